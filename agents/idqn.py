@@ -1,0 +1,100 @@
+"""Iterated Q-networks (Vincent, Palenicek, Belousov, Peters, D'Eramo, TMLR 2025).
+
+    y_k = r + γ (1 − d) max_a' Q̄_{k−1}(s', a'),     L = Σ_k mean (y_k − Q_k(s, a))²,     k = 1 … K
+
+K consecutive Bellman iterations are learned at once from the same samples. Two clocks run in environment steps:
+
+    every D  (sync_period)    Q̄_k ← Q_k      k = 1 … K − 1
+    every T  (shift_period)   Q̄_k ← Q_{k+1}  k = 0 … K − 1,   Q_k ← Q_{k+1}  k < K:  the window moves on by one iteration
+
+K = 1 is DQN with target period T, bit for bit.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from deeprl.chains import Chain, MakeNetwork, anchor_, crossed, follow_, roll_
+from deeprl.choice import in_range, one_of
+
+
+class Iterated(Chain):
+    """The chain of i-QN.
+
+    Args:
+        length: K.
+        shift_period, sync_period: T and D, environment steps.
+        torso: `shared`, as in the authors' Atari runs, or `separate` networks.
+        acting: whose greedy action is taken: `uniform` over the K online networks, drawn anew at each step (authors' `main`),
+            `uniform_with_target`, which adds Q̄_0 (their Atari branch), `first`, `last`, `mean` of the values, or `episode`
+            (drawn once an episode).
+        head_reduction: `sum` of the K losses, or their `mean` (the authors' Atari branch; under Adam it is the sum with ε
+            multiplied by K).
+    """
+
+    def __init__(
+        self,
+        make: MakeNetwork,
+        *,
+        length: int = 5,
+        shift_period: int = 6000,
+        sync_period: int = 30,
+        torso: str = "shared",
+        acting: str = "uniform",
+        head_reduction: str = "sum",
+    ):
+        self.length, self.shift_period, self.sync_period = length, shift_period, sync_period
+        self.torso, self.acting, self.head_reduction = torso, acting, head_reduction
+        in_range(self, length=(1, None), shift_period=(1, None), sync_period=(1, None))
+        one_of(
+            self,
+            torso=("shared", "separate"),
+            acting=("uniform", "uniform_with_target", "first", "last", "mean", "episode"),
+            head_reduction=("sum", "mean"),
+        )
+        super().__init__(make, length=length, torsos=1 if torso == "shared" else length)
+
+    def shift(self) -> None:
+        anchor_(self.target, self.online)
+        roll_(self.online)
+        follow_(self.target, self.online)
+
+    def maintain(self, before: int, after: int, updates: int) -> None:
+        if not updates:  # the clocks run, but moving untrained weights would copy Q_K over its predecessors
+            return
+        if crossed(self.shift_period, before, after):
+            self.shift()
+        elif crossed(self.sync_period, before, after):
+            follow_(self.target, self.online)
+
+    def combine(self, losses: Tensor) -> Tensor:
+        return losses.sum() if self.head_reduction == "sum" else losses.mean()
+
+    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
+        noise = super().act_noise(size, generator)
+        if self.acting in ("uniform", "uniform_with_target", "episode"):
+            noise["head"] = torch.rand(size, generator=generator, dtype=torch.float64)
+        return noise
+
+    def acting_values(self, obs: Tensor, noise: dict[str, Tensor]) -> Tensor:
+        """(K or K + 1, M, A)"""
+        values = self.online(obs, noise).mean()
+        if self.acting == "uniform_with_target":
+            return torch.cat([self.target(obs, noise).mean()[:1], values])
+        return values
+
+    def choose(self, values: Tensor, noise: dict[str, Tensor], first: Tensor, memory: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        heads = values.shape[0]
+        if heads == 1 or self.acting == "first":
+            return values[0], memory
+        if self.acting == "last":
+            return values[-1], memory
+        if self.acting == "mean":
+            return values.mean(0), memory
+        head = (noise["head"] * heads).long().to(values.device)
+        if self.acting == "episode":
+            first = first.to(values.device)
+            head = torch.where(first, head, memory["head"].to(values.device)) if "head" in memory else head
+            memory = {"head": head}
+        return values[head, torch.arange(values.shape[1], device=values.device)], memory

@@ -1,0 +1,189 @@
+"""The agent for continuous actions: deterministic policy gradient with an ensemble of critics, and its neutral elements.
+
+TD3 (Fujimoto, van Hoof, Meger, 2018) as its authors' code has stood since 2020:
+
+    a' = clip(π̄(s') + clip(σ̃ ε, ±c), ±1)          y = r + γ (1 − d) min_j Q̄_j(s', a')
+    L_Q = Σ_j mean (Q_j(s, a) − y)²                every update
+    L_π = − mean Q_1(s, π(s))                      every `actor_period`-th update, and only then do the targets move
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from deeprl.agent import Agent, Objective
+from deeprl.backups import PolicyBackup
+from deeprl.choice import Choice, Part, in_range
+from deeprl.exploration import GaussianNoise
+from deeprl.losses import average, squared
+from deeprl.networks.blocks import initialise
+from deeprl.networks.heads import Critics
+from deeprl.optim import flatten_
+from deeprl.types import Acted, Batch, Learned, Rows, Spec
+from deeprl.values import Returns
+
+
+class Side(nn.Module):
+    """An actor and its critics: the agent has one side online and one as target."""
+
+    def __init__(self, actor: nn.Module, critic: nn.Module, reduce: Callable[[Tensor], Returns]):
+        super().__init__()
+        self.actor, self.critic, self.reduce = actor, critic, reduce
+
+    def value(self, obs: Tensor, action: Tensor) -> Returns:
+        """What the ensemble says together: (K, *B, N')."""
+        return self.reduce(self.critic(obs, action))
+
+
+class Polyak(Part):
+    """K = 1, every target a slow copy: θ̄ ← θ̄ + tau (θ − θ̄), whenever "target" is due.
+
+    `lerp` at tau = 1 is an exact copy.
+    """
+
+    iterations = 1
+
+    def __init__(self, make: Callable[[str], Side], *, tau: float = 0.005):
+        super().__init__()
+        self.tau = tau
+        in_range(self, tau=(0, 1))
+        self.online, self.target = make("online"), make("target")
+        self.target.load_state_dict(self.online.state_dict())
+        self._pairs: list[tuple[Tensor, Tensor]] = []
+
+    def pair(self, flat: list[Tensor]) -> None:
+        """`flat` are the online parameters, actor and critic, one tensor each; targets are laid out likewise."""
+        self._pairs = [(flatten_(list(module.parameters())), f) for module, f in zip((self.target.actor, self.target.critic), flat)]
+
+    def combine(self, losses: Tensor) -> Tensor:
+        return losses.sum()
+
+    def follow(self, due: tuple[str, ...]) -> None:
+        if "target" in due:
+            for target, online in self._pairs:
+                target.lerp_(online, self.tau)
+
+
+class ActorCritic(Agent):
+    """Deterministic actor, critics (K, E, *B, N).
+
+    Args:
+        spec, seed: spaces; seed of the initial weights.
+        actor: choice that builds the policy, `deeprl.networks.actors`.
+        critic: choice that builds the ensemble.
+        backup: target of the critics.
+        chain: partial of `Polyak` or of a chain of iterations.
+        reduce, actor_reduce: what the ensemble says in the target, and to the actor.
+        actor_period: critic updates for one of the actor and one move of the targets (TD3's policy delay).
+        explore, rewards, normalize: as in `ValueAgent`.
+        optimizer, actor_optimizer: one each.
+    """
+
+    actions = "continuous"
+
+    def __init__(
+        self,
+        *,
+        spec: Spec,
+        seed: int,
+        actor,
+        critic,
+        backup: PolicyBackup,
+        chain: Callable[..., Polyak],
+        reduce: Callable[[Tensor], Returns],
+        actor_reduce: Callable[[Tensor], Returns],
+        actor_period: int,
+        explore: GaussianNoise,
+        rewards: Callable[..., Part],
+        normalize: Callable[..., Part],
+        optimizer,
+        actor_optimizer,
+    ):
+        super().__init__()
+        self.actor_period = actor_period
+        in_range(self, actor_period=(1, None))
+        if not spec.action_dim:
+            raise ValueError("this agent takes continuous actions, and the environment's actions are discrete")
+        if len(spec.obs_shape) != 1:
+            raise ValueError(f"this agent takes vectors, and the environment's observations have shape {spec.obs_shape}")
+        self.spec, self.backup, self.explore = spec, backup, explore
+        self.actor_reduce = actor_reduce
+
+        def make(place: str) -> Side:
+            side = Side(actor.build(spec), critic.build(spec, iterations=1), reduce)
+            initialise(side, seed, place)
+            return side
+
+        self.chain = chain(make)
+        self.rewards = rewards()
+        self.normalize = normalize(spec=spec)
+        critics = list(self.chain.online.critic.parameters())
+        actors = list(self.chain.online.actor.parameters())
+        self.objectives = {
+            "critic": Objective(self.critic_loss, critics, optimizer.build(critics)),
+            "actor": Objective(self.actor_loss, actors, actor_optimizer.build(actors)),
+        }
+        self.chain.pair([self.objectives["actor"].optimizer.flat, self.objectives["critic"].optimizer.flat])
+
+    def critic_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
+        online, target = self.chain.online, self.chain.target
+        batch = batch._replace(obs=self.normalize(batch.obs), next_obs=self.normalize(batch.next_obs))
+        with torch.no_grad():
+            goal = self.backup(online, target, batch).mean()  # (K, *B)
+        values = online.critic(batch.obs, batch.action).squeeze(-1)  # (K, E, *B)
+        error = goal.unsqueeze(1) - values
+        loss = squared(error).sum(1)  # over the critics, not their mean
+        total = self.chain.combine(average(batch.weight * loss, batch.valid))
+        metrics = {"train/critic_loss": loss.detach(), "train/q_values": values.detach()}
+        return total, Learned(error.detach().abs().mean((0, 1)), metrics)
+
+    def actor_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
+        online = self.chain.online
+        obs = self.normalize(batch.obs)
+        value = self.actor_reduce(online.critic(obs, online.actor(obs))).mean()  # (K, *B)
+        loss = -average(value[:1], batch.valid).sum()
+        return loss, Learned(value[0].detach(), {"train/actor_loss": loss.detach()})
+
+    def due(self, update: int) -> tuple[str, ...]:
+        return ("critic", "actor", "target") if update % self.actor_period == 0 else ("critic",)
+
+    def follow(self, due: tuple[str, ...]) -> None:
+        self.chain.follow(due)
+
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool) -> Acted:
+        def policy() -> Tensor:
+            return self.chain.online.actor(self.normalize(obs))
+
+        if not explore:
+            action = policy().cpu()
+            return Acted(action, torch.ones(action.shape[0]), memory)
+        return Acted(*self.explore(policy, step, noise), memory)
+
+    def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
+        shapes = self.backup.noise_shapes(self.spec.action_dim)
+        return {name: torch.randn((*size, *shape), generator=generator) for name, shape in shapes.items()}
+
+    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
+        return self.explore.noise((*size, self.spec.action_dim), generator)
+
+    def observe(self, rows: Rows) -> None:
+        self.normalize.observe(rows)
+        self.rewards.observe(rows)
+
+    def maintain(self, before: int, after: int) -> None:
+        super().maintain(before, after)
+        self.chain.maintain(before, after, self.updates)
+
+
+class Ensemble(Choice):
+    """Scalar critics: E multilayer perceptrons on (observation, action)."""
+
+    def __init__(self, *, size: int = 2, hidden: tuple[int, ...] = (256, 256), init: str = "torch", layer_norm: bool = False):
+        self.size, self.hidden, self.init, self.layer_norm = size, tuple(hidden), init, layer_norm
+        in_range(self, size=(1, None))
+
+    def build(self, spec: Spec, iterations: int) -> Critics:
+        return Critics(iterations, self.size, spec.obs_shape[0] + spec.action_dim, self.hidden, self.init, self.layer_norm)

@@ -1,0 +1,134 @@
+"""What discrete and continuous agents share: objectives taken in order, and the state a checkpoint needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from deeprl.choice import Choice
+from deeprl.types import Acted, Batch, Learned, Rows
+
+
+@dataclass
+class Objective:
+    """One loss, what it trains and what steps it.
+
+    Args:
+        loss: batch -> (scalar loss, `Learned`); a pure function of parameters and batch.
+        parameters: what is trained. Everything else is constant for this loss.
+        optimizer: `deeprl.optim.FlatAdam`.
+    """
+
+    loss: Callable[[Batch], tuple[Tensor, Learned]]
+    parameters: Sequence[nn.Parameter]
+    optimizer: object
+
+
+def gradient(objective: Objective, batch: Batch) -> tuple[Sequence[Tensor], Learned]:
+    """Parameters require no gradient at rest: only what is trained is switched on, so that a frozen critic costs no weight gradients."""
+    for parameter in objective.parameters:
+        parameter.requires_grad_(True)
+    try:
+        with torch.enable_grad():
+            loss, learned = objective.loss(batch)
+            return torch.autograd.grad(loss, objective.parameters), learned
+    finally:
+        for parameter in objective.parameters:
+            parameter.requires_grad_(False)
+
+
+class Agent(nn.Module, Choice):
+    """Networks, losses and target upkeep. An agent knows no environment, no replay, no generator and no budget.
+
+    Subclasses provide `objectives`, `act`, `noise`, `act_noise`, and may override the rest.
+    """
+
+    actions: str = ""
+    """"discrete" or "continuous": what it can take"""
+    objectives: dict[str, Objective]
+    rewards: Callable[[Tensor], Tensor]
+    """raw reward (...) -> learned reward (...) or (C, ...); the replay applies it before n-step sums"""
+    needs: frozenset[str] = frozenset()
+
+    def __init__(self):
+        super().__init__()
+        self.updates = 0
+        self.step = 0
+        self.gradient = gradient
+        """How a gradient is computed; `deeprl.accelerate` may replace it."""
+
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool) -> Acted:
+        """Actions for (M, *obs). `first` (M,) marks episode starts; `step` is the environment step, for schedules."""
+        raise NotImplementedError
+
+    def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
+        """For updates; `size` is (updates, B)."""
+        raise NotImplementedError
+
+    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
+        """For acting; `size` is (ticks, M)."""
+        raise NotImplementedError
+
+    def observe(self, rows: Rows) -> None:
+        """Statistics of collected data."""
+
+    def due(self, update: int) -> tuple[str, ...]:
+        """Names of objectives (and "target") due at this update, 1-based: static, no data decides."""
+        return tuple(self.objectives)
+
+    def update(self, batch: Batch) -> Learned:
+        """One gradient update of every due objective, in order; then whatever follows the parameters.
+
+        Returns what the first objective learned, with the metrics of all."""
+        self.updates += 1
+        due = self.due(self.updates)
+        first: Learned | None = None
+        metrics: dict[str, Tensor] = {}
+        for name in due:
+            if name not in self.objectives:
+                continue
+            objective = self.objectives[name]
+            gradients, learned = self.gradient(objective, batch)
+            norm = objective.optimizer.step(gradients, self.step)
+            metrics.update(learned.metrics)
+            if norm is not None:
+                metrics[f"train/{name}_grad_norm"] = norm
+            first = first or learned
+        self.follow(due)
+        assert first is not None
+        return first._replace(metrics=metrics)
+
+    def follow(self, due: tuple[str, ...]) -> None:
+        """After every update."""
+
+    def maintain(self, before: int, after: int) -> None:
+        """Clocks in environment steps; once a tick."""
+        self.step = after
+
+    def diagnostics(self, step: int) -> dict[str, float]:
+        """Numbers that are logged beside the metrics of updates."""
+        return {}
+
+    def learning_rates(self, step: int) -> dict[str, float]:
+        """`train/learning_rate` of the first objective, and one more for each other one."""
+        names = ["train/learning_rate"] + [f"train/{name}_learning_rate" for name in list(self.objectives)[1:]]
+        return {name: o.optimizer.rate(step) for name, o in zip(names, self.objectives.values())}
+
+    def state(self) -> dict:
+        """Everything a checkpoint needs: weights, statistics, optimizers and counters."""
+        return {
+            "module": self.state_dict(),
+            "optimizers": {name: o.optimizer.state_dict() for name, o in self.objectives.items()},
+            "updates": self.updates,
+            "step": self.step,
+        }
+
+    def load_state(self, state: dict, optimizers: bool = True) -> None:
+        self.load_state_dict(state["module"])
+        if optimizers:
+            for name, objective in self.objectives.items():
+                objective.optimizer.load_state_dict(state["optimizers"][name])
+        self.updates, self.step = int(state["updates"]), int(state["step"])

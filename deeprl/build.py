@@ -1,0 +1,211 @@
+"""The composition root: from a configuration to the parts of a run. The only file that knows every part."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from deeprl.agent import Agent
+from deeprl.choice import Choice
+from deeprl.config import ConfigError, nearest
+from deeprl.types import Batch, Spec
+
+PACKAGES = ("deeprl", "agents", "envs")
+
+
+def resolve(target: str, path: str, allowed: tuple[str, ...] = PACKAGES) -> type[Choice]:
+    """The class that a `_target_` names.
+
+    The test is on the resolved object, not on its name: it must be a class, derive from `Choice`, and be *defined* in an allowed
+    package. `deeprl.build.importlib` has the right prefix and is refused all the same.
+
+    Raises:
+        ConfigError
+    """
+    module, _, name = str(target).rpartition(".")
+    if module.split(".")[0] not in allowed:
+        raise ConfigError(f"{path}._target_={target} is outside of the packages {', '.join(allowed)}: allow its package with --allow-package.")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{path}._target_={target} cannot be found: {error}.") from error
+    if not (inspect.isclass(found) and issubclass(found, Choice) and found.__module__.split(".")[0] in allowed):
+        raise ConfigError(f"{path}._target_={target} is no choice: a configuration may name subclasses of deeprl.choice.Choice only.")
+    return found
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """A part that its owner completes: `deferred(make)`; errors still carry the key's path."""
+
+    cls: type
+    kwargs: dict[str, Any]
+    path: str
+
+    def __call__(self, *args, **kwargs):
+        return construct(self.cls, args, {**self.kwargs, **kwargs}, self.path)
+
+
+def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str) -> Any:
+    try:
+        return cls(*args, **kwargs)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        text = str(error).rstrip(".")
+        field = text.split()[0] if text else ""
+        raise ConfigError(f"{path}.{text}." if field in accepted(cls) else f"{path} ({cls.__name__}): {text}.") from error
+    except TypeError as error:
+        raise ConfigError(f"{path} ({cls.__name__}): {error}.") from error
+
+
+def accepted(cls: type) -> set[str]:
+    """Keyword arguments a choice takes."""
+    parameters = inspect.signature(cls).parameters.values()
+    return {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+
+
+def instantiate(node: Any, path: str, allowed: tuple[str, ...] = PACKAGES) -> Any:
+    """Build what a configuration node describes: `_target_` is the class, `_partial_: true` leaves it to be completed.
+
+    Raises:
+        ConfigError: naming the full key.
+    """
+    if isinstance(node, list):
+        return tuple(instantiate(item, f"{path}[{i}]", allowed) for i, item in enumerate(node))
+    if not isinstance(node, dict):
+        return node
+    items = {key: instantiate(value, f"{path}.{key}", allowed) for key, value in node.items() if key not in ("_target_", "_partial_")}
+    if "_target_" not in node:
+        return items
+    cls = resolve(node["_target_"], path, allowed)
+    names = accepted(cls)
+    for key in items:
+        if key not in names:
+            raise ConfigError(f"{path}.{key}={node[key]!r}: {cls.__name__} takes no {key}.{nearest(key, names)}")
+    if node.get("_partial_"):
+        return Deferred(cls, items, path)
+    return construct(cls, (), items, path)
+
+
+def drop_foreign(config: dict, tuned: set[str], user: set[str], path: str = "", allowed: tuple[str, ...] = PACKAGES) -> list[str]:
+    """Remove tuned keys that the chosen class does not take: `agent/chain=single` would otherwise inherit `length`. Returns them.
+
+    Raises:
+        ConfigError: the user asked for such a key.
+    """
+    dropped: list[str] = []
+    names = accepted(resolve(config["_target_"], path, allowed)) if isinstance(config.get("_target_"), str) else None
+    for key in list(config):
+        full = f"{path}.{key}" if path else key
+        belongs = names is None or key in names or key in ("_target_", "_partial_")
+        if not belongs and any(name == full or name.startswith(full + ".") for name in tuned):
+            if any(name == full or name.startswith(full + ".") for name in user):
+                assert names is not None
+                raise ConfigError(f"{full}: {config['_target_'].rpartition('.')[2]} takes no {key}.{nearest(key, names)}")
+            dropped.append(full)
+            del config[key]
+        elif isinstance(config[key], dict):
+            dropped += drop_foreign(config[key], tuned, user, full, allowed)
+    return dropped
+
+
+def agent_actions(config: dict) -> str:
+    """ "discrete" or "continuous": what the agent of a configuration can take."""
+    return resolve(config["_target_"], "agent").actions  # type: ignore[attr-defined]
+
+
+def check_actions(config: dict, spec: Spec, agents_for: Callable[[str], list[str]]) -> None:
+    """
+    Raises:
+        ConfigError: naming the space, the agent and the agents that would do.
+    """
+    has = "discrete" if spec.num_actions else "continuous"
+    takes = agent_actions(config["agent"])
+    if takes != has:
+        names, space = config["names"], f"{spec.num_actions} discrete actions" if spec.num_actions else f"{spec.action_dim} continuous actions"
+        raise ConfigError(
+            f"agent={names['agent']} takes {takes} actions, and env={names['env']} has {space}: "
+            f"choose one of agent={', '.join(agents_for(has))}, or another environment."
+        )
+    if takes == "continuous" and len(spec.obs_shape) != 1:
+        raise ConfigError(f"agent={config['names']['agent']} takes vectors, and env={config['names']['env']} gives images of shape {spec.obs_shape}.")
+
+
+def build_agent(config: dict, spec: Spec) -> Agent:
+    """The agent alone, as `eval` and `load` need it."""
+    part = instantiate({**config["agent"], "_partial_": True}, "agent")
+    with torch.device(config["device"]):
+        agent = part(spec=spec, seed=config["seed"])
+    if not isinstance(agent, Agent):
+        raise ConfigError(f"agent._target_={config['agent']['_target_']} is no agent.")
+    combine(config["agent"], part)
+    return agent
+
+
+def combine(config: dict, part: Deferred) -> None:
+    """Section 11 of the architecture: what a part needs, another must offer.
+
+    Raises:
+        ConfigError: a sentence that names both sides.
+    """
+    backup, head = part.kwargs.get("backup"), part.kwargs.get("head")
+    missing = getattr(backup, "needs", frozenset()) - getattr(head, "offers", frozenset())
+    if head is not None and missing:
+        raise ConfigError(
+            f"agent/backup={type(backup).__name__} needs a head that is {', '.join(sorted(missing))}, "
+            f"and agent/head={type(head).__name__} is not: choose another head or another backup."
+        )
+
+
+def made_up_batch(agent: Agent, spec: Spec, size: int, device: str) -> Batch:
+    """A batch of zeros with real noise, for the dry run."""
+    generator = torch.Generator().manual_seed(0)
+    noise = {name: value[0].to(device) for name, value in agent.noise((1, size), generator).items()}
+    obs = torch.zeros((size, *spec.obs_shape), dtype=spec.obs_dtype, device=device)
+    action = torch.zeros(size, dtype=torch.int64) if spec.num_actions else torch.zeros(size, spec.action_dim)
+    reward = agent.rewards(torch.zeros(size, device=device))
+    ones, true = torch.ones(size, device=device), torch.ones(size, dtype=torch.bool, device=device)
+    extra = {"successor": obs, "behavior_probability": ones}
+    return Batch(obs, action.to(device), reward, ones, obs, ones.long(), ~true, true, ones, ones.long(), noise, extra)
+
+
+def dry_run(agent: Agent, spec: Spec, device: str) -> None:
+    """Send one made-up batch through every loss, before any environment step.
+
+    Raises:
+        ConfigError: a loss fails, or is not one finite number.
+    """
+    batch = made_up_batch(agent, spec, 3, device)
+    for name, objective in agent.objectives.items():
+        try:
+            with torch.no_grad():
+                loss, _ = objective.loss(batch)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            raise ConfigError(f"agent: its {name} loss fails on a made-up batch, so these parts do not fit together: {error}") from error
+        if loss.shape != () or not bool(torch.isfinite(loss)):
+            raise ConfigError(f"agent: its {name} loss is {loss} on a made-up batch, not one finite number.")
+
+
+def check_device(config: dict) -> None:
+    """
+    Raises:
+        ConfigError: the device is not there.
+    """
+    name = str(config["device"])
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        count = torch.cuda.device_count()
+        have = ["cpu", *(f"cuda:{i}" for i in range(count))] + (["mps"] if torch.backends.mps.is_available() else [])
+        raise ConfigError(f"device={name} is not available here: this machine has {', '.join(have)}.") from error
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,388 @@
+"""Checkpoints: saved so that a crash at any instant leaves a readable one, loaded so that a damaged or hostile one is refused.
+
+    checkpoints/step_<12 digits>/    manifest.json, state.json, <part>.safetensors
+    checkpoints/last, best           one line, the name of such a folder
+    replay/segment_<8 digits>.safetensors   rows of the replay, written once and shared by the checkpoints that list them
+
+A folder is written under another name, flushed to disk and renamed. A manifest holds size and hash of every file and of itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import struct
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from deeprl.files import plain, regular_size, replace_file, sha256, strict_json, sync_folder, write_synced
+from deeprl.state import pack, unpack
+
+FORMAT = 1
+PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+STEP = re.compile(r"step_(\d{12})")
+SEGMENT = re.compile(r"segment_(\d{8})\.safetensors")
+MANIFEST_LIMIT, STATE_LIMIT, HEADER_LIMIT = 1 << 24, 1 << 29, 1 << 26
+REPLACED = "~replaced"
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that is missing, damaged or not ours; the message names the file and the reason."""
+
+
+class CheckpointWarning(UserWarning):
+    """A damaged checkpoint was passed over."""
+
+
+# ---- one folder -------------------------------------------------------------------------------------------------------
+
+
+def save(folder: Path, parts: dict[str, Any], **about: Any) -> int:
+    """Write `parts` to `folder`, replacing what is there, and return the number of bytes. `about` goes into the manifest.
+
+    Raises:
+        TypeError: a part holds something that cannot be saved; nothing was changed.
+        ValueError: a part's name cannot be a file's.
+    """
+    folder = Path(folder)
+    if len({name.lower() for name in parts}) < len(parts) or not all(PART.fullmatch(name) for name in parts):
+        raise ValueError(f"parts of a checkpoint become files: letters, digits, - and _, unlike without case; not {list(parts)}")
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        files, state = {}, {}
+        for name, part in parts.items():
+            state[name], tensors = pack(part, name)
+            if tensors:
+                files[f"{name}.safetensors"] = _write_tensors(partial / f"{name}.safetensors", tensors)
+        text = json.dumps(state, allow_nan=False).encode()
+        write_synced(partial / "state.json", text)
+        files["state.json"] = {"bytes": len(text), "sha256": hashlib.sha256(text).hexdigest()}
+        manifest = {"format": FORMAT, **about, "files": files}
+        text = json.dumps({**manifest, "sha256": _digest(manifest)}, indent=1, allow_nan=False).encode()
+        written = sum(entry["bytes"] for entry in files.values()) + write_synced(partial / "manifest.json", text)
+        sync_folder(partial)
+        _publish(partial, folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)  # a full disk stays full otherwise
+        raise
+    return written
+
+
+def load(folder: Path, only: set[str] | None = None) -> dict[str, Any]:
+    """The parts saved in `folder`, or `only` some of them: the others' tensors are neither checked nor read.
+
+    Raises:
+        CheckpointError: naming the file and what is wrong with it.
+    """
+    return _load(_existing(Path(folder)), only)[1]
+
+
+def _load(folder: Path, only: set[str] | None) -> tuple[dict, dict[str, Any]]:
+    manifest = _manifest(folder)
+    path = folder / "state.json"
+    _verify(path, manifest["files"].get("state.json"), STATE_LIMIT)
+    with _blame(path):
+        state = strict_json(path.read_bytes())
+        if not isinstance(state, dict):
+            raise ValueError("it holds no parts")
+    for name in manifest["files"]:
+        if name != "state.json" and name.removesuffix(".safetensors") not in state:
+            raise CheckpointError(f"{folder / name} is damaged: no part of state.json has this name")
+    missing = set(only or ()) - set(state)
+    if missing:
+        raise CheckpointError(f"{folder} has no part {', '.join(sorted(missing))}; it has {', '.join(sorted(state))}")
+    parts = {}
+    for name in state if only is None else [name for name in state if name in only]:
+        entry, tensors = manifest["files"].get(f"{name}.safetensors"), {}
+        if entry is not None:
+            _verify(folder / f"{name}.safetensors", entry)
+            tensors = _read_tensors(folder / f"{name}.safetensors")
+        with _blame(path):
+            parts[name] = unpack(state[name], tensors)
+    return manifest, parts
+
+
+def _publish(partial: Path, folder: Path) -> None:
+    # A folder that is not empty cannot be replaced in one step: the old one moves aside, where `_existing` finds it.
+    aside = folder.with_name(folder.name + REPLACED)
+    if folder.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        os.rename(folder, aside)
+    os.rename(partial, folder)
+    sync_folder(folder.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _existing(folder: Path) -> Path:
+    aside = folder.with_name(folder.name + REPLACED)
+    return aside if aside.is_dir() and not folder.exists() else folder
+
+
+def _digest(manifest: dict) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _manifest(folder: Path) -> dict:
+    """The manifest of a folder, with every name in it checked."""
+    path = folder / "manifest.json"
+    with _blame(path):
+        if regular_size(path) > MANIFEST_LIMIT:
+            raise ValueError(f"it has more than {MANIFEST_LIMIT} bytes")
+        manifest = strict_json(path.read_bytes())
+        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+            raise ValueError(f"its format is not {FORMAT}: it needs another version of deeprl")
+        if manifest.pop("sha256", None) != _digest(manifest):
+            raise ValueError("its own hash does not fit: it was changed after it was written")
+        files, segments = manifest["files"], manifest.get("segments", [])
+        if not isinstance(files, dict) or not isinstance(segments, list):
+            raise ValueError("its lists of files are not lists")
+        for name in files:
+            if name != "state.json" and not PART.fullmatch(name.removesuffix(".safetensors")):
+                raise ValueError(f"{name!r} is no name of a part's file; absolute paths and '..' are refused")
+        names = [entry["file"] for entry in segments]
+        for name in names:
+            if not SEGMENT.fullmatch(name) or names.count(name) > 1:
+                raise ValueError(f"{name!r} is no name of a replay segment, or stands twice")
+    return manifest
+
+
+@contextlib.contextmanager
+def _blame(path: Path) -> Iterator[None]:
+    """Whatever goes wrong inside is this file's fault."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+
+
+def _verify(path: Path, entry: Any, limit: int | None = None) -> None:
+    """Size first, then the hash, in constant memory."""
+    with _blame(path):
+        if entry is None:
+            raise ValueError("the manifest does not list it")
+        size = regular_size(path)
+        if size != entry["bytes"]:
+            raise ValueError(f"it has {size} bytes instead of {entry['bytes']}")
+        if limit is not None and size > limit:
+            raise ValueError(f"it has more than {limit} bytes")
+        if sha256(path) != entry["sha256"]:
+            raise ValueError("its hash differs from the manifest's")
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Write and flush; returns the manifest's entry. Sorted names and no metadata give equal tensors equal hashes."""
+    seen: set[int] = set()
+    ready = {}
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        place = tensor.untyped_storage().data_ptr()
+        ready[name] = tensor.clone() if place in seen else tensor  # safetensors refuses two tensors in one storage
+        seen.add(place)
+    safetensors.torch.save_file(ready, path)
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    with _blame(path):
+        with open(path, "rb") as file:  # the library takes the last of two equal names, and its limit is larger
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > HEADER_LIMIT:
+                raise ValueError(f"its header claims {length} bytes")
+            strict_json(file.read(length))
+        # Copies: what the library returns is mapped, and would change or vanish with the file.
+        return {name: tensor.clone() for name, tensor in safetensors.torch.load_file(path).items()}
+
+
+# ---- the checkpoints of a run -----------------------------------------------------------------------------------------
+
+
+class Checkpoints:
+    """The checkpoints of one run, and the replay segments that they share.
+
+    Args:
+        run: the run folder.
+        keep: how many of the newest to keep, besides the best.
+    """
+
+    def __init__(self, run: Path, keep: int = 2):
+        if keep < 1:
+            raise ValueError(f"checkpoint.keep must be at least 1, not {keep}: a run without a checkpoint cannot be resumed")
+        self.folder, self.replay, self.keep = Path(run) / "checkpoints", Path(run) / "replay", keep
+        self._segments: list[dict[str, Any]] = []  # of the checkpoint this process stands on, in order
+        self._verified: set[tuple] = set()
+
+    def save(
+        self,
+        step: int,
+        parts: dict[str, Any],
+        segments: dict[str, Tensor] | None = None,
+        start: list[int] | None = None,
+        stop: list[int] | None = None,
+        live_from: list[int] | None = None,
+        score: float | None = None,
+    ) -> dict[str, float]:
+        """Write a checkpoint, make it the last one, then remove what is no longer needed.
+
+        Args:
+            segments: replay rows added since the last checkpoint saved or loaded here: of each environment e those with the running
+                numbers from `start[e]` up to, but not including, `stop[e]`.
+            start, stop: by default the tensors of these names in `segments`, as `Replay.rows` returns them.
+            live_from: running number of the oldest row still in the ring, per environment. Segments that end before are dropped.
+                With neither rows nor this, the replay is left out of the checkpoint.
+            score: kept in the manifest for people; `mark_best` decides.
+
+        Returns:
+            {"bytes": written, "seconds": taken}
+        """
+        began, written = time.perf_counter(), 0
+        self.folder.mkdir(parents=True, exist_ok=True)
+        listed = [] if segments is None and live_from is None else list(self._segments)
+        if segments is not None:
+            start, stop = (
+                [int(n) for n in (segments[key] if given is None else given)] for key, given in (("start", start), ("stop", stop))
+            )
+            if start != stop:  # something is new
+                listed.append(self._write_segment(segments, start, stop))
+                written += listed[-1]["bytes"]
+        if live_from is not None:
+            listed = [entry for entry in listed if any(stop > live for stop, live in zip(entry["stop"], live_from, strict=True))]
+        name = f"step_{step:012d}"
+        written += save(self.folder / name, parts, step=step, score=plain(score), segments=listed)
+        replace_file(self.folder / "last", name + "\n")
+        self._segments = listed
+        self._clean(step)
+        return {"bytes": written, "seconds": time.perf_counter() - began}
+
+    def mark_best(self, step: int) -> None:
+        """`best` names this checkpoint from now on; it is kept whatever its age."""
+        name = f"step_{step:012d}"
+        if not (self.folder / name / "manifest.json").exists():
+            raise CheckpointError(f"{self.folder / name} cannot be the best checkpoint: it is missing, save it first")
+        replace_file(self.folder / "best", name + "\n")
+
+    def steps(self) -> list[int]:
+        """Steps that have a checkpoint, readable or not, in order."""
+        names = [path.name.removesuffix(REPLACED) for path in self.folder.iterdir()] if self.folder.is_dir() else []
+        return sorted({int(match[1]) for match in map(STEP.fullmatch, names) if match})
+
+    def pointed(self, which: str) -> int | None:
+        """The step that the file `last` or `best` names."""
+        path = self.folder / which
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            match = STEP.fullmatch(path.read_text().strip()) if regular_size(path) < 100 else None
+            return int(match[1]) if match else None
+        return None
+
+    def load(self, which: str | int = "last", only: set[str] | None = None) -> tuple[int, dict[str, Any]]:
+        """(step, parts) of the last checkpoint, the best one, or that of a step.
+
+        If the last one is damaged, a `CheckpointWarning` names the file and the one before it is loaded; asked for any other,
+        another one is no answer. Replay segments are checked too, unless `only` some parts are wanted.
+
+        Raises:
+            CheckpointError: none is readable; it says why for each.
+        """
+        candidates = self._candidates(which)
+        reasons = []
+        for i, step in enumerate(candidates):
+            try:
+                manifest, parts = self._load(step, only)
+            except CheckpointError as error:
+                reasons.append(str(error))
+                if i + 1 < len(candidates):
+                    warnings.warn(f"{error}. Trying the checkpoint of step {candidates[i + 1]} instead.", CheckpointWarning, stacklevel=2)
+            else:
+                self._segments = list(manifest.get("segments", [])) if only is None else []
+                return step, parts
+        raise CheckpointError("; ".join(reasons))
+
+    def segments(self, step: int) -> Iterator[dict[str, Tensor]]:
+        """The replay rows that the checkpoint of `step` needs, oldest first, each segment read when asked for."""
+        for entry in _manifest(self._at(step)).get("segments", []):
+            self._verify_segment(entry)
+            yield _read_tensors(self.replay / entry["file"])
+
+    def _candidates(self, which: str | int) -> list[int]:
+        steps = self.steps()
+        if not steps:
+            raise CheckpointError(f"{self.folder} holds no checkpoint: the run stopped before its first one, or this is no run folder")
+        wanted = self.pointed(which) if isinstance(which, str) else int(which)
+        if which == "last":  # those after it are from a save cut short or a future given up: better than nothing, so at the end
+            newest = steps[-1] if wanted is None else wanted
+            return [newest, *(step for step in steps[::-1] if step < newest), *(step for step in steps[::-1] if step > newest)]
+        if wanted is None:
+            raise CheckpointError(f"{self.folder / str(which)} names no checkpoint; there are the steps {', '.join(map(str, steps))}")
+        if wanted not in steps:
+            raise CheckpointError(f"{self.folder} has no checkpoint of step {wanted}; it has {', '.join(map(str, steps))}")
+        return [wanted]
+
+    def _at(self, step: int) -> Path:
+        return _existing(self.folder / f"step_{step:012d}")
+
+    def _load(self, step: int, only: set[str] | None) -> tuple[dict, dict[str, Any]]:
+        manifest = _manifest(self._at(step))
+        if manifest.get("step") != step:
+            raise CheckpointError(f"{self._at(step)} is damaged: its manifest is that of step {manifest.get('step')}")
+        if only is None:
+            for entry in manifest.get("segments", []):
+                self._verify_segment(entry)
+        return _load(self._at(step), only)
+
+    def _verify_segment(self, entry: dict[str, Any]) -> None:
+        path = self.replay / entry["file"]
+        with _blame(path):
+            info = path.lstat()
+            mark = (entry["file"], entry["sha256"], entry["bytes"], info.st_size, info.st_mtime_ns, info.st_ino)
+        if mark not in self._verified:  # hashing a whole replay takes seconds; once is enough
+            _verify(path, entry)
+            self._verified.add(mark)
+
+    def _write_segment(self, rows: dict[str, Tensor], start: list[int], stop: list[int]) -> dict[str, Any]:
+        self.replay.mkdir(parents=True, exist_ok=True)
+        taken = [int(match[1]) for match in map(SEGMENT.fullmatch, os.listdir(self.replay)) if match]
+        name = f"segment_{max(taken, default=0) + 1:08d}.safetensors"
+        partial = self.replay / f".{name}.partial"
+        try:
+            ready = {key: torch.as_tensor(row).detach().cpu().contiguous() for key, row in rows.items()}
+            entry = {"file": name, **_write_tensors(partial, ready), "start": start, "stop": stop}
+            os.rename(partial, self.replay / name)
+        finally:
+            partial.unlink(missing_ok=True)
+        sync_folder(self.replay)
+        return entry
+
+    def _clean(self, step: int) -> None:
+        """Remove checkpoints beyond `keep`, those of a future that was given up, leftovers of crashes, and unneeded segments."""
+        best = self.pointed("best")
+        kept = {step, *([] if best is None else [best]), *[old for old in self.steps() if old <= step][-self.keep :]}
+        names = {f"step_{old:012d}" for old in kept}
+        names |= {name + REPLACED for name in names if not (self.folder / name).exists()}
+        for path in list(self.folder.iterdir()):
+            if path.is_dir() and path.name not in names and path.name.lstrip(".").startswith("step_"):
+                shutil.rmtree(path, ignore_errors=True)
+        if not self.replay.is_dir():
+            return
+        needed: set[str] = set()
+        for old in kept:
+            with contextlib.suppress(CheckpointError):  # one that cannot be read needs nothing
+                needed |= {entry["file"] for entry in _manifest(self._at(old)).get("segments", [])}
+        for path in list(self.replay.iterdir()):
+            if path.name not in needed and path.name.lstrip(".").startswith("segment_"):
+                path.unlink(missing_ok=True)

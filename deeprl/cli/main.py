@@ -1,0 +1,60 @@
+"""The console script `deeprl`: everything that works on finished or running runs. One subcommand a file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from deeprl.checkpoint import CheckpointError
+from deeprl.config import ConfigError
+from deeprl.run_folder import RunFolderError
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="deeprl", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    resume = commands.add_parser("resume", help="go on where a run's last checkpoint stands")
+    resume.add_argument("run", type=Path)
+    resume.add_argument("overrides", nargs="*", metavar="key=value", help="what may change: steps, evaluation, checkpoint, log, stop, logger")
+
+    evaluate = commands.add_parser("eval", help="evaluate a checkpoint on fresh environments")
+    evaluate.add_argument("run", type=Path, help="a run folder, or one above many")
+    evaluate.add_argument("--checkpoint", default="last", help="best, last or a step")
+    evaluate.add_argument("--episodes", type=int, default=None)
+    evaluate.add_argument("--seed", type=int, default=None, help="one from evaluations.jsonl repeats that evaluation")
+    evaluate.add_argument("--json", action="store_true", help="for machines")
+    evaluate.add_argument("--allow-package", action="append", default=[], metavar="NAME", help="a package that the run's configuration may name")
+
+    menu = commands.add_parser("list", help="what there is to choose from")
+    menu.add_argument("what", choices=("agents", "envs", "experiments"))
+
+    options = parser.parse_args(arguments)
+    try:
+        sys.exit(_run(options))
+    except (ConfigError, ValueError) as error:
+        print(f"deeprl: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (RunFolderError, CheckpointError, FileNotFoundError) as error:
+        print(f"deeprl: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _run(options: argparse.Namespace) -> int:
+    # Each command is imported when it is asked for: `deeprl list` should not wait for what `deeprl eval` needs.
+    if options.command == "resume":
+        from deeprl.cli.resume import resume
+
+        return resume(options.run, options.overrides)
+    if options.command == "eval":
+        from deeprl.cli.eval import evaluate_runs
+
+        return evaluate_runs(options)
+    from deeprl.cli.list import show
+
+    return show(options.what)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""`deeprl resume RUN [key=value ...]`: go on exactly where the run's last checkpoint stands, in the same folder."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from deeprl.config import IDENTITY, ConfigError, check, flatten, nearest, put
+from deeprl.run_folder import RunFolder
+
+
+def resume(path: Path, overrides: list[str]) -> int:
+    """Returns the exit code."""
+    from deeprl.cli.train import FINISHED, STOPPED, WRONG, agents_for, complain
+    from deeprl.compose import prepare
+    from deeprl.session import farewell, train
+
+    folder = RunFolder(path)
+    stored = folder.read_config()
+    try:
+        config = changed(stored, overrides)
+        prepare()
+        status = folder.read_status() or {}
+        if status.get("state") == "finished" and config["steps"] <= int(status["step"]):
+            print(f"{path} is finished at step {status['step']:,}. To train longer: deeprl resume {path} steps={2 * int(status['step'])}")
+            return FINISHED
+        outcome, trainer = train(config, path, agents_for, resume=True)
+    except ConfigError as error:
+        return complain(WRONG, str(error))
+    print(farewell(outcome, trainer, path))
+    return FINISHED if outcome == "finished" else STOPPED
+
+
+def changed(stored: dict, overrides: list[str]) -> dict:
+    """The stored configuration with overrides, whose difference is printed.
+
+    Raises:
+        ConfigError: an unknown key, or one that would change what the run is.
+    """
+    config = copy.deepcopy(stored)
+    leaves = dict(flatten(stored))
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"{override} is not of the form key=value.")
+        if key.split(".")[0] in IDENTITY:
+            raise ConfigError(f"{override}: {key.split('.')[0]} is part of what this run is and cannot be changed. Start another run for it.")
+        if key not in leaves:
+            raise ConfigError(f"{override}: there is no key {key}.{nearest(key, leaves)}")
+        try:
+            value = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[index,call-overload]
+        except (OmegaConfBaseException, ValueError) as error:
+            raise ConfigError(f"{override}: {error}") from error
+        if value != leaves[key]:
+            print(f"{key}: {leaves[key]} -> {value}")
+            put(config, key, value)
+    check(config)
+    return config

@@ -1,0 +1,161 @@
+"""The front door: compose and check, claim the folder, train. Exit codes: 0 finished, 1 failed, 2 wrong configuration, 75 stopped."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from deeprl.compose import compose, options, prepare, resolve
+from deeprl.config import CONFIGS, ConfigError, get
+from deeprl.run_folder import RunFolderError, auto_folder, holds_run
+
+FINISHED, FAILED, WRONG, STOPPED = 0, 1, 2, 75
+
+
+def main() -> None:
+    flags = [a for a in sys.argv[1:] if a.startswith("-")]
+    overrides = [a for a in sys.argv[1:] if not a.startswith("-")]
+    try:
+        if not {"--help", "-h", "--hydra-help", "--version", "--info", "-i", "--shell-completion", "-sc"} & set(flags):
+            check(overrides, sweep=bool({"-m", "--multirun"} & set(flags)))
+        prepare()
+    except ConfigError as error:
+        leave(WRONG, str(error))
+    hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")(job)()
+
+
+def check(overrides: list[str], sweep: bool) -> None:
+    """Compose once before Hydra does, since Hydra leaves with 1 and many lines. Of a sweep the first job is checked.
+
+    Raises:
+        ConfigError
+    """
+    from deeprl.session import settle
+
+    if sweep:
+        overrides = [first_of(o) for o in overrides]
+    config, user, chosen = compose([o for o in overrides if not o.startswith("hydra.")])
+    folder = next((o.split("=", 1)[1] for o in overrides if o.startswith("hydra.run.dir=")), None)
+    if folder and config["resume"] != "auto" and holds_run(Path(folder)):
+        raise ConfigError(f"hydra.run.dir={folder} already holds a run: choose another folder, or go on with `deeprl resume {folder}` or resume=auto.")
+    root = Path(folder or "runs")
+    for parent in [root, *root.parents]:
+        if parent.exists() and not parent.is_dir():
+            raise ConfigError(f"hydra.run.dir={root}: {parent} is a file, so no run folder can be made there. Choose another folder.")
+    if config["resume"] == "auto" and not sweep:
+        settled = settle(config, user)
+        target = Path(folder) if folder else auto_folder(settled, env=chosen["env"], agent=chosen["agent"])
+        sys.argv = [sys.argv[0], *[a for a in sys.argv[1:] if not a.startswith("hydra.run.dir=")], f"hydra.run.dir={target}"]
+        if holds_run(target):
+            sys.exit(go_on(target, settled))
+
+
+def first_of(override: str) -> str:
+    """seed=1,2,3 -> seed=1; lists and interpolations stay as they are."""
+    key, _, value = override.partition("=")
+    return f"{key}={value.split(',')[0]}" if "," in value and not any(c in value for c in "[{(") else override
+
+
+def go_on(path: Path, config: dict) -> int:
+    """`resume=auto` found a run in its folder."""
+    from deeprl.cli.resume import resume
+    from deeprl.run_folder import RunFolder, config_hash
+
+    folder = RunFolder(path)
+    stored = folder.read_config()
+    pinned = ("accelerate", "runtime")
+    same = all(stored.get(k) == config.get(k) for k in config if k not in ("resume", *pinned))
+    if not same:
+        different = [k for k in config if k not in ("resume", *pinned) and stored.get(k) != config.get(k)]
+        raise ConfigError(f"resume=auto: {path} holds a run of another configuration ({', '.join(different)} differ): choose another folder.")
+    status = folder.read_status() or {}
+    if status.get("state") == "finished":
+        print(f"{path}: this run is finished at step {status['step']:,} ({config_hash(stored)}); nothing to do")
+        return FINISHED
+    return resume(path, [])
+
+
+def job(cfg: DictConfig) -> None:
+    """One run, called by Hydra with its folder made."""
+    path = Path(HydraConfig.get().runtime.output_dir)
+    full = cfg.copy()
+    from omegaconf import OmegaConf, open_dict
+
+    OmegaConf.set_struct(full, False)
+    with open_dict(full):
+        full["hydra"] = HydraConfig.get()
+    config, user = resolve(full)
+    code = start(config, user, path)
+    if code:
+        sys.exit(code)
+
+
+def start(config: dict, user: set[str], path: Path) -> int:
+    """Train, and say how it ended. Returns the exit code."""
+    from deeprl.session import farewell, settle, train
+
+    try:
+        config = settle(config, user)
+        outcome, trainer = train(config, path, agents_for)
+    except ConfigError as error:
+        discard(path)
+        return complain(WRONG, str(error))
+    except RunFolderError as error:
+        return complain(FAILED, str(error))
+    except KeyboardInterrupt:
+        return complain(FAILED, f"interrupted. What was saved before can be resumed: deeprl resume {path}")
+    except Exception as error:
+        return complain(FAILED, failure(error, path))
+    print(farewell(outcome, trainer, path))
+    return FINISHED if outcome == "finished" else STOPPED
+
+
+def failure(error: Exception, path: Path) -> str:
+    """One paragraph; the traceback goes to the run folder, or to the screen if DEEPRL_DEBUG is set."""
+    text = traceback.format_exc()
+    try:
+        (path / "traceback.txt").write_text(text)
+        where = f" The traceback is in {path / 'traceback.txt'}."
+    except OSError:
+        where = ""
+    if os.environ.get("DEEPRL_DEBUG"):
+        print(text, file=sys.stderr)
+    return f"the run failed: {type(error).__name__}: {error}.{where} What was saved before can be resumed: deeprl resume {path}"
+
+
+def discard(path: Path) -> None:
+    """Remove the folder of a run that never began: nothing is in it but Hydra's record of the command line."""
+    import shutil
+
+    if path.is_dir() and all(entry.name in (".hydra", "lock") for entry in path.iterdir()):
+        shutil.rmtree(path)
+
+
+def agents_for(kind: str) -> list[str]:
+    """Names of the agents that take "discrete" or "continuous" actions."""
+    from deeprl.build import agent_actions
+
+    found = []
+    for name in options("agent"):
+        try:
+            config, _, _ = compose([f"agent={name}"])
+            if agent_actions(get(config, "agent")) == kind:
+                found.append(name)
+        except ConfigError:
+            continue
+    return found
+
+
+def complain(code: int, text: str) -> int:
+    print(f"deeprl: {text}", file=sys.stderr, flush=True)
+    return code
+
+
+def leave(code: int, text: str) -> None:
+    sys.exit(complain(code, text))

@@ -1,0 +1,116 @@
+"""One tick of data collection: act, step all environments, append, count episodes."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from deeprl.agent import Agent
+from deeprl.noise import NoiseStream
+from deeprl.types import Rows
+
+WINDOW = 100
+"""Episodes over which `rollout/ep_rew_mean` is taken."""
+
+
+class Episode(NamedTuple):
+    step: int
+    reward: float
+    """Sum of raw rewards, whatever the agent clips."""
+    length: int
+
+
+class Collector:
+    """
+    Args:
+        agent: asked for actions.
+        envs: the environment layer; it ends and restarts episodes itself.
+        append: where rows go, `Replay.append`.
+        seed: of the exploration noise.
+        device: where the agent computes.
+    """
+
+    def __init__(self, agent: Agent, envs, append, seed: int, device: str = "cpu", block: int = 512):
+        self.agent, self.envs, self.append, self.device = agent, envs, append, device
+        self.noise = NoiseStream(seed, "explore", "act", lambda ticks, g: agent.act_noise((ticks, envs.num), g), block)
+        self.returns = np.zeros(envs.num)
+        self.lengths = np.zeros(envs.num, dtype=np.int64)
+        self.recent: deque[Episode] = deque(maxlen=WINDOW)
+        self.finished: list[Episode] = []
+        """Episodes since the trainer last looked."""
+        self.episodes = 0
+        self.memory: dict = {}
+        self.obs: np.ndarray | None = None
+        self.first: np.ndarray | None = None
+
+    def tick(self, step: int) -> None:
+        """M environment steps, the first of which is number `step`."""
+        if self.obs is None:
+            self.obs = self.envs.reset()
+            self.first = np.ones(self.envs.num, dtype=bool)
+        obs = torch.from_numpy(self.obs).to(self.device)
+        acted = self.agent.act(obs, torch.from_numpy(self.first), self.memory, step, self.noise.next(), explore=True)
+        self.memory = acted.memory
+        action = acted.action.numpy()
+        after = self.envs.step(action)
+        rows = Rows(self.obs, action, after.reward, after.next_obs, after.terminated, after.ended, acted.probability.numpy())
+        self.append(rows)
+        self.agent.observe(rows)
+        self.obs, self.first = after.obs, after.ended
+        self.returns += after.reward
+        self.lengths += 1
+        if after.ended.any():
+            self._finish(step, after.ended)
+
+    def _finish(self, step: int, ended: np.ndarray) -> None:
+        for i in np.flatnonzero(ended):
+            episode = Episode(step + self.envs.num, float(self.returns[i]), int(self.lengths[i]))
+            self.recent.append(episode)
+            self.finished.append(episode)
+            self.episodes += 1
+        self.returns[ended] = 0.0
+        self.lengths[ended] = 0
+
+    def metrics(self) -> dict[str, float]:
+        if not self.recent:
+            return {}
+        return {
+            "rollout/ep_rew_mean": float(np.mean([e.reward for e in self.recent])),
+            "rollout/ep_len_mean": float(np.mean([e.length for e in self.recent])),
+        }
+
+    def state_dict(self) -> dict:
+        return {
+            "noise": self.noise.state_dict(),
+            "returns": self.returns.copy(),
+            "lengths": self.lengths.copy(),
+            "recent": [list(e) for e in self.recent],
+            "finished": [list(e) for e in self.finished],
+            "episodes": self.episodes,
+            "memory": dict(self.memory),
+            "obs": None if self.obs is None else self.obs.copy(),
+            "first": None if self.first is None else self.first.copy(),
+            "envs": self.envs.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict) -> list[int]:
+        """Returns the environments whose running episode could not be repeated and was replaced by a new one."""
+        self.noise.load_state_dict(state["noise"])
+        self.returns, self.lengths = state["returns"].copy(), state["lengths"].copy()
+        self.recent = deque((Episode(*e) for e in state["recent"]), maxlen=WINDOW)
+        self.finished = [Episode(*e) for e in state["finished"]]
+        self.episodes = state["episodes"]
+        self.memory = state["memory"]
+        self.obs, self.first = state["obs"], state["first"]
+        if self.obs is None:
+            return []
+        self.envs.load_state_dict(state["envs"])
+        broken = list(self.envs.broken)
+        for i in broken:
+            self.obs[i] = self.envs.obs[i]
+            self.first[i] = True
+            self.returns[i], self.lengths[i] = 0.0, 0
+        return broken

@@ -1,0 +1,82 @@
+"""How an agent leaves the greedy path while it collects data. Random numbers come in as data, on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from deeprl.choice import Choice, in_range
+from deeprl.schedules import Constant
+
+
+@dataclass(frozen=True)
+class EpsilonGreedy(Choice):
+    """With probability ε a uniformly random action.
+
+    Args:
+        schedule: ε as a function of the environment step; published schedules hold ε = 1 until learning starts.
+        evaluation: ε while evaluating (0.001 on Atari).
+    """
+
+    schedule: Callable[[int], float] = field(default_factory=lambda: Constant(0.05))
+    evaluation: float = 0.0
+
+    def __post_init__(self):
+        in_range(self, evaluation=(0, 1))
+
+    def epsilon(self, step: int, explore: bool) -> float:
+        return self.schedule(step) if explore else self.evaluation
+
+    def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
+        return {
+            "explore": torch.rand(size, generator=generator, dtype=torch.float64),
+            "action": torch.rand(size, generator=generator, dtype=torch.float64),
+        }
+
+    def __call__(self, greedy: Callable[[], Tensor], num_actions: int, epsilon: float, noise: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Actions and their probabilities, both (M,).
+
+        `greedy()` -> (M,) is asked only if some environment does not explore: with ε = 1 the network need not run. Its answer
+        is then missing from the probability, which is 1/A all the same.
+        """
+        random = (noise["action"] * num_actions).long()
+        explores = noise["explore"] < epsilon
+        if bool(explores.all()):
+            hit = random.new_zeros(random.shape) if epsilon >= 1.0 else (random == greedy().cpu())
+            return random, (1.0 - epsilon) * hit.float() + epsilon / num_actions
+        best = greedy().cpu()
+        action = torch.where(explores, random, best)
+        return action, (1.0 - epsilon) * (action == best).float() + epsilon / num_actions
+
+
+@dataclass(frozen=True)
+class GaussianNoise(Choice):
+    """π(s) plus independent Gaussian noise, cut off at the bounds; uniform actions at first (Fujimoto et al., 2018).
+
+    Args:
+        std: in units of the half-range of the actions.
+        random_steps: environment steps with uniformly random actions.
+    """
+
+    std: float = 0.1
+    random_steps: int = 25_000
+
+    def __post_init__(self):
+        in_range(self, std=(0, None), random_steps=(0, None))
+
+    def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
+        return {
+            "normal": torch.randn(size, generator=generator),
+            "uniform": torch.rand(size, generator=generator) * 2.0 - 1.0,
+        }
+
+    def __call__(self, policy: Callable[[], Tensor], step: int, noise: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Actions (M, D) and their density (M,), reported as one: no part that is built so far asks for it."""
+        if step < self.random_steps:
+            action = noise["uniform"]
+        else:
+            action = (policy().cpu() + self.std * noise["normal"]).clamp(-1.0, 1.0)
+        return action, torch.ones(action.shape[0])

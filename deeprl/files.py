@@ -1,0 +1,94 @@
+"""Files that a crash cannot tear, and JSON that means one thing only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+
+def sync_folder(folder: Path) -> None:
+    """A rename is on disk only once its folder is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_synced(path: Path, data: bytes) -> int:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return len(data)
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write `path` so that a reader, or a crash, finds the old content or the new one and nothing between."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        write_synced(partial, text.encode())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def regular_size(path: Path) -> int:
+    """Size of a plain file. Links, pipes and devices are not followed: a stranger's folder could point anywhere or never end.
+
+    Raises:
+        OSError: the file is missing, or is something else.
+    """
+    info = path.lstat()
+    if not stat.S_ISREG(info.st_mode):
+        raise OSError("it is not a plain file")
+    return info.st_size
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def strict_json(text: str | bytes) -> Any:
+    """Parse JSON, refusing what readers disagree about: a key given twice, NaN and Infinity.
+
+    Raises:
+        ValueError: saying what is wrong.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            names = [name for name, _ in pairs]
+            raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is given twice")
+        return found
+
+    def never(name: str) -> None:
+        raise ValueError(f"{name} is no JSON")
+
+    try:
+        return json.loads(text, object_pairs_hook=once, parse_constant=never)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON for people and other tools: numbers out of tensors and arrays, null for NaN and Inf, text for the rest."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):  # tensors, arrays and their scalars; np.float64 is a float too
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return str(value)

@@ -1,0 +1,211 @@
+"""Layers with a leading stack axis n (chained iterations x ensemble x seeds), plain form and fast form.
+
+Linear weights are (n, in, out), biases (n, 1, out); convolution weights (n, out, in, height, width), biases (n, out). `block.fast` picks the
+form, see `deeprl.accelerate`; both give the same numbers up to rounding. Parameters are created empty and without
+`requires_grad`: `initialise` fills them, and whoever takes a gradient asks for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deeprl.networks import nodes
+from deeprl.networks.layers import SCHEMES, Init, fill_, signed_sqrt
+from deeprl.noise import torch_generator
+
+
+class Block(nn.Module):
+    """A module that says how its parameters start: `initial[name]`."""
+
+    fast = False
+
+    def __init__(self):
+        super().__init__()
+        self.initial: dict[str, Init] = {}
+
+    def add(self, name: str, shape: tuple[int, ...], init: Init) -> None:
+        self.register_parameter(name, nn.Parameter(torch.zeros(shape), requires_grad=False))
+        self.initial[name] = init
+
+
+def initialise(module: nn.Module, seed: int, place: str) -> None:
+    """Fill every parameter of `module`; entry i of parameter `name` from generator (seed, "init", "place.name", i).
+
+    So entry 0 of a stack of five equals a stack of one, and one part more or less changes no other.
+
+    Raises:
+        ValueError: a parameter whose owner declares nothing about it in `initial`.
+    """
+    with torch.no_grad():
+        for prefix, owner in module.named_modules():
+            for name, parameter in owner.named_parameters(recurse=False):
+                path = f"{place}.{prefix}.{name}" if prefix else f"{place}.{name}"
+                init = getattr(owner, "initial", {}).get(name)
+                if init is None:
+                    raise ValueError(f"{path}: {type(owner).__name__} declares no initial value for it")
+                for i, entry in enumerate(parameter):
+                    fill_(entry, init, torch_generator(seed, "init", path, i))
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """(n, B, in) -> (n, B, out). A single output is a reduction: products with one column are slow everywhere."""
+    if weight.shape[-1] == 1:
+        return (x * weight.mT).sum(-1, keepdim=True) + bias
+    return torch.baddbmm(bias, x, weight)
+
+
+class MLP(Block):
+    """n multilayer perceptrons of one shape, ReLU (after an optional layer normalisation) between layers.
+
+    Args:
+        n: stack size.
+        sizes: input, hidden and output widths; at least two.
+        activate_last: also after the last layer, for a torso.
+        init, last_init: schemes of `layers`; the last layer's own if given.
+    """
+
+    def __init__(self, n: int, sizes: Sequence[int], *, activate_last: bool, init: str = "torch", last_init: str | None = None, layer_norm=False):
+        super().__init__()
+        if len(sizes) < 2 or min(sizes) < 1 or n < 1:
+            raise ValueError(f"an MLP needs a stack of at least one and two widths or more, all positive, not n={n}, sizes={list(sizes)}")
+        self.n, self.sizes, self.activate_last, self.layer_norm = n, tuple(sizes), activate_last, bool(layer_norm)
+        self.depth, self.features = len(sizes) - 1, sizes[-1]
+        for i, (inputs, outputs) in enumerate(zip(self.sizes, self.sizes[1:])):
+            scheme = last_init if last_init is not None and i == self.depth - 1 else init
+            self.add_linear(str(i), inputs, outputs, scheme)
+            if self.layer_norm and self.activated(i):
+                self.add(f"norm_scale_{i}", (n, 1, outputs), Init("constant", value=1.0))
+                self.add(f"norm_shift_{i}", (n, 1, outputs), Init("constant", value=0.0))
+
+    def add_linear(self, i: str, inputs: int, outputs: int, scheme: str) -> None:
+        if scheme not in SCHEMES:
+            raise ValueError(f"init must be one of {', '.join(SCHEMES)}, not {scheme!r}")
+        self.add(f"weight_{i}", (self.n, inputs, outputs), Init(scheme, inputs, outputs))
+        self.add(f"bias_{i}", (self.n, 1, outputs), Init(scheme, inputs, outputs, bias=True))
+
+    def activated(self, layer: int) -> bool:
+        return self.activate_last or layer < self.depth - 1
+
+    def stacked(self, x: Tensor) -> Tensor:
+        """(B, in), (1, B, in) or (n, B, in) -> (n, B, in)"""
+        if x.shape[-1] != self.sizes[0] or not 2 <= x.dim() <= 3 or (x.dim() == 3 and x.shape[0] not in (1, self.n)):
+            raise ValueError(f"expected (B, {self.sizes[0]}), (1, B, {self.sizes[0]}) or ({self.n}, B, {self.sizes[0]}), not {tuple(x.shape)}")
+        return x.expand(self.n, -1, -1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """-> (n, B, out). A shared input may be given without its stack axis or with one of size one."""
+        if self.fast and not self.layer_norm:
+            return nodes.mlp(x, self.activate_last, list(self._parameters.values()))
+        x = self.stacked(x)
+        for i in range(self.depth):
+            x = self.rest(i, linear(x, getattr(self, f"weight_{i}"), getattr(self, f"bias_{i}")))
+        return x
+
+    def rest(self, i: int, x: Tensor) -> Tensor:
+        """What follows the affine map of layer i."""
+        if not self.activated(i):
+            return x
+        if self.layer_norm:
+            x = F.layer_norm(x, x.shape[-1:]) * getattr(self, f"norm_scale_{i}") + getattr(self, f"norm_shift_{i}")
+        return x.relu()
+
+
+class NoisyMLP(MLP):
+    """Linear layers whose weights are means plus learned deviations times factorised Gaussian noise (Fortunato et al., 2018).
+
+        w = mu_w + sigma_w * f(e_in) f(e_out)^T,    b = mu_b + sigma_b * f(e_out),    f(x) = sign(x) sqrt|x|
+
+    mu starts as U(-1/sqrt(in), 1/sqrt(in)), sigma at sigma0 / sqrt(in). Without noise the means act alone (evaluation).
+    There is no fast form of its own: the perturbed weights are new tensors each time.
+    """
+
+    def __init__(self, n: int, sizes: Sequence[int], *, activate_last: bool, sigma0: float = 0.5, layer_norm=False):
+        self.sigma0 = sigma0
+        super().__init__(n, sizes, activate_last=activate_last, init="torch", layer_norm=layer_norm)
+
+    def add_linear(self, i: str, inputs: int, outputs: int, scheme: str) -> None:
+        super().add_linear(i, inputs, outputs, scheme)
+        sigma = Init("constant", value=self.sigma0 / math.sqrt(inputs))
+        self.add(f"weight_sigma_{i}", (self.n, inputs, outputs), sigma)
+        self.add(f"bias_sigma_{i}", (self.n, 1, outputs), sigma)
+
+    def noise_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Standard normal numbers that `forward` wants, by name: in_i (n, in) and out_i (n, out) for each layer i."""
+        sides = (("in", self.sizes), ("out", self.sizes[1:]))
+        return {f"{side}_{i}": (self.n, widths[i]) for i in range(self.depth) for side, widths in sides}
+
+    def forward(self, x: Tensor, noise: dict[str, Tensor] | None = None) -> Tensor:
+        x = self.stacked(x)
+        for i in range(self.depth):
+            weight, bias = getattr(self, f"weight_{i}"), getattr(self, f"bias_{i}")
+            if noise is not None:
+                rows, columns = signed_sqrt(noise[f"in_{i}"]).unsqueeze(2), signed_sqrt(noise[f"out_{i}"]).unsqueeze(1)
+                weight = weight + getattr(self, f"weight_sigma_{i}") * (rows * columns)
+                bias = bias + getattr(self, f"bias_sigma_{i}") * columns
+            x = self.rest(i, linear(x, weight, bias))
+        return x
+
+
+def same_pads(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """TensorFlow's SAME along one axis: ceil(size / stride) outputs, the odd zero after the image. PyTorch's "same" refuses strides."""
+    total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+class ConvStack(Block):
+    """n stacks of convolutions, ReLU after each, flattened in the order height, width, channel (as in TensorFlow and JAX; free when the
+    memory is channels-last).
+
+    Args:
+        n: stack size.
+        shape: (channels, height, width) of an observation.
+        layers: (channels, kernel, stride) of each convolution.
+        padding: "same" or "valid".
+        scale: pixels are multiplied by it; folded into the first weights.
+    """
+
+    def __init__(self, n: int, shape: Sequence[int], layers: Sequence[tuple[int, int, int]], *, padding: str, init: str, scale: float = 1.0):
+        super().__init__()
+        if padding not in ("same", "valid"):
+            raise ValueError(f"padding must be same or valid, not {padding!r}")
+        if init not in SCHEMES:
+            raise ValueError(f"init must be one of {', '.join(SCHEMES)}, not {init!r}")
+        channels, height, width = shape
+        self.n, self.shape, self.scale, self.strides, self.pads = n, tuple(shape), float(scale), [], []
+        for i, (outputs, kernel, stride) in enumerate(layers):
+            vertical, horizontal = (same_pads(side, kernel, stride) if padding == "same" else (0, 0) for side in (height, width))
+            height, width = ((side + sum(pad) - kernel) // stride + 1 for side, pad in ((height, vertical), (width, horizontal)))
+            if height < 1 or width < 1:
+                raise ValueError(f"an image of {tuple(shape)} is too small for convolution {i} ({kernel}x{kernel}, stride {stride})")
+            area = kernel * kernel
+            self.add(f"weight_{i}", (n, outputs, channels, kernel, kernel), Init(init, channels * area, outputs * area))
+            self.add(f"bias_{i}", (n, outputs), Init(init, channels * area, outputs * area, bias=True))
+            self.strides.append(stride)
+            self.pads.append((*horizontal, *vertical))                     # F.pad names the last axis first
+            channels = outputs
+        self.features = channels * height * width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W), bytes or floats -> (n, B, features)"""
+        if x.dim() != 4 or tuple(x.shape[1:]) != self.shape:
+            raise ValueError(f"expected (B, {', '.join(map(str, self.shape))}), not {tuple(x.shape)}")
+        # The conversion is made once for all n. It keeps bytes channels-first in the plain form.
+        layout = torch.channels_last if self.fast else torch.contiguous_format
+        x = x.to(torch.float32, memory_format=layout)
+        return torch.stack([self.single(i, x, layout) for i in range(self.n)])
+
+    def single(self, i: int, x: Tensor, layout: torch.memory_format) -> Tensor:
+        for layer, (stride, pad) in enumerate(zip(self.strides, self.pads)):
+            weight, bias = getattr(self, f"weight_{layer}")[i], getattr(self, f"bias_{layer}")[i]
+            if layer == 0 and self.scale != 1.0:
+                weight = weight * self.scale
+            left, right, top, bottom = pad
+            if (left, top) != (right, bottom):
+                x, left, top = F.pad(x, pad), 0, 0
+            x = F.conv2d(x, weight.contiguous(memory_format=layout), bias, stride, (top, left)).relu()
+        return x.permute(0, 2, 3, 1).flatten(1)

@@ -1,0 +1,70 @@
+"""Initial values and the noise of noisy layers: functions of numbers, no modules.
+
+A scheme fills one stack entry of one parameter from a generator that belongs to it. `a` is the argument of the table:
+
+    torch            weights and biases U(-1/sqrt(fan_in), 1/sqrt(fan_in))     PyTorch's default for Linear and Conv2d
+    glorot_uniform   U(-l, l), l = sqrt(6 / (fan_in + fan_out))                Dopamine's DQN
+    glorot_normal    truncated at 2 sigma, variance 2 / (fan_in + fan_out)     theovincent/i-DQN
+    lecun_normal     truncated at 2 sigma, variance 1 / fan_in                 JAX default
+    quantile         U(-l, l), l = sqrt(sqrt(3) / fan_in)                      C51, QR-DQN, IQN in Dopamine
+    small            U(-0.003, 0.003)                                          last layers of DDPG (Lillicrap et al., 2016)
+
+Biases are zero except under `torch` and `small`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+SCHEMES = ("torch", "glorot_uniform", "glorot_normal", "lecun_normal", "quantile", "small")
+TRUNCATION = 0.87962566103423978
+"""Standard deviation of a unit normal truncated at two: drawing with sigma / TRUNCATION gives the variance that was asked for."""
+
+
+class Init(NamedTuple):
+    """How a block wants one of its parameters filled: what `block.initial[name]` holds."""
+
+    scheme: str
+    fan_in: int = 1
+    fan_out: int = 1
+    bias: bool = False
+    value: float = 0.0
+    """of the scheme "constant" """
+
+
+def fill_(tensor: Tensor, init: Init, generator: torch.Generator) -> None:
+    """Draws on the CPU whatever the device of `tensor`, so that a run on a GPU starts from the same weights.
+
+    Raises:
+        ValueError: unknown scheme.
+    """
+    if init.scheme == "constant":
+        tensor.fill_(init.value)
+        return
+    if init.scheme not in SCHEMES:
+        raise ValueError(f"init must be one of {', '.join(SCHEMES)}, not {init.scheme!r}")
+    drawn = torch.empty(tensor.shape, dtype=torch.float32)
+    if init.bias and init.scheme not in ("torch", "small"):
+        drawn.zero_()
+    elif init.scheme.endswith("normal"):
+        variance = 2 / (init.fan_in + init.fan_out) if init.scheme == "glorot_normal" else 1 / init.fan_in
+        deviation = math.sqrt(variance) / TRUNCATION
+        torch.nn.init.trunc_normal_(drawn, 0.0, deviation, -2 * deviation, 2 * deviation, generator=generator)
+    else:
+        limit = {
+            "torch": init.fan_in**-0.5,
+            "glorot_uniform": math.sqrt(6 / (init.fan_in + init.fan_out)),
+            "quantile": math.sqrt(math.sqrt(3) / init.fan_in),
+            "small": 0.003,
+        }[init.scheme]
+        drawn.uniform_(-limit, limit, generator=generator)
+    tensor.copy_(drawn)
+
+
+def signed_sqrt(x: Tensor) -> Tensor:
+    """sign(x) sqrt|x|: the factors of factorised Gaussian noise (Fortunato et al., 2018, equation 10 ff.)."""
+    return x.sign() * x.abs().sqrt()

@@ -1,0 +1,153 @@
+"""From observations to features: choices whose `build(spec, n)` gives a module (B, *obs) -> (n, B, features).
+
+`head_hidden` are the hidden layers that every head gets after the torso: convolutional torsos hold the convolutions only, because the
+papers that share a torso share just those (i-QN). `resolve(spec)` answers with a concrete choice: itself, except for `Auto`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from deeprl.choice import Choice, in_range, one_of
+from deeprl.networks.blocks import MLP, ConvStack
+from deeprl.networks.layers import SCHEMES
+from deeprl.types import Spec
+
+
+def widths(owner: object, *names: str) -> None:
+    """YAML gives lists; a frozen choice keeps tuples of positive integers."""
+    for name in names:
+        value = tuple(getattr(owner, name))
+        if any(not isinstance(width, int) or width < 1 for width in value):
+            raise ValueError(f"{name} must be positive integers, not {list(value)}")
+        object.__setattr__(owner, name, value)
+
+
+class Flatten(nn.Module):
+    """(B, *obs) -> (1, B, features), as floats: the torso without layers."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.features = features
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return obs.to(torch.float32).reshape(1, obs.shape[0], self.features)
+
+
+class FlatMLP(MLP):
+    """An MLP over observations that are no float vectors."""
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return super().forward(obs.to(torch.float32).flatten(1))
+
+
+class TorsoChoice(Choice):
+    def resolve(self, spec: Spec) -> TorsoChoice:
+        return self
+
+    def build(self, spec: Spec, n: int) -> nn.Module:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class MLPTorso(TorsoChoice):
+    """Vectors pass as they are; images are flattened, unscaled. `hidden=()` is the identity."""
+
+    hidden: tuple[int, ...] = (256, 256)
+    init: str = "torch"
+    layer_norm: bool = False
+    head_hidden: tuple[int, ...] = ()
+
+    def __post_init__(self):
+        widths(self, "hidden", "head_hidden")
+        one_of(self, init=SCHEMES)
+
+    def build(self, spec: Spec, n: int) -> nn.Module:
+        inputs = 1
+        for size in spec.obs_shape:
+            inputs *= size
+        if not self.hidden:
+            return Flatten(inputs)
+        plain = len(spec.obs_shape) == 1 and spec.obs_dtype == torch.float32
+        kind = MLP if plain else FlatMLP
+        return kind(n, (inputs, *self.hidden), activate_last=True, init=self.init, layer_norm=self.layer_norm)
+
+
+class ImageChoice(TorsoChoice):
+    @staticmethod
+    def image(spec: Spec) -> tuple[int, ...]:
+        if len(spec.obs_shape) != 3:
+            raise ValueError(f"a convolutional torso needs images (channels, height, width), not {spec.obs_shape}: choose another agent/torso")
+        return spec.obs_shape
+
+
+@dataclass(frozen=True)
+class Nature(ImageChoice):
+    """The convolutions of Mnih et al. (2015): 32@8x8/4, 64@4x4/2, 64@3x3/1.
+
+    "same" padding is the network of Dopamine and i-QN (7744 features on 84x84), "valid" that of the paper (3136).
+    """
+
+    padding: str = "same"
+    head_hidden: tuple[int, ...] = (512,)
+    init: str = "glorot_uniform"
+    scale: float = 1 / 255
+
+    def __post_init__(self):
+        widths(self, "head_hidden")
+        one_of(self, padding=("same", "valid"), init=SCHEMES)
+        in_range(self, scale=(0, None))
+
+    def build(self, spec: Spec, n: int) -> nn.Module:
+        layers = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+        return ConvStack(n, self.image(spec), layers, padding=self.padding, init=self.init, scale=self.scale)
+
+
+@dataclass(frozen=True)
+class MinAtarTorso(ImageChoice):
+    """One convolution 3x3/1 over binary planes (Young and Tian, 2019): 16 channels, VALID, 1024 features on 10x10."""
+
+    channels: int = 16
+    padding: str = "valid"
+    head_hidden: tuple[int, ...] = (128,)
+    init: str = "torch"
+    scale: float = 1.0
+
+    def __post_init__(self):
+        widths(self, "head_hidden")
+        one_of(self, padding=("same", "valid"), init=SCHEMES)
+        in_range(self, channels=(1, None), scale=(0, None))
+
+    def build(self, spec: Spec, n: int) -> nn.Module:
+        return ConvStack(n, self.image(spec), ((self.channels, 3, 1),), padding=self.padding, init=self.init, scale=self.scale)
+
+
+@dataclass(frozen=True)
+class Auto(TorsoChoice):
+    """Follows from the observation space: vectors MLP, (4, 84, 84) Nature, images of at most 24x24 MinAtar's."""
+
+    hidden: tuple[int, ...] = (256, 256)
+    """of the MLP"""
+
+    def __post_init__(self):
+        widths(self, "hidden")
+
+    def resolve(self, spec: Spec) -> TorsoChoice:
+        """
+        Raises:
+            ValueError: no torso follows from the shape.
+        """
+        shape = tuple(spec.obs_shape)
+        if len(shape) == 1:
+            return MLPTorso(hidden=self.hidden)
+        if shape == (4, 84, 84):
+            return Nature()
+        if len(shape) == 3 and all(3 <= side <= 24 for side in shape[1:]):
+            return MinAtarTorso()
+        raise ValueError(f"no torso follows from observations of shape {shape}: choose one, agent/torso=mlp, nature or minatar")
+
+    def build(self, spec: Spec, n: int) -> nn.Module:
+        return self.resolve(spec).build(spec, n)

@@ -1,0 +1,68 @@
+"""Randomness as data: every random number of a run is a function of (seed, purpose, part, position).
+
+A stream draws blocks of many updates (or ticks) at once. Block j has a generator of its own, seeded by
+`SeedSequence([seed, purpose, part, j])`, so that a position is the whole state and a stream can be resumed anywhere.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PURPOSES = ("init", "environment", "explore", "update", "replay", "evaluation")
+
+
+def seed_sequence(seed: int, purpose: str, part: str | int = 0, block: int = 0) -> np.random.SeedSequence:
+    """`part` may be a name; it enters by its CRC-32, which does not change from process to process."""
+    number = zlib.crc32(part.encode()) if isinstance(part, str) else int(part)
+    return np.random.SeedSequence([int(seed), PURPOSES.index(purpose), number, int(block)])
+
+
+def torch_generator(seed: int, purpose: str, part: str | int = 0, block: int = 0) -> torch.Generator:
+    generator = torch.Generator()
+    generator.manual_seed(int(seed_sequence(seed, purpose, part, block).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    return generator
+
+
+def episode_seed(seed: int, index: int, episode: int, evaluation: bool = False) -> int:
+    """Seed of one episode, for `reset(seed=...)`: 31 bits, the lowest of which tells evaluation from training, so that no
+    evaluation episode can repeat a training episode."""
+    purpose = "evaluation" if evaluation else "environment"
+    state = int(seed_sequence(seed, purpose, index, episode).generate_state(1)[0])
+    return (state >> 2 << 1) | int(evaluation)
+
+
+class NoiseStream:
+    """Random numbers for one consumer, drawn `block` positions at a time.
+
+    Args:
+        seed, purpose, part: which stream, see `seed_sequence`.
+        draw: `draw(block, generator)` returns tensors whose first axis has `block` entries.
+        block: positions drawn at once. Part of the stream's identity: another block length gives other numbers.
+    """
+
+    def __init__(self, seed: int, purpose: str, part: str, draw: Callable[[int, torch.Generator], dict[str, Tensor]], block: int, device="cpu"):
+        self.seed, self.purpose, self.part, self.draw, self.block, self.device = seed, purpose, part, draw, block, device
+        self.position = 0
+        self._loaded = -1
+        self._rows: list[dict[str, Tensor]] = []
+
+    def next(self) -> dict[str, Tensor]:
+        block, offset = divmod(self.position, self.block)
+        if block != self._loaded:
+            drawn = self.draw(self.block, torch_generator(self.seed, self.purpose, self.part, block))
+            split = {name: tensor.to(self.device).unbind(0) for name, tensor in drawn.items()}
+            self._rows = [{name: rows[i] for name, rows in split.items()} for i in range(self.block)]
+            self._loaded = block
+        self.position += 1
+        return self._rows[offset]
+
+    def state_dict(self) -> dict:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.position = int(state["position"])

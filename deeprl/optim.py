@@ -1,0 +1,133 @@
+"""Adam over flat state: the parameters of one optimizer are views of one tensor, and so are each of its moments.
+
+One fused operator updates everything, Polyak averaging is one `lerp_` and a sync one `copy_` of flat tensors, and a checkpoint holds three
+tensors. Build it after the module is on its device: `module.to(...)` gives every parameter memory of its own again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from deeprl.choice import Choice, in_range
+
+
+def flatten_(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Make the parameters views of one flat tensor, values kept, and return it. In-place copies into them (`load_state_dict`,
+    `copy_`) keep them views.
+
+    Raises:
+        ValueError: no parameters, or several types or devices.
+    """
+    parameters = list(parameters)
+    if not parameters:
+        raise ValueError("there are no parameters to flatten")
+    kinds = {(p.dtype, p.device) for p in parameters}
+    if len(kinds) > 1:
+        raise ValueError(f"parameters of one optimizer share a type and a device, not {sorted(map(str, kinds))}")
+    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
+    for p, view in zip(parameters, flat.split([p.numel() for p in parameters])):
+        p.data = view.view(p.shape)
+    return flat
+
+
+@dataclass(frozen=True)
+class Adam(Choice):
+    """Adam (Kingma and Ba, 2015); with `weight_decay` AdamW (Loshchilov and Hutter, 2019), decoupled.
+
+    `eps` is part of the algorithm on Atari, where 1e-8 is wrong by four orders of magnitude. `schedule`, one of
+    `deeprl.schedules`, multiplies `lr`; `max_grad_norm` clips the global norm.
+    """
+
+    lr: float
+    eps: float = 1e-8
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    max_grad_norm: float | None = None
+    schedule: Choice | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "betas", tuple(self.betas))
+        in_range(self, lr=(0, None), eps=(0, None), weight_decay=(0, None))
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must be two numbers in [0, 1), not {list(self.betas)}")
+        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm must be positive or null, not {self.max_grad_norm}")
+
+    def build(self, parameters: Sequence[nn.Parameter]) -> FlatAdam:
+        return FlatAdam(self, parameters)
+
+
+class FlatAdam:
+    """The state of one `Adam`.
+
+    Attributes:
+        flat: (P,) the parameters; `parameters` are views of it.
+    """
+
+    def __init__(self, choice: Adam, parameters: Sequence[nn.Parameter]):
+        self.choice, self.parameters = choice, list(parameters)
+        self.flat = flatten_(self.parameters)
+        self.moment, self.square = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
+        self.count = torch.zeros((), dtype=torch.float32, device=self.flat.device)
+        # Lists of views and not the flat tensors: gradients need no copy into a flat one (0.5 ms of a Nature network's update).
+        self._lists = [p.detach() for p in self.parameters], self._views(self.moment), self._views(self.square), [self.count] * len(self.parameters)
+        self._fused = torch._fused_adamw_ if choice.weight_decay else torch._fused_adam_
+
+    def _views(self, flat: Tensor) -> list[Tensor]:
+        return [view.view(p.shape) for view, p in zip(flat.split([p.numel() for p in self.parameters]), self.parameters)]
+
+    def step(self, gradients: Sequence[Tensor], step: int) -> Tensor:
+        """One update in place.
+
+        Args:
+            gradients: in the order and shapes of `parameters`, any strides; they are left as they are.
+            step: environment step, for the schedule.
+
+        Returns:
+            () the norm of the gradient before clipping, on its device.
+
+        Raises:
+            ValueError: another number of gradients, or another shape.
+        """
+        choice = self.choice
+        values, moments, squares, counts = self._lists
+        if len(gradients) != len(values) or any(g.shape != p.shape for g, p in zip(gradients, values)):
+            raise ValueError(f"gradients have shapes {[tuple(g.shape) for g in gradients]}, parameters {[tuple(p.shape) for p in values]}")
+        with torch.no_grad():
+            # The fused operator reads memory order: a transposed gradient would silently update the wrong weights.
+            gradients = [g.contiguous() for g in gradients]
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+            if choice.max_grad_norm is not None:
+                # Not in place: autograd may hand out one tensor for two parameters.
+                gradients = torch._foreach_mul(gradients, (choice.max_grad_norm / (norm + 1e-6)).clamp_(max=1.0))
+            self.count += 1
+            self._fused(
+                values, gradients, moments, squares, [], counts,
+                lr=self.rate(step),
+                beta1=choice.betas[0], beta2=choice.betas[1], weight_decay=choice.weight_decay, eps=choice.eps,
+                amsgrad=False, maximize=False, grad_scale=None, found_inf=None,
+            )  # fmt: skip
+        return norm
+
+    def rate(self, step: int) -> float:
+        """Learning rate at an environment step."""
+        choice = self.choice
+        return choice.lr if choice.schedule is None else choice.lr * choice.schedule(step)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Moments and count; the parameters belong to their modules."""
+        return {"moment": self.moment, "square": self.square, "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """
+        Raises:
+            ValueError: moments of another number of parameters.
+        """
+        if state["moment"].shape != self.moment.shape:
+            raise ValueError(f"the optimizer has {self.moment.numel()} parameters, its saved state {state['moment'].numel()}")
+        for name, own in self.state_dict().items():
+            own.copy_(state[name])

@@ -1,0 +1,115 @@
+"""How far a run is: a bar on a terminal, now and then a line anywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+
+class Progress:
+    """Shows steps, speed, remaining time, the last training return and the last evaluation. Nothing shown is logged.
+
+    `update` may be called as often as one likes: most calls only compare a clock with a number. There is no thread.
+
+    Args:
+        total: steps of the run.
+        start: the step it goes on from.
+        stream: where to; stderr if None.
+        live: a bar (True) or lines (False); by default a bar on a terminal.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        start: int = 0,
+        stream: TextIO | None = None,
+        live: bool | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.total, self.stream, self._clock = max(total, 1), stream or sys.stderr, clock
+        self.step = start
+        self._shown_step, self._shown_at = start, clock()
+        self._next_time, self._next_step = self._shown_at, start + self.total / 20
+        self._speed = 0.0
+        self._returned: float | None = None
+        self._evaluated: float | None = None
+        self._bar: Any = None
+        if live if live is not None else self.stream.isatty():
+            self._bar = _bar(self.stream, self.total, start)
+        else:
+            self._next_time += 10.0
+
+    def update(self, step: int, returned: float | None = None, evaluated: float | None = None) -> None:
+        """`returned`: mean training return; `evaluated`: mean evaluation return; None leaves what was shown."""
+        self.step = step
+        if returned is not None:
+            self._returned = returned
+        if evaluated is not None:
+            self._evaluated = evaluated
+        now = self._clock()
+        if now < self._next_time or (self._bar is None and step < self._next_step):
+            return
+        self._show(now)
+
+    def say(self, text: str) -> None:
+        """A line of its own, not torn by the bar."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=self.stream, flush=True)
+
+    def close(self) -> None:
+        if self.step > self._shown_step:
+            self._show(self._clock())
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _show(self, now: float) -> None:
+        passed = now - self._shown_at
+        if passed > 0 and self.step > self._shown_step:
+            speed = (self.step - self._shown_step) / passed
+            # a bar is drawn four times a second: smooth it; lines are far apart already
+            self._speed = speed if self._bar is None or not self._speed else self._speed + 0.1 * (speed - self._speed)
+        self._shown_step, self._shown_at = self.step, now
+        if self._bar is not None:
+            self._next_time = now + 0.25
+            self._bar.update(0, completed=self.step, words=self._words())
+            self._bar.refresh()
+        else:
+            self._next_time, self._next_step = now + 10.0, self.step + self.total / 20
+            self.say(f"{self.step / self.total:4.0%}  step {self.step:,} of {self.total:,}  {self._words()}")
+
+    def _words(self) -> str:
+        words = [f"{self._speed:,.0f} steps/s"]
+        if self._speed and self.step < self.total:
+            words.append(f"{duration((self.total - self.step) / self._speed)} left")
+        if self._returned is not None:
+            words.append(f"return {self._returned:.4g}")
+        if self._evaluated is not None:
+            words.append(f"evaluation {self._evaluated:.4g}")
+        return "  ".join(words)
+
+
+def duration(seconds: float) -> str:
+    """The two largest units: 45 s, 12 min 5 s, 3 h 20 min, 2 d 4 h."""
+    seconds = round(seconds)
+    for size, unit, part, name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= size:
+            rest = seconds % size // part
+            return f"{seconds // size} {unit} {rest} {name}" if rest else f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def _bar(stream: TextIO, total: int, start: int) -> Any:
+    from rich.console import Console  # 0.1 s that only a terminal needs to pay
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TaskProgressColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[words]}"))
+    bar = Bar(*columns, console=Console(file=stream, force_terminal=True), auto_refresh=False)
+    bar.add_task("", total=total, completed=start, words="")
+    bar.start()
+    return bar

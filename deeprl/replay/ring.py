@@ -1,0 +1,245 @@
+"""Storage of transitions in time order, one cursor per environment.
+
+Row t of an environment holds the observation of step t with the action, reward and flags that followed; row t + 1 always holds the
+successor observation. At an episode's end one extra row, never sampled, holds the true last observation; so does the row at the
+cursor until its own step is known. A *tick* adds one transition of each environment, hence ticks are alive from `first` to `last`
+for all environments alike, and `slots[tick % ticks]` says where their rows lie.
+
+Each environment's slots are continued at both ends by copies of the other end, so that the rows before and after a transition are
+one contiguous piece of memory: a batch of windows is a single `index_select` over an overlapping view, without index arithmetic.
+
+    one environment:   [front copies] [slot 0 ... slot period - 1] [back copies]
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deeprl.types import Rows, Spec
+
+
+class Layout(NamedTuple):
+    """Sizes and places. Memory follows from them before anything is allocated."""
+
+    num: int
+    """M environments"""
+    ticks: int
+    """transitions of each that may be alive"""
+    stack: int
+    """frames that an observation is put together from; 1 if observations are stored as they are"""
+    image: bool
+    """observations are bytes in a matrix of their own, else they are the first columns of a row"""
+    size: int
+    """numbers in a stored observation"""
+    front: int
+    back: int
+    period: int
+    """slots of an environment: its ticks, the frames before the oldest, the row at the cursor, one extra row"""
+    stride: int
+    """slots and copies of an environment"""
+    action: int
+    """Columns from here on, float32. Counts and flags are exact."""
+    reward: int
+    continues: int
+    """1 - terminated"""
+    ended: int
+    probability: int
+    age: int
+    """frames of the same episode before this one, at most `front`"""
+    real: int
+    """1 if the row is a transition; 0 on an extra row and on the one at the cursor"""
+    width: int
+
+    @property
+    def memory(self) -> int:
+        """Bytes when full, with the table of slots."""
+        return self.num * (self.stride * (4 * self.width + (self.size if self.image else 0)) + 8 * self.ticks)
+
+
+def layout(spec: Spec, capacity: int, num: int, n_step: int) -> Layout:
+    """
+    Args:
+        capacity: rows of all environments together.
+        num: M environments.
+        n_step: rows that a window reaches ahead.
+
+    Raises:
+        ValueError: if an environment's share is less than `n_step` rows.
+    """
+    ticks = capacity // num
+    if ticks < n_step:
+        raise ValueError(f"capacity must be at least n_step rows for each environment ({n_step} * {num}), not {capacity}")
+    image = spec.obs_dtype == torch.uint8
+    # frames are stored singly only if they are all there is in an observation
+    stack = spec.frame_stack if image and len(spec.obs_shape) == 3 and spec.obs_shape[0] == spec.frame_stack else 1
+    front, size = stack - 1, math.prod(spec.obs_shape) // stack
+    period = ticks + front + 2
+    action = 0 if image else size
+    reward = action + max(spec.action_dim, 1)
+    columns = range(reward, reward + 6)                         # reward, continues, ended, probability, age, real
+    return Layout(num, ticks, stack, image, size, front, n_step, period, front + period + n_step, action, *columns, reward + 6)
+
+
+class Ring:
+    """The arrays, in NumPy; memory is taken only where rows are written."""
+
+    def __init__(self, layout: Layout):
+        self.layout = layout
+        total = layout.num * layout.stride
+        # np.zeros, because torch.zeros touches every page; zeros, because a window may reach into rows never written and 0 * nan is nan
+        self.rows = np.zeros((total, layout.width), dtype=np.float32)
+        self.frames = np.zeros((total, layout.size), dtype=np.uint8) if layout.image else None
+        self.slots = np.zeros((layout.ticks, layout.num), dtype=np.int64)
+        self.first = self.last = 0                              # live ticks
+        self.count = np.zeros(layout.num, dtype=np.int64)       # rows ever written; also the number of the row at the cursor
+        self.oldest = np.zeros(layout.num, dtype=np.int64)      # number of the row of tick `first`
+        self.fresh = np.ones(layout.num, dtype=bool)            # the next row starts an episode
+        self._base = np.arange(layout.num) * layout.stride + layout.front
+        self._row = np.zeros((layout.num, layout.width), dtype=np.float32)
+        self._after = np.zeros((layout.num, layout.width), dtype=np.float32)
+        self._row[:, layout.real] = 1.0
+        self._newest = slice(-1, None) if layout.stack > 1 else slice(None)
+
+    def windows(self, length: int, cut: int = 0) -> Tensor:
+        """(rows, length * width - cut), overlapping: entry i is the rows i ... i + length - 1 without the last `cut` columns."""
+        rows, width = torch.from_numpy(self.rows), self.layout.width
+        return rows.as_strided((len(rows) - length + 1, length * width - cut), (width, 1))
+
+    def frame_windows(self, length: int) -> Tensor:
+        """(rows, length * size) uint8, overlapping: entry i is the frames i ... i + length - 1."""
+        frames, size = torch.from_numpy(self.frames), self.layout.size
+        return frames.as_strided((len(frames) - length + 1, length * size), (size, 1))
+
+    def append(self, rows: Rows) -> None:
+        """One tick of all environments."""
+        at, row, after, num = self.layout, self._row, self._after, self.layout.num
+        self._expire(rows.ended)
+        slot = self.count % at.period
+        here, there = self._base + slot, self._base + (slot + 1) % at.period
+        if self.frames is None:
+            row[:, :at.size] = rows.obs.reshape(num, at.size)
+            after[:, :at.size] = rows.next_obs.reshape(num, at.size)
+        else:
+            self.frames[here] = rows.obs[:, self._newest].reshape(num, at.size)
+            self.frames[there] = rows.next_obs[:, self._newest].reshape(num, at.size)
+        row[:, at.action:at.reward] = rows.action.reshape(num, -1)
+        row[:, at.reward] = rows.reward
+        row[:, at.continues] = np.logical_not(rows.terminated)
+        row[:, at.ended] = rows.ended
+        row[:, at.probability] = rows.probability
+        if at.front:
+            row[:, at.age] = np.where(self.fresh, 0.0, after[:, at.age])
+            after[:, at.age] = np.minimum(row[:, at.age] + 1.0, at.front)
+        self.rows[here] = row
+        self.rows[there] = after
+        self.slots[self.last % at.ticks] = here
+        self.last += 1
+        self.fresh[:] = rows.ended
+        self.count += 1
+        self.count += self.fresh                                # the row after the last one stays as it is
+        if slot.min() < at.back or slot.max() >= at.period - 1 - at.front:
+            self._copy_ends()
+
+    def _expire(self, ended: np.ndarray) -> None:
+        """Retire the ticks whose rows, or whose earlier frames, the next tick will overwrite."""
+        at = self.layout
+        limit = self.count + ended - at.ticks                   # lowest row number that keeps its frames: next cursor + 1 - period + front
+        while self.first < self.last and (self.last + 1 - self.first > at.ticks or (self.oldest < limit).any()):
+            self.oldest += 1
+            self.oldest += self.rows[self.slots[self.first % at.ticks], at.ended] > 0
+            self.first += 1
+
+    def _copy_ends(self) -> None:
+        at = self.layout
+        for array in (self.rows, self.frames):
+            if array is not None:
+                slots = array.reshape(at.num, at.stride, -1)
+                slots[:, :at.front] = slots[:, at.period:at.period + at.front]
+                slots[:, at.front + at.period:] = slots[:, at.front:at.front + at.back]
+
+    def held(self) -> np.ndarray:
+        """(M,) number of the oldest row that is still there."""
+        return np.maximum(self.count + 1 - self.layout.period, 0)
+
+    def state_dict(self) -> dict:
+        """Cursors, and the row at each cursor, which is not yet complete."""
+        at = self.layout
+        head = self._base + self.count % at.period
+        unknown = self.fresh[:, None]                           # the next episode's first observation has not been seen yet
+        state = {
+            "ticks": [self.first, self.last],
+            "count": self.count.copy(),
+            "oldest": self.oldest.copy(),
+            "fresh": self.fresh.copy(),
+            "pending": np.where(unknown, np.float32(0), self.rows[head]),
+        }
+        if self.frames is not None:
+            state["pending_frames"] = np.where(unknown, np.uint8(0), self.frames[head])
+        return state
+
+    def written(self, since: list[int]) -> dict[str, Tensor]:
+        """Rows (of each environment in turn) from number `since` on, or from the oldest that is still there, up to the cursor.
+
+        Returns:
+            rows (R, width), frames (R, size) for images, start and stop (M,): the row numbers they are; all copies.
+        """
+        start = np.minimum(np.maximum(np.asarray(since, dtype=np.int64), self.held()), self.count)
+        where = np.concatenate([self._where(e, start[e], self.count[e]) for e in range(self.layout.num)])
+        segment = {"rows": self.rows[where], "start": start, "stop": self.count.copy()}
+        if self.frames is not None:
+            segment["frames"] = self.frames[where]
+        return {name: torch.from_numpy(array) for name, array in segment.items()}
+
+    def _where(self, environment: int, start: int, stop: int) -> np.ndarray:
+        return self._base[environment] + np.arange(start, stop) % self.layout.period
+
+    def load(self, state: dict, segments: Iterable[dict[str, Tensor]]) -> None:
+        """Take over a state and the rows of all segments, oldest first.
+
+        Raises:
+            ValueError: if rows are missing, or belong to another environment or another number of environments.
+        """
+        at = self.layout
+        pending, frames = np.asarray(state["pending"]), np.asarray(state.get("pending_frames", 0))
+        if pending.shape != (at.num, at.width) or frames.shape != ((at.num, at.size) if at.image else ()):
+            raise ValueError(
+                f"the stored replay has rows {pending.shape} and frames {frames.shape}, this one rows {(at.num, at.width)}: "
+                "not the same environment"
+            )
+        self.first, self.last = (int(tick) for tick in state["ticks"])
+        for name in ("count", "oldest", "fresh"):
+            getattr(self, name)[:] = np.asarray(state[name])
+        reached = self.held()
+        for segment in segments:
+            self._load_segment({name: np.asarray(tensor) for name, tensor in segment.items()}, reached)
+        if (reached != self.count).any():
+            raise ValueError(f"the stored replay ends at rows {reached.tolist()} of {self.count.tolist()}: a segment is missing")
+        head = self._base + self.count % at.period
+        self.rows[head] = pending
+        self._after[:] = pending
+        if self.frames is not None:
+            self.frames[head] = frames
+        self._copy_ends()
+        for e in range(at.num):
+            where = self._where(e, self.oldest[e], self.count[e])
+            self.slots[np.arange(self.first, self.last) % at.ticks, e] = where[self.rows[where, at.real] > 0]
+
+    def _load_segment(self, segment: dict[str, np.ndarray], reached: np.ndarray) -> None:
+        offset = 0
+        for e, (start, stop) in enumerate(zip(segment["start"].tolist(), segment["stop"].tolist())):
+            skip = max(int(reached[e]) - start, 0)              # overwritten later, or in an earlier segment too
+            if start > reached[e]:
+                raise ValueError(f"the stored replay lacks rows {reached[e]} to {start} of environment {e}: a segment is missing")
+            if stop - start > skip:
+                source, where = slice(offset + skip, offset + stop - start), self._where(e, start + skip, stop)
+                self.rows[where] = segment["rows"][source]
+                if self.frames is not None:
+                    self.frames[where] = segment["frames"][source]
+                reached[e] = stop
+            offset += stop - start

@@ -1,0 +1,167 @@
+"""Which transitions a batch holds. Both samplers turn the same float64 uniforms u into indices by position among the live rows
+in leaf order, so that prioritised replay with α = 0 *is* uniform replay, bit for bit.
+
+Transitions are numbered from the start of the run; those in `[first, last)` are alive and number i lives in leaf i mod size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from deeprl.choice import Choice, in_range, one_of
+from deeprl.replay.sum_tree import SumTree
+from deeprl.schedules import Constant
+
+
+class Live(NamedTuple):
+    """The transitions that can be sampled: numbers [first, last), in `size` leaves."""
+
+    first: int
+    last: int
+    size: int
+
+    @property
+    def count(self) -> int:
+        return self.last - self.first
+
+    def nth(self, position: np.ndarray) -> np.ndarray:
+        """(B,) positions in leaf order, in [0, count) -> numbers. Leaf order is not the order of age once the leaves are used again."""
+        lap = self.last - self.last % self.size                 # the number in leaf 0 now
+        if self.first >= lap:
+            return position + self.first
+        newest = self.last - lap                                # leaves [0, newest) are of this lap, the older rows come after them
+        return np.where(position < newest, position + lap, position + (self.first - newest))
+
+    def number(self, leaf: np.ndarray) -> np.ndarray:
+        """(B,) leaves -> numbers."""
+        number = leaf + (self.last - self.last % self.size)
+        return np.where(number >= self.last, number - self.size, number)
+
+
+class UniformDraws:
+    """Every live transition is as likely as any other."""
+
+    def draw(self, u: np.ndarray, live: Live, step: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """(B,) numbers and their importance weights; None stands for ones."""
+        return live.nth((u * live.count).astype(np.int64)), None
+
+    def update(self, number: np.ndarray, error: np.ndarray, live: Live) -> None:
+        pass
+
+    def state_dict(self, live: Live) -> dict:
+        return {}
+
+    def load(self, state: dict, live: Live) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Uniform(Choice):
+    def over(self, size: int) -> UniformDraws:
+        return UniformDraws()
+
+    def memory(self, size: int) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
+class Prioritized(Choice):
+    """Proportional prioritised replay (Schaul et al., 2016): p_i = (|δ_i| + ε)^α, P(i) = p_i / Σp, w_i = (N P(i))^(-β) / max w.
+
+    Args:
+        alpha: 0 is uniform replay.
+        beta: correction of the bias, as a function of the environment step; the paper's rises to 1 at the end of the run.
+        epsilon: added to the error, in its units.
+        initial: priority of a new row: "max", the largest given so far (1 before any), or "one".
+        normalization: the largest weight is that of the batch, or "global": of all live rows. Batch changes the learning rate a little
+            from batch to batch; it is what Dopamine and CleanRL do.
+    """
+
+    alpha: float = 0.6
+    beta: Callable[[int], float] = field(default_factory=lambda: Constant(0.5))
+    epsilon: float = 1e-6
+    initial: str = "max"
+    normalization: str = "batch"
+
+    def __post_init__(self):
+        in_range(self, alpha=(0, None), epsilon=(0, None))
+        one_of(self, initial=("max", "one"), normalization=("batch", "global"))
+        if not callable(self.beta):
+            raise ValueError(f"beta must be a schedule such as deeprl.schedules.Constant, not {self.beta!r}")
+
+    def over(self, size: int) -> PrioritizedDraws:
+        return PrioritizedDraws(self, size)
+
+    def memory(self, size: int) -> int:
+        return SumTree.memory(size)
+
+
+class PrioritizedDraws:
+    """The sum tree of `Prioritized`. Priorities of rows that came or went are entered together, when they are next needed."""
+
+    def __init__(self, choice: Prioritized, size: int):
+        self.choice = choice
+        self.tree = SumTree(size, minimum=choice.normalization == "global")
+        self.first = self.last = 0                              # the tree holds the rows [first, last)
+        self.largest = 1.0
+
+    def refresh(self, live: Live) -> None:
+        if live.last == self.last and live.first == self.first:
+            return
+        gone = np.arange(self.first, min(live.first, self.last))
+        new = np.arange(max(self.last, live.first), live.last)  # after the rows gone, whose leaves they may take over
+        index = np.concatenate((gone, new)) % live.size
+        value = np.zeros(len(index))
+        value[len(gone):] = self.largest if self.choice.initial == "max" else 1.0
+        self.tree.set(index, value)
+        self.first, self.last = live.first, live.last
+
+    def draw(self, u: np.ndarray, live: Live, step: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """(B,) numbers and their importance weights in float64; `step` is the environment step for β."""
+        self.refresh(live)
+        if self.tree.total <= 0.0:                              # every priority is zero
+            return live.nth((u * live.count).astype(np.int64)), None
+        leaf = self.tree.find(u * self.tree.total)
+        beta = self.choice.beta(step)
+        # N p / Σp in this order: exactly 1 if all priorities are 1
+        weight = (self.tree.leaves[leaf] * live.count / self.tree.total) ** -beta
+        if self.choice.normalization == "batch":
+            weight = weight / weight.max()
+        else:
+            weight = weight / (self.tree.minimum * live.count / self.tree.total) ** -beta
+        return live.number(leaf), weight
+
+    def update(self, number: np.ndarray, error: np.ndarray, live: Live) -> None:
+        """Rows overwritten since they were sampled are left alone.
+
+        Raises:
+            ValueError: if an error is not finite.
+        """
+        self.refresh(live)                                      # rows added before get the maximum as it was then
+        priority = (np.abs(error.astype(np.float64)) + self.choice.epsilon) ** self.choice.alpha
+        if not np.isfinite(priority).all():
+            raise ValueError("priorities must be finite: an update reported an error that is NaN or infinite")
+        alive = number >= live.first
+        if not alive.all():
+            number, priority = number[alive], priority[alive]
+        if len(number):
+            self.largest = max(self.largest, float(priority.max()))
+            self.tree.set(number % live.size, priority)
+
+    def state_dict(self, live: Live) -> dict:
+        """The priorities of the live rows from old to new, 8 bytes a row, and the running maximum."""
+        self.refresh(live)
+        return {"priorities": self.tree.leaves[np.arange(live.first, live.last) % live.size], "largest_priority": self.largest}
+
+    def load(self, state: dict, live: Live) -> None:
+        self.tree = SumTree(self.tree.size, minimum=self.tree.lows is not None)
+        priorities = np.asarray(state["priorities"], dtype=np.float64)
+        if len(priorities) != live.count:
+            raise ValueError(f"the checkpoint holds {len(priorities)} priorities for {live.count} transitions")
+        if live.count:
+            self.tree.set(np.arange(live.first, live.last) % live.size, priorities)
+        self.first, self.last, self.largest = live.first, live.last, float(state["largest_priority"])

@@ -1,0 +1,75 @@
+"""Sums over blocks of blocks: draw an index with probability proportional to its value (Schaul et al., 2016, appendix B.2.1).
+
+A tree with 32 children per node instead of two: a million leaves are four levels, and one level of a whole batch is a handful of
+NumPy calls on (B, 32). Each node keeps the running sums of its children, made anew whenever a child changes and never adjusted by
+differences: sums cannot drift, they are a function of the leaves alone (nothing but leaves needs saving), and a descent that
+respects a node's last running sum always ends at a leaf above zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+SHIFT = 5
+BRANCH = 1 << SHIFT
+
+
+class SumTree:
+    """`size` float64 leaves, all zero at first.
+
+    Args:
+        size: number of leaves.
+        minimum: also keep the smallest positive leaf, for importance weights normalised over the whole replay.
+    """
+
+    def __init__(self, size: int, minimum: bool = False):
+        shapes, nodes = [], size
+        while not shapes or nodes > 1:                          # leaves first, the root last
+            nodes = -(-nodes // BRANCH)
+            shapes.append((nodes, BRANCH))
+        self.size = size
+        self.values = [np.zeros(shape) for shape in shapes]     # np.zeros takes memory only where it is written
+        self.sums = [np.zeros(shape) for shape in shapes]       # running sums of `values` within each node
+        self.lows = [np.full(shape, np.inf) for shape in shapes[1:]] if minimum else None
+        self.leaves = self.values[0].reshape(-1)
+        self.total = 0.0
+        self.minimum = np.inf                                   # smallest leaf above zero; kept only if asked for
+
+    @staticmethod
+    def memory(size: int) -> int:
+        """Bytes."""
+        return 16 * (size + size // (BRANCH - 1) + 8 * BRANCH)
+
+    def set(self, index: np.ndarray, value) -> None:
+        """Set leaves, (B,) or one number for all; of an index given twice the last value counts."""
+        self.leaves[index] = value
+        node, top = index >> SHIFT, len(self.values) - 1
+        for depth in range(top + 1):
+            if len(node) > 8 * BRANCH:
+                node = np.unique(node)                          # a long run of new rows shares its nodes
+            block = self.values[depth].take(node, 0)
+            sums = block.cumsum(1)
+            self.sums[depth][node] = sums
+            if self.lows is not None:
+                low = (np.where(block > 0, block, np.inf) if depth == 0 else self.lows[depth - 1].take(node, 0)).min(1)
+            if depth < top:
+                self.values[depth + 1].reshape(-1)[node] = sums[:, -1]
+                if self.lows is not None:
+                    self.lows[depth].reshape(-1)[node] = low
+                node = node >> SHIFT
+        self.total = float(sums[0, -1])
+        if self.lows is not None:
+            self.minimum = float(low[0])
+
+    def find(self, target: np.ndarray) -> np.ndarray:
+        """(B,) float64 in [0, total) -> the leaves i with Σ_{j<i} p_j <= target < Σ_{j<=i} p_j; never one whose value is zero."""
+        batch = np.arange(len(target))
+        node = np.zeros(len(target), dtype=np.int64)
+        for level in reversed(self.sums):
+            sums = level.take(node, 0)                          # (B, BRANCH)
+            # rounding may leave a rest as large as the node; strictly below it, the first larger sum is that of a positive child
+            target = np.minimum(target, np.nextafter(sums[:, -1], 0.0))
+            child = (sums > target[:, None]).argmax(1)
+            target = target - np.where(child > 0, sums[batch, child - 1], 0.0)
+            node = node * BRANCH + child
+        return node

@@ -1,0 +1,380 @@
+"""The folder of a run: where it is, who holds it, and the small files in it that people and other tools read."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from deeprl.files import plain, regular_size, replace_file, strict_json
+
+CONFIG_LIMIT, JSON_LIMIT, DEPTH_LIMIT = 1 << 20, 1 << 24, 50
+PACKAGES = ("deeprl", "torch", "numpy", "gymnasium", "ale-py", "mujoco", "minatar", "hydra-core", "omegaconf", "safetensors", "tensorboard")
+
+
+class RunFolderError(RuntimeError):
+    """A run folder that is in use, is no run, or holds something that is refused."""
+
+
+# ---- where it is ------------------------------------------------------------------------------------------------------
+
+
+def new_folder(root: Path) -> Path:
+    """Create `root`, or root-2, root-3 … where it exists. Exclusive: two processes never get the same one."""
+    root = Path(root)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        folder = root if number == 1 else root.with_name(f"{root.name}-{number}")
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
+
+
+def run_path(root: str | Path, env: str, agent: str, last: str) -> Path:
+    """`root/<env>/<agent>/<last>`; a "/" in a name would be one more level, and a leading dot a hidden or a parent folder."""
+    env, agent = (str(name).replace("/", "_").lstrip(".") or "_" for name in (env, agent))
+    return Path(root) / env / agent / last
+
+
+def claim(root: str | Path, env: str, agent: str, seed: int) -> Path:
+    """Create the folder of a run that starts now: `root/<env>/<agent>/<date>_<time>_seed<seed>`."""
+    return new_folder(run_path(root, env, agent, f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_seed{seed}"))
+
+
+def register_resolvers() -> None:
+    """Teach OmegaConf two resolvers that create the folder when Hydra first asks, and give the same answer ever after:
+
+    hydra.run.dir:       ${run_folder:runs}
+    hydra.sweep.subdir:  ${run_subfolder:runs}    created under hydra.sweep.dir, and relative to it
+    """
+
+    def create(root: str, config: Any) -> Path:
+        # Hydra resolves a key more than once, and later from a copy that has neither this cache nor the seed. OmegaConf's own cache
+        # (use_cache) cannot be had together with _root_.
+        chosen = OmegaConf.select(config, "hydra.runtime.output_dir", throw_on_missing=False)
+        if chosen is not None:
+            return Path(chosen)
+        cache = OmegaConf.get_cache(config)["run_folder"]
+        if root not in cache:
+            choices = config.hydra.runtime.choices
+            cache[root] = claim(root, choices["env"], choices["agent"], config.seed)
+        return cache[root]
+
+    def run_folder(root: str, *, _root_: Any) -> str:
+        return str(create(root, _root_))
+
+    def run_subfolder(root: str, *, _root_: Any) -> str:
+        root = OmegaConf.select(_root_, "hydra.sweep.dir") or root
+        return os.path.relpath(create(root, _root_), root)
+
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    OmegaConf.register_new_resolver("run_subfolder", run_subfolder, replace=True)
+
+
+def config_hash(config: Any, ignore: Iterable[str] = ("resume", "hydra")) -> str:
+    """Twelve characters that tell resolved configurations apart, whatever the order of their keys."""
+    resolved = {key: value for key, value in _container(config).items() if key not in set(ignore)}
+    return hashlib.sha256(json.dumps(plain(resolved), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def auto_folder(config: Any, root: str | Path = "runs", env: str | None = None, agent: str | None = None) -> Path:
+    """Where `resume=auto` looks: `root/<env>/<agent>/auto_<hash of the configuration>_seed<seed>`. Nothing is created.
+
+    Args:
+        env, agent: names as on the command line; by default those under `names` in the configuration.
+    """
+    resolved = _container(config)
+    env, agent = env or resolved["names"]["env"], agent or resolved["names"]["agent"]
+    return run_path(root, env, agent, f"auto_{config_hash(resolved)}_seed{resolved['seed']}")
+
+
+def holds_run(path: Path) -> bool:
+    """Whether a run was ever started there."""
+    return any((Path(path) / name).is_file() for name in ("config.yaml", "status.json"))
+
+
+def find_runs(path: Path) -> list[Path]:
+    """`path` if it is a run folder, or else all run folders below it, sorted.
+
+    Raises:
+        RunFolderError: there is none.
+    """
+    found = []
+    for folder, names, _ in os.walk(path):
+        if holds_run(Path(folder)):
+            found.append(Path(folder))
+            names.clear()
+        names[:] = sorted(name for name in names if not name.startswith("."))  # .hydra has a config.yaml of its own
+    if not found:
+        raise RunFolderError(f"{path} is no run folder and holds none: name a folder with a config.yaml, or one above it")
+    return sorted(found)
+
+
+# ---- what is in it ----------------------------------------------------------------------------------------------------
+
+
+class RunFolder:
+    """The small files of one run. Checkpoints and event files have classes of their own."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self._lock: int | None = None
+
+    # -- lock
+
+    def acquire(self) -> None:
+        """Hold the folder until `release` or until this process ends, however it ends.
+
+        Raises:
+            RunFolderError: another process trains here; names it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
+            os.close(handle)
+            raise RunFolderError(
+                f"{self.path} is in use by {holder}: wait for it, stop it, or give this run another folder (hydra.run.dir=…)"
+            ) from None
+        except OSError as error:
+            os.close(handle)
+            raise RunFolderError(f"{self.path / 'lock'} cannot be locked ({error}): put runs on a file system with locks") from error
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        self._lock = handle
+
+    def release(self) -> None:
+        if self._lock is not None:
+            os.ftruncate(self._lock, 0)
+            os.close(self._lock)  # the file stays: removing it would let two processes hold two files of one name
+            self._lock = None
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
+
+    # -- configuration
+
+    def write_config(self, config: Any) -> None:
+        """The resolved configuration. Refuses at once what `read_config` would refuse later."""
+        text = OmegaConf.to_yaml(OmegaConf.create(_container(config)))
+        parse_config(text, self.path / "config.yaml")
+        replace_file(self.path / "config.yaml", text)
+
+    def read_config(self) -> dict[str, Any]:
+        """Plain dicts, lists, strings and numbers.
+
+        Raises:
+            RunFolderError: no run, or something in the file that no run writes.
+        """
+        path = self.path / "config.yaml"
+        try:
+            if regular_size(path) > CONFIG_LIMIT:
+                raise RunFolderError(f"{path} is refused: it has more than {CONFIG_LIMIT} bytes, no configuration has")
+            return parse_config(path.read_text(), path)
+        except FileNotFoundError:
+            raise RunFolderError(f"{self.path} is no run folder: it has no config.yaml") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunFolderError(f"{path} cannot be read: {error}") from None
+
+    # -- status and records
+
+    def write_status(self, state: str, step: int, updates: int, error: str | None = None) -> None:
+        if state not in ("running", "finished", "failed", "stopped"):
+            raise ValueError(f"state must be running, finished, failed or stopped, not {state!r}")
+        self._write("status.json", {"state": state, "step": int(step), "updates": int(updates), "error": error, "time": _now()})
+
+    def read_status(self) -> dict[str, Any] | None:
+        """None before the first one was written."""
+        return self._read("status.json", dict)
+
+    def append_system(self, entry: dict[str, Any]) -> None:
+        """One entry a start; see `system_entry`."""
+        self._write("system.json", [*(self._read("system.json", list) or []), entry])
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        self._write("summary.json", summary)
+
+    def read_summary(self) -> dict[str, Any] | None:
+        """None unless the run has finished."""
+        return self._read("summary.json", dict)
+
+    def append_evaluation(self, evaluation: dict[str, Any]) -> None:
+        """{"step", "seed", "returns", "lengths"}"""
+        with open(self.path / "evaluations.jsonl", "a") as file:
+            file.write(json.dumps(plain(evaluation)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read_evaluations(self) -> list[dict[str, Any]]:
+        return [found for _, found in read_lines(self.path / "evaluations.jsonl")]
+
+    def cut_after(self, step: int) -> None:
+        """Remove what was logged after `step`, the step of the checkpoint that the run goes on from, and a line that a crash tore.
+        -1 removes everything: the run was killed before its first checkpoint and starts again."""
+        for name in ("metrics.jsonl", "evaluations.jsonl"):
+            path = self.path / name
+            if path.exists():
+                kept = "".join(line for line, found in read_lines(path) if found["step"] <= step)
+                if kept != path.read_text(errors="replace"):
+                    replace_file(path, kept)
+
+    def _write(self, name: str, content: Any) -> None:
+        replace_file(self.path / name, json.dumps(plain(content), indent=1, allow_nan=False) + "\n")
+
+    def _read(self, name: str, kind: type) -> Any:
+        path = self.path / name
+        try:
+            if regular_size(path) > JSON_LIMIT:
+                raise ValueError(f"it has more than {JSON_LIMIT} bytes")
+            found = strict_json(path.read_bytes())
+            if not isinstance(found, kind):
+                raise ValueError(f"it holds a {type(found).__name__} instead of a {kind.__name__}")
+            return found
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{path} is damaged: {error}; move it away to go on") from None
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The lines that have a step, as they are and parsed; torn ones are passed over, a missing file is an empty one."""
+    with contextlib.suppress(FileNotFoundError), open(path, errors="replace") as file:
+        for line in file:
+            with contextlib.suppress(ValueError):
+                found = strict_json(line)
+                if line.endswith("\n") and isinstance(found, dict) and isinstance(found.get("step"), (int, float)):
+                    yield line, found
+
+
+def parse_config(text: str, path: Path) -> dict[str, Any]:
+    """A configuration as a run writes it: no aliases, tags or interpolations, each of which makes text do more than it shows.
+
+    Raises:
+        RunFolderError: naming the line.
+    """
+
+    def refuse(what: str, mark: Any = None) -> None:
+        where = f"{path}, line {mark.line + 1}," if mark is not None else f"{path}"
+        raise RunFolderError(f"{where} is refused: {what}; a run's own config.yaml has none")
+
+    def check(node: yaml.Node) -> None:
+        if isinstance(node, yaml.ScalarNode):
+            if "${" in node.value:
+                refuse(f"an interpolation, {node.value[:80]!r}", node.start_mark)
+        elif isinstance(node, yaml.SequenceNode):
+            for item in node.value:
+                check(item)
+        elif isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if len(keys) < len(node.value) or len(set(keys)) < len(keys) or "<<" in keys:
+                refuse("a key that is no name, is given twice or merges", node.start_mark)
+            for key, item in node.value:
+                check(key)
+                check(item)
+
+    def only_plain(value: Any, key: str) -> None:
+        if isinstance(value, dict):
+            for name, item in value.items():
+                only_plain(item, f"{key}.{name}")
+        elif isinstance(value, list):
+            for item in value:
+                only_plain(item, key)
+        elif value is not None and not isinstance(value, (str, int, float, bool)):
+            refuse(f"a {type(value).__name__} at {key.lstrip('.')}")
+
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEPTH_LIMIT:  # the parser's time grows with the square of it
+                refuse(f"nesting deeper than {DEPTH_LIMIT}", event.start_mark)
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+                refuse("a YAML alias or anchor", event.start_mark)
+            if getattr(event, "tag", None) is not None:
+                refuse(f"the YAML tag {event.tag}", event.start_mark)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if not isinstance(node, yaml.MappingNode):
+            refuse("anything but a mapping of keys")
+        check(node)
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise RunFolderError(f"{path} is not the YAML that a run writes: {str(error) or type(error).__name__}") from None
+    only_plain(found, "")
+    return found
+
+
+def system_entry(device: str = "cpu") -> dict[str, Any]:
+    """What this process runs on. The GPU is only asked for if it is used: asking costs memory on it."""
+    import torch  # a second, which commands that only look at folders need not spend
+
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    cuda = str(device).startswith("cuda") and torch.cuda.is_available()
+    return {
+        "time": _now(),
+        "command": shlex.join(sys.argv),
+        "folder": os.getcwd(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "git": _git(Path(__file__).resolve().parent.parent),
+        "packages": versions,
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "cpus": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name(torch.device(device)) if cuda else None,
+        "cuda": torch.version.cuda if cuda else None,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _git(folder: Path) -> dict[str, Any] | None:
+    def ask(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _cpu() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def _container(config: Any) -> dict[str, Any]:
+    return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else dict(config)  # type: ignore[return-value]

@@ -1,0 +1,166 @@
+"""One process working on one run folder: build what the configuration says, train, and leave the folder in order whatever happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deeprl import accelerate, build
+from deeprl.build import say
+from deeprl.checkpoint import Checkpoints
+from deeprl.config import ConfigError, family, file_keys, finalise
+from deeprl.loggers import Progress
+from deeprl.networks.blocks import Block
+from deeprl.replay.replay import Replay
+from deeprl.run_folder import RunFolder, system_entry
+from deeprl.signals import Signals
+from deeprl.trainer import Trainer
+
+FAST_PAYS = "fast"
+
+
+def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
+    """From a composed configuration to the one that `config.yaml` holds: checked, shares turned into steps, foreign tuned keys dropped.
+
+    Raises:
+        ConfigError
+    """
+    names = config["names"]
+    pair = f"{family(names['env'])}_{names['agent']}"
+    tuned = file_keys("tuned", pair)
+    if not tuned:
+        say(f"no tuned settings for {names['agent']} on {family(names['env'])}: defaults of the agent")
+    dropped = build.drop_foreign(config, tuned, user)
+    if dropped:
+        say(f"not taken by the chosen parts, so left out of tuned/{pair}: {', '.join(dropped)}")
+    return finalise(config)
+
+
+def assemble(config: dict[str, Any], folder: RunFolder, agents_for) -> Trainer:
+    """Build every part of a run. Pins threads, mode and product in `config`.
+
+    Raises:
+        ConfigError
+    """
+    build.check_device(config)
+    if config["runtime"]["deterministic"]:
+        torch.use_deterministic_algorithms(True)
+    env = build.instantiate(config["env"], "env")
+    try:
+        spec = env.spec()
+    except ValueError as error:
+        raise ConfigError(f"env: {error}") from error
+    build.check_actions(config, spec, agents_for)
+    agent = build.build_agent(config, spec)
+    product = pin(config, agent)
+    torch.set_num_threads(config["runtime"]["threads"])
+    build.dry_run(agent, spec, config["device"])
+    replay = build.instantiate({**config["replay"], "_partial_": True}, "replay")
+    num = config["env"]["num"]
+    size = Replay.memory(spec, config["replay"]["capacity"], num, config["replay"]["n_step"])
+    say(f"replay: {config['replay']['capacity']:,} rows, {size / 1e9:.2f} GB when full")
+    replay = replay(spec=spec, num=num, discount=config["discount"], rewards=agent.rewards, needs=agent.needs, seed=config["seed"], device=config["device"])
+    envs = env.make(config["seed"])
+    envs.replay_actions = config["checkpoint"]["replay_actions"]
+    checkpoints = Checkpoints(folder.path, config["checkpoint"]["keep"])
+
+    def make_evaluation(seed: int, number: int):
+        return env.make(seed, num=number, vector="sync", evaluation=True)
+
+    return Trainer(config, agent, envs, replay, make_evaluation, folder, checkpoints, product)
+
+
+def pin(config: dict[str, Any], agent) -> str:
+    """Decide `accelerate.mode`, the float32 product and the number of threads by fixed rules, once, and write them into the
+    configuration. A resumed run finds them there.
+
+    Raises:
+        ConfigError: the mode is unknown.
+    """
+    chosen = config["accelerate"]
+    if chosen["mode"] == "auto":
+        chosen["mode"] = FAST_PAYS if str(config["device"]).startswith("cpu") else "reference"
+    try:
+        accelerate.apply(agent, chosen["mode"])
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    blocks = [b for b in agent.modules() if isinstance(b, Block)]
+    widest = max((max(getattr(b, "sizes", (1,))) for b in blocks), default=1)
+    if "product" not in chosen:
+        stack = max((getattr(b, "n", 1) for b in blocks), default=1)
+        chosen["product"] = accelerate.product(stack, widest) if str(config["device"]).startswith("cpu") else "highest"
+    if config["runtime"]["threads"] is None:
+        # A second thread costs small networks more than it gives, and very much more when the cores are busy.
+        config["runtime"]["threads"] = torch.get_num_threads() if widest >= 256 else 1
+    return chosen["product"]
+
+
+def train(config: dict[str, Any], path: Path, agents_for, resume: bool = False, quiet: bool = False) -> tuple[str, Trainer]:
+    """Train in `path`, a claimed folder; with `resume`, from its last checkpoint.
+
+    Returns:
+        "finished" or "stopped", and the trainer.
+    """
+    folder = RunFolder(path)
+    with folder.lock():
+        status = folder.read_status() if resume else None
+        trainer = assemble(config, folder, agents_for)
+        restored = False
+        try:
+            if resume and trainer.checkpoints.steps():
+                trainer.restore()
+                restored = True
+            folder.cut_after(trainer.step if restored else -1)
+            folder.write_config(config)
+            folder.append_system({**system_entry(config["device"]), "resumed_from": trainer.step if restored else None})
+            folder.write_status("running", trainer.step, trainer.agent.updates)
+            loggers = build.instantiate(config["logger"], "logger").open(path, purge_step=trainer.step + 1 if restored else (0 if resume else None))
+            if not restored:
+                loggers.text(0, "config", as_page(config))
+                loggers.hparams(config)
+            else:
+                say(f"resumed from step {trainer.step:,}" + (f" (the run had reached step {status['step']:,})" if status else ""))
+            progress = Progress(config["steps"], trainer.step)
+            try:
+                with Signals() as signals:
+                    outcome = trainer.run(loggers, progress, signals)
+            finally:
+                progress.close()
+                loggers.close()
+        except BaseException as error:
+            folder.write_status("failed", trainer.step, trainer.agent.updates, error=f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            trainer.envs.close()
+    return outcome, trainer
+
+
+def as_page(config: dict[str, Any]) -> str:
+    """The configuration as text for TensorBoard."""
+    from omegaconf import OmegaConf
+
+    return "```yaml\n" + OmegaConf.to_yaml(OmegaConf.create(config)) + "```"
+
+
+def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
+    """The last lines of a run: what was learned, where it is, what to try next."""
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    if outcome == "stopped":
+        return f"stopped at step {trainer.step:,} and saved. Go on with:  deeprl resume {shown}"
+    summary = trainer.folder.read_summary() or {}
+    final, names = summary["final"], trainer.config["names"]
+    return "\n".join(
+        [
+            f"{names['agent']} on {names['env']}: return {final['mean']:.1f} ± {final['std']:.1f} over {final['episodes']} evaluation episodes"
+            f" after {trainer.step:,} steps and {trainer.agent.updates:,} updates ({summary['wall_seconds']:.0f} s)",
+            f"run folder: {shown}",
+            "try next:",
+            f"  tensorboard --logdir {shown.parts[0] if not shown.is_absolute() else shown}",
+            f"  deeprl eval {shown} --episodes 100",
+            "  python train.py agent=td3 env=mujoco/hopper steps=200000",
+        ]
+    )
+
+

@@ -1,0 +1,272 @@
+"""The loop: collect, learn, maintain; and on their own periods log, evaluate, save.
+
+What happens when depends on the step alone, never on the clock, so that a run can be repeated and resumed. The two exceptions
+change no number: `checkpoint.minutes` saves, `stop.hours` ends.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+
+import torch
+
+from deeprl.agent import Agent
+from deeprl.accelerate import precision
+from deeprl.chains import crossed
+from deeprl.checkpoint import Checkpoints
+from deeprl.collector import Collector
+from deeprl.evaluation import evaluate, evaluation_seed, summarise
+from deeprl.loggers import Loggers
+from deeprl.noise import NoiseStream
+from deeprl.progress import Progress
+from deeprl.replay.replay import Replay
+from deeprl.run_folder import RunFolder
+from deeprl.signals import Signals
+from deeprl.types import Learned
+
+
+class Trainer:
+    """
+    Args:
+        config: resolved; what it means is in configs/train.yaml.
+        folder: the run folder, claimed.
+        product: float32 product of the learner, `deeprl.accelerate.precision`.
+        make_evaluation: `make(seed, num)` -> environments for evaluation.
+    """
+
+    def __init__(self, config: dict, agent: Agent, envs, replay: Replay, make_evaluation, folder: RunFolder, checkpoints: Checkpoints, product: str):
+        self.config, self.agent, self.envs, self.replay = config, agent, envs, replay
+        self.make_evaluation, self.folder, self.checkpoints, self.product = make_evaluation, folder, checkpoints, precision(product)
+        seed, device, batch = config["seed"], config["device"], config["replay"]["batch_size"]
+        self.collector = Collector(agent, envs, replay.append, seed, device)
+        self.update_noise = NoiseStream(seed, "update", "agent", lambda updates, g: agent.noise((updates, batch), g), 64, device)
+        self.replay_noise = NoiseStream(seed, "replay", "index", replay.noise, 64)
+        self.step = 0
+        self.filled_from = 0
+        """Step at which the replay was empty: 0, or later if a resumed run had to do without it."""
+        self.learned: Learned | None = None
+        self.best: dict | None = None
+        self.saved_marks = [0] * envs.num
+        self.checkpoint_cost: dict[str, float] = {}
+        """Of the last checkpoint: bytes and seconds."""
+        self.loggers: Loggers | None = None
+        self.seconds_before = 0.0
+        """Wall time of earlier starts of this run."""
+        self.training_from: tuple[float, int, int] | None = None
+        """Clock, steps and updates when warm-up ended in this process."""
+
+    # ---- the loop -----------------------------------------------------------------------------------------------------
+
+    def run(self, loggers: Loggers, progress: Progress, signals: Signals) -> str:
+        """Train until `steps`, a stop criterion or a signal. Returns "finished" or "stopped"."""
+        self.loggers, self.progress = loggers, progress
+        self.started = time.monotonic()
+        self.last_save = self.started
+        steps, num = self.config["steps"], self.envs.num
+        due_next = self._next_due()
+        while self.step < steps:
+            before = self.step
+            self.collector.tick(before)
+            self.step = after = before + num
+            for _ in range(self.updates_due(before, after)):
+                self.learn()
+            self.agent.maintain(before, after)
+            if after >= due_next:
+                if self._on_period(before, after):
+                    break
+                due_next = self._next_due()
+            if signals.stop is not None and self.step < steps:
+                self.save()
+                self.folder.write_status("stopped", self.step, self.agent.updates, error=f"stopped by {signals.stop}")
+                return "stopped"
+        self._finish()
+        return "finished"
+
+    def updates_due(self, before: int, after: int) -> int:
+        """Gradient updates after the steps (before, after]: `replay_ratio` each, once there is enough to learn from."""
+        starts = self.filled_from + self.config["learning_starts"]
+        if after <= starts or not len(self.replay):
+            return 0
+        ratio = self.config["replay_ratio"]
+        return int(after * ratio) - int(max(before, starts) * ratio)
+
+    def learn(self) -> None:
+        """One update."""
+        batch = self.replay.sample(self.replay_noise.next()["u"])._replace(noise=self.update_noise.next())
+        with self.product:
+            self.learned = self.agent.update(batch)
+        if self.replay.prioritized:
+            self.replay.update_priorities(batch.index, self.learned.error)
+        if self.training_from is None:
+            self.training_from = (time.monotonic(), self.step, self.agent.updates)
+
+    # ---- on their periods ---------------------------------------------------------------------------------------------
+
+    def _periods(self) -> list[int]:
+        config = self.config
+        every = [config["log"]["every"], config["evaluation"]["every"], config["checkpoint"]["every"]]
+        return [period for period in every if period]
+
+    def _next_due(self) -> int:
+        """The next step at which something but training happens; at most the end."""
+        return min([(self.step // period + 1) * period for period in self._periods()] + [self.config["steps"]])
+
+    def _on_period(self, before: int, after: int) -> bool:
+        """Log, evaluate, save, in this order: what is logged at a checkpoint's step belongs to it. Returns whether to stop early."""
+        config, stop, better = self.config, False, False
+        metrics: dict[str, float] = {}
+        if crossed(config["log"]["every"], before, after):
+            metrics.update(self.metrics())
+        every = config["evaluation"]["every"]
+        if every and crossed(every, before, after) and after < config["steps"]:
+            result, better = self.evaluate(config["evaluation"]["episodes"])
+            metrics.update(self._evaluation_metrics(result))
+            stop = config["stop"]["return"] is not None and result["mean"] >= config["stop"]["return"]
+        if metrics:
+            assert self.loggers is not None
+            self.loggers.scalars(after, metrics)
+        self.progress.update(after, returned=metrics.get("rollout/ep_rew_mean"))
+        now = time.monotonic()
+        minutes, hours = config["checkpoint"]["minutes"], config["stop"]["hours"]
+        period = config["checkpoint"]["every"]
+        overdue = minutes is not None and now - self.last_save > 60 * minutes
+        if after < config["steps"] and ((period and crossed(period, before, after)) or overdue or better):
+            self.save(better)
+        return stop or (hours is not None and self.seconds_before + now - self.started > 3600 * hours)
+
+    def metrics(self) -> dict[str, float]:
+        """Everything there is to say at this step. Numbers of the last update are read here, not when they arise."""
+        values: dict[str, float] = {**self.collector.metrics(), **self.agent.diagnostics(self.step)}
+        if self.collector.finished:
+            values["rollout/episodic_return"] = self.collector.finished[-1].reward
+            self.collector.finished.clear()
+        if self.learned is not None:
+            values.update({name: float(tensor.mean()) for name, tensor in self.learned.metrics.items()})
+        values["train/n_updates"] = float(self.agent.updates)
+        values.update(self.agent.learning_rates(self.step))
+        elapsed = time.monotonic() - self.started + self.seconds_before
+        values.update(self.checkpoint_cost)
+        values["time/time_elapsed"] = elapsed
+        if self.training_from is not None:
+            clock, step, updates = self.training_from
+            passed = max(time.monotonic() - clock, 1e-9)
+            values["time/fps"] = (self.step - step) / passed
+            values["time/updates_per_second"] = (self.agent.updates - updates) / passed
+        return values
+
+    def evaluate(self, episodes: int) -> tuple[dict, bool]:
+        """Own environments and seeds; written to evaluations.jsonl. Returns the summary of the returns, and whether it is the best."""
+        began = time.monotonic()
+        seed = evaluation_seed(self.config["seed"], self.step)
+        result = evaluate(self.agent, self.make_evaluation, episodes, self.config["evaluation"]["num"], seed, self.step, self.config["device"])
+        self.folder.append_evaluation({"step": self.step, **result})
+        summary = {**summarise(result["returns"]), "step": self.step, "length": sum(result["lengths"]) / len(result["lengths"])}
+        self.progress.update(self.step, evaluated=summary["mean"])
+        better = self.best is None or summary["mean"] > self.best["mean"]
+        if better:
+            self.best = summary
+        if self.training_from is not None:  # speeds are those of training alone
+            clock, step, updates = self.training_from
+            self.training_from = (clock + time.monotonic() - began, step, updates)
+        return summary, better
+
+    @staticmethod
+    def _evaluation_metrics(result: dict) -> dict[str, float]:
+        return {"eval/mean_reward": result["mean"], "eval/mean_ep_length": result["length"]}
+
+    def _finish(self) -> None:
+        """The last evaluation, checkpoint, and summary.json."""
+        assert self.loggers is not None
+        speeds = self.metrics()
+        final, better = self.evaluate(self.config["evaluation"]["final_episodes"])
+        self.loggers.scalars(self.step, self._evaluation_metrics(final))
+        self.save(better)
+        seconds = time.monotonic() - self.started + self.seconds_before
+        summary = {
+            "final": final,
+            "best": self.best,
+            "steps": self.step,
+            "updates": self.agent.updates,
+            "wall_seconds": seconds,
+            "steps_per_second": speeds.get("time/fps"),
+            "updates_per_second": speeds.get("time/updates_per_second"),
+            "peak_memory_bytes": peak_memory(),
+        }
+        self.folder.write_summary(summary)
+        self.loggers.hparams(self.config, {"final/mean_reward": final["mean"], "best/mean_reward": self.best["mean"] if self.best else final["mean"]})
+        self.folder.write_status("finished", self.step, self.agent.updates)
+
+    # ---- checkpoints --------------------------------------------------------------------------------------------------
+
+    def save(self, best: bool = False) -> None:
+        """Everything that the future of this run depends on."""
+        assert self.loggers is not None
+        began = time.monotonic()
+        self.loggers.flush()
+        parts = {
+            "agent": self.agent.state(),
+            "collector": self.collector.state_dict(),
+            "trainer": self.state_dict(),
+            "loggers": self.loggers.state_dict(),
+        }
+        if self.config["checkpoint"]["replay"]:
+            marks = self.replay.marks()
+            rows = self.replay.rows(self.saved_marks) if marks != self.saved_marks else None
+            parts["replay"] = self.replay.state_dict()
+            done = self.checkpoints.save(self.step, parts, rows, start=self.saved_marks, stop=marks, live_from=self.replay.live_from())
+            self.saved_marks = marks
+        else:
+            done = self.checkpoints.save(self.step, parts)
+        if best:
+            self.checkpoints.mark_best(self.step)
+        self.folder.write_status("running", self.step, self.agent.updates)
+        self.last_save = time.monotonic()
+        if self.training_from is not None:
+            clock, step, updates = self.training_from
+            self.training_from = (clock + self.last_save - began, step, updates)
+        self.checkpoint_cost = {"time/checkpoint_bytes": float(done["bytes"]), "time/checkpoint_seconds": done["seconds"]}
+
+    def state_dict(self) -> dict:
+        return {
+            "step": self.step,
+            "filled_from": self.filled_from,
+            "update_noise": self.update_noise.state_dict(),
+            "replay_noise": self.replay_noise.state_dict(),
+            "best": self.best,
+            "learned": None if self.learned is None else {k: v.clone() for k, v in self.learned.metrics.items()},
+            "seconds": time.monotonic() - self.started + self.seconds_before,
+        }
+
+    def restore(self, which: str | int = "last") -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            CheckpointError: none is readable.
+        """
+        _, parts = self.checkpoints.load(which)
+        state = parts["trainer"]
+        self.step = int(state["step"])
+        self.best = state["best"]
+        self.seconds_before = float(state["seconds"])
+        self.update_noise.load_state_dict(state["update_noise"])
+        self.replay_noise.load_state_dict(state["replay_noise"])
+        self.agent.load_state(parts["agent"])
+        self.learned = None if state["learned"] is None else Learned(torch.zeros(0), state["learned"])
+        if "replay" in parts:
+            self.filled_from = int(state["filled_from"])
+            self.replay.load(parts["replay"], self.checkpoints.segments(self.step))
+            self.saved_marks = self.replay.marks()
+        else:
+            self.filled_from = self.step
+        broken = self.collector.load_state_dict(parts["collector"])
+        if "replay" in parts:
+            for index in broken:
+                self.replay.cut(index)
+
+
+def peak_memory() -> int:
+    """Bytes: the largest resident size of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

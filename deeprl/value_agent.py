@@ -1,0 +1,112 @@
+"""The agent for discrete actions. Every value-based paper is a choice of its parts.
+
+    ℓ_k(s, a)  =  w · D( [T Q̄_{k−1}](s, a),  Q_k(s, a) ),      k = 1 … K
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from deeprl.agent import Agent, Objective
+from deeprl.backups import Backup
+from deeprl.choice import Part
+from deeprl.exploration import EpsilonGreedy
+from deeprl.losses import average
+from deeprl.networks.blocks import initialise
+from deeprl.networks.heads import ValueNetwork
+from deeprl.types import Acted, Batch, Learned, Rows, Spec
+
+
+class ValueAgent(Agent):
+    """Q-learning over networks.
+
+    Args:
+        spec: the environment's spaces.
+        seed: of the initial weights.
+        torso, head: choices that build the network, `deeprl.networks`.
+        backup: Bellman operator.
+        chain: partial of a `deeprl.chains.Chain`; target networks and the number of iterations learned at once.
+        rewards: transforms raw rewards (the replay applies it).
+        normalize: partial of a `Part` that maps observations, or statistics of them.
+        explore: ε-greedy.
+        optimizer: `deeprl.optim.Adam`.
+    """
+
+    actions = "discrete"
+
+    def __init__(
+        self,
+        *,
+        spec: Spec,
+        seed: int,
+        torso,
+        head,
+        backup: Backup,
+        chain: Callable[..., Part],
+        rewards: Callable[..., Part],
+        normalize: Callable[..., Part],
+        explore: EpsilonGreedy,
+        optimizer,
+    ):
+        super().__init__()
+        if not spec.num_actions:
+            raise ValueError("this agent takes discrete actions, and the environment's actions are continuous")
+        self.spec, self.backup, self.explore = spec, backup, explore
+        torso = torso.resolve(spec)
+
+        def make(place: str, stack: int, torsos: int, index: list[int] | None) -> nn.Module:
+            body = torso.build(spec, torsos)
+            top = head.build(body.features, torso.head_hidden, spec.num_actions, stack, torso.init)
+            network = ValueNetwork(body, top, len(spec.obs_shape), index)
+            initialise(network, seed, place)
+            return network
+
+        self.chain = chain(make)
+        self.rewards = rewards()
+        self.normalize = normalize(spec=spec)
+        parameters = list(self.chain.online.parameters())
+        self.objectives = {"value": Objective(self.loss, parameters, optimizer.build(parameters))}
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Learned]:
+        batch = batch._replace(obs=self.normalize(batch.obs), next_obs=self.normalize(batch.next_obs))
+        online, target = self.chain.views(batch)
+        with torch.no_grad():
+            returns = self.backup(online, target, batch)  # atoms (K, *B, N)
+        chosen = online.now.at(batch.action)
+        loss, error = chosen.loss(returns)  # (K, *B)
+        total = self.chain.combine(average(batch.weight * loss, batch.valid))
+        metrics = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach()}
+        return total, Learned(error.mean(0), metrics)
+
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool) -> Acted:
+        remembered = memory
+
+        def greedy() -> Tensor:
+            nonlocal remembered
+            values = self.chain.acting_values(self.normalize(obs), noise)
+            chosen, remembered = self.chain.choose(values, noise, first, memory)  # (M, A)
+            return chosen.argmax(-1)
+
+        epsilon = self.explore.epsilon(step, explore)
+        action, probability = self.explore(greedy, self.spec.num_actions, epsilon, noise)
+        return Acted(action, probability, remembered)
+
+    def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
+        return self.chain.noise(size, generator)
+
+    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
+        return {**self.explore.noise(size, generator), **self.chain.act_noise(size, generator)}
+
+    def observe(self, rows: Rows) -> None:
+        self.normalize.observe(rows)
+        self.rewards.observe(rows)
+
+    def maintain(self, before: int, after: int) -> None:
+        super().maintain(before, after)
+        self.chain.maintain(before, after, self.updates)
+
+    def diagnostics(self, step: int) -> dict[str, float]:
+        return {"rollout/exploration_rate": self.explore.epsilon(step, True)}

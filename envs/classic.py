@@ -1,0 +1,15 @@
+"""Gymnasium's classic control tasks: CartPole, Acrobot, MountainCar, Pendulum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from envs.gym import Registered
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classic(Registered):
+    """Always made singly: `gymnasium.make_vec("CartPole-v1")` would return a vector with one generator for all copies."""
+
+    def describe(self) -> str:
+        return f"{self.id}, classic control, from Gymnasium"

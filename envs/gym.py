@@ -1,0 +1,133 @@
+"""Any environment registered with Gymnasium: `env=gym env.id=MiniGrid-Empty-5x5-v0 env.package=minigrid`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+
+from deeprl.choice import one_of
+from deeprl.types import Spec
+from envs.spaces import actions_of, observations_of
+from envs.vector import EnvChoice, Game
+
+
+class GymGame(Game):
+    """A Gymnasium environment in our form: observations and rewards checked, both ends of an episode told apart."""
+
+    def __init__(self, env: gymnasium.Env, channels: str | None = None):
+        self.env = env
+        shape, dtype, self.convert = observations_of(env.observation_space, channels)
+        self.actions = actions_of(env.action_space)
+        self.spec = Spec(shape, dtype, self.actions.num, 0 if self.actions.num else math.prod(self.actions.shape))
+        self._dtype = env.action_space.dtype
+
+    def reset(self, seed):
+        return self.convert(self.env.reset(seed=seed)[0])
+
+    def step(self, action):
+        if not self.actions.num:
+            action = action.astype(self._dtype, copy=False)
+        obs, reward, terminated, truncated, _ = self.env.step(action)
+        reward = float(reward)
+        if not math.isfinite(reward):
+            raise ValueError(f"reward is {reward}")
+        return self.convert(obs), reward, bool(terminated), bool(terminated or truncated)
+
+    def close(self):
+        self.env.close()
+
+
+def import_package(package: str) -> None:
+    """Import a package for the environments it registers. Raises ValueError naming the key."""
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        raise ValueError(f"env.package={package} cannot be imported ({error}): install it") from error
+
+
+def make(id: str, max_episode_steps: int | None, kwargs: dict[str, Any]) -> gymnasium.Env:
+    """`gymnasium.make` with errors that help.
+
+    Raises:
+        ValueError: an unknown id, with the nearest known one; a missing dependency; keyword arguments it does not take.
+    """
+    if ":" not in id and id not in gymnasium.registry:
+        near = difflib.get_close_matches(id, list(gymnasium.registry), n=1, cutoff=0.0)
+        raise ValueError(
+            f"env.id={id} is not registered, the nearest is {near[0] if near else 'none'}: set env.package to the package that registers it"
+        )
+    try:
+        # the checker only repeats what `GymGame` checks, at several times the price
+        return gymnasium.make(id, max_episode_steps=max_episode_steps, disable_env_checker=True, **kwargs)
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise ValueError(f"env.id={id} needs a package that is not installed: {error}") from error
+    except (gymnasium.error.Error, ImportError, TypeError) as error:
+        raise ValueError(f"env.id={id} cannot be made with env.kwargs={kwargs}: {error}") from error
+
+
+def wrap(env: gymnasium.Env, wrappers: list[str]) -> gymnasium.Env:
+    """Apply the wrappers named by dotted paths, the first one innermost."""
+    for path in wrappers:
+        module, _, name = path.rpartition(".")
+        try:
+            wrapper = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ValueError(f"env.wrappers: {path} cannot be imported ({error}): give the dotted path of a class") from error
+        env = wrapper(env)
+    return env
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered(EnvChoice):
+    """An environment made by its Gymnasium id; families add what is peculiar to them."""
+
+    id: str
+    max_episode_steps: int | None = None
+    """Time limit in environment steps, a truncation; None for the registered one"""
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    """Handed to the environment's constructor"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_episode_steps is not None and self.max_episode_steps < 1:
+            raise ValueError(f"max_episode_steps must be at least 1, or null for the registered limit, not {self.max_episode_steps}")
+
+    def build(self, evaluation: bool = False) -> Game:
+        return GymGame(make(self.id, self.max_episode_steps, self.kwargs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gym(Registered):
+    """Any other Gymnasium environment.
+
+    Args:
+        package: imported first, for the ids it registers.
+        wrappers: dotted paths of wrapper classes, the first one innermost.
+        channels: for images, which axis holds the channels: first or last.
+    """
+
+    package: str | None = None
+    wrappers: list[str] = field(default_factory=list)
+    channels: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of(self, channels=(None, "first", "last"))
+
+    def build(self, evaluation: bool = False) -> Game:
+        if self.package:
+            import_package(self.package)
+        env = wrap(make(self.id, self.max_episode_steps, self.kwargs), self.wrappers)
+        try:
+            return GymGame(env, self.channels)
+        except ValueError as error:
+            env.close()
+            raise ValueError(f"env.id={self.id}: {error}") from error
+
+    def describe(self) -> str:
+        return f"{self.id}, registered with Gymnasium{f' by {self.package}' if self.package else ''}"

@@ -1,0 +1,77 @@
+"""MinAtar's five games (Young and Tian, 2019): (channels, 10, 10) uint8 of zeros and ones, six actions, sticky with probability 0.1.
+
+Adapted directly rather than through `minatar.gym`, which keeps the last action across resets, so that a new episode could start with an
+action of the old one, and knows no time limit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from deeprl.choice import in_range, one_of
+from deeprl.types import Spec
+from envs.spaces import Actions
+from envs.vector import EnvChoice, Game
+
+GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+
+
+class MinAtarGame(Game):
+    def __init__(self, choice: MinAtar):
+        try:
+            from minatar import Environment
+        except ImportError as error:
+            raise ValueError('env=minatar/... needs the package minatar: pip install -e ".[minatar]"') from error
+        self.limit = choice.max_episode_steps
+        self.game = Environment(choice.game, sticky_action_prob=choice.sticky, difficulty_ramping=choice.difficulty_ramping)
+        self.set = self.game.minimal_action_set() if choice.minimal_action_set else list(range(self.game.num_actions()))
+        height, width, channels = self.game.state_shape()
+        self.actions = Actions(num=len(self.set))
+        self.spec = Spec((channels, height, width), torch.uint8, len(self.set), 0)
+        self.elapsed = 0
+
+    def reset(self, seed):
+        if seed is not None:
+            self.game.seed(seed)
+        self.game.last_action = 0
+        self.game.reset()
+        self.elapsed = 0
+        return self._observe()
+
+    def step(self, action):
+        reward, terminal = self.game.act(self.set[action])
+        self.elapsed += 1
+        terminal = bool(terminal)
+        return self._observe(), float(reward), terminal, terminal or self.elapsed >= self.limit
+
+    def _observe(self) -> np.ndarray:
+        return self.game.state().transpose(2, 0, 1).astype(np.uint8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MinAtar(EnvChoice):
+    game: str
+    sticky: float = 0.1
+    difficulty_ramping: bool = True
+    minimal_action_set: bool = False
+    """Only the actions that do something; the papers use all six"""
+    max_episode_steps: int = 10_000
+    """Truncation; MinAtar itself has no limit, and a good policy plays Breakout for ever"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of(self, game=GAMES)
+        in_range(self, sticky=(0, 1), max_episode_steps=(1, None))
+
+    @property
+    def name(self) -> str:
+        return f"minatar {self.game}"
+
+    def build(self, evaluation: bool = False) -> Game:
+        return MinAtarGame(self)
+
+    def describe(self) -> str:
+        return f"{self.game}, MinAtar, from the package minatar"

@@ -1,0 +1,34 @@
+"""Gymnasium's MuJoCo v5 tasks. Actions are rescaled from [-1, 1] and clipped by the layer: Gymnasium does not clip, and its control costs
+would see the raw action. The MuJoCo library's version changes trajectories bit by bit; only HalfCheetah and Swimmer compare to v4."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from envs.gym import Registered
+from envs.vector import Game
+
+
+def silence() -> None:
+    """MuJoCo writes its warnings to MUJOCO_LOG.TXT in the user's folder and to stderr, one of them for each HalfCheetah that is made
+    ('settotalmass' is deprecated). A simulation that has gone wrong is found by the check of observations and rewards."""
+    import mujoco
+
+    mujoco.set_mju_user_warning(_ignore)
+
+
+def _ignore(message: str) -> None:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class MuJoCo(Registered):
+    def build(self, evaluation: bool = False) -> Game:
+        try:
+            silence()
+        except ImportError as error:
+            raise ValueError(f'env.id={self.id} needs the package mujoco: pip install "gymnasium[mujoco]"') from error
+        return super().build(evaluation)
+
+    def describe(self) -> str:
+        return f"{self.id}, MuJoCo, from Gymnasium"

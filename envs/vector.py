@@ -1,0 +1,488 @@
+"""The environment layer: M copies of one environment, each ending its own episodes.
+
+A tick is M real environment steps, always. When a step ends an episode, that environment is reset at once, with its own seed, so the
+row carries both the true last observation (`next_obs`) and the one to act on next (`obs`). Which episodes come out depends on the run's
+seed and on the actions, not on the backend.
+
+Gymnasium has no general snapshot. The state of a deterministic environment is its last seeded reset and every action since: this is the
+journal that `state_dict` returns and that `load_state_dict` replays, comparing a 64-bit hash of everything seen on the way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+
+from deeprl.choice import Choice, in_range, one_of
+from deeprl.noise import episode_seed
+from deeprl.types import Spec
+from envs.spaces import Actions
+
+NUMPY = {torch.float32: np.float32, torch.uint8: np.uint8}
+
+
+class Step(NamedTuple):
+    """One tick of M environments. `obs` and `next_obs` are the same array where no episode ended: read them, do not write."""
+
+    obs: np.ndarray
+    """(M, *obs) to act on next: the first observation of the new episode where one ended"""
+    next_obs: np.ndarray
+    """(M, *obs) true observation after the action: the last one of the episode where it ended"""
+    reward: np.ndarray
+    """(M,) float32, raw"""
+    terminated: np.ndarray
+    """(M,) bool: no bootstrap. A lost life may be terminated without ended; a time limit is ended without terminated."""
+    ended: np.ndarray
+    """(M,) bool: episode boundary after this step"""
+    first: np.ndarray
+    """(M,) bool: `obs` starts an episode; equal to `ended`"""
+
+
+class Game(ABC):
+    """One environment, single, in the form that agents know. Deterministic given the seed of its last seeded reset and all since."""
+
+    spec: Spec
+    actions: Actions
+
+    @abstractmethod
+    def reset(self, seed: int | None) -> np.ndarray:
+        """First observation. With None the generators go on from where they are."""
+
+    @abstractmethod
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
+        """`action` as the environment takes it -> observation, raw reward, terminated, ended."""
+
+    def close(self) -> None:  # noqa: B027 (most games have nothing to close)
+        """May be called after a failure."""
+
+
+class EnvironmentFailed(RuntimeError):
+    """An environment raised, hung, died or returned NaN, and `env.on_error` is `fail`."""
+
+
+class Failure(NamedTuple):
+    """What a backend puts in place of an environment's answer."""
+
+    cause: str
+    error: BaseException | None = None
+
+
+Answer = tuple[np.ndarray, np.ndarray, float, bool, bool]  # obs, next_obs, reward, terminated, ended of one environment
+
+
+def advance(game: Game, action: Any, seed: int | None) -> Answer:
+    """One step, and a reset if it ended the episode: the same function in this process and in workers."""
+    next_obs, reward, terminated, ended = game.step(action)
+    if not ended:
+        return next_obs, next_obs, reward, terminated, False
+    last = next_obs.copy()  # some environments reuse their buffer in reset
+    return game.reset(seed), last, reward, terminated, True
+
+
+class Backend(ABC):
+    """M games, run one after the other, in processes, or by a library. Says what went wrong, decides nothing."""
+
+    spec: Spec
+    actions: Actions
+    num: int
+
+    @abstractmethod
+    def reset(self, seeds: Mapping[int, int | None]) -> dict[int, np.ndarray | Failure]:
+        """Reset the environments named, each with its seed."""
+
+    @abstractmethod
+    def step(self, actions: np.ndarray, seeds: list[int | None], only: Iterable[int] | None = None) -> list[Answer | Failure | None]:
+        """`actions` (M, ...) as the environments take them; `seeds` for those whose episode ends. With `only`, the other answers
+        mean nothing (and the environments may or may not have been stepped)."""
+
+    @abstractmethod
+    def rebuild(self, index: int) -> None:
+        """Replace one environment by a fresh one, not yet reset."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+class Serial(Backend):
+    """One environment after the other in this process; a call that hangs here cannot be interrupted."""
+
+    def __init__(self, build: Callable[[], Game], num: int):
+        self.build, self.num = build, num
+        self.games = [build() for _ in range(num)]
+        self.spec, self.actions = self.games[0].spec, self.games[0].actions
+
+    def reset(self, seeds):
+        answers = {}
+        for index, seed in seeds.items():
+            try:
+                answers[index] = self.games[index].reset(seed)
+            except Exception as error:
+                answers[index] = Failure(f"reset raised {type(error).__name__}: {error}", error)
+        return answers
+
+    def step(self, actions, seeds, only=None):
+        answers: list = [None] * self.num
+        for index in range(self.num) if only is None else only:
+            try:
+                answers[index] = advance(self.games[index], actions[index], seeds[index])
+            except Exception as error:
+                answers[index] = Failure(f"{type(error).__name__}: {error}", error)
+        return answers
+
+    def rebuild(self, index):
+        _close_quietly(self.games[index])
+        self.games[index] = self.build()
+
+    def close(self):
+        for game in self.games:
+            _close_quietly(game)
+
+
+def _close_quietly(game: Game) -> None:
+    try:
+        game.close()
+    except Exception as error:  # closing is not worth losing a run over
+        warnings.warn(f"an environment could not be closed: {type(error).__name__}: {error}", RuntimeWarning, stacklevel=2)
+
+
+class Journal:
+    """What one environment went through since its last seeded reset."""
+
+    def __init__(self, episode: int):
+        self.episode = episode  # number of the running episode
+        self.steps = 0  # in the running episode
+        self.seed: int | None = None  # of the last seeded reset
+        self.actions = bytearray()  # since then, of fixed size each; resets follow from the flags, so they need no entry
+        self.count = 0
+        self.hash = hashlib.blake2b(digest_size=8)
+
+    def begin(self, seed: int | None, obs: np.ndarray) -> None:
+        """A new episode starts with `obs`."""
+        self.episode += 1
+        self.steps = 0
+        if seed is not None:
+            self.seed, self.count = seed, 0
+            self.actions = bytearray()
+            self.hash = hashlib.blake2b(digest_size=8)
+        self.hash.update(obs.data)
+
+    def note(self, action: bytes, obs: np.ndarray, reward: float, terminated: bool, ended: bool, limit: int) -> None:
+        self.steps += 1
+        self.count += 1
+        if self.count <= limit:
+            self.actions += action
+        elif self.actions:
+            self.actions = bytearray()  # too long to replay: what was kept is of no use any more
+        self.hash.update(obs.data)
+        self.hash.update(_FLAGS.pack(reward, terminated, ended))
+
+
+_FLAGS = struct.Struct("<f??")
+
+
+class Environments:
+    """M environments behind one `reset` and `step`.
+
+    Args:
+        backend: runs the games.
+        name: for messages.
+        seed: the run's seed. Episode e of environment i is seeded with `episode_seed(seed, i, e, evaluation)`.
+        first_episode: number of the first episode of each environment, so that later evaluations need not repeat earlier ones.
+        reseed_every: episodes with a number divisible by it take a fresh seed, the others go on with the generators as they are.
+        on_error: "fail" raises `EnvironmentFailed`; "restart" rebuilds the environment, truncates the episode and counts.
+
+    Attributes:
+        obs: (M, *obs), what to act on; None before the first reset.
+        broken: environments whose running episode could not be restored by the last `load_state_dict`.
+        num_restarts: environments rebuilt so far.
+        replay_actions: longest journal worth replaying.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        name: str,
+        seed: int,
+        evaluation: bool = False,
+        first_episode: int = 0,
+        reseed_every: int = 1,
+        on_error: str = "fail",
+    ):
+        self.backend, self.name = backend, name
+        self.seed, self.evaluation, self.reseed_every, self.on_error = seed, evaluation, reseed_every, on_error
+        self.spec, self.num = backend.spec, backend.num
+        self.obs: np.ndarray | None = None
+        self.broken: list[int] = []
+        self.num_restarts = 0
+        self.replay_actions = 100_000
+        self._dtype = NUMPY[self.spec.obs_dtype]
+        self._shape = (self.num, *self.spec.obs_shape)
+        self._no_action = np.zeros(self.num * self.spec.action_dim, np.float32)
+        self._journals = [Journal(first_episode - 1) for _ in range(self.num)]
+        self._seeds: list[int | None] = [None] * self.num  # for the reset that follows each running episode
+
+    def to_env_action(self, action: np.ndarray) -> np.ndarray:
+        """(M,) int64 or (M, D) float32 in [-1, 1] -> actions as the environment takes them."""
+        return self.backend.actions.to_env(action)
+
+    def reset(self) -> np.ndarray:
+        """Start a new episode, freshly seeded, everywhere. Returns (M, *obs)."""
+        self._start(range(self.num))
+        assert self.obs is not None
+        return self.obs
+
+    def step(self, action: np.ndarray) -> Step:
+        """`action`: (M,) int64 or (M, D) float32 in [-1, 1].
+
+        Raises:
+            EnvironmentFailed: an environment raised, hung, died or returned NaN, and `env.on_error` is `fail`.
+            ValueError: the actions have the wrong shape or range.
+        """
+        if self.obs is None:
+            raise RuntimeError("reset the environments before the first step")
+        action = self._checked(action)
+        answers = self.backend.step(self.backend.actions.to_env(action), self._seeds)
+        return self._note(action, answers, range(self.num))
+
+    def _note(self, action: np.ndarray, answers: list, indices: Iterable[int]) -> Step:
+        """Enter the answers in the journals and put them in arrays."""
+        assert self.obs is not None
+        next_obs = np.empty(self._shape, self._dtype)
+        reward = np.zeros(self.num, np.float32)
+        terminated = np.zeros(self.num, bool)
+        ended = np.zeros(self.num, bool)
+        for i in indices:
+            if type(answers[i]) is Failure:
+                answers[i] = self._restart(i, answers[i])
+            _, next_obs[i], reward[i], terminated[i], ended[i] = answers[i]
+        obs = next_obs.copy() if ended.any() else next_obs
+        newest = next_obs[:, -1] if self.spec.frame_stack > 1 else next_obs  # older frames were hashed when they were new
+        limit = self.replay_actions
+        for i in indices:
+            journal = self._journals[i]
+            journal.note(action[i].tobytes(), newest[i], reward[i], terminated[i], ended[i], limit)
+            if ended[i]:
+                obs[i] = answers[i][0]
+                journal.begin(self._seeds[i], obs[i])
+                self._seeds[i] = self._seed_of(i, journal.episode + 1)
+        self.obs = obs
+        return Step(obs, next_obs, reward, terminated, ended, ended)
+
+    def _checked(self, action: np.ndarray) -> np.ndarray:
+        spec = self.spec
+        action = np.ascontiguousarray(action, dtype=np.int64 if spec.num_actions else np.float32)
+        shape = (self.num,) if spec.num_actions else (self.num, spec.action_dim)
+        if action.shape != shape:
+            raise ValueError(f"actions have shape {action.shape}, not {shape}")
+        if spec.num_actions:
+            for value in action.tolist():
+                if not 0 <= value < spec.num_actions:
+                    raise ValueError(f"action {value} is not one of the {spec.num_actions} of {self.name}")
+        elif action.reshape(-1).dot(self._no_action) != 0.0:
+            raise ValueError(f"the agent's actions hold NaN or Inf: {action}")
+        return action
+
+    def _seed_of(self, index: int, episode: int, fresh: bool = False) -> int | None:
+        return episode_seed(self.seed, index, episode, self.evaluation) if fresh or episode % self.reseed_every == 0 else None
+
+    def _start(self, indices: Iterable[int]) -> None:
+        """Freshly seeded episodes; leaves the other rows of `obs` as they are."""
+        seeds = {i: self._seed_of(i, self._journals[i].episode + 1, fresh=True) for i in indices}
+        obs = np.zeros(self._shape, self._dtype) if self.obs is None else self.obs.copy()
+        for i, first in self.backend.reset(seeds).items():
+            if type(first) is Failure:
+                raise self._failed(i, first) from first.error
+            obs[i] = first
+            self._journals[i].begin(seeds[i], obs[i])
+            self._seeds[i] = self._seed_of(i, self._journals[i].episode + 1)
+        self.obs = obs
+
+    def _restart(self, index: int, failure: Failure) -> Answer:
+        """A fresh environment in place of one that failed: the transition is a truncation that leads nowhere."""
+        if self.on_error == "fail":
+            raise self._failed(index, failure) from failure.error
+        assert self.obs is not None
+        warnings.warn(f"{self._failed(index, failure).args[0].split('; env.on_error')[0]}; restarted", RuntimeWarning, stacklevel=4)
+        self.num_restarts += 1
+        self.backend.rebuild(index)
+        self._seeds[index] = self._seed_of(index, self._journals[index].episode + 1, fresh=True)
+        first = self.backend.reset({index: self._seeds[index]})[index]
+        if isinstance(first, Failure):  # a fresh environment that cannot even be reset will not get better
+            raise self._failed(index, first) from first.error
+        return first, self.obs[index], 0.0, False, True
+
+    def _failed(self, index: int, failure: Failure) -> EnvironmentFailed:
+        journal = self._journals[index]
+        return EnvironmentFailed(
+            f"environment {index} of {self.name} failed at step {journal.steps} of its episode {journal.episode}: {failure.cause}; "
+            "env.on_error=restart would go on with a fresh one"
+        )
+
+    # ----- journals
+
+    def state_dict(self) -> dict:
+        """Journals of the running episodes. Arrays are NumPy, everything else is JSON-able."""
+        environments = {}
+        for i, journal in enumerate(self._journals if self.obs is not None else ()):
+            actions = np.frombuffer(bytes(journal.actions), np.int64 if self.spec.num_actions else np.float32)
+            environments[str(i)] = {
+                "episode": journal.episode,
+                "steps": journal.steps,
+                "seed": journal.seed,
+                "count": journal.count,
+                "hash": journal.hash.hexdigest(),
+                "actions": actions if self.spec.num_actions else actions.reshape(-1, self.spec.action_dim),
+            }
+        return {"num": self.num, "num_restarts": self.num_restarts, "environments": environments}
+
+    def load_state_dict(self, state: dict) -> np.ndarray | None:
+        """Go back to where `state_dict` was taken, by replaying the journals; returns (M, *obs) to act on, also at `obs`.
+
+        Where that is impossible (the environment is not deterministic, or the journal is too long) the environment starts a new
+        episode: `broken` lists it, and its running episode must be marked as truncated by whoever recorded it.
+        """
+        if state["num"] != self.num:
+            raise ValueError(f"the state holds {state['num']} environments, env.num is {self.num}: resume with the same number")
+        self.num_restarts = int(state["num_restarts"])
+        self.broken = []
+        if not state["environments"]:
+            self.obs = None
+            return None
+        saved = [state["environments"][str(i)] for i in range(self.num)]
+        reasons = {i: self._too_long(s) for i, s in enumerate(saved) if self._too_long(s)}
+        self._replay(saved, reasons)
+        for i, entry in enumerate(saved):
+            if i not in reasons and self._journals[i].hash.hexdigest() != entry["hash"]:
+                reasons[i] = "its replay from seed and actions came out differently, so it is not deterministic"
+            self._journals[i].episode, self._journals[i].steps = int(entry["episode"]), int(entry["steps"])
+            self._seeds[i] = self._seed_of(i, int(entry["episode"]) + 1)
+        self.broken = sorted(reasons)
+        if reasons:
+            which = "; ".join(f"environment {i}: {reasons[i]}" for i in self.broken)
+            warnings.warn(f"{self.name} starts new episodes where it could not be restored. {which}", RuntimeWarning, stacklevel=2)
+            self._start(self.broken)
+        return self.obs
+
+    def _too_long(self, entry: dict) -> str:
+        count = int(entry["count"])
+        if count <= self.replay_actions and len(entry["actions"]) == count:
+            return ""
+        return f"{count} actions since its last seeded reset are more than checkpoint.replay_actions={self.replay_actions}"
+
+    def _replay(self, saved: list[dict], reasons: dict[int, str]) -> None:
+        """Replay all journals so that they end together, the shorter ones starting later: a library's vector can only step all."""
+        lengths = {i: len(entry["actions"]) for i, entry in enumerate(saved) if i not in reasons}
+        spec = self.spec
+        self._journals = [Journal(-1) for _ in range(self.num)]
+        self._seeds = [None] * self.num
+        self.obs = np.zeros(self._shape, self._dtype)
+        total = max(lengths.values(), default=0)
+        action = np.zeros(self.num, np.int64) if spec.num_actions else np.zeros((self.num, spec.action_dim), np.float32)
+        running: list[int] = []
+        for t in range(total + 1):
+            starting = [i for i in lengths if i not in reasons and total - lengths[i] == t]
+            for i, first in self.backend.reset({i: int(saved[i]["seed"]) for i in starting}).items() if starting else ():
+                if type(first) is Failure:
+                    reasons[i] = f"its replay failed: {first.cause}"
+                    self.backend.rebuild(i)
+                    continue
+                self.obs[i] = first
+                self._journals[i].begin(int(saved[i]["seed"]), self.obs[i])
+            running = sorted({*running, *starting} - set(reasons))
+            if t == total:
+                break
+            for i in running:
+                action[i] = saved[i]["actions"][t - (total - lengths[i])]
+            answers = self.backend.step(self.backend.actions.to_env(action), self._seeds, running)
+            for i in tuple(running):
+                answer = answers[i]
+                if isinstance(answer, Failure):
+                    reasons[i] = f"its replay failed: {answer.cause}"
+                    self.backend.rebuild(i)
+                    running.remove(i)
+            self._note(action, answers, running)
+            self._seeds = [None] * self.num  # whatever ended since the last seeded reset was followed by an unseeded one
+
+    def close(self) -> None:
+        """End the environments and their processes; a second call does nothing."""
+        self.backend.close()
+
+
+def plain(value: Any) -> Any:
+    """Mappings and sequences of a configuration as plain dicts and lists, which pickle and compare."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return [plain(item) for item in value]
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvChoice(Choice):
+    """What `env` names: one family's settings, and those that all families share."""
+
+    vectors: ClassVar[tuple[str, ...]] = ("sync", "async")
+
+    num: int = 1
+    """M, copies stepped together"""
+    vector: str = "sync"
+    """How they run: sync (this process), async (one process each), ale (ALE's threads, Atari only)"""
+    reseed_every: int = 1
+    """Episodes between fresh seeds"""
+    on_error: str = "fail"
+    """fail or restart an environment that raises or hangs"""
+    timeout: float = 60.0
+    """Seconds after which a worker process counts as hanging"""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
+        in_range(self, num=(1, None), reseed_every=(1, None), timeout=(0, None))
+        one_of(self, vector=self.vectors, on_error=("fail", "restart"))
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return str(getattr(self, "id", type(self).__name__))
+
+    def build(self, evaluation: bool = False) -> Game:
+        """One environment. Called in the process that will step it."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """One line for `deeprl list envs`: what it is and where it comes from."""
+        raise NotImplementedError
+
+    def spec(self) -> Spec:
+        """What an agent may know; builds one environment and closes it."""
+        game = self.build()
+        game.close()
+        return game.spec
+
+    def backend(self, vector: str, num: int, evaluation: bool) -> Backend:
+        build = partial(self.build, evaluation)
+        if vector == "sync":
+            return Serial(build, num)
+        from envs.workers import Workers  # only here: nobody else pays for multiprocessing
+
+        return Workers(build, num, self.timeout)
+
+    def make(
+        self, seed: int, num: int | None = None, vector: str | None = None, evaluation: bool = False, first_episode: int = 0
+    ) -> Environments:
+        """The environments of a run with this seed; see `Environments`. Evaluation has seeds of its own and whole episodes."""
+        num = self.num if num is None else num
+        vector = self.vector if vector is None else vector
+        if vector not in self.vectors:
+            raise ValueError(f"env.vector={vector} does not exist for {self.name}: use one of {', '.join(self.vectors)}")
+        backend = self.backend(vector, num, evaluation)
+        return Environments(backend, self.name, seed, evaluation, first_episode, self.reseed_every, self.on_error)

@@ -1,0 +1,19 @@
+import pytest
+
+from deeprl.schedules import Constant, Linear
+
+
+def test_constant():
+    assert Constant(0.25)(10**9) == 0.25
+
+
+def test_linear_is_exact_at_both_ends():
+    schedule = Linear(start=1.0, end=0.01, duration=100, begin=20)
+    assert [schedule(step) for step in (0, 20, 120, 10**9)] == [1.0, 1.0, 0.01, 0.01]
+    assert schedule(70) == pytest.approx(0.505)
+
+
+@pytest.mark.parametrize("wrong", [{"duration": 0}, {"duration": 5, "begin": -1}, {"duration": 5, "start": "one"}])
+def test_linear_checks_its_range(wrong):
+    with pytest.raises(ValueError, match=next(reversed(wrong))):
+        Linear(**{"start": 1.0, "end": 0.0, **wrong})
