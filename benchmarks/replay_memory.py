@@ -95,7 +95,8 @@ def main() -> None:
     print(f"process {total / 1e9:.3f} GB ({'within' if total <= 8.0e9 else 'ABOVE'} the aim of 8.0 GB for a million)")
     print(f"{(total - before) / len(replay):,.0f} bytes a transition (aim: 7,200 at most)")
     middle = float(np.median(times))
-    print(f"append {1e6 * spent / step:.1f} us; sample of 32: {1e6 * middle:.0f} us (fastest {1e6 * min(times):.0f}), {32 / middle:,.0f} transitions/s")
+    print(f"append {1e6 * spent / step:.1f} us; sample of 32: {1e6 * middle:.0f} us (fastest {1e6 * min(times):.0f})")
+    print(f"{1 / middle:,.0f} batches/s, {32 / middle:,.0f} transitions/s")
 
 
 if __name__ == "__main__":

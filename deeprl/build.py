@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,7 +120,21 @@ def agent_actions(config: dict) -> str:
     return resolve(config["_target_"], "agent").actions  # type: ignore[attr-defined]
 
 
-def check_actions(config: dict, spec: Spec, agents_for: Callable[[str], list[str]]) -> None:
+def agents_for(kind: str) -> list[str]:
+    """Names of the agents that take "discrete" or "continuous" actions."""
+    from deeprl.compose import compose, options  # only to say what would do
+
+    found = []
+    for name in options("agent"):
+        try:
+            if agent_actions(compose([f"agent={name}"])[0]["agent"]) == kind:
+                found.append(name)
+        except ConfigError:
+            continue
+    return found
+
+
+def check_actions(config: dict, spec: Spec) -> None:
     """
     Raises:
         ConfigError: naming the space, the agent and the agents that would do.
@@ -138,9 +151,9 @@ def check_actions(config: dict, spec: Spec, agents_for: Callable[[str], list[str
         raise ConfigError(f"agent={config['names']['agent']} takes vectors, and env={config['names']['env']} gives images of shape {spec.obs_shape}.")
 
 
-def build_agent(config: dict, spec: Spec) -> Agent:
+def build_agent(config: dict, spec: Spec, allowed: tuple[str, ...] = PACKAGES) -> Agent:
     """The agent alone, as `eval` and `load` need it."""
-    part = instantiate({**config["agent"], "_partial_": True}, "agent")
+    part = instantiate({**config["agent"], "_partial_": True}, "agent", allowed)
     with torch.device(config["device"]):
         agent = part(spec=spec, seed=config["seed"])
     if not isinstance(agent, Agent):

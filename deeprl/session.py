@@ -38,7 +38,7 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
     return finalise(config)
 
 
-def assemble(config: dict[str, Any], folder: RunFolder, agents_for) -> Trainer:
+def assemble(config: dict[str, Any], folder: RunFolder) -> Trainer:
     """Build every part of a run. Pins threads, mode and product in `config`.
 
     Raises:
@@ -52,7 +52,7 @@ def assemble(config: dict[str, Any], folder: RunFolder, agents_for) -> Trainer:
         spec = env.spec()
     except ValueError as error:
         raise ConfigError(f"env: {error}") from error
-    build.check_actions(config, spec, agents_for)
+    build.check_actions(config, spec)
     agent = build.build_agent(config, spec)
     product = pin(config, agent)
     torch.set_num_threads(config["runtime"]["threads"])
@@ -97,7 +97,7 @@ def pin(config: dict[str, Any], agent) -> str:
     return chosen["product"]
 
 
-def train(config: dict[str, Any], path: Path, agents_for, resume: bool = False, quiet: bool = False) -> tuple[str, Trainer]:
+def train(config: dict[str, Any], path: Path, resume: bool = False) -> tuple[str, Trainer]:
     """Train in `path`, a claimed folder; with `resume`, from its last checkpoint.
 
     Returns:
@@ -106,7 +106,7 @@ def train(config: dict[str, Any], path: Path, agents_for, resume: bool = False, 
     folder = RunFolder(path)
     with folder.lock():
         status = folder.read_status() if resume else None
-        trainer = assemble(config, folder, agents_for)
+        trainer = assemble(config, folder)
         restored = False
         try:
             if resume and trainer.checkpoints.steps():

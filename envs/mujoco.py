@@ -3,6 +3,7 @@ would see the raw action. The MuJoCo library's version changes trajectories bit 
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from envs.gym import Registered
@@ -11,14 +12,16 @@ from envs.vector import Game
 
 def silence() -> None:
     """MuJoCo writes its warnings to MUJOCO_LOG.TXT in the user's folder and to stderr, one of them for each HalfCheetah that is made
-    ('settotalmass' is deprecated). A simulation that has gone wrong is found by the check of observations and rewards."""
+    ('settotalmass' is deprecated). The others go to Python's log: a simulation that becomes unstable is reset by MuJoCo without a trace
+    in the observations, so somebody should hear of it."""
     import mujoco
 
-    mujoco.set_mju_user_warning(_ignore)
+    mujoco.set_mju_user_warning(_log)
 
 
-def _ignore(message: str) -> None:
-    pass
+def _log(message: str) -> None:
+    if "settotalmass" not in message:
+        logging.getLogger(__name__).warning("MuJoCo: %s", message.strip())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,8 @@ class Actions(NamedTuple):
         """(M,) int64 or (M, D) float in [-1, 1], clipped -> (M,) int64 or (M, *shape) in the environment's own type."""
         if self.num:
             return np.asarray(action, dtype=np.int64) + self.start
-        assert self.low is not None and self.high is not None
+        assert self.low is not None
+        assert self.high is not None
         unit = np.minimum(np.maximum(np.asarray(action, dtype=np.float32), -1.0), 1.0)
         # written around the centre so that bounds of ±1 leave every action as it is, bit for bit
         scaled = (self.high + self.low) / 2 + (self.high - self.low) / 2 * unit
@@ -64,7 +65,7 @@ def observations_of(space: spaces.Space, channels: str | None = None) -> tuple[t
         return space.shape, torch.float32, _vector(space.shape)
     if isinstance(space, spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8:
         if channels is None:
-            raise ValueError(f"the observation space {space} holds images: set env.channels=first or env.channels=last, where their channels are")
+            raise ValueError(f"the observation space {space} holds images: set env.channels to first or last, where their channels are")
         shape = space.shape if channels == "first" else (space.shape[2], *space.shape[:2])
         return shape, torch.uint8, _image(space.shape, channels)
     raise ValueError(

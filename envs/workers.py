@@ -18,7 +18,7 @@ import traceback
 import weakref
 from functools import partial
 
-from envs.vector import Backend, Failure, advance
+from envs.vector import Backend, Failure, Game, advance
 
 _START = 120.0  # seconds on top of `env.timeout` for imports on a busy machine
 _open: weakref.WeakSet[Workers] = weakref.WeakSet()
@@ -67,14 +67,15 @@ class Workers(Backend):
         timeout: seconds after which a worker that does not answer counts as hanging.
     """
 
-    def __init__(self, build: partial, num: int, timeout: float):
+    def __init__(self, build: partial[Game], num: int, timeout: float):
         try:
             pickle.dumps(build)
         except Exception as error:
             raise ValueError(f"env.vector=async cannot send this environment to another process ({error}): use env.vector=sync") from error
         self.build, self.num, self.timeout = build, num, timeout
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["envs.vector", type(build.func.__self__).__module__])
+        choice = getattr(build.func, "__self__", self)
+        self.context.set_forkserver_preload(["envs.vector", type(choice).__module__])
         self.processes: list = [None] * num
         self.pipes: list = [None] * num
         _open.add(self)

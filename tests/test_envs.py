@@ -120,7 +120,7 @@ def test_observations_are_vectors_or_images_with_channels_first():
     shape, dtype, convert = observations_of(spaces.Box(-1, 1, (2,), np.float64))
     assert convert(np.array([0.1, 0.2])).dtype == np.float32
     image = spaces.Box(0, 255, (4, 5, 3), np.uint8)
-    with pytest.raises(ValueError, match=r"env\.channels=first"):
+    with pytest.raises(ValueError, match=r"set env\.channels"):
         observations_of(image)
     pixels = image.sample()
     shape, dtype, convert = observations_of(image, "last")

@@ -14,7 +14,7 @@ from deeprl.run_folder import RunFolder
 
 def resume(path: Path, overrides: list[str]) -> int:
     """Returns the exit code."""
-    from deeprl.cli.train import FINISHED, STOPPED, WRONG, agents_for, complain
+    from deeprl.cli.train import FINISHED, STOPPED, WRONG, complain
     from deeprl.compose import prepare
     from deeprl.session import farewell, train
 
@@ -27,7 +27,7 @@ def resume(path: Path, overrides: list[str]) -> int:
         if status.get("state") == "finished" and config["steps"] <= int(status["step"]):
             print(f"{path} is finished at step {status['step']:,}. To train longer: deeprl resume {path} steps={2 * int(status['step'])}")
             return FINISHED
-        outcome, trainer = train(config, path, agents_for, resume=True)
+        outcome, trainer = train(config, path, resume=True)
     except ConfigError as error:
         return complain(WRONG, str(error))
     print(farewell(outcome, trainer, path))

@@ -11,8 +11,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from deeprl.compose import compose, options, prepare, resolve
-from deeprl.config import CONFIGS, ConfigError, get
+from deeprl.compose import compose, prepare, resolve
+from deeprl.config import CONFIGS, ConfigError
 from deeprl.run_folder import RunFolderError, auto_folder, holds_run
 
 FINISHED, FAILED, WRONG, STOPPED = 0, 1, 2, 75
@@ -102,7 +102,7 @@ def start(config: dict, user: set[str], path: Path) -> int:
 
     try:
         config = settle(config, user)
-        outcome, trainer = train(config, path, agents_for)
+        outcome, trainer = train(config, path)
     except ConfigError as error:
         discard(path)
         return complain(WRONG, str(error))
@@ -135,21 +135,6 @@ def discard(path: Path) -> None:
 
     if path.is_dir() and all(entry.name in (".hydra", "lock") for entry in path.iterdir()):
         shutil.rmtree(path)
-
-
-def agents_for(kind: str) -> list[str]:
-    """Names of the agents that take "discrete" or "continuous" actions."""
-    from deeprl.build import agent_actions
-
-    found = []
-    for name in options("agent"):
-        try:
-            config, _, _ = compose([f"agent={name}"])
-            if agent_actions(get(config, "agent")) == kind:
-                found.append(name)
-        except ConfigError:
-            continue
-    return found
 
 
 def complain(code: int, text: str) -> int:

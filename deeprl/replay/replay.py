@@ -97,13 +97,15 @@ class Replay(Choice):
         num: M.
         discount: γ.
         rewards: raw -> learned reward(s), (...) -> (...) or (C, ...), applied before sums are taken.
-        needs: fields of `batch.extra` to fill: "successor", "behavior_probability".
+        needs: of these, the names in `offers` are the fields of `batch.extra` to fill.
         seed: for `sample()` without uniforms.
         device: of the batches. The storage stays in main memory.
 
     Raises:
         ValueError: for values out of range, or if the machine has less memory than a full replay needs.
     """
+
+    offers = frozenset({"successor", "behavior_probability"})
 
     def __init__(
         self, *, capacity: int, batch_size: int, n_step: int = 1, sampler: Uniform | Prioritized = Uniform(), spec: Spec, num: int,
@@ -112,9 +114,6 @@ class Replay(Choice):
     ):
         self.capacity, self.batch_size, self.n_step, self.discount, self.num = capacity, batch_size, n_step, discount, num
         in_range(self, capacity=(1, None), batch_size=(1, None), n_step=(1, None), discount=(0, 1), num=(1, None))
-        unknown = set(needs) - {"successor", "behavior_probability"}
-        if unknown:
-            raise ValueError(f"this replay cannot provide {', '.join(sorted(unknown))}")
         self.spec, self.rewards, self.device = spec, rewards, torch.device(device)
         self.layout = layout(spec, capacity, num, n_step)
         self._refuse_if_too_large(sampler)
@@ -190,7 +189,7 @@ class Replay(Choice):
         if u is None:
             u = self.stream.next()["u"]
         live = self.live
-        if not live.count:
+        if not live.alive:
             raise ValueError("the replay is empty")
         number, weight = self.draws.draw(u.numpy(), live, live.last)
         gather = self._gathers.get(len(number))
@@ -213,6 +212,10 @@ class Replay(Choice):
         """Number of the oldest row that each environment still holds: segments that end before are of no use."""
         return self.ring.held().tolist()
 
+    def cut(self, environment: int) -> None:
+        """Mark the episode that an environment is in as truncated at its newest row: nobody can go on with it."""
+        self.ring.cut(environment)
+
     def rows(self, since: list[int] | None = None) -> dict[str, Tensor]:
         """A segment: the rows written since `marks()` was `since`, at most what is still there."""
         return self.ring.written([0] * self.num if since is None else since)
@@ -231,8 +234,9 @@ class Replay(Choice):
 class _Fields(NamedTuple):
     """Views of a block of windows."""
 
-    obs: Tensor | None
-    successor: Tensor | None
+    obs: Tensor
+    """Empty for images, which are elsewhere; so is the next one"""
+    successor: Tensor
     action: Tensor
     reward: Tensor
     """(B, n), or (B,) if n is 1, like the next three"""
@@ -286,7 +290,7 @@ class _Gather:
             alive = span(row.continues, row.real)
             reward, discount, steps = fold(learned, row.continues, alive, self.powers)
             ended = (row.ended * alive).sum(1) > 0
-        obs, successor = (row.obs, row.successor) if row.obs is not None else self._near(slot)
+        obs, successor = self._near(slot) if self.at.image else (row.obs, row.successor)
         if n == 1:
             next_obs = successor
         else:                                                   # its place is needed on the CPU; asking the GPU for it would be a sync
@@ -306,7 +310,7 @@ class _Gather:
         def column(place: int) -> Tensor:
             return block[:, place] if n == 1 else block.as_strided((self.batch, n), (block.stride(0), at.width), place)
 
-        obs = successor = None
+        obs = successor = block[:, :0]
         if not at.image:
             shape = self.replay.spec.obs_shape
             obs, successor = (block[:, place:place + at.size].unflatten(1, shape) for place in (0, at.width))

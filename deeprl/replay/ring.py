@@ -82,8 +82,12 @@ def layout(spec: Spec, capacity: int, num: int, n_step: int) -> Layout:
     period = ticks + front + 2
     action = 0 if image else size
     reward = action + max(spec.action_dim, 1)
-    columns = range(reward, reward + 6)                         # reward, continues, ended, probability, age, real
-    return Layout(num, ticks, stack, image, size, front, n_step, period, front + period + n_step, action, *columns, reward + 6)
+    stride = front + period + n_step
+    _, continues, ended, probability, age, real, width = range(reward, reward + 7)
+    return Layout(
+        num, ticks, stack, image, size, front, n_step, period, stride,
+        action, reward, continues, ended, probability, age, real, width,
+    )
 
 
 class Ring:
@@ -119,7 +123,7 @@ class Ring:
     def append(self, rows: Rows) -> None:
         """One tick of all environments."""
         at, row, after, num = self.layout, self._row, self._after, self.layout.num
-        self._expire(rows.ended)
+        self._expire(self.count + 1 + rows.ended, self.last + 1)
         slot = self.count % at.period
         here, there = self._base + slot, self._base + (slot + 1) % at.period
         if self.frames is None:
@@ -146,11 +150,23 @@ class Ring:
         if slot.min() < at.back or slot.max() >= at.period - 1 - at.front:
             self._copy_ends()
 
-    def _expire(self, ended: np.ndarray) -> None:
-        """Retire the ticks whose rows, or whose earlier frames, the next tick will overwrite."""
+    def cut(self, environment: int) -> None:
+        """Call the episode that an environment is in truncated where it stands: what comes next is a new one."""
+        if self.fresh[environment]:
+            return
+        at, count = self.layout, self.count.copy()
+        count[environment] += 1
+        self._expire(count, self.last)
+        self.rows[self._where(environment, self.count[environment] - 1, self.count[environment]), at.ended] = 1.0
+        self.count[environment] += 1                            # the row at the cursor becomes the extra row
+        self.fresh[environment] = True
+        self._copy_ends()
+
+    def _expire(self, count: np.ndarray, last: int) -> None:
+        """Retire the ticks whose rows, or whose earlier frames, are overwritten by the time the cursors and the ticks get that far."""
         at = self.layout
-        limit = self.count + ended - at.ticks                   # lowest row number that keeps its frames: next cursor + 1 - period + front
-        while self.first < self.last and (self.last + 1 - self.first > at.ticks or (self.oldest < limit).any()):
+        limit = count - at.ticks - 1                            # = count + 1 - period + front, the lowest row number that keeps its frames
+        while self.first < self.last and (last - self.first > at.ticks or (self.oldest < limit).any()):
             self.oldest += 1
             self.oldest += self.rows[self.slots[self.first % at.ticks], at.ended] > 0
             self.first += 1
@@ -225,10 +241,13 @@ class Ring:
         self._after[:] = pending
         if self.frames is not None:
             self.frames[head] = frames
-        self._copy_ends()
         for e in range(at.num):
             where = self._where(e, self.oldest[e], self.count[e])
-            self.slots[np.arange(self.first, self.last) % at.ticks, e] = where[self.rows[where, at.real] > 0]
+            real = self.rows[where, at.real] > 0
+            self.slots[np.arange(self.first, self.last) % at.ticks, e] = where[real]
+            # an extra row tells of an end; a row that was `cut` after its segment was written does not
+            self.rows[where[:-1][real[:-1] & ~real[1:]], at.ended] = 1.0
+        self._copy_ends()
 
     def _load_segment(self, segment: dict[str, np.ndarray], reached: np.ndarray) -> None:
         offset = 0

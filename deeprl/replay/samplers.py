@@ -25,11 +25,11 @@ class Live(NamedTuple):
     size: int
 
     @property
-    def count(self) -> int:
+    def alive(self) -> int:
         return self.last - self.first
 
     def nth(self, position: np.ndarray) -> np.ndarray:
-        """(B,) positions in leaf order, in [0, count) -> numbers. Leaf order is not the order of age once the leaves are used again."""
+        """(B,) positions in leaf order, in [0, alive) -> numbers. Leaf order is not the order of age once the leaves are used again."""
         lap = self.last - self.last % self.size                 # the number in leaf 0 now
         if self.first >= lap:
             return position + self.first
@@ -47,7 +47,7 @@ class UniformDraws:
 
     def draw(self, u: np.ndarray, live: Live, step: int) -> tuple[np.ndarray, np.ndarray | None]:
         """(B,) numbers and their importance weights; None stands for ones."""
-        return live.nth((u * live.count).astype(np.int64)), None
+        return live.nth((u * live.alive).astype(np.int64)), None
 
     def update(self, number: np.ndarray, error: np.ndarray, live: Live) -> None:
         pass
@@ -124,15 +124,15 @@ class PrioritizedDraws:
         """(B,) numbers and their importance weights in float64; `step` is the environment step for β."""
         self.refresh(live)
         if self.tree.total <= 0.0:                              # every priority is zero
-            return live.nth((u * live.count).astype(np.int64)), None
+            return live.nth((u * live.alive).astype(np.int64)), None
         leaf = self.tree.find(u * self.tree.total)
         beta = self.choice.beta(step)
         # N p / Σp in this order: exactly 1 if all priorities are 1
-        weight = (self.tree.leaves[leaf] * live.count / self.tree.total) ** -beta
+        weight = (self.tree.leaves[leaf] * live.alive / self.tree.total) ** -beta
         if self.choice.normalization == "batch":
             weight = weight / weight.max()
         else:
-            weight = weight / (self.tree.minimum * live.count / self.tree.total) ** -beta
+            weight = weight / (self.tree.minimum * live.alive / self.tree.total) ** -beta
         return live.number(leaf), weight
 
     def update(self, number: np.ndarray, error: np.ndarray, live: Live) -> None:
@@ -160,8 +160,8 @@ class PrioritizedDraws:
     def load(self, state: dict, live: Live) -> None:
         self.tree = SumTree(self.tree.size, minimum=self.tree.lows is not None)
         priorities = np.asarray(state["priorities"], dtype=np.float64)
-        if len(priorities) != live.count:
-            raise ValueError(f"the checkpoint holds {len(priorities)} priorities for {live.count} transitions")
-        if live.count:
+        if len(priorities) != live.alive:
+            raise ValueError(f"the checkpoint holds {len(priorities)} priorities for {live.alive} transitions")
+        if live.alive:
             self.tree.set(np.arange(live.first, live.last) % live.size, priorities)
         self.first, self.last, self.largest = live.first, live.last, float(state["largest_priority"])

@@ -23,7 +23,8 @@ class SumTree:
     """
 
     def __init__(self, size: int, minimum: bool = False):
-        shapes, nodes = [], size
+        shapes: list[tuple[int, int]] = []
+        nodes = size
         while not shapes or nodes > 1:                          # leaves first, the root last
             nodes = -(-nodes // BRANCH)
             shapes.append((nodes, BRANCH))

@@ -1,0 +1,116 @@
+"""A run from Python: train one, or read one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from deeprl import build, session
+from deeprl.accelerate import apply
+from deeprl.agent import Agent
+from deeprl.checkpoint import Checkpoints
+from deeprl.compose import compose, prepare
+from deeprl.run_folder import RunFolder, claim
+
+
+@dataclass
+class Run:
+    """
+    Attributes:
+        folder: where it is.
+        config: resolved, as in config.yaml.
+        agent: with the checkpoint's weights.
+        step: environment step of that checkpoint.
+        summary: summary.json, or None while the run goes on.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    agent: Agent
+    step: int
+    summary: dict[str, Any] | None
+    env: Any
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        """The greedy action for one raw observation (*obs) or for several (M, *obs), as the environment takes it."""
+        spec = self.agent.spec
+        obs = np.asarray(obs)
+        single = obs.ndim == len(spec.obs_shape)
+        batch = torch.as_tensor(obs[None] if single else obs, dtype=spec.obs_dtype).to(self.config["device"])
+        if tuple(batch.shape[1:]) != tuple(spec.obs_shape):
+            raise ValueError(f"an observation has shape {tuple(spec.obs_shape)}, not {tuple(batch.shape[1:])}")
+        m = batch.shape[0]
+        noise = {name: value[0] for name, value in self.agent.act_noise((1, m), torch.Generator().manual_seed(0)).items()}
+        noise = {name: value + 1.0 if name == "explore" else value for name, value in noise.items()}  # never below epsilon: greedy
+        acted = self.agent.act(batch, torch.ones(m, dtype=torch.bool), {}, self.step, noise, explore=False)
+        action = self._to_env(acted.action.numpy())
+        return action[0] if single else action
+
+    def _to_env(self, action: np.ndarray) -> np.ndarray:
+        if not hasattr(self, "_actions"):
+            envs = self.env.make(0, num=1, vector="sync", evaluation=True)
+            self._actions = envs.backend.actions
+            envs.close()
+        return self._actions.to_env(action)
+
+    def make_evaluation(self, seed: int, num: int):
+        return self.env.make(seed, num=num, vector="sync", evaluation=True)
+
+
+def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...] = ()) -> Run:
+    """Read a run folder; trains nothing and unpickles nothing.
+
+    Args:
+        checkpoint: "last", "best" or a step.
+        allow: packages beside ours that its configuration may name.
+
+    Raises:
+        RunFolderError, CheckpointError, ConfigError
+    """
+    folder = RunFolder(Path(path))
+    config = folder.read_config()
+    allowed = (*build.PACKAGES, *allow)
+    untrusted(config, allowed)
+    build.check_device(config)
+    env = build.instantiate(config["env"], "env", allowed)
+    agent = build.build_agent(config, env.spec(), allowed)
+    apply(agent, config["accelerate"]["mode"])
+    torch.set_num_threads(config["runtime"]["threads"])
+    which = int(checkpoint) if str(checkpoint).isdigit() else str(checkpoint)
+    step, parts = Checkpoints(folder.path, config["checkpoint"]["keep"]).load(which, only={"agent"})
+    agent.load_state(parts["agent"], optimizers=False)
+    return Run(folder.path, config, agent, step, folder.read_summary(), env)
+
+
+def untrusted(config: dict[str, Any], allowed: tuple[str, ...]) -> None:
+    """A stored configuration may be a stranger's: what imports code by name needs the user's word.
+
+    Raises:
+        ConfigError
+    """
+    env = config["env"]
+    named = [env.get("package"), *(str(w) for w in env.get("wrappers") or ())]
+    if ":" in str(env.get("id", "")):
+        named.append(str(env["id"]).split(":")[0])
+    for name in named:
+        if name and str(name).split(".")[0] not in allowed:
+            raise build.ConfigError(f"env: this run imports {name}: if you trust it, say so with --allow-package {str(name).split('.')[0]}.")
+
+
+def train(overrides: Sequence[str]) -> Run:
+    """Train with the same overrides, defaults and folders as the command line.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+    """
+    prepare()
+    config, user, chosen = compose(overrides)
+    config = session.settle(config, user)
+    path = claim("runs", chosen["env"], chosen["agent"], config["seed"])
+    _, trainer = session.train(config, path)
+    return Run(path, config, trainer.agent, trainer.step, trainer.folder.read_summary(), build.instantiate(config["env"], "env"))

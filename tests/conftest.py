@@ -1,0 +1,142 @@
+"""What the tests share: one thread, and small builders. Sizes of axes all differ, so that a wrong broadcast shows."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from deeprl.actor_critic import ActorCritic, Ensemble, Polyak
+from deeprl.backups import Max, PolicyBackup
+from deeprl.chains import Single
+from deeprl.exploration import EpsilonGreedy, GaussianNoise
+from deeprl.losses import squared
+from deeprl.networks.actors import Deterministic
+from deeprl.networks.heads import Scalar
+from deeprl.networks.torsos import MLPTorso
+from deeprl.normalize import Plain, Raw
+from deeprl.optim import Adam
+from deeprl.reduce import First, Minimum
+from deeprl.types import Batch, Spec
+from deeprl.value_agent import ValueAgent
+from deeprl.values import ScalarValues
+
+torch.set_num_threads(1)  # small tensors; and the machine is shared
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """A run pins its own number of threads and its own product, for the whole process."""
+    yield
+    torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("highest")
+
+
+DISCRETE = Spec((5,), torch.float32, 3, 0)
+CONTINUOUS = Spec((5,), torch.float32, 0, 2)
+
+
+def make_batch(obs, action, reward, discount, next_obs, *, weight=1.0, valid=True, noise=None) -> Batch:
+    """From plain lists; `reward` says how many rows there are."""
+    reward = torch.as_tensor(reward, dtype=torch.float32)
+
+    def like(value, dtype):
+        return torch.as_tensor(value, dtype=dtype).expand(reward.shape)
+
+    return Batch(
+        torch.as_tensor(obs), torch.as_tensor(action), reward, like(discount, torch.float32), torch.as_tensor(next_obs),
+        like(1, torch.int64), like(False, torch.bool), like(valid, torch.bool), like(weight, torch.float32), like(0, torch.int64),
+        noise or {}, {},
+    )  # fmt: skip
+
+
+def random_batch(spec: Spec, size: int, seed: int = 0, noise=None) -> Batch:
+    """One in seven rows terminates."""
+    generator = torch.Generator().manual_seed(seed)
+    obs, next_obs = (torch.randn((size, *spec.obs_shape), generator=generator) for _ in range(2))
+    if spec.num_actions:
+        action = torch.randint(spec.num_actions, (size,), generator=generator)
+    else:
+        action = torch.rand((size, spec.action_dim), generator=generator) * 2 - 1
+    discount = 0.9 * (torch.arange(size) % 7 != 6)
+    return make_batch(obs, action, torch.randn(size, generator=generator), discount, next_obs, noise=noise)
+
+
+# ---- values that are given, not computed
+
+
+def values(q) -> ScalarValues:
+    """(K, B, A), or (B, A) of a chain of one."""
+    q = torch.as_tensor(q, dtype=torch.float32)
+    q = q if q.dim() > 2 else q.unsqueeze(0)
+    return ScalarValues(q, squared, torch.zeros(1, q.shape[1], 1))
+
+
+def view(now=None, next=None):
+    """What a network says at both ends of a batch, as numbers."""
+    return SimpleNamespace(**{end: values(q) for end, q in (("now", now), ("next", next)) if q is not None})
+
+
+def transition(reward: float, discount: float, action: int = 0, noise=None) -> Batch:
+    """A batch of one whose observations nobody looks at."""
+    return make_batch([0], [action], [reward], [discount], [0], noise=noise)
+
+
+class Table(nn.Module):
+    """A network that looks its answers up: observation s, an integer, gets q[:, s]. It remembers what it was asked."""
+
+    def __init__(self, q):
+        super().__init__()
+        self.q = torch.as_tensor(q, dtype=torch.float32)  # (K, S, A)
+        self.asked: list[tuple[list[int], dict]] = []
+
+    def forward(self, obs, noise):
+        self.asked.append((obs.tolist(), noise))
+        return ScalarValues(self.q[:, obs], squared, torch.zeros(1, *obs.shape, 1))
+
+
+# ---- agents with every slot filled
+
+
+def value_agent(spec: Spec = DISCRETE, seed: int = 0, **slots) -> ValueAgent:
+    parts = {
+        "torso": MLPTorso(hidden=(7,)),
+        "head": Scalar(),
+        "backup": Max(),
+        "chain": partial(Single, target_update_period=10),
+        "rewards": Raw,
+        "normalize": Plain,
+        "explore": EpsilonGreedy(),
+        "optimizer": Adam(lr=0.01),
+    }
+    return ValueAgent(spec=spec, seed=seed, **{**parts, **slots})
+
+
+def actor_critic(spec: Spec = CONTINUOUS, seed: int = 0, **slots) -> ActorCritic:
+    parts = {
+        "actor": Deterministic(hidden=(7,)),
+        "critic": Ensemble(size=2, hidden=(7,)),
+        "backup": PolicyBackup(),
+        "chain": partial(Polyak, tau=0.25),
+        "reduce": Minimum(),
+        "actor_reduce": First(),
+        "actor_period": 2,
+        "explore": GaussianNoise(random_steps=0),
+        "rewards": Raw,
+        "normalize": Plain,
+        "optimizer": Adam(lr=0.01),
+        "actor_optimizer": Adam(lr=0.003),
+    }
+    return ActorCritic(spec=spec, seed=seed, **{**parts, **slots})
+
+
+def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
