@@ -98,6 +98,19 @@ class Table(nn.Module):
         return ScalarValues(self.q[:, obs], squared, torch.zeros(1, *obs.shape, 1))
 
 
+class Weights(nn.Module):
+    """A network of one weight per head and one per torso, zero at first: what a chain moves, without anything to compute."""
+
+    def __init__(self, place, stack, torsos, index):
+        super().__init__()
+        self.place, self.index = place, index
+        self.head = nn.Parameter(torch.zeros(stack, 1), requires_grad=False)
+        self.torso = nn.Parameter(torch.zeros(torsos, 1), requires_grad=False)
+
+    def noise_shapes(self):
+        return {}
+
+
 # ---- agents with every slot filled
 
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import DISCRETE, actor_critic, value_agent
+from conftest import DISCRETE, Weights, actor_critic, value_agent
 
 from agents.idqn import Iterated
 from deeprl.chains import Chain
@@ -103,16 +103,15 @@ def test_the_schedule_of_a_configuration_counts_from_learning_starts():
 
 def heads(acting: str, values, first=None, ticks: int = 1):
     """Heads that K × M disagreeing values show to have acted, (ticks, M)."""
-    chain = Iterated.__new__(Iterated)
-    chain.acting = acting
     values = torch.as_tensor(values)
+    chain = Iterated(Weights, length=values.shape[0], acting=acting)
     m = values.shape[1]
     uniforms = torch.rand(ticks, m, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     memory: dict = {}
     acted = []
     for t in range(ticks):
         start = torch.zeros(m, dtype=torch.bool) if first is None else first(t)
-        chosen, memory = Iterated.choose(chain, values, {"head": uniforms[t]}, start, memory)
+        chosen, memory = chain.choose(values, {"head": uniforms[t]}, start, memory)
         acted.append(chosen.argmax(-1))
     return torch.stack(acted)
 
@@ -179,19 +178,18 @@ def test_a_head_is_kept_for_an_episode_where_that_is_the_rule():
 
 
 def test_episode_memory_follows_each_environment():
-    chain = Iterated.__new__(Iterated)
-    chain.acting = "episode"
+    chain = Iterated(Weights, length=4, acting="episode")
     values, uniform = disagreeing(4, 3), lambda *u: {"head": torch.tensor(u, dtype=torch.float64)}
-    chosen, memory = Iterated.choose(chain, values, uniform(0.0, 0.3, 0.6), torch.tensor([True, True, True]), {})
+    chosen, memory = chain.choose(values, uniform(0.0, 0.3, 0.6), torch.tensor([True, True, True]), {})
     assert chosen.argmax(-1).tolist() == [0, 1, 2]
-    chosen, memory = Iterated.choose(chain, values, uniform(0.9, 0.9, 0.9), torch.tensor([False, True, False]), memory)
+    chosen, memory = chain.choose(values, uniform(0.9, 0.9, 0.9), torch.tensor([False, True, False]), memory)
     assert chosen.argmax(-1).tolist() == [0, 3, 2]
     assert memory["head"].tolist() == [0, 3, 2]
 
 
 def test_one_head_has_no_choice_and_a_plain_chain_acts_with_its_last():
     assert heads("uniform", [[[0.0, 1.0]]]).tolist() == [[1]]
-    assert Chain.choose(None, torch.tensor(VALUES), {}, torch.tensor([True]), {})[0].argmax(-1).tolist() == [2]
+    assert Chain(Weights, length=3, torsos=1).choose(torch.tensor(VALUES), {}, torch.tensor([True]), {})[0].argmax(-1).tolist() == [2]
 
 
 # ---- continuous actions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -84,7 +85,8 @@ def test_torchs_own_generator_is_left_alone():
 
 def test_names_enter_by_a_number_that_is_the_same_in_every_process():
     code = "from deeprl.noise import torch_generator as g; print(g(7, 'init', 'online.head.weight_0', 2).initial_seed())"
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "1", "PYTHONPATH": "."})
+    env = {**os.environ, "PYTHONHASHSEED": "1"}
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert int(there.stdout) == torch_generator(7, "init", "online.head.weight_0", 2).initial_seed()
 
 

@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deeprl.networks import nodes
 from deeprl.networks.layers import SCHEMES, Init, fill_, signed_sqrt
 from deeprl.noise import torch_generator
 
@@ -99,8 +98,6 @@ class MLP(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         """-> (n, B, out). A shared input may be given without its stack axis or with one of size one."""
-        if self.fast and not self.layer_norm:
-            return nodes.mlp(x, self.activate_last, list(self._parameters.values()))
         x = self.stacked(x)
         for i in range(self.depth):
             x = self.rest(i, linear(x, getattr(self, f"weight_{i}"), getattr(self, f"bias_{i}")))
@@ -112,7 +109,7 @@ class MLP(Block):
             return x
         if self.layer_norm:
             x = F.layer_norm(x, x.shape[-1:]) * getattr(self, f"norm_scale_{i}") + getattr(self, f"norm_shift_{i}")
-        return x.relu()
+        return x.relu_()  # in place: neither addition before it keeps its result for the gradient
 
 
 class NoisyMLP(MLP):
@@ -121,7 +118,6 @@ class NoisyMLP(MLP):
         w = mu_w + sigma_w * f(e_in) f(e_out)^T,    b = mu_b + sigma_b * f(e_out),    f(x) = sign(x) sqrt|x|
 
     mu starts as U(-1/sqrt(in), 1/sqrt(in)), sigma at sigma0 / sqrt(in). Without noise the means act alone (evaluation).
-    There is no fast form of its own: the perturbed weights are new tensors each time.
     """
 
     def __init__(self, n: int, sizes: Sequence[int], *, activate_last: bool, sigma0: float = 0.5, layer_norm=False):
