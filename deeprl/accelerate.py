@@ -1,4 +1,4 @@
-"""How the same mathematics is computed: plain modules, one autograd node per block, or a compiled gradient.
+"""How the same mathematics is computed: layouts, float32 products, memory, compiled gradients.
 
 `reference` is the oracle; `fast` agrees with it up to rounding. What runs is decided by fixed rules before training, never by timing
 inside a run, because different products differ in their last bits.
@@ -6,8 +6,11 @@ inside a run, because different products differ in their last bits.
 
 from __future__ import annotations
 
+import ctypes
 import itertools
+import os
 import platform
+import shutil
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +20,7 @@ import torch
 from torch import nn
 
 from deeprl.networks.blocks import Block
+from deeprl.types import Learned
 
 MODES = ("reference", "fast", "compiled")
 
@@ -34,6 +38,27 @@ def apply(agent: nn.Module, mode: str) -> None:
             block.fast = mode == "fast"
 
 
+TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # <malloc.h>
+
+
+def keep_memory(limit: int = 256 << 20) -> bool:
+    """Let glibc keep up to `limit` freed bytes instead of returning them to the system after every update.
+
+    Activations of an update are a few megabytes, freed at its end and wanted again at once; getting them back costs a page fault per
+    4 KB, up to a quarter of a TD3 update at 256x256. Call it once, at the start of a process that trains. Blocks above 32 MB (replays)
+    are not kept.
+
+    Returns:
+        Whether the C library took it; false where it is not glibc.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    settings = ((TRIM_THRESHOLD, limit), (MMAP_THRESHOLD, 32 << 20), (TOP_PAD, limit // 4))
+    return all([bool(mallopt(option, value)) for option, value in settings])
+
+
 class Cpu(NamedTuple):
     vendor: str
     amx: bool
@@ -49,14 +74,15 @@ def this_cpu() -> Cpu:
     except (OSError, StopIteration):
         pass
     tiles = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return Cpu(vendor, True if tiles is None else bool(tiles()))        # unknown counts as AMX: the safe side
+    return Cpu(vendor, True if tiles is None else bool(tiles()))  # unknown counts as AMX: the safe side
 
 
 def product(n: int, widest: int, cpu: Cpu | None = None) -> str:
     """Which float32 product a learner on the CPU uses, for `precision`.
 
     MKL, torch's default, falls back to AVX2 on AMD; "medium" sends products to oneDNN, which uses AVX-512 and stays in float32 as long as
-    the processor has no AMX. It pays for wide layers and for stacks; a single small network is as quick on MKL. Elsewhere "highest".
+    the processor has no AMX. It pays for wide layers and for stacks; one or two small networks are quicker on MKL. Elsewhere "highest".
+    `python -m benchmarks.product` prints the table behind the rule.
 
     Args:
         n: stack size of the largest block.
@@ -65,7 +91,7 @@ def product(n: int, widest: int, cpu: Cpu | None = None) -> str:
     cpu = cpu or this_cpu()
     if cpu.vendor != "AuthenticAMD" or cpu.amx or not torch.backends.mkldnn.is_available():
         return "highest"
-    return "medium" if n > 1 or widest >= 128 else "highest"
+    return "medium" if widest >= 128 or n * widest >= 256 else "highest"
 
 
 class precision:
@@ -104,5 +130,35 @@ def compile_gradient(loss: Callable, *, has_aux: bool = False, backend: str = "i
 
     # Dynamo keeps its cache, and counts recompilations, per code object; every closure made here would share one.
     call.__code__ = call.__code__.replace(co_name=f"gradient_{next(_numbers)}")
-    options = {"cpp_wrapper": True} if backend == "inductor" else None
+    options: dict | None = {"cpp_wrapper": True} if backend == "inductor" else None
     return torch.compile(call, fullgraph=True, backend=backend, options=options)
+
+
+class CompiledGradient:
+    """In place of `deeprl.agent.gradient`: one compiled pure gradient for each objective, compiled when first asked for.
+
+    What is not trained, targets and statistics included, is constant to it but read anew at each call.
+    """
+
+    def __init__(self, agent: nn.Module, backend: str = "inductor"):
+        self.names = {id(parameter): name for name, parameter in agent.named_parameters()}
+        self.backend = backend
+        self.compiled: dict[str, Callable] = {}
+
+    def __call__(self, agent, name: str, batch) -> tuple[list[torch.Tensor], Learned]:
+        if name not in self.compiled:
+
+            def loss(parameters, batch):
+                value, learned = torch.func.functional_call(agent, parameters, (name, batch))
+                return value, (learned.error, learned.metrics)
+
+            self.compiled[name] = compile_gradient(loss, has_aux=True, backend=self.backend)
+        trained = {self.names[id(parameter)]: parameter for parameter in agent.objectives[name].parameters}
+        with torch.no_grad():
+            gradients, (_, (error, metrics)) = self.compiled[name](trained, batch)
+        return [gradients[key] for key in trained], Learned(error, metrics)
+
+
+def has_compiler() -> bool:
+    """Whether a C++ compiler is on the path: inductor needs one on the CPU."""
+    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++"))

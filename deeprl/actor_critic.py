@@ -83,6 +83,7 @@ class ActorCritic(Agent):
     """
 
     actions = "continuous"
+    rewards: Part
 
     def __init__(
         self,

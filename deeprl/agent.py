@@ -27,13 +27,16 @@ class Objective:
     optimizer: object
 
 
-def gradient(objective: Objective, batch: Batch) -> tuple[Sequence[Tensor], Learned]:
-    """Parameters require no gradient at rest: only what is trained is switched on, so that a frozen critic costs no weight gradients."""
+def gradient(agent: Agent, name: str, batch: Batch) -> tuple[Sequence[Tensor], Learned]:
+    """The gradient of one objective with respect to what it trains, in the order of its parameters.
+
+    Parameters require no gradient at rest: only what is trained is switched on, so that a frozen critic costs no weight gradients."""
+    objective = agent.objectives[name]
     for parameter in objective.parameters:
         parameter.requires_grad_(True)
     try:
         with torch.enable_grad():
-            loss, learned = objective.loss(batch)
+            loss, learned = agent(name, batch)
             return torch.autograd.grad(loss, objective.parameters), learned
     finally:
         for parameter in objective.parameters:
@@ -57,8 +60,12 @@ class Agent(nn.Module, Choice):
         super().__init__()
         self.updates = 0
         self.step = 0
-        self.gradient = gradient
+        self.gradient: Callable[[Agent, str, Batch], tuple[Sequence[Tensor], Learned]] = gradient
         """How a gradient is computed; `deeprl.accelerate` may replace it."""
+
+    def forward(self, name: str, batch: Batch) -> tuple[Tensor, Learned]:
+        """The loss of one objective: what a compiled gradient is a gradient of."""
+        return self.objectives[name].loss(batch)
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool) -> Acted:
         """Actions for (M, *obs). `first` (M,) marks episode starts; `step` is the environment step, for schedules."""
@@ -91,7 +98,7 @@ class Agent(nn.Module, Choice):
             if name not in self.objectives:
                 continue
             objective = self.objectives[name]
-            gradients, learned = self.gradient(objective, batch)
+            gradients, learned = self.gradient(self, name, batch)
             norm = objective.optimizer.step(gradients, self.step)
             metrics.update(learned.metrics)
             if norm is not None:

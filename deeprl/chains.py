@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Part, in_range
+from deeprl.networks.heads import ValueNetwork
 from deeprl.types import Batch
 from deeprl.values import View
 
-MakeNetwork = Callable[..., nn.Module]
+MakeNetwork = Callable[..., ValueNetwork]
 """`make(place, stack, torsos, index)`: a network of `stack` heads over `torsos` torsos, head k reading torso `index[k]`."""
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from deeprl.types import Rows
+
 
 class Choice:
     """A stateless choice is a frozen dataclass derived from this; one with state is a `Part`."""
@@ -23,6 +25,9 @@ class Part(nn.Module, Choice):
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
         """Random numbers for one or many updates; every tensor starts with `size` = (updates, B)."""
         return {}
+
+    def observe(self, rows: Rows) -> None:
+        """Statistics of collected data."""
 
     def maintain(self, before: int, after: int, updates: int) -> None:
         """Clocks in environment steps: called once a tick with the steps before and after it."""

@@ -116,9 +116,11 @@ def explain(overrides: list[str], error: Exception) -> str:
     for override in overrides:
         try:
             resolve(_compose([*good, override]))
-            good.append(override)
+        except ConfigError:  # a value that a later override may supply
+            pass
         except (HydraException, OmegaConfBaseException) as fault:
             return _explain_one(good, override, fault, known)
+        good.append(override)
     return _clean(error)
 
 

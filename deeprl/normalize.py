@@ -41,6 +41,12 @@ class Running(Part):
     The replay keeps raw observations, so that old ones are seen through today's statistics.
     """
 
+    count: Tensor
+    mean: Tensor
+    m2: Tensor
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, *, spec: Spec, clip: float = 10.0, epsilon: float = 1e-8):
         super().__init__()
         self.clip, self.epsilon = clip, epsilon
@@ -96,6 +102,12 @@ class Scaled(Raw):
     Args:
         discount: of that sum; a configuration value, `${discount}`.
     """
+
+    count: Tensor
+    mean: Tensor
+    m2: Tensor
+    scale: Tensor
+    sums: Tensor
 
     def __init__(self, *, discount: float, epsilon: float = 1e-8):
         super().__init__()

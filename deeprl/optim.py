@@ -6,7 +6,7 @@ tensors. Build it after the module is on its device: `module.to(...)` gives ever
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +47,7 @@ class Adam(Choice):
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     max_grad_norm: float | None = None
-    schedule: Choice | None = None
+    schedule: Callable[[int], float] | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "betas", tuple(self.betas))
@@ -74,7 +74,8 @@ class FlatAdam:
         self.moment, self.square = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
         self.count = torch.zeros((), dtype=torch.float32, device=self.flat.device)
         # Lists of views and not the flat tensors: gradients need no copy into a flat one (0.5 ms of a Nature network's update).
-        self._lists = [p.detach() for p in self.parameters], self._views(self.moment), self._views(self.square), [self.count] * len(self.parameters)
+        values, counts = [p.detach() for p in self.parameters], [self.count] * len(self.parameters)
+        self._lists = values, self._views(self.moment), self._views(self.square), counts
         self._fused = torch._fused_adamw_ if choice.weight_decay else torch._fused_adam_
 
     def _views(self, flat: Tensor) -> list[Tensor]:

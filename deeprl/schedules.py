@@ -32,4 +32,4 @@ class Linear(Choice):
 
     def __call__(self, step: int) -> float:
         done = min(max((step - self.begin) / self.duration, 0.0), 1.0)
-        return (1.0 - done) * self.start + done * self.end          # exact at both ends
+        return (1.0 - done) * self.start + done * self.end  # exact at both ends

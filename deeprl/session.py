@@ -45,6 +45,7 @@ def assemble(config: dict[str, Any], folder: RunFolder) -> Trainer:
         ConfigError
     """
     build.check_device(config)
+    accelerate.keep_memory()
     if config["runtime"]["deterministic"]:
         torch.use_deterministic_algorithms(True)
     env = build.instantiate(config["env"], "env")
@@ -59,7 +60,7 @@ def assemble(config: dict[str, Any], folder: RunFolder) -> Trainer:
     build.dry_run(agent, spec, config["device"])
     replay = build.instantiate({**config["replay"], "_partial_": True}, "replay")
     num = config["env"]["num"]
-    size = Replay.memory(spec, config["replay"]["capacity"], num, config["replay"]["n_step"])
+    size = Replay.memory(spec, config["replay"]["capacity"], num, config["replay"]["n_step"], replay.kwargs["sampler"])
     say(f"replay: {config['replay']['capacity']:,} rows, {size / 1e9:.2f} GB when full")
     replay = replay(spec=spec, num=num, discount=config["discount"], rewards=agent.rewards, needs=agent.needs, seed=config["seed"], device=config["device"])
     envs = env.make(config["seed"])
@@ -86,6 +87,10 @@ def pin(config: dict[str, Any], agent) -> str:
         accelerate.apply(agent, chosen["mode"])
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    if chosen["mode"] == "compiled":
+        if not accelerate.has_compiler():
+            raise ConfigError("accelerate=compiled needs a C++ compiler and found none: install g++, or use accelerate=fast.")
+        agent.gradient = accelerate.CompiledGradient(agent)
     blocks = [b for b in agent.modules() if isinstance(b, Block)]
     widest = max((max(getattr(b, "sizes", (1,))) for b in blocks), default=1)
     if "product" not in chosen:

@@ -70,7 +70,7 @@ class Batch(NamedTuple):
     """(*B,) bool: false on rows of a sequence that are no transition"""
     weight: Tensor
     """(*B,): importance weight, ones if uniform"""
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody needs
     """(*B,) int64: where `Replay.update_priorities` finds the row"""
     noise: dict[str, Tensor]
     """All randomness of the update, drawn outside"""

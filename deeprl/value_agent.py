@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from deeprl.agent import Agent, Objective
 from deeprl.backups import Backup
+from deeprl.chains import Chain
 from deeprl.choice import Part
 from deeprl.exploration import EpsilonGreedy
 from deeprl.losses import average
@@ -36,6 +37,7 @@ class ValueAgent(Agent):
     """
 
     actions = "discrete"
+    rewards: Part
 
     def __init__(
         self,
@@ -45,7 +47,7 @@ class ValueAgent(Agent):
         torso,
         head,
         backup: Backup,
-        chain: Callable[..., Part],
+        chain: Callable[..., Chain],
         rewards: Callable[..., Part],
         normalize: Callable[..., Part],
         explore: EpsilonGreedy,
@@ -57,7 +59,7 @@ class ValueAgent(Agent):
         self.spec, self.backup, self.explore = spec, backup, explore
         torso = torso.resolve(spec)
 
-        def make(place: str, stack: int, torsos: int, index: list[int] | None) -> nn.Module:
+        def make(place: str, stack: int, torsos: int, index: list[int] | None) -> ValueNetwork:
             body = torso.build(spec, torsos)
             top = head.build(body.features, torso.head_hidden, spec.num_actions, stack, torso.init)
             network = ValueNetwork(body, top, len(spec.obs_shape), index)

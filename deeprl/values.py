@@ -7,7 +7,6 @@ all heads (it sees `Returns`), and each head once for all backups (it is a `Valu
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import torch
@@ -103,14 +102,22 @@ class View:
 
     def __init__(self, network: nn.Module, batch: Batch, side: str):
         self.network, self.batch, self.side = network, batch, side
+        self._now: Values | None = None
+        self._next: Values | None = None
 
-    @cached_property
+    # no cached_property: up to Python 3.11 it takes a lock, which torch.compile cannot trace
+
+    @property
     def now(self) -> Values:
-        return self.network(self.batch.obs, under(self.batch.noise, f"{self.side}.now."))
+        if self._now is None:
+            self._now = self.network(self.batch.obs, under(self.batch.noise, f"{self.side}.now."))
+        return self._now
 
-    @cached_property
+    @property
     def next(self) -> Values:
-        return self.network(self.batch.next_obs, under(self.batch.noise, f"{self.side}.next."))
+        if self._next is None:
+            self._next = self.network(self.batch.next_obs, under(self.batch.noise, f"{self.side}.next."))
+        return self._next
 
 
 def under(noise: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+from deeprl import session
 from deeprl.actor_critic import ActorCritic, Ensemble, Polyak
 from deeprl.backups import Max, PolicyBackup
+from deeprl.build import instantiate
 from deeprl.chains import Single
+from deeprl.compose import compose
 from deeprl.exploration import EpsilonGreedy, GaussianNoise
 from deeprl.losses import squared
 from deeprl.networks.actors import Deterministic
@@ -20,6 +24,7 @@ from deeprl.networks.torsos import MLPTorso
 from deeprl.normalize import Plain, Raw
 from deeprl.optim import Adam
 from deeprl.reduce import First, Minimum
+from deeprl.trainer import Trainer
 from deeprl.types import Batch, Spec
 from deeprl.value_agent import ValueAgent
 from deeprl.values import ScalarValues
@@ -63,6 +68,41 @@ def random_batch(spec: Spec, size: int, seed: int = 0, noise=None) -> Batch:
         action = torch.rand((size, spec.action_dim), generator=generator) * 2 - 1
     discount = 0.9 * (torch.arange(size) % 7 != 6)
     return make_batch(obs, action, torch.randn(size, generator=generator), discount, next_obs, noise=noise)
+
+
+# ---- configurations
+
+KINDS = {
+    "dqn": "discrete", "double_dqn": "discrete", "dueling_dqn": "discrete", "noisy_dqn": "discrete", "idqn": "discrete",
+    "ddpg": "continuous", "td3": "continuous", "td3_paper": "continuous",
+}  # fmt: skip
+
+@lru_cache
+def settled(*overrides: str) -> dict:
+    config, user, _ = compose(overrides)
+    return session.settle(config, user)
+
+
+@lru_cache
+def spec_of(env: str) -> Spec:
+    return instantiate(settled(f"env={env}")["env"], "env").spec()
+
+
+def made_up(agent, spec: Spec, size: int = 3, seed: int = 0) -> Batch:
+    """Random rows of the environment's shapes and types, with the noise that the agent asks for."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = {name: value[0] for name, value in agent.noise((1, size), generator).items()}
+    if spec.obs_dtype == torch.uint8:
+        obs, after = (torch.randint(0, 256, (size, *spec.obs_shape), generator=generator, dtype=torch.uint8) for _ in range(2))
+    else:
+        obs, after = (torch.randn((size, *spec.obs_shape), generator=generator) for _ in range(2))
+    if spec.num_actions:
+        action = torch.randint(spec.num_actions, (size,), generator=generator)
+    else:
+        action = torch.rand((size, spec.action_dim), generator=generator) * 2 - 1
+    reward = agent.rewards(5 * torch.randn(size, generator=generator))
+    ones, true = torch.ones(size), torch.ones(size, dtype=torch.bool)
+    return Batch(obs, action, reward, 0.99 * ones, after, ones.long(), ~true, true, ones, ones.long(), noise, {})
 
 
 # ---- values that are given, not computed
@@ -144,6 +184,13 @@ def actor_critic(spec: Spec = CONTINUOUS, seed: int = 0, **slots) -> ActorCritic
         "actor_optimizer": Adam(lr=0.003),
     }
     return ActorCritic(spec=spec, seed=seed, **{**parts, **slots})
+
+
+def train(path: Path, *overrides: str) -> Trainer:
+    """A whole run in `path`, as `train.py` makes it, without its command line."""
+    config, user, _ = compose(overrides)
+    path.mkdir(parents=True)
+    return session.train(session.settle(config, user), path)[1]
 
 
 def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:

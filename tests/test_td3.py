@@ -228,6 +228,7 @@ class Plain:
         self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=ACTOR_LR, eps=EPS)
         self.critic_optimizer = torch.optim.Adam(self.critics.parameters(), lr=LR, eps=EPS)
         self.smoothing, self.clip, self.delay, self.iterations = smoothing, clip, delay, 0
+        self.lower: set[int] = set()
 
     def train(self, state, action, next_state, reward, discount, normal):
         self.iterations += 1
@@ -235,6 +236,7 @@ class Plain:
             noise = (normal * self.smoothing).clamp(-self.clip, self.clip)
             next_action = (self.actor_target(next_state).tanh() + noise).clamp(-1, 1)
             q = torch.stack([critic(torch.cat([next_state, next_action], 1)) for critic in self.critics_target])
+            self.lower |= set(q.argmin(0).flatten().tolist())
             goal = reward[:, None] + discount[:, None] * q.min(0).values
         critic_loss = sum(nn.functional.mse_loss(critic(torch.cat([state, action], 1)), goal) for critic in self.critics)
         self.critic_optimizer.zero_grad()
@@ -268,6 +270,7 @@ def test_twenty_updates_agree_with_plain_pytorch(mode, critics, smoothing, delay
         loss = plain.train(batch.obs, batch.action, batch.next_obs, batch.reward, batch.discount, normal)
         learned = agent.update(batch)
         torch.testing.assert_close(learned.metrics["train/critic_loss"].mean(), loss, rtol=1e-5, atol=1e-6)
+    assert plain.lower == set(range(critics))  # each critic was the lower one somewhere
     for side, actor, ensemble in (("online", plain.actor, plain.critics), ("target", plain.actor_target, plain.critics_target)):
         ours = getattr(agent.chain, side)
         agrees(ours.actor.mlp, 0, actor)

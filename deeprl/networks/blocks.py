@@ -1,8 +1,10 @@
-"""Layers with a leading stack axis n (chained iterations x ensemble x seeds), plain form and fast form.
+"""Layers with a leading stack axis n (chained iterations x ensemble x seeds).
 
-Linear weights are (n, in, out), biases (n, 1, out); convolution weights (n, out, in, height, width), biases (n, out). `block.fast` picks the
-form, see `deeprl.accelerate`; both give the same numbers up to rounding. Parameters are created empty and without
-`requires_grad`: `initialise` fills them, and whoever takes a gradient asks for it.
+Linear weights are (n, in, out), biases (n, 1, out); convolution weights (n, out, in, height, width), biases (n, out). Parameters are
+created empty and without `requires_grad`: `initialise` fills them, and whoever takes a gradient asks for it.
+
+One batched product for a stack of linear layers is the plain form and the fast one: an autograd node per network was 1 to 10 % slower
+at every size tried. `block.fast` (see `deeprl.accelerate`) changes the memory layout inside convolutions, and only rounding with it.
 """
 
 from __future__ import annotations
@@ -68,7 +70,16 @@ class MLP(Block):
         init, last_init: schemes of `layers`; the last layer's own if given.
     """
 
-    def __init__(self, n: int, sizes: Sequence[int], *, activate_last: bool, init: str = "torch", last_init: str | None = None, layer_norm=False):
+    def __init__(
+        self,
+        n: int,
+        sizes: Sequence[int],
+        *,
+        activate_last: bool,
+        init: str = "torch",
+        last_init: str | None = None,
+        layer_norm: bool = False,
+    ):
         super().__init__()
         if len(sizes) < 2 or min(sizes) < 1 or n < 1:
             raise ValueError(f"an MLP needs a stack of at least one and two widths or more, all positive, not n={n}, sizes={list(sizes)}")
@@ -93,7 +104,8 @@ class MLP(Block):
     def stacked(self, x: Tensor) -> Tensor:
         """(B, in), (1, B, in) or (n, B, in) -> (n, B, in)"""
         if x.shape[-1] != self.sizes[0] or not 2 <= x.dim() <= 3 or (x.dim() == 3 and x.shape[0] not in (1, self.n)):
-            raise ValueError(f"expected (B, {self.sizes[0]}), (1, B, {self.sizes[0]}) or ({self.n}, B, {self.sizes[0]}), not {tuple(x.shape)}")
+            width = self.sizes[0]
+            raise ValueError(f"expected (B, {width}), (1, B, {width}) or ({self.n}, B, {width}), not {tuple(x.shape)}")
         return x.expand(self.n, -1, -1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -165,7 +177,16 @@ class ConvStack(Block):
         scale: pixels are multiplied by it; folded into the first weights.
     """
 
-    def __init__(self, n: int, shape: Sequence[int], layers: Sequence[tuple[int, int, int]], *, padding: str, init: str, scale: float = 1.0):
+    def __init__(
+        self,
+        n: int,
+        shape: Sequence[int],
+        layers: Sequence[tuple[int, int, int]],
+        *,
+        padding: str,
+        init: str,
+        scale: float = 1.0,
+    ):
         super().__init__()
         if padding not in ("same", "valid"):
             raise ValueError(f"padding must be same or valid, not {padding!r}")
@@ -182,7 +203,7 @@ class ConvStack(Block):
             self.add(f"weight_{i}", (n, outputs, channels, kernel, kernel), Init(init, channels * area, outputs * area))
             self.add(f"bias_{i}", (n, outputs), Init(init, channels * area, outputs * area, bias=True))
             self.strides.append(stride)
-            self.pads.append((*horizontal, *vertical))                     # F.pad names the last axis first
+            self.pads.append((*horizontal, *vertical))  # F.pad names the last axis first
             channels = outputs
         self.features = channels * height * width
 
@@ -190,10 +211,11 @@ class ConvStack(Block):
         """(B, C, H, W), bytes or floats -> (n, B, features)"""
         if x.dim() != 4 or tuple(x.shape[1:]) != self.shape:
             raise ValueError(f"expected (B, {', '.join(map(str, self.shape))}), not {tuple(x.shape)}")
-        # The conversion is made once for all n. It keeps bytes channels-first in the plain form.
+        # Channels-last is what oneDNN's convolutions want. Converted once for all n, and in two steps: one alone takes twice as long.
         layout = torch.channels_last if self.fast else torch.contiguous_format
-        x = x.to(torch.float32, memory_format=layout)
-        return torch.stack([self.single(i, x, layout) for i in range(self.n)])
+        x = x.to(torch.float32).contiguous(memory_format=layout)
+        features = [self.single(i, x, layout) for i in range(self.n)]
+        return torch.stack(features) if self.n > 1 else features[0].unsqueeze(0)
 
     def single(self, i: int, x: Tensor, layout: torch.memory_format) -> Tensor:
         for layer, (stride, pad) in enumerate(zip(self.strides, self.pads)):
@@ -203,5 +225,5 @@ class ConvStack(Block):
             left, right, top, bottom = pad
             if (left, top) != (right, bottom):
                 x, left, top = F.pad(x, pad), 0, 0
-            x = F.conv2d(x, weight.contiguous(memory_format=layout), bias, stride, (top, left)).relu()
+            x = F.conv2d(x, weight.contiguous(memory_format=layout), bias, stride, (top, left)).relu_()
         return x.permute(0, 2, 3, 1).flatten(1)

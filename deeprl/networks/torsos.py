@@ -27,14 +27,14 @@ def widths(owner: object, *names: str) -> None:
 
 
 class Flatten(nn.Module):
-    """(B, *obs) -> (1, B, features), as floats: the torso without layers."""
+    """(B, *obs) -> (n, B, features), n times the same, as floats: the torso without layers."""
 
-    def __init__(self, features: int):
+    def __init__(self, features: int, n: int):
         super().__init__()
-        self.features = features
+        self.features, self.n = features, n
 
     def forward(self, obs: Tensor) -> Tensor:
-        return obs.to(torch.float32).reshape(1, obs.shape[0], self.features)
+        return obs.to(torch.float32).reshape(1, obs.shape[0], self.features).expand(self.n, -1, -1)
 
 
 class FlatMLP(MLP):
@@ -70,7 +70,7 @@ class MLPTorso(TorsoChoice):
         for size in spec.obs_shape:
             inputs *= size
         if not self.hidden:
-            return Flatten(inputs)
+            return Flatten(inputs, n)
         plain = len(spec.obs_shape) == 1 and spec.obs_dtype == torch.float32
         kind = MLP if plain else FlatMLP
         return kind(n, (inputs, *self.hidden), activate_last=True, init=self.init, layer_norm=self.layer_norm)
@@ -80,7 +80,7 @@ class ImageChoice(TorsoChoice):
     @staticmethod
     def image(spec: Spec) -> tuple[int, ...]:
         if len(spec.obs_shape) != 3:
-            raise ValueError(f"a convolutional torso needs images (channels, height, width), not {spec.obs_shape}: choose another agent/torso")
+            raise ValueError(f"a convolutional torso needs images (channels, height, width), not {spec.obs_shape}: choose agent/torso=mlp")
         return spec.obs_shape
 
 
