@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice
-from deeprl.types import Acted, Batch, Learned, Rows
+from deeprl.optim import FlatAdam
+from deeprl.types import Acted, Batch, Learned, Rows, Spec
 
 
 @dataclass
@@ -19,12 +20,12 @@ class Objective:
     Args:
         loss: batch -> (scalar loss, `Learned`); a pure function of parameters and batch.
         parameters: what is trained. Everything else is constant for this loss.
-        optimizer: `deeprl.optim.FlatAdam`.
+        optimizer: holds them in one flat tensor.
     """
 
     loss: Callable[[Batch], tuple[Tensor, Learned]]
     parameters: Sequence[nn.Parameter]
-    optimizer: object
+    optimizer: FlatAdam
 
 
 def gradient(agent: Agent, name: str, batch: Batch) -> tuple[Sequence[Tensor], Learned]:
@@ -51,6 +52,7 @@ class Agent(nn.Module, Choice):
 
     actions: str = ""
     """"discrete" or "continuous": what it can take"""
+    spec: Spec
     objectives: dict[str, Objective]
     rewards: Callable[[Tensor], Tensor]
     """raw reward (...) -> learned reward (...) or (C, ...); the replay applies it before n-step sums"""

@@ -169,7 +169,7 @@ def combine(config: dict, part: Deferred) -> None:
         ConfigError: a sentence that names both sides.
     """
     backup, head = part.kwargs.get("backup"), part.kwargs.get("head")
-    missing = getattr(backup, "needs", frozenset()) - getattr(head, "offers", frozenset())
+    missing: frozenset[str] = getattr(backup, "needs", frozenset()) - getattr(head, "offers", frozenset())
     if head is not None and missing:
         raise ConfigError(
             f"agent/backup={type(backup).__name__} needs a head that is {', '.join(sorted(missing))}, "

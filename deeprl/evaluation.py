@@ -35,7 +35,8 @@ def evaluate(agent: Agent, make, episodes: int, num: int, seed: int, step: int, 
         returns: list[list[float]] = [[] for _ in range(num)]
         lengths: list[list[int]] = [[] for _ in range(num)]
         running, length = np.zeros(num), np.zeros(num, dtype=np.int64)
-        obs, first, memory = envs.reset(), np.ones(num, dtype=bool), {}
+        obs, first = envs.reset(), np.ones(num, dtype=bool)
+        memory: dict = {}
         while any(len(r) < q for r, q in zip(returns, quota)):
             acted = agent.act(torch.from_numpy(obs).to(device), torch.from_numpy(first), memory, step, noise.next(), explore=False)
             memory = acted.memory

@@ -32,7 +32,7 @@ class ValueNetwork(nn.Module):
         self.index = list(index) if index is not None else None
 
     def noise_shapes(self) -> dict[str, tuple[int, ...]]:
-        return self.head.noise_shapes()
+        return self.head.noise_shapes()  # type: ignore[operator]  # every head has them
 
     def forward(self, obs: Tensor, noise: dict[str, Tensor]) -> Values:
         lead = obs.shape[: obs.dim() - self.obs_dims]
