@@ -84,7 +84,9 @@ class Iterated(Chain):
             return torch.cat([self.target(obs, noise).mean()[:1], values])
         return values
 
-    def choose(self, values: Tensor, noise: dict[str, Tensor], first: Tensor, memory: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def choose(
+        self, values: Tensor, noise: dict[str, Tensor], first: Tensor, memory: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         heads = values.shape[0]
         if heads == 1 or self.acting == "first":
             return values[0], memory

@@ -1,6 +1,6 @@
 """One run killed by SIGKILL in the middle and resumed, against the same run left alone: weights, metrics and evaluations bit for bit.
 
-    python -m benchmarks.kill_and_resume [--kills 1] [overrides of train.py ...]
+python -m benchmarks.kill_and_resume [--kills 1] [overrides of train.py ...]
 """
 
 from __future__ import annotations
@@ -24,11 +24,17 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def start(folder: Path, overrides: list[str]) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, str(ROOT / "train.py"), f"hydra.run.dir={folder}", *overrides], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), f"hydra.run.dir={folder}", *overrides],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def resume(folder: Path) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "deeprl.cli.main", "resume", str(folder)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, "-m", "deeprl.cli.main", "resume", str(folder)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def step_of(folder: Path) -> int:
@@ -81,7 +87,10 @@ def main() -> int:
             raise SystemExit("the resumed run failed")
         found = differences(whole, killed)
         evaluation = json.loads((whole / "summary.json").read_text())["final"]["mean"]
-        print(f"final evaluation {evaluation}: " + (f"DIFFERENT: {', '.join(found)}" if found else "weights, metrics and evaluations equal bit for bit"))
+        print(
+            f"final evaluation {evaluation}: "
+            + (f"DIFFERENT: {', '.join(found)}" if found else "weights, metrics and evaluations equal bit for bit")
+        )
         return len(found)
 
 

@@ -75,7 +75,7 @@ def main() -> None:
     announced = Replay.memory(spec, args.rows, sampler=sampler)
     print(f"announced {announced / 1e9:.3f} GB; process before {before / 1e9:.3f} GB, after construction {resident() / 1e9:.3f} GB")
     spent, start = 0.0, time.perf_counter()
-    for step, rows in enumerate(play(args.game, args.rows + args.rows // 100), 1):        # a little more than fits
+    for step, rows in enumerate(play(args.game, args.rows + args.rows // 100), 1):  # a little more than fits
         begin = time.perf_counter()
         replay.append(rows)
         spent += time.perf_counter() - begin

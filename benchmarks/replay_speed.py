@@ -1,6 +1,6 @@
 """Microseconds of the replay's operations on one thread: the fastest of many repetitions, since the machine may be busy.
 
-    python -m benchmarks.replay_speed
+python -m benchmarks.replay_speed
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def measure(name: str, spec: Spec, capacity: int, batch: int, n_step: int, sampl
 
     print(
         f"{name:12} {type(sampler).__name__:12} n={n_step} B={batch:<4} M={num}  append {fastest(lambda: replay.append(rows)):6.1f}"
-        f"   sample {fastest(sample):6.1f}   sample + update {fastest(learn):6.1f}", flush=True,
+        f"   sample {fastest(sample):6.1f}   sample + update {fastest(learn):6.1f}",
+        flush=True,
     )
 
 

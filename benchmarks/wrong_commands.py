@@ -33,12 +33,15 @@ def main() -> int:
         for name, overrides in COMMANDS.items():
             words = [o.format(file=file) for o in overrides]
             began = time.monotonic()
-            done = subprocess.run([sys.executable, str(ROOT / "train.py"), *words], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+            done = subprocess.run(
+                [sys.executable, str(ROOT / "train.py"), *words], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+            )
             seconds = time.monotonic() - began
             paragraphs = [line for line in done.stderr.strip().splitlines() if line.startswith("deeprl:")]
             good = done.returncode == 2 and seconds < 10 and len(paragraphs) == 1 and "Traceback" not in done.stderr + done.stdout
             wrong += not good
-            print(f"{'ok ' if good else 'BAD'}  exit {done.returncode}  {seconds:4.1f} s  {name}: {' '.join(overrides)}\n     {done.stderr.strip()}")
+            print(f"{'ok ' if good else 'BAD'}  exit {done.returncode}  {seconds:4.1f} s  {name}: {' '.join(overrides)}")
+            print(f"     {done.stderr.strip()}")
     print(f"{len(COMMANDS) - wrong} of {len(COMMANDS)} as they should be")
     return wrong
 

@@ -56,7 +56,8 @@ def keep_memory(limit: int = 256 << 20) -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     settings = ((TRIM_THRESHOLD, limit), (MMAP_THRESHOLD, 32 << 20), (TOP_PAD, limit // 4))
-    return all([bool(mallopt(option, value)) for option, value in settings])
+    taken = [bool(mallopt(option, value)) for option, value in settings]
+    return all(taken)
 
 
 class Cpu(NamedTuple):

@@ -117,6 +117,10 @@ class Agent(nn.Module, Choice):
         """Clocks in environment steps; once a tick."""
         self.step = after
 
+    def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
+        """Numbers from what an update reported, when somebody logs them: means over every axis."""
+        return {name: float(tensor.mean()) for name, tensor in metrics.items()}
+
     def diagnostics(self, step: int) -> dict[str, float]:
         """Numbers that are logged beside the metrics of updates."""
         return {}

@@ -29,7 +29,9 @@ def resolve(target: str, path: str, allowed: tuple[str, ...] = PACKAGES) -> type
     """
     module, _, name = str(target).rpartition(".")
     if module.split(".")[0] not in allowed:
-        raise ConfigError(f"{path}._target_={target} is outside of the packages {', '.join(allowed)}: allow its package with --allow-package.")
+        raise ConfigError(
+            f"{path}._target_={target} is outside of the packages {', '.join(allowed)}: allow its package with --allow-package."
+        )
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
@@ -142,13 +144,18 @@ def check_actions(config: dict, spec: Spec) -> None:
     has = "discrete" if spec.num_actions else "continuous"
     takes = agent_actions(config["agent"])
     if takes != has:
-        names, space = config["names"], f"{spec.num_actions} discrete actions" if spec.num_actions else f"{spec.action_dim} continuous actions"
+        names, space = (
+            config["names"],
+            f"{spec.num_actions} discrete actions" if spec.num_actions else f"{spec.action_dim} continuous actions",
+        )
         raise ConfigError(
             f"agent={names['agent']} takes {takes} actions, and env={names['env']} has {space}: "
             f"choose one of agent={', '.join(agents_for(has))}, or another environment."
         )
     if takes == "continuous" and len(spec.obs_shape) != 1:
-        raise ConfigError(f"agent={config['names']['agent']} takes vectors, and env={config['names']['env']} gives images of shape {spec.obs_shape}.")
+        raise ConfigError(
+            f"agent={config['names']['agent']} takes vectors, and env={config['names']['env']} gives images of shape {spec.obs_shape}."
+        )
 
 
 def build_agent(config: dict, spec: Spec, allowed: tuple[str, ...] = PACKAGES) -> Agent:

@@ -98,7 +98,9 @@ class Chain(Part):
         """What acting needs beside the explorer's noise; `size` is (ticks, M)."""
         return {name: torch.randn((size[0], *shape), generator=generator) for name, shape in self.online.noise_shapes().items()}
 
-    def choose(self, values: Tensor, noise: dict[str, Tensor], first: Tensor, memory: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def choose(
+        self, values: Tensor, noise: dict[str, Tensor], first: Tensor, memory: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """(K, M, A) -> the values that act, (M, A), and what to remember."""
         return values[-1], memory
 

@@ -109,8 +109,10 @@ def explain(overrides: list[str], error: Exception) -> str:
             if value not in offered and not any(c in value for c in ",({["):
                 near = nearest(value, offered) or nearest(value, [o.rpartition("/")[2] for o in offered])
                 menu = "" if near or len(offered) > 12 else f" It takes {', '.join(offered)}."
-                return f"{key}={value} is not an option of {key}.{near}{menu} (`deeprl list {key}s` shows them all.)" if key in ("agent", "env") else (
-                    f"{key}={value} is not an option of {key}.{near} It takes {', '.join(offered)}."
+                return (
+                    f"{key}={value} is not an option of {key}.{near}{menu} (`deeprl list {key}s` shows them all.)"
+                    if key in ("agent", "env")
+                    else (f"{key}={value} is not an option of {key}.{near} It takes {', '.join(offered)}.")
                 )
     good: list[str] = []
     for override in overrides:

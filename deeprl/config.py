@@ -111,7 +111,9 @@ def check(config: dict) -> None:
         if not isinstance(get(config, key), bool):
             raise ConfigError(f"{key}={get(config, key)!r} is out of range: it takes true or false.")
     if config["resume"] not in (False, "auto"):
-        raise ConfigError(f"resume={config['resume']!r} is out of range: it takes false or auto (`deeprl resume RUN` continues a given run).")
+        raise ConfigError(
+            f"resume={config['resume']!r} is out of range: it takes false or auto (`deeprl resume RUN` continues a given run)."
+        )
     replay = config["replay"]
     if replay["capacity"] < replay["batch_size"]:
         raise ConfigError(
@@ -145,7 +147,7 @@ def finalise(config: dict) -> dict:
 
 
 def family(env: str) -> str:
-    """"mujoco" of "mujoco/hopper", "gym" of "gym"."""
+    """ "mujoco" of "mujoco/hopper", "gym" of "gym"."""
     return str(env).split("/")[0]
 
 

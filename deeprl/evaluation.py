@@ -58,4 +58,9 @@ def summarise(returns: list[float]) -> dict[str, float]:
     """Mean, interquartile mean (the mean of the middle half), standard deviation, number of episodes."""
     values = np.sort(np.asarray(returns, dtype=np.float64))
     cut = len(values) // 4
-    return {"mean": float(values.mean()), "iqm": float(values[cut : len(values) - cut].mean()), "std": float(values.std()), "episodes": len(values)}
+    return {
+        "mean": float(values.mean()),
+        "iqm": float(values[cut : len(values) - cut].mean()),
+        "std": float(values.std()),
+        "episodes": len(values),
+    }

@@ -45,7 +45,9 @@ class NoiseStream:
         block: positions drawn at once. Part of the stream's identity: another block length gives other numbers.
     """
 
-    def __init__(self, seed: int, purpose: str, part: str, draw: Callable[[int, torch.Generator], dict[str, Tensor]], block: int, device="cpu"):
+    def __init__(
+        self, seed: int, purpose: str, part: str, draw: Callable[[int, torch.Generator], dict[str, Tensor]], block: int, device="cpu"
+    ):
         self.seed, self.purpose, self.part, self.draw, self.block, self.device = seed, purpose, part, draw, block, device
         self.position = 0
         self._loaded = -1

@@ -52,7 +52,9 @@ class Running(Part):
         self.clip, self.epsilon = clip, epsilon
         in_range(self, clip=(1e-6, None), epsilon=(0, None))
         if len(spec.obs_shape) != 1:
-            raise ValueError(f"running normalisation takes vectors, and the observations have shape {spec.obs_shape}: use agent/normalize=none")
+            raise ValueError(
+                f"running normalisation takes vectors, and the observations have shape {spec.obs_shape}: use agent/normalize=none"
+            )
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(spec.obs_shape, dtype=torch.float64))
         self.register_buffer("m2", torch.zeros(spec.obs_shape, dtype=torch.float64))

@@ -99,7 +99,9 @@ def untrusted(config: dict[str, Any], allowed: tuple[str, ...]) -> None:
         named.append(str(env["id"]).split(":")[0])
     for name in named:
         if name and str(name).split(".")[0] not in allowed:
-            raise build.ConfigError(f"env: this run imports {name}: if you trust it, say so with --allow-package {str(name).split('.')[0]}.")
+            raise build.ConfigError(
+                f"env: this run imports {name}: if you trust it, say so with --allow-package {str(name).split('.')[0]}."
+            )
 
 
 def train(overrides: Sequence[str]) -> Run:

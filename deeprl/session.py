@@ -62,7 +62,15 @@ def assemble(config: dict[str, Any], folder: RunFolder) -> Trainer:
     num = config["env"]["num"]
     size = Replay.memory(spec, config["replay"]["capacity"], num, config["replay"]["n_step"], replay.kwargs["sampler"])
     say(f"replay: {config['replay']['capacity']:,} rows, {size / 1e9:.2f} GB when full")
-    replay = replay(spec=spec, num=num, discount=config["discount"], rewards=agent.rewards, needs=agent.needs, seed=config["seed"], device=config["device"])
+    replay = replay(
+        spec=spec,
+        num=num,
+        discount=config["discount"],
+        rewards=agent.rewards,
+        needs=agent.needs,
+        seed=config["seed"],
+        device=config["device"],
+    )
     envs = env.make(config["seed"])
     envs.replay_actions = config["checkpoint"]["replay_actions"]
     checkpoints = Checkpoints(folder.path, config["checkpoint"]["keep"])
@@ -121,7 +129,9 @@ def train(config: dict[str, Any], path: Path, resume: bool = False) -> tuple[str
             folder.write_config(config)
             folder.append_system({**system_entry(config["device"]), "resumed_from": trainer.step if restored else None})
             folder.write_status("running", trainer.step, trainer.agent.updates)
-            loggers = build.instantiate(config["logger"], "logger").open(path, purge_step=trainer.step + 1 if restored else (0 if resume else None))
+            loggers = build.instantiate(config["logger"], "logger").open(
+                path, purge_step=trainer.step + 1 if restored else (0 if resume else None)
+            )
             if not restored:
                 loggers.text(0, "config", as_page(config))
                 loggers.hparams(config)
@@ -158,8 +168,8 @@ def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
     final, names = summary["final"], trainer.config["names"]
     return "\n".join(
         [
-            f"{names['agent']} on {names['env']}: return {final['mean']:.1f} ± {final['std']:.1f} over {final['episodes']} evaluation episodes"
-            f" after {trainer.step:,} steps and {trainer.agent.updates:,} updates ({summary['wall_seconds']:.0f} s)",
+            f"{names['agent']} on {names['env']}: return {final['mean']:.1f} ± {final['std']:.1f} over {final['episodes']} evaluation"
+            f" episodes after {trainer.step:,} steps and {trainer.agent.updates:,} updates ({summary['wall_seconds']:.0f} s)",
             f"run folder: {shown}",
             "try next:",
             f"  tensorboard --logdir {shown.parts[0] if not shown.is_absolute() else shown}",
@@ -167,5 +177,3 @@ def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
             "  python train.py agent=td3 env=mujoco/hopper steps=200000",
         ]
     )
-
-

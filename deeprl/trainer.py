@@ -12,8 +12,8 @@ import time
 
 import torch
 
-from deeprl.agent import Agent
 from deeprl.accelerate import precision
+from deeprl.agent import Agent
 from deeprl.chains import crossed
 from deeprl.checkpoint import Checkpoints
 from deeprl.collector import Collector
@@ -36,7 +36,9 @@ class Trainer:
         make_evaluation: `make(seed, num)` -> environments for evaluation.
     """
 
-    def __init__(self, config: dict, agent: Agent, envs, replay: Replay, make_evaluation, folder: RunFolder, checkpoints: Checkpoints, product: str):
+    def __init__(
+        self, config: dict, agent: Agent, envs, replay: Replay, make_evaluation, folder: RunFolder, checkpoints: Checkpoints, product: str
+    ):
         self.config, self.agent, self.envs, self.replay = config, agent, envs, replay
         self.make_evaluation, self.folder, self.checkpoints, self.product = make_evaluation, folder, checkpoints, precision(product)
         seed, device, batch = config["seed"], config["device"], config["replay"]["batch_size"]
@@ -143,7 +145,7 @@ class Trainer:
             values["rollout/episodic_return"] = self.collector.finished[-1].reward
             self.collector.finished.clear()
         if self.learned is not None:
-            values.update({name: float(tensor.mean()) for name, tensor in self.learned.metrics.items()})
+            values.update(self.agent.read(self.learned.metrics))
         values["train/n_updates"] = float(self.agent.updates)
         values.update(self.agent.learning_rates(self.step))
         elapsed = time.monotonic() - self.started + self.seconds_before
@@ -160,7 +162,9 @@ class Trainer:
         """Own environments and seeds; written to evaluations.jsonl. Returns the summary of the returns, and whether it is the best."""
         began = time.monotonic()
         seed = evaluation_seed(self.config["seed"], self.step)
-        result = evaluate(self.agent, self.make_evaluation, episodes, self.config["evaluation"]["num"], seed, self.step, self.config["device"])
+        result = evaluate(
+            self.agent, self.make_evaluation, episodes, self.config["evaluation"]["num"], seed, self.step, self.config["device"]
+        )
         self.folder.append_evaluation({"step": self.step, **result})
         summary = {**summarise(result["returns"]), "step": self.step, "length": sum(result["lengths"]) / len(result["lengths"])}
         self.progress.update(self.step, evaluated=summary["mean"])
@@ -195,7 +199,9 @@ class Trainer:
             "peak_memory_bytes": peak_memory(),
         }
         self.folder.write_summary(summary)
-        self.loggers.hparams(self.config, {"final/mean_reward": final["mean"], "best/mean_reward": self.best["mean"] if self.best else final["mean"]})
+        self.loggers.hparams(
+            self.config, {"final/mean_reward": final["mean"], "best/mean_reward": self.best["mean"] if self.best else final["mean"]}
+        )
         self.folder.write_status("finished", self.step, self.agent.updates)
 
     # ---- checkpoints --------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The records that cross module borders. Axis letters are those of docs/architecture.md, section "Axes".
 
-    K chained iterations   C reward channels   E critics   B batch (`*B` is B, or T, B for sequences)
-    A actions              N atoms             D action dimension              M parallel environments
+K chained iterations   C reward channels   E critics   B batch (`*B` is B, or T, B for sequences)
+A actions              N atoms             D action dimension              M parallel environments
 """
 
 from __future__ import annotations

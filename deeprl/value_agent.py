@@ -1,6 +1,6 @@
 """The agent for discrete actions. Every value-based paper is a choice of its parts.
 
-    ℓ_k(s, a)  =  w · D( [T Q̄_{k−1}](s, a),  Q_k(s, a) ),      k = 1 … K
+ℓ_k(s, a)  =  w · D( [T Q̄_{k−1}](s, a),  Q_k(s, a) ),      k = 1 … K
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deeprl.agent import Agent, Objective
 from deeprl.backups import Backup
@@ -109,6 +109,13 @@ class ValueAgent(Agent):
     def maintain(self, before: int, after: int) -> None:
         super().maintain(before, after)
         self.chain.maintain(before, after, self.updates)
+
+    def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
+        values = super().read(metrics)
+        loss = metrics["train/loss"]  # (K, *B)
+        if loss.shape[0] > 1:
+            values.update({f"train/chain_loss/{k}": float(each) for k, each in enumerate(loss.flatten(1).mean(1), start=1)})
+        return values
 
     def diagnostics(self, step: int) -> dict[str, float]:
         return {"rollout/exploration_rate": self.explore.epsilon(step, True)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache, partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,8 @@ from deeprl.actor_critic import ActorCritic, Ensemble, Polyak
 from deeprl.backups import Max, PolicyBackup
 from deeprl.build import instantiate
 from deeprl.chains import Single
+from deeprl.cli import main as cli
+from deeprl.cli import train as door
 from deeprl.compose import compose
 from deeprl.exploration import EpsilonGreedy, GaussianNoise
 from deeprl.losses import squared
@@ -24,6 +27,7 @@ from deeprl.networks.torsos import MLPTorso
 from deeprl.normalize import Plain, Raw
 from deeprl.optim import Adam
 from deeprl.reduce import First, Minimum
+from deeprl.run_folder import read_lines
 from deeprl.trainer import Trainer
 from deeprl.types import Batch, Spec
 from deeprl.value_agent import ValueAgent
@@ -77,6 +81,7 @@ KINDS = {
     "ddpg": "continuous", "td3": "continuous", "td3_paper": "continuous",
 }  # fmt: skip
 
+
 @lru_cache
 def settled(*overrides: str) -> dict:
     config, user, _ = compose(overrides)
@@ -103,6 +108,49 @@ def made_up(agent, spec: Spec, size: int = 3, seed: int = 0) -> Batch:
     reward = agent.rewards(5 * torch.randn(size, generator=generator))
     ones, true = torch.ones(size), torch.ones(size, dtype=torch.bool)
     return Batch(obs, action, reward, 0.99 * ones, after, ones.long(), ~true, true, ones, ones.long(), noise, {})
+
+
+# ---- commands, in this process
+
+CARTPOLE = (
+    "agent=dqn", "env=classic/cartpole", "env.num=2", "steps=300", "learning_starts=60", "replay_ratio=0.5", "replay.capacity=150",
+    "replay.batch_size=16", "agent.torso.hidden=[16]", "agent.chain.target_update_period=30", "agent.explore.schedule.duration=100",
+    "agent.explore.schedule.end=0.05", "agent.optimizer.schedule.duration=300", "evaluation.every=100", "evaluation.episodes=2",
+    "evaluation.final_episodes=3", "evaluation.num=2", "checkpoint.every=80", "log.every=50", "runtime.threads=1",
+)  # fmt: skip
+
+
+def front_door(*words: str) -> int:
+    """`python train.py words`: its exit code."""
+    before = sys.argv
+    sys.argv = ["train.py", *words]
+    try:
+        door.main()
+    except SystemExit as left:
+        return int(left.code or 0)
+    finally:
+        sys.argv = before
+    return 0
+
+
+def console(*words: object) -> int:
+    """`deeprl words`: its exit code."""
+    with pytest.raises(SystemExit) as left:
+        cli.main([str(word) for word in words])
+    return int(left.value.code or 0)
+
+
+def lines(folder: Path, name: str) -> list[dict]:
+    """Without clock times."""
+    return [{k: v for k, v in line.items() if k != "time" and not k.startswith("time/")} for _, line in read_lines(folder / name)]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """DQN on CartPole: 300 steps of two environments, 120 updates."""
+    path = tmp_path_factory.mktemp("cli") / "finished"
+    assert front_door(*CARTPOLE, f"hydra.run.dir={path}") == door.FINISHED
+    return path
 
 
 # ---- values that are given, not computed

@@ -57,6 +57,7 @@ def test_ties_go_to_the_lowest_action():
 
 def side(action, value=None, **more):
     """An actor that always answers `action`, and critics that answer `value(action)`, (E, B)."""
+
     def reduced(obs, a):
         return Minimum()(value(a)[None, ..., None])
 

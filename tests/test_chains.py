@@ -4,6 +4,7 @@ PyTorch for separate networks (authors' `main`) and for shared torsos (their Ata
 from __future__ import annotations
 
 import copy
+import itertools
 from functools import partial
 
 import pytest
@@ -115,7 +116,7 @@ def test_a_new_chain_starts_with_copies():
 def tape(chain, ticks, updates=lambda step: 1) -> list[str]:
     """What happens at every tick; `ticks` are environment steps."""
     events = []
-    for before, after in zip(ticks, ticks[1:]):
+    for before, after in itertools.pairwise(ticks):
         target = chain.target.head.clone()
         chain.online.head += torch.tensor([[1.0], [3.0], [9.0]])  # a gradient step that keeps all heads apart
         moved = chain.online.head.clone()
@@ -123,7 +124,8 @@ def tape(chain, ticks, updates=lambda step: 1) -> list[str]:
         shifted = torch.equal(chain.online.head[:-1], moved[1:])
         synced = torch.equal(chain.target.head[1:], moved[:-1])
         still = torch.equal(chain.target.head, target) and torch.equal(chain.online.head, moved)
-        events.append("shift" if shifted else "sync" if synced and torch.equal(chain.target.head[:1], target[:1]) else "-" if still else "?")
+        synced = synced and torch.equal(chain.target.head[:1], target[:1])
+        events.append("shift" if shifted else "sync" if synced else "-" if still else "?")
     return events
 
 
@@ -155,11 +157,11 @@ def test_crossed_counts_the_multiples_after_the_first_and_up_to_the_last(period,
 def test_a_single_target_is_copied_on_its_own_period():
     chain = Single(Weights, target_update_period=4)
     seen = []
-    for step in range(1, 10):
+    for step in range(1, 13):
         chain.online.head.fill_(step)
-        chain.maintain(step - 1, step, updates=step > 2)
+        chain.maintain(step - 1, step, updates=step > 5)  # and not before the first update
         seen.append(chain.target.head.item())
-    assert seen == [0, 0, 0, 4, 4, 4, 4, 8, 8]
+    assert seen == [0, 0, 0, 0, 0, 0, 0, 8, 8, 8, 8, 12]
 
 
 @pytest.mark.parametrize("field", ["length", "shift_period", "sync_period"])
@@ -188,7 +190,7 @@ def losses_and_gradients(agent, batch):
     kept = {}
     combine = agent.chain.combine
     agent.chain.combine = lambda losses: combine(kept.setdefault("losses", losses))
-    gradients, _ = agent.gradient(agent.objectives["value"], batch)
+    gradients, _ = agent.gradient(agent, "value", batch)
     agent.chain.combine = combine
     return kept["losses"].detach(), gradients
 

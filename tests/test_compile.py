@@ -1,72 +1,67 @@
-"""Every objective of every agent traces as one graph. Tracing needs no compiler: what the backend "eager" takes, "inductor" takes."""
+"""Every objective of every agent traces as one graph. Tracing needs no compiler: the backend "eager" runs the graph as it is."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from conftest import KINDS, made_up, settled, spec_of
-from torch import nn
 
-from deeprl.accelerate import apply, compile_gradient
+from deeprl.accelerate import CompiledGradient, apply
 from deeprl.build import build_agent
-from deeprl.types import Batch, Spec
-
-
-class Loss(nn.Module):
-    """An objective as a function of the agent's parameters."""
-
-    def __init__(self, agent, name: str):
-        super().__init__()
-        self.agent, self.name = agent, name
-
-    def forward(self, batch: Batch):
-        loss, learned = self.agent.objectives[self.name].loss(batch)
-        return loss, (learned.error, learned.metrics)
-
-
-def gradient_of(agent, name: str):
-    """The compiled gradient of one objective, and the parameters that it trains."""
-    loss = Loss(agent, name)
-    trained = {id(p) for p in agent.objectives[name].parameters}
-    parameters = {key: p for key, p in loss.named_parameters() if id(p) in trained}
-    assert len(parameters) == len(trained)
-
-    def call(parameters, batch):
-        return torch.func.functional_call(loss, parameters, (batch,))
-
-    return compile_gradient(call, has_aux=True, backend="eager"), parameters
-
+from deeprl.types import Spec
 
 IMAGES = Spec((4, 10, 10), torch.uint8, 6, 0)
 TOYS = {"discrete": "toy/chain", "continuous": "classic/pendulum"}
-TRACED = [*((agent, None) for agent in KINDS), ("idqn", IMAGES)]
 
 
-@pytest.mark.parametrize(("agent", "spec"), TRACED, ids=lambda value: value if isinstance(value, str) else "images" if value else "vectors")
-def test_every_objective_traces_as_one_graph(agent, spec):
-    """The compiled unit is the gradient of one objective, fullgraph."""
+@pytest.fixture(autouse=True)
+def fresh():
     torch._dynamo.reset()
-    env = TOYS[KINDS[agent]]
-    spec = spec or spec_of(env)
-    built = build_agent(settled(f"agent={agent}", f"env={env}"), spec)
-    apply(built, "reference")
-    batch = made_up(built, spec)
-    for name, objective in built.objectives.items():
-        compiled, parameters = gradient_of(built, name)
-        with torch.no_grad():
-            gradients, (value, (error, metrics)) = compiled(parameters, batch)
-        expected, learned = built.gradient(objective, batch)
-        torch.testing.assert_close(list(gradients.values()), list(expected))
-        torch.testing.assert_close(error, learned.error)
-        assert metrics.keys() == learned.metrics.keys()
-        assert torch.isfinite(value)
+    yield
+    torch._dynamo.reset()
+
+
+def build(name: str, spec: Spec | None = None, *overrides: str):
+    env = TOYS[KINDS[name]]
+    agent = build_agent(settled(f"agent={name}", f"env={env}", *overrides), spec or spec_of(env))
+    apply(agent, "reference")
+    return agent
+
+
+@pytest.mark.parametrize(("name", "spec"), [*((name, None) for name in KINDS), ("idqn", IMAGES)], ids=[*KINDS, "idqn on images"])
+def test_every_objective_traces_as_one_graph(name, spec):
+    agent = build(name, spec)
+    batch = made_up(agent, agent.spec)
+    compiled = CompiledGradient(agent, backend="eager")
+    for objective in agent.objectives:
+        found, learned = compiled(agent, objective, batch)
+        expected, plain = agent.gradient(agent, objective, batch)
+        torch.testing.assert_close(list(found), list(expected))
+        torch.testing.assert_close(learned.error, plain.error)
+        assert learned.metrics.keys() == plain.metrics.keys()
+
+
+@pytest.mark.parametrize("name", ["idqn", "td3"])
+def test_a_traced_gradient_is_traced_once_and_follows_its_targets(name):
+    """Weights, targets and statistics move under it: they are read anew, and nothing is traced again."""
+    clocks = ("agent.chain.shift_period=4", "agent.chain.sync_period=2") if name == "idqn" else ()
+    plain, traced = (build(name, None, "agent/normalize=running", *clocks) for _ in range(2))
+    traced.gradient = CompiledGradient(traced, backend="eager")
+    for step in range(1, 10):
+        batch = made_up(plain, plain.spec, seed=step)
+        for agent in (plain, traced):
+            with torch._dynamo.config.patch(error_on_recompile=True):
+                agent.update(batch)
+            agent.maintain(step - 1, step)
+            agent.normalize.shift += 0.01
+    torch.testing.assert_close(traced.state_dict(), plain.state_dict())
+    start = build(name).chain.target.state_dict()
+    assert not all(torch.equal(start[key], value) for key, value in plain.chain.target.state_dict().items())
 
 
 def test_a_loss_that_asks_its_data_does_not_trace():
-    """What the test above is there to find."""
-    torch._dynamo.reset()
-    config = settled("agent=dqn", "env=toy/chain")
-    agent = build_agent(config, spec_of("toy/chain"))
+    """What the tests above are there to find."""
+    agent = build("dqn")
     plain = agent.backup
 
     def asks(online, target, batch):
@@ -75,6 +70,5 @@ def test_a_loss_that_asks_its_data_does_not_trace():
         return plain(online, target, batch).plus(torch.ones(()))
 
     agent.backup = asks
-    compiled, parameters = gradient_of(agent, "value")
     with pytest.raises(torch._dynamo.exc.Unsupported, match="(?i)data-dependent"):
-        compiled(parameters, made_up(agent, spec_of("toy/chain")))
+        CompiledGradient(agent, backend="eager")(agent, "value", made_up(agent, agent.spec))

@@ -17,7 +17,7 @@ from deeprl import build
 from deeprl.accelerate import apply
 from deeprl.build import agent_actions, agents_for, build_agent, check_actions, combine, dry_run, instantiate
 from deeprl.choice import Choice
-from deeprl.compose import compose, options, prepare
+from deeprl.compose import options, prepare
 from deeprl.config import CONFIGS, ConfigError, put
 from deeprl.replay.replay import Replay
 from deeprl.types import Spec

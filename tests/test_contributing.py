@@ -21,10 +21,8 @@ COMMANDS = [
     for line in block.splitlines()
 ]
 TRAININGS = [command for command in COMMANDS if command.startswith("python train.py")]
-SHORT = (
-    "steps=300 learning_starts=100 replay.capacity=1000 replay.batch_size=16 evaluation.every=null evaluation.final_episodes=1 "
-    "checkpoint.every=null runtime.threads=1"
-).split()
+SHORT = ("steps=300", "learning_starts=100", "replay.capacity=1000", "replay.batch_size=16", "evaluation.every=null",
+         "evaluation.final_episodes=1", "checkpoint.every=null", "runtime.threads=1")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +43,9 @@ def checkout(tmp_path_factory) -> Path:
 
 def run(checkout: Path, *command: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(checkout)}  # before the editable install
-    done = subprocess.run([sys.executable, *command], cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, *command], cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

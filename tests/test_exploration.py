@@ -9,9 +9,9 @@ import torch
 from conftest import DISCRETE, Weights, actor_critic, value_agent
 
 from agents.idqn import Iterated
+from deeprl.build import instantiate
 from deeprl.chains import Chain
 from deeprl.compose import compose
-from deeprl.build import instantiate
 from deeprl.exploration import EpsilonGreedy, GaussianNoise
 from deeprl.schedules import Constant, Linear
 from deeprl.session import settle

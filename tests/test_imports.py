@@ -62,9 +62,9 @@ def test_mathematics_does_not_know_the_machinery():
     """What a reader checks against a paper can be read without the run folder, the trainer and Hydra."""
     pure = ("values", "backups", "losses", "reduce", "chains", "exploration", "schedules", "types", "choice", "noise", "optim", "normalize",
             "agent", "value_agent", "actor_critic")  # fmt: skip
-    machinery = ("hydra", "omegaconf", "gymnasium", *(f"deeprl.{name}" for name in (
-        "build", "checkpoint", "cli", "collector", "compose", "config", "evaluation", "loggers", "replay", "run", "run_folder", "session", "trainer",
-    )))  # fmt: skip
+    parts = ("build", "checkpoint", "cli", "collector", "compose", "config", "evaluation", "loggers", "replay", "run", "run_folder",
+             "session", "trainer")  # fmt: skip
+    machinery = ("hydra", "omegaconf", "gymnasium", *(f"deeprl.{name}" for name in parts))
     paths = [*(ROOT / "deeprl" / f"{name}.py" for name in pure), *files("deeprl/networks"), *files("agents")]
     for path in paths:
         for name in imported(path.read_text()):

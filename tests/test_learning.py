@@ -64,7 +64,8 @@ WORLDS = {"random": random_mdp(seed=1), "chain": chain(5)}
 def test_dqn_reaches_the_values_of_value_iteration(operator, head, world):
     mdp = WORLDS[world]
     optimizer = Adam(lr=0.03, schedule=Linear(start=1.0, end=0.0, duration=1500))
-    agent = value_agent(spec_of(mdp), torso=TABLE, head=head, backup=operator, chain=partial(Single, target_update_period=10), optimizer=optimizer)
+    chained = partial(Single, target_update_period=10)
+    agent = value_agent(spec_of(mdp), torso=TABLE, head=head, backup=operator, chain=chained, optimizer=optimizer)
     batch = enumerated(mdp, GAMMA)
     for step in range(1500):
         agent.update(batch)
@@ -79,6 +80,7 @@ def test_dqn_reaches_the_values_of_value_iteration(operator, head, world):
 
 def iterated(spec: Spec, length: int, window: int, torso: str):
     """Exact regression: within each window of `window` updates the step size falls to zero. Everything starts at zero, as Q̄_0 must."""
+
     def falling(step: int) -> float:
         return 1.0 - step % window / window
 
@@ -139,7 +141,8 @@ def run(mdp: TabularMDP, discount: float, steps: int, limit: int, n_step: int = 
     agent = value_agent(
         spec_of(mdp), torso=TABLE, chain=partial(Single, target_update_period=8), explore=EpsilonGreedy(Constant(1.0)), optimizer=optimizer
     )
-    replay = Replay(capacity=1000, batch_size=32, n_step=n_step, sampler=sampler, spec=env.spec(), num=num, discount=discount, rewards=agent.rewards)
+    storage = {"capacity": 1000, "batch_size": 32, "n_step": n_step, "sampler": sampler}
+    replay = Replay(**storage, spec=env.spec(), num=num, discount=discount, rewards=agent.rewards)
     envs = env.make(seed=0)
     collector = Collector(agent, envs, replay.append, seed=0)
     draws = NoiseStream(0, "replay", "index", replay.noise, 64)
@@ -156,7 +159,8 @@ def run(mdp: TabularMDP, discount: float, steps: int, limit: int, n_step: int = 
 
 @pytest.mark.parametrize("sampler", [Uniform(), Prioritized()], ids=["uniform", "prioritized"])
 def test_dqn_learns_the_chain_from_its_own_data(sampler):
-    """Deterministic: every sample has the same target, so the values are exact. q*(s, right) = γ^(3 − s), q*(s, left) = γ · best left of s."""
+    """Deterministic: every sample has the same target, so the values are exact. q*(s, right) = γ^(3 − s);
+    q*(s, left) = γ · best left of s."""
     agent = run(chain(5), GAMMA, steps=2500, limit=50, sampler=sampler)
     expected = [[0.9 * 0.729, 0.729], [0.9 * 0.729, 0.81], [0.9 * 0.81, 0.9], [0.9 * 0.9, 1.0]]
     assert np.abs(table(agent.chain.online, chain(5))[0] - expected).max() < 1e-3

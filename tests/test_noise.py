@@ -115,6 +115,6 @@ def test_no_evaluation_seed_is_a_training_seed():
 def test_episodes_and_environments_have_seeds_of_their_own_that_environments_accept():
     seeds = [episode_seed(0, i, e) for i in range(16) for e in range(200)]
     assert len(set(seeds)) == len(seeds)
-    assert 0 <= min(seeds)
+    assert min(seeds) >= 0
     assert 2**30 < max(seeds) < 2**31
     assert episode_seed(0, 3, 7) == episode_seed(0, 3, 7) != episode_seed(1, 3, 7)

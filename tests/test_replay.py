@@ -67,7 +67,7 @@ class Stream:
         next_obs = np.stack([self.follow(obs) for obs in self.obs])
         self.left -= 1
         ended = self.left == 0
-        terminated = np.where(ended, random.random(num) < 0.6, random.random(num) < 0.15)          # the latter are lost lives
+        terminated = np.where(ended, random.random(num) < 0.6, random.random(num) < 0.15)  # the latter are lost lives
         dim = self.spec.action_dim
         action = random.normal(size=(num, dim)).astype(np.float32) if dim else random.integers(0, 3, num)
         reward, probability = random.normal(size=num).astype(np.float32), random.random(num).astype(np.float32)
@@ -176,7 +176,7 @@ def test_a_lost_life_stops_the_sum_but_is_no_boundary():
 
 
 def test_fold_by_channels():
-    reward = torch.tensor([[[1.0, 2.0, 4.0]], [[10.0, 20.0, float("inf")]]])                  # (C, B, n)
+    reward = torch.tensor([[[1.0, 2.0, 4.0]], [[10.0, 20.0, float("inf")]]])  # (C, B, n)
     continues, real = torch.ones(1, 3), torch.tensor([[1.0, 1.0, 0.0]])
     earned, discount, steps = fold(reward, continues, span(continues, real), torch.tensor([1.0, 0.5, 0.25, 0.125]))
     assert earned.tolist() == [[2.0], [20.0]]
@@ -197,7 +197,7 @@ def test_equals_a_naive_replay(spec, n, num):
         replay.append(next(stream))
         if t in (0, 1, 5, 17) or t % 11 == 0 or t > 104:
             check(replay, stream)
-    assert 23 * num / 2 < len(replay) < 23 * num                # an episode's extra row takes a place
+    assert 23 * num / 2 < len(replay) < 23 * num  # an episode's extra row takes a place
 
 
 def test_long_episodes_fill_the_capacity():
@@ -329,8 +329,8 @@ def test_an_episode_cut_after_a_checkpoint_stays_cut(spec, capacity):
             replay.append(next(stream))
         segments.append(replay.rows(marks))
         marks = replay.marks()
-        replay.cut(1)                                           # as after a resume whose environment did not come back as it was
-        replay.cut(1)                                           # nothing more to cut
+        replay.cut(1)  # as after a resume whose environment did not come back as it was
+        replay.cut(1)  # nothing more to cut
         stream.cut(1)
         check(replay, stream)
     for _ in range(3):
@@ -424,7 +424,7 @@ def test_the_way_to_another_device_changes_nothing(spec, n):
         a, b = here.sample(), there.sample()
         assert all(torch.equal(x, y) for x, y in zip(a[:10], b[:10]))
         if t == 0:
-            there._gathers[4].away = True                       # from here on by way of copies, without a GPU to copy to
+            there._gathers[4].away = True  # from here on by way of copies, without a GPU to copy to
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

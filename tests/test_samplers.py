@@ -60,7 +60,7 @@ def test_draws_follow_the_priorities():
     u = np.random.default_rng(0).random(100_000)
     counts = np.bincount(draws.draw(u, live, 0)[0], minlength=4)
     expected = 100_000 * np.array([0.1, 0.2, 0.3, 0.4])
-    assert ((counts - expected) ** 2 / expected).sum() < 16.27         # 99.9 % of χ² with three degrees of freedom
+    assert ((counts - expected) ** 2 / expected).sum() < 16.27  # 99.9 % of χ² with three degrees of freedom
 
 
 @pytest.mark.parametrize("num", [1, 3])
@@ -90,7 +90,7 @@ def test_new_rows_get_the_running_maximum():
         for _ in range(3):
             replay.append(rows(1))
         replay.update_priorities(torch.tensor([0, 1]), torch.tensor([5.0, 0.5]))
-        replay.append(rows(1))                                  # has the maximum of now, 5, not the one of the next line
+        replay.append(rows(1))  # has the maximum of now, 5, not the one of the next line
         replay.update_priorities(torch.tensor([0]), torch.tensor([7.0]))
         assert replay.state_dict()["priorities"].tolist() == [7.0, 0.5, 1.0, expected]
 
@@ -106,7 +106,7 @@ def test_rows_overwritten_since_sampling_keep_their_new_priority():
     assert set(batch.index.tolist()) <= set(index.tolist())
     replay.update_priorities(index, torch.tensor([9.0, 9.0, 0.25, 0.5]))
     assert replay.state_dict()["priorities"].tolist() == [0.25, 0.5, 1.0, 1.0]
-    assert replay.state_dict()["largest_priority"] == 1.0       # the errors of rows that are gone leave no trace
+    assert replay.state_dict()["largest_priority"] == 1.0  # the errors of rows that are gone leave no trace
 
 
 def test_zero_priorities_are_never_drawn_unless_all_are():
@@ -150,7 +150,7 @@ def test_wrong_values_are_refused():
 def test_the_root_is_the_sum_of_the_leaves(size):
     random = np.random.default_rng(size)
     tree, leaves = SumTree(size, minimum=True), np.zeros(size)
-    for _ in range(1000):                                       # 1e5 updates, duplicates among them
+    for _ in range(1000):  # 1e5 updates, duplicates among them
         index, value = random.integers(0, size, 100), random.exponential(size=100) * (random.random(100) < 0.9)
         tree.set(index, value)
         leaves[index] = value
@@ -159,13 +159,13 @@ def test_the_root_is_the_sum_of_the_leaves(size):
     assert tree.minimum == (leaves[leaves > 0].min() if (leaves > 0).any() else np.inf)
     fresh = SumTree(size)
     fresh.set(np.arange(size), leaves)
-    assert fresh.total == tree.total                            # a function of the leaves alone
+    assert fresh.total == tree.total  # a function of the leaves alone
 
 
 @pytest.mark.parametrize("size", [3, 129, 20_000])
 def test_find_inverts_the_cumulative_sum(size):
     random = np.random.default_rng(size)
-    leaves = random.integers(0, 4, size).astype(float)          # integers: every sum is exact, zeros among them
+    leaves = random.integers(0, 4, size).astype(float)  # integers: every sum is exact, zeros among them
     leaves[0] = 1
     tree = SumTree(size)
     tree.set(np.arange(size), leaves)

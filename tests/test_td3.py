@@ -134,7 +134,7 @@ def test_the_critics_loss_gives_no_gradient_to_actor_or_targets():
 
 
 def step(agent, name, batch):
-    gradients, _ = agent.gradient(agent.objectives[name], batch)
+    gradients, _ = agent.gradient(agent, name, batch)
     agent.objectives[name].optimizer.step(gradients, 0)
     return gradients
 
@@ -180,8 +180,8 @@ def test_a_step_of_the_actor_raises_its_value():
 def test_weights_scale_the_critics_rows_and_invalid_rows_do_not_count():
     agent = actor_critic()
     (batch,) = batches(agent, 1)
-    whole, _ = agent.gradient(agent.objectives["critic"], batch)
-    doubled, _ = agent.gradient(agent.objectives["critic"], batch._replace(weight=torch.full((B,), 2.0)))
+    whole, _ = agent.gradient(agent, "critic", batch)
+    doubled, _ = agent.gradient(agent, "critic", batch._replace(weight=torch.full((B,), 2.0)))
     for one, two in zip(whole, doubled):
         torch.testing.assert_close(2 * one, two)
     first = batch._replace(**{
@@ -189,7 +189,7 @@ def test_weights_scale_the_critics_rows_and_invalid_rows_do_not_count():
     }, noise={name: value[:4] for name, value in batch.noise.items()})  # fmt: skip
     masked = batch._replace(valid=torch.arange(B) < 4)
     for name in ("critic", "actor"):
-        for one, two in zip(*(agent.gradient(agent.objectives[name], b)[0] for b in (first, masked))):
+        for one, two in zip(*(agent.gradient(agent, name, b)[0] for b in (first, masked))):
             torch.testing.assert_close(one, two)
 
 
@@ -254,9 +254,7 @@ class Plain:
 
 
 @pytest.mark.parametrize("mode", ["reference", "fast"])
-@pytest.mark.parametrize(
-    ("critics", "smoothing", "delay", "reduce"), [(2, 0.2, 2, Minimum()), (1, 0.0, 1, First())], ids=["td3", "ddpg"]
-)
+@pytest.mark.parametrize(("critics", "smoothing", "delay", "reduce"), [(2, 0.2, 2, Minimum()), (1, 0.0, 1, First())], ids=["td3", "ddpg"])
 def test_twenty_updates_agree_with_plain_pytorch(mode, critics, smoothing, delay, reduce):
     agent = actor_critic(
         actor=Deterministic(hidden=(7, 6)), critic=Ensemble(size=critics, hidden=(9, 8)), reduce=reduce, actor_period=delay,
@@ -279,7 +277,8 @@ def test_twenty_updates_agree_with_plain_pytorch(mode, critics, smoothing, delay
 
 
 def test_td3_with_equal_critics_no_smoothing_and_no_delay_is_ddpg():
-    bare = {"backup": PolicyBackup(smoothing=0.0), "actor_period": 1, "optimizer": Adam(lr=0.01, eps=EPS), "actor_optimizer": Adam(lr=0.01, eps=EPS)}
+    adam = Adam(lr=0.01, eps=EPS)
+    bare = {"backup": PolicyBackup(smoothing=0.0), "actor_period": 1, "optimizer": adam, "actor_optimizer": adam}
     td3, ddpg = actor_critic(**bare), actor_critic(**bare, critic=Ensemble(size=1, hidden=(7,)), reduce=First())
     for side in (td3.chain.online, td3.chain.target):
         for parameter in side.critic.parameters():

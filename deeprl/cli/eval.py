@@ -15,7 +15,7 @@ def evaluate_runs(options: argparse.Namespace) -> int:
     for path in find_runs(options.run):
         run = load(path, options.checkpoint, tuple(options.allow_package))
         seed = options.seed if options.seed is not None else evaluation_seed(run.config["seed"], run.step)
-        episodes = options.episodes or run.config["evaluation"]["final_episodes"]
+        episodes = options.episodes if options.episodes is not None else run.config["evaluation"]["final_episodes"]
         if episodes < 1:
             raise ValueError(f"--episodes must be at least 1, not {episodes}")
         num = run.config["evaluation"]["num"]
@@ -27,5 +27,6 @@ def evaluate_runs(options: argparse.Namespace) -> int:
             print(json.dumps({"run": str(path), "step": run.step, **numbers, "interval": interval, **result}))
         else:
             print(f"{path}, step {run.step:,}, seed {seed}, {episodes} episodes")
-            print(f"  mean {numbers['mean']:.2f}   95 % interval [{interval[0]:.2f}, {interval[1]:.2f}]   IQM {numbers['iqm']:.2f}   std {numbers['std']:.2f}")
+            words = [f"mean {numbers['mean']:.2f}", "95 % interval [{:.2f}, {:.2f}]".format(*interval), f"IQM {numbers['iqm']:.2f}"]
+            print("  " + "   ".join([*words, f"std {numbers['std']:.2f}"]))
     return 0

@@ -17,7 +17,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     resume = commands.add_parser("resume", help="go on where a run's last checkpoint stands")
     resume.add_argument("run", type=Path)
-    resume.add_argument("overrides", nargs="*", metavar="key=value", help="what may change: steps, evaluation, checkpoint, log, stop, logger")
+    resume.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="what may change: steps, evaluation, checkpoint, log, stop, logger"
+    )
 
     evaluate = commands.add_parser("eval", help="evaluate a checkpoint on fresh environments")
     evaluate.add_argument("run", type=Path, help="a run folder, or one above many")
@@ -25,7 +27,9 @@ def main(arguments: list[str] | None = None) -> None:
     evaluate.add_argument("--episodes", type=int, default=None)
     evaluate.add_argument("--seed", type=int, default=None, help="one from evaluations.jsonl repeats that evaluation")
     evaluate.add_argument("--json", action="store_true", help="for machines")
-    evaluate.add_argument("--allow-package", action="append", default=[], metavar="NAME", help="a package that the run's configuration may name")
+    evaluate.add_argument(
+        "--allow-package", action="append", default=[], metavar="NAME", help="a package that the run's configuration may name"
+    )
 
     menu = commands.add_parser("list", help="what there is to choose from")
     menu.add_argument("what", choices=("agents", "envs", "experiments"))

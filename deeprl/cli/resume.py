@@ -7,8 +7,9 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from deeprl.config import IDENTITY, ConfigError, check, flatten, nearest, put
+from deeprl.config import IDENTITY, ConfigError, finalise, flatten, nearest, put
 from deeprl.run_folder import RunFolder
 
 
@@ -47,15 +48,16 @@ def changed(stored: dict, overrides: list[str]) -> dict:
         if not equals:
             raise ConfigError(f"{override} is not of the form key=value.")
         if key.split(".")[0] in IDENTITY:
-            raise ConfigError(f"{override}: {key.split('.')[0]} is part of what this run is and cannot be changed. Start another run for it.")
+            raise ConfigError(
+                f"{override}: {key.split('.')[0]} is part of what this run is and cannot be changed. Start another run for it."
+            )
         if key not in leaves:
             raise ConfigError(f"{override}: there is no key {key}.{nearest(key, leaves)}")
         try:
             value = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[index,call-overload]
-        except (OmegaConfBaseException, ValueError) as error:
-            raise ConfigError(f"{override}: {error}") from error
+        except (OmegaConfBaseException, YAMLError, ValueError) as error:
+            raise ConfigError(f"{override}: {' '.join(str(error).split())}") from error
         if value != leaves[key]:
             print(f"{key}: {leaves[key]} -> {value}")
             put(config, key, value)
-    check(config)
-    return config
+    return finalise(config)

@@ -43,7 +43,9 @@ def check(overrides: list[str], sweep: bool) -> None:
     config, user, chosen = compose([o for o in overrides if not o.startswith("hydra.")])
     folder = next((o.split("=", 1)[1] for o in overrides if o.startswith("hydra.run.dir=")), None)
     if folder and config["resume"] != "auto" and holds_run(Path(folder)):
-        raise ConfigError(f"hydra.run.dir={folder} already holds a run: choose another folder, or go on with `deeprl resume {folder}` or resume=auto.")
+        raise ConfigError(
+            f"hydra.run.dir={folder} already holds a run: choose another folder, or go on with `deeprl resume {folder}` or resume=auto."
+        )
     root = Path(folder or "runs")
     for parent in [root, *root.parents]:
         if parent.exists() and not parent.is_dir():
@@ -73,7 +75,9 @@ def go_on(path: Path, config: dict) -> int:
     same = all(stored.get(k) == config.get(k) for k in config if k not in ("resume", *pinned))
     if not same:
         different = [k for k in config if k not in ("resume", *pinned) and stored.get(k) != config.get(k)]
-        raise ConfigError(f"resume=auto: {path} holds a run of another configuration ({', '.join(different)} differ): choose another folder.")
+        raise ConfigError(
+            f"resume=auto: {path} holds a run of another configuration ({', '.join(different)} differ): choose another folder."
+        )
     status = folder.read_status() or {}
     if status.get("state") == "finished":
         print(f"{path}: this run is finished at step {status['step']:,} ({config_hash(stored)}); nothing to do")

@@ -30,7 +30,7 @@ def span(continues: Tensor, real: Tensor) -> Tensor:
     Args:
         continues, real: (B, n), 1 or 0: not terminated; is a transition. An episode's end shows in the row after it, which is none.
     """
-    goes_on = continues[:, :-1] * real[:, 1:]                   # from step k to step k + 1
+    goes_on = continues[:, :-1] * real[:, 1:]  # from step k to step k + 1
     return torch.cat((torch.ones_like(continues[:, :1]), goes_on.cumprod(1)), 1)
 
 
@@ -69,15 +69,15 @@ def available_memory() -> int | None:
         known.append(1024 * _entry(Path("/proc/meminfo"), "MemAvailable:"))
     except (OSError, ValueError):
         try:
-            known.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))        # macOS: all there is, used or not
+            known.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))  # macOS: all there is, used or not
         except (ValueError, OSError, AttributeError):
             pass
     for folder, most, used in (("", "memory.max", "memory.current"), ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes")):
         try:
             group = Path("/sys/fs/cgroup", folder)
-            cache = _entry(group / "memory.stat", "inactive_file")                        # given back when somebody asks for it
+            cache = _entry(group / "memory.stat", "inactive_file")  # given back when somebody asks for it
             known.append(int((group / most).read_text()) - int((group / used).read_text()) + cache)
-        except (OSError, ValueError):                           # no such group, or its limit reads "max"
+        except (OSError, ValueError):  # no such group, or its limit reads "max"
             pass
     return min(known) if known else None
 
@@ -108,8 +108,18 @@ class Replay(Choice):
     offers = frozenset({"successor", "behavior_probability"})
 
     def __init__(
-        self, *, capacity: int, batch_size: int, n_step: int = 1, sampler: Uniform | Prioritized = Uniform(), spec: Spec, num: int,
-        discount: float, rewards: Callable[[Tensor], Tensor] = lambda raw: raw, needs: frozenset[str] = frozenset(), seed: int = 0,
+        self,
+        *,
+        capacity: int,
+        batch_size: int,
+        n_step: int = 1,
+        sampler: Uniform | Prioritized = Uniform(),
+        spec: Spec,
+        num: int,
+        discount: float,
+        rewards: Callable[[Tensor], Tensor] = lambda raw: raw,
+        needs: frozenset[str] = frozenset(),
+        seed: int = 0,
         device: str | torch.device = "cpu",
     ):
         self.capacity, self.batch_size, self.n_step, self.discount, self.num = capacity, batch_size, n_step, discount, num
@@ -293,7 +303,7 @@ class _Gather:
         obs, successor = self._near(slot) if self.at.image else (row.obs, row.successor)
         if n == 1:
             next_obs = successor
-        else:                                                   # its place is needed on the CPU; asking the GPU for it would be a sync
+        else:  # its place is needed on the CPU; asking the GPU for it would be a sync
             next_obs = self._later(slot, span(self.fields.continues, self.fields.real).sum(1).long() if away else steps)
         extra = {"successor": successor} if replay.successor else {}
         if replay.probability:
@@ -313,10 +323,16 @@ class _Gather:
         obs = successor = block[:, :0]
         if not at.image:
             shape = self.replay.spec.obs_shape
-            obs, successor = (block[:, place:place + at.size].unflatten(1, shape) for place in (0, at.width))
+            obs, successor = (block[:, place : place + at.size].unflatten(1, shape) for place in (0, at.width))
         return _Fields(
-            obs, successor, block[:, at.action:at.reward] if self.replay.spec.action_dim else block[:, at.action],
-            column(at.reward), column(at.continues), column(at.real), column(at.ended), block[:, at.probability],
+            obs,
+            successor,
+            block[:, at.action : at.reward] if self.replay.spec.action_dim else block[:, at.action],
+            column(at.reward),
+            column(at.continues),
+            column(at.real),
+            column(at.ended),
+            block[:, at.probability],
         )
 
     def _images(self, frames: Tensor) -> tuple[Tensor, Tensor]:

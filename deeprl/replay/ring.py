@@ -85,8 +85,23 @@ def layout(spec: Spec, capacity: int, num: int, n_step: int) -> Layout:
     stride = front + period + n_step
     _, continues, ended, probability, age, real, width = range(reward, reward + 7)
     return Layout(
-        num, ticks, stack, image, size, front, n_step, period, stride,
-        action, reward, continues, ended, probability, age, real, width,
+        num,
+        ticks,
+        stack,
+        image,
+        size,
+        front,
+        n_step,
+        period,
+        stride,
+        action,
+        reward,
+        continues,
+        ended,
+        probability,
+        age,
+        real,
+        width,
     )
 
 
@@ -100,10 +115,10 @@ class Ring:
         self.rows = np.zeros((total, layout.width), dtype=np.float32)
         self.frames = np.zeros((total, layout.size), dtype=np.uint8) if layout.image else None
         self.slots = np.zeros((layout.ticks, layout.num), dtype=np.int64)
-        self.first = self.last = 0                              # live ticks
-        self.count = np.zeros(layout.num, dtype=np.int64)       # rows ever written; also the number of the row at the cursor
-        self.oldest = np.zeros(layout.num, dtype=np.int64)      # number of the row of tick `first`
-        self.fresh = np.ones(layout.num, dtype=bool)            # the next row starts an episode
+        self.first = self.last = 0  # live ticks
+        self.count = np.zeros(layout.num, dtype=np.int64)  # rows ever written; also the number of the row at the cursor
+        self.oldest = np.zeros(layout.num, dtype=np.int64)  # number of the row of tick `first`
+        self.fresh = np.ones(layout.num, dtype=bool)  # the next row starts an episode
         self._base = np.arange(layout.num) * layout.stride + layout.front
         self._row = np.zeros((layout.num, layout.width), dtype=np.float32)
         self._after = np.zeros((layout.num, layout.width), dtype=np.float32)
@@ -127,12 +142,12 @@ class Ring:
         slot = self.count % at.period
         here, there = self._base + slot, self._base + (slot + 1) % at.period
         if self.frames is None:
-            row[:, :at.size] = rows.obs.reshape(num, at.size)
-            after[:, :at.size] = rows.next_obs.reshape(num, at.size)
+            row[:, : at.size] = rows.obs.reshape(num, at.size)
+            after[:, : at.size] = rows.next_obs.reshape(num, at.size)
         else:
             self.frames[here] = rows.obs[:, self._newest].reshape(num, at.size)
             self.frames[there] = rows.next_obs[:, self._newest].reshape(num, at.size)
-        row[:, at.action:at.reward] = rows.action.reshape(num, -1)
+        row[:, at.action : at.reward] = rows.action.reshape(num, -1)
         row[:, at.reward] = rows.reward
         row[:, at.continues] = np.logical_not(rows.terminated)
         row[:, at.ended] = rows.ended
@@ -146,7 +161,7 @@ class Ring:
         self.last += 1
         self.fresh[:] = rows.ended
         self.count += 1
-        self.count += self.fresh                                # the row after the last one stays as it is
+        self.count += self.fresh  # the row after the last one stays as it is
         if slot.min() < at.back or slot.max() >= at.period - 1 - at.front:
             self._copy_ends()
 
@@ -158,14 +173,14 @@ class Ring:
         count[environment] += 1
         self._expire(count, self.last)
         self.rows[self._where(environment, self.count[environment] - 1, self.count[environment]), at.ended] = 1.0
-        self.count[environment] += 1                            # the row at the cursor becomes the extra row
+        self.count[environment] += 1  # the row at the cursor becomes the extra row
         self.fresh[environment] = True
         self._copy_ends()
 
     def _expire(self, count: np.ndarray, last: int) -> None:
         """Retire the ticks whose rows, or whose earlier frames, are overwritten by the time the cursors and the ticks get that far."""
         at = self.layout
-        limit = count - at.ticks - 1                            # = count + 1 - period + front, the lowest row number that keeps its frames
+        limit = count - at.ticks - 1  # = count + 1 - period + front, the lowest row number that keeps its frames
         while self.first < self.last and (last - self.first > at.ticks or (self.oldest < limit).any()):
             self.oldest += 1
             self.oldest += self.rows[self.slots[self.first % at.ticks], at.ended] > 0
@@ -176,8 +191,8 @@ class Ring:
         for array in (self.rows, self.frames):
             if array is not None:
                 slots = array.reshape(at.num, at.stride, -1)
-                slots[:, :at.front] = slots[:, at.period:at.period + at.front]
-                slots[:, at.front + at.period:] = slots[:, at.front:at.front + at.back]
+                slots[:, : at.front] = slots[:, at.period : at.period + at.front]
+                slots[:, at.front + at.period :] = slots[:, at.front : at.front + at.back]
 
     def held(self) -> np.ndarray:
         """(M,) number of the oldest row that is still there."""
@@ -187,7 +202,7 @@ class Ring:
         """Cursors, and the row at each cursor, which is not yet complete."""
         at = self.layout
         head = self._base + self.count % at.period
-        unknown = self.fresh[:, None]                           # the next episode's first observation has not been seen yet
+        unknown = self.fresh[:, None]  # the next episode's first observation has not been seen yet
         state = {
             "ticks": [self.first, self.last],
             "count": self.count.copy(),
@@ -252,7 +267,7 @@ class Ring:
     def _load_segment(self, segment: dict[str, np.ndarray], reached: np.ndarray) -> None:
         offset = 0
         for e, (start, stop) in enumerate(zip(segment["start"].tolist(), segment["stop"].tolist())):
-            skip = max(int(reached[e]) - start, 0)              # overwritten later, or in an earlier segment too
+            skip = max(int(reached[e]) - start, 0)  # overwritten later, or in an earlier segment too
             if start > reached[e]:
                 raise ValueError(f"the stored replay lacks rows {reached[e]} to {start} of environment {e}: a segment is missing")
             if stop - start > skip:

@@ -30,10 +30,10 @@ class Live(NamedTuple):
 
     def nth(self, position: np.ndarray) -> np.ndarray:
         """(B,) positions in leaf order, in [0, alive) -> numbers. Leaf order is not the order of age once the leaves are used again."""
-        lap = self.last - self.last % self.size                 # the number in leaf 0 now
+        lap = self.last - self.last % self.size  # the number in leaf 0 now
         if self.first >= lap:
             return position + self.first
-        newest = self.last - lap                                # leaves [0, newest) are of this lap, the older rows come after them
+        newest = self.last - lap  # leaves [0, newest) are of this lap, the older rows come after them
         return np.where(position < newest, position + lap, position + (self.first - newest))
 
     def number(self, leaf: np.ndarray) -> np.ndarray:
@@ -106,7 +106,7 @@ class PrioritizedDraws:
     def __init__(self, choice: Prioritized, size: int):
         self.choice = choice
         self.tree = SumTree(size, minimum=choice.normalization == "global")
-        self.first = self.last = 0                              # the tree holds the rows [first, last)
+        self.first = self.last = 0  # the tree holds the rows [first, last)
         self.largest = 1.0
 
     def refresh(self, live: Live) -> None:
@@ -116,14 +116,14 @@ class PrioritizedDraws:
         new = np.arange(max(self.last, live.first), live.last)  # after the rows gone, whose leaves they may take over
         index = np.concatenate((gone, new)) % live.size
         value = np.zeros(len(index))
-        value[len(gone):] = self.largest if self.choice.initial == "max" else 1.0
+        value[len(gone) :] = self.largest if self.choice.initial == "max" else 1.0
         self.tree.set(index, value)
         self.first, self.last = live.first, live.last
 
     def draw(self, u: np.ndarray, live: Live, step: int) -> tuple[np.ndarray, np.ndarray | None]:
         """(B,) numbers and their importance weights in float64; `step` is the environment step for β."""
         self.refresh(live)
-        if self.tree.total <= 0.0:                              # every priority is zero
+        if self.tree.total <= 0.0:  # every priority is zero
             return live.nth((u * live.alive).astype(np.int64)), None
         leaf = self.tree.find(u * self.tree.total)
         beta = self.choice.beta(step)
@@ -141,7 +141,7 @@ class PrioritizedDraws:
         Raises:
             ValueError: if an error is not finite.
         """
-        self.refresh(live)                                      # rows added before get the maximum as it was then
+        self.refresh(live)  # rows added before get the maximum as it was then
         priority = (np.abs(error.astype(np.float64)) + self.choice.epsilon) ** self.choice.alpha
         if not np.isfinite(priority).all():
             raise ValueError("priorities must be finite: an update reported an error that is NaN or infinite")

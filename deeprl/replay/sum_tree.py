@@ -25,16 +25,16 @@ class SumTree:
     def __init__(self, size: int, minimum: bool = False):
         shapes: list[tuple[int, int]] = []
         nodes = size
-        while not shapes or nodes > 1:                          # leaves first, the root last
+        while not shapes or nodes > 1:  # leaves first, the root last
             nodes = -(-nodes // BRANCH)
             shapes.append((nodes, BRANCH))
         self.size = size
-        self.values = [np.zeros(shape) for shape in shapes]     # np.zeros takes memory only where it is written
-        self.sums = [np.zeros(shape) for shape in shapes]       # running sums of `values` within each node
+        self.values = [np.zeros(shape) for shape in shapes]  # np.zeros takes memory only where it is written
+        self.sums = [np.zeros(shape) for shape in shapes]  # running sums of `values` within each node
         self.lows = [np.full(shape, np.inf) for shape in shapes[1:]] if minimum else None
         self.leaves = self.values[0].reshape(-1)
         self.total = 0.0
-        self.minimum = np.inf                                   # smallest leaf above zero; kept only if asked for
+        self.minimum = np.inf  # smallest leaf above zero; kept only if asked for
 
     @staticmethod
     def memory(size: int) -> int:
@@ -47,7 +47,7 @@ class SumTree:
         node, top = index >> SHIFT, len(self.values) - 1
         for depth in range(top + 1):
             if len(node) > 8 * BRANCH:
-                node = np.unique(node)                          # a long run of new rows shares its nodes
+                node = np.unique(node)  # a long run of new rows shares its nodes
             block = self.values[depth].take(node, 0)
             sums = block.cumsum(1)
             self.sums[depth][node] = sums
@@ -67,7 +67,7 @@ class SumTree:
         batch = np.arange(len(target))
         node = np.zeros(len(target), dtype=np.int64)
         for level in reversed(self.sums):
-            sums = level.take(node, 0)                          # (B, BRANCH)
+            sums = level.take(node, 0)  # (B, BRANCH)
             # rounding may leave a rest as large as the node; strictly below it, the first larger sum is that of a positive child
             target = np.minimum(target, np.nextafter(sums[:, -1], 0.0))
             child = (sums > target[:, None]).argmax(1)
