@@ -18,7 +18,11 @@ from deeprl.types import Batch, Spec
 PACKAGES = ("deeprl", "agents", "envs")
 
 
-def resolve(target: str, path: str, allowed: tuple[str, ...] = PACKAGES) -> type[Choice]:
+Allowed = tuple[str, ...] | None
+"""Packages whose classes a configuration may name; None: any, because the user wrote it on this command line."""
+
+
+def resolve(target: str, path: str, allowed: Allowed = PACKAGES) -> type[Choice]:
     """The class that a `_target_` names.
 
     The test is on the resolved object, not on its name: it must be a class, derive from `Choice`, and be *defined* in an allowed
@@ -28,7 +32,7 @@ def resolve(target: str, path: str, allowed: tuple[str, ...] = PACKAGES) -> type
         ConfigError
     """
     module, _, name = str(target).rpartition(".")
-    if module.split(".")[0] not in allowed:
+    if allowed is not None and module.split(".")[0] not in allowed:
         raise ConfigError(
             f"{path}._target_={target} is outside of the packages {', '.join(allowed)}: allow its package with --allow-package."
         )
@@ -36,7 +40,8 @@ def resolve(target: str, path: str, allowed: tuple[str, ...] = PACKAGES) -> type
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{path}._target_={target} cannot be found: {error}.") from error
-    if not (inspect.isclass(found) and issubclass(found, Choice) and found.__module__.split(".")[0] in allowed):
+    ours = allowed is None or getattr(found, "__module__", "").split(".")[0] in allowed
+    if not (inspect.isclass(found) and issubclass(found, Choice) and ours):
         raise ConfigError(f"{path}._target_={target} is no choice: a configuration may name subclasses of deeprl.choice.Choice only.")
     return found
 
@@ -72,7 +77,7 @@ def accepted(cls: type) -> set[str]:
     return {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
 
 
-def instantiate(node: Any, path: str, allowed: tuple[str, ...] = PACKAGES) -> Any:
+def instantiate(node: Any, path: str, allowed: Allowed = PACKAGES) -> Any:
     """Build what a configuration node describes: `_target_` is the class, `_partial_: true` leaves it to be completed.
 
     Raises:
@@ -95,7 +100,7 @@ def instantiate(node: Any, path: str, allowed: tuple[str, ...] = PACKAGES) -> An
     return construct(cls, (), items, path)
 
 
-def drop_foreign(config: dict, tuned: set[str], user: set[str], path: str = "", allowed: tuple[str, ...] = PACKAGES) -> list[str]:
+def drop_foreign(config: dict, tuned: set[str], user: set[str], path: str = "", allowed: Allowed = None) -> list[str]:
     """Remove tuned keys that the chosen class does not take: `agent/chain=single` would otherwise inherit `length`. Returns them.
 
     Raises:
@@ -119,7 +124,7 @@ def drop_foreign(config: dict, tuned: set[str], user: set[str], path: str = "", 
 
 def agent_actions(config: dict) -> str:
     """ "discrete" or "continuous": what the agent of a configuration can take."""
-    return resolve(config["_target_"], "agent").actions  # type: ignore[attr-defined]
+    return resolve(config["_target_"], "agent", None).actions  # type: ignore[attr-defined]
 
 
 def agents_for(kind: str) -> list[str]:
@@ -158,7 +163,7 @@ def check_actions(config: dict, spec: Spec) -> None:
         )
 
 
-def build_agent(config: dict, spec: Spec, allowed: tuple[str, ...] = PACKAGES) -> Agent:
+def build_agent(config: dict, spec: Spec, allowed: Allowed = PACKAGES) -> Agent:
     """The agent alone, as `eval` and `load` need it."""
     part = instantiate({**config["agent"], "_partial_": True}, "agent", allowed)
     with torch.device(config["device"]):

@@ -157,9 +157,12 @@ def register() -> None:
 
 
 def file_keys(group: str, name: str) -> set[str]:
-    """The keys that one file, such as tuned/classic_idqn, sets."""
+    """The keys that one file, such as tuned/classic_idqn, sets, with those of the files it starts from."""
     path = CONFIGS / group / f"{name}.yaml"
     if not path.is_file():
         return set()
     content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    return {key for key, _ in flatten(content) if key != "defaults"} if isinstance(content, dict) else set()
+    if not isinstance(content, dict):
+        return set()
+    parents = [entry for entry in content.pop("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+    return {key for key, _ in flatten(content)}.union(*(file_keys(group, parent) for parent in parents))

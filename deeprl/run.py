@@ -93,15 +93,18 @@ def untrusted(config: dict[str, Any], allowed: tuple[str, ...]) -> None:
     Raises:
         ConfigError
     """
+    for name in named_packages(config):
+        if name not in allowed:
+            raise build.ConfigError(f"env: this run imports {name}: if you trust it, say so with --allow-package {name}.")
+
+
+def named_packages(config: dict[str, Any]) -> list[str]:
+    """Top-level packages that a configuration imports by name, beside the classes of its `_target_`s."""
     env = config["env"]
-    named = [env.get("package"), *(str(w) for w in env.get("wrappers") or ())]
+    named = [env.get("package"), *(env.get("wrappers") or ())]
     if ":" in str(env.get("id", "")):
         named.append(str(env["id"]).split(":")[0])
-    for name in named:
-        if name and str(name).split(".")[0] not in allowed:
-            raise build.ConfigError(
-                f"env: this run imports {name}: if you trust it, say so with --allow-package {str(name).split('.')[0]}."
-            )
+    return [str(name).split(".")[0] for name in named if name]
 
 
 def train(overrides: Sequence[str]) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -38,27 +39,32 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
     return finalise(config)
 
 
-def assemble(config: dict[str, Any], folder: RunFolder) -> Trainer:
+def assemble(config: dict[str, Any], folder: RunFolder, allowed: build.Allowed = None) -> Trainer:
     """Build every part of a run. Pins threads, mode and product in `config`.
+
+    Args:
+        allowed: packages that the configuration may name; None for one that the user has just written.
 
     Raises:
         ConfigError
     """
     build.check_device(config)
+    if config["logger"].get("wandb") and importlib.util.find_spec("wandb") is None:
+        raise ConfigError("logger=wandb needs the package wandb: pip install 'deeprl[wandb]', or leave logger=wandb out.")
     accelerate.keep_memory()
     if config["runtime"]["deterministic"]:
         torch.use_deterministic_algorithms(True)
-    env = build.instantiate(config["env"], "env")
+    env = build.instantiate(config["env"], "env", allowed)
     try:
         spec = env.spec()
     except ValueError as error:
         raise ConfigError(f"env: {error}") from error
     build.check_actions(config, spec)
-    agent = build.build_agent(config, spec)
+    agent = build.build_agent(config, spec, allowed)
     product = pin(config, agent)
     torch.set_num_threads(config["runtime"]["threads"])
     build.dry_run(agent, spec, config["device"])
-    replay = build.instantiate({**config["replay"], "_partial_": True}, "replay")
+    replay = build.instantiate({**config["replay"], "_partial_": True}, "replay", allowed)
     num = config["env"]["num"]
     size = Replay.memory(spec, config["replay"]["capacity"], num, config["replay"]["n_step"], replay.kwargs["sampler"])
     say(f"replay: {config['replay']['capacity']:,} rows, {size / 1e9:.2f} GB when full")
@@ -110,7 +116,7 @@ def pin(config: dict[str, Any], agent) -> str:
     return chosen["product"]
 
 
-def train(config: dict[str, Any], path: Path, resume: bool = False) -> tuple[str, Trainer]:
+def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: build.Allowed = None) -> tuple[str, Trainer]:
     """Train in `path`, a claimed folder; with `resume`, from its last checkpoint.
 
     Returns:
@@ -119,7 +125,7 @@ def train(config: dict[str, Any], path: Path, resume: bool = False) -> tuple[str
     folder = RunFolder(path)
     with folder.lock():
         status = folder.read_status() if resume else None
-        trainer = assemble(config, folder)
+        trainer = assemble(config, folder, allowed)
         restored = False
         try:
             if resume and trainer.checkpoints.steps():

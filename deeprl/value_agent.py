@@ -88,7 +88,7 @@ class ValueAgent(Agent):
 
         def greedy() -> Tensor:
             nonlocal remembered
-            values = self.chain.acting_values(self.normalize(obs), noise)
+            values = self.chain.acting_values(self.normalize(obs), noise if explore else {})  # noisy layers are an exploration
             chosen, remembered = self.chain.choose(values, noise, first, memory)  # (M, A)
             return chosen.argmax(-1)
 

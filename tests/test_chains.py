@@ -279,6 +279,17 @@ def test_the_mean_over_heads_is_the_sum_divided_by_their_number():
         torch.testing.assert_close(other * K, one)
 
 
+def test_the_loss_of_each_iteration_is_logged():
+    agent = agent_of("shared")
+    learned = agent.update(random_batch(DISCRETE, 11))
+    read = agent.read(learned.metrics)
+    each = [read[f"train/chain_loss/{k}"] for k in (1, 2, 3)]
+    assert each == pytest.approx(learned.metrics["train/loss"].mean(1).tolist())
+    assert read["train/loss"] == pytest.approx(sum(each) / K)
+    alone = value_agent()
+    assert not any("chain" in name for name in alone.read(alone.update(random_batch(DISCRETE, 11)).metrics))
+
+
 # ---- parameter counts of the released checkpoints
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -174,13 +175,15 @@ def edited(finished: Path, path: Path, old: str, new: str) -> Path:
 
 def test_a_strangers_run_may_not_name_code(finished, tmp_path, capsys):
     target = edited(finished, tmp_path / "a", "_target_: deeprl.backups.Max", "_target_: os.system")
-    assert console("eval", target) == 2
-    assert "agent.backup._target_=os.system is outside of the packages" in capsys.readouterr().err
-    assert console("eval", target, "--allow-package", "os") == 2
-    assert "is no choice" in capsys.readouterr().err
     package = edited(finished, tmp_path / "b", "id: CartPole-v1", "id: antigravity:CartPole-v1")
-    assert console("eval", package) == 2
-    assert "this run imports antigravity: if you trust it, say so with --allow-package antigravity" in capsys.readouterr().err
+    for words in (("eval",), ("resume",)):
+        more = ("steps=400",) if words == ("resume",) else ()
+        assert console(*words, target, *more) == 2
+        assert "agent.backup._target_=os.system is outside of the packages deeprl, agents, envs" in capsys.readouterr().err
+        assert console(*words, target, *more, "--allow-package", "os") == 2
+        assert "agent.backup._target_=os.system is no choice" in capsys.readouterr().err
+        assert console(*words, package, *more) == 2
+        assert "this run imports antigravity: if you trust it, say so with --allow-package antigravity" in capsys.readouterr().err
     assert "antigravity" not in sys.modules
 
 
@@ -256,7 +259,7 @@ WRONG = [
     (["agent/normalize=running", "env=atari/pong"], "agent/normalize=none"),
     (["accelerate.mode=warp"], "accelerate must be one of reference, fast, compiled, not 'warp'"),
     (["replay.sampler.alpha=0.5"], "replay.sampler.alpha"),
-    (["agent.backup._target_=os.system"], "agent.backup._target_=os.system is outside of the packages"),
+    (["agent.backup._target_=os.system"], "agent.backup._target_=os.system is no choice"),
 ]
 
 
@@ -268,6 +271,26 @@ def test_a_wrong_command_line_leaves_with_2_and_names_the_key(overrides, says, t
     assert says in error
     assert "Traceback" not in error
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []  # and nothing is left behind
+
+
+@pytest.mark.skipif(find_spec("wandb") is not None, reason="wandb is installed")
+def test_wandb_is_asked_for_where_it_is_not_installed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert front_door("logger=wandb", "env=toy/chain") == door.WRONG
+    assert "logger=wandb needs the package wandb" in capsys.readouterr().err
+
+
+def test_compiling_without_a_compiler_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("deeprl.accelerate.has_compiler", lambda: False)
+    assert front_door("accelerate=compiled", "env=toy/chain") == door.WRONG
+    assert "accelerate=compiled needs a C++ compiler and found none" in capsys.readouterr().err
+
+
+def test_flags_and_overrides_are_told_apart():
+    flags, overrides = door.split(["-m", "seed=1,2", "--cfg", "job", "--config-dir", "/there", "a=-1", "--resolve"])
+    assert flags == ["-m", "--cfg=job", "--config-dir=/there", "--resolve"]
+    assert overrides == ["seed=1,2", "hydra.searchpath=[file:///there]", "a=-1"]
 
 
 def test_a_folder_that_holds_a_run_is_not_trained_in_again(finished, capsys):

@@ -10,9 +10,10 @@ from conftest import DISCRETE, Weights, actor_critic, value_agent
 
 from agents.idqn import Iterated
 from deeprl.build import instantiate
-from deeprl.chains import Chain
+from deeprl.chains import Chain, Single
 from deeprl.compose import compose
 from deeprl.exploration import EpsilonGreedy, GaussianNoise
+from deeprl.networks.heads import Scalar
 from deeprl.schedules import Constant, Linear
 from deeprl.session import settle
 
@@ -190,6 +191,21 @@ def test_episode_memory_follows_each_environment():
 def test_one_head_has_no_choice_and_a_plain_chain_acts_with_its_last():
     assert heads("uniform", [[[0.0, 1.0]]]).tolist() == [[1]]
     assert Chain(Weights, length=3, torsos=1).choose(torch.tensor(VALUES), {}, torch.tensor([True]), {})[0].argmax(-1).tolist() == [2]
+
+
+@pytest.mark.parametrize("chain", [partial(Single, target_update_period=10), partial(Iterated, length=3, acting="uniform_with_target")])
+def test_noisy_layers_explore_and_are_quiet_in_evaluation(chain):
+    agent = value_agent(head=Scalar(noisy=True, sigma=5.0), chain=chain, explore=EpsilonGreedy(Constant(0.0)))
+    obs, first = torch.randn(50, 5, generator=torch.Generator().manual_seed(0)), torch.zeros(50, dtype=torch.bool)
+    drawn = agent.act_noise((2, 50), torch.Generator().manual_seed(1))
+    drawn["head"] = torch.zeros(2, 50, dtype=torch.float64)
+    ticks = [{name: value[t] for name, value in drawn.items()} for t in range(2)]
+    exploring = [agent.act(obs, first, {}, 0, noise, explore=True).action for noise in ticks]
+    evaluating = [agent.act(obs, first, {}, 0, noise, explore=False).action for noise in ticks]
+    assert not torch.equal(*exploring)
+    assert torch.equal(*evaluating)
+    network = agent.chain.online if agent.chain.length == 1 else agent.chain.target  # head 0 is the anchor's
+    assert torch.equal(evaluating[0], network(obs, {}).mean()[0].argmax(-1))  # the means of the weights alone
 
 
 # ---- continuous actions

@@ -17,7 +17,17 @@ from deeprl.collector import Collector
 from deeprl.config import IDENTITY
 from deeprl.run_folder import RunFolder
 
-PRIORITIZED = ("replay=prioritized",)
+COMMON = [word for word in CARTPOLE if not word.startswith(("agent", "env="))]
+RUNS = {
+    "dqn": CARTPOLE,
+    "prioritized": (*CARTPOLE, "replay=prioritized"),
+    "idqn": (  # a chain in mid-window, a head per episode, statistics of observations and rewards, noise for updates
+        *COMMON, "env=classic/cartpole", "agent=idqn", "agent.torso.hidden=[16]", "agent.chain.length=3", "agent.chain.shift_period=50",
+        "agent.chain.sync_period=6", "agent.chain.acting=episode", "agent/normalize=running", "agent/rewards=scaled",
+        "agent.head.noisy=true", "agent.explore.schedule.duration=100", "agent.optimizer.schedule.duration=300", "replay.n_step=3",
+    ),
+    "td3": (*COMMON, "env=classic/pendulum", "agent=td3", "agent.actor.hidden=[8]", "agent.critic.hidden=[8]", "evaluation.every=null"),
+}  # fmt: skip
 
 
 def at_step(monkeypatch, step: int, act) -> None:
@@ -46,35 +56,37 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def prioritized(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("cli") / "prioritized"
-    assert front_door(*CARTPOLE, *PRIORITIZED, f"hydra.run.dir={path}") == door.FINISHED
-    return path
+def whole(finished, tmp_path_factory):
+    """`whole(name)`: the folder of that run, trained without a break the first time it is asked for."""
+    folders = {"dqn": finished}
+
+    def folder(name: str) -> Path:
+        if name not in folders:
+            folders[name] = tmp_path_factory.mktemp("whole") / name
+            assert front_door(*RUNS[name], f"hydra.run.dir={folders[name]}") == door.FINISHED
+        return folders[name]
+
+    return folder
 
 
-# ---- resume
-
-
-@pytest.mark.parametrize("more", [(), PRIORITIZED], ids=["uniform", "prioritized"])
-@pytest.mark.parametrize("step", [30, 170], ids=["in warm-up", "while learning"])
-def test_a_run_that_is_stopped_and_resumed_is_the_uninterrupted_run(more, step, tmp_path, monkeypatch, request, capfd):
-    whole = request.getfixturevalue("prioritized" if more else "finished")
+@pytest.mark.parametrize(("name", "step"), [("dqn", 30), ("dqn", 170), ("prioritized", 170), ("idqn", 170), ("td3", 170)])
+def test_a_run_that_is_stopped_and_resumed_is_the_uninterrupted_run(name, step, tmp_path, monkeypatch, whole, capfd):
+    """Stopped in warm-up, or in the middle of learning and of an episode."""
     path = tmp_path / "stopped"
     with monkeypatch.context() as patch:
         at_step(patch, step, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        assert front_door(*CARTPOLE, *more, f"hydra.run.dir={path}") == door.STOPPED == 75
+        assert front_door(*RUNS[name], f"hydra.run.dir={path}") == door.STOPPED == 75
     status = RunFolder(path).read_status()
     assert (status["state"], status["step"], status["error"]) == ("stopped", step + 2, "stopped by SIGTERM")
     assert f"deeprl resume {path}" in capfd.readouterr().out
     assert console("resume", path) == door.FINISHED
-    assert_same_run(path, whole)
+    assert_same_run(path, whole(name))
     assert [start["resumed_from"] for start in json.loads((path / "system.json").read_text())] == [None, step + 2]
 
 
-@pytest.mark.parametrize("more", [(), PRIORITIZED], ids=["uniform", "prioritized"])
-def test_a_run_that_crashes_and_is_resumed_is_the_uninterrupted_run(more, tmp_path, monkeypatch, request, capsys):
+@pytest.mark.parametrize("name", ["dqn", "prioritized"])
+def test_a_run_that_crashes_and_is_resumed_is_the_uninterrupted_run(name, tmp_path, monkeypatch, whole, capsys):
     """It fails at step 230: the checkpoint is of step 160 or of the best evaluation, and what was logged after it is cut."""
-    whole = request.getfixturevalue("prioritized" if more else "finished")
     path = tmp_path / "crashed"
 
     def fail():
@@ -82,7 +94,7 @@ def test_a_run_that_crashes_and_is_resumed_is_the_uninterrupted_run(more, tmp_pa
 
     with monkeypatch.context() as patch:
         at_step(patch, 230, fail)
-        assert front_door(*CARTPOLE, *more, f"hydra.run.dir={path}") == door.FAILED == 1
+        assert front_door(*RUNS[name], f"hydra.run.dir={path}") == door.FAILED == 1
     said = capsys.readouterr().err
     assert "the run failed: ArithmeticError: out of luck." in said
     assert f"deeprl resume {path}" in said
@@ -91,7 +103,7 @@ def test_a_run_that_crashes_and_is_resumed_is_the_uninterrupted_run(more, tmp_pa
     status = RunFolder(path).read_status()
     assert (status["state"], status["error"]) == ("failed", "ArithmeticError: out of luck")
     assert console("resume", path) == door.FINISHED
-    assert_same_run(path, whole)
+    assert_same_run(path, whole(name))
 
 
 def test_a_run_that_fails_before_its_first_checkpoint_starts_again(finished, tmp_path, monkeypatch):
@@ -125,7 +137,7 @@ def test_longer_training_goes_on_as_if_it_had_been_asked_for_at_once(finished, t
 def test_a_share_of_steps_is_turned_into_steps_here_too(finished, monkeypatch, capsys):
     """As a fraction of a step, a period would be over at every tick."""
     asked = []
-    monkeypatch.setattr("deeprl.session.train", lambda config, path, resume: asked.append(config) or 1 / 0)
+    monkeypatch.setattr("deeprl.session.train", lambda config, path, **more: asked.append(config) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         console("resume", finished, "steps=400", "evaluation.every=0.5")
     assert asked[0]["evaluation"]["every"] == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -17,6 +18,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     resume = commands.add_parser("resume", help="go on where a run's last checkpoint stands")
     resume.add_argument("run", type=Path)
+    resume.add_argument(
+        "--allow-package", action="append", default=[], metavar="NAME", help="a package that the run's configuration may name"
+    )
     resume.add_argument(
         "overrides", nargs="*", metavar="key=value", help="what may change: steps, evaluation, checkpoint, log, stop, logger"
     )
@@ -40,6 +44,9 @@ def main(arguments: list[str] | None = None) -> None:
     except (ConfigError, ValueError) as error:
         print(f"deeprl: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # `deeprl list envs | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except (RunFolderError, CheckpointError, FileNotFoundError) as error:
         print(f"deeprl: {error}", file=sys.stderr)
         sys.exit(1)
@@ -50,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.command == "resume":
         from deeprl.cli.resume import resume
 
-        return resume(options.run, options.overrides)
+        return resume(options.run, options.overrides, tuple(options.allow_package))
     if options.command == "eval":
         from deeprl.cli.eval import evaluate_runs
 

@@ -13,22 +13,25 @@ from deeprl.config import IDENTITY, ConfigError, finalise, flatten, nearest, put
 from deeprl.run_folder import RunFolder
 
 
-def resume(path: Path, overrides: list[str]) -> int:
-    """Returns the exit code."""
+def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = ()) -> int:
+    """Returns the exit code. `allow`: packages beside ours that the run's configuration may name; it may be a stranger's."""
+    from deeprl.build import PACKAGES
     from deeprl.cli.train import FINISHED, STOPPED, WRONG, complain
     from deeprl.compose import prepare
+    from deeprl.run import untrusted
     from deeprl.session import farewell, train
 
     folder = RunFolder(path)
     stored = folder.read_config()
     try:
+        untrusted(stored, (*PACKAGES, *allow))
         config = changed(stored, overrides)
         prepare()
         status = folder.read_status() or {}
         if status.get("state") == "finished" and config["steps"] <= int(status["step"]):
             print(f"{path} is finished at step {status['step']:,}. To train longer: deeprl resume {path} steps={2 * int(status['step'])}")
             return FINISHED
-        outcome, trainer = train(config, path, resume=True)
+        outcome, trainer = train(config, path, resume=True, allowed=(*PACKAGES, *allow))
     except ConfigError as error:
         return complain(WRONG, str(error))
     print(farewell(outcome, trainer, path))

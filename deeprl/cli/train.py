@@ -19,15 +19,36 @@ FINISHED, FAILED, WRONG, STOPPED = 0, 1, 2, 75
 
 
 def main() -> None:
-    flags = [a for a in sys.argv[1:] if a.startswith("-")]
-    overrides = [a for a in sys.argv[1:] if not a.startswith("-")]
+    flags, overrides = split(sys.argv[1:])
     try:
-        if not {"--help", "-h", "--hydra-help", "--version", "--info", "-i", "--shell-completion", "-sc"} & set(flags):
+        if not ASKING & {flag.split("=")[0] for flag in flags}:
             check(overrides, sweep=bool({"-m", "--multirun"} & set(flags)))
         prepare()
     except ConfigError as error:
         leave(WRONG, str(error))
     hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")(job)()
+
+
+VALUED = {"--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd", "--cfg", "-c", "--package", "-p", "--experimental-rerun"}
+"""Flags of Hydra that take the word after them."""
+ASKING = {"--help", "-h", "--hydra-help", "--version", "--info", "-i", "--shell-completion", "-sc", "--cfg", "-c"}
+"""Flags that ask for something instead of training."""
+
+
+def split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Hydra's flags, as "--flag=value", and the overrides. A folder given with --config-dir is one more to search."""
+    flags, overrides, rest = [], [], iter(words)
+    for word in rest:
+        if not word.startswith("-"):
+            overrides.append(word)
+            continue
+        flag, equals, value = word.partition("=")
+        if flag in VALUED and not equals:
+            value = next(rest, "")
+        flags.append(f"{flag}={value}" if value else flag)
+        if flag in ("--config-dir", "-cd"):
+            overrides.append(f"hydra.searchpath=[file://{Path(value).resolve()}]")
+    return flags, overrides
 
 
 def check(overrides: list[str], sweep: bool) -> None:
@@ -40,7 +61,7 @@ def check(overrides: list[str], sweep: bool) -> None:
 
     if sweep:
         overrides = [first_of(o) for o in overrides]
-    config, user, chosen = compose([o for o in overrides if not o.startswith("hydra.")])
+    config, user, chosen = compose(overrides)
     folder = next((o.split("=", 1)[1] for o in overrides if o.startswith("hydra.run.dir=")), None)
     if folder and config["resume"] != "auto" and holds_run(Path(folder)):
         raise ConfigError(
@@ -67,7 +88,8 @@ def first_of(override: str) -> str:
 def go_on(path: Path, config: dict) -> int:
     """`resume=auto` found a run in its folder."""
     from deeprl.cli.resume import resume
-    from deeprl.run_folder import RunFolder, config_hash
+    from deeprl.run import named_packages
+    from deeprl.run_folder import RunFolder
 
     folder = RunFolder(path)
     stored = folder.read_config()
@@ -80,9 +102,10 @@ def go_on(path: Path, config: dict) -> int:
         )
     status = folder.read_status() or {}
     if status.get("state") == "finished":
-        print(f"{path}: this run is finished at step {status['step']:,} ({config_hash(stored)}); nothing to do")
+        print(f"{path}: this run is finished at step {status['step']:,}; nothing to do")
         return FINISHED
-    return resume(path, [])
+    # the command line that started this names the same packages, and it is the user's own
+    return resume(path, [], tuple(named_packages(stored)))
 
 
 def job(cfg: DictConfig) -> None:
