@@ -89,6 +89,14 @@ def test_evaluations_have_seeds_that_are_functions_of_the_step(finished):
     assert all(e["returns"] == e["lengths"] for e in evaluations)
 
 
+def test_a_run_that_is_good_enough_ends_early(tmp_path):
+    """Every CartPole episode is longer than 5 steps, so the first evaluation, at step 100, is the last."""
+    path = tmp_path / "good"
+    assert front_door(*CARTPOLE, "stop.return=5", f"hydra.run.dir={path}") == door.FINISHED
+    assert RunFolder(path).read_status()["step"] == RunFolder(path).read_summary()["steps"] == 100
+    assert [len(e["returns"]) for e in RunFolder(path).read_evaluations()] == [2, 3]
+
+
 def test_numbers_of_a_summary():
     assert summarise([8.0, 1.0, 2.0, 4.0, 3.0]) == pytest.approx({"mean": 3.6, "iqm": 3.0, "std": 2.4166, "episodes": 5}, abs=1e-4)
     assert summarise([5.0])["iqm"] == 5.0

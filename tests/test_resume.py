@@ -15,6 +15,7 @@ from deeprl.checkpoint import Checkpoints
 from deeprl.cli import train as door
 from deeprl.collector import Collector
 from deeprl.config import IDENTITY
+from deeprl.replay.replay import Replay
 from deeprl.run_folder import RunFolder
 
 COMMON = [word for word in CARTPOLE if not word.startswith(("agent", "env="))]
@@ -153,6 +154,21 @@ def test_without_the_replay_a_resumed_run_collects_again(tmp_path, monkeypatch):
     assert console("resume", path) == door.FINISHED
     # updates up to step 172, none for 60 steps, then the rest: (172 − 60) / 2 + (300 − 232) / 2
     assert RunFolder(path).read_status()["updates"] == 56 + 34
+
+
+def test_an_episode_that_cannot_be_repeated_is_cut_off_where_it_stood(tmp_path, monkeypatch):
+    """Journals longer than `checkpoint.replay_actions` are not kept: the run goes on with new episodes, and no transition spans the gap."""
+    path = tmp_path / "forgetful"
+    with monkeypatch.context() as patch:
+        at_step(patch, 170, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert front_door(*CARTPOLE, "checkpoint.replay_actions=0", f"hydra.run.dir={path}") == door.STOPPED
+    cuts = []
+    plain = Replay.cut
+    monkeypatch.setattr(Replay, "cut", lambda self, environment: (cuts.append(environment), plain(self, environment)))
+    with pytest.warns(RuntimeWarning, match="starts new episodes where it could not be restored"):
+        assert console("resume", path) == door.FINISHED
+    assert cuts == [0, 1]
+    assert RunFolder(path).read_status()["step"] == 300
 
 
 REFUSED = {
