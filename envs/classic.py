@@ -11,5 +11,8 @@ from envs.gym import Registered
 class Classic(Registered):
     """Always made singly: `gymnasium.make_vec("CartPole-v1")` would return a vector with one generator for all copies."""
 
+    obs_scale: list[float] | None = None
+    """How large each component of an observation gets. Observations that leave this layer are raw; agents may divide by it."""
+
     def describe(self) -> str:
         return f"{self.id}, classic control, from Gymnasium"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deeprl.normalize import Clip, Moments, Plain, Raw, Running, Scaled
+from deeprl.normalize import Clip, Moments, Plain, Raw, Running, Scale, Scaled
 from deeprl.types import Rows, Spec
 
 SPEC = Spec((3,), torch.float32, 2, 0)
@@ -127,3 +127,19 @@ def test_scaling_goes_on_from_its_state_also_in_mid_episode():
     assert whole.sums.tolist() == resumed.sums.tolist()
     assert whole.sums[1] == 0.0
     assert whole.scale == resumed.scale != 1.0
+
+
+def test_a_fixed_scale_divides_each_component():
+    scale = Scale(spec=SPEC, by=[2.0, 0.5, 4.0])
+    assert scale(torch.tensor([[2.0, 1.0, -2.0]])).tolist() == [[1.0, 2.0, -0.5]]
+
+
+def test_no_scale_leaves_observations_as_they_are():
+    obs = torch.tensor([[2.0, 1.0, -2.0]])
+    assert Scale(spec=SPEC)(obs) is obs
+
+
+@pytest.mark.parametrize("by", [[1.0, 2.0], [1.0, 2.0, 0.0]])
+def test_a_scale_that_does_not_fit_is_refused(by):
+    with pytest.raises(ValueError, match="one for each component"):
+        Scale(spec=SPEC, by=by)
