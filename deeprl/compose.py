@@ -137,7 +137,7 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
         base = {}
     keys = [k for k, _ in fixed.flatten(base)]
     parents = {".".join(k.split(".")[:i]) for k in keys for i in range(1, len(k.split(".")))}
-    if key in keys:
+    if key in keys or key in known:
         return f"{override}: {_clean(error)}"
     candidates = [*keys, *parents, *known]
     last = [k for k in keys if k.rpartition(".")[2] == key.rpartition(".")[2]]
