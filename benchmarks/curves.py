@@ -54,9 +54,8 @@ def main() -> None:
         speed = f"{run['steps_per_second']:.0f}" if run["steps_per_second"] else ""
         memory = f"{run['peak_memory_bytes'] / 1e6:.0f}" if run["peak_memory_bytes"] else ""
         curve = "  ".join(f"{step // 1000}k: {mean:.1f}" for step, mean in thin(run["curve"], options.points))
-        print(
-            f"| {run['agent']} | {run['env']} | {run['seed']} | {run['steps']:,} | {ended} | {run['last_four']:.1f} | {speed} | {memory} | {curve} |"
-        )
+        cells = (run["agent"], run["env"], run["seed"], f"{run['steps']:,}", ended, f"{run['last_four']:.1f}", speed, memory, curve)
+        print("| " + " | ".join(map(str, cells)) + " |")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text("[\n" + ",\n".join(json.dumps(run) for run in runs) + "\n]\n")
