@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,6 +188,12 @@ def combine(config: dict, part: Deferred) -> None:
         )
 
 
+MISFITS = (RuntimeError, ValueError, AssertionError, AttributeError, TypeError, KeyError, IndexError)
+"""What parts that were not made for each other raise."""
+LATE = 10**12
+"""A step after every warm-up and schedule, where the policy itself acts."""
+
+
 def made_up_batch(agent: Agent, spec: Spec, size: int, device: str) -> Batch:
     """A batch of zeros with real noise, for the dry run."""
     generator = torch.Generator().manual_seed(0)
@@ -202,20 +207,27 @@ def made_up_batch(agent: Agent, spec: Spec, size: int, device: str) -> Batch:
 
 
 def dry_run(agent: Agent, spec: Spec, device: str) -> None:
-    """Send one made-up batch through every loss, before any environment step.
+    """Send one made-up batch through every loss, and act once, before any environment step.
 
     Raises:
         ConfigError: a loss fails, or is not one finite number.
     """
-    batch = made_up_batch(agent, spec, 3, device)
     for name, objective in agent.objectives.items():
         try:
+            batch = made_up_batch(agent, spec, 3, device)
             with torch.no_grad():
                 loss, _ = objective.loss(batch)
-        except (RuntimeError, ValueError, AssertionError) as error:
+        except MISFITS as error:
             raise ConfigError(f"agent: its {name} loss fails on a made-up batch, so these parts do not fit together: {error}") from error
         if loss.shape != () or not bool(torch.isfinite(loss)):
             raise ConfigError(f"agent: its {name} loss is {loss} on a made-up batch, not one finite number.")
+    try:
+        noise = {name: value[0] for name, value in agent.act_noise((1, 1), torch.Generator().manual_seed(0)).items()}
+        obs, first = torch.zeros((1, *spec.obs_shape), dtype=spec.obs_dtype, device=device), torch.ones(1, dtype=torch.bool)
+        for explore in (True, False):
+            agent.act(obs, first, {}, LATE, noise, explore)
+    except MISFITS as error:
+        raise ConfigError(f"agent: it cannot act with these parts, so they do not fit together: {error}") from error
 
 
 def check_device(config: dict) -> None:
@@ -230,7 +242,3 @@ def check_device(config: dict) -> None:
         count = torch.cuda.device_count()
         have = ["cpu", *(f"cuda:{i}" for i in range(count))] + (["mps"] if torch.backends.mps.is_available() else [])
         raise ConfigError(f"device={name} is not available here: this machine has {', '.join(have)}.") from error
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -46,6 +46,8 @@ class Scale(Plain):
         by: one positive number for each component of a vector; None leaves observations as they are.
     """
 
+    factor: Tensor
+
     def __init__(self, *, spec: Spec, by: Sequence[float] | None = None):
         super().__init__(spec=spec)
         self.by = None if by is None else tuple(float(number) for number in by)
@@ -147,9 +149,9 @@ class Scaled(Raw):
         return reward * self.scale.to(reward.device)
 
     def observe(self, rows: Rows) -> None:
-        sums = self.sums.numpy() if self.sums.numel() else np.zeros(len(rows.reward))
+        sums = self.sums.cpu().numpy() if self.sums.numel() else np.zeros(len(rows.reward))
         sums = sums * self.decay + rows.reward
-        count, mean, m2 = Moments.merge(float(self.count), self.mean.numpy(), self.m2.numpy(), sums)
+        count, mean, m2 = Moments.merge(float(self.count), self.mean.cpu().numpy(), self.m2.cpu().numpy(), sums)
         self.count.fill_(count)
         self.mean.copy_(torch.as_tensor(mean))
         self.m2.copy_(torch.as_tensor(m2))

@@ -113,3 +113,8 @@ def _bar(stream: TextIO, total: int, start: int) -> Any:
     bar.add_task("", total=total, completed=start, words="")
     bar.start()
     return bar
+
+
+def say(text: str) -> None:
+    """One line for the person at the terminal, outside of any progress."""
+    print(text, file=sys.stderr, flush=True)

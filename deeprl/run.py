@@ -15,6 +15,7 @@ from deeprl.accelerate import apply
 from deeprl.agent import Agent
 from deeprl.checkpoint import Checkpoints
 from deeprl.compose import compose, prepare
+from deeprl.config import ConfigError
 from deeprl.run_folder import RunFolder, claim
 
 
@@ -113,9 +114,12 @@ def train(overrides: Sequence[str]) -> Run:
     Raises:
         ConfigError: the configuration is wrong.
     """
+    fixed = [o for o in overrides if o.startswith(("hydra.run.dir=", "resume="))]
+    if fixed:
+        raise ConfigError(f"{fixed[0]}: from Python a run starts in its own folder under runs/; `deeprl resume RUN` goes on with one.")
     prepare()
     config, user, chosen = compose(overrides)
     config = session.settle(config, user)
     path = claim("runs", chosen["env"], chosen["agent"], config["seed"])
     _, trainer = session.train(config, path)
-    return Run(path, config, trainer.agent, trainer.step, trainer.folder.read_summary(), build.instantiate(config["env"], "env"))
+    return Run(path, config, trainer.agent, trainer.step, trainer.folder.read_summary(), build.instantiate(config["env"], "env", None))

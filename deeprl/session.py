@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from deeprl import accelerate, build
-from deeprl.build import say
 from deeprl.checkpoint import Checkpoints
 from deeprl.config import ConfigError, family, file_keys, finalise
 from deeprl.loggers import Progress
 from deeprl.networks.blocks import Block
+from deeprl.progress import say
 from deeprl.replay.replay import Replay
 from deeprl.run_folder import RunFolder, system_entry
 from deeprl.signals import Signals
 from deeprl.trainer import Trainer
 
 FAST_PAYS = "fast"
+MACHINE_THREADS = torch.get_num_threads()
+"""As torch found it, before any run of this process set a number."""
 
 
 def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
@@ -48,12 +51,13 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: build.Allowed =
     Raises:
         ConfigError
     """
+    if config["runtime"]["deterministic"]:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once, at its first use
+    torch.use_deterministic_algorithms(config["runtime"]["deterministic"])
     build.check_device(config)
     if config["logger"].get("wandb") and importlib.util.find_spec("wandb") is None:
         raise ConfigError("logger=wandb needs the package wandb: pip install 'deeprl[wandb]', or leave logger=wandb out.")
     accelerate.keep_memory()
-    if config["runtime"]["deterministic"]:
-        torch.use_deterministic_algorithms(True)
     env = build.instantiate(config["env"], "env", allowed)
     try:
         spec = env.spec()
@@ -112,7 +116,7 @@ def pin(config: dict[str, Any], agent) -> str:
         chosen["product"] = accelerate.product(stack, widest) if str(config["device"]).startswith("cpu") else "highest"
     if config["runtime"]["threads"] is None:
         # A second thread costs small networks more than it gives, and very much more when the cores are busy.
-        config["runtime"]["threads"] = torch.get_num_threads() if widest >= 256 else 1
+        config["runtime"]["threads"] = MACHINE_THREADS if widest >= 256 else 1
     return chosen["product"]
 
 
@@ -135,13 +139,14 @@ def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: bui
             folder.write_config(config)
             folder.append_system({**system_entry(config["device"]), "resumed_from": trainer.step if restored else None})
             folder.write_status("running", trainer.step, trainer.agent.updates)
-            loggers = build.instantiate(config["logger"], "logger").open(
+            loggers = build.instantiate(config["logger"], "logger", allowed).open(
                 path, purge_step=trainer.step + 1 if restored else (0 if resume else None)
             )
             if not restored:
                 loggers.text(0, "config", as_page(config))
                 loggers.hparams(config)
             else:
+                loggers.load_state_dict(trainer.loggers_state)
                 say(f"resumed from step {trainer.step:,}" + (f" (the run had reached step {status['step']:,})" if status else ""))
             progress = Progress(config["steps"], trainer.step)
             try:

@@ -17,10 +17,11 @@ from deeprl.agent import Agent
 from deeprl.chains import crossed
 from deeprl.checkpoint import Checkpoints
 from deeprl.collector import Collector
+from deeprl.config import get
 from deeprl.evaluation import evaluate, evaluation_seed, summarise
 from deeprl.loggers import Loggers
 from deeprl.noise import NoiseStream
-from deeprl.progress import Progress
+from deeprl.progress import Progress, say
 from deeprl.replay.replay import Replay
 from deeprl.run_folder import RunFolder
 from deeprl.signals import Signals
@@ -50,6 +51,10 @@ class Trainer:
         """Step at which the replay was empty: 0, or later if a resumed run had to do without it."""
         self.learned: Learned | None = None
         self.best: dict | None = None
+        self.final: dict | None = None
+        """The last evaluation, once it is made."""
+        self.loggers_state: dict = {}
+        """Of the checkpoint that was restored."""
         self.saved_marks = [0] * envs.num
         self.checkpoint_cost: dict[str, float] = {}
         """Of the last checkpoint: bytes and seconds."""
@@ -150,6 +155,9 @@ class Trainer:
         values.update(self.agent.learning_rates(self.step))
         elapsed = time.monotonic() - self.started + self.seconds_before
         values.update(self.checkpoint_cost)
+        frames = get(self.config, "env.protocol.frame_skip")
+        if frames:
+            values["time/frames"] = float(frames * self.step)
         values["time/time_elapsed"] = elapsed
         if self.training_from is not None:
             clock, step, updates = self.training_from
@@ -184,9 +192,12 @@ class Trainer:
         """The last evaluation, checkpoint, and summary.json."""
         assert self.loggers is not None
         speeds = self.metrics()
-        final, better = self.evaluate(self.config["evaluation"]["final_episodes"])
-        self.loggers.scalars(self.step, self._evaluation_metrics(final))
-        self.save(better)
+        if self.final is None or self.final["step"] != self.step:  # a resumed run may have made it already
+            self.save()  # the last evaluation may take long
+            self.final, better = self.evaluate(self.config["evaluation"]["final_episodes"])
+            self.loggers.scalars(self.step, self._evaluation_metrics(self.final))
+            self.save(better)
+        final = self.final
         seconds = time.monotonic() - self.started + self.seconds_before
         summary = {
             "final": final,
@@ -241,6 +252,7 @@ class Trainer:
             "update_noise": self.update_noise.state_dict(),
             "replay_noise": self.replay_noise.state_dict(),
             "best": self.best,
+            "final": self.final,
             "learned": None if self.learned is None else {k: v.clone() for k, v in self.learned.metrics.items()},
             "seconds": time.monotonic() - self.started + self.seconds_before,
         }
@@ -254,7 +266,10 @@ class Trainer:
         _, parts = self.checkpoints.load(which)
         state = parts["trainer"]
         self.step = int(state["step"])
-        self.best = state["best"]
+        self.best, self.final = state["best"], state["final"]
+        if self.best is not None and self.best["step"] == self.step:  # killed between saving and marking
+            self.checkpoints.mark_best(self.step)
+        self.loggers_state = parts["loggers"]
         self.seconds_before = float(state["seconds"])
         self.update_noise.load_state_dict(state["update_noise"])
         self.replay_noise.load_state_dict(state["replay_noise"])
@@ -266,6 +281,7 @@ class Trainer:
             self.saved_marks = self.replay.marks()
         else:
             self.filled_from = self.step
+            say(f"the checkpoint holds no replay: updates wait for {self.config['learning_starts']:,} more steps")
         broken = self.collector.load_state_dict(parts["collector"])
         if "replay" in parts:
             for index in broken:

@@ -214,10 +214,11 @@ def test_load_and_act(finished):
     run = deeprl.load(finished)
     assert (run.step, run.summary["steps"], run.folder) == (300, 300, finished)
     obs = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
-    q = run.agent.chain.online(torch.from_numpy(obs), {}).mean()[0]
+    q = run.agent.chain.online(run.agent.normalize(torch.from_numpy(obs)), {}).mean()[0]
     assert run.act(obs).tolist() == q.argmax(-1).tolist()
     assert run.act(obs[3]) == q[3].argmax()
-    assert len(set(run.act(obs * 5).tolist())) == 2
+    wide = np.random.default_rng(1).normal(scale=30, size=(500, 4)).astype(np.float32)
+    assert len(set(run.act(wide).tolist())) == 2
     with pytest.raises(ValueError, match=r"an observation has shape \(4,\), not \(3,\)"):
         run.act(obs[:, :3])
     assert deeprl.load(str(finished), checkpoint="best").step == json.loads((finished / "summary.json").read_text())["best"]["step"]
@@ -342,3 +343,16 @@ def test_lines_are_written_whole(tmp_path):
     writer.scalars(3, {"a": float("nan"), "b": 1.5}, 0.12345)
     writer.close()
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 3, "time": 0.123, "a": null, "b": 1.5}\n'
+
+
+@pytest.mark.parametrize("slots", [["agent/explore=gaussian"], ["agent/backup=policy"]])
+def test_parts_that_were_not_made_for_each_other_are_refused_at_start(slots, tmp_path, capsys):
+    assert front_door("agent=dqn", "steps=50", *slots, f"hydra.run.dir={tmp_path / 'run'}") == door.WRONG
+    assert "do not fit together" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "first"), [("seed=1,2,3", "seed=1"), ("seed=range(4,6)", "seed=4"), ("env.id=a", "env.id=a"), ("agent=glob(*)", None)]
+)
+def test_the_first_job_of_a_sweep_is_the_one_that_is_checked(override, first):
+    assert door.first_of(override) == first

@@ -5,17 +5,25 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from pathlib import Path
 
 from deeprl.evaluation import evaluate, evaluation_seed, summarise
 from deeprl.run import load
-from deeprl.run_folder import find_runs
+from deeprl.run_folder import RunFolder, find_runs
+
+
+def recorded(path: Path, step: int, seed: int, default: int) -> int:
+    """How many episodes the run itself played with this seed at this step: the same command repeats them."""
+    lines = (line for line in RunFolder(path).read_evaluations() if line["seed"] == seed and line["step"] == step)
+    return next((len(line["returns"]) for line in lines), default)
 
 
 def evaluate_runs(options: argparse.Namespace) -> int:
     for path in find_runs(options.run):
         run = load(path, options.checkpoint, tuple(options.allow_package))
         seed = options.seed if options.seed is not None else evaluation_seed(run.config["seed"], run.step)
-        episodes = options.episodes if options.episodes is not None else run.config["evaluation"]["final_episodes"]
+        default = recorded(path, run.step, seed, run.config["evaluation"]["final_episodes"])
+        episodes = options.episodes if options.episodes is not None else default
         if episodes < 1:
             raise ValueError(f"--episodes must be at least 1, not {episodes}")
         num = run.config["evaluation"]["num"]

@@ -38,7 +38,12 @@ def main(arguments: list[str] | None = None) -> None:
     menu = commands.add_parser("list", help="what there is to choose from")
     menu.add_argument("what", choices=("agents", "envs", "experiments"))
 
-    options = parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    if options.command == "resume":  # argparse takes no key=value after an option that stands between them
+        options.overrides += [word for word in rest if not word.startswith("-")]
+        rest = [word for word in rest if word.startswith("-")]
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         sys.exit(_run(options))
     except (ConfigError, ValueError) as error:

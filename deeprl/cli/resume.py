@@ -9,21 +9,22 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from deeprl.checkpoint import CheckpointError
 from deeprl.config import IDENTITY, ConfigError, finalise, flatten, nearest, put
-from deeprl.run_folder import RunFolder
+from deeprl.run_folder import RunFolder, RunFolderError
 
 
 def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = ()) -> int:
     """Returns the exit code. `allow`: packages beside ours that the run's configuration may name; it may be a stranger's."""
     from deeprl.build import PACKAGES
-    from deeprl.cli.train import FINISHED, STOPPED, WRONG, complain
+    from deeprl.cli.train import FAILED, FINISHED, STOPPED, WRONG, complain, failure
     from deeprl.compose import prepare
     from deeprl.run import untrusted
     from deeprl.session import farewell, train
 
     folder = RunFolder(path)
-    stored = folder.read_config()
     try:
+        stored = folder.read_config()
         untrusted(stored, (*PACKAGES, *allow))
         config = changed(stored, overrides)
         prepare()
@@ -34,6 +35,12 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = ()) -> int
         outcome, trainer = train(config, path, resume=True, allowed=(*PACKAGES, *allow))
     except ConfigError as error:
         return complain(WRONG, str(error))
+    except (RunFolderError, CheckpointError) as error:
+        return complain(FAILED, str(error))
+    except KeyboardInterrupt:
+        return complain(FAILED, f"interrupted. What was saved before can be resumed: deeprl resume {path}")
+    except Exception as error:
+        return complain(FAILED, failure(error, path))
     print(farewell(outcome, trainer, path))
     return FINISHED if outcome == "finished" else STOPPED
 

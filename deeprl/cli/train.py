@@ -9,6 +9,9 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ValueType
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from deeprl.compose import compose, prepare, resolve
@@ -26,6 +29,8 @@ def main() -> None:
         prepare()
     except ConfigError as error:
         leave(WRONG, str(error))
+    except RunFolderError as error:
+        leave(FAILED, str(error))
     hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")(job)()
 
 
@@ -60,13 +65,15 @@ def check(overrides: list[str], sweep: bool) -> None:
     from deeprl.session import settle
 
     if sweep:
-        overrides = [first_of(o) for o in overrides]
+        overrides = [first for o in overrides if (first := first_of(o))]
     config, user, chosen = compose(overrides)
     folder = next((o.split("=", 1)[1] for o in overrides if o.startswith("hydra.run.dir=")), None)
     if folder and config["resume"] != "auto" and holds_run(Path(folder)):
         raise ConfigError(
             f"hydra.run.dir={folder} already holds a run: choose another folder, or go on with `deeprl resume {folder}` or resume=auto."
         )
+    if sweep and config["resume"] == "auto":
+        raise ConfigError("resume=auto goes on with one run: leave -m out, or start each run of the sweep by a command of its own.")
     root = Path(folder or "runs")
     for parent in [root, *root.parents]:
         if parent.exists() and not parent.is_dir():
@@ -79,10 +86,17 @@ def check(overrides: list[str], sweep: bool) -> None:
             sys.exit(go_on(target, settled))
 
 
-def first_of(override: str) -> str:
-    """seed=1,2,3 -> seed=1; lists and interpolations stay as they are."""
-    key, _, value = override.partition("=")
-    return f"{key}={value.split(',')[0]}" if "," in value and not any(c in value for c in "[{(") else override
+def first_of(override: str) -> str | None:
+    """The first job of a sweep: seed=1,2,3 or seed=range(1,4) -> seed=1. None where only Hydra knows, as for glob(*)."""
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except HydraException:
+        return override  # composing says what is wrong with it
+    if not parsed.is_sweep_override():
+        return override
+    if not parsed.is_discrete_sweep() or parsed.value_type is ValueType.GLOB_CHOICE_SWEEP:
+        return None
+    return f"{override.split('=', 1)[0]}={next(iter(parsed.sweep_string_iterator()))}"
 
 
 def go_on(path: Path, config: dict) -> int:
