@@ -20,7 +20,6 @@ from deeprl.run_folder import RunFolder, system_entry
 from deeprl.signals import Signals
 from deeprl.trainer import Trainer
 
-FAST_PAYS = "fast"
 MACHINE_THREADS = torch.get_num_threads()
 """As torch found it, before any run of this process set a number."""
 
@@ -100,7 +99,7 @@ def pin(config: dict[str, Any], agent) -> str:
     """
     chosen = config["accelerate"]
     if chosen["mode"] == "auto":
-        chosen["mode"] = FAST_PAYS if str(config["device"]).startswith("cpu") else "reference"
+        chosen["mode"] = "fast" if str(config["device"]).startswith("cpu") else "reference"
     try:
         accelerate.apply(agent, chosen["mode"])
     except ValueError as error:
