@@ -18,6 +18,10 @@ from deeprl.values import Returns, View
 
 
 class Backup(Protocol):
+    @property
+    def needs(self) -> frozenset[str]:
+        """See `Choice.needs`."""
+
     def __call__(self, online: View, target: View, batch: Batch) -> Returns:
         """Atoms (K, *B, N)."""
 

@@ -6,9 +6,16 @@ folder from a stranger is told apart from one that asks for `os.system` (`deeprl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
-from deeprl.types import Rows
+from deeprl.types import Batch, Rows
+
+if TYPE_CHECKING:
+    from deeprl.agent import Agent, Objective
+    from deeprl.values import View
 
 
 class Choice:
@@ -34,6 +41,36 @@ class Part(nn.Module, Choice):
 
     def follow(self, due: tuple[str, ...]) -> None:
         """Called after every gradient update with the names that were due."""
+
+
+class Weighting(Part):
+    """How much each sample counts. This one is neutral: the replay's importance weight alone."""
+
+    def __init__(self, *, agent: Agent):
+        super().__init__()
+
+    def forward(self, online: View, target: View, batch: Batch) -> Tensor:
+        """The weight of each loss, one that broadcasts to (K, *B). Taken without gradient."""
+        return batch.weight
+
+    def objectives(self) -> dict[str, Objective]:
+        """Losses of its own, stepped before the agent's."""
+        return {}
+
+
+class Auxiliary(Part):
+    """An extra loss on what the agent's network shares. This one is neutral: none."""
+
+    def __init__(self, *, agent: Agent):
+        super().__init__()
+
+    def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor | float, dict[str, Tensor]]:
+        """A scalar that is added to the agent's loss, and metrics."""
+        return 0.0, {}
+
+    def trained(self) -> Sequence[nn.Parameter]:
+        """Own parameters that the agent's optimizer trains beside the network."""
+        return ()
 
 
 def in_range(owner: object, **bounds) -> None:
