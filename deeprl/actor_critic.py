@@ -22,6 +22,7 @@ from deeprl.losses import average, squared
 from deeprl.networks.blocks import initialise
 from deeprl.networks.heads import Critics
 from deeprl.optim import flatten_
+from deeprl.reduce import Reduction
 from deeprl.types import Acted, Batch, Learned, Rows, Spec
 from deeprl.values import Returns
 
@@ -29,7 +30,7 @@ from deeprl.values import Returns
 class Side(nn.Module):
     """An actor and its critics: the agent has one side online and one as target."""
 
-    def __init__(self, actor: nn.Module, critic: nn.Module, reduce: Callable[[Tensor], Returns]):
+    def __init__(self, actor: nn.Module, critic: nn.Module, reduce: Reduction):
         super().__init__()
         self.actor, self.critic, self.reduce = actor, critic, reduce
 
@@ -94,8 +95,8 @@ class ActorCritic(Agent):
         critic,
         backup: PolicyBackup,
         chain: Callable[..., Polyak],
-        reduce: Callable[[Tensor], Returns],
-        actor_reduce: Callable[[Tensor], Returns],
+        reduce: Reduction,
+        actor_reduce: Reduction,
         actor_period: int,
         explore: GaussianNoise,
         rewards: Callable[..., Part],
@@ -144,7 +145,7 @@ class ActorCritic(Agent):
     def actor_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
         online = self.chain.online
         obs = self.normalize(batch.obs)
-        value = self.actor_reduce(online.critic(obs, online.actor(obs))).mean()  # (K, *B)
+        value = self.actor_reduce(online.critic(obs, online.actor(obs), first=self.actor_reduce.first_only)).mean()  # (K, *B)
         loss = -average(value[:1], batch.valid).sum()
         return loss, Learned(value[0].detach(), {"train/actor_loss": loss.detach()})
 

@@ -10,16 +10,28 @@ from deeprl.choice import Choice
 from deeprl.values import Returns
 
 
+class Reduction(Choice):
+    """(K, E, *B, N) -> `Returns`."""
+
+    first_only = False
+    """Whether the other critics need not be evaluated."""
+
+    def __call__(self, atoms: Tensor) -> Returns:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class First(Choice):
+class First(Reduction):
     """The first critic alone: TD3's actor climbs Q₁ only."""
+
+    first_only = True
 
     def __call__(self, atoms: Tensor) -> Returns:
         return Returns(atoms[:, 0])
 
 
 @dataclass(frozen=True)
-class Minimum(Choice):
+class Minimum(Reduction):
     """For each sample, the critic with the lower mean (clipped double Q, Fujimoto et al., 2018)."""
 
     def __call__(self, atoms: Tensor) -> Returns:
@@ -31,7 +43,7 @@ class Minimum(Choice):
 
 
 @dataclass(frozen=True)
-class Mean(Choice):
+class Mean(Reduction):
     """All critics' atoms pooled; of scalar critics, the average."""
 
     def __call__(self, atoms: Tensor) -> Returns:

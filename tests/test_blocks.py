@@ -351,3 +351,10 @@ def test_every_compiled_gradient_has_a_code_object_of_its_own():
         gradient = compile_gradient(lambda x: x.square().sum(), backend="eager")
         with torch.no_grad():
             assert gradient(torch.ones(2))[0].tolist() == [2.0, 2.0]
+
+
+def test_entries_of_a_stack_alone():
+    mlp = MLP(6, [3, 5, 2], activate_last=False, layer_norm=True)
+    initialise(mlp, 0, "mlp")
+    x = torch.randn(4, 3)
+    torch.testing.assert_close(mlp.some(slice(None, None, 2), x), mlp(x)[::2])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import KINDS, made_up, settled, spec_of
 
-from deeprl.accelerate import CompiledGradient, apply
+from deeprl.accelerate import CompiledGradient, apply, has_compiler
 from deeprl.build import build_agent
 from deeprl.types import Spec
 
@@ -72,3 +72,41 @@ def test_a_loss_that_asks_its_data_does_not_trace():
     agent.backup = asks
     with pytest.raises(torch._dynamo.exc.Unsupported, match="(?i)data-dependent"):
         CompiledGradient(agent, backend="eager")(agent, "value", made_up(agent, agent.spec))
+
+
+# ---- parity: twenty updates of every preset in every mode
+
+
+def after_twenty(name: str, mode: str, backend: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """All parameters before and after, one vector each."""
+    agent = build(name)
+    apply(agent, mode)
+    if mode == "compiled":
+        agent.gradient = CompiledGradient(agent, backend)
+    before = torch.cat([p.flatten() for p in agent.parameters()]).clone()
+    for step in range(1, 21):
+        agent.update(made_up(agent, agent.spec, size=7, seed=step))
+        agent.maintain(step - 1, step)
+    return before, torch.cat([p.flatten() for p in agent.parameters()])
+
+
+def deviation(name: str, mode: str, backend: str = "eager") -> float:
+    """Of the parameters after twenty updates from those of the oracle, relative to how far these moved."""
+    start, oracle = after_twenty(name, "reference", backend)
+    same_start, found = after_twenty(name, mode, backend)
+    assert torch.equal(start, same_start)
+    assert (oracle - start).norm() > 0
+    return float((found - oracle).norm() / (oracle - start).norm())
+
+
+@pytest.mark.parametrize("mode", ["fast", "compiled"])
+@pytest.mark.parametrize("name", KINDS)
+def test_parity_after_twenty_updates(name, mode):
+    assert deviation(name, mode) < 1e-5
+
+
+@pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
+@pytest.mark.parametrize("name", ["idqn", "td3"])
+def test_parity_of_compiled_code(name):
+    """The other presets: `python -m benchmarks.parity`."""
+    assert deviation(name, "compiled", "inductor") < 1e-5

@@ -14,6 +14,8 @@ from deeprl.accelerate import apply
 from deeprl.actor_critic import Ensemble, Polyak
 from deeprl.backups import PolicyBackup
 from deeprl.networks.actors import Deterministic
+from deeprl.networks.blocks import initialise
+from deeprl.networks.heads import Critics
 from deeprl.optim import Adam
 from deeprl.reduce import First, Minimum
 from deeprl.types import Spec
@@ -318,3 +320,10 @@ def test_spaces_that_do_not_fit_are_refused():
         actor_critic(chain=partial(Polyak, tau=1.5))
     with pytest.raises(ValueError, match="^size must be at least 1"):
         Ensemble(size=0)
+
+
+def test_first_critics_of_every_iteration():
+    critics = Critics(3, 2, 7, [4])
+    initialise(critics, 0, "critics")
+    obs, action = torch.randn(6, 5), torch.randn(6, 2)
+    torch.testing.assert_close(critics(obs, action, first=True), critics(obs, action)[:, :1])

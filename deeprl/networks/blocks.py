@@ -110,17 +110,28 @@ class MLP(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         """-> (n, B, out). A shared input may be given without its stack axis or with one of size one."""
+        return self.some(None, x)
+
+    def some(self, entries: slice | None, x: Tensor) -> Tensor:
+        """`forward` of those entries of the stack; None: of all."""
         x = self.stacked(x)
+        if entries is not None:
+            x = x[entries]
         for i in range(self.depth):
-            x = self.rest(i, linear(x, getattr(self, f"weight_{i}"), getattr(self, f"bias_{i}")))
+            x = self.rest(i, linear(x, self.of(entries, f"weight_{i}"), self.of(entries, f"bias_{i}")), entries)
         return x
 
-    def rest(self, i: int, x: Tensor) -> Tensor:
+    def of(self, entries: slice | None, name: str) -> Tensor:
+        """A parameter, or those entries of it."""
+        parameter = getattr(self, name)
+        return parameter if entries is None else parameter[entries]
+
+    def rest(self, i: int, x: Tensor, entries: slice | None = None) -> Tensor:
         """What follows the affine map of layer i."""
         if not self.activated(i):
             return x
         if self.layer_norm:
-            x = F.layer_norm(x, x.shape[-1:]) * getattr(self, f"norm_scale_{i}") + getattr(self, f"norm_shift_{i}")
+            x = F.layer_norm(x, x.shape[-1:]) * self.of(entries, f"norm_scale_{i}") + self.of(entries, f"norm_shift_{i}")
         return x.relu_()  # in place: neither addition before it keeps its result for the gradient
 
 

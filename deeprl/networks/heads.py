@@ -112,7 +112,9 @@ class Critics(nn.Module):
         self.iterations, self.ensemble = iterations, ensemble
         self.mlp = MLP(iterations * ensemble, [inputs, *hidden, 1], activate_last=False, init=init, layer_norm=layer_norm)
 
-    def forward(self, obs: Tensor, action: Tensor) -> Tensor:
+    def forward(self, obs: Tensor, action: Tensor, first: bool = False) -> Tensor:
+        """With `first` only the first critic of each iteration is evaluated: (K, 1, *B, 1)."""
         x = torch.cat([obs, action], -1)
         lead = x.shape[:-1]
-        return self.mlp(x.flatten(0, -2)).view(self.iterations, self.ensemble, *lead, 1)
+        entries = slice(None, None, self.ensemble) if first and self.ensemble > 1 else None
+        return self.mlp.some(entries, x.flatten(0, -2)).view(self.iterations, -1, *lead, 1)

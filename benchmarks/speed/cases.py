@@ -1,0 +1,113 @@
+"""What races against what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Contestant:
+    name: str
+    command: tuple[str, ...]
+    peer: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    what: str
+    unit: str
+    slice: int
+    """units in a turn"""
+    base: str
+    """whose rate is one"""
+    contestants: Callable[[int], list[Contestant]]
+    threads: tuple[int, ...] = (1, 2)
+
+
+def ours(name: str, kind: str, warm_up: int, overrides: str) -> Callable[[int], Contestant]:
+    def make(threads: int) -> Contestant:
+        return Contestant(name, ("benchmarks.speed.ours", kind, str(warm_up), *overrides.split(), f"runtime.threads={threads}"))
+
+    return make
+
+
+def peer(name: str, warm_up: int, task: str) -> Callable[[int], Contestant]:
+    return lambda threads: Contestant(name.upper(), ("benchmarks.speed.peers", name, task, str(warm_up)), peer=True)
+
+
+def floor(overrides: str) -> Callable[[int], Contestant]:
+    return lambda threads: Contestant("products alone", ("benchmarks.speed.floor", "20", *overrides.split(), f"runtime.threads={threads}"))
+
+
+def jax_td3(threads: int) -> Contestant:
+    return Contestant("JAX", ("benchmarks.speed.jax_td3", "100", "17", "6"), peer=True)
+
+
+MODES = ("reference", "fast", "compiled")
+
+CASES: dict[str, Case] = {}
+
+
+def case(name: str, what: str, unit: str, slice: int, base: str, *makers, threads: tuple[int, ...] = (1, 2)) -> None:
+    CASES[name] = Case(name, what, unit, slice, base, lambda count: [make(count) for make in makers], threads)
+
+
+def updates(name: str, what: str, slice: int, overrides: str, *more, kind: str = "update", threads: tuple[int, ...] = (1, 2)) -> None:
+    """Our three modes against the products of the same update."""
+    modes = [ours(mode, kind, 50, f"{overrides} accelerate={mode}") for mode in MODES]
+    case(name, what, "updates", slice, "products alone", *modes, floor(overrides), *more, threads=threads)
+
+
+def loops(name: str, what: str, slice: int, base: str, overrides: str, task: str, *peers: str, threads: tuple[int, ...] = (1, 2)) -> None:
+    """Whole runs, ours and the peers'. Nobody is measured before step 1,500."""
+    overrides += " learning_starts=1000 steps=10000000"
+    modes = [ours(f"deeprl, {mode}", "loop", 1500, f"{overrides} accelerate={mode}") for mode in MODES[1:]]
+    case(name, what, "steps", slice, base, *modes, *(peer(library, 1500, task) for library in peers), threads=threads)
+
+
+MINATAR = "env=minatar/breakout replay.capacity=100000"
+FLAT = f"{MINATAR} agent/torso=mlp agent.torso.hidden=[120,84]"
+CARTPOLE = "agent=dqn env=classic/cartpole agent.torso.hidden=[120,84] replay.batch_size=128 replay.capacity=10000"
+ATARI = "agent=dqn env=atari/breakout env/protocol=nature agent/torso=nature agent.torso.padding=valid replay.capacity=20000"
+TD3 = "agent=td3 env=mujoco/half_cheetah"
+
+updates("td3_update", "TD3, HalfCheetah's shapes, 256x256, batch 256", 200, TD3, jax_td3)
+updates("dqn_minatar", "DQN, MinAtar's convolution, batch 32", 500, f"agent=dqn {MINATAR}", threads=(1,))
+updates("dqn_cartpole", "DQN, 4-120-84-2, batch 128", 1000, CARTPOLE, threads=(1,))
+updates("dqn_atari", "DQN, Nature network without padding, batch 32", 30, ATARI)
+PRIORITIZED = f"agent=dqn {MINATAR} replay=prioritized"
+updates("prioritized", "DQN on MinAtar, prioritised, sampling included", 500, PRIORITIZED, kind="learn", threads=(1,))
+
+SEPARATE = f"agent=idqn {MINATAR} agent/torso=mlp agent.torso.hidden=[128] agent.chain.torso=separate"
+CHAINS = [
+    ours(f"K = {k}, {mode}", "update", 50, f"{SEPARATE} agent.chain.length={k} accelerate={mode}") for k in (1, 5) for mode in MODES[1:]
+]
+case("idqn", "i-DQN on flat MinAtar, separate networks 400-128-6, batch 32", "updates", 500, "K = 1, fast", *CHAINS, threads=(1,))
+
+loops(
+    "td3_loop", "TD3 on HalfCheetah-v5, everything on: 10 episodes of evaluation every 5,000 steps", 1000, "SBX", TD3, "td3", "sbx", "sb3"
+)
+loops(
+    "atari_loop",
+    "DQN on Breakout, Nature network, batch 32, an update every 4 steps",
+    400,
+    "SB3",
+    f"{ATARI} replay_ratio=0.25",
+    "atari",
+    "sb3",
+)
+ALWAYS = "replay_ratio=1 evaluation.every=null"
+loops(
+    "minatar_loop", "DQN on MinAtar Breakout, convolution, batch 32, an update every step", 2000, "SB3",
+    f"agent=dqn {MINATAR} {ALWAYS}", "minatar", "sb3", threads=(1,),
+)  # fmt: skip
+loops(
+    "minatar_mlp_loop", "DQN on MinAtar Breakout, MLP 120-84, batch 32, an update every step", 2000, "SB3",
+    f"agent=dqn {FLAT} {ALWAYS}", "minatar_mlp", "sb3", "sbx", threads=(1,),
+)  # fmt: skip
+loops(
+    "cartpole_loop", "DQN on CartPole, MLP 120-84, batch 128, an update every 10 steps", 10_000, "SB3",
+    f"{CARTPOLE} replay_ratio=0.1 evaluation.every=null", "cartpole", "sb3", "sbx", threads=(1,),
+)  # fmt: skip

@@ -1,0 +1,89 @@
+"""A contestant that only multiplies: the products and convolutions of one update of an agent, and nothing else.
+
+    python -m benchmarks.speed.floor WARM_UP [overrides]
+
+They are read off a plain update of that very agent, forward and backward, and done again with the same shapes, strides and float32
+product into memory at hand. A stack is done as one batched product, or one by one, whichever is faster.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from benchmarks.speed.gate import Gate
+from benchmarks.speed.ours import assembled, batches
+
+aten = torch.ops.aten
+PRODUCTS = {aten.mm.default: (0, 1), aten.addmm.default: (1, 2), aten.bmm.default: (0, 1), aten.baddbmm.default: (1, 2)}
+CONVOLUTIONS = (aten.convolution.default, aten.convolution_backward.default)
+
+
+class Record(TorchDispatchMode):
+    """Every product and convolution that happens inside, as a function that does it again."""
+
+    def __init__(self):
+        super().__init__()
+        self.work: list[list[Callable[[], object]]] = []
+        """For each, the ways to do it."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if function in PRODUCTS:
+            a, b = (args[i].detach().clone(memory_format=torch.preserve_format) for i in PRODUCTS[function])
+            self.work.append(ways(a, b))
+        elif function in CONVOLUTIONS:
+            kept = [x.detach().clone(memory_format=torch.preserve_format) if isinstance(x, torch.Tensor) else x for x in args]
+            self.work.append([lambda: function(*kept)])
+        return result
+
+
+def ways(a: torch.Tensor, b: torch.Tensor) -> list[Callable[[], object]]:
+    """(m, k) and (k, n), or stacks of them."""
+    if a.dim() == 2:
+        out = torch.empty(a.shape[0], b.shape[1])
+        return [lambda: torch.mm(a, b, out=out)]
+    stack = torch.empty(a.shape[0], a.shape[1], b.shape[2])
+
+    def singly() -> None:
+        for x, y, z in zip(a, b, stack):
+            torch.mm(x, y, out=z)
+
+    return [lambda: torch.bmm(a, b, out=stack), singly]
+
+
+def fastest(choices: list[Callable[[], object]], rounds: int = 30) -> Callable[[], object]:
+    if len(choices) == 1:
+        return choices[0]
+    best = [float("inf")] * len(choices)
+    for _ in range(rounds):
+        for i, choice in enumerate(choices):
+            start = time.perf_counter()
+            choice()
+            best[i] = min(best[i], time.perf_counter() - start)
+    return choices[best.index(min(best))]
+
+
+def main() -> None:
+    trainer = assembled([*sys.argv[2:], "accelerate=fast"], 2000)
+    period = getattr(trainer.agent, "actor_period", 1)
+    lists = []
+    with trainer.product:
+        for batch in batches(trainer, period):
+            with Record() as record:
+                trainer.agent.update(batch)
+            lists.append([fastest(choices) for choices in record.work])
+        gate = Gate(int(sys.argv[1]))
+        while True:
+            for work in lists:
+                for product in work:
+                    product()
+                gate.passed()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""A contestant: deeprl.
+
+    python -m benchmarks.speed.ours update|learn|loop WARM_UP [overrides]
+
+`update` is the agent alone on batches at hand, `learn` also draws them from the replay, `loop` is `python train.py` with everything on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from benchmarks.speed.gate import Gate
+from deeprl import accelerate, session
+from deeprl.collector import Collector
+from deeprl.compose import compose
+from deeprl.run_folder import RunFolder
+from deeprl.trainer import Trainer
+
+
+def assembled(overrides: list[str], rows: int) -> Trainer:
+    """A trainer whose replay holds `rows` steps."""
+    config, user, _ = compose(overrides)
+    accelerate.keep_memory()
+    trainer = session.assemble(session.settle(config, user), RunFolder(Path(tempfile.mkdtemp()) / "run"))
+    for step in range(0, rows, trainer.envs.num):
+        trainer.collector.tick(step)
+    return trainer
+
+
+def batches(trainer: Trainer, count: int) -> list:
+    """Copies: the replay uses its buffers again."""
+    found = []
+    for _ in range(count):
+        batch = trainer.replay.sample(trainer.replay_noise.next()["u"])
+        copied = [v.clone() if isinstance(v, torch.Tensor) else {k: t.clone() for k, t in v.items()} for v in batch]
+        found.append(type(batch)(*copied)._replace(noise=trainer.update_noise.next()))
+    return found
+
+
+def update(warm_up: int, overrides: list[str]) -> None:
+    trainer = assembled(overrides, 2000)
+    at_hand = itertools.cycle(batches(trainer, 8))
+    gate = Gate(warm_up)
+    while True:
+        with trainer.product:
+            trainer.agent.update(next(at_hand))
+        gate.passed()
+
+
+def learn(warm_up: int, overrides: list[str]) -> None:
+    trainer = assembled(overrides, 2000)
+    gate = Gate(warm_up)
+    while True:
+        trainer.learn()
+        gate.passed()
+
+
+def loop(warm_up: int, overrides: list[str]) -> None:
+    gate = Gate(warm_up)
+    tick = Collector.tick
+
+    def counted(self: Collector, step: int) -> None:
+        gate.passed(self.envs.num)  # before the step: whatever followed the last one belongs to its slice
+        tick(self, step)
+
+    Collector.tick = counted  # type: ignore[method-assign]
+    config, user, _ = compose(overrides)
+    accelerate.keep_memory()
+    folder = Path(tempfile.mkdtemp()) / "run"
+    folder.mkdir()
+    session.train(session.settle(config, user), folder)
+
+
+if __name__ == "__main__":
+    {"update": update, "learn": learn, "loop": loop}[sys.argv[1]](int(sys.argv[2]), sys.argv[3:])
