@@ -151,9 +151,15 @@ def family(env: str) -> str:
     return str(env).split("/")[0]
 
 
+def task(env: str) -> str:
+    """ "mujoco/hopper" -> "mujoco_hopper": the first word of tuned/task/<task>_<agent>."""
+    return env.replace("/", "_")
+
+
 def register() -> None:
     """What composition needs beside the files: the resolver that finds tuned settings. Idempotent."""
     OmegaConf.register_new_resolver("family", family, replace=True)
+    OmegaConf.register_new_resolver("task", task, replace=True)
 
 
 def file_keys(group: str, name: str) -> set[str]:

@@ -11,7 +11,7 @@ import torch
 
 from deeprl import accelerate, build
 from deeprl.checkpoint import Checkpoints
-from deeprl.config import ConfigError, family, file_keys, finalise
+from deeprl.config import ConfigError, family, file_keys, finalise, task
 from deeprl.loggers import Progress
 from deeprl.networks.blocks import Block
 from deeprl.progress import say
@@ -32,7 +32,7 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
     """
     names = config["names"]
     pair = f"{family(names['env'])}_{names['agent']}"
-    tuned = file_keys("tuned", pair)
+    tuned = file_keys("tuned", pair) | file_keys("tuned/task", f"{task(names['env'])}_{names['agent']}")
     if not tuned:
         say(f"no tuned settings for {names['agent']} on {family(names['env'])}: defaults of the agent")
     dropped = build.drop_foreign(config, tuned, user)

@@ -228,3 +228,20 @@ def test_wrong_values_are_refused_with_the_full_key(key, value, message):
     put(config["agent"], key, value)
     with pytest.raises(ConfigError, match=f"^{message}"):
         build_agent(config, spec_of("classic/cartpole"))
+
+
+@pytest.mark.parametrize(("task", "agent", "steps"), [
+    ("hopper", "td3", 25_000), ("reacher", "td3", 1000), ("hopper", "td3_paper", 1000), ("half_cheetah", "td3_paper", 10_000),
+])  # fmt: skip
+def test_what_one_task_needs_wins_over_its_family(task, agent, steps):
+    assert settled(f"agent={agent}", f"env=mujoco/{task}")["learning_starts"] == steps
+    assert settled(f"agent={agent}", f"env=mujoco/{task}", "learning_starts=7")["learning_starts"] == 7
+
+
+def test_every_file_of_a_task_belongs_to_an_agent_and_an_environment():
+    known = {
+        f"{env.replace('/', '_')}_{agent}" for env in (f"mujoco/{name}" for name in options("env/mujoco")) for agent in options("agent")
+    }
+    files = {path.stem for path in (CONFIGS / "tuned" / "task").glob("*.yaml")}
+    assert files
+    assert files <= known
