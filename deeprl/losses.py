@@ -39,8 +39,8 @@ def project(atoms: Tensor, probs: Tensor | None, low: float, high: float, number
 
         m_i = Σ_j p_j max(0, 1 − |clip(z_j) − z_i| / Δ)
 
-    Mass is kept, and so is the mean unless atoms lie outside and are cut off. An atom on the grid gives all its mass to the lower neighbour,
-    and Δ is no float32 difference, so nothing leaves the grid.
+    Mass is kept, and so is the mean unless atoms lie outside and are cut off. An atom on the grid gives all its mass to its own place, and
+    Δ is no float32 difference, so nothing leaves the grid.
 
     Args:
         atoms: (..., N')

@@ -102,7 +102,7 @@ class BoundedValues:
     Args:
         logit: (K, *B, A), or (K, *B) after `at`.
         low, high: of returns.
-        distance: `log` of a Bernoulli with parameter σ(logit) to the target scaled to [0, 1], or `squared` of the two, the paper's baseline.
+        distance: of σ(logit) to the target scaled to [0, 1]: `log` for the log-loss, or `squared`, the paper's baseline.
         features: (torsos, *B, F)
     """
 

@@ -363,9 +363,9 @@ def test_rows_of_a_sequence_get_their_axes_back(kind):
         torch.testing.assert_close(returns.atoms[1, 2, 1], 1000 + 100 * (2 * B + 1) + 30 + values.samples[2 * B + 1])
 
 
-@pytest.mark.parametrize("make", [
-    lambda: BoundedValues(normal(K, B), -1.0, 2.0, "log", torch.zeros(1)), lambda: categories(normal(K, B, N)), lambda: quantiles_of(normal(K, B, N))
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make", [lambda: bounded(normal(K, B)), lambda: categories(normal(K, B, N)), lambda: quantiles_of(normal(K, B, N))]
+)
 def test_a_missing_chain_axis_is_refused_and_not_broadcast(make):
     with pytest.raises(AssertionError, match=r"\(3,\).*\(2, 3\)"):
         make().loss(Returns(normal(B, 1)))
@@ -424,7 +424,7 @@ def test_other_bounds_leave_the_greedy_action_alone(low, high):
 
 
 def test_costs_and_rewards_are_mirrored():
-    """3.3, invariant 5: costs 1 − rewards. Minus the logits is minus the values; their losses are the same and the best action the worst."""
+    """3.3, invariant 5: costs 1 − rewards. Minus the logits is 1 − the values; losses are the same, the best action is the worst."""
     logit, goal = normal(K, B, A), Returns(torch.rand(K, B, 1, generator=torch.Generator().manual_seed(1)))
     action, mirrored = torch.tensor([1, 3, 0]), Returns(1 - goal.atoms)
     torch.testing.assert_close(bounded(-logit).mean(), 1 - bounded(logit).mean())
