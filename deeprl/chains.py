@@ -82,21 +82,18 @@ class Chain(Part):
         return self.online(obs, noise).mean()
 
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
-        """What the networks need at both ends of a batch; each of the four evaluations draws its own."""
-        shapes = self.online.noise_shapes()
-        if not shapes:
-            return {}
-        sides = {"online": shapes, "target": self.target.noise_shapes()}
-        return {
-            f"{side}.{end}.{name}": torch.randn((size[0], *shape), generator=generator)
-            for side, shapes in sides.items()
-            for end in ("now", "next")
-            for name, shape in shapes.items()
-        }
+        """What the networks need at both ends of a batch; each of the four evaluations draws its own, the same for all k."""
+        noise = {}
+        for side, network in (("online", self.online), ("target", self.target)):
+            for end in ("now", "next"):
+                role = "prediction" if (side, end) == ("online", "now") else "target"
+                drawn = network.noise(size, generator, role)
+                noise.update({f"{side}.{end}.{name}": value for name, value in drawn.items()})
+        return noise
 
     def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
         """What acting needs beside the explorer's noise; `size` is (ticks, M)."""
-        return {name: torch.randn((size[0], *shape), generator=generator) for name, shape in self.online.noise_shapes().items()}
+        return self.online.noise(size, generator, "acting")
 
     def choose(
         self, values: Tensor, noise: dict[str, Tensor], first: Tensor, memory: dict[str, Tensor]

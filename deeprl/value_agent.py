@@ -18,7 +18,7 @@ from deeprl.exploration import EpsilonGreedy
 from deeprl.losses import average
 from deeprl.mappings import Identity
 from deeprl.networks.blocks import initialise
-from deeprl.networks.heads import ValueNetwork
+from deeprl.networks.heads import ValueNetwork, quiet
 from deeprl.types import Acted, Batch, Learned, Rows, Spec
 
 
@@ -66,12 +66,14 @@ class ValueAgent(Agent):
         self.spec, self.backup, self.explore = spec, backup, explore
         torso = torso.resolve(spec)
         self.rewards = rewards()
+        head.check(self.rewards)
+        share = head.share
         head = mapping.wrap(head, getattr(self.rewards, "channels", 1))
 
         def make(place: str, stack: int, torsos: int, index: list[int] | None) -> ValueNetwork:
             body = torso.build(spec, torsos)
             top = head.build(body.features, torso.head_hidden, spec.num_actions, stack, torso.init)
-            network = ValueNetwork(body, top, len(spec.obs_shape), index)
+            network = ValueNetwork(body, top, len(spec.obs_shape), index, share(body.features, torsos, torso.init))
             initialise(network, seed, place)
             return network
 
@@ -93,7 +95,8 @@ class ValueAgent(Agent):
         loss, error = chosen.loss(returns)  # (K, *B)
         total = self.chain.combine(average(weight * loss, batch.valid))
         extra, metrics = self.auxiliary(online, target, batch)
-        metrics = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach(), **metrics}
+        said = chosen.metrics(returns) if hasattr(chosen, "metrics") else {}  # see `Values`
+        metrics = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach(), **said, **metrics}
         return total + extra, Learned(error.mean(0), metrics)
 
     def normalized(self, batch: Batch) -> Batch:
@@ -105,7 +108,7 @@ class ValueAgent(Agent):
 
         def greedy() -> Tensor:
             nonlocal remembered
-            values = self.chain.acting_values(self.normalize(obs), noise if explore else {})  # noisy layers are an exploration
+            values = self.chain.acting_values(self.normalize(obs), noise if explore else quiet(noise))
             chosen, remembered = self.chain.choose(values, noise, first, memory)  # (M, A)
             return chosen.argmax(-1)
 

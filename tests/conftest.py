@@ -78,6 +78,7 @@ def random_batch(spec: Spec, size: int, seed: int = 0, noise=None) -> Batch:
 
 KINDS = {
     "dqn": "discrete", "double_dqn": "discrete", "dueling_dqn": "discrete", "noisy_dqn": "discrete", "idqn": "discrete",
+    "c51": "discrete", "qrdqn": "discrete", "iqn": "discrete", "iiqn": "discrete",
     "ddpg": "continuous", "td3": "continuous", "td3_paper": "continuous",
 }  # fmt: skip
 
@@ -195,7 +196,7 @@ class Weights(nn.Module):
         self.head = nn.Parameter(torch.zeros(stack, 1), requires_grad=False)
         self.torso = nn.Parameter(torch.zeros(torsos, 1), requires_grad=False)
 
-    def noise_shapes(self):
+    def noise(self, size, generator, role):
         return {}
 
 

@@ -62,8 +62,9 @@ def test_the_menu_of_agents_is_the_one_tested_here():
         assert agent_actions(settled(f"agent={name}", f"env={ENVS[kind][0]}")["agent"]) == kind
 
 
-FITTING = [(agent, env) for agent, kind in KINDS.items() for env in ENVS[kind] if (agent, env) != ("idqn", "atari/pong")]
-"""i-DQN on Pong is an experiment, below, and large."""
+LARGE = {("idqn", "atari/pong"), ("iiqn", "atari/pong")}
+"""Experiments, below."""
+FITTING = [(agent, env) for agent, kind in KINDS.items() for env in ENVS[kind] if (agent, env) not in LARGE]
 
 
 @pytest.mark.parametrize(("agent", "env"), FITTING)
@@ -79,6 +80,7 @@ def test_every_experiment(experiment):
 
 def test_there_are_experiments():
     assert {"dqn_atari", "dqn_atari100k", "idqn_atari", "td3_mujoco"} <= set(EXPERIMENTS)
+    assert {"c51_atari", "qrdqn_atari", "iqn_atari", "iiqn_atari"} <= set(EXPERIMENTS)
 
 
 def test_experiments_say_what_the_papers_say():
@@ -115,6 +117,7 @@ SLOTS = [
     *(("dqn", "toy/chain", override) for override in (
         "agent/backup=double", "agent/chain=iterated", "agent/rewards=scaled", "agent/rewards=clip", "agent/rewards=raw",
         "agent/normalize=running", "agent/torso=mlp", "agent/explore=none", "agent.head.loss=huber", "replay=prioritized",
+        "agent/head=bounded", "agent/head=categorical", "agent/head=quantile", "agent/head=implicit_quantile",
     )),
     *(("td3", "classic/pendulum", override) for override in (
         "agent/normalize=running", "agent/reduce=mean", "agent/reduce@agent.actor_reduce=minimum", "agent/rewards=scaled",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from deeprl.choice import Choice, in_range, one_of
+from deeprl.choice import Choice, Part, in_range, one_of
 from deeprl.losses import huber, squared
 from deeprl.networks.blocks import MLP, NoisyMLP
 from deeprl.values import ScalarValues, Values, under
@@ -24,38 +24,65 @@ class ValueNetwork(nn.Module):
         head: (torsos or 1, B, F), noise -> `Values`.
         obs_dims: how many axes one observation has.
         index: the torso that head k reads, if there are several but fewer than heads.
+        fractions: what a head with an input of its own shares between iterations, as it shares the torso: (torsos, B, F) and fractions
+            (B, n) -> (torsos, B·n, F).
     """
 
-    def __init__(self, torso: nn.Module, head: nn.Module, obs_dims: int, index: Sequence[int] | None = None):
+    def __init__(
+        self, torso: nn.Module, head: nn.Module, obs_dims: int, index: Sequence[int] | None = None, fractions: nn.Module | None = None
+    ):
         super().__init__()
-        self.torso, self.head, self.obs_dims = torso, head, obs_dims
+        self.torso, self.head, self.obs_dims, self.fractions = torso, head, obs_dims, fractions
         self.index = list(index) if index is not None else None
 
-    def noise_shapes(self) -> dict[str, tuple[int, ...]]:
-        return self.head.noise_shapes()  # type: ignore[operator]  # every head has them
+    def noise(self, size: tuple[int, ...], generator, role: str) -> dict[str, Tensor]:
+        """What one evaluation draws, for many at once; `size` is (updates, B) or (ticks, M).
+
+        Args:
+            role: of the evaluation: "prediction" (it will be regressed), "target", or "acting".
+        """
+        shapes = self.head.noise_shapes()  # type: ignore[operator]  # every head has them
+        noise = {name: torch.randn((size[0], *shape), generator=generator) for name, shape in shapes.items()}
+        if self.fractions is not None:
+            drawn = self.fractions.noise(size, generator, role)  # type: ignore[operator]
+            noise.update({f"{FRACTIONS}{name}": value for name, value in drawn.items()})
+        return noise
 
     def forward(self, obs: Tensor, noise: dict[str, Tensor]) -> Values:
         lead = obs.shape[: obs.dim() - self.obs_dims]
         features = self.torso(obs.flatten(0, len(lead) - 1) if len(lead) > 1 else obs)
-        values = self.head(features if self.index is None else features[self.index], noise)
+        if self.fractions is None:
+            values = self.head(self.served(features), noise)
+        else:
+            share = self.fractions
+            values = self.head(self.served(features), noise, lambda fractions: self.served(share(features, fractions)))
         return values.unflatten(lead) if len(lead) > 1 else values
+
+    def served(self, features: Tensor) -> Tensor:
+        """One torso for all heads, or one each."""
+        return features if self.index is None else features[self.index]
+
+
+FRACTIONS = "fractions."
+"""Begins the names of noise that is an input of the network."""
+
+
+def quiet(noise: dict[str, Tensor]) -> dict[str, Tensor]:
+    """For evaluation: without noisy layers, which explore. An input stays."""
+    return {name: value for name, value in noise.items() if name.startswith(FRACTIONS)}
 
 
 @dataclass(frozen=True)
-class Scalar(Choice):
-    """One value for each action.
+class HeadChoice(Choice):
+    """What every head can have.
 
     Args:
-        loss: `squared` (Dopamine, i-QN, CleanRL) or `huber` (Nature DQN's error clipping).
-        dueling: a stream for the state's value and one for the advantages (Wang et al., 2016).
+        dueling: a stream for the state's value and one for the advantages (Wang et al., 2016), for each atom of a distribution.
         noisy: factorised Gaussian noise in every layer of the head (Fortunato et al., 2018).
         sigma: initial scale of that noise.
         init, last_init: initialisers of the hidden layers and the last one; null takes the torso's.
     """
 
-    offers = frozenset({"signed"})
-
-    loss: str = "squared"
     dueling: bool = False
     noisy: bool = False
     sigma: float = 0.5
@@ -63,29 +90,46 @@ class Scalar(Choice):
     last_init: str | None = None
 
     def __post_init__(self):
-        one_of(self, loss=tuple(DISTANCES))
         in_range(self, sigma=(0, None))
 
     def build(self, features: int, hidden: Sequence[int], actions: int, n: int, init: str) -> nn.Module:
-        return ScalarHead(self, features, tuple(hidden), actions, n, self.init or init)
+        raise NotImplementedError
+
+    def share(self, features: int, torsos: int, init: str) -> nn.Module | None:
+        """What of the head goes with the torso, see `ValueNetwork`."""
+        return None
+
+    def check(self, rewards: Part) -> None:
+        """
+        Raises:
+            ValueError: the head cannot represent what is learned from these rewards.
+        """
 
 
-class ScalarHead(nn.Module):
-    def __init__(self, choice: Scalar, features: int, hidden: tuple[int, ...], actions: int, n: int, init: str):
+class Streams(nn.Module):
+    """The layers of a head: (torsos or 1, B, F) -> (n, B, A, N).
+
+    Args:
+        choice: which layers.
+        shape: (A, N), actions and outputs for each.
+    """
+
+    def __init__(self, choice: HeadChoice, features: int, hidden: Sequence[int], shape: tuple[int, int], n: int, init: str):
         super().__init__()
-        self.distance, self.dueling = DISTANCES[choice.loss], choice.dueling
+        self.shape, self.dueling, init = shape, choice.dueling, choice.init or init
 
-        def mlp(outputs: int) -> nn.Module:
+        def mlp(outputs: int) -> MLP:
             sizes = [features, *hidden, outputs]
             if choice.noisy:
                 return NoisyMLP(n, sizes, activate_last=False, sigma0=choice.sigma)
             return MLP(n, sizes, activate_last=False, init=init, last_init=choice.last_init)
 
-        self.advantage = mlp(actions)
+        self.advantage = mlp(shape[0] * shape[1])
         if choice.dueling:
-            self.value = mlp(1)
+            self.value = mlp(shape[1])
 
     def noise_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Standard normal numbers that noisy layers want, the same for the whole batch."""
         return {
             f"{name}.{key}": shape
             for name, mlp in self.named_children()
@@ -93,15 +137,44 @@ class ScalarHead(nn.Module):
             for key, shape in mlp.noise_shapes().items()
         }
 
-    def forward(self, features: Tensor, noise: dict[str, Tensor]) -> ScalarValues:
-        q = self._run("advantage", features, noise)  # (K, B, A)
+    def streams(self, features: Tensor, noise: dict[str, Tensor]) -> Tensor:
+        said = self._run("advantage", features, noise).unflatten(-1, self.shape)
         if self.dueling:
-            q = self._run("value", features, noise) + q - q.mean(-1, keepdim=True)
-        return ScalarValues(q, self.distance, features)
+            said = self._run("value", features, noise).unsqueeze(-2) + said - said.mean(-2, keepdim=True)
+        return said
 
     def _run(self, name: str, features: Tensor, noise: dict[str, Tensor]) -> Tensor:
         mlp = getattr(self, name)
         return mlp(features, under(noise, f"{name}.") or None) if isinstance(mlp, NoisyMLP) else mlp(features)
+
+
+@dataclass(frozen=True)
+class Scalar(HeadChoice):
+    """One value for each action.
+
+    Args:
+        loss: `squared` (Dopamine, i-QN, CleanRL) or `huber` (Nature DQN's error clipping).
+    """
+
+    offers = frozenset({"signed"})
+
+    loss: str = "squared"
+
+    def __post_init__(self):
+        super().__post_init__()
+        one_of(self, loss=tuple(DISTANCES))
+
+    def build(self, features: int, hidden: Sequence[int], actions: int, n: int, init: str) -> nn.Module:
+        return ScalarHead(self, features, hidden, actions, n, init)
+
+
+class ScalarHead(Streams):
+    def __init__(self, choice: Scalar, features: int, hidden: Sequence[int], actions: int, n: int, init: str):
+        super().__init__(choice, features, hidden, (actions, 1), n, init)
+        self.distance = DISTANCES[choice.loss]
+
+    def forward(self, features: Tensor, noise: dict[str, Tensor]) -> ScalarValues:
+        return ScalarValues(self.streams(features, noise).squeeze(-1), self.distance, features)
 
 
 class Critics(nn.Module):

@@ -1,0 +1,91 @@
+"""A head for returns that are known to be bounded, and its log-loss: FQI-LOG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from deeprl.choice import Part, in_range, one_of
+from deeprl.networks.heads import HeadChoice, Streams
+from deeprl.networks.layers import Init
+from deeprl.normalize import Clip
+from deeprl.values import BoundedValues
+
+EDGE = 0.01
+"""How far from the ends of its range, as a share of it, a bounded head starts at least (ours; the source of the rule says "clamped")."""
+
+
+@dataclass(frozen=True)
+class Bounded(HeadChoice):
+    """One value for each action between known bounds, through a sigmoid (FQI-LOG: Ayoub et al., 2024; there offline, with costs in [0, 1];
+    the online form with rewards is ours).
+
+    Returns of rewards in [r₀, r₁] lie in [r₀, r₁] / (1 − γ), of either sign if `reward` holds zero, as it should for tasks that end.
+    Rewards beyond are known, and refused, only where `agent/rewards=clip` lets larger ones pass than the larger end of `reward`, or of
+    `low` and `high`, covers: that a game has no negative rewards, or that they are rare, is for the user to say. All other targets beyond
+    the bounds are cut off, and their share is logged as `train/clamped_targets`.
+
+    Args:
+        loss: `log`, or `squared` of the same sigmoid model, the paper's baseline.
+        low, high: the task's range of returns; null: what follows from `reward` and `discount`.
+        reward: range of learned rewards, for bounds that are null.
+        discount: γ, a configuration value, `${discount}`.
+    """
+
+    loss: str = "log"
+    low: float | None = None
+    high: float | None = None
+    reward: tuple[float, float] = (-1.0, 1.0)
+    discount: float = 0.99
+
+    def __post_init__(self):
+        super().__post_init__()
+        one_of(self, loss=("log", "squared"))
+        in_range(self, discount=(0, 1))
+        object.__setattr__(self, "reward", tuple(self.reward))
+        if len(self.reward) != 2 or not self.reward[0] <= 0 <= self.reward[1]:
+            raise ValueError(f"reward must be two numbers, the lower one at most 0 and the upper one at least 0, not {list(self.reward)}")
+        if self.discount == 1 and None in (self.low, self.high):
+            name = "low" if self.low is None else "high"
+            raise ValueError(f"{name} must be given where the discount is 1: no bound follows from rewards. Set it to the task's returns")
+        low, high = self.bounds
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ValueError(f"high must be above low, both finite, not {high} and {low}")
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Of returns."""
+        low, high = (float(given) if given is not None else end / (1.0 - self.discount) for given, end in self._ends())
+        return low, high
+
+    def _ends(self) -> tuple[tuple[float | None, float], tuple[float | None, float]]:
+        return (self.low, self.reward[0]), (self.high, self.reward[1])
+
+    def check(self, rewards: Part) -> None:
+        passed = rewards.bound if isinstance(rewards, Clip) else None
+        covered = max(abs(end if given is None else given) for given, end in self._ends())
+        if passed is not None and passed > covered:
+            raise ValueError(
+                f"head has bounds made for rewards up to {covered:g}, and agent/rewards=clip lets {passed:g} pass: set agent.head.reward"
+            )
+
+    def build(self, features: int, hidden: Sequence[int], actions: int, n: int, init: str) -> nn.Module:
+        return BoundedHead(self, features, hidden, actions, n, init)
+
+
+class BoundedHead(Streams):
+    def __init__(self, choice: Bounded, features: int, hidden: Sequence[int], actions: int, n: int, init: str):
+        super().__init__(choice, features, hidden, (actions, 1), n, init)
+        self.low, self.high = choice.bounds
+        self.distance = choice.loss
+        # A logit of zero is the middle of the range: bootstrapped, a huge overestimate of sparse rewards. Start at a return of zero, or
+        # next to the end of the range that is nearest to it.
+        start = min(max((0.0 - self.low) / (self.high - self.low), EDGE), 1.0 - EDGE)
+        last = self.value if self.dueling else self.advantage
+        last.initial[f"bias_{last.depth - 1}"] = Init("constant", value=math.log(start / (1.0 - start)))
+
+    def forward(self, features: Tensor, noise: dict[str, Tensor]) -> BoundedValues:
+        return BoundedValues(self.streams(features, noise).squeeze(-1), self.low, self.high, self.distance, features)
