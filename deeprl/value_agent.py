@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from deeprl.agent import Agent, Objective
-from deeprl.backups import Backup
+from deeprl.backups import Backup, report
 from deeprl.chains import Chain
 from deeprl.choice import Auxiliary, Part, Weighting
 from deeprl.exploration import EpsilonGreedy
@@ -89,11 +89,12 @@ class ValueAgent(Agent):
         with torch.no_grad():
             returns = self.backup(online, target, batch)  # atoms (K, [C,] *B, N)
             weight = self.weighting(online, target, batch)  # batch.weight times (K, *B)
+            reported = report(self.backup, online, target, batch)
         chosen = online.now.at(batch.action)
         loss, error = chosen.loss(returns)  # (K, *B)
         total = self.chain.combine(average(weight * loss, batch.valid))
         extra, metrics = self.auxiliary(online, target, batch)
-        metrics = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach(), **metrics}
+        metrics = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach(), **reported, **metrics}
         return total + extra, Learned(error.mean(0), metrics)
 
     def normalized(self, batch: Batch) -> Batch:
