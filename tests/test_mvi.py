@@ -1,4 +1,4 @@
-"""Soft, Munchausen and Tsallis backups on the numbers of the specification (shared/specs/value_based.md, sections 5 and 6), and their limits."""
+"""Soft, Munchausen and Tsallis backups on the numbers of the specification (value_based.md, sections 5 and 6), and their limits."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_properties_of_the_policy(q, temperature):
 def test_q_towards_one_is_the_softmax():
     z = torch.randn((50, 5), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     soft, log = boltzmann(z, 1.0)
-    policy, log_q = Tsallis(q=1 + 1e-4, temperature=1.0).policy(z)
+    policy, _ = Tsallis(q=1 + 1e-4, temperature=1.0).policy(z)
     assert 0 < (policy - soft).abs().max() < 1e-4
     near, near_log = Tsallis(q=1 + 1e-6, temperature=1.0).policy(z)
     assert (near - soft).abs().max() < 1e-5
@@ -204,7 +204,7 @@ def test_the_policy_maximises_the_consistent_value(q):
     """Section 6.2: ⟨π, Q⟩ + (τ/q) S_q(π), against every policy on a grid; with τ in place of τ/q another one is better."""
     temperature, steps = 0.7, 200
     values = q64([1.0, 0.8, 0.1])
-    policy, log = Tsallis(q=q, temperature=temperature).policy(values)
+    policy, _ = Tsallis(q=q, temperature=temperature).policy(values)
 
     def objective(pi, share):
         return (pi * values).sum(-1) - share * temperature * (pi * ln_q(pi, q)).sum(-1)
