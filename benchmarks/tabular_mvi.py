@@ -16,12 +16,11 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from agents.mvi import Munchausen, Tsallis
-from deeprl.backups import Max, Soft, policy_metrics
+from deeprl.backups import Max, Soft, one_hot, policy_metrics, report
 from deeprl.losses import squared
 from deeprl.types import Batch
 from deeprl.values import ScalarValues, View
@@ -76,7 +75,9 @@ def compare(name: str, backup, mdp: TabularMDP) -> dict:
     best, q = optimal(mdp), iterate(backup, mdp)
     live = torch.from_numpy(~mdp.terminal)
     plain, own = gaps(best, mdp), gaps(q, mdp)
-    view = View(Table(q), transitions(mdp, DISCOUNT), "target")
+    batch = transitions(mdp, DISCOUNT)._replace(next_obs=live.nonzero()[:, 0])  # policies are reported of the next states
+    view = View(Table(q), batch, "target")
+    policies = report(backup, view, view, batch) or policy_metrics(q[live], one_hot(q[live]))
     row = {
         "backup": name,
         "mean_gap": own.mean(),
@@ -88,9 +89,6 @@ def compare(name: str, backup, mdp: TabularMDP) -> dict:
         "greedy_is_optimal": float(torch.equal(q[live].argmax(-1), best[live].argmax(-1))),
         "moved_by_last_sweep": moved(backup, mdp, q),
     }
-    policies = (
-        backup.metrics(view, view, view.batch) if hasattr(backup, "metrics") else policy_metrics(q, torch.eye(q.shape[1])[q.argmax(-1)])
-    )
     row["support"] = policies["train/policy_support"].mean()
     return {key: value if isinstance(value, str) else float(value) for key, value in row.items()}
 
