@@ -19,6 +19,7 @@ from deeprl.losses import average
 from deeprl.mappings import Identity
 from deeprl.networks.blocks import initialise
 from deeprl.networks.heads import ValueNetwork
+from deeprl.networks.weight_norm import weight_normalise
 from deeprl.types import Acted, Batch, Learned, Rows, Spec
 
 
@@ -73,6 +74,7 @@ class ValueAgent(Agent):
             top = head.build(body.features, torso.head_hidden, spec.num_actions, stack, torso.init)
             network = ValueNetwork(body, top, len(spec.obs_shape), index)
             initialise(network, seed, place)
+            weight_normalise(network, torso.weight_norm)
             return network
 
         self.chain = chain(make)

@@ -51,6 +51,7 @@ class Scalar(Choice):
         noisy: factorised Gaussian noise in every layer of the head (Fortunato et al., 2018).
         sigma: initial scale of that noise.
         init, last_init: initialisers of the hidden layers and the last one; null takes the torso's.
+        layer_norm: normalise the hidden layers of the head before their ReLU.
     """
 
     offers = frozenset({"signed"})
@@ -61,6 +62,7 @@ class Scalar(Choice):
     sigma: float = 0.5
     init: str | None = None
     last_init: str | None = None
+    layer_norm: bool = False
 
     def __post_init__(self):
         one_of(self, loss=tuple(DISTANCES))
@@ -78,8 +80,8 @@ class ScalarHead(nn.Module):
         def mlp(outputs: int) -> nn.Module:
             sizes = [features, *hidden, outputs]
             if choice.noisy:
-                return NoisyMLP(n, sizes, activate_last=False, sigma0=choice.sigma)
-            return MLP(n, sizes, activate_last=False, init=init, last_init=choice.last_init)
+                return NoisyMLP(n, sizes, activate_last=False, sigma0=choice.sigma, layer_norm=choice.layer_norm)
+            return MLP(n, sizes, activate_last=False, init=init, last_init=choice.last_init, layer_norm=choice.layer_norm)
 
         self.advantage = mlp(actions)
         if choice.dueling:
