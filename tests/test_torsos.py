@@ -185,7 +185,7 @@ def test_convolutions_with_layer_normalisation():
 
 @pytest.mark.parametrize(
     ("torso", "spec"),
-    [(MinAtarTorso(channels=3, layer_norm=True, head_hidden=(6,)), SMALL), (MLPTorso(hidden=(7,), layer_norm=True), None)],
+    [(MinAtarTorso(channels=3, layer_norm=True, head_hidden=(6,)), SMALL), (MLPTorso(hidden=(7,), layer_norm=True), FIVE)],
 )
 def test_layer_normalisation_from_torso_to_head(torso, spec):
     agent = value_agent(spec, torso=torso, head=Scalar(layer_norm=True, dueling=True))
