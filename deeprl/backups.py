@@ -10,14 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from deeprl.choice import Choice, in_range
 from deeprl.types import Batch
-from deeprl.values import Returns, View
+from deeprl.values import Returns, Values, View
 
 
 class Backup(Protocol):
+    """A backup may also have a method `metrics(online, target, batch)`, see `report`."""
+
     @property
     def needs(self) -> frozenset[str]:
         """See `Choice.needs`."""
@@ -29,6 +32,47 @@ class Backup(Protocol):
 def greedy(values: Tensor) -> Tensor:
     """(K, *B, A) -> (K, *B) actions; ties go to the lowest index."""
     return values.argmax(-1)
+
+
+def one_hot(values: Tensor) -> Tensor:
+    """`greedy` as probabilities, (K, *B, A)."""
+    return torch.zeros_like(values).scatter(-1, greedy(values).unsqueeze(-1), 1.0)
+
+
+def boltzmann(values: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """π = softmax(values / τ) and τ ln π, both (K, *B, A).
+
+    The maximum is subtracted before the division, so that neither large values nor a small τ cost digits. τ = 0 is the limit: the
+    greedy policy, and τ ln π is the distance from the best value."""
+    behind = values - values.amax(-1, keepdim=True)
+    if not temperature:
+        return one_hot(values), behind
+    weight = (behind / temperature).exp()
+    total = weight.sum(-1, keepdim=True)
+    return weight / total, behind - temperature * total.log()
+
+
+def soft_value(values: Values, policy: Tensor, log: Tensor) -> Returns:
+    """Σ_b π(b) (Z(b) − τ ln π(b)): the whole distribution moves by the entropy. `log` is τ ln π."""
+    return values.expect(policy).plus(-(policy * log).sum(-1))
+
+
+def policy_metrics(values: Tensor, policy: Tensor) -> dict[str, Tensor]:
+    """What softness and sparsity show in, (K, *B) each: the share of actions with a probability above zero, the policy's (Shannon)
+    entropy in nats, and the distance from the best value to the second."""
+    best = values.topk(min(2, values.shape[-1]), -1).values
+    return {
+        "train/policy_support": (policy > 0).to(values.dtype).mean(-1),
+        "train/policy_entropy": torch.special.entr(policy).sum(-1),
+        "train/action_gap": best[..., 0] - best[..., -1],
+    }
+
+
+def report(backup: Backup, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
+    """Metrics of a backup that has some: its method `metrics(online, target, batch)`, pure, tensors of any shape. It should ask the
+    views only for what the backup has asked for, which costs no further pass, and never for `online.now`: it runs without gradient."""
+    metrics = getattr(backup, "metrics", None)
+    return metrics(online, target, batch) if metrics is not None else {}
 
 
 @dataclass(frozen=True)
@@ -46,6 +90,37 @@ class Double(Choice):
 
     def __call__(self, online: View, target: View, batch: Batch) -> Returns:
         return target.next.expect(greedy(online.next.mean())).bootstrap(batch.reward, batch.discount)
+
+
+@dataclass(frozen=True)
+class Soft(Choice):
+    """Entropy-regularised Q-learning (Haarnoja, Tang, Abbeel, Levine, 2017, for discrete actions).
+
+        y = r + γ Σ_b π(b|s') (Q̄(s', b) − τ ln π(b|s'))  =  r + γ τ ln Σ_b exp(Q̄(s', b) / τ),     π = softmax(Q̄(s', ·) / τ)
+
+    Over several steps only the last state's entropy counts. Acting stays ε-greedy.
+
+    Args:
+        temperature: τ, in units of Q. 0 is `Max`.
+    """
+
+    needs = frozenset({"signed"})
+
+    temperature: float = 0.03
+
+    def __post_init__(self):
+        in_range(self, temperature=(0, None))
+
+    def __call__(self, online: View, target: View, batch: Batch) -> Returns:
+        if not self.temperature:
+            return Max()(online, target, batch)
+        future = soft_value(target.next, *boltzmann(target.next.mean(), self.temperature))
+        return future.bootstrap(batch.reward, batch.discount)
+
+    def metrics(self, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
+        """Of the target network's policy at s'."""
+        values = target.next.mean()
+        return policy_metrics(values, boltzmann(values, self.temperature)[0])
 
 
 @dataclass(frozen=True)

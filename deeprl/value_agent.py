@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from deeprl.agent import Agent, Objective
-from deeprl.backups import Backup
+from deeprl.backups import Backup, report
 from deeprl.chains import Chain
 from deeprl.choice import Auxiliary, Part, Weighting
 from deeprl.exploration import EpsilonGreedy
@@ -19,6 +19,7 @@ from deeprl.losses import average
 from deeprl.mappings import Identity
 from deeprl.networks.blocks import initialise
 from deeprl.networks.heads import ValueNetwork, quiet
+from deeprl.networks.weight_norm import weight_normalise
 from deeprl.types import Acted, Batch, Learned, Rows, Spec
 
 
@@ -75,6 +76,7 @@ class ValueAgent(Agent):
             top = head.build(body.features, torso.head_hidden, spec.num_actions, stack, torso.init)
             network = ValueNetwork(body, top, len(spec.obs_shape), index, share(body.features, torsos, torso.init))
             initialise(network, seed, place)
+            weight_normalise(network, torso.weight_norm)
             return network
 
         self.chain = chain(make)
@@ -91,12 +93,13 @@ class ValueAgent(Agent):
         with torch.no_grad():
             returns = self.backup(online, target, batch)  # atoms (K, [C,] *B, N)
             weight = self.weighting(online, target, batch)  # batch.weight times (K, *B)
+            reported = report(self.backup, online, target, batch)
         chosen = online.now.at(batch.action)
         loss, error = chosen.loss(returns)  # (K, *B)
         total = self.chain.combine(average(weight * loss, batch.valid))
         extra, metrics = self.auxiliary(online, target, batch)
         said = chosen.metrics(returns) if hasattr(chosen, "metrics") else {}  # see `Values`
-        metrics = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach(), **said, **metrics}
+        metrics = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach(), **said, **reported, **metrics}
         return total + extra, Learned(error.mean(0), metrics)
 
     def normalized(self, batch: Batch) -> Batch:

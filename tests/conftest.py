@@ -79,6 +79,7 @@ def random_batch(spec: Spec, size: int, seed: int = 0, noise=None) -> Batch:
 KINDS = {
     "dqn": "discrete", "double_dqn": "discrete", "dueling_dqn": "discrete", "noisy_dqn": "discrete", "idqn": "discrete",
     "c51": "discrete", "qrdqn": "discrete", "iqn": "discrete", "iiqn": "discrete",
+    "munchausen_dqn": "discrete", "mvi": "discrete",
     "ddpg": "continuous", "td3": "continuous", "td3_paper": "continuous",
 }  # fmt: skip
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deeprl.networks.layers import SCHEMES, Init, fill_, signed_sqrt
+from deeprl.networks.layers import SCHEMES, Init, fill_, rescaled, signed_sqrt
 from deeprl.noise import torch_generator
 
 
@@ -28,10 +28,25 @@ class Block(nn.Module):
     def __init__(self):
         super().__init__()
         self.initial: dict[str, Init] = {}
+        self.gained: set[int] = set()
+        """Layers with normalised weights, see `deeprl.networks.weight_norm`."""
 
     def add(self, name: str, shape: tuple[int, ...], init: Init) -> None:
         self.register_parameter(name, nn.Parameter(torch.zeros(shape), requires_grad=False))
         self.initial[name] = init
+
+    def weight(self, layer: int) -> Tensor:
+        """`weight_<layer>` as the layer applies it."""
+        weight = getattr(self, f"weight_{layer}")
+        return rescaled(weight, getattr(self, f"gain_{layer}")) if layer in self.gained else weight
+
+    def layers(self, outputs: bool) -> Sequence[int]:
+        """Layers whose weights may be normalised; with `outputs` the last one of a head too.
+
+        Raises:
+            ValueError: none may.
+        """
+        raise ValueError(f"weight_norm does not work with {type(self).__name__}")
 
 
 def initialise(module: nn.Module, seed: int, place: str) -> None:
@@ -98,6 +113,9 @@ class MLP(Block):
         self.add(f"weight_{i}", (self.n, inputs, outputs), Init(scheme, inputs, outputs))
         self.add(f"bias_{i}", (self.n, 1, outputs), Init(scheme, inputs, outputs, bias=True))
 
+    def layers(self, outputs: bool) -> Sequence[int]:
+        return [i for i in range(self.depth) if outputs or self.activated(i)]
+
     def activated(self, layer: int) -> bool:
         return self.activate_last or layer < self.depth - 1
 
@@ -118,7 +136,8 @@ class MLP(Block):
         if entries is not None:
             x = x[entries]
         for i in range(self.depth):
-            x = self.rest(i, linear(x, self.of(entries, f"weight_{i}"), self.of(entries, f"bias_{i}")), entries)
+            weight = self.weight(i) if entries is None else self.weight(i)[entries]
+            x = self.rest(i, linear(x, weight, self.of(entries, f"bias_{i}")), entries)
         return x
 
     def of(self, entries: slice | None, name: str) -> Tensor:
@@ -153,6 +172,9 @@ class NoisyMLP(MLP):
         self.add(f"weight_sigma_{i}", (self.n, inputs, outputs), sigma)
         self.add(f"bias_sigma_{i}", (self.n, 1, outputs), sigma)
 
+    def layers(self, outputs: bool) -> Sequence[int]:
+        return Block.layers(self, outputs)  # a length of a mean and its noise is nobody's
+
     def noise_shapes(self) -> dict[str, tuple[int, ...]]:
         """Standard normal numbers that `forward` wants, by name: in_i (n, in) and out_i (n, out) for each layer i."""
         sides = (("in", self.sizes), ("out", self.sizes[1:]))
@@ -176,9 +198,58 @@ def same_pads(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-class ConvStack(Block):
-    """n stacks of convolutions, ReLU after each, flattened in the order height, width, channel (as in TensorFlow and JAX; free when the
-    memory is channels-last).
+class ImageBlock(Block):
+    """n networks of convolutions over one batch of images. Subclasses say what one of them does, `single`, and set `features`.
+
+    Args:
+        n: stack size.
+        shape: (channels, height, width) of an observation.
+        scale: pixels are multiplied by it; folded into the first weights.
+    """
+
+    features: int
+
+    def __init__(self, n: int, shape: Sequence[int], scale: float):
+        super().__init__()
+        self.n, self.shape, self.scale, self.depth = n, tuple(shape), float(scale), 0
+
+    def add_convolution(self, layer: int, inputs: int, outputs: int, kernel: int, init: str) -> None:
+        if init not in SCHEMES:
+            raise ValueError(f"init must be one of {', '.join(SCHEMES)}, not {init!r}")
+        area = kernel * kernel
+        self.add(f"weight_{layer}", (self.n, outputs, inputs, kernel, kernel), Init(init, inputs * area, outputs * area))
+        self.add(f"bias_{layer}", (self.n, outputs), Init(init, inputs * area, outputs * area, bias=True))
+        self.depth = layer + 1
+
+    def layers(self, outputs: bool) -> Sequence[int]:
+        return range(self.depth)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W), bytes or floats -> (n, B, features)"""
+        if x.dim() != 4 or tuple(x.shape[1:]) != self.shape:
+            raise ValueError(f"expected (B, {', '.join(map(str, self.shape))}), not {tuple(x.shape)}")
+        # Channels-last is what oneDNN's convolutions want. Converted once for all n, and in two steps: one alone takes twice as long.
+        layout = torch.channels_last if self.fast else torch.contiguous_format
+        x = x.to(torch.float32).contiguous(memory_format=layout)
+        features = [self.single(i, x, layout) for i in range(self.n)]
+        return torch.stack(features) if self.n > 1 else features[0].unsqueeze(0)
+
+    def single(self, i: int, x: Tensor, layout: torch.memory_format) -> Tensor:
+        """Network i: (B, C, H, W) -> (B, features)."""
+        raise NotImplementedError
+
+    def convolution(
+        self, layer: int, i: int, x: Tensor, layout: torch.memory_format, stride: int = 1, padding: tuple[int, int] = (0, 0)
+    ) -> Tensor:
+        weight, bias = self.weight(layer)[i], getattr(self, f"bias_{layer}")[i]
+        if layer == 0 and self.scale != 1.0:
+            weight = weight * self.scale
+        return F.conv2d(x, weight.contiguous(memory_format=layout), bias, stride, padding)
+
+
+class ConvStack(ImageBlock):
+    """n stacks of convolutions, ReLU (after an optional layer normalisation over the channels of each pixel) after each, flattened in the
+    order height, width, channel (as in TensorFlow and JAX; free when the memory is channels-last).
 
     Args:
         n: stack size.
@@ -197,44 +268,35 @@ class ConvStack(Block):
         padding: str,
         init: str,
         scale: float = 1.0,
+        layer_norm: bool = False,
     ):
-        super().__init__()
+        super().__init__(n, shape, scale)
         if padding not in ("same", "valid"):
             raise ValueError(f"padding must be same or valid, not {padding!r}")
-        if init not in SCHEMES:
-            raise ValueError(f"init must be one of {', '.join(SCHEMES)}, not {init!r}")
         channels, height, width = shape
-        self.n, self.shape, self.scale, self.strides, self.pads = n, tuple(shape), float(scale), [], []
+        self.layer_norm, self.strides, self.pads = layer_norm, [], []
         for i, (outputs, kernel, stride) in enumerate(layers):
             vertical, horizontal = (same_pads(side, kernel, stride) if padding == "same" else (0, 0) for side in (height, width))
             height, width = ((side + sum(pad) - kernel) // stride + 1 for side, pad in ((height, vertical), (width, horizontal)))
             if height < 1 or width < 1:
                 raise ValueError(f"an image of {tuple(shape)} is too small for convolution {i} ({kernel}x{kernel}, stride {stride})")
-            area = kernel * kernel
-            self.add(f"weight_{i}", (n, outputs, channels, kernel, kernel), Init(init, channels * area, outputs * area))
-            self.add(f"bias_{i}", (n, outputs), Init(init, channels * area, outputs * area, bias=True))
+            self.add_convolution(i, channels, outputs, kernel, init)
+            if layer_norm:
+                self.add(f"norm_scale_{i}", (n, outputs), Init("constant", value=1.0))
+                self.add(f"norm_shift_{i}", (n, outputs), Init("constant", value=0.0))
             self.strides.append(stride)
             self.pads.append((*horizontal, *vertical))  # F.pad names the last axis first
             channels = outputs
         self.features = channels * height * width
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W), bytes or floats -> (n, B, features)"""
-        if x.dim() != 4 or tuple(x.shape[1:]) != self.shape:
-            raise ValueError(f"expected (B, {', '.join(map(str, self.shape))}), not {tuple(x.shape)}")
-        # Channels-last is what oneDNN's convolutions want. Converted once for all n, and in two steps: one alone takes twice as long.
-        layout = torch.channels_last if self.fast else torch.contiguous_format
-        x = x.to(torch.float32).contiguous(memory_format=layout)
-        features = [self.single(i, x, layout) for i in range(self.n)]
-        return torch.stack(features) if self.n > 1 else features[0].unsqueeze(0)
-
     def single(self, i: int, x: Tensor, layout: torch.memory_format) -> Tensor:
         for layer, (stride, pad) in enumerate(zip(self.strides, self.pads)):
-            weight, bias = getattr(self, f"weight_{layer}")[i], getattr(self, f"bias_{layer}")[i]
-            if layer == 0 and self.scale != 1.0:
-                weight = weight * self.scale
             left, right, top, bottom = pad
             if (left, top) != (right, bottom):
                 x, left, top = F.pad(x, pad), 0, 0
-            x = F.conv2d(x, weight.contiguous(memory_format=layout), bias, stride, (top, left)).relu_()
+            x = self.convolution(layer, i, x, layout, stride, (top, left))
+            if self.layer_norm:
+                scale, shift = getattr(self, f"norm_scale_{layer}")[i], getattr(self, f"norm_shift_{layer}")[i]
+                x = F.layer_norm(x.permute(0, 2, 3, 1), scale.shape, scale, shift).permute(0, 3, 1, 2)
+            x = x.relu_()
         return x.permute(0, 2, 3, 1).flatten(1)

@@ -81,6 +81,7 @@ class HeadChoice(Choice):
         noisy: factorised Gaussian noise in every layer of the head (Fortunato et al., 2018).
         sigma: initial scale of that noise.
         init, last_init: initialisers of the hidden layers and the last one; null takes the torso's.
+        layer_norm: normalise the hidden layers of the head before their ReLU.
     """
 
     dueling: bool = False
@@ -88,6 +89,7 @@ class HeadChoice(Choice):
     sigma: float = 0.5
     init: str | None = None
     last_init: str | None = None
+    layer_norm: bool = False
 
     def __post_init__(self):
         in_range(self, sigma=(0, None))
@@ -121,8 +123,8 @@ class Streams(nn.Module):
         def mlp(outputs: int) -> MLP:
             sizes = [features, *hidden, outputs]
             if choice.noisy:
-                return NoisyMLP(n, sizes, activate_last=False, sigma0=choice.sigma)
-            return MLP(n, sizes, activate_last=False, init=init, last_init=choice.last_init)
+                return NoisyMLP(n, sizes, activate_last=False, sigma0=choice.sigma, layer_norm=choice.layer_norm)
+            return MLP(n, sizes, activate_last=False, init=init, last_init=choice.last_init, layer_norm=choice.layer_norm)
 
         self.advantage = mlp(shape[0] * shape[1])
         if choice.dueling:

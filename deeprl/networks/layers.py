@@ -68,3 +68,13 @@ def fill_(tensor: Tensor, init: Init, generator: torch.Generator) -> None:
 def signed_sqrt(x: Tensor) -> Tensor:
     """sign(x) sqrt|x|: the factors of factorised Gaussian noise (Fortunato et al., 2018, equation 10 ff.)."""
     return x.sign() * x.abs().sqrt()
+
+
+def lengths(weight: Tensor) -> Tensor:
+    """Euclidean length of each output unit's weights: (n, in, out) -> (n, 1, out), (n, out, in, h, w) -> (n, out, 1, 1, 1)."""
+    return torch.linalg.vector_norm(weight, dim=1 if weight.dim() == 3 else (2, 3, 4), keepdim=True)
+
+
+def rescaled(weight: Tensor, gain: Tensor) -> Tensor:
+    """g v / ‖v‖ (Salimans and Kingma, 2016); with g = ‖v‖ it is v, bit for bit."""
+    return weight * (gain / lengths(weight))

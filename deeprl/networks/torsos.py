@@ -1,7 +1,8 @@
 """From observations to features: choices whose `build(spec, n)` gives a module (B, *obs) -> (n, B, features).
 
 `head_hidden` are the hidden layers that every head gets after the torso: convolutional torsos hold the convolutions only, because the
-papers that share a torso share just those (i-QN). `resolve(spec)` answers with a concrete choice: itself, except for `Auto`.
+papers that share a torso share just those (i-QN). `weight_norm` is for torso and head, see `deeprl.networks.weight_norm`. `resolve(spec)`
+answers with a concrete choice: itself, except for `Auto`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from deeprl.choice import Choice, in_range, one_of
 from deeprl.networks.blocks import MLP, ConvStack
 from deeprl.networks.layers import SCHEMES
+from deeprl.networks.residual import ResidualStacks
+from deeprl.networks.weight_norm import OPTIONS
 from deeprl.types import Spec
 
 
@@ -45,6 +48,10 @@ class FlatMLP(MLP):
 
 
 class TorsoChoice(Choice):
+    head_hidden: tuple[int, ...] = ()
+    init: str = "torch"
+    weight_norm: str = "none"
+
     def resolve(self, spec: Spec) -> TorsoChoice:
         return self
 
@@ -60,10 +67,11 @@ class MLPTorso(TorsoChoice):
     init: str = "torch"
     layer_norm: bool = False
     head_hidden: tuple[int, ...] = ()
+    weight_norm: str = "none"
 
     def __post_init__(self):
         widths(self, "hidden", "head_hidden")
-        one_of(self, init=SCHEMES)
+        one_of(self, init=SCHEMES, weight_norm=OPTIONS)
 
     def build(self, spec: Spec, n: int) -> nn.Module:
         inputs = 1
@@ -84,6 +92,11 @@ class ImageChoice(TorsoChoice):
         return spec.obs_shape
 
 
+def convolutions(choice: Nature | MinAtarTorso, spec: Spec, n: int, layers: tuple[tuple[int, int, int], ...]) -> ConvStack:
+    shape, norm = choice.image(spec), choice.layer_norm
+    return ConvStack(n, shape, layers, padding=choice.padding, init=choice.init, scale=choice.scale, layer_norm=norm)
+
+
 @dataclass(frozen=True)
 class Nature(ImageChoice):
     """The convolutions of Mnih et al. (2015): 32@8x8/4, 64@4x4/2, 64@3x3/1.
@@ -95,15 +108,18 @@ class Nature(ImageChoice):
     head_hidden: tuple[int, ...] = (512,)
     init: str = "glorot_uniform"
     scale: float = 1 / 255
+    layer_norm: bool = False
+    """over the channels of each pixel, before each ReLU"""
+    weight_norm: str = "none"
 
     def __post_init__(self):
         widths(self, "head_hidden")
-        one_of(self, padding=("same", "valid"), init=SCHEMES)
+        one_of(self, padding=("same", "valid"), init=SCHEMES, weight_norm=OPTIONS)
         in_range(self, scale=(0, None))
 
     def build(self, spec: Spec, n: int) -> nn.Module:
         layers = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
-        return ConvStack(n, self.image(spec), layers, padding=self.padding, init=self.init, scale=self.scale)
+        return convolutions(self, spec, n, layers)
 
 
 @dataclass(frozen=True)
@@ -115,14 +131,46 @@ class MinAtarTorso(ImageChoice):
     head_hidden: tuple[int, ...] = (128,)
     init: str = "torch"
     scale: float = 1.0
+    layer_norm: bool = False
+    """over the channels of each pixel, before the ReLU"""
+    weight_norm: str = "none"
 
     def __post_init__(self):
         widths(self, "head_hidden")
-        one_of(self, padding=("same", "valid"), init=SCHEMES)
+        one_of(self, padding=("same", "valid"), init=SCHEMES, weight_norm=OPTIONS)
         in_range(self, channels=(1, None), scale=(0, None))
 
     def build(self, spec: Spec, n: int) -> nn.Module:
-        return ConvStack(n, self.image(spec), ((self.channels, 3, 1),), padding=self.padding, init=self.init, scale=self.scale)
+        return convolutions(self, spec, n, ((self.channels, 3, 1),))
+
+
+@dataclass(frozen=True)
+class Impala(ImageChoice):
+    """The residual network of Espeholt et al. (2018), large, with the i-DQN authors' initialisers: 3872 features on 84x84.
+
+    Their code leaves channels and layers to the command line; 16-32-32 and 256 are the IMPALA paper's, from memory, not verified.
+    """
+
+    channels: tuple[int, ...] = (16, 32, 32)
+    blocks: int = 2
+    """residual blocks in each stack"""
+    head_hidden: tuple[int, ...] = (256,)
+    init: str = "glorot_uniform"
+    residual_init: str = "lecun_normal"
+    """of the convolutions inside residual blocks"""
+    scale: float = 1 / 255
+    weight_norm: str = "none"
+
+    def __post_init__(self):
+        widths(self, "channels", "head_hidden")
+        one_of(self, init=SCHEMES, residual_init=SCHEMES, weight_norm=OPTIONS)
+        in_range(self, blocks=(0, None), scale=(0, None))
+        if not self.channels:
+            raise ValueError("channels must name at least one stack")
+
+    def build(self, spec: Spec, n: int) -> nn.Module:
+        inits = {"init": self.init, "residual_init": self.residual_init}
+        return ResidualStacks(n, self.image(spec), self.channels, blocks=self.blocks, scale=self.scale, **inits)
 
 
 @dataclass(frozen=True)
@@ -131,9 +179,11 @@ class Auto(TorsoChoice):
 
     hidden: tuple[int, ...] = (256, 256)
     """of the MLP"""
+    weight_norm: str = "none"
 
     def __post_init__(self):
         widths(self, "hidden")
+        one_of(self, weight_norm=OPTIONS)
 
     def resolve(self, spec: Spec) -> TorsoChoice:
         """
@@ -142,12 +192,12 @@ class Auto(TorsoChoice):
         """
         shape = tuple(spec.obs_shape)
         if len(shape) == 1:
-            return MLPTorso(hidden=self.hidden)
+            return MLPTorso(hidden=self.hidden, weight_norm=self.weight_norm)
         if shape == (4, 84, 84):
-            return Nature()
+            return Nature(weight_norm=self.weight_norm)
         if len(shape) == 3 and all(3 <= side <= 24 for side in shape[1:]):
-            return MinAtarTorso()
-        raise ValueError(f"no torso follows from observations of shape {shape}: choose one, agent/torso=mlp, nature or minatar")
+            return MinAtarTorso(weight_norm=self.weight_norm)
+        raise ValueError(f"no torso follows from observations of shape {shape}: choose one, agent/torso=mlp, nature, impala or minatar")
 
     def build(self, spec: Spec, n: int) -> nn.Module:
         return self.resolve(spec).build(spec, n)

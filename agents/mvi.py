@@ -1,0 +1,167 @@
+"""Munchausen reinforcement learning (Vieillard, Pietquin, Geist, 2020) and its Tsallis form MVI(q) (Zhu, Chen, Schlegel, White, 2023).
+
+    y = r + α clip(τ ln π(a|s), l0) + γ Σ_b π(b|s') (Q̄(s', b) − τ ln π(b|s')),     π = softmax(Q̄ / τ)
+
+MVI(q) has the q-exponential policy in place of the softmax, ln_q in place of ln, and the action gap Q̄(s, a) − Σ_b π(b|s) Q̄(s, b)
+in place of τ ln π(a|s). Convention: ln_q x = (x^(q−1) − 1) / (q − 1); papers with the exponent 1 − q call ours 2 − q.
+
+Both policies are the target network's, at s and at s'. The bonus is not cut off by a termination, and over several steps only the
+first action has one. Acting stays ε-greedy.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from deeprl.backups import boltzmann, one_hot, policy_metrics, soft_value
+from deeprl.choice import Choice, in_range, one_of
+from deeprl.types import Batch
+from deeprl.values import Returns, View, pick
+
+HALVINGS = 50
+
+
+def ln_q(x: Tensor, q: float) -> Tensor:
+    """Between −1/(q − 1), at x = 0, and 0 at x = 1; for q > 1."""
+    return (x ** (q - 1) - 1) / (q - 1)
+
+
+def exp_q(x: Tensor, q: float) -> Tensor:
+    return (1 + (q - 1) * x).clamp(min=0) ** (1 / (q - 1))
+
+
+def sparsemax_normaliser(z: Tensor) -> Tensor:
+    """ψ with Σ exp_2(z − ψ) = 1, exactly (Martins and Astudillo, 2016): (..., A) -> (..., 1)."""
+    ordered = z.sort(-1, descending=True).values
+    sums = ordered.cumsum(-1)
+    ranks = torch.arange(1, z.shape[-1] + 1, dtype=z.dtype, device=z.device)
+    support = (1 + ranks * ordered > sums).sum(-1, keepdim=True)
+    return (sums.gather(-1, support - 1) - 1) / support + 1
+
+
+def bisected_normaliser(z: Tensor, q: float) -> Tensor:
+    """ψ with Σ exp_q(z − ψ) = 1 for z whose maximum is 0, by bisection: (..., A) -> (..., 1), in float64.
+
+    The sum is at least 1 at ψ = 0 and at most 1 at ψ = −ln_q(1/A), which solves it for equal z. The lower end is returned: it leaves
+    at least one action, and just one where that is exact."""
+    z = z.double()
+    low = torch.zeros_like(z[..., :1])
+    high = torch.full_like(low, (1 - z.shape[-1] ** (1 - q)) / (q - 1))
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        enough = exp_q(z - middle, q).sum(-1, keepdim=True) >= 1
+        low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)
+    return low
+
+
+def q_exponential(values: Tensor, temperature: float, q: float, normaliser: str = "exact") -> Tensor:
+    """π(a) = exp_q(values(a) / τ − ψ), (..., A), for q > 1. τ = 0 and q = ∞ are greedy."""
+    if not temperature or math.isinf(q):
+        return one_hot(values)
+    z = (values - values.amax(-1, keepdim=True)) / temperature
+    exact = normaliser == "exact" and q != 2
+    policy = exp_q(z - (bisected_normaliser(z, q) if exact else sparsemax_normaliser(z)), q)
+    total = policy.sum(-1, keepdim=True)
+    return torch.where(total > 0, policy / total, one_hot(z).to(policy.dtype))
+
+
+def bonus(raw: Tensor, action: Tensor, floor: float | None) -> Tensor:
+    """(K, *B, A) at the action taken, not below `floor`: (K, *B)."""
+    taken = pick(raw, action)
+    return taken if floor is None else taken.clamp(min=floor)
+
+
+def check(owner: Munchausen | Tsallis) -> None:
+    in_range(owner, temperature=(0, None), scale=(0, 1))
+    if owner.floor is not None:
+        in_range(owner, floor=(None, 0))
+
+
+@dataclass(frozen=True)
+class Munchausen(Choice):
+    """M-DQN, and M-IQN with an implicit quantile head.
+
+    Args:
+        temperature: τ, in units of Q. 0 is the limit, advantage learning.
+        scale: α. 0 is `Soft`, bit for bit.
+        floor: l0, the lower end of the clip, applied before α; null: no clip.
+    """
+
+    needs = frozenset({"signed"})
+
+    temperature: float = 0.03
+    scale: float = 0.9
+    floor: float | None = -1.0
+
+    def __post_init__(self):
+        check(self)
+
+    def __call__(self, online: View, target: View, batch: Batch) -> Returns:
+        policy, log = boltzmann(target.next.mean(), self.temperature)
+        _, log_now = boltzmann(target.now.mean(), self.temperature)
+        reward = batch.reward + self.scale * bonus(log_now, batch.action, self.floor)  # (K, *B)
+        return soft_value(target.next, policy, log).bootstrap(reward, batch.discount)
+
+    def metrics(self, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
+        """Of the target network's policy at s'."""
+        values = target.next.mean()
+        return policy_metrics(values, boltzmann(values, self.temperature)[0])
+
+
+@dataclass(frozen=True)
+class Tsallis(Choice):
+    """MVI(q). No code of its authors' online agent is public: `term`, `bootstrap` and `normaliser` are as remembered from the paper, not
+    verified, and so are options.
+
+    Args:
+        q: entropic index, at least 1. 1 is the softmax, 2 the sparsemax, ∞ greedy.
+        temperature: τ, in units of Q. 0 is greedy too: with term `gap` advantage learning.
+        scale: α. 0 leaves the bonus out.
+        floor: l0, the lower end of the clip, applied before α; null: no clip.
+        term: the bonus, `gap` (MVI(q)) or `logq`, τ ln_q π(a|s), which at q = 1 is Munchausen exactly.
+        bootstrap: V(s') is Σ π (Q̄ − τ ln_q π) if `entropic`; with τ/q in place of τ, the value that π maximises, if `consistent`; Σ π Q̄
+            if `expected`.
+        normaliser: `exact`, or the paper's `first_order` expansion, ψ of the sparsemax for every q > 1, renormalised, and greedy
+            where it leaves no action.
+    """
+
+    needs = frozenset({"signed"})
+
+    q: float = 2.0
+    temperature: float = 0.03
+    scale: float = 0.9
+    floor: float | None = -1.0
+    term: str = "gap"
+    bootstrap: str = "entropic"
+    normaliser: str = "exact"
+
+    def __post_init__(self):
+        check(self)
+        in_range(self, q=(1, None))
+        options = {"term": ("gap", "logq"), "bootstrap": ("entropic", "consistent", "expected"), "normaliser": ("exact", "first_order")}
+        one_of(self, **options)
+
+    def policy(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """π and τ ln_q π, (K, *B, A)."""
+        if self.q == 1:
+            return boltzmann(values, self.temperature)
+        policy = q_exponential(values, self.temperature, self.q, self.normaliser)
+        return policy.to(values.dtype), (self.temperature * ln_q(policy, self.q)).to(values.dtype)
+
+    def __call__(self, online: View, target: View, batch: Batch) -> Returns:
+        now = target.now.mean()
+        policy_now, log_now = self.policy(now)
+        raw = now - (policy_now * now).sum(-1, keepdim=True) if self.term == "gap" else log_now
+        reward = batch.reward + self.scale * bonus(raw, batch.action, self.floor)  # (K, *B)
+        policy, log = self.policy(target.next.mean())
+        share = {"entropic": 1.0, "consistent": 1 / self.q, "expected": 0.0}[self.bootstrap]
+        return soft_value(target.next, policy, share * log).bootstrap(reward, batch.discount)
+
+    def metrics(self, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
+        """Of the target network's policy at s'."""
+        values = target.next.mean()
+        return policy_metrics(values, self.policy(values)[0])
