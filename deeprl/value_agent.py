@@ -16,7 +16,7 @@ from deeprl.chains import Chain
 from deeprl.choice import Auxiliary, Part, Weighting
 from deeprl.exploration import EpsilonGreedy
 from deeprl.losses import average
-from deeprl.mappings import Identity
+from deeprl.mappings import Identity, Mapping
 from deeprl.networks.blocks import initialise
 from deeprl.networks.heads import ValueNetwork
 from deeprl.types import Acted, Batch, Learned, Rows, Spec
@@ -56,7 +56,7 @@ class ValueAgent(Agent):
         normalize: Callable[..., Part],
         explore: EpsilonGreedy,
         optimizer,
-        mapping: Identity = Identity(),
+        mapping: Mapping = Identity(),
         weighting: Callable[..., Weighting] = Weighting,
         auxiliary: Callable[..., Auxiliary] = Auxiliary,
     ):
@@ -66,7 +66,7 @@ class ValueAgent(Agent):
         self.spec, self.backup, self.explore = spec, backup, explore
         torso = torso.resolve(spec)
         self.rewards = rewards()
-        head = mapping.wrap(head, getattr(self.rewards, "channels", 1))
+        head = mapping.wrap(head, self.rewards)
 
         def make(place: str, stack: int, torsos: int, index: list[int] | None) -> ValueNetwork:
             body = torso.build(spec, torsos)

@@ -78,6 +78,7 @@ def random_batch(spec: Spec, size: int, seed: int = 0, noise=None) -> Batch:
 
 KINDS = {
     "dqn": "discrete", "double_dqn": "discrete", "dueling_dqn": "discrete", "noisy_dqn": "discrete", "idqn": "discrete",
+    "log_dqn": "discrete", "loglin_dqn": "discrete",
     "ddpg": "continuous", "td3": "continuous", "td3_paper": "continuous",
 }  # fmt: skip
 
