@@ -113,7 +113,7 @@ class Asinh(Mapping):
 
 @dataclass(frozen=True, kw_only=True)
 class PerChannel(Mapping):
-    """A map of its own for each channel (the released code's `[log,loglin]`). Of `maps` only f, f⁻¹, floor and `initial` matter."""
+    """A map of its own for each channel (the released code's `[log,loglin]`). Of `maps` only f, f⁻¹ and the floor matter."""
 
     averaging: float = 0.1
     clip_bootstrap: bool = True
