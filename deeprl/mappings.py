@@ -34,7 +34,8 @@ class Mapping(Choice):
         clip_prediction: cut off Q_c in the average.
         floor: least value that is mapped; null: none.
         floor_on: "target", before averaging (LogDQN), or "average", after it (MapDQN).
-        initial: value of a channel at Q̃ = 0, for channels that count for and against: shifts f so that f(initial) = 0; null: no shift.
+        initial: what a channel is worth at Q̃ = 0, |λ_c| Q_c, for channels that count for and against: shifts f so that it is 0 there;
+            null: no shift.
         zero_negative: the last layer of channels that count against starts at zero, so that they start at `initial` exactly.
         shared: the head's hidden layers serve all channels; else each has its own.
         scale_gradient: multiply the gradient into what channels share by 1/√C.
@@ -83,7 +84,7 @@ class Mapping(Choice):
 
     def start(self, scale: float) -> float | None:
         """Ordinary value at Q̃ = 0 of a channel with this λ; None: no shift."""
-        return None if self.initial is None else float(self.initial[0] if scale > 0 else self.initial[1])
+        return None if self.initial is None else (self.initial[0] if scale > 0 else self.initial[1]) / abs(scale)
 
     @property
     def limit(self) -> float | None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from agents.log_q import Log
-from benchmarks import log_chain
+from benchmarks import log_chain, tabular_log
 from deeprl.backups import greedy
 from deeprl.losses import squared
 from deeprl.mapped_values import MappedValues, Units
@@ -118,3 +118,49 @@ def test_published_scores():
     assert log_chain.PUBLISHED["regular", 3][1][log_chain.GAMMAS.index(0.94)] == 0.77
     assert log_chain.PUBLISHED["log", 5][0][log_chain.GAMMAS.index(0.99)] == 0.32
     assert all(len(part) == len(log_chain.GAMMAS) for parts in log_chain.PUBLISHED.values() for part in parts)
+
+
+def test_the_map_learns_low_discounts_and_q_learning_does_not(capsys, tmp_path):
+    """Section 1.6's acceptance test: width 2, γ = 0.8, here in 2,000 sweeps. The decay covers half of them: in strict proportion (182 sweeps)
+    both methods stop moving before values have come through the chain."""
+    rows = log_chain.main(["--quick", "--sweeps", "2000", "--runs", "3", "--json", str(tmp_path / "found.json"), "--plot", str(tmp_path / "found.svg")])
+    regular, log = ({row["gamma"]: row for row in rows if row["method"] == method} for method in ("regular", "log"))
+    assert regular[0.8]["last"] == 0.0
+    assert log[0.8]["last"] >= 0.9
+    assert regular[0.96]["last"] > 0.3  # at a discount that suits it
+    assert json.loads((tmp_path / "found.json").read_text())["rows"] == rows
+    assert (tmp_path / "found.svg").read_text().count("<polyline") == 4
+    assert "| published | 0.77/1.00 | 0.75/1.00 |" in capsys.readouterr().out
+
+
+# ---- the bias of the average
+
+
+@pytest.mark.parametrize(("row", "paper"), [(0, 0.508), (1, 0.506), (2, 0.483), (3, 0.140)])
+def test_averaging_in_ordinary_units_removes_the_bias(row, paper):
+    """Section 1.4, item 3: the target is 0.02 or 1; the numbers of the specification are one simulation each."""
+    averaging, rate = tabular_log.PAIRS[row]
+    assert averaging * rate == pytest.approx(0.001)
+    assert tabular_log.settled(averaging) == pytest.approx(paper, abs=0.003)
+    assert tabular_log.simulated(averaging, rate, steps=6000, runs=200) == pytest.approx(paper, abs=0.01)
+
+
+def test_the_bias_of_the_fixed_point_grows_with_the_average():
+    """The limits: geometric mean at 1, mean at 0."""
+    assert tabular_log.settled(1.0) == pytest.approx((0.02 * 1.0) ** 0.5, abs=1e-9)
+    assert tabular_log.settled(1e-6) == pytest.approx(0.51, abs=1e-6)
+    mdp = log_chain.chain(4)
+    optimal = value_iteration(mdp, 0.9)[:4]
+    errors = [np.abs(tabular_log.fixed_point(mdp, 0.9, averaging) - optimal).max() for averaging in (1.0, 0.1, 0.01)]
+    assert errors[0] > 5 * errors[1] > 25 * errors[2]
+    assert errors[2] < 0.005
+
+
+def test_the_program_writes_what_it_finds(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tabular_log, "simulated", lambda averaging, rate: averaging)
+    monkeypatch.setattr(tabular_log, "AVERAGING", (1.0,))
+    found = tabular_log.main(["--json", str(tmp_path / "found.json")])
+    assert [row["fixed_point"] for row in found["two_points"]] == [0.5098, 0.5076, 0.4853, 0.1414]
+    assert found["chain_of_eight"][0]["optimal_policy"]
+    assert json.loads((tmp_path / "found.json").read_text())["two_points"] == found["two_points"]
+    assert "largest_error" in capsys.readouterr().out
