@@ -225,7 +225,9 @@ def plot(rows: list[dict], gammas) -> str:
             for i, row in enumerate(ours):
                 if "published" in row:
                     x, y = place(i, row["published"][panel])
-                    parts.append(f'<circle cx="{x}" cy="{y}" r="3" fill="{colours[width] if method == "log" else "white"}" stroke="{colours[width]}"/>')
+                    parts.append(
+                        f'<circle cx="{x}" cy="{y}" r="3" fill="{colours[width] if method == "log" else "white"}" stroke="{colours[width]}"/>'
+                    )
     x = 2 * (wide + left) + 10
     legend = [*((f"width {w}", colours[w], "") for w in colours), ("log map", "#333", ""), ("regular", "#333", ' stroke-dasharray="5 4"')]
     for i, (name, colour, dashes) in enumerate(legend):

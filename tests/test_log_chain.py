@@ -123,7 +123,9 @@ def test_published_scores():
 def test_the_map_learns_low_discounts_and_q_learning_does_not(capsys, tmp_path):
     """Section 1.6's acceptance test: width 2, γ = 0.8, here in 2,000 sweeps. The decay covers half of them: in strict proportion (182 sweeps)
     both methods stop moving before values have come through the chain."""
-    rows = log_chain.main(["--quick", "--sweeps", "2000", "--runs", "3", "--json", str(tmp_path / "found.json"), "--plot", str(tmp_path / "found.svg")])
+    rows = log_chain.main(
+        ["--quick", "--sweeps", "2000", "--runs", "3", "--json", str(tmp_path / "found.json"), "--plot", str(tmp_path / "found.svg")]
+    )
     regular, log = ({row["gamma"]: row for row in rows if row["method"] == method} for method in ("regular", "log"))
     assert regular[0.8]["last"] == 0.0
     assert log[0.8]["last"] >= 0.9
