@@ -16,7 +16,7 @@ from deeprl.chains import Chain
 from deeprl.choice import Auxiliary, Part, Weighting
 from deeprl.exploration import EpsilonGreedy
 from deeprl.losses import average
-from deeprl.mappings import Identity
+from deeprl.mappings import Identity, Mapping
 from deeprl.networks.blocks import initialise
 from deeprl.networks.heads import ValueNetwork, quiet
 from deeprl.networks.weight_norm import weight_normalise
@@ -57,7 +57,7 @@ class ValueAgent(Agent):
         normalize: Callable[..., Part],
         explore: EpsilonGreedy,
         optimizer,
-        mapping: Identity = Identity(),
+        mapping: Mapping = Identity(),
         weighting: Callable[..., Weighting] = Weighting,
         auxiliary: Callable[..., Auxiliary] = Auxiliary,
     ):
@@ -69,7 +69,7 @@ class ValueAgent(Agent):
         self.rewards = rewards()
         head.check(self.rewards)
         share = head.share
-        head = mapping.wrap(head, getattr(self.rewards, "channels", 1))
+        head = mapping.wrap(head, self.rewards)
 
         def make(place: str, stack: int, torsos: int, index: list[int] | None) -> ValueNetwork:
             body = torso.build(spec, torsos)

@@ -80,6 +80,7 @@ KINDS = {
     "dqn": "discrete", "double_dqn": "discrete", "dueling_dqn": "discrete", "noisy_dqn": "discrete", "idqn": "discrete",
     "c51": "discrete", "qrdqn": "discrete", "iqn": "discrete", "iiqn": "discrete",
     "munchausen_dqn": "discrete", "mvi": "discrete",
+    "log_dqn": "discrete", "loglin_dqn": "discrete",
     "ddpg": "continuous", "td3": "continuous", "td3_paper": "continuous",
 }  # fmt: skip
 

@@ -1,0 +1,79 @@
+"""Logarithmic Q-learning, LogDQN (van Seijen, Fatemi, Tavakoli, 2019).
+
+    f(x) = c ln(x + shift) + d,     d = −c ln(q0 + shift),     so that a head that says 0 means q0
+    T± = r± + γ B±,     B± = clip(Q±(s', a*), 0, 1/(1 − γ)),     r⁺ = max(r, 0),  r⁻ = max(−r, 0),     Q = Q⁺ − Q⁻
+    U± = Q± + β_reg (T± − Q±),     loss = Huber(f(U⁺) − Q̃⁺) + Huber(f(U⁻) − Q̃⁻)
+
+In a logarithmic space action gaps are of one size over the states, which lets function approximation live with low discount factors.
+Rewards are split by sign (`agent/rewards=polar`) because a logarithm takes no negative values; `deeprl.mappings` has the two steps.
+
+Deep form: shift 0, T ≥ γⁿᵏ instead. Linear and tabular form: shift γᵏ and no floor. For n > 1 the released code splits the n-step sum
+by sign; here the replay splits each reward first.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from deeprl.choice import in_range
+from deeprl.mappings import Mapping
+
+
+def exp(x: Tensor) -> Tensor:
+    """eˣ, cut off short of infinity, since ∞ − ∞ would be no value (the authors' code has no such limit)."""
+    return x.clamp(max=math.log(torch.finfo(x.dtype).max) - 20.0).exp()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Log(Mapping):
+    """
+    Args:
+        c: slope. Without distance or optimizer (linear form) it cancels; with Huber it sets where the loss turns linear.
+        k: the floor of a target is discount^(n_step k), that of `initial` discount^k, both unless `floor` is given; null: no floor.
+        shift: added to values before the logarithm; γᵏ in the linear form.
+    """
+
+    needs = frozenset({"nonnegative"})
+
+    averaging: float = 0.1
+    clip_bootstrap: bool = True
+    floor_on: str = "target"
+    initial: tuple[float, float] | None = (1.0, 0.0)
+    zero_negative: bool = True
+    discount: float | None = 0.96
+    c: float = 0.5
+    k: float | None = 100.0
+    shift: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        in_range(self, shift=(0, None))
+        if not self.c > 0:
+            raise ValueError(f"c must be positive, not {self.c}")
+        powers = self.k is not None and self.k > 0 and self.discount is not None and 0 < self.discount < 1
+        if self.floor is None and not powers and not self.shift:
+            raise ValueError("floor must be given, or k above 0 and a discount below 1, or a shift: ln 0 is no value")
+
+    def lowest(self, steps: int) -> float:
+        """0: no floor."""
+        if self.floor is not None or self.k is None or self.discount is None:
+            return self.floor or 0.0
+        return self.discount ** (steps * self.k)
+
+    def forward(self, value: Tensor) -> Tensor:
+        return self.c * (value + self.shift).log()
+
+    def inverse(self, mapped: Tensor) -> Tensor:
+        return exp(mapped / self.c) - self.shift
+
+    def floored(self, value: Tensor) -> Tensor:
+        lowest = self.lowest(self.n_step)
+        return value.clamp(min=lowest) if lowest else value
+
+    def start(self, scale: float) -> float | None:
+        start = super().start(scale)
+        return None if start is None else max(start, self.lowest(1))

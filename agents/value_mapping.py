@@ -1,0 +1,143 @@
+"""Orchestrated value mapping, MapDQN and LogLinDQN (Fatemi, Tavakoli, ICLR 2022): maps. `agents/reward_channels.py` has the rewards.
+
+    a* = argmax_a Σ_j λ_j Q_j(s', a),     T_j = r_j + γ B_j,     U_j = q_j + β_r (T_j − q_j),     loss = Σ_j Huber(f_j(U_j) − Q̃_j)
+
+B_j and q_j are cut off to [0, 1 / (1 − γ)] (γ, where LogDQN has γⁿ: `n_step` is 1 here). The scheme is `deeprl.mappings`. Admissible
+maps are invertible, strictly monotone, with a slope bounded away from 0 and ∞ on the values that occur (from memory: not verified).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from deeprl.choice import in_range
+from deeprl.mappings import Mapping
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLinear(Mapping):
+    """Logarithmic below a break, linear above it, where its slope goes on.
+
+        released   x ≤ b: c ln x + Δ,          else c x / b − c,       b = exp(−Δ / c)       (f(b) = 0; below the break `floor` acts)
+        paper      x ≤ 1 − d: c ln(x + d),     else c (x − (1 − d))
+
+    Args:
+        c: slope.
+        delta: Δ of the released form.
+        shift: d of the paper's form (0.02 there, with c = 0.5; from memory, not verified). Above 0 it wants delta 0.
+    """
+
+    needs = frozenset({"nonnegative"})
+
+    averaging: float = 0.1
+    clip_bootstrap: bool = True
+    clip_prediction: bool = True
+    floor: float | None = 0.01687
+    shared: bool = False
+    discount: float | None = 0.96
+    c: float = 0.5
+    delta: float = 0.0
+    shift: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        in_range(self, shift=(0, 1))
+        if not self.c > 0:
+            raise ValueError(f"c must be positive, not {self.c}")
+        if self.shift and self.delta:
+            raise ValueError("shift is of the paper's form, delta of the released one: one of them must be 0")
+        if not self.shift and not self.floor:
+            raise ValueError("floor must be positive where shift is 0: ln 0 is no value")
+
+    @property
+    def edge(self) -> float:
+        """Where x + shift passes from one form to the other; f is 0 there."""
+        return math.exp(-self.delta / self.c)
+
+    def forward(self, value: Tensor) -> Tensor:
+        ratio = (value + self.shift) / self.edge
+        # clamped, because the branch that is not taken must not be −∞ or ∞ either
+        return self.c * torch.where(ratio <= 1, ratio.clamp(max=1).log(), ratio - 1)
+
+    def inverse(self, mapped: Tensor) -> Tensor:
+        ratio = mapped / self.c
+        return self.edge * torch.where(ratio <= 0, ratio.clamp(max=0).exp(), ratio + 1) - self.shift
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedRoot(Mapping):
+    """sign(x) (√(|x| + 1) − 1) + εx (Pohlen et al., 2018). Takes negative values, so that one channel of raw rewards will do."""
+
+    epsilon: float = 0.01
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 < self.epsilon < math.inf:
+            raise ValueError(f"epsilon must be positive, not {self.epsilon}")
+
+    def forward(self, value: Tensor) -> Tensor:
+        return value.sign() * ((value.abs() + 1).sqrt() - 1) + self.epsilon * value
+
+    def inverse(self, mapped: Tensor) -> Tensor:
+        root = (1 + 4 * self.epsilon * (mapped.abs() + 1 + self.epsilon)).sqrt()
+        return mapped.sign() * (((root - 1) / (2 * self.epsilon)).square() - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asinh(Mapping):
+    """s asinh(x / s): linear near 0, logarithmic far from it, signed. A design option of ours, in no paper.
+
+    Args:
+        scale: s.
+    """
+
+    scale: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 < self.scale < math.inf:
+            raise ValueError(f"scale must be positive, not {self.scale}")
+
+    def forward(self, value: Tensor) -> Tensor:
+        return self.scale * (value / self.scale).asinh()
+
+    def inverse(self, mapped: Tensor) -> Tensor:
+        end = math.log(torch.finfo(mapped.dtype).max) - 20.0  # short of infinity, since ∞ − ∞ would be no value
+        return self.scale * (mapped / self.scale).clamp(-end, end).sinh()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerChannel(Mapping):
+    """A map of its own for each channel (the released code's `[log,loglin]`). Of `maps` only f, f⁻¹ and the floor matter."""
+
+    averaging: float = 0.1
+    clip_bootstrap: bool = True
+    clip_prediction: bool = True
+    shared: bool = False
+    discount: float | None = 0.96
+    maps: tuple[Mapping, ...] = ()
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.maps:
+            raise ValueError("maps must name a mapping for each channel of the rewards")
+        object.__setattr__(self, "needs", frozenset().union(*(each.needs for each in self.maps)))
+
+    def forward(self, value: Tensor) -> Tensor:
+        return self._each(value, lambda each: each.forward)
+
+    def inverse(self, mapped: Tensor) -> Tensor:
+        return self._each(mapped, lambda each: each.inverse)
+
+    def floored(self, value: Tensor) -> Tensor:
+        return self._each(value, lambda each: each.floored)
+
+    def _each(self, x: Tensor, function: Callable[[Mapping], Callable[[Tensor], Tensor]]) -> Tensor:
+        if x.shape[1] != len(self.maps):
+            raise ValueError(f"maps are {len(self.maps)}, and the rewards have {x.shape[1]} channels: one map for each")
+        return torch.stack([function(each)(part) for each, part in zip(self.maps, x.unbind(1))], 1)

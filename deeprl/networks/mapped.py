@@ -1,0 +1,77 @@
+"""The head of an agent whose values are mapped: what its channels share, then a scalar head for each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from deeprl.choice import Choice
+from deeprl.mapped_values import MappedValues, Units
+from deeprl.networks.blocks import MLP
+from deeprl.networks.heads import Scalar
+from deeprl.networks.layers import Init
+from deeprl.values import under
+
+if TYPE_CHECKING:
+    from deeprl.mappings import Mapping
+
+
+@dataclass(frozen=True)
+class Mapped(Choice):
+    """What `Mapping.wrap` answers: builds the head of every channel."""
+
+    head: Scalar
+    mapping: Mapping
+    scales: tuple[float, ...]
+    signed: bool
+
+    @property
+    def offers(self) -> frozenset[str]:  # type: ignore[override]
+        return self.head.offers if self.signed else self.head.offers - {"signed"}
+
+    def build(self, features: int, hidden: Sequence[int], actions: int, n: int, init: str) -> nn.Module:
+        return MappedHead(self, features, tuple(hidden), actions, n, init)
+
+
+class MappedHead(nn.Module):
+    """(torsos or 1, B, F) -> `MappedValues`. What channels share, then one scalar head for each."""
+
+    def __init__(self, choice: Mapped, features: int, hidden: tuple[int, ...], actions: int, n: int, init: str):
+        super().__init__()
+        head, mapping, channels = choice.head, choice.mapping, len(choice.scales)
+        self.units = Units(mapping, choice.scales, choice.signed)
+        self.common: MLP | None = None
+        if hidden and mapping.shared:
+            self.common = MLP(n, [features, *hidden], activate_last=True, init=head.init or init)
+            features, hidden = hidden[-1], ()
+        self.channels = nn.ModuleList([head.build(features, hidden, actions, n, init) for _ in range(channels)])
+        self.gradient = channels**-0.5 if mapping.scale_gradient else 1.0
+        for scale, channel in zip(choice.scales, self.channels):
+            if scale < 0 and mapping.zero_negative:
+                start_at_zero(channel)
+
+    def noise_shapes(self) -> dict[str, tuple[int, ...]]:
+        return {
+            f"{c}.{name}": shape
+            for c, channel in enumerate(self.channels)
+            for name, shape in channel.noise_shapes().items()  # type: ignore[operator]  # every head has them
+        }
+
+    def forward(self, features: Tensor, noise: dict[str, Tensor]) -> MappedValues:
+        hidden = features if self.common is None else self.common(features)
+        if self.gradient != 1.0:
+            hidden = self.gradient * hidden + ((1.0 - self.gradient) * hidden).detach()
+        said = [channel(hidden, under(noise, f"{c}.")) for c, channel in enumerate(self.channels)]
+        return MappedValues(torch.stack([values.q for values in said], 1), self.units, said[0].distance, features)
+
+
+def start_at_zero(head: nn.Module) -> None:
+    """Every last layer of a head: its initial weights and biases."""
+    for block in head.modules():
+        if isinstance(block, MLP):
+            for name in (f"weight_{block.depth - 1}", f"bias_{block.depth - 1}"):
+                block.initial[name] = Init("constant", value=0.0)

@@ -1,0 +1,101 @@
+"""RMSProp as TensorFlow has it: epsilon inside the square root, and a squared average that starts at one.
+
+    s ← ρ s + (1 − ρ) g²,     m ← ρ m + (1 − ρ) g   (0 unless centered),     θ ← θ − v,     v ← momentum · v + lr · g / √(s − m² + ε)
+
+The DQN family of Dopamine before JAX, LogDQN and MapDQN use it. `torch.optim.RMSprop` has ε outside of the root and starts at 0: with
+ε = 1e-5 its damping is 300 times smaller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from deeprl.choice import Choice, in_range
+from deeprl.optim import flatten_
+
+
+@dataclass(frozen=True)
+class RMSProp(Choice):
+    """
+    Args:
+        lr: learning rate; `schedule`, one of `deeprl.schedules`, multiplies it.
+        decay: ρ.
+        eps: ε, in units of a squared gradient.
+        centered: divide by the standard deviation of the gradient, not by its root mean square.
+        initial: of the squared average.
+        max_grad_norm: clips the global norm.
+    """
+
+    lr: float
+    decay: float = 0.95
+    momentum: float = 0.0
+    eps: float = 1e-5
+    centered: bool = True
+    initial: float = 1.0
+    max_grad_norm: float | None = None
+    schedule: Callable[[int], float] | None = None
+
+    def __post_init__(self):
+        in_range(self, lr=(0, None), decay=(0, 1), momentum=(0, 1), eps=(0, None), initial=(0, None))
+        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm must be positive or null, not {self.max_grad_norm}")
+
+    def build(self, parameters: Sequence[nn.Parameter]) -> FlatRMSProp:
+        return FlatRMSProp(self, parameters)
+
+
+class FlatRMSProp:
+    """The state of one `RMSProp`, over flat parameters as `deeprl.optim.FlatAdam`."""
+
+    def __init__(self, choice: RMSProp, parameters: Sequence[nn.Parameter]):
+        self.choice, self.parameters = choice, list(parameters)
+        self.flat = flatten_(self.parameters)
+        self.square = torch.full_like(self.flat, choice.initial)
+        self.moment, self.velocity = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
+
+    def step(self, gradients: Sequence[Tensor], step: int) -> Tensor:
+        """One update in place; arguments and result as `FlatAdam.step`.
+
+        Raises:
+            ValueError: another number of gradients, or another shape.
+        """
+        choice = self.choice
+        if len(gradients) != len(self.parameters) or any(g.shape != p.shape for g, p in zip(gradients, self.parameters)):
+            shapes = [tuple(g.shape) for g in gradients], [tuple(p.shape) for p in self.parameters]
+            raise ValueError(f"gradients have shapes {shapes[0]}, parameters {shapes[1]}")
+        with torch.no_grad():
+            gradient = torch.cat([g.reshape(-1) for g in gradients])
+            norm = torch.linalg.vector_norm(gradient)
+            if choice.max_grad_norm is not None:
+                gradient = gradient * (choice.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
+            self.square.lerp_(gradient.square(), 1 - choice.decay)
+            if choice.centered:
+                self.moment.lerp_(gradient, 1 - choice.decay)
+            # rounding may leave a variance just below zero
+            spread = (self.square - self.moment.square()).clamp_(min=0.0).add_(choice.eps).sqrt_()
+            self.velocity.mul_(choice.momentum).addcdiv_(gradient, spread, value=self.rate(step))
+            self.flat.sub_(self.velocity)
+        return norm
+
+    def rate(self, step: int) -> float:
+        """Learning rate at an environment step."""
+        choice = self.choice
+        return choice.lr if choice.schedule is None else choice.lr * choice.schedule(step)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Averages; the parameters belong to their modules."""
+        return {"square": self.square, "moment": self.moment, "velocity": self.velocity}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """
+        Raises:
+            ValueError: averages of another number of parameters.
+        """
+        if state["square"].shape != self.square.shape:
+            raise ValueError(f"the optimizer has {self.square.numel()} parameters, its saved state {state['square'].numel()}")
+        for name, own in self.state_dict().items():
+            own.copy_(state[name])
