@@ -77,7 +77,7 @@ def random_batch(spec: Spec, size: int, seed: int = 0, noise=None) -> Batch:
 # ---- configurations
 
 KINDS = {
-    "dqn": "discrete", "double_dqn": "discrete", "dueling_dqn": "discrete", "noisy_dqn": "discrete", "idqn": "discrete",
+    "dqn": "discrete", "double_dqn": "discrete", "dueling_dqn": "discrete", "noisy_dqn": "discrete", "idqn": "discrete", "dvw": "discrete",
     "ddpg": "continuous", "td3": "continuous", "td3_paper": "continuous",
 }  # fmt: skip
 

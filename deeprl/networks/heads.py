@@ -24,15 +24,23 @@ class ValueNetwork(nn.Module):
         head: (torsos or 1, B, F), noise -> `Values`.
         obs_dims: how many axes one observation has.
         index: the torso that head k reads, if there are several but fewer than heads.
+        beside: what an auxiliary loss reads from the features, stacked as the torso is, so that a chain moves it with the torso.
     """
 
-    def __init__(self, torso: nn.Module, head: nn.Module, obs_dims: int, index: Sequence[int] | None = None):
+    def __init__(
+        self, torso: nn.Module, head: nn.Module, obs_dims: int, index: Sequence[int] | None = None, beside: nn.Module | None = None
+    ):
         super().__init__()
-        self.torso, self.head, self.obs_dims = torso, head, obs_dims
+        self.torso, self.head, self.beside, self.obs_dims = torso, head, beside, obs_dims
         self.index = list(index) if index is not None else None
 
     def noise_shapes(self) -> dict[str, tuple[int, ...]]:
         return self.head.noise_shapes()  # type: ignore[operator]  # every head has them
+
+    def features(self, obs: Tensor) -> Tensor:
+        """(torsos, *B, F), before any head chooses its torso."""
+        lead = obs.shape[: obs.dim() - self.obs_dims]
+        return self.torso(obs.flatten(0, len(lead) - 1)).unflatten(1, lead)
 
     def forward(self, obs: Tensor, noise: dict[str, Tensor]) -> Values:
         lead = obs.shape[: obs.dim() - self.obs_dims]
