@@ -60,12 +60,14 @@ class Iterated(Chain):
         roll_(self.online)
         follow_(self.target, self.online)
 
+    def shifting(self, before: int, after: int, updates: int) -> bool:
+        # the clocks run before the first update, but moving untrained weights would copy Q_K over its predecessors
+        return updates > 0 and crossed(self.shift_period, before, after)
+
     def maintain(self, before: int, after: int, updates: int) -> None:
-        if not updates:  # the clocks run, but moving untrained weights would copy Q_K over its predecessors
-            return
-        if crossed(self.shift_period, before, after):
+        if self.shifting(before, after, updates):
             self.shift()
-        elif crossed(self.sync_period, before, after):
+        elif updates and crossed(self.sync_period, before, after):
             follow_(self.target, self.online)
 
     def combine(self, losses: Tensor) -> Tensor:

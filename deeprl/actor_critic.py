@@ -84,6 +84,7 @@ class ActorCritic(Agent):
     """
 
     actions = "continuous"
+    main = "critic"
     rewards: Part
 
     def __init__(
@@ -124,11 +125,12 @@ class ActorCritic(Agent):
         self.normalize = normalize(spec=spec)
         critics = list(self.chain.online.critic.parameters())
         actors = list(self.chain.online.actor.parameters())
+        critic_state, actor_state = optimizer.build(critics), actor_optimizer.build(actors)
         self.objectives = {
-            "critic": Objective(self.critic_loss, critics, optimizer.build(critics)),
-            "actor": Objective(self.actor_loss, actors, actor_optimizer.build(actors)),
+            "critic": Objective(self.critic_loss, critics, critic_state),
+            "actor": Objective(self.actor_loss, actors, actor_state),
         }
-        self.chain.pair([self.objectives["actor"].optimizer.flat, self.objectives["critic"].optimizer.flat])
+        self.chain.pair([actor_state.flat, critic_state.flat])
 
     def critic_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
         online, target = self.chain.online, self.chain.target

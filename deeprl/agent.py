@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice
-from deeprl.optim import FlatAdam
+from deeprl.optim import FlatAdam, Groups
 from deeprl.types import Acted, Batch, Learned, Rows, Spec
 
 
@@ -23,9 +23,9 @@ class Objective:
         optimizer: holds them in one flat tensor.
     """
 
-    loss: Callable[[Batch], tuple[Tensor, Learned]]
+    loss: Callable[..., tuple[Tensor, Learned]]
     parameters: Sequence[nn.Parameter]
-    optimizer: FlatAdam
+    optimizer: FlatAdam | Groups
 
 
 def gradient(agent: Agent, name: str, batch: Batch) -> tuple[Sequence[Tensor], Learned]:
@@ -52,6 +52,8 @@ class Agent(nn.Module, Choice):
 
     actions: str = ""
     """"discrete" or "continuous": what it can take"""
+    main: str = ""
+    """The objective whose error is the priority and whose learning rate is the agent's; due at every update."""
     spec: Spec
     objectives: dict[str, Objective]
     rewards: Callable[[Tensor], Tensor]
@@ -91,10 +93,10 @@ class Agent(nn.Module, Choice):
     def update(self, batch: Batch) -> Learned:
         """One gradient update of every due objective, in order; then whatever follows the parameters.
 
-        Returns what the first objective learned, with the metrics of all."""
+        Returns what the main objective learned, with the metrics of all."""
         self.updates += 1
         due = self.due(self.updates)
-        first: Learned | None = None
+        main: Learned | None = None
         metrics: dict[str, Tensor] = {}
         for name in due:
             if name not in self.objectives:
@@ -105,10 +107,11 @@ class Agent(nn.Module, Choice):
             metrics.update(learned.metrics)
             if norm is not None:
                 metrics[f"train/{name}_grad_norm"] = norm
-            first = first or learned
+            if name == self.main:
+                main = learned
         self.follow(due)
-        assert first is not None
-        return first._replace(metrics=metrics)
+        assert main is not None
+        return main._replace(metrics=metrics)
 
     def follow(self, due: tuple[str, ...]) -> None:
         """After every update."""
@@ -126,9 +129,11 @@ class Agent(nn.Module, Choice):
         return {}
 
     def learning_rates(self, step: int) -> dict[str, float]:
-        """`train/learning_rate` of the first objective, and one more for each other one."""
-        names = ["train/learning_rate"] + [f"train/{name}_learning_rate" for name in list(self.objectives)[1:]]
-        return {name: o.optimizer.rate(step) for name, o in zip(names, self.objectives.values())}
+        """`train/learning_rate` of the main objective, and one more for each other one."""
+        return {
+            "train/learning_rate" if name == self.main else f"train/{name}_learning_rate": objective.optimizer.rate(step)
+            for name, objective in self.objectives.items()
+        }
 
     def state(self) -> dict:
         """Everything a checkpoint needs: weights, statistics, optimizers and counters."""

@@ -57,7 +57,7 @@ class Chain(Part):
 
     def __init__(self, make: MakeNetwork, length: int, torsos: int):
         super().__init__()
-        self.length = length
+        self.length, self.torsos = length, torsos
         self.online = make("online", stack=length, torsos=torsos, index=None)
         if torsos == 1 and length > 1:
             # The target torso is a pair: one belongs to the anchor Q̄_0, the other follows the online torso.
@@ -69,6 +69,10 @@ class Chain(Part):
     def reset_target(self) -> None:
         """Every Q̄_{k−1} starts as a copy of Q_k, as the authors of i-QN have it: before the first sync Q̄_k is not yet Q_k."""
         _copy(list(self.target.parameters()), [o.expand_as(t) for t, o in zip(self.target.parameters(), self.online.parameters())])
+
+    def shifting(self, before: int, after: int, updates: int) -> bool:
+        """Whether `maintain` is about to start a new iteration: the anchor Q̄_0 moves."""
+        raise NotImplementedError
 
     def views(self, batch: Batch) -> tuple[View, View]:
         return View(self.online, batch, "online"), View(self.target, batch, "target")
@@ -110,6 +114,9 @@ class Single(Chain):
         in_range(self, target_update_period=(1, None))
         super().__init__(make, length=1, torsos=1)
 
+    def shifting(self, before: int, after: int, updates: int) -> bool:
+        return updates > 0 and crossed(self.target_update_period, before, after)
+
     def maintain(self, before: int, after: int, updates: int) -> None:
-        if updates and crossed(self.target_update_period, before, after):
+        if self.shifting(before, after, updates):
             anchor_(self.target, self.online)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from deeprl.types import Batch, Rows
 
 if TYPE_CHECKING:
-    from deeprl.agent import Agent, Objective
+    from deeprl.agent import Objective
+    from deeprl.value_agent import ValueAgent
     from deeprl.values import View
 
 
@@ -44,33 +45,50 @@ class Part(nn.Module, Choice):
 
 
 class Weighting(Part):
-    """How much each sample counts. This one is neutral: the replay's importance weight alone."""
+    """How much each sample counts. This one is neutral: the replay's importance weight alone.
 
-    def __init__(self, *, agent: Agent):
+    Args:
+        agent: complete but for its objectives. To be read, not to be kept: a part is inside of its agent, and would contain it.
+    """
+
+    def __init__(self, *, agent: ValueAgent):
         super().__init__()
 
-    def forward(self, online: View, target: View, batch: Batch) -> Tensor:
-        """The weight of each loss, one that broadcasts to (K, *B). Taken without gradient."""
-        return batch.weight
+    def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weight of each loss, one that broadcasts to (K, *B), and metrics. Taken without gradient."""
+        return batch.weight, {}
 
     def objectives(self) -> dict[str, Objective]:
-        """Losses of its own, stepped before the agent's."""
+        """Losses of its own, of (online, target, batch) as in `forward`, stepped before the agent's."""
         return {}
+
+    def shift(self, target: nn.Module) -> None:
+        """Called before the chain starts a new iteration, with the target network as it still is."""
 
 
 class Auxiliary(Part):
-    """An extra loss on what the agent's network shares. This one is neutral: none."""
+    """An extra loss on what the agent's network shares. This one is neutral: none.
 
-    def __init__(self, *, agent: Agent):
+    Args:
+        agent: not to be kept, as in `Weighting`. It has its spaces, torso, normalisation and `network`; its chain is still to come.
+    """
+
+    def __init__(self, *, agent: ValueAgent):
         super().__init__()
+
+    def beside(self, torso: nn.Module, n: int) -> nn.Module | None:
+        """What every network of the chain carries beside its head, a stack of `n` like its torso: blocks that `initialise` can fill.
+
+        A chain copies and rolls them with the torso; that of the online network is trained by the agent's optimizer."""
+        return None
+
+    def groups(self, beside: nn.Module) -> list[tuple[Sequence[nn.Parameter], float]]:
+        """All parameters of what `beside` made, in groups with the multiple of the agent's learning rate that each is trained with."""
+        return []
 
     def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor | float, dict[str, Tensor]]:
         """A scalar that is added to the agent's loss, and metrics."""
         return 0.0, {}
-
-    def trained(self) -> Sequence[nn.Parameter]:
-        """Own parameters that the agent's optimizer trains beside the network."""
-        return ()
 
 
 def in_range(owner: object, **bounds) -> None:

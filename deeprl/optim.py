@@ -7,7 +7,8 @@ tensors. Build it after the module is on its device: `module.to(...)` gives ever
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -119,11 +120,11 @@ class FlatAdam:
         choice = self.choice
         return choice.lr if choice.schedule is None else choice.lr * choice.schedule(step)
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Any]:
         """Moments and count; the parameters belong to their modules."""
         return {"moment": self.moment, "square": self.square, "count": self.count}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """
         Raises:
             ValueError: moments of another number of parameters.
@@ -132,3 +133,38 @@ class FlatAdam:
             raise ValueError(f"the optimizer has {self.moment.numel()} parameters, its saved state {state['moment'].numel()}")
         for name, own in self.state_dict().items():
             own.copy_(state[name])
+
+
+class Groups:
+    """One optimizer for several groups of parameters, each with a multiple of the learning rate, from one gradient.
+
+    Each group is clipped by its own norm, so that a group whose gradient is zero leaves the others as they are, bit for bit.
+
+    Args:
+        choice: of every group.
+        groups: (parameters, multiple of the learning rate); the first one's norm and rate are reported.
+    """
+
+    def __init__(self, choice: Adam, groups: Sequence[tuple[Sequence[nn.Parameter], float]]):
+        self.groups = [replace(choice, lr=choice.lr * multiple).build(parameters) for parameters, multiple in groups]
+        self.parameters = [parameter for group in self.groups for parameter in group.parameters]
+
+    def step(self, gradients: Sequence[Tensor], step: int) -> Tensor:
+        """See `FlatAdam.step`."""
+        norms, left = [], list(gradients)
+        for group in self.groups:
+            mine, left = left[: len(group.parameters)], left[len(group.parameters) :]
+            norms.append(group.step(mine, step))
+        if left:
+            raise ValueError(f"{len(gradients)} gradients for {len(self.parameters)} parameters")
+        return norms[0]
+
+    def rate(self, step: int) -> float:
+        return self.groups[0].rate(step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {str(i): group.state_dict() for i, group in enumerate(self.groups)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for i, group in enumerate(self.groups):
+            group.load_state_dict(state[str(i)])

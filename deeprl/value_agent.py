@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,8 +19,9 @@ from deeprl.exploration import EpsilonGreedy
 from deeprl.losses import average
 from deeprl.mappings import Identity, Mapping
 from deeprl.networks.blocks import initialise
-from deeprl.networks.heads import ValueNetwork, quiet
+from deeprl.networks.heads import Scalar, ValueNetwork, quiet
 from deeprl.networks.weight_norm import weight_normalise
+from deeprl.optim import Groups
 from deeprl.types import Acted, Batch, Learned, Rows, Spec
 
 
@@ -42,6 +44,7 @@ class ValueAgent(Agent):
     """
 
     actions = "discrete"
+    main = "value"
     rewards: Part
 
     def __init__(
@@ -64,36 +67,63 @@ class ValueAgent(Agent):
         super().__init__()
         if not spec.num_actions:
             raise ValueError("this agent takes discrete actions, and the environment's actions are continuous")
-        self.spec, self.backup, self.explore = spec, backup, explore
-        torso = torso.resolve(spec)
+        self.spec, self.seed, self.backup, self.explore, self.optimizer = spec, seed, backup, explore, optimizer
+        self.torso = torso.resolve(spec)
         self.rewards = rewards()
         head.check(self.rewards)
-        share = head.share
-        head = mapping.wrap(head, self.rewards)
-
-        def make(place: str, stack: int, torsos: int, index: list[int] | None) -> ValueNetwork:
-            body = torso.build(spec, torsos)
-            top = head.build(body.features, torso.head_hidden, spec.num_actions, stack, torso.init)
-            network = ValueNetwork(body, top, len(spec.obs_shape), index, share(body.features, torsos, torso.init))
-            initialise(network, seed, place)
-            weight_normalise(network, torso.weight_norm)
-            return network
-
-        self.chain = chain(make)
+        self.head, self.share = mapping.wrap(head, self.rewards), head.share
         self.normalize = normalize(spec=spec)
-        self.weighting = weighting(agent=self)
         self.auxiliary = auxiliary(agent=self)
-        parameters = [*self.chain.online.parameters(), *self.auxiliary.trained()]
-        self.objectives = {**self.weighting.objectives(), "value": Objective(self.loss, parameters, optimizer.build(parameters))}
+        self.chain = chain(self.network)
+        self.weighting = weighting(agent=self)
+        own = {name: replace(objective, loss=self.seen(objective.loss)) for name, objective in self.weighting.objectives().items()}
+        self.objectives = {**own, "value": self.regression()}
         self.needs = self.backup.needs | self.auxiliary.needs
+
+    def network(self, place: str, stack: int, torsos: int, index: list[int] | None = None, outputs: int | None = None) -> ValueNetwork:
+        """A network over this agent's torso, its weights drawn by the name of its place.
+
+        Args:
+            outputs: None for one of the chain, with the agent's head and what the auxiliary loss has beside it; a part's own network
+                has as many scalars.
+        """
+        body = self.torso.build(self.spec, torsos)
+        head, width = (self.head, self.spec.num_actions) if outputs is None else (Scalar(), outputs)
+        top = head.build(body.features, self.torso.head_hidden, width, stack, self.torso.init)
+        fractions = self.share(body.features, torsos, self.torso.init) if outputs is None else None
+        beside = self.auxiliary.beside(body, torsos) if outputs is None else None
+        network = ValueNetwork(body, top, len(self.spec.obs_shape), index, fractions, beside)
+        initialise(network, self.seed, place)
+        weight_normalise(network, self.torso.weight_norm)
+        return network
+
+    def regression(self) -> Objective:
+        """The loss of the online network, and of what is beside its head at a learning rate of its own."""
+        beside = self.chain.online.beside
+        groups = self.auxiliary.groups(beside) if beside is not None else []
+        others = {id(parameter) for group, _ in groups for parameter in group}
+        plain = [parameter for parameter in self.chain.online.parameters() if id(parameter) not in others]
+        if not groups:
+            return Objective(self.loss, plain, self.optimizer.build(plain))
+        grouped = Groups(self.optimizer, [(plain, 1.0), *groups])
+        return Objective(self.loss, grouped.parameters, grouped)
+
+    def seen(self, loss: Callable[..., tuple[Tensor, Learned]]) -> Callable[[Batch], tuple[Tensor, Learned]]:
+        """From a part's loss of (online, target, batch) to one of the batch as the replay gives it."""
+
+        def of_batch(batch: Batch) -> tuple[Tensor, Learned]:
+            batch = self.normalized(batch)
+            return loss(*self.chain.views(batch), batch)
+
+        return of_batch
 
     def loss(self, batch: Batch) -> tuple[Tensor, Learned]:
         batch = self.normalized(batch)
         online, target = self.chain.views(batch)
         with torch.no_grad():
             returns = self.backup(online, target, batch)  # atoms (K, [C,] *B, N)
-            weight = self.weighting(online, target, batch)  # batch.weight times (K, *B)
-            reported = report(self.backup, online, target, batch)
+            weight, weights = self.weighting(online, target, batch)  # batch.weight times (K, *B)
+            reported = {**report(self.backup, online, target, batch), **weights}
         chosen = online.now.at(batch.action)
         loss, error = chosen.loss(returns)  # (K, *B)
         total = self.chain.combine(average(weight * loss, batch.valid))
@@ -104,7 +134,8 @@ class ValueAgent(Agent):
 
     def normalized(self, batch: Batch) -> Batch:
         """What the networks see."""
-        return batch._replace(obs=self.normalize(batch.obs), next_obs=self.normalize(batch.next_obs))
+        extra = {name: self.normalize(value) if name == "successor" else value for name, value in batch.extra.items()}
+        return batch._replace(obs=self.normalize(batch.obs), next_obs=self.normalize(batch.next_obs), extra=extra)
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool) -> Acted:
         remembered = memory
@@ -128,12 +159,15 @@ class ValueAgent(Agent):
     def observe(self, rows: Rows) -> None:
         self.normalize.observe(rows)
         self.rewards.observe(rows)
+        self.auxiliary.observe(rows)
 
     def follow(self, due: tuple[str, ...]) -> None:
         self.auxiliary.follow(due)
 
     def maintain(self, before: int, after: int) -> None:
         super().maintain(before, after)
+        if self.chain.shifting(before, after, self.updates):
+            self.weighting.shift(self.chain.target)
         self.chain.maintain(before, after, self.updates)
 
     def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:

@@ -26,13 +26,20 @@ class ValueNetwork(nn.Module):
         index: the torso that head k reads, if there are several but fewer than heads.
         fractions: what a head with an input of its own shares between iterations, as it shares the torso: (torsos, B, F) and fractions
             (B, n) -> (torsos, B·n, F).
+        beside: what an auxiliary loss reads from the features, stacked as the torso is, so that a chain moves it with the torso.
     """
 
     def __init__(
-        self, torso: nn.Module, head: nn.Module, obs_dims: int, index: Sequence[int] | None = None, fractions: nn.Module | None = None
+        self,
+        torso: nn.Module,
+        head: nn.Module,
+        obs_dims: int,
+        index: Sequence[int] | None = None,
+        fractions: nn.Module | None = None,
+        beside: nn.Module | None = None,
     ):
         super().__init__()
-        self.torso, self.head, self.obs_dims, self.fractions = torso, head, obs_dims, fractions
+        self.torso, self.head, self.obs_dims, self.fractions, self.beside = torso, head, obs_dims, fractions, beside
         self.index = list(index) if index is not None else None
 
     def noise(self, size: tuple[int, ...], generator, role: str) -> dict[str, Tensor]:
@@ -47,6 +54,11 @@ class ValueNetwork(nn.Module):
             drawn = self.fractions.noise(size, generator, role)  # type: ignore[operator]
             noise.update({f"{FRACTIONS}{name}": value for name, value in drawn.items()})
         return noise
+
+    def features(self, obs: Tensor) -> Tensor:
+        """(torsos, *B, F), before any head chooses its torso."""
+        lead = obs.shape[: obs.dim() - self.obs_dims]
+        return self.torso(obs.flatten(0, len(lead) - 1)).unflatten(1, lead)
 
     def forward(self, obs: Tensor, noise: dict[str, Tensor]) -> Values:
         lead = obs.shape[: obs.dim() - self.obs_dims]

@@ -1,0 +1,106 @@
+"""Deep variance weighting (Kitamura et al., ICML 2023, arXiv 2305.13185; the authors' Deep-Variance-Weighting-MinAtar).
+
+    F(s, a) = exp(net_ω(s)_a) + ε_w                                 the variance of the target at (s, a)
+    1  variance   v = ([T Q̄⁻](s, a) − Q̄(s, a))²                     mean Huber(F_ω − v)         → ω
+    2  scale      w = η / F_ω̄(s, a)                                 (mean w − 1)²               → log η
+    3  value      w = max(η / F_ω̄(s, a), w_min), no gradient        mean w ([T Q̄](s, a) − Q)²   → θ
+    before a sync  ω̄ ← ω,  Q̄⁻ ← Q̄,  then Q̄ ← Q
+
+Least squares is the best fit only where the noise is the same everywhere. Q̄ was fitted to targets built from Q̄⁻, so what is left
+between the two is the noise of those targets. T is the agent's own backup; with Munchausen's this is DVW-M-DQN.
+
+Ours, where the paper has one network, a uniform replay and scalar values: ω and η are stacks of K, and Q̄⁻ is the target network as
+it stood before the last *shift* of a chain, whose entry k the present entry k was fitted to; steps 1 and 3 carry the replay's
+importance weight, step 2 does not; for other heads the variance is that of the mean.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from deeprl.agent import Objective
+from deeprl.choice import Weighting, in_range
+from deeprl.losses import average, huber
+from deeprl.networks.heads import ValueNetwork
+from deeprl.optim import Adam
+from deeprl.types import Batch, Learned
+from deeprl.value_agent import ValueAgent
+from deeprl.values import View, pick
+
+
+class InverseVariance(Weighting):
+    """Each squared error divided by the variance of its target, scaled so that the weights of a batch are one on average.
+
+    Args:
+        least_variance: ε_w. With rewards far above 1, this and `threshold` want another value.
+        least_weight: w_min; what it lifts is not taken from other samples, so the mean may exceed one (as the authors have it).
+        log_scale: log η at the start: the first weights are about e / (1 + ε_w).
+        threshold: of the Huber loss on the variance, which holds large variances down on purpose.
+        lr: of ω; None takes the agent's optimizer as it is, as the paper does.
+        scale_lr: of log η, under Adam.
+    """
+
+    def __init__(
+        self,
+        *,
+        agent: ValueAgent,
+        least_variance: float = 0.1,
+        least_weight: float = 0.1,
+        log_scale: float = 1.0,
+        threshold: float = 1.0,
+        lr: float | None = None,
+        scale_lr: float = 1e-3,
+    ):
+        super().__init__(agent=agent)
+        self.least_variance, self.least_weight, self.threshold, self.scale_lr = least_variance, least_weight, threshold, scale_lr
+        in_range(self, least_variance=(0, None), least_weight=(0, None), threshold=(0, None), scale_lr=(0, None))
+        chain = agent.chain
+        self.backup = agent.backup
+        self.optimizer = agent.optimizer if lr is None else replace(agent.optimizer, lr=lr)
+        self.net = agent.network("weighting", chain.length, chain.torsos, outputs=agent.spec.num_actions)
+        self.frozen, self.previous = copy.deepcopy(self.net), copy.deepcopy(chain.target)
+        self.log_scale = nn.Parameter(torch.full((chain.length,), float(log_scale)), requires_grad=False)
+
+    def objectives(self) -> dict[str, Objective]:
+        omega = list(self.net.parameters())
+        return {
+            "variance": Objective(self.variance, omega, self.optimizer.build(omega)),
+            "scale": Objective(self.scale, [self.log_scale], Adam(lr=self.scale_lr).build([self.log_scale])),
+        }
+
+    def spread(self, net: ValueNetwork, batch: Batch) -> Tensor:
+        """F at the actions taken, (K, *B)."""
+        return pick(net(batch.obs, {}).mean(), batch.action).exp() + self.least_variance
+
+    def weights(self, batch: Batch) -> Tensor:
+        """η / F_ω̄, (K, *B), before the floor."""
+        with torch.no_grad():
+            spread = self.spread(self.frozen, batch)
+        return self.log_scale.exp().view(-1, *(1 for _ in spread.shape[1:])) / spread
+
+    def variance(self, online: View, target: View, batch: Batch) -> tuple[Tensor, Learned]:
+        with torch.no_grad():
+            # the previous target under the target's noise: who needs none other than these two needs no stream of its own
+            goal = self.backup(online, View(self.previous, batch, "target"), batch).mean()
+            residual = goal - target.now.at(batch.action).mean()  # (K, *B)
+        spread = self.spread(self.net, batch)
+        loss = huber(spread - residual.square(), self.threshold)
+        metrics = {"train/variance_loss": loss.detach(), "train/variance": spread.detach()}
+        return average(batch.weight * loss, batch.valid).sum(), Learned(residual.abs().mean(0), metrics)
+
+    def scale(self, online: View, target: View, batch: Batch) -> tuple[Tensor, Learned]:
+        off = average(self.weights(batch), batch.valid) - 1.0  # (K,)
+        metrics = {"train/weight_scale": self.log_scale.detach().exp()}
+        return off.square().sum(), Learned(torch.zeros_like(batch.reward), metrics)
+
+    def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        weight = self.weights(batch).clamp(min=self.least_weight)
+        return batch.weight * weight, {"train/weight": weight, "train/weight_min": weight.amin(), "train/weight_max": weight.amax()}
+
+    def shift(self, target: nn.Module) -> None:
+        self.frozen.load_state_dict(self.net.state_dict())
+        self.previous.load_state_dict(target.state_dict())

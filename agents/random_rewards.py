@@ -1,0 +1,96 @@
+"""Values of random rewards as an auxiliary loss (Tang and Munos, "Towards a Better Understanding of Representation Dynamics under
+TD-learning", ICML 2023).
+
+    L  =  (1/h) Σ_i mean (r̂_i(s) + γ (1 − terminated) V̄_i(s') − V_i(s))²,     s' one step later,  i = 1 … h
+
+V_i are h outputs on the shared features; they evaluate the policy that collected the data. Fitting many random rewards moves the
+features towards leading eigenvectors of the transition matrix, if the heads are quick: in the paper's flow they are solved for.
+
+    W* = [Φᵀ D (I − γP) Φ]⁻¹ Φᵀ D R,     dΦ/dt = D (R − (I − γP) Φ W*) W*ᵀ,     under which ΦᵀΦ stays
+
+Not verified, so ours to choose: h, the loss's scale, where it was used, and how rewards are drawn. r̂ is a fixed random network of s with
+a tanh, standardised over everything collected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deeprl.choice import Auxiliary, in_range
+from deeprl.losses import average, squared
+from deeprl.networks.blocks import MLP
+from deeprl.normalize import Moments
+from deeprl.types import Batch, Rows
+from deeprl.value_agent import ValueAgent
+from deeprl.values import View
+
+
+class RandomRewards(Auxiliary):
+    """
+    Args:
+        discount: γ of the auxiliary values; a configuration value, `${discount}`.
+        heads: h.
+        scale: of the loss; 0 leaves the agent as it is, bit for bit.
+        lr_multiple: the heads learn so much faster than the features.
+    """
+
+    needs = frozenset({"successor"})
+    count: Tensor
+    mean: Tensor
+    m2: Tensor
+
+    def __init__(self, *, agent: ValueAgent, discount: float, heads: int = 16, scale: float = 0.1, lr_multiple: float = 10.0):
+        super().__init__(agent=agent)
+        self.discount, self.heads, self.scale, self.lr_multiple = discount, heads, scale, lr_multiple
+        in_range(self, discount=(0, 1), heads=(1, None), scale=(0, None), lr_multiple=(0, None))
+        self.init = agent.torso.init
+        self.normalized = agent.normalize.forward  # the method, not the module, which is the agent's
+        self.reward = agent.network("auxiliary.reward", 1, 1, outputs=heads)
+        for name in ("count", "mean", "m2"):
+            self.register_buffer(name, torch.zeros(() if name == "count" else heads, dtype=torch.float64))
+
+    def beside(self, torso: Any, n: int) -> nn.Module:
+        return MLP(n, (torso.features, self.heads), activate_last=False, init=self.init)
+
+    def groups(self, beside: nn.Module) -> list[tuple[Sequence[nn.Parameter], float]]:
+        return [(list(beside.parameters()), self.lr_multiple)]
+
+    def raw(self, obs: Tensor) -> Tensor:
+        """The random rewards before they are standardised, (*B, h)."""
+        return self.reward(obs, {}).mean()[0].tanh()
+
+    def rewards(self, obs: Tensor) -> Tensor:
+        """r̂, (*B, h): mean 0 and variance 1 over what was collected."""
+        variance = torch.where(self.count > 1, self.m2 / self.count.clamp(min=1.0), 1.0)
+        return ((self.raw(obs) - self.mean) * (variance + 1e-8).rsqrt()).float()
+
+    def observe(self, rows: Rows) -> None:
+        with torch.no_grad():
+            new = self.raw(self.normalized(torch.from_numpy(np.ascontiguousarray(rows.obs)).to(self.mean.device))).cpu().numpy()
+        count, mean, m2 = Moments.merge(float(self.count), self.mean.cpu().numpy(), self.m2.cpu().numpy(), new)
+        self.count.fill_(count)
+        self.mean.copy_(torch.from_numpy(mean))
+        self.m2.copy_(torch.from_numpy(m2))
+
+    def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        now: Any = online.network
+        later: Any = target.network
+        values = stacked(now.beside, online.now.features)  # (torsos, *B, h)
+        with torch.no_grad():
+            # a chain with a shared torso has two targets; the first is that of Q̄_0
+            after = stacked(later.beside, later.features(batch.extra["successor"]))[: values.shape[0]]
+            # a window of one step without a discount ended there; in a longer one its first step did not terminate
+            going_on = self.discount * ~((batch.steps == 1) & (batch.discount == 0))
+            goal = self.rewards(batch.obs) + going_on.unsqueeze(-1) * after
+        loss = average(batch.weight * squared(goal - values).mean(-1), batch.valid).sum()
+        return self.scale * loss, {"train/auxiliary_loss": loss.detach()}
+
+
+def stacked(block: nn.Module, features: Tensor) -> Tensor:
+    """A block with a stack axis over features with any batch: (n, *B, F) -> (n, *B, outputs)."""
+    return block(features.flatten(1, -2)).unflatten(1, features.shape[1:-1])

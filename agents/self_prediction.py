@@ -1,0 +1,155 @@
+"""Self-predictive representations, and their bidirectional form (Tang et al., "Understanding Self-Predictive Learning for RL", ICML 2023).
+
+    L   = E D( f(Φ(s), a), sg Φ(s') )                                   s' one step later, sg: no gradient
+    L_f = E D( f(Φ(s), a), sg Ψ(s') ),   L_b = E D( b(Ψ(s'), a), sg Φ(s) )      bidirectional: Ψ is a second encoder
+
+One's own next latent can be predicted without everything collapsing to a point, if no gradient flows through the goal and the
+predictor is quick. With the best linear predictor F* and one-hot states the features follow
+
+    dΦ/dt = (PΦ − ΦF*) F*ᵀ       or       dΦ/dt = (PΨ − ΦF*) F*ᵀ,   dΨ/dt = (PᵀΦ − ΨB*) B*ᵀ        under which ΦᵀΦ stays,
+
+a spectral decomposition of P, if P is symmetric, or in the second form its singular value decomposition, whatever P is.
+
+Ours or not verified: size of latent and predictor, the scale of the loss, that both predictors see the action. At an episode's end s' is
+its true last observation, so that no pair crosses into another episode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from agents.random_rewards import stacked
+from deeprl.choice import Auxiliary, in_range, one_of
+from deeprl.losses import average
+from deeprl.networks.blocks import MLP
+from deeprl.types import Batch
+from deeprl.value_agent import ValueAgent
+from deeprl.values import View
+
+
+def cosine(predicted: Tensor, goal: Tensor) -> Tensor:
+    """2 − 2 cos of the angle between them, (..., L) -> (...)."""
+    return 2.0 - 2.0 * F.cosine_similarity(predicted, goal, dim=-1)
+
+
+def distance(predicted: Tensor, goal: Tensor) -> Tensor:
+    """‖predicted − goal‖², (..., L) -> (...)."""
+    return (predicted - goal).square().sum(-1)
+
+
+DISTANCES = {"cosine": cosine, "squared": distance}
+
+
+class SelfPrediction(Auxiliary):
+    """
+    Args:
+        latent: width of Φ, a linear map of the features; None takes the features themselves.
+        hidden: hidden layers of a predictor; none makes it linear.
+        loss: `cosine`, or the theory's `squared`.
+        goal: `online`, the theory's: the encoder that learns, without gradient; or `target`, that of the target network (a periodic
+            copy, where others take a moving average).
+        scale: of the loss; 0 leaves the agent as it is, bit for bit.
+        lr_multiple: predictors learn so much faster than encoders.
+    """
+
+    needs = frozenset({"successor"})
+
+    def __init__(
+        self,
+        *,
+        agent: ValueAgent,
+        latent: int | None = 128,
+        hidden: Sequence[int] = (128,),
+        loss: str = "cosine",
+        goal: str = "online",
+        scale: float = 1.0,
+        lr_multiple: float = 10.0,
+    ):
+        super().__init__(agent=agent)
+        self.latent, self.hidden, self.loss, self.goal, self.scale, self.lr_multiple = latent, tuple(hidden), loss, goal, scale, lr_multiple
+        one_of(self, loss=tuple(DISTANCES), goal=("online", "target"))
+        in_range(self, scale=(0, None), lr_multiple=(0, None))
+        if latent is not None:
+            in_range(self, latent=(1, None))
+        self.spec, self.torso = agent.spec, agent.torso
+
+    def beside(self, torso: Any, n: int) -> nn.ModuleDict:
+        width = self.latent or torso.features
+        return nn.ModuleDict({"latent": self.projection(torso, n), "forth": self.predictor(width, n)})
+
+    def projection(self, torso: Any, n: int) -> nn.Module:
+        """Features to latents."""
+        if self.latent is None:
+            return nn.Identity()
+        return MLP(n, (torso.features, self.latent), activate_last=False, init=self.torso.init)
+
+    def predictor(self, width: int, n: int) -> nn.Module:
+        return MLP(n, (width + self.spec.num_actions, *self.hidden, width), activate_last=False, init=self.torso.init)
+
+    def groups(self, beside: Any) -> list[tuple[Sequence[nn.Parameter], float]]:
+        quick = [p for name in ("forth", "back") if name in beside for p in beside[name].parameters()]
+        slow = [p for name in ("latent", "second", "second_latent") if name in beside for p in beside[name].parameters()]
+        return [(slow, 1.0), (quick, self.lr_multiple)] if slow else [(quick, self.lr_multiple)]
+
+    def predict(self, predictor: nn.Module, latent: Tensor, action: Tensor) -> Tensor:
+        """(torsos, *B, L) and (*B,) -> (torsos, *B, L)"""
+        taken = F.one_hot(action, self.spec.num_actions).to(latent.dtype).expand(*latent.shape[:-1], -1)
+        return stacked(predictor, torch.cat([latent, taken], -1))
+
+    @staticmethod
+    def project(latent: nn.Module, features: Tensor) -> Tensor:
+        """(torsos, *B, L)"""
+        return features if isinstance(latent, nn.Identity) else stacked(latent, features)
+
+    def first(self, network: Any, obs: Tensor) -> Tensor:
+        """Φ, (torsos, *B, L)."""
+        return self.project(network.beside["latent"], network.features(obs))
+
+    def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        network: Any = online.network
+        now = self.project(network.beside["latent"], online.now.features)
+        with torch.no_grad():
+            # a chain with a shared torso has two targets; the first is that of Q̄_0
+            goal = self.first(target.network if self.goal == "target" else network, batch.extra["successor"])[: now.shape[0]]
+        loss = self.error(self.predict(network.beside["forth"], now, batch.action), goal, batch)
+        return self.scale * loss, {"train/auxiliary_loss": loss.detach()}
+
+    def error(self, predicted: Tensor, goal: Tensor, batch: Batch) -> Tensor:
+        return average(batch.weight * DISTANCES[self.loss](predicted, goal), batch.valid).sum()
+
+
+class Bidirectional(SelfPrediction):
+    """With a second encoder Ψ, a torso of its own for the successor: each encoder predicts what the other says."""
+
+    def beside(self, torso: Any, n: int) -> nn.ModuleDict:
+        parts = super().beside(torso, n)
+        second = self.torso.build(self.spec, n)
+        parts.update({"second": second, "second_latent": self.projection(second, n)})
+        parts["back"] = self.predictor(self.latent or torso.features, n)
+        return parts
+
+    def second(self, network: Any, obs: Tensor) -> Tensor:
+        """Ψ, (torsos, *B, L)."""
+        lead = obs.shape[: obs.dim() - len(self.spec.obs_shape)]
+        features = network.beside["second"](obs.flatten(0, len(lead) - 1)).unflatten(1, lead)
+        return self.project(network.beside["second_latent"], features)
+
+    def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        network: Any = online.network
+        successor, beside = batch.extra["successor"], network.beside
+        now, after = self.project(beside["latent"], online.now.features), self.second(network, successor)
+        if self.goal == "target":
+            with torch.no_grad():
+                goals = self.first(target.network, batch.obs), self.second(target.network, successor)
+        else:
+            goals = now.detach(), after.detach()
+        earlier, later = (goal[: now.shape[0]] for goal in goals)
+        forth = self.error(self.predict(beside["forth"], now, batch.action), later, batch)
+        back = self.error(self.predict(beside["back"], after, batch.action), earlier, batch)
+        metrics = {"train/auxiliary_loss": (forth + back).detach(), "train/auxiliary_loss_back": back.detach()}
+        return self.scale * (forth + back), metrics
