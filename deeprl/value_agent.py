@@ -15,7 +15,7 @@ from deeprl.backups import Backup
 from deeprl.chains import Chain
 from deeprl.choice import Auxiliary, Part, Weighting
 from deeprl.exploration import EpsilonGreedy
-from deeprl.losses import average
+from deeprl.losses import average, over_valid
 from deeprl.mappings import Identity
 from deeprl.networks.blocks import initialise
 from deeprl.networks.heads import ValueNetwork
@@ -93,7 +93,8 @@ class ValueAgent(Agent):
         loss, error = chosen.loss(returns)  # (K, *B)
         total = self.chain.combine(average(weight * loss, batch.valid))
         extra, metrics = self.auxiliary(online, target, batch)
-        metrics = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach(), **metrics}
+        shown = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach()}
+        metrics = {**{name: over_valid(value, batch.valid) for name, value in shown.items()}, **metrics}
         return total + extra, Learned(error.mean(0), metrics)
 
     def normalized(self, batch: Batch) -> Batch:
