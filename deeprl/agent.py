@@ -76,7 +76,7 @@ class Agent(nn.Module, Choice):
         raise NotImplementedError
 
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
-        """For updates; `size` is (updates, B)."""
+        """For updates; `size` is (updates, *B)."""
         raise NotImplementedError
 
     def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:

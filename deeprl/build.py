@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 from dataclasses import dataclass
@@ -169,8 +170,37 @@ def build_agent(config: dict, spec: Spec, allowed: Allowed = PACKAGES) -> Agent:
         agent = part(spec=spec, seed=config["seed"])
     if not isinstance(agent, Agent):
         raise ConfigError(f"agent._target_={config['agent']['_target_']} is no agent.")
-    combine(config["agent"], part)
+    combine(config["agent"], among_parts(part))
     return agent
+
+
+def among_parts(part: Deferred) -> Deferred:
+    """The agent without what its backup asks of the replay, which `check_replay` compares: for `combine`."""
+    backup = part.kwargs.get("backup")
+    if not (getattr(backup, "needs", frozenset()) & REPLAYS):
+        return part
+    backup = copy.copy(backup)
+    object.__setattr__(backup, "needs", backup.needs - REPLAYS)  # frozen
+    return Deferred(part.cls, {**part.kwargs, "backup": backup}, part.path)
+
+
+REPLAYS = frozenset({"successor", "behavior_probability", "sequences"})
+"""What only a replay can offer: fields of `batch.extra`, and an axis of time."""
+
+
+def check_replay(config: dict, agent: Agent, replay: Deferred) -> None:
+    """
+    Raises:
+        ConfigError: naming the agent's backup, what it needs, and the replay that does not offer it.
+    """
+    missing = (agent.needs & REPLAYS) - replay.cls.offers
+    if missing:
+        names = config["names"]
+        backup = type(getattr(agent, "backup", agent)).__name__
+        raise ConfigError(
+            f"agent={names['agent']} with agent/backup={backup} needs {', '.join(sorted(missing))}, and "
+            f"replay={names.get('replay', replay.cls.__name__)} offers none: choose replay=sequences, or leave replay out."
+        )
 
 
 def combine(config: dict, part: Deferred) -> None:
@@ -194,27 +224,31 @@ LATE = 10**12
 """A step after every warm-up and schedule, where the policy itself acts."""
 
 
-def made_up_batch(agent: Agent, spec: Spec, size: int, device: str) -> Batch:
-    """A batch of zeros with real noise, for the dry run."""
+def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str) -> Batch:
+    """A batch of zeros with real noise, for the dry run. size: *B."""
     generator = torch.Generator().manual_seed(0)
-    noise = {name: value[0].to(device) for name, value in agent.noise((1, size), generator).items()}
-    obs = torch.zeros((size, *spec.obs_shape), dtype=spec.obs_dtype, device=device)
-    action = torch.zeros(size, dtype=torch.int64) if spec.num_actions else torch.zeros(size, spec.action_dim)
+    noise = {name: value[0].to(device) for name, value in agent.noise((1, *size), generator).items()}
+    obs = torch.zeros((*size, *spec.obs_shape), dtype=spec.obs_dtype, device=device)
+    action = torch.zeros(size, dtype=torch.int64) if spec.num_actions else torch.zeros(*size, spec.action_dim)
     reward = agent.rewards(torch.zeros(size, device=device))
     ones, true = torch.ones(size, device=device), torch.ones(size, dtype=torch.bool, device=device)
     extra = {"successor": obs, "behavior_probability": ones}
     return Batch(obs, action.to(device), reward, ones, obs, ones.long(), ~true, true, ones, ones.long(), noise, extra)
 
 
-def dry_run(agent: Agent, spec: Spec, device: str) -> None:
+def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> None:
     """Send one made-up batch through every loss, and act once, before any environment step.
+
+    Args:
+        sequences: the replay gives some, whether or not the agent asks for them.
 
     Raises:
         ConfigError: a loss fails, or is not one finite number.
     """
+    size = (2, 3) if sequences or "sequences" in agent.needs else (3,)
     for name, objective in agent.objectives.items():
         try:
-            batch = made_up_batch(agent, spec, 3, device)
+            batch = made_up_batch(agent, spec, size, device)
             with torch.no_grad():
                 loss, _ = objective.loss(batch)
         except MISFITS as error:

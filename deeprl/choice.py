@@ -31,7 +31,7 @@ class Part(nn.Module, Choice):
     """A choice with parameters or statistics of its own. The defaults of every method are neutral."""
 
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
-        """Random numbers for one or many updates; every tensor starts with `size` = (updates, B)."""
+        """Random numbers for one or many updates; every tensor starts with `size` = (updates, *B)."""
         return {}
 
     def observe(self, rows: Rows) -> None:

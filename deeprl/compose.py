@@ -70,7 +70,7 @@ def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
         raise ConfigError(f"{sorted(missing)[0]} has no value: give one, {sorted(missing)[0]}=...")
     resolved = OmegaConf.to_container(own, resolve=True)
     assert isinstance(resolved, dict)
-    resolved["names"] = {"env": chosen["env"], "agent": chosen["agent"]}
+    resolved["names"] = {name: chosen[name] for name in ("env", "agent", "replay")}
     return resolved, user  # type: ignore[return-value]
 
 

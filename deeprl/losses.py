@@ -93,3 +93,11 @@ def average(values: Tensor, valid: Tensor) -> Tensor:
     """Mean of (K, *B) over the valid rows *B: (K,)."""
     flat, mask = values.flatten(1), valid.flatten().to(values.dtype)
     return (flat * mask).sum(-1) / mask.sum().clamp(min=1.0)
+
+
+def over_valid(values: Tensor, valid: Tensor) -> Tensor:
+    """(K, *B) scaled so that its mean over all rows is the mean over the valid ones; of batches without time, whose rows are all valid,
+    the very tensor. For metrics, of which everybody takes plain means."""
+    if valid.dim() < 2:
+        return values
+    return torch.where(valid, values, 0.0) * (valid.numel() / valid.sum().clamp(min=1))

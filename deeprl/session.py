@@ -15,7 +15,7 @@ from deeprl.config import ConfigError, family, file_keys, finalise, task
 from deeprl.loggers import Progress
 from deeprl.networks.blocks import Block
 from deeprl.progress import say
-from deeprl.replay.replay import Replay
+from deeprl.replay.sequences import Sequences
 from deeprl.run_folder import RunFolder, system_entry
 from deeprl.signals import Signals
 from deeprl.trainer import Trainer
@@ -67,20 +67,19 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: build.Allowed =
     agent = build.build_agent(config, spec, allowed)
     product = pin(config, agent)
     torch.set_num_threads(config["runtime"]["threads"])
-    build.dry_run(agent, spec, config["device"])
-    replay = build.instantiate({**config["replay"], "_partial_": True}, "replay", allowed)
-    num = config["env"]["num"]
-    size = Replay.memory(spec, config["replay"]["capacity"], num, config["replay"]["n_step"], replay.kwargs["sampler"])
-    say(f"replay: {config['replay']['capacity']:,} rows, {size / 1e9:.2f} GB when full")
-    replay = replay(
+    memory = build.instantiate({**config["replay"], "_partial_": True}, "replay", allowed)
+    build.check_replay(config, agent, memory)
+    build.dry_run(agent, spec, config["device"], issubclass(memory.cls, Sequences))
+    replay = memory(
         spec=spec,
-        num=num,
+        num=config["env"]["num"],
         discount=config["discount"],
         rewards=agent.rewards,
         needs=agent.needs,
         seed=config["seed"],
         device=config["device"],
     )
+    say(f"replay: {replay.capacity:,} rows, {replay.bytes / 1e9:.2f} GB when full")
     envs = env.make(config["seed"])
     envs.replay_actions = config["checkpoint"]["replay_actions"]
     checkpoints = Checkpoints(folder.path, config["checkpoint"]["keep"])

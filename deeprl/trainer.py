@@ -42,9 +42,9 @@ class Trainer:
     ):
         self.config, self.agent, self.envs, self.replay = config, agent, envs, replay
         self.make_evaluation, self.folder, self.checkpoints, self.product = make_evaluation, folder, checkpoints, precision(product)
-        seed, device, batch = config["seed"], config["device"], config["replay"]["batch_size"]
+        seed, device, batch = config["seed"], config["device"], replay.batch_shape
         self.collector = Collector(agent, envs, replay.append, seed, device)
-        self.update_noise = NoiseStream(seed, "update", "agent", lambda updates, g: agent.noise((updates, batch), g), 64, device)
+        self.update_noise = NoiseStream(seed, "update", "agent", lambda updates, g: agent.noise((updates, *batch), g), 64, device)
         self.replay_noise = NoiseStream(seed, "replay", "index", replay.noise, 64)
         self.step = 0
         self.filled_from = 0

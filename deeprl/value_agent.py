@@ -16,7 +16,7 @@ from deeprl.backups import Backup, report
 from deeprl.chains import Chain
 from deeprl.choice import Auxiliary, Part, Weighting
 from deeprl.exploration import EpsilonGreedy
-from deeprl.losses import average
+from deeprl.losses import average, over_valid
 from deeprl.mappings import Identity, Mapping
 from deeprl.networks.blocks import initialise
 from deeprl.networks.heads import Scalar, ValueNetwork, quiet
@@ -129,7 +129,8 @@ class ValueAgent(Agent):
         total = self.chain.combine(average(weight * loss, batch.valid))
         extra, metrics = self.auxiliary(online, target, batch)
         said = chosen.metrics(returns) if hasattr(chosen, "metrics") else {}  # see `Values`
-        metrics = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach(), **said, **reported, **metrics}
+        shown = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach()}
+        metrics = {**{name: over_valid(value, batch.valid) for name, value in shown.items()}, **said, **reported, **metrics}
         return total + extra, Learned(error.mean(0), metrics)
 
     def normalized(self, batch: Batch) -> Batch:

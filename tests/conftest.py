@@ -82,6 +82,7 @@ KINDS = {
     "munchausen_dqn": "discrete", "mvi": "discrete",
     "log_dqn": "discrete", "loglin_dqn": "discrete",
     "dvw": "discrete",
+    "retrace_dqn": "discrete", "rbis_dqn": "discrete",
     "ddpg": "continuous", "td3": "continuous", "td3_paper": "continuous",
 }  # fmt: skip
 
@@ -98,20 +99,22 @@ def spec_of(env: str) -> Spec:
 
 
 def made_up(agent, spec: Spec, size: int = 3, seed: int = 0) -> Batch:
-    """Random rows of the environment's shapes and types, with the noise that the agent asks for."""
+    """Random rows of the environment's shapes and types, with the noise that the agent asks for; sequences of four if it needs them."""
     generator = torch.Generator().manual_seed(seed)
-    noise = {name: value[0] for name, value in agent.noise((1, size), generator).items()}
+    lead = (4, size) if "sequences" in agent.needs else (size,)
+    noise = {name: value[0] for name, value in agent.noise((1, *lead), generator).items()}
     if spec.obs_dtype == torch.uint8:
-        obs, after = (torch.randint(0, 256, (size, *spec.obs_shape), generator=generator, dtype=torch.uint8) for _ in range(2))
+        obs, after = (torch.randint(0, 256, (*lead, *spec.obs_shape), generator=generator, dtype=torch.uint8) for _ in range(2))
     else:
-        obs, after = (torch.randn((size, *spec.obs_shape), generator=generator) for _ in range(2))
+        obs, after = (torch.randn((*lead, *spec.obs_shape), generator=generator) for _ in range(2))
     if spec.num_actions:
-        action = torch.randint(spec.num_actions, (size,), generator=generator)
+        action = torch.randint(spec.num_actions, lead, generator=generator)
     else:
-        action = torch.rand((size, spec.action_dim), generator=generator) * 2 - 1
-    reward = agent.rewards(5 * torch.randn(size, generator=generator))
-    ones, true = torch.ones(size), torch.ones(size, dtype=torch.bool)
-    return Batch(obs, action, reward, 0.99 * ones, after, ones.long(), ~true, true, ones, ones.long(), noise, {})
+        action = torch.rand((*lead, spec.action_dim), generator=generator) * 2 - 1
+    reward = agent.rewards(5 * torch.randn(lead, generator=generator))
+    ones, true = torch.ones(lead), torch.ones(lead, dtype=torch.bool)
+    extra = {"behavior_probability": 0.3 * ones} if "behavior_probability" in agent.needs else {}
+    return Batch(obs, action, reward, 0.99 * ones, after, ones.long(), ~true, true, ones, ones.long(), noise, extra)
 
 
 # ---- commands, in this process

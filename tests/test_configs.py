@@ -15,11 +15,12 @@ from omegaconf import OmegaConf
 
 from deeprl import build
 from deeprl.accelerate import apply
-from deeprl.build import agent_actions, agents_for, build_agent, check_actions, combine, dry_run, instantiate
+from deeprl.build import agent_actions, agents_for, build_agent, check_actions, check_replay, combine, dry_run, instantiate
 from deeprl.choice import Choice
 from deeprl.compose import options, prepare
 from deeprl.config import CONFIGS, ConfigError, put
 from deeprl.replay.replay import Replay
+from deeprl.replay.sequences import Auto
 from deeprl.types import Spec
 
 DISCRETE_ENVS = ["classic/cartpole", "minatar/breakout", "atari/pong", "toy/chain"]
@@ -45,12 +46,13 @@ def survives(config: dict, spec: Spec) -> None:
         for step in (1, 2):
             learned = agent.update(made_up(agent, spec, seed=step))
             agent.maintain(step - 1, step)
-            assert learned.error.shape == (3,)
+            assert learned.error.shape == ((4, 3) if "sequences" in agent.needs else (3,))
             assert all(torch.isfinite(value).all() for value in learned.metrics.values())
         assert all(torch.isfinite(p).all() for p in agent.parameters())
         assert not all(map(torch.equal, online.parameters(), before))
     replay = instantiate({**config["replay"], "_partial_": True}, "replay")
-    assert replay.cls is Replay
+    assert replay.cls in (Replay, Auto)
+    check_replay(config, agent, replay)
     noise = {name: value[0] for name, value in agent.act_noise((1, 2), torch.Generator().manual_seed(0)).items()}
     acted = agent.act(torch.zeros((2, *spec.obs_shape), dtype=spec.obs_dtype), torch.ones(2, dtype=torch.bool), {}, 10**9, noise, True)
     assert acted.action.shape == ((2,) if spec.num_actions else (2, spec.action_dim))

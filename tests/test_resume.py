@@ -27,6 +27,7 @@ RUNS = {
         "agent.chain.sync_period=6", "agent.chain.acting=episode", "agent/normalize=running", "agent/rewards=scaled",
         "agent.head.noisy=true", "agent.explore.schedule.duration=100", "agent.optimizer.schedule.duration=300", "replay.n_step=3",
     ),
+    "rbis": (*COMMON, "env=classic/cartpole", "agent=rbis_dqn", "replay.length=5", "replay.batch_size=4", "agent.torso.hidden=[16]"),
     "td3": (*COMMON, "env=classic/pendulum", "agent=td3", "agent.actor.hidden=[8]", "agent.critic.hidden=[8]", "evaluation.every=null"),
 }  # fmt: skip
 
@@ -70,7 +71,7 @@ def whole(finished, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("name", "step"), [("dqn", 30), ("dqn", 170), ("prioritized", 170), ("idqn", 170), ("td3", 170)])
+@pytest.mark.parametrize(("name", "step"), [("dqn", 30), ("dqn", 170), ("prioritized", 170), ("idqn", 170), ("rbis", 170), ("td3", 170)])
 def test_a_run_that_is_stopped_and_resumed_is_the_uninterrupted_run(name, step, tmp_path, monkeypatch, whole, capfd):
     """Stopped in warm-up, or in the middle of learning and of an episode."""
     path = tmp_path / "stopped"

@@ -125,15 +125,17 @@ class Replay(Choice):
         self.capacity, self.batch_size, self.n_step, self.discount, self.num = capacity, batch_size, n_step, discount, num
         in_range(self, capacity=(1, None), batch_size=(1, None), n_step=(1, None), discount=(0, 1), num=(1, None))
         self.spec, self.rewards, self.device = spec, rewards, torch.device(device)
-        self.layout = layout(spec, capacity, num, n_step)
-        self._refuse_if_too_large(sampler)
+        self.layout = layout(spec, capacity, num, self.reach)
+        self.bytes = self.layout.memory + sampler.memory(self.layout.ticks * num)
+        """that a full replay takes"""
+        self._refuse_if_too_large()
         self.ring = Ring(self.layout)
         self.draws = sampler.over(self.layout.ticks * num)
         self.powers = torch.tensor([discount**m for m in range(n_step + 1)], dtype=torch.float64).float()
         self.successor = "successor" in needs
         self.probability = "behavior_probability" in needs
         self.stream = NoiseStream(seed, "replay", "sample", self.noise, 64)
-        self._gathers: dict[int, _Gather] = {}
+        self._gathers: dict[int, Callable[..., Batch]] = {}
 
     @staticmethod
     def memory(spec: Spec, capacity: int, num: int = 1, n_step: int = 1, sampler: Uniform | Prioritized = Uniform()) -> int:
@@ -141,8 +143,18 @@ class Replay(Choice):
         plan = layout(spec, capacity, num, n_step)
         return plan.memory + sampler.memory(plan.ticks * num)
 
-    def _refuse_if_too_large(self, sampler) -> None:
-        needed, available = self.memory(self.spec, self.capacity, self.num, self.n_step, sampler), available_memory()
+    @property
+    def reach(self) -> int:
+        """Rows that a window reaches ahead."""
+        return self.n_step
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """*B"""
+        return (self.batch_size,)
+
+    def _refuse_if_too_large(self) -> None:
+        needed, available = self.bytes, available_memory()
         if available is not None and needed > available:
             each = needed / self.capacity
             fits = max(int((available - (64 << 20)) / each), 0)
@@ -178,7 +190,7 @@ class Replay(Choice):
 
     def __len__(self) -> int:
         """Transitions that can be sampled."""
-        return (self.ring.last - self.ring.first) * self.num
+        return self.live.alive
 
     def ready(self, minimum: int) -> bool:
         """At least `minimum` transitions have been added (not: are alive, or a minimum near the capacity might never be reached)."""
@@ -201,12 +213,16 @@ class Replay(Choice):
         live = self.live
         if not live.alive:
             raise ValueError("the replay is empty")
-        number, weight = self.draws.draw(u.numpy(), live, live.last)
+        number, weight = self.draws.draw(u.numpy(), live, self.ring.last * self.num)
         gather = self._gathers.get(len(number))
         if gather is None:
-            gather = self._gathers[len(number)] = _Gather(self, len(number))
+            gather = self._gathers[len(number)] = self.gather(len(number))
         slot = self.ring.slots.reshape(-1).take(number % live.size)
         return gather(torch.from_numpy(slot), torch.from_numpy(number), weight)
+
+    def gather(self, size: int) -> Callable[..., Batch]:
+        """`gather(slot, index, weight)`: batches of `size` from where their rows lie."""
+        return _Gather(self, size)
 
     # Checkpoints: the state is small, rows are written once
 

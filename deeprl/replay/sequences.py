@@ -1,0 +1,158 @@
+"""Replay of sequences: T consecutive rows of one environment, time first.
+
+A window is T rows of the ring as they lie there: the transitions of an episode, then the extra row that holds its true last
+observation, which is not `valid`, then the next episode. So the observation of row t + 1 succeeds every valid row t, also at an
+episode's end, and every transition is about as likely to be sampled as any other. What belongs to an episode follows from `ended`:
+traces stop there, and no target bootstraps across it, because `next_obs` is that true last observation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deeprl.choice import Choice, in_range
+from deeprl.replay.replay import Replay
+from deeprl.replay.samplers import Live, Prioritized, Uniform
+from deeprl.types import Batch
+
+
+class Sequences(Replay):
+    """Batches have the axes (T, B).
+
+    A sequence may start at every transition whose T rows have all been written, which is certain once its environment has made
+    T − 1 further steps: the newest T − 1 transitions of each environment start none, but are part of others. `len` counts starts.
+
+    A prioritised sampler knows starts: the priority of a sequence is the mean error of its valid rows.
+
+    `batch.index` (T, B) holds the number of each transition, −1 where there is none.
+
+    Args:
+        length: T.
+        batch_size: B, sequences; an update learns from up to T · B transitions.
+        n_step: 1; traces take the place of sums over n steps.
+        Others: see `Replay`.
+
+    Raises:
+        ValueError: as `Replay`; or n_step is not 1; or an environment's share of the capacity is less than T rows.
+    """
+
+    offers = Replay.offers | {"sequences"}
+
+    def __init__(
+        self,
+        *,
+        capacity: int,
+        batch_size: int,
+        length: int = 16,
+        n_step: int = 1,
+        sampler: Uniform | Prioritized = Uniform(),
+        num: int,
+        **others,
+    ):
+        self.length = length
+        in_range(self, length=(1, None))
+        if n_step != 1:
+            raise ValueError(f"n_step must be 1 with sequences, not {n_step}: the backup's trace takes the place of sums over n steps")
+        if capacity // num < length:
+            raise ValueError(f"capacity must be at least length rows for each environment ({length} * {num}), not {capacity}")
+        super().__init__(capacity=capacity, batch_size=batch_size, sampler=sampler, num=num, **others)
+
+    @property
+    def reach(self) -> int:
+        return self.length
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        return (self.length, self.batch_size)
+
+    @property
+    def live(self) -> Live:
+        first, last = self.ring.first, max(self.ring.last - self.length + 1, self.ring.first)
+        return Live(first * self.num, last * self.num, self.layout.ticks * self.num)
+
+    def gather(self, size: int) -> _Gather:
+        return _Gather(self, size)
+
+    def update_priorities(self, index: Tensor, error: Tensor) -> None:
+        """
+        Args:
+            index, error: (T, B)
+        """
+        valid = index >= 0
+        mean = torch.where(valid, error, 0.0).sum(0) / valid.sum(0)
+        super().update_priorities(index[0], mean)
+
+
+class _Gather:
+    """From slots to batches of sequences, for one batch size."""
+
+    def __init__(self, replay: Sequences, batch: int):
+        at, ring, rows = replay.layout, replay.ring, replay.length + 1
+        self.replay, self.at, self.batch = replay, at, batch
+        self.offsets = torch.arange(rows)[:, None]
+        self.source = ring.windows(1)
+        self.block = torch.empty(rows * batch, at.width)
+        if at.image:
+            self.frame_source = ring.frame_windows(at.stack)
+            self.frames = torch.empty(rows * batch, at.stack * at.size, dtype=torch.uint8)
+        self.ones = torch.ones((replay.length, batch), device=replay.device)
+
+    def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Batch:
+        """
+        Args:
+            slot: (B,) where the first rows lie.
+            index: (B,) the numbers of the first transitions.
+            weight: (B,) float64, None for ones.
+        """
+        at, replay, device = self.at, self.replay, self.replay.device
+        place = (slot + self.offsets).flatten()
+        torch.index_select(self.source, 0, place, out=self.block)
+        obs = self._observations(place)  # (T + 1, B, *obs)
+        rows = self.block.view(-1, self.batch, at.width)[:-1].to(device)  # (T, B, width)
+        action = rows[..., at.action : at.reward] if replay.spec.action_dim else rows[..., at.action].long()
+        valid, discount = rows[..., at.real] > 0, rows[..., at.continues] * replay.powers[1].to(device)
+        earlier = valid.long().cumsum(0) - 1  # transitions of the sequence before this one
+        number = torch.where(valid, index.to(device) + replay.num * earlier, -1)
+        if weight is None:
+            importance = self.ones
+        else:
+            importance = torch.from_numpy(weight).to(device, torch.float32).expand_as(self.ones)
+        extra = {"successor": obs[1:]} if replay.successor else {}
+        if replay.probability:
+            extra["behavior_probability"] = rows[..., at.probability]
+        reward, ended = replay.rewards(rows[..., at.reward]), rows[..., at.ended] > 0
+        return Batch(obs[:-1], action, reward, discount, obs[1:], valid.long(), ended, valid, importance, number, {}, extra)
+
+    def _observations(self, place: Tensor) -> Tensor:
+        """(T + 1, B, *obs)"""
+        at, shape = self.at, self.replay.spec.obs_shape
+        if not at.image:
+            return self.block[:, : at.size].view(-1, self.batch, *shape).to(self.replay.device)
+        torch.index_select(self.frame_source, 0, place - at.front, out=self.frames)
+        if at.front:
+            age = self.block[:, at.age, None].numpy()
+            if age.min() < at.front:  # zero the frames from before the episode
+                self.frames.numpy().reshape(len(place), at.stack, at.size)[at.front - np.arange(at.stack) > age] = 0
+        return self.frames.view(-1, self.batch, *shape).to(self.replay.device)
+
+
+class Auto(Choice):
+    """`Sequences` for an agent that needs them, else `Replay`, which takes no `length`."""
+
+    offers = Sequences.offers
+
+    def __new__(  # type: ignore[misc]  # a choice between two classes
+        cls,
+        *,
+        capacity: int,
+        batch_size: int,
+        length: int = 16,
+        n_step: int = 1,
+        sampler: Uniform | Prioritized = Uniform(),
+        needs: frozenset[str] = frozenset(),
+        **others,
+    ) -> Replay:
+        common = {"capacity": capacity, "batch_size": batch_size, "n_step": n_step, "sampler": sampler, "needs": needs, **others}
+        return Sequences(length=length, **common) if "sequences" in needs else Replay(**common)
