@@ -112,7 +112,12 @@ class Sequences:
         delta = torch.where(b.valid, one_step - q[b.obs, b.action], 0.0)
         chosen = policy[b.obs, b.action]
         more = corrections(
-            backup.coefficient, delta[None], (chosen / b.extra["behavior_probability"])[None], chosen[None], b.discount * ~b.ended, backup.lam
+            backup.coefficient,
+            delta[None],
+            (chosen / b.extra["behavior_probability"])[None],
+            chosen[None],
+            b.discount * ~b.ended,
+            backup.lam,
         )
         return self.average(one_step + more)
 

@@ -505,8 +505,7 @@ def test_at_lambda_zero_methods_train_alike(tmp_path):
     """5.3, item 1: seed for seed."""
     options = (*TOY, "agent=dqn", "replay=sequences", "replay.length=4", "replay.batch_size=4")
     states = [
-        snapshot(train(tmp_path / name, *options, f"agent/backup={name}", "agent.backup.lam=0").agent)
-        for name in ("rbis", "truncated_is")
+        snapshot(train(tmp_path / name, *options, f"agent/backup={name}", "agent.backup.lam=0").agent) for name in ("rbis", "truncated_is")
     ]
     assert same(*states)
     other = train(tmp_path / "other", *options, "agent/backup=rbis", "agent.backup.lam=0.9").agent
