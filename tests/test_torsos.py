@@ -14,7 +14,7 @@ from torch import nn
 from agents.idqn import Iterated
 from deeprl.accelerate import CompiledGradient, apply
 from deeprl.build import build_agent, instantiate
-from deeprl.networks.blocks import MLP
+from deeprl.networks.blocks import MLP, ConvStack
 from deeprl.networks.heads import Scalar
 from deeprl.networks.residual import ResidualStacks, halved
 from deeprl.networks.torsos import Auto, Impala, MinAtarTorso, MLPTorso, Nature
@@ -144,6 +144,8 @@ def test_impala_checks_its_fields():
             Impala(**wrong)
     with pytest.raises(ValueError, match="agent/torso"):
         Impala().build(VECTOR, 1)
+    with pytest.raises(ValueError, match="init must be one of"):
+        ConvStack(1, SMALL.obs_shape, ((5, 3, 1),), padding="same", init="he")
     with pytest.raises(ValueError, match="expected"):
         small(1)(torch.zeros(2, 10, 13, 4))
 
