@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from deeprl.choice import in_range
-from deeprl.mappings import Mapping
+from deeprl.choice import Part, in_range
+from deeprl.mappings import Mapping, channel_scales
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +139,14 @@ class PerChannel(Mapping):
         return self._each(value, lambda each: each.floored)
 
     def _each(self, x: Tensor, function: Callable[[Mapping], Callable[[Tensor], Tensor]]) -> Tensor:
-        if x.shape[1] != len(self.maps):
-            raise ValueError(f"maps are {len(self.maps)}, and the rewards have {x.shape[1]} channels: one map for each")
-        return torch.stack([function(each)(part) for each, part in zip(self.maps, x.unbind(1))], 1)
+        return torch.stack([function(each)(part) for each, part in zip(self.maps, x.unbind(1), strict=True)], 1)
+
+    def wrap(self, head: Any, rewards: Part) -> Any:
+        """
+        Raises:
+            ValueError: another number of channels.
+        """
+        channels = len(channel_scales(rewards))
+        if len(self.maps) != channels:
+            raise ValueError(f"mapping has {len(self.maps)} maps, and agent/rewards={type(rewards).__name__} {channels} channels: one each")
+        return super().wrap(head, rewards)

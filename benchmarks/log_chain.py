@@ -83,6 +83,7 @@ class Learner:
             order: of the pairs 2 s + a.
             slipped: (2 S, N) bool, by pair.
         """
+        reach = steps[-1] * self.kernel
         for pair in order.tolist():
             state, action = divmod(pair, 2)
             goes_left = slipped[pair] if action else ~slipped[pair]  # (N,)
@@ -91,7 +92,7 @@ class Learner:
             left_end, right_end = state == 0, state == self.states - 1
             ends = goes_left if left_end else ~goes_left if right_end else None
             error = self.error(self.table[:, action, at], after, ends, left_end, *steps[:-1])  # (C, N)
-            self.table[:, action, at - REACH : at + REACH + 1] += (steps[-1] * self.kernel) * error[:, None]
+            self.table[:, action, at - REACH : at + REACH + 1] += reach * error[:, None]
 
     def error(self, now, after, ends, left, *steps) -> np.ndarray:
         raise NotImplementedError
@@ -201,7 +202,8 @@ def plot(rows: list[dict], gammas) -> str:
     colours = dict(zip(WIDTHS, ("#4477aa", "#66aa55", "#ddaa33", "#bb3344")))
     wide, high, left, top = 300, 180, 50, 40
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * (wide + left) + 120}" height="{high + 90}" font-family="sans-serif" font-size="11">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * (wide + left) + 120}" height="{high + 90}"',
+        '  font-family="sans-serif" font-size="11">',
         '<rect width="100%" height="100%" fill="white"/>',
     ]
     for panel, end in enumerate(("first", "last")):
@@ -225,9 +227,8 @@ def plot(rows: list[dict], gammas) -> str:
             for i, row in enumerate(ours):
                 if "published" in row:
                     x, y = place(i, row["published"][panel])
-                    parts.append(
-                        f'<circle cx="{x}" cy="{y}" r="3" fill="{colours[width] if method == "log" else "white"}" stroke="{colours[width]}"/>'
-                    )
+                    fill = colours[width] if method == "log" else "white"
+                    parts.append(f'<circle cx="{x}" cy="{y}" r="3" fill="{fill}" stroke="{colours[width]}"/>')
     x = 2 * (wide + left) + 10
     legend = [*((f"width {w}", colours[w], "") for w in colours), ("log map", "#333", ""), ("regular", "#333", ' stroke-dasharray="5 4"')]
     for i, (name, colour, dashes) in enumerate(legend):
@@ -240,7 +241,7 @@ def plot(rows: list[dict], gammas) -> str:
 
 def main(arguments: list[str] | None = None) -> list[dict]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="width 2, γ = 0.8 and 0.96, 3,000 sweeps, half of them decay")
+    parser.add_argument("--quick", action="store_true", help="width 2, discounts 0.8 and 0.96, 3,000 sweeps, half of them decay")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--sweeps", type=int)
     parser.add_argument("--json", type=Path)
@@ -252,15 +253,15 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     window, decay = (sweeps // 3, sweeps // 2) if options.quick else (min(WINDOW, sweeps), DECAY)
     rows, seconds = [], {}
     for method in METHODS:
-        began = time.monotonic()
+        began = time.process_time()
         rows += table(method, run(method, gammas, widths, options.runs, sweeps, decay), gammas, widths, window)
-        seconds[method] = round(time.monotonic() - began, 1)
+        seconds[method] = round(time.process_time() - began, 1)
     rows.sort(key=lambda row: (row["width"], row["method"] == "log"))
     print(report(rows, gammas))
-    print(f"first and last {window:,} of {sweeps:,} sweeps, {options.runs} run(s); seconds: {seconds}")
+    print(f"first and last {window:,} of {sweeps:,} sweeps, {options.runs} run(s); seconds of one core: {seconds}")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        head = {"sweeps": sweeps, "window": window, "decay": decay, "runs": options.runs, "seconds": seconds}
+        head = {"sweeps": sweeps, "window": window, "decay": decay, "runs": options.runs, "cpu_seconds": seconds}
         text = ",\n".join("  " + json.dumps(row) for row in rows)
         options.json.write_text(json.dumps(head)[:-1] + ', "rows": [\n' + text + "\n]}\n")
     if options.plot:

@@ -4,8 +4,8 @@ python -m benchmarks.tabular_log [--json FILE]
 
 Two questions, answered by the agent's own maps, values and backup (`deeprl.mapped_values`, `agents.log_q`, `deeprl.backups.Max`):
 
-1. One state, whose target is 0.02 or 1 with probability ½: mean 0.51, geometric mean 0.1414. Where does Q̃ ← Q̃ + β_log (f(U) − Q̃) settle? For
-   small β_log at the root of E ln(1 + β_reg (T / q − 1)) = 0: the mean as β_reg → 0, the geometric mean at β_reg = 1.
+1. One state, whose target is 0.02 or 1 with probability ½: mean 0.51, geometric mean 0.1414. Where does Q̃ ← Q̃ + β_log (f(U) − Q̃)
+   settle? For small β_log at the root of E ln(1 + β_reg (T / q − 1)) = 0: the mean as β_reg → 0, the geometric mean at β_reg = 1.
 2. A slippery chain of eight states with gains and losses: fixed points of the expected update, their distance to the optimal values, and
    whether they still have the optimal policy.
 """

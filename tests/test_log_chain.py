@@ -121,17 +121,17 @@ def test_published_scores():
 
 
 def test_the_map_learns_low_discounts_and_q_learning_does_not(capsys, tmp_path):
-    """Section 1.6's acceptance test: width 2, γ = 0.8, here in 2,000 sweeps. The decay covers half of them: in strict proportion (182 sweeps)
-    both methods stop moving before values have come through the chain."""
-    rows = log_chain.main(
-        ["--quick", "--sweeps", "2000", "--runs", "3", "--json", str(tmp_path / "found.json"), "--plot", str(tmp_path / "found.svg")]
-    )
+    """Section 1.6's acceptance test: width 2, γ = 0.8, here in 2,000 sweeps. The decay covers half of them: in strict proportion, 182
+    sweeps, both methods stop moving before values have come through the chain."""
+    files = {name: tmp_path / f"found.{name}" for name in ("json", "svg")}
+    keys = ("--quick", "--sweeps", "2000", "--runs", "3")
+    rows = log_chain.main([*keys, "--json", str(files["json"]), "--plot", str(files["svg"])])
     regular, log = ({row["gamma"]: row for row in rows if row["method"] == method} for method in ("regular", "log"))
     assert regular[0.8]["last"] == 0.0
     assert log[0.8]["last"] >= 0.9
     assert regular[0.96]["last"] > 0.3  # at a discount that suits it
-    assert json.loads((tmp_path / "found.json").read_text())["rows"] == rows
-    assert (tmp_path / "found.svg").read_text().count("<polyline") == 4
+    assert json.loads(files["json"].read_text())["rows"] == rows
+    assert files["svg"].read_text().count("<polyline") == 4
     assert "| published | 0.77/1.00 | 0.75/1.00 |" in capsys.readouterr().out
 
 
