@@ -129,7 +129,6 @@ def test_the_map_learns_low_discounts_and_q_learning_does_not(capsys, tmp_path):
     regular, log = ({row["gamma"]: row for row in rows if row["method"] == method} for method in ("regular", "log"))
     assert regular[0.8]["last"] == 0.0
     assert log[0.8]["last"] >= 0.9
-    assert regular[0.96]["last"] > 0.3  # at a discount that suits it
     assert json.loads(files["json"].read_text())["rows"] == rows
     assert files["svg"].read_text().count("<polyline") == 4
     assert "| published | 0.77/1.00 | 0.75/1.00 |" in capsys.readouterr().out
