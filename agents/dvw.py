@@ -44,6 +44,8 @@ class InverseVariance(Weighting):
         scale_lr: of log η, under Adam.
     """
 
+    needs = frozenset({"returns"})
+
     def __init__(
         self,
         *,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 import inspect
 from dataclasses import dataclass
@@ -12,7 +11,9 @@ import torch
 
 from deeprl.agent import Agent
 from deeprl.choice import Choice
+from deeprl.combinations import among_parts, with_replay
 from deeprl.config import ConfigError, nearest
+from deeprl.mappings import Identity
 from deeprl.types import Batch, Spec
 
 PACKAGES = ("deeprl", "agents", "envs")
@@ -166,56 +167,37 @@ def check_actions(config: dict, spec: Spec) -> None:
 def build_agent(config: dict, spec: Spec, allowed: Allowed = PACKAGES) -> Agent:
     """The agent alone, as `eval` and `load` need it."""
     part = instantiate({**config["agent"], "_partial_": True}, "agent", allowed)
+    check_parts(part)
     with torch.device(config["device"]):
         agent = part(spec=spec, seed=config["seed"])
     if not isinstance(agent, Agent):
         raise ConfigError(f"agent._target_={config['agent']['_target_']} is no agent.")
-    combine(config["agent"], among_parts(part))
     return agent
 
 
-def among_parts(part: Deferred) -> Deferred:
-    """The agent without what its backup asks of the replay, which `check_replay` compares: for `combine`."""
-    backup = part.kwargs.get("backup")
-    if not (getattr(backup, "needs", frozenset()) & REPLAYS):
-        return part
-    backup = copy.copy(backup)
-    object.__setattr__(backup, "needs", backup.needs - REPLAYS)  # frozen
-    return Deferred(part.cls, {**part.kwargs, "backup": backup}, part.path)
+def check_parts(part: Deferred) -> None:
+    """Section 11 of the architecture: what a part needs, the head must offer, through its mapping.
 
-
-REPLAYS = frozenset({"successor", "behavior_probability", "sequences"})
-"""What only a replay can offer: fields of `batch.extra`, and an axis of time."""
+    Raises:
+        ConfigError: a sentence that names both sides.
+    """
+    slots = part.kwargs
+    if "head" not in slots:
+        return
+    refused = among_parts(slots["head"], slots.get("mapping", Identity()), slots["rewards"](), slots["backup"], slots.get("weighting"))
+    if refused:
+        raise ConfigError(refused[0] + " Choose another of the two.")
 
 
 def check_replay(config: dict, agent: Agent, replay: Deferred) -> None:
     """
     Raises:
-        ConfigError: naming the agent's backup, what it needs, and the replay that does not offer it.
+        ConfigError: a part of the agent needs what the replay does not offer.
     """
-    missing = (agent.needs & REPLAYS) - replay.cls.offers
-    if missing:
-        names = config["names"]
-        backup = type(getattr(agent, "backup", agent)).__name__
-        raise ConfigError(
-            f"agent={names['agent']} with agent/backup={backup} needs {', '.join(sorted(missing))}, and "
-            f"replay={names.get('replay', replay.cls.__name__)} offers none: choose replay=sequences, or leave replay out."
-        )
-
-
-def combine(config: dict, part: Deferred) -> None:
-    """Section 11 of the architecture: what a part needs, another must offer.
-
-    Raises:
-        ConfigError: a sentence that names both sides.
-    """
-    backup, head = part.kwargs.get("backup"), part.kwargs.get("head")
-    missing: frozenset[str] = getattr(backup, "needs", frozenset()) - getattr(head, "offers", frozenset())
-    if head is not None and missing:
-        raise ConfigError(
-            f"agent/backup={type(backup).__name__} needs a head that is {', '.join(sorted(missing))}, "
-            f"and agent/head={type(head).__name__} is not: choose another head or another backup."
-        )
+    refused = with_replay(getattr(agent, "backup", None), getattr(agent, "auxiliary", None), replay, config["names"]["replay"])
+    if refused:
+        way_out = "Choose replay=sequences, or leave replay out." if "sequences" in agent.needs else "Choose another replay."
+        raise ConfigError(f"{refused[-1]} {way_out}")
 
 
 MISFITS = (RuntimeError, ValueError, AssertionError, AttributeError, TypeError, KeyError, IndexError)

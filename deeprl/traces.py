@@ -126,7 +126,7 @@ class Trace(Choice):
             every trace through it, since ρ = 0.
     """
 
-    needs = frozenset({"sequences", "behavior_probability"})
+    needs = frozenset({"sequences", "behavior_probability", "scalar"})
 
     lam: float = 0.9
     epsilon: float = 0.1

@@ -129,8 +129,8 @@ class ValueAgent(Agent):
         total = self.chain.combine(average(weight * loss, batch.valid))
         extra, metrics = self.auxiliary(online, target, batch)
         said = chosen.metrics(returns) if hasattr(chosen, "metrics") else {}  # see `Values`
-        shown = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach()}
-        metrics = {**{name: over_valid(value, batch.valid) for name, value in shown.items()}, **said, **reported, **metrics}
+        shown = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach(), **said}
+        metrics = {**{name: over_valid(value, batch.valid) for name, value in shown.items()}, **reported, **metrics}
         return total + extra, Learned(error.mean(0), metrics)
 
     def normalized(self, batch: Batch) -> Batch:

@@ -113,7 +113,7 @@ def made_up(agent, spec: Spec, size: int = 3, seed: int = 0) -> Batch:
         action = torch.rand((*lead, spec.action_dim), generator=generator) * 2 - 1
     reward = agent.rewards(5 * torch.randn(lead, generator=generator))
     ones, true = torch.ones(lead), torch.ones(lead, dtype=torch.bool)
-    extra = {"behavior_probability": 0.3 * ones} if "behavior_probability" in agent.needs else {}
+    extra = {name: value for name, value in {"behavior_probability": 0.3 * ones, "successor": after}.items() if name in agent.needs}
     return Batch(obs, action, reward, 0.99 * ones, after, ones.long(), ~true, true, ones, ones.long(), noise, extra)
 
 

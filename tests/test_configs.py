@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from deeprl import build
 from deeprl.accelerate import apply
-from deeprl.build import agent_actions, agents_for, build_agent, check_actions, check_replay, combine, dry_run, instantiate
+from deeprl.build import agent_actions, agents_for, build_agent, check_actions, check_replay, dry_run, instantiate
 from deeprl.choice import Choice
 from deeprl.compose import options, prepare
 from deeprl.config import CONFIGS, ConfigError, put
@@ -189,20 +189,6 @@ def test_continuous_agents_refuse_images():
     config = settled("agent=td3", "env=classic/pendulum")
     with pytest.raises(ConfigError, match=r"agent=td3 takes vectors, and env=classic/pendulum gives images of shape \(3, 96, 96\)"):
         check_actions(config, Spec((3, 96, 96), torch.uint8, 0, 3))
-
-
-def test_parts_that_do_not_fit_are_refused_with_both_names():
-    class Needy(Choice):
-        needs = frozenset({"quantiles"})
-
-    class Modest(Choice):
-        offers = frozenset({"signed"})
-
-    part = type("Part", (), {"kwargs": {"backup": Needy(), "head": Modest()}})()
-    with pytest.raises(ConfigError, match="agent/backup=Needy needs a head that is quantiles, and agent/head=Modest is not"):
-        combine({}, part)
-    Modest.offers = frozenset({"quantiles"})
-    combine({}, part)
 
 
 def test_a_loss_that_fails_is_found_before_any_step():

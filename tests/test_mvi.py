@@ -14,7 +14,7 @@ from agents.idqn import Iterated
 from agents.mvi import Munchausen, Tsallis, bisected_normaliser, exp_q, ln_q, q_exponential, sparsemax_normaliser
 from deeprl.accelerate import CompiledGradient, apply
 from deeprl.backups import Max, Soft, boltzmann, one_hot, policy_metrics
-from deeprl.build import build_agent, combine, instantiate
+from deeprl.build import build_agent, instantiate
 from deeprl.config import ConfigError
 from deeprl.networks.heads import Scalar
 from deeprl.replay.replay import Replay
@@ -514,15 +514,6 @@ def test_one_hot_is_greedy():
 def test_wrong_fields_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-@pytest.mark.parametrize("backup", [Soft(), Munchausen(), Tsallis()])
-def test_heads_that_are_not_signed_are_refused(backup):
-    part = type("Part", (), {"kwargs": {"backup": backup, "head": Scalar()}})()
-    combine({}, part)
-    bounded = type("Bounded", (), {"offers": frozenset()})()
-    with pytest.raises(ConfigError, match="needs a head that is signed"):
-        combine({}, type("Part", (), {"kwargs": {"backup": backup, "head": bounded}})())
 
 
 @pytest.mark.parametrize(("option", "cls"), [("soft", Soft), ("munchausen", Munchausen), ("tsallis", Tsallis)])

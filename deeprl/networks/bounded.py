@@ -35,6 +35,8 @@ class Bounded(HeadChoice):
         discount: γ, a configuration value, `${discount}`.
     """
 
+    offers = frozenset({"scalar", "returns"})
+
     loss: str = "log"
     low: float | None = None
     high: float | None = None

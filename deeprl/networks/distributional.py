@@ -24,7 +24,7 @@ class Categorical(HeadChoice):
         low, high: the smallest and the largest return.
     """
 
-    offers = frozenset({"signed"})
+    offers = frozenset({"signed", "returns"})
 
     init: str | None = "quantile"
     atoms: int = 51
@@ -63,7 +63,7 @@ class Quantile(HeadChoice):
         kappa: where the loss turns linear; 0 is the plain quantile loss.
     """
 
-    offers = frozenset({"signed"})
+    offers = frozenset({"signed", "returns"})
 
     init: str | None = "quantile"
     quantiles: int = 200
@@ -107,7 +107,7 @@ class ImplicitQuantile(HeadChoice):
         kappa: where the loss turns linear; 0 is the plain quantile loss.
     """
 
-    offers = frozenset({"signed"})
+    offers = frozenset({"signed", "returns"})
 
     init: str | None = "quantile"
     samples: int = 64

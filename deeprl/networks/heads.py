@@ -170,7 +170,7 @@ class Scalar(HeadChoice):
         loss: `squared` (Dopamine, i-QN, CleanRL) or `huber` (Nature DQN's error clipping).
     """
 
-    offers = frozenset({"signed"})
+    offers = frozenset({"signed", "scalar", "returns"})
 
     loss: str = "squared"
 

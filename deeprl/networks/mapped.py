@@ -31,7 +31,8 @@ class Mapped(Choice):
 
     @property
     def offers(self) -> frozenset[str]:  # type: ignore[override]
-        return self.head.offers if self.signed else self.head.offers - {"signed"}
+        """An entropy would be added to every channel; and the loss lives in mapped units."""
+        return frozenset({"signed"}) if self.signed and len(self.scales) == 1 else frozenset()
 
     def build(self, features: int, hidden: Sequence[int], actions: int, n: int, init: str) -> nn.Module:
         return MappedHead(self, features, tuple(hidden), actions, n, init)
