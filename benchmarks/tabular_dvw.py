@@ -176,7 +176,9 @@ def main() -> None:
             results[label] = {"errors": errors, **summary(errors)}
             for arm in ARMS:
                 found = results[label][arm]
-                print(f"{label:24}{arm:10}{found['mean']:>10.3f}{found['standard_error']:>10.3f}   {found['better_than_uniform']}", flush=True)
+                print(
+                    f"{label:24}{arm:10}{found['mean']:>10.3f}{found['standard_error']:>10.3f}   {found['better_than_uniform']}", flush=True
+                )
     if options.json:
         options.json.write_text(json.dumps({"seeds": options.seeds, "updates": options.updates, "problems": results}, indent=1) + "\n")
 

@@ -210,6 +210,18 @@ def test_list(what, name, capsys):
     assert line.endswith(".yaml]")
 
 
+def test_list_combinations(capsys):
+    assert console("list", "combinations") == 0
+    table = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line}
+    heads = table["bounded"]  # the first line starts with the first head
+    assert table["max"] == ["yes"] * (len(heads) + 1)
+    assert dict(zip(["bounded", *heads], table["soft"]))["bounded"] == "(2)"
+    assert dict(zip(["bounded", *heads], table["retrace"])) | {"scalar": "yes", "categorical": "(1)", "log": "(1)"} == dict(
+        zip(["bounded", *heads], table["retrace"])
+    )
+    assert table["(2)"][:6] == "it needs values that may take".split()
+
+
 def test_load_and_act(finished):
     run = deeprl.load(finished)
     assert (run.step, run.summary["steps"], run.folder) == (300, 300, finished)

@@ -32,7 +32,14 @@ def node(slot: str, option: str) -> dict:
 
 
 def configuration(head: str, backup: str, mapping: str, weighting: str, auxiliary: str, chain: int, n_step: int) -> dict:
-    slots = {"head": head, "backup": backup, "mapping": mapping, "rewards": MAPPINGS[mapping], "weighting": weighting, "auxiliary": auxiliary}
+    slots = {
+        "head": head,
+        "backup": backup,
+        "mapping": mapping,
+        "rewards": MAPPINGS[mapping],
+        "weighting": weighting,
+        "auxiliary": auxiliary,
+    }
     config = copy.deepcopy(settled(*BASE))
     config["agent"].update({slot: node(slot, option) for slot, option in slots.items()})
     if chain > 1:

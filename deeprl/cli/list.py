@@ -1,13 +1,19 @@
-"""`deeprl list agents|envs|experiments`: the menu, a line each: its name, and the first comment of its file."""
+"""`deeprl list agents|envs|experiments`: the menu, a line each: its name, and the first comment of its file. `deeprl list combinations`:
+which backups go with which heads, and why others do not."""
 
 from __future__ import annotations
 
-from deeprl.compose import options, prepare
+from deeprl.build import instantiate
+from deeprl.combinations import among_parts
+from deeprl.compose import compose, options, prepare
 from deeprl.config import CONFIGS
 
 
 def show(what: str) -> int:
     prepare()
+    if what == "combinations":
+        print(combinations())
+        return 0
     group = {"agents": "agent", "envs": "env", "experiments": "experiment"}[what]
     names = options(group)
     width = max(map(len, names))
@@ -34,3 +40,40 @@ def says(group: str, name: str) -> str:
             break
         words.append(line.lstrip("# "))
     return " ".join(words)
+
+
+CHANNELS = {"log": "polar", "loglinear": "polar", "loglinear_paper": "polar"}
+"""Rewards for the maps of values that cannot be negative."""
+
+
+def combinations() -> str:
+    """Backups against heads and, for scalar heads, mappings; then what a weighting can be with, and the reasons."""
+
+    def part(slot: str, option: str):
+        return instantiate(compose(["agent=dqn", "env=toy/chain", f"agent/{slot}={option}"])[0]["agent"][slot], f"agent.{slot}")
+
+    def backups() -> list[str]:
+        return [option for option in options("agent/backup") if option != "policy"]  # policy is that of continuous agents
+
+    rows = {("backup", option): part("backup", option) for option in backups()}
+    rows |= {("weighting", option): part("weighting", option) for option in options("agent/weighting")}
+    columns = {option: (part("head", option), "identity") for option in options("agent/head")}
+    columns |= {
+        option: (part("head", "scalar"), option) for option in options("agent/mapping") if option not in ("identity", "per_channel")
+    }
+    mappings = {option: part("mapping", option) for _, option in columns.values()}
+    rewards = {option: part("rewards", option)() for option in ("raw", "polar")}
+    reasons: dict[str, int] = {}
+    width, lines = max(len(option) for _, option in rows) + 2, []
+    for (slot, option), each in rows.items():
+        cells = []
+        for head, mapping in columns.values():
+            chosen = {"backup": rows["backup", "max"], "weighting": rows["weighting", "one"], slot: each}
+            found = among_parts(head, mappings[mapping], rewards[CHANNELS.get(mapping, "raw")], **chosen)
+            reason = found[0].split(" needs ")[1].split(", and ")[0] if found else ""
+            cells.append(f"({reasons.setdefault(reason, len(reasons) + 1)})" if found else "yes")
+        lines.append(f"{option:<{width}}" + "".join(f"{cell:<{len(name) + 2}}" for name, cell in zip(columns, cells)))
+    head = " " * width + "".join(f"{name}  " for name in columns)
+    notes = [f"({number}) it needs {reason}" for reason, number in reasons.items()]
+    rest = "Every row goes with any chain, auxiliary loss and exploration; with n_step too, but backups over sequences have none."
+    return "\n".join([head, *lines, "", *notes, rest])

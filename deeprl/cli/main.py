@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
 
     menu = commands.add_parser("list", help="what there is to choose from")
-    menu.add_argument("what", choices=("agents", "envs", "experiments"))
+    menu.add_argument("what", choices=("agents", "envs", "experiments", "combinations"))
 
     options, rest = parser.parse_known_args(arguments)
     if options.command == "resume":  # argparse takes no key=value after an option that stands between them
