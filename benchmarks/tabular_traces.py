@@ -1,4 +1,4 @@
-"""Off-policy traces on worlds whose values are known exactly, through the functions that the agents use (`deeprl/traces.py`, `agents/rbis.py`).
+"""Off-policy traces on worlds whose values are known exactly, through the functions that agents use (`deeprl/traces.py`, `agents/rbis.py`).
 
 python -m benchmarks.tabular_traces [--seeds 40] [--json FILE]
 
@@ -112,7 +112,12 @@ class Sequences:
         delta = torch.where(b.valid, one_step - q[b.obs, b.action], 0.0)
         chosen = policy[b.obs, b.action]
         more = corrections(
-            backup.coefficient, delta[None], (chosen / b.extra["behavior_probability"])[None], chosen[None], b.discount * ~b.ended, backup.lam
+            backup.coefficient,
+            delta[None],
+            (chosen / b.extra["behavior_probability"])[None],
+            chosen[None],
+            b.discount * ~b.ended,
+            backup.lam,
         )
         return self.average(one_step + more)
 
@@ -165,9 +170,11 @@ def convergence(name: str, mdp: TabularMDP, length: int, lams, epsilon: float, d
 
 
 def norm(coefficient, pi: float, mu: float, discount: float, horizon: int = 300) -> float:
-    """‖Z‖∞ at λ = 1 of M Q − M Q' = Z (Q − Q') in a world with one state and two actions, π and μ of the first: Z = Σ_{t≥1} γ^t (B_{t−1} P_π − B_t),
-    B_t(a) = E_μ[β_t 1{A_t = a}]. Trajectories with the same future are merged: those that agree in β_t or, for truncated importance
-    sampling, in ρ_1 ⋯ ρ_t. What is rarer than 10⁻¹² is left out."""
+    """‖Z‖∞ at λ = 1 of M Q − M Q' = Z (Q − Q') in a world with one state and two actions, π and μ of the first:
+    Z = Σ_{t≥1} γ^t (B_{t−1} P_π − B_t), B_t(a) = E_μ[β_t 1{A_t = a}].
+
+    Trajectories with the same future are merged: those that agree in β_t or, for truncated importance sampling, in ρ_1 ⋯ ρ_t. What is
+    rarer than 10⁻¹² is left out."""
     policy, behaviour = torch.tensor([pi, 1 - pi], dtype=torch.float64), torch.tensor([mu, 1 - mu], dtype=torch.float64)
     before = product = mass = torch.ones(1, dtype=torch.float64)
     row, held = torch.zeros(2, dtype=torch.float64), 1.0
@@ -199,13 +206,13 @@ def binary_norm(discount: float = 2 / 3, horizon: int = 400) -> float:
 
 
 def norms() -> list[dict]:
-    found = [{"world": "binary traces, on-policy, γ = 2/3", "method": "binary", "norm": binary_norm(), "published": 1.0}]
+    found = [{"world": "binary traces, on-policy, discount 2/3", "method": "binary", "norm": binary_norm(), "published": 1.0}]
     for method in METHODS:
         if method == "importance_sampling":
             continue  # in expectation its Z is zero; its products overflow the merging
         value = norm(getattr(traces, method), 0.6, 0.5, 0.94)
         published = 1.140 if method == "truncated_is" else None
-        found.append({"world": "π = 0.6, μ = 0.5, γ = 0.94, λ = 1", "method": method, "norm": value, "published": published})
+        found.append({"world": "policy 0.6, behaviour 0.5, discount 0.94, λ = 1", "method": method, "norm": value, "published": published})
     return found
 
 

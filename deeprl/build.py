@@ -176,10 +176,9 @@ def build_agent(config: dict, spec: Spec, allowed: Allowed = PACKAGES) -> Agent:
 
 def among_parts(part: Deferred) -> Deferred:
     """The agent without what its backup asks of the replay, which `check_replay` compares: for `combine`."""
-    backup = part.kwargs.get("backup")
-    if not (getattr(backup, "needs", frozenset()) & REPLAYS):
+    backup = copy.copy(part.kwargs.get("backup"))
+    if backup is None or not backup.needs & REPLAYS:
         return part
-    backup = copy.copy(backup)
     object.__setattr__(backup, "needs", backup.needs - REPLAYS)  # frozen
     return Deferred(part.cls, {**part.kwargs, "backup": backup}, part.path)
 
@@ -193,7 +192,7 @@ def check_replay(config: dict, agent: Agent, replay: Deferred) -> None:
     Raises:
         ConfigError: naming the agent's backup, what it needs, and the replay that does not offer it.
     """
-    missing = (agent.needs & REPLAYS) - replay.cls.offers
+    missing = (agent.needs & REPLAYS) - getattr(replay.cls, "offers", frozenset())
     if missing:
         names = config["names"]
         backup = type(getattr(agent, "backup", agent)).__name__
