@@ -30,13 +30,13 @@ class Step(NamedTuple):
     """What a coefficient β_t may look at, t ≥ 1."""
 
     before: Tensor
-    """β_{t−1}"""
+    """of the step before"""
     ratio: Tensor
-    """ρ_t"""
+    """of π to μ at this step"""
     policy: Tensor
     """π(A_t|S_t)"""
     product: Tensor
-    """ρ_1 ⋯ ρ_t"""
+    """of the ratios up to this one"""
     lam: float
     """λ"""
     limit: Tensor | float

@@ -90,15 +90,9 @@ def test_tiny_capacities(capacity):
 def test_a_window_over_a_truncation_a_lost_life_and_a_termination():
     """By hand: episodes 0 1 2 (truncated), 10 11 (terminated), 20. Row 3 of the first window is the true last observation."""
     replay = make(VECTOR, length=5, batch_size=1)
-    for obs, terminated, ended in (
-        (0, False, False),
-        (1, True, False),
-        (2, False, True),
-        (10, False, False),
-        (11, True, True),
-        (20, False, False),
-    ):
-        replay.append(one(obs, 0, obs + 0.5, obs + 1, terminated, ended))
+    flags = {0: "", 1: "terminated", 2: "ended", 10: "", 11: "terminated ended", 20: ""}
+    for obs, flag in flags.items():
+        replay.append(one(obs, 0, obs + 0.5, obs + 1, "terminated" in flag, "ended" in flag))
     batch = everything(replay)
     first, second = batch.index[0].tolist().index(0), batch.index[0].tolist().index(1)
     assert batch.obs[:, first, 0].tolist() == [0, 1, 2, 3, 10]

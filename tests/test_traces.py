@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import DISCRETE, made_up, same, settled, snapshot, spec_of, train, value_agent, values
+from conftest import made_up, same, settled, snapshot, spec_of, train, value_agent, values
 
 from agents.idqn import Iterated
 from agents.rbis import RBIS, ImportanceSampling, QLambda, RecursiveRetrace, Retrace, TreeBackup, TruncatedIS
@@ -23,6 +23,7 @@ from deeprl.replay.replay import Replay
 from deeprl.replay.sequences import Auto, Sequences
 from deeprl.traces import SMALLEST, Trace, corrections, epsilon_greedy
 from deeprl.types import Batch
+from deeprl.value_agent import ValueAgent
 from deeprl.values import Returns
 
 METHODS = {
@@ -252,11 +253,13 @@ def test_products_do_not_overflow():
         assert torch.isfinite(found).all()
         assert torch.isfinite(found.square() * 1e6).all()
         assert found[-1] == (1e12 if method == "is" else 1.0)
+        cut = betas(choice(lam=1.0), [SMALLEST**-1] * 100 + [0.0])[-1].item()  # an infinite product times zero is not a number
+        assert cut == (1.0 if method in ("q_lambda", "tree_backup") else 0.0)
 
 
 def test_an_exploratory_action_ends_every_trace_of_a_greedy_target_policy():
     assert betas(RBIS(lam=0.9), [1.25, 0.0, 1.25, 1.25])[1:].tolist() == [0.0, 0.0, 0.0]
-    batch, view, valid, one_step, _, _ = given(0, epsilon=0.0)
+    batch, view, _, one_step, _, _ = given(0, epsilon=0.0)
     greedy = view.now.q.argmax(-1) == batch.action
     found = RBIS(lam=0.9, epsilon=0.0)(None, view, batch).mean().numpy()
     blocked = torch.cat([~greedy[:, 1:], torch.ones(K, 1, B, dtype=torch.bool)], 1).numpy()  # the next action ends the trace
@@ -273,8 +276,17 @@ def test_a_cut_trace_recovers_so_that_no_backward_recursion_computes_it():
 
 
 @EVERY
-def test_what_lies_behind_an_end_has_no_influence(method):
+def test_rewards_of_rows_that_are_no_transition_may_be_anything(method):
+    """Also not finite, in somebody's transform."""
     batch, view, valid, *_ = given(2, epsilon=0.3)
+    reward = torch.where(batch.valid, batch.reward, float("inf"))
+    plain, found = (METHODS[method](epsilon=0.3)(None, view, b).mean()[:, valid] for b in (batch, batch._replace(reward=reward)))
+    assert torch.equal(plain, found)
+
+
+@EVERY
+def test_what_lies_behind_an_end_has_no_influence(method):
+    batch, view, *_ = given(2, epsilon=0.3)
     before = METHODS[method](lam=1.0, epsilon=0.3)(None, view, batch).mean()
     row, b = ((batch.ended & (torch.arange(T)[:, None] < T - 2)).nonzero()[0]).tolist()
     view.now.q[:, row + 1 :, b] = 1e6  # the extra row, and the next episode
@@ -470,8 +482,10 @@ def test_a_dry_run_has_sequences_where_the_agent_or_the_replay_does():
         assert seen == [shape]
 
 
-TOY = ("env=toy/chain", "env.num=2", "env.slip=0.2", "steps=150", "learning_starts=50", "replay.capacity=80", "agent/torso=mlp",
-       "agent.torso.hidden=[16]", "agent.chain.target_update_period=20", "evaluation.final_episodes=2", "checkpoint.every=null")  # fmt: skip
+TOY = (
+    "env=toy/chain", "env.num=2", "env.slip=0.2", "steps=150", "learning_starts=50", "replay.capacity=80", "agent/torso=mlp",
+    "agent.torso.hidden=[16]", "agent.chain.target_update_period=20", "evaluation.final_episodes=2", "checkpoint.every=null",
+)  # fmt: skip
 
 
 def test_sequences_of_one_row_train_like_dqn_bit_for_bit(tmp_path):
@@ -494,6 +508,15 @@ def test_at_lambda_zero_methods_train_alike(tmp_path):
     assert same(*states)
     other = train(tmp_path / "other", *options, "agent/backup=rbis", "agent.backup.lam=0.9").agent
     assert not same(states[0], snapshot(other))
+
+
+def test_the_trainer_draws_noise_for_every_row(tmp_path, monkeypatch):
+    sizes = []
+    plain = ValueAgent.noise
+    monkeypatch.setattr(ValueAgent, "noise", lambda self, size, generator: sizes.append(size) or plain(self, size, generator))
+    train(tmp_path / "run", *TOY, "agent=rbis_dqn", "replay.length=3", "replay.batch_size=5")
+    assert {size for size in sizes if size[0] > 1} == {(64, 3, 5)}
+    assert {size for size in sizes if size[0] == 1} == {(1, 2, 3)}  # of the dry run
 
 
 def test_made_up_batches_have_sequences():
