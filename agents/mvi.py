@@ -103,8 +103,8 @@ class Munchausen(Choice):
     def __call__(self, online: View, target: View, batch: Batch) -> Returns:
         policy, log = boltzmann(target.next.mean(), self.temperature)
         _, log_now = boltzmann(target.now.mean(), self.temperature)
-        reward = batch.reward + self.scale * bonus(log_now, batch.action, self.floor)  # (K, *B)
-        return soft_value(target.next, policy, log).bootstrap(reward, batch.discount)
+        extra = self.scale * bonus(log_now, batch.action, self.floor)  # (K, *B)
+        return soft_value(target.next, policy, log).bootstrap(batch.reward, batch.discount).plus(extra)
 
     def metrics(self, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
         """Of the target network's policy at s'."""
@@ -156,10 +156,10 @@ class Tsallis(Choice):
         now = target.now.mean()
         policy_now, log_now = self.policy(now)
         raw = now - (policy_now * now).sum(-1, keepdim=True) if self.term == "gap" else log_now
-        reward = batch.reward + self.scale * bonus(raw, batch.action, self.floor)  # (K, *B)
+        extra = self.scale * bonus(raw, batch.action, self.floor)  # (K, *B)
         policy, log = self.policy(target.next.mean())
         share = {"entropic": 1.0, "consistent": 1 / self.q, "expected": 0.0}[self.bootstrap]
-        return soft_value(target.next, policy, share * log).bootstrap(reward, batch.discount)
+        return soft_value(target.next, policy, share * log).bootstrap(batch.reward, batch.discount).plus(extra)
 
     def metrics(self, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
         """Of the target network's policy at s'."""

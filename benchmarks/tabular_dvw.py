@@ -123,7 +123,7 @@ PROBLEMS = {"bandit": bandit, "linear_mdp": linear_mdp}
 
 def learn(problem: Problem, arm: str, seed: int, updates: int) -> float:
     """Full-batch updates with a step size that falls to zero; the error of what was learned."""
-    states, actions = problem.values.shape
+    _, actions = problem.values.shape
     weighting = {"uniform": Weighting, "dvw": InverseVariance, "oracle": Oracle}[arm]
     agent = ValueAgent(
         spec=Spec((problem.obs.shape[1],), torch.float32, actions, 0), seed=seed, torso=LinearTorso(problem.width), head=Scalar(),

@@ -31,7 +31,9 @@ class Returns(NamedTuple):
         return self.atoms.mean(-1) if self.probs is None else (self.atoms * self.probs).sum(-1)
 
     def plus(self, amount: Tensor) -> Returns:
-        """Z + amount, `amount` (...)."""
+        """Z + amount, `amount` (K, *B), the same for every channel if there are some."""
+        if self.atoms.dim() == amount.dim() + 2:
+            amount = amount.unsqueeze(1)  # (K, C, *B, N)
         return self._replace(atoms=self.atoms + amount.unsqueeze(-1))
 
     def bootstrap(self, reward: Tensor, discount: Tensor) -> Returns:

@@ -15,7 +15,6 @@ from agents.mvi import Munchausen, Tsallis, bisected_normaliser, exp_q, ln_q, q_
 from deeprl.accelerate import CompiledGradient, apply
 from deeprl.backups import Max, Soft, boltzmann, one_hot, policy_metrics
 from deeprl.build import build_agent, instantiate
-from deeprl.config import ConfigError
 from deeprl.networks.heads import Scalar
 from deeprl.replay.replay import Replay
 from deeprl.types import Batch, Rows

@@ -12,7 +12,6 @@ from conftest import made_up, same, settled, snapshot, spec_of, train, value_age
 
 from agents.idqn import Iterated
 from agents.rbis import RBIS, ImportanceSampling, QLambda, RecursiveRetrace, Retrace, TreeBackup, TruncatedIS
-from deeprl import build
 from deeprl.accelerate import CompiledGradient
 from deeprl.backups import Max
 from deeprl.build import build_agent, check_replay, dry_run, instantiate
