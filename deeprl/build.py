@@ -206,16 +206,34 @@ LATE = 10**12
 """A step after every warm-up and schedule, where the policy itself acts."""
 
 
-def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str) -> Batch:
-    """A batch of zeros with real noise, for the dry run. size: *B."""
-    generator = torch.Generator().manual_seed(0)
-    noise = {name: value[0].to(device) for name, value in agent.noise((1, *size), generator).items()}
-    obs = torch.zeros((*size, *spec.obs_shape), dtype=spec.obs_dtype, device=device)
-    action = torch.zeros(size, dtype=torch.int64) if spec.num_actions else torch.zeros(*size, spec.action_dim)
-    reward = agent.rewards(torch.zeros(size, device=device))
-    ones, true = torch.ones(size, device=device), torch.ones(size, dtype=torch.bool, device=device)
-    extra = {"successor": obs, "behavior_probability": ones}
-    return Batch(obs, action.to(device), reward, ones, obs, ones.long(), ~true, true, ones, ones.long(), noise, extra)
+def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str = "cpu", seed: int = 0) -> Batch:
+    """Random rows of the environment's shapes and types, with the noise and the extras that the agent asks for; no row ends.
+
+    Args:
+        size: *B, (B,) or, of sequences, (T, B).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noise = {name: value[0] for name, value in agent.noise((1, *size), generator).items()}
+
+    def observations() -> torch.Tensor:
+        shape = (*size, *spec.obs_shape)
+        if spec.obs_dtype == torch.uint8:
+            return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+        return torch.randn(shape, generator=generator)
+
+    obs, after = observations(), observations()
+    if spec.num_actions:
+        action = torch.randint(spec.num_actions, size, generator=generator)
+    else:
+        action = torch.rand((*size, spec.action_dim), generator=generator) * 2 - 1
+    raw = 5 * torch.randn(size, generator=generator)
+    ones, true = torch.ones(size), torch.ones(size, dtype=torch.bool)
+    offered = {"successor": after, "behavior_probability": 0.3 * ones}
+    extra = {name: value for name, value in offered.items() if name in agent.needs}
+    reward = agent.rewards(raw.to(device))
+    made = Batch(obs, action, raw, 0.99 * ones, after, ones.long(), ~true, true, ones, ones.long(), noise, extra)
+    moved = [{n: v.to(device) for n, v in each.items()} if isinstance(each, dict) else each.to(device) for each in made]
+    return Batch(*moved)._replace(reward=reward)  # type: ignore[arg-type]
 
 
 def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from deeprl import session
 from deeprl.actor_critic import ActorCritic, Ensemble, Polyak
 from deeprl.backups import Max, PolicyBackup
-from deeprl.build import instantiate
+from deeprl.build import instantiate, made_up_batch
 from deeprl.chains import Single
 from deeprl.cli import main as cli
 from deeprl.cli import train as door
@@ -99,22 +99,8 @@ def spec_of(env: str) -> Spec:
 
 
 def made_up(agent, spec: Spec, size: int = 3, seed: int = 0) -> Batch:
-    """Random rows of the environment's shapes and types, with the noise that the agent asks for; sequences of four if it needs them."""
-    generator = torch.Generator().manual_seed(seed)
-    lead = (4, size) if "sequences" in agent.needs else (size,)
-    noise = {name: value[0] for name, value in agent.noise((1, *lead), generator).items()}
-    if spec.obs_dtype == torch.uint8:
-        obs, after = (torch.randint(0, 256, (*lead, *spec.obs_shape), generator=generator, dtype=torch.uint8) for _ in range(2))
-    else:
-        obs, after = (torch.randn((*lead, *spec.obs_shape), generator=generator) for _ in range(2))
-    if spec.num_actions:
-        action = torch.randint(spec.num_actions, lead, generator=generator)
-    else:
-        action = torch.rand((*lead, spec.action_dim), generator=generator) * 2 - 1
-    reward = agent.rewards(5 * torch.randn(lead, generator=generator))
-    ones, true = torch.ones(lead), torch.ones(lead, dtype=torch.bool)
-    extra = {name: value for name, value in {"behavior_probability": 0.3 * ones, "successor": after}.items() if name in agent.needs}
-    return Batch(obs, action, reward, 0.99 * ones, after, ones.long(), ~true, true, ones, ones.long(), noise, extra)
+    """A batch of random rows; sequences of four if the agent needs them."""
+    return made_up_batch(agent, spec, (4, size) if "sequences" in agent.needs else (size,), seed=seed)
 
 
 # ---- commands, in this process
