@@ -3,8 +3,8 @@ real `ValueAgent` with `InverseVariance`, with uniform weights, and with the tru
 
 bandit      two actions over one shared linear feature of 4-dimensional contexts, reward noise 1 and 10, discount 0
 linear_mdp  24 states as mixtures of 4, two actions, rewards and transitions linear in the mixture (the setting of the paper's theory),
-            reward noise 0.3 in half of the states and 4 in the others, which a bit of the observation tells; discount 0.9. (Noise that
-            is a function of the mixture itself helps nobody: on four seeds not even the oracle, since a noisy mixture has no clean states.)
+            reward noise 0.3 in half of the states and 4 in the others, which a bit of the observation tells; discount 0.9. (A first
+            version had noise that was a function of the mixture; on four seeds neither the learned weights nor the oracle's helped there.)
 
 Each seed draws a problem and one fixed set of transitions; all arms see the same ones and start from the same weights. The error is the
 root mean square of Q − Q* over states and actions. `equal` is the same problem with the same total noise, equal everywhere.
@@ -123,7 +123,7 @@ PROBLEMS = {"bandit": bandit, "linear_mdp": linear_mdp}
 
 def learn(problem: Problem, arm: str, seed: int, updates: int) -> float:
     """Full-batch updates with a step size that falls to zero; the error of what was learned."""
-    _, actions = problem.values.shape
+    actions = problem.values.shape[1]
     weighting = {"uniform": Weighting, "dvw": InverseVariance, "oracle": Oracle}[arm]
     agent = ValueAgent(
         spec=Spec((problem.obs.shape[1],), torch.float32, actions, 0), seed=seed, torso=LinearTorso(problem.width), head=Scalar(),

@@ -10,8 +10,8 @@ python -m benchmarks.tabular_representation [--seeds 10] [--steps 20000] [--json
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +97,7 @@ def one(seed: int, steps: int, step: float = STEP) -> dict:
         features = features + step * values_flow(features, symmetric, rewards)
         errors.append(values_error(features, symmetric, rewards))
     # below 1e-13 the error is rounding
-    falls = bool(all(after <= before or after < 1e-13 for before, after in itertools.pairwise(errors)))
+    falls = bool(all(after <= before or after < 1e-13 for before, after in pairwise(errors)))
     result["random_rewards"] = {"drift": drift(features), "error": [errors[0], abs(errors[-1])], "falls": falls}
 
     for name, stopped in (("self_prediction", True), ("without_stop_gradient", False)):
