@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice
+from deeprl.finite import NotFinite, Watch
 from deeprl.optim import FlatAdam
 from deeprl.types import Acted, Batch, Learned, Rows, Spec
 
@@ -64,6 +65,7 @@ class Agent(nn.Module, Choice):
         self.step = 0
         self.gradient: Callable[[Agent, str, Batch], tuple[Sequence[Tensor], Learned]] = gradient
         """How a gradient is computed; `deeprl.accelerate` may replace it."""
+        self._watch: Watch | None = None
 
     def forward(self, name: str, batch: Batch) -> tuple[Tensor, Learned]:
         """The loss of one objective: what a compiled gradient is a gradient of."""
@@ -88,20 +90,38 @@ class Agent(nn.Module, Choice):
         """Names of objectives (and "target") due at this update, 1-based: static, no data decides."""
         return tuple(self.objectives)
 
+    @property
+    def watch(self) -> Watch:
+        """What looks at the losses and gradients of all objectives."""
+        if self._watch is None:
+            self._watch = Watch(next(self.parameters()).device)
+            for objective in self.objectives.values():
+                objective.optimizer.watch = self._watch
+        return self._watch
+
     def update(self, batch: Batch) -> Learned:
         """One gradient update of every due objective, in order; then whatever follows the parameters.
 
-        Returns what the first objective learned, with the metrics of all."""
+        Returns what the first objective learned, with the metrics of all.
+
+        Raises:
+            NotFinite: on a CPU, a loss or gradient is NaN or Inf; the weights of this objective were not changed."""
         self.updates += 1
         due = self.due(self.updates)
         first: Learned | None = None
         metrics: dict[str, Tensor] = {}
+        watch = self.watch
         for name in due:
             if name not in self.objectives:
                 continue
             objective = self.objectives[name]
             gradients, learned = self.gradient(self, name, batch)
-            norm = objective.optimizer.step(gradients, self.step)
+            try:
+                watch(learned.error.sum(), "its error")  # may be infinite where the gradient is not, as Huber's
+                norm = objective.optimizer.step(gradients, self.step)
+            except NotFinite as error:
+                error.objective = name
+                raise
             metrics.update(learned.metrics)
             if norm is not None:
                 metrics[f"train/{name}_grad_norm"] = norm

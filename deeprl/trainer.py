@@ -12,6 +12,7 @@ import time
 
 import torch
 
+from deeprl import crash
 from deeprl.accelerate import precision
 from deeprl.agent import Agent
 from deeprl.chains import crossed
@@ -19,13 +20,14 @@ from deeprl.checkpoint import Checkpoints
 from deeprl.collector import Collector
 from deeprl.config import get
 from deeprl.evaluation import evaluate, evaluation_seed, summarise
+from deeprl.finite import NotFinite
 from deeprl.loggers import Loggers
 from deeprl.noise import NoiseStream
 from deeprl.progress import Progress, say
 from deeprl.replay.replay import Replay
 from deeprl.run_folder import RunFolder
 from deeprl.signals import Signals
-from deeprl.types import Learned
+from deeprl.types import Batch, Learned
 
 
 class Trainer:
@@ -50,6 +52,8 @@ class Trainer:
         self.filled_from = 0
         """Step at which the replay was empty: 0, or later if a resumed run had to do without it."""
         self.learned: Learned | None = None
+        self.suspects: list[Batch] = []
+        """Batches of the updates that nobody has looked at since; on a CPU the last one."""
         self.best: dict | None = None
         self.final: dict | None = None
         """The last evaluation, once it is made."""
@@ -102,12 +106,53 @@ class Trainer:
     def learn(self) -> None:
         """One update."""
         batch = self.replay.sample(self.replay_noise.next()["u"])._replace(noise=self.update_noise.next())
-        with self.product:
-            self.learned = self.agent.update(batch)
-        if self.replay.prioritized:
-            self.replay.update_priorities(batch.index, self.learned.error)
+        if self.agent.watch.immediate:
+            self.suspects.clear()
+        elif len(self.suspects) >= crash.LOOK:
+            self.look()
+        self.suspects.append(batch)
+        try:
+            with self.product:
+                self.learned = self.agent.update(batch)
+            if self.replay.prioritized:
+                self.replay.update_priorities(batch.index, self.learned.error)
+        except NotFinite as error:
+            raise self._crashed(error) from error
         if self.training_from is None:
             self.training_from = (time.monotonic(), self.step, self.agent.updates)
+
+    def look(self, weights: bool = False) -> None:
+        """Whether all updates so far were finite, and with `weights` all weights too: nothing else may reach a checkpoint.
+
+        Raises:
+            NotFinite: they were not; a crash bundle was written.
+        """
+        try:
+            self.agent.watch.look()
+            found = crash.weights_fault(self.agent) if weights else None
+            if found:
+                raise NotFinite(found)
+        except NotFinite as error:
+            raise self._crashed(error) from error
+        self.suspects.clear()
+
+    def _crashed(self, error: NotFinite) -> NotFinite:
+        """Save the bundle and say what is in it."""
+        agent, batch, objective, found = self.agent, None, error.objective, None
+        with self.product:
+            if objective is not None:
+                batch, found = self.suspects[-1], crash.fault(agent, self.suspects[-1], objective)
+            elif self.suspects:
+                batch, objective, found = crash.locate(agent, self.suspects)
+        found = found or str(error)
+        failure = {"step": self.step, "update": agent.updates, "objective": objective, "tensor": found}
+        failure["product"] = self.product.choice
+        bundle = crash.write(self.folder, self.config, agent, batch, failure)
+        whose = f"the loss {objective!r}" if objective else "the agent"
+        return NotFinite(
+            f"update {agent.updates:,} (step {self.step:,}) of {whose} is not finite: {found}. The batch, its noise and the weights are in "
+            f"{bundle}, `deeprl replay-crash {bundle}` repeats it; checkpoints are untouched"
+        )
 
     # ---- on their periods ---------------------------------------------------------------------------------------------
 
@@ -122,6 +167,7 @@ class Trainer:
 
     def _on_period(self, before: int, after: int) -> bool:
         """Log, evaluate, save, in this order: what is logged at a checkpoint's step belongs to it. Returns whether to stop early."""
+        self.look()
         config, stop, better = self.config, False, False
         metrics: dict[str, float] = {}
         if crossed(config["log"]["every"], before, after):
@@ -221,6 +267,7 @@ class Trainer:
         """Everything that the future of this run depends on."""
         assert self.loggers is not None
         began = time.monotonic()
+        self.look(weights=True)
         self.loggers.flush()
         parts = {
             "agent": self.agent.state(),

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deeprl.choice import Choice, in_range, one_of
+from deeprl.finite import NotFinite
 from deeprl.replay.sum_tree import SumTree
 from deeprl.schedules import Constant
 
@@ -139,12 +140,12 @@ class PrioritizedDraws:
         """Rows overwritten since they were sampled are left alone.
 
         Raises:
-            ValueError: if an error is not finite.
+            NotFinite: if an error is not finite.
         """
         self.refresh(live)  # rows added before get the maximum as it was then
         priority = (np.abs(error.astype(np.float64)) + self.choice.epsilon) ** self.choice.alpha
         if not np.isfinite(priority).all():
-            raise ValueError("priorities must be finite: an update reported an error that is NaN or infinite")
+            raise NotFinite("priorities must be finite: an update reported an error that is NaN or infinite")
         alive = number >= live.first
         if not alive.all():
             number, priority = number[alive], priority[alive]
