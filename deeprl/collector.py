@@ -75,12 +75,12 @@ class Collector:
         self.lengths[ended] = 0
 
     def metrics(self) -> dict[str, float]:
-        if not self.recent:
-            return {}
-        return {
-            "rollout/ep_rew_mean": float(np.mean([e.reward for e in self.recent])),
-            "rollout/ep_len_mean": float(np.mean([e.length for e in self.recent])),
-        }
+        """Statistics of the last episodes, and how many a failure has cut off so far, if any."""
+        values = {"rollout/env_restarts": float(self.envs.num_restarts)} if self.envs.num_restarts else {}
+        if self.recent:
+            values["rollout/ep_rew_mean"] = float(np.mean([e.reward for e in self.recent]))
+            values["rollout/ep_len_mean"] = float(np.mean([e.length for e in self.recent]))
+        return values
 
     def state_dict(self) -> dict:
         return {
