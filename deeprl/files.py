@@ -28,11 +28,11 @@ def write_synced(path: Path, data: bytes) -> int:
     return len(data)
 
 
-def replace_file(path: Path, text: str) -> None:
+def replace_file(path: Path, content: str | bytes) -> None:
     """Write `path` so that a reader, or a crash, finds the old content or the new one and nothing between."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        write_synced(partial, text.encode())
+        write_synced(partial, content.encode() if isinstance(content, str) else content)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from omegaconf import OmegaConf
 
 from deeprl.files import plain, regular_size, replace_file, strict_json
 
+GROWING = ("metrics.jsonl", "evaluations.jsonl")
 CONFIG_LIMIT, JSON_LIMIT, DEPTH_LIMIT = 1 << 20, 1 << 24, 50
 PACKAGES = ("deeprl", "torch", "numpy", "gymnasium", "ale-py", "mujoco", "minatar", "hydra-core", "omegaconf", "safetensors", "tensorboard")
 
@@ -233,15 +234,24 @@ class RunFolder:
     def read_evaluations(self) -> list[dict[str, Any]]:
         return [found for _, found in read_lines(self.path / "evaluations.jsonl")]
 
-    def cut_after(self, step: int) -> None:
-        """Remove what was logged after `step`, the step of the checkpoint that the run goes on from, and a line that a crash tore.
-        -1 removes everything: the run was killed before its first checkpoint and starts again."""
-        for name in ("metrics.jsonl", "evaluations.jsonl"):
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the files that grow line by line: a checkpoint remembers them."""
+        return {name: (self.path / name).stat().st_size for name in GROWING if (self.path / name).exists()}
+
+    def cut_after(self, step: int, sizes: dict[str, int] | None = None) -> None:
+        """Remove what was logged after a checkpoint, and a line that a crash tore: all beyond the `sizes` that it remembers, or, where they
+        do not fit because somebody changed a file, all after its step. -1 removes everything: the run was killed before its first
+        checkpoint and starts again."""
+        for name in GROWING:
             path = self.path / name
-            if path.exists():
-                kept = "".join(line for line, found in read_lines(path) if found["step"] <= step)
-                if kept != path.read_text(errors="replace"):
-                    replace_file(path, kept)
+            if not path.exists():
+                continue
+            found, size = path.read_bytes(), (sizes or {}).get(name, -1)
+            kept = found[:size] if 0 <= size <= len(found) else b""
+            if size != len(kept) or not (kept.endswith(b"\n") or not kept):
+                kept = "".join(line for line, entry in read_lines(path) if entry["step"] <= step).encode()
+            if kept != found:
+                replace_file(path, kept)
 
     def _write(self, name: str, content: Any) -> None:
         replace_file(self.path / name, json.dumps(plain(content), indent=1, allow_nan=False) + "\n")

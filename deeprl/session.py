@@ -19,6 +19,7 @@ from deeprl.replay.replay import Replay
 from deeprl.run_folder import RunFolder, system_entry
 from deeprl.signals import Signals
 from deeprl.trainer import Trainer
+from deeprl.watchdog import Watchdog
 
 MACHINE_THREADS = torch.get_num_threads()
 """As torch found it, before any run of this process set a number."""
@@ -126,7 +127,7 @@ def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: bui
         "finished" or "stopped", and the trainer.
     """
     folder = RunFolder(path)
-    with folder.lock():
+    with folder.lock(), Signals() as signals:
         status = folder.read_status() if resume else None
         trainer = assemble(config, folder, allowed)
         restored = False
@@ -134,12 +135,14 @@ def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: bui
             if resume and trainer.checkpoints.steps():
                 trainer.restore()
                 restored = True
-            folder.cut_after(trainer.step if restored else -1)
+                if status and status["state"] == "finished":  # it is to be trained for longer
+                    trainer.done = False
+            folder.cut_after(trainer.step if restored else -1, trainer.lines)
             folder.write_config(config)
             folder.append_system({**system_entry(config["device"]), "resumed_from": trainer.step if restored else None})
             folder.write_status("running", trainer.step, trainer.agent.updates)
             loggers = build.instantiate(config["logger"], "logger", allowed).open(
-                path, purge_step=trainer.step + 1 if restored else (0 if resume else None)
+                path, purge_step=trainer.step + (trainer.pending is None) if restored else (0 if resume else None)
             )
             if not restored:
                 loggers.text(0, "config", as_page(config))
@@ -148,9 +151,10 @@ def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: bui
                 loggers.load_state_dict(trainer.loggers_state)
                 say(f"resumed from step {trainer.step:,}" + (f" (the run had reached step {status['step']:,})" if status else ""))
             progress = Progress(config["steps"], trainer.step)
+            minutes = config["runtime"]["watchdog"]
             try:
-                with Signals() as signals:
-                    outcome = trainer.run(loggers, progress, signals)
+                with Watchdog(folder, minutes, lambda: (trainer.step, trainer.agent.updates)) as watchdog:
+                    outcome = trainer.run(loggers, progress, signals, watchdog)
             finally:
                 progress.close()
                 loggers.close()

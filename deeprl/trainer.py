@@ -26,8 +26,9 @@ from deeprl.noise import NoiseStream
 from deeprl.progress import Progress, say
 from deeprl.replay.replay import Replay
 from deeprl.run_folder import RunFolder
-from deeprl.signals import Signals
+from deeprl.signals import Signals, Stopped
 from deeprl.types import Batch, Learned
+from deeprl.watchdog import Watchdog
 
 
 class Trainer:
@@ -57,8 +58,13 @@ class Trainer:
         self.best: dict | None = None
         self.final: dict | None = None
         """The last evaluation, once it is made."""
+        self.pending: int | None = None
+        """Where the tick began whose logging and evaluation are not done: a signal may cut an evaluation short, it is then repeated."""
+        self.done = False
+        """Training is over, and the last evaluation is due or made."""
         self.loggers_state: dict = {}
-        """Of the checkpoint that was restored."""
+        self.lines: dict[str, int] = {}
+        """Both of the checkpoint that was restored: the loggers' clock, and how long metrics.jsonl and evaluations.jsonl were."""
         self.saved_marks = [0] * envs.num
         self.checkpoint_cost: dict[str, float] = {}
         """Of the last checkpoint: bytes and seconds."""
@@ -70,14 +76,33 @@ class Trainer:
 
     # ---- the loop -----------------------------------------------------------------------------------------------------
 
-    def run(self, loggers: Loggers, progress: Progress, signals: Signals) -> str:
+    def run(self, loggers: Loggers, progress: Progress, signals: Signals, watchdog: Watchdog) -> str:
         """Train until `steps`, a stop criterion or a signal. Returns "finished" or "stopped"."""
-        self.loggers, self.progress = loggers, progress
+        self.loggers, self.progress, self.signals, self.watchdog = loggers, progress, signals, watchdog
         self.started = time.monotonic()
         self.last_save = self.started
+        try:
+            if not self.done:
+                self._train()
+            self._finish()
+        except Stopped as stopped:
+            self.save()
+            self.folder.write_status("stopped", self.step, self.agent.updates, error=str(stopped))
+            return "stopped"
+        return "finished"
+
+    def _train(self) -> None:
+        """
+        Raises:
+            Stopped: by a signal, at the boundary of a step.
+        """
         steps, num = self.config["steps"], self.envs.num
+        if self.pending is not None and self._on_period(self.pending, self.step):
+            return
         due_next = self._next_due()
         while self.step < steps:
+            self.signals.heed()
+            self.watchdog.beat()
             before = self.step
             self.collector.tick(before)
             self.step = after = before + num
@@ -86,14 +111,8 @@ class Trainer:
             self.agent.maintain(before, after)
             if after >= due_next:
                 if self._on_period(before, after):
-                    break
+                    return
                 due_next = self._next_due()
-            if signals.stop is not None and self.step < steps:
-                self.save()
-                self.folder.write_status("stopped", self.step, self.agent.updates, error=f"stopped by {signals.stop}")
-                return "stopped"
-        self._finish()
-        return "finished"
 
     def updates_due(self, before: int, after: int) -> int:
         """Gradient updates after the steps (before, after]: `replay_ratio` each, once there is enough to learn from."""
@@ -166,8 +185,13 @@ class Trainer:
         return min([(self.step // period + 1) * period for period in self._periods()] + [self.config["steps"]])
 
     def _on_period(self, before: int, after: int) -> bool:
-        """Log, evaluate, save, in this order: what is logged at a checkpoint's step belongs to it. Returns whether to stop early."""
+        """Log, evaluate, save, in this order: what is logged at a checkpoint's step belongs to it. Returns whether to stop early.
+
+        Raises:
+            Stopped: in an evaluation. Nothing has been logged then, and all of this is done again after resuming.
+        """
         self.look()
+        self.pending = before
         config, stop, better = self.config, False, False
         metrics: dict[str, float] = {}
         if crossed(config["log"]["every"], before, after):
@@ -180,6 +204,9 @@ class Trainer:
         if metrics:
             assert self.loggers is not None
             self.loggers.scalars(after, metrics)
+            if crossed(config["log"]["every"], before, after):
+                self.collector.finished.clear()
+        self.pending = None
         self.progress.update(after, returned=metrics.get("rollout/ep_rew_mean"))
         now = time.monotonic()
         minutes, hours = config["checkpoint"]["minutes"], config["stop"]["hours"]
@@ -194,7 +221,6 @@ class Trainer:
         values: dict[str, float] = {**self.collector.metrics(), **self.agent.diagnostics(self.step)}
         if self.collector.finished:
             values["rollout/episodic_return"] = self.collector.finished[-1].reward
-            self.collector.finished.clear()
         if self.learned is not None:
             values.update(self.agent.read(self.learned.metrics))
         values["train/n_updates"] = float(self.agent.updates)
@@ -216,9 +242,8 @@ class Trainer:
         """Own environments and seeds; written to evaluations.jsonl. Returns the summary of the returns, and whether it is the best."""
         began = time.monotonic()
         seed = evaluation_seed(self.config["seed"], self.step)
-        result = evaluate(
-            self.agent, self.make_evaluation, episodes, self.config["evaluation"]["num"], seed, self.step, self.config["device"]
-        )
+        num, device = self.config["evaluation"]["num"], self.config["device"]
+        result = evaluate(self.agent, self.make_evaluation, episodes, num, seed, self.step, device, self._evaluation_tick)
         self.folder.append_evaluation({"step": self.step, **result})
         summary = {**summarise(result["returns"]), "step": self.step, "length": sum(result["lengths"]) / len(result["lengths"])}
         self.progress.update(self.step, evaluated=summary["mean"])
@@ -230,6 +255,10 @@ class Trainer:
             self.training_from = (clock + time.monotonic() - began, step, updates)
         return summary, better
 
+    def _evaluation_tick(self) -> None:
+        self.watchdog.beat()
+        self.signals.heed()
+
     @staticmethod
     def _evaluation_metrics(result: dict) -> dict[str, float]:
         return {"eval/mean_reward": result["mean"], "eval/mean_ep_length": result["length"]}
@@ -238,6 +267,7 @@ class Trainer:
         """The last evaluation, checkpoint, and summary.json."""
         assert self.loggers is not None
         speeds = self.metrics()
+        self.done = True
         if self.final is None or self.final["step"] != self.step:  # a resumed run may have made it already
             self.save()  # the last evaluation may take long
             self.final, better = self.evaluate(self.config["evaluation"]["final_episodes"])
@@ -300,6 +330,9 @@ class Trainer:
             "replay_noise": self.replay_noise.state_dict(),
             "best": self.best,
             "final": self.final,
+            "pending": self.pending,
+            "done": self.done,
+            "lines": self.folder.sizes(),
             "learned": None if self.learned is None else {k: v.clone() for k, v in self.learned.metrics.items()},
             "seconds": time.monotonic() - self.started + self.seconds_before,
         }
@@ -313,10 +346,10 @@ class Trainer:
         _, parts = self.checkpoints.load(which)
         state = parts["trainer"]
         self.step = int(state["step"])
-        self.best, self.final = state["best"], state["final"]
+        self.best, self.final, self.pending, self.done = (state[name] for name in ("best", "final", "pending", "done"))
         if self.best is not None and self.best["step"] == self.step:  # killed between saving and marking
             self.checkpoints.mark_best(self.step)
-        self.loggers_state = parts["loggers"]
+        self.loggers_state, self.lines = parts["loggers"], state["lines"]
         self.seconds_before = float(state["seconds"])
         self.update_noise.load_state_dict(state["update_noise"])
         self.replay_noise.load_state_dict(state["replay_noise"])
