@@ -193,7 +193,13 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
         place = tensor.untyped_storage().data_ptr()
         ready[name] = tensor.clone() if place in seen else tensor  # safetensors refuses two tensors in one storage
         seen.add(place)
-    safetensors.torch.save_file(ready, path)
+    try:
+        safetensors.torch.save_file(ready, path)
+    except safetensors.SafetensorError as error:
+        number = re.search(r"(?:os error|code:) (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}
@@ -250,6 +256,9 @@ class Checkpoints:
 
         Returns:
             {"bytes": written, "seconds": taken}
+
+        Raises:
+            OSError: it could not be written. The checkpoints that were there are untouched, and the next call writes all that is missing.
         """
         began, written = time.perf_counter(), 0
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -264,7 +273,12 @@ class Checkpoints:
         if live_from is not None:
             listed = [entry for entry in listed if any(stop > live for stop, live in zip(entry["stop"], live_from, strict=True))]
         name = f"step_{step:012d}"
-        written += save(self.folder / name, parts, step=step, score=plain(score), segments=listed)
+        try:
+            written += save(self.folder / name, parts, step=step, score=plain(score), segments=listed)
+        except OSError:
+            if segments is not None and start != stop:  # nobody needs it, and a full disk stays full otherwise
+                (self.replay / listed[-1]["file"]).unlink(missing_ok=True)
+            raise
         replace_file(self.folder / "last", name + "\n")
         self._segments = listed
         self._clean(step)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import os
 import stat
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,60 @@ def replace_file(path: Path, content: str | bytes) -> None:
     finally:
         partial.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def full(error: BaseException) -> bool:
+    """Whether somebody has to make space."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+class Appender:
+    """A file that grows. What cannot be written waits in memory and is written later, no byte twice: a full disk tears no line.
+
+    The file is opened at each flush, so that it comes into being again if somebody removes it. Links are not followed.
+
+    Args:
+        start: what every such file begins with.
+    """
+
+    def __init__(self, path: Path, start: bytes = b""):
+        self.path, self.start = path, start
+        self._waiting, self._began = bytearray(), False
+
+    def write(self, data: bytes) -> None:
+        self._waiting += data
+
+    def flush(self, durable: bool = False) -> None:
+        """
+        Args:
+            durable: wait until it is on disk.
+
+        Raises:
+            OSError: what could not be written goes on waiting.
+        """
+        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            if not os.fstat(handle).st_size:
+                if self._began:
+                    warnings.warn(
+                        f"{self.path} was removed while the run writes it: what was in it is lost, a new one begins", stacklevel=2
+                    )
+                self._waiting[:0] = self.start
+            while self._waiting:
+                del self._waiting[: os.write(handle, self._waiting)]
+                self._began = True
+            if durable:
+                os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def close(self) -> None:
+        """The last flush; a full disk costs what still waits, no more."""
+        try:
+            self.flush()
+        except OSError as error:
+            warnings.warn(f"the last {len(self._waiting):,} bytes of {self.path} are lost: {error.strerror}", stacklevel=2)
+            self._waiting.clear()
 
 
 def regular_size(path: Path) -> int:

@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from deeprl.files import plain, regular_size, replace_file, strict_json
+from deeprl.files import Appender, full, plain, regular_size, replace_file, strict_json
 
 GROWING = ("metrics.jsonl", "evaluations.jsonl")
 CONFIG_LIMIT, JSON_LIMIT, DEPTH_LIMIT = 1 << 20, 1 << 24, 50
@@ -138,6 +138,7 @@ class RunFolder:
     def __init__(self, path: Path):
         self.path = Path(path)
         self._lock: int | None = None
+        self._evaluations = Appender(self.path / "evaluations.jsonl")
 
     # -- lock
 
@@ -225,11 +226,21 @@ class RunFolder:
         return self._read("summary.json", dict)
 
     def append_evaluation(self, evaluation: dict[str, Any]) -> None:
-        """{"step", "seed", "returns", "lengths"}"""
-        with open(self.path / "evaluations.jsonl", "a") as file:
-            file.write(json.dumps(plain(evaluation)) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """{"step", "seed", "returns", "lengths"}. On a full disk it waits in memory for the next one, or for `flush`."""
+        self._evaluations.write(json.dumps(plain(evaluation)).encode() + b"\n")
+        try:
+            self.flush()
+        except OSError as error:
+            if not full(error):
+                raise
+
+    def flush(self) -> None:
+        """Before a checkpoint: evaluations up to its step must be on disk when it is.
+
+        Raises:
+            OSError
+        """
+        self._evaluations.flush(durable=True)
 
     def read_evaluations(self) -> list[dict[str, Any]]:
         return [found for _, found in read_lines(self.path / "evaluations.jsonl")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 from pathlib import Path
@@ -159,7 +160,8 @@ def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: bui
                 progress.close()
                 loggers.close()
         except BaseException as error:
-            folder.write_status("failed", trainer.step, trainer.agent.updates, error=f"{type(error).__name__}: {error}")
+            with contextlib.suppress(OSError):  # the disk may be what failed
+                folder.write_status("failed", trainer.step, trainer.agent.updates, error=f"{type(error).__name__}: {error}")
             raise
         finally:
             trainer.envs.close()

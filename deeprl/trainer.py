@@ -20,12 +20,13 @@ from deeprl.checkpoint import Checkpoints
 from deeprl.collector import Collector
 from deeprl.config import get
 from deeprl.evaluation import evaluate, evaluation_seed, summarise
+from deeprl.files import full
 from deeprl.finite import NotFinite
 from deeprl.loggers import Loggers
 from deeprl.noise import NoiseStream
 from deeprl.progress import Progress, say
 from deeprl.replay.replay import Replay
-from deeprl.run_folder import RunFolder
+from deeprl.run_folder import RunFolder, RunFolderError
 from deeprl.signals import Signals, Stopped
 from deeprl.types import Batch, Learned
 from deeprl.watchdog import Watchdog
@@ -213,7 +214,7 @@ class Trainer:
         period = config["checkpoint"]["every"]
         overdue = minutes is not None and now - self.last_save > 60 * minutes
         if after < config["steps"] and ((period and crossed(period, before, after)) or overdue or better):
-            self.save(better)
+            self.save(better, must=False)
         return stop or (hours is not None and self.seconds_before + now - self.started > 3600 * hours)
 
     def metrics(self) -> dict[str, float]:
@@ -269,7 +270,7 @@ class Trainer:
         speeds = self.metrics()
         self.done = True
         if self.final is None or self.final["step"] != self.step:  # a resumed run may have made it already
-            self.save()  # the last evaluation may take long
+            self.save(must=False)  # the last evaluation may take long
             self.final, better = self.evaluate(self.config["evaluation"]["final_episodes"])
             self.loggers.scalars(self.step, self._evaluation_metrics(self.final))
             self.save(better)
@@ -293,12 +294,40 @@ class Trainer:
 
     # ---- checkpoints --------------------------------------------------------------------------------------------------
 
-    def save(self, best: bool = False) -> None:
-        """Everything that the future of this run depends on."""
-        assert self.loggers is not None
+    def save(self, best: bool = False, must: bool = True) -> None:
+        """Everything that the future of this run depends on.
+
+        Args:
+            must: without it, a full disk is only complained about: training goes on, and the next checkpoint holds what this one lacks.
+
+        Raises:
+            NotFinite: there is a weight that is NaN or Inf.
+            RunFolderError: the disk is full.
+        """
         began = time.monotonic()
         self.look(weights=True)
+        try:
+            done = self._save(best)
+            self.checkpoint_cost = {"time/checkpoint_bytes": float(done["bytes"]), "time/checkpoint_seconds": done["seconds"]}
+        except OSError as error:
+            if not full(error):
+                raise
+            last = self.checkpoints.pointed("last")
+            words = f"{error.strerror}: the checkpoint of step {self.step:,} could not be written, " + (
+                "and there is none before it" if last is None else f"the one of step {last:,} is untouched"
+            )
+            if must:
+                raise RunFolderError(f"{words}. Make space, then: deeprl resume {self.folder.path}") from error
+            self.progress.say(f"{words}. Training goes on; make space before the next one is due")
+        self.last_save = time.monotonic()
+        if self.training_from is not None:
+            clock, step, updates = self.training_from
+            self.training_from = (clock + self.last_save - began, step, updates)
+
+    def _save(self, best: bool) -> dict[str, float]:
+        assert self.loggers is not None
         self.loggers.flush()
+        self.folder.flush()
         parts = {
             "agent": self.agent.state(),
             "collector": self.collector.state_dict(),
@@ -316,11 +345,7 @@ class Trainer:
         if best:
             self.checkpoints.mark_best(self.step)
         self.folder.write_status("running", self.step, self.agent.updates)
-        self.last_save = time.monotonic()
-        if self.training_from is not None:
-            clock, step, updates = self.training_from
-            self.training_from = (clock + self.last_save - began, step, updates)
-        self.checkpoint_cost = {"time/checkpoint_bytes": float(done["bytes"]), "time/checkpoint_seconds": done["seconds"]}
+        return done
 
     def state_dict(self) -> dict:
         return {
