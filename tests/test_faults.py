@@ -268,6 +268,13 @@ def test_a_disk_that_is_really_full(tmp_path):
         subprocess.run(["umount", disk], check=True)
 
 
+def log(loggers, now) -> None:
+    """Three lines, 6 seconds apart."""
+    for step in (1, 2, 3):
+        now[0] += 6
+        loggers.scalars(step, {"x": step})
+
+
 def test_log_lines_wait_for_space(tmp_path, monkeypatch):
     now = [0.0]
     loggers = Loggers([JsonLines(tmp_path), TensorBoard(tmp_path)], clock=lambda: now[0])
@@ -287,9 +294,7 @@ def test_log_lines_wait_for_space(tmp_path, monkeypatch):
 
         patch.setattr(os, "write", some)
         with pytest.warns(UserWarning, match="No space left on device: log lines wait in memory until there is space again"):
-            for step in (1, 2, 3):
-                now[0] += 6
-                loggers.scalars(step, {"x": step})
+            log(loggers, now)
         with pytest.raises(OSError):
             loggers.flush()
         assert (tmp_path / "metrics.jsonl").stat().st_size == 30
@@ -320,8 +325,8 @@ def test_a_log_file_that_is_removed_in_mid_run_comes_back(finished, tmp_path, mo
         (found,) = path.glob(what)
         found.unlink()
 
-    with monkeypatch.context() as patch, pytest.warns(UserWarning, match="was removed while the run writes it"):
-        at_step(patch, 170, remove)
+    at_step(monkeypatch, 170, remove)
+    with pytest.warns(UserWarning, match="was removed while the run writes it"):
         assert front_door(*CARTPOLE, f"hydra.run.dir={path}") == door.FINISHED
     assert lines(path, "metrics.jsonl")[-1] == lines(finished, "metrics.jsonl")[-1]
     events = EventAccumulator(str(path))
