@@ -159,9 +159,16 @@ class Agent(nn.Module, Choice):
             "step": self.step,
         }
 
+    def state_bytes(self) -> int:
+        """An upper bound of the size of `state()` in a file: what is larger is none."""
+        tensors = [*self.state_dict().values(), *(t for o in self.objectives.values() for t in o.optimizer.state_dict().values())]
+        return 2 * sum(t.numel() * t.element_size() for t in tensors) + (1 << 20)
+
     def load_state(self, state: dict, optimizers: bool = True) -> None:
         self.load_state_dict(state["module"])
         if optimizers:
             for name, objective in self.objectives.items():
                 objective.optimizer.load_state_dict(state["optimizers"][name])
         self.updates, self.step = int(state["updates"]), int(state["step"])
+        if min(self.updates, self.step) < 0:
+            raise ValueError(f"an agent cannot have made {self.updates} updates in {self.step} steps")

@@ -99,6 +99,11 @@ class Collector:
     def load_state_dict(self, state: dict) -> list[int]:
         """Returns the environments whose running episode could not be repeated and was replaced by a new one."""
         self.noise.load_state_dict(state["noise"])
+        spec, num = self.agent.spec, self.envs.num
+        shapes = {"returns": (num,), "lengths": (num,), "obs": (num, *spec.obs_shape), "first": (num,)}
+        for name, shape in shapes.items():
+            if state[name] is not None and (state[name].shape != shape or not np.isfinite(state[name]).all()):
+                raise ValueError(f"the collector's {name} has shape {state[name].shape}, not {shape}, or is not finite")
         self.returns, self.lengths = state["returns"].copy(), state["lengths"].copy()
         self.recent = deque((Episode(*e) for e in state["recent"]), maxlen=WINDOW)
         self.finished = [Episode(*e) for e in state["finished"]]

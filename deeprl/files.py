@@ -113,7 +113,7 @@ def sha256(path: Path) -> str:
 
 
 def strict_json(text: str | bytes) -> Any:
-    """Parse JSON, refusing what readers disagree about: a key given twice, NaN and Infinity.
+    """Parse JSON, refusing what readers disagree about: a key given twice, NaN, Infinity and 1e999.
 
     Raises:
         ValueError: saying what is wrong.
@@ -129,10 +129,20 @@ def strict_json(text: str | bytes) -> Any:
     def never(name: str) -> None:
         raise ValueError(f"{name} is no JSON")
 
+    def finite(text: str) -> float:
+        if math.isinf(value := float(text)):
+            raise ValueError(f"{text:.20} is no number that a computer holds")
+        return value
+
     try:
-        return json.loads(text, object_pairs_hook=once, parse_constant=never)
+        return json.loads(text, object_pairs_hook=once, parse_constant=never, parse_float=finite)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def printable(text: str) -> str:
+    """For a terminal: a stranger's names may hold escape sequences, which move the cursor, hide text or change its colour."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def plain(value: Any) -> Any:

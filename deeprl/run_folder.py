@@ -149,7 +149,10 @@ class RunFolder:
             RunFolderError: another process trains here; names it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)  # a link would empty what it points at
+        except OSError as error:
+            raise RunFolderError(f"{self.path / 'lock'} cannot be opened: {error.strerror}") from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -247,7 +250,7 @@ class RunFolder:
 
     def sizes(self) -> dict[str, int]:
         """Bytes of the files that grow line by line: a checkpoint remembers them."""
-        return {name: (self.path / name).stat().st_size for name in GROWING if (self.path / name).exists()}
+        return {name: (self.path / name).stat().st_size for name in GROWING if plain_file(self.path / name)}
 
     def cut_after(self, step: int, sizes: dict[str, int] | None = None) -> None:
         """Remove what was logged after a checkpoint, and a line that a crash tore: all beyond the `sizes` that it remembers, or, where they
@@ -255,7 +258,7 @@ class RunFolder:
         checkpoint and starts again."""
         for name in GROWING:
             path = self.path / name
-            if not path.exists():
+            if not plain_file(path):
                 continue
             found, size = path.read_bytes(), (sizes or {}).get(name, -1)
             kept = found[:size] if 0 <= size <= len(found) else b""
@@ -282,10 +285,31 @@ class RunFolder:
             raise RunFolderError(f"{path} is damaged: {error}; move it away to go on") from None
 
 
+def plain_file(path: Path) -> bool:
+    """False if there is none.
+
+    Raises:
+        RunFolderError: it is a link, a pipe or anything else: reading might never end, and writing would write elsewhere.
+    """
+    try:
+        regular_size(path)
+        return True
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise RunFolderError(f"{path} is refused: {error}") from None
+
+
 def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The lines that have a step, as they are and parsed; torn ones are passed over, a missing file is an empty one."""
-    with contextlib.suppress(FileNotFoundError), open(path, errors="replace") as file:
-        for line in file:
+    """The lines that have a step, as they are and parsed; torn and endless ones are passed over, a missing file is an empty one.
+
+    Raises:
+        RunFolderError: it is a link, a pipe or anything but a plain file.
+    """
+    if not plain_file(path):
+        return
+    with open(path, errors="replace") as file:
+        for line in iter(lambda: file.readline(JSON_LIMIT), ""):
             with contextlib.suppress(ValueError):
                 found = strict_json(line)
                 if line.endswith("\n") and isinstance(found, dict) and isinstance(found.get("step"), (int, float)):

@@ -13,6 +13,7 @@ import torch
 from deeprl import accelerate, build
 from deeprl.checkpoint import Checkpoints
 from deeprl.config import ConfigError, family, file_keys, finalise
+from deeprl.files import printable
 from deeprl.loggers import Progress
 from deeprl.networks.blocks import Block
 from deeprl.progress import say
@@ -182,14 +183,16 @@ def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
         return f"stopped at step {trainer.step:,} and saved. Go on with:  deeprl resume {shown}"
     summary = trainer.folder.read_summary() or {}
     final, names = summary["final"], trainer.config["names"]
-    return "\n".join(
-        [
-            f"{names['agent']} on {names['env']}: return {final['mean']:.1f} ± {final['std']:.1f} over {final['episodes']} evaluation"
-            f" episodes after {trainer.step:,} steps and {trainer.agent.updates:,} updates ({summary['wall_seconds']:.0f} s)",
-            f"run folder: {shown}",
-            "try next:",
-            f"  tensorboard --logdir {shown.parts[0] if not shown.is_absolute() else shown}",
-            f"  deeprl eval {shown} --episodes 100",
-            "  python train.py agent=td3 env=mujoco/hopper steps=200000",
-        ]
+    return printable(
+        "\n".join(
+            [
+                f"{names['agent']} on {names['env']}: return {final['mean']:.1f} ± {final['std']:.1f} over {final['episodes']} evaluation"
+                f" episodes after {trainer.step:,} steps and {trainer.agent.updates:,} updates ({summary['wall_seconds']:.0f} s)",
+                f"run folder: {shown}",
+                "try next:",
+                f"  tensorboard --logdir {shown.parts[0] if not shown.is_absolute() else shown}",
+                f"  deeprl eval {shown} --episodes 100",
+                "  python train.py agent=td3 env=mujoco/hopper steps=200000",
+            ]
+        )
     )

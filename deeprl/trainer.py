@@ -16,7 +16,7 @@ from deeprl import crash
 from deeprl.accelerate import precision
 from deeprl.agent import Agent
 from deeprl.chains import crossed
-from deeprl.checkpoint import Checkpoints
+from deeprl.checkpoint import DAMAGE, CheckpointError, Checkpoints
 from deeprl.collector import Collector
 from deeprl.config import get
 from deeprl.evaluation import evaluate, evaluation_seed, summarise
@@ -366,11 +366,23 @@ class Trainer:
         """Go on from a checkpoint.
 
         Raises:
-            CheckpointError: none is readable.
+            CheckpointError: none is readable, or what it holds is no state of this run.
         """
-        _, parts = self.checkpoints.load(which)
+        bound = {"agent": self.agent.state_bytes()}
+        step, parts = self.checkpoints.load(which, most=bound)
+        try:
+            self._take(step, parts)
+        except DAMAGE as error:
+            raise CheckpointError(f"the checkpoint of step {step:,} does not fit this run: {type(error).__name__}: {error}") from error
+
+    def _take(self, step: int, parts: dict) -> None:
         state = parts["trainer"]
         self.step = int(state["step"])
+        if self.step != step or not 0 <= self.filled_from <= step:
+            raise ValueError(f"it holds the state of step {self.step}")
+        for result in (state["best"], state["final"]):
+            if result is not None and not 0 <= int(result["step"]) <= step + 0 * float(result["mean"]):
+                raise ValueError(f"it knows an evaluation of step {result['step']}")
         self.best, self.final, self.pending, self.done = (state[name] for name in ("best", "final", "pending", "done"))
         if self.best is not None and self.best["step"] == self.step:  # killed between saving and marking
             self.checkpoints.mark_best(self.step)
@@ -379,7 +391,9 @@ class Trainer:
         self.update_noise.load_state_dict(state["update_noise"])
         self.replay_noise.load_state_dict(state["replay_noise"])
         self.agent.load_state(parts["agent"])
-        self.learned = None if state["learned"] is None else Learned(torch.zeros(0), state["learned"])
+        if state["learned"] is not None:
+            self.agent.read(state["learned"])  # as the next log line will
+            self.learned = Learned(torch.zeros(0), state["learned"])
         if "replay" in parts:
             self.filled_from = int(state["filled_from"])
             self.replay.load(parts["replay"], self.checkpoints.segments(self.step))

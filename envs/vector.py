@@ -429,6 +429,14 @@ class Environments:
             self.obs = None
             return None
         saved = [state["environments"][str(i)] for i in range(self.num)]
+        for i, entry in enumerate(saved):
+            actions, seed = entry["actions"], entry["seed"]
+            if self.spec.num_actions:
+                fine = actions.dtype == np.int64 and actions.ndim == 1 and ((actions >= 0) & (actions < self.spec.num_actions)).all()
+            else:
+                fine = actions.dtype == np.float32 and actions.shape[1:] == (self.spec.action_dim,) and np.isfinite(actions).all()
+            if not fine or type(seed) is not int or not 0 <= seed < 2**31 or not 0 <= int(entry["episode"]) < 2**62:
+                raise ValueError(f"the journal of environment {i} holds actions, a seed or an episode that it cannot have")
         reasons = {i: self._too_long(s) for i, s in enumerate(saved) if self._too_long(s)}
         self._replay(saved, reasons)
         for i, entry in enumerate(saved):

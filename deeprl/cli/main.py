@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deeprl.checkpoint import CheckpointError
 from deeprl.config import ConfigError
+from deeprl.files import printable
 from deeprl.run_folder import RunFolderError
 
 
@@ -53,13 +54,13 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         sys.exit(_run(options))
     except (ConfigError, ValueError) as error:
-        print(f"deeprl: {error}", file=sys.stderr)
+        print(printable(f"deeprl: {error}"), file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # `deeprl list envs | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except (RunFolderError, CheckpointError, FileNotFoundError) as error:
-        print(f"deeprl: {error}", file=sys.stderr)
+        print(printable(f"deeprl: {error}"), file=sys.stderr)
         sys.exit(1)
 
 

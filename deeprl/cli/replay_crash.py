@@ -8,7 +8,8 @@ import torch
 
 from deeprl import build, crash
 from deeprl.accelerate import apply, precision
-from deeprl.checkpoint import STEP, CheckpointError
+from deeprl.checkpoint import DAMAGE, STEP, CheckpointError
+from deeprl.files import printable
 
 
 def newest(path: Path) -> Path:
@@ -30,12 +31,12 @@ def replay(path: Path, allow: tuple[str, ...] = ()) -> int:
     torch.set_num_threads(config["runtime"]["threads"])
     try:
         agent.load_state(state)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except DAMAGE as error:
         raise CheckpointError(f"{bundle} does not fit its configuration: {error}") from error
     device = config["device"]
     objective = failure["objective"]
     print(f"{bundle}: update {failure['update']:,}, step {failure['step']:,}, {'loss ' + objective if objective else 'weights'}")
-    print(f"  then: {failure['tensor']}")
+    print(printable(f"  then: {failure['tensor']}"))
     if objective is None or batch is None:
         found = crash.weights_fault(agent)
     else:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from deeprl.compose import compose, prepare, resolve
 from deeprl.config import CONFIGS, ConfigError
-from deeprl.files import replace_file
+from deeprl.files import printable, replace_file
 from deeprl.run_folder import RunFolderError, auto_folder, holds_run
 
 FINISHED, FAILED, WRONG, STOPPED = 0, 1, 2, 75
@@ -180,7 +180,7 @@ def discard(path: Path) -> None:
 
 
 def complain(code: int, text: str) -> int:
-    print(f"deeprl: {text}", file=sys.stderr, flush=True)
+    print(printable(f"deeprl: {text}"), file=sys.stderr, flush=True)
     return code
 
 

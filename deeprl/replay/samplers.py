@@ -163,6 +163,9 @@ class PrioritizedDraws:
         priorities = np.asarray(state["priorities"], dtype=np.float64)
         if len(priorities) != live.alive:
             raise ValueError(f"the checkpoint holds {len(priorities)} priorities for {live.alive} transitions")
+        largest = float(state["largest_priority"])
+        if not (np.isfinite(priorities).all() and (priorities >= 0).all() and 0 <= largest < np.inf):
+            raise ValueError("the checkpoint holds priorities that are negative or not finite")
         if live.alive:
             self.tree.set(np.arange(live.first, live.last) % live.size, priorities)
-        self.first, self.last, self.largest = live.first, live.last, float(state["largest_priority"])
+        self.first, self.last, self.largest = live.first, live.last, largest
