@@ -167,6 +167,9 @@ class RunFolder:
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         self._lock = handle
+        for left in (*self.path.glob(".*.partial"), *self.path.glob("checkpoints/.*.partial")):  # by a process that was killed
+            if left.is_file():
+                left.unlink()
 
     def release(self) -> None:
         if self._lock is not None:
