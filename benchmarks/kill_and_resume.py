@@ -23,18 +23,18 @@ from deeprl.run_folder import RunFolder, read_lines
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def start(folder: Path, overrides: list[str]) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), f"hydra.run.dir={folder}", *overrides],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def start(folder: Path, overrides: list[str], output: Path | None = None) -> subprocess.Popen:
+    """`output`: a file that takes what the run says."""
+    return _launch([str(ROOT / "train.py"), f"hydra.run.dir={folder}", *overrides], output)
 
 
-def resume(folder: Path) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "deeprl.cli.main", "resume", str(folder)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+def resume(folder: Path, output: Path | None = None) -> subprocess.Popen:
+    return _launch(["-m", "deeprl.cli.main", "resume", str(folder)], output)
+
+
+def _launch(words: list[str], output: Path | None) -> subprocess.Popen:
+    with open(output or os.devnull, "a") as file:
+        return subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=file, stderr=file)
 
 
 def step_of(folder: Path) -> int:

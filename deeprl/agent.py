@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice
+from deeprl.finite import NotFinite, Watch
 from deeprl.optim import FlatAdam, Groups
 from deeprl.types import Acted, Batch, Learned, Rows, Spec
 
@@ -66,6 +67,7 @@ class Agent(nn.Module, Choice):
         self.step = 0
         self.gradient: Callable[[Agent, str, Batch], tuple[Sequence[Tensor], Learned]] = gradient
         """How a gradient is computed; `deeprl.accelerate` may replace it."""
+        self._watch: Watch | None = None
 
     def forward(self, name: str, batch: Batch) -> tuple[Tensor, Learned]:
         """The loss of one objective: what a compiled gradient is a gradient of."""
@@ -90,20 +92,38 @@ class Agent(nn.Module, Choice):
         """Names of objectives (and "target") due at this update, 1-based: static, no data decides."""
         return tuple(self.objectives)
 
+    @property
+    def watch(self) -> Watch:
+        """What looks at the losses and gradients of all objectives."""
+        if self._watch is None:
+            self._watch = Watch(next(self.parameters()).device)
+            for objective in self.objectives.values():
+                objective.optimizer.watch = self._watch
+        return self._watch
+
     def update(self, batch: Batch) -> Learned:
         """One gradient update of every due objective, in order; then whatever follows the parameters.
 
-        Returns what the main objective learned, with the metrics of all."""
+        Returns what the main objective learned, with the metrics of all.
+
+        Raises:
+            NotFinite: on a CPU, a loss or gradient is NaN or Inf; the weights of this objective were not changed."""
         self.updates += 1
         due = self.due(self.updates)
         main: Learned | None = None
         metrics: dict[str, Tensor] = {}
+        watch = self.watch
         for name in due:
             if name not in self.objectives:
                 continue
             objective = self.objectives[name]
             gradients, learned = self.gradient(self, name, batch)
-            norm = objective.optimizer.step(gradients, self.step)
+            try:
+                watch(learned.error.sum(), "its error")  # may be infinite where the gradient is not, as Huber's
+                norm = objective.optimizer.step(gradients, self.step)
+            except NotFinite as error:
+                error.objective = name
+                raise
             metrics.update(learned.metrics)
             if norm is not None:
                 metrics[f"train/{name}_grad_norm"] = norm
@@ -144,9 +164,16 @@ class Agent(nn.Module, Choice):
             "step": self.step,
         }
 
+    def state_bytes(self) -> int:
+        """An upper bound of the size of `state()` in a file: what is larger is none."""
+        tensors = [*self.state_dict().values(), *(t for o in self.objectives.values() for t in o.optimizer.state_dict().values())]
+        return 2 * sum(t.numel() * t.element_size() for t in tensors) + (1 << 20)
+
     def load_state(self, state: dict, optimizers: bool = True) -> None:
         self.load_state_dict(state["module"])
         if optimizers:
             for name, objective in self.objectives.items():
                 objective.optimizer.load_state_dict(state["optimizers"][name])
         self.updates, self.step = int(state["updates"]), int(state["step"])
+        if min(self.updates, self.step) < 0:
+            raise ValueError(f"an agent cannot have made {self.updates} updates in {self.step} steps")

@@ -27,13 +27,14 @@ import torch
 from torch import Tensor
 
 from deeprl.files import plain, regular_size, replace_file, sha256, strict_json, sync_folder, write_synced
+from deeprl.replay.replay import available_memory
 from deeprl.state import pack, unpack
 
 FORMAT = 1
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 STEP = re.compile(r"step_(\d{12})")
 SEGMENT = re.compile(r"segment_(\d{8})\.safetensors")
-MANIFEST_LIMIT, STATE_LIMIT, HEADER_LIMIT = 1 << 24, 1 << 29, 1 << 26
+MANIFEST_LIMIT, STATE_LIMIT, HEADER_LIMIT = 1 << 24, 1 << 25, 1 << 24
 REPLACED = "~replaced"
 
 
@@ -81,16 +82,19 @@ def save(folder: Path, parts: dict[str, Any], **about: Any) -> int:
     return written
 
 
-def load(folder: Path, only: set[str] | None = None) -> dict[str, Any]:
+def load(folder: Path, only: set[str] | None = None, most: dict[str, int] | None = None) -> dict[str, Any]:
     """The parts saved in `folder`, or `only` some of them: the others' tensors are neither checked nor read.
+
+    Args:
+        most: bytes of the largest file that some parts may have, where one knows; no file may be larger than the memory there is.
 
     Raises:
         CheckpointError: naming the file and what is wrong with it.
     """
-    return _load(_existing(Path(folder)), only)[1]
+    return _load(_existing(Path(folder)), only, most)[1]
 
 
-def _load(folder: Path, only: set[str] | None) -> tuple[dict, dict[str, Any]]:
+def _load(folder: Path, only: set[str] | None, most: dict[str, int] | None = None) -> tuple[dict, dict[str, Any]]:
     manifest = _manifest(folder)
     path = folder / "state.json"
     _verify(path, manifest["files"].get("state.json"), STATE_LIMIT)
@@ -108,7 +112,7 @@ def _load(folder: Path, only: set[str] | None) -> tuple[dict, dict[str, Any]]:
     for name in state if only is None else [name for name in state if name in only]:
         entry, tensors = manifest["files"].get(f"{name}.safetensors"), {}
         if entry is not None:
-            _verify(folder / f"{name}.safetensors", entry)
+            _verify(folder / f"{name}.safetensors", entry, (most or {}).get(name))
             tensors = _read_tensors(folder / f"{name}.safetensors")
         with _blame(path):
             parts[name] = unpack(state[name], tensors)
@@ -152,11 +156,22 @@ def _manifest(folder: Path) -> dict:
         for name in files:
             if name != "state.json" and not PART.fullmatch(name.removesuffix(".safetensors")):
                 raise ValueError(f"{name!r} is no name of a part's file; absolute paths and '..' are refused")
+        for entry in segments:
+            start, stop = entry["start"], entry["stop"]
+            if not (len(start) == len(stop) and all(type(n) is int and 0 <= n < 1 << 62 for n in (*start, *stop))):
+                raise ValueError("the row numbers of a replay segment are none")
         names = [entry["file"] for entry in segments]
         for name in names:
             if not SEGMENT.fullmatch(name) or names.count(name) > 1:
                 raise ValueError(f"{name!r} is no name of a replay segment, or stands twice")
     return manifest
+
+
+DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, MemoryError, RuntimeError, AssertionError,
+    struct.error, safetensors.SafetensorError,
+)  # fmt: skip
+"""What reading raises if the content is none that was ever written."""
 
 
 @contextlib.contextmanager
@@ -166,8 +181,8 @@ def _blame(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
+    except DAMAGE as error:
+        raise CheckpointError(f"{path} is damaged: {error or type(error).__name__}") from error
 
 
 def _verify(path: Path, entry: Any, limit: int | None = None) -> None:
@@ -178,8 +193,9 @@ def _verify(path: Path, entry: Any, limit: int | None = None) -> None:
         size = regular_size(path)
         if size != entry["bytes"]:
             raise ValueError(f"it has {size} bytes instead of {entry['bytes']}")
-        if limit is not None and size > limit:
-            raise ValueError(f"it has more than {limit} bytes")
+        limits = [n for n in (limit, available_memory()) if n is not None]
+        if limits and size > min(limits):
+            raise ValueError(f"it has more than {min(limits)} bytes")
         if sha256(path) != entry["sha256"]:
             raise ValueError("its hash differs from the manifest's")
 
@@ -193,7 +209,13 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
         place = tensor.untyped_storage().data_ptr()
         ready[name] = tensor.clone() if place in seen else tensor  # safetensors refuses two tensors in one storage
         seen.add(place)
-    safetensors.torch.save_file(ready, path)
+    try:
+        safetensors.torch.save_file(ready, path)
+    except safetensors.SafetensorError as error:
+        number = re.search(r"(?:os error|code:) (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}
@@ -250,8 +272,14 @@ class Checkpoints:
 
         Returns:
             {"bytes": written, "seconds": taken}
+
+        Raises:
+            OSError: it could not be written. The checkpoints that were there are untouched, and the next call writes all that is missing.
         """
         began, written = time.perf_counter(), 0
+        for folder in (self.folder, self.replay):
+            if folder.is_symlink():  # what is no longer needed would be removed elsewhere
+                raise CheckpointError(f"{folder} is a link, which is refused: put the whole run folder where there is space")
         self.folder.mkdir(parents=True, exist_ok=True)
         listed = [] if segments is None and live_from is None else list(self._segments)
         if segments is not None:
@@ -264,7 +292,12 @@ class Checkpoints:
         if live_from is not None:
             listed = [entry for entry in listed if any(stop > live for stop, live in zip(entry["stop"], live_from, strict=True))]
         name = f"step_{step:012d}"
-        written += save(self.folder / name, parts, step=step, score=plain(score), segments=listed)
+        try:
+            written += save(self.folder / name, parts, step=step, score=plain(score), segments=listed)
+        except OSError:
+            if segments is not None and start != stop:  # nobody needs it, and a full disk stays full otherwise
+                (self.replay / listed[-1]["file"]).unlink(missing_ok=True)
+            raise
         replace_file(self.folder / "last", name + "\n")
         self._segments = listed
         self._clean(step)
@@ -290,7 +323,9 @@ class Checkpoints:
             return int(match[1]) if match else None
         return None
 
-    def load(self, which: str | int = "last", only: set[str] | None = None) -> tuple[int, dict[str, Any]]:
+    def load(
+        self, which: str | int = "last", only: set[str] | None = None, most: dict[str, int] | None = None
+    ) -> tuple[int, dict[str, Any]]:
         """(step, parts) of the last checkpoint, the best one, or that of a step.
 
         If the last one is damaged, a `CheckpointWarning` names the file and the one before it is loaded; asked for any other,
@@ -303,7 +338,7 @@ class Checkpoints:
         reasons = []
         for i, step in enumerate(candidates):
             try:
-                manifest, parts = self._load(step, only)
+                manifest, parts = self._load(step, only, most)
             except CheckpointError as error:
                 reasons.append(str(error))
                 if i + 1 < len(candidates):
@@ -336,14 +371,14 @@ class Checkpoints:
     def _at(self, step: int) -> Path:
         return _existing(self.folder / f"step_{step:012d}")
 
-    def _load(self, step: int, only: set[str] | None) -> tuple[dict, dict[str, Any]]:
+    def _load(self, step: int, only: set[str] | None, most: dict[str, int] | None) -> tuple[dict, dict[str, Any]]:
         manifest = _manifest(self._at(step))
         if manifest.get("step") != step:
             raise CheckpointError(f"{self._at(step)} is damaged: its manifest is that of step {manifest.get('step')}")
         if only is None:
             for entry in manifest.get("segments", []):
                 self._verify_segment(entry)
-        return _load(self._at(step), only)
+        return _load(self._at(step), only, most)
 
     def _verify_segment(self, entry: dict[str, Any]) -> None:
         path = self.replay / entry["file"]

@@ -75,12 +75,12 @@ class Collector:
         self.lengths[ended] = 0
 
     def metrics(self) -> dict[str, float]:
-        if not self.recent:
-            return {}
-        return {
-            "rollout/ep_rew_mean": float(np.mean([e.reward for e in self.recent])),
-            "rollout/ep_len_mean": float(np.mean([e.length for e in self.recent])),
-        }
+        """Statistics of the last episodes, and how many a failure has cut off so far, if any."""
+        values = {"rollout/env_restarts": float(self.envs.num_restarts)} if self.envs.num_restarts else {}
+        if self.recent:
+            values["rollout/ep_rew_mean"] = float(np.mean([e.reward for e in self.recent]))
+            values["rollout/ep_len_mean"] = float(np.mean([e.length for e in self.recent]))
+        return values
 
     def state_dict(self) -> dict:
         return {
@@ -99,6 +99,11 @@ class Collector:
     def load_state_dict(self, state: dict) -> list[int]:
         """Returns the environments whose running episode could not be repeated and was replaced by a new one."""
         self.noise.load_state_dict(state["noise"])
+        spec, num = self.agent.spec, self.envs.num
+        shapes = {"returns": (num,), "lengths": (num,), "obs": (num, *spec.obs_shape), "first": (num,)}
+        for name, shape in shapes.items():
+            if state[name] is not None and (state[name].shape != shape or not np.isfinite(state[name]).all()):
+                raise ValueError(f"the collector's {name} has shape {state[name].shape}, not {shape}, or is not finite")
         self.returns, self.lengths = state["returns"].copy(), state["lengths"].copy()
         self.recent = deque((Episode(*e) for e in state["recent"]), maxlen=WINDOW)
         self.finished = [Episode(*e) for e in state["finished"]]

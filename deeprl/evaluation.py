@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -14,7 +16,16 @@ def evaluation_seed(seed: int, step: int) -> int:
     return int(seed_sequence(seed, "evaluation", "run", step).generate_state(1)[0] >> 1)
 
 
-def evaluate(agent: Agent, make, episodes: int, num: int, seed: int, step: int, device: str = "cpu") -> dict:
+def evaluate(
+    agent: Agent,
+    make,
+    episodes: int,
+    num: int,
+    seed: int,
+    step: int,
+    device: str = "cpu",
+    each_tick: Callable[[], None] = lambda: None,
+) -> dict:
     """Run `episodes` episodes on at most `num` environments side by side.
 
     Environment i plays a fixed share of the episodes, so that long episodes are not under-represented.
@@ -23,6 +34,7 @@ def evaluate(agent: Agent, make, episodes: int, num: int, seed: int, step: int, 
         make: `make(seed, num)` -> environment layer with evaluation seeds.
         seed: everything random in the evaluation is a function of it, of `episodes` and of `num`.
         step: environment step of the agent, for schedules.
+        each_tick: may raise, to give the evaluation up.
 
     Returns:
         {"seed", "returns", "lengths"}: one entry an episode, ordered by environment, then time.
@@ -38,6 +50,7 @@ def evaluate(agent: Agent, make, episodes: int, num: int, seed: int, step: int, 
         obs, first = envs.reset(), np.ones(num, dtype=bool)
         memory: dict = {}
         while any(len(r) < q for r, q in zip(returns, quota)):
+            each_tick()
             acted = agent.act(torch.from_numpy(obs).to(device), torch.from_numpy(first), memory, step, noise.next(), explore=False)
             memory = acted.memory
             after = envs.step(acted.action.numpy())

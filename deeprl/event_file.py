@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import time
@@ -17,6 +18,8 @@ from tensorboard.plugins.hparams.api_pb2 import Status
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from deeprl.files import Appender
+
 
 class EventFile:
     """One process's events of a run. TensorBoard reads all event files of a folder in the order of their names."""
@@ -25,9 +28,10 @@ class EventFile:
         stamps = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*") if path.name.split(".")[3].isdigit()]
         stamp = max(int(time.time()), *(old + 1 for old in stamps)) if stamps else int(time.time())  # after all that are there
         self.path = folder / f"events.out.tfevents.{stamp:010d}.{socket.gethostname()}.{os.getpid()}.0"
-        self._records = RecordWriter(open(self.path, "xb"))  # noqa: SIM115  # closed by close()
+        start = io.BytesIO()
+        RecordWriter(start).write(Event(file_version="brain.Event:2", step=purge_step or 0, wall_time=time.time()).SerializeToString())
+        self._records = RecordWriter(Appender(self.path, start.getvalue()))
         self._started, self._step = time.time(), 0
-        self._add(Event(file_version="brain.Event:2", step=purge_step or 0))
         if purge_step is not None:
             self._add(Event(step=purge_step, session_log=SessionLog(status=SessionLog.START)))
         self.flush()

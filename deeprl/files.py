@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import os
 import stat
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +30,69 @@ def write_synced(path: Path, data: bytes) -> int:
     return len(data)
 
 
-def replace_file(path: Path, text: str) -> None:
+def replace_file(path: Path, content: str | bytes) -> None:
     """Write `path` so that a reader, or a crash, finds the old content or the new one and nothing between."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        write_synced(partial, text.encode())
+        write_synced(partial, content.encode() if isinstance(content, str) else content)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def full(error: BaseException) -> bool:
+    """Whether somebody has to make space."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+class Appender:
+    """A file that grows. What cannot be written waits in memory and is written later, no byte twice: a full disk tears no line.
+
+    The file is opened at each flush, so that it comes into being again if somebody removes it. Links are not followed.
+
+    Args:
+        start: what every such file begins with.
+    """
+
+    def __init__(self, path: Path, start: bytes = b""):
+        self.path, self.start = path, start
+        self._waiting, self._began = bytearray(), False
+
+    def write(self, data: bytes) -> None:
+        self._waiting += data
+
+    def flush(self, durable: bool = False) -> None:
+        """
+        Args:
+            durable: wait until it is on disk.
+
+        Raises:
+            OSError: what could not be written goes on waiting.
+        """
+        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            if not os.fstat(handle).st_size:
+                if self._began:
+                    warnings.warn(
+                        f"{self.path} was removed while the run writes it: what was in it is lost, a new one begins", stacklevel=2
+                    )
+                self._waiting[:0] = self.start
+            while self._waiting:
+                del self._waiting[: os.write(handle, self._waiting)]
+                self._began = True
+            if durable:
+                os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def close(self) -> None:
+        """The last flush; a full disk costs what still waits, no more."""
+        try:
+            self.flush()
+        except OSError as error:
+            warnings.warn(f"the last {len(self._waiting):,} bytes of {self.path} are lost: {error.strerror}", stacklevel=2)
+            self._waiting.clear()
 
 
 def regular_size(path: Path) -> int:
@@ -57,7 +113,7 @@ def sha256(path: Path) -> str:
 
 
 def strict_json(text: str | bytes) -> Any:
-    """Parse JSON, refusing what readers disagree about: a key given twice, NaN and Infinity.
+    """Parse JSON, refusing what readers disagree about: a key given twice, NaN, Infinity and 1e999.
 
     Raises:
         ValueError: saying what is wrong.
@@ -73,10 +129,20 @@ def strict_json(text: str | bytes) -> Any:
     def never(name: str) -> None:
         raise ValueError(f"{name} is no JSON")
 
+    def finite(text: str) -> float:
+        if math.isinf(value := float(text)):
+            raise ValueError(f"{text:.20} is no number that a computer holds")
+        return value
+
     try:
-        return json.loads(text, object_pairs_hook=once, parse_constant=never)
+        return json.loads(text, object_pairs_hook=once, parse_constant=never, parse_float=finite)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def printable(text: str) -> str:
+    """For a terminal: a stranger's names may hold escape sequences, which move the cursor, hide text or change its colour."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def plain(value: Any) -> Any:

@@ -6,8 +6,8 @@ What is logged when is the trainer's affair and depends on steps; nothing here l
 from __future__ import annotations
 
 import json
-import os
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from deeprl.choice import Choice
 from deeprl.event_file import EventFile
-from deeprl.files import plain
+from deeprl.files import Appender, full, plain
 from deeprl.progress import Progress
 
 __all__ = ["JsonLines", "Loggers", "Logging", "Progress", "TensorBoard", "WandB", "flatten"]
@@ -30,11 +30,15 @@ class Logger(Protocol):
 
 
 class Loggers:
-    """Hands everything to each logger, and keeps the time trained, which goes on where a resumed run stopped."""
+    """Hands everything to each logger, and keeps the time trained, which goes on where a resumed run stopped.
+
+    On a full disk what is logged waits in memory; only a checkpoint cannot be written without it.
+    """
 
     def __init__(self, loggers: list[Logger], clock: Callable[[], float] = time.monotonic):
         self.loggers, self._clock = loggers, clock
         self._began = self._flushed = clock()
+        self._warned = False
 
     @property
     def elapsed(self) -> float:
@@ -47,7 +51,15 @@ class Loggers:
         for logger in self.loggers:
             logger.scalars(step, numbers, self.elapsed)
         if self._clock() > self._flushed + 5.0:  # for those who watch; what is written does not depend on it
-            self._flush(durable=False)
+            try:
+                self._flush(durable=False)
+            except OSError as error:
+                if not full(error):
+                    raise
+                self._flushed = self._clock()
+                if not self._warned:
+                    warnings.warn(f"{error.strerror}: log lines wait in memory until there is space again", stacklevel=2)
+                self._warned = True
 
     def text(self, step: int, name: str, text: str) -> None:
         for logger in self.loggers:
@@ -59,7 +71,11 @@ class Loggers:
             logger.hparams(flatten(config), final)
 
     def flush(self) -> None:
-        """Before a checkpoint: what is logged up to its step must be on disk when it is."""
+        """Before a checkpoint: what is logged up to its step must be on disk when it is.
+
+        Raises:
+            OSError: it cannot be; everything waits for the next flush.
+        """
         self._flush(durable=True)
 
     def close(self) -> None:
@@ -82,10 +98,11 @@ class JsonLines:
     """`metrics.jsonl`: {"step": 5000, "time": 12.3, "rollout/ep_rew_mean": 21.4, …}; NaN and Inf, which JSON lacks, are null."""
 
     def __init__(self, folder: Path):
-        self._file = open(Path(folder) / "metrics.jsonl", "a", buffering=1 << 16)  # noqa: SIM115  # closed by close()
+        self._file = Appender(Path(folder) / "metrics.jsonl")
+        self._file.flush()  # there from the start, for those who watch
 
     def scalars(self, step: int, values: dict[str, float], elapsed: float) -> None:
-        self._file.write(json.dumps({"step": step, "time": round(elapsed, 3), **plain(values)}) + "\n")
+        self._file.write(json.dumps({"step": step, "time": round(elapsed, 3), **plain(values)}).encode() + b"\n")
 
     def text(self, step: int, name: str, text: str) -> None:
         pass
@@ -94,9 +111,7 @@ class JsonLines:
         pass
 
     def flush(self, durable: bool) -> None:
-        self._file.flush()
-        if durable:
-            os.fsync(self._file.fileno())
+        self._file.flush(durable)
 
     def close(self) -> None:
         self._file.close()

@@ -67,4 +67,7 @@ class NoiseStream:
         return {"position": self.position}
 
     def load_state_dict(self, state: dict) -> None:
-        self.position = int(state["position"])
+        position = int(state["position"])
+        if not 0 <= position < 1 << 62:
+            raise ValueError(f"the noise {self.purpose}/{self.part} cannot be at position {position}")
+        self.position = position

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, in_range
+from deeprl.finite import Watch
 
 
 def flatten_(parameters: Iterable[nn.Parameter]) -> Tensor:
@@ -67,11 +68,13 @@ class FlatAdam:
 
     Attributes:
         flat: (P,) the parameters; `parameters` are views of it.
+        watch: stops updates that are not finite; the optimizers of an agent share one.
     """
 
     def __init__(self, choice: Adam, parameters: Sequence[nn.Parameter]):
         self.choice, self.parameters = choice, list(parameters)
         self.flat = flatten_(self.parameters)
+        self.watch = Watch(self.flat.device)
         self.moment, self.square = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
         self.count = torch.zeros((), dtype=torch.float32, device=self.flat.device)
         # Lists of views and not the flat tensors: gradients need no copy into a flat one (0.5 ms of a Nature network's update).
@@ -94,6 +97,7 @@ class FlatAdam:
 
         Raises:
             ValueError: another number of gradients, or another shape.
+            NotFinite: the norm is not finite, and nothing was changed; on a CPU, see `deeprl.finite.Watch`.
         """
         choice = self.choice
         values, moments, squares, counts = self._lists
@@ -103,6 +107,7 @@ class FlatAdam:
             # The fused operator reads memory order: a transposed gradient would silently update the wrong weights.
             gradients = [g.contiguous() for g in gradients]
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+            self.watch(norm, "the norm of its gradient")
             if choice.max_grad_norm is not None:
                 # Not in place: autograd may hand out one tensor for two parameters.
                 gradients = torch._foreach_mul(gradients, (choice.max_grad_norm / (norm + 1e-6)).clamp_(max=1.0))
@@ -111,7 +116,8 @@ class FlatAdam:
                 values, gradients, moments, squares, [], counts,
                 lr=self.rate(step),
                 beta1=choice.betas[0], beta2=choice.betas[1], weight_decay=choice.weight_decay, eps=choice.eps,
-                amsgrad=False, maximize=False, grad_scale=None, found_inf=None,
+                amsgrad=False, maximize=False, grad_scale=None,
+                found_inf=None if self.watch.immediate else self.watch.failed,
             )  # fmt: skip
         return norm
 

@@ -13,7 +13,7 @@ import torch
 from deeprl import build, session
 from deeprl.accelerate import apply
 from deeprl.agent import Agent
-from deeprl.checkpoint import Checkpoints
+from deeprl.checkpoint import DAMAGE, CheckpointError, Checkpoints
 from deeprl.compose import compose, prepare
 from deeprl.config import ConfigError
 from deeprl.run_folder import RunFolder, claim
@@ -79,12 +79,18 @@ def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...
     untrusted(config, allowed)
     build.check_device(config)
     env = build.instantiate(config["env"], "env", allowed)
-    agent = build.build_agent(config, env.spec(), allowed)
+    try:
+        agent = build.build_agent(config, env.spec(), allowed)
+    except (MemoryError, RuntimeError) as error:
+        raise ConfigError(f"{path}: this agent cannot be built here: {error}") from error
     apply(agent, config["accelerate"]["mode"])
     torch.set_num_threads(config["runtime"]["threads"])
     which = int(checkpoint) if str(checkpoint).isdigit() else str(checkpoint)
-    step, parts = Checkpoints(folder.path, config["checkpoint"]["keep"]).load(which, only={"agent"})
-    agent.load_state(parts["agent"], optimizers=False)
+    step, parts = Checkpoints(folder.path, config["checkpoint"]["keep"]).load(which, only={"agent"}, most={"agent": agent.state_bytes()})
+    try:
+        agent.load_state(parts["agent"], optimizers=False)
+    except DAMAGE as error:
+        raise CheckpointError(f"the checkpoint of step {step:,} of {path} does not fit its configuration: {error}") from error
     return Run(folder.path, config, agent, step, folder.read_summary(), env)
 
 

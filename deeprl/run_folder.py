@@ -21,8 +21,9 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from deeprl.files import plain, regular_size, replace_file, strict_json
+from deeprl.files import Appender, full, plain, regular_size, replace_file, strict_json
 
+GROWING = ("metrics.jsonl", "evaluations.jsonl")
 CONFIG_LIMIT, JSON_LIMIT, DEPTH_LIMIT = 1 << 20, 1 << 24, 50
 PACKAGES = ("deeprl", "torch", "numpy", "gymnasium", "ale-py", "mujoco", "minatar", "hydra-core", "omegaconf", "safetensors", "tensorboard")
 
@@ -137,6 +138,7 @@ class RunFolder:
     def __init__(self, path: Path):
         self.path = Path(path)
         self._lock: int | None = None
+        self._evaluations = Appender(self.path / "evaluations.jsonl")
 
     # -- lock
 
@@ -147,7 +149,10 @@ class RunFolder:
             RunFolderError: another process trains here; names it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)  # a link would empty what it points at
+        except OSError as error:
+            raise RunFolderError(f"{self.path / 'lock'} cannot be opened: {error.strerror}") from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -162,6 +167,9 @@ class RunFolder:
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         self._lock = handle
+        for left in (*self.path.glob(".*.partial"), *self.path.glob("checkpoints/.*.partial")):  # by a process that was killed
+            if left.is_file():
+                left.unlink()
 
     def release(self) -> None:
         if self._lock is not None:
@@ -224,24 +232,43 @@ class RunFolder:
         return self._read("summary.json", dict)
 
     def append_evaluation(self, evaluation: dict[str, Any]) -> None:
-        """{"step", "seed", "returns", "lengths"}"""
-        with open(self.path / "evaluations.jsonl", "a") as file:
-            file.write(json.dumps(plain(evaluation)) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """{"step", "seed", "returns", "lengths"}. On a full disk it waits in memory for the next one, or for `flush`."""
+        self._evaluations.write(json.dumps(plain(evaluation)).encode() + b"\n")
+        try:
+            self.flush()
+        except OSError as error:
+            if not full(error):
+                raise
+
+    def flush(self) -> None:
+        """Before a checkpoint: evaluations up to its step must be on disk when it is.
+
+        Raises:
+            OSError
+        """
+        self._evaluations.flush(durable=True)
 
     def read_evaluations(self) -> list[dict[str, Any]]:
         return [found for _, found in read_lines(self.path / "evaluations.jsonl")]
 
-    def cut_after(self, step: int) -> None:
-        """Remove what was logged after `step`, the step of the checkpoint that the run goes on from, and a line that a crash tore.
-        -1 removes everything: the run was killed before its first checkpoint and starts again."""
-        for name in ("metrics.jsonl", "evaluations.jsonl"):
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the files that grow line by line: a checkpoint remembers them."""
+        return {name: (self.path / name).stat().st_size for name in GROWING if plain_file(self.path / name)}
+
+    def cut_after(self, step: int, sizes: dict[str, int] | None = None) -> None:
+        """Remove what was logged after a checkpoint, and a line that a crash tore: all beyond the `sizes` that it remembers, or, where they
+        do not fit because somebody changed a file, all after its step. -1 removes everything: the run was killed before its first
+        checkpoint and starts again."""
+        for name in GROWING:
             path = self.path / name
-            if path.exists():
-                kept = "".join(line for line, found in read_lines(path) if found["step"] <= step)
-                if kept != path.read_text(errors="replace"):
-                    replace_file(path, kept)
+            if not plain_file(path):
+                continue
+            found, size = path.read_bytes(), (sizes or {}).get(name, -1)
+            kept = found[:size] if 0 <= size <= len(found) else b""
+            if size != len(kept) or not (kept.endswith(b"\n") or not kept):
+                kept = "".join(line for line, entry in read_lines(path) if entry["step"] <= step).encode()
+            if kept != found:
+                replace_file(path, kept)
 
     def _write(self, name: str, content: Any) -> None:
         replace_file(self.path / name, json.dumps(plain(content), indent=1, allow_nan=False) + "\n")
@@ -261,10 +288,31 @@ class RunFolder:
             raise RunFolderError(f"{path} is damaged: {error}; move it away to go on") from None
 
 
+def plain_file(path: Path) -> bool:
+    """False if there is none.
+
+    Raises:
+        RunFolderError: it is a link, a pipe or anything else: reading might never end, and writing would write elsewhere.
+    """
+    try:
+        regular_size(path)
+        return True
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise RunFolderError(f"{path} is refused: {error}") from None
+
+
 def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The lines that have a step, as they are and parsed; torn ones are passed over, a missing file is an empty one."""
-    with contextlib.suppress(FileNotFoundError), open(path, errors="replace") as file:
-        for line in file:
+    """The lines that have a step, as they are and parsed; torn and endless ones are passed over, a missing file is an empty one.
+
+    Raises:
+        RunFolderError: it is a link, a pipe or anything but a plain file.
+    """
+    if not plain_file(path):
+        return
+    with open(path, errors="replace") as file:
+        for line in iter(lambda: file.readline(JSON_LIMIT), ""):
             with contextlib.suppress(ValueError):
                 found = strict_json(line)
                 if line.endswith("\n") and isinstance(found, dict) and isinstance(found.get("step"), (int, float)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from deeprl import accelerate, build
 from deeprl.checkpoint import Checkpoints
 from deeprl.config import ConfigError, family, file_keys, finalise, task
+from deeprl.files import printable
 from deeprl.loggers import Progress
 from deeprl.networks.blocks import Block
 from deeprl.progress import say
@@ -19,6 +21,7 @@ from deeprl.replay.sequences import Sequences
 from deeprl.run_folder import RunFolder, system_entry
 from deeprl.signals import Signals
 from deeprl.trainer import Trainer
+from deeprl.watchdog import Watchdog
 
 MACHINE_THREADS = torch.get_num_threads()
 """As torch found it, before any run of this process set a number."""
@@ -126,7 +129,7 @@ def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: bui
         "finished" or "stopped", and the trainer.
     """
     folder = RunFolder(path)
-    with folder.lock():
+    with folder.lock(), Signals() as signals:
         status = folder.read_status() if resume else None
         trainer = assemble(config, folder, allowed)
         restored = False
@@ -134,12 +137,14 @@ def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: bui
             if resume and trainer.checkpoints.steps():
                 trainer.restore()
                 restored = True
-            folder.cut_after(trainer.step if restored else -1)
+                if status and status["state"] == "finished":  # it is to be trained for longer
+                    trainer.done = False
+            folder.cut_after(trainer.step if restored else -1, trainer.lines)
             folder.write_config(config)
             folder.append_system({**system_entry(config["device"]), "resumed_from": trainer.step if restored else None})
             folder.write_status("running", trainer.step, trainer.agent.updates)
             loggers = build.instantiate(config["logger"], "logger", allowed).open(
-                path, purge_step=trainer.step + 1 if restored else (0 if resume else None)
+                path, purge_step=trainer.step + (trainer.pending is None) if restored else (0 if resume else None)
             )
             if not restored:
                 loggers.text(0, "config", as_page(config))
@@ -148,14 +153,16 @@ def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: bui
                 loggers.load_state_dict(trainer.loggers_state)
                 say(f"resumed from step {trainer.step:,}" + (f" (the run had reached step {status['step']:,})" if status else ""))
             progress = Progress(config["steps"], trainer.step)
+            minutes = config["runtime"]["watchdog"]
             try:
-                with Signals() as signals:
-                    outcome = trainer.run(loggers, progress, signals)
+                with Watchdog(folder, minutes, lambda: (trainer.step, trainer.agent.updates)) as watchdog:
+                    outcome = trainer.run(loggers, progress, signals, watchdog)
             finally:
                 progress.close()
                 loggers.close()
         except BaseException as error:
-            folder.write_status("failed", trainer.step, trainer.agent.updates, error=f"{type(error).__name__}: {error}")
+            with contextlib.suppress(OSError):  # the disk may be what failed
+                folder.write_status("failed", trainer.step, trainer.agent.updates, error=f"{type(error).__name__}: {error}")
             raise
         finally:
             trainer.envs.close()
@@ -176,14 +183,16 @@ def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
         return f"stopped at step {trainer.step:,} and saved. Go on with:  deeprl resume {shown}"
     summary = trainer.folder.read_summary() or {}
     final, names = summary["final"], trainer.config["names"]
-    return "\n".join(
-        [
-            f"{names['agent']} on {names['env']}: return {final['mean']:.1f} ± {final['std']:.1f} over {final['episodes']} evaluation"
-            f" episodes after {trainer.step:,} steps and {trainer.agent.updates:,} updates ({summary['wall_seconds']:.0f} s)",
-            f"run folder: {shown}",
-            "try next:",
-            f"  tensorboard --logdir {shown.parts[0] if not shown.is_absolute() else shown}",
-            f"  deeprl eval {shown} --episodes 100",
-            "  python train.py agent=td3 env=mujoco/hopper steps=200000",
-        ]
+    return printable(
+        "\n".join(
+            [
+                f"{names['agent']} on {names['env']}: return {final['mean']:.1f} ± {final['std']:.1f} over {final['episodes']} evaluation"
+                f" episodes after {trainer.step:,} steps and {trainer.agent.updates:,} updates ({summary['wall_seconds']:.0f} s)",
+                f"run folder: {shown}",
+                "try next:",
+                f"  tensorboard --logdir {shown.parts[0] if not shown.is_absolute() else shown}",
+                f"  deeprl eval {shown} --episodes 100",
+                "  python train.py agent=td3 env=mujoco/hopper steps=200000",
+            ]
+        )
     )

@@ -8,6 +8,10 @@ import threading
 from types import FrameType
 
 
+class Stopped(Exception):
+    """Asked to stop, where the state can be saved."""
+
+
 class Signals:
     """`with Signals() as signals:` … `if signals.stop: save and leave`. A second Ctrl-C raises KeyboardInterrupt at once.
 
@@ -21,6 +25,14 @@ class Signals:
         """Name of the first signal received."""
         self._interrupted = False
         self._before: dict[int, object] = {}
+
+    def heed(self) -> None:
+        """
+        Raises:
+            Stopped: a signal was received.
+        """
+        if self.stop is not None:
+            raise Stopped(f"stopped by {self.stop}")
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():

@@ -12,20 +12,24 @@ import time
 
 import torch
 
+from deeprl import crash
 from deeprl.accelerate import precision
 from deeprl.agent import Agent
 from deeprl.chains import crossed
-from deeprl.checkpoint import Checkpoints
+from deeprl.checkpoint import DAMAGE, CheckpointError, Checkpoints
 from deeprl.collector import Collector
 from deeprl.config import get
 from deeprl.evaluation import evaluate, evaluation_seed, summarise
+from deeprl.files import full
+from deeprl.finite import NotFinite
 from deeprl.loggers import Loggers
 from deeprl.noise import NoiseStream
 from deeprl.progress import Progress, say
 from deeprl.replay.replay import Replay
-from deeprl.run_folder import RunFolder
-from deeprl.signals import Signals
-from deeprl.types import Learned
+from deeprl.run_folder import RunFolder, RunFolderError
+from deeprl.signals import Signals, Stopped
+from deeprl.types import Batch, Learned
+from deeprl.watchdog import Watchdog
 
 
 class Trainer:
@@ -50,11 +54,18 @@ class Trainer:
         self.filled_from = 0
         """Step at which the replay was empty: 0, or later if a resumed run had to do without it."""
         self.learned: Learned | None = None
+        self.suspects: list[Batch] = []
+        """Batches of the updates that nobody has looked at since; on a CPU the last one."""
         self.best: dict | None = None
         self.final: dict | None = None
         """The last evaluation, once it is made."""
+        self.pending: int | None = None
+        """Where the tick began whose logging and evaluation are not done: a signal may cut an evaluation short, it is then repeated."""
+        self.done = False
+        """Training is over, and the last evaluation is due or made."""
         self.loggers_state: dict = {}
-        """Of the checkpoint that was restored."""
+        self.lines: dict[str, int] = {}
+        """Both of the checkpoint that was restored: the loggers' clock, and how long metrics.jsonl and evaluations.jsonl were."""
         self.saved_marks = [0] * envs.num
         self.checkpoint_cost: dict[str, float] = {}
         """Of the last checkpoint: bytes and seconds."""
@@ -66,14 +77,33 @@ class Trainer:
 
     # ---- the loop -----------------------------------------------------------------------------------------------------
 
-    def run(self, loggers: Loggers, progress: Progress, signals: Signals) -> str:
+    def run(self, loggers: Loggers, progress: Progress, signals: Signals, watchdog: Watchdog) -> str:
         """Train until `steps`, a stop criterion or a signal. Returns "finished" or "stopped"."""
-        self.loggers, self.progress = loggers, progress
+        self.loggers, self.progress, self.signals, self.watchdog = loggers, progress, signals, watchdog
         self.started = time.monotonic()
         self.last_save = self.started
+        try:
+            if not self.done:
+                self._train()
+            self._finish()
+        except Stopped as stopped:
+            self.save()
+            self.folder.write_status("stopped", self.step, self.agent.updates, error=str(stopped))
+            return "stopped"
+        return "finished"
+
+    def _train(self) -> None:
+        """
+        Raises:
+            Stopped: by a signal, at the boundary of a step.
+        """
         steps, num = self.config["steps"], self.envs.num
+        if self.pending is not None and self._on_period(self.pending, self.step):
+            return
         due_next = self._next_due()
         while self.step < steps:
+            self.signals.heed()
+            self.watchdog.beat()
             before = self.step
             self.collector.tick(before)
             self.step = after = before + num
@@ -82,14 +112,8 @@ class Trainer:
             self.agent.maintain(before, after)
             if after >= due_next:
                 if self._on_period(before, after):
-                    break
+                    return
                 due_next = self._next_due()
-            if signals.stop is not None and self.step < steps:
-                self.save()
-                self.folder.write_status("stopped", self.step, self.agent.updates, error=f"stopped by {signals.stop}")
-                return "stopped"
-        self._finish()
-        return "finished"
 
     def updates_due(self, before: int, after: int) -> int:
         """Gradient updates after the steps (before, after]: `replay_ratio` each, once there is enough to learn from."""
@@ -102,12 +126,53 @@ class Trainer:
     def learn(self) -> None:
         """One update."""
         batch = self.replay.sample(self.replay_noise.next()["u"])._replace(noise=self.update_noise.next())
-        with self.product:
-            self.learned = self.agent.update(batch)
-        if self.replay.prioritized:
-            self.replay.update_priorities(batch.index, self.learned.error)
+        if self.agent.watch.immediate:
+            self.suspects.clear()
+        elif len(self.suspects) >= crash.LOOK:
+            self.look()
+        self.suspects.append(batch)
+        try:
+            with self.product:
+                self.learned = self.agent.update(batch)
+            if self.replay.prioritized:
+                self.replay.update_priorities(batch.index, self.learned.error)
+        except NotFinite as error:
+            raise self._crashed(error) from error
         if self.training_from is None:
             self.training_from = (time.monotonic(), self.step, self.agent.updates)
+
+    def look(self, weights: bool = False) -> None:
+        """Whether all updates so far were finite, and with `weights` all weights too: nothing else may reach a checkpoint.
+
+        Raises:
+            NotFinite: they were not; a crash bundle was written.
+        """
+        try:
+            self.agent.watch.look()
+            found = crash.weights_fault(self.agent) if weights else None
+            if found:
+                raise NotFinite(found)
+        except NotFinite as error:
+            raise self._crashed(error) from error
+        self.suspects.clear()
+
+    def _crashed(self, error: NotFinite) -> NotFinite:
+        """Save the bundle and say what is in it."""
+        agent, batch, objective, found = self.agent, None, error.objective, None
+        with self.product:
+            if objective is not None:
+                batch, found = self.suspects[-1], crash.fault(agent, self.suspects[-1], objective)
+            elif self.suspects:
+                batch, objective, found = crash.locate(agent, self.suspects)
+        found = found or str(error)
+        failure = {"step": self.step, "update": agent.updates, "objective": objective, "tensor": found}
+        failure["product"] = self.product.choice
+        bundle = crash.write(self.folder, self.config, agent, batch, failure)
+        whose = f"the loss {objective!r}" if objective else "the agent"
+        return NotFinite(
+            f"update {agent.updates:,} (step {self.step:,}) of {whose} is not finite: {found}. The batch, its noise and the weights are in "
+            f"{bundle}, `deeprl replay-crash {bundle}` repeats it; checkpoints are untouched"
+        )
 
     # ---- on their periods ---------------------------------------------------------------------------------------------
 
@@ -121,7 +186,13 @@ class Trainer:
         return min([(self.step // period + 1) * period for period in self._periods()] + [self.config["steps"]])
 
     def _on_period(self, before: int, after: int) -> bool:
-        """Log, evaluate, save, in this order: what is logged at a checkpoint's step belongs to it. Returns whether to stop early."""
+        """Log, evaluate, save, in this order: what is logged at a checkpoint's step belongs to it. Returns whether to stop early.
+
+        Raises:
+            Stopped: in an evaluation. Nothing has been logged then, and all of this is done again after resuming.
+        """
+        self.look()
+        self.pending = before
         config, stop, better = self.config, False, False
         metrics: dict[str, float] = {}
         if crossed(config["log"]["every"], before, after):
@@ -134,13 +205,16 @@ class Trainer:
         if metrics:
             assert self.loggers is not None
             self.loggers.scalars(after, metrics)
+            if crossed(config["log"]["every"], before, after):
+                self.collector.finished.clear()
+        self.pending = None
         self.progress.update(after, returned=metrics.get("rollout/ep_rew_mean"))
         now = time.monotonic()
         minutes, hours = config["checkpoint"]["minutes"], config["stop"]["hours"]
         period = config["checkpoint"]["every"]
         overdue = minutes is not None and now - self.last_save > 60 * minutes
         if after < config["steps"] and ((period and crossed(period, before, after)) or overdue or better):
-            self.save(better)
+            self.save(better, must=False)
         return stop or (hours is not None and self.seconds_before + now - self.started > 3600 * hours)
 
     def metrics(self) -> dict[str, float]:
@@ -148,7 +222,6 @@ class Trainer:
         values: dict[str, float] = {**self.collector.metrics(), **self.agent.diagnostics(self.step)}
         if self.collector.finished:
             values["rollout/episodic_return"] = self.collector.finished[-1].reward
-            self.collector.finished.clear()
         if self.learned is not None:
             values.update(self.agent.read(self.learned.metrics))
         values["train/n_updates"] = float(self.agent.updates)
@@ -170,9 +243,8 @@ class Trainer:
         """Own environments and seeds; written to evaluations.jsonl. Returns the summary of the returns, and whether it is the best."""
         began = time.monotonic()
         seed = evaluation_seed(self.config["seed"], self.step)
-        result = evaluate(
-            self.agent, self.make_evaluation, episodes, self.config["evaluation"]["num"], seed, self.step, self.config["device"]
-        )
+        num, device = self.config["evaluation"]["num"], self.config["device"]
+        result = evaluate(self.agent, self.make_evaluation, episodes, num, seed, self.step, device, self._evaluation_tick)
         self.folder.append_evaluation({"step": self.step, **result})
         summary = {**summarise(result["returns"]), "step": self.step, "length": sum(result["lengths"]) / len(result["lengths"])}
         self.progress.update(self.step, evaluated=summary["mean"])
@@ -184,6 +256,10 @@ class Trainer:
             self.training_from = (clock + time.monotonic() - began, step, updates)
         return summary, better
 
+    def _evaluation_tick(self) -> None:
+        self.watchdog.beat()
+        self.signals.heed()
+
     @staticmethod
     def _evaluation_metrics(result: dict) -> dict[str, float]:
         return {"eval/mean_reward": result["mean"], "eval/mean_ep_length": result["length"]}
@@ -192,8 +268,9 @@ class Trainer:
         """The last evaluation, checkpoint, and summary.json."""
         assert self.loggers is not None
         speeds = self.metrics()
+        self.done = True
         if self.final is None or self.final["step"] != self.step:  # a resumed run may have made it already
-            self.save()  # the last evaluation may take long
+            self.save(must=False)  # the last evaluation may take long
             self.final, better = self.evaluate(self.config["evaluation"]["final_episodes"])
             self.loggers.scalars(self.step, self._evaluation_metrics(self.final))
             self.save(better)
@@ -217,11 +294,40 @@ class Trainer:
 
     # ---- checkpoints --------------------------------------------------------------------------------------------------
 
-    def save(self, best: bool = False) -> None:
-        """Everything that the future of this run depends on."""
-        assert self.loggers is not None
+    def save(self, best: bool = False, must: bool = True) -> None:
+        """Everything that the future of this run depends on.
+
+        Args:
+            must: without it, a full disk is only complained about: training goes on, and the next checkpoint holds what this one lacks.
+
+        Raises:
+            NotFinite: there is a weight that is NaN or Inf.
+            RunFolderError: the disk is full.
+        """
         began = time.monotonic()
+        self.look(weights=True)
+        try:
+            done = self._save(best)
+            self.checkpoint_cost = {"time/checkpoint_bytes": float(done["bytes"]), "time/checkpoint_seconds": done["seconds"]}
+        except OSError as error:
+            if not full(error):
+                raise
+            last = self.checkpoints.pointed("last")
+            words = f"{error.strerror}: the checkpoint of step {self.step:,} could not be written, " + (
+                "and there is none before it" if last is None else f"the one of step {last:,} is untouched"
+            )
+            if must:
+                raise RunFolderError(f"{words}. Make space, then: deeprl resume {self.folder.path}") from error
+            self.progress.say(f"{words}. Training goes on; make space before the next one is due")
+        self.last_save = time.monotonic()
+        if self.training_from is not None:
+            clock, step, updates = self.training_from
+            self.training_from = (clock + self.last_save - began, step, updates)
+
+    def _save(self, best: bool) -> dict[str, float]:
+        assert self.loggers is not None
         self.loggers.flush()
+        self.folder.flush()
         parts = {
             "agent": self.agent.state(),
             "collector": self.collector.state_dict(),
@@ -239,11 +345,7 @@ class Trainer:
         if best:
             self.checkpoints.mark_best(self.step)
         self.folder.write_status("running", self.step, self.agent.updates)
-        self.last_save = time.monotonic()
-        if self.training_from is not None:
-            clock, step, updates = self.training_from
-            self.training_from = (clock + self.last_save - began, step, updates)
-        self.checkpoint_cost = {"time/checkpoint_bytes": float(done["bytes"]), "time/checkpoint_seconds": done["seconds"]}
+        return done
 
     def state_dict(self) -> dict:
         return {
@@ -253,6 +355,9 @@ class Trainer:
             "replay_noise": self.replay_noise.state_dict(),
             "best": self.best,
             "final": self.final,
+            "pending": self.pending,
+            "done": self.done,
+            "lines": self.folder.sizes(),
             "learned": None if self.learned is None else {k: v.clone() for k, v in self.learned.metrics.items()},
             "seconds": time.monotonic() - self.started + self.seconds_before,
         }
@@ -261,20 +366,34 @@ class Trainer:
         """Go on from a checkpoint.
 
         Raises:
-            CheckpointError: none is readable.
+            CheckpointError: none is readable, or what it holds is no state of this run.
         """
-        _, parts = self.checkpoints.load(which)
+        bound = {"agent": self.agent.state_bytes()}
+        step, parts = self.checkpoints.load(which, most=bound)
+        try:
+            self._take(step, parts)
+        except DAMAGE as error:
+            raise CheckpointError(f"the checkpoint of step {step:,} does not fit this run: {type(error).__name__}: {error}") from error
+
+    def _take(self, step: int, parts: dict) -> None:
         state = parts["trainer"]
         self.step = int(state["step"])
-        self.best, self.final = state["best"], state["final"]
+        if self.step != step or not 0 <= self.filled_from <= step:
+            raise ValueError(f"it holds the state of step {self.step}")
+        for result in (state["best"], state["final"]):
+            if result is not None and not 0 <= int(result["step"]) <= step + 0 * float(result["mean"]):
+                raise ValueError(f"it knows an evaluation of step {result['step']}")
+        self.best, self.final, self.pending, self.done = (state[name] for name in ("best", "final", "pending", "done"))
         if self.best is not None and self.best["step"] == self.step:  # killed between saving and marking
             self.checkpoints.mark_best(self.step)
-        self.loggers_state = parts["loggers"]
+        self.loggers_state, self.lines = parts["loggers"], state["lines"]
         self.seconds_before = float(state["seconds"])
         self.update_noise.load_state_dict(state["update_noise"])
         self.replay_noise.load_state_dict(state["replay_noise"])
         self.agent.load_state(parts["agent"])
-        self.learned = None if state["learned"] is None else Learned(torch.zeros(0), state["learned"])
+        if state["learned"] is not None:
+            self.agent.read(state["learned"])  # as the next log line will
+            self.learned = Learned(torch.zeros(0), state["learned"])
         if "replay" in parts:
             self.filled_from = int(state["filled_from"])
             self.replay.load(parts["replay"], self.checkpoints.segments(self.step))

@@ -90,7 +90,10 @@ def _vector(shape: tuple[int, ...]) -> Convert:
     zeros = np.zeros(shape, np.float32)
 
     def convert(obs):
-        row = np.asarray(obs, dtype=np.float32)
+        row = np.asarray(obs)
+        if row.dtype.kind not in "fiub":
+            raise ValueError(f"observation is {row.dtype}, not numbers: {obs!r:.100}")
+        row = row.astype(np.float32, copy=False)
         if row.shape != shape:
             raise ValueError(f"observation has shape {row.shape}, not the {shape} of its space")
         if row.dot(zeros) != 0.0:  # 0 * x is 0 for every finite x and NaN for the rest; a fifth of the price of isfinite().all()

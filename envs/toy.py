@@ -173,18 +173,28 @@ class CountingGame(Game):
 
     def step(self, action):
         if self.choice.failure and not self.choice.continuous and action == 2:
-            self._fail()
+            return self._fail()
         self.obs += 0, 1, np.sum(action)
         ended = self.obs[1] >= self.length
         return self.obs, float(self.obs[0] + self.obs[1] / 100), bool(ended and self.obs[0] % 2), bool(ended)
 
-    def _fail(self) -> None:
-        if self.choice.failure == "raise":
+    def _fail(self):
+        failure, obs, reward = self.choice.failure, self.obs, 1.0
+        if failure == "raise":
             raise ArithmeticError("counted too far")
-        if self.choice.failure == "die":
+        if failure == "die":
             os._exit(3)
-        while True:
+        while failure == "hang":
             time.sleep(60)
+        if failure == "nan":
+            obs = np.array([1, np.nan, 2], np.float32)
+        elif failure == "inf":
+            reward = np.inf
+        elif failure == "shape":
+            obs = obs[:1]
+        else:
+            obs = obs.astype(np.float64)
+        return obs, reward, False, False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +207,7 @@ class Counting(EnvChoice):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of(self, failure=(None, "raise", "die", "hang"))
+        one_of(self, failure=(None, "raise", "die", "hang", "nan", "inf", "shape", "dtype"))
 
     @property
     def name(self) -> str:

@@ -74,6 +74,8 @@ class Failure(NamedTuple):
 
     cause: str
     error: BaseException | None = None
+    lost: bool = False
+    """Its process died or hung: whatever it did is not the game's doing, so that seed and actions give it back"""
 
 
 Answer = tuple[np.ndarray, np.ndarray, float, bool, bool]  # obs, next_obs, reward, terminated, ended of one environment
@@ -198,12 +200,14 @@ class Environments:
         seed: the run's seed. Episode e of environment i is seeded with `episode_seed(seed, i, e, evaluation)`.
         first_episode: number of the first episode of each environment, so that later evaluations need not repeat earlier ones.
         reseed_every: episodes with a number divisible by it take a fresh seed, the others go on with the generators as they are.
-        on_error: "fail" raises `EnvironmentFailed`; "restart" rebuilds the environment, truncates the episode and counts.
+        on_error: "fail" raises `EnvironmentFailed`; "restart" rebuilds the environment, truncates the episode and counts. Neither is asked
+            where a worker process died or hung once: that environment is made again from its seed and actions, and nothing is lost.
 
     Attributes:
         obs: (M, *obs), what to act on; None before the first reset.
         broken: environments whose running episode could not be restored by the last `load_state_dict`.
-        num_restarts: environments rebuilt so far.
+        num_restarts: episodes cut off by a failure so far.
+        num_recreated: environments that this process has given a new worker, in mid-episode.
         replay_actions: longest journal worth replaying.
     """
 
@@ -222,10 +226,12 @@ class Environments:
         self.spec, self.num = backend.spec, backend.num
         self.obs: np.ndarray | None = None
         self.broken: list[int] = []
-        self.num_restarts = 0
+        self.num_restarts = self.num_recreated = 0
         self.replay_actions = 100_000
         self._dtype = NUMPY[self.spec.obs_dtype]
         self._shape = (self.num, *self.spec.obs_shape)
+        self._no_obs = np.zeros(self._shape, self._dtype).reshape(-1)
+        self._no_reward = np.zeros(self.num, np.float32)
         self._no_action = np.zeros(self.num * self.spec.action_dim, np.float32)
         self._journals = [Journal(first_episode - 1) for _ in range(self.num)]
         self._seeds: list[int | None] = [None] * self.num  # for the reset that follows each running episode
@@ -256,16 +262,27 @@ class Environments:
     def _note(self, action: np.ndarray, answers: list, indices: Iterable[int]) -> Step:
         """Enter the answers in the journals and put them in arrays."""
         assert self.obs is not None
-        next_obs = np.empty(self._shape, self._dtype)
+        next_obs = np.zeros(self._shape, self._dtype)
         reward = np.zeros(self.num, np.float32)
         terminated = np.zeros(self.num, bool)
         ended = np.zeros(self.num, bool)
         for i in indices:
-            if type(answers[i]) is Failure:
-                answers[i] = self._restart(i, answers[i])
-            _, next_obs[i], reward[i], terminated[i], ended[i] = answers[i]
+            answer = answers[i]
+            if type(answer) is not Failure and (answer[1].shape != self.spec.obs_shape or answer[1].dtype != self._dtype):
+                kind = f"{answer[1].dtype} of shape {answer[1].shape}"
+                answer = Failure(f"observation is {kind}, not {np.dtype(self._dtype)} of shape {self.spec.obs_shape}")
+            if type(answer) is Failure:
+                answer = answers[i] = self._recover(i, action, answer)
+            _, next_obs[i], reward[i], terminated[i], ended[i] = answer
+        # 0 * x is 0 for every finite x and NaN for the rest
+        if reward.dot(self._no_reward) != 0.0 or (self._dtype is np.float32 and next_obs.reshape(-1).dot(self._no_obs) != 0.0):
+            for i in indices:
+                fault = not_finite(next_obs[i], reward[i])
+                if fault:
+                    answers[i] = self._recover(i, action, Failure(fault))
+                    _, next_obs[i], reward[i], terminated[i], ended[i] = answers[i]
         obs = next_obs.copy() if ended.any() else next_obs
-        newest = next_obs[:, -1] if self.spec.frame_stack > 1 else next_obs  # older frames were hashed when they were new
+        newest = self._newest(next_obs)
         limit = self.replay_actions
         for i in indices:
             journal = self._journals[i]
@@ -276,6 +293,10 @@ class Environments:
                 self._seeds[i] = self._seed_of(i, journal.episode + 1)
         self.obs = obs
         return Step(obs, next_obs, reward, terminated, ended, ended)
+
+    def _newest(self, obs: np.ndarray) -> np.ndarray:
+        """What a hash needs of (M, *obs): older frames were hashed when they were new."""
+        return obs[:, -1] if self.spec.frame_stack > 1 else obs
 
     def _checked(self, action: np.ndarray) -> np.ndarray:
         spec = self.spec
@@ -306,6 +327,52 @@ class Environments:
             self._seeds[i] = self._seed_of(i, self._journals[i].episode + 1)
         self.obs = obs
 
+    def _recover(self, index: int, action: np.ndarray, failure: Failure) -> Answer:
+        """The answer of an environment that gave none, or one that cannot be used."""
+        if failure.lost:
+            answer = self._recreate(index, action)
+            if not isinstance(answer, Failure):
+                self.num_recreated += 1
+                journal = self._journals[index]
+                warnings.warn(
+                    f"environment {index} of {self.name}, step {journal.steps} of its episode {journal.episode}: {failure.cause}; "
+                    f"made again from its seed and {journal.count} actions, nothing is lost",
+                    RuntimeWarning,
+                    stacklevel=5,
+                )
+                return answer
+            failure = Failure(f"{failure.cause}, and could not be made again: {answer.cause}")
+        return self._restart(index, failure)
+
+    def _recreate(self, index: int, action: np.ndarray) -> Answer | Failure:
+        """A new environment brought to where the old one was, and its answer to `action`, (M, ...)."""
+        journal, again = self._journals[index], Journal(-1)
+        seeds: list[int | None] = [None] * self.num
+        if journal.count > self.replay_actions:
+            return Failure(f"{journal.count} actions since its last seeded reset are too many to repeat")
+        try:
+            self.backend.rebuild(index)
+        except RuntimeError as error:
+            return Failure(str(error), error)
+        first = self.backend.reset({index: journal.seed})[index]
+        if isinstance(first, Failure):
+            return first
+        again.begin(journal.seed, first)
+        one = np.zeros_like(action)
+        for done in self._recorded(journal):
+            one[index] = done
+            answer = self.backend.step(self.backend.actions.to_env(one), seeds, [index])[index]
+            if answer is None or isinstance(answer, Failure):
+                return answer or Failure("no answer")
+            obs, next_obs, reward, terminated, ended = answer
+            again.note(b"", self._newest(next_obs[None])[0], reward, terminated, ended, 0)
+            if ended:
+                again.begin(None, obs)
+        if again.hash.digest() != journal.hash.digest():
+            return Failure("its replay from seed and actions came out differently, so it is not deterministic")
+        answer = self.backend.step(self.backend.actions.to_env(action), self._seeds, [index])[index]
+        return answer if answer is not None else Failure("no answer")
+
     def _restart(self, index: int, failure: Failure) -> Answer:
         """A fresh environment in place of one that failed: the transition is a truncation that leads nowhere."""
         if self.on_error == "fail":
@@ -333,16 +400,20 @@ class Environments:
         """Journals of the running episodes. Arrays are NumPy, everything else is JSON-able."""
         environments = {}
         for i, journal in enumerate(self._journals if self.obs is not None else ()):
-            actions = np.frombuffer(bytes(journal.actions), np.int64 if self.spec.num_actions else np.float32)
             environments[str(i)] = {
                 "episode": journal.episode,
                 "steps": journal.steps,
                 "seed": journal.seed,
                 "count": journal.count,
                 "hash": journal.hash.hexdigest(),
-                "actions": actions if self.spec.num_actions else actions.reshape(-1, self.spec.action_dim),
+                "actions": self._recorded(journal),
             }
         return {"num": self.num, "num_restarts": self.num_restarts, "environments": environments}
+
+    def _recorded(self, journal: Journal) -> np.ndarray:
+        """(count,) int64 or (count, D) float32: the actions since the last seeded reset."""
+        actions = np.frombuffer(bytes(journal.actions), np.int64 if self.spec.num_actions else np.float32)
+        return actions if self.spec.num_actions else actions.reshape(-1, self.spec.action_dim)
 
     def load_state_dict(self, state: dict) -> np.ndarray | None:
         """Go back to where `state_dict` was taken, by replaying the journals; returns (M, *obs) to act on, also at `obs`.
@@ -358,6 +429,14 @@ class Environments:
             self.obs = None
             return None
         saved = [state["environments"][str(i)] for i in range(self.num)]
+        for i, entry in enumerate(saved):
+            actions, seed = entry["actions"], entry["seed"]
+            if self.spec.num_actions:
+                fine = actions.dtype == np.int64 and actions.ndim == 1 and ((actions >= 0) & (actions < self.spec.num_actions)).all()
+            else:
+                fine = actions.dtype == np.float32 and actions.shape[1:] == (self.spec.action_dim,) and np.isfinite(actions).all()
+            if not fine or type(seed) is not int or not 0 <= seed < 2**31 or not 0 <= int(entry["episode"]) < 2**62:
+                raise ValueError(f"the journal of environment {i} holds actions, a seed or an episode that it cannot have")
         reasons = {i: self._too_long(s) for i, s in enumerate(saved) if self._too_long(s)}
         self._replay(saved, reasons)
         for i, entry in enumerate(saved):
@@ -415,6 +494,16 @@ class Environments:
     def close(self) -> None:
         """End the environments and their processes; a second call does nothing."""
         self.backend.close()
+
+
+def not_finite(obs: np.ndarray, reward: float) -> str:
+    """What is NaN or infinite in an answer; nothing if all is well."""
+    if not np.isfinite(reward):
+        return f"reward is {reward}"
+    wrong = np.argwhere(~np.isfinite(obs))
+    if not len(wrong):
+        return ""
+    return f"observation holds {obs[tuple(wrong[0])]} at index {', '.join(map(str, wrong[0]))}"
 
 
 def plain(value: Any) -> Any:

@@ -115,8 +115,8 @@ class Workers(Backend):
         except (EOFError, OSError):
             process = self.processes[index]
             process.join(1.0)
-            return Failure(f"its process died (exit code {process.exitcode})")
-        return Failure(f"no answer within env.timeout={self.timeout:g} seconds")
+            return Failure(f"its process died (exit code {process.exitcode})", lost=True)
+        return Failure(f"no answer within env.timeout={self.timeout:g} seconds", lost=True)
 
     def reset(self, seeds):
         for index, seed in seeds.items():

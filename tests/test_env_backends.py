@@ -205,8 +205,12 @@ def test_seeds_are_those_of_the_episode(make, evaluation):
     [
         ("raise", "sync", "ArithmeticError: counted too far"),
         ("raise", "async", "ArithmeticError: counted too far"),
-        ("die", "async", "exit code 3"),
-        ("hang", "async", r"env\.timeout=3 "),
+        ("die", "async", r"exit code 3\), and could not be made again: .*exit code 3"),
+        ("hang", "async", r"env\.timeout=3 .*could not be made again: .*env\.timeout=3 "),
+        ("nan", "sync", "observation holds nan at index 1"),
+        ("inf", "async", "reward is inf"),
+        ("shape", "sync", r"observation is float32 of shape \(1,\), not float32 of shape \(3,\)"),
+        ("dtype", "sync", r"observation is float64 of shape \(3,\), not float32"),
     ],
 )
 @pytest.mark.parametrize("on_error", ["fail", "restart"])
@@ -236,6 +240,48 @@ def test_an_environment_that_fails(make, failure, vector, words, on_error):
     again = envs.step(fine)
     assert np.array_equal(after.load_state_dict(envs.state_dict()), again.obs)
     assert after.num_restarts == 1
+
+
+@pytest.mark.parametrize(("stop", "words"), [(signal.SIGKILL, "its process died"), (signal.SIGSTOP, r"no answer within env\.timeout=3 ")])
+@pytest.mark.parametrize(
+    "choice", [Counting(reseed_every=3, timeout=3), Counting(continuous=True, timeout=3)], ids=["discrete", "continuous"]
+)
+def test_a_worker_that_dies_or_hangs_is_made_again_where_it_was(make, stop, words, choice):
+    """In an episode that follows an unseeded reset too; its neighbours notice nothing."""
+    whole, torn = make(choice, 1, num=3, vector="sync"), make(choice, 1, num=3, vector="async")
+    assert np.array_equal(whole.reset(), torn.reset())
+    for t, action in enumerate(actions_for(whole, 40)):
+        expected = whole.step(action)
+        if t in (3, 25):
+            os.kill(torn.backend.processes[1].pid, stop)
+            with pytest.warns(
+                RuntimeWarning, match=rf"environment 1 of counting, step \d+ of its episode \d+: {words}.*made again from its seed"
+            ):
+                step = torn.step(action)
+        else:
+            step = torn.step(action)
+        assert same(expected, step)
+    assert (torn.num_recreated, torn.num_restarts) == (2, 0)
+    assert str(whole.state_dict()["environments"]) == str(torn.state_dict()["environments"])
+
+
+def test_what_cannot_be_repeated_is_restarted_instead(make):
+    choice = Counting(forgetful=True, max_length=50, on_error="restart")
+    envs = make(choice, 3, num=2, vector="async")
+    envs.reset()
+    for action in actions_for(envs, 10):
+        envs.step(action)
+    os.kill(envs.backend.processes[0].pid, signal.SIGKILL)
+    with pytest.warns(RuntimeWarning, match="could not be made again: its replay from seed and actions came out differently"):
+        step = envs.step(np.zeros(2, np.int64))
+    assert step.ended[0]
+    assert not step.terminated[0]
+    envs.replay_actions = 0
+    envs.step(np.zeros(2, np.int64))
+    os.kill(envs.backend.processes[0].pid, signal.SIGKILL)
+    with pytest.warns(RuntimeWarning, match="too many to repeat"):
+        envs.step(np.zeros(2, np.int64))
+    assert (envs.num_recreated, envs.num_restarts) == (0, 2)
 
 
 def test_workers_ignore_the_signals_that_stop_a_run(make):

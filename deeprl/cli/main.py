@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deeprl.checkpoint import CheckpointError
 from deeprl.config import ConfigError
+from deeprl.files import printable
 from deeprl.run_folder import RunFolderError
 
 
@@ -35,6 +36,12 @@ def main(arguments: list[str] | None = None) -> None:
         "--allow-package", action="append", default=[], metavar="NAME", help="a package that the run's configuration may name"
     )
 
+    crashed = commands.add_parser("replay-crash", help="repeat the update that produced NaN or Inf")
+    crashed.add_argument("bundle", type=Path, help="a folder in crash/ of a run, or the run folder for its newest one")
+    crashed.add_argument(
+        "--allow-package", action="append", default=[], metavar="NAME", help="a package that the run's configuration may name"
+    )
+
     menu = commands.add_parser("list", help="what there is to choose from")
     menu.add_argument("what", choices=("agents", "envs", "experiments", "combinations"))
 
@@ -47,13 +54,13 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         sys.exit(_run(options))
     except (ConfigError, ValueError) as error:
-        print(f"deeprl: {error}", file=sys.stderr)
+        print(printable(f"deeprl: {error}"), file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # `deeprl list envs | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except (RunFolderError, CheckpointError, FileNotFoundError) as error:
-        print(f"deeprl: {error}", file=sys.stderr)
+        print(printable(f"deeprl: {error}"), file=sys.stderr)
         sys.exit(1)
 
 
@@ -67,6 +74,10 @@ def _run(options: argparse.Namespace) -> int:
         from deeprl.cli.eval import evaluate_runs
 
         return evaluate_runs(options)
+    if options.command == "replay-crash":
+        from deeprl.cli.replay_crash import replay
+
+        return replay(options.bundle, tuple(options.allow_package))
     from deeprl.cli.list import show
 
     return show(options.what)

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from deeprl.compose import compose, prepare, resolve
 from deeprl.config import CONFIGS, ConfigError
+from deeprl.files import printable, replace_file
 from deeprl.run_folder import RunFolderError, auto_folder, holds_run
 
 FINISHED, FAILED, WRONG, STOPPED = 0, 1, 2, 75
@@ -161,7 +162,7 @@ def failure(error: Exception, path: Path) -> str:
     """One paragraph; the traceback goes to the run folder, or to the screen if DEEPRL_DEBUG is set."""
     text = traceback.format_exc()
     try:
-        (path / "traceback.txt").write_text(text)
+        replace_file(path / "traceback.txt", text)
         where = f" The traceback is in {path / 'traceback.txt'}."
     except OSError:
         where = ""
@@ -179,7 +180,7 @@ def discard(path: Path) -> None:
 
 
 def complain(code: int, text: str) -> int:
-    print(f"deeprl: {text}", file=sys.stderr, flush=True)
+    print(printable(f"deeprl: {text}"), file=sys.stderr, flush=True)
     return code
 
 

@@ -245,8 +245,14 @@ class Ring:
             )
         self.first, self.last = (int(tick) for tick in state["ticks"])
         for name in ("count", "oldest", "fresh"):
-            getattr(self, name)[:] = np.asarray(state[name])
+            found = np.asarray(state[name])
+            if found.shape != (at.num,) or found.dtype != getattr(self, name).dtype:
+                raise ValueError(f"the stored replay has {name} {found.dtype} {found.shape}, not one for each of {at.num} environments")
+            getattr(self, name)[:] = found
         reached = self.held()
+        possible = 0 <= self.last - self.first <= at.ticks and self.first >= 0 and (reached <= self.oldest).all()
+        if not possible or (self.oldest > self.count).any() or (self.count >= 1 << 62).any():
+            raise ValueError(f"the stored replay has cursors that none can have: rows {self.oldest.tolist()} to {self.count.tolist()}")
         for segment in segments:
             self._load_segment({name: np.asarray(tensor) for name, tensor in segment.items()}, reached)
         if (reached != self.count).any():
@@ -265,7 +271,13 @@ class Ring:
         self._copy_ends()
 
     def _load_segment(self, segment: dict[str, np.ndarray], reached: np.ndarray) -> None:
-        offset = 0
+        start, stop, offset = segment["start"], segment["stop"], 0
+        shapes = start.shape == stop.shape == (self.layout.num,) and start.dtype == stop.dtype == np.int64
+        if not shapes or not (start >= 0).all() or (start > stop).any() or (stop > self.count).any():
+            raise ValueError(f"a segment of the stored replay says that it holds rows {start.tolist()} to {stop.tolist()}")
+        for name, array in (("rows", self.rows), ("frames", self.frames)):
+            if array is not None and segment[name].shape != (sum((stop - start).tolist()), array.shape[1]):
+                raise ValueError(f"a segment of the stored replay has {name} of shape {segment[name].shape}")
         for e, (start, stop) in enumerate(zip(segment["start"].tolist(), segment["stop"].tolist())):
             skip = max(int(reached[e]) - start, 0)  # overwritten later, or in an earlier segment too
             if start > reached[e]:

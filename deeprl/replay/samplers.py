@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deeprl.choice import Choice, in_range, one_of
+from deeprl.finite import NotFinite
 from deeprl.replay.sum_tree import SumTree
 from deeprl.schedules import Constant
 
@@ -139,12 +140,12 @@ class PrioritizedDraws:
         """Rows overwritten since they were sampled are left alone.
 
         Raises:
-            ValueError: if an error is not finite.
+            NotFinite: if an error is not finite.
         """
         self.refresh(live)  # rows added before get the maximum as it was then
         priority = (np.abs(error.astype(np.float64)) + self.choice.epsilon) ** self.choice.alpha
         if not np.isfinite(priority).all():
-            raise ValueError("priorities must be finite: an update reported an error that is NaN or infinite")
+            raise NotFinite("priorities must be finite: an update reported an error that is NaN or infinite")
         alive = number >= live.first
         if not alive.all():
             number, priority = number[alive], priority[alive]
@@ -162,6 +163,9 @@ class PrioritizedDraws:
         priorities = np.asarray(state["priorities"], dtype=np.float64)
         if len(priorities) != live.alive:
             raise ValueError(f"the checkpoint holds {len(priorities)} priorities for {live.alive} transitions")
+        largest = float(state["largest_priority"])
+        if not (np.isfinite(priorities).all() and (priorities >= 0).all() and 0 <= largest < np.inf):
+            raise ValueError("the checkpoint holds priorities that are negative or not finite")
         if live.alive:
             self.tree.set(np.arange(live.first, live.last) % live.size, priorities)
-        self.first, self.last, self.largest = live.first, live.last, float(state["largest_priority"])
+        self.first, self.last, self.largest = live.first, live.last, largest
