@@ -155,8 +155,19 @@ class Groups:
         self.groups = [replace(choice, lr=choice.lr * multiple).build(parameters) for parameters, multiple in groups]
         self.parameters = [parameter for group in self.groups for parameter in group.parameters]
 
+    @property
+    def watch(self) -> Watch:
+        """One for all groups."""
+        return self.groups[0].watch
+
+    @watch.setter
+    def watch(self, watch: Watch) -> None:
+        for group in self.groups:
+            group.watch = watch
+
     def step(self, gradients: Sequence[Tensor], step: int) -> Tensor:
         """See `FlatAdam.step`."""
+        self.watch(torch.stack(torch._foreach_norm(list(gradients))).sum(), "the norm of its gradient")  # before any group moves
         norms, left = [], list(gradients)
         for group in self.groups:
             mine, left = left[: len(group.parameters)], left[len(group.parameters) :]

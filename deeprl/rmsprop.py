@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, in_range
+from deeprl.finite import Watch
 from deeprl.optim import flatten_
 
 
@@ -54,6 +55,7 @@ class FlatRMSProp:
     def __init__(self, choice: RMSProp, parameters: Sequence[nn.Parameter]):
         self.choice, self.parameters = choice, list(parameters)
         self.flat = flatten_(self.parameters)
+        self.watch = Watch(self.flat.device)
         self.square = torch.full_like(self.flat, choice.initial)
         self.moment, self.velocity = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
 
@@ -70,6 +72,7 @@ class FlatRMSProp:
         with torch.no_grad():
             gradient = torch.cat([g.reshape(-1) for g in gradients])
             norm = torch.linalg.vector_norm(gradient)
+            self.watch(norm, "the norm of its gradient")
             if choice.max_grad_norm is not None:
                 gradient = gradient * (choice.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
             self.square.lerp_(gradient.square(), 1 - choice.decay)
@@ -78,6 +81,8 @@ class FlatRMSProp:
             # rounding may leave a variance just below zero
             spread = (self.square - self.moment.square()).clamp_(min=0.0).add_(choice.eps).sqrt_()
             self.velocity.mul_(choice.momentum).addcdiv_(gradient, spread, value=self.rate(step))
+            if not self.watch.immediate:
+                self.velocity.masked_fill_(self.watch.failed > 0, 0.0)
             self.flat.sub_(self.velocity)
         return norm
 

@@ -9,6 +9,8 @@ import torch
 from conftest import DISCRETE, random_batch, same, snapshot, value_agent
 from torch import nn
 
+from deeprl.finite import NotFinite, Watch
+from deeprl.optim import Adam, Groups
 from deeprl.rmsprop import RMSProp
 from deeprl.schedules import Linear
 
@@ -101,3 +103,26 @@ def test_an_agent_trains_with_it_and_resumes():
     for agent in agents:
         agent.update(random_batch(DISCRETE, 6, 9))
     assert same(snapshot(agents[0]), snapshot(agents[1]))
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing():
+    parameter = torch.nn.Parameter(torch.ones(3), requires_grad=False)
+    optimizer = RMSProp(lr=0.1).build([parameter])
+    with pytest.raises(NotFinite, match="the norm of its gradient is nan"):
+        optimizer.step([torch.tensor([1.0, float("nan"), 1.0])], 0)
+    assert torch.equal(parameter, torch.ones(3))
+    optimizer.watch = Watch(torch.device("cpu"), immediate=False)  # as on a GPU, where nobody waits
+    optimizer.step([torch.tensor([1.0, float("nan"), 1.0])], 0)
+    optimizer.step([torch.ones(3)], 0)
+    assert torch.equal(parameter, torch.ones(3))
+    with pytest.raises(NotFinite):
+        optimizer.watch.look()
+
+
+def test_no_group_moves_if_one_gradient_is_not_finite():
+    one, two = (torch.nn.Parameter(torch.ones(2), requires_grad=False) for _ in range(2))
+    groups = Groups(Adam(lr=0.1), [([one], 1.0), ([two], 10.0)])
+    with pytest.raises(NotFinite):
+        groups.step([torch.ones(2), torch.tensor([1.0, float("inf")])], 0)
+    assert torch.equal(one, torch.ones(2))
+    assert torch.equal(two, torch.ones(2))
