@@ -186,7 +186,7 @@ def check_parts(part: Deferred) -> None:
         return
     refused = among_parts(slots["head"], slots.get("mapping", Identity()), slots["rewards"](), slots["backup"], slots.get("weighting"))
     if refused:
-        raise ConfigError(refused[0] + " Choose another of the two.")
+        raise ConfigError(refused[0])
 
 
 def check_replay(config: dict, agent: Agent, replay: Deferred) -> None:

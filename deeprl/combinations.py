@@ -57,7 +57,7 @@ def among_parts(head: Any, mapping: Any, rewards: Any, backup: Any, weighting: A
     try:
         seen = mapping.wrap(head, rewards)
     except ValueError as error:
-        return [f"agent/mapping={name(mapping)}: {error}."]
+        return [f"agent.{error}."]
     provider = f"agent/head={name(head)}" if seen is head else f"agent/mapping={name(mapping)}"
     return refusals({"agent/backup": backup, "agent/weighting": weighting}, provider, seen.offers, HEAD)
 

@@ -555,7 +555,8 @@ def test_experiments_say_what_the_papers_say():
         schedule = config["agent"]["explore"]["schedule"]
         assert (schedule["start"], schedule["end"], schedule["duration"], schedule["begin"]) == (1.0, 0.01, 250_000, 20_000)
         assert config["agent"]["torso"] == {
-            "_target_": "deeprl.networks.torsos.Nature", "padding": "same", "head_hidden": [512], "init": "quantile"
+            "_target_": "deeprl.networks.torsos.Nature", "padding": "same", "head_hidden": [512], "init": "quantile",
+            "layer_norm": False, "weight_norm": "none",
         }  # fmt: skip
         assert config["agent"]["head"]["init"] == "quantile"
         assert config["env"]["protocol"]["sticky"] == 0.25
