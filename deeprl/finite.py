@@ -17,9 +17,9 @@ class NotFinite(ValueError):
 class Watch:
     """One per agent, handed to its optimizers: `watch(norm)` stands before an update is applied.
 
-    On a CPU reading a number costs next to nothing, so that the failing update is stopped before it changes anything. Elsewhere reading
-    would wait for the device: NaN is carried along there, and `failed` is what fused optimizers take as `found_inf`, so that from the
-    first number that is not finite on no update changes the weights. Somebody has to look now and then.
+    On a CPU reading a number costs next to nothing: the failing update is stopped before it changes anything. Elsewhere reading would wait
+    for the device: NaN is carried along there, and `failed` is what fused optimizers take as `found_inf`, so that from the first number
+    that is not finite on no update changes the weights. Somebody has to look now and then.
 
     Attributes:
         immediate: whether a number is read at once.

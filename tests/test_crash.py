@@ -217,3 +217,16 @@ def test_a_folder_that_is_no_bundle_says_so(finished, tmp_path, capsys):
     assert "manifest.json is missing" in capsys.readouterr().err
     assert console("replay-crash", finished / "checkpoints" / "step_000000000300") == 1
     assert "no" in capsys.readouterr().err
+
+
+def test_a_bundle_that_does_not_fit_its_configuration_says_so(finished, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        poison(patch, 3)
+        assert front_door(*CARTPOLE, f"hydra.run.dir={path}") == door.FAILED
+    (bundle,) = (path / "crash").iterdir()
+    config = RunFolder(bundle).read_config()
+    config["agent"]["torso"]["hidden"] = [3]
+    RunFolder(bundle).write_config(config)
+    assert console("replay-crash", bundle) == 1
+    assert f"{bundle} does not fit its configuration" in capsys.readouterr().err

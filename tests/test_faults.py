@@ -105,7 +105,7 @@ def test_a_signal_while_a_run_is_restored_waits_for_the_first_step(finished, tmp
     step = RunFolder(path).read_status()["step"]
     plain = Checkpoints.load
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "load", lambda *args: send(signal.SIGTERM)() or plain(*args))
+        patch.setattr(Checkpoints, "load", lambda *args, **more: send(signal.SIGTERM)() or plain(*args, **more))
         assert console("resume", path) == door.STOPPED
     assert RunFolder(path).read_status()["step"] == step
     assert console("resume", path) == door.FINISHED
