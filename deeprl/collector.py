@@ -105,9 +105,11 @@ class Collector:
             if state[name] is not None and (state[name].shape != shape or not np.isfinite(state[name]).all()):
                 raise ValueError(f"the collector's {name} has shape {state[name].shape}, not {shape}, or is not finite")
         self.returns, self.lengths = state["returns"].copy(), state["lengths"].copy()
-        self.recent = deque((Episode(*e) for e in state["recent"]), maxlen=WINDOW)
-        self.finished = [Episode(*e) for e in state["finished"]]
-        self.episodes = state["episodes"]
+        recent, self.finished = (
+            [Episode(int(step), float(reward), int(length)) for step, reward, length in state[name]] for name in ("recent", "finished")
+        )
+        self.recent = deque(recent, maxlen=WINDOW)
+        self.episodes = int(state["episodes"])
         self.memory = state["memory"]
         self.obs, self.first = state["obs"], state["first"]
         if self.obs is None:

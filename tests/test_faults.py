@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import CARTPOLE, console, front_door, lines, value_agent
+from conftest import CARTPOLE, console, front_door, lines, same, value_agent
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_resume import assert_same_run, at_step
 
@@ -49,6 +49,17 @@ def test_restarts_are_counted_logged_and_truncated(failure):
         assert np.array_equal(row.obs[i], row.next_obs[i])
     assert collector.metrics()["rollout/env_restarts"] == envs.num_restarts == len(bad)
     assert "rollout/env_restarts" not in Collector(value_agent(), Counting().make(0), rows.append, seed=0).metrics()
+
+
+# ---- what is beside training does not reach it
+
+
+def test_evaluations_and_log_lines_leave_the_weights_alone(finished, tmp_path):
+    path = tmp_path / "quiet"
+    words = [word for word in CARTPOLE if not word.startswith(("evaluation.every", "log.every", "checkpoint.every"))]
+    assert front_door(*words, "evaluation.every=null", "log.every=300", "checkpoint.every=null", f"hydra.run.dir={path}") == door.FINISHED
+    (_, left), (_, right) = (Checkpoints(folder).load(only={"agent"}) for folder in (path, finished))
+    assert same(left["agent"]["module"], right["agent"]["module"])
 
 
 # ---- signals

@@ -79,6 +79,8 @@ STATES = {
     "observations that are NaN": put("collector/obs", lambda o: o * np.nan),
     "returns of another length": put("collector/returns", np.zeros(10**6)),
     "episodes of text": put("collector/recent", [["a", "b"]]),
+    "episodes inside of episodes": put("collector/recent", [[1, [[2.0]], 3]]),
+    "episodes of other lengths": put("collector/finished", [[1, 2.0]]),
     "actions that do not exist": put("collector/envs/environments/0/actions", lambda a: a + 10**9),
     "actions below zero": put("collector/envs/environments/1/actions", lambda a: a - 10**9),
     "actions of another type": put("collector/envs/environments/0/actions", lambda a: a.astype(np.float64)),
