@@ -55,6 +55,9 @@ class Chain(Part):
         torsos: entries of the online torso, 1 (shared) or K.
     """
 
+    remembers = False
+    """Whether `choose` must see every step, because it remembers something."""
+
     def __init__(self, make: MakeNetwork, length: int, torsos: int):
         super().__init__()
         self.length, self.torsos = length, torsos

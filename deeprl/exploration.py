@@ -36,19 +36,26 @@ class EpsilonGreedy(Choice):
             "action": torch.rand(size, generator=generator, dtype=torch.float64),
         }
 
-    def __call__(self, greedy: Callable[[], Tensor], num_actions: int, epsilon: float, noise: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, greedy: Callable[[], Tensor], num_actions: int, epsilon: float, noise: dict[str, Tensor], exact: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """Actions and their probabilities, both (M,).
 
-        `greedy()` -> (M,) is asked only if some environment does not explore: with ε = 1 the network need not run. Its answer
-        is then missing from the probability, which is 1/A all the same.
+        Args:
+            greedy: -> (M,). With ε = 1 it is not asked; its answer is then missing from the probability, which is 1/A all the same.
+            exact: somebody reads the probabilities. If not, `greedy` is asked only if some environment does not explore, and ε/A, the
+                least it can be, stands for the probability where it was not.
         """
-        random = (noise["action"] * num_actions).long()
-        explores = noise["explore"] < epsilon
-        if bool(explores.all()):
-            hit = random.new_zeros(random.shape) if epsilon >= 1.0 else (random == greedy().cpu())
-            return random, (1.0 - epsilon) * hit.float() + epsilon / num_actions
+        explores = [u < epsilon for u in noise["explore"].tolist()]  # quicker than tensors of a few numbers
+        if all(explores):
+            random = (noise["action"] * num_actions).long()
+            if not exact or epsilon >= 1.0:
+                return random, torch.full(random.shape, epsilon / num_actions)
+            return random, (1.0 - epsilon) * (random == greedy().cpu()).float() + epsilon / num_actions
         best = greedy().cpu()
-        action = torch.where(explores, random, best)
+        if not any(explores):
+            return best, torch.full(best.shape, 1.0 - epsilon + epsilon / num_actions)
+        action = torch.where(torch.tensor(explores), (noise["action"] * num_actions).long(), best)
         return action, (1.0 - epsilon) * (action == best).float() + epsilon / num_actions
 
 

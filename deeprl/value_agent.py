@@ -148,7 +148,8 @@ class ValueAgent(Agent):
             return chosen.argmax(-1)
 
         epsilon = self.explore.epsilon(step, explore)
-        action, probability = self.explore(greedy, self.spec.num_actions, epsilon, noise)
+        exact = self.chain.remembers or "behavior_probability" in self.needs
+        action, probability = self.explore(greedy, self.spec.num_actions, epsilon, noise, exact)
         return Acted(action, probability, remembered)
 
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:

@@ -240,3 +240,32 @@ def test_evaluation_takes_the_actors_action_even_in_the_first_steps():
     assert torch.equal(agent.act(obs, first, {}, 9, noise, explore=True).action, noise["uniform"])
     expected = (agent.chain.online.actor(obs) + 0.5 * noise["normal"]).clamp(-1, 1)
     assert torch.equal(agent.act(obs, first, {}, 10, noise, explore=True).action, expected)
+
+
+def test_the_network_is_not_asked_where_nobody_reads_its_answer():
+    def never() -> torch.Tensor:
+        raise AssertionError("asked")
+
+    noise = {"explore": torch.tensor([0.1, 0.2]), "action": torch.tensor([0.0, 0.9])}
+    action, probability = EpsilonGreedy()(never, 3, 0.3, noise, exact=False)
+    assert action.tolist() == [0, 2]
+    assert probability.tolist() == pytest.approx([0.1, 0.1])
+    with pytest.raises(AssertionError, match="asked"):
+        EpsilonGreedy()(never, 3, 0.15, noise, exact=False)  # the second does not explore
+    with pytest.raises(AssertionError, match="asked"):
+        EpsilonGreedy()(never, 3, 0.3, noise)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_exploring_takes_the_same_actions_whether_or_not_probabilities_are_read(exact):
+    generator = torch.Generator().manual_seed(0)
+    drawn = EpsilonGreedy().noise((200, 3), generator)
+    best = torch.tensor([1, 0, 2])
+    for i in range(200):
+        noise = {name: value[i] for name, value in drawn.items()}
+        action, probability = EpsilonGreedy()(lambda: best, 4, 0.5, noise, exact)
+        explored = noise["explore"] < 0.5
+        expected = torch.where(explored, (noise["action"] * 4).long(), best)
+        assert torch.equal(action, expected)
+        if exact or not explored.all():
+            torch.testing.assert_close(probability, 0.5 * (action == best).float() + 0.125)
