@@ -48,7 +48,7 @@ class EpsilonGreedy(Choice):
         """
         explores = [u < epsilon for u in noise["explore"].tolist()]  # quicker than tensors of a few numbers
         if all(explores):
-            random = (noise["action"] * num_actions).long()
+            random = torch.tensor([int(u * num_actions) for u in noise["action"].tolist()])
             if not exact or epsilon >= 1.0:
                 return random, torch.full(random.shape, epsilon / num_actions)
             return random, (1.0 - epsilon) * (random == greedy().cpu()).float() + epsilon / num_actions
