@@ -24,8 +24,12 @@ from deeprl.mappings import Mapping
 
 
 def exp(x: Tensor) -> Tensor:
-    """eˣ, cut off short of infinity, since ∞ − ∞ would be no value (the authors' code has no such limit)."""
-    return x.clamp(max=math.log(torch.finfo(x.dtype).max) - 20.0).exp()
+    """eˣ, cut off short of what float32 holds, since ∞ − ∞ would be no value (the authors' code has no such limit)."""
+    return x.clamp(max=LARGEST).exp()
+
+
+LARGEST = math.log(torch.finfo(torch.float32).max) - 20.0
+"""An exponent: errors are reported in float32 whatever the maps compute in."""
 
 
 @dataclass(frozen=True, kw_only=True)
