@@ -55,7 +55,7 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: build.Allowed =
     """
     if config["runtime"]["deterministic"]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once, at its first use
-    if config["runtime"]["deterministic"] != torch.are_deterministic_algorithms_enabled():  # the call imports the compiler: 1.5 s
+    if config["runtime"]["deterministic"] != torch.are_deterministic_algorithms_enabled():  # the call imports the compiler
         torch.use_deterministic_algorithms(config["runtime"]["deterministic"])
     build.check_device(config)
     if config["logger"].get("wandb") and importlib.util.find_spec("wandb") is None:
