@@ -81,6 +81,9 @@ CELLS = [
     Cell("idqn", "atari/space_invaders", "uniform", "ale"),
     Cell("double_dqn", "atari/breakout", "uniform", "async"),
     Cell("noisy_dqn", "atari/pong", "prioritized", "sync"),
+    Cell("retrace_dqn", "minatar/breakout", "sequences", "async"),
+    Cell("munchausen_iqn", "minatar/breakout", "uniform", "sync"),
+    Cell("dvw", "classic/cartpole", "prioritized", "sync"),
 ]
 
 
