@@ -1,0 +1,143 @@
+"""Learning of many agents on the same tasks: whole training runs, one after the other, kept as a table.
+
+python -m benchmarks.learning --folder FOLDER --set minatar [--seeds 0] [--agents dqn mvi] [--reverse] [--minutes 60]
+python -m benchmarks.learning --table [--set minatar]
+
+Finished runs are written to benchmarks/results/learning.json with the overrides and the commit that made them, and are not made again; a
+run that was interrupted is resumed from its folder. Two of these may run at once, one from each end (`--reverse`): the folder of a run is
+claimed by the process that trains it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.curves import read
+from deeprl.run_folder import RunFolder
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "learning.json"
+
+AGENTS = {
+    "dqn": "agent=dqn",
+    "idqn": "agent=idqn",
+    "munchausen_dqn": "agent=munchausen_dqn",
+    "mvi": "agent=mvi",
+    "log_dqn": "agent=log_dqn",
+    "dvw": "agent=dvw",
+    "c51": "agent=c51",
+    "qrdqn": "agent=qrdqn",
+    "iqn": "agent=iqn",
+    "retrace_dqn": "agent=retrace_dqn",
+    "rbis_dqn": "agent=rbis_dqn",
+    "loglin_dqn": "agent=loglin_dqn",
+    "munchausen_iqn": "agent=munchausen_iqn",
+    "iiqn": "agent=iiqn",
+    "bounded": "agent=dqn agent/head=bounded",
+    "double_dqn": "agent=double_dqn",
+    "dueling_dqn": "agent=dueling_dqn",
+    "noisy_dqn": "agent=noisy_dqn",
+    "random_rewards": "agent=dqn agent/auxiliary=random_rewards",
+    "self_prediction": "agent=dqn agent/auxiliary=self_prediction",
+}
+LOG_MAPPED = ("log_dqn", "loglin_dqn")
+"""Not for CartPole: their specification says why."""
+SETS = {
+    "cartpole": (("classic/cartpole",), "steps=150000"),
+    "minatar": (("minatar/breakout", "minatar/asterix"), "steps=300000 evaluation.every=30000"),
+}
+
+
+def command(agent: str, env: str, seed: int, budget: str, mode: str) -> list[str]:
+    return [*AGENTS[agent].split(), f"env={env}", f"seed={seed}", *budget.split(), f"accelerate={mode}", "runtime.threads=1"]
+
+
+def stored() -> list[dict]:
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+
+
+def keep(line: dict) -> None:
+    """Add one run to the results, whoever else is writing."""
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    with open(RESULTS.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lines = [*stored(), line]
+        part = RESULTS.with_suffix(".partial")
+        part.write_text("[\n" + ",\n".join(json.dumps(each) for each in lines) + "\n]\n")
+        part.replace(RESULTS)
+
+
+def train(folder: Path, words: list[str]) -> bool:
+    """Start or resume; returns whether it finished. `resume=auto` makes the same command do both."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{folder}.log", "a") as log:
+        line = [sys.executable, str(ROOT / "train.py"), f"hydra.run.dir={folder}", "resume=auto", *words]
+        return subprocess.run(line, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode == 0
+
+
+def table(lines: list[dict]) -> str:
+    """Final means, one row an agent, one column a task and seed."""
+    tasks = sorted({(line["env"], line["seed"]) for line in lines})
+    rows = [
+        "| agent | " + " | ".join(f"{env}, seed {seed}" for env, seed in tasks) + " |",
+        "|---|" + "---|" * len(tasks),
+    ]
+    for name in AGENTS:
+        found = {(line["env"], line["seed"]): line["final"]["mean"] for line in lines if line["name"] == name}
+        if found:
+            rows.append(f"| {name} | " + " | ".join(f"{found[task]:.1f}" if task in found else "" for task in tasks) + " |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, help="of the run folders")
+    parser.add_argument("--set", choices=SETS, default="minatar")
+    parser.add_argument("--agents", nargs="+", choices=AGENTS, default=list(AGENTS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--mode", default="compiled", help="accelerate=…")
+    parser.add_argument("--reverse", action="store_true", help="from the end of the list")
+    parser.add_argument("--minutes", type=float, default=None, help="begin no run after so many")
+    parser.add_argument("--table", action="store_true", help="only print the table")
+    options = parser.parse_args()
+    envs, budget = SETS[options.set]
+    began = time.monotonic()
+    todo = [(name, env, seed) for seed in options.seeds for name in options.agents for env in envs]
+    if options.set == "cartpole":
+        todo = [each for each in todo if each[0] not in LOG_MAPPED]
+    if options.reverse:
+        todo.reverse()
+    if not options.table:
+        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+        options.folder.mkdir(parents=True, exist_ok=True)
+        for name, env, seed in todo:
+            if options.minutes is not None and time.monotonic() - began > 60 * options.minutes:
+                break
+            folder = options.folder.resolve() / f"{name}-{env.replace('/', '_')}-{seed}"
+            claim = open(f"{folder}.claim", "w")
+            try:
+                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue  # another process is training it
+            if any((line["name"], line["env"], line["seed"]) == (name, env, seed) for line in stored()):
+                continue
+            words = command(name, env, seed, budget, options.mode)
+            if not train(folder, words):
+                print(f"{folder.name}: did not finish, see {folder}.log", flush=True)
+                continue
+            assert RunFolder(folder).read_summary(), f"{folder} has no summary.json"
+            line = {"name": name, **read(folder), "overrides": words, "commit": commit}
+            keep(line)
+            print(f"{folder.name}: {line['final']['mean']:.1f}, {line['steps_per_second']:.0f} steps/s", flush=True)
+    print(table([line for line in stored() if line["env"] in envs]))
+
+
+if __name__ == "__main__":
+    main()
