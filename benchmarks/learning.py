@@ -121,7 +121,7 @@ def main() -> None:
             if options.minutes is not None and time.monotonic() - began > 60 * options.minutes:
                 break
             folder = options.folder.resolve() / f"{name}-{env.replace('/', '_')}-{seed}"
-            claim = open(f"{folder}.claim", "w")
+            claim = open(f"{folder}.claim", "w")  # noqa: SIM115 (held while the run trains)
             try:
                 fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
