@@ -68,7 +68,7 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: build.Allowed =
         raise ConfigError(f"env: {error}") from error
     build.check_actions(config, spec)
     agent = build.build_agent(config, spec, allowed)
-    product = pin(config, agent)
+    product = pin(config, agent, folder)
     torch.set_num_threads(config["runtime"]["threads"])
     memory = build.instantiate({**config["replay"], "_partial_": True}, "replay", allowed)
     build.check_replay(config, agent, memory)
@@ -93,16 +93,21 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: build.Allowed =
     return Trainer(config, agent, envs, replay, make_evaluation, folder, checkpoints, product)
 
 
-def pin(config: dict[str, Any], agent) -> str:
+def pin(config: dict[str, Any], agent, folder: RunFolder) -> str:
     """Decide `accelerate.mode`, the float32 product and the number of threads by fixed rules, once, and write them into the
     configuration. A resumed run finds them there.
+
+    Args:
+        folder: whose config.yaml is written again if a mode that was not asked for turns out not to work.
 
     Raises:
         ConfigError: the mode is unknown.
     """
-    chosen = config["accelerate"]
+    chosen, automatic = config["accelerate"], False
     if chosen["mode"] == "auto":
-        chosen["mode"] = "fast" if str(config["device"]).startswith("cpu") else "reference"
+        updates = (config["steps"] - config["learning_starts"]) * config["replay_ratio"]
+        chosen["mode"] = accelerate.choose(updates, str(config["device"]), accelerate.has_compiler())
+        automatic = True
     try:
         accelerate.apply(agent, chosen["mode"])
     except ValueError as error:
@@ -110,7 +115,14 @@ def pin(config: dict[str, Any], agent) -> str:
     if chosen["mode"] == "compiled":
         if not accelerate.has_compiler():
             raise ConfigError("accelerate=compiled needs a C++ compiler and found none: install g++, or use accelerate=fast.")
-        agent.gradient = accelerate.CompiledGradient(agent)
+
+        def failed(error: Exception) -> None:
+            say(f"the gradient could not be compiled ({type(error).__name__}), this run goes on with accelerate=fast")
+            chosen["mode"] = "fast"
+            accelerate.apply(agent, "fast")
+            folder.write_config(config)
+
+        agent.gradient = accelerate.CompiledGradient(agent, failed=failed if automatic else None)
     blocks = [b for b in agent.modules() if isinstance(b, Block)]
     widest = max((max(getattr(b, "sizes", (1,))) for b in blocks), default=1)
     if "product" not in chosen:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import KINDS, made_up, settled, spec_of
 
-from deeprl.accelerate import CompiledGradient, apply, has_compiler
+from deeprl.accelerate import CompiledGradient, apply, choose, has_compiler
 from deeprl.build import build_agent
 from deeprl.types import Spec
 
@@ -72,6 +72,38 @@ def test_a_loss_that_asks_its_data_does_not_trace():
     agent.backup = asks
     with pytest.raises(torch._dynamo.exc.Unsupported, match="(?i)data-dependent"):
         CompiledGradient(agent, backend="eager")(agent, "value", made_up(agent, agent.spec))
+
+
+# ---- which mode, and what if it does not work
+
+
+@pytest.mark.parametrize(
+    ("updates", "device", "compiler", "mode"),
+    [
+        (199_999, "cpu", True, "fast"),
+        (200_000, "cpu", True, "compiled"),
+        (200_000, "cpu", False, "fast"),
+        (1e9, "cuda:0", True, "reference"),
+    ],
+)
+def test_auto_compiles_where_it_pays(updates, device, compiler, mode):
+    assert choose(updates, device, compiler) == mode
+
+
+def test_a_gradient_that_does_not_compile_is_computed_without_a_compiler(monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("no such header")
+
+    monkeypatch.setattr("deeprl.accelerate.compile_gradient", broken)
+    agent, oracle, told = build("dqn"), build("dqn"), []
+    batch = made_up(agent, agent.spec)
+    agent.gradient = CompiledGradient(agent, failed=told.append)
+    oracle.update(batch)
+    agent.update(batch)
+    assert [str(error) for error in told] == ["no such header"]
+    assert all(torch.equal(a, b) for a, b in zip(agent.parameters(), oracle.parameters()))
+    agent.update(batch)
+    assert len(told) == 1
 
 
 # ---- parity: twenty updates of every preset in every mode
