@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import CARTPOLE, console, front_door, lines, same
+from conftest import CARTPOLE, KINDS, console, front_door, lines, same
 
 from deeprl.checkpoint import Checkpoints
 from deeprl.cli import train as door
@@ -233,3 +233,17 @@ def test_resume_auto_starts_goes_on_and_has_done(tmp_path, monkeypatch, capfd):
     assert len(list(folder.parent.iterdir())) == 2
     assert front_door(*toy, "seed=2", f"hydra.run.dir={folder}") == door.WRONG
     assert "holds a run of another configuration (seed differ)" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_same_command_twice_once_stopped_and_resumed_is_the_same_run_for_every_preset(name, tmp_path, monkeypatch):
+    env = {"discrete": "classic/cartpole", "continuous": "classic/pendulum"}[KINDS[name]]
+    body = ("agent.torso.hidden=[16]",) if KINDS[name] == "discrete" else ("agent.actor.hidden=[8]", "agent.critic.hidden=[8]")
+    command = (*COMMON, f"env={env}", f"agent={name}", *body, "steps=240", "evaluation.every=null")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert front_door(*command, f"hydra.run.dir={whole}") == door.FINISHED
+    with monkeypatch.context() as patch:
+        at_step(patch, 170, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert front_door(*command, f"hydra.run.dir={broken}") == door.STOPPED
+    assert console("resume", broken) == door.FINISHED
+    assert_same_run(broken, whole)
