@@ -12,6 +12,7 @@ The exit code counts cells that differ.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -95,26 +96,32 @@ def starts(run: Path) -> int:
         return 0
 
 
-def writing(run: Path) -> bool:
-    """Whether a checkpoint or a replay segment is half written."""
-    return any(True for folder in ("checkpoints", "replay") for _ in (run / folder).glob(".*.partial"))
+def half_written(run: Path) -> set[int]:
+    """Checkpoints and replay segments that are, by inode. What a kill left there stays until the next checkpoint is whole."""
+    found = set()
+    for folder in ("checkpoints", "replay"):
+        for path in (run / folder).glob(".*.partial"):
+            with contextlib.suppress(FileNotFoundError):
+                found.add(path.stat().st_ino)
+    return found
 
 
 def kill(process: subprocess.Popen, run: Path, before: int, delay: float, inside: bool) -> dict | None:
     """SIGKILL after `delay` seconds of training and, if `inside`, in the middle of the next checkpoint. None if it had ended before."""
     while starts(run) == before and process.poll() is None:
         time.sleep(0.01)
+    left = half_written(run)
     deadline = time.monotonic() + delay
     while time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.005)
-    while inside and not writing(run) and process.poll() is None:
+    while inside and not half_written(run) - left and process.poll() is None:
         time.sleep(0.0005)
     if process.poll() is not None:
         return None
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     status = RunFolder(run).read_status() or {}
-    return {"saved": status.get("step", 0), "inside": writing(run)}
+    return {"saved": status.get("step", 0), "inside": bool(half_written(run) - left)}
 
 
 def measure(cell: Cell, folder: Path, kills: int, dice: random.Random) -> dict:
