@@ -111,3 +111,11 @@ loops(
     "cartpole_loop", "DQN on CartPole, MLP 120-84, batch 128, an update every 10 steps", 10_000, "SB3",
     f"{CARTPOLE} replay_ratio=0.1 evaluation.every=null", "cartpole", "sb3", "sbx", threads=(1,),
 )  # fmt: skip
+
+for task, words in (("cartpole", CARTPOLE), ("minatar", f"agent=dqn {MINATAR}")):
+    # a line every 500 steps, as a run of 100,000 has it by default
+    words += " replay_ratio=0.1 learning_starts=1000 steps=10000000 evaluation.every=null checkpoint.every=null accelerate=fast"
+    case(
+        f"logging_{task}", "cost of progress, TensorBoard and metrics files, a line every 500 steps", "steps", 5000, "all off",
+        ours("all off", "silent", 1500, words), ours("all on", "loop", 1500, f"{words} log.every=500"), threads=(1,),
+    )  # fmt: skip

@@ -1,8 +1,9 @@
 """A contestant: deeprl.
 
-    python -m benchmarks.speed.ours update|learn|loop WARM_UP [overrides]
+    python -m benchmarks.speed.ours update|learn|loop|silent WARM_UP [overrides]
 
-`update` is the agent alone on batches at hand, `learn` also draws them from the replay, `loop` is `python train.py` with everything on.
+`update` is the agent alone on batches at hand, `learn` also draws them from the replay, `loop` is `python train.py` with everything on,
+`silent` the same without progress, TensorBoard and metrics files.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from benchmarks.speed.gate import Gate
 from deeprl import accelerate, session
 from deeprl.collector import Collector
 from deeprl.compose import compose
+from deeprl.loggers import Loggers
+from deeprl.progress import Progress
 from deeprl.run_folder import RunFolder
 from deeprl.trainer import Trainer
 
@@ -60,6 +63,16 @@ def learn(warm_up: int, overrides: list[str]) -> None:
         gate.passed()
 
 
+def silent(warm_up: int, overrides: list[str]) -> None:
+    def nothing(*args, **kwargs) -> None:
+        pass
+
+    for kind, methods in ((Loggers, ("scalars", "text", "hparams", "flush")), (Progress, ("update", "say"))):
+        for name in methods:
+            setattr(kind, name, nothing)
+    loop(warm_up, [*overrides, "log.every=10000000"])
+
+
 def loop(warm_up: int, overrides: list[str]) -> None:
     gate = Gate(warm_up)
     tick = Collector.tick
@@ -77,4 +90,4 @@ def loop(warm_up: int, overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    {"update": update, "learn": learn, "loop": loop}[sys.argv[1]](int(sys.argv[2]), sys.argv[3:])
+    {"update": update, "learn": learn, "loop": loop, "silent": silent}[sys.argv[1]](int(sys.argv[2]), sys.argv[3:])
