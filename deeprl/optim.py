@@ -63,18 +63,57 @@ class Adam(Choice):
         return FlatAdam(self, parameters)
 
 
-class FlatAdam:
-    """The state of one `Adam`.
+class Flat:
+    """What the state of an optimizer has, whatever its rule; a rule adds its averages and `step`.
 
     Attributes:
         flat: (P,) the parameters; `parameters` are views of it.
         watch: stops updates that are not finite; the optimizers of an agent share one.
     """
 
-    def __init__(self, choice: Adam, parameters: Sequence[nn.Parameter]):
+    averages: tuple[str, ...] = ()
+    """Names of the tensors that a checkpoint needs; the parameters belong to their modules."""
+
+    def __init__(self, choice, parameters: Sequence[nn.Parameter]):
         self.choice, self.parameters = choice, list(parameters)
         self.flat = flatten_(self.parameters)
         self.watch = Watch(self.flat.device)
+
+    def check(self, gradients: Sequence[Tensor]) -> None:
+        """
+        Raises:
+            ValueError: another number of gradients, or another shape.
+        """
+        if len(gradients) != len(self.parameters) or any(g.shape != p.shape for g, p in zip(gradients, self.parameters)):
+            shapes = [tuple(g.shape) for g in gradients], [tuple(p.shape) for p in self.parameters]
+            raise ValueError(f"gradients have shapes {shapes[0]}, parameters {shapes[1]}")
+
+    def rate(self, step: int) -> float:
+        """Learning rate at an environment step."""
+        choice = self.choice
+        return choice.lr if choice.schedule is None else choice.lr * choice.schedule(step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.averages}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """
+        Raises:
+            ValueError: averages of another number of parameters.
+        """
+        if state["square"].shape != self.flat.shape:
+            raise ValueError(f"the optimizer has {self.flat.numel()} parameters, its saved state {state['square'].numel()}")
+        for name, own in self.state_dict().items():
+            own.copy_(state[name])
+
+
+class FlatAdam(Flat):
+    """The state of one `Adam`."""
+
+    averages = ("moment", "square", "count")
+
+    def __init__(self, choice: Adam, parameters: Sequence[nn.Parameter]):
+        super().__init__(choice, parameters)
         self.moment, self.square = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
         self.count = torch.zeros((), dtype=torch.float32, device=self.flat.device)
         # Lists of views and not the flat tensors: gradients need no copy into a flat one (0.5 ms of a Nature network's update).
@@ -101,8 +140,7 @@ class FlatAdam:
         """
         choice = self.choice
         values, moments, squares, counts = self._lists
-        if len(gradients) != len(values) or any(g.shape != p.shape for g, p in zip(gradients, values)):
-            raise ValueError(f"gradients have shapes {[tuple(g.shape) for g in gradients]}, parameters {[tuple(p.shape) for p in values]}")
+        self.check(gradients)
         with torch.no_grad():
             # The fused operator reads memory order: a transposed gradient would silently update the wrong weights.
             gradients = [g.contiguous() for g in gradients]
@@ -120,25 +158,6 @@ class FlatAdam:
                 found_inf=None if self.watch.immediate else self.watch.failed,
             )  # fmt: skip
         return norm
-
-    def rate(self, step: int) -> float:
-        """Learning rate at an environment step."""
-        choice = self.choice
-        return choice.lr if choice.schedule is None else choice.lr * choice.schedule(step)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Moments and count; the parameters belong to their modules."""
-        return {"moment": self.moment, "square": self.square, "count": self.count}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """
-        Raises:
-            ValueError: moments of another number of parameters.
-        """
-        if state["moment"].shape != self.moment.shape:
-            raise ValueError(f"the optimizer has {self.moment.numel()} parameters, its saved state {state['moment'].numel()}")
-        for name, own in self.state_dict().items():
-            own.copy_(state[name])
 
 
 class Groups:

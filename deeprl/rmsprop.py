@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, in_range
-from deeprl.finite import Watch
-from deeprl.optim import flatten_
+from deeprl.optim import Flat
 
 
 @dataclass(frozen=True)
@@ -49,26 +48,20 @@ class RMSProp(Choice):
         return FlatRMSProp(self, parameters)
 
 
-class FlatRMSProp:
-    """The state of one `RMSProp`, over flat parameters as `deeprl.optim.FlatAdam`."""
+class FlatRMSProp(Flat):
+    """The state of one `RMSProp`, over flat parameters."""
+
+    averages = ("square", "moment", "velocity")
 
     def __init__(self, choice: RMSProp, parameters: Sequence[nn.Parameter]):
-        self.choice, self.parameters = choice, list(parameters)
-        self.flat = flatten_(self.parameters)
-        self.watch = Watch(self.flat.device)
+        super().__init__(choice, parameters)
         self.square = torch.full_like(self.flat, choice.initial)
         self.moment, self.velocity = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
 
     def step(self, gradients: Sequence[Tensor], step: int) -> Tensor:
-        """One update in place; arguments and result as `FlatAdam.step`.
-
-        Raises:
-            ValueError: another number of gradients, or another shape.
-        """
+        """One update in place; arguments, result and errors as `FlatAdam.step`."""
         choice = self.choice
-        if len(gradients) != len(self.parameters) or any(g.shape != p.shape for g, p in zip(gradients, self.parameters)):
-            shapes = [tuple(g.shape) for g in gradients], [tuple(p.shape) for p in self.parameters]
-            raise ValueError(f"gradients have shapes {shapes[0]}, parameters {shapes[1]}")
+        self.check(gradients)
         with torch.no_grad():
             gradient = torch.cat([g.reshape(-1) for g in gradients])
             norm = torch.linalg.vector_norm(gradient)
@@ -85,22 +78,3 @@ class FlatRMSProp:
                 self.velocity.masked_fill_(self.watch.failed > 0, 0.0)
             self.flat.sub_(self.velocity)
         return norm
-
-    def rate(self, step: int) -> float:
-        """Learning rate at an environment step."""
-        choice = self.choice
-        return choice.lr if choice.schedule is None else choice.lr * choice.schedule(step)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Averages; the parameters belong to their modules."""
-        return {"square": self.square, "moment": self.moment, "velocity": self.velocity}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """
-        Raises:
-            ValueError: averages of another number of parameters.
-        """
-        if state["square"].shape != self.square.shape:
-            raise ValueError(f"the optimizer has {self.square.numel()} parameters, its saved state {state['square'].numel()}")
-        for name, own in self.state_dict().items():
-            own.copy_(state[name])
