@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from deeprl.agent import Agent, Objective
-from deeprl.backups import Backup, report
+from deeprl.backups import Backup, action_gap, report
 from deeprl.chains import Chain
 from deeprl.choice import Auxiliary, Part, Weighting
 from deeprl.exploration import EpsilonGreedy
@@ -139,10 +139,10 @@ class ValueAgent(Agent):
         return batch._replace(obs=self.normalize(batch.obs), next_obs=self.normalize(batch.next_obs), extra=extra)
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool) -> Acted:
-        remembered = memory
+        remembered, chosen = memory, None
 
         def greedy() -> Tensor:
-            nonlocal remembered
+            nonlocal remembered, chosen
             values = self.chain.acting_values(self.normalize(obs), noise if explore else quiet(noise))
             chosen, remembered = self.chain.choose(values, noise, first, memory)  # (M, A)
             return chosen.argmax(-1)
@@ -150,7 +150,10 @@ class ValueAgent(Agent):
         epsilon = self.explore.epsilon(step, explore)
         exact = self.chain.remembers or "behavior_probability" in self.needs
         action, probability = self.explore(greedy, self.spec.num_actions, epsilon, noise, exact)
-        return Acted(action, probability, remembered)
+        if explore or chosen is None:
+            return Acted(action, probability, remembered)
+        chosen = chosen.cpu()
+        return Acted(action, probability, remembered, chosen.gather(-1, action.unsqueeze(-1)).squeeze(-1), action_gap(chosen))
 
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
         return {**self.chain.noise(size, generator), **self.auxiliary.noise(size, generator)}
