@@ -32,6 +32,7 @@ AGENTS = {
     "mvi": "agent=mvi",
     "log_dqn": "agent=log_dqn",
     "dvw": "agent=dvw",
+    "dvw_munchausen": "agent=dvw_munchausen",
     "c51": "agent=c51",
     "qrdqn": "agent=qrdqn",
     "iqn": "agent=iqn",

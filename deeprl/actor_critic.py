@@ -162,8 +162,11 @@ class ActorCritic(Agent):
             return self.chain.online.actor(self.normalize(obs))
 
         if not explore:
-            action = policy().cpu()
-            return Acted(action, torch.ones(action.shape[0]), memory)
+            seen = self.normalize(obs)
+            action = self.chain.online.actor(seen)
+            said = self.chain.online.critic(seen, action, first=self.actor_reduce.first_only)
+            value = self.actor_reduce(said).mean()[0].cpu()
+            return Acted(action.cpu(), torch.ones(action.shape[0]), memory, value)
         return Acted(*self.explore(policy, step, noise), memory)
 
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:

@@ -57,14 +57,19 @@ def soft_value(values: Values, policy: Tensor, log: Tensor) -> Returns:
     return values.expect(policy).plus(-(policy * log).sum(-1))
 
 
+def action_gap(values: Tensor) -> Tensor:
+    """(..., A) -> (...): the distance from the best value to the second."""
+    best = values.topk(min(2, values.shape[-1]), -1).values
+    return best[..., 0] - best[..., -1]
+
+
 def policy_metrics(values: Tensor, policy: Tensor) -> dict[str, Tensor]:
     """What softness and sparsity show in, (K, *B) each: the share of actions with a probability above zero, the policy's (Shannon)
-    entropy in nats, and the distance from the best value to the second."""
-    best = values.topk(min(2, values.shape[-1]), -1).values
+    entropy in nats, and the action gap."""
     return {
         "train/policy_support": (policy > 0).to(values.dtype).mean(-1),
         "train/policy_entropy": torch.special.entr(policy).sum(-1),
-        "train/action_gap": best[..., 0] - best[..., -1],
+        "train/action_gap": action_gap(values),
     }
 
 

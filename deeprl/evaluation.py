@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from deeprl.agent import Agent
 from deeprl.noise import NoiseStream, seed_sequence
+from deeprl.types import Acted
 
 
 def evaluation_seed(seed: int, step: int) -> int:
@@ -25,6 +27,7 @@ def evaluate(
     step: int,
     device: str = "cpu",
     each_tick: Callable[[], None] = lambda: None,
+    listen: Callable[[Acted, Any, Sequence[bool]], None] = lambda acted, after, counts: None,
 ) -> dict:
     """Run `episodes` episodes on at most `num` environments side by side.
 
@@ -35,6 +38,7 @@ def evaluate(
         seed: everything random in the evaluation is a function of it, of `episodes` and of `num`.
         step: environment step of the agent, for schedules.
         each_tick: may raise, to give the evaluation up.
+        listen: told after each step what was done, what came of it (`envs.vector.Step`), and whose episode counts, (M,).
 
     Returns:
         {"seed", "returns", "lengths"}: one entry an episode, ordered by environment, then time.
@@ -49,11 +53,12 @@ def evaluate(
         running, length = np.zeros(num), np.zeros(num, dtype=np.int64)
         obs, first = envs.reset(), np.ones(num, dtype=bool)
         memory: dict = {}
-        while any(len(r) < q for r, q in zip(returns, quota)):
+        while any(counts := [len(r) < q for r, q in zip(returns, quota)]):
             each_tick()
             acted = agent.act(torch.from_numpy(obs).to(device), torch.from_numpy(first), memory, step, noise.next(), explore=False)
             memory = acted.memory
             after = envs.step(acted.action.numpy())
+            listen(acted, after, counts)
             running += after.reward
             length += 1
             for i in np.flatnonzero(after.ended):

@@ -15,6 +15,8 @@ from deeprl.values import Returns, pick
 if TYPE_CHECKING:
     from deeprl.mappings import Mapping
 
+CHANNEL_VALUES = "train/channel_values"
+
 
 class Units(nn.Module):
     """A mapping over the channels of some rewards: every conversion between mapped and ordinary units. Axes (K, C, ...).
@@ -114,3 +116,7 @@ class MappedValues:
             goal, error = self.units.goal(self.units.ordinary(self.mapped), returns)
             goal, error = goal.to(self.mapped.dtype), error.to(self.mapped.dtype)
         return self.distance(goal - self.mapped).sum(1), error.abs()
+
+    def metrics(self, target: Returns) -> dict[str, Tensor]:
+        """Of several channels, (K, C, *B) in ordinary units, before λ."""
+        return {CHANNEL_VALUES: self.units.ordinary(self.mapped.detach())} if self.mapped.shape[1] > 1 else {}

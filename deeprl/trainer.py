@@ -24,6 +24,7 @@ from deeprl.files import full
 from deeprl.finite import NotFinite
 from deeprl.loggers import Loggers
 from deeprl.noise import NoiseStream
+from deeprl.overestimation import Overestimation
 from deeprl.progress import Progress, say
 from deeprl.replay.replay import Replay
 from deeprl.run_folder import RunFolder, RunFolderError
@@ -244,9 +245,11 @@ class Trainer:
         began = time.monotonic()
         seed = evaluation_seed(self.config["seed"], self.step)
         num, device = self.config["evaluation"]["num"], self.config["device"]
-        result = evaluate(self.agent, self.make_evaluation, episodes, num, seed, self.step, device, self._evaluation_tick)
+        honesty = Overestimation(self.agent.rewards, self.config["discount"])
+        result = evaluate(self.agent, self.make_evaluation, episodes, num, seed, self.step, device, self._evaluation_tick, honesty)
         self.folder.append_evaluation({"step": self.step, **result})
-        summary = {**summarise(result["returns"]), "step": self.step, "length": sum(result["lengths"]) / len(result["lengths"])}
+        length = sum(result["lengths"]) / len(result["lengths"])
+        summary = {**summarise(result["returns"]), "step": self.step, "length": length, "diagnostics": honesty.metrics()}
         self.progress.update(self.step, evaluated=summary["mean"])
         better = self.best is None or summary["mean"] > self.best["mean"]
         if better:
@@ -262,7 +265,8 @@ class Trainer:
 
     @staticmethod
     def _evaluation_metrics(result: dict) -> dict[str, float]:
-        return {"eval/mean_reward": result["mean"], "eval/mean_ep_length": result["length"]}
+        more = {f"eval/{name}": value for name, value in result["diagnostics"].items()}
+        return {"eval/mean_reward": result["mean"], "eval/mean_ep_length": result["length"], **more}
 
     def _finish(self) -> None:
         """The last evaluation, checkpoint, and summary.json."""

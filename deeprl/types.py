@@ -87,6 +87,10 @@ class Acted(NamedTuple):
     """(M,)"""
     memory: dict[str, Tensor]
     """Handed back at the next call; agents keep no state of their own between calls"""
+    value: Tensor | None = None
+    """(M,): in evaluation, what the network that acts says of the action, in units of the learned rewards; None if it was not asked"""
+    gap: Tensor | None = None
+    """(M,): in evaluation, its best value minus the second, where actions are discrete"""
 
 
 class Learned(NamedTuple):

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from deeprl.agent import Agent, Objective
-from deeprl.backups import Backup, report
+from deeprl.backups import Backup, action_gap, report
 from deeprl.chains import Chain
 from deeprl.choice import Auxiliary, Part, Weighting
 from deeprl.exploration import EpsilonGreedy
 from deeprl.losses import average, over_valid
+from deeprl.mapped_values import CHANNEL_VALUES
 from deeprl.mappings import Identity, Mapping
 from deeprl.networks.blocks import initialise
 from deeprl.networks.heads import Scalar, ValueNetwork, quiet
@@ -139,10 +140,10 @@ class ValueAgent(Agent):
         return batch._replace(obs=self.normalize(batch.obs), next_obs=self.normalize(batch.next_obs), extra=extra)
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool) -> Acted:
-        remembered = memory
+        remembered, chosen = memory, None
 
         def greedy() -> Tensor:
-            nonlocal remembered
+            nonlocal remembered, chosen
             values = self.chain.acting_values(self.normalize(obs), noise if explore else quiet(noise))
             chosen, remembered = self.chain.choose(values, noise, first, memory)  # (M, A)
             return chosen.argmax(-1)
@@ -150,7 +151,10 @@ class ValueAgent(Agent):
         epsilon = self.explore.epsilon(step, explore)
         exact = self.chain.remembers or "behavior_probability" in self.needs
         action, probability = self.explore(greedy, self.spec.num_actions, epsilon, noise, exact)
-        return Acted(action, probability, remembered)
+        if explore or chosen is None:
+            return Acted(action, probability, remembered)
+        chosen = chosen.cpu()
+        return Acted(action, probability, remembered, chosen.gather(-1, action.unsqueeze(-1)).squeeze(-1), action_gap(chosen))
 
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
         return {**self.chain.noise(size, generator), **self.auxiliary.noise(size, generator)}
@@ -173,11 +177,20 @@ class ValueAgent(Agent):
         self.chain.maintain(before, after, self.updates)
 
     def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
-        values = super().read(metrics)
+        """Along the chain, and for each channel, where there are several."""
+        values = super().read({name: value for name, value in metrics.items() if name != CHANNEL_VALUES})
         loss = metrics["train/loss"]  # (K, *B)
         if loss.shape[0] > 1:
-            values.update({f"train/chain_loss/{k}": float(each) for k, each in enumerate(loss.flatten(1).mean(1), start=1)})
+            values.update(each("train/chain_loss", loss.flatten(1).mean(1)))
+            values["train/chain_spread"] = float(metrics["train/q_values"].std(0, correction=0).mean())
+        if CHANNEL_VALUES in metrics:
+            values.update(each("train/channel_value", metrics[CHANNEL_VALUES].transpose(0, 1).flatten(1).mean(1)))
         return values
 
     def diagnostics(self, step: int) -> dict[str, float]:
         return {"rollout/exploration_rate": self.explore.epsilon(step, True)}
+
+
+def each(name: str, numbers: Tensor) -> dict[str, float]:
+    """(n,) -> one metric for each, counted from 1."""
+    return {f"{name}/{k}": float(number) for k, number in enumerate(numbers, start=1)}

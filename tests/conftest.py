@@ -81,7 +81,7 @@ KINDS = {
     "c51": "discrete", "qrdqn": "discrete", "iqn": "discrete", "iiqn": "discrete",
     "munchausen_dqn": "discrete", "mvi": "discrete",
     "log_dqn": "discrete", "loglin_dqn": "discrete",
-    "dvw": "discrete", "munchausen_iqn": "discrete",
+    "dvw": "discrete", "dvw_munchausen": "discrete", "munchausen_iqn": "discrete",
     "retrace_dqn": "discrete", "rbis_dqn": "discrete",
     "ddpg": "continuous", "td3": "continuous", "td3_paper": "continuous",
 }  # fmt: skip

@@ -7,6 +7,7 @@ import copy
 import itertools
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from conftest import DISCRETE, Weights, random_batch, same, snapshot, value_agent
@@ -279,13 +280,15 @@ def test_the_mean_over_heads_is_the_sum_divided_by_their_number():
         torch.testing.assert_close(other * K, one)
 
 
-def test_the_loss_of_each_iteration_is_logged():
+def test_the_loss_of_each_iteration_is_logged_and_how_far_they_are_apart():
     agent = agent_of("shared")
     learned = agent.update(random_batch(DISCRETE, 11))
     read = agent.read(learned.metrics)
     each = [read[f"train/chain_loss/{k}"] for k in (1, 2, 3)]
     assert each == pytest.approx(learned.metrics["train/loss"].mean(1).tolist())
     assert read["train/loss"] == pytest.approx(sum(each) / K)
+    assert read["train/chain_spread"] == pytest.approx(float(np.std(learned.metrics["train/q_values"].numpy(), axis=0).mean()))
+    assert read["train/chain_spread"] > 0
     alone = value_agent()
     assert not any("chain" in name for name in alone.read(alone.update(random_batch(DISCRETE, 11)).metrics))
 

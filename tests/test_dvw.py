@@ -14,6 +14,7 @@ from conftest import DISCRETE, Table, make_batch, random_batch, same, settled, s
 
 from agents.dvw import InverseVariance
 from agents.idqn import Iterated
+from agents.mvi import Munchausen
 from benchmarks import tabular_dvw
 from deeprl.accelerate import CompiledGradient, apply
 from deeprl.backups import Double, Max
@@ -139,7 +140,7 @@ def test_the_best_scale_is_the_harmonic_mean(spread, scale, plain, floored, mean
     assert agent.weighting.weights(batch).flatten().tolist() == pytest.approx(plain, rel=5e-4)
     weight, metrics = agent.weighting(*seen(agent, batch))
     assert weight.flatten().tolist() == pytest.approx(floored, rel=1e-4)
-    assert metrics["train/weight"].mean().item() == pytest.approx(mean, rel=1e-4)  # the floor lifts it above one
+    assert metrics["train/weight_mean"].mean().item() == pytest.approx(mean, rel=1e-4)  # the floor lifts it above one
     assert metrics["train/weight_min"].item() == min(weight.flatten().tolist())
     assert metrics["train/weight_max"].item() == max(weight.flatten().tolist())
 
@@ -379,7 +380,8 @@ def test_the_priority_is_the_error_of_the_values_and_the_learning_rate_theirs():
     assert torch.equal(learned.error, plain.update(batch).error)
     assert one.learning_rates(0) == {"train/learning_rate": 0.01, "train/variance_learning_rate": 0.5, "train/scale_learning_rate": 1e-3}
     logged = one.read(learned.metrics)
-    names = ("weight", "weight_min", "weight_max", "weight_scale", "variance", "variance_loss", "variance_grad_norm", "loss", "q_values")
+    ours = ("weight_mean", "weight_min", "weight_max", "weight_scale", "variance", "variance_loss", "variance_grad_norm")
+    names = (*ours, "loss", "q_values")
     assert {f"train/{name}" for name in names} <= set(logged)
 
 
@@ -464,9 +466,36 @@ def test_the_experiments_say_what_the_paper_says():
     assert classic["agent"]["explore"]["schedule"]["duration"] == 50_000
 
 
-def test_it_composes_with_the_chain_of_iqn():
-    config = settled(
-        "agent=idqn", "env=toy/chain", "agent/weighting=inverse_variance", "agent.chain.length=3", "agent.chain.torso=separate"
-    )
-    agent = build_agent(config, spec_of("toy/chain"))
+def built(*words: str):
+    """An agent of a configuration on the toy chain, after a few updates and moves of its targets."""
+    config, spec = settled(*words, "env=toy/chain"), spec_of("toy/chain")
+    agent = build_agent(config, spec)
+    start = snapshot(agent.weighting)
+    for step in range(1, 7):
+        noise = {name: value[0] for name, value in agent.noise((1, B), torch.Generator().manual_seed(step)).items()}
+        agent.update(random_batch(spec, B, step, noise))
+        agent.maintain(step - 1, step)
+    assert all(torch.isfinite(value).all() for value in snapshot(agent).values())
+    assert not same(snapshot(agent.weighting), start)
+    return agent
+
+
+@pytest.mark.parametrize("torso", ["shared", "separate"])
+def test_it_composes_with_the_chain_of_iqn_in_one_override(torso):
+    agent = built(
+        "agent=idqn", "agent/weighting=inverse_variance", "agent.chain.length=3", f"agent.chain.torso={torso}",
+        "agent.chain.shift_period=4", "agent.chain.sync_period=2",
+    )  # fmt: skip
     assert agent.weighting.log_scale.shape == (3,)
+    first = agent.weighting.previous.state_dict()
+    assert any(not torch.equal(value, first[name]) for name, value in agent.chain.target.state_dict().items())
+
+
+def test_the_preset_of_dvw_on_munchausen_is_both_with_squared_errors():
+    agent = built("agent=dvw_munchausen", "agent.chain.target_update_period=4")
+    assert agent.backup == Munchausen(temperature=0.03, scale=0.9, floor=-1.0)
+    assert isinstance(agent.weighting, InverseVariance)
+    assert agent.weighting.backup is agent.backup
+    for env in ("classic/cartpole", "toy/chain"):
+        both, plain, dvw = (settled(f"agent={name}", f"env={env}")["agent"] for name in ("dvw_munchausen", "munchausen_dqn", "dvw"))
+        assert both == {**plain, "weighting": dvw["weighting"], "head": {**plain["head"], "loss": "squared"}}

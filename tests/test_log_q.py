@@ -297,6 +297,23 @@ def test_channels_in_a_chain(length, backup):
     assert torch.equal(anchor, before[names.index("head.channels.3.advantage.weight_0")][0])
 
 
+def test_the_values_of_each_channel_are_logged():
+    """Mapped values of channel c, (K, C, B) = (1, 2, 2), that mean 1 and 3, and 10 and 20; λ = (1, −1)."""
+    ordinary = torch.tensor([[[1.0, 3.0], [10.0, 20.0]]], dtype=torch.float64)
+    values = MappedValues(BOTH.mapped(ordinary), BOTH)
+    (shown,) = values.metrics(Returns(ordinary.unsqueeze(-1))).values()
+    torch.testing.assert_close(shown, ordinary)
+    agent = log_agent(chain=partial(Iterated, length=3), rewards=partial(Bands, count=2))
+    batch = random_batch(DISCRETE, 6)
+    shown = agent.update(batch._replace(reward=agent.rewards(batch.reward))).metrics
+    read = agent.read(shown)
+    each = [read[f"train/channel_value/{c}"] for c in (1, 2, 3, 4)]
+    assert sum(scale * value for scale, value in zip(agent.rewards.scales, each)) == pytest.approx(read["train/q_values"], rel=1e-6)
+    assert "train/channel_values" not in read
+    alone = log_agent(Identity(averaging=0.5), Raw)
+    assert not any("channel" in name for name in alone.read(alone.update(batch._replace(reward=batch.reward[None])).metrics))
+
+
 @pytest.mark.parametrize(
     ("mapping", "rewards"),
     [
