@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ def evaluate(
     step: int,
     device: str = "cpu",
     each_tick: Callable[[], None] = lambda: None,
+    each_step: Callable[[np.ndarray, Any], None] = lambda action, after: None,
 ) -> dict:
     """Run `episodes` episodes on at most `num` environments side by side.
 
@@ -35,6 +37,7 @@ def evaluate(
         seed: everything random in the evaluation is a function of it, of `episodes` and of `num`.
         step: environment step of the agent, for schedules.
         each_tick: may raise, to give the evaluation up.
+        each_step: is shown the actions (M, ...) and what came of them, a `Step`.
 
     Returns:
         {"seed", "returns", "lengths"}: one entry an episode, ordered by environment, then time.
@@ -53,7 +56,9 @@ def evaluate(
             each_tick()
             acted = agent.act(torch.from_numpy(obs).to(device), torch.from_numpy(first), memory, step, noise.next(), explore=False)
             memory = acted.memory
-            after = envs.step(acted.action.numpy())
+            action = acted.action.numpy()
+            after = envs.step(action)
+            each_step(action, after)
             running += after.reward
             length += 1
             for i in np.flatnonzero(after.ended):
@@ -65,6 +70,23 @@ def evaluate(
     finally:
         envs.close()
     return {"seed": seed, "returns": [x for r in returns for x in r], "lengths": [x for r in lengths for x in r]}
+
+
+class Tape:
+    """What happened in the first episode of environment 0; `evaluate` calls it after every step."""
+
+    def __init__(self) -> None:
+        self.actions: list[np.ndarray] = []
+        """Each (1,) int64 or (1, D) float32"""
+        self.returned = 0.0
+        self.ended = False
+
+    def __call__(self, action: np.ndarray, after) -> None:
+        if self.ended:
+            return
+        self.actions.append(action[:1].copy())
+        self.returned += float(after.reward[0])
+        self.ended = bool(after.ended[0])
 
 
 def summarise(returns: list[float]) -> dict[str, float]:
