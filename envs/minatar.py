@@ -57,7 +57,7 @@ class MinAtarGame(Game):
         channels = state.shape[-1]
         image = np.zeros((*state.shape[:2], 3), np.uint8)
         for channel in reversed(range(channels)):  # the first one is the player's: on top
-            image[state[..., channel] != 0] = [round(255 * part) for part in colorsys.hsv_to_rgb(channel / channels, 0.7, 1.0)]
+            image[state[..., channel] != 0] = [round(255 * part) for part in colorsys.hsv_to_rgb(channel / channels, 0.75, 1.0)]
         return image.repeat(CELL, 0).repeat(CELL, 1)
 
     def _observe(self) -> np.ndarray:
