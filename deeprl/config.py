@@ -111,6 +111,8 @@ def check(config: dict) -> None:
     for key in ("checkpoint.replay", "runtime.deterministic"):
         if not isinstance(get(config, key), bool):
             raise ConfigError(f"{key}={get(config, key)!r} is out of range: it takes true or false.")
+    if not isinstance(get(config, "evaluation.video", False), bool):  # older runs lack it
+        raise ConfigError(f"evaluation.video={get(config, 'evaluation.video')!r} is out of range: it takes true or false.")
     if config["resume"] not in (False, "auto"):
         raise ConfigError(
             f"resume={config['resume']!r} is out of range: it takes false or auto (`deeprl resume RUN` continues a given run)."

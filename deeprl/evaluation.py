@@ -27,7 +27,7 @@ def evaluate(
     step: int,
     device: str = "cpu",
     each_tick: Callable[[], None] = lambda: None,
-    listen: Callable[[Acted, Any, Sequence[bool]], None] = lambda acted, after, counts: None,
+    listeners: Sequence[Callable[[Acted, Any, Sequence[bool]], None]] = (),
 ) -> dict:
     """Run `episodes` episodes on at most `num` environments side by side.
 
@@ -38,7 +38,7 @@ def evaluate(
         seed: everything random in the evaluation is a function of it, of `episodes` and of `num`.
         step: environment step of the agent, for schedules.
         each_tick: may raise, to give the evaluation up.
-        listen: told after each step what was done, what came of it (`envs.vector.Step`), and whose episode counts, (M,).
+        listeners: each is told after each step what was done, what came of it (`envs.vector.Step`), and whose episode counts, (M,).
 
     Returns:
         {"seed", "returns", "lengths"}: one entry an episode, ordered by environment, then time.
@@ -58,7 +58,8 @@ def evaluate(
             acted = agent.act(torch.from_numpy(obs).to(device), torch.from_numpy(first), memory, step, noise.next(), explore=False)
             memory = acted.memory
             after = envs.step(acted.action.numpy())
-            listen(acted, after, counts)
+            for listen in listeners:
+                listen(acted, after, counts)
             running += after.reward
             length += 1
             for i in np.flatnonzero(after.ended):
@@ -70,6 +71,23 @@ def evaluate(
     finally:
         envs.close()
     return {"seed": seed, "returns": [x for r in returns for x in r], "lengths": [x for r in lengths for x in r]}
+
+
+class Tape:
+    """What happened in the first episode of environment 0; `evaluate` calls it after every step."""
+
+    def __init__(self) -> None:
+        self.actions: list[np.ndarray] = []
+        """Each (1,) int64 or (1, D) float32"""
+        self.returned = 0.0
+        self.ended = False
+
+    def __call__(self, acted: Acted, after: Any, counts: Sequence[bool]) -> None:
+        if self.ended:
+            return
+        self.actions.append(acted.action.numpy()[:1].copy())
+        self.returned += float(after.reward[0])
+        self.ended = bool(after.ended[0])
 
 
 def summarise(returns: list[float]) -> dict[str, float]:

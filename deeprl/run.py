@@ -59,8 +59,8 @@ class Run:
             envs.close()
         return self._actions.to_env(action)
 
-    def make_evaluation(self, seed: int, num: int):
-        return self.env.make(seed, num=num, vector="sync", evaluation=True)
+    def make_evaluation(self, seed: int, num: int, render: bool = False):
+        return self.env.make(seed, num=num, vector="sync", evaluation=True, render=render)
 
 
 def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...] = ()) -> Run:

@@ -12,7 +12,7 @@ import torch
 
 from deeprl import accelerate, build
 from deeprl.checkpoint import Checkpoints
-from deeprl.config import ConfigError, family, file_keys, finalise, task
+from deeprl.config import ConfigError, family, file_keys, finalise, get, task
 from deeprl.files import printable
 from deeprl.loggers import Progress
 from deeprl.networks.blocks import Block
@@ -66,6 +66,10 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: build.Allowed =
         spec = env.spec()
     except ValueError as error:
         raise ConfigError(f"env: {error}") from error
+    if get(config, "evaluation.video", False):
+        from deeprl.video import check_rendering  # OpenCV: only videos need it
+
+        check_rendering(env, "evaluation.video=true")
     build.check_actions(config, spec)
     agent = build.build_agent(config, spec, allowed)
     product = pin(config, agent, folder)
@@ -87,8 +91,8 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: build.Allowed =
     envs.replay_actions = config["checkpoint"]["replay_actions"]
     checkpoints = Checkpoints(folder.path, config["checkpoint"]["keep"])
 
-    def make_evaluation(seed: int, number: int):
-        return env.make(seed, num=number, vector="sync", evaluation=True)
+    def make_evaluation(seed: int, number: int, render: bool = False):
+        return env.make(seed, num=number, vector="sync", evaluation=True, render=render)
 
     return Trainer(config, agent, envs, replay, make_evaluation, folder, checkpoints, product)
 

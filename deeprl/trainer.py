@@ -6,6 +6,7 @@ change no number: `checkpoint.minutes` saves, `stop.hours` ends.
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import sys
 import time
@@ -19,7 +20,7 @@ from deeprl.chains import crossed
 from deeprl.checkpoint import DAMAGE, CheckpointError, Checkpoints
 from deeprl.collector import Collector
 from deeprl.config import get
-from deeprl.evaluation import evaluate, evaluation_seed, summarise
+from deeprl.evaluation import Tape, evaluate, evaluation_seed, summarise
 from deeprl.files import full
 from deeprl.finite import NotFinite
 from deeprl.loggers import Loggers
@@ -39,7 +40,7 @@ class Trainer:
         config: resolved; what it means is in configs/train.yaml.
         folder: the run folder, claimed.
         product: float32 product of the learner, `deeprl.accelerate.precision`.
-        make_evaluation: `make(seed, num)` -> environments for evaluation.
+        make_evaluation: `make(seed, num, render=False)` -> environments for evaluation.
     """
 
     def __init__(
@@ -245,8 +246,11 @@ class Trainer:
         began = time.monotonic()
         seed = evaluation_seed(self.config["seed"], self.step)
         num, device = self.config["evaluation"]["num"], self.config["device"]
-        honesty = Overestimation(self.agent.rewards, self.config["discount"])
-        result = evaluate(self.agent, self.make_evaluation, episodes, num, seed, self.step, device, self._evaluation_tick, honesty)
+        honesty, tape = Overestimation(self.agent.rewards, self.config["discount"]), Tape()
+        heard = (honesty, tape)
+        result = evaluate(self.agent, self.make_evaluation, episodes, num, seed, self.step, device, self._evaluation_tick, heard)
+        if get(self.config, "evaluation.video", False):
+            self._film(seed, tape)
         self.folder.append_evaluation({"step": self.step, **result})
         length = sum(result["lengths"]) / len(result["lengths"])
         summary = {**summarise(result["returns"]), "step": self.step, "length": length, "diagnostics": honesty.metrics()}
@@ -258,6 +262,28 @@ class Trainer:
             clock, step, updates = self.training_from
             self.training_from = (clock + time.monotonic() - began, step, updates)
         return summary, better
+
+    def _film(self, seed: int, tape: Tape) -> None:
+        """videos/step_….mp4. Whatever goes wrong is a warning: no run is lost over a video.
+
+        Raises:
+            Stopped: by a signal. The evaluation is not written down yet, and is made again with its video after resuming.
+        """
+        from deeprl.video import film  # OpenCV: a tenth of a second that only videos need to pay
+
+        path = self.folder.path / "videos" / f"step_{self.step:012d}.mp4"
+        try:
+            with contextlib.closing(self.make_evaluation(seed, 1, render=True)) as envs:
+                returned = film(envs, tape, path, self._evaluation_tick)
+            if returned != tape.returned:
+                self.progress.say(
+                    f"{path} shows an episode of return {returned:.4g}, in the evaluation it was {tape.returned:.4g}: "
+                    "this environment does not repeat itself when it is drawn"
+                )
+        except Stopped:
+            raise
+        except Exception as error:
+            self.progress.say(f"no video of step {self.step:,} ({type(error).__name__}: {error}). Training goes on")
 
     def _evaluation_tick(self) -> None:
         self.watchdog.beat()

@@ -105,6 +105,7 @@ class AleGame(Game):
         self.raw = [np.zeros(self.ale.getScreenDims(), np.uint8) for _ in range(2)]  # the last frame of a step and the one before
         self.obs = np.zeros((STACK, SIZE, SIZE), np.uint8)
         self.elapsed = self.lives = 0
+        self.fps = 60 / protocol.frame_skip
 
     def reset(self, seed):
         ale = self.ale
@@ -143,6 +144,9 @@ class AleGame(Game):
         lost = self.life_loss and 0 < lives < self.lives
         self.lives = lives
         return self.obs, float(reward), over or lost, over or self.elapsed >= self.protocol.max_episode_steps
+
+    def frame(self):
+        return self.ale.getScreenRGB()
 
     def _shift(self, obs: np.ndarray) -> None:
         """Write the newest frame to the end of the stack."""

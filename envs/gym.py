@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import importlib
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import gymnasium
+import numpy as np
 
 from deeprl.choice import one_of
 from deeprl.types import Spec
@@ -25,6 +26,7 @@ class GymGame(Game):
         self.actions = actions_of(env.action_space)
         self.spec = Spec(shape, dtype, self.actions.num, 0 if self.actions.num else math.prod(self.actions.shape))
         self._dtype = env.action_space.dtype
+        self.fps = float(env.metadata.get("render_fps") or self.fps)
 
     def reset(self, seed):
         return self.convert(self.env.reset(seed=seed)[0])
@@ -37,6 +39,13 @@ class GymGame(Game):
         if not math.isfinite(reward):
             raise ValueError(f"reward is {reward}")
         return self.convert(obs), reward, bool(terminated), bool(terminated or truncated)
+
+    def frame(self):
+        image: Any = self.env.render()
+        if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[-1] == 3):
+            kind = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise ValueError(f"render() gives {kind}, not uint8 of shape (height, width, 3)")
+        return image
 
     def close(self):
         self.env.close()
@@ -86,6 +95,11 @@ def wrap(env: gymnasium.Env, wrappers: list[str]) -> gymnasium.Env:
 class Registered(EnvChoice):
     """An environment made by its Gymnasium id; families add what is peculiar to them."""
 
+    render_remedy: ClassVar[str] = (
+        "It needs the render mode rgb_array and what its package draws with: mostly pygame (pip install pygame-ce), for MuJoCo without a "
+        "display MUJOCO_GL=egl or MUJOCO_GL=osmesa in the shell. Or leave videos out"
+    )
+
     id: str
     max_episode_steps: int | None = None
     """Time limit in environment steps, a truncation; None for the registered one"""
@@ -99,6 +113,9 @@ class Registered(EnvChoice):
 
     def build(self, evaluation: bool = False) -> Game:
         return GymGame(make(self.id, self.max_episode_steps, self.kwargs))
+
+    def rendering(self) -> EnvChoice:
+        return replace(self, kwargs={**self.kwargs, "render_mode": "rgb_array"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ action of the old one, and knows no time limit.
 
 from __future__ import annotations
 
+import colorsys
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +18,13 @@ from envs.spaces import Actions
 from envs.vector import EnvChoice, Game
 
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+CELL = 16
+"""Pixels of a frame a cell"""
 
 
 class MinAtarGame(Game):
+    fps = 15.0
+
     def __init__(self, choice: MinAtar):
         try:
             from minatar import Environment
@@ -46,6 +51,14 @@ class MinAtarGame(Game):
         self.elapsed += 1
         terminal = bool(terminal)
         return self._observe(), float(reward), terminal, terminal or self.elapsed >= self.limit
+
+    def frame(self):
+        state = self.game.state()
+        channels = state.shape[-1]
+        image = np.zeros((*state.shape[:2], 3), np.uint8)
+        for channel in reversed(range(channels)):  # the first one is the player's: on top
+            image[state[..., channel] != 0] = [round(255 * part) for part in colorsys.hsv_to_rgb(channel / channels, 0.75, 1.0)]
+        return image.repeat(CELL, 0).repeat(CELL, 1)
 
     def _observe(self) -> np.ndarray:
         return self.game.state().transpose(2, 0, 1).astype(np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import ClassVar
 
 from envs.gym import Registered
 from envs.vector import Game
@@ -26,6 +27,11 @@ def _log(message: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class MuJoCo(Registered):
+    render_remedy: ClassVar[str] = (
+        "Without a display, say how to draw: MUJOCO_GL=egl (a GPU's driver, or Mesa's) or MUJOCO_GL=osmesa (the package libosmesa6) "
+        "before the command. Or leave videos out"
+    )
+
     def build(self, evaluation: bool = False) -> Game:
         try:
             silence()

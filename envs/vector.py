@@ -52,6 +52,8 @@ class Game(ABC):
 
     spec: Spec
     actions: Actions
+    fps: float = 30.0
+    """Frames a second at which a video of it is shown"""
 
     @abstractmethod
     def reset(self, seed: int | None) -> np.ndarray:
@@ -60,6 +62,10 @@ class Game(ABC):
     @abstractmethod
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
         """`action` as the environment takes it -> observation, raw reward, terminated, ended."""
+
+    def frame(self) -> np.ndarray:
+        """(H, W, 3) uint8, RGB: what it looks like now, after a reset. Only where it was made with `render=True`."""
+        raise NotImplementedError("it draws no frames")
 
     def close(self) -> None:  # noqa: B027 (most games have nothing to close)
         """May be called after a failure."""
@@ -110,6 +116,10 @@ class Backend(ABC):
     def rebuild(self, index: int) -> None:
         """Replace one environment by a fresh one, not yet reset."""
 
+    def game(self, index: int) -> Game:
+        """One of the games itself, where they live in this process."""
+        raise NotImplementedError(f"{type(self).__name__} has no games in this process")
+
     @abstractmethod
     def close(self) -> None: ...
 
@@ -143,6 +153,9 @@ class Serial(Backend):
     def rebuild(self, index):
         _close_quietly(self.games[index])
         self.games[index] = self.build()
+
+    def game(self, index):
+        return self.games[index]
 
     def close(self):
         for game in self.games:
@@ -520,6 +533,8 @@ class EnvChoice(Choice):
     """What `env` names: one family's settings, and those that all families share."""
 
     vectors: ClassVar[tuple[str, ...]] = ("sync", "async")
+    render_remedy: ClassVar[str] = "It has no pictures: leave videos out"
+    """What to do where no frame can be drawn"""
 
     num: int = 1
     """M, copies stepped together"""
@@ -565,10 +580,25 @@ class EnvChoice(Choice):
 
         return Workers(build, num, self.timeout)
 
+    def rendering(self) -> EnvChoice:
+        """The same environment, made so that its games can draw: for those that must know it beforehand."""
+        return self
+
     def make(
-        self, seed: int, num: int | None = None, vector: str | None = None, evaluation: bool = False, first_episode: int = 0
+        self,
+        seed: int,
+        num: int | None = None,
+        vector: str | None = None,
+        evaluation: bool = False,
+        first_episode: int = 0,
+        render: bool = False,
     ) -> Environments:
-        """The environments of a run with this seed; see `Environments`. Evaluation has seeds of its own and whole episodes."""
+        """The environments of a run with this seed; see `Environments`. Evaluation has seeds of its own and whole episodes; only there,
+        and in this process, can they be asked for frames (`render`)."""
+        if render:
+            if not evaluation or vector != "sync":
+                raise ValueError("only environments for evaluation in one process (vector=sync) can be rendered")
+            return self.rendering().make(seed, num, vector, evaluation, first_episode)
         num = self.num if num is None else num
         vector = self.vector if vector is None else vector
         if vector not in self.vectors:

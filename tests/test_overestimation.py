@@ -46,7 +46,7 @@ def told(agent, discount: float, episodes: int = 1, num: int = 1, rewards=None, 
     """What the evaluation says, and what the listener does."""
     make = lambda seed, number: Chain(**chain).make(seed, num=number, vector="sync", evaluation=True)  # noqa: E731
     listener = Overestimation(rewards or Raw(), discount)
-    return evaluate(agent, make, episodes, num, 3, 0, listen=listener), listener.metrics()
+    return evaluate(agent, make, episodes, num, 3, 0, listeners=[listener]), listener.metrics()
 
 
 def test_returns_are_summed_backwards():
@@ -110,7 +110,7 @@ def test_listening_changes_nothing():
     make = lambda seed, number: Chain(slip=0.3).make(seed, num=number, vector="sync", evaluation=True)  # noqa: E731
     agent = value_agent(spec=make(0, 1).spec, explore=EpsilonGreedy(evaluation=0.4))
     plain = evaluate(agent, make, 7, 3, 5, 0)
-    assert evaluate(agent, make, 7, 3, 5, 0, listen=Overestimation(agent.rewards, 0.9)) == plain
+    assert evaluate(agent, make, 7, 3, 5, 0, listeners=[Overestimation(agent.rewards, 0.9)]) == plain
 
 
 # ---- what agents say

@@ -36,6 +36,15 @@ def main(arguments: list[str] | None = None) -> None:
         "--allow-package", action="append", default=[], metavar="NAME", help="a package that the run's configuration may name"
     )
 
+    record = commands.add_parser("record", help="film episodes of the greedy policy: MP4 files under videos/")
+    record.add_argument("run", type=Path, help="a run folder, or one above many")
+    record.add_argument("--checkpoint", default="last", help="best, last or a step")
+    record.add_argument("--episodes", type=int, default=1)
+    record.add_argument("--seed", type=int, default=None, help="of the first episode; the others count on from it")
+    record.add_argument(
+        "--allow-package", action="append", default=[], metavar="NAME", help="a package that the run's configuration may name"
+    )
+
     crashed = commands.add_parser("replay-crash", help="repeat the update that produced NaN or Inf")
     crashed.add_argument("bundle", type=Path, help="a folder in crash/ of a run, or the run folder for its newest one")
     crashed.add_argument(
@@ -74,6 +83,10 @@ def _run(options: argparse.Namespace) -> int:
         from deeprl.cli.eval import evaluate_runs
 
         return evaluate_runs(options)
+    if options.command == "record":
+        from deeprl.cli.record import record_runs
+
+        return record_runs(options)
     if options.command == "replay-crash":
         from deeprl.cli.replay_crash import replay
 
