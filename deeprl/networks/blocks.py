@@ -68,6 +68,15 @@ def initialise(module: nn.Module, seed: int, place: str) -> None:
                     fill_(entry, init, torch_generator(seed, "init", path, i))
 
 
+def repeated(x: Tensor, n: int) -> Tensor:
+    """(1, B, in) or (n, B, in) -> (n, B, in), in memory of its own if it was shared.
+
+    A stack whose entries lie in the same place sends the product of the weights' gradient down a slow path of oneDNN, several times slower
+    where rows are many and long: the implicit quantiles of a chain.
+    """
+    return x.expand(n, -1, -1).contiguous()
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """(n, B, in) -> (n, B, out). A single output is a reduction: products with one column are slow everywhere."""
     if weight.shape[-1] == 1:
@@ -124,7 +133,7 @@ class MLP(Block):
         if x.shape[-1] != self.sizes[0] or not 2 <= x.dim() <= 3 or (x.dim() == 3 and x.shape[0] not in (1, self.n)):
             width = self.sizes[0]
             raise ValueError(f"expected (B, {width}), (1, B, {width}) or ({self.n}, B, {width}), not {tuple(x.shape)}")
-        return x.expand(self.n, -1, -1)
+        return repeated(x, self.n)
 
     def forward(self, x: Tensor) -> Tensor:
         """-> (n, B, out). A shared input may be given without its stack axis or with one of size one."""

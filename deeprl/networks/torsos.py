@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, in_range, one_of
-from deeprl.networks.blocks import MLP, ConvStack
+from deeprl.networks.blocks import MLP, ConvStack, repeated
 from deeprl.networks.layers import SCHEMES
 from deeprl.networks.residual import ResidualStacks
 from deeprl.networks.weight_norm import OPTIONS
@@ -37,7 +37,7 @@ class Flatten(nn.Module):
         self.features, self.n = features, n
 
     def forward(self, obs: Tensor) -> Tensor:
-        return obs.to(torch.float32).reshape(1, obs.shape[0], self.features).expand(self.n, -1, -1)
+        return repeated(obs.to(torch.float32).reshape(1, obs.shape[0], self.features), self.n)
 
 
 class FlatMLP(MLP):
