@@ -1,14 +1,14 @@
 """Logarithmic Q-learning, LogDQN (van Seijen, Fatemi, Tavakoli, 2019).
 
     f(x) = c ln(x + shift) + d,     d = −c ln(q0 + shift),     so that a head that says 0 means q0
-    T± = r± + γ B±,     B± = clip(Q±(s', a*), 0, 1/(1 − γ)),     r⁺ = max(r, 0),  r⁻ = max(−r, 0),     Q = Q⁺ − Q⁻
+    T± = r± + γⁿ B±,     B± = clip(Q±(s', a*), 0, 1/(1 − γⁿ)),     r⁺ = max(r, 0),  r⁻ = max(−r, 0),     Q = Q⁺ − Q⁻
     U± = Q± + β_reg (T± − Q±),     loss = Huber(f(U⁺) − Q̃⁺) + Huber(f(U⁻) − Q̃⁻)
 
 In a logarithmic space action gaps are of one size over the states, which lets function approximation live with low discount factors.
 Rewards are split by sign (`agent/rewards=polar`) because a logarithm takes no negative values; `deeprl.mappings` has the two steps.
 
 Deep form: shift 0, T ≥ γⁿᵏ instead. Linear and tabular form: shift γᵏ and no floor. For n > 1 the released code splits the n-step sum
-by sign; here the replay splits each reward first.
+by sign; here the replay splits each reward first. The clip of B± is the code's, too: for n > 1 returns may be larger, see `bound`.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Log(Mapping):
         if not self.c > 0:
             raise ValueError(f"c must be positive, not {self.c}")
         powers = self.k is not None and self.k > 0 and self.discount is not None and 0 < self.discount < 1
-        if self.floor is None and not powers and not self.shift:
-            raise ValueError("floor must be given, or k above 0 and a discount below 1, or a shift: ln 0 is no value")
+        if not (powers if self.floor is None else self.floor) and not self.shift:
+            raise ValueError("floor must be above 0, or null with k above 0 and a discount below 1, or shift above 0: ln 0 is no value")
 
     def lowest(self, steps: int) -> float:
         """0: no floor."""

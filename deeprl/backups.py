@@ -75,7 +75,8 @@ def policy_metrics(values: Tensor, policy: Tensor) -> dict[str, Tensor]:
 
 def report(backup: Backup, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
     """Metrics of a backup that has some: its method `metrics(online, target, batch)`, pure, tensors of any shape. It should ask the
-    views only for what the backup has asked for, which costs no further pass, and never for `online.now`: it runs without gradient."""
+    views only for a `mean` that the backup has asked for, which costs no further pass, and never for `online.now`: it runs without
+    gradient."""
     metrics = getattr(backup, "metrics", None)
     return metrics(online, target, batch) if metrics is not None else {}
 

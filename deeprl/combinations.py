@@ -6,12 +6,13 @@ prints it, and a test builds every row of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 WORDS = {
     "signed": "values that may take either sign, in one channel, because it adds a bonus or an entropy to them",
-    "scalar": "one value for each action, because the corrections along a trajectory have no distribution",
+    "scalar": "one value for each action, of one channel, because its corrections along a trajectory have no distribution and no channels",
     "returns": "a loss of returns in ordinary units, whose variance it estimates",
     "sequences": "sequences of consecutive transitions",
     "behavior_probability": "the probability with which each action was taken",
@@ -58,7 +59,9 @@ def among_parts(head: Any, mapping: Any, rewards: Any, backup: Any, weighting: A
         seen = mapping.wrap(head, rewards)
     except ValueError as error:
         return [f"agent.{error}."]
-    provider = f"agent/head={name(head)}" if seen is head else f"agent/mapping={name(mapping)}"
+    low, high = getattr(head, "bounds", (-math.inf, math.inf))
+    range_ = "" if low < 0 < high else f" with returns from {low:g} to {high:g}"
+    provider = f"agent/head={name(head)}{range_}" if seen is head else f"agent/mapping={name(mapping)}"
     return refusals({"agent/backup": backup, "agent/weighting": weighting}, provider, seen.offers, HEAD)
 
 

@@ -105,7 +105,7 @@ class ImplicitValues:
 
     Two sets of fractions, drawn apart. `mean`, and with it every greedy action and policy, is over the `policy` set; `expect` and `loss`
     are over the `samples`. A greedy action that was picked by the very quantiles which then rate it would be rated too high.
-    Each set is evaluated only when it is asked for.
+    Each set is evaluated only when it is asked for, and the `policy` set at most once.
 
     Args:
         evaluate: fractions (B, n) -> quantiles (K, B, A, n).
@@ -125,9 +125,12 @@ class ImplicitValues:
         lead: torch.Size | None = None,
     ):
         self.evaluate, self.policy, self.samples, self.kappa, self.features, self.lead = evaluate, policy, samples, kappa, features, lead
+        self._mean: Tensor | None = None
 
     def mean(self) -> Tensor:
-        return self._quantiles(self.policy).mean()
+        if self._mean is None:
+            self._mean = self._quantiles(self.policy).mean()
+        return self._mean
 
     def expect(self, policy: Tensor) -> Returns:
         return self._quantiles(self.samples).expect(policy)

@@ -35,12 +35,9 @@ class Units(nn.Module):
         limit = mapping.limit
         self.high = math.inf if limit is None else limit
         self.low = -self.high if signed else 0.0
-        starts = [mapping.start(scale) for scale in scales]
-        shift = torch.tensor([[0.0 if start is None else start for start in starts]], dtype=torch.float64)  # (1, C)
-        offsets = torch.zeros_like(shift) if None in starts else mapping.forward(shift)
         # not saved: they follow from the configuration
         self.register_buffer("scales", torch.tensor(scales, dtype=self.dtype), persistent=False)
-        self.register_buffer("offsets", offsets[0].to(self.dtype), persistent=False)
+        self.register_buffer("offsets", mapping.offsets(scales).to(self.dtype), persistent=False)
 
     def ordinary(self, mapped: Tensor) -> Tensor:
         """Q_c"""

@@ -10,9 +10,11 @@ the mean of logarithms is not the logarithm of the mean: only averaging → 0 is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from deeprl.choice import Choice, Part, in_range, one_of
@@ -27,15 +29,17 @@ class Mapping(Choice):
     Args:
         averaging: β_reg in (0, 1], the step of the average in ordinary units. A key of its own: under Adam the papers' α / learning rate
             means nothing, and a schedule would change it.
-        bound: largest value of a channel; null: 1 / (1 − discount^n_step), right for rewards of a channel that are at most 1.
+        bound: largest value of a channel; null: 1 / (1 − discount^n_step), as in LogDQN's code. Returns of rewards up to 1 reach
+            1 / (1 − discount), which is more for n_step above 1: at γ = 0.96 and n = 3 bootstraps are cut off at 8.7 of 25. Give the
+            larger number to keep them.
         discount, n_step: for that bound, and for floors that are powers of γ.
         clip_bootstrap: cut off what a target bootstraps from at 0 and the bound (± bound where rewards have a sign).
         clip_target: cut off the target at the bound from above.
         clip_prediction: cut off Q_c in the average.
         floor: least value that is mapped; null: none.
         floor_on: "target", before averaging (LogDQN), or "average", after it (MapDQN).
-        initial: what a channel is worth at Q̃ = 0, |λ_c| Q_c, for channels that count for and against: shifts f so that it is 0 there;
-            null: no shift.
+        initial: what a channel is worth at Q̃ = 0, |λ_c| Q_c, for channels that count for and against, not below the floor: shifts f
+            so that it is 0 there; null: no shift.
         zero_negative: the last layer of channels that count against starts at zero, so that they start at `initial` exactly.
         shared: the head's hidden layers serve all channels; else each has its own.
         scale_gradient: multiply the gradient into what channels share by 1/√C.
@@ -83,11 +87,17 @@ class Mapping(Choice):
         return value if self.floor is None else value.clamp(min=self.floor)
 
     def start(self, scale: float) -> float | None:
-        """Ordinary value at Q̃ = 0 of a channel with this λ; None: no shift."""
+        """Ordinary value at Q̃ = 0 of a channel with this λ, before the floor; None: no shift."""
         return None if self.initial is None else (self.initial[0] if scale > 0 else self.initial[1]) / abs(scale)
+
+    def offsets(self, scales: Sequence[float]) -> Tensor:
+        """(C,) float64: f where each channel starts, which mapped units are counted from."""
+        starts = torch.tensor([[self.start(scale) or 0.0 for scale in scales]], dtype=torch.float64)  # (1, C)
+        return (torch.zeros_like(starts) if self.initial is None else self.forward(self.floored(starts)))[0]
 
     @property
     def limit(self) -> float | None:
+        """`bound`, or what stands for it; None: no limit."""
         if self.bound is not None or self.discount is None or self.discount == 1:
             return self.bound
         return 1.0 / (1.0 - self.discount**self.n_step)
@@ -96,7 +106,7 @@ class Mapping(Choice):
         """The head that predicts in mapped units, over the channels of these rewards.
 
         Raises:
-            ValueError: f takes no negative values and the rewards have them, or a head that is no scalar.
+            ValueError: f takes no negative values and the rewards have them, a head that is no scalar, or f is infinite at `initial`.
         """
         if "nonnegative" in self.needs - rewards.offers:
             raise ValueError(
@@ -105,7 +115,13 @@ class Mapping(Choice):
             )
         if not isinstance(head, Scalar):
             raise ValueError(f"mapping {type(self).__name__} maps one number for each action: agent/head=scalar, not {type(head).__name__}")
-        return Mapped(head, self, channel_scales(rewards), "nonnegative" not in rewards.offers)
+        scales = channel_scales(rewards)
+        if not self.offsets(scales).isfinite().all():
+            raise ValueError(
+                f"mapping.initial is {list(self.initial or ())}, where {type(self).__name__} is infinite or no number: "
+                "set both numbers above 0, or give the map a floor"
+            )
+        return Mapped(head, self, scales, "nonnegative" not in rewards.offers)
 
 
 def channel_scales(rewards: Part) -> tuple[float, ...]:

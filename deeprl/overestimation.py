@@ -10,6 +10,9 @@ An episode that terminates counts as a whole. Of one that is cut off, only the s
 the share of what is hidden, is at most 1/100: the last 458 steps before a time limit are left out with γ = 0.99. The agent's own value
 never completes a return: it would hide just the error that is looked for.
 
+Where a lost life is terminal for the learner (Atari's protocols `nature` and `atari100k`), Q ends with the life, and the evaluation's
+return goes on through all of them. Nothing can be said of their difference, and nothing is; the action gap stays.
+
 A soft or Munchausen backup learns values with entropies and log-policies in them, which no return has: the difference then shows the
 regularisation too, and is to be compared between runs of one agent rather than with zero.
 """
@@ -50,10 +53,11 @@ class Overestimation:
     Args:
         rewards: `Agent.rewards`.
         discount: γ, of one step.
+        lives: values end with a life, returns do not.
     """
 
-    def __init__(self, rewards: Callable[[Tensor], Tensor], discount: float):
-        self.rewards, self.discount = rewards, discount
+    def __init__(self, rewards: Callable[[Tensor], Tensor], discount: float, lives: bool = False):
+        self.rewards, self.discount, self.lives = rewards, discount, lives
         self.running: dict[int, list[tuple[float, float]]] = {}
         """environment -> (value, raw reward) of each step of its episode"""
         self.values: list[np.ndarray] = []
@@ -67,7 +71,7 @@ class Overestimation:
             counts: (M,) whether the episode belongs to the evaluation.
         """
         nan = [np.nan] * len(counts)
-        values = nan if acted.value is None else acted.value.tolist()
+        values = nan if acted.value is None or self.lives else acted.value.tolist()
         if acted.gap is not None:
             self.gaps += [gap for gap, counted in zip(acted.gap.tolist(), counts) if counted]
         for i, (value, counted) in enumerate(zip(values, counts)):

@@ -139,19 +139,23 @@ class Trace(Choice):
         raise NotImplementedError
 
     def __call__(self, online: View, target: View, batch: Batch) -> Returns:
-        """Atoms (K, T, B, 1).
+        """Atoms (K, T, B, 1); of a mapped channel (K, 1, T, B, 1), and then Q̄ and the corrections are in ordinary units, as in Agent57
+        (Badia et al., 2020): f(G) with Q̄ = f⁻¹(Q̃).
 
         Raises:
-            ValueError: the batch has no axis of time, or values are distributions.
+            ValueError: the batch has no axis of time, or values are distributions, or have several channels.
         """
         if batch.valid.dim() != 2:
             raise ValueError("traces run over sequences: the batch has no axis of time")
         values = target.now.mean()  # (K, T, B, A)
         one_step = target.next.expect(epsilon_greedy(target.next.mean(), self.epsilon)).bootstrap(batch.reward, batch.discount)
-        if one_step.atoms.shape[:-1] != values.shape[:-1] or one_step.atoms.shape[-1] != 1:
-            raise ValueError("traces correct expected values: a head with one value for each action is needed")
+        expected = one_step.mean()
+        if expected.dim() == values.dim():
+            expected = expected.squeeze(1)  # the one channel of a mapping, which `plus` restores
+        if expected.shape != values.shape[:-1] or one_step.atoms.shape[-1] != 1:
+            raise ValueError("traces correct expected values: a head with one value for each action, of one channel, is needed")
         policy = pick(epsilon_greedy(values, self.epsilon), batch.action)  # (K, T, B)
         ratio = policy / batch.extra["behavior_probability"].clamp(min=SMALLEST)
-        delta = torch.where(batch.valid, one_step.mean() - pick(values, batch.action), 0.0)
+        delta = torch.where(batch.valid, expected - pick(values, batch.action), 0.0)
         carry = batch.discount * ~batch.ended  # 0 after a termination as well
         return one_step.plus(corrections(self.coefficient, delta, ratio, policy, carry, self.lam))

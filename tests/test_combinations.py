@@ -83,9 +83,9 @@ def refused(head: str, backup: str, mapping: str, weighting: str, n_step: int) -
     soft, traces = backup in ("soft", "munchausen", "tsallis"), backup not in ("soft", "munchausen", "tsallis", "max", "double")
     if mapping != "identity" and head != "scalar":
         return "agent/head=scalar"
-    if soft and (head == "bounded" or mapping in ("log", "loglinear")):
+    if soft and mapping in ("log", "loglinear"):
         return "either sign"
-    if traces and (head in ("categorical", "quantile", "implicit_quantile") or mapping != "identity"):
+    if traces and (head in ("categorical", "quantile", "implicit_quantile") or mapping in ("log", "loglinear")):
         return "no distribution"
     if weighting == "inverse_variance" and mapping != "identity":
         return "ordinary units"
@@ -103,6 +103,17 @@ def test_every_combination(head, backup):
             with pytest.raises(ConfigError, match=reason) as error:
                 checked(config)
             assert reason.startswith("replay") or str(error.value).count("agent") >= 2
+
+
+@pytest.mark.parametrize("head", ["categorical", "bounded"])
+@pytest.mark.parametrize("backup", ["soft", "munchausen", "tsallis"])
+def test_a_bonus_wants_a_head_that_can_say_it(head, backup):
+    config = configuration(head, backup, "identity", "one", "none", 1, 1)
+    config["agent"]["head"].update(low=0.0, high=100.0)
+    with pytest.raises(ConfigError, match=f"agent/backup={backup.title()} needs .*{head.title()} with returns from 0 to 100 offers none"):
+        checked(config)
+    config["agent"]["head"].update(low=-100.0)
+    checked(config)
 
 
 def test_a_need_that_nobody_offers_is_a_sentence_with_both_names():

@@ -94,9 +94,15 @@ def test_experiments_say_what_the_papers_say():
     assert (idqn["learning_starts"], idqn["replay_ratio"], idqn["replay"]["batch_size"], idqn["discount"]) == (20_000, 0.25, 32, 0.99)
     assert idqn["env"]["protocol"]["sticky"] == 0.25
     assert idqn["agent"]["rewards"]["bound"] == 1.0
+    assert (idqn["agent"]["torso"]["init"], idqn["agent"]["head"]["init"]) == ("glorot_normal", None)
     dqn = settled("experiment=dqn_atari")
     assert dqn["agent"]["chain"]["target_update_period"] == 8000
     assert dqn["agent"]["explore"]["schedule"]["duration"] == 250_000
+    few = settled("experiment=dqn_atari100k")
+    assert (few["agent"]["head"]["loss"], few["agent"]["chain"]["target_update_period"], few["replay"]["n_step"]) == ("huber", 1, 10)
+    assert few["replay"]["capacity"] > few["steps"] == 100_000  # an episode's end takes a row too
+    munchausen = settled("experiment=munchausen_iqn_atari")
+    assert (munchausen["agent"]["torso"]["init"], munchausen["agent"]["head"]["init"]) == ("quantile", "quantile")
     td3 = settled("experiment=td3_mujoco")
     assert (td3["learning_starts"], td3["replay"]["batch_size"], td3["agent"]["actor_period"]) == (25_000, 256, 2)
     assert td3["agent"]["actor"]["hidden"] == td3["agent"]["critic"]["hidden"] == [256, 256]

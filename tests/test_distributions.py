@@ -4,10 +4,12 @@ specs/value_mapping_and_returns.md, section 3."""
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from deeprl.backups import Soft, report
 from deeprl.distributions import CategoricalValues, ImplicitValues, QuantileValues, pick_atoms
 from deeprl.losses import binary_entropy, cross_entropy, log_loss, outside, project, quantile_huber
 from deeprl.values import BoundedValues, Returns, ScalarValues
@@ -318,6 +320,16 @@ def test_policies_are_over_one_set_of_fractions_and_returns_over_the_other():
     torch.testing.assert_close(atoms[1, 0], 1020 + values.samples[0])
     averaged = values.expect(torch.full((K, B, A), 0.25)).atoms
     torch.testing.assert_close(averaged[1, 2], 1215 + values.samples[2])
+
+
+def test_the_policy_set_is_evaluated_once_however_often_it_is_asked_for():
+    """Metrics of a soft backup ask for the means that the backup has asked for."""
+    values, asked = implicit()
+    target, batch, backup = SimpleNamespace(next=values), SimpleNamespace(reward=torch.zeros(B), discount=torch.ones(B)), Soft()
+    backup(None, target, batch)
+    report(backup, None, target, batch)
+    assert [fractions is values.policy for fractions in asked] == [True, False]
+    assert values.mean() is values.mean()
 
 
 def test_the_samples_of_an_action_are_quantiles_at_their_fractions():

@@ -569,6 +569,7 @@ def test_experiments_say_what_the_papers_say():
     assert [c51["agent"]["head"][key] for key in ("atoms", "low", "high")] == [51, -10.0, 10.0]
     assert [qrdqn["agent"]["head"][key] for key in ("quantiles", "kappa")] == [200, 1.0]
     assert qrdqn["replay"]["sampler"]["_target_"].endswith("Prioritized")
+    assert qrdqn["replay"]["sampler"]["beta"]["value"] == 0.0  # gradients are unweighted
     for config in (iqn, iiqn):
         keys = ("samples", "target_samples", "policy_samples", "cosines", "first", "kappa")
         assert [config["agent"]["head"][key] for key in keys] == [64, 64, 32, 64, 1, 1.0]
@@ -585,9 +586,15 @@ def test_options_list_every_field_with_its_default(name):
     assert listed == {field: getattr(plain, field) for field in kind.__dataclass_fields__}
 
 
-def test_bounded_is_the_only_head_without_signed_values():
-    """What backups with a bonus ask for."""
-    assert {name for name, head in HEADS.items() if "signed" in head.offers} == set(HEADS) - {"bounded"}
+def test_values_are_signed_where_the_returns_of_a_head_are():
+    """What backups with a bonus ask for: below 0 a support that starts there would cut it off."""
+    for head in (Scalar(), Quantile(), ImplicitQuantile(), Categorical(), Bounded(), Bounded(low=-100.0), Categorical(low=-1.0, high=9.0)):
+        assert "signed" in head.offers
+        assert "returns" in head.offers
+    for head in (Categorical(low=0.0, high=100.0), Categorical(low=-9.0, high=0.0), Bounded(low=0.0), Bounded(reward=(0.0, 1.0))):
+        assert "signed" not in head.offers
+        assert "returns" in head.offers
+    assert {name for name, head in HEADS.items() if "scalar" in head.offers} == {"scalar", "bounded"}
 
 
 def test_huber_is_where_the_quantile_loss_comes_from():

@@ -428,8 +428,9 @@ def test_mapdqn_with_two_logarithms_is_logdqn_up_to_its_four_differences():
     ("keys", "message"),
     [
         ({"c": 0.0}, "c must be positive, not 0.0"),
-        ({"k": None}, "floor must be given, or k above 0 and a discount below 1, or a shift"),
-        ({"discount": 1.0, "bound": 9.0}, "floor must be given"),
+        ({"k": None}, "floor must be above 0, or null with k above 0 and a discount below 1, or shift above 0: ln 0 is no value"),
+        ({"floor": 0.0}, "floor must be above 0"),
+        ({"discount": 1.0, "bound": 9.0}, "floor must be above 0"),
         ({"discount": 1.0, "floor": 0.01}, "bound must be given where the discount is 1"),
         ({"averaging": 0.0}, "averaging must be above 0"),
         ({"averaging": 1.5}, "averaging must be between 0 and 1"),
@@ -461,6 +462,15 @@ def test_floor_and_start_follow_gamma_and_n():
     assert free.floored(torch.tensor([-0.05])).item() == pytest.approx(-0.05)
 
 
+def test_over_several_steps_the_default_bound_cuts_off_values_that_occur():
+    """A reward of 1 each step, γ = 0.96, n = 3: R = 1 + 0.96 + 0.9216, and 25 is its return. At 8.676 the fixed point is 10.557."""
+    earned, value = 1 + 0.96 + 0.96**2, column(25.0)
+    cut = Units(Log(n_step=3, k=None, floor=0.01), (1.0,))
+    assert earned + 0.96**3 * cut.bootstrap(value).item() == pytest.approx(10.5573, abs=1e-4)
+    kept = Units(Log(n_step=3, k=None, floor=0.01, bound=25.0), (1.0,))
+    assert earned + 0.96**3 * kept.bootstrap(value).item() == pytest.approx(25.0)
+
+
 def test_rewards_of_either_sign_are_refused_with_the_way_out():
     with pytest.raises(ValueError, match="^mapping Log takes no negative values, and agent/rewards=Raw has them: .*agent/rewards=polar"):
         LOG.wrap(Scalar(), Raw())
@@ -469,7 +479,7 @@ def test_rewards_of_either_sign_are_refused_with_the_way_out():
     with pytest.raises(ValueError, match="mapping LogLinear takes no negative values"):
         value_agent(mapping=LogLinear())
     assert LOG.wrap(Scalar(), Polar()).offers == frozenset()
-    assert Identity(averaging=0.5).wrap(Scalar(), Raw()).offers == {"signed"}
+    assert Identity(averaging=0.5).wrap(Scalar(), Raw()).offers == {"signed", "scalar"}
 
 
 # ---- end to end

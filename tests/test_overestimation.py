@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import actor_critic, value_agent
+from conftest import actor_critic, train, value_agent
 
 from agents.idqn import Iterated
 from agents.log_q import Log
@@ -90,6 +90,30 @@ def test_episodes_beyond_the_quota_do_not_count():
     after = SimpleNamespace(reward=np.array([1.0, 9.0]), terminated=ended, ended=ended)
     listener(Acted(torch.zeros(2), torch.ones(2), {}, torch.tensor([3.0, 100.0])), after, [True, False])
     assert listener.metrics() == {"value": 3.0, "discounted_return": 1.0, "overestimation": 2.0}
+
+
+def test_where_values_end_with_a_life_nothing_is_said_of_returns(tmp_path):
+    """Each of two lives brings 1: what is learned is 1 in both, and the return of the first is 1 + ½."""
+    for lives in (False, True):
+        listener = Overestimation(Raw(), 0.5, lives)
+        for reward, ended in ((1.0, False), (1.0, True)):
+            after = SimpleNamespace(reward=np.array([reward]), terminated=np.array([ended]), ended=np.array([ended]))
+            listener(Acted(torch.zeros(1), torch.ones(1), {}, torch.ones(1), torch.tensor([0.25])), after, [True])
+        whole = {"value": 1.0, "discounted_return": 1.25, "overestimation": -0.25}
+        assert listener.metrics() == {"action_gap": 0.25, **({} if lives else whole)}
+    small = (
+        "agent=dqn",
+        "env=toy/chain",
+        "steps=60",
+        "discount=0.05",
+        "learning_starts=20",
+        "replay.capacity=100",
+        "evaluation.final_episodes=1",
+    )
+    trainer = train(tmp_path / "run", *small, "agent/torso=mlp", "agent.torso.hidden=[4]")
+    assert set(trainer.evaluate(1)[0]["diagnostics"]) >= {"action_gap", "value"}
+    trainer.config["env"]["protocol"] = {"life_loss_terminal": True}
+    assert set(trainer.evaluate(1)[0]["diagnostics"]) == {"action_gap"}
 
 
 @pytest.mark.parametrize(

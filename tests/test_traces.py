@@ -12,11 +12,15 @@ from conftest import made_up, same, settled, snapshot, spec_of, train, value_age
 
 from agents.idqn import Iterated
 from agents.rbis import RBIS, ImportanceSampling, QLambda, RecursiveRetrace, Retrace, TreeBackup, TruncatedIS
+from agents.value_mapping import SignedRoot
 from deeprl.accelerate import CompiledGradient
 from deeprl.backups import Max
 from deeprl.build import build_agent, check_replay, dry_run, instantiate
+from deeprl.channels import Polar
 from deeprl.config import ConfigError
 from deeprl.losses import over_valid
+from deeprl.mapped_values import MappedValues, Units
+from deeprl.mappings import Identity
 from deeprl.networks.heads import Scalar
 from deeprl.replay.replay import Replay
 from deeprl.replay.sequences import Auto, Sequences
@@ -318,6 +322,54 @@ def test_a_sequence_of_one_row_is_one_step(method):
     assert torch.equal(METHODS[method](lam=0.9, epsilon=0.0)(None, view, single).atoms, Max()(None, view, single).atoms)
 
 
+# ---- one channel in mapped units
+
+
+def mapped(q: torch.Tensor, mapping, scales=(1.0,)) -> MappedValues:
+    """q: (K, C, T, B, A) in ordinary units."""
+    units = Units(mapping, scales, signed=True)
+    return MappedValues(units.mapped(q.to(units.dtype)), units)
+
+
+def test_retrace_of_a_mapped_channel_on_paper():
+    """f(x) = sign(x) (√(|x| + 1) − 1) + x / 100. Ordinary Q(S₀) = (3, 0), Q(S₁) = (8, −3), Q(S₂) = (0, 3); all actions are greedy.
+
+    δ₁ = −2 + ½ · 3 − 8 = −8.5, and G₀ = 1 + ½ · 8 + ½ · 0.8 δ₁ = 1.6. The head said f(3) = 1.03 and is to say f(1.6)."""
+    q = torch.tensor([[[3.0, 0.0]], [[8.0, -3.0]]], dtype=torch.float64)[None, None]  # K, C, T, B, A = 1, 1, 2, 1, 2
+    after = torch.tensor([[[8.0, -3.0]], [[0.0, 3.0]]], dtype=torch.float64)[None, None]
+    ones = torch.ones(2, 1)
+    batch = Batch(
+        ones, ones.long() * 0, torch.tensor([[1.0], [-2.0]]), 0.5 * ones, ones, ones.long(), ones < 0, ones.bool(), ones, ones.long(), {},
+        {"behavior_probability": ones},
+    )  # fmt: skip
+    view = SimpleNamespace(now=mapped(q, SignedRoot()), next=mapped(after, SignedRoot()))
+    assert view.now.mapped.flatten().tolist() == pytest.approx([1.03, 0.0, 2.08, -1.03])
+    found = Retrace(lam=0.8, epsilon=0.0)(None, view, batch)
+    assert found.atoms.shape == (1, 1, 2, 1, 1)
+    assert found.mean().flatten().tolist() == pytest.approx([1.6, -0.5])
+    loss, error = view.now.at(batch.action).loss(found)
+    goals = [2.6**0.5 - 1 + 0.016, -(1.5**0.5 - 1) - 0.005]
+    assert loss.flatten().tolist() == pytest.approx([(goals[0] - 1.03) ** 2, (goals[1] - 2.08) ** 2])
+    assert error.flatten().tolist() == pytest.approx([1.4, 8.5])
+
+
+@EVERY
+def test_a_channel_of_the_identity_is_plain_bit_for_bit(method):
+    batch, view, *_ = given(1, epsilon=0.3)
+    channel = SimpleNamespace(now=mapped(view.now.q.unsqueeze(1), Identity()), next=mapped(view.next.q.unsqueeze(1), Identity()))
+    plain, found = (METHODS[method](lam=0.8, epsilon=0.3)(None, each, batch).atoms for each in (view, channel))
+    assert torch.equal(found.squeeze(1), plain)
+
+
+def test_several_channels_are_refused():
+    batch, view, *_ = given(1, epsilon=0.3)
+    two = mapped(view.now.q.unsqueeze(1).expand(-1, 2, -1, -1, -1), Identity(), (1.0, -1.0))
+    with pytest.raises(ValueError, match="of one channel, is needed"):
+        Retrace()(None, SimpleNamespace(now=two, next=two), batch)
+    # the correction knows no λ
+    assert SignedRoot().wrap(Scalar(), Polar()).offers == frozenset()
+
+
 # ---- choices
 
 
@@ -425,10 +477,11 @@ def test_metrics_are_over_valid_rows():
 
 
 @EVERY
-def test_traces_trace_as_one_graph(method):
+@pytest.mark.parametrize("mapping", [Identity(), SignedRoot()], ids=["plain", "mapped"])
+def test_traces_trace_as_one_graph(method, mapping):
     """A chain of three over sequences; `tests/test_compile.py` does the same for the recipes."""
     torch._dynamo.reset()
-    agent = value_agent(backup=METHODS[method](lam=0.8, epsilon=0.2), chain=partial(Iterated, length=3))
+    agent = value_agent(backup=METHODS[method](lam=0.8, epsilon=0.2), chain=partial(Iterated, length=3), mapping=mapping)
     batch = sequences(agent)
     found, learned = CompiledGradient(agent, backend="eager")(agent, "value", batch)
     expected, plain = agent.gradient(agent, "value", batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -165,7 +166,33 @@ def test_maps_without_a_logarithm_take_raw_rewards():
     goal, error = units.goal(units.ordinary(units.mapped(value)), value - 1)
     assert units.ordinary(goal).item() == pytest.approx(-4.0)
     assert error.item() == pytest.approx(-1.0)
-    assert SignedRoot().wrap(Scalar(), Raw()).offers == {"signed"}
+    assert SignedRoot().wrap(Scalar(), Raw()).offers == {"signed", "scalar"}
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        LogLinear(initial=(1.0, 0.0)),
+        PerChannel(maps=(LogLinear(), Log(floor=0.01687)), initial=(1.0, 0.0)),
+        LogLinear(shift=0.02, floor=0.0, initial=(1.0, 0.0)),
+    ],
+    ids=["log-linear", "per channel", "paper"],
+)
+def test_a_start_below_the_floor_is_the_floor(mapping):
+    """q₀⁻ = 0: the head says 0 for the least value that is mapped, ½ ln 0.01687; in the paper's form 0 itself has a place, ½ ln 0.02."""
+    plus, minus = mapping.offsets((1.0, -1.0)).tolist()
+    assert minus == pytest.approx(0.5 * math.log(0.02 if mapping.floor == 0 else 0.01687))
+    assert plus == pytest.approx(0.5 * 0.02 if mapping.floor == 0 else 0.0)
+    assert mapping.wrap(Scalar(), Polar()).scales == (1.0, -1.0)
+    assert mapping.offsets((1.0, -1.0)).isfinite().all()
+
+
+@pytest.mark.parametrize("start", [-0.02, -1.0])
+def test_a_start_that_has_no_image_is_refused(start):
+    """ln(−0.02 + 0.02), and the logarithm of a negative number."""
+    mapping = LogLinear(shift=0.02, floor=None, initial=(1.0, start))
+    with pytest.raises(ValueError, match=rf"^mapping.initial is \[1.0, {start}\], where LogLinear is infinite or no number"):
+        mapping.wrap(Scalar(), Polar())
 
 
 # ---- reward channels

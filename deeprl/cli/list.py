@@ -75,5 +75,8 @@ def combinations() -> str:
         lines.append(f"{option:<{width}}" + "".join(f"{cell:<{len(name) + 2}}" for name, cell in zip(columns, cells)))
     head = " " * width + "".join(f"{name}  " for name in columns)
     notes = [f"({number}) it needs {reason}" for reason, number in reasons.items()]
-    rest = "Every row goes with any chain, auxiliary loss and exploration; with n_step too, but backups over sequences have none."
-    return "\n".join([head, *lines, "", *notes, rest])
+    rest = [
+        "Heads are as their options say: with low=0 (or high=0), bounded and categorical ones have no values of either sign.",
+        "Every row goes with any chain, auxiliary loss and exploration; with n_step too, but backups over sequences have none.",
+    ]
+    return "\n".join([head, *lines, "", *notes, *rest])

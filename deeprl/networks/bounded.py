@@ -35,8 +35,6 @@ class Bounded(HeadChoice):
         discount: γ, a configuration value, `${discount}`.
     """
 
-    offers = frozenset({"scalar", "returns"})
-
     loss: str = "log"
     low: float | None = None
     high: float | None = None
@@ -59,9 +57,13 @@ class Bounded(HeadChoice):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Of returns."""
+        """Of returns; given or by `reward`."""
         low, high = (float(given) if given is not None else end / (1.0 - self.discount) for given, end in self._ends())
         return low, high
+
+    @property
+    def offers(self) -> frozenset[str]:  # type: ignore[override]
+        return super().offers | {"scalar"}
 
     def _ends(self) -> tuple[tuple[float | None, float], tuple[float | None, float]]:
         return (self.low, self.reward[0]), (self.high, self.reward[1])

@@ -24,8 +24,6 @@ class Categorical(HeadChoice):
         low, high: the smallest and the largest return.
     """
 
-    offers = frozenset({"signed", "returns"})
-
     init: str | None = "quantile"
     atoms: int = 51
     low: float = -10.0
@@ -36,6 +34,10 @@ class Categorical(HeadChoice):
         in_range(self, atoms=(2, None), low=(None, None))
         if not self.high > self.low:
             raise ValueError(f"high must be above low, not {self.high} and {self.low}")
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return self.low, self.high
 
     def build(self, features: int, hidden: Sequence[int], actions: int, n: int, init: str) -> nn.Module:
         return CategoricalHead(self, features, hidden, actions, n, init)
@@ -62,8 +64,6 @@ class Quantile(HeadChoice):
         quantiles: N.
         kappa: where the loss turns linear; 0 is the plain quantile loss.
     """
-
-    offers = frozenset({"signed", "returns"})
 
     init: str | None = "quantile"
     quantiles: int = 200
@@ -106,8 +106,6 @@ class ImplicitQuantile(HeadChoice):
         first: the first i. 1 in Dopamine and i-QN; 0 in the paper (not verified).
         kappa: where the loss turns linear; 0 is the plain quantile loss.
     """
-
-    offers = frozenset({"signed", "returns"})
 
     init: str | None = "quantile"
     samples: int = 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -106,6 +107,17 @@ class HeadChoice(Choice):
     def __post_init__(self):
         in_range(self, sigma=(0, None))
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The smallest and the largest return that the head can say."""
+        return -math.inf, math.inf
+
+    @property
+    def offers(self) -> frozenset[str]:  # type: ignore[override]
+        """Signed only if returns may be: where they start at 0, a bonus below it would be cut off, and nobody would notice."""
+        low, high = self.bounds
+        return frozenset({"returns", "signed"} if low < 0 < high else {"returns"})
+
     def build(self, features: int, hidden: Sequence[int], actions: int, n: int, init: str) -> nn.Module:
         raise NotImplementedError
 
@@ -170,13 +182,15 @@ class Scalar(HeadChoice):
         loss: `squared` (Dopamine, i-QN, CleanRL) or `huber` (Nature DQN's error clipping).
     """
 
-    offers = frozenset({"signed", "scalar", "returns"})
-
     loss: str = "squared"
 
     def __post_init__(self):
         super().__post_init__()
         one_of(self, loss=tuple(DISTANCES))
+
+    @property
+    def offers(self) -> frozenset[str]:  # type: ignore[override]
+        return super().offers | {"scalar"}
 
     def build(self, features: int, hidden: Sequence[int], actions: int, n: int, init: str) -> nn.Module:
         return ScalarHead(self, features, hidden, actions, n, init)

@@ -31,8 +31,9 @@ class Mapped(Choice):
 
     @property
     def offers(self) -> frozenset[str]:  # type: ignore[override]
-        """An entropy would be added to every channel; and the loss lives in mapped units."""
-        return frozenset({"signed"}) if self.signed and len(self.scales) == 1 else frozenset()
+        """One channel of either sign is as good as plain values. Of several, an entropy would be added to each, and a trace's corrections,
+        which know no channels, too. The loss lives in mapped units in any case."""
+        return frozenset({"signed", "scalar"}) if self.signed and self.scales == (1.0,) else frozenset()
 
     def build(self, features: int, hidden: Sequence[int], actions: int, n: int, init: str) -> nn.Module:
         return MappedHead(self, features, tuple(hidden), actions, n, init)
