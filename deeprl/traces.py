@@ -139,8 +139,8 @@ class Trace(Choice):
         raise NotImplementedError
 
     def __call__(self, online: View, target: View, batch: Batch) -> Returns:
-        """Atoms (K, T, B, 1); of a mapped channel (K, 1, T, B, 1), and then Q̄ and the corrections are in ordinary units (transformed Retrace)
-        (Badia et al., 2020): f(G) with Q̄ = f⁻¹(Q̃).
+        """Atoms (K, T, B, 1); of a mapped channel (K, 1, T, B, 1), and then Q̄ and the corrections are in ordinary units (transformed
+        Retrace, Badia et al., 2020): f(G) with Q̄ = f⁻¹(Q̃).
 
         Raises:
             ValueError: the batch has no axis of time, or values are distributions, or have several channels.
