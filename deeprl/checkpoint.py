@@ -160,10 +160,11 @@ def _manifest(folder: Path) -> dict:
             start, stop = entry["start"], entry["stop"]
             if not (len(start) == len(stop) and all(type(n) is int and 0 <= n < 1 << 62 for n in (*start, *stop))):
                 raise ValueError("the row numbers of a replay segment are none")
-        names = [entry["file"] for entry in segments]
-        for name in names:
-            if not SEGMENT.fullmatch(name) or names.count(name) > 1:
+        names: set[str] = set()
+        for name in (entry["file"] for entry in segments):
+            if not SEGMENT.fullmatch(name) or name in names:
                 raise ValueError(f"{name!r} is no name of a replay segment, or stands twice")
+            names.add(name)
     return manifest
 
 
@@ -248,6 +249,7 @@ class Checkpoints:
             raise ValueError(f"checkpoint.keep must be at least 1, not {keep}: a run without a checkpoint cannot be resumed")
         self.folder, self.replay, self.keep = Path(run) / "checkpoints", Path(run) / "replay", keep
         self._segments: list[dict[str, Any]] = []  # of the checkpoint this process stands on, in order
+        self._ahead: list[dict[str, Any]] = []  # written since, for the next one
         self._verified: set[tuple] = set()
 
     def save(
@@ -276,12 +278,10 @@ class Checkpoints:
         Raises:
             OSError: it could not be written. The checkpoints that were there are untouched, and the next call writes all that is missing.
         """
-        began, written = time.perf_counter(), 0
-        for folder in (self.folder, self.replay):
-            if folder.is_symlink():  # what is no longer needed would be removed elsewhere
-                raise CheckpointError(f"{folder} is a link, which is refused: put the whole run folder where there is space")
+        began, written = time.perf_counter(), sum(entry["bytes"] for entry in self._ahead)
+        self._refuse_links()
         self.folder.mkdir(parents=True, exist_ok=True)
-        listed = [] if segments is None and live_from is None else list(self._segments)
+        listed = [] if segments is None and live_from is None else [*self._segments, *self._ahead]
         if segments is not None:
             start, stop = (
                 [int(n) for n in (segments[key] if given is None else given)] for key, given in (("start", start), ("stop", stop))
@@ -299,9 +299,27 @@ class Checkpoints:
                 (self.replay / listed[-1]["file"]).unlink(missing_ok=True)
             raise
         replace_file(self.folder / "last", name + "\n")
-        self._segments = listed
+        self._segments, self._ahead = listed, []
         self._clean(step)
         return {"bytes": written, "seconds": time.perf_counter() - began}
+
+    def write_ahead(self, rows: dict[str, Tensor], start: list[int], stop: list[int]) -> None:
+        """Write replay rows of the next checkpoint now, so that it will not stall training for long. A process that ends before that
+        checkpoint leaves a file that nothing lists, and the next checkpoint of the run removes it.
+
+        Args:
+            rows, start, stop: `segments`, `start` and `stop` of `save`, which is then called with the rows after these.
+
+        Raises:
+            OSError: it could not be written; the rows still belong to the next call.
+        """
+        self._refuse_links()
+        self._ahead.append(self._write_segment(rows, start, stop))
+
+    def _refuse_links(self) -> None:
+        for folder in (self.folder, self.replay):
+            if folder.is_symlink():  # what is no longer needed would be removed elsewhere
+                raise CheckpointError(f"{folder} is a link, which is refused: put the whole run folder where there is space")
 
     def mark_best(self, step: int) -> None:
         """`best` names this checkpoint from now on; it is kept whatever its age."""
@@ -344,7 +362,7 @@ class Checkpoints:
                 if i + 1 < len(candidates):
                     warnings.warn(f"{error}. Trying the checkpoint of step {candidates[i + 1]} instead.", CheckpointWarning, stacklevel=2)
             else:
-                self._segments = list(manifest.get("segments", [])) if only is None else []
+                self._segments, self._ahead = list(manifest.get("segments", [])) if only is None else [], []
                 return step, parts
         raise CheckpointError("; ".join(reasons))
 

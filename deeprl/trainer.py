@@ -7,6 +7,7 @@ change no number: `checkpoint.minutes` saves, `stop.hours` ends.
 from __future__ import annotations
 
 import contextlib
+import math
 import resource
 import sys
 import time
@@ -32,6 +33,9 @@ from deeprl.run_folder import RunFolder, RunFolderError
 from deeprl.signals import Signals, Stopped
 from deeprl.types import Batch, Learned
 from deeprl.watchdog import Watchdog
+
+SEGMENT = 8 << 20
+"""Bytes of replay rows that are written at once, between checkpoints, so that a checkpoint does not have to write all of its own."""
 
 
 class Trainer:
@@ -69,6 +73,12 @@ class Trainer:
         self.lines: dict[str, int] = {}
         """Both of the checkpoint that was restored: the loggers' clock, and how long metrics.jsonl and evaluations.jsonl were."""
         self.saved_marks = [0] * envs.num
+        """How many rows of each environment are on disk."""
+        self.segment = max(int(SEGMENT * replay.capacity / replay.bytes), envs.num) if config["checkpoint"]["replay"] else math.inf
+        """Steps after which rows are written ahead of their checkpoint"""
+        self.segment_from = 0
+        self.stall = 0.0
+        """The longest that training has waited for a disk since the last checkpoint, seconds"""
         self.checkpoint_cost: dict[str, float] = {}
         """Of the last checkpoint: bytes and seconds."""
         self.loggers: Loggers | None = None
@@ -112,6 +122,8 @@ class Trainer:
             for _ in range(self.updates_due(before, after)):
                 self.learn()
             self.agent.maintain(before, after)
+            if after - self.segment_from >= self.segment:
+                self._write_ahead()
             if after >= due_next:
                 if self._on_period(before, after):
                     return
@@ -339,7 +351,12 @@ class Trainer:
         self.look(weights=True)
         try:
             done = self._save(best)
-            self.checkpoint_cost = {"time/checkpoint_bytes": float(done["bytes"]), "time/checkpoint_seconds": done["seconds"]}
+            self.checkpoint_cost = {
+                "time/checkpoint_bytes": float(done["bytes"]),
+                "time/checkpoint_seconds": done["seconds"],
+                "time/checkpoint_stall": max(self.stall, done["seconds"]),
+            }
+            self.segment_from, self.stall = self.step, 0.0
         except OSError as error:
             if not full(error):
                 raise
@@ -354,6 +371,18 @@ class Trainer:
         if self.training_from is not None:
             clock, step, updates = self.training_from
             self.training_from = (clock + self.last_save - began, step, updates)
+
+    def _write_ahead(self) -> None:
+        """Rows for the next checkpoint. On a full disk it is left to the checkpoint to complain."""
+        began, marks = time.monotonic(), self.replay.marks()
+        self.segment_from = self.step
+        try:
+            self.checkpoints.write_ahead(self.replay.rows(self.saved_marks), self.saved_marks, marks)
+            self.saved_marks = marks
+        except OSError as error:
+            if not full(error):
+                raise
+        self.stall = max(self.stall, time.monotonic() - began)
 
     def _save(self, best: bool) -> dict[str, float]:
         assert self.loggers is not None
@@ -428,7 +457,7 @@ class Trainer:
         if "replay" in parts:
             self.filled_from = int(state["filled_from"])
             self.replay.load(parts["replay"], self.checkpoints.segments(self.step))
-            self.saved_marks = self.replay.marks()
+            self.saved_marks, self.segment_from = self.replay.marks(), self.step
         else:
             self.filled_from = self.step
             say(f"the checkpoint holds no replay: updates wait for {self.config['learning_starts']:,} more steps")

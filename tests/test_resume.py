@@ -247,3 +247,30 @@ def test_the_same_command_twice_once_stopped_and_resumed_is_the_same_run_for_eve
         assert front_door(*command, f"hydra.run.dir={broken}") == door.STOPPED
     assert console("resume", broken) == door.FINISHED
     assert_same_run(broken, whole)
+
+
+@pytest.mark.parametrize("name", ["prioritized", "rbis"])
+def test_replay_rows_written_ahead_of_a_checkpoint_are_part_of_it(name, tmp_path, monkeypatch, whole):
+    """In pieces of some twenty rows; the run stops in mid-piece, and another one crashes with pieces that no checkpoint lists."""
+    monkeypatch.setattr("deeprl.trainer.SEGMENT", 1000)
+    stopped, crashed = tmp_path / "stopped", tmp_path / "crashed"
+    with monkeypatch.context() as patch:
+        at_step(patch, 170, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert front_door(*RUNS[name], f"hydra.run.dir={stopped}") == door.STOPPED
+    manifest = json.loads((stopped / "checkpoints" / "step_000000000172" / "manifest.json").read_text())
+    assert len(manifest["segments"]) > 4
+    assert console("resume", stopped) == door.FINISHED
+    assert_same_run(stopped, whole(name))
+
+    def fail():
+        raise ArithmeticError("out of luck")
+
+    with monkeypatch.context() as patch:
+        at_step(patch, 150, fail)
+        assert front_door(*RUNS[name], f"hydra.run.dir={crashed}") == door.FAILED
+    assert console("resume", crashed) == door.FINISHED
+    assert_same_run(crashed, whole(name))
+    listed = {
+        entry["file"] for path in crashed.glob("checkpoints/step_*/manifest.json") for entry in json.loads(path.read_text())["segments"]
+    }
+    assert {path.name for path in (crashed / "replay").iterdir()} == listed
