@@ -28,11 +28,16 @@ WORTH_COMPILING = 200_000
 """Updates. Compiling takes some 20 s, and saves 0.2 ms an update where networks are smallest."""
 
 
-def choose(updates: float, device: str, compiler: bool) -> str:
+SMALL_IMAGE = 32
+"""Pixels of a side. On larger images convolutions decide, and these are quicker in the layout of `fast` (benchmarks.speed atari_loop)."""
+
+
+def choose(updates: float, device: str, compiler: bool, obs_shape: Sequence[int]) -> str:
     """What `accelerate=auto` means for a run of so many updates."""
     if not device.startswith("cpu"):
         return "reference"
-    return "compiled" if compiler and updates >= WORTH_COMPILING else "fast"
+    large = len(obs_shape) == 3 and max(obs_shape[1:]) > SMALL_IMAGE
+    return "compiled" if compiler and updates >= WORTH_COMPILING and not large else "fast"
 
 
 def apply(agent: nn.Module, mode: str) -> None:

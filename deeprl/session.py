@@ -110,7 +110,7 @@ def pin(config: dict[str, Any], agent, folder: RunFolder) -> str:
     chosen, automatic = config["accelerate"], False
     if chosen["mode"] == "auto":
         updates = (config["steps"] - config["learning_starts"]) * config["replay_ratio"]
-        chosen["mode"] = accelerate.choose(updates, str(config["device"]), accelerate.has_compiler())
+        chosen["mode"] = accelerate.choose(updates, str(config["device"]), accelerate.has_compiler(), agent.spec.obs_shape)
         automatic = True
     try:
         accelerate.apply(agent, chosen["mode"])

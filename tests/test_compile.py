@@ -78,16 +78,18 @@ def test_a_loss_that_asks_its_data_does_not_trace():
 
 
 @pytest.mark.parametrize(
-    ("updates", "device", "compiler", "mode"),
+    ("updates", "device", "compiler", "shape", "mode"),
     [
-        (199_999, "cpu", True, "fast"),
-        (200_000, "cpu", True, "compiled"),
-        (200_000, "cpu", False, "fast"),
-        (1e9, "cuda:0", True, "reference"),
+        (199_999, "cpu", True, (17,), "fast"),
+        (200_000, "cpu", True, (17,), "compiled"),
+        (200_000, "cpu", False, (17,), "fast"),
+        (200_000, "cpu", True, (4, 10, 10), "compiled"),
+        (200_000, "cpu", True, (4, 84, 84), "fast"),
+        (1e9, "cuda:0", True, (17,), "reference"),
     ],
 )
-def test_auto_compiles_where_it_pays(updates, device, compiler, mode):
-    assert choose(updates, device, compiler) == mode
+def test_auto_compiles_where_it_pays(updates, device, compiler, shape, mode):
+    assert choose(updates, device, compiler, shape) == mode
 
 
 def test_a_gradient_that_does_not_compile_is_computed_without_a_compiler(monkeypatch):
