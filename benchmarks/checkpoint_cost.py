@@ -34,7 +34,7 @@ def saved(folder: Path, every: int) -> list[dict[str, float]]:
     for _, line in read_lines(folder / "metrics.jsonl"):
         step = (int(line["step"]) - 1) // every * every
         if step and "time/checkpoint_bytes" in line:
-            found[step] = {"step": step, "bytes": line["time/checkpoint_bytes"], "seconds": line["time/checkpoint_seconds"]}
+            found[step] = {"step": step, **{name: line[f"time/checkpoint_{name}"] for name in ("bytes", "seconds", "stall")}}
     return list(found.values())
 
 
@@ -91,11 +91,9 @@ def main() -> None:
             process.kill()
             process.wait()
     print(f"{rows:,} rows, a checkpoint every {every:,} steps; {last / played:,.0f} steps/s, peak memory {training:.2f} GB")
-    print("    step        MB written   stall, s   MB/s")
+    print("    step        MB written    save, s   longest stall, s")
     for entry in checkpoints:
-        print(
-            f"{entry['step']:10,}  {entry['bytes'] / 1e6:14,.1f}  {entry['seconds']:9.2f}  {entry['bytes'] / 1e6 / entry['seconds']:5,.0f}"
-        )
+        print(f"{entry['step']:10,}  {entry['bytes'] / 1e6:14,.1f}  {entry['seconds']:9.2f}  {entry['stall']:17.2f}")
     cache = "files not in the page cache" if options.cold else "files still in the page cache"
     print(f"resume, {cache}: {seconds:.1f} s from start to training, peak memory {resuming:.2f} GB; run folder {held / 1e9:.2f} GB")
     if options.json:
