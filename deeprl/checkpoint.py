@@ -233,6 +233,11 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         return {name: tensor.clone() for name, tensor in safetensors.torch.load_file(path).items()}
 
 
+def _alive(segment: dict[str, Any], live_from: list[int]) -> bool:
+    """Whether the ring still holds a row of it."""
+    return any(stop > live for stop, live in zip(segment["stop"], live_from, strict=True))
+
+
 # ---- the checkpoints of a run -----------------------------------------------------------------------------------------
 
 
@@ -290,7 +295,7 @@ class Checkpoints:
                 listed.append(self._write_segment(segments, start, stop))
                 written += listed[-1]["bytes"]
         if live_from is not None:
-            listed = [entry for entry in listed if any(stop > live for stop, live in zip(entry["stop"], live_from, strict=True))]
+            listed = [entry for entry in listed if _alive(entry, live_from)]
         name = f"step_{step:012d}"
         try:
             written += save(self.folder / name, parts, step=step, score=plain(score), segments=listed)
@@ -303,18 +308,22 @@ class Checkpoints:
         self._clean(step)
         return {"bytes": written, "seconds": time.perf_counter() - began}
 
-    def write_ahead(self, rows: dict[str, Tensor], start: list[int], stop: list[int]) -> None:
+    def write_ahead(self, rows: dict[str, Tensor], start: list[int], stop: list[int], live_from: list[int]) -> None:
         """Write replay rows of the next checkpoint now, so that it will not stall training for long. A process that ends before that
         checkpoint leaves a file that nothing lists, and the next checkpoint of the run removes it.
 
         Args:
             rows, start, stop: `segments`, `start` and `stop` of `save`, which is then called with the rows after these.
+            live_from: as `save` takes it. What was written ahead and is overwritten in the ring before any checkpoint came is removed.
 
         Raises:
             OSError: it could not be written; the rows still belong to the next call.
         """
         self._refuse_links()
         self._ahead.append(self._write_segment(rows, start, stop))
+        for entry in [entry for entry in self._ahead if not _alive(entry, live_from)]:
+            self._ahead.remove(entry)
+            (self.replay / entry["file"]).unlink(missing_ok=True)
 
     def _refuse_links(self) -> None:
         for folder in (self.folder, self.replay):

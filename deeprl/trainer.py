@@ -74,7 +74,9 @@ class Trainer:
         """Both of the checkpoint that was restored: the loggers' clock, and how long metrics.jsonl and evaluations.jsonl were."""
         self.saved_marks = [0] * envs.num
         """How many rows of each environment are on disk."""
-        self.segment = max(int(SEGMENT * replay.capacity / replay.bytes), envs.num) if config["checkpoint"]["replay"] else math.inf
+        periodic = config["checkpoint"]["every"] or config["checkpoint"]["minutes"] is not None
+        ahead = periodic and config["checkpoint"]["replay"]
+        self.segment = max(int(SEGMENT * replay.capacity / replay.bytes), envs.num) if ahead else math.inf
         """Steps after which rows are written ahead of their checkpoint"""
         self.segment_from = 0
         self.stall = 0.0
@@ -377,7 +379,7 @@ class Trainer:
         began, marks = time.monotonic(), self.replay.marks()
         self.segment_from = self.step
         try:
-            self.checkpoints.write_ahead(self.replay.rows(self.saved_marks), self.saved_marks, marks)
+            self.checkpoints.write_ahead(self.replay.rows(self.saved_marks), self.saved_marks, marks, self.replay.live_from())
             self.saved_marks = marks
         except OSError as error:
             if not full(error):

@@ -534,3 +534,21 @@ def test_leftovers_of_crashes_are_removed(tmp_path):
     checkpoints.save(2, {}, rows([5], [6]), live_from=[0])
     assert files(tmp_path) == [1, 10]
     assert names(tmp_path) == ["last", "step_000000000001", "step_000000000002"]
+
+
+def test_what_was_written_ahead_goes_when_the_ring_overwrites_it(tmp_path):
+    """Three segments of ten rows; the ring holds fifteen rows when the third is written, and ten at the checkpoint."""
+    checkpoints = Checkpoints(tmp_path)
+
+    def ahead(start: int, live: int) -> list[str]:
+        rows = {"rows": torch.full((10, 2), float(start))}
+        checkpoints.write_ahead(rows, [start], [start + 10], [live])
+        return sorted(path.name for path in checkpoints.replay.iterdir())
+
+    assert len(ahead(0, 0)) == 1
+    assert len(ahead(10, 5)) == 2
+    assert ahead(20, 15) == ["segment_00000002.safetensors", "segment_00000003.safetensors"]
+    done = checkpoints.save(7, {"agent": {"w": torch.zeros(1)}}, live_from=[20])
+    assert done["bytes"] > 2 * 10 * 2 * 4  # both, though one is of no use any more
+    assert [path.name for path in checkpoints.replay.iterdir()] == ["segment_00000003.safetensors"]
+    assert [segment["rows"][0, 0].item() for segment in checkpoints.segments(7)] == [20.0]
