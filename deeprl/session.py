@@ -107,11 +107,11 @@ def pin(config: dict[str, Any], agent, folder: RunFolder) -> str:
     Raises:
         ConfigError: the mode is unknown.
     """
-    chosen, automatic = config["accelerate"], False
-    if chosen["mode"] == "auto":
+    chosen = config["accelerate"]
+    automatic = chosen["mode"] == "auto"
+    if automatic:
         updates = (config["steps"] - config["learning_starts"]) * config["replay_ratio"]
         chosen["mode"] = accelerate.choose(updates, str(config["device"]), accelerate.has_compiler(), agent.spec.obs_shape)
-        automatic = True
     try:
         accelerate.apply(agent, chosen["mode"])
     except ValueError as error:
