@@ -41,7 +41,7 @@ AGENTS = {
     "loglin_dqn": "agent=loglin_dqn",
     "munchausen_iqn": "agent=munchausen_iqn",
     "iiqn": "agent=iiqn",
-    "bounded": "agent=dqn agent/head=bounded",
+    "bounded": "agent=dqn agent/head=bounded agent.head.reward=[0,1]",
     "double_dqn": "agent=double_dqn",
     "dueling_dqn": "agent=dueling_dqn",
     "noisy_dqn": "agent=noisy_dqn",
