@@ -66,7 +66,7 @@ class Agent(nn.Module, Choice):
         self.updates = 0
         self.step = 0
         self.gradient: Callable[[Agent, str, Batch], tuple[Sequence[Tensor], Learned]] = gradient
-        """How a gradient is computed; `deeprl.accelerate` may replace it."""
+        """How a gradient is computed, of what an objective trains or of its optimizer's `flats`; `deeprl.accelerate` may replace it."""
         self._watch: Watch | None = None
 
     def forward(self, name: str, batch: Batch) -> tuple[Tensor, Learned]:

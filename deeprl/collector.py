@@ -62,7 +62,7 @@ class Collector:
         self.obs, self.first = after.obs, after.ended
         self.returns += after.reward
         self.lengths += 1
-        if after.ended.any():
+        if True in after.ended.tolist():  # in a few numbers quicker than NumPy's any
             self._finish(step, after.ended)
 
     def _finish(self, step: int, ended: np.ndarray) -> None:

@@ -63,11 +63,19 @@ class Adam(Choice):
         return FlatAdam(self, parameters)
 
 
+def total_norm(gradients: Sequence[Tensor]) -> Tensor:
+    """() over all of them."""
+    if len(gradients) == 1:
+        return torch.linalg.vector_norm(gradients[0])
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
+
+
 class Flat:
     """What the state of an optimizer has, whatever its rule; a rule adds its averages and `step`.
 
     Attributes:
         flat: (P,) the parameters; `parameters` are views of it.
+        flats: all there are, here [flat].
         watch: stops updates that are not finite; the optimizers of an agent share one.
     """
 
@@ -77,16 +85,21 @@ class Flat:
     def __init__(self, choice, parameters: Sequence[nn.Parameter]):
         self.choice, self.parameters = choice, list(parameters)
         self.flat = flatten_(self.parameters)
+        self.flats = [self.flat]
         self.watch = Watch(self.flat.device)
 
-    def check(self, gradients: Sequence[Tensor]) -> None:
-        """
+    def is_flat(self, gradients: Sequence[Tensor]) -> bool:
+        """Whether these are gradients of `flats`; else they are those of `parameters`.
+
         Raises:
             ValueError: another number of gradients, or another shape.
         """
+        if len(gradients) == 1 and gradients[0].shape == self.flat.shape:
+            return True
         if len(gradients) != len(self.parameters) or any(g.shape != p.shape for g, p in zip(gradients, self.parameters)):
             shapes = [tuple(g.shape) for g in gradients], [tuple(p.shape) for p in self.parameters]
             raise ValueError(f"gradients have shapes {shapes[0]}, parameters {shapes[1]}")
+        return False
 
     def rate(self, step: int) -> float:
         """Learning rate at an environment step."""
@@ -119,6 +132,7 @@ class FlatAdam(Flat):
         # Lists of views and not the flat tensors: gradients need no copy into a flat one (0.5 ms of a Nature network's update).
         values, counts = [p.detach() for p in self.parameters], [self.count] * len(self.parameters)
         self._lists = values, self._views(self.moment), self._views(self.square), counts
+        self._whole = self.flats, [self.moment], [self.square], counts[:1]
         self._fused = torch._fused_adamw_ if choice.weight_decay else torch._fused_adam_
 
     def _views(self, flat: Tensor) -> list[Tensor]:
@@ -128,7 +142,7 @@ class FlatAdam(Flat):
         """One update in place.
 
         Args:
-            gradients: in the order and shapes of `parameters`, any strides; they are left as they are.
+            gradients: in the order and shapes of `parameters`, any strides, or of `flats`; they are left as they are.
             step: environment step, for the schedule.
 
         Returns:
@@ -139,12 +153,11 @@ class FlatAdam(Flat):
             NotFinite: the norm is not finite, and nothing was changed; on a CPU, see `deeprl.finite.Watch`.
         """
         choice = self.choice
-        values, moments, squares, counts = self._lists
-        self.check(gradients)
+        values, moments, squares, counts = self._whole if self.is_flat(gradients) else self._lists
         with torch.no_grad():
             # The fused operator reads memory order: a transposed gradient would silently update the wrong weights.
             gradients = [g.contiguous() for g in gradients]
-            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+            norm = total_norm(gradients)
             self.watch(norm, "the norm of its gradient")
             if choice.max_grad_norm is not None:
                 # Not in place: autograd may hand out one tensor for two parameters.
@@ -175,6 +188,11 @@ class Groups:
         self.parameters = [parameter for group in self.groups for parameter in group.parameters]
 
     @property
+    def flats(self) -> list[Tensor]:
+        """The flat parameters of each group."""
+        return [group.flat for group in self.groups]
+
+    @property
     def watch(self) -> Watch:
         """One for all groups."""
         return self.groups[0].watch
@@ -186,10 +204,12 @@ class Groups:
 
     def step(self, gradients: Sequence[Tensor], step: int) -> Tensor:
         """See `FlatAdam.step`."""
-        self.watch(torch.stack(torch._foreach_norm(list(gradients))).sum(), "the norm of its gradient")  # before any group moves
+        self.watch(total_norm(gradients), "the norm of its gradient")  # before any group moves
+        flat = [g.shape for g in gradients] == [own.shape for own in self.flats]
         norms, left = [], list(gradients)
         for group in self.groups:
-            mine, left = left[: len(group.parameters)], left[len(group.parameters) :]
+            count = 1 if flat else len(group.parameters)
+            mine, left = left[:count], left[count:]
             norms.append(group.step(mine, step))
         if left:
             raise ValueError(f"{len(gradients)} gradients for {len(self.parameters)} parameters")

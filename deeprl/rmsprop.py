@@ -61,9 +61,9 @@ class FlatRMSProp(Flat):
     def step(self, gradients: Sequence[Tensor], step: int) -> Tensor:
         """One update in place; arguments, result and errors as `FlatAdam.step`."""
         choice = self.choice
-        self.check(gradients)
+        flat = self.is_flat(gradients)
         with torch.no_grad():
-            gradient = torch.cat([g.reshape(-1) for g in gradients])
+            gradient = gradients[0] if flat else torch.cat([g.reshape(-1) for g in gradients])
             norm = torch.linalg.vector_norm(gradient)
             self.watch(norm, "the norm of its gradient")
             if choice.max_grad_norm is not None:

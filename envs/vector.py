@@ -294,7 +294,7 @@ class Environments:
                 if fault:
                     answers[i] = self._recover(i, action, Failure(fault))
                     _, next_obs[i], reward[i], terminated[i], ended[i] = answers[i]
-        obs = next_obs.copy() if ended.any() else next_obs
+        obs = next_obs.copy() if True in ended.tolist() else next_obs
         newest = self._newest(next_obs)
         limit = self.replay_actions
         for i in indices:

@@ -37,8 +37,9 @@ def peer(name: str, warm_up: int, task: str) -> Callable[[int], Contestant]:
     return lambda threads: Contestant(name.upper(), ("benchmarks.speed.peers", name, task, str(warm_up)), peer=True)
 
 
-def floor(overrides: str) -> Callable[[int], Contestant]:
-    return lambda threads: Contestant("products alone", ("benchmarks.speed.floor", "20", *overrides.split(), f"runtime.threads={threads}"))
+def floor(overrides: str, kind: str = "update") -> Callable[[int], Contestant]:
+    name, warm_up = ("products alone", "20") if kind == "update" else ("products, environment", "200")
+    return lambda threads: Contestant(name, ("benchmarks.speed.floor", kind, warm_up, *overrides.split(), f"runtime.threads={threads}"))
 
 
 def jax_td3(threads: int) -> Contestant:
@@ -61,10 +62,11 @@ def updates(name: str, what: str, slice: int, overrides: str, *more, kind: str =
 
 
 def loops(name: str, what: str, slice: int, base: str, overrides: str, task: str, *peers: str, threads: tuple[int, ...] = (1, 2)) -> None:
-    """Whole runs, ours and the peers'. Nobody is measured before step 1,500."""
+    """Whole runs, ours and the peers', and the least that any of them has to do. Nobody is measured before step 1,500."""
     overrides += " learning_starts=1000 steps=10000000"
     modes = [ours(f"deeprl, {mode}", "loop", 1500, f"{overrides} accelerate={mode}") for mode in MODES[1:]]
-    case(name, what, "steps", slice, base, *modes, *(peer(library, 1500, task) for library in peers), threads=threads)
+    others = [peer(library, 1500, task) for library in peers]
+    case(name, what, "steps", slice, base, *modes, floor(overrides, "loop"), *others, threads=threads)
 
 
 MINATAR = "env=minatar/breakout replay.capacity=100000"

@@ -1,6 +1,9 @@
 """A contestant that only multiplies: the products and convolutions of one update of an agent, and nothing else.
 
-    python -m benchmarks.speed.floor WARM_UP [overrides]
+    python -m benchmarks.speed.floor update|loop WARM_UP [overrides]
+
+With `loop` a unit is an environment step: the environment takes a random action, and as many updates' products follow as the run makes
+updates a step. No loop with these products and this environment can be faster; nobody acts, stores, samples, or steps an optimizer.
 
 They are read off a plain update of that very agent, forward and backward, and done again with the same shapes, strides and float32
 product into memory at hand. A stack is done as one batched product, or one by one, whichever is faster.
@@ -8,15 +11,18 @@ product into memory at hand. A stack is done as one batched product, or one by o
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.speed.gate import Gate
 from benchmarks.speed.ours import assembled, batches
+from deeprl.trainer import Trainer
 
 aten = torch.ops.aten
 PRODUCTS = {aten.mm.default: (0, 1), aten.addmm.default: (1, 2), aten.bmm.default: (0, 1), aten.baddbmm.default: (1, 2)}
@@ -69,20 +75,35 @@ def fastest(choices: list[Callable[[], object]], rounds: int = 30) -> Callable[[
 
 
 def main() -> None:
-    trainer = assembled([*sys.argv[2:], "accelerate=fast"], 2000)
+    kind, warm_up, overrides = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+    trainer = assembled([*overrides, "accelerate=fast"], 2000)
     period = getattr(trainer.agent, "actor_period", 1)
-    lists = []
+    lists, random = [], np.random.default_rng(0)
     with trainer.product:
         for batch in batches(trainer, period):
             with Record() as record:
                 trainer.agent.update(batch)
             lists.append([fastest(choices) for choices in record.work])
-        gate = Gate(int(sys.argv[1]))
-        while True:
-            for work in lists:
-                for product in work:
-                    product()
+        gate = Gate(warm_up)
+        for work in itertools.cycle(lists):
+            if kind == "loop":
+                for _ in range(round(1 / trainer.config["replay_ratio"])):
+                    alone(trainer, random)
+                    gate.passed()
+            for product in work:
+                product()
+            if kind == "update":
                 gate.passed()
+
+
+def alone(trainer: Trainer, random: np.random.Generator) -> None:
+    """One step of every environment, without what we put around it."""
+    backend, spec = trainer.envs.backend, trainer.envs.spec
+    if spec.num_actions:
+        action = random.integers(spec.num_actions, size=backend.num)
+    else:
+        action = random.uniform(-1.0, 1.0, (backend.num, spec.action_dim)).astype(np.float32)
+    backend.step(backend.actions.to_env(action), [None] * backend.num)
 
 
 if __name__ == "__main__":

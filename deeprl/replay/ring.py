@@ -162,7 +162,7 @@ class Ring:
         self.fresh[:] = rows.ended
         self.count += 1
         self.count += self.fresh  # the row after the last one stays as it is
-        if slot.min() < at.back or slot.max() >= at.period - 1 - at.front:
+        if any(not at.back <= place < at.period - 1 - at.front for place in slot.tolist()):
             self._copy_ends()
 
     def cut(self, environment: int) -> None:
@@ -181,7 +181,7 @@ class Ring:
         """Retire the ticks whose rows, or whose earlier frames, are overwritten by the time the cursors and the ticks get that far."""
         at = self.layout
         limit = count - at.ticks - 1  # = count + 1 - period + front, the lowest row number that keeps its frames
-        while self.first < self.last and (last - self.first > at.ticks or (self.oldest < limit).any()):
+        while self.first < self.last and (last - self.first > at.ticks or True in (self.oldest < limit).tolist()):
             self.oldest += 1
             self.oldest += self.rows[self.slots[self.first % at.ticks], at.ended] > 0
             self.first += 1
