@@ -20,9 +20,10 @@ import torch
 
 from deeprl.choice import Choice, in_range
 from deeprl.types import Spec
+from envs.backend import Backend, Game
+from envs.choice import EnvChoice
 from envs.games import GAMES
 from envs.spaces import Actions
-from envs.vector import Backend, EnvChoice, Game
 
 __all__ = ["GAMES", "Atari", "Protocol"]
 

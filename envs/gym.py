@@ -13,8 +13,9 @@ import numpy as np
 
 from deeprl.choice import one_of
 from deeprl.types import Spec
+from envs.backend import Game
+from envs.choice import EnvChoice
 from envs.spaces import actions_of, observations_of
-from envs.vector import EnvChoice, Game
 
 
 class GymGame(Game):

@@ -12,8 +12,9 @@ import torch
 
 from deeprl.choice import in_range, one_of
 from deeprl.types import Spec
+from envs.backend import Game
+from envs.choice import EnvChoice
 from envs.spaces import Actions
-from envs.vector import EnvChoice, Game
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,30 +2,22 @@
 
 A tick is M real environment steps, always. When a step ends an episode, that environment is reset at once, with its own seed, so the
 row carries both the true last observation (`next_obs`) and the one to act on next (`obs`). Which episodes come out depends on the run's
-seed and on the actions, not on the backend.
-
-Gymnasium has no general snapshot. The state of a deterministic environment is its last seeded reset and every action since: this is the
-journal that `state_dict` returns and that `load_state_dict` replays, comparing a 64-bit hash of everything seen on the way.
+seed and on the actions, not on the backend. `state_dict` returns the journals of all environments (`envs.journal`), and `load_state_dict`
+replays them.
 """
 
 from __future__ import annotations
 
-import hashlib
-import struct
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from deeprl.choice import Choice, in_range, one_of
 from deeprl.noise import episode_seed
-from deeprl.types import Spec
-from envs.spaces import Actions
+from envs.backend import Answer, Backend, Failure
+from envs.journal import Journal
 
 NUMPY = {torch.float32: np.float32, torch.uint8: np.uint8}
 
@@ -47,161 +39,8 @@ class Step(NamedTuple):
     """(M,) bool: `obs` starts an episode; equal to `ended`"""
 
 
-class Game(ABC):
-    """One environment, single, in the form that agents know. Deterministic given the seed of its last seeded reset and all since."""
-
-    spec: Spec
-    actions: Actions
-    fps: float = 30.0
-    """Frames a second at which a video of it is shown"""
-
-    @abstractmethod
-    def reset(self, seed: int | None) -> np.ndarray:
-        """First observation. With None the generators go on from where they are."""
-
-    @abstractmethod
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
-        """`action` as the environment takes it -> observation, raw reward, terminated, ended."""
-
-    def frame(self) -> np.ndarray:
-        """(H, W, 3) uint8, RGB: what it looks like now, after a reset. Only where it was made with `render=True`."""
-        raise NotImplementedError("it draws no frames")
-
-    def close(self) -> None:  # noqa: B027 (most games have nothing to close)
-        """May be called after a failure."""
-
-
 class EnvironmentFailed(RuntimeError):
     """An environment raised, hung, died or returned NaN, and `env.on_error` is `fail`."""
-
-
-class Failure(NamedTuple):
-    """What a backend puts in place of an environment's answer."""
-
-    cause: str
-    error: BaseException | None = None
-    lost: bool = False
-    """Its process died or hung: whatever it did is not the game's doing, so that seed and actions give it back"""
-
-
-Answer = tuple[np.ndarray, np.ndarray, float, bool, bool]  # obs, next_obs, reward, terminated, ended of one environment
-
-
-def advance(game: Game, action: Any, seed: int | None) -> Answer:
-    """One step, and a reset if it ended the episode: the same function in this process and in workers."""
-    next_obs, reward, terminated, ended = game.step(action)
-    if not ended:
-        return next_obs, next_obs, reward, terminated, False
-    last = next_obs.copy()  # some environments reuse their buffer in reset
-    return game.reset(seed), last, reward, terminated, True
-
-
-class Backend(ABC):
-    """M games, run one after the other, in processes, or by a library. Says what went wrong, decides nothing."""
-
-    spec: Spec
-    actions: Actions
-    num: int
-
-    @abstractmethod
-    def reset(self, seeds: Mapping[int, int | None]) -> dict[int, np.ndarray | Failure]:
-        """Reset the environments named, each with its seed."""
-
-    @abstractmethod
-    def step(self, actions: np.ndarray, seeds: list[int | None], only: Iterable[int] | None = None) -> list[Answer | Failure | None]:
-        """`actions` (M, ...) as the environments take them; `seeds` for those whose episode ends. With `only`, the other answers
-        mean nothing (and the environments may or may not have been stepped)."""
-
-    @abstractmethod
-    def rebuild(self, index: int) -> None:
-        """Replace one environment by a fresh one, not yet reset."""
-
-    def game(self, index: int) -> Game:
-        """One of the games itself, where they live in this process."""
-        raise NotImplementedError(f"{type(self).__name__} has no games in this process")
-
-    @abstractmethod
-    def close(self) -> None: ...
-
-
-class Serial(Backend):
-    """One environment after the other in this process; a call that hangs here cannot be interrupted."""
-
-    def __init__(self, build: Callable[[], Game], num: int):
-        self.build, self.num = build, num
-        self.games = [build() for _ in range(num)]
-        self.spec, self.actions = self.games[0].spec, self.games[0].actions
-
-    def reset(self, seeds):
-        answers = {}
-        for index, seed in seeds.items():
-            try:
-                answers[index] = self.games[index].reset(seed)
-            except Exception as error:
-                answers[index] = Failure(f"reset raised {type(error).__name__}: {error}", error)
-        return answers
-
-    def step(self, actions, seeds, only=None):
-        answers: list = [None] * self.num
-        for index in range(self.num) if only is None else only:
-            try:
-                answers[index] = advance(self.games[index], actions[index], seeds[index])
-            except Exception as error:
-                answers[index] = Failure(f"{type(error).__name__}: {error}", error)
-        return answers
-
-    def rebuild(self, index):
-        _close_quietly(self.games[index])
-        self.games[index] = self.build()
-
-    def game(self, index):
-        return self.games[index]
-
-    def close(self):
-        for game in self.games:
-            _close_quietly(game)
-
-
-def _close_quietly(game: Game) -> None:
-    try:
-        game.close()
-    except Exception as error:  # closing is not worth losing a run over
-        warnings.warn(f"an environment could not be closed: {type(error).__name__}: {error}", RuntimeWarning, stacklevel=2)
-
-
-class Journal:
-    """What one environment went through since its last seeded reset."""
-
-    def __init__(self, episode: int):
-        self.episode = episode  # number of the running episode
-        self.steps = 0  # in the running episode
-        self.seed: int | None = None  # of the last seeded reset
-        self.actions = bytearray()  # since then, of fixed size each; resets follow from the flags, so they need no entry
-        self.count = 0
-        self.hash = hashlib.blake2b(digest_size=8)
-
-    def begin(self, seed: int | None, obs: np.ndarray) -> None:
-        """A new episode starts with `obs`."""
-        self.episode += 1
-        self.steps = 0
-        if seed is not None:
-            self.seed, self.count = seed, 0
-            self.actions = bytearray()
-            self.hash = hashlib.blake2b(digest_size=8)
-        self.hash.update(obs.data)
-
-    def note(self, action: bytes, obs: np.ndarray, reward: float, terminated: bool, ended: bool, limit: int) -> None:
-        self.steps += 1
-        self.count += 1
-        if self.count <= limit:
-            self.actions += action
-        elif self.actions:
-            self.actions = bytearray()  # too long to replay: what was kept is of no use any more
-        self.hash.update(obs.data)
-        self.hash.update(_FLAGS.pack(reward, terminated, ended))
-
-
-_FLAGS = struct.Struct("<f??")
 
 
 class Environments:
@@ -517,91 +356,3 @@ def not_finite(obs: np.ndarray, reward: float) -> str:
     if not len(wrong):
         return ""
     return f"observation holds {obs[tuple(wrong[0])]} at index {', '.join(map(str, wrong[0]))}"
-
-
-def plain(value: Any) -> Any:
-    """Mappings and sequences of a configuration as plain dicts and lists, which pickle and compare."""
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        return [plain(item) for item in value]
-    return value
-
-
-@dataclass(frozen=True, kw_only=True)
-class EnvChoice(Choice):
-    """What `env` names: one family's settings, and those that all families share."""
-
-    vectors: ClassVar[tuple[str, ...]] = ("sync", "async")
-    render_remedy: ClassVar[str] = "It has no pictures: leave videos out"
-    """What to do where no frame can be drawn"""
-
-    num: int = 1
-    """M, copies stepped together"""
-    vector: str = "sync"
-    """How they run: sync (this process), async (one process each), ale (ALE's threads, Atari only)"""
-    reseed_every: int = 1
-    """Episodes between fresh seeds"""
-    on_error: str = "fail"
-    """fail or restart an environment that raises or hangs"""
-    timeout: float = 60.0
-    """Seconds after which a worker process counts as hanging"""
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
-        in_range(self, num=(1, None), reseed_every=(1, None), timeout=(0, None))
-        one_of(self, vector=self.vectors, on_error=("fail", "restart"))
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        return str(getattr(self, "id", type(self).__name__))
-
-    def build(self, evaluation: bool = False) -> Game:
-        """One environment. Called in the process that will step it."""
-        raise NotImplementedError
-
-    def describe(self) -> str:
-        """One line for `deeprl list envs`: what it is and where it comes from."""
-        raise NotImplementedError
-
-    def spec(self) -> Spec:
-        """What an agent may know; builds one environment and closes it."""
-        game = self.build()
-        game.close()
-        return game.spec
-
-    def backend(self, vector: str, num: int, evaluation: bool) -> Backend:
-        build = partial(self.build, evaluation)
-        if vector == "sync":
-            return Serial(build, num)
-        from envs.workers import Workers  # only here: nobody else pays for multiprocessing
-
-        return Workers(build, num, self.timeout)
-
-    def rendering(self) -> EnvChoice:
-        """The same environment, made so that its games can draw: for those that must know it beforehand."""
-        return self
-
-    def make(
-        self,
-        seed: int,
-        num: int | None = None,
-        vector: str | None = None,
-        evaluation: bool = False,
-        first_episode: int = 0,
-        render: bool = False,
-    ) -> Environments:
-        """The environments of a run with this seed; see `Environments`. Evaluation has seeds of its own and whole episodes; only there,
-        and in this process, can they be asked for frames (`render`)."""
-        if render:
-            if not evaluation or vector != "sync":
-                raise ValueError("only environments for evaluation in one process (vector=sync) can be rendered")
-            return self.rendering().make(seed, num, vector, evaluation, first_episode)
-        num = self.num if num is None else num
-        vector = self.vector if vector is None else vector
-        if vector not in self.vectors:
-            raise ValueError(f"env.vector={vector} does not exist for {self.name}: use one of {', '.join(self.vectors)}")
-        backend = self.backend(vector, num, evaluation)
-        return Environments(backend, self.name, seed, evaluation, first_episode, self.reseed_every, self.on_error)

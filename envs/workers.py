@@ -18,7 +18,7 @@ import traceback
 import weakref
 from functools import partial
 
-from envs.vector import Backend, Failure, Game, advance
+from envs.backend import Backend, Failure, Game, advance
 
 _START = 120.0  # seconds on top of `env.timeout` for imports on a busy machine
 _open: weakref.WeakSet[Workers] = weakref.WeakSet()
@@ -75,7 +75,7 @@ class Workers(Backend):
         self.build, self.num, self.timeout = build, num, timeout
         self.context = multiprocessing.get_context("forkserver")
         choice = getattr(build.func, "__self__", self)
-        self.context.set_forkserver_preload(["envs.vector", type(choice).__module__])
+        self.context.set_forkserver_preload(["envs.backend", type(choice).__module__])
         self.processes: list = [None] * num
         self.pipes: list = [None] * num
         _open.add(self)

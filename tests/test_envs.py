@@ -12,6 +12,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from envs.backend import Serial
 from envs.box2d import Box2D
 from envs.classic import Classic
 from envs.gym import Gym, GymGame
@@ -19,7 +20,7 @@ from envs.minatar import GAMES, MinAtar, MinAtarGame
 from envs.mujoco import MuJoCo
 from envs.spaces import actions_of, observations_of
 from envs.toy import Counting, Tabular, chain, policy_values, random_mdp, value_iteration
-from envs.vector import EnvironmentFailed, Environments, Serial
+from envs.vector import EnvironmentFailed, Environments
 
 ROOT = Path(__file__).parents[1]
 
