@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deeprl.config import get
 from deeprl.mappings import channel_scales
 from deeprl.types import Acted
 
@@ -63,6 +64,10 @@ class Overestimation:
         self.values: list[np.ndarray] = []
         self.returns: list[np.ndarray] = []
         self.gaps: list[float] = []
+
+    @classmethod
+    def of_run(cls, rewards: Callable[[Tensor], Tensor], config: dict[str, Any]) -> Overestimation:
+        return cls(rewards, config["discount"], get(config, "env.protocol.life_loss_terminal", False))
 
     def __call__(self, acted: Acted, after: Any, counts: Sequence[bool]) -> None:
         """

@@ -260,8 +260,7 @@ class Trainer:
         began = time.monotonic()
         seed = evaluation_seed(self.config["seed"], self.step)
         num, device = self.config["evaluation"]["num"], self.config["device"]
-        lives = get(self.config, "env.protocol.life_loss_terminal", False)
-        honesty, tape = Overestimation(self.agent.rewards, self.config["discount"], lives), Tape()
+        honesty, tape = Overestimation.of_run(self.agent.rewards, self.config), Tape()
         heard = (honesty, tape)
         result = evaluate(self.agent, self.make_evaluation, episodes, num, seed, self.step, device, self._evaluation_tick, heard)
         if get(self.config, "evaluation.video", False):

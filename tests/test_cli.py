@@ -130,7 +130,8 @@ def test_eval_with_the_recorded_seed_repeats_the_final_evaluation(finished, caps
     assert console("eval", finished, "--seed", final["seed"], "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["returns"], told["lengths"], told["step"]) == (final["returns"], final["lengths"], 300)
-    assert told["mean"] == json.loads((finished / "summary.json").read_text())["final"]["mean"]
+    recorded = json.loads((finished / "summary.json").read_text())["final"]
+    assert (told["mean"], told["diagnostics"]) == (recorded["mean"], recorded["diagnostics"])
     assert console("eval", finished, "--json") == 0  # the same seed is what it takes by itself
     assert json.loads(capsys.readouterr().out)["returns"] == final["returns"]
     assert console("eval", finished, "--seed", final["seed"] + 1, "--json") == 0
@@ -150,6 +151,7 @@ def test_eval_reads_many_runs_and_writes_for_people(finished, capsys):
     assert console("eval", finished.parent, "--episodes", 2) == 0
     text = capsys.readouterr().out
     assert f"{finished}, step 300, seed" in text
+    assert re.search(r"learns them: ([\d.-]+), what came: ([\d.-]+), overestimation [+-][\d.]+", text)
     assert re.search(r"mean [\d.]+ +95 % interval \[[\d.-]+, [\d.]+\] +IQM [\d.]+ +std [\d.]+", text)
 
 

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 
 from deeprl.evaluation import evaluate, evaluation_seed, summarise
+from deeprl.overestimation import Overestimation
 from deeprl.run import load
 from deeprl.run_folder import RunFolder, find_runs
 
@@ -27,14 +28,19 @@ def evaluate_runs(options: argparse.Namespace) -> int:
         if episodes < 1:
             raise ValueError(f"--episodes must be at least 1, not {episodes}")
         num = run.config["evaluation"]["num"]
-        result = evaluate(run.agent, run.make_evaluation, episodes, num, seed, run.step, run.config["device"])
+        honesty = Overestimation.of_run(run.agent.rewards, run.config)
+        result = evaluate(run.agent, run.make_evaluation, episodes, num, seed, run.step, run.config["device"], listeners=(honesty,))
+        diagnostics = honesty.metrics()
         numbers = summarise(result["returns"])
         half = 1.96 * numbers["std"] / math.sqrt(max(numbers["episodes"] - 1, 1))
         interval = [numbers["mean"] - half, numbers["mean"] + half]
         if options.json:
-            print(json.dumps({"run": str(path), "step": run.step, **numbers, "interval": interval, **result}))
+            print(json.dumps({"run": str(path), "step": run.step, **numbers, "interval": interval, **result, "diagnostics": diagnostics}))
         else:
             print(f"{path}, step {run.step:,}, seed {seed}, {episodes} episodes")
             words = [f"mean {numbers['mean']:.2f}", "95 % interval [{:.2f}, {:.2f}]".format(*interval), f"IQM {numbers['iqm']:.2f}"]
             print("  " + "   ".join([*words, f"std {numbers['std']:.2f}"]))
+            if "value" in diagnostics:
+                value, returned, over = (diagnostics[name] for name in ("value", "discounted_return", "overestimation"))
+                print(f"  its values, discounted and as it learns them: {value:.2f}, what came: {returned:.2f}, overestimation {over:+.2f}")
     return 0
