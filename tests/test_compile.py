@@ -28,9 +28,16 @@ def build(name: str, spec: Spec | None = None, *overrides: str):
     return agent
 
 
-@pytest.mark.parametrize(("name", "spec"), [*((name, None) for name in KINDS), ("idqn", IMAGES)], ids=[*KINDS, "idqn on images"])
-def test_every_objective_traces_as_one_graph(name, spec):
-    agent = build(name, spec)
+AUXILIARY = ("agent/auxiliary=self_prediction",)  # its optimizer has several groups, hence several flat gradients
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "overrides"),
+    [*((name, None, ()) for name in KINDS), ("idqn", IMAGES, ()), ("dqn", None, AUXILIARY)],
+    ids=[*KINDS, "idqn on images", "groups of parameters"],
+)
+def test_every_objective_traces_as_one_graph(name, spec, overrides):
+    agent = build(name, spec, *overrides)
     batch = made_up(agent, agent.spec)
     compiled = CompiledGradient(agent, backend="eager")
     for objective in agent.objectives:
