@@ -228,7 +228,7 @@ def test_wrong_values_are_refused_with_the_full_key(key, value, message):
 
 
 @pytest.mark.parametrize(("task", "agent", "steps"), [
-    ("hopper", "td3", 25_000), ("reacher", "td3", 1000), ("hopper", "td3_paper", 1000), ("half_cheetah", "td3_paper", 10_000),
+    ("hopper", "td3", 10_000), ("walker2d", "td3", 25_000), ("reacher", "td3", 1000), ("hopper", "td3_paper", 1000), ("half_cheetah", "td3_paper", 10_000),
 ])  # fmt: skip
 def test_what_one_task_needs_wins_over_its_family(task, agent, steps):
     assert settled(f"agent={agent}", f"env=mujoco/{task}")["learning_starts"] == steps
