@@ -24,6 +24,7 @@ def read(path: Path) -> dict:
         "env": config["names"]["env"],
         "seed": config["seed"],
         "steps": config["steps"],
+        "mode": config["accelerate"]["mode"],
         "curve": [[step, round(mean, 2)] for step, mean in curve],
         "last_four": round(float(np.mean([mean for _, mean in curve[-4:]])), 2),
         "final": summary.get("final"),
