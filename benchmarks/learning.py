@@ -1,7 +1,7 @@
 """Learning of many agents on the same tasks: whole training runs, one after the other, kept as a table.
 
 python -m benchmarks.learning --folder FOLDER --set minatar [--seeds 0] [--agents dqn mvi] [--reverse] [--minutes 60]
-python -m benchmarks.learning --table [--set minatar]
+python -m benchmarks.learning --table
 
 Finished runs are written to benchmarks/results/learning.json with the overrides and the commit that made them, and are not made again; a
 run that was interrupted is resumed from its folder. Two of these may run at once, one from each end (`--reverse`): the folder of a run is
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--mode", default="compiled", help="accelerate=…")
     parser.add_argument("--reverse", action="store_true", help="from the end of the list")
     parser.add_argument("--minutes", type=float, default=None, help="begin no run after so many")
-    parser.add_argument("--table", action="store_true", help="only print the table")
+    parser.add_argument("--table", action="store_true", help="only print the table, of all sets")
     options = parser.parse_args()
     if options.folder is None and not options.table:
         parser.error("--folder says where the run folders go; or print what there is with --table")
@@ -139,7 +139,7 @@ def main() -> None:
             line = {"name": name, **read(folder), "overrides": words, "commit": commit}
             keep(line)
             print(f"{folder.name}: {line['final']['mean']:.1f}, {line['steps_per_second']:.0f} steps/s", flush=True)
-    print(table([line for line in stored() if line["env"] in envs]))
+    print(table([line for line in stored() if options.table or line["env"] in envs]))
 
 
 if __name__ == "__main__":

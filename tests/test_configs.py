@@ -227,9 +227,16 @@ def test_wrong_values_are_refused_with_the_full_key(key, value, message):
         build_agent(config, spec_of("classic/cartpole"))
 
 
-@pytest.mark.parametrize(("task", "agent", "steps"), [
-    ("hopper", "td3", 10_000), ("walker2d", "td3", 25_000), ("reacher", "td3", 1000), ("hopper", "td3_paper", 1000), ("half_cheetah", "td3_paper", 10_000),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "agent", "steps"),
+    [
+        ("hopper", "td3", 10_000),
+        ("walker2d", "td3", 25_000),
+        ("reacher", "td3", 1000),
+        ("hopper", "td3_paper", 1000),
+        ("half_cheetah", "td3_paper", 10_000),
+    ],
+)
 def test_what_one_task_needs_wins_over_its_family(task, agent, steps):
     assert settled(f"agent={agent}", f"env=mujoco/{task}")["learning_starts"] == steps
     assert settled(f"agent={agent}", f"env=mujoco/{task}", "learning_starts=7")["learning_starts"] == 7

@@ -106,6 +106,17 @@ def table(rows: list[dict], case: Case) -> str:
     return "\n".join(lines)
 
 
+def keep(file: Path, found: list[dict]) -> None:
+    """Put the rows in a file, each with its commit; rows of other races and whatever else somebody wrote there stay."""
+    old = json.loads(file.read_text()) if file.exists() else {"rows": []}
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    fresh = {(r["case"], r["threads"], r["contestant"]) for r in found}
+    kept = [r for r in old["rows"] if (r["case"], r["threads"], r["contestant"]) not in fresh]
+    old["system"] = {"processor": platform.processor(), "python": platform.python_version(), "cores": os.cpu_count()}
+    old["rows"] = kept + [{**row, "commit": commit} for row in found]
+    file.write_text(json.dumps(old, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", help=", ".join(CASES))
@@ -131,11 +142,7 @@ def main() -> None:
             print(table(rows, case), flush=True)
             found += rows
             if options.json:
-                old = json.loads(options.json.read_text())["rows"] if options.json.exists() else []
-                fresh = {(r["case"], r["threads"], r["contestant"]) for r in found}
-                kept = [r for r in old if (r["case"], r["threads"], r["contestant"]) not in fresh]
-                system = {"processor": platform.processor(), "python": platform.python_version(), "cores": os.cpu_count()}
-                options.json.write_text(json.dumps({"system": system, "rows": kept + found}, indent=1) + "\n")
+                keep(options.json, found)
 
 
 if __name__ == "__main__":
