@@ -98,6 +98,11 @@ def spec_of(env: str) -> Spec:
     return instantiate(settled(f"env={env}")["env"], "env").spec()
 
 
+def flat(gradients) -> torch.Tensor:
+    """One vector: a compiled gradient comes in other pieces than a plain one."""
+    return torch.cat([part.flatten() for part in gradients])
+
+
 def made_up(agent, spec: Spec, size: int = 3, seed: int = 0) -> Batch:
     """A batch of random rows; sequences of four if the agent needs them."""
     return made_up_batch(agent, spec, (4, size) if "sequences" in agent.needs else (size,), seed=seed)

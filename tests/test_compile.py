@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import KINDS, made_up, settled, spec_of
+from conftest import KINDS, flat, made_up, settled, spec_of
 
 from deeprl.accelerate import CompiledGradient, apply, choose, has_compiler
 from deeprl.build import build_agent
@@ -43,8 +43,7 @@ def test_every_objective_traces_as_one_graph(name, spec, overrides):
     for objective in agent.objectives:
         found, learned = compiled(agent, objective, batch)
         expected, plain = agent.gradient(agent, objective, batch)
-        whole = torch.cat([part.flatten() for part in expected])
-        torch.testing.assert_close(torch.cat(list(found)), whole)
+        torch.testing.assert_close(flat(found), flat(expected))
         torch.testing.assert_close(learned.error, plain.error)
         assert learned.metrics.keys() == plain.metrics.keys()
 
