@@ -98,7 +98,8 @@ class SelfPrediction(Auxiliary):
 
     def predict(self, predictor: nn.Module, latent: Tensor, action: Tensor) -> Tensor:
         """(torsos, *B, L) and (*B,) -> (torsos, *B, L)"""
-        taken = F.one_hot(action, self.spec.num_actions).to(latent.dtype).expand(*latent.shape[:-1], -1)
+        taken = (torch.arange(self.spec.num_actions, device=action.device) == action.unsqueeze(-1)).to(latent.dtype)
+        taken = taken.expand(*latent.shape[:-1], -1)
         return stacked(predictor, torch.cat([latent, taken], -1))
 
     @staticmethod

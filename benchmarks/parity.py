@@ -1,4 +1,4 @@
-"""Compiled gradients against the oracle, for every agent: how far the weights are apart after twenty updates, relative to how far they
+"""Compiled steps against the oracle, for every agent: how far the weights are apart after twenty updates, relative to how far they
 moved. Compiles everything, which takes about half a minute an agent; needs a C++ compiler.
 
     python -m benchmarks.parity [agent ...]
@@ -12,8 +12,9 @@ import time
 import torch
 
 from deeprl import session
-from deeprl.accelerate import CompiledGradient, apply
+from deeprl.accelerate import apply
 from deeprl.build import agent_actions, build_agent, instantiate, made_up_batch
+from deeprl.compiled import CompiledStep
 from deeprl.compose import compose, options
 
 TOYS = {"discrete": "toy/chain", "continuous": "classic/pendulum"}
@@ -28,8 +29,7 @@ def twenty(name: str, mode: str) -> tuple[torch.Tensor, torch.Tensor]:
     agent = build_agent(config, spec)
     apply(agent, mode)
     if mode == "compiled":
-        torch._dynamo.reset()
-        agent.gradient = CompiledGradient(agent)
+        agent.descend = CompiledStep(agent)
     size = (4, 7) if "sequences" in agent.needs else (7,)
     before = torch.cat([p.flatten() for p in agent.parameters()]).clone()
     for step in range(1, 21):

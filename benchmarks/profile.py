@@ -16,7 +16,8 @@ from pathlib import Path
 
 import torch
 
-from deeprl import accelerate, session
+from deeprl import session
+from deeprl.agent import descend
 from deeprl.compose import compose
 from deeprl.run_folder import RunFolder
 from deeprl.trainer import Trainer
@@ -70,11 +71,13 @@ def attach(clock: Clock, trainer: Trainer) -> Callable[[int], None]:
     clock.wrap(trainer.replay_noise, "next", "noise for sampling")
     clock.wrap(trainer.update_noise, "next", "noise of the loss")
     clock.wrap(trainer.replay, "sample", "sample")
-    plain = agent.gradient
-    timed = {name: clock.timed(plain, f"gradient of {name}") for name in agent.objectives}
-    agent.gradient = lambda a, name, batch: timed[name](a, name, batch)
-    for name, objective in agent.objectives.items():
-        clock.wrap(objective.optimizer, "step", f"optimizer of {name}")
+    plain = agent.descend
+    timed = {name: clock.timed(plain, f"step of {name}") for name in agent.objectives}
+    agent.descend = lambda a, name, batch: timed[name](a, name, batch)
+    if plain is descend:  # else all of it is one compiled function
+        clock.wrap(agent, "gradient", "gradient")
+        for name, objective in agent.objectives.items():
+            clock.wrap(objective.optimizer, "step", f"optimizer of {name}")
     clock.wrap(agent, "follow", "targets that follow")
     clock.wrap(agent, "update", "update")
     clock.wrap(trainer.replay, "update_priorities", "priorities")
@@ -117,7 +120,6 @@ def main() -> None:
     steps, operators = option(words, "--steps", 2000), option(words, "--operators", 0)
     config, user, _ = compose(words)
     config = session.settle(config, user)
-    accelerate.keep_memory()
     trainer = session.assemble(config, RunFolder(Path(tempfile.mkdtemp()) / "run"))
     clock = Clock()
     step, num = attach(clock, trainer), trainer.envs.num

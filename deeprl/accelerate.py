@@ -1,4 +1,4 @@
-"""How the same mathematics is computed: layouts, float32 products, memory, compiled gradients.
+"""How the same mathematics is computed: modes, layouts, float32 products, memory, denormal numbers. Compiling is in `deeprl.compiled`.
 
 `reference` is the oracle; `fast` agrees with it up to rounding. What runs is decided by fixed rules before training, never by timing
 inside a run, because different products differ in their last bits.
@@ -7,11 +7,8 @@ inside a run, because different products differ in their last bits.
 from __future__ import annotations
 
 import ctypes
-import itertools
-import os
 import platform
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -19,9 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from deeprl.agent import gradient
 from deeprl.networks.blocks import Block
-from deeprl.types import Learned
 
 MODES = ("reference", "fast", "compiled")
 WORTH_COMPILING = 200_000
@@ -75,6 +70,19 @@ def keep_memory(limit: int = 256 << 20) -> bool:
     return all(taken)
 
 
+def flush_denormals() -> bool:
+    """Let this thread, and those it starts, take numbers below 1.2e-38 for zero. Call it before torch first uses several threads, in every
+    process that trains, evaluates or runs environments: all of them must round alike.
+
+    Adam's averages of a gradient that stays zero (a dead unit, a pixel that is never lit) shrink to such numbers and stay there, since the
+    smallest one times 0.9 rounds to itself. Arithmetic with them takes a hundred times as long on Intel's processors.
+
+    Returns:
+        Whether the processor can.
+    """
+    return torch.set_flush_denormal(True)
+
+
 class Cpu(NamedTuple):
     vendor: str
     amx: bool
@@ -124,89 +132,3 @@ class precision:
 
     def __exit__(self, *_) -> None:
         torch.set_float32_matmul_precision(self.before)
-
-
-_numbers = itertools.count()
-
-
-def compile_gradient(loss: Callable, *, has_aux: bool = False, backend: str = "inductor") -> Callable:
-    """Compile `grad_and_value(loss)`: gradients with respect to the first argument, and the loss.
-
-    The gradient belongs inside the compiled function: compiling the loss alone gives nearly all of the gain back. Call the result under
-    `no_grad` and always under the same matmul precision, or it compiles again.
-
-    Args:
-        loss: pure, `loss(parameters, *rest) -> scalar`, or (scalar, auxiliary tensors) with `has_aux`.
-        backend: "eager" traces only, for tests without a compiler.
-    """
-    gradient = torch.func.grad_and_value(loss, has_aux=has_aux)
-
-    def call(*arguments):
-        return gradient(*arguments)
-
-    # Dynamo keeps its cache, and counts recompilations, per code object; every closure made here would share one.
-    call.__code__ = call.__code__.replace(co_name=f"gradient_{next(_numbers)}")
-    options: dict | None = {"cpp_wrapper": True} if backend == "inductor" else None
-    return torch.compile(call, fullgraph=True, backend=backend, options=options)
-
-
-class CompiledGradient:
-    """In place of `deeprl.agent.gradient`: one compiled pure gradient for each objective, compiled when first asked for. It is the gradient
-    of the optimizer's `flats`: every tensor that goes in or out of a compiled function costs a microsecond or two, in guards and as an
-    object, which with a pair for each parameter made a tenth of a small network's update.
-
-    What is not trained, targets and statistics included, is constant to it but read anew at each call.
-
-    Args:
-        failed: called with the error if an objective cannot be compiled; from then on gradients are computed as without a compiler. None
-            raises it.
-    """
-
-    def __init__(self, agent: nn.Module, backend: str = "inductor", failed: Callable[[Exception], None] | None = None):
-        self.names = {id(parameter): name for name, parameter in agent.named_parameters()}
-        self.backend, self.failed = backend, failed
-        self.compiled: dict[str, Callable] = {}
-
-    def __call__(self, agent, name: str, batch) -> tuple[Sequence[torch.Tensor], Learned]:
-        if self.failed is None or name in self.compiled:
-            return self._call(agent, name, batch)
-        try:
-            return self._call(agent, name, batch)
-        except Exception as error:  # a broken compiler shows itself in many ways; an error of the agent's own comes again below
-            self.failed(error)
-            agent.gradient = gradient
-            return gradient(agent, name, batch)
-
-    def _call(self, agent, name: str, batch) -> tuple[Sequence[torch.Tensor], Learned]:
-        objective = agent.objectives[name]
-        compiled = self.compiled.get(name)
-        if compiled is None:
-            shapes = [(self.names[id(parameter)], parameter.shape) for parameter in objective.optimizer.parameters]
-
-            def loss(flats, batch):
-                value, learned = torch.func.functional_call(agent, views(flats, shapes), (name, batch))
-                return value, (learned.error, learned.metrics)
-
-            compiled = compile_gradient(loss, has_aux=True, backend=self.backend)
-        with torch.no_grad():
-            gradients, (_, (error, metrics)) = compiled(objective.optimizer.flats, batch)
-        self.compiled[name] = compiled
-        return gradients, Learned(error, metrics)
-
-
-def views(flats: Sequence[torch.Tensor], shapes: Sequence[tuple[str, torch.Size]]) -> dict[str, torch.Tensor]:
-    """Named parameters from the flat tensors that hold them, in order; none lies in two."""
-    found, left = {}, list(shapes)
-    for flat in flats:
-        mine: list[tuple[str, torch.Size]] = []
-        while sum(shape.numel() for _, shape in mine) < flat.numel():
-            mine.append(left.pop(0))
-        # The gradient of a split is one concatenation; that of slices would be a full vector of zeros for each.
-        for (name, shape), part in zip(mine, flat.split([shape.numel() for _, shape in mine])):
-            found[name] = part.view(shape)
-    return found
-
-
-def has_compiler() -> bool:
-    """Whether a C++ compiler is on the path: inductor needs one on the CPU."""
-    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++"))

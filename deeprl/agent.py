@@ -45,6 +45,20 @@ def gradient(agent: Agent, name: str, batch: Batch) -> tuple[Sequence[Tensor], L
             parameter.requires_grad_(False)
 
 
+def descend(agent: Agent, name: str, batch: Batch) -> tuple[Learned, Tensor]:
+    """One optimizer step of one objective.
+
+    Returns:
+        what it learned, and () the norm of its gradient.
+
+    Raises:
+        NotFinite: on a CPU, its error or gradient is NaN or Inf; nothing was changed.
+    """
+    gradients, learned = agent.gradient(agent, name, batch)
+    agent.watch(learned.error.sum(), "its error")  # may be infinite where the gradient is not, as Huber's
+    return learned, agent.objectives[name].optimizer.step(gradients, agent.step)
+
+
 class Agent(nn.Module, Choice):
     """Networks, losses and target upkeep. An agent knows no environment, no replay, no generator and no budget.
 
@@ -66,7 +80,9 @@ class Agent(nn.Module, Choice):
         self.updates = 0
         self.step = 0
         self.gradient: Callable[[Agent, str, Batch], tuple[Sequence[Tensor], Learned]] = gradient
-        """How a gradient is computed, of what an objective trains or of its optimizer's `flats`; `deeprl.accelerate` may replace it."""
+        """How a gradient is computed, of what an objective trains or of its optimizer's `flats`"""
+        self.descend: Callable[[Agent, str, Batch], tuple[Learned, Tensor]] = descend
+        """How an optimizer step is made; `deeprl.compiled` may replace it."""
         self._watch: Watch | None = None
 
     def forward(self, name: str, batch: Batch) -> tuple[Tensor, Learned]:
@@ -112,21 +128,16 @@ class Agent(nn.Module, Choice):
         due = self.due(self.updates)
         main: Learned | None = None
         metrics: dict[str, Tensor] = {}
-        watch = self.watch
         for name in due:
             if name not in self.objectives:
                 continue
-            objective = self.objectives[name]
-            gradients, learned = self.gradient(self, name, batch)
             try:
-                watch(learned.error.sum(), "its error")  # may be infinite where the gradient is not, as Huber's
-                norm = objective.optimizer.step(gradients, self.step)
+                learned, norm = self.descend(self, name, batch)
             except NotFinite as error:
                 error.objective = name
                 raise
             metrics.update(learned.metrics)
-            if norm is not None:
-                metrics[f"train/{name}_grad_norm"] = norm
+            metrics[f"train/{name}_grad_norm"] = norm
             if name == self.main:
                 main = learned
         self.follow(due)

@@ -6,6 +6,7 @@ tensors. Build it after the module is on its device: `module.to(...)` gives ever
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -77,8 +78,10 @@ class Flat:
         flat: (P,) the parameters; `parameters` are views of it.
         flats: all there are, here [flat].
         watch: stops updates that are not finite; the optimizers of an agent share one.
+        taken: steps so far.
     """
 
+    taken = 0
     averages: tuple[str, ...] = ()
     """Names of the tensors that a checkpoint needs; the parameters belong to their modules."""
 
@@ -100,6 +103,25 @@ class Flat:
             shapes = [tuple(g.shape) for g in gradients], [tuple(p.shape) for p in self.parameters]
             raise ValueError(f"gradients have shapes {shapes[0]}, parameters {shapes[1]}")
         return False
+
+    def clipped(self, gradient: Tensor, norm: Tensor) -> Tensor:
+        """A flat gradient whose norm is at most `max_grad_norm`."""
+        most = self.choice.max_grad_norm
+        return gradient if most is None else gradient * (most / (norm + 1e-6)).clamp(max=1.0)
+
+    def numbers(self, step: int) -> tuple[float, ...]:
+        """What `moved` wants for the next step, the learning rate at an environment step and what depends on it."""
+        raise NotImplementedError
+
+    def moved(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The rule as a pure function, for compiling: the parameters and averages after a step.
+
+        Args:
+            flat, averages: before the step; the averages in the order of their names.
+            gradient: (P,) clipped.
+            numbers: of this step, () float32 each.
+        """
+        raise NotImplementedError
 
     def rate(self, step: int) -> float:
         """Learning rate at an environment step."""
@@ -138,6 +160,25 @@ class FlatAdam(Flat):
     def _views(self, flat: Tensor) -> list[Tensor]:
         return [view.view(p.shape) for view, p in zip(flat.split([p.numel() for p in self.parameters]), self.parameters)]
 
+    def numbers(self, step: int) -> tuple[float, ...]:
+        # not in `moved`: 1 - 0.999 has four digits in float32, and a compiler would take powers at every element
+        (first, second), rate, count = self.choice.betas, self.rate(step), self.taken + 1
+        return rate / (1.0 - first**count), 1.0 / math.sqrt(1.0 - second**count), 1.0 - rate * self.choice.weight_decay
+
+    def moved(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        moment, square, count = averages
+        first, second = self.choice.betas
+        size, root, keep = numbers
+        moment = torch.lerp(moment, gradient, 1.0 - first)
+        square = second * square + (1.0 - second) * gradient.square()
+        if self.choice.weight_decay:
+            flat = flat * keep
+        return flat - size * moment / (square.sqrt() * root + self.choice.eps), moment, square, count + 1.0
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.taken = int(self.count)
+
     def step(self, gradients: Sequence[Tensor], step: int) -> Tensor:
         """One update in place.
 
@@ -162,6 +203,7 @@ class FlatAdam(Flat):
             if choice.max_grad_norm is not None:
                 # Not in place: autograd may hand out one tensor for two parameters.
                 gradients = torch._foreach_mul(gradients, (choice.max_grad_norm / (norm + 1e-6)).clamp_(max=1.0))
+            self.taken += 1
             self.count += 1
             self._fused(
                 values, gradients, moments, squares, [], counts,

@@ -58,6 +58,20 @@ class FlatRMSProp(Flat):
         self.square = torch.full_like(self.flat, choice.initial)
         self.moment, self.velocity = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
 
+    def numbers(self, step: int) -> tuple[float, ...]:
+        return (self.rate(step),)
+
+    def moved(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        choice = self.choice
+        square, moment, velocity = averages
+        square = torch.lerp(square, gradient.square(), 1.0 - choice.decay)
+        if choice.centered:
+            moment = torch.lerp(moment, gradient, 1.0 - choice.decay)
+        # rounding may leave a variance just below zero
+        spread = ((square - moment.square()).clamp(min=0.0) + choice.eps).sqrt()
+        velocity = choice.momentum * velocity + numbers[0] * gradient / spread
+        return flat - velocity, square, moment, velocity
+
     def step(self, gradients: Sequence[Tensor], step: int) -> Tensor:
         """One update in place; arguments, result and errors as `FlatAdam.step`."""
         choice = self.choice
@@ -77,4 +91,5 @@ class FlatRMSProp(Flat):
             if not self.watch.immediate:
                 self.velocity.masked_fill_(self.watch.failed > 0, 0.0)
             self.flat.sub_(self.velocity)
+            self.taken += 1
         return norm

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from deeprl import build, session
-from deeprl.accelerate import apply
+from deeprl.accelerate import apply, flush_denormals
 from deeprl.agent import Agent
 from deeprl.checkpoint import DAMAGE, CheckpointError, Checkpoints
 from deeprl.compose import compose, prepare
@@ -73,6 +73,7 @@ def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...
     Raises:
         RunFolderError, CheckpointError, ConfigError
     """
+    flush_denormals()
     folder = RunFolder(Path(path))
     config = folder.read_config()
     allowed = (*build.PACKAGES, *allow)

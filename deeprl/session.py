@@ -12,6 +12,7 @@ import torch
 
 from deeprl import accelerate, build
 from deeprl.checkpoint import Checkpoints
+from deeprl.compiled import CompiledStep, has_compiler
 from deeprl.config import ConfigError, family, file_keys, finalise, get, task
 from deeprl.files import printable
 from deeprl.loggers import Progress
@@ -61,6 +62,7 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: build.Allowed =
     if config["logger"].get("wandb") and importlib.util.find_spec("wandb") is None:
         raise ConfigError("logger=wandb needs the package wandb: pip install 'deeprl[wandb]', or leave logger=wandb out.")
     accelerate.keep_memory()
+    accelerate.flush_denormals()
     env = build.instantiate(config["env"], "env", allowed)
     try:
         spec = env.spec()
@@ -111,13 +113,13 @@ def pin(config: dict[str, Any], agent, folder: RunFolder) -> str:
     automatic = chosen["mode"] == "auto"
     if automatic:
         updates = (config["steps"] - config["learning_starts"]) * config["replay_ratio"]
-        chosen["mode"] = accelerate.choose(updates, str(config["device"]), accelerate.has_compiler(), agent.spec.obs_shape)
+        chosen["mode"] = accelerate.choose(updates, str(config["device"]), has_compiler(), agent.spec.obs_shape)
     try:
         accelerate.apply(agent, chosen["mode"])
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if chosen["mode"] == "compiled":
-        if not accelerate.has_compiler():
+        if not has_compiler():
             raise ConfigError("accelerate=compiled needs a C++ compiler and found none: install g++, or use accelerate=fast.")
 
         def failed(error: Exception) -> None:
@@ -126,7 +128,7 @@ def pin(config: dict[str, Any], agent, folder: RunFolder) -> str:
             accelerate.apply(agent, "fast")
             folder.write_config(config)
 
-        agent.gradient = accelerate.CompiledGradient(agent, failed=failed if automatic else None)
+        agent.descend = CompiledStep(agent, failed=failed if automatic else None)
     blocks = [b for b in agent.modules() if isinstance(b, Block)]
     widest = max((max(getattr(b, "sizes", (1,))) for b in blocks), default=1)
     if "product" not in chosen:

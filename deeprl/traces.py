@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from deeprl.backups import greedy
+from deeprl.backups import one_hot
 from deeprl.choice import Choice, in_range
 from deeprl.types import Batch
 from deeprl.values import Returns, View, pick
@@ -108,9 +108,7 @@ def corrections(coefficient, delta: Tensor, ratio: Tensor, policy: Tensor, carry
 
 def epsilon_greedy(values: Tensor, epsilon: float) -> Tensor:
     """(..., A) -> probabilities (..., A) of the policy that is greedy but for a share `epsilon` of uniformly random actions."""
-    actions = values.shape[-1]
-    best = torch.nn.functional.one_hot(greedy(values), actions).to(values.dtype)
-    return best * (1.0 - epsilon) + epsilon / actions
+    return one_hot(values) * (1.0 - epsilon) + epsilon / values.shape[-1]
 
 
 @dataclass(frozen=True)

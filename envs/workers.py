@@ -18,6 +18,8 @@ import traceback
 import weakref
 from functools import partial
 
+import torch
+
 from envs.backend import Backend, Failure, Game, advance
 
 _START = 120.0  # seconds on top of `env.timeout` for imports on a busy machine
@@ -33,6 +35,7 @@ def serve(build, pipe) -> None:
     """A worker's life: build the game, answer requests until the pipe closes."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+    torch.set_flush_denormal(True)  # as in the process that trains, or the same game might round differently here
     parent = multiprocessing.parent_process()
     if parent is not None:  # a game that hangs never looks at the pipe: without this it would outlive a killed run
         threading.Thread(target=_follow, args=(parent,), daemon=True).start()

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from deeprl import session
 from deeprl.actor_critic import ActorCritic, Ensemble, Polyak
@@ -18,6 +19,7 @@ from deeprl.build import instantiate, made_up_batch
 from deeprl.chains import Single
 from deeprl.cli import main as cli
 from deeprl.cli import train as door
+from deeprl.compiled import Pure, traced
 from deeprl.compose import compose
 from deeprl.exploration import EpsilonGreedy, GaussianNoise
 from deeprl.losses import squared
@@ -29,7 +31,7 @@ from deeprl.optim import Adam
 from deeprl.reduce import First, Minimum
 from deeprl.run_folder import read_lines
 from deeprl.trainer import Trainer
-from deeprl.types import Batch, Spec
+from deeprl.types import Batch, Learned, Spec
 from deeprl.value_agent import ValueAgent
 from deeprl.values import ScalarValues
 
@@ -101,6 +103,22 @@ def spec_of(env: str) -> Spec:
 def flat(gradients) -> torch.Tensor:
     """One vector: a compiled gradient comes in other pieces than a plain one."""
     return torch.cat([part.flatten() for part in gradients])
+
+
+def traced_gradient(agent, name: str, batch: Batch) -> tuple[list[torch.Tensor], Learned]:
+    """The gradient of an objective, of its optimizer's flat tensors, as the graph computes it that a compiler would get."""
+    pure, metrics = Pure(agent, name), []
+
+    def listed(flats, constants, batch):
+        gradients, learned = pure.gradients(flats, constants, batch)
+        metrics[:] = learned.metrics
+        return [*gradients, learned.error, *learned.metrics.values()]
+
+    arguments = (pure.optimizer.flats, {name: owner[key] for name, (owner, key) in pure.constants.items()}, batch)
+    graph, wanted = traced(listed, arguments)
+    found = graph(*[leaf for leaf, keep in zip(tree_leaves(arguments), wanted) if keep])
+    count = len(pure.optimizer.flats)
+    return found[:count], Learned(found[count], dict(zip(metrics, found[count + 1 :])))
 
 
 def made_up(agent, spec: Spec, size: int = 3, seed: int = 0) -> Batch:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
-from conftest import KINDS, flat, made_up, settled, spec_of
+from conftest import KINDS, flat, made_up, settled, spec_of, traced_gradient
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from deeprl.accelerate import CompiledGradient, apply, choose, has_compiler
+from deeprl.accelerate import apply, choose
 from deeprl.build import build_agent
+from deeprl.compiled import CompiledStep, has_compiler
+from deeprl.finite import NotFinite
 from deeprl.types import Spec
 
 IMAGES = Spec((4, 10, 10), torch.uint8, 6, 0)
 TOYS = {"discrete": "toy/chain", "continuous": "classic/pendulum"}
-
-
-@pytest.fixture(autouse=True)
-def fresh():
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
 
 
 def build(name: str, spec: Spec | None = None, *overrides: str):
@@ -39,9 +37,8 @@ AUXILIARY = ("agent/auxiliary=self_prediction",)  # its optimizer has several gr
 def test_every_objective_traces_as_one_graph(name, spec, overrides):
     agent = build(name, spec, *overrides)
     batch = made_up(agent, agent.spec)
-    compiled = CompiledGradient(agent, backend="eager")
     for objective in agent.objectives:
-        found, learned = compiled(agent, objective, batch)
+        found, learned = traced_gradient(agent, objective, batch)
         expected, plain = agent.gradient(agent, objective, batch)
         torch.testing.assert_close(flat(found), flat(expected))
         torch.testing.assert_close(learned.error, plain.error)
@@ -53,14 +50,14 @@ def test_a_traced_gradient_is_traced_once_and_follows_its_targets(name):
     """Weights, targets and statistics move under it: they are read anew, and nothing is traced again."""
     clocks = ("agent.chain.shift_period=4", "agent.chain.sync_period=2") if name == "idqn" else ()
     plain, traced = (build(name, None, "agent/normalize=running", *clocks) for _ in range(2))
-    traced.gradient = CompiledGradient(traced, backend="eager")
+    traced.descend = CompiledStep(traced, backend="eager")
     for step in range(1, 10):
         batch = made_up(plain, plain.spec, seed=step)
         for agent in (plain, traced):
-            with torch._dynamo.config.patch(error_on_recompile=True):
-                agent.update(batch)
+            agent.update(batch)
             agent.maintain(step - 1, step)
             agent.normalize.shift += 0.01
+    assert [len(each) for each in traced.descend.compiled.values()] == [1] * len(traced.objectives)
     torch.testing.assert_close(traced.state_dict(), plain.state_dict())
     start = build(name).chain.target.state_dict()
     assert not all(torch.equal(start[key], value) for key, value in plain.chain.target.state_dict().items())
@@ -77,8 +74,60 @@ def test_a_loss_that_asks_its_data_does_not_trace():
         return plain(online, target, batch).plus(torch.ones(()))
 
     agent.backup = asks
-    with pytest.raises(torch._dynamo.exc.Unsupported, match="(?i)data-dependent"):
-        CompiledGradient(agent, backend="eager")(agent, "value", made_up(agent, agent.spec))
+    with pytest.raises(GuardOnDataDependentSymNode, match="(?i)data-dependent"):
+        traced_gradient(agent, "value", made_up(agent, agent.spec))
+
+
+@pytest.mark.parametrize(("name", "what"), [("dqn", "its error"), ("log_dqn", "its error"), ("td3", "its error")])
+def test_a_step_that_is_not_finite_changes_nothing(name, what):
+    """Neither weights nor averages, for Adam and for RMSProp; what is not finite is named as elsewhere, and learning may go on."""
+    agent, batch = build(name), made_up(build(name), build(name).spec)
+    agent.descend = CompiledStep(agent, backend="eager")
+    agent.update(batch)
+    before = copy.deepcopy(agent.state())
+    with pytest.raises(NotFinite, match=what):
+        agent.update(batch._replace(reward=batch.reward * torch.nan))
+    after = agent.state()
+    assert after["updates"] == before.pop("updates") + 1
+    assert same(after["module"], before["module"])
+    assert same(after["optimizers"], before["optimizers"])
+    agent.update(batch)
+    assert not same(agent.state()["module"], before["module"])
+
+
+def same(one, other) -> bool:
+    """Nested dictionaries of tensors, bit for bit."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return torch.equal(one, other)
+
+
+def test_a_compiled_run_goes_on_from_a_checkpoint_of_one_that_was_not():
+    """The number of steps, which Adam's sizes depend on, is in both."""
+    plain, compiled = build("dqn"), build("dqn")
+    compiled.descend = CompiledStep(compiled, backend="eager")
+    batches = [made_up(plain, plain.spec, seed=seed) for seed in range(4)]
+    for batch in batches[:2]:
+        plain.update(batch)
+    compiled.load_state(copy.deepcopy(plain.state()))
+    for batch in batches[2:]:
+        plain.update(batch)
+        compiled.update(batch)
+    torch.testing.assert_close(compiled.state()["module"], plain.state()["module"], rtol=1e-6, atol=1e-7)
+    assert compiled.state()["optimizers"]["value"]["count"] == plain.state()["optimizers"]["value"]["count"] == 4
+
+
+def test_another_layout_of_batches_is_another_compiled_step():
+    """Strides are taken for granted in compiled code: a transposed view must not be read as if it lay in order."""
+    agent, plain = build("dqn"), build("dqn")
+    agent.descend = CompiledStep(agent, backend="eager")
+    batch = made_up(agent, agent.spec)
+    across = batch._replace(obs=batch.obs.t().contiguous().t())
+    for each in (batch, across, batch):
+        agent.update(each)
+        plain.update(batch)
+    assert len(agent.descend.compiled["value"]) == 2
+    torch.testing.assert_close(agent.state()["module"], plain.state()["module"])
 
 
 # ---- which mode, and what if it does not work
@@ -103,10 +152,10 @@ def test_a_gradient_that_does_not_compile_is_computed_without_a_compiler(monkeyp
     def broken(*_, **__):
         raise RuntimeError("no such header")
 
-    monkeypatch.setattr("deeprl.accelerate.compile_gradient", broken)
+    monkeypatch.setattr("torch._inductor.compile", broken)
     agent, oracle, told = build("dqn"), build("dqn"), []
     batch = made_up(agent, agent.spec)
-    agent.gradient = CompiledGradient(agent, failed=told.append)
+    agent.descend = CompiledStep(agent, failed=told.append)
     oracle.update(batch)
     agent.update(batch)
     assert [str(error) for error in told] == ["no such header"]
@@ -123,7 +172,7 @@ def after_twenty(name: str, mode: str, backend: str) -> tuple[torch.Tensor, torc
     agent = build(name)
     apply(agent, mode)
     if mode == "compiled":
-        agent.gradient = CompiledGradient(agent, backend)
+        agent.descend = CompiledStep(agent, backend=backend)
     before = torch.cat([p.flatten() for p in agent.parameters()]).clone()
     for step in range(1, 21):
         agent.update(made_up(agent, agent.spec, size=7, seed=step))

@@ -8,12 +8,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from conftest import DISCRETE, flat, made_up, random_batch, same, settled, snapshot, spec_of, value_agent
+from conftest import DISCRETE, flat, made_up, random_batch, same, settled, snapshot, spec_of, traced_gradient, value_agent
 from test_learning import GAMMA, TABLE, WORLDS, enumerated, table
 from test_learning import spec_of as spec_of_mdp
 
 from agents.idqn import Iterated
-from deeprl.accelerate import CompiledGradient
 from deeprl.backups import Double, Max
 from deeprl.build import build_agent
 from deeprl.chains import Single, follow_
@@ -182,15 +181,13 @@ def test_rows_of_sequences_are_rows(head):
 
 @HEAD
 def test_every_head_traces_as_one_graph(head):
-    torch._dynamo.reset()
     agent = agent_of(head, backup=Double())
     batch = batch_of(agent)
-    found, learned = CompiledGradient(agent, backend="eager")(agent, "value", batch)
+    found, learned = traced_gradient(agent, "value", batch)
     expected, plain = agent.gradient(agent, "value", batch)
     torch.testing.assert_close(flat(found), flat(expected))
     torch.testing.assert_close(learned.error, plain.error)
     assert learned.metrics.keys() == plain.metrics.keys()
-    torch._dynamo.reset()
 
 
 # ---- they learn

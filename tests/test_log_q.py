@@ -9,13 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import DISCRETE, flat, make_batch, random_batch, same, snapshot, train, value_agent
+from conftest import DISCRETE, flat, make_batch, random_batch, same, snapshot, traced_gradient, train, value_agent
 
 from agents.idqn import Iterated
 from agents.log_q import Log
 from agents.reward_channels import Bands
 from agents.value_mapping import LogLinear, PerChannel
-from deeprl.accelerate import CompiledGradient
 from deeprl.backups import Double, Max
 from deeprl.chains import Single
 from deeprl.channels import Polar
@@ -324,15 +323,13 @@ def test_the_values_of_each_channel_are_logged():
 )  # fmt: skip
 @pytest.mark.parametrize("length", [1, 3])
 def test_every_map_traces_as_one_graph(mapping, rewards, length):
-    torch._dynamo.reset()
     agent = log_agent(mapping, rewards, chain=partial(Iterated, length=length))
     batch = random_batch(DISCRETE, 6)
     batch = batch._replace(reward=agent.rewards(batch.reward))
-    found, learned = CompiledGradient(agent, backend="eager")(agent, "value", batch)
+    found, learned = traced_gradient(agent, "value", batch)
     expected, plain = agent.gradient(agent, "value", batch)
     torch.testing.assert_close(flat(found), flat(expected))
     torch.testing.assert_close(learned.error, plain.error)
-    torch._dynamo.reset()
 
 
 # ---- neutral elements

@@ -7,12 +7,12 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import flat, make_batch, random_batch, same, settled, snapshot, spec_of, value_agent, view
+from conftest import flat, make_batch, random_batch, same, settled, snapshot, spec_of, traced_gradient, value_agent, view
 from test_neutral import dqn, updates
 
 from agents.idqn import Iterated
 from agents.mvi import Munchausen, Tsallis, bisected_normaliser, exp_q, ln_q, q_exponential, sparsemax_normaliser
-from deeprl.accelerate import CompiledGradient, apply
+from deeprl.accelerate import apply
 from deeprl.backups import Max, Soft, boltzmann, one_hot, policy_metrics
 from deeprl.build import build_agent, instantiate
 from deeprl.networks.heads import Scalar
@@ -453,7 +453,7 @@ def test_every_backup_in_a_chain_learns_reports_and_traces(backup, length):
     agent = value_agent(backup=backup, chain=partial(Iterated, length=length, shift_period=5, sync_period=2), head=Scalar(loss="huber"))
     updates(agent, 6)
     batch = small_batch(agent)
-    found, learned = CompiledGradient(agent, backend="eager")(agent, "value", batch)
+    found, learned = traced_gradient(agent, "value", batch)
     expected, plain = agent.gradient(agent, "value", batch)
     torch.testing.assert_close(flat(found), flat(expected))
     assert learned.metrics.keys() == plain.metrics.keys()

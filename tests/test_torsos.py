@@ -7,12 +7,12 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import flat, made_up, same, settled, snapshot, spec_of, value_agent
+from conftest import flat, made_up, same, settled, snapshot, spec_of, traced_gradient, value_agent
 from test_blocks import ATARI, VECTOR, built, close
 from torch import nn
 
 from agents.idqn import Iterated
-from deeprl.accelerate import CompiledGradient, apply
+from deeprl.accelerate import apply
 from deeprl.build import build_agent, instantiate
 from deeprl.networks.blocks import MLP, ConvStack
 from deeprl.networks.heads import Scalar
@@ -155,7 +155,7 @@ def test_impala_in_a_chain_updates_and_traces(torso):
     chain = partial(Iterated, length=3, shift_period=2, sync_period=1, torso=torso)
     agent = value_agent(SMALL, torso=Impala(channels=(3, 4), blocks=1, head_hidden=(6,)), chain=chain)
     batch = made_up(agent, SMALL)
-    found, learned = CompiledGradient(agent, backend="eager")(agent, "value", batch)
+    found, learned = traced_gradient(agent, "value", batch)
     expected, plain_learned = agent.gradient(agent, "value", batch)
     torch.testing.assert_close(flat(found), flat(expected))
     torch.testing.assert_close(learned.error, plain_learned.error)
@@ -194,7 +194,7 @@ def test_layer_normalisation_from_torso_to_head(torso, spec):
     assert any("norm_scale" in name for name, _ in agent.chain.online.torso.named_parameters())
     assert sum("norm_scale" in name for name, _ in agent.chain.online.head.named_parameters()) == 2 * len(torso.head_hidden)
     batch = made_up(agent, spec)
-    found, _ = CompiledGradient(agent, backend="eager")(agent, "value", batch)
+    found, _ = traced_gradient(agent, "value", batch)
     expected, _ = agent.gradient(agent, "value", batch)
     torch.testing.assert_close(flat(found), flat(expected))
     assert all(g.any() for g in expected)

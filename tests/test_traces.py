@@ -8,12 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import flat, made_up, same, settled, snapshot, spec_of, train, value_agent, values
+from conftest import flat, made_up, same, settled, snapshot, spec_of, traced_gradient, train, value_agent, values
 
 from agents.idqn import Iterated
 from agents.rbis import RBIS, ImportanceSampling, QLambda, RecursiveRetrace, Retrace, TreeBackup, TruncatedIS
 from agents.value_mapping import SignedRoot
-from deeprl.accelerate import CompiledGradient
 from deeprl.backups import Max
 from deeprl.build import build_agent, check_replay, dry_run, instantiate
 from deeprl.channels import Polar
@@ -480,14 +479,12 @@ def test_metrics_are_over_valid_rows():
 @pytest.mark.parametrize("mapping", [Identity(), SignedRoot()], ids=["plain", "mapped"])
 def test_traces_trace_as_one_graph(method, mapping):
     """A chain of three over sequences; `tests/test_compile.py` does the same for the recipes."""
-    torch._dynamo.reset()
     agent = value_agent(backup=METHODS[method](lam=0.8, epsilon=0.2), chain=partial(Iterated, length=3), mapping=mapping)
     batch = sequences(agent)
-    found, learned = CompiledGradient(agent, backend="eager")(agent, "value", batch)
+    found, learned = traced_gradient(agent, "value", batch)
     expected, plain = agent.gradient(agent, "value", batch)
     torch.testing.assert_close(flat(found), flat(expected))
     torch.testing.assert_close(learned.error, plain.error)
-    torch._dynamo.reset()
 
 
 # ---- from the command line

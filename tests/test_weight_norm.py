@@ -6,14 +6,14 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import flat, made_up, random_batch, same, settled, snapshot, spec_of, value_agent
+from conftest import flat, made_up, random_batch, same, settled, snapshot, spec_of, traced_gradient, value_agent
 from test_blocks import built
 from test_neutral import dqn, updates
 from test_torsos import SMALL
 from torch import nn
 
 from agents.idqn import Iterated
-from deeprl.accelerate import CompiledGradient, apply
+from deeprl.accelerate import apply
 from deeprl.build import build_agent
 from deeprl.networks.blocks import MLP, NoisyMLP
 from deeprl.networks.heads import Scalar
@@ -154,7 +154,7 @@ def test_chains_copy_gains_with_directions(shared, which):
 def test_normalised_networks_trace_and_train_everything(torso, spec):
     (agent,) = agents(torso, spec, "all", head=Scalar(dueling=True))
     batch = made_up(agent, spec)
-    found, _ = CompiledGradient(agent, backend="eager")(agent, "value", batch)
+    found, _ = traced_gradient(agent, "value", batch)
     expected, _ = agent.gradient(agent, "value", batch)
     torch.testing.assert_close(flat(found), flat(expected))
     assert all(g.any() for name, g in zip(snapshot(agent.chain.online), expected) if "gain" in name)

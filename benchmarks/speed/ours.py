@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.speed.gate import Gate
-from deeprl import accelerate, session
+from deeprl import session
 from deeprl.collector import Collector
 from deeprl.compose import compose
 from deeprl.loggers import Loggers
@@ -28,7 +28,6 @@ from deeprl.trainer import Trainer
 def assembled(overrides: list[str], rows: int) -> Trainer:
     """A trainer whose replay holds `rows` steps."""
     config, user, _ = compose(overrides)
-    accelerate.keep_memory()
     trainer = session.assemble(session.settle(config, user), RunFolder(Path(tempfile.mkdtemp()) / "run"))
     for step in range(0, rows, trainer.envs.num):
         trainer.collector.tick(step)
@@ -83,7 +82,6 @@ def loop(warm_up: int, overrides: list[str]) -> None:
 
     Collector.tick = counted  # type: ignore[method-assign]
     config, user, _ = compose(overrides)
-    accelerate.keep_memory()
     folder = Path(tempfile.mkdtemp()) / "run"
     folder.mkdir()
     session.train(session.settle(config, user), folder)

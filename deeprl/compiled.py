@@ -1,0 +1,247 @@
+"""One optimizer step as one compiled function: loss, gradient, its norm, clipping, and the optimizer's rule.
+
+The function is traced once into a graph of plain operators and given to inductor. Nothing of Python is left in it, so that calling it costs
+what its kernels cost: the guards of `torch.compile`, and the optimizer's own calls, took as long as the gradient of a small network.
+The price is that what is no tensor must not change after the first call. A loss is a pure function of parameters, buffers and batch, and
+everything else it reads is a frozen choice.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from deeprl.agent import Agent, descend
+from deeprl.optim import Flat, total_norm
+from deeprl.types import Batch, Learned
+
+
+def has_compiler() -> bool:
+    """Whether a C++ compiler is on the path: inductor needs one on the CPU."""
+    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++"))
+
+
+def views(flats: Sequence[Tensor], shapes: Sequence[tuple[str, torch.Size]]) -> dict[str, Tensor]:
+    """Named parameters from the flat tensors that hold them, in order; none lies in two."""
+    found, left = {}, list(shapes)
+    for flat in flats:
+        mine: list[tuple[str, torch.Size]] = []
+        while sum(shape.numel() for _, shape in mine) < flat.numel():
+            mine.append(left.pop(0))
+        # The gradient of a split is one concatenation; that of slices would be a full vector of zeros for each.
+        for (name, shape), part in zip(mine, flat.split([shape.numel() for _, shape in mine])):
+            found[name] = part.view(shape)
+    return found
+
+
+class Place(NamedTuple):
+    """Where a module keeps a parameter or buffer, which it may replace."""
+
+    owner: dict[str, Any]
+    key: str
+
+
+def places(agent: nn.Module) -> dict[str, Place]:
+    """Of every parameter and buffer, by the name that `functional_call` knows it by."""
+    found: dict[str, Place] = {}
+    names = [*(name for name, _ in agent.named_parameters()), *(name for name, _ in agent.named_buffers())]
+    for name in names:
+        path, _, key = name.rpartition(".")
+        module = agent.get_submodule(path)
+        owner = module._parameters if key in module._parameters else module._buffers
+        found[name] = Place(owner, key)
+    return found
+
+
+class Pure:
+    """One objective of an agent as a function of tensors alone.
+
+    Attributes:
+        constants: where everything that is not trained lies, by name.
+        metrics: names of what the last call of `step` reported.
+    """
+
+    def __init__(self, agent: Agent, name: str):
+        self.agent, self.name = agent, name
+        self.optimizer = agent.objectives[name].optimizer
+        names = {id(parameter): name for name, parameter in agent.named_parameters()}
+        self.shapes = [(names[id(parameter)], parameter.shape) for parameter in self.optimizer.parameters]
+        trained = {name for name, _ in self.shapes}
+        self.constants = {name: place for name, place in places(agent).items() if name not in trained}
+        self.metrics: list[str] = []
+
+    def gradients(self, flats: Sequence[Tensor], constants: dict[str, Tensor], batch: Batch) -> tuple[tuple[Tensor, ...], Learned]:
+        """With respect to the optimizer's flat tensors."""
+
+        def loss(flats: tuple[Tensor, ...]) -> tuple[Tensor, Learned]:
+            tensors = {**views(flats, self.shapes), **constants}
+            return torch.func.functional_call(self.agent, tensors, (self.name, batch))
+
+        gradients, (_, learned) = torch.func.grad_and_value(loss, has_aux=True)(tuple(flats))
+        return gradients, learned
+
+    def step(
+        self, flats: Sequence[Tensor], averages: Sequence[Sequence[Tensor]], numbers: Sequence[Tensor], failed: Tensor,
+        constants: dict[str, Tensor], batch: Batch,
+    ) -> list[Tensor]:  # fmt: skip
+        """One step in place, unless something is not finite: then nothing changes.
+
+        Returns:
+            () a number that is finite if everything is; () the norm that the optimizer reports; the error; then the metrics, whose names
+            are left in `metrics`.
+        """
+        gradients, learned = self.gradients(flats, constants, batch)
+        norms = [torch.linalg.vector_norm(g) for g in gradients]
+        # the error may be infinite where the gradient is not, as Huber's; 0 times NaN or Inf is NaN
+        check = total_norm(gradients) + 0.0 * learned.error.sum()
+        fine = torch.isfinite(check) & (failed == 0)
+        for part, flat, mine, gradient, norm, own in zip(parts(self.optimizer), flats, averages, gradients, norms, numbers):
+            old = (flat, *mine)
+            new = part.moved(flat, mine, part.clipped(gradient, norm), own.unbind())
+            for into, value in zip(old, new):
+                into.copy_(torch.where(fine, value, into))
+        self.metrics = list(learned.metrics)
+        return [check, norms[0], learned.error, *learned.metrics.values()]
+
+
+def parts(optimizer) -> Sequence[Flat]:
+    """The flat optimizers that one consists of."""
+    return getattr(optimizer, "groups", None) or [optimizer]
+
+
+def traced(function: Callable[..., list[Tensor]], arguments: tuple) -> tuple[torch.fx.GraphModule, list[bool]]:
+    """The graph of a function of nested tensors: as a function of those leaves that matter, in order.
+
+    Returns:
+        the graph, and for each leaf of `arguments` whether it is an input.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx  # a second of imports
+    from torch.utils import _pytree as pytree
+
+    leaves, structure = pytree.tree_flatten(arguments)
+
+    def of_leaves(*leaves):
+        return function(*pytree.tree_unflatten(leaves, structure))
+
+    with torch.no_grad():
+        # fake tensors: nothing is computed, and nothing changed
+        graph = make_fx(of_leaves, tracing_mode="fake", _allow_non_fake_inputs=True)(*leaves)
+    graph.graph.eliminate_dead_code()
+    inputs = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    wanted = [bool(node.users) for node in inputs]
+    for node, keep in zip(inputs, wanted):
+        if not keep:
+            graph.graph.erase_node(node)
+    graph.recompile()
+    return graph, wanted
+
+
+class _Compiled:
+    """One objective for batches of one layout."""
+
+    def __init__(self, pure: Pure, batch: Batch, backend: str):
+        optimizer, watch = pure.optimizer, pure.agent.watch
+        self.parts = parts(optimizer)
+        self.host = [torch.zeros(len(part.numbers(0))) for part in self.parts]
+        self.written = [numbers.numpy() for numbers in self.host]  # setting an item is thirty times quicker than in a tensor
+        self.numbers = [numbers.to(part.flat.device) for part, numbers in zip(self.parts, self.host)]  # on a CPU the same
+        averages = [[getattr(part, name) for name in part.averages] for part in self.parts]
+        constants = {name: owner[key] for name, (owner, key) in pure.constants.items()}
+        graph, wanted = traced(pure.step, (optimizer.flats, averages, self.numbers, watch.failed, constants, batch))
+        self.metrics = pure.metrics
+
+        def kept(candidates: Sequence) -> list:
+            mine = [each for each, keep in zip(candidates, wanted) if keep]
+            del wanted[: len(candidates)]
+            return mine
+
+        self.fixed = kept([*optimizer.flats, *[average for own in averages for average in own], *self.numbers, watch.failed])
+        self.constants = kept(list(pure.constants.values()))
+        paths = kept(batch_paths(batch))
+        self.fields = [field for field, key in paths if key is None]
+        self.entries = [(field, key) for field, key in paths if key is not None]  # after the fields, as in Batch
+        leaves = self.leaves(batch)
+        self.layout = layout(leaves)
+        options = {"cpp_wrapper": True}
+        self.call = graph if backend == "eager" else torch._inductor.compile(graph, self.inputs(leaves), options=options)
+
+    def leaves(self, batch: Batch) -> list[Tensor]:
+        values: tuple[Any, ...] = batch
+        return [*[values[field] for field in self.fields], *[values[field][key] for field, key in self.entries]]
+
+    def inputs(self, leaves: list[Tensor]) -> list[Any]:
+        return [*self.fixed, *[owner[key] for owner, key in self.constants], *leaves]
+
+    def __call__(self, leaves: list[Tensor], step: int) -> tuple[Tensor, Tensor, Learned]:
+        """See `Pure.step`."""
+        for part, written in zip(self.parts, self.written):
+            written[:] = part.numbers(step)
+        for host, numbers in zip(self.host, self.numbers):
+            if host is not numbers:
+                numbers.copy_(host)
+        check, norm, error, *metrics = self.call(*self.inputs(leaves))
+        return check, norm, Learned(error, dict(zip(self.metrics, metrics)))
+
+
+def batch_paths(batch: Batch) -> list[tuple[int, str | None]]:
+    """Field and key of every leaf of a batch, in the order in which they are flattened: those that have keys come last."""
+    found: list[tuple[int, str | None]] = []
+    for field, value in enumerate(batch):
+        found += [(field, key) for key in value] if isinstance(value, dict) else [(field, None)]
+    return found
+
+
+def layout(leaves: Sequence[Tensor]) -> list[tuple]:
+    """What a compiled function takes for granted."""
+    return [(t.shape, t.stride(), t.dtype) for t in leaves]
+
+
+class CompiledStep:
+    """In place of `deeprl.agent.descend`: each objective's step compiled, for each layout of a batch, when first asked for. Call it always
+    under the same matmul precision.
+
+    What is not trained, targets and statistics included, is constant to it but read anew at each call.
+
+    Args:
+        failed: called with the error if an objective cannot be compiled; from then on steps are made as without a compiler. None raises it.
+        backend: "inductor", or "eager", which only traces: for tests without a compiler.
+    """
+
+    def __init__(self, agent: Agent, failed: Callable[[Exception], None] | None = None, backend: str = "inductor"):
+        self.failed, self.backend = failed, backend
+        self.compiled: dict[str, list[_Compiled]] = {name: [] for name in agent.objectives}
+
+    def __call__(self, agent: Agent, name: str, batch: Batch) -> tuple[Learned, Tensor]:
+        for compiled in self.compiled[name]:
+            leaves = compiled.leaves(batch)
+            if layout(leaves) == compiled.layout:
+                break
+        else:
+            try:
+                compiled = _Compiled(Pure(agent, name), batch, self.backend)
+            except Exception as error:  # a broken compiler shows itself in many ways; an error of the agent's own comes again below
+                if self.failed is None:
+                    raise
+                self.failed(error)
+                agent.descend = descend
+                return descend(agent, name, batch)
+            self.compiled[name].append(compiled)
+            leaves = compiled.leaves(batch)
+        with torch.no_grad():
+            check, norm, learned = compiled(leaves, agent.step)
+        watch = agent.watch
+        if not watch.immediate:
+            watch(check, "")
+        elif not math.isfinite(check.item()):
+            watch(learned.error.sum(), "its error")
+            watch(norm, "the norm of its gradient")
+            watch(check, "the norm of all its gradients")
+        for part in compiled.parts:
+            part.taken += 1
+        return learned, norm
