@@ -53,6 +53,7 @@ class Iterated(Chain):
             acting=("uniform", "uniform_with_target", "first", "last", "mean", "episode"),
             head_reduction=("sum", "mean"),
         )
+        self.periods = (shift_period, sync_period)
         self.remembers = acting == "episode"
         super().__init__(make, length=length, torsos=1 if torso == "shared" else length)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from deeprl.agent import Agent, Objective
+from deeprl.agent import Agent, Objective, watching
 from deeprl.backups import PolicyBackup
 from deeprl.choice import Choice, Part, in_range
 from deeprl.exploration import GaussianNoise
@@ -23,7 +23,7 @@ from deeprl.networks.blocks import initialise
 from deeprl.networks.heads import Critics
 from deeprl.optim import flatten_
 from deeprl.reduce import Reduction
-from deeprl.types import Acted, Batch, Learned, Rows, Spec
+from deeprl.types import Acted, Batch, Learned, Spec
 from deeprl.values import Returns
 
 
@@ -46,6 +46,7 @@ class Polyak(Part):
     """
 
     iterations = 1
+    periods = ()
 
     def __init__(self, make: Callable[[str], Side], *, tau: float = 0.005):
         super().__init__()
@@ -131,6 +132,7 @@ class ActorCritic(Agent):
             "actor": Objective(self.actor_loss, actors, actor_state),
         }
         self.chain.pair([actor_state.flat, critic_state.flat])
+        self.observers = watching(self.normalize, self.rewards)
 
     def critic_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
         online, target = self.chain.online, self.chain.target
@@ -176,12 +178,7 @@ class ActorCritic(Agent):
     def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
         return self.explore.noise((*size, self.spec.action_dim), generator)
 
-    def observe(self, rows: Rows) -> None:
-        self.normalize.observe(rows)
-        self.rewards.observe(rows)
-
-    def maintain(self, before: int, after: int) -> None:
-        super().maintain(before, after)
+    def ring(self, before: int, after: int) -> None:
         self.chain.maintain(before, after, self.updates)
 
 

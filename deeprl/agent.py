@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from deeprl.choice import Choice
+from deeprl.choice import Choice, Part
 from deeprl.finite import NotFinite, Watch
 from deeprl.optim import FlatAdam, Groups
 from deeprl.types import Acted, Batch, Learned, Rows, Spec
@@ -59,6 +61,11 @@ def descend(agent: Agent, name: str, batch: Batch) -> tuple[Learned, Tensor]:
     return learned, agent.objectives[name].optimizer.step(gradients, agent.step)
 
 
+def watching(*parts: Part) -> list[Callable[[Rows], None]]:
+    """`observe` of those parts that have one of their own."""
+    return [part.observe for part in parts if type(part).observe is not Part.observe]
+
+
 class Agent(nn.Module, Choice):
     """Networks, losses and target upkeep. An agent knows no environment, no replay, no generator and no budget.
 
@@ -70,6 +77,7 @@ class Agent(nn.Module, Choice):
     main: str = ""
     """The objective whose error is the priority and whose learning rate is the agent's; due at every update."""
     spec: Spec
+    chain: Any
     objectives: dict[str, Objective]
     rewards: Callable[[Tensor], Tensor]
     """raw reward (...) -> learned reward (...) or (C, ...); the replay applies it before n-step sums"""
@@ -83,6 +91,10 @@ class Agent(nn.Module, Choice):
         """How a gradient is computed, of what an objective trains or of its optimizer's `flats`"""
         self.descend: Callable[[Agent, str, Batch], tuple[Learned, Tensor]] = descend
         """How an optimizer step is made; `deeprl.compiled` may replace it."""
+        self.observers: list[Callable[[Rows], None]] = []
+        """Of the parts that keep statistics of collected data"""
+        self.silence: tuple[int, float] = (0, 0)
+        """From this step until before that one no clock rings"""
         self._watch: Watch | None = None
 
     def forward(self, name: str, batch: Batch) -> tuple[Tensor, Learned]:
@@ -103,6 +115,8 @@ class Agent(nn.Module, Choice):
 
     def observe(self, rows: Rows) -> None:
         """Statistics of collected data."""
+        for observe in self.observers:
+            observe(rows)
 
     def due(self, update: int) -> tuple[str, ...]:
         """Names of objectives (and "target") due at this update, 1-based: static, no data decides."""
@@ -149,7 +163,19 @@ class Agent(nn.Module, Choice):
 
     def maintain(self, before: int, after: int) -> None:
         """Clocks in environment steps; once a tick."""
-        self.__dict__["step"] = after  # not through nn.Module, whose way of setting an attribute is slow
+        own = self.__dict__  # nn.Module's way of setting an attribute is slow
+        own["step"] = after
+        start, stop = self.silence
+        if start <= before and after < stop:
+            return
+        self.ring(before, after)
+        periods = self.chain.periods
+        if periods is not None:
+            own["silence"] = after, min(((after // period + 1) * period for period in periods), default=math.inf)
+
+    def ring(self, before: int, after: int) -> None:
+        """What may be due after the steps (before, after]."""
+        raise NotImplementedError
 
     def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
         """Numbers from what an update reported, when somebody logs them: means over every axis."""

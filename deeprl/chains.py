@@ -115,6 +115,7 @@ class Single(Chain):
     def __init__(self, make: MakeNetwork, *, target_update_period: int):
         self.target_update_period = target_update_period
         in_range(self, target_update_period=(1, None))
+        self.periods = (target_update_period,)
         super().__init__(make, length=1, torsos=1)
 
     def shifting(self, before: int, after: int, updates: int) -> bool:

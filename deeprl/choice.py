@@ -30,6 +30,9 @@ class Choice:
 class Part(nn.Module, Choice):
     """A choice with parameters or statistics of its own. The defaults of every method are neutral."""
 
+    periods: tuple[int, ...] | None = None
+    """After which multiples of environment steps `maintain` has something to do; None: it is called at every tick."""
+
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
         """Random numbers for one or many updates; every tensor starts with `size` = (updates, *B)."""
         return {}
@@ -38,7 +41,7 @@ class Part(nn.Module, Choice):
         """Statistics of collected data."""
 
     def maintain(self, before: int, after: int, updates: int) -> None:
-        """Clocks in environment steps: called once a tick with the steps before and after it."""
+        """Clocks in environment steps, with the steps before and after a tick: called at each, or when one of `periods` is over."""
 
     def follow(self, due: tuple[str, ...]) -> None:
         """Called after every gradient update with the names that were due."""

@@ -115,6 +115,12 @@ def parts(optimizer) -> Sequence[Flat]:
     return getattr(optimizer, "groups", None) or [optimizer]
 
 
+def apart(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """A product and then its bias, which inductor adds together with what follows. The operator for both would first fill its result with
+    the bias: 4 to 9 % of an update."""
+    return torch.bmm(x, weight) + bias
+
+
 def traced(function: Callable[..., list[Tensor]], arguments: tuple) -> tuple[torch.fx.GraphModule, list[bool]]:
     """The graph of a function of nested tensors: as a function of those leaves that matter, in order.
 
@@ -131,7 +137,7 @@ def traced(function: Callable[..., list[Tensor]], arguments: tuple) -> tuple[tor
 
     with torch.no_grad():
         # fake tensors: nothing is computed, and nothing changed
-        graph = make_fx(of_leaves, tracing_mode="fake", _allow_non_fake_inputs=True)(*leaves)
+        graph = make_fx(of_leaves, {torch.ops.aten.baddbmm.default: apart}, tracing_mode="fake", _allow_non_fake_inputs=True)(*leaves)
     graph.graph.eliminate_dead_code()
     inputs = [node for node in graph.graph.nodes if node.op == "placeholder"]
     wanted = [bool(node.users) for node in inputs]

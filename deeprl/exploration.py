@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -30,11 +31,10 @@ class EpsilonGreedy(Choice):
     def epsilon(self, step: int, explore: bool) -> float:
         return self.schedule(step) if explore else self.evaluation
 
-    def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
-        return {
-            "explore": torch.rand(size, generator=generator, dtype=torch.float64),
-            "action": torch.rand(size, generator=generator, dtype=torch.float64),
-        }
+    def noise(self, size: tuple[int, ...], generator, num_actions: int) -> dict[str, Tensor]:
+        """`explore` uniform in [0, 1), `action` the random action itself: it need not be made at every step."""
+        explore, action = (torch.rand(size, generator=generator, dtype=torch.float64) for _ in range(2))
+        return {"explore": explore, "action": (action * num_actions).long()}
 
     def __call__(
         self, greedy: Callable[[], Tensor], num_actions: int, epsilon: float, noise: dict[str, Tensor], exact: bool = True
@@ -43,20 +43,28 @@ class EpsilonGreedy(Choice):
 
         Args:
             greedy: -> (M,). With ε = 1 it is not asked; its answer is then missing from the probability, which is 1/A all the same.
-            exact: somebody reads the probabilities. If not, `greedy` is asked only if some environment does not explore, and ε/A, the
-                least it can be, stands for the probability where it was not.
+            exact: somebody reads the probabilities. If not, they are zeros, and `greedy` is asked only if some environment does not
+                explore.
         """
+        random = noise["action"].cpu()
         explores = [u < epsilon for u in noise["explore"].tolist()]  # quicker than tensors of a few numbers
-        if all(explores):
-            random = torch.tensor([int(u * num_actions) for u in noise["action"].tolist()])
-            if not exact or epsilon >= 1.0:
-                return random, torch.full(random.shape, epsilon / num_actions)
-            return random, (1.0 - epsilon) * (random == greedy().cpu()).float() + epsilon / num_actions
+        everybody = all(explores)
+        if everybody and not exact:
+            return random, unknown(len(explores))
+        if everybody and epsilon >= 1.0:
+            return random, torch.full(random.shape, epsilon / num_actions)
         best = greedy().cpu()
-        if not any(explores):
-            return best, torch.full(best.shape, 1.0 - epsilon + epsilon / num_actions)
-        action = torch.where(torch.tensor(explores), (noise["action"] * num_actions).long(), best)
-        return action, (1.0 - epsilon) * (action == best).float() + epsilon / num_actions
+        if everybody:
+            action = random
+        else:
+            action = torch.where(torch.tensor(explores), random, best) if any(explores) else best
+        return action, (1.0 - epsilon) * (action == best).float() + epsilon / num_actions if exact else unknown(len(explores))
+
+
+@lru_cache
+def unknown(count: int) -> Tensor:
+    """Zeros in place of probabilities that nobody reads: to be read only."""
+    return torch.zeros(count)
 
 
 @dataclass(frozen=True)

@@ -51,17 +51,17 @@ class NoiseStream:
         self.seed, self.purpose, self.part, self.draw, self.block, self.device = seed, purpose, part, draw, block, device
         self.position = 0
         self._loaded = -1
-        self._rows: list[dict[str, Tensor]] = []
+        self._drawn: list[tuple[str, Tensor]] = []
 
     def next(self) -> dict[str, Tensor]:
         block, offset = divmod(self.position, self.block)
         if block != self._loaded:
             drawn = self.draw(self.block, torch_generator(self.seed, self.purpose, self.part, block))
-            split = {name: tensor.to(self.device).unbind(0) for name, tensor in drawn.items()}
-            self._rows = [{name: rows[i] for name, rows in split.items()} for i in range(self.block)]
+            self._drawn = [(name, tensor.to(self.device)) for name, tensor in drawn.items()]
             self._loaded = block
         self.position += 1
-        return self._rows[offset]
+        # one by one: a thousand small tensors at once would push everything else out of the cache
+        return {name: tensor[offset] for name, tensor in self._drawn}
 
     def state_dict(self) -> dict:
         return {"position": self.position}

@@ -34,8 +34,6 @@ class Plain(Part):
     def forward(self, obs: Tensor) -> Tensor:
         return obs
 
-    def observe(self, rows: Rows) -> None: ...
-
 
 class Scale(Plain):
     """Observations divided by fixed numbers, so that every component is about as large as one.
@@ -106,8 +104,6 @@ class Raw(Part):
 
     def forward(self, reward: Tensor) -> Tensor:
         return reward
-
-    def observe(self, rows: Rows) -> None: ...
 
 
 class Clip(Raw):

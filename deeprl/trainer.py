@@ -7,6 +7,7 @@ change no number: `checkpoint.minutes` saves, `stop.hours` ends.
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import resource
 import sys
@@ -96,6 +97,8 @@ class Trainer:
         self.loggers, self.progress, self.signals, self.watchdog = loggers, progress, signals, watchdog
         self.started = time.monotonic()
         self.last_save = self.started
+        gc.collect()
+        gc.freeze()  # what is there by now stays: looking through all of it again would take a tenth of a second, now and then
         try:
             if not self.done:
                 self._train()
@@ -104,6 +107,8 @@ class Trainer:
             self.save()
             self.folder.write_status("stopped", self.step, self.agent.updates, error=str(stopped))
             return "stopped"
+        finally:
+            gc.unfreeze()
         return "finished"
 
     def _train(self) -> None:

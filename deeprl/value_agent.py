@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from deeprl.agent import Agent, Objective
+from deeprl.agent import Agent, Objective, watching
 from deeprl.backups import Backup, action_gap, report
 from deeprl.chains import Chain
 from deeprl.choice import Auxiliary, Part, Weighting
@@ -23,7 +23,7 @@ from deeprl.networks.blocks import initialise
 from deeprl.networks.heads import Scalar, ValueNetwork, quiet
 from deeprl.networks.weight_norm import weight_normalise
 from deeprl.optim import Groups
-from deeprl.types import Acted, Batch, Learned, Rows, Spec
+from deeprl.types import Acted, Batch, Learned, Spec
 
 
 class ValueAgent(Agent):
@@ -80,6 +80,9 @@ class ValueAgent(Agent):
         own = {name: replace(objective, loss=self.seen(objective.loss)) for name, objective in self.weighting.objectives().items()}
         self.objectives = {**own, "value": self.regression()}
         self.needs = self.backup.needs | self.auxiliary.needs
+        self.observers = watching(self.normalize, self.rewards, self.auxiliary)
+        self.exact = self.chain.remembers or "behavior_probability" in self.needs
+        """Whether acting must ask the network at every step"""
 
     def network(self, place: str, stack: int, torsos: int, index: list[int] | None = None, outputs: int | None = None) -> ValueNetwork:
         """A network over this agent's torso, its weights drawn by the name of its place.
@@ -149,8 +152,7 @@ class ValueAgent(Agent):
             return chosen.argmax(-1)
 
         epsilon = self.explore.epsilon(step, explore)
-        exact = self.chain.remembers or "behavior_probability" in self.needs
-        action, probability = self.explore(greedy, self.spec.num_actions, epsilon, noise, exact)
+        action, probability = self.explore(greedy, self.spec.num_actions, epsilon, noise, self.exact)
         if explore or chosen is None:
             return Acted(action, probability, remembered)
         chosen = chosen.cpu()
@@ -160,18 +162,12 @@ class ValueAgent(Agent):
         return {**self.chain.noise(size, generator), **self.auxiliary.noise(size, generator)}
 
     def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
-        return {**self.explore.noise(size, generator), **self.chain.act_noise(size, generator)}
-
-    def observe(self, rows: Rows) -> None:
-        self.normalize.observe(rows)
-        self.rewards.observe(rows)
-        self.auxiliary.observe(rows)
+        return {**self.explore.noise(size, generator, self.spec.num_actions), **self.chain.act_noise(size, generator)}
 
     def follow(self, due: tuple[str, ...]) -> None:
         self.auxiliary.follow(due)
 
-    def maintain(self, before: int, after: int) -> None:
-        super().maintain(before, after)
+    def ring(self, before: int, after: int) -> None:
         if self.chain.shifting(before, after, self.updates):
             self.weighting.shift(self.chain.target)
         self.chain.maintain(before, after, self.updates)

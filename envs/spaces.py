@@ -27,7 +27,8 @@ class Actions(NamedTuple):
     def to_env(self, action: np.ndarray) -> np.ndarray:
         """(M,) int64 or (M, D) float in [-1, 1], clipped -> (M,) int64 or (M, *shape) in the environment's own type."""
         if self.num:
-            return np.asarray(action, dtype=np.int64) + self.start
+            action = np.asarray(action, dtype=np.int64)
+            return action + self.start if self.start else action
         assert self.low is not None
         assert self.high is not None
         unit = np.minimum(np.maximum(np.asarray(action, dtype=np.float32), -1.0), 1.0)

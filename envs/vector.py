@@ -114,20 +114,21 @@ class Environments:
     def _note(self, action: np.ndarray, answers: list, indices: Iterable[int]) -> Step:
         """Enter the answers in the journals and put them in arrays."""
         assert self.obs is not None
-        next_obs = np.zeros(self._shape, self._dtype)
+        shape, dtype = self.spec.obs_shape, self._dtype
+        next_obs = np.zeros(self._shape, dtype)
         reward = np.zeros(self.num, np.float32)
         terminated = np.zeros(self.num, bool)
         ended = np.zeros(self.num, bool)
         for i in indices:
             answer = answers[i]
-            if type(answer) is not Failure and (answer[1].shape != self.spec.obs_shape or answer[1].dtype != self._dtype):
+            if type(answer) is not Failure and (answer[1].shape != shape or answer[1].dtype != dtype):
                 kind = f"{answer[1].dtype} of shape {answer[1].shape}"
                 answer = Failure(f"observation is {kind}, not {np.dtype(self._dtype)} of shape {self.spec.obs_shape}")
             if type(answer) is Failure:
                 answer = answers[i] = self._recover(i, action, answer)
             _, next_obs[i], reward[i], terminated[i], ended[i] = answer
         # 0 * x is 0 for every finite x and NaN for the rest
-        if reward.dot(self._no_reward) != 0.0 or (self._dtype is np.float32 and next_obs.reshape(-1).dot(self._no_obs) != 0.0):
+        if reward.dot(self._no_reward) != 0.0 or (dtype is np.float32 and next_obs.reshape(-1).dot(self._no_obs) != 0.0):
             for i in indices:
                 fault = not_finite(next_obs[i], reward[i])
                 if fault:

@@ -7,7 +7,7 @@ from torch import nn
 
 from deeprl.accelerate import Cpu, apply, flush_denormals, keep_memory, precision, product
 from deeprl.networks.actors import Deterministic
-from deeprl.networks.blocks import MLP, Block, ConvStack, NoisyMLP, initialise, same_pads
+from deeprl.networks.blocks import MLP, Block, ConvStack, NoisyMLP, initialise, patchwise, same_pads
 from deeprl.networks.layers import Init, fill_
 from deeprl.networks.torsos import Auto, MinAtarTorso, MLPTorso, Nature
 from deeprl.optim import flatten_
@@ -342,3 +342,21 @@ def test_entries_of_a_stack_alone():
     initialise(mlp, 0, "mlp")
     x = torch.randn(4, 3)
     torch.testing.assert_close(mlp.some(slice(None, None, 2), x), mlp(x)[::2])
+
+
+@pytest.mark.parametrize(("stride", "padding"), [(1, (0, 0)), (2, (1, 0)), (1, (1, 2))])
+def test_a_convolution_in_patches_is_a_convolution(stride, padding):
+    x, weight, bias = torch.randn(3, 4, 9, 10), torch.randn(5, 4, 3, 3), torch.randn(5)
+    torch.testing.assert_close(patchwise(x, weight, bias, stride, padding), F.conv2d(x, weight, bias, stride, padding))
+
+
+def test_small_images_are_in_patches_where_steps_are_compiled():
+    small, large = (ConvStack(1, (4, side, side), [(6, 3, 1)], padding="valid", init="torch") for side in (10, 40))
+    for block in (small, large):
+        for mode in ("reference", "fast", "compiled"):
+            apply(block, mode)
+            assert block.patches == (block is small and mode == "compiled")
+    built(small)
+    x = torch.randint(0, 2, (3, 4, 10, 10), dtype=torch.uint8)
+    expected = (apply(small, "reference"), small(x))[1]
+    torch.testing.assert_close((apply(small, "compiled"), small(x))[1], expected)

@@ -40,7 +40,8 @@ def test_every_objective_traces_as_one_graph(name, spec, overrides):
     for objective in agent.objectives:
         found, learned = traced_gradient(agent, objective, batch)
         expected, plain = agent.gradient(agent, objective, batch)
-        torch.testing.assert_close(flat(found), flat(expected))
+        found, expected = flat(found), flat(expected)
+        assert (found - expected).norm() <= 1e-6 * expected.norm()
         torch.testing.assert_close(learned.error, plain.error)
         assert learned.metrics.keys() == plain.metrics.keys()
 

@@ -200,6 +200,24 @@ def test_equals_a_naive_replay(spec, n, num):
     assert 23 * num / 2 < len(replay) < 23 * num  # an episode's extra row takes a place
 
 
+@pytest.mark.parametrize("spec", [VECTOR, CONTINUOUS, STACKED, CHANNELS])
+def test_one_environment_is_stored_as_one_of_many(spec):
+    """Its rows are written without arrays of one number; what lies in memory is the same, also after many laps."""
+    one, all = (make(spec, capacity=23, n_step=2).ring for _ in range(2))
+    stream = Stream(spec, 1, seed=3, longest=7)
+    for t in range(150):
+        rows = next(stream)
+        one._append_one(rows)
+        all._append_all(rows)
+        if t == 80:  # an episode that is cut off, as on resuming
+            for ring in (one, all):
+                ring.cut(0)
+            stream.cut(0)
+    for name in ("rows", "frames", "slots", "count", "oldest", "fresh"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(all, name), err_msg=name)
+    assert (one.first, one.last) == (all.first, all.last)
+
+
 def test_long_episodes_fill_the_capacity():
     stream = Stream(STACKED, 2, seed=0, longest=10_000)
     replay = make(STACKED, capacity=40, num=2, n_step=2)

@@ -207,6 +207,15 @@ def same_pads(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
+def patchwise(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: tuple[int, int]) -> Tensor:
+    """A convolution as one product of all patches, for small images whose gradient nobody wants: (B, C, H, W) -> (B, out, H', W')."""
+    kernel = weight.shape[-1]
+    vertical, horizontal = padding
+    x = F.pad(x, (horizontal, horizontal, vertical, vertical))
+    patches = x.unfold(2, kernel, stride).unfold(3, kernel, stride).permute(0, 2, 3, 1, 4, 5)  # (B, H', W', C, k, k)
+    return (patches.flatten(3) @ weight.flatten(1).t() + bias).permute(0, 3, 1, 2)
+
+
 class ImageBlock(Block):
     """n networks of convolutions over one batch of images. Subclasses say what one of them does, `single`, and set `features`.
 
@@ -217,6 +226,8 @@ class ImageBlock(Block):
     """
 
     features: int
+    patches = False
+    """Whether the first convolution is computed by `patchwise`; see `deeprl.accelerate.apply`"""
 
     def __init__(self, n: int, shape: Sequence[int], scale: float):
         super().__init__()
@@ -253,6 +264,8 @@ class ImageBlock(Block):
         weight, bias = self.weight(layer)[i], getattr(self, f"bias_{layer}")[i]
         if layer == 0 and self.scale != 1.0:
             weight = weight * self.scale
+        if layer == 0 and self.patches:
+            return patchwise(x, weight, bias, stride, padding)
         return F.conv2d(x, weight.contiguous(memory_format=layout), bias, stride, padding)
 
 

@@ -310,7 +310,7 @@ class _Gather:
         row = self._fields(self.block.to(self.device)) if away else self.fields
         learned = replay.rewards(row.reward)
         if n == 1:
-            reward, discount, steps = learned, row.continues * self.powers[1], self.steps
+            reward, discount, steps = learned, row.continues * replay.discount, self.steps
             ended = row.ended > 0
         else:
             alive = span(row.continues, row.real)

@@ -137,6 +137,49 @@ class Ring:
 
     def append(self, rows: Rows) -> None:
         """One tick of all environments."""
+        if self.layout.num == 1:
+            self._append_one(rows)
+        else:
+            self._append_all(rows)
+
+    def _append_one(self, rows: Rows) -> None:
+        """`_append_all` for one environment, without arrays of one number: a third of its price."""
+        at, count, ended = self.layout, int(self.count[0]), bool(rows.ended[0])
+        limit = count + ended - at.ticks
+        if self.last >= at.ticks + self.first or (self.first < self.last and self.oldest[0] < limit):
+            self._expire(self.count + 1 + rows.ended, self.last + 1)
+        slot = count % at.period
+        here = at.front + slot
+        there = here + 1 if slot + 1 < at.period else at.front
+        row, after = self.rows[here], self.rows[there]
+        if self.frames is None:
+            row[: at.size] = rows.obs.reshape(-1)
+            after[: at.size] = rows.next_obs.reshape(-1)
+        else:
+            self.frames[here] = rows.obs[0, self._newest].reshape(-1)
+            self.frames[there] = rows.next_obs[0, self._newest].reshape(-1)
+        if at.reward - at.action == 1:
+            row[at.action] = rows.action.item()
+        else:
+            row[at.action : at.reward] = rows.action[0]
+        row[at.reward] = rows.reward[0]
+        row[at.continues] = not rows.terminated[0]
+        row[at.ended] = ended
+        row[at.probability] = rows.probability[0]
+        age = 0.0 if not at.front or self.fresh[0] else row[at.age]  # the row before left it here
+        row[at.age] = age
+        row[at.real] = 1.0
+        after[at.action :] = 0.0
+        if at.front:
+            after[at.age] = min(age + 1.0, at.front)
+        self.slots[self.last % at.ticks, 0] = here
+        self.last += 1
+        self.fresh[0] = ended
+        self.count[0] = count + 1 + ended  # the row after the last one stays as it is
+        if not at.back <= slot < at.period - 1 - at.front:
+            self._copy_ends()
+
+    def _append_all(self, rows: Rows) -> None:
         at, row, after, num = self.layout, self._row, self._after, self.layout.num
         self._expire(self.count + 1 + rows.ended, self.last + 1)
         slot = self.count % at.period
