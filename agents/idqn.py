@@ -54,7 +54,7 @@ class Iterated(Chain):
             head_reduction=("sum", "mean"),
         )
         self.periods = (shift_period, sync_period)
-        self.remembers = acting == "episode"
+        self.remembers = acting == "episode" and length > 1
         super().__init__(make, length=length, torsos=1 if torso == "shared" else length)
 
     def shift(self) -> None:

@@ -304,7 +304,7 @@ def test_wandb_is_asked_for_where_it_is_not_installed(tmp_path, monkeypatch, cap
 
 def test_compiling_without_a_compiler_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("deeprl.accelerate.has_compiler", lambda: False)
+    monkeypatch.setattr("deeprl.session.has_compiler", lambda: False)
     assert front_door("accelerate=compiled", "env=toy/chain") == door.WRONG
     assert "accelerate=compiled needs a C++ compiler and found none" in capsys.readouterr().err
 

@@ -103,11 +103,11 @@ loops(
 ALWAYS = "replay_ratio=1 evaluation.every=null"
 loops(
     "minatar_loop", "DQN on MinAtar Breakout, convolution, batch 32, an update every step", 2000, "SB3",
-    f"agent=dqn {MINATAR} {ALWAYS}", "minatar", "sb3", threads=(1,),
+    f"agent=dqn {MINATAR} {ALWAYS}", "minatar", "sb3", "sb3+flush", threads=(1,),
 )  # fmt: skip
 loops(
     "minatar_mlp_loop", "DQN on MinAtar Breakout, MLP 120-84, batch 32, an update every step", 2000, "SB3",
-    f"agent=dqn {FLAT} {ALWAYS}", "minatar_mlp", "sb3", "sbx", threads=(1,),
+    f"agent=dqn {FLAT} {ALWAYS}", "minatar_mlp", "sb3", "sb3+flush", "sbx", threads=(1,),
 )  # fmt: skip
 loops(
     "cartpole_loop", "DQN on CartPole, MLP 120-84, batch 128, an update every 10 steps", 10_000, "SB3",

@@ -1,6 +1,8 @@
 """Contestants: whole training loops of Stable-Baselines3 (PyTorch) and SBX (JAX), with the duties that our loop has.
 
-python -m benchmarks.speed.peers sb3|sbx td3|atari|minatar|minatar_mlp|cartpole WARM_UP
+python -m benchmarks.speed.peers sb3|sbx|sb3+flush td3|atari|minatar|minatar_mlp|cartpole WARM_UP
+
+`sb3+flush` takes denormal numbers for zero, as deeprl does: Adam's averages of dead units are such numbers, and slow on some processors.
 """
 
 from __future__ import annotations
@@ -111,7 +113,9 @@ def model(library: str, task: str):
 
 
 def main() -> None:
-    library, task, warm_up = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    (library, _, flush), task, warm_up = sys.argv[1].partition("+"), sys.argv[2], int(sys.argv[3])
+    if flush:
+        torch.set_flush_denormal(True)
     gate = Gate(warm_up)
     chosen = model(library, task)
     folder = tempfile.mkdtemp()
