@@ -97,9 +97,13 @@ class Agent(nn.Module, Choice):
         """From this step until before that one no clock rings"""
         self._watch: Watch | None = None
 
-    def forward(self, name: str, batch: Batch) -> tuple[Tensor, Learned]:
-        """The loss of one objective: what a compiled gradient is a gradient of."""
-        return self.objectives[name].loss(batch)
+    def forward(self, name: str, batch: Any, unpack: Callable[[Any], Batch] | None = None) -> tuple[Tensor, Learned]:
+        """The loss of one objective: what a compiled gradient is a gradient of.
+
+        Args:
+            unpack: makes the batch, of whatever it is given as.
+        """
+        return self.objectives[name].loss(batch if unpack is None else unpack(batch))
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool) -> Acted:
         """Actions for (M, *obs). `first` (M,) marks episode starts; `step` is the environment step, for schedules."""
@@ -131,8 +135,9 @@ class Agent(nn.Module, Choice):
                 objective.optimizer.watch = self._watch
         return self._watch
 
-    def update(self, batch: Batch) -> Learned:
-        """One gradient update of every due objective, in order; then whatever follows the parameters.
+    def update(self, batch: Any) -> Learned:
+        """One gradient update of every due objective, in order; then whatever follows the parameters. The batch is a `Batch`, or what a
+        compiled `descend` takes for one.
 
         Returns what the main objective learned, with the metrics of all.
 

@@ -67,8 +67,8 @@ class Pure:
         metrics: names of what the last call of `step` reported.
     """
 
-    def __init__(self, agent: Agent, name: str):
-        self.agent, self.name = agent, name
+    def __init__(self, agent: Agent, name: str, unpack: Callable[[Any], Batch] | None = None):
+        self.agent, self.name, self.unpack = agent, name, unpack
         self.optimizer = agent.objectives[name].optimizer
         names = {id(parameter): name for name, parameter in agent.named_parameters()}
         self.shapes = [(names[id(parameter)], parameter.shape) for parameter in self.optimizer.parameters]
@@ -76,19 +76,19 @@ class Pure:
         self.constants = {name: place for name, place in places(agent).items() if name not in trained}
         self.metrics: list[str] = []
 
-    def gradients(self, flats: Sequence[Tensor], constants: dict[str, Tensor], batch: Batch) -> tuple[tuple[Tensor, ...], Learned]:
+    def gradients(self, flats: Sequence[Tensor], constants: dict[str, Tensor], batch: Any) -> tuple[tuple[Tensor, ...], Learned]:
         """With respect to the optimizer's flat tensors."""
 
         def loss(flats: tuple[Tensor, ...]) -> tuple[Tensor, Learned]:
             tensors = {**views(flats, self.shapes), **constants}
-            return torch.func.functional_call(self.agent, tensors, (self.name, batch))
+            return torch.func.functional_call(self.agent, tensors, (self.name, batch, self.unpack))
 
         gradients, (_, learned) = torch.func.grad_and_value(loss, has_aux=True)(tuple(flats))
         return gradients, learned
 
     def step(
         self, flats: Sequence[Tensor], averages: Sequence[Sequence[Tensor]], numbers: Sequence[Tensor], failed: Tensor,
-        constants: dict[str, Tensor], batch: Batch,
+        constants: dict[str, Tensor], batch: Any,
     ) -> list[Tensor]:  # fmt: skip
         """One step in place, unless something is not finite: then nothing changes.
 
@@ -151,7 +151,7 @@ def traced(function: Callable[..., list[Tensor]], arguments: tuple) -> tuple[tor
 class _Compiled:
     """One objective for batches of one layout."""
 
-    def __init__(self, pure: Pure, batch: Batch, backend: str):
+    def __init__(self, pure: Pure, batch: Any, backend: str):
         optimizer, watch = pure.optimizer, pure.agent.watch
         self.parts = parts(optimizer)
         self.host = [torch.zeros(len(part.numbers(0))) for part in self.parts]
@@ -171,15 +171,14 @@ class _Compiled:
         self.constants = kept(list(pure.constants.values()))
         paths = kept(batch_paths(batch))
         self.fields = [field for field, key in paths if key is None]
-        self.entries = [(field, key) for field, key in paths if key is not None]  # after the fields, as in Batch
+        self.entries = [(field, key) for field, key in paths if key is not None]
         leaves = self.leaves(batch)
-        self.layout = layout(leaves)
+        self.width, self.layout = len(batch), layout(leaves)
         options = {"cpp_wrapper": True}
         self.call = graph if backend == "eager" else torch._inductor.compile(graph, self.inputs(leaves), options=options)
 
-    def leaves(self, batch: Batch) -> list[Tensor]:
-        values: tuple[Any, ...] = batch
-        return [*[values[field] for field in self.fields], *[values[field][key] for field, key in self.entries]]
+    def leaves(self, batch: Any) -> list[Tensor]:
+        return [*[batch[field] for field in self.fields], *[batch[field][key] for field, key in self.entries]]
 
     def inputs(self, leaves: list[Tensor]) -> list[Any]:
         return [*self.fixed, *[owner[key] for owner, key in self.constants], *leaves]
@@ -195,7 +194,7 @@ class _Compiled:
         return check, norm, Learned(error, dict(zip(self.metrics, metrics)))
 
 
-def batch_paths(batch: Batch) -> list[tuple[int, str | None]]:
+def batch_paths(batch: tuple) -> list[tuple[int, str | None]]:
     """Field and key of every leaf of a batch, in the order in which they are flattened: those that have keys come last."""
     found: list[tuple[int, str | None]] = []
     for field, value in enumerate(batch):
@@ -217,26 +216,35 @@ class CompiledStep:
     Args:
         failed: called with the error if an objective cannot be compiled; from then on steps are made as without a compiler. None raises it.
         backend: "inductor", or "eager", which only traces: for tests without a compiler.
+
+    Attributes:
+        unpack: makes a `Batch` of what it is called with, which may be one or, in named tuples and dictionaries of tensors, what a replay
+            has drawn: then the arithmetic in between is compiled as well.
     """
 
+    unpack: Callable[[Any], Batch] | None = None
+
     def __init__(self, agent: Agent, failed: Callable[[Exception], None] | None = None, backend: str = "inductor"):
-        self.failed, self.backend = failed, backend
+        self.failed, self.backend, self.broken = failed, backend, False
         self.compiled: dict[str, list[_Compiled]] = {name: [] for name in agent.objectives}
 
-    def __call__(self, agent: Agent, name: str, batch: Batch) -> tuple[Learned, Tensor]:
+    def __call__(self, agent: Agent, name: str, batch: Any) -> tuple[Learned, Tensor]:
+        if self.broken:
+            return descend(agent, name, batch if self.unpack is None else self.unpack(batch))
         for compiled in self.compiled[name]:
-            leaves = compiled.leaves(batch)
-            if layout(leaves) == compiled.layout:
-                break
+            if len(batch) == compiled.width:
+                leaves = compiled.leaves(batch)
+                if layout(leaves) == compiled.layout:
+                    break
         else:
             try:
-                compiled = _Compiled(Pure(agent, name), batch, self.backend)
+                compiled = _Compiled(Pure(agent, name, self.unpack), batch, self.backend)
             except Exception as error:  # a broken compiler shows itself in many ways; an error of the agent's own comes again below
                 if self.failed is None:
                     raise
                 self.failed(error)
-                agent.descend = descend
-                return descend(agent, name, batch)
+                self.broken = True
+                return self(agent, name, batch)
             self.compiled[name].append(compiled)
             leaves = compiled.leaves(batch)
         with torch.no_grad():

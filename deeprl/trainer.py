@@ -21,6 +21,7 @@ from deeprl.agent import Agent
 from deeprl.chains import crossed
 from deeprl.checkpoint import DAMAGE, CheckpointError, Checkpoints
 from deeprl.collector import Collector
+from deeprl.compiled import CompiledStep
 from deeprl.config import get
 from deeprl.evaluation import Tape, evaluate, evaluation_seed, summarise
 from deeprl.files import full
@@ -29,7 +30,7 @@ from deeprl.loggers import Loggers
 from deeprl.noise import NoiseStream
 from deeprl.overestimation import Overestimation
 from deeprl.progress import Progress, say
-from deeprl.replay.replay import Replay
+from deeprl.replay.replay import Drawn, Replay
 from deeprl.run_folder import RunFolder, RunFolderError
 from deeprl.signals import Signals, Stopped
 from deeprl.types import Batch, Learned
@@ -57,11 +58,14 @@ class Trainer:
         self.collector = Collector(agent, envs, replay.append, seed, device)
         self.update_noise = NoiseStream(seed, "update", "agent", lambda updates, g: agent.noise((updates, *batch), g), 64, device)
         self.replay_noise = NoiseStream(seed, "replay", "index", replay.noise, 64)
+        self.compiled = isinstance(agent.descend, CompiledStep)
+        if isinstance(agent.descend, CompiledStep):
+            agent.descend.unpack = replay.batch
         self.step = 0
         self.filled_from = 0
         """Step at which the replay was empty: 0, or later if a resumed run had to do without it."""
         self.learned: Learned | None = None
-        self.suspects: list[Batch] = []
+        self.suspects: list[Batch | Drawn] = []
         """Batches of the updates that nobody has looked at since; on a CPU the last one."""
         self.best: dict | None = None
         self.final: dict | None = None
@@ -146,7 +150,9 @@ class Trainer:
 
     def learn(self) -> None:
         """One update."""
-        batch = self.replay.sample(self.replay_noise.next()["u"])._replace(noise=self.update_noise.next())
+        drawn = self.replay.draw(self.replay_noise.next()["u"])
+        # a compiled step takes what was drawn, and has the rest of `sample` inside
+        batch = (drawn if self.compiled else self.replay.batch(drawn))._replace(noise=self.update_noise.next())
         if self.agent.watch.immediate:
             self.suspects.clear()
         elif len(self.suspects) >= crash.LOOK:
@@ -180,11 +186,12 @@ class Trainer:
     def _crashed(self, error: NotFinite) -> NotFinite:
         """Save the bundle and say what is in it."""
         agent, batch, objective, found = self.agent, None, error.objective, None
+        suspects = [self.replay.batch(each) for each in self.suspects]
         with self.product:
             if objective is not None:
-                batch, found = self.suspects[-1], crash.fault(agent, self.suspects[-1], objective)
-            elif self.suspects:
-                batch, objective, found = crash.locate(agent, self.suspects)
+                batch, found = suspects[-1], crash.fault(agent, suspects[-1], objective)
+            elif suspects:
+                batch, objective, found = crash.locate(agent, suspects)
         found = found or str(error)
         failure = {"step": self.step, "update": agent.updates, "objective": objective, "tensor": found}
         failure["product"] = self.product.choice

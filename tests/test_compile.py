@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import pytest
 import torch
-from conftest import KINDS, flat, made_up, settled, spec_of, traced_gradient
+from conftest import KINDS, flat, made_up, settled, spec_of, traced_gradient, train
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from deeprl.accelerate import apply, choose
@@ -201,3 +202,28 @@ def test_parity_after_twenty_updates(name, mode):
 def test_parity_of_compiled_code(name):
     """The other presets: `python -m benchmarks.parity`."""
     assert deviation(name, "compiled", "inductor") < 1e-5
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("agent=dqn",), ("agent=idqn", "replay.n_step=3", "replay=prioritized"), ("agent=td3", "env=classic/pendulum"),
+        ("agent=retrace_dqn",),
+        ("agent=dqn", "agent/rewards=clip", "agent/auxiliary=self_prediction", "replay.n_step=2"), ("agent=dqn", "agent/rewards=scaled"),
+    ],
+    ids=["dqn", "prioritized", "td3", "retrace", "auxiliary", "scaled rewards"],
+)  # fmt: skip
+def test_a_run_with_compiled_steps_is_the_run_without(overrides, tmp_path, monkeypatch):
+    """From what the replay draws: folding, rewards, priorities and statistics are inside of the graph or outside, and the same."""
+    settings = ("steps=300", "learning_starts=200", "replay.capacity=150", "replay.batch_size=7", "evaluation.every=null",
+                "evaluation.final_episodes=1", "checkpoint.every=null", "runtime.threads=1")  # fmt: skip
+    weights = []
+    for mode in ("reference", "compiled"):
+        monkeypatch.setattr("deeprl.session.CompiledStep", partial(CompiledStep, backend="eager"))
+        monkeypatch.setattr("deeprl.session.has_compiler", lambda: True)
+        trainer = train(tmp_path / mode, "env=classic/cartpole", *overrides, *settings, f"accelerate={mode}")
+        assert trainer.compiled == (mode == "compiled")
+        weights.append(flat(trainer.agent.parameters()))
+    start = flat(build_agent(settled("env=classic/cartpole", *overrides), trainer.agent.spec).parameters())
+    assert (weights[0] - start).norm() > 0
+    assert (weights[0] - weights[1]).norm() < 1e-4 * (weights[0] - start).norm()

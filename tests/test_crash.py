@@ -129,18 +129,18 @@ def test_a_norm_that_overflows_is_told_from_an_entry_that_is_not_finite(monkeypa
 
 def poison(monkeypatch, update: int, separate: bool = False) -> None:
     """The batch of that update, 1-based, holds a reward that is NaN."""
-    plain, count = Replay.sample, [0]
+    plain, count = Replay.draw, [0]
 
-    def sample(self, u=None):
+    def draw(self, u=None):
         count[0] += 1
-        batch = plain(self, u)
+        batch = self.batch(plain(self, u))
         if separate:  # elsewhere every batch has memory of its own
             batch = batch._replace(**{name: getattr(batch, name).clone() for name in ("obs", "next_obs", "reward", "discount")})
         if count[0] == update:
             batch.reward[3] = math.nan
         return batch
 
-    monkeypatch.setattr(Replay, "sample", sample)
+    monkeypatch.setattr(Replay, "draw", draw)
 
 
 def test_a_run_that_diverges_leaves_a_bundle_and_its_last_checkpoint(tmp_path, monkeypatch, capsys):

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
+from deeprl.compiled import traced
 from deeprl.noise import torch_generator
 from deeprl.replay import replay as replay_module
 from deeprl.replay.replay import Replay, fold, span
@@ -216,6 +218,30 @@ def test_one_environment_is_stored_as_one_of_many(spec):
     for name in ("rows", "frames", "slots", "count", "oldest", "fresh"):
         np.testing.assert_array_equal(getattr(one, name), getattr(all, name), err_msg=name)
     assert (one.first, one.last) == (all.first, all.last)
+
+
+@pytest.mark.parametrize("spec", [VECTOR, CONTINUOUS, STACKED, CHANNELS])
+@pytest.mark.parametrize("n", [1, 3])
+def test_what_follows_drawing_is_a_pure_function_of_tensors(spec, n):
+    """Hence it may be a part of a compiled step: traced over one draw, its graph makes the right batch of another."""
+    replay, stream = make(spec, capacity=60, n_step=n, batch_size=5, needs={"successor", "behavior_probability"}), Stream(spec, 1, seed=2)
+    for _ in range(50):
+        replay.append(next(stream))
+    paths = []
+
+    def listed(drawn):
+        found = [(f"{i}", value) for i, value in enumerate(replay.batch(drawn)) if isinstance(value, torch.Tensor)]
+        found += list(replay.batch(drawn).extra.items())
+        paths[:] = [name for name, _ in found]
+        return [value.clone() for _, value in found]
+
+    graph, wanted = traced(listed, (replay.draw(),))
+    assert not [node for node in graph.graph.nodes if node.op == "get_attr"]  # nothing of the first draw is left in it
+    for _ in range(5):
+        drawn = replay.draw()
+        found = graph(*[leaf for leaf, keep in zip(tree_leaves(drawn), wanted) if keep])
+        for name, one, other in zip(paths, found, listed(drawn)):
+            assert torch.equal(one, other), name
 
 
 def test_long_episodes_fill_the_capacity():

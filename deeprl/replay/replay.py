@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -135,7 +135,7 @@ class Replay(Choice):
         self.successor = "successor" in needs
         self.probability = "behavior_probability" in needs
         self.stream = NoiseStream(seed, "replay", "sample", self.noise, 64)
-        self._gathers: dict[int, Callable[..., Batch]] = {}
+        self._gathers: dict[int, Any] = {}
 
     @staticmethod
     def memory(spec: Spec, capacity: int, num: int = 1, n_step: int = 1, sampler: Uniform | Prioritized = Uniform()) -> int:
@@ -208,6 +208,14 @@ class Replay(Choice):
         Returns:
             a batch without noise, on `device`.
         """
+        return self.batch(self.draw(u))
+
+    def batch(self, drawn: Drawn | Batch) -> Batch:
+        """What was drawn, as agents know it: a pure function of tensors, which may be a part of a compiled step. A batch is one already."""
+        return drawn if isinstance(drawn, Batch) else self._gathers[drawn.index.shape[0]].batch(drawn)
+
+    def draw(self, u: Tensor | None = None) -> Drawn | Batch:
+        """The first half of `sample`: choosing and copying."""
         if u is None:
             u = self.stream.next()["u"]
         live = self.live
@@ -220,8 +228,8 @@ class Replay(Choice):
         slot = self.ring.slots.reshape(-1).take(number % live.size)
         return gather(torch.from_numpy(slot), torch.from_numpy(number), weight)
 
-    def gather(self, size: int) -> Callable[..., Batch]:
-        """`gather(slot, index, weight)`: batches of `size` from where their rows lie."""
+    def gather(self, size: int) -> Any:
+        """`gather(slot, index, weight)`: `Drawn` of `size` from where their rows lie, which its `batch` turns into a batch."""
         return _Gather(self, size)
 
     # Checkpoints: the state is small, rows are written once
@@ -257,6 +265,19 @@ class Replay(Choice):
         self.stream.position = int(state["stream"])
 
 
+class Drawn(NamedTuple):
+    """Copies of what lies in the storage, before any arithmetic. All on the device."""
+
+    weight: Tensor
+    """(B,)"""
+    index: Tensor  # type: ignore[assignment]  # as in Batch
+    """(B,)"""
+    stored: dict[str, Tensor]
+    """What `_Gather.batch` makes a batch from"""
+    noise: dict[str, Tensor]
+    """As in `Batch`"""
+
+
 class _Fields(NamedTuple):
     """Views of a block of windows."""
 
@@ -273,11 +294,12 @@ class _Fields(NamedTuple):
 
 
 class _Gather:
-    """From slots to batches, for one batch size: the buffers, and the views of them that make up a batch."""
+    """From slots to batches, for one batch size: the buffers, and the views of them that make up a batch. What depends on data, as the
+    place of an observation n steps later, is done while drawing."""
 
     def __init__(self, replay: Replay, batch: int):
         at, n, ring = replay.layout, replay.n_step, replay.ring
-        self.replay, self.at, self.n, self.batch, self.device = replay, at, n, batch, replay.device
+        self.replay, self.at, self.n, self.batch_size, self.device = replay, at, n, batch, replay.device
         self.away = self.device.type != "cpu"
         # float observations: of the row n steps later only the observation is read, which comes first
         self.source = ring.windows(n) if at.image else ring.windows(n + 1, cut=at.width - at.size)
@@ -298,43 +320,55 @@ class _Gather:
         self.weight = torch.ones(batch, device=self.device)
         self.powers = replay.powers.to(self.device)
 
-    def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Batch:
+    def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Drawn:
         """
         Args:
             slot: (B,) where the rows lie.
             index: (B,) the transitions' numbers.
             weight: (B,) float64, None for ones.
         """
-        n, replay, away = self.n, self.replay, self.away
         torch.index_select(self.source, 0, slot, out=self.block)
-        row = self._fields(self.block.to(self.device)) if away else self.fields
-        learned = replay.rewards(row.reward)
-        if n == 1:
-            reward, discount, steps = learned, row.continues * replay.discount, self.steps
-            ended = row.ended > 0
+        stored = {"rows": self.block, "steps": self.steps, "valid": self.valid}
+        if self.at.image:
+            stored["frames"] = self._near(slot)
+        if self.n > 1:
+            stored["powers"], stored["alive"] = self.powers, span(self.fields.continues, self.fields.real)
+            stored["later"] = self._later(slot, stored["alive"].sum(1).long())
+        importance = self.weight if weight is None else torch.from_numpy(weight).to(self.device, torch.float32)
+        if self.away:
+            index, stored = index.to(self.device), {name: tensor.to(self.device) for name, tensor in stored.items()}
+        return Drawn(importance, index, stored, {})
+
+    def batch(self, drawn: Drawn) -> Batch:
+        """Pure: in nested functions of tensors only."""
+        stored, replay = drawn.stored, self.replay
+        rows, steps = stored["rows"], stored["steps"]
+        row = self.fields if rows is self.block else self._fields(rows)
+        reward = replay.rewards(row.reward)
+        if self.n == 1:
+            discount, ended = row.continues * replay.discount, row.ended > 0
         else:
-            alive = span(row.continues, row.real)
-            reward, discount, steps = fold(learned, row.continues, alive, self.powers)
+            alive = stored["alive"]
+            reward, discount, steps = fold(reward, row.continues, alive, stored["powers"])
             ended = (row.ended * alive).sum(1) > 0
-        obs, successor = self._near(slot) if self.at.image else (row.obs, row.successor)
-        if n == 1:
-            next_obs = successor
-        else:  # its place is needed on the CPU; asking the GPU for it would be a sync
-            next_obs = self._later(slot, span(self.fields.continues, self.fields.real).sum(1).long() if away else steps)
+        obs, successor = row.obs, row.successor
+        if self.at.image:
+            frames = stored["frames"]
+            obs, successor = self.images if frames is self.frames else self._images(frames)
+        next_obs = successor if self.n == 1 else stored["later"].view(self.batch_size, *replay.spec.obs_shape)
         extra = {"successor": successor} if replay.successor else {}
         if replay.probability:
             extra["behavior_probability"] = row.probability
-        action = row.action.long() if replay.spec.action_dim == 0 else row.action
-        importance = self.weight if weight is None else torch.from_numpy(weight).to(self.device, torch.float32)
-        if away:
-            index = index.to(self.device)
-        return Batch(obs, action, reward, discount, next_obs, steps, ended, self.valid, importance, index, {}, extra)
+        action = row.action if replay.spec.action_dim else row.action.long()
+        return Batch(
+            obs, action, reward, discount, next_obs, steps, ended, stored["valid"], drawn.weight, drawn.index, drawn.noise, extra
+        )  # fmt: skip
 
     def _fields(self, block: Tensor) -> _Fields:
         at, n = self.at, self.n
 
         def column(place: int) -> Tensor:
-            return block[:, place] if n == 1 else block.as_strided((self.batch, n), (block.stride(0), at.width), place)
+            return block[:, place] if n == 1 else block.as_strided((self.batch_size, n), (block.stride(0), at.width), place)
 
         obs = successor = block[:, :0]
         if not at.image:
@@ -354,25 +388,25 @@ class _Gather:
     def _images(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(B, k * size) -> observations from the first `stack` and from the last `stack` frames, as views."""
         stack, shape = self.at.stack, self.replay.spec.obs_shape
-        frames = frames.view(self.batch, -1, self.at.size)
-        return frames[:, :stack].view(self.batch, *shape), frames[:, -stack:].view(self.batch, *shape)
+        frames = frames.view(self.batch_size, -1, self.at.size)
+        return frames[:, :stack].view(self.batch_size, *shape), frames[:, -stack:].view(self.batch_size, *shape)
 
     def _blank(self, frames: Tensor, age: np.ndarray) -> None:
         """Zero the frames from before the episode. age: (B, 1) frames that the episode had before frame `front`."""
         front = self.at.front
         if front and age.min() < front:
-            images = frames.numpy().reshape(self.batch, -1, self.at.size)
+            images = frames.numpy().reshape(self.batch_size, -1, self.at.size)
             images[front - np.arange(images.shape[1]) > age] = 0
 
-    def _near(self, slot: Tensor) -> tuple[Tensor, Tensor]:
-        """Images at t and at t + 1."""
-        torch.index_select(self.frame_source, 0, slot - self.at.front, out=self.frames)
+    def _near(self, slot: Tensor) -> Tensor:
+        """Frames of the images at t and at t + 1."""
+        torch.index_select(self.frame_source, 0, slot - self.at.front if self.at.front else slot, out=self.frames)
         self._blank(self.frames, self.age)
-        return self._images(self.frames.to(self.device)) if self.away else self.images
+        return self.frames
 
     def _later(self, slot: Tensor, steps: Tensor) -> Tensor:
         """Observations at t + m. steps: (B,) on the CPU."""
         torch.index_select(self.later_source, 0, slot + steps - self.at.front, out=self.later)
         if self.at.image:
             self._blank(self.later, self.age + steps.numpy()[:, None])
-        return self.later.to(self.device).view(self.batch, *self.replay.spec.obs_shape)
+        return self.later
