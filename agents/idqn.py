@@ -53,9 +53,12 @@ class Iterated(Chain):
             acting=("uniform", "uniform_with_target", "first", "last", "mean", "episode"),
             head_reduction=("sum", "mean"),
         )
-        self.periods = (shift_period, sync_period)
         self.remembers = acting == "episode" and length > 1
         super().__init__(make, length=length, torsos=1 if torso == "shared" else length)
+
+    @property
+    def periods(self) -> tuple[int, ...] | None:  # type: ignore[override]
+        return (self.shift_period, self.sync_period)
 
     def shift(self) -> None:
         anchor_(self.target, self.online)

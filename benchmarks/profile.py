@@ -70,7 +70,8 @@ def attach(clock: Clock, trainer: Trainer) -> Callable[[int], None]:
     clock.wrap(collector, "tick", "collect")
     clock.wrap(trainer.replay_noise, "next", "noise for sampling")
     clock.wrap(trainer.update_noise, "next", "noise of the loss")
-    clock.wrap(trainer.replay, "sample", "sample")
+    clock.wrap(trainer.replay, "draw", "draw from replay")
+    clock.wrap(trainer.replay, "batch", "make the batch")  # a compiled step does it itself
     plain = agent.descend
     timed = {name: clock.timed(plain, f"step of {name}") for name in agent.objectives}
     agent.descend = lambda a, name, batch: timed[name](a, name, batch)

@@ -178,6 +178,10 @@ class ActorCritic(Agent):
     def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
         return self.explore.noise((*size, self.spec.action_dim), generator)
 
+    @property
+    def periods(self) -> tuple[int, ...] | None:
+        return self.chain.periods
+
     def ring(self, before: int, after: int) -> None:
         self.chain.maintain(before, after, self.updates)
 

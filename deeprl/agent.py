@@ -77,7 +77,6 @@ class Agent(nn.Module, Choice):
     main: str = ""
     """The objective whose error is the priority and whose learning rate is the agent's; due at every update."""
     spec: Spec
-    chain: Any
     objectives: dict[str, Objective]
     rewards: Callable[[Tensor], Tensor]
     """raw reward (...) -> learned reward (...) or (C, ...); the replay applies it before n-step sums"""
@@ -88,7 +87,7 @@ class Agent(nn.Module, Choice):
         self.updates = 0
         self.step = 0
         self.gradient: Callable[[Agent, str, Batch], tuple[Sequence[Tensor], Learned]] = gradient
-        """How a gradient is computed, of what an objective trains or of its optimizer's `flats`"""
+        """How a gradient is computed, of what an objective trains, in its order"""
         self.descend: Callable[[Agent, str, Batch], tuple[Learned, Tensor]] = descend
         """How an optimizer step is made; `deeprl.compiled` may replace it."""
         self.observers: list[Callable[[Rows], None]] = []
@@ -174,13 +173,17 @@ class Agent(nn.Module, Choice):
         if start <= before and after < stop:
             return
         self.ring(before, after)
-        periods = self.chain.periods
+        periods = self.periods
         if periods is not None:
             own["silence"] = after, min(((after // period + 1) * period for period in periods), default=math.inf)
 
+    @property
+    def periods(self) -> tuple[int, ...] | None:
+        """`ring` has something to do after multiples of these only; None: it is called at every tick."""
+        return None
+
     def ring(self, before: int, after: int) -> None:
         """What may be due after the steps (before, after]."""
-        raise NotImplementedError
 
     def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
         """Numbers from what an update reported, when somebody logs them: means over every axis."""

@@ -55,6 +55,11 @@ class Chain(Part):
         torsos: entries of the online torso, 1 (shared) or K.
     """
 
+    def __init_subclass__(cls, **kwargs) -> None:
+        super().__init_subclass__(**kwargs)
+        if "maintain" in cls.__dict__ and "periods" not in cls.__dict__:
+            cls.periods = None  # other clocks than those of the class that it derives from: asked at every tick
+
     remembers = False
     """Whether `choose` must see every step, because it remembers something."""
 
@@ -115,8 +120,11 @@ class Single(Chain):
     def __init__(self, make: MakeNetwork, *, target_update_period: int):
         self.target_update_period = target_update_period
         in_range(self, target_update_period=(1, None))
-        self.periods = (target_update_period,)
         super().__init__(make, length=1, torsos=1)
+
+    @property
+    def periods(self) -> tuple[int, ...] | None:  # type: ignore[override]
+        return (self.target_update_period,)
 
     def shifting(self, before: int, after: int, updates: int) -> bool:
         return updates > 0 and crossed(self.target_update_period, before, after)

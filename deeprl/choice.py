@@ -41,7 +41,8 @@ class Part(nn.Module, Choice):
         """Statistics of collected data."""
 
     def maintain(self, before: int, after: int, updates: int) -> None:
-        """Clocks in environment steps, with the steps before and after a tick: called at each, or when one of `periods` is over."""
+        """Clocks in environment steps, with the steps before and after a tick. A chain's is called at every tick, or when one of its
+        `periods` is over; that of other parts by whoever holds them."""
 
     def follow(self, due: tuple[str, ...]) -> None:
         """Called after every gradient update with the names that were due."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.agent import Agent, descend
-from deeprl.optim import Flat, total_norm
+from deeprl.optim import Flat
 from deeprl.types import Batch, Learned
 
 
@@ -99,7 +99,8 @@ class Pure:
         gradients, learned = self.gradients(flats, constants, batch)
         norms = [torch.linalg.vector_norm(g) for g in gradients]
         # the error may be infinite where the gradient is not, as Huber's; 0 times NaN or Inf is NaN
-        check = total_norm(gradients) + 0.0 * learned.error.sum()
+        total = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+        check = total + 0.0 * learned.error.sum()
         fine = torch.isfinite(check) & (failed == 0)
         for part, flat, mine, gradient, norm, own in zip(parts(self.optimizer), flats, averages, gradients, norms, numbers):
             old = (flat, *mine)
@@ -173,7 +174,7 @@ class _Compiled:
         self.fields = [field for field, key in paths if key is None]
         self.entries = [(field, key) for field, key in paths if key is not None]
         leaves = self.leaves(batch)
-        self.width, self.layout = len(batch), layout(leaves)
+        self.kind, self.layout = type(batch), layout(leaves)
         options = {"cpp_wrapper": True}
         self.call = graph if backend == "eager" else torch._inductor.compile(graph, self.inputs(leaves), options=options)
 
@@ -211,7 +212,8 @@ class CompiledStep:
     """In place of `deeprl.agent.descend`: each objective's step compiled, for each layout of a batch, when first asked for. Call it always
     under the same matmul precision.
 
-    What is not trained, targets and statistics included, is constant to it but read anew at each call.
+    What is not trained, targets and statistics included, is constant to it but read anew at each call; it may be replaced, by a tensor of
+    the same shape, strides and type.
 
     Args:
         failed: called with the error if an objective cannot be compiled; from then on steps are made as without a compiler. None raises it.
@@ -232,7 +234,7 @@ class CompiledStep:
         if self.broken:
             return descend(agent, name, batch if self.unpack is None else self.unpack(batch))
         for compiled in self.compiled[name]:
-            if len(batch) == compiled.width:
+            if type(batch) is compiled.kind:
                 leaves = compiled.leaves(batch)
                 if layout(leaves) == compiled.layout:
                     break

@@ -78,7 +78,7 @@ class Flat:
         flat: (P,) the parameters; `parameters` are views of it.
         flats: all there are, here [flat].
         watch: stops updates that are not finite; the optimizers of an agent share one.
-        taken: steps so far.
+        taken: steps so far, where the rule depends on it.
     """
 
     taken = 0

@@ -123,7 +123,7 @@ def pin(config: dict[str, Any], agent, folder: RunFolder) -> str:
             raise ConfigError("accelerate=compiled needs a C++ compiler and found none: install g++, or use accelerate=fast.")
 
         def failed(error: Exception) -> None:
-            say(f"the gradient could not be compiled ({type(error).__name__}), this run goes on with accelerate=fast")
+            say(f"the optimizer step could not be compiled ({type(error).__name__}), this run goes on with accelerate=fast")
             chosen["mode"] = "fast"
             accelerate.apply(agent, "fast")
             folder.write_config(config)

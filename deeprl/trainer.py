@@ -58,9 +58,10 @@ class Trainer:
         self.collector = Collector(agent, envs, replay.append, seed, device)
         self.update_noise = NoiseStream(seed, "update", "agent", lambda updates, g: agent.noise((updates, *batch), g), 64, device)
         self.replay_noise = NoiseStream(seed, "replay", "index", replay.noise, 64)
-        self.compiled = isinstance(agent.descend, CompiledStep)
+        self.compiled = False
+        """Whether the agent takes what the replay draws, and makes the batch itself"""
         if isinstance(agent.descend, CompiledStep):
-            agent.descend.unpack = replay.batch
+            agent.descend.unpack, self.compiled = replay.batch, True
         self.step = 0
         self.filled_from = 0
         """Step at which the replay was empty: 0, or later if a resumed run had to do without it."""
@@ -101,8 +102,7 @@ class Trainer:
         self.loggers, self.progress, self.signals, self.watchdog = loggers, progress, signals, watchdog
         self.started = time.monotonic()
         self.last_save = self.started
-        gc.collect()
-        gc.freeze()  # what is there by now stays: looking through all of it again would take a tenth of a second, now and then
+        settle_memory()
         try:
             if not self.done:
                 self._train()
@@ -166,6 +166,7 @@ class Trainer:
         except NotFinite as error:
             raise self._crashed(error) from error
         if self.training_from is None:
+            settle_memory()  # once more: a compiler came with the first update
             self.training_from = (time.monotonic(), self.step, self.agent.updates)
 
     def look(self, weights: bool = False) -> None:
@@ -478,6 +479,12 @@ class Trainer:
         if "replay" in parts:
             for index in broken:
                 self.replay.cut(index)
+
+
+def settle_memory() -> None:
+    """What is there by now stays: the collector need not look through all of it again, which takes a tenth of a second now and then."""
+    gc.collect()
+    gc.freeze()
 
 
 def peak_memory() -> int:

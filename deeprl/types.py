@@ -45,7 +45,7 @@ class Rows(NamedTuple):
     ended: np.ndarray
     """(M,) bool: episode boundary after this step, whatever the cause. A lost life may be terminated without ended."""
     probability: np.ndarray
-    """(M,) float32: probability (or log density) with which the behaviour took the action"""
+    """(M,) float32: probability (or log density) with which the behaviour took the action; 0 where no part of the agent reads it"""
 
 
 class Batch(NamedTuple):

@@ -81,8 +81,7 @@ class ValueAgent(Agent):
         self.objectives = {**own, "value": self.regression()}
         self.needs = self.backup.needs | self.auxiliary.needs
         self.observers = watching(self.normalize, self.rewards, self.auxiliary)
-        self.exact = self.chain.remembers or "behavior_probability" in self.needs
-        """Whether acting must ask the network at every step"""
+        self.remembers = self.chain.remembers
 
     def network(self, place: str, stack: int, torsos: int, index: list[int] | None = None, outputs: int | None = None) -> ValueNetwork:
         """A network over this agent's torso, its weights drawn by the name of its place.
@@ -152,7 +151,8 @@ class ValueAgent(Agent):
             return chosen.argmax(-1)
 
         epsilon = self.explore.epsilon(step, explore)
-        action, probability = self.explore(greedy, self.spec.num_actions, epsilon, noise, self.exact)
+        exact = self.remembers or "behavior_probability" in self.needs
+        action, probability = self.explore(greedy, self.spec.num_actions, epsilon, noise, exact)
         if explore or chosen is None:
             return Acted(action, probability, remembered)
         chosen = chosen.cpu()
@@ -166,6 +166,10 @@ class ValueAgent(Agent):
 
     def follow(self, due: tuple[str, ...]) -> None:
         self.auxiliary.follow(due)
+
+    @property
+    def periods(self) -> tuple[int, ...] | None:
+        return self.chain.periods
 
     def ring(self, before: int, after: int) -> None:
         if self.chain.shifting(before, after, self.updates):

@@ -33,8 +33,8 @@ class GymGame(Game):
         return self.convert(self.env.reset(seed=seed)[0])
 
     def step(self, action):
-        # a plain int is what spaces check quickest
-        action = int(action) if self.actions.num else action.astype(self._dtype, copy=False)
+        if not self.actions.num:
+            action = action.astype(self._dtype, copy=False)
         obs, reward, terminated, truncated, _ = self.env.step(action)
         reward = float(reward)
         if not math.isfinite(reward):

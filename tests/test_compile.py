@@ -10,10 +10,13 @@ import torch
 from conftest import KINDS, flat, made_up, settled, spec_of, traced_gradient, train
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
+from agents.idqn import Iterated
+from deeprl import crash
 from deeprl.accelerate import apply, choose
 from deeprl.build import build_agent
 from deeprl.compiled import CompiledStep, has_compiler
 from deeprl.finite import NotFinite
+from deeprl.replay.replay import Replay
 from deeprl.types import Spec
 
 IMAGES = Spec((4, 10, 10), torch.uint8, 6, 0)
@@ -80,14 +83,19 @@ def test_a_loss_that_asks_its_data_does_not_trace():
         traced_gradient(agent, "value", made_up(agent, agent.spec))
 
 
-@pytest.mark.parametrize(("name", "what"), [("dqn", "its error"), ("log_dqn", "its error"), ("td3", "its error")])
-def test_a_step_that_is_not_finite_changes_nothing(name, what):
+BACKENDS = ["eager", pytest.param("inductor", marks=pytest.mark.skipif(not has_compiler(), reason="no C++ compiler"))]
+
+
+@pytest.mark.parametrize(("name", "backend"), [("dqn", "eager"), ("td3", "eager"), ("log_dqn", "eager"), ("log_dqn", "inductor")])
+def test_a_step_that_is_not_finite_changes_nothing(name, backend):
     """Neither weights nor averages, for Adam and for RMSProp; what is not finite is named as elsewhere, and learning may go on."""
+    if backend == "inductor" and not has_compiler():
+        return
     agent, batch = build(name), made_up(build(name), build(name).spec)
-    agent.descend = CompiledStep(agent, backend="eager")
+    agent.descend = CompiledStep(agent, backend=backend)
     agent.update(batch)
     before = copy.deepcopy(agent.state())
-    with pytest.raises(NotFinite, match=what):
+    with pytest.raises(NotFinite, match="its error"):
         agent.update(batch._replace(reward=batch.reward * torch.nan))
     after = agent.state()
     assert after["updates"] == before.pop("updates") + 1
@@ -119,10 +127,11 @@ def test_a_compiled_run_goes_on_from_a_checkpoint_of_one_that_was_not():
     assert compiled.state()["optimizers"]["value"]["count"] == plain.state()["optimizers"]["value"]["count"] == 4
 
 
-def test_another_layout_of_batches_is_another_compiled_step():
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_another_layout_of_batches_is_another_compiled_step(backend):
     """Strides are taken for granted in compiled code: a transposed view must not be read as if it lay in order."""
     agent, plain = build("dqn"), build("dqn")
-    agent.descend = CompiledStep(agent, backend="eager")
+    agent.descend = CompiledStep(agent, backend=backend)
     batch = made_up(agent, agent.spec)
     across = batch._replace(obs=batch.obs.t().contiguous().t())
     for each in (batch, across, batch):
@@ -204,26 +213,87 @@ def test_parity_of_compiled_code(name):
     assert deviation(name, "compiled", "inductor") < 1e-5
 
 
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ("agent=dqn",), ("agent=idqn", "replay.n_step=3", "replay=prioritized"), ("agent=td3", "env=classic/pendulum"),
-        ("agent=retrace_dqn",),
-        ("agent=dqn", "agent/rewards=clip", "agent/auxiliary=self_prediction", "replay.n_step=2"), ("agent=dqn", "agent/rewards=scaled"),
-    ],
-    ids=["dqn", "prioritized", "td3", "retrace", "auxiliary", "scaled rewards"],
-)  # fmt: skip
-def test_a_run_with_compiled_steps_is_the_run_without(overrides, tmp_path, monkeypatch):
+RUNS = {
+    "dqn": ("agent=dqn",),
+    "prioritized": ("agent=idqn", "replay.n_step=3", "replay=prioritized"),
+    "td3": ("agent=td3", "env=classic/pendulum"),
+    "retrace": ("agent=retrace_dqn",),
+    "groups": ("agent=dqn", "agent/rewards=clip", "agent/auxiliary=self_prediction", "replay.n_step=2"),
+    "scaled rewards": ("agent=dqn", "agent/rewards=scaled"),
+}
+SETTINGS = ("env=classic/cartpole", "steps=300", "learning_starts=200", "replay.capacity=150", "replay.batch_size=7",
+            "evaluation.every=null", "evaluation.final_episodes=1", "checkpoint.every=null", "runtime.threads=1")  # fmt: skip
+
+
+@pytest.mark.parametrize(("run", "backend"), [*((run, "eager") for run in RUNS), ("groups", "inductor")])
+def test_a_run_with_compiled_steps_is_the_run_without(run, backend, tmp_path, monkeypatch):
     """From what the replay draws: folding, rewards, priorities and statistics are inside of the graph or outside, and the same."""
-    settings = ("steps=300", "learning_starts=200", "replay.capacity=150", "replay.batch_size=7", "evaluation.every=null",
-                "evaluation.final_episodes=1", "checkpoint.every=null", "runtime.threads=1")  # fmt: skip
-    weights = []
+    if backend == "inductor" and not has_compiler():
+        return
+    monkeypatch.setattr("deeprl.session.CompiledStep", partial(CompiledStep, backend=backend))
+    monkeypatch.setattr("deeprl.session.has_compiler", lambda: True)
+    overrides, weights = (*SETTINGS, *RUNS[run]), []
     for mode in ("reference", "compiled"):
-        monkeypatch.setattr("deeprl.session.CompiledStep", partial(CompiledStep, backend="eager"))
-        monkeypatch.setattr("deeprl.session.has_compiler", lambda: True)
-        trainer = train(tmp_path / mode, "env=classic/cartpole", *overrides, *settings, f"accelerate={mode}")
+        trainer = train(tmp_path / mode, *overrides, f"accelerate={mode}")
         assert trainer.compiled == (mode == "compiled")
         weights.append(flat(trainer.agent.parameters()))
-    start = flat(build_agent(settled("env=classic/cartpole", *overrides), trainer.agent.spec).parameters())
+    start = flat(build_agent(settled(*overrides), trainer.agent.spec).parameters())
     assert (weights[0] - start).norm() > 0
     assert (weights[0] - weights[1]).norm() < 1e-4 * (weights[0] - start).norm()
+
+
+def test_a_compiled_run_that_diverges_saves_the_batch_that_it_was_given(tmp_path, monkeypatch):
+    """The suspect is what the replay drew, and the bundle holds the batch made of it."""
+    plain, count = Replay.draw, [0]
+
+    def draw(self, u=None):
+        drawn = plain(self, u)
+        count[0] += 1
+        if count[0] == 5:
+            drawn.stored["rows"][:, self.layout.reward] = torch.nan
+        return drawn
+
+    monkeypatch.setattr(Replay, "draw", draw)
+    monkeypatch.setattr("deeprl.session.CompiledStep", partial(CompiledStep, backend="eager"))
+    with pytest.raises(NotFinite, match="batch.reward: 7 of 7 entries are not finite"):
+        train(tmp_path / "run", *SETTINGS, "agent=dqn", "accelerate=compiled")
+    (bundle,) = (tmp_path / "run" / "crash").iterdir()
+    assert crash.read(bundle)[2].reward.isnan().all()
+
+
+# ---- clocks
+
+
+@pytest.mark.parametrize("num", [1, 3, 8])
+def test_clocks_that_are_asked_when_they_ring_ring_as_if_asked_at_every_tick(num):
+    """Periods that are no multiples of the number of environments, and of each other."""
+    clocks = ("agent.chain.shift_period=7", "agent.chain.sync_period=5")
+    lazy, eager = (build("idqn", None, *clocks) for _ in range(2))
+    type_of = type(eager)
+    eager.__class__ = type("Eager", (type_of,), {"periods": None})
+    asked = [0, 0]
+    for i, agent in enumerate((lazy, eager)):
+        ring = agent.ring
+
+        def counted(before, after, i=i, ring=ring):
+            asked[i] += 1
+            ring(before, after)
+
+        agent.__dict__["ring"] = counted
+    for tick in range(40):
+        batch = made_up(lazy, lazy.spec, seed=tick)
+        for agent in (lazy, eager):
+            agent.update(batch)
+            agent.maintain(tick * num, (tick + 1) * num)
+        assert torch.equal(flat(lazy.parameters()), flat(eager.parameters()))
+    assert asked[1] == 40
+    assert asked[0] < 40 or num > 5
+
+
+def test_a_chain_with_clocks_of_its_own_is_asked_at_every_tick():
+    class Slow(Iterated):
+        def maintain(self, before, after, updates):
+            super().maintain(before, after, updates)
+
+    assert Slow.periods is None
+    assert isinstance(Iterated.periods, property)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from deeprl import build, crash
-from deeprl.accelerate import apply, precision
+from deeprl.accelerate import apply, flush_denormals, precision
 from deeprl.checkpoint import DAMAGE, STEP, CheckpointError
 from deeprl.files import printable
 
@@ -23,6 +23,7 @@ def newest(path: Path) -> Path:
 
 def replay(path: Path, allow: tuple[str, ...] = ()) -> int:
     """Returns 0 if the update fails again, 1 if every number is finite this time."""
+    flush_denormals()  # as in the run: a division by such a number is one by zero
     bundle = newest(path)
     config, state, batch, failure = crash.read(bundle)
     build.check_device(config)
