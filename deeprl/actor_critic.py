@@ -159,17 +159,18 @@ class ActorCritic(Agent):
     def follow(self, due: tuple[str, ...]) -> None:
         self.chain.follow(due)
 
-    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool) -> Acted:
-        def policy() -> Tensor:
-            return self.chain.online.actor(self.normalize(obs))
+    def answer(self, obs: Tensor, noise: dict) -> Tensor:
+        """The policy's actions, (M, D)"""
+        return self.chain.online.actor(self.normalize(obs))
 
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool) -> Acted:
         if not explore:
             seen = self.normalize(obs)
             action = self.chain.online.actor(seen)
             said = self.chain.online.critic(seen, action, first=self.actor_reduce.first_only)
             value = self.actor_reduce(said).mean()[0].cpu()
             return Acted(action.cpu(), torch.ones(action.shape[0]), memory, value)
-        return Acted(*self.explore(policy, step, noise), memory)
+        return Acted(*self.explore(lambda: self.exploring(obs, noise), step, noise), memory)
 
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
         shapes = self.backup.noise_shapes(self.spec.action_dim)

@@ -90,6 +90,8 @@ class Agent(nn.Module, Choice):
         """How a gradient is computed, of what an objective trains, in its order"""
         self.descend: Callable[[Agent, str, Batch], tuple[Learned, Tensor]] = descend
         """How an optimizer step is made; `deeprl.compiled` may replace it."""
+        self.exploring: Callable[[Tensor, dict], Tensor] = self.answer
+        """`answer` while data is collected; `deeprl.compiled` may replace it. Evaluation always asks `answer` itself."""
         self.observers: list[Callable[[Rows], None]] = []
         """Of the parts that keep statistics of collected data"""
         self.silence: tuple[int, float] = (0, 0)
@@ -103,6 +105,10 @@ class Agent(nn.Module, Choice):
             unpack: makes the batch, of whatever it is given as.
         """
         return self.objectives[name].loss(batch if unpack is None else unpack(batch))
+
+    def answer(self, obs: Tensor, noise: dict) -> Tensor:
+        """What the networks say of (M, *obs) when the agent acts: a pure function of parameters, buffers and its arguments."""
+        raise NotImplementedError
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool) -> Acted:
         """Actions for (M, *obs). `first` (M,) marks episode starts; `step` is the environment step, for schedules."""

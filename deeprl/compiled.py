@@ -261,3 +261,61 @@ class CompiledStep:
         for part in compiled.parts:
             part.taken += 1
         return learned, norm
+
+
+class Answers(nn.Module):
+    """An agent whose `forward` is its `answer`, which is what `functional_call` can call."""
+
+    def __init__(self, agent: Agent):
+        super().__init__()
+        self.agent = agent
+
+    def forward(self, obs: Tensor, noise: dict) -> Tensor:
+        return self.agent.answer(obs, noise)
+
+
+class CompiledAnswer:
+    """In place of `agent.answer` while data is collected: compiled when first asked, for the layout of what it is asked then. Anything
+    else, and everything if it cannot be compiled, is answered as without a compiler.
+
+    Args:
+        failed, backend: as of `CompiledStep`.
+    """
+
+    def __init__(self, agent: Agent, failed: Callable[[Exception], None] | None = None, backend: str = "inductor"):
+        self.agent, self.failed, self.backend = agent, failed, backend
+        self.call: Callable[..., list[Tensor]] | None = None
+        self.broken = False
+
+    def __call__(self, obs: Tensor, noise: dict[str, Tensor]) -> Tensor:
+        if self.call is None and not self.broken:
+            try:
+                self.compile(obs, noise)
+            except Exception as error:
+                if self.failed is None:
+                    raise
+                self.failed(error)
+                self.broken = True
+        if self.call is None:
+            return self.agent.answer(obs, noise)
+        leaves = [obs, *[noise[key] for key in self.keys]]
+        if layout(leaves) != self.layout:
+            return self.agent.answer(obs, noise)
+        with torch.no_grad():
+            return self.call(*[owner[key] for owner, key in self.constants], *leaves)[0]
+
+    def compile(self, obs: Tensor, noise: dict[str, Tensor]) -> None:
+        module = Answers(self.agent)
+        found = places(module)
+
+        def answer(constants: dict[str, Tensor], obs: Tensor, noise: dict[str, Tensor]) -> list[Tensor]:
+            return [torch.func.functional_call(module, constants, (obs, noise))]
+
+        graph, wanted = traced(answer, ({name: owner[key] for name, (owner, key) in found.items()}, obs, noise))
+        assert wanted[len(found)], "an agent that acts without looking"
+        self.constants = [place for place, keep in zip(found.values(), wanted) if keep]
+        self.keys = [key for key, keep in zip(noise, wanted[len(found) + 1 :]) if keep]
+        leaves = [obs, *[noise[key] for key in self.keys]]
+        self.layout = layout(leaves)
+        inputs: list[Any] = [*[owner[key] for owner, key in self.constants], *leaves]
+        self.call = graph if self.backend == "eager" else torch._inductor.compile(graph, inputs, options={"cpp_wrapper": True})

@@ -12,7 +12,7 @@ import torch
 
 from deeprl import accelerate, build
 from deeprl.checkpoint import Checkpoints
-from deeprl.compiled import CompiledStep, has_compiler
+from deeprl.compiled import CompiledAnswer, CompiledStep, has_compiler
 from deeprl.config import ConfigError, family, file_keys, finalise, get, task
 from deeprl.files import printable
 from deeprl.loggers import Progress
@@ -129,6 +129,7 @@ def pin(config: dict[str, Any], agent, folder: RunFolder) -> str:
             folder.write_config(config)
 
         agent.descend = CompiledStep(agent, failed=failed if automatic else None)
+        agent.exploring = CompiledAnswer(agent, failed=failed if automatic else None)
     blocks = [b for b in agent.modules() if isinstance(b, Block)]
     widest = max((max(getattr(b, "sizes", (1,))) for b in blocks), default=1)
     if "product" not in chosen:

@@ -141,12 +141,16 @@ class ValueAgent(Agent):
         extra = {name: self.normalize(value) if name == "successor" else value for name, value in batch.extra.items()}
         return batch._replace(obs=self.normalize(batch.obs), next_obs=self.normalize(batch.next_obs), extra=extra)
 
+    def answer(self, obs: Tensor, noise: dict) -> Tensor:
+        """Values to choose from, (K, M, A)"""
+        return self.chain.acting_values(self.normalize(obs), noise)
+
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool) -> Acted:
         remembered, chosen = memory, None
 
         def greedy() -> Tensor:
             nonlocal remembered, chosen
-            values = self.chain.acting_values(self.normalize(obs), noise if explore else quiet(noise))
+            values = self.exploring(obs, noise) if explore else self.answer(obs, quiet(noise))
             chosen, remembered = self.chain.choose(values, noise, first, memory)  # (M, A)
             return chosen.argmax(-1)
 

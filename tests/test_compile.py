@@ -14,7 +14,7 @@ from agents.idqn import Iterated
 from deeprl import crash
 from deeprl.accelerate import apply, choose
 from deeprl.build import build_agent
-from deeprl.compiled import CompiledStep, has_compiler
+from deeprl.compiled import CompiledAnswer, CompiledStep, has_compiler
 from deeprl.finite import NotFinite
 from deeprl.replay.replay import Replay
 from deeprl.types import Spec
@@ -231,6 +231,7 @@ def test_a_run_with_compiled_steps_is_the_run_without(run, backend, tmp_path, mo
     if backend == "inductor" and not has_compiler():
         return
     monkeypatch.setattr("deeprl.session.CompiledStep", partial(CompiledStep, backend=backend))
+    monkeypatch.setattr("deeprl.session.CompiledAnswer", partial(CompiledAnswer, backend=backend))
     monkeypatch.setattr("deeprl.session.has_compiler", lambda: True)
     overrides, weights = (*SETTINGS, *RUNS[run]), []
     for mode in ("reference", "compiled"):
@@ -255,10 +256,53 @@ def test_a_compiled_run_that_diverges_saves_the_batch_that_it_was_given(tmp_path
 
     monkeypatch.setattr(Replay, "draw", draw)
     monkeypatch.setattr("deeprl.session.CompiledStep", partial(CompiledStep, backend="eager"))
+    monkeypatch.setattr("deeprl.session.CompiledAnswer", partial(CompiledAnswer, backend="eager"))
     with pytest.raises(NotFinite, match="batch.reward: 7 of 7 entries are not finite"):
         train(tmp_path / "run", *SETTINGS, "agent=dqn", "accelerate=compiled")
     (bundle,) = (tmp_path / "run" / "crash").iterdir()
     assert crash.read(bundle)[2].reward.isnan().all()
+
+
+# ---- acting
+
+
+def asked(agent, size: int) -> tuple[torch.Tensor, dict]:
+    """Observations and noise as a collector has them."""
+    noise = agent.act_noise((1, size), torch.Generator().manual_seed(size))
+    return torch.rand((size, *agent.spec.obs_shape)), {name: value[0] for name, value in noise.items()}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_agent_answers_alike_where_acting_is_compiled(name):
+    """Also after its weights have changed, and when it is asked about another number of environments."""
+    agent = build(name)
+    compiled = CompiledAnswer(agent, backend="eager")
+    for size in (2, 2, 5):
+        agent.update(made_up(agent, agent.spec, seed=size))
+        obs, noise = asked(agent, size)
+        torch.testing.assert_close(compiled(obs, noise), agent.answer(obs, noise))
+    assert not [node for node in compiled.call.graph.nodes if node.op == "get_attr"]  # no weight is a constant
+
+
+@pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
+@pytest.mark.parametrize("name", ["idqn", "td3"])
+def test_compiled_answers(name):
+    agent = build(name)
+    obs, noise = asked(agent, 1)
+    torch.testing.assert_close(CompiledAnswer(agent)(obs, noise), agent.answer(obs, noise))
+
+
+def test_an_answer_that_does_not_compile_is_given_without_a_compiler(monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("no such header")
+
+    monkeypatch.setattr("torch._inductor.compile", broken)
+    agent, told = build("dqn"), []
+    compiled = CompiledAnswer(agent, failed=told.append)
+    for _ in range(2):
+        obs, noise = asked(agent, 1)
+        assert torch.equal(compiled(obs, noise), agent.answer(obs, noise))
+    assert [str(error) for error in told] == ["no such header"]
 
 
 # ---- clocks
