@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.speed.cases import CASES, Case, Contestant
+from deeprl.run_folder import system_entry
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -112,7 +113,8 @@ def keep(file: Path, found: list[dict]) -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     fresh = {(r["case"], r["threads"], r["contestant"]) for r in found}
     kept = [r for r in old["rows"] if (r["case"], r["threads"], r["contestant"]) not in fresh]
-    old["system"] = {"processor": platform.processor(), "python": platform.python_version(), "cores": os.cpu_count()}
+    system = system_entry()
+    old["system"] = {"processor": system["cpu"], "python": platform.python_version(), "cores": system["cpus"]}
     old["rows"] = kept + [{**row, "commit": commit} for row in found]
     file.write_text(json.dumps(old, indent=1) + "\n")
 
