@@ -91,18 +91,14 @@ class Flat:
         self.flats = [self.flat]
         self.watch = Watch(self.flat.device)
 
-    def is_flat(self, gradients: Sequence[Tensor]) -> bool:
-        """Whether these are gradients of `flats`; else they are those of `parameters`.
-
-        Raises:
-            ValueError: another number of gradients, or another shape.
+    def check(self, gradients: Sequence[Tensor]) -> None:
         """
-        if len(gradients) == 1 and gradients[0].shape == self.flat.shape:
-            return True
+        Raises:
+            ValueError: another number of gradients than of parameters, or another shape.
+        """
         if len(gradients) != len(self.parameters) or any(g.shape != p.shape for g, p in zip(gradients, self.parameters)):
             shapes = [tuple(g.shape) for g in gradients], [tuple(p.shape) for p in self.parameters]
             raise ValueError(f"gradients have shapes {shapes[0]}, parameters {shapes[1]}")
-        return False
 
     def clipped(self, gradient: Tensor, norm: Tensor) -> Tensor:
         """A flat gradient whose norm is at most `max_grad_norm`."""
@@ -154,7 +150,6 @@ class FlatAdam(Flat):
         # Lists of views and not the flat tensors: gradients need no copy into a flat one (0.5 ms of a Nature network's update).
         values, counts = [p.detach() for p in self.parameters], [self.count] * len(self.parameters)
         self._lists = values, self._views(self.moment), self._views(self.square), counts
-        self._whole = self.flats, [self.moment], [self.square], counts[:1]
         self._fused = torch._fused_adamw_ if choice.weight_decay else torch._fused_adam_
 
     def _views(self, flat: Tensor) -> list[Tensor]:
@@ -183,7 +178,7 @@ class FlatAdam(Flat):
         """One update in place.
 
         Args:
-            gradients: in the order and shapes of `parameters`, any strides, or of `flats`; they are left as they are.
+            gradients: in the order and shapes of `parameters`, any strides; they are left as they are.
             step: environment step, for the schedule.
 
         Returns:
@@ -194,7 +189,8 @@ class FlatAdam(Flat):
             NotFinite: the norm is not finite, and nothing was changed; on a CPU, see `deeprl.finite.Watch`.
         """
         choice = self.choice
-        values, moments, squares, counts = self._whole if self.is_flat(gradients) else self._lists
+        self.check(gradients)
+        values, moments, squares, counts = self._lists
         with torch.no_grad():
             # The fused operator reads memory order: a transposed gradient would silently update the wrong weights.
             gradients = [g.contiguous() for g in gradients]
@@ -247,10 +243,9 @@ class Groups:
     def step(self, gradients: Sequence[Tensor], step: int) -> Tensor:
         """See `FlatAdam.step`."""
         self.watch(total_norm(gradients), "the norm of its gradient")  # before any group moves
-        flat = [g.shape for g in gradients] == [own.shape for own in self.flats]
         norms, left = [], list(gradients)
         for group in self.groups:
-            count = 1 if flat else len(group.parameters)
+            count = len(group.parameters)
             mine, left = left[:count], left[count:]
             norms.append(group.step(mine, step))
         if left:

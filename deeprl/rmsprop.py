@@ -75,13 +75,12 @@ class FlatRMSProp(Flat):
     def step(self, gradients: Sequence[Tensor], step: int) -> Tensor:
         """One update in place; arguments, result and errors as `FlatAdam.step`."""
         choice = self.choice
-        flat = self.is_flat(gradients)
+        self.check(gradients)
         with torch.no_grad():
-            gradient = gradients[0] if flat else torch.cat([g.reshape(-1) for g in gradients])
+            gradient = torch.cat([g.reshape(-1) for g in gradients])
             norm = torch.linalg.vector_norm(gradient)
             self.watch(norm, "the norm of its gradient")
-            if choice.max_grad_norm is not None:
-                gradient = gradient * (choice.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
+            gradient = self.clipped(gradient, norm)
             self.square.lerp_(gradient.square(), 1 - choice.decay)
             if choice.centered:
                 self.moment.lerp_(gradient, 1 - choice.decay)

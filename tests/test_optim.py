@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from deeprl.networks.blocks import MLP, initialise
-from deeprl.optim import Adam, Groups, flatten_
+from deeprl.optim import Adam, flatten_
 from deeprl.rmsprop import RMSProp
 from deeprl.schedules import Linear
 
@@ -42,26 +42,19 @@ def test_twenty_updates_agree_with_torch(weight_decay):
         torch.testing.assert_close(p, q.detach(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("choice", [Adam(lr=0.1, eps=1.0, max_grad_norm=0.5), RMSProp(lr=0.1, eps=1.0, max_grad_norm=0.5)])
-def test_a_flat_gradient_is_the_list_of_its_parts(choice):
-    one, other, generator = pair()
-    one, other = choice.build(one), choice.build(other)
-    for _ in range(3):
-        found = gradients(generator)
-        norm = one.step(found, 0)
-        torch.testing.assert_close(other.step([torch.cat([g.reshape(-1) for g in found])], 0), norm)
-    torch.testing.assert_close(other.flat, one.flat)
-
-
-def test_groups_take_one_flat_gradient_each():
-    one, other, generator = pair()
-    one, other = (Groups(Adam(lr=0.1, eps=1.0, max_grad_norm=0.5), [(p[:1], 1.0), (p[1:], 0.1)]) for p in (one, other))
-    found = gradients(generator)
-    flat = [torch.cat([g.reshape(-1) for g in part]) for part in (found[:1], found[1:])]
-    assert [part.shape for part in flat] == [part.shape for part in other.flats]
-    torch.testing.assert_close(other.step(flat, 0), one.step(found, 0))
-    for p, q in zip(one.parameters, other.parameters):
-        torch.testing.assert_close(q.detach(), p.detach())
+@pytest.mark.parametrize("choice", [Adam(lr=0.1), Adam(lr=0.1, weight_decay=0.2, max_grad_norm=0.5), RMSProp(lr=0.1, max_grad_norm=0.5)])
+def test_the_pure_rule_is_the_step(choice):
+    """`moved`, which is compiled, against `step`, over five steps from the same start."""
+    generator = torch.Generator().manual_seed(0)
+    optimizer = choice.build([nn.Parameter(torch.randn(3, 2, generator=generator)), nn.Parameter(torch.randn(4, generator=generator))])
+    values = [optimizer.flat.clone(), *(getattr(optimizer, name).clone() for name in optimizer.averages)]
+    for step in range(5):
+        gradients = [torch.randn(p.shape, generator=generator) for p in optimizer.parameters]
+        gradient, numbers = torch.cat([g.flatten() for g in gradients]), torch.tensor(optimizer.numbers(step))
+        values = list(optimizer.moved(values[0], values[1:], optimizer.clipped(gradient, gradient.norm()), numbers))
+        optimizer.step(gradients, step)
+    for value, own in zip(values, (optimizer.flat, *(getattr(optimizer, name) for name in optimizer.averages))):
+        torch.testing.assert_close(value, own, rtol=1e-5, atol=1e-6)
 
 
 def test_a_transposed_gradient_moves_the_right_weights():
