@@ -149,6 +149,15 @@ def traced(function: Callable[..., list[Tensor]], arguments: tuple) -> tuple[tor
     return graph, wanted
 
 
+def inductor(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., list[Tensor]]:
+    """Compiled code for a graph and inputs of these layouts. Tried twice: a Ctrl-C reaches the C++ compiler too, while this process goes on
+    to its next checkpoint, and must not count as a compiler that does not work."""
+    try:
+        return torch._inductor.compile(graph, inputs, options={"cpp_wrapper": True})
+    except Exception:
+        return torch._inductor.compile(graph, inputs, options={"cpp_wrapper": True})
+
+
 class _Compiled:
     """One objective for batches of one layout."""
 
@@ -175,8 +184,7 @@ class _Compiled:
         self.entries = [(field, key) for field, key in paths if key is not None]
         leaves = self.leaves(batch)
         self.kind, self.layout = type(batch), layout(leaves)
-        options = {"cpp_wrapper": True}
-        self.call = graph if backend == "eager" else torch._inductor.compile(graph, self.inputs(leaves), options=options)
+        self.call = graph if backend == "eager" else inductor(graph, self.inputs(leaves))
 
     def leaves(self, batch: Any) -> list[Tensor]:
         return [*[batch[field] for field in self.fields], *[batch[field][key] for field, key in self.entries]]
@@ -318,4 +326,4 @@ class CompiledAnswer:
         leaves = [obs, *[noise[key] for key in self.keys]]
         self.layout = layout(leaves)
         inputs: list[Any] = [*[owner[key] for owner, key in self.constants], *leaves]
-        self.call = graph if self.backend == "eager" else torch._inductor.compile(graph, inputs, options={"cpp_wrapper": True})
+        self.call = graph if self.backend == "eager" else inductor(graph, inputs)

@@ -263,6 +263,24 @@ def test_a_compiled_run_that_diverges_saves_the_batch_that_it_was_given(tmp_path
     assert crash.read(bundle)[2].reward.isnan().all()
 
 
+def test_a_compiler_that_a_signal_has_ended_is_started_again(monkeypatch):
+    tries = []
+
+    def interrupted(graph, *_, **__):
+        tries.append(graph)
+        if len(tries) == 1:
+            raise RuntimeError("g++ died")
+        return graph
+
+    monkeypatch.setattr("torch._inductor.compile", interrupted)
+    agent, told = build("dqn"), []
+    agent.descend = CompiledStep(agent, failed=told.append)
+    agent.update(made_up(agent, agent.spec))
+    assert len(tries) == 2
+    assert not told
+    assert not agent.descend.broken
+
+
 # ---- acting
 
 
