@@ -20,7 +20,7 @@ from deeprl.networks.blocks import Block, ImageBlock
 
 MODES = ("reference", "fast", "compiled")
 WORTH_COMPILING = 200_000
-"""Updates. Compiling takes some 20 s, and saves 0.2 ms an update where networks are smallest."""
+"""Updates. Compiling takes some 20 s; what it saves is a fraction of a millisecond an update."""
 
 
 SMALL_IMAGE = 32
@@ -36,8 +36,7 @@ def choose(updates: float, device: str, compiler: bool, obs_shape: Sequence[int]
 
 
 def apply(agent: nn.Module, mode: str) -> None:
-    """Choose the form of every block. A compiled step is traced over plain blocks, with small images in patches: a seventh of MinAtar's
-    update.
+    """Choose the form of every block. A compiled step is traced over plain blocks, with small images in patches.
 
     Raises:
         ValueError: unknown mode ("auto" is decided by whoever knows the budget).
@@ -78,7 +77,7 @@ def flush_denormals() -> bool:
     process that trains, evaluates or runs environments: all of them must round alike.
 
     Adam's averages of a gradient that stays zero (a dead unit, a pixel that is never lit) shrink to such numbers and stay there, since the
-    smallest one times 0.9 rounds to itself. Arithmetic with them takes a hundred times as long on Intel's processors.
+    smallest one times 0.9 rounds to itself. Some processors take very much longer for arithmetic with them.
 
     Returns:
         Whether the processor can.

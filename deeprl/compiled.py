@@ -1,7 +1,7 @@
 """One optimizer step as one compiled function: loss, gradient, its norm, clipping, and the optimizer's rule.
 
 The function is traced once into a graph of plain operators and given to inductor. Nothing of Python is left in it, so that calling it costs
-what its kernels cost: the guards of `torch.compile`, and the optimizer's own calls, took as long as the gradient of a small network.
+little more than its kernels: neither the guards of `torch.compile` nor the optimizer's own calls, which small networks feel most.
 The price is that what is no tensor must not change after the first call. A loss is a pure function of parameters, buffers and batch, and
 everything else it reads is a frozen choice.
 """
@@ -118,7 +118,7 @@ def parts(optimizer) -> Sequence[Flat]:
 
 def apart(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """A product and then its bias, which inductor adds together with what follows. The operator for both would first fill its result with
-    the bias: 4 to 9 % of an update."""
+    the bias."""
     return torch.bmm(x, weight) + bias
 
 
@@ -128,7 +128,7 @@ def traced(function: Callable[..., list[Tensor]], arguments: tuple) -> tuple[tor
     Returns:
         the graph, and for each leaf of `arguments` whether it is an input.
     """
-    from torch.fx.experimental.proxy_tensor import make_fx  # a second of imports
+    from torch.fx.experimental.proxy_tensor import make_fx  # slow to import
     from torch.utils import _pytree as pytree
 
     leaves, structure = pytree.tree_flatten(arguments)
@@ -165,7 +165,7 @@ class _Compiled:
         optimizer, watch = pure.optimizer, pure.agent.watch
         self.parts = parts(optimizer)
         self.host = [torch.zeros(len(part.numbers(0))) for part in self.parts]
-        self.written = [numbers.numpy() for numbers in self.host]  # setting an item is thirty times quicker than in a tensor
+        self.written = [numbers.numpy() for numbers in self.host]  # setting an item is much quicker than in a tensor
         self.numbers = [numbers.to(part.flat.device) for part, numbers in zip(self.parts, self.host)]  # on a CPU the same
         averages = [[getattr(part, name) for name in part.averages] for part in self.parts]
         constants = {name: owner[key] for name, (owner, key) in pure.constants.items()}
@@ -225,6 +225,7 @@ class CompiledStep:
 
     Args:
         failed: called with the error if an objective cannot be compiled; from then on steps are made as without a compiler. None raises it.
+            Whoever pairs it with a `CompiledAnswer` sets `broken` of both, so that a run has one mode.
         backend: "inductor", or "eager", which only traces: for tests without a compiler.
 
     Attributes:
@@ -252,8 +253,8 @@ class CompiledStep:
             except Exception as error:  # a broken compiler shows itself in many ways; an error of the agent's own comes again below
                 if self.failed is None:
                     raise
-                self.failed(error)
                 self.broken = True
+                self.failed(error)
                 return self(agent, name, batch)
             self.compiled[name].append(compiled)
             leaves = compiled.leaves(batch)
@@ -302,9 +303,9 @@ class CompiledAnswer:
             except Exception as error:
                 if self.failed is None:
                     raise
-                self.failed(error)
                 self.broken = True
-        if self.call is None:
+                self.failed(error)
+        if self.broken or self.call is None:
             return self.agent.answer(obs, noise)
         leaves = [obs, *[noise[key] for key in self.keys]]
         if layout(leaves) != self.layout:

@@ -64,7 +64,7 @@ class Run:
 
 
 def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...] = ()) -> Run:
-    """Read a run folder; trains nothing and unpickles nothing.
+    """Read a run folder; trains nothing and unpickles nothing. From then on this process takes denormal numbers for zero, as the run did.
 
     Args:
         checkpoint: "last", "best" or a step.

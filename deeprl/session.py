@@ -126,10 +126,11 @@ def pin(config: dict[str, Any], agent, folder: RunFolder) -> str:
             say(f"the optimizer step could not be compiled ({type(error).__name__}), this run goes on with accelerate=fast")
             chosen["mode"] = "fast"
             accelerate.apply(agent, "fast")
+            step.broken = answer.broken = True
             folder.write_config(config)
 
-        agent.descend = CompiledStep(agent, failed=failed if automatic else None)
-        agent.exploring = CompiledAnswer(agent, failed=failed if automatic else None)
+        step = agent.descend = CompiledStep(agent, failed=failed if automatic else None)
+        answer = agent.exploring = CompiledAnswer(agent, failed=failed if automatic else None)
     blocks = [b for b in agent.modules() if isinstance(b, Block)]
     widest = max((max(getattr(b, "sizes", (1,))) for b in blocks), default=1)
     if "product" not in chosen:

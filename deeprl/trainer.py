@@ -482,7 +482,7 @@ class Trainer:
 
 
 def settle_memory() -> None:
-    """What is there by now stays: the collector need not look through all of it again, which takes a tenth of a second now and then."""
+    """What is there by now stays: the collector need not look through all of it again and again."""
     gc.collect()
     gc.freeze()
 

@@ -83,14 +83,16 @@ def test_a_loss_that_asks_its_data_does_not_trace():
         traced_gradient(agent, "value", made_up(agent, agent.spec))
 
 
-BACKENDS = ["eager", pytest.param("inductor", marks=pytest.mark.skipif(not has_compiler(), reason="no C++ compiler"))]
+needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
+BACKENDS = ["eager", pytest.param("inductor", marks=needs_compiler)]
 
 
-@pytest.mark.parametrize(("name", "backend"), [("dqn", "eager"), ("td3", "eager"), ("log_dqn", "eager"), ("log_dqn", "inductor")])
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [("dqn", "eager"), ("td3", "eager"), ("log_dqn", "eager"), pytest.param("log_dqn", "inductor", marks=needs_compiler)],
+)
 def test_a_step_that_is_not_finite_changes_nothing(name, backend):
     """Neither weights nor averages, for Adam and for RMSProp; what is not finite is named as elsewhere, and learning may go on."""
-    if backend == "inductor" and not has_compiler():
-        return
     agent, batch = build(name), made_up(build(name), build(name).spec)
     agent.descend = CompiledStep(agent, backend=backend)
     agent.update(batch)
@@ -206,7 +208,7 @@ def test_parity_after_twenty_updates(name, mode):
     assert deviation(name, mode) < 1e-5
 
 
-@pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
+@needs_compiler
 @pytest.mark.parametrize("name", ["idqn", "td3"])
 def test_parity_of_compiled_code(name):
     """The other presets: `python -m benchmarks.parity`."""
@@ -225,11 +227,9 @@ SETTINGS = ("env=classic/cartpole", "steps=300", "learning_starts=200", "replay.
             "evaluation.every=null", "evaluation.final_episodes=1", "checkpoint.every=null", "runtime.threads=1")  # fmt: skip
 
 
-@pytest.mark.parametrize(("run", "backend"), [*((run, "eager") for run in RUNS), ("groups", "inductor")])
+@pytest.mark.parametrize(("run", "backend"), [*((run, "eager") for run in RUNS), pytest.param("groups", "inductor", marks=needs_compiler)])
 def test_a_run_with_compiled_steps_is_the_run_without(run, backend, tmp_path, monkeypatch):
     """From what the replay draws: folding, rewards, priorities and statistics are inside of the graph or outside, and the same."""
-    if backend == "inductor" and not has_compiler():
-        return
     monkeypatch.setattr("deeprl.session.CompiledStep", partial(CompiledStep, backend=backend))
     monkeypatch.setattr("deeprl.session.CompiledAnswer", partial(CompiledAnswer, backend=backend))
     monkeypatch.setattr("deeprl.session.has_compiler", lambda: True)
@@ -302,7 +302,7 @@ def test_every_agent_answers_alike_where_acting_is_compiled(name):
     assert not [node for node in compiled.call.graph.nodes if node.op == "get_attr"]  # no weight is a constant
 
 
-@pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
+@needs_compiler
 @pytest.mark.parametrize("name", ["idqn", "td3"])
 def test_compiled_answers(name):
     agent = build(name)
@@ -321,6 +321,24 @@ def test_an_answer_that_does_not_compile_is_given_without_a_compiler(monkeypatch
         obs, noise = asked(agent, 1)
         assert torch.equal(compiled(obs, noise), agent.answer(obs, noise))
     assert [str(error) for error in told] == ["no such header"]
+
+
+@pytest.mark.parametrize("which", ["CompiledStep", "CompiledAnswer"])
+def test_a_run_of_which_one_part_does_not_compile_has_one_mode(which, tmp_path, monkeypatch):
+    """The run that config.yaml describes is the one that goes on: nothing stays compiled."""
+
+    def broken(*_, **__):
+        raise RuntimeError("no such header")
+
+    for name, kind in (("CompiledStep", CompiledStep), ("CompiledAnswer", CompiledAnswer)):
+        monkeypatch.setattr(f"deeprl.session.{name}", partial(kind, backend="inductor" if name == which else "eager"))
+    monkeypatch.setattr("torch._inductor.compile", broken)
+    monkeypatch.setattr("deeprl.accelerate.choose", lambda *_: "compiled")
+    trainer = train(tmp_path / "run", *SETTINGS, "agent=dqn", "accelerate=auto")
+    assert trainer.agent.descend.broken
+    assert trainer.agent.exploring.broken
+    assert trainer.config["accelerate"]["mode"] == trainer.folder.read_config()["accelerate"]["mode"] == "fast"
+    assert trainer.agent.updates == 25  # of 100 steps at the tuned ratio of one in four
 
 
 # ---- clocks

@@ -143,7 +143,7 @@ class Ring:
             self._append_all(rows)
 
     def _append_one(self, rows: Rows) -> None:
-        """`_append_all` for one environment, without arrays of one number: a third of its price."""
+        """`_append_all` for one environment, without arrays of one number."""
         at, count, ended = self.layout, int(self.count[0]), bool(rows.ended[0])
         limit = count + ended - at.ticks
         if self.last >= at.ticks + self.first or (self.first < self.last and self.oldest[0] < limit):
