@@ -148,7 +148,8 @@ class Agent(nn.Module, Choice):
 
         Raises:
             NotFinite: on a CPU, a loss or gradient is NaN or Inf; the weights of this objective were not changed."""
-        self.updates += 1
+        own = self.__dict__  # nn.Module's way of setting an attribute is slow
+        own["updates"] += 1
         due = self.due(self.updates)
         main: Learned | None = None
         metrics: dict[str, Tensor] = {}
@@ -166,7 +167,7 @@ class Agent(nn.Module, Choice):
                 main = learned
         self.follow(due)
         assert main is not None
-        return main._replace(metrics=metrics)
+        return Learned(main.error, metrics)
 
     def follow(self, due: tuple[str, ...]) -> None:
         """After every update."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from deeprl.choice import Part, in_range
 from deeprl.networks.heads import ValueNetwork
+from deeprl.optim import flatten_
 from deeprl.types import Batch
 from deeprl.values import View
 
@@ -72,6 +73,7 @@ class Chain(Part):
             self.target = make("target", stack=length, torsos=2, index=[0] + [1] * (length - 1))
         else:
             self.target = make("target", stack=length, torsos=torsos, index=None)
+        flatten_(list(self.target.parameters()))
         self.reset_target()
 
     def reset_target(self) -> None:

@@ -46,6 +46,12 @@ class Collector:
         self.memory: dict = {}
         self.obs: np.ndarray | None = None
         self.first: np.ndarray | None = None
+        self._first = torch.ones(envs.num, dtype=torch.bool)
+        """`first` as a tensor, made when it changes"""
+        self._starting = True
+        """Whether some environment is at an episode's start"""
+        self._probability: tuple[torch.Tensor | None, np.ndarray | None] = None, None
+        """The last one as a tensor and as an array: where nobody reads it, it is always the same"""
 
     def tick(self, step: int) -> None:
         """M environment steps, the first of which is number `step`."""
@@ -55,18 +61,26 @@ class Collector:
         obs = torch.from_numpy(self.obs)
         if self.away:
             obs = obs.to(self.device)
-        acted = self.agent.act(obs, torch.from_numpy(self.first), self.memory, step, self.noise.next(), explore=True)
+        acted = self.agent.act(obs, self._first, self.memory, step, self.noise.next(), explore=True)
         self.memory = acted.memory
         action = acted.action.numpy()
         after = self.envs.step(action)
-        rows = Rows(self.obs, action, after.reward, after.next_obs, after.terminated, after.ended, acted.probability.numpy())
+        known, probability = self._probability
+        if acted.probability is not known:
+            probability = acted.probability.numpy()
+            self._probability = acted.probability, probability
+        rows = Rows(self.obs, action, after.reward, after.next_obs, after.terminated, after.ended, probability)
         self.append(rows)
         self.agent.observe(rows)
         self.obs, self.first = after.obs, after.ended
         # lists: in a few numbers quicker than NumPy
         self.returns = [sum + reward for sum, reward in zip(self.returns, after.reward.tolist())]
         self.lengths = [length + 1 for length in self.lengths]
-        if True in after.ended.tolist():
+        ending = True in after.ended.tolist()
+        if ending or self._starting:
+            self._first = torch.from_numpy(after.ended)
+            self._starting = ending
+        if ending:
             self._finish(step, after.ended)
 
     def _finish(self, step: int, ended: np.ndarray) -> None:
@@ -123,4 +137,5 @@ class Collector:
             self.obs[i] = self.envs.obs[i]
             self.first[i] = True
             self.returns[i], self.lengths[i] = 0.0, 0
+        self._first, self._starting = torch.from_numpy(self.first), True
         return broken

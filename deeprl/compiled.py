@@ -59,11 +59,47 @@ def places(agent: nn.Module) -> dict[str, Place]:
     return found
 
 
+class Shared(NamedTuple):
+    """Parameters that are views of one flat tensor: to compiled code one argument, of which each costs some."""
+
+    flat: Tensor
+    members: list[tuple[str, int, torch.Size]]
+    """Name, place of the first number, shape"""
+
+    def unpacked(self, flat: Tensor) -> dict[str, Tensor]:
+        return {name: flat[start : start + shape.numel()].view(shape) for name, start, shape in self.members}
+
+
+def share(constants: dict[str, Place]) -> tuple[list[Shared], dict[str, Place]]:
+    """Parameters that lie in memory together, as targets and what other optimizers train do; and all that is left.
+
+    They are taken to stay where they are: parameters are written into, never replaced. Buffers may be.
+    """
+    together: dict[int, list[str]] = {}
+    for name, (owner, key) in constants.items():
+        if isinstance(owner[key], nn.Parameter) and owner[key].is_contiguous():
+            together.setdefault(owner[key].untyped_storage().data_ptr(), []).append(name)
+    found, left = [], dict(constants)
+    for names in together.values():
+        mine = {name: left[name].owner[left[name].key] for name in names}
+        if len(names) == 1 or len({parameter.dtype for parameter in mine.values()}) > 1:
+            continue
+        first = min(mine.values(), key=Tensor.storage_offset)
+        starts = {name: parameter.storage_offset() - first.storage_offset() for name, parameter in mine.items()}
+        size = max(starts[name] + parameter.numel() for name, parameter in mine.items())
+        flat = first.detach().as_strided((size,), (1,))
+        found.append(Shared(flat, [(name, starts[name], parameter.shape) for name, parameter in mine.items()]))
+        for name in names:
+            del left[name]
+    return found, left
+
+
 class Pure:
     """One objective of an agent as a function of tensors alone.
 
     Attributes:
         constants: where everything that is not trained lies, by name.
+        shared, loose: the same in two kinds, see `share`.
         metrics: names of what the last call of `step` reported.
     """
 
@@ -74,6 +110,7 @@ class Pure:
         self.shapes = [(names[id(parameter)], parameter.shape) for parameter in self.optimizer.parameters]
         trained = {name for name, _ in self.shapes}
         self.constants = {name: place for name, place in places(agent).items() if name not in trained}
+        self.shared, self.loose = share(self.constants)
         self.metrics: list[str] = []
 
     def gradients(self, flats: Sequence[Tensor], constants: dict[str, Tensor], batch: Any) -> tuple[tuple[Tensor, ...], Learned]:
@@ -88,14 +125,20 @@ class Pure:
 
     def step(
         self, flats: Sequence[Tensor], averages: Sequence[Sequence[Tensor]], numbers: Sequence[Tensor], failed: Tensor,
-        constants: dict[str, Tensor], batch: Any,
+        shared: Sequence[Tensor], loose: dict[str, Tensor], batch: Any,
     ) -> list[Tensor]:  # fmt: skip
         """One step in place, unless something is not finite: then nothing changes.
+
+        Args:
+            shared, loose: see the attributes; of `shared` the flat tensors.
 
         Returns:
             () a number that is finite if everything is; () the norm that the optimizer reports; the error; then the metrics, whose names
             are left in `metrics`.
         """
+        constants = dict(loose)
+        for some, flat in zip(self.shared, shared):
+            constants.update(some.unpacked(flat))
         gradients, learned = self.gradients(flats, constants, batch)
         norms = [torch.linalg.vector_norm(g) for g in gradients]
         # the error may be infinite where the gradient is not, as Huber's; 0 times NaN or Inf is NaN
@@ -123,12 +166,14 @@ def apart(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def traced(function: Callable[..., list[Tensor]], arguments: tuple) -> tuple[torch.fx.GraphModule, list[bool]]:
-    """The graph of a function of nested tensors: as a function of those leaves that matter, in order.
+    """The graph of a function of nested tensors: as a function of those leaves that matter, in order. It writes into its inputs at its
+    end only.
 
     Returns:
         the graph, and for each leaf of `arguments` whether it is an input.
     """
-    from torch.fx.experimental.proxy_tensor import make_fx  # slow to import
+    from torch._inductor.decomposition import select_decomp_table  # slow to import, like the next one
+    from torch.fx.experimental.proxy_tensor import make_fx
     from torch.utils import _pytree as pytree
 
     leaves, structure = pytree.tree_flatten(arguments)
@@ -136,9 +181,11 @@ def traced(function: Callable[..., list[Tensor]], arguments: tuple) -> tuple[tor
     def of_leaves(*leaves):
         return function(*pytree.tree_unflatten(leaves, structure))
 
+    table = {**select_decomp_table(), torch.ops.aten.baddbmm.default: apart}
     with torch.no_grad():
         # fake tensors: nothing is computed, and nothing changed
-        graph = make_fx(of_leaves, {torch.ops.aten.baddbmm.default: apart}, tracing_mode="fake", _allow_non_fake_inputs=True)(*leaves)
+        trace = make_fx(torch.func.functionalize(of_leaves), table, tracing_mode="fake", _allow_non_fake_inputs=True)
+        graph = trace(*leaves)
     graph.graph.eliminate_dead_code()
     inputs = [node for node in graph.graph.nodes if node.op == "placeholder"]
     wanted = [bool(node.users) for node in inputs]
@@ -149,27 +196,81 @@ def traced(function: Callable[..., list[Tensor]], arguments: tuple) -> tuple[tor
     return graph, wanted
 
 
-def inductor(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., list[Tensor]]:
-    """Compiled code for a graph and inputs of these layouts. Tried twice: a Ctrl-C reaches the C++ compiler too, while this process goes on
-    to its next checkpoint, and must not count as a compiler that does not work."""
+Run = Callable[[list[Tensor]], Sequence[Tensor]]
+"""A compiled graph: takes a list of its inputs, which it may empty"""
+
+
+def inductor(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
+    """Compiled code for a graph and inputs of these layouts.
+
+    A second try, by the way that torch documents, is for versions of torch that name things otherwise; and for a Ctrl-C, which reaches the
+    C++ compiler too, while this process goes on to its next checkpoint, and must not count as a compiler that does not work.
+    """
     try:
-        return torch._inductor.compile(graph, inputs, options={"cpp_wrapper": True})
+        return lowered(graph)
     except Exception:
-        return torch._inductor.compile(graph, inputs, options={"cpp_wrapper": True})
+        call = torch._inductor.compile(graph, inputs, options={"cpp_wrapper": True})
+        return lambda inputs: call(*inputs)
+
+
+def lowered(graph: torch.fx.GraphModule) -> Run:
+    """Only what inductor itself does: a traced graph needs none of the wrappers that sort out gradients and aliases at every call."""
+    from torch._guards import TracingContext, tracing
+    from torch._inductor import config
+    from torch._inductor.compile_fx import compile_fx_inner
+    from torch._inductor.fx_passes.joint_graph import joint_graph_passes
+    from torch._inductor.virtualized import V
+
+    fakes = [node.meta["val"] for node in graph.graph.nodes if node.op == "placeholder"]
+    mode = fakes[0].fake_mode
+    with config.patch(cpp_wrapper=True), V.set_fake_mode(mode), tracing(TracingContext(mode)), torch.no_grad():
+        code = compile_fx_inner(joint_graph_passes(graph), fakes, cpp_wrapper=True, is_inference=True)
+    return code.current_callable
+
+
+def interpreted(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
+    """A traced graph as it is, for tests without a compiler."""
+    return lambda inputs: graph(*inputs)
+
+
+BACKENDS: dict[str, Callable[[torch.fx.GraphModule, list[Tensor]], Run]] = {
+    "inductor": lambda *given: inductor(*given),
+    "eager": interpreted,
+}
+
+
+class Layout:
+    """What a compiled function takes for granted of some tensors."""
+
+    def __init__(self, tensors: Sequence[Tensor]):
+        self.known = [(t, t.shape, t.stride(), t.dtype) for t in tensors]
+
+    def of(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether they are laid out like that. Quick for those that are the very same: replays use their buffers again."""
+        for t, (known, shape, stride, dtype) in zip(tensors, self.known):
+            if t is not known and (t.shape != shape or t.stride() != stride or t.dtype != dtype):
+                return False
+        return True
 
 
 class _Compiled:
-    """One objective for batches of one layout."""
+    """One objective for batches of one layout.
+
+    What it does at each call is little, and done once where it can be: between large products every line of Python costs several times
+    what it does alone.
+    """
 
     def __init__(self, pure: Pure, batch: Any, backend: str):
         optimizer, watch = pure.optimizer, pure.agent.watch
         self.parts = parts(optimizer)
-        self.host = [torch.zeros(len(part.numbers(0))) for part in self.parts]
-        self.written = [numbers.numpy() for numbers in self.host]  # setting an item is much quicker than in a tensor
-        self.numbers = [numbers.to(part.flat.device) for part, numbers in zip(self.parts, self.host)]  # on a CPU the same
+        host = [torch.zeros(len(part.numbers(0))) for part in self.parts]
+        self.written = [(part, numbers.numpy()) for part, numbers in zip(self.parts, host)]  # quicker to set than a tensor
+        numbers = [each.to(part.flat.device) for part, each in zip(self.parts, host)]  # on a CPU the same
+        self.away = [(into, each) for into, each in zip(numbers, host) if into is not each]
         averages = [[getattr(part, name) for name in part.averages] for part in self.parts]
-        constants = {name: owner[key] for name, (owner, key) in pure.constants.items()}
-        graph, wanted = traced(pure.step, (optimizer.flats, averages, self.numbers, watch.failed, constants, batch))
+        shared = [some.flat for some in pure.shared]
+        loose = {name: owner[key] for name, (owner, key) in pure.loose.items()}
+        graph, wanted = traced(pure.step, (optimizer.flats, averages, numbers, watch.failed, shared, loose, batch))
         self.metrics = pure.metrics
 
         def kept(candidates: Sequence) -> list:
@@ -177,29 +278,28 @@ class _Compiled:
             del wanted[: len(candidates)]
             return mine
 
-        self.fixed = kept([*optimizer.flats, *[average for own in averages for average in own], *self.numbers, watch.failed])
-        self.constants = kept(list(pure.constants.values()))
+        self.fixed = kept([*optimizer.flats, *[average for own in averages for average in own], *numbers, watch.failed, *shared])
+        self.loose = kept(list(pure.loose.values()))
         paths = kept(batch_paths(batch))
         self.fields = [field for field, key in paths if key is None]
         self.entries = [(field, key) for field, key in paths if key is not None]
         leaves = self.leaves(batch)
-        self.kind, self.layout = type(batch), layout(leaves)
-        self.call = graph if backend == "eager" else inductor(graph, self.inputs(leaves))
+        self.kind, self.layout = type(batch), Layout(leaves)
+        self.run = BACKENDS[backend](graph, self.inputs(leaves))
 
     def leaves(self, batch: Any) -> list[Tensor]:
         return [*[batch[field] for field in self.fields], *[batch[field][key] for field, key in self.entries]]
 
-    def inputs(self, leaves: list[Tensor]) -> list[Any]:
-        return [*self.fixed, *[owner[key] for owner, key in self.constants], *leaves]
+    def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
+        return [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves]
 
     def __call__(self, leaves: list[Tensor], step: int) -> tuple[Tensor, Tensor, Learned]:
         """See `Pure.step`."""
-        for part, written in zip(self.parts, self.written):
+        for part, written in self.written:
             written[:] = part.numbers(step)
-        for host, numbers in zip(self.host, self.numbers):
-            if host is not numbers:
-                numbers.copy_(host)
-        check, norm, error, *metrics = self.call(*self.inputs(leaves))
+        for into, host in self.away:
+            into.copy_(host)
+        check, norm, error, *metrics = self.run(self.inputs(leaves))
         return check, norm, Learned(error, dict(zip(self.metrics, metrics)))
 
 
@@ -211,17 +311,12 @@ def batch_paths(batch: tuple) -> list[tuple[int, str | None]]:
     return found
 
 
-def layout(leaves: Sequence[Tensor]) -> list[tuple]:
-    """What a compiled function takes for granted."""
-    return [(t.shape, t.stride(), t.dtype) for t in leaves]
-
-
 class CompiledStep:
     """In place of `deeprl.agent.descend`: each objective's step compiled, for each layout of a batch, when first asked for. Call it always
     under the same matmul precision.
 
-    What is not trained, targets and statistics included, is constant to it but read anew at each call; it may be replaced, by a tensor of
-    the same shape, strides and type.
+    What is not trained, targets and statistics included, is constant to it but read anew at each call. Buffers may be replaced, by tensors of
+    the same shape, strides and type; parameters that share their memory are written into, see `share`.
 
     Args:
         failed: called with the error if an objective cannot be compiled; from then on steps are made as without a compiler. None raises it.
@@ -245,7 +340,7 @@ class CompiledStep:
         for compiled in self.compiled[name]:
             if type(batch) is compiled.kind:
                 leaves = compiled.leaves(batch)
-                if layout(leaves) == compiled.layout:
+                if compiled.layout.of(leaves):
                     break
         else:
             try:
@@ -258,8 +353,7 @@ class CompiledStep:
                 return self(agent, name, batch)
             self.compiled[name].append(compiled)
             leaves = compiled.leaves(batch)
-        with torch.no_grad():
-            check, norm, learned = compiled(leaves, agent.step)
+        check, norm, learned = compiled(leaves, agent.step)
         watch = agent.watch
         if not watch.immediate:
             watch(check, "")
@@ -293,11 +387,11 @@ class CompiledAnswer:
 
     def __init__(self, agent: Agent, failed: Callable[[Exception], None] | None = None, backend: str = "inductor"):
         self.agent, self.failed, self.backend = agent, failed, backend
-        self.call: Callable[..., list[Tensor]] | None = None
+        self.run: Run | None = None
         self.broken = False
 
     def __call__(self, obs: Tensor, noise: dict[str, Tensor]) -> Tensor:
-        if self.call is None and not self.broken:
+        if self.run is None and not self.broken:
             try:
                 self.compile(obs, noise)
             except Exception as error:
@@ -305,13 +399,12 @@ class CompiledAnswer:
                     raise
                 self.broken = True
                 self.failed(error)
-        if self.broken or self.call is None:
+        if self.broken or self.run is None:
             return self.agent.answer(obs, noise)
         leaves = [obs, *[noise[key] for key in self.keys]]
-        if layout(leaves) != self.layout:
+        if not self.layout.of(leaves):
             return self.agent.answer(obs, noise)
-        with torch.no_grad():
-            return self.call(*[owner[key] for owner, key in self.constants], *leaves)[0]
+        return self.run([*[owner[key] for owner, key in self.constants], *leaves])[0]
 
     def compile(self, obs: Tensor, noise: dict[str, Tensor]) -> None:
         module = Answers(self.agent)
@@ -325,6 +418,6 @@ class CompiledAnswer:
         self.constants = [place for place, keep in zip(found.values(), wanted) if keep]
         self.keys = [key for key, keep in zip(noise, wanted[len(found) + 1 :]) if keep]
         leaves = [obs, *[noise[key] for key in self.keys]]
-        self.layout = layout(leaves)
-        inputs: list[Any] = [*[owner[key] for owner, key in self.constants], *leaves]
-        self.call = graph if self.backend == "eager" else inductor(graph, inputs)
+        self.layout = Layout(leaves)
+        self.graph = graph
+        self.run = BACKENDS[self.backend](graph, [*[owner[key] for owner, key in self.constants], *leaves])

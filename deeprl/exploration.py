@@ -46,7 +46,7 @@ class EpsilonGreedy(Choice):
             exact: somebody reads the probabilities. If not, they are zeros, and `greedy` is asked only if some environment does not
                 explore.
         """
-        random = noise["action"].cpu()
+        random = noise["action"]
         explores = [u < epsilon for u in noise["explore"].tolist()]  # quicker than tensors of a few numbers
         everybody = all(explores)
         if everybody and not exact:

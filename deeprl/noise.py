@@ -36,6 +36,10 @@ def episode_seed(seed: int, index: int, episode: int, evaluation: bool = False) 
     return (state >> 2 << 1) | int(evaluation)
 
 
+FEW = 32
+"""Positions that a stream takes from its block at once"""
+
+
 class NoiseStream:
     """Random numbers for one consumer, drawn `block` positions at a time.
 
@@ -51,17 +55,28 @@ class NoiseStream:
         self.seed, self.purpose, self.part, self.draw, self.block, self.device = seed, purpose, part, draw, block, device
         self.position = 0
         self._loaded = -1
-        self._drawn: list[tuple[str, Tensor]] = []
+        self._drawn: dict[str, Tensor] = {}
+        self._few: dict[str, tuple[Tensor, ...]] = {}
+        self._from = self._until = 0
+        """The positions that lie in `_few`"""
 
     def next(self) -> dict[str, Tensor]:
-        block, offset = divmod(self.position, self.block)
+        position = self.position
+        if not self._from <= position < self._until:
+            self._take(position)
+        self.position += 1
+        place = position - self._from
+        return {name: tensors[place] for name, tensors in self._few.items()}
+
+    def _take(self, position: int) -> None:
+        """A few positions: one alone is dearer, and a thousand small tensors would push everything else out of the cache."""
+        block, offset = divmod(position, self.block)
         if block != self._loaded:
             drawn = self.draw(self.block, torch_generator(self.seed, self.purpose, self.part, block))
-            self._drawn = [(name, tensor.to(self.device)) for name, tensor in drawn.items()]
+            self._drawn = {name: tensor.to(self.device) for name, tensor in drawn.items()}
             self._loaded = block
-        self.position += 1
-        # one by one: a thousand small tensors at once would push everything else out of the cache
-        return {name: tensor[offset] for name, tensor in self._drawn}
+        self._few = {name: tensor[offset : offset + FEW].unbind(0) for name, tensor in self._drawn.items()}
+        self._from, self._until = position, min(position + FEW, (block + 1) * self.block)
 
     def state_dict(self) -> dict:
         return {"position": self.position}

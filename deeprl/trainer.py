@@ -143,10 +143,11 @@ class Trainer:
     def updates_due(self, before: int, after: int) -> int:
         """Gradient updates after the steps (before, after]: `replay_ratio` each, once there is enough to learn from."""
         starts = self.filled_from + self.config["learning_starts"]
-        if after <= starts or not len(self.replay):
+        if after <= starts:
             return 0
         ratio = self.config["replay_ratio"]
-        return int(after * ratio) - int(max(before, starts) * ratio)
+        due = int(after * ratio) - int(max(before, starts) * ratio)
+        return due if due and len(self.replay) else 0
 
     def learn(self) -> None:
         """One update."""

@@ -15,7 +15,7 @@ from deeprl.choice import one_of
 from deeprl.types import Spec
 from envs.backend import Game
 from envs.choice import EnvChoice
-from envs.spaces import actions_of, observations_of
+from envs.spaces import actions_of, finite, observations_of
 
 
 class GymGame(Game):
@@ -30,7 +30,7 @@ class GymGame(Game):
         self.fps = float(env.metadata.get("render_fps") or self.fps)
 
     def reset(self, seed):
-        return self.convert(self.env.reset(seed=seed)[0])
+        return finite(self.convert(self.env.reset(seed=seed)[0]))
 
     def step(self, action):
         if not self.actions.num:

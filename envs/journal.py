@@ -40,8 +40,7 @@ class Journal:
             self.actions += action
         elif self.actions:
             self.actions = bytearray()  # too long to replay: what was kept is of no use any more
-        self.hash.update(obs.data)
-        self.hash.update(_FLAGS.pack(reward, terminated, ended))
+        self.hash.update(obs.tobytes() + _FLAGS.pack(reward, terminated, ended))
 
 
 _FLAGS = struct.Struct("<f??")

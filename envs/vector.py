@@ -20,6 +20,7 @@ from envs.backend import Answer, Backend, Failure
 from envs.journal import Journal
 
 NUMPY = {torch.float32: np.float32, torch.uint8: np.uint8}
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class Step(NamedTuple):
@@ -109,7 +110,26 @@ class Environments:
             raise RuntimeError("reset the environments before the first step")
         action = self._checked(action)
         answers = self.backend.step(self.backend.actions.to_env(action), self._seeds)
-        return self._note(action, answers, range(self.num))
+        return (self.num == 1 and self._note_one(action, answers[0])) or self._note(action, answers, range(self.num))
+
+    def _note_one(self, action: np.ndarray, answer: Answer | Failure) -> Step | None:
+        """`_note` of a single environment, without arrays where numbers do; None, and nothing is done, if its answer cannot be used."""
+        dtype = self._dtype
+        if type(answer) is Failure or answer[1].dtype != dtype or answer[1].shape != self.spec.obs_shape:
+            return None
+        first, last, gain, terminated, ended = answer
+        next_obs = np.array(last[None])
+        if not -LARGEST <= gain <= LARGEST or (dtype is np.float32 and next_obs.reshape(-1).dot(self._no_obs) != 0.0):
+            return None
+        journal, obs = self._journals[0], next_obs
+        journal.note(action.tobytes(), self._newest(next_obs)[0], gain, terminated, ended, self.replay_actions)
+        if ended:
+            obs = np.array(first[None], dtype)
+            journal.begin(self._seeds[0], obs[0])
+            self._seeds[0] = self._seed_of(0, journal.episode + 1)
+        self.obs = obs
+        flag = np.array([ended])
+        return Step(obs, next_obs, np.array([gain], np.float32), np.array([terminated]), flag, flag)
 
     def _note(self, action: np.ndarray, answers: list, indices: Iterable[int]) -> Step:
         """Enter the answers in the journals and put them in arrays."""

@@ -14,7 +14,7 @@ from agents.idqn import Iterated
 from deeprl import crash
 from deeprl.accelerate import apply, choose
 from deeprl.build import build_agent
-from deeprl.compiled import CompiledAnswer, CompiledStep, has_compiler
+from deeprl.compiled import CompiledAnswer, CompiledStep, has_compiler, lowered, traced
 from deeprl.finite import NotFinite
 from deeprl.replay.replay import Replay
 from deeprl.types import Spec
@@ -161,11 +161,16 @@ def test_auto_compiles_where_it_pays(updates, device, compiler, shape, mode):
     assert choose(updates, device, compiler, shape) == mode
 
 
-def test_a_gradient_that_does_not_compile_is_computed_without_a_compiler(monkeypatch):
+def break_inductor(monkeypatch) -> None:
     def broken(*_, **__):
         raise RuntimeError("no such header")
 
-    monkeypatch.setattr("torch._inductor.compile", broken)
+    for way in ("deeprl.compiled.lowered", "torch._inductor.compile"):
+        monkeypatch.setattr(way, broken)
+
+
+def test_a_gradient_that_does_not_compile_is_computed_without_a_compiler(monkeypatch):
+    break_inductor(monkeypatch)
     agent, oracle, told = build("dqn"), build("dqn"), []
     batch = made_up(agent, agent.spec)
     agent.descend = CompiledStep(agent, failed=told.append)
@@ -266,19 +271,31 @@ def test_a_compiled_run_that_diverges_saves_the_batch_that_it_was_given(tmp_path
 def test_a_compiler_that_a_signal_has_ended_is_started_again(monkeypatch):
     tries = []
 
-    def interrupted(graph, *_, **__):
+    def interrupted(graph):
         tries.append(graph)
-        if len(tries) == 1:
-            raise RuntimeError("g++ died")
+        raise RuntimeError("g++ died")
+
+    def again(graph, *_, **__):
+        tries.append(graph)
         return graph
 
-    monkeypatch.setattr("torch._inductor.compile", interrupted)
+    monkeypatch.setattr("deeprl.compiled.lowered", interrupted)
+    monkeypatch.setattr("torch._inductor.compile", again)
     agent, told = build("dqn"), []
     agent.descend = CompiledStep(agent, failed=told.append)
     agent.update(made_up(agent, agent.spec))
     assert len(tries) == 2
     assert not told
     assert not agent.descend.broken
+
+
+@needs_compiler
+def test_compiling_takes_the_short_way():
+    """The other one gives the same numbers, so that only this tells if a version of torch has closed it."""
+    graph, _ = traced(lambda x, y: [(x @ y).relu(), x.sum()], (torch.ones(2, 3), torch.ones(3, 4)))
+    x, y = torch.randn(2, 3), torch.randn(3, 4)
+    product, total = lowered(graph)([x, y])
+    torch.testing.assert_close((product, total), ((x @ y).relu(), x.sum()))
 
 
 # ---- acting
@@ -299,7 +316,7 @@ def test_every_agent_answers_alike_where_acting_is_compiled(name):
         agent.update(made_up(agent, agent.spec, seed=size))
         obs, noise = asked(agent, size)
         torch.testing.assert_close(compiled(obs, noise), agent.answer(obs, noise))
-    assert not [node for node in compiled.call.graph.nodes if node.op == "get_attr"]  # no weight is a constant
+    assert not [node for node in compiled.graph.graph.nodes if node.op == "get_attr"]  # no weight is a constant
 
 
 @needs_compiler
@@ -311,10 +328,7 @@ def test_compiled_answers(name):
 
 
 def test_an_answer_that_does_not_compile_is_given_without_a_compiler(monkeypatch):
-    def broken(*_, **__):
-        raise RuntimeError("no such header")
-
-    monkeypatch.setattr("torch._inductor.compile", broken)
+    break_inductor(monkeypatch)
     agent, told = build("dqn"), []
     compiled = CompiledAnswer(agent, failed=told.append)
     for _ in range(2):
@@ -326,13 +340,9 @@ def test_an_answer_that_does_not_compile_is_given_without_a_compiler(monkeypatch
 @pytest.mark.parametrize("which", ["CompiledStep", "CompiledAnswer"])
 def test_a_run_of_which_one_part_does_not_compile_has_one_mode(which, tmp_path, monkeypatch):
     """The run that config.yaml describes is the one that goes on: nothing stays compiled."""
-
-    def broken(*_, **__):
-        raise RuntimeError("no such header")
-
     for name, kind in (("CompiledStep", CompiledStep), ("CompiledAnswer", CompiledAnswer)):
         monkeypatch.setattr(f"deeprl.session.{name}", partial(kind, backend="inductor" if name == which else "eager"))
-    monkeypatch.setattr("torch._inductor.compile", broken)
+    break_inductor(monkeypatch)
     monkeypatch.setattr("deeprl.accelerate.choose", lambda *_: "compiled")
     trainer = train(tmp_path / "run", *SETTINGS, "agent=dqn", "accelerate=auto")
     assert trainer.agent.descend.broken

@@ -155,6 +155,12 @@ def test_wrong_values_name_environment_step_and_value(wrong, words):
         envs.step(np.array([0]))
 
 
+def test_a_first_observation_that_is_not_finite_is_found():
+    envs = layer(Scripted(obs=np.array([0.0, np.nan])))
+    with pytest.raises(EnvironmentFailed, match="observation holds nan at index 1"):
+        envs.reset()
+
+
 def test_images_of_the_wrong_type_are_found():
     env = Scripted(observation_space=spaces.Box(0, 255, (4, 4, 3), np.uint8), obs=np.zeros((4, 4, 3)))
     envs = layer(env, "last")

@@ -144,39 +144,42 @@ class Ring:
 
     def _append_one(self, rows: Rows) -> None:
         """`_append_all` for one environment, without arrays of one number."""
-        at, count, ended = self.layout, int(self.count[0]), bool(rows.ended[0])
-        limit = count + ended - at.ticks
-        if self.last >= at.ticks + self.first or (self.first < self.last and self.oldest[0] < limit):
-            self._expire(self.count + 1 + rows.ended, self.last + 1)
-        slot = count % at.period
-        here = at.front + slot
-        there = here + 1 if slot + 1 < at.period else at.front
-        row, after = self.rows[here], self.rows[there]
+        (_, ticks, _, _, size, front, back, period, _, action, reward, continues, end, probability, age, real, _) = self.layout
+        storage, first, last, count, ended = self.rows, self.first, self.last, self.count.item(0), rows.ended.item(0)
+        limit, oldest = count + ended - ticks, self.oldest.item(0)
+        while first < last and (last - first >= ticks or oldest < limit):  # as in `_expire`
+            oldest += 1 + (storage.item(self.slots.item(first % ticks, 0), end) > 0)
+            first += 1
+        self.first, self.oldest[0] = first, oldest
+        slot = count % period
+        here = front + slot
+        there = here + 1 if slot + 1 < period else front
+        row, after = storage[here], storage[there]
         if self.frames is None:
-            row[: at.size] = rows.obs.reshape(-1)
-            after[: at.size] = rows.next_obs.reshape(-1)
+            row[:size] = rows.obs.reshape(-1)
+            after[:size] = rows.next_obs.reshape(-1)
         else:
             self.frames[here] = rows.obs[0, self._newest].reshape(-1)
             self.frames[there] = rows.next_obs[0, self._newest].reshape(-1)
-        if at.reward - at.action == 1:
-            row[at.action] = rows.action.item()
+        if reward - action == 1:
+            row[action] = rows.action.item()
         else:
-            row[at.action : at.reward] = rows.action[0]
-        row[at.reward] = rows.reward[0]
-        row[at.continues] = not rows.terminated[0]
-        row[at.ended] = ended
-        row[at.probability] = rows.probability[0]
-        age = 0.0 if not at.front or self.fresh[0] else row[at.age]  # the row before left it here
-        row[at.age] = age
-        row[at.real] = 1.0
-        after[at.action :] = 0.0
-        if at.front:
-            after[at.age] = min(age + 1.0, at.front)
-        self.slots[self.last % at.ticks, 0] = here
-        self.last += 1
+            row[action:reward] = rows.action[0]
+        row[reward] = rows.reward.item(0)
+        row[continues] = not rows.terminated.item(0)
+        row[end] = ended
+        row[probability] = rows.probability.item(0)
+        before = 0.0 if not front or self.fresh.item(0) else row.item(age)  # the row before left it here
+        row[age] = before
+        row[real] = 1.0
+        after[action:] = 0.0
+        if front:
+            after[age] = min(before + 1.0, front)
+        self.slots[last % ticks, 0] = here
+        self.last = last + 1
         self.fresh[0] = ended
         self.count[0] = count + 1 + ended  # the row after the last one stays as it is
-        if not at.back <= slot < at.period - 1 - at.front:
+        if not back <= slot < period - 1 - front:
             self._copy_ends()
 
     def _append_all(self, rows: Rows) -> None:
