@@ -118,13 +118,13 @@ class Environments:
         if type(answer) is Failure or answer[1].dtype != dtype or answer[1].shape != self.spec.obs_shape:
             return None
         first, last, gain, terminated, ended = answer
-        next_obs = np.array(last[None])
+        next_obs = np.array(last[None], order="C")
         if not -LARGEST <= gain <= LARGEST or (dtype is np.float32 and next_obs.reshape(-1).dot(self._no_obs) != 0.0):
             return None
         journal, obs = self._journals[0], next_obs
         journal.note(action.tobytes(), self._newest(next_obs)[0], gain, terminated, ended, self.replay_actions)
         if ended:
-            obs = np.array(first[None], dtype)
+            obs = np.array(first[None], dtype, order="C")
             journal.begin(self._seeds[0], obs[0])
             self._seeds[0] = self._seed_of(0, journal.episode + 1)
         self.obs = obs
