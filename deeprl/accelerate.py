@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -16,27 +15,27 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from deeprl.networks.blocks import Block, ImageBlock
+from deeprl.networks.blocks import ImageBlock
 
 MODES = ("reference", "fast", "compiled")
-WORTH_COMPILING = 200_000
-"""Updates. Compiling takes some 20 s; what it saves is a fraction of a millisecond an update."""
+WORTH_COMPILING = 50_000
+"""Updates. Compiling takes some 10 s the first time; it saves between a fraction of a millisecond and several of them at every update."""
 
 
 SMALL_IMAGE = 32
-"""Pixels of a side. On larger images convolutions decide, and these are quicker in the layout of `fast` (benchmarks.speed atari_loop)."""
+"""Pixels of a side. On larger images convolutions decide, and these are quicker channels-last (benchmarks.speed atari_loop)."""
 
 
-def choose(updates: float, device: str, compiler: bool, obs_shape: Sequence[int]) -> str:
+def choose(updates: float, device: str, compiler: bool) -> str:
     """What `accelerate=auto` means for a run of so many updates."""
     if not device.startswith("cpu"):
         return "reference"
-    large = len(obs_shape) == 3 and max(obs_shape[1:]) > SMALL_IMAGE
-    return "compiled" if compiler and updates >= WORTH_COMPILING and not large else "fast"
+    return "compiled" if compiler and updates >= WORTH_COMPILING else "fast"
 
 
 def apply(agent: nn.Module, mode: str) -> None:
-    """Choose the form of every block. A compiled step is traced over plain blocks, with small images in patches.
+    """Choose the form of the blocks that have several: large images channels-last, small ones too where nothing is compiled, and in patches
+    where it is.
 
     Raises:
         ValueError: unknown mode ("auto" is decided by whoever knows the budget).
@@ -44,10 +43,10 @@ def apply(agent: nn.Module, mode: str) -> None:
     if mode not in MODES:
         raise ValueError(f"accelerate must be one of {', '.join(MODES)}, not {mode!r}")
     for block in agent.modules():
-        if isinstance(block, Block):
-            block.fast = mode == "fast"
         if isinstance(block, ImageBlock):
-            block.patches = mode == "compiled" and max(block.shape[1:]) <= SMALL_IMAGE
+            small = max(block.shape[1:]) <= SMALL_IMAGE
+            block.patches = mode == "compiled" and small
+            block.channels_last = mode != "reference" and not block.patches
 
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # <malloc.h>

@@ -66,8 +66,11 @@ class Shared(NamedTuple):
     members: list[tuple[str, int, torch.Size]]
     """Name, place of the first number, shape"""
 
-    def unpacked(self, flat: Tensor) -> dict[str, Tensor]:
-        return {name: flat[start : start + shape.numel()].view(shape) for name, start, shape in self.members}
+
+def unpacked(shared: Sequence[Shared], flats: Sequence[Tensor], loose: dict[str, Tensor]) -> dict[str, Tensor]:
+    """By name, from the flat tensors and what is apart."""
+    members = [(flat, *member) for some, flat in zip(shared, flats) for member in some.members]
+    return {**loose, **{name: flat[start : start + shape.numel()].view(shape) for flat, name, start, shape in members}}
 
 
 def share(constants: dict[str, Place]) -> tuple[list[Shared], dict[str, Place]]:
@@ -136,10 +139,7 @@ class Pure:
             () a number that is finite if everything is; () the norm that the optimizer reports; the error; then the metrics, whose names
             are left in `metrics`.
         """
-        constants = dict(loose)
-        for some, flat in zip(self.shared, shared):
-            constants.update(some.unpacked(flat))
-        gradients, learned = self.gradients(flats, constants, batch)
+        gradients, learned = self.gradients(flats, unpacked(self.shared, shared, loose), batch)
         norms = [torch.linalg.vector_norm(g) for g in gradients]
         # the error may be infinite where the gradient is not, as Huber's; 0 times NaN or Inf is NaN
         total = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
@@ -172,6 +172,7 @@ def traced(function: Callable[..., list[Tensor]], arguments: tuple) -> tuple[tor
     Returns:
         the graph, and for each leaf of `arguments` whether it is an input.
     """
+    import torch._inductor.lowering  # some decompositions take it for granted
     from torch._inductor.decomposition import select_decomp_table  # slow to import, like the next one
     from torch.fx.experimental.proxy_tensor import make_fx
     from torch.utils import _pytree as pytree
@@ -239,6 +240,22 @@ BACKENDS: dict[str, Callable[[torch.fx.GraphModule, list[Tensor]], Run]] = {
 }
 
 
+class Kept:
+    """Sorts out, group after group, which arguments a traced graph kept.
+
+    Args:
+        wanted: for each leaf, see `traced`.
+    """
+
+    def __init__(self, wanted: list[bool]):
+        self.left = list(wanted)
+
+    def __call__(self, candidates: Sequence) -> list:
+        mine = [each for each, keep in zip(candidates, self.left) if keep]
+        del self.left[: len(candidates)]
+        return mine
+
+
 class Layout:
     """What a compiled function takes for granted of some tensors."""
 
@@ -273,11 +290,7 @@ class _Compiled:
         graph, wanted = traced(pure.step, (optimizer.flats, averages, numbers, watch.failed, shared, loose, batch))
         self.metrics = pure.metrics
 
-        def kept(candidates: Sequence) -> list:
-            mine = [each for each, keep in zip(candidates, wanted) if keep]
-            del wanted[: len(candidates)]
-            return mine
-
+        kept = Kept(wanted)
         self.fixed = kept([*optimizer.flats, *[average for own in averages for average in own], *numbers, watch.failed, *shared])
         self.loose = kept(list(pure.loose.values()))
         paths = kept(batch_paths(batch))
@@ -404,20 +417,21 @@ class CompiledAnswer:
         leaves = [obs, *[noise[key] for key in self.keys]]
         if not self.layout.of(leaves):
             return self.agent.answer(obs, noise)
-        return self.run([*[owner[key] for owner, key in self.constants], *leaves])[0]
+        return self.run([*self.fixed, *[owner[key] for owner, key in self.loose], *leaves])[0]
 
     def compile(self, obs: Tensor, noise: dict[str, Tensor]) -> None:
         module = Answers(self.agent)
-        found = places(module)
+        shared, loose = share(places(module))
 
-        def answer(constants: dict[str, Tensor], obs: Tensor, noise: dict[str, Tensor]) -> list[Tensor]:
-            return [torch.func.functional_call(module, constants, (obs, noise))]
+        def answer(flats: list[Tensor], loose: dict[str, Tensor], obs: Tensor, noise: dict[str, Tensor]) -> list[Tensor]:
+            return [torch.func.functional_call(module, unpacked(shared, flats, loose), (obs, noise))]
 
-        graph, wanted = traced(answer, ({name: owner[key] for name, (owner, key) in found.items()}, obs, noise))
-        assert wanted[len(found)], "an agent that acts without looking"
-        self.constants = [place for place, keep in zip(found.values(), wanted) if keep]
-        self.keys = [key for key, keep in zip(noise, wanted[len(found) + 1 :]) if keep]
+        flats = [some.flat for some in shared]
+        self.graph, wanted = traced(answer, (flats, {name: owner[key] for name, (owner, key) in loose.items()}, obs, noise))
+        kept = Kept(wanted)
+        self.fixed, self.loose = kept(flats), kept(list(loose.values()))
+        assert kept([obs]), "an agent that acts without looking"
+        self.keys = kept(list(noise))
         leaves = [obs, *[noise[key] for key in self.keys]]
         self.layout = Layout(leaves)
-        self.graph = graph
-        self.run = BACKENDS[self.backend](graph, [*[owner[key] for owner, key in self.constants], *leaves])
+        self.run = BACKENDS[self.backend](self.graph, [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves])

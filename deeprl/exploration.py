@@ -67,6 +67,12 @@ def unknown(count: int) -> Tensor:
     return torch.zeros(count)
 
 
+@lru_cache
+def certain(count: int) -> Tensor:
+    """Ones in place of densities that nobody computes: to be read only."""
+    return torch.ones(count)
+
+
 @dataclass(frozen=True)
 class GaussianNoise(Choice):
     """π(s) plus independent Gaussian noise, cut off at the bounds; uniform actions at first (Fujimoto et al., 2018).
@@ -94,4 +100,4 @@ class GaussianNoise(Choice):
             action = noise["uniform"]
         else:
             action = (policy().cpu() + self.std * noise["normal"]).clamp(-1.0, 1.0)
-        return action, torch.ones(action.shape[0])
+        return action, certain(action.shape[0])

@@ -113,7 +113,7 @@ def pin(config: dict[str, Any], agent, folder: RunFolder) -> str:
     automatic = chosen["mode"] == "auto"
     if automatic:
         updates = (config["steps"] - config["learning_starts"]) * config["replay_ratio"]
-        chosen["mode"] = accelerate.choose(updates, str(config["device"]), has_compiler(), agent.spec.obs_shape)
+        chosen["mode"] = accelerate.choose(updates, str(config["device"]), has_compiler())
     try:
         accelerate.apply(agent, chosen["mode"])
     except ValueError as error:

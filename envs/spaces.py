@@ -23,6 +23,8 @@ class Actions(NamedTuple):
     high: np.ndarray | None = None
     shape: tuple[int, ...] = ()
     """Shape of one continuous action as the environment takes it; its product is D."""
+    unit: bool = False
+    """Its bounds are ±1, in float32: nothing is to be scaled."""
 
     def to_env(self, action: np.ndarray) -> np.ndarray:
         """(M,) int64 or (M, D) float in [-1, 1], clipped -> (M,) int64 or (M, *shape) in the environment's own type."""
@@ -32,6 +34,8 @@ class Actions(NamedTuple):
         assert self.low is not None
         assert self.high is not None
         unit = np.minimum(np.maximum(np.asarray(action, dtype=np.float32), -1.0), 1.0)
+        if self.unit:
+            return unit.reshape(len(unit), *self.shape)
         # written around the centre so that bounds of ±1 leave every action as it is, bit for bit
         scaled = (self.high + self.low) / 2 + (self.high - self.low) / 2 * unit
         return np.minimum(np.maximum(scaled, self.low), self.high).reshape(len(unit), *self.shape)
@@ -47,7 +51,8 @@ def actions_of(space: spaces.Space) -> Actions:
                 f"the action space {space} has no bounds, so that actions in [-1, 1] cannot be scaled to it: "
                 "add gymnasium.wrappers.RescaleAction or one of your own to env.wrappers"
             )
-        return Actions(num=0, low=space.low.reshape(-1), high=space.high.reshape(-1), shape=space.shape)
+        unit = space.dtype == np.float32 and bool((space.low == -1.0).all() and (space.high == 1.0).all())
+        return Actions(num=0, low=space.low.reshape(-1), high=space.high.reshape(-1), shape=space.shape, unit=unit)
     raise ValueError(f"the action space {space} is not supported, only Discrete and Box of floats: add a wrapper to env.wrappers")
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from deeprl.accelerate import Cpu, apply, flush_denormals, keep_memory, precision, product
 from deeprl.networks.actors import Deterministic
-from deeprl.networks.blocks import MLP, Block, ConvStack, NoisyMLP, initialise, patchwise, same_pads
+from deeprl.networks.blocks import MLP, ConvStack, ImageBlock, NoisyMLP, initialise, patchwise, same_pads
 from deeprl.networks.layers import Init, fill_
 from deeprl.networks.torsos import Auto, MinAtarTorso, MLPTorso, Nature
 from deeprl.optim import flatten_
@@ -291,11 +291,11 @@ def test_actor():
 # Accelerate.
 
 
-def test_apply_reaches_every_block():
+def test_apply_reaches_every_block_of_images():
     net = nn.ModuleDict({"torso": Nature().build(ATARI, 1), "head": MLP(1, (5, 2), activate_last=False)})
-    for mode, fast in (("fast", True), ("reference", False), ("compiled", False)):
+    for mode, last in (("fast", True), ("reference", False), ("compiled", True)):
         apply(net, mode)
-        assert [block.fast for block in net.modules() if isinstance(block, Block)] == [fast, fast]
+        assert [block.channels_last for block in net.modules() if isinstance(block, ImageBlock)] == [last]
     with pytest.raises(ValueError, match="accelerate"):
         apply(net, "quick")
 
@@ -356,6 +356,7 @@ def test_small_images_are_in_patches_where_steps_are_compiled():
         for mode in ("reference", "fast", "compiled"):
             apply(block, mode)
             assert block.patches == (block is small and mode == "compiled")
+            assert block.channels_last == (mode != "reference" and not block.patches)
     built(small)
     x = torch.randint(0, 2, (3, 4, 10, 10), dtype=torch.uint8)
     expected = (apply(small, "reference"), small(x))[1]

@@ -12,7 +12,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from agents.idqn import Iterated
 from deeprl import crash
-from deeprl.accelerate import apply, choose
+from deeprl.accelerate import WORTH_COMPILING, apply, choose
 from deeprl.build import build_agent
 from deeprl.compiled import CompiledAnswer, CompiledStep, has_compiler, lowered, traced
 from deeprl.finite import NotFinite
@@ -147,18 +147,16 @@ def test_another_layout_of_batches_is_another_compiled_step(backend):
 
 
 @pytest.mark.parametrize(
-    ("updates", "device", "compiler", "shape", "mode"),
+    ("updates", "device", "compiler", "mode"),
     [
-        (199_999, "cpu", True, (17,), "fast"),
-        (200_000, "cpu", True, (17,), "compiled"),
-        (200_000, "cpu", False, (17,), "fast"),
-        (200_000, "cpu", True, (4, 10, 10), "compiled"),
-        (200_000, "cpu", True, (4, 84, 84), "fast"),
-        (1e9, "cuda:0", True, (17,), "reference"),
+        (WORTH_COMPILING - 1, "cpu", True, "fast"),
+        (WORTH_COMPILING, "cpu", True, "compiled"),
+        (WORTH_COMPILING, "cpu", False, "fast"),
+        (1e9, "cuda:0", True, "reference"),
     ],
 )
-def test_auto_compiles_where_it_pays(updates, device, compiler, shape, mode):
-    assert choose(updates, device, compiler, shape) == mode
+def test_auto_compiles_where_it_pays(updates, device, compiler, mode):
+    assert choose(updates, device, compiler) == mode
 
 
 def break_inductor(monkeypatch) -> None:

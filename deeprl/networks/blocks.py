@@ -4,7 +4,7 @@ Linear weights are (n, in, out), biases (n, 1, out); convolution weights (n, out
 created empty and without `requires_grad`: `initialise` fills them, and whoever takes a gradient asks for it.
 
 One batched product for a stack of linear layers is the plain form and the fast one: an autograd node per network was 1 to 10 % slower
-at every size tried. `block.fast` (see `deeprl.accelerate`) changes the memory layout inside convolutions, and only rounding with it.
+at every size tried. `deeprl.accelerate` chooses the memory layout inside convolutions, which changes rounding only.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from deeprl.noise import torch_generator
 
 class Block(nn.Module):
     """A module that says how its parameters start: `initial[name]`."""
-
-    fast = False
 
     def __init__(self):
         super().__init__()
@@ -226,8 +224,10 @@ class ImageBlock(Block):
     """
 
     features: int
+    channels_last = False
+    """Memory layout of images between convolutions; this and the next one are set by `deeprl.accelerate.apply`"""
     patches = False
-    """Whether the first convolution is computed by `patchwise`; see `deeprl.accelerate.apply`"""
+    """Whether the first convolution is computed by `patchwise`"""
 
     def __init__(self, n: int, shape: Sequence[int], scale: float):
         super().__init__()
@@ -249,7 +249,7 @@ class ImageBlock(Block):
         if x.dim() != 4 or tuple(x.shape[1:]) != self.shape:
             raise ValueError(f"expected (B, {', '.join(map(str, self.shape))}), not {tuple(x.shape)}")
         # Channels-last is what oneDNN's convolutions want. Converted once for all n, and in two steps: one alone takes twice as long.
-        layout = torch.channels_last if self.fast else torch.contiguous_format
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
         x = x.to(torch.float32).contiguous(memory_format=layout)
         features = [self.single(i, x, layout) for i in range(self.n)]
         return torch.stack(features) if self.n > 1 else features[0].unsqueeze(0)
