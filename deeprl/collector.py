@@ -50,7 +50,7 @@ class Collector:
         """`first` as a tensor, made when it changes"""
         self._starting = True
         """Whether some environment is at an episode's start"""
-        self._probability: tuple[torch.Tensor | None, np.ndarray | None] = None, None
+        self._probability = torch.zeros(0), np.zeros(0, np.float32)
         """The last one as a tensor and as an array: where nobody reads it, it is always the same"""
 
     def tick(self, step: int) -> None:

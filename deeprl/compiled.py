@@ -210,7 +210,7 @@ def inductor(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
     try:
         return lowered(graph)
     except Exception:
-        call = torch._inductor.compile(graph, inputs, options={"cpp_wrapper": True})
+        call = torch._inductor.compile(graph, [*inputs], options={"cpp_wrapper": True})
         return lambda inputs: call(*inputs)
 
 
@@ -225,7 +225,7 @@ def lowered(graph: torch.fx.GraphModule) -> Run:
     fakes = [node.meta["val"] for node in graph.graph.nodes if node.op == "placeholder"]
     mode = fakes[0].fake_mode
     with config.patch(cpp_wrapper=True), V.set_fake_mode(mode), tracing(TracingContext(mode)), torch.no_grad():
-        code = compile_fx_inner(joint_graph_passes(graph), fakes, cpp_wrapper=True, is_inference=True)
+        code: Any = compile_fx_inner(joint_graph_passes(graph), fakes, cpp_wrapper=True, is_inference=True)
     return code.current_callable
 
 
@@ -328,8 +328,8 @@ class CompiledStep:
     """In place of `deeprl.agent.descend`: each objective's step compiled, for each layout of a batch, when first asked for. Call it always
     under the same matmul precision.
 
-    What is not trained, targets and statistics included, is constant to it but read anew at each call. Buffers may be replaced, by tensors of
-    the same shape, strides and type; parameters that share their memory are written into, see `share`.
+    What is not trained, targets and statistics included, is constant to it but read anew at each call. Buffers may be replaced, by tensors
+    of the same shape, strides and type; parameters that share their memory are written into, see `share`.
 
     Args:
         failed: called with the error if an objective cannot be compiled; from then on steps are made as without a compiler. None raises it.

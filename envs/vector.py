@@ -110,14 +110,17 @@ class Environments:
             raise RuntimeError("reset the environments before the first step")
         action = self._checked(action)
         answers = self.backend.step(self.backend.actions.to_env(action), self._seeds)
-        return (self.num == 1 and self._note_one(action, answers[0])) or self._note(action, answers, range(self.num))
+        single = self._note_one(action, answers[0]) if self.num == 1 else None
+        return single or self._note(action, answers, range(self.num))
 
-    def _note_one(self, action: np.ndarray, answer: Answer | Failure) -> Step | None:
+    def _note_one(self, action: np.ndarray, answer: Answer | Failure | None) -> Step | None:
         """`_note` of a single environment, without arrays where numbers do; None, and nothing is done, if its answer cannot be used."""
-        dtype = self._dtype
-        if type(answer) is Failure or answer[1].dtype != dtype or answer[1].shape != self.spec.obs_shape:
+        if answer is None or isinstance(answer, Failure):
             return None
         first, last, gain, terminated, ended = answer
+        dtype = self._dtype
+        if last.dtype != dtype or last.shape != self.spec.obs_shape:
+            return None
         next_obs = np.array(last[None], order="C")
         if not -LARGEST <= gain <= LARGEST or (dtype is np.float32 and next_obs.reshape(-1).dot(self._no_obs) != 0.0):
             return None
