@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -99,5 +100,7 @@ class GaussianNoise(Choice):
         if step < self.random_steps:
             action = noise["uniform"]
         else:
-            action = (policy().cpu() + self.std * noise["normal"]).clamp(-1.0, 1.0)
+            # NumPy: in so few numbers quicker than tensors, and the same float32 arithmetic
+            wanted = policy().cpu().numpy() + self.std * noise["normal"].numpy()
+            action = torch.from_numpy(np.minimum(np.maximum(wanted, -1.0), 1.0))
         return action, certain(action.shape[0])
