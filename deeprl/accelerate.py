@@ -34,8 +34,8 @@ def choose(updates: float, device: str, compiler: bool) -> str:
 
 
 def apply(agent: nn.Module, mode: str) -> None:
-    """Choose the form of the blocks that have several: large images channels-last, small ones too where nothing is compiled, and in patches
-    where it is.
+    """Choose the form of the blocks that have several. `fast` has images channels-last, and so has `compiled` if they are large; of small
+    ones it makes patches.
 
     Raises:
         ValueError: unknown mode ("auto" is decided by whoever knows the budget).

@@ -46,9 +46,9 @@ class Collector:
         self.memory: dict = {}
         self.obs: np.ndarray | None = None
         self.first: np.ndarray | None = None
-        self._first = torch.ones(envs.num, dtype=torch.bool)
+        self._first = torch.zeros(0, dtype=torch.bool)
         """`first` as a tensor, made when it changes"""
-        self._starting = True
+        self._starting = False
         """Whether some environment is at an episode's start"""
         self._probability = torch.zeros(0), np.zeros(0, np.float32)
         """The last one as a tensor and as an array: where nobody reads it, it is always the same"""
@@ -58,6 +58,7 @@ class Collector:
         if self.obs is None:
             self.obs = self.envs.reset()
             self.first = np.ones(self.envs.num, dtype=bool)
+            self._first, self._starting = torch.from_numpy(self.first), True
         obs = torch.from_numpy(self.obs)
         if self.away:
             obs = obs.to(self.device)
@@ -68,6 +69,7 @@ class Collector:
         known, probability = self._probability
         if acted.probability is not known:
             probability = acted.probability.numpy()
+            probability.flags.writeable = False  # some agents answer with one tensor for ever
             self._probability = acted.probability, probability
         rows = Rows(self.obs, action, after.reward, after.next_obs, after.terminated, after.ended, probability)
         self.append(rows)

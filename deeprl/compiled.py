@@ -8,6 +8,8 @@ everything else it reads is a frozen choice.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import math
 import os
 import shutil
@@ -114,6 +116,8 @@ class Pure:
         trained = {name for name, _ in self.shapes}
         self.constants = {name: place for name, place in places(agent).items() if name not in trained}
         self.shared, self.loose = share(self.constants)
+        own = {flat.untyped_storage().data_ptr() for flat in self.optimizer.flats}
+        assert not any(some.flat.untyped_storage().data_ptr() in own for some in self.shared), "constants among what is trained"
         self.metrics: list[str] = []
 
     def gradients(self, flats: Sequence[Tensor], constants: dict[str, Tensor], batch: Any) -> tuple[tuple[Tensor, ...], Learned]:
@@ -204,18 +208,24 @@ Run = Callable[[list[Tensor]], Sequence[Tensor]]
 def inductor(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
     """Compiled code for a graph and inputs of these layouts.
 
-    A second try, by the way that torch documents, is for versions of torch that name things otherwise; and for a Ctrl-C, which reaches the
-    C++ compiler too, while this process goes on to its next checkpoint, and must not count as a compiler that does not work.
+    A second try is for a Ctrl-C, which reaches the C++ compiler too, while this process goes on to its next checkpoint, and must not count
+    as a compiler that does not work. The third is for versions of torch that name things otherwise.
     """
-    try:
-        return lowered(graph)
-    except Exception:
-        call = torch._inductor.compile(graph, [*inputs], options={"cpp_wrapper": True})
-        return lambda inputs: call(*inputs)
+    for _ in range(2):
+        with contextlib.suppress(Exception):
+            return lowered(copy.deepcopy(graph))  # it is rewritten
+    return documented(graph, inputs)
+
+
+def documented(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
+    """By the way that torch documents: the same kernels behind some 20 microseconds a call."""
+    call = torch._inductor.compile(graph, [*inputs], options={"cpp_wrapper": True})
+    return lambda values: call(*values)
 
 
 def lowered(graph: torch.fx.GraphModule) -> Run:
-    """Only what inductor itself does: a traced graph needs none of the wrappers that sort out gradients and aliases at every call."""
+    """Only what inductor itself does: a traced graph needs none of the wrappers that sort out gradients and aliases at every call. Rewrites
+    the graph."""
     from torch._guards import TracingContext, tracing
     from torch._inductor import config
     from torch._inductor.compile_fx import compile_fx_inner
@@ -231,13 +241,10 @@ def lowered(graph: torch.fx.GraphModule) -> Run:
 
 def interpreted(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
     """A traced graph as it is, for tests without a compiler."""
-    return lambda inputs: graph(*inputs)
+    return lambda values: graph(*values)
 
 
-BACKENDS: dict[str, Callable[[torch.fx.GraphModule, list[Tensor]], Run]] = {
-    "inductor": lambda *given: inductor(*given),
-    "eager": interpreted,
-}
+BACKENDS: dict[str, Callable[[torch.fx.GraphModule, list[Tensor]], Run]] = {"inductor": inductor, "eager": interpreted}
 
 
 class Kept:
@@ -257,7 +264,7 @@ class Kept:
 
 
 class Layout:
-    """What a compiled function takes for granted of some tensors."""
+    """What a compiled function takes for granted of some tensors, which it keeps alive."""
 
     def __init__(self, tensors: Sequence[Tensor]):
         self.known = [(t, t.shape, t.stride(), t.dtype) for t in tensors]
@@ -427,11 +434,11 @@ class CompiledAnswer:
             return [torch.func.functional_call(module, unpacked(shared, flats, loose), (obs, noise))]
 
         flats = [some.flat for some in shared]
-        self.graph, wanted = traced(answer, (flats, {name: owner[key] for name, (owner, key) in loose.items()}, obs, noise))
+        graph, wanted = traced(answer, (flats, {name: owner[key] for name, (owner, key) in loose.items()}, obs, noise))
         kept = Kept(wanted)
         self.fixed, self.loose = kept(flats), kept(list(loose.values()))
         assert kept([obs]), "an agent that acts without looking"
         self.keys = kept(list(noise))
         leaves = [obs, *[noise[key] for key in self.keys]]
         self.layout = Layout(leaves)
-        self.run = BACKENDS[self.backend](self.graph, [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves])
+        self.run = BACKENDS[self.backend](graph, [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves])

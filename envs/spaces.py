@@ -60,7 +60,7 @@ Convert = Callable[[object], np.ndarray]
 
 
 def finite(obs: np.ndarray) -> np.ndarray:
-    """An episode's first observation as it is; those after a step are looked at by the environment layer, whoever they come from.
+    """An episode's first observation as it is. Those after a step are looked at by the environment layer, whoever they come from.
 
     Raises:
         ValueError: NaN or Inf in it.

@@ -118,8 +118,8 @@ class Environments:
         if answer is None or isinstance(answer, Failure):
             return None
         first, last, gain, terminated, ended = answer
-        dtype = self._dtype
-        if last.dtype != dtype or last.shape != self.spec.obs_shape:
+        dtype, shape = self._dtype, self.spec.obs_shape
+        if last.dtype != dtype or last.shape != shape or (ended and first.shape != shape):
             return None
         next_obs = np.array(last[None], order="C")
         if not -LARGEST <= gain <= LARGEST or (dtype is np.float32 and next_obs.reshape(-1).dot(self._no_obs) != 0.0):
@@ -131,8 +131,8 @@ class Environments:
             journal.begin(self._seeds[0], obs[0])
             self._seeds[0] = self._seed_of(0, journal.episode + 1)
         self.obs = obs
-        flag = np.array([ended])
-        return Step(obs, next_obs, np.array([gain], np.float32), np.array([terminated]), flag, flag)
+        flag = np.array([ended], bool)
+        return Step(obs, next_obs, np.array([gain], np.float32), np.array([terminated], bool), flag, flag)
 
     def _note(self, action: np.ndarray, answers: list, indices: Iterable[int]) -> Step:
         """Enter the answers in the journals and put them in arrays."""
@@ -359,9 +359,10 @@ class Environments:
                 action[i] = saved[i]["actions"][t - (total - lengths[i])]
             answers = self.backend.step(self.backend.actions.to_env(action), self._seeds, running)
             for i in tuple(running):
-                answer = answers[i]
-                if isinstance(answer, Failure):
-                    reasons[i] = f"its replay failed: {answer.cause}"
+                answer = answers[i] or Failure("no answer")
+                cause = answer.cause if isinstance(answer, Failure) else not_finite(answer[1], answer[2])
+                if cause:
+                    reasons[i] = f"its replay failed: {cause}"
                     self.backend.rebuild(i)
                     running.remove(i)
             self._note(action, answers, running)
@@ -376,7 +377,7 @@ def not_finite(obs: np.ndarray, reward: float) -> str:
     """What is NaN or infinite in an answer; nothing if all is well."""
     if not np.isfinite(reward):
         return f"reward is {reward}"
-    wrong = np.argwhere(~np.isfinite(obs))
-    if not len(wrong):
+    if obs.dtype != np.float32 or np.isfinite(obs).all():
         return ""
+    wrong = np.argwhere(~np.isfinite(obs))
     return f"observation holds {obs[tuple(wrong[0])]} at index {', '.join(map(str, wrong[0]))}"

@@ -11,10 +11,11 @@ from conftest import KINDS, flat, made_up, settled, spec_of, traced_gradient, tr
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from agents.idqn import Iterated
+from deeprl import compiled as compiling
 from deeprl import crash
 from deeprl.accelerate import WORTH_COMPILING, apply, choose
 from deeprl.build import build_agent
-from deeprl.compiled import CompiledAnswer, CompiledStep, has_compiler, lowered, traced
+from deeprl.compiled import CompiledAnswer, CompiledStep, Layout, has_compiler, interpreted, places, share, unpacked
 from deeprl.finite import NotFinite
 from deeprl.replay.replay import Replay
 from deeprl.types import Spec
@@ -212,9 +213,15 @@ def test_parity_after_twenty_updates(name, mode):
 
 
 @needs_compiler
+@pytest.mark.parametrize("way", ["lowered", "documented"])
 @pytest.mark.parametrize("name", ["idqn", "td3"])
-def test_parity_of_compiled_code(name):
-    """The other presets: `python -m benchmarks.parity`."""
+def test_parity_of_compiled_code(name, way, monkeypatch):
+    """Both ways to compile, each without the other. The other presets: `python -m benchmarks.parity`."""
+
+    def closed(*_, **__):
+        raise RuntimeError("not this way")
+
+    monkeypatch.setattr("deeprl.compiled.documented" if way == "lowered" else "deeprl.compiled.lowered", closed)
     assert deviation(name, "compiled", "inductor") < 1e-5
 
 
@@ -271,14 +278,12 @@ def test_a_compiler_that_a_signal_has_ended_is_started_again(monkeypatch):
 
     def interrupted(graph):
         tries.append(graph)
-        raise RuntimeError("g++ died")
-
-    def again(graph, *_, **__):
-        tries.append(graph)
-        return graph
+        if len(tries) == 1:
+            graph.graph.erase_node(next(node for node in reversed(graph.graph.nodes) if node.op == "output"))
+            raise RuntimeError("g++ died")
+        return interpreted(graph, [])
 
     monkeypatch.setattr("deeprl.compiled.lowered", interrupted)
-    monkeypatch.setattr("torch._inductor.compile", again)
     agent, told = build("dqn"), []
     agent.descend = CompiledStep(agent, failed=told.append)
     agent.update(made_up(agent, agent.spec))
@@ -287,13 +292,29 @@ def test_a_compiler_that_a_signal_has_ended_is_started_again(monkeypatch):
     assert not agent.descend.broken
 
 
-@needs_compiler
-def test_compiling_takes_the_short_way():
-    """The other one gives the same numbers, so that only this tells if a version of torch has closed it."""
-    graph, _ = traced(lambda x, y: [(x @ y).relu(), x.sum()], (torch.ones(2, 3), torch.ones(3, 4)))
-    x, y = torch.randn(2, 3), torch.randn(3, 4)
-    product, total = lowered(graph)([x, y])
-    torch.testing.assert_close((product, total), ((x @ y).relu(), x.sum()))
+def test_parameters_that_lie_together_are_one_argument():
+    """Of six numbers in memory the module has two views, in any order; what is alone, strided or a buffer stays apart."""
+    numbers = torch.arange(6.0)
+    module = torch.nn.Module()
+    module.late = torch.nn.Parameter(numbers[4:6], requires_grad=False)
+    module.early = torch.nn.Parameter(numbers[1:4].view(3, 1), requires_grad=False)
+    module.strided = torch.nn.Parameter(torch.ones(2, 3).t(), requires_grad=False)
+    module.alone = torch.nn.Parameter(torch.ones(2), requires_grad=False)
+    module.register_buffer("counted", numbers[:2])
+    shared, loose = share(places(module))
+    assert [some.flat.tolist() for some in shared] == [[1, 2, 3, 4, 5]]
+    assert set(loose) == {"strided", "alone", "counted"}
+    numbers.mul_(2)
+    found = unpacked(shared, [some.flat for some in shared], {})
+    assert {name: value.tolist() for name, value in found.items()} == {"late": [8, 10], "early": [[2], [4], [6]]}
+
+
+def test_a_layout_is_of_shapes_strides_and_types():
+    x, n = torch.ones(2, 3), torch.arange(2)
+    layout = Layout([x, n])
+    assert layout.of([x, n])
+    assert layout.of([x.clone(), n])
+    assert not any(layout.of([other, n]) for other in (x.t().contiguous().t(), torch.ones(3, 2), x.double()))
 
 
 # ---- acting
@@ -306,15 +327,22 @@ def asked(agent, size: int) -> tuple[torch.Tensor, dict]:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_agent_answers_alike_where_acting_is_compiled(name):
+def test_every_agent_answers_alike_where_acting_is_compiled(name, monkeypatch):
     """Also after its weights have changed, and when it is asked about another number of environments."""
-    agent = build(name)
+    agent, graphs = build(name), []
+
+    def kept(graph, inputs):
+        graphs.append(graph)
+        return interpreted(graph, inputs)
+
+    monkeypatch.setitem(compiling.BACKENDS, "eager", kept)
     compiled = CompiledAnswer(agent, backend="eager")
     for size in (2, 2, 5):
         agent.update(made_up(agent, agent.spec, seed=size))
         obs, noise = asked(agent, size)
         torch.testing.assert_close(compiled(obs, noise), agent.answer(obs, noise))
-    assert not [node for node in compiled.graph.graph.nodes if node.op == "get_attr"]  # no weight is a constant
+    (graph,) = graphs
+    assert not [node for node in graph.graph.nodes if node.op == "get_attr"]  # no weight is a constant
 
 
 @needs_compiler

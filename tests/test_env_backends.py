@@ -104,6 +104,19 @@ def test_every_backend_gives_the_same_episodes(make, name):
     assert str(sync.state_dict()) == str(workers.state_dict())
 
 
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_single_environment_is_as_one_of_many(make, name, monkeypatch):
+    """It has a way of its own through the layer."""
+    single, general = make(CHOICES[name], 3), make(CHOICES[name], 3)
+    monkeypatch.setattr(general, "_note_one", lambda *_: None)
+    assert np.array_equal(single.reset(), general.reset())
+    for action in actions_for(single, 60):
+        one, other = single.step(action), general.step(action)
+        assert same(one, other)
+        assert [(array.dtype, array.strides) for array in one] == [(array.dtype, array.strides) for array in other]
+    assert str(single.state_dict()) == str(general.state_dict())
+
+
 def test_copies_do_not_depend_on_each_other(make):
     """Environment 1 of three is environment 1 of two."""
     two, three = make(Counting(), 3, num=2), make(Counting(), 3, num=3)

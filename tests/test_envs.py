@@ -84,6 +84,14 @@ def test_actions_between_plus_and_minus_one_are_left_alone():
     assert np.array_equal(actions_of(spaces.Box(-1, 1, (3,))).to_env(given), given)
 
 
+def test_bounds_of_one_need_no_scaling():
+    actions = actions_of(spaces.Box(-1, 1, (3,)))
+    given = np.random.default_rng(0).uniform(-2, 2, (1000, 3)).astype(np.float32)
+    assert actions.unit
+    assert np.array_equal(actions.to_env(given), actions._replace(unit=False).to_env(given))
+    assert not actions_of(spaces.Box(-1, 1, (3,), np.float64)).unit
+
+
 def test_actions_keep_the_shape_and_type_of_their_space():
     env = Scripted(action_space=spaces.Box(-1, 1, (2, 2), np.float64))
     envs = layer(env)
@@ -160,6 +168,30 @@ def test_a_first_observation_that_is_not_finite_is_found(monkeypatch):
     monkeypatch.setattr(Scripted, "reset", lambda *_, **__: (np.array([0.0, np.nan]), {}))
     with pytest.raises(EnvironmentFailed, match="observation holds nan at index 1"):
         envs.reset()
+
+
+def test_a_first_observation_of_another_shape_is_found(monkeypatch):
+    envs = layer(Scripted())
+    envs.reset()
+    game = envs.backend.game(0)
+    monkeypatch.setattr(game, "step", lambda _: (np.zeros(2, np.float32), 0, 0, 1))
+    monkeypatch.setattr(game, "reset", lambda _: np.zeros(2, np.float32))
+    assert envs.step(np.array([0])).terminated.dtype == bool
+    monkeypatch.setattr(game, "reset", lambda _: np.zeros(3, np.float32))
+    with pytest.raises(ValueError, match="shape"):
+        envs.step(np.array([0]))
+
+
+def test_a_replay_that_gives_nan_starts_a_new_episode():
+    before = layer(Scripted())
+    before.reset()
+    for _ in range(3):
+        before.step(np.array([0]))
+    after = layer(Scripted(obs=np.array([0.0, np.nan])))
+    with pytest.warns(RuntimeWarning, match="its replay failed: observation holds nan at index 1"):
+        after.load_state_dict(before.state_dict())
+    assert after.broken == [0]
+    assert not after.num_restarts
 
 
 def test_images_of_the_wrong_type_are_found():

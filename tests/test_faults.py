@@ -51,6 +51,30 @@ def test_restarts_are_counted_logged_and_truncated(failure):
     assert "rollout/env_restarts" not in Collector(value_agent(), Counting().make(0), rows.append, seed=0).metrics()
 
 
+@pytest.mark.parametrize("num", [1, 2])
+def test_an_agent_is_told_where_episodes_start(num, monkeypatch):
+    """Also after a collector has gone back to where an episode ends."""
+    agent, rows, told = value_agent(Spec((3,), torch.float32, 3, 0)), [], []
+    act = agent.act
+
+    def listening(obs, first, *rest, **more):
+        told.append(first.tolist())
+        return act(obs, first, *rest, **more)
+
+    monkeypatch.setattr(agent, "act", listening)
+    make = Counting(max_length=5).make
+    collector = Collector(agent, make(0, num=num), rows.append, seed=0)
+    for tick in range(20):
+        collector.tick(num * tick)
+    ended = [row.ended.tolist() for row in rows]
+    assert any(map(any, ended))
+    assert told == [[True] * num, *ended[:-1]]
+    again = Collector(agent, make(0, num=num), rows.append, seed=0)
+    again.load_state_dict(collector.state_dict())
+    again.tick(num * 20)
+    assert told[-1] == ended[-1]
+
+
 # ---- what is beside training does not reach it
 
 

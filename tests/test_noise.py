@@ -46,6 +46,17 @@ def test_going_back_repeats():
     assert numbers(source, 4) == first[2:]
 
 
+def test_a_block_longer_than_what_is_taken_of_it_at_once():
+    """Forwards through two blocks of seventy, back into the first, and on over its end."""
+    source = stream(block=70)
+    first = numbers(source, 140)
+    drawn = [draw(70, torch_generator(0, "update", "agent", block)) for block in (0, 1)]
+    assert first == [[*u, n] for each in drawn for u, n in zip(each["u"].tolist(), each["n"].tolist())]
+    for position in (3, 40, 69):
+        source.load_state_dict({"position": position})
+        assert numbers(source, 60) == first[position : position + 60]
+
+
 def test_a_block_is_drawn_once_from_a_generator_of_its_own():
     calls = []
 

@@ -124,6 +124,10 @@ class Ring:
         self._after = np.zeros((layout.num, layout.width), dtype=np.float32)
         self._row[:, layout.real] = 1.0
         self._newest = slice(-1, None) if layout.stack > 1 else slice(None)
+        at = layout
+        self._places = (
+            at.ticks, at.size, at.front, at.back, at.period, at.action, at.reward, at.continues, at.ended, at.probability, at.age, at.real
+        )  # fmt: skip
 
     def windows(self, length: int, cut: int = 0) -> Tensor:
         """(rows, length * width - cut), overlapping: entry i is the rows i ... i + length - 1 without the last `cut` columns."""
@@ -144,7 +148,7 @@ class Ring:
 
     def _append_one(self, rows: Rows) -> None:
         """`_append_all` for one environment, without arrays of one number."""
-        (_, ticks, _, _, size, front, back, period, _, action, reward, continues, end, probability, age, real, _) = self.layout
+        ticks, size, front, back, period, action, reward, continues, end, probability, age, real = self._places
         storage, first, last, count, ended = self.rows, self.first, self.last, self.count.item(0), rows.ended.item(0)
         limit, oldest = count + ended - ticks, self.oldest.item(0)
         while first < last and (last - first >= ticks or oldest < limit):  # as in `_expire`
