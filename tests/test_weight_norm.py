@@ -156,7 +156,8 @@ def test_normalised_networks_trace_and_train_everything(torso, spec):
     batch = made_up(agent, spec)
     found, _ = traced_gradient(agent, "value", batch)
     expected, _ = agent.gradient(agent, "value", batch)
-    torch.testing.assert_close(flat(found), flat(expected))
+    # a traced graph has the norms in simpler operators, which round otherwise
+    torch.testing.assert_close(flat(found), flat(expected), rtol=1e-5, atol=1e-5)
     assert all(g.any() for name, g in zip(snapshot(agent.chain.online), expected) if "gain" in name)
 
 
