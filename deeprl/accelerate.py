@@ -129,7 +129,9 @@ class precision:
 
     def __enter__(self) -> None:
         self.before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision(self.choice)
+        if self.before != self.choice:
+            torch.set_float32_matmul_precision(self.choice)
 
     def __exit__(self, *_) -> None:
-        torch.set_float32_matmul_precision(self.before)
+        if self.before != self.choice:
+            torch.set_float32_matmul_precision(self.before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import NamedTuple
 
@@ -14,6 +15,10 @@ from deeprl.types import Rows
 
 WINDOW = 100
 """Episodes over which `rollout/ep_rew_mean` is taken."""
+
+
+SMALL = 1000
+"""Numbers in the observations of all environments"""
 
 
 class Episode(NamedTuple):
@@ -46,6 +51,11 @@ class Collector:
         self.memory: dict = {}
         self.obs: np.ndarray | None = None
         self.first: np.ndarray | None = None
+        self._seen: tuple[torch.Tensor, np.ndarray] | None = None
+        """Memory for observations so small that copying them is quicker than making a tensor of each; as a tensor and as an array"""
+        if math.prod(agent.spec.obs_shape) * envs.num <= SMALL and not self.away:
+            seen = torch.zeros((envs.num, *agent.spec.obs_shape), dtype=agent.spec.obs_dtype)
+            self._seen = seen, seen.numpy()
         self._first = torch.zeros(0, dtype=torch.bool)
         """`first` as a tensor, made when it changes"""
         self._starting = False
@@ -59,9 +69,13 @@ class Collector:
             self.obs = self.envs.reset()
             self.first = np.ones(self.envs.num, dtype=bool)
             self._first, self._starting = torch.from_numpy(self.first), True
-        obs = torch.from_numpy(self.obs)
-        if self.away:
-            obs = obs.to(self.device)
+        if self._seen is None:
+            obs = torch.from_numpy(self.obs)
+            if self.away:
+                obs = obs.to(self.device)
+        else:
+            obs, seen = self._seen
+            seen[...] = self.obs
         acted = self.agent.act(obs, self._first, self.memory, step, self.noise.next(), explore=True)
         self.memory = acted.memory
         action = acted.action.numpy()

@@ -11,6 +11,9 @@ import struct
 
 import numpy as np
 
+PIECE = 4096
+"""Bytes that are hashed at once"""
+
 
 class Journal:
     """What one environment went through since its last seeded reset."""
@@ -21,6 +24,7 @@ class Journal:
         self.seed: int | None = None  # of the last seeded reset
         self.actions = bytearray()  # since then, of fixed size each; resets follow from the flags, so they need no entry
         self.count = 0
+        self.seen = bytearray()  # not hashed yet: one large piece is quicker than many small ones
         self.hash = hashlib.blake2b(digest_size=8)
 
     def begin(self, seed: int | None, obs: np.ndarray) -> None:
@@ -30,8 +34,9 @@ class Journal:
         if seed is not None:
             self.seed, self.count = seed, 0
             self.actions = bytearray()
+            self.seen = bytearray()
             self.hash = hashlib.blake2b(digest_size=8)
-        self.hash.update(obs.data)
+        self.seen += obs.tobytes()
 
     def note(self, action: bytes, obs: np.ndarray, reward: float, terminated: bool, ended: bool, limit: int) -> None:
         self.steps += 1
@@ -40,7 +45,18 @@ class Journal:
             self.actions += action
         elif self.actions:
             self.actions = bytearray()  # too long to replay: what was kept is of no use any more
-        self.hash.update(obs.tobytes() + _FLAGS.pack(reward, terminated, ended))
+        self.seen += obs.tobytes() + _FLAGS.pack(reward, terminated, ended)
+        if len(self.seen) > PIECE:
+            self._take()
+
+    def _take(self) -> None:
+        self.hash.update(self.seen)
+        self.seen.clear()
+
+    def digest(self) -> str:
+        """Of everything seen since the last seeded reset, hexadecimal."""
+        self._take()
+        return self.hash.hexdigest()
 
 
 _FLAGS = struct.Struct("<f??")

@@ -108,6 +108,8 @@ def _one_hot(n: int, start: int) -> Convert:
 def _vector(shape: tuple[int, ...]) -> Convert:
     def convert(obs):
         row = np.asarray(obs)
+        if row.dtype == np.float32 and row.shape == shape:
+            return row
         if row.dtype.kind not in "fiub":
             raise ValueError(f"observation is {row.dtype}, not numbers: {obs!r:.100}")
         row = row.astype(np.float32, copy=False)

@@ -176,7 +176,7 @@ class Environments:
 
     def _checked(self, action: np.ndarray) -> np.ndarray:
         spec = self.spec
-        action = np.ascontiguousarray(action, dtype=np.int64 if spec.num_actions else np.float32)
+        action = np.ascontiguousarray(action, np.int64 if spec.num_actions else np.float32)
         shape = (self.num,) if spec.num_actions else (self.num, spec.action_dim)
         if action.shape != shape:
             raise ValueError(f"actions have shape {action.shape}, not {shape}")
@@ -244,7 +244,7 @@ class Environments:
             again.note(b"", self._newest(next_obs[None])[0], reward, terminated, ended, 0)
             if ended:
                 again.begin(None, obs)
-        if again.hash.digest() != journal.hash.digest():
+        if again.digest() != journal.digest():
             return Failure("its replay from seed and actions came out differently, so it is not deterministic")
         answer = self.backend.step(self.backend.actions.to_env(action), self._seeds, [index])[index]
         return answer if answer is not None else Failure("no answer")
@@ -281,7 +281,7 @@ class Environments:
                 "steps": journal.steps,
                 "seed": journal.seed,
                 "count": journal.count,
-                "hash": journal.hash.hexdigest(),
+                "hash": journal.digest(),
                 "actions": self._recorded(journal),
             }
         return {"num": self.num, "num_restarts": self.num_restarts, "environments": environments}
@@ -316,7 +316,7 @@ class Environments:
         reasons = {i: self._too_long(s) for i, s in enumerate(saved) if self._too_long(s)}
         self._replay(saved, reasons)
         for i, entry in enumerate(saved):
-            if i not in reasons and self._journals[i].hash.hexdigest() != entry["hash"]:
+            if i not in reasons and self._journals[i].digest() != entry["hash"]:
                 reasons[i] = "its replay from seed and actions came out differently, so it is not deterministic"
             self._journals[i].episode, self._journals[i].steps = int(entry["episode"]), int(entry["steps"])
             self._seeds[i] = self._seed_of(i, int(entry["episode"]) + 1)
