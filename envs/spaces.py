@@ -59,15 +59,23 @@ def actions_of(space: spaces.Space) -> Actions:
 Convert = Callable[[object], np.ndarray]
 
 
+def not_finite(obs: np.ndarray) -> str:
+    """What is NaN or infinite in an observation; nothing if all is well."""
+    if obs.dtype != np.float32 or np.isfinite(obs).all():
+        return ""
+    index = tuple(np.argwhere(~np.isfinite(obs))[0].tolist())
+    return f"observation holds {obs[index]} at index {', '.join(map(str, index))}"
+
+
 def finite(obs: np.ndarray) -> np.ndarray:
     """An episode's first observation as it is. Those after a step are looked at by the environment layer, whoever they come from.
 
     Raises:
         ValueError: NaN or Inf in it.
     """
-    if obs.dtype == np.float32 and not np.isfinite(obs).all():
-        index = tuple(np.argwhere(~np.isfinite(obs))[0].tolist())
-        raise ValueError(f"observation holds {obs[index]} at index {', '.join(map(str, index))}")
+    fault = not_finite(obs)
+    if fault:
+        raise ValueError(fault)
     return obs
 
 

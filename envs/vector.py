@@ -18,6 +18,7 @@ import torch
 from deeprl.noise import episode_seed
 from envs.backend import Answer, Backend, Failure
 from envs.journal import Journal
+from envs.spaces import not_finite
 
 NUMPY = {torch.float32: np.float32, torch.uint8: np.uint8}
 LARGEST = float(np.finfo(np.float32).max)
@@ -153,7 +154,7 @@ class Environments:
         # 0 * x is 0 for every finite x and NaN for the rest
         if reward.dot(self._no_reward) != 0.0 or (dtype is np.float32 and next_obs.reshape(-1).dot(self._no_obs) != 0.0):
             for i in indices:
-                fault = not_finite(next_obs[i], reward[i])
+                fault = fault_of(next_obs[i], reward[i])
                 if fault:
                     answers[i] = self._recover(i, action, Failure(fault))
                     _, next_obs[i], reward[i], terminated[i], ended[i] = answers[i]
@@ -360,7 +361,7 @@ class Environments:
             answers = self.backend.step(self.backend.actions.to_env(action), self._seeds, running)
             for i in tuple(running):
                 answer = answers[i] or Failure("no answer")
-                cause = answer.cause if isinstance(answer, Failure) else not_finite(answer[1], answer[2])
+                cause = answer.cause if isinstance(answer, Failure) else fault_of(answer[1], answer[2])
                 if cause:
                     reasons[i] = f"its replay failed: {cause}"
                     self.backend.rebuild(i)
@@ -373,11 +374,6 @@ class Environments:
         self.backend.close()
 
 
-def not_finite(obs: np.ndarray, reward: float) -> str:
+def fault_of(obs: np.ndarray, reward: float) -> str:
     """What is NaN or infinite in an answer; nothing if all is well."""
-    if not np.isfinite(reward):
-        return f"reward is {reward}"
-    if obs.dtype != np.float32 or np.isfinite(obs).all():
-        return ""
-    wrong = np.argwhere(~np.isfinite(obs))
-    return f"observation holds {obs[tuple(wrong[0])]} at index {', '.join(map(str, wrong[0]))}"
+    return not_finite(obs) if np.isfinite(reward) else f"reward is {reward}"
