@@ -218,7 +218,7 @@ def inductor(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
 
 
 def documented(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
-    """By the way that torch documents: the same kernels behind some 20 microseconds a call."""
+    """By the way that torch documents: the same kernels behind wrappers that small networks feel at every call."""
     call = torch._inductor.compile(graph, [*inputs], options={"cpp_wrapper": True})
     return lambda values: call(*values)
 
