@@ -22,14 +22,17 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from deeprl.agent import Objective
-from deeprl.choice import Weighting, in_range
-from deeprl.losses import average, huber
-from deeprl.networks.heads import ValueNetwork
-from deeprl.optim import Adam
+from deeprl.choice import in_range
+from deeprl.networks.value_network import ValueNetwork
+from deeprl.objective import Objective
+from deeprl.optim.adam import Adam
+from deeprl.parts.chains import Chain
+from deeprl.parts.weighting import Weighting
+from deeprl.plan import Plan
 from deeprl.types import Batch, Learned
-from deeprl.value_agent import ValueAgent
-from deeprl.values import View, pick
+from deeprl.values.losses import average, huber
+from deeprl.values.returns import pick
+from deeprl.values.view import View
 
 
 class InverseVariance(Weighting):
@@ -49,7 +52,8 @@ class InverseVariance(Weighting):
     def __init__(
         self,
         *,
-        agent: ValueAgent,
+        plan: Plan,
+        chain: Chain,
         least_variance: float = 0.1,
         least_weight: float = 0.1,
         log_scale: float = 1.0,
@@ -57,13 +61,12 @@ class InverseVariance(Weighting):
         lr: float | None = None,
         scale_lr: float = 1e-3,
     ):
-        super().__init__(agent=agent)
+        super().__init__(plan=plan, chain=chain)
         self.least_variance, self.least_weight, self.threshold, self.scale_lr = least_variance, least_weight, threshold, scale_lr
         in_range(self, least_variance=(0, None), least_weight=(0, None), threshold=(0, None), scale_lr=(0, None))
-        chain = agent.chain
-        self.backup = agent.backup
-        self.optimizer = agent.optimizer if lr is None else replace(agent.optimizer, lr=lr)
-        self.net = agent.network("weighting", chain.length, chain.torsos, outputs=agent.spec.num_actions)
+        self.backup = plan.backup
+        self.optimizer = plan.optimizer if lr is None else replace(plan.optimizer, lr=lr)
+        self.net = plan.network("weighting", chain.length, chain.torsos, plan.spec.num_actions)
         self.frozen, self.previous = copy.deepcopy(self.net), copy.deepcopy(chain.target)
         self.log_scale = nn.Parameter(torch.full((chain.length,), float(log_scale)), requires_grad=False)
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deeprl.chains import Chain, MakeNetwork, anchor_, crossed, follow_, roll_
 from deeprl.choice import in_range, one_of
+from deeprl.parts.chains import Chain, MakeNetwork, anchor_, follow_, roll_
+from deeprl.schedules import crossed
 
 
 class Iterated(Chain):

@@ -5,7 +5,7 @@
     U± = Q± + β_reg (T± − Q±),     loss = Huber(f(U⁺) − Q̃⁺) + Huber(f(U⁻) − Q̃⁻)
 
 In a logarithmic space action gaps are of one size over the states, which lets function approximation live with low discount factors.
-Rewards are split by sign (`agent/rewards=polar`) because a logarithm takes no negative values; `deeprl.mappings` has the two steps.
+Rewards are split by sign (`agent/rewards=polar`) because a logarithm takes no negative values; `deeprl.values.mapping` has the two steps.
 
 Deep form: shift 0, T ≥ γⁿᵏ instead. Linear and tabular form: shift γᵏ and no floor. For n > 1 the released code splits the n-step sum
 by sign; here the replay splits each reward first. The clip of B± is the code's, too: for n > 1 returns may be larger, see `bound`.
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import in_range
-from deeprl.mappings import Mapping
+from deeprl.values.mapping import Mapping
 
 
 def exp(x: Tensor) -> Tensor:

@@ -17,10 +17,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deeprl.backups import boltzmann, one_hot, policy_metrics, soft_value
+from deeprl.backups.bellman import soft_value
+from deeprl.backups.policies import boltzmann, one_hot, policy_metrics
 from deeprl.choice import Choice, in_range, one_of
 from deeprl.types import Batch
-from deeprl.values import Returns, View, pick
+from deeprl.values.returns import Returns, pick
+from deeprl.values.view import View
 
 HALVINGS = 50
 

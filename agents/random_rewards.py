@@ -21,13 +21,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deeprl.choice import Auxiliary, in_range
-from deeprl.losses import average, squared
-from deeprl.networks.blocks import MLP
-from deeprl.normalize import Moments
+from deeprl.choice import in_range
+from deeprl.networks.blocks import MLP, stacked
+from deeprl.parts.auxiliary import Auxiliary
+from deeprl.plan import Plan
+from deeprl.transforms.moments import Moments
 from deeprl.types import Batch, Rows
-from deeprl.value_agent import ValueAgent
-from deeprl.values import View
+from deeprl.values.losses import average, squared
+from deeprl.values.view import View
 
 
 class RandomRewards(Auxiliary):
@@ -39,18 +40,18 @@ class RandomRewards(Auxiliary):
         lr_multiple: the heads learn so much faster than the features.
     """
 
-    needs = frozenset({"successor"})
+    needs = frozenset({"successor", "terminated"})
     count: Tensor
     mean: Tensor
     m2: Tensor
 
-    def __init__(self, *, agent: ValueAgent, discount: float, heads: int = 16, scale: float = 0.1, lr_multiple: float = 10.0):
-        super().__init__(agent=agent)
+    def __init__(self, *, plan: Plan, discount: float, heads: int = 16, scale: float = 0.1, lr_multiple: float = 10.0):
+        super().__init__(plan=plan)
         self.discount, self.heads, self.scale, self.lr_multiple = discount, heads, scale, lr_multiple
         in_range(self, discount=(0, 1), heads=(1, None), scale=(0, None), lr_multiple=(0, None))
-        self.init = agent.torso.init
-        self.normalized = agent.normalize.forward  # the method, not the module, which is the agent's
-        self.reward = agent.network("auxiliary.reward", 1, 1, outputs=heads)
+        self.init = plan.torso.init
+        self.normalized = plan.normalize.forward  # the method, not the module, which is the agent's
+        self.reward = plan.network("auxiliary.reward", 1, 1, heads)
         for name in ("count", "mean", "m2"):
             self.register_buffer(name, torch.zeros(() if name == "count" else heads, dtype=torch.float64))
 
@@ -84,13 +85,7 @@ class RandomRewards(Auxiliary):
         with torch.no_grad():
             # a chain with a shared torso has two targets; the first is that of Q̄_0
             after = stacked(later.beside, later.features(batch.extra["successor"]))[: values.shape[0]]
-            # a window of one step without a discount ended there; in a longer one its first step did not terminate
-            going_on = self.discount * ~((batch.steps == 1) & (batch.discount == 0))
+            going_on = self.discount * ~batch.extra["terminated"]
             goal = self.rewards(batch.obs) + going_on.unsqueeze(-1) * after
         loss = average(batch.weight * squared(goal - values).mean(-1), batch.valid).sum()
         return self.scale * loss, {"train/auxiliary_loss": loss.detach()}
-
-
-def stacked(block: nn.Module, features: Tensor) -> Tensor:
-    """A block with a stack axis over features with any batch: (n, *B, F) -> (n, *B, outputs)."""
-    return block(features.flatten(1, -2)).unflatten(1, features.shape[1:-1])

@@ -3,15 +3,15 @@
     RBIS: β_t = min(λ^t, ρ_t β_{t−1})        Retrace: β_t = λ β_{t−1} min(1, ρ_t)        (β_0 = 1)
 
 RBIS holds a trace at λ^t as long as the importance ratios allow it and lets it recover after an early cut; Retrace never does. The
-operator around the coefficients is `deeprl.traces.Trace`. All of them are λ = 0 alike; at λ = 1 RBIS is Recursive Retrace.
+operator around the coefficients is `deeprl.backups.traces.Trace`. All of them are λ = 0 alike; at λ = 1 RBIS is Recursive Retrace.
 """
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from deeprl import traces
-from deeprl.traces import Step, Trace
+from deeprl.backups import traces
+from deeprl.backups.traces import Step, Trace
 
 
 class RBIS(Trace):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deeprl.channels import Channels
 from deeprl.choice import in_range, one_of
+from deeprl.transforms.channels import Channels
 
 
 class Bands(Channels):

@@ -23,13 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from agents.random_rewards import stacked
-from deeprl.choice import Auxiliary, in_range, one_of
-from deeprl.losses import average
-from deeprl.networks.blocks import MLP
+from deeprl.choice import in_range, one_of
+from deeprl.networks.blocks import MLP, stacked
+from deeprl.parts.auxiliary import Auxiliary
+from deeprl.plan import Plan
 from deeprl.types import Batch
-from deeprl.value_agent import ValueAgent
-from deeprl.values import View
+from deeprl.values.losses import average
+from deeprl.values.view import View
 
 
 def cosine(predicted: Tensor, goal: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class SelfPrediction(Auxiliary):
     def __init__(
         self,
         *,
-        agent: ValueAgent,
+        plan: Plan,
         latent: int | None = 128,
         hidden: Sequence[int] = (128,),
         loss: str = "cosine",
@@ -70,13 +70,13 @@ class SelfPrediction(Auxiliary):
         scale: float = 1.0,
         lr_multiple: float = 10.0,
     ):
-        super().__init__(agent=agent)
+        super().__init__(plan=plan)
         self.latent, self.hidden, self.loss, self.goal, self.scale, self.lr_multiple = latent, tuple(hidden), loss, goal, scale, lr_multiple
         one_of(self, loss=tuple(DISTANCES), goal=("online", "target"))
         in_range(self, scale=(0, None), lr_multiple=(0, None))
         if latent is not None:
             in_range(self, latent=(1, None))
-        self.spec, self.torso = agent.spec, agent.torso
+        self.spec, self.torso = plan.spec, plan.torso
 
     def beside(self, torso: Any, n: int) -> nn.ModuleDict:
         width = self.latent or torso.features

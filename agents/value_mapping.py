@@ -2,7 +2,7 @@
 
     a* = argmax_a Σ_j λ_j Q_j(s', a),     T_j = r_j + γ B_j,     U_j = q_j + β_r (T_j − q_j),     loss = Σ_j Huber(f_j(U_j) − Q̃_j)
 
-B_j and q_j are cut off to [0, 1 / (1 − γ)] (γ, where LogDQN has γⁿ: `n_step` is 1 here). The scheme is `deeprl.mappings`. Admissible
+B_j and q_j are cut off to [0, 1 / (1 − γ)] (γ, where LogDQN has γⁿ: `n_step` is 1 here). The scheme is `deeprl.values.mapping`. Admissible
 maps are invertible, strictly monotone, with a slope bounded away from 0 and ∞ on the values that occur (from memory: not verified).
 """
 
@@ -11,13 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from deeprl.choice import Part, in_range
-from deeprl.mappings import Mapping, channel_scales
+from deeprl.choice import in_range
+from deeprl.values.mapping import Mapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,12 +140,6 @@ class PerChannel(Mapping):
     def _each(self, x: Tensor, function: Callable[[Mapping], Callable[[Tensor], Tensor]]) -> Tensor:
         return torch.stack([function(each)(part) for each, part in zip(self.maps, x.unbind(1), strict=True)], 1)
 
-    def wrap(self, head: Any, rewards: Part) -> Any:
-        """
-        Raises:
-            ValueError: another number of channels.
-        """
-        channels = len(channel_scales(rewards))
-        if len(self.maps) != channels:
-            raise ValueError(f"mapping has {len(self.maps)} maps, and agent/rewards={type(rewards).__name__} {channels} channels: one each")
-        return super().wrap(head, rewards)
+    @property
+    def channels(self) -> int:
+        return len(self.maps)

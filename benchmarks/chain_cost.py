@@ -29,14 +29,15 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.ours import assembled, batches
-from deeprl import accelerate
-from deeprl.agent import Objective
-from deeprl.losses import average
-from deeprl.networks.heads import ValueNetwork
-from deeprl.trainer import Trainer
+from deeprl.accelerate import modes as accelerate
+from deeprl.networks.value_network import Networks, ValueNetwork
+from deeprl.objective import Objective
+from deeprl.system.machine import this_cpu
+from deeprl.training.trainer import Trainer
 from deeprl.types import Batch, Learned
 from deeprl.value_agent import ValueAgent
-from deeprl.values import View
+from deeprl.values.losses import average
+from deeprl.values.view import View
 
 FAMILIES = {"dqn": ("idqn", 5), "iqn": ("iiqn", 3)}
 """agent -> its chain, K"""
@@ -75,7 +76,8 @@ class Loop(nn.Module):
         length = agent.chain.length
         torsos = next(stacked.torso.parameters()).shape[0]
         reads = stacked.index if stacked.index is not None else [0] * length if torsos == 1 else list(range(length))
-        networks = [agent.network("online", 1, 1) for _ in range(length)]
+        build = Networks(agent.spec, agent.torso, 0).chained
+        networks = [build(agent.head, agent.head.share, lambda torso, n: None, "online", 1, 1) for _ in range(length)]
         for k, (network, torso) in enumerate(zip(networks, reads)):
             fill(network.head, stacked.head, k)
             first = reads.index(torso)
@@ -231,7 +233,7 @@ def main() -> None:
     rows = [row(variant, family[0]) for family in families.values() for variant in family]
     print(table(rows))
     if options.json:
-        about = {"cpu": accelerate.this_cpu().vendor, "torch": torch.__version__, "threads": torch.get_num_threads()}
+        about = {"cpu": this_cpu().vendor, "torch": torch.__version__, "threads": torch.get_num_threads()}
         options.json.write_text(json.dumps({**about, **vars(options), "json": None, "overrides": overrides, "rows": rows}, indent=1) + "\n")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deeprl.run_folder import RunFolder, find_runs
+from deeprl.runs.folder import RunFolder, find_runs
 
 
 def read(path: Path) -> dict:

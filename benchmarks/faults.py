@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.kill_and_resume import differences, resume, start
-from deeprl.run_folder import RunFolder
+from deeprl.runs.folder import RunFolder
 
 COMMON = ("log.every=0.02", "evaluation.every=0.25", "evaluation.episodes=2", "evaluation.final_episodes=2", "checkpoint.every=0.05")
 FAMILIES = {

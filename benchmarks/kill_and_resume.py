@@ -17,8 +17,8 @@ from pathlib import Path
 
 import torch
 
-from deeprl.checkpoint import Checkpoints
-from deeprl.run_folder import RunFolder, read_lines
+from deeprl.runs.checkpoints import Checkpoints
+from deeprl.runs.folder import RunFolder, read_lines
 
 ROOT = Path(__file__).resolve().parent.parent
 

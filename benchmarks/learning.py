@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from benchmarks.curves import read
-from deeprl.run_folder import RunFolder
+from deeprl.runs.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "learning.json"

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from envs.toy import TabularMDP
+from deeprl.envs.toy import TabularMDP
 
 STATES, SLIP = 50, 0.25
 GAMMAS = (0.1, 0.5, 0.8, 0.9, 0.94, 0.96, 0.98, 0.99)

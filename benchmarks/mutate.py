@@ -219,11 +219,10 @@ def outcome(path: Path, trainer, whole: dict) -> str:
     import torch
 
     import deeprl
-    from deeprl.checkpoint import CheckpointError, Checkpoints, CheckpointWarning
-    from deeprl.config import ConfigError
-    from deeprl.finite import NotFinite
-    from deeprl.run_folder import RunFolder, RunFolderError
-    from envs.vector import EnvironmentFailed
+    from deeprl.envs.vector.environments import EnvironmentFailed
+    from deeprl.errors import CheckpointError, CheckpointWarning, ConfigError, NotFinite, RunFolderError
+    from deeprl.runs.checkpoints import Checkpoints
+    from deeprl.runs.folder import RunFolder
 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -254,13 +253,13 @@ def work(source: Path, seed: int, first: int, last: int, pipe) -> None:
     """Mutations `first` to `last`, each announced before it is loaded: if this process dies, the parent knows at which."""
     import torch
 
-    from deeprl import session
-    from deeprl.run_folder import RunFolder
+    from deeprl.runs.folder import RunFolder
+    from deeprl.session.assemble import assemble
 
     config = RunFolder(source).read_config()
     with open(os.devnull, "w") as nowhere:
         sys.stderr = nowhere
-        trainer = session.assemble(config, RunFolder(source))
+        trainer = assemble(config, RunFolder(source))
         trainer.started = time.monotonic()
         trainer.restore()
         state = trainer.agent.state()

@@ -11,11 +11,13 @@ import time
 
 import torch
 
-from deeprl import session
-from deeprl.accelerate import apply
-from deeprl.build import agent_actions, build_agent, instantiate, made_up_batch
-from deeprl.compiled import CompiledStep
-from deeprl.compose import compose, options
+from deeprl.accelerate.compiled import CompiledStep
+from deeprl.accelerate.modes import apply
+from deeprl.config.build import agent_actions, build_agent
+from deeprl.config.compose import compose, options
+from deeprl.config.dry_run import made_up_batch
+from deeprl.config.instantiate import instantiate
+from deeprl.session.assemble import settle
 
 TOYS = {"discrete": "toy/chain", "continuous": "classic/pendulum"}
 
@@ -24,7 +26,7 @@ def twenty(name: str, mode: str) -> tuple[torch.Tensor, torch.Tensor]:
     """All parameters before and after, one vector each."""
     kind = agent_actions(compose([f"agent={name}"])[0]["agent"])
     config, user, _ = compose([f"agent={name}", f"env={TOYS[kind]}"])
-    config = session.settle(config, user)
+    config = settle(config, user)
     spec = instantiate(config["env"], "env").spec()
     agent = build_agent(config, spec)
     apply(agent, mode)

@@ -1,4 +1,4 @@
-"""Table behind `deeprl.accelerate.product`: one forward and backward pass of a stack of MLPs under both float32 products.
+"""Table behind `deeprl.accelerate.modes.product`: one forward and backward pass of a stack of MLPs under both float32 products.
 
     python -m benchmarks.product [threads]
 
@@ -14,8 +14,9 @@ import time
 
 import torch
 
-from deeprl.accelerate import keep_memory, precision, product, this_cpu
+from deeprl.accelerate.modes import precision, product
 from deeprl.networks.blocks import MLP, initialise
+from deeprl.system.machine import keep_memory, this_cpu
 
 PRODUCTS = "highest", "medium"
 SHAPES = [

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 
-from deeprl import session
 from deeprl.agent import descend
-from deeprl.compose import compose
-from deeprl.run_folder import RunFolder
-from deeprl.trainer import Trainer
+from deeprl.config.compose import compose
+from deeprl.runs.folder import RunFolder
+from deeprl.session.assemble import assemble, settle
+from deeprl.training.trainer import Trainer
 
 
 class Clock:
@@ -120,8 +120,8 @@ def main() -> None:
     words = sys.argv[1:]
     steps, operators = option(words, "--steps", 2000), option(words, "--operators", 0)
     config, user, _ = compose(words)
-    config = session.settle(config, user)
-    trainer = session.assemble(config, RunFolder(Path(tempfile.mkdtemp()) / "run"))
+    config = settle(config, user)
+    trainer = assemble(config, RunFolder(Path(tempfile.mkdtemp()) / "run"))
     clock = Clock()
     step, num = attach(clock, trainer), trainer.envs.num
     number = 0

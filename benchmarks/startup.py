@@ -16,8 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 CHILD = """
 import os, sys, time
-from deeprl.collector import Collector
-from deeprl.trainer import Trainer
+from deeprl.training.collector import Collector
+from deeprl.training.trainer import Trainer
 start, tick, learn, first = float(os.environ["STARTED"]), Collector.tick, Trainer.learn, []
 def step(self, number):
     if not first:

@@ -24,17 +24,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.dvw import InverseVariance
-from deeprl.backups import Max
-from deeprl.chains import Single
-from deeprl.choice import Weighting
-from deeprl.exploration import EpsilonGreedy
+from deeprl.agents.dvw import InverseVariance
+from deeprl.backups.bellman import Max
 from deeprl.networks.blocks import MLP
 from deeprl.networks.heads import Scalar
 from deeprl.networks.torsos import TorsoChoice
-from deeprl.normalize import Plain, Raw
-from deeprl.optim import Adam
+from deeprl.optim.adam import Adam
+from deeprl.parts.chains import Single
+from deeprl.parts.exploration import EpsilonGreedy
+from deeprl.parts.weighting import Weighting
 from deeprl.schedules import Linear
+from deeprl.transforms.observations import Plain
+from deeprl.transforms.rewards import Raw
 from deeprl.types import Batch, Spec
 from deeprl.value_agent import ValueAgent
 

@@ -2,7 +2,7 @@
 
 python -m benchmarks.tabular_log [--json FILE]
 
-Two questions, answered by the agent's own maps, values and backup (`deeprl.mapped_values`, `agents.log_q`, `deeprl.backups.Max`):
+Two questions, answered by the agent's own maps, values and backup (`deeprl.values.mapped`, `deeprl.agents.log_q`, `Max`):
 
 1. One state, whose target is 0.02 or 1 with probability ½: mean 0.51, geometric mean 0.1414. Where does Q̃ ← Q̃ + β_log (f(U) − Q̃)
    settle? For small β_log at the root of E ln(1 + β_reg (T / q − 1)) = 0: the mean as β_reg → 0, the geometric mean at β_reg = 1.
@@ -20,12 +20,12 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from agents.log_q import Log
 from benchmarks import log_chain
-from deeprl.backups import Max
-from deeprl.losses import squared
-from deeprl.mapped_values import MappedValues, Units
-from envs.toy import TabularMDP, value_iteration
+from deeprl.agents.log_q import Log
+from deeprl.backups.bellman import Max
+from deeprl.envs.toy import TabularMDP, value_iteration
+from deeprl.values.losses import squared
+from deeprl.values.mapped import MappedValues, Units
 
 TARGETS = (0.02, 1.0)
 PAIRS = ((0.001, 1.0), (0.01, 0.1), (0.1, 0.01), (1.0, 0.001))

@@ -19,12 +19,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from agents.mvi import Munchausen, Tsallis
-from deeprl.backups import Max, Soft, one_hot, policy_metrics, report
-from deeprl.losses import squared
+from deeprl.agents.mvi import Munchausen, Tsallis
+from deeprl.backups.bellman import Max, Soft, report
+from deeprl.backups.policies import one_hot, policy_metrics
+from deeprl.envs.toy import TabularMDP, chain, random_mdp, value_iteration
 from deeprl.types import Batch
-from deeprl.values import ScalarValues, View
-from envs.toy import TabularMDP, chain, random_mdp, value_iteration
+from deeprl.values.losses import squared
+from deeprl.values.scalar import ScalarValues
+from deeprl.values.view import View
 
 TEMPERATURE, SCALE, DISCOUNT, SWEEPS = 0.3, 0.9, 0.9, 400
 

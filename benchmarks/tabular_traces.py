@@ -21,13 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.rbis import RBIS, ImportanceSampling, QLambda, RecursiveRetrace, Retrace, TreeBackup, TruncatedIS
-from deeprl import traces
-from deeprl.losses import squared
-from deeprl.traces import Step, Trace, corrections, epsilon_greedy
+from deeprl.agents.rbis import RBIS, ImportanceSampling, QLambda, RecursiveRetrace, Retrace, TreeBackup, TruncatedIS
+from deeprl.backups import traces
+from deeprl.backups.traces import Step, Trace, corrections, epsilon_greedy
+from deeprl.envs.toy import TabularMDP, policy_values, random_mdp, value_iteration
 from deeprl.types import Batch
-from deeprl.values import ScalarValues
-from envs.toy import TabularMDP, policy_values, random_mdp, value_iteration
+from deeprl.values.losses import squared
+from deeprl.values.scalar import ScalarValues
 
 METHODS = {
     "importance_sampling": ImportanceSampling, "q_lambda": QLambda, "tree_backup": TreeBackup, "retrace": Retrace,

@@ -9,7 +9,7 @@ __all__ = ["load", "train"]
 def __getattr__(name: str):
     # torch and hydra are imported when they are needed, not by `import deeprl`
     if name in __all__:
-        from deeprl import run
+        from deeprl.session import api
 
-        return getattr(run, name)
+        return getattr(api, name)
     raise AttributeError(f"module 'deeprl' has no attribute {name!r}")

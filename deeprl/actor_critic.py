@@ -12,61 +12,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from deeprl.agent import Agent, Objective, watching
-from deeprl.backups import PolicyBackup
-from deeprl.choice import Choice, Part, in_range
-from deeprl.exploration import GaussianNoise
-from deeprl.losses import average, squared
+from deeprl.agent import Agent, watching
+from deeprl.backups.actor import PolicyBackup
+from deeprl.choice import Part, in_range
 from deeprl.networks.blocks import initialise
-from deeprl.networks.heads import Critics
-from deeprl.optim import flatten_
-from deeprl.reduce import Reduction
+from deeprl.objective import Objective
+from deeprl.parts.exploration import GaussianNoise
+from deeprl.parts.polyak import Polyak, Side
 from deeprl.types import Acted, Batch, Learned, Spec
-from deeprl.values import Returns
-
-
-class Side(nn.Module):
-    """An actor and its critics: the agent has one side online and one as target."""
-
-    def __init__(self, actor: nn.Module, critic: nn.Module, reduce: Reduction):
-        super().__init__()
-        self.actor, self.critic, self.reduce = actor, critic, reduce
-
-    def value(self, obs: Tensor, action: Tensor) -> Returns:
-        """What the ensemble says together: (K, *B, N')."""
-        return self.reduce(self.critic(obs, action))
-
-
-class Polyak(Part):
-    """K = 1, every target a slow copy: θ̄ ← θ̄ + tau (θ − θ̄), whenever "target" is due.
-
-    `lerp` at tau = 1 is an exact copy.
-    """
-
-    iterations = 1
-    periods = ()
-
-    def __init__(self, make: Callable[[str], Side], *, tau: float = 0.005):
-        super().__init__()
-        self.tau = tau
-        in_range(self, tau=(0, 1))
-        self.online, self.target = make("online"), make("target")
-        self.target.load_state_dict(self.online.state_dict())
-        self._pairs: list[tuple[Tensor, Tensor]] = []
-
-    def pair(self, flat: list[Tensor]) -> None:
-        """`flat` are the online parameters, actor and critic, one tensor each; targets are laid out likewise."""
-        self._pairs = [(flatten_(list(module.parameters())), f) for module, f in zip((self.target.actor, self.target.critic), flat)]
-
-    def combine(self, losses: Tensor) -> Tensor:
-        return losses.sum()
-
-    def follow(self, due: tuple[str, ...]) -> None:
-        if "target" in due:
-            for target, online in self._pairs:
-                target.lerp_(online, self.tau)
+from deeprl.values.losses import average, squared
+from deeprl.values.reduce import Reduction
 
 
 class ActorCritic(Agent):
@@ -185,14 +142,3 @@ class ActorCritic(Agent):
 
     def ring(self, before: int, after: int) -> None:
         self.chain.maintain(before, after, self.updates)
-
-
-class Ensemble(Choice):
-    """Scalar critics: E multilayer perceptrons on (observation, action)."""
-
-    def __init__(self, *, size: int = 2, hidden: tuple[int, ...] = (256, 256), init: str = "torch", layer_norm: bool = False):
-        self.size, self.hidden, self.init, self.layer_norm = size, tuple(hidden), init, layer_norm
-        in_range(self, size=(1, None))
-
-    def build(self, spec: Spec, iterations: int) -> Critics:
-        return Critics(iterations, self.size, spec.obs_shape[0] + spec.action_dim, self.hidden, self.init, self.layer_norm)

@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, Part
-from deeprl.finite import NotFinite, Watch
-from deeprl.optim import FlatAdam, Groups
+from deeprl.errors import NotFinite
+from deeprl.objective import Objective
+from deeprl.optim.finite import Watch
 from deeprl.types import Acted, Batch, Learned, Rows, Spec
-
-
-@dataclass
-class Objective:
-    """One loss, what it trains and what steps it.
-
-    Args:
-        loss: batch -> (scalar loss, `Learned`); a pure function of parameters and batch.
-        parameters: what is trained. Everything else is constant for this loss.
-        optimizer: holds them in one flat tensor.
-    """
-
-    loss: Callable[..., tuple[Tensor, Learned]]
-    parameters: Sequence[nn.Parameter]
-    optimizer: FlatAdam | Groups
 
 
 def gradient(agent: Agent, name: str, batch: Batch) -> tuple[Sequence[Tensor], Learned]:
@@ -89,9 +74,9 @@ class Agent(nn.Module, Choice):
         self.gradient: Callable[[Agent, str, Batch], tuple[Sequence[Tensor], Learned]] = gradient
         """How a gradient is computed, of what an objective trains, in its order"""
         self.descend: Callable[[Agent, str, Batch], tuple[Learned, Tensor]] = descend
-        """How an optimizer step is made; `deeprl.compiled` may replace it."""
+        """How an optimizer step is made; `deeprl.accelerate.graph` may replace it."""
         self.exploring: Callable[[Tensor, dict], Tensor] = self.answer
-        """`answer` while data is collected; `deeprl.compiled` may replace it. Evaluation always asks `answer` itself."""
+        """`answer` while data is collected; `deeprl.accelerate.graph` may replace it. Evaluation always asks `answer` itself."""
         self.observers: list[Callable[[Rows], None]] = []
         """Of the parts that keep statistics of collected data"""
         self.silence: tuple[int, float] = (0, 0)

@@ -1,22 +1,19 @@
 """What a configuration may name.
 
 Every class that a `_target_` points at derives from `Choice`. The class is empty on purpose: it is the mark by which a run
-folder from a stranger is told apart from one that asks for `os.system` (`deeprl.build.resolve`).
+folder from a stranger is told apart from one that asks for `os.system` (`deeprl.config.instantiate.resolve`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from deeprl.types import Batch, Rows
+from deeprl.types import Rows
 
 if TYPE_CHECKING:
-    from deeprl.agent import Objective
-    from deeprl.value_agent import ValueAgent
-    from deeprl.values import View
+    pass
 
 
 class Choice:
@@ -46,53 +43,6 @@ class Part(nn.Module, Choice):
 
     def follow(self, due: tuple[str, ...]) -> None:
         """Called after every gradient update with the names that were due."""
-
-
-class Weighting(Part):
-    """How much each sample counts. This one is neutral: the replay's importance weight alone.
-
-    Args:
-        agent: complete but for its objectives. To be read, not to be kept: a part is inside of its agent, and would contain it.
-    """
-
-    def __init__(self, *, agent: ValueAgent):
-        super().__init__()
-
-    def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weight of each loss, one that broadcasts to (K, *B), and metrics. Taken without gradient."""
-        return batch.weight, {}
-
-    def objectives(self) -> dict[str, Objective]:
-        """Losses of its own, of (online, target, batch) as in `forward`, stepped before the agent's."""
-        return {}
-
-    def shift(self, target: nn.Module) -> None:
-        """Called before the chain starts a new iteration, with the target network as it still is."""
-
-
-class Auxiliary(Part):
-    """An extra loss on what the agent's network shares. This one is neutral: none.
-
-    Args:
-        agent: not to be kept, as in `Weighting`. It has its spaces, torso, normalisation and `network`; its chain is still to come.
-    """
-
-    def __init__(self, *, agent: ValueAgent):
-        super().__init__()
-
-    def beside(self, torso: nn.Module, n: int) -> nn.Module | None:
-        """What every network of the chain carries beside its head, a stack of `n` like its torso: blocks that `initialise` can fill.
-
-        A chain copies and rolls them with the torso; that of the online network is trained by the agent's optimizer."""
-        return None
-
-    def groups(self, beside: nn.Module) -> list[tuple[Sequence[nn.Parameter], float]]:
-        """All parameters of what `beside` made, in groups with the multiple of the agent's learning rate that each is trained with."""
-        return []
-
-    def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor | float, dict[str, Tensor]]:
-        """A scalar that is added to the agent's loss, and metrics."""
-        return 0.0, {}
 
 
 def in_range(owner: object, **bounds) -> None:

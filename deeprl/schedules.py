@@ -33,3 +33,8 @@ class Linear(Choice):
     def __call__(self, step: int) -> float:
         done = min(max((step - self.begin) / self.duration, 0.0), 1.0)
         return (1.0 - done) * self.start + done * self.end  # exact at both ends
+
+
+def crossed(period: int, before: int, after: int) -> bool:
+    """Whether a multiple of `period` lies in (before, after]: copes with several environments and missed multiples."""
+    return after // period > before // period

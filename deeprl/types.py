@@ -75,7 +75,8 @@ class Batch(NamedTuple):
     noise: dict[str, Tensor]
     """All randomness of the update, drawn outside"""
     extra: dict[str, Tensor]
-    """By declared needs: "successor" (the observation one step later), "behavior_probability" """
+    """By declared needs: "successor" (the observation one step later), "terminated" (whether the first step terminated),
+    "behavior_probability" """
 
 
 class Acted(NamedTuple):

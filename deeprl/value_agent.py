@@ -7,23 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from deeprl.agent import Agent, Objective, watching
-from deeprl.backups import Backup, action_gap, report
-from deeprl.chains import Chain
-from deeprl.choice import Auxiliary, Part, Weighting
-from deeprl.exploration import EpsilonGreedy
-from deeprl.losses import average, over_valid
-from deeprl.mapped_values import CHANNEL_VALUES
-from deeprl.mappings import Identity, Mapping
-from deeprl.networks.blocks import initialise
-from deeprl.networks.heads import Scalar, ValueNetwork, quiet
-from deeprl.networks.weight_norm import weight_normalise
-from deeprl.optim import Groups
+from deeprl.agent import Agent, watching
+from deeprl.backups.bellman import Backup, report
+from deeprl.backups.policies import action_gap
+from deeprl.choice import Part
+from deeprl.networks.mapped import wrapped
+from deeprl.networks.value_network import Networks, quiet
+from deeprl.objective import Objective
+from deeprl.optim.flat import Groups
+from deeprl.parts.auxiliary import Auxiliary
+from deeprl.parts.chains import Chain
+from deeprl.parts.exploration import EpsilonGreedy
+from deeprl.parts.weighting import Weighting
+from deeprl.plan import Plan
 from deeprl.types import Acted, Batch, Learned, Spec
+from deeprl.values.losses import average, over_valid
+from deeprl.values.mapped import CHANNEL_VALUES
+from deeprl.values.mapping import Identity, Mapping
 
 
 class ValueAgent(Agent):
@@ -35,13 +40,13 @@ class ValueAgent(Agent):
         torso, head: choices that build the network, `deeprl.networks`.
         mapping: in which units the head predicts, and over how many reward channels.
         backup: Bellman operator.
-        chain: partial of a `deeprl.chains.Chain`; target networks and the number of iterations learned at once.
+        chain: partial of a `deeprl.parts.chains.Chain`; target networks and the number of iterations learned at once.
         rewards: transforms raw rewards (the replay applies it).
         weighting: partial of a `Weighting`: how much each sample of the regression counts.
         auxiliary: partial of an `Auxiliary`: a loss of its own on the shared features.
         normalize: partial of a `Part` that maps observations, or statistics of them.
         explore: ε-greedy.
-        optimizer: `deeprl.optim.Adam`.
+        optimizer: `deeprl.optim.adam.Adam`.
     """
 
     actions = "discrete"
@@ -68,37 +73,20 @@ class ValueAgent(Agent):
         super().__init__()
         if not spec.num_actions:
             raise ValueError("this agent takes discrete actions, and the environment's actions are continuous")
-        self.spec, self.seed, self.backup, self.explore, self.optimizer = spec, seed, backup, explore, optimizer
-        self.torso = torso.resolve(spec)
-        self.rewards = rewards()
+        self.spec, self.backup, self.explore, self.optimizer = spec, backup, explore, optimizer
+        self.torso, self.rewards, self.normalize = torso.resolve(spec), rewards(), normalize(spec=spec)
         head.check(self.rewards)
-        self.head, self.share = mapping.wrap(head, self.rewards), head.share
-        self.normalize = normalize(spec=spec)
-        self.auxiliary = auxiliary(agent=self)
-        self.chain = chain(self.network)
-        self.weighting = weighting(agent=self)
+        networks = Networks(spec, self.torso, seed)
+        plan = Plan(spec, self.torso, self.normalize, optimizer, backup, networks.scalars)
+        self.auxiliary = auxiliary(plan=plan)
+        self.head = wrapped(head, mapping, self.rewards)
+        self.chain = chain(partial(networks.chained, self.head, head.share, self.auxiliary.beside))
+        self.weighting = weighting(plan=plan, chain=self.chain)
         own = {name: replace(objective, loss=self.seen(objective.loss)) for name, objective in self.weighting.objectives().items()}
         self.objectives = {**own, "value": self.regression()}
         self.needs = self.backup.needs | self.auxiliary.needs
         self.observers = watching(self.normalize, self.rewards, self.auxiliary)
         self.remembers = self.chain.remembers
-
-    def network(self, place: str, stack: int, torsos: int, index: list[int] | None = None, outputs: int | None = None) -> ValueNetwork:
-        """A network over this agent's torso, its weights drawn by the name of its place.
-
-        Args:
-            outputs: None for one of the chain, with the agent's head and what the auxiliary loss has beside it; a part's own network
-                has as many scalars.
-        """
-        body = self.torso.build(self.spec, torsos)
-        head, width = (self.head, self.spec.num_actions) if outputs is None else (Scalar(), outputs)
-        top = head.build(body.features, self.torso.head_hidden, width, stack, self.torso.init)
-        fractions = self.share(body.features, torsos, self.torso.init) if outputs is None else None
-        beside = self.auxiliary.beside(body, torsos) if outputs is None else None
-        network = ValueNetwork(body, top, len(self.spec.obs_shape), index, fractions, beside)
-        initialise(network, self.seed, place)
-        weight_normalise(network, self.torso.weight_norm)
-        return network
 
     def regression(self) -> Objective:
         """The loss of the online network, and of what is beside its head at a learning rate of its own."""

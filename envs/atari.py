@@ -20,10 +20,11 @@ import torch
 
 from deeprl.choice import Choice, in_range
 from deeprl.types import Spec
-from envs.backend import Backend, Game
-from envs.choice import EnvChoice
-from envs.games import GAMES
-from envs.spaces import Actions
+
+from .games import GAMES
+from .vector.backend import Backend, Game
+from .vector.choice import EnvChoice
+from .vector.spaces import Actions
 
 __all__ = ["GAMES", "Atari", "Protocol"]
 

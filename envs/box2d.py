@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from envs.backend import Game
-from envs.gym import Registered
+from .gym import Registered
+from .vector.backend import Game
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from envs.gym import Registered
+from .gym import Registered
 
 
 @dataclass(frozen=True, kw_only=True)

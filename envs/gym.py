@@ -13,9 +13,10 @@ import numpy as np
 
 from deeprl.choice import one_of
 from deeprl.types import Spec
-from envs.backend import Game
-from envs.choice import EnvChoice
-from envs.spaces import actions_of, finite, observations_of
+
+from .vector.backend import Game
+from .vector.choice import EnvChoice
+from .vector.spaces import actions_of, finite, observations_of
 
 
 class GymGame(Game):

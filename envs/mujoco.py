@@ -7,8 +7,8 @@ import logging
 from dataclasses import dataclass
 from typing import ClassVar
 
-from envs.backend import Game
-from envs.gym import Registered
+from .gym import Registered
+from .vector.backend import Game
 
 
 def silence() -> None:

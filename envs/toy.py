@@ -12,9 +12,10 @@ import torch
 
 from deeprl.choice import in_range, one_of
 from deeprl.types import Spec
-from envs.backend import Game
-from envs.choice import EnvChoice
-from envs.spaces import Actions
+
+from .vector.backend import Game
+from .vector.choice import EnvChoice
+from .vector.spaces import Actions
 
 
 @dataclass(frozen=True, eq=False)

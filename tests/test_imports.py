@@ -1,4 +1,4 @@
-"""Imports point one way: agents → deeprl, envs → what an environment must know of deeprl, and deeprl imports neither."""
+"""The layers of docs/architecture.md: every import points to a layer further left, and within a room there is no circle."""
 
 from __future__ import annotations
 
@@ -10,68 +10,147 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = ("deeprl", "agents", "envs", "benchmarks", "tests")
+OURS = ("deeprl", "benchmarks", "tests", "agents", "envs", "configs")
+
+LAYERS = (
+    ("types", "noise", "errors"),
+    ("choice", "plan", "system"),
+    ("schedules", "values", "transforms", "optim", "runs"),
+    ("backups", "networks", "replay", "objective"),
+    ("agent", "parts"),
+    ("value_agent", "actor_critic", "accelerate", "config"),
+    ("training",),
+    ("session",),
+    ("cli",),
+)
+"""Rooms of `deeprl/`, files and folders, from left to right. A room imports rooms of the layers left of its own, and itself."""
+BESIDE = {"agents": 6, "envs": 2}
+"""Folders beside `deeprl/`: how many of the layers they may import."""
+
+LAYER = {room: number for number, layer in enumerate(LAYERS) for room in layer}
 
 
-def imported(source: str) -> set[str]:
-    """Modules that a file imports, also inside of functions; `from deeprl import noise` counts as deeprl.noise."""
+def modules() -> dict[str, Path]:
+    """Import name -> file, of everything that is installed."""
+    found = {}
+    for folder, prefix in (("deeprl", "deeprl"), ("agents", "deeprl.agents"), ("envs", "deeprl.envs")):
+        for path in sorted((ROOT / folder).rglob("*.py")):  # does not follow links
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            found[".".join((prefix, *(part for part in parts if part != "__init__")))] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imported(source: str, module: str, package: bool = False) -> set[str]:
+    """Modules of ours that a file imports, inside of functions and for type checkers too.
+
+    Args:
+        module: its import name, against which relative imports are resolved.
+        package: it is an `__init__.py`.
+    """
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            home = module.split(".")[: len(module.split(".")) - node.level + package] if node.level else []
+            base = ".".join([*home, *([node.module] if node.module else [])])
+            names = [full if (full := f"{base}.{alias.name}") in MODULES else base for alias in node.names]
+        else:
+            continue
+        found |= {name for name in names if name.split(".")[0] in OURS}
     return found
 
 
-def files(package: str) -> list[Path]:
-    found = sorted((ROOT / package).rglob("*.py"))
-    assert found
-    return found
+IMPORTS = {name: imported(path.read_text(), name, path.name == "__init__.py") for name, path in MODULES.items()}
 
 
-def forbidden(package: str, allowed: tuple[str, ...]) -> list[str]:
-    """Imports of our packages that are none of `allowed`."""
-    return [
-        f"{path.relative_to(ROOT)}: {name}"
-        for path in files(package)
-        for name in sorted(imported(path.read_text()))
-        if name.split(".")[0] in OURS and not any(name == prefix or name.startswith(prefix + ".") for prefix in allowed)
-    ]
+def room(module: str) -> str:
+    """`values` of `deeprl.values.scalar`; empty for `deeprl` itself."""
+    return (module.split(".") + [""])[1]
 
 
-@pytest.mark.parametrize(
-    ("package", "allowed"),
-    [
-        ("deeprl", ("deeprl",)),
-        ("agents", ("agents", "deeprl")),
-        ("envs", ("envs", "deeprl.types", "deeprl.choice", "deeprl.noise")),
-    ],
-)
-def test_imports_point_one_way(package, allowed):
-    assert forbidden(package, allowed) == []
+def refused(module: str, target: str) -> bool:
+    """Whether an import points to the right, or sideways into another room."""
+    here, there = room(module), room(target)
+    if target.split(".")[0] != "deeprl":
+        return True  # by its second name, or from what is not installed
+    if here == there or not here:
+        return False
+    if here in BESIDE:
+        return there not in LAYER or LAYER[there] >= BESIDE[here]
+    return there not in LAYER or LAYER[there] >= LAYER[here]
+
+
+def test_every_room_has_a_layer():
+    assert {room(name) for name in MODULES} - {""} == {*LAYER, *BESIDE}
+
+
+def test_imports_point_to_the_left():
+    assert [f"{name} -> {target}" for name in IMPORTS for target in sorted(IMPORTS[name]) if refused(name, target)] == []
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """The modules of one circle, or none."""
+    done: set[str] = set()
+
+    def walk(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return path[path.index(name) :]
+        if name in done:
+            return []
+        for target in sorted(graph.get(name, ())):
+            if target != name and (found := walk(target, [*path, name])):
+                return found
+        done.add(name)
+        return []
+
+    return next((found for name in graph if (found := walk(name, []))), [])
+
+
+def test_there_is_no_circle():
+    assert circle(IMPORTS) == []
+
+
+def test_a_circle_and_a_wrong_arrow_are_found():
+    """What the tests above are there to find."""
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
+    assert refused("deeprl.values.scalar", "deeprl.backups.bellman")
+    assert refused("deeprl.value_agent", "deeprl.config.rules")
+    assert refused("deeprl.envs.toy", "deeprl.agent")
+    assert refused("deeprl.session.session", "agents.idqn")
+    assert not refused("deeprl.agents.idqn", "deeprl.value_agent")
 
 
 def test_the_parser_sees_every_way_to_import():
-    source = "import agents.idqn\nfrom envs import toy\ndef f():\n    from deeprl.types import Spec, Batch\n"
-    assert imported(source) == {"agents.idqn", "envs.toy", "deeprl.types.Spec", "deeprl.types.Batch"}
+    source = (
+        "import deeprl.agents.idqn\nfrom deeprl.envs import toy\nfrom . import dvw\nfrom .mvi import bonus\n"
+        "def f():\n    from deeprl.types import Spec, Batch\nif TYPE_CHECKING:\n    from deeprl.agent import Agent\n"
+    )
+    expected = {"deeprl.agents.idqn", "deeprl.envs.toy", "deeprl.agents.dvw", "deeprl.agents.mvi", "deeprl.types", "deeprl.agent"}
+    assert imported(source, "deeprl.agents.rbis") == expected
+
+
+@pytest.mark.parametrize("top", ["agents", "envs"])
+def test_a_folder_has_one_name(top):
+    """A class imported under two names is two classes."""
+    done = subprocess.run([sys.executable, "-c", f"import {top}"], capture_output=True, text=True, cwd=ROOT)
+    assert f"deeprl.{top}" in done.stderr
 
 
 def test_mathematics_does_not_know_the_machinery():
     """What a reader checks against a paper can be read without the run folder, the trainer and Hydra."""
-    pure = ("values", "backups", "losses", "reduce", "chains", "exploration", "schedules", "types", "choice", "noise", "optim", "normalize",
-            "agent", "value_agent", "actor_critic")  # fmt: skip
-    parts = ("build", "checkpoint", "cli", "collector", "compose", "config", "evaluation", "loggers", "replay", "run", "run_folder",
-             "session", "trainer")  # fmt: skip
-    machinery = ("hydra", "omegaconf", "gymnasium", *(f"deeprl.{name}" for name in parts))
-    paths = [*(ROOT / "deeprl" / f"{name}.py" for name in pure), *files("deeprl/networks"), *files("agents")]
-    for path in paths:
-        for name in imported(path.read_text()):
-            assert not any(name == m or name.startswith(m + ".") for m in machinery), f"{path.name}: {name}"
+    for name, path in MODULES.items():
+        if room(name) == "agents" or (room(name) in LAYER and LAYER[room(name)] <= LAYER["agent"] and room(name) not in ("runs", "system")):
+            source = path.read_text()
+            for word in ("hydra", "omegaconf", "gymnasium", "deeprl.runs"):
+                assert f"import {word}" not in source, name
+                assert f"from {word}" not in source, name
 
 
 def test_deeprl_can_be_imported_without_torch_and_hydra():
-    code = "import sys, deeprl; print(sorted({'torch', 'hydra', 'gymnasium', 'agents', 'envs'} & set(sys.modules)))"
+    code = "import sys, deeprl; print(sorted({'torch', 'hydra', 'gymnasium', 'deeprl.agents', 'deeprl.envs'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

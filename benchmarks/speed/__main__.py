@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.speed.cases import CASES, Case, Contestant
-from deeprl.run_folder import system_entry
+from deeprl.system.machine import system_entry
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -16,19 +16,20 @@ from pathlib import Path
 import torch
 
 from benchmarks.speed.gate import Gate
-from deeprl import session
-from deeprl.collector import Collector
-from deeprl.compose import compose
-from deeprl.loggers import Loggers
-from deeprl.progress import Progress
-from deeprl.run_folder import RunFolder
-from deeprl.trainer import Trainer
+from deeprl.config.compose import compose
+from deeprl.runs.folder import RunFolder
+from deeprl.runs.loggers import Loggers
+from deeprl.session import session
+from deeprl.session.assemble import assemble, settle
+from deeprl.system.progress import Progress
+from deeprl.training.collector import Collector
+from deeprl.training.trainer import Trainer
 
 
 def assembled(overrides: list[str], rows: int) -> Trainer:
     """A trainer whose replay holds `rows` steps."""
     config, user, _ = compose(overrides)
-    trainer = session.assemble(session.settle(config, user), RunFolder(Path(tempfile.mkdtemp()) / "run"))
+    trainer = assemble(settle(config, user), RunFolder(Path(tempfile.mkdtemp()) / "run"))
     for step in range(0, rows, trainer.envs.num):
         trainer.collector.tick(step)
     return trainer
@@ -84,7 +85,7 @@ def loop(warm_up: int, overrides: list[str]) -> None:
     config, user, _ = compose(overrides)
     folder = Path(tempfile.mkdtemp()) / "run"
     folder.mkdir()
-    session.train(session.settle(config, user), folder)
+    session.train(settle(config, user), folder)
 
 
 if __name__ == "__main__":

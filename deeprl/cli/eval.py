@@ -7,10 +7,10 @@ import json
 import math
 from pathlib import Path
 
-from deeprl.evaluation import evaluate, evaluation_seed, summarise
-from deeprl.overestimation import Overestimation
-from deeprl.run import load
-from deeprl.run_folder import RunFolder, find_runs
+from deeprl.runs.folder import RunFolder, find_runs
+from deeprl.session.api import load
+from deeprl.training.evaluation import evaluate, evaluation_seed, summarise
+from deeprl.training.overestimation import Overestimation
 
 
 def recorded(path: Path, step: int, seed: int, default: int) -> int:

@@ -3,10 +3,10 @@ which backups go with which heads, and why others do not."""
 
 from __future__ import annotations
 
-from deeprl.build import instantiate
-from deeprl.combinations import among_parts
-from deeprl.compose import compose, options, prepare
-from deeprl.config import CONFIGS
+from deeprl.config.combinations import among_parts
+from deeprl.config.compose import compose, options, prepare
+from deeprl.config.instantiate import instantiate
+from deeprl.config.rules import CONFIGS
 
 
 def show(what: str) -> int:

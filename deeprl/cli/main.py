@@ -7,10 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from deeprl.checkpoint import CheckpointError
-from deeprl.config import ConfigError
-from deeprl.files import printable
-from deeprl.run_folder import RunFolderError
+from deeprl.errors import CheckpointError, ConfigError, RunFolderError
+from deeprl.system.files import printable
 
 
 def main(arguments: list[str] | None = None) -> None:

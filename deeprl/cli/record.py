@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 
-from deeprl.evaluation import Tape, evaluate, evaluation_seed
-from deeprl.files import printable
-from deeprl.run import load
-from deeprl.run_folder import RunFolderError, find_runs
-from deeprl.video import check_rendering, film
+from deeprl.errors import RunFolderError
+from deeprl.runs.folder import find_runs
+from deeprl.session.api import load
+from deeprl.system.files import printable
+from deeprl.training.evaluation import Tape, evaluate, evaluation_seed
+from deeprl.training.video import check_rendering, film
 
 
 def record_runs(options: argparse.Namespace) -> int:

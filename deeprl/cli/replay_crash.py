@@ -6,10 +6,14 @@ from pathlib import Path
 
 import torch
 
-from deeprl import build, crash
-from deeprl.accelerate import apply, flush_denormals, precision
-from deeprl.checkpoint import DAMAGE, STEP, CheckpointError
-from deeprl.files import printable
+from deeprl.accelerate.modes import apply, precision
+from deeprl.config.build import build_agent, check_device
+from deeprl.config.instantiate import PACKAGES
+from deeprl.errors import CheckpointError
+from deeprl.runs.checkpoint import DAMAGE, STEP
+from deeprl.system.files import printable
+from deeprl.system.machine import flush_denormals
+from deeprl.training import crash
 
 
 def newest(path: Path) -> Path:
@@ -26,8 +30,8 @@ def replay(path: Path, allow: tuple[str, ...] = ()) -> int:
     flush_denormals()  # as in the run: a division by such a number is one by zero
     bundle = newest(path)
     config, state, batch, failure = crash.read(bundle)
-    build.check_device(config)
-    agent = build.build_agent(config, crash.spec_of(failure), (*build.PACKAGES, *allow))
+    check_device(config)
+    agent = build_agent(config, crash.spec_of(failure), (*PACKAGES, *allow))
     apply(agent, config["accelerate"]["mode"])
     torch.set_num_threads(config["runtime"]["threads"])
     try:

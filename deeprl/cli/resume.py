@@ -9,40 +9,34 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from deeprl.checkpoint import CheckpointError
-from deeprl.config import IDENTITY, ConfigError, finalise, flatten, nearest, put
-from deeprl.run_folder import RunFolder, RunFolderError
+from deeprl.cli.exits import FAILED, FINISHED, WRONG, complain, ended
+from deeprl.config.rules import IDENTITY, finalise, flatten, nearest, put
+from deeprl.errors import ConfigError, RunFolderError
+from deeprl.runs.folder import RunFolder
 
 
 def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = ()) -> int:
     """Returns the exit code. `allow`: packages beside ours that the run's configuration may name; it may be a stranger's."""
-    from deeprl.build import PACKAGES
-    from deeprl.cli.train import FAILED, FINISHED, STOPPED, WRONG, complain, failure
-    from deeprl.compose import prepare
-    from deeprl.run import untrusted
-    from deeprl.session import farewell, train
+    from deeprl.config.compose import prepare
+    from deeprl.config.instantiate import PACKAGES
+    from deeprl.session.api import untrusted
+    from deeprl.session.session import train
 
-    folder = RunFolder(path)
+    folder, allowed = RunFolder(path), (*PACKAGES, *allow)
     try:
         stored = folder.read_config()
-        untrusted(stored, (*PACKAGES, *allow))
+        untrusted(stored, allowed)
         config = changed(stored, overrides)
-        prepare()
         status = folder.read_status() or {}
-        if status.get("state") == "finished" and config["steps"] <= int(status["step"]):
-            print(f"{path} is finished at step {status['step']:,}. To train longer: deeprl resume {path} steps={2 * int(status['step'])}")
-            return FINISHED
-        outcome, trainer = train(config, path, resume=True, allowed=(*PACKAGES, *allow))
     except ConfigError as error:
         return complain(WRONG, str(error))
-    except (RunFolderError, CheckpointError) as error:
+    except RunFolderError as error:
         return complain(FAILED, str(error))
-    except KeyboardInterrupt:
-        return complain(FAILED, f"interrupted. What was saved before can be resumed: deeprl resume {path}")
-    except Exception as error:
-        return complain(FAILED, failure(error, path))
-    print(farewell(outcome, trainer, path))
-    return FINISHED if outcome == "finished" else STOPPED
+    prepare()
+    if status.get("state") == "finished" and config["steps"] <= int(status["step"]):
+        print(f"{path} is finished at step {status['step']:,}. To train longer: deeprl resume {path} steps={2 * int(status['step'])}")
+        return FINISHED
+    return ended(lambda: train(config, path, resume=True, allowed=allowed), path)
 
 
 def changed(stored: dict, overrides: list[str]) -> dict:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import traceback
 from pathlib import Path
 
 import hydra
@@ -14,12 +12,11 @@ from hydra.core.override_parser.types import ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from deeprl.compose import compose, prepare, resolve
-from deeprl.config import CONFIGS, ConfigError
-from deeprl.files import printable, replace_file
-from deeprl.run_folder import RunFolderError, auto_folder, holds_run
-
-FINISHED, FAILED, WRONG, STOPPED = 0, 1, 2, 75
+from deeprl.cli.exits import FAILED, FINISHED, WRONG, ended, leave
+from deeprl.config.compose import compose, prepare, resolve
+from deeprl.config.rules import CONFIGS
+from deeprl.errors import ConfigError, RunFolderError
+from deeprl.runs.folder import auto_folder, holds_run
 
 
 def main() -> None:
@@ -63,7 +60,7 @@ def check(overrides: list[str], sweep: bool) -> None:
     Raises:
         ConfigError
     """
-    from deeprl.session import settle
+    from deeprl.session.assemble import settle
 
     if sweep:
         overrides = [first for o in overrides if (first := first_of(o))]
@@ -103,8 +100,8 @@ def first_of(override: str) -> str | None:
 def go_on(path: Path, config: dict) -> int:
     """`resume=auto` found a run in its folder."""
     from deeprl.cli.resume import resume
-    from deeprl.run import named_packages
-    from deeprl.run_folder import RunFolder
+    from deeprl.runs.folder import RunFolder
+    from deeprl.session.api import named_packages
 
     folder = RunFolder(path)
     stored = folder.read_config()
@@ -140,35 +137,10 @@ def job(cfg: DictConfig) -> None:
 
 def start(config: dict, user: set[str], path: Path) -> int:
     """Train, and say how it ended. Returns the exit code."""
-    from deeprl.session import farewell, settle, train
+    from deeprl.session.assemble import settle
+    from deeprl.session.session import train
 
-    try:
-        config = settle(config, user)
-        outcome, trainer = train(config, path)
-    except ConfigError as error:
-        discard(path)
-        return complain(WRONG, str(error))
-    except RunFolderError as error:
-        return complain(FAILED, str(error))
-    except KeyboardInterrupt:
-        return complain(FAILED, f"interrupted. What was saved before can be resumed: deeprl resume {path}")
-    except Exception as error:
-        return complain(FAILED, failure(error, path))
-    print(farewell(outcome, trainer, path))
-    return FINISHED if outcome == "finished" else STOPPED
-
-
-def failure(error: Exception, path: Path) -> str:
-    """One paragraph; the traceback goes to the run folder, or to the screen if DEEPRL_DEBUG is set."""
-    text = traceback.format_exc()
-    try:
-        replace_file(path / "traceback.txt", text)
-        where = f" The traceback is in {path / 'traceback.txt'}."
-    except OSError:
-        where = ""
-    if os.environ.get("DEEPRL_DEBUG"):
-        print(text, file=sys.stderr)
-    return f"the run failed: {type(error).__name__}: {error}.{where} What was saved before can be resumed: deeprl resume {path}"
+    return ended(lambda: train(settle(config, user), path), path, refused=lambda: discard(path))
 
 
 def discard(path: Path) -> None:
@@ -177,12 +149,3 @@ def discard(path: Path) -> None:
 
     if path.is_dir() and all(entry.name in (".hydra", "lock") for entry in path.iterdir()):
         shutil.rmtree(path)
-
-
-def complain(code: int, text: str) -> int:
-    print(printable(f"deeprl: {text}"), file=sys.stderr, flush=True)
-    return code
-
-
-def leave(code: int, text: str) -> None:
-    sys.exit(complain(code, text))

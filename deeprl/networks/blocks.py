@@ -4,7 +4,7 @@ Linear weights are (n, in, out), biases (n, 1, out); convolution weights (n, out
 created empty and without `requires_grad`: `initialise` fills them, and whoever takes a gradient asks for it.
 
 One batched product for a stack of linear layers is the plain form and the fast one: an autograd node per network was 1 to 10 % slower
-at every size tried. `deeprl.accelerate` chooses the memory layout inside convolutions, which changes rounding only.
+at every size tried. `deeprl.accelerate.modes` chooses the memory layout inside convolutions, which changes rounding only.
 """
 
 from __future__ import annotations
@@ -64,6 +64,11 @@ def initialise(module: nn.Module, seed: int, place: str) -> None:
                     raise ValueError(f"{path}: {type(owner).__name__} declares no initial value for it")
                 for i, entry in enumerate(parameter):
                     fill_(entry, init, torch_generator(seed, "init", path, i))
+
+
+def stacked(block: nn.Module, features: Tensor) -> Tensor:
+    """A block with a stack axis over features with any batch: (n, *B, F) -> (n, *B, outputs)."""
+    return block(features.flatten(1, -2)).unflatten(1, features.shape[1:-1])
 
 
 def repeated(x: Tensor, n: int) -> Tensor:
@@ -225,7 +230,7 @@ class ImageBlock(Block):
 
     features: int
     channels_last = False
-    """Memory layout of images between convolutions; this and the next one are set by `deeprl.accelerate.apply`"""
+    """Memory layout of images between convolutions; this and the next one are set by `deeprl.accelerate.modes.apply`"""
     patches = False
     """Whether the first convolution is computed by `patchwise`"""
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from deeprl.choice import Part, in_range, one_of
 from deeprl.networks.heads import HeadChoice, Streams
 from deeprl.networks.layers import Init
-from deeprl.normalize import Clip
-from deeprl.values import BoundedValues
+from deeprl.transforms.rewards import Clip
+from deeprl.values.scalar import BoundedValues
 
 EDGE = 0.01
 """How far from the ends of its range, as a share of it, a bounded head starts at least (ours; the source of the rule says "clamped")."""

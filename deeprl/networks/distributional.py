@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import in_range
-from deeprl.distributions import CategoricalValues, ImplicitValues, QuantileValues
 from deeprl.networks.blocks import MLP
-from deeprl.networks.heads import FRACTIONS, HeadChoice, Streams
+from deeprl.networks.heads import HeadChoice, Streams
+from deeprl.networks.value_network import FRACTIONS
+from deeprl.values.distributions import CategoricalValues, ImplicitValues, QuantileValues
 
 
 @dataclass(frozen=True)

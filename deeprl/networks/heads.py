@@ -1,4 +1,4 @@
-"""Networks of discrete agents: a torso, and K heads that turn its features into `Values`."""
+"""Heads with one number for each action, and what every head of a discrete agent can have."""
 
 from __future__ import annotations
 
@@ -6,83 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, Part, in_range, one_of
-from deeprl.losses import huber, squared
 from deeprl.networks.blocks import MLP, NoisyMLP
-from deeprl.values import ScalarValues, Values, under
+from deeprl.values.losses import huber, squared
+from deeprl.values.scalar import ScalarValues
+from deeprl.values.view import under
 
 DISTANCES = {"squared": squared, "huber": huber}
-
-
-class ValueNetwork(nn.Module):
-    """(*B, *obs) -> `Values`.
-
-    Args:
-        torso: (B, *obs) -> (torsos, B, F).
-        head: (torsos or 1, B, F), noise -> `Values`.
-        obs_dims: how many axes one observation has.
-        index: the torso that head k reads, if there are several but fewer than heads.
-        fractions: what a head with an input of its own shares between iterations, as it shares the torso: (torsos, B, F) and fractions
-            (B, n) -> (torsos, B·n, F).
-        beside: what an auxiliary loss reads from the features, stacked as the torso is, so that a chain moves it with the torso.
-    """
-
-    def __init__(
-        self,
-        torso: nn.Module,
-        head: nn.Module,
-        obs_dims: int,
-        index: Sequence[int] | None = None,
-        fractions: nn.Module | None = None,
-        beside: nn.Module | None = None,
-    ):
-        super().__init__()
-        self.torso, self.head, self.obs_dims, self.fractions, self.beside = torso, head, obs_dims, fractions, beside
-        self.index = list(index) if index is not None else None
-
-    def noise(self, size: tuple[int, ...], generator, role: str) -> dict[str, Tensor]:
-        """What one evaluation draws, for many at once; `size` is (updates, B) or (ticks, M).
-
-        Args:
-            role: of the evaluation: "prediction" (it will be regressed), "target", or "acting".
-        """
-        shapes = self.head.noise_shapes()  # type: ignore[operator]  # every head has them
-        noise = {name: torch.randn((size[0], *shape), generator=generator) for name, shape in shapes.items()}
-        if self.fractions is not None:
-            drawn = self.fractions.noise(size, generator, role)  # type: ignore[operator]
-            noise.update({f"{FRACTIONS}{name}": value for name, value in drawn.items()})
-        return noise
-
-    def features(self, obs: Tensor) -> Tensor:
-        """(torsos, *B, F), before any head chooses its torso."""
-        lead = obs.shape[: obs.dim() - self.obs_dims]
-        return self.torso(obs.flatten(0, len(lead) - 1)).unflatten(1, lead)
-
-    def forward(self, obs: Tensor, noise: dict[str, Tensor]) -> Values:
-        lead = obs.shape[: obs.dim() - self.obs_dims]
-        features = self.torso(obs.flatten(0, len(lead) - 1) if len(lead) > 1 else obs)
-        if self.fractions is None:
-            values = self.head(self.served(features), noise)
-        else:
-            share = self.fractions
-            values = self.head(self.served(features), noise, lambda fractions: self.served(share(features, fractions)))
-        return values.unflatten(lead) if len(lead) > 1 else values
-
-    def served(self, features: Tensor) -> Tensor:
-        """One torso for all heads, or one each."""
-        return features if self.index is None else features[self.index]
-
-
-FRACTIONS = "fractions."
-"""Begins the names of noise that is an input of the network."""
-
-
-def quiet(noise: dict[str, Tensor]) -> dict[str, Tensor]:
-    """For evaluation: without noisy layers, which explore. An input stays."""
-    return {name: value for name, value in noise.items() if name.startswith(FRACTIONS)}
 
 
 @dataclass(frozen=True)
@@ -203,19 +135,3 @@ class ScalarHead(Streams):
 
     def forward(self, features: Tensor, noise: dict[str, Tensor]) -> ScalarValues:
         return ScalarValues(self.streams(features, noise).squeeze(-1), self.distance, features)
-
-
-class Critics(nn.Module):
-    """E critics for each of K iterations, (*B, *obs), (*B, D) -> atoms (K, E, *B, 1). Action and observation meet at the first layer."""
-
-    def __init__(self, iterations: int, ensemble: int, inputs: int, hidden: Sequence[int], init: str = "torch", layer_norm: bool = False):
-        super().__init__()
-        self.iterations, self.ensemble = iterations, ensemble
-        self.mlp = MLP(iterations * ensemble, [inputs, *hidden, 1], activate_last=False, init=init, layer_norm=layer_norm)
-
-    def forward(self, obs: Tensor, action: Tensor, first: bool = False) -> Tensor:
-        """With `first` only the first critic of each iteration is evaluated: (K, 1, *B, 1)."""
-        x = torch.cat([obs, action], -1)
-        lead = x.shape[:-1]
-        entries = slice(None, None, self.ensemble) if first and self.ensemble > 1 else None
-        return self.mlp.some(entries, x.flatten(0, -2)).view(self.iterations, -1, *lead, 1)

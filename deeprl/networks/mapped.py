@@ -4,25 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from deeprl.choice import Choice
-from deeprl.mapped_values import MappedValues, Units
+from deeprl.choice import Choice, Part
 from deeprl.networks.blocks import MLP
 from deeprl.networks.heads import Scalar
 from deeprl.networks.layers import Init
-from deeprl.values import under
+from deeprl.transforms.channels import channel_scales
+from deeprl.values.mapped import MappedValues, Units
+from deeprl.values.mapping import Mapping
+from deeprl.values.view import under
 
-if TYPE_CHECKING:
-    from deeprl.mappings import Mapping
+
+def wrapped(head: Any, mapping: Mapping, rewards: Part) -> Any:
+    """The head that predicts in units of a mapping, over the channels of these rewards; the head itself, of any kind, if the mapping is
+    neutral.
+
+    Raises:
+        ValueError: f takes no negative values and the rewards have them, a head that is no scalar, another number of channels than the
+            mapping is made for, or f is infinite at `initial`.
+    """
+    scales, name = channel_scales(rewards), type(mapping).__name__
+    if mapping.channels not in (None, len(scales)):
+        raise ValueError(
+            f"mapping has {mapping.channels} maps, and agent/rewards={type(rewards).__name__} {len(scales)} channels: one each"
+        )
+    if mapping.neutral(scales):
+        return head
+    if "nonnegative" in mapping.needs - rewards.offers:
+        raise ValueError(
+            f"mapping {name} takes no negative values, and agent/rewards={type(rewards).__name__} has them: "
+            "split rewards by sign, agent/rewards=polar or bands"
+        )
+    if not isinstance(head, Scalar):
+        raise ValueError(f"mapping {name} maps one number for each action: agent/head=scalar, not {type(head).__name__}")
+    if not mapping.offsets(scales).isfinite().all():
+        raise ValueError(
+            f"mapping.initial is {list(mapping.initial or ())}, where {name} is infinite or no number: "
+            "set both numbers above 0, or give the map a floor"
+        )
+    return Mapped(head, mapping, scales, "nonnegative" not in rewards.offers)
 
 
 @dataclass(frozen=True)
 class Mapped(Choice):
-    """What `Mapping.wrap` answers: builds the head of every channel."""
+    """Builds the head of every channel, see `wrapped`."""
 
     head: Scalar
     mapping: Mapping

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deeprl.choice import Choice, in_range, one_of
-from deeprl.finite import NotFinite
+from deeprl.errors import NotFinite
 from deeprl.replay.sum_tree import SumTree
 from deeprl.schedules import Constant
 

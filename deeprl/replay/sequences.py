@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import Choice, in_range
+from deeprl.replay.gather import Meaning
 from deeprl.replay.replay import Replay
+from deeprl.replay.ring import Ring
 from deeprl.replay.samplers import Live, Prioritized, Uniform
 from deeprl.types import Batch
 
@@ -72,8 +74,8 @@ class Sequences(Replay):
         first, last = self.ring.first, max(self.ring.last - self.length + 1, self.ring.first)
         return Live(first * self.num, last * self.num, self.layout.ticks * self.num)
 
-    def gather(self, size: int) -> _Gather:
-        return _Gather(self, size)
+    def gather(self, size: int) -> SequenceGather:
+        return SequenceGather(self.ring, self.meaning, self.length, size)
 
     def update_priorities(self, index: Tensor, error: Tensor) -> None:
         """
@@ -85,19 +87,19 @@ class Sequences(Replay):
         super().update_priorities(index[0], mean)
 
 
-class _Gather:
+class SequenceGather:
     """From slots to batches of sequences, for one batch size."""
 
-    def __init__(self, replay: Sequences, batch: int):
-        at, ring, rows = replay.layout, replay.ring, replay.length + 1
-        self.replay, self.at, self.batch = replay, at, batch
+    def __init__(self, ring: Ring, meaning: Meaning, length: int, batch: int):
+        at, rows = ring.layout, length + 1
+        self.meaning, self.num, self.at, self.batch = meaning, at.num, at, batch
         self.offsets = torch.arange(rows)[:, None]
         self.source = ring.windows(1)
         self.block = torch.empty(rows * batch, at.width)
         if at.image:
             self.frame_source = ring.frame_windows(at.stack)
             self.frames = torch.empty(rows * batch, at.stack * at.size, dtype=torch.uint8)
-        self.ones = torch.ones((replay.length, batch), device=replay.device)
+        self.ones = torch.ones((length, batch), device=meaning.device)
 
     def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Batch:
         """
@@ -106,36 +108,35 @@ class _Gather:
             index: (B,) the numbers of the first transitions.
             weight: (B,) float64, None for ones.
         """
-        at, replay, device = self.at, self.replay, self.replay.device
+        at, meaning, device = self.at, self.meaning, self.meaning.device
         place = (slot + self.offsets).flatten()
         torch.index_select(self.source, 0, place, out=self.block)
         obs = self._observations(place)  # (T + 1, B, *obs)
         rows = self.block.view(-1, self.batch, at.width)[:-1].to(device)  # (T, B, width)
-        action = rows[..., at.action : at.reward] if replay.spec.action_dim else rows[..., at.action].long()
-        valid, discount = rows[..., at.real] > 0, rows[..., at.continues] * replay.powers[1].to(device)
+        action = rows[..., at.action : at.reward] if meaning.spec.action_dim else rows[..., at.action].long()
+        valid, discount = rows[..., at.real] > 0, rows[..., at.continues] * meaning.discount
         earlier = valid.long().cumsum(0) - 1  # transitions of the sequence before this one
-        number = torch.where(valid, index.to(device) + replay.num * earlier, -1)
+        number = torch.where(valid, index.to(device) + self.num * earlier, -1)
         if weight is None:
             importance = self.ones
         else:
             importance = torch.from_numpy(weight).to(device, torch.float32).expand_as(self.ones)
-        extra = {"successor": obs[1:]} if replay.successor else {}
-        if replay.probability:
-            extra["behavior_probability"] = rows[..., at.probability]
-        reward, ended = replay.rewards(rows[..., at.reward]), rows[..., at.ended] > 0
+        offered = {"successor": obs[1:], "behavior_probability": rows[..., at.probability], "terminated": rows[..., at.continues] == 0}
+        extra = {name: offered[name] for name in offered if name in meaning.extras}
+        reward, ended = meaning.rewards(rows[..., at.reward]), rows[..., at.ended] > 0
         return Batch(obs[:-1], action, reward, discount, obs[1:], valid.long(), ended, valid, importance, number, {}, extra)
 
     def _observations(self, place: Tensor) -> Tensor:
         """(T + 1, B, *obs)"""
-        at, shape = self.at, self.replay.spec.obs_shape
+        at, shape, device = self.at, self.meaning.spec.obs_shape, self.meaning.device
         if not at.image:
-            return self.block[:, : at.size].view(-1, self.batch, *shape).to(self.replay.device)
+            return self.block[:, : at.size].view(-1, self.batch, *shape).to(device)
         torch.index_select(self.frame_source, 0, place - at.front, out=self.frames)
         if at.front:
             age = self.block[:, at.age, None].numpy()
             if age.min() < at.front:  # zero the frames from before the episode
                 self.frames.numpy().reshape(len(place), at.stack, at.size)[at.front - np.arange(at.stack) > age] = 0
-        return self.frames.view(-1, self.batch, *shape).to(self.replay.device)
+        return self.frames.view(-1, self.batch, *shape).to(device)
 
 
 class Auto(Choice):

@@ -1,0 +1,91 @@
+"""Bellman operators: from what the networks say at both ends of a transition to the target of the regression.
+
+    (T Q̄)(s, a)  =  reward + discount · E_π Z̄(s')
+
+`reward` is an n-step sum and `discount` is γᵐ(1 − terminated); both come ready from the replay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from deeprl.backups.policies import boltzmann, greedy, policy_metrics
+from deeprl.choice import Choice, in_range
+from deeprl.types import Batch
+from deeprl.values.returns import Returns, Values
+from deeprl.values.view import View
+
+
+class Backup(Protocol):
+    """A backup may also have a method `metrics(online, target, batch)`, see `report`."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """See `Choice.needs`."""
+
+    def __call__(self, online: View, target: View, batch: Batch) -> Returns:
+        """Atoms (K, *B, N)."""
+
+
+def soft_value(values: Values, policy: Tensor, log: Tensor) -> Returns:
+    """Σ_b π(b) (Z(b) − τ ln π(b)): the whole distribution moves by the entropy. `log` is τ ln π."""
+    return values.expect(policy).plus(-(policy * log).sum(-1))
+
+
+def report(backup: Backup, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
+    """Metrics of a backup that has some: its method `metrics(online, target, batch)`, pure, tensors of any shape. It should ask the
+    views only for a `mean` that the backup has asked for, which costs no further pass, and never for `online.now`: it runs without
+    gradient."""
+    metrics = getattr(backup, "metrics", None)
+    return metrics(online, target, batch) if metrics is not None else {}
+
+
+@dataclass(frozen=True)
+class Max(Choice):
+    """Q-learning (Mnih et al., 2015): each target network rates its own best action."""
+
+    def __call__(self, online: View, target: View, batch: Batch) -> Returns:
+        return target.next.expect(greedy(target.next.mean())).bootstrap(batch.reward, batch.discount)
+
+
+@dataclass(frozen=True)
+class Double(Choice):
+    """Double Q-learning (van Hasselt, Guez, Silver, 2016): the online network picks the next action, the target network rates
+    it. In a chain, the K-th online network picks for the K-th target."""
+
+    def __call__(self, online: View, target: View, batch: Batch) -> Returns:
+        return target.next.expect(greedy(online.next.mean())).bootstrap(batch.reward, batch.discount)
+
+
+@dataclass(frozen=True)
+class Soft(Choice):
+    """Entropy-regularised Q-learning (Haarnoja, Tang, Abbeel, Levine, 2017, for discrete actions).
+
+        y = r + γ Σ_b π(b|s') (Q̄(s', b) − τ ln π(b|s'))  =  r + γ τ ln Σ_b exp(Q̄(s', b) / τ),     π = softmax(Q̄(s', ·) / τ)
+
+    Over several steps only the last state's entropy counts. Acting stays ε-greedy.
+
+    Args:
+        temperature: τ, in units of Q. 0 is `Max`.
+    """
+
+    needs = frozenset({"signed"})
+
+    temperature: float = 0.03
+
+    def __post_init__(self):
+        in_range(self, temperature=(0, None))
+
+    def __call__(self, online: View, target: View, batch: Batch) -> Returns:
+        if not self.temperature:
+            return Max()(online, target, batch)
+        future = soft_value(target.next, *boltzmann(target.next.mean(), self.temperature))
+        return future.bootstrap(batch.reward, batch.discount)
+
+    def metrics(self, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
+        """Of the target network's policy at s'."""
+        values = target.next.mean()
+        return policy_metrics(values, boltzmann(values, self.temperature)[0])

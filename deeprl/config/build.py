@@ -1,0 +1,103 @@
+"""From a checked configuration to an agent; and whether agent, environment, replay and device go together."""
+
+from __future__ import annotations
+
+import torch
+
+from deeprl.agent import Agent
+from deeprl.config.combinations import among_parts, with_replay
+from deeprl.config.instantiate import PACKAGES, Allowed, Deferred, instantiate, resolve
+from deeprl.errors import ConfigError
+from deeprl.types import Spec
+from deeprl.values.mapping import Identity
+
+
+def agent_actions(config: dict) -> str:
+    """ "discrete" or "continuous": what the agent of a configuration can take."""
+    return resolve(config["_target_"], "agent", None).actions  # type: ignore[attr-defined]
+
+
+def agents_for(kind: str) -> list[str]:
+    """Names of the agents that take "discrete" or "continuous" actions."""
+    from deeprl.config.compose import compose, options  # only to say what would do
+
+    found = []
+    for name in options("agent"):
+        try:
+            if agent_actions(compose([f"agent={name}"])[0]["agent"]) == kind:
+                found.append(name)
+        except ConfigError:
+            continue
+    return found
+
+
+def check_actions(config: dict, spec: Spec) -> None:
+    """
+    Raises:
+        ConfigError: naming the space, the agent and the agents that would do.
+    """
+    has = "discrete" if spec.num_actions else "continuous"
+    takes = agent_actions(config["agent"])
+    if takes != has:
+        names, space = (
+            config["names"],
+            f"{spec.num_actions} discrete actions" if spec.num_actions else f"{spec.action_dim} continuous actions",
+        )
+        raise ConfigError(
+            f"agent={names['agent']} takes {takes} actions, and env={names['env']} has {space}: "
+            f"choose one of agent={', '.join(agents_for(has))}, or another environment."
+        )
+    if takes == "continuous" and len(spec.obs_shape) != 1:
+        raise ConfigError(
+            f"agent={config['names']['agent']} takes vectors, and env={config['names']['env']} gives images of shape {spec.obs_shape}."
+        )
+
+
+def build_agent(config: dict, spec: Spec, allowed: Allowed = PACKAGES) -> Agent:
+    """The agent alone, as `eval` and `load` need it."""
+    part = instantiate({**config["agent"], "_partial_": True}, "agent", allowed)
+    check_parts(part)
+    with torch.device(config["device"]):
+        agent = part(spec=spec, seed=config["seed"])
+    if not isinstance(agent, Agent):
+        raise ConfigError(f"agent._target_={config['agent']['_target_']} is no agent.")
+    return agent
+
+
+def check_parts(part: Deferred) -> None:
+    """Section 11 of the architecture: what a part needs, the head must offer, through its mapping.
+
+    Raises:
+        ConfigError: a sentence that names both sides.
+    """
+    slots = part.kwargs
+    if "head" not in slots:
+        return
+    refused = among_parts(slots["head"], slots.get("mapping", Identity()), slots["rewards"](), slots["backup"], slots.get("weighting"))
+    if refused:
+        raise ConfigError(refused[0])
+
+
+def check_replay(config: dict, agent: Agent, replay: Deferred) -> None:
+    """
+    Raises:
+        ConfigError: a part of the agent needs what the replay does not offer.
+    """
+    refused = with_replay(getattr(agent, "backup", None), getattr(agent, "auxiliary", None), replay, config["names"]["replay"])
+    if refused:
+        way_out = "Choose replay=sequences, or leave replay out." if "sequences" in agent.needs else "Choose another replay."
+        raise ConfigError(f"{refused[-1]} {way_out}")
+
+
+def check_device(config: dict) -> None:
+    """
+    Raises:
+        ConfigError: the device is not there.
+    """
+    name = str(config["device"])
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        count = torch.cuda.device_count()
+        have = ["cpu", *(f"cuda:{i}" for i in range(count))] + (["mps"] if torch.backends.mps.is_available() else [])
+        raise ConfigError(f"device={name} is not available here: this machine has {', '.join(have)}.") from error

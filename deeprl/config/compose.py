@@ -1,0 +1,151 @@
+"""From overrides to a resolved configuration, and what to say when they do not compose."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from deeprl.config import rules as fixed
+from deeprl.config.resolvers import register_resolvers
+from deeprl.config.rules import CONFIGS, nearest
+from deeprl.errors import ConfigError
+
+
+def prepare() -> None:
+    """Everything that has to be registered before a composition. Idempotent."""
+    fixed.register()
+    register_resolvers()
+    games = importlib.import_module("deeprl.envs.games").GAMES  # by name, like a `_target_`: nothing in deeprl imports envs
+    for game in games:
+        ConfigStore.instance().store(group="env/atari", name=game, node={"defaults": ["_atari", "_self_"], "game": game})
+
+
+def compose(overrides: Iterable[str]) -> tuple[dict[str, Any], set[str], dict[str, str]]:
+    """
+    Returns:
+        the resolved configuration; the keys that the overrides set; the choices, {"env": "classic/cartpole", "agent": "idqn", ...}.
+
+    Raises:
+        ConfigError: with the nearest right key, group or value.
+    """
+    overrides = list(overrides)
+    prepare()
+    try:
+        cfg = _compose(overrides)
+        return (*resolve(cfg), choices(cfg))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(overrides, error)) from error
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return hydra_compose("train", overrides=overrides, return_hydra_config=True)
+
+
+def choices(cfg: DictConfig) -> dict[str, str]:
+    return {name: str(value) for name, value in cfg.hydra.runtime.choices.items() if not name.startswith("hydra/")}
+
+
+def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
+    """The run's own part, resolved, with its names; and which keys the command line set."""
+    chosen = choices(cfg)
+    user = {key_of(override) for override in cfg.hydra.overrides.task}
+    own = cfg.copy()
+    with open_dict(own):
+        own.pop("hydra")
+        own.pop("experiment", None)
+    missing = OmegaConf.missing_keys(own)
+    if missing:
+        raise ConfigError(f"{sorted(missing)[0]} has no value: give one, {sorted(missing)[0]}=...")
+    resolved = OmegaConf.to_container(own, resolve=True)
+    assert isinstance(resolved, dict)
+    resolved["names"] = {name: chosen[name] for name in ("env", "agent", "replay")}
+    return resolved, user  # type: ignore[return-value]
+
+
+def key_of(override: str) -> str:
+    """ "agent.chain.length" of "+agent.chain.length=3"."""
+    return override.split("=", 1)[0].lstrip("+~").split("@")[0]
+
+
+def options(group: str) -> list[str]:
+    """What a group offers: files, and the nodes registered in code."""
+    folder = CONFIGS / group
+    found = {str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.yaml") if not _nested(p.relative_to(folder), group)}
+    if group == "env":
+        nodes = ConfigStore.instance().repo.get("env", {}).get("atari", {})
+        found |= {f"atari/{name.removesuffix('.yaml')}" for name in nodes}
+    return sorted(name for name in found if not Path(name).name.startswith("_"))
+
+
+def _nested(path: Path, group: str) -> bool:
+    """agent/head/scalar.yaml is an option of agent/head, not of agent; env/classic/cartpole.yaml is one of env."""
+    return len(path.parts) > 1 and (group.startswith("agent") or path.parts[0] == "protocol")
+
+
+def groups() -> list[str]:
+    return sorted({str(p.parent.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml") if p.parent != CONFIGS} | {"env"})
+
+
+def explain(overrides: list[str], error: Exception) -> str:
+    """One paragraph on why overrides do not compose: the first override that is wrong, and the nearest right one."""
+    known = groups()
+    for override in overrides:
+        key, _, value = override.partition("=")
+        key = key.lstrip("+~").split("@")[0]
+        if key in known and value and value not in ("null", "~"):
+            offered = options(key)
+            if value not in offered and not any(c in value for c in ",({["):
+                near = nearest(value, offered) or nearest(value, [o.rpartition("/")[2] for o in offered])
+                menu = "" if near or len(offered) > 12 else f" It takes {', '.join(offered)}."
+                return (
+                    f"{key}={value} is not an option of {key}.{near}{menu} (`deeprl list {key}s` shows them all.)"
+                    if key in ("agent", "env")
+                    else (f"{key}={value} is not an option of {key}.{near} It takes {', '.join(offered)}.")
+                )
+    good: list[str] = []
+    for override in overrides:
+        try:
+            resolve(_compose([*good, override]))
+        except ConfigError:  # a value that a later override may supply
+            pass
+        except (HydraException, OmegaConfBaseException) as fault:
+            return _explain_one(good, override, fault, known)
+        good.append(override)
+    return _clean(error)
+
+
+def _explain_one(good: list[str], override: str, error: Exception, known: list[str]) -> str:
+    """`override` is the first that fails, on top of `good`."""
+    if "=" not in override:
+        return f"{override} is not of the form key=value."
+    key = key_of(override)
+    try:
+        base, _ = resolve(_compose(good))
+    except ConfigError:
+        base = {}
+    keys = [k for k, _ in fixed.flatten(base)]
+    parents = {".".join(k.split(".")[:i]) for k in keys for i in range(1, len(k.split(".")))}
+    if key in keys or key in known:
+        return f"{override}: {_clean(error)}"
+    candidates = [*keys, *parents, *known]
+    last = [k for k in keys if k.rpartition(".")[2] == key.rpartition(".")[2]]
+    hint = nearest(key, candidates) or (f" Did you mean {last[0]}?" if last else "")
+    return f"{override}: there is no key {key}.{hint}"
+
+
+def _clean(error: Exception) -> str:
+    """Hydra's words on one line."""
+    return re.sub(r"\s+", " ", str(error)).strip()

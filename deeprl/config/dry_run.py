@@ -1,0 +1,74 @@
+"""A made-up batch through every loss of an agent, before the first environment step."""
+
+from __future__ import annotations
+
+import torch
+
+from deeprl.agent import Agent
+from deeprl.errors import ConfigError
+from deeprl.types import Batch, Spec
+
+MISFITS = (RuntimeError, ValueError, AssertionError, AttributeError, TypeError, KeyError, IndexError)
+"""What parts that were not made for each other raise."""
+
+
+LATE = 10**12
+"""A step after every warm-up and schedule, where the policy itself acts."""
+
+
+def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str = "cpu", seed: int = 0) -> Batch:
+    """Random rows of the environment's shapes and types, with the noise and the extras that the agent asks for; no row ends.
+
+    Args:
+        size: *B, (B,) or, of sequences, (T, B).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noise = {name: value[0] for name, value in agent.noise((1, *size), generator).items()}
+
+    def observations() -> torch.Tensor:
+        shape = (*size, *spec.obs_shape)
+        if spec.obs_dtype == torch.uint8:
+            return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+        return torch.randn(shape, generator=generator)
+
+    obs, after = observations(), observations()
+    if spec.num_actions:
+        action = torch.randint(spec.num_actions, size, generator=generator)
+    else:
+        action = torch.rand((*size, spec.action_dim), generator=generator) * 2 - 1
+    raw = 5 * torch.randn(size, generator=generator)
+    ones, true = torch.ones(size), torch.ones(size, dtype=torch.bool)
+    offered = {"successor": after, "behavior_probability": 0.3 * ones, "terminated": ~true}
+    extra = {name: value for name, value in offered.items() if name in agent.needs}
+    reward = agent.rewards(raw.to(device))
+    made = Batch(obs, action, raw, 0.99 * ones, after, ones.long(), ~true, true, ones, ones.long(), noise, extra)
+    moved = [{n: v.to(device) for n, v in each.items()} if isinstance(each, dict) else each.to(device) for each in made]
+    return Batch(*moved)._replace(reward=reward)  # type: ignore[arg-type]
+
+
+def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> None:
+    """Send one made-up batch through every loss, and act once, before any environment step.
+
+    Args:
+        sequences: the replay gives some, whether or not the agent asks for them.
+
+    Raises:
+        ConfigError: a loss fails, or is not one finite number.
+    """
+    size = (2, 3) if sequences or "sequences" in agent.needs else (3,)
+    for name, objective in agent.objectives.items():
+        try:
+            batch = made_up_batch(agent, spec, size, device)
+            with torch.no_grad():
+                loss, _ = objective.loss(batch)
+        except MISFITS as error:
+            raise ConfigError(f"agent: its {name} loss fails on a made-up batch, so these parts do not fit together: {error}") from error
+        if loss.shape != () or not bool(torch.isfinite(loss)):
+            raise ConfigError(f"agent: its {name} loss is {loss} on a made-up batch, not one finite number.")
+    try:
+        noise = {name: value[0] for name, value in agent.act_noise((1, 1), torch.Generator().manual_seed(0)).items()}
+        obs, first = torch.zeros((1, *spec.obs_shape), dtype=spec.obs_dtype, device=device), torch.ones(1, dtype=torch.bool)
+        for explore in (True, False):
+            agent.act(obs, first, {}, LATE, noise, explore)
+    except MISFITS as error:
+        raise ConfigError(f"agent: it cannot act with these parts, so they do not fit together: {error}") from error

@@ -1,0 +1,116 @@
+"""From a configuration node to what it names, and which classes it may name."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+from deeprl.choice import Choice
+from deeprl.config.rules import nearest
+from deeprl.errors import ConfigError
+
+PACKAGES = ("deeprl",)
+Allowed = tuple[str, ...] | None
+"""Packages whose classes a configuration may name; None: any, because the user wrote it on this command line."""
+
+
+def resolve(target: str, path: str, allowed: Allowed = PACKAGES) -> type[Choice]:
+    """The class that a `_target_` names.
+
+    The test is on the resolved object, not on its name: it must be a class, derive from `Choice`, and be *defined* in an allowed
+    package. `deeprl.config.instantiate.importlib` has the right prefix and is refused all the same.
+
+    Raises:
+        ConfigError
+    """
+    module, _, name = str(target).rpartition(".")
+    if allowed is not None and module.split(".")[0] not in allowed:
+        raise ConfigError(
+            f"{path}._target_={target} is outside of the packages {', '.join(allowed)}: allow its package with --allow-package."
+        )
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{path}._target_={target} cannot be found: {error}.") from error
+    ours = allowed is None or getattr(found, "__module__", "").split(".")[0] in allowed
+    if not (inspect.isclass(found) and issubclass(found, Choice) and ours):
+        raise ConfigError(f"{path}._target_={target} is no choice: a configuration may name subclasses of deeprl.choice.Choice only.")
+    return found
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """A part that its owner completes: `deferred(make)`; errors still carry the key's path."""
+
+    cls: type
+    kwargs: dict[str, Any]
+    path: str
+
+    def __call__(self, *args, **kwargs):
+        return construct(self.cls, args, {**self.kwargs, **kwargs}, self.path)
+
+
+def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str) -> Any:
+    try:
+        return cls(*args, **kwargs)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        text = str(error).rstrip(".")
+        field = text.split()[0] if text else ""
+        raise ConfigError(f"{path}.{text}." if field in accepted(cls) else f"{path} ({cls.__name__}): {text}.") from error
+    except TypeError as error:
+        raise ConfigError(f"{path} ({cls.__name__}): {error}.") from error
+
+
+def accepted(cls: type) -> set[str]:
+    """Keyword arguments a choice takes."""
+    parameters = inspect.signature(cls).parameters.values()
+    return {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+
+
+def instantiate(node: Any, path: str, allowed: Allowed = PACKAGES) -> Any:
+    """Build what a configuration node describes: `_target_` is the class, `_partial_: true` leaves it to be completed.
+
+    Raises:
+        ConfigError: naming the full key.
+    """
+    if isinstance(node, list):
+        return tuple(instantiate(item, f"{path}[{i}]", allowed) for i, item in enumerate(node))
+    if not isinstance(node, dict):
+        return node
+    items = {key: instantiate(value, f"{path}.{key}", allowed) for key, value in node.items() if key not in ("_target_", "_partial_")}
+    if "_target_" not in node:
+        return items
+    cls = resolve(node["_target_"], path, allowed)
+    names = accepted(cls)
+    for key in items:
+        if key not in names:
+            raise ConfigError(f"{path}.{key}={node[key]!r}: {cls.__name__} takes no {key}.{nearest(key, names)}")
+    if node.get("_partial_"):
+        return Deferred(cls, items, path)
+    return construct(cls, (), items, path)
+
+
+def drop_foreign(config: dict, tuned: set[str], user: set[str], path: str = "", allowed: Allowed = None) -> list[str]:
+    """Remove tuned keys that the chosen class does not take: `agent/chain=single` would otherwise inherit `length`. Returns them.
+
+    Raises:
+        ConfigError: the user asked for such a key.
+    """
+    dropped: list[str] = []
+    names = accepted(resolve(config["_target_"], path, allowed)) if isinstance(config.get("_target_"), str) else None
+    for key in list(config):
+        full = f"{path}.{key}" if path else key
+        belongs = names is None or key in names or key in ("_target_", "_partial_")
+        if not belongs and any(name == full or name.startswith(full + ".") for name in tuned):
+            if any(name == full or name.startswith(full + ".") for name in user):
+                assert names is not None
+                raise ConfigError(f"{full}: {config['_target_'].rpartition('.')[2]} takes no {key}.{nearest(key, names)}")
+            dropped.append(full)
+            del config[key]
+        elif isinstance(config[key], dict):
+            dropped += drop_foreign(config[key], tuned, user, full, allowed)
+    return dropped

@@ -1,0 +1,176 @@
+"""The fixed part of a configuration: which keys there are, in which range, and what happens to them before anything is built."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import OmegaConf
+
+from deeprl.errors import ConfigError
+
+CONFIGS = Path(str(resources.files("deeprl") / "configs"))
+GROUPS = ("env", "agent", "replay", "accelerate", "logger")
+"""Keys at the top that are choices; everything else at the top is in `RULES`."""
+
+
+class Rule(NamedTuple):
+    kind: type
+    """int or float; a float may be written as an integer."""
+    low: float
+    high: float | None = None
+    optional: bool = False
+    share: bool = False
+    """A float in (0, 1] is a share of `steps`, turned into steps at start."""
+    open_low: bool = False
+
+
+RULES: dict[str, Rule] = {
+    "seed": Rule(int, 0, 2**31 - 1),
+    "steps": Rule(int, 1),
+    "learning_starts": Rule(int, 0),
+    "replay_ratio": Rule(float, 0, open_low=True),
+    "discount": Rule(float, 0, 1),
+    "evaluation.every": Rule(int, 1, share=True, optional=True),
+    "evaluation.episodes": Rule(int, 1),
+    "evaluation.final_episodes": Rule(int, 1),
+    "evaluation.num": Rule(int, 1),
+    "checkpoint.every": Rule(int, 1, share=True, optional=True),
+    "checkpoint.minutes": Rule(float, 0, optional=True, open_low=True),
+    "checkpoint.keep": Rule(int, 1),
+    "checkpoint.replay_actions": Rule(int, 0),
+    "log.every": Rule(int, 1, share=True),
+    "stop.return": Rule(float, -float("inf"), optional=True),
+    "stop.hours": Rule(float, 0, optional=True, open_low=True),
+    "runtime.threads": Rule(int, 1, optional=True),
+    "runtime.watchdog": Rule(float, 0, optional=True, open_low=True),
+    "replay.capacity": Rule(int, 1),
+    "replay.batch_size": Rule(int, 1),
+    "replay.n_step": Rule(int, 1),
+    "env.num": Rule(int, 1),
+}
+"""Ranges of the keys that every run has. What a choice adds is checked by the choice when it is built."""
+
+
+IDENTITY = ("agent", "env", "seed", "replay", "discount", "device", "accelerate", "runtime", "names", "learning_starts", "replay_ratio")
+"""What a run *is*: `deeprl resume` refuses to change these."""
+
+
+def flatten(config: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """("agent.chain.length", 5) and so on, for every leaf."""
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def get(config: dict, path: str, default: Any = None) -> Any:
+    for key in path.split("."):
+        if not isinstance(config, dict) or key not in config:
+            return default
+        config = config[key]
+    return config
+
+
+def put(config: dict, path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for key in parents:
+        config = config[key]
+    config[last] = value
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str:
+    """' Did you mean …?' or nothing."""
+    found = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.5)
+    return f" Did you mean {found[0]}?" if found else ""
+
+
+def check(config: dict) -> None:
+    """
+    Raises:
+        ConfigError: a key of `RULES` is missing, of the wrong kind or out of range.
+    """
+    for key, rule in RULES.items():
+        value = get(config, key, default="")
+        if value == "":
+            raise ConfigError(f"{key} is missing.")
+        if value is None and rule.optional:
+            continue
+        if rule.share and isinstance(value, float) and 0 < value <= 1:
+            continue
+        numeric = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+        whole = numeric and (rule.kind is float or float(value).is_integer())
+        low = numeric and (value > rule.low if rule.open_low else value >= rule.low)
+        if not (whole and low and (rule.high is None or value <= rule.high)):
+            raise ConfigError(f"{key}={value!r} is out of range: it takes {_words(rule)}.")
+    for key in ("checkpoint.replay", "runtime.deterministic"):
+        if not isinstance(get(config, key), bool):
+            raise ConfigError(f"{key}={get(config, key)!r} is out of range: it takes true or false.")
+    if not isinstance(get(config, "evaluation.video", False), bool):  # older runs lack it
+        raise ConfigError(f"evaluation.video={get(config, 'evaluation.video')!r} is out of range: it takes true or false.")
+    if config["resume"] not in (False, "auto"):
+        raise ConfigError(
+            f"resume={config['resume']!r} is out of range: it takes false or auto (`deeprl resume RUN` continues a given run)."
+        )
+    replay = config["replay"]
+    if replay["capacity"] < replay["batch_size"]:
+        raise ConfigError(
+            f"replay.capacity={replay['capacity']} is less than replay.batch_size={replay['batch_size']}: "
+            "a batch could never be drawn. Raise the capacity or lower the batch size."
+        )
+
+
+def _words(rule: Rule) -> str:
+    kind = "a whole number" if rule.kind is int else "a number"
+    low = "" if rule.low == -float("inf") else f" {'above' if rule.open_low else 'of at least'} {rule.low:g}"
+    words = f"{kind} between {rule.low:g} and {rule.high:g}" if rule.high is not None else f"{kind}{low}"
+    return words + (", or a share of steps, a fraction in (0, 1]" if rule.share else "") + (", or null" if rule.optional else "")
+
+
+def finalise(config: dict) -> dict:
+    """Check the fixed part and turn shares of `steps` into steps, so that extending a run changes no schedule."""
+    check(config)
+    steps = config["steps"]
+    shares = [key for key, rule in RULES.items() if rule.share]
+    shares += [key for key, _ in flatten(config) if key.startswith("agent.") and key.endswith(".duration")]
+    for key in shares:
+        value = get(config, key)
+        if isinstance(value, float) and 0 < value <= 1:
+            put(config, key, max(1, round(value * steps)))
+    for key, rule in RULES.items():
+        value = get(config, key)
+        if rule.kind is int and isinstance(value, float):
+            put(config, key, int(value))
+    return config
+
+
+def family(env: str) -> str:
+    """ "mujoco" of "mujoco/hopper", "gym" of "gym"."""
+    return str(env).split("/")[0]
+
+
+def task(env: str) -> str:
+    """ "mujoco/hopper" -> "mujoco_hopper": the first word of tuned/task/<task>_<agent>."""
+    return env.replace("/", "_")
+
+
+def register() -> None:
+    """What composition needs beside the files: the resolver that finds tuned settings. Idempotent."""
+    OmegaConf.register_new_resolver("family", family, replace=True)
+    OmegaConf.register_new_resolver("task", task, replace=True)
+
+
+def file_keys(group: str, name: str) -> set[str]:
+    """The keys that one file, such as tuned/classic_idqn, sets, with those of the files it starts from."""
+    path = CONFIGS / group / f"{name}.yaml"
+    if not path.is_file():
+        return set()
+    content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    if not isinstance(content, dict):
+        return set()
+    parents = [entry for entry in content.pop("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+    return {key for key, _ in flatten(content)}.union(*(file_keys(group, parent) for parent in parents))

@@ -1,0 +1,29 @@
+"""Errors that cross module borders. Each ends a command with an exit code of its own, see `deeprl.cli`."""
+
+from __future__ import annotations
+
+
+class NotFinite(ValueError):
+    """A loss, a gradient or a weight is NaN or Inf. `objective` says whose, once it is known."""
+
+    objective: str | None = None
+
+
+class ConfigError(ValueError):
+    """The configuration is wrong: exit code 2. The message names the key, the value and the remedy."""
+
+
+class RunFolderError(RuntimeError):
+    """A run folder that is in use, is no run, or holds something that is refused."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that is missing, damaged or not ours; the message names the file and the reason."""
+
+
+class CheckpointWarning(UserWarning):
+    """A damaged checkpoint was passed over."""
+
+
+class Stopped(Exception):
+    """Asked to stop, where the state can be saved."""

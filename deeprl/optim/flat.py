@@ -1,0 +1,161 @@
+"""The state of an optimizer over flat parameters: the parameters of one optimizer are views of one tensor, and so are each of its averages.
+
+Polyak averaging is one `lerp_` of flat tensors and a sync one `copy_`, and a checkpoint holds few tensors. Build it after the module is on
+its device: `module.to(...)` gives every parameter memory of its own again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deeprl.optim.finite import Watch
+
+
+def flatten_(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Make the parameters views of one flat tensor, values kept, and return it. In-place copies into them (`load_state_dict`,
+    `copy_`) keep them views.
+
+    Raises:
+        ValueError: no parameters, or several types or devices.
+    """
+    parameters = list(parameters)
+    if not parameters:
+        raise ValueError("there are no parameters to flatten")
+    kinds = {(p.dtype, p.device) for p in parameters}
+    if len(kinds) > 1:
+        raise ValueError(f"parameters of one optimizer share a type and a device, not {sorted(map(str, kinds))}")
+    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
+    for p, view in zip(parameters, flat.split([p.numel() for p in parameters])):
+        p.data = view.view(p.shape)
+    return flat
+
+
+def total_norm(gradients: Sequence[Tensor]) -> Tensor:
+    """() over all of them."""
+    if len(gradients) == 1:
+        return torch.linalg.vector_norm(gradients[0])
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
+
+
+class Flat:
+    """What the state of an optimizer has, whatever its rule; a rule adds its averages and `step`.
+
+    Attributes:
+        flat: (P,) the parameters; `parameters` are views of it.
+        flats: all there are, here [flat].
+        watch: stops updates that are not finite; the optimizers of an agent share one.
+        taken: steps so far, where the rule depends on it.
+    """
+
+    taken = 0
+    averages: tuple[str, ...] = ()
+    """Names of the tensors that a checkpoint needs; the parameters belong to their modules."""
+
+    def __init__(self, choice, parameters: Sequence[nn.Parameter]):
+        self.choice, self.parameters = choice, list(parameters)
+        self.flat = flatten_(self.parameters)
+        self.flats = [self.flat]
+        self.watch = Watch(self.flat.device)
+
+    def check(self, gradients: Sequence[Tensor]) -> None:
+        """
+        Raises:
+            ValueError: another number of gradients than of parameters, or another shape.
+        """
+        if len(gradients) != len(self.parameters) or any(g.shape != p.shape for g, p in zip(gradients, self.parameters)):
+            shapes = [tuple(g.shape) for g in gradients], [tuple(p.shape) for p in self.parameters]
+            raise ValueError(f"gradients have shapes {shapes[0]}, parameters {shapes[1]}")
+
+    def clipped(self, gradient: Tensor, norm: Tensor) -> Tensor:
+        """A flat gradient whose norm is at most `max_grad_norm`."""
+        most = self.choice.max_grad_norm
+        return gradient if most is None else gradient * (most / (norm + 1e-6)).clamp(max=1.0)
+
+    def numbers(self, step: int) -> tuple[float, ...]:
+        """What `moved` wants for the next step, the learning rate at an environment step and what depends on it."""
+        raise NotImplementedError
+
+    def moved(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The rule as a pure function, for compiling: the parameters and averages after a step.
+
+        Args:
+            flat, averages: before the step; the averages in the order of their names.
+            gradient: (P,) clipped.
+            numbers: of this step, () float32 each.
+        """
+        raise NotImplementedError
+
+    def rate(self, step: int) -> float:
+        """Learning rate at an environment step."""
+        choice = self.choice
+        return choice.lr if choice.schedule is None else choice.lr * choice.schedule(step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.averages}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """
+        Raises:
+            ValueError: averages of another number of parameters.
+        """
+        if state["square"].shape != self.flat.shape:
+            raise ValueError(f"the optimizer has {self.flat.numel()} parameters, its saved state {state['square'].numel()}")
+        for name, own in self.state_dict().items():
+            own.copy_(state[name])
+
+
+class Groups:
+    """One optimizer for several groups of parameters, each with a multiple of the learning rate, from one gradient.
+
+    Each group is clipped by its own norm, so that a group whose gradient is zero leaves the others as they are, bit for bit.
+
+    Args:
+        choice: `Adam` or `RMSProp`, of every group.
+        groups: (parameters, multiple of the learning rate); the first one's norm and rate are reported.
+    """
+
+    def __init__(self, choice: Any, groups: Sequence[tuple[Sequence[nn.Parameter], float]]):
+        self.groups = [replace(choice, lr=choice.lr * multiple).build(parameters) for parameters, multiple in groups]
+        self.parameters = [parameter for group in self.groups for parameter in group.parameters]
+
+    @property
+    def flats(self) -> list[Tensor]:
+        """The flat parameters of each group."""
+        return [group.flat for group in self.groups]
+
+    @property
+    def watch(self) -> Watch:
+        """One for all groups."""
+        return self.groups[0].watch
+
+    @watch.setter
+    def watch(self, watch: Watch) -> None:
+        for group in self.groups:
+            group.watch = watch
+
+    def step(self, gradients: Sequence[Tensor], step: int) -> Tensor:
+        """See `FlatAdam.step`."""
+        self.watch(total_norm(gradients), "the norm of its gradient")  # before any group moves
+        norms, left = [], list(gradients)
+        for group in self.groups:
+            count = len(group.parameters)
+            mine, left = left[:count], left[count:]
+            norms.append(group.step(mine, step))
+        if left:
+            raise ValueError(f"{len(gradients)} gradients for {len(self.parameters)} parameters")
+        return norms[0]
+
+    def rate(self, step: int) -> float:
+        return self.groups[0].rate(step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {str(i): group.state_dict() for i, group in enumerate(self.groups)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for i, group in enumerate(self.groups):
+            group.load_state_dict(state[str(i)])

@@ -1,0 +1,40 @@
+"""n-step returns from windows of rows. Pure functions of tensors.
+
+m = steps from t up to and including the first terminated or ended one, at most n, at most up to the newest row
+reward = Σ_{k<m} γ^k f(r_{t+k})      discount = γ^m (1 - terminated_{t+m-1})
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def span(continues: Tensor, real: Tensor) -> Tensor:
+    """Which rows of a window belong to its transition: (B, n), ones and then zeros.
+
+    Args:
+        continues, real: (B, n), 1 or 0: not terminated; is a transition. An episode's end shows in the row after it, which is none.
+    """
+    goes_on = continues[:, :-1] * real[:, 1:]  # from step k to step k + 1
+    return torch.cat((torch.ones_like(continues[:, :1]), goes_on.cumprod(1)), 1)
+
+
+def fold(reward: Tensor, continues: Tensor, alive: Tensor, powers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """n-step sums over windows of rows.
+
+    Args:
+        reward: (..., B, n), already transformed.
+        continues: (B, n), 0 where terminated.
+        alive: (B, n) from `span`.
+        powers: (n + 1,) γ^0 ... γ^n.
+
+    Returns:
+        reward (..., B), discount (B,), steps (B,) int64.
+    """
+    steps = alive.sum(1).long()
+    # a window stops at a termination, so that at most one of its rows has one
+    bootstrap = 1.0 - (alive * (1.0 - continues)).sum(1)
+    # where, not a product: rewards behind the window may be infinite in somebody's transform
+    earned = torch.where(alive > 0, reward * powers[:-1], 0.0).sum(-1)
+    return earned, powers[steps] * bootstrap, steps

@@ -1,0 +1,187 @@
+"""From places in the storage to batches: copies of windows of rows, and the views of them that make up a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deeprl.replay.fold import fold, span
+from deeprl.replay.ring import Ring
+from deeprl.types import Batch, Spec
+
+
+class Drawn(NamedTuple):
+    """Copies of what lies in the storage, before any arithmetic. All on the device."""
+
+    weight: Tensor
+    """(B,)"""
+    index: Tensor  # type: ignore[assignment]  # as in Batch
+    """(B,)"""
+    stored: dict[str, Tensor]
+    """What `Gather.batch` makes a batch from"""
+    noise: dict[str, Tensor]
+    """As in `Batch`"""
+
+
+class _Fields(NamedTuple):
+    """Views of a block of windows."""
+
+    obs: Tensor
+    """Empty for images, which are elsewhere; so is the next one"""
+    successor: Tensor
+    action: Tensor
+    reward: Tensor
+    """(B, n), or (B,) if n is 1, like the next three"""
+    continues: Tensor
+    real: Tensor
+    ended: Tensor
+    probability: Tensor
+
+
+class Meaning(NamedTuple):
+    """What rows mean to an agent: how transitions are made of them."""
+
+    spec: Spec
+    """of the environments"""
+    n: int
+    """steps that a transition spans at most"""
+    discount: float
+    """γ"""
+    rewards: Callable[[Tensor], Tensor]
+    """raw -> learned reward(s), (...) -> (...) or (C, ...)"""
+    extras: frozenset[str]
+    """fields of `batch.extra`"""
+    device: torch.device
+    """of the batches"""
+
+    @property
+    def powers(self) -> Tensor:
+        """(n + 1,) γ^0 ... γ^n"""
+        return torch.tensor([self.discount**m for m in range(self.n + 1)], dtype=torch.float64).float().to(self.device)
+
+
+class Gather:
+    """From slots to batches, for one batch size: the buffers, and the views of them that make up a batch. What depends on data, as the
+    place of an observation n steps later, is done while drawing."""
+
+    def __init__(self, ring: Ring, meaning: Meaning, batch: int):
+        at, n = ring.layout, meaning.n
+        self.meaning, self.at, self.n, self.batch_size, self.device = meaning, at, n, batch, meaning.device
+        self.shape = meaning.spec.obs_shape
+        self.away = self.device.type != "cpu"
+        # float observations: of the row n steps later only the observation is read, which comes first
+        self.source = ring.windows(n) if at.image else ring.windows(n + 1, cut=at.width - at.size)
+        self.block = torch.empty(batch, self.source.shape[1])
+        self.fields = self._fields(self.block)
+        self.age = self.block.numpy()[:, at.age, None]
+        if at.image:
+            # with one step, or if the successor is asked for, the frame of t + 1 comes with those of t
+            ahead = n == 1 or "successor" in meaning.extras
+            self.frame_source = ring.frame_windows(at.stack + ahead)
+            self.frames = torch.empty(batch, self.frame_source.shape[1], dtype=torch.uint8)
+            self.images = self._images(self.frames)
+        if n > 1:
+            self.later_source = ring.frame_windows(at.stack) if at.image else ring.windows(1, cut=at.width - at.size)
+            self.later = torch.empty(batch, self.later_source.shape[1], dtype=self.later_source.dtype)
+        self.steps = torch.ones(batch, dtype=torch.int64, device=self.device)
+        self.valid = torch.ones(batch, dtype=torch.bool, device=self.device)
+        self.weight = torch.ones(batch, device=self.device)
+        self.powers = meaning.powers
+
+    def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Drawn:
+        """
+        Args:
+            slot: (B,) where the rows lie.
+            index: (B,) the transitions' numbers.
+            weight: (B,) float64, None for ones.
+        """
+        torch.index_select(self.source, 0, slot, out=self.block)
+        stored = {"rows": self.block, "steps": self.steps, "valid": self.valid}
+        if self.at.image:
+            stored["frames"] = self._near(slot)
+        if self.n > 1:
+            stored["powers"], stored["alive"] = self.powers, span(self.fields.continues, self.fields.real)
+            stored["later"] = self._later(slot, stored["alive"].sum(1).long())
+        importance = self.weight if weight is None else torch.from_numpy(weight).to(self.device, torch.float32)
+        if self.away:
+            index, stored = index.to(self.device), {name: tensor.to(self.device) for name, tensor in stored.items()}
+        return Drawn(importance, index, stored, {})
+
+    def batch(self, drawn: Drawn) -> Batch:
+        """Pure: in nested functions of tensors only."""
+        stored, meaning = drawn.stored, self.meaning
+        rows, steps = stored["rows"], stored["steps"]
+        row = self.fields if rows is self.block else self._fields(rows)
+        reward = meaning.rewards(row.reward)
+        if self.n == 1:
+            discount, ended = row.continues * meaning.discount, row.ended > 0
+        else:
+            alive = stored["alive"]
+            reward, discount, steps = fold(reward, row.continues, alive, stored["powers"])
+            ended = (row.ended * alive).sum(1) > 0
+        obs, successor = row.obs, row.successor
+        if self.at.image:
+            frames = stored["frames"]
+            obs, successor = self.images if frames is self.frames else self._images(frames)
+        next_obs = successor if self.n == 1 else stored["later"].view(self.batch_size, *self.shape)
+        extra = {}
+        if "successor" in meaning.extras:
+            extra["successor"] = successor
+        if "behavior_probability" in meaning.extras:
+            extra["behavior_probability"] = row.probability
+        if "terminated" in meaning.extras:
+            extra["terminated"] = (row.continues if self.n == 1 else row.continues[:, 0]) == 0
+        action = row.action if meaning.spec.action_dim else row.action.long()
+        return Batch(
+            obs, action, reward, discount, next_obs, steps, ended, stored["valid"], drawn.weight, drawn.index, drawn.noise, extra
+        )  # fmt: skip
+
+    def _fields(self, block: Tensor) -> _Fields:
+        at, n = self.at, self.n
+
+        def column(place: int) -> Tensor:
+            return block[:, place] if n == 1 else block.as_strided((self.batch_size, n), (block.stride(0), at.width), place)
+
+        obs = successor = block[:, :0]
+        if not at.image:
+            obs, successor = (block[:, place : place + at.size].unflatten(1, self.shape) for place in (0, at.width))
+        return _Fields(
+            obs,
+            successor,
+            block[:, at.action : at.reward] if self.meaning.spec.action_dim else block[:, at.action],
+            column(at.reward),
+            column(at.continues),
+            column(at.real),
+            column(at.ended),
+            block[:, at.probability],
+        )
+
+    def _images(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, k * size) -> observations from the first `stack` and from the last `stack` frames, as views."""
+        stack, shape = self.at.stack, self.shape
+        frames = frames.view(self.batch_size, -1, self.at.size)
+        return frames[:, :stack].view(self.batch_size, *shape), frames[:, -stack:].view(self.batch_size, *shape)
+
+    def _blank(self, frames: Tensor, age: np.ndarray) -> None:
+        """Zero the frames from before the episode. age: (B, 1) frames that the episode had before frame `front`."""
+        front = self.at.front
+        if front and age.min() < front:
+            images = frames.numpy().reshape(self.batch_size, -1, self.at.size)
+            images[front - np.arange(images.shape[1]) > age] = 0
+
+    def _near(self, slot: Tensor) -> Tensor:
+        """Frames of the images at t and at t + 1."""
+        torch.index_select(self.frame_source, 0, slot - self.at.front if self.at.front else slot, out=self.frames)
+        self._blank(self.frames, self.age)
+        return self.frames
+
+    def _later(self, slot: Tensor, steps: Tensor) -> Tensor:
+        """Observations at t + m. steps: (B,) on the CPU."""
+        torch.index_select(self.later_source, 0, slot + steps - self.at.front, out=self.later)
+        if self.at.image:
+            self._blank(self.later, self.age + steps.numpy()[:, None])
+        return self.later

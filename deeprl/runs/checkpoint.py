@@ -1,0 +1,230 @@
+"""One checkpoint: saved so that a crash at any instant leaves a readable one, loaded so that a damaged or hostile one is refused.
+
+    checkpoints/step_<12 digits>/    manifest.json, state.json, <part>.safetensors
+
+The folder is written under another name, flushed to disk and renamed. Its manifest holds size and hash of every file and of itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import struct
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+import safetensors.torch
+import torch
+from torch import Tensor
+from deeprl.system.files import plain, regular_size, replace_file, sha256, strict_json, sync_folder, write_synced
+from deeprl.system.machine import available_memory
+from deeprl.runs.state import pack, unpack
+from deeprl.errors import CheckpointError
+
+
+FORMAT = 1
+
+
+PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+
+
+STEP = re.compile(r"step_(\d{12})")
+
+
+SEGMENT = re.compile(r"segment_(\d{8})\.safetensors")
+
+
+MANIFEST_LIMIT, STATE_LIMIT, HEADER_LIMIT = 1 << 24, 1 << 25, 1 << 24
+
+
+REPLACED = "~replaced"
+
+
+def save(folder: Path, parts: dict[str, Any], **about: Any) -> int:
+    """Write `parts` to `folder`, replacing what is there, and return the number of bytes. `about` goes into the manifest.
+
+    Raises:
+        TypeError: a part holds something that cannot be saved; nothing was changed.
+        ValueError: a part's name cannot be a file's.
+    """
+    folder = Path(folder)
+    if len({name.lower() for name in parts}) < len(parts) or not all(PART.fullmatch(name) for name in parts):
+        raise ValueError(f"parts of a checkpoint become files: letters, digits, - and _, unlike without case; not {list(parts)}")
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        files, state = {}, {}
+        for name, part in parts.items():
+            state[name], tensors = pack(part, name)
+            if tensors:
+                files[f"{name}.safetensors"] = write_tensors(partial / f"{name}.safetensors", tensors)
+        text = json.dumps(state, allow_nan=False).encode()
+        write_synced(partial / "state.json", text)
+        files["state.json"] = {"bytes": len(text), "sha256": hashlib.sha256(text).hexdigest()}
+        manifest = {"format": FORMAT, **about, "files": files}
+        text = json.dumps({**manifest, "sha256": _digest(manifest)}, indent=1, allow_nan=False).encode()
+        written = sum(entry["bytes"] for entry in files.values()) + write_synced(partial / "manifest.json", text)
+        sync_folder(partial)
+        _publish(partial, folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)  # a full disk stays full otherwise
+        raise
+    return written
+
+
+def load(folder: Path, only: set[str] | None = None, most: dict[str, int] | None = None) -> dict[str, Any]:
+    """The parts saved in `folder`, or `only` some of them: the others' tensors are neither checked nor read.
+
+    Args:
+        most: bytes of the largest file that some parts may have, where one knows; no file may be larger than the memory there is.
+
+    Raises:
+        CheckpointError: naming the file and what is wrong with it.
+    """
+    return read_folder(existing(Path(folder)), only, most)[1]
+
+
+def read_folder(folder: Path, only: set[str] | None, most: dict[str, int] | None = None) -> tuple[dict, dict[str, Any]]:
+    manifest = read_manifest(folder)
+    path = folder / "state.json"
+    verify(path, manifest["files"].get("state.json"), STATE_LIMIT)
+    with blame(path):
+        state = strict_json(path.read_bytes())
+        if not isinstance(state, dict):
+            raise ValueError("it holds no parts")
+    for name in manifest["files"]:
+        if name != "state.json" and name.removesuffix(".safetensors") not in state:
+            raise CheckpointError(f"{folder / name} is damaged: no part of state.json has this name")
+    missing = set(only or ()) - set(state)
+    if missing:
+        raise CheckpointError(f"{folder} has no part {', '.join(sorted(missing))}; it has {', '.join(sorted(state))}")
+    parts = {}
+    for name in state if only is None else [name for name in state if name in only]:
+        entry, tensors = manifest["files"].get(f"{name}.safetensors"), {}
+        if entry is not None:
+            verify(folder / f"{name}.safetensors", entry, (most or {}).get(name))
+            tensors = read_tensors(folder / f"{name}.safetensors")
+        with blame(path):
+            parts[name] = unpack(state[name], tensors)
+    return manifest, parts
+
+
+def _publish(partial: Path, folder: Path) -> None:
+    # A folder that is not empty cannot be replaced in one step: the old one moves aside, where `existing` finds it.
+    aside = folder.with_name(folder.name + REPLACED)
+    if folder.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        os.rename(folder, aside)
+    os.rename(partial, folder)
+    sync_folder(folder.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def existing(folder: Path) -> Path:
+    aside = folder.with_name(folder.name + REPLACED)
+    return aside if aside.is_dir() and not folder.exists() else folder
+
+
+def _digest(manifest: dict) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def read_manifest(folder: Path) -> dict:
+    """The manifest of a folder, with every name in it checked."""
+    path = folder / "manifest.json"
+    with blame(path):
+        if regular_size(path) > MANIFEST_LIMIT:
+            raise ValueError(f"it has more than {MANIFEST_LIMIT} bytes")
+        manifest = strict_json(path.read_bytes())
+        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+            raise ValueError(f"its format is not {FORMAT}: it needs another version of deeprl")
+        if manifest.pop("sha256", None) != _digest(manifest):
+            raise ValueError("its own hash does not fit: it was changed after it was written")
+        files, segments = manifest["files"], manifest.get("segments", [])
+        if not isinstance(files, dict) or not isinstance(segments, list):
+            raise ValueError("its lists of files are not lists")
+        for name in files:
+            if name != "state.json" and not PART.fullmatch(name.removesuffix(".safetensors")):
+                raise ValueError(f"{name!r} is no name of a part's file; absolute paths and '..' are refused")
+        for entry in segments:
+            start, stop = entry["start"], entry["stop"]
+            if not (len(start) == len(stop) and all(type(n) is int and 0 <= n < 1 << 62 for n in (*start, *stop))):
+                raise ValueError("the row numbers of a replay segment are none")
+        names: set[str] = set()
+        for name in (entry["file"] for entry in segments):
+            if not SEGMENT.fullmatch(name) or name in names:
+                raise ValueError(f"{name!r} is no name of a replay segment, or stands twice")
+            names.add(name)
+    return manifest
+
+
+DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, MemoryError, RuntimeError, AssertionError,
+    struct.error, safetensors.SafetensorError,
+)  # fmt: skip
+"""What reading raises if the content is none that was ever written."""
+
+
+@contextlib.contextmanager
+def blame(path: Path) -> Iterator[None]:
+    """Whatever goes wrong inside is this file's fault."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing") from None
+    except DAMAGE as error:
+        raise CheckpointError(f"{path} is damaged: {error or type(error).__name__}") from error
+
+
+def verify(path: Path, entry: Any, limit: int | None = None) -> None:
+    """Size first, then the hash, in constant memory."""
+    with blame(path):
+        if entry is None:
+            raise ValueError("the manifest does not list it")
+        size = regular_size(path)
+        if size != entry["bytes"]:
+            raise ValueError(f"it has {size} bytes instead of {entry['bytes']}")
+        limits = [n for n in (limit, available_memory()) if n is not None]
+        if limits and size > min(limits):
+            raise ValueError(f"it has more than {min(limits)} bytes")
+        if sha256(path) != entry["sha256"]:
+            raise ValueError("its hash differs from the manifest's")
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Write and flush; returns the manifest's entry. Sorted names and no metadata give equal tensors equal hashes."""
+    seen: set[int] = set()
+    ready = {}
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        place = tensor.untyped_storage().data_ptr()
+        ready[name] = tensor.clone() if place in seen else tensor  # safetensors refuses two tensors in one storage
+        seen.add(place)
+    try:
+        safetensors.torch.save_file(ready, path)
+    except safetensors.SafetensorError as error:
+        number = re.search(r"(?:os error|code:) (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    with blame(path):
+        with open(path, "rb") as file:  # the library takes the last of two equal names, and its limit is larger
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > HEADER_LIMIT:
+                raise ValueError(f"its header claims {length} bytes")
+            strict_json(file.read(length))
+        # Copies: what the library returns is mapped, and would change or vanish with the file.
+        return {name: tensor.clone() for name, tensor in safetensors.torch.load_file(path).items()}

@@ -1,0 +1,88 @@
+"""A TensorBoard event file, written without torch's SummaryWriter: that imports TensorFlow where there is one, and writes from a thread."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.plugins.hparams import metadata
+from tensorboard.plugins.hparams.api_pb2 import Status
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
+from tensorboard.summary.writer.record_writer import RecordWriter
+from deeprl.system.files import Appender
+
+
+class EventFile:
+    """One process's events of a run. TensorBoard reads all event files of a folder in the order of their names."""
+
+    def __init__(self, folder: Path, purge_step: int | None = None):
+        stamps = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*") if path.name.split(".")[3].isdigit()]
+        stamp = max(int(time.time()), *(old + 1 for old in stamps)) if stamps else int(time.time())  # after all that are there
+        self.path = folder / f"events.out.tfevents.{stamp:010d}.{socket.gethostname()}.{os.getpid()}.0"
+        start = io.BytesIO()
+        RecordWriter(start).write(Event(file_version="brain.Event:2", step=purge_step or 0, wall_time=time.time()).SerializeToString())
+        self._records = RecordWriter(Appender(self.path, start.getvalue()))
+        self._started, self._step = time.time(), 0
+        if purge_step is not None:
+            self._add(Event(step=purge_step, session_log=SessionLog(status=SessionLog.START)))
+        self.flush()
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        self._step = step
+        self._summary(step, *(Summary.Value(tag=name, simple_value=value) for name, value in values.items()))
+
+    def text(self, step: int, name: str, text: str) -> None:
+        """A page of Markdown."""
+        tensor = TensorProto(
+            dtype="DT_STRING", string_val=[text.encode()], tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
+        )
+        self._summary(step, Summary.Value(tag=f"{name}/text_summary", metadata=_plugin("text"), tensor=tensor))
+
+    def session(self, hparams: dict[str, Any], final: dict[str, float] | None = None) -> None:
+        """Hyper-parameters; with `final` the session counts as ended, and these are its metrics.
+
+        No experiment is declared: TensorBoard then gathers names of parameters and metrics from all runs that it sees, where
+        a declaration would count for all runs but hold only what the first one knew.
+        """
+        start = SessionStartInfo(start_time_secs=self._started)
+        for name, value in hparams.items():
+            if isinstance(value, bool):
+                start.hparams[name].bool_value = value
+            elif isinstance(value, (int, float)):
+                start.hparams[name].number_value = value
+            elif value is not None:
+                start.hparams[name].string_value = str(value)
+        self._plugin_data(metadata.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=start))
+        if final is not None:
+            self.scalars(self._step, final)
+            end = SessionEndInfo(status=Status.Value("STATUS_SUCCESS"), end_time_secs=time.time())
+            self._plugin_data(metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=end))
+
+    def flush(self) -> None:
+        self._records.flush()
+
+    def close(self) -> None:
+        self._records.close()
+
+    def _plugin_data(self, tag: str, data: HParamsPluginData) -> None:
+        data.version = metadata.PLUGIN_DATA_VERSION
+        found = _plugin(metadata.PLUGIN_NAME, data.SerializeToString())
+        self._summary(0, Summary.Value(tag=tag, metadata=found, tensor=metadata.NULL_TENSOR))
+
+    def _summary(self, step: int, *values: Summary.Value) -> None:
+        self._add(Event(step=step, summary=Summary(value=values)))
+
+    def _add(self, event: Event) -> None:
+        event.wall_time = time.time()
+        self._records.write(event.SerializeToString())
+
+
+def _plugin(name: str, content: bytes = b"") -> SummaryMetadata:
+    return SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name=name, content=content))

@@ -1,0 +1,276 @@
+"""The folder of a run: where it is, who holds it, and the small files in it that people and other tools read."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+import yaml
+from omegaconf import OmegaConf
+from deeprl.system.files import Appender, full, plain, regular_size, replace_file, strict_json
+from deeprl.runs.config_file import CONFIG_LIMIT, config_hash, parse_config, container
+from deeprl.errors import RunFolderError
+from deeprl.system.machine import system_entry, now
+
+
+GROWING = ("metrics.jsonl", "evaluations.jsonl")
+
+
+JSON_LIMIT = 1 << 24
+
+
+def new_folder(root: Path) -> Path:
+    """Create `root`, or root-2, root-3 … where it exists. Exclusive: two processes never get the same one."""
+    root = Path(root)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        folder = root if number == 1 else root.with_name(f"{root.name}-{number}")
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
+
+
+def run_path(root: str | Path, env: str, agent: str, last: str) -> Path:
+    """`root/<env>/<agent>/<last>`; a "/" in a name would be one more level, and a leading dot a hidden or a parent folder."""
+    env, agent = (str(name).replace("/", "_").lstrip(".") or "_" for name in (env, agent))
+    return Path(root) / env / agent / last
+
+
+def claim(root: str | Path, env: str, agent: str, seed: int) -> Path:
+    """Create the folder of a run that starts now: `root/<env>/<agent>/<date>_<time>_seed<seed>`."""
+    return new_folder(run_path(root, env, agent, f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_seed{seed}"))
+
+
+def auto_folder(config: Any, root: str | Path = "runs", env: str | None = None, agent: str | None = None) -> Path:
+    """Where `resume=auto` looks: `root/<env>/<agent>/auto_<hash of the configuration>_seed<seed>`. Nothing is created.
+
+    Args:
+        env, agent: names as on the command line; by default those under `names` in the configuration.
+    """
+    resolved = container(config)
+    env, agent = env or resolved["names"]["env"], agent or resolved["names"]["agent"]
+    return run_path(root, env, agent, f"auto_{config_hash(resolved)}_seed{resolved['seed']}")
+
+
+def holds_run(path: Path) -> bool:
+    """Whether a run was ever started there."""
+    return any((Path(path) / name).is_file() for name in ("config.yaml", "status.json"))
+
+
+def find_runs(path: Path) -> list[Path]:
+    """`path` if it is a run folder, or else all run folders below it, sorted.
+
+    Raises:
+        RunFolderError: there is none.
+    """
+    found = []
+    for folder, names, _ in os.walk(path):
+        if holds_run(Path(folder)):
+            found.append(Path(folder))
+            names.clear()
+        names[:] = sorted(name for name in names if not name.startswith("."))  # .hydra has a config.yaml of its own
+    if not found:
+        raise RunFolderError(f"{path} is no run folder and holds none: name a folder with a config.yaml, or one above it")
+    return sorted(found)
+
+
+class RunFolder:
+    """The small files of one run. Checkpoints and event files have classes of their own."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self._lock: int | None = None
+        self._evaluations = Appender(self.path / "evaluations.jsonl")
+
+    # -- lock
+
+    def acquire(self) -> None:
+        """Hold the folder until `release` or until this process ends, however it ends.
+
+        Raises:
+            RunFolderError: another process trains here; names it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)  # a link would empty what it points at
+        except OSError as error:
+            raise RunFolderError(f"{self.path / 'lock'} cannot be opened: {error.strerror}") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
+            os.close(handle)
+            raise RunFolderError(
+                f"{self.path} is in use by {holder}: wait for it, stop it, or give this run another folder (hydra.run.dir=…)"
+            ) from None
+        except OSError as error:
+            os.close(handle)
+            raise RunFolderError(f"{self.path / 'lock'} cannot be locked ({error}): put runs on a file system with locks") from error
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        self._lock = handle
+        for left in (*self.path.glob(".*.partial"), *self.path.glob("checkpoints/.*.partial")):  # by a process that was killed
+            if left.is_file():
+                left.unlink()
+
+    def release(self) -> None:
+        if self._lock is not None:
+            os.ftruncate(self._lock, 0)
+            os.close(self._lock)  # the file stays: removing it would let two processes hold two files of one name
+            self._lock = None
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
+
+    # -- configuration
+
+    def write_config(self, config: Any) -> None:
+        """The resolved configuration. Refuses at once what `read_config` would refuse later."""
+        text = OmegaConf.to_yaml(OmegaConf.create(container(config)))
+        parse_config(text, self.path / "config.yaml")
+        replace_file(self.path / "config.yaml", text)
+
+    def read_config(self) -> dict[str, Any]:
+        """Plain dicts, lists, strings and numbers.
+
+        Raises:
+            RunFolderError: no run, or something in the file that no run writes.
+        """
+        path = self.path / "config.yaml"
+        try:
+            if regular_size(path) > CONFIG_LIMIT:
+                raise RunFolderError(f"{path} is refused: it has more than {CONFIG_LIMIT} bytes, no configuration has")
+            return parse_config(path.read_text(), path)
+        except FileNotFoundError:
+            raise RunFolderError(f"{self.path} is no run folder: it has no config.yaml") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunFolderError(f"{path} cannot be read: {error}") from None
+
+    # -- status and records
+
+    def write_status(self, state: str, step: int, updates: int, error: str | None = None) -> None:
+        if state not in ("running", "finished", "failed", "stopped"):
+            raise ValueError(f"state must be running, finished, failed or stopped, not {state!r}")
+        self._write("status.json", {"state": state, "step": int(step), "updates": int(updates), "error": error, "time": now()})
+
+    def read_status(self) -> dict[str, Any] | None:
+        """None before the first one was written."""
+        return self._read("status.json", dict)
+
+    def append_system(self, entry: dict[str, Any]) -> None:
+        """One entry a start; see `system_entry`."""
+        self._write("system.json", [*(self._read("system.json", list) or []), entry])
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        self._write("summary.json", summary)
+
+    def read_summary(self) -> dict[str, Any] | None:
+        """None unless the run has finished."""
+        return self._read("summary.json", dict)
+
+    def append_evaluation(self, evaluation: dict[str, Any]) -> None:
+        """{"step", "seed", "returns", "lengths"}. On a full disk it waits in memory for the next one, or for `flush`."""
+        self._evaluations.write(json.dumps(plain(evaluation)).encode() + b"\n")
+        try:
+            self.flush()
+        except OSError as error:
+            if not full(error):
+                raise
+
+    def flush(self) -> None:
+        """Before a checkpoint: evaluations up to its step must be on disk when it is.
+
+        Raises:
+            OSError
+        """
+        self._evaluations.flush(durable=True)
+
+    def read_evaluations(self) -> list[dict[str, Any]]:
+        return [found for _, found in read_lines(self.path / "evaluations.jsonl")]
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the files that grow line by line: a checkpoint remembers them."""
+        return {name: (self.path / name).stat().st_size for name in GROWING if plain_file(self.path / name)}
+
+    def cut_after(self, step: int, sizes: dict[str, int] | None = None) -> None:
+        """Remove what was logged after a checkpoint, and a line that a crash tore: all beyond the `sizes` that it remembers, or, where they
+        do not fit because somebody changed a file, all after its step. -1 removes everything: the run was killed before its first
+        checkpoint and starts again."""
+        for name in GROWING:
+            path = self.path / name
+            if not plain_file(path):
+                continue
+            found, size = path.read_bytes(), (sizes or {}).get(name, -1)
+            kept = found[:size] if 0 <= size <= len(found) else b""
+            if size != len(kept) or not (kept.endswith(b"\n") or not kept):
+                kept = "".join(line for line, entry in read_lines(path) if entry["step"] <= step).encode()
+            if kept != found:
+                replace_file(path, kept)
+
+    def _write(self, name: str, content: Any) -> None:
+        replace_file(self.path / name, json.dumps(plain(content), indent=1, allow_nan=False) + "\n")
+
+    def _read(self, name: str, kind: type) -> Any:
+        path = self.path / name
+        try:
+            if regular_size(path) > JSON_LIMIT:
+                raise ValueError(f"it has more than {JSON_LIMIT} bytes")
+            found = strict_json(path.read_bytes())
+            if not isinstance(found, kind):
+                raise ValueError(f"it holds a {type(found).__name__} instead of a {kind.__name__}")
+            return found
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{path} is damaged: {error}; move it away to go on") from None
+
+
+def plain_file(path: Path) -> bool:
+    """False if there is none.
+
+    Raises:
+        RunFolderError: it is a link, a pipe or anything else: reading might never end, and writing would write elsewhere.
+    """
+    try:
+        regular_size(path)
+        return True
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise RunFolderError(f"{path} is refused: {error}") from None
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The lines that have a step, as they are and parsed; torn and endless ones are passed over, a missing file is an empty one.
+
+    Raises:
+        RunFolderError: it is a link, a pipe or anything but a plain file.
+    """
+    if not plain_file(path):
+        return
+    with open(path, errors="replace") as file:
+        for line in iter(lambda: file.readline(JSON_LIMIT), ""):
+            with contextlib.suppress(ValueError):
+                found = strict_json(line)
+                if line.endswith("\n") and isinstance(found, dict) and isinstance(found.get("step"), (int, float)):
+                    yield line, found

@@ -1,0 +1,137 @@
+"""A run from Python: train one, or read one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from deeprl.accelerate.modes import apply
+from deeprl.agent import Agent
+from deeprl.config.build import build_agent, check_device
+from deeprl.config.compose import compose, prepare
+from deeprl.config.instantiate import PACKAGES, instantiate
+from deeprl.errors import CheckpointError, ConfigError
+from deeprl.runs.checkpoint import DAMAGE
+from deeprl.runs.checkpoints import Checkpoints
+from deeprl.runs.folder import RunFolder, claim
+from deeprl.session import session
+from deeprl.session.assemble import settle
+from deeprl.system.machine import flush_denormals
+
+
+@dataclass
+class Run:
+    """
+    Attributes:
+        folder: where it is.
+        config: resolved, as in config.yaml.
+        agent: with the checkpoint's weights.
+        step: environment step of that checkpoint.
+        summary: summary.json, or None while the run goes on.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    agent: Agent
+    step: int
+    summary: dict[str, Any] | None
+    env: Any
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        """The greedy action for one raw observation (*obs) or for several (M, *obs), as the environment takes it."""
+        spec = self.agent.spec
+        obs = np.asarray(obs)
+        single = obs.ndim == len(spec.obs_shape)
+        batch = torch.as_tensor(obs[None] if single else obs, dtype=spec.obs_dtype).to(self.config["device"])
+        if tuple(batch.shape[1:]) != tuple(spec.obs_shape):
+            raise ValueError(f"an observation has shape {tuple(spec.obs_shape)}, not {tuple(batch.shape[1:])}")
+        m = batch.shape[0]
+        noise = {name: value[0] for name, value in self.agent.act_noise((1, m), torch.Generator().manual_seed(0)).items()}
+        noise = {name: value + 1.0 if name == "explore" else value for name, value in noise.items()}  # never below epsilon: greedy
+        acted = self.agent.act(batch, torch.ones(m, dtype=torch.bool), {}, self.step, noise, explore=False)
+        action = self._to_env(acted.action.numpy())
+        return action[0] if single else action
+
+    def _to_env(self, action: np.ndarray) -> np.ndarray:
+        if not hasattr(self, "_actions"):
+            envs = self.env.make(0, num=1, vector="sync", evaluation=True)
+            self._actions = envs.backend.actions
+            envs.close()
+        return self._actions.to_env(action)
+
+    def make_evaluation(self, seed: int, num: int, render: bool = False):
+        return self.env.make(seed, num=num, vector="sync", evaluation=True, render=render)
+
+
+def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...] = ()) -> Run:
+    """Read a run folder; trains nothing and unpickles nothing. From then on this process takes denormal numbers for zero, as the run did.
+
+    Args:
+        checkpoint: "last", "best" or a step.
+        allow: packages beside ours that its configuration may name.
+
+    Raises:
+        RunFolderError, CheckpointError, ConfigError
+    """
+    flush_denormals()
+    folder = RunFolder(Path(path))
+    config = folder.read_config()
+    allowed = (*PACKAGES, *allow)
+    untrusted(config, allowed)
+    check_device(config)
+    env = instantiate(config["env"], "env", allowed)
+    try:
+        agent = build_agent(config, env.spec(), allowed)
+    except (MemoryError, RuntimeError) as error:
+        raise ConfigError(f"{path}: this agent cannot be built here: {error}") from error
+    apply(agent, config["accelerate"]["mode"])
+    torch.set_num_threads(config["runtime"]["threads"])
+    which = int(checkpoint) if str(checkpoint).isdigit() else str(checkpoint)
+    step, parts = Checkpoints(folder.path, config["checkpoint"]["keep"]).load(which, only={"agent"}, most={"agent": agent.state_bytes()})
+    try:
+        agent.load_state(parts["agent"], optimizers=False)
+    except DAMAGE as error:
+        raise CheckpointError(f"the checkpoint of step {step:,} of {path} does not fit its configuration: {error}") from error
+    return Run(folder.path, config, agent, step, folder.read_summary(), env)
+
+
+def untrusted(config: dict[str, Any], allowed: tuple[str, ...]) -> None:
+    """A stored configuration may be a stranger's: what imports code by name needs the user's word.
+
+    Raises:
+        ConfigError
+    """
+    for name in named_packages(config):
+        if name not in allowed:
+            raise ConfigError(f"env: this run imports {name}: if you trust it, say so with --allow-package {name}.")
+
+
+def named_packages(config: dict[str, Any]) -> list[str]:
+    """Top-level packages that a configuration imports by name, beside the classes of its `_target_`s."""
+    env = config["env"]
+    named = [env.get("package"), *(env.get("wrappers") or ())]
+    if ":" in str(env.get("id", "")):
+        named.append(str(env["id"]).split(":")[0])
+    return [str(name).split(".")[0] for name in named if name]
+
+
+def train(overrides: Sequence[str]) -> Run:
+    """Train with the same overrides, defaults and folders as the command line.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+    """
+    fixed = [o for o in overrides if o.startswith(("hydra.run.dir=", "resume="))]
+    if fixed:
+        raise ConfigError(f"{fixed[0]}: from Python a run starts in its own folder under runs/; `deeprl resume RUN` goes on with one.")
+    prepare()
+    config, user, chosen = compose(overrides)
+    config = settle(config, user)
+    path = claim("runs", chosen["env"], chosen["agent"], config["seed"])
+    _, trainer = session.train(config, path)
+    return Run(path, config, trainer.agent, trainer.step, trainer.folder.read_summary(), instantiate(config["env"], "env", None))

@@ -1,0 +1,142 @@
+"""From a configuration to a trainer: every part of a run is built here."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from typing import Any
+
+import torch
+
+from deeprl.accelerate import modes
+from deeprl.accelerate.compiled import CompiledAnswer, CompiledStep
+from deeprl.accelerate.graph import has_compiler
+from deeprl.config.build import build_agent, check_actions, check_device, check_replay
+from deeprl.config.dry_run import dry_run
+from deeprl.config.instantiate import Allowed, drop_foreign, instantiate
+from deeprl.config.rules import family, file_keys, finalise, get, task
+from deeprl.errors import ConfigError
+from deeprl.networks.blocks import Block
+from deeprl.replay.sequences import Sequences
+from deeprl.runs.checkpoints import Checkpoints
+from deeprl.runs.folder import RunFolder
+from deeprl.system.machine import flush_denormals, keep_memory
+from deeprl.system.progress import say
+from deeprl.training.trainer import Trainer
+
+MACHINE_THREADS = torch.get_num_threads()
+"""As torch found it, before any run of this process set a number."""
+
+
+def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
+    """From a composed configuration to the one that `config.yaml` holds: checked, shares turned into steps, foreign tuned keys dropped.
+
+    Raises:
+        ConfigError
+    """
+    names = config["names"]
+    pair = f"{family(names['env'])}_{names['agent']}"
+    tuned = file_keys("tuned", pair) | file_keys("tuned/task", f"{task(names['env'])}_{names['agent']}")
+    if not tuned:
+        say(f"no tuned settings for {names['agent']} on {family(names['env'])}: defaults of the agent")
+    dropped = drop_foreign(config, tuned, user)
+    if dropped:
+        say(f"not taken by the chosen parts, so left out of tuned/{pair}: {', '.join(dropped)}")
+    return finalise(config)
+
+
+def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None) -> Trainer:
+    """Build every part of a run. Pins threads, mode and product in `config`.
+
+    Args:
+        allowed: packages that the configuration may name; None for one that the user has just written.
+
+    Raises:
+        ConfigError
+    """
+    if config["runtime"]["deterministic"]:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once, at its first use
+    if config["runtime"]["deterministic"] != torch.are_deterministic_algorithms_enabled():  # the call imports the compiler
+        torch.use_deterministic_algorithms(config["runtime"]["deterministic"])
+    check_device(config)
+    if config["logger"].get("wandb") and importlib.util.find_spec("wandb") is None:
+        raise ConfigError("logger=wandb needs the package wandb: pip install 'deeprl[wandb]', or leave logger=wandb out.")
+    keep_memory()
+    flush_denormals()
+    env = instantiate(config["env"], "env", allowed)
+    try:
+        spec = env.spec()
+    except ValueError as error:
+        raise ConfigError(f"env: {error}") from error
+    if get(config, "evaluation.video", False):
+        from deeprl.training.video import check_rendering  # OpenCV: only videos need it
+
+        check_rendering(env, "evaluation.video=true")
+    check_actions(config, spec)
+    agent = build_agent(config, spec, allowed)
+    product = pin(config, agent, folder)
+    torch.set_num_threads(config["runtime"]["threads"])
+    memory = instantiate({**config["replay"], "_partial_": True}, "replay", allowed)
+    check_replay(config, agent, memory)
+    dry_run(agent, spec, config["device"], issubclass(memory.cls, Sequences))
+    replay = memory(
+        spec=spec,
+        num=config["env"]["num"],
+        discount=config["discount"],
+        rewards=agent.rewards,
+        needs=agent.needs,
+        seed=config["seed"],
+        device=config["device"],
+    )
+    say(f"replay: {replay.capacity:,} rows, {replay.bytes / 1e9:.2f} GB when full")
+    envs = env.make(config["seed"])
+    envs.replay_actions = config["checkpoint"]["replay_actions"]
+    checkpoints = Checkpoints(folder.path, config["checkpoint"]["keep"])
+
+    def make_evaluation(seed: int, number: int, render: bool = False):
+        return env.make(seed, num=number, vector="sync", evaluation=True, render=render)
+
+    return Trainer(config, agent, envs, replay, make_evaluation, folder, checkpoints, product)
+
+
+def pin(config: dict[str, Any], agent, folder: RunFolder) -> str:
+    """Decide `accelerate.mode`, the float32 product and the number of threads by fixed rules, once, and write them into the
+    configuration. A resumed run finds them there.
+
+    Args:
+        folder: whose config.yaml is written again if a mode that was not asked for turns out not to work.
+
+    Raises:
+        ConfigError: the mode is unknown.
+    """
+    chosen = config["accelerate"]
+    automatic = chosen["mode"] == "auto"
+    if automatic:
+        updates = (config["steps"] - config["learning_starts"]) * config["replay_ratio"]
+        chosen["mode"] = modes.choose(updates, str(config["device"]), has_compiler())
+    try:
+        modes.apply(agent, chosen["mode"])
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if chosen["mode"] == "compiled":
+        if not has_compiler():
+            raise ConfigError("accelerate=compiled needs a C++ compiler and found none: install g++, or use accelerate=fast.")
+
+        def failed(error: Exception) -> None:
+            say(f"the optimizer step could not be compiled ({type(error).__name__}), this run goes on with accelerate=fast")
+            chosen["mode"] = "fast"
+            modes.apply(agent, "fast")
+            step.broken = answer.broken = True
+            folder.write_config(config)
+
+        step = agent.descend = CompiledStep(agent, failed=failed if automatic else None)
+        answer = agent.exploring = CompiledAnswer(agent, failed=failed if automatic else None)
+    blocks = [b for b in agent.modules() if isinstance(b, Block)]
+    widest = max((max(getattr(b, "sizes", (1,))) for b in blocks), default=1)
+    if "product" not in chosen:
+        stack = max((getattr(b, "n", 1) for b in blocks), default=1)
+        chosen["product"] = modes.product(stack, widest) if str(config["device"]).startswith("cpu") else "highest"
+    if config["runtime"]["threads"] is None:
+        # A second thread costs small networks more than it gives, and very much more when the cores are busy.
+        config["runtime"]["threads"] = MACHINE_THREADS if widest >= 256 else 1
+    return chosen["product"]

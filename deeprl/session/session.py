@@ -1,0 +1,94 @@
+"""One process working on one run folder: build what the configuration says, train, and leave the folder in order whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from deeprl.config.instantiate import Allowed, instantiate
+from deeprl.runs.folder import RunFolder
+from deeprl.session.assemble import assemble
+from deeprl.system.files import printable
+from deeprl.system.machine import system_entry
+from deeprl.system.progress import Progress, say
+from deeprl.system.signals import Signals
+from deeprl.system.watchdog import Watchdog
+from deeprl.training.trainer import Trainer
+
+
+def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: Allowed = None) -> tuple[str, Trainer]:
+    """Train in `path`, a claimed folder; with `resume`, from its last checkpoint.
+
+    Returns:
+        "finished" or "stopped", and the trainer.
+    """
+    folder = RunFolder(path)
+    with folder.lock(), Signals() as signals:
+        status = folder.read_status() if resume else None
+        trainer = assemble(config, folder, allowed)
+        restored = False
+        try:
+            if resume and trainer.checkpoints.steps():
+                trainer.restore()
+                restored = True
+                if status and status["state"] == "finished":  # it is to be trained for longer
+                    trainer.done = False
+            folder.cut_after(trainer.step if restored else -1, trainer.lines)
+            folder.write_config(config)
+            folder.append_system({**system_entry(config["device"]), "resumed_from": trainer.step if restored else None})
+            trainer.write_status("running")
+            loggers = instantiate(config["logger"], "logger", allowed).open(
+                path, purge_step=trainer.step + (trainer.pending is None) if restored else (0 if resume else None)
+            )
+            if not restored:
+                loggers.text(0, "config", as_page(config))
+                loggers.hparams(config)
+            else:
+                loggers.load_state_dict(trainer.loggers_state)
+                say(f"resumed from step {trainer.step:,}" + (f" (the run had reached step {status['step']:,})" if status else ""))
+            progress = Progress(config["steps"], trainer.step)
+            minutes = config["runtime"]["watchdog"]
+            try:
+                with Watchdog(path, minutes, partial(trainer.write_status, "failed")) as watchdog:
+                    outcome = trainer.run(loggers, progress, signals, watchdog)
+            finally:
+                progress.close()
+                loggers.close()
+        except BaseException as error:
+            with contextlib.suppress(OSError):  # the disk may be what failed
+                trainer.write_status("failed", f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            trainer.envs.close()
+    return outcome, trainer
+
+
+def as_page(config: dict[str, Any]) -> str:
+    """The configuration as text for TensorBoard."""
+    from omegaconf import OmegaConf
+
+    return "```yaml\n" + OmegaConf.to_yaml(OmegaConf.create(config)) + "```"
+
+
+def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
+    """The last lines of a run: what was learned, where it is, what to try next."""
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    if outcome == "stopped":
+        return f"stopped at step {trainer.step:,} and saved. Go on with:  deeprl resume {shown}"
+    summary = trainer.folder.read_summary() or {}
+    final, names = summary["final"], trainer.config["names"]
+    return printable(
+        "\n".join(
+            [
+                f"{names['agent']} on {names['env']}: return {final['mean']:.1f} ± {final['std']:.1f} over {final['episodes']} evaluation"
+                f" episodes after {trainer.step:,} steps and {trainer.agent.updates:,} updates ({summary['wall_seconds']:.0f} s)",
+                f"run folder: {shown}",
+                "try next:",
+                f"  tensorboard --logdir {shown.parts[0] if not shown.is_absolute() else shown}",
+                f"  deeprl eval {shown} --episodes 100",
+                "  python train.py agent=td3 env=mujoco/hopper steps=200000",
+            ]
+        )
+    )

@@ -1,0 +1,53 @@
+"""Stop at a step boundary when asked to: SIGTERM and SIGUSR1 (schedulers) and the first Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+
+from deeprl.errors import Stopped
+
+
+class Signals:
+    """`with Signals() as signals:` … `if signals.stop: save and leave`. A second Ctrl-C raises KeyboardInterrupt at once.
+
+    Python delivers signals to the main thread only; in any other this does nothing.
+    """
+
+    HANDLED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+    def __init__(self) -> None:
+        self.stop: str | None = None
+        """Name of the first signal received."""
+        self._interrupted = False
+        self._before: dict[int, object] = {}
+
+    def heed(self) -> None:
+        """
+        Raises:
+            Stopped: a signal was received.
+        """
+        if self.stop is not None:
+            raise Stopped(f"stopped by {self.stop}")
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._handle) for number in self.HANDLED}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)  # type: ignore[arg-type]  # None: not set by Python
+        self._before = {}
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            if self._interrupted:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                raise KeyboardInterrupt
+            self._interrupted = True
+        self.stop = self.stop or signal.Signals(number).name
+        hint = "; Ctrl-C again leaves at once, without saving" if number == signal.SIGINT else ""
+        os.write(2, f"\n{signal.Signals(number).name}: saving at the next step{hint}\n".encode())  # print may be what was interrupted

@@ -1,0 +1,153 @@
+"""An update that produced NaN or Inf: noticed, saved as a bundle, and repeated from it.
+
+On a CPU every update is checked before it is applied. On another device reading a number would wait for it: the trainer looks every
+`LOOK` updates and before every evaluation and checkpoint, and the weights have not changed since the failing one (`deeprl.optim.finite`).
+
+    crash/step_<12 digits>/   a checkpoint folder (safetensors and JSON) with the parts `agent`, `batch` and `failure`, and config.yaml
+
+`agent` are the weights, targets, statistics and moments that met the batch; `batch` is what they met, noise included. On a CPU these
+are exactly the ones of the failing update. Elsewhere they are the first batch of the last `LOOK` with which the frozen weights fail; target
+networks and statistics may be up to `LOOK` updates newer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deeprl.agent import Agent, gradient
+from deeprl.errors import CheckpointError
+from deeprl.runs.checkpoint import load, save
+from deeprl.runs.folder import RunFolder
+from deeprl.types import Batch, Spec
+
+LOOK = 16
+"""Updates between two looks where looking waits for the device. Their batches are kept: on Atari 1.8 MB each."""
+
+
+def bad(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+
+
+def describe(name: str, tensor: Tensor) -> str:
+    """batch.reward: 2 of 32 entries are not finite, the first is nan at [4]"""
+    wrong = ~torch.isfinite(tensor)
+    at = wrong.nonzero()[0].tolist()
+    return f"{name}: {int(wrong.sum())} of {tensor.numel()} entries are not finite, the first is {tensor[tuple(at)].item()} at {at}"
+
+
+def leaves(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+    """The tensors in nested dicts, tuples and small objects such as `Values`, with their names."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from leaves(item, f"{name}.{key}")
+    elif hasattr(value, "_asdict"):
+        yield from leaves(value._asdict(), name)
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from leaves(item, f"{name}[{i}]")
+    elif type(value).__module__.startswith("deeprl") and not isinstance(value, torch.nn.Module) and hasattr(value, "__dict__"):
+        yield from leaves(vars(value), name)
+
+
+def weights_fault(agent: Agent) -> str | None:
+    """Parameters that are not finite, or statistics and targets that are NaN."""
+    parameters = {name for name, _ in agent.named_parameters()}
+    for name, tensor in agent.state_dict().items():
+        if tensor.is_floating_point() and bool((torch.isfinite(tensor) if name in parameters else ~tensor.isnan()).logical_not().any()):
+            return describe(f"weights {name}", tensor)
+    return None
+
+
+def fault(agent: Agent, batch: Batch, objective: str) -> str | None:
+    """Compute the gradient of one objective again and name the first tensor that is not finite, in the order of cause: what went in, the
+    weights, what each module computed, the loss, the gradients. None if everything is finite."""
+    for name, tensor in leaves(batch, "batch"):
+        if bad(tensor):
+            return describe(name, tensor)
+    found = weights_fault(agent)
+    if found:
+        return found
+    seen: list[str] = []
+
+    def hook(name: str):
+        def look(module, arguments, output) -> None:
+            if not seen:
+                seen.extend(describe(*leaf) for leaf in leaves(output, f"output of {name}") if bad(leaf[1]))
+
+        return look
+
+    handles = [module.register_forward_hook(hook(name)) for name, module in agent.named_modules() if name]
+    handles.append(agent.register_forward_hook(hook(f"the loss {objective!r}")))
+    try:
+        gradients, _ = gradient(agent, objective, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if seen:
+        return seen[0]
+    names = {id(parameter): name for name, parameter in agent.named_parameters()}
+    trained = [names.get(id(p), "a parameter") for p in agent.objectives[objective].parameters]
+    for name, tensor in zip(trained, gradients):
+        if bad(tensor):
+            return describe(f"gradient of {name}", tensor)
+    norms = torch.stack(torch._foreach_norm(list(gradients)))
+    if bad(torch.linalg.vector_norm(norms)):
+        name, largest = max(zip(trained, gradients), key=lambda pair: float(pair[1].abs().max()))
+        return f"gradient of {name}: every entry is finite, the largest is {float(largest.abs().max()):.3g}, but their norm overflows"
+    return None
+
+
+def locate(agent: Agent, batches: Sequence[Batch]) -> tuple[Batch, str | None, str | None]:
+    """The first of several batches with which an objective fails, the objective, and the tensor; the last batch alone if none does."""
+    for batch in batches:
+        for objective in agent.objectives:
+            found = fault(agent, batch, objective)
+            if found:
+                return batch, objective, found
+    return batches[-1], None, None
+
+
+def write(folder: RunFolder, config: dict, agent: Agent, batch: Batch | None, failure: dict) -> Path:
+    """Save a bundle in `crash/` of a run folder and return its own folder."""
+    bundle = folder.path / "crash" / f"step_{failure['step']:012d}"
+    spec = agent.spec._asdict() | {"obs_dtype": str(agent.spec.obs_dtype).removeprefix("torch.")}
+    save(bundle, {"agent": agent.state(), "batch": batch and batch._asdict(), "failure": {**failure, "spec": spec}})
+    RunFolder(bundle).write_config(config)
+    return bundle
+
+
+def read(bundle: Path) -> tuple[dict, dict, Batch | None, dict]:
+    """Configuration, the agent's state, the batch, the failure.
+
+    Raises:
+        RunFolderError, CheckpointError
+    """
+    parts = load(bundle)
+    config = RunFolder(bundle).read_config()
+    try:
+        batch = None if parts["batch"] is None else Batch(**parts["batch"])
+        return config, parts["agent"], batch, parts["failure"]
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{bundle} is no crash bundle: {error}") from None
+
+
+def moved(batch: Batch, device: str) -> Batch:
+    """On another device."""
+
+    def move(value: Any) -> Any:
+        return {key: move(item) for key, item in value.items()} if isinstance(value, dict) else value.to(device)
+
+    return Batch(*map(move, batch))
+
+
+def spec_of(failure: dict) -> Spec:
+    stored = failure["spec"]
+    dtype = {"float32": torch.float32, "uint8": torch.uint8}[stored["obs_dtype"]]
+    return Spec(tuple(stored["obs_shape"]), dtype, stored["num_actions"], stored["action_dim"], stored["frame_stack"])

@@ -1,0 +1,103 @@
+"""Evaluation: own environments, own seeds, whole episodes, raw rewards. It neither observes nor remembers anything for training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from deeprl.agent import Agent
+from deeprl.noise import NoiseStream, seed_sequence
+from deeprl.types import Acted
+
+
+def evaluation_seed(seed: int, step: int) -> int:
+    """The seed of the evaluation that a run makes at `step`; written to evaluations.jsonl."""
+    return int(seed_sequence(seed, "evaluation", "run", step).generate_state(1)[0] >> 1)
+
+
+def evaluate(
+    agent: Agent,
+    make,
+    episodes: int,
+    num: int,
+    seed: int,
+    step: int,
+    device: str = "cpu",
+    each_tick: Callable[[], None] = lambda: None,
+    listeners: Sequence[Callable[[Acted, Any, Sequence[bool]], None]] = (),
+) -> dict:
+    """Run `episodes` episodes on at most `num` environments side by side.
+
+    Environment i plays a fixed share of the episodes, so that long episodes are not under-represented.
+
+    Args:
+        make: `make(seed, num)` -> environment layer with evaluation seeds.
+        seed: everything random in the evaluation is a function of it, of `episodes` and of `num`.
+        step: environment step of the agent, for schedules.
+        each_tick: may raise, to give the evaluation up.
+        listeners: each is told after each step what was done, what came of it (a `Step` of the environment layer), and whose episode
+            counts, (M,).
+
+    Returns:
+        {"seed", "returns", "lengths"}: one entry an episode, ordered by environment, then time.
+    """
+    num = max(1, min(num, episodes))
+    envs = make(seed, num)
+    try:
+        noise = NoiseStream(seed, "evaluation", "act", lambda ticks, g: agent.act_noise((ticks, num), g), block=64)
+        quota = np.array([episodes // num + (i < episodes % num) for i in range(num)])
+        returns: list[list[float]] = [[] for _ in range(num)]
+        lengths: list[list[int]] = [[] for _ in range(num)]
+        running, length = np.zeros(num), np.zeros(num, dtype=np.int64)
+        obs, first = envs.reset(), np.ones(num, dtype=bool)
+        memory: dict = {}
+        while any(counts := [len(r) < q for r, q in zip(returns, quota)]):
+            each_tick()
+            acted = agent.act(torch.from_numpy(obs).to(device), torch.from_numpy(first), memory, step, noise.next(), explore=False)
+            memory = acted.memory
+            after = envs.step(acted.action.numpy())
+            for listen in listeners:
+                listen(acted, after, counts)
+            running += after.reward
+            length += 1
+            for i in np.flatnonzero(after.ended):
+                if len(returns[i]) < quota[i]:
+                    returns[i].append(float(running[i]))
+                    lengths[i].append(int(length[i]))
+                running[i], length[i] = 0.0, 0
+            obs, first = after.obs, after.ended
+    finally:
+        envs.close()
+    return {"seed": seed, "returns": [x for r in returns for x in r], "lengths": [x for r in lengths for x in r]}
+
+
+class Tape:
+    """What happened in the first episode of environment 0; `evaluate` calls it after every step."""
+
+    def __init__(self) -> None:
+        self.actions: list[np.ndarray] = []
+        """Each (1,) int64 or (1, D) float32"""
+        self.returned = 0.0
+        self.ended = False
+
+    def __call__(self, acted: Acted, after: Any, counts: Sequence[bool]) -> None:
+        if self.ended:
+            return
+        self.actions.append(acted.action.numpy()[:1].copy())
+        self.returned += float(after.reward[0])
+        self.ended = bool(after.ended[0])
+
+
+def summarise(returns: list[float]) -> dict[str, float]:
+    """Mean, interquartile mean (the mean of the middle half), standard deviation, number of episodes."""
+    values = np.sort(np.asarray(returns, dtype=np.float64))
+    cut = len(values) // 4
+    return {
+        "mean": float(values.mean()),
+        "iqm": float(values[cut : len(values) - cut].mean()),
+        "std": float(values.std()),
+        "episodes": len(values),
+    }

@@ -1,0 +1,103 @@
+"""What the acting network promised at each step of an evaluation, beside what it then got.
+
+    value − return  =  Q(s_t, a_t) − Σ_{i ≥ t} γ^(i−t) r_i
+
+r are the rewards that the agent learns from (clipped, scaled, Σ_c λ_c r_c of channels) and γ is the run's discount, so that the two are
+in the same units whatever the mapping. Q is what acts: the head of a chain that chose the action, the mean over a distribution, the
+critic that TD3's actor listens to. The return is that of the evaluation's policy, its ε included.
+
+An episode that terminates counts as a whole. Of one that is cut off, only the states count that lie so far before the cut that γ^h,
+the share of what is hidden, is at most 1/100: the last 458 steps before a time limit are left out with γ = 0.99. The agent's own value
+never completes a return: it would hide just the error that is looked for.
+
+Where a lost life is terminal for the learner (Atari's protocols `nature` and `atari100k`), Q ends with the life, and the evaluation's
+return goes on through all of them. Nothing can be said of their difference, and nothing is; the action gap stays.
+
+A soft or Munchausen backup learns values with entropies and log-policies in them, which no return has: the difference then shows the
+regularisation too, and is to be compared between runs of one agent rather than with zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deeprl.config.rules import get
+from deeprl.transforms.channels import channel_scales
+from deeprl.types import Acted
+
+NEGLIGIBLE = 0.01
+"""The discount beyond which nobody looks."""
+
+
+def discounted(rewards: np.ndarray, discount: float) -> np.ndarray:
+    """(T,) rewards -> (T,) returns, each of all that follows."""
+    returns, following = np.empty(len(rewards)), 0.0
+    for t in reversed(range(len(rewards))):
+        returns[t] = following = rewards[t] + discount * following
+    return returns
+
+
+def learned(rewards: Callable[[Tensor], Tensor], raw: np.ndarray) -> np.ndarray:
+    """(T,) raw rewards -> (T,) as the agent learns them, channels put together again."""
+    split = rewards(torch.from_numpy(raw)).double().numpy()  # (T,) or (C, T)
+    return split if split.ndim == 1 else np.asarray(channel_scales(rewards)) @ split
+
+
+class Overestimation:
+    """Listens to an evaluation, see `deeprl.training.evaluation.evaluate`.
+
+    Args:
+        rewards: `Agent.rewards`.
+        discount: γ, of one step.
+        lives: values end with a life, returns do not.
+    """
+
+    def __init__(self, rewards: Callable[[Tensor], Tensor], discount: float, lives: bool = False):
+        self.rewards, self.discount, self.lives = rewards, discount, lives
+        self.running: dict[int, list[tuple[float, float]]] = {}
+        """environment -> (value, raw reward) of each step of its episode"""
+        self.values: list[np.ndarray] = []
+        self.returns: list[np.ndarray] = []
+        self.gaps: list[float] = []
+
+    @classmethod
+    def of_run(cls, rewards: Callable[[Tensor], Tensor], config: dict[str, Any]) -> Overestimation:
+        return cls(rewards, config["discount"], get(config, "env.protocol.life_loss_terminal", False))
+
+    def __call__(self, acted: Acted, after: Any, counts: Sequence[bool]) -> None:
+        """
+        Args:
+            after: `deeprl.envs.vector.environments.Step`.
+            counts: (M,) whether the episode belongs to the evaluation.
+        """
+        nan = [np.nan] * len(counts)
+        values = nan if acted.value is None or self.lives else acted.value.tolist()
+        if acted.gap is not None:
+            self.gaps += [gap for gap, counted in zip(acted.gap.tolist(), counts) if counted]
+        for i, (value, counted) in enumerate(zip(values, counts)):
+            if counted:
+                self.running.setdefault(i, []).append((value, float(after.reward[i])))
+                if after.ended[i]:
+                    self._finish(self.running.pop(i), bool(after.terminated[i]))
+
+    def _finish(self, episode: list[tuple[float, float]], terminated: bool) -> None:
+        values, raw = np.array(episode).T  # (T,) each
+        returns = discounted(learned(self.rewards, raw.astype(np.float32)), self.discount)
+        left = self.discount ** np.arange(len(values), 0, -1.0)
+        kept = ~np.isnan(values) & (terminated | (left <= NEGLIGIBLE))
+        self.values.append(values[kept])
+        self.returns.append(returns[kept])
+
+    def metrics(self) -> dict[str, float]:
+        """Means over all states that count, by the names that come after "eval/"; without such states there are none."""
+        found = {"action_gap": float(np.mean(self.gaps))} if self.gaps else {}
+        values, returns = (np.concatenate([np.empty(0), *parts]) for parts in (self.values, self.returns))
+        if len(values):
+            value, returned = float(values.mean()), float(returns.mean())
+            found.update(value=value, discounted_return=returned, overestimation=value - returned)
+        return found

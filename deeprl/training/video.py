@@ -1,0 +1,115 @@
+"""MP4 files of one episode.
+
+An evaluation is never rendered. Its actions are taped, and afterwards played to a second environment that has the same seed and can draw:
+so a video changes no evaluation, whatever drawing does to an environment, and a renderer that fails costs the video alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from deeprl.errors import ConfigError
+from deeprl.training.evaluation import Tape
+
+
+def film(envs, tape: Tape, path: Path, each_frame: Callable[[], None] = lambda: None) -> float:
+    """Play the tape to the first environment of `envs`, made with `render=True` and the tape's seed, and write what it shows.
+
+    Returns:
+        The return of the episode as filmed: another than the tape's if the environment does not repeat itself.
+
+    Raises:
+        OSError: the file cannot be written.
+        Exception: whatever the environment or `each_frame` raises. Nothing is left at `path` then, nor beside it.
+    """
+    game = envs.backend.game(0)
+    envs.reset()
+    returned = 0.0
+    with Film(path, game.fps) as written:
+        written.add(game.frame())
+        for action in tape.actions:
+            each_frame()
+            _, reward, _, ended = game.step(envs.to_env_action(action)[0])
+            returned += float(np.float32(reward))
+            written.add(game.frame())
+            if ended:
+                break
+    return returned
+
+
+class Film:
+    """`with Film(path, fps) as film: film.add(frame) …`: the file is at `path` once it is whole, and not before.
+
+    OpenCV says nothing when a disk is full, so the file is opened again and its frames are counted.
+    """
+
+    def __init__(self, path: Path, fps: float):
+        self.path, self.fps = path, fps
+        self.partial = path.with_name(f".{path.stem}.partial.mp4")  # the last suffix tells OpenCV the format
+        self._writer: cv2.VideoWriter | None = None
+        self._frames = 0
+
+    def add(self, frame: np.ndarray) -> None:
+        """(H, W, 3) uint8, RGB, of the same size each time."""
+        high, wide = frame.shape[0] % 2, frame.shape[1] % 2  # the codec halves the resolution of colours
+        frame = np.pad(frame, ((0, high), (0, wide), (0, 0)), mode="edge") if high or wide else frame
+        if self._writer is None:
+            size = frame.shape[1], frame.shape[0]
+            self._writer = cv2.VideoWriter(str(self.partial), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), self.fps, size)
+            if not self._writer.isOpened():
+                raise OSError(f"{self.partial} cannot be written as MP4")
+        self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        self._frames += 1
+
+    def __enter__(self) -> Film:
+        self.path.parent.mkdir(exist_ok=True)
+        if self.path.parent.is_symlink():
+            raise OSError(f"{self.path.parent} is a link and is not followed")
+        self.partial.unlink(missing_ok=True)  # by a process that was killed, or a link
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        try:
+            if self._writer is not None:
+                self._writer.release()
+            if kind is None:
+                found = count_frames(self.partial)
+                if found != self._frames:
+                    raise OSError(f"{self.path} could not be written: {found} of {self._frames} frames are in it; is the disk full?")
+                with open(self.partial, "rb") as file:
+                    os.fsync(file.fileno())
+                os.replace(self.partial, self.path)
+        finally:
+            self.partial.unlink(missing_ok=True)
+
+
+def count_frames(path: Path) -> int:
+    """0 if it is no video."""
+    if not path.is_file() or not path.stat().st_size:
+        return 0  # OpenCV would write to stderr
+    video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    try:
+        return int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
+    finally:
+        video.release()
+
+
+def check_rendering(env, key: str) -> None:
+    """Draw one frame.
+
+    Raises:
+        ConfigError: that fails here; names what asked for it, the environment and the remedy.
+    """
+    try:
+        with contextlib.closing(env.make(0, num=1, vector="sync", evaluation=True, render=True)) as envs:
+            envs.reset()
+            envs.backend.game(0).frame()
+    except Exception as error:  # every graphics library fails in its own way
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"{key}: {env.name} cannot be rendered here ({said}). {env.render_remedy}.") from error

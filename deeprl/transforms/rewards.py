@@ -1,0 +1,75 @@
+"""Transforms of rewards. The replay applies them before it takes n-step sums; statistics come from collected data only."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deeprl.choice import Part, in_range
+from deeprl.transforms.moments import Moments
+from deeprl.types import Rows
+
+
+class Raw(Part):
+    """Rewards as they are."""
+
+    def __init__(self):
+        super().__init__()
+
+    def forward(self, reward: Tensor) -> Tensor:
+        return reward
+
+
+class Clip(Raw):
+    """Rewards cut off at ± bound (Mnih et al., 2015: 1); None leaves them as they are."""
+
+    def __init__(self, *, bound: float | None = 1.0):
+        super().__init__()
+        self.bound = bound
+        if bound is not None:
+            in_range(self, bound=(0, None))
+
+    def forward(self, reward: Tensor) -> Tensor:
+        return reward if self.bound is None else reward.clamp(-self.bound, self.bound)
+
+
+class Scaled(Raw):
+    """Rewards divided by the standard deviation of the discounted sum of past rewards (the rule of OpenAI Baselines' VecNormalize).
+
+    Args:
+        discount: of that sum; a configuration value, `${discount}`.
+    """
+
+    count: Tensor
+    mean: Tensor
+    m2: Tensor
+    scale: Tensor
+    sums: Tensor
+
+    def __init__(self, *, discount: float, epsilon: float = 1e-8):
+        super().__init__()
+        self.decay, self.epsilon = discount, epsilon
+        in_range(self, decay=(0, 1), epsilon=(0, None))
+        for name in ("count", "mean", "m2"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("sums", torch.zeros(0, dtype=torch.float64))
+
+    def forward(self, reward: Tensor) -> Tensor:
+        return reward * self.scale.to(reward.device)
+
+    def observe(self, rows: Rows) -> None:
+        sums = self.sums.cpu().numpy() if self.sums.numel() else np.zeros(len(rows.reward))
+        sums = sums * self.decay + rows.reward
+        count, mean, m2 = Moments.merge(float(self.count), self.mean.cpu().numpy(), self.m2.cpu().numpy(), sums)
+        self.count.fill_(count)
+        self.mean.copy_(torch.as_tensor(mean))
+        self.m2.copy_(torch.as_tensor(m2))
+        if count > 1:
+            self.scale.fill_(float(1.0 / np.sqrt(m2 / count + self.epsilon)))
+        self.sums = torch.from_numpy(np.where(rows.ended, 0.0, sums))
+
+    def _load_from_state_dict(self, state, prefix, *rest):
+        self.sums = torch.zeros_like(state[prefix + "sums"])  # its length is the number of environments, known only from use
+        super()._load_from_state_dict(state, prefix, *rest)

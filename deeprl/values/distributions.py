@@ -1,0 +1,150 @@
+"""What a network says of whole distributions of returns: categories on fixed atoms, and quantiles at fixed or drawn fractions.
+
+`expect` averages over actions what the kind of distribution has: probabilities of categories (a mixture), values of quantiles (M-IQN's
+form). `loss` takes weighted atoms of any number, whichever head or backup they come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from deeprl.values.losses import cross_entropy, outside, project, quantile_huber
+from deeprl.values.returns import Returns
+
+
+def pick_atoms(values: Tensor, action: Tensor) -> Tensor:
+    """(K, *B, A, N) at actions (*B,) or (K, *B): (K, *B, N)."""
+    index = action.expand(values.shape[:-2])[..., None, None].expand(*values.shape[:-2], 1, values.shape[-1])
+    return values.gather(-2, index).squeeze(-2)
+
+
+def aligned(target: Returns, prediction: Tensor) -> None:
+    """Atoms (K, *B, N') beside a prediction (K, *B, N): a missing axis would broadcast."""
+    lead, expected = target.atoms.shape[:-1], prediction.shape[:-1]
+    assert lead == expected, f"target {tuple(lead)} and prediction {tuple(expected)} differ"
+
+
+class CategoricalValues:
+    """Probabilities of N evenly spaced returns (C51: Bellemare, Dabney, Munos, 2017).
+
+    Args:
+        logits: (K, *B, A, N), or (K, *B, N) after `at`.
+        support: (N,) the returns.
+        low, high: its ends.
+        features: (torsos, *B, F)
+    """
+
+    def __init__(self, logits: Tensor, support: Tensor, low: float, high: float, features: Tensor):
+        self.logits, self.support, self.low, self.high, self.features = logits, support, low, high, features
+
+    def mean(self) -> Tensor:
+        return (self.logits.softmax(-1) * self.support).sum(-1)
+
+    def expect(self, policy: Tensor) -> Returns:
+        probs = self.logits.softmax(-1)
+        mixed = pick_atoms(probs, policy) if policy.dtype == torch.int64 else (policy.unsqueeze(-1) * probs).sum(-2)
+        return Returns(self.support.expand_as(mixed), mixed)
+
+    def at(self, action: Tensor) -> CategoricalValues:
+        return CategoricalValues(pick_atoms(self.logits, action), self.support, self.low, self.high, self.features)
+
+    def unflatten(self, lead: torch.Size) -> CategoricalValues:
+        return CategoricalValues(self.logits.unflatten(1, lead), self.support, self.low, self.high, self.features.unflatten(1, lead))
+
+    def loss(self, target: Returns) -> tuple[Tensor, Tensor]:
+        """Cross-entropy with the projected target; its constant, the target's entropy, is left in. The error is to the mean of the
+        projected target, which differs from the target's where atoms are cut off: what cannot be learned is no priority."""
+        aligned(target, self.logits)
+        goal = project(target.atoms, target.probs, self.low, self.high, self.support.shape[0])  # (K, *B, N)
+        error = (goal * self.support).sum(-1) - self.mean().detach()
+        return cross_entropy(self.logits, goal), error.abs()
+
+    def metrics(self, target: Returns) -> dict[str, Tensor]:
+        """The probability of targets beyond the support."""
+        return {"train/clamped_targets": outside(target.atoms, target.probs, self.low, self.high)}
+
+
+class QuantileValues:
+    """Quantiles of the return at N fractions (QR-DQN: Dabney, Rowland, Bellemare, Munos, 2018).
+
+    Args:
+        quantiles: (K, *B, A, N), or (K, *B, N) after `at`.
+        fractions: (N,), or (*B, N) if each sample has its own.
+        kappa: of `losses.quantile_huber`.
+        features: (torsos, *B, F)
+    """
+
+    def __init__(self, quantiles: Tensor, fractions: Tensor, kappa: float, features: Tensor):
+        self.quantiles, self.fractions, self.kappa, self.features = quantiles, fractions, kappa, features
+
+    def mean(self) -> Tensor:
+        return self.quantiles.mean(-1)
+
+    def expect(self, policy: Tensor) -> Returns:
+        if policy.dtype == torch.int64:
+            return Returns(pick_atoms(self.quantiles, policy))
+        return Returns((policy.unsqueeze(-1) * self.quantiles).sum(-2))
+
+    def at(self, action: Tensor) -> QuantileValues:
+        return QuantileValues(pick_atoms(self.quantiles, action), self.fractions, self.kappa, self.features)
+
+    def unflatten(self, lead: torch.Size) -> QuantileValues:
+        return QuantileValues(self.quantiles.unflatten(1, lead), self.fractions, self.kappa, self.features.unflatten(1, lead))
+
+    def loss(self, target: Returns) -> tuple[Tensor, Tensor]:
+        aligned(target, self.quantiles)
+        error = target.mean() - self.mean().detach()
+        return quantile_huber(self.quantiles, self.fractions, target.atoms, target.probs, self.kappa), error.abs()
+
+
+class ImplicitValues:
+    """Quantiles at any fractions, which a network takes as an input (IQN: Dabney, Ostrovski, Silver, Munos, 2018).
+
+    Two sets of fractions, drawn apart. `mean`, and with it every greedy action and policy, is over the `policy` set; `expect` and `loss`
+    are over the `samples`. A greedy action that was picked by the very quantiles which then rate it would be rated too high.
+    Each set is evaluated only when it is asked for, and the `policy` set at most once.
+
+    Args:
+        evaluate: fractions (B, n) -> quantiles (K, B, A, n).
+        policy, samples: fractions, (B, n) each with its n.
+        kappa: of `losses.quantile_huber`.
+        features: (torsos, B, F)
+        lead: what B stands for, once `unflatten` has said so.
+    """
+
+    def __init__(
+        self,
+        evaluate: Callable[[Tensor], Tensor],
+        policy: Tensor,
+        samples: Tensor,
+        kappa: float,
+        features: Tensor,
+        lead: torch.Size | None = None,
+    ):
+        self.evaluate, self.policy, self.samples, self.kappa, self.features, self.lead = evaluate, policy, samples, kappa, features, lead
+        self._mean: Tensor | None = None
+
+    def mean(self) -> Tensor:
+        if self._mean is None:
+            self._mean = self._quantiles(self.policy).mean()
+        return self._mean
+
+    def expect(self, policy: Tensor) -> Returns:
+        return self._quantiles(self.samples).expect(policy)
+
+    def at(self, action: Tensor) -> QuantileValues:
+        """Samples of one action: quantiles like any others."""
+        return self._quantiles(self.samples).at(action)
+
+    def unflatten(self, lead: torch.Size) -> ImplicitValues:
+        features = self.features.unflatten(1, lead)
+        return ImplicitValues(self.evaluate, self.policy, self.samples, self.kappa, features, lead)
+
+    def _quantiles(self, fractions: Tensor) -> QuantileValues:
+        quantiles = self.evaluate(fractions)
+        if self.lead is not None:
+            quantiles, fractions = quantiles.unflatten(1, self.lead), fractions.unflatten(0, self.lead)
+        return QuantileValues(quantiles, fractions, self.kappa, self.features)

@@ -1,0 +1,126 @@
+"""In which units a head predicts, over how many reward channels, and how a target becomes a goal in those units.
+
+    Q_c = f_c⁻¹(Q̃_c),     Q = Σ_c λ_c Q_c                           acting, and one a* for all channels
+    U_c = Q_c + averaging · (T_c − Q_c)                             averaging, in ordinary units
+    loss = Σ_c D( f_c(U_c) − Q̃_c )                                  regression, in mapped units; λ does not weight it
+
+van Seijen, Fatemi, Tavakoli (2019) and Fatemi, Tavakoli (2022) share this scheme; their maps f are in `agents/`. Two steps, because
+the mean of logarithms is not the logarithm of the mean: only averaging → 0 is unbiased. The neutral map: ordinary returns, one channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from deeprl.choice import Choice, in_range, one_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mapping(Choice):
+    """A map f with its scheme. Subclasses give `forward` and `inverse`, elementwise over (K, C, ...).
+
+    Args:
+        averaging: β_reg in (0, 1], the step of the average in ordinary units. A key of its own: under Adam the papers' α / learning rate
+            means nothing, and a schedule would change it.
+        bound: largest value of a channel; null: 1 / (1 − discount^n_step), as in LogDQN's code. Returns of rewards up to 1 reach
+            1 / (1 − discount), which is more for n_step above 1: at γ = 0.96 and n = 3 bootstraps are cut off at 8.7 of 25. Give the
+            larger number to keep them.
+        discount, n_step: for that bound, and for floors that are powers of γ.
+        clip_bootstrap: cut off what a target bootstraps from at 0 and the bound (± bound where rewards have a sign).
+        clip_target: cut off the target at the bound from above.
+        clip_prediction: cut off Q_c in the average.
+        floor: least value that is mapped; null: none.
+        floor_on: "target", before averaging (LogDQN), or "average", after it (MapDQN).
+        initial: what a channel is worth at Q̃ = 0, |λ_c| Q_c, for channels that count for and against, not below the floor: shifts f
+            so that it is 0 there; null: no shift.
+        zero_negative: the last layer of channels that count against starts at zero, so that they start at `initial` exactly.
+        shared: the head's hidden layers serve all channels; else each has its own.
+        scale_gradient: multiply the gradient into what channels share by 1/√C.
+        precision: of the maps; layers stay float32. (The authors keep the last layer in float64 too.)
+    """
+
+    averaging: float = 1.0
+    bound: float | None = None
+    discount: float | None = None
+    n_step: int = 1
+    clip_bootstrap: bool = False
+    clip_target: bool = False
+    clip_prediction: bool = False
+    floor: float | None = None
+    floor_on: str = "average"
+    initial: tuple[float, float] | None = None
+    zero_negative: bool = False
+    shared: bool = True
+    scale_gradient: bool = False
+    precision: str = "float64"
+
+    def __post_init__(self):
+        in_range(self, averaging=(0, 1), n_step=(1, None))
+        if self.averaging == 0:
+            raise ValueError("averaging must be above 0, or nothing is learned")
+        one_of(self, floor_on=("target", "average"), precision=("float32", "float64"))
+        for name in ("bound", "floor", "discount"):
+            if getattr(self, name) is not None:
+                in_range(self, **{name: (0, 1 if name == "discount" else None)})
+        if self.initial is not None and len(self.initial) != 2:
+            raise ValueError(f"initial must be two numbers, for channels that count for and against, not {list(self.initial)}")
+        if (self.clip_bootstrap or self.clip_target or self.clip_prediction) and self.limit is None:
+            raise ValueError("bound must be given where the discount is 1: 1 / (1 - discount) is none")
+
+    def forward(self, value: Tensor) -> Tensor:
+        """f: ordinary to mapped units."""
+        raise NotImplementedError
+
+    def inverse(self, mapped: Tensor) -> Tensor:
+        """f⁻¹"""
+        raise NotImplementedError
+
+    def floored(self, value: Tensor) -> Tensor:
+        """Values not below the floor."""
+        return value if self.floor is None else value.clamp(min=self.floor)
+
+    def start(self, scale: float) -> float | None:
+        """Ordinary value at Q̃ = 0 of a channel with this λ, before the floor; None: no shift."""
+        return None if self.initial is None else (self.initial[0] if scale > 0 else self.initial[1]) / abs(scale)
+
+    def offsets(self, scales: Sequence[float]) -> Tensor:
+        """(C,) float64: f where each channel starts, which mapped units are counted from."""
+        starts = torch.tensor([[self.start(scale) or 0.0 for scale in scales]], dtype=torch.float64)  # (1, C)
+        return (torch.zeros_like(starts) if self.initial is None else self.forward(self.floored(starts)))[0]
+
+    @property
+    def limit(self) -> float | None:
+        """`bound`, or what stands for it; None: no limit."""
+        if self.bound is not None or self.discount is None or self.discount == 1:
+            return self.bound
+        return 1.0 / (1.0 - self.discount**self.n_step)
+
+    @property
+    def channels(self) -> int | None:
+        """The number of reward channels that it is made for; None: any."""
+        return None
+
+    def neutral(self, scales: Sequence[float]) -> bool:
+        """Whether mapped values of channels with these λ are plain values."""
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity(Mapping):
+    """Values are predicted as they are. With several channels this is Q-decomposition (Russell, Zimdars, 2003) under one a*; with one,
+    `averaging` β < 1 is the plain agent with a Huber threshold 1/β and its gradient times β."""
+
+    precision: str = "float32"
+
+    def forward(self, value: Tensor) -> Tensor:
+        return value
+
+    def inverse(self, mapped: Tensor) -> Tensor:
+        return mapped
+
+    def neutral(self, scales: Sequence[float]) -> bool:
+        return tuple(scales) == (1.0,) and self == Identity(discount=self.discount, n_step=self.n_step, bound=self.bound)

@@ -1,0 +1,94 @@
+"""Values with one number for each action: plain, and between two bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from deeprl.values.losses import binary_entropy, log_loss, outside, squared
+from deeprl.values.returns import Returns, pick
+
+
+class ScalarValues:
+    """One number for each action, as in DQN.
+
+    Args:
+        q: (K, *B, A), or (K, *B) after `at`.
+        distance: of the error, for instance `losses.squared`.
+        features: (torsos, *B, F)
+    """
+
+    def __init__(self, q: Tensor, distance: Callable[[Tensor], Tensor], features: Tensor):
+        self.q, self.distance, self.features = q, distance, features
+
+    def mean(self) -> Tensor:
+        return self.q
+
+    def expect(self, policy: Tensor) -> Returns:
+        if policy.dtype == torch.int64:
+            return Returns(self.q.gather(-1, policy.unsqueeze(-1)))
+        return Returns((self.q * policy).sum(-1, keepdim=True))
+
+    def at(self, action: Tensor) -> ScalarValues:
+        return ScalarValues(pick(self.q, action), self.distance, self.features)
+
+    def unflatten(self, lead: torch.Size) -> ScalarValues:
+        """Give (K, T·B, A) its axes (K, T, B, A) back."""
+        return ScalarValues(self.q.unflatten(1, lead), self.distance, self.features.unflatten(1, lead))
+
+    def loss(self, target: Returns) -> tuple[Tensor, Tensor]:
+        goal = target.mean()
+        assert goal.shape == self.q.shape, f"target {tuple(goal.shape)} and prediction {tuple(self.q.shape)} differ"
+        error = goal - self.q
+        return self.distance(error), error.detach().abs()
+
+
+class BoundedValues:
+    """One number for each action between two bounds: q = low + (high − low) σ(logit) (FQI-LOG: Ayoub et al., 2024).
+
+    Targets beyond the bounds are cut off; how many is a metric.
+
+    Args:
+        logit: (K, *B, A), or (K, *B) after `at`.
+        low, high: of returns.
+        distance: of σ(logit) to the target scaled to [0, 1]: `log` for the log-loss, or `squared`, the paper's baseline.
+        features: (torsos, *B, F)
+    """
+
+    def __init__(self, logit: Tensor, low: float, high: float, distance: str, features: Tensor):
+        self.logit, self.low, self.high, self.distance, self.features = logit, low, high, distance, features
+
+    def mean(self) -> Tensor:
+        return self.low + (self.high - self.low) * self.logit.sigmoid()
+
+    def expect(self, policy: Tensor) -> Returns:
+        return ScalarValues(self.mean(), squared, self.features).expect(policy)
+
+    def at(self, action: Tensor) -> BoundedValues:
+        return BoundedValues(pick(self.logit, action), self.low, self.high, self.distance, self.features)
+
+    def unflatten(self, lead: torch.Size) -> BoundedValues:
+        return BoundedValues(self.logit.unflatten(1, lead), self.low, self.high, self.distance, self.features.unflatten(1, lead))
+
+    def goal(self, target: Returns) -> Tensor:
+        """The target's mean in [0, 1], (K, *B)."""
+        mean = target.mean()
+        assert mean.shape == self.logit.shape, f"target {tuple(mean.shape)} and prediction {tuple(self.logit.shape)} differ"
+        return ((mean - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
+
+    def loss(self, target: Returns) -> tuple[Tensor, Tensor]:
+        """The error is never the log-loss, whose least value depends on the target."""
+        goal = self.goal(target)
+        error = self.logit.sigmoid() - goal
+        loss = log_loss(self.logit, goal) if self.distance == "log" else squared(error)
+        return loss, error.detach().abs() * (self.high - self.low)
+
+    def metrics(self, target: Returns) -> dict[str, Tensor]:
+        """`train/excess_loss` is the log-loss above its least value, 0 at a perfect fit."""
+        goal = self.goal(target)
+        return {
+            "train/clamped_targets": outside(target.mean().unsqueeze(-1), None, self.low, self.high),
+            "train/excess_loss": (log_loss(self.logit, goal) - binary_entropy(goal)).detach(),
+        }

@@ -1,0 +1,1 @@
+"""The environment layer: M copies of one environment, each ending its own episodes."""

@@ -1,0 +1,135 @@
+"""One environment as agents know it, `Game`, and M of them behind one call, `Backend`: who runs them and what came of it.
+
+A backend decides nothing: what to do about an environment that fails is up to `deeprl.envs.vector.environments.Environments`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from deeprl.types import Spec
+
+from .spaces import Actions
+
+
+class Game(ABC):
+    """One environment, single, in the form that agents know. Deterministic given the seed of its last seeded reset and all since."""
+
+    spec: Spec
+    actions: Actions
+    fps: float = 30.0
+    """Frames a second at which a video of it is shown"""
+
+    @abstractmethod
+    def reset(self, seed: int | None) -> np.ndarray:
+        """First observation. With None the generators go on from where they are."""
+
+    @abstractmethod
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
+        """`action` as the environment takes it -> observation, raw reward, terminated, ended."""
+
+    def frame(self) -> np.ndarray:
+        """(H, W, 3) uint8, RGB: what it looks like now, after a reset. Only where it was made with `render=True`."""
+        raise NotImplementedError("it draws no frames")
+
+    def close(self) -> None:  # noqa: B027 (most games have nothing to close)
+        """May be called after a failure."""
+
+
+class Failure(NamedTuple):
+    """What a backend puts in place of an environment's answer."""
+
+    cause: str
+    error: BaseException | None = None
+    lost: bool = False
+    """Its process died or hung: whatever it did is not the game's doing, so that seed and actions give it back"""
+
+
+Answer = tuple[np.ndarray, np.ndarray, float, bool, bool]  # obs, next_obs, reward, terminated, ended of one environment
+
+
+def advance(game: Game, action: Any, seed: int | None) -> Answer:
+    """One step, and a reset if it ended the episode: the same function in this process and in workers."""
+    next_obs, reward, terminated, ended = game.step(action)
+    if not ended:
+        return next_obs, next_obs, reward, terminated, False
+    last = next_obs.copy()  # some environments reuse their buffer in reset
+    return game.reset(seed), last, reward, terminated, True
+
+
+class Backend(ABC):
+    """M games, run one after the other, in processes, or by a library. Says what went wrong, decides nothing."""
+
+    spec: Spec
+    actions: Actions
+    num: int
+
+    @abstractmethod
+    def reset(self, seeds: Mapping[int, int | None]) -> dict[int, np.ndarray | Failure]:
+        """Reset the environments named, each with its seed."""
+
+    @abstractmethod
+    def step(self, actions: np.ndarray, seeds: list[int | None], only: Iterable[int] | None = None) -> list[Answer | Failure | None]:
+        """`actions` (M, ...) as the environments take them; `seeds` for those whose episode ends. With `only`, the other answers
+        mean nothing (and the environments may or may not have been stepped)."""
+
+    @abstractmethod
+    def rebuild(self, index: int) -> None:
+        """Replace one environment by a fresh one, not yet reset."""
+
+    def game(self, index: int) -> Game:
+        """One of the games itself, where they live in this process."""
+        raise NotImplementedError(f"{type(self).__name__} has no games in this process")
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+class Serial(Backend):
+    """One environment after the other in this process; a call that hangs here cannot be interrupted."""
+
+    def __init__(self, build: Callable[[], Game], num: int):
+        self.build, self.num = build, num
+        self.games = [build() for _ in range(num)]
+        self.spec, self.actions = self.games[0].spec, self.games[0].actions
+
+    def reset(self, seeds):
+        answers = {}
+        for index, seed in seeds.items():
+            try:
+                answers[index] = self.games[index].reset(seed)
+            except Exception as error:
+                answers[index] = Failure(f"reset raised {type(error).__name__}: {error}", error)
+        return answers
+
+    def step(self, actions, seeds, only=None):
+        answers: list = [None] * self.num
+        for index in range(self.num) if only is None else only:
+            try:
+                answers[index] = advance(self.games[index], actions[index], seeds[index])
+            except Exception as error:
+                answers[index] = Failure(f"{type(error).__name__}: {error}", error)
+        return answers
+
+    def rebuild(self, index):
+        _close_quietly(self.games[index])
+        self.games[index] = self.build()
+
+    def game(self, index):
+        return self.games[index]
+
+    def close(self):
+        for game in self.games:
+            _close_quietly(game)
+
+
+def _close_quietly(game: Game) -> None:
+    try:
+        game.close()
+    except Exception as error:  # closing is not worth losing a run over
+        warnings.warn(f"an environment could not be closed: {type(error).__name__}: {error}", RuntimeWarning, stacklevel=2)

@@ -1,0 +1,102 @@
+"""What `env` names in a configuration: the settings that all families of environments share, and how environments are made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, ClassVar
+
+from deeprl.choice import Choice, in_range, one_of
+from deeprl.types import Spec
+
+from .backend import Backend, Game, Serial
+from .environments import Environments
+
+
+def plain(value: Any) -> Any:
+    """Mappings and sequences of a configuration as plain dicts and lists, which pickle and compare."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return [plain(item) for item in value]
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvChoice(Choice):
+    """What `env` names: one family's settings, and those that all families share."""
+
+    vectors: ClassVar[tuple[str, ...]] = ("sync", "async")
+    render_remedy: ClassVar[str] = "It has no pictures: leave videos out"
+    """What to do where no frame can be drawn"""
+
+    num: int = 1
+    """M, copies stepped together"""
+    vector: str = "sync"
+    """How they run: sync (this process), async (one process each), ale (ALE's threads, Atari only)"""
+    reseed_every: int = 1
+    """Episodes between fresh seeds"""
+    on_error: str = "fail"
+    """fail or restart an environment that raises or hangs"""
+    timeout: float = 60.0
+    """Seconds after which a worker process counts as hanging"""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
+        in_range(self, num=(1, None), reseed_every=(1, None), timeout=(0, None))
+        one_of(self, vector=self.vectors, on_error=("fail", "restart"))
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return str(getattr(self, "id", type(self).__name__))
+
+    def build(self, evaluation: bool = False) -> Game:
+        """One environment. Called in the process that will step it."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """One line for `deeprl list envs`: what it is and where it comes from."""
+        raise NotImplementedError
+
+    def spec(self) -> Spec:
+        """What an agent may know; builds one environment and closes it."""
+        game = self.build()
+        game.close()
+        return game.spec
+
+    def backend(self, vector: str, num: int, evaluation: bool) -> Backend:
+        build = partial(self.build, evaluation)
+        if vector == "sync":
+            return Serial(build, num)
+        from .workers import Workers  # only here: nobody else pays for multiprocessing
+
+        return Workers(build, num, self.timeout)
+
+    def rendering(self) -> EnvChoice:
+        """The same environment, made so that its games can draw: for those that must know it beforehand."""
+        return self
+
+    def make(
+        self,
+        seed: int,
+        num: int | None = None,
+        vector: str | None = None,
+        evaluation: bool = False,
+        first_episode: int = 0,
+        render: bool = False,
+    ) -> Environments:
+        """The environments of a run with this seed; see `Environments`. Evaluation has seeds of its own and whole episodes; only there,
+        and in this process, can they be asked for frames (`render`)."""
+        if render:
+            if not evaluation or vector != "sync":
+                raise ValueError("only environments for evaluation in one process (vector=sync) can be rendered")
+            return self.rendering().make(seed, num, vector, evaluation, first_episode)
+        num = self.num if num is None else num
+        vector = self.vector if vector is None else vector
+        if vector not in self.vectors:
+            raise ValueError(f"env.vector={vector} does not exist for {self.name}: use one of {', '.join(self.vectors)}")
+        backend = self.backend(vector, num, evaluation)
+        return Environments(backend, self.name, seed, evaluation, first_episode, self.reseed_every, self.on_error)

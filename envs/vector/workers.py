@@ -1,0 +1,171 @@
+"""One process for each environment.
+
+Workers are started by a fork server (a process that never holds torch threads), so they share what it has imported and start in
+milliseconds. They ignore the signals that stop a run, since those reach the whole process group and would kill them in mid-step; they
+end when their pipe closes, and by force if they do not answer.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+import traceback
+import weakref
+from functools import partial
+
+import torch
+
+from .backend import Backend, Failure, Game, advance
+
+_START = 120.0  # seconds on top of `env.timeout` for imports on a busy machine
+
+
+_open: weakref.WeakSet[Workers] = weakref.WeakSet()
+
+
+def _follow(parent) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def serve(build, pipe) -> None:
+    """A worker's life: build the game, answer requests until the pipe closes."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    torch.set_flush_denormal(True)  # as in the process that trains, or the same game might round differently here
+    parent = multiprocessing.parent_process()
+    if parent is not None:  # a game that hangs never looks at the pipe: without this it would outlive a killed run
+        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    try:
+        game = build()
+        pipe.send((game.spec, game.actions))
+    except Exception as error:
+        pipe.send(Failure(f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))
+        return
+    while True:
+        try:
+            kind, action, seed = pipe.recv()
+        except (EOFError, OSError):
+            break
+        try:
+            answer = game.reset(seed) if kind == "reset" else advance(game, action, seed)
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            answer = Failure(f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})")
+        try:
+            pipe.send(answer)
+        except OSError:
+            break
+    game.close()
+
+
+class Workers(Backend):
+    """See the module.
+
+    Args:
+        build: a partial of a choice's `build`, called in the worker, hence pickled.
+        timeout: seconds after which a worker that does not answer counts as hanging.
+    """
+
+    def __init__(self, build: partial[Game], num: int, timeout: float):
+        try:
+            pickle.dumps(build)
+        except Exception as error:
+            raise ValueError(f"env.vector=async cannot send this environment to another process ({error}): use env.vector=sync") from error
+        self.build, self.num, self.timeout = build, num, timeout
+        self.context = multiprocessing.get_context("forkserver")
+        choice = getattr(build.func, "__self__", self)
+        self.context.set_forkserver_preload(["deeprl.envs.vector.backend", type(choice).__module__])
+        self.processes: list = [None] * num
+        self.pipes: list = [None] * num
+        _open.add(self)
+        try:
+            for index in range(num):
+                self._launch(index)
+            for index in range(num):
+                self.spec, self.actions = self._ready(index)
+        except BaseException:
+            self.close()
+            raise
+
+    def _launch(self, index: int) -> None:
+        ours, theirs = self.context.Pipe()
+        process = self.context.Process(target=serve, args=(self.build, theirs), daemon=True, name=f"environment {index}")
+        process.start()
+        theirs.close()
+        self.processes[index], self.pipes[index] = process, ours
+
+    def _ready(self, index: int):
+        answer = self._receive(index, time.monotonic() + self.timeout + _START)
+        if isinstance(answer, Failure):
+            raise RuntimeError(f"environment {index} could not be started: {answer.cause}")
+        return answer
+
+    def _send(self, index: int, message: tuple) -> None:
+        try:
+            self.pipes[index].send(message)
+        except OSError:
+            pass  # the worker is dead: `_receive` says so
+
+    def _receive(self, index: int, deadline: float):
+        pipe = self.pipes[index]
+        try:
+            if pipe.poll(max(0.0, deadline - time.monotonic())):
+                return pipe.recv()
+        except (EOFError, OSError):
+            process = self.processes[index]
+            process.join(1.0)
+            return Failure(f"its process died (exit code {process.exitcode})", lost=True)
+        return Failure(f"no answer within env.timeout={self.timeout:g} seconds", lost=True)
+
+    def reset(self, seeds):
+        for index, seed in seeds.items():
+            self._send(index, ("reset", None, seed))
+        deadline = time.monotonic() + self.timeout
+        return {index: self._receive(index, deadline) for index in seeds}
+
+    def step(self, actions, seeds, only=None):
+        indices = range(self.num) if only is None else only
+        for index in indices:
+            self._send(index, ("step", actions[index], seeds[index]))
+        deadline = time.monotonic() + self.timeout
+        answers: list = [None] * self.num
+        for index in indices:
+            answers[index] = self._receive(index, deadline)
+        return answers
+
+    def rebuild(self, index):
+        self._end(index, patience=0.0)
+        self._launch(index)
+        self._ready(index)
+
+    def _end(self, index: int, patience: float) -> None:
+        process, pipe = self.processes[index], self.pipes[index]
+        if process is None:
+            return
+        pipe.close()
+        process.join(patience)
+        process.kill()
+        process.join()
+        self.processes[index] = None
+
+    def close(self):
+        for pipe in self.pipes:
+            if pipe is not None:
+                pipe.close()  # all of them first, so that the workers end side by side
+        deadline = time.monotonic() + 2.0
+        for index in range(self.num):
+            self._end(index, patience=max(0.0, deadline - time.monotonic()))
+        _open.discard(self)
+
+
+@atexit.register
+def _close_all() -> None:
+    # registered after multiprocessing's own handler, hence called before it: that one would wait for ever for workers that ignore SIGTERM
+    for workers in list(_open):
+        workers.close()

@@ -1,0 +1,417 @@
+"""Every objective of every agent traces as one graph. Tracing needs no compiler: the backend "eager" runs the graph as it is."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+
+from deeprl.accelerate import compiled as compiling
+from deeprl.accelerate.compiled import CompiledAnswer, CompiledStep
+from deeprl.accelerate.graph import Layout, has_compiler, interpreted
+from deeprl.accelerate.modes import WORTH_COMPILING, apply, choose
+from deeprl.accelerate.pure import places, share, unpacked
+from deeprl.agents.idqn import Iterated
+from deeprl.config.build import build_agent
+from deeprl.errors import NotFinite
+from deeprl.replay.replay import Replay
+from deeprl.training import crash
+from deeprl.types import Spec
+from tests.builders import KINDS, flat, made_up, settled, spec_of, traced_gradient, train
+
+IMAGES = Spec((4, 10, 10), torch.uint8, 6, 0)
+TOYS = {"discrete": "toy/chain", "continuous": "classic/pendulum"}
+
+
+def build(name: str, spec: Spec | None = None, *overrides: str):
+    env = TOYS[KINDS[name]]
+    agent = build_agent(settled(f"agent={name}", f"env={env}", *overrides), spec or spec_of(env))
+    apply(agent, "reference")
+    return agent
+
+
+AUXILIARY = ("agent/auxiliary=self_prediction",)  # its optimizer has several groups, hence several flat gradients
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "overrides"),
+    [*((name, None, ()) for name in KINDS), ("idqn", IMAGES, ()), ("dqn", None, AUXILIARY)],
+    ids=[*KINDS, "idqn on images", "groups of parameters"],
+)
+def test_every_objective_traces_as_one_graph(name, spec, overrides):
+    agent = build(name, spec, *overrides)
+    batch = made_up(agent, agent.spec)
+    for objective in agent.objectives:
+        found, learned = traced_gradient(agent, objective, batch)
+        expected, plain = agent.gradient(agent, objective, batch)
+        found, expected = flat(found), flat(expected)
+        assert (found - expected).norm() <= 1e-6 * expected.norm()
+        torch.testing.assert_close(learned.error, plain.error)
+        assert learned.metrics.keys() == plain.metrics.keys()
+
+
+@pytest.mark.parametrize("name", ["idqn", "td3"])
+def test_a_traced_gradient_is_traced_once_and_follows_its_targets(name):
+    """Weights, targets and statistics move under it: they are read anew, and nothing is traced again."""
+    clocks = ("agent.chain.shift_period=4", "agent.chain.sync_period=2") if name == "idqn" else ()
+    plain, traced = (build(name, None, "agent/normalize=running", *clocks) for _ in range(2))
+    traced.descend = CompiledStep(traced, backend="eager")
+    for step in range(1, 10):
+        batch = made_up(plain, plain.spec, seed=step)
+        for agent in (plain, traced):
+            agent.update(batch)
+            agent.maintain(step - 1, step)
+            agent.normalize.shift += 0.01
+    assert [len(each) for each in traced.descend.compiled.values()] == [1] * len(traced.objectives)
+    torch.testing.assert_close(traced.state_dict(), plain.state_dict())
+    start = build(name).chain.target.state_dict()
+    assert not all(torch.equal(start[key], value) for key, value in plain.chain.target.state_dict().items())
+
+
+def test_a_loss_that_asks_its_data_does_not_trace():
+    """What the tests above are there to find."""
+    agent = build("dqn")
+    plain = agent.backup
+
+    def asks(online, target, batch):
+        if batch.reward.sum() > 0:
+            return plain(online, target, batch)
+        return plain(online, target, batch).plus(torch.ones(()))
+
+    agent.backup = asks
+    with pytest.raises(GuardOnDataDependentSymNode, match="(?i)data-dependent"):
+        traced_gradient(agent, "value", made_up(agent, agent.spec))
+
+
+needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
+BACKENDS = ["eager", pytest.param("inductor", marks=needs_compiler)]
+
+
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [("dqn", "eager"), ("td3", "eager"), ("log_dqn", "eager"), pytest.param("log_dqn", "inductor", marks=needs_compiler)],
+)
+def test_a_step_that_is_not_finite_changes_nothing(name, backend):
+    """Neither weights nor averages, for Adam and for RMSProp; what is not finite is named as elsewhere, and learning may go on."""
+    agent, batch = build(name), made_up(build(name), build(name).spec)
+    agent.descend = CompiledStep(agent, backend=backend)
+    agent.update(batch)
+    before = copy.deepcopy(agent.state())
+    with pytest.raises(NotFinite, match="its error"):
+        agent.update(batch._replace(reward=batch.reward * torch.nan))
+    after = agent.state()
+    assert after["updates"] == before.pop("updates") + 1
+    assert same(after["module"], before["module"])
+    assert same(after["optimizers"], before["optimizers"])
+    agent.update(batch)
+    assert not same(agent.state()["module"], before["module"])
+
+
+def same(one, other) -> bool:
+    """Nested dictionaries of tensors, bit for bit."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return torch.equal(one, other)
+
+
+def test_a_compiled_run_goes_on_from_a_checkpoint_of_one_that_was_not():
+    """The number of steps, which Adam's sizes depend on, is in both."""
+    plain, compiled = build("dqn"), build("dqn")
+    compiled.descend = CompiledStep(compiled, backend="eager")
+    batches = [made_up(plain, plain.spec, seed=seed) for seed in range(4)]
+    for batch in batches[:2]:
+        plain.update(batch)
+    compiled.load_state(copy.deepcopy(plain.state()))
+    for batch in batches[2:]:
+        plain.update(batch)
+        compiled.update(batch)
+    torch.testing.assert_close(compiled.state()["module"], plain.state()["module"], rtol=1e-6, atol=1e-7)
+    assert compiled.state()["optimizers"]["value"]["count"] == plain.state()["optimizers"]["value"]["count"] == 4
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_another_layout_of_batches_is_another_compiled_step(backend):
+    """Strides are taken for granted in compiled code: a transposed view must not be read as if it lay in order."""
+    agent, plain = build("dqn"), build("dqn")
+    agent.descend = CompiledStep(agent, backend=backend)
+    batch = made_up(agent, agent.spec)
+    across = batch._replace(obs=batch.obs.t().contiguous().t())
+    for each in (batch, across, batch):
+        agent.update(each)
+        plain.update(batch)
+    assert len(agent.descend.compiled["value"]) == 2
+    torch.testing.assert_close(agent.state()["module"], plain.state()["module"])
+
+
+# ---- which mode, and what if it does not work
+
+
+@pytest.mark.parametrize(
+    ("updates", "device", "compiler", "mode"),
+    [
+        (WORTH_COMPILING - 1, "cpu", True, "fast"),
+        (WORTH_COMPILING, "cpu", True, "compiled"),
+        (WORTH_COMPILING, "cpu", False, "fast"),
+        (1e9, "cuda:0", True, "reference"),
+    ],
+)
+def test_auto_compiles_where_it_pays(updates, device, compiler, mode):
+    assert choose(updates, device, compiler) == mode
+
+
+def break_inductor(monkeypatch) -> None:
+    def broken(*_, **__):
+        raise RuntimeError("no such header")
+
+    for way in ("deeprl.accelerate.graph.lowered", "torch._inductor.compile"):
+        monkeypatch.setattr(way, broken)
+
+
+def test_a_gradient_that_does_not_compile_is_computed_without_a_compiler(monkeypatch):
+    break_inductor(monkeypatch)
+    agent, oracle, told = build("dqn"), build("dqn"), []
+    batch = made_up(agent, agent.spec)
+    agent.descend = CompiledStep(agent, failed=told.append)
+    oracle.update(batch)
+    agent.update(batch)
+    assert [str(error) for error in told] == ["no such header"]
+    assert all(torch.equal(a, b) for a, b in zip(agent.parameters(), oracle.parameters()))
+    agent.update(batch)
+    assert len(told) == 1
+
+
+# ---- parity: twenty updates of every preset in every mode
+
+
+def after_twenty(name: str, mode: str, backend: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """All parameters before and after, one vector each."""
+    agent = build(name)
+    apply(agent, mode)
+    if mode == "compiled":
+        agent.descend = CompiledStep(agent, backend=backend)
+    before = torch.cat([p.flatten() for p in agent.parameters()]).clone()
+    for step in range(1, 21):
+        agent.update(made_up(agent, agent.spec, size=7, seed=step))
+        agent.maintain(step - 1, step)
+    return before, torch.cat([p.flatten() for p in agent.parameters()])
+
+
+def deviation(name: str, mode: str, backend: str = "eager") -> float:
+    """Of the parameters after twenty updates from those of the oracle, relative to how far these moved."""
+    start, oracle = after_twenty(name, "reference", backend)
+    same_start, found = after_twenty(name, mode, backend)
+    assert torch.equal(start, same_start)
+    assert (oracle - start).norm() > 0
+    return float((found - oracle).norm() / (oracle - start).norm())
+
+
+@pytest.mark.parametrize("mode", ["fast", "compiled"])
+@pytest.mark.parametrize("name", KINDS)
+def test_parity_after_twenty_updates(name, mode):
+    assert deviation(name, mode) < 1e-5
+
+
+@needs_compiler
+@pytest.mark.parametrize("way", ["lowered", "documented"])
+@pytest.mark.parametrize("name", ["idqn", "td3"])
+def test_parity_of_compiled_code(name, way, monkeypatch):
+    """Both ways to compile, each without the other. The other presets: `python -m benchmarks.parity`."""
+
+    def closed(*_, **__):
+        raise RuntimeError("not this way")
+
+    monkeypatch.setattr("deeprl.accelerate.graph.documented" if way == "lowered" else "deeprl.accelerate.graph.lowered", closed)
+    assert deviation(name, "compiled", "inductor") < 1e-5
+
+
+RUNS = {
+    "dqn": ("agent=dqn",),
+    "prioritized": ("agent=idqn", "replay.n_step=3", "replay=prioritized"),
+    "td3": ("agent=td3", "env=classic/pendulum"),
+    "retrace": ("agent=retrace_dqn",),
+    "groups": ("agent=dqn", "agent/rewards=clip", "agent/auxiliary=self_prediction", "replay.n_step=2"),
+    "scaled rewards": ("agent=dqn", "agent/rewards=scaled"),
+}
+SETTINGS = ("env=classic/cartpole", "steps=300", "learning_starts=200", "replay.capacity=150", "replay.batch_size=7",
+            "evaluation.every=null", "evaluation.final_episodes=1", "checkpoint.every=null", "runtime.threads=1")  # fmt: skip
+
+
+@pytest.mark.parametrize(("run", "backend"), [*((run, "eager") for run in RUNS), pytest.param("groups", "inductor", marks=needs_compiler)])
+def test_a_run_with_compiled_steps_is_the_run_without(run, backend, tmp_path, monkeypatch):
+    """From what the replay draws: folding, rewards, priorities and statistics are inside of the graph or outside, and the same."""
+    monkeypatch.setattr("deeprl.session.assemble.CompiledStep", partial(CompiledStep, backend=backend))
+    monkeypatch.setattr("deeprl.session.assemble.CompiledAnswer", partial(CompiledAnswer, backend=backend))
+    monkeypatch.setattr("deeprl.session.assemble.has_compiler", lambda: True)
+    overrides, weights = (*SETTINGS, *RUNS[run]), []
+    for mode in ("reference", "compiled"):
+        trainer = train(tmp_path / mode, *overrides, f"accelerate={mode}")
+        assert trainer.compiled == (mode == "compiled")
+        weights.append(flat(trainer.agent.parameters()))
+    start = flat(build_agent(settled(*overrides), trainer.agent.spec).parameters())
+    assert (weights[0] - start).norm() > 0
+    assert (weights[0] - weights[1]).norm() < 1e-4 * (weights[0] - start).norm()
+
+
+def test_a_compiled_run_that_diverges_saves_the_batch_that_it_was_given(tmp_path, monkeypatch):
+    """The suspect is what the replay drew, and the bundle holds the batch made of it."""
+    plain, count = Replay.draw, [0]
+
+    def draw(self, u=None):
+        drawn = plain(self, u)
+        count[0] += 1
+        if count[0] == 5:
+            drawn.stored["rows"][:, self.layout.reward] = torch.nan
+        return drawn
+
+    monkeypatch.setattr(Replay, "draw", draw)
+    monkeypatch.setattr("deeprl.session.assemble.CompiledStep", partial(CompiledStep, backend="eager"))
+    monkeypatch.setattr("deeprl.session.assemble.CompiledAnswer", partial(CompiledAnswer, backend="eager"))
+    with pytest.raises(NotFinite, match="batch.reward: 7 of 7 entries are not finite"):
+        train(tmp_path / "run", *SETTINGS, "agent=dqn", "accelerate=compiled")
+    (bundle,) = (tmp_path / "run" / "crash").iterdir()
+    assert crash.read(bundle)[2].reward.isnan().all()
+
+
+def test_a_compiler_that_a_signal_has_ended_is_started_again(monkeypatch):
+    tries = []
+
+    def interrupted(graph):
+        tries.append(graph)
+        if len(tries) == 1:
+            graph.graph.erase_node(next(node for node in reversed(graph.graph.nodes) if node.op == "output"))
+            raise RuntimeError("g++ died")
+        return interpreted(graph, [])
+
+    monkeypatch.setattr("deeprl.accelerate.graph.lowered", interrupted)
+    agent, told = build("dqn"), []
+    agent.descend = CompiledStep(agent, failed=told.append)
+    agent.update(made_up(agent, agent.spec))
+    assert len(tries) == 2
+    assert not told
+    assert not agent.descend.broken
+
+
+def test_parameters_that_lie_together_are_one_argument():
+    """Of six numbers in memory the module has two views, in any order; what is alone, strided or a buffer stays apart."""
+    numbers = torch.arange(6.0)
+    module = torch.nn.Module()
+    module.late = torch.nn.Parameter(numbers[4:6], requires_grad=False)
+    module.early = torch.nn.Parameter(numbers[1:4].view(3, 1), requires_grad=False)
+    module.strided = torch.nn.Parameter(torch.ones(2, 3).t(), requires_grad=False)
+    module.alone = torch.nn.Parameter(torch.ones(2), requires_grad=False)
+    module.register_buffer("counted", numbers[:2])
+    shared, loose = share(places(module))
+    assert [some.flat.tolist() for some in shared] == [[1, 2, 3, 4, 5]]
+    assert set(loose) == {"strided", "alone", "counted"}
+    numbers.mul_(2)
+    found = unpacked(shared, [some.flat for some in shared], {})
+    assert {name: value.tolist() for name, value in found.items()} == {"late": [8, 10], "early": [[2], [4], [6]]}
+
+
+def test_a_layout_is_of_shapes_strides_and_types():
+    x, n = torch.ones(2, 3), torch.arange(2)
+    layout = Layout([x, n])
+    assert layout.of([x, n])
+    assert layout.of([x.clone(), n])
+    assert not any(layout.of([other, n]) for other in (x.t().contiguous().t(), torch.ones(3, 2), x.double()))
+
+
+# ---- acting
+
+
+def asked(agent, size: int) -> tuple[torch.Tensor, dict]:
+    """Observations and noise as a collector has them."""
+    noise = agent.act_noise((1, size), torch.Generator().manual_seed(size))
+    return torch.rand((size, *agent.spec.obs_shape)), {name: value[0] for name, value in noise.items()}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_agent_answers_alike_where_acting_is_compiled(name, monkeypatch):
+    """Also after its weights have changed, and when it is asked about another number of environments."""
+    agent, graphs = build(name), []
+
+    def kept(graph, inputs):
+        graphs.append(graph)
+        return interpreted(graph, inputs)
+
+    monkeypatch.setitem(compiling.BACKENDS, "eager", kept)
+    compiled = CompiledAnswer(agent, backend="eager")
+    for size in (2, 2, 5):
+        agent.update(made_up(agent, agent.spec, seed=size))
+        obs, noise = asked(agent, size)
+        torch.testing.assert_close(compiled(obs, noise), agent.answer(obs, noise))
+    (graph,) = graphs
+    assert not [node for node in graph.graph.nodes if node.op == "get_attr"]  # no weight is a constant
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ["idqn", "td3"])
+def test_compiled_answers(name):
+    agent = build(name)
+    obs, noise = asked(agent, 1)
+    torch.testing.assert_close(CompiledAnswer(agent)(obs, noise), agent.answer(obs, noise))
+
+
+def test_an_answer_that_does_not_compile_is_given_without_a_compiler(monkeypatch):
+    break_inductor(monkeypatch)
+    agent, told = build("dqn"), []
+    compiled = CompiledAnswer(agent, failed=told.append)
+    for _ in range(2):
+        obs, noise = asked(agent, 1)
+        assert torch.equal(compiled(obs, noise), agent.answer(obs, noise))
+    assert [str(error) for error in told] == ["no such header"]
+
+
+@pytest.mark.parametrize("which", ["CompiledStep", "CompiledAnswer"])
+def test_a_run_of_which_one_part_does_not_compile_has_one_mode(which, tmp_path, monkeypatch):
+    """The run that config.yaml describes is the one that goes on: nothing stays compiled."""
+    for name, kind in (("CompiledStep", CompiledStep), ("CompiledAnswer", CompiledAnswer)):
+        monkeypatch.setattr(f"deeprl.session.assemble.{name}", partial(kind, backend="inductor" if name == which else "eager"))
+    break_inductor(monkeypatch)
+    monkeypatch.setattr("deeprl.accelerate.modes.choose", lambda *_: "compiled")
+    trainer = train(tmp_path / "run", *SETTINGS, "agent=dqn", "accelerate=auto")
+    assert trainer.agent.descend.broken
+    assert trainer.agent.exploring.broken
+    assert trainer.config["accelerate"]["mode"] == trainer.folder.read_config()["accelerate"]["mode"] == "fast"
+    assert trainer.agent.updates == 25  # of 100 steps at the tuned ratio of one in four
+
+
+# ---- clocks
+
+
+@pytest.mark.parametrize("num", [1, 3, 8])
+def test_clocks_that_are_asked_when_they_ring_ring_as_if_asked_at_every_tick(num):
+    """Periods that are no multiples of the number of environments, and of each other."""
+    clocks = ("agent.chain.shift_period=7", "agent.chain.sync_period=5")
+    lazy, eager = (build("idqn", None, *clocks) for _ in range(2))
+    type_of = type(eager)
+    eager.__class__ = type("Eager", (type_of,), {"periods": None})
+    asked = [0, 0]
+    for i, agent in enumerate((lazy, eager)):
+        ring = agent.ring
+
+        def counted(before, after, i=i, ring=ring):
+            asked[i] += 1
+            ring(before, after)
+
+        agent.__dict__["ring"] = counted
+    for tick in range(40):
+        batch = made_up(lazy, lazy.spec, seed=tick)
+        for agent in (lazy, eager):
+            agent.update(batch)
+            agent.maintain(tick * num, (tick + 1) * num)
+        assert torch.equal(flat(lazy.parameters()), flat(eager.parameters()))
+    assert asked[1] == 40
+    assert asked[0] < 40 or num > 5
+
+
+def test_a_chain_with_clocks_of_its_own_is_asked_at_every_tick():
+    class Slow(Iterated):
+        def maintain(self, before, after, updates):
+            super().maintain(before, after, updates)
+
+    assert Slow.periods is None
+    assert isinstance(Iterated.periods, property)

@@ -1,0 +1,329 @@
+"""TD3 and DDPG: what moves when, what knows of what, and references in plain PyTorch."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from deeprl.accelerate.modes import apply
+from deeprl.backups.actor import PolicyBackup
+from deeprl.networks.actors import Deterministic
+from deeprl.networks.blocks import initialise
+from deeprl.networks.critics import Critics, Ensemble
+from deeprl.optim.adam import Adam
+from deeprl.parts.polyak import Polyak
+from deeprl.types import Spec
+from deeprl.values.reduce import First, Minimum
+from tests.builders import CONTINUOUS, DISCRETE, actor_critic, random_batch, same, snapshot
+
+B = 11
+
+
+def batches(agent, count: int, first: int = 1):
+    """With the noise that the agent asks for."""
+    for seed in range(first, first + count):
+        noise = agent.noise((1, B), torch.Generator().manual_seed(1000 + seed))
+        yield random_batch(CONTINUOUS, B, seed, {name: value[0] for name, value in noise.items()})
+
+
+def constants(critic, *values: float) -> None:
+    """Critic e answers values[e], whatever it is asked."""
+    for name, parameter in critic.named_parameters():
+        parameter.zero_()
+        if name == "mlp.bias_1":
+            parameter.copy_(torch.tensor(values).view(parameter.shape))
+
+
+# ---- the target
+
+
+@pytest.mark.parametrize(("discount", "y"), [(0.99, 10.405), (0.0, 1.0)], ids=["running or truncated", "terminated"])
+def test_the_target_is_the_reward_and_the_discounted_minimum(discount, y):
+    agent = actor_critic()
+    constants(agent.chain.target.critic, 10.0, 9.5)
+    constants(agent.chain.online.critic, 0.0, 0.0)
+    (batch,) = batches(agent, 1)
+    batch = batch._replace(reward=torch.ones(B), discount=torch.full((B,), discount))
+    with torch.no_grad():
+        loss, learned = agent.critic_loss(batch)
+    assert learned.error.tolist() == pytest.approx([y] * B)  # both critics say 0
+    assert loss.item() == pytest.approx(2 * y**2)  # the sum over the critics, not their mean
+
+
+def test_smoothing_noise_is_one_number_for_each_sample_and_dimension():
+    noise = actor_critic().noise((3, 4000), torch.Generator().manual_seed(0))["smoothing"]
+    assert noise.shape == (3, 4000, 2)
+    correlation = torch.corrcoef(noise[0].T)[0, 1]
+    assert abs(correlation) < 0.05
+    assert noise.std() == pytest.approx(1.0, abs=0.02)
+
+
+def test_smoothed_actions_stay_near_the_actors_and_within_bounds():
+    agent = actor_critic(backup=PolicyBackup(smoothing=10.0, clip=0.3))
+    (batch,) = batches(agent, 1)
+    backup = agent.backup
+    action = backup.next_action(agent.chain.online, agent.chain.target, batch)
+    bare = agent.chain.target.actor(batch.next_obs)
+    assert action.shape == (B, 2)
+    assert (action - bare).abs().max() <= 0.3 + 1e-6
+    assert action.abs().max() <= 1.0
+    assert ((action - bare).abs() > 0.29).float().mean() > 0.5  # with σ̃ = 10 nearly every draw is cut off
+
+
+# ---- what moves when
+
+
+@pytest.mark.parametrize("period", [1, 2, 3])
+def test_actor_and_targets_move_on_delayed_updates_only(period):
+    agent = actor_critic(actor_period=period)
+    for k, batch in enumerate(batches(agent, 9), 1):
+        before = {name: snapshot(part) for name, part in agent.chain.named_modules() if name.count(".") == 1}
+        agent.update(batch)
+        moved = {name: not same(old, snapshot(agent.chain.get_submodule(name))) for name, old in before.items()}
+        delayed = k % period == 0
+        assert moved == {"online.critic": True, "online.actor": delayed, "target.critic": delayed, "target.actor": delayed}
+    assert agent.objectives["critic"].optimizer.count == 9
+    assert agent.objectives["actor"].optimizer.count == 9 // period  # ⌊k / d⌋
+
+
+def test_the_order_of_an_update():
+    agent = actor_critic()
+    assert [agent.due(k) for k in (1, 2, 3, 4)] == [("critic",), ("critic", "actor", "target")] * 2
+
+
+def test_targets_move_by_tau_towards_what_the_networks_are_now():
+    agent = actor_critic(chain=partial(Polyak, tau=0.25))
+    for batch in batches(agent, 2):
+        old = snapshot(agent.chain.target)
+        agent.update(batch)
+    new = snapshot(agent.chain.online)
+    for name, tensor in agent.chain.target.state_dict().items():
+        torch.testing.assert_close(tensor, 0.75 * old[name] + 0.25 * new[name], rtol=1e-6, atol=1e-7)
+
+
+def test_a_target_starts_as_a_copy_and_stays_within_a_flat_tensor():
+    agent = actor_critic()
+    assert same(snapshot(agent.chain.online), snapshot(agent.chain.target))
+    agent.load_state(agent.state())
+    before = snapshot(agent.chain.target)
+    for batch in batches(agent, 2):
+        agent.update(batch)
+    assert not same(before, snapshot(agent.chain.target))  # loading a checkpoint does not cut the views
+
+
+def test_two_critics_start_apart():
+    weight = actor_critic().chain.online.critic.mlp.weight_0
+    assert not torch.equal(weight[0], weight[1])
+
+
+# ---- what knows of what
+
+
+def test_the_critics_loss_gives_no_gradient_to_actor_or_targets():
+    agent = actor_critic()
+    (batch,) = batches(agent, 1)
+    others = [*agent.chain.online.actor.parameters(), *agent.chain.target.parameters()]
+    trained = agent.objectives["critic"].parameters
+    for parameter in (*others, *trained):
+        parameter.requires_grad_(True)
+    loss, _ = agent.critic_loss(batch)
+    assert all(g is None for g in torch.autograd.grad(loss, others, allow_unused=True, retain_graph=True))
+    assert all(g.abs().sum() > 0 for g in torch.autograd.grad(loss, trained))
+
+
+def step(agent, name, batch):
+    gradients, _ = agent.gradient(agent, name, batch)
+    agent.objectives[name].optimizer.step(gradients, 0)
+    return gradients
+
+
+@pytest.mark.parametrize("mode", ["reference", "fast"])
+@pytest.mark.parametrize(("name", "other"), [("actor", "critic"), ("critic", "actor")])
+def test_a_step_of_one_leaves_the_other_bit_for_bit(name, other, mode):
+    agent = actor_critic()
+    apply(agent, mode)
+    (batch,) = batches(agent, 1)
+    before = snapshot(agent)
+    step(agent, name, batch)
+    for key, tensor in agent.state_dict().items():
+        assert torch.equal(tensor, before[key]) != key.startswith(f"chain.online.{name}"), key
+    assert all(not p.requires_grad for p in agent.parameters())
+
+
+def test_the_actor_climbs_the_first_critic_and_not_the_minimum():
+    agent, other = actor_critic(), actor_critic()
+    (batch,) = batches(agent, 1)
+    for parameter in other.chain.online.critic.parameters():
+        parameter[1] -= 5.0  # the second critic
+    assert all(torch.equal(a, b) for a, b in zip(step(agent, "actor", batch), step(other, "actor", batch)))
+    for parameter in other.chain.online.critic.parameters():
+        parameter[0] *= -1.0
+    third = actor_critic()
+    assert not all(torch.equal(a, b) for a, b in zip(step(third, "actor", batch), step(other, "actor", batch)))
+
+
+def test_a_step_of_the_actor_raises_its_value():
+    agent = actor_critic(actor_optimizer=Adam(lr=1e-3))
+    (batch,) = batches(agent, 1)
+
+    def value():
+        online = agent.chain.online
+        return online.critic(batch.obs, online.actor(batch.obs))[0, 0].mean().item()
+
+    before = value()
+    step(agent, "actor", batch)
+    assert value() > before
+
+
+def test_weights_scale_the_critics_rows_and_invalid_rows_do_not_count():
+    agent = actor_critic()
+    (batch,) = batches(agent, 1)
+    whole, _ = agent.gradient(agent, "critic", batch)
+    doubled, _ = agent.gradient(agent, "critic", batch._replace(weight=torch.full((B,), 2.0)))
+    for one, two in zip(whole, doubled):
+        torch.testing.assert_close(2 * one, two)
+    first = batch._replace(**{
+        name: getattr(batch, name)[:4] for name in batch._fields if isinstance(getattr(batch, name), torch.Tensor)
+    }, noise={name: value[:4] for name, value in batch.noise.items()})  # fmt: skip
+    masked = batch._replace(valid=torch.arange(B) < 4)
+    for name in ("critic", "actor"):
+        for one, two in zip(*(agent.gradient(agent, name, b)[0] for b in (first, masked))):
+            torch.testing.assert_close(one, two)
+
+
+# ---- references in plain PyTorch
+
+UPDATES, TAU, LR, ACTOR_LR, EPS = 20, 0.05, 0.01, 0.003, 1e-3
+"""A large ε: with 1e-8 the first step of Adam is the sign of a gradient, and rounding may turn the sign of one that is nearly zero."""
+
+
+def mlp(block, entry: int, hidden: int = 2) -> nn.Sequential:
+    """Entry `entry` of a stack as nn.Linear layers with ReLU between."""
+    layers: list[nn.Module] = []
+    for i in range(hidden + 1):
+        weight, bias = getattr(block, f"weight_{i}")[entry], getattr(block, f"bias_{i}")[entry, 0]
+        made = nn.Linear(*weight.shape)
+        made.weight.data.copy_(weight.T)
+        made.bias.data.copy_(bias)
+        layers += [made, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def agrees(block, entry: int, theirs: nn.Sequential) -> None:
+    for i, made in enumerate(theirs[::2]):
+        torch.testing.assert_close(getattr(block, f"weight_{i}")[entry].T, made.weight.detach(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(getattr(block, f"bias_{i}")[entry, 0], made.bias.detach(), rtol=1e-5, atol=1e-6)
+
+
+class Plain:
+    """sfujim/TD3's update in normalised actions, written anew; one critic, no noise and delay 1 make it its OurDDPG."""
+
+    def __init__(self, agent, critics: int, smoothing: float, clip: float, delay: int):
+        online = agent.chain.online
+        self.actor = mlp(online.actor.mlp, 0)
+        self.critics = nn.ModuleList(mlp(online.critic.mlp, e) for e in range(critics))
+        self.actor_target, self.critics_target = copy.deepcopy(self.actor), copy.deepcopy(self.critics)
+        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=ACTOR_LR, eps=EPS)
+        self.critic_optimizer = torch.optim.Adam(self.critics.parameters(), lr=LR, eps=EPS)
+        self.smoothing, self.clip, self.delay, self.iterations = smoothing, clip, delay, 0
+        self.lower: set[int] = set()
+
+    def train(self, state, action, next_state, reward, discount, normal):
+        self.iterations += 1
+        with torch.no_grad():
+            noise = (normal * self.smoothing).clamp(-self.clip, self.clip)
+            next_action = (self.actor_target(next_state).tanh() + noise).clamp(-1, 1)
+            q = torch.stack([critic(torch.cat([next_state, next_action], 1)) for critic in self.critics_target])
+            self.lower |= set(q.argmin(0).flatten().tolist())
+            goal = reward[:, None] + discount[:, None] * q.min(0).values
+        critic_loss = sum(nn.functional.mse_loss(critic(torch.cat([state, action], 1)), goal) for critic in self.critics)
+        self.critic_optimizer.zero_grad()
+        critic_loss.backward()
+        self.critic_optimizer.step()
+        if self.iterations % self.delay == 0:
+            actor_loss = -self.critics[0](torch.cat([state, self.actor(state).tanh()], 1)).mean()
+            self.actor_optimizer.zero_grad()
+            actor_loss.backward()
+            self.actor_optimizer.step()
+            for net, target in ((self.critics, self.critics_target), (self.actor, self.actor_target)):
+                for p, q in zip(net.parameters(), target.parameters()):
+                    q.data.copy_(TAU * p.data + (1 - TAU) * q.data)
+        return critic_loss.detach()
+
+
+@pytest.mark.parametrize("mode", ["reference", "fast"])
+@pytest.mark.parametrize(("critics", "smoothing", "delay", "reduce"), [(2, 0.2, 2, Minimum()), (1, 0.0, 1, First())], ids=["td3", "ddpg"])
+def test_twenty_updates_agree_with_plain_pytorch(mode, critics, smoothing, delay, reduce):
+    agent = actor_critic(
+        actor=Deterministic(hidden=(7, 6)), critic=Ensemble(size=critics, hidden=(9, 8)), reduce=reduce, actor_period=delay,
+        chain=partial(Polyak, tau=TAU), backup=PolicyBackup(smoothing=smoothing, clip=0.5),
+        optimizer=Adam(lr=LR, eps=EPS), actor_optimizer=Adam(lr=ACTOR_LR, eps=EPS),
+    )  # fmt: skip
+    apply(agent, mode)
+    plain = Plain(agent, critics, smoothing, 0.5, delay)
+    for batch in batches(agent, UPDATES):
+        normal = batch.noise.get("smoothing", torch.zeros(B, 2))
+        loss = plain.train(batch.obs, batch.action, batch.next_obs, batch.reward, batch.discount, normal)
+        learned = agent.update(batch)
+        torch.testing.assert_close(learned.metrics["train/critic_loss"].mean(), loss, rtol=1e-5, atol=1e-6)
+    assert plain.lower == set(range(critics))  # each critic was the lower one somewhere
+    for side, actor, ensemble in (("online", plain.actor, plain.critics), ("target", plain.actor_target, plain.critics_target)):
+        ours = getattr(agent.chain, side)
+        agrees(ours.actor.mlp, 0, actor)
+        for e, critic in enumerate(ensemble):
+            agrees(ours.critic.mlp, e, critic)
+
+
+def test_td3_with_equal_critics_no_smoothing_and_no_delay_is_ddpg():
+    adam = Adam(lr=0.01, eps=EPS)
+    bare = {"backup": PolicyBackup(smoothing=0.0), "actor_period": 1, "optimizer": adam, "actor_optimizer": adam}
+    td3, ddpg = actor_critic(**bare), actor_critic(**bare, critic=Ensemble(size=1, hidden=(7,)), reduce=First())
+    for side in (td3.chain.online, td3.chain.target):
+        for parameter in side.critic.parameters():
+            parameter[1] = parameter[0]
+    for batch in batches(td3, UPDATES):
+        td3.update(batch)
+        ddpg.update(batch)
+    for (name, one), other in zip(td3.chain.named_parameters(), ddpg.chain.parameters()):
+        torch.testing.assert_close(one, other.expand_as(one), rtol=1e-5, atol=1e-6, msg=name)
+
+
+# ---- state and refusals
+
+
+@pytest.mark.parametrize("at", [4, 5])
+def test_a_checkpoint_in_the_middle_of_a_delay_goes_on_bit_for_bit(at):
+    whole, resumed = actor_critic(), actor_critic(seed=9)
+    for batch in batches(whole, at):
+        whole.update(batch)
+    state = whole.state()
+    resumed.load_state({**state, "module": {name: t.clone() for name, t in state["module"].items()}})
+    for batch in batches(whole, 4, first=at + 1):
+        whole.update(batch)
+        resumed.update(batch)
+    assert same(snapshot(whole), snapshot(resumed))
+    assert whole.updates == resumed.updates == at + 4
+
+
+def test_spaces_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="takes continuous actions, and the environment's actions are discrete"):
+        actor_critic(DISCRETE)
+    with pytest.raises(ValueError, match=r"takes vectors, and .* \(4, 84, 84\)"):
+        actor_critic(Spec((4, 84, 84), torch.uint8, 0, 2))
+    with pytest.raises(ValueError, match="^actor_period must be at least 1"):
+        actor_critic(actor_period=0)
+    with pytest.raises(ValueError, match="^tau must be between 0 and 1"):
+        actor_critic(chain=partial(Polyak, tau=1.5))
+    with pytest.raises(ValueError, match="^size must be at least 1"):
+        Ensemble(size=0)
+
+
+def test_first_critics_of_every_iteration():
+    critics = Critics(3, 2, 7, [4])
+    initialise(critics, 0, "critics")
+    obs, action = torch.randn(6, 5), torch.randn(6, 2)
+    torch.testing.assert_close(critics(obs, action, first=True), critics(obs, action)[:, :1])

@@ -1,0 +1,254 @@
+"""Small builders that the tests share. Sizes of axes all differ, so that a wrong broadcast shows."""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache, partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+from deeprl.accelerate.graph import traced
+from deeprl.accelerate.pure import Pure
+from deeprl.actor_critic import ActorCritic
+from deeprl.backups.actor import PolicyBackup
+from deeprl.backups.bellman import Max
+from deeprl.cli import main as cli
+from deeprl.cli import train as door
+from deeprl.config.compose import compose
+from deeprl.config.dry_run import made_up_batch
+from deeprl.config.instantiate import instantiate
+from deeprl.networks.actors import Deterministic
+from deeprl.networks.critics import Ensemble
+from deeprl.networks.heads import Scalar
+from deeprl.networks.torsos import MLPTorso
+from deeprl.optim.adam import Adam
+from deeprl.parts.chains import Single
+from deeprl.parts.exploration import EpsilonGreedy, GaussianNoise
+from deeprl.parts.polyak import Polyak
+from deeprl.runs.folder import read_lines
+from deeprl.session import session
+from deeprl.session.assemble import settle
+from deeprl.training.trainer import Trainer
+from deeprl.transforms.observations import Plain
+from deeprl.transforms.rewards import Raw
+from deeprl.types import Batch, Learned, Spec
+from deeprl.value_agent import ValueAgent
+from deeprl.values.losses import squared
+from deeprl.values.reduce import First, Minimum
+from deeprl.values.scalar import ScalarValues
+
+DISCRETE = Spec((5,), torch.float32, 3, 0)
+CONTINUOUS = Spec((5,), torch.float32, 0, 2)
+
+
+def make_batch(obs, action, reward, discount, next_obs, *, weight=1.0, valid=True, noise=None) -> Batch:
+    """From plain lists; `reward` says how many rows there are."""
+    reward = torch.as_tensor(reward, dtype=torch.float32)
+
+    def like(value, dtype):
+        return torch.as_tensor(value, dtype=dtype).expand(reward.shape)
+
+    return Batch(
+        torch.as_tensor(obs), torch.as_tensor(action), reward, like(discount, torch.float32), torch.as_tensor(next_obs),
+        like(1, torch.int64), like(False, torch.bool), like(valid, torch.bool), like(weight, torch.float32), like(0, torch.int64),
+        noise or {}, {},
+    )  # fmt: skip
+
+
+def random_batch(spec: Spec, size: int, seed: int = 0, noise=None) -> Batch:
+    """One in seven rows terminates."""
+    generator = torch.Generator().manual_seed(seed)
+    obs, next_obs = (torch.randn((size, *spec.obs_shape), generator=generator) for _ in range(2))
+    if spec.num_actions:
+        action = torch.randint(spec.num_actions, (size,), generator=generator)
+    else:
+        action = torch.rand((size, spec.action_dim), generator=generator) * 2 - 1
+    discount = 0.9 * (torch.arange(size) % 7 != 6)
+    return make_batch(obs, action, torch.randn(size, generator=generator), discount, next_obs, noise=noise)
+
+
+# ---- configurations
+
+KINDS = {
+    "dqn": "discrete", "double_dqn": "discrete", "dueling_dqn": "discrete", "noisy_dqn": "discrete", "idqn": "discrete",
+    "c51": "discrete", "qrdqn": "discrete", "iqn": "discrete", "iiqn": "discrete",
+    "munchausen_dqn": "discrete", "mvi": "discrete",
+    "log_dqn": "discrete", "loglin_dqn": "discrete",
+    "dvw": "discrete", "dvw_munchausen": "discrete", "munchausen_iqn": "discrete",
+    "retrace_dqn": "discrete", "rbis_dqn": "discrete",
+    "ddpg": "continuous", "td3": "continuous", "td3_paper": "continuous",
+}  # fmt: skip
+
+
+@lru_cache
+def settled(*overrides: str) -> dict:
+    config, user, _ = compose(overrides)
+    return settle(config, user)
+
+
+@lru_cache
+def spec_of(env: str) -> Spec:
+    return instantiate(settled(f"env={env}")["env"], "env").spec()
+
+
+def flat(gradients) -> torch.Tensor:
+    """One vector: a compiled gradient comes in other pieces than a plain one."""
+    return torch.cat([part.flatten() for part in gradients])
+
+
+def traced_gradient(agent, name: str, batch: Batch) -> tuple[list[torch.Tensor], Learned]:
+    """The gradient of an objective, of its optimizer's flat tensors, as the graph computes it that a compiler would get."""
+    pure, metrics = Pure(agent, name), []
+
+    def listed(flats, constants, batch):
+        gradients, learned = pure.gradients(flats, constants, batch)
+        metrics[:] = learned.metrics
+        return [*gradients, learned.error, *learned.metrics.values()]
+
+    arguments = (pure.optimizer.flats, {name: owner[key] for name, (owner, key) in pure.constants.items()}, batch)
+    graph, wanted = traced(listed, arguments)
+    found = graph(*[leaf for leaf, keep in zip(tree_leaves(arguments), wanted) if keep])
+    count = len(pure.optimizer.flats)
+    return found[:count], Learned(found[count], dict(zip(metrics, found[count + 1 :])))
+
+
+def made_up(agent, spec: Spec, size: int = 3, seed: int = 0) -> Batch:
+    """A batch of random rows; sequences of four if the agent needs them."""
+    return made_up_batch(agent, spec, (4, size) if "sequences" in agent.needs else (size,), seed=seed)
+
+
+# ---- commands, in this process
+
+CARTPOLE = (
+    "agent=dqn", "env=classic/cartpole", "env.num=2", "steps=300", "learning_starts=60", "replay_ratio=0.5", "replay.capacity=150",
+    "replay.batch_size=16", "agent.torso.hidden=[16]", "agent.chain.target_update_period=30", "agent.explore.schedule.duration=100",
+    "agent.explore.schedule.end=0.05", "agent.optimizer.schedule.duration=300", "evaluation.every=100", "evaluation.episodes=2",
+    "evaluation.final_episodes=3", "evaluation.num=2", "checkpoint.every=80", "log.every=50", "runtime.threads=1",
+)  # fmt: skip
+
+
+def front_door(*words: str) -> int:
+    """`python train.py words`: its exit code."""
+    before = sys.argv
+    sys.argv = ["train.py", *words]
+    try:
+        door.main()
+    except SystemExit as left:
+        return int(left.code or 0)
+    finally:
+        sys.argv = before
+    return 0
+
+
+def console(*words: object) -> int:
+    """`deeprl words`: its exit code."""
+    with pytest.raises(SystemExit) as left:
+        cli.main([str(word) for word in words])
+    return int(left.value.code or 0)
+
+
+def lines(folder: Path, name: str) -> list[dict]:
+    """Without clock times."""
+    return [{k: v for k, v in line.items() if k != "time" and not k.startswith("time/")} for _, line in read_lines(folder / name)]
+
+
+# ---- values that are given, not computed
+
+
+def values(q) -> ScalarValues:
+    """(K, B, A), or (B, A) of a chain of one."""
+    q = torch.as_tensor(q, dtype=torch.float32)
+    q = q if q.dim() > 2 else q.unsqueeze(0)
+    return ScalarValues(q, squared, torch.zeros(1, q.shape[1], 1))
+
+
+def view(now=None, next=None):
+    """What a network says at both ends of a batch, as numbers."""
+    return SimpleNamespace(**{end: values(q) for end, q in (("now", now), ("next", next)) if q is not None})
+
+
+def transition(reward: float, discount: float, action: int = 0, noise=None) -> Batch:
+    """A batch of one whose observations nobody looks at."""
+    return make_batch([0], [action], [reward], [discount], [0], noise=noise)
+
+
+class Table(nn.Module):
+    """A network that looks its answers up: observation s, an integer, gets q[:, s]. It remembers what it was asked."""
+
+    def __init__(self, q):
+        super().__init__()
+        self.q = torch.as_tensor(q, dtype=torch.float32)  # (K, S, A)
+        self.asked: list[tuple[list[int], dict]] = []
+
+    def forward(self, obs, noise):
+        self.asked.append((obs.tolist(), noise))
+        return ScalarValues(self.q[:, obs], squared, torch.zeros(1, *obs.shape, 1))
+
+
+class Weights(nn.Module):
+    """A network of one weight per head and one per torso, zero at first: what a chain moves, without anything to compute."""
+
+    def __init__(self, place, stack, torsos, index):
+        super().__init__()
+        self.place, self.index = place, index
+        self.head = nn.Parameter(torch.zeros(stack, 1), requires_grad=False)
+        self.torso = nn.Parameter(torch.zeros(torsos, 1), requires_grad=False)
+
+    def noise(self, size, generator, role):
+        return {}
+
+
+# ---- agents with every slot filled
+
+
+def value_agent(spec: Spec = DISCRETE, seed: int = 0, **slots) -> ValueAgent:
+    parts = {
+        "torso": MLPTorso(hidden=(7,)),
+        "head": Scalar(),
+        "backup": Max(),
+        "chain": partial(Single, target_update_period=10),
+        "rewards": Raw,
+        "normalize": Plain,
+        "explore": EpsilonGreedy(),
+        "optimizer": Adam(lr=0.01),
+    }
+    return ValueAgent(spec=spec, seed=seed, **{**parts, **slots})
+
+
+def actor_critic(spec: Spec = CONTINUOUS, seed: int = 0, **slots) -> ActorCritic:
+    parts = {
+        "actor": Deterministic(hidden=(7,)),
+        "critic": Ensemble(size=2, hidden=(7,)),
+        "backup": PolicyBackup(),
+        "chain": partial(Polyak, tau=0.25),
+        "reduce": Minimum(),
+        "actor_reduce": First(),
+        "actor_period": 2,
+        "explore": GaussianNoise(random_steps=0),
+        "rewards": Raw,
+        "normalize": Plain,
+        "optimizer": Adam(lr=0.01),
+        "actor_optimizer": Adam(lr=0.003),
+    }
+    return ActorCritic(spec=spec, seed=seed, **{**parts, **slots})
+
+
+def train(path: Path, *overrides: str) -> Trainer:
+    """A whole run in `path`, as `train.py` makes it, without its command line."""
+    config, user, _ = compose(overrides)
+    path.mkdir(parents=True)
+    return session.train(settle(config, user), path)[1]
+
+
+def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())

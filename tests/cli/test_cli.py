@@ -1,0 +1,372 @@
+"""The commands, in this process: what a run leaves behind, eval, list, load and train from Python, and wrong command lines."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import deeprl
+from deeprl.cli import exits
+from deeprl.cli import train as door
+from deeprl.errors import ConfigError
+from deeprl.runs.folder import RunFolder, read_lines
+from deeprl.runs.loggers import JsonLines
+from deeprl.training.evaluation import evaluation_seed, summarise
+from tests.builders import CARTPOLE, console, front_door, lines
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# ---- what a run leaves behind
+
+
+def test_the_files_of_a_run(finished):
+    names = {re.sub(r"^events\.out\.tfevents\..*", "events", p.name) for p in finished.iterdir()}
+    assert names == {
+        ".hydra", "checkpoints", "config.yaml", "evaluations.jsonl", "events", "lock", "metrics.jsonl", "replay", "status.json",
+        "summary.json", "system.json",
+    }  # fmt: skip
+    assert {p.name for p in (finished / "checkpoints").iterdir()} >= {"last", "best", "step_000000000300"}
+    assert all(re.fullmatch(r"step_\d{12}|last|best", p.name) for p in (finished / "checkpoints").iterdir())
+    assert (finished / "checkpoints" / "last").read_text().strip() == "step_000000000300"
+    assert all(p.name.startswith("segment_") for p in (finished / "replay").iterdir())
+    assert "agent=dqn" in (finished / ".hydra" / "overrides.yaml").read_text()
+    assert not list(finished.rglob("*.pkl"))
+
+
+def test_status_summary_and_system(finished):
+    status = json.loads((finished / "status.json").read_text())
+    assert (status["state"], status["step"], status["updates"], status["error"]) == ("finished", 300, 120, None)
+    summary = json.loads((finished / "summary.json").read_text())
+    speeds = {"steps_per_second", "updates_per_second"}
+    assert set(summary) == {"final", "best", "steps", "updates", "wall_seconds", "peak_memory_bytes", *speeds}
+    assert set(summary["final"]) >= {"mean", "iqm", "std", "episodes", "step"}
+    assert (summary["steps"], summary["updates"], summary["final"]["episodes"], summary["final"]["step"]) == (300, 120, 3, 300)
+    (start,) = json.loads((finished / "system.json").read_text())
+    assert "agent=dqn" in start["command"]
+    assert start["resumed_from"] is None
+    assert start["packages"]["torch"] == torch.__version__
+
+
+def test_the_configuration_is_resolved_and_pinned(finished):
+    config = RunFolder(finished).read_config()
+    assert config["accelerate"]["mode"] == "fast"
+    assert config["accelerate"]["product"] in ("highest", "medium")
+    assert config["runtime"]["threads"] == 1
+    assert config["agent"]["explore"]["schedule"]["begin"] == 60
+    assert "${" not in (finished / "config.yaml").read_text()
+
+
+def test_metrics_have_their_names_and_periods(finished):
+    metrics = lines(finished, "metrics.jsonl")
+    # 100 and 200 carry the evaluation in the same line; the final one has a line of its own
+    assert [line["step"] for line in metrics] == [50, 100, 150, 200, 250, 300, 300]
+    assert set(metrics[3]) >= {
+        "rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/episodic_return", "rollout/exploration_rate", "eval/mean_reward",
+        "eval/mean_ep_length", "train/loss", "train/q_values", "train/learning_rate", "train/n_updates",
+    }  # fmt: skip
+    assert not any(name.startswith("train/loss") for name in metrics[0])  # nothing learned yet
+    # ε: 1 until step 60, 0.05 from step 160 on
+    assert [line["rollout/exploration_rate"] for line in metrics[:4]] == pytest.approx([1.0, 1.0 - 0.4 * 0.95, 1.0 - 0.9 * 0.95, 0.05])
+    assert metrics[3]["train/n_updates"] == 70
+    assert metrics[3]["rollout/ep_rew_mean"] == metrics[3]["rollout/ep_len_mean"]  # CartPole pays 1 a step
+    timed = [line for _, line in read_lines(finished / "metrics.jsonl")]
+    assert all({"time/time_elapsed", "time"} <= set(line) for line in timed[:-1])
+    assert "time/fps" in timed[2]
+
+
+def test_evaluations_have_seeds_that_are_functions_of_the_step(finished):
+    evaluations = RunFolder(finished).read_evaluations()
+    assert [(e["step"], e["seed"], len(e["returns"]), len(e["lengths"])) for e in evaluations] == [
+        (step, evaluation_seed(0, step), episodes, episodes) for step, episodes in ((100, 2), (200, 2), (300, 3))
+    ]
+    assert all(e["returns"] == e["lengths"] for e in evaluations)
+
+
+def test_a_run_that_is_good_enough_ends_early(tmp_path):
+    """Every CartPole episode is longer than 5 steps, so the first evaluation, at step 100, is the last."""
+    path = tmp_path / "good"
+    assert front_door(*CARTPOLE, "stop.return=5", f"hydra.run.dir={path}") == exits.FINISHED
+    assert RunFolder(path).read_status()["step"] == RunFolder(path).read_summary()["steps"] == 100
+    assert [len(e["returns"]) for e in RunFolder(path).read_evaluations()] == [2, 3]
+
+
+def test_numbers_of_a_summary():
+    assert summarise([8.0, 1.0, 2.0, 4.0, 3.0]) == pytest.approx({"mean": 3.6, "iqm": 3.0, "std": 2.4166, "episodes": 5}, abs=1e-4)
+    assert summarise([5.0])["iqm"] == 5.0
+
+
+def test_the_default_folder_is_named_after_the_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    toy = ("agent=idqn", "env=toy/chain", "steps=40", "learning_starts=20", "replay.capacity=100", "evaluation.final_episodes=1", "seed=7")
+    assert front_door(*toy) == exits.FINISHED
+    (folder,) = (tmp_path / "runs" / "toy_chain" / "idqn").iterdir()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_seed7", folder.name)
+    said = capsys.readouterr().out
+    assert said.startswith("idqn on toy/chain: return ")
+    assert f"deeprl eval runs/toy_chain/idqn/{folder.name}" in said
+
+
+def test_a_sweep_has_a_folder_for_each_job(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    toy = ("agent=dqn", "env=toy/chain", "steps=40", "learning_starts=20", "replay.capacity=100", "evaluation.final_episodes=1")
+    assert front_door("-m", "seed=1,2", *toy) == exits.FINISHED
+    runs = sorted((tmp_path / "runs" / "toy_chain" / "dqn").iterdir(), key=lambda p: p.name[-1])
+    assert [RunFolder(run).read_config()["seed"] for run in runs] == [1, 2]
+    assert all(RunFolder(run).read_status()["state"] == "finished" for run in runs)
+
+
+# ---- eval, list, load
+
+
+def test_eval_with_the_recorded_seed_repeats_the_final_evaluation(finished, capsys):
+    final = RunFolder(finished).read_evaluations()[-1]
+    assert console("eval", finished, "--seed", final["seed"], "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["returns"], told["lengths"], told["step"]) == (final["returns"], final["lengths"], 300)
+    recorded = json.loads((finished / "summary.json").read_text())["final"]
+    assert (told["mean"], told["diagnostics"]) == (recorded["mean"], recorded["diagnostics"])
+    assert console("eval", finished, "--json") == 0  # the same seed is what it takes by itself
+    assert json.loads(capsys.readouterr().out)["returns"] == final["returns"]
+    assert console("eval", finished, "--seed", final["seed"] + 1, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["returns"] != final["returns"]
+
+
+def test_eval_of_the_best_checkpoint_repeats_its_evaluation(finished, capsys):
+    best = json.loads((finished / "summary.json").read_text())["best"]
+    (line,) = [e for e in RunFolder(finished).read_evaluations() if e["step"] == best["step"]]
+    words = ("eval", finished, "--checkpoint", "best", "--seed", line["seed"], "--episodes", len(line["returns"]), "--json")
+    assert console(*words) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["step"], told["returns"]) == (best["step"], line["returns"])
+
+
+def test_eval_reads_many_runs_and_writes_for_people(finished, capsys):
+    assert console("eval", finished.parent, "--episodes", 2) == 0
+    text = capsys.readouterr().out
+    assert f"{finished}, step 300, seed" in text
+    assert re.search(r"learns them: ([\d.-]+), what came: ([\d.-]+), overestimation [+-][\d.]+", text)
+    assert re.search(r"mean [\d.]+ +95 % interval \[[\d.-]+, [\d.]+\] +IQM [\d.]+ +std [\d.]+", text)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("--episodes", "0"), 2, "--episodes must be at least 1, not 0"),
+        (("--checkpoint", "7"), 1, "7"),
+        (("--checkpoint", "newest"), 1, "newest"),
+    ],
+)
+def test_eval_says_what_is_wrong(finished, capsys, words, code, says):
+    assert console("eval", finished, *words) == code
+    assert says in capsys.readouterr().err
+
+
+def test_eval_of_no_run(tmp_path, capsys):
+    assert console("eval", tmp_path) == 1
+    assert f"{tmp_path} is no run folder and holds none" in capsys.readouterr().err
+
+
+def edited(finished: Path, path: Path, old: str, new: str) -> Path:
+    """A copy with another configuration, as a stranger may send one."""
+    path.mkdir()
+    (path / "checkpoints").symlink_to(finished / "checkpoints")
+    text = (finished / "config.yaml").read_text()
+    assert old in text
+    (path / "config.yaml").write_text(text.replace(old, new, 1))
+    return path
+
+
+def test_a_strangers_run_may_not_name_code(finished, tmp_path, capsys):
+    target = edited(finished, tmp_path / "a", "_target_: deeprl.backups.bellman.Max", "_target_: os.system")
+    package = edited(finished, tmp_path / "b", "id: CartPole-v1", "id: antigravity:CartPole-v1")
+    for words in (("eval",), ("resume",)):
+        more = ("steps=400",) if words == ("resume",) else ()
+        assert console(*words, target, *more) == 2
+        assert "agent.backup._target_=os.system is outside of the packages deeprl" in capsys.readouterr().err
+        assert console(*words, target, *more, "--allow-package", "os") == 2
+        assert "agent.backup._target_=os.system is no choice" in capsys.readouterr().err
+        assert console(*words, package, *more) == 2
+        assert "this run imports antigravity: if you trust it, say so with --allow-package antigravity" in capsys.readouterr().err
+    assert "antigravity" not in sys.modules
+
+
+def test_a_command_that_does_not_exist(capsys):
+    assert console("list", "everything") == 2
+    assert "invalid choice: 'everything'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("what", "name"), [("agents", "td3_paper"), ("envs", "atari/pong"), ("envs", "classic/cartpole"), ("experiments", "idqn_atari")]
+)
+def test_list(what, name, capsys):
+    assert console("list", what) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.split()[0] == name]
+    assert len(line.split()) > 4
+    assert line.endswith(".yaml]")
+
+
+def test_list_combinations(capsys):
+    assert console("list", "combinations") == 0
+    table = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line}
+    heads = table["bounded"]  # the first line starts with the first head
+    assert table["max"] == ["yes"] * (len(heads) + 1)
+    soft, retrace = (dict(zip(["bounded", *heads], table[backup])) for backup in ("soft", "retrace"))
+    assert (soft["bounded"], soft["signed_root"], soft["log"]) == ("yes", "yes", "(2)")
+    assert (retrace["scalar"], retrace["asinh"], retrace["categorical"], retrace["log"]) == ("yes", "yes", "(1)", "(1)")
+    assert table["(2)"][:6] == ["it", "needs", "values", "that", "may", "take"]
+
+
+def test_load_and_act(finished):
+    run = deeprl.load(finished)
+    assert (run.step, run.summary["steps"], run.folder) == (300, 300, finished)
+    obs = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    q = run.agent.chain.online(run.agent.normalize(torch.from_numpy(obs)), {}).mean()[0]
+    assert run.act(obs).tolist() == q.argmax(-1).tolist()
+    assert run.act(obs[3]) == q[3].argmax()
+    wide = np.random.default_rng(1).normal(scale=30, size=(500, 4)).astype(np.float32)
+    assert len(set(run.act(wide).tolist())) == 2
+    with pytest.raises(ValueError, match=r"an observation has shape \(4,\), not \(3,\)"):
+        run.act(obs[:, :3])
+    assert deeprl.load(str(finished), checkpoint="best").step == json.loads((finished / "summary.json").read_text())["best"]["step"]
+
+
+def test_train_from_python_and_actions_as_the_environment_takes_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = ["agent.actor.hidden=[8]", "agent.critic.hidden=[8]", "replay.capacity=100", "replay.batch_size=8"]
+    short = ["steps=60", "learning_starts=40", "evaluation.every=null", "evaluation.final_episodes=1"]
+    run = deeprl.train(["agent=td3", "env=classic/pendulum", *small, *short])
+    assert run.folder.parent == Path("runs/classic_pendulum/td3")
+    assert run.summary["updates"] == 20
+    obs = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 5.0]], np.float32)
+    unit = run.agent.chain.online.actor(torch.from_numpy(obs)).numpy()
+    np.testing.assert_allclose(run.act(obs), 2 * unit, rtol=1e-6)  # Pendulum takes torques in [-2, 2]
+    assert run.act(obs[0]).shape == (1,)
+    np.testing.assert_array_equal(deeprl.load(run.folder).act(obs), run.act(obs))
+    with pytest.raises(ConfigError, match="agent=td4 is not an option"):
+        deeprl.train(["agent=td4"])
+
+
+# ---- wrong command lines
+
+
+WRONG = [
+    (["agent=dqnn"], "agent=dqnn is not an option of agent. Did you mean dqn"),
+    (["env=classic/cartpol"], "env=classic/cartpol is not an option of env. Did you mean classic/cartpole?"),
+    (["agent/backup=dubble"], "agent/backup=dubble is not an option of agent/backup. Did you mean double?"),
+    (["agent.optimiser.lr=0.1"], "agent.optimiser.lr=0.1: there is no key agent.optimiser.lr. Did you mean agent.optimizer.lr?"),
+    (["agent.lr=0.1"], "there is no key agent.lr. Did you mean"),
+    (["steps"], "steps is not of the form key=value"),
+    (["steps=["], "steps=["),
+    (["steps=0"], "steps=0 is out of range: it takes a whole number of at least 1"),
+    (["steps=many"], "steps='many' is out of range"),
+    (["discount=1.5"], "discount=1.5 is out of range: it takes a number between 0 and 1"),
+    (["evaluation.every=-0.1"], "evaluation.every=-0.1 is out of range"),
+    (["checkpoint.replay=3"], "checkpoint.replay=3 is out of range: it takes true or false"),
+    (["resume=yes_please"], "resume='yes_please' is out of range: it takes false or auto"),
+    (["replay.capacity=10", "replay.batch_size=32"], "replay.capacity=10 is less than replay.batch_size=32"),
+    (["device=cuda:99"], "device=cuda:99 is not available here"),
+    (["env=gym"], "env.id has no value: give one, env.id=..."),
+    (["agent=td3", "env=classic/cartpole"], "agent=td3 takes continuous actions, and env=classic/cartpole has 2 discrete actions"),
+    (["agent=idqn", "agent.chain.length=0"], "agent.chain.length must be at least 1, not 0"),
+    (["agent.optimizer.lr=-1"], "agent.optimizer.lr must be at least 0, not -1"),
+    (["agent=dqn", "agent.chain.length=3"], "agent.chain.length"),
+    (["agent/torso=nature"], "agent"),
+    (["agent/normalize=running", "env=atari/pong"], "agent/normalize=none"),
+    (["accelerate.mode=warp"], "accelerate must be one of reference, fast, compiled, not 'warp'"),
+    (["replay.sampler.alpha=0.5"], "replay.sampler.alpha"),
+    (["agent.backup._target_=os.system"], "agent.backup._target_=os.system is no choice"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "says"), WRONG, ids=[" ".join(overrides) for overrides, _ in WRONG])
+def test_a_wrong_command_line_leaves_with_2_and_names_the_key(overrides, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert front_door(*overrides) == exits.WRONG == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert "Traceback" not in error
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []  # and nothing is left behind
+
+
+@pytest.mark.skipif(find_spec("wandb") is not None, reason="wandb is installed")
+def test_wandb_is_asked_for_where_it_is_not_installed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert front_door("logger=wandb", "env=toy/chain") == exits.WRONG
+    assert "logger=wandb needs the package wandb" in capsys.readouterr().err
+
+
+def test_compiling_without_a_compiler_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("deeprl.session.assemble.has_compiler", lambda: False)
+    assert front_door("accelerate=compiled", "env=toy/chain") == exits.WRONG
+    assert "accelerate=compiled needs a C++ compiler and found none" in capsys.readouterr().err
+
+
+def test_flags_and_overrides_are_told_apart():
+    flags, overrides = door.split(["-m", "seed=1,2", "--cfg", "job", "--config-dir", "/there", "a=-1", "--resolve"])
+    assert flags == ["-m", "--cfg=job", "--config-dir=/there", "--resolve"]
+    assert overrides == ["seed=1,2", "hydra.searchpath=[file:///there]", "a=-1"]
+
+
+def test_a_folder_that_holds_a_run_is_not_trained_in_again(finished, capsys):
+    before = (finished / ".hydra" / "overrides.yaml").read_text()
+    assert front_door(*CARTPOLE, "seed=9", f"hydra.run.dir={finished}") == exits.WRONG
+    assert f"hydra.run.dir={finished} already holds a run" in capsys.readouterr().err
+    assert (finished / ".hydra" / "overrides.yaml").read_text() == before
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert front_door(*CARTPOLE, f"hydra.run.dir={tmp_path}/file/run") == exits.WRONG
+    assert "is a file, so no run folder can be made there" in capsys.readouterr().err
+
+
+def test_the_first_job_of_a_sweep_is_checked():
+    assert front_door("-m", "seed=1,2", "agent=dqnn") == exits.WRONG
+    assert [door.first_of(o) for o in ("seed=1,2", "agent.torso.hidden=[1,2]", "a=${b,c}", "steps=5")] == [
+        "seed=1", "agent.torso.hidden=[1,2]", "a=${b,c}", "steps=5",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["train.py", "agent.optimizer.lrr=1"], 2, "there is no key agent.optimizer.lrr. Did you mean agent.optimizer.lr?"),
+        (["-m", "deeprl.cli.main", "resume", "nowhere"], 1, "nowhere is no run folder"),
+    ],
+)
+def test_as_processes_of_their_own(words, code, says):
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == code
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_lines_are_written_whole(tmp_path):
+    """What `lines` above relies on: NaN is null, and each line is JSON."""
+    writer = JsonLines(tmp_path)
+    writer.scalars(3, {"a": float("nan"), "b": 1.5}, 0.12345)
+    writer.close()
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 3, "time": 0.123, "a": null, "b": 1.5}\n'
+
+
+@pytest.mark.parametrize("slots", [["agent/explore=gaussian"], ["agent/backup=policy"]])
+def test_parts_that_were_not_made_for_each_other_are_refused_at_start(slots, tmp_path, capsys):
+    assert front_door("agent=dqn", "steps=50", *slots, f"hydra.run.dir={tmp_path / 'run'}") == exits.WRONG
+    assert "do not fit together" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "first"), [("seed=1,2,3", "seed=1"), ("seed=range(4,6)", "seed=4"), ("env.id=a", "env.id=a"), ("agent=glob(*)", None)]
+)
+def test_the_first_job_of_a_sweep_is_the_one_that_is_checked(override, first):
+    assert door.first_of(override) == first

@@ -1,0 +1,126 @@
+"""Every combination of parts of the discrete agent: built, updated twice and differentiated, or refused by a sentence with both names.
+
+Combinations are put together from the nodes of single options, because composing each anew would take a hundred times longer.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import pytest
+import torch
+
+from deeprl.choice import Choice
+from deeprl.config import build
+from deeprl.config.combinations import HEAD, WORDS, refusals
+from deeprl.config.compose import options
+from deeprl.config.instantiate import Deferred, instantiate
+from deeprl.errors import ConfigError
+from tests.builders import DISCRETE, made_up, settled
+
+HEADS = options("agent/head")
+BACKUPS = [option for option in options("agent/backup") if option != "policy"]
+MAPPINGS = {"identity": "raw", "log": "polar", "loglinear": "polar", "signed_root": "raw", "asinh": "raw"}
+"""With rewards that suit them. The others are variants: `loglinear_paper`, and `per_channel`, which holds several."""
+OTHERS = list(itertools.product(MAPPINGS, options("agent/weighting"), options("agent/auxiliary"), (1, 3), (1, 3)))
+"""mapping, weighting, auxiliary, chain, n-step"""
+BASE = ("agent=dqn", "env=toy/chain", "agent/torso=mlp", "agent.torso.hidden=[7]")
+
+
+def node(slot: str, option: str) -> dict:
+    return settled(*BASE, f"agent/{slot}={option}")["agent"][slot]
+
+
+def configuration(head: str, backup: str, mapping: str, weighting: str, auxiliary: str, chain: int, n_step: int) -> dict:
+    slots = {
+        "head": head,
+        "backup": backup,
+        "mapping": mapping,
+        "rewards": MAPPINGS[mapping],
+        "weighting": weighting,
+        "auxiliary": auxiliary,
+    }
+    config = copy.deepcopy(settled(*BASE))
+    config["agent"].update({slot: node(slot, option) for slot, option in slots.items()})
+    if chain > 1:
+        config["agent"]["chain"] = {**node("chain", "iterated"), "length": chain}
+    config["replay"] = {**config["replay"], "n_step": n_step}
+    return config
+
+
+def checked(config: dict, agent=None):
+    """As at the start of a run.
+
+    Raises:
+        ConfigError
+    """
+    agent = build.build_agent(config, DISCRETE)
+    part = instantiate({**config["replay"], "_partial_": True}, "replay")
+    build.check_replay(config, agent, part)
+    part(spec=DISCRETE, num=1, discount=0.9, needs=agent.needs)
+    return agent
+
+
+def survives(agent) -> None:
+    """Two updates: finite, of the right shape, and every trained parameter is reached."""
+    names = {id(p): name for name, p in agent.named_parameters()}
+    reached = {names[id(p)]: False for objective in agent.objectives.values() for p in objective.parameters}
+    for step in (1, 2):
+        batch = made_up(agent, agent.spec, size=6, seed=step)
+        for name, objective in agent.objectives.items():
+            for parameter, gradient in zip(objective.parameters, agent.gradient(agent, name, batch)[0]):
+                assert torch.isfinite(gradient).all()
+                reached[names[id(parameter)]] |= bool(gradient.any())
+        learned = agent.update(batch)
+        agent.maintain(step - 1, step)
+        assert learned.error.shape == batch.ended.shape
+        assert all(torch.isfinite(value).all() for value in learned.metrics.values())
+    assert all(reached.values()), [name for name, found in reached.items() if not found]
+
+
+def refused(head: str, backup: str, mapping: str, weighting: str, n_step: int) -> str | None:
+    """Section 11 of the architecture, written down a second time."""
+    soft, traces = backup in ("soft", "munchausen", "tsallis"), backup not in ("soft", "munchausen", "tsallis", "max", "double")
+    if mapping != "identity" and head != "scalar":
+        return "agent/head=scalar"
+    if soft and mapping in ("log", "loglinear"):
+        return "either sign"
+    if traces and (head in ("categorical", "quantile", "implicit_quantile") or mapping in ("log", "loglinear")):
+        return "no distribution"
+    if weighting == "inverse_variance" and mapping != "identity":
+        return "ordinary units"
+    return r"replay\.n_step must be 1" if traces and n_step > 1 else None
+
+
+@pytest.mark.parametrize(("head", "backup"), list(itertools.product(HEADS, BACKUPS)))
+def test_every_combination(head, backup):
+    for mapping, weighting, auxiliary, chain, n_step in OTHERS:
+        config = configuration(head, backup, mapping, weighting, auxiliary, chain, n_step)
+        reason = refused(head, backup, mapping, weighting, n_step)
+        if reason is None:
+            survives(checked(config))
+        elif auxiliary == "none" and chain == 1:  # neither has a say in refusals
+            with pytest.raises(ConfigError, match=reason) as error:
+                checked(config)
+            assert reason.startswith("replay") or str(error.value).count("agent") >= 2
+
+
+@pytest.mark.parametrize("head", ["categorical", "bounded"])
+@pytest.mark.parametrize("backup", ["soft", "munchausen", "tsallis"])
+def test_a_bonus_wants_a_head_that_can_say_it(head, backup):
+    config = configuration(head, backup, "identity", "one", "none", 1, 1)
+    config["agent"]["head"].update(low=0.0, high=100.0)
+    with pytest.raises(ConfigError, match=f"agent/backup={backup.title()} needs .*{head.title()} with returns from 0 to 100 offers none"):
+        checked(config)
+    config["agent"]["head"].update(low=-100.0)
+    checked(config)
+
+
+def test_a_need_that_nobody_offers_is_a_sentence_with_both_names():
+    class Needy(Choice):
+        needs = frozenset({"scalar", "successor"})
+
+    (sentence,) = refusals({"agent/backup": Needy()}, "agent/head=Categorical", frozenset({"signed"}), HEAD)
+    assert sentence == f"agent/backup=Needy needs {WORDS['scalar']}, and agent/head=Categorical offers none."
+    assert refusals({"agent/backup": Deferred(Needy, {}, "")}, "x", frozenset({"scalar"}), HEAD) == []

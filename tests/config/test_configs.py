@@ -1,0 +1,258 @@
+"""Every agent on every family of environments that fits it, and every experiment: composes, settles, is built and survives two updates;
+what does not fit is refused by name."""
+
+from __future__ import annotations
+
+import copy
+from importlib.util import find_spec
+
+import pytest
+import torch
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
+
+from deeprl.accelerate.modes import apply
+from deeprl.choice import Choice
+from deeprl.config import build
+from deeprl.config.build import agent_actions, agents_for, build_agent, check_actions, check_replay
+from deeprl.config.compose import options, prepare
+from deeprl.config.dry_run import dry_run
+from deeprl.config.instantiate import instantiate
+from deeprl.config.rules import CONFIGS, put
+from deeprl.errors import ConfigError
+from deeprl.replay.replay import Replay
+from deeprl.replay.sequences import Auto
+from deeprl.types import Spec
+from tests.builders import KINDS, made_up, settled, spec_of
+
+DISCRETE_ENVS = ["classic/cartpole", "minatar/breakout", "atari/pong", "toy/chain"]
+CONTINUOUS_ENVS = ["classic/pendulum", "mujoco/hopper"]
+if find_spec("Box2D"):
+    DISCRETE_ENVS.append("box2d/lunar_lander")
+    CONTINUOUS_ENVS.append("box2d/lunar_lander_continuous")
+if not find_spec("minatar"):
+    DISCRETE_ENVS.remove("minatar/breakout")
+
+ENVS = {"discrete": DISCRETE_ENVS, "continuous": CONTINUOUS_ENVS}
+EXPERIMENTS = options("experiment")
+
+
+def survives(config: dict, spec: Spec) -> None:
+    check_actions(config, spec)
+    agent = build_agent(config, spec)
+    apply(agent, "fast")
+    dry_run(agent, spec, "cpu")
+    for module in ("actor", "critic") if spec.action_dim else ("",):
+        online = agent.chain.online.get_submodule(module)
+        before = [p.clone() for p in online.parameters()]
+        for step in (1, 2):
+            learned = agent.update(made_up(agent, spec, seed=step))
+            agent.maintain(step - 1, step)
+            assert learned.error.shape == ((4, 3) if "sequences" in agent.needs else (3,))
+            assert all(torch.isfinite(value).all() for value in learned.metrics.values())
+        assert all(torch.isfinite(p).all() for p in agent.parameters())
+        assert not all(map(torch.equal, online.parameters(), before))
+    replay = instantiate({**config["replay"], "_partial_": True}, "replay")
+    assert replay.cls in (Replay, Auto)
+    check_replay(config, agent, replay)
+    noise = {name: value[0] for name, value in agent.act_noise((1, 2), torch.Generator().manual_seed(0)).items()}
+    acted = agent.act(torch.zeros((2, *spec.obs_shape), dtype=spec.obs_dtype), torch.ones(2, dtype=torch.bool), {}, 10**9, noise, True)
+    assert acted.action.shape == ((2,) if spec.num_actions else (2, spec.action_dim))
+
+
+def test_the_menu_of_agents_is_the_one_tested_here():
+    assert set(options("agent")) == set(KINDS)
+    for name, kind in KINDS.items():
+        assert agent_actions(settled(f"agent={name}", f"env={ENVS[kind][0]}")["agent"]) == kind
+
+
+LARGE = {("idqn", "atari/pong"), ("iiqn", "atari/pong")}
+"""Experiments, below."""
+FITTING = [(agent, env) for agent, kind in KINDS.items() for env in ENVS[kind] if (agent, env) not in LARGE]
+
+
+@pytest.mark.parametrize(("agent", "env"), FITTING)
+def test_every_agent_on_every_family_that_fits(agent, env):
+    survives(settled(f"agent={agent}", f"env={env}"), spec_of(env))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment(experiment):
+    config = settled(f"experiment={experiment}")
+    survives(config, spec_of(config["names"]["env"]))
+
+
+def test_there_are_experiments():
+    assert {"dqn_atari", "dqn_atari100k", "idqn_atari", "td3_mujoco"} <= set(EXPERIMENTS)
+    assert {"c51_atari", "qrdqn_atari", "iqn_atari", "iiqn_atari"} <= set(EXPERIMENTS)
+
+
+def test_experiments_say_what_the_papers_say():
+    """Numbers of the specification, section 2.7, and of the TD3 authors' code."""
+    idqn = settled("experiment=idqn_atari")
+    chain = idqn["agent"]["chain"]
+    assert (chain["length"], chain["shift_period"], chain["sync_period"], chain["torso"]) == (5, 6000, 30, "shared")
+    assert (idqn["agent"]["optimizer"]["lr"], idqn["agent"]["optimizer"]["eps"]) == (6.25e-5, 1.5e-4)
+    assert (idqn["learning_starts"], idqn["replay_ratio"], idqn["replay"]["batch_size"], idqn["discount"]) == (20_000, 0.25, 32, 0.99)
+    assert idqn["env"]["protocol"]["sticky"] == 0.25
+    assert idqn["agent"]["rewards"]["bound"] == 1.0
+    assert (idqn["agent"]["torso"]["init"], idqn["agent"]["head"]["init"]) == ("glorot_normal", None)
+    dqn = settled("experiment=dqn_atari")
+    assert dqn["agent"]["chain"]["target_update_period"] == 8000
+    assert dqn["agent"]["explore"]["schedule"]["duration"] == 250_000
+    few = settled("experiment=dqn_atari100k")
+    assert (few["agent"]["head"]["loss"], few["agent"]["chain"]["target_update_period"], few["replay"]["n_step"]) == ("huber", 1, 10)
+    assert few["replay"]["capacity"] > few["steps"] == 100_000  # an episode's end takes a row too
+    munchausen = settled("experiment=munchausen_iqn_atari")
+    assert (munchausen["agent"]["torso"]["init"], munchausen["agent"]["head"]["init"]) == ("quantile", "quantile")
+    td3 = settled("experiment=td3_mujoco")
+    assert (td3["learning_starts"], td3["replay"]["batch_size"], td3["agent"]["actor_period"]) == (25_000, 256, 2)
+    assert td3["agent"]["actor"]["hidden"] == td3["agent"]["critic"]["hidden"] == [256, 256]
+    assert td3["agent"]["optimizer"]["lr"] == td3["agent"]["actor_optimizer"]["lr"] == 3e-4
+
+
+@pytest.mark.parametrize("env", [name for name in options("env") if not name.startswith("atari/") or name == "atari/breakout"])
+def test_every_environment_composes(env):
+    """The group alone, which is quicker than a whole configuration; all games of Atari share one file."""
+    prepare()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        node = hydra_compose(overrides=[f"+env={env}", *(["env.id=CartPole-v1"] if env == "gym" else [])]).env
+    assert isinstance(instantiate(OmegaConf.to_container(node), "env"), Choice)
+
+
+# ---- slots
+
+
+SLOTS = [
+    *(("dqn", "toy/chain", override) for override in (
+        "agent/backup=double", "agent/chain=iterated", "agent/rewards=scaled", "agent/rewards=clip", "agent/rewards=raw",
+        "agent/normalize=running", "agent/torso=mlp", "agent/explore=none", "agent.head.loss=huber", "replay=prioritized",
+        "agent/head=bounded", "agent/head=categorical", "agent/head=quantile", "agent/head=implicit_quantile",
+    )),
+    *(("td3", "classic/pendulum", override) for override in (
+        "agent/normalize=running", "agent/reduce=mean", "agent/reduce@agent.actor_reduce=minimum", "agent/rewards=scaled",
+    )),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("agent", "env", "override"), SLOTS)
+def test_every_slot_takes_its_options(agent, env, override):
+    survives(settled(f"agent={agent}", f"env={env}", override), spec_of(env))
+
+
+def test_a_torso_without_layers_can_be_shared():
+    config = settled("agent=idqn", "env=toy/chain", "agent/torso=mlp", "agent.torso.hidden=[]")
+    assert config["agent"]["chain"]["torso"] == "shared"
+    survives(config, spec_of("toy/chain"))
+
+
+def test_tuned_keys_that_the_chosen_part_does_not_take_are_dropped_and_those_of_the_user_refused(capsys):
+    """tuned/classic_idqn sets the chain's length, which chain=single does not take."""
+    config = settled("agent=idqn", "env=classic/cartpole", "agent/chain=single")
+    assert set(config["agent"]["chain"]) == {"_target_", "_partial_", "target_update_period"}
+    assert "agent.chain.length" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=r"agent\.chain\.length: Single takes no length"):
+        settled("agent=idqn", "env=classic/cartpole", "agent/chain=single", "agent.chain.length=2")
+
+
+def test_shares_of_steps_become_steps():
+    config = settled("env=classic/cartpole", "agent=dqn", "steps=2000", "evaluation.every=0.1", "agent.explore.schedule.duration=0.5")
+    assert config["evaluation"]["every"] == 200
+    assert config["agent"]["explore"]["schedule"]["duration"] == 1000
+    assert config["agent"]["optimizer"]["schedule"]["duration"] == 2000
+
+
+# ---- refusals
+
+
+def test_which_agents_would_do():
+    assert agents_for("continuous") == sorted(name for name, kind in KINDS.items() if kind == "continuous")
+
+
+@pytest.mark.parametrize("agent", KINDS)
+@pytest.mark.parametrize("env", DISCRETE_ENVS + CONTINUOUS_ENVS)
+def test_every_other_pair_is_refused_with_both_names_and_the_way_out(agent, env, monkeypatch):
+    kind = KINDS[agent]
+    monkeypatch.setattr(build, "agents_for", lambda kind: sorted(n for n in KINDS if KINDS[n] == kind))  # a second; tested above
+    config = {**settled(f"agent={agent}", f"env={ENVS[kind][0]}"), "names": {"agent": agent, "env": env}}
+    if env in ENVS[kind]:
+        check_actions(config, spec_of(env))
+        return
+    with pytest.raises(ConfigError) as error:
+        check_actions(config, spec_of(env))
+    text, way_out = str(error.value).split("choose one of")
+    assert f"agent={agent} takes {kind} actions" in text
+    assert f"env={env} has" in text
+    assert way_out.split("agent=")[1].split(", or")[0].split(", ") == sorted(name for name in KINDS if KINDS[name] != kind)
+
+
+@pytest.mark.parametrize(("agent", "env"), [("idqn", "mujoco/hopper"), ("td3", "atari/pong")])
+def test_a_refused_pair_composes_so_that_it_can_be_refused(agent, env, monkeypatch):
+    monkeypatch.setattr(build, "agents_for", lambda kind: [])
+    with pytest.raises(ConfigError, match=f"agent={agent} takes .* env={env} has"):
+        check_actions(settled(f"agent={agent}", f"env={env}"), spec_of(env))
+
+
+def test_continuous_agents_refuse_images():
+    config = settled("agent=td3", "env=classic/pendulum")
+    with pytest.raises(ConfigError, match=r"agent=td3 takes vectors, and env=classic/pendulum gives images of shape \(3, 96, 96\)"):
+        check_actions(config, Spec((3, 96, 96), torch.uint8, 0, 3))
+
+
+def test_a_loss_that_fails_is_found_before_any_step():
+    config = settled("agent=dqn", "env=toy/chain")
+    agent, spec = build_agent(config, spec_of("toy/chain")), spec_of("toy/chain")
+    agent.chain.online.head.advantage.bias_0.fill_(float("inf"))
+    with pytest.raises(ConfigError, match="its value loss is .*not one finite number"):
+        dry_run(agent, spec, "cpu")
+    with pytest.raises(ConfigError, match="its value loss fails on a made-up batch"):
+        dry_run(agent, spec._replace(obs_shape=(7,)), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("optimizer.lr", -1, "agent.optimizer.lr must be at least 0, not -1"),
+        ("optimizer.schedule.duration", 0, "agent.optimizer.schedule.duration must be at least 1, not 0"),
+        ("chain.shift_period", 0, "agent.chain.shift_period must be at least 1, not 0"),
+        ("chain.acting", "best", "agent.chain.acting must be one of .*, not 'best'"),
+        ("chain.lenght", 3, r"agent.chain.lenght=3: Iterated takes no lenght. Did you mean length\?"),
+        ("_target_", "os.system", "agent._target_=os.system is outside of the packages deeprl"),
+        (
+            "backup._target_",
+            "deeprl.config.instantiate.importlib",
+            "agent.backup._target_=deeprl.config.instantiate.importlib is no choice",
+        ),
+        ("head._target_", "deeprl.networks.heads.Nothing", "agent.head._target_=.* cannot be found"),
+    ],
+)
+def test_wrong_values_are_refused_with_the_full_key(key, value, message):
+    config = copy.deepcopy(settled("agent=idqn", "env=classic/cartpole"))
+    put(config["agent"], key, value)
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        build_agent(config, spec_of("classic/cartpole"))
+
+
+@pytest.mark.parametrize(
+    ("task", "agent", "steps"),
+    [
+        ("hopper", "td3", 10_000),
+        ("walker2d", "td3", 25_000),
+        ("reacher", "td3", 1000),
+        ("hopper", "td3_paper", 1000),
+        ("half_cheetah", "td3_paper", 10_000),
+    ],
+)
+def test_what_one_task_needs_wins_over_its_family(task, agent, steps):
+    assert settled(f"agent={agent}", f"env=mujoco/{task}")["learning_starts"] == steps
+    assert settled(f"agent={agent}", f"env=mujoco/{task}", "learning_starts=7")["learning_starts"] == 7
+
+
+def test_every_file_of_a_task_belongs_to_an_agent_and_an_environment():
+    known = {
+        f"{env.replace('/', '_')}_{agent}" for env in (f"mujoco/{name}" for name in options("env/mujoco")) for agent in options("agent")
+    }
+    files = {path.stem for path in (CONFIGS / "tuned" / "task").glob("*.yaml")}
+    assert files
+    assert files <= known

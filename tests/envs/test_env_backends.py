@@ -1,0 +1,327 @@
+"""Conformance: whatever runs the environments, the same rows come out, and a run can be taken up in mid-episode.
+
+The counting environment's observation is (tag of its episode, step, sum of its actions), so that a row shows where it belongs.
+"""
+
+import json
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from deeprl.envs.classic import Classic
+from deeprl.envs.minatar import MinAtar
+from deeprl.envs.mujoco import MuJoCo
+from deeprl.envs.toy import Chain, Counting
+from deeprl.envs.vector.environments import EnvironmentFailed
+from deeprl.noise import episode_seed
+
+BACKENDS = ["sync", "async"]
+CHOICES = {
+    "counting": Counting(),
+    "counting unseeded": Counting(reseed_every=3),
+    "continuous": Counting(continuous=True),
+    "cartpole": Classic(id="CartPole-v1", max_episode_steps=15),
+    "pendulum": Classic(id="Pendulum-v1", max_episode_steps=7),
+    "chain": Chain(length=4, slip=0.2, reseed_every=2),
+    "half_cheetah": MuJoCo(id="HalfCheetah-v5", max_episode_steps=20),
+    "hopper": MuJoCo(id="Hopper-v5", reseed_every=2, max_episode_steps=25),
+    "minatar": MinAtar(game="breakout", reseed_every=2),
+}
+
+
+def actions_for(envs, ticks, seed=0):
+    random = np.random.default_rng(seed)
+    if envs.spec.num_actions:
+        return random.integers(0, envs.spec.num_actions, (ticks, envs.num))
+    return random.uniform(-1, 1, (ticks, envs.num, envs.spec.action_dim)).astype(np.float32)
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def stored(state):
+    """What a checkpoint does to a state: arrays aside, the rest through JSON."""
+    arrays = {i: entry["actions"].copy() for i, entry in state["environments"].items()}
+    rest = {i: {k: v for k, v in entry.items() if k != "actions"} for i, entry in state["environments"].items()}
+    back = json.loads(json.dumps({**state, "environments": rest}))
+    for i, entry in back["environments"].items():
+        entry["actions"] = arrays[i]
+    return back
+
+
+@pytest.fixture
+def make():
+    opened = []
+
+    def make(choice, *args, **kwargs):
+        opened.append(choice.make(*args, **kwargs))
+        return opened[-1]
+
+    yield make
+    for envs in opened:
+        envs.close()
+
+
+@pytest.mark.parametrize("vector", BACKENDS)
+@pytest.mark.parametrize("num", [1, 3])
+def test_rows_stay_inside_their_episode(make, vector, num):
+    envs = make(Counting(reseed_every=2), 5, num=num, vector=vector)
+    obs = envs.reset()
+    seen = {"terminated": 0, "truncated": 0}
+    for action in actions_for(envs, 200):
+        step = envs.step(action)
+        assert (step.next_obs[:, 0] == obs[:, 0]).all()  # the same episode
+        assert (step.next_obs[:, 1] == obs[:, 1] + 1).all()  # one real step, also after an end
+        assert (step.next_obs[:, 2] == obs[:, 2] + action).all()
+        assert np.allclose(step.reward, step.next_obs[:, 0] + step.next_obs[:, 1] / 100)
+        assert (step.obs[step.ended, 1] == 0).all()  # a new episode at once
+        assert (step.obs[~step.ended] == step.next_obs[~step.ended]).all()
+        assert (step.first == step.ended).all()
+        assert (step.terminated[step.ended] == (step.next_obs[step.ended, 0] % 2 == 1)).all()  # odd tags terminate, even ones are cut off
+        assert not step.terminated[~step.ended].any()
+        assert step.reward.dtype == np.float32
+        assert step.terminated.dtype == step.ended.dtype == step.first.dtype == bool
+        seen["terminated"] += step.terminated.sum()
+        seen["truncated"] += (step.ended & ~step.terminated).sum()
+        obs = step.obs
+    assert min(seen.values()) > 10
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_every_backend_gives_the_same_episodes(make, name):
+    sync, workers = (make(CHOICES[name], 3, num=2, vector=vector) for vector in BACKENDS)
+    assert np.array_equal(sync.reset(), workers.reset())
+    ended = 0
+    for action in actions_for(sync, 60):
+        one, other = sync.step(action), workers.step(action)
+        assert same(one, other)
+        ended += one.ended.sum()
+    assert ended > 0
+    assert str(sync.state_dict()) == str(workers.state_dict())
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_single_environment_is_as_one_of_many(make, name, monkeypatch):
+    """It has a way of its own through the layer."""
+    single, general = make(CHOICES[name], 3), make(CHOICES[name], 3)
+    monkeypatch.setattr(general, "_note_one", lambda *_: None)
+    assert np.array_equal(single.reset(), general.reset())
+    for action in actions_for(single, 60):
+        one, other = single.step(action), general.step(action)
+        assert same(one, other)
+        assert [(array.dtype, array.strides) for array in one] == [(array.dtype, array.strides) for array in other]
+    assert str(single.state_dict()) == str(general.state_dict())
+
+
+def test_copies_do_not_depend_on_each_other(make):
+    """Environment 1 of three is environment 1 of two."""
+    two, three = make(Counting(), 3, num=2), make(Counting(), 3, num=3)
+    assert np.array_equal(two.reset(), three.reset()[:2])
+    for action in actions_for(three, 50):
+        assert all(np.array_equal(a, b[:2]) for a, b in zip(two.step(action[:2]), three.step(action)))
+
+
+@pytest.mark.parametrize("vector", BACKENDS)
+@pytest.mark.parametrize("name", CHOICES)
+def test_resume_in_mid_episode_is_exact(make, vector, name):
+    if vector == "async" and name not in ("counting unseeded", "hopper"):
+        pytest.skip("the journal is the same code for both")
+    choice = CHOICES[name]
+    before = make(choice, 3, num=3, vector=vector)
+    before.reset()
+    actions = actions_for(before, 90)
+    for action in actions[:37]:
+        last = before.step(action)
+    state = stored(before.state_dict())
+    after = make(choice, 3, num=3, vector=vector)
+    assert np.array_equal(after.load_state_dict(state), last.obs)
+    assert after.broken == []
+    assert str(after.state_dict()) == str(state)
+    for action in actions[37:]:
+        assert same(before.step(action), after.step(action))
+
+
+def test_resume_right_after_reset_and_before_it(make):
+    before, after = make(Counting(), 3, num=2), make(Counting(), 3, num=2)
+    assert after.load_state_dict(stored(before.state_dict())) is None
+    first = before.reset()
+    assert np.array_equal(after.load_state_dict(stored(before.state_dict())), first)
+    for action in actions_for(before, 20):
+        assert same(before.step(action), after.step(action))
+
+
+@pytest.mark.parametrize("vector", BACKENDS)
+def test_an_environment_that_is_not_deterministic_starts_again(make, vector):
+    before = make(Counting(forgetful=True, max_length=50), 3, num=2, vector=vector)
+    before.reset()
+    for action in actions_for(before, 10):
+        before.step(action)
+    state = before.state_dict()
+    after = make(Counting(forgetful=True, max_length=50), 3, num=2, vector=vector)
+    with pytest.warns(RuntimeWarning, match="not deterministic"):
+        obs = after.load_state_dict(state)
+    assert after.broken == [0, 1]
+    assert (obs[:, 1] == 0).all()
+    assert [entry["episode"] for entry in after.state_dict()["environments"].values()] == [
+        entry["episode"] + 1 for entry in state["environments"].values()
+    ]
+
+
+def test_a_journal_that_is_too_long_is_not_replayed(make):
+    choice = Counting(reseed_every=1000, max_length=10)
+    before, after = make(choice, 3, num=2), make(choice, 3, num=2)
+    before.replay_actions = after.replay_actions = 20
+    before.reset()
+    for action in actions_for(before, 21):
+        before.step(action)
+    state = before.state_dict()
+    assert state["environments"]["0"]["actions"].size == 0  # nor kept
+    with pytest.warns(RuntimeWarning, match="replay_actions=20"):
+        after.load_state_dict(stored(state))
+    assert after.broken == [0, 1]
+    for action in actions_for(before, 5):
+        after.step(action)
+
+
+def test_another_number_of_environments_is_refused(make):
+    with pytest.raises(ValueError, match=r"env\.num is 3"):
+        make(Counting(), 0, num=3).load_state_dict(make(Counting(), 0, num=2).state_dict())
+
+
+@pytest.mark.parametrize("evaluation", [False, True])
+def test_seeds_are_those_of_the_episode(make, evaluation):
+    choice = Counting(reseed_every=2)
+    envs = make(choice, 7, num=2, evaluation=evaluation, first_episode=5)
+
+    def tag(index, episode):
+        return choice.build().reset(episode_seed(7, index, episode, evaluation))[0]
+
+    obs = envs.reset()
+    assert list(obs[:, 0]) == [tag(0, 5), tag(1, 5)]  # the first one always has a seed of its own
+    episode = [5, 5]
+    while max(episode) < 9:
+        step = envs.step(np.zeros(2, np.int64))
+        for i in np.flatnonzero(step.ended):
+            episode[i] += 1
+            assert (step.obs[i, 0] == tag(i, episode[i])) == (episode[i] % 2 == 0)
+
+
+# ----- failures
+
+
+@pytest.mark.parametrize(
+    ("failure", "vector", "words"),
+    [
+        ("raise", "sync", "ArithmeticError: counted too far"),
+        ("raise", "async", "ArithmeticError: counted too far"),
+        ("die", "async", r"exit code 3\), and could not be made again: .*exit code 3"),
+        ("hang", "async", r"env\.timeout=3 .*could not be made again: .*env\.timeout=3 "),
+        ("nan", "sync", "observation holds nan at index 1"),
+        ("inf", "async", "reward is inf"),
+        ("shape", "sync", r"observation is float32 of shape \(1,\), not float32 of shape \(3,\)"),
+        ("dtype", "sync", r"observation is float64 of shape \(3,\), not float32"),
+    ],
+)
+@pytest.mark.parametrize("on_error", ["fail", "restart"])
+def test_an_environment_that_fails(make, failure, vector, words, on_error):
+    # short only where one hangs, and not too short for a busy machine
+    choice = Counting(failure=failure, on_error=on_error, max_length=100, timeout=3 if failure == "hang" else 60)
+    envs = make(choice, 1, num=2, vector=vector)
+    envs.reset()
+    fine = np.array([0, 1])
+    obs = envs.step(fine).obs
+    state = envs.state_dict()["environments"]["1"]
+    bad = np.array([0, 2])
+    if on_error == "fail":
+        with pytest.raises(EnvironmentFailed, match=f"environment 1 of counting failed at step {state['steps']} .*{words}"):
+            envs.step(bad)
+        return
+    with pytest.warns(RuntimeWarning, match=words):
+        step = envs.step(bad)
+    assert envs.num_restarts == 1
+    assert list(step.ended) == [False, True]
+    assert not step.terminated.any()
+    assert step.reward[1] == 0
+    assert np.array_equal(step.next_obs[1], obs[1])  # nothing is known of what came after
+    assert step.obs[1, 1] == 0
+    assert step.next_obs[0, 1] == obs[0, 1] + 1  # its neighbour did not notice
+    after = make(choice, 1, num=2, vector=vector)
+    again = envs.step(fine)
+    assert np.array_equal(after.load_state_dict(envs.state_dict()), again.obs)
+    assert after.num_restarts == 1
+
+
+@pytest.mark.parametrize(("stop", "words"), [(signal.SIGKILL, "its process died"), (signal.SIGSTOP, r"no answer within env\.timeout=3 ")])
+@pytest.mark.parametrize(
+    "choice", [Counting(reseed_every=3, timeout=3), Counting(continuous=True, timeout=3)], ids=["discrete", "continuous"]
+)
+def test_a_worker_that_dies_or_hangs_is_made_again_where_it_was(make, stop, words, choice):
+    """In an episode that follows an unseeded reset too; its neighbours notice nothing."""
+    whole, torn = make(choice, 1, num=3, vector="sync"), make(choice, 1, num=3, vector="async")
+    assert np.array_equal(whole.reset(), torn.reset())
+    for t, action in enumerate(actions_for(whole, 40)):
+        expected = whole.step(action)
+        if t in (3, 25):
+            os.kill(torn.backend.processes[1].pid, stop)
+            with pytest.warns(
+                RuntimeWarning, match=rf"environment 1 of counting, step \d+ of its episode \d+: {words}.*made again from its seed"
+            ):
+                step = torn.step(action)
+        else:
+            step = torn.step(action)
+        assert same(expected, step)
+    assert (torn.num_recreated, torn.num_restarts) == (2, 0)
+    assert str(whole.state_dict()["environments"]) == str(torn.state_dict()["environments"])
+
+
+def test_what_cannot_be_repeated_is_restarted_instead(make):
+    choice = Counting(forgetful=True, max_length=50, on_error="restart")
+    envs = make(choice, 3, num=2, vector="async")
+    envs.reset()
+    for action in actions_for(envs, 10):
+        envs.step(action)
+    os.kill(envs.backend.processes[0].pid, signal.SIGKILL)
+    with pytest.warns(RuntimeWarning, match="could not be made again: its replay from seed and actions came out differently"):
+        step = envs.step(np.zeros(2, np.int64))
+    assert step.ended[0]
+    assert not step.terminated[0]
+    envs.replay_actions = 0
+    envs.step(np.zeros(2, np.int64))
+    os.kill(envs.backend.processes[0].pid, signal.SIGKILL)
+    with pytest.warns(RuntimeWarning, match="too many to repeat"):
+        envs.step(np.zeros(2, np.int64))
+    assert (envs.num_recreated, envs.num_restarts) == (0, 2)
+
+
+def test_workers_ignore_the_signals_that_stop_a_run(make):
+    envs = make(Counting(), 1, num=2, vector="async")
+    envs.reset()
+    for process in envs.backend.processes:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            os.kill(process.pid, number)
+    for action in actions_for(envs, 5):
+        envs.step(action)
+
+
+def test_workers_end_with_their_environment():
+    envs = Counting(failure="hang").make(1, num=2, vector="async")
+    envs.reset()
+    pids = [process.pid for process in envs.backend.processes]
+    envs.backend.pipes[0].send(("step", 2, None))  # one of them hangs
+    envs.close()
+    envs.close()
+    deadline = time.monotonic() + 30
+    while any(os.path.exists(f"/proc/{pid}") for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)  # the fork server reaps them
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_choice_that_cannot_be_built_says_so():
+    with pytest.raises(RuntimeError, match="not registered"):
+        Classic(id="CartPole-v77").make(0, vector="async")

@@ -1,0 +1,395 @@
+"""Spaces, the adapters of each family, and what the layer refuses."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from deeprl.envs.box2d import Box2D
+from deeprl.envs.classic import Classic
+from deeprl.envs.gym import Gym, GymGame
+from deeprl.envs.minatar import GAMES, MinAtar, MinAtarGame
+from deeprl.envs.mujoco import MuJoCo
+from deeprl.envs.toy import Counting, Tabular, chain, policy_values, random_mdp, value_iteration
+from deeprl.envs.vector.backend import Serial
+from deeprl.envs.vector.environments import EnvironmentFailed, Environments
+from deeprl.envs.vector.spaces import actions_of, observations_of
+
+ROOT = Path(__file__).parents[2]
+
+
+class Scripted(gymnasium.Env):
+    """Returns what it is told; id `Scripted-v0`."""
+
+    def __init__(self, observation_space=None, action_space=None, obs=None, reward=0.0):
+        self.observation_space = observation_space or spaces.Box(-1, 1, (2,))
+        self.action_space = action_space or spaces.Discrete(2)
+        self.obs, self.reward = obs, reward
+        self.taken = []
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample() * 0, {}
+
+    def step(self, action):
+        self.taken.append(action)
+        return (self.observation_space.sample() * 0 if self.obs is None else self.obs), self.reward, False, False, {}
+
+
+class Double(gymnasium.ObservationWrapper):
+    def observation(self, observation):
+        return 2 * observation
+
+
+class Shift(gymnasium.ObservationWrapper):
+    def observation(self, observation):
+        return observation + 1
+
+
+gymnasium.register("Scripted-v0", entry_point=Scripted)
+
+
+def layer(env, channels=None):
+    return Environments(Serial(lambda: GymGame(env, channels), 1), "scripted", seed=0)
+
+
+# ----- spaces
+
+
+def test_discrete_actions_start_where_the_space_does():
+    env = Scripted(action_space=spaces.Discrete(3, start=-1))
+    envs = layer(env)
+    envs.reset()
+    for action in range(3):
+        envs.step(np.array([action]))
+    assert env.taken == [-1, 0, 1]
+    assert list(envs.to_env_action(np.array([2]))) == [1]
+
+
+def test_continuous_actions_are_rescaled_and_clipped():
+    actions = actions_of(spaces.Box(np.array([-2.0, 0.0], np.float32), np.array([6.0, 1.0], np.float32)))
+    given = np.array([[-1, -1], [0, 0], [1, 1], [3, -3], [0.5, 0.5]], np.float32)
+    assert actions.to_env(given).tolist() == [[-2, 0], [2, 0.5], [6, 1], [6, 0], [4, 0.75]]
+
+
+def test_actions_between_plus_and_minus_one_are_left_alone():
+    given = np.random.default_rng(0).uniform(-1, 1, (1000, 3)).astype(np.float32)
+    assert np.array_equal(actions_of(spaces.Box(-1, 1, (3,))).to_env(given), given)
+
+
+def test_bounds_of_one_need_no_scaling():
+    actions = actions_of(spaces.Box(-1, 1, (3,)))
+    given = np.random.default_rng(0).uniform(-2, 2, (1000, 3)).astype(np.float32)
+    assert actions.unit
+    assert np.array_equal(actions.to_env(given), actions._replace(unit=False).to_env(given))
+    assert not actions_of(spaces.Box(-1, 1, (3,), np.float64)).unit
+
+
+def test_actions_keep_the_shape_and_type_of_their_space():
+    env = Scripted(action_space=spaces.Box(-1, 1, (2, 2), np.float64))
+    envs = layer(env)
+    assert envs.spec.action_dim == 4
+    envs.reset()
+    envs.step(np.full((1, 4), 0.5, np.float32))
+    assert env.taken[0].shape == (2, 2)
+    assert env.taken[0].dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        (spaces.Box(-np.inf, np.inf, (2,)), "no bounds"),
+        (spaces.MultiDiscrete([2, 2]), "MultiDiscrete"),
+        (spaces.Box(0, 5, (2,), np.int64), "not supported"),
+    ],
+)
+def test_other_action_spaces_are_refused(space, words):
+    with pytest.raises(ValueError, match=words):
+        actions_of(space)
+
+
+@pytest.mark.parametrize(
+    "space", [spaces.Dict({"a": spaces.Discrete(2)}), spaces.Box(0, 1, (2, 2)), spaces.Box(0, 1, (2, 2, 3)), spaces.Text(3)]
+)
+def test_other_observation_spaces_are_refused(space):
+    with pytest.raises(ValueError, match="not supported"):
+        observations_of(space)
+
+
+def test_observations_are_vectors_or_images_with_channels_first():
+    shape, dtype, convert = observations_of(spaces.Discrete(3, start=5))
+    assert (shape, dtype, convert(6).tolist()) == ((3,), torch.float32, [0, 1, 0])
+    shape, dtype, convert = observations_of(spaces.Box(-1, 1, (2,), np.float64))
+    assert convert(np.array([0.1, 0.2])).dtype == np.float32
+    image = spaces.Box(0, 255, (4, 5, 3), np.uint8)
+    with pytest.raises(ValueError, match=r"set env\.channels"):
+        observations_of(image)
+    pixels = image.sample()
+    shape, dtype, convert = observations_of(image, "last")
+    assert (shape, dtype) == ((3, 4, 5), torch.uint8)
+    assert np.array_equal(convert(pixels), pixels.transpose(2, 0, 1))
+    assert observations_of(image, "first")[0] == (4, 5, 3)
+
+
+# ----- what environments return is checked
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")  # 0 * inf, on the way to the error
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"obs": np.array([0.0, np.nan])}, "observation holds nan at index 1"),
+        ({"obs": np.array([np.inf, 0.0])}, "observation holds inf at index 0"),
+        ({"obs": np.zeros(3)}, r"shape \(3,\)"),
+        ({"reward": float("nan")}, "reward is nan"),
+        ({"reward": float("-inf")}, "reward is -inf"),
+    ],
+)
+def test_wrong_values_name_environment_step_and_value(wrong, words):
+    env = Scripted()
+    envs = layer(env)
+    envs.reset()
+    envs.step(np.array([0]))
+    for name, value in wrong.items():
+        setattr(env, name, value)
+    with pytest.raises(EnvironmentFailed, match=f"environment 0 of scripted failed at step 1 of its episode 0: .*{words}"):
+        envs.step(np.array([0]))
+
+
+def test_a_first_observation_that_is_not_finite_is_found(monkeypatch):
+    envs = layer(Scripted())
+    monkeypatch.setattr(Scripted, "reset", lambda *_, **__: (np.array([0.0, np.nan]), {}))
+    with pytest.raises(EnvironmentFailed, match="observation holds nan at index 1"):
+        envs.reset()
+
+
+def test_a_first_observation_of_another_shape_is_found(monkeypatch):
+    envs = layer(Scripted())
+    envs.reset()
+    game = envs.backend.game(0)
+    monkeypatch.setattr(game, "step", lambda _: (np.zeros(2, np.float32), 0, 0, 1))
+    monkeypatch.setattr(game, "reset", lambda _: np.zeros(2, np.float32))
+    assert envs.step(np.array([0])).terminated.dtype == bool
+    monkeypatch.setattr(game, "reset", lambda _: np.zeros(3, np.float32))
+    with pytest.raises(ValueError, match="shape"):
+        envs.step(np.array([0]))
+
+
+def test_a_replay_that_gives_nan_starts_a_new_episode():
+    before = layer(Scripted())
+    before.reset()
+    for _ in range(3):
+        before.step(np.array([0]))
+    after = layer(Scripted(obs=np.array([0.0, np.nan])))
+    with pytest.warns(RuntimeWarning, match="its replay failed: observation holds nan at index 1"):
+        after.load_state_dict(before.state_dict())
+    assert after.broken == [0]
+    assert not after.num_restarts
+
+
+def test_images_of_the_wrong_type_are_found():
+    env = Scripted(observation_space=spaces.Box(0, 255, (4, 4, 3), np.uint8), obs=np.zeros((4, 4, 3)))
+    envs = layer(env, "last")
+    envs.reset()
+    with pytest.raises(EnvironmentFailed, match="float64"):
+        envs.step(np.array([0]))
+
+
+def test_wrong_actions_are_refused():
+    envs = Classic(id="CartPole-v1").make(0, num=2)
+    with pytest.raises(RuntimeError, match="reset"):
+        envs.step(np.array([0, 0]))
+    envs.reset()
+    with pytest.raises(ValueError, match="shape"):
+        envs.step(np.array([0]))
+    with pytest.raises(ValueError, match="action 2 is not one of the 2"):
+        envs.step(np.array([0, 2]))
+    pendulum = Classic(id="Pendulum-v1").make(0)
+    pendulum.reset()
+    with pytest.raises(ValueError, match="NaN"):
+        pendulum.step(np.array([[np.nan]], np.float32))
+
+
+# ----- choices
+
+
+def test_choices_check_their_settings():
+    with pytest.raises(ValueError, match="vector must be one of sync, async"):
+        Classic(id="CartPole-v1", vector="ale")
+    with pytest.raises(ValueError, match=r"env\.vector=ale"):
+        Classic(id="CartPole-v1").make(0, vector="ale")
+    with pytest.raises(ValueError, match="num must be at least 1"):
+        Counting(num=0)
+    with pytest.raises(ValueError, match="on_error"):
+        Counting(on_error="ignore")
+    with pytest.raises(ValueError, match="max_episode_steps"):
+        Classic(id="CartPole-v1", max_episode_steps=0)
+
+
+def test_an_unknown_id_is_answered_with_the_nearest():
+    with pytest.raises(ValueError, match=r"env\.id=CartPol-v1 .* nearest is CartPole-v1"):
+        Gym(id="CartPol-v1").spec()
+    with pytest.raises(ValueError, match=r"env\.package=no_such_package"):
+        Gym(id="X-v0", package="no_such_package").spec()
+    with pytest.raises(ValueError, match="wrong_option"):
+        Gym(id="CartPole-v1", kwargs={"wrong_option": 1}).spec()
+    with pytest.raises(ValueError, match=r"env\.wrappers: nowhere\.Wrapper"):
+        Gym(id="CartPole-v1", wrappers=["nowhere.Wrapper"]).spec()
+
+
+def test_wrappers_are_applied_in_order():
+    game = Gym(id="Scripted-v0", wrappers=[f"{__name__}.Shift", f"{__name__}.Double"]).build()
+    assert game.reset(0).tolist() == [2, 2]
+
+
+def test_ids_of_a_module_are_registered_first():
+    assert Gym(id="gymnasium.envs.classic_control:CartPole-v1").spec().num_actions == 2
+    assert Gym(id="CartPole-v1", package="gymnasium.envs.classic_control").spec().num_actions == 2
+
+
+def test_a_refused_space_is_named_with_its_id():
+    with pytest.raises(ValueError, match=r"env\.id=Blackjack-v1: .*Tuple"):
+        Gym(id="Blackjack-v1").spec()
+
+
+def test_time_limit_is_a_truncation():
+    envs = Classic(id="Pendulum-v1", max_episode_steps=4).make(0)
+    envs.reset()
+    ends = [envs.step(np.zeros((1, 1), np.float32)) for _ in range(8)]
+    assert [bool(step.ended[0]) for step in ends] == [False, False, False, True] * 2
+    assert not any(step.terminated[0] for step in ends)
+
+
+def test_cartpole_copies_have_generators_of_their_own():
+    obs = Classic(id="CartPole-v1").make(0, num=3).reset()
+    assert len({tuple(row) for row in obs}) == 3
+    assert not np.array_equal(obs, Classic(id="CartPole-v1").make(1, num=3).reset())
+    assert not np.array_equal(obs, Classic(id="CartPole-v1").make(0, num=3, evaluation=True).reset())
+
+
+def test_mujoco_is_silent_and_rescales(tmp_path):
+    code = (
+        "import numpy as np\nfrom deeprl.envs.mujoco import MuJoCo\n"
+        "envs = MuJoCo(id='HalfCheetah-v5').make(0)\nenvs.reset()\nenvs.step(np.ones((1, 6), np.float32))\n"
+        "print(MuJoCo(id='Humanoid-v5').make(0).to_env_action(np.ones((1, 17)))[0, 0])"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, env=environ)
+    assert "settotalmass" not in done.stderr + done.stdout
+    assert list(tmp_path.iterdir()) == []
+    assert float(done.stdout) == pytest.approx(0.4)
+    assert MuJoCo(id="Ant-v5", kwargs={"include_cfrc_ext_in_observation": False}).spec().obs_shape == (27,)
+
+
+@pytest.mark.skipif(not find_spec("Box2D"), reason="needs box2d")
+def test_lunar_lander():
+    envs = Box2D(id="LunarLander-v3").make(0)
+    first = envs.reset()
+    steps = [envs.step(np.array([2])).obs for _ in range(20)]
+    again = Box2D(id="LunarLander-v3").make(0)
+    assert np.array_equal(again.reset(), first)
+    assert all(np.array_equal(again.step(np.array([2])).obs, obs) for obs in steps)
+
+
+# ----- MinAtar
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_minatar_images(game):
+    pytest.importorskip("minatar")
+    envs = MinAtar(game=game).make(0)
+    obs = envs.reset()
+    assert obs.dtype == np.uint8
+    assert obs.shape[2:] == (10, 10)
+    assert envs.spec.num_actions == 6
+    assert obs.max() == 1
+
+
+def test_minatar_forgets_the_last_action_and_has_a_time_limit():
+    pytest.importorskip("minatar")
+    game = MinAtarGame(MinAtar(game="freeway", max_episode_steps=5))
+    game.reset(3)
+    flags = [game.step(2)[2:] for _ in range(5)]
+    assert flags == [(False, False)] * 4 + [(False, True)]
+    assert game.game.last_action == 2
+    game.reset(None)
+    assert game.game.last_action == 0
+
+
+# ----- toys
+
+
+def test_values_of_the_chain():
+    """Two steps from the end: 0.9; one step: 1; going left first costs two steps more."""
+    q = value_iteration(chain(4), discount=0.9)
+    assert q[:3, 1].tolist() == pytest.approx([0.81, 0.9, 1.0])
+    assert q[:3, 0].tolist() == pytest.approx([0.729, 0.729, 0.81])
+
+
+def test_policy_values_solve_the_bellman_equation():
+    mdp = random_mdp(0)
+    q = value_iteration(mdp, 0.9)
+    greedy = np.eye(3)[q.argmax(-1)]
+    assert policy_values(mdp, greedy, 0.9) == pytest.approx(q)
+    uniform = np.full((6, 3), 1 / 3)
+    values = policy_values(mdp, uniform, 0.9)
+    v = np.where(mdp.terminal, 0.0, values.mean(-1))
+    assert values == pytest.approx(mdp.reward + 0.9 * mdp.transition @ v)
+
+
+def test_the_sampled_mdp_is_the_tabular_one():
+    mdp = chain(4, slip=0.3)
+    envs = Tabular(mdp=mdp).make(0, num=4)
+    obs = envs.reset()
+    counts = np.zeros((4, 2, 4))
+    for action in np.random.default_rng(0).integers(0, 2, (5000, 4)):
+        step = envs.step(action)
+        np.add.at(counts, (obs.argmax(-1), action, step.next_obs.argmax(-1)), 1)
+        assert (step.terminated == mdp.terminal[step.next_obs.argmax(-1)]).all()
+        obs = step.obs
+    assert counts[:3] / counts[:3].sum(-1, keepdims=True) == pytest.approx(mdp.transition[:3], abs=0.05)
+
+
+# ----- configuration files
+
+
+def environment_names():
+    folder = ROOT / "configs" / "env"
+    files = [path.relative_to(folder) for path in folder.rglob("*.yaml")]
+    return sorted(str(path.with_suffix("")) for path in files if not path.name.startswith("_") and path.parts[0] != "protocol")
+
+
+@pytest.mark.parametrize("name", environment_names())
+def test_every_configuration_builds(name):
+    hydra = pytest.importorskip("hydra")
+    for package, start in (("minatar", "minatar"), ("Box2D", "box2d"), ("mujoco", "mujoco")):
+        if name.startswith(start):
+            pytest.importorskip(package)
+    with hydra.initialize_config_dir(str(ROOT / "configs"), version_base=None):
+        config = hydra.compose(overrides=[f"+env={name}", "env.num=2", *(["env.id=CartPole-v1"] if name == "gym" else [])])
+    choice = hydra.utils.instantiate(config.env)
+    assert choice.num == 2
+    assert choice.describe()
+    assert choice.spec() == choice.build().spec
+
+
+@pytest.mark.parametrize(("protocol", "sticky", "life"), [("dopamine", 0.25, False), ("nature", 0.0, True), ("atari100k", 0.0, True)])
+def test_protocols_are_chosen_by_name(protocol, sticky, life):
+    hydra = pytest.importorskip("hydra")
+    pytest.importorskip("ale_py")
+    with hydra.initialize_config_dir(str(ROOT / "configs"), version_base=None):
+        config = hydra.compose(overrides=["+env=_atari", f"env/protocol={protocol}", "env.game=pong"])
+    choice = hydra.utils.instantiate(config.env)
+    assert (choice.protocol.sticky, choice.protocol.life_loss_terminal, choice.reseed_every) == (sticky, life, 20)
+
+
+def test_the_games_are_listed_without_torch():
+    code = "import sys, deeprl.envs.games; assert deeprl.envs.games.GAMES is not None; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -1,0 +1,272 @@
+"""Behaviour: which action with which probability, and which head of a chain acts how often."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+
+from deeprl.agents.idqn import Iterated
+from deeprl.config.compose import compose
+from deeprl.config.instantiate import instantiate
+from deeprl.networks.heads import Scalar
+from deeprl.parts.chains import Chain, Single
+from deeprl.parts.exploration import EpsilonGreedy, GaussianNoise
+from deeprl.schedules import Constant, Linear
+from deeprl.session.assemble import settle
+from tests.builders import DISCRETE, Weights, actor_critic, value_agent
+
+A = 4
+CHI_SQUARE = {2: 13.8, 3: 16.3, 4: 18.5}
+"""Exceeded once in a thousand, by degrees of freedom. The draws are seeded: a test that passes goes on passing."""
+
+
+def draws(explore, action):
+    return {"explore": torch.tensor(explore, dtype=torch.float64), "action": torch.tensor(action)}
+
+
+def never():
+    raise AssertionError("the network was asked")
+
+
+# ---- ε-greedy
+
+
+def test_who_explores_takes_the_drawn_action_and_the_others_the_best():
+    noise = draws([0.29, 0.3, 0.1, 0.9], [3, 0, 2, 1])
+    action, probability = EpsilonGreedy()(lambda: torch.tensor([0, 3, 2, 1]), A, 0.3, noise)
+    assert action.tolist() == [3, 3, 2, 1]
+    # explored and not the best: ε/A; greedy: 1 − ε + ε/A; explored and the best by chance: as well
+    assert probability.tolist() == pytest.approx([0.075, 0.775, 0.775, 0.775])
+
+
+def test_uniforms_fall_into_equal_bins(monkeypatch):
+    drawn = iter([torch.zeros(6), torch.tensor([0.0, 0.249, 0.25, 0.5, 0.75, 0.999999], dtype=torch.float64)])
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: next(drawn))
+    assert EpsilonGreedy().noise((6,), None, A)["action"].tolist() == [0, 0, 1, 2, 3, 3]
+
+
+def test_with_epsilon_one_the_network_is_not_asked_and_with_zero_it_decides():
+    noise = draws([0.0, 0.999], [2, 0])
+    action, probability = EpsilonGreedy()(never, A, 1.0, noise)
+    assert action.tolist() == [2, 0]
+    assert probability.tolist() == [0.25, 0.25]
+    action, probability = EpsilonGreedy()(lambda: torch.tensor([1, 1]), A, 0.0, noise)
+    assert action.tolist() == [1, 1]
+    assert probability.tolist() == [1.0, 1.0]
+
+
+def test_the_probability_is_right_when_everybody_happens_to_explore():
+    _, probability = EpsilonGreedy()(lambda: torch.tensor([2, 2]), A, 0.5, draws([0.1, 0.2], [2, 0]))
+    assert probability.tolist() == [0.625, 0.125]
+
+
+def test_reported_probabilities_are_the_frequencies():
+    m, epsilon = 40_000, 0.4
+    noise = EpsilonGreedy().noise((1, m), torch.Generator().manual_seed(0), A)
+    best = torch.arange(m) % A
+    action, probability = EpsilonGreedy()(lambda: best, A, epsilon, {name: value[0] for name, value in noise.items()})
+    hit = (action == best).float().mean().item()
+    assert hit == pytest.approx(1 - epsilon + epsilon / A, abs=0.01)
+    assert probability[action == best].unique().tolist() == pytest.approx([0.7])
+    assert probability[action != best].unique().tolist() == pytest.approx([0.1])
+
+
+def test_evaluation_has_an_epsilon_of_its_own():
+    explore = EpsilonGreedy(schedule=Constant(0.9), evaluation=0.001)
+    assert explore.epsilon(5, explore=True) == 0.9
+    assert explore.epsilon(5, explore=False) == 0.001
+    with pytest.raises(ValueError, match="^evaluation must be between 0 and 1"):
+        EpsilonGreedy(evaluation=1.5)
+
+
+@pytest.mark.parametrize("end", [0.01, 0.05])
+def test_epsilon_waits_for_learning_and_ends_exactly(end):
+    """Dopamine's schedule: ε = 1 until warm-up is over; half way it is (1 + ε_f) / 2."""
+    warm_up, decay = 20_000, 250_000
+    schedule = Linear(start=1.0, end=end, duration=decay, begin=warm_up)
+    steps = [0, warm_up, warm_up + decay // 2, warm_up + decay, 10 * decay]
+    assert [schedule(t) for t in steps] == [1.0, 1.0, pytest.approx((1 + end) / 2), end, end]
+    dopamine = [end + min(max((1 - end) * (decay + warm_up - t) / decay, 0), 1 - end) for t in range(0, 400_000, 7_000)]
+    assert [schedule(t) for t in range(0, 400_000, 7_000)] == pytest.approx(dopamine)
+
+
+def test_the_schedule_of_a_configuration_counts_from_learning_starts():
+    config, user, _ = compose(["agent=dqn", "env=atari/pong", "learning_starts=2000"])
+    explore = instantiate(settle(config, user)["agent"]["explore"], "agent.explore")
+    decay = explore.schedule.duration
+    assert [explore.epsilon(t, True) for t in (0, 2000, 2000 + decay)] == [1.0, 1.0, 0.01]
+    assert explore.epsilon(2000 + decay // 2, True) == pytest.approx(0.505, abs=1e-5)
+
+
+# ---- heads of a chain
+
+
+def heads(acting: str, values, first=None, ticks: int = 1):
+    """Heads that K × M disagreeing values show to have acted, (ticks, M)."""
+    values = torch.as_tensor(values)
+    chain = Iterated(Weights, length=values.shape[0], acting=acting)
+    m = values.shape[1]
+    uniforms = torch.rand(ticks, m, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    memory: dict = {}
+    acted = []
+    for t in range(ticks):
+        start = torch.zeros(m, dtype=torch.bool) if first is None else first(t)
+        chosen, memory = chain.choose(values, {"head": uniforms[t]}, start, memory)
+        acted.append(chosen.argmax(-1))
+    return torch.stack(acted)
+
+
+def disagreeing(k: int, m: int) -> torch.Tensor:
+    """Head k prefers action k: (K, M, A = K)."""
+    return torch.eye(k).unsqueeze(1).expand(k, m, k)
+
+
+def chi_square(acted: torch.Tensor, k: int) -> float:
+    counts, expected = torch.bincount(acted.flatten(), minlength=k).double(), acted.numel() / k
+    return float(((counts - expected) ** 2 / expected).sum())
+
+
+@pytest.mark.parametrize("k", [3, 5])
+def test_heads_act_equally_often_at_every_step(k):
+    acted = heads("uniform", disagreeing(k, 7), ticks=1000)
+    assert chi_square(acted, k) < CHI_SQUARE[k - 1]
+    assert (acted[1:] != acted[:-1]).double().mean() == pytest.approx(1 - 1 / k, abs=0.03)  # drawn anew, not once
+    assert (acted[:, 0] != acted[:, 1]).double().mean() == pytest.approx(1 - 1 / k, abs=0.06)  # and for each environment
+
+
+def test_the_chi_square_test_notices_a_head_that_acts_too_often():
+    acted = heads("uniform", disagreeing(3, 7), ticks=1000)
+    acted[:100] = 0
+    assert chi_square(acted, 3) > CHI_SQUARE[2]
+
+
+def test_an_agents_heads_act_equally_often_and_the_anchor_joins_if_asked():
+    for acting, count in (("uniform", 3), ("uniform_with_target", 4)):
+        agent = value_agent(DISCRETE._replace(num_actions=4), chain=partial(Iterated, length=3, torso="separate", acting=acting))
+        agent.explore = EpsilonGreedy(Constant(0.0))
+        for network, first in ((agent.chain.online, 1), (agent.chain.target, 0)):  # Q̄_0 likes action 0, Q_k action k
+            for name, parameter in network.head.named_parameters():
+                parameter.zero_()
+                if "bias" in name:
+                    parameter.copy_(torch.eye(4)[first : first + 3].view(parameter.shape))
+        noise = agent.act_noise((1000, 7), torch.Generator().manual_seed(2))
+        acted = torch.stack([
+            agent.act(torch.ones(7, 5), torch.zeros(7, dtype=torch.bool), {}, 0, {n: v[t] for n, v in noise.items()}, True).action
+            for t in range(1000)
+        ])  # fmt: skip
+        acted = acted - (4 - count)
+        assert acted.min() == 0
+        assert chi_square(acted, count) < CHI_SQUARE[count - 1]
+
+
+VALUES = [[[0.0, 3.0, 0.0, 2.0]], [[9.0, 3.0, 0.0, 8.0]], [[0.0, 3.0, 4.0, 3.0]]]  # K, M, A = 3, 1, 4
+
+
+@pytest.mark.parametrize(("acting", "action"), [("first", 1), ("last", 2), ("mean", 3)])
+def test_rules_without_chance(acting, action):
+    assert heads(acting, VALUES, ticks=3).tolist() == [[action]] * 3
+
+
+def test_a_head_is_kept_for_an_episode_where_that_is_the_rule():
+    m = 5
+    ends = torch.arange(1, m + 1)  # environment i starts an episode every i + 1 ticks
+    acted = heads("episode", disagreeing(5, m), first=lambda t: t % ends == 0, ticks=600)
+    for i in range(m):
+        episodes = acted[:, i].unflatten(0, (-1, i + 1))
+        assert (episodes == episodes[:, :1]).all()
+        assert len(episodes.unique()) == 5
+
+
+def test_episode_memory_follows_each_environment():
+    chain = Iterated(Weights, length=4, acting="episode")
+    values, uniform = disagreeing(4, 3), lambda *u: {"head": torch.tensor(u, dtype=torch.float64)}
+    chosen, memory = chain.choose(values, uniform(0.0, 0.3, 0.6), torch.tensor([True, True, True]), {})
+    assert chosen.argmax(-1).tolist() == [0, 1, 2]
+    chosen, memory = chain.choose(values, uniform(0.9, 0.9, 0.9), torch.tensor([False, True, False]), memory)
+    assert chosen.argmax(-1).tolist() == [0, 3, 2]
+    assert memory["head"].tolist() == [0, 3, 2]
+
+
+def test_one_head_has_no_choice_and_a_plain_chain_acts_with_its_last():
+    assert heads("uniform", [[[0.0, 1.0]]]).tolist() == [[1]]
+    assert Chain(Weights, length=3, torsos=1).choose(torch.tensor(VALUES), {}, torch.tensor([True]), {})[0].argmax(-1).tolist() == [2]
+
+
+@pytest.mark.parametrize("chain", [partial(Single, target_update_period=10), partial(Iterated, length=3, acting="uniform_with_target")])
+def test_noisy_layers_explore_and_are_quiet_in_evaluation(chain):
+    agent = value_agent(head=Scalar(noisy=True, sigma=5.0), chain=chain, explore=EpsilonGreedy(Constant(0.0)))
+    obs, first = torch.randn(50, 5, generator=torch.Generator().manual_seed(0)), torch.zeros(50, dtype=torch.bool)
+    drawn = agent.act_noise((2, 50), torch.Generator().manual_seed(1))
+    drawn["head"] = torch.zeros(2, 50, dtype=torch.float64)
+    ticks = [{name: value[t] for name, value in drawn.items()} for t in range(2)]
+    exploring = [agent.act(obs, first, {}, 0, noise, explore=True).action for noise in ticks]
+    evaluating = [agent.act(obs, first, {}, 0, noise, explore=False).action for noise in ticks]
+    assert not torch.equal(*exploring)
+    assert torch.equal(*evaluating)
+    network = agent.chain.online if agent.chain.length == 1 else agent.chain.target  # head 0 is the anchor's
+    assert torch.equal(evaluating[0], network(obs, {}).mean()[0].argmax(-1))  # the means of the weights alone
+
+
+# ---- continuous actions
+
+
+def test_gaussian_noise_is_scaled_and_cut_off_at_the_bounds():
+    explore = GaussianNoise(std=0.5, random_steps=10)
+    noise = {"normal": torch.tensor([[1.0, -4.0], [0.0, 2.0]]), "uniform": torch.tensor([[0.1, 0.2], [0.3, 0.4]])}
+    action, _ = explore(lambda: torch.tensor([[0.25, 0.25], [-0.5, 0.25]]), 10, noise)
+    assert action.tolist() == [[0.75, -1.0], [-0.5, 1.0]]
+
+
+def test_the_first_steps_are_uniform_and_do_not_ask_the_network():
+    noise = GaussianNoise().noise((500, 7, 2), torch.Generator().manual_seed(0))
+    row = {name: value[3] for name, value in noise.items()}
+    action, _ = GaussianNoise(random_steps=10)(never, 9, row)
+    assert action is row["uniform"]
+    uniform = noise["uniform"]
+    assert uniform.shape == noise["normal"].shape == (500, 7, 2)
+    assert -1 <= uniform.min() < -0.99
+    assert 0.99 < uniform.max() <= 1
+    assert uniform.mean().abs() < 0.02
+    assert uniform.var() == pytest.approx(1 / 3, abs=0.02)
+    assert noise["normal"].std() == pytest.approx(1.0, abs=0.05)
+
+
+def test_evaluation_takes_the_actors_action_even_in_the_first_steps():
+    agent = actor_critic(explore=GaussianNoise(std=0.5, random_steps=10))
+    obs, noise = torch.randn(3, 5), {name: value[0] for name, value in agent.act_noise((1, 3), torch.Generator()).items()}
+    first = torch.zeros(3, dtype=torch.bool)
+    assert torch.equal(agent.act(obs, first, {}, 0, noise, explore=False).action, agent.chain.online.actor(obs))
+    assert torch.equal(agent.act(obs, first, {}, 9, noise, explore=True).action, noise["uniform"])
+    expected = (agent.chain.online.actor(obs) + 0.5 * noise["normal"]).clamp(-1, 1)
+    assert torch.equal(agent.act(obs, first, {}, 10, noise, explore=True).action, expected)
+
+
+def test_the_network_is_not_asked_where_nobody_reads_its_answer():
+    def never() -> torch.Tensor:
+        raise AssertionError("asked")
+
+    noise = draws([0.1, 0.2], [0, 2])
+    action, probability = EpsilonGreedy()(never, 3, 0.3, noise, exact=False)
+    assert action.tolist() == [0, 2]
+    assert probability.tolist() == [0.0, 0.0]
+    with pytest.raises(AssertionError, match="asked"):
+        EpsilonGreedy()(never, 3, 0.15, noise, exact=False)  # the second does not explore
+    with pytest.raises(AssertionError, match="asked"):
+        EpsilonGreedy()(never, 3, 0.3, noise)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_exploring_takes_the_same_actions_whether_or_not_probabilities_are_read(exact):
+    generator = torch.Generator().manual_seed(0)
+    drawn = EpsilonGreedy().noise((200, 3), generator, 4)
+    best = torch.tensor([1, 0, 2])
+    for i in range(200):
+        noise = {name: value[i] for name, value in drawn.items()}
+        action, probability = EpsilonGreedy()(lambda: best, 4, 0.5, noise, exact)
+        explored = noise["explore"] < 0.5
+        expected = torch.where(explored, noise["action"], best)
+        assert torch.equal(action, expected)
+        expected = 0.5 * (action == best).float() + 0.125 if exact else torch.zeros(3)
+        torch.testing.assert_close(probability, expected)

@@ -1,0 +1,83 @@
+"""The worked examples of CONTRIBUTING.md are executed: its files are written into a copy of the checkout, its commands run there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "CONTRIBUTING.md").read_text()
+FILES = re.findall(r"^`([\w./-]+)`\n\n```(?:python|yaml)\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+COMMANDS = [
+    line.partition("#")[0].strip()
+    for block in re.findall(r"^```bash\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+    for line in block.splitlines()
+]
+TRAININGS = [command for command in COMMANDS if command.startswith("python train.py")]
+SHORT = ("steps=300", "learning_starts=100", "replay.capacity=1000", "replay.batch_size=16", "evaluation.every=null",
+         "evaluation.final_episodes=1", "checkpoint.every=null", "runtime.threads=1")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """A copy of what a contributor would edit, with the examples in it."""
+    root = tmp_path_factory.mktemp("checkout")
+    for name in ("deeprl", "agents", "envs", "configs"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"), symlinks=True)
+    (root / "tests").mkdir()
+    for name in ("train.py", "pyproject.toml", "tests/conftest.py", "tests/builders.py"):
+        shutil.copy(ROOT / name, root / name)
+    for name, content in FILES:
+        assert not (root / name).exists(), f"{name} exists already: the example of CONTRIBUTING.md has to be something new"
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+    return root
+
+
+def run(checkout: Path, *command: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}  # before the editable install
+    done = subprocess.run(
+        [sys.executable, *command], cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_examples_are_found():
+    assert [Path(name).suffix for name, _ in FILES].count(".py") == 2
+    assert len(FILES) == 5
+    assert len(TRAININGS) == 4
+
+
+@pytest.mark.parametrize("command", TRAININGS)
+def test_the_commands_train(command, checkout):
+    words = shlex.split(command)[1:]
+    names = dict(word.split("=", 1) for word in words[1:])
+    folder = f"runs/{TRAININGS.index(command)}"
+    said = run(checkout, *words, *SHORT, f"hydra.run.dir={folder}")
+    assert said.startswith(f"{names['agent']} on {names.get('env', 'classic/cartpole')}: return ")
+    assert ("deeprl.agents.softmax_dqn.Softmax" in (checkout / folder / "config.yaml").read_text()) == ("softmax" in command)
+
+
+def test_the_example_tests_pass(checkout):
+    (command,) = (command for command in COMMANDS if command.startswith("pytest tests/"))
+    assert "3 passed" in run(checkout, "-m", *shlex.split(command), "-p", "no:cacheprovider")
+
+
+def test_the_examples_keep_the_style(checkout):
+    names = [name for name, _ in FILES if name.endswith(".py")]
+    run(checkout, "-m", "ruff", "check", "--no-cache", *names)
+    run(checkout, "-m", "ruff", "format", "--check", "--no-cache", *names)
+
+
+def test_files_that_are_named_exist():
+    written = {name for name, _ in FILES}
+    for name in re.findall(r"`((?:deeprl|agents|envs|configs|docs|tests|\.ci)/[\w./]+)`", TEXT):
+        assert (ROOT / name).exists() or name in written, name

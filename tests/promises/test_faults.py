@@ -1,0 +1,469 @@
+"""What goes wrong around a run: environments, disks, signals, clocks, killed processes. Nothing here waits for a clock."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from deeprl.cli import exits
+from deeprl.envs.toy import Counting
+from deeprl.envs.vector.environments import Environments
+from deeprl.envs.vector.workers import Workers
+from deeprl.runs import checkpoint
+from deeprl.runs.checkpoints import Checkpoints
+from deeprl.runs.folder import RunFolder, read_lines
+from deeprl.runs.loggers import JsonLines, Loggers, TensorBoard
+from deeprl.system import files
+from deeprl.system.watchdog import LOOKS, Watchdog
+from deeprl.training.collector import Collector
+from deeprl.types import Spec
+from tests.builders import CARTPOLE, console, front_door, lines, same, value_agent
+from tests.promises.test_resume import assert_same_run, at_step
+
+# ---- environments
+
+
+@pytest.mark.filterwarnings("ignore:environment")
+@pytest.mark.parametrize("failure", ["raise", "nan"])
+def test_restarts_are_counted_logged_and_truncated(failure):
+    """The transition leads nowhere and bootstraps: ended, not terminated, from and to the last good observation."""
+    envs = Counting(failure=failure, on_error="restart", max_length=50).make(0, num=2)
+    rows = []
+    collector = Collector(value_agent(Spec((3,), torch.float32, 3, 0)), envs, rows.append, seed=0)
+    for tick in range(40):
+        collector.tick(2 * tick)
+    bad = [(row, i) for row in rows for i in range(2) if row.action[i] == 2]
+    assert len(bad) > 3
+    for row, i in bad:
+        assert (row.ended[i], row.terminated[i], row.reward[i]) == (True, False, 0.0)
+        assert np.array_equal(row.obs[i], row.next_obs[i])
+    assert collector.metrics()["rollout/env_restarts"] == envs.num_restarts == len(bad)
+    assert "rollout/env_restarts" not in Collector(value_agent(), Counting().make(0), rows.append, seed=0).metrics()
+
+
+@pytest.mark.parametrize("num", [1, 2])
+def test_an_agent_is_told_where_episodes_start(num, monkeypatch):
+    """Also after a collector has gone back to where an episode ends."""
+    agent, rows, told = value_agent(Spec((3,), torch.float32, 3, 0)), [], []
+    act = agent.act
+
+    def listening(obs, first, *rest, **more):
+        told.append(first.tolist())
+        return act(obs, first, *rest, **more)
+
+    monkeypatch.setattr(agent, "act", listening)
+    make = Counting(max_length=5).make
+    collector = Collector(agent, make(0, num=num), rows.append, seed=0)
+    for tick in range(20):
+        collector.tick(num * tick)
+    ended = [row.ended.tolist() for row in rows]
+    assert any(map(any, ended))
+    assert told == [[True] * num, *ended[:-1]]
+    again = Collector(agent, make(0, num=num), rows.append, seed=0)
+    again.load_state_dict(collector.state_dict())
+    again.tick(num * 20)
+    assert told[-1] == ended[-1]
+
+
+# ---- what is beside training does not reach it
+
+
+def test_evaluations_and_log_lines_leave_the_weights_alone(finished, tmp_path):
+    path = tmp_path / "quiet"
+    words = [word for word in CARTPOLE if not word.startswith(("evaluation.every", "log.every", "checkpoint.every"))]
+    assert front_door(*words, "evaluation.every=null", "log.every=300", "checkpoint.every=null", f"hydra.run.dir={path}") == exits.FINISHED
+    (_, left), (_, right) = (Checkpoints(folder).load(only={"agent"}) for folder in (path, finished))
+    assert same(left["agent"]["module"], right["agent"]["module"])
+
+
+# ---- signals
+
+
+def send(number):
+    return lambda: os.kill(os.getpid(), number)
+
+
+def in_evaluation(patch, which: int, act) -> None:
+    """Call `act()` once, in the third tick of that evaluation, 1-based."""
+    reset, step, count = Environments.reset, Environments.step, [0, 0]
+
+    def begin(self):
+        if self.evaluation:
+            count[:] = count[0] + 1, 0
+        return reset(self)
+
+    def go(self, action):
+        count[1] += self.evaluation
+        if self.evaluation and count == [which, 3]:
+            act()
+        return step(self, action)
+
+    patch.setattr(Environments, "reset", begin)
+    patch.setattr(Environments, "step", go)
+
+
+@pytest.mark.parametrize(("which", "stopped_at"), [(1, 100), (2, 200), (3, 300)])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_in_an_evaluation_stops_it_and_it_is_repeated(finished, tmp_path, monkeypatch, which, stopped_at, number):
+    """In the first one, in a later one, in the last one; then once more in the repetition."""
+    if number != signal.SIGTERM and which != 2:
+        pytest.skip("the same code")
+    path = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        in_evaluation(patch, which, send(number))
+        assert front_door(*CARTPOLE, f"hydra.run.dir={path}") == exits.STOPPED
+    status = RunFolder(path).read_status()
+    assert (status["state"], status["step"]) == ("stopped", stopped_at)
+    assert [line["step"] for line in lines(path, "evaluations.jsonl")] == list(range(100, stopped_at, 100))
+    with monkeypatch.context() as patch:
+        in_evaluation(patch, 1, send(number))
+        assert console("resume", path) == exits.STOPPED
+    assert console("resume", path) == exits.FINISHED
+    assert_same_run(path, finished)
+
+
+def test_a_signal_while_a_run_is_restored_waits_for_the_first_step(finished, tmp_path, monkeypatch):
+    path = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        at_step(patch, 120, send(signal.SIGTERM))
+        assert front_door(*CARTPOLE, f"hydra.run.dir={path}") == exits.STOPPED
+    step = RunFolder(path).read_status()["step"]
+    plain = Checkpoints.load
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "load", lambda *args, **more: send(signal.SIGTERM)() or plain(*args, **more))
+        assert console("resume", path) == exits.STOPPED
+    assert RunFolder(path).read_status()["step"] == step
+    assert console("resume", path) == exits.FINISHED
+    assert_same_run(path, finished)
+
+
+def test_a_second_interrupt_in_an_evaluation_leaves_at_once(finished, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "run"
+
+    def twice():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        in_evaluation(patch, 2, twice)
+        assert front_door(*CARTPOLE, f"hydra.run.dir={path}") == exits.FAILED
+    assert f"interrupted. What was saved before can be resumed: deeprl resume {path}" in capsys.readouterr().err
+    assert console("resume", path) == exits.FINISHED
+    assert_same_run(path, finished)
+
+
+def test_worker_processes_outlive_a_signal_to_all_until_the_run_is_saved(tmp_path, monkeypatch):
+    """As Ctrl-C and schedulers send it: to the whole process group."""
+    words = (*CARTPOLE, "env.vector=async", "evaluation.every=null")
+    whole, path = tmp_path / "whole", tmp_path / "run"
+    assert front_door(*words, f"hydra.run.dir={whole}") == exits.FINISHED
+    workers = []
+
+    def to_all(self, number):
+        workers.extend(self.processes)
+        for process in (*self.processes, multiprocessing.current_process()):
+            os.kill(process.pid, number)
+
+    plain, count = Workers.step, [0]
+
+    def step(self, *args):
+        count[0] += 1
+        if count[0] == 80:
+            to_all(self, signal.SIGINT)
+        return plain(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workers, "step", step)
+        assert front_door(*words, f"hydra.run.dir={path}") == exits.STOPPED
+    assert all(process.exitcode is not None or not process.is_alive() for process in workers)
+    assert len(workers) == 2
+    assert console("resume", path) == exits.FINISHED
+    assert_same_run(path, whole)
+
+
+def test_early_stopping_is_over_once_it_is_decided(tmp_path, monkeypatch):
+    """A signal in the last evaluation of a run that stop.return has ended: resuming evaluates and trains no further."""
+    words = (*CARTPOLE, "stop.return=1")
+    whole, path = tmp_path / "whole", tmp_path / "run"
+    assert front_door(*words, f"hydra.run.dir={whole}") == exits.FINISHED
+    with monkeypatch.context() as patch:
+        in_evaluation(patch, 2, send(signal.SIGTERM))
+        assert front_door(*words, f"hydra.run.dir={path}") == exits.STOPPED
+    assert RunFolder(path).read_status()["step"] == 100
+    assert len(lines(path, "evaluations.jsonl")) == 1
+    assert console("resume", path) == exits.FINISHED
+    assert len(lines(path, "evaluations.jsonl")) == 2
+    assert_same_run(path, whole)
+
+
+# ---- disks, files and clocks
+
+
+def full_disk(patch, when) -> list[str]:
+    """Every write to a file of a run fails with ENOSPC while `when()`. Returns what was refused."""
+    refused: list[str] = []
+
+    def wrap(name, module, call):
+        def write(*args, **kwargs):
+            if when():
+                refused.append(name)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return call(*args, **kwargs)
+
+        patch.setattr(module, name, write)
+
+    wrap("write_synced", files, files.write_synced)
+    wrap("write_synced", checkpoint, checkpoint.write_synced)
+    wrap("write_tensors", checkpoint, checkpoint.write_tensors)
+    plain = files.Appender.flush
+
+    def flush(self, durable=False):
+        if when() and self._waiting:
+            refused.append(self.path.name)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        plain(self, durable)
+
+    patch.setattr(files.Appender, "flush", flush)
+    return refused
+
+
+@pytest.mark.parametrize("segment", [8 << 20, 1000])
+def test_a_full_disk_costs_a_checkpoint_and_nothing_else(finished, tmp_path, monkeypatch, capsys, segment):
+    """It is full from step 90 to step 230: neither the evaluations of 100 and 200 nor the checkpoints since can be written, nor replay rows
+    ahead of them."""
+    path, step = tmp_path / "run", [0]
+    with monkeypatch.context() as patch:
+        patch.setattr("deeprl.training.trainer.SEGMENT", segment)
+        tick = Collector.tick
+        patch.setattr(Collector, "tick", lambda self, now: (step.__setitem__(0, now), tick(self, now))[1])
+        refused = full_disk(patch, lambda: 90 <= step[0] < 230)
+        assert front_door(*CARTPOLE, f"hydra.run.dir={path}") == exits.FINISHED
+    assert "evaluations.jsonl" in refused
+    said = capsys.readouterr().err
+    assert "No space left on device: the checkpoint of step 160 could not be written, the one of step 80 is untouched" in said
+    assert "Training goes on" in said
+    assert_same_run(path, finished)
+    left, right = (sorted(p.name for p in (folder / "replay").iterdir()) for folder in (path, finished))
+    assert len(left) <= len(right) or segment == 1000  # no segment of an attempt that failed
+
+
+def test_a_disk_that_stays_full_ends_the_run_and_it_can_be_resumed(finished, tmp_path, monkeypatch, capsys):
+    path, step = tmp_path / "run", [0]
+    with monkeypatch.context() as patch:
+        tick = Collector.tick
+        patch.setattr(Collector, "tick", lambda self, now: (step.__setitem__(0, now), tick(self, now))[1])
+        full_disk(patch, lambda: step[0] >= 170)
+        with pytest.warns(UserWarning, match=r"the last .* bytes of .* are lost: No space left on device"):
+            assert front_door(*CARTPOLE, f"hydra.run.dir={path}") == exits.FAILED
+    said = capsys.readouterr().err
+    assert "the checkpoint of step 300 could not be written, the one of step 160 is untouched. Make space, then: deeprl resume" in said
+    assert "Traceback" not in said
+    assert console("resume", path) == exits.FINISHED
+    assert_same_run(path, finished)
+
+
+def test_a_disk_that_is_really_full(tmp_path):
+    """A file system of one megabyte, where mounting one is permitted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("mounting is not permitted")
+    try:
+        checkpoints = Checkpoints(disk)
+        rows = {"rows": torch.zeros(20_000), "start": torch.tensor([0]), "stop": torch.tensor([20_000])}
+        checkpoints.save(1, {"agent": torch.ones(1000)}, rows, live_from=[0])
+        more = {"rows": torch.zeros(300_000), "start": torch.tensor([20_000]), "stop": torch.tensor([320_000])}
+        few = {"rows": torch.zeros(100), "start": torch.tensor([20_000]), "stop": torch.tensor([20_100])}
+        for parts, segment in (({"agent": torch.ones(500_000)}, few), ({"agent": torch.ones(500_000)}, None), ({"agent": None}, more)):
+            with pytest.raises(OSError, match="No space left on device") as caught:
+                checkpoints.save(2, parts, segment, live_from=[0])
+            assert files.full(caught.value)
+            assert checkpoints.load()[0] == 1
+            assert [len(s["rows"]) for s in checkpoints.segments(1)] == [20_000]
+            assert len(list(disk.rglob("*segment*"))) == 1
+        lines = files.Appender(disk / "lines")
+        lines.write(b"".join(b"%07d\n" % i for i in range(200_000)))
+        with pytest.raises(OSError):
+            lines.flush()
+        (disk / "replay" / "segment_00000001.safetensors").unlink()
+        for _ in range(2):
+            with contextlib.suppress(OSError):
+                lines.flush()
+        written = (disk / "lines").read_bytes()
+        assert written == b"".join(b"%07d\n" % i for i in range(200_000))[: len(written)]
+        assert len(written) > 900_000
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def log(loggers, now) -> None:
+    """Three lines, 6 seconds apart."""
+    for step in (1, 2, 3):
+        now[0] += 6
+        loggers.scalars(step, {"x": step})
+
+
+def test_log_lines_wait_for_space(tmp_path, monkeypatch):
+    now = [0.0]
+    loggers = Loggers([JsonLines(tmp_path), TensorBoard(tmp_path)], clock=lambda: now[0])
+    is_full = [True]
+    with monkeypatch.context() as patch:
+        write, left = os.write, [30]
+
+        def some(handle, data):
+            """The file system takes a few bytes more, and none after."""
+            if not is_full[0]:
+                return write(handle, data)
+            if not left[0]:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            taken = write(handle, bytes(data[: left[0]]))
+            left[0] -= taken
+            return taken
+
+        patch.setattr(os, "write", some)
+        with pytest.warns(UserWarning, match="No space left on device: log lines wait in memory until there is space again"):
+            log(loggers, now)
+        with pytest.raises(OSError):
+            loggers.flush()
+        assert (tmp_path / "metrics.jsonl").stat().st_size == 30
+        is_full[0] = False
+        loggers.close()
+    assert [line["step"] for _, line in read_lines(tmp_path / "metrics.jsonl")] == [1, 2, 3]
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert [event.step for event in events.Scalars("x")] == [1, 2, 3]
+
+
+def test_another_error_than_a_full_disk_is_not_waited_for(tmp_path, monkeypatch):
+    now = [0.0]
+    loggers = Loggers([JsonLines(tmp_path)], clock=lambda: now[0])
+    monkeypatch.setattr(files.Appender, "flush", lambda self, durable=False: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+    now[0] = 6.0
+    with pytest.raises(OSError, match="broken"):
+        loggers.scalars(1, {"x": 1})
+    with pytest.raises(OSError, match="broken"):
+        RunFolder(tmp_path).append_evaluation({"step": 1})
+
+
+@pytest.mark.parametrize("what", ["events.out.tfevents.*", "metrics.jsonl"])
+def test_a_log_file_that_is_removed_in_mid_run_comes_back(finished, tmp_path, monkeypatch, what):
+    path = tmp_path / "run"
+
+    def remove():
+        (found,) = path.glob(what)
+        found.unlink()
+
+    at_step(monkeypatch, 170, remove)
+    with pytest.warns(UserWarning, match="was removed while the run writes it"):
+        assert front_door(*CARTPOLE, f"hydra.run.dir={path}") == exits.FINISHED
+    assert lines(path, "metrics.jsonl")[-1] == lines(finished, "metrics.jsonl")[-1]
+    events = EventAccumulator(str(path))
+    events.Reload()
+    assert events.Scalars("eval/mean_reward")[-1].step == 300
+    assert lines(path, "evaluations.jsonl") == lines(finished, "evaluations.jsonl")
+
+
+def test_a_clock_that_goes_backwards_changes_nothing(finished, tmp_path, monkeypatch):
+    path, now = tmp_path / "run", [time.time()]
+
+    def earlier():
+        now[0] -= 3600.0
+        return now[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", earlier)
+        at_step(patch, 170, send(signal.SIGTERM))
+        assert front_door(*CARTPOLE, f"hydra.run.dir={path}") == exits.STOPPED
+        assert console("resume", path) == exits.FINISHED
+    assert_same_run(path, finished)
+    events = EventAccumulator(str(path))
+    events.Reload()
+    steps = [event.step for event in events.Scalars("train/n_updates")]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 300
+
+
+def test_two_commands_on_one_folder(finished, capsys):
+    with RunFolder(finished).lock():
+        assert console("resume", finished, "steps=400") == exits.FAILED
+    assert f"is in use by pid {os.getpid()}" in capsys.readouterr().err
+    assert lines(finished, "metrics.jsonl")[-1]["step"] == 300
+
+
+# ---- a hang in this process
+
+
+@pytest.fixture
+def watchdog(tmp_path):
+    left = []
+    dog = Watchdog(tmp_path, 1000.0, lambda text: RunFolder(tmp_path).write_status("failed", 1234, 56, error=text), left.append)
+    with dog:
+        yield dog, left
+
+
+def test_a_hang_writes_status_and_stacks_and_leaves_with_1(watchdog, tmp_path, capfd):
+    dog, left = watchdog
+    dog.beat()
+    for _ in range(LOOKS):
+        dog.look()
+    assert not left  # the beat came before the first look
+    dog.look()
+    assert left == [1]
+    status = RunFolder(tmp_path).read_status()
+    assert (status["state"], status["step"], status["updates"]) == ("failed", 1234, 56)
+    assert "no progress for 1000 minutes" in status["error"]
+    assert f"deeprl resume {tmp_path}" in capfd.readouterr().err
+    assert "test_faults.py" in (tmp_path / "stacks.txt").read_text()
+
+
+def test_beats_keep_it_quiet_and_so_does_a_debugger(watchdog):
+    dog, left = watchdog
+    for _ in range(3 * LOOKS):
+        dog.beat()
+        dog.look()
+    names = {}
+    exec(compile("def in_debugger(f):\n    for _ in range(100): f()", "/lib/python/bdb.py", "exec"), names)
+    names["in_debugger"](dog.look)
+    assert not left
+
+
+def test_an_idle_watchdog_leaves_nothing_behind(tmp_path):
+    with Watchdog(tmp_path, 30, lambda text: None):
+        assert (tmp_path / "stacks.txt").exists()
+    with Watchdog(tmp_path, None, lambda text: None):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+HANG = """
+import ctypes, sys, threading
+from pathlib import Path
+from deeprl.runs.loggers import JsonLines, Loggers, TensorBoard
+from deeprl.runs.folder import RunFolder, read_lines
+from deeprl.system.watchdog import Watchdog
+folder = RunFolder(Path(sys.argv[1]))
+with Watchdog(folder.path, 1 / 600, lambda text: folder.write_status("failed", 7, 3, error=text)) as dog:
+    if sys.argv[2] == "lock":
+        ctypes.PyDLL(None).pause()
+    threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize("kind", ["event", "lock"])
+def test_a_hanging_process_is_ended(kind, tmp_path):
+    """One that waits; and one in a C call that holds Python's lock, where the status must stay as it was."""
+    done = subprocess.run([sys.executable, "-c", HANG, tmp_path, kind], timeout=120, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "<string>" in (tmp_path / "stacks.txt").read_text()
+    assert (tmp_path / "status.json").exists() == (kind == "event")

@@ -1,0 +1,122 @@
+"""Commands and names in README.md and docs/ are checked against the code: each command composes, nothing is trained."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from deeprl.cli import main as deeprl_command
+from deeprl.cli.train import first_of
+from deeprl.config.compose import compose, groups, options
+from deeprl.config.instantiate import instantiate
+from deeprl.config.rules import RULES, flatten
+from deeprl.session.assemble import settle
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands(start: str) -> list[str]:
+    lines = [line for page in PAGES for block in blocks(page.read_text(), "bash") for line in block.splitlines()]
+    return list(dict.fromkeys(shlex.join(shlex.split(line, comments=True)) for line in lines if line.startswith(start)))
+
+
+def compose_and_settle(overrides: list[str]) -> dict:
+    config, user, _ = compose(overrides)
+    config = settle(config, user)
+    for slot in ("agent", "replay"):  # constructs every stateless part, and checks that each key is one its class takes
+        instantiate({**config[slot], "_partial_": True}, slot)
+    instantiate(config["env"], "env")
+    return config
+
+
+@pytest.mark.parametrize("command", commands("python train.py"))
+def test_training_commands_compose(command):
+    words = shlex.split(command)[2:]
+    flags = [word for word in words if word.startswith("-")]
+    assert all(flag in ("-m", "--cfg=job", "--resolve") for flag in flags)
+    overrides = [word for word in words if not word.startswith("-")]
+    compose_and_settle([first_of(override) for override in overrides] if "-m" in flags else overrides)
+
+
+@pytest.mark.parametrize("command", commands("deeprl "))
+def test_deeprl_commands_parse(command, monkeypatch):
+    asked = []
+    monkeypatch.setattr(deeprl_command, "_run", lambda options: asked.append(options) or 0)
+    with pytest.raises(SystemExit) as left:
+        deeprl_command.main(shlex.split(command)[1:])
+    assert left.value.code == 0
+    assert asked[0].command == command.split()[1]
+
+
+def test_there_are_commands():
+    assert len(commands("python train.py")) > 20
+    assert {command.split()[1] for command in commands("deeprl ")} == {"resume", "eval", "record", "list", "replay-crash"}
+
+
+def test_python_examples_parse_and_their_overrides_compose():
+    (example,) = blocks(README, "python")
+    calls = [node for node in ast.walk(ast.parse(example)) if isinstance(node, ast.Call)]
+    (trained,) = (ast.literal_eval(call.args[0]) for call in calls if ast.unparse(call.func) == "deeprl.train")
+    compose_and_settle(trained)
+
+
+def test_the_readme_opens_with_the_two_commands():
+    assert README.startswith('# deeprl\n\n```bash\npip install -e . && python train.py\npip install -e ".[test]" && pytest\n```\n')
+
+
+def test_options_in_the_table_of_slots_exist():
+    table = README.split("## One equation")[1].split("## Examples")[0]
+    rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| `")]
+    assert len(rows) > 10
+    for slots, offered in rows:
+        known = {option for slot in re.findall(r"`([\w/]+)`", slots) for option in options(slot)}
+        named = set(re.findall(r"`(\w+)`", offered))
+        assert set(re.findall(r"`([\w/]+)`", slots)) <= set(groups())
+        assert named <= known, f"{slots}: {named - known} do not exist"
+
+
+def test_environments_in_the_table_exist():
+    table = README.split("## Environments")[1].split("Observations may be")[0]
+    for family, names in re.findall(r"^\| `(\w+)/…` \| (.*?) \|", table, flags=re.MULTILINE):
+        assert {f"{family}/{name}" for name in re.findall(r"`(\w+)`", names)} <= set(options("env"))
+
+
+def test_keys_in_the_table_exist_and_none_is_left_out():
+    table = README.split("Keys that every run has")[1].split("Periods are in")[0]
+    named = set()
+    for cell in re.findall(r"^\| (`.*?`) \|", table, flags=re.MULTILINE):
+        group = ""
+        for key in re.findall(r"`([\w.]+)`", cell):
+            group = group if key.startswith(".") else key.rpartition(".")[0]
+            named.add(group + key if key.startswith(".") else key)
+    config, _, _ = compose([])
+    assert named - {"hydra.run.dir"} <= {key for key, _ in flatten(config)}
+    assert set(RULES) <= named
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
+def test_links_and_files_exist(page):
+    text = re.sub(r"^ {4}.*$", "", page.read_text(), flags=re.MULTILINE)  # formulas
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", text):
+        assert (page.parent / target).exists(), target
+    if page.name == "CONTRIBUTING.md":  # its examples write some of the files they name; tests/test_contributing.py knows them
+        return
+    for name in re.findall(r"`((?:deeprl|agents|envs|configs|docs|tests|benchmarks)/[\w./]*)`", text):
+        assert (ROOT / name).exists(), name
+
+
+def test_extras_exist():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    line = README.split("Extras:")[1].split("\n\n")[0]
+    assert set(re.findall(r"(?:^| )`(\w+)`|\[(\w+)\]", line)) == {("", "minatar"), *((name, "") for name in extras if name != "minatar")}

@@ -1,0 +1,276 @@
+"""Runs that are stopped, crash or are prolonged end bit for bit where the uninterrupted run ends; what `deeprl resume` refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from deeprl.cli import exits
+from deeprl.config.rules import IDENTITY
+from deeprl.replay.replay import Replay
+from deeprl.runs.checkpoints import Checkpoints
+from deeprl.runs.folder import RunFolder
+from deeprl.training.collector import Collector
+from tests.builders import CARTPOLE, KINDS, console, front_door, lines, same
+
+COMMON = [word for word in CARTPOLE if not word.startswith(("agent", "env="))]
+RUNS = {
+    "dqn": CARTPOLE,
+    "prioritized": (*CARTPOLE, "replay=prioritized"),
+    "idqn": (  # a chain in mid-window, a head per episode, statistics of observations and rewards, noise for updates
+        *COMMON, "env=classic/cartpole", "agent=idqn", "agent.torso.hidden=[16]", "agent.chain.length=3", "agent.chain.shift_period=50",
+        "agent.chain.sync_period=6", "agent.chain.acting=episode", "agent/normalize=running", "agent/rewards=scaled",
+        "agent.head.noisy=true", "agent.explore.schedule.duration=100", "agent.optimizer.schedule.duration=300", "replay.n_step=3",
+    ),
+    "rbis": (*COMMON, "env=classic/cartpole", "agent=rbis_dqn", "replay.length=5", "replay.batch_size=4", "agent.torso.hidden=[16]"),
+    "td3": (*COMMON, "env=classic/pendulum", "agent=td3", "agent.actor.hidden=[8]", "agent.critic.hidden=[8]", "evaluation.every=null"),
+}  # fmt: skip
+
+
+def at_step(monkeypatch, step: int, act) -> None:
+    """Call `act()` once, in the tick that begins at `step`."""
+    plain = Collector.tick
+
+    def tick(self, now):
+        plain(self, now)
+        if now == step:
+            act()
+
+    monkeypatch.setattr(Collector, "tick", tick)
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Weights, optimizer, metrics and evaluations to the bit."""
+    (step, left), (other_step, right) = (Checkpoints(path).load("last") for path in (one, other))
+    assert step == other_step
+    assert same(left["agent"]["module"], right["agent"]["module"])
+    for name, state in left["agent"]["optimizers"].items():
+        assert same(state, right["agent"]["optimizers"][name])
+    assert left["collector"]["returns"].tolist() == right["collector"]["returns"].tolist()
+    for name in ("metrics.jsonl", "evaluations.jsonl"):
+        assert lines(one, name) == lines(other, name)
+        assert lines(one, name)
+
+
+@pytest.fixture(scope="module")
+def whole(finished, tmp_path_factory):
+    """`whole(name)`: the folder of that run, trained without a break the first time it is asked for."""
+    folders = {"dqn": finished}
+
+    def folder(name: str) -> Path:
+        if name not in folders:
+            folders[name] = tmp_path_factory.mktemp("whole") / name
+            assert front_door(*RUNS[name], f"hydra.run.dir={folders[name]}") == exits.FINISHED
+        return folders[name]
+
+    return folder
+
+
+@pytest.mark.parametrize(("name", "step"), [("dqn", 30), ("dqn", 170), ("prioritized", 170), ("idqn", 170), ("rbis", 170), ("td3", 170)])
+def test_a_run_that_is_stopped_and_resumed_is_the_uninterrupted_run(name, step, tmp_path, monkeypatch, whole, capfd):
+    """Stopped in warm-up, or in the middle of learning and of an episode."""
+    path = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        at_step(patch, step, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert front_door(*RUNS[name], f"hydra.run.dir={path}") == exits.STOPPED == 75
+    status = RunFolder(path).read_status()
+    assert (status["state"], status["step"], status["error"]) == ("stopped", step + 2, "stopped by SIGTERM")
+    assert f"deeprl resume {path}" in capfd.readouterr().out
+    assert console("resume", path) == exits.FINISHED
+    assert_same_run(path, whole(name))
+    assert [start["resumed_from"] for start in json.loads((path / "system.json").read_text())] == [None, step + 2]
+
+
+@pytest.mark.parametrize("name", ["dqn", "prioritized"])
+def test_a_run_that_crashes_and_is_resumed_is_the_uninterrupted_run(name, tmp_path, monkeypatch, whole, capsys):
+    """It fails at step 230: the checkpoint is of step 160 or of the best evaluation, and what was logged after it is cut."""
+    path = tmp_path / "crashed"
+
+    def fail():
+        raise ArithmeticError("out of luck")
+
+    with monkeypatch.context() as patch:
+        at_step(patch, 230, fail)
+        assert front_door(*RUNS[name], f"hydra.run.dir={path}") == exits.FAILED == 1
+    said = capsys.readouterr().err
+    assert "the run failed: ArithmeticError: out of luck." in said
+    assert f"deeprl resume {path}" in said
+    assert "Traceback" not in said
+    assert "out of luck" in (path / "traceback.txt").read_text()
+    status = RunFolder(path).read_status()
+    assert (status["state"], status["error"]) == ("failed", "ArithmeticError: out of luck")
+    assert console("resume", path) == exits.FINISHED
+    assert_same_run(path, whole(name))
+
+
+def test_a_run_that_fails_before_its_first_checkpoint_starts_again(finished, tmp_path, monkeypatch):
+    path = tmp_path / "early"
+
+    def fail():
+        raise ArithmeticError
+
+    with monkeypatch.context() as patch:
+        at_step(patch, 60, fail)
+        assert front_door(*CARTPOLE, f"hydra.run.dir={path}") == exits.FAILED
+    assert not Checkpoints(path).steps()
+    assert lines(path, "metrics.jsonl")  # of step 50; a second copy would show below
+    assert console("resume", path) == exits.FINISHED
+    assert_same_run(path, finished)
+
+
+def test_longer_training_goes_on_as_if_it_had_been_asked_for_at_once(finished, tmp_path, capsys):
+    """Schedules are in steps since the start: more `steps` change none of them."""
+    path = tmp_path / "short"
+    short = [word for word in CARTPOLE if not word.startswith("steps=")]
+    assert front_door(*short, "steps=200", f"hydra.run.dir={path}") == exits.FINISHED
+    assert console("resume", path) == exits.FINISHED
+    assert f"is finished at step 200. To train longer: deeprl resume {path} steps=400" in capsys.readouterr().out
+    assert console("resume", path, "steps=300") == exits.FINISHED
+    assert "steps: 200 -> 300" in capsys.readouterr().out
+    left, right = (Checkpoints(p).load("last")[1]["agent"] for p in (path, finished))
+    assert same(left["module"], right["module"])
+
+
+def test_a_share_of_steps_is_turned_into_steps_here_too(finished, monkeypatch, capsys):
+    """As a fraction of a step, a period would be over at every tick."""
+    asked = []
+    monkeypatch.setattr("deeprl.session.session.train", lambda config, path, **more: asked.append(config) or 1 / 0)
+    assert console("resume", finished, "steps=400", "evaluation.every=0.5") == exits.FAILED  # no training: 1 / 0
+    assert asked[0]["evaluation"]["every"] == 200
+    assert "evaluation.every: 100 -> 0.5" in capsys.readouterr().out
+
+
+def test_without_the_replay_a_resumed_run_collects_again(tmp_path, monkeypatch):
+    path = tmp_path / "bare"
+    with monkeypatch.context() as patch:
+        at_step(patch, 170, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert front_door(*CARTPOLE, "checkpoint.replay=false", f"hydra.run.dir={path}") == exits.STOPPED
+    assert not (path / "replay").exists()
+    assert console("resume", path) == exits.FINISHED
+    # updates up to step 172, none for 60 steps, then the rest: (172 − 60) / 2 + (300 − 232) / 2
+    assert RunFolder(path).read_status()["updates"] == 56 + 34
+
+
+def test_an_episode_that_cannot_be_repeated_is_cut_off_where_it_stood(tmp_path, monkeypatch):
+    """Journals longer than `checkpoint.replay_actions` are not kept: the run goes on with new episodes, and no transition spans the gap."""
+    path = tmp_path / "forgetful"
+    with monkeypatch.context() as patch:
+        at_step(patch, 170, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert front_door(*CARTPOLE, "checkpoint.replay_actions=0", f"hydra.run.dir={path}") == exits.STOPPED
+    cuts = []
+    plain = Replay.cut
+    monkeypatch.setattr(Replay, "cut", lambda self, environment: (cuts.append(environment), plain(self, environment)))
+    with pytest.warns(RuntimeWarning, match="starts new episodes where it could not be restored"):
+        assert console("resume", path) == exits.FINISHED
+    assert cuts == [0, 1]
+    assert RunFolder(path).read_status()["step"] == 300
+
+
+REFUSED = {
+    "agent": "agent.optimizer.lr=0.1", "env": "env.num=3", "seed": "seed=1", "replay": "replay.batch_size=8", "discount": "discount=0.5",
+    "device": "device=cuda", "accelerate": "accelerate.mode=reference", "runtime": "runtime.threads=2", "names": "names.agent=x",
+    "learning_starts": "learning_starts=1", "replay_ratio": "replay_ratio=1",
+}  # fmt: skip
+
+
+def test_every_key_that_makes_a_run_what_it_is_has_a_test():
+    assert set(REFUSED) == set(IDENTITY)
+
+
+@pytest.mark.parametrize("override", REFUSED.values())
+def test_resume_refuses_to_make_it_another_run(finished, override, capsys):
+    before = (finished / "config.yaml").read_text()
+    assert console("resume", finished, "steps=400", override) == 2
+    error = capsys.readouterr().err
+    assert f"{override}: {override.split('.')[0].split('=')[0]} is part of what this run is and cannot be changed" in error
+    assert (finished / "config.yaml").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("step=500", "there is no key step. Did you mean steps?"),
+        ("steps", "steps is not of the form key=value"),
+        ("steps=0", "steps=0 is out of range: it takes a whole number of at least 1"),
+        ("checkpoint.keep=many", "checkpoint.keep='many' is out of range"),
+        ("steps=[", "steps=[: while parsing"),
+    ],
+)
+def test_resume_says_what_is_wrong(finished, override, says, capsys):
+    assert console("resume", finished, override) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_resume_of_no_run_and_of_one_in_use(finished, tmp_path, capsys):
+    assert console("resume", tmp_path) == 1
+    assert f"{tmp_path} is no run folder: it has no config.yaml" in capsys.readouterr().err
+    with RunFolder(finished).lock():
+        assert console("resume", finished, "steps=400") == 1
+    assert f"{finished} is in use by pid {os.getpid()}" in capsys.readouterr().err
+
+
+def test_resume_auto_starts_goes_on_and_has_done(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    short = ("steps=60", "learning_starts=20", "replay.capacity=100", "evaluation.final_episodes=1")
+    toy = ("agent=dqn", "env=toy/chain", "resume=auto", *short)
+    with monkeypatch.context() as patch:
+        at_step(patch, 30, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+        assert front_door(*toy) == exits.STOPPED
+    (folder,) = (tmp_path / "runs" / "toy_chain" / "dqn").iterdir()
+    assert re.fullmatch(r"auto_[0-9a-f]{12}_seed0", folder.name)
+    assert front_door(*toy) == exits.FINISHED
+    assert RunFolder(folder).read_status()["step"] == 60
+    assert len(json.loads((folder / "system.json").read_text())) == 2
+    capfd.readouterr()
+    assert front_door(*toy) == exits.FINISHED
+    assert "this run is finished at step 60" in capfd.readouterr().out
+    assert front_door(*toy, "seed=1") == exits.FINISHED  # another run, another folder
+    assert len(list(folder.parent.iterdir())) == 2
+    assert front_door(*toy, "seed=2", f"hydra.run.dir={folder}") == exits.WRONG
+    assert "holds a run of another configuration (seed differ)" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_same_command_twice_once_stopped_and_resumed_is_the_same_run_for_every_preset(name, tmp_path, monkeypatch):
+    env = {"discrete": "classic/cartpole", "continuous": "classic/pendulum"}[KINDS[name]]
+    body = ("agent.torso.hidden=[16]",) if KINDS[name] == "discrete" else ("agent.actor.hidden=[8]", "agent.critic.hidden=[8]")
+    command = (*COMMON, f"env={env}", f"agent={name}", *body, "steps=240", "evaluation.every=null")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert front_door(*command, f"hydra.run.dir={whole}") == exits.FINISHED
+    with monkeypatch.context() as patch:
+        at_step(patch, 170, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert front_door(*command, f"hydra.run.dir={broken}") == exits.STOPPED
+    assert console("resume", broken) == exits.FINISHED
+    assert_same_run(broken, whole)
+
+
+@pytest.mark.parametrize("name", ["prioritized", "rbis"])
+def test_replay_rows_written_ahead_of_a_checkpoint_are_part_of_it(name, tmp_path, monkeypatch, whole):
+    """In pieces of some twenty rows; the run stops in mid-piece, and another one crashes with pieces that no checkpoint lists."""
+    monkeypatch.setattr("deeprl.training.trainer.SEGMENT", 1000)
+    stopped, crashed = tmp_path / "stopped", tmp_path / "crashed"
+    with monkeypatch.context() as patch:
+        at_step(patch, 170, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert front_door(*RUNS[name], f"hydra.run.dir={stopped}") == exits.STOPPED
+    manifest = json.loads((stopped / "checkpoints" / "step_000000000172" / "manifest.json").read_text())
+    assert len(manifest["segments"]) > 4
+    assert console("resume", stopped) == exits.FINISHED
+    assert_same_run(stopped, whole(name))
+
+    def fail():
+        raise ArithmeticError("out of luck")
+
+    with monkeypatch.context() as patch:
+        at_step(patch, 150, fail)
+        assert front_door(*RUNS[name], f"hydra.run.dir={crashed}") == exits.FAILED
+    assert console("resume", crashed) == exits.FINISHED
+    assert_same_run(crashed, whole(name))
+    listed = {
+        entry["file"] for path in crashed.glob("checkpoints/step_*/manifest.json") for entry in json.loads(path.read_text())["segments"]
+    }
+    assert {path.name for path in (crashed / "replay").iterdir()} == listed

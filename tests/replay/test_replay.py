@@ -1,0 +1,492 @@
+"""The replay against tables from the literature and against a slow one that keeps every transition as it came."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._pytree import tree_leaves
+
+from deeprl.accelerate.graph import traced
+from deeprl.noise import torch_generator
+from deeprl.replay import replay as replay_module
+from deeprl.replay.fold import fold, span
+from deeprl.replay.replay import Replay
+from deeprl.replay.ring import layout
+from deeprl.replay.samplers import Prioritized, Uniform, UniformDraws
+from deeprl.types import Rows, Spec
+
+VECTOR = Spec((2,), torch.float32, 3, 0)
+CONTINUOUS = Spec((3,), torch.float32, 0, 2)
+STACKED = Spec((4, 3, 2), torch.uint8, 3, 0, frame_stack=4)
+CHANNELS = Spec((5, 2, 2), torch.uint8, 3, 0)
+
+
+def make(spec: Spec, capacity: int = 100, num: int = 1, **options) -> Replay:
+    return Replay(**{"batch_size": 4, "discount": 0.9, **options}, spec=spec, num=num, capacity=capacity)
+
+
+def everything(replay: Replay):
+    """A batch of each live transition once."""
+    count = len(replay)
+    return replay.sample((torch.arange(count, dtype=torch.float64) + 0.5) / count)
+
+
+def one(obs, action, reward, next_obs, terminated=False, ended=False) -> Rows:
+    def vector(value):
+        return np.full((1, 2), value, np.float32)
+
+    flags = np.array([terminated]), np.array([ended])
+    return Rows(vector(obs), np.array([action]), np.array([reward], np.float32), vector(next_obs), *flags, np.ones(1, np.float32))
+
+
+class Stream:
+    """Random episodes of M environments, all of it remembered: `ticks[t]` are the rows with full stacks."""
+
+    def __init__(self, spec: Spec, num: int, seed: int, longest: int = 10):
+        self.spec, self.num, self.random, self.longest = spec, num, np.random.default_rng(seed), longest
+        self.ticks: list[Rows] = []
+        self.left = self.random.integers(1, longest + 1, num)
+        self.obs = np.stack([self.start() for _ in range(num)])
+
+    def frame(self) -> np.ndarray:
+        shape = self.spec.obs_shape
+        if self.spec.obs_dtype != torch.uint8:
+            return self.random.normal(size=shape).astype(np.float32)
+        return self.random.integers(1, 256, (shape[0] // self.spec.frame_stack, *shape[1:]), dtype=np.uint8)
+
+    def start(self) -> np.ndarray:
+        frame, before = self.frame(), self.spec.frame_stack - 1
+        return np.concatenate([np.zeros_like(frame)] * before + [frame])
+
+    def follow(self, obs: np.ndarray) -> np.ndarray:
+        stack = self.spec.frame_stack
+        return self.frame() if stack == 1 else np.concatenate([obs[1:], self.frame()])
+
+    def __next__(self) -> Rows:
+        num, random = self.num, self.random
+        next_obs = np.stack([self.follow(obs) for obs in self.obs])
+        self.left -= 1
+        ended = self.left == 0
+        terminated = np.where(ended, random.random(num) < 0.6, random.random(num) < 0.15)  # the latter are lost lives
+        dim = self.spec.action_dim
+        action = random.normal(size=(num, dim)).astype(np.float32) if dim else random.integers(0, 3, num)
+        reward, probability = random.normal(size=num).astype(np.float32), random.random(num).astype(np.float32)
+        rows = Rows(self.obs, action, reward, next_obs, terminated, ended, probability)
+        self.ticks.append(rows)
+        self.obs = next_obs.copy()
+        for e in np.flatnonzero(ended):
+            self.obs[e] = self.start()
+            self.left[e] = random.integers(1, self.longest + 1)
+        return rows
+
+    def cut(self, e: int) -> None:
+        self.ticks[-1].ended[e], self.obs[e], self.left[e] = True, self.start(), 5
+
+    def expected(self, number: int, n: int, gamma: float, transform=lambda reward: reward):
+        """obs, action, reward, discount, next_obs, steps, ended, successor: by the definition, one step at a time."""
+        tick, e = divmod(number, self.num)
+        total, m = 0.0, 0
+        while True:
+            row = self.ticks[tick + m]
+            total += gamma**m * transform(float(row.reward[e]))
+            m += 1
+            if row.terminated[e] or row.ended[e] or m == n or tick + m == len(self.ticks):
+                break
+        first = self.ticks[tick]
+        return first.obs[e], first.action[e], total, gamma**m * (1 - row.terminated[e]), row.next_obs[e], m, row.ended[e], first.next_obs[e]
+
+
+def check(replay: Replay, stream: Stream, transform=lambda reward: reward):
+    batch = everything(replay)
+    numbers = batch.index.tolist()
+    newest = len(stream.ticks) * stream.num
+    if isinstance(replay.draws, UniformDraws):
+        assert sorted(numbers) == list(range(newest - len(replay), newest))
+    for i, number in enumerate(numbers):
+        expected = stream.expected(number, replay.n_step, replay.discount, transform)
+        obs, action, reward, discount, next_obs, steps, ended, successor = expected
+        np.testing.assert_array_equal(batch.obs[i], obs)
+        np.testing.assert_array_equal(batch.next_obs[i], next_obs)
+        np.testing.assert_array_equal(batch.action[i], action)
+        assert batch.reward[i].item() == pytest.approx(reward, rel=1e-5, abs=1e-6)
+        assert batch.discount[i].item() == pytest.approx(discount, rel=1e-6)
+        assert batch.steps[i] == steps
+        assert batch.ended[i] == ended
+        if "successor" in batch.extra:
+            np.testing.assert_array_equal(batch.extra["successor"][i], successor)
+        if "behavior_probability" in batch.extra:
+            assert batch.extra["behavior_probability"][i] == stream.ticks[number // stream.num].probability[number % stream.num]
+    assert batch.obs.dtype == replay.spec.obs_dtype
+    assert batch.obs.shape == batch.next_obs.shape == (len(numbers), *replay.spec.obs_shape)
+    assert batch.valid.all()
+
+
+# Tables
+
+
+@pytest.mark.parametrize(
+    ("n", "table"),
+    [
+        (1, [(1, 0, 10, 2, 0), (2, 1, 20, 3, 0), (3, 2, 30, 4, 0), (4, 3, 40, 5, 0), (5, 4, 50, None, 1)]),
+        (3, [(1, 0, 52.3, 4, 0), (2, 1, 79.4, 5, 0), (3, 2, 106.5, None, 1), (4, 3, 85, None, 1), (5, 4, 50, None, 1)]),
+    ],
+)
+def test_the_transitions_of_a_short_episode(n, table):
+    replay = make(VECTOR, n_step=n)
+    for i in range(5):
+        replay.append(one(i + 1, i, 10 * (i + 1), i + 2 if i < 4 else -1, i == 4, i == 4))
+    batch = everything(replay)
+    for i, (obs, action, reward, next_obs, terminal) in enumerate(table):
+        assert batch.obs[i, 0] == obs
+        assert batch.action[i] == action
+        assert batch.reward[i].item() == pytest.approx(reward)
+        assert (batch.discount[i] == 0) == bool(terminal)
+        if next_obs is not None:
+            assert batch.next_obs[i, 0] == next_obs
+            assert batch.discount[i].item() == pytest.approx(0.9 ** batch.steps[i].item())
+    if n == 1:
+        assert batch.reward.tolist() == [10, 20, 30, 40, 50]
+
+
+@pytest.mark.parametrize(
+    ("terminated", "ended", "reward", "discount"), [(False, True, 1.99, 0.9801), (True, True, 1.99, 0.0), (False, False, 2.9701, 0.970299)]
+)
+def test_n_step_with_truncation(terminated, ended, reward, discount):
+    replay = make(VECTOR, n_step=3, discount=0.99)
+    replay.append(one(0, 0, 1, 1))
+    replay.append(one(1, 0, 1, 2, terminated, ended))
+    replay.append(one(7 if ended else 2, 0, 1, 8))
+    batch = everything(replay)
+    assert batch.reward[0].item() == pytest.approx(reward, rel=1e-6)
+    assert batch.discount[0].item() == pytest.approx(discount, rel=1e-6)
+    assert batch.next_obs[0, 0] == (2 if ended else 8)
+    assert batch.steps.tolist() == ([2, 1, 1] if ended else [3, 2, 1])
+
+
+def test_a_lost_life_stops_the_sum_but_is_no_boundary():
+    replay = make(VECTOR, n_step=3)
+    replay.append(one(0, 0, 1, 1))
+    replay.append(one(1, 0, 1, 2, terminated=True))
+    replay.append(one(2, 0, 100, 3))
+    batch = everything(replay)
+    assert batch.discount.tolist()[:2] == [0, 0]
+    assert batch.reward[0].item() == pytest.approx(1.9)
+    assert not batch.ended.any()
+    assert len(replay) == 3
+
+
+def test_fold_by_channels():
+    reward = torch.tensor([[[1.0, 2.0, 4.0]], [[10.0, 20.0, float("inf")]]])  # (C, B, n)
+    continues, real = torch.ones(1, 3), torch.tensor([[1.0, 1.0, 0.0]])
+    earned, discount, steps = fold(reward, continues, span(continues, real), torch.tensor([1.0, 0.5, 0.25, 0.125]))
+    assert earned.tolist() == [[2.0], [20.0]]
+    assert discount.tolist() == [0.25]
+    assert steps.tolist() == [2]
+
+
+# Against the slow replay
+
+
+@pytest.mark.parametrize("num", [1, 2, 3])
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("spec", [VECTOR, CONTINUOUS, STACKED, CHANNELS], ids=["vector", "continuous", "stacked", "channels"])
+def test_equals_a_naive_replay(spec, n, num):
+    stream = Stream(spec, num, seed=10 * n + num)
+    replay = make(spec, capacity=23 * num, num=num, n_step=n, needs=frozenset({"successor", "behavior_probability"}))
+    for t in range(110):
+        replay.append(next(stream))
+        if t in (0, 1, 5, 17) or t % 11 == 0 or t > 104:
+            check(replay, stream)
+    assert 23 * num / 2 < len(replay) < 23 * num  # an episode's extra row takes a place
+
+
+@pytest.mark.parametrize("spec", [VECTOR, CONTINUOUS, STACKED, CHANNELS])
+def test_one_environment_is_stored_as_one_of_many(spec):
+    """Its rows are written without arrays of one number; what lies in memory is the same, also after many laps."""
+    one, all = (make(spec, capacity=23, n_step=2).ring for _ in range(2))
+    stream = Stream(spec, 1, seed=3, longest=7)
+    for t in range(150):
+        rows = next(stream)
+        one._append_one(rows)
+        all._append_all(rows)
+        if t == 80:  # an episode that is cut off, as on resuming
+            for ring in (one, all):
+                ring.cut(0)
+            stream.cut(0)
+    for name in ("rows", "frames", "slots", "count", "oldest", "fresh"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(all, name), err_msg=name)
+    assert (one.first, one.last) == (all.first, all.last)
+
+
+@pytest.mark.parametrize("spec", [VECTOR, CONTINUOUS, STACKED, CHANNELS])
+@pytest.mark.parametrize("n", [1, 3])
+def test_what_follows_drawing_is_a_pure_function_of_tensors(spec, n):
+    """Hence it may be a part of a compiled step: traced over one draw, its graph makes the right batch of another."""
+    replay, stream = make(spec, capacity=60, n_step=n, batch_size=5, needs={"successor", "behavior_probability"}), Stream(spec, 1, seed=2)
+    for _ in range(50):
+        replay.append(next(stream))
+    paths = []
+
+    def listed(drawn):
+        found = [(f"{i}", value) for i, value in enumerate(replay.batch(drawn)) if isinstance(value, torch.Tensor)]
+        found += list(replay.batch(drawn).extra.items())
+        paths[:] = [name for name, _ in found]
+        return [value.clone() for _, value in found]
+
+    graph, wanted = traced(listed, (replay.draw(),))
+    assert not [node for node in graph.graph.nodes if node.op == "get_attr"]  # nothing of the first draw is left in it
+    for _ in range(5):
+        drawn = replay.draw()
+        found = graph(*[leaf for leaf, keep in zip(tree_leaves(drawn), wanted) if keep])
+        for name, one, other in zip(paths, found, listed(drawn)):
+            assert torch.equal(one, other), name
+
+
+def test_long_episodes_fill_the_capacity():
+    stream = Stream(STACKED, 2, seed=0, longest=10_000)
+    replay = make(STACKED, capacity=40, num=2, n_step=2)
+    for t in range(100):
+        replay.append(next(stream))
+        assert len(replay) == min(2 * (t + 1), 40)
+    check(replay, stream)
+
+
+@pytest.mark.parametrize("capacity", [3, 4, 5, 7])
+def test_tiny_capacities(capacity):
+    stream = Stream(STACKED, 1, seed=capacity, longest=3)
+    replay = make(STACKED, capacity=capacity, n_step=3)
+    for _ in range(60):
+        replay.append(next(stream))
+        check(replay, stream)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_n_step_property(seed):
+    random = np.random.default_rng(seed)
+    num, n, gamma = int(random.integers(1, 5)), int(random.integers(1, 8)), float(random.choice([0.0, 0.5, 0.99, 1.0]))
+    stream = Stream(CONTINUOUS, num, seed, longest=int(random.integers(1, 13)))
+    replay = make(CONTINUOUS, num * int(random.integers(n, 40)), num, n_step=n, discount=gamma, rewards=lambda raw: raw.clamp(-0.5, 0.5))
+    for t in range(120):
+        replay.append(next(stream))
+        if t % 13 == 0:
+            check(replay, stream, lambda reward: min(max(reward, -0.5), 0.5))
+
+
+def test_rewards_may_have_channels():
+    def polar(raw):
+        return torch.stack((raw.clamp(min=0), (-raw).clamp(min=0)))
+
+    for n in (1, 2):
+        replay = make(VECTOR, n_step=n, rewards=polar)
+        for reward in (1.0, -2.0, 3.0):
+            replay.append(one(0, 0, reward, 0))
+        expected = [[1, 0, 3], [0, 2, 0]] if n == 1 else [[1, 2.7, 3], [1.8, 2, 0]]
+        np.testing.assert_allclose(everything(replay).reward, expected, rtol=1e-6)
+
+
+def test_a_batch_is_a_copy():
+    for spec in (VECTOR, STACKED):
+        stream = Stream(spec, 1, seed=0, longest=1000)
+        replay = make(spec, capacity=6)
+        for _ in range(6):
+            replay.append(next(stream))
+        batch = everything(replay)
+        before = [tensor.clone() for tensor in batch[:10]]
+        for _ in range(9):
+            replay.append(next(stream))
+        assert all(torch.equal(a, b) for a, b in zip(before, batch[:10]))
+
+
+def test_ready_counts_what_was_added():
+    replay = make(VECTOR, capacity=3)
+    assert not replay.ready(0)
+    with pytest.raises(ValueError, match="empty"):
+        replay.sample()
+    for i in range(5):
+        replay.append(one(i, 0, 0, i + 1, ended=True))
+        assert replay.ready(i + 1)
+        assert not replay.ready(i + 2)
+    assert len(replay) < 3
+
+
+def test_its_own_uniforms_are_a_stream_of_the_seed():
+    stream = Stream(VECTOR, 1, seed=0)
+    rows = [next(stream) for _ in range(30)]
+    first, second, other = (make(VECTOR, seed=seed) for seed in (0, 0, 1))
+    for replay in (first, second, other):
+        for row in rows:
+            replay.append(row)
+    draws = [[replay.sample().index.tolist() for _ in range(3)] for replay in (first, second, other)]
+    assert draws[0] == draws[1] != draws[2]
+    noise = first.noise(5, torch_generator(0, "replay"))["u"]
+    assert noise.shape == (5, 4)
+    assert noise.dtype == torch.float64
+
+
+# Checkpoints
+
+
+@pytest.mark.parametrize("sampler", [Uniform(), Prioritized(), Prioritized(normalization="global")], ids=["uniform", "batch", "global"])
+@pytest.mark.parametrize("spec", [CONTINUOUS, STACKED, CHANNELS], ids=["vector", "stacked", "channels"])
+@pytest.mark.parametrize("steps", [[3, 4], [50, 17], [20, 9, 60, 1, 0]])
+def test_round_trip(spec, sampler, steps):
+    stream, random = Stream(spec, 2, seed=5), np.random.default_rng(1)
+    replay = make(spec, capacity=60, num=2, n_step=3, sampler=sampler)
+    marks, segments = None, []
+    for ticks in steps:
+        for _ in range(ticks):
+            replay.append(next(stream))
+            batch = replay.sample()
+            replay.update_priorities(batch.index, torch.from_numpy(random.random(4)))
+        segment = replay.rows(marks)
+        assert len(segment["rows"]) == int((segment["stop"] - segment["start"]).sum())
+        segments.append(segment)
+        marks = replay.marks()
+    state = {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in replay.state_dict().items()}
+    assert all(isinstance(value, (int, float, list, np.ndarray)) for value in state.values())
+    again = make(spec, capacity=60, num=2, n_step=3, sampler=sampler)
+    again.load({name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in state.items()}, iter(segments))
+    check(again, stream)
+    for _ in range(80):
+        ours, theirs = replay.sample(), again.sample()
+        assert all(torch.equal(a, b) for a, b in zip(ours[:10], theirs[:10]))
+        error = torch.from_numpy(random.random(4))
+        rows = next(stream)
+        for one_of_both, index in ((replay, ours.index), (again, theirs.index)):
+            one_of_both.append(rows)
+            one_of_both.update_priorities(index, error)
+    assert all(torch.equal(a, b) for a, b in zip(replay.rows(marks).values(), again.rows(marks).values()))
+    for name, value in replay.state_dict().items():
+        assert np.array_equal(value, again.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("capacity", [10, 200])
+@pytest.mark.parametrize("spec", [CONTINUOUS, STACKED], ids=["vector", "stacked"])
+def test_an_episode_cut_after_a_checkpoint_stays_cut(spec, capacity):
+    stream = Stream(spec, 2, seed=2)
+    replay = make(spec, capacity=capacity, num=2, n_step=3)
+    segments, marks = [], None
+    for _ in range(6):
+        for _ in range(7):
+            replay.append(next(stream))
+        segments.append(replay.rows(marks))
+        marks = replay.marks()
+        replay.cut(1)  # as after a resume whose environment did not come back as it was
+        replay.cut(1)  # nothing more to cut
+        stream.cut(1)
+        check(replay, stream)
+    for _ in range(3):
+        replay.append(next(stream))
+    segments.append(replay.rows(marks))
+    again = make(spec, capacity=capacity, num=2, n_step=3)
+    needed = [segment for segment in segments if (segment["stop"] > torch.tensor(replay.live_from())).any()]
+    assert (len(needed) < len(segments)) == (capacity == 10)
+    again.load(replay.state_dict(), needed)
+    for _ in range(30):
+        check(replay, stream)
+        check(again, stream)
+        rows = next(stream)
+        replay.append(rows)
+        again.append(rows)
+
+
+def test_a_segment_missing_is_named():
+    stream, replay = Stream(VECTOR, 1, seed=0), make(VECTOR, capacity=50)
+    for _ in range(10):
+        replay.append(next(stream))
+    marks, first = replay.marks(), replay.rows()
+    for _ in range(10):
+        replay.append(next(stream))
+    second, state = replay.rows(marks), replay.state_dict()
+    for segments in ([first], [second]):
+        with pytest.raises(ValueError, match="a segment is missing"):
+            make(VECTOR, capacity=50).load(state, segments)
+    with pytest.raises(ValueError, match="not the same environment"):
+        make(CONTINUOUS, capacity=50).load(state, [first, second])
+    make(VECTOR, capacity=50).load(state, [first, second])
+
+
+# Memory
+
+
+def test_memory_of_a_million_atari_transitions():
+    atari = Spec((4, 84, 84), torch.uint8, 18, 0, frame_stack=4)
+    assert 7056e6 < Replay.memory(atari, 1_000_000) < 7.2e9
+    assert Replay.memory(atari, 1_000_000, 8, 3, Prioritized()) < 7.2e9
+    plan = layout(atari, 1000, 4, 3)
+    replay = make(atari, 1000, 4, n_step=3)
+    assert plan.memory == replay.ring.rows.nbytes + replay.ring.frames.nbytes + replay.ring.slots.nbytes
+
+
+def test_more_than_the_machine_has_is_refused_before_allocation(monkeypatch):
+    monkeypatch.setattr(replay_module, "available_memory", lambda: 1 << 30)
+    atari = Spec((4, 84, 84), torch.uint8, 18, 0, frame_stack=4)
+    with pytest.raises(ValueError, match=r"needs 7,\d+,\d+,\d+ bytes .* 1,073,741,824 are available: replay.capacity=") as error:
+        make(atari, 1_000_000)
+    make(atari, int(str(error.value).split("replay.capacity=")[1].split()[0]))
+    monkeypatch.setattr(replay_module, "available_memory", lambda: None)
+    make(VECTOR)
+
+
+def test_wrong_values_are_refused():
+    wrong = {"n_step": 0, "batch_size": 0, "discount": 1.1, "capacity": 0}
+    for name, value in wrong.items():
+        with pytest.raises(ValueError, match=name):
+            make(VECTOR, **{name: value})
+    with pytest.raises(ValueError, match="capacity"):
+        make(VECTOR, capacity=2, n_step=3)
+
+
+# Elsewhere
+
+
+@pytest.mark.parametrize("name", ["uniform", "prioritized"])
+def test_the_configs_compose_and_build(name):
+    hydra = pytest.importorskip("hydra")
+    folder = str(Path(__file__).parents[2] / "configs")
+    with hydra.initialize_config_dir(folder, version_base=None):
+        config = hydra.compose(overrides=[f"+replay={name}", "replay.capacity=50"]).replay
+    replay = hydra.utils.instantiate(config)(spec=VECTOR, num=1, discount=0.9)
+    stream = Stream(VECTOR, 1, seed=0)
+    for _ in range(20):
+        replay.append(next(stream))
+    batch = replay.sample()
+    replay.update_priorities(batch.index, torch.rand(32))
+    assert batch.reward.shape == (32,)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("spec", [CONTINUOUS, STACKED], ids=["vector", "stacked"])
+def test_the_way_to_another_device_changes_nothing(spec, n):
+    stream, here, there = Stream(spec, 1, seed=0), make(spec, n_step=n), make(spec, n_step=n)
+    for t in range(90):
+        rows = next(stream)
+        here.append(rows)
+        there.append(rows)
+        a, b = here.sample(), there.sample()
+        assert all(torch.equal(x, y) for x, y in zip(a[:10], b[:10]))
+        if t == 0:
+            there._gathers[4].away = True  # from here on by way of copies, without a GPU to copy to
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("sampler", [Uniform(), Prioritized()], ids=["uniform", "prioritized"])
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("spec", [VECTOR, CONTINUOUS, STACKED, CHANNELS], ids=["vector", "continuous", "stacked", "channels"])
+def test_batches_on_a_gpu_are_those_of_the_cpu(spec, n, sampler):
+    stream = Stream(spec, 2, seed=0)
+    options = {"num": 2, "n_step": n, "sampler": sampler, "needs": {"successor", "behavior_probability"}}
+    here, there = make(spec, **options), make(spec, **options, device="cuda")
+    for _ in range(90):
+        rows = next(stream)
+        here.append(rows)
+        there.append(rows)
+        a, b = here.sample(), there.sample()
+        for x, y in zip([*a[:10], *a.extra.values()], [*b[:10], *b.extra.values()]):
+            assert y.device.type == "cuda"
+            torch.testing.assert_close(x, y.cpu(), rtol=1e-6, atol=1e-6)
+        here.update_priorities(a.index, a.reward)
+        there.update_priorities(b.index, a.reward.to("cuda"))

@@ -1,0 +1,295 @@
+"""Loggers: what other programs read is what was logged."""
+
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
+
+from deeprl.config.instantiate import resolve
+from deeprl.runs.loggers import JsonLines, Loggers, Logging, Progress, TensorBoard, WandB, flatten
+from deeprl.system.progress import duration
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "logger"
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def events(folder):
+    found = EventAccumulator(str(folder))
+    found.Reload()
+    return found
+
+
+def scalars(folder, name):
+    return [(event.step, event.value) for event in events(folder).Scalars(name)]
+
+
+# ---- JSON lines
+
+
+def test_json_lines_hold_exact_numbers_in_order(tmp_path):
+    clock = Clock()
+    loggers = Loggers([JsonLines(tmp_path)], clock)
+    clock.now += 1.5
+    loggers.scalars(5, {"train/loss": torch.tensor(0.1, dtype=torch.float64), "rollout/ep_rew_mean": 1 / 3})
+    loggers.scalars(10, {"train/loss": math.nan, "x": -math.inf})
+    loggers.close()
+    assert lines(tmp_path) == [
+        {"step": 5, "time": 1.5, "train/loss": 0.1, "rollout/ep_rew_mean": 1 / 3},
+        {"step": 10, "time": 1.5, "train/loss": None, "x": None},
+    ]
+    assert list(lines(tmp_path)[0]) == ["step", "time", "train/loss", "rollout/ep_rew_mean"]
+
+
+def test_a_flush_puts_lines_on_disk_and_watchers_get_them_every_few_seconds(tmp_path):
+    clock = Clock()
+    loggers = Loggers([JsonLines(tmp_path)], clock)
+    loggers.scalars(1, {"x": 1})
+    assert lines(tmp_path) == []
+    loggers.flush()
+    assert len(lines(tmp_path)) == 1
+    loggers.scalars(2, {"x": 1})
+    assert len(lines(tmp_path)) == 1
+    clock.now += 6
+    loggers.scalars(3, {"x": 1})
+    assert len(lines(tmp_path)) == 3
+
+
+def test_a_resumed_run_appends_and_its_time_goes_on(tmp_path):
+    clock = Clock()
+    first = Loggers([JsonLines(tmp_path)], clock)
+    clock.now += 10
+    first.scalars(1, {"x": 1})
+    state = first.state_dict()
+    first.close()
+    clock.now += 1000
+    second = Loggers([JsonLines(tmp_path)], clock)
+    second.load_state_dict(state)
+    clock.now += 2
+    second.scalars(2, {"x": 2})
+    second.close()
+    assert [(line["step"], line["time"]) for line in lines(tmp_path)] == [(1, 10.0), (2, 12.0)]
+
+
+# ---- TensorBoard
+
+
+def test_tensorboard_reads_scalars_and_text(tmp_path):
+    loggers = Loggers([TensorBoard(tmp_path)])
+    for step in range(0, 300, 100):
+        loggers.scalars(step, {"train/loss": 0.5 * step, "rollout/ep_rew_mean": 1.25})
+    loggers.text(0, "config", "    seed: 0\n    name: ü")
+    loggers.close()
+    assert scalars(tmp_path, "train/loss") == [(0, 0.0), (100, 50.0), (200, 100.0)]
+    assert scalars(tmp_path, "rollout/ep_rew_mean") == [(0, 1.25), (100, 1.25), (200, 1.25)]
+    found = events(tmp_path)
+    assert found.SummaryMetadata("config/text_summary").plugin_data.plugin_name == "text"
+    (page,) = found.Tensors("config/text_summary")
+    assert page.tensor_proto.string_val[0].decode() == "    seed: 0\n    name: ü"
+
+
+def test_tensorboard_reads_hyper_parameters_and_final_metrics(tmp_path):
+    loggers = Loggers([TensorBoard(tmp_path)])
+    config = {"seed": 3, "agent": {"lr": 1e-4, "double": True, "name": "idqn", "sizes": [64, 64], "clip": None}}
+    loggers.hparams(config)
+    loggers.scalars(500, {"eval/mean_reward": 4.0})
+    loggers.hparams(config, {"final/mean": 21.5})
+    loggers.close()
+    found = events(tmp_path).summary_metadata
+    start = metadata.parse_session_start_info_plugin_data(found[metadata.SESSION_START_INFO_TAG].plugin_data.content)
+    values = {name: getattr(value, value.WhichOneof("kind")) for name, value in start.hparams.items()}
+    assert values == {"seed": 3, "agent.lr": 1e-4, "agent.double": True, "agent.name": "idqn", "agent.sizes": "[64, 64]"}
+    end = metadata.parse_session_end_info_plugin_data(found[metadata.SESSION_END_INFO_TAG].plugin_data.content)
+    assert end.status == 1
+    assert scalars(tmp_path, "final/mean") == [(500, 21.5)]
+
+
+def test_the_hparams_page_gathers_all_runs(tmp_path):
+    """TensorBoard's own query, over two runs that share only some of their hyper-parameters."""
+    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+    from tensorboard.context import RequestContext
+    from tensorboard.plugins.base_plugin import TBContext
+    from tensorboard.plugins.hparams.backend_context import Context
+
+    for name, config in (("one", {"lr": 0.1, "tau": 0.5}), ("two", {"lr": 0.2, "steps": 3})):
+        (tmp_path / name).mkdir()
+        loggers = Loggers([TensorBoard(tmp_path / name)])
+        loggers.hparams(config, {"final/mean": 1.0})
+        loggers.close()
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(tmp_path))
+    multiplexer.Reload()
+    provider = MultiplexerDataProvider(multiplexer, str(tmp_path))
+    context = Context(TBContext(logdir=str(tmp_path), multiplexer=multiplexer, data_provider=provider))
+    request = RequestContext()
+    runs = context.hparams_metadata(request, "x")
+    found = context.experiment_from_metadata(request, "x", True, runs, context.hparams_from_data_provider(request, "x", 100))
+    assert sorted(info.name for info in found.hparam_infos) == ["lr", "steps", "tau"]
+    assert [info.name.tag for info in found.metric_infos] == ["final/mean"]
+
+
+def test_what_followed_the_checkpoint_is_hidden_after_a_resume(tmp_path):
+    first = Loggers([TensorBoard(tmp_path)])
+    for step in range(1, 6):
+        first.scalars(step, {"x": step})
+    first.flush()  # killed: never closed, and the last record torn
+    (file,) = tmp_path.glob("events*")
+    with open(file, "ab") as torn:
+        torn.write(b"\x20\0\0\0\0")
+    second = Loggers([TensorBoard(tmp_path, purge_step=4)])  # the same second: its name must still come later
+    second.scalars(4, {"x": 40})
+    second.close()
+    assert scalars(tmp_path, "x") == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 40.0)]
+    first.close()
+
+
+def test_tensorboard_costs_no_heavy_import():
+    heavy = ("tensorflow", "torch.utils.tensorboard", "wandb", "pandas", "rich")
+    code = f"import sys, deeprl.runs.loggers; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# ---- configuration
+
+
+def test_configurations_name_a_choice_that_opens_loggers(tmp_path):
+    config = OmegaConf.to_container(OmegaConf.load(CONFIGS / "default.yaml"))
+    choice = resolve(config.pop("_target_"), "logger")(**config)
+    assert choice == Logging()
+    loggers = choice.open(tmp_path)
+    loggers.scalars(1, {"x": 2.0})
+    loggers.close()
+    assert lines(tmp_path)[0]["x"] == scalars(tmp_path, "x")[0][1] == 2.0
+    extra = OmegaConf.to_container(OmegaConf.load(CONFIGS / "wandb.yaml"))
+    assert extra.pop("defaults") == ["default"]
+    assert Logging(**extra) == Logging(wandb=True)
+    with pytest.raises(ValueError, match=r"logger\.mode must be online, offline or disabled, not 'fast'"):
+        Logging(mode="fast")
+
+
+def test_a_missing_extra_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(RuntimeError, match=r"pip install 'deeprl\[wandb\]'"):
+        Logging(wandb=True).open(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_wandb_gets_the_same_numbers(tmp_path, monkeypatch):
+    class Fake(dict):
+        """A run: notes what is called, and is its own config and summary."""
+
+        def __init__(self):
+            super().__init__()
+            self.calls, self.summary = [], {}
+            self.config = self
+
+        def init(self, **options):
+            self.calls.append(("init", options["id"], options["resume"]))
+            return self
+
+        def log(self, values, step):
+            self.calls.append((step, values))
+
+        def update(self, values, allow_val_change):
+            super().update(values)
+
+        def finish(self):
+            self.calls.append("finish")
+
+    fake = Fake()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    loggers = Loggers([WandB(tmp_path, "project", resume=True)])
+    loggers.hparams({"a": {"b": 1}}, {"final/mean": 2.0})
+    loggers.text(0, "config", "text")
+    loggers.scalars(3, {"x": 1})
+    loggers.flush()
+    loggers.close()
+    assert fake.calls == [("init", tmp_path.name, "allow"), (3, {"x": 1.0}), "finish"]
+    assert dict(fake) == {"a.b": 1, "config": "text"}
+    assert fake.summary == {"final/mean": 2.0}
+
+
+def test_nested_keys_are_flattened():
+    assert flatten({"a": {"b": {"c": 1}, "d": [1, {"e": 2}]}, "f": None, "g": {}}) == {"a.b.c": 1, "a.d": [1, {"e": 2}], "f": None}
+
+
+# ---- progress
+
+
+def shown(total, ticks, **options):
+    """The lines after (step, seconds later, values) ticks."""
+    clock, stream = Clock(), io.StringIO()
+    progress = Progress(total, stream=stream, clock=clock, **options)
+    for step, seconds, values in ticks:
+        clock.now += seconds
+        progress.update(step, **values)
+    progress.close()
+    return stream.getvalue().splitlines()
+
+
+def test_plain_lines_say_what_there_is_to_say():
+    found = shown(1000, [(100, 10, {"returned": 12.345}), (200, 20, {"evaluated": -3.0}), (1000, 40, {})])
+    assert found == [
+        " 10%  step 100 of 1,000  10 steps/s  1 min 30 s left  return 12.35",
+        " 20%  step 200 of 1,000  5 steps/s  2 min 40 s left  return 12.35  evaluation -3",
+        "100%  step 1,000 of 1,000  20 steps/s  return 12.35  evaluation -3",
+    ]
+
+
+def test_plain_lines_wait_for_five_percent_and_for_ten_seconds():
+    slow = shown(1000, [(step, 1, {}) for step in range(1, 201)])  # 1 step a second: 5 % take 50 s
+    assert [line.split()[2] for line in slow] == ["50", "100", "150", "200"]
+    fast = shown(1000, [(10 * step, 1, {}) for step in range(1, 46)])  # 5 % take 5 s: every 10 s, and the end
+    assert [line.split()[2] for line in fast] == ["100", "200", "300", "400", "450"]
+
+
+def test_a_resumed_run_starts_where_it_is():
+    (line,) = shown(1000, [(600, 10, {})], start=500)
+    assert line.startswith(" 60%  step 600 of 1,000  10 steps/s  40 s left")
+
+
+def test_say_prints_a_line():
+    stream = io.StringIO()
+    progress = Progress(10, stream=stream)
+    progress.say("saved [bold]")
+    progress.close()
+    assert stream.getvalue() == "saved [bold]\n"
+
+
+def test_the_bar_shows_the_same():
+    clock, stream = Clock(), io.StringIO()
+    progress = Progress(1000, stream=stream, live=True, clock=clock)
+    clock.now += 10
+    progress.update(250, returned=7.5)
+    progress.say("saved [bold]")
+    progress.close()
+    text = stream.getvalue()
+    for word in ("25%", "25 steps/s", "30 s left", "return 7.5", "saved [bold]"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "0 s"), (59.6, "1 min"), (3599, "59 min 59 s"), (3600, "1 h"), (12000, "3 h 20 min"), (190000, "2 d 4 h")]
+)
+def test_durations_have_two_units(seconds, words):
+    assert duration(seconds) == words

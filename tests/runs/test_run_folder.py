@@ -1,0 +1,346 @@
+"""Run folders: names, locks, records, and configurations that are refused."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from deeprl.errors import RunFolderError
+from deeprl.runs import folder as run_folder
+from deeprl.runs.config_file import config_hash
+from deeprl.runs.folder import RunFolder, auto_folder, claim, find_runs, holds_run, new_folder
+from deeprl.system.machine import system_entry
+from deeprl.system.signals import Signals
+
+CONFIG = {"seed": 3, "steps": 1000, "names": {"env": "minatar/breakout", "agent": "idqn"}, "agent": {"optimizer": {"lr": 1e-5}}}
+
+
+# ---- names
+
+
+def test_a_folder_that_exists_gets_a_number(tmp_path):
+    made = [new_folder(tmp_path / "a" / "run") for _ in range(3)]
+    assert [path.name for path in made] == ["run", "run-2", "run-3"]
+    assert all(path.is_dir() for path in made)
+
+
+def test_folders_are_exclusive_among_threads(tmp_path):
+    made = []
+    threads = [threading.Thread(target=lambda: made.extend(new_folder(tmp_path / "run") for _ in range(10))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(made)) == 80
+
+
+def test_a_run_is_found_under_env_agent_and_time(tmp_path):
+    path = claim(tmp_path, "minatar/breakout", "idqn", 3)
+    assert path.parent == tmp_path / "minatar_breakout" / "idqn"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_seed3(-\d+)?", path.name)
+    assert claim(tmp_path, "../../x", "..", 0).parent == tmp_path / "_.._x" / "_"
+
+
+def test_auto_folders_tell_configurations_apart_but_not_the_order_of_keys():
+    path = auto_folder(CONFIG)
+    assert re.fullmatch(r"runs/minatar_breakout/idqn/auto_[0-9a-f]{12}_seed3", str(path))
+    assert auto_folder(OmegaConf.create(CONFIG)) == path
+    assert auto_folder({**dict(reversed(CONFIG.items())), "resume": "auto"}) == path
+    assert auto_folder({**CONFIG, "steps": 2000}) != path
+    assert config_hash({"x": float("nan"), "y": (1, 2)}) == config_hash({"y": [1, 2], "x": float("nan")})
+
+
+HYDRA = """
+import sys
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from deeprl.config.resolvers import register_resolvers
+register_resolvers()
+
+@hydra.main(config_path=None, config_name="train", version_base=None)
+def main(config):
+    where = HydraConfig.get()
+    assert where.run.dir == where.runtime.output_dir, "asked again, it created another one"
+    print("FOLDER", where.runtime.output_dir)
+
+main()
+"""
+
+TRAIN = """
+defaults: [env: classic/cartpole, agent: dqn, _self_]
+seed: 0
+hydra:
+  run: {dir: "${run_folder:runs}"}
+  sweep: {dir: runs, subdir: "${run_subfolder:runs}"}
+"""
+
+
+def test_hydra_creates_one_folder_a_run_and_one_a_job(tmp_path):
+    for name in ("env/classic/cartpole", "agent/dqn"):
+        (tmp_path / "conf" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "conf" / f"{name}.yaml").write_text("x: 1\n")
+    (tmp_path / "conf" / "train.yaml").write_text(TRAIN)
+    (tmp_path / "main.py").write_text(HYDRA)
+
+    def start(*words):
+        done = subprocess.run([sys.executable, "main.py", "-cd", "conf", *words], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return [os.path.relpath(line.split()[1], tmp_path) for line in done.stdout.splitlines() if line.startswith("FOLDER")]
+
+    def there(root):
+        return sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.glob(f"{root}/*/*/*/.hydra"))
+
+    (first,) = start("seed=7")
+    assert re.fullmatch(r"runs/classic_cartpole/dqn/[\d_-]+_seed7", first)
+    assert there("runs") == [first]
+    jobs = start("-m", "+x=1,2,3", "hydra.sweep.dir=elsewhere")  # one seed, so that their names would be equal
+    assert len(set(jobs)) == 3
+    assert there("elsewhere") == sorted(jobs)
+    made = [path for root in ("runs", "elsewhere") for path in tmp_path.glob(f"{root}/*/*/*") if path.is_dir()]
+    assert len(made) == 4
+
+
+def test_runs_are_found_below_a_folder(tmp_path):
+    for name in ("b/run2", "a/run1"):
+        (tmp_path / name / ".hydra").mkdir(parents=True)
+        (tmp_path / name / ".hydra" / "config.yaml").write_text("{}")
+        RunFolder(tmp_path / name).write_config(CONFIG)
+    (tmp_path / "c").mkdir()
+    assert find_runs(tmp_path) == [tmp_path / "a" / "run1", tmp_path / "b" / "run2"]
+    assert find_runs(tmp_path / "a" / "run1") == [tmp_path / "a" / "run1"]
+    assert holds_run(tmp_path / "a" / "run1")
+    assert not holds_run(tmp_path)
+    with pytest.raises(RunFolderError, match="holds none"):
+        find_runs(tmp_path / "c")
+
+
+# ---- lock
+
+OTHER = """
+import sys
+from deeprl.runs.folder import RunFolder, RunFolderError
+for line in sys.stdin:
+    try:
+        RunFolder(sys.argv[1]).acquire()
+        print("mine", flush=True)
+    except RunFolderError as error:
+        print(error, flush=True)
+"""
+
+
+def test_a_second_process_is_refused_and_told_who_holds_it(tmp_path):
+    other = subprocess.Popen([sys.executable, "-c", OTHER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def attempt():
+        other.stdin.write("\n")
+        other.stdin.flush()
+        return other.stdout.readline().strip()
+
+    with other:
+        with RunFolder(tmp_path).lock():
+            assert f"{tmp_path} is in use by pid {os.getpid()} on " in attempt()
+            with pytest.raises(RunFolderError, match="in use"):
+                RunFolder(tmp_path).acquire()
+        assert attempt() == "mine"
+        with pytest.raises(RunFolderError, match=f"in use by pid {other.pid} on "):
+            RunFolder(tmp_path).acquire()
+        other.kill()
+    with RunFolder(tmp_path).lock():  # a process that was killed holds nothing
+        pass
+
+
+# ---- records
+
+
+def test_status_and_summary_are_replaced_whole(tmp_path, monkeypatch):
+    run = RunFolder(tmp_path)
+    assert run.read_status() is None
+    run.write_status("running", 10, 5)
+    run.write_status("failed", 20, np.int64(6), error="ValueError: no")
+    status = run.read_status()
+    assert {**status, "time": ""} == {"state": "failed", "step": 20, "updates": 6, "error": "ValueError: no", "time": ""}
+    with pytest.raises(ValueError, match="state must be"):
+        run.write_status("done", 1, 1)
+    run.write_summary({"final": {"mean": torch.tensor(1.5), "std": float("nan")}, "steps": 3})
+    assert run.read_summary() == {"final": {"mean": 1.5, "std": None}, "steps": 3}
+
+    def crash(*names):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(OSError, match="disk full"):
+        run.write_status("finished", 30, 7)
+    assert run.read_status() == status
+    assert sorted(os.listdir(tmp_path)) == ["status.json", "summary.json"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"a": 1, "a": 2}', '{"a": NaN}', "[" * 10**6])
+def test_damaged_records_are_named(tmp_path, content):
+    (tmp_path / "status.json").write_text(content)
+    with pytest.raises(RunFolderError, match=r"status\.json is damaged"):
+        RunFolder(tmp_path).read_status()
+
+
+def test_system_has_one_entry_a_start(tmp_path):
+    run = RunFolder(tmp_path)
+    run.append_system(system_entry())
+    run.append_system({"start": 2})
+    first, second = json.loads((tmp_path / "system.json").read_text())
+    assert first["packages"]["torch"] == torch.__version__
+    assert first["threads"] == torch.get_num_threads()
+    assert {"command", "git", "cpu", "gpu", "host", "time"} <= set(first)
+    assert second == {"start": 2}
+
+
+def test_lines_after_a_checkpoint_are_cut_and_the_others_keep_their_bytes(tmp_path):
+    run = RunFolder(tmp_path)
+    lines = [f'{{"step": {step}, "x":{step}.10}}\n' for step in (100, 200, 200, 300)]
+    (tmp_path / "metrics.jsonl").write_text("".join(lines) + '{"step": 150, "to')
+    for step in (100, 300):
+        run.append_evaluation({"step": step, "seed": 1, "returns": np.array([1.0, 2.0]), "lengths": [3, 4]})
+    run.cut_after(200)
+    assert (tmp_path / "metrics.jsonl").read_text() == "".join(lines[:3])
+    assert run.read_evaluations() == [{"step": 100, "seed": 1, "returns": [1.0, 2.0], "lengths": [3, 4]}]
+    run.cut_after(-1)
+    assert run.read_evaluations() == []
+    (tmp_path / "metrics.jsonl").write_text('{"step": 100}')  # whole, but perhaps the beginning of more
+    run.cut_after(200)
+    assert (tmp_path / "metrics.jsonl").read_text() == ""
+    RunFolder(tmp_path / "nothing here").cut_after(0)
+
+
+# ---- configurations
+
+
+def test_configurations_come_back_as_they_were(tmp_path):
+    text = [
+        "1e-3",
+        "1:30",
+        "2001-01-01",
+        "on",
+        "null",
+        "~",
+        "0x1F",
+        "1_000",
+        ".inf",
+        "=",
+        "<<",
+        "",
+        " a ",
+        "ü☃",
+        "a: b",
+        "#",
+        "&a",
+        "*a",
+        "!!x",
+    ]
+    values = {"text": text, "numbers": [1e-5, 1e20, 0.1, -0.0, 2**70, float("inf")], "none": None, "flags": [True, False], "empty": {}}
+    config = {**CONFIG, "values": values, "agent": {"_target_": "deeprl.x.Y", "list": [{"a": 1}]}}
+    config["again"] = config["values"]  # one object twice: no alias may come of it
+    run = RunFolder(tmp_path)
+    run.write_config(config)
+    assert run.read_config() == config
+    run.write_config(OmegaConf.create({"steps": 10, "half": "${steps}"}))
+    assert run.read_config() == {"steps": 10, "half": 10}
+    with pytest.raises(RunFolderError, match="interpolation"):
+        run.write_config({"a": {"b": "${oc.env:HOME}"}})
+    assert run.read_config() == {"steps": 10, "half": 10}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: ${oc.env:SECRET}", "interpolation"),
+        ("a: [x, 'before ${b} after']", "interpolation"),
+        ("${a}: 1", "interpolation"),
+        ("a: &x [1]\nb: *x", "alias or anchor"),
+        ("a: &x 1", "alias or anchor"),
+        ("a: !!python/object/apply:os.system [ls]", "tag"),
+        ("a: !!python/name:os.system", "tag"),
+        ("a: !!binary aGk=", "tag"),
+        ("a: !!str 1", "tag"),
+        ("a: !custom 1", "tag"),
+        ("a: ! 1", "tag"),
+        ("a: 2001-01-01", "a date at a"),
+        ("a: 1\na: 2", "given twice"),
+        ("a: {b: 1, b: 2}", "given twice"),
+        ("<<: {a: 1}", "merges"),
+        ("? [a]\n: 1", "no name"),
+        ("[a]", "mapping"),
+        ("", "mapping"),
+        ("a", "mapping"),
+        ("a: 1\n---\nb: 1", "YAML that a run writes"),
+        ("a: [", "YAML that a run writes"),
+        ("a: \0", "YAML that a run writes"),
+        ("a: " + "[" * 100000, "nesting deeper than 50"),
+    ],
+)
+def test_configurations_that_no_run_writes_are_refused(tmp_path, text, reason):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(RunFolderError, match=reason) as caught:
+        RunFolder(tmp_path).read_config()
+    assert "config.yaml" in str(caught.value)
+
+
+def test_configurations_that_are_too_large_or_no_file_are_refused(tmp_path, monkeypatch):
+    run = RunFolder(tmp_path)
+    with pytest.raises(RunFolderError, match=r"no run folder: it has no config\.yaml"):
+        run.read_config()
+    os.mkfifo(tmp_path / "config.yaml")
+    with pytest.raises(RunFolderError, match="not a plain file"):
+        run.read_config()
+    os.unlink(tmp_path / "config.yaml")
+    (tmp_path / "config.yaml").write_bytes(b"a: \xff\xfe")
+    with pytest.raises(RunFolderError, match="cannot be read"):
+        run.read_config()
+    run.write_config(CONFIG)
+    monkeypatch.setattr(run_folder, "CONFIG_LIMIT", 20)
+    with pytest.raises(RunFolderError, match="more than 20 bytes"):
+        run.read_config()
+
+
+# ---- signals
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
+def test_a_signal_is_remembered_and_handlers_are_put_back(name, capfd):
+    before = [signal.getsignal(number) for number in Signals.HANDLED]
+    with Signals() as signals:
+        assert signals.stop is None
+        signal.raise_signal(signal.Signals[name])
+        assert signals.stop == name
+        signal.raise_signal(signal.SIGTERM)
+        assert signals.stop == name
+    assert [signal.getsignal(number) for number in Signals.HANDLED] == before
+    assert f"{name}: saving at the next step" in capfd.readouterr().err
+
+
+def test_a_second_interrupt_leaves_at_once():
+    with Signals() as signals:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)  # the first one, though not the first signal
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert signals.stop == "SIGTERM"
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_other_threads_get_no_signals():
+    found = []
+
+    def other():
+        with Signals() as signals:
+            found.append(signals.stop)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert found == [None]

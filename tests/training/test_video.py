@@ -1,0 +1,252 @@
+"""Videos: what is in the file, that nothing else changes, and what happens where there can be none."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from contextlib import closing
+
+import cv2
+import numpy as np
+import pytest
+
+from deeprl.cli import exits
+from deeprl.envs.atari import Atari, Protocol
+from deeprl.envs.classic import Classic
+from deeprl.envs.gym import GymGame
+from deeprl.envs.minatar import CELL, MinAtar
+from deeprl.envs.mujoco import MuJoCo
+from deeprl.envs.toy import Chain
+from deeprl.errors import ConfigError
+from deeprl.runs.checkpoints import Checkpoints
+from deeprl.runs.folder import RunFolder
+from deeprl.training.video import Film, check_rendering
+from tests.builders import CARTPOLE, console, front_door, lines, same
+from tests.promises.test_faults import in_evaluation, send
+
+VIDEOS = ["step_000000000100.mp4", "step_000000000200.mp4", "step_000000000300.mp4"]
+
+
+def frames(path) -> list[np.ndarray]:
+    """RGB."""
+    video, found = cv2.VideoCapture(str(path)), []
+    while (read := video.read())[0]:
+        found.append(read[1][..., ::-1])
+    return found
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def assert_same_results(path, finished) -> None:
+    """Weights, metrics and evaluations, bit for bit."""
+    (_, left), (_, right) = (Checkpoints(folder).load(only={"agent"}) for folder in (path, finished))
+    assert same(left["agent"]["module"], right["agent"]["module"])
+    assert (path / "evaluations.jsonl").read_bytes() == (finished / "evaluations.jsonl").read_bytes()
+    assert lines(path, "metrics.jsonl") == lines(finished, "metrics.jsonl")
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory):
+    path = tmp_path_factory.mktemp("video") / "run"
+    assert front_door(*CARTPOLE, "evaluation.video=true", f"hydra.run.dir={path}") == exits.FINISHED
+    return path
+
+
+# ---- with a run
+
+
+def test_videos_change_nothing_else(filmed, finished):
+    assert_same_results(filmed, finished)
+
+
+def test_a_video_is_the_first_episode_of_its_evaluation(filmed):
+    """One frame before the first step and one after each."""
+    assert names(filmed / "videos") == VIDEOS
+    for line in RunFolder(filmed).read_evaluations():
+        shown = frames(filmed / "videos" / f"step_{line['step']:012d}.mp4")
+        assert len(shown) == line["lengths"][0] + 1
+        assert shown[0].shape == (400, 600, 3)
+
+
+def test_a_signal_while_filming_repeats_the_evaluation(finished, tmp_path, monkeypatch):
+    path = tmp_path / "run"
+    plain, count = GymGame.frame, [0]
+
+    def frame(self):
+        count[0] += 1
+        if count[0] == 4:  # the first frame is the check's at start, the next ones are those of the first video
+            send(15)()
+        return plain(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GymGame, "frame", frame)
+        assert front_door(*CARTPOLE, "evaluation.video=true", f"hydra.run.dir={path}") == exits.STOPPED
+    assert names(path / "videos") == []
+    assert not lines(path, "evaluations.jsonl")
+    assert console("resume", path) == exits.FINISHED
+    assert names(path / "videos") == VIDEOS
+    assert_same_results(path, finished)
+
+
+def test_a_renderer_that_fails_costs_its_video(finished, tmp_path, monkeypatch, capsys):
+    path, plain, count = tmp_path / "run", GymGame.frame, [0]
+
+    def frame(self):
+        count[0] += 1
+        if count[0] == 4:
+            raise RuntimeError("lost the display")
+        return plain(self)
+
+    monkeypatch.setattr(GymGame, "frame", frame)
+    assert front_door(*CARTPOLE, "evaluation.video=true", f"hydra.run.dir={path}") == exits.FINISHED
+    assert "no video of step 100 (RuntimeError: lost the display). Training goes on" in capsys.readouterr().err
+    assert names(path / "videos") == VIDEOS[1:]
+    assert_same_results(path, finished)
+
+
+def test_resume_can_switch_videos_on(tmp_path, monkeypatch):
+    path = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        in_evaluation(patch, 2, send(15))
+        assert front_door(*CARTPOLE, f"hydra.run.dir={path}") == exits.STOPPED
+    assert console("resume", path, "evaluation.video=true") == exits.FINISHED
+    assert names(path / "videos") == VIDEOS[1:]
+
+
+# ---- deeprl record
+
+
+def test_record_films_what_eval_plays(finished, tmp_path, capsys):
+    path = tmp_path / "run"
+    shutil.copytree(finished, path)
+    assert console("record", path, "--episodes", 2, "--seed", 5) == 0
+    said = capsys.readouterr().out
+    found = names(path / "videos")
+    assert found == ["step_000000000300_seed_5.mp4", "step_000000000300_seed_6.mp4"]
+    for seed, name in zip((5, 6), found):
+        assert console("eval", path, "--episodes", 1, "--seed", seed) == 0
+        (length,) = [int(word) for word in capsys.readouterr().out.split("mean ")[1].split(".")[:1]]  # CartPole pays 1 a step
+        assert len(frames(path / "videos" / name)) == length + 1
+        assert f"{name}: return {length:.2f}, {length} steps" in said
+
+
+def test_record_follows_no_link(finished, tmp_path, capsys):
+    path, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    shutil.copytree(finished, path)
+    elsewhere.mkdir()
+    (path / "videos").symlink_to(elsewhere)
+    assert console("record", path) == 1
+    assert "is a link and is not followed" in capsys.readouterr().err
+    assert names(elsewhere) == []
+
+
+@pytest.mark.parametrize("number", ["0", "-1"])
+def test_record_wants_an_episode(finished, number):
+    assert console("record", finished, f"--episodes={number}") == 2
+
+
+# ---- where there can be none
+
+
+def test_no_pictures_is_refused_at_start(tmp_path, capsys):
+    toy = ("agent=dqn", "env=toy/chain", "steps=40", "learning_starts=20", "replay.capacity=100")
+    assert front_door(*toy, "evaluation.video=true", f"hydra.run.dir={tmp_path / 'run'}") == exits.WRONG
+    assert "evaluation.video=true: Chain cannot be rendered here (it draws no frames)" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Gymnasium's viewer, half made
+def test_a_missing_display_names_the_remedy(monkeypatch):
+    import gymnasium.envs.mujoco.mujoco_rendering as rendering
+
+    monkeypatch.setattr(rendering, "_ALL_RENDERERS", {})
+    monkeypatch.setenv("MUJOCO_GL", "nonsense")
+    with pytest.raises(ConfigError, match="evaluation.video=true: Hopper-v5 cannot be rendered here .* MUJOCO_GL=egl"):
+        check_rendering(MuJoCo(id="Hopper-v5"), "evaluation.video=true")
+
+
+def test_only_evaluations_in_this_process_are_rendered():
+    for keys in ({"evaluation": False, "vector": "sync"}, {"evaluation": True, "vector": "async"}):
+        with pytest.raises(ValueError, match="can be rendered"):
+            Chain().make(0, render=True, **keys)
+
+
+# ---- frames and files
+
+
+@pytest.mark.parametrize(
+    ("choice", "shape"),
+    [
+        (Classic(id="Pendulum-v1"), (500, 500, 3)),
+        (MinAtar(game="breakout"), (10 * CELL, 10 * CELL, 3)),
+        (Atari(game="pong", protocol=Protocol(max_episode_steps=50)), (210, 160, 3)),
+    ],
+)
+def test_drawing_changes_no_episode(choice, shape):
+    """The same observations and rewards from an environment that draws at every step as from one that cannot."""
+    with (
+        closing(choice.make(3, num=1, vector="sync", evaluation=True, render=True)) as drawn,
+        closing(choice.make(3, num=1, vector="sync", evaluation=True)) as plain,
+    ):
+        assert np.array_equal(drawn.reset(), plain.reset())
+        game = drawn.backend.game(0)
+        for t in range(60):
+            image = game.frame()
+            assert (image.shape, image.dtype) == (shape, np.uint8)
+            action = np.full((1,), t % 3) if drawn.spec.num_actions else np.full((1, drawn.spec.action_dim), np.sin(t), np.float32)
+            for left, right in zip(drawn.step(action), plain.step(action)):
+                assert np.array_equal(left, right)
+
+
+def test_minatar_colours():
+    """Breakout begins with its paddle in the middle of the last row; bricks have the last channel's colour."""
+    with closing(MinAtar(game="breakout").make(0, num=1, vector="sync", evaluation=True, render=True)) as envs:
+        envs.reset()
+        image = envs.backend.game(0).frame()[CELL // 2 :: CELL, CELL // 2 :: CELL]  # one pixel a cell
+    assert image[9, 4].tolist() == [255, 64, 64]  # hue 0, saturation 3/4
+    assert image[1:3].reshape(-1, 3).tolist() == [[159, 64, 255]] * 20  # hue 3/4
+    assert (image[0] == 0).all()
+
+
+def test_odd_sizes_and_colours_survive(tmp_path):
+    path = tmp_path / "videos" / "odd.mp4"
+    with Film(path, 10) as film:
+        for _ in range(5):
+            film.add(np.broadcast_to(np.array([200, 30, 30], np.uint8), (33, 21, 3)))
+    found = frames(path)
+    assert len(found) == 5
+    assert found[4].shape == (34, 22, 3)
+    assert np.abs(found[4][16, 10].astype(int) - [200, 30, 30]).max() < 10  # red stays red
+
+
+def test_what_raises_leaves_no_file(tmp_path):
+    def half():
+        with Film(tmp_path / "videos" / "half.mp4", 10) as film:
+            film.add(np.zeros((32, 32, 3), np.uint8))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        half()
+    assert names(tmp_path / "videos") == []
+
+
+def test_a_full_disk_leaves_no_file(tmp_path):
+    """A file system of one megabyte, where mounting one is permitted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("mounting is not permitted")
+
+    def long():
+        noise = np.random.default_rng(0)
+        with Film(disk / "videos" / "long.mp4", 10) as film:
+            for _ in range(60):
+                film.add(noise.integers(0, 256, (240, 320, 3), np.uint8))
+
+    try:
+        with pytest.raises(OSError, match="could not be written"):
+            long()
+        assert names(disk / "videos") == []
+    finally:
+        subprocess.run(["umount", disk], check=True)
