@@ -6,6 +6,7 @@ import torch
 
 from deeprl.agent import Agent
 from deeprl.errors import ConfigError
+from deeprl.noise import each
 from deeprl.types import Batch, Spec
 
 MISFITS = (RuntimeError, ValueError, AssertionError, AttributeError, TypeError, KeyError, IndexError)
@@ -23,7 +24,7 @@ def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str =
         size: *B, (B,) or, of sequences, (T, B).
     """
     generator = torch.Generator().manual_seed(seed)
-    noise = {name: value[0] for name, value in agent.noise((1, *size), generator).items()}
+    noise = each(lambda tensor: tensor[0], agent.noise((1, *size), generator))
 
     def observations() -> torch.Tensor:
         shape = (*size, *spec.obs_shape)
@@ -42,8 +43,7 @@ def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str =
     extra = {name: value for name, value in offered.items() if name in agent.needs}
     reward = agent.rewards(raw.to(device))
     made = Batch(obs, action, raw, 0.99 * ones, after, ones.long(), ~true, true, ones, ones.long(), noise, extra)
-    moved = [{n: v.to(device) for n, v in each.items()} if isinstance(each, dict) else each.to(device) for each in made]
-    return Batch(*moved)._replace(reward=reward)  # type: ignore[arg-type]
+    return each(lambda tensor: tensor.to(device), made)._replace(reward=reward)
 
 
 def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> None:
@@ -66,7 +66,7 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
         if loss.shape != () or not bool(torch.isfinite(loss)):
             raise ConfigError(f"agent: its {name} loss is {loss} on a made-up batch, not one finite number.")
     try:
-        noise = {name: value[0] for name, value in agent.act_noise((1, 1), torch.Generator().manual_seed(0)).items()}
+        noise = each(lambda tensor: tensor[0], agent.act_noise((1, 1), torch.Generator().manual_seed(0)))
         obs, first = torch.zeros((1, *spec.obs_shape), dtype=spec.obs_dtype, device=device), torch.ones(1, dtype=torch.bool)
         for explore in (True, False):
             agent.act(obs, first, {}, LATE, noise, explore)

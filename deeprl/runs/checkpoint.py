@@ -14,19 +14,17 @@ import os
 import re
 import shutil
 import struct
-import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-import safetensors.torch
-import torch
-from torch import Tensor
-from deeprl.system.files import plain, regular_size, replace_file, sha256, strict_json, sync_folder, write_synced
-from deeprl.system.machine import available_memory
-from deeprl.runs.state import pack, unpack
-from deeprl.errors import CheckpointError
 
+import safetensors.torch
+from torch import Tensor
+
+from deeprl.errors import CheckpointError
+from deeprl.runs.state import pack, unpack
+from deeprl.system.files import regular_size, sha256, strict_json, sync_folder, write_synced
+from deeprl.system.machine import available_memory
 
 FORMAT = 1
 

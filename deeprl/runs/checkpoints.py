@@ -1,31 +1,38 @@
 """The checkpoints of a run, and the replay segments that they share.
 
-    checkpoints/last, best                  one line, the name of a checkpoint folder
-    replay/segment_<8 digits>.safetensors   rows of the replay, written once and shared by the checkpoints that list them
+checkpoints/last, best                  one line, the name of a checkpoint folder
+replay/segment_<8 digits>.safetensors   rows of the replay, written once and shared by the checkpoints that list them
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
-import re
 import shutil
-import struct
 import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-import safetensors.torch
+
 import torch
 from torch import Tensor
-from deeprl.system.files import plain, regular_size, replace_file, sha256, strict_json, sync_folder, write_synced
-from deeprl.system.machine import available_memory
-from deeprl.runs.state import pack, unpack
-from deeprl.runs.checkpoint import STEP, SEGMENT, REPLACED, save, load, read_folder, existing, read_manifest, blame, verify, write_tensors, read_tensors
+
 from deeprl.errors import CheckpointError, CheckpointWarning
+from deeprl.runs.checkpoint import (
+    REPLACED,
+    SEGMENT,
+    STEP,
+    blame,
+    existing,
+    read_folder,
+    read_manifest,
+    read_tensors,
+    save,
+    verify,
+    write_tensors,
+)
+from deeprl.system.files import plain, regular_size, replace_file, sync_folder
 
 
 def _alive(segment: dict[str, Any], live_from: list[int]) -> bool:

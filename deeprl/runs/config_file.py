@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
-import importlib.metadata
 import json
-import os
-import platform
-import shlex
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
 import yaml
 from omegaconf import OmegaConf
-from deeprl.system.files import Appender, full, plain, regular_size, replace_file, strict_json
-from deeprl.errors import RunFolderError
 
+from deeprl.errors import RunFolderError
+from deeprl.system.files import plain
 
 CONFIG_LIMIT, DEPTH_LIMIT = 1 << 20, 50
 

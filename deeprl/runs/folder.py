@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import importlib.metadata
 import json
 import os
-import platform
-import shlex
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-import yaml
-from omegaconf import OmegaConf
-from deeprl.system.files import Appender, full, plain, regular_size, replace_file, strict_json
-from deeprl.runs.config_file import CONFIG_LIMIT, config_hash, parse_config, container
-from deeprl.errors import RunFolderError
-from deeprl.system.machine import system_entry, now
 
+from omegaconf import OmegaConf
+
+from deeprl.errors import RunFolderError
+from deeprl.runs.config_file import CONFIG_LIMIT, config_hash, container, parse_config
+from deeprl.system.files import Appender, full, plain, regular_size, replace_file, strict_json
+from deeprl.system.machine import now
 
 GROWING = ("metrics.jsonl", "evaluations.jsonl")
 

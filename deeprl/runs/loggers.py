@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
 from deeprl.choice import Choice
 from deeprl.runs.event_file import EventFile
 from deeprl.system.files import Appender, full, plain
 from deeprl.system.progress import Progress
-
 
 __all__ = ["JsonLines", "Loggers", "Logging", "Progress", "TensorBoard", "WandB", "flatten"]
 

@@ -19,11 +19,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deeprl.agent import Agent, gradient
+from deeprl.agent import Agent
 from deeprl.errors import CheckpointError
+from deeprl.noise import each
 from deeprl.runs.checkpoint import load, save
 from deeprl.runs.folder import RunFolder
-from deeprl.types import Batch, Spec
+from deeprl.training.learner import gradient
+from deeprl.types import Batch, NetworkNoise, Spec, ViewNoise
 
 LOOK = 16
 """Updates between two looks where looking waits for the device. Their batches are kept: on Atari 1.8 MB each."""
@@ -133,6 +135,11 @@ def read(bundle: Path) -> tuple[dict, dict, Batch | None, dict]:
     config = RunFolder(bundle).read_config()
     try:
         batch = None if parts["batch"] is None else Batch(**parts["batch"])
+        if batch is not None:  # a checkpoint knows no records
+            views = {
+                name: ViewNoise(*(NetworkNoise(*end) for end in value)) for name, value in batch.noise.items() if isinstance(value, tuple)
+            }
+            batch = batch._replace(noise={**batch.noise, **views})
         return config, parts["agent"], batch, parts["failure"]
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{bundle} is no crash bundle: {error}") from None
@@ -141,10 +148,7 @@ def read(bundle: Path) -> tuple[dict, dict, Batch | None, dict]:
 def moved(batch: Batch, device: str) -> Batch:
     """On another device."""
 
-    def move(value: Any) -> Any:
-        return {key: move(item) for key, item in value.items()} if isinstance(value, dict) else value.to(device)
-
-    return Batch(*map(move, batch))
+    return each(lambda tensor: tensor.to(device), batch)
 
 
 def spec_of(failure: dict) -> Spec:

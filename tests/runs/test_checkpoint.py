@@ -142,7 +142,11 @@ def test_equal_states_make_equal_files(tmp_path):
     assert b"__metadata__" not in files[0]
 
 
-@pytest.mark.parametrize("bad", [object(), {1, 2}, b"bytes", 1j, np.array(["text"]), np.array([None]), torch.eye(2).to_sparse()], ids=lambda bad: type(bad).__name__)
+@pytest.mark.parametrize(
+    "bad",
+    [object(), {1, 2}, b"bytes", 1j, np.array(["text"]), np.array([None]), torch.eye(2).to_sparse()],
+    ids=lambda bad: type(bad).__name__,
+)
 def test_what_cannot_be_saved_is_named_and_changes_nothing(tmp_path, bad):
     save(tmp_path / "c", {"part": 1})
     with pytest.raises(TypeError, match="part/inner/1"):
