@@ -22,7 +22,7 @@ from deeprl.objective import Objective
 from deeprl.parts.exploration import GaussianNoise
 from deeprl.parts.polyak import Polyak, Side
 from deeprl.schedules import Clock
-from deeprl.types import Acted, Batch, Learned, NetworkNoise, Spec
+from deeprl.types import QUIET, Acted, Batch, Learned, NetworkNoise, Spec
 from deeprl.values.losses import average, squared
 from deeprl.values.reduce import Reduction
 
@@ -129,7 +129,7 @@ class ActorCritic(Agent):
             said = self.chain.online.critic(seen, action, first=self.actor_reduce.first_only)
             value = self.actor_reduce(said).mean()[0].cpu()
             return Acted(action.cpu(), torch.ones(action.shape[0]), memory, value)
-        return Acted(*self.explore(lambda: (answer or self.answer)(obs, NetworkNoise()), step, noise), memory)
+        return Acted(*self.explore(lambda: (answer or self.answer)(obs, QUIET), step, noise), memory)
 
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
         shapes = self.backup.noise_shapes(self.spec.action_dim)

@@ -51,17 +51,21 @@ class Rows(NamedTuple):
 class NetworkNoise(NamedTuple):
     """The random numbers of one evaluation of a value network."""
 
-    layers: dict[str, Tensor] = {}
+    layers: dict[str, Tensor]
     """Standard normal numbers of noisy layers, the same for the whole batch"""
-    fractions: dict[str, Tensor] = {}
+    fractions: dict[str, Tensor]
     """Inputs of an implicit quantile head, (*B, n): "policy" and, where something is regressed or bootstrapped, "samples" """
+
+
+QUIET = NetworkNoise({}, {})
+"""Of an evaluation without random numbers"""
 
 
 class ViewNoise(NamedTuple):
     """The random numbers of one network at both ends of a batch."""
 
-    now: NetworkNoise = NetworkNoise()
-    next: NetworkNoise = NetworkNoise()
+    now: NetworkNoise = QUIET
+    next: NetworkNoise = QUIET
 
 
 class Batch(NamedTuple):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import lru_cache, partial
+from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +16,9 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from deeprl.accelerate.graph import traced
-from deeprl.accelerate.pure import Pure
+from deeprl.accelerate.pure import PureStep
 from deeprl.actor_critic import ActorCritic
+from deeprl.agent import Agent
 from deeprl.backups.actor import PolicyBackup
 from deeprl.backups.bellman import Max
 from deeprl.cli import main as cli
@@ -26,17 +30,20 @@ from deeprl.networks.actors import Deterministic
 from deeprl.networks.critics import Ensemble
 from deeprl.networks.heads import Scalar
 from deeprl.networks.torsos import MLPTorso
+from deeprl.noise import each
 from deeprl.optim.adam import Adam
 from deeprl.parts.chains import Single
 from deeprl.parts.exploration import EpsilonGreedy, GaussianNoise
 from deeprl.parts.polyak import Polyak
+from deeprl.replay.replay import Replay
 from deeprl.runs.folder import read_lines
 from deeprl.session import session
 from deeprl.session.assemble import settle
+from deeprl.training.learner import Learner
 from deeprl.training.trainer import Trainer
 from deeprl.transforms.observations import Plain
 from deeprl.transforms.rewards import Raw
-from deeprl.types import Batch, Learned, Spec
+from deeprl.types import QUIET, Batch, Learned, Spec
 from deeprl.value_agent import ValueAgent
 from deeprl.values.losses import squared
 from deeprl.values.reduce import First, Minimum
@@ -72,6 +79,28 @@ def random_batch(spec: Spec, size: int, seed: int = 0, noise=None) -> Batch:
     return make_batch(obs, action, torch.randn(size, generator=generator), discount, next_obs, noise=noise)
 
 
+def update(agent: Agent, batch: Batch) -> Learned:
+    """One plain gradient update."""
+    return Learner(agent, lambda batch: batch).update(batch)
+
+
+def collecting(agent: Agent) -> Callable:
+    """What a collector asks for actions."""
+    return Learner(agent, lambda batch: batch).act
+
+
+def entry(noise: Any, place: int = 0) -> Any:
+    """One entry of the first axis of every tensor."""
+    return each(itemgetter(place), noise)
+
+
+def draw(replay: Replay, u: torch.Tensor | None = None, seed: int = 0) -> Batch:
+    """A batch without noise. u: (B,) float64."""
+    if u is None:
+        u = replay.noise(1, torch.Generator().manual_seed(seed))["u"][0]
+    return replay.batch(replay.draw(u))
+
+
 # ---- configurations
 
 KINDS = {
@@ -103,17 +132,17 @@ def flat(gradients) -> torch.Tensor:
 
 def traced_gradient(agent, name: str, batch: Batch) -> tuple[list[torch.Tensor], Learned]:
     """The gradient of an objective, of its optimizer's flat tensors, as the graph computes it that a compiler would get."""
-    pure, metrics = Pure(agent, name), []
+    pure, metrics = PureStep(agent, name, lambda batch: batch), []
 
-    def listed(flats, constants, batch):
-        gradients, learned = pure.gradients(flats, constants, batch)
+    def listed(flats, shared, loose, batch):
+        gradients, learned = pure.gradients(flats, pure.constants.named(shared, loose), batch)
         metrics[:] = learned.metrics
         return [*gradients, learned.error, *learned.metrics.values()]
 
-    arguments = (pure.optimizer.flats, {name: owner[key] for name, (owner, key) in pure.constants.items()}, batch)
+    arguments = ([part.flat for part in pure.parts], pure.constants.flats(), pure.constants.loose(), batch)
     graph, wanted = traced(listed, arguments)
     found = graph(*[leaf for leaf, keep in zip(tree_leaves(arguments), wanted) if keep])
-    count = len(pure.optimizer.flats)
+    count = len(pure.parts)
     return found[:count], Learned(found[count], dict(zip(metrics, found[count + 1 :])))
 
 
@@ -185,7 +214,7 @@ class Table(nn.Module):
         self.q = torch.as_tensor(q, dtype=torch.float32)  # (K, S, A)
         self.asked: list[tuple[list[int], dict]] = []
 
-    def forward(self, obs, noise):
+    def forward(self, obs, noise=QUIET):
         self.asked.append((obs.tolist(), noise))
         return ScalarValues(self.q[:, obs], squared, torch.zeros(1, *obs.shape, 1))
 
@@ -200,7 +229,7 @@ class Weights(nn.Module):
         self.torso = nn.Parameter(torch.zeros(torsos, 1), requires_grad=False)
 
     def noise(self, size, generator, role):
-        return {}
+        return QUIET
 
 
 # ---- agents with every slot filled

@@ -96,7 +96,7 @@ class MappedHead(nn.Module):
         hidden = features if self.common is None else self.common(features)
         if self.gradient != 1.0:
             hidden = self.gradient * hidden + ((1.0 - self.gradient) * hidden).detach()
-        said = [channel(hidden, NetworkNoise(under(noise.layers, f"{c}."))) for c, channel in enumerate(self.channels)]
+        said = [channel(hidden, NetworkNoise(under(noise.layers, f"{c}."), {})) for c, channel in enumerate(self.channels)]
         return MappedValues(torch.stack([values.q for values in said], 1), self.units, said[0].distance, features)
 
 

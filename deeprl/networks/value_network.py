@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from deeprl.networks.blocks import initialise
 from deeprl.networks.heads import Scalar
 from deeprl.networks.weight_norm import weight_normalise
-from deeprl.types import NetworkNoise, Spec
+from deeprl.types import QUIET, NetworkNoise, Spec
 from deeprl.values.returns import Values
 
 
@@ -58,7 +58,7 @@ class ValueNetwork(nn.Module):
         lead = obs.shape[: obs.dim() - self.obs_dims]
         return self.torso(obs.flatten(0, len(lead) - 1)).unflatten(1, lead)
 
-    def forward(self, obs: Tensor, noise: NetworkNoise = NetworkNoise()) -> Values:
+    def forward(self, obs: Tensor, noise: NetworkNoise = QUIET) -> Values:
         lead = obs.shape[: obs.dim() - self.obs_dims]
         features = self.torso(obs.flatten(0, len(lead) - 1) if len(lead) > 1 else obs)
         if self.fractions is None:

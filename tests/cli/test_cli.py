@@ -228,7 +228,7 @@ def test_load_and_act(finished):
     run = deeprl.load(finished)
     assert (run.step, run.summary["steps"], run.folder) == (300, 300, finished)
     obs = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
-    q = run.agent.chain.online(run.agent.normalize(torch.from_numpy(obs)), {}).mean()[0]
+    q = run.agent.chain.online(run.agent.normalize(torch.from_numpy(obs))).mean()[0]
     assert run.act(obs).tolist() == q.argmax(-1).tolist()
     assert run.act(obs[3]) == q[3].argmax()
     wide = np.random.default_rng(1).normal(scale=30, size=(500, 4)).astype(np.float32)

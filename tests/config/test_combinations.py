@@ -17,7 +17,8 @@ from deeprl.config.combinations import HEAD, WORDS, refusals
 from deeprl.config.compose import options
 from deeprl.config.instantiate import Deferred, instantiate
 from deeprl.errors import ConfigError
-from tests.builders import DISCRETE, made_up, settled
+from deeprl.training.learner import gradient
+from tests.builders import DISCRETE, made_up, settled, update
 
 HEADS = options("agent/head")
 BACKUPS = [option for option in options("agent/backup") if option != "policy"]
@@ -69,11 +70,11 @@ def survives(agent) -> None:
     for step in (1, 2):
         batch = made_up(agent, agent.spec, size=6, seed=step)
         for name, objective in agent.objectives.items():
-            for parameter, gradient in zip(objective.parameters, agent.gradient(agent, name, batch)[0]):
-                assert torch.isfinite(gradient).all()
-                reached[names[id(parameter)]] |= bool(gradient.any())
-        learned = agent.update(batch)
-        agent.maintain(step - 1, step)
+            for parameter, found in zip(objective.parameters, gradient(agent, name, batch)[0]):
+                assert torch.isfinite(found).all()
+                reached[names[id(parameter)]] |= bool(found.any())
+        learned = update(agent, batch)
+        agent.tick(step - 1, step)
         assert learned.error.shape == batch.ended.shape
         assert all(torch.isfinite(value).all() for value in learned.metrics.values())
     assert all(reached.values()), [name for name, found in reached.items() if not found]

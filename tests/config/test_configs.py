@@ -24,7 +24,7 @@ from deeprl.errors import ConfigError
 from deeprl.replay.replay import Replay
 from deeprl.replay.sequences import Auto
 from deeprl.types import Spec
-from tests.builders import KINDS, made_up, settled, spec_of
+from tests.builders import KINDS, entry, made_up, settled, spec_of, update
 
 DISCRETE_ENVS = ["classic/cartpole", "minatar/breakout", "atari/pong", "toy/chain"]
 CONTINUOUS_ENVS = ["classic/pendulum", "mujoco/hopper"]
@@ -47,8 +47,8 @@ def survives(config: dict, spec: Spec) -> None:
         online = agent.chain.online.get_submodule(module)
         before = [p.clone() for p in online.parameters()]
         for step in (1, 2):
-            learned = agent.update(made_up(agent, spec, seed=step))
-            agent.maintain(step - 1, step)
+            learned = update(agent, made_up(agent, spec, seed=step))
+            agent.tick(step - 1, step)
             assert learned.error.shape == ((4, 3) if "sequences" in agent.needs else (3,))
             assert all(torch.isfinite(value).all() for value in learned.metrics.values())
         assert all(torch.isfinite(p).all() for p in agent.parameters())
@@ -56,7 +56,7 @@ def survives(config: dict, spec: Spec) -> None:
     replay = instantiate({**config["replay"], "_partial_": True}, "replay")
     assert replay.cls in (Replay, Auto)
     check_replay(config, agent, replay)
-    noise = {name: value[0] for name, value in agent.act_noise((1, 2), torch.Generator().manual_seed(0)).items()}
+    noise = entry(agent.act_noise((1, 2), torch.Generator().manual_seed(0)), 0)
     acted = agent.act(torch.zeros((2, *spec.obs_shape), dtype=spec.obs_dtype), torch.ones(2, dtype=torch.bool), {}, 10**9, noise, True)
     assert acted.action.shape == ((2,) if spec.num_actions else (2, spec.action_dim))
 

@@ -17,8 +17,9 @@ from deeprl.networks.blocks import MLP, ConvStack
 from deeprl.networks.heads import Scalar
 from deeprl.networks.residual import ResidualStacks, halved
 from deeprl.networks.torsos import Auto, Impala, MinAtarTorso, MLPTorso, Nature
+from deeprl.training.learner import gradient
 from deeprl.types import Spec
-from tests.builders import flat, made_up, same, settled, snapshot, spec_of, traced_gradient, value_agent
+from tests.builders import flat, made_up, same, settled, snapshot, spec_of, traced_gradient, update, value_agent
 from tests.networks.test_blocks import ATARI, VECTOR, built, close
 
 SMALL = Spec((4, 13, 10), torch.uint8, 3, 0)
@@ -157,13 +158,13 @@ def test_impala_in_a_chain_updates_and_traces(torso):
     agent = value_agent(SMALL, torso=Impala(channels=(3, 4), blocks=1, head_hidden=(6,)), chain=chain)
     batch = made_up(agent, SMALL)
     found, learned = traced_gradient(agent, "value", batch)
-    expected, plain_learned = agent.gradient(agent, "value", batch)
+    expected, plain_learned = gradient(agent, "value", batch)
     torch.testing.assert_close(flat(found), flat(expected))
     torch.testing.assert_close(learned.error, plain_learned.error)
     before = snapshot(agent.chain.online)
     for step in (1, 2, 3):
-        agent.update(batch)
-        agent.maintain(step - 1, step)
+        update(agent, batch)
+        agent.tick(step - 1, step)
     after = snapshot(agent.chain.online)
     assert not any(torch.equal(before[name], after[name]) for name in before if "weight" in name)
 
@@ -196,7 +197,7 @@ def test_layer_normalisation_from_torso_to_head(torso, spec):
     assert sum("norm_scale" in name for name, _ in agent.chain.online.head.named_parameters()) == 2 * len(torso.head_hidden)
     batch = made_up(agent, spec)
     found, _ = traced_gradient(agent, "value", batch)
-    expected, _ = agent.gradient(agent, "value", batch)
+    expected, _ = gradient(agent, "value", batch)
     torch.testing.assert_close(flat(found), flat(expected))
     assert all(g.any() for g in expected)
 
@@ -204,7 +205,7 @@ def test_layer_normalisation_from_torso_to_head(torso, spec):
 def test_noisy_heads_take_layer_normalisation():
     agent = value_agent(SMALL, torso=MinAtarTorso(channels=3, head_hidden=(6,)), head=Scalar(layer_norm=True, noisy=True))
     assert agent.chain.online.head.advantage.layer_norm
-    assert torch.isfinite(agent.update(made_up(agent, SMALL)).error).all()
+    assert torch.isfinite(update(agent, made_up(agent, SMALL)).error).all()
 
 
 def test_without_layer_normalisation_nothing_changes():
@@ -231,4 +232,4 @@ def test_impala_from_a_configuration():
     agent = build_agent(settled("agent=dqn", "env=atari/pong", "agent/torso=impala", *overrides), spec_of("atari/pong"))
     assert isinstance(agent.chain.online.torso, ResidualStacks)
     assert agent.chain.online.torso.features == 5 * 11 * 11
-    assert torch.isfinite(agent.update(made_up(agent, agent.spec)).error).all()
+    assert torch.isfinite(update(agent, made_up(agent, agent.spec)).error).all()

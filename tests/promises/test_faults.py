@@ -28,7 +28,7 @@ from deeprl.system import files
 from deeprl.system.watchdog import LOOKS, Watchdog
 from deeprl.training.collector import Collector
 from deeprl.types import Spec
-from tests.builders import CARTPOLE, console, front_door, lines, same, value_agent
+from tests.builders import CARTPOLE, collecting, console, front_door, lines, same, value_agent
 from tests.promises.test_resume import assert_same_run, at_step
 
 # ---- environments
@@ -40,7 +40,8 @@ def test_restarts_are_counted_logged_and_truncated(failure):
     """The transition leads nowhere and bootstraps: ended, not terminated, from and to the last good observation."""
     envs = Counting(failure=failure, on_error="restart", max_length=50).make(0, num=2)
     rows = []
-    collector = Collector(value_agent(Spec((3,), torch.float32, 3, 0)), envs, rows.append, seed=0)
+    agent = value_agent(Spec((3,), torch.float32, 3, 0))
+    collector = Collector(agent, collecting(agent), envs, rows.append, seed=0)
     for tick in range(40):
         collector.tick(2 * tick)
     bad = [(row, i) for row in rows for i in range(2) if row.action[i] == 2]
@@ -49,7 +50,7 @@ def test_restarts_are_counted_logged_and_truncated(failure):
         assert (row.ended[i], row.terminated[i], row.reward[i]) == (True, False, 0.0)
         assert np.array_equal(row.obs[i], row.next_obs[i])
     assert collector.metrics()["rollout/env_restarts"] == envs.num_restarts == len(bad)
-    assert "rollout/env_restarts" not in Collector(value_agent(), Counting().make(0), rows.append, seed=0).metrics()
+    assert "rollout/env_restarts" not in Collector(value_agent(), None, Counting().make(0), rows.append, seed=0).metrics()
 
 
 @pytest.mark.parametrize("num", [1, 2])
@@ -64,13 +65,13 @@ def test_an_agent_is_told_where_episodes_start(num, monkeypatch):
 
     monkeypatch.setattr(agent, "act", listening)
     make = Counting(max_length=5).make
-    collector = Collector(agent, make(0, num=num), rows.append, seed=0)
+    collector = Collector(agent, collecting(agent), make(0, num=num), rows.append, seed=0)
     for tick in range(20):
         collector.tick(num * tick)
     ended = [row.ended.tolist() for row in rows]
     assert any(map(any, ended))
     assert told == [[True] * num, *ended[:-1]]
-    again = Collector(agent, make(0, num=num), rows.append, seed=0)
+    again = Collector(agent, collecting(agent), make(0, num=num), rows.append, seed=0)
     again.load_state_dict(collector.state_dict())
     again.tick(num * 20)
     assert told[-1] == ended[-1]
