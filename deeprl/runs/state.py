@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor

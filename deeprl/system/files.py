@@ -48,7 +48,7 @@ def full(error: BaseException) -> bool:
 
 
 class Appender:
-    """A file that grows. Bytes that cannot be written stay in memory until a later flush, no byte is written twice: a full disk tears no line.
+    """A file that grows. Bytes that a full disk refuses stay in memory for a later flush, and no byte is written twice.
 
     Each flush opens the file again, so that a file removed meanwhile is created anew. Links are not followed.
 

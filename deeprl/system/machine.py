@@ -77,7 +77,7 @@ def commit(folder: Path) -> dict[str, Any] | None:
 
 
 def kernel_table(path: str | Path) -> dict[str, str]:
-    """Lines `name: value` or `name value` of a file of the kernel. The first of two equal names counts; a missing file is an empty table."""
+    """Lines `name: value` or `name value` of a file of the kernel. The first of two equal names counts; a missing file is empty."""
     table: dict[str, str] = {}
     with contextlib.suppress(OSError):
         for line in Path(path).read_text().splitlines():
@@ -136,7 +136,8 @@ def keep_memory(limit: int = 256 << 20) -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     settings = ((TRIM_THRESHOLD, limit), (MMAP_THRESHOLD, 32 << 20), (TOP_PAD, limit // 4))
-    return all([bool(mallopt(option, value)) for option, value in settings])
+    taken = [bool(mallopt(option, value)) for option, value in settings]  # all of them, also after one is refused
+    return all(taken)
 
 
 def settle_memory() -> None:

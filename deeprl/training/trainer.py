@@ -393,7 +393,7 @@ class Trainer:
         began, marks = time.monotonic(), self.replay.marks()
         self.segment_from = self.step
         try:
-            self.checkpoints.write_ahead(self.replay.rows(self.saved_marks), self.saved_marks, marks, self.replay.live_from())
+            self.checkpoints.write_ahead(self.replay.rows(self.saved_marks), self.replay.live_from())
             self.saved_marks = marks
         except OSError as error:
             if not full(error):
@@ -414,7 +414,7 @@ class Trainer:
             marks = self.replay.marks()
             rows = self.replay.rows(self.saved_marks) if marks != self.saved_marks else None
             parts["replay"] = self.replay.state_dict()
-            done = self.checkpoints.save(self.step, parts, rows, start=self.saved_marks, stop=marks, live_from=self.replay.live_from())
+            done = self.checkpoints.save(self.step, parts, rows, self.replay.live_from())
             self.saved_marks = marks
         else:
             done = self.checkpoints.save(self.step, parts)

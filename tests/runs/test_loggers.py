@@ -15,8 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata
 
 from deeprl.config.instantiate import resolve
-from deeprl.runs.loggers import JsonLines, Loggers, Logging, Progress, TensorBoard, WandB, flatten
-from deeprl.system.progress import duration
+from deeprl.runs.loggers import JsonLines, Loggers, Logging, TensorBoard, WandB
+from deeprl.system.progress import Progress, duration
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "logger"
 
@@ -227,10 +227,6 @@ def test_wandb_gets_the_same_numbers(tmp_path, monkeypatch):
     assert fake.calls == [("init", tmp_path.name, "allow"), (3, {"x": 1.0}), "finish"]
     assert dict(fake) == {"a.b": 1, "config": "text"}
     assert fake.summary == {"final/mean": 2.0}
-
-
-def test_nested_keys_are_flattened():
-    assert flatten({"a": {"b": {"c": 1}, "d": [1, {"e": 2}]}, "f": None, "g": {}}) == {"a.b.c": 1, "a.d": [1, {"e": 2}], "f": None}
 
 
 # ---- progress

@@ -14,8 +14,8 @@ import torch
 from omegaconf import OmegaConf
 
 from deeprl.errors import RunFolderError
-from deeprl.runs import folder as run_folder
-from deeprl.runs.config_file import config_hash
+from deeprl.runs import config_file
+from deeprl.runs.config_file import config_hash, flatten
 from deeprl.runs.folder import RunFolder, auto_folder, claim, find_runs, holds_run, new_folder
 from deeprl.system.machine import system_entry
 from deeprl.system.signals import Signals
@@ -220,6 +220,11 @@ def test_lines_after_a_checkpoint_are_cut_and_the_others_keep_their_bytes(tmp_pa
 # ---- configurations
 
 
+def test_nested_keys_are_flattened():
+    leaves = {"a.b.c": 1, "a.d": [1, {"e": 2}], "f": None, "g": {}}
+    assert dict(flatten({"a": {"b": {"c": 1}, "d": [1, {"e": 2}]}, "f": None, "g": {}})) == leaves
+
+
 def test_configurations_come_back_as_they_were(tmp_path):
     text = [
         "1e-3",
@@ -302,7 +307,7 @@ def test_configurations_that_are_too_large_or_no_file_are_refused(tmp_path, monk
     with pytest.raises(RunFolderError, match="cannot be read"):
         run.read_config()
     run.write_config(CONFIG)
-    monkeypatch.setattr(run_folder, "CONFIG_LIMIT", 20)
+    monkeypatch.setattr(config_file, "CONFIG_LIMIT", 20)
     with pytest.raises(RunFolderError, match="more than 20 bytes"):
         run.read_config()
 
