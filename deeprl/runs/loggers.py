@@ -59,7 +59,7 @@ class Loggers:
             logger.scalars(step, numbers, self.elapsed)
         if self._clock() > self._flushed + 5.0:  # only when a line reaches the file depends on the clock, not which line
             try:
-                self._flush(durable=False)
+                self.flush(durable=False)
             except OSError as error:
                 if not full(error):
                     raise
@@ -77,13 +77,15 @@ class Loggers:
         for logger in self.loggers:
             logger.hparams(dict(flatten(config)), final)
 
-    def flush(self) -> None:
+    def flush(self, durable: bool = True) -> None:
         """Write all lines to disk. Called before a checkpoint, which must not hold a later step than the files do.
 
         Raises:
             OSError: the lines stay in memory.
         """
-        self._flush(durable=True)
+        for logger in self.loggers:
+            logger.flush(durable)
+        self._flushed = self._clock()
 
     def close(self) -> None:
         for logger in self.loggers:
@@ -94,11 +96,6 @@ class Loggers:
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         self._began = self._clock() - float(state["elapsed"])
-
-    def _flush(self, durable: bool) -> None:
-        for logger in self.loggers:
-            logger.flush(durable)
-        self._flushed = self._clock()
 
 
 class JsonLines(Logger):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -136,11 +137,12 @@ def test_longer_training_goes_on_as_if_it_had_been_asked_for_at_once(finished, t
     assert same(left["module"], right["module"])
 
 
-def test_a_share_of_steps_is_turned_into_steps_here_too(finished, monkeypatch, capsys):
+def test_a_share_of_steps_is_turned_into_steps_here_too(finished, tmp_path, monkeypatch, capsys):
+    path = shutil.copytree(finished, tmp_path / "run")  # the failure leaves a traceback.txt
     """As a fraction of a step, a period would be over at every tick."""
     asked = []
     monkeypatch.setattr("deeprl.session.session.train", lambda config, path, **more: asked.append(config) or 1 / 0)
-    assert console("resume", finished, "steps=400", "evaluation.every=0.5") == exits.FAILED  # no training: 1 / 0
+    assert console("resume", path, "steps=400", "evaluation.every=0.5") == exits.FAILED  # no training: 1 / 0
     assert asked[0]["evaluation"]["every"] == 200
     assert "evaluation.every: 100 -> 0.5" in capsys.readouterr().out
 

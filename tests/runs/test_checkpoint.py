@@ -50,7 +50,7 @@ def same(a, b):
 
 
 def forge(folder, **files):
-    """Put bytes where files were and write the manifest that fits them: what somebody who wants to deceive would do."""
+    """Put bytes where files were and write the manifest that fits them: as a forger would."""
     manifest = json.loads((folder / "manifest.json").read_text())
     for name, data in files.items():
         name = name.replace("__", ".")
@@ -175,7 +175,7 @@ def test_only_some_parts_leave_the_others_alone(tmp_path):
 
 
 class Crash(BaseException):
-    """Not an Exception: nobody may catch it on the way."""
+    """No Exception, so that no handler catches it on the way."""
 
 
 def crash_at(monkeypatch, count):
@@ -517,7 +517,7 @@ def test_a_damaged_segment_is_named_and_the_checkpoint_before_it_used(tmp_path):
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.warns(CheckpointWarning, match=r"segment_00000002\.safetensors is damaged"):
         assert Checkpoints(tmp_path).load()[0] == 1
-    assert Checkpoints(tmp_path).load(only={"n"})[0] == 2  # whoever evaluates does not need it
+    assert Checkpoints(tmp_path).load(only={"n"})[0] == 2  # an evaluation does not need it
     with pytest.raises(CheckpointError, match=r"segment_00000002"):
         list(checkpoints.segments(2))
 

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +17,6 @@ from deeprl.runs import config_file
 from deeprl.runs.config_file import config_hash, flatten
 from deeprl.runs.folder import RunFolder, auto_folder, claim, find_runs, holds_run, new_folder
 from deeprl.system.machine import system_entry
-from deeprl.system.signals import Signals
 
 CONFIG = {"seed": 3, "steps": 1000, "names": {"env": "minatar/breakout", "agent": "idqn"}, "agent": {"optimizer": {"lr": 1e-5}}}
 
@@ -310,42 +308,3 @@ def test_configurations_that_are_too_large_or_no_file_are_refused(tmp_path, monk
     monkeypatch.setattr(config_file, "CONFIG_LIMIT", 20)
     with pytest.raises(RunFolderError, match="more than 20 bytes"):
         run.read_config()
-
-
-# ---- signals
-
-
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
-def test_a_signal_is_remembered_and_handlers_are_put_back(name, capfd):
-    before = [signal.getsignal(number) for number in Signals.HANDLED]
-    with Signals() as signals:
-        assert signals.stop is None
-        signal.raise_signal(signal.Signals[name])
-        assert signals.stop == name
-        signal.raise_signal(signal.SIGTERM)
-        assert signals.stop == name
-    assert [signal.getsignal(number) for number in Signals.HANDLED] == before
-    assert f"{name}: saving at the next step" in capfd.readouterr().err
-
-
-def test_a_second_interrupt_leaves_at_once():
-    with Signals() as signals:
-        signal.raise_signal(signal.SIGTERM)
-        signal.raise_signal(signal.SIGINT)  # the first one, though not the first signal
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        assert signals.stop == "SIGTERM"
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_other_threads_get_no_signals():
-    found = []
-
-    def other():
-        with Signals() as signals:
-            found.append(signals.stop)
-
-    thread = threading.Thread(target=other)
-    thread.start()
-    thread.join()
-    assert found == [None]
