@@ -178,7 +178,7 @@ class Variant:
             trainer.collector.tick(before)
             for _ in range(trainer.updates_due(before, self.step)):
                 trainer.learn()
-            self.agent.maintain(before, self.step)
+            self.agent.tick(before, self.step)
         return (time.perf_counter() - began) / count
 
     def measure(self, updates: int, steps: int, keep: bool) -> None:

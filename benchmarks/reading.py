@@ -50,9 +50,8 @@ def main() -> None:
     everything = [*(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")), ROOT / "train.py"]
     lengths = {path: len(path.read_text().splitlines()) for path in everything}
     longest = max(lengths, key=lambda path: lengths[path])
-    print(
-        f"{sum(lengths.values()):7,} lines in {' + '.join(FOLDERS)}, the longest file is {longest.relative_to(ROOT)} with {lengths[longest]}"
-    )
+    about = f"longest file: {longest.relative_to(ROOT)}, {lengths[longest]}"
+    print(f"{sum(lengths.values()):7,} lines in {' + '.join(FOLDERS)}; {about}")
 
 
 if __name__ == "__main__":

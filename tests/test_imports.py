@@ -140,6 +140,13 @@ def test_a_folder_has_one_name(top):
     assert f"deeprl.{top}" in done.stderr
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no checkout")
+def test_git_ignores_no_module():
+    """A pattern for run folders, `runs/` without a leading slash, also hides `deeprl/runs/`."""
+    done = subprocess.run(["git", "check-ignore", "--no-index", *map(str, MODULES.values())], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == ""
+
+
 def test_mathematics_does_not_know_the_machinery():
     """What a reader checks against a paper can be read without the run folder, the trainer and Hydra."""
     for name, path in MODULES.items():

@@ -10,8 +10,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from deeprl.cli.exits import FAILED, FINISHED, WRONG, complain, ended
-from deeprl.config.rules import IDENTITY, finalise, flatten, nearest, put
+from deeprl.config.rules import IDENTITY, finalise, nearest, put
 from deeprl.errors import ConfigError, RunFolderError
+from deeprl.runs.config_file import flatten
 from deeprl.runs.folder import RunFolder
 
 

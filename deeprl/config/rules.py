@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from omegaconf import OmegaConf
 
 from deeprl.errors import ConfigError
+from deeprl.runs.config_file import flatten
 
 CONFIGS = Path(str(resources.files("deeprl") / "configs"))
 GROUPS = ("env", "agent", "replay", "accelerate", "logger")
@@ -57,15 +58,6 @@ RULES: dict[str, Rule] = {
 
 IDENTITY = ("agent", "env", "seed", "replay", "discount", "device", "accelerate", "runtime", "names", "learning_starts", "replay_ratio")
 """What a run *is*: `deeprl resume` refuses to change these."""
-
-
-def flatten(config: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """("agent.chain.length", 5) and so on, for every leaf."""
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def get(config: dict, path: str, default: Any = None) -> Any:

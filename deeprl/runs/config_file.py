@@ -1,10 +1,10 @@
-"""config.yaml of a run folder: plain values only, because the folder may come from a stranger."""
+"""Configurations of runs, and config.yaml: plain values only, because a run folder may come from a stranger."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +12,60 @@ import yaml
 from omegaconf import OmegaConf
 
 from deeprl.errors import RunFolderError
-from deeprl.system.files import plain
+from deeprl.system.files import plain, read_regular, replace_file
 
 CONFIG_LIMIT, DEPTH_LIMIT = 1 << 20, 50
 
 
+def container(config: Any) -> dict[str, Any]:
+    """Plain values of a configuration, OmegaConf's or a dict."""
+    return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else dict(config)  # type: ignore[return-value]
+
+
+def flatten(config: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """("agent.chain.length", 5) and so on, for every leaf. Lists and empty dicts are leaves."""
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 def config_hash(config: Any, ignore: Iterable[str] = ("resume", "hydra")) -> str:
-    """Twelve characters that tell resolved configurations apart, whatever the order of their keys."""
+    """Twelve characters that differ between resolved configurations, whatever the order of their keys."""
     resolved = {key: value for key, value in container(config).items() if key not in set(ignore)}
     return hashlib.sha256(json.dumps(plain(resolved), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def parse_config(text: str, path: Path) -> dict[str, Any]:
-    """A configuration as a run writes it: no aliases, tags or interpolations, each of which makes text do more than it shows.
+def write_config(path: Path, config: Any) -> None:
+    """
+    Raises:
+        RunFolderError: `read_config` would refuse it.
+    """
+    text = OmegaConf.to_yaml(OmegaConf.create(container(config)))
+    parse_config(text, path)
+    replace_file(path, text)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Plain dicts, lists, strings and numbers.
 
     Raises:
-        RunFolderError: naming the line.
+        RunFolderError: there is no such file, or it has content that no run writes.
+    """
+    try:
+        return parse_config(read_regular(path, CONFIG_LIMIT).decode(), path)
+    except FileNotFoundError:
+        raise RunFolderError(f"{path.parent} is no run folder: it has no {path.name}") from None
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path} cannot be read: {error}") from None
+
+
+def parse_config(text: str, path: Path) -> dict[str, Any]:
+    """A configuration as a run writes it. Aliases, tags and interpolations are refused, because with them text does more than it shows.
+
+    Raises:
+        RunFolderError: with the line.
     """
 
     def refuse(what: str, mark: Any = None) -> None:
@@ -63,7 +101,7 @@ def parse_config(text: str, path: Path) -> dict[str, Any]:
         depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEPTH_LIMIT:  # the parser's time grows with the square of it
+            if depth > DEPTH_LIMIT:  # the parser's time grows with the square of the depth
                 refuse(f"nesting deeper than {DEPTH_LIMIT}", event.start_mark)
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
                 refuse("a YAML alias or anchor", event.start_mark)
@@ -78,7 +116,3 @@ def parse_config(text: str, path: Path) -> dict[str, Any]:
         raise RunFolderError(f"{path} is not the YAML that a run writes: {str(error) or type(error).__name__}") from None
     only_plain(found, "")
     return found
-
-
-def container(config: Any) -> dict[str, Any]:
-    return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else dict(config)  # type: ignore[return-value]

@@ -39,7 +39,7 @@ class Saver:
             return
         began, marks, self.segment_from = time.monotonic(), self.replay.marks(), step
         try:
-            self.checkpoints.write_ahead(self.replay.rows(self.marks), self.marks, marks, self.replay.live_from())
+            self.checkpoints.write_ahead(self.replay.rows(self.marks), self.replay.live_from())
             self.marks = marks
         except OSError as error:
             if not full(error):
@@ -56,7 +56,7 @@ class Saver:
             marks, live_from = self.replay.marks(), self.replay.live_from()
             rows = self.replay.rows(self.marks) if marks != self.marks else None
             parts = {**parts, "replay": self.replay.state_dict()}
-            done = self.checkpoints.save(step, parts, rows, start=self.marks, stop=marks, live_from=live_from)
+            done = self.checkpoints.save(step, parts, rows, live_from)
             self.marks = marks
         else:
             done = self.checkpoints.save(step, parts)

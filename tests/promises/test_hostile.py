@@ -49,7 +49,7 @@ def forged(run: Path, change) -> None:
     segments = json.loads((last(run) / "manifest.json").read_text())["segments"]
     _, parts = Checkpoints(run).load()
     change(parts)
-    checkpoint.save(last(run), parts, step=300, score=None, segments=segments)
+    checkpoint.save(last(run), parts, step=300, segments=segments)
 
 
 # ---- states that no run has

@@ -14,7 +14,8 @@ from deeprl.cli import main as deeprl_command
 from deeprl.cli.train import first_of
 from deeprl.config.compose import compose, groups, options
 from deeprl.config.instantiate import instantiate
-from deeprl.config.rules import RULES, flatten
+from deeprl.config.rules import RULES
+from deeprl.runs.config_file import flatten
 from deeprl.session.assemble import settle
 
 ROOT = Path(__file__).resolve().parents[2]

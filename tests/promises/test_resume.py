@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -136,11 +137,12 @@ def test_longer_training_goes_on_as_if_it_had_been_asked_for_at_once(finished, t
     assert same(left["module"], right["module"])
 
 
-def test_a_share_of_steps_is_turned_into_steps_here_too(finished, monkeypatch, capsys):
+def test_a_share_of_steps_is_turned_into_steps_here_too(finished, tmp_path, monkeypatch, capsys):
+    path = shutil.copytree(finished, tmp_path / "run")  # the failure leaves a traceback.txt
     """As a fraction of a step, a period would be over at every tick."""
     asked = []
     monkeypatch.setattr("deeprl.session.session.train", lambda config, path, **more: asked.append(config) or 1 / 0)
-    assert console("resume", finished, "steps=400", "evaluation.every=0.5") == exits.FAILED  # no training: 1 / 0
+    assert console("resume", path, "steps=400", "evaluation.every=0.5") == exits.FAILED  # no training: 1 / 0
     assert asked[0]["evaluation"]["every"] == 200
     assert "evaluation.every: 100 -> 0.5" in capsys.readouterr().out
 
@@ -252,7 +254,7 @@ def test_the_same_command_twice_once_stopped_and_resumed_is_the_same_run_for_eve
 @pytest.mark.parametrize("name", ["prioritized", "rbis"])
 def test_replay_rows_written_ahead_of_a_checkpoint_are_part_of_it(name, tmp_path, monkeypatch, whole):
     """In pieces of some twenty rows; the run stops in mid-piece, and another one crashes with pieces that no checkpoint lists."""
-    monkeypatch.setattr("deeprl.training.trainer.SEGMENT", 1000)
+    monkeypatch.setattr("deeprl.training.saving.SEGMENT", 1000)
     stopped, crashed = tmp_path / "stopped", tmp_path / "crashed"
     with monkeypatch.context() as patch:
         at_step(patch, 170, lambda: os.kill(os.getpid(), signal.SIGTERM))

@@ -50,7 +50,7 @@ def same(a, b):
 
 
 def forge(folder, **files):
-    """Put bytes where files were and write the manifest that fits them: what somebody who wants to deceive would do."""
+    """Put bytes where files were and write the manifest that fits them: as a forger would."""
     manifest = json.loads((folder / "manifest.json").read_text())
     for name, data in files.items():
         name = name.replace("__", ".")
@@ -175,7 +175,7 @@ def test_only_some_parts_leave_the_others_alone(tmp_path):
 
 
 class Crash(BaseException):
-    """Not an Exception: nobody may catch it on the way."""
+    """No Exception, so that no handler catches it on the way."""
 
 
 def crash_at(monkeypatch, count):
@@ -365,7 +365,7 @@ def names(run):
 def test_newest_best_and_last_are_kept(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=2)
     for step in range(100, 600, 100):
-        report = checkpoints.save(step, {"n": step}, score=float("nan") if step == 100 else step / 2)
+        report = checkpoints.save(step, {"n": step})
         assert report["bytes"] > 0
         assert report["seconds"] >= 0
         if step == 200:
@@ -517,7 +517,7 @@ def test_a_damaged_segment_is_named_and_the_checkpoint_before_it_used(tmp_path):
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.warns(CheckpointWarning, match=r"segment_00000002\.safetensors is damaged"):
         assert Checkpoints(tmp_path).load()[0] == 1
-    assert Checkpoints(tmp_path).load(only={"n"})[0] == 2  # whoever evaluates does not need it
+    assert Checkpoints(tmp_path).load(only={"n"})[0] == 2  # an evaluation does not need it
     with pytest.raises(CheckpointError, match=r"segment_00000002"):
         list(checkpoints.segments(2))
 
@@ -547,8 +547,8 @@ def test_what_was_written_ahead_goes_when_the_ring_overwrites_it(tmp_path):
     checkpoints = Checkpoints(tmp_path)
 
     def ahead(start: int, live: int) -> list[str]:
-        rows = {"rows": torch.full((10, 2), float(start))}
-        checkpoints.write_ahead(rows, [start], [start + 10], [live])
+        rows = {"rows": torch.full((10, 2), float(start)), "start": torch.tensor([start]), "stop": torch.tensor([start + 10])}
+        checkpoints.write_ahead(rows, [live])
         return sorted(path.name for path in checkpoints.replay.iterdir())
 
     assert len(ahead(0, 0)) == 1
