@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from deeprl.agent import Agent
-from deeprl.config.combinations import among_parts, with_replay
+from deeprl.config.combinations import REPLAY, among_parts, refusals
 from deeprl.config.instantiate import PACKAGES, Allowed, Deferred, instantiate, resolve
 from deeprl.errors import ConfigError
 from deeprl.types import Spec
@@ -81,7 +81,8 @@ def check_replay(config: dict, agent: Agent, replay: Deferred) -> None:
     Raises:
         ConfigError: a part of the agent needs what the replay does not offer.
     """
-    refused = with_replay(getattr(agent, "backup", None), getattr(agent, "auxiliary", None), replay, config["names"]["replay"])
+    consumers = {f"agent/{slot}": getattr(agent, slot, None) for slot in ("backup", "auxiliary")}
+    refused = refusals(consumers, f"replay={config['names']['replay']}", replay.cls.offers, REPLAY)  # type: ignore[attr-defined]
     if refused:
         remedy = "Choose replay=sequences, or leave replay out." if "sequences" in agent.needs else "Choose another replay."
         raise ConfigError(f"{refused[-1]} {remedy}")

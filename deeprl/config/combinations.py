@@ -75,12 +75,3 @@ def among_parts(head: Any, mapping: Any, rewards: Any, backup: Any, weighting: A
     range_ = "" if low < 0 < high else f" with returns from {low:g} to {high:g}"
     provider = f"agent/head={class_of(head).__name__}{range_}" if seen is head else f"agent/mapping={class_of(mapping).__name__}"
     return refusals({"agent/backup": backup, "agent/weighting": weighting}, provider, seen.offers, HEAD)
-
-
-def with_replay(backup: Any, auxiliary: Any, replay: Any, option: str) -> list[Refusal]:
-    """Refusals between an agent and its replay.
-
-    Args:
-        option: of the group `replay`, for the sentence.
-    """
-    return refusals({"agent/backup": backup, "agent/auxiliary": auxiliary}, f"replay={option}", class_of(replay).offers, REPLAY)  # type: ignore[attr-defined]

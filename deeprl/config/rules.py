@@ -52,7 +52,7 @@ RULES: dict[str, Rule] = {
 
 
 IDENTITY = ("agent", "env", "seed", "replay", "discount", "device", "accelerate", "runtime", "names", "learning_starts", "replay_ratio")
-"""What a run *is*: `deeprl resume` refuses to change these."""
+"""Keys that tell runs apart: `deeprl resume` refuses to change them."""
 
 
 def flatten(config: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:

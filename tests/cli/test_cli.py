@@ -131,6 +131,14 @@ def test_deeprl_train_is_train_py(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("dqn on toy/chain: return ")
 
 
+def test_help_shows_the_menu(capsys):
+    assert front_door("--help") == exits.FINISHED
+    text = capsys.readouterr().out
+    assert "agent/head: bounded, categorical" in text
+    assert "id: CartPole-v1" in text
+    assert not re.search(r"\b_(base|atari|minatar)\b|^tuned", text, flags=re.MULTILINE)
+
+
 def test_deeprl_train_leaves_with_the_same_codes(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert console("train", "agent=dqnn") == exits.WRONG
