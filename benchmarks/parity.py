@@ -13,9 +13,10 @@ import torch
 
 from deeprl.accelerate.modes import apply
 from deeprl.config.build import agent_actions, build_agent
-from deeprl.config.compose import compose, options
+from deeprl.config.compose import compose
 from deeprl.config.dry_run import made_up_batch
 from deeprl.config.instantiate import instantiate
+from deeprl.config.menu import options
 from deeprl.session.assemble import settle
 from deeprl.training.learner import CompiledLearner, Learner
 

@@ -10,11 +10,11 @@ from deeprl.noise import each
 from deeprl.types import Batch, Spec
 
 MISFITS = (RuntimeError, ValueError, AssertionError, AttributeError, TypeError, KeyError, IndexError)
-"""What parts that were not made for each other raise."""
+"""Errors of parts that do not fit together."""
 
 
 LATE = 10**12
-"""A step after every warm-up and schedule, where the policy itself acts."""
+"""An environment step after every warm-up and schedule, because from then on the policy itself acts."""
 
 
 def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str = "cpu", seed: int = 0) -> Batch:
@@ -50,7 +50,7 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
     """Send one made-up batch through every loss, and act once, before any environment step.
 
     Args:
-        sequences: the replay gives some, whether or not the agent asks for them.
+        sequences: the replay gives sequences, whether or not the agent needs them.
 
     Raises:
         ConfigError: a loss fails, or is not one finite number.

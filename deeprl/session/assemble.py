@@ -12,10 +12,11 @@ import torch
 from deeprl.accelerate import modes
 from deeprl.accelerate.graph import has_compiler
 from deeprl.agent import Agent
+from deeprl.config import tuned
 from deeprl.config.build import build_agent, check_actions, check_device, check_replay
 from deeprl.config.dry_run import dry_run
 from deeprl.config.instantiate import Allowed, drop_foreign, instantiate
-from deeprl.config.rules import family, file_keys, finalise, get, task
+from deeprl.config.rules import finalise, get
 from deeprl.errors import ConfigError
 from deeprl.networks.blocks import Block
 from deeprl.replay.sequences import Sequences
@@ -38,13 +39,13 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
         ConfigError
     """
     names = config["names"]
-    pair = f"{family(names['env'])}_{names['agent']}"
-    tuned = file_keys("tuned", pair) | file_keys("tuned/task", f"{task(names['env'])}_{names['agent']}")
-    if not tuned:
-        say(f"no tuned settings for {names['agent']} on {family(names['env'])}: defaults of the agent")
-    dropped = drop_foreign(config, tuned, user)
+    option = tuned.option(names["env"], names["agent"])
+    keys = tuned.keys(option)
+    if not keys:
+        say(f"no tuned settings for {names['agent']} on {tuned.family(names['env'])}: defaults of the agent")
+    dropped = drop_foreign(config, keys, user)
     if dropped:
-        say(f"not taken by the chosen parts, so left out of tuned/{pair}: {', '.join(dropped)}")
+        say(f"not taken by the chosen parts, so left out of tuned/{option}: {', '.join(dropped)}")
     return finalise(config)
 
 

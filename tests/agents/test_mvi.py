@@ -546,7 +546,7 @@ def test_experiments_say_what_the_specification_says():
 @pytest.mark.parametrize("env", ["classic/cartpole", "minatar/breakout", "box2d/lunar_lander", "atari/pong", "toy/chain"])
 def test_tuned_settings_are_those_of_dqn_but_for_what_the_paper_says(agent, env):
     own, plain = settled(f"agent={agent}", f"env={env}"), settled("agent=dqn", f"env={env}")
-    assert own["agent"]["head"]["loss"] == ("squared" if env == "classic/cartpole" else "huber")  # why: tuned/classic_munchausen_dqn
+    assert own["agent"]["head"]["loss"] == ("squared" if env == "classic/cartpole" else "huber")  # why: tuned/classic/munchausen_dqn
     assert own["steps"] == plain["steps"]
     assert own["agent"]["chain"] == plain["agent"]["chain"]
     if env == "atari/pong":

@@ -15,7 +15,9 @@ import torch
 
 import deeprl
 from deeprl.cli import exits
+from deeprl.cli import main as cli
 from deeprl.cli import train as door
+from deeprl.cli.main import COMMANDS
 from deeprl.errors import ConfigError
 from deeprl.runs.folder import RunFolder, read_lines
 from deeprl.runs.loggers import JsonLines
@@ -114,10 +116,38 @@ def test_the_default_folder_is_named_after_the_run(tmp_path, monkeypatch, capsys
     assert f"deeprl eval runs/toy_chain/idqn/{folder.name}" in said
 
 
+TOY = ("agent=dqn", "env=toy/chain", "steps=40", "learning_starts=20", "replay.capacity=100", "evaluation.final_episodes=1")
+
+
+def test_deeprl_train_is_train_py(tmp_path, monkeypatch, capsys):
+    """The same run, and its command line is recorded as it was given."""
+    monkeypatch.setattr(sys, "argv", ["deeprl"])
+    cli.main(["train", *TOY, f"hydra.run.dir={tmp_path / 'one'}"])
+    assert sys.argv == ["deeprl", "train", *TOY, f"hydra.run.dir={tmp_path / 'one'}"]
+    assert front_door(*TOY, f"hydra.run.dir={tmp_path / 'other'}") == exits.FINISHED
+    assert lines(tmp_path / "one", "metrics.jsonl") == lines(tmp_path / "other", "metrics.jsonl")
+    commands = [json.loads((tmp_path / name / "system.json").read_text())[0]["command"] for name in ("one", "other")]
+    assert [command.split()[:3] for command in commands] == [["deeprl", "train", "agent=dqn"], ["train.py", "agent=dqn", "env=toy/chain"]]
+    assert capsys.readouterr().out.startswith("dqn on toy/chain: return ")
+
+
+def test_help_shows_the_menu(capsys):
+    assert front_door("--help") == exits.FINISHED
+    text = capsys.readouterr().out
+    assert "agent/head: bounded, categorical" in text
+    assert "id: CartPole-v1" in text
+    assert not re.search(r"\b_(base|atari|minatar)\b|^tuned", text, flags=re.MULTILINE)
+
+
+def test_deeprl_train_leaves_with_the_same_codes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert console("train", "agent=dqnn") == exits.WRONG
+    assert "agent=dqnn is not an option of agent. Did you mean dqn" in capsys.readouterr().err
+
+
 def test_a_sweep_has_a_folder_for_each_job(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    toy = ("agent=dqn", "env=toy/chain", "steps=40", "learning_starts=20", "replay.capacity=100", "evaluation.final_episodes=1")
-    assert front_door("-m", "seed=1,2", *toy) == exits.FINISHED
+    assert front_door("-m", "seed=1,2", *TOY) == exits.FINISHED
     runs = sorted((tmp_path / "runs" / "toy_chain" / "dqn").iterdir(), key=lambda p: p.name[-1])
     assert [RunFolder(run).read_config()["seed"] for run in runs] == [1, 2]
     assert all(RunFolder(run).read_status()["state"] == "finished" for run in runs)
@@ -336,10 +366,27 @@ def test_the_first_job_of_a_sweep_is_checked():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("command", [None, *(name for name in COMMANDS if name != "train")])
+def test_help_waits_for_no_torch(command):
+    words = ["--help"] if command is None else [command, "--help"]
+    code = "import sys\nfrom deeprl.cli.main import main\ntry:\n    main(sys.argv[1:])\nfinally:\n    print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.endswith("False\n")
+    if command is None:
+        assert all(re.search(rf"^    {name}\s", done.stdout, flags=re.MULTILINE) for name in COMMANDS)
+
+
+def test_the_console_script_imports_nothing_of_ours():
+    code = "import sys, deeprl.cli.main; print(sorted(name for name in sys.modules if name.startswith('deeprl')))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "['deeprl', 'deeprl.cli', 'deeprl.cli.main']"
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
         (["train.py", "agent.optimizer.lrr=1"], 2, "there is no key agent.optimizer.lrr. Did you mean agent.optimizer.lr?"),
+        (["-m", "deeprl.cli.main", "train", "agent.optimizer.lrr=1"], 2, "there is no key agent.optimizer.lrr. Did you mean"),
         (["-m", "deeprl.cli.main", "resume", "nowhere"], 1, "nowhere is no run folder"),
     ],
 )

@@ -14,8 +14,8 @@ import torch
 from deeprl.choice import Choice
 from deeprl.config import build
 from deeprl.config.combinations import HEAD, WORDS, refusals
-from deeprl.config.compose import options
 from deeprl.config.instantiate import Deferred, instantiate
+from deeprl.config.menu import options
 from deeprl.errors import ConfigError
 from deeprl.training.learner import gradient
 from tests.builders import DISCRETE, made_up, settled, update
@@ -81,7 +81,7 @@ def survives(agent) -> None:
 
 
 def refused(head: str, backup: str, mapping: str, weighting: str, n_step: int) -> str | None:
-    """Section 11 of the architecture, written down a second time."""
+    """The table of `deeprl list combinations`, written down a second time."""
     soft, traces = backup in ("soft", "munchausen", "tsallis"), backup not in ("soft", "munchausen", "tsallis", "max", "double")
     if mapping != "identity" and head != "scalar":
         return "agent/head=scalar"
@@ -118,10 +118,11 @@ def test_a_bonus_wants_a_head_that_can_say_it(head, backup):
     checked(config)
 
 
-def test_a_need_that_nobody_offers_is_a_sentence_with_both_names():
+def test_a_need_without_an_offer_is_a_sentence_with_both_names():
     class Needy(Choice):
         needs = frozenset({"scalar", "successor"})
 
-    (sentence,) = refusals({"agent/backup": Needy()}, "agent/head=Categorical", frozenset({"signed"}), HEAD)
-    assert sentence == f"agent/backup=Needy needs {WORDS['scalar']}, and agent/head=Categorical offers none."
+    (refusal,) = refusals({"agent/backup": Needy()}, "agent/head=Categorical", frozenset({"signed"}), HEAD)
+    assert refusal == ("agent/backup=Needy", "scalar", "agent/head=Categorical")
+    assert str(refusal) == f"agent/backup=Needy needs {WORDS['scalar']}, and agent/head=Categorical offers none."
     assert refusals({"agent/backup": Deferred(Needy, {}, "")}, "x", frozenset({"scalar"}), HEAD) == []

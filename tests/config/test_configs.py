@@ -16,9 +16,10 @@ from deeprl.accelerate.modes import apply
 from deeprl.choice import Choice
 from deeprl.config import build
 from deeprl.config.build import agent_actions, agents_for, build_agent, check_actions, check_replay
-from deeprl.config.compose import options, prepare
+from deeprl.config.compose import prepare
 from deeprl.config.dry_run import dry_run
 from deeprl.config.instantiate import instantiate
+from deeprl.config.menu import options
 from deeprl.config.rules import CONFIGS, put
 from deeprl.errors import ConfigError
 from deeprl.replay.replay import Replay
@@ -89,7 +90,7 @@ def test_there_are_experiments():
 
 
 def test_experiments_say_what_the_papers_say():
-    """Numbers of the specification, section 2.7, and of the TD3 authors' code."""
+    """Numbers of the i-DQN paper and of the TD3 authors' code."""
     idqn = settled("experiment=idqn_atari")
     chain = idqn["agent"]["chain"]
     assert (chain["length"], chain["shift_period"], chain["sync_period"], chain["torso"]) == (5, 6000, 30, "shared")
@@ -148,7 +149,7 @@ def test_a_torso_without_layers_can_be_shared():
 
 
 def test_tuned_keys_that_the_chosen_part_does_not_take_are_dropped_and_those_of_the_user_refused(capsys):
-    """tuned/classic_idqn sets the chain's length, which chain=single does not take."""
+    """tuned/classic/idqn sets the chain's length, which chain=single does not take."""
     config = settled("agent=idqn", "env=classic/cartpole", "agent/chain=single")
     assert set(config["agent"]["chain"]) == {"_target_", "_partial_", "target_update_period"}
     assert "agent.chain.length" in capsys.readouterr().err
@@ -232,27 +233,3 @@ def test_wrong_values_are_refused_with_the_full_key(key, value, message):
     put(config["agent"], key, value)
     with pytest.raises(ConfigError, match=f"^{message}"):
         build_agent(config, spec_of("classic/cartpole"))
-
-
-@pytest.mark.parametrize(
-    ("task", "agent", "steps"),
-    [
-        ("hopper", "td3", 10_000),
-        ("walker2d", "td3", 25_000),
-        ("reacher", "td3", 1000),
-        ("hopper", "td3_paper", 1000),
-        ("half_cheetah", "td3_paper", 10_000),
-    ],
-)
-def test_what_one_task_needs_wins_over_its_family(task, agent, steps):
-    assert settled(f"agent={agent}", f"env=mujoco/{task}")["learning_starts"] == steps
-    assert settled(f"agent={agent}", f"env=mujoco/{task}", "learning_starts=7")["learning_starts"] == 7
-
-
-def test_every_file_of_a_task_belongs_to_an_agent_and_an_environment():
-    known = {
-        f"{env.replace('/', '_')}_{agent}" for env in (f"mujoco/{name}" for name in options("env/mujoco")) for agent in options("agent")
-    }
-    files = {path.stem for path in (CONFIGS / "tuned" / "task").glob("*.yaml")}
-    assert files
-    assert files <= known
