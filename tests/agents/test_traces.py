@@ -13,7 +13,8 @@ from deeprl.agents.idqn import Iterated
 from deeprl.agents.rbis import RBIS, ImportanceSampling, QLambda, RecursiveRetrace, Retrace, TreeBackup, TruncatedIS
 from deeprl.agents.value_mapping import SignedRoot
 from deeprl.backups.bellman import Max
-from deeprl.backups.traces import SMALLEST, Trace, corrections, epsilon_greedy
+from deeprl.backups.policies import epsilon_greedy
+from deeprl.backups.traces import SMALLEST, Trace, corrections
 from deeprl.config.build import build_agent, check_replay
 from deeprl.config.dry_run import dry_run
 from deeprl.config.instantiate import instantiate
