@@ -43,7 +43,8 @@ class TreeBackup(Trace):
 
 
 class ImportanceSampling(Trace):
-    """λ^t ρ_1 ⋯ ρ_t: per-decision importance sampling. A contraction in expectation, of unbounded variance; products are cut off at 10¹²."""
+    """λ^t ρ_1 ⋯ ρ_t: per-decision importance sampling. A contraction in expectation, of unbounded variance; products are cut off at
+    10¹²."""
 
     def coefficient(self, step: Step) -> Tensor:
         return step.lam * step.before * step.ratio

@@ -1,4 +1,5 @@
-"""Off-policy traces on worlds whose values are known exactly, through the functions that agents use (`deeprl/backups/traces.py`, `agents/rbis.py`).
+"""Off-policy traces on worlds whose values are known exactly, through the functions that agents use
+(`deeprl/backups/traces.py`, `agents/rbis.py`).
 
 python -m benchmarks.tabular_traces [--seeds 40] [--json FILE]
 

@@ -225,8 +225,8 @@ def test_parity_of_compiled_code(name):
 
 @needs_compiler
 def test_parity_of_a_compiled_implicit_head_but_for_single_units():
-    """Its embedding makes 256 ReLU decisions for each of 7 samples and 64 fractions. One whose input is within rounding of zero may come out
-    differently, and then the weights of that unit are further apart than rounding: of all weights few, and the rest not."""
+    """Its embedding makes 256 ReLU decisions for each of 7 samples and 64 fractions. One whose input is within rounding of zero may come
+    out differently, and then the weights of that unit are further apart than rounding: of all weights few, and the rest not."""
     start, oracle = after_twenty("iqn", "reference", "inductor")
     _, found = after_twenty("iqn", "compiled", "inductor")
     off = (found - oracle).abs() > 1e-6
