@@ -79,7 +79,8 @@ class Batch(NamedTuple):
     reward: Tensor
     """(*B,) or (C, *B): sum over m <= n steps, each reward transformed first"""
     discount: Tensor
-    """(*B,): discount ** m * (1 - terminated)"""
+    """(*B,): discount ** m * (1 - terminated at the last of the m steps); 0 on rows that are not `valid`. A time limit alone does not make
+    it 0."""
     next_obs: Tensor
     """(*B, *obs), m steps later"""
     steps: Tensor

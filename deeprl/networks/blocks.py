@@ -48,7 +48,8 @@ class Block(nn.Module):
 
 
 def initialise(module: nn.Module, seed: int, place: str) -> None:
-    """Fill every parameter of `module`; entry i of parameter `name` from generator (seed, "init", "place.name", i).
+    """Fill every parameter of `module`, whose first axis is the stack: entry i of parameter `name` from generator (seed, "init",
+    "place.name", i).
 
     So entry 0 of a stack of five equals a stack of one, and one part more or less changes no other.
 
@@ -61,7 +62,10 @@ def initialise(module: nn.Module, seed: int, place: str) -> None:
                 path = f"{place}.{prefix}.{name}" if prefix else f"{place}.{name}"
                 init = getattr(owner, "initial", {}).get(name)
                 if init is None:
-                    raise ValueError(f"{path}: {type(owner).__name__} declares no initial value for it")
+                    raise ValueError(
+                        f"{path}: {type(owner).__name__} declares no initial value for it: a parameter needs the stack axis first "
+                        "and an `Init` in `initial`, see deeprl.networks.blocks"
+                    )
                 for i, entry in enumerate(parameter):
                     fill_(entry, init, torch_generator(seed, "init", path, i))
 

@@ -20,7 +20,7 @@ class ValueNetwork(nn.Module):
     """(*B, *obs) -> `Values`.
 
     Args:
-        torso: (B, *obs) -> (torsos, B, F).
+        torso: (B, *obs) -> (torsos, B, F), with the attribute `features`, F.
         head: (torsos or 1, B, F), noise -> `Values`.
         obs_dims: how many axes one observation has.
         index: the torso that head k reads, if there are several but fewer than heads.
@@ -110,6 +110,9 @@ class Networks:
             beside: what an auxiliary loss reads, see `Auxiliary.beside`.
         """
         body = self.torso.build(self.spec, torsos)
+        for name, parameter in body.named_parameters():
+            if not parameter.shape[:1] == (torsos,):  # a chain copies entries of this axis
+                raise ValueError(f"torso.{name} has shape {tuple(parameter.shape)}: its first axis must be the stack of {torsos}")
         top = head.build(body.features, self.torso.head_hidden, self.spec.num_actions, stack, self.torso.init)
         return self._started(body, top, place, index, share(body.features, torsos, self.torso.init), beside(body, torsos))
 

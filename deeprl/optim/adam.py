@@ -20,7 +20,7 @@ class Adam(Choice):
     """Adam (Kingma and Ba, 2015); with `weight_decay` AdamW (Loshchilov and Hutter, 2019), decoupled.
 
     `eps` is part of the algorithm on Atari, where 1e-8 is wrong by four orders of magnitude. `schedule`, one of
-    `deeprl.schedules`, multiplies `lr`; `max_grad_norm` clips the global norm.
+    `deeprl.schedules`, multiplies `lr`; `max_grad_norm` clips the norm over all parameters of the optimizer (with `Groups`, of each group).
     """
 
     lr: float

@@ -70,7 +70,7 @@ class Flat:
             raise ValueError(f"gradients have shapes {shapes[0]}, parameters {shapes[1]}")
 
     def clipped(self, gradient: Tensor, norm: Tensor) -> Tensor:
-        """A flat gradient whose norm is at most `max_grad_norm`."""
+        """A flat gradient whose norm is at most `max_grad_norm`. `FlatAdam.step` has the same arithmetic for lists."""
         most = self.choice.max_grad_norm
         return gradient if most is None else gradient * (most / (norm + 1e-6)).clamp(max=1.0)
 

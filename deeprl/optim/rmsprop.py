@@ -28,7 +28,7 @@ class RMSProp(Choice):
         eps: ε, in units of a squared gradient.
         centered: divide by the standard deviation of the gradient, not by its root mean square.
         initial: of the squared average.
-        max_grad_norm: clips the global norm.
+        max_grad_norm: clips the norm over all parameters of the optimizer; with `Groups`, of each group.
     """
 
     lr: float

@@ -82,7 +82,8 @@ class Learner:
         return self.batch(drawn)
 
     def step(self, name: str, batch: Any) -> tuple[Learned, Tensor]:
-        """One optimizer step of one objective. Returns what it learned, and () the norm of its gradient."""
+        """One optimizer step of one objective. Returns what it learned, and () the norm of its gradient before the
+        optimizer clips it."""
         gradients, learned = gradient(self.agent, name, batch)
         self.watch(learned.error.sum(), "its error")  # may be infinite where the gradient is not, as Huber's
         return learned, self.agent.objectives[name].optimizer.step(gradients, self.agent.step, self.watch)

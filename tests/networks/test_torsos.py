@@ -15,6 +15,7 @@ from deeprl.config.build import build_agent
 from deeprl.config.instantiate import instantiate
 from deeprl.networks.blocks import MLP, ConvStack
 from deeprl.networks.heads import Scalar
+from deeprl.networks.layers import Init
 from deeprl.networks.residual import ResidualStacks, halved
 from deeprl.networks.torsos import Auto, Impala, MinAtarTorso, MLPTorso, Nature
 from deeprl.training.learner import gradient
@@ -233,3 +234,22 @@ def test_impala_from_a_configuration():
     assert isinstance(agent.chain.online.torso, ResidualStacks)
     assert agent.chain.online.torso.features == 5 * 11 * 11
     assert torch.isfinite(update(agent, made_up(agent, agent.spec)).error).all()
+
+
+def test_a_torso_without_the_stack_axis_is_refused():
+    """A chain would copy the first output unit in place of the first network."""
+
+    class Plain(torch.nn.Module):
+        features = 4
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(4, 5), requires_grad=False)
+            self.initial = {"weight": Init("torch", 5, 4)}
+
+    class Choice(MLPTorso):
+        def build(self, spec, n):
+            return Plain()
+
+    with pytest.raises(ValueError, match=r"torso\.weight .*\(4, 5\).* 1"):
+        value_agent(torso=Choice())
