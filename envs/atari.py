@@ -253,6 +253,3 @@ class Atari(EnvChoice):
         if vector == "ale":
             return AleVector(self.game, self.protocol, evaluation, num)
         return super().backend(vector, num, evaluation)
-
-    def describe(self) -> str:
-        return f"{self.game}, Atari 2600, from ale-py"

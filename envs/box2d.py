@@ -15,6 +15,3 @@ class Box2D(Registered):
         if find_spec("Box2D") is None:
             raise ValueError(f'env.id={self.id} needs the package box2d: pip install -e ".[box2d]"')
         return super().build(evaluation)
-
-    def describe(self) -> str:
-        return f"{self.id}, Box2D, from Gymnasium"

@@ -13,6 +13,3 @@ class Classic(Registered):
 
     obs_scale: list[float] | None = None
     """How large each component of an observation gets. Observations that leave this layer are raw; agents may divide by it."""
-
-    def describe(self) -> str:
-        return f"{self.id}, classic control, from Gymnasium"

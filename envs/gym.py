@@ -16,7 +16,7 @@ from deeprl.types import Spec
 
 from .vector.backend import Game
 from .vector.choice import EnvChoice
-from .vector.spaces import actions_of, finite, observations_of
+from .vector.spaces import actions_of, observations_of
 
 
 class GymGame(Game):
@@ -31,16 +31,13 @@ class GymGame(Game):
         self.fps = float(env.metadata.get("render_fps") or self.fps)
 
     def reset(self, seed):
-        return finite(self.convert(self.env.reset(seed=seed)[0]))
+        return self.convert(self.env.reset(seed=seed)[0])
 
     def step(self, action):
         if not self.actions.num:
             action = action.astype(self._dtype, copy=False)
         obs, reward, terminated, truncated, _ = self.env.step(action)
-        reward = float(reward)
-        if not math.isfinite(reward):
-            raise ValueError(f"reward is {reward}")
-        return self.convert(obs), reward, bool(terminated), bool(terminated or truncated)
+        return self.convert(obs), float(reward), bool(terminated), bool(terminated or truncated)
 
     def frame(self):
         image: Any = self.env.render()
@@ -147,6 +144,3 @@ class Gym(Registered):
         except ValueError as error:
             env.close()
             raise ValueError(f"env.id={self.id}: {error}") from error
-
-    def describe(self) -> str:
-        return f"{self.id}, registered with Gymnasium{f' by {self.package}' if self.package else ''}"

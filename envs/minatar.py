@@ -87,6 +87,3 @@ class MinAtar(EnvChoice):
 
     def build(self, evaluation: bool = False) -> Game:
         return MinAtarGame(self)
-
-    def describe(self) -> str:
-        return f"{self.game}, MinAtar, from the package minatar"

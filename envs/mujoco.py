@@ -38,6 +38,3 @@ class MuJoCo(Registered):
         except ImportError as error:
             raise ValueError(f'env.id={self.id} needs the package mujoco: pip install "gymnasium[mujoco]"') from error
         return super().build(evaluation)
-
-    def describe(self) -> str:
-        return f"{self.id}, MuJoCo, from Gymnasium"

@@ -130,9 +130,6 @@ class Tabular(EnvChoice):
     def build(self, evaluation: bool = False) -> Game:
         return TabularGame(self.mdp, self.max_episode_steps)
 
-    def describe(self) -> str:
-        return "a tabular MDP with exactly known values"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Chain(EnvChoice):
@@ -148,9 +145,6 @@ class Chain(EnvChoice):
 
     def build(self, evaluation: bool = False) -> Game:
         return TabularGame(chain(self.length, self.slip), self.max_episode_steps)
-
-    def describe(self) -> str:
-        return f"chain of {self.length} states with exactly known values, for tests"
 
 
 class CountingGame(Game):
@@ -217,6 +211,3 @@ class Counting(EnvChoice):
 
     def build(self, evaluation: bool = False) -> Game:
         return CountingGame(self)
-
-    def describe(self) -> str:
-        return "counts its steps, for tests"

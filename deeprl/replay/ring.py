@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from operator import lt
 from typing import NamedTuple
 
 import numpy as np
@@ -83,26 +84,7 @@ def layout(spec: Spec, capacity: int, num: int, n_step: int) -> Layout:
     action = 0 if image else size
     reward = action + max(spec.action_dim, 1)
     stride = front + period + n_step
-    _, continues, ended, probability, age, real, width = range(reward, reward + 7)
-    return Layout(
-        num,
-        ticks,
-        stack,
-        image,
-        size,
-        front,
-        n_step,
-        period,
-        stride,
-        action,
-        reward,
-        continues,
-        ended,
-        probability,
-        age,
-        real,
-        width,
-    )
+    return Layout(num, ticks, stack, image, size, front, n_step, period, stride, action, reward, *range(reward + 1, reward + 7))
 
 
 class Ring:
@@ -116,18 +98,17 @@ class Ring:
         self.frames = np.zeros((total, layout.size), dtype=np.uint8) if layout.image else None
         self.slots = np.zeros((layout.ticks, layout.num), dtype=np.int64)
         self.first = self.last = 0  # live ticks
-        self.count = np.zeros(layout.num, dtype=np.int64)  # rows ever written; also the number of the row at the cursor
-        self.oldest = np.zeros(layout.num, dtype=np.int64)  # number of the row of tick `first`
-        self.fresh = np.ones(layout.num, dtype=bool)  # the next row starts an episode
-        self._base = np.arange(layout.num) * layout.stride + layout.front
-        self._row = np.zeros((layout.num, layout.width), dtype=np.float32)
-        self._after = np.zeros((layout.num, layout.width), dtype=np.float32)
-        self._row[:, layout.real] = 1.0
+        # cursors of each environment, in lists because they are read and written one at a time
+        self._count = [0] * layout.num  # rows ever written; also the number of the row at the cursor
+        self._oldest = [0] * layout.num  # number of the row of tick `first`
+        self._fresh = [True] * layout.num  # the next row starts an episode
+        self._base = [e * layout.stride + layout.front for e in range(layout.num)]
         self._newest = slice(-1, None) if layout.stack > 1 else slice(None)
-        at = layout
-        self._places = (
-            at.ticks, at.size, at.front, at.back, at.period, at.action, at.reward, at.continues, at.ended, at.probability, at.age, at.real
-        )  # fmt: skip
+
+    @property
+    def count(self) -> np.ndarray:
+        """(M,) rows ever written; also the number of the row at the cursor."""
+        return np.array(self._count, dtype=np.int64)
 
     def windows(self, length: int, cut: int = 0) -> Tensor:
         """(rows, length * width - cut), overlapping: entry i is the rows i ... i + length - 1 without the last `cut` columns."""
@@ -140,100 +121,59 @@ class Ring:
         return frames.as_strided((len(frames) - length + 1, length * size), (size, 1))
 
     def append(self, rows: Rows) -> None:
-        """One tick of all environments."""
-        if self.layout.num == 1:
-            self._append_one(rows)
-        else:
-            self._append_all(rows)
+        """One tick of all environments, written number by number because NumPy calls on M numbers cost more than numbers do.
 
-    def _append_one(self, rows: Rows) -> None:
-        """`_append_all` for one environment, without arrays of one number."""
-        ticks, size, front, back, period, action, reward, continues, end, probability, age, real = self._places
-        storage, first, last, count, ended = self.rows, self.first, self.last, self.count.item(0), rows.ended.item(0)
-        limit, oldest = count + ended - ticks, self.oldest.item(0)
-        while first < last and (last - first >= ticks or oldest < limit):  # as in `_expire`
-            oldest += 1 + (storage.item(self.slots.item(first % ticks, 0), end) > 0)
-            first += 1
-        self.first, self.oldest[0] = first, oldest
-        slot = count % period
-        here = front + slot
-        there = here + 1 if slot + 1 < period else front
-        row, after = storage[here], storage[there]
-        if self.frames is None:
-            row[:size] = rows.obs.reshape(-1)
-            after[:size] = rows.next_obs.reshape(-1)
-        else:
-            self.frames[here] = rows.obs[0, self._newest].reshape(-1)
-            self.frames[there] = rows.next_obs[0, self._newest].reshape(-1)
-        if reward - action == 1:
-            row[action] = rows.action.item()
-        else:
-            row[action:reward] = rows.action[0]
-        row[reward] = rows.reward.item(0)
-        row[continues] = not rows.terminated.item(0)
-        row[end] = ended
-        row[probability] = rows.probability.item(0)
-        before = 0.0 if not front or self.fresh.item(0) else row.item(age)  # the row before left it here
-        row[age] = before
-        row[real] = 1.0
-        after[action:] = 0.0
-        if front:
-            after[age] = min(before + 1.0, front)
-        self.slots[last % ticks, 0] = here
-        self.last = last + 1
-        self.fresh[0] = ended
-        self.count[0] = count + 1 + ended  # the row after the last one stays as it is
-        if not back <= slot < period - 1 - front:
-            self._copy_ends()
-
-    def _append_all(self, rows: Rows) -> None:
-        at, row, after, num = self.layout, self._row, self._after, self.layout.num
-        self._expire(self.count + 1 + rows.ended, self.last + 1)
-        slot = self.count % at.period
-        here, there = self._base + slot, self._base + (slot + 1) % at.period
-        if self.frames is None:
-            row[:, : at.size] = rows.obs.reshape(num, at.size)
-            after[:, : at.size] = rows.next_obs.reshape(num, at.size)
-        else:
-            self.frames[here] = rows.obs[:, self._newest].reshape(num, at.size)
-            self.frames[there] = rows.next_obs[:, self._newest].reshape(num, at.size)
-        row[:, at.action : at.reward] = rows.action.reshape(num, -1)
-        row[:, at.reward] = rows.reward
-        row[:, at.continues] = np.logical_not(rows.terminated)
-        row[:, at.ended] = rows.ended
-        row[:, at.probability] = rows.probability
-        if at.front:
-            row[:, at.age] = np.where(self.fresh, 0.0, after[:, at.age])
-            after[:, at.age] = np.minimum(row[:, at.age] + 1.0, at.front)
-        self.rows[here] = row
-        self.rows[there] = after
-        self.slots[self.last % at.ticks] = here
+        `benchmarks.speed cartpole_loop`, compiled, M = 1: columns of M numbers instead make the loop PLAIN % slower.
+        """
+        at, tick, near_end = self.layout, self.last % self.layout.ticks, False
+        period, front, ended = at.period, at.front, rows.ended.tolist()
+        terminated, reward, probability = rows.terminated.tolist(), rows.reward.tolist(), rows.probability.tolist()
+        self._expire([number + end - at.ticks for number, end in zip(self._count, ended)], self.last + 1)
+        for e, end in enumerate(ended):
+            slot, base = self._count[e] % period, self._base[e]
+            here, there = base + slot, base + (slot + 1) % period
+            row, after = self.rows[here], self.rows[there]
+            if self.frames is None:
+                row[: at.size] = rows.obs[e]
+                after[: at.size] = rows.next_obs[e]
+            else:
+                self.frames[here] = rows.obs[e, self._newest].reshape(-1)
+                self.frames[there] = rows.next_obs[e, self._newest].reshape(-1)
+            row[at.action : at.reward] = rows.action[e]
+            row[at.reward] = reward[e]
+            row[at.continues] = not terminated[e]
+            row[at.ended] = end
+            row[at.probability] = probability[e]
+            row[at.real] = 1.0
+            after[at.action :] = 0.0
+            if front:
+                row[at.age] = age = 0.0 if self._fresh[e] else row.item(at.age)  # the tick before wrote it here
+                after[at.age] = min(age + 1.0, front)
+            self.slots[tick, e] = here
+            self._count[e] += 1 + end  # the row after the last one of an episode stays as it is
+            near_end |= not at.back <= slot < period - 1 - front
+        self._fresh = ended
         self.last += 1
-        self.fresh[:] = rows.ended
-        self.count += 1
-        self.count += self.fresh  # the row after the last one stays as it is
-        if any(not at.back <= place < at.period - 1 - at.front for place in slot.tolist()):
+        if near_end:
             self._copy_ends()
 
     def cut(self, environment: int) -> None:
         """Call the episode that an environment is in truncated where it stands: what comes next is a new one."""
-        if self.fresh[environment]:
+        if self._fresh[environment]:
             return
-        at, count = self.layout, self.count.copy()
-        count[environment] += 1
-        self._expire(count, self.last)
-        self.rows[self._where(environment, self.count[environment] - 1, self.count[environment]), at.ended] = 1.0
-        self.count[environment] += 1  # the row at the cursor becomes the extra row
-        self.fresh[environment] = True
+        newest = self._count[environment] - 1
+        self._count[environment] += 1  # the row at the cursor becomes the extra row
+        self._expire([number - self.layout.ticks - 1 for number in self._count], self.last)
+        self.rows[self._where(environment, newest, newest + 1), self.layout.ended] = 1.0
+        self._fresh[environment] = True
         self._copy_ends()
 
-    def _expire(self, count: np.ndarray, last: int) -> None:
-        """Retire the ticks whose rows, or whose earlier frames, are overwritten by the time the cursors and the ticks get that far."""
-        at = self.layout
-        limit = count - at.ticks - 1  # = count + 1 - period + front, the lowest row number that keeps its frames
-        while self.first < self.last and (last - self.first > at.ticks or True in (self.oldest < limit).tolist()):
-            self.oldest += 1
-            self.oldest += self.rows[self.slots[self.first % at.ticks], at.ended] > 0
+    def _expire(self, kept: list[int], last: int) -> None:
+        """Retire ticks until `last` has room, and no environment has one before row number `kept`, the lowest that keeps its frames."""
+        ticks, oldest = self.layout.ticks, self._oldest
+        while self.first < self.last and (last - self.first > ticks or any(map(lt, oldest, kept))):
+            for e in range(self.layout.num):
+                oldest[e] += 1 + (self.rows.item(self.slots.item(self.first % ticks, e), self.layout.ended) > 0)
             self.first += 1
 
     def _copy_ends(self) -> None:
@@ -250,14 +190,13 @@ class Ring:
 
     def state_dict(self) -> dict:
         """Cursors, and the row at each cursor, which is not yet complete."""
-        at = self.layout
-        head = self._base + self.count % at.period
-        unknown = self.fresh[:, None]  # the next episode's first observation has not been seen yet
+        head, fresh = self._head(), np.array(self._fresh)
+        unknown = fresh[:, None]  # the next episode's first observation has not been seen yet
         state = {
             "ticks": [self.first, self.last],
-            "count": self.count.copy(),
-            "oldest": self.oldest.copy(),
-            "fresh": self.fresh.copy(),
+            "count": self.count,
+            "oldest": np.array(self._oldest, dtype=np.int64),
+            "fresh": fresh,
             "pending": np.where(unknown, np.float32(0), self.rows[head]),
         }
         if self.frames is not None:
@@ -270,12 +209,17 @@ class Ring:
         Returns:
             rows (R, width), frames (R, size) for images, start and stop (M,): the row numbers they are; all copies.
         """
-        start = np.minimum(np.maximum(np.asarray(since, dtype=np.int64), self.held()), self.count)
-        where = np.concatenate([self._where(e, start[e], self.count[e]) for e in range(self.layout.num)])
-        segment = {"rows": self.rows[where], "start": start, "stop": self.count.copy()}
+        stop = self.count
+        start = np.minimum(np.maximum(np.asarray(since, dtype=np.int64), self.held()), stop)
+        where = np.concatenate([self._where(e, start[e], stop[e]) for e in range(self.layout.num)])
+        segment = {"rows": self.rows[where], "start": start, "stop": stop}
         if self.frames is not None:
             segment["frames"] = self.frames[where]
         return {name: torch.from_numpy(array) for name, array in segment.items()}
+
+    def _head(self) -> np.ndarray:
+        """(M,) where the row at each cursor lies."""
+        return self._base + self.count % self.layout.period
 
     def _where(self, environment: int, start: int, stop: int) -> np.ndarray:
         return self._base[environment] + np.arange(start, stop) % self.layout.period
@@ -294,26 +238,25 @@ class Ring:
                 "not the same environment"
             )
         self.first, self.last = (int(tick) for tick in state["ticks"])
-        for name in ("count", "oldest", "fresh"):
-            found = np.asarray(state[name])
-            if found.shape != (at.num,) or found.dtype != getattr(self, name).dtype:
+        cursors = {name: np.asarray(state[name]) for name in ("count", "oldest", "fresh")}
+        for name, found in cursors.items():
+            if found.shape != (at.num,) or found.dtype != (bool if name == "fresh" else np.int64):
                 raise ValueError(f"the stored replay has {name} {found.dtype} {found.shape}, not one for each of {at.num} environments")
-            getattr(self, name)[:] = found
-        reached = self.held()
-        possible = 0 <= self.last - self.first <= at.ticks and self.first >= 0 and (reached <= self.oldest).all()
-        if not possible or (self.oldest > self.count).any() or (self.count >= 1 << 62).any():
-            raise ValueError(f"the stored replay has cursors that none can have: rows {self.oldest.tolist()} to {self.count.tolist()}")
+        self._count, self._oldest, self._fresh = (found.tolist() for found in cursors.values())
+        count, oldest, reached = cursors["count"], cursors["oldest"], self.held()
+        possible = 0 <= self.last - self.first <= at.ticks and self.first >= 0 and (reached <= oldest).all()
+        if not possible or (oldest > count).any() or (count >= 1 << 62).any():
+            raise ValueError(f"the stored replay has cursors that none can have: rows {self._oldest} to {self._count}")
         for segment in segments:
             self._load_segment({name: np.asarray(tensor) for name, tensor in segment.items()}, reached)
-        if (reached != self.count).any():
-            raise ValueError(f"the stored replay ends at rows {reached.tolist()} of {self.count.tolist()}: a segment is missing")
-        head = self._base + self.count % at.period
+        if (reached != count).any():
+            raise ValueError(f"the stored replay ends at rows {reached.tolist()} of {self._count}: a segment is missing")
+        head = self._head()
         self.rows[head] = pending
-        self._after[:] = pending
         if self.frames is not None:
             self.frames[head] = frames
         for e in range(at.num):
-            where = self._where(e, self.oldest[e], self.count[e])
+            where = self._where(e, oldest[e], count[e])
             real = self.rows[where, at.real] > 0
             self.slots[np.arange(self.first, self.last) % at.ticks, e] = where[real]
             # an extra row tells of an end; a row that was `cut` after its segment was written does not

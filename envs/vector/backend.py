@@ -14,7 +14,7 @@ import numpy as np
 
 from deeprl.types import Spec
 
-from .spaces import Actions
+from .spaces import Actions, fault_of
 
 
 class Game(ABC):
@@ -51,6 +51,18 @@ class Failure(NamedTuple):
 
 
 Answer = tuple[np.ndarray, np.ndarray, float, bool, bool]  # obs, next_obs, reward, terminated, ended of one environment
+LARGEST = float(np.finfo(np.float32).max)
+
+
+def usable(answer: Answer | Failure | None, spec: Spec) -> Answer | Failure:
+    """The answer itself, or what is wrong with it."""
+    if answer is None or isinstance(answer, Failure):
+        return answer or Failure("no answer")
+    obs, next_obs, reward, _, ended = answer
+    if not -LARGEST <= reward <= LARGEST:
+        return Failure(f"reward is {reward}")
+    fault = fault_of(next_obs, spec) or (fault_of(obs, spec) if ended else "")
+    return Failure(fault) if fault else answer
 
 
 def advance(game: Game, action: Any, seed: int | None) -> Answer:

@@ -57,10 +57,6 @@ class EnvChoice(Choice):
         """One environment. Called in the process that will step it."""
         raise NotImplementedError
 
-    def describe(self) -> str:
-        """One line for `deeprl list envs`: what it is and where it comes from."""
-        raise NotImplementedError
-
     def spec(self) -> Spec:
         """What an agent may know; builds one environment and closes it."""
         game = self.build()

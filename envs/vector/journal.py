@@ -1,7 +1,7 @@
-"""What is needed to bring an environment back to where it was.
+"""What brings an environment back to where it was.
 
-Gymnasium has no general snapshot. The state of a deterministic environment is its last seeded reset and every action since: the journal
-keeps them, with a 64-bit hash of everything seen on the way.
+Gymnasium has no general snapshot. The state of a deterministic environment is its last seeded reset and every action since: a `Journal`
+keeps them, with a 64-bit hash of everything seen on the way. `deeprl.envs.vector.repeat` brings environments back.
 """
 
 from __future__ import annotations
@@ -11,20 +11,23 @@ import struct
 
 import numpy as np
 
-PIECE = 4096
-"""Bytes that are hashed at once"""
+from deeprl.types import Spec
+
+from .backend import Answer
+
+_FLAGS = struct.Struct("<f??")
 
 
 class Journal:
     """What one environment went through since its last seeded reset."""
 
-    def __init__(self, episode: int):
+    def __init__(self, spec: Spec, episode: int):
+        self.spec = spec
         self.episode = episode  # number of the running episode
         self.steps = 0  # in the running episode
         self.seed: int | None = None  # of the last seeded reset
         self.actions = bytearray()  # since then, of fixed size each; resets follow from the flags, so they need no entry
         self.count = 0
-        self.seen = bytearray()  # not hashed yet: one large piece is quicker than many small ones
         self.hash = hashlib.blake2b(digest_size=8)
 
     def begin(self, seed: int | None, obs: np.ndarray) -> None:
@@ -34,29 +37,38 @@ class Journal:
         if seed is not None:
             self.seed, self.count = seed, 0
             self.actions = bytearray()
-            self.seen = bytearray()
             self.hash = hashlib.blake2b(digest_size=8)
-        self.seen += obs.tobytes()
+        self.hash.update(obs.tobytes())
 
-    def note(self, action: bytes, obs: np.ndarray, reward: float, terminated: bool, ended: bool, limit: int) -> None:
+    def note(self, action: np.ndarray, answer: Answer, limit: int) -> None:
+        """One step. Of stacked frames the newest is hashed, because the older ones were when they were new."""
+        _, obs, reward, terminated, ended = answer
         self.steps += 1
         self.count += 1
         if self.count <= limit:
-            self.actions += action
-        elif self.actions:
-            self.actions = bytearray()  # too long to replay: what was kept is of no use any more
-        self.seen += obs.tobytes() + _FLAGS.pack(reward, terminated, ended)
-        if len(self.seen) > PIECE:
-            self._take()
+            self.actions += action.tobytes()
+        else:
+            self.actions.clear()  # too long to be repeated
+        self.hash.update((obs[-1] if self.spec.frame_stack > 1 else obs).tobytes() + _FLAGS.pack(reward, terminated, ended))
 
-    def _take(self) -> None:
-        self.hash.update(self.seen)
-        self.seen.clear()
+    def entry(self) -> dict:
+        """For a checkpoint: "actions" is (count,) int64 or (count, D) float32, everything else is JSON-able."""
+        actions = np.frombuffer(bytes(self.actions), np.int64 if self.spec.num_actions else np.float32)
+        return {
+            "episode": self.episode,
+            "steps": self.steps,
+            "seed": self.seed,
+            "count": self.count,
+            "hash": self.hash.hexdigest(),
+            "actions": actions if self.spec.num_actions else actions.reshape(-1, self.spec.action_dim),
+        }
 
-    def digest(self) -> str:
-        """Of everything seen since the last seeded reset, hexadecimal."""
-        self._take()
-        return self.hash.hexdigest()
 
-
-_FLAGS = struct.Struct("<f??")
+def possible(entry: dict, spec: Spec) -> bool:
+    """Whether actions, seed and episode of an entry are such as a journal can hold."""
+    actions, seed = entry["actions"], entry["seed"]
+    if spec.num_actions:
+        fine = actions.dtype == np.int64 and actions.ndim == 1 and ((actions >= 0) & (actions < spec.num_actions)).all()
+    else:
+        fine = actions.dtype == np.float32 and actions.shape[1:] == (spec.action_dim,) and np.isfinite(actions).all()
+    return bool(fine) and type(seed) is int and 0 <= seed < 2**31 and 0 <= int(entry["episode"]) < 2**62

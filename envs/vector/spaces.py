@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from deeprl.types import Spec
+
 
 class Actions(NamedTuple):
     """How an agent's action becomes one that the environment takes."""
@@ -23,8 +25,6 @@ class Actions(NamedTuple):
     high: np.ndarray | None = None
     shape: tuple[int, ...] = ()
     """Shape of one continuous action as the environment takes it; its product is D."""
-    unit: bool = False
-    """Its bounds are ±1, in float32: nothing is to be scaled."""
 
     def to_env(self, action: np.ndarray) -> np.ndarray:
         """(M,) int64 or (M, D) float in [-1, 1], clipped -> (M,) int64 or (M, *shape) in the environment's own type."""
@@ -34,8 +34,6 @@ class Actions(NamedTuple):
         assert self.low is not None
         assert self.high is not None
         unit = np.minimum(np.maximum(np.asarray(action, dtype=np.float32), -1.0), 1.0)
-        if self.unit:
-            return unit.reshape(len(unit), *self.shape)
         # written around the centre so that bounds of ±1 leave every action as it is, bit for bit
         scaled = (self.high + self.low) / 2 + (self.high - self.low) / 2 * unit
         return np.minimum(np.maximum(scaled, self.low), self.high).reshape(len(unit), *self.shape)
@@ -51,37 +49,30 @@ def actions_of(space: spaces.Space) -> Actions:
                 f"the action space {space} has no bounds, so that actions in [-1, 1] cannot be scaled to it: "
                 "add gymnasium.wrappers.RescaleAction or one of your own to env.wrappers"
             )
-        unit = space.dtype == np.float32 and bool((space.low == -1.0).all() and (space.high == 1.0).all())
-        return Actions(num=0, low=space.low.reshape(-1), high=space.high.reshape(-1), shape=space.shape, unit=unit)
+        return Actions(num=0, low=space.low.reshape(-1), high=space.high.reshape(-1), shape=space.shape)
     raise ValueError(f"the action space {space} is not supported, only Discrete and Box of floats: add a wrapper to env.wrappers")
 
 
 Convert = Callable[[object], np.ndarray]
 
 
-def not_finite(obs: np.ndarray) -> str:
-    """What is NaN or infinite in an observation; nothing if all is well."""
-    if obs.dtype != np.float32 or np.isfinite(obs).all():
+NUMPY: dict[torch.dtype, np.dtype] = {torch.float32: np.dtype(np.float32), torch.uint8: np.dtype(np.uint8)}
+
+
+def fault_of(obs: np.ndarray, spec: Spec) -> str:
+    """What is wrong with an observation: its type, its shape, or a number that is not finite. Empty if nothing is."""
+    dtype = NUMPY[spec.obs_dtype]
+    if obs.dtype != dtype or obs.shape != spec.obs_shape:
+        return f"observation is {obs.dtype} of shape {obs.shape}, not {dtype} of shape {spec.obs_shape}"
+    if dtype.kind != "f" or np.isfinite(obs).all():
         return ""
     index = tuple(np.argwhere(~np.isfinite(obs))[0].tolist())
     return f"observation holds {obs[index]} at index {', '.join(map(str, index))}"
 
 
-def finite(obs: np.ndarray) -> np.ndarray:
-    """An episode's first observation as it is. Those after a step are looked at by the environment layer, whoever they come from.
-
-    Raises:
-        ValueError: NaN or Inf in it.
-    """
-    fault = not_finite(obs)
-    if fault:
-        raise ValueError(fault)
-    return obs
-
-
 def observations_of(space: spaces.Space, channels: str | None = None) -> tuple[tuple[int, ...], torch.dtype, Convert]:
-    """Shape, dtype and conversion of one observation; the conversion raises ValueError on a wrong shape or type. NaN and Inf pass, see
-    `finite`.
+    """Shape, dtype and conversion of one observation; the conversion raises ValueError on a wrong shape or type. NaN and Inf pass,
+    because `fault_of` finds them for all families alike.
 
     Args:
         channels: which axis of an image holds its channels, "first" or "last". There is no guessing.

@@ -84,14 +84,6 @@ def test_actions_between_plus_and_minus_one_are_left_alone():
     assert np.array_equal(actions_of(spaces.Box(-1, 1, (3,))).to_env(given), given)
 
 
-def test_bounds_of_one_need_no_scaling():
-    actions = actions_of(spaces.Box(-1, 1, (3,)))
-    given = np.random.default_rng(0).uniform(-2, 2, (1000, 3)).astype(np.float32)
-    assert actions.unit
-    assert np.array_equal(actions.to_env(given), actions._replace(unit=False).to_env(given))
-    assert not actions_of(spaces.Box(-1, 1, (3,), np.float64)).unit
-
-
 def test_actions_keep_the_shape_and_type_of_their_space():
     env = Scripted(action_space=spaces.Box(-1, 1, (2, 2), np.float64))
     envs = layer(env)
@@ -178,7 +170,7 @@ def test_a_first_observation_of_another_shape_is_found(monkeypatch):
     monkeypatch.setattr(game, "reset", lambda _: np.zeros(2, np.float32))
     assert envs.step(np.array([0])).terminated.dtype == bool
     monkeypatch.setattr(game, "reset", lambda _: np.zeros(3, np.float32))
-    with pytest.raises(ValueError, match="shape"):
+    with pytest.raises(EnvironmentFailed, match=r"observation is float32 of shape \(3,\), not float32 of shape \(2,\)"):
         envs.step(np.array([0]))
 
 
@@ -376,7 +368,6 @@ def test_every_configuration_builds(name):
         config = hydra.compose(overrides=[f"+env={name}", "env.num=2", *(["env.id=CartPole-v1"] if name == "gym" else [])])
     choice = hydra.utils.instantiate(config.env)
     assert choice.num == 2
-    assert choice.describe()
     assert choice.spec() == choice.build().spec
 
 

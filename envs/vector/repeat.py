@@ -1,0 +1,82 @@
+"""Bringing environments back to where their journals end: a seeded reset, and every action since."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from .backend import Backend, Failure, usable
+from .journal import Journal
+from .spaces import fault_of
+
+
+class Repeated(NamedTuple):
+    """What came of it. An environment is in `failures` or is where it was."""
+
+    journals: dict[int, Journal]
+    """Of all environments that were to be repeated"""
+    obs: dict[int, np.ndarray]
+    """What each shows now"""
+    failures: dict[int, Failure]
+    interrupted: list[int]
+    """Those that failed on the way, and must be rebuilt before they are reset"""
+
+
+def repeat(backend: Backend, entries: Mapping[int, dict], limit: int) -> Repeated:
+    """Replay the journals `entries` (`Journal.entry`, by environment) of at most `limit` actions.
+
+    All of them end together, the shorter ones starting later, because a library's vector can only step all environments.
+    """
+    spec, num = backend.spec, backend.num
+    journals, obs = {i: Journal(spec, -1) for i in entries}, {}
+    failures = {i: failure for i, entry in entries.items() if (failure := _too_long(entry, limit))}
+    interrupted: list[int] = []
+    recorded = {i: entry["actions"] for i, entry in entries.items() if i not in failures}
+    total = max(map(len, recorded.values()), default=0)
+    action = np.zeros(num, np.int64) if spec.num_actions else np.zeros((num, spec.action_dim), np.float32)
+    unseeded: list[int | None] = [None] * num  # whatever ended since the last seeded reset was followed by an unseeded one
+
+    def fail(index: int, failure: Failure) -> None:
+        failures[index] = Failure(f"its replay failed: {failure.cause}", failure.error)
+        interrupted.append(index)
+
+    for t in range(total + 1):
+        seeds = {i: int(entries[i]["seed"]) for i, actions in recorded.items() if total - len(actions) == t}
+        for i, first in backend.reset(seeds).items() if seeds else ():
+            if isinstance(first, Failure):
+                fail(i, first)
+            elif fault := fault_of(first, spec):
+                fail(i, Failure(fault))
+            else:
+                journals[i].begin(seeds[i], first)
+                obs[i] = first.copy()
+        running = [i for i in obs if i not in failures]
+        if t == total:
+            break
+        for i in running:
+            action[i] = recorded[i][t - total + len(recorded[i])]
+        answers = backend.step(backend.actions.to_env(action), unseeded, running) if running else []
+        for i in running:
+            answer = usable(answers[i], spec)
+            if isinstance(answer, Failure):
+                fail(i, answer)
+                continue
+            journals[i].note(action[i], answer, limit)
+            if answer[4]:
+                journals[i].begin(None, answer[0])
+            obs[i] = answer[0].copy()
+    for i, journal in journals.items():
+        entry = entries[i]
+        if i not in failures and journal.entry()["hash"] != entry["hash"]:
+            failures[i] = Failure("its replay from seed and actions came out differently, so it is not deterministic")
+        journal.episode, journal.steps = int(entry["episode"]), int(entry["steps"])
+    return Repeated(journals, obs, failures, interrupted)
+
+
+def _too_long(entry: dict, limit: int) -> Failure | None:
+    count = int(entry["count"])
+    if count <= limit and len(entry["actions"]) == count:
+        return None
+    return Failure(f"{count} actions since its last seeded reset are more than checkpoint.replay_actions={limit}")
