@@ -69,7 +69,7 @@ IMPORTS = {name: imported(path.read_text(), name, path.name == "__init__.py") fo
 
 def room(module: str) -> str:
     """`values` of `deeprl.values.scalar`; empty for `deeprl` itself."""
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def refused(module: str, target: str) -> bool:

@@ -20,7 +20,7 @@ from deeprl.errors import NotFinite
 from deeprl.replay.replay import Replay
 from deeprl.training import crash
 from deeprl.types import Spec
-from tests.builders import KINDS, flat, made_up, settled, spec_of, traced_gradient, train
+from tests.builders import KINDS, assert_close32, flat, made_up, presets, settled, spec_of, traced_gradient, train
 
 IMAGES = Spec((4, 10, 10), torch.uint8, 6, 0)
 TOYS = {"discrete": "toy/chain", "continuous": "classic/pendulum"}
@@ -209,7 +209,7 @@ def deviation(name: str, mode: str, backend: str = "eager") -> float:
 
 
 @pytest.mark.parametrize("mode", ["fast", "compiled"])
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", presets())
 def test_parity_after_twenty_updates(name, mode):
     assert deviation(name, mode) < 1e-5
 
@@ -328,7 +328,7 @@ def asked(agent, size: int) -> tuple[torch.Tensor, dict]:
     return torch.rand((size, *agent.spec.obs_shape)), {name: value[0] for name, value in noise.items()}
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", presets())
 def test_every_agent_answers_alike_where_acting_is_compiled(name, monkeypatch):
     """Also after its weights have changed, and when it is asked about another number of environments."""
     agent, graphs = build(name), []
@@ -342,7 +342,7 @@ def test_every_agent_answers_alike_where_acting_is_compiled(name, monkeypatch):
     for size in (2, 2, 5):
         agent.update(made_up(agent, agent.spec, seed=size))
         obs, noise = asked(agent, size)
-        torch.testing.assert_close(compiled(obs, noise), agent.answer(obs, noise))
+        assert_close32(compiled(obs, noise), agent.answer(obs, noise))
     (graph,) = graphs
     assert not [node for node in graph.graph.nodes if node.op == "get_attr"]  # no weight is a constant
 
@@ -352,7 +352,7 @@ def test_every_agent_answers_alike_where_acting_is_compiled(name, monkeypatch):
 def test_compiled_answers(name):
     agent = build(name)
     obs, noise = asked(agent, 1)
-    torch.testing.assert_close(CompiledAnswer(agent)(obs, noise), agent.answer(obs, noise))
+    assert_close32(CompiledAnswer(agent)(obs, noise), agent.answer(obs, noise))
 
 
 def test_an_answer_that_does_not_compile_is_given_without_a_compiler(monkeypatch):

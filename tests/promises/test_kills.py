@@ -16,7 +16,7 @@ from benchmarks import faults
 from benchmarks.kill_and_resume import differences
 from deeprl.cli import exits
 from deeprl.training.collector import Collector
-from tests.builders import console, front_door
+from tests.builders import begin, console
 from tests.promises.test_resume import RUNS, assert_same_run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a process that kills itself is forked")
@@ -74,11 +74,11 @@ MOMENTS = {
 def test_a_run_that_is_killed_again_and_again_is_the_uninterrupted_run(name, tmp_path):
     whole, path, kills = tmp_path / "whole", tmp_path / "killed", 0
     words = RUNS[name]
-    assert front_door(*words, f"hydra.run.dir={whole}") == exits.FINISHED
+    assert begin(whole, *words) == exits.FINISHED
     begun = False
     for kind, count in MOMENTS[name]:
         begun = begun or (path / "config.yaml").exists()
-        command = (lambda: console("resume", path)) if begun else (lambda: front_door(*words, f"hydra.run.dir={path}"))
+        command = (lambda: console("resume", path)) if begun else (lambda: begin(path, *words))
         if not begun and path.exists():  # killed before the run had written what it is
             shutil.rmtree(path)
         kills += killed(kind, count, command)
@@ -97,10 +97,10 @@ def test_a_kill_at_any_write_of_a_checkpoint(tmp_path, monkeypatch, segment):
     words = [w for w in RUNS["dqn"] if not w.startswith(("steps", "evaluation.every", "checkpoint.every"))]
     words += ["steps=120", "evaluation.every=null", "checkpoint.every=40"]
     whole = tmp_path / "whole"
-    assert front_door(*words, f"hydra.run.dir={whole}") == exits.FINISHED
+    assert begin(whole, *words) == exits.FINISHED
     for count in range(16, 34, 3):
         path = tmp_path / str(count)
-        assert killed("write", count, lambda path=path: front_door(*words, f"hydra.run.dir={path}"))
+        assert killed("write", count, lambda path=path: begin(path, *words))
         assert console("resume", path) == exits.FINISHED
         assert not differences(whole, path)
 
