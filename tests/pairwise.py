@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
+import pytest
+
 Row = tuple[Hashable, ...]
 
 
@@ -30,3 +32,9 @@ def pairwise(*slots: Sequence[Hashable], keep: Callable[..., bool] = lambda *_: 
         chosen.append(rows[best])
         missing &= ~masks[best]
     return chosen
+
+
+def crossed(*slots: Sequence[Hashable]) -> list:
+    """Every combination as a parameter; by default those that `pairwise` chooses, the others with `pytest -m exhaustive`."""
+    few = set(pairwise(*slots))
+    return [pytest.param(*row, marks=() if row in few else pytest.mark.exhaustive) for row in itertools.product(*slots)]

@@ -239,7 +239,17 @@ SETTINGS = ("env=classic/cartpole", "steps=300", "learning_starts=200", "replay.
             "evaluation.every=null", "evaluation.final_episodes=1", "checkpoint.every=null", "runtime.threads=1")  # fmt: skip
 
 
-@pytest.mark.parametrize(("run", "backend"), [*((run, "eager") for run in RUNS), pytest.param("groups", "inductor", marks=needs_compiler)])
+REPEATED = ("dqn", "scaled rewards")
+"""Runs of parts that are in the others, as far as a graph sees them."""
+
+
+@pytest.mark.parametrize(
+    ("run", "backend"),
+    [
+        *(pytest.param(run, "eager", marks=pytest.mark.exhaustive if run in REPEATED else ()) for run in RUNS),
+        pytest.param("groups", "inductor", marks=needs_compiler),
+    ],
+)
 def test_a_run_with_compiled_steps_is_the_run_without(run, backend, tmp_path, monkeypatch):
     """From what the replay draws: folding, rewards, priorities and statistics are inside of the graph or outside, and the same."""
     monkeypatch.setattr("deeprl.session.assemble.CompiledStep", partial(CompiledStep, backend=backend))

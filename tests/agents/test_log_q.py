@@ -26,7 +26,7 @@ from deeprl.values.losses import huber, squared
 from deeprl.values.mapped import MappedValues, Units
 from deeprl.values.mapping import Identity
 from deeprl.values.returns import Returns
-from tests.builders import DISCRETE, flat, make_batch, random_batch, same, snapshot, traced_gradient, train, value_agent
+from tests.builders import DISCRETE, assert_close32, flat, make_batch, random_batch, same, snapshot, traced_gradient, train, value_agent
 
 GAMMA, K, C = 0.96, 100, 0.5
 FLOOR = GAMMA**K
@@ -329,7 +329,7 @@ def test_every_map_traces_as_one_graph(mapping, rewards, length):
     batch = batch._replace(reward=agent.rewards(batch.reward))
     found, learned = traced_gradient(agent, "value", batch)
     expected, plain = agent.gradient(agent, "value", batch)
-    torch.testing.assert_close(flat(found), flat(expected))
+    assert_close32(flat(found), flat(expected))
     torch.testing.assert_close(learned.error, plain.error)
 
 

@@ -83,16 +83,34 @@ def test_every_agent_on_every_family_that_fits(agent, env):
 @pytest.mark.parametrize(("agent", "env"), [pair for pair in FITTING if pair not in BUILT])
 def test_every_other_pair_composes_of_parts_that_take_its_keys(agent, env):
     """Their tuned files differ; what they build has been built above."""
-    config = settled(f"agent={agent}", f"env={env}")
-    check_actions(config, spec_of(env))
+    fits(settled(f"agent={agent}", f"env={env}"))
+
+
+def fits(config: dict) -> Spec:
+    """Its agent takes the actions, and its parts the keys; the environment's numbers."""
+    spec = spec_of(config["names"]["env"])
+    check_actions(config, spec)
     for slot in ("agent", "replay"):
         instantiate({**config[slot], "_partial_": True}, slot)
+    return spec
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment(experiment):
     config = settled(f"experiment={experiment}")
-    survives(config, spec_of(config["names"]["env"]))
+    survives(config, fits(config))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes_of_parts_that_take_its_keys(experiment):
+    fits(settled(f"experiment={experiment}"))
+
+
+@pytest.mark.parametrize("experiment", ["iqn_atari", "td3_mujoco"])
+def test_networks_of_the_size_that_papers_have(experiment):
+    config = settled(f"experiment={experiment}")
+    survives(config, fits(config))
 
 
 def test_there_are_experiments():

@@ -91,7 +91,13 @@ def test_rows_stay_inside_their_episode(make, vector, num):
     assert min(seen.values()) > 10
 
 
-@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.exhaustive if name in ("pendulum", "chain", "half_cheetah", "minatar") else ())
+        for name in CHOICES
+    ],
+)
 def test_every_backend_gives_the_same_episodes(make, name):
     sync, workers = (make(CHOICES[name], 3, num=2, vector=vector) for vector in BACKENDS)
     assert np.array_equal(sync.reset(), workers.reset())

@@ -18,7 +18,7 @@ from deeprl.networks.heads import Scalar
 from deeprl.networks.residual import ResidualStacks, halved
 from deeprl.networks.torsos import Auto, Impala, MinAtarTorso, MLPTorso, Nature
 from deeprl.types import Spec
-from tests.builders import flat, made_up, same, settled, snapshot, spec_of, traced_gradient, value_agent
+from tests.builders import assert_close32, flat, made_up, same, settled, snapshot, spec_of, traced_gradient, value_agent
 from tests.networks.test_blocks import ATARI, VECTOR, built, close
 
 SMALL = Spec((4, 13, 10), torch.uint8, 3, 0)
@@ -158,7 +158,7 @@ def test_impala_in_a_chain_updates_and_traces(torso):
     batch = made_up(agent, SMALL)
     found, learned = traced_gradient(agent, "value", batch)
     expected, plain_learned = agent.gradient(agent, "value", batch)
-    torch.testing.assert_close(flat(found), flat(expected))
+    assert_close32(flat(found), flat(expected))
     torch.testing.assert_close(learned.error, plain_learned.error)
     before = snapshot(agent.chain.online)
     for step in (1, 2, 3):
@@ -197,7 +197,7 @@ def test_layer_normalisation_from_torso_to_head(torso, spec):
     batch = made_up(agent, spec)
     found, _ = traced_gradient(agent, "value", batch)
     expected, _ = agent.gradient(agent, "value", batch)
-    torch.testing.assert_close(flat(found), flat(expected))
+    assert_close32(flat(found), flat(expected))
     assert all(g.any() for g in expected)
 
 

@@ -70,7 +70,7 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("name", MOMENTS)
+@pytest.mark.parametrize("name", ["dqn", "idqn", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("prioritized", "td3"))])
 def test_a_run_that_is_killed_again_and_again_is_the_uninterrupted_run(name, tmp_path):
     whole, path, kills = tmp_path / "whole", tmp_path / "killed", 0
     words = RUNS[name]
@@ -89,10 +89,10 @@ def test_a_run_that_is_killed_again_and_again_is_the_uninterrupted_run(name, tmp
     assert not list(path.rglob("*partial*"))
 
 
-@pytest.mark.parametrize("segment", [8 << 20, 1000])
+@pytest.mark.parametrize("segment", [pytest.param(8 << 20, marks=pytest.mark.exhaustive), 1000])
 def test_a_kill_at_any_write_of_a_checkpoint(tmp_path, monkeypatch, segment):
     """Every third of the writes 16 to 33: each leaves a run that ends where the uninterrupted one ends; also where replay rows are written
-    ahead of their checkpoint, some twenty at a time."""
+    ahead of their checkpoint, some twenty at a time, which writes all that the others write."""
     monkeypatch.setattr("deeprl.training.trainer.SEGMENT", segment)
     words = [w for w in RUNS["dqn"] if not w.startswith(("steps", "evaluation.every", "checkpoint.every"))]
     words += ["steps=120", "evaluation.every=null", "checkpoint.every=40"]

@@ -251,7 +251,7 @@ def test_the_same_command_twice_once_stopped_and_resumed_is_the_same_run_for_eve
     assert_same_run(broken, whole)
 
 
-@pytest.mark.parametrize("name", ["prioritized", "rbis"])
+@pytest.mark.parametrize("name", ["prioritized", pytest.param("rbis", marks=pytest.mark.exhaustive)])
 def test_replay_rows_written_ahead_of_a_checkpoint_are_part_of_it(name, tmp_path, monkeypatch, whole):
     """In pieces of some twenty rows; the run stops in mid-piece, and another one crashes with pieces that no checkpoint lists."""
     monkeypatch.setattr("deeprl.training.trainer.SEGMENT", 1000)
