@@ -290,6 +290,7 @@ WRONG = [
 @pytest.mark.parametrize(("overrides", "says"), WRONG, ids=[" ".join(overrides) for overrides, _ in WRONG])
 def test_a_wrong_command_line_leaves_with_2_and_names_the_key(overrides, says, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("deeprl.config.build.agents_for", lambda kind: ["dqn"])  # composes every agent; tests/config asks it
     assert front_door(*overrides) == exits.WRONG == 2
     error = capsys.readouterr().err
     assert [word for word in says if word not in error] == []

@@ -24,7 +24,7 @@ from deeprl.errors import ConfigError
 from deeprl.replay.replay import Replay
 from deeprl.replay.sequences import Auto
 from deeprl.types import Spec
-from tests.builders import KINDS, REPRESENTATIVES, made_up, settled, spec_of
+from tests.builders import KINDS, REPRESENTATIVES, made_up, presets, settled, spec_of
 
 DISCRETE_ENVS = ["classic/cartpole", "minatar/breakout", "atari/pong", "toy/chain"]
 CONTINUOUS_ENVS = ["classic/pendulum", "mujoco/hopper"]
@@ -200,7 +200,7 @@ def test_which_agents_would_do():
     assert agents_for("continuous") == sorted(name for name, kind in KINDS.items() if kind == "continuous")
 
 
-@pytest.mark.parametrize("agent", KINDS)
+@pytest.mark.parametrize("agent", presets())
 @pytest.mark.parametrize("env", DISCRETE_ENVS + CONTINUOUS_ENVS)
 def test_every_other_pair_is_refused_with_both_names_and_the_way_out(agent, env, monkeypatch):
     kind = KINDS[agent]
