@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -114,10 +115,27 @@ KINDS = {
 }  # fmt: skip
 
 
-@lru_cache
+REPRESENTATIVES = ("dqn", "idqn", "c51", "iqn", "log_dqn", "dvw", "rbis_dqn", "td3")
+"""Presets that hold one of each mechanism between them: chains, kinds of heads, mappings and their optimizer, a learned weighting,
+sequences, actors. The others combine the same parts."""
+
+
+def presets(*but: str) -> list:
+    """Every preset as a parameter, except some; those that represent no mechanism only with `pytest -m exhaustive`."""
+    marks = {name: () if name in REPRESENTATIVES else (pytest.mark.exhaustive,) for name in KINDS if name not in but}
+    return [pytest.param(name, marks=mark) for name, mark in marks.items()]
+
+
+_composed, _settled = lru_cache(maxsize=None)(compose), lru_cache(maxsize=None)(lambda overrides: settle(*composed(*overrides)[:2]))
+
+
+def composed(*overrides: str) -> tuple[dict, set[str], dict[str, str]]:
+    """As `compose` gives it: a quarter of a second in Hydra, so once a process, and a copy for each caller, who may change it."""
+    return copy.deepcopy(_composed(overrides))
+
+
 def settled(*overrides: str) -> dict:
-    config, user, _ = compose(overrides)
-    return settle(config, user)
+    return copy.deepcopy(_settled(overrides))
 
 
 @lru_cache
@@ -146,6 +164,14 @@ def traced_gradient(agent, name: str, batch: Batch) -> tuple[list[torch.Tensor],
     return found[:count], Learned(found[count], dict(zip(metrics, found[count + 1 :])))
 
 
+def assert_close32(found: torch.Tensor, expected: torch.Tensor) -> None:
+    """
+    As near as two orders of the same sums in float32 are: some 80 units in the last place of the largest entry. For what a network says,
+    which may come as float64 (a logarithm mapped back) with no more than float32's digits in it.
+    """
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=1e-5 * float(expected.abs().max()))
+
+
 def made_up(agent, spec: Spec, size: int = 3, seed: int = 0) -> Batch:
     """A batch of random rows; sequences of four if the agent needs them."""
     return made_up_batch(agent, spec, (4, size) if "sequences" in agent.needs else (size,), seed=seed)
@@ -172,6 +198,13 @@ def front_door(*words: str) -> int:
     finally:
         sys.argv = before
     return 0
+
+
+def begin(path: Path, *words: str) -> int:
+    """As `front_door(*words, f"hydra.run.dir={path}")`, from where Hydra has composed: where the command line is not what is tested."""
+    config, user, _ = composed(*words)
+    path.mkdir(parents=True)
+    return door.start(config, user, path)
 
 
 def console(*words: object) -> int:
@@ -269,7 +302,7 @@ def actor_critic(spec: Spec = CONTINUOUS, seed: int = 0, **slots) -> ActorCritic
 
 def train(path: Path, *overrides: str) -> Trainer:
     """A whole run in `path`, as `train.py` makes it, without its command line."""
-    config, user, _ = compose(overrides)
+    config, user, _ = composed(*overrides)
     path.mkdir(parents=True)
     return session.train(settle(config, user), path)[1]
 

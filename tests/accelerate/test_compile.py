@@ -19,7 +19,7 @@ from deeprl.replay.replay import Replay
 from deeprl.training import crash
 from deeprl.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import QUIET, NetworkNoise, Spec
-from tests.builders import KINDS, entry, flat, made_up, settled, spec_of, traced_gradient, train, update
+from tests.builders import KINDS, assert_close32, entry, flat, made_up, presets, settled, spec_of, traced_gradient, train, update
 
 IMAGES = Spec((4, 10, 10), torch.uint8, 6, 0)
 TOYS = {"discrete": "toy/chain", "continuous": "classic/pendulum"}
@@ -211,7 +211,7 @@ def deviation(name: str, mode: str, backend: str = "eager") -> float:
 
 
 @pytest.mark.parametrize("mode", ["fast", "compiled"])
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", presets())
 def test_parity_after_twenty_updates(name, mode):
     assert deviation(name, mode) < 1e-5
 
@@ -246,7 +246,17 @@ SETTINGS = ("env=classic/cartpole", "steps=300", "learning_starts=200", "replay.
             "evaluation.every=null", "evaluation.final_episodes=1", "checkpoint.every=null", "runtime.threads=1")  # fmt: skip
 
 
-@pytest.mark.parametrize(("run", "backend"), [*((run, "eager") for run in RUNS), pytest.param("groups", "inductor", marks=needs_compiler)])
+REPEATED = ("dqn", "scaled rewards")
+"""Runs of parts that are in the others, as far as a graph sees them."""
+
+
+@pytest.mark.parametrize(
+    ("run", "backend"),
+    [
+        *(pytest.param(run, "eager", marks=pytest.mark.exhaustive if run in REPEATED else ()) for run in RUNS),
+        pytest.param("groups", "inductor", marks=needs_compiler),
+    ],
+)
 def test_a_run_with_compiled_steps_is_the_run_without(run, backend, tmp_path, monkeypatch):
     """From what the replay draws: folding, rewards, priorities and statistics are inside of the graph or outside, and the same."""
     monkeypatch.setattr("deeprl.session.assemble.CompiledLearner", partial(CompiledLearner, backend=backend))
@@ -342,7 +352,7 @@ def asked(agent, size: int) -> tuple[torch.Tensor, NetworkNoise]:
     return torch.rand((size, *agent.spec.obs_shape)), entry(noise).get("network", QUIET)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", presets())
 def test_every_agent_answers_alike_where_acting_is_compiled(name, monkeypatch):
     """Also after its weights have changed, and when it is asked about another number of environments."""
     agent, graphs = build(name), []
@@ -356,7 +366,7 @@ def test_every_agent_answers_alike_where_acting_is_compiled(name, monkeypatch):
     for size in (2, 2, 5):
         update(agent, made_up(agent, agent.spec, seed=size))
         obs, noise = asked(agent, size)
-        torch.testing.assert_close(learner.answer(obs, noise), agent.answer(obs, noise))
+        assert_close32(learner.answer(obs, noise), agent.answer(obs, noise))
     (graph,) = graphs
     assert not [node for node in graph.graph.nodes if node.op == "get_attr"]  # no weight is a constant
 
@@ -366,7 +376,7 @@ def test_every_agent_answers_alike_where_acting_is_compiled(name, monkeypatch):
 def test_compiled_answers(name):
     agent = build(name)
     obs, noise = asked(agent, 1)
-    torch.testing.assert_close(CompiledLearner(agent, given).answer(obs, noise), agent.answer(obs, noise))
+    assert_close32(CompiledLearner(agent, given).answer(obs, noise), agent.answer(obs, noise))
 
 
 def test_an_answer_that_does_not_compile_is_given_without_a_compiler(monkeypatch):

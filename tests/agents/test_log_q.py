@@ -29,6 +29,7 @@ from deeprl.values.mapping import Identity
 from deeprl.values.returns import Returns
 from tests.builders import (
     DISCRETE,
+    assert_close32,
     draw,
     entry,
     flat,
@@ -343,7 +344,7 @@ def test_every_map_traces_as_one_graph(mapping, rewards, length):
     batch = batch._replace(reward=agent.rewards(batch.reward))
     found, learned = traced_gradient(agent, "value", batch)
     expected, plain = gradient(agent, "value", batch)
-    torch.testing.assert_close(flat(found), flat(expected))
+    assert_close32(flat(found), flat(expected))
     torch.testing.assert_close(learned.error, plain.error)
 
 

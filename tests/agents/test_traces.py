@@ -31,7 +31,21 @@ from deeprl.values.losses import over_valid
 from deeprl.values.mapped import MappedValues, Units
 from deeprl.values.mapping import Identity
 from deeprl.values.returns import Returns
-from tests.builders import entry, flat, made_up, same, settled, snapshot, spec_of, traced_gradient, train, update, value_agent, values
+from tests.builders import (
+    assert_close32,
+    entry,
+    flat,
+    made_up,
+    same,
+    settled,
+    snapshot,
+    spec_of,
+    traced_gradient,
+    train,
+    update,
+    value_agent,
+    values,
+)
 
 METHODS = {
     "is": ImportanceSampling, "q_lambda": QLambda, "tree_backup": TreeBackup, "retrace": Retrace, "truncated_is": TruncatedIS,
@@ -488,7 +502,7 @@ def test_traces_trace_as_one_graph(method, mapping):
     batch = sequences(agent)
     found, learned = traced_gradient(agent, "value", batch)
     expected, plain = gradient(agent, "value", batch)
-    torch.testing.assert_close(flat(found), flat(expected))
+    assert_close32(flat(found), flat(expected))
     torch.testing.assert_close(learned.error, plain.error)
 
 

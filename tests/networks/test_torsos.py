@@ -20,7 +20,7 @@ from deeprl.networks.residual import ResidualStacks, halved
 from deeprl.networks.torsos import Auto, Impala, MinAtarTorso, MLPTorso, Nature
 from deeprl.training.learner import gradient
 from deeprl.types import Spec
-from tests.builders import flat, made_up, same, settled, snapshot, spec_of, traced_gradient, update, value_agent
+from tests.builders import assert_close32, flat, made_up, same, settled, snapshot, spec_of, traced_gradient, update, value_agent
 from tests.networks.test_blocks import ATARI, VECTOR, built, close
 
 SMALL = Spec((4, 13, 10), torch.uint8, 3, 0)
@@ -160,7 +160,7 @@ def test_impala_in_a_chain_updates_and_traces(torso):
     batch = made_up(agent, SMALL)
     found, learned = traced_gradient(agent, "value", batch)
     expected, plain_learned = gradient(agent, "value", batch)
-    torch.testing.assert_close(flat(found), flat(expected))
+    assert_close32(flat(found), flat(expected))
     torch.testing.assert_close(learned.error, plain_learned.error)
     before = snapshot(agent.chain.online)
     for step in (1, 2, 3):
@@ -199,7 +199,7 @@ def test_layer_normalisation_from_torso_to_head(torso, spec):
     batch = made_up(agent, spec)
     found, _ = traced_gradient(agent, "value", batch)
     expected, _ = gradient(agent, "value", batch)
-    torch.testing.assert_close(flat(found), flat(expected))
+    assert_close32(flat(found), flat(expected))
     assert all(g.any() for g in expected)
 
 

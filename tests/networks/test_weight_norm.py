@@ -18,7 +18,19 @@ from deeprl.networks.torsos import Auto, Impala, MinAtarTorso, MLPTorso, Nature
 from deeprl.networks.weight_norm import weight_normalise
 from deeprl.training.learner import gradient
 from deeprl.types import Spec
-from tests.builders import flat, made_up, random_batch, same, settled, snapshot, spec_of, traced_gradient, update, value_agent
+from tests.builders import (
+    assert_close32,
+    flat,
+    made_up,
+    random_batch,
+    same,
+    settled,
+    snapshot,
+    spec_of,
+    traced_gradient,
+    update,
+    value_agent,
+)
 from tests.networks.test_blocks import built
 from tests.networks.test_torsos import SMALL
 from tests.promises.test_neutral import dqn, updates
@@ -156,7 +168,7 @@ def test_normalised_networks_trace_and_train_everything(torso, spec):
     found, _ = traced_gradient(agent, "value", batch)
     expected, _ = gradient(agent, "value", batch)
     # a traced graph has the norms in simpler operators, which round otherwise
-    torch.testing.assert_close(flat(found), flat(expected), rtol=1e-5, atol=1e-5)
+    assert_close32(flat(found), flat(expected))
     assert all(g.any() for name, g in zip(snapshot(agent.chain.online), expected) if "gain" in name)
 
 

@@ -11,9 +11,11 @@ from deeprl.replay.replay import Replay
 from deeprl.replay.samplers import Prioritized, Uniform
 from deeprl.replay.sequences import Auto, Sequences
 from tests.builders import draw
+from tests.pairwise import crossed
 from tests.replay.test_replay import CHANNELS, CONTINUOUS, STACKED, VECTOR, Stream, everything, one
 
-SPECS = pytest.mark.parametrize("spec", [VECTOR, CONTINUOUS, STACKED, CHANNELS], ids=["vector", "continuous", "stacked", "channels"])
+EVERY = (VECTOR, CONTINUOUS, STACKED, CHANNELS)
+SPECS = pytest.mark.parametrize("spec", EVERY, ids=["vector", "continuous", "stacked", "channels"])
 NEEDS = frozenset({"successor", "behavior_probability", "sequences"})
 
 
@@ -62,9 +64,7 @@ def check(replay: Sequences, stream: Stream) -> None:
             assert batch.steps[t, b] == 1
 
 
-@pytest.mark.parametrize("num", [1, 2, 3])
-@pytest.mark.parametrize("length", [1, 2, 7])
-@SPECS
+@pytest.mark.parametrize(("spec", "length", "num"), crossed(EVERY, (1, 2, 7), (1, 2, 3)))
 def test_every_window_is_what_happened(spec, length, num):
     stream = Stream(spec, num, seed=10 * length + num, longest=6)
     replay = make(spec, capacity=23 * num, num=num, length=length)

@@ -165,7 +165,7 @@ def test_only_some_parts_leave_the_others_alone(tmp_path):
     save(tmp_path / "c", {"agent": {"w": torch.ones(2)}, "replay": {"rows": torch.ones(5)}})
     (tmp_path / "c" / "replay.safetensors").unlink()
     assert list(load(tmp_path / "c", only={"agent"})) == ["agent"]
-    with pytest.raises(CheckpointError, match=r"no part critic; it has agent, replay"):
+    with pytest.raises(CheckpointError, match=r"critic.*agent, replay"):
         load(tmp_path / "c", only={"critic"})
     with pytest.raises(CheckpointError, match=r"replay\.safetensors is missing"):
         load(tmp_path / "c")
@@ -375,7 +375,7 @@ def test_newest_best_and_last_are_kept(tmp_path):
     assert checkpoints.load() == (500, {"n": 500})
     assert checkpoints.load("best") == (200, {"n": 200})
     assert checkpoints.load(400) == (400, {"n": 400})
-    with pytest.raises(CheckpointError, match="no checkpoint of step 300; it has 200, 400, 500"):
+    with pytest.raises(CheckpointError, match="300.*200, 400, 500"):
         checkpoints.load(300)
     with pytest.raises(CheckpointError, match="save it first"):
         checkpoints.mark_best(300)
@@ -388,7 +388,7 @@ def test_a_run_without_checkpoints_says_so(tmp_path):
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
         Checkpoints(tmp_path).load()
     Checkpoints(tmp_path).save(1, {})
-    with pytest.raises(CheckpointError, match="best names no checkpoint; there are the steps 1"):
+    with pytest.raises(CheckpointError, match="best .*1"):
         Checkpoints(tmp_path).load("best")
     with pytest.raises(ValueError, match=r"checkpoint\.keep"):
         Checkpoints(tmp_path, keep=0)
@@ -400,7 +400,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path):
         checkpoints.save(step, {"agent": torch.full((3,), float(step))})
     path = tmp_path / "checkpoints" / "step_000000000002" / "agent.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.warns(CheckpointWarning, match=r"step_000000000002/agent\.safetensors is damaged.*Trying the checkpoint of step 1"):
+    with pytest.warns(CheckpointWarning, match=r"step_000000000002/agent\.safetensors .*step 1"):
         step, parts = Checkpoints(tmp_path).load()
     assert step == 1
     assert parts["agent"].tolist() == [1, 1, 1]
@@ -418,7 +418,7 @@ def test_all_damaged_says_why_for_each(tmp_path):
     for step in (1, 2):
         checkpoints.save(step, {"n": 1})
         (tmp_path / "checkpoints" / f"step_{step:012d}" / "state.json").unlink()
-    with pytest.warns(CheckpointWarning), pytest.raises(CheckpointError, match=r"0002/state.json is missing; .*0001/state.json is missing"):
+    with pytest.warns(CheckpointWarning), pytest.raises(CheckpointError, match=r"0002/state\.json .*0001/state\.json "):
         checkpoints.load()
 
 
@@ -435,7 +435,7 @@ def test_a_pointer_that_is_damaged_is_not_followed(tmp_path, content):
 def test_a_folder_under_another_name_is_not_that_step(tmp_path):
     Checkpoints(tmp_path).save(1, {"n": 1})
     shutil.copytree(tmp_path / "checkpoints" / "step_000000000001", tmp_path / "checkpoints" / "step_000000000002")
-    with pytest.raises(CheckpointError, match="manifest is that of step 1"):
+    with pytest.raises(CheckpointError, match="manifest .*step 1"):
         Checkpoints(tmp_path).load(2)
 
 

@@ -144,11 +144,11 @@ def test_a_second_process_is_refused_and_told_who_holds_it(tmp_path):
 
     with other:
         with RunFolder(tmp_path).lock():
-            assert f"{tmp_path} is in use by pid {os.getpid()} on " in attempt()
+            assert re.match(f"{tmp_path} .*in use .*{os.getpid()} ", attempt())
             with pytest.raises(RunFolderError, match="in use"):
                 RunFolder(tmp_path).acquire()
         assert attempt() == "mine"
-        with pytest.raises(RunFolderError, match=f"in use by pid {other.pid} on "):
+        with pytest.raises(RunFolderError, match=f"in use .*{other.pid} "):
             RunFolder(tmp_path).acquire()
         other.kill()
     with RunFolder(tmp_path).lock():  # a process that was killed holds nothing
@@ -295,7 +295,7 @@ def test_configurations_that_no_run_writes_are_refused(tmp_path, text, reason):
 
 def test_configurations_that_are_too_large_or_no_file_are_refused(tmp_path, monkeypatch):
     run = RunFolder(tmp_path)
-    with pytest.raises(RunFolderError, match=r"no run folder: it has no config\.yaml"):
+    with pytest.raises(RunFolderError, match=r"config\.yaml"):
         run.read_config()
     os.mkfifo(tmp_path / "config.yaml")
     with pytest.raises(RunFolderError, match="not a plain file"):
