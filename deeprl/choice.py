@@ -7,14 +7,11 @@ folder from a stranger is told apart from one that asks for `os.system` (`deeprl
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from deeprl.types import Rows
-
-if TYPE_CHECKING:
-    pass
 
 
 class Choice:

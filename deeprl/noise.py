@@ -55,6 +55,10 @@ def entries(noise: Any, start: int, number: int) -> Sequence[Any]:
     """`number` entries of the first axis, from `start` on."""
     if isinstance(noise, Tensor):
         return noise[start : start + number].unbind(0)
+    found: list[Tensor] = []
+    each(found.append, noise)
+    if not found:  # such a record is the same at every position
+        return [noise] * number
     return [each(itemgetter(place), noise) for place in range(start, start + number)]
 
 

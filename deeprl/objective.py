@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from deeprl.optim.adam import FlatAdam
-from deeprl.optim.flat import Groups
+from deeprl.optim.flat import Flat, Groups
 from deeprl.types import Learned
 
 
@@ -24,4 +23,4 @@ class Objective:
 
     loss: Callable[..., tuple[Tensor, Learned]]
     parameters: Sequence[nn.Parameter]
-    optimizer: FlatAdam | Groups
+    optimizer: Flat | Groups

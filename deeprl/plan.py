@@ -11,7 +11,8 @@ from deeprl.types import Spec
 
 @dataclass(frozen=True)
 class Plan:
-    """The finished choices of an agent. A part takes from it what it needs, and keeps no part of the agent that has parameters.
+    """The finished choices of an agent. A part takes from it what it needs. A part must not register `normalize` as a
+    submodule, because the agent owns it.
 
     Attributes:
         spec: spaces of the environment.

@@ -52,6 +52,11 @@ class Clock:
         self.periods = dict(periods)
         self.step = self.updates = 0
 
+    def update(self) -> int:
+        """One gradient update more. Returns how many there are."""
+        self.updates += 1
+        return self.updates
+
     def tick(self, before: int, after: int) -> tuple[str, ...]:
         """The step is `after` from now on. Returns the names of the periods of which a multiple lies in (before, after]."""
         self.step = after

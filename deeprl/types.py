@@ -58,7 +58,7 @@ class NetworkNoise(NamedTuple):
 
 
 QUIET = NetworkNoise({}, {})
-"""Of an evaluation without random numbers"""
+"""Noise of an evaluation without random numbers"""
 
 
 class ViewNoise(NamedTuple):

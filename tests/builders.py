@@ -22,11 +22,13 @@ from deeprl.actor_critic import ActorCritic
 from deeprl.agent import Agent
 from deeprl.backups.actor import PolicyBackup
 from deeprl.backups.bellman import Max
+from deeprl.cli import exits
 from deeprl.cli import main as cli
 from deeprl.cli import train as door
 from deeprl.config.compose import compose
 from deeprl.config.dry_run import made_up_batch
 from deeprl.config.instantiate import instantiate
+from deeprl.errors import ConfigError
 from deeprl.networks.actors import Deterministic
 from deeprl.networks.critics import Ensemble
 from deeprl.networks.heads import Scalar
@@ -204,7 +206,15 @@ def begin(path: Path, *words: str) -> int:
     """As `front_door(*words, f"hydra.run.dir={path}")`, from where Hydra has composed: where the command line is not what is tested."""
     config, user, _ = composed(*words)
     path.mkdir(parents=True)
-    return door.start(config, user, path)
+
+    def trained() -> int:
+        try:
+            return exits.ended(*session.train(settle(config, user), path), path)
+        except ConfigError:
+            door.discard(path)
+            raise
+
+    return exits.guarded(trained, path)
 
 
 def console(*words: object) -> int:

@@ -60,11 +60,14 @@ class CompiledStep:
     def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
         return [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves]
 
-    def takes(self, batch: Any) -> bool:
-        """Whether it was compiled for batches of this kind and layout."""
-        return type(batch) is self.kind and self.layout.of(reached(batch, self.paths))
+    def leaves(self, batch: Any) -> list[Tensor] | None:
+        """What the step reads of a batch; None if it was compiled for batches of another kind or layout."""
+        if type(batch) is not self.kind:
+            return None
+        leaves = reached(batch, self.paths)
+        return leaves if self.layout.of(leaves) else None
 
-    def __call__(self, batch: Any, step: int) -> tuple[Tensor, Tensor, Learned]:
+    def __call__(self, leaves: list[Tensor], step: int) -> tuple[Tensor, Tensor, Learned]:
         """One step in place, unless something is not finite: then nothing changes. See `PureStep.__call__`.
 
         Args:
@@ -74,7 +77,7 @@ class CompiledStep:
             written[:] = part.numbers(step)
         for into, host in self.away:
             into.copy_(host)
-        check, norm, error, *metrics = self.run(*self.inputs(reached(batch, self.paths)))
+        check, norm, error, *metrics = self.run(self.inputs(leaves))
         return check, norm, Learned(error, dict(zip(self.metrics, metrics)))
 
     def count(self) -> None:
@@ -101,8 +104,7 @@ class CompiledAnswer:
     def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
         return [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves]
 
-    def takes(self, obs: Tensor, noise: Any) -> bool:
-        return self.layout.of([obs, *reached(noise, self.paths)])
-
-    def __call__(self, obs: Tensor, noise: Any) -> Tensor:
-        return self.run(*self.inputs([obs, *reached(noise, self.paths)]))[0]
+    def __call__(self, obs: Tensor, noise: Any) -> Tensor | None:
+        """None where observations or noise have another layout."""
+        leaves = [obs, *reached(noise, self.paths)]
+        return self.run(self.inputs(leaves))[0] if self.layout.of(leaves) else None

@@ -84,16 +84,11 @@ def repeated(x: Tensor, n: int) -> Tensor:
     return x.expand(n, -1, -1).contiguous()
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor, apart: bool = False) -> Tensor:
-    """(n, B, in) -> (n, B, out). A single output is a reduction: products with one column are slow everywhere.
-
-    Args:
-        apart: add the bias after the product. A compiler joins the sum with what follows; the single operator would first fill its result
-            with the bias.
-    """
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """(n, B, in) -> (n, B, out). A single output is a reduction: products with one column are slow everywhere."""
     if weight.shape[-1] == 1:
         return (x * weight.mT).sum(-1, keepdim=True) + bias
-    return torch.bmm(x, weight) + bias if apart else torch.baddbmm(bias, x, weight)
+    return torch.baddbmm(bias, x, weight)
 
 
 class MLP(Block):
@@ -105,9 +100,6 @@ class MLP(Block):
         activate_last: also after the last layer, for a torso.
         init, last_init: schemes of `layers`; the last layer's own if given.
     """
-
-    apart = False
-    """See `linear`; set by `deeprl.accelerate.modes.apply`"""
 
     def __init__(
         self,
@@ -161,7 +153,7 @@ class MLP(Block):
             x = x[entries]
         for i in range(self.depth):
             weight = self.weight(i) if entries is None else self.weight(i)[entries]
-            x = self.rest(i, linear(x, weight, self.of(entries, f"bias_{i}"), self.apart), entries)
+            x = self.rest(i, linear(x, weight, self.of(entries, f"bias_{i}")), entries)
         return x
 
     def of(self, entries: slice | None, name: str) -> Tensor:
@@ -212,7 +204,7 @@ class NoisyMLP(MLP):
                 rows, columns = signed_sqrt(noise[f"in_{i}"]).unsqueeze(2), signed_sqrt(noise[f"out_{i}"]).unsqueeze(1)
                 weight = weight + getattr(self, f"weight_sigma_{i}") * (rows * columns)
                 bias = bias + getattr(self, f"bias_sigma_{i}") * columns
-            x = self.rest(i, linear(x, weight, bias, self.apart))
+            x = self.rest(i, linear(x, weight, bias))
         return x
 
 

@@ -74,6 +74,10 @@ class Flat:
         most = self.choice.max_grad_norm
         return gradient if most is None else gradient * (most / (norm + 1e-6)).clamp(max=1.0)
 
+    def step(self, gradients: Sequence[Tensor], step: int, watch: Watch = HOST) -> Tensor:
+        """See `FlatAdam.step`."""
+        raise NotImplementedError
+
     def numbers(self, step: int) -> tuple[float, ...]:
         """What `moved` wants for the next step, the learning rate at an environment step and what depends on it."""
         raise NotImplementedError

@@ -30,8 +30,6 @@ class Polyak(Part):
     `lerp` at tau = 1 is an exact copy.
     """
 
-    iterations = 1
-
     def __init__(self, make: Callable[[str], Side], *, tau: float = 0.005):
         super().__init__()
         self.tau = tau

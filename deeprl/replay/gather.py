@@ -43,7 +43,7 @@ class _Fields(NamedTuple):
 
 
 class Meaning(NamedTuple):
-    """What rows mean to an agent: how transitions are made of them."""
+    """Rule that turns stored rows into transitions."""
 
     spec: Spec
     """of the environments"""

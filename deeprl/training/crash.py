@@ -142,7 +142,7 @@ def read(bundle: Path) -> tuple[dict, dict, Batch | None, dict]:
             }
             batch = batch._replace(noise={**batch.noise, **views})
         return config, parts["agent"], batch, parts["failure"]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{bundle} is no crash bundle: {error}") from None
 
 

@@ -1,4 +1,4 @@
-"""The batches that may have produced NaN or Inf: kept until somebody has looked at the device, then saved as a crash bundle or dropped."""
+"""The batches that may have produced NaN or Inf: kept until the device has been read, then saved as a crash bundle or dropped."""
 
 from __future__ import annotations
 

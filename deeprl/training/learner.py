@@ -1,4 +1,5 @@
-"""One gradient update: what was drawn becomes a batch; of each objective that is due, loss, gradient and optimizer; then what follows.
+"""One gradient update: what was drawn becomes a batch; of each objective that is due, loss, gradient and optimizer; then the targets
+follow.
 
 The two learners differ in how a step is computed: `Learner` with autograd, `CompiledLearner` by one compiled function of each objective.
 """
@@ -40,7 +41,7 @@ class Learner:
 
     Args:
         agent: whose parameters are trained.
-        batch: makes a `Batch` of what the replay has drawn; a pure function of tensors, `Replay.batch`.
+        batch: makes a `Batch` of what the replay has drawn, and returns a `Batch` as it is; a pure function of tensors, `Replay.batch`.
     """
 
     def __init__(self, agent: Agent, batch: Callable[[Any], Batch]):
@@ -56,8 +57,7 @@ class Learner:
             NotFinite: on a CPU, a loss or a gradient is NaN or Inf; the parameters of this objective were not changed.
         """
         agent = self.agent
-        agent.clock.updates += 1
-        due = agent.due(agent.clock.updates)
+        due = agent.due(agent.clock.update())
         batch = self.prepared(drawn)
         main: Learned | None = None
         metrics: dict[str, Tensor] = {}
@@ -100,7 +100,8 @@ class Learner:
 class CompiledLearner(Learner):
     """A learner whose steps and answers are compiled when they are first needed, for the layout of their arguments.
 
-    A step has the arithmetic of `batch` inside, so it takes what was drawn. The float32 product must be the same at every call.
+    A step has the arithmetic of `batch` inside, so it takes what was drawn. The float32 product must be the same at every call,
+    because the compiled code contains it.
 
     Args:
         failed: called with the error if something does not compile; from then on the learner computes as `Learner`. None raises the error.
@@ -123,10 +124,11 @@ class CompiledLearner(Learner):
         return self.batch(drawn) if self.broken else drawn
 
     def step(self, name: str, batch: Any) -> tuple[Learned, Tensor]:
-        compiled = None if self.broken else self.step_for(name, batch)
-        if compiled is None:
+        found = None if self.broken else self.step_for(name, batch)
+        if found is None:
             return super().step(name, self.batch(batch))
-        check, norm, learned = compiled(batch, self.agent.step)
+        compiled, leaves = found
+        check, norm, learned = compiled(leaves, self.agent.step)
         if not self.watch.immediate:
             self.watch(check, "")
         elif not math.isfinite(check.item()):
@@ -136,18 +138,20 @@ class CompiledLearner(Learner):
         compiled.count()
         return learned, norm
 
-    def step_for(self, name: str, batch: Any) -> CompiledStep | None:
-        """The compiled step of one objective for batches laid out like this one; None if it does not compile."""
+    def step_for(self, name: str, batch: Any) -> tuple[CompiledStep, list[Tensor]] | None:
+        """The compiled step of one objective for batches laid out like this one, and what it reads of the batch; None if the step does not
+        compile."""
         for compiled in self.steps[name]:
-            if compiled.takes(batch):
-                return compiled
+            leaves = compiled.leaves(batch)
+            if leaves is not None:
+                return compiled, leaves
         try:
             compiled = CompiledStep(self.agent, name, self.batch, batch, self.watch, self.backend)
         except Exception as error:  # a broken compiler shows itself in many ways; an error of the agent's own comes again without it
             self.give_up(error)
             return None
         self.steps[name].append(compiled)
-        return compiled
+        return self.step_for(name, batch)
 
     def answer(self, obs: Tensor, noise: Any) -> Tensor:
         if self.answers is None and not self.broken:
@@ -155,9 +159,8 @@ class CompiledLearner(Learner):
                 self.answers = CompiledAnswer(self.agent, obs, noise, self.backend)
             except Exception as error:
                 self.give_up(error)
-        if self.broken or self.answers is None or not self.answers.takes(obs, noise):
-            return super().answer(obs, noise)
-        return self.answers(obs, noise)
+        answer = None if self.broken or self.answers is None else self.answers(obs, noise)
+        return super().answer(obs, noise) if answer is None else answer
 
     def give_up(self, error: Exception) -> None:
         """Compute as `Learner` from now on: a run has one mode."""

@@ -39,7 +39,7 @@ class Stopwatch:
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """Time that is none of training."""
+        """Exclude this block from the speed of training."""
         began = time.monotonic()
         yield
         if self._from is not None:

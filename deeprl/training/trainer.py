@@ -173,10 +173,11 @@ class Trainer:
         self.pending = None
         self.progress.update(after, returned=metrics.get("rollout/ep_rew_mean"))
         period, minutes, hours = config["checkpoint"]["every"], config["checkpoint"]["minutes"], config["stop"]["hours"]
+        seconds = self.stopwatch.seconds
         overdue = minutes is not None and time.monotonic() - self.stopwatch.saved > 60 * minutes
         if after < config["steps"] and ((period and crossed(period, before, after)) or overdue or better):
             self.save(better, must=False)
-        return stop or (hours is not None and self.stopwatch.seconds > 3600 * hours)
+        return stop or (hours is not None and seconds > 3600 * hours)
 
     def metrics(self) -> dict[str, float]:
         """Everything there is to say at this step. Numbers of the last update are read here, not when they arise."""
@@ -249,9 +250,13 @@ class Trainer:
                 assert self.loggers is not None
                 self.loggers.flush()
                 self.folder.flush()
-                parts = {"agent": self.agent, "collector": self.collector, "trainer": self, "loggers": self.loggers}
-                states = {name: part.state() if part is self.agent else part.state_dict() for name, part in parts.items()}  # type: ignore[attr-defined]
-                self.saver.save(self.step, states, best)
+                parts = {
+                    "agent": self.agent.state(),
+                    "collector": self.collector.state_dict(),
+                    "trainer": self.state_dict(),
+                    "loggers": self.loggers.state_dict(),
+                }
+                self.saver.save(self.step, parts, best)
                 self.write_status("running")
             except OSError as error:
                 problem = self.saver.full_disk(self.step, error)

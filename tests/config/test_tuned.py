@@ -7,7 +7,8 @@ import pytest
 from deeprl.config import rules, tuned
 from deeprl.config.compose import compose
 from deeprl.config.menu import groups, menu, options
-from tests.builders import settled
+from deeprl.session.assemble import settle
+from tests.builders import composed, settled
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_keys_are_those_of_a_file_and_of_the_files_it_starts_from():
 def test_without_a_file_of_the_agent_the_base_of_the_family_does_not_count(capsys):
     """td3 on Atari has no file, so nothing of atari/_base applies and a line says so."""
     assert tuned.keys("atari/_base")
-    config = settled.__wrapped__("agent=td3", "env=atari/pong")  # without its cache, because a second call prints no line
+    config = settle(*composed("agent=td3", "env=atari/pong")[:2])  # not `settled`: a second call of it prints no line
     assert "no tuned settings for td3 on atari: defaults of the agent" in capsys.readouterr().err
     assert config["steps"] == compose(["agent=td3", "env=toy/chain"])[0]["steps"] == 100_000
 
