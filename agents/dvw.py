@@ -79,7 +79,7 @@ class InverseVariance(Weighting):
 
     def spread(self, net: ValueNetwork, batch: Batch) -> Tensor:
         """F at the actions taken, (K, *B)."""
-        return pick(net(batch.obs, {}).mean(), batch.action).exp() + self.least_variance
+        return pick(net(batch.obs).mean(), batch.action).exp() + self.least_variance
 
     def weights(self, batch: Batch) -> Tensor:
         """η / F_ω̄, (K, *B), before the floor."""

@@ -12,12 +12,15 @@ K = 1 is DQN with target period T, bit for bit.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from deeprl.choice import in_range, one_of
 from deeprl.parts.chains import Chain, MakeNetwork, anchor_, follow_, roll_
-from deeprl.schedules import crossed
+from deeprl.types import NetworkNoise
 
 
 class Iterated(Chain):
@@ -58,34 +61,34 @@ class Iterated(Chain):
         super().__init__(make, length=length, torsos=1 if torso == "shared" else length)
 
     @property
-    def periods(self) -> tuple[int, ...] | None:  # type: ignore[override]
-        return (self.shift_period, self.sync_period)
+    def periods(self) -> Mapping[str, int]:  # type: ignore[override]
+        return {"shift": self.shift_period, "sync": self.sync_period}
 
     def shift(self) -> None:
         anchor_(self.target, self.online)
         roll_(self.online)
         follow_(self.target, self.online)
 
-    def shifting(self, before: int, after: int, updates: int) -> bool:
-        # the clocks run before the first update, but moving untrained weights would copy Q_K over its predecessors
-        return updates > 0 and crossed(self.shift_period, before, after)
+    def shifting(self, due: Collection[str], updates: int) -> bool:
+        # the clock runs before the first update, but a move of untrained weights would copy Q_K over its predecessors
+        return updates > 0 and "shift" in due
 
-    def maintain(self, before: int, after: int, updates: int) -> None:
-        if self.shifting(before, after, updates):
+    def maintain(self, due: Collection[str], updates: int) -> None:
+        if self.shifting(due, updates):
             self.shift()
-        elif updates and crossed(self.sync_period, before, after):
+        elif updates and "sync" in due:
             follow_(self.target, self.online)
 
     def combine(self, losses: Tensor) -> Tensor:
         return losses.sum() if self.head_reduction == "sum" else losses.mean()
 
-    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
+    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
         noise = super().act_noise(size, generator)
         if self.acting in ("uniform", "uniform_with_target", "episode"):
             noise["head"] = torch.rand(size, generator=generator, dtype=torch.float64)
         return noise
 
-    def acting_values(self, obs: Tensor, noise: dict[str, Tensor]) -> Tensor:
+    def acting_values(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
         """(K or K + 1, M, A)"""
         values = self.online(obs, noise).mean()
         if self.acting == "uniform_with_target":

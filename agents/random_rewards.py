@@ -63,7 +63,7 @@ class RandomRewards(Auxiliary):
 
     def raw(self, obs: Tensor) -> Tensor:
         """The random rewards before they are standardised, (*B, h)."""
-        return self.reward(obs, {}).mean()[0].tanh()
+        return self.reward(obs).mean()[0].tanh()
 
     def rewards(self, obs: Tensor) -> Tensor:
         """r̂, (*B, h): mean 0 and variance 1 over what was collected."""

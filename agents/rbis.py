@@ -10,54 +10,56 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from deeprl.backups import traces
 from deeprl.backups.traces import Step, Trace
 
 
 class RBIS(Trace):
-    """Recency-bounded importance sampling. A contraction."""
+    """min(λ^t, ρ_t β_{t−1}): recency-bounded importance sampling. A trace that was cut can recover. A contraction."""
 
     def coefficient(self, step: Step) -> Tensor:
-        return traces.rbis(step)
+        return (step.ratio * step.before).clamp(max=step.limit)
 
 
 class Retrace(Trace):
-    """Retrace(λ) (Munos et al., 2016). A contraction."""
+    """β_{t−1} λ min(1, ρ_t) (Retrace(λ): Munos, Stepleton, Harutyunyan, Bellemare, 2016). A contraction."""
 
     def coefficient(self, step: Step) -> Tensor:
-        return traces.retrace(step)
+        return step.lam * step.before * step.ratio.clamp(max=1.0)
 
 
 class RecursiveRetrace(Trace):
-    """Trajectory-aware like RBIS, but multiplied by λ where RBIS is bounded by λ^t. A contraction."""
+    """λ min(1, ρ_t β_{t−1}) (Munos et al., 2016; the name is by Daley et al.): trajectory-aware like RBIS, but multiplied by λ where RBIS
+    is bounded by λ^t. A contraction."""
 
     def coefficient(self, step: Step) -> Tensor:
-        return traces.recursive_retrace(step)
+        return step.lam * (step.ratio * step.before).clamp(max=1.0)
 
 
 class TreeBackup(Trace):
-    """Tree backup, Q_π(λ) (Precup et al., 2000): cuts by π itself and needs no μ. A contraction."""
+    """β_{t−1} λ π(A_t|S_t) (Tree backup, Q_π(λ): Precup, Sutton, Singh, 2000): cuts by π itself and needs no μ. A contraction."""
 
     def coefficient(self, step: Step) -> Tensor:
-        return traces.tree_backup(step)
+        return step.lam * step.before * step.policy
 
 
 class ImportanceSampling(Trace):
-    """Per-decision importance sampling. A contraction in expectation, of unbounded variance; products are cut off at 10¹²."""
+    """λ^t ρ_1 ⋯ ρ_t: per-decision importance sampling. A contraction in expectation, of unbounded variance; products are cut off at
+    10¹²."""
 
     def coefficient(self, step: Step) -> Tensor:
-        return traces.importance_sampling(step)
+        return step.lam * step.before * step.ratio
 
 
 class TruncatedIS(Trace):
-    """Products of ratios cut off at one. **No contraction**: the paper has a counter-example."""
+    """λ^t min(1, ρ_1 ⋯ ρ_t). **No contraction**: the paper has a counter-example."""
 
     def coefficient(self, step: Step) -> Tensor:
-        return traces.truncated_is(step)
+        return step.limit * step.product.clamp(max=1.0)
 
 
 class QLambda(Trace):
-    """Q(λ) with off-policy corrections (Harutyunyan et al., 2016): no ratios. **A contraction only where π and μ are close.**"""
+    """λ^t, whatever the behaviour (Q(λ) with off-policy corrections: Harutyunyan, Bellemare, Stepleton, Munos, 2016). **A contraction only
+    where π and μ are close.**"""
 
     def coefficient(self, step: Step) -> Tensor:
-        return traces.q_lambda(step)
+        return step.lam * step.before

@@ -33,6 +33,7 @@ from deeprl.accelerate import modes as accelerate
 from deeprl.networks.value_network import Networks, ValueNetwork
 from deeprl.objective import Objective
 from deeprl.system.machine import this_cpu
+from deeprl.training.learner import gradient
 from deeprl.training.trainer import Trainer
 from deeprl.types import Batch, Learned
 from deeprl.value_agent import ValueAgent
@@ -140,7 +141,7 @@ class Variant:
         self.trainer: Trainer = assembled(words, FILLED)
         agent = self.trainer.agent
         assert isinstance(agent, ValueAgent)
-        self.agent, self.at_hand = agent, batches(self.trainer, 8)
+        self.agent, self.learner, self.at_hand = agent, self.trainer.guard.learner, batches(self.trainer, 8)
         self.step = FILLED
         if form == "loop":
             batched = float(agent.objectives["value"].loss(self.at_hand[0])[0])
@@ -157,15 +158,15 @@ class Variant:
     def counted(self) -> float:
         """Multiply-adds of one update's passes."""
         with FlopCounterMode(display=False) as counter:
-            self.agent.gradient(self.agent, "value", self.at_hand[0])
+            gradient(self.agent, "value", self.learner.batch(self.at_hand[0]))
         return counter.get_total_flops() / 2
 
     def updates(self, count: int) -> float:
         """Seconds for one."""
         began = time.perf_counter()
-        with self.trainer.product:
+        with self.trainer.guard.product:
             for _ in range(count):
-                self.agent.update(next(self.endless))
+                self.learner.update(next(self.endless))
         return (time.perf_counter() - began) / count
 
     def steps(self, count: int) -> float:
@@ -177,7 +178,7 @@ class Variant:
             trainer.collector.tick(before)
             for _ in range(trainer.updates_due(before, self.step)):
                 trainer.learn()
-            self.agent.maintain(before, self.step)
+            self.agent.tick(before, self.step)
         return (time.perf_counter() - began) / count
 
     def measure(self, updates: int, steps: int, keep: bool) -> None:

@@ -243,7 +243,7 @@ def outcome(path: Path, trainer, whole: dict) -> str:
                 trainer.collector.tick(trainer.step)
                 trainer.step += 2
                 trainer.learn()
-                trainer.agent.maintain(trainer.step - 2, trainer.step)
+                trainer.agent.tick(trainer.step - 2, trainer.step)
         except (NotFinite, EnvironmentFailed):
             return "stopped"
     return "harmless" if same and step == whole["step"] else "trained"

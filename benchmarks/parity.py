@@ -11,13 +11,14 @@ import time
 
 import torch
 
-from deeprl.accelerate.compiled import CompiledStep
 from deeprl.accelerate.modes import apply
 from deeprl.config.build import agent_actions, build_agent
-from deeprl.config.compose import compose, options
+from deeprl.config.compose import compose
 from deeprl.config.dry_run import made_up_batch
 from deeprl.config.instantiate import instantiate
+from deeprl.config.menu import options
 from deeprl.session.assemble import settle
+from deeprl.training.learner import CompiledLearner, Learner
 
 TOYS = {"discrete": "toy/chain", "continuous": "classic/pendulum"}
 
@@ -30,13 +31,12 @@ def twenty(name: str, mode: str) -> tuple[torch.Tensor, torch.Tensor]:
     spec = instantiate(config["env"], "env").spec()
     agent = build_agent(config, spec)
     apply(agent, mode)
-    if mode == "compiled":
-        agent.descend = CompiledStep(agent)
+    learner = (CompiledLearner if mode == "compiled" else Learner)(agent, lambda batch: batch)
     size = (4, 7) if "sequences" in agent.needs else (7,)
     before = torch.cat([p.flatten() for p in agent.parameters()]).clone()
     for step in range(1, 21):
-        agent.update(made_up_batch(agent, spec, size, seed=step))
-        agent.maintain(step - 1, step)
+        learner.update(made_up_batch(agent, spec, size, seed=step))
+        agent.tick(step - 1, step)
     return before, torch.cat([p.flatten() for p in agent.parameters()])
 
 

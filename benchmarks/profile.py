@@ -16,10 +16,10 @@ from pathlib import Path
 
 import torch
 
-from deeprl.agent import descend
 from deeprl.config.compose import compose
 from deeprl.runs.folder import RunFolder
 from deeprl.session.assemble import assemble, settle
+from deeprl.training.learner import Learner
 from deeprl.training.trainer import Trainer
 
 
@@ -71,16 +71,16 @@ def attach(clock: Clock, trainer: Trainer) -> Callable[[int], None]:
     clock.wrap(trainer.replay_noise, "next", "noise for sampling")
     clock.wrap(trainer.update_noise, "next", "noise of the loss")
     clock.wrap(trainer.replay, "draw", "draw from replay")
-    clock.wrap(trainer.replay, "batch", "make the batch")  # a compiled step does it itself
-    plain = agent.descend
+    clock.wrap(trainer.guard.learner, "batch", "make the batch")  # a compiled step does it itself
+    learner = trainer.guard.learner
+    plain = learner.step
     timed = {name: clock.timed(plain, f"step of {name}") for name in agent.objectives}
-    agent.descend = lambda a, name, batch: timed[name](a, name, batch)
-    if plain is descend:  # else all of it is one compiled function
-        clock.wrap(agent, "gradient", "gradient")
+    learner.step = lambda name, batch: timed[name](name, batch)
+    if type(learner) is Learner:  # else all of it is one compiled function
         for name, objective in agent.objectives.items():
             clock.wrap(objective.optimizer, "step", f"optimizer of {name}")
     clock.wrap(agent, "follow", "targets that follow")
-    clock.wrap(agent, "update", "update")
+    clock.wrap(learner, "update", "update")
     clock.wrap(trainer.replay, "update_priorities", "priorities")
     clock.wrap(trainer, "learn", "learn")
     clock.wrap(agent, "maintain", "maintain")
@@ -90,7 +90,7 @@ def attach(clock: Clock, trainer: Trainer) -> Callable[[int], None]:
         collector.tick(number)
         for _ in range(trainer.updates_due(number, after)):
             trainer.learn()
-        agent.maintain(number, after)
+        agent.tick(number, after)
 
     return clock.timed(step, "step")
 

@@ -81,12 +81,13 @@ def main() -> None:
         spent += time.perf_counter() - begin
         if step % (args.rows // 10) == 0:
             print(f"{step:>10,} steps  {resident() / 1e9:.3f} GB  {step / (time.perf_counter() - start):,.0f} steps/s", flush=True)
-    for _ in range(100):
-        replay.sample()
+    uniforms = torch.rand(2100, 32, dtype=torch.float64)
+    for u in uniforms[:100]:
+        replay.batch(replay.draw(u))
     times = []
-    for _ in range(2000):
+    for u in uniforms[100:]:
         begin = time.perf_counter()
-        batch = replay.sample()
+        batch = replay.batch(replay.draw(u))
         if args.prioritized:
             replay.update_priorities(batch.index, torch.rand(32))
         times.append(time.perf_counter() - begin)

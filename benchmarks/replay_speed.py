@@ -41,7 +41,7 @@ def measure(name: str, spec: Spec, capacity: int, batch: int, n_step: int, sampl
 
     def sample():
         turn[0] = (turn[0] + 1) % len(uniforms)
-        return replay.sample(uniforms[turn[0]])
+        return replay.batch(replay.draw(uniforms[turn[0]]))
 
     def learn():
         replay.update_priorities(sample().index, errors)

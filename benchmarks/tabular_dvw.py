@@ -34,6 +34,7 @@ from deeprl.parts.chains import Single
 from deeprl.parts.exploration import EpsilonGreedy
 from deeprl.parts.weighting import Weighting
 from deeprl.schedules import Linear
+from deeprl.training.learner import Learner
 from deeprl.transforms.observations import Plain
 from deeprl.transforms.rewards import Raw
 from deeprl.types import Batch, Spec
@@ -131,10 +132,11 @@ def learn(problem: Problem, arm: str, seed: int, updates: int) -> float:
         backup=Max(), chain=partial(Single, target_update_period=10), rewards=Raw, normalize=Plain, explore=EpsilonGreedy(),
         optimizer=Adam(lr=0.03, schedule=Linear(start=1.0, end=0.0, duration=updates)), weighting=weighting,
     )  # fmt: skip
+    learner = Learner(agent, lambda batch: batch)
     for step in range(updates):
-        agent.update(problem.batch)
-        agent.maintain(step, step + 1)
-    found = agent.chain.online(torch.as_tensor(problem.obs, dtype=torch.float32), {}).mean()[0].numpy()
+        learner.update(problem.batch)
+        agent.tick(step, step + 1)
+    found = agent.chain.online(torch.as_tensor(problem.obs, dtype=torch.float32)).mean()[0].numpy()
     return float(np.sqrt(np.mean((found - problem.values) ** 2)))
 
 

@@ -1,4 +1,5 @@
-"""Off-policy traces on worlds whose values are known exactly, through the functions that agents use (`deeprl/traces.py`, `agents/rbis.py`).
+"""Off-policy traces on worlds whose values are known exactly, through the functions that agents use
+(`deeprl/backups/traces.py`, `agents/rbis.py`).
 
 python -m benchmarks.tabular_traces [--seeds 40] [--json FILE]
 
@@ -23,7 +24,8 @@ from torch import Tensor
 
 from deeprl.agents.rbis import RBIS, ImportanceSampling, QLambda, RecursiveRetrace, Retrace, TreeBackup, TruncatedIS
 from deeprl.backups import traces
-from deeprl.backups.traces import Step, Trace, corrections, epsilon_greedy
+from deeprl.backups.policies import epsilon_greedy
+from deeprl.backups.traces import Step, Trace, corrections
 from deeprl.envs.toy import TabularMDP, policy_values, random_mdp, value_iteration
 from deeprl.types import Batch
 from deeprl.values.losses import squared
@@ -169,7 +171,7 @@ def convergence(name: str, mdp: TabularMDP, length: int, lams, epsilon: float, d
 # ---- norms
 
 
-def norm(coefficient, pi: float, mu: float, discount: float, horizon: int = 300) -> float:
+def norm(trace: Trace, pi: float, mu: float, discount: float, horizon: int = 300) -> float:
     """‖Z‖∞ at λ = 1 of M Q − M Q' = Z (Q − Q') in a world with one state and two actions, π and μ of the first:
     Z = Σ_{t≥1} γ^t (B_{t−1} P_π − B_t), B_t(a) = E_μ[β_t 1{A_t = a}].
 
@@ -181,12 +183,12 @@ def norm(coefficient, pi: float, mu: float, discount: float, horizon: int = 300)
     for t in range(1, horizon + 1):
         ratio = (policy / behaviour).expand(len(mass), 2)
         step = Step(before[:, None].expand_as(ratio), ratio, policy.expand_as(ratio), product[:, None] * ratio, 1.0, 1.0)
-        beta = coefficient(step)
+        beta = trace.coefficient(step)
         spread = mass[:, None] * behaviour
         reached = (spread * beta).sum(0)
         row += discount**t * (held * policy - reached)
         held = float(reached.sum())
-        state = (step.product if coefficient is traces.truncated_is else beta).flatten()
+        state = (step.product if isinstance(trace, TruncatedIS) else beta).flatten()
         kept = (spread.flatten() > 1e-12) & (state > 0)
         # relative to ten digits: products of the same ratios in another order differ by rounding
         _, where = (state[kept].log() * 1e10).round().unique(return_inverse=True)
@@ -210,7 +212,7 @@ def norms() -> list[dict]:
     for method in METHODS:
         if method == "importance_sampling":
             continue  # in expectation its Z is zero; its products overflow the merging
-        value = norm(getattr(traces, method), 0.6, 0.5, 0.94)
+        value = norm(METHODS[method](lam=1.0), 0.6, 0.5, 0.94)
         published = 1.140 if method == "truncated_is" else None
         found.append({"world": "policy 0.6, behaviour 0.5, discount 0.94, λ = 1", "method": method, "norm": value, "published": published})
     return found

@@ -14,14 +14,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from deeprl.agent import Agent, watching
+from deeprl.agent import Agent, Answer, watching
 from deeprl.backups.actor import PolicyBackup
 from deeprl.choice import Part, in_range
 from deeprl.networks.blocks import initialise
 from deeprl.objective import Objective
 from deeprl.parts.exploration import GaussianNoise
 from deeprl.parts.polyak import Polyak, Side
-from deeprl.types import Acted, Batch, Learned, Spec
+from deeprl.schedules import Clock
+from deeprl.types import QUIET, Acted, Batch, Learned, NetworkNoise, Spec
 from deeprl.values.losses import average, squared
 from deeprl.values.reduce import Reduction
 
@@ -90,14 +91,15 @@ class ActorCritic(Agent):
         }
         self.chain.pair([actor_state.flat, critic_state.flat])
         self.observers = watching(self.normalize, self.rewards)
+        self.clock = Clock(self.chain.periods)
 
     def critic_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
         online, target = self.chain.online, self.chain.target
         batch = batch._replace(obs=self.normalize(batch.obs), next_obs=self.normalize(batch.next_obs))
         with torch.no_grad():
-            goal = self.backup(online, target, batch).mean()  # (K, *B)
+            target_value = self.backup(online, target, batch).mean()  # (K, *B)
         values = online.critic(batch.obs, batch.action).squeeze(-1)  # (K, E, *B)
-        error = goal.unsqueeze(1) - values
+        error = target_value.unsqueeze(1) - values
         loss = squared(error).sum(1)  # over the critics, not their mean
         total = self.chain.combine(average(batch.weight * loss, batch.valid))
         metrics = {"train/critic_loss": loss.detach(), "train/q_values": values.detach()}
@@ -116,18 +118,18 @@ class ActorCritic(Agent):
     def follow(self, due: tuple[str, ...]) -> None:
         self.chain.follow(due)
 
-    def answer(self, obs: Tensor, noise: dict) -> Tensor:
+    def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
         """The policy's actions, (M, D)"""
         return self.chain.online.actor(self.normalize(obs))
 
-    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool) -> Acted:
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, answer: Answer | None = None) -> Acted:
         if not explore:
             seen = self.normalize(obs)
             action = self.chain.online.actor(seen)
             said = self.chain.online.critic(seen, action, first=self.actor_reduce.first_only)
             value = self.actor_reduce(said).mean()[0].cpu()
             return Acted(action.cpu(), torch.ones(action.shape[0]), memory, value)
-        return Acted(*self.explore(lambda: self.exploring(obs, noise), step, noise), memory)
+        return Acted(*self.explore(lambda: (answer or self.answer)(obs, QUIET), step, noise), memory)
 
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
         shapes = self.backup.noise_shapes(self.spec.action_dim)
@@ -136,9 +138,5 @@ class ActorCritic(Agent):
     def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
         return self.explore.noise((*size, self.spec.action_dim), generator)
 
-    @property
-    def periods(self) -> tuple[int, ...] | None:
-        return self.chain.periods
-
-    def ring(self, before: int, after: int) -> None:
-        self.chain.maintain(before, after, self.updates)
+    def maintain(self, due: tuple[str, ...]) -> None:
+        self.chain.maintain(due, self.updates)

@@ -6,9 +6,10 @@ folder from a stranger is told apart from one that asks for `os.system` (`deeprl
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from deeprl.types import Rows
 
@@ -27,19 +28,23 @@ class Choice:
 class Part(nn.Module, Choice):
     """A choice with parameters or statistics of its own. The defaults of every method are neutral."""
 
-    periods: tuple[int, ...] | None = None
-    """After which multiples of environment steps `maintain` has something to do; None: it is called at every tick."""
+    periods: Mapping[str, int] = {}
+    """Environment steps, by name: after a multiple of one `maintain` is called with its name."""
 
-    def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
+    def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
         """Random numbers for one or many updates; every tensor starts with `size` = (updates, *B)."""
         return {}
 
     def observe(self, rows: Rows) -> None:
         """Statistics of collected data."""
 
-    def maintain(self, before: int, after: int, updates: int) -> None:
-        """Clocks in environment steps, with the steps before and after a tick. A chain's is called at every tick, or when one of its
-        `periods` is over; that of other parts by whoever holds them."""
+    def maintain(self, due: Collection[str], updates: int) -> None:
+        """Called at the end of a tick in which a period of the agent's chain ended.
+
+        Args:
+            due: names of these periods.
+            updates: gradient updates so far.
+        """
 
     def follow(self, due: tuple[str, ...]) -> None:
         """Called after every gradient update with the names that were due."""

@@ -7,7 +7,9 @@ A stream draws blocks of many updates (or ticks) at once. Block j has a generato
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,43 +42,59 @@ FEW = 32
 """Positions that a stream takes from its block at once"""
 
 
+def each(function: Callable[[Tensor], Any], noise: Any) -> Any:
+    """`function` of every tensor in nested dictionaries and named tuples, in the same structure."""
+    if isinstance(noise, Tensor):
+        return function(noise)
+    if isinstance(noise, dict):
+        return {name: each(function, value) for name, value in noise.items()}
+    return type(noise)(*(each(function, value) for value in noise))
+
+
+def entries(noise: Any, start: int, number: int) -> Sequence[Any]:
+    """`number` entries of the first axis, from `start` on."""
+    if isinstance(noise, Tensor):
+        return noise[start : start + number].unbind(0)
+    return [each(itemgetter(place), noise) for place in range(start, start + number)]
+
+
 class NoiseStream:
     """Random numbers for one consumer, drawn `block` positions at a time.
 
     Args:
         seed, purpose, part: which stream, see `seed_sequence`.
-        draw: `draw(block, generator)` returns tensors whose first axis has `block` entries.
+        draw: `draw(block, generator)` returns tensors by name, or records of them, whose first axis has `block` entries.
         block: positions drawn at once. Part of the stream's identity: another block length gives other numbers.
     """
 
     def __init__(
-        self, seed: int, purpose: str, part: str, draw: Callable[[int, torch.Generator], dict[str, Tensor]], block: int, device="cpu"
+        self, seed: int, purpose: str, part: str, draw: Callable[[int, torch.Generator], dict[str, Any]], block: int, device="cpu"
     ):
         self.seed, self.purpose, self.part, self.draw, self.block, self.device = seed, purpose, part, draw, block, device
         self.position = 0
         self._loaded = -1
-        self._drawn: dict[str, Tensor] = {}
-        self._few: dict[str, tuple[Tensor, ...]] = {}
+        self._drawn: dict[str, Any] = {}
+        self._few: dict[str, Sequence[Any]] = {}
         self._from = self._until = 0
         """The positions that lie in `_few`"""
 
-    def next(self) -> dict[str, Tensor]:
+    def next(self) -> dict[str, Any]:
         position = self.position
         if not self._from <= position < self._until:
             self._take(position)
         self.position += 1
         place = position - self._from
-        return {name: tensors[place] for name, tensors in self._few.items()}
+        return {name: entries[place] for name, entries in self._few.items()}
 
     def _take(self, position: int) -> None:
         """A few positions: one alone is dearer, and a thousand small tensors would push everything else out of the cache."""
         block, offset = divmod(position, self.block)
         if block != self._loaded:
             drawn = self.draw(self.block, torch_generator(self.seed, self.purpose, self.part, block))
-            self._drawn = {name: tensor.to(self.device) for name, tensor in drawn.items()}
+            self._drawn = each(lambda tensor: tensor.to(self.device), drawn)
             self._loaded = block
-        self._few = {name: tensor[offset : offset + FEW].unbind(0) for name, tensor in self._drawn.items()}
         self._from, self._until = position, min(position + FEW, (block + 1) * self.block)
+        self._few = {name: entries(value, offset, self._until - position) for name, value in self._drawn.items()}
 
     def state_dict(self) -> dict:
         return {"position": self.position}

@@ -1,7 +1,8 @@
-"""Numbers that change over a run. A schedule is called with an environment step; durations are in environment steps."""
+"""What happens when: numbers that change over a run, and periods. Durations and periods are in environment steps."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deeprl.choice import Choice, in_range
@@ -38,3 +39,20 @@ class Linear(Choice):
 def crossed(period: int, before: int, after: int) -> bool:
     """Whether a multiple of `period` lies in (before, after]: copes with several environments and missed multiples."""
     return after // period > before // period
+
+
+class Clock:
+    """The progress of an agent, in environment steps and in updates, and the periods of its parts.
+
+    Args:
+        periods: environment steps, by name.
+    """
+
+    def __init__(self, periods: Mapping[str, int]):
+        self.periods = dict(periods)
+        self.step = self.updates = 0
+
+    def tick(self, before: int, after: int) -> tuple[str, ...]:
+        """The step is `after` from now on. Returns the names of the periods of which a multiple lies in (before, after]."""
+        self.step = after
+        return tuple([name for name, period in self.periods.items() if after // period > before // period])

@@ -6,7 +6,7 @@ A actions              N atoms             D action dimension              M par
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -48,6 +48,26 @@ class Rows(NamedTuple):
     """(M,) float32: probability (or log density) with which the behaviour took the action; 0 where no part of the agent reads it"""
 
 
+class NetworkNoise(NamedTuple):
+    """The random numbers of one evaluation of a value network."""
+
+    layers: dict[str, Tensor]
+    """Standard normal numbers of noisy layers, the same for the whole batch"""
+    fractions: dict[str, Tensor]
+    """Inputs of an implicit quantile head, (*B, n): "policy" and, where something is regressed or bootstrapped, "samples" """
+
+
+QUIET = NetworkNoise({}, {})
+"""Of an evaluation without random numbers"""
+
+
+class ViewNoise(NamedTuple):
+    """The random numbers of one network at both ends of a batch."""
+
+    now: NetworkNoise = QUIET
+    next: NetworkNoise = QUIET
+
+
 class Batch(NamedTuple):
     """What the replay hands to an agent. `reward + discount * value` is every target: discount factor, termination,
     truncation and n-step folding happen in the replay and nowhere else."""
@@ -59,7 +79,8 @@ class Batch(NamedTuple):
     reward: Tensor
     """(*B,) or (C, *B): sum over m <= n steps, each reward transformed first"""
     discount: Tensor
-    """(*B,): discount ** m * (1 - terminated)"""
+    """(*B,): discount ** m * (1 - terminated at the last of the m steps); 0 on rows that are not `valid`. A time limit alone does not make
+    it 0."""
     next_obs: Tensor
     """(*B, *obs), m steps later"""
     steps: Tensor
@@ -72,8 +93,8 @@ class Batch(NamedTuple):
     """(*B,): importance weight, ones if uniform"""
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody needs
     """(*B,) int64: where `Replay.update_priorities` finds the row"""
-    noise: dict[str, Tensor]
-    """All randomness of the update, drawn outside"""
+    noise: dict[str, Any]
+    """All randomness of the update, drawn outside: of a discrete agent "online" and "target", a `ViewNoise` each; else tensors by name"""
     extra: dict[str, Tensor]
     """By declared needs: "successor" (the observation one step later), "terminated" (whether the first step terminated),
     "behavior_probability" """

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from deeprl.agent import Agent, watching
+from deeprl.agent import Agent, Answer, watching
 from deeprl.backups.bellman import Backup, report
 from deeprl.backups.policies import action_gap
 from deeprl.choice import Part
@@ -25,7 +26,8 @@ from deeprl.parts.chains import Chain
 from deeprl.parts.exploration import EpsilonGreedy
 from deeprl.parts.weighting import Weighting
 from deeprl.plan import Plan
-from deeprl.types import Acted, Batch, Learned, Spec
+from deeprl.schedules import Clock
+from deeprl.types import Acted, Batch, Learned, NetworkNoise, Spec
 from deeprl.values.losses import average, over_valid
 from deeprl.values.mapped import CHANNEL_VALUES
 from deeprl.values.mapping import Identity, Mapping
@@ -86,7 +88,7 @@ class ValueAgent(Agent):
         self.objectives = {**own, "value": self.regression()}
         self.needs = self.backup.needs | self.auxiliary.needs
         self.observers = watching(self.normalize, self.rewards, self.auxiliary)
-        self.remembers = self.chain.remembers
+        self.clock = Clock(self.chain.periods)
 
     def regression(self) -> Objective:
         """The loss of the online network, and of what is beside its head at a learning rate of its own."""
@@ -129,44 +131,41 @@ class ValueAgent(Agent):
         extra = {name: self.normalize(value) if name == "successor" else value for name, value in batch.extra.items()}
         return batch._replace(obs=self.normalize(batch.obs), next_obs=self.normalize(batch.next_obs), extra=extra)
 
-    def answer(self, obs: Tensor, noise: dict) -> Tensor:
+    def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
         """Values to choose from, (K, M, A)"""
         return self.chain.acting_values(self.normalize(obs), noise)
 
-    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool) -> Acted:
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, answer: Answer | None = None) -> Acted:
         remembered, chosen = memory, None
 
         def greedy() -> Tensor:
             nonlocal remembered, chosen
-            values = self.exploring(obs, noise) if explore else self.answer(obs, quiet(noise))
+            network = noise["network"] if explore else quiet(noise["network"])
+            values = (answer or self.answer)(obs, network)
             chosen, remembered = self.chain.choose(values, noise, first, memory)  # (M, A)
             return chosen.argmax(-1)
 
         epsilon = self.explore.epsilon(step, explore)
-        exact = self.remembers or "behavior_probability" in self.needs
+        exact = self.chain.remembers or "behavior_probability" in self.needs
         action, probability = self.explore(greedy, self.spec.num_actions, epsilon, noise, exact)
         if explore or chosen is None:
             return Acted(action, probability, remembered)
         chosen = chosen.cpu()
         return Acted(action, probability, remembered, chosen.gather(-1, action.unsqueeze(-1)).squeeze(-1), action_gap(chosen))
 
-    def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
+    def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
         return {**self.chain.noise(size, generator), **self.auxiliary.noise(size, generator)}
 
-    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
+    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
         return {**self.explore.noise(size, generator, self.spec.num_actions), **self.chain.act_noise(size, generator)}
 
     def follow(self, due: tuple[str, ...]) -> None:
         self.auxiliary.follow(due)
 
-    @property
-    def periods(self) -> tuple[int, ...] | None:
-        return self.chain.periods
-
-    def ring(self, before: int, after: int) -> None:
-        if self.chain.shifting(before, after, self.updates):
+    def maintain(self, due: tuple[str, ...]) -> None:
+        if self.chain.shifting(due, self.updates):
             self.weighting.shift(self.chain.target)
-        self.chain.maintain(before, after, self.updates)
+        self.chain.maintain(due, self.updates)
 
     def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
         """Along the chain, and for each channel, where there are several."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import sys
+from collections.abc import Callable
 from functools import lru_cache, partial
+from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +17,9 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from deeprl.accelerate.graph import traced
-from deeprl.accelerate.pure import Pure
+from deeprl.accelerate.pure import PureStep
 from deeprl.actor_critic import ActorCritic
+from deeprl.agent import Agent
 from deeprl.backups.actor import PolicyBackup
 from deeprl.backups.bellman import Max
 from deeprl.cli import main as cli
@@ -26,17 +31,20 @@ from deeprl.networks.actors import Deterministic
 from deeprl.networks.critics import Ensemble
 from deeprl.networks.heads import Scalar
 from deeprl.networks.torsos import MLPTorso
+from deeprl.noise import each
 from deeprl.optim.adam import Adam
 from deeprl.parts.chains import Single
 from deeprl.parts.exploration import EpsilonGreedy, GaussianNoise
 from deeprl.parts.polyak import Polyak
+from deeprl.replay.replay import Replay
 from deeprl.runs.folder import read_lines
 from deeprl.session import session
 from deeprl.session.assemble import settle
+from deeprl.training.learner import Learner
 from deeprl.training.trainer import Trainer
 from deeprl.transforms.observations import Plain
 from deeprl.transforms.rewards import Raw
-from deeprl.types import Batch, Learned, Spec
+from deeprl.types import QUIET, Batch, Learned, Spec
 from deeprl.value_agent import ValueAgent
 from deeprl.values.losses import squared
 from deeprl.values.reduce import First, Minimum
@@ -72,6 +80,28 @@ def random_batch(spec: Spec, size: int, seed: int = 0, noise=None) -> Batch:
     return make_batch(obs, action, torch.randn(size, generator=generator), discount, next_obs, noise=noise)
 
 
+def update(agent: Agent, batch: Batch) -> Learned:
+    """One plain gradient update."""
+    return Learner(agent, lambda batch: batch).update(batch)
+
+
+def collecting(agent: Agent) -> Callable:
+    """What a collector asks for actions."""
+    return Learner(agent, lambda batch: batch).act
+
+
+def entry(noise: Any, place: int = 0) -> Any:
+    """One entry of the first axis of every tensor."""
+    return each(itemgetter(place), noise)
+
+
+def draw(replay: Replay, u: torch.Tensor | None = None, seed: int = 0) -> Batch:
+    """A batch without noise. u: (B,) float64."""
+    if u is None:
+        u = replay.noise(1, torch.Generator().manual_seed(seed))["u"][0]
+    return replay.batch(replay.draw(u))
+
+
 # ---- configurations
 
 KINDS = {
@@ -85,10 +115,27 @@ KINDS = {
 }  # fmt: skip
 
 
-@lru_cache
+REPRESENTATIVES = ("dqn", "idqn", "c51", "iqn", "log_dqn", "dvw", "rbis_dqn", "td3")
+"""Presets that hold one of each mechanism between them: chains, kinds of heads, mappings and their optimizer, a learned weighting,
+sequences, actors. The others combine the same parts."""
+
+
+def presets(*but: str) -> list:
+    """Every preset as a parameter, except some; those that represent no mechanism only with `pytest -m exhaustive`."""
+    marks = {name: () if name in REPRESENTATIVES else (pytest.mark.exhaustive,) for name in KINDS if name not in but}
+    return [pytest.param(name, marks=mark) for name, mark in marks.items()]
+
+
+_composed, _settled = lru_cache(maxsize=None)(compose), lru_cache(maxsize=None)(lambda overrides: settle(*composed(*overrides)[:2]))
+
+
+def composed(*overrides: str) -> tuple[dict, set[str], dict[str, str]]:
+    """As `compose` gives it: a quarter of a second in Hydra, so once a process, and a copy for each caller, who may change it."""
+    return copy.deepcopy(_composed(overrides))
+
+
 def settled(*overrides: str) -> dict:
-    config, user, _ = compose(overrides)
-    return settle(config, user)
+    return copy.deepcopy(_settled(overrides))
 
 
 @lru_cache
@@ -103,18 +150,26 @@ def flat(gradients) -> torch.Tensor:
 
 def traced_gradient(agent, name: str, batch: Batch) -> tuple[list[torch.Tensor], Learned]:
     """The gradient of an objective, of its optimizer's flat tensors, as the graph computes it that a compiler would get."""
-    pure, metrics = Pure(agent, name), []
+    pure, metrics = PureStep(agent, name, lambda batch: batch), []
 
-    def listed(flats, constants, batch):
-        gradients, learned = pure.gradients(flats, constants, batch)
+    def listed(flats, shared, loose, batch):
+        gradients, learned = pure.gradients(flats, pure.constants.named(shared, loose), batch)
         metrics[:] = learned.metrics
         return [*gradients, learned.error, *learned.metrics.values()]
 
-    arguments = (pure.optimizer.flats, {name: owner[key] for name, (owner, key) in pure.constants.items()}, batch)
+    arguments = ([part.flat for part in pure.parts], pure.constants.flats(), pure.constants.loose(), batch)
     graph, wanted = traced(listed, arguments)
     found = graph(*[leaf for leaf, keep in zip(tree_leaves(arguments), wanted) if keep])
-    count = len(pure.optimizer.flats)
+    count = len(pure.parts)
     return found[:count], Learned(found[count], dict(zip(metrics, found[count + 1 :])))
+
+
+def assert_close32(found: torch.Tensor, expected: torch.Tensor) -> None:
+    """
+    As near as two orders of the same sums in float32 are: some 80 units in the last place of the largest entry. For what a network says,
+    which may come as float64 (a logarithm mapped back) with no more than float32's digits in it.
+    """
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=1e-5 * float(expected.abs().max()))
 
 
 def made_up(agent, spec: Spec, size: int = 3, seed: int = 0) -> Batch:
@@ -143,6 +198,13 @@ def front_door(*words: str) -> int:
     finally:
         sys.argv = before
     return 0
+
+
+def begin(path: Path, *words: str) -> int:
+    """As `front_door(*words, f"hydra.run.dir={path}")`, from where Hydra has composed: where the command line is not what is tested."""
+    config, user, _ = composed(*words)
+    path.mkdir(parents=True)
+    return door.start(config, user, path)
 
 
 def console(*words: object) -> int:
@@ -185,7 +247,7 @@ class Table(nn.Module):
         self.q = torch.as_tensor(q, dtype=torch.float32)  # (K, S, A)
         self.asked: list[tuple[list[int], dict]] = []
 
-    def forward(self, obs, noise):
+    def forward(self, obs, noise=QUIET):
         self.asked.append((obs.tolist(), noise))
         return ScalarValues(self.q[:, obs], squared, torch.zeros(1, *obs.shape, 1))
 
@@ -200,7 +262,7 @@ class Weights(nn.Module):
         self.torso = nn.Parameter(torch.zeros(torsos, 1), requires_grad=False)
 
     def noise(self, size, generator, role):
-        return {}
+        return QUIET
 
 
 # ---- agents with every slot filled
@@ -240,7 +302,7 @@ def actor_critic(spec: Spec = CONTINUOUS, seed: int = 0, **slots) -> ActorCritic
 
 def train(path: Path, *overrides: str) -> Trainer:
     """A whole run in `path`, as `train.py` makes it, without its command line."""
-    config, user, _ = compose(overrides)
+    config, user, _ = composed(*overrides)
     path.mkdir(parents=True)
     return session.train(settle(config, user), path)[1]
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from deeprl.cli import exits
+from deeprl.session import assemble
 from tests.builders import CARTPOLE, front_door
 
-torch.set_num_threads(1)  # small tensors; and the machine is shared
+torch.set_num_threads(1)  # small tensors; and the machine is shared, with the other test process to begin with
+assemble.MACHINE_THREADS = 1  # for runs that leave it to the rule
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +25,14 @@ def one_thread():
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Path:
+def finished(tmp_path_factory) -> Iterator[Path]:
     """DQN on CartPole: 300 steps of two environments, 120 updates."""
     path = tmp_path_factory.mktemp("cli") / "finished"
     assert front_door(*CARTPOLE, f"hydra.run.dir={path}") == exits.FINISHED
-    return path
+    before = contents(path)
+    yield path
+    assert contents(path) == before, "a test has changed the run that all tests read: it needs a copy"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file() and file.name != "lock"}

@@ -69,7 +69,7 @@ IMPORTS = {name: imported(path.read_text(), name, path.name == "__init__.py") fo
 
 def room(module: str) -> str:
     """`values` of `deeprl.values.scalar`; empty for `deeprl` itself."""
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def refused(module: str, target: str) -> bool:
@@ -138,6 +138,13 @@ def test_a_folder_has_one_name(top):
     """A class imported under two names is two classes."""
     done = subprocess.run([sys.executable, "-c", f"import {top}"], capture_output=True, text=True, cwd=ROOT)
     assert f"deeprl.{top}" in done.stderr
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no checkout")
+def test_git_ignores_no_module():
+    """A pattern for run folders, `runs/` without a leading slash, also hides `deeprl/runs/`."""
+    done = subprocess.run(["git", "check-ignore", "--no-index", *map(str, MODULES.values())], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == ""
 
 
 def test_mathematics_does_not_know_the_machinery():

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -95,10 +91,8 @@ def test_torchs_own_generator_is_left_alone():
 
 
 def test_names_enter_by_a_number_that_is_the_same_in_every_process():
-    code = "from deeprl.noise import torch_generator as g; print(g(7, 'init', 'online.head.weight_0', 2).initial_seed())"
-    env = {**os.environ, "PYTHONHASHSEED": "1"}
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
-    assert int(there.stdout) == torch_generator(7, "init", "online.head.weight_0", 2).initial_seed()
+    """As it was in another one, whatever the hash of a text is in this one."""
+    assert torch_generator(7, "init", "online.head.weight_0", 2).initial_seed() == 1948288987485997439
 
 
 def test_part_zero_is_a_number_and_a_name_is_its_crc():

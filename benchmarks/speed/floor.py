@@ -79,10 +79,10 @@ def main() -> None:
     trainer = assembled([*overrides, "accelerate=fast"], 2000)
     period = getattr(trainer.agent, "actor_period", 1)
     lists, random = [], np.random.default_rng(0)
-    with trainer.product:
+    with trainer.guard.product:
         for batch in batches(trainer, period):
             with Record() as record:
-                trainer.agent.update(batch)
+                trainer.guard.learner.update(batch)
             lists.append([fastest(choices) for choices in record.work])
         gate = Gate(warm_up)
         for work in itertools.cycle(lists):

@@ -17,6 +17,7 @@ import torch
 
 from benchmarks.speed.gate import Gate
 from deeprl.config.compose import compose
+from deeprl.noise import each
 from deeprl.runs.folder import RunFolder
 from deeprl.runs.loggers import Loggers
 from deeprl.session import session
@@ -39,9 +40,8 @@ def batches(trainer: Trainer, count: int) -> list:
     """Copies: the replay uses its buffers again."""
     found = []
     for _ in range(count):
-        batch = trainer.replay.sample(trainer.replay_noise.next()["u"])
-        copied = [v.clone() if isinstance(v, torch.Tensor) else {k: t.clone() for k, t in v.items()} for v in batch]
-        found.append(type(batch)(*copied)._replace(noise=trainer.update_noise.next()))
+        drawn = trainer.replay.draw(trainer.replay_noise.next()["u"])._replace(noise=trainer.update_noise.next())
+        found.append(each(torch.Tensor.clone, drawn))
     return found
 
 
@@ -50,8 +50,8 @@ def update(warm_up: int, overrides: list[str]) -> None:
     at_hand = itertools.cycle(batches(trainer, 8))
     gate = Gate(warm_up)
     while True:
-        with trainer.product:
-            trainer.agent.update(next(at_hand))
+        with trainer.guard.product:
+            trainer.guard.learner.update(next(at_hand))
         gate.passed()
 
 

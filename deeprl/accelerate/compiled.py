@@ -1,180 +1,108 @@
-"""One optimizer step as one compiled function: loss, gradient, its norm, clipping, and the optimizer's rule.
+"""One optimizer step as one compiled function: loss, gradient, its norm, clipping, and the optimizer's rule. Likewise the agent's answer.
 
 The function is traced once into a graph of plain operators and given to inductor. Nothing of Python is left in it, so that calling it costs
 little more than its kernels: neither the guards of `torch.compile` nor the optimizer's own calls, which small networks feel most.
 The price is that what is no tensor must not change after the first call. A loss is a pure function of parameters, buffers and batch, and
 everything else it reads is a frozen choice.
+
+What is not trained, targets and statistics included, is constant to the function but read anew at each call. Buffers may be replaced, by
+tensors of the same shape, strides and type; parameters that share their memory are written into, see `deeprl.accelerate.pure.share`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from deeprl.accelerate.graph import BACKENDS, Kept, Layout, Run, batch_paths, traced
-from deeprl.accelerate.pure import Pure, parts, places, share, unpacked
-from deeprl.agent import Agent, descend
+from deeprl.accelerate.graph import BACKENDS, Kept, Layout, paths, reached, traced
+from deeprl.accelerate.pure import PureAnswer, PureStep
+from deeprl.agent import Agent
+from deeprl.optim.finite import Watch
 from deeprl.types import Batch, Learned
 
 
-class _Compiled:
-    """One objective for batches of one layout.
+class CompiledStep:
+    """The optimizer step of one objective, for batches of one layout.
 
-    What it does at each call is little, and done once where it can be: between large products every line of Python costs several times
-    what it does alone.
+    Args:
+        agent, name: whose objective.
+        unpack: makes a `Batch` of what the step is called with.
+        batch: the first of these, in named tuples and dictionaries of tensors.
+        watch: its `failed` stops steps on devices that are not read at once.
+        backend: see `BACKENDS`.
+
+    Raises:
+        Exception: whatever tracing or the compiler raises.
     """
 
-    def __init__(self, pure: Pure, batch: Any, backend: str):
-        optimizer, watch = pure.optimizer, pure.agent.watch
-        self.parts = parts(optimizer)
+    def __init__(self, agent: Agent, name: str, unpack: Callable[[Any], Batch], batch: Any, watch: Watch, backend: str = "inductor"):
+        pure = PureStep(agent, name, unpack)
+        self.parts = pure.parts
         host = [torch.zeros(len(part.numbers(0))) for part in self.parts]
-        self.written = [(part, numbers.numpy()) for part, numbers in zip(self.parts, host)]  # quicker to set than a tensor
+        self.written = [(part, numbers.numpy()) for part, numbers in zip(self.parts, host)]
         numbers = [each.to(part.flat.device) for part, each in zip(self.parts, host)]  # on a CPU the same
         self.away = [(into, each) for into, each in zip(numbers, host) if into is not each]
         averages = [[getattr(part, name) for name in part.averages] for part in self.parts]
-        shared = [some.flat for some in pure.shared]
-        loose = {name: owner[key] for name, (owner, key) in pure.loose.items()}
-        graph, wanted = traced(pure.step, (optimizer.flats, averages, numbers, watch.failed, shared, loose, batch))
+        flats, shared, loose = [part.flat for part in self.parts], pure.constants.flats(), pure.constants.loose()
+        graph, wanted = traced(pure, (flats, averages, numbers, watch.failed, shared, loose, batch))
         self.metrics = pure.metrics
-
         kept = Kept(wanted)
-        self.fixed = kept([*optimizer.flats, *[average for own in averages for average in own], *numbers, watch.failed, *shared])
-        self.loose = kept(list(pure.loose.values()))
-        paths = kept(batch_paths(batch))
-        self.fields = [field for field, key in paths if key is None]
-        self.entries = [(field, key) for field, key in paths if key is not None]
-        leaves = self.leaves(batch)
-        self.kind, self.layout = type(batch), Layout(leaves)
+        self.fixed = kept([*flats, *[average for own in averages for average in own], *numbers, watch.failed, *shared])
+        self.loose = kept(list(pure.constants.places.values()))
+        self.kind, self.paths = type(batch), kept(paths(batch))
+        leaves = reached(batch, self.paths)
+        self.layout = Layout(leaves)
         self.run = BACKENDS[backend](graph, self.inputs(leaves))
-
-    def leaves(self, batch: Any) -> list[Tensor]:
-        return [*[batch[field] for field in self.fields], *[batch[field][key] for field, key in self.entries]]
 
     def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
         return [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves]
 
-    def __call__(self, leaves: list[Tensor], step: int) -> tuple[Tensor, Tensor, Learned]:
-        """See `Pure.step`."""
+    def takes(self, batch: Any) -> bool:
+        """Whether it was compiled for batches of this kind and layout."""
+        return type(batch) is self.kind and self.layout.of(reached(batch, self.paths))
+
+    def __call__(self, batch: Any, step: int) -> tuple[Tensor, Tensor, Learned]:
+        """One step in place, unless something is not finite: then nothing changes. See `PureStep.__call__`.
+
+        Args:
+            step: environment step, for schedules.
+        """
         for part, written in self.written:
             written[:] = part.numbers(step)
         for into, host in self.away:
             into.copy_(host)
-        check, norm, error, *metrics = self.run(self.inputs(leaves))
+        check, norm, error, *metrics = self.run(*self.inputs(reached(batch, self.paths)))
         return check, norm, Learned(error, dict(zip(self.metrics, metrics)))
 
-
-class CompiledStep:
-    """In place of `deeprl.agent.descend`: each objective's step compiled, for each layout of a batch, when first asked for. Call it always
-    under the same matmul precision.
-
-    What is not trained, targets and statistics included, is constant to it but read anew at each call. Buffers may be replaced, by tensors
-    of the same shape, strides and type; parameters that share their memory are written into, see `share`.
-
-    Args:
-        failed: called with the error if an objective cannot be compiled; from then on steps are made as without a compiler. None raises it.
-            Whoever pairs it with a `CompiledAnswer` sets `broken` of both, so that a run has one mode.
-        backend: "inductor", or "eager", which only traces: for tests without a compiler.
-
-    Attributes:
-        unpack: makes a `Batch` of what it is called with, which may be one or, in named tuples and dictionaries of tensors, what a replay
-            has drawn: then the arithmetic in between is compiled as well.
-    """
-
-    unpack: Callable[[Any], Batch] | None = None
-
-    def __init__(self, agent: Agent, failed: Callable[[Exception], None] | None = None, backend: str = "inductor"):
-        self.failed, self.backend, self.broken = failed, backend, False
-        self.compiled: dict[str, list[_Compiled]] = {name: [] for name in agent.objectives}
-
-    def __call__(self, agent: Agent, name: str, batch: Any) -> tuple[Learned, Tensor]:
-        if self.broken:
-            return descend(agent, name, batch if self.unpack is None else self.unpack(batch))
-        for compiled in self.compiled[name]:
-            if type(batch) is compiled.kind:
-                leaves = compiled.leaves(batch)
-                if compiled.layout.of(leaves):
-                    break
-        else:
-            try:
-                compiled = _Compiled(Pure(agent, name, self.unpack), batch, self.backend)
-            except Exception as error:  # a broken compiler shows itself in many ways; an error of the agent's own comes again below
-                if self.failed is None:
-                    raise
-                self.broken = True
-                self.failed(error)
-                return self(agent, name, batch)
-            self.compiled[name].append(compiled)
-            leaves = compiled.leaves(batch)
-        check, norm, learned = compiled(leaves, agent.step)
-        watch = agent.watch
-        if not watch.immediate:
-            watch(check, "")
-        elif not math.isfinite(check.item()):
-            watch(learned.error.sum(), "its error")
-            watch(norm, "the norm of its gradient")
-            watch(check, "the norm of all its gradients")
-        for part in compiled.parts:
+    def count(self) -> None:
+        """One step more was made: the optimizer's rule may depend on how many."""
+        for part in self.parts:
             part.taken += 1
-        return learned, norm
-
-
-class Answers(nn.Module):
-    """An agent whose `forward` is its `answer`, which is what `functional_call` can call."""
-
-    def __init__(self, agent: Agent):
-        super().__init__()
-        self.agent = agent
-
-    def forward(self, obs: Tensor, noise: dict) -> Tensor:
-        return self.agent.answer(obs, noise)
 
 
 class CompiledAnswer:
-    """In place of `agent.answer` while data is collected: compiled when first asked, for the layout of what it is asked then. Anything
-    else, and everything if it cannot be compiled, is answered as without a compiler.
+    """`Agent.answer`, for observations and noise of one layout. Arguments and errors as of `CompiledStep`."""
 
-    Args:
-        failed, backend: as of `CompiledStep`.
-    """
-
-    def __init__(self, agent: Agent, failed: Callable[[Exception], None] | None = None, backend: str = "inductor"):
-        self.agent, self.failed, self.backend = agent, failed, backend
-        self.run: Run | None = None
-        self.broken = False
-
-    def __call__(self, obs: Tensor, noise: dict[str, Tensor]) -> Tensor:
-        if self.run is None and not self.broken:
-            try:
-                self.compile(obs, noise)
-            except Exception as error:
-                if self.failed is None:
-                    raise
-                self.broken = True
-                self.failed(error)
-        if self.broken or self.run is None:
-            return self.agent.answer(obs, noise)
-        leaves = [obs, *[noise[key] for key in self.keys]]
-        if not self.layout.of(leaves):
-            return self.agent.answer(obs, noise)
-        return self.run([*self.fixed, *[owner[key] for owner, key in self.loose], *leaves])[0]
-
-    def compile(self, obs: Tensor, noise: dict[str, Tensor]) -> None:
-        module = Answers(self.agent)
-        shared, loose = share(places(module))
-
-        def answer(flats: list[Tensor], loose: dict[str, Tensor], obs: Tensor, noise: dict[str, Tensor]) -> list[Tensor]:
-            return [torch.func.functional_call(module, unpacked(shared, flats, loose), (obs, noise))]
-
-        flats = [some.flat for some in shared]
-        graph, wanted = traced(answer, (flats, {name: owner[key] for name, (owner, key) in loose.items()}, obs, noise))
+    def __init__(self, agent: Agent, obs: Tensor, noise: Any, backend: str = "inductor"):
+        pure = PureAnswer(agent)
+        flats, loose = pure.constants.flats(), pure.constants.loose()
+        graph, wanted = traced(pure, (flats, loose, obs, noise))
         kept = Kept(wanted)
-        self.fixed, self.loose = kept(flats), kept(list(loose.values()))
+        self.fixed, self.loose = kept(flats), kept(list(pure.constants.places.values()))
         assert kept([obs]), "an agent that acts without looking"
-        self.keys = kept(list(noise))
-        leaves = [obs, *[noise[key] for key in self.keys]]
+        self.paths = kept(paths(noise))
+        leaves = [obs, *reached(noise, self.paths)]
         self.layout = Layout(leaves)
-        self.run = BACKENDS[self.backend](graph, [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves])
+        self.run = BACKENDS[backend](graph, self.inputs(leaves))
+
+    def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
+        return [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves]
+
+    def takes(self, obs: Tensor, noise: Any) -> bool:
+        return self.layout.of([obs, *reached(noise, self.paths)])
+
+    def __call__(self, obs: Tensor, noise: Any) -> Tensor:
+        return self.run(*self.inputs([obs, *reached(noise, self.paths)]))[0]

@@ -18,22 +18,13 @@ def has_compiler() -> bool:
     return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++"))
 
 
-def apart(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """A product and then its bias, which inductor adds together with what follows. The operator for both would first fill its result with
-    the bias."""
-    return torch.bmm(x, weight) + bias
-
-
 def traced(function: Callable[..., list[Tensor]], arguments: tuple) -> tuple[torch.fx.GraphModule, list[bool]]:
-    """The graph of a function of nested tensors: as a function of those leaves that matter, in order. It writes into its inputs at its
-    end only.
+    """The graph of a function of nested tensors, as a function of the leaves that it reads, in order.
 
     Returns:
         the graph, and for each leaf of `arguments` whether it is an input.
     """
-    import torch._inductor.lowering  # some decompositions take it for granted
-    from torch._inductor.decomposition import select_decomp_table  # slow to import, like the next one
-    from torch.fx.experimental.proxy_tensor import make_fx
+    from torch.fx.experimental.proxy_tensor import make_fx  # slow to import
     from torch.utils import _pytree as pytree
 
     leaves, structure = pytree.tree_flatten(arguments)
@@ -41,12 +32,9 @@ def traced(function: Callable[..., list[Tensor]], arguments: tuple) -> tuple[tor
     def of_leaves(*leaves):
         return function(*pytree.tree_unflatten(leaves, structure))
 
-    table = {**select_decomp_table(), torch.ops.aten.baddbmm.default: apart}
     with torch.no_grad():
         # fake tensors: nothing is computed, and nothing changed
-        trace = make_fx(torch.func.functionalize(of_leaves), table, tracing_mode="fake", _allow_non_fake_inputs=True)
-        graph = trace(*leaves)
-    graph.graph.eliminate_dead_code()
+        graph = make_fx(of_leaves, tracing_mode="fake", _allow_non_fake_inputs=True)(*leaves)
     inputs = [node for node in graph.graph.nodes if node.op == "placeholder"]
     wanted = [bool(node.users) for node in inputs]
     for node, keep in zip(inputs, wanted):
@@ -56,47 +44,25 @@ def traced(function: Callable[..., list[Tensor]], arguments: tuple) -> tuple[tor
     return graph, wanted
 
 
-Run = Callable[[list[Tensor]], Sequence[Tensor]]
-"""A compiled graph: takes a list of its inputs, which it may empty"""
+Run = Callable[..., Sequence[Tensor]]
+"""A compiled graph: its inputs -> its outputs"""
 
 
 def inductor(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
     """Compiled code for a graph and inputs of these layouts.
 
-    A second try is for a Ctrl-C, which reaches the C++ compiler too, while this process goes on to its next checkpoint, and must not count
-    as a compiler that does not work. The third is for versions of torch that name things otherwise.
+    The second try is for a Ctrl-C, which reaches the C++ compiler too while this process goes on to its next checkpoint; it must not count
+    as a compiler that does not work.
     """
-    for _ in range(2):
-        with contextlib.suppress(Exception):
-            return lowered(copy.deepcopy(graph))  # it is rewritten
-    return documented(graph, inputs)
-
-
-def documented(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
-    """By the way that torch documents: the same kernels behind wrappers that small networks feel at every call."""
-    call = torch._inductor.compile(graph, [*inputs], options={"cpp_wrapper": True})
-    return lambda values: call(*values)
-
-
-def lowered(graph: torch.fx.GraphModule) -> Run:
-    """Only what inductor itself does: a traced graph needs none of the wrappers that sort out gradients and aliases at every call. Rewrites
-    the graph."""
-    from torch._guards import TracingContext, tracing
-    from torch._inductor import config
-    from torch._inductor.compile_fx import compile_fx_inner
-    from torch._inductor.fx_passes.joint_graph import joint_graph_passes
-    from torch._inductor.virtualized import V
-
-    fakes = [node.meta["val"] for node in graph.graph.nodes if node.op == "placeholder"]
-    mode = fakes[0].fake_mode
-    with config.patch(cpp_wrapper=True), V.set_fake_mode(mode), tracing(TracingContext(mode)), torch.no_grad():
-        code: Any = compile_fx_inner(joint_graph_passes(graph), fakes, cpp_wrapper=True, is_inference=True)
-    return code.current_callable
+    options = {"cpp_wrapper": True}
+    with contextlib.suppress(Exception):
+        return torch._inductor.compile(copy.deepcopy(graph), [*inputs], options=options)  # a failed try may have rewritten the graph
+    return torch._inductor.compile(graph, [*inputs], options=options)
 
 
 def interpreted(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
     """A traced graph as it is, for tests without a compiler."""
-    return lambda values: graph(*values)
+    return graph
 
 
 BACKENDS: dict[str, Callable[[torch.fx.GraphModule, list[Tensor]], Run]] = {"inductor": inductor, "eager": interpreted}
@@ -118,6 +84,29 @@ class Kept:
         return mine
 
 
+Path = tuple[Any, ...]
+"""Where a tensor lies in nested named tuples and dictionaries: an index or a key for each level"""
+
+
+def paths(value: Any, path: Path = ()) -> list[Path]:
+    """Of every tensor, in the order in which `traced` flattens them."""
+    if isinstance(value, Tensor):
+        return [path]
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return [found for key, item in items for found in paths(item, (*path, key))]
+
+
+def reached(value: Any, paths: Sequence[Path]) -> list[Tensor]:
+    """The tensors at these paths."""
+    found = []
+    for path in paths:
+        at = value
+        for key in path:
+            at = at[key]
+        found.append(at)
+    return found
+
+
 class Layout:
     """What a compiled function takes for granted of some tensors, which it keeps alive."""
 
@@ -130,11 +119,3 @@ class Layout:
             if t is not known and (t.shape != shape or t.stride() != stride or t.dtype != dtype):
                 return False
         return True
-
-
-def batch_paths(batch: tuple) -> list[tuple[int, str | None]]:
-    """Field and key of every leaf of a batch, in the order in which they are flattened: those that have keys come last."""
-    found: list[tuple[int, str | None]] = []
-    for field, value in enumerate(batch):
-        found += [(field, key) for key in value] if isinstance(value, dict) else [(field, None)]
-    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from deeprl.networks.blocks import ImageBlock
+from deeprl.networks.blocks import MLP, ImageBlock
 from deeprl.system.machine import Cpu, this_cpu
 
 MODES = ("reference", "fast", "compiled")
@@ -32,7 +32,7 @@ def choose(updates: float, device: str, compiler: bool) -> str:
 
 def apply(agent: nn.Module, mode: str) -> None:
     """Choose the form of the blocks that have several. `fast` has images channels-last, and so has `compiled` if they are large; of small
-    ones it makes patches.
+    ones it makes patches, and products and biases are apart.
 
     Raises:
         ValueError: unknown mode ("auto" is decided by whoever knows the budget).
@@ -40,6 +40,8 @@ def apply(agent: nn.Module, mode: str) -> None:
     if mode not in MODES:
         raise ValueError(f"accelerate must be one of {', '.join(MODES)}, not {mode!r}")
     for block in agent.modules():
+        if isinstance(block, MLP):
+            block.apart = mode == "compiled"
         if isinstance(block, ImageBlock):
             small = max(block.shape[1:]) <= SMALL_IMAGE
             block.patches = mode == "compiled" and small

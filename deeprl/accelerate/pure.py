@@ -1,4 +1,4 @@
-"""One objective of an agent as a function of tensors alone: what can be traced and compiled."""
+"""An agent's optimizer step and its answer as functions of tensors alone: what can be traced and compiled."""
 
 from __future__ import annotations
 
@@ -13,19 +13,6 @@ from deeprl.optim.flat import Flat
 from deeprl.types import Batch, Learned
 
 
-def views(flats: Sequence[Tensor], shapes: Sequence[tuple[str, torch.Size]]) -> dict[str, Tensor]:
-    """Named parameters from the flat tensors that hold them, in order; none lies in two."""
-    found, left = {}, list(shapes)
-    for flat in flats:
-        mine: list[tuple[str, torch.Size]] = []
-        while sum(shape.numel() for _, shape in mine) < flat.numel():
-            mine.append(left.pop(0))
-        # The gradient of a split is one concatenation; that of slices would be a full vector of zeros for each.
-        for (name, shape), part in zip(mine, flat.split([shape.numel() for _, shape in mine])):
-            found[name] = part.view(shape)
-    return found
-
-
 class Place(NamedTuple):
     """Where a module keeps a parameter or buffer, which it may replace."""
 
@@ -33,36 +20,29 @@ class Place(NamedTuple):
     key: str
 
 
-def places(agent: nn.Module) -> dict[str, Place]:
+def places(module: nn.Module) -> dict[str, Place]:
     """Of every parameter and buffer, by the name that `functional_call` knows it by."""
     found: dict[str, Place] = {}
-    names = [*(name for name, _ in agent.named_parameters()), *(name for name, _ in agent.named_buffers())]
-    for name in names:
+    for name in [*(name for name, _ in module.named_parameters()), *(name for name, _ in module.named_buffers())]:
         path, _, key = name.rpartition(".")
-        module = agent.get_submodule(path)
-        owner = module._parameters if key in module._parameters else module._buffers
-        found[name] = Place(owner, key)
+        inner = module.get_submodule(path)
+        found[name] = Place(inner._parameters if key in inner._parameters else inner._buffers, key)
     return found
 
 
 class Shared(NamedTuple):
-    """Parameters that are views of one flat tensor: to compiled code one argument, of which each costs some."""
+    """Parameters stored in one flat tensor. The compiled code takes that tensor as a single argument, because every argument adds call
+    overhead."""
 
     flat: Tensor
     members: list[tuple[str, int, torch.Size]]
     """Name, place of the first number, shape"""
 
 
-def unpacked(shared: Sequence[Shared], flats: Sequence[Tensor], loose: dict[str, Tensor]) -> dict[str, Tensor]:
-    """By name, from the flat tensors and what is apart."""
-    members = [(flat, *member) for some, flat in zip(shared, flats) for member in some.members]
-    return {**loose, **{name: flat[start : start + shape.numel()].view(shape) for flat, name, start, shape in members}}
-
-
 def share(constants: dict[str, Place]) -> tuple[list[Shared], dict[str, Place]]:
-    """Parameters that lie in memory together, as targets and what other optimizers train do; and all that is left.
+    """Parameters that lie together in memory, as targets and what other optimizers train do; and all that is left.
 
-    They are taken to stay where they are: parameters are written into, never replaced. Buffers may be.
+    Parameters are taken to stay where they are: they are written into, never replaced. Buffers may be replaced.
     """
     together: dict[int, list[str]] = {}
     for name, (owner, key) in constants.items():
@@ -83,57 +63,106 @@ def share(constants: dict[str, Place]) -> tuple[list[Shared], dict[str, Place]]:
     return found, left
 
 
-class Pure:
-    """One objective of an agent as a function of tensors alone.
+class Constants:
+    """The parameters and buffers that a function reads and does not train.
 
     Attributes:
-        constants: where everything that is not trained lies, by name.
-        shared, loose: the same in two kinds, see `share`.
-        metrics: names of what the last call of `step` reported.
+        shared, places: in flat tensors, and alone, see `share`.
     """
 
-    def __init__(self, agent: Agent, name: str, unpack: Callable[[Any], Batch] | None = None):
-        self.agent, self.name, self.unpack = agent, name, unpack
-        self.optimizer = agent.objectives[name].optimizer
-        names = {id(parameter): name for name, parameter in agent.named_parameters()}
-        self.shapes = [(names[id(parameter)], parameter.shape) for parameter in self.optimizer.parameters]
-        trained = {name for name, _ in self.shapes}
-        self.constants = {name: place for name, place in places(agent).items() if name not in trained}
-        self.shared, self.loose = share(self.constants)
-        own = {flat.untyped_storage().data_ptr() for flat in self.optimizer.flats}
-        assert not any(some.flat.untyped_storage().data_ptr() in own for some in self.shared), "constants among what is trained"
+    def __init__(self, module: nn.Module, trained: Sequence[str] = ()):
+        self.shared, self.places = share({name: place for name, place in places(module).items() if name not in trained})
+
+    def flats(self) -> list[Tensor]:
+        return [some.flat for some in self.shared]
+
+    def loose(self) -> dict[str, Tensor]:
+        return {name: owner[key] for name, (owner, key) in self.places.items()}
+
+    def named(self, flats: Sequence[Tensor], loose: dict[str, Tensor]) -> dict[str, Tensor]:
+        """All of them by name, from the results of `flats` and `loose` or what stands for these."""
+        members = [(flat, *member) for some, flat in zip(self.shared, flats) for member in some.members]
+        return {**loose, **{name: flat[start : start + shape.numel()].view(shape) for flat, name, start, shape in members}}
+
+
+def views(flats: Sequence[Tensor], shapes: Sequence[tuple[str, torch.Size]]) -> dict[str, Tensor]:
+    """Named parameters from the flat tensors that hold them, in order; none lies in two."""
+    found, left = {}, list(shapes)
+    for flat in flats:
+        mine: list[tuple[str, torch.Size]] = []
+        while sum(shape.numel() for _, shape in mine) < flat.numel():
+            mine.append(left.pop(0))
+        # The gradient of a split is one concatenation; that of slices would be a full vector of zeros for each.
+        for (name, shape), part in zip(mine, flat.split([shape.numel() for _, shape in mine])):
+            found[name] = part.view(shape)
+    return found
+
+
+class Bound(nn.Module):
+    """A method of an agent as the `forward` of a module, which is what `functional_call` can call."""
+
+    def __init__(self, agent: Agent, method: Callable):
+        super().__init__()
+        self.agent, self.method = agent, method
+
+    def forward(self, *arguments):
+        return self.method(*arguments)
+
+
+class PureStep:
+    """The optimizer step of one objective.
+
+    Args:
+        unpack: makes a `Batch` of what the step is called with.
+
+    Attributes:
+        parts: the flat optimizers that make the step.
+        constants: everything that is not trained.
+        metrics: names of what the last call reported.
+    """
+
+    def __init__(self, agent: Agent, name: str, unpack: Callable[[Any], Batch]):
+        objective = agent.objectives[name]
+        self.module = Bound(agent, lambda batch: objective.loss(unpack(batch)))
+        self.parts: Sequence[Flat] = objective.optimizer.parts
+        names = {id(parameter): name for name, parameter in self.module.named_parameters()}
+        self.shapes = [(names[id(parameter)], parameter.shape) for parameter in objective.parameters]
+        self.constants = Constants(self.module, [name for name, _ in self.shapes])
+        own = {part.flat.untyped_storage().data_ptr() for part in self.parts}
+        assert not any(flat.untyped_storage().data_ptr() in own for flat in self.constants.flats()), "constants among what is trained"
         self.metrics: list[str] = []
 
     def gradients(self, flats: Sequence[Tensor], constants: dict[str, Tensor], batch: Any) -> tuple[tuple[Tensor, ...], Learned]:
         """With respect to the optimizer's flat tensors."""
 
         def loss(flats: tuple[Tensor, ...]) -> tuple[Tensor, Learned]:
-            tensors = {**views(flats, self.shapes), **constants}
-            return torch.func.functional_call(self.agent, tensors, (self.name, batch, self.unpack))
+            return torch.func.functional_call(self.module, {**views(flats, self.shapes), **constants}, (batch,))
 
         gradients, (_, learned) = torch.func.grad_and_value(loss, has_aux=True)(tuple(flats))
         return gradients, learned
 
-    def step(
+    def __call__(
         self, flats: Sequence[Tensor], averages: Sequence[Sequence[Tensor]], numbers: Sequence[Tensor], failed: Tensor,
         shared: Sequence[Tensor], loose: dict[str, Tensor], batch: Any,
     ) -> list[Tensor]:  # fmt: skip
         """One step in place, unless something is not finite: then nothing changes.
 
         Args:
-            shared, loose: see the attributes; of `shared` the flat tensors.
+            flats, averages, numbers: of each part its parameters, its averages, and the numbers of this step.
+            failed: () not 0 if an earlier step was not finite.
+            shared, loose: the constants.
 
         Returns:
             () a number that is finite if everything is; () the norm that the optimizer reports; the error; then the metrics, whose names
             are left in `metrics`.
         """
-        gradients, learned = self.gradients(flats, unpacked(self.shared, shared, loose), batch)
+        gradients, learned = self.gradients(flats, self.constants.named(shared, loose), batch)
         norms = [torch.linalg.vector_norm(g) for g in gradients]
         # the error may be infinite where the gradient is not, as Huber's; 0 times NaN or Inf is NaN
         total = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
         check = total + 0.0 * learned.error.sum()
         fine = torch.isfinite(check) & (failed == 0)
-        for part, flat, mine, gradient, norm, own in zip(parts(self.optimizer), flats, averages, gradients, norms, numbers):
+        for part, flat, mine, gradient, norm, own in zip(self.parts, flats, averages, gradients, norms, numbers):
             old = (flat, *mine)
             new = part.moved(flat, mine, part.clipped(gradient, norm), own.unbind())
             for into, value in zip(old, new):
@@ -142,6 +171,16 @@ class Pure:
         return [check, norms[0], learned.error, *learned.metrics.values()]
 
 
-def parts(optimizer) -> Sequence[Flat]:
-    """The flat optimizers that one consists of."""
-    return getattr(optimizer, "groups", None) or [optimizer]
+class PureAnswer:
+    """`Agent.answer`, of observations and noise.
+
+    Attributes:
+        constants: all parameters and buffers.
+    """
+
+    def __init__(self, agent: Agent):
+        self.module = Bound(agent, agent.answer)
+        self.constants = Constants(self.module)
+
+    def __call__(self, flats: list[Tensor], loose: dict[str, Tensor], obs: Tensor, noise: Any) -> list[Tensor]:
+        return [torch.func.functional_call(self.module, self.constants.named(flats, loose), (obs, noise))]

@@ -16,6 +16,11 @@ def one_hot(values: Tensor) -> Tensor:
     return torch.zeros_like(values).scatter(-1, greedy(values).unsqueeze(-1), 1.0)
 
 
+def epsilon_greedy(values: Tensor, epsilon: float) -> Tensor:
+    """(..., A) -> probabilities (..., A) of the policy that is greedy but for a share `epsilon` of uniformly random actions."""
+    return one_hot(values) * (1.0 - epsilon) + epsilon / values.shape[-1]
+
+
 def boltzmann(values: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """π = softmax(values / τ) and τ ln π, both (K, *B, A).
 

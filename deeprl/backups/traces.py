@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from deeprl.backups.policies import one_hot
+from deeprl.backups.policies import epsilon_greedy
 from deeprl.choice import Choice, in_range
 from deeprl.types import Batch
 from deeprl.values.returns import Returns, pick
@@ -46,41 +46,6 @@ class Step(NamedTuple):
     """λ^t"""
 
 
-def importance_sampling(step: Step) -> Tensor:
-    """λ^t ρ_1 ⋯ ρ_t"""
-    return step.lam * step.before * step.ratio
-
-
-def q_lambda(step: Step) -> Tensor:
-    """λ^t, whatever the behaviour (Harutyunyan, Bellemare, Stepleton, Munos, 2016)."""
-    return step.lam * step.before
-
-
-def tree_backup(step: Step) -> Tensor:
-    """β_{t−1} λ π(A_t|S_t) (Precup, Sutton, Singh, 2000); needs no μ."""
-    return step.lam * step.before * step.policy
-
-
-def retrace(step: Step) -> Tensor:
-    """β_{t−1} λ min(1, ρ_t) (Munos, Stepleton, Harutyunyan, Bellemare, 2016)."""
-    return step.lam * step.before * step.ratio.clamp(max=1.0)
-
-
-def truncated_is(step: Step) -> Tensor:
-    """λ^t min(1, ρ_1 ⋯ ρ_t)"""
-    return step.limit * step.product.clamp(max=1.0)
-
-
-def recursive_retrace(step: Step) -> Tensor:
-    """λ min(1, ρ_t β_{t−1}) (Munos et al., 2016, whose name it has from Daley et al.)."""
-    return step.lam * (step.ratio * step.before).clamp(max=1.0)
-
-
-def rbis(step: Step) -> Tensor:
-    """min(λ^t, ρ_t β_{t−1}): recency-bounded importance sampling. A trace that was cut can recover."""
-    return (step.ratio * step.before).clamp(max=step.limit)
-
-
 def corrections(coefficient, delta: Tensor, ratio: Tensor, policy: Tensor, carry: Tensor, lam: float) -> Tensor:
     """Σ_{t≥1} γ^t β_t δ_{k+t} for the trace that starts at each row k of a sequence.
 
@@ -107,11 +72,6 @@ def corrections(coefficient, delta: Tensor, ratio: Tensor, policy: Tensor, carry
         before = coefficient(step).clamp(max=LARGEST)
         total[..., :left, :] += weight * before * delta[..., t:, :]
     return total
-
-
-def epsilon_greedy(values: Tensor, epsilon: float) -> Tensor:
-    """(..., A) -> probabilities (..., A) of the policy that is greedy but for a share `epsilon` of uniformly random actions."""
-    return one_hot(values) * (1.0 - epsilon) + epsilon / values.shape[-1]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and one sentence for what went wrong."""
+"""How a command ends: its exit code, and one sentence on what went wrong."""
 
 from __future__ import annotations
 
@@ -7,12 +7,38 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING
 
 from deeprl.errors import CheckpointError, ConfigError, RunFolderError
 from deeprl.system.files import printable, replace_file
 
+if TYPE_CHECKING:
+    from deeprl.training.trainer import Trainer
+
 FINISHED, FAILED, WRONG, STOPPED = 0, 1, 2, 75
+
+
+def guarded(command: Callable[[], int], run: Path | None = None) -> int:
+    """The exit code of a command.
+
+    Args:
+        run: the folder where the command trains. Any exception is then a failure of that run, and can be resumed.
+    """
+    try:
+        return command()
+    except ConfigError as error:
+        return complain(WRONG, str(error))
+    except (RunFolderError, CheckpointError) as error:
+        return complain(FAILED, str(error))
+    except (Exception, KeyboardInterrupt) as error:
+        if run is not None:
+            return complain(FAILED, failure(error, run))
+        if isinstance(error, BrokenPipeError):  # `deeprl list envs | head` has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return FINISHED
+        if isinstance(error, (ValueError, FileNotFoundError)):
+            return complain(WRONG if isinstance(error, ValueError) else FAILED, str(error))
+        raise
 
 
 def complain(code: int, text: str) -> int:
@@ -20,36 +46,11 @@ def complain(code: int, text: str) -> int:
     return code
 
 
-def leave(code: int, text: str) -> NoReturn:
-    sys.exit(complain(code, text))
-
-
-def ended(run: Callable[[], tuple[str, Any]], path: Path, refused: Callable[[], object] = lambda: None) -> int:
-    """Train, and say how it ended. Returns the exit code.
-
-    Args:
-        run: trains in `path`; answers as `deeprl.session.session.train`.
-        refused: called where the configuration turns out to be wrong.
-    """
-    from deeprl.session.session import farewell
-
-    try:
-        outcome, trainer = run()
-    except ConfigError as error:
-        refused()
-        return complain(WRONG, str(error))
-    except (RunFolderError, CheckpointError) as error:
-        return complain(FAILED, str(error))
-    except KeyboardInterrupt:
-        return complain(FAILED, f"interrupted. What was saved before can be resumed: deeprl resume {path}")
-    except Exception as error:
-        return complain(FAILED, failure(error, path))
-    print(farewell(outcome, trainer, path))
-    return FINISHED if outcome == "finished" else STOPPED
-
-
-def failure(error: Exception, path: Path) -> str:
-    """One paragraph; the traceback goes to the run folder, or to the screen if DEEPRL_DEBUG is set."""
+def failure(error: BaseException, path: Path) -> str:
+    """One paragraph; the traceback goes to the run folder, and to the screen if DEEPRL_DEBUG is set."""
+    resumable = f"What was saved before can be resumed: deeprl resume {path}"
+    if isinstance(error, KeyboardInterrupt):
+        return f"interrupted. {resumable}"
     text = traceback.format_exc()
     try:
         replace_file(path / "traceback.txt", text)
@@ -58,4 +59,12 @@ def failure(error: Exception, path: Path) -> str:
         where = ""
     if os.environ.get("DEEPRL_DEBUG"):
         print(text, file=sys.stderr)
-    return f"the run failed: {type(error).__name__}: {error}.{where} What was saved before can be resumed: deeprl resume {path}"
+    return f"the run failed: {type(error).__name__}: {error}.{where} {resumable}"
+
+
+def ended(outcome: str, trainer: Trainer, path: Path) -> int:
+    """The last lines of a run that trained, and its exit code."""
+    from deeprl.session.session import farewell
+
+    print(farewell(outcome, trainer, path))
+    return FINISHED if outcome == "finished" else STOPPED

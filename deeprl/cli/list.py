@@ -3,80 +3,91 @@ which backups go with which heads, and why others do not."""
 
 from __future__ import annotations
 
-from deeprl.config.combinations import among_parts
-from deeprl.config.compose import compose, options, prepare
-from deeprl.config.instantiate import instantiate
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from deeprl.config.compose import compose, prepare
+from deeprl.config.menu import options
 from deeprl.config.rules import CONFIGS
 
+if TYPE_CHECKING:
+    from deeprl.config.combinations import Refusal
 
-def show(what: str) -> int:
+GROUPS = {"agents": "agent", "envs": "env", "experiments": "experiment"}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=(*GROUPS, "combinations"))
+
+
+def run(asked: argparse.Namespace) -> int:
     prepare()
-    if what == "combinations":
-        print(combinations())
-        return 0
-    group = {"agents": "agent", "envs": "env", "experiments": "experiment"}[what]
-    names = options(group)
-    width = max(map(len, names))
-    for name in names:
-        print(f"{name:<{width}}  {says(group, name)}  [{source(group, name)}]")
+    print(combinations() if asked.what == "combinations" else menu(GROUPS[asked.what]))
     return 0
 
 
-def source(group: str, name: str) -> str:
-    path = CONFIGS / group / f"{name}.yaml"
-    return f"configs/{group}/{name}.yaml" if path.is_file() else "configs/env/_atari.yaml"
+def menu(group: str) -> str:
+    names = options(group)
+    width = max(map(len, names))
+    return "\n".join(f"{name:<{width}}  {'  '.join(entry(group, name))}" for name in names)
 
 
-def says(group: str, name: str) -> str:
-    """The comment that opens the file."""
+def entry(group: str, name: str) -> tuple[str, str]:
+    """The comment that opens the file of an option, and where the file is."""
     path = CONFIGS / group / f"{name}.yaml"
     if not path.is_file():
-        return f"Atari game {name.rpartition('/')[2]}, from ale-py"
+        return f"Atari game {name.rpartition('/')[2]}, from ale-py", "[configs/env/_atari.yaml]"
     words = []
     for line in path.read_text().splitlines():
-        if line.startswith("# @package"):
-            continue
         if not line.startswith("#"):
             break
-        words.append(line.lstrip("# "))
-    return " ".join(words)
+        if not line.startswith("# @package"):
+            words.append(line.lstrip("# "))
+    return " ".join(words), f"[configs/{group}/{name}.yaml]"
 
 
-CHANNELS = {"log": "polar", "loglinear": "polar", "loglinear_paper": "polar"}
-"""Rewards for the maps of values that cannot be negative."""
+POLAR = ("log", "loglinear", "loglinear_paper")
+"""Mappings whose values cannot be negative, and which therefore need rewards split by sign."""
 
 
 def combinations() -> str:
-    """Backups against heads and, for scalar heads, mappings; then what a weighting can be with, and the reasons."""
+    """Backups against heads and, for scalar heads, mappings; below them weightings; and the reasons."""
+    from deeprl.config.combinations import WORDS, among_parts
+    from deeprl.config.instantiate import instantiate
 
-    def part(slot: str, option: str):
+    def part(slot: str, option: str) -> Any:
         return instantiate(compose(["agent=dqn", "env=toy/chain", f"agent/{slot}={option}"])[0]["agent"][slot], f"agent.{slot}")
 
-    def backups() -> list[str]:
-        return [option for option in options("agent/backup") if option != "policy"]  # policy is that of continuous agents
-
-    rows = {("backup", option): part("backup", option) for option in backups()}
-    rows |= {("weighting", option): part("weighting", option) for option in options("agent/weighting")}
-    columns = {option: (part("head", option), "identity") for option in options("agent/head")}
-    columns |= {
-        option: (part("head", "scalar"), option) for option in options("agent/mapping") if option not in ("identity", "per_channel")
-    }
-    mappings = {option: part("mapping", option) for _, option in columns.values()}
+    backups = {option: part("backup", option) for option in options("agent/backup") if option != "policy"}  # of continuous agents
+    weightings = {option: part("weighting", option) for option in options("agent/weighting")}
     rewards = {option: part("rewards", option)() for option in ("raw", "polar")}
-    reasons: dict[str, int] = {}
-    width, lines = max(len(option) for _, option in rows) + 2, []
-    for (slot, option), each in rows.items():
-        cells = []
-        for head, mapping in columns.values():
-            chosen = {"backup": rows["backup", "max"], "weighting": rows["weighting", "one"], slot: each}
-            found = among_parts(head, mappings[mapping], rewards[CHANNELS.get(mapping, "raw")], **chosen)
-            reason = found[0].split(" needs ")[1].split(", and ")[0] if found else ""
-            cells.append(f"({reasons.setdefault(reason, len(reasons) + 1)})" if found else "yes")
-        lines.append(f"{option:<{width}}" + "".join(f"{cell:<{len(name) + 2}}" for name, cell in zip(columns, cells)))
-    head = " " * width + "".join(f"{name}  " for name in columns)
-    notes = [f"({number}) it needs {reason}" for reason, number in reasons.items()]
-    rest = [
-        "Heads are as their options say: with low=0 (or high=0), bounded and categorical ones have no values of either sign.",
-        "Every row goes with any chain, auxiliary loss and exploration; with n_step too, but backups over sequences have none.",
-    ]
-    return "\n".join([head, *lines, "", *notes, *rest])
+    scalar, identity = part("head", "scalar"), part("mapping", "identity")
+    columns = {option: (part("head", option), identity, rewards["raw"]) for option in options("agent/head")}
+    for option in options("agent/mapping"):
+        if option not in ("identity", "per_channel"):
+            columns[option] = (scalar, part("mapping", option), rewards["polar" if option in POLAR else "raw"])
+    rows = {option: (backup, weightings["one"]) for option, backup in backups.items()}
+    rows |= {option: (backups["max"], weighting) for option, weighting in weightings.items()}
+    needs: list[str] = []
+
+    def cell(refused: list[Refusal]) -> str:
+        if not refused:
+            return "yes"
+        if refused[0].need not in needs:
+            needs.append(refused[0].need)
+        return f"({needs.index(refused[0].need) + 1})"
+
+    width = max(map(len, rows)) + 2
+    lines = [" " * width + "".join(f"{name}  " for name in columns)]
+    for option, row in rows.items():
+        cells = {name: cell(among_parts(*column, *row)) for name, column in columns.items()}
+        lines.append(f"{option:<{width}}" + "".join(f"{text:<{len(name) + 2}}" for name, text in cells.items()))
+    return "\n".join(
+        [
+            *lines,
+            "",
+            *(f"({number}) it needs {WORDS[need]}" for number, need in enumerate(needs, 1)),
+            "Heads are as their options say: with low=0 (or high=0), bounded and categorical ones have no values of either sign.",
+            "Every row goes with any chain, auxiliary loss and exploration; with n_step too, but backups over sequences have none.",
+        ]
+    )

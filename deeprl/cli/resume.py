@@ -1,7 +1,8 @@
-"""`deeprl resume RUN [key=value ...]`: go on exactly where the run's last checkpoint stands, in the same folder."""
+"""`deeprl resume RUN [key=value ...]`: go on exactly where the last checkpoint of a run stands, in the same folder."""
 
 from __future__ import annotations
 
+import argparse
 import copy
 from pathlib import Path
 
@@ -9,34 +10,48 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from deeprl.cli.exits import FAILED, FINISHED, WRONG, complain, ended
-from deeprl.config.rules import IDENTITY, finalise, flatten, nearest, put
-from deeprl.errors import ConfigError, RunFolderError
+from deeprl.cli.arguments import allow_package
+from deeprl.cli.exits import FINISHED, ended, guarded
+from deeprl.config.rules import IDENTITY, finalise, nearest, put
+from deeprl.errors import ConfigError
+from deeprl.runs.config_file import flatten
 from deeprl.runs.folder import RunFolder
 
 
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path)
+    allow_package(parser)
+    text = "what may change: steps, evaluation, checkpoint, log, stop, logger"
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=text)
+
+
+def run(options: argparse.Namespace) -> int:
+    return resume(options.run, options.overrides, tuple(options.allow_package))
+
+
 def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = ()) -> int:
-    """Returns the exit code. `allow`: packages beside ours that the run's configuration may name; it may be a stranger's."""
+    """
+    Args:
+        allow: packages beside ours that the run's configuration may name; it may be a stranger's.
+
+    Returns:
+        the exit code.
+    """
     from deeprl.config.compose import prepare
     from deeprl.config.instantiate import PACKAGES
     from deeprl.session.api import untrusted
     from deeprl.session.session import train
 
     folder, allowed = RunFolder(path), (*PACKAGES, *allow)
-    try:
-        stored = folder.read_config()
-        untrusted(stored, allowed)
-        config = changed(stored, overrides)
-        status = folder.read_status() or {}
-    except ConfigError as error:
-        return complain(WRONG, str(error))
-    except RunFolderError as error:
-        return complain(FAILED, str(error))
+    stored = folder.read_config()
+    untrusted(stored, allowed)
+    config = changed(stored, overrides)
+    status = folder.read_status() or {}
     prepare()
     if status.get("state") == "finished" and config["steps"] <= int(status["step"]):
         print(f"{path} is finished at step {status['step']:,}. To train longer: deeprl resume {path} steps={2 * int(status['step'])}")
         return FINISHED
-    return ended(lambda: train(config, path, resume=True, allowed=allowed), path)
+    return guarded(lambda: ended(*train(config, path, resume=True, allowed=allowed), path), path)
 
 
 def changed(stored: dict, overrides: list[str]) -> dict:

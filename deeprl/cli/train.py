@@ -1,7 +1,8 @@
-"""The front door: compose and check, claim the folder, train. Exit codes: 0 finished, 1 failed, 2 wrong configuration, 75 stopped."""
+"""`deeprl train ...` and `python train.py ...`: compose and check, claim the folder, train."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,32 +11,44 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ValueType
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from deeprl.cli.exits import FAILED, FINISHED, WRONG, ended, leave
+from deeprl.cli.exits import FINISHED, ended, guarded
 from deeprl.config.compose import compose, prepare, resolve
 from deeprl.config.rules import CONFIGS
-from deeprl.errors import ConfigError, RunFolderError
-from deeprl.runs.folder import auto_folder, holds_run
-
-
-def main() -> None:
-    flags, overrides = split(sys.argv[1:])
-    try:
-        if not ASKING & {flag.split("=")[0] for flag in flags}:
-            check(overrides, sweep=bool({"-m", "--multirun"} & set(flags)))
-        prepare()
-    except ConfigError as error:
-        leave(WRONG, str(error))
-    except RunFolderError as error:
-        leave(FAILED, str(error))
-    hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")(job)()
-
+from deeprl.errors import ConfigError
+from deeprl.runs.folder import RunFolder, auto_folder, holds_run
 
 VALUED = {"--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd", "--cfg", "-c", "--package", "-p", "--experimental-rerun"}
 """Flags of Hydra that take the word after them."""
 ASKING = {"--help", "-h", "--hydra-help", "--version", "--info", "-i", "--shell-completion", "-sc", "--cfg", "-c"}
-"""Flags that ask for something instead of training."""
+"""Flags that print something instead of training."""
+
+
+def main() -> None:
+    """The command line is `sys.argv`, because Hydra reads it there; "train", its first word after `deeprl`, is left out meanwhile."""
+    command = ["train"] if sys.argv[1:2] == ["train"] else []
+    del sys.argv[1 : 1 + len(command)]
+
+    def job(cfg: DictConfig) -> None:
+        """One run, called by Hydra with its folder made."""
+        sys.argv[1:1] = command  # system.json records a command that can be repeated
+        command.clear()
+        if code := start(cfg, Path(HydraConfig.get().runtime.output_dir)):
+            sys.exit(code)
+
+    if code := guarded(checked):
+        sys.exit(code)
+    hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")(job)()
+
+
+def checked() -> int:
+    """Check the command line once before Hydra does, because Hydra leaves with 1 and many lines."""
+    flags, overrides = split(sys.argv[1:])
+    if not ASKING & {flag.split("=")[0] for flag in flags}:
+        check(overrides, sweep=bool({"-m", "--multirun"} & set(flags)))
+    prepare()
+    return FINISHED
 
 
 def split(words: list[str]) -> tuple[list[str], list[str]]:
@@ -55,13 +68,11 @@ def split(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def check(overrides: list[str], sweep: bool) -> None:
-    """Compose once before Hydra does, since Hydra leaves with 1 and many lines. Of a sweep the first job is checked.
+    """Compose, of a sweep the first job. With resume=auto it may end here, in the run that it continues.
 
     Raises:
         ConfigError
     """
-    from deeprl.session.assemble import settle
-
     if sweep:
         overrides = [first for o in overrides if (first := first_of(o))]
     config, user, chosen = compose(overrides)
@@ -76,7 +87,9 @@ def check(overrides: list[str], sweep: bool) -> None:
     for parent in [root, *root.parents]:
         if parent.exists() and not parent.is_dir():
             raise ConfigError(f"hydra.run.dir={root}: {parent} is a file, so no run folder can be made there. Choose another folder.")
-    if config["resume"] == "auto" and not sweep:
+    if config["resume"] == "auto":
+        from deeprl.session.assemble import settle
+
         settled = settle(config, user)
         target = Path(folder) if folder else auto_folder(settled, env=chosen["env"], agent=chosen["agent"])
         sys.argv = [sys.argv[0], *[a for a in sys.argv[1:] if not a.startswith("hydra.run.dir=")], f"hydra.run.dir={target}"]
@@ -89,7 +102,7 @@ def first_of(override: str) -> str | None:
     try:
         parsed = OverridesParser.create().parse_override(override)
     except HydraException:
-        return override  # composing says what is wrong with it
+        return override  # the composition reports what is wrong with it
     if not parsed.is_sweep_override():
         return override
     if not parsed.is_discrete_sweep() or parsed.value_type is ValueType.GLOB_CHOICE_SWEEP:
@@ -98,17 +111,14 @@ def first_of(override: str) -> str | None:
 
 
 def go_on(path: Path, config: dict) -> int:
-    """`resume=auto` found a run in its folder."""
+    """Continue the run that resume=auto found in its folder."""
     from deeprl.cli.resume import resume
-    from deeprl.runs.folder import RunFolder
     from deeprl.session.api import named_packages
 
     folder = RunFolder(path)
     stored = folder.read_config()
-    pinned = ("accelerate", "runtime")
-    same = all(stored.get(k) == config.get(k) for k in config if k not in ("resume", *pinned))
-    if not same:
-        different = [k for k in config if k not in ("resume", *pinned) and stored.get(k) != config.get(k)]
+    different = [k for k in config if k not in ("resume", "accelerate", "runtime") and stored.get(k) != config.get(k)]
+    if different:
         raise ConfigError(
             f"resume=auto: {path} holds a run of another configuration ({', '.join(different)} differ): choose another folder."
         )
@@ -120,32 +130,28 @@ def go_on(path: Path, config: dict) -> int:
     return resume(path, [], tuple(named_packages(stored)))
 
 
-def job(cfg: DictConfig) -> None:
-    """One run, called by Hydra with its folder made."""
-    path = Path(HydraConfig.get().runtime.output_dir)
+def start(cfg: DictConfig, path: Path) -> int:
+    """Train in `path`. Returns the exit code."""
     full = cfg.copy()
-    from omegaconf import OmegaConf, open_dict
-
     OmegaConf.set_struct(full, False)
     with open_dict(full):
         full["hydra"] = HydraConfig.get()
-    config, user = resolve(full)
-    code = start(config, user, path)
-    if code:
-        sys.exit(code)
 
+    def trained() -> int:
+        from deeprl.session.assemble import settle
+        from deeprl.session.session import train
 
-def start(config: dict, user: set[str], path: Path) -> int:
-    """Train, and say how it ended. Returns the exit code."""
-    from deeprl.session.assemble import settle
-    from deeprl.session.session import train
+        try:
+            config, user = resolve(full)
+            return ended(*train(settle(config, user), path), path)
+        except ConfigError:
+            discard(path)
+            raise
 
-    return ended(lambda: train(settle(config, user), path), path, refused=lambda: discard(path))
+    return guarded(trained, path)
 
 
 def discard(path: Path) -> None:
-    """Remove the folder of a run that never began: nothing is in it but Hydra's record of the command line."""
-    import shutil
-
+    """Remove the folder of a run that never began: it holds nothing but Hydra's record of the command line."""
     if path.is_dir() and all(entry.name in (".hydra", "lock") for entry in path.iterdir()):
         shutil.rmtree(path)

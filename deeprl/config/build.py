@@ -1,11 +1,11 @@
-"""From a checked configuration to an agent; and whether agent, environment, replay and device go together."""
+"""From a checked configuration to an agent, and checks that agent, environment, replay and device go together."""
 
 from __future__ import annotations
 
 import torch
 
 from deeprl.agent import Agent
-from deeprl.config.combinations import among_parts, with_replay
+from deeprl.config.combinations import REPLAY, among_parts, refusals
 from deeprl.config.instantiate import PACKAGES, Allowed, Deferred, instantiate, resolve
 from deeprl.errors import ConfigError
 from deeprl.types import Spec
@@ -13,22 +13,22 @@ from deeprl.values.mapping import Identity
 
 
 def agent_actions(config: dict) -> str:
-    """ "discrete" or "continuous": what the agent of a configuration can take."""
+    """ "discrete" or "continuous": the kind of actions that the agent of a configuration takes."""
     return resolve(config["_target_"], "agent", None).actions  # type: ignore[attr-defined]
 
 
 def agents_for(kind: str) -> list[str]:
     """Names of the agents that take "discrete" or "continuous" actions."""
-    from deeprl.config.compose import compose, options  # only to say what would do
+    from deeprl.config.compose import compose  # only an error asks for the menu
+    from deeprl.config.menu import options
 
-    found = []
-    for name in options("agent"):
+    def takes(name: str) -> bool:
         try:
-            if agent_actions(compose([f"agent={name}"])[0]["agent"]) == kind:
-                found.append(name)
+            return agent_actions(compose([f"agent={name}"])[0]["agent"]) == kind
         except ConfigError:
-            continue
-    return found
+            return False
+
+    return [name for name in options("agent") if takes(name)]
 
 
 def check_actions(config: dict, spec: Spec) -> None:
@@ -38,23 +38,18 @@ def check_actions(config: dict, spec: Spec) -> None:
     """
     has = "discrete" if spec.num_actions else "continuous"
     takes = agent_actions(config["agent"])
+    agent, env = (f"{slot}={config['names'][slot]}" for slot in ("agent", "env"))
     if takes != has:
-        names, space = (
-            config["names"],
-            f"{spec.num_actions} discrete actions" if spec.num_actions else f"{spec.action_dim} continuous actions",
-        )
         raise ConfigError(
-            f"agent={names['agent']} takes {takes} actions, and env={names['env']} has {space}: "
+            f"{agent} takes {takes} actions, and {env} has {spec.num_actions or spec.action_dim} {has} actions: "
             f"choose one of agent={', '.join(agents_for(has))}, or another environment."
         )
     if takes == "continuous" and len(spec.obs_shape) != 1:
-        raise ConfigError(
-            f"agent={config['names']['agent']} takes vectors, and env={config['names']['env']} gives images of shape {spec.obs_shape}."
-        )
+        raise ConfigError(f"{agent} takes vectors, and {env} gives images of shape {spec.obs_shape}.")
 
 
 def build_agent(config: dict, spec: Spec, allowed: Allowed = PACKAGES) -> Agent:
-    """The agent alone, as `eval` and `load` need it."""
+    """The agent alone, because `eval` and `load` need no more."""
     part = instantiate({**config["agent"], "_partial_": True}, "agent", allowed)
     check_parts(part)
     with torch.device(config["device"]):
@@ -65,17 +60,20 @@ def build_agent(config: dict, spec: Spec, allowed: Allowed = PACKAGES) -> Agent:
 
 
 def check_parts(part: Deferred) -> None:
-    """Section 11 of the architecture: what a part needs, the head must offer, through its mapping.
-
+    """
     Raises:
-        ConfigError: a sentence that names both sides.
+        ConfigError: a part needs what the head, seen through its mapping, does not offer.
     """
     slots = part.kwargs
     if "head" not in slots:
         return
-    refused = among_parts(slots["head"], slots.get("mapping", Identity()), slots["rewards"](), slots["backup"], slots.get("weighting"))
+    rewards = slots["rewards"]()
+    try:
+        refused = among_parts(slots["head"], slots.get("mapping", Identity()), rewards, slots["backup"], slots.get("weighting"))
+    except ValueError as error:
+        raise ConfigError(f"agent.{error}.") from error
     if refused:
-        raise ConfigError(refused[0])
+        raise ConfigError(str(refused[0]))
 
 
 def check_replay(config: dict, agent: Agent, replay: Deferred) -> None:
@@ -83,10 +81,11 @@ def check_replay(config: dict, agent: Agent, replay: Deferred) -> None:
     Raises:
         ConfigError: a part of the agent needs what the replay does not offer.
     """
-    refused = with_replay(getattr(agent, "backup", None), getattr(agent, "auxiliary", None), replay, config["names"]["replay"])
+    consumers = {f"agent/{slot}": getattr(agent, slot, None) for slot in ("backup", "auxiliary")}
+    refused = refusals(consumers, f"replay={config['names']['replay']}", replay.cls.offers, REPLAY)  # type: ignore[attr-defined]
     if refused:
-        way_out = "Choose replay=sequences, or leave replay out." if "sequences" in agent.needs else "Choose another replay."
-        raise ConfigError(f"{refused[-1]} {way_out}")
+        remedy = "Choose replay=sequences, or leave replay out." if "sequences" in agent.needs else "Choose another replay."
+        raise ConfigError(f"{refused[-1]} {remedy}")
 
 
 def check_device(config: dict) -> None:

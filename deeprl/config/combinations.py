@@ -1,14 +1,14 @@
-"""What combines with what: a part says what it needs, the head and the replay say what they offer, and here they are compared.
+"""What combines with what: a part has needs, the head and the replay have offers, and a need without an offer is a refusal.
 
-The table is in the classes (`needs`, `offers`); this file has the words. A run is checked against it at start, `deeprl list combinations`
-prints it, and a test builds every row of it.
+Needs and offers stand in the classes. A run is checked at its start, `deeprl list combinations` prints the table, and a test builds
+every row of it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from deeprl.networks.mapped import wrapped
 
@@ -21,57 +21,57 @@ WORDS = {
     "successor": "the observation one step later",
     "terminated": "whether the first step of a transition terminated",
 }
-"""Of each property, as the end of "... needs ..."."""
+"""Every property, as the end of "... needs ..."."""
 
 
 HEAD = frozenset({"signed", "scalar", "returns"})
-"""What a head offers, seen through its mapping."""
+"""Offers of a head, seen through its mapping."""
 
 
 REPLAY = frozenset(WORDS) - HEAD
-"""What a replay offers: fields of `batch.extra`, and an axis of time."""
+"""Offers of a replay: fields of `batch.extra`, and an axis of time."""
 
 
-def name(part: Any) -> str:
-    """Of a part, its class, or one that is still to be completed."""
-    found = getattr(part, "cls", part)
-    return found.__name__ if isinstance(found, type) else type(found).__name__
+class Refusal(NamedTuple):
+    """A need without an offer, for example agent/backup=Retrace, "scalar", agent/head=Categorical."""
+
+    consumer: str
+    need: str
+    provider: str
+
+    def __str__(self) -> str:
+        return f"{self.consumer} needs {WORDS[self.need]}, and {self.provider} offers none."
 
 
-def refusals(consumers: Mapping[str, Any], provider: str, offered: frozenset[str], among: frozenset[str]) -> list[str]:
+def class_of(part: Any) -> type:
+    """The class of a part, built or still to be completed."""
+    return getattr(part, "cls", type(part))
+
+
+def refusals(consumers: Mapping[str, Any], provider: str, offered: frozenset[str], among: frozenset[str]) -> list[Refusal]:
     """
     Args:
         consumers: slot -> part.
-        provider: who offers, for the sentence.
-        among: properties to compare.
-
-    Returns:
-        a sentence for each need that is not offered, naming both sides and why.
+        among: properties to compare; others have another provider.
     """
     return [
-        f"{slot}={name(part)} needs {WORDS[need]}, and {provider} offers none."
+        Refusal(f"{slot}={class_of(part).__name__}", need, provider)
         for slot, part in consumers.items()
-        for need in sorted((getattr(getattr(part, "cls", part), "needs", frozenset()) & among) - offered)
+        for need in sorted((getattr(class_of(part), "needs", frozenset()) & among) - offered)
     ]
 
 
-def among_parts(head: Any, mapping: Any, rewards: Any, backup: Any, weighting: Any) -> list[str]:
-    """Sentences on what of a discrete agent does not go together; none if all does.
+def among_parts(head: Any, mapping: Any, rewards: Any, backup: Any, weighting: Any) -> list[Refusal]:
+    """Refusals within a discrete agent.
 
     Args:
         rewards: built; the others may still be to complete.
+
+    Raises:
+        ValueError: the mapping does not go with the head or the rewards.
     """
-    try:
-        seen = wrapped(head, mapping, rewards)
-    except ValueError as error:
-        return [f"agent.{error}."]
+    seen = wrapped(head, mapping, rewards)
     low, high = getattr(head, "bounds", (-math.inf, math.inf))
     range_ = "" if low < 0 < high else f" with returns from {low:g} to {high:g}"
-    provider = f"agent/head={name(head)}{range_}" if seen is head else f"agent/mapping={name(mapping)}"
+    provider = f"agent/head={class_of(head).__name__}{range_}" if seen is head else f"agent/mapping={class_of(mapping).__name__}"
     return refusals({"agent/backup": backup, "agent/weighting": weighting}, provider, seen.offers, HEAD)
-
-
-def with_replay(backup: Any, auxiliary: Any, replay: Any, called: str) -> list[str]:
-    """Sentences on what the replay does not offer. called: the replay's option."""
-    consumers = {"agent/backup": backup, "agent/auxiliary": auxiliary}
-    return refusals(consumers, f"replay={called}", getattr(replay, "cls", replay).offers, REPLAY)

@@ -1,11 +1,10 @@
-"""From overrides to a resolved configuration, and what to say when they do not compose."""
+"""From overrides to a resolved configuration, or to an error that names the nearest right key, group or value."""
 
 from __future__ import annotations
 
 import importlib
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -16,17 +15,17 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from deeprl.config import rules as fixed
+from deeprl.config.menu import groups, options
 from deeprl.config.resolvers import register_resolvers
 from deeprl.config.rules import CONFIGS, nearest
 from deeprl.errors import ConfigError
+from deeprl.runs.config_file import flatten
 
 
 def prepare() -> None:
-    """Everything that has to be registered before a composition. Idempotent."""
-    fixed.register()
+    """Register resolvers and games, because a composition needs both beside the files. Idempotent."""
     register_resolvers()
-    games = importlib.import_module("deeprl.envs.games").GAMES  # by name, like a `_target_`: nothing in deeprl imports envs
+    games = importlib.import_module("deeprl.envs.games").GAMES  # by name, because nothing in deeprl imports envs
     for game in games:
         ConfigStore.instance().store(group="env/atari", name=game, node={"defaults": ["_atari", "_self_"], "game": game})
 
@@ -59,7 +58,7 @@ def choices(cfg: DictConfig) -> dict[str, str]:
 
 
 def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
-    """The run's own part, resolved, with its names; and which keys the command line set."""
+    """The run's own part, resolved, with its names; and the keys that the command line set."""
     chosen = choices(cfg)
     user = {key_of(override) for override in cfg.hydra.overrides.task}
     own = cfg.copy()
@@ -80,41 +79,18 @@ def key_of(override: str) -> str:
     return override.split("=", 1)[0].lstrip("+~").split("@")[0]
 
 
-def options(group: str) -> list[str]:
-    """What a group offers: files, and the nodes registered in code."""
-    folder = CONFIGS / group
-    found = {str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.yaml") if not _nested(p.relative_to(folder), group)}
-    if group == "env":
-        nodes = ConfigStore.instance().repo.get("env", {}).get("atari", {})
-        found |= {f"atari/{name.removesuffix('.yaml')}" for name in nodes}
-    return sorted(name for name in found if not Path(name).name.startswith("_"))
-
-
-def _nested(path: Path, group: str) -> bool:
-    """agent/head/scalar.yaml is an option of agent/head, not of agent; env/classic/cartpole.yaml is one of env."""
-    return len(path.parts) > 1 and (group.startswith("agent") or path.parts[0] == "protocol")
-
-
-def groups() -> list[str]:
-    return sorted({str(p.parent.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml") if p.parent != CONFIGS} | {"env"})
-
-
 def explain(overrides: list[str], error: Exception) -> str:
-    """One paragraph on why overrides do not compose: the first override that is wrong, and the nearest right one."""
+    """Why overrides do not compose: the first wrong one, and the nearest right one."""
     known = groups()
     for override in overrides:
-        key, _, value = override.partition("=")
-        key = key.lstrip("+~").split("@")[0]
-        if key in known and value and value not in ("null", "~"):
-            offered = options(key)
-            if value not in offered and not any(c in value for c in ",({["):
-                near = nearest(value, offered) or nearest(value, [o.rpartition("/")[2] for o in offered])
-                menu = "" if near or len(offered) > 12 else f" It takes {', '.join(offered)}."
-                return (
-                    f"{key}={value} is not an option of {key}.{near}{menu} (`deeprl list {key}s` shows them all.)"
-                    if key in ("agent", "env")
-                    else (f"{key}={value} is not an option of {key}.{near} It takes {', '.join(offered)}.")
-                )
+        key, value = key_of(override), override.partition("=")[2]
+        offered = options(key) if key in known else []
+        if not offered or value in ("", "null", "~", *offered) or any(c in value for c in ",({["):
+            continue
+        near = nearest(value, offered) or nearest(value, [o.rpartition("/")[2] for o in offered])
+        large = key in ("agent", "env")
+        listed = "" if large and (near or len(offered) > 12) else f" It takes {', '.join(offered)}."
+        return f"{key}={value} is not an option of {key}.{near}{listed}" + (f" (`deeprl list {key}s` shows them all.)" if large else "")
     good: list[str] = []
     for override in overrides:
         try:
@@ -136,7 +112,7 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
         base, _ = resolve(_compose(good))
     except ConfigError:
         base = {}
-    keys = [k for k, _ in fixed.flatten(base)]
+    keys = [k for k, _ in flatten(base)]
     parents = {".".join(k.split(".")[:i]) for k in keys for i in range(1, len(k.split(".")))}
     if key in keys or key in known:
         return f"{override}: {_clean(error)}"

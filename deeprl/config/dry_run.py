@@ -6,14 +6,15 @@ import torch
 
 from deeprl.agent import Agent
 from deeprl.errors import ConfigError
+from deeprl.noise import each
 from deeprl.types import Batch, Spec
 
 MISFITS = (RuntimeError, ValueError, AssertionError, AttributeError, TypeError, KeyError, IndexError)
-"""What parts that were not made for each other raise."""
+"""Errors of parts that do not fit together."""
 
 
 LATE = 10**12
-"""A step after every warm-up and schedule, where the policy itself acts."""
+"""An environment step after every warm-up and schedule, because from then on the policy itself acts."""
 
 
 def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str = "cpu", seed: int = 0) -> Batch:
@@ -23,7 +24,7 @@ def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str =
         size: *B, (B,) or, of sequences, (T, B).
     """
     generator = torch.Generator().manual_seed(seed)
-    noise = {name: value[0] for name, value in agent.noise((1, *size), generator).items()}
+    noise = each(lambda tensor: tensor[0], agent.noise((1, *size), generator))
 
     def observations() -> torch.Tensor:
         shape = (*size, *spec.obs_shape)
@@ -42,15 +43,14 @@ def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str =
     extra = {name: value for name, value in offered.items() if name in agent.needs}
     reward = agent.rewards(raw.to(device))
     made = Batch(obs, action, raw, 0.99 * ones, after, ones.long(), ~true, true, ones, ones.long(), noise, extra)
-    moved = [{n: v.to(device) for n, v in each.items()} if isinstance(each, dict) else each.to(device) for each in made]
-    return Batch(*moved)._replace(reward=reward)  # type: ignore[arg-type]
+    return each(lambda tensor: tensor.to(device), made)._replace(reward=reward)
 
 
 def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> None:
     """Send one made-up batch through every loss, and act once, before any environment step.
 
     Args:
-        sequences: the replay gives some, whether or not the agent asks for them.
+        sequences: the replay gives sequences, whether or not the agent needs them.
 
     Raises:
         ConfigError: a loss fails, or is not one finite number.
@@ -66,7 +66,7 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
         if loss.shape != () or not bool(torch.isfinite(loss)):
             raise ConfigError(f"agent: its {name} loss is {loss} on a made-up batch, not one finite number.")
     try:
-        noise = {name: value[0] for name, value in agent.act_noise((1, 1), torch.Generator().manual_seed(0)).items()}
+        noise = each(lambda tensor: tensor[0], agent.act_noise((1, 1), torch.Generator().manual_seed(0)))
         obs, first = torch.zeros((1, *spec.obs_shape), dtype=spec.obs_dtype, device=device), torch.ones(1, dtype=torch.bool)
         for explore in (True, False):
             agent.act(obs, first, {}, LATE, noise, explore)

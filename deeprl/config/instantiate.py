@@ -1,4 +1,4 @@
-"""From a configuration node to what it names, and which classes it may name."""
+"""From a configuration node to an object, of a class that the node may name."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def resolve(target: str, path: str, allowed: Allowed = PACKAGES) -> type[Choice]
 
 @dataclass(frozen=True)
 class Deferred:
-    """A part that its owner completes: `deferred(make)`; errors still carry the key's path."""
+    """A part that its owner completes, because only the owner knows the sizes; errors still name the key."""
 
     cls: type
     kwargs: dict[str, Any]
@@ -72,7 +72,7 @@ def accepted(cls: type) -> set[str]:
 
 
 def instantiate(node: Any, path: str, allowed: Allowed = PACKAGES) -> Any:
-    """Build what a configuration node describes: `_target_` is the class, `_partial_: true` leaves it to be completed.
+    """The object that a configuration node describes: `_target_` is the class, `_partial_: true` leaves it to be completed.
 
     Raises:
         ConfigError: naming the full key.
@@ -95,7 +95,7 @@ def instantiate(node: Any, path: str, allowed: Allowed = PACKAGES) -> Any:
 
 
 def drop_foreign(config: dict, tuned: set[str], user: set[str], path: str = "", allowed: Allowed = None) -> list[str]:
-    """Remove tuned keys that the chosen class does not take: `agent/chain=single` would otherwise inherit `length`. Returns them.
+    """Remove tuned keys that the chosen class does not take, because `agent/chain=single` would otherwise inherit `length`. Returns them.
 
     Raises:
         ConfigError: the user asked for such a key.
@@ -104,13 +104,16 @@ def drop_foreign(config: dict, tuned: set[str], user: set[str], path: str = "", 
     names = accepted(resolve(config["_target_"], path, allowed)) if isinstance(config.get("_target_"), str) else None
     for key in list(config):
         full = f"{path}.{key}" if path else key
-        belongs = names is None or key in names or key in ("_target_", "_partial_")
-        if not belongs and any(name == full or name.startswith(full + ".") for name in tuned):
-            if any(name == full or name.startswith(full + ".") for name in user):
-                assert names is not None
+        if names is not None and key not in (*names, "_target_", "_partial_") and _sets(tuned, full):
+            if _sets(user, full):
                 raise ConfigError(f"{full}: {config['_target_'].rpartition('.')[2]} takes no {key}.{nearest(key, names)}")
             dropped.append(full)
             del config[key]
         elif isinstance(config[key], dict):
             dropped += drop_foreign(config[key], tuned, user, full, allowed)
     return dropped
+
+
+def _sets(keys: set[str], key: str) -> bool:
+    """Whether one of some full keys is this one, or one below it."""
+    return any(name == key or name.startswith(f"{key}.") for name in keys)

@@ -1,20 +1,17 @@
-"""The fixed part of a configuration: which keys there are, in which range, and what happens to them before anything is built."""
+"""The fixed part of a configuration: the keys that every run has, and their ranges."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import OmegaConf
-
 from deeprl.errors import ConfigError
+from deeprl.runs.config_file import flatten
 
 CONFIGS = Path(str(resources.files("deeprl") / "configs"))
-GROUPS = ("env", "agent", "replay", "accelerate", "logger")
-"""Keys at the top that are choices; everything else at the top is in `RULES`."""
 
 
 class Rule(NamedTuple):
@@ -56,16 +53,7 @@ RULES: dict[str, Rule] = {
 
 
 IDENTITY = ("agent", "env", "seed", "replay", "discount", "device", "accelerate", "runtime", "names", "learning_starts", "replay_ratio")
-"""What a run *is*: `deeprl resume` refuses to change these."""
-
-
-def flatten(config: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """("agent.chain.length", 5) and so on, for every leaf."""
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+"""Keys that tell runs apart: `deeprl resume` refuses to change them."""
 
 
 def get(config: dict, path: str, default: Any = None) -> Any:
@@ -107,11 +95,10 @@ def check(config: dict) -> None:
         low = numeric and (value > rule.low if rule.open_low else value >= rule.low)
         if not (whole and low and (rule.high is None or value <= rule.high)):
             raise ConfigError(f"{key}={value!r} is out of range: it takes {_words(rule)}.")
-    for key in ("checkpoint.replay", "runtime.deterministic"):
-        if not isinstance(get(config, key), bool):
-            raise ConfigError(f"{key}={get(config, key)!r} is out of range: it takes true or false.")
-    if not isinstance(get(config, "evaluation.video", False), bool):  # older runs lack it
-        raise ConfigError(f"evaluation.video={get(config, 'evaluation.video')!r} is out of range: it takes true or false.")
+    for key, otherwise in (("checkpoint.replay", None), ("runtime.deterministic", None), ("evaluation.video", False)):  # older runs lack it
+        value = get(config, key, otherwise)
+        if not isinstance(value, bool):
+            raise ConfigError(f"{key}={value!r} is out of range: it takes true or false.")
     if config["resume"] not in (False, "auto"):
         raise ConfigError(
             f"resume={config['resume']!r} is out of range: it takes false or auto (`deeprl resume RUN` continues a given run)."
@@ -146,31 +133,3 @@ def finalise(config: dict) -> dict:
         if rule.kind is int and isinstance(value, float):
             put(config, key, int(value))
     return config
-
-
-def family(env: str) -> str:
-    """ "mujoco" of "mujoco/hopper", "gym" of "gym"."""
-    return str(env).split("/")[0]
-
-
-def task(env: str) -> str:
-    """ "mujoco/hopper" -> "mujoco_hopper": the first word of tuned/task/<task>_<agent>."""
-    return env.replace("/", "_")
-
-
-def register() -> None:
-    """What composition needs beside the files: the resolver that finds tuned settings. Idempotent."""
-    OmegaConf.register_new_resolver("family", family, replace=True)
-    OmegaConf.register_new_resolver("task", task, replace=True)
-
-
-def file_keys(group: str, name: str) -> set[str]:
-    """The keys that one file, such as tuned/classic_idqn, sets, with those of the files it starts from."""
-    path = CONFIGS / group / f"{name}.yaml"
-    if not path.is_file():
-        return set()
-    content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    if not isinstance(content, dict):
-        return set()
-    parents = [entry for entry in content.pop("defaults", []) if isinstance(entry, str) and entry != "_self_"]
-    return {key for key, _ in flatten(content)}.union(*(file_keys(group, parent) for parent in parents))

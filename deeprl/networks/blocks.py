@@ -48,7 +48,8 @@ class Block(nn.Module):
 
 
 def initialise(module: nn.Module, seed: int, place: str) -> None:
-    """Fill every parameter of `module`; entry i of parameter `name` from generator (seed, "init", "place.name", i).
+    """Fill every parameter of `module`, whose first axis is the stack: entry i of parameter `name` from generator (seed, "init",
+    "place.name", i).
 
     So entry 0 of a stack of five equals a stack of one, and one part more or less changes no other.
 
@@ -61,7 +62,10 @@ def initialise(module: nn.Module, seed: int, place: str) -> None:
                 path = f"{place}.{prefix}.{name}" if prefix else f"{place}.{name}"
                 init = getattr(owner, "initial", {}).get(name)
                 if init is None:
-                    raise ValueError(f"{path}: {type(owner).__name__} declares no initial value for it")
+                    raise ValueError(
+                        f"{path}: {type(owner).__name__} declares no initial value for it: a parameter needs the stack axis first "
+                        "and an `Init` in `initial`, see deeprl.networks.blocks"
+                    )
                 for i, entry in enumerate(parameter):
                     fill_(entry, init, torch_generator(seed, "init", path, i))
 
@@ -80,11 +84,16 @@ def repeated(x: Tensor, n: int) -> Tensor:
     return x.expand(n, -1, -1).contiguous()
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(n, B, in) -> (n, B, out). A single output is a reduction: products with one column are slow everywhere."""
+def linear(x: Tensor, weight: Tensor, bias: Tensor, apart: bool = False) -> Tensor:
+    """(n, B, in) -> (n, B, out). A single output is a reduction: products with one column are slow everywhere.
+
+    Args:
+        apart: add the bias after the product. A compiler joins the sum with what follows; the single operator would first fill its result
+            with the bias.
+    """
     if weight.shape[-1] == 1:
         return (x * weight.mT).sum(-1, keepdim=True) + bias
-    return torch.baddbmm(bias, x, weight)
+    return torch.bmm(x, weight) + bias if apart else torch.baddbmm(bias, x, weight)
 
 
 class MLP(Block):
@@ -96,6 +105,9 @@ class MLP(Block):
         activate_last: also after the last layer, for a torso.
         init, last_init: schemes of `layers`; the last layer's own if given.
     """
+
+    apart = False
+    """See `linear`; set by `deeprl.accelerate.modes.apply`"""
 
     def __init__(
         self,
@@ -149,7 +161,7 @@ class MLP(Block):
             x = x[entries]
         for i in range(self.depth):
             weight = self.weight(i) if entries is None else self.weight(i)[entries]
-            x = self.rest(i, linear(x, weight, self.of(entries, f"bias_{i}")), entries)
+            x = self.rest(i, linear(x, weight, self.of(entries, f"bias_{i}"), self.apart), entries)
         return x
 
     def of(self, entries: slice | None, name: str) -> Tensor:
@@ -200,7 +212,7 @@ class NoisyMLP(MLP):
                 rows, columns = signed_sqrt(noise[f"in_{i}"]).unsqueeze(2), signed_sqrt(noise[f"out_{i}"]).unsqueeze(1)
                 weight = weight + getattr(self, f"weight_sigma_{i}") * (rows * columns)
                 bias = bias + getattr(self, f"bias_sigma_{i}") * columns
-            x = self.rest(i, linear(x, weight, bias))
+            x = self.rest(i, linear(x, weight, bias, self.apart))
         return x
 
 

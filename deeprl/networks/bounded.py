@@ -12,6 +12,7 @@ from deeprl.choice import Part, in_range, one_of
 from deeprl.networks.heads import HeadChoice, Streams
 from deeprl.networks.layers import Init
 from deeprl.transforms.rewards import Clip
+from deeprl.types import NetworkNoise
 from deeprl.values.scalar import BoundedValues
 
 EDGE = 0.01
@@ -91,5 +92,5 @@ class BoundedHead(Streams):
         last = self.value if self.dueling else self.advantage
         last.initial[f"bias_{last.depth - 1}"] = Init("constant", value=math.log(start / (1.0 - start)))
 
-    def forward(self, features: Tensor, noise: dict[str, Tensor]) -> BoundedValues:
+    def forward(self, features: Tensor, noise: NetworkNoise) -> BoundedValues:
         return BoundedValues(self.streams(features, noise).squeeze(-1), self.low, self.high, self.distance, features)

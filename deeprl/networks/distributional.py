@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from deeprl.choice import in_range
 from deeprl.networks.blocks import MLP
 from deeprl.networks.heads import HeadChoice, Streams
-from deeprl.networks.value_network import FRACTIONS
+from deeprl.types import NetworkNoise
 from deeprl.values.distributions import CategoricalValues, ImplicitValues, QuantileValues
 
 
@@ -53,7 +53,7 @@ class CategoricalHead(Streams):
         support = torch.linspace(self.low, self.high, choice.atoms, dtype=torch.float64).float()
         self.register_buffer("support", support, persistent=False)  # follows from the configuration
 
-    def forward(self, features: Tensor, noise: dict[str, Tensor]) -> CategoricalValues:
+    def forward(self, features: Tensor, noise: NetworkNoise) -> CategoricalValues:
         return CategoricalValues(self.streams(features, noise), self.support, self.low, self.high, features)
 
 
@@ -86,7 +86,7 @@ class QuantileHead(Streams):
         self.kappa = choice.kappa
         self.register_buffer("midpoints", midpoints(choice.quantiles), persistent=False)
 
-    def forward(self, features: Tensor, noise: dict[str, Tensor]) -> QuantileValues:
+    def forward(self, features: Tensor, noise: NetworkNoise) -> QuantileValues:
         return QuantileValues(self.streams(features, noise), self.midpoints, self.kappa, features)
 
 
@@ -137,7 +137,7 @@ class Fractions(nn.Module):
         self.embedding = MLP(torsos, [choice.cosines, features], activate_last=True, init=init)
 
     def noise(self, size: tuple[int, ...], generator, role: str) -> dict[str, Tensor]:
-        """See `ValueNetwork.noise`. The two sets are `ImplicitValues`'s."""
+        """Fractions to draw, see `ValueNetwork.noise`. The two sets are `ImplicitValues`'s."""
         drawn = {"policy": torch.rand((*size, self.choice.policy_samples), generator=generator)}
         if role != "acting":
             number = self.choice.samples if role == "prediction" else self.choice.target_samples
@@ -155,7 +155,7 @@ class ImplicitHead(Streams):
         super().__init__(choice, features, hidden, (actions, 1), n, init)
         self.kappa, self.numbers = choice.kappa, {"policy": choice.policy_samples, "samples": choice.samples}
 
-    def forward(self, features: Tensor, noise: dict[str, Tensor], modulated: Callable[[Tensor], Tensor]) -> ImplicitValues:
+    def forward(self, features: Tensor, noise: NetworkNoise, modulated: Callable[[Tensor], Tensor]) -> ImplicitValues:
         """`modulated`: fractions (B, n) -> ψ ⊙ φ(τ), (torsos or 1, B·n, F)."""
 
         def evaluate(fractions: Tensor) -> Tensor:
@@ -165,9 +165,9 @@ class ImplicitHead(Streams):
         policy, samples = (self._fractions(name, noise, features) for name in ("policy", "samples"))
         return ImplicitValues(evaluate, policy, samples, self.kappa, features)
 
-    def _fractions(self, name: str, noise: dict[str, Tensor], features: Tensor) -> Tensor:
+    def _fractions(self, name: str, noise: NetworkNoise, features: Tensor) -> Tensor:
         """(B, n). Rows of a sequence share their draw; without any, midpoints stand in."""
-        drawn = noise.get(f"{FRACTIONS}{name}")
+        drawn = noise.fractions.get(name)
         if drawn is None:
             drawn = midpoints(self.numbers[name], features.device).unsqueeze(0)
         return drawn.to(features.device).repeat(features.shape[1] // drawn.shape[0], 1)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from deeprl.choice import Choice, Part, in_range, one_of
 from deeprl.networks.blocks import MLP, NoisyMLP
+from deeprl.types import NetworkNoise
 from deeprl.values.losses import huber, squared
 from deeprl.values.scalar import ScalarValues
-from deeprl.values.view import under
 
 DISTANCES = {"squared": squared, "huber": huber}
 
@@ -64,6 +64,11 @@ class HeadChoice(Choice):
         """
 
 
+def under(noise: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries below a prefix, which is cut off."""
+    return {name[len(prefix) :]: value for name, value in noise.items() if name.startswith(prefix)} if noise else noise
+
+
 class Streams(nn.Module):
     """The layers of a head: (torsos or 1, B, F) -> (n, B, A, N).
 
@@ -95,15 +100,15 @@ class Streams(nn.Module):
             for key, shape in mlp.noise_shapes().items()
         }
 
-    def streams(self, features: Tensor, noise: dict[str, Tensor]) -> Tensor:
+    def streams(self, features: Tensor, noise: NetworkNoise) -> Tensor:
         said = self._run("advantage", features, noise).unflatten(-1, self.shape)
         if self.dueling:
             said = self._run("value", features, noise).unsqueeze(-2) + said - said.mean(-2, keepdim=True)
         return said
 
-    def _run(self, name: str, features: Tensor, noise: dict[str, Tensor]) -> Tensor:
+    def _run(self, name: str, features: Tensor, noise: NetworkNoise) -> Tensor:
         mlp = getattr(self, name)
-        return mlp(features, under(noise, f"{name}.") or None) if isinstance(mlp, NoisyMLP) else mlp(features)
+        return mlp(features, under(noise.layers, f"{name}.") or None) if isinstance(mlp, NoisyMLP) else mlp(features)
 
 
 @dataclass(frozen=True)
@@ -133,5 +138,5 @@ class ScalarHead(Streams):
         super().__init__(choice, features, hidden, (actions, 1), n, init)
         self.distance = DISTANCES[choice.loss]
 
-    def forward(self, features: Tensor, noise: dict[str, Tensor]) -> ScalarValues:
+    def forward(self, features: Tensor, noise: NetworkNoise) -> ScalarValues:
         return ScalarValues(self.streams(features, noise).squeeze(-1), self.distance, features)

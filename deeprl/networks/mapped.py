@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from deeprl.choice import Choice, Part
 from deeprl.networks.blocks import MLP
-from deeprl.networks.heads import Scalar
+from deeprl.networks.heads import Scalar, under
 from deeprl.networks.layers import Init
 from deeprl.transforms.channels import channel_scales
+from deeprl.types import NetworkNoise
 from deeprl.values.mapped import MappedValues, Units
 from deeprl.values.mapping import Mapping
-from deeprl.values.view import under
 
 
 def wrapped(head: Any, mapping: Mapping, rewards: Part) -> Any:
@@ -92,11 +92,11 @@ class MappedHead(nn.Module):
             for name, shape in channel.noise_shapes().items()  # type: ignore[operator]  # every head has them
         }
 
-    def forward(self, features: Tensor, noise: dict[str, Tensor]) -> MappedValues:
+    def forward(self, features: Tensor, noise: NetworkNoise) -> MappedValues:
         hidden = features if self.common is None else self.common(features)
         if self.gradient != 1.0:
             hidden = self.gradient * hidden + ((1.0 - self.gradient) * hidden).detach()
-        said = [channel(hidden, under(noise, f"{c}.")) for c, channel in enumerate(self.channels)]
+        said = [channel(hidden, NetworkNoise(under(noise.layers, f"{c}."), {})) for c, channel in enumerate(self.channels)]
         return MappedValues(torch.stack([values.q for values in said], 1), self.units, said[0].distance, features)
 
 

@@ -1,7 +1,11 @@
 """From observations to features: choices whose `build(spec, n)` gives a module (B, *obs) -> (n, B, features).
 
-`head_hidden` are the hidden layers that every head gets after the torso: convolutional torsos hold the convolutions only, because the
-papers that share a torso share just those (i-QN). `weight_norm` is for torso and head, see `deeprl.networks.weight_norm`. `resolve(spec)`
+The module has the attribute `features`. Every parameter has the stack axis n first, no `requires_grad`, and an entry in `initial` (see
+`deeprl.networks.blocks.Block`); plain `nn.Linear` has neither the axis nor the entry. The module draws no random numbers, and scales
+bytes itself.
+
+`head_hidden` are the widths of the hidden layers between torso and last layer. They belong to the head, because the papers that share a
+torso share its convolutions only (i-QN). `weight_norm` is for torso and head, see `deeprl.networks.weight_norm`. `resolve(spec)`
 answers with a concrete choice: itself, except for `Auto`.
 """
 

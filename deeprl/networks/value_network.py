@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from deeprl.networks.blocks import initialise
 from deeprl.networks.heads import Scalar
 from deeprl.networks.weight_norm import weight_normalise
-from deeprl.types import Spec
+from deeprl.types import QUIET, NetworkNoise, Spec
 from deeprl.values.returns import Values
 
 
@@ -20,7 +20,7 @@ class ValueNetwork(nn.Module):
     """(*B, *obs) -> `Values`.
 
     Args:
-        torso: (B, *obs) -> (torsos, B, F).
+        torso: (B, *obs) -> (torsos, B, F), with the attribute `features`, F.
         head: (torsos or 1, B, F), noise -> `Values`.
         obs_dims: how many axes one observation has.
         index: the torso that head k reads, if there are several but fewer than heads.
@@ -42,25 +42,23 @@ class ValueNetwork(nn.Module):
         self.torso, self.head, self.obs_dims, self.fractions, self.beside = torso, head, obs_dims, fractions, beside
         self.index = list(index) if index is not None else None
 
-    def noise(self, size: tuple[int, ...], generator, role: str) -> dict[str, Tensor]:
+    def noise(self, size: tuple[int, ...], generator, role: str) -> NetworkNoise:
         """What one evaluation draws, for many at once; `size` is (updates, B) or (ticks, M).
 
         Args:
             role: of the evaluation: "prediction" (it will be regressed), "target", or "acting".
         """
         shapes = self.head.noise_shapes()  # type: ignore[operator]  # every head has them
-        noise = {name: torch.randn((size[0], *shape), generator=generator) for name, shape in shapes.items()}
-        if self.fractions is not None:
-            drawn = self.fractions.noise(size, generator, role)  # type: ignore[operator]
-            noise.update({f"{FRACTIONS}{name}": value for name, value in drawn.items()})
-        return noise
+        layers = {name: torch.randn((size[0], *shape), generator=generator) for name, shape in shapes.items()}
+        fractions = {} if self.fractions is None else self.fractions.noise(size, generator, role)  # type: ignore[operator]
+        return NetworkNoise(layers, fractions)
 
     def features(self, obs: Tensor) -> Tensor:
         """(torsos, *B, F), before any head chooses its torso."""
         lead = obs.shape[: obs.dim() - self.obs_dims]
         return self.torso(obs.flatten(0, len(lead) - 1)).unflatten(1, lead)
 
-    def forward(self, obs: Tensor, noise: dict[str, Tensor]) -> Values:
+    def forward(self, obs: Tensor, noise: NetworkNoise = QUIET) -> Values:
         lead = obs.shape[: obs.dim() - self.obs_dims]
         features = self.torso(obs.flatten(0, len(lead) - 1) if len(lead) > 1 else obs)
         if self.fractions is None:
@@ -75,13 +73,9 @@ class ValueNetwork(nn.Module):
         return features if self.index is None else features[self.index]
 
 
-FRACTIONS = "fractions."
-"""Begins the names of noise that is an input of the network."""
-
-
-def quiet(noise: dict[str, Tensor]) -> dict[str, Tensor]:
-    """For evaluation: without noisy layers, which explore. An input stays."""
-    return {name: value for name, value in noise.items() if name.startswith(FRACTIONS)}
+def quiet(noise: NetworkNoise) -> NetworkNoise:
+    """For evaluation: without noisy layers, which explore. Inputs stay."""
+    return NetworkNoise({}, noise.fractions)
 
 
 @dataclass(frozen=True)
@@ -116,6 +110,9 @@ class Networks:
             beside: what an auxiliary loss reads, see `Auxiliary.beside`.
         """
         body = self.torso.build(self.spec, torsos)
+        for name, parameter in body.named_parameters():
+            if not parameter.shape[:1] == (torsos,):  # a chain copies entries of this axis
+                raise ValueError(f"torso.{name} has shape {tuple(parameter.shape)}: its first axis must be the stack of {torsos}")
         top = head.build(body.features, self.torso.head_hidden, self.spec.num_actions, stack, self.torso.init)
         return self._started(body, top, place, index, share(body.features, torsos, self.torso.init), beside(body, torsos))
 

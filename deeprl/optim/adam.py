@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, in_range
+from deeprl.optim.finite import HOST, Watch
 from deeprl.optim.flat import Flat, total_norm
 
 
@@ -19,7 +20,7 @@ class Adam(Choice):
     """Adam (Kingma and Ba, 2015); with `weight_decay` AdamW (Loshchilov and Hutter, 2019), decoupled.
 
     `eps` is part of the algorithm on Atari, where 1e-8 is wrong by four orders of magnitude. `schedule`, one of
-    `deeprl.schedules`, multiplies `lr`; `max_grad_norm` clips the global norm.
+    `deeprl.schedules`, multiplies `lr`; `max_grad_norm` clips the norm over all parameters of the optimizer (with `Groups`, of each group).
     """
 
     lr: float
@@ -77,12 +78,13 @@ class FlatAdam(Flat):
         super().load_state_dict(state)
         self.taken = int(self.count)
 
-    def step(self, gradients: Sequence[Tensor], step: int) -> Tensor:
+    def step(self, gradients: Sequence[Tensor], step: int, watch: Watch = HOST) -> Tensor:
         """One update in place.
 
         Args:
             gradients: in the order and shapes of `parameters`, any strides; they are left as they are.
             step: environment step, for the schedule.
+            watch: stops steps that are not finite.
 
         Returns:
             () the norm of the gradient before clipping, on its device.
@@ -98,7 +100,7 @@ class FlatAdam(Flat):
             # The fused operator reads memory order: a transposed gradient would silently update the wrong weights.
             gradients = [g.contiguous() for g in gradients]
             norm = total_norm(gradients)
-            self.watch(norm, "the norm of its gradient")
+            watch(norm, "the norm of its gradient")
             if choice.max_grad_norm is not None:
                 # Not in place: autograd may hand out one tensor for two parameters.
                 gradients = torch._foreach_mul(gradients, (choice.max_grad_norm / (norm + 1e-6)).clamp_(max=1.0))
@@ -109,6 +111,6 @@ class FlatAdam(Flat):
                 lr=self.rate(step),
                 beta1=choice.betas[0], beta2=choice.betas[1], weight_decay=choice.weight_decay, eps=choice.eps,
                 amsgrad=False, maximize=False, grad_scale=None,
-                found_inf=None if self.watch.immediate else self.watch.failed,
+                found_inf=None if watch.immediate else watch.failed,
             )  # fmt: skip
         return norm

@@ -11,11 +11,11 @@ from deeprl.errors import NotFinite
 
 
 class Watch:
-    """One per agent, handed to its optimizers: `watch(norm)` stands before an update is applied.
+    """One per learner, handed to the optimizers: `watch(norm)` stands before a step is applied.
 
     On a CPU reading a number costs next to nothing: the failing update is stopped before it changes anything. Elsewhere reading would wait
     for the device: NaN is carried along there, and `failed` is what fused optimizers take as `found_inf`, so that from the first number
-    that is not finite on no update changes the weights. Somebody has to look now and then.
+    that is not finite on no update changes the weights. The trainer calls `look` now and then.
 
     Attributes:
         immediate: whether a number is read at once.
@@ -45,3 +45,7 @@ class Watch:
         """
         if not self.immediate and self.failed.item():
             raise NotFinite("a loss or the norm of a gradient is not finite")
+
+
+HOST = Watch(torch.device("cpu"))
+"""Reads at once: it has no state."""

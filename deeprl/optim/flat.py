@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deeprl.optim.finite import Watch
+from deeprl.optim.finite import HOST, Watch
 
 
 def flatten_(parameters: Iterable[nn.Parameter]) -> Tensor:
@@ -47,8 +47,7 @@ class Flat:
 
     Attributes:
         flat: (P,) the parameters; `parameters` are views of it.
-        flats: all there are, here [flat].
-        watch: stops updates that are not finite; the optimizers of an agent share one.
+        parts: the flat optimizers that it consists of, here itself.
         taken: steps so far, where the rule depends on it.
     """
 
@@ -59,8 +58,7 @@ class Flat:
     def __init__(self, choice, parameters: Sequence[nn.Parameter]):
         self.choice, self.parameters = choice, list(parameters)
         self.flat = flatten_(self.parameters)
-        self.flats = [self.flat]
-        self.watch = Watch(self.flat.device)
+        self.parts: Sequence[Flat] = [self]
 
     def check(self, gradients: Sequence[Tensor]) -> None:
         """
@@ -72,7 +70,7 @@ class Flat:
             raise ValueError(f"gradients have shapes {shapes[0]}, parameters {shapes[1]}")
 
     def clipped(self, gradient: Tensor, norm: Tensor) -> Tensor:
-        """A flat gradient whose norm is at most `max_grad_norm`."""
+        """A flat gradient whose norm is at most `max_grad_norm`. `FlatAdam.step` has the same arithmetic for lists."""
         most = self.choice.max_grad_norm
         return gradient if most is None else gradient * (most / (norm + 1e-6)).clamp(max=1.0)
 
@@ -95,8 +93,12 @@ class Flat:
         choice = self.choice
         return choice.lr if choice.schedule is None else choice.lr * choice.schedule(step)
 
+    def tensors(self) -> list[Tensor]:
+        """The averages."""
+        return [getattr(self, name) for name in self.averages]
+
     def state_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.averages}
+        return dict(zip(self.averages, self.tensors()))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """
@@ -120,42 +122,31 @@ class Groups:
     """
 
     def __init__(self, choice: Any, groups: Sequence[tuple[Sequence[nn.Parameter], float]]):
-        self.groups = [replace(choice, lr=choice.lr * multiple).build(parameters) for parameters, multiple in groups]
-        self.parameters = [parameter for group in self.groups for parameter in group.parameters]
+        self.parts = [replace(choice, lr=choice.lr * multiple).build(parameters) for parameters, multiple in groups]
+        self.parameters = [parameter for group in self.parts for parameter in group.parameters]
 
-    @property
-    def flats(self) -> list[Tensor]:
-        """The flat parameters of each group."""
-        return [group.flat for group in self.groups]
-
-    @property
-    def watch(self) -> Watch:
-        """One for all groups."""
-        return self.groups[0].watch
-
-    @watch.setter
-    def watch(self, watch: Watch) -> None:
-        for group in self.groups:
-            group.watch = watch
-
-    def step(self, gradients: Sequence[Tensor], step: int) -> Tensor:
+    def step(self, gradients: Sequence[Tensor], step: int, watch: Watch = HOST) -> Tensor:
         """See `FlatAdam.step`."""
-        self.watch(total_norm(gradients), "the norm of its gradient")  # before any group moves
+        watch(total_norm(gradients), "the norm of its gradient")  # before any group moves
         norms, left = [], list(gradients)
-        for group in self.groups:
+        for group in self.parts:
             count = len(group.parameters)
             mine, left = left[:count], left[count:]
-            norms.append(group.step(mine, step))
+            norms.append(group.step(mine, step, watch))
         if left:
             raise ValueError(f"{len(gradients)} gradients for {len(self.parameters)} parameters")
         return norms[0]
 
     def rate(self, step: int) -> float:
-        return self.groups[0].rate(step)
+        return self.parts[0].rate(step)
+
+    def tensors(self) -> list[Tensor]:
+        """The averages of all groups."""
+        return [tensor for group in self.parts for tensor in group.tensors()]
 
     def state_dict(self) -> dict[str, Any]:
-        return {str(i): group.state_dict() for i, group in enumerate(self.groups)}
+        return {str(i): group.state_dict() for i, group in enumerate(self.parts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for i, group in enumerate(self.groups):
+        for i, group in enumerate(self.parts):
             group.load_state_dict(state[str(i)])

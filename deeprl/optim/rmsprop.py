@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, in_range
+from deeprl.optim.finite import HOST, Watch
 from deeprl.optim.flat import Flat
 
 
@@ -27,7 +28,7 @@ class RMSProp(Choice):
         eps: ε, in units of a squared gradient.
         centered: divide by the standard deviation of the gradient, not by its root mean square.
         initial: of the squared average.
-        max_grad_norm: clips the global norm.
+        max_grad_norm: clips the norm over all parameters of the optimizer; with `Groups`, of each group.
     """
 
     lr: float
@@ -72,14 +73,14 @@ class FlatRMSProp(Flat):
         velocity = choice.momentum * velocity + numbers[0] * gradient / spread
         return flat - velocity, square, moment, velocity
 
-    def step(self, gradients: Sequence[Tensor], step: int) -> Tensor:
+    def step(self, gradients: Sequence[Tensor], step: int, watch: Watch = HOST) -> Tensor:
         """One update in place; arguments, result and errors as `FlatAdam.step`."""
         choice = self.choice
         self.check(gradients)
         with torch.no_grad():
             gradient = torch.cat([g.reshape(-1) for g in gradients])
             norm = torch.linalg.vector_norm(gradient)
-            self.watch(norm, "the norm of its gradient")
+            watch(norm, "the norm of its gradient")
             gradient = self.clipped(gradient, norm)
             self.square.lerp_(gradient.square(), 1 - choice.decay)
             if choice.centered:
@@ -87,8 +88,8 @@ class FlatRMSProp(Flat):
             # rounding may leave a variance just below zero
             spread = (self.square - self.moment.square()).clamp_(min=0.0).add_(choice.eps).sqrt_()
             self.velocity.mul_(choice.momentum).addcdiv_(gradient, spread, value=self.rate(step))
-            if not self.watch.immediate:
-                self.velocity.masked_fill_(self.watch.failed > 0, 0.0)
+            if not watch.immediate:
+                self.velocity.masked_fill_(watch.failed > 0, 0.0)
             self.flat.sub_(self.velocity)
             self.taken += 1
         return norm

@@ -6,7 +6,8 @@ chain does to its weights is one of three moves of slices along the leading stac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +15,7 @@ from torch import Tensor, nn
 from deeprl.choice import Part, in_range
 from deeprl.networks.value_network import ValueNetwork
 from deeprl.optim.flat import flatten_
-from deeprl.schedules import crossed
-from deeprl.types import Batch
+from deeprl.types import Batch, NetworkNoise, ViewNoise
 from deeprl.values.view import View
 
 MakeNetwork = Callable[..., ValueNetwork]
@@ -52,11 +52,6 @@ class Chain(Part):
         torsos: entries of the online torso, 1 (shared) or K.
     """
 
-    def __init_subclass__(cls, **kwargs) -> None:
-        super().__init_subclass__(**kwargs)
-        if "maintain" in cls.__dict__ and "periods" not in cls.__dict__:
-            cls.periods = None  # other clocks than those of the class that it derives from: asked at every tick
-
     remembers = False
     """Whether `choose` must see every step, because it remembers something."""
 
@@ -76,7 +71,7 @@ class Chain(Part):
         """Every Q̄_{k−1} starts as a copy of Q_k, as the authors of i-QN have it: before the first sync Q̄_k is not yet Q_k."""
         _copy(list(self.target.parameters()), [o.expand_as(t) for t, o in zip(self.target.parameters(), self.online.parameters())])
 
-    def shifting(self, before: int, after: int, updates: int) -> bool:
+    def shifting(self, due: Collection[str], updates: int) -> bool:
         """Whether `maintain` is about to start a new iteration: the anchor Q̄_0 moves."""
         raise NotImplementedError
 
@@ -87,23 +82,19 @@ class Chain(Part):
         """(K,) -> (): the sum, so that each Q_k learns as it would alone."""
         return losses.sum()
 
-    def acting_values(self, obs: Tensor, noise: dict[str, Tensor]) -> Tensor:
+    def acting_values(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
         """Values to choose from, (K, M, A)."""
         return self.online(obs, noise).mean()
 
-    def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
+    def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
         """What the networks need at both ends of a batch; each of the four evaluations draws its own, the same for all k."""
-        noise = {}
-        for side, network in (("online", self.online), ("target", self.target)):
-            for end in ("now", "next"):
-                role = "prediction" if (side, end) == ("online", "now") else "target"
-                drawn = network.noise(size, generator, role)
-                noise.update({f"{side}.{end}.{name}": value for name, value in drawn.items()})
-        return noise
+        now = self.online.noise(size, generator, "prediction")
+        online = ViewNoise(now, self.online.noise(size, generator, "target"))
+        return {"online": online, "target": ViewNoise(*(self.target.noise(size, generator, "target") for _ in range(2)))}
 
-    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
+    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
         """What acting needs beside the explorer's noise; `size` is (ticks, M)."""
-        return self.online.noise(size, generator, "acting")
+        return {"network": self.online.noise(size, generator, "acting")}
 
     def choose(
         self, values: Tensor, noise: dict[str, Tensor], first: Tensor, memory: dict[str, Tensor]
@@ -121,12 +112,12 @@ class Single(Chain):
         super().__init__(make, length=1, torsos=1)
 
     @property
-    def periods(self) -> tuple[int, ...] | None:  # type: ignore[override]
-        return (self.target_update_period,)
+    def periods(self) -> Mapping[str, int]:  # type: ignore[override]
+        return {"sync": self.target_update_period}
 
-    def shifting(self, before: int, after: int, updates: int) -> bool:
-        return updates > 0 and crossed(self.target_update_period, before, after)
+    def shifting(self, due: Collection[str], updates: int) -> bool:
+        return updates > 0 and "sync" in due
 
-    def maintain(self, before: int, after: int, updates: int) -> None:
-        if self.shifting(before, after, updates):
+    def maintain(self, due: Collection[str], updates: int) -> None:
+        if self.shifting(due, updates):
             anchor_(self.target, self.online)

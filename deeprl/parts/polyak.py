@@ -31,7 +31,6 @@ class Polyak(Part):
     """
 
     iterations = 1
-    periods = ()
 
     def __init__(self, make: Callable[[str], Side], *, tau: float = 0.005):
         super().__init__()

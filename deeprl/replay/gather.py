@@ -50,7 +50,7 @@ class Meaning(NamedTuple):
     n: int
     """steps that a transition spans at most"""
     discount: float
-    """γ"""
+    """of one step"""
     rewards: Callable[[Tensor], Tensor]
     """raw -> learned reward(s), (...) -> (...) or (C, ...)"""
     extras: frozenset[str]

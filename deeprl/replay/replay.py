@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import Choice, in_range
-from deeprl.noise import NoiseStream
 from deeprl.replay.gather import Drawn, Gather, Meaning
 from deeprl.replay.ring import Ring, layout
 from deeprl.replay.samplers import Live, Prioritized, PrioritizedDraws, Uniform
@@ -26,8 +25,8 @@ from deeprl.types import Batch, Rows, Spec
 class Replay(Choice):
     """Replay memory of M environments.
 
-    A batch from `sample` shares no memory with the storage, but **its buffers are used again by the next `sample` of the same batch
-    size**: keep copies of what must outlive it.
+    What `draw` returns shares no memory with the storage, but **its buffers are used again by the next `draw` of the same batch size**:
+    keep copies of what must outlive it.
 
     Args:
         capacity: rows of all environments together, an extra one at each episode's end included.
@@ -39,7 +38,6 @@ class Replay(Choice):
         discount: γ.
         rewards: raw -> learned reward(s), (...) -> (...) or (C, ...), applied before sums are taken.
         needs: of these, the names in `offers` are the fields of `batch.extra` to fill.
-        seed: for `sample()` without uniforms.
         device: of the batches. The storage stays in main memory.
 
     Raises:
@@ -60,7 +58,6 @@ class Replay(Choice):
         discount: float,
         rewards: Callable[[Tensor], Tensor] = lambda raw: raw,
         needs: frozenset[str] = frozenset(),
-        seed: int = 0,
         device: str | torch.device = "cpu",
     ):
         self.capacity, self.batch_size, self.n_step, self.discount, self.num = capacity, batch_size, n_step, discount, num
@@ -73,7 +70,6 @@ class Replay(Choice):
         self.ring = Ring(self.layout)
         self.draws = sampler.over(self.layout.ticks * num)
         self.meaning = Meaning(spec, n_step, discount, rewards, needs & self.offers, self.device)
-        self.stream = NoiseStream(seed, "replay", "sample", self.noise, 64)
         self._gathers: dict[int, Any] = {}
 
     @staticmethod
@@ -114,7 +110,8 @@ class Replay(Choice):
             index: (B,) `batch.index`. Rows overwritten since then are left alone.
             error: (B,) `learned.error`.
         """
-        self.draws.update(index.detach().cpu().numpy(), error.detach().cpu().numpy(), self.live)
+        if self.prioritized:
+            self.draws.update(index.detach().cpu().numpy(), error.detach().cpu().numpy(), self.live)
 
     @property
     def prioritized(self) -> bool:
@@ -131,32 +128,19 @@ class Replay(Choice):
         """Transitions that can be sampled."""
         return self.live.alive
 
-    def ready(self, minimum: int) -> bool:
-        """At least `minimum` transitions have been added (not: are alive, or a minimum near the capacity might never be reached)."""
-        return len(self) > 0 and self.ring.last * self.num >= minimum
-
     def noise(self, block: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Uniforms for `block` batches: {"u": (block, B)} float64."""
         return {"u": torch.rand(block, self.batch_size, generator=generator, dtype=torch.float64)}
 
-    def sample(self, u: Tensor | None = None) -> Batch:
-        """
+    def draw(self, u: Tensor) -> Drawn | Batch:
+        """Choose transitions and copy their rows.
+
         Args:
-            u: (B,) float64 in [0, 1), on the CPU; drawn here if missing.
+            u: (B,) float64 in [0, 1), on the CPU.
 
-        Returns:
-            a batch without noise, on `device`.
+        Raises:
+            ValueError: the replay is empty.
         """
-        return self.batch(self.draw(u))
-
-    def batch(self, drawn: Drawn | Batch) -> Batch:
-        """What was drawn, as agents know it: a pure function of tensors, which may be a part of a compiled step. A batch is one already."""
-        return drawn if isinstance(drawn, Batch) else self._gathers[drawn.index.shape[0]].batch(drawn)
-
-    def draw(self, u: Tensor | None = None) -> Drawn | Batch:
-        """The first half of `sample`: choosing and copying."""
-        if u is None:
-            u = self.stream.next()["u"]
         live = self.live
         if not live.alive:
             raise ValueError("the replay is empty")
@@ -167,6 +151,10 @@ class Replay(Choice):
         slot = self.ring.slots.reshape(-1).take(number % live.size)
         return gather(torch.from_numpy(slot), torch.from_numpy(number), weight)
 
+    def batch(self, drawn: Drawn | Batch) -> Batch:
+        """What was drawn, as agents know it: a pure function of tensors, which may be a part of a compiled step. A batch is one already."""
+        return drawn if isinstance(drawn, Batch) else self._gathers[drawn.index.shape[0]].batch(drawn)
+
     def gather(self, size: int) -> Any:
         """`gather(slot, index, weight)`: `Drawn` of `size` from where their rows lie, which its `batch` turns into a batch."""
         return Gather(self.ring, self.meaning, size)
@@ -175,7 +163,7 @@ class Replay(Choice):
 
     def state_dict(self) -> dict:
         """Cursors, incomplete rows and priorities (8 bytes a row); what else follows from the rows is derived."""
-        return {**self.ring.state_dict(), **self.draws.state_dict(self.live), "stream": self.stream.position}
+        return {**self.ring.state_dict(), **self.draws.state_dict(self.live)}
 
     def marks(self) -> list[int]:
         """Rows ever written by each environment."""
@@ -201,4 +189,3 @@ class Replay(Choice):
         """
         self.ring.load(state, segments)
         self.draws.load(state, self.live)
-        self.stream.position = int(state["stream"])

@@ -82,6 +82,8 @@ class Sequences(Replay):
         Args:
             index, error: (T, B)
         """
+        if not self.prioritized:
+            return
         valid = index >= 0
         mean = torch.where(valid, error, 0.0).sum(0) / valid.sum(0)
         super().update_priorities(index[0], mean)

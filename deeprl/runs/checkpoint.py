@@ -1,8 +1,8 @@
-"""One checkpoint: saved so that a crash at any instant leaves a readable one, loaded so that a damaged or hostile one is refused.
+"""One checkpoint: a folder that survives a crash at any instant while it is saved, and that is refused if it is damaged or forged.
 
     checkpoints/step_<12 digits>/    manifest.json, state.json, <part>.safetensors
 
-The folder is written under another name, flushed to disk and renamed. Its manifest holds size and hash of every file and of itself.
+The folder is written under another name, flushed to disk and renamed. Its manifest holds size and hash of every file, and its own hash.
 """
 
 from __future__ import annotations
@@ -14,44 +14,45 @@ import os
 import re
 import shutil
 import struct
-import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-import safetensors.torch
-import torch
-from torch import Tensor
-from deeprl.system.files import plain, regular_size, replace_file, sha256, strict_json, sync_folder, write_synced
-from deeprl.system.machine import available_memory
-from deeprl.runs.state import pack, unpack
-from deeprl.errors import CheckpointError
 
+import safetensors.torch
+from torch import Tensor
+
+from deeprl.errors import CheckpointError
+from deeprl.runs.state import pack, unpack
+from deeprl.system.files import read_regular, regular_size, sha256, strict_json, sync_folder, write_synced
+from deeprl.system.machine import available_memory
 
 FORMAT = 1
-
-
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
-
-
 STEP = re.compile(r"step_(\d{12})")
-
-
 SEGMENT = re.compile(r"segment_(\d{8})\.safetensors")
-
-
-MANIFEST_LIMIT, STATE_LIMIT, HEADER_LIMIT = 1 << 24, 1 << 25, 1 << 24
-
-
 REPLACED = "~replaced"
+MANIFEST_LIMIT, STATE_LIMIT, HEADER_LIMIT = 1 << 24, 1 << 25, 1 << 24
+DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, MemoryError, RuntimeError, AssertionError,
+    struct.error, safetensors.SafetensorError,
+)  # fmt: skip
+"""Exceptions of a reader that is given content which no run writes."""
+
+
+def step_folder(step: int) -> str:
+    """Name of the folder that `STEP` matches."""
+    return f"step_{step:012d}"
+
+
+# ---- the folder
 
 
 def save(folder: Path, parts: dict[str, Any], **about: Any) -> int:
-    """Write `parts` to `folder`, replacing what is there, and return the number of bytes. `about` goes into the manifest.
+    """Write `parts` to `folder`, replacing its content, and return the number of bytes. `about` goes into the manifest.
 
     Raises:
-        TypeError: a part holds something that cannot be saved; nothing was changed.
-        ValueError: a part's name cannot be a file's.
+        TypeError: a part holds an object that cannot be saved; nothing was changed.
+        ValueError: a part's name cannot be that of a file.
     """
     folder = Path(folder)
     if len({name.lower() for name in parts}) < len(parts) or not all(PART.fullmatch(name) for name in parts):
@@ -74,32 +75,28 @@ def save(folder: Path, parts: dict[str, Any], **about: Any) -> int:
         sync_folder(partial)
         _publish(partial, folder)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)  # a full disk stays full otherwise
+        shutil.rmtree(partial, ignore_errors=True)  # otherwise a full disk stays full
         raise
     return written
 
 
 def load(folder: Path, only: set[str] | None = None, most: dict[str, int] | None = None) -> dict[str, Any]:
-    """The parts saved in `folder`, or `only` some of them: the others' tensors are neither checked nor read.
+    """The parts saved in `folder`, or `only` some of them: tensors of the others are neither checked nor read.
 
     Args:
-        most: bytes of the largest file that some parts may have, where one knows; no file may be larger than the memory there is.
+        most: largest possible size in bytes of the files of some parts. No file may be larger than the available memory either.
 
     Raises:
-        CheckpointError: naming the file and what is wrong with it.
+        CheckpointError: with the file and what is wrong with it.
     """
-    return read_folder(existing(Path(folder)), only, most)[1]
-
-
-def read_folder(folder: Path, only: set[str] | None, most: dict[str, int] | None = None) -> tuple[dict, dict[str, Any]]:
-    manifest = read_manifest(folder)
-    path = folder / "state.json"
-    verify(path, manifest["files"].get("state.json"), STATE_LIMIT)
+    folder = existing(Path(folder))
+    files, path = read_manifest(folder)["files"], folder / "state.json"
+    verify(path, files.get("state.json"), STATE_LIMIT)
     with blame(path):
         state = strict_json(path.read_bytes())
         if not isinstance(state, dict):
             raise ValueError("it holds no parts")
-    for name in manifest["files"]:
+    for name in files:
         if name != "state.json" and name.removesuffix(".safetensors") not in state:
             raise CheckpointError(f"{folder / name} is damaged: no part of state.json has this name")
     missing = set(only or ()) - set(state)
@@ -107,17 +104,17 @@ def read_folder(folder: Path, only: set[str] | None, most: dict[str, int] | None
         raise CheckpointError(f"{folder} has no part {', '.join(sorted(missing))}; it has {', '.join(sorted(state))}")
     parts = {}
     for name in state if only is None else [name for name in state if name in only]:
-        entry, tensors = manifest["files"].get(f"{name}.safetensors"), {}
+        entry, tensors = files.get(f"{name}.safetensors"), {}
         if entry is not None:
             verify(folder / f"{name}.safetensors", entry, (most or {}).get(name))
             tensors = read_tensors(folder / f"{name}.safetensors")
         with blame(path):
             parts[name] = unpack(state[name], tensors)
-    return manifest, parts
+    return parts
 
 
 def _publish(partial: Path, folder: Path) -> None:
-    # A folder that is not empty cannot be replaced in one step: the old one moves aside, where `existing` finds it.
+    # A folder that is not empty cannot be replaced in one step: the old one is first renamed to a name that `existing` knows.
     aside = folder.with_name(folder.name + REPLACED)
     if folder.exists():
         shutil.rmtree(aside, ignore_errors=True)
@@ -128,26 +125,24 @@ def _publish(partial: Path, folder: Path) -> None:
 
 
 def existing(folder: Path) -> Path:
+    """`folder`, or the name that its old content has after a crash while it was replaced."""
     aside = folder.with_name(folder.name + REPLACED)
     return aside if aside.is_dir() and not folder.exists() else folder
 
 
-def _digest(manifest: dict) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+# ---- its manifest
 
 
 def read_manifest(folder: Path) -> dict:
-    """The manifest of a folder, with every name in it checked."""
+    """The manifest of a folder, with every name in it checked; `segments` is empty where it lists none."""
     path = folder / "manifest.json"
     with blame(path):
-        if regular_size(path) > MANIFEST_LIMIT:
-            raise ValueError(f"it has more than {MANIFEST_LIMIT} bytes")
-        manifest = strict_json(path.read_bytes())
+        manifest = strict_json(read_regular(path, MANIFEST_LIMIT))
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT}: it needs another version of deeprl")
         if manifest.pop("sha256", None) != _digest(manifest):
             raise ValueError("its own hash does not fit: it was changed after it was written")
-        files, segments = manifest["files"], manifest.get("segments", [])
+        files, segments = manifest["files"], manifest.setdefault("segments", [])
         if not isinstance(files, dict) or not isinstance(segments, list):
             raise ValueError("its lists of files are not lists")
         for name in files:
@@ -165,16 +160,16 @@ def read_manifest(folder: Path) -> dict:
     return manifest
 
 
-DAMAGE = (
-    OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, MemoryError, RuntimeError, AssertionError,
-    struct.error, safetensors.SafetensorError,
-)  # fmt: skip
-"""What reading raises if the content is none that was ever written."""
+def _digest(manifest: dict) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+# ---- files that it lists
 
 
 @contextlib.contextmanager
 def blame(path: Path) -> Iterator[None]:
-    """Whatever goes wrong inside is this file's fault."""
+    """Raise a CheckpointError that names `path` where the block inside raises one of `DAMAGE`."""
     try:
         yield
     except FileNotFoundError:
@@ -184,7 +179,7 @@ def blame(path: Path) -> Iterator[None]:
 
 
 def verify(path: Path, entry: Any, limit: int | None = None) -> None:
-    """Size first, then the hash, in constant memory."""
+    """Compare a file with its entry in the manifest: first its size, then its hash, in constant memory."""
     with blame(path):
         if entry is None:
             raise ValueError("the manifest does not list it")
@@ -199,7 +194,7 @@ def verify(path: Path, entry: Any, limit: int | None = None) -> None:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """Write and flush; returns the manifest's entry. Sorted names and no metadata give equal tensors equal hashes."""
+    """Write tensors, flush them to disk and return the manifest's entry. Sorted names and no metadata give equal tensors equal hashes."""
     seen: set[int] = set()
     ready = {}
     for name in sorted(tensors):
@@ -221,10 +216,10 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     with blame(path):
-        with open(path, "rb") as file:  # the library takes the last of two equal names, and its limit is larger
+        with open(path, "rb") as file:  # checked here, because the library takes the last of two equal names and has a larger limit
             (length,) = struct.unpack("<Q", file.read(8))
             if length > HEADER_LIMIT:
                 raise ValueError(f"its header claims {length} bytes")
             strict_json(file.read(length))
-        # Copies: what the library returns is mapped, and would change or vanish with the file.
+        # Copies, because the library returns mapped memory, which changes or vanishes with the file.
         return {name: tensor.clone() for name, tensor in safetensors.torch.load_file(path).items()}

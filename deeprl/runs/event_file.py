@@ -1,4 +1,4 @@
-"""A TensorBoard event file, written without torch's SummaryWriter: that imports TensorFlow where there is one, and writes from a thread."""
+"""A TensorBoard event file, written without torch's SummaryWriter, which imports TensorFlow if installed and writes from a thread."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 import time
 from pathlib import Path
 from typing import Any
+
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
@@ -16,25 +17,32 @@ from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.hparams.api_pb2 import Status
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 from tensorboard.summary.writer.record_writer import RecordWriter
+
 from deeprl.system.files import Appender
 
 
-class EventFile:
-    """One process's events of a run. TensorBoard reads all event files of a folder in the order of their names."""
+class TensorBoard:
+    """The logger of one process: scalars, text pages, and hyper-parameters with final metrics for the HPARAMS page. TensorBoard reads
+    all event files of a folder in the order of their names.
+
+    Args:
+        folder: the run folder.
+        purge_step: events of this step and later ones in earlier files are hidden; the checkpoint's step + 1 when resuming.
+    """
 
     def __init__(self, folder: Path, purge_step: int | None = None):
         stamps = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*") if path.name.split(".")[3].isdigit()]
-        stamp = max(int(time.time()), *(old + 1 for old in stamps)) if stamps else int(time.time())  # after all that are there
-        self.path = folder / f"events.out.tfevents.{stamp:010d}.{socket.gethostname()}.{os.getpid()}.0"
+        stamp = max(int(time.time()), *(old + 1 for old in stamps)) if stamps else int(time.time())  # after all existing files
+        path = folder / f"events.out.tfevents.{stamp:010d}.{socket.gethostname()}.{os.getpid()}.0"
         start = io.BytesIO()
         RecordWriter(start).write(Event(file_version="brain.Event:2", step=purge_step or 0, wall_time=time.time()).SerializeToString())
-        self._records = RecordWriter(Appender(self.path, start.getvalue()))
+        self._records = RecordWriter(Appender(path, start.getvalue()))
         self._started, self._step = time.time(), 0
         if purge_step is not None:
             self._add(Event(step=purge_step, session_log=SessionLog(status=SessionLog.START)))
         self.flush()
 
-    def scalars(self, step: int, values: dict[str, float]) -> None:
+    def scalars(self, step: int, values: dict[str, float], elapsed: float = 0.0) -> None:
         self._step = step
         self._summary(step, *(Summary.Value(tag=name, simple_value=value) for name, value in values.items()))
 
@@ -45,14 +53,14 @@ class EventFile:
         )
         self._summary(step, Summary.Value(tag=f"{name}/text_summary", metadata=_plugin("text"), tensor=tensor))
 
-    def session(self, hparams: dict[str, Any], final: dict[str, float] | None = None) -> None:
+    def hparams(self, config: dict[str, Any], final: dict[str, float] | None = None) -> None:
         """Hyper-parameters; with `final` the session counts as ended, and these are its metrics.
 
-        No experiment is declared: TensorBoard then gathers names of parameters and metrics from all runs that it sees, where
-        a declaration would count for all runs but hold only what the first one knew.
+        No experiment is declared, because TensorBoard then collects names of parameters and metrics from all runs that it reads. The
+        declaration of one run would hold for all others and list only the names of that one.
         """
         start = SessionStartInfo(start_time_secs=self._started)
-        for name, value in hparams.items():
+        for name, value in config.items():
             if isinstance(value, bool):
                 start.hparams[name].bool_value = value
             elif isinstance(value, (int, float)):
@@ -65,7 +73,7 @@ class EventFile:
             end = SessionEndInfo(status=Status.Value("STATUS_SUCCESS"), end_time_secs=time.time())
             self._plugin_data(metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=end))
 
-    def flush(self) -> None:
+    def flush(self, durable: bool = False) -> None:
         self._records.flush()
 
     def close(self) -> None:

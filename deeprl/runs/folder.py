@@ -1,52 +1,45 @@
-"""The folder of a run: where it is, who holds it, and the small files in it that people and other tools read."""
+"""The folder of a run: its name, its lock, and the small files in it that people and other tools read."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import importlib.metadata
 import json
 import os
-import platform
-import shlex
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-import yaml
-from omegaconf import OmegaConf
-from deeprl.system.files import Appender, full, plain, regular_size, replace_file, strict_json
-from deeprl.runs.config_file import CONFIG_LIMIT, config_hash, parse_config, container
-from deeprl.errors import RunFolderError
-from deeprl.system.machine import system_entry, now
 
+from deeprl.errors import RunFolderError
+from deeprl.runs import config_file
+from deeprl.runs.config_file import config_hash, container
+from deeprl.system.files import Appender, full, plain, read_regular, regular_size, replace_file, strict_json
+from deeprl.system.machine import now
 
 GROWING = ("metrics.jsonl", "evaluations.jsonl")
-
-
 JSON_LIMIT = 1 << 24
+
+# ---- names
 
 
 def new_folder(root: Path) -> Path:
-    """Create `root`, or root-2, root-3 … where it exists. Exclusive: two processes never get the same one."""
+    """Create `root`, or root-2, root-3 … where it exists. Two processes never get the same folder."""
     root = Path(root)
     root.parent.mkdir(parents=True, exist_ok=True)
-    number = 1
+    folder, number = root, 1
     while True:
-        folder = root if number == 1 else root.with_name(f"{root.name}-{number}")
         try:
             folder.mkdir()
             return folder
         except FileExistsError:
             number += 1
+            folder = root.with_name(f"{root.name}-{number}")
 
 
 def run_path(root: str | Path, env: str, agent: str, last: str) -> Path:
-    """`root/<env>/<agent>/<last>`; a "/" in a name would be one more level, and a leading dot a hidden or a parent folder."""
+    """`root/<env>/<agent>/<last>`, without "/" in a name, which would be one more level, and leading dots: a hidden or a parent folder."""
     env, agent = (str(name).replace("/", "_").lstrip(".") or "_" for name in (env, agent))
     return Path(root) / env / agent / last
 
@@ -57,7 +50,7 @@ def claim(root: str | Path, env: str, agent: str, seed: int) -> Path:
 
 
 def auto_folder(config: Any, root: str | Path = "runs", env: str | None = None, agent: str | None = None) -> Path:
-    """Where `resume=auto` looks: `root/<env>/<agent>/auto_<hash of the configuration>_seed<seed>`. Nothing is created.
+    """The folder of `resume=auto`: `root/<env>/<agent>/auto_<hash of the configuration>_seed<seed>`. It is not created.
 
     Args:
         env, agent: names as on the command line; by default those under `names` in the configuration.
@@ -89,8 +82,11 @@ def find_runs(path: Path) -> list[Path]:
     return sorted(found)
 
 
+# ---- content
+
+
 class RunFolder:
-    """The small files of one run. Checkpoints and event files have classes of their own."""
+    """The lock and the small files of one run. Checkpoints and event files have classes of their own."""
 
     def __init__(self, path: Path):
         self.path = Path(path)
@@ -103,11 +99,11 @@ class RunFolder:
         """Hold the folder until `release` or until this process ends, however it ends.
 
         Raises:
-            RunFolderError: another process trains here; names it.
+            RunFolderError: another process trains here; with its number and machine.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)  # a link would empty what it points at
+            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)  # a link's target would be emptied
         except OSError as error:
             raise RunFolderError(f"{self.path / 'lock'} cannot be opened: {error.strerror}") from error
         try:
@@ -124,7 +120,7 @@ class RunFolder:
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         self._lock = handle
-        for left in (*self.path.glob(".*.partial"), *self.path.glob("checkpoints/.*.partial")):  # by a process that was killed
+        for left in (*self.path.glob(".*.partial"), *self.path.glob("checkpoints/.*.partial")):  # of a process that was killed
             if left.is_file():
                 left.unlink()
 
@@ -145,26 +141,10 @@ class RunFolder:
     # -- configuration
 
     def write_config(self, config: Any) -> None:
-        """The resolved configuration. Refuses at once what `read_config` would refuse later."""
-        text = OmegaConf.to_yaml(OmegaConf.create(container(config)))
-        parse_config(text, self.path / "config.yaml")
-        replace_file(self.path / "config.yaml", text)
+        config_file.write_config(self.path / "config.yaml", config)
 
     def read_config(self) -> dict[str, Any]:
-        """Plain dicts, lists, strings and numbers.
-
-        Raises:
-            RunFolderError: no run, or something in the file that no run writes.
-        """
-        path = self.path / "config.yaml"
-        try:
-            if regular_size(path) > CONFIG_LIMIT:
-                raise RunFolderError(f"{path} is refused: it has more than {CONFIG_LIMIT} bytes, no configuration has")
-            return parse_config(path.read_text(), path)
-        except FileNotFoundError:
-            raise RunFolderError(f"{self.path} is no run folder: it has no config.yaml") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise RunFolderError(f"{path} cannot be read: {error}") from None
+        return config_file.read_config(self.path / "config.yaml")
 
     # -- status and records
 
@@ -174,11 +154,11 @@ class RunFolder:
         self._write("status.json", {"state": state, "step": int(step), "updates": int(updates), "error": error, "time": now()})
 
     def read_status(self) -> dict[str, Any] | None:
-        """None before the first one was written."""
+        """None before the first `write_status`."""
         return self._read("status.json", dict)
 
     def append_system(self, entry: dict[str, Any]) -> None:
-        """One entry a start; see `system_entry`."""
+        """Add the entry of one start, a `system_entry`."""
         self._write("system.json", [*(self._read("system.json", list) or []), entry])
 
     def write_summary(self, summary: dict[str, Any]) -> None:
@@ -189,7 +169,7 @@ class RunFolder:
         return self._read("summary.json", dict)
 
     def append_evaluation(self, evaluation: dict[str, Any]) -> None:
-        """{"step", "seed", "returns", "lengths"}. On a full disk it waits in memory for the next one, or for `flush`."""
+        """{"step", "seed", "returns", "lengths"}. On a full disk the line stays in memory until the next one, or until `flush`."""
         self._evaluations.write(json.dumps(plain(evaluation)).encode() + b"\n")
         try:
             self.flush()
@@ -198,10 +178,10 @@ class RunFolder:
                 raise
 
     def flush(self) -> None:
-        """Before a checkpoint: evaluations up to its step must be on disk when it is.
+        """Write all evaluations to disk. Called before a checkpoint, which must not hold a later step than the files do.
 
         Raises:
-            OSError
+            OSError: they stay in memory.
         """
         self._evaluations.flush(durable=True)
 
@@ -209,13 +189,16 @@ class RunFolder:
         return [found for _, found in read_lines(self.path / "evaluations.jsonl")]
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of the files that grow line by line: a checkpoint remembers them."""
+        """Bytes of the files that grow line by line, for a checkpoint."""
         return {name: (self.path / name).stat().st_size for name in GROWING if plain_file(self.path / name)}
 
     def cut_after(self, step: int, sizes: dict[str, int] | None = None) -> None:
-        """Remove what was logged after a checkpoint, and a line that a crash tore: all beyond the `sizes` that it remembers, or, where they
-        do not fit because somebody changed a file, all after its step. -1 removes everything: the run was killed before its first
-        checkpoint and starts again."""
+        """Remove lines logged after the checkpoint of `step`, and a line that a crash tore.
+
+        Args:
+            step: -1 removes every line: the run was killed before its first checkpoint and starts again.
+            sizes: `sizes()` at the checkpoint. Where a file was changed since and no line ends at its size, lines are kept by their step.
+        """
         for name in GROWING:
             path = self.path / name
             if not plain_file(path):
@@ -233,9 +216,7 @@ class RunFolder:
     def _read(self, name: str, kind: type) -> Any:
         path = self.path / name
         try:
-            if regular_size(path) > JSON_LIMIT:
-                raise ValueError(f"it has more than {JSON_LIMIT} bytes")
-            found = strict_json(path.read_bytes())
+            found = strict_json(read_regular(path, JSON_LIMIT))
             if not isinstance(found, kind):
                 raise ValueError(f"it holds a {type(found).__name__} instead of a {kind.__name__}")
             return found
@@ -246,10 +227,10 @@ class RunFolder:
 
 
 def plain_file(path: Path) -> bool:
-    """False if there is none.
+    """Whether the file exists.
 
     Raises:
-        RunFolderError: it is a link, a pipe or anything else: reading might never end, and writing would write elsewhere.
+        RunFolderError: it is a link, a pipe or a device: reading might never end, and writing would change another file.
     """
     try:
         regular_size(path)
@@ -261,10 +242,10 @@ def plain_file(path: Path) -> bool:
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The lines that have a step, as they are and parsed; torn and endless ones are passed over, a missing file is an empty one.
+    """The lines that have a step, as text and parsed. Torn and endless lines are skipped, a missing file has none.
 
     Raises:
-        RunFolderError: it is a link, a pipe or anything but a plain file.
+        RunFolderError: as `plain_file`.
     """
     if not plain_file(path):
         return

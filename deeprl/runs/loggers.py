@@ -1,6 +1,6 @@
-"""Where numbers go: `metrics.jsonl`, TensorBoard and, if asked, Weights & Biases.
+"""Loggers: `metrics.jsonl`, TensorBoard and, as an option, Weights & Biases.
 
-What is logged when is the trainer's affair and depends on steps; nothing here looks at the clock except to write the time down.
+The trainer decides at which steps a line is logged. The clock only gives the time written in a line and the moment of a flush.
 """
 
 from __future__ import annotations
@@ -12,27 +12,34 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
 from deeprl.choice import Choice
-from deeprl.runs.event_file import EventFile
+from deeprl.runs.config_file import flatten
+from deeprl.runs.event_file import TensorBoard
 from deeprl.system.files import Appender, full, plain
-from deeprl.system.progress import Progress
-
-
-__all__ = ["JsonLines", "Loggers", "Logging", "Progress", "TensorBoard", "WandB", "flatten"]
 
 
 class Logger(Protocol):
+    """A destination of log lines. It inherits the methods that it has no use for."""
+
     def scalars(self, step: int, values: dict[str, float], elapsed: float) -> None: ...
-    def text(self, step: int, name: str, text: str) -> None: ...
-    def hparams(self, config: dict[str, Any], final: dict[str, float] | None) -> None: ...
-    def flush(self, durable: bool) -> None: ...
+
+    def text(self, step: int, name: str, text: str) -> None:
+        return
+
+    def hparams(self, config: dict[str, Any], final: dict[str, float] | None) -> None:
+        return
+
+    def flush(self, durable: bool) -> None:
+        return
+
     def close(self) -> None: ...
 
 
 class Loggers:
-    """Hands everything to each logger, and keeps the time trained, which goes on where a resumed run stopped.
+    """All loggers of a run, and the time it has trained, which a resumed run continues.
 
-    On a full disk what is logged waits in memory; only a checkpoint cannot be written without it.
+    On a full disk lines stay in memory until a later flush; only `flush`, before a checkpoint, needs them on disk.
     """
 
     def __init__(self, loggers: list[Logger], clock: Callable[[], float] = time.monotonic):
@@ -46,13 +53,13 @@ class Loggers:
         return self._clock() - self._began
 
     def scalars(self, step: int, values: dict[str, Any]) -> None:
-        """One line: call it once a step, with everything there is to say. Tensors of one element are read here."""
+        """Log one line, with all metrics of a step. Tensors of one element are read here."""
         numbers = {name: float(value) for name, value in values.items()}
         for logger in self.loggers:
             logger.scalars(step, numbers, self.elapsed)
-        if self._clock() > self._flushed + 5.0:  # for those who watch; what is written does not depend on it
+        if self._clock() > self._flushed + 5.0:  # only when a line reaches the file depends on the clock, not which line
             try:
-                self._flush(durable=False)
+                self.flush(durable=False)
             except OSError as error:
                 if not full(error):
                     raise
@@ -66,17 +73,19 @@ class Loggers:
             logger.text(step, name, text)
 
     def hparams(self, config: dict[str, Any], final: dict[str, float] | None = None) -> None:
-        """Call at the start with the configuration, and at the end with the final metrics too. Nested keys are flattened."""
+        """Called at the start with the configuration, and at the end with the final metrics too. Nested keys are joined by dots."""
         for logger in self.loggers:
-            logger.hparams(flatten(config), final)
+            logger.hparams(dict(flatten(config)), final)
 
-    def flush(self) -> None:
-        """Before a checkpoint: what is logged up to its step must be on disk when it is.
+    def flush(self, durable: bool = True) -> None:
+        """Write all lines to disk. Called before a checkpoint, which must not hold a later step than the files do.
 
         Raises:
-            OSError: it cannot be; everything waits for the next flush.
+            OSError: the lines stay in memory.
         """
-        self._flush(durable=True)
+        for logger in self.loggers:
+            logger.flush(durable)
+        self._flushed = self._clock()
 
     def close(self) -> None:
         for logger in self.loggers:
@@ -88,27 +97,16 @@ class Loggers:
     def load_state_dict(self, state: dict[str, float]) -> None:
         self._began = self._clock() - float(state["elapsed"])
 
-    def _flush(self, durable: bool) -> None:
-        for logger in self.loggers:
-            logger.flush(durable)
-        self._flushed = self._clock()
 
-
-class JsonLines:
+class JsonLines(Logger):
     """`metrics.jsonl`: {"step": 5000, "time": 12.3, "rollout/ep_rew_mean": 21.4, …}; NaN and Inf, which JSON lacks, are null."""
 
     def __init__(self, folder: Path):
         self._file = Appender(Path(folder) / "metrics.jsonl")
-        self._file.flush()  # there from the start, for those who watch
+        self._file.flush()  # the file exists from the start, for `tail -f`
 
     def scalars(self, step: int, values: dict[str, float], elapsed: float) -> None:
         self._file.write(json.dumps({"step": step, "time": round(elapsed, 3), **plain(values)}).encode() + b"\n")
-
-    def text(self, step: int, name: str, text: str) -> None:
-        pass
-
-    def hparams(self, config: dict[str, Any], final: dict[str, float] | None) -> None:
-        pass
 
     def flush(self, durable: bool) -> None:
         self._file.flush(durable)
@@ -117,35 +115,8 @@ class JsonLines:
         self._file.close()
 
 
-class TensorBoard:
-    """Scalars, text pages, and hyper-parameters with final metrics for the HPARAMS page.
-
-    Args:
-        folder: the run folder.
-        purge_step: hide what earlier event files say of this step and later ones: the checkpoint's step + 1 when resuming.
-    """
-
-    def __init__(self, folder: Path, purge_step: int | None = None):
-        self._events = EventFile(Path(folder), purge_step)
-
-    def scalars(self, step: int, values: dict[str, float], elapsed: float) -> None:
-        self._events.scalars(step, values)
-
-    def text(self, step: int, name: str, text: str) -> None:
-        self._events.text(step, name, text)
-
-    def hparams(self, config: dict[str, Any], final: dict[str, float] | None) -> None:
-        self._events.session(config, final)
-
-    def flush(self, durable: bool) -> None:
-        self._events.flush()
-
-    def close(self) -> None:
-        self._events.close()
-
-
-class WandB:
-    """Weights & Biases, an extra. A resumed run goes on under the same id, the run folder's name."""
+class WandB(Logger):
+    """Weights & Biases, an optional package. A resumed run continues under the same id, the run folder's name."""
 
     def __init__(self, folder: Path, project: str, entity: str | None = None, mode: str = "online", resume: bool = False):
         try:
@@ -167,16 +138,13 @@ class WandB:
         self._run.config.update(config, allow_val_change=True)
         self._run.summary.update(final or {})
 
-    def flush(self, durable: bool) -> None:
-        pass
-
     def close(self) -> None:
         self._run.finish()
 
 
 @dataclass(frozen=True)
 class Logging(Choice):
-    """`logger` in a configuration: which loggers a run opens. JSON lines and TensorBoard are always on."""
+    """`logger` in a configuration: the loggers of a run. JSON lines and TensorBoard are always on."""
 
     wandb: bool = False
     project: str = "deeprl"
@@ -188,16 +156,8 @@ class Logging(Choice):
             raise ValueError(f"logger.mode must be online, offline or disabled, not {self.mode!r}")
 
     def open(self, folder: Path, purge_step: int | None = None) -> Loggers:
-        """`purge_step`: the checkpoint's step + 1 when resuming; `RunFolder.cut_after` is called before."""
+        """`purge_step`: as of `TensorBoard`, when resuming; `RunFolder.cut_after` is called before."""
         loggers: list[Logger] = []
-        if self.wandb:  # first, since it is the one that may fail
+        if self.wandb:  # first, because it may fail and would leave files of the others
             loggers.append(WandB(folder, self.project, self.entity, self.mode, resume=purge_step is not None))
         return Loggers([*loggers, JsonLines(folder), TensorBoard(folder, purge_step)])
-
-
-def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"env": {"num": 4}} as {"env.num": 4}; lists stay what they are."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

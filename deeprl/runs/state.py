@@ -1,15 +1,16 @@
-"""A nested state as JSON and tensors, and back, bit for bit; nothing is ever pickled.
+"""A nested state as JSON and tensors, and back, bit for bit and without pickle.
 
-What JSON cannot say is an object whose only key starts with a dollar sign:
+A value that JSON lacks becomes an object whose only key starts with a dollar sign:
 
     {"$tensor": name}   {"$array": [name, dtype]}   {"$scalar": [name, dtype]}   {"$tuple": [...]}   {"$float": "nan"}
-    {"$dict": [[key, value], ...]}      keys that are no strings, or start with a dollar sign
+    {"$dict": [[key, value], ...]}      where a key is no string, or starts with a dollar sign
 """
 
 from __future__ import annotations
 
 import math
 from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,13 +20,13 @@ def pack(value: Any, where: str) -> tuple[Any, dict[str, Tensor]]:
     """JSON and tensors of `value`, the tensors named after their place in it.
 
     Raises:
-        TypeError: naming the place of something that is none of dict, list, tuple, str, int, float, bool, None, tensor, array.
+        TypeError: with the place of an object that is none of dict, list, tuple, str, int, float, bool, None, tensor, array.
     """
     tensors: dict[str, Tensor] = {}
 
     def keep(tensor: Tensor, path: tuple[str, ...]) -> str:
         name = "/".join(path) or "value"
-        while name in tensors or name == "__metadata__":  # the keys 0 and "0", or "a/b" beside a dict; safetensors' own word
+        while name in tensors or name == "__metadata__":  # the keys 0 and "0", or "a/b" beside a dict; a word of safetensors
             name += "'"
         tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
         tensors[name] = (torch.view_as_real(tensor) if tensor.is_complex() else tensor).contiguous()
@@ -67,7 +68,7 @@ def pack(value: Any, where: str) -> tuple[Any, dict[str, Tensor]]:
 
 
 def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
-    """The value that `pack` was given. Every tensor must be named exactly once, so that nothing is shared or left over.
+    """The value that `pack` was given. Every tensor must be named exactly once, so that none is shared or left over.
 
     Raises:
         ValueError: the two do not belong together, or were not written by `pack`.

@@ -16,6 +16,7 @@ from deeprl.config.build import build_agent, check_device
 from deeprl.config.compose import compose, prepare
 from deeprl.config.instantiate import PACKAGES, instantiate
 from deeprl.errors import CheckpointError, ConfigError
+from deeprl.noise import each
 from deeprl.runs.checkpoint import DAMAGE
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder, claim
@@ -51,7 +52,7 @@ class Run:
         if tuple(batch.shape[1:]) != tuple(spec.obs_shape):
             raise ValueError(f"an observation has shape {tuple(spec.obs_shape)}, not {tuple(batch.shape[1:])}")
         m = batch.shape[0]
-        noise = {name: value[0] for name, value in self.agent.act_noise((1, m), torch.Generator().manual_seed(0)).items()}
+        noise = each(lambda tensor: tensor[0], self.agent.act_noise((1, m), torch.Generator().manual_seed(0)))
         noise = {name: value + 1.0 if name == "explore" else value for name, value in noise.items()}  # never below epsilon: greedy
         acted = self.agent.act(batch, torch.ones(m, dtype=torch.bool), {}, self.step, noise, explore=False)
         action = self._to_env(acted.action.numpy())

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from deeprl.accelerate import modes
-from deeprl.accelerate.compiled import CompiledAnswer, CompiledStep
 from deeprl.accelerate.graph import has_compiler
+from deeprl.agent import Agent
+from deeprl.config import tuned
 from deeprl.config.build import build_agent, check_actions, check_device, check_replay
 from deeprl.config.dry_run import dry_run
 from deeprl.config.instantiate import Allowed, drop_foreign, instantiate
-from deeprl.config.rules import family, file_keys, finalise, get, task
+from deeprl.config.rules import finalise, get
 from deeprl.errors import ConfigError
 from deeprl.networks.blocks import Block
 from deeprl.replay.sequences import Sequences
@@ -22,7 +24,9 @@ from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
 from deeprl.system.machine import flush_denormals, keep_memory
 from deeprl.system.progress import say
+from deeprl.training.learner import CompiledLearner, Learner
 from deeprl.training.trainer import Trainer
+from deeprl.types import Batch
 
 MACHINE_THREADS = torch.get_num_threads()
 """As torch found it, before any run of this process set a number."""
@@ -35,13 +39,13 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
         ConfigError
     """
     names = config["names"]
-    pair = f"{family(names['env'])}_{names['agent']}"
-    tuned = file_keys("tuned", pair) | file_keys("tuned/task", f"{task(names['env'])}_{names['agent']}")
-    if not tuned:
-        say(f"no tuned settings for {names['agent']} on {family(names['env'])}: defaults of the agent")
-    dropped = drop_foreign(config, tuned, user)
+    option = tuned.option(names["env"], names["agent"])
+    keys = tuned.keys(option)
+    if not keys:
+        say(f"no tuned settings for {names['agent']} on {tuned.family(names['env'])}: defaults of the agent")
+    dropped = drop_foreign(config, keys, user)
     if dropped:
-        say(f"not taken by the chosen parts, so left out of tuned/{pair}: {', '.join(dropped)}")
+        say(f"not taken by the chosen parts, so left out of tuned/{option}: {', '.join(dropped)}")
     return finalise(config)
 
 
@@ -74,7 +78,7 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None)
         check_rendering(env, "evaluation.video=true")
     check_actions(config, spec)
     agent = build_agent(config, spec, allowed)
-    product = pin(config, agent, folder)
+    automatic = pin(config, agent)
     torch.set_num_threads(config["runtime"]["threads"])
     memory = instantiate({**config["replay"], "_partial_": True}, "replay", allowed)
     check_replay(config, agent, memory)
@@ -85,7 +89,6 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None)
         discount=config["discount"],
         rewards=agent.rewards,
         needs=agent.needs,
-        seed=config["seed"],
         device=config["device"],
     )
     say(f"replay: {replay.capacity:,} rows, {replay.bytes / 1e9:.2f} GB when full")
@@ -96,18 +99,18 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None)
     def make_evaluation(seed: int, number: int, render: bool = False):
         return env.make(seed, num=number, vector="sync", evaluation=True, render=render)
 
-    return Trainer(config, agent, envs, replay, make_evaluation, folder, checkpoints, product)
+    learner = learner_for(config, agent, replay.batch, folder, automatic)
+    return Trainer(config, learner, envs, replay, make_evaluation, folder, checkpoints, config["accelerate"]["product"])
 
 
-def pin(config: dict[str, Any], agent, folder: RunFolder) -> str:
+def pin(config: dict[str, Any], agent: Agent) -> bool:
     """Decide `accelerate.mode`, the float32 product and the number of threads by fixed rules, once, and write them into the
     configuration. A resumed run finds them there.
 
-    Args:
-        folder: whose config.yaml is written again if a mode that was not asked for turns out not to work.
+    Returns whether the mode was decided here, and may be given up if it does not work.
 
     Raises:
-        ConfigError: the mode is unknown.
+        ConfigError: the mode is unknown, or needs a compiler and there is none.
     """
     chosen = config["accelerate"]
     automatic = chosen["mode"] == "auto"
@@ -118,19 +121,8 @@ def pin(config: dict[str, Any], agent, folder: RunFolder) -> str:
         modes.apply(agent, chosen["mode"])
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if chosen["mode"] == "compiled":
-        if not has_compiler():
-            raise ConfigError("accelerate=compiled needs a C++ compiler and found none: install g++, or use accelerate=fast.")
-
-        def failed(error: Exception) -> None:
-            say(f"the optimizer step could not be compiled ({type(error).__name__}), this run goes on with accelerate=fast")
-            chosen["mode"] = "fast"
-            modes.apply(agent, "fast")
-            step.broken = answer.broken = True
-            folder.write_config(config)
-
-        step = agent.descend = CompiledStep(agent, failed=failed if automatic else None)
-        answer = agent.exploring = CompiledAnswer(agent, failed=failed if automatic else None)
+    if chosen["mode"] == "compiled" and not has_compiler():
+        raise ConfigError("accelerate=compiled needs a C++ compiler and found none: install g++, or use accelerate=fast.")
     blocks = [b for b in agent.modules() if isinstance(b, Block)]
     widest = max((max(getattr(b, "sizes", (1,))) for b in blocks), default=1)
     if "product" not in chosen:
@@ -139,4 +131,24 @@ def pin(config: dict[str, Any], agent, folder: RunFolder) -> str:
     if config["runtime"]["threads"] is None:
         # A second thread costs small networks more than it gives, and very much more when the cores are busy.
         config["runtime"]["threads"] = MACHINE_THREADS if widest >= 256 else 1
-    return chosen["product"]
+    return automatic
+
+
+def learner_for(config: dict[str, Any], agent: Agent, batch: Callable[[Any], Batch], folder: RunFolder, automatic: bool) -> Learner:
+    """The learner of the mode that `pin` has decided.
+
+    Args:
+        batch: makes a batch of what the replay draws.
+        folder: config.yaml is written again there if an automatic mode turns out not to work.
+    """
+    chosen = config["accelerate"]
+    if chosen["mode"] != "compiled":
+        return Learner(agent, batch)
+
+    def failed(error: Exception) -> None:
+        say(f"the optimizer step could not be compiled ({type(error).__name__}), this run goes on with accelerate=fast")
+        chosen["mode"] = "fast"
+        modes.apply(agent, "fast")
+        folder.write_config(config)
+
+    return CompiledLearner(agent, batch, failed if automatic else None)

@@ -1,4 +1,4 @@
-"""Files that a crash cannot tear, and JSON that means one thing only."""
+"""Files that a crash or a full disk cannot tear, files that may come from a stranger, and JSON with one meaning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def sync_folder(folder: Path) -> None:
-    """A rename is on disk only once its folder is."""
+    """Flush a folder to disk, because a rename is on disk only once its folder is."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -23,6 +23,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_synced(path: Path, data: bytes) -> int:
+    """Write `path`, flush it to disk and return the number of bytes."""
     with open(path, "wb") as file:
         file.write(data)
         file.flush()
@@ -31,7 +32,7 @@ def write_synced(path: Path, data: bytes) -> int:
 
 
 def replace_file(path: Path, content: str | bytes) -> None:
-    """Write `path` so that a reader, or a crash, finds the old content or the new one and nothing between."""
+    """Write `path` so that a reader finds either the old or the new content, also after a crash at any instant."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         write_synced(partial, content.encode() if isinstance(content, str) else content)
@@ -42,17 +43,17 @@ def replace_file(path: Path, content: str | bytes) -> None:
 
 
 def full(error: BaseException) -> bool:
-    """Whether somebody has to make space."""
+    """Whether an exception means that the disk, or the user's share of it, is full."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class Appender:
-    """A file that grows. What cannot be written waits in memory and is written later, no byte twice: a full disk tears no line.
+    """A file that grows. Bytes that a full disk refuses stay in memory for a later flush, and no byte is written twice.
 
-    The file is opened at each flush, so that it comes into being again if somebody removes it. Links are not followed.
+    Each flush opens the file again, so that a file removed meanwhile is created anew. Links are not followed.
 
     Args:
-        start: what every such file begins with.
+        start: bytes that every such file begins with.
     """
 
     def __init__(self, path: Path, start: bytes = b""):
@@ -65,10 +66,10 @@ class Appender:
     def flush(self, durable: bool = False) -> None:
         """
         Args:
-            durable: wait until it is on disk.
+            durable: wait until the bytes are on disk.
 
         Raises:
-            OSError: what could not be written goes on waiting.
+            OSError: the bytes not written stay in memory.
         """
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
@@ -87,7 +88,7 @@ class Appender:
             os.close(handle)
 
     def close(self) -> None:
-        """The last flush; a full disk costs what still waits, no more."""
+        """The last flush. Where it fails, only the bytes still in memory are lost."""
         try:
             self.flush()
         except OSError as error:
@@ -96,15 +97,27 @@ class Appender:
 
 
 def regular_size(path: Path) -> int:
-    """Size of a plain file. Links, pipes and devices are not followed: a stranger's folder could point anywhere or never end.
+    """Size of a plain file. In a stranger's folder a link may name any file of the user, and reading a pipe may never end.
 
     Raises:
-        OSError: the file is missing, or is something else.
+        OSError: the file is missing, or is a link, a pipe or a device.
     """
     info = path.lstat()
     if not stat.S_ISREG(info.st_mode):
         raise OSError("it is not a plain file")
     return info.st_size
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Content of a plain file of at most `limit` bytes.
+
+    Raises:
+        OSError: as `regular_size`.
+        ValueError: the file is larger.
+    """
+    if regular_size(path) > limit:
+        raise ValueError(f"it has more than {limit} bytes")
+    return path.read_bytes()
 
 
 def sha256(path: Path) -> str:
@@ -113,10 +126,10 @@ def sha256(path: Path) -> str:
 
 
 def strict_json(text: str | bytes) -> Any:
-    """Parse JSON, refusing what readers disagree about: a key given twice, NaN, Infinity and 1e999.
+    """Parse JSON, and refuse what parsers disagree about: a key given twice, NaN, Infinity and 1e999.
 
     Raises:
-        ValueError: saying what is wrong.
+        ValueError: with the reason.
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -141,7 +154,7 @@ def strict_json(text: str | bytes) -> Any:
 
 
 def printable(text: str) -> str:
-    """For a terminal: a stranger's names may hold escape sequences, which move the cursor, hide text or change its colour."""
+    """`text` for a terminal, without the escape sequences that a stranger's names may hold: they move the cursor and hide text."""
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, now and then a line anywhere else."""
+"""Progress of a run for people: a bar on a terminal, elsewhere a line from time to time."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, TextIO
 
 
 class Progress:
-    """Shows steps, speed, remaining time, the last training return and the last evaluation. Nothing shown is logged.
+    """Steps, speed, remaining time, the last training return and the last evaluation. Nothing of it is logged.
 
-    `update` may be called as often as one likes: most calls only compare a clock with a number. There is no thread.
+    Most calls of `update` only compare two numbers, so that it may be called often. There is no thread.
 
     Args:
         total: steps of the run.
-        start: the step it goes on from.
-        stream: where to; stderr if None.
+        start: step at which this process starts.
+        stream: stderr if None.
         live: a bar (True) or lines (False); by default a bar on a terminal.
     """
 
@@ -42,7 +42,7 @@ class Progress:
             self._next_time += 10.0
 
     def update(self, step: int, returned: float | None = None, evaluated: float | None = None) -> None:
-        """`returned`: mean training return; `evaluated`: mean evaluation return; None leaves what was shown."""
+        """`returned`: mean training return; `evaluated`: mean evaluation return; None keeps the last one."""
         self.step = step
         if returned is not None:
             self._returned = returned
@@ -54,7 +54,7 @@ class Progress:
         self._show(now)
 
     def say(self, text: str) -> None:
-        """A line of its own, not torn by the bar."""
+        """Print a line, above the bar if there is one."""
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
         else:
@@ -71,7 +71,7 @@ class Progress:
         passed = now - self._shown_at
         if passed > 0 and self.step > self._shown_step:
             speed = (self.step - self._shown_step) / passed
-            # a bar is drawn four times a second: smooth it; lines are far apart already
+            # smoothed for a bar, because it is drawn four times a second
             self._speed = speed if self._bar is None or not self._speed else self._speed + 0.1 * (speed - self._speed)
         self._shown_step, self._shown_at = self.step, now
         if self._bar is not None:
@@ -104,7 +104,7 @@ def duration(seconds: float) -> str:
 
 
 def _bar(stream: TextIO, total: int, start: int) -> Any:
-    from rich.console import Console  # 0.1 s that only a terminal needs to pay
+    from rich.console import Console  # 0.1 s that only a terminal needs
     from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bar
 
@@ -116,5 +116,5 @@ def _bar(stream: TextIO, total: int, start: int) -> Any:
 
 
 def say(text: str) -> None:
-    """One line for the person at the terminal, outside of any progress."""
+    """Print a line to stderr, where there is no `Progress`."""
     print(text, file=sys.stderr, flush=True)

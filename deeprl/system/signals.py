@@ -1,4 +1,4 @@
-"""Stop at a step boundary when asked to: SIGTERM and SIGUSR1 (schedulers) and the first Ctrl-C."""
+"""Signals that stop a run at the boundary of a step: SIGTERM and SIGUSR1 (schedulers) and the first Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from deeprl.errors import Stopped
 
 
 class Signals:
-    """`with Signals() as signals:` … `if signals.stop: save and leave`. A second Ctrl-C raises KeyboardInterrupt at once.
+    """`with Signals() as signals:` … `signals.heed()` at every step. A second Ctrl-C raises KeyboardInterrupt at once.
 
-    Python delivers signals to the main thread only; in any other this does nothing.
+    Outside of the main thread it does nothing, because Python delivers signals to that thread only.
     """
 
     HANDLED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
@@ -50,4 +50,4 @@ class Signals:
             self._interrupted = True
         self.stop = self.stop or signal.Signals(number).name
         hint = "; Ctrl-C again leaves at once, without saving" if number == signal.SIGINT else ""
-        os.write(2, f"\n{signal.Signals(number).name}: saving at the next step{hint}\n".encode())  # print may be what was interrupted
+        os.write(2, f"\n{signal.Signals(number).name}: saving at the next step{hint}\n".encode())  # not print: it may be interrupted

@@ -1,4 +1,4 @@
-"""A run that hangs in this process: a C call of an environment or a driver that never returns. Nothing can interrupt it from inside."""
+"""A watchdog that ends a hanging process: a C call of an environment or a driver that never returns cannot be interrupted from inside."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 LOOKS = 20
-"""Looks at the pulse within the limit."""
-
-
+"""How often the thread compares the count of beats within the limit."""
 DEBUGGERS = ("bdb.py", "pdb.py", "pydevd.py", "pydevd_frame.py")
 
 
 class Watchdog:
     """`with Watchdog(path, minutes, failed) as watchdog:` … `watchdog.beat()` at every step, also of an evaluation.
 
-    Without a beat for so many minutes, a thread writes all stacks to stacks.txt, calls `failed` and ends the process with 1. It
-    counts its own looks, not hours, so that a suspended process is not mistaken for a hanging one. If the hanging call holds Python's
-    global lock, that thread hangs too: after twice the limit `faulthandler`, which needs no lock, writes the stacks and ends the process.
+    After so many minutes without a beat, a thread writes all stacks to stacks.txt, calls `failed` and ends the process with 1. It
+    counts its own looks instead of reading a clock, because a clock also runs while the process is suspended. If the hanging call holds
+    Python's global lock, that thread hangs too: after twice the limit `faulthandler`, which needs no lock, writes the stacks and ends the
+    process.
 
     Args:
         path: the run folder.
         minutes: the limit; None is no watchdog.
-        failed: called with what to write into status.json.
+        failed: called with the error for status.json.
+        leave: ends the process.
     """
 
     def __init__(self, path: Path, minutes: float | None, failed: Callable[[str], object], leave: Callable[[int], object] = os._exit):
         self.folder, self.minutes, self.failed, self.leave = path, minutes, failed, leave
-        self.path: Path = path / "stacks.txt"
-        self._beats = self._seen = self._silent = 0
+        self.path = path / "stacks.txt"
+        self._beats = self._seen = self._idle = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
@@ -58,10 +58,10 @@ class Watchdog:
                     self.path.unlink()
 
     def look(self) -> None:
-        """Called some `LOOKS` times within the limit."""
-        self._silent = self._silent + 1 if self._beats == self._seen and not debugging() else 0
+        """Called `LOOKS` times within the limit."""
+        self._idle = self._idle + 1 if self._beats == self._seen and not debugging() else 0
         self._seen = self._beats
-        if self._silent >= LOOKS:
+        if self._idle >= LOOKS:
             self._bite()
 
     def _watch(self) -> None:
@@ -76,7 +76,7 @@ class Watchdog:
 
     def _bite(self) -> None:
         text = f"no progress for {self.minutes:g} minutes (runtime.watchdog): the stacks of all threads are in {self.path}"
-        with contextlib.suppress(OSError):  # whatever fails, the process must end
+        with contextlib.suppress(OSError):  # the process must end even where the disk is full
             faulthandler.dump_traceback(self._file, all_threads=True)
             self.failed(text)
         os.write(2, f"\ndeeprl: {text}. What was saved before can be resumed: deeprl resume {self.folder}\n".encode())
@@ -84,7 +84,7 @@ class Watchdog:
 
 
 def debugging() -> bool:
-    """Whether some thread stands in a debugger."""
+    """Whether a thread is stopped in a debugger."""
     for frame in sys._current_frames().values():
         at = frame
         while at is not None:

@@ -31,15 +31,16 @@ class Episode(NamedTuple):
 class Collector:
     """
     Args:
-        agent: asked for actions.
+        agent: whose noise is drawn, and which observes the rows.
+        act: asked for actions, see `Learner.act`.
         envs: the environment layer; it ends and restarts episodes itself.
         append: where rows go, `Replay.append`.
         seed: of the exploration noise.
         device: where the agent computes.
     """
 
-    def __init__(self, agent: Agent, envs, append, seed: int, device: str = "cpu", block: int = 512):
-        self.agent, self.envs, self.append, self.device = agent, envs, append, device
+    def __init__(self, agent: Agent, act, envs, append, seed: int, device: str = "cpu", block: int = 512):
+        self.agent, self.act, self.envs, self.append, self.device = agent, act, envs, append, device
         self.away = torch.device(device).type != "cpu"
         self.noise = NoiseStream(seed, "explore", "act", lambda ticks, g: agent.act_noise((ticks, envs.num), g), block)
         self.returns = [0.0] * envs.num
@@ -76,7 +77,7 @@ class Collector:
         else:
             obs, seen = self._seen
             seen[...] = self.obs
-        acted = self.agent.act(obs, self._first, self.memory, step, self.noise.next(), explore=True)
+        acted = self.act(obs, self._first, self.memory, step, self.noise.next())
         self.memory = acted.memory
         action = acted.action.numpy()
         after = self.envs.step(action)

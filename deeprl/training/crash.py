@@ -1,36 +1,36 @@
-"""An update that produced NaN or Inf: noticed, saved as a bundle, and repeated from it.
+"""An update that produced NaN or Inf: the tensor where it began, and the bundle from which the update is repeated.
 
-On a CPU every update is checked before it is applied. On another device reading a number would wait for it: the trainer looks every
-`LOOK` updates and before every evaluation and checkpoint, and the weights have not changed since the failing one (`deeprl.optim.finite`).
+On a CPU every update is checked before it is applied. On another device reading a number would wait for the device: the trainer checks
+every `LOOK` updates and before every evaluation and checkpoint, and no weight changes after the failing update (`deeprl.optim.finite`).
 
     crash/step_<12 digits>/   a checkpoint folder (safetensors and JSON) with the parts `agent`, `batch` and `failure`, and config.yaml
 
-`agent` are the weights, targets, statistics and moments that met the batch; `batch` is what they met, noise included. On a CPU these
-are exactly the ones of the failing update. Elsewhere they are the first batch of the last `LOOK` with which the frozen weights fail; target
-networks and statistics may be up to `LOOK` updates newer.
+`agent` holds weights, targets, statistics and moments, `batch` the batch with its noise. On a CPU these are exactly those of the failing
+update. Elsewhere the batch is the first of the last `LOOK` with which the frozen weights fail; target networks and statistics may be up to
+`LOOK` updates newer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from deeprl.agent import Agent, gradient
+from deeprl.agent import Agent
 from deeprl.errors import CheckpointError
+from deeprl.noise import each
 from deeprl.runs.checkpoint import load, save
 from deeprl.runs.folder import RunFolder
-from deeprl.types import Batch, Spec
+from deeprl.training.learner import gradient
+from deeprl.types import Batch, NetworkNoise, Spec, ViewNoise
 
 LOOK = 16
-"""Updates between two looks where looking waits for the device. Their batches are kept: on Atari 1.8 MB each."""
+"""Updates between two checks where a check waits for the device. Their batches are kept: on Atari 1.8 MB each."""
 
-
-def bad(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+# ---- the tensor where it began
 
 
 def describe(name: str, tensor: Tensor) -> str:
@@ -56,6 +56,14 @@ def leaves(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
         yield from leaves(vars(value), name)
 
 
+def first_fault(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
+    """The description of the first tensor that is not finite."""
+    for name, tensor in tensors:
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            return describe(name, tensor)
+    return None
+
+
 def weights_fault(agent: Agent) -> str | None:
     """Parameters that are not finite, or statistics and targets that are NaN."""
     parameters = {name for name, _ in agent.named_parameters()}
@@ -66,22 +74,15 @@ def weights_fault(agent: Agent) -> str | None:
 
 
 def fault(agent: Agent, batch: Batch, objective: str) -> str | None:
-    """Compute the gradient of one objective again and name the first tensor that is not finite, in the order of cause: what went in, the
-    weights, what each module computed, the loss, the gradients. None if everything is finite."""
-    for name, tensor in leaves(batch, "batch"):
-        if bad(tensor):
-            return describe(name, tensor)
-    found = weights_fault(agent)
+    """Compute the gradient of one objective again and describe the first tensor that is not finite, in the order of cause: the batch, the
+    weights, the output of each module, the loss, the gradients. None if all are finite."""
+    found = first_fault(leaves(batch, "batch")) or weights_fault(agent)
     if found:
         return found
-    seen: list[str] = []
+    outputs: list[str | None] = []
 
     def hook(name: str):
-        def look(module, arguments, output) -> None:
-            if not seen:
-                seen.extend(describe(*leaf) for leaf in leaves(output, f"output of {name}") if bad(leaf[1]))
-
-        return look
+        return lambda module, arguments, output: outputs.append(first_fault(leaves(output, f"output of {name}")))
 
     handles = [module.register_forward_hook(hook(name)) for name, module in agent.named_modules() if name]
     handles.append(agent.register_forward_hook(hook(f"the loss {objective!r}")))
@@ -90,28 +91,30 @@ def fault(agent: Agent, batch: Batch, objective: str) -> str | None:
     finally:
         for handle in handles:
             handle.remove()
-    if seen:
-        return seen[0]
     names = {id(parameter): name for name, parameter in agent.named_parameters()}
     trained = [names.get(id(p), "a parameter") for p in agent.objectives[objective].parameters]
-    for name, tensor in zip(trained, gradients):
-        if bad(tensor):
-            return describe(f"gradient of {name}", tensor)
+    computed = first_fault((f"gradient of {name}", tensor) for name, tensor in zip(trained, gradients))
+    found = next(filter(None, outputs), computed)
+    if found:
+        return found
     norms = torch.stack(torch._foreach_norm(list(gradients)))
-    if bad(torch.linalg.vector_norm(norms)):
+    if not torch.linalg.vector_norm(norms).isfinite():
         name, largest = max(zip(trained, gradients), key=lambda pair: float(pair[1].abs().max()))
         return f"gradient of {name}: every entry is finite, the largest is {float(largest.abs().max()):.3g}, but their norm overflows"
     return None
 
 
 def locate(agent: Agent, batches: Sequence[Batch]) -> tuple[Batch, str | None, str | None]:
-    """The first of several batches with which an objective fails, the objective, and the tensor; the last batch alone if none does."""
+    """The first of several batches with which an objective fails, the objective, and the description; the last batch if none fails."""
     for batch in batches:
         for objective in agent.objectives:
             found = fault(agent, batch, objective)
             if found:
                 return batch, objective, found
     return batches[-1], None, None
+
+
+# ---- the bundle
 
 
 def write(folder: RunFolder, config: dict, agent: Agent, batch: Batch | None, failure: dict) -> Path:
@@ -133,6 +136,11 @@ def read(bundle: Path) -> tuple[dict, dict, Batch | None, dict]:
     config = RunFolder(bundle).read_config()
     try:
         batch = None if parts["batch"] is None else Batch(**parts["batch"])
+        if batch is not None:  # a checkpoint knows no records
+            views = {
+                name: ViewNoise(*(NetworkNoise(*end) for end in value)) for name, value in batch.noise.items() if isinstance(value, tuple)
+            }
+            batch = batch._replace(noise={**batch.noise, **views})
         return config, parts["agent"], batch, parts["failure"]
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{bundle} is no crash bundle: {error}") from None
@@ -141,10 +149,7 @@ def read(bundle: Path) -> tuple[dict, dict, Batch | None, dict]:
 def moved(batch: Batch, device: str) -> Batch:
     """On another device."""
 
-    def move(value: Any) -> Any:
-        return {key: move(item) for key, item in value.items()} if isinstance(value, dict) else value.to(device)
-
-    return Batch(*map(move, batch))
+    return each(lambda tensor: tensor.to(device), batch)
 
 
 def spec_of(failure: dict) -> Spec:

@@ -1,4 +1,4 @@
-"""Evaluation: own environments, own seeds, whole episodes, raw rewards. It neither observes nor remembers anything for training."""
+"""Evaluation: environments and seeds of its own, whole episodes, raw rewards. Training does not depend on it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deeprl.types import Acted
 
 
 def evaluation_seed(seed: int, step: int) -> int:
-    """The seed of the evaluation that a run makes at `step`; written to evaluations.jsonl."""
+    """The seed of a run's evaluation at `step`, which evaluations.jsonl records."""
     return int(seed_sequence(seed, "evaluation", "run", step).generate_state(1)[0] >> 1)
 
 
@@ -31,18 +31,17 @@ def evaluate(
 ) -> dict:
     """Run `episodes` episodes on at most `num` environments side by side.
 
-    Environment i plays a fixed share of the episodes, so that long episodes are not under-represented.
+    Environment i plays a fixed number of them. Taking the first to end instead would under-represent long episodes.
 
     Args:
         make: `make(seed, num)` -> environment layer with evaluation seeds.
-        seed: everything random in the evaluation is a function of it, of `episodes` and of `num`.
-        step: environment step of the agent, for schedules.
-        each_tick: may raise, to give the evaluation up.
-        listeners: each is told after each step what was done, what came of it (a `Step` of the environment layer), and whose episode
-            counts, (M,).
+        seed: all random numbers are a function of it, of `episodes` and of `num`.
+        step: environment step, for schedules.
+        each_tick: called before each step; it may raise to end the evaluation.
+        listeners: called after each step with the actions, the environments' `Step`, and whether each episode counts, (M,).
 
     Returns:
-        {"seed", "returns", "lengths"}: one entry an episode, ordered by environment, then time.
+        {"seed", "returns", "lengths"}: one entry per episode, ordered by environment, then time.
     """
     num = max(1, min(num, episodes))
     envs = make(seed, num)
@@ -75,7 +74,7 @@ def evaluate(
 
 
 class Tape:
-    """What happened in the first episode of environment 0; `evaluate` calls it after every step."""
+    """A listener of `evaluate` that records the first episode of environment 0."""
 
     def __init__(self) -> None:
         self.actions: list[np.ndarray] = []

@@ -1,20 +1,20 @@
-"""What the acting network promised at each step of an evaluation, beside what it then got.
+"""Overestimation: the acting network's value at each step of an evaluation, minus the return from there.
 
     value − return  =  Q(s_t, a_t) − Σ_{i ≥ t} γ^(i−t) r_i
 
-r are the rewards that the agent learns from (clipped, scaled, Σ_c λ_c r_c of channels) and γ is the run's discount, so that the two are
-in the same units whatever the mapping. Q is what acts: the head of a chain that chose the action, the mean over a distribution, the
-critic that TD3's actor listens to. The return is that of the evaluation's policy, its ε included.
+r are the rewards that the agent learns from (clipped, scaled, Σ_c λ_c r_c of channels) and γ is the run's discount, because value and
+return must have the same units whatever the mapping. Q is the value that acts: of the head of a chain that chose the action, the mean of
+a distribution, the critic that trains TD3's actor. The return is that of the evaluation's policy, its ε included.
 
-An episode that terminates counts as a whole. Of one that is cut off, only the states count that lie so far before the cut that γ^h,
-the share of what is hidden, is at most 1/100: the last 458 steps before a time limit are left out with γ = 0.99. The agent's own value
-never completes a return: it would hide just the error that is looked for.
+An episode that terminates counts as a whole. Of a truncated one, only states count whose distance h to its end makes γ^h, the weight of
+the missing rewards, at most 1/100: with γ = 0.99 the last 458 steps before a time limit are left out. The agent's own value never
+completes a return, because it would hide the error that is measured.
 
-Where a lost life is terminal for the learner (Atari's protocols `nature` and `atari100k`), Q ends with the life, and the evaluation's
-return goes on through all of them. Nothing can be said of their difference, and nothing is; the action gap stays.
+Where a lost life is terminal for the learner (Atari's protocols `nature` and `atari100k`), Q ends with the life and the evaluation's
+return does not. The two cannot be compared, and only the action gap is logged.
 
-A soft or Munchausen backup learns values with entropies and log-policies in them, which no return has: the difference then shows the
-regularisation too, and is to be compared between runs of one agent rather than with zero.
+A soft or Munchausen backup learns values that contain entropies and log-policies, which no return does: the difference then shows the
+regularisation too, and should be compared between runs of one agent rather than with zero.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from deeprl.transforms.channels import channel_scales
 from deeprl.types import Acted
 
 NEGLIGIBLE = 0.01
-"""The discount beyond which nobody looks."""
+"""Largest discount of the rewards that are missing behind the end of a truncated episode."""
 
 
 def discounted(rewards: np.ndarray, discount: float) -> np.ndarray:
-    """(T,) rewards -> (T,) returns, each of all that follows."""
+    """(T,) rewards -> (T,) discounted returns, each from its step to the end."""
     returns, following = np.empty(len(rewards)), 0.0
     for t in reversed(range(len(rewards))):
         returns[t] = following = rewards[t] + discount * following
@@ -43,18 +43,18 @@ def discounted(rewards: np.ndarray, discount: float) -> np.ndarray:
 
 
 def learned(rewards: Callable[[Tensor], Tensor], raw: np.ndarray) -> np.ndarray:
-    """(T,) raw rewards -> (T,) as the agent learns them, channels put together again."""
+    """(T,) raw rewards -> (T,) as the agent learns them, the sum over channels where it has several."""
     split = rewards(torch.from_numpy(raw)).double().numpy()  # (T,) or (C, T)
     return split if split.ndim == 1 else np.asarray(channel_scales(rewards)) @ split
 
 
 class Overestimation:
-    """Listens to an evaluation, see `deeprl.training.evaluation.evaluate`.
+    """A listener of `deeprl.training.evaluation.evaluate`.
 
     Args:
         rewards: `Agent.rewards`.
         discount: γ, of one step.
-        lives: values end with a life, returns do not.
+        lives: a lost life is terminal for the learner.
     """
 
     def __init__(self, rewards: Callable[[Tensor], Tensor], discount: float, lives: bool = False):
@@ -73,7 +73,7 @@ class Overestimation:
         """
         Args:
             after: `deeprl.envs.vector.environments.Step`.
-            counts: (M,) whether the episode belongs to the evaluation.
+            counts: (M,) whether each episode belongs to the evaluation.
         """
         nan = [np.nan] * len(counts)
         values = nan if acted.value is None or self.lives else acted.value.tolist()
@@ -94,7 +94,7 @@ class Overestimation:
         self.returns.append(returns[kept])
 
     def metrics(self) -> dict[str, float]:
-        """Means over all states that count, by the names that come after "eval/"; without such states there are none."""
+        """Means over all states that count, under the names after "eval/"; empty without such states."""
         found = {"action_gap": float(np.mean(self.gaps))} if self.gaps else {}
         values, returns = (np.concatenate([np.empty(0), *parts]) for parts in (self.values, self.returns))
         if len(values):

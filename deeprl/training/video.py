@@ -1,7 +1,7 @@
 """MP4 files of one episode.
 
-An evaluation is never rendered. Its actions are taped, and afterwards played to a second environment that has the same seed and can draw:
-so a video changes no evaluation, whatever drawing does to an environment, and a renderer that fails costs the video alone.
+An evaluation is never rendered. Its actions are recorded and then repeated in a second environment that has the same seed and renders,
+because rendering may change an environment, and a renderer that fails must cost the video alone.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from deeprl.training.evaluation import Tape
 
 
 def film(envs, tape: Tape, path: Path, each_frame: Callable[[], None] = lambda: None) -> float:
-    """Play the tape to the first environment of `envs`, made with `render=True` and the tape's seed, and write what it shows.
+    """Repeat the actions of a tape in the first environment of `envs`, made with `render=True` and the tape's seed, and write its frames.
 
     Returns:
-        The return of the episode as filmed: another than the tape's if the environment does not repeat itself.
+        The return of the episode as filmed. It differs from the tape's where the environment does not repeat itself.
 
     Raises:
         OSError: the file cannot be written.
-        Exception: whatever the environment or `each_frame` raises. Nothing is left at `path` then, nor beside it.
+        Exception: of the environment or of `each_frame`; no file is left then.
     """
     game = envs.backend.game(0)
     envs.reset()
@@ -44,9 +44,9 @@ def film(envs, tape: Tape, path: Path, each_frame: Callable[[], None] = lambda: 
 
 
 class Film:
-    """`with Film(path, fps) as film: film.add(frame) …`: the file is at `path` once it is whole, and not before.
+    """`with Film(path, fps) as film: film.add(frame) …`: a file appears at `path` only once it is complete.
 
-    OpenCV says nothing when a disk is full, so the file is opened again and its frames are counted.
+    Its frames are read again and counted, because OpenCV does not report a full disk.
     """
 
     def __init__(self, path: Path, fps: float):
@@ -57,7 +57,7 @@ class Film:
 
     def add(self, frame: np.ndarray) -> None:
         """(H, W, 3) uint8, RGB, of the same size each time."""
-        high, wide = frame.shape[0] % 2, frame.shape[1] % 2  # the codec halves the resolution of colours
+        high, wide = frame.shape[0] % 2, frame.shape[1] % 2  # padded to even sizes, because the codec halves the resolution of colours
         frame = np.pad(frame, ((0, high), (0, wide), (0, 0)), mode="edge") if high or wide else frame
         if self._writer is None:
             size = frame.shape[1], frame.shape[0]
@@ -90,7 +90,7 @@ class Film:
 
 
 def count_frames(path: Path) -> int:
-    """0 if it is no video."""
+    """Frames of a video file; 0 if it is none."""
     if not path.is_file() or not path.stat().st_size:
         return 0  # OpenCV would write to stderr
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
@@ -101,15 +101,18 @@ def count_frames(path: Path) -> int:
 
 
 def check_rendering(env, key: str) -> None:
-    """Draw one frame.
+    """Render one frame.
+
+    Args:
+        key: key or command that needs frames, for the message.
 
     Raises:
-        ConfigError: that fails here; names what asked for it, the environment and the remedy.
+        ConfigError: rendering fails on this machine; with the environment and the remedy.
     """
     try:
         with contextlib.closing(env.make(0, num=1, vector="sync", evaluation=True, render=True)) as envs:
             envs.reset()
             envs.backend.game(0).frame()
-    except Exception as error:  # every graphics library fails in its own way
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(f"{key}: {env.name} cannot be rendered here ({said}). {env.render_remedy}.") from error
+    except Exception as error:  # each graphics library raises its own
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"{key}: {env.name} cannot be rendered here ({reason}). {env.render_remedy}.") from error

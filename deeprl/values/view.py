@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
-from deeprl.types import Batch
+from deeprl.types import Batch, ViewNoise
 from deeprl.values.returns import Values
 
 
@@ -12,7 +12,7 @@ class View:
     """One network at both ends of a batch. `now` and `next` are evaluated at most once, when somebody asks."""
 
     def __init__(self, network: nn.Module, batch: Batch, side: str):
-        self.network, self.batch, self.side = network, batch, side
+        self.network, self.batch, self.noise = network, batch, batch.noise.get(side, ViewNoise())
         self._now: Values | None = None
         self._next: Values | None = None
 
@@ -21,16 +21,11 @@ class View:
     @property
     def now(self) -> Values:
         if self._now is None:
-            self._now = self.network(self.batch.obs, under(self.batch.noise, f"{self.side}.now."))
+            self._now = self.network(self.batch.obs, self.noise.now)
         return self._now
 
     @property
     def next(self) -> Values:
         if self._next is None:
-            self._next = self.network(self.batch.next_obs, under(self.batch.noise, f"{self.side}.next."))
+            self._next = self.network(self.batch.next_obs, self.noise.next)
         return self._next
-
-
-def under(noise: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The entries below a prefix, which is cut off."""
-    return {name[len(prefix) :]: value for name, value in noise.items() if name.startswith(prefix)} if noise else noise

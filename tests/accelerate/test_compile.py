@@ -9,18 +9,17 @@ import pytest
 import torch
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from deeprl.accelerate import compiled as compiling
-from deeprl.accelerate.compiled import CompiledAnswer, CompiledStep
+from deeprl.accelerate import graph as compiling
 from deeprl.accelerate.graph import Layout, has_compiler, interpreted
 from deeprl.accelerate.modes import WORTH_COMPILING, apply, choose
-from deeprl.accelerate.pure import places, share, unpacked
-from deeprl.agents.idqn import Iterated
+from deeprl.accelerate.pure import Constants
 from deeprl.config.build import build_agent
 from deeprl.errors import NotFinite
 from deeprl.replay.replay import Replay
 from deeprl.training import crash
-from deeprl.types import Spec
-from tests.builders import KINDS, flat, made_up, settled, spec_of, traced_gradient, train
+from deeprl.training.learner import CompiledLearner, Learner, gradient
+from deeprl.types import QUIET, NetworkNoise, Spec
+from tests.builders import KINDS, assert_close32, entry, flat, made_up, presets, settled, spec_of, traced_gradient, train, update
 
 IMAGES = Spec((4, 10, 10), torch.uint8, 6, 0)
 TOYS = {"discrete": "toy/chain", "continuous": "classic/pendulum"}
@@ -46,11 +45,16 @@ def test_every_objective_traces_as_one_graph(name, spec, overrides):
     batch = made_up(agent, agent.spec)
     for objective in agent.objectives:
         found, learned = traced_gradient(agent, objective, batch)
-        expected, plain = agent.gradient(agent, objective, batch)
+        expected, plain = gradient(agent, objective, batch)
         found, expected = flat(found), flat(expected)
         assert (found - expected).norm() <= 1e-6 * expected.norm()
         torch.testing.assert_close(learned.error, plain.error)
         assert learned.metrics.keys() == plain.metrics.keys()
+
+
+def given(batch):
+    """For learners that are asked with batches."""
+    return batch
 
 
 @pytest.mark.parametrize("name", ["idqn", "td3"])
@@ -58,14 +62,14 @@ def test_a_traced_gradient_is_traced_once_and_follows_its_targets(name):
     """Weights, targets and statistics move under it: they are read anew, and nothing is traced again."""
     clocks = ("agent.chain.shift_period=4", "agent.chain.sync_period=2") if name == "idqn" else ()
     plain, traced = (build(name, None, "agent/normalize=running", *clocks) for _ in range(2))
-    traced.descend = CompiledStep(traced, backend="eager")
+    learners = Learner(plain, given), CompiledLearner(traced, given, backend="eager")
     for step in range(1, 10):
         batch = made_up(plain, plain.spec, seed=step)
-        for agent in (plain, traced):
-            agent.update(batch)
-            agent.maintain(step - 1, step)
-            agent.normalize.shift += 0.01
-    assert [len(each) for each in traced.descend.compiled.values()] == [1] * len(traced.objectives)
+        for learner in learners:
+            learner.update(batch)
+            learner.agent.tick(step - 1, step)
+            learner.agent.normalize.shift += 0.01
+    assert [len(each) for each in learners[1].steps.values()] == [1] * len(traced.objectives)
     torch.testing.assert_close(traced.state_dict(), plain.state_dict())
     start = build(name).chain.target.state_dict()
     assert not all(torch.equal(start[key], value) for key, value in plain.chain.target.state_dict().items())
@@ -97,16 +101,16 @@ BACKENDS = ["eager", pytest.param("inductor", marks=needs_compiler)]
 def test_a_step_that_is_not_finite_changes_nothing(name, backend):
     """Neither weights nor averages, for Adam and for RMSProp; what is not finite is named as elsewhere, and learning may go on."""
     agent, batch = build(name), made_up(build(name), build(name).spec)
-    agent.descend = CompiledStep(agent, backend=backend)
-    agent.update(batch)
+    learner = CompiledLearner(agent, given, backend=backend)
+    learner.update(batch)
     before = copy.deepcopy(agent.state())
     with pytest.raises(NotFinite, match="its error"):
-        agent.update(batch._replace(reward=batch.reward * torch.nan))
+        learner.update(batch._replace(reward=batch.reward * torch.nan))
     after = agent.state()
     assert after["updates"] == before.pop("updates") + 1
     assert same(after["module"], before["module"])
     assert same(after["optimizers"], before["optimizers"])
-    agent.update(batch)
+    learner.update(batch)
     assert not same(agent.state()["module"], before["module"])
 
 
@@ -120,14 +124,14 @@ def same(one, other) -> bool:
 def test_a_compiled_run_goes_on_from_a_checkpoint_of_one_that_was_not():
     """The number of steps, which Adam's sizes depend on, is in both."""
     plain, compiled = build("dqn"), build("dqn")
-    compiled.descend = CompiledStep(compiled, backend="eager")
+    learner = CompiledLearner(compiled, given, backend="eager")
     batches = [made_up(plain, plain.spec, seed=seed) for seed in range(4)]
     for batch in batches[:2]:
-        plain.update(batch)
+        update(plain, batch)
     compiled.load_state(copy.deepcopy(plain.state()))
     for batch in batches[2:]:
-        plain.update(batch)
-        compiled.update(batch)
+        update(plain, batch)
+        learner.update(batch)
     torch.testing.assert_close(compiled.state()["module"], plain.state()["module"], rtol=1e-6, atol=1e-7)
     assert compiled.state()["optimizers"]["value"]["count"] == plain.state()["optimizers"]["value"]["count"] == 4
 
@@ -136,13 +140,13 @@ def test_a_compiled_run_goes_on_from_a_checkpoint_of_one_that_was_not():
 def test_another_layout_of_batches_is_another_compiled_step(backend):
     """Strides are taken for granted in compiled code: a transposed view must not be read as if it lay in order."""
     agent, plain = build("dqn"), build("dqn")
-    agent.descend = CompiledStep(agent, backend=backend)
+    learner = CompiledLearner(agent, given, backend=backend)
     batch = made_up(agent, agent.spec)
     across = batch._replace(obs=batch.obs.t().contiguous().t())
     for each in (batch, across, batch):
-        agent.update(each)
-        plain.update(batch)
-    assert len(agent.descend.compiled["value"]) == 2
+        learner.update(each)
+        update(plain, batch)
+    assert len(learner.steps["value"]) == 2
     torch.testing.assert_close(agent.state()["module"], plain.state()["module"])
 
 
@@ -166,20 +170,19 @@ def break_inductor(monkeypatch) -> None:
     def broken(*_, **__):
         raise RuntimeError("no such header")
 
-    for way in ("deeprl.accelerate.graph.lowered", "torch._inductor.compile"):
-        monkeypatch.setattr(way, broken)
+    monkeypatch.setattr("torch._inductor.compile", broken)
 
 
 def test_a_gradient_that_does_not_compile_is_computed_without_a_compiler(monkeypatch):
     break_inductor(monkeypatch)
     agent, oracle, told = build("dqn"), build("dqn"), []
     batch = made_up(agent, agent.spec)
-    agent.descend = CompiledStep(agent, failed=told.append)
-    oracle.update(batch)
-    agent.update(batch)
+    learner = CompiledLearner(agent, given, failed=told.append)
+    update(oracle, batch)
+    learner.update(batch)
     assert [str(error) for error in told] == ["no such header"]
     assert all(torch.equal(a, b) for a, b in zip(agent.parameters(), oracle.parameters()))
-    agent.update(batch)
+    learner.update(batch)
     assert len(told) == 1
 
 
@@ -190,12 +193,11 @@ def after_twenty(name: str, mode: str, backend: str) -> tuple[torch.Tensor, torc
     """All parameters before and after, one vector each."""
     agent = build(name)
     apply(agent, mode)
-    if mode == "compiled":
-        agent.descend = CompiledStep(agent, backend=backend)
+    learner = CompiledLearner(agent, given, backend=backend) if mode == "compiled" else Learner(agent, given)
     before = torch.cat([p.flatten() for p in agent.parameters()]).clone()
     for step in range(1, 21):
-        agent.update(made_up(agent, agent.spec, size=7, seed=step))
-        agent.maintain(step - 1, step)
+        learner.update(made_up(agent, agent.spec, size=7, seed=step))
+        agent.tick(step - 1, step)
     return before, torch.cat([p.flatten() for p in agent.parameters()])
 
 
@@ -209,22 +211,27 @@ def deviation(name: str, mode: str, backend: str = "eager") -> float:
 
 
 @pytest.mark.parametrize("mode", ["fast", "compiled"])
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", presets())
 def test_parity_after_twenty_updates(name, mode):
     assert deviation(name, mode) < 1e-5
 
 
 @needs_compiler
-@pytest.mark.parametrize("way", ["lowered", "documented"])
 @pytest.mark.parametrize("name", ["idqn", "td3"])
-def test_parity_of_compiled_code(name, way, monkeypatch):
-    """Both ways to compile, each without the other. The other presets: `python -m benchmarks.parity`."""
-
-    def closed(*_, **__):
-        raise RuntimeError("not this way")
-
-    monkeypatch.setattr("deeprl.accelerate.graph.documented" if way == "lowered" else "deeprl.accelerate.graph.lowered", closed)
+def test_parity_of_compiled_code(name):
+    """The other presets: `python -m benchmarks.parity`."""
     assert deviation(name, "compiled", "inductor") < 1e-5
+
+
+@needs_compiler
+def test_parity_of_a_compiled_implicit_head_but_for_single_units():
+    """Its embedding makes 256 ReLU decisions for each of 7 samples and 64 fractions. One whose input is within rounding of zero may come
+    out differently, and then the weights of that unit are further apart than rounding: of all weights few, and the rest not."""
+    start, oracle = after_twenty("iqn", "reference", "inductor")
+    _, found = after_twenty("iqn", "compiled", "inductor")
+    off = (found - oracle).abs() > 1e-6
+    assert off.float().mean() < 0.01
+    assert (found - oracle)[~off].norm() < 1e-5 * (oracle - start).norm()
 
 
 RUNS = {
@@ -239,16 +246,25 @@ SETTINGS = ("env=classic/cartpole", "steps=300", "learning_starts=200", "replay.
             "evaluation.every=null", "evaluation.final_episodes=1", "checkpoint.every=null", "runtime.threads=1")  # fmt: skip
 
 
-@pytest.mark.parametrize(("run", "backend"), [*((run, "eager") for run in RUNS), pytest.param("groups", "inductor", marks=needs_compiler)])
+REPEATED = ("dqn", "scaled rewards")
+"""Runs of parts that are in the others, as far as a graph sees them."""
+
+
+@pytest.mark.parametrize(
+    ("run", "backend"),
+    [
+        *(pytest.param(run, "eager", marks=pytest.mark.exhaustive if run in REPEATED else ()) for run in RUNS),
+        pytest.param("groups", "inductor", marks=needs_compiler),
+    ],
+)
 def test_a_run_with_compiled_steps_is_the_run_without(run, backend, tmp_path, monkeypatch):
     """From what the replay draws: folding, rewards, priorities and statistics are inside of the graph or outside, and the same."""
-    monkeypatch.setattr("deeprl.session.assemble.CompiledStep", partial(CompiledStep, backend=backend))
-    monkeypatch.setattr("deeprl.session.assemble.CompiledAnswer", partial(CompiledAnswer, backend=backend))
+    monkeypatch.setattr("deeprl.session.assemble.CompiledLearner", partial(CompiledLearner, backend=backend))
     monkeypatch.setattr("deeprl.session.assemble.has_compiler", lambda: True)
     overrides, weights = (*SETTINGS, *RUNS[run]), []
     for mode in ("reference", "compiled"):
         trainer = train(tmp_path / mode, *overrides, f"accelerate={mode}")
-        assert trainer.compiled == (mode == "compiled")
+        assert isinstance(trainer.guard.learner, CompiledLearner) == (mode == "compiled")
         weights.append(flat(trainer.agent.parameters()))
     start = flat(build_agent(settled(*overrides), trainer.agent.spec).parameters())
     assert (weights[0] - start).norm() > 0
@@ -259,7 +275,7 @@ def test_a_compiled_run_that_diverges_saves_the_batch_that_it_was_given(tmp_path
     """The suspect is what the replay drew, and the bundle holds the batch made of it."""
     plain, count = Replay.draw, [0]
 
-    def draw(self, u=None):
+    def draw(self, u):
         drawn = plain(self, u)
         count[0] += 1
         if count[0] == 5:
@@ -267,8 +283,7 @@ def test_a_compiled_run_that_diverges_saves_the_batch_that_it_was_given(tmp_path
         return drawn
 
     monkeypatch.setattr(Replay, "draw", draw)
-    monkeypatch.setattr("deeprl.session.assemble.CompiledStep", partial(CompiledStep, backend="eager"))
-    monkeypatch.setattr("deeprl.session.assemble.CompiledAnswer", partial(CompiledAnswer, backend="eager"))
+    monkeypatch.setattr("deeprl.session.assemble.CompiledLearner", partial(CompiledLearner, backend="eager"))
     with pytest.raises(NotFinite, match="batch.reward: 7 of 7 entries are not finite"):
         train(tmp_path / "run", *SETTINGS, "agent=dqn", "accelerate=compiled")
     (bundle,) = (tmp_path / "run" / "crash").iterdir()
@@ -278,20 +293,29 @@ def test_a_compiled_run_that_diverges_saves_the_batch_that_it_was_given(tmp_path
 def test_a_compiler_that_a_signal_has_ended_is_started_again(monkeypatch):
     tries = []
 
-    def interrupted(graph):
+    def interrupted(graph, inputs, options):
         tries.append(graph)
         if len(tries) == 1:
             graph.graph.erase_node(next(node for node in reversed(graph.graph.nodes) if node.op == "output"))
             raise RuntimeError("g++ died")
-        return interpreted(graph, [])
+        return interpreted(graph, inputs)
 
-    monkeypatch.setattr("deeprl.accelerate.graph.lowered", interrupted)
+    monkeypatch.setattr("torch._inductor.compile", interrupted)
     agent, told = build("dqn"), []
-    agent.descend = CompiledStep(agent, failed=told.append)
-    agent.update(made_up(agent, agent.spec))
+    learner = CompiledLearner(agent, given, failed=told.append)
+    learner.update(made_up(agent, agent.spec))
     assert len(tries) == 2
     assert not told
-    assert not agent.descend.broken
+    assert not learner.broken
+
+
+def test_the_doors_of_torch_that_compiling_goes_through():
+    """Neither is promised to stay by torch."""
+    from torch._inductor import compile
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    assert callable(compile)
+    assert callable(make_fx)
 
 
 def test_parameters_that_lie_together_are_one_argument():
@@ -303,11 +327,11 @@ def test_parameters_that_lie_together_are_one_argument():
     module.strided = torch.nn.Parameter(torch.ones(2, 3).t(), requires_grad=False)
     module.alone = torch.nn.Parameter(torch.ones(2), requires_grad=False)
     module.register_buffer("counted", numbers[:2])
-    shared, loose = share(places(module))
-    assert [some.flat.tolist() for some in shared] == [[1, 2, 3, 4, 5]]
-    assert set(loose) == {"strided", "alone", "counted"}
+    constants = Constants(module)
+    assert [flat.tolist() for flat in constants.flats()] == [[1, 2, 3, 4, 5]]
+    assert set(constants.loose()) == {"strided", "alone", "counted"}
     numbers.mul_(2)
-    found = unpacked(shared, [some.flat for some in shared], {})
+    found = constants.named(constants.flats(), {})
     assert {name: value.tolist() for name, value in found.items()} == {"late": [8, 10], "early": [[2], [4], [6]]}
 
 
@@ -322,13 +346,13 @@ def test_a_layout_is_of_shapes_strides_and_types():
 # ---- acting
 
 
-def asked(agent, size: int) -> tuple[torch.Tensor, dict]:
+def asked(agent, size: int) -> tuple[torch.Tensor, NetworkNoise]:
     """Observations and noise as a collector has them."""
     noise = agent.act_noise((1, size), torch.Generator().manual_seed(size))
-    return torch.rand((size, *agent.spec.obs_shape)), {name: value[0] for name, value in noise.items()}
+    return torch.rand((size, *agent.spec.obs_shape)), entry(noise).get("network", QUIET)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", presets())
 def test_every_agent_answers_alike_where_acting_is_compiled(name, monkeypatch):
     """Also after its weights have changed, and when it is asked about another number of environments."""
     agent, graphs = build(name), []
@@ -338,11 +362,11 @@ def test_every_agent_answers_alike_where_acting_is_compiled(name, monkeypatch):
         return interpreted(graph, inputs)
 
     monkeypatch.setitem(compiling.BACKENDS, "eager", kept)
-    compiled = CompiledAnswer(agent, backend="eager")
+    learner = CompiledLearner(agent, given, backend="eager")
     for size in (2, 2, 5):
-        agent.update(made_up(agent, agent.spec, seed=size))
+        update(agent, made_up(agent, agent.spec, seed=size))
         obs, noise = asked(agent, size)
-        torch.testing.assert_close(compiled(obs, noise), agent.answer(obs, noise))
+        assert_close32(learner.answer(obs, noise), agent.answer(obs, noise))
     (graph,) = graphs
     assert not [node for node in graph.graph.nodes if node.op == "get_attr"]  # no weight is a constant
 
@@ -352,66 +376,30 @@ def test_every_agent_answers_alike_where_acting_is_compiled(name, monkeypatch):
 def test_compiled_answers(name):
     agent = build(name)
     obs, noise = asked(agent, 1)
-    torch.testing.assert_close(CompiledAnswer(agent)(obs, noise), agent.answer(obs, noise))
+    assert_close32(CompiledLearner(agent, given).answer(obs, noise), agent.answer(obs, noise))
 
 
 def test_an_answer_that_does_not_compile_is_given_without_a_compiler(monkeypatch):
     break_inductor(monkeypatch)
     agent, told = build("dqn"), []
-    compiled = CompiledAnswer(agent, failed=told.append)
+    learner = CompiledLearner(agent, given, failed=told.append)
     for _ in range(2):
         obs, noise = asked(agent, 1)
-        assert torch.equal(compiled(obs, noise), agent.answer(obs, noise))
+        assert torch.equal(learner.answer(obs, noise), agent.answer(obs, noise))
     assert [str(error) for error in told] == ["no such header"]
 
 
 @pytest.mark.parametrize("which", ["CompiledStep", "CompiledAnswer"])
 def test_a_run_of_which_one_part_does_not_compile_has_one_mode(which, tmp_path, monkeypatch):
     """The run that config.yaml describes is the one that goes on: nothing stays compiled."""
-    for name, kind in (("CompiledStep", CompiledStep), ("CompiledAnswer", CompiledAnswer)):
-        monkeypatch.setattr(f"deeprl.session.assemble.{name}", partial(kind, backend="inductor" if name == which else "eager"))
-    break_inductor(monkeypatch)
+
+    def broken(*_, **__):
+        raise RuntimeError("no such header")
+
+    monkeypatch.setattr(f"deeprl.training.learner.{which}", broken)
+    monkeypatch.setattr("deeprl.session.assemble.CompiledLearner", partial(CompiledLearner, backend="eager"))
     monkeypatch.setattr("deeprl.accelerate.modes.choose", lambda *_: "compiled")
     trainer = train(tmp_path / "run", *SETTINGS, "agent=dqn", "accelerate=auto")
-    assert trainer.agent.descend.broken
-    assert trainer.agent.exploring.broken
+    assert trainer.guard.learner.broken
     assert trainer.config["accelerate"]["mode"] == trainer.folder.read_config()["accelerate"]["mode"] == "fast"
     assert trainer.agent.updates == 25  # of 100 steps at the tuned ratio of one in four
-
-
-# ---- clocks
-
-
-@pytest.mark.parametrize("num", [1, 3, 8])
-def test_clocks_that_are_asked_when_they_ring_ring_as_if_asked_at_every_tick(num):
-    """Periods that are no multiples of the number of environments, and of each other."""
-    clocks = ("agent.chain.shift_period=7", "agent.chain.sync_period=5")
-    lazy, eager = (build("idqn", None, *clocks) for _ in range(2))
-    type_of = type(eager)
-    eager.__class__ = type("Eager", (type_of,), {"periods": None})
-    asked = [0, 0]
-    for i, agent in enumerate((lazy, eager)):
-        ring = agent.ring
-
-        def counted(before, after, i=i, ring=ring):
-            asked[i] += 1
-            ring(before, after)
-
-        agent.__dict__["ring"] = counted
-    for tick in range(40):
-        batch = made_up(lazy, lazy.spec, seed=tick)
-        for agent in (lazy, eager):
-            agent.update(batch)
-            agent.maintain(tick * num, (tick + 1) * num)
-        assert torch.equal(flat(lazy.parameters()), flat(eager.parameters()))
-    assert asked[1] == 40
-    assert asked[0] < 40 or num > 5
-
-
-def test_a_chain_with_clocks_of_its_own_is_asked_at_every_tick():
-    class Slow(Iterated):
-        def maintain(self, before, after, updates):
-            super().maintain(before, after, updates)
-
-    assert Slow.periods is None
-    assert isinstance(Iterated.periods, property)

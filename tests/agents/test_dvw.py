@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from benchmarks import tabular_dvw
-from deeprl.accelerate.compiled import CompiledStep
 from deeprl.accelerate.modes import apply
 from deeprl.agents.dvw import InverseVariance
 from deeprl.agents.idqn import Iterated
@@ -23,11 +22,12 @@ from deeprl.config.build import build_agent
 from deeprl.networks.torsos import MLPTorso
 from deeprl.optim.adam import Adam
 from deeprl.parts.chains import Single
+from deeprl.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import Batch
 from deeprl.values.losses import huber
 from deeprl.values.returns import Returns
 from deeprl.values.view import View
-from tests.builders import DISCRETE, Table, make_batch, random_batch, same, settled, snapshot, spec_of, value_agent
+from tests.builders import DISCRETE, Table, entry, make_batch, random_batch, same, settled, snapshot, spec_of, update, value_agent
 
 B, T, D = 11, 5, 2
 
@@ -52,11 +52,12 @@ def weighted(chain="one", seed=0, **settings):
     return value_agent(seed=seed, chain=CHAINS[chain], weighting=partial(InverseVariance, **settings), **slots)
 
 
-def updates(agent, count: int, first: int = 1) -> None:
+def updates(agent, count: int, first: int = 1, learner: Learner | None = None) -> None:
+    learner = learner or Learner(agent, lambda batch: batch)
     for step in range(first, first + count):
-        noise = {name: value[0] for name, value in agent.noise((1, B), torch.Generator().manual_seed(step)).items()}
-        agent.update(random_batch(DISCRETE, B, step, noise))
-        agent.maintain(step - 1, step)
+        noise = entry(agent.noise((1, B), torch.Generator().manual_seed(step)), 0)
+        learner.update(random_batch(DISCRETE, B, step, noise))
+        agent.tick(step - 1, step)
 
 
 def seen(agent, batch: Batch):
@@ -105,11 +106,11 @@ def test_under_a_constant_variance_the_scale_is_that_variance_and_the_gradient_i
     batch = random_batch(DISCRETE, B)
     objective = one.objectives["scale"]
     for step in range(1500):
-        objective.optimizer.step(one.gradient(one, "scale", batch)[0], step)
+        objective.optimizer.step(gradient(one, "scale", batch)[0], step)
     assert one.weighting.log_scale.exp().tolist() == pytest.approx([c] * one.chain.length, rel=1e-4)
     weight, _ = one.weighting(*seen(one, batch))
     torch.testing.assert_close(weight, torch.ones_like(weight), rtol=1e-4, atol=0)
-    torch.testing.assert_close(one.gradient(one, "value", batch)[0], plain.gradient(plain, "value", batch)[0], rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(gradient(one, "value", batch)[0], gradient(plain, "value", batch)[0], rtol=1e-3, atol=1e-5)
 
 
 # ---- 7.3.3 the scale
@@ -135,7 +136,7 @@ def test_the_best_scale_is_the_harmonic_mean(spread, scale, plain, floored, mean
     batch = given(agent, [spread])
     objective = agent.objectives["scale"]
     for step in range(3000):
-        objective.optimizer.step(agent.gradient(agent, "scale", batch)[0], step)
+        objective.optimizer.step(gradient(agent, "scale", batch)[0], step)
     found = agent.weighting.log_scale.exp().item()
     assert found == pytest.approx(scale, rel=1e-4)
     assert found == pytest.approx(len(spread) / sum(1 / s for s in spread), rel=1e-4)
@@ -155,8 +156,8 @@ def test_each_iteration_has_its_own_scale():
     assert agent.weighting(*seen(agent, batch))[0].tolist() == [pytest.approx(row) for row in expected]
     loss, _ = agent("scale", batch)
     assert loss.item() == pytest.approx((1.875 / 4 - 1) ** 2 + 0.0 + (22 / 4 - 1) ** 2, rel=1e-5)
-    (gradient,), _ = agent.gradient(agent, "scale", batch)
-    assert gradient.tolist() == pytest.approx([2 * (1.875 / 4 - 1) * 1.875 / 4, 0.0, 2 * 4.5 * 5.5], abs=1e-5)
+    (found,), _ = gradient(agent, "scale", batch)
+    assert found.tolist() == pytest.approx([2 * (1.875 / 4 - 1) * 1.875 / 4, 0.0, 2 * 4.5 * 5.5], abs=1e-5)
 
 
 def test_importance_weights_multiply_and_rows_that_are_no_transition_do_not_count():
@@ -253,13 +254,13 @@ def test_after_one_sync_the_previous_target_is_the_old_one_and_after_two_the_fir
     part, target = agent.weighting, agent.chain.target
     mark(target, 1.0)
     mark(part.previous, 0.0)
-    agent.updates = 1
+    agent.clock.updates = 1
     for number, (step, theta, omega) in enumerate([(T, 2.0, 20.0), (2 * T, 3.0, 30.0), (3 * T, 4.0, 40.0)]):
         mark(agent.chain.online, theta)
         mark(part.net, omega)
-        agent.maintain(step - 2, step - 1)  # nothing is due
+        agent.tick(step - 2, step - 1)  # nothing is due
         assert says(part.previous) == {float(number)}
-        agent.maintain(step - 1, step)
+        agent.tick(step - 1, step)
         assert says(part.previous) == {theta - 1} != says(target)  # θ̄ before it moved
         assert says(target) == {theta}
         assert says(part.frozen) == {omega}
@@ -270,16 +271,16 @@ def test_in_a_chain_only_shifts_count(torso):
     """Syncs move Q̄_1 … Q̄_{K−1}: at the shift the previous target is the whole stack as it stood, followers included."""
     agent = weighted(torso)
     part, target = agent.weighting, agent.chain.target
-    agent.updates = 1
+    agent.clock.updates = 1
     first, frozen = snapshot(part.previous), snapshot(part.frozen)
     mark(agent.chain.online, 2.0)
     mark(part.net, 20.0)
-    agent.maintain(D - 1, D)  # a sync
+    agent.tick(D - 1, D)  # a sync
     assert same(snapshot(part.previous), first)
     assert same(snapshot(part.frozen), frozen)
     assert not same(snapshot(target), first)
     stood = snapshot(target)
-    agent.maintain(T - 1, T)  # a shift
+    agent.tick(T - 1, T)  # a shift
     assert same(snapshot(part.previous), stood)
     assert not same(snapshot(target), stood)
     assert says(part.frozen) == {20.0}
@@ -289,7 +290,7 @@ def test_nothing_moves_before_the_first_update():
     agent = weighted()
     mark(agent.chain.target, 7.0)
     before = snapshot(agent.weighting)
-    agent.maintain(0, 10 * T)
+    agent.tick(0, 10 * T)
     assert same(snapshot(agent.weighting), before)
 
 
@@ -297,16 +298,17 @@ def test_the_objectives_come_in_the_order_of_the_paper_and_the_weight_uses_the_f
     """Step 3 sees the η of step 2 and not the ω of step 1."""
     agent = weighted()
     assert tuple(agent.objectives) == agent.due(1) == ("variance", "scale", "value")
-    tape, gradient = [], agent.gradient
+    learner, tape = Learner(agent, lambda batch: batch), []
+    step = learner.step
 
-    def taped(agent, name, batch):
+    def taped(name, batch):
         part = agent.weighting
         weight = part(*seen(agent, batch))[0]
         tape.append((name, part.log_scale.item(), weight.clone(), copy.deepcopy(part.net.state_dict())))
-        return gradient(agent, name, batch)
+        return step(name, batch)
 
-    agent.gradient = taped
-    agent.update(random_batch(DISCRETE, B))
+    learner.step = taped
+    learner.update(random_batch(DISCRETE, B))
     (_, eta0, w0, omega0), (_, eta1, w1, omega1), (_, eta2, w2, omega2) = tape
     assert [name for name, *_ in tape] == ["variance", "scale", "value"]
     assert not same(omega0, omega1)
@@ -378,8 +380,8 @@ def test_the_priority_is_the_error_of_the_values_and_the_learning_rate_theirs():
     for agent in (one, plain):
         updates(agent, T + 2)
     batch = random_batch(DISCRETE, B)
-    learned = one.update(batch)
-    assert torch.equal(learned.error, plain.update(batch).error)
+    learned = update(one, batch)
+    assert torch.equal(learned.error, update(plain, batch).error)
     assert one.learning_rates(0) == {"train/learning_rate": 0.01, "train/variance_learning_rate": 0.5, "train/scale_learning_rate": 1e-3}
     logged = one.read(learned.metrics)
     ours = ("weight_mean", "weight_min", "weight_max", "weight_scale", "variance", "variance_loss", "variance_grad_norm")
@@ -414,10 +416,10 @@ def test_it_traces_and_follows_what_moves_under_it(chain, backup):
     plain, traced = (weighted(chain, backup=backup) for _ in range(2))
     for agent in (plain, traced):
         apply(agent, "reference")
-    traced.descend = CompiledStep(traced, backend="eager")
-    for agent in (plain, traced):
-        updates(agent, T + 3)
-    assert [len(each) for each in traced.descend.compiled.values()] == [1] * len(traced.objectives)
+    compiled = CompiledLearner(traced, lambda batch: batch, backend="eager")
+    updates(plain, T + 3)
+    updates(traced, T + 3, learner=compiled)
+    assert [len(each) for each in compiled.steps.values()] == [1] * len(traced.objectives)
     torch.testing.assert_close(snapshot(traced), snapshot(plain))
 
 
@@ -426,7 +428,7 @@ def test_the_networks_have_the_torso_of_the_agent():
     ours, theirs = agent.weighting.net, agent.chain.online
     assert [p.shape for p in ours.parameters()] == [p.shape for p in theirs.parameters()]
     assert not torch.equal(next(ours.parameters()), next(theirs.parameters()))
-    assert agent.weighting.net(torch.zeros(2, 5), {}).mean().shape == (3, 2, 3)
+    assert agent.weighting.net(torch.zeros(2, 5)).mean().shape == (3, 2, 3)
 
 
 def test_the_variance_network_takes_the_agents_optimizer_or_its_own_rate():
@@ -472,9 +474,9 @@ def built(*words: str):
     agent = build_agent(config, spec)
     start = snapshot(agent.weighting)
     for step in range(1, 7):
-        noise = {name: value[0] for name, value in agent.noise((1, B), torch.Generator().manual_seed(step)).items()}
-        agent.update(random_batch(spec, B, step, noise))
-        agent.maintain(step - 1, step)
+        noise = entry(agent.noise((1, B), torch.Generator().manual_seed(step)), 0)
+        update(agent, random_batch(spec, B, step, noise))
+        agent.tick(step - 1, step)
     assert all(torch.isfinite(value).all() for value in snapshot(agent).values())
     assert not same(snapshot(agent.weighting), start)
     return agent

@@ -16,9 +16,10 @@ from deeprl.networks.blocks import initialise
 from deeprl.networks.critics import Critics, Ensemble
 from deeprl.optim.adam import Adam
 from deeprl.parts.polyak import Polyak
+from deeprl.training.learner import gradient
 from deeprl.types import Spec
 from deeprl.values.reduce import First, Minimum
-from tests.builders import CONTINUOUS, DISCRETE, actor_critic, random_batch, same, snapshot
+from tests.builders import CONTINUOUS, DISCRETE, actor_critic, entry, random_batch, same, snapshot, update
 
 B = 11
 
@@ -27,7 +28,7 @@ def batches(agent, count: int, first: int = 1):
     """With the noise that the agent asks for."""
     for seed in range(first, first + count):
         noise = agent.noise((1, B), torch.Generator().manual_seed(1000 + seed))
-        yield random_batch(CONTINUOUS, B, seed, {name: value[0] for name, value in noise.items()})
+        yield random_batch(CONTINUOUS, B, seed, entry(noise, 0))
 
 
 def constants(critic, *values: float) -> None:
@@ -82,7 +83,7 @@ def test_actor_and_targets_move_on_delayed_updates_only(period):
     agent = actor_critic(actor_period=period)
     for k, batch in enumerate(batches(agent, 9), 1):
         before = {name: snapshot(part) for name, part in agent.chain.named_modules() if name.count(".") == 1}
-        agent.update(batch)
+        update(agent, batch)
         moved = {name: not same(old, snapshot(agent.chain.get_submodule(name))) for name, old in before.items()}
         delayed = k % period == 0
         assert moved == {"online.critic": True, "online.actor": delayed, "target.critic": delayed, "target.actor": delayed}
@@ -99,7 +100,7 @@ def test_targets_move_by_tau_towards_what_the_networks_are_now():
     agent = actor_critic(chain=partial(Polyak, tau=0.25))
     for batch in batches(agent, 2):
         old = snapshot(agent.chain.target)
-        agent.update(batch)
+        update(agent, batch)
     new = snapshot(agent.chain.online)
     for name, tensor in agent.chain.target.state_dict().items():
         torch.testing.assert_close(tensor, 0.75 * old[name] + 0.25 * new[name], rtol=1e-6, atol=1e-7)
@@ -111,7 +112,7 @@ def test_a_target_starts_as_a_copy_and_stays_within_a_flat_tensor():
     agent.load_state(agent.state())
     before = snapshot(agent.chain.target)
     for batch in batches(agent, 2):
-        agent.update(batch)
+        update(agent, batch)
     assert not same(before, snapshot(agent.chain.target))  # loading a checkpoint does not cut the views
 
 
@@ -136,7 +137,7 @@ def test_the_critics_loss_gives_no_gradient_to_actor_or_targets():
 
 
 def step(agent, name, batch):
-    gradients, _ = agent.gradient(agent, name, batch)
+    gradients, _ = gradient(agent, name, batch)
     agent.objectives[name].optimizer.step(gradients, 0)
     return gradients
 
@@ -182,8 +183,8 @@ def test_a_step_of_the_actor_raises_its_value():
 def test_weights_scale_the_critics_rows_and_invalid_rows_do_not_count():
     agent = actor_critic()
     (batch,) = batches(agent, 1)
-    whole, _ = agent.gradient(agent, "critic", batch)
-    doubled, _ = agent.gradient(agent, "critic", batch._replace(weight=torch.full((B,), 2.0)))
+    whole, _ = gradient(agent, "critic", batch)
+    doubled, _ = gradient(agent, "critic", batch._replace(weight=torch.full((B,), 2.0)))
     for one, two in zip(whole, doubled):
         torch.testing.assert_close(2 * one, two)
     first = batch._replace(**{
@@ -191,7 +192,7 @@ def test_weights_scale_the_critics_rows_and_invalid_rows_do_not_count():
     }, noise={name: value[:4] for name, value in batch.noise.items()})  # fmt: skip
     masked = batch._replace(valid=torch.arange(B) < 4)
     for name in ("critic", "actor"):
-        for one, two in zip(*(agent.gradient(agent, name, b)[0] for b in (first, masked))):
+        for one, two in zip(*(gradient(agent, name, b)[0] for b in (first, masked))):
             torch.testing.assert_close(one, two)
 
 
@@ -268,7 +269,7 @@ def test_twenty_updates_agree_with_plain_pytorch(mode, critics, smoothing, delay
     for batch in batches(agent, UPDATES):
         normal = batch.noise.get("smoothing", torch.zeros(B, 2))
         loss = plain.train(batch.obs, batch.action, batch.next_obs, batch.reward, batch.discount, normal)
-        learned = agent.update(batch)
+        learned = update(agent, batch)
         torch.testing.assert_close(learned.metrics["train/critic_loss"].mean(), loss, rtol=1e-5, atol=1e-6)
     assert plain.lower == set(range(critics))  # each critic was the lower one somewhere
     for side, actor, ensemble in (("online", plain.actor, plain.critics), ("target", plain.actor_target, plain.critics_target)):
@@ -286,8 +287,8 @@ def test_td3_with_equal_critics_no_smoothing_and_no_delay_is_ddpg():
         for parameter in side.critic.parameters():
             parameter[1] = parameter[0]
     for batch in batches(td3, UPDATES):
-        td3.update(batch)
-        ddpg.update(batch)
+        update(td3, batch)
+        update(ddpg, batch)
     for (name, one), other in zip(td3.chain.named_parameters(), ddpg.chain.parameters()):
         torch.testing.assert_close(one, other.expand_as(one), rtol=1e-5, atol=1e-6, msg=name)
 
@@ -299,12 +300,12 @@ def test_td3_with_equal_critics_no_smoothing_and_no_delay_is_ddpg():
 def test_a_checkpoint_in_the_middle_of_a_delay_goes_on_bit_for_bit(at):
     whole, resumed = actor_critic(), actor_critic(seed=9)
     for batch in batches(whole, at):
-        whole.update(batch)
+        update(whole, batch)
     state = whole.state()
     resumed.load_state({**state, "module": {name: t.clone() for name, t in state["module"].items()}})
     for batch in batches(whole, 4, first=at + 1):
-        whole.update(batch)
-        resumed.update(batch)
+        update(whole, batch)
+        update(resumed, batch)
     assert same(snapshot(whole), snapshot(resumed))
     assert whole.updates == resumed.updates == at + 4
 

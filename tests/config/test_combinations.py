@@ -1,4 +1,5 @@
-"""Every combination of parts of the discrete agent: built, updated twice and differentiated, or refused by a sentence with both names.
+"""Combinations of parts of the discrete agent: built, updated twice and differentiated, or refused by a sentence with both names. Every two
+options meet; `pytest -m exhaustive` makes every combination.
 
 Combinations are put together from the nodes of single options, because composing each anew would take a hundred times longer.
 """
@@ -14,17 +15,18 @@ import torch
 from deeprl.choice import Choice
 from deeprl.config import build
 from deeprl.config.combinations import HEAD, WORDS, refusals
-from deeprl.config.compose import options
 from deeprl.config.instantiate import Deferred, instantiate
+from deeprl.config.menu import options
 from deeprl.errors import ConfigError
-from tests.builders import DISCRETE, made_up, settled
+from deeprl.training.learner import gradient
+from tests.builders import DISCRETE, made_up, settled, update
+from tests.pairwise import pairs, pairwise
 
 HEADS = options("agent/head")
 BACKUPS = [option for option in options("agent/backup") if option != "policy"]
 MAPPINGS = {"identity": "raw", "log": "polar", "loglinear": "polar", "signed_root": "raw", "asinh": "raw"}
 """With rewards that suit them. The others are variants: `loglinear_paper`, and `per_channel`, which holds several."""
-OTHERS = list(itertools.product(MAPPINGS, options("agent/weighting"), options("agent/auxiliary"), (1, 3), (1, 3)))
-"""mapping, weighting, auxiliary, chain, n-step"""
+WEIGHTINGS, AUXILIARIES, CHAINS, N_STEPS = options("agent/weighting"), options("agent/auxiliary"), (1, 3), (1, 3)
 BASE = ("agent=dqn", "env=toy/chain", "agent/torso=mlp", "agent.torso.hidden=[7]")
 
 
@@ -69,18 +71,18 @@ def survives(agent) -> None:
     for step in (1, 2):
         batch = made_up(agent, agent.spec, size=6, seed=step)
         for name, objective in agent.objectives.items():
-            for parameter, gradient in zip(objective.parameters, agent.gradient(agent, name, batch)[0]):
-                assert torch.isfinite(gradient).all()
-                reached[names[id(parameter)]] |= bool(gradient.any())
-        learned = agent.update(batch)
-        agent.maintain(step - 1, step)
+            for parameter, found in zip(objective.parameters, gradient(agent, name, batch)[0]):
+                assert torch.isfinite(found).all()
+                reached[names[id(parameter)]] |= bool(found.any())
+        learned = update(agent, batch)
+        agent.tick(step - 1, step)
         assert learned.error.shape == batch.ended.shape
         assert all(torch.isfinite(value).all() for value in learned.metrics.values())
     assert all(reached.values()), [name for name, found in reached.items() if not found]
 
 
 def refused(head: str, backup: str, mapping: str, weighting: str, n_step: int) -> str | None:
-    """Section 11 of the architecture, written down a second time."""
+    """The table of `deeprl list combinations`, written down a second time."""
     soft, traces = backup in ("soft", "munchausen", "tsallis"), backup not in ("soft", "munchausen", "tsallis", "max", "double")
     if mapping != "identity" and head != "scalar":
         return "agent/head=scalar"
@@ -93,17 +95,52 @@ def refused(head: str, backup: str, mapping: str, weighting: str, n_step: int) -
     return r"replay\.n_step must be 1" if traces and n_step > 1 else None
 
 
+def fits(head, backup, mapping, weighting, auxiliary, chain, n_step) -> bool:
+    return refused(head, backup, mapping, weighting, n_step) is None
+
+
+SLOTS = (HEADS, BACKUPS, list(MAPPINGS), WEIGHTINGS, AUXILIARIES, CHAINS, N_STEPS)
+REFUSED = pairwise(HEADS, BACKUPS, list(MAPPINGS), WEIGHTINGS, N_STEPS, keep=lambda *row: refused(*row) is not None)
+"""Without auxiliary and chain, which have no say in refusals."""
+
+
+def refuses(head, backup, mapping, weighting, n_step) -> None:
+    reason = refused(head, backup, mapping, weighting, n_step)
+    with pytest.raises(ConfigError, match=reason) as error:
+        checked(configuration(head, backup, mapping, weighting, "none", 1, n_step))
+    assert reason.startswith("replay") or str(error.value).count("agent") >= 2
+
+
+@pytest.mark.parametrize("row", pairwise(*SLOTS, keep=fits), ids=lambda row: "-".join(map(str, row)))
+def test_options_that_fit_together(row):
+    survives(checked(configuration(*row)))
+
+
+@pytest.mark.parametrize("row", REFUSED, ids=lambda row: "-".join(map(str, row)))
+def test_options_that_do_not_fit_together(row):
+    refuses(*row)
+
+
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("head", "backup"), list(itertools.product(HEADS, BACKUPS)))
 def test_every_combination(head, backup):
-    for mapping, weighting, auxiliary, chain, n_step in OTHERS:
-        config = configuration(head, backup, mapping, weighting, auxiliary, chain, n_step)
-        reason = refused(head, backup, mapping, weighting, n_step)
-        if reason is None:
-            survives(checked(config))
-        elif auxiliary == "none" and chain == 1:  # neither has a say in refusals
-            with pytest.raises(ConfigError, match=reason) as error:
-                checked(config)
-            assert reason.startswith("replay") or str(error.value).count("agent") >= 2
+    for mapping, weighting, auxiliary, chain, n_step in itertools.product(*SLOTS[2:]):
+        if fits(head, backup, mapping, weighting, auxiliary, chain, n_step):
+            survives(checked(configuration(head, backup, mapping, weighting, auxiliary, chain, n_step)))
+        elif auxiliary == "none" and chain == 1:
+            refuses(head, backup, mapping, weighting, n_step)
+
+
+def test_every_two_options_that_can_meet_do():
+    """What the tests above stand on."""
+    slots = ("ab", (1, 2, 3), (True, False))
+    rows = pairwise(*slots, keep=lambda letter, number, flag: not (letter == "b" and number == 3))
+    assert len(rows) < 10
+    found = {pair for row in rows for pair in pairs(row)}
+    possible = {pair for row in itertools.product(*slots) if row[:2] != ("b", 3) for pair in pairs(row)}
+    assert found == possible
+    assert (0, "b", 1, 3) not in found
+    assert pairwise(*slots) == pairwise(*slots)
 
 
 @pytest.mark.parametrize("head", ["categorical", "bounded"])
@@ -111,16 +148,17 @@ def test_every_combination(head, backup):
 def test_a_bonus_wants_a_head_that_can_say_it(head, backup):
     config = configuration(head, backup, "identity", "one", "none", 1, 1)
     config["agent"]["head"].update(low=0.0, high=100.0)
-    with pytest.raises(ConfigError, match=f"agent/backup={backup.title()} needs .*{head.title()} with returns from 0 to 100 offers none"):
+    with pytest.raises(ConfigError, match=f"agent/backup={backup.title()} .*{head.title()} .* 0 to 100"):
         checked(config)
     config["agent"]["head"].update(low=-100.0)
     checked(config)
 
 
-def test_a_need_that_nobody_offers_is_a_sentence_with_both_names():
+def test_a_need_without_an_offer_is_a_sentence_with_both_names():
     class Needy(Choice):
         needs = frozenset({"scalar", "successor"})
 
-    (sentence,) = refusals({"agent/backup": Needy()}, "agent/head=Categorical", frozenset({"signed"}), HEAD)
-    assert sentence == f"agent/backup=Needy needs {WORDS['scalar']}, and agent/head=Categorical offers none."
+    (refusal,) = refusals({"agent/backup": Needy()}, "agent/head=Categorical", frozenset({"signed"}), HEAD)
+    assert refusal == ("agent/backup=Needy", "scalar", "agent/head=Categorical")
+    assert str(refusal) == f"agent/backup=Needy needs {WORDS['scalar']}, and agent/head=Categorical offers none."
     assert refusals({"agent/backup": Deferred(Needy, {}, "")}, "x", frozenset({"scalar"}), HEAD) == []

@@ -62,7 +62,7 @@ def test_ale_vector_gives_the_same_episodes(game, protocol, evaluation):
     assert sync.spec == ale.spec
     assert np.array_equal(sync.reset(), ale.reset())
     ended = 0
-    for action in random_actions(sync, 500):
+    for action in random_actions(sync, 220):
         one, other = sync.step(action), ale.step(action)
         assert same(one, other)
         ended += one.ended.sum()

@@ -90,7 +90,13 @@ def test_rows_stay_inside_their_episode(make, vector, num):
     assert min(seen.values()) > 10
 
 
-@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.exhaustive if name in ("pendulum", "chain", "half_cheetah", "minatar") else ())
+        for name in CHOICES
+    ],
+)
 def test_every_backend_gives_the_same_episodes(make, name):
     sync, workers = (make(CHOICES[name], 3, num=2, vector=vector) for vector in BACKENDS)
     assert np.array_equal(sync.reset(), workers.reset())
@@ -208,20 +214,24 @@ def test_seeds_are_those_of_the_episode(make, evaluation):
 # ----- failures
 
 
+FAILURES = [
+    ("raise", "sync", "ArithmeticError: counted too far"),
+    ("raise", "async", "ArithmeticError: counted too far"),
+    ("die", "async", r"exit code 3\), and could not be made again: .*exit code 3"),
+    ("hang", "async", r"env\.timeout=3 .*could not be made again: .*env\.timeout=3 "),
+    ("nan", "sync", "observation holds nan at index 1"),
+    ("inf", "async", "reward is inf"),
+    ("shape", "sync", r"observation is float32 of shape \(1,\), not float32 of shape \(3,\)"),
+    ("dtype", "sync", r"observation is float64 of shape \(3,\), not float32"),
+]
+DISTINCT = [(*case, on_error) for case in FAILURES for on_error in ("fail", "restart") if (case[0], on_error) != ("hang", "restart")]
+
+
 @pytest.mark.parametrize(
-    ("failure", "vector", "words"),
-    [
-        ("raise", "sync", "ArithmeticError: counted too far"),
-        ("raise", "async", "ArithmeticError: counted too far"),
-        ("die", "async", r"exit code 3\), and could not be made again: .*exit code 3"),
-        ("hang", "async", r"env\.timeout=3 .*could not be made again: .*env\.timeout=3 "),
-        ("nan", "sync", "observation holds nan at index 1"),
-        ("inf", "async", "reward is inf"),
-        ("shape", "sync", r"observation is float32 of shape \(1,\), not float32 of shape \(3,\)"),
-        ("dtype", "sync", r"observation is float64 of shape \(3,\), not float32"),
-    ],
+    ("failure", "vector", "words", "on_error"),
+    # "die" restarts as "hang" does, which waits for six seconds
+    [*DISTINCT, pytest.param("hang", "async", r"env\.timeout=3 ", "restart", marks=pytest.mark.exhaustive)],
 )
-@pytest.mark.parametrize("on_error", ["fail", "restart"])
 def test_an_environment_that_fails(make, failure, vector, words, on_error):
     # short only where one hangs, and not too short for a busy machine
     choice = Counting(failure=failure, on_error=on_error, max_length=100, timeout=3 if failure == "hang" else 60)
@@ -250,9 +260,14 @@ def test_an_environment_that_fails(make, failure, vector, words, on_error):
     assert after.num_restarts == 1
 
 
-@pytest.mark.parametrize(("stop", "words"), [(signal.SIGKILL, "its process died"), (signal.SIGSTOP, r"no answer within env\.timeout=3 ")])
 @pytest.mark.parametrize(
-    "choice", [Counting(reseed_every=3, timeout=3), Counting(continuous=True, timeout=3)], ids=["discrete", "continuous"]
+    ("stop", "words", "choice"),
+    [
+        (signal.SIGKILL, "its process died", Counting(reseed_every=3)),
+        (signal.SIGKILL, "its process died", Counting(continuous=True)),
+        (signal.SIGSTOP, r"no answer within env\.timeout=3 ", Counting(reseed_every=3, timeout=3)),
+        pytest.param(signal.SIGSTOP, r"no answer .*env\.timeout=3 ", Counting(continuous=True, timeout=3), marks=pytest.mark.exhaustive),
+    ],
 )
 def test_a_worker_that_dies_or_hangs_is_made_again_where_it_was(make, stop, words, choice):
     """In an episode that follows an unseeded reset too; its neighbours notice nothing."""

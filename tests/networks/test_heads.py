@@ -19,20 +19,37 @@ from deeprl.networks.distributional import Categorical, ImplicitQuantile, Quanti
 from deeprl.networks.heads import Scalar
 from deeprl.networks.torsos import MLPTorso, Nature
 from deeprl.networks.value_network import ValueNetwork, quiet
+from deeprl.noise import each
 from deeprl.optim.adam import Adam
 from deeprl.parts.chains import Single, follow_
 from deeprl.parts.exploration import EpsilonGreedy
 from deeprl.schedules import Constant, Linear
+from deeprl.training.learner import gradient
 from deeprl.transforms.rewards import Clip, Raw
-from deeprl.types import Spec
+from deeprl.types import QUIET, NetworkNoise, Spec
 from deeprl.values.distributions import QuantileValues
 from deeprl.values.losses import huber, project
 from deeprl.values.returns import Returns
-from tests.builders import DISCRETE, flat, made_up, random_batch, same, settled, snapshot, spec_of, traced_gradient, value_agent
+from tests.builders import (
+    DISCRETE,
+    assert_close32,
+    entry,
+    flat,
+    made_up,
+    random_batch,
+    same,
+    settled,
+    snapshot,
+    spec_of,
+    traced_gradient,
+    update,
+    value_agent,
+)
 from tests.training.test_learning import GAMMA, TABLE, WORLDS, enumerated, table
 from tests.training.test_learning import spec_of as spec_of_mdp
 
 B, K = 11, 3
+ENDS = [(side, end) for side in ("online", "target") for end in ("now", "next")]
 IQN = ImplicitQuantile(samples=6, target_samples=5, policy_samples=4, cosines=8)
 HEADS = {
     "scalar": Scalar(),
@@ -46,7 +63,7 @@ TORSO = pytest.mark.parametrize("torso", ["shared", "separate"])
 
 
 def noise_of(agent, seed: int = 0) -> dict:
-    return {name: value[0] for name, value in agent.noise((1, B), torch.Generator().manual_seed(seed)).items()}
+    return entry(agent.noise((1, B), torch.Generator().manual_seed(seed)), 0)
 
 
 def batch_of(agent, seed: int = 0):
@@ -71,13 +88,13 @@ def test_every_head_with_every_backup_and_chain(head, backup, length, torso):
     objective = agent.objectives["value"]
     for step in (1, 2):
         batch = batch_of(agent, step)
-        gradients, _ = agent.gradient(agent, "value", batch)
-        for (name, parameter), gradient in zip(agent.chain.online.named_parameters(), gradients):
-            assert gradient.isfinite().all()
-            assert gradient.flatten(1).abs().amax(1).gt(0).all(), name  # each entry of the stack
+        gradients, _ = gradient(agent, "value", batch)
+        for (name, parameter), found in zip(agent.chain.online.named_parameters(), gradients):
+            assert found.isfinite().all()
+            assert found.flatten(1).abs().amax(1).gt(0).all(), name  # each entry of the stack
             assert any(parameter is trained for trained in objective.parameters)
-        learned = agent.update(batch)
-        agent.maintain(step - 1, step)
+        learned = update(agent, batch)
+        agent.tick(step - 1, step)
         assert learned.metrics["train/loss"].shape == (length, B)
         assert learned.error.shape == (B,)
         assert all(value.isfinite().all() for value in (*learned.metrics.values(), learned.error))
@@ -92,10 +109,10 @@ def test_every_head_can_be_dueling_and_noisy(head, more):
     assert any(name.startswith("value.") for name in names) == head.dueling
     assert any("sigma" in name for name in names) == head.noisy
     batch = batch_of(agent)
-    gradients, _ = agent.gradient(agent, "value", batch)
+    gradients, _ = gradient(agent, "value", batch)
     assert all(gradient.isfinite().all() and gradient.abs().max() > 0 for gradient in gradients)
     if head.noisy:
-        losses = [agent.gradient(agent, "value", batch._replace(noise=noise_of(agent, seed)))[1].metrics["train/loss"] for seed in (1, 2)]
+        losses = [gradient(agent, "value", batch._replace(noise=noise_of(agent, seed)))[1].metrics["train/loss"] for seed in (1, 2)]
         assert not torch.equal(*losses)
 
 
@@ -108,8 +125,8 @@ def test_a_chain_of_one_is_the_single_target_network(head, backup, torso):
     plain = value_agent(head=head, backup=backup, chain=partial(Single, target_update_period=5))
     for agent in (one, plain):
         for step in range(1, 13):
-            agent.update(batch_of(agent, step))
-            agent.maintain(step - 1, step)
+            update(agent, batch_of(agent, step))
+            agent.tick(step - 1, step)
     assert same(snapshot(one), snapshot(plain))
     assert same(one.objectives["value"].optimizer.state_dict(), plain.objectives["value"].optimizer.state_dict())
     assert not same(snapshot(one.chain.online), snapshot(one.chain.target))
@@ -120,7 +137,7 @@ def test_separate_networks_know_of_no_other(head):
     """2.8, invariant 2: another network changes neither ℓ_k nor its gradient until the next sync."""
 
     def losses_and_gradients(agent):
-        gradients, learned = agent.gradient(agent, "value", batch_of(agent))
+        gradients, learned = gradient(agent, "value", batch_of(agent))
         return learned.metrics["train/loss"], gradients
 
     agent, other = agent_of(head, torso="separate"), agent_of(head, torso="separate")
@@ -141,10 +158,10 @@ def test_actions_not_taken_have_no_part_in_the_loss(head):
     """specs/value_based.md, 1: raising any unchosen Q(s, ·) leaves the loss unchanged."""
     agent = value_agent(head=head)
     batch = batch_of(agent)._replace(action=torch.zeros(B, dtype=torch.int64))
-    before = agent.gradient(agent, "value", batch)[1].metrics["train/loss"]
+    before = gradient(agent, "value", batch)[1].metrics["train/loss"]
     last = agent.chain.online.head.advantage
     getattr(last, f"bias_{last.depth - 1}").unflatten(-1, (3, -1))[:, :, 1:] += 0.5
-    assert torch.equal(agent.gradient(agent, "value", batch)[1].metrics["train/loss"], before)
+    assert torch.equal(gradient(agent, "value", batch)[1].metrics["train/loss"], before)
 
 
 @HEAD
@@ -170,7 +187,7 @@ def test_rows_of_sequences_are_rows(head):
     """(T, B) observations give what their rows give; a sequence shares its fractions."""
     agent = agent_of(head)
     noise = quiet(agent.chain.online.noise((1, B), torch.Generator().manual_seed(3), "prediction"))
-    noise = {name: value[0] for name, value in noise.items()}
+    noise = entry(noise, 0)
     obs = torch.randn(4, B, 5)
     values = agent.chain.online(obs, noise)
     assert values.mean().shape == (K, 4, B, 3)
@@ -185,8 +202,8 @@ def test_every_head_traces_as_one_graph(head):
     agent = agent_of(head, backup=Double())
     batch = batch_of(agent)
     found, learned = traced_gradient(agent, "value", batch)
-    expected, plain = agent.gradient(agent, "value", batch)
-    torch.testing.assert_close(flat(found), flat(expected))
+    expected, plain = gradient(agent, "value", batch)
+    assert_close32(flat(found), flat(expected))
     torch.testing.assert_close(learned.error, plain.error)
     assert learned.metrics.keys() == plain.metrics.keys()
 
@@ -212,8 +229,8 @@ def test_tabular_heads_reach_the_values_of_value_iteration(head, world, toleranc
     agent = value_agent(spec_of_mdp(mdp), torso=TABLE, head=head, chain=partial(Single, target_update_period=10), optimizer=optimizer)
     batch = enumerated(mdp, GAMMA)
     for step in range(1500):
-        agent.update(batch)
-        agent.maintain(step, step + 1)
+        update(agent, batch)
+        agent.tick(step, step + 1)
     optimal = value_iteration(mdp, GAMMA)[~mdp.terminal]
     assert np.abs(table(agent.chain.online, mdp)[0] - optimal).max() < tolerance
     assert np.ptp(optimal) > 0.3
@@ -227,15 +244,15 @@ def test_an_implicit_head_learns_a_distribution():
     agent = value_agent(spec, torso=MLPTorso(hidden=(), head_hidden=(32,)), head=head, optimizer=optimizer)
     ones = torch.ones(32, 1)
     for step in range(800):
-        noise = {name: value[0] for name, value in agent.noise((1, 32), torch.Generator().manual_seed(step)).items()}
+        noise = entry(agent.noise((1, 32), torch.Generator().manual_seed(step)), 0)
         batch = random_batch(spec, 32, 0, noise)
         reward = torch.tensor([-1.0, 3.0]).repeat(16)
-        agent.update(batch._replace(obs=ones, next_obs=ones, reward=reward, discount=torch.zeros(32)))
-        agent.maintain(step, step + 1)
+        update(agent, batch._replace(obs=ones, next_obs=ones, reward=reward, discount=torch.zeros(32)))
+        agent.tick(step, step + 1)
     fractions = torch.tensor([[0.1, 0.3, 0.7, 0.9]])
-    said = agent.chain.online(ones[:1], {"fractions.samples": fractions}).expect(torch.zeros(1, 1, dtype=torch.int64)).atoms
+    said = agent.chain.online(ones[:1], NetworkNoise({}, {"samples": fractions})).expect(torch.zeros(1, 1, dtype=torch.int64)).atoms
     torch.testing.assert_close(said[0, 0], torch.tensor([-1.0, -1.0, 3.0, 3.0]), rtol=0, atol=0.3)
-    assert agent.chain.online(ones[:1], {}).mean().item() == pytest.approx(1.0, abs=0.2)
+    assert agent.chain.online(ones[:1]).mean().item() == pytest.approx(1.0, abs=0.2)
 
 
 # ---- QR-DQN and C51: layers
@@ -245,7 +262,7 @@ def test_outputs_are_ordered_by_action_then_atom():
     network = Quantile(quantiles=4).build(5, (), 3, 2, "torch")
     network.advantage.weight_0.zero_()
     network.advantage.bias_0.copy_(torch.arange(12.0))
-    assert network(torch.zeros(1, B, 5), {}).quantiles[1, 0].tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert network(torch.zeros(1, B, 5), QUIET).quantiles[1, 0].tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
     assert network.midpoints.tolist() == [0.125, 0.375, 0.625, 0.875]
 
 
@@ -266,7 +283,7 @@ def test_one_quantile_is_half_a_huber_dqn():
     one, scalar = value_agent(head=Quantile(quantiles=1, init=None)), value_agent(head=Scalar(loss="huber"))
     assert same(snapshot(one.chain.online), {**snapshot(scalar.chain.online)})
     batch = batch_of(one)
-    ours, theirs = (agent.gradient(agent, "value", batch)[0] for agent in (one, scalar))
+    ours, theirs = (gradient(agent, "value", batch)[0] for agent in (one, scalar))
     for a, b in zip(ours, theirs):
         torch.testing.assert_close(2 * a, b)
 
@@ -288,12 +305,12 @@ def test_an_implicit_head_in_plain_pytorch(torso):
     follow_(agent.chain.target, agent.chain.online)
     noise = noise_of(agent)
     obs = torch.randn(B, 5)
-    for side, network in (("online.now", agent.chain.online), ("target.next", agent.chain.target)):
-        policy, samples = (noise[f"{side}.fractions.{name}"] for name in ("policy", "samples"))
-        values = network(obs, {"fractions.policy": policy, "fractions.samples": samples})
+    for side, network, drawn in (("online", agent.chain.online, noise["online"].now), ("target", agent.chain.target, noise["target"].next)):
+        policy, samples = (drawn.fractions[name] for name in ("policy", "samples"))
+        values = network(obs, drawn)
         body, embedding, top = network.torso, network.fractions.embedding, network.head.advantage
         for k in range(K):
-            t = k if torso == "separate" else (0 if side == "online.now" else min(k, 1))
+            t = k if torso == "separate" else (0 if side == "online" else min(k, 1))
             psi = (obs @ body.weight_0[t] + body.bias_0[t]).relu()
 
             def quantiles(fractions, k=k, t=t, psi=psi, embedding=embedding, top=top):
@@ -309,18 +326,23 @@ def test_an_implicit_head_in_plain_pytorch(torso):
 
 def test_what_each_evaluation_draws():
     agent = agent_of(IQN)
-    noise = agent.noise((7, B), torch.Generator().manual_seed(0))
-    sizes = {"online.now": 6, "online.next": 5, "target.now": 5, "target.next": 5}  # N of what is regressed, N' of targets
-    expected = {f"{view}.fractions.samples": (7, B, n) for view, n in sizes.items()}
-    expected.update({f"{view}.fractions.policy": (7, B, 4) for view in sizes})
+    drawn = agent.noise((7, B), torch.Generator().manual_seed(0))
+    noise = {(side, end, name): value for side, end in ENDS for name, value in getattr(drawn[side], end).fractions.items()}
+    sizes = {
+        ("online", "now"): 6,
+        ("online", "next"): 5,
+        ("target", "now"): 5,
+        ("target", "next"): 5,
+    }  # N of what is regressed, N' of targets
+    expected = {(*end, "samples"): (7, B, n) for end, n in sizes.items()}
+    expected.update({(*end, "policy"): (7, B, 4) for end in sizes})
     assert {name: tuple(value.shape) for name, value in noise.items()} == expected
     assert all(value.min() >= 0 and value.max() < 1 for value in noise.values())
     numbers = torch.cat([value.flatten() for value in noise.values()])
     assert len(numbers.unique()) > 0.999 * len(numbers)  # all apart: fresh for each sample, set and evaluation
     assert numbers.mean().item() == pytest.approx(0.5, abs=0.02)
     acting = agent.act_noise((7, 2), torch.Generator().manual_seed(0))
-    assert acting["fractions.policy"].shape == (7, 2, 4)
-    assert "fractions.samples" not in acting
+    assert {name: tuple(value.shape) for name, value in acting["network"].fractions.items()} == {"policy": (7, 2, 4)}
 
 
 @pytest.mark.parametrize("backup", [Max(), Double()], ids=["max", "double"])
@@ -331,26 +353,30 @@ def test_which_fractions_pick_the_action_and_which_rate_it(backup):
     for parameter in agent.chain.parameters():
         parameter.normal_(generator=generator)  # far from each other, and from constant in the fraction
     batch = batch_of(agent)
-    noise = {name: value.clone() for name, value in batch.noise.items()}
+    noise = each(torch.Tensor.clone, batch.noise)
     picks = "target" if backup == Max() else "online"
 
-    def returns(changed: dict):
-        views = agent.chain.views(batch._replace(noise={**noise, **changed}))
+    def returns(*unused: str):
+        """With one set of fractions, named by its side, end and name, at zero."""
+        changed = each(torch.Tensor.clone, noise)
+        if unused:
+            side, end, name = unused
+            getattr(changed[side], end).fractions[name].zero_()
+        views = agent.chain.views(batch._replace(noise=changed))
         with torch.no_grad():
             return backup(*views, batch)
 
     def values(side: str, fractions: torch.Tensor) -> torch.Tensor:
         network = getattr(agent.chain, side)
-        atoms = [network(batch.next_obs, {"fractions.samples": fractions}).expect(torch.full((1, B), a)).atoms[0] for a in range(3)]
+        atoms = [network(batch.next_obs, NetworkNoise({}, {"samples": fractions})).expect(torch.full((1, B), a)).atoms[0] for a in range(3)]
         return torch.stack(atoms, 1)  # (B, A, n)
 
-    best = values(picks, noise[f"{picks}.next.fractions.policy"]).mean(-1).argmax(-1)
-    rated = values("target", noise["target.next.fractions.samples"])[torch.arange(B), best]
-    torch.testing.assert_close(returns({}).atoms[0], batch.reward.unsqueeze(1) + batch.discount.unsqueeze(1) * rated)
-    used = {f"{picks}.next.fractions.policy", "target.next.fractions.samples"}
-    for name, drawn in noise.items():
-        changed = returns({name: torch.zeros_like(drawn)}).atoms
-        assert torch.equal(changed, returns({}).atoms) == (name not in used), name
+    best = values(picks, noise[picks].next.fractions["policy"]).mean(-1).argmax(-1)
+    rated = values("target", noise["target"].next.fractions["samples"])[torch.arange(B), best]
+    torch.testing.assert_close(returns().atoms[0], batch.reward.unsqueeze(1) + batch.discount.unsqueeze(1) * rated)
+    used = {(picks, "next", "policy"), ("target", "next", "samples")}
+    for path in ((*end, name) for end in ENDS for name in ("policy", "samples")):
+        assert torch.equal(returns(*path).atoms, returns().atoms) == (path not in used), path
 
 
 def test_all_iterations_share_the_fractions_of_a_sample():
@@ -358,7 +384,7 @@ def test_all_iterations_share_the_fractions_of_a_sample():
     agent = agent_of(IQN)
     for parameter in agent.chain.online.head.parameters():
         parameter[1] = parameter[0]
-    noise = {name: value[0] for name, value in agent.chain.online.noise((1, B), torch.Generator(), "prediction").items()}
+    noise = entry(agent.chain.online.noise((1, B), torch.Generator(), "prediction"), 0)
     values = agent.chain.online(torch.randn(B, 5), noise)
     assert torch.equal(values.mean()[0], values.mean()[1])
     assert not torch.equal(values.mean()[0], values.mean()[2])
@@ -370,7 +396,7 @@ def test_the_loss_is_over_the_samples_of_the_prediction():
     chosen = agent.chain.views(batch)[0].now.at(batch.action)
     assert isinstance(chosen, QuantileValues)
     assert chosen.quantiles.shape == (1, B, 6)
-    assert torch.equal(chosen.fractions, batch.noise["online.now.fractions.samples"])
+    assert torch.equal(chosen.fractions, batch.noise["online"].now.fractions["samples"])
 
 
 def test_acting_draws_fractions_also_in_evaluation_and_noisy_layers_keep_quiet_there():
@@ -378,11 +404,12 @@ def test_acting_draws_fractions_also_in_evaluation_and_noisy_layers_keep_quiet_t
     agent = value_agent(head=head, explore=EpsilonGreedy(Constant(0.0)))
     obs, first = torch.randn(60, 5), torch.zeros(60, dtype=torch.bool)
     drawn = agent.act_noise((2, 60), torch.Generator().manual_seed(1))
-    assert set(quiet(drawn)) == {"fractions.policy"}
-    ticks = [{name: value[t] for name, value in drawn.items()} for t in range(2)]
+    assert drawn["network"].layers
+    assert quiet(drawn["network"]) == NetworkNoise({}, drawn["network"].fractions)
+    ticks = [entry(drawn, t) for t in range(2)]
     acted = [agent.act(obs, first, {}, 0, noise, explore=False).action for noise in ticks]
     for action, noise in zip(acted, ticks):
-        said = agent.chain.online(obs, {"fractions.policy": noise["fractions.policy"]}).mean()[0]
+        said = agent.chain.online(obs, quiet(noise["network"])).mean()[0]
         assert torch.equal(action, said.argmax(-1))
     exploring = agent.act(obs, first, {}, 0, ticks[0], explore=True).action
     assert not torch.equal(exploring, acted[0])
@@ -392,15 +419,15 @@ def test_without_noise_midpoints_stand_in():
     agent = value_agent(head=IQN)
     obs = torch.randn(B, 5)
     torch.testing.assert_close(
-        agent.chain.online(obs, {}).mean(), agent.chain.online(obs, {"fractions.policy": midpoints(4).expand(B, 4)}).mean()
+        agent.chain.online(obs).mean(), agent.chain.online(obs, NetworkNoise({}, {"policy": midpoints(4).expand(B, 4)})).mean()
     )
 
 
 def test_the_anchor_acts_with_the_same_fractions():
     """2.2, `uniform_with_target`."""
     agent = value_agent(head=IQN, chain=partial(Iterated, length=K, acting="uniform_with_target"))
-    noise = {name: value[0] for name, value in agent.act_noise((1, B), torch.Generator().manual_seed(0)).items()}
-    values = agent.chain.acting_values(torch.randn(B, 5), noise)
+    noise = entry(agent.act_noise((1, B), torch.Generator().manual_seed(0)), 0)
+    values = agent.chain.acting_values(torch.randn(B, 5), noise["network"])
     assert values.shape == (K + 1, B, 3)
     assert torch.equal(values[0], values[1])  # at first Q̄_0 is a copy of Q_1
 
@@ -530,13 +557,13 @@ def test_a_bounded_head_starts_at_a_return_of_zero(dueling, low, high, start):
         getattr(agent.chain.online.torso, layer).zero_()
     if dueling:
         agent.chain.online.head.advantage.bias_0.zero_()
-    values = agent.chain.online(torch.zeros(B, 5), {})
+    values = agent.chain.online(torch.zeros(B, 5))
     torch.testing.assert_close(values.mean(), torch.full((1, B, 3), start), rtol=1e-4, atol=1e-4)
 
 
 def test_clamped_targets_are_logged():
     agent = value_agent(head=Bounded(low=-0.5, high=0.5))
-    learned = agent.update(batch_of(agent)._replace(reward=torch.tensor([2.0] * 4 + [0.0] * 7), discount=torch.zeros(B)))
+    learned = update(agent, batch_of(agent)._replace(reward=torch.tensor([2.0] * 4 + [0.0] * 7), discount=torch.zeros(B)))
     assert agent.read(learned.metrics)["train/clamped_targets"] == pytest.approx(4 / 11)
     assert agent.read(learned.metrics)["train/excess_loss"] > 0
 
@@ -603,6 +630,6 @@ def test_priorities_of_bounded_returns_are_errors_and_no_losses():
     """3.4: log-loss has a minimum above zero."""
     agent = value_agent(head=Bounded(low=0.0, high=1.0))
     batch = made_up(agent, DISCRETE, B)
-    learned = agent.update(batch)
+    learned = update(agent, batch)
     assert learned.error.max() <= 1.0
     assert not torch.allclose(learned.error, learned.metrics["train/loss"][0])

@@ -15,10 +15,12 @@ from deeprl.config.build import build_agent
 from deeprl.config.instantiate import instantiate
 from deeprl.networks.blocks import MLP, ConvStack
 from deeprl.networks.heads import Scalar
+from deeprl.networks.layers import Init
 from deeprl.networks.residual import ResidualStacks, halved
 from deeprl.networks.torsos import Auto, Impala, MinAtarTorso, MLPTorso, Nature
+from deeprl.training.learner import gradient
 from deeprl.types import Spec
-from tests.builders import flat, made_up, same, settled, snapshot, spec_of, traced_gradient, value_agent
+from tests.builders import assert_close32, flat, made_up, same, settled, snapshot, spec_of, traced_gradient, update, value_agent
 from tests.networks.test_blocks import ATARI, VECTOR, built, close
 
 SMALL = Spec((4, 13, 10), torch.uint8, 3, 0)
@@ -157,13 +159,13 @@ def test_impala_in_a_chain_updates_and_traces(torso):
     agent = value_agent(SMALL, torso=Impala(channels=(3, 4), blocks=1, head_hidden=(6,)), chain=chain)
     batch = made_up(agent, SMALL)
     found, learned = traced_gradient(agent, "value", batch)
-    expected, plain_learned = agent.gradient(agent, "value", batch)
-    torch.testing.assert_close(flat(found), flat(expected))
+    expected, plain_learned = gradient(agent, "value", batch)
+    assert_close32(flat(found), flat(expected))
     torch.testing.assert_close(learned.error, plain_learned.error)
     before = snapshot(agent.chain.online)
     for step in (1, 2, 3):
-        agent.update(batch)
-        agent.maintain(step - 1, step)
+        update(agent, batch)
+        agent.tick(step - 1, step)
     after = snapshot(agent.chain.online)
     assert not any(torch.equal(before[name], after[name]) for name in before if "weight" in name)
 
@@ -196,15 +198,15 @@ def test_layer_normalisation_from_torso_to_head(torso, spec):
     assert sum("norm_scale" in name for name, _ in agent.chain.online.head.named_parameters()) == 2 * len(torso.head_hidden)
     batch = made_up(agent, spec)
     found, _ = traced_gradient(agent, "value", batch)
-    expected, _ = agent.gradient(agent, "value", batch)
-    torch.testing.assert_close(flat(found), flat(expected))
+    expected, _ = gradient(agent, "value", batch)
+    assert_close32(flat(found), flat(expected))
     assert all(g.any() for g in expected)
 
 
 def test_noisy_heads_take_layer_normalisation():
     agent = value_agent(SMALL, torso=MinAtarTorso(channels=3, head_hidden=(6,)), head=Scalar(layer_norm=True, noisy=True))
     assert agent.chain.online.head.advantage.layer_norm
-    assert torch.isfinite(agent.update(made_up(agent, SMALL)).error).all()
+    assert torch.isfinite(update(agent, made_up(agent, SMALL)).error).all()
 
 
 def test_without_layer_normalisation_nothing_changes():
@@ -231,4 +233,23 @@ def test_impala_from_a_configuration():
     agent = build_agent(settled("agent=dqn", "env=atari/pong", "agent/torso=impala", *overrides), spec_of("atari/pong"))
     assert isinstance(agent.chain.online.torso, ResidualStacks)
     assert agent.chain.online.torso.features == 5 * 11 * 11
-    assert torch.isfinite(agent.update(made_up(agent, agent.spec)).error).all()
+    assert torch.isfinite(update(agent, made_up(agent, agent.spec)).error).all()
+
+
+def test_a_torso_without_the_stack_axis_is_refused():
+    """A chain would copy the first output unit in place of the first network."""
+
+    class Plain(torch.nn.Module):
+        features = 4
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(4, 5), requires_grad=False)
+            self.initial = {"weight": Init("torch", 5, 4)}
+
+    class Choice(MLPTorso):
+        def build(self, spec, n):
+            return Plain()
+
+    with pytest.raises(ValueError, match=r"torso\.weight .*\(4, 5\).* 1"):
+        value_agent(torso=Choice())

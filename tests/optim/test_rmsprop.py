@@ -14,7 +14,7 @@ from deeprl.optim.finite import Watch
 from deeprl.optim.flat import Groups
 from deeprl.optim.rmsprop import RMSProp
 from deeprl.schedules import Linear
-from tests.builders import DISCRETE, random_batch, same, snapshot, value_agent
+from tests.builders import DISCRETE, random_batch, same, snapshot, update, value_agent
 
 
 def parameters() -> list[nn.Parameter]:
@@ -100,10 +100,10 @@ def test_wrong_values_are_refused(keys):
 def test_an_agent_trains_with_it_and_resumes():
     agents = [value_agent(optimizer=RMSProp(lr=0.01)) for _ in range(2)]
     for step in range(3):
-        agents[0].update(random_batch(DISCRETE, 6, step))
+        update(agents[0], random_batch(DISCRETE, 6, step))
     agents[1].load_state(agents[0].state())
     for agent in agents:
-        agent.update(random_batch(DISCRETE, 6, 9))
+        update(agent, random_batch(DISCRETE, 6, 9))
     assert same(snapshot(agents[0]), snapshot(agents[1]))
 
 
@@ -113,12 +113,12 @@ def test_a_gradient_that_is_not_finite_changes_nothing():
     with pytest.raises(NotFinite, match="the norm of its gradient is nan"):
         optimizer.step([torch.tensor([1.0, float("nan"), 1.0])], 0)
     assert torch.equal(parameter, torch.ones(3))
-    optimizer.watch = Watch(torch.device("cpu"), immediate=False)  # as on a GPU, where nobody waits
-    optimizer.step([torch.tensor([1.0, float("nan"), 1.0])], 0)
-    optimizer.step([torch.ones(3)], 0)
+    watch = Watch(torch.device("cpu"), immediate=False)  # as on a GPU, where nobody waits
+    optimizer.step([torch.tensor([1.0, float("nan"), 1.0])], 0, watch)
+    optimizer.step([torch.ones(3)], 0, watch)
     assert torch.equal(parameter, torch.ones(3))
     with pytest.raises(NotFinite):
-        optimizer.watch.look()
+        watch.look()
 
 
 def test_no_group_moves_if_one_gradient_is_not_finite():

@@ -19,9 +19,10 @@ from deeprl.networks.torsos import Nature
 from deeprl.networks.value_network import ValueNetwork
 from deeprl.optim.adam import Adam
 from deeprl.parts.chains import Single, anchor_, follow_, roll_
-from deeprl.schedules import crossed
+from deeprl.schedules import Clock, crossed
+from deeprl.training.learner import gradient
 from deeprl.types import Spec
-from tests.builders import DISCRETE, Weights, random_batch, same, snapshot, value_agent
+from tests.builders import DISCRETE, Weights, random_batch, same, snapshot, update, value_agent
 
 K = 3
 TORSOS = ("shared", "separate")
@@ -118,12 +119,12 @@ def test_a_new_chain_starts_with_copies():
 
 def tape(chain, ticks, updates=lambda step: 1) -> list[str]:
     """What happens at every tick; `ticks` are environment steps."""
-    events = []
+    events, clock = [], Clock(chain.periods)
     for before, after in itertools.pairwise(ticks):
         target = chain.target.head.clone()
         chain.online.head += torch.tensor([[1.0], [3.0], [9.0]])  # a gradient step that keeps all heads apart
         moved = chain.online.head.clone()
-        chain.maintain(before, after, updates(after))
+        chain.maintain(clock.tick(before, after), updates(after))
         shifted = torch.equal(chain.online.head[:-1], moved[1:])
         synced = torch.equal(chain.target.head[1:], moved[:-1])
         still = torch.equal(chain.target.head, target) and torch.equal(chain.online.head, moved)
@@ -155,14 +156,15 @@ def test_nothing_moves_before_the_first_update_but_the_clocks_run():
 )
 def test_crossed_counts_the_multiples_after_the_first_and_up_to_the_last(period, before, after, expected):
     assert crossed(period, before, after) is expected
+    assert Clock({"it": period}).tick(before, after) == ("it",) * expected
 
 
 def test_a_single_target_is_copied_on_its_own_period():
     chain = Single(Weights, target_update_period=4)
-    seen = []
+    seen, clock = [], Clock(chain.periods)
     for step in range(1, 13):
         chain.online.head.fill_(step)
-        chain.maintain(step - 1, step, updates=step > 5)  # and not before the first update
+        chain.maintain(clock.tick(step - 1, step), updates=step > 5)  # and not before the first update
         seen.append(chain.target.head.item())
     assert seen == [0, 0, 0, 0, 0, 0, 0, 8, 8, 8, 8, 12]
 
@@ -193,7 +195,7 @@ def losses_and_gradients(agent, batch):
     kept = {}
     combine = agent.chain.combine
     agent.chain.combine = lambda losses: combine(kept.setdefault("losses", losses))
-    gradients, _ = agent.gradient(agent, "value", batch)
+    gradients, _ = gradient(agent, "value", batch)
     agent.chain.combine = combine
     return kept["losses"].detach(), gradients
 
@@ -238,9 +240,9 @@ def test_anchors_stand_still_between_shifts_and_targets_between_syncs(torso):
     agent = agent_of(torso)
     for step in range(1, 19):
         before = {name: p.clone() for name, p in agent.chain.target.named_parameters()}
-        agent.update(random_batch(DISCRETE, 11, seed=step))
+        update(agent, random_batch(DISCRETE, 11, seed=step))
         assert all(torch.equal(p, before[name]) for name, p in agent.chain.target.named_parameters())
-        agent.maintain(step - 1, step)
+        agent.tick(step - 1, step)
         for name, p in agent.chain.target.named_parameters():
             assert torch.equal(p[0], before[name][0]) == (step % 6 != 0)
             assert torch.equal(p[1:], before[name][1:]) == (step % 2 != 0)
@@ -250,12 +252,12 @@ def test_anchors_stand_still_between_shifts_and_targets_between_syncs(torso):
 def test_identities_of_a_shift(torso):
     agent = agent_of(torso)
     for step in range(1, 6):
-        agent.update(random_batch(DISCRETE, 11, seed=step))
+        update(agent, random_batch(DISCRETE, 11, seed=step))
     online = {name: p.clone() for name, p in agent.chain.online.named_parameters()}
-    agent.update(random_batch(DISCRETE, 11, seed=6))
+    update(agent, random_batch(DISCRETE, 11, seed=6))
     before = {name: p.clone() for name, p in agent.chain.online.named_parameters()}
     moments = agent.objectives["value"].optimizer.moment.clone()
-    agent.maintain(5, 6)
+    agent.tick(5, 6)
     after, target = dict(agent.chain.online.named_parameters()), dict(agent.chain.target.named_parameters())
     for name, old in before.items():
         assert not torch.equal(old, online[name])
@@ -284,7 +286,7 @@ def test_the_mean_over_heads_is_the_sum_divided_by_their_number():
 
 def test_the_loss_of_each_iteration_is_logged_and_how_far_they_are_apart():
     agent = agent_of("shared")
-    learned = agent.update(random_batch(DISCRETE, 11))
+    learned = update(agent, random_batch(DISCRETE, 11))
     read = agent.read(learned.metrics)
     each = [read[f"train/chain_loss/{k}"] for k in (1, 2, 3)]
     assert each == pytest.approx(learned.metrics["train/loss"].mean(1).tolist())
@@ -292,7 +294,7 @@ def test_the_loss_of_each_iteration_is_logged_and_how_far_they_are_apart():
     assert read["train/chain_spread"] == pytest.approx(float(np.std(learned.metrics["train/q_values"].numpy(), axis=0).mean()))
     assert read["train/chain_spread"] > 0
     alone = value_agent()
-    assert not any("chain" in name for name in alone.read(alone.update(random_batch(DISCRETE, 11)).metrics))
+    assert not any("chain" in name for name in alone.read(update(alone, random_batch(DISCRETE, 11)).metrics))
 
 
 # ---- parameter counts of the released checkpoints
@@ -373,8 +375,8 @@ def test_separate_networks_agree_with_k_plain_ones(mode):
         elif step % D == 0:
             for k in range(1, K):
                 target[k].load_state_dict(online[k - 1].state_dict())
-        learned = agent.update(batch)
-        agent.maintain(step - 1, step)
+        learned = update(agent, batch)
+        agent.tick(step - 1, step)
         torch.testing.assert_close(learned.metrics["train/loss"].mean(1), torch.stack(losses).detach(), rtol=1e-5, atol=1e-6)
     for ours, theirs in ((agent.chain.online, online), (agent.chain.target, target)):
         for k in range(K):
@@ -411,8 +413,8 @@ def test_a_shared_torso_agrees_with_the_authors_layout(mode):
                 network["heads"][k].load_state_dict(network["heads"][k + 1].state_dict())
         if step % D == 0:
             target.load_state_dict(network.state_dict())
-        agent.update(batch)
-        agent.maintain(step - 1, step)
+        update(agent, batch)
+        agent.tick(step - 1, step)
     close(body, 0, network["torsos"][1], "0")
     for k in range(K):
         close(top, k, network["heads"][k + 1], "0")

@@ -15,7 +15,7 @@ from deeprl.parts.chains import Chain, Single
 from deeprl.parts.exploration import EpsilonGreedy, GaussianNoise
 from deeprl.schedules import Constant, Linear
 from deeprl.session.assemble import settle
-from tests.builders import DISCRETE, Weights, actor_critic, value_agent
+from tests.builders import DISCRETE, Weights, actor_critic, entry, value_agent
 
 A = 4
 CHI_SQUARE = {2: 13.8, 3: 16.3, 4: 18.5}
@@ -66,7 +66,7 @@ def test_reported_probabilities_are_the_frequencies():
     m, epsilon = 40_000, 0.4
     noise = EpsilonGreedy().noise((1, m), torch.Generator().manual_seed(0), A)
     best = torch.arange(m) % A
-    action, probability = EpsilonGreedy()(lambda: best, A, epsilon, {name: value[0] for name, value in noise.items()})
+    action, probability = EpsilonGreedy()(lambda: best, A, epsilon, entry(noise, 0))
     hit = (action == best).float().mean().item()
     assert hit == pytest.approx(1 - epsilon + epsilon / A, abs=0.01)
     assert probability[action == best].unique().tolist() == pytest.approx([0.7])
@@ -153,7 +153,7 @@ def test_an_agents_heads_act_equally_often_and_the_anchor_joins_if_asked():
                     parameter.copy_(torch.eye(4)[first : first + 3].view(parameter.shape))
         noise = agent.act_noise((1000, 7), torch.Generator().manual_seed(2))
         acted = torch.stack([
-            agent.act(torch.ones(7, 5), torch.zeros(7, dtype=torch.bool), {}, 0, {n: v[t] for n, v in noise.items()}, True).action
+            agent.act(torch.ones(7, 5), torch.zeros(7, dtype=torch.bool), {}, 0, entry(noise, t), True).action
             for t in range(1000)
         ])  # fmt: skip
         acted = acted - (4 - count)
@@ -200,13 +200,13 @@ def test_noisy_layers_explore_and_are_quiet_in_evaluation(chain):
     obs, first = torch.randn(50, 5, generator=torch.Generator().manual_seed(0)), torch.zeros(50, dtype=torch.bool)
     drawn = agent.act_noise((2, 50), torch.Generator().manual_seed(1))
     drawn["head"] = torch.zeros(2, 50, dtype=torch.float64)
-    ticks = [{name: value[t] for name, value in drawn.items()} for t in range(2)]
+    ticks = [entry(drawn, t) for t in range(2)]
     exploring = [agent.act(obs, first, {}, 0, noise, explore=True).action for noise in ticks]
     evaluating = [agent.act(obs, first, {}, 0, noise, explore=False).action for noise in ticks]
     assert not torch.equal(*exploring)
     assert torch.equal(*evaluating)
     network = agent.chain.online if agent.chain.length == 1 else agent.chain.target  # head 0 is the anchor's
-    assert torch.equal(evaluating[0], network(obs, {}).mean()[0].argmax(-1))  # the means of the weights alone
+    assert torch.equal(evaluating[0], network(obs).mean()[0].argmax(-1))  # the means of the weights alone
 
 
 # ---- continuous actions
@@ -221,7 +221,7 @@ def test_gaussian_noise_is_scaled_and_cut_off_at_the_bounds():
 
 def test_the_first_steps_are_uniform_and_do_not_ask_the_network():
     noise = GaussianNoise().noise((500, 7, 2), torch.Generator().manual_seed(0))
-    row = {name: value[3] for name, value in noise.items()}
+    row = entry(noise, 3)
     action, _ = GaussianNoise(random_steps=10)(never, 9, row)
     assert action is row["uniform"]
     uniform = noise["uniform"]
@@ -235,7 +235,7 @@ def test_the_first_steps_are_uniform_and_do_not_ask_the_network():
 
 def test_evaluation_takes_the_actors_action_even_in_the_first_steps():
     agent = actor_critic(explore=GaussianNoise(std=0.5, random_steps=10))
-    obs, noise = torch.randn(3, 5), {name: value[0] for name, value in agent.act_noise((1, 3), torch.Generator()).items()}
+    obs, noise = torch.randn(3, 5), entry(agent.act_noise((1, 3), torch.Generator()), 0)
     first = torch.zeros(3, dtype=torch.bool)
     assert torch.equal(agent.act(obs, first, {}, 0, noise, explore=False).action, agent.chain.online.actor(obs))
     assert torch.equal(agent.act(obs, first, {}, 9, noise, explore=True).action, noise["uniform"])
@@ -263,7 +263,7 @@ def test_exploring_takes_the_same_actions_whether_or_not_probabilities_are_read(
     drawn = EpsilonGreedy().noise((200, 3), generator, 4)
     best = torch.tensor([1, 0, 2])
     for i in range(200):
-        noise = {name: value[i] for name, value in drawn.items()}
+        noise = entry(drawn, i)
         action, probability = EpsilonGreedy()(lambda: best, 4, 0.5, noise, exact)
         explored = noise["explore"] < 0.5
         expected = torch.where(explored, noise["action"], best)

@@ -68,7 +68,7 @@ def test_the_commands_train(command, checkout):
 
 def test_the_example_tests_pass(checkout):
     (command,) = (command for command in COMMANDS if command.startswith("pytest tests/"))
-    assert "3 passed" in run(checkout, "-m", *shlex.split(command), "-p", "no:cacheprovider")
+    assert "3 passed" in run(checkout, "-m", *shlex.split(command), "-n", "0", "-p", "no:cacheprovider")
 
 
 def test_the_examples_keep_the_style(checkout):

@@ -16,7 +16,7 @@ from benchmarks import faults
 from benchmarks.kill_and_resume import differences
 from deeprl.cli import exits
 from deeprl.training.collector import Collector
-from tests.builders import console, front_door
+from tests.builders import begin, console
 from tests.promises.test_resume import RUNS, assert_same_run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a process that kills itself is forked")
@@ -70,15 +70,15 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("name", MOMENTS)
+@pytest.mark.parametrize("name", ["dqn", "idqn", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("prioritized", "td3"))])
 def test_a_run_that_is_killed_again_and_again_is_the_uninterrupted_run(name, tmp_path):
     whole, path, kills = tmp_path / "whole", tmp_path / "killed", 0
     words = RUNS[name]
-    assert front_door(*words, f"hydra.run.dir={whole}") == exits.FINISHED
+    assert begin(whole, *words) == exits.FINISHED
     begun = False
     for kind, count in MOMENTS[name]:
         begun = begun or (path / "config.yaml").exists()
-        command = (lambda: console("resume", path)) if begun else (lambda: front_door(*words, f"hydra.run.dir={path}"))
+        command = (lambda: console("resume", path)) if begun else (lambda: begin(path, *words))
         if not begun and path.exists():  # killed before the run had written what it is
             shutil.rmtree(path)
         kills += killed(kind, count, command)
@@ -89,18 +89,18 @@ def test_a_run_that_is_killed_again_and_again_is_the_uninterrupted_run(name, tmp
     assert not list(path.rglob("*partial*"))
 
 
-@pytest.mark.parametrize("segment", [8 << 20, 1000])
+@pytest.mark.parametrize("segment", [pytest.param(8 << 20, marks=pytest.mark.exhaustive), 1000])
 def test_a_kill_at_any_write_of_a_checkpoint(tmp_path, monkeypatch, segment):
     """Every third of the writes 16 to 33: each leaves a run that ends where the uninterrupted one ends; also where replay rows are written
-    ahead of their checkpoint, some twenty at a time."""
-    monkeypatch.setattr("deeprl.training.trainer.SEGMENT", segment)
+    ahead of their checkpoint, some twenty at a time, which writes all that the others write."""
+    monkeypatch.setattr("deeprl.training.saving.SEGMENT", segment)
     words = [w for w in RUNS["dqn"] if not w.startswith(("steps", "evaluation.every", "checkpoint.every"))]
     words += ["steps=120", "evaluation.every=null", "checkpoint.every=40"]
     whole = tmp_path / "whole"
-    assert front_door(*words, f"hydra.run.dir={whole}") == exits.FINISHED
+    assert begin(whole, *words) == exits.FINISHED
     for count in range(16, 34, 3):
         path = tmp_path / str(count)
-        assert killed("write", count, lambda path=path: front_door(*words, f"hydra.run.dir={path}"))
+        assert killed("write", count, lambda path=path: begin(path, *words))
         assert console("resume", path) == exits.FINISHED
         assert not differences(whole, path)
 

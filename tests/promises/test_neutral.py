@@ -18,10 +18,11 @@ from deeprl.optim.adam import Adam
 from deeprl.parts.chains import Single, anchor_
 from deeprl.parts.polyak import Polyak
 from deeprl.schedules import Constant, Linear
+from deeprl.training.learner import gradient
 from deeprl.transforms.observations import Running
 from deeprl.transforms.rewards import Clip, Raw
 from deeprl.values.reduce import First, Mean, Minimum
-from tests.builders import DISCRETE, actor_critic, random_batch, same, snapshot, train, value_agent
+from tests.builders import DISCRETE, actor_critic, entry, random_batch, same, snapshot, train, update, value_agent
 
 B, T = 11, 5
 
@@ -30,8 +31,8 @@ def updates(agent, count: int, first: int = 1) -> None:
     """Whole updates with their clocks, one environment step each."""
     for step in range(first, first + count):
         noise = agent.noise((1, B), torch.Generator().manual_seed(step))
-        agent.update(random_batch(agent.spec, B, step, {name: value[0] for name, value in noise.items()}))
-        agent.maintain(step - 1, step)
+        update(agent, random_batch(agent.spec, B, step, entry(noise, 0)))
+        agent.tick(step - 1, step)
 
 
 def dqn(**slots):
@@ -65,7 +66,7 @@ def test_a_chain_of_one_acts_like_dqn(acting):
     acted = []
     for agent in (one, plain):
         noise = agent.act_noise((1, 4), torch.Generator().manual_seed(0))
-        acted.append(agent.act(obs, first, {}, 0, {name: value[0] for name, value in noise.items()}, True))
+        acted.append(agent.act(obs, first, {}, 0, entry(noise, 0), True))
     assert torch.equal(acted[0].action, acted[1].action)
     assert torch.equal(acted[0].probability, acted[1].probability)
 
@@ -167,13 +168,13 @@ def test_double_is_max_while_both_networks_are_the_same():
     gradients = []
     for agent in agents:
         updates(agent, 2 * T - 1)
-        gradients.append(agent.gradient(agent, "value", batch)[0])
+        gradients.append(gradient(agent, "value", batch)[0])
     assert not all(map(torch.equal, *gradients))  # networks differ: so do the backups
     gradients = []
     for agent in agents:
         agent.load_state_dict(agents[0].state_dict())
         anchor_(agent.chain.target, agent.chain.online)
-        gradients.append(agent.gradient(agent, "value", batch)[0])
+        gradients.append(gradient(agent, "value", batch)[0])
     assert all(map(torch.equal, *gradients))
 
 
@@ -200,7 +201,7 @@ def test_noisy_layers_without_scale_are_those_without_noise():
     loud = dqn(head=Scalar(noisy=True, sigma=0.5))
     batch = random_batch(DISCRETE, B)
     for agent, expected in ((quiet, True), (loud, False)):
-        noise = {name: value[0] for name, value in agent.noise((1, B), torch.Generator().manual_seed(1)).items()}
+        noise = entry(agent.noise((1, B), torch.Generator().manual_seed(1)), 0)
         with torch.no_grad():
             drawn, bare = agent.loss(batch._replace(noise=noise))[0], agent.loss(batch)[0]
         assert torch.equal(drawn, bare) == expected
@@ -210,8 +211,8 @@ def test_weights_of_one_and_a_batch_that_is_all_valid():
     agent, batch = dqn(), random_batch(DISCRETE, B)
     with torch.no_grad():
         loss = agent.loss(batch)[0]
-        error = agent.chain.online(batch.obs, {}).at(batch.action).q[0] - (
-            batch.reward + batch.discount * agent.chain.target(batch.next_obs, {}).mean()[0].max(-1).values
+        error = agent.chain.online(batch.obs).at(batch.action).q[0] - (
+            batch.reward + batch.discount * agent.chain.target(batch.next_obs).mean()[0].max(-1).values
         )
     torch.testing.assert_close(loss, error.square().mean())
 
@@ -252,8 +253,8 @@ def test_twenty_updates_agree_with_plain_pytorch(mode, loss, double):
         optimizer.step()
         if step % T == 0:
             target.load_state_dict(online.state_dict())
-        learned = agent.update(batch._replace(weight=weight))
-        agent.maintain(step - 1, step)
+        learned = update(agent, batch._replace(weight=weight))
+        agent.tick(step - 1, step)
         torch.testing.assert_close(learned.error, (goal - q).abs().detach(), rtol=1e-5, atol=1e-6)
     for ours, theirs in ((agent.chain.online, online), (agent.chain.target, target)):
         for one, other in zip(plain(ours).parameters(), theirs.parameters()):

@@ -10,9 +10,12 @@ from deeprl.replay import replay as replay_module
 from deeprl.replay.replay import Replay
 from deeprl.replay.samplers import Prioritized, Uniform
 from deeprl.replay.sequences import Auto, Sequences
+from tests.builders import draw
+from tests.pairwise import crossed
 from tests.replay.test_replay import CHANNELS, CONTINUOUS, STACKED, VECTOR, Stream, everything, one
 
-SPECS = pytest.mark.parametrize("spec", [VECTOR, CONTINUOUS, STACKED, CHANNELS], ids=["vector", "continuous", "stacked", "channels"])
+EVERY = (VECTOR, CONTINUOUS, STACKED, CHANNELS)
+SPECS = pytest.mark.parametrize("spec", EVERY, ids=["vector", "continuous", "stacked", "channels"])
 NEEDS = frozenset({"successor", "behavior_probability", "sequences"})
 
 
@@ -61,9 +64,7 @@ def check(replay: Sequences, stream: Stream) -> None:
             assert batch.steps[t, b] == 1
 
 
-@pytest.mark.parametrize("num", [1, 2, 3])
-@pytest.mark.parametrize("length", [1, 2, 7])
-@SPECS
+@pytest.mark.parametrize(("spec", "length", "num"), crossed(EVERY, (1, 2, 7), (1, 2, 3)))
 def test_every_window_is_what_happened(spec, length, num):
     stream = Stream(spec, num, seed=10 * length + num, longest=6)
     replay = make(spec, capacity=23 * num, num=num, length=length)
@@ -115,7 +116,7 @@ def test_sequences_of_one_are_transitions_bit_for_bit(spec, num):
         rows = next(stream)
         sequences.append(rows)
         single.append(rows)
-        ours, theirs = sequences.sample(), single.sample()
+        ours, theirs = draw(sequences), draw(single)
         for one_of_ours, one_of_theirs in zip([*ours[:10], *ours.extra.values()], [*theirs[:10], *theirs.extra.values()]):
             assert one_of_ours.dtype == one_of_theirs.dtype
             assert torch.equal(one_of_ours[0], one_of_theirs)
@@ -156,12 +157,12 @@ def test_a_replay_restored_from_segments_goes_on_bit_for_bit(spec, sampler):
         for _ in range(9):
             replay.append(next(stream))
             if len(replay):
-                replay.update_priorities(replay.sample().index, torch.from_numpy(random.random((3, 4))))
+                replay.update_priorities(draw(replay).index, torch.from_numpy(random.random((3, 4))))
         segments.append(replay.rows(marks))
         marks = replay.marks()
     again.load(replay.state_dict(), [s for s in segments if (s["stop"] > torch.tensor(replay.live_from())).any()])
     for _ in range(60):
-        ours, theirs = replay.sample(), again.sample()
+        ours, theirs = draw(replay), draw(again)
         pairs = zip([*ours[:10], *ours.extra.values()], [*theirs[:10], *theirs.extra.values()])
         assert all(torch.equal(a, b) for a, b in pairs)
         error, rows = torch.from_numpy(random.random((3, 4))), next(stream)
@@ -197,7 +198,7 @@ def test_the_priority_of_a_sequence_is_the_mean_error_of_its_transitions():
     replay.update_priorities(start, torch.tensor([[1.0, 3.0], [2.0, 6.0], [1e9, 9.0]]))  # what an invalid row says does not count
     assert replay.state_dict()["priorities"].tolist() == [1.5, 1.0, 6.0, 1.0, 1.0]
     assert replay.state_dict()["largest_priority"] == 6.0
-    weighted = replay.sample(torch.tensor([0.05, 0.6], dtype=torch.float64))
+    weighted = draw(replay, torch.tensor([0.05, 0.6], dtype=torch.float64))
     assert weighted.index[0].tolist() == [0, 2]
     assert weighted.weight.shape == (3, 2)
     torch.testing.assert_close(weighted.weight, torch.tensor([1.0, 0.5]).expand(3, 2))  # (6 / 1.5) ** −0.5
@@ -211,7 +212,7 @@ def test_priorities_without_power_sample_uniformly():
         uniform.append(rows)
         prioritized.append(rows)
         if len(uniform):
-            a, b = uniform.sample(), prioritized.sample()
+            a, b = draw(uniform), draw(prioritized)
             assert all(torch.equal(x, y) for x, y in zip(a[:10], b[:10]))
             prioritized.update_priorities(b.index, torch.rand(4, 4))
 
@@ -219,13 +220,11 @@ def test_priorities_without_power_sample_uniformly():
 def test_an_empty_replay_is_one_without_a_whole_window():
     replay = make(VECTOR, length=3)
     for i in range(4):
-        assert not replay.ready(i + 1)
         if i < 3:
             with pytest.raises(ValueError, match="empty"):
-                replay.sample()
+                draw(replay)
         replay.append(one(i, 0, 0, i + 1))
     assert len(replay) == 2
-    assert replay.ready(4)
 
 
 def test_a_batch_is_a_copy():
@@ -291,7 +290,7 @@ def test_batches_on_a_gpu_are_those_of_the_cpu(spec):
         here.append(rows)
         there.append(rows)
         if len(here):
-            a, b = here.sample(), there.sample()
+            a, b = draw(here), draw(there)
             for x, y in zip([*a[:10], *a.extra.values()], [*b[:10], *b.extra.values()]):
                 assert y.device.type == "cuda"
                 assert torch.equal(x, y.cpu())

@@ -50,7 +50,7 @@ def same(a, b):
 
 
 def forge(folder, **files):
-    """Put bytes where files were and write the manifest that fits them: what somebody who wants to deceive would do."""
+    """Put bytes where files were and write the manifest that fits them: as a forger would."""
     manifest = json.loads((folder / "manifest.json").read_text())
     for name, data in files.items():
         name = name.replace("__", ".")
@@ -142,7 +142,11 @@ def test_equal_states_make_equal_files(tmp_path):
     assert b"__metadata__" not in files[0]
 
 
-@pytest.mark.parametrize("bad", [object(), {1, 2}, b"bytes", 1j, np.array(["text"]), np.array([None]), torch.eye(2).to_sparse()], ids=lambda bad: type(bad).__name__)
+@pytest.mark.parametrize(
+    "bad",
+    [object(), {1, 2}, b"bytes", 1j, np.array(["text"]), np.array([None]), torch.eye(2).to_sparse()],
+    ids=lambda bad: type(bad).__name__,
+)
 def test_what_cannot_be_saved_is_named_and_changes_nothing(tmp_path, bad):
     save(tmp_path / "c", {"part": 1})
     with pytest.raises(TypeError, match="part/inner/1"):
@@ -161,7 +165,7 @@ def test_only_some_parts_leave_the_others_alone(tmp_path):
     save(tmp_path / "c", {"agent": {"w": torch.ones(2)}, "replay": {"rows": torch.ones(5)}})
     (tmp_path / "c" / "replay.safetensors").unlink()
     assert list(load(tmp_path / "c", only={"agent"})) == ["agent"]
-    with pytest.raises(CheckpointError, match=r"no part critic; it has agent, replay"):
+    with pytest.raises(CheckpointError, match=r"critic.*agent, replay"):
         load(tmp_path / "c", only={"critic"})
     with pytest.raises(CheckpointError, match=r"replay\.safetensors is missing"):
         load(tmp_path / "c")
@@ -171,7 +175,7 @@ def test_only_some_parts_leave_the_others_alone(tmp_path):
 
 
 class Crash(BaseException):
-    """Not an Exception: nobody may catch it on the way."""
+    """No Exception, so that no handler catches it on the way."""
 
 
 def crash_at(monkeypatch, count):
@@ -361,7 +365,7 @@ def names(run):
 def test_newest_best_and_last_are_kept(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=2)
     for step in range(100, 600, 100):
-        report = checkpoints.save(step, {"n": step}, score=float("nan") if step == 100 else step / 2)
+        report = checkpoints.save(step, {"n": step})
         assert report["bytes"] > 0
         assert report["seconds"] >= 0
         if step == 200:
@@ -371,7 +375,7 @@ def test_newest_best_and_last_are_kept(tmp_path):
     assert checkpoints.load() == (500, {"n": 500})
     assert checkpoints.load("best") == (200, {"n": 200})
     assert checkpoints.load(400) == (400, {"n": 400})
-    with pytest.raises(CheckpointError, match="no checkpoint of step 300; it has 200, 400, 500"):
+    with pytest.raises(CheckpointError, match="300.*200, 400, 500"):
         checkpoints.load(300)
     with pytest.raises(CheckpointError, match="save it first"):
         checkpoints.mark_best(300)
@@ -384,7 +388,7 @@ def test_a_run_without_checkpoints_says_so(tmp_path):
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
         Checkpoints(tmp_path).load()
     Checkpoints(tmp_path).save(1, {})
-    with pytest.raises(CheckpointError, match="best names no checkpoint; there are the steps 1"):
+    with pytest.raises(CheckpointError, match="best .*1"):
         Checkpoints(tmp_path).load("best")
     with pytest.raises(ValueError, match=r"checkpoint\.keep"):
         Checkpoints(tmp_path, keep=0)
@@ -396,7 +400,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path):
         checkpoints.save(step, {"agent": torch.full((3,), float(step))})
     path = tmp_path / "checkpoints" / "step_000000000002" / "agent.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.warns(CheckpointWarning, match=r"step_000000000002/agent\.safetensors is damaged.*Trying the checkpoint of step 1"):
+    with pytest.warns(CheckpointWarning, match=r"step_000000000002/agent\.safetensors .*step 1"):
         step, parts = Checkpoints(tmp_path).load()
     assert step == 1
     assert parts["agent"].tolist() == [1, 1, 1]
@@ -414,7 +418,7 @@ def test_all_damaged_says_why_for_each(tmp_path):
     for step in (1, 2):
         checkpoints.save(step, {"n": 1})
         (tmp_path / "checkpoints" / f"step_{step:012d}" / "state.json").unlink()
-    with pytest.warns(CheckpointWarning), pytest.raises(CheckpointError, match=r"0002/state.json is missing; .*0001/state.json is missing"):
+    with pytest.warns(CheckpointWarning), pytest.raises(CheckpointError, match=r"0002/state\.json .*0001/state\.json "):
         checkpoints.load()
 
 
@@ -431,7 +435,7 @@ def test_a_pointer_that_is_damaged_is_not_followed(tmp_path, content):
 def test_a_folder_under_another_name_is_not_that_step(tmp_path):
     Checkpoints(tmp_path).save(1, {"n": 1})
     shutil.copytree(tmp_path / "checkpoints" / "step_000000000001", tmp_path / "checkpoints" / "step_000000000002")
-    with pytest.raises(CheckpointError, match="manifest is that of step 1"):
+    with pytest.raises(CheckpointError, match="manifest .*step 1"):
         Checkpoints(tmp_path).load(2)
 
 
@@ -513,7 +517,7 @@ def test_a_damaged_segment_is_named_and_the_checkpoint_before_it_used(tmp_path):
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.warns(CheckpointWarning, match=r"segment_00000002\.safetensors is damaged"):
         assert Checkpoints(tmp_path).load()[0] == 1
-    assert Checkpoints(tmp_path).load(only={"n"})[0] == 2  # whoever evaluates does not need it
+    assert Checkpoints(tmp_path).load(only={"n"})[0] == 2  # an evaluation does not need it
     with pytest.raises(CheckpointError, match=r"segment_00000002"):
         list(checkpoints.segments(2))
 
@@ -543,8 +547,8 @@ def test_what_was_written_ahead_goes_when_the_ring_overwrites_it(tmp_path):
     checkpoints = Checkpoints(tmp_path)
 
     def ahead(start: int, live: int) -> list[str]:
-        rows = {"rows": torch.full((10, 2), float(start))}
-        checkpoints.write_ahead(rows, [start], [start + 10], [live])
+        rows = {"rows": torch.full((10, 2), float(start)), "start": torch.tensor([start]), "stop": torch.tensor([start + 10])}
+        checkpoints.write_ahead(rows, [live])
         return sorted(path.name for path in checkpoints.replay.iterdir())
 
     assert len(ahead(0, 0)) == 1

@@ -15,8 +15,9 @@ from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
 from deeprl.training import crash
 from deeprl.training.collector import Collector
+from deeprl.training.learner import Learner
 from deeprl.types import Spec
-from tests.builders import CARTPOLE, console, front_door, made_up, same, snapshot, value_agent
+from tests.builders import CARTPOLE, console, front_door, made_up, same, snapshot, update, value_agent
 
 SPEC = Spec((5,), torch.float32, 3, 0)
 
@@ -45,32 +46,31 @@ def test_elsewhere_a_failure_is_remembered_on_the_device(number):
 @pytest.mark.parametrize("immediate", [True, False])
 def test_a_failing_update_changes_no_weight(immediate):
     agent = value_agent(SPEC)
-    agent._watch = Watch(torch.device("cpu"), immediate)
-    for objective in agent.objectives.values():
-        objective.optimizer.watch = agent._watch
-    agent.update(made_up(agent, SPEC))
+    learner = Learner(agent, lambda batch: batch)
+    learner.watch = Watch(torch.device("cpu"), immediate)
+    learner.update(made_up(agent, SPEC))
     before = snapshot(agent)
     bad = made_up(agent, SPEC, seed=1)
     bad.reward[1] = math.nan
     if immediate:
         with pytest.raises(NotFinite) as caught:
-            agent.update(bad)
+            learner.update(bad)
         assert caught.value.objective == "value"
     else:
-        agent.update(bad)
-        agent.update(made_up(agent, SPEC, seed=2))  # nor do later ones
+        learner.update(bad)
+        learner.update(made_up(agent, SPEC, seed=2))  # nor do later ones
         with pytest.raises(NotFinite):
-            agent.watch.look()
+            learner.watch.look()
     assert same(before, snapshot(agent))
 
 
 def test_the_watch_of_another_device_changes_no_number():
     one, other = value_agent(SPEC), value_agent(SPEC)
-    other._watch = Watch(torch.device("cpu"), immediate=False)
-    other.objectives["value"].optimizer.watch = other._watch
+    learner = Learner(other, lambda batch: batch)
+    learner.watch = Watch(torch.device("cpu"), immediate=False)
     for seed in range(3):
-        one.update(made_up(one, SPEC, seed=seed))
-        other.update(made_up(other, SPEC, seed=seed))
+        update(one, made_up(one, SPEC, seed=seed))
+        learner.update(made_up(other, SPEC, seed=seed))
     assert same(snapshot(one), snapshot(other))
 
 
@@ -183,7 +183,7 @@ def test_where_looking_waits_the_batch_is_found_among_the_last(tmp_path, monkeyp
     """A CPU told to behave like another device."""
     path = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("deeprl.agent.Watch", lambda device: Watch(device, immediate=False))
+        patch.setattr("deeprl.training.learner.Watch", lambda device: Watch(device, immediate=False))
         poison(patch, 73, separate=True)
         assert front_door(*CARTPOLE, f"hydra.run.dir={path}") == exits.FAILED
     assert "of the loss 'value' is not finite: batch.reward: 1 of 16" in capsys.readouterr().err

@@ -22,7 +22,7 @@ from deeprl.replay.samplers import Prioritized, Uniform
 from deeprl.schedules import Constant, Linear
 from deeprl.training.collector import Collector
 from deeprl.types import Batch, Spec
-from tests.builders import make_batch, value_agent
+from tests.builders import collecting, draw, make_batch, update, value_agent
 
 GAMMA = 0.9
 TABLE = MLPTorso(hidden=())
@@ -45,7 +45,7 @@ def enumerated(mdp: TabularMDP, discount: float) -> Batch:
 
 def table(network, mdp: TabularMDP) -> np.ndarray:
     """(K, S', A) of the states that are not terminal."""
-    return network(torch.eye(len(mdp.terminal)), {}).mean()[:, ~mdp.terminal].numpy()
+    return network(torch.eye(len(mdp.terminal))).mean()[:, ~mdp.terminal].numpy()
 
 
 # ---- DQN
@@ -68,8 +68,8 @@ def test_dqn_reaches_the_values_of_value_iteration(operator, head, world):
     agent = value_agent(spec_of(mdp), torso=TABLE, head=head, backup=operator, chain=chained, optimizer=optimizer)
     batch = enumerated(mdp, GAMMA)
     for step in range(1500):
-        agent.update(batch)
-        agent.maintain(step, step + 1)
+        update(agent, batch)
+        agent.tick(step, step + 1)
     optimal = value_iteration(mdp, GAMMA)[~mdp.terminal]
     assert np.abs(table(agent.chain.online, mdp)[0] - optimal).max() < 1e-3
     assert np.ptp(optimal) > 0.3  # there was something to learn
@@ -94,9 +94,9 @@ def iterated(spec: Spec, length: int, window: int, torso: str):
 def learn(agent, batch: Batch, updates: int, shift: bool) -> None:
     """`updates` of one window; with `shift` its end moves the window on."""
     for step in range(agent.step, agent.step + updates):
-        agent.update(batch)
+        update(agent, batch)
         if step + 1 < agent.step + updates or shift:
-            agent.maintain(step, step + 1)
+            agent.tick(step, step + 1)
 
 
 @pytest.mark.parametrize("torso", ["shared", "separate"])
@@ -107,9 +107,9 @@ def test_one_state_and_three_iterations(torso):
     batch = make_batch([[1.0]], [0], [1.0], 0.9, [[1.0]])
     for expected in ([1, 1.9, 2.71], [1.9, 2.71, 3.439], [2.71, 3.439, 4.0951]):
         learn(agent, batch, window - 1, shift=True)
-        assert agent.chain.online(torch.ones(1, 1), {}).mean().flatten().tolist() == pytest.approx(expected, abs=1e-5)
+        assert agent.chain.online(torch.ones(1, 1)).mean().flatten().tolist() == pytest.approx(expected, abs=1e-5)
         before = [p.clone() for p in agent.chain.online.parameters()]
-        agent.maintain(agent.step, agent.step + 1)  # the shift
+        agent.tick(agent.step, agent.step + 1)  # the shift
         for parameter, old in zip(agent.chain.online.parameters(), before):
             assert torch.equal(parameter[:-1], old[1:])
 
@@ -127,7 +127,7 @@ def test_after_w_windows_a_chain_is_value_iteration(torso):
         learned = table(agent.chain.online, mdp)
         for k in range(length):
             assert np.abs(learned[k] - iterates[w + 1 + k][~mdp.terminal]).max() < 1e-3, (w, k)
-        agent.maintain(agent.step, agent.step + 1)
+        agent.tick(agent.step, agent.step + 1)
     assert np.abs(iterates[4] - iterates[6]).max() > 0.1  # still far from Q*: steps can be told apart
 
 
@@ -144,15 +144,15 @@ def run(mdp: TabularMDP, discount: float, steps: int, limit: int, n_step: int = 
     storage = {"capacity": 1000, "batch_size": 32, "n_step": n_step, "sampler": sampler}
     replay = Replay(**storage, spec=env.spec(), num=num, discount=discount, rewards=agent.rewards)
     envs = env.make(seed=0)
-    collector = Collector(agent, envs, replay.append, seed=0)
+    collector = Collector(agent, collecting(agent), envs, replay.append, seed=0)
     draws = NoiseStream(0, "replay", "index", replay.noise, 64)
     for step in range(0, steps, num):
         collector.tick(step)
         if step >= 100:
             for _ in range(num):
-                batch = replay.sample(draws.next()["u"])
-                replay.update_priorities(batch.index, agent.update(batch).error)
-        agent.maintain(step, step + num)
+                batch = draw(replay, draws.next()["u"])
+                replay.update_priorities(batch.index, update(agent, batch).error)
+        agent.tick(step, step + num)
     envs.close()
     return agent
 

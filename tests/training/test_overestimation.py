@@ -21,7 +21,7 @@ from deeprl.training.overestimation import Overestimation, discounted, learned
 from deeprl.transforms.channels import Polar
 from deeprl.transforms.rewards import Clip, Raw
 from deeprl.types import Acted
-from tests.builders import actor_critic, train, value_agent
+from tests.builders import actor_critic, entry, train, value_agent
 
 PROMISED = torch.tensor([2.0, 1.5, 1.0, 0.0])
 
@@ -142,14 +142,14 @@ def test_listening_changes_nothing():
 
 def asked(agent, explore: bool = False, seed: int = 0, size: int = 6) -> tuple[torch.Tensor, dict, Acted]:
     obs = torch.randn(size, 5, generator=torch.Generator().manual_seed(seed))
-    noise = {name: value[0] for name, value in agent.act_noise((1, size), torch.Generator().manual_seed(seed)).items()}
+    noise = entry(agent.act_noise((1, size), torch.Generator().manual_seed(seed)), 0)
     return obs, noise, agent.act(obs, torch.ones(size, dtype=torch.bool), {}, 0, noise, explore)
 
 
 def test_the_value_is_that_of_the_action_taken_which_may_be_a_random_one():
     agent = value_agent(explore=EpsilonGreedy(evaluation=0.5))
     obs, _, acted = asked(agent)
-    values = agent.chain.online(obs, {}).mean()[0]
+    values = agent.chain.online(obs).mean()[0]
     assert torch.equal(acted.value, values.gather(-1, acted.action[:, None])[:, 0])
     assert (acted.value < values.amax(-1)).any()
     assert torch.equal(acted.gap, values.amax(-1) - values.sort(-1).values[:, 1])
@@ -165,7 +165,7 @@ def test_nothing_is_said_while_collecting_nor_where_all_actions_are_random():
 def test_of_a_chain_it_is_what_the_acting_rule_asks(acting):
     agent = value_agent(chain=partial(Iterated, length=3, acting=acting))
     obs, noise, acted = asked(agent)
-    values = agent.chain.online(obs, {}).mean()
+    values = agent.chain.online(obs).mean()
     rows = torch.arange(len(obs))
     head = {"first": 0, "last": 2}.get(acting, (noise["head"] * 3).long() if acting == "uniform" else None)
     mine = values.mean(0) if acting == "mean" else values[head, rows]
@@ -175,7 +175,7 @@ def test_of_a_chain_it_is_what_the_acting_rule_asks(acting):
 def test_mapped_values_are_in_units_of_rewards():
     agent = value_agent(head=Scalar(), rewards=Polar, mapping=Log(c=0.5, k=100.0, discount=0.96))
     obs, _, acted = asked(agent)
-    plus, minus = agent.chain.online.head.units.ordinary(agent.chain.online(obs, {}).mapped)[0]  # (C, M, A), λ = (1, −1)
+    plus, minus = agent.chain.online.head.units.ordinary(agent.chain.online(obs).mapped)[0]  # (C, M, A), λ = (1, −1)
     torch.testing.assert_close(acted.value, (plus - minus).amax(-1))
 
 

@@ -21,7 +21,7 @@ from deeprl.errors import ConfigError
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
 from deeprl.training.video import Film, check_rendering
-from tests.builders import CARTPOLE, console, front_door, lines, same
+from tests.builders import CARTPOLE, begin, console, front_door, lines, same
 from tests.promises.test_faults import in_evaluation, send
 
 VIDEOS = ["step_000000000100.mp4", "step_000000000200.mp4", "step_000000000300.mp4"]
@@ -50,7 +50,7 @@ def assert_same_results(path, finished) -> None:
 @pytest.fixture(scope="module")
 def filmed(tmp_path_factory):
     path = tmp_path_factory.mktemp("video") / "run"
-    assert front_door(*CARTPOLE, "evaluation.video=true", f"hydra.run.dir={path}") == exits.FINISHED
+    assert begin(path, *CARTPOLE, "evaluation.video=true") == exits.FINISHED
     return path
 
 
@@ -82,7 +82,7 @@ def test_a_signal_while_filming_repeats_the_evaluation(finished, tmp_path, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(GymGame, "frame", frame)
-        assert front_door(*CARTPOLE, "evaluation.video=true", f"hydra.run.dir={path}") == exits.STOPPED
+        assert begin(path, *CARTPOLE, "evaluation.video=true") == exits.STOPPED
     assert names(path / "videos") == []
     assert not lines(path, "evaluations.jsonl")
     assert console("resume", path) == exits.FINISHED
@@ -100,7 +100,7 @@ def test_a_renderer_that_fails_costs_its_video(finished, tmp_path, monkeypatch, 
         return plain(self)
 
     monkeypatch.setattr(GymGame, "frame", frame)
-    assert front_door(*CARTPOLE, "evaluation.video=true", f"hydra.run.dir={path}") == exits.FINISHED
+    assert begin(path, *CARTPOLE, "evaluation.video=true") == exits.FINISHED
     assert "no video of step 100 (RuntimeError: lost the display). Training goes on" in capsys.readouterr().err
     assert names(path / "videos") == VIDEOS[1:]
     assert_same_results(path, finished)
@@ -110,7 +110,7 @@ def test_resume_can_switch_videos_on(tmp_path, monkeypatch):
     path = tmp_path / "run"
     with monkeypatch.context() as patch:
         in_evaluation(patch, 2, send(15))
-        assert front_door(*CARTPOLE, f"hydra.run.dir={path}") == exits.STOPPED
+        assert begin(path, *CARTPOLE) == exits.STOPPED
     assert console("resume", path, "evaluation.video=true") == exits.FINISHED
     assert names(path / "videos") == VIDEOS[1:]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deeprl.networks.heads import Scalar
+from deeprl.networks.heads import Scalar, under
 from deeprl.networks.torsos import MLPTorso
 from deeprl.networks.value_network import ValueNetwork
-from deeprl.types import Spec
+from deeprl.types import NetworkNoise, Spec, ViewNoise
 from deeprl.values.losses import huber, squared
 from deeprl.values.returns import Returns, pick
 from deeprl.values.scalar import ScalarValues
-from deeprl.values.view import View, under
+from deeprl.values.view import View
 from tests.builders import Table, make_batch
 
 K, B, A, N = 2, 3, 4, 5
@@ -111,12 +111,12 @@ def test_a_view_asks_its_network_when_it_is_asked_and_once():
 
 
 def test_each_end_of_each_side_gets_its_own_noise():
-    names = [f"{side}.{end}" for side in ("online", "target") for end in ("now", "next")]
-    batch = BATCH._replace(noise={f"{name}.in_0": torch.tensor(float(i)) for i, name in enumerate(names)})
+    drawn = [NetworkNoise({"in_0": torch.tensor(float(i))}, {}) for i in range(4)]
+    batch = BATCH._replace(noise={"online": ViewNoise(*drawn[:2]), "target": ViewNoise(*drawn[2:])})
     network = Table(Q)
     online, target = View(network, batch, "online"), View(network, batch, "target")
     _ = online.now, online.next, target.now, target.next
-    assert [noise["in_0"].item() for _, noise in network.asked] == [0.0, 1.0, 2.0, 3.0]
+    assert [noise.layers["in_0"].item() for _, noise in network.asked] == [0.0, 1.0, 2.0, 3.0]
 
 
 def test_under_cuts_the_prefix_and_leaves_the_rest_behind():
@@ -134,7 +134,7 @@ def test_a_sequence_gives_what_its_rows_give(torsos):
         for parameter in network.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)))
     obs = torch.randn(time, B, 6)
-    values = network(obs, {})
+    values = network(obs)
     assert values.mean().shape == (K, time, B, A)
     assert values.features.shape == (torsos, time, B, 5)
-    torch.testing.assert_close(values.mean()[:, 4], network(obs[4], {}).mean())
+    torch.testing.assert_close(values.mean()[:, 4], network(obs[4]).mean())

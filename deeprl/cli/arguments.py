@@ -1,0 +1,32 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from deeprl.errors import ConfigError
+
+
+def allow_package(parser: argparse.ArgumentParser) -> None:
+    text = "a package that the run's configuration may name"
+    parser.add_argument("--allow-package", action="append", default=[], metavar="NAME", help=text)
+
+
+def checkpoints(parser: argparse.ArgumentParser, episodes: int | None, seed: str) -> None:
+    """Arguments of the commands that play episodes of finished or running runs.
+
+    Args:
+        seed: its help.
+    """
+    parser.add_argument("run", type=Path, help="a run folder, or one above many")
+    parser.add_argument("--checkpoint", default="last", help="best, last or a step")
+    parser.add_argument("--episodes", type=int, default=episodes)
+    parser.add_argument("--seed", type=int, default=None, help=seed)
+    allow_package(parser)
+
+
+def at_least_one(episodes: int) -> int:
+    if episodes < 1:
+        raise ConfigError(f"--episodes must be at least 1, not {episodes}")
+    return episodes

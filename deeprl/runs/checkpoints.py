@@ -1,0 +1,237 @@
+"""The checkpoints of a run, and the replay segments that they share.
+
+checkpoints/last, best                  one line, the name of a checkpoint folder
+replay/segment_<8 digits>.safetensors   rows of the replay, written once and shared by the checkpoints that list them
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deeprl.errors import CheckpointError, CheckpointWarning
+from deeprl.runs import checkpoint
+from deeprl.runs.checkpoint import REPLACED, SEGMENT, STEP, existing, read_manifest, read_tensors, step_folder, verify, write_tensors
+from deeprl.system.files import read_regular, replace_file, sync_folder
+
+
+class Checkpoints:
+    """
+    Args:
+        run: the run folder.
+        keep: how many of the newest to keep, besides the best.
+    """
+
+    def __init__(self, run: Path, keep: int = 2):
+        if keep < 1:
+            raise ValueError(f"checkpoint.keep must be at least 1, not {keep}: a run without a checkpoint cannot be resumed")
+        self.folder, self.replay, self.keep = Path(run) / "checkpoints", Path(run) / "replay", keep
+        self._segments: list[dict[str, Any]] = []
+        """Entries of the checkpoint that was saved or loaded last, oldest first"""
+        self._ahead: list[dict[str, Any]] = []
+        """Entries written since, for the next checkpoint"""
+        self._verified: set[tuple] = set()
+
+    # -- writing
+
+    def save(
+        self, step: int, parts: dict[str, Any], rows: dict[str, Tensor] | None = None, live_from: list[int] | None = None
+    ) -> dict[str, float]:
+        """Write a checkpoint, let `last` name it, then remove what no checkpoint needs any more.
+
+        Args:
+            rows: replay rows added since the last checkpoint saved or loaded here, as `Replay.rows` returns them: those of environment e
+                have the running numbers from `start[e]` up to, but not including, `stop[e]`.
+            live_from: running number of the oldest row still in the ring, per environment. Segments that end before are dropped.
+                With neither rows nor this, the replay is left out of the checkpoint.
+
+        Returns:
+            {"bytes": written, "seconds": taken}
+
+        Raises:
+            OSError: it could not be written. Earlier checkpoints are untouched, and the next call writes all that is missing.
+        """
+        began, listed, new = time.perf_counter(), [], None
+        self._refuse_links()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        written = sum(entry["bytes"] for entry in self._ahead)
+        if rows is not None or live_from is not None:
+            listed = [*self._segments, *self._ahead]
+        if rows is not None and not torch.equal(rows["start"], rows["stop"]):
+            new = self._write_segment(rows)
+            listed.append(new)
+            written += new["bytes"]
+        if live_from is not None:
+            listed = [entry for entry in listed if alive(entry, live_from)]
+        try:
+            written += checkpoint.save(self.folder / step_folder(step), parts, step=step, segments=listed)
+        except OSError:
+            if new is not None:  # no checkpoint lists it, and a full disk would stay full
+                self._remove(new)
+            raise
+        replace_file(self.folder / "last", step_folder(step) + "\n")
+        self._segments, self._ahead = listed, []
+        self._clean(step)
+        return {"bytes": written, "seconds": time.perf_counter() - began}
+
+    def write_ahead(self, rows: dict[str, Tensor], live_from: list[int]) -> None:
+        """Write replay rows of the next checkpoint now, so that it stalls training for a shorter time. A process that ends before that
+        checkpoint leaves a file that no manifest lists, and the next checkpoint of the run removes it.
+
+        Args:
+            rows: as `save` takes them; `save` is then called with the rows after these.
+            live_from: as `save` takes it. Segments written ahead are removed once the ring has overwritten all their rows.
+
+        Raises:
+            OSError: they could not be written and belong to the next call.
+        """
+        self._refuse_links()
+        self._ahead.append(self._write_segment(rows))
+        for entry in [entry for entry in self._ahead if not alive(entry, live_from)]:
+            self._ahead.remove(entry)
+            self._remove(entry)
+
+    def mark_best(self, step: int) -> None:
+        """Let `best` name the checkpoint of `step`, which is then kept whatever its age."""
+        folder = self.folder / step_folder(step)
+        if not (folder / "manifest.json").exists():
+            raise CheckpointError(f"{folder} cannot be the best checkpoint: it is missing, save it first")
+        replace_file(self.folder / "best", folder.name + "\n")
+
+    def _refuse_links(self) -> None:
+        for folder in (self.folder, self.replay):
+            if folder.is_symlink():  # files of another folder would be removed
+                raise CheckpointError(f"{folder} is a link, which is refused: put the whole run folder where there is space")
+
+    def _write_segment(self, rows: dict[str, Tensor]) -> dict[str, Any]:
+        """Returns the manifest's entry."""
+        self.replay.mkdir(parents=True, exist_ok=True)
+        taken = [int(match[1]) for match in map(SEGMENT.fullmatch, os.listdir(self.replay)) if match]
+        name = f"segment_{max(taken, default=0) + 1:08d}.safetensors"
+        partial = self.replay / f".{name}.partial"
+        try:
+            written = write_tensors(partial, {key: row.detach().cpu().contiguous() for key, row in rows.items()})
+            os.rename(partial, self.replay / name)
+        finally:
+            partial.unlink(missing_ok=True)
+        sync_folder(self.replay)
+        return {"file": name, **written, "start": rows["start"].tolist(), "stop": rows["stop"].tolist()}
+
+    def _remove(self, entry: dict[str, Any]) -> None:
+        (self.replay / entry["file"]).unlink(missing_ok=True)
+
+    def _clean(self, step: int) -> None:
+        """Remove checkpoints beyond `keep`, later ones than `step` (the run was resumed before them), leftovers of crashes, and segments
+        that no manifest lists."""
+        best = self.pointed("best")
+        kept = {step, *([] if best is None else [best]), *[old for old in self.steps() if old <= step][-self.keep :]}
+        names = {step_folder(old) for old in kept}
+        names |= {name + REPLACED for name in names if not (self.folder / name).exists()}
+        for path in list(self.folder.iterdir()):
+            if path.is_dir() and path.name not in names and path.name.lstrip(".").startswith("step_"):
+                shutil.rmtree(path, ignore_errors=True)
+        if not self.replay.is_dir():
+            return
+        needed: set[str] = set()
+        for old in kept:
+            with contextlib.suppress(CheckpointError):  # one that cannot be read needs no segment
+                needed |= {entry["file"] for entry in read_manifest(self._at(old))["segments"]}
+        for path in list(self.replay.iterdir()):
+            if path.name not in needed and path.name.lstrip(".").startswith("segment_"):
+                path.unlink(missing_ok=True)
+
+    # -- reading
+
+    def steps(self) -> list[int]:
+        """Steps that have a checkpoint, readable or not, in order."""
+        names = [path.name.removesuffix(REPLACED) for path in self.folder.iterdir()] if self.folder.is_dir() else []
+        return sorted({int(match[1]) for match in map(STEP.fullmatch, names) if match})
+
+    def pointed(self, which: str) -> int | None:
+        """The step that the file `last` or `best` names."""
+        with contextlib.suppress(OSError, ValueError):
+            match = STEP.fullmatch(read_regular(self.folder / which, 100).decode().strip())
+            return int(match[1]) if match else None
+        return None
+
+    def load(
+        self, which: str | int = "last", only: set[str] | None = None, most: dict[str, int] | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """(step, parts) of the last checkpoint, the best one, or that of a step.
+
+        If the last one is damaged, a `CheckpointWarning` names the file and the one before it is loaded; any other is loaded or refused.
+        Replay segments are checked too, unless `only` some parts are wanted.
+
+        Raises:
+            CheckpointError: none is readable; with the reason for each.
+        """
+        candidates = self._candidates(which)
+        reasons = []
+        for i, step in enumerate(candidates):
+            try:
+                segments, parts = self._load(step, only, most)
+            except CheckpointError as error:
+                reasons.append(str(error))
+                if i + 1 < len(candidates):
+                    warnings.warn(f"{error}. Trying the checkpoint of step {candidates[i + 1]} instead.", CheckpointWarning, stacklevel=2)
+            else:
+                self._segments, self._ahead = segments, []
+                return step, parts
+        raise CheckpointError("; ".join(reasons))
+
+    def segments(self, step: int) -> Iterator[dict[str, Tensor]]:
+        """The replay rows that the checkpoint of `step` needs, oldest first, each segment read when it is asked for."""
+        for entry in read_manifest(self._at(step))["segments"]:
+            self._verify_segment(entry)
+            yield read_tensors(self.replay / entry["file"])
+
+    def _candidates(self, which: str | int) -> list[int]:
+        steps = self.steps()
+        if not steps:
+            raise CheckpointError(f"{self.folder} holds no checkpoint: the run stopped before its first one, or this is no run folder")
+        wanted = self.pointed(which) if isinstance(which, str) else int(which)
+        if which == "last":  # later ones stem from a save cut short, or from before the run was resumed: they come at the end
+            newest = steps[-1] if wanted is None else wanted
+            return [newest, *(step for step in steps[::-1] if step < newest), *(step for step in steps[::-1] if step > newest)]
+        if wanted is None:
+            raise CheckpointError(f"{self.folder / str(which)} names no checkpoint; there are the steps {', '.join(map(str, steps))}")
+        if wanted not in steps:
+            raise CheckpointError(f"{self.folder} has no checkpoint of step {wanted}; it has {', '.join(map(str, steps))}")
+        return [wanted]
+
+    def _at(self, step: int) -> Path:
+        return existing(self.folder / step_folder(step))
+
+    def _load(self, step: int, only: set[str] | None, most: dict[str, int] | None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Segments, none where `only` some parts are wanted, and parts."""
+        folder = self._at(step)
+        manifest = read_manifest(folder)
+        if manifest.get("step") != step:
+            raise CheckpointError(f"{folder} is damaged: its manifest is that of step {manifest.get('step')}")
+        segments = manifest["segments"] if only is None else []
+        for entry in segments:
+            self._verify_segment(entry)
+        return segments, checkpoint.load(folder, only, most)
+
+    def _verify_segment(self, entry: dict[str, Any]) -> None:
+        path = self.replay / entry["file"]
+        with checkpoint.blame(path):
+            info = path.lstat()
+            mark = (entry["file"], entry["sha256"], entry["bytes"], info.st_size, info.st_mtime_ns, info.st_ino)
+        if mark not in self._verified:  # once for each file, because hashing a whole replay takes seconds
+            verify(path, entry)
+            self._verified.add(mark)
+
+
+def alive(segment: dict[str, Any], live_from: list[int]) -> bool:
+    """Whether the ring still holds a row of it."""
+    return any(stop > live for stop, live in zip(segment["stop"], live_from, strict=True))

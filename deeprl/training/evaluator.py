@@ -1,0 +1,77 @@
+"""The evaluations of a run: their seeds, lines in evaluations.jsonl, videos, and which one was the best."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from deeprl.agent import Agent
+from deeprl.config.rules import get
+from deeprl.errors import Stopped
+from deeprl.runs.folder import RunFolder
+from deeprl.training.evaluation import Tape, evaluate, evaluation_seed, summarise
+from deeprl.training.overestimation import Overestimation
+
+
+class Evaluator:
+    """
+    Args:
+        make: `make(seed, num, render=False)` -> environments for evaluation.
+
+    Attributes:
+        best: summary of the evaluation with the largest mean so far.
+    """
+
+    def __init__(self, config: dict, agent: Agent, make: Callable[..., Any], folder: RunFolder):
+        self.config, self.agent, self.make, self.folder = config, agent, make, folder
+        self.best: dict | None = None
+
+    def __call__(self, step: int, episodes: int, each_tick: Callable[[], None], say: Callable[[str], object]) -> tuple[dict, bool]:
+        """Evaluate the agent as it is at `step`. Returns the summary of the returns, and whether it is the best.
+
+        Args:
+            each_tick: may raise, to give the evaluation up.
+            say: takes warnings.
+        """
+        seed = evaluation_seed(self.config["seed"], step)
+        num, device = self.config["evaluation"]["num"], self.config["device"]
+        honesty, tape = Overestimation.of_run(self.agent.rewards, self.config), Tape()
+        result = evaluate(self.agent, self.make, episodes, num, seed, step, device, each_tick, (honesty, tape))
+        if get(self.config, "evaluation.video", False):
+            self.film(seed, step, tape, each_tick, say)
+        self.folder.append_evaluation({"step": step, **result})
+        length = sum(result["lengths"]) / len(result["lengths"])
+        summary = {**summarise(result["returns"]), "step": step, "length": length, "diagnostics": honesty.metrics()}
+        better = self.best is None or summary["mean"] > self.best["mean"]
+        if better:
+            self.best = summary
+        return summary, better
+
+    def film(self, seed: int, step: int, tape: Tape, each_tick: Callable[[], None], say: Callable[[str], object]) -> None:
+        """videos/step_….mp4. Whatever goes wrong is a warning: no run is lost over a video.
+
+        Raises:
+            Stopped: by a signal. The evaluation is not written down yet, and is made again with its video after resuming.
+        """
+        from deeprl.training.video import film  # OpenCV: a tenth of a second that only videos need to pay
+
+        path = self.folder.path / "videos" / f"step_{step:012d}.mp4"
+        try:
+            with contextlib.closing(self.make(seed, 1, render=True)) as envs:
+                returned = film(envs, tape, path, each_tick)
+            if returned != tape.returned:
+                say(
+                    f"{path} shows an episode of return {returned:.4g}, in the evaluation it was {tape.returned:.4g}: "
+                    "this environment does not repeat itself when it is drawn"
+                )
+        except Stopped:
+            raise
+        except Exception as error:
+            say(f"no video of step {step:,} ({type(error).__name__}: {error}). Training goes on")
+
+
+def evaluation_metrics(summary: dict) -> dict[str, float]:
+    """What is logged of an evaluation."""
+    more = {f"eval/{name}": value for name, value in summary["diagnostics"].items()}
+    return {"eval/mean_reward": summary["mean"], "eval/mean_ep_length": summary["length"], **more}

@@ -1,0 +1,83 @@
+"""The batches that may have produced NaN or Inf: kept until somebody has looked at the device, then saved as a crash bundle or dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from deeprl.accelerate.modes import precision
+from deeprl.errors import NotFinite
+from deeprl.runs.folder import RunFolder
+from deeprl.training import crash
+from deeprl.training.learner import Learner
+from deeprl.types import Learned
+
+
+class Guard:
+    """Makes updates of a learner, and turns one that is not finite into a crash bundle.
+
+    Args:
+        product: float32 product of the updates.
+        step: the environment step, for the bundle.
+    """
+
+    def __init__(self, learner: Learner, product: precision, folder: RunFolder, config: dict, step: Callable[[], int]):
+        self.learner, self.product, self.folder, self.config, self.step = learner, product, folder, config, step
+        self.suspects: list[Any] = []
+        """What the updates since the last look have met; on a CPU the last one"""
+
+    def update(self, drawn: Any, then: Callable[[Learned], None]) -> Learned:
+        """See `Learner.update`.
+
+        Args:
+            then: called with what was learned; it may raise `NotFinite` too.
+
+        Raises:
+            NotFinite: naming the bundle.
+        """
+        if self.learner.watch.immediate:
+            self.suspects.clear()
+        elif len(self.suspects) >= crash.LOOK:
+            self.look()
+        self.suspects.append(drawn)
+        try:
+            with self.product:
+                learned = self.learner.update(drawn)
+            then(learned)
+        except NotFinite as error:
+            raise self.crashed(error) from error
+        return learned
+
+    def look(self, weights: bool = False) -> None:
+        """Whether all updates so far were finite, and with `weights` all weights too: nothing else may reach a checkpoint.
+
+        Raises:
+            NotFinite: they were not; a crash bundle was written.
+        """
+        try:
+            self.learner.watch.look()
+            found = crash.weights_fault(self.learner.agent) if weights else None
+            if found:
+                raise NotFinite(found)
+        except NotFinite as error:
+            raise self.crashed(error) from error
+        self.suspects.clear()
+
+    def crashed(self, error: NotFinite) -> NotFinite:
+        """Save the bundle. Returns an error that says what is in it."""
+        agent, batch, objective, found = self.learner.agent, None, error.objective, None
+        suspects = [self.learner.batch(each) for each in self.suspects]
+        with self.product:
+            if objective is not None:
+                batch, found = suspects[-1], crash.fault(agent, suspects[-1], objective)
+            elif suspects:
+                batch, objective, found = crash.locate(agent, suspects)
+        found = found or str(error)
+        failure = {"step": self.step(), "update": agent.updates, "objective": objective, "tensor": found}
+        failure["product"] = self.product.choice
+        bundle = crash.write(self.folder, self.config, agent, batch, failure)
+        whose = f"the loss {objective!r}" if objective else "the agent"
+        return NotFinite(
+            f"update {agent.updates:,} (step {self.step():,}) of {whose} is not finite: {found}. The batch, its noise and the weights "
+            f"are in {bundle}, `deeprl replay-crash {bundle}` repeats it; checkpoints are untouched"
+        )

@@ -1,0 +1,86 @@
+"""Checkpoints of a run in training: what is written, and what happens on a full disk."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from deeprl.replay.replay import Replay
+from deeprl.runs.checkpoints import Checkpoints
+from deeprl.system.files import full
+
+SEGMENT = 8 << 20
+"""Bytes of replay rows that are written at once, between checkpoints, so that a checkpoint does not have to write all of its own."""
+
+
+class Saver:
+    """Writes checkpoints, with the rows of the replay if `checkpoint.replay` asks for them.
+
+    Attributes:
+        cost: of the last checkpoint, metrics.
+    """
+
+    def __init__(self, config: dict, checkpoints: Checkpoints, replay: Replay):
+        self.checkpoints, self.replay = checkpoints, replay
+        self.with_replay = config["checkpoint"]["replay"]
+        periodic = config["checkpoint"]["every"] or config["checkpoint"]["minutes"] is not None
+        self.segment = max(int(SEGMENT * replay.capacity / replay.bytes), replay.num) if periodic and self.with_replay else math.inf
+        """Steps after which rows are written ahead of their checkpoint"""
+        self.segment_from = 0
+        self.marks = [0] * replay.num
+        """Rows of each environment that are on disk"""
+        self.stall = 0.0
+        """The longest that training has waited for a disk since the last checkpoint, seconds"""
+        self.cost: dict[str, float] = {}
+
+    def write_ahead(self, step: int) -> None:
+        """Rows for the next checkpoint, once there are enough. A full disk is left to the checkpoint to report."""
+        if step - self.segment_from < self.segment:
+            return
+        began, marks, self.segment_from = time.monotonic(), self.replay.marks(), step
+        try:
+            self.checkpoints.write_ahead(self.replay.rows(self.marks), self.replay.live_from())
+            self.marks = marks
+        except OSError as error:
+            if not full(error):
+                raise
+        self.stall = max(self.stall, time.monotonic() - began)
+
+    def save(self, step: int, parts: dict, best: bool) -> None:
+        """Write the checkpoint of `step`, from the state of every part but the replay.
+
+        Raises:
+            OSError: it could not be written; see `full_disk`.
+        """
+        if self.with_replay:
+            marks, live_from = self.replay.marks(), self.replay.live_from()
+            rows = self.replay.rows(self.marks) if marks != self.marks else None
+            parts = {**parts, "replay": self.replay.state_dict()}
+            done = self.checkpoints.save(step, parts, rows, live_from)
+            self.marks = marks
+        else:
+            done = self.checkpoints.save(step, parts)
+        if best:
+            self.checkpoints.mark_best(step)
+        self.cost = {
+            "time/checkpoint_bytes": float(done["bytes"]),
+            "time/checkpoint_seconds": done["seconds"],
+            "time/checkpoint_stall": max(self.stall, done["seconds"]),
+        }
+        self.segment_from, self.stall = step, 0.0
+
+    def full_disk(self, step: int, error: OSError) -> str:
+        """What a full disk means for the checkpoint of `step`.
+
+        Raises:
+            OSError: the disk is not full, something else is wrong.
+        """
+        if not full(error):
+            raise error
+        last = self.checkpoints.pointed("last")
+        before = "and there is none before it" if last is None else f"the one of step {last:,} is untouched"
+        return f"{error.strerror}: the checkpoint of step {step:,} could not be written, {before}"
+
+    def restored(self, step: int) -> None:
+        """The replay holds the rows of the checkpoint of `step`."""
+        self.marks, self.segment_from = self.replay.marks(), step

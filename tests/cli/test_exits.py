@@ -1,0 +1,60 @@
+"""The one ladder from an exception to an exit code and a sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+from deeprl.cli.exits import FAILED, FINISHED, WRONG, guarded
+from deeprl.errors import CheckpointError, ConfigError, RunFolderError
+
+
+def raising(error: BaseException):
+    def command() -> int:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("steps=0"), WRONG),
+        (ValueError("no such environment"), WRONG),
+        (RunFolderError("in use"), FAILED),
+        (CheckpointError("damaged"), FAILED),
+        (FileNotFoundError("no such file"), FAILED),
+    ],
+)
+def test_what_is_foreseen_is_a_sentence(error, code, capsys):
+    assert guarded(raising(error)) == code
+    assert capsys.readouterr().err == f"deeprl: {error}\n"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), KeyboardInterrupt()])
+def test_what_is_not_is_raised(error):
+    with pytest.raises(type(error)):
+        guarded(raising(error))
+
+
+def test_a_command_that_ends_well_has_its_own_code():
+    assert guarded(lambda: FINISHED) == FINISHED
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), ValueError("too large")])
+def test_any_failure_of_a_run_leaves_its_traceback_in_the_folder(error, tmp_path, capsys):
+    assert guarded(raising(error), tmp_path) == FAILED
+    text = capsys.readouterr().err
+    assert f"the run failed: {type(error).__name__}: {error}. The traceback is in {tmp_path / 'traceback.txt'}." in text
+    assert f"deeprl resume {tmp_path}" in text
+    assert "raise error" in (tmp_path / "traceback.txt").read_text()
+
+
+def test_an_interrupted_run_can_be_resumed(tmp_path, capsys):
+    assert guarded(raising(KeyboardInterrupt()), tmp_path) == FAILED
+    assert f"interrupted. What was saved before can be resumed: deeprl resume {tmp_path}" in capsys.readouterr().err
+    assert not (tmp_path / "traceback.txt").exists()
+
+
+def test_a_wrong_configuration_is_no_failure_of_the_run(tmp_path, capsys):
+    assert guarded(raising(ConfigError("steps=0")), tmp_path) == WRONG
+    assert capsys.readouterr().err == "deeprl: steps=0\n"

@@ -1,0 +1,84 @@
+"""Tuned settings: the file that an agent on an environment takes, and the menu that shows none of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from deeprl.config import rules, tuned
+from deeprl.config.compose import compose
+from deeprl.config.menu import groups, menu, options
+from tests.builders import settled
+
+
+@pytest.mark.parametrize(
+    ("env", "agent", "option"),
+    [
+        ("mujoco/hopper", "td3", "mujoco/hopper/td3"),  # the task
+        ("mujoco/hopper", "td3_paper", "mujoco/td3_paper"),  # the family
+        ("mujoco/hopper", "ddpg", "mujoco/td3"),  # its recipe starts from td3's; the file of a task is not shared
+        ("classic/cartpole", "dueling_dqn", "classic/dqn"),  # by way of double_dqn
+        ("atari/pong", "mvi", "atari/munchausen_dqn"),
+        ("gym", "munchausen_iqn", "gym/iqn"),
+        ("toy/chain", "idqn", "toy/idqn"),  # there is no such file
+        ("mujoco/hopper", "dqn", "mujoco/dqn"),
+        ("my/env", "my_agent", "my/my_agent"),  # perhaps in a folder of the user's
+    ],
+)
+def test_the_most_particular_file_is_taken(env, agent, option):
+    assert tuned.option(env, agent) == option
+
+
+@pytest.mark.parametrize(
+    ("task", "agent", "steps"),
+    [
+        ("hopper", "td3", 10_000),
+        ("walker2d", "td3", 25_000),
+        ("reacher", "td3", 1000),
+        ("hopper", "ddpg", 25_000),
+        ("hopper", "td3_paper", 1000),
+        ("half_cheetah", "td3_paper", 10_000),
+    ],
+)
+def test_what_one_task_needs_wins_over_its_family(task, agent, steps):
+    assert settled(f"agent={agent}", f"env=mujoco/{task}")["learning_starts"] == steps
+    assert settled(f"agent={agent}", f"env=mujoco/{task}", "learning_starts=7")["learning_starts"] == 7
+
+
+def test_keys_are_those_of_a_file_and_of_the_files_it_starts_from():
+    assert tuned.keys("mujoco/ant/td3_paper") == tuned.keys("mujoco/td3") >= {"learning_starts", "replay.batch_size"}
+    assert tuned.keys("atari/iiqn") - tuned.keys("atari/idqn") == {"replay.n_step"}
+    assert "defaults" not in tuned.keys("atari/iiqn")
+    assert tuned.keys("toy/idqn") == set()
+
+
+def test_without_a_file_of_the_agent_the_base_of_the_family_does_not_count(capsys):
+    """td3 on Atari has no file, so nothing of atari/_base applies and a line says so."""
+    assert tuned.keys("atari/_base")
+    config = settled.__wrapped__("agent=td3", "env=atari/pong")  # without its cache, because a second call prints no line
+    assert "no tuned settings for td3 on atari: defaults of the agent" in capsys.readouterr().err
+    assert config["steps"] == compose(["agent=td3", "env=toy/chain"])[0]["steps"] == 100_000
+
+
+def test_a_recipe_that_starts_from_itself_ends(tmp_path, monkeypatch):
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "loop.yaml").write_text("defaults: [loop, _self_]\n")
+    monkeypatch.setattr(tuned, "CONFIGS", tmp_path)
+    assert tuned.lineage("loop") == ["loop"]
+
+
+def test_every_file_belongs_to_agents_and_environments():
+    """And is found by one of them: a file that no run takes has a wrong name."""
+    files = {str(path.relative_to(rules.CONFIGS / "tuned").with_suffix("")) for path in (rules.CONFIGS / "tuned").rglob("*.yaml")}
+    agents = options("agent")
+    taken = {tuned.option(env, agent) for env in options("env") for agent in agents}
+    assert {name for name in files if not name.rpartition("/")[2].startswith("_")} == taken & files
+
+
+def test_the_menu_has_neither_tuned_settings_nor_files_that_others_start_from():
+    lines = dict(line.split(": ", 1) for line in menu().splitlines())
+    assert "tuned/atari" in groups()
+    assert not [group for group in lines if group.startswith("tuned")]
+    assert {"env", "agent", "agent/head", "env/protocol", "experiment", "replay"} <= set(lines)
+    shown = [option for line in lines.values() for option in line.split(", ")]
+    assert {"dqn", "classic/cartpole", "atari/pong", "gym", "scalar"} <= set(shown)
+    assert not [option for option in shown if option.rpartition("/")[2].startswith("_")]

@@ -1,0 +1,46 @@
+"""Signals that stop a run: the first one is remembered, and a second Ctrl-C ends the process."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+from deeprl.system.signals import Signals
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
+def test_a_signal_is_remembered_and_handlers_are_put_back(name, capfd):
+    before = [signal.getsignal(number) for number in Signals.HANDLED]
+    with Signals() as signals:
+        assert signals.stop is None
+        signal.raise_signal(signal.Signals[name])
+        assert signals.stop == name
+        signal.raise_signal(signal.SIGTERM)
+        assert signals.stop == name
+    assert [signal.getsignal(number) for number in Signals.HANDLED] == before
+    assert f"{name}: saving at the next step" in capfd.readouterr().err
+
+
+def test_a_second_interrupt_leaves_at_once():
+    with Signals() as signals:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)  # the first one, though not the first signal
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert signals.stop == "SIGTERM"
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_other_threads_get_no_signals():
+    found = []
+
+    def other():
+        with Signals() as signals:
+            found.append(signals.stop)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert found == [None]
