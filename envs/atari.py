@@ -86,7 +86,6 @@ class AleGame(Game):
         import ale_py
         import cv2
 
-        cv2.setNumThreads(1)  # a frame this small is resized before a second thread wakes up
         self.resize, self.area = cv2.resize, cv2.INTER_AREA
         self.protocol = protocol
         rom = ale_py.roms.get_rom_path(game)
@@ -113,7 +112,7 @@ class AleGame(Game):
         ale = self.ale
         if seed is not None:
             ale.setInt("random_seed", seed)
-            ale.loadROM(self.rom)  # ALE takes a seed only here: 65 ms
+            ale.loadROM(self.rom)  # ALE takes a seed only here
             self.noops.seed(seed)
         ale.reset_game()
         if self.fires:
@@ -232,7 +231,8 @@ class Atari(EnvChoice):
     game: str
     protocol: Protocol = Protocol()
     reseed_every: int = 20
-    """Seeding reloads the ROM, 65 ms against 3 ms; between fresh seeds the generators go on"""
+    """Between fresh seeds the generators go on, because ALE reloads the ROM for each: with 1, random play is half as fast
+    (`benchmarks.speed atari_loop` with learning_starts beyond its end)"""
     reward_clip: float | None = 1.0
     """What agents should learn from (`agent/rewards=auto` reads it); rewards that leave this layer are raw"""
 

@@ -11,10 +11,10 @@ from .gym import Registered
 from .vector.backend import Game
 
 
-def silence() -> None:
-    """MuJoCo writes its warnings to MUJOCO_LOG.TXT in the user's folder and to stderr, one of them for each HalfCheetah that is made
-    ('settotalmass' is deprecated). The others go to Python's log: a simulation that becomes unstable is reset by MuJoCo without a trace
-    in the observations, so somebody should hear of it."""
+def redirect_warnings() -> None:
+    """MuJoCo's warnings go to Python's log instead of MUJOCO_LOG.TXT in the user's folder and stderr, except the one that every HalfCheetah
+    causes ('settotalmass' is deprecated). The log keeps the others because MuJoCo resets an unstable simulation without a trace in the
+    observations."""
     import mujoco
 
     mujoco.set_mju_user_warning(_log)
@@ -34,7 +34,7 @@ class MuJoCo(Registered):
 
     def build(self, evaluation: bool = False) -> Game:
         try:
-            silence()
+            redirect_warnings()
         except ImportError as error:
             raise ValueError(f'env.id={self.id} needs the package mujoco: pip install "gymnasium[mujoco]"') from error
         return super().build(evaluation)

@@ -147,8 +147,7 @@ class PrioritizedDraws:
         if not np.isfinite(priority).all():
             raise NotFinite("priorities must be finite: an update reported an error that is NaN or infinite")
         alive = number >= live.first
-        if not alive.all():
-            number, priority = number[alive], priority[alive]
+        number, priority = number[alive], priority[alive]
         if len(number):
             self.largest = max(self.largest, float(priority.max()))
             self.tree.set(number % live.size, priority)

@@ -12,6 +12,7 @@ from deeprl.types import Spec
 
 from .backend import Backend, Game, Serial
 from .environments import Environments
+from .workers import Workers
 
 
 def plain(value: Any) -> Any:
@@ -67,8 +68,6 @@ class EnvChoice(Choice):
         build = partial(self.build, evaluation)
         if vector == "sync":
             return Serial(build, num)
-        from .workers import Workers  # only here: nobody else pays for multiprocessing
-
         return Workers(build, num, self.timeout)
 
     def rendering(self) -> EnvChoice:

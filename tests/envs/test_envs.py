@@ -155,6 +155,16 @@ def test_wrong_values_name_environment_step_and_value(wrong, words):
         envs.step(np.array([0]))
 
 
+def test_large_numbers_are_finite():
+    env = Scripted(obs=np.array([3e38, -3e38], np.float32), reward=-3e38)
+    envs = layer(env)
+    envs.reset()
+    assert envs.step(np.array([0])).next_obs.tolist() == [env.obs.tolist()]
+    env.reward = 1e39  # more than float32 holds
+    with pytest.raises(EnvironmentFailed, match=r"reward is 1e\+39"):
+        envs.step(np.array([0]))
+
+
 def test_a_first_observation_that_is_not_finite_is_found(monkeypatch):
     envs = layer(Scripted())
     monkeypatch.setattr(Scripted, "reset", lambda *_, **__: (np.array([0.0, np.nan]), {}))
