@@ -170,7 +170,8 @@ def break_inductor(monkeypatch) -> None:
     def broken(*_, **__):
         raise RuntimeError("no such header")
 
-    monkeypatch.setattr("torch._inductor.compile", broken)
+    for way in ("deeprl.accelerate.graph.lowered", "torch._inductor.compile"):
+        monkeypatch.setattr(way, broken)
 
 
 def test_a_gradient_that_does_not_compile_is_computed_without_a_compiler(monkeypatch):
@@ -217,9 +218,14 @@ def test_parity_after_twenty_updates(name, mode):
 
 
 @needs_compiler
-@pytest.mark.parametrize("name", ["idqn", "td3"])
-def test_parity_of_compiled_code(name):
-    """The other presets: `python -m benchmarks.parity`."""
+@pytest.mark.parametrize(("name", "closed"), [("idqn", "documented"), ("td3", "lowered")])
+def test_parity_of_compiled_code(name, closed, monkeypatch):
+    """Each door to the compiler without the other. The other presets: `python -m benchmarks.parity`."""
+
+    def shut(*_, **__):
+        raise RuntimeError("not this way")
+
+    monkeypatch.setattr(f"deeprl.accelerate.graph.{closed}", shut)
     assert deviation(name, "compiled", "inductor") < 1e-5
 
 
@@ -293,14 +299,14 @@ def test_a_compiled_run_that_diverges_saves_the_batch_that_it_was_given(tmp_path
 def test_a_compiler_that_a_signal_has_ended_is_started_again(monkeypatch):
     tries = []
 
-    def interrupted(graph, inputs, options):
+    def interrupted(graph):
         tries.append(graph)
         if len(tries) == 1:
             graph.graph.erase_node(next(node for node in reversed(graph.graph.nodes) if node.op == "output"))
             raise RuntimeError("g++ died")
-        return interpreted(graph, inputs)
+        return interpreted(graph, [])
 
-    monkeypatch.setattr("torch._inductor.compile", interrupted)
+    monkeypatch.setattr("deeprl.accelerate.graph.lowered", interrupted)
     agent, told = build("dqn"), []
     learner = CompiledLearner(agent, given, failed=told.append)
     learner.update(made_up(agent, agent.spec))
