@@ -89,6 +89,8 @@ class ValueAgent(Agent):
         self.needs = self.backup.needs | self.auxiliary.needs
         self.observers = watching(self.normalize, self.rewards, self.auxiliary)
         self.clock = Clock(self.chain.periods)
+        self.exact = self.chain.remembers or "behavior_probability" in self.needs
+        """Whether acting needs the greedy action and its probability at every step"""
 
     def regression(self) -> Objective:
         """The loss of the online network, and of what is beside its head at a learning rate of its own."""
@@ -146,8 +148,7 @@ class ValueAgent(Agent):
             return chosen.argmax(-1)
 
         epsilon = self.explore.epsilon(step, explore)
-        exact = self.chain.remembers or "behavior_probability" in self.needs
-        action, probability = self.explore(greedy, self.spec.num_actions, epsilon, noise, exact)
+        action, probability = self.explore(greedy, self.spec.num_actions, epsilon, noise, self.exact)
         if explore or chosen is None:
             return Acted(action, probability, remembered)
         chosen = chosen.cpu()

@@ -2,6 +2,7 @@
 
     python -m benchmarks.speed                          every case, one and two threads (about half an hour)
     python -m benchmarks.speed td3_update --threads 1   one of them
+    python -m benchmarks.speed cartpole_loop --beside ../before --threads 1
     python -m benchmarks.speed --peers ~/peers/bin/python --rounds 7 --json speed.json
 
 Peers are `pip install -e ".[peers]"`, or live in an environment of their own that --peers names; without them only deeprl races. Run it on
@@ -18,7 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.speed.cases import CASES, Case, Contestant
@@ -58,22 +59,26 @@ class Racer:
         self.process.wait()
 
 
-def environment(threads: int) -> dict[str, str]:
+def environment(threads: int, root: Path) -> dict[str, str]:
     numbers = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
     flags = "" if threads > 1 else "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    return {**os.environ, **numbers, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    return {**os.environ, **numbers, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(root)}
 
 
-def race(case: Case, threads: int, rounds: int, peers: str | None) -> list[dict]:
+def race(case: Case, threads: int, rounds: int, peers: str | None, beside: Path | None) -> list[dict]:
     cores = sorted(os.sched_getaffinity(0))[-threads:]
     racers: list[Racer] = []
-    for contestant in case.contestants(threads):
+    contestants = [(contestant, ROOT) for contestant in case.contestants(threads)]
+    if beside is not None:
+        ours = [contestant for contestant, _ in contestants if contestant.command[0] == "benchmarks.speed.ours"]
+        contestants = [entry for each in ours for entry in ((replace(each, name=f"beside: {each.name}"), beside), (each, ROOT))]
+    for contestant, root in contestants:
         if contestant.peer and peers is None:
             continue
         errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (as long as the process)
         command = [peers if contestant.peer else sys.executable, "-m", *contestant.command]
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(threads), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+            command, cwd=root, env=environment(threads, root), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
             preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )  # fmt: skip
         racer = Racer(contestant, process)
@@ -125,6 +130,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="*", help="default: what the case asks for")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peers", help="interpreter that has the peers; default: this one, if they are installed")
+    parser.add_argument("--beside", type=Path, help="another checkout of deeprl: its modes race against ours, and nothing else does")
     parser.add_argument("--json", type=Path, help="add the rows to this file")
     options = parser.parse_args()
     unknown = set(options.cases) - set(CASES)
@@ -140,7 +146,7 @@ def main() -> None:
         case = CASES[name]
         for threads in options.threads or case.threads:
             print(f"\n{name}, {threads} thread{'s' * (threads > 1)}: {case.what}", flush=True)
-            rows = race(case, threads, options.rounds, peers)
+            rows = race(case, threads, options.rounds, peers, options.beside and options.beside.resolve())
             print(table(rows, case), flush=True)
             found += rows
             if options.json:
