@@ -79,8 +79,10 @@ def documented(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
 
 def lowered(graph: torch.fx.GraphModule) -> Run:
     """The same kernels without the wrappers of the public door, which sort out gradients and aliases at every call: a traced graph has
-    neither. Rewrites the graph. Without this door the compiled CartPole loop is 6 % slower (`python -m benchmarks.speed cartpole_loop --beside`
-    a checkout whose `inductor` only calls `documented`).
+    neither. Rewrites the graph.
+
+    Without this door the compiled CartPole loop is 6 % slower: `python -m benchmarks.speed cartpole_loop --beside` a checkout whose
+    `inductor` calls `documented` only.
     """
     from torch._guards import TracingContext, tracing
     from torch._inductor import config
