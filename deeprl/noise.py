@@ -91,7 +91,7 @@ class NoiseStream:
         return {name: entries[place] for name, entries in self._few.items()}
 
     def _take(self, position: int) -> None:
-        """A few positions: one alone is dearer, and a thousand small tensors would push everything else out of the cache."""
+        """A few positions at once, out of the block that holds them."""
         block, offset = divmod(position, self.block)
         if block != self._loaded:
             drawn = self.draw(self.block, torch_generator(self.seed, self.purpose, self.part, block))

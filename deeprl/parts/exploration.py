@@ -48,7 +48,7 @@ class EpsilonGreedy(Choice):
                 explore.
         """
         random = noise["action"]
-        explores = [u < epsilon for u in noise["explore"].tolist()]  # quicker than tensors of a few numbers
+        explores = [u < epsilon for u in noise["explore"].tolist()]
         everybody = all(explores)
         if everybody and not exact:
             return random, unknown(len(explores))

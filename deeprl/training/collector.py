@@ -53,7 +53,7 @@ class Collector:
         self.obs: np.ndarray | None = None
         self.first: np.ndarray | None = None
         self._seen: tuple[torch.Tensor, np.ndarray] | None = None
-        """Memory for observations so small that copying them is quicker than making a tensor of each; as a tensor and as an array"""
+        """Reusable buffer for small observations, as a tensor and as an array: compiled code meets the same tensor at every tick"""
         if math.prod(agent.spec.obs_shape) * envs.num <= SMALL and not self.away:
             seen = torch.zeros((envs.num, *agent.spec.obs_shape), dtype=agent.spec.obs_dtype)
             self._seen = seen, seen.numpy()
@@ -90,7 +90,6 @@ class Collector:
         self.append(rows)
         self.agent.observe(rows)
         self.obs, self.first = after.obs, after.ended
-        # lists: in a few numbers quicker than NumPy
         self.returns = [sum + reward for sum, reward in zip(self.returns, after.reward.tolist())]
         self.lengths = [length + 1 for length in self.lengths]
         ending = True in after.ended.tolist()

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from deeprl.cli import exits
-from deeprl.errors import NotFinite
+from deeprl.errors import CheckpointError, NotFinite
+from deeprl.networks.heads import Scalar
 from deeprl.optim.finite import Watch
 from deeprl.replay.replay import Replay
 from deeprl.runs.checkpoints import Checkpoints
@@ -211,6 +212,21 @@ def test_weights_that_are_not_finite_never_reach_a_checkpoint(tmp_path, monkeypa
     assert Checkpoints(path).steps() == [80]
     assert console("replay-crash", path) == 0
     assert "weights chain.target" in capsys.readouterr().out
+
+
+def test_a_bundle_holds_the_noise_of_its_batch(tmp_path):
+    """Records of noise are records again, so that the update is repeated as it was; noise that is none is damage."""
+    agent = value_agent(SPEC, head=Scalar(noisy=True))
+    batch = made_up(agent, SPEC)
+    failure = {"step": 1, "update": 1, "objective": "value", "tensor": "", "product": "highest"}
+    bundle = crash.write(RunFolder(tmp_path), {"device": "cpu"}, agent, batch, failure)
+    _, _, found, _ = crash.read(bundle)
+    assert found.noise["online"].now.layers.keys() == batch.noise["online"].now.layers.keys() != set()
+    assert all(torch.equal(value, found.noise["online"].now.layers[name]) for name, value in batch.noise["online"].now.layers.items())
+    assert torch.equal(agent("value", found)[0], agent("value", batch)[0])
+    damaged = crash.write(RunFolder(tmp_path), {"device": "cpu"}, agent, batch._replace(noise=[1, 2]), {**failure, "step": 2})
+    with pytest.raises(CheckpointError, match="no crash bundle"):
+        crash.read(damaged)
 
 
 def test_a_folder_that_is_no_bundle_says_so(finished, tmp_path, capsys):
