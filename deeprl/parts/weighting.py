@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from deeprl.choice import Part
 from deeprl.objective import Objective
+from deeprl.parts.chains import Chain
 from deeprl.plan import Plan
 from deeprl.types import Batch
 from deeprl.values.view import View
@@ -18,11 +17,11 @@ class Weighting(Part):
 
     Args:
         plan: of the agent.
-        chain: the agent's target networks, a `deeprl.parts.chains.Chain`. The part reads sizes and weights and keeps no reference,
+        chain: the agent's target networks. The part reads sizes and weights and keeps no reference,
             because the agent owns the chain.
     """
 
-    def __init__(self, *, plan: Plan, chain: Any):
+    def __init__(self, *, plan: Plan, chain: Chain):
         super().__init__()
 
     def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

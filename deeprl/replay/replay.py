@@ -62,14 +62,14 @@ class Replay(Choice):
     ):
         self.capacity, self.batch_size, self.n_step, self.discount, self.num = capacity, batch_size, n_step, discount, num
         in_range(self, capacity=(1, None), batch_size=(1, None), n_step=(1, None), discount=(0, 1), num=(1, None))
-        self.spec, self.rewards, self.device = spec, rewards, torch.device(device)
+        self.spec = spec
         self.layout = layout(spec, capacity, num, self.reach)
         self.bytes = self.layout.memory + sampler.memory(self.layout.ticks * num)
         """that a full replay takes"""
         self._refuse_if_too_large()
         self.ring = Ring(self.layout)
         self.draws = sampler.over(self.layout.ticks * num)
-        self.meaning = Meaning(spec, n_step, discount, rewards, needs & self.offers, self.device)
+        self.meaning = Meaning(spec, n_step, discount, rewards, needs & self.offers, torch.device(device))
         self._gathers: dict[int, Any] = {}
 
     @staticmethod
