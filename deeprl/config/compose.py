@@ -15,16 +15,18 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from deeprl.config import folders
 from deeprl.config.menu import groups, options
 from deeprl.config.resolvers import register_resolvers
-from deeprl.config.rules import CONFIGS, nearest
+from deeprl.config.rules import nearest
 from deeprl.errors import ConfigError
 from deeprl.runs.config_file import flatten
 
 
 def prepare() -> None:
-    """Register resolvers and games, because a composition needs both beside the files. Idempotent."""
+    """Register resolvers, folders and games, because a composition needs them beside our files. Idempotent."""
     register_resolvers()
+    folders.register()
     games = importlib.import_module("deeprl.envs.games").GAMES  # by name, because nothing in deeprl imports envs
     for game in games:
         ConfigStore.instance().store(group="env/atari", name=game, node={"defaults": ["_atari", "_self_"], "game": game})
@@ -49,7 +51,7 @@ def compose(overrides: Iterable[str]) -> tuple[dict[str, Any], set[str], dict[st
 
 def _compose(overrides: list[str]) -> DictConfig:
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(folders.CONFIGS), version_base="1.3"):
         return hydra_compose("train", overrides=overrides, return_hydra_config=True)
 
 

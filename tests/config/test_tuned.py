@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deeprl.config import rules, tuned
+from deeprl.config import folders, tuned
 from deeprl.config.compose import compose
 from deeprl.config.menu import groups, menu, options
 from deeprl.session.assemble import settle
@@ -22,7 +22,7 @@ from tests.builders import composed, settled
         ("gym", "munchausen_iqn", "gym/iqn"),
         ("toy/chain", "idqn", "toy/idqn"),  # there is no such file
         ("mujoco/hopper", "dqn", "mujoco/dqn"),
-        ("my/env", "my_agent", "my/my_agent"),  # perhaps in a folder of the user's
+        ("my/env", "my_agent", "my/my_agent"),  # where a user's file would be
     ],
 )
 def test_the_most_particular_file_is_taken(env, agent, option):
@@ -63,13 +63,13 @@ def test_without_a_file_of_the_agent_the_base_of_the_family_does_not_count(capsy
 def test_a_recipe_that_starts_from_itself_ends(tmp_path, monkeypatch):
     (tmp_path / "agent").mkdir()
     (tmp_path / "agent" / "loop.yaml").write_text("defaults: [loop, _self_]\n")
-    monkeypatch.setattr(tuned, "CONFIGS", tmp_path)
+    monkeypatch.setattr(folders, "CONFIGS", tmp_path)
     assert tuned.lineage("loop") == ["loop"]
 
 
 def test_every_file_belongs_to_agents_and_environments():
     """And is found by one of them: a file that no run takes has a wrong name."""
-    files = {str(path.relative_to(rules.CONFIGS / "tuned").with_suffix("")) for path in (rules.CONFIGS / "tuned").rglob("*.yaml")}
+    files = {str(path.relative_to(folders.CONFIGS / "tuned").with_suffix("")) for path in (folders.CONFIGS / "tuned").rglob("*.yaml")}
     agents = options("agent")
     taken = {tuned.option(env, agent) for env in options("env") for agent in agents}
     assert {name for name in files if not name.rpartition("/")[2].startswith("_")} == taken & files
