@@ -223,7 +223,7 @@ def test_every_head_traces_as_one_graph(head):
     ids=["log-loss", "squared", "categorical", "one quantile", "quantiles"],
 )
 def test_tabular_heads_reach_the_values_of_value_iteration(head, world, tolerance):
-    """FQI-LOG in a table is FQI: in a table, log-loss and squares have the same minimum."""
+    """The reduction 'FQI-LOG tabular = FQI' (section 10) among them: in a table, log-loss and squares have the same minimum."""
     mdp = WORLDS[world]
     optimizer = Adam(lr=0.05, schedule=Linear(start=1.0, end=0.0, duration=1500))
     agent = value_agent(spec_of_mdp(mdp), torso=TABLE, head=head, chain=partial(Single, target_update_period=10), optimizer=optimizer)
@@ -551,7 +551,7 @@ def test_clipped_rewards_that_the_bounds_do_not_cover_are_refused():
     ("low", "high", "start"), [(-10.0, 10.0, 0.0), (0.0, 50.0, EDGE * 50), (-40.0, 10.0, 0.0), (-50.0, 0.0, -EDGE * 50)]
 )
 def test_a_bounded_head_starts_at_a_return_of_zero(dueling, low, high, start):
-    """3.4: and not in the middle of the range. Clamped where zero is an end."""
+    """And not in the middle of the range. Clamped where zero is an end."""
     agent = value_agent(head=Bounded(low=low, high=high, dueling=dueling))
     for layer in ("weight_0", "bias_0"):
         getattr(agent.chain.online.torso, layer).zero_()
@@ -627,7 +627,7 @@ def test_huber_is_where_the_quantile_loss_comes_from():
 
 
 def test_priorities_of_bounded_returns_are_errors_and_no_losses():
-    """3.4: log-loss has a minimum above zero."""
+    """Log-loss has a minimum above zero."""
     agent = value_agent(head=Bounded(low=0.0, high=1.0))
     batch = made_up(agent, DISCRETE, B)
     learned = update(agent, batch)
