@@ -1,4 +1,4 @@
-"""Iterated Q-networks (Vincent, Palenicek, Belousov, Peters, D'Eramo, TMLR 2025).
+"""Iterated Q-networks (Vincent, Palenicek, Belousov, Peters, D'Eramo, TMLR 2025); docs/algorithms/idqn.md.
 
     y_k = r + γ (1 − d) max_a' Q̄_{k−1}(s', a'),     L = Σ_k mean (y_k − Q_k(s, a))²,     k = 1 … K
 

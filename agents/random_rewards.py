@@ -1,5 +1,5 @@
 """Values of random rewards as an auxiliary loss (Tang and Munos, "Towards a Better Understanding of Representation Dynamics under
-TD-learning", ICML 2023).
+TD-learning", ICML 2023); docs/algorithms/representation.md.
 
     L  =  (1/h) Σ_i mean (r̂_i(s) + γ (1 − terminated) V̄_i(s') − V_i(s))²,     s' one step later,  i = 1 … h
 

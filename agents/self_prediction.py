@@ -1,4 +1,5 @@
-"""Self-predictive representations, and their bidirectional form (Tang et al., "Understanding Self-Predictive Learning for RL", ICML 2023).
+"""Self-predictive representations, and their bidirectional form (Tang et al., "Understanding Self-Predictive Learning for RL", ICML 2023);
+docs/algorithms/representation.md.
 
     L   = E D( f(Φ(s), a), sg Φ(s') )                                   s' one step later, sg: no gradient
     L_f = E D( f(Φ(s), a), sg Ψ(s') ),   L_b = E D( b(Ψ(s'), a), sg Φ(s) )      bidirectional: Ψ is a second encoder

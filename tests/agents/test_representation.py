@@ -1,4 +1,4 @@
-"""Auxiliary losses on the features: value_mapping_and_returns.md sections 7.2 and 7.3, and the rows of section 10 that concern them."""
+"""Auxiliary losses on the features (docs/algorithms/representation.md): their flows, their numbers, their neutral elements."""
 
 from __future__ import annotations
 
@@ -266,7 +266,7 @@ def test_the_gradient_of_random_values_is_the_papers_flow():
 
 
 def test_along_that_flow_nothing_is_lost_and_the_error_falls():
-    """Section 7.2: ΦᵀΦ is conserved up to the error of Euler's steps; the error of the values falls to nothing with one reward."""
+    """ΦᵀΦ is conserved up to the error of Euler's steps; the error of the values falls to nothing with one reward."""
     coarse, fine = flows.one(1, 500, 0.04)["random_rewards"], flows.one(1, 2000, 0.01)["random_rewards"]
     assert fine["falls"]
     assert fine["error"][0] > 0.1 > 10 * fine["error"][1]
@@ -371,7 +371,7 @@ def test_the_gradient_of_the_unstopped_loss_is_that_of_the_collapsing_flow():
 
 
 def test_along_that_flow_the_features_find_the_leading_eigenvectors_and_do_not_collapse():
-    """Section 7.3: ‖ΦᵀPΦ‖² rises to the sum of the three largest squared eigenvalues; singular values stay at one. Without the
+    """‖ΦᵀPΦ‖² rises to the sum of the three largest squared eigenvalues; singular values stay at one. Without the
     stop-gradient all but one go to zero: what is left is the constant function."""
     result = flows.one(0, 2000, 0.05)
     kept, lost = result["self_prediction"], result["without_stop_gradient"]
@@ -428,7 +428,7 @@ def test_the_gradients_of_the_bidirectional_form_are_the_papers_flow():
 
 
 def test_the_bidirectional_flow_finds_the_leading_singular_vectors_of_any_chain():
-    """Section 7.3: ‖ΦᵀPΨ‖² up to the sum of the three largest squared singular values, and Euler's drift above it."""
+    """‖ΦᵀPΨ‖² rises up to the sum of the three largest squared singular values, and Euler's drift above it."""
     result = flows.one(0, 2000, 0.02)["bidirectional"]
     assert result["trace"][0] < 0.5 * result["maximum"]
     assert result["trace"][1] == pytest.approx(result["maximum"], rel=0.02)

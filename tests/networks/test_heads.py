@@ -120,7 +120,7 @@ def test_every_head_can_be_dueling_and_noisy(head, more):
 @TORSO
 @pytest.mark.parametrize("backup", [Max(), Double()], ids=["max", "double"])
 def test_a_chain_of_one_is_the_single_target_network(head, backup, torso):
-    """specs/value_based.md, 2.8, invariant 1, for every head: bit for bit, moments included."""
+    """An invariant of docs/algorithms/idqn.md, for every head: bit for bit, moments included."""
     one = value_agent(head=head, backup=backup, chain=partial(Iterated, length=1, shift_period=5, sync_period=2, torso=torso))
     plain = value_agent(head=head, backup=backup, chain=partial(Single, target_update_period=5))
     for agent in (one, plain):
@@ -134,7 +134,7 @@ def test_a_chain_of_one_is_the_single_target_network(head, backup, torso):
 
 @HEAD
 def test_separate_networks_know_of_no_other(head):
-    """2.8, invariant 2: another network changes neither ℓ_k nor its gradient until the next sync."""
+    """An invariant of docs/algorithms/idqn.md: another network changes neither ℓ_k nor its gradient until the next sync."""
 
     def losses_and_gradients(agent):
         gradients, learned = gradient(agent, "value", batch_of(agent))
@@ -155,7 +155,7 @@ def test_separate_networks_know_of_no_other(head):
 
 @HEAD
 def test_actions_not_taken_have_no_part_in_the_loss(head):
-    """specs/value_based.md, 1: raising any unchosen Q(s, ·) leaves the loss unchanged."""
+    """Raising any Q(s, ·) but that of the action taken leaves the loss unchanged."""
     agent = value_agent(head=head)
     batch = batch_of(agent)._replace(action=torch.zeros(B, dtype=torch.int64))
     before = gradient(agent, "value", batch)[1].metrics["train/loss"]
@@ -279,7 +279,7 @@ def test_a_dueling_stream_adds_to_each_atom():
 
 
 def test_one_quantile_is_half_a_huber_dqn():
-    """Section 3: N = 1 and τ = ½. Times 2 the loss, and so the gradient, is that of the Huber head."""
+    """N = 1 and τ = ½. Times 2 the loss, and so the gradient, is that of the Huber head."""
     one, scalar = value_agent(head=Quantile(quantiles=1, init=None)), value_agent(head=Scalar(loss="huber"))
     assert same(snapshot(one.chain.online), {**snapshot(scalar.chain.online)})
     batch = batch_of(one)
@@ -292,7 +292,7 @@ def test_one_quantile_is_half_a_huber_dqn():
 
 
 def test_the_cosines_of_a_quarter():
-    """Section 3: i = 1 … 4 in Dopamine, 0 … 3 in the paper."""
+    """docs/algorithms/iqn.md: i = 1 … 4 in Dopamine, 0 … 3 in the paper."""
     root = math.sqrt(0.5)
     torch.testing.assert_close(cosines(torch.tensor(0.25), 4, 1), torch.tensor([root, 0.0, -root, -1.0]), rtol=0, atol=1e-6)
     torch.testing.assert_close(cosines(torch.tensor(0.25), 4, 0), torch.tensor([1.0, root, 0.0, -root]), rtol=0, atol=1e-6)
@@ -347,7 +347,7 @@ def test_what_each_evaluation_draws():
 
 @pytest.mark.parametrize("backup", [Max(), Double()], ids=["max", "double"])
 def test_which_fractions_pick_the_action_and_which_rate_it(backup):
-    """Section 3: a* over the policy set of the network that picks, T_j from another set of the target network, and only of a*."""
+    """a* over the policy set of the network that picks, T_j from another set of the target network, and only of a*."""
     agent = value_agent(head=IQN, backup=backup)
     generator = torch.Generator().manual_seed(1)
     for parameter in agent.chain.parameters():
@@ -380,7 +380,7 @@ def test_which_fractions_pick_the_action_and_which_rate_it(backup):
 
 
 def test_all_iterations_share_the_fractions_of_a_sample():
-    """2.4: two equal heads say the same."""
+    """Fractions are the same for all k, so two equal heads give the same quantiles."""
     agent = agent_of(IQN)
     for parameter in agent.chain.online.head.parameters():
         parameter[1] = parameter[0]
@@ -424,7 +424,7 @@ def test_without_noise_midpoints_stand_in():
 
 
 def test_the_anchor_acts_with_the_same_fractions():
-    """2.2, `uniform_with_target`."""
+    """`acting=uniform_with_target`"""
     agent = value_agent(head=IQN, chain=partial(Iterated, length=K, acting="uniform_with_target"))
     noise = entry(agent.act_noise((1, B), torch.Generator().manual_seed(0)), 0)
     values = agent.chain.acting_values(torch.randn(B, 5), noise["network"])
@@ -433,7 +433,7 @@ def test_the_anchor_acts_with_the_same_fractions():
 
 
 def test_the_embedding_moves_with_the_torso():
-    """2.4: two copies, frozen and trained; the anchor's waits for the shift."""
+    """Two copies, frozen and trained; the anchor's waits for the shift."""
     chain = agent_of(IQN).chain
     assert (chain.online.fractions.embedding.n, chain.target.fractions.embedding.n) == (1, 2)
     weight = lambda network: network.fractions.embedding.weight_0[:, 0, 0].tolist()  # noqa: E731
@@ -450,7 +450,7 @@ def count(module) -> int:
 
 
 def test_iiqn_on_atari_has_17_036_760_parameters():
-    """2.3: the authors count one network of two torsos, two embeddings and K + 1 heads: ours online, and the anchor."""
+    """The authors count one network of two torsos, two embeddings and K + 1 heads: ours online, and the anchor."""
     head, torso, spec = ImplicitQuantile(), Nature(), Spec((4, 84, 84), torch.uint8, 6, 0)
 
     def atari(place="", stack=1, torsos=1, index=None):
@@ -551,7 +551,7 @@ def test_clipped_rewards_that_the_bounds_do_not_cover_are_refused():
     ("low", "high", "start"), [(-10.0, 10.0, 0.0), (0.0, 50.0, EDGE * 50), (-40.0, 10.0, 0.0), (-50.0, 0.0, -EDGE * 50)]
 )
 def test_a_bounded_head_starts_at_a_return_of_zero(dueling, low, high, start):
-    """3.4: and not in the middle of the range. Clamped where zero is an end."""
+    """And not in the middle of the range. Clamped where zero is an end."""
     agent = value_agent(head=Bounded(low=low, high=high, dueling=dueling))
     for layer in ("weight_0", "bias_0"):
         getattr(agent.chain.online.torso, layer).zero_()
@@ -572,7 +572,7 @@ def test_clamped_targets_are_logged():
 
 
 def test_experiments_say_what_the_papers_say():
-    """specs/value_based.md: tables of 2.7, 3 and 4."""
+    """The tables of docs/algorithms/c51.md, qrdqn.md, iqn.md and idqn.md."""
     c51, qrdqn, iqn, iiqn = (settled(f"experiment={name}_atari") for name in ("c51", "qrdqn", "iqn", "iiqn"))
     for config in (c51, qrdqn, iqn, iiqn):
         assert (config["learning_starts"], config["replay"]["batch_size"], config["replay"]["capacity"]) == (20_000, 32, 1_000_000)
@@ -627,7 +627,7 @@ def test_huber_is_where_the_quantile_loss_comes_from():
 
 
 def test_priorities_of_bounded_returns_are_errors_and_no_losses():
-    """3.4: log-loss has a minimum above zero."""
+    """Log-loss has a minimum above zero."""
     agent = value_agent(head=Bounded(low=0.0, high=1.0))
     batch = made_up(agent, DISCRETE, B)
     learned = update(agent, batch)

@@ -1,4 +1,4 @@
-"""The IMPALA torso against plain PyTorch, and layer normalisation in torsos and heads (value_based.md, section 0)."""
+"""The IMPALA torso against plain PyTorch, and layer normalisation in torsos and heads."""
 
 from __future__ import annotations
 

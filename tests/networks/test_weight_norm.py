@@ -1,4 +1,4 @@
-"""Weight normalisation on the numbers of the specification (value_mapping_and_returns.md, section 7.1), and its neutral element."""
+"""Weight normalisation on the numbers of docs/algorithms/representation.md, and its neutral element."""
 
 from __future__ import annotations
 

@@ -61,7 +61,8 @@ def test_the_three_moves_of_slices():
 
 
 @pytest.mark.parametrize("torso", TORSOS)
-def test_the_table_of_the_specification(torso):
+def test_the_table_of_moves(torso):
+    """docs/algorithms/idqn.md"""
     chain = chain_of(torso)
     table = [(heads(chain.online), heads(chain.target))]
     for move in (lambda: follow_(chain.target, chain.online), chain.shift, lambda: follow_(chain.target, chain.online)):
@@ -134,7 +135,7 @@ def tape(chain, ticks, updates=lambda step: 1) -> list[str]:
 
 
 @pytest.mark.parametrize("torso", TORSOS)
-def test_the_timeline_of_the_specification(torso):
+def test_the_timeline_of_syncs_and_shifts(torso):
     chain = chain_of(torso, shift_period=6, sync_period=2)
     assert tape(chain, range(13)) == ["-", "sync", "-", "sync", "-", "shift", "-", "sync", "-", "sync", "-", "shift"]
 

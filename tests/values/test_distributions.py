@@ -1,5 +1,4 @@
-"""Distances of distributional and bounded heads, and their values: numbers of specs/value_based.md, sections 3 and 4, and of
-specs/value_mapping_and_returns.md, section 3."""
+"""Distances of distributional and bounded heads, and their values: numbers of docs/algorithms/c51.md, qrdqn.md, iqn.md and bounded.md."""
 
 from __future__ import annotations
 
@@ -34,7 +33,7 @@ def at(number: int, *indices: int) -> torch.Tensor:
     return m
 
 
-# ---- projection: section 4, N = 51 on ± 10, γ = 0.99
+# ---- projection: docs/algorithms/c51.md, N = 51 on ± 10, γ = 0.99
 
 ATARI = torch.linspace(-10, 10, 51)
 
@@ -45,7 +44,7 @@ def moved(probs: torch.Tensor, reward: float, discount: float, low=-10.0, high=1
 
 
 def test_mass_between_two_atoms_is_shared():
-    """Test 1."""
+    """Half each, and the mean stays."""
     m = moved(at(51, 25), 1.0, 0.99)
     torch.testing.assert_close(m, at(51, 27, 28))
     assert (m * ATARI).sum().item() == pytest.approx(1.0, abs=1e-5)
@@ -53,12 +52,12 @@ def test_mass_between_two_atoms_is_shared():
 
 @pytest.mark.parametrize(("reward", "where"), [(0.4, (26,)), (1.0, (27, 28)), (-1.0, (22, 23)), (12.0, (50,)), (-12.0, (0,))])
 def test_a_terminal_reward_is_a_point_whatever_followed(reward, where):
-    """Test 2. Atoms are multiplied by 1 − d, and not probabilities."""
+    """Atoms are multiplied by 1 − d, and not probabilities."""
     torch.testing.assert_close(moved(distribution(51), reward, 0.0), at(51, *where), rtol=0, atol=1e-5)
 
 
 def test_what_is_cut_off_lowers_the_mean():
-    """Test 3: the mean is that of the clipped atoms, not 1.0."""
+    """The mean is that of the clipped atoms, not 1.0."""
     m = moved(torch.full((51,), 1 / 51), 1.0, 0.99)
     assert m.sum().item() == pytest.approx(1.0, abs=1e-6)
     assert (m * ATARI).sum().item() == pytest.approx(0.970353, abs=1e-5)
@@ -68,7 +67,7 @@ def test_what_is_cut_off_lowers_the_mean():
 
 
 def test_a_projection_by_hand():
-    """Test 4: atoms −1.3 −.4 .5 1.4 2.3 on −2 −1 0 1 2."""
+    """Atoms −1.3 −.4 .5 1.4 2.3 on −2 −1 0 1 2."""
     m = moved(torch.tensor([0.1, 0.2, 0.4, 0.2, 0.1]), 0.5, 0.9, low=-2.0, high=2.0)
     torch.testing.assert_close(m, torch.tensor([0.03, 0.15, 0.32, 0.32, 0.18]))
     assert (m * torch.linspace(-2, 2, 5)).sum().item() == pytest.approx(0.47, abs=1e-6)
@@ -76,7 +75,7 @@ def test_a_projection_by_hand():
 
 @pytest.mark.parametrize("number", [2, 3, 51, 101])
 def test_projections_keep_mass_and_mean_and_the_identity(number):
-    """Test 5, for targets of another number of atoms than the support's, anywhere inside."""
+    """Targets of another number of atoms than the support's, anywhere inside."""
     low, high = -3.7, 12.9
     support = torch.linspace(low, high, number)
     atoms = low + (high - low) * torch.rand(200, M, generator=torch.Generator().manual_seed(number))
@@ -92,7 +91,7 @@ def test_projections_keep_mass_and_mean_and_the_identity(number):
 
 
 def test_nothing_is_lost_on_the_grid_or_at_its_ends():
-    """Section 4, traps: every atom of several supports, in float32, and what lies beyond them."""
+    """Every atom of several supports, in float32, and what lies beyond them."""
     for low, high, number in ((-10.0, 10.0, 51), (-100.0, 100.0, 101), (0.0, 100.0, 51), (-0.3, 0.1, 7)):
         support = torch.linspace(low, high, number)
         m = project(support.unsqueeze(-1), None, low, high, number)
@@ -102,7 +101,7 @@ def test_nothing_is_lost_on_the_grid_or_at_its_ends():
 
 
 def test_a_projection_is_the_sum_of_hat_functions():
-    """Section 4: m_i = Σ_j p_j max(0, 1 − |Tz_j − z_i| / Δ), for rows with atoms of their own, some on the grid and some beyond it."""
+    """m_i = Σ_j p_j max(0, 1 − |Tz_j − z_i| / Δ), for rows with atoms of their own, some on the grid and some beyond it."""
     atoms, probs, support = 12 * normal(K, B, M), distribution(K, B, M), torch.linspace(-10, 10, 51)
     atoms[0, 0, :3] = support[[0, 17, 50]]
     hats = (1 - (atoms.clamp(-10, 10).unsqueeze(-1) - support).abs() / 0.4).clamp(min=0)
@@ -143,7 +142,7 @@ def test_categories_say_their_mean_and_mix_over_actions():
 
 
 def test_the_gradient_is_the_difference_of_probabilities_at_the_action_taken():
-    """Section 4, test 5: (p − m) / B there, 0 elsewhere; also where p is saturated."""
+    """(p − m) / B there, 0 elsewhere; also where p is saturated."""
     logits = 3 * normal(K, B, A, N)
     logits[0, 0, 1, 2] = 60.0
     logits.requires_grad_(True)
@@ -179,7 +178,7 @@ def test_what_no_category_can_reach_is_no_error():
     assert categories(sure).metrics(Returns(torch.tensor([[[25.0, 3.0]]]).expand(1, B, 2)))["train/clamped_targets"].tolist() == [[0.5] * B]
 
 
-# ---- quantiles: section 3
+# ---- quantiles: docs/algorithms/qrdqn.md
 
 
 def test_one_quantile_and_two_targets():
@@ -268,7 +267,7 @@ def test_quantiles_say_their_mean_and_average_over_actions_quantile_by_quantile(
 
 
 def test_after_a_termination_every_atom_is_the_reward():
-    """Section 3: terminal ⇒ all T_j = R."""
+    """terminated ⇒ all T_j = R"""
     for values in (quantiles_of(normal(K, B, A, N)), categories(normal(K, B, A, N))):
         target = values.expect(torch.zeros(K, B, dtype=torch.int64)).bootstrap(torch.arange(float(B)), torch.zeros(B))
         torch.testing.assert_close(target.atoms, torch.arange(float(B)).view(1, B, 1).expand(K, B, N))

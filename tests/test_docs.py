@@ -1,0 +1,94 @@
+"""Documentation: worked numbers run, links have an end, every paper's option has a page, and nothing refers outside the repository."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deeprl.config.menu import options
+
+ROOT = Path(__file__).resolve().parents[1]
+INDEX = ROOT / "docs" / "algorithms" / "README.md"
+PAGES = sorted(page for page in INDEX.parent.glob("*.md") if page != INDEX)
+LINKING = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted((ROOT / "docs").rglob("*.md"))
+NEUTRAL = {"agent/mapping=identity", "agent/weighting=one", "agent/auxiliary=none"}
+"""Options of no paper."""
+SLOTS = ("head", "backup", "chain", "mapping", "weighting", "auxiliary")
+CHOICES = {f"agent={name}" for name in options("agent")} | {f"agent/{slot}={name}" for slot in SLOTS for name in options(f"agent/{slot}")}
+# Brackets, because this file must not match itself.
+OUTSIDE = re.compile(
+    r"spec[s]/|value_base[d]\.md|value_mapping_and_return[s]|actor_critic_and_model[s]|supplement_\w+[.]md|specificatio[n]"
+    r"|\.\./share[d]|/wor[k]/|\bsections? [0-9]|\"{3}(?:[0-9]\.[0-9]|item [0-9])",
+    re.IGNORECASE,
+)
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def prose(page: Path) -> str:
+    """The text of a page without code and formulas."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"^ {4}.*$|`[^`\n]*`", "", text, flags=re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """Fragments of a page's headings, by GitHub's rule."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ +(.*?) *$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def examples(page: Path) -> doctest.DocTest:
+    text = re.sub(r"^```.*$", "", page.read_text(), flags=re.MULTILINE)  # a closing fence would count as expected output
+    return doctest.DocTestParser().get_doctest(text, {}, page.stem, name(page), 0)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_worked_numbers_are_what_the_library_computes(page):
+    test, report = examples(page), []
+    assert any("deeprl" in example.source for example in test.examples), "no example calls the library"
+    assert any(example.want for example in test.examples), "no example has an expected output"
+    failed, _ = doctest.DocTestRunner(verbose=False).run(test, out=report.append)
+    assert not failed, "".join(report)
+
+
+@pytest.mark.parametrize("page", LINKING, ids=name)
+def test_links_lead_to_files_and_headings_that_exist(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if target.startswith(("https://", "http://")):
+            continue
+        file, _, fragment = target.partition("#")
+        end = page.parent / file if file else page
+        assert end.exists(), target
+        assert not fragment or fragment in anchors(end), target
+
+
+def test_the_index_links_to_every_page():
+    assert set(re.findall(r"\]\((\w+\.md)\)", INDEX.read_text())) == {page.name for page in PAGES}
+
+
+@pytest.mark.parametrize("choice", sorted(CHOICES - NEUTRAL))
+def test_a_page_names_every_agent_and_option_of_a_paper(choice):
+    option = choice.partition("=")[2]
+    named = re.compile(rf"(?:`|\b{re.escape(choice[: -len(option)])}){option}(?!\w)")
+    assert any(named.search(page.read_text()) for page in PAGES)
+
+
+def test_no_file_refers_outside_the_repository():
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    files = [ROOT / file for file in tracked.stdout.split("\0") if file and (ROOT / file).is_file()]
+    found = [
+        f"{name(file)}:{number}: {line.strip()[:160]}"
+        for file in files
+        for number, line in enumerate(file.read_text(errors="ignore").splitlines(), 1)
+        if OUTSIDE.search(line)
+    ]
+    assert not found, "\n".join(found)
