@@ -12,6 +12,7 @@ between the two is the noise of those targets. T is the agent's own backup; with
 Ours, where the paper has one network, a uniform replay and scalar values: ω and η are stacks of K, and Q̄⁻ is the target network as
 it stood before the last *shift* of a chain, whose entry k the present entry k was fitted to; steps 1 and 3 carry the replay's
 importance weight, step 2 does not; for other heads the variance is that of the mean.
+Numbers and provenance: docs/algorithms/dvw.md.
 """
 
 from __future__ import annotations

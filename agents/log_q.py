@@ -9,6 +9,7 @@ Rewards are split by sign (`agent/rewards=polar`) because a logarithm takes no n
 
 Deep form: shift 0, T ≥ γⁿᵏ instead. Linear and tabular form: shift γᵏ and no floor. For n > 1 the released code splits the n-step sum
 by sign; here the replay splits each reward first. The clip of B± is the code's, too: for n > 1 returns may be larger, see `bound`.
+Numbers and provenance: docs/algorithms/log_dqn.md.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ MVI(q) has the q-exponential policy in place of the softmax, ln_q in place of ln
 in place of τ ln π(a|s). Convention: ln_q x = (x^(q−1) − 1) / (q − 1); papers with the exponent 1 − q call ours 2 − q.
 
 Both policies are the target network's, at s and at s'. The bonus is not cut off by a termination, and over several steps only the
-first action has one. Acting stays ε-greedy.
+first action has one. Acting stays ε-greedy. Numbers and provenance: docs/algorithms/munchausen.md and mvi.md.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@
 
 RBIS holds a trace at λ^t as long as the importance ratios allow it and lets it recover after an early cut; Retrace never does. The
 operator around the coefficients is `deeprl.backups.traces.Trace`. All of them are λ = 0 alike; at λ = 1 RBIS is Recursive Retrace.
+Numbers and provenance: docs/algorithms/rbis.md and retrace.md.
 """
 
 from __future__ import annotations

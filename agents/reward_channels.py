@@ -1,7 +1,7 @@
 """Reward channels of orchestrated value mapping (Fatemi, Tavakoli, ICLR 2022): finer splits than the one by sign.
 
 Every scheme gives Σ_c λ_c r_c = r, cut off at the largest edge, with all r_c in [0, 1]. Names of the released code in parentheses; which
-of them the paper calls which is not verified.
+of them the paper calls which is not verified. Numbers: docs/algorithms/loglin_dqn.md.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@
 
 B_j and q_j are cut off to [0, 1 / (1 − γ)] (γ, where LogDQN has γⁿ: `n_step` is 1 here). The scheme is `deeprl.values.mapping`. Admissible
 maps are invertible, strictly monotone, with a slope bounded away from 0 and ∞ on the values that occur (from memory: not verified).
+Numbers and provenance: docs/algorithms/loglin_dqn.md, and value_mapping.md for the maps of other papers.
 """
 
 from __future__ import annotations

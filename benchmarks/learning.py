@@ -49,7 +49,7 @@ AGENTS = {
     "self_prediction": "agent=dqn agent/auxiliary=self_prediction",
 }
 LOG_MAPPED = ("log_dqn", "loglin_dqn")
-"""Not for CartPole: their specification says why."""
+"""Not for CartPole, because a reward in every step is not what a logarithm is for (docs/algorithms/log_dqn.md)."""
 SETS = {
     "cartpole": (("classic/cartpole",), "steps=150000"),
     "minatar": (("minatar/breakout", "minatar/asterix"), "steps=300000 evaluation.every=30000"),

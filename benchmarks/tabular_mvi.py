@@ -3,7 +3,7 @@
     python -m benchmarks.tabular_mvi [--json FILE]
 
 A sweep asks the backup for the target of every transition (s, a, s') and averages over s' with the MDP's probabilities. At the fixed point
-(value_based.md, sections 5 and 6, no clip), with gap*(s, a) = max_b Q*(s, b) − Q*(s, a):
+(docs/algorithms/munchausen.md and mvi.md, no clip), with gap*(s, a) = max_b Q*(s, b) − Q*(s, a):
 
     munchausen              1/(1 − α) times the gaps of soft Q-learning at temperature (1 − α) τ
     tsallis, term gap       1/(1 − α) times gap*     where every gap* is 0 or at least (1 − α) τ / (q − 1), so that the policy is greedy

@@ -288,7 +288,7 @@ def evaluated(q: Tensor, after, reward, over, start: int, draw) -> np.ndarray:
 
 
 def gridworlds(seeds: int) -> list[dict]:
-    """The α of the paper for the first map; `specification`: a re-implementation's means over 40 seeds, for the paper has plots alone."""
+    """The α of the paper for the first map; `reference`: a re-implementation's means over 40 seeds, for the paper has plots alone."""
     found = []
     reference = {0.0: 1058, 0.9: {"retrace": 1098, "rbis": 1038, "recursive_retrace": 1021, "truncated_is": 1031}}
     for method, lam in [("retrace", 0.0), *((m, 0.9) for m in ("retrace", "rbis", "recursive_retrace", "truncated_is"))]:
@@ -297,7 +297,7 @@ def gridworlds(seeds: int) -> list[dict]:
         known = reference[lam] if isinstance(reference[lam], int) else reference[lam][method]
         found.append(
             {"map": 1, "method": method, "lam": lam, "alpha": alpha, "seeds": seeds, "auc": round(float(areas.mean()), 1),
-             "ci95": round(float(1.96 * areas.std(ddof=1) / np.sqrt(seeds)), 1), "specification": known}
+             "ci95": round(float(1.96 * areas.std(ddof=1) / np.sqrt(seeds)), 1), "reference": known}
         )  # fmt: skip
     return found
 

@@ -1,4 +1,4 @@
-"""A head for returns that are known to be bounded, and its log-loss: FQI-LOG."""
+"""A head for returns that are known to be bounded, and its log-loss: FQI-LOG (docs/algorithms/bounded.md)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deeprl.types import NetworkNoise
 from deeprl.values.scalar import BoundedValues
 
 EDGE = 0.01
-"""How far from the ends of its range, as a share of it, a bounded head starts at least (ours; the source of the rule says "clamped")."""
+"""How far from the ends of its range, as a share of it, a bounded head starts at least (0.01 is ours)."""
 
 
 @dataclass(frozen=True)

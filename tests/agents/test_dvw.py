@@ -1,4 +1,4 @@
-"""Deep variance weighting: the numbers of the specification, value_based.md section 7.3, and the order of its copies, section 7.1."""
+"""Deep variance weighting: the numbers of docs/algorithms/dvw.md, and the order of its copies."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def seen(agent, batch: Batch):
     return *agent.chain.views(batch), batch
 
 
-# ---- 7.3.1 neutral
+# ---- neutral
 
 
 @pytest.mark.parametrize("chain", CHAINS)
@@ -92,7 +92,7 @@ def test_without_the_floor_it_is_another_agent(chain):
     assert not same(snapshot(one.chain), snapshot(plain.chain))
 
 
-# ---- 7.3.2 constant variance
+# ---- constant variance
 
 
 @pytest.mark.parametrize("chain", ["one", "shared"])
@@ -113,7 +113,7 @@ def test_under_a_constant_variance_the_scale_is_that_variance_and_the_gradient_i
     torch.testing.assert_close(gradient(one, "value", batch)[0], gradient(plain, "value", batch)[0], rtol=1e-3, atol=1e-5)
 
 
-# ---- 7.3.3 the scale
+# ---- the scale
 
 
 def given(agent, spread, log_scale=1.0):
@@ -179,7 +179,7 @@ def test_over_sequences_the_weight_has_their_axes():
     torch.testing.assert_close(weight.flatten(1), agent.weighting.weights(flat))
 
 
-# ---- 7.3.4 before any sync
+# ---- before any sync
 
 
 @pytest.mark.parametrize("chain", CHAINS)
@@ -237,7 +237,7 @@ def test_the_threshold_and_the_importance_weight_are_in_the_loss_of_the_variance
     assert loss.item() == pytest.approx((0.5 * (8 - 0.25) + 4 * 0.0) / 2)
 
 
-# ---- 7.3.5 the order of copies
+# ---- the order of copies
 
 
 def mark(module, value: float) -> None:
@@ -319,7 +319,7 @@ def test_the_objectives_come_in_the_order_of_the_paper_and_the_weight_uses_the_f
     assert eta2 == pytest.approx(1.0 - 1e-3, abs=1e-6)  # Adam's first step: its learning rate, downwards since w ≈ 2.5
 
 
-# ---- 7.3.6 the bandit; and a linear MDP
+# ---- the bandit; and a linear MDP
 
 
 def test_where_noise_differs_weights_bring_the_estimates_closer():
@@ -343,7 +343,7 @@ def test_the_linear_mdp_is_what_it_says():
     assert tabular_dvw.learn(problem, "dvw", 0, 150) < 0.5 * start["dvw"]
 
 
-# ---- 7.3.7 no gradient, and the floor
+# ---- no gradient, and the floor
 
 
 @pytest.mark.parametrize("chain", CHAINS)
@@ -446,7 +446,7 @@ def test_negative_settings_are_refused(field):
         weighted(**{field: -1.0})
 
 
-# ---- configurations: section 7.2
+# ---- configurations
 
 
 def test_the_experiments_say_what_the_paper_says():

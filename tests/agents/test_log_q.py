@@ -1,4 +1,4 @@
-"""Logarithmic Q-learning and what mapped values share. Specification of value mappings and returns, sections 1, 2.5 and 10."""
+"""Logarithmic Q-learning and what mapped values share. Numbers: docs/algorithms/log_dqn.md and loglin_dqn.md."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def goal(units: Units, mapped, target) -> list[float]:
     return found.flatten().tolist()
 
 
-# ---- section 1.4: numbers
+# ---- numbers
 
 
 def test_constants():
@@ -100,7 +100,7 @@ def test_the_table_of_targets(channel, reward, following, target, average, mappe
     goals = BOTH.goal(here, returns)[0]
     assert loss.item() == pytest.approx(float(0.5 * goals.square().sum() if goals.abs().max() < 1 else huber(goals).sum()))
     assert error.item() == pytest.approx(abs(float((LOG.floored(returns) - here)[0, 0, 0] - (LOG.floored(returns) - here)[0, 1, 0])))
-    # item 5: the target's graph ends at the goal, so that the gradient is the error in mapped units
+    # the target's graph ends at the goal, so that the gradient is the error in mapped units
     (gradient,) = torch.autograd.grad(loss.sum(), now.mapped)
     torch.testing.assert_close(gradient, -goals.clamp(-1, 1))
 
@@ -108,7 +108,7 @@ def test_the_table_of_targets(channel, reward, following, target, average, mappe
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("mapping", [LOG, replace(LOG, shift=GAMMA**200, k=None, initial=(0.0, 0.0))])
 def test_forward_and_inverse_cancel(mapping, precision):
-    """Item 1, to 1e-12 in float64 on [γᵏ, 1/(1 − γ)]."""
+    """To 1e-12 in float64 on [γᵏ, 1/(1 − γ)]."""
     units = Units(replace(mapping, precision=precision), (1.0, -1.0))
     value = torch.linspace(FLOOR, 25, 4001, dtype=units.dtype).expand(1, 2, -1)
     tolerance = 1e-12 if precision == "float64" else 1e-4
@@ -118,7 +118,7 @@ def test_forward_and_inverse_cancel(mapping, precision):
 
 @pytest.mark.parametrize("mapping", [LOG, replace(LOG, initial=None), Log(c=2.0, shift=0.3, k=None, initial=(0.0, 0.0))])
 def test_a_table_that_goes_all_the_way_is_q_learning(mapping):
-    """Item 2 and section 10: with β_log = 1 the table in ordinary units is lerp(Q, T, β_reg) for each channel, floor apart."""
+    """With β_log = 1 the table in ordinary units is lerp(Q, T, β_reg) for each channel, floor apart."""
     units = Units(replace(mapping, averaging=0.3, clip_bootstrap=False), (1.0, -1.0))
     generator = torch.Generator().manual_seed(0)
     mapped, plain = column(0.2, -0.1), units.ordinary(column(0.2, -0.1))
@@ -130,7 +130,7 @@ def test_a_table_that_goes_all_the_way_is_q_learning(mapping):
 
 
 def test_without_losses_the_negative_channel_stands_still_at_the_floor():
-    """Item 4: T⁻ = max(γᵏ, 0 + γ·γᵏ) = γᵏ, so goal and prediction agree and no error is reported."""
+    """T⁻ = max(γᵏ, 0 + γ·γᵏ) = γᵏ, so goal and prediction agree and no error is reported."""
     for following in (FLOOR, 0.0):
         found, error = BOTH.goal(BOTH.ordinary(column(0.0, 0.0)), column(1.0, GAMMA * following))
         assert found.flatten().tolist() == pytest.approx([0.0, 0.0], abs=1e-15)
@@ -138,7 +138,6 @@ def test_without_losses_the_negative_channel_stands_still_at_the_floor():
 
 
 def test_no_gradient_reaches_the_target_network():
-    """Item 5."""
     agent = log_agent()
     for parameter in agent.parameters():
         parameter.requires_grad_(True)
@@ -149,7 +148,7 @@ def test_no_gradient_reaches_the_target_network():
 
 
 def test_the_shared_action_is_greedy_for_the_difference():
-    """Section 1.5: a maximum in each head would take 3 − 2 here; the shared a* takes action 1, 2.5 − 1. Double asks the online network."""
+    """A maximum in each head would take 3 − 2 here; the shared a* takes action 1, 2.5 − 1. Double asks the online network."""
     values = torch.tensor([[[[3.0, 2.5]], [[2.0, 1.0]]]], dtype=torch.float64)
     said = MappedValues(BOTH.mapped(values), BOTH)
     assert said.mean().flatten().tolist() == pytest.approx([1.0, 1.5])
@@ -231,7 +230,7 @@ def log_agent(mapping=LOG, rewards=Polar, seed: int = 0, **slots):
 
 
 def test_asymmetric_start():
-    """Section 1.1: Q⁻ = γᵏ exactly and Q⁺ about 1; `zero_negative` off draws both."""
+    """Q⁻ = γᵏ exactly and Q⁺ about 1; `zero_negative` off draws both."""
     batch = random_batch(DISCRETE, 50)
     values = log_agent().chain.online(batch.obs)
     assert values.mapped.shape == (1, 2, 50, 3)
@@ -373,7 +372,7 @@ def test_the_identity_is_the_plain_agent():
 @pytest.mark.parametrize("backup", [Max(), Double()])
 @pytest.mark.parametrize("length", [1, 3])
 def test_one_mapped_channel_of_the_identity_is_the_plain_agent_bit_for_bit(loss, backup, length):
-    """Section 2.5, item 1, and section 10: loss and gradients, and so twelve updates. A floor, taken away again, forces the mapped head."""
+    """Loss and gradients, and so twelve updates. A floor, taken away again, forces the mapped head."""
     slots = {"chain": partial(Iterated, length=length, shift_period=5, sync_period=2), "head": Scalar(loss=loss), "backup": backup}
     one, plain = value_agent(mapping=Identity(floor=0.0, clip_target=False, shared=False), **slots), value_agent(**slots)
     one.chain.online.head.units.mapping = one.chain.target.head.units.mapping = Identity()
@@ -393,7 +392,7 @@ def test_one_mapped_channel_of_the_identity_is_the_plain_agent_bit_for_bit(loss,
 
 
 def test_an_identity_that_averages_moves_the_hubers_threshold():
-    """Section 2.5, item 2: gradient β · clip(e, ± 1/β)."""
+    """Gradient β · clip(e, ± 1/β)."""
     q, step = torch.linspace(-20, 20, 41).reshape(1, 1, 41).requires_grad_(), 0.25
     values = MappedValues(q, Units(Identity(averaging=step), (1.0,), signed=True), huber)
     loss, error = values.loss(Returns(torch.zeros(1, 1, 41, 1)))
@@ -418,7 +417,6 @@ def test_channels_of_the_identity_add_up_to_the_plain_values():
 
 
 def test_mapdqn_with_two_logarithms_is_logdqn_up_to_its_four_differences():
-    """Section 2.5, item 3."""
     theirs = PerChannel(maps=(Log(floor=0.01687), Log(floor=0.01687)))
     ours = Log(
         floor=0.01687, initial=None, zero_negative=False, floor_on="average", clip_prediction=True, shared=False
@@ -462,7 +460,7 @@ def test_wrong_values_are_refused(keys, message):
 
 
 def test_floor_and_start_follow_gamma_and_n():
-    """Section 1.1: d uses γᵏ, the floor on T uses γ_nᵏ, the bound 1/(1 − γ_n)."""
+    """d uses γᵏ, the floor on T uses γ_nᵏ, the bound 1/(1 − γ_n)."""
     mapping = Log(discount=0.9, k=20, n_step=3)
     assert mapping.floored(torch.zeros(1)).item() == pytest.approx(0.9**60)
     assert mapping.start(-1.0) == pytest.approx(0.9**20)
@@ -533,7 +531,7 @@ def test_mapped_agents_learn_the_chain_from_their_replay(more, channels, tmp_pat
 
 
 def test_replay_folds_channels_after_each_reward_is_split():
-    """Section 2.6: n-step sums of +1 and −1 stay apart, 1 and γ; split after the sum they would be 1 − γ and 0."""
+    """n-step sums of +1 and −1 stay apart, 1 and γ; split after the sum they would be 1 − γ and 0."""
     from deeprl.replay.fold import fold
 
     reward = torch.tensor([[1.0, -1.0]])
@@ -551,7 +549,7 @@ def test_a_checkpoint_holds_weights_only():
 
 
 def test_errors_are_priorities_in_ordinary_units():
-    """Section 8.3: |Σ λ (T − Q)|, comparable across channels and maps, after the floor on T."""
+    """|Σ λ (T − Q)|, comparable across channels and maps, after the floor on T."""
     agent = log_agent(chain=partial(Single, target_update_period=10), optimizer=Adam(lr=0.0))
     batch = make_batch(torch.zeros(2, 5), [0, 1], [1.0, -1.0], 0.0, torch.zeros(2, 5))
     batch = batch._replace(reward=agent.rewards(batch.reward))

@@ -1,4 +1,4 @@
-"""Soft, Munchausen and Tsallis backups on the numbers of the specification (value_based.md, sections 5 and 6), and their limits."""
+"""Soft, Munchausen and Tsallis backups on the numbers of docs/algorithms/munchausen.md and mvi.md, and their limits."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def targets(backup, now, next, **more) -> list[float]:
     return backup(None, target, batch).mean()[0].tolist()
 
 
-# ---- section 5: Munchausen
+# ---- Munchausen
 
 
 def test_log_policy_and_soft_value():
     policy, log = boltzmann(q64(NOW, [0.5, 0.4, 0.6]), 0.03)
     assert log[0].tolist() == pytest.approx([-0.034294, -0.014294, -0.084294], abs=1e-6)
     assert policy[0].tolist() == pytest.approx([0.318816, 0.620968, 0.060216], abs=1e-6)
-    # The specification prints <π, q> = .596314 beside the soft value of s'.
+    # <π, q> is not the soft value of s'.
     assert (policy[1] * q64([0.5, 0.4, 0.6])).sum().item() == pytest.approx(0.596314, abs=1e-6)
     y = Soft(temperature=0.03)(None, view(next=[[0.5, 0.4, 0.6]]), make_batch([0], [0], [0.0], 1.0, [0]))
     assert y.mean().item() == pytest.approx(0.601088, abs=1e-6)
@@ -107,7 +107,7 @@ def test_the_softmax_is_stable_at_every_scale(scale, temperature):
     torch.testing.assert_close(log.double(), temperature * exact, rtol=1e-5, atol=1e-6 * max(temperature, scale))
 
 
-# ---- section 6: Tsallis
+# ---- Tsallis
 
 
 TABLE = {  # z: policy for each q
@@ -216,7 +216,7 @@ def test_deformed_logarithm_and_exponential_are_inverse_and_pseudo_additive():
 
 @pytest.mark.parametrize("q", [1.5, 2.0, 3.0])
 def test_the_policy_maximises_the_consistent_value(q):
-    """Section 6.2: ⟨π, Q⟩ + (τ/q) S_q(π), against every policy on a grid; with τ in place of τ/q another one is better."""
+    """⟨π, Q⟩ + (τ/q) S_q(π), against every policy on a grid; with τ in place of τ/q another one is better."""
     temperature, steps = 0.7, 200
     values = q64([1.0, 0.8, 0.1])
     policy, _ = Tsallis(q=q, temperature=temperature).policy(values)
@@ -242,7 +242,7 @@ def test_the_consistent_value_at_two_is_the_sparsemax_operator():
     assert found[0] == pytest.approx(value.item(), abs=1e-6)
 
 
-# ---- section 6.3: targets
+# ---- targets
 
 NEXT = [0.5, 0.44, 0.6]
 EXAMPLE = {"q": 2.0, "temperature": 0.2, "scale": 0.9}
@@ -538,8 +538,8 @@ def test_files_say_what_the_classes_say(option, cls):
     assert set(node) - {"_target_"} == set(cls.__dataclass_fields__)
 
 
-def test_experiments_say_what_the_specification_says():
-    """Section 5, the Atari column of M-DQN; MVI(q) starts from it."""
+def test_experiments_have_the_published_settings():
+    """docs/algorithms/munchausen.md, the Atari column of M-DQN; MVI(q) starts from it."""
     for name, backup in (("munchausen_dqn_atari", "Munchausen"), ("mvi_atari", "Tsallis")):
         run = settled(f"experiment={name}")
         assert run["agent"]["backup"]["_target_"] == f"deeprl.agents.mvi.{backup}"

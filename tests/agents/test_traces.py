@@ -1,4 +1,4 @@
-"""Off-policy traces: numbers and invariants of the specification, sections 5.2, 5.3, 5.5, 5.6 and 10; then the agents that use them."""
+"""Off-policy traces: numbers of docs/algorithms/retrace.md and rbis.md, and invariants; then the agents that use them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def betas(trace: Trace, ratio, policy=None) -> torch.Tensor:
     return found[0, 1:]
 
 
-# ---- 5.2, the worked sequence
+# ---- the worked sequence
 
 RATIOS = [0.5, 2.0, 4.0, 0.25, 1.0]
 WORKED = {
@@ -92,7 +92,7 @@ def test_traces_without_ratios():
     assert betas(TreeBackup(lam=0.9), RATIOS, [0.5, 1.0, 0.2, 0.0, 1.0]).tolist() == pytest.approx([0.45, 0.405, 0.0729, 0, 0])
 
 
-# ---- 5.3, invariants
+# ---- invariants
 
 
 def random_ratios(seed: int, length: int = 12) -> torch.Tensor:
@@ -145,13 +145,13 @@ def test_two_traces_do_not_meet_it(method):
     assert found[1] > 0.5 * found[0] * 1.01
 
 
-# ---- against section 5.5's forward loop and 5.1's online form
+# ---- against a forward loop and the online form
 
 B, T, A, K = 5, 9, 3, 2
 
 
 def coefficient(method: str, lam: float, before, ratio, policy, product, limit):
-    """Section 5.1's table in NumPy."""
+    """The table of docs/algorithms/retrace.md in NumPy."""
     return {
         "is": lam * before * ratio, "q_lambda": limit, "tree_backup": lam * before * policy,
         "retrace": lam * before * np.minimum(1, ratio), "truncated_is": limit * np.minimum(1, product),
@@ -225,7 +225,7 @@ def test_returns_are_those_of_the_forward_loop(method, seed):
 
 @EVERY
 def test_online_and_offline_totals_agree(method):
-    """5.3, item 5: each visited pair keeps its own products, decays them, changes β last, and gets g β δ_t; δ does not depend on Q."""
+    """Each visited pair keeps its own products, decays them, changes β last, and gets g β δ_t; δ does not depend on Q."""
     random = np.random.default_rng(1)
     delta, ratio, policy = random.normal(size=T), random.uniform(0.2, 2, T), random.uniform(0.1, 0.9, T)
     entries: list[dict] = []
@@ -242,7 +242,7 @@ def test_online_and_offline_totals_agree(method):
 
 
 def test_pengs_lambda_return_on_greedy_data():
-    """5.5: r = (0, 0, 1), greedy values of the next two states 0.5 and 0.4, γ = 0.9, λ = 0.8. Where all actions are greedy, Q(λ) is it."""
+    """r = (0, 0, 1), greedy values of the next two states 0.5 and 0.4, γ = 0.9, λ = 0.8. Where all actions are greedy, Q(λ) is it."""
     q = torch.tensor([[[0.3, -1.0]], [[0.5, 0.1]], [[0.4, 0.0]]])  # T, B, A = 3, 1, 2
     after = torch.tensor([[[0.5, 0.1]], [[0.4, 0.0]], [[9.0, 9.0]]])
     reward, discount = torch.tensor([[0.0], [0.0], [1.0]]), torch.tensor([[0.9], [0.9], [0.0]])
@@ -255,7 +255,7 @@ def test_pengs_lambda_return_on_greedy_data():
     assert QLambda(lam=0.8, epsilon=0.0)(None, view, batch).mean().flatten().tolist() == pytest.approx([0.66024, 0.792, 1.0])
 
 
-# ---- 5.6, traps
+# ---- traps
 
 
 def test_on_policy_data_has_ratios_of_one():
@@ -318,7 +318,7 @@ def test_what_lies_behind_an_end_has_no_influence(method):
     assert torch.equal(before[:, :, others], after[:, :, others])
 
 
-# ---- section 10: λ = 0, and sequences of one row, are one step
+# ---- λ = 0, and sequences of one row, are one step
 
 
 @EVERY
@@ -568,7 +568,7 @@ def test_sequences_of_one_row_train_like_dqn_bit_for_bit(tmp_path):
 
 
 def test_at_lambda_zero_methods_train_alike(tmp_path):
-    """5.3, item 1: seed for seed."""
+    """Seed for seed."""
     options = (*TOY, "agent=dqn", "replay=sequences", "replay.length=4", "replay.batch_size=4")
     states = [
         snapshot(train(tmp_path / name, *options, f"agent/backup={name}", "agent.backup.lam=0").agent) for name in ("rbis", "truncated_is")

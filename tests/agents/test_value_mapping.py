@@ -1,4 +1,4 @@
-"""Orchestrated value mapping: maps and reward channels. Specification of value mappings and returns, sections 2.2, 2.3, 2.5 and 2.6."""
+"""Orchestrated value mapping: maps and reward channels. Numbers: docs/algorithms/loglin_dqn.md and value_mapping.md."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def numbers(*values: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", MAPS)
 def test_maps_rise_and_their_inverses_cancel_them(name):
-    """Section 2.2: admissible maps are strictly monotone and invertible; on [0.01687, 25], and on negative values where they take them."""
+    """Admissible maps are strictly monotone and invertible; on [0.01687, 25], and on negative values where they take them."""
     mapping = MAPS[name]
     low = -25.0 if name in SIGNED else 0.01687
     value = torch.linspace(low, 25.0, 5001, dtype=torch.float64)
@@ -53,7 +53,6 @@ def test_maps_rise_and_their_inverses_cancel_them(name):
 
 
 def test_values_of_the_log_linear_map():
-    """Section 2.5, item 4."""
     found = LOGLIN.forward(numbers(0.5, 1.0, 2.0, 25.0, 0.01687))
     assert found.tolist() == pytest.approx([-0.3465736, 0.0, 0.5, 12.0, -2.0411], abs=1e-4)
     assert LOGLIN.inverse(numbers(-0.3465736, 0.0, 0.5, 12.0)).tolist() == pytest.approx([0.5, 1.0, 2.0, 25.0])
@@ -61,7 +60,7 @@ def test_values_of_the_log_linear_map():
 
 @pytest.mark.parametrize(("mapping", "edge"), [(LOGLIN, 1.0), (LogLinear(c=0.7, delta=0.4), 0.5647181), (PAPER, 0.98)])
 def test_value_and_slope_are_continuous_at_the_break(mapping, edge):
-    """Section 2.5, item 4: f is 0 there; Δ moves the break to exp(−Δ/c), the paper's form has it at 1 − d."""
+    """f is 0 there; Δ moves the break to exp(−Δ/c), the paper's form has it at 1 − d."""
     assert mapping.edge - mapping.shift == pytest.approx(edge, abs=1e-6)
     edge = mapping.edge - mapping.shift
     step = 1e-6
@@ -72,21 +71,19 @@ def test_value_and_slope_are_continuous_at_the_break(mapping, edge):
 
 
 def test_both_forms_of_the_log_linear_map_by_their_formulas():
-    """Section 2.2, as the released code and the paper write them."""
+    """As the released code and the paper write them."""
     c, delta, d = 0.7, 0.4, 0.02
     x = torch.linspace(0.02, 5, 500, dtype=torch.float64)
     edge = torch.exp(torch.tensor(-delta / c, dtype=torch.float64))
     released = torch.where(x <= edge, c * x.log() + delta, c / edge * x - c)
     torch.testing.assert_close(LogLinear(c=c, delta=delta).forward(x), released)
     y = released
-    torch.testing.assert_close(
-        LogLinear(c=c, delta=delta).inverse(y), torch.where(y <= 0, ((y - delta) / c).exp(), (y + c) * edge / c)
-    )  # section 2.2 has (y + c) e^(−Δ/c) / c
+    torch.testing.assert_close(LogLinear(c=c, delta=delta).inverse(y), torch.where(y <= 0, ((y - delta) / c).exp(), (y + c) * edge / c))
     torch.testing.assert_close(PAPER.forward(x), torch.where(x <= 1 - d, 0.5 * (x + d).log(), 0.5 * (x - (1 - d))))
 
 
 def test_values_of_the_signed_root():
-    """Section 2.2, ε = 0.01, and it is odd."""
+    """ε = 0.01, and it is odd."""
     root = SignedRoot(epsilon=0.01)
     assert root.forward(numbers(1.0, 10.0, 100.0)).tolist() == pytest.approx([0.424214, 2.416625, 10.049876], abs=1e-6)
     x = torch.linspace(-9, 9, 19, dtype=torch.float64)
@@ -101,7 +98,7 @@ def test_inverses_stay_finite(name, dtype):
 
 
 def test_a_map_for_each_channel():
-    """Section 2.2: "[log,loglin]"; floors too, and what the map of a channel does not touch stays."""
+    """The released `[log,loglin]`; floors too, and what the map of a channel does not touch stays."""
     both = PerChannel(maps=(Log(floor=0.01), Identity()))
     value = torch.tensor([[[0.001, 2.0], [0.001, 2.0]]], dtype=torch.float64)  # (1, C, 2)
     assert both.floored(value).tolist() == [[[0.01, 2.0], [0.001, 2.0]]]
@@ -116,7 +113,7 @@ def test_a_map_for_each_channel():
 
 
 def test_the_target_of_mapdqn():
-    """Section 2.1: B and q are cut off to [0, 1/(1 − γ)], the floor acts on U, λ does not weight the loss."""
+    """B and q are cut off to [0, 1/(1 − γ)], the floor acts on U, λ does not weight the loss."""
     mapping = LogLinear(averaging=0.1)
     units = Units(mapping, (1.0, -10.0))
     assert mapping.limit == pytest.approx(25.0)
@@ -132,7 +129,7 @@ def test_the_target_of_mapdqn():
 
 
 def test_every_channel_starts_at_one_in_mapdqn():
-    """Section 2.5, item 3: Δ = 0, so that a head that says 0 means 1, in both channels."""
+    """Δ = 0, so that a head that says 0 means 1, in both channels."""
     assert Units(LOGLIN, (1.0, -1.0)).ordinary(torch.zeros(1, 2, 1)).flatten().tolist() == [1.0, 1.0]
 
 
@@ -160,7 +157,7 @@ def test_wrong_values_are_refused(make, message):
 
 
 def test_maps_without_a_logarithm_take_raw_rewards():
-    """Section 2.2: one channel of the signed root suffices; its values may be negative, and so may the targets."""
+    """One channel of the signed root suffices; its values may be negative, and so may the targets."""
     agent = value_agent(mapping=SignedRoot(clip_bootstrap=True, bound=4.0))
     units = agent.chain.online.head.units
     assert (units.low, units.high) == (-4.0, 4.0)
@@ -210,7 +207,7 @@ def test_a_start_that_has_no_image_is_refused(start):
     ],
 )
 def test_worked_examples_of_bands(reward, bands, layers):
-    """Section 2.3, and their mirror for losses."""
+    """The table of docs/algorithms/loglin_dqn.md, and its mirror for losses."""
     for rewards, expected in ((Bands(count=3), bands), (Layers(count=3), layers)):
         zeros = [0.0] * 3
         assert rewards(torch.tensor(reward)).tolist() == pytest.approx([*expected, *zeros], abs=1e-4)
@@ -218,7 +215,6 @@ def test_worked_examples_of_bands(reward, bands, layers):
 
 
 def test_scales():
-    """Section 2.3."""
     assert Polar().scales == (1, -1)
     assert Bands(count=4).scales == (1, 10, 100, 1000, -1, -10, -100, -1000)
     assert Layers(count=4).scales == (1, 9, 90, 900, -1, -9, -90, -900)
@@ -238,7 +234,7 @@ GRID = torch.cat([torch.linspace(-1500, 1500, 3001), torch.linspace(-1.2, 1.2, 2
     ],
 )  # fmt: skip
 def test_channels_add_up_to_the_reward(rewards, cap):
-    """Section 2.5, items 5 and 6: Σ λ r = clipped r on a grid, all channels at least 0, and at most 1 where cut off."""
+    """Σ λ r = clipped r on a grid, all channels at least 0, and at most 1 where cut off."""
     split = rewards(GRID)
     assert split.shape == (rewards.channels, len(GRID))
     assert split.min() >= 0
@@ -256,12 +252,12 @@ def test_one_band_is_the_split_by_sign():
 
 
 def test_a_reward_of_nothing_fills_no_channel():
-    """Section 2.6: the released config_2 gives −1/9 in every inactive channel, which adds up to −11 at r = 0."""
+    """The released config_2 gives −1/9 in every inactive channel, which adds up to −11 at r = 0."""
     assert Layers(count=3)(torch.zeros(2)).tolist() == [[0.0, 0.0]] * 6
 
 
 def test_the_released_ensemble_divides_twice():
-    """Section 2.6: half the true value."""
+    """Half the true value."""
     released = Ensemble(rewards="divided")
     total = (torch.tensor(released.scales)[:, None] * released(GRID)).sum(0)
     torch.testing.assert_close(total, GRID.clamp(-1, 1) / 2)
@@ -313,7 +309,7 @@ def test_misfits_are_refused_by_name(overrides, message):
 
 
 def test_experiments_say_what_the_papers_say():
-    """Sections 0, 1.3 and 2.4: the authors' configurations."""
+    """The authors' configurations."""
     for name in ("log_dqn", "loglin_dqn"):
         config = settled(f"experiment={name}_atari")
         agent, optimizer = config["agent"], config["agent"]["optimizer"]

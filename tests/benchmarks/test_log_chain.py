@@ -1,4 +1,4 @@
-"""benchmarks/log_chain.py and benchmarks/tabular_log.py: specification of value mappings, sections 1.2, 1.4 (items 3 and 6) and 1.6."""
+"""benchmarks/log_chain.py and benchmarks/tabular_log.py: numbers of docs/algorithms/log_dqn.md."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SMALL = 7
 
 
 def reference_sweep(theta: torch.Tensor, features: torch.Tensor, units: Units, gamma: float, order, slipped, rate: float) -> None:
-    """One sweep as section 1.2 writes it, over features, with the agent's own map and targets. theta: (C, 2, F), in place."""
+    """One sweep of the linear form over features, with the agent's own map and targets. theta: (C, 2, F), in place."""
     states = len(features)
 
     def said(state: int) -> MappedValues:
@@ -96,7 +96,6 @@ def test_features():
 
 @pytest.mark.parametrize(("gamma", "ratio"), [(0.9, 5092), (0.96, 159), (0.99, 71)])
 def test_action_gaps_of_the_chain(gamma, ratio):
-    """Section 1.4, item 6."""
     values = value_iteration(log_chain.chain(), gamma)[:50]
     gaps = values[:, 0] - values[:, 1]
     assert (gaps > 0).all()
@@ -104,7 +103,7 @@ def test_action_gaps_of_the_chain(gamma, ratio):
 
 
 def test_step_sizes():
-    """Section 1.2: β_reg 1 → 0.1, β_log 1 → 0.01, α 1 → 0.001, geometric over the decay, then constant."""
+    """β_reg 1 → 0.1, β_log 1 → 0.01, α 1 → 0.001, geometric over the decay, then constant."""
     assert log_chain.step_sizes("log", 0, 10_000) == [1.0, 1.0]
     assert log_chain.step_sizes("log", 9_999, 10_000) == pytest.approx([0.1, 0.01])
     assert log_chain.step_sizes("log", 50_000, 10_000) == [0.1, 0.01]
@@ -114,14 +113,14 @@ def test_step_sizes():
 
 
 def test_published_scores():
-    """Section 1.6, some cells."""
+    """Some cells of the authors' stored arrays."""
     assert log_chain.PUBLISHED["regular", 3][1][log_chain.GAMMAS.index(0.94)] == 0.77
     assert log_chain.PUBLISHED["log", 5][0][log_chain.GAMMAS.index(0.99)] == 0.32
     assert all(len(part) == len(log_chain.GAMMAS) for parts in log_chain.PUBLISHED.values() for part in parts)
 
 
 def test_the_map_learns_low_discounts_and_q_learning_does_not(capsys, tmp_path):
-    """Section 1.6's acceptance test: width 2, γ = 0.8, here in 2,000 sweeps. The decay covers half of them: in strict proportion, 182
+    """Width 2, γ = 0.8, here in 2,000 sweeps. The decay covers half of them: in strict proportion, 182
     sweeps, both methods stop moving before values have come through the chain."""
     files = {name: tmp_path / f"found.{name}" for name in ("json", "svg")}
     keys = ("--quick", "--sweeps", "2000", "--runs", "3")
@@ -139,7 +138,7 @@ def test_the_map_learns_low_discounts_and_q_learning_does_not(capsys, tmp_path):
 
 @pytest.mark.parametrize(("row", "paper"), [(0, 0.508), (1, 0.506), (2, 0.483), (3, 0.140)])
 def test_averaging_in_ordinary_units_removes_the_bias(row, paper):
-    """Section 1.4, item 3: the target is 0.02 or 1; the numbers of the specification are one simulation each."""
+    """The target is 0.02 or 1; each expected number is one simulation."""
     averaging, rate = tabular_log.PAIRS[row]
     assert averaging * rate == pytest.approx(0.001)
     assert tabular_log.settled(averaging) == pytest.approx(paper, abs=0.003)

@@ -1,4 +1,4 @@
-"""Action gaps of Munchausen value iteration, exactly, through the real backups (value_based.md, sections 5 and 6)."""
+"""Action gaps of Munchausen value iteration, exactly, through the real backups: laws of docs/algorithms/munchausen.md and mvi.md."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_prediction_of_the_gap_term_is_a_fixed_point_and_need_not_be_the_onl
 
 
 def test_munchausen_is_implicit_kl_regularisation():
-    """Section 5, equivalence: with Q' = Q − ατ ln π each sweep is the maximum of ⟨π, Q'⟩ − ατ KL(π‖π_k) + (1 − α) τ H(π)."""
+    """With Q' = Q − ατ ln π each sweep is the maximum of ⟨π, Q'⟩ − ατ KL(π‖π_k) + (1 − α) τ H(π)."""
     mdp = random_mdp(3)
     probability, alive = torch.from_numpy(mdp.transition), torch.from_numpy(~mdp.terminal).double()
     q = torch.randn(mdp.reward.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The exact part of `benchmarks/tabular_traces.py`: specification, sections 5.3 (item 6) and 5.4."""
+"""The exact part of `benchmarks/tabular_traces.py`: numbers of docs/algorithms/rbis.md."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_moves_of_a_gridworld():
 
 
 def test_the_two_counter_examples(results):
-    """Section 5.3, item 6; what contracts does so in the same world."""
+    """What contracts does so in the same world."""
     found = {row["method"]: row["norm"] for row in results["norms"]}
     assert found["binary"] == pytest.approx(1.0, abs=1e-9)
     assert found["truncated_is"] == pytest.approx(1.140, abs=5e-4)

@@ -223,7 +223,7 @@ def test_every_head_traces_as_one_graph(head):
     ids=["log-loss", "squared", "categorical", "one quantile", "quantiles"],
 )
 def test_tabular_heads_reach_the_values_of_value_iteration(head, world, tolerance):
-    """The reduction 'FQI-LOG tabular = FQI' (section 10) among them: in a table, log-loss and squares have the same minimum."""
+    """The reduction of FQI-LOG to FQI among them (docs/algorithms/bounded.md): in a table, log-loss and squares have the same minimum."""
     mdp = WORLDS[world]
     optimizer = Adam(lr=0.05, schedule=Linear(start=1.0, end=0.0, duration=1500))
     agent = value_agent(spec_of_mdp(mdp), torso=TABLE, head=head, chain=partial(Single, target_update_period=10), optimizer=optimizer)

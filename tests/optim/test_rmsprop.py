@@ -1,4 +1,4 @@
-"""RMSProp as TensorFlow has it; specification of value mappings and returns, section 0."""
+"""RMSProp as TensorFlow has it (docs/algorithms/log_dqn.md)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_without_epsilon_and_from_zero_it_is_pytorchs(centered, momentum):
 
 
 def test_damping_of_small_gradients_differs_from_pytorchs_by_a_factor_of_three_hundred():
-    """Section 0: √1e-5 ≈ 3.2e-3 against 1e-5."""
+    """√1e-5 ≈ 3.2e-3 against 1e-5."""
     weight = nn.Parameter(torch.zeros(1), requires_grad=False)
     optimizer = RMSProp(lr=1.0, eps=1e-5, initial=0.0, centered=False).build([weight])
     optimizer.step([torch.tensor([1e-8])], 0)

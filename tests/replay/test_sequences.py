@@ -1,4 +1,4 @@
-"""Replay of sequences against a slow reference that walks through the remembered episodes (specification, sections 5.5, 8.1 and 8.4)."""
+"""Replay of sequences against a slow reference that walks through the remembered episodes."""
 
 from __future__ import annotations
 

@@ -383,7 +383,7 @@ def test_a_missing_chain_axis_is_refused_and_not_broadcast(make):
         make().loss(Returns(normal(B, 1)))
 
 
-# ---- bounded returns: section 3 of value_mapping_and_returns.md
+# ---- bounded returns: docs/algorithms/bounded.md
 
 
 def bounded(logit, low=0.0, high=1.0, distance="log") -> BoundedValues:
@@ -391,7 +391,7 @@ def bounded(logit, low=0.0, high=1.0, distance="log") -> BoundedValues:
 
 
 def test_the_minimum_of_log_loss_and_of_squares_is_the_mean():
-    """3.3, invariant 1: y = {0, 0, 1, .5} → p = .375, mean log-loss .66156; squares through the sigmoid have the same minimum."""
+    """y = {0, 0, 1, .5} → p = .375, mean log-loss .66156; squares through the sigmoid have the same minimum."""
     y = torch.tensor([0.0, 0.0, 1.0, 0.5], dtype=torch.float64)
     best = torch.tensor(math.log(0.375 / 0.625), dtype=torch.float64, requires_grad=True)
     loss = log_loss(best.expand(4), y).mean()
@@ -404,7 +404,7 @@ def test_the_minimum_of_log_loss_and_of_squares_is_the_mean():
 
 
 def test_the_gradient_of_log_loss_does_not_vanish():
-    """3.3, invariant 2: ∂ℓ/∂z = σ(z) − y; at z = −3, y = 0 .04743 against .00429 for (σ(z) − y)²."""
+    """∂ℓ/∂z = σ(z) − y; at z = −3, y = 0 .04743 against .00429 for (σ(z) − y)²."""
     z = torch.tensor([-3.0, 0.7, 12.0], requires_grad=True)
     y = torch.tensor([0.0, 0.3, 1.0])
     (gradient,) = torch.autograd.grad(log_loss(z, y).sum(), z)
@@ -417,7 +417,7 @@ def test_the_gradient_of_log_loss_does_not_vanish():
 
 
 def test_with_outcomes_of_zero_and_one_it_is_logistic_regression():
-    """3.3, invariant 3: −ln of the probability of what happened."""
+    """−ln of the probability of what happened."""
     z = normal(9)
     torch.testing.assert_close(log_loss(z, torch.ones(9)), -z.sigmoid().log())
     torch.testing.assert_close(log_loss(z, torch.zeros(9)), -(-z).sigmoid().log())
@@ -426,7 +426,7 @@ def test_with_outcomes_of_zero_and_one_it_is_logistic_regression():
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-100.0, 100.0), (-7.0, -2.0)])
 def test_other_bounds_leave_the_greedy_action_alone(low, high):
-    """3.3, invariant 4: the unit interval and back."""
+    """The unit interval and back."""
     logit = normal(K, B, A)
     values, unit = bounded(logit, low, high), bounded(logit)
     assert torch.equal(values.mean().argmax(-1), unit.mean().argmax(-1))
@@ -436,7 +436,7 @@ def test_other_bounds_leave_the_greedy_action_alone(low, high):
 
 
 def test_costs_and_rewards_are_mirrored():
-    """3.3, invariant 5: costs 1 − rewards. Minus the logits is 1 − the values; losses are the same, the best action is the worst."""
+    """Costs 1 − rewards. Minus the logits is 1 − the values; losses are the same, the best action is the worst."""
     logit, goal = normal(K, B, A), Returns(torch.rand(K, B, 1, generator=torch.Generator().manual_seed(1)))
     action, mirrored = torch.tensor([1, 3, 0]), Returns(1 - goal.atoms)
     torch.testing.assert_close(bounded(-logit).mean(), 1 - bounded(logit).mean())
@@ -457,7 +457,7 @@ def test_targets_are_scaled_cut_off_and_counted_and_the_error_is_in_ordinary_uni
 
 
 def test_the_excess_loss_is_zero_at_a_perfect_fit_and_nowhere_else():
-    """3.1 and 3.4: the log-loss itself is not, so it is no priority."""
+    """The log-loss itself is not, so it is no priority."""
     y = torch.tensor([[0.01, 0.3, 0.999]])
     perfect, off = (bounded((y / (1 - y)).log() + shift) for shift in (0.0, 0.5))
     target = Returns(y.unsqueeze(-1))
