@@ -4,6 +4,7 @@ which episode and which step they belong to."""
 from __future__ import annotations
 
 import os
+import sys
 import time
 from dataclasses import dataclass
 
@@ -178,6 +179,8 @@ class CountingGame(Game):
         failure, obs, reward = self.choice.failure, self.obs, 1.0
         if failure == "raise":
             raise ArithmeticError("counted too far")
+        if failure == "exit":
+            sys.exit(0)
         if failure == "die":
             os._exit(3)
         while failure == "hang":
@@ -203,7 +206,7 @@ class Counting(EnvChoice):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of(self, failure=(None, "raise", "die", "hang", "nan", "inf", "shape", "dtype"))
+        one_of(self, failure=(None, "raise", "exit", "die", "hang", "nan", "inf", "shape", "dtype"))
 
     @property
     def name(self) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deeprl.errors import CheckpointError, ConfigError, RunFolderError
-from deeprl.system.files import printable, replace_file
+from deeprl.system.files import replace_file
+from deeprl.system.terminal import printable
 
 if TYPE_CHECKING:
     from deeprl.training.trainer import Trainer

@@ -8,7 +8,7 @@ import contextlib
 from deeprl.cli.arguments import at_least_one, checkpoints
 from deeprl.errors import RunFolderError
 from deeprl.runs.folder import find_runs
-from deeprl.system.files import printable
+from deeprl.system.terminal import printable
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deeprl.cli.arguments import allow_package
 from deeprl.errors import CheckpointError
-from deeprl.system.files import printable
+from deeprl.system.terminal import printable
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from deeprl.errors import CheckpointError
 from deeprl.runs.state import pack, unpack
-from deeprl.system.files import read_regular, regular_size, sha256, strict_json, sync_folder, write_synced
+from deeprl.system.files import create, read_regular, regular_size, sha256, strict_json, sync_folder
 from deeprl.system.machine import available_memory
 
 FORMAT = 1
@@ -32,6 +32,7 @@ STEP = re.compile(r"step_(\d{12})")
 SEGMENT = re.compile(r"segment_(\d{8})\.safetensors")
 REPLACED = "~replaced"
 MANIFEST_LIMIT, STATE_LIMIT, HEADER_LIMIT = 1 << 24, 1 << 25, 1 << 24
+"""Bytes that a reader takes, and a writer publishes."""
 DAMAGE = (
     OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, MemoryError, RuntimeError, AssertionError,
     struct.error, safetensors.SafetensorError,
@@ -53,6 +54,7 @@ def save(folder: Path, parts: dict[str, Any], **about: Any) -> int:
     Raises:
         TypeError: a part holds an object that cannot be saved; nothing was changed.
         ValueError: a part's name cannot be that of a file.
+        CheckpointError: it could not be read back; nothing was changed.
     """
     folder = Path(folder)
     if len({name.lower() for name in parts}) < len(parts) or not all(PART.fullmatch(name) for name in parts):
@@ -67,17 +69,29 @@ def save(folder: Path, parts: dict[str, Any], **about: Any) -> int:
             if tensors:
                 files[f"{name}.safetensors"] = write_tensors(partial / f"{name}.safetensors", tensors)
         text = json.dumps(state, allow_nan=False).encode()
-        write_synced(partial / "state.json", text)
+        create(partial / "state.json", limited(text, STATE_LIMIT, "state.json"))
         files["state.json"] = {"bytes": len(text), "sha256": hashlib.sha256(text).hexdigest()}
         manifest = {"format": FORMAT, **about, "files": files}
-        text = json.dumps({**manifest, "sha256": _digest(manifest)}, indent=1, allow_nan=False).encode()
-        written = sum(entry["bytes"] for entry in files.values()) + write_synced(partial / "manifest.json", text)
+        text = json.dumps({**manifest, "sha256": _digest(manifest)}, allow_nan=False).encode()
+        written = sum(entry["bytes"] for entry in files.values())
+        written += create(partial / "manifest.json", limited(text, MANIFEST_LIMIT, "manifest.json"))
         sync_folder(partial)
         _publish(partial, folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)  # otherwise a full disk stays full
         raise
     return written
+
+
+def limited(text: bytes, limit: int, name: str) -> bytes:
+    """`text`, which becomes the file `name`.
+
+    Raises:
+        CheckpointError: a reader would refuse it.
+    """
+    if len(text) > limit:
+        raise CheckpointError(f"{name} of this checkpoint would have {len(text):,} bytes, more than the {limit:,} that can be read back")
+    return text
 
 
 def load(folder: Path, only: set[str] | None = None, most: dict[str, int] | None = None) -> dict[str, Any]:
@@ -194,7 +208,10 @@ def verify(path: Path, entry: Any, limit: int | None = None) -> None:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """Write tensors, flush them to disk and return the manifest's entry. Sorted names and no metadata give equal tensors equal hashes."""
+    """Write tensors to a new file, flush it to disk and return the manifest's entry.
+
+    Sorted names and no metadata give equal tensors equal hashes.
+    """
     seen: set[int] = set()
     ready = {}
     for name in sorted(tensors):
@@ -202,6 +219,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
         place = tensor.untyped_storage().data_ptr()
         ready[name] = tensor.clone() if place in seen else tensor  # safetensors refuses two tensors in one storage
         seen.add(place)
+    create(path)
+    mode = path.stat().st_mode
     try:
         safetensors.torch.save_file(ready, path)
     except safetensors.SafetensorError as error:
@@ -209,6 +228,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+    os.chmod(path, mode)  # the library makes a file that only its owner may read
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}

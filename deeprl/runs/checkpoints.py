@@ -21,7 +21,11 @@ from torch import Tensor
 from deeprl.errors import CheckpointError, CheckpointWarning
 from deeprl.runs import checkpoint
 from deeprl.runs.checkpoint import REPLACED, SEGMENT, STEP, existing, read_manifest, read_tensors, step_folder, verify, write_tensors
-from deeprl.system.files import read_regular, replace_file, sync_folder
+from deeprl.runs.segments import alive, follows, joined, size
+from deeprl.system.files import partial, read_regular, replace_file
+
+HEADER = 1 << 14
+"""Bytes of a segment so small that what it says of its rows is most of it."""
 
 
 class Checkpoints:
@@ -29,12 +33,14 @@ class Checkpoints:
     Args:
         run: the run folder.
         keep: how many of the newest to keep, besides the best.
+        segment: bytes up to which small segments are joined.
     """
 
-    def __init__(self, run: Path, keep: int = 2):
+    def __init__(self, run: Path, keep: int = 2, segment: int = 1 << 23):
         if keep < 1:
             raise ValueError(f"checkpoint.keep must be at least 1, not {keep}: a run without a checkpoint cannot be resumed")
         self.folder, self.replay, self.keep = Path(run) / "checkpoints", Path(run) / "replay", keep
+        self.segment = segment
         self._segments: list[dict[str, Any]] = []
         """Entries of the checkpoint that was saved or loaded last, oldest first"""
         self._ahead: list[dict[str, Any]] = []
@@ -67,7 +73,7 @@ class Checkpoints:
         if rows is not None or live_from is not None:
             listed = [*self._segments, *self._ahead]
         if rows is not None and not torch.equal(rows["start"], rows["stop"]):
-            new = self._write_segment(rows)
+            new = self._write_segment(self._with_tail(rows, listed))
             listed.append(new)
             written += new["bytes"]
         if live_from is not None:
@@ -112,18 +118,30 @@ class Checkpoints:
             if folder.is_symlink():  # files of another folder would be removed
                 raise CheckpointError(f"{folder} is a link, which is refused: put the whole run folder where there is space")
 
+    def _with_tail(self, rows: dict[str, Tensor], listed: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """`rows` together with those of the newest listed segments, as long as these are no larger; what is joined is listed no more.
+
+        So segments double in size up to `self.segment` bytes, and there are few of them, because a manifest lists each one.
+        """
+        while listed and follows(rows, listed[-1]):
+            large, old = size(rows), listed[-1]["bytes"]
+            if old > max(2 * large, HEADER) or old + large > self.segment:
+                break
+            try:
+                self._verify_segment(listed[-1])
+                rows = joined(read_tensors(self.replay / listed[-1]["file"]), rows)
+            except CheckpointError:  # the checkpoints that list it are damaged, this one is not to be
+                break
+            listed.pop()
+        return rows
+
     def _write_segment(self, rows: dict[str, Tensor]) -> dict[str, Any]:
         """Returns the manifest's entry."""
         self.replay.mkdir(parents=True, exist_ok=True)
         taken = [int(match[1]) for match in map(SEGMENT.fullmatch, os.listdir(self.replay)) if match]
         name = f"segment_{max(taken, default=0) + 1:08d}.safetensors"
-        partial = self.replay / f".{name}.partial"
-        try:
-            written = write_tensors(partial, {key: row.detach().cpu().contiguous() for key, row in rows.items()})
-            os.rename(partial, self.replay / name)
-        finally:
-            partial.unlink(missing_ok=True)
-        sync_folder(self.replay)
+        with partial(self.replay / name) as new:
+            written = write_tensors(new, {key: row.detach().cpu().contiguous() for key, row in rows.items()})
         return {"file": name, **written, "start": rows["start"].tolist(), "stop": rows["stop"].tolist()}
 
     def _remove(self, entry: dict[str, Any]) -> None:
@@ -141,10 +159,10 @@ class Checkpoints:
                 shutil.rmtree(path, ignore_errors=True)
         if not self.replay.is_dir():
             return
-        needed: set[str] = set()
-        for old in kept:
-            with contextlib.suppress(CheckpointError):  # one that cannot be read needs no segment
-                needed |= {entry["file"] for entry in read_manifest(self._at(old))["segments"]}
+        try:
+            needed = {entry["file"] for old in kept for entry in read_manifest(self._at(old))["segments"]}
+        except CheckpointError:  # nobody knows what it needs, so nothing is removed until its turn to go has come
+            return
         for path in list(self.replay.iterdir()):
             if path.name not in needed and path.name.lstrip(".").startswith("segment_"):
                 path.unlink(missing_ok=True)
@@ -230,8 +248,3 @@ class Checkpoints:
         if mark not in self._verified:  # once for each file, because hashing a whole replay takes seconds
             verify(path, entry)
             self._verified.add(mark)
-
-
-def alive(segment: dict[str, Any], live_from: list[int]) -> bool:
-    """Whether the ring still holds a row of it."""
-    return any(stop > live for stop, live in zip(segment["stop"], live_from, strict=True))

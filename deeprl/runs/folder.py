@@ -15,7 +15,7 @@ from typing import Any
 from deeprl.errors import RunFolderError
 from deeprl.runs import config_file
 from deeprl.runs.config_file import config_hash, container
-from deeprl.system.files import Appender, full, plain, read_regular, regular_size, replace_file, strict_json
+from deeprl.system.files import Appender, full, plain, read_regular, regular_size, remove_partials, replace_file, strict_json
 from deeprl.system.machine import now
 
 GROWING = ("metrics.jsonl", "evaluations.jsonl")
@@ -120,9 +120,8 @@ class RunFolder:
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         self._lock = handle
-        for left in (*self.path.glob(".*.partial"), *self.path.glob("checkpoints/.*.partial")):  # of a process that was killed
-            if left.is_file():
-                left.unlink()
+        for folder in (self.path, self.path / "checkpoints", self.path / "replay"):
+            remove_partials(folder)
 
     def release(self) -> None:
         if self._lock is not None:

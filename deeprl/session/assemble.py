@@ -23,7 +23,8 @@ from deeprl.replay.sequences import Sequences
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
 from deeprl.system.machine import flush_denormals, keep_memory
-from deeprl.system.progress import say
+from deeprl.system.terminal import say
+from deeprl.training import saving
 from deeprl.training.learner import CompiledLearner, Learner
 from deeprl.training.trainer import Trainer
 from deeprl.types import Batch
@@ -94,7 +95,7 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None)
     say(f"replay: {replay.capacity:,} rows, {replay.bytes / 1e9:.2f} GB when full")
     envs = env.make(config["seed"])
     envs.replay_actions = config["checkpoint"]["replay_actions"]
-    checkpoints = Checkpoints(folder.path, config["checkpoint"]["keep"])
+    checkpoints = Checkpoints(folder.path, config["checkpoint"]["keep"], max(saving.SEGMENT, replay.bytes // 256))
 
     def make_evaluation(seed: int, number: int, render: bool = False):
         return env.make(seed, num=number, vector="sync", evaluation=True, render=render)

@@ -10,10 +10,10 @@ from typing import Any
 from deeprl.config.instantiate import Allowed, instantiate
 from deeprl.runs.folder import RunFolder
 from deeprl.session.assemble import assemble
-from deeprl.system.files import printable
 from deeprl.system.machine import system_entry
-from deeprl.system.progress import Progress, say
+from deeprl.system.progress import Progress
 from deeprl.system.signals import Signals
+from deeprl.system.terminal import printable, say
 from deeprl.system.watchdog import Watchdog
 from deeprl.training.trainer import Trainer
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import math
 import os
+import secrets
 import stat
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +25,46 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_synced(path: Path, data: bytes) -> int:
-    """Write `path`, flush it to disk and return the number of bytes."""
-    with open(path, "wb") as file:
+def create(path: Path, data: bytes = b"") -> int:
+    """Write a new file, flush it to disk and return the number of bytes. No link is followed, and the umask decides who may read it.
+
+    Raises:
+        FileExistsError: there is something of this name, be it a dangling link.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+    with open(handle, "wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        os.fsync(handle)
     return len(data)
 
 
-def replace_file(path: Path, content: str | bytes) -> None:
-    """Write `path` so that a reader finds either the old or the new content, also after a crash at any instant."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+@contextlib.contextmanager
+def partial(path: Path) -> Iterator[Path]:
+    """A name beside `path` for content that is being written. At the end it is renamed to `path`, so that a reader finds either the old or
+    the new content, also after a crash at any instant.
+
+    The name is random, because in a stranger's folder a link of a known name would lead the content to any file of the user.
+    """
+    name = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     try:
-        write_synced(partial, content.encode() if isinstance(content, str) else content)
-        os.replace(partial, path)
+        yield name
+        os.replace(name, path)
     finally:
-        partial.unlink(missing_ok=True)
+        name.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def replace_file(path: Path, content: str | bytes) -> None:
+    with partial(path) as name:
+        create(name, content.encode() if isinstance(content, str) else content)
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove what killed processes left, links too."""
+    for left in folder.glob(".*.partial"):
+        if left.is_symlink() or left.is_file():
+            left.unlink()
 
 
 def full(error: BaseException) -> bool:
@@ -135,8 +160,8 @@ def strict_json(text: str | bytes) -> Any:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            names = [name for name, _ in pairs]
-            raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is given twice")
+            seen: set[str] = set()
+            raise ValueError(f"the key {next(name for name, _ in pairs if name in seen or seen.add(name))!r} is given twice")  # type: ignore[func-returns-value]
         return found
 
     def never(name: str) -> None:
@@ -151,11 +176,6 @@ def strict_json(text: str | bytes) -> Any:
         return json.loads(text, object_pairs_hook=once, parse_constant=never, parse_float=finite)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-
-
-def printable(text: str) -> str:
-    """`text` for a terminal, without the escape sequences that a stranger's names may hold: they move the cursor and hide text."""
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def plain(value: Any) -> Any:

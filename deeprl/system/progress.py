@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from deeprl.system.terminal import printable, say
+
 
 class Progress:
     """Steps, speed, remaining time, the last training return and the last evaluation. Nothing of it is logged.
@@ -28,7 +30,7 @@ class Progress:
         live: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self.total, self.stream, self._clock = max(total, 1), stream or sys.stderr, clock
+        self.total, self.stream, self._clock = max(total, 1), sys.stderr if stream is None else stream, clock
         self.step = start
         self._shown_step, self._shown_at = start, clock()
         self._next_time, self._next_step = self._shown_at, start + self.total / 20
@@ -36,7 +38,7 @@ class Progress:
         self._returned: float | None = None
         self._evaluated: float | None = None
         self._bar: Any = None
-        if live if live is not None else self.stream.isatty():
+        if live if live is not None else _terminal(self.stream):
             self._bar = _bar(self.stream, self.total, start)
         else:
             self._next_time += 10.0
@@ -55,16 +57,23 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line, above the bar if there is one."""
-        if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
+        if self._bar is None:
+            say(text, self.stream)
         else:
-            print(text, file=self.stream, flush=True)
+            self._draw(lambda bar: bar.console.print(printable(text), markup=False, highlight=False))
 
     def close(self) -> None:
         if self.step > self._shown_step:
             self._show(self._clock())
-        if self._bar is not None:
-            self._bar.stop()
+        self._draw(lambda bar: bar.stop())
+        self._bar = None
+
+    def _draw(self, change: Callable[[Any], None]) -> None:
+        """Change the bar, if there is one. Without its terminal it is given up."""
+        try:
+            if self._bar is not None:
+                change(self._bar)
+        except (OSError, ValueError):
             self._bar = None
 
     def _show(self, now: float) -> None:
@@ -76,8 +85,7 @@ class Progress:
         self._shown_step, self._shown_at = self.step, now
         if self._bar is not None:
             self._next_time = now + 0.25
-            self._bar.update(0, completed=self.step, words=self._words())
-            self._bar.refresh()
+            self._draw(lambda bar: bar.update(0, completed=self.step, words=self._words(), refresh=True))
         else:
             self._next_time, self._next_step = now + 10.0, self.step + self.total / 20
             self.say(f"{self.step / self.total:4.0%}  step {self.step:,} of {self.total:,}  {self._words()}")
@@ -103,18 +111,24 @@ def duration(seconds: float) -> str:
     return f"{seconds} s"
 
 
+def _terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:  # closed
+        return False
+
+
 def _bar(stream: TextIO, total: int, start: int) -> Any:
     from rich.console import Console  # 0.1 s that only a terminal needs
     from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bar
 
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:  # rich ends the process
+            raise BrokenPipeError
+
     columns = (TaskProgressColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[words]}"))
-    bar = Bar(*columns, console=Console(file=stream, force_terminal=True), auto_refresh=False)
+    bar = Bar(*columns, console=Plain(file=stream, force_terminal=True), auto_refresh=False)
     bar.add_task("", total=total, completed=start, words="")
     bar.start()
     return bar
-
-
-def say(text: str) -> None:
-    """Print a line to stderr, where there is no `Progress`."""
-    print(text, file=sys.stderr, flush=True)

@@ -1,13 +1,16 @@
-"""Signals that stop a run at the boundary of a step: SIGTERM and SIGUSR1 (schedulers) and the first Ctrl-C."""
+"""Signals that stop a run at the boundary of a step: SIGTERM, SIGUSR1, SIGUSR2 (submitit) and SIGXCPU of schedulers, SIGHUP of a
+terminal that closes, and the first Ctrl-C."""
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from types import FrameType
 
 from deeprl.errors import Stopped
+from deeprl.system.terminal import alert
+
+HANDLED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGXCPU, signal.SIGINT)
 
 
 class Signals:
@@ -15,8 +18,6 @@ class Signals:
 
     Outside of the main thread it does nothing, because Python delivers signals to that thread only.
     """
-
-    HANDLED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
     def __init__(self) -> None:
         self.stop: str | None = None
@@ -34,7 +35,8 @@ class Signals:
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._handle) for number in self.HANDLED}
+            wanted = [n for n in HANDLED if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]  # ignored: the user said nohup
+            self._before = {number: signal.signal(number, self._handle) for number in wanted}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -50,4 +52,4 @@ class Signals:
             self._interrupted = True
         self.stop = self.stop or signal.Signals(number).name
         hint = "; Ctrl-C again leaves at once, without saving" if number == signal.SIGINT else ""
-        os.write(2, f"\n{signal.Signals(number).name}: saving at the next step{hint}\n".encode())  # not print: it may be interrupted
+        alert(f"{signal.Signals(number).name}: saving at the next step{hint}")

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from deeprl.system.terminal import alert
+
 LOOKS = 20
 """How often the thread compares the count of beats within the limit."""
 DEBUGGERS = ("bdb.py", "pdb.py", "pydevd.py", "pydevd_frame.py")
@@ -79,7 +81,7 @@ class Watchdog:
         with contextlib.suppress(OSError):  # the process must end even where the disk is full
             faulthandler.dump_traceback(self._file, all_threads=True)
             self.failed(text)
-        os.write(2, f"\ndeeprl: {text}. What was saved before can be resumed: deeprl resume {self.folder}\n".encode())
+        alert(f"deeprl: {text}. What was saved before can be resumed: deeprl resume {self.folder}")
         self.leave(1)
 
 

@@ -10,7 +10,8 @@ from deeprl.runs.checkpoints import Checkpoints
 from deeprl.system.files import full
 
 SEGMENT = 8 << 20
-"""Bytes of replay rows that are written at once, between checkpoints, so that a checkpoint does not have to write all of its own."""
+"""Bytes of replay rows that are written at once, between checkpoints, so that a checkpoint does not have to write all of its own; of a
+large replay a 256th, because each checkpoint lists every segment."""
 
 
 class Saver:
@@ -24,7 +25,8 @@ class Saver:
         self.checkpoints, self.replay = checkpoints, replay
         self.with_replay = config["checkpoint"]["replay"]
         periodic = config["checkpoint"]["every"] or config["checkpoint"]["minutes"] is not None
-        self.segment = max(int(SEGMENT * replay.capacity / replay.bytes), replay.num) if periodic and self.with_replay else math.inf
+        ahead = max(int(checkpoints.segment * replay.capacity / replay.bytes), replay.num)
+        self.segment = ahead if periodic and self.with_replay else math.inf
         """Steps after which rows are written ahead of their checkpoint"""
         self.segment_from = 0
         self.marks = [0] * replay.num

@@ -22,8 +22,9 @@ from deeprl.runs.folder import RunFolder
 from deeprl.runs.loggers import Loggers
 from deeprl.schedules import crossed
 from deeprl.system.machine import peak_memory, settle_memory
-from deeprl.system.progress import Progress, say
+from deeprl.system.progress import Progress
 from deeprl.system.signals import Signals
+from deeprl.system.terminal import say
 from deeprl.system.watchdog import Watchdog
 from deeprl.training.collector import Collector
 from deeprl.training.evaluator import Evaluator, evaluation_metrics

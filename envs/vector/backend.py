@@ -115,7 +115,7 @@ class Serial(Backend):
         for index, seed in seeds.items():
             try:
                 answers[index] = self.games[index].reset(seed)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 answers[index] = Failure(f"reset raised {type(error).__name__}: {error}", error)
         return answers
 
@@ -124,7 +124,7 @@ class Serial(Backend):
         for index in range(self.num) if only is None else only:
             try:
                 answers[index] = advance(self.games[index], actions[index], seeds[index])
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 answers[index] = Failure(f"{type(error).__name__}: {error}", error)
         return answers
 

@@ -21,6 +21,9 @@ from .journal import Journal, possible
 from .repeat import repeat
 from .spaces import NUMPY, fault_of
 
+RESTARTS = 100
+"""Failures of one environment in a row, with no step between them, that `env.on_error=restart` bears."""
+
 
 class Step(NamedTuple):
     """One tick of M environments. `obs` and `next_obs` are the same array where no episode ended: read them, do not write."""
@@ -78,6 +81,7 @@ class Environments:
         self.broken: list[int] = []
         self.num_restarts = self.num_recreated = 0
         self.replay_actions = 100_000
+        self._failed_in_a_row = [0] * self.num
         self._journals = [Journal(self.spec, first_episode - 1) for _ in range(self.num)]
         self._seeds: list[int | None] = [None] * self.num  # for the reset that follows each running episode
 
@@ -108,6 +112,8 @@ class Environments:
         self.obs = np.array(first) if any(ended) else next_obs
         for i, (journal, answer) in enumerate(zip(self._journals, used)):
             journal.note(action[i], answer, self.replay_actions)
+            if not isinstance(answers[i], Failure):
+                self._failed_in_a_row[i] = 0
             if answer[4]:
                 self._begin(i, answer[0])
         return Step(self.obs, next_obs, np.array(reward, np.float32), np.array(terminated, bool), np.array(ended, bool))
@@ -173,7 +179,8 @@ class Environments:
                 self._warn(index, failure, f"made again from its seed and {self._journals[index].count} actions, nothing is lost")
                 return again
             failure = Failure(f"{failure.cause}, and could not be made again: {again.cause}", again.error)
-        if self.on_error == "fail":
+        self._failed_in_a_row[index] += 1
+        if self.on_error == "fail" or self._failed_in_a_row[index] > RESTARTS:
             raise self._failed(index, failure) from failure.error
         self._warn(index, failure, "restarted")
         self.num_restarts += 1
@@ -198,7 +205,9 @@ class Environments:
         return f"{where}: {failure.cause}; {outcome}"
 
     def _failed(self, index: int, failure: Failure) -> EnvironmentFailed:
-        return EnvironmentFailed(self._sentence(index, failure, "env.on_error=restart would go on with a fresh one"))
+        times = self._failed_in_a_row[index]
+        outcome = f"so it was {times} times in a row" if times > RESTARTS else "env.on_error=restart would go on with a fresh one"
+        return EnvironmentFailed(self._sentence(index, failure, outcome))
 
     def _warn(self, index: int, failure: Failure, outcome: str) -> None:
         warnings.warn(self._sentence(index, failure, outcome), RuntimeWarning, stacklevel=5)  # whoever called `step`

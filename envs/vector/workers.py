@@ -22,6 +22,8 @@ from functools import partial
 
 import torch
 
+from deeprl.system.signals import HANDLED
+
 from .backend import Backend, Failure, Game, advance
 
 _START = 120.0  # seconds on top of `env.timeout` for imports on a busy machine
@@ -54,7 +56,7 @@ def _safe_path() -> Iterator[None]:
 
 def serve(build, pipe) -> None:
     """A worker's life: build the game, answer requests until the pipe closes."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in HANDLED:
         signal.signal(number, signal.SIG_IGN)
     torch.set_flush_denormal(True)  # as in the process that trains, or the same game might round differently here
     parent = multiprocessing.parent_process()
@@ -63,7 +65,7 @@ def serve(build, pipe) -> None:
     try:
         game = build()
         pipe.send((game.spec, game.actions))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         pipe.send(Failure(f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))
         return
     while True:
@@ -73,7 +75,7 @@ def serve(build, pipe) -> None:
             break
         try:
             answer = game.reset(seed) if kind == "reset" else advance(game, action, seed)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             answer = Failure(f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})")
         try:

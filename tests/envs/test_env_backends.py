@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -217,6 +218,8 @@ def test_seeds_are_those_of_the_episode(make, evaluation):
 FAILURES = [
     ("raise", "sync", "ArithmeticError: counted too far"),
     ("raise", "async", "ArithmeticError: counted too far"),
+    ("exit", "sync", "SystemExit: 0"),
+    ("exit", "async", "SystemExit: 0"),
     ("die", "async", r"exit code 3\), and could not be made again: .*exit code 3"),
     ("hang", "async", r"env\.timeout=3 .*could not be made again: .*env\.timeout=3 "),
     ("nan", "sync", "observation holds nan at index 1"),
@@ -288,8 +291,21 @@ def test_a_worker_that_dies_or_hangs_is_made_again_where_it_was(make, stop, word
     assert str(whole.state_dict()["environments"]) == str(torn.state_dict()["environments"])
 
 
+def test_an_environment_that_always_fails_is_not_restarted_for_ever(make, monkeypatch):
+    monkeypatch.setattr("deeprl.envs.vector.environments.RESTARTS", 3)
+    envs = make(Counting(failure="raise", on_error="restart"), 1, num=2)
+    envs.reset()
+    bad, fine = np.array([0, 2]), np.array([0, 0])
+    for action in (bad, bad, bad, fine, bad, bad, bad):
+        with warnings.catch_warnings(record=True) as caught:
+            envs.step(action)
+        assert len(caught) == (action is bad)
+    with pytest.raises(EnvironmentFailed, match="counted too far; so it was 4 times in a row"):
+        envs.step(bad)
+
+
 def test_what_cannot_be_repeated_is_restarted_instead(make):
-    choice = Counting(forgetful=True, max_length=50, on_error="restart")
+    choice = Counting(forgetful=True, max_length=10**9, on_error="restart")  # no episode ends by itself, because lengths are drawn
     envs = make(choice, 3, num=2, vector="async")
     envs.reset()
     for action in actions_for(envs, 10):

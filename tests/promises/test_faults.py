@@ -225,8 +225,8 @@ def full_disk(patch, when) -> list[str]:
 
         patch.setattr(module, name, write)
 
-    wrap("write_synced", files, files.write_synced)
-    wrap("write_synced", checkpoint, checkpoint.write_synced)
+    wrap("create", files, files.create)
+    wrap("create", checkpoint, checkpoint.create)
     wrap("write_tensors", checkpoint, checkpoint.write_tensors)
     plain = files.Appender.flush
 

@@ -21,7 +21,8 @@ from deeprl.runs import checkpoint
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder, read_lines
 from deeprl.session.assemble import assemble
-from deeprl.system.files import printable, strict_json
+from deeprl.system.files import strict_json
+from deeprl.system.terminal import printable
 from tests.builders import begin, console
 from tests.runs.test_checkpoint import rewrite
 
@@ -125,6 +126,7 @@ def segment(run: Path, **tensors) -> None:
     manifest = json.loads((last(run) / "manifest.json").read_text())
     path = run / "replay" / manifest["segments"][0]["file"]
     rows = checkpoint.read_tensors(path) | tensors
+    path.unlink()
     manifest["segments"][0].update(checkpoint.write_tensors(path, rows))
     rewrite(last(run), manifest)
 

@@ -199,15 +199,16 @@ def crash_at(monkeypatch, count):
 
 
 @pytest.mark.filterwarnings("error")  # nothing is damaged, so nothing may be passed over
+@pytest.mark.parametrize("segment", [0, 1 << 20], ids=["apart", "joined"])
 @pytest.mark.parametrize("again", [False, True], ids=["next step", "same step"])
-def test_a_crash_at_any_stage_leaves_a_readable_checkpoint(tmp_path, monkeypatch, again):
+def test_a_crash_at_any_stage_leaves_a_readable_checkpoint(tmp_path, monkeypatch, again, segment):
     rows = {"rows": torch.arange(4), "start": torch.tensor([0]), "stop": torch.tensor([4])}
     more = {"rows": torch.arange(4, 6), "start": torch.tensor([4]), "stop": torch.tensor([6])}
     stages = 0
     while True:
         stages += 1
         run = tmp_path / str(stages)
-        checkpoints = Checkpoints(run, keep=1)
+        checkpoints = Checkpoints(run, keep=1, segment=segment)
         checkpoints.save(1, {"agent": {"w": torch.ones(2)}, "n": 1}, rows, live_from=[0])
         stop, left = crash_at(monkeypatch, stages)
         try:
@@ -224,7 +225,7 @@ def test_a_crash_at_any_stage_leaves_a_readable_checkpoint(tmp_path, monkeypatch
         assert parts["agent"]["w"].tolist() == [2.0 - parts["n"]] * 2
         fresh.save(3, parts, live_from=[0])
         assert sorted(os.listdir(run / "checkpoints")) == ["last", "step_000000000003"]
-        assert len(os.listdir(run / "replay")) == (1 if parts["n"] == 1 else 2)
+        assert len(os.listdir(run / "replay")) == (2 if parts["n"] == 2 and not segment else 1)
         if finished:
             break
     assert parts["n"] == 2
@@ -466,7 +467,7 @@ def held(checkpoints, step):
 
 
 def test_segments_are_written_once_shared_and_dropped_when_overwritten(tmp_path):
-    checkpoints = Checkpoints(tmp_path, keep=2)  # two environments, a ring of 10 rows each
+    checkpoints = Checkpoints(tmp_path, keep=2, segment=0)  # two environments, a ring of 10 rows each
     first = checkpoints.save(1, {}, rows([0, 0], [5, 4]), live_from=[0, 0])
     second = checkpoints.save(2, {}, rows([5, 4], [8, 9]), live_from=[0, 0])
     third = checkpoints.save(3, {}, rows([8, 9], [14, 14]), live_from=[4, 4])  # row 4 of the first environment is still there
@@ -482,10 +483,10 @@ def test_segments_are_written_once_shared_and_dropped_when_overwritten(tmp_path)
 
 
 def test_a_resumed_run_goes_on_with_the_segments_of_its_checkpoint(tmp_path):
-    checkpoints = Checkpoints(tmp_path, keep=3)
+    checkpoints = Checkpoints(tmp_path, keep=3, segment=0)
     for step in (1, 2, 3):
         checkpoints.save(step, {}, rows([5 * step - 5], [5 * step]), live_from=[0])
-    resumed = Checkpoints(tmp_path, keep=3)
+    resumed = Checkpoints(tmp_path, keep=3, segment=0)
     resumed.load(2)
     resumed.save(4, {}, rows([10], [20]), live_from=[0])
     assert held(resumed, 4) == [([0], [5]), ([5], [10]), ([10], [20])]
@@ -558,3 +559,46 @@ def test_what_was_written_ahead_goes_when_the_ring_overwrites_it(tmp_path):
     assert done["bytes"] > 2 * 10 * 2 * 4  # both, though one is of no use any more
     assert [path.name for path in checkpoints.replay.iterdir()] == ["segment_00000003.safetensors"]
     assert [segment["rows"][0, 0].item() for segment in checkpoints.segments(7)] == [20.0]
+
+
+def test_small_segments_are_joined(tmp_path):
+    """A thousand checkpoints of ten rows each: segments double in size up to the limit, so that a manifest lists few of them."""
+    checkpoints = Checkpoints(tmp_path, keep=2, segment=1 << 16)
+    for step in range(1000):
+        checkpoints.save(step, {}, rows([5 * step, 5 * step], [5 * step + 5, 5 * step + 5]), live_from=[0, 0])
+    listed = checkpoint.read_manifest(tmp_path / "checkpoints" / "step_000000000999")["segments"]
+    assert len(listed) < 10  # 80 kB of rows
+    starts, stops = zip(*held(checkpoints, 999))
+    assert starts == ([0, 0], *stops[:-1])
+    assert stops[-1] == [5000, 5000]
+    split = [part["rows"].split((part["stop"] - part["start"]).tolist()) for part in checkpoints.segments(999)]
+    for e in (0, 1):
+        assert torch.cat([parts[e] for parts in split]).equal(torch.arange(5000) + 1000 * e)
+
+
+def test_rows_that_do_not_follow_are_not_joined(tmp_path):
+    """The ring was overwritten before these rows could be saved: there is a gap."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {}, rows([0], [5]), live_from=[0])
+    checkpoints.save(2, {}, rows([7], [12]), live_from=[0])
+    assert held(checkpoints, 2) == [([0], [5]), ([7], [12])]
+
+
+def test_what_could_not_be_read_back_is_not_published(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"a": 1}, rows([0], [5]), live_from=[0])
+    monkeypatch.setattr(checkpoint, "MANIFEST_LIMIT", 100)
+    with pytest.raises(CheckpointError, match="more than the 100 that can be read back"):
+        checkpoints.save(2, {"a": 2}, rows([5], [10]), live_from=[0])
+    monkeypatch.undo()
+    assert Checkpoints(tmp_path).load() == (1, {"a": 1})
+
+
+def test_segments_stay_while_a_kept_manifest_is_unreadable(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2, segment=0)
+    checkpoints.save(1, {}, rows([0], [5]), live_from=[0])
+    (tmp_path / "checkpoints" / "step_000000000001" / "manifest.json").write_text("{")
+    checkpoints.save(2, {}, rows([5], [10]), live_from=[5])
+    assert files(tmp_path) == [1, 2]
+    checkpoints.save(3, {}, rows([10], [15]), live_from=[10])
+    assert files(tmp_path) == [2, 3]

@@ -7,19 +7,19 @@ import threading
 
 import pytest
 
-from deeprl.system.signals import Signals
+from deeprl.system.signals import HANDLED, Signals
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGXCPU", "SIGINT"])
 def test_a_signal_is_remembered_and_handlers_are_put_back(name, capfd):
-    before = [signal.getsignal(number) for number in Signals.HANDLED]
+    before = [signal.getsignal(number) for number in HANDLED]
     with Signals() as signals:
         assert signals.stop is None
         signal.raise_signal(signal.Signals[name])
         assert signals.stop == name
         signal.raise_signal(signal.SIGTERM)
         assert signals.stop == name
-    assert [signal.getsignal(number) for number in Signals.HANDLED] == before
+    assert [signal.getsignal(number) for number in HANDLED] == before
     assert f"{name}: saving at the next step" in capfd.readouterr().err
 
 
@@ -31,6 +31,16 @@ def test_a_second_interrupt_leaves_at_once():
             signal.raise_signal(signal.SIGINT)
         assert signals.stop == "SIGTERM"
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_run_under_nohup_goes_on_when_its_terminal_closes():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Signals() as signals:
+            signal.raise_signal(signal.SIGHUP)
+            assert signals.stop is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_other_threads_get_no_signals():

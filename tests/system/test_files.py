@@ -1,0 +1,77 @@
+"""Files: created anew, replaced whole, and nothing written through a link."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+import pytest
+
+from deeprl.runs import checkpoint
+from deeprl.system import files
+
+
+def test_a_new_file_follows_no_link_and_replaces_nothing(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "outside")
+    (tmp_path / "there").write_text("old")
+    for name in ("link", "there"):
+        with pytest.raises(FileExistsError):
+            files.create(tmp_path / name, b"new")
+    assert not (tmp_path / "outside").exists()
+    assert (tmp_path / "there").read_text() == "old"
+
+
+def test_replacing_a_link_leaves_what_it_names(tmp_path):
+    (tmp_path / "outside").write_text("theirs")
+    (tmp_path / "link").symlink_to(tmp_path / "outside")
+    files.replace_file(tmp_path / "link", "ours")
+    assert (tmp_path / "outside").read_text() == "theirs"
+    assert (tmp_path / "link").read_text() == "ours"
+    assert not (tmp_path / "link").is_symlink()
+
+
+def test_no_planted_name_is_written_through(tmp_path):
+    """Names that an earlier version took: with the number of the process, which is small and can be guessed."""
+    run = tmp_path / "run"
+    run.mkdir()
+    for pid in range(1, os.getpid() + 100):
+        (run / f".config.yaml.{pid}.partial").symlink_to(tmp_path / "outside")
+    files.replace_file(run / "config.yaml", "seed: 0\n")
+    assert not (tmp_path / "outside").exists()
+    files.remove_partials(run)
+    assert [path.name for path in run.iterdir()] == ["config.yaml"]
+
+
+def test_a_failed_replacement_leaves_the_old_content_alone(tmp_path):
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(TypeError):
+        files.replace_file(tmp_path / "file", 3)  # type: ignore[arg-type]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "old"
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o007, 0o077])
+def test_the_umask_decides_who_may_read(tmp_path, umask):
+    import torch
+
+    before = os.umask(umask)
+    try:
+        files.replace_file(tmp_path / "plain", "text")
+        checkpoint.write_tensors(tmp_path / "tensors", {"a": torch.zeros(2)})
+    finally:
+        os.umask(before)
+    for name in ("plain", "tensors"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o666 & ~umask
+
+
+def test_a_key_given_twice_is_found_in_linear_time():
+    """100,000 keys; a search through the list of names for each of them would take a hundred times as long as parsing does."""
+    pairs = [f'"{i}": 0' for i in range(100_000)]
+    began = time.process_time()
+    files.strict_json("{" + ", ".join(pairs) + "}")
+    once = time.process_time() - began
+    began = time.process_time()
+    with pytest.raises(ValueError, match="'99999' is given twice"):
+        files.strict_json("{" + ", ".join([*pairs, '"99999": 1']) + "}")
+    assert time.process_time() - began < 20 * once + 1.0
