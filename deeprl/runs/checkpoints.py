@@ -22,7 +22,7 @@ from deeprl.errors import CheckpointError, CheckpointWarning
 from deeprl.runs import checkpoint
 from deeprl.runs.checkpoint import REPLACED, SEGMENT, STEP, existing, read_manifest, read_tensors, step_folder, verify, write_tensors
 from deeprl.runs.segments import alive, follows, joined, size
-from deeprl.system.files import partial, read_regular, replace_file
+from deeprl.system.files import full, partial, read_regular, replace_file
 
 HEADER = 1 << 14
 """Bytes of a segment so small that what it says of its rows is most of it."""
@@ -45,12 +45,19 @@ class Checkpoints:
         """Entries of the checkpoint that was saved or loaded last, oldest first"""
         self._ahead: list[dict[str, Any]] = []
         """Entries written since, for the next checkpoint"""
+        self._best_due: int | None = None
+        """Step of the best checkpoint, until `best` names it"""
         self._verified: set[tuple] = set()
 
     # -- writing
 
     def save(
-        self, step: int, parts: dict[str, Any], rows: dict[str, Tensor] | None = None, live_from: list[int] | None = None
+        self,
+        step: int,
+        parts: dict[str, Any],
+        rows: dict[str, Tensor] | None = None,
+        live_from: list[int] | None = None,
+        best: bool = False,
     ) -> dict[str, float]:
         """Write a checkpoint, let `last` name it, then remove what no checkpoint needs any more.
 
@@ -59,6 +66,7 @@ class Checkpoints:
                 have the running numbers from `start[e]` up to, but not including, `stop[e]`.
             live_from: running number of the oldest row still in the ring, per environment. Segments that end before are dropped.
                 With neither rows nor this, the replay is left out of the checkpoint.
+            best: let `best` name it too. Where a full disk refuses that, the checkpoint is kept, and the next call tries again.
 
         Returns:
             {"bytes": written, "seconds": taken}
@@ -86,6 +94,9 @@ class Checkpoints:
             raise
         replace_file(self.folder / "last", step_folder(step) + "\n")
         self._segments, self._ahead = listed, []
+        if best:
+            self._best_due = step
+        self._mark_due()
         self._clean(step)
         return {"bytes": written, "seconds": time.perf_counter() - began}
 
@@ -105,6 +116,16 @@ class Checkpoints:
         for entry in [entry for entry in self._ahead if not alive(entry, live_from)]:
             self._ahead.remove(entry)
             self._remove(entry)
+
+    def _mark_due(self) -> None:
+        if self._best_due is None:
+            return
+        try:
+            self.mark_best(self._best_due)
+            self._best_due = None
+        except OSError as error:
+            if not full(error):
+                raise
 
     def mark_best(self, step: int) -> None:
         """Let `best` name the checkpoint of `step`, which is then kept whatever its age."""
@@ -150,7 +171,7 @@ class Checkpoints:
     def _clean(self, step: int) -> None:
         """Remove checkpoints beyond `keep`, later ones than `step` (the run was resumed before them), leftovers of crashes, and segments
         that no manifest lists."""
-        best = self.pointed("best")
+        best = self.pointed("best") if self._best_due is None else self._best_due
         kept = {step, *([] if best is None else [best]), *[old for old in self.steps() if old <= step][-self.keep :]}
         names = {step_folder(old) for old in kept}
         names |= {name + REPLACED for name in names if not (self.folder / name).exists()}

@@ -37,6 +37,11 @@ def config_hash(config: Any, ignore: Iterable[str] = ("resume", "hydra")) -> str
     return hashlib.sha256(json.dumps(plain(resolved), sort_keys=True).encode()).hexdigest()[:12]
 
 
+def identity(config: dict[str, Any], keys: Iterable[str]) -> dict[str, str]:
+    """A hash of the values below each of some keys, for a checkpoint."""
+    return {key: config_hash({key: config.get(key)}) for key in keys}
+
+
 def write_config(path: Path, config: Any) -> None:
     """
     Raises:

@@ -24,6 +24,7 @@ from deeprl.runs.folder import RunFolder, claim
 from deeprl.session import session
 from deeprl.session.assemble import settle
 from deeprl.system.machine import flush_denormals
+from deeprl.training.crash import weights_fault
 
 
 @dataclass
@@ -99,6 +100,9 @@ def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...
         agent.load_state(parts["agent"], optimizers=False)
     except DAMAGE as error:
         raise CheckpointError(f"the checkpoint of step {step:,} of {path} does not fit its configuration: {error}") from error
+    fault = weights_fault(agent)
+    if fault:
+        raise CheckpointError(f"the checkpoint of step {step:,} of {path} holds {fault}: no run writes such a checkpoint")
     return Run(folder.path, config, agent, step, folder.read_summary(), env)
 
 

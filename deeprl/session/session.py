@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from deeprl.config.instantiate import Allowed, instantiate
-from deeprl.runs.folder import RunFolder
+from deeprl.errors import ConfigError, RunFolderError
+from deeprl.runs.folder import RunFolder, holds_run
 from deeprl.session.assemble import assemble
 from deeprl.system.machine import system_entry
 from deeprl.system.progress import Progress
@@ -23,11 +24,16 @@ def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: All
 
     Returns:
         "finished" or "stopped", and the trainer.
+
+    Raises:
+        ConfigError: the folder holds a run already, and `resume` is not asked for.
     """
     folder = RunFolder(path)
     with folder.lock(), Signals() as signals:
+        if not resume and holds_run(path):  # asked under the lock, because only then nobody else starts here
+            raise ConfigError(f"{path} already holds a run: choose another folder, or go on with `deeprl resume {path}` or resume=auto.")
         status = folder.read_status() if resume else None
-        trainer = assemble(config, folder, allowed)
+        trainer = built(config, folder, allowed)
         restored = False
         try:
             if resume and trainer.checkpoints.steps():
@@ -63,6 +69,19 @@ def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: All
         finally:
             trainer.envs.close()
     return outcome, trainer
+
+
+def built(config: dict[str, Any], folder: RunFolder, allowed: Allowed) -> Trainer:
+    """The parts of a run. Where the machine, not the configuration, is the reason why they cannot be built, the folder's status says so."""
+    try:
+        return assemble(config, folder, allowed)
+    except ConfigError:
+        raise
+    except BaseException as error:
+        with contextlib.suppress(OSError, RunFolderError):
+            if folder.read_status() is None:
+                folder.write_status("failed", 0, 0, f"{type(error).__name__}: {error}")
+        raise
 
 
 def as_page(config: dict[str, Any]) -> str:

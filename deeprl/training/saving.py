@@ -58,12 +58,10 @@ class Saver:
             marks, live_from = self.replay.marks(), self.replay.live_from()
             rows = self.replay.rows(self.marks) if marks != self.marks else None
             parts = {**parts, "replay": self.replay.state_dict()}
-            done = self.checkpoints.save(step, parts, rows, live_from)
+            done = self.checkpoints.save(step, parts, rows, live_from, best=best)
             self.marks = marks
         else:
-            done = self.checkpoints.save(step, parts)
-        if best:
-            self.checkpoints.mark_best(step)
+            done = self.checkpoints.save(step, parts, best=best)
         self.cost = {
             "time/checkpoint_bytes": float(done["bytes"]),
             "time/checkpoint_seconds": done["seconds"],

@@ -12,12 +12,13 @@ import time
 import torch
 
 from deeprl.accelerate.modes import precision
-from deeprl.config.rules import get
+from deeprl.config.rules import IDENTITY, get
 from deeprl.errors import CheckpointError, RunFolderError, Stopped
 from deeprl.noise import NoiseStream
 from deeprl.replay.replay import Replay
 from deeprl.runs.checkpoint import DAMAGE
 from deeprl.runs.checkpoints import Checkpoints
+from deeprl.runs.config_file import identity
 from deeprl.runs.folder import RunFolder
 from deeprl.runs.loggers import Loggers
 from deeprl.schedules import crossed
@@ -33,6 +34,9 @@ from deeprl.training.learner import Learner
 from deeprl.training.saving import Saver
 from deeprl.training.stopwatch import Stopwatch
 from deeprl.types import Learned
+
+LEARNING = tuple(key for key in IDENTITY if key not in ("device", "accelerate", "runtime"))
+"""Keys whose values decide what is learned; the others decide where and how it is computed."""
 
 
 class Trainer:
@@ -273,6 +277,7 @@ class Trainer:
     def state_dict(self) -> dict:
         return {
             "step": self.step,
+            "identity": identity(self.config, LEARNING),
             "filled_from": self.filled_from,
             "update_noise": self.update_noise.state_dict(),
             "replay_noise": self.replay_noise.state_dict(),
@@ -297,8 +302,19 @@ class Trainer:
         except DAMAGE as error:
             raise CheckpointError(f"the checkpoint of step {step:,} does not fit this run: {type(error).__name__}: {error}") from error
 
+    def _check_identity(self, stored: dict) -> None:
+        """
+        Raises:
+            ValueError: config.yaml was edited after the checkpoint was written. Overrides of the same keys are refused too.
+        """
+        now = identity(self.config, LEARNING)
+        changed = [key for key in now if stored.get(key, now[key]) != now[key]]
+        if changed:
+            raise ValueError(f"config.yaml was edited since, in {', '.join(changed)}; put back what stood there, or start another run")
+
     def _take(self, step: int, parts: dict) -> None:
         state = parts["trainer"]
+        self._check_identity(state.get("identity", {}))
         self.step = int(state["step"])
         if self.step != step or not 0 <= self.filled_from <= step:
             raise ValueError(f"it holds the state of step {self.step}")
@@ -307,8 +323,8 @@ class Trainer:
                 raise ValueError(f"it knows an evaluation of step {result['step']}")
         best, self.final, self.pending, self.done = (state[name] for name in ("best", "final", "pending", "done"))
         self.evaluator.best = best
-        if best is not None and best["step"] == self.step:  # killed between saving and marking
-            self.checkpoints.mark_best(self.step)
+        if best is not None and best["step"] in self.checkpoints.steps():  # killed between saving and marking, or the disk was full
+            self.checkpoints.mark_best(best["step"])
         self.loggers_state, self.lines = parts["loggers"], state["lines"]
         self.stopwatch.before = float(state["seconds"])
         self.update_noise.load_state_dict(state["update_noise"])

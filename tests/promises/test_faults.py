@@ -7,10 +7,12 @@ import errno
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,13 +20,17 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from deeprl.cli import exits
+from deeprl.config.compose import compose
 from deeprl.envs.toy import Counting
 from deeprl.envs.vector.environments import Environments
 from deeprl.envs.vector.workers import Workers
+from deeprl.errors import ConfigError
 from deeprl.runs import checkpoint
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder, read_lines
 from deeprl.runs.loggers import JsonLines, Loggers, TensorBoard
+from deeprl.session import session
+from deeprl.session.assemble import settle
 from deeprl.system import files
 from deeprl.system.watchdog import LOOKS, Watchdog
 from deeprl.training.collector import Collector
@@ -393,6 +399,50 @@ def test_a_clock_that_goes_backwards_changes_nothing(finished, tmp_path, monkeyp
     steps = [event.step for event in events.Scalars("train/n_updates")]
     assert steps == sorted(set(steps))
     assert steps[-1] == 300
+
+
+@pytest.mark.parametrize("name", ["{path}", "{path}/.", "{path}/../run"])
+def test_a_run_is_never_trained_over(finished, tmp_path, name, capsys):
+    """However the folder is spelt, because the question is asked under the lock."""
+    path = shutil.copytree(finished, tmp_path / "run", symlinks=True)
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file() and file.name != "lock"}
+    config, user, _ = compose(list(CARTPOLE))
+    with pytest.raises(ConfigError, match="already holds a run"):
+        session.train(settle(config, user), Path(name.format(path=path)))
+    assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file() and file.name != "lock"} == before
+
+
+def test_a_configuration_edited_in_mid_run_is_refused(finished, tmp_path, capsys):
+    path = shutil.copytree(finished, tmp_path / "run", symlinks=True)
+    file = path / "config.yaml"
+    file.write_text(re.sub("^discount: .*$", "discount: 0.5", file.read_text(), flags=re.MULTILINE).replace("watchdog: 30", "watchdog: 31"))
+    assert console("resume", path, "steps=320") == exits.FAILED
+    assert "config.yaml was edited since, in discount;" in capsys.readouterr().err
+    shutil.copy(finished / "config.yaml", file)
+    assert console("resume", path, "steps=320") == exits.FINISHED
+
+
+def test_weights_that_are_not_numbers_are_not_evaluated(finished, tmp_path, capsys):
+    path = shutil.copytree(finished, tmp_path / "run", symlinks=True)
+    checkpoints = Checkpoints(path)
+    step, parts = checkpoints.load()
+    for tensor in parts["agent"]["module"].values():
+        if tensor.is_floating_point():
+            tensor.fill_(torch.nan)
+    checkpoints.save(step, parts)
+    assert console("eval", path, "--episodes", "1") == exits.FAILED
+    assert "holds weights " in capsys.readouterr().err
+
+
+def test_a_run_that_could_not_be_built_says_so(tmp_path, monkeypatch):
+    def few(*args, **kwargs):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("deeprl.session.session.assemble", few)
+    assert begin(tmp_path / "run", *CARTPOLE) == exits.FAILED
+    status = RunFolder(tmp_path / "run").read_status()
+    assert (status["state"], status["step"]) == ("failed", 0)
+    assert "Too many open files" in status["error"]
 
 
 def test_two_commands_on_one_folder(finished, capsys):

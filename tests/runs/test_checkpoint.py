@@ -1,5 +1,6 @@
 """Checkpoints: round trips to the bit, crashes at every stage, damage and attacks, replay segments."""
 
+import errno
 import hashlib
 import json
 import math
@@ -15,6 +16,7 @@ from deeprl.errors import CheckpointError, CheckpointWarning
 from deeprl.runs import checkpoint
 from deeprl.runs.checkpoint import load, save
 from deeprl.runs.checkpoints import Checkpoints
+from deeprl.system import files as files_of_a_run
 
 TORCH = [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32]
 TORCH += [torch.float64, torch.complex64, torch.complex128, torch.uint16, torch.uint32, torch.uint64]
@@ -602,3 +604,39 @@ def test_segments_stay_while_a_kept_manifest_is_unreadable(tmp_path):
     assert files(tmp_path) == [1, 2]
     checkpoints.save(3, {}, rows([10], [15]), live_from=[10])
     assert files(tmp_path) == [2, 3]
+
+
+# ---- full disks
+
+
+def test_a_disk_that_is_full_for_one_write_loses_nothing(tmp_path, monkeypatch):
+    """Each single write of the best checkpoint in turn; the next one is written, `best` names the right one, and no row is missing."""
+    write, refused = files_of_a_run.create, 0
+    for refuse in range(1, 100):
+        run, left = tmp_path / str(refuse), [refuse]
+
+        def create(path, data=b"", left=left):
+            left[0] -= 1
+            if left[0] == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return write(path, data)
+
+        checkpoints = Checkpoints(run, keep=1)
+        checkpoints.save(1, {"agent": torch.ones(2)}, rows([0], [5]), live_from=[0], best=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(files_of_a_run, "create", create)
+            patch.setattr(checkpoint, "create", create)
+            try:
+                checkpoints.save(2, {"agent": torch.full((2,), 2.0)}, rows([5], [9]), live_from=[0], best=True)
+                saved = True
+            except OSError:
+                saved = False
+        assert Checkpoints(run).load()[0] == (2 if saved else 1)
+        more = rows([9], [12]) if saved else rows([5], [12])
+        checkpoints.save(3, {"agent": torch.zeros(2)}, more, live_from=[0])
+        assert Checkpoints(run).load("best")[0] == (2 if saved else 1)
+        assert torch.cat([part["rows"] for part in checkpoints.segments(3)]).tolist() == list(range(12))
+        if left[0] > 0:
+            break
+        refused += 1
+    assert refused == 6  # the segment, the agent, state.json, manifest.json, last, best
