@@ -18,8 +18,9 @@ from deeprl.config.combinations import HEAD, WORDS, refusals
 from deeprl.config.instantiate import Deferred, instantiate
 from deeprl.config.menu import options
 from deeprl.errors import ConfigError
+from deeprl.runs import checkpoint
 from deeprl.training.learner import gradient
-from tests.builders import DISCRETE, made_up, settled, update
+from tests.builders import DISCRETE, equal, made_up, same, settled, update
 from tests.pairwise import pairs, pairwise
 
 HEADS = options("agent/head")
@@ -112,8 +113,22 @@ def refuses(head, backup, mapping, weighting, n_step) -> None:
 
 
 @pytest.mark.parametrize("row", pairwise(*SLOTS, keep=fits), ids=lambda row: "-".join(map(str, row)))
-def test_options_that_fit_together(row):
-    survives(checked(configuration(*row)))
+def test_options_that_fit_together(row, tmp_path):
+    config = configuration(*row)
+    agent = checked(config)
+    survives(agent)
+    goes_on(agent, build.build_agent(config, DISCRETE), tmp_path / "checkpoint")
+
+
+def goes_on(agent, fresh, folder) -> None:
+    """A fresh agent that takes the state over by way of a checkpoint makes the same update, bit for bit."""
+    checkpoint.save(folder, {"agent": agent.state()})
+    fresh.load_state(checkpoint.load(folder, most={"agent": fresh.state_bytes()})["agent"])
+    for each in (agent, fresh):
+        update(each, made_up(each, each.spec, size=6, seed=3))
+        each.tick(2, 3)
+    assert same(agent.state_dict(), fresh.state_dict())
+    assert equal(agent.state()["optimizers"], fresh.state()["optimizers"])
 
 
 @pytest.mark.parametrize("row", REFUSED, ids=lambda row: "-".join(map(str, row)))

@@ -10,7 +10,6 @@ import signal
 from pathlib import Path
 
 import pytest
-import torch
 
 from deeprl.cli import exits
 from deeprl.config.rules import IDENTITY
@@ -18,7 +17,7 @@ from deeprl.replay.replay import Replay
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
 from deeprl.training.collector import Collector
-from tests.builders import CARTPOLE, KINDS, begin, console, front_door, lines, presets, same
+from tests.builders import CARTPOLE, KINDS, begin, console, equal, front_door, lines, presets, same
 
 COMMON = [word for word in CARTPOLE if not word.startswith(("agent", "env="))]
 RUNS = {
@@ -45,13 +44,6 @@ def at_step(monkeypatch, step: int, act) -> None:
             act()
 
     monkeypatch.setattr(Collector, "tick", tick)
-
-
-def equal(one, other) -> bool:
-    """Nested dictionaries of tensors, bit for bit."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    return torch.equal(one, other)
 
 
 def assert_same_run(one: Path, other: Path) -> None:

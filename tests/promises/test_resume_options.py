@@ -1,0 +1,64 @@
+"""Exact resume for options that keep state of their own, every two together: a run stopped half-way and resumed is the whole run."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from deeprl.cli import exits
+from tests.builders import begin, console
+from tests.pairwise import pairwise
+from tests.promises.test_resume import assert_same_run, at_step
+
+SMALL = (
+    "env.num=2", "steps=120", "learning_starts=40", "replay_ratio=0.5", "replay.capacity=100", "evaluation.every=60",
+    "evaluation.episodes=1", "evaluation.final_episodes=1", "evaluation.num=1", "checkpoint.every=50", "log.every=30", "runtime.threads=1",
+)  # fmt: skip
+AUXILIARY = ("none", "random_rewards", "self_prediction", "bidirectional")
+REPLAY = (
+    ("replay=uniform", "replay.batch_size=8"), ("replay=uniform", "replay.batch_size=8", "replay.n_step=3"),
+    ("replay=prioritized", "replay.batch_size=8"), ("agent/backup=retrace", "replay.batch_size=2", "replay.length=4"),
+)  # fmt: skip
+CHAIN = (
+    ("agent.chain.target_update_period=15",),
+    (
+        "agent/chain=iterated",
+        "agent.chain.length=3",
+        "agent.chain.shift_period=30",
+        "agent.chain.sync_period=7",
+        "agent.chain.acting=episode",
+    ),
+)
+OPTIMIZER = ("adam", "rmsprop")
+NORMALIZE, REWARDS, WEIGHTING, NOISY = ("none", "running"), ("raw", "scaled", "clip"), ("one", "inverse_variance"), (False, True)
+DISCRETE = pairwise(AUXILIARY, REPLAY, CHAIN, OPTIMIZER, NORMALIZE, REWARDS, WEIGHTING, NOISY)
+CONTINUOUS = pairwise(("td3", "ddpg"), REPLAY[:3], OPTIMIZER, OPTIMIZER, NORMALIZE, REWARDS)
+
+
+def interrupted(words: tuple[str, ...], tmp_path, monkeypatch) -> None:
+    assert begin(tmp_path / "whole", *words) == exits.FINISHED
+    with monkeypatch.context() as patch:
+        at_step(patch, 76, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert begin(tmp_path / "stopped", *words) == exits.STOPPED
+    assert console("resume", tmp_path / "stopped") == exits.FINISHED
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("row", DISCRETE, ids=range(len(DISCRETE)))
+def test_discrete_agents(row, tmp_path, monkeypatch):
+    auxiliary, replay, chain, optimizer, normalize, rewards, weighting, noisy = row
+    slots = {"auxiliary": auxiliary, "optimizer": optimizer, "normalize": normalize, "rewards": rewards, "weighting": weighting}
+    words = [f"agent/{slot}={option}" for slot, option in slots.items()]
+    words += ["agent=dqn", "env=classic/cartpole", "agent.torso.hidden=[8]", f"agent.head.noisy={noisy}".lower(), *replay, *chain, *SMALL]
+    interrupted(tuple(words), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("row", CONTINUOUS, ids=range(len(CONTINUOUS)))
+def test_continuous_agents(row, tmp_path, monkeypatch):
+    agent, replay, optimizer, actor_optimizer, normalize, rewards = row
+    slots = {"optimizer": optimizer, "normalize": normalize, "rewards": rewards}
+    words = [f"agent/{slot}={option}" for slot, option in slots.items()] + [f"agent/optimizer@agent.actor_optimizer={actor_optimizer}"]
+    words += [f"agent={agent}", "env=classic/pendulum", "agent.actor.hidden=[8]", "agent.critic.hidden=[8]", *replay, *SMALL]
+    interrupted(tuple(words), tmp_path, monkeypatch)
