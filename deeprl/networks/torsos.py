@@ -1,8 +1,8 @@
 """From observations to features: choices whose `build(spec, n)` gives a module (B, *obs) -> (n, B, features).
 
 The module has the attribute `features`. Every parameter has the stack axis n first, no `requires_grad`, and an entry in `initial` (see
-`deeprl.networks.blocks.Block`); plain `nn.Linear` has neither the axis nor the entry. The module draws no random numbers, and scales
-bytes itself.
+`deeprl.networks.blocks.Block`). Plain layers of torch have neither the axis nor the entry: `deeprl.networks.copies.Copies` adds both. The
+module draws no random numbers, and scales bytes itself.
 
 `head_hidden` are the widths of the hidden layers between torso and last layer. They belong to the head, because the papers that share a
 torso share its convolutions only (i-QN). `weight_norm` is for torso and head, see `deeprl.networks.weight_norm`. `resolve(spec)`
