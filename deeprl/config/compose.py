@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from deeprl.config.folders import named, search
 from deeprl.config.menu import groups, options
 from deeprl.config.resolvers import register_resolvers
 from deeprl.config.rules import CONFIGS, nearest
@@ -49,6 +50,7 @@ def compose(overrides: Iterable[str]) -> tuple[dict[str, Any], set[str], dict[st
 
 def _compose(overrides: list[str]) -> DictConfig:
     GlobalHydra.instance().clear()
+    search(named(overrides))
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return hydra_compose("train", overrides=overrides, return_hydra_config=True)
 
@@ -59,6 +61,7 @@ def choices(cfg: DictConfig) -> dict[str, str]:
 
 def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
     """The run's own part, resolved, with its names; and the keys that the command line set."""
+    search(source.path for source in cfg.hydra.runtime.config_sources if source.schema == "file")
     chosen = choices(cfg)
     user = {key_of(override) for override in cfg.hydra.overrides.task}
     own = cfg.copy()
@@ -81,6 +84,8 @@ def key_of(override: str) -> str:
 
 def explain(overrides: list[str], error: Exception) -> str:
     """Why overrides do not compose: the first wrong one, and the nearest right one."""
+    overrides = sorted(overrides, key=lambda o: "hydra.searchpath=" not in o)  # those in front, so that later ones are found there
+    search(named(overrides))
     known = groups()
     for override in overrides:
         key, value = key_of(override), override.partition("=")[2]

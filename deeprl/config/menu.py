@@ -6,13 +6,14 @@ from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 
+from deeprl.config.folders import folders
 from deeprl.config.rules import CONFIGS
 
 
 def options(group: str) -> list[str]:
     """Options of a group: files, and nodes registered in code."""
-    folder = CONFIGS / group
-    found = {str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.yaml") if not _nested(p.relative_to(folder), group)}
+    files = [path.relative_to(folder / group) for folder in folders for path in (folder / group).rglob("*.yaml")]
+    found = {str(path.with_suffix("")) for path in files if not _nested(path, group)}
     if group == "env":
         nodes = ConfigStore.instance().repo.get("env", {}).get("atari", {})
         found |= {f"atari/{name.removesuffix('.yaml')}" for name in nodes}

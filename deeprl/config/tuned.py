@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from deeprl.config.rules import CONFIGS
+from deeprl.config.folders import file_of
 from deeprl.runs.config_file import flatten
 
 
@@ -23,10 +23,10 @@ def family(env: str) -> str:
 def option(env: str, agent: str) -> str:
     """The option of the group `tuned`: "classic/dqn" of classic/cartpole and double_dqn, whose recipe starts from that of dqn.
 
-    Without any file it is the name that the agent's file would have, because Hydra also searches the user's own folder (--config-dir).
+    Without any file it is the name that the agent's file would have.
     """
     names = [f"{env}/{agent}", *(f"{family(env)}/{each}" for each in lineage(agent))]
-    return next((name for name in names if (CONFIGS / "tuned" / f"{name}.yaml").is_file()), names[1])
+    return next((name for name in names if file_of(f"tuned/{name}")), names[1])
 
 
 def lineage(agent: str) -> list[str]:
@@ -45,8 +45,8 @@ def keys(name: str) -> set[str]:
 
 def content(group: str, name: str) -> dict[Any, Any]:
     """One file as it is written, or nothing."""
-    path = CONFIGS / group / f"{name}.yaml"
-    found = OmegaConf.to_container(OmegaConf.load(path), resolve=False) if path.is_file() else {}
+    path = file_of(f"{group}/{name}")
+    found = OmegaConf.to_container(OmegaConf.load(path), resolve=False) if path else {}
     return found if isinstance(found, dict) else {}
 
 

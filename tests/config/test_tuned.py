@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from deeprl.config import rules, tuned
+from deeprl.config import folders, rules, tuned
 from deeprl.config.compose import compose
 from deeprl.config.menu import groups, menu, options
+from deeprl.errors import ConfigError
 from deeprl.session.assemble import settle
 from tests.builders import composed, settled
 
@@ -60,10 +63,54 @@ def test_without_a_file_of_the_agent_the_base_of_the_family_does_not_count(capsy
     assert config["steps"] == compose(["agent=td3", "env=toy/chain"])[0]["steps"] == 100_000
 
 
+@pytest.fixture
+def mine(tmp_path) -> Iterator[str]:
+    """Another distribution's folder: two agents that start from dqn, of which `own` has tuned settings, and the override that names it."""
+    files = {
+        "agent/plain.yaml": "defaults: [dqn, _self_]\n",
+        "agent/own.yaml": "defaults: [dqn, _self_]\n",
+        "tuned/classic/own.yaml": "# @package _global_\nlearning_starts: 77\nagent: {chain: {target_update_period: 99}}\n",
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    yield f"hydra.searchpath=[file://{tmp_path}]"
+    folders.search([])
+
+
+def test_tuned_settings_of_another_distribution_are_taken_and_no_line_denies_it(mine, capsys):
+    config = settle(*composed("agent=own", "env=classic/cartpole", mine)[:2])
+    assert (config["learning_starts"], config["agent"]["chain"]["target_update_period"]) == (77, 99)
+    assert "no tuned settings" not in capsys.readouterr().err
+    config = settle(*composed("agent=own", "env=classic/cartpole", "agent/chain=polyak", mine)[:2])
+    assert "left out of tuned/classic/own: agent.chain.target_update_period" in capsys.readouterr().err
+
+
+def test_an_agent_of_another_distribution_takes_the_tuned_settings_of_its_recipe(mine, capsys):
+    config = settle(*composed("agent=plain", "env=classic/cartpole", mine)[:2])
+    ours = settle(*composed("agent=dqn", "env=classic/cartpole")[:2])
+    assert config["agent"] == ours["agent"]
+    assert config["learning_starts"] == ours["learning_starts"]
+    assert "no tuned settings" not in capsys.readouterr().err
+
+
+def test_a_folder_counts_for_the_composition_that_names_it_alone(mine):
+    assert "plain" not in options("agent")
+    compose(["agent=plain", mine])
+    assert "plain" in options("agent")
+    compose(["agent=dqn"])
+    assert "plain" not in options("agent")
+
+
+def test_a_mistake_beside_an_agent_of_another_distribution_is_not_blamed_on_the_agent(mine):
+    with pytest.raises(ConfigError, match=r"stepz=5: there is no key stepz\. Did you mean steps\?"):
+        compose(["agent=own", "stepz=5", mine])
+
+
 def test_a_recipe_that_starts_from_itself_ends(tmp_path, monkeypatch):
     (tmp_path / "agent").mkdir()
     (tmp_path / "agent" / "loop.yaml").write_text("defaults: [loop, _self_]\n")
-    monkeypatch.setattr(tuned, "CONFIGS", tmp_path)
+    monkeypatch.setattr(folders, "folders", [tmp_path])
     assert tuned.lineage("loop") == ["loop"]
 
 
