@@ -4,11 +4,12 @@ which backups go with which heads, and why others do not."""
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deeprl.config import folders
 from deeprl.config.compose import compose, prepare
 from deeprl.config.menu import options
-from deeprl.config.rules import CONFIGS
 
 if TYPE_CHECKING:
     from deeprl.config.combinations import Refusal
@@ -18,9 +19,12 @@ GROUPS = {"agents": "agent", "envs": "env", "experiments": "experiment"}
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=(*GROUPS, "combinations"))
+    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="one more folder of configurations")
 
 
 def run(asked: argparse.Namespace) -> int:
+    if asked.config_dir:
+        folders.add(asked.config_dir)
     prepare()
     print(combinations() if asked.what == "combinations" else menu(GROUPS[asked.what]))
     return 0
@@ -34,8 +38,8 @@ def menu(group: str) -> str:
 
 def entry(group: str, name: str) -> tuple[str, str]:
     """The comment that opens the file of an option, and where the file is."""
-    path = CONFIGS / group / f"{name}.yaml"
-    if not path.is_file():
+    path = folders.file(group, name)
+    if path is None:
         return f"Atari game {name.rpartition('/')[2]}, from ale-py", "[configs/env/_atari.yaml]"
     words = []
     for line in path.read_text().splitlines():
@@ -43,7 +47,7 @@ def entry(group: str, name: str) -> tuple[str, str]:
             break
         if not line.startswith("# @package"):
             words.append(line.lstrip("# "))
-    return " ".join(words), f"[configs/{group}/{name}.yaml]"
+    return " ".join(words), f"[{folders.source(path)}]"
 
 
 POLAR = ("log", "loglinear", "loglinear_paper")
@@ -56,7 +60,7 @@ def combinations() -> str:
     from deeprl.config.instantiate import instantiate
 
     def part(slot: str, option: str) -> Any:
-        return instantiate(compose(["agent=dqn", "env=toy/chain", f"agent/{slot}={option}"])[0]["agent"][slot], f"agent.{slot}")
+        return instantiate(compose(["agent=dqn", "env=toy/chain", f"agent/{slot}={option}"])[0]["agent"][slot], f"agent.{slot}", None)
 
     backups = {option: part("backup", option) for option in options("agent/backup") if option != "policy"}  # of continuous agents
     weightings = {option: part("weighting", option) for option in options("agent/weighting")}

@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
 
     from deeprl.accelerate.modes import apply, precision
     from deeprl.config.build import build_agent, check_device
-    from deeprl.config.instantiate import PACKAGES
+    from deeprl.config.folders import packages
     from deeprl.runs.checkpoint import DAMAGE
     from deeprl.system.machine import flush_denormals
     from deeprl.training import crash
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     bundle = newest(options.bundle)
     config, state, batch, failure = crash.read(bundle)
     check_device(config)
-    agent = build_agent(config, crash.spec_of(failure), (*PACKAGES, *options.allow_package))
+    agent = build_agent(config, crash.spec_of(failure), packages(*options.allow_package))
     apply(agent, config["accelerate"]["mode"])
     torch.set_num_threads(config["runtime"]["threads"])
     try:

@@ -38,11 +38,11 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = ()) -> int
         the exit code.
     """
     from deeprl.config.compose import prepare
-    from deeprl.config.instantiate import PACKAGES
+    from deeprl.config.folders import packages
     from deeprl.session.api import untrusted
     from deeprl.session.session import train
 
-    folder, allowed = RunFolder(path), (*PACKAGES, *allow)
+    folder, allowed = RunFolder(path), packages(*allow)
     stored = folder.read_config()
     untrusted(stored, allowed)
     config = changed(stored, overrides)

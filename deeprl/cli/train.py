@@ -14,8 +14,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from deeprl.cli.exits import FINISHED, ended, guarded
+from deeprl.config import folders
 from deeprl.config.compose import compose, prepare, resolve
-from deeprl.config.rules import CONFIGS
 from deeprl.errors import ConfigError
 from deeprl.runs.folder import RunFolder, auto_folder, holds_run
 
@@ -39,12 +39,15 @@ def main() -> None:
 
     if code := guarded(checked):
         sys.exit(code)
-    hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")(job)()
+    hydra.main(version_base="1.3", config_path=str(folders.CONFIGS), config_name="train")(job)()
 
 
 def checked() -> int:
     """Check the command line once before Hydra does, because Hydra leaves with 1 and many lines."""
     flags, overrides = split(sys.argv[1:])
+    for flag, _, value in (flag.partition("=") for flag in flags):
+        if flag in ("--config-dir", "-cd"):
+            folders.add(Path(value))
     if not ASKING & {flag.split("=")[0] for flag in flags}:
         check(overrides, sweep=bool({"-m", "--multirun"} & set(flags)))
     prepare()
@@ -52,7 +55,7 @@ def checked() -> int:
 
 
 def split(words: list[str]) -> tuple[list[str], list[str]]:
-    """Hydra's flags, as "--flag=value", and the overrides. A folder given with --config-dir is one more to search."""
+    """Hydra's flags, as "--flag=value", and the overrides."""
     flags, overrides, rest = [], [], iter(words)
     for word in rest:
         if not word.startswith("-"):
@@ -62,8 +65,6 @@ def split(words: list[str]) -> tuple[list[str], list[str]]:
         if flag in VALUED and not equals:
             value = next(rest, "")
         flags.append(f"{flag}={value}" if value else flag)
-        if flag in ("--config-dir", "-cd"):
-            overrides.append(f"hydra.searchpath=[file://{Path(value).resolve()}]")
     return flags, overrides
 
 

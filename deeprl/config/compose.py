@@ -15,17 +15,18 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from deeprl.config.folders import named, search
+from deeprl.config import folders
 from deeprl.config.menu import groups, options
 from deeprl.config.resolvers import register_resolvers
-from deeprl.config.rules import CONFIGS, nearest
+from deeprl.config.rules import nearest
 from deeprl.errors import ConfigError
 from deeprl.runs.config_file import flatten
 
 
 def prepare() -> None:
-    """Register resolvers and games, because a composition needs both beside the files. Idempotent."""
+    """Register resolvers, folders and games, because a composition needs them beside our files. Idempotent."""
     register_resolvers()
+    folders.register()
     games = importlib.import_module("deeprl.envs.games").GAMES  # by name, because nothing in deeprl imports envs
     for game in games:
         ConfigStore.instance().store(group="env/atari", name=game, node={"defaults": ["_atari", "_self_"], "game": game})
@@ -50,8 +51,7 @@ def compose(overrides: Iterable[str]) -> tuple[dict[str, Any], set[str], dict[st
 
 def _compose(overrides: list[str]) -> DictConfig:
     GlobalHydra.instance().clear()
-    search(named(overrides))
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(folders.CONFIGS), version_base="1.3"):
         return hydra_compose("train", overrides=overrides, return_hydra_config=True)
 
 
@@ -61,7 +61,6 @@ def choices(cfg: DictConfig) -> dict[str, str]:
 
 def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
     """The run's own part, resolved, with its names; and the keys that the command line set."""
-    search(source.path for source in cfg.hydra.runtime.config_sources if source.schema == "file")
     chosen = choices(cfg)
     user = {key_of(override) for override in cfg.hydra.overrides.task}
     own = cfg.copy()
@@ -84,8 +83,6 @@ def key_of(override: str) -> str:
 
 def explain(overrides: list[str], error: Exception) -> str:
     """Why overrides do not compose: the first wrong one, and the nearest right one."""
-    overrides = sorted(overrides, key=lambda o: "hydra.searchpath=" not in o)  # those in front, so that later ones are found there
-    search(named(overrides))
     known = groups()
     for override in overrides:
         key, value = key_of(override), override.partition("=")[2]

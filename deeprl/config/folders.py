@@ -1,27 +1,100 @@
-"""The folders that hold configurations: ours, and the user's own (`--config-dir`, `hydra.searchpath`)."""
+"""The folders that hold configurations: ours, those of a command line (`--config-dir`), and those of installed distributions."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterator
+from functools import cache
+from importlib import resources
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
-from deeprl.config.rules import CONFIGS
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-folders: list[Path] = [CONFIGS]
-"""Searched in this order. A list of the process, because a resolver is handed nothing but its arguments."""
+from deeprl.errors import ConfigError
 
+CONFIGS = Path(str(resources.files("deeprl") / "configs"))
+ENTRY_POINTS = "deeprl.configs"
+"""Group of entry points. The value of each is a package (`my_agents.configs`) that holds YAML files, laid out as our `configs/`."""
 
-def search(paths: Iterable[str]) -> None:
-    """Have these and ours, in place of what was searched before."""
-    folders[1:] = [Path(path) for path in paths if Path(path) != CONFIGS]
-
-
-def named(overrides: Iterable[str]) -> list[str]:
-    """Folders that overrides add: /mine of hydra.searchpath=[file:///mine]."""
-    return [path for o in overrides if "hydra.searchpath=" in o for path in re.findall(r"file://([^],'\"]+)", o)]
+_added: list[Path] = []  # process-wide, because Hydra's search path is
 
 
-def file_of(option: str) -> Path | None:
-    """The first file of an option, such as "agent/dqn"."""
-    return next((path for folder in folders if (path := folder / f"{option}.yaml").is_file()), None)
+def add(folder: Path) -> None:
+    """Search one more folder of configurations in this process (`--config-dir`).
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"--config-dir={folder}: there is no such folder.")
+    if folder.resolve() not in _added:
+        _added.append(folder.resolve())
+
+
+@cache
+def extensions() -> dict[str, Path]:
+    """The packages of configurations that other distributions announce, and the folder of each.
+
+    Raises:
+        ConfigError: an announced package does not exist.
+    """
+    found = {}
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.value):
+        try:
+            spec = find_spec(point.value)
+        except ImportError:
+            spec = None
+        places = spec.submodule_search_locations if spec else None
+        if not places:
+            name = point.dist.name if point.dist else point.name
+            raise ConfigError(f"the distribution {name} announces {point.value} under {ENTRY_POINTS}, but there is no such package.")
+        found[point.value] = Path(next(iter(places)))
+    return found
+
+
+def packages(*allowed: str) -> tuple[str, ...]:
+    """Packages whose classes a stored configuration may name: ours, those of extensions, because whoever installs a distribution trusts it,
+    and those that the command line allows."""
+    return ("deeprl", *dict.fromkeys(module.partition(".")[0] for module in extensions()), *allowed)
+
+
+def folders() -> list[Path]:
+    """In the order of search: ours first, so that no extension replaces an option of ours."""
+    return [CONFIGS, *_added, *extensions().values()]
+
+
+def file(group: str, name: str) -> Path | None:
+    """The file of an option, agent/head and scalar: the first one of all folders, or None."""
+    return next((path for folder in folders() if (path := folder / group / f"{name}.yaml").is_file()), None)
+
+
+def files(group: str = "") -> Iterator[Path]:
+    """Every file of a group and below it, relative to the folder of the group; an option of two folders comes twice."""
+    for folder in folders():
+        yield from (path.relative_to(folder / group) for path in (folder / group).rglob("*.yaml"))
+
+
+def source(path: Path) -> str:
+    """Where an option comes from, as a reader finds it: configs/agent/dqn.yaml, my_agents.configs: agent/mine.yaml, or a path."""
+    if path.is_relative_to(CONFIGS):
+        return f"configs/{path.relative_to(CONFIGS)}"
+    for module, folder in extensions().items():
+        if path.is_relative_to(folder):
+            return f"{module}: {path.relative_to(folder)}"
+    return str(path)
+
+
+class SearchPath(SearchPathPlugin):
+    """Hydra asks this plugin for folders before each composition."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for folder in folders()[1:]:
+            search_path.append(provider="deeprl", path=f"file://{folder}")
+
+
+def register() -> None:
+    """Idempotent."""
+    Plugins.instance().register(SearchPath)

@@ -33,7 +33,9 @@ def resolve(target: str, path: str, allowed: Allowed = PACKAGES) -> type[Choice]
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{path}._target_={target} cannot be found: {error}.") from error
+        absent = isinstance(error, ModuleNotFoundError) and error.name == module.split(".")[0]
+        hint = " Is its distribution installed, or its folder in PYTHONPATH?" if absent else ""
+        raise ConfigError(f"{path}._target_={target} cannot be found: {error}.{hint}") from error
     ours = allowed is None or getattr(found, "__module__", "").split(".")[0] in allowed
     if not (inspect.isclass(found) and issubclass(found, Choice) and ours):
         raise ConfigError(f"{path}._target_={target} is no choice: a configuration may name subclasses of deeprl.choice.Choice only.")

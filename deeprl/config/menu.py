@@ -6,14 +6,12 @@ from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 
-from deeprl.config.folders import folders
-from deeprl.config.rules import CONFIGS
+from deeprl.config.folders import files
 
 
 def options(group: str) -> list[str]:
     """Options of a group: files, and nodes registered in code."""
-    files = [path.relative_to(folder / group) for folder in folders for path in (folder / group).rglob("*.yaml")]
-    found = {str(path.with_suffix("")) for path in files if not _nested(path, group)}
+    found = {str(path.with_suffix("")) for path in files(group) if not _nested(path, group)}
     if group == "env":
         nodes = ConfigStore.instance().repo.get("env", {}).get("atari", {})
         found |= {f"atari/{name.removesuffix('.yaml')}" for name in nodes}
@@ -26,7 +24,7 @@ def _nested(path: Path, group: str) -> bool:
 
 
 def groups() -> list[str]:
-    return sorted({str(p.parent.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml") if p.parent != CONFIGS} | {"env"})
+    return sorted({str(path.parent) for path in files() if path.parent != Path()} | {"env"})
 
 
 def menu() -> str:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from importlib import resources
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from deeprl.errors import ConfigError
 from deeprl.runs.config_file import flatten
-
-CONFIGS = Path(str(resources.files("deeprl") / "configs"))
 
 
 class Rule(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from deeprl.config.folders import file_of
+from deeprl.config.folders import file
 from deeprl.runs.config_file import flatten
 
 
@@ -26,7 +26,7 @@ def option(env: str, agent: str) -> str:
     Without any file it is the name that the agent's file would have.
     """
     names = [f"{env}/{agent}", *(f"{family(env)}/{each}" for each in lineage(agent))]
-    return next((name for name in names if file_of(f"tuned/{name}")), names[1])
+    return next((name for name in names if file("tuned", name)), names[1])
 
 
 def lineage(agent: str) -> list[str]:
@@ -45,7 +45,7 @@ def keys(name: str) -> set[str]:
 
 def content(group: str, name: str) -> dict[Any, Any]:
     """One file as it is written, or nothing."""
-    path = file_of(f"{group}/{name}")
+    path = file(group, name)
     found = OmegaConf.to_container(OmegaConf.load(path), resolve=False) if path else {}
     return found if isinstance(found, dict) else {}
 

@@ -12,9 +12,10 @@ import torch
 
 from deeprl.accelerate.modes import apply
 from deeprl.agent import Agent
+from deeprl.config import folders
 from deeprl.config.build import build_agent, check_device
 from deeprl.config.compose import compose, prepare
-from deeprl.config.instantiate import PACKAGES, instantiate
+from deeprl.config.instantiate import instantiate
 from deeprl.errors import CheckpointError, ConfigError
 from deeprl.noise import each
 from deeprl.runs.checkpoint import DAMAGE
@@ -82,7 +83,7 @@ def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...
     flush_denormals()
     folder = RunFolder(Path(path))
     config = folder.read_config()
-    allowed = (*PACKAGES, *allow)
+    allowed = folders.packages(*allow)
     untrusted(config, allowed)
     check_device(config)
     env = instantiate(config["env"], "env", allowed)
@@ -121,8 +122,11 @@ def named_packages(config: dict[str, Any]) -> list[str]:
     return [str(name).split(".")[0] for name in named if name]
 
 
-def train(overrides: Sequence[str]) -> Run:
+def train(overrides: Sequence[str], config_dir: str | Path | None = None) -> Run:
     """Train with the same overrides, defaults and folders as the command line.
+
+    Args:
+        config_dir: one more folder of configurations, searched from now on in this process.
 
     Raises:
         ConfigError: the configuration is wrong.
@@ -130,6 +134,8 @@ def train(overrides: Sequence[str]) -> Run:
     fixed = [o for o in overrides if o.startswith(("hydra.run.dir=", "resume="))]
     if fixed:
         raise ConfigError(f"{fixed[0]}: from Python a run starts in its own folder under runs/; `deeprl resume RUN` goes on with one.")
+    if config_dir is not None:
+        folders.add(Path(config_dir))
     prepare()
     config, user, chosen = compose(overrides)
     config = settle(config, user)

@@ -16,6 +16,8 @@ import threading
 import time
 import traceback
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -31,6 +33,23 @@ _open: weakref.WeakSet[Workers] = weakref.WeakSet()
 def _follow(parent) -> None:
     parent.join()
     os._exit(1)
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Python processes started meanwhile do not search the working directory, where a user's `selectors.py` would replace the library's.
+
+    The fork server and its resource tracker start as `python -c`, for which the working directory otherwise comes first.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def serve(build, pipe) -> None:
@@ -96,7 +115,8 @@ class Workers(Backend):
     def _launch(self, index: int) -> None:
         ours, theirs = self.context.Pipe()
         process = self.context.Process(target=serve, args=(self.build, theirs), daemon=True, name=f"environment {index}")
-        process.start()
+        with _safe_path():
+            process.start()
         theirs.close()
         self.processes[index], self.pipes[index] = process, ours
 

@@ -345,7 +345,7 @@ def test_compiling_without_a_compiler_is_refused(tmp_path, monkeypatch, capsys):
 def test_flags_and_overrides_are_told_apart():
     flags, overrides = door.split(["-m", "seed=1,2", "--cfg", "job", "--config-dir", "/there", "a=-1", "--resolve"])
     assert flags == ["-m", "--cfg=job", "--config-dir=/there", "--resolve"]
-    assert overrides == ["seed=1,2", "hydra.searchpath=[file:///there]", "a=-1"]
+    assert overrides == ["seed=1,2", "a=-1"]
 
 
 def test_a_folder_that_holds_a_run_is_not_trained_in_again(finished, capsys):

@@ -18,9 +18,10 @@ from deeprl.config import build
 from deeprl.config.build import agent_actions, agents_for, build_agent, check_actions, check_replay
 from deeprl.config.compose import prepare
 from deeprl.config.dry_run import dry_run
+from deeprl.config.folders import CONFIGS
 from deeprl.config.instantiate import instantiate
 from deeprl.config.menu import options
-from deeprl.config.rules import CONFIGS, put
+from deeprl.config.rules import put
 from deeprl.errors import ConfigError
 from deeprl.replay.replay import Replay
 from deeprl.replay.sequences import Auto

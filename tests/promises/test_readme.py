@@ -21,7 +21,8 @@ from deeprl.session.assemble import settle
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+USAGE = (ROOT / "docs" / "usage.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "algorithms").glob("*.md"))]
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -85,13 +86,13 @@ def test_options_in_the_table_of_slots_exist():
 
 
 def test_environments_in_the_table_exist():
-    table = README.split("## Environments")[1].split("Observations may be")[0]
+    table = USAGE.split("## Environments")[1].split("Observations may be")[0]
     for family, names in re.findall(r"^\| `(\w+)/…` \| (.*?) \|", table, flags=re.MULTILINE):
         assert {f"{family}/{name}" for name in re.findall(r"`(\w+)`", names)} <= set(options("env"))
 
 
 def test_keys_in_the_table_exist_and_none_is_left_out():
-    table = README.split("Keys that every run has")[1].split("Periods are in")[0]
+    table = USAGE.split("Keys that every run has")[1].split("Periods are in")[0]
     named = set()
     for cell in re.findall(r"^\| (`.*?`) \|", table, flags=re.MULTILINE):
         group = ""

@@ -1,0 +1,132 @@
+"""What `pip install .` brings: our wheel and the template's, installed without the checkout, train from a folder full of decoys."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SHORT = ("steps=300", "learning_starts=100", "replay.capacity=1000", "replay.batch_size=16", "evaluation.every=null",
+         "evaluation.final_episodes=1", "checkpoint.every=null", "runtime.threads=1")  # fmt: skip
+DECOY = 'raise RuntimeError("the working directory was searched")\n'
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> str:
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """A folder with wheels of deeprl and of the template, and the source distribution. Built from copies, because a build leaves files."""
+    root = tmp_path_factory.mktemp("package")
+    source = root / "source"
+    unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
+    for name in ("deeprl", "agents", "envs", "configs", "docs/template"):
+        shutil.copytree(ROOT / name, source / name, ignore=unwanted, symlinks=True)
+    for name in ("pyproject.toml", "README.md", "LICENSE", "train.py"):
+        shutil.copy(ROOT / name, source / name)
+    pip = (sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", root / "wheels")
+    run(sys.executable, "-c", "from setuptools.build_meta import build_sdist; build_sdist('../sdist')", cwd=source)
+    run(*pip, source, cwd=root)
+    run(*pip, source / "docs" / "template", cwd=root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def python(built) -> Path:
+    """The interpreter of an environment with both wheels. Dependencies come from this process's environment, an editable install does not,
+    because `.pth` files count in an environment's own folder alone."""
+    venv = built / "venv"
+    run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=built)
+    found = venv / "bin" / "python"
+    site = Path(run(found, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])", cwd=built).strip())
+    (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    wheels = sorted((built / "wheels").glob("*.whl"))
+    run(sys.executable, "-m", "pip", "--python", found, "install", "-q", "--no-deps", "--ignore-installed", *wheels, cwd=built)
+    return found
+
+
+@pytest.fixture
+def decoys(tmp_path) -> Path:
+    """A user's folder whose files have names of ours, and the name of a module that worker processes import."""
+    for name in ("agents", "envs", "configs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(DECOY)
+    (tmp_path / "configs" / "train.yaml").write_text("{broken")
+    for name in ("selectors.py", "deeprl.py"):
+        (tmp_path / name).write_text(DECOY)
+    return tmp_path
+
+
+def test_the_wheel_holds_the_checkout(built):
+    with zipfile.ZipFile(next((built / "wheels").glob("deeprl-*.whl"))) as wheel:
+        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    expected = {"deeprl/py.typed"}
+    for folder, home in (("deeprl", "deeprl"), ("agents", "deeprl/agents"), ("envs", "deeprl/envs"), ("configs", "deeprl/configs")):
+        paths = [path for suffix in ("*.py", "*.yaml") for path in (ROOT / folder).rglob(suffix)]  # does not follow links
+        expected |= {f"{home}/{path.relative_to(ROOT / folder)}" for path in paths}
+    assert names == expected
+
+
+def test_the_source_distribution_builds_the_same_wheel(built):
+    with tarfile.open(next((built / "sdist").glob("*.tar.gz"))) as sdist:
+        assert not [member.name for member in sdist if member.issym() or member.islnk()]
+        sdist.extractall(built / "unpacked", filter="data")
+    (source,) = (built / "unpacked").iterdir()
+    wheel = ("-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", built / "again", source)
+    run(sys.executable, *wheel, cwd=built)
+
+    def content(folder: str) -> dict[str, int]:
+        with zipfile.ZipFile(next((built / folder).glob("deeprl-*.whl"))) as file:
+            return {info.filename: info.CRC for info in file.infolist() if ".dist-info/" not in info.filename}
+
+    assert content("again") == content("wheels")
+
+
+@pytest.mark.parametrize("vector", ["sync", "async"])
+def test_it_trains_in_a_folder_full_of_decoys(vector, python, decoys):
+    words = ("agent=dqn", "env.num=2", f"env.vector={vector}", *SHORT, "hydra.run.dir=out")
+    said = run(python.parent / "deeprl", "train", *words, cwd=decoys)
+    assert said.startswith("dqn on classic/cartpole: return ")
+    assert json.loads((decoys / "out" / "status.json").read_text())["state"] == "finished"
+
+
+def test_the_template_adds_an_agent_and_an_environment(python, decoys):
+    """And a run of them is read again without --allow-package, because an installed distribution is trusted."""
+    deeprl = python.parent / "deeprl"
+    assert "[my_agents.configs: agent/expected_sarsa.yaml]" in run(deeprl, "list", "agents", cwd=decoys)
+    words = ("agent=expected_sarsa", "env=corridor", "env.num=2", "env.vector=async", *SHORT, "hydra.run.dir=out")
+    assert run(deeprl, "train", *words, cwd=decoys).startswith("expected_sarsa on corridor: return ")
+    assert "target_update_period: 200" in (decoys / "out" / "config.yaml").read_text()  # tuned/corridor/dqn.yaml
+    assert json.loads(run(deeprl, "eval", "out", "--episodes", "1", "--json", cwd=decoys))["episodes"] == 1
+
+
+def test_the_tests_of_the_template_pass(python, tmp_path):
+    shutil.copytree(ROOT / "docs" / "template" / "tests", tmp_path / "tests")
+    assert "4 passed" in run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=tmp_path)
+
+
+def test_versions_agree():
+    import deeprl
+
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == deeprl.__version__
