@@ -24,7 +24,8 @@ from deeprl.types import Batch
 from deeprl.values.returns import Returns, pick
 from deeprl.values.view import View
 
-HALVINGS = 50
+HALVINGS = 53
+"""Bits of float64"""
 
 
 def ln_q(x: Tensor, q: float) -> Tensor:
@@ -45,19 +46,26 @@ def sparsemax_normaliser(z: Tensor) -> Tensor:
     return (sums.gather(-1, support - 1) - 1) / support + 1
 
 
-def bisected_normaliser(z: Tensor, q: float) -> Tensor:
-    """ψ with Σ exp_q(z − ψ) = 1 for z whose maximum is 0, by bisection: (..., A) -> (..., 1), in float64.
+def bisected_policy(z: Tensor, q: float) -> Tensor:
+    """π = exp_q(z − ψ) with Σ π = 1 for z whose maximum is 0, by bisection of (q − 1) ψ in [0, 1]: (..., A), in float64.
 
-    The sum is at least 1 at ψ = 0 and at most 1 at ψ = −ln_q(1/A), which solves it for equal z. The lower end is returned: it leaves
-    at least one action, and just one where that is exact."""
-    z = z.double()
-    low = torch.zeros_like(z[..., :1])
-    high = torch.full_like(low, (1 - z.shape[-1] ** (1 - q)) / (q - 1))
+    The sum falls from at least 1 at 0 to 0 at 1. For q > 2 exp_q is vertical where it reaches 0, so that between neighbouring float64
+    numbers a probability can change by 0.14 (q = 20). Therefore π is interpolated between both ends of the last interval such that it
+    sums to 1. One action alone is exact, because the lower end stays 0."""
+    reach = 1 + (q - 1) * z.double()
+
+    def weights(shift: Tensor) -> Tensor:
+        return (reach - shift).clamp(min=0) ** (1 / (q - 1))
+
+    low, high = torch.zeros_like(reach[..., :1]), torch.ones_like(reach[..., :1])
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        enough = exp_q(z - middle, q).sum(-1, keepdim=True) >= 1
+        enough = weights(middle).sum(-1, keepdim=True) >= 1
         low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)
-    return low
+    above, below = weights(low), weights(high)
+    most, least = above.sum(-1, keepdim=True), below.sum(-1, keepdim=True)
+    share = (most - 1) / (most - least).clamp(min=1e-300)
+    return above.lerp(below, share.clamp(0, 1))  # compiled code may round these sums otherwise than those of the loop
 
 
 def q_exponential(values: Tensor, temperature: float, q: float, normaliser: str = "exact") -> Tensor:
@@ -65,8 +73,9 @@ def q_exponential(values: Tensor, temperature: float, q: float, normaliser: str 
     if not temperature or math.isinf(q):
         return one_hot(values)
     z = (values - values.amax(-1, keepdim=True)) / temperature
-    exact = normaliser == "exact" and q != 2
-    policy = exp_q(z - (bisected_normaliser(z, q) if exact else sparsemax_normaliser(z)), q)
+    if normaliser == "exact" and q != 2:
+        return bisected_policy(z, q)
+    policy = exp_q(z - sparsemax_normaliser(z), q)
     total = policy.sum(-1, keepdim=True)
     return torch.where(total > 0, policy / total, one_hot(z).to(policy.dtype))
 

@@ -5,8 +5,9 @@ luminance, resized with INTER_AREA. What differs between papers is a `Protocol`.
 stickiness four times. Rewards stay raw: clipping is the agent's affair.
 
 `sync` and `async` drive ALE's single interface, `ale` its vector of C++ threads. Both give the same episodes bit for bit. Two details of
-the C++ are therefore repeated here: its draw of no-ops (`Noops`), and that a step which the end of the game cuts short leaves its last
-frames unread and pools those of before, as Dopamine's preprocessing does too.
+the C++ are therefore repeated here: its draw of no-ops (`Noops`), and the observation of a step that the end of the game cuts short. The
+last frame stays unread, and the frames read before it are pooled, as in Gymnasium's `AtariPreprocessing`. Dopamine did so until April 2022;
+since then it reads the last frame, if that is the third or fourth of the step.
 """
 
 from __future__ import annotations

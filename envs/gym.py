@@ -12,11 +12,12 @@ import gymnasium
 import numpy as np
 
 from deeprl.choice import one_of
+from deeprl.system.progress import say
 from deeprl.types import Spec
 
 from .vector.backend import Game
 from .vector.choice import EnvChoice
-from .vector.spaces import actions_of, observations_of
+from .vector.spaces import actions_of, channels_of, observations_of
 
 
 class GymGame(Game):
@@ -37,7 +38,11 @@ class GymGame(Game):
         if not self.actions.num:
             action = action.astype(self._dtype, copy=False)
         obs, reward, terminated, truncated, _ = self.env.step(action)
-        return self.convert(obs), float(reward), bool(terminated), bool(terminated or truncated)
+        try:
+            reward = float(reward)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"reward is {type(reward).__name__} {reward!r:.100}, not a number") from error
+        return self.convert(obs), reward, bool(terminated), bool(terminated or truncated)
 
     def frame(self):
         image: Any = self.env.render()
@@ -78,16 +83,30 @@ def make(id: str, max_episode_steps: int | None, kwargs: dict[str, Any]) -> gymn
         raise ValueError(f"env.id={id} cannot be made with env.kwargs={kwargs}: {error}") from error
 
 
-def wrap(env: gymnasium.Env, wrappers: list[str]) -> gymnasium.Env:
-    """Apply the wrappers named by dotted paths, the first one innermost."""
-    for path in wrappers:
+def wrap(env: gymnasium.Env, wrappers: list[dict[str, Any]]) -> gymnasium.Env:
+    """Apply wrappers, each a dotted path and its keyword arguments, the first one innermost."""
+    for path, kwargs in ((entry["path"], entry["kwargs"]) for entry in wrappers):
         module, _, name = path.rpartition(".")
         try:
             wrapper = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
             raise ValueError(f"env.wrappers: {path} cannot be imported ({error}): give the dotted path of a class") from error
-        env = wrapper(env)
+        try:
+            env = wrapper(env, **kwargs)
+        except Exception as error:
+            raise ValueError(
+                f"env.wrappers: {path} raised {type(error).__name__}: {error}. Its arguments stand in {{path: {path}, kwargs: {{...}}}}"
+            ) from error
     return env
+
+
+def wrapper_entries(value: Any) -> list[dict[str, Any]]:
+    """`env.wrappers` in full. A path is short for {path: path, kwargs: {}}, and one entry for a list of it."""
+    entries = [{"path": entry} if isinstance(entry, str) else entry for entry in (value if isinstance(value, list) else [value])]
+    for entry in entries:
+        if not isinstance(entry, dict) or not isinstance(entry.get("path"), str) or not entry.keys() <= {"path", "kwargs"}:
+            raise ValueError(f"wrappers must be dotted paths, or {{path: ..., kwargs: {{...}}}} each, not {entry!r}")
+    return [{"path": entry["path"], "kwargs": entry.get("kwargs") or {}} for entry in entries]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,24 +142,34 @@ class Gym(Registered):
 
     Args:
         package: imported first, for the ids it registers.
-        wrappers: dotted paths of wrapper classes, the first one innermost.
-        channels: for images, which axis holds the channels: first or last.
+        wrappers: dotted paths of wrapper classes, or {path: ..., kwargs: {...}}, the first one innermost.
+        channels: for images, which axis holds the channels: first or last. None takes the only one of both with at most four entries.
     """
 
     package: str | None = None
-    wrappers: list[str] = field(default_factory=list)
+    wrappers: Any = field(default_factory=list)
     channels: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of(self, channels=(None, "first", "last"))
+        object.__setattr__(self, "wrappers", wrapper_entries(self.wrappers))
 
-    def build(self, evaluation: bool = False) -> Game:
+    def build(self, evaluation: bool = False) -> GymGame:
         if self.package:
             import_package(self.package)
         env = wrap(make(self.id, self.max_episode_steps, self.kwargs), self.wrappers)
         try:
-            return GymGame(env, self.channels)
+            return GymGame(env, self.channels or channels_of(env.observation_space))
         except ValueError as error:
             env.close()
             raise ValueError(f"env.id={self.id}: {error}") from error
+
+    def spec(self) -> Spec:
+        """Asked once a run, and therefore the place to tell what was guessed."""
+        game = self.build()
+        game.close()
+        space = game.env.observation_space
+        if self.channels is None and (guessed := channels_of(space)):
+            say(f"env.channels={guessed} is taken for observations of shape {space.shape}")
+        return game.spec

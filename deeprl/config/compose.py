@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from deeprl.config import folders
 from deeprl.config.menu import groups, options
-from deeprl.config.resolvers import register_resolvers
+from deeprl.config.resolvers import env_name, register_resolvers
 from deeprl.config.rules import nearest
 from deeprl.errors import ConfigError
 from deeprl.runs.config_file import flatten
@@ -56,7 +56,8 @@ def _compose(overrides: list[str]) -> DictConfig:
 
 
 def choices(cfg: DictConfig) -> dict[str, str]:
-    return {name: str(value) for name, value in cfg.hydra.runtime.choices.items() if not name.startswith("hydra/")}
+    chosen = {name: str(value) for name, value in cfg.hydra.runtime.choices.items() if not name.startswith("hydra/")}
+    return {**chosen, "env": env_name(cfg)}
 
 
 def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:

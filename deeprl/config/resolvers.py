@@ -44,6 +44,11 @@ def _create(root: str, config: Any) -> Path:
         return Path(chosen)
     cache = OmegaConf.get_cache(config)["run_folder"]
     if root not in cache:
-        choices = config.hydra.runtime.choices
-        cache[root] = claim(root, choices["env"], choices["agent"], config.seed)
+        cache[root] = claim(root, env_name(config), config.hydra.runtime.choices["agent"], config.seed)
     return cache[root]
+
+
+def env_name(config: Any) -> str:
+    """ "classic/cartpole", or "gym/Blackjack-v1": the option `gym` stands for every id."""
+    name, id = config.hydra.runtime.choices["env"], OmegaConf.select(config, "env.id", throw_on_missing=False)
+    return f"{name}/{id}" if name == "gym" and id else str(name)

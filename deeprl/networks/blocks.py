@@ -19,6 +19,12 @@ from torch import Tensor, nn
 from deeprl.networks.layers import SCHEMES, Init, fill_, rescaled, signed_sqrt
 from deeprl.noise import torch_generator
 
+REMEDY = (
+    "put layers of torch into `Copies(n, make, shape)` of deeprl.networks.copies; a layer of your own derives from `Block` and makes its "
+    "parameters by `self.add(name, (n, ...), Init(...))`, see deeprl.networks.blocks"
+)
+"""For a parameter without the stack axis or without an initial value"""
+
 
 class Block(nn.Module):
     """A module that says how its parameters start: `initial[name]`."""
@@ -62,10 +68,7 @@ def initialise(module: nn.Module, seed: int, place: str) -> None:
                 path = f"{place}.{prefix}.{name}" if prefix else f"{place}.{name}"
                 init = getattr(owner, "initial", {}).get(name)
                 if init is None:
-                    raise ValueError(
-                        f"{path}: {type(owner).__name__} declares no initial value for it: a parameter needs the stack axis first "
-                        "and an `Init` in `initial`, see deeprl.networks.blocks"
-                    )
+                    raise ValueError(f"{path}: {type(owner).__name__} declares no initial value for it: {REMEDY}")
                 for i, entry in enumerate(parameter):
                     fill_(entry, init, torch_generator(seed, "init", path, i))
 

@@ -15,6 +15,7 @@ Biases are zero except under `torch` and `small`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -34,6 +35,8 @@ class Init(NamedTuple):
     bias: bool = False
     value: float = 0.0
     """of the scheme "constant" """
+    make: Callable[[], Tensor] | None = None
+    """of the scheme "made": the value, drawn from torch's own generator"""
 
 
 def fill_(tensor: Tensor, init: Init, generator: torch.Generator) -> None:
@@ -44,6 +47,11 @@ def fill_(tensor: Tensor, init: Init, generator: torch.Generator) -> None:
     """
     if init.scheme == "constant":
         tensor.fill_(init.value)
+        return
+    if init.make is not None:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(generator.initial_seed())
+            tensor.copy_(init.make())
         return
     if init.scheme not in SCHEMES:
         raise ValueError(f"init must be one of {', '.join(SCHEMES)}, not {init.scheme!r}")

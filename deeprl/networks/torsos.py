@@ -1,8 +1,8 @@
 """From observations to features: choices whose `build(spec, n)` gives a module (B, *obs) -> (n, B, features).
 
 The module has the attribute `features`. Every parameter has the stack axis n first, no `requires_grad`, and an entry in `initial` (see
-`deeprl.networks.blocks.Block`); plain `nn.Linear` has neither the axis nor the entry. The module draws no random numbers, and scales
-bytes itself.
+`deeprl.networks.blocks.Block`). Plain layers of torch have neither the axis nor the entry: `deeprl.networks.copies.Copies` adds both. The
+module draws no random numbers, and scales bytes itself.
 
 `head_hidden` are the widths of the hidden layers between torso and last layer. They belong to the head, because the papers that share a
 torso share its convolutions only (i-QN). `weight_norm` is for torso and head, see `deeprl.networks.weight_norm`. `resolve(spec)`
@@ -179,7 +179,7 @@ class Impala(ImageChoice):
 
 @dataclass(frozen=True)
 class Auto(TorsoChoice):
-    """Follows from the observation space: vectors MLP, (4, 84, 84) Nature, images of at most 24x24 MinAtar's."""
+    """Follows from the observation space: vectors MLP, images of at most 24x24 MinAtar's, larger ones Nature's."""
 
     hidden: tuple[int, ...] = (256, 256)
     """of the MLP"""
@@ -197,9 +197,9 @@ class Auto(TorsoChoice):
         shape = tuple(spec.obs_shape)
         if len(shape) == 1:
             return MLPTorso(hidden=self.hidden, weight_norm=self.weight_norm)
-        if shape == (4, 84, 84):
+        if len(shape) == 3 and max(shape[1:]) > 24:
             return Nature(weight_norm=self.weight_norm)
-        if len(shape) == 3 and all(3 <= side <= 24 for side in shape[1:]):
+        if len(shape) == 3 and min(shape[1:]) >= 3:
             return MinAtarTorso(weight_norm=self.weight_norm)
         raise ValueError(f"no torso follows from observations of shape {shape}: choose one, agent/torso=mlp, nature, impala or minatar")
 

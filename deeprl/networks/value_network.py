@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deeprl.networks.blocks import initialise
+from deeprl.networks.blocks import REMEDY, initialise
 from deeprl.networks.heads import Scalar
 from deeprl.networks.weight_norm import weight_normalise
 from deeprl.types import QUIET, NetworkNoise, Spec
@@ -112,7 +112,7 @@ class Networks:
         body = self.torso.build(self.spec, torsos)
         for name, parameter in body.named_parameters():
             if not parameter.shape[:1] == (torsos,):  # a chain copies entries of this axis
-                raise ValueError(f"torso.{name} has shape {tuple(parameter.shape)}: its first axis must be the stack of {torsos}")
+                raise ValueError(f"torso.{name} has shape {tuple(parameter.shape)}: its first axis must be the stack of {torsos}: {REMEDY}")
         top = head.build(body.features, self.torso.head_hidden, self.spec.num_actions, stack, self.torso.init)
         return self._started(body, top, place, index, share(body.features, torsos, self.torso.init), beside(body, torsos))
 

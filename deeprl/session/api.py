@@ -120,7 +120,9 @@ def untrusted(config: dict[str, Any], allowed: tuple[str, ...]) -> None:
 def named_packages(config: dict[str, Any]) -> list[str]:
     """Top-level packages that a configuration imports by name, beside the classes of its `_target_`s."""
     env = config["env"]
-    named = [env.get("package"), *(env.get("wrappers") or ())]
+    wrappers = env.get("wrappers") or []
+    wrappers = wrappers if isinstance(wrappers, list) else [wrappers]
+    named = [env.get("package"), *(entry.get("path") if isinstance(entry, dict) else entry for entry in wrappers)]
     if ":" in str(env.get("id", "")):
         named.append(str(env["id"]).split(":")[0])
     return [str(name).split(".")[0] for name in named if name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -73,6 +74,10 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None)
         spec = env.spec()
     except ValueError as error:
         raise ConfigError(f"env: {error}") from error
+    except Exception as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{type(error).__name__} in {at.filename}:{at.lineno}"
+        raise ConfigError(f"env: {env.name} cannot be made, because it raised {where}: {error}") from error
     if get(config, "evaluation.video", False):
         from deeprl.training.video import check_rendering  # OpenCV: only videos need it
 

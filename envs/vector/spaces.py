@@ -39,6 +39,9 @@ class Actions(NamedTuple):
         return np.minimum(np.maximum(scaled, self.low), self.high).reshape(len(unit), *self.shape)
 
 
+OWN = "Gymnasium has no wrapper for this: write one of your own and name it in env.wrappers,"
+
+
 def actions_of(space: spaces.Space) -> Actions:
     """Raises ValueError for a space other than Discrete and bounded floating-point Box."""
     if isinstance(space, spaces.Discrete):
@@ -46,11 +49,11 @@ def actions_of(space: spaces.Space) -> Actions:
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
         if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
             raise ValueError(
-                f"the action space {space} has no bounds, so that actions in [-1, 1] cannot be scaled to it: "
-                "add gymnasium.wrappers.RescaleAction or one of your own to env.wrappers"
+                f"the action space {space} has no bounds, so that actions in [-1, 1] cannot be scaled to it. "
+                f"{OWN} a gymnasium.ActionWrapper whose action space has bounds."
             )
         return Actions(num=0, low=space.low.reshape(-1), high=space.high.reshape(-1), shape=space.shape)
-    raise ValueError(f"the action space {space} is not supported, only Discrete and Box of floats: add a wrapper to env.wrappers")
+    raise ValueError(f"the action space {space} is not supported, only Discrete and Box of floats. {OWN} a gymnasium.ActionWrapper.")
 
 
 Convert = Callable[[object], np.ndarray]
@@ -70,12 +73,20 @@ def fault_of(obs: np.ndarray, spec: Spec) -> str:
     return f"observation holds {obs[index]} at index {', '.join(map(str, index))}"
 
 
+def channels_of(space: spaces.Space) -> str | None:
+    """Where the channels of an image are, if just one of its three axes has at most four entries: "first" or "last"."""
+    if not isinstance(space, spaces.Box) or len(space.shape) != 3 or space.dtype != np.uint8:
+        return None
+    few = [axis for axis, size in enumerate(space.shape) if size <= 4]
+    return {0: "first", 2: "last"}.get(few[0]) if len(few) == 1 else None
+
+
 def observations_of(space: spaces.Space, channels: str | None = None) -> tuple[tuple[int, ...], torch.dtype, Convert]:
     """Shape, dtype and conversion of one observation; the conversion raises ValueError on a wrong shape or type. NaN and Inf pass,
     because `fault_of` finds them for all families alike.
 
     Args:
-        channels: which axis of an image holds its channels, "first" or "last". There is no guessing.
+        channels: which axis of an image holds its channels, "first" or "last".
     """
     if isinstance(space, spaces.Discrete):
         return (int(space.n),), torch.float32, _one_hot(int(space.n), int(space.start))
@@ -88,7 +99,7 @@ def observations_of(space: spaces.Space, channels: str | None = None) -> tuple[t
         return shape, torch.uint8, _image(space.shape, channels)
     raise ValueError(
         f"the observation space {space} is not supported, only Discrete, Box of rank 1 and images (uint8, rank 3): "
-        "add a wrapper such as gymnasium.wrappers.FlattenObservation to env.wrappers"
+        "env.wrappers=gymnasium.wrappers.FlattenObservation makes a vector of Dict, Tuple, MultiDiscrete and Box"
     )
 
 

@@ -46,8 +46,7 @@ def test_every_objective_traces_as_one_graph(name, spec, overrides):
     for objective in agent.objectives:
         found, learned = traced_gradient(agent, objective, batch)
         expected, plain = gradient(agent, objective, batch)
-        found, expected = flat(found), flat(expected)
-        assert (found - expected).norm() <= 1e-6 * expected.norm()
+        assert_close32(flat(found), flat(expected))
         torch.testing.assert_close(learned.error, plain.error)
         assert learned.metrics.keys() == plain.metrics.keys()
 
@@ -129,10 +128,13 @@ def test_a_compiled_run_goes_on_from_a_checkpoint_of_one_that_was_not():
     for batch in batches[:2]:
         update(plain, batch)
     compiled.load_state(copy.deepcopy(plain.state()))
+    start = torch.cat([p.flatten() for p in plain.parameters()])
     for batch in batches[2:]:
         update(plain, batch)
         learner.update(batch)
-    torch.testing.assert_close(compiled.state()["module"], plain.state()["module"], rtol=1e-6, atol=1e-7)
+    found, expected = (torch.cat([p.flatten() for p in agent.parameters()]) for agent in (compiled, plain))
+    # where two steps of Adam round differently follows from the distance they go, not from the weights
+    assert (found - expected).norm() <= 1e-5 * (expected - start).norm()
     assert compiled.state()["optimizers"]["value"]["count"] == plain.state()["optimizers"]["value"]["count"] == 4
 
 

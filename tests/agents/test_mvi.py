@@ -10,7 +10,7 @@ import torch
 
 from deeprl.accelerate.modes import apply
 from deeprl.agents.idqn import Iterated
-from deeprl.agents.mvi import Munchausen, Tsallis, bisected_normaliser, exp_q, ln_q, q_exponential, sparsemax_normaliser
+from deeprl.agents.mvi import Munchausen, Tsallis, bisected_policy, exp_q, ln_q, q_exponential, sparsemax_normaliser
 from deeprl.backups.bellman import Max, Soft
 from deeprl.backups.policies import boltzmann, one_hot, policy_metrics
 from deeprl.config.build import build_agent
@@ -131,8 +131,10 @@ def test_q_exponential_policies(z, q, policy):
 
 @pytest.mark.parametrize(("q", "psi"), [(1.5, 1.545011), (2, 1.4), (3, 1.255), (5, 1.049998)])
 def test_normalisers(q, psi):
+    """ψ = z(a) − ln_q π(a) for every action of the support."""
     z = q64([1.0, 0.8, 0.1])
-    assert 1 + bisected_normaliser(z - 1, float(q)).item() == pytest.approx(psi, abs=1e-6)
+    policy = bisected_policy(z - 1, float(q))
+    assert (z - ln_q(policy, q))[policy > 0].tolist() == pytest.approx([psi] * int((policy > 0).sum()), abs=1e-6)
     if q == 2:
         assert sparsemax_normaliser(z).item() == pytest.approx(psi, abs=1e-12)
 
@@ -140,7 +142,38 @@ def test_normalisers(q, psi):
 def test_bisection_and_closed_form_agree_at_two():
     z = torch.randn((4, 6, 9), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     z = 2 * (z - z.amax(-1, keepdim=True))
-    torch.testing.assert_close(bisected_normaliser(z, 2.0), sparsemax_normaliser(z), rtol=0, atol=1e-12)
+    torch.testing.assert_close(bisected_policy(z, 2.0), q_exponential(z, 1.0, 2.0), rtol=0, atol=1e-14)
+
+
+def from_the_least(z: list[float], q: float) -> list[float]:
+    """The q-exponential policy by another unknown, in which it is well-conditioned for every q: p, the least probability above 0.
+
+    π(a) = (p^(q−1) + (q−1)(z(a) − z(least)))^(1/(q−1)); their sum rises with p, and `least` is the last action whose others sum to less
+    than 1 at p = 0."""
+
+    def policy(least: float, p: float) -> list[float]:
+        return [(p ** (q - 1) + (q - 1) * (value - least)) ** (1 / (q - 1)) if value >= least else 0.0 for value in z]
+
+    least = min(value for value in z if sum(policy(value, 0.0)) < 1)
+    low, high = 0.0, 1.0
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if sum(policy(least, middle)) < 1 else (low, middle)
+    return policy(least, low)
+
+
+def test_the_policy_at_large_q_by_hand():
+    """q = 20 and a gap of 0.5/19: π₁^19 − π₂^19 = 0.5, and π₂^19 = 3.4e-28 is below the rounding of π₁^19. So π₁ = 0.5^(1/19)."""
+    found = q_exponential(q64([0.0, -0.5 / 19]), 1.0, 20.0)[0].tolist()
+    assert found == pytest.approx([0.5 ** (1 / 19), 1 - 0.5 ** (1 / 19)], abs=1e-14)
+    assert found[1] == pytest.approx(0.03582, abs=5e-6)
+
+
+@pytest.mark.parametrize("q", [1.5, 2.0, 5.0, 10.0, 20.0, 50.0])
+def test_the_policy_is_that_of_another_bisection(q):
+    z = torch.randn((200, 6), generator=torch.Generator().manual_seed(4), dtype=torch.float64) / (q - 1)
+    z -= z.amax(-1, keepdim=True)
+    expected = torch.tensor([from_the_least(row, q) for row in z.tolist()], dtype=torch.float64)
+    torch.testing.assert_close(q_exponential(z, 1.0, q), expected, rtol=0, atol=1e-13)
 
 
 def test_the_normaliser_of_one_action_and_of_equal_actions():
@@ -422,7 +455,7 @@ def test_each_target_of_a_chain_has_its_own_policy_and_bonus(backup):
     assert together.shape == (3, 5, 1)
     for k in range(3):
         alone = backup(None, view(now=target.now.q[k : k + 1], next=target.next.q[k : k + 1]), batch)
-        assert torch.equal(alone.atoms[0], together[k])
+        assert_close32(alone.atoms[0], together[k])
 
 
 def test_over_several_steps_only_the_first_action_has_a_bonus():

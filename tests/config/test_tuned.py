@@ -60,6 +60,35 @@ def test_without_a_file_of_the_agent_the_base_of_the_family_does_not_count(capsy
     assert config["steps"] == compose(["agent=td3", "env=toy/chain"])[0]["steps"] == 100_000
 
 
+@pytest.fixture
+def mine(tmp_path, monkeypatch) -> None:
+    """A folder of the user's with two agents that start from dqn, of which `own` has tuned settings."""
+    files = {
+        "agent/plain.yaml": "defaults: [dqn, _self_]\n",
+        "agent/own.yaml": "defaults: [dqn, _self_]\n",
+        "tuned/classic/own.yaml": "# @package _global_\nlearning_starts: 77\nagent: {chain: {target_update_period: 99}}\n",
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr(folders, "_added", [])
+    folders.add(tmp_path)
+
+
+def test_tuned_settings_of_a_user_are_taken_and_no_line_denies_it(mine, capsys):
+    config = settle(*compose(["agent=own", "env=classic/cartpole"])[:2])
+    assert (config["learning_starts"], config["agent"]["chain"]["target_update_period"]) == (77, 99)
+    assert "no tuned settings" not in capsys.readouterr().err
+    settle(*compose(["agent=own", "env=classic/cartpole", "agent/chain=polyak"])[:2])
+    assert "left out of tuned/classic/own: agent.chain.target_update_period" in capsys.readouterr().err
+
+
+def test_an_agent_of_a_user_takes_the_tuned_settings_of_the_recipe_that_its_own_starts_from(mine, capsys):
+    own, ours = (settle(*compose([f"agent={agent}", "env=classic/cartpole"])[:2]) for agent in ("plain", "dqn"))
+    assert {**own, "names": None} == {**ours, "names": None}
+    assert "no tuned settings" not in capsys.readouterr().err
+
+
 def test_a_recipe_that_starts_from_itself_ends(tmp_path, monkeypatch):
     (tmp_path / "agent").mkdir()
     (tmp_path / "agent" / "loop.yaml").write_text("defaults: [loop, _self_]\n")

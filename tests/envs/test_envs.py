@@ -20,7 +20,7 @@ from deeprl.envs.mujoco import MuJoCo
 from deeprl.envs.toy import Counting, Tabular, chain, policy_values, random_mdp, value_iteration
 from deeprl.envs.vector.backend import Serial
 from deeprl.envs.vector.environments import EnvironmentFailed, Environments
-from deeprl.envs.vector.spaces import actions_of, observations_of
+from deeprl.envs.vector.spaces import actions_of, channels_of, observations_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -121,6 +121,7 @@ def test_observations_are_vectors_or_images_with_channels_first():
     shape, dtype, convert = observations_of(spaces.Box(-1, 1, (2,), np.float64))
     assert convert(np.array([0.1, 0.2])).dtype == np.float32
     image = spaces.Box(0, 255, (4, 5, 3), np.uint8)
+    assert channels_of(image) is None  # 4 channels first, or 3 last
     with pytest.raises(ValueError, match=r"set env\.channels"):
         observations_of(image)
     pixels = image.sample()
@@ -142,6 +143,8 @@ def test_observations_are_vectors_or_images_with_channels_first():
         ({"obs": np.zeros(3)}, r"shape \(3,\)"),
         ({"reward": float("nan")}, "reward is nan"),
         ({"reward": float("-inf")}, "reward is -inf"),
+        ({"reward": None}, "reward is NoneType None, not a number"),
+        ({"reward": np.zeros(2)}, "reward is ndarray .* not a number"),
     ],
 )
 def test_wrong_values_name_environment_step_and_value(wrong, words):
@@ -249,6 +252,52 @@ def test_an_unknown_id_is_answered_with_the_nearest():
 def test_wrappers_are_applied_in_order():
     game = Gym(id="Scripted-v0", wrappers=[f"{__name__}.Shift", f"{__name__}.Double"]).build()
     assert game.reset(0).tolist() == [2, 2]
+
+
+class Scaled(gymnasium.ObservationWrapper):
+    def __init__(self, env, by):
+        super().__init__(env)
+        self.by = by
+
+    def observation(self, observation):
+        return self.by * observation
+
+
+def test_wrappers_take_arguments_and_one_alone_needs_no_list():
+    entry = {"path": f"{__name__}.Scaled", "kwargs": {"by": 5}}
+    for wrappers in ([f"{__name__}.Shift", entry], [{"path": f"{__name__}.Shift"}, entry]):
+        assert Gym(id="Scripted-v0", wrappers=wrappers).build().reset(0).tolist() == [5, 5]
+    assert Gym(id="Scripted-v0", wrappers=f"{__name__}.Shift").build().reset(0).tolist() == [1, 1]
+    assert Gym(id="Scripted-v0", wrappers=entry).rendering().wrappers == [entry]
+    with pytest.raises(ValueError, match=r"Scaled raised TypeError: .*'by'.* kwargs: "):
+        Gym(id="Scripted-v0", wrappers=f"{__name__}.Scaled").spec()
+    for wrong in (5, [["a.B", {}]], {"kwargs": {}}, {"path": "a.B", "args": 1}):
+        with pytest.raises(ValueError, match="wrappers must be dotted paths"):
+            Gym(id="Scripted-v0", wrappers=wrong)
+
+
+@pytest.mark.parametrize(("space", "width"), [(spaces.Box(0, 1, (4, 4, 3)), 48), (spaces.MultiDiscrete([2, 3]), 5)])
+def test_the_wrapper_that_a_refusal_names_works(space, width):
+    with pytest.raises(ValueError, match=r"env\.wrappers=gymnasium\.wrappers\.FlattenObservation"):
+        Gym(id="Scripted-v0", kwargs={"observation_space": space}).spec()
+    flat = Gym(id="Scripted-v0", kwargs={"observation_space": space}, wrappers="gymnasium.wrappers.FlattenObservation")
+    assert flat.spec().obs_shape == (width,)
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels"),
+    [((3, 84, 84), "first"), ((4, 84, 84), "first"), ((7, 7, 3), "last"), ((84, 84, 1), "last"), ((3, 3, 3), None), ((84, 3, 84), None)],
+)
+def test_channels_are_the_only_axis_of_at_most_four(shape, channels, capsys):
+    env = Gym(id="Scripted-v0", kwargs={"observation_space": spaces.Box(0, 255, shape, np.uint8)})
+    if channels is None:
+        with pytest.raises(ValueError, match=r"set env\.channels"):
+            env.spec()
+        return
+    assert env.spec().obs_shape == (shape if channels == "first" else (shape[2], *shape[:2]))
+    assert f"env.channels={channels} is taken" in capsys.readouterr().err
+    other = {"first": "last", "last": "first"}[channels]
+    assert Gym(**{**vars(env), "channels": other}).spec().obs_shape != env.spec().obs_shape
 
 
 def test_ids_of_a_module_are_registered_first():
