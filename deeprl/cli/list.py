@@ -1,49 +1,56 @@
-"""`deeprl list agents|envs|experiments`: the menu, a line each: its name, and the first comment of its file. `deeprl list combinations`:
-which backups go with which heads, and why others do not."""
+"""`deeprl list`: the slots. `deeprl list SLOT`: the options of a slot, with the comment that opens the file of each.
+`deeprl list combinations`: which backups go with which heads, and why others do not."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from deeprl.cli.page import columns, menu
+from deeprl.config.captions import caption
 from deeprl.config.compose import compose, prepare
-from deeprl.config.menu import options
-from deeprl.config.rules import CONFIGS
+from deeprl.config.menu import groups, options
+from deeprl.config.rules import CONFIGS, nearest
+from deeprl.errors import ConfigError
 
 if TYPE_CHECKING:
     from deeprl.config.combinations import Refusal
 
-GROUPS = {"agents": "agent", "envs": "env", "experiments": "experiment"}
+PLURALS = {"agents": "agent", "envs": "env", "experiments": "experiment"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=(*GROUPS, "combinations"))
+    text = "agent, env, experiment, replay, agent/backup ..., or combinations; without it the slots"
+    parser.add_argument("slot", nargs="?", help=text)
 
 
 def run(asked: argparse.Namespace) -> int:
     prepare()
-    print(combinations() if asked.what == "combinations" else menu(GROUPS[asked.what]))
+    slot = PLURALS.get(asked.slot, asked.slot)
+    if slot is None:
+        print("\n".join(menu()))
+    elif slot == "combinations":
+        print(combinations())
+    elif options(slot):
+        print("\n".join(columns(listed(slot))))
+    else:
+        raise ConfigError(f"deeprl list {slot}: there is no such slot.{nearest(slot, [*groups(), 'combinations'])}")
     return 0
 
 
-def menu(group: str) -> str:
-    names = options(group)
-    width = max(map(len, names))
-    return "\n".join(f"{name:<{width}}  {'  '.join(entry(group, name))}" for name in names)
-
-
-def entry(group: str, name: str) -> tuple[str, str]:
-    """The comment that opens the file of an option, and where the file is."""
-    path = CONFIGS / group / f"{name}.yaml"
-    if not path.is_file():
-        return f"Atari game {name.rpartition('/')[2]}, from ale-py", "[configs/env/_atari.yaml]"
-    words = []
-    for line in path.read_text().splitlines():
-        if not line.startswith("#"):
-            break
-        if not line.startswith("# @package"):
-            words.append(line.lstrip("# "))
-    return " ".join(words), f"[configs/{group}/{name}.yaml]"
+def listed(slot: str) -> list[tuple[str, str]]:
+    """Name and text of every option. Options without a file of their own, the games of Atari, share the line of their folder."""
+    rows: dict[str, str] = {}
+    for name in options(slot):
+        path = CONFIGS / slot / f"{name}.yaml"
+        family = name.rpartition("/")[0]
+        if path.is_file():
+            rows[name] = f"{caption(path)} [configs/{slot}/{name}.yaml]"
+        else:
+            path = CONFIGS / slot / f"_{family}.yaml"
+            games = ", ".join(other.rpartition("/")[2] for other in options(slot) if other.startswith(f"{family}/"))
+            rows[f"{family}/..."] = f"{caption(path)} {games} [configs/{slot}/{path.name}]"
+    return list(rows.items())
 
 
 POLAR = ("log", "loglinear", "loglinear_paper")
