@@ -1,48 +1,133 @@
-"""Twelve wrong command lines: each must leave with 2, soon, with one paragraph and no traceback. `python -m benchmarks.wrong_commands`"""
+"""Wrong command lines: each must leave with its exit code, soon, with one sentence and no traceback. `python -m benchmarks.wrong_commands`
+
+The words of a command follow `python train.py`, or `python -m deeprl` where the first one is "deeprl". {run} is a finished run, {file} a
+file, {broken} a folder of configurations with a syntax error. "exit 1" stands where a run folder is wrong and no configuration.
+"""
 
 from __future__ import annotations
 
+import argparse
+import os
+import resource
+import shlex
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = {
-    "misspelt key": ["agent.chian.length=3"],
-    "misspelt group": ["agnet=dqn"],
-    "misspelt agent": ["agent=idqnn"],
-    "negative batch": ["replay.batch_size=-32"],
-    "TD3 on Atari": ["agent=td3", "env=atari/pong"],
-    "DQN on Hopper": ["agent=dqn", "env=mujoco/hopper"],
-    "unknown environment id": ["env=gym", "env.id=CartPol-v1"],
-    "capacity below batch": ["replay.capacity=64", "replay.batch_size=128"],
-    "chain length 0": ["agent=idqn", "agent.chain.length=0"],
-    "discount 1.5": ["discount=1.5"],
-    "no such device": ["device=cuda:7"],
-    "run folder below a file": ["hydra.run.dir={file}/run"],
-}
+    "keys and groups": [
+        "agent.chian.length=3", "agnet=dqn", "agent=idqnn", "agent=дqn", "env=classic/cartpol", "env=atari/pong2", "agent.backup.alpha=3",
+        "agent=dqn agent=idqn", "agent=td3 agent/head=scalar", "env/protocol=nature", "seed=40,41", "seed=[0,1]", "dqn", "config.yaml",
+        "~replay", "~logger", "~seed", "~runtime.deterministic", "~env.num", "+agent=dqn", "+new.key=3", "steps=1 =3", "agent.backup=max",
+        "experiment=dqn", "steps:3", "agent = dqn", "agent=", "env=null", "agent=[dqn,idqn]", "agent/torso=mlp,nature",
+    ],
+    "values": [
+        "steps=abc", "steps=nan", "steps=''", "steps=-5", "steps=1e30", "steps=99999999999999999999", "seed=-1", "seed=1.5", "seed=null",
+        "replay.batch_size=-32", "replay.batch_size=0", "replay.capacity=1000000000000", "replay.capacity=64 replay.batch_size=128",
+        "replay.batch_size=100000000 replay.capacity=100000000", "replay.n_step=0", "learning_starts=-1", "replay_ratio=0",
+        "replay_ratio=inf", "discount=1.5", "discount=true", "device=cuda:7", "device=gpu", "runtime.threads=1000000", "runtime.threads=0",
+        "evaluation.every=2.5", "evaluation.video=yes", "evaluation.num=0", "evaluation.num=100000000", "checkpoint.keep=0",
+        "checkpoint.every=0", "stop.return=high", "stop.hours=-1", "log.every=null", "resume=yes", "accelerate.mode=warp",
+        "accelerate=compiled2", "logger=wandb", "logger.wandb=7",
+    ],
+    "parts": [
+        "agent.optimizer.lr=-1", "agent.optimizer.lr=nan", "agent.optimizer.lr=fast", "agent=idqn agent.chain.length=0",
+        "agent=idqn agent.chain.length=abc", "agent.explore.schedule.end=2", "agent.explore.schedule.start=-0.5",
+        "agent.explore.schedule.duration=0", "agent.explore.schedule=0.1", "agent.torso.hidden=64", "agent.torso.hidden=[a]",
+        "agent.torso.hidden=[0]", "agent.torso.hidden=[-3]", "agent.torso.hidden=[1000000,1000000]",
+        "agent.head.dueling=maybe", "agent.head.loss=l1",
+        "agent=dqn agent/backup=policy", "agent=dqn agent/explore=gaussian", "agent=dqn agent/chain=polyak",
+        "agent=td3 env=classic/pendulum agent/backup=max", "agent=td3 env=classic/pendulum agent/chain=single",
+        "agent=td3 env=classic/pendulum agent/explore=epsilon_greedy", "agent=iqn agent/backup=retrace", "agent/torso=nature",
+        "agent/normalize=running env=atari/pong", "agent=td3 env=atari/pong", "agent=dqn env=mujoco/hopper",
+        "agent.backup._target_=os.system", "agent._target_=deeprl.types.Spec", "~agent._target_", "agent=log_dqn agent/rewards=raw",
+        "replay=uniform agent=rbis_dqn", "replay.sampler.alpha=0.5", "replay=prioritized replay.sampler.alpha=-1",
+    ],
+    "environments": [
+        "env=gym", "env=gym env.id=CartPol-v1", "env=gym env.id=mypkg/Vec-v0", "env=gym 'env.id=Cart Pole'", "env=gym env.id=7",
+        "env=gym env.id=nopkg:Cart-v0", "env=gym env.id=CartPole-v1 env.package=no_such_package", "env.kwargs=5", "env.kwargs.size=5",
+        "'env.kwargs={size: 5}'", "env=gym env.id=CartPole-v1 'env.wrappers=[gymnasium.wrappers.Nothing]'",
+        "env=gym env.id=CartPole-v1 env.wrappers=gymnasium.wrappers.Nothing", "env.num=-2", "env.num=1000000000", "env.vector=ale",
+        "env.vector=parallel", "env.num=100000 env.vector=async", "env.obs_scale=[1,2]", "env.obs_scale=big", "env.timeout=-1",
+        "env.max_episode_steps=0", "env=atari/pong env/protocol=atari", "env=atari/pong env.protocol.sticky=2", "env.on_error=ignore",
+    ],
+    "folders": [
+        "hydra.run.dir={file}/run", "hydra.run.dir={run}", "hydra.run.dir={file}", "hydra.run.dir=.", "hydra.run.dir=",
+        "hydra.run.dir=/proc/x", "--config-dir /nowhere", "--config-dir {broken}", "--config-dir", "--config-dir {file}",
+        "--config-name nothing", "--config-path /nowhere",
+    ],
+    "flags and sweeps": [
+        "--foo", "-x", "--allow-package mypkg", "--steps 500", "--seed=3", "-m seed=1,2 agent=dqnn", "-m seed=", "-m agent=dqn,idqnn",
+        "-m resume=auto seed=1,2", "-m seed=range(3,1)", "hydra/launcher=nothing", "hydra.sweep.dir={file} -m seed=1,2", "--cfg pages",
+        "hydra.mode=FAST", "hydra.verbose=[",
+    ],
+    "deeprl": [
+        "deeprl", "deeprl trian", "deeprl train agent=dqnn", "deeprl list everything", "deeprl list agent/backups", "deeprl --foo",
+        "deeprl list agents --foo", "deeprl resume", "deeprl resume {run} stpes=3", "deeprl resume {run} seed=3",
+        "deeprl resume {run} steps", "deeprl resume {run} steps=abc", "deeprl resume {run} --checkpoint 3", "deeprl eval",
+        "deeprl eval {run} --episodes 0", "deeprl eval {run} --episodes many", "deeprl eval {run} --seed -1",
+        "deeprl record {run} --episodes 0", "deeprl record {run} --seed x",
+    ],
+    "exit 1": [
+        "deeprl eval {run} --checkpoint 7", "deeprl eval {run} --checkpoint newest", "deeprl eval {run} --checkpoint -3",
+        "deeprl eval /nowhere", "deeprl resume /nowhere", "deeprl record /nowhere", "deeprl replay-crash {run}",
+        "deeprl replay-crash /nowhere", "deeprl eval {file}", "deeprl resume {file}", "deeprl record {run} --checkpoint 7",
+    ],
+}  # fmt: skip
+SECONDS = 6.0
+"""Of processor time, which other work on the machine does not change. An idle machine needs no more by the clock."""
+
+
+def command(text: str, **names: object) -> list[str]:
+    words = [word.format(**names) if "{size" not in word else word for word in shlex.split(text)]
+    return [sys.executable, "-m", "deeprl", *words[1:]] if words[0] == "deeprl" else [sys.executable, str(ROOT / "train.py"), *words]
+
+
+def processor_seconds() -> float:
+    """Of all commands so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> int:
-    wrong = 0
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="a part of the command")
+    options = parser.parse_args()
+    wrong = tried = 0
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "file"
+        file, run, broken = (Path(folder) / name for name in ("file", "run", "broken"))
         file.write_text("not a folder")
-        for name, overrides in COMMANDS.items():
-            words = [o.format(file=file) for o in overrides]
-            began = time.monotonic()
-            done = subprocess.run(
-                [sys.executable, str(ROOT / "train.py"), *words], cwd=folder, capture_output=True, text=True, timeout=60, check=False
-            )
-            seconds = time.monotonic() - began
-            paragraphs = [line for line in done.stderr.strip().splitlines() if line.startswith("deeprl:")]
-            good = done.returncode == 2 and seconds < 10 and len(paragraphs) == 1 and "Traceback" not in done.stderr + done.stdout
-            wrong += not good
-            print(f"{'ok ' if good else 'BAD'}  exit {done.returncode}  {seconds:4.1f} s  {name}: {' '.join(overrides)}")
-            print(f"     {done.stderr.strip()}")
-    print(f"{len(COMMANDS) - wrong} of {len(COMMANDS)} as they should be")
+        (broken / "tuned" / "toy").mkdir(parents=True)
+        (broken / "tuned" / "toy" / "dqn.yaml").write_text("steps: [3\nseed: {")
+        healthy = ["env=toy/chain", "agent=dqn", "steps=40", "learning_starts=20", "replay.capacity=100", "evaluation.final_episodes=1"]
+        subprocess.run([*command(" ".join(healthy)), f"hydra.run.dir={run}"], check=True, capture_output=True)
+        for group, texts in COMMANDS.items():
+            for text in (text for text in texts if options.only in text):
+                words = command(text, file=file, run=run, broken=broken)
+                words += ["env=toy/chain", "agent=dqn"] if "{broken}" in text else []
+                began = processor_seconds()
+                try:
+                    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+                except subprocess.TimeoutExpired:
+                    print(f"BAD  still running after 60 s: {text}", flush=True)
+                    wrong, tried = wrong + 1, tried + 1
+                    continue
+                seconds = processor_seconds() - began
+                good = (
+                    done.returncode == (1 if group == "exit 1" else 2)
+                    and seconds < SECONDS
+                    and [line.startswith("deeprl: ") for line in done.stderr.splitlines()].count(True) == 1
+                    and done.stderr.splitlines()[-1].startswith("deeprl: ")
+                    and "Traceback" not in done.stderr
+                    and not done.stdout
+                )
+                wrong, tried = wrong + (not good), tried + 1
+                print(f"{'ok ' if good else 'BAD'}  exit {done.returncode}  {seconds:4.1f} s  {text}", flush=True)
+                print(f"     {(done.stdout + done.stderr).strip()[-700:]}", flush=True)
+    print(f"{tried - wrong} of {tried} as they should be")
     return wrong
 
 

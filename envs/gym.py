@@ -71,8 +71,9 @@ def make(id: str, max_episode_steps: int | None, kwargs: dict[str, Any]) -> gymn
     """
     if ":" not in id and id not in gymnasium.registry:
         near = difflib.get_close_matches(id, list(gymnasium.registry), n=1, cutoff=0.0)
+        package = f"env.package={id.split('/')[0]}, if that is" if "/" in id else "env.package to"
         raise ValueError(
-            f"env.id={id} is not registered, the nearest is {near[0] if near else 'none'}: set env.package to the package that registers it"
+            f"env.id={id} is not registered, the nearest is {near[0] if near else 'none'}: set {package} the package that registers it"
         )
     try:
         # the checker repeats what `GymGame` and the layer check, in messages that do not name the environment and its step
@@ -126,6 +127,10 @@ class Registered(EnvChoice):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not isinstance(self.id, str):
+            raise ValueError(f"id must be the name of an environment, not {self.id!r}")
+        if not isinstance(self.kwargs, dict):
+            raise ValueError(f"kwargs must be a mapping, such as {{size: 5}}, not {self.kwargs!r}")
         if self.max_episode_steps is not None and self.max_episode_steps < 1:
             raise ValueError(f"max_episode_steps must be at least 1, or null for the registered limit, not {self.max_episode_steps}")
 

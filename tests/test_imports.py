@@ -22,6 +22,7 @@ LAYERS = (
     ("training",),
     ("session",),
     ("cli",),
+    ("__main__",),
 )
 """Rooms of `deeprl/`, files and folders, from left to right. A room imports rooms of the layers left of its own, and itself."""
 BESIDE = {"agents": 6, "envs": 2}
@@ -77,7 +78,7 @@ def refused(module: str, target: str) -> bool:
     here, there = room(module), room(target)
     if target.split(".")[0] != "deeprl":
         return True  # by its second name, or from what is not installed
-    if here == there or not here:
+    if here == there or not here or target == "deeprl":  # which holds the version, and imports nothing at its top
         return False
     if here in BESIDE:
         return there not in LAYER or LAYER[there] >= BESIDE[here]

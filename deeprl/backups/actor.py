@@ -24,6 +24,8 @@ class PolicyBackup(Choice):
         clip: the noise is cut off at ± this.
     """
 
+    needs = frozenset({"actor"})
+
     target_actor: bool = True
     smoothing: float = 0.2
     clip: float = 0.5

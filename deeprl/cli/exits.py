@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
@@ -49,7 +50,7 @@ def complain(code: int, text: str) -> int:
 
 def failure(error: BaseException, path: Path) -> str:
     """One paragraph; the traceback goes to the run folder, and to the screen if DEEPRL_DEBUG is set."""
-    resumable = f"What was saved before can be resumed: deeprl resume {path}"
+    resumable = f"What was saved before can be resumed: deeprl resume {shlex.quote(str(path))}"
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted. {resumable}"
     text = traceback.format_exc()

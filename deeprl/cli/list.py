@@ -1,5 +1,5 @@
-"""`deeprl list agents|envs|experiments`: the menu, a line each: its name, and the first comment of its file. `deeprl list combinations`:
-which backups go with which heads, and why others do not."""
+"""`deeprl list`: the slots. `deeprl list SLOT`: the options of a slot, with the comment that opens the file of each.
+`deeprl list combinations`: which backups go with which heads, and why others do not."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deeprl.cli.page import columns, menu
 from deeprl.config import folders
+from deeprl.config.captions import caption
 from deeprl.config.compose import compose, prepare
-from deeprl.config.menu import options
+from deeprl.config.menu import groups, options
+from deeprl.config.rules import nearest
+from deeprl.errors import ConfigError
 
 if TYPE_CHECKING:
     from deeprl.config.combinations import Refusal
 
-GROUPS = {"agents": "agent", "envs": "env", "experiments": "experiment"}
+PLURALS = {"agents": "agent", "envs": "env", "experiments": "experiment"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=(*GROUPS, "combinations"))
+    text = "agent, env, experiment, replay, agent/backup ..., or combinations; without it the slots"
+    parser.add_argument("slot", nargs="?", help=text)
     parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="one more folder of configurations")
 
 
@@ -26,28 +31,29 @@ def run(asked: argparse.Namespace) -> int:
     if asked.config_dir:
         folders.add(asked.config_dir)
     prepare()
-    print(combinations() if asked.what == "combinations" else menu(GROUPS[asked.what]))
+    slot = PLURALS.get(asked.slot, asked.slot)
+    if slot is None:
+        print("\n".join(menu()))
+    elif slot == "combinations":
+        print(combinations())
+    elif options(slot):
+        print("\n".join(columns(listed(slot))))
+    else:
+        raise ConfigError(f"deeprl list {slot}: there is no such slot.{nearest(slot, [*groups(), 'combinations'])}")
     return 0
 
 
-def menu(group: str) -> str:
-    names = options(group)
-    width = max(map(len, names))
-    return "\n".join(f"{name:<{width}}  {'  '.join(entry(group, name))}" for name in names)
-
-
-def entry(group: str, name: str) -> tuple[str, str]:
-    """The comment that opens the file of an option, and where the file is."""
-    path = folders.file(group, name)
-    if path is None:
-        return f"Atari game {name.rpartition('/')[2]}, from ale-py", "[configs/env/_atari.yaml]"
-    words = []
-    for line in path.read_text().splitlines():
-        if not line.startswith("#"):
-            break
-        if not line.startswith("# @package"):
-            words.append(line.lstrip("# "))
-    return " ".join(words), f"[{folders.source(path)}]"
+def listed(slot: str) -> list[tuple[str, str]]:
+    """Name and text of every option. Options without a file of their own, the games of Atari, share the line of their folder."""
+    rows: dict[str, str] = {}
+    for name in options(slot):
+        family = name.rpartition("/")[0]
+        if path := folders.file(slot, name):
+            rows[name] = f"{caption(path)} [{folders.source(path)}]"
+        elif path := folders.file(slot, f"_{family}"):
+            games = ", ".join(other.rpartition("/")[2] for other in options(slot) if other.startswith(f"{family}/"))
+            rows[f"{family}/..."] = f"{caption(path)} {games} [{folders.source(path)}]"
+    return list(rows.items())
 
 
 POLAR = ("log", "loglinear", "loglinear_paper")

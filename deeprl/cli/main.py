@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from typing import NoReturn
 
 COMMANDS = {
     "train": "train an agent, as `python train.py` does: deeprl train agent=... env=... key=value ...",
@@ -13,9 +14,11 @@ COMMANDS = {
     "eval": "evaluate a checkpoint on fresh environments",
     "record": "film episodes of the greedy policy: MP4 files under videos/",
     "replay-crash": "repeat the update that produced NaN or Inf",
-    "list": "print what there is to choose from",
+    "list": "print the slots, or the options of one: deeprl list agent/backup",
 }
 """Each is a file of this folder with `arguments(parser)` and `run(options)`; `train` leaves its command line to Hydra."""
+
+EPILOG = "deeprl COMMAND --help explains a command; deeprl train --help is the page to begin with."
 
 
 def main(words: list[str] | None = None) -> None:
@@ -25,15 +28,38 @@ def main(words: list[str] | None = None) -> None:
 
         sys.argv = [sys.argv[0], *words]
         return train()
-    run, options = parsed(words)
     from deeprl.cli.exits import guarded
 
-    sys.exit(guarded(lambda: run(options)))
+    def command() -> int:
+        run, options = parsed(words)
+        return run(options)
+
+    sys.exit(guarded(command))
+
+
+class Parser(argparse.ArgumentParser):
+    """One sentence for what is wrong, as for a wrong configuration."""
+
+    def error(self, message: str) -> NoReturn:
+        from deeprl.errors import ConfigError
+
+        raise ConfigError(f"{message} (see {self.prog} --help)")
+
+
+class Version(argparse.Action):
+    """Reads the versions only when they are asked for."""
+
+    def __call__(self, parser, *ignored) -> NoReturn:
+        from deeprl.cli.page import version_page
+
+        print(version_page())
+        sys.exit()
 
 
 def parsed(words: list[str]) -> tuple[Callable[[argparse.Namespace], int], argparse.Namespace]:
     """A command and its options. Only the file of that command is imported."""
-    parser = argparse.ArgumentParser(prog="deeprl", description="Train agents, continue and evaluate their runs.")
+    parser = Parser(prog="deeprl", description="Train agents, continue and evaluate their runs.", epilog=EPILOG)
+    parser.add_argument("--version", action=Version, nargs=0, help="of deeprl, torch and Python")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deeprl.cli.arguments import allow_package
 from deeprl.errors import CheckpointError
+from deeprl.runs.folder import holds_run
 from deeprl.system.terminal import printable
 
 
@@ -53,5 +54,7 @@ def newest(path: Path) -> Path:
     """A bundle, or the newest one of a run folder."""
     from deeprl.runs.checkpoint import STEP
 
+    if holds_run(path) and not (path / "crash").is_dir():
+        raise CheckpointError(f"{path} has no crash bundle, because no update of this run produced NaN or Inf.")
     bundles = (path / "crash").iterdir() if (path / "crash").is_dir() else ()
     return max((bundle for bundle in bundles if STEP.fullmatch(bundle.name)), default=path)

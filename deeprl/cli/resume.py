@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import shlex
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -49,7 +50,8 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = ()) -> int
     status = folder.read_status() or {}
     prepare()
     if status.get("state") == "finished" and config["steps"] <= int(status["step"]):
-        print(f"{path} is finished at step {status['step']:,}. To train longer: deeprl resume {path} steps={2 * int(status['step'])}")
+        reached = int(status["step"])
+        print(f"{path} is finished at step {reached:,}. To train longer: deeprl resume {shlex.quote(str(path))} steps={2 * reached}")
         return FINISHED
     return guarded(lambda: ended(*train(config, path, resume=True, allowed=allowed), path), path)
 
@@ -62,6 +64,7 @@ def changed(stored: dict, overrides: list[str]) -> dict:
     """
     config = copy.deepcopy(stored)
     leaves = dict(flatten(stored))
+    lines = []
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
@@ -77,6 +80,8 @@ def changed(stored: dict, overrides: list[str]) -> dict:
         except (OmegaConfBaseException, YAMLError, ValueError) as error:
             raise ConfigError(f"{override}: {' '.join(str(error).split())}") from error
         if value != leaves[key]:
-            print(f"{key}: {leaves[key]} -> {value}")
+            lines.append(f"{key}: {leaves[key]} -> {value}")
             put(config, key, value)
-    return finalise(config)
+    config = finalise(config)
+    print("\n".join(lines), end="\n" if lines else "")
+    return config

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+import os
+import shlex
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser  # the parser of hydra.main, so that its flags are known here in full
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ValueType
@@ -14,15 +20,17 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from deeprl.cli.exits import FINISHED, ended, guarded
+from deeprl.cli.page import help_page, version_page
 from deeprl.config import folders
-from deeprl.config.compose import compose, prepare, resolve
+from deeprl.config.compose import FAULTS, compose, prepare, resolve
+from deeprl.config.menu import groups
+from deeprl.config.overrides import key_of, opened
+from deeprl.config.rules import check as check_keys
 from deeprl.errors import ConfigError
 from deeprl.runs.folder import RunFolder, auto_folder, holds_run
 
-VALUED = {"--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd", "--cfg", "-c", "--package", "-p", "--experimental-rerun"}
-"""Flags of Hydra that take the word after them."""
-ASKING = {"--help", "-h", "--hydra-help", "--version", "--info", "-i", "--shell-completion", "-sc", "--cfg", "-c"}
-"""Flags that print something instead of training."""
+PAGES = {"--help": help_page, "-h": help_page, "--version": version_page}
+"""Flags that print a page of ours."""
 
 
 def main() -> None:
@@ -37,50 +45,80 @@ def main() -> None:
         if code := start(cfg, Path(HydraConfig.get().runtime.output_dir)):
             sys.exit(code)
 
-    if code := guarded(checked):
+    pages = [PAGES[word] for word in sys.argv[1:] if word in PAGES]
+    if pages:
+        print(pages[0]())
+    elif code := guarded(checked) or guarded(lambda: launched(job)):
         sys.exit(code)
-    hydra.main(version_base="1.3", config_path=str(folders.CONFIGS), config_name="train")(job)()
+
+
+def launched(job: Callable[[DictConfig], None]) -> int:
+    """Leave the command line to Hydra, which makes the run folder and calls the job.
+
+    Raises:
+        ConfigError: in place of everything that Hydra, OmegaConf and the file system raise around the job.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # without it Hydra prints its errors itself, in many lines, and leaves with 1
+    try:
+        hydra.main(version_base="1.3", config_path=str(folders.CONFIGS), config_name="train")(job)()
+    except (*FAULTS, OSError) as error:
+        system = [each for each in (error, error.__cause__, error.__context__) if isinstance(each, OSError)]
+        if not system or isinstance(error, HydraException):
+            raise ConfigError(" ".join(str(error).split())) from error
+        raise ConfigError(f"the run folder cannot be made: {system[0]}. Name another one: hydra.run.dir=FOLDER.") from error
+    return FINISHED
 
 
 def checked() -> int:
-    """Check the command line once before Hydra does, because Hydra leaves with 1 and many lines."""
+    """Check the command line once before Hydra does. It is put in the order that Hydra reads, flags first."""
     flags, overrides = split(sys.argv[1:])
-    for flag, _, value in (flag.partition("=") for flag in flags):
-        if flag in ("--config-dir", "-cd"):
-            folders.add(Path(value))
-    if not ASKING & {flag.split("=")[0] for flag in flags}:
-        check(overrides, sweep=bool({"-m", "--multirun"} & set(flags)))
+    if flags.config_dir:
+        folders.add(Path(flags.config_dir))
+    sys.argv[1:] = [word for word in sys.argv[1:] if word not in flags.overrides] + [opened(word) for word in flags.overrides]
+    if flags.cfg:
+        compose([first for o in overrides if (first := first_of(o))] if flags.multirun else overrides)
+    elif not (flags.hydra_help or flags.info or flags.shell_completion):
+        check(overrides, sweep=flags.multirun)
     prepare()
     return FINISHED
 
 
-def split(words: list[str]) -> tuple[list[str], list[str]]:
-    """Hydra's flags, as "--flag=value", and the overrides."""
-    flags, overrides, rest = [], [], iter(words)
-    for word in rest:
-        if not word.startswith("-"):
-            overrides.append(word)
-            continue
-        flag, equals, value = word.partition("=")
-        if flag in VALUED and not equals:
-            value = next(rest, "")
-        flags.append(f"{flag}={value}" if value else flag)
-    return flags, overrides
+def split(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Hydra's flags, and the overrides.
+
+    Raises:
+        ConfigError: a flag that Hydra does not know, or one without its value.
+    """
+
+    def error(message: str) -> NoReturn:
+        raise ConfigError(f"{message}. A setting has no dashes: key=value (see --help).")
+
+    parser = get_args_parser()
+    parser.error = error  # type: ignore[method-assign]
+    flags = parser.parse_intermixed_args(words)
+    return flags, list(flags.overrides)
 
 
 def check(overrides: list[str], sweep: bool) -> None:
-    """Compose, of a sweep the first job. With resume=auto it may end here, in the run that it continues.
+    """Compose, of a sweep the first job and one for each option of a slot. With resume=auto it may end here, in the run that it continues.
 
     Raises:
         ConfigError
     """
     if sweep:
+        for slot, options in ((o, swept(o)) for o in overrides if key_of(o) in groups()):
+            for option in options:
+                compose([first for o in overrides if (first := option if o == slot else first_of(o))])
         overrides = [first for o in overrides if (first := first_of(o))]
     config, user, chosen = compose(overrides)
+    check_keys(config)
     folder = next((o.split("=", 1)[1] for o in overrides if o.startswith("hydra.run.dir=")), None)
+    if folder is not None and Path(folder).resolve() == Path.cwd():
+        raise ConfigError(f"hydra.run.dir={folder} is the current folder: name a folder of its own, such as hydra.run.dir=runs/mine.")
     if folder and config["resume"] != "auto" and holds_run(Path(folder)):
         raise ConfigError(
-            f"hydra.run.dir={folder} already holds a run: choose another folder, or go on with `deeprl resume {folder}` or resume=auto."
+            f"hydra.run.dir={folder} already holds a run: choose another folder, or go on with "
+            f"`deeprl resume {shlex.quote(folder)}` or resume=auto."
         )
     if sweep and config["resume"] == "auto":
         raise ConfigError("resume=auto goes on with one run: leave -m out, or start each run of the sweep by a command of its own.")
@@ -100,15 +138,27 @@ def check(overrides: list[str], sweep: bool) -> None:
 
 def first_of(override: str) -> str | None:
     """The first job of a sweep: seed=1,2,3 or seed=range(1,4) -> seed=1. None where only Hydra knows, as for glob(*)."""
+    return next(iter(swept(override)), None)
+
+
+def swept(override: str) -> list[str]:
+    """What each job of a sweep has in place of an override; none where only Hydra knows.
+
+    Raises:
+        ConfigError: there is no job.
+    """
     try:
         parsed = OverridesParser.create().parse_override(override)
     except HydraException:
-        return override  # the composition reports what is wrong with it
+        return [override]  # the composition reports what is wrong with it
     if not parsed.is_sweep_override():
-        return override
+        return [override]
     if not parsed.is_discrete_sweep() or parsed.value_type is ValueType.GLOB_CHOICE_SWEEP:
-        return None
-    return f"{override.split('=', 1)[0]}={next(iter(parsed.sweep_string_iterator()))}"
+        return []
+    found = [f"{override.split('=', 1)[0]}={value}" for value in parsed.sweep_string_iterator()]
+    if not found:
+        raise ConfigError(f"{override} stands for no run.")
+    return found
 
 
 def go_on(path: Path, config: dict) -> int:
@@ -156,3 +206,7 @@ def discard(path: Path) -> None:
     """Remove the folder of a run that never began: it holds nothing but Hydra's record of the command line."""
     if path.is_dir() and all(entry.name in (".hydra", "lock") for entry in path.iterdir()):
         shutil.rmtree(path)
+
+
+if __name__ == "__main__":
+    main()

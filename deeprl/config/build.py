@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+from typing import get_args
+
 import torch
 
 from deeprl.agent import Agent
-from deeprl.config.combinations import REPLAY, among_parts, refusals
+from deeprl.choice import Choice
+from deeprl.config.combinations import REPLAY, among_parts, class_of, refusals
 from deeprl.config.instantiate import PACKAGES, Allowed, Deferred, instantiate, resolve
+from deeprl.config.menu import options
+from deeprl.config.tuned import content, lineage
 from deeprl.errors import ConfigError
 from deeprl.types import Spec
 from deeprl.values.mapping import Identity
@@ -14,21 +20,14 @@ from deeprl.values.mapping import Identity
 
 def agent_actions(config: dict) -> str:
     """ "discrete" or "continuous": the kind of actions that the agent of a configuration takes."""
-    return resolve(config["_target_"], "agent", None).actions  # type: ignore[attr-defined]
+    return resolve(config.get("_target_"), "agent", None).actions  # type: ignore[attr-defined]
 
 
 def agents_for(kind: str) -> list[str]:
     """Names of the agents that take "discrete" or "continuous" actions."""
-    from deeprl.config.compose import compose  # only an error asks for the menu
-    from deeprl.config.menu import options
-
-    def takes(name: str) -> bool:
-        try:
-            return agent_actions(compose([f"agent={name}"])[0]["agent"]) == kind
-        except ConfigError:
-            return False
-
-    return [name for name in options("agent") if takes(name)]
+    recipes = {name: [content("agent", each) for each in lineage(name)] for name in options("agent")}
+    targets = {name: next((found for found in files if "_target_" in found), None) for name, files in recipes.items()}
+    return [name for name, found in targets.items() if found and agent_actions(found) == kind]
 
 
 def check_actions(config: dict, spec: Spec) -> None:
@@ -52,8 +51,11 @@ def build_agent(config: dict, spec: Spec, allowed: Allowed = PACKAGES) -> Agent:
     """The agent alone, because `eval` and `load` need no more."""
     part = instantiate({**config["agent"], "_partial_": True}, "agent", allowed)
     check_parts(part)
-    with torch.device(config["device"]):
-        agent = part(spec=spec, seed=config["seed"])
+    try:
+        with torch.device(config["device"]):
+            agent = part(spec=spec, seed=config["seed"])
+    except (MemoryError, RuntimeError) as error:  # torch has no class of its own for a lack of memory
+        raise ConfigError(f"agent: it cannot be built here: {' '.join(str(error).split())}") from error
     if not isinstance(agent, Agent):
         raise ConfigError(f"agent._target_={config['agent']['_target_']} is no agent.")
     return agent
@@ -65,6 +67,14 @@ def check_parts(part: Deferred) -> None:
         ConfigError: a part needs what the head, seen through its mapping, does not offer.
     """
     slots = part.kwargs
+    for slot, parameter in inspect.signature(part.cls, eval_str=True).parameters.items():
+        *_, wanted = get_args(parameter.annotation) or [parameter.annotation]  # of Callable[..., Chain], Chain
+        checked = inspect.isclass(wanted) and issubclass(wanted, Choice) and slot in slots  # a protocol has no subclasses
+        if checked and not issubclass(class_of(slots[slot]), wanted):
+            raise ConfigError(
+                f"agent/{slot}={class_of(slots[slot]).__name__} does not fit, because this agent takes {wanted.__name__} there: "
+                f"`deeprl list agent/{slot}` shows what each option is for."
+            )
     if "head" not in slots:
         return
     rewards = slots["rewards"]()

@@ -16,6 +16,7 @@ WORDS = {
     "signed": "values that may take either sign, in one channel, because it adds a bonus or an entropy to them",
     "scalar": "one value for each action, of one channel, because its corrections along a trajectory have no distribution and no channels",
     "returns": "a loss of returns in ordinary units, whose variance it estimates",
+    "actor": "an actor, as agents for continuous actions have",
     "sequences": "sequences of consecutive transitions",
     "behavior_probability": "the probability with which each action was taken",
     "successor": "the observation one step later",
@@ -24,7 +25,7 @@ WORDS = {
 """Every property, as the end of "... needs ..."."""
 
 
-HEAD = frozenset({"signed", "scalar", "returns"})
+HEAD = frozenset({"signed", "scalar", "returns", "actor"})
 """Offers of a head, seen through its mapping."""
 
 

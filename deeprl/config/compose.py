@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,13 +13,18 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from deeprl.config import folders
 from deeprl.config.menu import groups, options
+from deeprl.config.overrides import check_words, key_of, opened
 from deeprl.config.resolvers import env_name, register_resolvers
 from deeprl.config.rules import nearest
 from deeprl.errors import ConfigError
 from deeprl.runs.config_file import flatten
+
+FAULTS = (HydraException, OmegaConfBaseException, YAMLError)
+"""Errors of a composition."""
 
 
 def prepare() -> None:
@@ -40,12 +44,13 @@ def compose(overrides: Iterable[str]) -> tuple[dict[str, Any], set[str], dict[st
     Raises:
         ConfigError: with the nearest right key, group or value.
     """
-    overrides = list(overrides)
+    overrides = [opened(override) for override in overrides]
     prepare()
+    check_words(overrides)
     try:
         cfg = _compose(overrides)
         return (*resolve(cfg), choices(cfg))
-    except (HydraException, OmegaConfBaseException) as error:
+    except FAULTS as error:
         raise ConfigError(explain(overrides, error)) from error
 
 
@@ -67,7 +72,8 @@ def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
     own = cfg.copy()
     with open_dict(own):
         own.pop("hydra")
-        own.pop("experiment", None)
+        for group in ("experiment", "budget"):
+            own.pop(group, None)
     missing = OmegaConf.missing_keys(own)
     if missing:
         raise ConfigError(f"{sorted(missing)[0]} has no value: give one, {sorted(missing)[0]}=...")
@@ -75,11 +81,6 @@ def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
     assert isinstance(resolved, dict)
     resolved["names"] = {name: chosen[name] for name in ("env", "agent", "replay")}
     return resolved, user  # type: ignore[return-value]
-
-
-def key_of(override: str) -> str:
-    """ "agent.chain.length" of "+agent.chain.length=3"."""
-    return override.split("=", 1)[0].lstrip("+~").split("@")[0]
 
 
 def explain(overrides: list[str], error: Exception) -> str:
@@ -100,7 +101,7 @@ def explain(overrides: list[str], error: Exception) -> str:
             resolve(_compose([*good, override]))
         except ConfigError:  # a value that a later override may supply
             pass
-        except (HydraException, OmegaConfBaseException) as fault:
+        except FAULTS as fault:
             return _explain_one(good, override, fault, known)
         good.append(override)
     return _clean(error)
@@ -108,16 +109,19 @@ def explain(overrides: list[str], error: Exception) -> str:
 
 def _explain_one(good: list[str], override: str, error: Exception, known: list[str]) -> str:
     """`override` is the first that fails, on top of `good`."""
-    if "=" not in override:
-        return f"{override} is not of the form key=value."
     key = key_of(override)
+    composed = _compose(good)
+    chosen = choices(composed)
+    if key in known and key not in chosen and not override.startswith(("+", "~")):
+        owner = key.rpartition("/")[0]
+        return f"{override}: {owner}={chosen.get(owner)} has no slot {key}."
     try:
-        base, _ = resolve(_compose(good))
+        base, _ = resolve(composed)
     except ConfigError:
         base = {}
     keys = [k for k, _ in flatten(base)]
     parents = {".".join(k.split(".")[:i]) for k in keys for i in range(1, len(k.split(".")))}
-    if key in keys or key in known:
+    if key in keys or key in known or key.startswith("hydra"):
         return f"{override}: {_clean(error)}"
     candidates = [*keys, *parents, *known]
     last = [k for k in keys if k.rpartition(".")[2] == key.rpartition(".")[2]]
@@ -126,5 +130,5 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
 
 
 def _clean(error: Exception) -> str:
-    """Hydra's words on one line."""
-    return re.sub(r"\s+", " ", str(error)).strip()
+    """The words of an error on one line."""
+    return " ".join(str(error).split())

@@ -16,7 +16,7 @@ Allowed = tuple[str, ...] | None
 """Packages whose classes a configuration may name; None: any, because the user wrote it on this command line."""
 
 
-def resolve(target: str, path: str, allowed: Allowed = PACKAGES) -> type[Choice]:
+def resolve(target: object, path: str, allowed: Allowed = PACKAGES) -> type[Choice]:
     """The class that a `_target_` names.
 
     The test is on the resolved object, not on its name: it must be a class, derive from `Choice`, and be *defined* in an allowed
@@ -26,6 +26,8 @@ def resolve(target: str, path: str, allowed: Allowed = PACKAGES) -> type[Choice]
         ConfigError
     """
     module, _, name = str(target).rpartition(".")
+    if not module:
+        raise ConfigError(f"{path}._target_ must be the import path of a class, not {target!r}.")
     if allowed is not None and module.split(".")[0] not in allowed:
         raise ConfigError(
             f"{path}._target_={target} is outside of the packages {', '.join(allowed)}: allow its package with --allow-package."
@@ -67,10 +69,10 @@ def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str) -> Any:
         raise ConfigError(f"{path} ({cls.__name__}): {error}.") from error
 
 
-def accepted(cls: type) -> set[str]:
-    """Keyword arguments a choice takes."""
+def accepted(cls: type) -> dict[str, Any]:
+    """Keyword arguments a choice takes, with their annotations as they are written."""
     parameters = inspect.signature(cls).parameters.values()
-    return {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    return {p.name: p.annotation for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
 
 
 def instantiate(node: Any, path: str, allowed: Allowed = PACKAGES) -> Any:
@@ -91,6 +93,8 @@ def instantiate(node: Any, path: str, allowed: Allowed = PACKAGES) -> Any:
     for key in items:
         if key not in names:
             raise ConfigError(f"{path}.{key}={node[key]!r}: {cls.__name__} takes no {key}.{nearest(key, names)}")
+        if names[key] == "bool" and not isinstance(items[key], bool):  # any other value would count as true
+            raise ConfigError(f"{path}.{key}={node[key]!r} is out of range: it takes true or false.")
     if node.get("_partial_"):
         return Deferred(cls, items, path)
     return construct(cls, (), items, path)

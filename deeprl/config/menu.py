@@ -25,9 +25,3 @@ def _nested(path: Path, group: str) -> bool:
 
 def groups() -> list[str]:
     return sorted({str(path.parent) for path in files() if path.parent != Path()} | {"env"})
-
-
-def menu() -> str:
-    """A line for each group that a command line chooses from: not `tuned`, which follows from agent and environment."""
-    shown = (group for group in groups() if group.split("/")[0] != "tuned" and (group == "env/protocol" or not group.startswith("env/")))
-    return "\n".join(f"{group}: {', '.join(options(group))}" for group in shown)

@@ -1,4 +1,4 @@
-"""Words that a YAML file may ask for, `${word:...}`: the run folder, the tuned settings, the menu of `--help`."""
+"""Words that a YAML file may ask for, `${word:...}`: the run folder and the tuned settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from deeprl.config import tuned
-from deeprl.config.menu import menu
 from deeprl.runs.folder import claim
 
 
@@ -19,9 +18,8 @@ def register_resolvers() -> None:
     hydra.run.dir:       ${run_folder:runs}
     hydra.sweep.subdir:  ${run_subfolder:runs}    created under hydra.sweep.dir, and relative to it
     optional tuned:      ${tuned:${env},${agent}}
-    hydra.help.template: ${menu:}
     """
-    for word in (run_folder, run_subfolder, menu):
+    for word in (run_folder, run_subfolder):
         OmegaConf.register_new_resolver(word.__name__, word, replace=True)
     OmegaConf.register_new_resolver("tuned", tuned.option, replace=True)
 

@@ -9,12 +9,16 @@ from typing import Any, NamedTuple
 from deeprl.errors import ConfigError
 from deeprl.runs.config_file import flatten
 
+MOST = 2**53
+"""Largest number: above it a float, as schedules and JSON have, does not tell whole numbers apart."""
+
 
 class Rule(NamedTuple):
     kind: type
     """int or float; a float may be written as an integer."""
     low: float
     high: float | None = None
+    """None: `MOST`"""
     optional: bool = False
     share: bool = False
     """A float in (0, 1] is a share of `steps`, turned into steps at start."""
@@ -30,7 +34,7 @@ RULES: dict[str, Rule] = {
     "evaluation.every": Rule(int, 1, share=True, optional=True),
     "evaluation.episodes": Rule(int, 1),
     "evaluation.final_episodes": Rule(int, 1),
-    "evaluation.num": Rule(int, 1),
+    "evaluation.num": Rule(int, 1, 4096),
     "checkpoint.every": Rule(int, 1, share=True, optional=True),
     "checkpoint.minutes": Rule(float, 0, optional=True, open_low=True),
     "checkpoint.keep": Rule(int, 1),
@@ -38,14 +42,20 @@ RULES: dict[str, Rule] = {
     "log.every": Rule(int, 1, share=True),
     "stop.return": Rule(float, -float("inf"), optional=True),
     "stop.hours": Rule(float, 0, optional=True, open_low=True),
-    "runtime.threads": Rule(int, 1, optional=True),
+    "runtime.threads": Rule(int, 1, 1024, optional=True),
     "runtime.watchdog": Rule(float, 0, optional=True, open_low=True),
     "replay.capacity": Rule(int, 1),
-    "replay.batch_size": Rule(int, 1),
+    "replay.batch_size": Rule(int, 1, 2**20),
     "replay.n_step": Rule(int, 1),
-    "env.num": Rule(int, 1),
+    "env.num": Rule(int, 1, 4096),
 }
 """Ranges of the keys that every run has. What a choice adds is checked by the choice when it is built."""
+
+
+SWITCHES: dict[str, bool | None] = {"checkpoint.replay": None, "runtime.deterministic": None, "evaluation.video": False}
+"""Keys that take true or false, and what holds for an older run without them."""
+FIXED = (*RULES, *SWITCHES, "device", "resume")
+"""Every key of configs/train.yaml."""
 
 
 IDENTITY = ("agent", "env", "seed", "replay", "discount", "device", "accelerate", "runtime", "names", "learning_starts", "replay_ratio")
@@ -89,9 +99,11 @@ def check(config: dict) -> None:
         numeric = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
         whole = numeric and (rule.kind is float or float(value).is_integer())
         low = numeric and (value > rule.low if rule.open_low else value >= rule.low)
-        if not (whole and low and (rule.high is None or value <= rule.high)):
-            raise ConfigError(f"{key}={value!r} is out of range: it takes {_words(rule)}.")
-    for key, otherwise in (("checkpoint.replay", None), ("runtime.deterministic", None), ("evaluation.video", False)):  # older runs lack it
+        high = rule.high if rule.high is not None else MOST
+        if not (whole and low and value <= high):
+            most = f" and at most {high:.0f}" if whole and low and rule.high is None else ""
+            raise ConfigError(f"{key}={value!r} is out of range: it takes {_words(rule)}{most}.")
+    for key, otherwise in SWITCHES.items():
         value = get(config, key, otherwise)
         if not isinstance(value, bool):
             raise ConfigError(f"{key}={value!r} is out of range: it takes true or false.")
@@ -109,8 +121,8 @@ def check(config: dict) -> None:
 
 def _words(rule: Rule) -> str:
     kind = "a whole number" if rule.kind is int else "a number"
-    low = "" if rule.low == -float("inf") else f" {'above' if rule.open_low else 'of at least'} {rule.low:g}"
-    words = f"{kind} between {rule.low:g} and {rule.high:g}" if rule.high is not None else f"{kind}{low}"
+    low = "" if rule.low == -float("inf") else f" {'above' if rule.open_low else 'of at least'} {rule.low}"
+    words = f"{kind} between {rule.low} and {rule.high}" if rule.high is not None else f"{kind}{low}"
     return words + (", or a share of steps, a fraction in (0, 1]" if rule.share else "") + (", or null" if rule.optional else "")
 
 
@@ -129,3 +141,10 @@ def finalise(config: dict) -> dict:
         if rule.kind is int and isinstance(value, float):
             put(config, key, int(value))
     return config
+
+
+def planned_updates(config: dict) -> int:
+    """Gradient updates of a run that ends at `steps`, rounded up to a whole tick of its environments."""
+    num, starts, ratio = config["env"]["num"], config["learning_starts"], config["replay_ratio"]
+    end = -(-config["steps"] // num) * num
+    return max(int(end * ratio) - int(starts * ratio), 0)

@@ -27,10 +27,11 @@ from deeprl.types import Spec
 def widths(owner: object, *names: str) -> None:
     """YAML gives lists; a frozen choice keeps tuples of positive integers."""
     for name in names:
-        value = tuple(getattr(owner, name))
-        if any(not isinstance(width, int) or width < 1 for width in value):
-            raise ValueError(f"{name} must be positive integers, not {list(value)}")
-        object.__setattr__(owner, name, value)
+        value = getattr(owner, name)
+        value = list(value) if isinstance(value, tuple) else value
+        if not isinstance(value, list) or any(not isinstance(width, int) or width < 1 for width in value):
+            raise ValueError(f"{name} must be a list of positive integers, such as [64, 64], not {value!r}")
+        object.__setattr__(owner, name, tuple(value))
 
 
 class Flatten(nn.Module):

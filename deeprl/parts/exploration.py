@@ -28,6 +28,11 @@ class EpsilonGreedy(Choice):
 
     def __post_init__(self):
         in_range(self, evaluation=(0, 1))
+        if not callable(self.schedule):
+            raise ValueError(f"schedule must have a _target_, such as deeprl.schedules.Constant with its value, not {self.schedule!r}")
+        for end in ("value", "start", "end"):  # of whatever schedule it is
+            if not 0 <= getattr(self.schedule, end, 0) <= 1:
+                raise ValueError(f"schedule.{end} is a probability, between 0 and 1, not {getattr(self.schedule, end)}")
 
     def epsilon(self, step: int, explore: bool) -> float:
         return self.schedule(step) if explore else self.evaluation

@@ -147,10 +147,11 @@ class RunFolder:
 
     # -- status and records
 
-    def write_status(self, state: str, step: int, updates: int, error: str | None = None) -> None:
+    def write_status(self, state: str, step: int, updates: int, error: str | None = None, stopped_early: str | None = None) -> None:
         if state not in ("running", "finished", "failed", "stopped"):
             raise ValueError(f"state must be running, finished, failed or stopped, not {state!r}")
-        self._write("status.json", {"state": state, "step": int(step), "updates": int(updates), "error": error, "time": now()})
+        counts = {"step": int(step), "updates": int(updates)}
+        self._write("status.json", {"state": state, **counts, "error": error, "stopped_early": stopped_early, "time": now()})
 
     def read_status(self) -> dict[str, Any] | None:
         """None before the first `write_status`."""

@@ -122,7 +122,7 @@ class WandB(Logger):
         try:
             import wandb
         except ImportError:
-            raise RuntimeError("logger=wandb needs the package wandb: pip install 'deeprl[wandb]', or leave logger=wandb out") from None
+            raise RuntimeError('logger=wandb needs the package wandb: pip install -e ".[wandb]", or leave logger=wandb out') from None
         name = Path(folder).resolve().name
         self._run = wandb.init(
             project=project, entity=entity, mode=mode, dir=str(folder), id=name, name=name, resume="allow" if resume else None

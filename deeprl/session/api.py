@@ -88,10 +88,7 @@ def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...
     untrusted(config, allowed)
     check_device(config)
     env = instantiate(config["env"], "env", allowed)
-    try:
-        agent = build_agent(config, env.spec(), allowed)
-    except (MemoryError, RuntimeError) as error:
-        raise ConfigError(f"{path}: this agent cannot be built here: {error}") from error
+    agent = build_agent(config, env.spec(), allowed)
     apply(agent, config["accelerate"]["mode"])
     torch.set_num_threads(config["runtime"]["threads"])
     which = int(checkpoint) if str(checkpoint).isdigit() else str(checkpoint)

@@ -17,7 +17,7 @@ from deeprl.config import tuned
 from deeprl.config.build import build_agent, check_actions, check_device, check_replay
 from deeprl.config.dry_run import dry_run
 from deeprl.config.instantiate import Allowed, drop_foreign, instantiate
-from deeprl.config.rules import finalise, get
+from deeprl.config.rules import finalise, get, planned_updates
 from deeprl.errors import ConfigError
 from deeprl.networks.blocks import Block
 from deeprl.replay.sequences import Sequences
@@ -48,7 +48,11 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
     dropped = drop_foreign(config, keys, user)
     if dropped:
         say(f"not taken by the chosen parts, so left out of tuned/{option}: {', '.join(dropped)}")
-    return finalise(config)
+    config = finalise(config)
+    if not planned_updates(config):
+        figures = ", ".join(f"{key}={config[key]}" for key in ("steps", "learning_starts", "replay_ratio"))
+        say(f"this run will make no update, because it ends too early: {figures}. A short run that learns: budget=tiny")
+    return config
 
 
 def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None) -> Trainer:
@@ -66,7 +70,7 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None)
         torch.use_deterministic_algorithms(config["runtime"]["deterministic"])
     check_device(config)
     if config["logger"].get("wandb") and importlib.util.find_spec("wandb") is None:
-        raise ConfigError("logger=wandb needs the package wandb: pip install 'deeprl[wandb]', or leave logger=wandb out.")
+        raise ConfigError('logger=wandb needs the package wandb: pip install -e ".[wandb]", or leave logger=wandb out.')
     keep_memory()
     flush_denormals()
     env = instantiate(config["env"], "env", allowed)
@@ -121,8 +125,7 @@ def pin(config: dict[str, Any], agent: Agent) -> bool:
     chosen = config["accelerate"]
     automatic = chosen["mode"] == "auto"
     if automatic:
-        updates = (config["steps"] - config["learning_starts"]) * config["replay_ratio"]
-        chosen["mode"] = modes.choose(updates, str(config["device"]), has_compiler())
+        chosen["mode"] = modes.choose(planned_updates(config), str(config["device"]), has_compiler())
     try:
         modes.apply(agent, chosen["mode"])
     except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: All
                 trainer.restore()
                 restored = True
                 if status and status["state"] == "finished":  # it is to be trained for longer
-                    trainer.done = False
+                    trainer.done, trainer.stopped_early = False, None
             folder.cut_after(trainer.step if restored else -1, trainer.lines)
             folder.write_config(config)
             folder.append_system({**system_entry(config["device"]), "resumed_from": trainer.step if restored else None})
@@ -94,20 +95,33 @@ def as_page(config: dict[str, Any]) -> str:
 def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
     """The last lines of a run: what was learned, where it is, what to try next."""
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    quoted = shlex.quote(str(shown))
     if outcome == "stopped":
-        return f"stopped at step {trainer.step:,} and saved. Go on with:  deeprl resume {shown}"
+        return printable(f"stopped at step {trainer.step:,} and saved. Go on with:  deeprl resume {quoted}")
     summary = trainer.folder.read_summary() or {}
     final, names = summary["final"], trainer.config["names"]
+    early = [f"stopped early at step {trainer.step:,} of {trainer.config['steps']:,}, because {trainer.stopped_early}"]
+    above = shown if shown.is_absolute() else Path(shown.parts[0])
     return printable(
         "\n".join(
             [
                 f"{names['agent']} on {names['env']}: return {final['mean']:.1f} ± {final['std']:.1f} over {final['episodes']} evaluation"
                 f" episodes after {trainer.step:,} steps and {trainer.agent.updates:,} updates ({summary['wall_seconds']:.0f} s)",
-                f"run folder: {shown}",
+                *(early if trainer.stopped_early else []),
+                f"run folder: {quoted}",
                 "try next:",
-                f"  tensorboard --logdir {shown.parts[0] if not shown.is_absolute() else shown}",
-                f"  deeprl eval {shown} --episodes 100",
-                "  python train.py agent=td3 env=mujoco/hopper steps=200000",
+                f"  tensorboard --logdir {shlex.quote(str(above))}",
+                f"  deeprl eval {quoted} --episodes 100",
+                f"  python train.py {another(names['agent'], names['env'])}",
             ]
         )
     )
+
+
+ANOTHER = ("agent=td3 env=mujoco/hopper steps=200000", "agent=dqn env=minatar/breakout", "agent=dqn env=classic/acrobot")
+"""Overrides to try, each on another environment."""
+
+
+def another(agent: str, env: str) -> str:
+    """The first of `ANOTHER` with another agent on another environment than the run had."""
+    return next(words for words in ANOTHER if f"agent={agent} " not in words and f"env={env}" not in words.split())

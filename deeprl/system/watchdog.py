@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import os
+import shlex
 import sys
 import threading
 from collections.abc import Callable
@@ -81,7 +82,7 @@ class Watchdog:
         with contextlib.suppress(OSError):  # the process must end even where the disk is full
             faulthandler.dump_traceback(self._file, all_threads=True)
             self.failed(text)
-        alert(f"deeprl: {text}. What was saved before can be resumed: deeprl resume {self.folder}")
+        alert(f"deeprl: {text}. What was saved before can be resumed: deeprl resume {shlex.quote(str(self.folder))}")
         self.leave(1)
 
 

@@ -7,6 +7,7 @@ change no number: `checkpoint.minutes` saves, `stop.hours` ends.
 from __future__ import annotations
 
 import gc
+import shlex
 import time
 
 import torch
@@ -80,6 +81,8 @@ class Trainer:
         """Where the tick began whose logging and evaluation are not done: a signal may cut an evaluation short, it is then repeated."""
         self.done = False
         """Training is over, and the last evaluation is due or made."""
+        self.stopped_early: str | None = None
+        """The criterion that ended training before `steps`."""
         self.loggers_state: dict = {}
         self.lines: dict[str, int] = {}
         """Both of the checkpoint that was restored: the loggers' clock, and how long metrics.jsonl and evaluations.jsonl were."""
@@ -161,7 +164,7 @@ class Trainer:
         """
         self.guard.look()
         self.pending = before
-        config, stop, better = self.config, False, False
+        config, better = self.config, False
         metrics: dict[str, float] = {}
         if crossed(config["log"]["every"], before, after):
             metrics.update(self.metrics())
@@ -169,7 +172,8 @@ class Trainer:
         if every and crossed(every, before, after) and after < config["steps"]:
             result, better = self.evaluate(config["evaluation"]["episodes"])
             metrics.update(evaluation_metrics(result))
-            stop = config["stop"]["return"] is not None and result["mean"] >= config["stop"]["return"]
+            if config["stop"]["return"] is not None and result["mean"] >= config["stop"]["return"]:
+                self.stopped_early = f"stop.return={config['stop']['return']:g} was reached"
         if metrics:
             assert self.loggers is not None
             self.loggers.scalars(after, metrics)
@@ -182,7 +186,9 @@ class Trainer:
         overdue = minutes is not None and time.monotonic() - self.stopwatch.saved > 60 * minutes
         if after < config["steps"] and ((period and crossed(period, before, after)) or overdue or better):
             self.save(better, must=False)
-        return stop or (hours is not None and seconds > 3600 * hours)
+        if hours is not None and seconds > 3600 * hours:
+            self.stopped_early = f"stop.hours={hours:g} have passed"
+        return self.stopped_early is not None
 
     def metrics(self) -> dict[str, float]:
         """Everything there is to say at this step. Numbers of the last update are read here, not when they arise."""
@@ -227,6 +233,7 @@ class Trainer:
             "final": final,
             "best": best,
             "steps": self.step,
+            "stopped_early": self.stopped_early,
             "updates": self.agent.updates,
             "wall_seconds": self.stopwatch.seconds,
             "steps_per_second": speeds.get("time/fps"),
@@ -266,13 +273,13 @@ class Trainer:
             except OSError as error:
                 problem = self.saver.full_disk(self.step, error)
                 if must:
-                    raise RunFolderError(f"{problem}. Make space, then: deeprl resume {self.folder.path}") from error
+                    raise RunFolderError(f"{problem}. Make space, then: deeprl resume {shlex.quote(str(self.folder.path))}") from error
                 self.progress.say(f"{problem}. Training goes on; make space before the next one is due")
             self.stopwatch.saved = time.monotonic()
 
     def write_status(self, state: str, error: str | None = None) -> None:
         """status.json"""
-        self.folder.write_status(state, self.step, self.agent.updates, error=error)
+        self.folder.write_status(state, self.step, self.agent.updates, error=error, stopped_early=self.stopped_early)
 
     def state_dict(self) -> dict:
         return {
@@ -285,6 +292,7 @@ class Trainer:
             "final": self.final,
             "pending": self.pending,
             "done": self.done,
+            "stopped_early": self.stopped_early,
             "lines": self.folder.sizes(),
             "learned": None if self.learned is None else {k: v.clone() for k, v in self.learned.metrics.items()},
             "seconds": self.stopwatch.seconds,
@@ -322,6 +330,7 @@ class Trainer:
             if result is not None and not 0 <= int(result["step"]) <= step + 0 * float(result["mean"]):
                 raise ValueError(f"it knows an evaluation of step {result['step']}")
         best, self.final, self.pending, self.done = (state[name] for name in ("best", "final", "pending", "done"))
+        self.stopped_early = state.get("stopped_early")  # older checkpoints lack it
         self.evaluator.best = best
         if best is not None and best["step"] in self.checkpoints.steps():  # killed between saving and marking, or the disk was full
             self.checkpoints.mark_best(best["step"])

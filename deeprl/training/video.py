@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import numpy as np
 
 from deeprl.errors import ConfigError
 from deeprl.training.evaluation import Tape
+
+os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into memory; without a display it would complain at every start
 
 
 def film(envs, tape: Tape, path: Path, each_frame: Callable[[], None] = lambda: None) -> float:
@@ -110,9 +113,11 @@ def check_rendering(env, key: str) -> None:
         ConfigError: rendering fails on this machine; with the environment and the remedy.
     """
     try:
-        with contextlib.closing(env.make(0, num=1, vector="sync", evaluation=True, render=True)) as envs:
-            envs.reset()
-            envs.backend.game(0).frame()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the graphics library: the refusal below has its reason
+            with contextlib.closing(env.make(0, num=1, vector="sync", evaluation=True, render=True)) as envs:
+                envs.reset()
+                envs.backend.game(0).frame()
     except Exception as error:  # each graphics library raises its own
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{key}: {env.name} cannot be rendered here ({reason}). {env.render_remedy}.") from error

@@ -35,11 +35,12 @@ class Scale(Plain):
 
     def __init__(self, *, spec: Spec, by: Sequence[float] | None = None):
         super().__init__(spec=spec)
-        self.by = None if by is None else tuple(float(number) for number in by)
+        self.by = None if by is None else tuple(by)
         if self.by is not None:
-            if len(spec.obs_shape) != 1 or len(self.by) != spec.obs_shape[0] or min(self.by) <= 0:
-                raise ValueError(f"by must be {spec.obs_shape} positive numbers, one for each component, not {list(self.by)}")
-            self.register_buffer("factor", 1.0 / torch.tensor(self.by))
+            numbers = all(isinstance(number, (int, float)) and number > 0 for number in self.by)
+            if not numbers or len(spec.obs_shape) != 1 or len(self.by) != spec.obs_shape[0]:
+                raise ValueError(f"by must be {spec.obs_shape} positive numbers, one for each component, not {by!r}")
+            self.register_buffer("factor", 1.0 / torch.tensor(self.by, dtype=torch.float32))
 
     def forward(self, obs: Tensor) -> Tensor:
         return obs if self.by is None else obs * self.factor

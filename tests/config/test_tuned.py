@@ -1,4 +1,4 @@
-"""Tuned settings: the file that an agent on an environment takes, and the menu that shows none of them."""
+"""Tuned settings: the file that an agent on an environment takes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from deeprl.config import folders, tuned
 from deeprl.config.compose import compose
-from deeprl.config.menu import groups, menu, options
+from deeprl.config.menu import options
 from deeprl.session.assemble import settle
 from tests.builders import composed, settled
 
@@ -102,13 +102,3 @@ def test_every_file_belongs_to_agents_and_environments():
     agents = options("agent")
     taken = {tuned.option(env, agent) for env in options("env") for agent in agents}
     assert {name for name in files if not name.rpartition("/")[2].startswith("_")} == taken & files
-
-
-def test_the_menu_has_neither_tuned_settings_nor_files_that_others_start_from():
-    lines = dict(line.split(": ", 1) for line in menu().splitlines())
-    assert "tuned/atari" in groups()
-    assert not [group for group in lines if group.startswith("tuned")]
-    assert {"env", "agent", "agent/head", "env/protocol", "experiment", "replay"} <= set(lines)
-    shown = [option for line in lines.values() for option in line.split(", ")]
-    assert {"dqn", "classic/cartpole", "atari/pong", "gym", "scalar"} <= set(shown)
-    assert not [option for option in shown if option.rpartition("/")[2].startswith("_")]

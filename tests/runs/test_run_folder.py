@@ -164,7 +164,14 @@ def test_status_and_summary_are_replaced_whole(tmp_path, monkeypatch):
     run.write_status("running", 10, 5)
     run.write_status("failed", 20, np.int64(6), error="ValueError: no")
     status = run.read_status()
-    assert {**status, "time": ""} == {"state": "failed", "step": 20, "updates": 6, "error": "ValueError: no", "time": ""}
+    assert {**status, "time": ""} == {
+        "state": "failed",
+        "step": 20,
+        "updates": 6,
+        "error": "ValueError: no",
+        "stopped_early": None,
+        "time": "",
+    }
     with pytest.raises(ValueError, match="state must be"):
         run.write_status("done", 1, 1)
     run.write_summary({"final": {"mean": torch.tensor(1.5), "std": float("nan")}, "steps": 3})

@@ -1,0 +1,68 @@
+"""What is wrong with the words of a command line, before anything is composed of them.
+
+Hydra itself takes the last of two options for a slot, a key that nothing reads, and a run without a slot that every run needs.
+"""
+
+from __future__ import annotations
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from deeprl.config.menu import groups
+from deeprl.config.rules import FIXED, nearest
+from deeprl.errors import ConfigError
+
+REQUIRED = ("env", "agent", "replay", "accelerate", "logger")
+"""Slots that no run can do without; what lies below them is checked by the classes of the parts."""
+OPEN = ("env.kwargs",)
+"""Keys that hold a dictionary of the user's own. Its entries need no + in front."""
+
+
+def key_of(override: str) -> str:
+    """ "agent.chain.length" of "+agent.chain.length=3"."""
+    return override.split("=", 1)[0].lstrip("+~").split("@")[0]
+
+
+def opened(override: str) -> str:
+    """`env.kwargs.size=5` as `++env.kwargs.size=5`."""
+    key = override.split("=", 1)[0]
+    return f"++{override}" if any(key == name or key.startswith(f"{name}.") for name in OPEN) else override
+
+
+def check_words(overrides: list[str]) -> None:
+    """
+    Raises:
+        ConfigError: the first word that cannot be meant.
+    """
+    known, chosen = groups(), dict[str, str]()
+    for override in overrides:
+        target = override.split("=", 1)[0]  # with its "@agent.actor_reduce"
+        key, value = key_of(override), override.partition("=")[2]
+        slot = key in known
+        if not key or ("=" not in override and not override.startswith("~")):
+            raise ConfigError(f"{override} is not of the form key=value.")
+        if key in REQUIRED and (override.startswith("~") or value in ("", "null", "~")):
+            raise ConfigError(f"{override}: every run needs {key}. `deeprl list {key}` shows its options.")
+        if override.startswith("~") and (key in FIXED or key.endswith("._target_")):
+            raise ConfigError(f"{override}: every run needs {key}.")
+        if override.startswith("+") and slot and key != "experiment":
+            raise ConfigError(f"{override}: {key} has an option already, so the + is one too many.")
+        if override.startswith("+") and not slot and key not in FIXED and key.split(".")[0] not in (*REQUIRED, "hydra"):
+            raise ConfigError(f"{override}: there is no key {key}.{nearest(key, FIXED)}")
+        if slot and value.startswith("["):
+            raise ConfigError(f"{override}: {key} takes one option. For a run with each, put -m first: -m {key}={value.strip('[]')}")
+        if slot and chosen.setdefault(target, value) != value:
+            raise ConfigError(f"{key} is given twice, as {chosen[target]} and as {value}: leave one out.")
+        if key.replace(".", "/") in known and "." in key and "=" in override and not value.startswith(("{", "$")):
+            raise ConfigError(f"{override}: {key} is a slot, and an option of it is chosen with a slash: {key.replace('.', '/')}={value}")
+        if sweeps(override):
+            written = "" if slot else f" A list is written {key}=[{value}]."
+            raise ConfigError(f"{override} is a sweep: put -m in front, as in `python train.py -m {override}`.{written}")
+
+
+def sweeps(override: str) -> bool:
+    """Whether an override stands for several runs, as seed=1,2 does."""
+    try:
+        return OverridesParser.create().parse_override(override).is_sweep_override()
+    except HydraException:
+        return False  # the composition reports what is wrong with it

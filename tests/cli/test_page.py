@@ -1,0 +1,133 @@
+"""What a person reads before the first run: `--help`, `--version` and `deeprl list`."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+import deeprl
+from deeprl.cli import exits
+from deeprl.cli.page import EXAMPLES, columns, help_page
+from deeprl.cli.train import first_of
+from deeprl.config.captions import caption, keys, slots
+from deeprl.config.compose import compose, prepare
+from deeprl.config.folders import CONFIGS
+from deeprl.config.menu import groups, options
+from deeprl.config.rules import FIXED
+from deeprl.runs.config_file import flatten
+from tests.builders import console, front_door
+
+ROOT = Path(__file__).resolve().parents[2]
+SLOTS = [group for group in groups() if not group.startswith(("tuned", "env/")) or group == "env/protocol"]
+
+
+def test_the_page_fits_a_screen_and_names_nothing_internal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    lines = help_page().splitlines()
+    assert max(map(len, lines)) <= 100
+    assert len(lines) <= 80
+    assert not re.search(r"tuned/|_target_|_partial_|\b_(base|atari)|\$\{", help_page())
+
+
+def test_the_page_has_every_slot_and_every_key():
+    named = {word.split("=")[0].split("@")[0] for word in re.findall(r"^  ([\w/@.]+=)", help_page(), flags=re.MULTILINE)}
+    assert set(SLOTS) <= named
+    assert set(FIXED) <= named
+
+
+def test_slots_and_keys_have_the_defaults_that_a_run_has():
+    _, _, chosen = compose(["agent=dqn"])
+    assert {slot.name: slot.value for slot in slots("agent/dqn")} == {
+        name: option for name, option in chosen.items() if name.startswith("agent/")
+    }
+    written = dict(flatten(OmegaConf.to_container(OmegaConf.load(CONFIGS / "train.yaml"), resolve=False)))
+    assert {key.name: yaml.safe_load(key.value) for key in keys("train")} == {key: written[key] for key in FIXED if key in written}
+
+
+@pytest.mark.parametrize("words", [words for words, _ in EXAMPLES])
+def test_examples_compose(words):
+    prepare()
+    given = shlex.split(words)
+    compose([first_of(word) for word in given if word != "-m"] if "-m" in given else given)
+
+
+@pytest.mark.parametrize("slot", SLOTS)
+def test_every_option_has_a_caption(slot):
+    prepare()
+    bare = [name for name in options(slot) if (path := CONFIGS / slot / f"{name}.yaml").is_file() and not caption(path)]
+    assert bare == []
+
+
+def test_a_caption_ends_where_the_comment_is_indented(tmp_path):
+    (tmp_path / "a.yaml").write_text("# @package _global_\n# One sentence,\n# continued.\n#   A detail.\nkey: 1  # not this\n")
+    assert caption(tmp_path / "a.yaml") == "One sentence, continued."
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ([], "agent/backup=max"),
+        (["agents"], "td3_paper"),
+        (["agent/backup"], "[configs/agent/backup/double.yaml]"),
+        (["env/protocol"], "[configs/env/protocol/nature.yaml]"),
+        (["envs"], "[configs/env/classic/cartpole.yaml]"),
+        (["experiments"], "idqn_atari"),
+    ],
+)
+def test_list(words, shown, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "90")
+    assert console("list", *words) == exits.FINISHED
+    text = capsys.readouterr().out
+    assert shown in text
+    assert max(map(len, text.splitlines())) <= 90
+
+
+def test_games_of_atari_share_a_line(capsys):
+    assert console("list", "envs") == exits.FINISHED
+    text = capsys.readouterr().out
+    assert " pong," in text
+    assert [line.split()[0] for line in text.splitlines() if "atari/" in line] == ["atari/..."]
+
+
+def test_list_of_a_slot_that_does_not_exist(capsys):
+    assert console("list", "agent/backups") == exits.WRONG
+    assert "Did you mean agent/backup?" in capsys.readouterr().err
+
+
+def test_long_texts_are_wrapped_below_their_column(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    assert columns([("a", "four " * 8), ("long", "")]) == ["  a     four four four four", "        four four four four", "  long"]
+
+
+def test_versions(capsys):
+    assert front_door("--version") == exits.FINISHED
+    assert console("--version") == exits.FINISHED
+    train, command = capsys.readouterr().out.splitlines()
+    assert train == command
+    assert re.fullmatch(rf"deeprl {re.escape(deeprl.__version__)}, torch [\w.+]+, Python 3\.\d+\.\d+\S*", train)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train.py", "--help"],
+        ["train.py", "--version"],
+        ["-m", "deeprl", "train", "--help"],
+        ["-m", "deeprl.cli.train", "-h"],
+        ["-m", "deeprl", "list"],
+        ["-m", "deeprl", "list", "agent/backup"],
+    ],
+)
+def test_pages_wait_for_no_torch(words):
+    done = subprocess.run([sys.executable, "-X", "importtime", *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "deeprl.cli.page" in imported
+    assert "torch" not in imported
