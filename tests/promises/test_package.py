@@ -66,15 +66,25 @@ def python(built) -> Path:
     return found
 
 
+@pytest.fixture(scope="module")
+def modules(python, built) -> list[str]:
+    """Top-level modules that a training imports."""
+    words = ("train", "agent=dqn", "env.num=2", "env.vector=async", *SHORT, f"hydra.run.dir={built / 'first'}")
+    code = f"import sys; sys.argv[1:] = {list(words)}; from deeprl.cli.main import main; main(); print('modules', *sys.modules)"
+    (line,) = (line for line in run(python, "-P", "-c", code, cwd=built).splitlines() if line.startswith("modules "))
+    return sorted({name.partition(".")[0] for name in line.split()[1:]} - {"__main__", "__mp_main__", *sys.builtin_module_names})
+
+
 @pytest.fixture
-def decoys(tmp_path) -> Path:
-    """A user's folder whose files have names of ours, and the name of a module that worker processes import."""
+def decoys(tmp_path, modules) -> Path:
+    """A user's folder whose files have names of ours, and of every module that a training imports."""
+    assert {"deeprl", "torch", "numpy", "selectors", "multiprocessing", "hydra"} <= set(modules)
     for name in ("agents", "envs", "configs"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(DECOY)
     (tmp_path / "configs" / "train.yaml").write_text("{broken")
-    for name in ("selectors.py", "deeprl.py"):
-        (tmp_path / name).write_text(DECOY)
+    for name in modules:
+        (tmp_path / f"{name}.py").write_text(DECOY)
     return tmp_path
 
 
@@ -109,6 +119,8 @@ def test_it_trains_in_a_folder_full_of_decoys(vector, python, decoys):
     said = run(python.parent / "deeprl", "train", *words, cwd=decoys)
     assert said.startswith("dqn on classic/cartpole: return ")
     assert json.loads((decoys / "out" / "status.json").read_text())["state"] == "finished"
+    for command in (("list",), ("eval", "out", "--episodes", "1"), ("record", "out", "--episodes", "1"), ("resume", "out", "steps=320")):
+        run(python.parent / "deeprl", *command, cwd=decoys)
 
 
 def test_the_template_adds_an_agent_and_an_environment(python, decoys):
