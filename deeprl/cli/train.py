@@ -20,6 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from deeprl.cli.exits import FINISHED, ended, guarded
+from deeprl.cli.leave import leave
 from deeprl.cli.page import help_page, version_page
 from deeprl.config import folders
 from deeprl.config.compose import FAULTS, compose, prepare, resolve
@@ -48,8 +49,12 @@ def main() -> None:
     pages = [PAGES[word] for word in sys.argv[1:] if word in PAGES]
     if pages:
         print(pages[0]())
-    elif code := guarded(checked) or guarded(lambda: launched(job)):
-        sys.exit(code)
+        return
+    try:
+        code = guarded(checked) or guarded(lambda: launched(job))
+    except SystemExit as ended:  # of the job
+        code = ended.code if isinstance(ended.code, int) else int(bool(ended.code))
+    leave(code)
 
 
 def launched(job: Callable[[DictConfig], None]) -> int:

@@ -215,6 +215,16 @@ def test_early_stopping_is_over_once_it_is_decided(tmp_path, monkeypatch):
     assert_same_run(path, whole)
 
 
+@pytest.mark.parametrize("code", [0, 75])
+def test_a_thread_that_stays_does_not_keep_the_process(code):
+    """An environment started it, and it is no daemon."""
+    thread = "threading.Thread(target=threading.Event().wait, name='mine').start()"
+    program = f"import threading; from deeprl.cli.leave import leave; {thread}; leave({code})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code
+    assert done.stderr == "left without waiting for threads that still run: mine\n"
+
+
 # ---- disks, files and clocks
 
 
