@@ -3,9 +3,15 @@ left alone: weights, metrics and evaluations bit for bit.
 
 python -m benchmarks.faults --folder FOLDER [--kills 9] [--minutes 30] [--only atari] [--cells 2] [--table]
 
-A cell is an agent, an environment, a replay and a way to run the environments. Finished cells are lines of FOLDER/results.jsonl; called
-again, the campaign goes on with those that are missing. Each kill waits until training has begun in the new process, then a random share
-of the time that the uninterrupted run took, and then, for every second one, for the next checkpoint to be in the middle of its writing.
+A cell is an agent, an environment, a replay and a way to run the environments. Some environments are those of other packages: MiniGrid,
+highway-env and Box2D, installed for this by `pip install minigrid highway-env "gymnasium[box2d]"`. Finished cells are lines of
+FOLDER/results.jsonl; called again, the campaign goes on with those that are missing. Kills are of four kinds, in turn:
+
+    training     once training has begun in the new process, after a random share of the time that the uninterrupted run took
+    writing      the same, and then in the middle of the next checkpoint, on a disk whose flushes are slowed (benchmarks/slow_disk.py)
+    resuming     at a random moment of the first seconds of the process
+    evaluation   in the last evaluation
+
 The exit code counts cells that differ.
 """
 
@@ -21,13 +27,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.kill_and_resume import differences, resume, start
+from benchmarks.kill_and_resume import PROGRAM, differences, resume, start
+from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
 
-COMMON = ("log.every=0.02", "evaluation.every=0.25", "evaluation.episodes=2", "evaluation.final_episodes=2", "checkpoint.every=0.05")
+COMMON = ("log.every=0.02", "evaluation.every=0.25", "evaluation.episodes=2", "evaluation.final_episodes=6", "checkpoint.every=0.05")
+SLOW = ("-m", "benchmarks.slow_disk")
+KINDS = ("training", "writing", "resuming", "training", "writing", "evaluation")
 FAMILIES = {
     "classic": ("env.num=2", "steps=6000", "learning_starts=500", "replay.capacity=3000", "replay_ratio=0.25"),
     "minatar": ("env.num=2", "steps=5000", "learning_starts=500", "replay.capacity=3000", "replay_ratio=0.1"),
@@ -36,7 +46,17 @@ FAMILIES = {
         "env.num=2", "steps=1600", "learning_starts=400", "replay.capacity=1000", "replay_ratio=0.05",
         "env.protocol.max_episode_steps=300",
     ),
+    "box2d": ("env.num=2", "steps=5000", "learning_starts=500", "replay.capacity=3000", "replay_ratio=0.25", "evaluation.num=2"),
+    "minigrid": ("env.num=2", "steps=4000", "learning_starts=500", "replay.capacity=2500", "replay_ratio=0.25", "agent.torso.hidden=[64]"),
+    "highway": ("env.num=2", "steps=1200", "learning_starts=200", "replay.capacity=1000", "replay_ratio=0.25", "agent.torso.hidden=[64]"),
 }  # fmt: skip
+FOREIGN = {
+    "minigrid/empty": ("MiniGrid-Empty-5x5-v0", "minigrid", "minigrid.wrappers.FlatObsWrapper"),
+    "minigrid/dynamic": ("MiniGrid-Dynamic-Obstacles-5x5-v0", "minigrid", "minigrid.wrappers.FlatObsWrapper"),
+    "minigrid/doorkey": ("MiniGrid-DoorKey-5x5-v0", "minigrid", "minigrid.wrappers.FlatObsWrapper"),
+    "highway/highway": ("highway-fast-v0", "highway_env", "gymnasium.wrappers.FlattenObservation"),
+}
+"""Environments without a configuration of ours: id, package, wrapper."""
 
 
 class Cell(NamedTuple):
@@ -51,8 +71,17 @@ class Cell(NamedTuple):
 
     @property
     def overrides(self) -> list[str]:
-        words = [f"agent={self.agent}", f"env={self.env}", f"replay={self.replay}", f"env.vector={self.vector}", "runtime.threads=1"]
+        env = [f"env={self.env}"]
+        if self.env in FOREIGN:
+            name, package, wrapper = FOREIGN[self.env]
+            env = ["env=gym", f"env.id={name}", f"env.package={package}", f"env.wrappers=[{wrapper}]"]
+        words = [f"agent={self.agent}", *env, f"replay={self.replay}", f"env.vector={self.vector}", "runtime.threads=1"]
         return [*words, *COMMON, *FAMILIES[self.env.split("/")[0]]]
+
+    @property
+    def allow(self) -> tuple[str, ...]:
+        """Packages that its configuration names."""
+        return (FOREIGN[self.env][1], "gymnasium") if self.env in FOREIGN else ()
 
 
 CELLS = [
@@ -85,6 +114,15 @@ CELLS = [
     Cell("retrace_dqn", "minatar/breakout", "sequences", "async"),
     Cell("munchausen_iqn", "minatar/breakout", "uniform", "sync"),
     Cell("dvw", "classic/cartpole", "prioritized", "sync"),
+    Cell("dqn", "minigrid/empty", "uniform", "sync"),
+    Cell("idqn", "minigrid/dynamic", "prioritized", "async"),
+    Cell("retrace_dqn", "minigrid/doorkey", "sequences", "sync"),
+    Cell("dqn", "highway/highway", "prioritized", "sync"),
+    Cell("munchausen_dqn", "highway/highway", "uniform", "async"),
+    Cell("dqn", "box2d/lunar_lander", "uniform", "async"),
+    Cell("rbis_dqn", "box2d/lunar_lander", "sequences", "sync"),
+    Cell("td3", "box2d/bipedal_walker", "prioritized", "sync"),
+    Cell("td3", "box2d/lunar_lander_continuous", "uniform", "async"),
 ]
 
 
@@ -106,22 +144,33 @@ def half_written(run: Path) -> set[int]:
     return found
 
 
-def kill(process: subprocess.Popen, run: Path, before: int, delay: float, inside: bool) -> dict | None:
-    """SIGKILL after `delay` seconds of training and, if `inside`, in the middle of the next checkpoint. None if it had ended before."""
-    while starts(run) == before and process.poll() is None:
-        time.sleep(0.01)
+def kill(process: subprocess.Popen, run: Path, before: int, delay: float, kind: str) -> dict | None:
+    """SIGKILL at a moment of one of `KINDS`, after `delay` seconds. None if the process had ended before."""
+
+    def until(reached: Callable[[], object]) -> None:
+        while not reached() and process.poll() is None:
+            time.sleep(0.001)
+
     left = half_written(run)
+    if kind != "resuming":
+        until(lambda: starts(run) > before)
     deadline = time.monotonic() + delay
-    while time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.005)
-    while inside and not half_written(run) - left and process.poll() is None:
-        time.sleep(0.0005)
+    until(lambda: time.monotonic() > deadline)
+    if kind == "writing":
+        until(lambda: half_written(run) - left)
+    elif kind == "evaluation":
+        until(lambda: last_step(run) == (RunFolder(run).read_config()["steps"]))
     if process.poll() is not None:
         return None
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     status = RunFolder(run).read_status() or {}
-    return {"saved": status.get("step", 0), "inside": bool(half_written(run) - left)}
+    return {"saved": status.get("step", 0), "kind": kind, "inside": bool(half_written(run) - left)}
+
+
+def last_step(run: Path) -> int | None:
+    """Of the newest checkpoint."""
+    return Checkpoints(run).pointed("last")
 
 
 def measure(cell: Cell, folder: Path, kills: int, dice: random.Random) -> dict:
@@ -136,11 +185,14 @@ def measure(cell: Cell, folder: Path, kills: int, dice: random.Random) -> dict:
     seconds = (RunFolder(whole).read_summary() or {})["wall_seconds"]
     process = start(killed, cell.overrides, output)
     for number in range(kills):
-        done = kill(process, killed, starts(killed) if number else 0, dice.uniform(0, 1.2 * seconds / kills), number % 2 == 1)
+        kind = KINDS[number % len(KINDS)]
+        longest = {"resuming": 3.0, "evaluation": 0.2}.get(kind, 1.2 * seconds / kills)
+        done = kill(process, killed, starts(killed) if number else 0, dice.uniform(0, longest), kind)
         if done is None:
             break
         result["kills"].append(done)
-        process = resume(killed, output)
+        slow = KINDS[(number + 1) % len(KINDS)] == "writing"
+        process = resume(killed, output, cell.allow, SLOW if slow else PROGRAM)
     if process.wait() != 0:
         return {**result, "differences": [f"the resumed run ended with {process.returncode}, see {output}"]}
     result["differences"] = differences(whole, killed)

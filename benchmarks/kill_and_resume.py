@@ -21,15 +21,24 @@ from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder, read_lines
 
 ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = ("-m", "deeprl.cli.main")
 
 
-def start(folder: Path, overrides: list[str], output: Path | None = None) -> subprocess.Popen:
-    """`output`: a file that takes what the run says."""
-    return _launch([str(ROOT / "train.py"), f"hydra.run.dir={folder}", *overrides], output)
+def start(folder: Path, overrides: list[str], output: Path | None = None, program: tuple[str, ...] = PROGRAM) -> subprocess.Popen:
+    """
+    Args:
+        output: a file that takes what the run prints.
+        program: arguments of Python that stand for the console script.
+    """
+    return _launch([*program, "train", f"hydra.run.dir={folder}", *overrides], output)
 
 
-def resume(folder: Path, output: Path | None = None) -> subprocess.Popen:
-    return _launch(["-m", "deeprl.cli.main", "resume", str(folder)], output)
+def resume(folder: Path, output: Path | None = None, allow: tuple[str, ...] = (), program: tuple[str, ...] = PROGRAM) -> subprocess.Popen:
+    """
+    Args:
+        allow: packages that the run's configuration may name.
+    """
+    return _launch([*program, "resume", str(folder), *(word for name in allow for word in ("--allow-package", name))], output)
 
 
 def _launch(words: list[str], output: Path | None) -> subprocess.Popen:
