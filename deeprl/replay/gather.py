@@ -1,4 +1,4 @@
-"""From places in the storage to batches: copies of windows of rows, and the views of them that make up a batch."""
+"""Gathering: copies of windows of stored rows, and the views of these that form a batch."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from deeprl.types import Batch, Spec
 
 
 class Drawn(NamedTuple):
-    """Copies of what lies in the storage, before any arithmetic. All on the device."""
+    """Copies of stored rows before any arithmetic, on the device."""
 
     weight: Tensor
     """(B,)"""
     index: Tensor  # type: ignore[assignment]  # as in Batch
     """(B,)"""
     stored: dict[str, Tensor]
-    """What `Gather.batch` makes a batch from"""
+    """Tensors from which `Gather.batch` computes a batch"""
     noise: dict[str, Tensor]
     """As in `Batch`"""
 
 
 class _Fields(NamedTuple):
-    """Views of a block of windows."""
+    """Fields of transitions, as views of a block of windows."""
 
     obs: Tensor
-    """Empty for images, which are elsewhere; so is the next one"""
+    """Empty for images, which have another block; `successor` too"""
     successor: Tensor
     action: Tensor
     reward: Tensor
-    """(B, n), or (B,) if n is 1, like the next three"""
+    """(B, n), or (B,) if n is 1; `continues`, `real` and `ended` too"""
     continues: Tensor
     real: Tensor
     ended: Tensor
@@ -46,17 +46,17 @@ class Meaning(NamedTuple):
     """Rule that turns stored rows into transitions."""
 
     spec: Spec
-    """of the environments"""
+    """Spaces of the environments"""
     n: int
-    """steps that a transition spans at most"""
+    """Largest number of steps in a transition"""
     discount: float
-    """of one step"""
+    """Discount factor of one step"""
     rewards: Callable[[Tensor], Tensor]
-    """raw -> learned reward(s), (...) -> (...) or (C, ...)"""
+    """Raw -> learned rewards, (...) -> (...) or (C, ...)"""
     extras: frozenset[str]
-    """fields of `batch.extra`"""
+    """Fields of `batch.extra`"""
     device: torch.device
-    """of the batches"""
+    """Device of the batches"""
 
     @property
     def powers(self) -> Tensor:
@@ -65,21 +65,21 @@ class Meaning(NamedTuple):
 
 
 class Gather:
-    """From slots to batches, for one batch size: the buffers, and the views of them that make up a batch. What depends on data, as the
-    place of an observation n steps later, is done while drawing."""
+    """Gathering of batches of one size: the buffers, and the views of them that form a batch. Operations that depend on data, such as the
+    place of an observation n steps later, belong to the draw."""
 
     def __init__(self, ring: Ring, meaning: Meaning, batch: int):
         at, n = ring.layout, meaning.n
         self.meaning, self.at, self.n, self.batch_size, self.device = meaning, at, n, batch, meaning.device
         self.shape = meaning.spec.obs_shape
         self.away = self.device.type != "cpu"
-        # float observations: of the row n steps later only the observation is read, which comes first
+        # float observations: only the observation of the row n steps later is read, its first columns
         self.source = ring.windows(n) if at.image else ring.windows(n + 1, cut=at.width - at.size)
         self.block = torch.empty(batch, self.source.shape[1])
         self.fields = self._fields(self.block)
         self.age = self.block.numpy()[:, at.age, None]
         if at.image:
-            # with one step, or if the successor is asked for, the frame of t + 1 comes with those of t
+            # with n = 1, or if the successor is needed, the frame of t + 1 is copied with those of t
             ahead = n == 1 or "successor" in meaning.extras
             self.frame_source = ring.frame_windows(at.stack + ahead)
             self.frames = torch.empty(batch, self.frame_source.shape[1], dtype=torch.uint8)
@@ -112,7 +112,7 @@ class Gather:
         return Drawn(importance, index, stored, {})
 
     def batch(self, drawn: Drawn) -> Batch:
-        """Pure: in nested functions of tensors only."""
+        """The batch of a draw, a pure function of tensors."""
         stored, meaning = drawn.stored, self.meaning
         rows, steps = stored["rows"], stored["steps"]
         row = self.fields if rows is self.block else self._fields(rows)
@@ -167,7 +167,7 @@ class Gather:
         return frames[:, :stack].view(self.batch_size, *shape), frames[:, -stack:].view(self.batch_size, *shape)
 
     def _blank(self, frames: Tensor, age: np.ndarray) -> None:
-        """Zero the frames from before the episode. age: (B, 1) frames that the episode had before frame `front`."""
+        """Zero the frames before the episode's start. age: (B, 1) number of the episode's frames before frame `front`."""
         front = self.at.front
         if front and age.min() < front:
             images = frames.numpy().reshape(self.batch_size, -1, self.at.size)

@@ -1,9 +1,9 @@
 """Replay of sequences: T consecutive rows of one environment, time first.
 
-A window is T rows of the ring as they lie there: the transitions of an episode, then the extra row that holds its true last
-observation, which is not `valid`, then the next episode. So the observation of row t + 1 succeeds every valid row t, also at an
-episode's end, and every transition is about as likely to be sampled as any other. What belongs to an episode follows from `ended`:
-traces stop there, and no target bootstraps across it, because `next_obs` is that true last observation.
+A window is T consecutive rows of the ring: the transitions of an episode, then its extra row, which holds the true last observation and is
+not `valid`, then the next episode. So row t + 1 holds the successor of every valid row t, also at an episode's end, and all transitions are
+sampled about equally often. Traces stop at rows that `ended`, and no target bootstraps across an end, because `next_obs` is the true last
+observation.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from deeprl.types import Batch
 
 
 class Sequences(Replay):
-    """Batches have the axes (T, B).
+    """Replay whose batches have the axes (T, B).
 
-    A sequence may start at every transition whose T rows have all been written, which is certain once its environment has made
-    T − 1 further steps: the newest T − 1 transitions of each environment start none, but are part of others. `len` counts starts.
+    A sequence starts at a transition after which its environment has made at least T − 1 further steps, because all T rows are then
+    written. The newest T − 1 transitions of each environment are no starts, but belong to earlier sequences. `len` is the number of starts.
 
-    A prioritised sampler knows starts: the priority of a sequence is the mean error of its valid rows.
+    A prioritised sampler draws starts, with the mean error of the valid rows as priority of a sequence.
 
-    `batch.index` (T, B) holds the number of each transition, −1 where there is none.
+    `batch.index` (T, B) holds the number of each transition, −1 on other rows.
 
     Args:
         length: T.
         batch_size: B, sequences; an update learns from up to T · B transitions.
-        n_step: 1; traces take the place of sums over n steps.
-        Others: see `Replay`.
+        n_step: must be 1, because traces replace n-step sums.
+        others: see `Replay`.
 
     Raises:
-        ValueError: as `Replay`; or n_step is not 1; or an environment's share of the capacity is less than T rows.
+        ValueError: as in `Replay`, or n_step is not 1, or the capacity is less than T rows for each environment.
     """
 
     offers = Replay.offers | {"sequences"}
@@ -78,7 +78,8 @@ class Sequences(Replay):
         return SequenceGather(self.ring, self.meaning, self.length, size)
 
     def update_priorities(self, index: Tensor, error: Tensor) -> None:
-        """
+        """Set the priorities of sequences to the mean error of their valid rows.
+
         Args:
             index, error: (T, B)
         """
@@ -90,7 +91,7 @@ class Sequences(Replay):
 
 
 class SequenceGather:
-    """From slots to batches of sequences, for one batch size."""
+    """Gathering of batches of sequences, for one batch size."""
 
     def __init__(self, ring: Ring, meaning: Meaning, length: int, batch: int):
         at, rows = ring.layout, length + 1
@@ -117,7 +118,7 @@ class SequenceGather:
         rows = self.block.view(-1, self.batch, at.width)[:-1].to(device)  # (T, B, width)
         action = rows[..., at.action : at.reward] if meaning.spec.action_dim else rows[..., at.action].long()
         valid, discount = rows[..., at.real] > 0, rows[..., at.continues] * meaning.discount
-        earlier = valid.long().cumsum(0) - 1  # transitions of the sequence before this one
+        earlier = valid.long().cumsum(0) - 1  # number of the sequence's transitions before this row
         number = torch.where(valid, index.to(device) + self.num * earlier, -1)
         if weight is None:
             importance = self.ones
@@ -129,20 +130,20 @@ class SequenceGather:
         return Batch(obs[:-1], action, reward, discount, obs[1:], valid.long(), ended, valid, importance, number, {}, extra)
 
     def _observations(self, place: Tensor) -> Tensor:
-        """(T + 1, B, *obs)"""
+        """Observations (T + 1, B, *obs)."""
         at, shape, device = self.at, self.meaning.spec.obs_shape, self.meaning.device
         if not at.image:
             return self.block[:, : at.size].view(-1, self.batch, *shape).to(device)
         torch.index_select(self.frame_source, 0, place - at.front, out=self.frames)
         if at.front:
             age = self.block[:, at.age, None].numpy()
-            if age.min() < at.front:  # zero the frames from before the episode
+            if age.min() < at.front:  # zero the frames before the episode's start
                 self.frames.numpy().reshape(len(place), at.stack, at.size)[at.front - np.arange(at.stack) > age] = 0
         return self.frames.view(-1, self.batch, *shape).to(device)
 
 
 class Auto(Choice):
-    """`Sequences` for an agent that needs them, else `Replay`, which takes no `length`."""
+    """`Sequences` for an agent that needs sequences, else `Replay` without `length`."""
 
     offers = Sequences.offers
 
