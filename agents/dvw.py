@@ -90,8 +90,8 @@ class InverseVariance(Weighting):
     def variance(self, online: View, target: View, batch: Batch) -> tuple[Tensor, Learned]:
         with torch.no_grad():
             # the previous target uses the target's noise, so that it needs no noise stream of its own
-            goal = self.backup(online, View(self.previous, batch, "target"), batch).mean()
-            residual = goal - target.now.at(batch.action).mean()  # (K, *B)
+            returns = self.backup(online, View(self.previous, batch, "target"), batch).mean()
+            residual = returns - target.now.at(batch.action).mean()  # (K, *B)
         spread = self.spread(self.net, batch)
         loss = huber(spread - residual.square(), self.threshold)
         metrics = {"train/variance_loss": loss.detach(), "train/variance": spread.detach()}

@@ -9,8 +9,8 @@ Rewards are split by sign (`agent/rewards=polar`) because a logarithm takes no n
 loss.
 
 Deep form: shift 0, and targets T ≥ γⁿᵏ. Linear and tabular form: shift γᵏ and no floor. For n > 1 the released code splits the n-step sum
-by sign; here the replay splits each reward first. The clip of B± is that of the code too; for n > 1 returns may be larger, see `bound`.
-Numbers and provenance: docs/algorithms/log_dqn.md.
+by sign; here the replay splits each reward first. The clip of B± is also that of the released code; for n > 1 returns may be larger, see
+`bound`. Numbers and provenance: docs/algorithms/log_dqn.md.
 """
 
 from __future__ import annotations

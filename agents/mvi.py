@@ -116,8 +116,8 @@ class Munchausen(Choice):
 
 @dataclass(frozen=True)
 class Tsallis(Choice):
-    """MVI(q) backup. The authors' online agent is not public. `term`, `bootstrap` and `normaliser` are options, because their values are
-    from memory of the paper and not verified.
+    """MVI(q) backup. The authors' code of the online agent is not public. `term`, `bootstrap` and `normaliser` are options, because their
+    values are from memory of the paper and not verified.
 
     Args:
         q: entropic index, at least 1. 1 gives the softmax, 2 the sparsemax, ∞ the greedy policy.

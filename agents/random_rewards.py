@@ -87,6 +87,6 @@ class RandomRewards(Auxiliary):
             # a chain with a shared torso has two target torsos; the first is that of Q̄_0
             after = stacked(later.beside, later.features(batch.extra["successor"]))[: values.shape[0]]
             going_on = self.discount * ~batch.extra["terminated"]
-            goal = self.rewards(batch.obs) + going_on.unsqueeze(-1) * after
-        loss = average(batch.weight * squared(goal - values).mean(-1), batch.valid).sum()
+            bootstrapped = self.rewards(batch.obs) + going_on.unsqueeze(-1) * after
+        loss = average(batch.weight * squared(bootstrapped - values).mean(-1), batch.valid).sum()
         return self.scale * loss, {"train/auxiliary_loss": loss.detach()}

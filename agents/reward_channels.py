@@ -44,8 +44,8 @@ class Bands(Channels):
 class Layers(Bands):
     """Split into layers: a reward fills the bands from below, each divided by its width, λ = 1, 9, 90, 900 (released `config_2`).
 
-    min(w_i, max(r − 10^(i−1), 0)) / w_i. The released code subtracts the edge also from rewards below it, which gives −1/9 in every
-    inactive channel; this code does not.
+    Channel i is min(w_i, max(r − 10^(i−1), 0)) / w_i. The released code subtracts the edge also from rewards below it, which gives −1/9 in
+    every inactive channel; this code does not.
     """
 
     def __init__(self, *, count: int = 3, base: float = 10.0):

@@ -33,14 +33,14 @@ from deeprl.values.losses import average
 from deeprl.values.view import View
 
 
-def cosine(predicted: Tensor, goal: Tensor) -> Tensor:
+def cosine(predicted: Tensor, target: Tensor) -> Tensor:
     """2 − 2 cos of the angle between prediction and target, (..., L) -> (...)."""
-    return 2.0 - 2.0 * F.cosine_similarity(predicted, goal, dim=-1)
+    return 2.0 - 2.0 * F.cosine_similarity(predicted, target, dim=-1)
 
 
-def distance(predicted: Tensor, goal: Tensor) -> Tensor:
-    """‖predicted − goal‖², (..., L) -> (...)."""
-    return (predicted - goal).square().sum(-1)
+def distance(predicted: Tensor, target: Tensor) -> Tensor:
+    """‖predicted − target‖², (..., L) -> (...)."""
+    return (predicted - target).square().sum(-1)
 
 
 DISTANCES = {"cosine": cosine, "squared": distance}
@@ -118,12 +118,12 @@ class SelfPrediction(Auxiliary):
         now = self.project(network.beside["latent"], online.now.features)
         with torch.no_grad():
             # a chain with a shared torso has two target torsos; the first is that of Q̄_0
-            goal = self.first(target.network if self.goal == "target" else network, batch.extra["successor"])[: now.shape[0]]
-        loss = self.error(self.predict(network.beside["forth"], now, batch.action), goal, batch)
+            latent = self.first(target.network if self.goal == "target" else network, batch.extra["successor"])[: now.shape[0]]
+        loss = self.error(self.predict(network.beside["forth"], now, batch.action), latent, batch)
         return self.scale * loss, {"train/auxiliary_loss": loss.detach()}
 
-    def error(self, predicted: Tensor, goal: Tensor, batch: Batch) -> Tensor:
-        return average(batch.weight * DISTANCES[self.loss](predicted, goal), batch.valid).sum()
+    def error(self, predicted: Tensor, target: Tensor, batch: Batch) -> Tensor:
+        return average(batch.weight * DISTANCES[self.loss](predicted, target), batch.valid).sum()
 
 
 class Bidirectional(SelfPrediction):
@@ -148,10 +148,10 @@ class Bidirectional(SelfPrediction):
         now, after = self.project(beside["latent"], online.now.features), self.second(network, successor)
         if self.goal == "target":
             with torch.no_grad():
-                goals = self.first(target.network, batch.obs), self.second(target.network, successor)
+                latents = self.first(target.network, batch.obs), self.second(target.network, successor)
         else:
-            goals = now.detach(), after.detach()
-        earlier, later = (goal[: now.shape[0]] for goal in goals)
+            latents = now.detach(), after.detach()
+        earlier, later = (latent[: now.shape[0]] for latent in latents)
         forth = self.error(self.predict(beside["forth"], now, batch.action), later, batch)
         back = self.error(self.predict(beside["back"], after, batch.action), earlier, batch)
         metrics = {"train/auxiliary_loss": (forth + back).detach(), "train/auxiliary_loss_back": back.detach()}

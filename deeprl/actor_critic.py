@@ -126,8 +126,8 @@ class ActorCritic(Agent):
         if not explore:
             seen = self.normalize(obs)
             action = self.chain.online.actor(seen)
-            said = self.chain.online.critic(seen, action, first=self.actor_reduce.first_only)
-            value = self.actor_reduce(said).mean()[0].cpu()
+            values = self.chain.online.critic(seen, action, first=self.actor_reduce.first_only)
+            value = self.actor_reduce(values).mean()[0].cpu()
             return Acted(action.cpu(), torch.ones(action.shape[0]), memory, value)
         return Acted(*self.explore(lambda: (answer or self.answer)(obs, QUIET), step, noise), memory)
 

@@ -123,8 +123,8 @@ class ValueAgent(Agent):
         loss, error = chosen.loss(returns)  # (K, *B)
         total = self.chain.combine(average(weight * loss, batch.valid))
         extra, metrics = self.auxiliary(online, target, batch)
-        said = chosen.metrics(returns) if hasattr(chosen, "metrics") else {}  # see `Values`
-        shown = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach(), **said}
+        details = chosen.metrics(returns) if hasattr(chosen, "metrics") else {}  # see `Values`
+        shown = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach(), **details}
         metrics = {**{name: over_valid(value, batch.valid) for name, value in shown.items()}, **reported, **metrics}
         return total + extra, Learned(error.mean(0), metrics)
 
@@ -173,16 +173,16 @@ class ValueAgent(Agent):
         values = super().read({name: value for name, value in metrics.items() if name != CHANNEL_VALUES})
         loss = metrics["train/loss"]  # (K, *B)
         if loss.shape[0] > 1:
-            values.update(each("train/chain_loss", loss.flatten(1).mean(1)))
+            values.update(numbered("train/chain_loss", loss.flatten(1).mean(1)))
             values["train/chain_spread"] = float(metrics["train/q_values"].std(0, correction=0).mean())
         if CHANNEL_VALUES in metrics:
-            values.update(each("train/channel_value", metrics[CHANNEL_VALUES].transpose(0, 1).flatten(1).mean(1)))
+            values.update(numbered("train/channel_value", metrics[CHANNEL_VALUES].transpose(0, 1).flatten(1).mean(1)))
         return values
 
     def diagnostics(self, step: int) -> dict[str, float]:
         return {"rollout/exploration_rate": self.explore.epsilon(step, True)}
 
 
-def each(name: str, numbers: Tensor) -> dict[str, float]:
+def numbered(name: str, numbers: Tensor) -> dict[str, float]:
     """(n,) -> one metric for each number, counted from 1."""
     return {f"{name}/{k}": float(number) for k, number in enumerate(numbers, start=1)}

@@ -41,13 +41,13 @@ class CompiledStep:
 
     def __init__(self, agent: Agent, name: str, unpack: Callable[[Any], Batch], batch: Any, watch: Watch, backend: str = "inductor"):
         pure = PureStep(agent, name, unpack)
-        self.parts = pure.parts
-        host = [torch.zeros(len(part.numbers(0))) for part in self.parts]
-        self.written = [(part, numbers.numpy()) for part, numbers in zip(self.parts, host)]
-        numbers = [each.to(part.flat.device) for part, each in zip(self.parts, host)]  # on a CPU the same tensors
+        self.groups = pure.groups
+        host = [torch.zeros(len(group.numbers(0))) for group in self.groups]
+        self.written = [(group, numbers.numpy()) for group, numbers in zip(self.groups, host)]
+        numbers = [each.to(group.flat.device) for group, each in zip(self.groups, host)]  # on a CPU the same tensors
         self.away = [(into, each) for into, each in zip(numbers, host) if into is not each]
-        averages = [[getattr(part, name) for name in part.averages] for part in self.parts]
-        flats, shared, loose = [part.flat for part in self.parts], pure.constants.flats(), pure.constants.loose()
+        averages = [[getattr(group, name) for name in group.averages] for group in self.groups]
+        flats, shared, loose = [group.flat for group in self.groups], pure.constants.flats(), pure.constants.loose()
         graph, wanted = traced(pure, (flats, averages, numbers, watch.failed, shared, loose, batch))
         self.metrics = pure.metrics
         kept = Kept(wanted)
@@ -74,8 +74,8 @@ class CompiledStep:
         Args:
             step: environment step, for schedules.
         """
-        for part, written in self.written:
-            written[:] = part.numbers(step)
+        for group, written in self.written:
+            written[:] = group.numbers(step)
         for into, host in self.away:
             into.copy_(host)
         check, norm, error, *metrics = self.run(self.inputs(leaves))
@@ -83,8 +83,8 @@ class CompiledStep:
 
     def count(self) -> None:
         """Count one update, because the optimizer's rule may depend on the number of updates."""
-        for part in self.parts:
-            part.taken += 1
+        for group in self.groups:
+            group.taken += 1
 
 
 class CompiledAnswer:

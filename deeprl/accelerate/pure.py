@@ -116,7 +116,7 @@ class PureStep:
         unpack: turns the argument `batch` of a call into a `Batch`.
 
     Attributes:
-        parts: flat optimizers of the objective.
+        groups: flat optimizers of the objective.
         constants: parameters and buffers that are not trained.
         metrics: names of the metrics of the last call.
     """
@@ -124,11 +124,11 @@ class PureStep:
     def __init__(self, agent: Agent, name: str, unpack: Callable[[Any], Batch]):
         objective = agent.objectives[name]
         self.module = Bound(agent, lambda batch: objective.loss(unpack(batch)))
-        self.parts: Sequence[Flat] = objective.optimizer.parts
+        self.groups: Sequence[Flat] = objective.optimizer.groups
         names = {id(parameter): name for name, parameter in self.module.named_parameters()}
         self.shapes = [(names[id(parameter)], parameter.shape) for parameter in objective.parameters]
         self.constants = Constants(self.module, [name for name, _ in self.shapes])
-        own = {part.flat.untyped_storage().data_ptr() for part in self.parts}
+        own = {group.flat.untyped_storage().data_ptr() for group in self.groups}
         assert not any(flat.untyped_storage().data_ptr() in own for flat in self.constants.flats()), "constants among what is trained"
         self.metrics: list[str] = []
 
@@ -162,9 +162,9 @@ class PureStep:
         total = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
         check = total + 0.0 * learned.error.sum()
         fine = torch.isfinite(check) & (failed == 0)
-        for part, flat, mine, gradient, norm, own in zip(self.parts, flats, averages, gradients, norms, numbers):
+        for group, flat, mine, gradient, norm, own in zip(self.groups, flats, averages, gradients, norms, numbers):
             old = (flat, *mine)
-            new = part.moved(flat, mine, part.clipped(gradient, norm), own.unbind())
+            new = group.updated(flat, mine, group.clipped(gradient, norm), own.unbind())
             for into, value in zip(old, new):
                 into.copy_(torch.where(fine, value, into))
         self.metrics = list(learned.metrics)

@@ -160,8 +160,8 @@ class ImplicitHead(Streams):
         """`modulated`: fractions (B, n) -> ψ ⊙ φ(τ), (torsos or 1, B·n, F)."""
 
         def evaluate(fractions: Tensor) -> Tensor:
-            said = self.streams(modulated(fractions), noise)  # (K, B·n, A, 1)
-            return said.unflatten(1, fractions.shape).squeeze(-1).transpose(2, 3)  # (K, B, A, n)
+            quantiles = self.streams(modulated(fractions), noise)  # (K, B·n, A, 1)
+            return quantiles.unflatten(1, fractions.shape).squeeze(-1).transpose(2, 3)  # (K, B, A, n)
 
         policy, samples = (self._fractions(name, noise, features) for name in ("policy", "samples"))
         return ImplicitValues(evaluate, policy, samples, self.kappa, features)

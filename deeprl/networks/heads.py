@@ -102,10 +102,10 @@ class Streams(nn.Module):
         }
 
     def streams(self, features: Tensor, noise: NetworkNoise) -> Tensor:
-        said = self._run("advantage", features, noise).unflatten(-1, self.shape)
+        outputs = self._run("advantage", features, noise).unflatten(-1, self.shape)
         if self.dueling:
-            said = self._run("value", features, noise).unsqueeze(-2) + said - said.mean(-2, keepdim=True)
-        return said
+            outputs = self._run("value", features, noise).unsqueeze(-2) + outputs - outputs.mean(-2, keepdim=True)
+        return outputs
 
     def _run(self, name: str, features: Tensor, noise: NetworkNoise) -> Tensor:
         mlp = getattr(self, name)

@@ -95,8 +95,8 @@ class MappedHead(nn.Module):
         hidden = features if self.common is None else self.common(features)
         if self.gradient != 1.0:
             hidden = self.gradient * hidden + ((1.0 - self.gradient) * hidden).detach()
-        said = [channel(hidden, NetworkNoise(under(noise.layers, f"{c}."), {})) for c, channel in enumerate(self.channels)]
-        return MappedValues(torch.stack([values.q for values in said], 1), self.units, said[0].distance, features)
+        values = [channel(hidden, NetworkNoise(under(noise.layers, f"{c}."), {})) for c, channel in enumerate(self.channels)]
+        return MappedValues(torch.stack([channel.q for channel in values], 1), self.units, values[0].distance, features)
 
 
 def start_at_zero(head: nn.Module) -> None:

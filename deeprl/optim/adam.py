@@ -60,11 +60,11 @@ class FlatAdam(Flat):
         return [view.view(p.shape) for view, p in zip(flat.split([p.numel() for p in self.parameters]), self.parameters)]
 
     def numbers(self, step: int) -> tuple[float, ...]:
-        # not in `moved`, because 1 - 0.999 has four digits in float32 and compiled code would take powers at every element
+        # not in `updated`, because 1 - 0.999 has four digits in float32 and compiled code would take powers at every element
         (first, second), rate, count = self.choice.betas, self.rate(step), self.taken + 1
         return rate / (1.0 - first**count), 1.0 / math.sqrt(1.0 - second**count), 1.0 - rate * self.choice.weight_decay
 
-    def moved(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def updated(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
         moment, square, count = averages
         first, second = self.choice.betas
         size, root, keep = numbers

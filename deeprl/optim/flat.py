@@ -47,7 +47,7 @@ class Flat:
 
     Attributes:
         flat: (P,) the parameters; `parameters` are views of it.
-        parts: the flat optimizers of its groups, here itself alone.
+        groups: flat optimizers, one for each group of parameters; here itself alone.
         taken: updates so far, if the rule depends on them.
     """
 
@@ -58,7 +58,7 @@ class Flat:
     def __init__(self, choice, parameters: Sequence[nn.Parameter]):
         self.choice, self.parameters = choice, list(parameters)
         self.flat = flatten_(self.parameters)
-        self.parts: Sequence[Flat] = [self]
+        self.groups: Sequence[Flat] = [self]
 
     def check(self, gradients: Sequence[Tensor]) -> None:
         """
@@ -79,10 +79,10 @@ class Flat:
         raise NotImplementedError
 
     def numbers(self, step: int) -> tuple[float, ...]:
-        """Arguments of `moved` for the next update: the learning rate at an environment step, and numbers that depend on it."""
+        """Arguments of `updated` for the next update: the learning rate at an environment step, and numbers that depend on it."""
         raise NotImplementedError
 
-    def moved(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def updated(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The rule as a pure function, for compiling: parameters and averages after an update.
 
         Args:
@@ -126,14 +126,14 @@ class Groups:
     """
 
     def __init__(self, choice: Any, groups: Sequence[tuple[Sequence[nn.Parameter], float]]):
-        self.parts = [replace(choice, lr=choice.lr * multiple).build(parameters) for parameters, multiple in groups]
-        self.parameters = [parameter for group in self.parts for parameter in group.parameters]
+        self.groups = [replace(choice, lr=choice.lr * multiple).build(parameters) for parameters, multiple in groups]
+        self.parameters = [parameter for group in self.groups for parameter in group.parameters]
 
     def step(self, gradients: Sequence[Tensor], step: int, watch: Watch = HOST) -> Tensor:
         """Update all groups in place, see `FlatAdam.step`."""
         watch(total_norm(gradients), "the norm of its gradient")  # before any group changes
         norms, left = [], list(gradients)
-        for group in self.parts:
+        for group in self.groups:
             count = len(group.parameters)
             mine, left = left[:count], left[count:]
             norms.append(group.step(mine, step, watch))
@@ -142,15 +142,15 @@ class Groups:
         return norms[0]
 
     def rate(self, step: int) -> float:
-        return self.parts[0].rate(step)
+        return self.groups[0].rate(step)
 
     def tensors(self) -> list[Tensor]:
         """The averages of all groups."""
-        return [tensor for group in self.parts for tensor in group.tensors()]
+        return [tensor for group in self.groups for tensor in group.tensors()]
 
     def state_dict(self) -> dict[str, Any]:
-        return {str(i): group.state_dict() for i, group in enumerate(self.parts)}
+        return {str(i): group.state_dict() for i, group in enumerate(self.groups)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for i, group in enumerate(self.parts):
+        for i, group in enumerate(self.groups):
             group.load_state_dict(state[str(i)])

@@ -63,7 +63,7 @@ class FlatRMSProp(Flat):
     def numbers(self, step: int) -> tuple[float, ...]:
         return (self.rate(step),)
 
-    def moved(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def updated(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
         choice = self.choice
         square, moment, velocity = averages
         square = torch.lerp(square, gradient.square(), 1.0 - choice.decay)

@@ -49,13 +49,13 @@ class EpsilonGreedy(Choice):
         """
         random = noise["action"]
         explores = [u < epsilon for u in noise["explore"].tolist()]
-        everybody = all(explores)
-        if everybody and not exact:
+        all_explore = all(explores)
+        if all_explore and not exact:
             return random, unknown(len(explores))
-        if everybody and epsilon >= 1.0:
+        if all_explore and epsilon >= 1.0:
             return random, torch.full(random.shape, epsilon / num_actions)
         best = greedy().cpu()
-        if everybody:
+        if all_explore:
             action = random
         else:
             action = torch.where(torch.tensor(explores), random, best) if any(explores) else best

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import Choice, in_range
-from deeprl.replay.gather import Drawn, Gather, Meaning
+from deeprl.replay.gather import Drawn, Gather, TransitionRule
 from deeprl.replay.ring import Ring, layout
 from deeprl.replay.samplers import Live, Prioritized, PrioritizedDraws, Uniform
 from deeprl.system.machine import available_memory
@@ -69,7 +69,7 @@ class Replay(Choice):
         self._refuse_if_too_large()
         self.ring = Ring(self.layout)
         self.draws = sampler.over(self.layout.ticks * num)
-        self.meaning = Meaning(spec, n_step, discount, rewards, needs & self.offers, torch.device(device))
+        self.rule = TransitionRule(spec, n_step, discount, rewards, needs & self.offers, torch.device(device))
         self._gathers: dict[int, Any] = {}
 
     @staticmethod
@@ -158,7 +158,7 @@ class Replay(Choice):
 
     def gather(self, size: int) -> Any:
         """Function `gather(slot, index, weight)` -> `Drawn`, for `size` transitions; its method `batch` turns a `Drawn` into a `Batch`."""
-        return Gather(self.ring, self.meaning, size)
+        return Gather(self.ring, self.rule, size)
 
     # Checkpoints: the state is small, because each row is written only once
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import Choice, in_range
-from deeprl.replay.gather import Meaning
+from deeprl.replay.gather import TransitionRule
 from deeprl.replay.replay import Replay
 from deeprl.replay.ring import Ring
 from deeprl.replay.samplers import Live, Prioritized, Uniform
@@ -75,7 +75,7 @@ class Sequences(Replay):
         return Live(first * self.num, last * self.num, self.layout.ticks * self.num)
 
     def gather(self, size: int) -> SequenceGather:
-        return SequenceGather(self.ring, self.meaning, self.length, size)
+        return SequenceGather(self.ring, self.rule, self.length, size)
 
     def update_priorities(self, index: Tensor, error: Tensor) -> None:
         """Set the priorities of sequences to the mean error of their valid rows.
@@ -93,16 +93,16 @@ class Sequences(Replay):
 class SequenceGather:
     """Gathering of batches of sequences, for one batch size."""
 
-    def __init__(self, ring: Ring, meaning: Meaning, length: int, batch: int):
+    def __init__(self, ring: Ring, rule: TransitionRule, length: int, size: int):
         at, rows = ring.layout, length + 1
-        self.meaning, self.num, self.at, self.batch = meaning, at.num, at, batch
+        self.rule, self.num, self.at, self.size = rule, at.num, at, size
         self.offsets = torch.arange(rows)[:, None]
         self.source = ring.windows(1)
-        self.block = torch.empty(rows * batch, at.width)
+        self.block = torch.empty(rows * size, at.width)
         if at.image:
             self.frame_source = ring.frame_windows(at.stack)
-            self.frames = torch.empty(rows * batch, at.stack * at.size, dtype=torch.uint8)
-        self.ones = torch.ones((length, batch), device=meaning.device)
+            self.frames = torch.empty(rows * size, at.stack * at.size, dtype=torch.uint8)
+        self.ones = torch.ones((length, size), device=rule.device)
 
     def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Batch:
         """
@@ -111,13 +111,13 @@ class SequenceGather:
             index: (B,) the numbers of the first transitions.
             weight: (B,) float64, None for ones.
         """
-        at, meaning, device = self.at, self.meaning, self.meaning.device
+        at, rule, device = self.at, self.rule, self.rule.device
         place = (slot + self.offsets).flatten()
         torch.index_select(self.source, 0, place, out=self.block)
         obs = self._observations(place)  # (T + 1, B, *obs)
-        rows = self.block.view(-1, self.batch, at.width)[:-1].to(device)  # (T, B, width)
-        action = rows[..., at.action : at.reward] if meaning.spec.action_dim else rows[..., at.action].long()
-        valid, discount = rows[..., at.real] > 0, rows[..., at.continues] * meaning.discount
+        rows = self.block.view(-1, self.size, at.width)[:-1].to(device)  # (T, B, width)
+        action = rows[..., at.action : at.reward] if rule.spec.action_dim else rows[..., at.action].long()
+        valid, discount = rows[..., at.real] > 0, rows[..., at.continues] * rule.discount
         earlier = valid.long().cumsum(0) - 1  # number of the sequence's transitions before this row
         number = torch.where(valid, index.to(device) + self.num * earlier, -1)
         if weight is None:
@@ -125,21 +125,21 @@ class SequenceGather:
         else:
             importance = torch.from_numpy(weight).to(device, torch.float32).expand_as(self.ones)
         offered = {"successor": obs[1:], "behavior_probability": rows[..., at.probability], "terminated": rows[..., at.continues] == 0}
-        extra = {name: offered[name] for name in offered if name in meaning.extras}
-        reward, ended = meaning.rewards(rows[..., at.reward]), rows[..., at.ended] > 0
+        extra = {name: offered[name] for name in offered if name in rule.extras}
+        reward, ended = rule.rewards(rows[..., at.reward]), rows[..., at.ended] > 0
         return Batch(obs[:-1], action, reward, discount, obs[1:], valid.long(), ended, valid, importance, number, {}, extra)
 
     def _observations(self, place: Tensor) -> Tensor:
         """Observations (T + 1, B, *obs)."""
-        at, shape, device = self.at, self.meaning.spec.obs_shape, self.meaning.device
+        at, shape, device = self.at, self.rule.spec.obs_shape, self.rule.device
         if not at.image:
-            return self.block[:, : at.size].view(-1, self.batch, *shape).to(device)
+            return self.block[:, : at.size].view(-1, self.size, *shape).to(device)
         torch.index_select(self.frame_source, 0, place - at.front, out=self.frames)
         if at.front:
             age = self.block[:, at.age, None].numpy()
             if age.min() < at.front:  # zero the frames before the episode's start
                 self.frames.numpy().reshape(len(place), at.stack, at.size)[at.front - np.arange(at.stack) > age] = 0
-        return self.frames.view(-1, self.batch, *shape).to(device)
+        return self.frames.view(-1, self.size, *shape).to(device)
 
 
 class Auto(Choice):

@@ -58,9 +58,9 @@ class CategoricalValues:
         """Cross-entropy with the projected target, including its constant, the target's entropy. The error is the distance to the mean of
         the projected target, because the part that the projection cuts off cannot be learned and must not raise the priority."""
         aligned(target, self.logits)
-        goal = project(target.atoms, target.probs, self.low, self.high, self.support.shape[0])  # (K, *B, N)
-        error = (goal * self.support).sum(-1) - self.mean().detach()
-        return cross_entropy(self.logits, goal), error.abs()
+        projected = project(target.atoms, target.probs, self.low, self.high, self.support.shape[0])  # (K, *B, N)
+        error = (projected * self.support).sum(-1) - self.mean().detach()
+        return cross_entropy(self.logits, projected), error.abs()
 
     def metrics(self, target: Returns) -> dict[str, Tensor]:
         """The probability of targets beyond the support."""

@@ -18,20 +18,20 @@ def huber(error: Tensor, threshold: float = 1.0) -> Tensor:
     return inside * (error.abs() - 0.5 * inside)
 
 
-def log_loss(logit: Tensor, goal: Tensor) -> Tensor:
-    """−y ln p − (1 − y) ln(1 − p) with p = σ(logit) and y = `goal` in [0, 1] (FQI-LOG: Ayoub et al., 2024). Its gradient is p − y; its
+def log_loss(logit: Tensor, target: Tensor) -> Tensor:
+    """−y ln p − (1 − y) ln(1 − p) with p = σ(logit) and y = `target` in [0, 1] (FQI-LOG: Ayoub et al., 2024). Its gradient is p − y; its
     minimum is the entropy of y, not 0."""
-    return F.binary_cross_entropy_with_logits(logit, goal, reduction="none")
+    return F.binary_cross_entropy_with_logits(logit, target, reduction="none")
 
 
-def binary_entropy(goal: Tensor) -> Tensor:
+def binary_entropy(target: Tensor) -> Tensor:
     """−y ln y − (1 − y) ln(1 − y), the minimum of `log_loss` over all predictions."""
-    return torch.special.entr(goal) + torch.special.entr(1.0 - goal)
+    return torch.special.entr(target) + torch.special.entr(1.0 - target)
 
 
-def cross_entropy(logits: Tensor, goal: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """−Σ_i m_i ln p_i with p = softmax(logits), both (..., N) -> (...). Its gradient is p − m, saturated atoms included."""
-    return -(goal * logits.log_softmax(-1)).sum(-1)
+    return -(target * logits.log_softmax(-1)).sum(-1)
 
 
 def project(atoms: Tensor, probs: Tensor | None, low: float, high: float, number: int) -> Tensor:

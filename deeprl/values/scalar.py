@@ -39,9 +39,9 @@ class ScalarValues:
         return ScalarValues(self.q.unflatten(1, lead), self.distance, self.features.unflatten(1, lead))
 
     def loss(self, target: Returns) -> tuple[Tensor, Tensor]:
-        goal = target.mean()
-        assert goal.shape == self.q.shape, f"target {tuple(goal.shape)} and prediction {tuple(self.q.shape)} differ"
-        error = goal - self.q
+        mean = target.mean()
+        assert mean.shape == self.q.shape, f"target {tuple(mean.shape)} and prediction {tuple(self.q.shape)} differ"
+        error = mean - self.q
         return self.distance(error), error.detach().abs()
 
 
@@ -72,7 +72,7 @@ class BoundedValues:
     def unflatten(self, lead: torch.Size) -> BoundedValues:
         return BoundedValues(self.logit.unflatten(1, lead), self.low, self.high, self.distance, self.features.unflatten(1, lead))
 
-    def goal(self, target: Returns) -> Tensor:
+    def scaled(self, target: Returns) -> Tensor:
         """Mean of the target, scaled to [0, 1]: (K, *B)."""
         mean = target.mean()
         assert mean.shape == self.logit.shape, f"target {tuple(mean.shape)} and prediction {tuple(self.logit.shape)} differ"
@@ -80,15 +80,15 @@ class BoundedValues:
 
     def loss(self, target: Returns) -> tuple[Tensor, Tensor]:
         """Loss and |error|. The error is never the log-loss, because the minimum of that depends on the target."""
-        goal = self.goal(target)
-        error = self.logit.sigmoid() - goal
-        loss = log_loss(self.logit, goal) if self.distance == "log" else squared(error)
+        scaled = self.scaled(target)
+        error = self.logit.sigmoid() - scaled
+        loss = log_loss(self.logit, scaled) if self.distance == "log" else squared(error)
         return loss, error.detach().abs() * (self.high - self.low)
 
     def metrics(self, target: Returns) -> dict[str, Tensor]:
         """`train/excess_loss` is the log-loss minus its minimum, so that a perfect fit has 0."""
-        goal = self.goal(target)
+        scaled = self.scaled(target)
         return {
             "train/clamped_targets": outside(target.mean().unsqueeze(-1), None, self.low, self.high),
-            "train/excess_loss": (log_loss(self.logit, goal) - binary_entropy(goal)).detach(),
+            "train/excess_loss": (log_loss(self.logit, scaled) - binary_entropy(scaled)).detach(),
         }
