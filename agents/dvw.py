@@ -6,13 +6,12 @@
     3  value      w = max(η / F_ω̄(s, a), w_min), no gradient        mean w ([T Q̄](s, a) − Q)²   → θ
     before a sync  ω̄ ← ω,  Q̄⁻ ← Q̄,  then Q̄ ← Q
 
-Least squares is the best fit only where the noise is the same everywhere. Q̄ was fitted to targets built from Q̄⁻, so what is left
-between the two is the noise of those targets. T is the agent's own backup; with Munchausen's this is DVW-M-DQN.
+Least squares is optimal only if the noise has the same variance everywhere. Q̄ was fitted to targets from Q̄⁻, so that their difference is
+the noise of those targets. T is the agent's backup; with Munchausen's this is DVW-M-DQN.
 
-Ours, where the paper has one network, a uniform replay and scalar values: ω and η are stacks of K, and Q̄⁻ is the target network as
-it stood before the last *shift* of a chain, whose entry k the present entry k was fitted to; steps 1 and 3 carry the replay's
-importance weight, step 2 does not; for other heads the variance is that of the mean.
-Numbers and provenance: docs/algorithms/dvw.md.
+The paper has one network, a uniform replay and scalar values; our extensions are these. ω and η are stacks of K. Q̄⁻ is the target network
+before the last *shift* of the chain, because the present entry k was fitted to entry k of that network. Losses 1 and 3 have the replay's
+importance weight, loss 2 has not. For other heads the variance is that of the mean. Numbers and provenance: docs/algorithms/dvw.md.
 """
 
 from __future__ import annotations
@@ -37,15 +36,15 @@ from deeprl.values.view import View
 
 
 class InverseVariance(Weighting):
-    """Each squared error divided by the variance of its target, scaled so that the weights of a batch are one on average.
+    """Weights that divide each squared error by the variance of its target, scaled so that their mean in a batch is one.
 
     Args:
-        least_variance: ε_w. With rewards far above 1, this and `threshold` want another value.
-        least_weight: w_min; what it lifts is not taken from other samples, so the mean may exceed one (as the authors have it).
-        log_scale: log η at the start: the first weights are about e / (1 + ε_w).
-        threshold: of the Huber loss on the variance, which holds large variances down on purpose.
-        lr: of ω; None takes the agent's optimizer as it is, as the paper does.
-        scale_lr: of log η, under Adam.
+        least_variance: ε_w. It and `threshold` need another value for rewards far above 1.
+        least_weight: w_min. Weights raised to it do not lower the others, so that the mean may exceed one (as in the authors' code).
+        log_scale: initial log η; the first weights are about e / (1 + ε_w).
+        threshold: of the Huber loss on the variance, because that loss reduces the effect of large variances.
+        lr: learning rate of ω; None: the agent's optimizer unchanged, as in the paper.
+        scale_lr: learning rate of log η, with Adam.
     """
 
     needs = frozenset({"returns"})
@@ -90,9 +89,9 @@ class InverseVariance(Weighting):
 
     def variance(self, online: View, target: View, batch: Batch) -> tuple[Tensor, Learned]:
         with torch.no_grad():
-            # the previous target under the target's noise: who needs none other than these two needs no stream of its own
-            goal = self.backup(online, View(self.previous, batch, "target"), batch).mean()
-            residual = goal - target.now.at(batch.action).mean()  # (K, *B)
+            # the previous target uses the target's noise, so that it needs no noise stream of its own
+            returns = self.backup(online, View(self.previous, batch, "target"), batch).mean()
+            residual = returns - target.now.at(batch.action).mean()  # (K, *B)
         spread = self.spread(self.net, batch)
         loss = huber(spread - residual.square(), self.threshold)
         metrics = {"train/variance_loss": loss.detach(), "train/variance": spread.detach()}

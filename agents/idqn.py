@@ -5,7 +5,7 @@
 K consecutive Bellman iterations are learned at once from the same samples. Two clocks run in environment steps:
 
     every D  (sync_period)    Q̄_k ← Q_k      k = 1 … K − 1
-    every T  (shift_period)   Q̄_k ← Q_{k+1}  k = 0 … K − 1,   Q_k ← Q_{k+1}  k < K:  the window moves on by one iteration
+    every T  (shift_period)   Q̄_k ← Q_{k+1}  k = 0 … K − 1,   Q_k ← Q_{k+1}  k < K:  the window shifts by one iteration
 
 K = 1 is DQN with target period T, bit for bit.
 """
@@ -30,10 +30,10 @@ class Iterated(Chain):
         length: K.
         shift_period, sync_period: T and D, environment steps.
         torso: `shared`, as in the authors' Atari runs, or `separate` networks.
-        acting: whose greedy action is taken: `uniform` over the K online networks, drawn anew at each step (authors' `main`),
-            `uniform_with_target`, which adds Q̄_0 (their Atari branch), `first`, `last`, `mean` of the values, or `episode`
-            (drawn once an episode).
-        head_reduction: `sum` of the K losses, or their `mean` (the authors' Atari branch; under Adam it is the sum with ε
+        acting: network that chooses the greedy action: `uniform`, one of the K online networks, drawn at each step (authors' `main`);
+            `uniform_with_target`, the same with Q̄_0 added (their Atari branch); `first`; `last`; `mean` of the values; or `episode` (drawn
+            once per episode).
+        head_reduction: `sum` of the K losses, or their `mean` (the authors' Atari branch; with Adam the mean equals the sum with ε
             multiplied by K).
     """
 
@@ -70,7 +70,7 @@ class Iterated(Chain):
         follow_(self.target, self.online)
 
     def shifting(self, due: Collection[str], updates: int) -> bool:
-        # the clock runs before the first update, but a move of untrained weights would copy Q_K over its predecessors
+        # updates > 0, because the clock runs before the first update and a shift of untrained weights would copy Q_K over its predecessors
         return updates > 0 and "shift" in due
 
     def maintain(self, due: Collection[str], updates: int) -> None:
@@ -89,7 +89,7 @@ class Iterated(Chain):
         return noise
 
     def acting_values(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
-        """(K or K + 1, M, A)"""
+        """Values of the networks that may act, (K or K + 1, M, A)."""
         values = self.online(obs, noise).mean()
         if self.acting == "uniform_with_target":
             return torch.cat([self.target(obs, noise).mean()[:1], values])

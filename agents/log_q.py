@@ -1,15 +1,16 @@
 """Logarithmic Q-learning, LogDQN (van Seijen, Fatemi, Tavakoli, 2019).
 
-    f(x) = c ln(x + shift) + d,     d = −c ln(q0 + shift),     so that a head that says 0 means q0
+    f(x) = c ln(x + shift) + d,     d = −c ln(q0 + shift),     so that a head's output 0 has the value q0
     T± = r± + γⁿ B±,     B± = clip(Q±(s', a*), 0, 1/(1 − γⁿ)),     r⁺ = max(r, 0),  r⁻ = max(−r, 0),     Q = Q⁺ − Q⁻
     U± = Q± + β_reg (T± − Q±),     loss = Huber(f(U⁺) − Q̃⁺) + Huber(f(U⁻) − Q̃⁻)
 
-In a logarithmic space action gaps are of one size over the states, which lets function approximation live with low discount factors.
-Rewards are split by sign (`agent/rewards=polar`) because a logarithm takes no negative values; `deeprl.values.mapping` has the two steps.
+In a logarithmic space action gaps have the same size in all states, so that function approximation works with low discount factors.
+Rewards are split by sign (`agent/rewards=polar`) because a logarithm takes no negative values. `deeprl.values.mapping` computes U and the
+loss.
 
-Deep form: shift 0, T ≥ γⁿᵏ instead. Linear and tabular form: shift γᵏ and no floor. For n > 1 the released code splits the n-step sum
-by sign; here the replay splits each reward first. The clip of B± is the code's, too: for n > 1 returns may be larger, see `bound`.
-Numbers and provenance: docs/algorithms/log_dqn.md.
+Deep form: shift 0, and targets T ≥ γⁿᵏ. Linear and tabular form: shift γᵏ and no floor. For n > 1 the released code splits the n-step sum
+by sign; here the replay splits each reward first. The clip of B± is also that of the released code; for n > 1 returns may be larger, see
+`bound`. Numbers and provenance: docs/algorithms/log_dqn.md.
 """
 
 from __future__ import annotations
@@ -25,20 +26,22 @@ from deeprl.values.mapping import Mapping
 
 
 def exp(x: Tensor) -> Tensor:
-    """eˣ, cut off short of what float32 holds, since ∞ − ∞ would be no value (the authors' code has no such limit)."""
+    """eˣ, cut off below the largest float32, because ∞ − ∞ is not a number (the authors' code has no such limit)."""
     return x.clamp(max=LARGEST).exp()
 
 
 LARGEST = math.log(torch.finfo(torch.float32).max) - 20.0
-"""An exponent: errors are reported in float32 whatever the maps compute in."""
+"""Largest exponent, below float32's, because errors are reported in float32 for every precision of the maps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Log(Mapping):
-    """
+    """Logarithmic map of LogDQN.
+
     Args:
-        c: slope. Without distance or optimizer (linear form) it cancels; with Huber it sets where the loss turns linear.
-        k: the floor of a target is discount^(n_step k), that of `initial` discount^k, both unless `floor` is given; null: no floor.
+        c: slope. It cancels in the linear form, without distance and optimizer; with Huber it sets the error above which the loss is
+            linear.
+        k: the floor of a target is discount^(n_step k) and that of `initial` is discount^k, unless `floor` is given; null: no floor.
         shift: added to values before the logarithm; γᵏ in the linear form.
     """
 
@@ -64,7 +67,7 @@ class Log(Mapping):
             raise ValueError("floor must be above 0, or null with k above 0 and a discount below 1, or shift above 0: ln 0 is no value")
 
     def lowest(self, steps: int) -> float:
-        """0: no floor."""
+        """Floor of values after `steps` steps; 0: no floor."""
         if self.floor is not None or self.k is None or self.discount is None:
             return self.floor or 0.0
         return self.discount ** (steps * self.k)

@@ -2,10 +2,10 @@
 
     y = r + α clip(τ ln π(a|s), l0) + γ Σ_b π(b|s') (Q̄(s', b) − τ ln π(b|s')),     π = softmax(Q̄ / τ)
 
-MVI(q) has the q-exponential policy in place of the softmax, ln_q in place of ln, and the action gap Q̄(s, a) − Σ_b π(b|s) Q̄(s, b)
-in place of τ ln π(a|s). Convention: ln_q x = (x^(q−1) − 1) / (q − 1); papers with the exponent 1 − q call ours 2 − q.
+MVI(q) replaces the softmax by the q-exponential policy, ln by ln_q, and τ ln π(a|s) by the action gap Q̄(s, a) − Σ_b π(b|s) Q̄(s, b).
+Convention: ln_q x = (x^(q−1) − 1) / (q − 1); our q is 2 − q in papers with the exponent 1 − q.
 
-Both policies are the target network's, at s and at s'. The bonus is not cut off by a termination, and over several steps only the
+Both policies, at s and at s', are those of the target network. A termination does not remove the bonus, and in an n-step target only the
 first action has one. Acting stays ε-greedy. Numbers and provenance: docs/algorithms/munchausen.md and mvi.md.
 """
 
@@ -29,7 +29,7 @@ HALVINGS = 53
 
 
 def ln_q(x: Tensor, q: float) -> Tensor:
-    """Between −1/(q − 1), at x = 0, and 0 at x = 1; for q > 1."""
+    """q-logarithm for q > 1: −1/(q − 1) at x = 0, and 0 at x = 1."""
     return (x ** (q - 1) - 1) / (q - 1)
 
 
@@ -69,7 +69,7 @@ def bisected_policy(z: Tensor, q: float) -> Tensor:
 
 
 def q_exponential(values: Tensor, temperature: float, q: float, normaliser: str = "exact") -> Tensor:
-    """π(a) = exp_q(values(a) / τ − ψ), (..., A), for q > 1. τ = 0 and q = ∞ are greedy."""
+    """π(a) = exp_q(values(a) / τ − ψ), (..., A), for q > 1. With τ = 0 or q = ∞ the policy is greedy."""
     if not temperature or math.isinf(q):
         return one_hot(values)
     z = (values - values.amax(-1, keepdim=True)) / temperature
@@ -81,7 +81,7 @@ def q_exponential(values: Tensor, temperature: float, q: float, normaliser: str 
 
 
 def bonus(raw: Tensor, action: Tensor, floor: float | None) -> Tensor:
-    """(K, *B, A) at the action taken, not below `floor`: (K, *B)."""
+    """Bonus of the action taken, not below `floor`: (K, *B, A) -> (K, *B)."""
     taken = pick(raw, action)
     return taken if floor is None else taken.clamp(min=floor)
 
@@ -94,7 +94,7 @@ def check(owner: Munchausen | Tsallis) -> None:
 
 @dataclass(frozen=True)
 class Munchausen(Choice):
-    """M-DQN, and M-IQN with an implicit quantile head.
+    """Munchausen backup: M-DQN, and M-IQN with an implicit quantile head.
 
     Args:
         temperature: τ, in units of Q. 0 is the limit, advantage learning.
@@ -118,26 +118,26 @@ class Munchausen(Choice):
         return soft_value(target.next, policy, log).bootstrap(batch.reward, batch.discount).plus(extra)
 
     def metrics(self, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
-        """Of the target network's policy at s'."""
+        """Metrics of the target network's policy at s'."""
         values = target.next.mean()
         return policy_metrics(values, boltzmann(values, self.temperature)[0])
 
 
 @dataclass(frozen=True)
 class Tsallis(Choice):
-    """MVI(q). No code of its authors' online agent is public: `term`, `bootstrap` and `normaliser` are as remembered from the paper, not
-    verified, and so are options.
+    """MVI(q) backup. The authors' code of the online agent is not public. `term`, `bootstrap` and `normaliser` are options, because their
+    values are from memory of the paper and not verified.
 
     Args:
-        q: entropic index, at least 1. 1 is the softmax, 2 the sparsemax, ∞ greedy.
-        temperature: τ, in units of Q. 0 is greedy too: with term `gap` advantage learning.
-        scale: α. 0 leaves the bonus out.
+        q: entropic index, at least 1. 1 gives the softmax, 2 the sparsemax, ∞ the greedy policy.
+        temperature: τ, in units of Q. 0 gives the greedy policy, and with term `gap` advantage learning.
+        scale: α. 0 removes the bonus.
         floor: l0, the lower end of the clip, applied before α; null: no clip.
         term: the bonus, `gap` (MVI(q)) or `logq`, τ ln_q π(a|s), which at q = 1 is Munchausen exactly.
-        bootstrap: V(s') is Σ π (Q̄ − τ ln_q π) if `entropic`; with τ/q in place of τ, the value that π maximises, if `consistent`; Σ π Q̄
-            if `expected`.
-        normaliser: `exact`, or the paper's `first_order` expansion, ψ of the sparsemax for every q > 1, renormalised, and greedy
-            where it leaves no action.
+        bootstrap: form of V(s'). `entropic` is Σ π (Q̄ − τ ln_q π); `consistent` has τ/q in place of τ, the value that π maximises;
+            `expected` is Σ π Q̄.
+        normaliser: `exact`, or the paper's `first_order` expansion: ψ of the sparsemax for every q > 1, renormalised, and the greedy policy
+            where no action is left.
     """
 
     needs = frozenset({"signed"})
@@ -173,6 +173,6 @@ class Tsallis(Choice):
         return soft_value(target.next, policy, share * log).bootstrap(batch.reward, batch.discount).plus(extra)
 
     def metrics(self, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
-        """Of the target network's policy at s'."""
+        """Metrics of the target network's policy at s'."""
         values = target.next.mean()
         return policy_metrics(values, self.policy(values)[0])

@@ -3,13 +3,13 @@ TD-learning", ICML 2023); docs/algorithms/representation.md.
 
     L  =  (1/h) Σ_i mean (r̂_i(s) + γ (1 − terminated) V̄_i(s') − V_i(s))²,     s' one step later,  i = 1 … h
 
-V_i are h outputs on the shared features; they evaluate the policy that collected the data. Fitting many random rewards moves the
-features towards leading eigenvectors of the transition matrix, if the heads are quick: in the paper's flow they are solved for.
+V_i are h outputs on the shared features; they evaluate the policy that collected the data. With many random rewards the features approach
+leading eigenvectors of the transition matrix, if the heads learn fast: in the paper's flow they are always optimal.
 
-    W* = [Φᵀ D (I − γP) Φ]⁻¹ Φᵀ D R,     dΦ/dt = D (R − (I − γP) Φ W*) W*ᵀ,     under which ΦᵀΦ stays
+    W* = [Φᵀ D (I − γP) Φ]⁻¹ Φᵀ D R,     dΦ/dt = D (R − (I − γP) Φ W*) W*ᵀ,     which keeps ΦᵀΦ constant
 
-Not verified, so ours to choose: h, the loss's scale, where it was used, and how rewards are drawn. r̂ is a fixed random network of s with
-a tanh, standardised over everything collected.
+Not verified, and so our choice: h, the scale of the loss, the agents that use it, and the distribution of the rewards. r̂ is a fixed random
+network of s with a tanh, standardised over all collected data.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ from deeprl.values.view import View
 
 
 class RandomRewards(Auxiliary):
-    """
+    """Auxiliary loss on the values of random rewards.
+
     Args:
         discount: γ of the auxiliary values; a configuration value, `${discount}`.
         heads: h.
-        scale: of the loss; 0 leaves the agent as it is, bit for bit.
-        lr_multiple: the heads learn so much faster than the features.
+        scale: factor of the loss; 0 leaves the agent unchanged, bit for bit.
+        lr_multiple: learning rate of the heads, as a multiple of that of the features.
     """
 
     needs = frozenset({"successor", "terminated"})
@@ -50,7 +51,7 @@ class RandomRewards(Auxiliary):
         self.discount, self.heads, self.scale, self.lr_multiple = discount, heads, scale, lr_multiple
         in_range(self, discount=(0, 1), heads=(1, None), scale=(0, None), lr_multiple=(0, None))
         self.init = plan.torso.init
-        self.normalized = plan.normalize.forward  # the method, not the module, which is the agent's
+        self.normalized = plan.normalize.forward  # the method, not the module, because the agent owns the module
         self.reward = plan.network("auxiliary.reward", 1, 1, heads)
         for name in ("count", "mean", "m2"):
             self.register_buffer(name, torch.zeros(() if name == "count" else heads, dtype=torch.float64))
@@ -62,11 +63,11 @@ class RandomRewards(Auxiliary):
         return [(list(beside.parameters()), self.lr_multiple)]
 
     def raw(self, obs: Tensor) -> Tensor:
-        """The random rewards before they are standardised, (*B, h)."""
+        """Random rewards before they are standardised, (*B, h)."""
         return self.reward(obs).mean()[0].tanh()
 
     def rewards(self, obs: Tensor) -> Tensor:
-        """r̂, (*B, h): mean 0 and variance 1 over what was collected."""
+        """r̂, (*B, h): mean 0 and variance 1 over the collected data."""
         variance = torch.where(self.count > 1, self.m2 / self.count.clamp(min=1.0), 1.0)
         return ((self.raw(obs) - self.mean) * (variance + 1e-8).rsqrt()).float()
 
@@ -83,9 +84,9 @@ class RandomRewards(Auxiliary):
         later: Any = target.network
         values = stacked(now.beside, online.now.features)  # (torsos, *B, h)
         with torch.no_grad():
-            # a chain with a shared torso has two targets; the first is that of Q̄_0
+            # a chain with a shared torso has two target torsos; the first is that of Q̄_0
             after = stacked(later.beside, later.features(batch.extra["successor"]))[: values.shape[0]]
             going_on = self.discount * ~batch.extra["terminated"]
-            goal = self.rewards(batch.obs) + going_on.unsqueeze(-1) * after
-        loss = average(batch.weight * squared(goal - values).mean(-1), batch.valid).sum()
+            bootstrapped = self.rewards(batch.obs) + going_on.unsqueeze(-1) * after
+        loss = average(batch.weight * squared(bootstrapped - values).mean(-1), batch.valid).sum()
         return self.scale * loss, {"train/auxiliary_loss": loss.detach()}

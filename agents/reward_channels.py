@@ -1,7 +1,7 @@
 """Reward channels of orchestrated value mapping (Fatemi, Tavakoli, ICLR 2022): finer splits than the one by sign.
 
-Every scheme gives Σ_c λ_c r_c = r, cut off at the largest edge, with all r_c in [0, 1]. Names of the released code in parentheses; which
-of them the paper calls which is not verified. Numbers: docs/algorithms/loglin_dqn.md.
+Every scheme gives Σ_c λ_c r_c = r, cut off at the largest edge, with all r_c in [0, 1]. Names of the released code are in parentheses; the
+paper's names are not verified. Numbers: docs/algorithms/loglin_dqn.md.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from deeprl.transforms.channels import Channels
 
 
 class Bands(Channels):
-    """A reward counts in the one band that it falls into, divided by the upper edge of that band: λ_i = 10^i (released `config_1`).
+    """Split into bands of size: a reward counts in its own band only, divided by the upper edge of that band, λ_i = 10^i (released
+    `config_1`).
 
-    Band 0 is [0, 1], band i is (10^(i−1), 10^i]; the last one has no end, and cuts off at 1.
+    Band 0 is [0, 1], band i is (10^(i−1), 10^i]; the last band has no upper end, and its channel is cut off at 1.
 
     Args:
-        count: of bands on each side; 1 is `Polar`.
-        base: of the edges, 10 in the paper.
+        count: number of bands for each sign; 1 is `Polar`.
+        base: ratio of successive edges, 10 in the paper.
     """
 
     def __init__(self, *, count: int = 3, base: float = 10.0):
@@ -41,10 +42,10 @@ class Bands(Channels):
 
 
 class Layers(Bands):
-    """A reward fills the bands from below, each divided by its width: λ = 1, 9, 90, 900 (released `config_2`).
+    """Split into layers: a reward fills the bands from below, each divided by its width, λ = 1, 9, 90, 900 (released `config_2`).
 
-    min(w_i, max(r − 10^(i−1), 0)) / w_i. The released code subtracts the edge also where the reward lies below it, which gives −1/9 in
-    every inactive channel; that is not copied.
+    Channel i is min(w_i, max(r − 10^(i−1), 0)) / w_i. The released code subtracts the edge also from rewards below it, which gives −1/9 in
+    every inactive channel; this code does not.
     """
 
     def __init__(self, *, count: int = 3, base: float = 10.0):
@@ -58,10 +59,11 @@ class Layers(Bands):
 
 
 class Ensemble(Channels):
-    """Several learners of the split by sign, whose mean acts: λ = ±1/copies (released `two_ensemble_polar` has two copies).
+    """Several copies of the split by sign; their mean acts, λ = ±1/copies (released `two_ensemble_polar` has two copies).
 
     Args:
-        rewards: "whole", so that Σ λ r is the reward; "divided" by the copies too, as released, which makes values that much too small.
+        rewards: "whole", so that Σ λ r is the reward, or "divided" by `copies` as in the released code, so that values are too small by
+            that factor.
     """
 
     def __init__(self, *, copies: int = 2, bound: float = 1.0, rewards: str = "whole"):

@@ -4,15 +4,15 @@ docs/algorithms/representation.md.
     L   = E D( f(Φ(s), a), sg Φ(s') )                                   s' one step later, sg: no gradient
     L_f = E D( f(Φ(s), a), sg Ψ(s') ),   L_b = E D( b(Ψ(s'), a), sg Φ(s) )      bidirectional: Ψ is a second encoder
 
-One's own next latent can be predicted without everything collapsing to a point, if no gradient flows through the goal and the
-predictor is quick. With the best linear predictor F* and one-hot states the features follow
+An encoder can learn to predict its own next latent without collapse to a constant, if no gradient flows through the target and the
+predictor learns fast. With the optimal linear predictor F* and one-hot states the features follow
 
-    dΦ/dt = (PΦ − ΦF*) F*ᵀ       or       dΦ/dt = (PΨ − ΦF*) F*ᵀ,   dΨ/dt = (PᵀΦ − ΨB*) B*ᵀ        under which ΦᵀΦ stays,
+    dΦ/dt = (PΦ − ΦF*) F*ᵀ       or       dΦ/dt = (PΨ − ΦF*) F*ᵀ,   dΨ/dt = (PᵀΦ − ΨB*) B*ᵀ        which keeps ΦᵀΦ constant,
 
-a spectral decomposition of P, if P is symmetric, or in the second form its singular value decomposition, whatever P is.
+a spectral decomposition of P if P is symmetric, or in the second form the singular value decomposition of any P.
 
-Ours or not verified: size of latent and predictor, the scale of the loss, that both predictors see the action. At an episode's end s' is
-its true last observation, so that no pair crosses into another episode.
+Ours or not verified: sizes of latent and predictor, the scale of the loss, and the action as input of both predictors. At an episode's end
+s' is the true last observation, so that no pair spans two episodes.
 """
 
 from __future__ import annotations
@@ -33,29 +33,30 @@ from deeprl.values.losses import average
 from deeprl.values.view import View
 
 
-def cosine(predicted: Tensor, goal: Tensor) -> Tensor:
-    """2 − 2 cos of the angle between them, (..., L) -> (...)."""
-    return 2.0 - 2.0 * F.cosine_similarity(predicted, goal, dim=-1)
+def cosine(predicted: Tensor, target: Tensor) -> Tensor:
+    """2 − 2 cos of the angle between prediction and target, (..., L) -> (...)."""
+    return 2.0 - 2.0 * F.cosine_similarity(predicted, target, dim=-1)
 
 
-def distance(predicted: Tensor, goal: Tensor) -> Tensor:
-    """‖predicted − goal‖², (..., L) -> (...)."""
-    return (predicted - goal).square().sum(-1)
+def distance(predicted: Tensor, target: Tensor) -> Tensor:
+    """‖predicted − target‖², (..., L) -> (...)."""
+    return (predicted - target).square().sum(-1)
 
 
 DISTANCES = {"cosine": cosine, "squared": distance}
 
 
 class SelfPrediction(Auxiliary):
-    """
+    """Auxiliary loss on the prediction of the next latent.
+
     Args:
-        latent: width of Φ, a linear map of the features; None takes the features themselves.
-        hidden: hidden layers of a predictor; none makes it linear.
+        latent: width of Φ, a linear map of the features; None: Φ is the features.
+        hidden: hidden layers of a predictor; without any it is linear.
         loss: `cosine`, or the theory's `squared`.
-        goal: `online`, the theory's: the encoder that learns, without gradient; or `target`, that of the target network (a periodic
-            copy, where others take a moving average).
-        scale: of the loss; 0 leaves the agent as it is, bit for bit.
-        lr_multiple: predictors learn so much faster than encoders.
+        goal: encoder that gives the target: `online`, the one that learns, without gradient, as in the theory; or `target`, that of the
+            target network (a periodic copy; others use a moving average).
+        scale: factor of the loss; 0 leaves the agent unchanged, bit for bit.
+        lr_multiple: learning rate of the predictors, as a multiple of that of the encoders.
     """
 
     needs = frozenset({"successor"})
@@ -84,7 +85,7 @@ class SelfPrediction(Auxiliary):
         return nn.ModuleDict({"latent": self.projection(torso, n), "forth": self.predictor(width, n)})
 
     def projection(self, torso: Any, n: int) -> nn.Module:
-        """Features to latents."""
+        """Module from features to latents."""
         if self.latent is None:
             return nn.Identity()
         return MLP(n, (torso.features, self.latent), activate_last=False, init=self.torso.init)
@@ -116,17 +117,17 @@ class SelfPrediction(Auxiliary):
         network: Any = online.network
         now = self.project(network.beside["latent"], online.now.features)
         with torch.no_grad():
-            # a chain with a shared torso has two targets; the first is that of Q̄_0
-            goal = self.first(target.network if self.goal == "target" else network, batch.extra["successor"])[: now.shape[0]]
-        loss = self.error(self.predict(network.beside["forth"], now, batch.action), goal, batch)
+            # a chain with a shared torso has two target torsos; the first is that of Q̄_0
+            latent = self.first(target.network if self.goal == "target" else network, batch.extra["successor"])[: now.shape[0]]
+        loss = self.error(self.predict(network.beside["forth"], now, batch.action), latent, batch)
         return self.scale * loss, {"train/auxiliary_loss": loss.detach()}
 
-    def error(self, predicted: Tensor, goal: Tensor, batch: Batch) -> Tensor:
-        return average(batch.weight * DISTANCES[self.loss](predicted, goal), batch.valid).sum()
+    def error(self, predicted: Tensor, target: Tensor, batch: Batch) -> Tensor:
+        return average(batch.weight * DISTANCES[self.loss](predicted, target), batch.valid).sum()
 
 
 class Bidirectional(SelfPrediction):
-    """With a second encoder Ψ, a torso of its own for the successor: each encoder predicts what the other says."""
+    """Bidirectional form: a second encoder Ψ, with its own torso, encodes the successor, and each encoder predicts the other's latent."""
 
     def beside(self, torso: Any, n: int) -> nn.ModuleDict:
         parts = super().beside(torso, n)
@@ -147,10 +148,10 @@ class Bidirectional(SelfPrediction):
         now, after = self.project(beside["latent"], online.now.features), self.second(network, successor)
         if self.goal == "target":
             with torch.no_grad():
-                goals = self.first(target.network, batch.obs), self.second(target.network, successor)
+                latents = self.first(target.network, batch.obs), self.second(target.network, successor)
         else:
-            goals = now.detach(), after.detach()
-        earlier, later = (goal[: now.shape[0]] for goal in goals)
+            latents = now.detach(), after.detach()
+        earlier, later = (latent[: now.shape[0]] for latent in latents)
         forth = self.error(self.predict(beside["forth"], now, batch.action), later, batch)
         back = self.error(self.predict(beside["back"], after, batch.action), earlier, batch)
         metrics = {"train/auxiliary_loss": (forth + back).detach(), "train/auxiliary_loss_back": back.detach()}

@@ -1,10 +1,11 @@
-"""Orchestrated value mapping, MapDQN and LogLinDQN (Fatemi, Tavakoli, ICLR 2022): maps. `agents/reward_channels.py` has the rewards.
+"""Orchestrated value mapping, MapDQN and LogLinDQN (Fatemi, Tavakoli, ICLR 2022): the maps. The reward channels are in
+`agents/reward_channels.py`.
 
     a* = argmax_a Σ_j λ_j Q_j(s', a),     T_j = r_j + γ B_j,     U_j = q_j + β_r (T_j − q_j),     loss = Σ_j Huber(f_j(U_j) − Q̃_j)
 
-B_j and q_j are cut off to [0, 1 / (1 − γ)] (γ, where LogDQN has γⁿ: `n_step` is 1 here). The scheme is `deeprl.values.mapping`. Admissible
-maps are invertible, strictly monotone, with a slope bounded away from 0 and ∞ on the values that occur (from memory: not verified).
-Numbers and provenance: docs/algorithms/loglin_dqn.md, and value_mapping.md for the maps of other papers.
+B_j and q_j are cut off to [0, 1 / (1 − γ)]; LogDQN's γⁿ is γ here, because `n_step` is 1. The scheme is in `deeprl.values.mapping`.
+Admissible maps are invertible and strictly monotone, with a slope bounded away from 0 and ∞ on the occurring values (from memory, not
+verified). Numbers and provenance: docs/algorithms/loglin_dqn.md, and value_mapping.md for the maps of other papers.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from deeprl.values.mapping import Mapping
 
 @dataclass(frozen=True, kw_only=True)
 class LogLinear(Mapping):
-    """Logarithmic below a break, linear above it, where its slope goes on.
+    """Map that is logarithmic below a break and linear above it, with a continuous slope.
 
         released   x ≤ b: c ln x + Δ,          else c x / b − c,       b = exp(−Δ / c)       (f(b) = 0; below the break `floor` acts)
         paper      x ≤ 1 − d: c ln(x + d),     else c (x − (1 − d))
@@ -30,7 +31,7 @@ class LogLinear(Mapping):
     Args:
         c: slope.
         delta: Δ of the released form.
-        shift: d of the paper's form (0.02 there, with c = 0.5; from memory, not verified). Above 0 it wants delta 0.
+        shift: d of the paper's form (0.02 there, with c = 0.5; from memory, not verified). If it is above 0, `delta` must be 0.
     """
 
     needs = frozenset({"nonnegative"})
@@ -57,12 +58,12 @@ class LogLinear(Mapping):
 
     @property
     def edge(self) -> float:
-        """Where x + shift passes from one form to the other; f is 0 there."""
+        """Value of x + shift at the break; f is 0 there."""
         return math.exp(-self.delta / self.c)
 
     def forward(self, value: Tensor) -> Tensor:
         ratio = (value + self.shift) / self.edge
-        # clamped, because the branch that is not taken must not be −∞ or ∞ either
+        # clamped, because the branch that `where` drops must be finite too
         return self.c * torch.where(ratio <= 1, ratio.clamp(max=1).log(), ratio - 1)
 
     def inverse(self, mapped: Tensor) -> Tensor:
@@ -72,7 +73,8 @@ class LogLinear(Mapping):
 
 @dataclass(frozen=True, kw_only=True)
 class SignedRoot(Mapping):
-    """sign(x) (√(|x| + 1) − 1) + εx (Pohlen et al., 2018). Takes negative values, so that one channel of raw rewards will do."""
+    """The map sign(x) (√(|x| + 1) − 1) + εx (Pohlen et al., 2018). It takes negative values, so that one channel of raw rewards is
+    enough."""
 
     epsilon: float = 0.01
 
@@ -91,7 +93,7 @@ class SignedRoot(Mapping):
 
 @dataclass(frozen=True, kw_only=True)
 class Asinh(Mapping):
-    """s asinh(x / s): linear near 0, logarithmic far from it, signed. A design option of ours, in no paper.
+    """The map s asinh(x / s): signed, linear near 0 and logarithmic far from it. It is ours, from no paper.
 
     Args:
         scale: s.
@@ -108,13 +110,13 @@ class Asinh(Mapping):
         return self.scale * (value / self.scale).asinh()
 
     def inverse(self, mapped: Tensor) -> Tensor:
-        end = math.log(torch.finfo(mapped.dtype).max) - 20.0  # short of infinity, since ∞ − ∞ would be no value
+        end = math.log(torch.finfo(mapped.dtype).max) - 20.0  # below infinity, because ∞ − ∞ is not a number
         return self.scale * (mapped / self.scale).clamp(-end, end).sinh()
 
 
 @dataclass(frozen=True, kw_only=True)
 class PerChannel(Mapping):
-    """A map of its own for each channel (the released code's `[log,loglin]`). Of `maps` only f, f⁻¹ and the floor matter."""
+    """A different map for each channel (`[log,loglin]` in the released code). Only f, f⁻¹ and the floor of each map are used."""
 
     averaging: float = 0.1
     clip_bootstrap: bool = True

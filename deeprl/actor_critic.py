@@ -1,10 +1,10 @@
-"""The agent for continuous actions: deterministic policy gradient with an ensemble of critics, and its neutral elements.
+"""The agent for continuous actions: deterministic policy gradient with an ensemble of critics.
 
-TD3 (Fujimoto, van Hoof, Meger, 2018) as its authors' code has stood since 2020:
+TD3 (Fujimoto, van Hoof, Meger, 2018), in the form of its authors' code since 2020:
 
     a' = clip(π̄(s') + clip(σ̃ ε, ±c), ±1)          y = r + γ (1 − d) min_j Q̄_j(s', a')
     L_Q = Σ_j mean (Q_j(s, a) − y)²                every update
-    L_π = − mean Q_1(s, π(s))                      every `actor_period`-th update, and only then do the targets move
+    L_π = − mean Q_1(s, π(s))                      every `actor_period`-th update, which also updates the targets
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from deeprl.values.reduce import Reduction
 
 
 class ActorCritic(Agent):
-    """Deterministic actor, critics (K, E, *B, N).
+    """Agent for continuous actions: a deterministic actor and critics (K, E, *B, N).
 
     Args:
-        spec, seed: spaces; seed of the initial weights.
+        spec, seed: spaces of the environment; seed of the initial weights.
         actor: choice that builds the policy, `deeprl.networks.actors`.
         critic: choice that builds the ensemble.
         backup: target of the critics.
         chain: partial of `Polyak` or of a chain of iterations.
-        reduce, actor_reduce: what the ensemble says in the target, and to the actor.
-        actor_period: critic updates for one of the actor and one move of the targets (TD3's policy delay).
+        reduce, actor_reduce: reduction of the ensemble to one value in the target, and in the actor's loss.
+        actor_period: critic updates per update of the actor and of the targets (TD3's policy delay).
         explore, rewards, normalize: as in `ValueAgent`.
-        optimizer, actor_optimizer: one each.
+        optimizer, actor_optimizer: of the critics, and of the actor.
     """
 
     actions = "continuous"
@@ -100,7 +100,7 @@ class ActorCritic(Agent):
             target_value = self.backup(online, target, batch).mean()  # (K, *B)
         values = online.critic(batch.obs, batch.action).squeeze(-1)  # (K, E, *B)
         error = target_value.unsqueeze(1) - values
-        loss = squared(error).sum(1)  # over the critics, not their mean
+        loss = squared(error).sum(1)  # sum over the critics, not the mean
         total = self.chain.combine(average(batch.weight * loss, batch.valid))
         metrics = {"train/critic_loss": loss.detach(), "train/q_values": values.detach()}
         return total, Learned(error.detach().abs().mean((0, 1)), metrics)
@@ -126,8 +126,8 @@ class ActorCritic(Agent):
         if not explore:
             seen = self.normalize(obs)
             action = self.chain.online.actor(seen)
-            said = self.chain.online.critic(seen, action, first=self.actor_reduce.first_only)
-            value = self.actor_reduce(said).mean()[0].cpu()
+            values = self.chain.online.critic(seen, action, first=self.actor_reduce.first_only)
+            value = self.actor_reduce(values).mean()[0].cpu()
             return Acted(action.cpu(), torch.ones(action.shape[0]), memory, value)
         return Acted(*self.explore(lambda: (answer or self.answer)(obs, QUIET), step, noise), memory)
 

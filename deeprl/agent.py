@@ -1,4 +1,4 @@
-"""What discrete and continuous agents share: objectives taken in order, and the state a checkpoint needs."""
+"""Base class of discrete and continuous agents: objectives taken in order, and the state for a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from deeprl.types import Acted, Batch, Learned, NetworkNoise, Rows, Spec
 
 
 def watching(*parts: Part) -> list[Callable[[Rows], None]]:
-    """`observe` of those parts that have one of their own."""
+    """`observe` of the parts that override it."""
     return [part.observe for part in parts if type(part).observe is not Part.observe]
 
 
 Answer = Callable[[Tensor, NetworkNoise], Tensor]
-"""(M, *obs) and noise -> what `Agent.answer` gives"""
+"""(M, *obs) and noise -> result of `Agent.answer`"""
 
 
 class Agent(nn.Module, Choice):
@@ -29,9 +29,9 @@ class Agent(nn.Module, Choice):
     """
 
     actions: str = ""
-    """"discrete" or "continuous": what it can take"""
+    """"discrete" or "continuous": actions that it can take"""
     main: str = ""
-    """The objective whose error is the priority and whose learning rate is the agent's; due at every update."""
+    """Name of the objective that gives the priorities and the agent's learning rate; it is due at every update."""
     spec: Spec
     objectives: dict[str, Objective]
     rewards: Callable[[Tensor], Tensor]
@@ -59,51 +59,51 @@ class Agent(nn.Module, Choice):
         return self.objectives[name].loss(batch)
 
     def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
-        """What the networks say of (M, *obs) when the agent acts: a pure function of parameters, buffers and its arguments."""
+        """Output of the networks for (M, *obs) when the agent acts: a pure function of parameters, buffers and its arguments."""
         raise NotImplementedError
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, answer: Answer | None = None) -> Acted:
         """Actions for (M, *obs).
 
         Args:
-            first: (M,) whether an episode starts.
+            first: (M,) bool, whether an episode starts.
             step: environment step, for schedules.
-            explore: data is collected; else the agent is evaluated.
-            answer: stands for `self.answer`; a learner's may be compiled.
+            explore: true while data is collected, false in evaluation.
+            answer: used in place of `self.answer`; a learner passes a compiled one.
         """
         raise NotImplementedError
 
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
-        """For updates; `size` is (updates, *B)."""
+        """Random numbers for updates; `size` is (updates, *B)."""
         raise NotImplementedError
 
     def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
-        """For acting; `size` is (ticks, M)."""
+        """Random numbers for acting; `size` is (ticks, M)."""
         raise NotImplementedError
 
     def observe(self, rows: Rows) -> None:
-        """Statistics of collected data."""
+        """Accumulate statistics of collected data."""
         for observe in self.observers:
             observe(rows)
 
     def due(self, update: int) -> tuple[str, ...]:
-        """Names of objectives (and "target") due at this update, 1-based: static, no data decides."""
+        """Names of objectives (and "target") due at an update, counted from 1. They depend on no data."""
         return tuple(self.objectives)
 
     def follow(self, due: tuple[str, ...]) -> None:
-        """What follows the parameters: called after every update, with the names that were due."""
+        """Upkeep that follows the parameters: called after every update, with the names that were due."""
 
     def tick(self, before: int, after: int) -> None:
-        """The end of a tick: environment steps (before, after] are made."""
+        """Called at the end of a tick, after the environment steps (before, after]."""
         due = self.clock.tick(before, after)
         if due:
             self.maintain(due)
 
     def maintain(self, due: tuple[str, ...]) -> None:
-        """Called at the end of a tick in which periods of the clock ended, with their names."""
+        """Called at the end of a tick with the names of the clock's periods that ended in it."""
 
     def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
-        """Numbers from what an update reported, when somebody logs them: means over every axis."""
+        """Metrics of an update as numbers, for the log: means over all axes."""
         return {name: float(tensor.mean()) for name, tensor in metrics.items()}
 
     def diagnostics(self, step: int) -> dict[str, float]:
@@ -111,7 +111,7 @@ class Agent(nn.Module, Choice):
         return {}
 
     def learning_rates(self, step: int) -> dict[str, float]:
-        """`train/learning_rate` of the main objective, and one more for each other one."""
+        """Learning rates by metric name: `train/learning_rate` of the main objective, and one for each other objective."""
         return {
             "train/learning_rate" if name == self.main else f"train/{name}_learning_rate": objective.optimizer.rate(step)
             for name, objective in self.objectives.items()
@@ -127,7 +127,7 @@ class Agent(nn.Module, Choice):
         }
 
     def state_bytes(self) -> int:
-        """An upper bound of the size of `state()` in a file: what is larger is none."""
+        """Upper bound of the size of `state()` in a file; a larger file is refused."""
         tensors = [*self.state_dict().values(), *(t for o in self.objectives.values() for t in o.optimizer.tensors())]
         return 2 * sum(t.numel() * t.element_size() for t in tensors) + (1 << 20)
 

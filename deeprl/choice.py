@@ -1,7 +1,7 @@
-"""What a configuration may name.
+"""Base classes of everything that a configuration may name.
 
-Every class that a `_target_` points at derives from `Choice`. The class is empty on purpose: it is the mark by which a run
-folder from a stranger is told apart from one that asks for `os.system` (`deeprl.config.instantiate.resolve`).
+Every class that a `_target_` points at derives from `Choice`. It serves as a mark: a configuration from a stranger cannot name `os.system`,
+because `deeprl.config.instantiate.resolve` accepts subclasses of `Choice` only.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from deeprl.types import Rows
 
 
 class Choice:
-    """A stateless choice is a frozen dataclass derived from this; one with state is a `Part`."""
+    """Mark of a class that a configuration may name. A choice without state is a frozen dataclass derived from it; one with state is a
+    `Part`."""
 
     needs: frozenset[str] = frozenset()
-    """What it asks of the others: `batch.extra` fields, or properties that another part offers."""
+    """Requirements: fields of `batch.extra`, or properties that another part offers."""
     offers: frozenset[str] = frozenset()
 
 
@@ -26,14 +27,14 @@ class Part(nn.Module, Choice):
     """A choice with parameters or statistics of its own. The defaults of every method are neutral."""
 
     periods: Mapping[str, int] = {}
-    """Environment steps, by name: after a multiple of one `maintain` is called with its name."""
+    """Periods in environment steps, by name. After a multiple of a period `maintain` is called with its name."""
 
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
-        """Random numbers for one or many updates; every tensor starts with `size` = (updates, *B)."""
+        """Random numbers for one or more updates; the leading axes of every tensor are `size` = (updates, *B)."""
         return {}
 
     def observe(self, rows: Rows) -> None:
-        """Statistics of collected data."""
+        """Accumulate statistics of collected data."""
 
     def maintain(self, due: Collection[str], updates: int) -> None:
         """Called at the end of a tick in which a period of the agent's chain ended.
@@ -44,7 +45,7 @@ class Part(nn.Module, Choice):
         """
 
     def follow(self, due: tuple[str, ...]) -> None:
-        """Called after every gradient update with the names that were due."""
+        """Called after every gradient update with the names from `Agent.due`."""
 
 
 def in_range(owner: object, **bounds) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class NotFinite(ValueError):
-    """A loss, a gradient or a weight is NaN or Inf. `objective` says whose, once it is known."""
+    """A loss, a gradient or a weight is NaN or Inf. `objective` is the name of its objective, once it is known."""
 
     objective: str | None = None
 
@@ -14,16 +14,16 @@ class ConfigError(ValueError):
 
 
 class RunFolderError(RuntimeError):
-    """A run folder that is in use, is no run, or holds something that is refused."""
+    """A run folder that is in use, is not a run, or holds a file that is refused."""
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that is missing, damaged or not ours; the message names the file and the reason."""
+    """A checkpoint that is missing, damaged or not of this program; the message names the file and the reason."""
 
 
 class CheckpointWarning(UserWarning):
-    """A damaged checkpoint was passed over."""
+    """A damaged checkpoint was skipped."""
 
 
 class Stopped(Exception):
-    """Asked to stop, where the state can be saved."""
+    """A request to stop, raised at a point where the state can be saved."""

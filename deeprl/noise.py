@@ -1,7 +1,7 @@
 """Randomness as data: every random number of a run is a function of (seed, purpose, part, position).
 
-A stream draws blocks of many updates (or ticks) at once. Block j has a generator of its own, seeded by
-`SeedSequence([seed, purpose, part, j])`, so that a position is the whole state and a stream can be resumed anywhere.
+A stream draws blocks of many updates (or ticks) at once. Block j has its own generator, seeded by `SeedSequence([seed, purpose, part, j])`,
+so that the position of a stream is its whole state.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PURPOSES = ("init", "environment", "explore", "update", "replay", "evaluation")
 
 
 def seed_sequence(seed: int, purpose: str, part: str | int = 0, block: int = 0) -> np.random.SeedSequence:
-    """`part` may be a name; it enters by its CRC-32, which does not change from process to process."""
+    """Seed of one block of a stream. A `part` that is a name is replaced by its CRC-32, which is the same in every process."""
     number = zlib.crc32(part.encode()) if isinstance(part, str) else int(part)
     return np.random.SeedSequence([int(seed), PURPOSES.index(purpose), number, int(block)])
 
@@ -31,19 +31,19 @@ def torch_generator(seed: int, purpose: str, part: str | int = 0, block: int = 0
 
 
 def episode_seed(seed: int, index: int, episode: int, evaluation: bool = False) -> int:
-    """Seed of one episode, for `reset(seed=...)`: 31 bits, the lowest of which tells evaluation from training, so that no
-    evaluation episode can repeat a training episode."""
+    """Seed of one episode, for `reset(seed=...)`, of 31 bits. The lowest bit is 1 in evaluation and 0 in training, so that no evaluation
+    episode repeats a training episode."""
     purpose = "evaluation" if evaluation else "environment"
     state = int(seed_sequence(seed, purpose, index, episode).generate_state(1)[0])
     return (state >> 2 << 1) | int(evaluation)
 
 
 FEW = 32
-"""Positions that a stream takes from its block at once"""
+"""Positions that a stream unpacks from its block at once"""
 
 
 def each(function: Callable[[Tensor], Any], noise: Any) -> Any:
-    """`function` of every tensor in nested dictionaries and named tuples, in the same structure."""
+    """Results of `function` on every tensor in nested dictionaries and named tuples, in the same structure."""
     if isinstance(noise, Tensor):
         return function(noise)
     if isinstance(noise, dict):
@@ -52,12 +52,12 @@ def each(function: Callable[[Tensor], Any], noise: Any) -> Any:
 
 
 def entries(noise: Any, start: int, number: int) -> Sequence[Any]:
-    """`number` entries of the first axis, from `start` on."""
+    """Entries `start` … `start + number − 1` of the first axis."""
     if isinstance(noise, Tensor):
         return noise[start : start + number].unbind(0)
     found: list[Tensor] = []
     each(found.append, noise)
-    if not found:  # such a record is the same at every position
+    if not found:  # a record without tensors is the same at every position
         return [noise] * number
     return [each(itemgetter(place), noise) for place in range(start, start + number)]
 
@@ -66,9 +66,9 @@ class NoiseStream:
     """Random numbers for one consumer, drawn `block` positions at a time.
 
     Args:
-        seed, purpose, part: which stream, see `seed_sequence`.
+        seed, purpose, part: name of the stream, see `seed_sequence`.
         draw: `draw(block, generator)` returns tensors by name, or records of them, whose first axis has `block` entries.
-        block: positions drawn at once. Part of the stream's identity: another block length gives other numbers.
+        block: positions drawn at once. Another value gives other numbers.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class NoiseStream:
         self._drawn: dict[str, Any] = {}
         self._few: dict[str, Sequence[Any]] = {}
         self._from = self._until = 0
-        """The positions that lie in `_few`"""
+        """Range of the positions in `_few`"""
 
     def next(self) -> dict[str, Any]:
         position = self.position
@@ -91,7 +91,7 @@ class NoiseStream:
         return {name: entries[place] for name, entries in self._few.items()}
 
     def _take(self, position: int) -> None:
-        """A few positions at once, out of the block that holds them."""
+        """Unpack a few positions of the block that holds them."""
         block, offset = divmod(position, self.block)
         if block != self._loaded:
             drawn = self.draw(self.block, torch_generator(self.seed, self.purpose, self.part, block))

@@ -13,12 +13,12 @@ from deeprl.types import Learned
 
 @dataclass
 class Objective:
-    """One loss, what it trains and what steps it.
+    """One loss, the parameters that it trains, and their optimizer.
 
     Args:
         loss: batch -> (scalar loss, `Learned`); a pure function of parameters and batch.
-        parameters: what is trained. Everything else is constant for this loss.
-        optimizer: holds them in one flat tensor.
+        parameters: trained by this loss. All others are constants for it.
+        optimizer: holds the parameters in one flat tensor, or in one for each group.
     """
 
     loss: Callable[..., tuple[Tensor, Learned]]

@@ -1,4 +1,4 @@
-"""What the parts of a discrete agent are built from."""
+"""Arguments from which the parts of a discrete agent are built."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from deeprl.types import Spec
 
 @dataclass(frozen=True)
 class Plan:
-    """The finished choices of an agent. A part takes from it what it needs. A part must not register `normalize` as a
-    submodule, because the agent owns it.
+    """Finished choices of an agent, from which its parts are built. A part must not register `normalize` as a submodule, because the agent
+    owns it.
 
     Attributes:
         spec: spaces of the environment.
         torso: choice that builds the features of every network.
-        normalize: observations -> what networks see.
+        normalize: module that maps observations to the networks' input.
         optimizer: choice that trains the agent.
         backup: Bellman operator.
-        network: `network(place, stack, torsos, outputs)`, a part's own network over the same torso, with so many scalars.
+        network: `network(place, stack, torsos, outputs)` builds a network of a part, over the same choice of torso, with `outputs` scalars
+            per head.
     """
 
     spec: Spec

@@ -1,4 +1,4 @@
-"""What happens when: numbers that change over a run, and periods. Durations and periods are in environment steps."""
+"""Schedules: numbers that change over a run, and periods. Durations and periods are in environment steps."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Linear(Choice):
 
 
 def crossed(period: int, before: int, after: int) -> bool:
-    """Whether a multiple of `period` lies in (before, after]: copes with several environments and missed multiples."""
+    """Whether a multiple of `period` lies in (before, after], an interval of any length."""
     return after // period > before // period
 
 
@@ -45,7 +45,7 @@ class Clock:
     """The progress of an agent, in environment steps and in updates, and the periods of its parts.
 
     Args:
-        periods: environment steps, by name.
+        periods: in environment steps, by name.
     """
 
     def __init__(self, periods: Mapping[str, int]):
@@ -53,11 +53,11 @@ class Clock:
         self.step = self.updates = 0
 
     def update(self) -> int:
-        """One gradient update more. Returns how many there are."""
+        """Count one gradient update. Returns the new count."""
         self.updates += 1
         return self.updates
 
     def tick(self, before: int, after: int) -> tuple[str, ...]:
-        """The step is `after` from now on. Returns the names of the periods of which a multiple lies in (before, after]."""
+        """Set the step to `after`. Returns the names of the periods with a multiple in (before, after]."""
         self.step = after
         return tuple([name for name, period in self.periods.items() if after // period > before // period])

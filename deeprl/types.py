@@ -14,23 +14,23 @@ from torch import Tensor
 
 
 class Spec(NamedTuple):
-    """What an agent may know of its environment."""
+    """Spaces of an environment: all that an agent knows of it."""
 
     obs_shape: tuple[int, ...]
     """(17,) for vectors, (channels, height, width) for images."""
     obs_dtype: torch.dtype
     """`torch.float32` or, for images, `torch.uint8`."""
     num_actions: int
-    """Discrete actions; 0 if the actions are continuous."""
+    """Number of discrete actions; 0 if the actions are continuous."""
     action_dim: int
-    """Continuous actions, each in [-1, 1]; 0 if the actions are discrete."""
+    """Dimension of a continuous action, each component in [-1, 1]; 0 if the actions are discrete."""
     frame_stack: int = 1
-    """How many of the leading channels are consecutive single-channel frames (4 on Atari). A replay may store only the newest
-    frame of each observation; frames from before the start of an episode are zeros."""
+    """Number of leading channels that are consecutive single-channel frames (4 on Atari). A replay may store only the newest
+    frame of each observation; frames before the start of an episode are zeros."""
 
 
 class Rows(NamedTuple):
-    """One tick of M environments: what the collector hands to the replay and to `Agent.observe`. NumPy, raw rewards."""
+    """One tick of M environments, from the collector to the replay and to `Agent.observe`. NumPy arrays, raw rewards."""
 
     obs: np.ndarray
     """(M, *obs)"""
@@ -43,7 +43,7 @@ class Rows(NamedTuple):
     terminated: np.ndarray
     """(M,) bool: no bootstrap"""
     ended: np.ndarray
-    """(M,) bool: episode boundary after this step, whatever the cause. A lost life may be terminated without ended."""
+    """(M,) bool: episode boundary after this step, for any cause. A lost life may be terminated without ended."""
     probability: np.ndarray
     """(M,) float32: probability (or log density) with which the behaviour took the action; 0 where no part of the agent reads it"""
 
@@ -54,7 +54,7 @@ class NetworkNoise(NamedTuple):
     layers: dict[str, Tensor]
     """Standard normal numbers of noisy layers, the same for the whole batch"""
     fractions: dict[str, Tensor]
-    """Inputs of an implicit quantile head, (*B, n): "policy" and, where something is regressed or bootstrapped, "samples" """
+    """Inputs of an implicit quantile head, (*B, n): "policy", and "samples" for predictions and targets """
 
 
 QUIET = NetworkNoise({}, {})
@@ -69,8 +69,8 @@ class ViewNoise(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What the replay hands to an agent. `reward + discount * value` is every target: discount factor, termination,
-    truncation and n-step folding happen in the replay and nowhere else."""
+    """Transitions of an update, from the replay to an agent. Every target is `reward + discount * value`: discount factor, termination,
+    truncation and n-step sums are computed in the replay and nowhere else."""
 
     obs: Tensor
     """(*B, *obs)"""
@@ -88,36 +88,37 @@ class Batch(NamedTuple):
     ended: Tensor
     """(*B,) bool: episode boundary after this step"""
     valid: Tensor
-    """(*B,) bool: false on rows of a sequence that are no transition"""
+    """(*B,) bool: false on rows of a sequence that are not transitions"""
     weight: Tensor
-    """(*B,): importance weight, ones if uniform"""
-    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody needs
-    """(*B,) int64: where `Replay.update_priorities` finds the row"""
+    """(*B,): importance weight, ones for uniform replay"""
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which is not used
+    """(*B,) int64: number of the row for `Replay.update_priorities`"""
     noise: dict[str, Any]
-    """All randomness of the update, drawn outside: of a discrete agent "online" and "target", a `ViewNoise` each; else tensors by name"""
+    """All random numbers of the update, drawn outside: for a discrete agent a `ViewNoise` each under "online" and "target", else tensors by
+    name"""
     extra: dict[str, Tensor]
-    """By declared needs: "successor" (the observation one step later), "terminated" (whether the first step terminated),
+    """Fields by declared needs: "successor" (the observation one step later), "terminated" (whether the first step terminated),
     "behavior_probability" """
 
 
 class Acted(NamedTuple):
-    """What `Agent.act` answers."""
+    """Result of `Agent.act`."""
 
     action: Tensor
     """(M,) int64 or (M, D)"""
     probability: Tensor
     """(M,)"""
     memory: dict[str, Tensor]
-    """Handed back at the next call; agents keep no state of their own between calls"""
+    """Argument of the next call, because agents keep no state between calls"""
     value: Tensor | None = None
-    """(M,): in evaluation, what the network that acts says of the action, in units of the learned rewards; None if it was not asked"""
+    """(M,): in evaluation, value of the action by the network that acts, in units of the learned rewards; None if it was not computed"""
     gap: Tensor | None = None
-    """(M,): in evaluation, its best value minus the second, where actions are discrete"""
+    """(M,): in evaluation with discrete actions, the best value minus the second"""
 
 
 class Learned(NamedTuple):
-    """What one update reports. Reading a number from it is the caller's choice: nothing here forces a device sync."""
+    """Report of one update. The caller decides when to read a number, because that waits for the device."""
 
     error: Tensor
-    """(*B,) |target - prediction| in ordinary units, mean over K: the priority"""
+    """(*B,) |target - prediction| in ordinary units, mean over K: error for the priority"""
     metrics: dict[str, Tensor]

@@ -1,4 +1,4 @@
-"""The agent for discrete actions. Every value-based paper is a choice of its parts.
+"""The agent for discrete actions. Every value-based paper here is one choice of its parts.
 
 ℓ_k(s, a)  =  w_k · D( f([T Q̄_{k−1}](s, a)),  Q_k(s, a) )  +  auxiliary,      k = 1 … K
 """
@@ -34,19 +34,19 @@ from deeprl.values.mapping import Identity, Mapping
 
 
 class ValueAgent(Agent):
-    """Q-learning over networks.
+    """Agent for discrete actions: Q-learning with networks.
 
     Args:
         spec: the environment's spaces.
         seed: of the initial weights.
         torso, head: choices that build the network, `deeprl.networks`.
-        mapping: in which units the head predicts, and over how many reward channels.
+        mapping: units in which the head predicts, over one or more reward channels.
         backup: Bellman operator.
         chain: partial of a `deeprl.parts.chains.Chain`; target networks and the number of iterations learned at once.
         rewards: transforms raw rewards (the replay applies it).
-        weighting: partial of a `Weighting`: how much each sample of the regression counts.
-        auxiliary: partial of an `Auxiliary`: a loss of its own on the shared features.
-        normalize: partial of a `Part` that maps observations, or statistics of them.
+        weighting: partial of a `Weighting`: weight of each sample in the regression.
+        auxiliary: partial of an `Auxiliary`: another loss on the shared features.
+        normalize: partial of a `Part` that maps observations to the networks' input.
         explore: ε-greedy.
         optimizer: `deeprl.optim.adam.Adam`.
     """
@@ -93,7 +93,7 @@ class ValueAgent(Agent):
         """Whether acting needs the greedy action and its probability at every step"""
 
     def regression(self) -> Objective:
-        """The loss of the online network, and of what is beside its head at a learning rate of its own."""
+        """Objective of the online network. The modules beside its head have their own learning rates."""
         beside = self.chain.online.beside
         groups = self.auxiliary.groups(beside) if beside is not None else []
         others = {id(parameter) for group, _ in groups for parameter in group}
@@ -104,7 +104,7 @@ class ValueAgent(Agent):
         return Objective(self.loss, grouped.parameters, grouped)
 
     def seen(self, loss: Callable[..., tuple[Tensor, Learned]]) -> Callable[[Batch], tuple[Tensor, Learned]]:
-        """From a part's loss of (online, target, batch) to one of the batch as the replay gives it."""
+        """Convert a part's loss of (online, target, batch) into a loss of the replay's batch."""
 
         def of_batch(batch: Batch) -> tuple[Tensor, Learned]:
             batch = self.normalized(batch)
@@ -123,13 +123,13 @@ class ValueAgent(Agent):
         loss, error = chosen.loss(returns)  # (K, *B)
         total = self.chain.combine(average(weight * loss, batch.valid))
         extra, metrics = self.auxiliary(online, target, batch)
-        said = chosen.metrics(returns) if hasattr(chosen, "metrics") else {}  # see `Values`
-        shown = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach(), **said}
+        details = chosen.metrics(returns) if hasattr(chosen, "metrics") else {}  # see `Values`
+        shown = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach(), **details}
         metrics = {**{name: over_valid(value, batch.valid) for name, value in shown.items()}, **reported, **metrics}
         return total + extra, Learned(error.mean(0), metrics)
 
     def normalized(self, batch: Batch) -> Batch:
-        """What the networks see."""
+        """The batch with observations normalized."""
         extra = {name: self.normalize(value) if name == "successor" else value for name, value in batch.extra.items()}
         return batch._replace(obs=self.normalize(batch.obs), next_obs=self.normalize(batch.next_obs), extra=extra)
 
@@ -169,20 +169,20 @@ class ValueAgent(Agent):
         self.chain.maintain(due, self.updates)
 
     def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
-        """Along the chain, and for each channel, where there are several."""
+        """Metrics as numbers; with several iterations or channels also one for each."""
         values = super().read({name: value for name, value in metrics.items() if name != CHANNEL_VALUES})
         loss = metrics["train/loss"]  # (K, *B)
         if loss.shape[0] > 1:
-            values.update(each("train/chain_loss", loss.flatten(1).mean(1)))
+            values.update(numbered("train/chain_loss", loss.flatten(1).mean(1)))
             values["train/chain_spread"] = float(metrics["train/q_values"].std(0, correction=0).mean())
         if CHANNEL_VALUES in metrics:
-            values.update(each("train/channel_value", metrics[CHANNEL_VALUES].transpose(0, 1).flatten(1).mean(1)))
+            values.update(numbered("train/channel_value", metrics[CHANNEL_VALUES].transpose(0, 1).flatten(1).mean(1)))
         return values
 
     def diagnostics(self, step: int) -> dict[str, float]:
         return {"rollout/exploration_rate": self.explore.epsilon(step, True)}
 
 
-def each(name: str, numbers: Tensor) -> dict[str, float]:
-    """(n,) -> one metric for each, counted from 1."""
+def numbered(name: str, numbers: Tensor) -> dict[str, float]:
+    """(n,) -> one metric for each number, counted from 1."""
     return {f"{name}/{k}": float(number) for k, number in enumerate(numbers, start=1)}

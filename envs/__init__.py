@@ -3,7 +3,7 @@
     vector/      M copies of one environment behind `reset` and `step`: seeds, journals, failures, worker processes
     atari.py, classic.py, box2d.py, minatar.py, mujoco.py, gym.py, toy.py    the families: one `EnvChoice` each
 
-Nothing is imported here, so that `deeprl.envs.games` can be read without paying for torch.
+Nothing is imported here, so that `deeprl.envs.games` can be imported without torch.
 """
 
 if __name__ == "envs":  # a class imported under two names is two classes

@@ -1,8 +1,8 @@
 """Atari 2600 games through ALE: (4, 84, 84) uint8, the last four frames, zeros from before the start of an episode.
 
-Every agent step repeats its action for four emulator frames; the frame kept is the brighter of the last two at each pixel, ALE's
-luminance, resized with INTER_AREA. What differs between papers is a `Protocol`. Sticky actions act on emulator frames: a step draws
-stickiness four times. Rewards stay raw: clipping is the agent's affair.
+Every agent step repeats its action for four emulator frames. The stored frame is the maximum of the last two at each pixel, in ALE's
+luminance, resized with INTER_AREA. `Protocol` holds the settings in which papers differ. Sticky actions apply to emulator frames, so that
+one step draws four times. Rewards stay raw, because clipping is the agent's task.
 
 `sync` and `async` drive ALE's single interface, `ale` its vector of C++ threads. Both give the same episodes bit for bit. Two details of
 the C++ are therefore repeated here: its draw of no-ops (`Noops`), and the observation of a step that the end of the game cuts short. The
@@ -34,7 +34,7 @@ SIZE, STACK = 84, 4
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol(Choice):
-    """What papers do differently. The published ones are in configs/env/protocol."""
+    """Settings in which papers differ. The published protocols are in configs/env/protocol."""
 
     sticky: float = 0.25
     """Probability, per emulator frame, that the previous action is taken instead"""
@@ -47,7 +47,7 @@ class Protocol(Choice):
     max_episode_steps: int = 27_000
     """Truncation, in agent steps; 27,000 are 108,000 frames, half an hour of play"""
     frame_skip: int = 4
-    """Emulator frames an agent step"""
+    """Emulator frames per agent step"""
     fire_reset: bool = False
     """Press FIRE after every reset, where the game has that action"""
     full_action_set: bool = False
@@ -62,7 +62,7 @@ class Protocol(Choice):
 
 class Noops:
     """Uniform numbers from 0 to `most`, as ALE's vector draws them: std::mt19937 and libstdc++'s uniform_int_distribution, which
-    multiplies and rejects (Lemire, 2019). NumPy has the generator but not the way from its bits to the number."""
+    multiplies and rejects (Lemire, 2019). NumPy has the generator, but turns its bits into numbers in another way."""
 
     def __init__(self, most: int):
         self.range = most + 1
@@ -159,8 +159,8 @@ class AleGame(Game):
 class AleVector(Backend):
     """ALE's own vector, its threads stepping all games at once.
 
-    It can only reset by itself, in the step after an episode's end; we reset before that step, so it never does. Life losses and the time
-    limit are our own: its options for them would replace the frame at the limit, and `episodic_life` would restart the game.
+    The vector resets a game in the step after an episode's end; this class resets it before that step. Life losses and the time limit are
+    computed here, because the vector's options would replace the frame at the limit, and `episodic_life` would restart the game.
     """
 
     def __init__(self, game: str, protocol: Protocol, evaluation: bool, num: int):
@@ -185,7 +185,7 @@ class AleVector(Backend):
             stack_num=STACK,
             frameskip=protocol.frame_skip,
             maxpool=True,
-            noop_max=protocol.noops(evaluation) + 1,  # its numbers end one below
+            noop_max=protocol.noops(evaluation) + 1,  # the vector draws below this number
             episodic_life=False,
             life_loss_info=False,
             reward_clipping=False,
@@ -195,7 +195,7 @@ class AleVector(Backend):
         self.spec = Spec((STACK, SIZE, SIZE), torch.uint8, self.actions.num, 0, STACK)
         self.elapsed = np.zeros(num, np.int64)
         self.lives = np.zeros(num, np.int32)
-        self.vector.reset()  # it refuses to reset some before all have been
+        self.vector.reset()  # it refuses a partial reset before the first full one
 
     def reset(self, seeds):
         mask = np.zeros(self.num, bool)
@@ -232,10 +232,10 @@ class Atari(EnvChoice):
     game: str
     protocol: Protocol = Protocol()
     reseed_every: int = 20
-    """Between fresh seeds the generators go on, because ALE reloads the ROM for each: with 1, random play is half as fast
+    """Episodes between fresh seeds. ALE reloads the ROM for each seed: with 1, random play is half as fast
     (`benchmarks.speed atari_loop` with learning_starts beyond its end)"""
     reward_clip: float | None = 1.0
-    """What agents should learn from (`agent/rewards=auto` reads it); rewards that leave this layer are raw"""
+    """Bound at which agents clip rewards (`agent/rewards=auto` reads it); rewards stay raw here"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -9,7 +9,7 @@ from .gym import Registered
 
 @dataclass(frozen=True, kw_only=True)
 class Classic(Registered):
-    """Always made singly: `gymnasium.make_vec("CartPole-v1")` would return a vector with one generator for all copies."""
+    """A classic control task. Copies are made one by one, because `gymnasium.make_vec("CartPole-v1")` gives all of them one generator."""
 
     obs_scale: list[float] | None = None
-    """How large each component of an observation gets. Observations that leave this layer are raw; agents may divide by it."""
+    """Size that each component of an observation reaches. Observations stay raw here; agents may divide by it."""

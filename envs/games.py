@@ -1,5 +1,5 @@
-"""The Atari games that the installed ale-py brings, by ROM name (`pong`, `space_invaders`). Imports neither torch nor ale-py: the
-names are needed by every start, since they are the menu of `env=atari/<game>`."""
+"""Atari games of the installed ale-py, by ROM name (`pong`, `space_invaders`). This file imports neither torch nor ale-py, because every
+command needs the names: they are the options of `env=atari/<game>`."""
 
 from importlib.util import find_spec
 from pathlib import Path

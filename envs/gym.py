@@ -21,7 +21,7 @@ from .vector.spaces import actions_of, channels_of, observations_of
 
 
 class GymGame(Game):
-    """A Gymnasium environment in our form: observations and rewards checked, both ends of an episode told apart."""
+    """A Gymnasium environment as a `Game`: observations are checked, and termination and truncation are kept apart."""
 
     def __init__(self, env: gymnasium.Env, channels: str | None = None):
         self.env = env
@@ -112,7 +112,7 @@ def wrapper_entries(value: Any) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Registered(EnvChoice):
-    """An environment made by its Gymnasium id; families add what is peculiar to them."""
+    """An environment made by its Gymnasium id. Families add their own settings."""
 
     render_remedy: ClassVar[str] = (
         "It needs the render mode rgb_array and what its package draws with: mostly pygame (pip install pygame-ce), for MuJoCo without a "

@@ -1,7 +1,7 @@
 """MinAtar's five games (Young and Tian, 2019): (channels, 10, 10) uint8 of zeros and ones, six actions, sticky with probability 0.1.
 
-Adapted directly rather than through `minatar.gym`, which keeps the last action across resets, so that a new episode could start with an
-action of the old one, and knows no time limit.
+`minatar.gym` is not used, because it has no time limit and keeps the last action across resets: a new episode could start with an action of
+the old one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .vector.spaces import Actions
 
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 CELL = 16
-"""Pixels of a frame a cell"""
+"""Width of a cell in a frame, in pixels"""
 
 
 class MinAtarGame(Game):
@@ -58,7 +58,7 @@ class MinAtarGame(Game):
         state = self.game.state()
         channels = state.shape[-1]
         image = np.zeros((*state.shape[:2], 3), np.uint8)
-        for channel in reversed(range(channels)):  # the first one is the player's: on top
+        for channel in reversed(range(channels)):  # the first channel is the player's and is drawn last, on top
             image[state[..., channel] != 0] = [round(255 * part) for part in colorsys.hsv_to_rgb(channel / channels, 0.75, 1.0)]
         return image.repeat(CELL, 0).repeat(CELL, 1)
 

@@ -1,5 +1,6 @@
-"""Gymnasium's MuJoCo v5 tasks. Actions are rescaled from [-1, 1] and clipped by the layer: Gymnasium does not clip, and its control costs
-would see the raw action. The MuJoCo library's version changes trajectories bit by bit; only HalfCheetah and Swimmer compare to v4."""
+"""Gymnasium's MuJoCo v5 tasks. The environment layer rescales actions from [-1, 1] and clips them, because Gymnasium does not clip and its
+control costs would count the raw action. Trajectories depend on the version of the MuJoCo library. Only HalfCheetah and Swimmer are
+comparable to v4."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from .vector.backend import Game
 
 
 def redirect_warnings() -> None:
-    """MuJoCo's warnings go to Python's log instead of MUJOCO_LOG.TXT in the user's folder and stderr, except the one that every HalfCheetah
-    causes ('settotalmass' is deprecated). The log keeps the others because MuJoCo resets an unstable simulation without a trace in the
+    """Send MuJoCo's warnings to Python's log instead of MUJOCO_LOG.TXT in the user's folder and stderr, and drop the one that every
+    HalfCheetah causes ('settotalmass' is deprecated). The others matter, because MuJoCo resets an unstable simulation without a sign in the
     observations."""
     import mujoco
 

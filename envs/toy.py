@@ -1,5 +1,5 @@
-"""Small worlds for tests: tabular MDPs whose values are known exactly, and an environment that counts, so that its rows show at a glance
-which episode and which step they belong to."""
+"""Small environments for tests: tabular MDPs whose values are known exactly, and an environment that counts, so that each of its rows shows
+its episode and its step."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .vector.spaces import Actions
 
 @dataclass(frozen=True, eq=False)
 class TabularMDP:
-    """S states, A actions. Entering a terminal state ends the episode; terminal states are worth nothing.
+    """Markov decision process of S states and A actions. Entering a terminal state ends the episode; the value of terminal states is 0.
 
     Args:
         transition: (S, A, S) probabilities.
-        reward: (S, A), paid for the action whatever the next state.
+        reward: (S, A), independent of the next state.
         start: (S,) probabilities of the first state.
         terminal: (S,) bool.
     """
@@ -45,7 +45,7 @@ class TabularMDP:
 
 
 def backup(mdp: TabularMDP, values: np.ndarray, discount: float) -> np.ndarray:
-    """r + γ Σ_s' P(s'|s,a) v(s'), terminal states worth nothing: (S,) -> (S, A)."""
+    """r + γ Σ_s' P(s'|s,a) v(s'), where terminal states have value 0: (S,) -> (S, A)."""
     return mdp.reward + discount * mdp.transition @ np.where(mdp.terminal, 0.0, values)
 
 
@@ -68,8 +68,9 @@ def policy_values(mdp: TabularMDP, policy: np.ndarray, discount: float) -> np.nd
 
 
 def chain(length: int = 5, slip: float = 0.0) -> TabularMDP:
-    """States 0 … length-1 in a row; action 1 goes right, 0 left, the other way with probability `slip`. Going right from the last but one
-    reaches the end, which is terminal; the reward is 1 for that action, 0 otherwise. Without slip q*(s, right) = γ^(length-2-s)."""
+    """States 0 … length-1 in a row. Action 1 moves right and action 0 left; with probability `slip` the move goes in the other direction.
+    The last state is terminal. The reward is 1 for action 1 in the state before it, 0 otherwise. Without slip q*(s, right) =
+    γ^(length-2-s)."""
     transition = np.zeros((length, 2, length))
     for state in range(length):
         for action, move in ((0, -1), (1, 1)):
@@ -85,7 +86,7 @@ def chain(length: int = 5, slip: float = 0.0) -> TabularMDP:
 
 
 def random_mdp(seed: int, states: int = 6, actions: int = 3, num_terminal: int = 1) -> TabularMDP:
-    """Dirichlet transitions and normal rewards; the last `num_terminal` states are terminal and never the first."""
+    """Dirichlet transitions and normal rewards; the last `num_terminal` states are terminal, and no episode starts there."""
     random = np.random.default_rng(seed)
     terminal = np.arange(states) >= states - num_terminal
     start = np.where(terminal, 0.0, 1.0)
@@ -94,7 +95,7 @@ def random_mdp(seed: int, states: int = 6, actions: int = 3, num_terminal: int =
 
 
 class TabularGame(Game):
-    """One-hot observations (S,)."""
+    """A tabular MDP with one-hot observations (S,)."""
 
     def __init__(self, mdp: TabularMDP, max_episode_steps: int):
         states, actions = mdp.reward.shape
@@ -149,8 +150,8 @@ class Chain(EnvChoice):
 
 
 class CountingGame(Game):
-    """Observation: (tag of the episode, its step, sum of its actions). Tag and length are drawn, odd tags terminate, even ones are
-    truncated; the reward is tag + step / 100. The last action does what `choice.failure` says."""
+    """An environment with the observation (tag of the episode, its step, sum of its actions). Tag and length are random. Episodes with odd
+    tags terminate, the others are truncated; the reward is tag + step / 100. The last action causes `choice.failure`."""
 
     def __init__(self, choice: Counting):
         self.choice = choice
@@ -158,7 +159,7 @@ class CountingGame(Game):
         self.actions = Actions(0, 0, np.full(2, -1, np.float32), np.full(2, 3, np.float32), (2,)) if dimension else Actions(num=3)
         self.spec = Spec((3,), torch.float32, self.actions.num, dimension)
         self.random = np.random.default_rng()
-        self.obs = np.zeros(3, np.float32)  # one buffer for ever, as some environments have
+        self.obs = np.zeros(3, np.float32)  # one buffer for all observations, as in some environments
         self.length = 0
 
     def reset(self, seed):
@@ -202,7 +203,7 @@ class Counting(EnvChoice):
     continuous: bool = False
     failure: str | None = None
     forgetful: bool = False
-    """Ignores its seeds, so that a replay comes out differently"""
+    """Ignores its seeds, so that a replay differs from the run"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

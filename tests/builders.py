@@ -159,10 +159,10 @@ def traced_gradient(agent, name: str, batch: Batch) -> tuple[list[torch.Tensor],
         metrics[:] = learned.metrics
         return [*gradients, learned.error, *learned.metrics.values()]
 
-    arguments = ([part.flat for part in pure.parts], pure.constants.flats(), pure.constants.loose(), batch)
+    arguments = ([group.flat for group in pure.groups], pure.constants.flats(), pure.constants.loose(), batch)
     graph, wanted = traced(listed, arguments)
     found = graph(*[leaf for leaf, keep in zip(tree_leaves(arguments), wanted) if keep])
-    count = len(pure.parts)
+    count = len(pure.groups)
     return found[:count], Learned(found[count], dict(zip(metrics, found[count + 1 :])))
 
 

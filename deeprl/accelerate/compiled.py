@@ -1,12 +1,13 @@
-"""One optimizer step as one compiled function: loss, gradient, its norm, clipping, and the optimizer's rule. Likewise the agent's answer.
+"""An objective's update as one compiled function: loss, gradient, norm, clipping, and the optimizer's rule. The agent's answer is compiled
+too.
 
-The function is traced once into a graph of plain operators and given to inductor. Nothing of Python is left in it, so that calling it costs
-little more than its kernels: neither the guards of `torch.compile` nor the optimizer's own calls, which small networks feel most.
-The price is that what is no tensor must not change after the first call. A loss is a pure function of parameters, buffers and batch, and
-everything else it reads is a frozen choice.
+The function is traced once into a graph of plain operators, which inductor compiles. The graph contains no Python, so that a call costs
+little more than its kernels; the guards of `torch.compile` and the optimizer's own calls, which matter most for small networks, are gone.
+In return, a value that is not a tensor must not change after the first call: a loss is a pure function of parameters, buffers and batch,
+and everything else that it reads is a frozen choice.
 
-What is not trained, targets and statistics included, is constant to the function but read anew at each call. Buffers may be replaced, by
-tensors of the same shape, strides and type; parameters that share their memory are written into, see `deeprl.accelerate.pure.share`.
+Tensors that are not trained, such as targets and statistics, are arguments that the function reads at each call. Buffers may be replaced by
+tensors of the same shape, strides and type. Parameters that share memory must be written in place, see `deeprl.accelerate.pure.share`.
 """
 
 from __future__ import annotations
@@ -25,28 +26,28 @@ from deeprl.types import Batch, Learned
 
 
 class CompiledStep:
-    """The optimizer step of one objective, for batches of one layout.
+    """Compiled update of one objective, for batches of one layout.
 
     Args:
-        agent, name: whose objective.
-        unpack: makes a `Batch` of what the step is called with.
-        batch: the first of these, in named tuples and dictionaries of tensors.
-        watch: its `failed` stops steps on devices that are not read at once.
+        agent, name: the agent, and the name of its objective.
+        unpack: turns the argument `batch` into a `Batch`.
+        batch: first argument of the update, nested named tuples and dictionaries of tensors.
+        watch: its `failed` stops updates on devices other than the CPU.
         backend: see `BACKENDS`.
 
     Raises:
-        Exception: whatever tracing or the compiler raises.
+        Exception: any error of tracing or of the compiler.
     """
 
     def __init__(self, agent: Agent, name: str, unpack: Callable[[Any], Batch], batch: Any, watch: Watch, backend: str = "inductor"):
         pure = PureStep(agent, name, unpack)
-        self.parts = pure.parts
-        host = [torch.zeros(len(part.numbers(0))) for part in self.parts]
-        self.written = [(part, numbers.numpy()) for part, numbers in zip(self.parts, host)]
-        numbers = [each.to(part.flat.device) for part, each in zip(self.parts, host)]  # on a CPU the same
+        self.groups = pure.groups
+        host = [torch.zeros(len(group.numbers(0))) for group in self.groups]
+        self.written = [(group, numbers.numpy()) for group, numbers in zip(self.groups, host)]
+        numbers = [each.to(group.flat.device) for group, each in zip(self.groups, host)]  # on a CPU the same tensors
         self.away = [(into, each) for into, each in zip(numbers, host) if into is not each]
-        averages = [[getattr(part, name) for name in part.averages] for part in self.parts]
-        flats, shared, loose = [part.flat for part in self.parts], pure.constants.flats(), pure.constants.loose()
+        averages = [[getattr(group, name) for name in group.averages] for group in self.groups]
+        flats, shared, loose = [group.flat for group in self.groups], pure.constants.flats(), pure.constants.loose()
         graph, wanted = traced(pure, (flats, averages, numbers, watch.failed, shared, loose, batch))
         self.metrics = pure.metrics
         kept = Kept(wanted)
@@ -61,33 +62,33 @@ class CompiledStep:
         return [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves]
 
     def leaves(self, batch: Any) -> list[Tensor] | None:
-        """What the step reads of a batch; None if it was compiled for batches of another kind or layout."""
+        """Tensors that the update reads of a batch; None if it was compiled for another kind or layout of batches."""
         if type(batch) is not self.kind:
             return None
         leaves = reached(batch, self.paths)
         return leaves if self.layout.of(leaves) else None
 
     def __call__(self, leaves: list[Tensor], step: int) -> tuple[Tensor, Tensor, Learned]:
-        """One step in place, unless something is not finite: then nothing changes. See `PureStep.__call__`.
+        """Update in place; nothing changes if a number is not finite. See `PureStep.__call__`.
 
         Args:
             step: environment step, for schedules.
         """
-        for part, written in self.written:
-            written[:] = part.numbers(step)
+        for group, written in self.written:
+            written[:] = group.numbers(step)
         for into, host in self.away:
             into.copy_(host)
         check, norm, error, *metrics = self.run(self.inputs(leaves))
         return check, norm, Learned(error, dict(zip(self.metrics, metrics)))
 
     def count(self) -> None:
-        """One step more was made: the optimizer's rule may depend on how many."""
-        for part in self.parts:
-            part.taken += 1
+        """Count one update, because the optimizer's rule may depend on the number of updates."""
+        for group in self.groups:
+            group.taken += 1
 
 
 class CompiledAnswer:
-    """`Agent.answer`, for observations and noise of one layout. Arguments and errors as of `CompiledStep`."""
+    """Compiled `Agent.answer`, for observations and noise of one layout. Arguments and errors are those of `CompiledStep`."""
 
     def __init__(self, agent: Agent, obs: Tensor, noise: Any, backend: str = "inductor"):
         pure = PureAnswer(agent)
@@ -105,6 +106,6 @@ class CompiledAnswer:
         return [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves]
 
     def __call__(self, obs: Tensor, noise: Any) -> Tensor | None:
-        """None where observations or noise have another layout."""
+        """The answer; None if observations or noise have another layout."""
         leaves = [obs, *reached(noise, self.paths)]
         return self.run(self.inputs(leaves))[0] if self.layout.of(leaves) else None

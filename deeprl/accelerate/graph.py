@@ -14,24 +14,23 @@ from torch import Tensor
 
 
 def has_compiler() -> bool:
-    """Whether a C++ compiler is on the path: inductor needs one on the CPU."""
+    """Whether a C++ compiler is on the path, because inductor needs one on the CPU."""
     return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++"))
 
 
 def apart(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """A product and then its bias. Inductor joins the sum with what follows; the single operator would first fill its result with the
+    """A product, then its bias. Inductor fuses the addition with the next operators; `baddbmm` would first fill its result with the
     bias."""
     return torch.bmm(x, weight) + bias
 
 
 def traced(function: Callable[..., list[Tensor]], arguments: tuple) -> tuple[torch.fx.GraphModule, list[bool]]:
-    """The graph of a function of nested tensors, as a function of the leaves that it reads, in order. It writes into its
-    inputs at its end only.
+    """Graph of a function of nested tensors. Its inputs are the leaves that it reads, in order; it writes into them at its end only.
 
     Returns:
-        the graph, and for each leaf of `arguments` whether it is an input.
+        the graph, and a bool for each leaf of `arguments`: whether it is an input.
     """
-    import torch._inductor.lowering  # some decompositions take it for granted
+    import torch._inductor.lowering  # some decompositions need it imported
     from torch._inductor.decomposition import select_decomp_table  # slow to import, like the next one
     from torch.fx.experimental.proxy_tensor import make_fx
     from torch.utils import _pytree as pytree
@@ -43,7 +42,7 @@ def traced(function: Callable[..., list[Tensor]], arguments: tuple) -> tuple[tor
 
     table = {**select_decomp_table(), torch.ops.aten.baddbmm.default: apart}
     with torch.no_grad():
-        # fake tensors: nothing is computed, and nothing changed
+        # fake tensors, so that nothing is computed or changed
         graph = make_fx(torch.func.functionalize(of_leaves), table, tracing_mode="fake", _allow_non_fake_inputs=True)(*leaves)
     graph.graph.eliminate_dead_code()
     inputs = [node for node in graph.graph.nodes if node.op == "placeholder"]
@@ -56,14 +55,14 @@ def traced(function: Callable[..., list[Tensor]], arguments: tuple) -> tuple[tor
 
 
 Run = Callable[[list[Tensor]], Sequence[Tensor]]
-"""A compiled graph: takes a list of its inputs, which it may empty"""
+"""A compiled graph: a function of the list of its inputs, which it may empty"""
 
 
 def inductor(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
-    """Compiled code for a graph and inputs of these layouts.
+    """Compile a graph for inputs of these layouts.
 
-    The second try is for a Ctrl-C, which reaches the C++ compiler too while this process goes on to its next checkpoint; it must not count
-    as a compiler that does not work. The third is for versions of torch that close the private door.
+    A second attempt follows, because Ctrl-C also ends the C++ compiler while this process goes on to its next checkpoint, which must not
+    count as a broken compiler. A third attempt uses the public interface, for versions of torch without the private one.
     """
     for _ in range(2):
         with contextlib.suppress(Exception):
@@ -72,16 +71,16 @@ def inductor(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
 
 
 def documented(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
-    """By the public door, `torch._inductor.compile`."""
+    """Compile with `torch._inductor.compile`, the public interface."""
     call = torch._inductor.compile(graph, [*inputs], options={"cpp_wrapper": True})
     return lambda values: call(*values)
 
 
 def lowered(graph: torch.fx.GraphModule) -> Run:
-    """The same kernels without the wrappers of the public door, which sort out gradients and aliases at every call: a traced graph has
-    neither. Rewrites the graph.
+    """Compile with a private interface, to the same kernels without the wrappers that handle gradients and aliases at every call, because a
+    traced graph has neither. Rewrites the graph.
 
-    Without this door the compiled CartPole loop is 6 % slower: `python -m benchmarks.speed cartpole_loop --beside` a checkout whose
+    With `documented` the compiled CartPole loop is 6 % slower: `python -m benchmarks.speed cartpole_loop --beside` a checkout whose
     `inductor` calls `documented` only.
     """
     from torch._guards import TracingContext, tracing
@@ -98,7 +97,7 @@ def lowered(graph: torch.fx.GraphModule) -> Run:
 
 
 def interpreted(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
-    """A traced graph as it is, for tests without a compiler."""
+    """Run a traced graph without compiling it, for tests without a compiler."""
     return lambda values: graph(*values)
 
 
@@ -106,10 +105,10 @@ BACKENDS: dict[str, Callable[[torch.fx.GraphModule, list[Tensor]], Run]] = {"ind
 
 
 class Kept:
-    """Sorts out, group after group, which arguments a traced graph kept.
+    """Selection of the arguments that a traced graph kept, called for one group of arguments after another.
 
     Args:
-        wanted: for each leaf, see `traced`.
+        wanted: a bool for each leaf, see `traced`.
     """
 
     def __init__(self, wanted: list[bool]):
@@ -122,11 +121,11 @@ class Kept:
 
 
 Path = tuple[Any, ...]
-"""Where a tensor lies in nested named tuples and dictionaries: an index or a key for each level"""
+"""Place of a tensor in nested named tuples and dictionaries: an index or a key for each level"""
 
 
 def paths(value: Any, path: Path = ()) -> list[Path]:
-    """Of every tensor, in the order in which `traced` flattens them."""
+    """Paths of all tensors, in the order in which `traced` flattens them."""
     if isinstance(value, Tensor):
         return [path]
     items = value.items() if isinstance(value, dict) else enumerate(value)
@@ -145,13 +144,13 @@ def reached(value: Any, paths: Sequence[Path]) -> list[Tensor]:
 
 
 class Layout:
-    """What a compiled function takes for granted of some tensors, which it keeps alive."""
+    """Shapes, strides and types that a compiled function assumes of some tensors. It keeps the tensors alive."""
 
     def __init__(self, tensors: Sequence[Tensor]):
         self.known = [(t, t.shape, t.stride(), t.dtype) for t in tensors]
 
     def of(self, tensors: Sequence[Tensor]) -> bool:
-        """Whether they are laid out like that. Quick for those that are the very same: replays use their buffers again."""
+        """Whether tensors have this layout. The check is fast for identical tensors, because replays reuse their buffers."""
         for t, (known, shape, stride, dtype) in zip(tensors, self.known):
             if t is not known and (t.shape != shape or t.stride() != stride or t.dtype != dtype):
                 return False

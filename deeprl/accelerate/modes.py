@@ -1,7 +1,7 @@
-"""How the same mathematics is computed: modes, layouts, float32 products. Compiling is in `deeprl.accelerate.compiled`.
+"""Modes of computation with the same mathematics: layouts and float32 products. Compiling is in `deeprl.accelerate.compiled`.
 
-`reference` is the oracle; `fast` agrees with it up to rounding. What runs is decided by fixed rules before training, never by timing
-inside a run, because different products differ in their last bits.
+`reference` is the oracle; `fast` agrees with it up to rounding. Fixed rules choose before training, never a timing inside a run, because
+different products differ in their last bits.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ MODES = ("reference", "fast", "compiled")
 
 
 WORTH_COMPILING = 50_000
-"""Updates. Compiling takes some 10 s the first time; it saves between a fraction of a millisecond and several of them at every update."""
+"""Number of updates from which compiling pays: it takes seconds once and saves time at every update."""
 
 
 SMALL_IMAGE = 32
-"""Pixels of a side. On larger images convolutions decide, and these are quicker channels-last (benchmarks.speed atari_loop)."""
+"""Largest side of a small image, in pixels. Larger images are stored channels-last, because their convolutions are then faster
+(`benchmarks.speed atari_loop`)."""
 
 
 def choose(updates: float, device: str, compiler: bool) -> str:
-    """What `accelerate=auto` means for a run of so many updates."""
+    """Mode that `accelerate=auto` takes for a run of `updates` updates."""
     if not device.startswith("cpu"):
         return "reference"
     return "compiled" if compiler and updates >= WORTH_COMPILING else "fast"
 
 
 def apply(agent: nn.Module, mode: str) -> None:
-    """Choose the form of the blocks that have several. `fast` has images channels-last, and so has `compiled` if they are large; of small
-    ones it makes patches.
+    """Set the form of the image blocks. `fast` stores images channels-last; `compiled` does so for large images and multiplies patches for
+    small ones.
 
     Raises:
-        ValueError: unknown mode ("auto" is decided by whoever knows the budget).
+        ValueError: unknown mode. ("auto" is resolved by the caller with `choose`, because it depends on the number of updates.)
     """
     if mode not in MODES:
         raise ValueError(f"accelerate must be one of {', '.join(MODES)}, not {mode!r}")
@@ -47,15 +48,15 @@ def apply(agent: nn.Module, mode: str) -> None:
 
 
 def product(n: int, widest: int, cpu: Cpu | None = None) -> str:
-    """Which float32 product a learner on the CPU uses, for `precision`.
+    """Float32 product of a learner on the CPU, an argument of `precision`.
 
     MKL, torch's default, falls back to AVX2 on AMD; "medium" sends products to oneDNN, which uses AVX-512 and stays in float32 as long as
-    the processor has no AMX. It pays for wide layers and for stacks; one or two small networks are quicker on MKL. Elsewhere "highest".
-    `python -m benchmarks.product` prints the table behind the rule.
+    the processor has no AMX. oneDNN is faster for wide layers and for stacks, MKL for one or two small networks. Other processors use
+    "highest". `python -m benchmarks.product` prints the table behind the rule.
 
     Args:
         n: stack size of the largest block.
-        widest: its widest layer, inputs included.
+        widest: width of its widest layer, inputs included.
     """
     cpu = cpu or this_cpu()
     if cpu.vendor != "AuthenticAMD" or cpu.amx or not torch.backends.mkldnn.is_available():
@@ -64,7 +65,7 @@ def product(n: int, widest: int, cpu: Cpu | None = None) -> str:
 
 
 class precision:
-    """Set the float32 product for a `with` block and put the old one back; some 0.3 microseconds. Reusable."""
+    """Context manager that sets the float32 product for a `with` block and restores the old one. Reusable."""
 
     __slots__ = ("choice", "before")
 

@@ -1,4 +1,4 @@
-"""An agent's optimizer step and its answer as functions of tensors alone: what can be traced and compiled."""
+"""Update and answer of an agent as functions of tensors alone, which can be traced and compiled."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from deeprl.types import Batch, Learned
 
 
 class Place(NamedTuple):
-    """Where a module keeps a parameter or buffer, which it may replace."""
+    """Place where a module stores a parameter or buffer, which it may replace."""
 
     owner: dict[str, Any]
     key: str
 
 
 def places(module: nn.Module) -> dict[str, Place]:
-    """Of every parameter and buffer, by the name that `functional_call` knows it by."""
+    """Places of all parameters and buffers, by their names for `functional_call`."""
     found: dict[str, Place] = {}
     for name in [*(name for name, _ in module.named_parameters()), *(name for name, _ in module.named_buffers())]:
         path, _, key = name.rpartition(".")
@@ -36,13 +36,13 @@ class Shared(NamedTuple):
 
     flat: Tensor
     members: list[tuple[str, int, torch.Size]]
-    """Name, place of the first number, shape"""
+    """Name, offset of the first number, shape"""
 
 
 def share(constants: dict[str, Place]) -> tuple[list[Shared], dict[str, Place]]:
-    """Parameters that lie together in memory, as targets and what other optimizers train do; and all that is left.
+    """Group parameters that share a flat tensor, such as those of targets and of other optimizers. Returns the groups and the rest.
 
-    Parameters are taken to stay where they are: they are written into, never replaced. Buffers may be replaced.
+    Parameters must be written in place, never replaced. Buffers may be replaced.
     """
     together: dict[int, list[str]] = {}
     for name, (owner, key) in constants.items():
@@ -64,10 +64,10 @@ def share(constants: dict[str, Place]) -> tuple[list[Shared], dict[str, Place]]:
 
 
 class Constants:
-    """The parameters and buffers that a function reads and does not train.
+    """Parameters and buffers that a function reads and does not train.
 
     Attributes:
-        shared, places: in flat tensors, and alone, see `share`.
+        shared, places: those in flat tensors, and single ones, see `share`.
     """
 
     def __init__(self, module: nn.Module, trained: Sequence[str] = ()):
@@ -80,26 +80,26 @@ class Constants:
         return {name: owner[key] for name, (owner, key) in self.places.items()}
 
     def named(self, flats: Sequence[Tensor], loose: dict[str, Tensor]) -> dict[str, Tensor]:
-        """All of them by name, from the results of `flats` and `loose` or what stands for these."""
+        """All constants by name, from the results of `flats` and `loose`, or from traced tensors in their place."""
         members = [(flat, *member) for some, flat in zip(self.shared, flats) for member in some.members]
         return {**loose, **{name: flat[start : start + shape.numel()].view(shape) for flat, name, start, shape in members}}
 
 
 def views(flats: Sequence[Tensor], shapes: Sequence[tuple[str, torch.Size]]) -> dict[str, Tensor]:
-    """Named parameters from the flat tensors that hold them, in order; none lies in two."""
+    """Named parameters as views of the flat tensors that hold them, in order; no parameter lies in two."""
     found, left = {}, list(shapes)
     for flat in flats:
         mine: list[tuple[str, torch.Size]] = []
         while sum(shape.numel() for _, shape in mine) < flat.numel():
             mine.append(left.pop(0))
-        # The gradient of a split is one concatenation; that of slices would be a full vector of zeros for each.
+        # split, because its gradient is one concatenation; each slice would have a full vector of zeros
         for (name, shape), part in zip(mine, flat.split([shape.numel() for _, shape in mine])):
             found[name] = part.view(shape)
     return found
 
 
 class Bound(nn.Module):
-    """A method of an agent as the `forward` of a module, which is what `functional_call` can call."""
+    """A method of an agent as the `forward` of a module, because `functional_call` calls only that."""
 
     def __init__(self, agent: Agent, method: Callable):
         super().__init__()
@@ -110,30 +110,30 @@ class Bound(nn.Module):
 
 
 class PureStep:
-    """The optimizer step of one objective.
+    """Update of one objective as a pure function.
 
     Args:
-        unpack: makes a `Batch` of what the step is called with.
+        unpack: turns the argument `batch` of a call into a `Batch`.
 
     Attributes:
-        parts: the flat optimizers that make the step.
-        constants: everything that is not trained.
-        metrics: names of what the last call reported.
+        groups: flat optimizers of the objective.
+        constants: parameters and buffers that are not trained.
+        metrics: names of the metrics of the last call.
     """
 
     def __init__(self, agent: Agent, name: str, unpack: Callable[[Any], Batch]):
         objective = agent.objectives[name]
         self.module = Bound(agent, lambda batch: objective.loss(unpack(batch)))
-        self.parts: Sequence[Flat] = objective.optimizer.parts
+        self.groups: Sequence[Flat] = objective.optimizer.groups
         names = {id(parameter): name for name, parameter in self.module.named_parameters()}
         self.shapes = [(names[id(parameter)], parameter.shape) for parameter in objective.parameters]
         self.constants = Constants(self.module, [name for name, _ in self.shapes])
-        own = {part.flat.untyped_storage().data_ptr() for part in self.parts}
+        own = {group.flat.untyped_storage().data_ptr() for group in self.groups}
         assert not any(flat.untyped_storage().data_ptr() in own for flat in self.constants.flats()), "constants among what is trained"
         self.metrics: list[str] = []
 
     def gradients(self, flats: Sequence[Tensor], constants: dict[str, Tensor], batch: Any) -> tuple[tuple[Tensor, ...], Learned]:
-        """With respect to the optimizer's flat tensors."""
+        """Gradients with respect to the optimizer's flat tensors, and the `Learned`."""
 
         def loss(flats: tuple[Tensor, ...]) -> tuple[Tensor, Learned]:
             return torch.func.functional_call(self.module, {**views(flats, self.shapes), **constants}, (batch,))
@@ -145,26 +145,26 @@ class PureStep:
         self, flats: Sequence[Tensor], averages: Sequence[Sequence[Tensor]], numbers: Sequence[Tensor], failed: Tensor,
         shared: Sequence[Tensor], loose: dict[str, Tensor], batch: Any,
     ) -> list[Tensor]:  # fmt: skip
-        """One step in place, unless something is not finite: then nothing changes.
+        """Update in place; nothing changes if a number is not finite.
 
         Args:
-            flats, averages, numbers: of each part its parameters, its averages, and the numbers of this step.
-            failed: () not 0 if an earlier step was not finite.
+            flats, averages, numbers: for each flat optimizer its parameters, its averages, and the numbers of this update.
+            failed: () not 0 if an earlier update was not finite.
             shared, loose: the constants.
 
         Returns:
-            () a number that is finite if everything is; () the norm that the optimizer reports; the error; then the metrics, whose names
-            are left in `metrics`.
+            () a number that is finite if all numbers are; () the norm that the optimizer reports; the error; then the metrics, in the order
+            of their names in `metrics`.
         """
         gradients, learned = self.gradients(flats, self.constants.named(shared, loose), batch)
         norms = [torch.linalg.vector_norm(g) for g in gradients]
-        # the error may be infinite where the gradient is not, as Huber's; 0 times NaN or Inf is NaN
+        # with the error, because Huber's may be infinite where its gradient is not; 0 times NaN or Inf is NaN
         total = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
         check = total + 0.0 * learned.error.sum()
         fine = torch.isfinite(check) & (failed == 0)
-        for part, flat, mine, gradient, norm, own in zip(self.parts, flats, averages, gradients, norms, numbers):
+        for group, flat, mine, gradient, norm, own in zip(self.groups, flats, averages, gradients, norms, numbers):
             old = (flat, *mine)
-            new = part.moved(flat, mine, part.clipped(gradient, norm), own.unbind())
+            new = group.updated(flat, mine, group.clipped(gradient, norm), own.unbind())
             for into, value in zip(old, new):
                 into.copy_(torch.where(fine, value, into))
         self.metrics = list(learned.metrics)
@@ -172,7 +172,7 @@ class PureStep:
 
 
 class PureAnswer:
-    """`Agent.answer`, of observations and noise.
+    """`Agent.answer` as a pure function of observations and noise.
 
     Attributes:
         constants: all parameters and buffers.

@@ -13,15 +13,15 @@ from deeprl.values.returns import Returns
 
 @dataclass(frozen=True)
 class PolicyBackup(Choice):
-    """Actor-critic targets: the next action comes from a policy.
+    """Target of actor-critics: the next action comes from a policy.
 
-    TD3 (Fujimoto, van Hoof, Meger, 2018): the target actor, smoothed by clipped Gaussian noise, one draw for each sample and
-    action dimension. With `smoothing` 0 and one critic this is DDPG's target.
+    TD3 (Fujimoto, van Hoof, Meger, 2018) adds clipped Gaussian noise to the target actor, one draw for each sample and action dimension.
+    With `smoothing` 0 and one critic this is DDPG's target.
 
     Args:
-        target_actor: ask the target actor, not the online one.
+        target_actor: use the target actor, not the online one.
         smoothing: standard deviation of the noise, in units of the half-range of the actions.
-        clip: the noise is cut off at ± this.
+        clip: bound of the noise, ± clip.
     """
 
     needs = frozenset({"actor"})
@@ -37,7 +37,7 @@ class PolicyBackup(Choice):
         return {"smoothing": (action_dim,)} if self.smoothing else {}
 
     def next_action(self, online, target, batch: Batch) -> Tensor:
-        """(*B, D) in [-1, 1]."""
+        """Next action, (*B, D) in [-1, 1]."""
         actor = target.actor if self.target_actor else online.actor
         action = actor(batch.next_obs)
         if not self.smoothing:

@@ -1,8 +1,8 @@
-"""Bellman operators: from what the networks say at both ends of a transition to the target of the regression.
+"""Bellman operators: from predictions at both ends of a transition to the target of the regression.
 
     (T Q̄)(s, a)  =  reward + discount · E_π Z̄(s')
 
-`reward` is an n-step sum and `discount` is γᵐ(1 − terminated); both come ready from the replay.
+`reward` is an n-step sum and `discount` is γᵐ(1 − terminated); the replay computes both.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from deeprl.values.view import View
 
 
 class Backup(Protocol):
-    """A backup may also have a method `metrics(online, target, batch)`, see `report`."""
+    """Interface of a Bellman operator. A backup may also have a method `metrics(online, target, batch)`, see `report`."""
 
     @property
     def needs(self) -> frozenset[str]:
         """See `Choice.needs`."""
 
     def __call__(self, online: View, target: View, batch: Batch) -> Returns:
-        """Atoms (K, *B, N)."""
+        """Target of the regression, atoms (K, *B, N)."""
 
 
 def soft_value(values: Values, policy: Tensor, log: Tensor) -> Returns:
-    """Σ_b π(b) (Z(b) − τ ln π(b)): the whole distribution moves by the entropy. `log` is τ ln π."""
+    """Σ_b π(b) (Z(b) − τ ln π(b)): the entropy term shifts all atoms alike. `log` is τ ln π."""
     return values.expect(policy).plus(-(policy * log).sum(-1))
 
 
 def report(backup: Backup, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
-    """Metrics of a backup that has some: its method `metrics(online, target, batch)`, pure, tensors of any shape. It should ask the
-    views only for a `mean` that the backup has asked for, which costs no further pass, and never for `online.now`: it runs without
-    gradient."""
+    """Metrics of a backup, if it has the method `metrics(online, target, batch)`: a pure function that returns tensors of any shape. The
+    method should read only means that the backup has read too, because these need no further forward pass. It must not read `online.now`,
+    because it runs without gradient."""
     metrics = getattr(backup, "metrics", None)
     return metrics(online, target, batch) if metrics is not None else {}
 
 
 @dataclass(frozen=True)
 class Max(Choice):
-    """Q-learning (Mnih et al., 2015): each target network rates its own best action."""
+    """Q-learning (Mnih et al., 2015): each target network evaluates its own greedy action."""
 
     def __call__(self, online: View, target: View, batch: Batch) -> Returns:
         return target.next.expect(greedy(target.next.mean())).bootstrap(batch.reward, batch.discount)
@@ -53,8 +53,8 @@ class Max(Choice):
 
 @dataclass(frozen=True)
 class Double(Choice):
-    """Double Q-learning (van Hasselt, Guez, Silver, 2016): the online network picks the next action, the target network rates
-    it. In a chain, the K-th online network picks for the K-th target."""
+    """Double Q-learning (van Hasselt, Guez, Silver, 2016): the online network selects the next action, the target network evaluates it. In
+    a chain, online network k selects for target network k."""
 
     def __call__(self, online: View, target: View, batch: Batch) -> Returns:
         return target.next.expect(greedy(online.next.mean())).bootstrap(batch.reward, batch.discount)
@@ -66,7 +66,7 @@ class Soft(Choice):
 
         y = r + γ Σ_b π(b|s') (Q̄(s', b) − τ ln π(b|s'))  =  r + γ τ ln Σ_b exp(Q̄(s', b) / τ),     π = softmax(Q̄(s', ·) / τ)
 
-    Over several steps only the last state's entropy counts. Acting stays ε-greedy.
+    An n-step target includes the entropy of the last state only. Acting stays ε-greedy.
 
     Args:
         temperature: τ, in units of Q. 0 is `Max`.
@@ -86,6 +86,6 @@ class Soft(Choice):
         return future.bootstrap(batch.reward, batch.discount)
 
     def metrics(self, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
-        """Of the target network's policy at s'."""
+        """Metrics of the target network's policy at s'."""
         values = target.next.mean()
         return policy_metrics(values, boltzmann(values, self.temperature)[0])

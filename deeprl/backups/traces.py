@@ -1,10 +1,10 @@
-"""Multi-step off-policy corrections over sequences (Daley, White, Amato, Machado, ICML 2023, who put all of them into one operator).
+"""Multi-step off-policy corrections over sequences, in the common operator of Daley, White, Amato, Machado (ICML 2023).
 
     G(s, a)  =  [T_π Q̄](s, a) + Σ_{t≥1} γ^t β_t δ_t,     δ_t = R_t + γ E_π Q̄(S_{t+1}, ·) − Q̄(S_t, A_t),     S_0 = s, A_0 = a
 
-The first term is the one-step target, so that λ = 0 is that target bit for bit. Methods differ in the coefficient β_t alone: of
-β_{t−1} and ρ_t = π(A_t|S_t) / μ(A_t|S_t), or of the whole trajectory so far. ρ_0 is not used. The operator contracts for every
-trajectory if β_t ≤ ρ_t β_{t−1}; Q(λ) and truncated importance sampling do not promise that.
+The first term is the one-step target, so that λ = 0 is that target bit for bit. Methods differ in the coefficient β_t alone: a function of
+β_{t−1} and ρ_t = π(A_t|S_t) / μ(A_t|S_t), or of the whole trajectory up to t. ρ_0 is not used. The operator contracts for every trajectory
+if β_t ≤ ρ_t β_{t−1}; Q(λ) and truncated importance sampling do not guarantee it.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from deeprl.values.returns import Returns, pick
 from deeprl.values.view import View
 
 LARGEST = 1e12
-"""Bound on products of importance ratios, against overflow: a squared error of such a size is still a float32."""
+"""Bound on products of importance ratios, because a squared error of a larger size could overflow float32."""
 
 
 SMALLEST = 1e-6
-"""Bound on μ, against the division by zero on rows that are no transition."""
+"""Lower bound on μ, because rows that are not transitions have μ = 0."""
 
 
 class Step(NamedTuple):
-    """What a coefficient β_t may look at, t ≥ 1."""
+    """Arguments of a coefficient β_t, t ≥ 1."""
 
     before: Tensor
-    """of the step before"""
+    """β of the previous step"""
     ratio: Tensor
-    """of π to μ at this step"""
+    """Ratio of π to μ at this step"""
     policy: Tensor
     """π(A_t|S_t)"""
     product: Tensor
-    """of the ratios up to this one"""
+    """Product of the ratios up to this step"""
     lam: float
     """λ"""
     limit: Tensor | float
@@ -49,13 +49,13 @@ class Step(NamedTuple):
 def corrections(coefficient, delta: Tensor, ratio: Tensor, policy: Tensor, carry: Tensor, lam: float) -> Tensor:
     """Σ_{t≥1} γ^t β_t δ_{k+t} for the trace that starts at each row k of a sequence.
 
-    No backward recursion: β_t of a trajectory-aware trace belongs to its start, G_k is no function of G_{k+1}. Hence T − 1 steps,
-    each over all starts at once.
+    A backward recursion is impossible, because β_t of a trajectory-aware trace depends on its start, so that G_k is not a function of
+    G_{k+1}. The loop has T − 1 passes, each over all starts at once.
 
     Args:
         coefficient: `Step` -> β_t.
         delta, ratio, policy: (..., T, B) δ, ρ and π(A|S) of every row.
-        carry: (..., T, B) what a trace is multiplied by on its way to the next row: γ, or 0 where it stops.
+        carry: (..., T, B) factor of a trace from a row to the next: γ, or 0 where the trace stops.
 
     Returns:
         (..., T, B)
@@ -64,7 +64,7 @@ def corrections(coefficient, delta: Tensor, ratio: Tensor, policy: Tensor, carry
     total = torch.zeros_like(delta)
     weight = before = product = torch.ones_like(delta)
     for t in range(1, length):
-        left = length - t  # starts whose t-th row is in the sequence
+        left = length - t  # number of starts whose t-th row is in the sequence
         reached = ratio[..., t:, :]
         weight = weight[..., :left, :] * carry[..., t - 1 : length - 1, :]
         product = (product[..., :left, :] * reached).clamp(max=LARGEST)
@@ -76,15 +76,15 @@ def corrections(coefficient, delta: Tensor, ratio: Tensor, policy: Tensor, carry
 
 @dataclass(frozen=True)
 class Trace(Choice):
-    """A backup over sequences: targets for every row, of which the loss takes the valid ones. Both π and Q̄ are those of the target
-    network, each of a chain its own (the paper leaves open whose policy it is in deep learning: this one is ours).
+    """A backup over sequences: it gives a target for every row, and the loss takes the valid rows. π and Q̄ are those of the target
+    network; in a chain, each target network has its own. (The paper does not define π for deep learning; this choice is ours.)
 
-    Traces stop where an episode ended, after a termination, and at the end of the sequence. γ comes with `batch.discount`.
+    Traces stop where an episode ended, after a termination, and at the end of the sequence. γ is in `batch.discount`.
 
     Args:
         lam: λ. 0 is the one-step backup of the ε-greedy policy, and with `epsilon` 0 that of Q-learning.
-        epsilon: of the target policy; the paper's gridworlds have 0.1 for a behaviour with 0.2. At 0 one exploratory action ends
-            every trace through it, since ρ = 0.
+        epsilon: ε of the target policy; the paper's gridworlds have 0.1, with 0.2 for the behaviour. At 0 an exploratory action ends every
+            trace through it, because its ρ is 0.
     """
 
     needs = frozenset({"sequences", "behavior_probability", "scalar"})
@@ -100,8 +100,8 @@ class Trace(Choice):
         raise NotImplementedError
 
     def __call__(self, online: View, target: View, batch: Batch) -> Returns:
-        """Atoms (K, T, B, 1); of a mapped channel (K, 1, T, B, 1), and then Q̄ and the corrections are in ordinary units (transformed
-        Retrace, Badia et al., 2020): f(G) with Q̄ = f⁻¹(Q̃).
+        """Target of every row, atoms (K, T, B, 1). With a mapping they are (K, 1, T, B, 1), and Q̄ = f⁻¹(Q̃) and the corrections are in
+        ordinary units (transformed Retrace, Badia et al., 2020): the target is f(G).
 
         Raises:
             ValueError: the batch has no axis of time, or values are distributions, or have several channels.

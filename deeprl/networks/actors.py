@@ -26,7 +26,8 @@ class DeterministicActor(nn.Module):
 
 @dataclass(frozen=True)
 class Deterministic(Choice):
-    """a = tanh(f(s)) (DDPG, TD3). `last_init=small` starts near zero as DDPG does; TD3's authors keep PyTorch's default."""
+    """Deterministic policy a = tanh(f(s)) (DDPG, TD3). `last_init=small` starts near zero as in DDPG; TD3's authors keep PyTorch's
+    default."""
 
     hidden: tuple[int, ...] = (256, 256)
     init: str = "torch"
@@ -40,7 +41,7 @@ class Deterministic(Choice):
     def build(self, spec: Spec) -> DeterministicActor:
         """
         Raises:
-            ValueError: discrete actions, or observations that are no vectors.
+            ValueError: the actions are discrete, or the observations are not vectors.
         """
         if spec.action_dim < 1:
             raise ValueError(f"a deterministic actor needs continuous actions, not {spec.num_actions} discrete ones")

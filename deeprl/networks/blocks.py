@@ -1,10 +1,10 @@
 """Layers with a leading stack axis n (chained iterations x ensemble x seeds).
 
-Linear weights are (n, in, out), biases (n, 1, out); convolution weights (n, out, in, height, width), biases (n, out). Parameters are
-created empty and without `requires_grad`: `initialise` fills them, and whoever takes a gradient asks for it.
+Linear weights are (n, in, out), biases (n, 1, out); convolution weights (n, out, in, height, width), biases (n, out). Parameters start as
+zeros and without `requires_grad`, because `initialise` fills them and `deeprl.training.learner.gradient` sets the flag.
 
-One batched product for a stack of linear layers is the plain form and the fast one: an autograd node per network was 1 to 10 % slower
-at every size tried. `deeprl.accelerate.modes` chooses the memory layout inside convolutions, which changes rounding only.
+A stack of linear layers is one batched product, because one product per network is slower. `deeprl.accelerate.modes` chooses the memory
+layout inside convolutions, which changes rounding only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REMEDY = (
 
 
 class Block(nn.Module):
-    """A module that says how its parameters start: `initial[name]`."""
+    """Base class of modules that declare an initialiser, `initial[name]`, for each parameter."""
 
     def __init__(self):
         super().__init__()
@@ -40,27 +40,27 @@ class Block(nn.Module):
         self.initial[name] = init
 
     def weight(self, layer: int) -> Tensor:
-        """`weight_<layer>` as the layer applies it."""
+        """`weight_<layer>` in the form that the layer applies, normalised if it has a gain."""
         weight = getattr(self, f"weight_{layer}")
         return rescaled(weight, getattr(self, f"gain_{layer}")) if layer in self.gained else weight
 
     def layers(self, outputs: bool) -> Sequence[int]:
-        """Layers whose weights may be normalised; with `outputs` the last one of a head too.
+        """Layers whose weights can be normalised; with `outputs` also the last one of a head.
 
         Raises:
-            ValueError: none may.
+            ValueError: the block does not support it.
         """
         raise ValueError(f"weight_norm does not work with {type(self).__name__}")
 
 
 def initialise(module: nn.Module, seed: int, place: str) -> None:
-    """Fill every parameter of `module`, whose first axis is the stack: entry i of parameter `name` from generator (seed, "init",
+    """Fill every parameter of `module`. The first axis is the stack: entry i of parameter `name` takes the generator (seed, "init",
     "place.name", i).
 
-    So entry 0 of a stack of five equals a stack of one, and one part more or less changes no other.
+    So entry 0 of a stack of five equals a stack of one, and another part does not change the rest.
 
     Raises:
-        ValueError: a parameter whose owner declares nothing about it in `initial`.
+        ValueError: a parameter has no entry in its owner's `initial`.
     """
     with torch.no_grad():
         for prefix, owner in module.named_modules():
@@ -74,34 +74,34 @@ def initialise(module: nn.Module, seed: int, place: str) -> None:
 
 
 def stacked(block: nn.Module, features: Tensor) -> Tensor:
-    """A block with a stack axis over features with any batch: (n, *B, F) -> (n, *B, outputs)."""
+    """Apply a block with a stack axis to features with any batch axes: (n, *B, F) -> (n, *B, outputs)."""
     return block(features.flatten(1, -2)).unflatten(1, features.shape[1:-1])
 
 
 def repeated(x: Tensor, n: int) -> Tensor:
-    """(1, B, in) or (n, B, in) -> (n, B, in), in memory of its own if it was shared.
+    """Repeat the input for each entry of a stack, (1, B, in) or (n, B, in) -> (n, B, in), in contiguous memory.
 
-    A stack whose entries lie in the same place sends the product of the weights' gradient down a slow path of oneDNN, several times slower
-    where rows are many and long: the implicit quantiles of a chain.
+    The copy is needed because oneDNN computes the gradient of the weights on a slow path if all entries share their memory. The difference
+    is largest for many long rows, as in the implicit quantiles of a chain.
     """
     return x.expand(n, -1, -1).contiguous()
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(n, B, in) -> (n, B, out). A single output is a reduction: products with one column are slow everywhere."""
+    """(n, B, in) -> (n, B, out). A single output is computed as a reduction, because products with one column are slow."""
     if weight.shape[-1] == 1:
         return (x * weight.mT).sum(-1, keepdim=True) + bias
     return torch.baddbmm(bias, x, weight)
 
 
 class MLP(Block):
-    """n multilayer perceptrons of one shape, ReLU (after an optional layer normalisation) between layers.
+    """n multilayer perceptrons of one shape, with ReLU between layers, after an optional layer normalisation.
 
     Args:
         n: stack size.
         sizes: input, hidden and output widths; at least two.
-        activate_last: also after the last layer, for a torso.
-        init, last_init: schemes of `layers`; the last layer's own if given.
+        activate_last: ReLU after the last layer too, for a torso.
+        init, last_init: initialisers from `deeprl.networks.layers`, of all layers, and of the last one if given.
     """
 
     def __init__(
@@ -139,18 +139,18 @@ class MLP(Block):
         return self.activate_last or layer < self.depth - 1
 
     def stacked(self, x: Tensor) -> Tensor:
-        """(B, in), (1, B, in) or (n, B, in) -> (n, B, in)"""
+        """The input for each entry: (B, in), (1, B, in) or (n, B, in) -> (n, B, in)."""
         if x.shape[-1] != self.sizes[0] or not 2 <= x.dim() <= 3 or (x.dim() == 3 and x.shape[0] not in (1, self.n)):
             width = self.sizes[0]
             raise ValueError(f"expected (B, {width}), (1, B, {width}) or ({self.n}, B, {width}), not {tuple(x.shape)}")
         return repeated(x, self.n)
 
     def forward(self, x: Tensor) -> Tensor:
-        """-> (n, B, out). A shared input may be given without its stack axis or with one of size one."""
+        """Outputs (n, B, out). A shared input may lack the stack axis, or have one of size one."""
         return self.some(None, x)
 
     def some(self, entries: slice | None, x: Tensor) -> Tensor:
-        """`forward` of those entries of the stack; None: of all."""
+        """`forward` of some entries of the stack; None: of all."""
         x = self.stacked(x)
         if entries is not None:
             x = x[entries]
@@ -160,25 +160,25 @@ class MLP(Block):
         return x
 
     def of(self, entries: slice | None, name: str) -> Tensor:
-        """A parameter, or those entries of it."""
+        """A parameter, or some entries of it."""
         parameter = getattr(self, name)
         return parameter if entries is None else parameter[entries]
 
     def rest(self, i: int, x: Tensor, entries: slice | None = None) -> Tensor:
-        """What follows the affine map of layer i."""
+        """Layer i after its affine map: normalisation and ReLU."""
         if not self.activated(i):
             return x
         if self.layer_norm:
             x = F.layer_norm(x, x.shape[-1:]) * self.of(entries, f"norm_scale_{i}") + self.of(entries, f"norm_shift_{i}")
-        return x.relu_()  # in place: neither addition before it keeps its result for the gradient
+        return x.relu_()  # in place, because the additions before it do not keep their results for the gradient
 
 
 class NoisyMLP(MLP):
-    """Linear layers whose weights are means plus learned deviations times factorised Gaussian noise (Fortunato et al., 2018).
+    """An MLP whose weights are means plus learned deviations times factorised Gaussian noise (Fortunato et al., 2018).
 
         w = mu_w + sigma_w * f(e_in) f(e_out)^T,    b = mu_b + sigma_b * f(e_out),    f(x) = sign(x) sqrt|x|
 
-    mu starts as U(-1/sqrt(in), 1/sqrt(in)), sigma at sigma0 / sqrt(in). Without noise the means act alone (evaluation).
+    mu starts as U(-1/sqrt(in), 1/sqrt(in)), sigma at sigma0 / sqrt(in). Without noise (in evaluation) the weights are the means.
     """
 
     def __init__(self, n: int, sizes: Sequence[int], *, activate_last: bool, sigma0: float = 0.5, layer_norm=False):
@@ -192,10 +192,10 @@ class NoisyMLP(MLP):
         self.add(f"bias_sigma_{i}", (self.n, 1, outputs), sigma)
 
     def layers(self, outputs: bool) -> Sequence[int]:
-        return Block.layers(self, outputs)  # a length of a mean and its noise is nobody's
+        return Block.layers(self, outputs)  # refused, because weights of mean plus noise have no fixed length
 
     def noise_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Standard normal numbers that `forward` wants, by name: in_i (n, in) and out_i (n, out) for each layer i."""
+        """Shapes of the standard normal numbers for `forward`, by name: in_i (n, in) and out_i (n, out) for each layer i."""
         sides = (("in", self.sizes), ("out", self.sizes[1:]))
         return {f"{side}_{i}": (self.n, widths[i]) for i in range(self.depth) for side, widths in sides}
 
@@ -212,13 +212,14 @@ class NoisyMLP(MLP):
 
 
 def same_pads(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """TensorFlow's SAME along one axis: ceil(size / stride) outputs, the odd zero after the image. PyTorch's "same" refuses strides."""
+    """Padding of TensorFlow's SAME along one axis: ceil(size / stride) outputs, an odd zero after the image. PyTorch's "same" refuses
+    strides."""
     total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
 
 def patchwise(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: tuple[int, int]) -> Tensor:
-    """A convolution as one product of all patches, for small images whose gradient nobody wants: (B, C, H, W) -> (B, out, H', W')."""
+    """A convolution as one product of all patches, for small images that need no gradient: (B, C, H, W) -> (B, out, H', W')."""
     kernel = weight.shape[-1]
     vertical, horizontal = padding
     x = F.pad(x, (horizontal, horizontal, vertical, vertical))
@@ -227,17 +228,17 @@ def patchwise(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: tup
 
 
 class ImageBlock(Block):
-    """n networks of convolutions over one batch of images. Subclasses say what one of them does, `single`, and set `features`.
+    """n convolutional networks over one batch of images. Subclasses define one of them, `single`, and set `features`.
 
     Args:
         n: stack size.
         shape: (channels, height, width) of an observation.
-        scale: pixels are multiplied by it; folded into the first weights.
+        scale: factor of the pixels, folded into the first weights.
     """
 
     features: int
     channels_last = False
-    """Memory layout of images between convolutions; this and the next one are set by `deeprl.accelerate.modes.apply`"""
+    """Whether images between convolutions are stored channels-last; `deeprl.accelerate.modes.apply` sets this and `patches`"""
     patches = False
     """Whether the first convolution is computed by `patchwise`"""
 
@@ -260,7 +261,7 @@ class ImageBlock(Block):
         """(B, C, H, W), bytes or floats -> (n, B, features)"""
         if x.dim() != 4 or tuple(x.shape[1:]) != self.shape:
             raise ValueError(f"expected (B, {', '.join(map(str, self.shape))}), not {tuple(x.shape)}")
-        # Channels-last is what oneDNN's convolutions want. Converted once for all n, and in two steps: one alone takes twice as long.
+        # channels-last, because oneDNN's convolutions are faster so; converted once for all n, and in two calls, because one is slower
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         x = x.to(torch.float32).contiguous(memory_format=layout)
         features = [self.single(i, x, layout) for i in range(self.n)]
@@ -282,15 +283,15 @@ class ImageBlock(Block):
 
 
 class ConvStack(ImageBlock):
-    """n stacks of convolutions, ReLU (after an optional layer normalisation over the channels of each pixel) after each, flattened in the
-    order height, width, channel (as in TensorFlow and JAX; free when the memory is channels-last).
+    """n stacks of convolutions, with ReLU after each, after an optional layer normalisation over the channels of each pixel. The result is
+    flattened in the order height, width, channel, as in TensorFlow and JAX; this needs no copy if the memory is channels-last.
 
     Args:
         n: stack size.
         shape: (channels, height, width) of an observation.
         layers: (channels, kernel, stride) of each convolution.
         padding: "same" or "valid".
-        scale: pixels are multiplied by it; folded into the first weights.
+        scale: factor of the pixels, folded into the first weights.
     """
 
     def __init__(

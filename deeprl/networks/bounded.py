@@ -1,4 +1,4 @@
-"""A head for returns that are known to be bounded, and its log-loss: FQI-LOG (docs/algorithms/bounded.md)."""
+"""A head for returns between known bounds, and its log-loss: FQI-LOG (docs/algorithms/bounded.md)."""
 
 from __future__ import annotations
 
@@ -16,23 +16,22 @@ from deeprl.types import NetworkNoise
 from deeprl.values.scalar import BoundedValues
 
 EDGE = 0.01
-"""How far from the ends of its range, as a share of it, a bounded head starts at least (0.01 is ours)."""
+"""Least distance of a bounded head's first predictions from the ends of its range, as a share of the range (0.01 is ours)."""
 
 
 @dataclass(frozen=True)
 class Bounded(HeadChoice):
-    """One value for each action between known bounds, through a sigmoid (FQI-LOG: Ayoub et al., 2024; there offline, with costs in [0, 1];
-    the online form with rewards is ours).
+    """One value for each action between known bounds, through a sigmoid (FQI-LOG: Ayoub et al., 2024). The paper is offline, with costs in
+    [0, 1]; the online form with rewards is ours.
 
-    Returns of rewards in [r₀, r₁] lie in [r₀, r₁] / (1 − γ), of either sign if `reward` holds zero, as it should for tasks that end.
-    Rewards beyond are known, and refused, only where `agent/rewards=clip` lets larger ones pass than the larger end of `reward`, or of
-    `low` and `high`, covers: that a game has no negative rewards, or that they are rare, is for the user to say. All other targets beyond
-    the bounds are cut off, and their share is logged as `train/clamped_targets`.
+    Returns of rewards in [r₀, r₁] lie in [r₀, r₁] / (1 − γ). `reward` contains zero, because rewards after the end of an episode are zero.
+    `check` refuses `agent/rewards=clip` if its bound is above the largest end of `reward`, or of `low` and `high`; the user sets an end at
+    0 for a game without rewards of that sign. Targets beyond the bounds are cut off, and their share is logged as `train/clamped_targets`.
 
     Args:
         loss: `log`, or `squared` of the same sigmoid model, the paper's baseline.
-        low, high: the task's range of returns; null: what follows from `reward` and `discount`.
-        reward: range of learned rewards, for bounds that are null.
+        low, high: range of the task's returns; null: the range that follows from `reward` and `discount`.
+        reward: range of the learned rewards, for `low` or `high` that is null.
         discount: γ, a configuration value, `${discount}`.
     """
 
@@ -58,7 +57,7 @@ class Bounded(HeadChoice):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Of returns; given or by `reward`."""
+        """Bounds of returns: `low` and `high`, or from `reward`."""
         low, high = (float(given) if given is not None else end / (1.0 - self.discount) for given, end in self._ends())
         return low, high
 
@@ -86,8 +85,8 @@ class BoundedHead(Streams):
         super().__init__(choice, features, hidden, (actions, 1), n, init)
         self.low, self.high = choice.bounds
         self.distance = choice.loss
-        # A logit of zero is the middle of the range: bootstrapped, a huge overestimate of sparse rewards. Start at a return of zero, or
-        # next to the end of the range that is nearest to it.
+        # The head starts at a return of zero, or next to the end of the range that is nearest to zero, because a logit of zero is the
+        # middle of the range, far above the returns of sparse rewards.
         start = min(max((0.0 - self.low) / (self.high - self.low), EDGE), 1.0 - EDGE)
         last = self.value if self.dueling else self.advantage
         last.initial[f"bias_{last.depth - 1}"] = Init("constant", value=math.log(start / (1.0 - start)))

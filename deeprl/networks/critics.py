@@ -1,4 +1,4 @@
-"""Critics of continuous actions: ensembles of multilayer perceptrons on observation and action."""
+"""Critics of continuous actions: ensembles of multilayer perceptrons over observation and action."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deeprl.types import Spec
 
 
 class Ensemble(Choice):
-    """Scalar critics: E multilayer perceptrons on (observation, action)."""
+    """An ensemble of E scalar critics, multilayer perceptrons over (observation, action)."""
 
     def __init__(self, *, size: int = 2, hidden: tuple[int, ...] = (256, 256), init: str = "torch", layer_norm: bool = False):
         self.size, self.hidden, self.init, self.layer_norm = size, tuple(hidden), init, layer_norm
@@ -24,7 +24,8 @@ class Ensemble(Choice):
 
 
 class Critics(nn.Module):
-    """E critics for each of K iterations, (*B, *obs), (*B, D) -> atoms (K, E, *B, 1). Action and observation meet at the first layer."""
+    """E critics for each of K iterations, (*B, *obs), (*B, D) -> atoms (K, E, *B, 1). The first layer takes observation and action
+    together."""
 
     def __init__(self, iterations: int, ensemble: int, inputs: int, hidden: Sequence[int], init: str = "torch", layer_norm: bool = False):
         super().__init__()

@@ -18,11 +18,11 @@ from deeprl.values.distributions import CategoricalValues, ImplicitValues, Quant
 
 @dataclass(frozen=True)
 class Categorical(HeadChoice):
-    """Probabilities of evenly spaced returns (C51: Bellemare, Dabney, Munos, 2017). ± 10 presumes clipped rewards.
+    """Probabilities of evenly spaced returns (C51: Bellemare, Dabney, Munos, 2017). The default of ± 10 assumes clipped rewards.
 
     Args:
         atoms: N.
-        low, high: the smallest and the largest return.
+        low, high: smallest and largest return.
     """
 
     init: str | None = "quantile"
@@ -63,7 +63,7 @@ class Quantile(HeadChoice):
 
     Args:
         quantiles: N.
-        kappa: where the loss turns linear; 0 is the plain quantile loss.
+        kappa: error above which the loss is linear; 0 is the plain quantile loss.
     """
 
     init: str | None = "quantile"
@@ -92,20 +92,21 @@ class QuantileHead(Streams):
 
 @dataclass(frozen=True)
 class ImplicitQuantile(HeadChoice):
-    """Quantiles at fractions that are an input (IQN: Dabney, Ostrovski, Silver, Munos, 2018):
+    """Quantiles at fractions that are an input of the network (IQN: Dabney, Ostrovski, Silver, Munos, 2018):
 
         Z_τ(s, ·) = head(ψ(s) ⊙ φ(τ)),    φ(τ) = ReLU(W c(τ) + b),    c(τ)_i = cos(π i τ),    τ ~ U(0, 1)
 
-    Each evaluation of the networks draws its own fractions, fresh for each sample of the batch and the same for all k of a chain (the
-    i-QN authors share them over the batch too). φ is shared like the torso. Also when evaluating, fractions are drawn, as in Dopamine.
+    Each evaluation of the networks has its own fractions, different for each sample of the batch and the same for all k of a chain (the
+    i-QN authors share them over the batch too). A chain shares φ like the torso. An evaluation of the agent draws fractions too, as in
+    Dopamine.
 
     Args:
-        samples: N, of what is regressed.
-        target_samples: N', of targets.
-        policy_samples: K, over which greedy actions and policies are taken, in the target and acting.
-        cosines: how many i.
-        first: the first i. 1 in Dopamine and i-QN; 0 in the paper (not verified).
-        kappa: where the loss turns linear; 0 is the plain quantile loss.
+        samples: N, number of fractions of a prediction.
+        target_samples: N', number of fractions of a target.
+        policy_samples: K, number of fractions for greedy actions and policies, in targets and when acting.
+        cosines: number of i.
+        first: first i, 1 in Dopamine and i-QN, 0 in the paper (not verified).
+        kappa: error above which the loss is linear; 0 is the plain quantile loss.
     """
 
     init: str | None = "quantile"
@@ -129,7 +130,7 @@ class ImplicitQuantile(HeadChoice):
 
 
 class Fractions(nn.Module):
-    """ψ ⊙ φ(τ): features (torsos, B, F) and fractions (B, n) -> (torsos, B·n, F); and the fractions to draw."""
+    """The product ψ ⊙ φ(τ): features (torsos, B, F) and fractions (B, n) -> (torsos, B·n, F). It also draws the fractions."""
 
     def __init__(self, choice: ImplicitQuantile, features: int, torsos: int, init: str):
         super().__init__()
@@ -137,7 +138,7 @@ class Fractions(nn.Module):
         self.embedding = MLP(torsos, [choice.cosines, features], activate_last=True, init=init)
 
     def noise(self, size: tuple[int, ...], generator, role: str) -> dict[str, Tensor]:
-        """Fractions to draw, see `ValueNetwork.noise`. The two sets are `ImplicitValues`'s."""
+        """Fractions, see `ValueNetwork.noise`. `ImplicitValues` explains the two sets."""
         drawn = {"policy": torch.rand((*size, self.choice.policy_samples), generator=generator)}
         if role != "acting":
             number = self.choice.samples if role == "prediction" else self.choice.target_samples
@@ -159,14 +160,14 @@ class ImplicitHead(Streams):
         """`modulated`: fractions (B, n) -> ψ ⊙ φ(τ), (torsos or 1, B·n, F)."""
 
         def evaluate(fractions: Tensor) -> Tensor:
-            said = self.streams(modulated(fractions), noise)  # (K, B·n, A, 1)
-            return said.unflatten(1, fractions.shape).squeeze(-1).transpose(2, 3)  # (K, B, A, n)
+            quantiles = self.streams(modulated(fractions), noise)  # (K, B·n, A, 1)
+            return quantiles.unflatten(1, fractions.shape).squeeze(-1).transpose(2, 3)  # (K, B, A, n)
 
         policy, samples = (self._fractions(name, noise, features) for name in ("policy", "samples"))
         return ImplicitValues(evaluate, policy, samples, self.kappa, features)
 
     def _fractions(self, name: str, noise: NetworkNoise, features: Tensor) -> Tensor:
-        """(B, n). Rows of a sequence share their draw; without any, midpoints stand in."""
+        """Fractions (B, n). Rows of a sequence share their draw; midpoints replace a missing draw."""
         drawn = noise.fractions.get(name)
         if drawn is None:
             drawn = midpoints(self.numbers[name], features.device).unsqueeze(0)

@@ -1,4 +1,4 @@
-"""Heads with one number for each action, and what every head of a discrete agent can have."""
+"""Heads with one number for each action, and the base class of all heads of discrete agents."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DISTANCES = {"squared": squared, "huber": huber}
 
 @dataclass(frozen=True)
 class HeadChoice(Choice):
-    """What every head can have.
+    """Base class of heads: the settings that all of them share.
 
     Args:
         dueling: a stream for the state's value and one for the advantages (Wang et al., 2016), for each atom of a distribution.
@@ -41,12 +41,13 @@ class HeadChoice(Choice):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The smallest and the largest return that the head can say."""
+        """Smallest and largest return that the head can predict."""
         return -math.inf, math.inf
 
     @property
     def offers(self) -> frozenset[str]:  # type: ignore[override]
-        """Signed only if returns may be: where they start at 0, a bonus below it would be cut off, and nobody would notice."""
+        """Offers. `signed` is among them only if returns of both signs can be predicted, because bounds that start at 0 would cut off a
+        negative bonus without a message."""
         low, high = self.bounds
         return frozenset({"returns", "signed"} if low < 0 < high else {"returns"})
 
@@ -54,18 +55,18 @@ class HeadChoice(Choice):
         raise NotImplementedError
 
     def share(self, features: int, torsos: int, init: str) -> nn.Module | None:
-        """What of the head goes with the torso, see `ValueNetwork`."""
+        """Module of the head that is shared like the torso, see `ValueNetwork`; None: there is none."""
         return None
 
     def check(self, rewards: Part) -> None:
         """
         Raises:
-            ValueError: the head cannot represent what is learned from these rewards.
+            ValueError: the head cannot represent the returns of these rewards.
         """
 
 
 def under(noise: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The entries below a prefix, which is cut off."""
+    """Entries whose name starts with a prefix, under the rest of the name."""
     return {name[len(prefix) :]: value for name, value in noise.items() if name.startswith(prefix)} if noise else noise
 
 
@@ -73,8 +74,8 @@ class Streams(nn.Module):
     """The layers of a head: (torsos or 1, B, F) -> (n, B, A, N).
 
     Args:
-        choice: which layers.
-        shape: (A, N), actions and outputs for each.
+        choice: kind of the layers.
+        shape: (A, N), number of actions and of outputs per action.
     """
 
     def __init__(self, choice: HeadChoice, features: int, hidden: Sequence[int], shape: tuple[int, int], n: int, init: str):
@@ -92,7 +93,7 @@ class Streams(nn.Module):
             self.value = mlp(shape[1])
 
     def noise_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Standard normal numbers that noisy layers want, the same for the whole batch."""
+        """Shapes of the standard normal numbers for noisy layers, the same for the whole batch."""
         return {
             f"{name}.{key}": shape
             for name, mlp in self.named_children()
@@ -101,10 +102,10 @@ class Streams(nn.Module):
         }
 
     def streams(self, features: Tensor, noise: NetworkNoise) -> Tensor:
-        said = self._run("advantage", features, noise).unflatten(-1, self.shape)
+        outputs = self._run("advantage", features, noise).unflatten(-1, self.shape)
         if self.dueling:
-            said = self._run("value", features, noise).unsqueeze(-2) + said - said.mean(-2, keepdim=True)
-        return said
+            outputs = self._run("value", features, noise).unsqueeze(-2) + outputs - outputs.mean(-2, keepdim=True)
+        return outputs
 
     def _run(self, name: str, features: Tensor, noise: NetworkNoise) -> Tensor:
         mlp = getattr(self, name)

@@ -1,6 +1,6 @@
 """Initial values and the noise of noisy layers: functions of numbers, no modules.
 
-A scheme fills one stack entry of one parameter from a generator that belongs to it. `a` is the argument of the table:
+A scheme fills one stack entry of one parameter with numbers from the generator of that entry:
 
     torch            weights and biases U(-1/sqrt(fan_in), 1/sqrt(fan_in))     PyTorch's default for Linear and Conv2d
     glorot_uniform   U(-l, l), l = sqrt(6 / (fan_in + fan_out))                Dopamine's DQN
@@ -23,24 +23,24 @@ from torch import Tensor
 
 SCHEMES = ("torch", "glorot_uniform", "glorot_normal", "lecun_normal", "quantile", "small")
 TRUNCATION = 0.87962566103423978
-"""Standard deviation of a unit normal truncated at two: drawing with sigma / TRUNCATION gives the variance that was asked for."""
+"""Standard deviation of a unit normal truncated at two: drawing with sigma / TRUNCATION gives variance sigma²."""
 
 
 class Init(NamedTuple):
-    """How a block wants one of its parameters filled: what `block.initial[name]` holds."""
+    """Initialiser of one parameter of a block: the value of `block.initial[name]`."""
 
     scheme: str
     fan_in: int = 1
     fan_out: int = 1
     bias: bool = False
     value: float = 0.0
-    """of the scheme "constant" """
+    """Value of the scheme "constant" """
     make: Callable[[], Tensor] | None = None
-    """of the scheme "made": the value, drawn from torch's own generator"""
+    """Draws the value of the scheme "made" from torch's own generator"""
 
 
 def fill_(tensor: Tensor, init: Init, generator: torch.Generator) -> None:
-    """Draws on the CPU whatever the device of `tensor`, so that a run on a GPU starts from the same weights.
+    """Fill a tensor. The numbers are drawn on the CPU for every device, so that a run on a GPU starts from the same weights.
 
     Raises:
         ValueError: unknown scheme.
@@ -74,7 +74,7 @@ def fill_(tensor: Tensor, init: Init, generator: torch.Generator) -> None:
 
 
 def signed_sqrt(x: Tensor) -> Tensor:
-    """sign(x) sqrt|x|: the factors of factorised Gaussian noise (Fortunato et al., 2018, equation 10 ff.)."""
+    """sign(x) sqrt|x|: factors of factorised Gaussian noise (Fortunato et al., 2018, equation 10 ff.)."""
     return x.sign() * x.abs().sqrt()
 
 

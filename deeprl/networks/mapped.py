@@ -1,4 +1,4 @@
-"""The head of an agent whose values are mapped: what its channels share, then a scalar head for each of them."""
+"""Head of an agent with mapped values: layers that all channels share, then a scalar head for each channel."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ from deeprl.values.mapping import Mapping
 
 
 def wrapped(head: Any, mapping: Mapping, rewards: Part) -> Any:
-    """The head that predicts in units of a mapping, over the channels of these rewards; the head itself, of any kind, if the mapping is
-    neutral.
+    """The head in units of a mapping, over the channels of `rewards`; the head itself, of any kind, if the mapping is neutral.
 
     Raises:
-        ValueError: f takes no negative values and the rewards have them, a head that is no scalar, another number of channels than the
-            mapping is made for, or f is infinite at `initial`.
+        ValueError: f takes no negative values and the rewards have them, the head is not `Scalar`, the number of channels is not the
+            mapping's, or f is infinite at `initial`.
     """
     scales, name = channel_scales(rewards), type(mapping).__name__
     if mapping.channels not in (None, len(scales)):
@@ -51,7 +50,7 @@ def wrapped(head: Any, mapping: Mapping, rewards: Part) -> Any:
 
 @dataclass(frozen=True)
 class Mapped(Choice):
-    """Builds the head of every channel, see `wrapped`."""
+    """Choice that builds the heads of all channels, see `wrapped`."""
 
     head: Scalar
     mapping: Mapping
@@ -60,8 +59,8 @@ class Mapped(Choice):
 
     @property
     def offers(self) -> frozenset[str]:  # type: ignore[override]
-        """One channel of either sign is as good as plain values. Of several, an entropy would be added to each, and a trace's corrections,
-        which know no channels, too. The loss lives in mapped units in any case."""
+        """Offers. One signed channel offers what plain values offer, without `returns`, because the loss is in mapped units. Several
+        channels offer nothing, because an entropy or the corrections of a trace would be added to each of them."""
         return frozenset({"signed", "scalar"}) if self.signed and self.scales == (1.0,) else frozenset()
 
     def build(self, features: int, hidden: Sequence[int], actions: int, n: int, init: str) -> nn.Module:
@@ -69,7 +68,7 @@ class Mapped(Choice):
 
 
 class MappedHead(nn.Module):
-    """(torsos or 1, B, F) -> `MappedValues`. What channels share, then one scalar head for each."""
+    """Shared layers, then one scalar head for each channel: (torsos or 1, B, F) -> `MappedValues`."""
 
     def __init__(self, choice: Mapped, features: int, hidden: tuple[int, ...], actions: int, n: int, init: str):
         super().__init__()
@@ -96,12 +95,12 @@ class MappedHead(nn.Module):
         hidden = features if self.common is None else self.common(features)
         if self.gradient != 1.0:
             hidden = self.gradient * hidden + ((1.0 - self.gradient) * hidden).detach()
-        said = [channel(hidden, NetworkNoise(under(noise.layers, f"{c}."), {})) for c, channel in enumerate(self.channels)]
-        return MappedValues(torch.stack([values.q for values in said], 1), self.units, said[0].distance, features)
+        values = [channel(hidden, NetworkNoise(under(noise.layers, f"{c}."), {})) for c, channel in enumerate(self.channels)]
+        return MappedValues(torch.stack([channel.q for channel in values], 1), self.units, values[0].distance, features)
 
 
 def start_at_zero(head: nn.Module) -> None:
-    """Every last layer of a head: its initial weights and biases."""
+    """Set the initial weights and biases of every last layer of a head to zero."""
     for block in head.modules():
         if isinstance(block, MLP):
             for name in (f"weight_{block.depth - 1}", f"bias_{block.depth - 1}"):

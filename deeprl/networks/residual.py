@@ -25,7 +25,7 @@ class ResidualStacks(ImageBlock):
         blocks: residual blocks in a stack.
         init: of each stack's first convolution.
         residual_init: of the convolutions inside residual blocks.
-        scale: pixels are multiplied by it; folded into the first weights.
+        scale: factor of the pixels, folded into the first weights.
     """
 
     def __init__(

@@ -1,12 +1,12 @@
-"""From observations to features: choices whose `build(spec, n)` gives a module (B, *obs) -> (n, B, features).
+"""Torsos, from observations to features: choices whose `build(spec, n)` gives a module (B, *obs) -> (n, B, features).
 
 The module has the attribute `features`. Every parameter has the stack axis n first, no `requires_grad`, and an entry in `initial` (see
 `deeprl.networks.blocks.Block`). Plain layers of torch have neither the axis nor the entry: `deeprl.networks.copies.Copies` adds both. The
-module draws no random numbers, and scales bytes itself.
+module draws no random numbers, and it scales uint8 pixels itself.
 
-`head_hidden` are the widths of the hidden layers between torso and last layer. They belong to the head, because the papers that share a
-torso share its convolutions only (i-QN). `weight_norm` is for torso and head, see `deeprl.networks.weight_norm`. `resolve(spec)`
-answers with a concrete choice: itself, except for `Auto`.
+`head_hidden` are the widths of the hidden layers between torso and last layer. They belong to the head, because i-QN's chain shares the
+convolutions only. `weight_norm` applies to torso and head, see `deeprl.networks.weight_norm`. `resolve(spec)` returns a concrete choice:
+the choice itself, except for `Auto`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from deeprl.types import Spec
 
 
 def widths(owner: object, *names: str) -> None:
-    """YAML gives lists; a frozen choice keeps tuples of positive integers."""
+    """Check fields with layer widths, and store YAML's lists as tuples of positive integers."""
     for name in names:
         value = getattr(owner, name)
         value = list(value) if isinstance(value, tuple) else value
@@ -35,7 +35,7 @@ def widths(owner: object, *names: str) -> None:
 
 
 class Flatten(nn.Module):
-    """(B, *obs) -> (n, B, features), n times the same, as floats: the torso without layers."""
+    """The torso without layers: (B, *obs) -> (n, B, features), n copies as floats."""
 
     def __init__(self, features: int, n: int):
         super().__init__()
@@ -46,7 +46,7 @@ class Flatten(nn.Module):
 
 
 class FlatMLP(MLP):
-    """An MLP over observations that are no float vectors."""
+    """An MLP over observations other than float vectors."""
 
     def forward(self, obs: Tensor) -> Tensor:
         return super().forward(obs.to(torch.float32).flatten(1))
@@ -66,7 +66,7 @@ class TorsoChoice(Choice):
 
 @dataclass(frozen=True)
 class MLPTorso(TorsoChoice):
-    """Vectors pass as they are; images are flattened, unscaled. `hidden=()` is the identity."""
+    """An MLP. Vectors are used as they are; images are flattened without scaling. `hidden=()` is the identity."""
 
     hidden: tuple[int, ...] = (256, 256)
     init: str = "torch"
@@ -106,7 +106,7 @@ def convolutions(choice: Nature | MinAtarTorso, spec: Spec, n: int, layers: tupl
 class Nature(ImageChoice):
     """The convolutions of Mnih et al. (2015): 32@8x8/4, 64@4x4/2, 64@3x3/1.
 
-    "same" padding is the network of Dopamine and i-QN (7744 features on 84x84), "valid" that of the paper (3136).
+    Padding "same" is the network of Dopamine and i-QN (7744 features on 84x84), "valid" that of the paper (3136).
     """
 
     padding: str = "same"
@@ -114,7 +114,7 @@ class Nature(ImageChoice):
     init: str = "glorot_uniform"
     scale: float = 1 / 255
     layer_norm: bool = False
-    """over the channels of each pixel, before each ReLU"""
+    """Layer normalisation over the channels of each pixel, before each ReLU"""
     weight_norm: str = "none"
 
     def __post_init__(self):
@@ -137,7 +137,7 @@ class MinAtarTorso(ImageChoice):
     init: str = "torch"
     scale: float = 1.0
     layer_norm: bool = False
-    """over the channels of each pixel, before the ReLU"""
+    """Layer normalisation over the channels of each pixel, before the ReLU"""
     weight_norm: str = "none"
 
     def __post_init__(self):
@@ -151,18 +151,18 @@ class MinAtarTorso(ImageChoice):
 
 @dataclass(frozen=True)
 class Impala(ImageChoice):
-    """The residual network of Espeholt et al. (2018), large, with the i-DQN authors' initialisers: 3872 features on 84x84.
+    """The large residual network of Espeholt et al. (2018), with the i-DQN authors' initialisers: 3872 features on 84x84.
 
-    Their code leaves channels and layers to the command line; 16-32-32 and 256 are the IMPALA paper's, from memory, not verified.
+    The i-DQN authors set channels and layers on the command line; 16-32-32 and 256 are the IMPALA paper's, from memory, not verified.
     """
 
     channels: tuple[int, ...] = (16, 32, 32)
     blocks: int = 2
-    """residual blocks in each stack"""
+    """Residual blocks in each stack"""
     head_hidden: tuple[int, ...] = (256,)
     init: str = "glorot_uniform"
     residual_init: str = "lecun_normal"
-    """of the convolutions inside residual blocks"""
+    """Initialiser of the convolutions inside residual blocks"""
     scale: float = 1 / 255
     weight_norm: str = "none"
 
@@ -180,10 +180,10 @@ class Impala(ImageChoice):
 
 @dataclass(frozen=True)
 class Auto(TorsoChoice):
-    """Follows from the observation space: vectors MLP, images of at most 24x24 MinAtar's, larger ones Nature's."""
+    """The torso that follows from the observations: `MLPTorso` for vectors, `MinAtarTorso` for images up to 24x24, `Nature` for larger ones."""
 
     hidden: tuple[int, ...] = (256, 256)
-    """of the MLP"""
+    """Hidden layers of the MLP"""
     weight_norm: str = "none"
 
     def __post_init__(self):

@@ -17,16 +17,16 @@ from deeprl.values.returns import Values
 
 
 class ValueNetwork(nn.Module):
-    """(*B, *obs) -> `Values`.
+    """A torso with K heads, (*B, *obs) -> `Values`.
 
     Args:
         torso: (B, *obs) -> (torsos, B, F), with the attribute `features`, F.
         head: (torsos or 1, B, F), noise -> `Values`.
-        obs_dims: how many axes one observation has.
-        index: the torso that head k reads, if there are several but fewer than heads.
-        fractions: what a head with an input of its own shares between iterations, as it shares the torso: (torsos, B, F) and fractions
-            (B, n) -> (torsos, B·n, F).
-        beside: what an auxiliary loss reads from the features, stacked as the torso is, so that a chain moves it with the torso.
+        obs_dims: number of axes of one observation.
+        index: torso of each head, if there are several torsos but fewer than heads.
+        fractions: module that an implicit head shares between iterations like the torso: (torsos, B, F) and fractions (B, n) -> (torsos,
+            B·n, F).
+        beside: modules of an auxiliary loss on the features, stacked like the torso, so that a chain copies them with the torso.
     """
 
     def __init__(
@@ -43,10 +43,10 @@ class ValueNetwork(nn.Module):
         self.index = list(index) if index is not None else None
 
     def noise(self, size: tuple[int, ...], generator, role: str) -> NetworkNoise:
-        """What one evaluation draws, for many at once; `size` is (updates, B) or (ticks, M).
+        """Random numbers of many evaluations; `size` is (updates, B) or (ticks, M).
 
         Args:
-            role: of the evaluation: "prediction" (it will be regressed), "target", or "acting".
+            role: use of the evaluation: "prediction" (for the regression), "target" or "acting".
         """
         shapes = self.head.noise_shapes()  # type: ignore[operator]  # every head has them
         layers = {name: torch.randn((size[0], *shape), generator=generator) for name, shape in shapes.items()}
@@ -54,7 +54,7 @@ class ValueNetwork(nn.Module):
         return NetworkNoise(layers, fractions)
 
     def features(self, obs: Tensor) -> Tensor:
-        """(torsos, *B, F), before any head chooses its torso."""
+        """Features of all torsos, (torsos, *B, F)."""
         lead = obs.shape[: obs.dim() - self.obs_dims]
         return self.torso(obs.flatten(0, len(lead) - 1)).unflatten(1, lead)
 
@@ -69,18 +69,18 @@ class ValueNetwork(nn.Module):
         return values.unflatten(lead) if len(lead) > 1 else values
 
     def served(self, features: Tensor) -> Tensor:
-        """One torso for all heads, or one each."""
+        """Features for the heads: of one torso for all heads, or one for each head."""
         return features if self.index is None else features[self.index]
 
 
 def quiet(noise: NetworkNoise) -> NetworkNoise:
-    """For evaluation: without noisy layers, which explore. Inputs stay."""
+    """Noise of an evaluation: without that of noisy layers, because it serves exploration. Fractions stay."""
     return NetworkNoise({}, noise.fractions)
 
 
 @dataclass(frozen=True)
 class Networks:
-    """Builds value networks over one torso; the weights of each follow from the seed and the name of its place.
+    """Builder of value networks with one choice of torso; their weights are a function of the seed and the name of their place.
 
     Args:
         spec: spaces of the environment.
@@ -102,12 +102,12 @@ class Networks:
         torsos: int,
         index: list[int] | None = None,
     ) -> ValueNetwork:
-        """A network of a chain: `stack` heads over `torsos` torsos, head k reads torso `index[k]`.
+        """A network of a chain: `stack` heads over `torsos` torsos, where head k reads torso `index[k]`.
 
         Args:
             head: choice that builds the heads.
-            share: what of the head goes with the torso, see `HeadChoice.share`.
-            beside: what an auxiliary loss reads, see `Auxiliary.beside`.
+            share: builds the module that the heads share like the torso, see `HeadChoice.share`.
+            beside: builds the modules of an auxiliary loss, see `Auxiliary.beside`.
         """
         body = self.torso.build(self.spec, torsos)
         for name, parameter in body.named_parameters():
@@ -117,7 +117,7 @@ class Networks:
         return self._started(body, top, place, index, share(body.features, torsos, self.torso.init), beside(body, torsos))
 
     def scalars(self, place: str, stack: int, torsos: int, outputs: int) -> ValueNetwork:
-        """A part's own network: `stack` heads, each with so many scalars."""
+        """The network of a part: `stack` heads, each with `outputs` scalars."""
         body = self.torso.build(self.spec, torsos)
         top = Scalar().build(body.features, self.torso.head_hidden, outputs, stack, self.torso.init)
         return self._started(body, top, place)

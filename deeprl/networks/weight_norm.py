@@ -1,9 +1,9 @@
 """Weight normalisation (Salimans and Kingma, 2016): w = g v / ‖v‖ for each output unit.
 
-The length of a unit's weights and their direction become parameters of their own; ∂L/∂v is orthogonal to v. g starts as ‖v‖, so that
-the network starts as it was. (The paper's data-dependent start is not here; whether its DQN experiment used it is not known.)
+Length and direction of a unit's weights become separate parameters; ∂L/∂v is orthogonal to v. g starts as ‖v‖, so that the initial network
+is unchanged. (The paper's data-dependent initialisation is not included; whether its DQN experiment used it is not known.)
 
-Copying g and v copies w: hard target updates are exact. An average of g and of v is not the average of w.
+Copies of g and v copy w, so that hard target updates are exact. An average of g and v is not the average of w.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from deeprl.networks.blocks import Block
 from deeprl.networks.layers import Init, lengths
 
 OPTIONS = ("none", "hidden", "all")
-"""Which layers: none, all but the last of a head, or every one."""
+"""Normalised layers: none, all but the last of a head, or all."""
 
 
 @torch.no_grad()
 def weight_normalise(module: nn.Module, which: str) -> None:
-    """Give the layers of every block in `module` a gain, in place; after `initialise`, since a gain starts as the length of the weights.
+    """Give the layers of every block in `module` a gain, in place. `initialise` comes first, because a gain starts as the length of the
+    weights.
 
     Raises:
         ValueError: a block cannot have gains.

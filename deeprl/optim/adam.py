@@ -1,4 +1,4 @@
-"""Adam with flat parameters: one fused operator updates everything."""
+"""Adam with flat parameters: one fused operator updates all of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deeprl.optim.flat import Flat, total_norm
 class Adam(Choice):
     """Adam (Kingma and Ba, 2015); with `weight_decay` AdamW (Loshchilov and Hutter, 2019), decoupled.
 
-    `eps` is part of the algorithm on Atari, where 1e-8 is wrong by four orders of magnitude. `schedule`, one of
+    `eps` is part of the algorithm: on Atari the papers' values are four orders of magnitude above 1e-8. `schedule`, one of
     `deeprl.schedules`, multiplies `lr`; `max_grad_norm` clips the norm over all parameters of the optimizer (with `Groups`, of each group).
     """
 
@@ -43,7 +43,7 @@ class Adam(Choice):
 
 
 class FlatAdam(Flat):
-    """The state of one `Adam`."""
+    """State and rule of one `Adam`."""
 
     averages = ("moment", "square", "count")
 
@@ -51,7 +51,7 @@ class FlatAdam(Flat):
         super().__init__(choice, parameters)
         self.moment, self.square = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
         self.count = torch.zeros((), dtype=torch.float32, device=self.flat.device)
-        # Lists of views and not the flat tensors: gradients need no copy into a flat one (0.5 ms of a Nature network's update).
+        # lists of views, not the flat tensors, because gradients then need no copy into a flat one
         values, counts = [p.detach() for p in self.parameters], [self.count] * len(self.parameters)
         self._lists = values, self._views(self.moment), self._views(self.square), counts
         self._fused = torch._fused_adamw_ if choice.weight_decay else torch._fused_adam_
@@ -60,11 +60,11 @@ class FlatAdam(Flat):
         return [view.view(p.shape) for view, p in zip(flat.split([p.numel() for p in self.parameters]), self.parameters)]
 
     def numbers(self, step: int) -> tuple[float, ...]:
-        # not in `moved`: 1 - 0.999 has four digits in float32, and a compiler would take powers at every element
+        # not in `updated`, because 1 - 0.999 has four digits in float32 and compiled code would take powers at every element
         (first, second), rate, count = self.choice.betas, self.rate(step), self.taken + 1
         return rate / (1.0 - first**count), 1.0 / math.sqrt(1.0 - second**count), 1.0 - rate * self.choice.weight_decay
 
-    def moved(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def updated(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
         moment, square, count = averages
         first, second = self.choice.betas
         size, root, keep = numbers
@@ -79,30 +79,30 @@ class FlatAdam(Flat):
         self.taken = int(self.count)
 
     def step(self, gradients: Sequence[Tensor], step: int, watch: Watch = HOST) -> Tensor:
-        """One update in place.
+        """Update the parameters in place.
 
         Args:
-            gradients: in the order and shapes of `parameters`, any strides; they are left as they are.
+            gradients: in the order and shapes of `parameters`, with any strides; they are not changed.
             step: environment step, for the schedule.
-            watch: stops steps that are not finite.
+            watch: stops updates that are not finite.
 
         Returns:
             () the norm of the gradient before clipping, on its device.
 
         Raises:
-            ValueError: another number of gradients, or another shape.
+            ValueError: the number of gradients or a shape differs from the parameters.
             NotFinite: the norm is not finite, and nothing was changed; on a CPU, see `deeprl.optim.finite.Watch`.
         """
         choice = self.choice
         self.check(gradients)
         values, moments, squares, counts = self._lists
         with torch.no_grad():
-            # The fused operator reads memory order: a transposed gradient would silently update the wrong weights.
+            # contiguous, because the fused operator reads memory order: a transposed gradient would update the wrong weights
             gradients = [g.contiguous() for g in gradients]
             norm = total_norm(gradients)
             watch(norm, "the norm of its gradient")
             if choice.max_grad_norm is not None:
-                # Not in place: autograd may hand out one tensor for two parameters.
+                # not in place, because autograd may return one tensor for two parameters
                 gradients = torch._foreach_mul(gradients, (choice.max_grad_norm / (norm + 1e-6)).clamp_(max=1.0))
             self.taken += 1
             self.count += 1

@@ -1,4 +1,4 @@
-"""Whether the numbers of an update are finite, found without waiting for a device."""
+"""Check that the numbers of an update are finite, without waiting for a device."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from deeprl.errors import NotFinite
 
 
 class Watch:
-    """One per learner, handed to the optimizers: `watch(norm)` stands before a step is applied.
+    """Check of a learner's numbers: an optimizer calls `watch(norm)` before it changes a parameter.
 
-    On a CPU reading a number costs next to nothing: the failing update is stopped before it changes anything. Elsewhere reading would wait
-    for the device: NaN is carried along there, and `failed` is what fused optimizers take as `found_inf`, so that from the first number
-    that is not finite on no update changes the weights. The trainer calls `look` now and then.
+    On a CPU the number is read at once, and a failing update is stopped before it changes anything. On another device reading would wait,
+    so `failed` is set there instead. Fused optimizers take it as `found_inf`, so that no update changes the weights after the first number
+    that is not finite. The trainer calls `look` periodically.
 
     Attributes:
         immediate: whether a number is read at once.
-        failed: () float32 on the device, 0 or, for ever after, 1.
+        failed: () float32 on the device, 0, and 1 from the first number that is not finite.
     """
 
     def __init__(self, device: torch.device, immediate: bool | None = None):
@@ -29,7 +29,7 @@ class Watch:
     def __call__(self, number: Tensor, what: str) -> None:
         """
         Raises:
-            NotFinite: it is not finite, and `immediate`.
+            NotFinite: the number is not finite, and `immediate` is true.
         """
         if self.immediate:
             if not math.isfinite(number.item()):
@@ -41,11 +41,11 @@ class Watch:
     def look(self) -> None:
         """
         Raises:
-            NotFinite: some number since the start was not finite. Waits for the device.
+            NotFinite: a number since the start was not finite. The call waits for the device.
         """
         if not self.immediate and self.failed.item():
             raise NotFinite("a loss or the norm of a gradient is not finite")
 
 
 HOST = Watch(torch.device("cpu"))
-"""Reads at once: it has no state."""
+"""Default watch of the optimizers: it reads at once and has no state."""

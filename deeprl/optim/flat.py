@@ -1,7 +1,7 @@
-"""The state of an optimizer over flat parameters: the parameters of one optimizer are views of one tensor, and so are each of its averages.
+"""State of an optimizer over flat parameters: its parameters are views of one tensor, and each of its averages is one tensor.
 
-Polyak averaging is one `lerp_` of flat tensors and a sync one `copy_`, and a checkpoint holds few tensors. Build it after the module is on
-its device: `module.to(...)` gives every parameter memory of its own again.
+So Polyak averaging is one `lerp_` of flat tensors, a sync is one `copy_`, and a checkpoint holds few tensors. The optimizer must be built
+after the module is on its device, because `module.to(...)` gives every parameter its own memory again.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from deeprl.optim.finite import HOST, Watch
 
 
 def flatten_(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Make the parameters views of one flat tensor, values kept, and return it. In-place copies into them (`load_state_dict`,
+    """Make the parameters views of one flat tensor with the same values, and return that tensor. In-place copies (`load_state_dict`,
     `copy_`) keep them views.
 
     Raises:
-        ValueError: no parameters, or several types or devices.
+        ValueError: there are no parameters, or several types or devices.
     """
     parameters = list(parameters)
     if not parameters:
@@ -36,59 +36,59 @@ def flatten_(parameters: Iterable[nn.Parameter]) -> Tensor:
 
 
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:
-    """() over all of them."""
+    """() norm of all gradients together."""
     if len(gradients) == 1:
         return torch.linalg.vector_norm(gradients[0])
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
 
 
 class Flat:
-    """What the state of an optimizer has, whatever its rule; a rule adds its averages and `step`.
+    """Base class of an optimizer's state. A rule adds its averages and `step`.
 
     Attributes:
         flat: (P,) the parameters; `parameters` are views of it.
-        parts: the flat optimizers that it consists of, here itself.
-        taken: steps so far, where the rule depends on it.
+        groups: flat optimizers, one for each group of parameters; here itself alone.
+        taken: updates so far, if the rule depends on them.
     """
 
     taken = 0
     averages: tuple[str, ...] = ()
-    """Names of the tensors that a checkpoint needs; the parameters belong to their modules."""
+    """Names of the tensors in a checkpoint, without the parameters, which belong to their modules."""
 
     def __init__(self, choice, parameters: Sequence[nn.Parameter]):
         self.choice, self.parameters = choice, list(parameters)
         self.flat = flatten_(self.parameters)
-        self.parts: Sequence[Flat] = [self]
+        self.groups: Sequence[Flat] = [self]
 
     def check(self, gradients: Sequence[Tensor]) -> None:
         """
         Raises:
-            ValueError: another number of gradients than of parameters, or another shape.
+            ValueError: the number of gradients or a shape differs from the parameters.
         """
         if len(gradients) != len(self.parameters) or any(g.shape != p.shape for g, p in zip(gradients, self.parameters)):
             shapes = [tuple(g.shape) for g in gradients], [tuple(p.shape) for p in self.parameters]
             raise ValueError(f"gradients have shapes {shapes[0]}, parameters {shapes[1]}")
 
     def clipped(self, gradient: Tensor, norm: Tensor) -> Tensor:
-        """A flat gradient whose norm is at most `max_grad_norm`. `FlatAdam.step` has the same arithmetic for lists."""
+        """The flat gradient, scaled to a norm of at most `max_grad_norm`. `FlatAdam.step` has the same arithmetic for lists."""
         most = self.choice.max_grad_norm
         return gradient if most is None else gradient * (most / (norm + 1e-6)).clamp(max=1.0)
 
     def step(self, gradients: Sequence[Tensor], step: int, watch: Watch = HOST) -> Tensor:
-        """See `FlatAdam.step`."""
+        """Update the parameters in place, see `FlatAdam.step`."""
         raise NotImplementedError
 
     def numbers(self, step: int) -> tuple[float, ...]:
-        """What `moved` wants for the next step, the learning rate at an environment step and what depends on it."""
+        """Arguments of `updated` for the next update: the learning rate at an environment step, and numbers that depend on it."""
         raise NotImplementedError
 
-    def moved(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The rule as a pure function, for compiling: the parameters and averages after a step.
+    def updated(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The rule as a pure function, for compiling: parameters and averages after an update.
 
         Args:
-            flat, averages: before the step; the averages in the order of their names.
+            flat, averages: before the update; averages in the order of their names.
             gradient: (P,) clipped.
-            numbers: of this step, () float32 each.
+            numbers: of this update, () float32 each.
         """
         raise NotImplementedError
 
@@ -107,7 +107,7 @@ class Flat:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """
         Raises:
-            ValueError: averages of another number of parameters.
+            ValueError: the averages belong to another number of parameters.
         """
         if state["square"].shape != self.flat.shape:
             raise ValueError(f"the optimizer has {self.flat.numel()} parameters, its saved state {state['square'].numel()}")
@@ -116,24 +116,24 @@ class Flat:
 
 
 class Groups:
-    """One optimizer for several groups of parameters, each with a multiple of the learning rate, from one gradient.
+    """One optimizer for several groups of parameters with one loss; each group has its own multiple of the learning rate.
 
-    Each group is clipped by its own norm, so that a group whose gradient is zero leaves the others as they are, bit for bit.
+    Each group is clipped by its own norm, so that a group with zero gradient does not change the others, bit for bit.
 
     Args:
         choice: `Adam` or `RMSProp`, of every group.
-        groups: (parameters, multiple of the learning rate); the first one's norm and rate are reported.
+        groups: (parameters, multiple of the learning rate); norm and rate of the first group are reported.
     """
 
     def __init__(self, choice: Any, groups: Sequence[tuple[Sequence[nn.Parameter], float]]):
-        self.parts = [replace(choice, lr=choice.lr * multiple).build(parameters) for parameters, multiple in groups]
-        self.parameters = [parameter for group in self.parts for parameter in group.parameters]
+        self.groups = [replace(choice, lr=choice.lr * multiple).build(parameters) for parameters, multiple in groups]
+        self.parameters = [parameter for group in self.groups for parameter in group.parameters]
 
     def step(self, gradients: Sequence[Tensor], step: int, watch: Watch = HOST) -> Tensor:
-        """See `FlatAdam.step`."""
-        watch(total_norm(gradients), "the norm of its gradient")  # before any group moves
+        """Update all groups in place, see `FlatAdam.step`."""
+        watch(total_norm(gradients), "the norm of its gradient")  # before any group changes
         norms, left = [], list(gradients)
-        for group in self.parts:
+        for group in self.groups:
             count = len(group.parameters)
             mine, left = left[:count], left[count:]
             norms.append(group.step(mine, step, watch))
@@ -142,15 +142,15 @@ class Groups:
         return norms[0]
 
     def rate(self, step: int) -> float:
-        return self.parts[0].rate(step)
+        return self.groups[0].rate(step)
 
     def tensors(self) -> list[Tensor]:
         """The averages of all groups."""
-        return [tensor for group in self.parts for tensor in group.tensors()]
+        return [tensor for group in self.groups for tensor in group.tensors()]
 
     def state_dict(self) -> dict[str, Any]:
-        return {str(i): group.state_dict() for i, group in enumerate(self.parts)}
+        return {str(i): group.state_dict() for i, group in enumerate(self.groups)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for i, group in enumerate(self.parts):
+        for i, group in enumerate(self.groups):
             group.load_state_dict(state[str(i)])

@@ -1,9 +1,9 @@
-"""RMSProp as TensorFlow has it: epsilon inside the square root, and a squared average that starts at one.
+"""RMSProp in TensorFlow's form: epsilon inside the square root, and a squared average that starts at one.
 
     s ← ρ s + (1 − ρ) g²,     m ← ρ m + (1 − ρ) g   (0 unless centered),     θ ← θ − v,     v ← momentum · v + lr · g / √(s − m² + ε)
 
-The DQN family of Dopamine before JAX, LogDQN and MapDQN use it. `torch.optim.RMSprop` has ε outside of the root and starts at 0: with
-ε = 1e-5 its damping is 300 times smaller.
+Dopamine's agents before JAX, LogDQN and MapDQN use it. `torch.optim.RMSprop` has ε outside the root and starts at 0: with ε = 1e-5 its
+damping is 300 times smaller (1e-5 against √1e-5).
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from deeprl.optim.flat import Flat
 
 @dataclass(frozen=True)
 class RMSProp(Choice):
-    """
+    """RMSProp with an optional momentum.
+
     Args:
         lr: learning rate; `schedule`, one of `deeprl.schedules`, multiplies it.
         decay: ρ.
         eps: ε, in units of a squared gradient.
         centered: divide by the standard deviation of the gradient, not by its root mean square.
-        initial: of the squared average.
+        initial: value at which the squared average starts.
         max_grad_norm: clips the norm over all parameters of the optimizer; with `Groups`, of each group.
     """
 
@@ -50,7 +51,7 @@ class RMSProp(Choice):
 
 
 class FlatRMSProp(Flat):
-    """The state of one `RMSProp`, over flat parameters."""
+    """State and rule of one `RMSProp`."""
 
     averages = ("square", "moment", "velocity")
 
@@ -62,7 +63,7 @@ class FlatRMSProp(Flat):
     def numbers(self, step: int) -> tuple[float, ...]:
         return (self.rate(step),)
 
-    def moved(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def updated(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
         choice = self.choice
         square, moment, velocity = averages
         square = torch.lerp(square, gradient.square(), 1.0 - choice.decay)
@@ -74,7 +75,7 @@ class FlatRMSProp(Flat):
         return flat - velocity, square, moment, velocity
 
     def step(self, gradients: Sequence[Tensor], step: int, watch: Watch = HOST) -> Tensor:
-        """One update in place; arguments, result and errors as `FlatAdam.step`."""
+        """Update the parameters in place; arguments, result and errors are those of `FlatAdam.step`."""
         choice = self.choice
         self.check(gradients)
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Losses of their own on what the networks of an agent share."""
+"""Auxiliary losses on the features that an agent's networks share."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from deeprl.values.view import View
 
 
 class Auxiliary(Part):
-    """An extra loss on what the agent's network shares. This one is neutral: none.
+    """An auxiliary loss on the shared features. This base class is neutral: it adds none.
 
     Args:
-        plan: of the agent.
+        plan: finished choices of the agent.
     """
 
     def __init__(self, *, plan: Plan):
         super().__init__()
 
     def beside(self, torso: nn.Module, n: int) -> nn.Module | None:
-        """What every network of the chain carries beside its head, a stack of `n` like its torso: blocks that `initialise` can fill.
+        """Modules that every network of the chain has beside its head, stacks of `n` like its torso: blocks that `initialise` can fill.
 
-        A chain copies and rolls them with the torso; that of the online network is trained by the agent's optimizer."""
+        A chain copies and rolls them with the torso. The agent's optimizer trains those of the online network."""
         return None
 
     def groups(self, beside: nn.Module) -> list[tuple[Sequence[nn.Parameter], float]]:
-        """All parameters of what `beside` made, in groups with the multiple of the agent's learning rate that each is trained with."""
+        """All parameters of the modules from `beside`, in groups, each with its multiple of the agent's learning rate."""
         return []
 
     def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor | float, dict[str, Tensor]]:
-        """A scalar that is added to the agent's loss, and metrics."""
+        """Scalar that is added to the agent's loss, and metrics."""
         return 0.0, {}

@@ -1,7 +1,7 @@
 """Target networks as a chain of K Bellman iterations, and the neutral element K = 1.
 
-Entry k − 1 of the online stack is Q_k, entry k − 1 of the target stack is Q̄_{k−1}: prediction and target line up. Everything a
-chain does to its weights is one of three moves of slices along the leading stack axis.
+Entry k − 1 of the online stack is Q_k, and entry k − 1 of the target stack is Q̄_{k−1}, its target. A chain changes its weights in three
+ways only, copies of slices along the leading stack axis.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from deeprl.types import Batch, NetworkNoise, ViewNoise
 from deeprl.values.view import View
 
 MakeNetwork = Callable[..., ValueNetwork]
-"""`make(place, stack, torsos, index)`: a network of `stack` heads over `torsos` torsos, head k reading torso `index[k]`."""
+"""`make(place, stack, torsos, index)`: a network of `stack` heads over `torsos` torsos, where head k reads torso `index[k]`."""
 
 
 def anchor_(target: nn.Module, online: nn.Module) -> None:
@@ -28,12 +28,13 @@ def anchor_(target: nn.Module, online: nn.Module) -> None:
 
 
 def follow_(target: nn.Module, online: nn.Module) -> None:
-    """Q̄_k ← Q_k for k = 1 … K − 1. Of a shared torso the target holds two entries, anchor and follower."""
+    """Q̄_k ← Q_k for k = 1 … K − 1. With a shared torso the target has two torsos: the first follows `anchor_`, the second this
+    function."""
     _copy([t[1:] for t in target.parameters()], [o[: t.shape[0] - 1] for t, o in zip(target.parameters(), online.parameters())])
 
 
 def roll_(online: nn.Module) -> None:
-    """Q_k ← Q_{k+1} for k < K; Q_K keeps its weights, and Adam's moments stay where they are (all branches of the authors')."""
+    """Q_k ← Q_{k+1} for k < K; Q_K keeps its weights, and Adam's moments are not shifted (as in all branches of the authors' code)."""
     _copy([p[:-1] for p in online.parameters()], [p[1:].clone() for p in online.parameters()])
 
 
@@ -44,23 +45,23 @@ def _copy(into: Sequence[Tensor], source: Sequence[Tensor]) -> None:
 
 
 class Chain(Part):
-    """Online and target networks of a discrete agent. Subclasses say when weights move and which head acts.
+    """Online and target networks of a discrete agent. Subclasses define when weights are copied and which head acts.
 
     Args:
         make: builds the networks, see `MakeNetwork`.
         length: K.
-        torsos: entries of the online torso, 1 (shared) or K.
+        torsos: number of online torsos, 1 (shared) or K.
     """
 
     remembers = False
-    """Whether `choose` must see every step, because it remembers something."""
+    """Whether `choose` must be called at every step, because it has a memory."""
 
     def __init__(self, make: MakeNetwork, length: int, torsos: int):
         super().__init__()
         self.length, self.torsos = length, torsos
         self.online = make("online", stack=length, torsos=torsos, index=None)
         if torsos == 1 and length > 1:
-            # The target torso is a pair: one belongs to the anchor Q̄_0, the other follows the online torso.
+            # two target torsos: the first belongs to the anchor Q̄_0, the second follows the online torso
             self.target = make("target", stack=length, torsos=2, index=[0] + [1] * (length - 1))
         else:
             self.target = make("target", stack=length, torsos=torsos, index=None)
@@ -68,38 +69,38 @@ class Chain(Part):
         self.reset_target()
 
     def reset_target(self) -> None:
-        """Every Q̄_{k−1} starts as a copy of Q_k, as the authors of i-QN have it: before the first sync Q̄_k is not yet Q_k."""
+        """Copy Q_k to Q̄_{k−1} for every k, as in the i-QN authors' code. So Q̄_k differs from Q_k before the first sync."""
         _copy(list(self.target.parameters()), [o.expand_as(t) for t, o in zip(self.target.parameters(), self.online.parameters())])
 
     def shifting(self, due: Collection[str], updates: int) -> bool:
-        """Whether `maintain` is about to start a new iteration: the anchor Q̄_0 moves."""
+        """Whether the next `maintain` starts a new iteration, by a copy to the anchor Q̄_0."""
         raise NotImplementedError
 
     def views(self, batch: Batch) -> tuple[View, View]:
         return View(self.online, batch, "online"), View(self.target, batch, "target")
 
     def combine(self, losses: Tensor) -> Tensor:
-        """(K,) -> (): the sum, so that each Q_k learns as it would alone."""
+        """Total loss, (K,) -> (): a sum, so that each Q_k has the same gradient as it would alone."""
         return losses.sum()
 
     def acting_values(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
-        """Values to choose from, (K, M, A)."""
+        """Values from which `choose` selects, (K, M, A)."""
         return self.online(obs, noise).mean()
 
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
-        """What the networks need at both ends of a batch; each of the four evaluations draws its own, the same for all k."""
+        """Random numbers of the networks at both ends of a batch: independent for the four evaluations, the same for all k."""
         now = self.online.noise(size, generator, "prediction")
         online = ViewNoise(now, self.online.noise(size, generator, "target"))
         return {"online": online, "target": ViewNoise(*(self.target.noise(size, generator, "target") for _ in range(2)))}
 
     def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
-        """What acting needs beside the explorer's noise; `size` is (ticks, M)."""
+        """Random numbers for acting beside those of exploration; `size` is (ticks, M)."""
         return {"network": self.online.noise(size, generator, "acting")}
 
     def choose(
         self, values: Tensor, noise: dict[str, Tensor], first: Tensor, memory: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """(K, M, A) -> the values that act, (M, A), and what to remember."""
+        """Values that act, (K, M, A) -> (M, A), and the memory for the next step."""
         return values[-1], memory
 
 

@@ -1,4 +1,4 @@
-"""How an agent leaves the greedy path while it collects data. Random numbers come in as data, on the CPU."""
+"""Exploration while data is collected. Random numbers are arguments, on the CPU."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from deeprl.schedules import Constant
 
 @dataclass(frozen=True)
 class EpsilonGreedy(Choice):
-    """With probability ε a uniformly random action.
+    """ε-greedy exploration: with probability ε a uniformly random action.
 
     Args:
-        schedule: ε as a function of the environment step; published schedules hold ε = 1 until learning starts.
-        evaluation: ε while evaluating (0.001 on Atari).
+        schedule: ε as a function of the environment step; in published schedules ε is 1 until learning starts.
+        evaluation: ε in evaluation (0.001 on Atari).
     """
 
     schedule: Callable[[int], float] = field(default_factory=lambda: Constant(0.05))
@@ -38,7 +38,7 @@ class EpsilonGreedy(Choice):
         return self.schedule(step) if explore else self.evaluation
 
     def noise(self, size: tuple[int, ...], generator, num_actions: int) -> dict[str, Tensor]:
-        """`explore` uniform in [0, 1), `action` the random action itself: it need not be made at every step."""
+        """`explore`, uniform in [0, 1), and `action`, the random actions, made here once for many steps."""
         explore, action = (torch.rand(size, generator=generator, dtype=torch.float64) for _ in range(2))
         return {"explore": explore, "action": (action * num_actions).long()}
 
@@ -48,19 +48,19 @@ class EpsilonGreedy(Choice):
         """Actions and their probabilities, both (M,).
 
         Args:
-            greedy: -> (M,). With ε = 1 it is not asked; its answer is then missing from the probability, which is 1/A all the same.
-            exact: somebody reads the probabilities. If not, they are zeros, and `greedy` is asked only if some environment does not
-                explore.
+            greedy: gives the greedy actions (M,). It is not called with ε = 1, where every action has probability 1/A.
+            exact: whether a part of the agent reads the probabilities. If not, they are zeros, and `greedy` is called only if an
+                environment does not explore.
         """
         random = noise["action"]
         explores = [u < epsilon for u in noise["explore"].tolist()]
-        everybody = all(explores)
-        if everybody and not exact:
+        all_explore = all(explores)
+        if all_explore and not exact:
             return random, unknown(len(explores))
-        if everybody and epsilon >= 1.0:
+        if all_explore and epsilon >= 1.0:
             return random, torch.full(random.shape, epsilon / num_actions)
         best = greedy().cpu()
-        if everybody:
+        if all_explore:
             action = random
         else:
             action = torch.where(torch.tensor(explores), random, best) if any(explores) else best
@@ -69,23 +69,23 @@ class EpsilonGreedy(Choice):
 
 @lru_cache
 def unknown(count: int) -> Tensor:
-    """Zeros in place of probabilities that nobody reads: to be read only."""
+    """Zeros in place of probabilities that no part reads. The tensor is shared: do not write into it."""
     return torch.zeros(count)
 
 
 @lru_cache
 def certain(count: int) -> Tensor:
-    """Ones in place of densities that nobody computes: to be read only."""
+    """Ones in place of densities that are not computed. The tensor is shared: do not write into it."""
     return torch.ones(count)
 
 
 @dataclass(frozen=True)
 class GaussianNoise(Choice):
-    """π(s) plus independent Gaussian noise, cut off at the bounds; uniform actions at first (Fujimoto et al., 2018).
+    """Gaussian exploration: π(s) plus independent noise, cut off at the bounds; uniform actions at first (Fujimoto et al., 2018).
 
     Args:
-        std: in units of the half-range of the actions.
-        random_steps: environment steps with uniformly random actions.
+        std: standard deviation in units of the half-range of the actions.
+        random_steps: number of first environment steps with uniform actions.
     """
 
     std: float = 0.1
@@ -101,11 +101,11 @@ class GaussianNoise(Choice):
         }
 
     def __call__(self, policy: Callable[[], Tensor], step: int, noise: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Actions (M, D) and their density (M,), reported as one: no part that is built so far asks for it."""
+        """Actions (M, D), and ones (M,) in place of their density, because no part reads it."""
         if step < self.random_steps:
             action = noise["uniform"]
         else:
-            # NumPy: in so few numbers quicker than tensors, and the same float32 arithmetic
+            # NumPy, because it is faster than tensors for few numbers; float32 arithmetic is the same
             wanted = policy().cpu().numpy() + self.std * noise["normal"].numpy()
             action = torch.from_numpy(np.minimum(np.maximum(wanted, -1.0), 1.0))
         return action, certain(action.shape[0])

@@ -13,19 +13,19 @@ from deeprl.values.returns import Returns
 
 
 class Side(nn.Module):
-    """An actor and its critics: the agent has one side online and one as target."""
+    """An actor and its critics. An agent has an online side and a target side."""
 
     def __init__(self, actor: nn.Module, critic: nn.Module, reduce: Reduction):
         super().__init__()
         self.actor, self.critic, self.reduce = actor, critic, reduce
 
     def value(self, obs: Tensor, action: Tensor) -> Returns:
-        """What the ensemble says together: (K, *B, N')."""
+        """Value from the whole ensemble, (K, *B, N')."""
         return self.reduce(self.critic(obs, action))
 
 
 class Polyak(Part):
-    """K = 1, every target a slow copy: θ̄ ← θ̄ + tau (θ − θ̄), whenever "target" is due.
+    """Target networks of K = 1 by Polyak averaging: θ̄ ← θ̄ + tau (θ − θ̄) whenever "target" is due.
 
     `lerp` at tau = 1 is an exact copy.
     """
@@ -39,7 +39,7 @@ class Polyak(Part):
         self._pairs: list[tuple[Tensor, Tensor]] = []
 
     def pair(self, flat: list[Tensor]) -> None:
-        """`flat` are the online parameters, actor and critic, one tensor each; targets are laid out likewise."""
+        """Flatten the targets like the online parameters in `flat`, one tensor for the actor and one for the critics."""
         self._pairs = [(flatten_(list(module.parameters())), f) for module, f in zip((self.target.actor, self.target.critic), flat)]
 
     def combine(self, losses: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""How much each sample of the regression counts."""
+"""Weights of the samples in the regression."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from deeprl.values.view import View
 
 
 class Weighting(Part):
-    """How much each sample counts. This one is neutral: the replay's importance weight alone.
+    """Weights of the samples. This base class is neutral: it returns the replay's importance weights.
 
     Args:
-        plan: of the agent.
+        plan: finished choices of the agent.
         chain: the agent's target networks. The part reads sizes and weights and keeps no reference,
             because the agent owns the chain.
     """
@@ -25,12 +25,12 @@ class Weighting(Part):
         super().__init__()
 
     def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weight of each loss, one that broadcasts to (K, *B), and metrics. Taken without gradient."""
+        """Weight of each loss, which broadcasts to (K, *B), and metrics. The call runs without gradient."""
         return batch.weight, {}
 
     def objectives(self) -> dict[str, Objective]:
-        """Losses of its own, of (online, target, batch) as in `forward`, stepped before the agent's."""
+        """Additional objectives, with losses of (online, target, batch) as in `forward`. They are updated before the agent's."""
         return {}
 
     def shift(self, target: nn.Module) -> None:
-        """Called before the chain starts a new iteration, with the target network as it still is."""
+        """Called before the chain starts a new iteration, with the target network before that change."""

@@ -11,10 +11,10 @@ from torch import Tensor
 
 
 def span(continues: Tensor, real: Tensor) -> Tensor:
-    """Which rows of a window belong to its transition: (B, n), ones and then zeros.
+    """Mask of the rows of a window that belong to its transition: (B, n), ones and then zeros.
 
     Args:
-        continues, real: (B, n), 1 or 0: not terminated; is a transition. An episode's end shows in the row after it, which is none.
+        continues, real: (B, n), 1 or 0: the step is not terminated; the row is a transition. The row after an episode's end is not one.
     """
     goes_on = continues[:, :-1] * real[:, 1:]  # from step k to step k + 1
     return torch.cat((torch.ones_like(continues[:, :1]), goes_on.cumprod(1)), 1)
@@ -33,8 +33,8 @@ def fold(reward: Tensor, continues: Tensor, alive: Tensor, powers: Tensor) -> tu
         reward (..., B), discount (B,), steps (B,) int64.
     """
     steps = alive.sum(1).long()
-    # a window stops at a termination, so that at most one of its rows has one
+    # at most one row has a termination, because a window stops there
     bootstrap = 1.0 - (alive * (1.0 - continues)).sum(1)
-    # where, not a product: rewards behind the window may be infinite in somebody's transform
+    # where, not a product, because a transform may give infinite rewards behind the window
     earned = torch.where(alive > 0, reward * powers[:-1], 0.0).sum(-1)
     return earned, powers[steps] * bootstrap, steps

@@ -1,4 +1,4 @@
-"""From places in the storage to batches: copies of windows of rows, and the views of them that make up a batch."""
+"""Gathering: copies of windows of stored rows, and the views of these that form a batch."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ from deeprl.types import Batch, Spec
 
 
 class Drawn(NamedTuple):
-    """Copies of what lies in the storage, before any arithmetic. All on the device."""
+    """Copies of stored rows before any arithmetic, on the device."""
 
     weight: Tensor
     """(B,)"""
     index: Tensor  # type: ignore[assignment]  # as in Batch
     """(B,)"""
     stored: dict[str, Tensor]
-    """What `Gather.batch` makes a batch from"""
+    """Tensors from which `Gather.batch` computes a batch"""
     noise: dict[str, Tensor]
     """As in `Batch`"""
 
 
 class _Fields(NamedTuple):
-    """Views of a block of windows."""
+    """Fields of transitions, as views of a block of windows."""
 
     obs: Tensor
-    """Empty for images, which are elsewhere; so is the next one"""
+    """Empty for images, which have another block; `successor` too"""
     successor: Tensor
     action: Tensor
     reward: Tensor
-    """(B, n), or (B,) if n is 1, like the next three"""
+    """(B, n), or (B,) if n is 1; `continues`, `real` and `ended` too"""
     continues: Tensor
     real: Tensor
     ended: Tensor
     probability: Tensor
 
 
-class Meaning(NamedTuple):
+class TransitionRule(NamedTuple):
     """Rule that turns stored rows into transitions."""
 
     spec: Spec
-    """of the environments"""
+    """Spaces of the environments"""
     n: int
-    """steps that a transition spans at most"""
+    """Largest number of steps in a transition"""
     discount: float
-    """of one step"""
+    """Discount factor of one step"""
     rewards: Callable[[Tensor], Tensor]
-    """raw -> learned reward(s), (...) -> (...) or (C, ...)"""
+    """Raw -> learned rewards, (...) -> (...) or (C, ...)"""
     extras: frozenset[str]
-    """fields of `batch.extra`"""
+    """Fields of `batch.extra`"""
     device: torch.device
-    """of the batches"""
+    """Device of the batches"""
 
     @property
     def powers(self) -> Tensor:
@@ -65,32 +65,32 @@ class Meaning(NamedTuple):
 
 
 class Gather:
-    """From slots to batches, for one batch size: the buffers, and the views of them that make up a batch. What depends on data, as the
-    place of an observation n steps later, is done while drawing."""
+    """Gathering of batches of one size: the buffers, and the views of them that form a batch. Operations that depend on data, such as the
+    place of an observation n steps later, belong to the draw."""
 
-    def __init__(self, ring: Ring, meaning: Meaning, batch: int):
-        at, n = ring.layout, meaning.n
-        self.meaning, self.at, self.n, self.batch_size, self.device = meaning, at, n, batch, meaning.device
-        self.shape = meaning.spec.obs_shape
+    def __init__(self, ring: Ring, rule: TransitionRule, size: int):
+        at, n = ring.layout, rule.n
+        self.rule, self.at, self.n, self.size, self.device = rule, at, n, size, rule.device
+        self.shape = rule.spec.obs_shape
         self.away = self.device.type != "cpu"
-        # float observations: of the row n steps later only the observation is read, which comes first
+        # float observations: only the observation of the row n steps later is read, its first columns
         self.source = ring.windows(n) if at.image else ring.windows(n + 1, cut=at.width - at.size)
-        self.block = torch.empty(batch, self.source.shape[1])
+        self.block = torch.empty(size, self.source.shape[1])
         self.fields = self._fields(self.block)
         self.age = self.block.numpy()[:, at.age, None]
         if at.image:
-            # with one step, or if the successor is asked for, the frame of t + 1 comes with those of t
-            ahead = n == 1 or "successor" in meaning.extras
+            # with n = 1, or if the successor is needed, the frame of t + 1 is copied with those of t
+            ahead = n == 1 or "successor" in rule.extras
             self.frame_source = ring.frame_windows(at.stack + ahead)
-            self.frames = torch.empty(batch, self.frame_source.shape[1], dtype=torch.uint8)
+            self.frames = torch.empty(size, self.frame_source.shape[1], dtype=torch.uint8)
             self.images = self._images(self.frames)
         if n > 1:
             self.later_source = ring.frame_windows(at.stack) if at.image else ring.windows(1, cut=at.width - at.size)
-            self.later = torch.empty(batch, self.later_source.shape[1], dtype=self.later_source.dtype)
-        self.steps = torch.ones(batch, dtype=torch.int64, device=self.device)
-        self.valid = torch.ones(batch, dtype=torch.bool, device=self.device)
-        self.weight = torch.ones(batch, device=self.device)
-        self.powers = meaning.powers
+            self.later = torch.empty(size, self.later_source.shape[1], dtype=self.later_source.dtype)
+        self.steps = torch.ones(size, dtype=torch.int64, device=self.device)
+        self.valid = torch.ones(size, dtype=torch.bool, device=self.device)
+        self.weight = torch.ones(size, device=self.device)
+        self.powers = rule.powers
 
     def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Drawn:
         """
@@ -112,13 +112,13 @@ class Gather:
         return Drawn(importance, index, stored, {})
 
     def batch(self, drawn: Drawn) -> Batch:
-        """Pure: in nested functions of tensors only."""
-        stored, meaning = drawn.stored, self.meaning
+        """The batch of a draw, a pure function of tensors."""
+        stored, rule = drawn.stored, self.rule
         rows, steps = stored["rows"], stored["steps"]
         row = self.fields if rows is self.block else self._fields(rows)
-        reward = meaning.rewards(row.reward)
+        reward = rule.rewards(row.reward)
         if self.n == 1:
-            discount, ended = row.continues * meaning.discount, row.ended > 0
+            discount, ended = row.continues * rule.discount, row.ended > 0
         else:
             alive = stored["alive"]
             reward, discount, steps = fold(reward, row.continues, alive, stored["powers"])
@@ -127,15 +127,15 @@ class Gather:
         if self.at.image:
             frames = stored["frames"]
             obs, successor = self.images if frames is self.frames else self._images(frames)
-        next_obs = successor if self.n == 1 else stored["later"].view(self.batch_size, *self.shape)
+        next_obs = successor if self.n == 1 else stored["later"].view(self.size, *self.shape)
         extra = {}
-        if "successor" in meaning.extras:
+        if "successor" in rule.extras:
             extra["successor"] = successor
-        if "behavior_probability" in meaning.extras:
+        if "behavior_probability" in rule.extras:
             extra["behavior_probability"] = row.probability
-        if "terminated" in meaning.extras:
+        if "terminated" in rule.extras:
             extra["terminated"] = (row.continues if self.n == 1 else row.continues[:, 0]) == 0
-        action = row.action if meaning.spec.action_dim else row.action.long()
+        action = row.action if rule.spec.action_dim else row.action.long()
         return Batch(
             obs, action, reward, discount, next_obs, steps, ended, stored["valid"], drawn.weight, drawn.index, drawn.noise, extra
         )  # fmt: skip
@@ -144,7 +144,7 @@ class Gather:
         at, n = self.at, self.n
 
         def column(place: int) -> Tensor:
-            return block[:, place] if n == 1 else block.as_strided((self.batch_size, n), (block.stride(0), at.width), place)
+            return block[:, place] if n == 1 else block.as_strided((self.size, n), (block.stride(0), at.width), place)
 
         obs = successor = block[:, :0]
         if not at.image:
@@ -152,7 +152,7 @@ class Gather:
         return _Fields(
             obs,
             successor,
-            block[:, at.action : at.reward] if self.meaning.spec.action_dim else block[:, at.action],
+            block[:, at.action : at.reward] if self.rule.spec.action_dim else block[:, at.action],
             column(at.reward),
             column(at.continues),
             column(at.real),
@@ -163,14 +163,14 @@ class Gather:
     def _images(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(B, k * size) -> observations from the first `stack` and from the last `stack` frames, as views."""
         stack, shape = self.at.stack, self.shape
-        frames = frames.view(self.batch_size, -1, self.at.size)
-        return frames[:, :stack].view(self.batch_size, *shape), frames[:, -stack:].view(self.batch_size, *shape)
+        frames = frames.view(self.size, -1, self.at.size)
+        return frames[:, :stack].view(self.size, *shape), frames[:, -stack:].view(self.size, *shape)
 
     def _blank(self, frames: Tensor, age: np.ndarray) -> None:
-        """Zero the frames from before the episode. age: (B, 1) frames that the episode had before frame `front`."""
+        """Zero the frames before the episode's start. age: (B, 1) number of the episode's frames before frame `front`."""
         front = self.at.front
         if front and age.min() < front:
-            images = frames.numpy().reshape(self.batch_size, -1, self.at.size)
+            images = frames.numpy().reshape(self.size, -1, self.at.size)
             images[front - np.arange(images.shape[1]) > age] = 0
 
     def _near(self, slot: Tensor) -> Tensor:

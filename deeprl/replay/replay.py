@@ -1,4 +1,4 @@
-"""From rows to batches: which transitions (sampler), how many steps they span and what they earned (n-step folding).
+"""From rows to batches: the choice of transitions (sampler), and their n-step sums (folding).
 
     m = steps from t up to and including the first terminated or ended one, at most n, at most up to the newest row
     reward = Σ_{k<m} γ^k f(r_{t+k})      discount = γ^m (1 - terminated_{t+m-1})      next_obs = observation m steps later
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import Choice, in_range
-from deeprl.replay.gather import Drawn, Gather, Meaning
+from deeprl.replay.gather import Drawn, Gather, TransitionRule
 from deeprl.replay.ring import Ring, layout
 from deeprl.replay.samplers import Live, Prioritized, PrioritizedDraws, Uniform
 from deeprl.system.machine import available_memory
@@ -25,23 +25,23 @@ from deeprl.types import Batch, Rows, Spec
 class Replay(Choice):
     """Replay memory of M environments.
 
-    What `draw` returns shares no memory with the storage, but **its buffers are used again by the next `draw` of the same batch size**:
-    keep copies of what must outlive it.
+    The result of `draw` shares no memory with the storage, but **the next `draw` of the same batch size writes into the same buffers**:
+    copy tensors that are needed longer.
 
     Args:
-        capacity: rows of all environments together, an extra one at each episode's end included.
+        capacity: rows of all environments together, including an extra row at the end of each episode.
         batch_size: B of `noise`.
         n_step: n.
         sampler: `Uniform` or `Prioritized`.
         spec: of the environments.
         num: M.
         discount: γ.
-        rewards: raw -> learned reward(s), (...) -> (...) or (C, ...), applied before sums are taken.
-        needs: of these, the names in `offers` are the fields of `batch.extra` to fill.
+        rewards: raw -> learned rewards, (...) -> (...) or (C, ...), applied before n-step sums.
+        needs: needs of the agent. Those in `offers` become fields of `batch.extra`.
         device: of the batches. The storage stays in main memory.
 
     Raises:
-        ValueError: for values out of range, or if the machine has less memory than a full replay needs.
+        ValueError: a value is out of range, or the machine has less memory than a full replay needs.
     """
 
     offers = frozenset({"successor", "behavior_probability", "terminated"})
@@ -65,27 +65,27 @@ class Replay(Choice):
         self.spec = spec
         self.layout = layout(spec, capacity, num, self.reach)
         self.bytes = self.layout.memory + sampler.memory(self.layout.ticks * num)
-        """that a full replay takes"""
+        """Memory of a full replay"""
         self._refuse_if_too_large()
         self.ring = Ring(self.layout)
         self.draws = sampler.over(self.layout.ticks * num)
-        self.meaning = Meaning(spec, n_step, discount, rewards, needs & self.offers, torch.device(device))
+        self.rule = TransitionRule(spec, n_step, discount, rewards, needs & self.offers, torch.device(device))
         self._gathers: dict[int, Any] = {}
 
     @staticmethod
     def memory(spec: Spec, capacity: int, num: int = 1, n_step: int = 1, sampler: Uniform | Prioritized = Uniform()) -> int:
-        """Bytes that a full replay takes."""
+        """Memory of a full replay, in bytes."""
         plan = layout(spec, capacity, num, n_step)
         return plan.memory + sampler.memory(plan.ticks * num)
 
     @property
     def reach(self) -> int:
-        """Rows that a window reaches ahead."""
+        """Number of rows that a window reaches ahead."""
         return self.n_step
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
-        """*B"""
+        """Batch axes *B."""
         return (self.batch_size,)
 
     def _refuse_if_too_large(self) -> None:
@@ -101,13 +101,14 @@ class Replay(Choice):
     # Writing
 
     def append(self, rows: Rows) -> None:
-        """One tick of M environments."""
+        """Store one tick of M environments."""
         self.ring.append(rows)
 
     def update_priorities(self, index: Tensor, error: Tensor) -> None:
-        """
+        """Set the priorities of sampled transitions from their errors.
+
         Args:
-            index: (B,) `batch.index`. Rows overwritten since then are left alone.
+            index: (B,) `batch.index`. Rows that were overwritten since then are skipped.
             error: (B,) `learned.error`.
         """
         if self.prioritized:
@@ -115,7 +116,7 @@ class Replay(Choice):
 
     @property
     def prioritized(self) -> bool:
-        """Whether `update_priorities` matters."""
+        """Whether the sampler uses priorities."""
         return isinstance(self.draws, PrioritizedDraws)
 
     # Sampling
@@ -125,11 +126,11 @@ class Replay(Choice):
         return Live(self.ring.first * self.num, self.ring.last * self.num, self.layout.ticks * self.num)
 
     def __len__(self) -> int:
-        """Transitions that can be sampled."""
+        """Number of transitions that can be sampled."""
         return self.live.alive
 
     def noise(self, block: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Uniforms for `block` batches: {"u": (block, B)} float64."""
+        """Uniform numbers for `block` batches: {"u": (block, B)} float64."""
         return {"u": torch.rand(block, self.batch_size, generator=generator, dtype=torch.float64)}
 
     def draw(self, u: Tensor) -> Drawn | Batch:
@@ -152,40 +153,40 @@ class Replay(Choice):
         return gather(torch.from_numpy(slot), torch.from_numpy(number), weight)
 
     def batch(self, drawn: Drawn | Batch) -> Batch:
-        """What was drawn, as agents know it: a pure function of tensors, which may be a part of a compiled step. A batch is one already."""
+        """A draw as a `Batch`: a pure function of tensors, which a compiled update may contain. A `Batch` is returned as it is."""
         return drawn if isinstance(drawn, Batch) else self._gathers[drawn.index.shape[0]].batch(drawn)
 
     def gather(self, size: int) -> Any:
-        """`gather(slot, index, weight)`: `Drawn` of `size` from where their rows lie, which its `batch` turns into a batch."""
-        return Gather(self.ring, self.meaning, size)
+        """Function `gather(slot, index, weight)` -> `Drawn`, for `size` transitions; its method `batch` turns a `Drawn` into a `Batch`."""
+        return Gather(self.ring, self.rule, size)
 
-    # Checkpoints: the state is small, rows are written once
+    # Checkpoints: the state is small, because each row is written only once
 
     def state_dict(self) -> dict:
-        """Cursors, incomplete rows and priorities (8 bytes a row); what else follows from the rows is derived."""
+        """Cursors, incomplete rows and priorities (8 bytes per row). Everything else follows from the rows."""
         return {**self.ring.state_dict(), **self.draws.state_dict(self.live)}
 
     def marks(self) -> list[int]:
-        """Rows ever written by each environment."""
+        """Number of rows ever written by each environment."""
         return self.ring.count.tolist()
 
     def live_from(self) -> list[int]:
-        """Number of the oldest row that each environment still holds: segments that end before are of no use."""
+        """Number of the oldest stored row of each environment. Segments that end before it are not needed."""
         return self.ring.held().tolist()
 
     def cut(self, environment: int) -> None:
-        """Mark the episode that an environment is in as truncated at its newest row: nobody can go on with it."""
+        """Mark the running episode of an environment as truncated at its newest row, because it cannot be continued."""
         self.ring.cut(environment)
 
     def rows(self, since: list[int] | None = None) -> dict[str, Tensor]:
-        """A segment: the rows written since `marks()` was `since`, at most what is still there."""
+        """Segment of the rows written since `marks()` returned `since`, without those that were overwritten."""
         return self.ring.written([0] * self.num if since is None else since)
 
     def load(self, state: dict, segments: Iterable[dict[str, Tensor]]) -> None:
-        """Go on from `state`, whose rows are in `segments`, oldest first.
+        """Restore `state`, with the rows in `segments`, oldest first.
 
         Raises:
-            ValueError: if rows are missing or are not of this environment.
+            ValueError: rows are missing, or belong to another environment.
         """
         self.ring.load(state, segments)
         self.draws.load(state, self.live)

@@ -1,12 +1,12 @@
 """Storage of transitions in time order, one cursor per environment.
 
-Row t of an environment holds the observation of step t with the action, reward and flags that followed; row t + 1 always holds the
-successor observation. At an episode's end one extra row, never sampled, holds the true last observation; so does the row at the
-cursor until its own step is known. A *tick* adds one transition of each environment, hence ticks are alive from `first` to `last`
-for all environments alike, and `slots[tick % ticks]` says where their rows lie.
+Row t of an environment holds the observation of step t, and the action, reward and flags after it; row t + 1 always holds the successor
+observation. At an episode's end an extra row, which is never sampled, holds the true last observation. The row at the cursor holds an
+observation alone until its step is made. A *tick* adds one transition of each environment, so that the live ticks, `first` to `last`, are
+the same for all environments; `slots[tick % ticks]` holds the places of their rows.
 
-Each environment's slots are continued at both ends by copies of the other end, so that the rows before and after a transition are
-one contiguous piece of memory: a batch of windows is a single `index_select` over an overlapping view, without index arithmetic.
+At both ends of an environment's slots are copies of the other end, so that the rows before and after a transition are contiguous in memory.
+A batch of windows is then one `index_select` over an overlapping view, without index arithmetic.
 
     one environment:   [front copies] [slot 0 ... slot period - 1] [back copies]
 """
@@ -26,58 +26,59 @@ from deeprl.types import Rows, Spec
 
 @dataclass(frozen=True)
 class Layout:
-    """Sizes and places. Memory follows from them before anything is allocated."""
+    """Sizes and columns of the storage, from which its memory follows before it is allocated."""
 
     num: int
     """M environments"""
     ticks: int
-    """transitions of each that may be alive"""
+    """Live transitions of each environment, at most"""
     stack: int
-    """frames that an observation is put together from; 1 if observations are stored as they are"""
+    """Frames in an observation; 1 if observations are stored whole"""
     image: bool
-    """observations are bytes in a matrix of their own, else they are the first columns of a row"""
+    """True: observations are uint8 in a separate matrix. False: they are the first columns of a row"""
     size: int
-    """numbers in a stored observation"""
+    """Numbers in a stored observation"""
     front: int
     back: int
     period: int
-    """slots of an environment: its ticks, the frames before the oldest, the row at the cursor, one extra row"""
+    """Slots of an environment: its ticks, the frames before the oldest, the row at the cursor, one extra row"""
     stride: int
-    """slots and copies of an environment"""
+    """Slots and copies of an environment"""
     action: int
-    """Columns from here on, float32. Counts and flags are exact."""
+    """First column of the action. This field and the next ones are columns, in float32, where counts and flags are exact"""
     reward: int
     continues: int
     """1 - terminated"""
     ended: int
     probability: int
     age: int
-    """frames of the same episode before this one, at most `front`"""
+    """Frames of the same episode before this one, at most `front`"""
     real: int
     """1 if the row is a transition; 0 on an extra row and on the one at the cursor"""
     width: int
 
     @property
     def memory(self) -> int:
-        """Bytes when full, with the table of slots."""
+        """Memory of the full storage in bytes, with the table of slots."""
         return self.num * (self.stride * (4 * self.width + (self.size if self.image else 0)) + 8 * self.ticks)
 
 
 def layout(spec: Spec, capacity: int, num: int, n_step: int) -> Layout:
-    """
+    """Layout of a storage.
+
     Args:
         capacity: rows of all environments together.
         num: M environments.
         n_step: rows that a window reaches ahead.
 
     Raises:
-        ValueError: if an environment's share is less than `n_step` rows.
+        ValueError: the capacity is less than `n_step` rows for each environment.
     """
     ticks = capacity // num
     if ticks < n_step:
         raise ValueError(f"capacity must be at least n_step rows for each environment ({n_step} * {num}), not {capacity}")
     image = spec.obs_dtype == torch.uint8
-    # frames are stored singly only if they are all there is in an observation
+    # frames are stored singly only if an observation consists of them alone
     stack = spec.frame_stack if image and len(spec.obs_shape) == 3 and spec.obs_shape[0] == spec.frame_stack else 1
     front, size = stack - 1, math.prod(spec.obs_shape) // stack
     period = ticks + front + 2
@@ -88,12 +89,13 @@ def layout(spec: Spec, capacity: int, num: int, n_step: int) -> Layout:
 
 
 class Ring:
-    """The arrays, in NumPy; memory is taken only where rows are written."""
+    """Ring buffer of rows in NumPy arrays. The system provides memory only where rows are written."""
 
     def __init__(self, layout: Layout):
         self.layout = layout
         total = layout.num * layout.stride
-        # np.zeros, because torch.zeros touches every page; zeros, because a window may reach into rows never written and 0 * nan is nan
+        # np.zeros, because torch.zeros touches every page; not np.empty, because a window may reach into rows never written and 0 * nan is
+        # nan
         self.rows = np.zeros((total, layout.width), dtype=np.float32)
         self.frames = np.zeros((total, layout.size), dtype=np.uint8) if layout.image else None
         self.slots = np.zeros((layout.ticks, layout.num), dtype=np.int64)
@@ -121,16 +123,13 @@ class Ring:
         return frames.as_strided((len(frames) - length + 1, length * size), (size, 1))
 
     def append(self, rows: Rows) -> None:
-        """One tick of all environments, written number by number because a NumPy call on M numbers costs more than a few numbers do.
-
-        Against array operations over all M, `benchmarks.speed cartpole_loop` (compiled) is 30 % faster, with env.num=64 5 % slower.
-        """
+        """One tick of all environments, written number by number, because for small M that is faster than NumPy calls on M numbers."""
         at, tick, near_end = self.layout, self.last % self.layout.ticks, False
         period, front, ended = at.period, at.front, rows.ended.tolist()
         terminated, reward, probability = rows.terminated.tolist(), rows.reward.tolist(), rows.probability.tolist()
         if self.last - self.first == at.ticks:
             self._retire()
-        for e, end in enumerate(ended):  # the rows below overwrite the frames of rows before this number
+        for e, end in enumerate(ended):  # the rows below overwrite frames of earlier rows
             while self._oldest[e] < self._count[e] + end - at.ticks and self.first < self.last:
                 self._retire()
         for e, end in enumerate(ended):
@@ -151,10 +150,10 @@ class Ring:
             row[at.real] = 1.0
             after[at.action :] = 0.0
             if front:
-                row[at.age] = age = 0.0 if self._fresh[e] else row.item(at.age)  # the tick before wrote it here
+                row[at.age] = age = 0.0 if self._fresh[e] else row.item(at.age)  # the previous tick wrote it here
                 after[at.age] = min(age + 1.0, front)
             self.slots[tick, e] = here
-            self._count[e] += 1 + end  # the row after the last one of an episode stays as it is
+            self._count[e] += 1 + end  # skips the extra row after the last one of an episode
             near_end |= not at.back <= slot < period - 1 - front
         self._fresh = ended
         self.last += 1
@@ -162,7 +161,7 @@ class Ring:
             self._copy_ends()
 
     def cut(self, environment: int) -> None:
-        """Call the episode that an environment is in truncated where it stands: what comes next is a new one."""
+        """Truncate the running episode of an environment at its newest row. The next row starts a new episode."""
         if self._fresh[environment]:
             return
         number = self._count[environment]
@@ -174,7 +173,7 @@ class Ring:
         self._copy_ends()
 
     def _retire(self) -> None:
-        """Make the oldest tick one that is not alive."""
+        """Remove the oldest tick from the live ones."""
         slots, ended = self.slots[self.first % self.layout.ticks], self.layout.ended
         for e in range(self.layout.num):
             self._oldest[e] += 1 + (self.rows.item(slots.item(e), ended) > 0)
@@ -189,13 +188,13 @@ class Ring:
                 slots[:, at.front + at.period :] = slots[:, at.front : at.front + at.back]
 
     def held(self) -> np.ndarray:
-        """(M,) number of the oldest row that is still there."""
+        """(M,) number of the oldest stored row."""
         return np.maximum(self.count + 1 - self.layout.period, 0)
 
     def state_dict(self) -> dict:
         """Cursors, and the row at each cursor, which is not yet complete."""
         head, fresh = self._head(), np.array(self._fresh)
-        unknown = fresh[:, None]  # the next episode's first observation has not been seen yet
+        unknown = fresh[:, None]  # the first observation of the next episode is not known yet
         state = {
             "ticks": [self.first, self.last],
             "count": self.count,
@@ -208,10 +207,10 @@ class Ring:
         return state
 
     def written(self, since: list[int]) -> dict[str, Tensor]:
-        """Rows (of each environment in turn) from number `since` on, or from the oldest that is still there, up to the cursor.
+        """Rows from number `since`, or from the oldest stored one, up to the cursor, environment by environment.
 
         Returns:
-            rows (R, width), frames (R, size) for images, start and stop (M,): the row numbers they are; all copies.
+            rows (R, width), frames (R, size) for images, start and stop (M,), the range of row numbers; all are copies.
         """
         stop = self.count
         start = np.minimum(np.maximum(np.asarray(since, dtype=np.int64), self.held()), stop)
@@ -222,17 +221,17 @@ class Ring:
         return {name: torch.from_numpy(array) for name, array in segment.items()}
 
     def _head(self) -> np.ndarray:
-        """(M,) where the row at each cursor lies."""
+        """(M,) places of the rows at the cursors."""
         return self._base + self.count % self.layout.period
 
     def _where(self, environment: int, start: int, stop: int) -> np.ndarray:
         return self._base[environment] + np.arange(start, stop) % self.layout.period
 
     def load(self, state: dict, segments: Iterable[dict[str, Tensor]]) -> None:
-        """Take over a state and the rows of all segments, oldest first.
+        """Restore a state and the rows of all segments, oldest first.
 
         Raises:
-            ValueError: if rows are missing, or belong to another environment or another number of environments.
+            ValueError: rows are missing, or belong to another environment or another number of environments.
         """
         at = self.layout
         pending, frames = np.asarray(state["pending"]), np.asarray(state.get("pending_frames", 0))
@@ -263,7 +262,7 @@ class Ring:
             where = self._where(e, oldest[e], count[e])
             real = self.rows[where, at.real] > 0
             self.slots[np.arange(self.first, self.last) % at.ticks, e] = where[real]
-            # an extra row tells of an end; a row that was `cut` after its segment was written does not
+            # the extra row marks an end, which is missing in rows that were `cut` after their segment was written
             self.rows[where[:-1][real[:-1] & ~real[1:]], at.ended] = 1.0
         self._copy_ends()
 

@@ -1,7 +1,7 @@
-"""Which transitions a batch holds. Both samplers turn the same float64 uniforms u into indices by position among the live rows
-in leaf order, so that prioritised replay with α = 0 *is* uniform replay, bit for bit.
+"""Samplers: the choice of a batch's transitions. Both samplers turn the same uniform numbers u (float64) into positions among the live rows
+in leaf order, so that prioritised replay with α = 0 is uniform replay, bit for bit.
 
-Transitions are numbered from the start of the run; those in `[first, last)` are alive and number i lives in leaf i mod size.
+Transitions are numbered from the start of the run. Those in `[first, last)` can be sampled, and number i is in leaf i mod size.
 """
 
 from __future__ import annotations
@@ -30,24 +30,25 @@ class Live(NamedTuple):
         return self.last - self.first
 
     def nth(self, position: np.ndarray) -> np.ndarray:
-        """(B,) positions in leaf order, in [0, alive) -> numbers. Leaf order is not the order of age once the leaves are used again."""
-        lap = self.last - self.last % self.size  # the number in leaf 0 now
+        """Numbers of the transitions at (B,) positions in leaf order, in [0, alive). Leaf order differs from age order once leaves are
+        reused."""
+        lap = self.last - self.last % self.size  # number of the transition in leaf 0
         if self.first >= lap:
             return position + self.first
-        newest = self.last - lap  # leaves [0, newest) are of this lap, the older rows come after them
+        newest = self.last - lap  # leaves [0, newest) hold this lap, and the older rows come after them
         return np.where(position < newest, position + lap, position + (self.first - newest))
 
     def number(self, leaf: np.ndarray) -> np.ndarray:
-        """(B,) leaves -> numbers."""
+        """Numbers of the transitions in (B,) leaves."""
         number = leaf + (self.last - self.last % self.size)
         return np.where(number >= self.last, number - self.size, number)
 
 
 class UniformDraws:
-    """Every live transition is as likely as any other."""
+    """Uniform sampling of live transitions."""
 
     def draw(self, u: np.ndarray, live: Live, step: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """(B,) numbers and their importance weights; None stands for ones."""
+        """Numbers (B,) and importance weights; None stands for ones."""
         return live.nth((u * live.alive).astype(np.int64)), None
 
     def update(self, number: np.ndarray, error: np.ndarray, live: Live) -> None:
@@ -75,11 +76,11 @@ class Prioritized(Choice):
 
     Args:
         alpha: 0 is uniform replay.
-        beta: correction of the bias, as a function of the environment step; the paper's rises to 1 at the end of the run.
+        beta: exponent of the importance weights, a function of the environment step; the paper's rises to 1 at the end of the run.
         epsilon: added to the error, in its units.
         initial: priority of a new row: "max", the largest given so far (1 before any), or "one".
-        normalization: the largest weight is that of the batch, or "global": of all live rows. Batch changes the learning rate a little
-            from batch to batch; it is what Dopamine and CleanRL do.
+        normalization: maximum that weights are divided by, of the "batch" (as in Dopamine and CleanRL, with a learning rate that varies a
+            little between batches) or "global", of all live rows.
     """
 
     alpha: float = 0.6
@@ -102,19 +103,19 @@ class Prioritized(Choice):
 
 
 class PrioritizedDraws:
-    """The sum tree of `Prioritized`. Priorities of rows that came or went are entered together, when they are next needed."""
+    """The sum tree of `Prioritized`. Priorities of new and retired rows are written together, at the next use of the tree."""
 
     def __init__(self, choice: Prioritized, size: int):
         self.choice = choice
         self.tree = SumTree(size, minimum=choice.normalization == "global")
-        self.first = self.last = 0  # the tree holds the rows [first, last)
+        self.first = self.last = 0  # range of the rows in the tree
         self.largest = 1.0
 
     def refresh(self, live: Live) -> None:
         if live.last == self.last and live.first == self.first:
             return
         gone = np.arange(self.first, min(live.first, self.last))
-        new = np.arange(max(self.last, live.first), live.last)  # after the rows gone, whose leaves they may take over
+        new = np.arange(max(self.last, live.first), live.last)  # after the retired rows, because new rows may take their leaves
         index = np.concatenate((gone, new)) % live.size
         value = np.zeros(len(index))
         value[len(gone) :] = self.largest if self.choice.initial == "max" else 1.0
@@ -122,13 +123,13 @@ class PrioritizedDraws:
         self.first, self.last = live.first, live.last
 
     def draw(self, u: np.ndarray, live: Live, step: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """(B,) numbers and their importance weights in float64; `step` is the environment step for β."""
+        """Numbers (B,) and importance weights in float64; `step` is the environment step for β."""
         self.refresh(live)
         if self.tree.total <= 0.0:  # every priority is zero
             return live.nth((u * live.alive).astype(np.int64)), None
         leaf = self.tree.find(u * self.tree.total)
         beta = self.choice.beta(step)
-        # N p / Σp in this order: exactly 1 if all priorities are 1
+        # N p / Σp in this order, because it is exactly 1 if all priorities are 1
         weight = (self.tree.leaves[leaf] * live.alive / self.tree.total) ** -beta
         if self.choice.normalization == "batch":
             weight = weight / weight.max()
@@ -137,12 +138,12 @@ class PrioritizedDraws:
         return live.number(leaf), weight
 
     def update(self, number: np.ndarray, error: np.ndarray, live: Live) -> None:
-        """Rows overwritten since they were sampled are left alone.
+        """Set priorities. Rows that were overwritten since the draw are skipped.
 
         Raises:
-            NotFinite: if an error is not finite.
+            NotFinite: an error is not finite.
         """
-        self.refresh(live)  # rows added before get the maximum as it was then
+        self.refresh(live)  # first, because new rows get the maximum before this update
         priority = (np.abs(error.astype(np.float64)) + self.choice.epsilon) ** self.choice.alpha
         if not np.isfinite(priority).all():
             raise NotFinite("priorities must be finite: an update reported an error that is NaN or infinite")
@@ -153,7 +154,7 @@ class PrioritizedDraws:
             self.tree.set(number % live.size, priority)
 
     def state_dict(self, live: Live) -> dict:
-        """The priorities of the live rows from old to new, 8 bytes a row, and the running maximum."""
+        """Priorities of the live rows from old to new, 8 bytes per row, and the running maximum."""
         self.refresh(live)
         return {"priorities": self.tree.leaves[np.arange(live.first, live.last) % live.size], "largest_priority": self.largest}
 

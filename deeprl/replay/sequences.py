@@ -1,9 +1,9 @@
 """Replay of sequences: T consecutive rows of one environment, time first.
 
-A window is T rows of the ring as they lie there: the transitions of an episode, then the extra row that holds its true last
-observation, which is not `valid`, then the next episode. So the observation of row t + 1 succeeds every valid row t, also at an
-episode's end, and every transition is about as likely to be sampled as any other. What belongs to an episode follows from `ended`:
-traces stop there, and no target bootstraps across it, because `next_obs` is that true last observation.
+A window is T consecutive rows of the ring: the transitions of an episode, then its extra row, which holds the true last observation and is
+not `valid`, then the next episode. So row t + 1 holds the successor of every valid row t, also at an episode's end, and all transitions are
+sampled about equally often. Traces stop at rows that `ended`, and no target bootstraps across an end, because `next_obs` is the true last
+observation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import Choice, in_range
-from deeprl.replay.gather import Meaning
+from deeprl.replay.gather import TransitionRule
 from deeprl.replay.replay import Replay
 from deeprl.replay.ring import Ring
 from deeprl.replay.samplers import Live, Prioritized, Uniform
@@ -21,23 +21,23 @@ from deeprl.types import Batch
 
 
 class Sequences(Replay):
-    """Batches have the axes (T, B).
+    """Replay whose batches have the axes (T, B).
 
-    A sequence may start at every transition whose T rows have all been written, which is certain once its environment has made
-    T − 1 further steps: the newest T − 1 transitions of each environment start none, but are part of others. `len` counts starts.
+    A sequence starts at a transition after which its environment has made at least T − 1 further steps, because all T rows are then
+    written. The newest T − 1 transitions of each environment are no starts, but belong to earlier sequences. `len` is the number of starts.
 
-    A prioritised sampler knows starts: the priority of a sequence is the mean error of its valid rows.
+    A prioritised sampler draws starts, with the mean error of the valid rows as priority of a sequence.
 
-    `batch.index` (T, B) holds the number of each transition, −1 where there is none.
+    `batch.index` (T, B) holds the number of each transition, −1 on other rows.
 
     Args:
         length: T.
         batch_size: B, sequences; an update learns from up to T · B transitions.
-        n_step: 1; traces take the place of sums over n steps.
-        Others: see `Replay`.
+        n_step: must be 1, because traces replace n-step sums.
+        others: see `Replay`.
 
     Raises:
-        ValueError: as `Replay`; or n_step is not 1; or an environment's share of the capacity is less than T rows.
+        ValueError: as in `Replay`, or n_step is not 1, or the capacity is less than T rows for each environment.
     """
 
     offers = Replay.offers | {"sequences"}
@@ -75,10 +75,11 @@ class Sequences(Replay):
         return Live(first * self.num, last * self.num, self.layout.ticks * self.num)
 
     def gather(self, size: int) -> SequenceGather:
-        return SequenceGather(self.ring, self.meaning, self.length, size)
+        return SequenceGather(self.ring, self.rule, self.length, size)
 
     def update_priorities(self, index: Tensor, error: Tensor) -> None:
-        """
+        """Set the priorities of sequences to the mean error of their valid rows.
+
         Args:
             index, error: (T, B)
         """
@@ -90,18 +91,18 @@ class Sequences(Replay):
 
 
 class SequenceGather:
-    """From slots to batches of sequences, for one batch size."""
+    """Gathering of batches of sequences, for one batch size."""
 
-    def __init__(self, ring: Ring, meaning: Meaning, length: int, batch: int):
+    def __init__(self, ring: Ring, rule: TransitionRule, length: int, size: int):
         at, rows = ring.layout, length + 1
-        self.meaning, self.num, self.at, self.batch = meaning, at.num, at, batch
+        self.rule, self.num, self.at, self.size = rule, at.num, at, size
         self.offsets = torch.arange(rows)[:, None]
         self.source = ring.windows(1)
-        self.block = torch.empty(rows * batch, at.width)
+        self.block = torch.empty(rows * size, at.width)
         if at.image:
             self.frame_source = ring.frame_windows(at.stack)
-            self.frames = torch.empty(rows * batch, at.stack * at.size, dtype=torch.uint8)
-        self.ones = torch.ones((length, batch), device=meaning.device)
+            self.frames = torch.empty(rows * size, at.stack * at.size, dtype=torch.uint8)
+        self.ones = torch.ones((length, size), device=rule.device)
 
     def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Batch:
         """
@@ -110,39 +111,39 @@ class SequenceGather:
             index: (B,) the numbers of the first transitions.
             weight: (B,) float64, None for ones.
         """
-        at, meaning, device = self.at, self.meaning, self.meaning.device
+        at, rule, device = self.at, self.rule, self.rule.device
         place = (slot + self.offsets).flatten()
         torch.index_select(self.source, 0, place, out=self.block)
         obs = self._observations(place)  # (T + 1, B, *obs)
-        rows = self.block.view(-1, self.batch, at.width)[:-1].to(device)  # (T, B, width)
-        action = rows[..., at.action : at.reward] if meaning.spec.action_dim else rows[..., at.action].long()
-        valid, discount = rows[..., at.real] > 0, rows[..., at.continues] * meaning.discount
-        earlier = valid.long().cumsum(0) - 1  # transitions of the sequence before this one
+        rows = self.block.view(-1, self.size, at.width)[:-1].to(device)  # (T, B, width)
+        action = rows[..., at.action : at.reward] if rule.spec.action_dim else rows[..., at.action].long()
+        valid, discount = rows[..., at.real] > 0, rows[..., at.continues] * rule.discount
+        earlier = valid.long().cumsum(0) - 1  # number of the sequence's transitions before this row
         number = torch.where(valid, index.to(device) + self.num * earlier, -1)
         if weight is None:
             importance = self.ones
         else:
             importance = torch.from_numpy(weight).to(device, torch.float32).expand_as(self.ones)
         offered = {"successor": obs[1:], "behavior_probability": rows[..., at.probability], "terminated": rows[..., at.continues] == 0}
-        extra = {name: offered[name] for name in offered if name in meaning.extras}
-        reward, ended = meaning.rewards(rows[..., at.reward]), rows[..., at.ended] > 0
+        extra = {name: offered[name] for name in offered if name in rule.extras}
+        reward, ended = rule.rewards(rows[..., at.reward]), rows[..., at.ended] > 0
         return Batch(obs[:-1], action, reward, discount, obs[1:], valid.long(), ended, valid, importance, number, {}, extra)
 
     def _observations(self, place: Tensor) -> Tensor:
-        """(T + 1, B, *obs)"""
-        at, shape, device = self.at, self.meaning.spec.obs_shape, self.meaning.device
+        """Observations (T + 1, B, *obs)."""
+        at, shape, device = self.at, self.rule.spec.obs_shape, self.rule.device
         if not at.image:
-            return self.block[:, : at.size].view(-1, self.batch, *shape).to(device)
+            return self.block[:, : at.size].view(-1, self.size, *shape).to(device)
         torch.index_select(self.frame_source, 0, place - at.front, out=self.frames)
         if at.front:
             age = self.block[:, at.age, None].numpy()
-            if age.min() < at.front:  # zero the frames from before the episode
+            if age.min() < at.front:  # zero the frames before the episode's start
                 self.frames.numpy().reshape(len(place), at.stack, at.size)[at.front - np.arange(at.stack) > age] = 0
-        return self.frames.view(-1, self.batch, *shape).to(device)
+        return self.frames.view(-1, self.size, *shape).to(device)
 
 
 class Auto(Choice):
-    """`Sequences` for an agent that needs them, else `Replay`, which takes no `length`."""
+    """`Sequences` for an agent that needs sequences, else `Replay` without `length`."""
 
     offers = Sequences.offers
 

@@ -1,10 +1,9 @@
-"""Sums over blocks of blocks: draw an index with probability proportional to its value (Schaul et al., 2016, appendix B.2.1).
+"""Sum tree: draws an index with probability proportional to its value (Schaul et al., 2016, appendix B.2.1).
 
-A tree with 32 children per node instead of two: a million leaves are four levels, and one level of a whole batch is a handful of
-NumPy calls on (B, 32) (two children: a DQN loop on MinAtar with replay=prioritized, as in `benchmarks.speed prioritized`, is 18 % slower).
-Each node keeps the running sums of its children, made anew whenever a child changes and never adjusted by
-differences: sums cannot drift, they are a function of the leaves alone (nothing but leaves needs saving), and a descent that
-respects a node's last running sum always ends at a leaf above zero.
+A node has 32 children, not two, because a million leaves are then four levels, and one level of a whole batch takes a few NumPy calls on
+(B, 32). Each node stores the running sums of its children. They are computed anew when a child changes, never adjusted by differences, so
+that they do not drift and are a function of the leaves alone: a checkpoint needs the leaves only. A descent that stays below a node's last
+running sum ends at a leaf above zero.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ class SumTree:
 
     Args:
         size: number of leaves.
-        minimum: also keep the smallest positive leaf, for importance weights normalised over the whole replay.
+        minimum: store the smallest positive leaf too, for importance weights normalised over the whole replay.
     """
 
     def __init__(self, size: int, minimum: bool = False):
@@ -39,15 +38,15 @@ class SumTree:
 
     @staticmethod
     def memory(size: int) -> int:
-        """Bytes."""
+        """Memory in bytes."""
         return 16 * (size + size // (BRANCH - 1) + 8 * BRANCH)
 
     def set(self, index: np.ndarray, value) -> None:
-        """Set leaves, (B,) or one number for all; of an index given twice the last value counts."""
+        """Set leaves to values (B,), or to one number. If an index occurs twice, its last value counts."""
         self.leaves[index] = value
         node, top = index >> SHIFT, len(self.values) - 1
         for depth in range(top + 1):
-            node = np.unique(node)  # a long run of new rows shares its nodes
+            node = np.unique(node)  # because consecutive new rows share nodes
             block = self.values[depth].take(node, 0)
             sums = block.cumsum(1)
             self.sums[depth][node] = sums
@@ -63,12 +62,12 @@ class SumTree:
             self.minimum = float(low[0])
 
     def find(self, target: np.ndarray) -> np.ndarray:
-        """(B,) float64 in [0, total) -> the leaves i with Σ_{j<i} p_j <= target < Σ_{j<=i} p_j; never one whose value is zero."""
+        """Leaves i with Σ_{j<i} p_j <= target < Σ_{j<=i} p_j, for targets (B,) float64 in [0, total); none has value zero."""
         batch = np.arange(len(target))
         node = np.zeros(len(target), dtype=np.int64)
         for level in reversed(self.sums):
             sums = level.take(node, 0)  # (B, BRANCH)
-            # rounding may leave a rest as large as the node; strictly below it, the first larger sum is that of a positive child
+            # clipped below the node's sum, because rounding may leave a rest that no running sum exceeds
             target = np.minimum(target, np.nextafter(sums[:, -1], 0.0))
             child = (sums > target[:, None]).argmax(1)
             target = target - np.where(child > 0, sums[batch, child - 1], 0.0)

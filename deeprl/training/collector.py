@@ -18,21 +18,22 @@ WINDOW = 100
 
 
 SMALL = 1000
-"""Numbers in the observations of all environments"""
+"""Numbers in the observations of all environments, up to which one buffer is reused"""
 
 
 class Episode(NamedTuple):
     step: int
     reward: float
-    """Sum of raw rewards, whatever the agent clips."""
+    """Sum of raw rewards, also if the agent clips them."""
     length: int
 
 
 class Collector:
-    """
+    """Collection of data: acting, environment steps, statistics of episodes.
+
     Args:
-        agent: whose noise is drawn, and which observes the rows.
-        act: asked for actions, see `Learner.act`.
+        agent: gives the noise of acting, and observes the rows.
+        act: gives actions, see `Learner.act`.
         envs: the environment layer; it ends and restarts episodes itself.
         append: where rows go, `Replay.append`.
         seed: of the exploration noise.
@@ -47,13 +48,13 @@ class Collector:
         self.lengths = [0] * envs.num
         self.recent: deque[Episode] = deque(maxlen=WINDOW)
         self.finished: list[Episode] = []
-        """Episodes since the trainer last looked."""
+        """Episodes since the last log line."""
         self.episodes = 0
         self.memory: dict = {}
         self.obs: np.ndarray | None = None
         self.first: np.ndarray | None = None
         self._seen: tuple[torch.Tensor, np.ndarray] | None = None
-        """Reusable buffer for small observations, as a tensor and as an array: compiled code meets the same tensor at every tick"""
+        """Reusable buffer for small observations, as a tensor and as an array, so that compiled code gets the same tensor at every tick"""
         if math.prod(agent.spec.obs_shape) * envs.num <= SMALL and not self.away:
             seen = torch.zeros((envs.num, *agent.spec.obs_shape), dtype=agent.spec.obs_dtype)
             self._seen = seen, seen.numpy()
@@ -62,10 +63,10 @@ class Collector:
         self._starting = False
         """Whether some environment is at an episode's start"""
         self._probability = torch.zeros(0), np.zeros(0, np.float32)
-        """The last one as a tensor and as an array: where nobody reads it, it is always the same"""
+        """Probabilities of the last tick, as a tensor and as an array; if no part reads them, every tick has the same tensor"""
 
     def tick(self, step: int) -> None:
-        """M environment steps, the first of which is number `step`."""
+        """M environment steps, numbered from `step`."""
         if self.obs is None:
             self.obs = self.envs.reset()
             self.first = np.ones(self.envs.num, dtype=bool)
@@ -84,7 +85,7 @@ class Collector:
         known, probability = self._probability
         if acted.probability is not known:
             probability = acted.probability.numpy()
-            probability.flags.writeable = False  # some agents answer with one tensor for ever
+            probability.flags.writeable = False  # some agents return the same tensor every time
             self._probability = acted.probability, probability
         rows = Rows(self.obs, action, after.reward, after.next_obs, after.terminated, after.ended, probability)
         self.append(rows)
@@ -108,7 +109,7 @@ class Collector:
             self.returns[i], self.lengths[i] = 0.0, 0
 
     def metrics(self) -> dict[str, float]:
-        """Statistics of the last episodes, and how many a failure has cut off so far, if any."""
+        """Statistics of the last episodes, and the number that failures have cut off, if there are any."""
         values = {"rollout/env_restarts": float(self.envs.num_restarts)} if self.envs.num_restarts else {}
         if self.recent:
             values["rollout/ep_rew_mean"] = float(np.mean([e.reward for e in self.recent]))

@@ -1,13 +1,13 @@
-"""An update that produced NaN or Inf: the tensor where it began, and the bundle from which the update is repeated.
+"""Report of an update that produced NaN or Inf: the first faulty tensor, and a bundle from which the update can be repeated.
 
-On a CPU every update is checked before it is applied. On another device reading a number would wait for the device: the trainer checks
-every `LOOK` updates and before every evaluation and checkpoint, and no weight changes after the failing update (`deeprl.optim.finite`).
+On a CPU every update is checked before it is applied. On another device a check waits for the device. There the trainer checks every `LOOK`
+updates and before every evaluation and checkpoint, and no weight changes after the failing update (`deeprl.optim.finite`).
 
     crash/step_<12 digits>/   a checkpoint folder (safetensors and JSON) with the parts `agent`, `batch` and `failure`, and config.yaml
 
 `agent` holds weights, targets, statistics and moments, `batch` the batch with its noise. On a CPU these are exactly those of the failing
-update. Elsewhere the batch is the first of the last `LOOK` with which the frozen weights fail; target networks and statistics may be up to
-`LOOK` updates newer.
+update. Elsewhere the batch is the first of the last `LOOK` batches that fails with the frozen weights; target networks and statistics may
+be up to `LOOK` updates newer.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from deeprl.training.learner import gradient
 from deeprl.types import Batch, NetworkNoise, Spec, ViewNoise
 
 LOOK = 16
-"""Updates between two checks where a check waits for the device. Their batches are kept: on Atari 1.8 MB each."""
+"""Updates between two checks on a device other than the CPU. Their batches are kept, on Atari 1.8 MB each."""
 
-# ---- the tensor where it began
+# ---- the first faulty tensor
 
 
 def describe(name: str, tensor: Tensor) -> str:
-    """batch.reward: 2 of 32 entries are not finite, the first is nan at [4]"""
+    """A sentence: batch.reward: 2 of 32 entries are not finite, the first is nan at [4]"""
     wrong = ~torch.isfinite(tensor)
     at = wrong.nonzero()[0].tolist()
     return f"{name}: {int(wrong.sum())} of {tensor.numel()} entries are not finite, the first is {tensor[tuple(at)].item()} at {at}"
@@ -65,7 +65,7 @@ def first_fault(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
 
 
 def weights_fault(agent: Agent) -> str | None:
-    """Parameters that are not finite, or statistics and targets that are NaN."""
+    """Description of a parameter that is not finite, or of a statistic or target that is NaN; None if there is none."""
     parameters = {name for name, _ in agent.named_parameters()}
     for name, tensor in agent.state_dict().items():
         if tensor.is_floating_point() and bool((torch.isfinite(tensor) if name in parameters else ~tensor.isnan()).logical_not().any()):
@@ -127,7 +127,7 @@ def write(folder: RunFolder, config: dict, agent: Agent, batch: Batch | None, fa
 
 
 def read(bundle: Path) -> tuple[dict, dict, Batch | None, dict]:
-    """Configuration, the agent's state, the batch, the failure.
+    """Content of a bundle: configuration, the agent's state, the batch, the failure.
 
     Raises:
         RunFolderError, CheckpointError
@@ -136,7 +136,7 @@ def read(bundle: Path) -> tuple[dict, dict, Batch | None, dict]:
     config = RunFolder(bundle).read_config()
     try:
         batch = None if parts["batch"] is None else Batch(**parts["batch"])
-        if batch is not None:  # a checkpoint knows no records
+        if batch is not None:  # a checkpoint holds plain tuples in place of records
             views = {
                 name: ViewNoise(*(NetworkNoise(*end) for end in value)) for name, value in batch.noise.items() if isinstance(value, tuple)
             }
@@ -147,7 +147,7 @@ def read(bundle: Path) -> tuple[dict, dict, Batch | None, dict]:
 
 
 def moved(batch: Batch, device: str) -> Batch:
-    """On another device."""
+    """The batch on another device."""
 
     return each(lambda tensor: tensor.to(device), batch)
 

@@ -31,7 +31,7 @@ def evaluate(
 ) -> dict:
     """Run `episodes` episodes on at most `num` environments side by side.
 
-    Environment i plays a fixed number of them. Taking the first to end instead would under-represent long episodes.
+    Environment i plays a fixed number of episodes, because taking the first ones that end would under-represent long episodes.
 
     Args:
         make: `make(seed, num)` -> environment layer with evaluation seeds.
@@ -78,7 +78,7 @@ class Tape:
 
     def __init__(self) -> None:
         self.actions: list[np.ndarray] = []
-        """Each (1,) int64 or (1, D) float32"""
+        """One action per step, (1,) int64 or (1, D) float32"""
         self.returned = 0.0
         self.ended = False
 

@@ -15,7 +15,8 @@ from deeprl.training.overestimation import Overestimation
 
 
 class Evaluator:
-    """
+    """Evaluation of an agent: its returns, its line in evaluations.jsonl, its video.
+
     Args:
         make: `make(seed, num, render=False)` -> environments for evaluation.
 
@@ -31,8 +32,8 @@ class Evaluator:
         """Evaluate the agent as it is at `step`. Returns the summary of the returns, and whether it is the best.
 
         Args:
-            each_tick: may raise, to give the evaluation up.
-            say: takes warnings.
+            each_tick: called before each step; it may raise to end the evaluation.
+            say: prints a warning.
         """
         seed = evaluation_seed(self.config["seed"], step)
         num, device = self.config["evaluation"]["num"], self.config["device"]
@@ -49,12 +50,12 @@ class Evaluator:
         return summary, better
 
     def film(self, seed: int, step: int, tape: Tape, each_tick: Callable[[], None], say: Callable[[str], object]) -> None:
-        """videos/step_….mp4. Whatever goes wrong is a warning: no run is lost over a video.
+        """Write videos/step_….mp4. An error becomes a warning, because a run must not end for a video.
 
         Raises:
-            Stopped: by a signal. The evaluation is not written down yet, and is made again with its video after resuming.
+            Stopped: by a signal. The evaluation is not recorded yet; a resumed run makes it again, with its video.
         """
-        from deeprl.training.video import film  # OpenCV: a tenth of a second that only videos need to pay
+        from deeprl.training.video import film  # OpenCV is slow to import, and only videos need it
 
         path = self.folder.path / "videos" / f"step_{step:012d}.mp4"
         try:
@@ -72,6 +73,6 @@ class Evaluator:
 
 
 def evaluation_metrics(summary: dict) -> dict[str, float]:
-    """What is logged of an evaluation."""
+    """Metrics of an evaluation by name."""
     more = {f"eval/{name}": value for name, value in summary["diagnostics"].items()}
     return {"eval/mean_reward": summary["mean"], "eval/mean_ep_length": summary["length"], **more}

@@ -14,7 +14,7 @@ from deeprl.types import Learned
 
 
 class Guard:
-    """Makes updates of a learner, and turns one that is not finite into a crash bundle.
+    """Updates of a learner, checked: one that is not finite becomes a crash bundle.
 
     Args:
         product: float32 product of the updates.
@@ -24,13 +24,13 @@ class Guard:
     def __init__(self, learner: Learner, product: precision, folder: RunFolder, config: dict, step: Callable[[], int]):
         self.learner, self.product, self.folder, self.config, self.step = learner, product, folder, config, step
         self.suspects: list[Any] = []
-        """What the updates since the last look have met; on a CPU the last one"""
+        """Draws of the updates since the last check; on a CPU only the last one"""
 
     def update(self, drawn: Any, then: Callable[[Learned], None]) -> Learned:
         """See `Learner.update`.
 
         Args:
-            then: called with what was learned; it may raise `NotFinite` too.
+            then: called with the `Learned` of the update; it may raise `NotFinite` too.
 
         Raises:
             NotFinite: naming the bundle.
@@ -49,10 +49,10 @@ class Guard:
         return learned
 
     def look(self, weights: bool = False) -> None:
-        """Whether all updates so far were finite, and with `weights` all weights too: nothing else may reach a checkpoint.
+        """Check that all updates so far were finite, and with `weights` all weights too, because a checkpoint must hold nothing else.
 
         Raises:
-            NotFinite: they were not; a crash bundle was written.
+            NotFinite: one was not; a crash bundle was written.
         """
         try:
             self.learner.watch.look()
@@ -64,7 +64,7 @@ class Guard:
         self.suspects.clear()
 
     def crashed(self, error: NotFinite) -> NotFinite:
-        """Save the bundle. Returns an error that says what is in it."""
+        """Save the bundle. Returns an error that names its content."""
         agent, batch, objective, found = self.learner.agent, None, error.objective, None
         suspects = [self.learner.batch(each) for each in self.suspects]
         with self.product:

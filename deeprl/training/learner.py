@@ -1,7 +1,8 @@
-"""One gradient update: what was drawn becomes a batch; of each objective that is due, loss, gradient and optimizer; then the targets
-follow.
+"""One gradient update: the drawn rows become a batch; every due objective computes its loss and its gradient and updates its parameters;
+then the target networks follow.
 
-The two learners differ in how a step is computed: `Learner` with autograd, `CompiledLearner` by one compiled function of each objective.
+The two learners differ in how an objective's update is computed: `Learner` with autograd, `CompiledLearner` by one compiled function of
+each objective.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from deeprl.types import Acted, Batch, Learned
 
 
 def gradient(agent: Agent, name: str, batch: Batch) -> tuple[Sequence[Tensor], Learned]:
-    """The gradient of one objective with respect to what it trains, in the order of its parameters.
+    """Gradient of one objective with respect to its parameters, in their order.
 
-    Parameters require no gradient at rest: only what is trained is switched on, so that a frozen critic costs no weight gradients."""
+    `requires_grad` is on only during this call and only for these parameters, so that a frozen critic costs no weight gradients."""
     parameters = agent.objectives[name].parameters
     for parameter in parameters:
         parameter.requires_grad_(True)
@@ -37,11 +38,11 @@ def gradient(agent: Agent, name: str, batch: Batch) -> tuple[Sequence[Tensor], L
 
 
 class Learner:
-    """Updates an agent.
+    """Gradient updates of an agent.
 
     Args:
-        agent: whose parameters are trained.
-        batch: makes a `Batch` of what the replay has drawn, and returns a `Batch` as it is; a pure function of tensors, `Replay.batch`.
+        agent: its parameters are trained.
+        batch: turns a draw of the replay into a `Batch`, and leaves a `Batch` as it is; a pure function of tensors, `Replay.batch`.
     """
 
     def __init__(self, agent: Agent, batch: Callable[[Any], Batch]):
@@ -49,9 +50,9 @@ class Learner:
         self.watch = Watch(next(agent.parameters()).device)
 
     def update(self, drawn: Any) -> Learned:
-        """One optimizer step of every objective that is due, in order; then whatever follows the parameters.
+        """Update of every objective that is due, in order; then of the parts that follow the parameters.
 
-        Returns what the main objective learned, with the metrics of all.
+        Returns the `Learned` of the main objective, with the metrics of all.
 
         Raises:
             NotFinite: on a CPU, a loss or a gradient is NaN or Inf; the parameters of this objective were not changed.
@@ -78,14 +79,13 @@ class Learner:
         return Learned(main.error, metrics)
 
     def prepared(self, drawn: Any) -> Any:
-        """What `step` takes."""
+        """The argument of `step`."""
         return self.batch(drawn)
 
     def step(self, name: str, batch: Any) -> tuple[Learned, Tensor]:
-        """One optimizer step of one objective. Returns what it learned, and () the norm of its gradient before the
-        optimizer clips it."""
+        """Update of one objective. Returns its `Learned`, and () the norm of its gradient before clipping."""
         gradients, learned = gradient(self.agent, name, batch)
-        self.watch(learned.error.sum(), "its error")  # may be infinite where the gradient is not, as Huber's
+        self.watch(learned.error.sum(), "its error")  # Huber's error may be infinite where its gradient is not
         return learned, self.agent.objectives[name].optimizer.step(gradients, self.agent.step, self.watch)
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict) -> Acted:
@@ -98,10 +98,10 @@ class Learner:
 
 
 class CompiledLearner(Learner):
-    """A learner whose steps and answers are compiled when they are first needed, for the layout of their arguments.
+    """A learner that compiles updates and answers at their first use, for the layout of their arguments.
 
-    A step has the arithmetic of `batch` inside, so it takes what was drawn. The float32 product must be the same at every call,
-    because the compiled code contains it.
+    A compiled update includes the arithmetic of `batch`, so that its argument is the draw. The float32 product must be the same at every
+    call, because the compiled code contains it.
 
     Args:
         failed: called with the error if something does not compile; from then on the learner computes as `Learner`. None raises the error.
@@ -139,7 +139,7 @@ class CompiledLearner(Learner):
         return learned, norm
 
     def step_for(self, name: str, batch: Any) -> tuple[CompiledStep, list[Tensor]] | None:
-        """The compiled step of one objective for batches laid out like this one, and what it reads of the batch; None if the step does not
+        """Compiled update of one objective for batches of this layout, and the tensors that it reads of the batch; None if it does not
         compile."""
         for compiled in self.steps[name]:
             leaves = compiled.leaves(batch)
@@ -147,7 +147,7 @@ class CompiledLearner(Learner):
                 return compiled, leaves
         try:
             compiled = CompiledStep(self.agent, name, self.batch, batch, self.watch, self.backend)
-        except Exception as error:  # a broken compiler shows itself in many ways; an error of the agent's own comes again without it
+        except Exception as error:  # a broken compiler raises many types; an error of the agent itself is raised again without the compiler
             self.give_up(error)
             return None
         self.steps[name].append(compiled)
@@ -163,7 +163,7 @@ class CompiledLearner(Learner):
         return super().answer(obs, noise) if answer is None else answer
 
     def give_up(self, error: Exception) -> None:
-        """Compute as `Learner` from now on: a run has one mode."""
+        """Compute as `Learner` from now on, because a run should not mix modes."""
         if self.failed is None:
             raise error
         self.broken = True

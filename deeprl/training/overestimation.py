@@ -3,12 +3,12 @@
     value − return  =  Q(s_t, a_t) − Σ_{i ≥ t} γ^(i−t) r_i
 
 r are the rewards that the agent learns from (clipped, scaled, Σ_c λ_c r_c of channels) and γ is the run's discount, because value and
-return must have the same units whatever the mapping. Q is the value that acts: of the head of a chain that chose the action, the mean of
-a distribution, the critic that trains TD3's actor. The return is that of the evaluation's policy, its ε included.
+return must have the same units whatever the mapping. Q is the value that acts: that of the chain's head that chose the action, the mean of
+a distribution, or the critic that trains TD3's actor. The return is that of the evaluation's policy, its ε included.
 
-An episode that terminates counts as a whole. Of a truncated one, only states count whose distance h to its end makes γ^h, the weight of
-the missing rewards, at most 1/100: with γ = 0.99 the last 458 steps before a time limit are left out. The agent's own value never
-completes a return, because it would hide the error that is measured.
+All states of an episode that terminates count. Of a truncated episode, a state h steps before the end counts if γ^h, the weight of the
+missing rewards, is at most 1/100: with γ = 0.99 the last 458 steps before a time limit are left out. The agent's own value never completes
+a return, because it would hide the error that is measured.
 
 Where a lost life is terminal for the learner (Atari's protocols `nature` and `atari100k`), Q ends with the life and the evaluation's
 return does not. The two cannot be compared, and only the action gap is logged.
@@ -31,7 +31,7 @@ from deeprl.transforms.channels import channel_scales
 from deeprl.types import Acted
 
 NEGLIGIBLE = 0.01
-"""Largest discount of the rewards that are missing behind the end of a truncated episode."""
+"""Largest discount of the rewards that are missing after the end of a truncated episode."""
 
 
 def discounted(rewards: np.ndarray, discount: float) -> np.ndarray:
@@ -43,18 +43,18 @@ def discounted(rewards: np.ndarray, discount: float) -> np.ndarray:
 
 
 def learned(rewards: Callable[[Tensor], Tensor], raw: np.ndarray) -> np.ndarray:
-    """(T,) raw rewards -> (T,) as the agent learns them, the sum over channels where it has several."""
+    """(T,) raw rewards -> (T,) learned rewards, Σ_c λ_c r_c of channels."""
     split = rewards(torch.from_numpy(raw)).double().numpy()  # (T,) or (C, T)
     return split if split.ndim == 1 else np.asarray(channel_scales(rewards)) @ split
 
 
 class Overestimation:
-    """A listener of `deeprl.training.evaluation.evaluate`.
+    """Statistics of overestimation: a listener of `deeprl.training.evaluation.evaluate`.
 
     Args:
         rewards: `Agent.rewards`.
         discount: γ, of one step.
-        lives: a lost life is terminal for the learner.
+        lives: whether a lost life is terminal for the learner.
     """
 
     def __init__(self, rewards: Callable[[Tensor], Tensor], discount: float, lives: bool = False):

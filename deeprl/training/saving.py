@@ -1,4 +1,4 @@
-"""Checkpoints of a run in training: what is written, and what happens on a full disk."""
+"""Writing the checkpoints of a run, and what follows from a full disk."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from deeprl.runs.checkpoints import Checkpoints
 from deeprl.system.files import full
 
 SEGMENT = 8 << 20
-"""Bytes of replay rows that are written at once, between checkpoints, so that a checkpoint does not have to write all of its own; of a
-large replay a 256th, because each checkpoint lists every segment."""
+"""Bytes of replay rows in one write between checkpoints, so that few rows are left for the checkpoint. A large replay writes a 256th of
+itself, because each checkpoint lists every segment."""
 
 
 class Saver:
-    """Writes checkpoints, with the rows of the replay if `checkpoint.replay` asks for them.
+    """Writer of checkpoints, with the rows of the replay if `checkpoint.replay` is true.
 
     Attributes:
-        cost: of the last checkpoint, metrics.
+        cost: metrics of the last checkpoint, its size and duration.
     """
 
     def __init__(self, config: dict, checkpoints: Checkpoints, replay: Replay):
@@ -32,11 +32,11 @@ class Saver:
         self.marks = [0] * replay.num
         """Rows of each environment that are on disk"""
         self.stall = 0.0
-        """The longest that training has waited for a disk since the last checkpoint, seconds"""
+        """Longest wait of training for the disk since the last checkpoint, in seconds"""
         self.cost: dict[str, float] = {}
 
     def write_ahead(self, step: int) -> None:
-        """Rows for the next checkpoint, once there are enough. A full disk is left to the checkpoint to report."""
+        """Write rows for the next checkpoint, once there are enough. A full disk is ignored here, because the checkpoint reports it."""
         if step - self.segment_from < self.segment:
             return
         began, marks, self.segment_from = time.monotonic(), self.replay.marks(), step
@@ -70,10 +70,10 @@ class Saver:
         self.segment_from, self.stall = step, 0.0
 
     def full_disk(self, step: int, error: OSError) -> str:
-        """What a full disk means for the checkpoint of `step`.
+        """Message about the full disk that prevented the checkpoint of `step`.
 
         Raises:
-            OSError: the disk is not full, something else is wrong.
+            OSError: `error` itself, if it has another cause.
         """
         if not full(error):
             raise error
@@ -82,5 +82,5 @@ class Saver:
         return f"{error.strerror}: the checkpoint of step {step:,} could not be written, {before}"
 
     def restored(self, step: int) -> None:
-        """The replay holds the rows of the checkpoint of `step`."""
+        """Record that the replay holds the rows of the checkpoint of `step`."""
         self.marks, self.segment_from = self.replay.marks(), step

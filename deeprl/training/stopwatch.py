@@ -8,24 +8,25 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """
+    """Wall time of a run and speed of its training.
+
     Attributes:
-        before: seconds of earlier starts of the run.
-        saved: clock of the last checkpoint.
+        before: seconds of the run in earlier processes.
+        saved: monotonic time of the last checkpoint.
     """
 
     def __init__(self) -> None:
         self.before = 0.0
         self.started = self.saved = time.monotonic()
         self._from: tuple[float, int, int] | None = None
-        """Clock, steps and updates when warm-up ended in this process; the clock without pauses"""
+        """Time, steps and updates at the end of warm-up in this process; pauses shift the time"""
 
     def start(self) -> None:
         self.started = self.saved = time.monotonic()
 
     @property
     def seconds(self) -> float:
-        """Of the whole run."""
+        """Wall time of the whole run, in seconds."""
         return time.monotonic() - self.started + self.before
 
     @property
@@ -34,7 +35,7 @@ class Stopwatch:
         return self._from is not None
 
     def measure(self, step: int, updates: int) -> None:
-        """Warm-up ends here."""
+        """Start to measure speeds, at the end of warm-up."""
         self._from = time.monotonic(), step, updates
 
     @contextmanager

@@ -1,7 +1,7 @@
-"""The loop: collect, learn, maintain; and on their own periods log, evaluate, save.
+"""Training loop: collect, learn, maintain; and on their own periods log, evaluate, save.
 
-What happens when depends on the step alone, never on the clock, so that a run can be repeated and resumed. The two exceptions
-change no number: `checkpoint.minutes` saves, `stop.hours` ends.
+The order depends on the step alone, never on the clock, so that a run can be repeated and resumed. Two keys read the clock and change no
+number: `checkpoint.minutes` saves, `stop.hours` ends the run.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ LEARNING = tuple(key for key in IDENTITY if key not in ("device", "accelerate", 
 
 
 class Trainer:
-    """
+    """Training loop of one run: order and frequency of all its parts.
+
     Args:
-        config: resolved; what it means is in configs/train.yaml.
+        config: resolved; configs/train.yaml explains its keys.
         learner: updates the agent.
         folder: the run folder, claimed.
         product: float32 product of the learner, `deeprl.accelerate.modes.precision`.
@@ -73,19 +74,21 @@ class Trainer:
         self.replay_noise = NoiseStream(seed, "replay", "index", replay.noise, 64)
         self.step = 0
         self.filled_from = 0
-        """Step at which the replay was empty: 0, or later if a resumed run had to do without it."""
+        """Step at which the replay was empty: 0, or the step of a checkpoint that held no replay."""
         self.learned: Learned | None = None
         self.final: dict | None = None
-        """The last evaluation, once it is made."""
+        """Summary of the last evaluation, once it is made."""
         self.pending: int | None = None
-        """Where the tick began whose logging and evaluation are not done: a signal may cut an evaluation short, it is then repeated."""
+        """First step of the tick whose logging and evaluation are not done, because a signal ended the evaluation; a resumed run repeats
+        both."""
         self.done = False
         """Training is over, and the last evaluation is due or made."""
         self.stopped_early: str | None = None
         """The criterion that ended training before `steps`."""
         self.loggers_state: dict = {}
         self.lines: dict[str, int] = {}
-        """Both of the checkpoint that was restored: the loggers' clock, and how long metrics.jsonl and evaluations.jsonl were."""
+        """`loggers_state` and `lines` of the restored checkpoint: the loggers' clock, and the lengths of metrics.jsonl and
+        evaluations.jsonl."""
         self.loggers: Loggers | None = None
 
     # ---- the loop -----------------------------------------------------------------------------------------------------
@@ -132,7 +135,7 @@ class Trainer:
                 due_next = self._next_due()
 
     def updates_due(self, before: int, after: int) -> int:
-        """Gradient updates after the steps (before, after]: `replay_ratio` each, once there is enough to learn from."""
+        """Number of gradient updates after the steps (before, after]: `replay_ratio` per step, none before `learning_starts`."""
         starts = self.filled_from + self.config["learning_starts"]
         if after <= starts:
             return 0
@@ -145,22 +148,22 @@ class Trainer:
         drawn = self.replay.draw(self.replay_noise.next()["u"])._replace(noise=self.update_noise.next())
         self.learned = self.guard.update(drawn, lambda learned: self.replay.update_priorities(drawn.index, learned.error))
         if not self.stopwatch.running:
-            settle_memory()  # once more: a compiler came with the first update
+            settle_memory()  # again, because the first update loads a compiler
             self.stopwatch.measure(self.step, self.agent.updates)
 
     # ---- on their periods ---------------------------------------------------------------------------------------------
 
     def _next_due(self) -> int:
-        """The next step at which something but training happens; at most the end."""
+        """Next step at which a log line, an evaluation or a checkpoint is due; at most the last step."""
         config = self.config
         periods = [config["log"]["every"], config["evaluation"]["every"], config["checkpoint"]["every"]]
         return min([(self.step // period + 1) * period for period in periods if period] + [config["steps"]])
 
     def _on_period(self, before: int, after: int) -> bool:
-        """Log, evaluate, save, in this order: what is logged at a checkpoint's step belongs to it. Returns whether to stop early.
+        """Log, evaluate, save, in this order, because a checkpoint covers the log of its step. Returns whether to stop early.
 
         Raises:
-            Stopped: in an evaluation. Nothing has been logged then, and all of this is done again after resuming.
+            Stopped: in an evaluation. Nothing has been logged; a resumed run repeats the whole call.
         """
         self.guard.look()
         self.pending = before
@@ -191,7 +194,7 @@ class Trainer:
         return self.stopped_early is not None
 
     def metrics(self) -> dict[str, float]:
-        """Everything there is to say at this step. Numbers of the last update are read here, not when they arise."""
+        """All metrics at this step. Numbers of the last update are read from the device here, not in the update."""
         values: dict[str, float] = {**self.collector.metrics(), **self.agent.diagnostics(self.step)}
         if self.collector.finished:
             values["rollout/episodic_return"] = self.collector.finished[-1].reward
@@ -247,13 +250,13 @@ class Trainer:
     # ---- checkpoints --------------------------------------------------------------------------------------------------
 
     def save(self, best: bool = False, must: bool = True) -> None:
-        """Everything that the future of this run depends on.
+        """Write a checkpoint: everything that the rest of the run depends on.
 
         Args:
-            must: without it, a full disk is only reported: training goes on, and the next checkpoint holds what this one lacks.
+            must: a full disk raises. Otherwise it is only reported; training continues, and the next checkpoint holds the missing rows.
 
         Raises:
-            NotFinite: there is a weight that is NaN or Inf.
+            NotFinite: a weight is NaN or Inf.
             RunFolderError: the disk is full.
         """
         with self.stopwatch.pause():
@@ -278,7 +281,7 @@ class Trainer:
             self.stopwatch.saved = time.monotonic()
 
     def write_status(self, state: str, error: str | None = None) -> None:
-        """status.json"""
+        """Write status.json."""
         self.folder.write_status(state, self.step, self.agent.updates, error=error, stopped_early=self.stopped_early)
 
     def state_dict(self) -> dict:
@@ -299,7 +302,7 @@ class Trainer:
         }
 
     def restore(self, which: str | int = "last") -> None:
-        """Go on from a checkpoint.
+        """Restore the state of a checkpoint.
 
         Raises:
             CheckpointError: none is readable, or what it holds is no state of this run.
@@ -340,7 +343,7 @@ class Trainer:
         self.replay_noise.load_state_dict(state["replay_noise"])
         self.agent.load_state(parts["agent"])
         if state["learned"] is not None:
-            self.agent.read(state["learned"])  # as the next log line will
+            self.agent.read(state["learned"])  # raises where the next log line would
             self.learned = Learned(torch.zeros(0), state["learned"])
         if "replay" in parts:
             self.filled_from = int(state["filled_from"])

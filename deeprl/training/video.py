@@ -1,7 +1,7 @@
 """MP4 files of one episode.
 
 An evaluation is never rendered. Its actions are recorded and then repeated in a second environment that has the same seed and renders,
-because rendering may change an environment, and a renderer that fails must cost the video alone.
+because rendering may change an environment, and a failing renderer must not end the evaluation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def film(envs, tape: Tape, path: Path, each_frame: Callable[[], None] = lambda: 
     """Repeat the actions of a tape in the first environment of `envs`, made with `render=True` and the tape's seed, and write its frames.
 
     Returns:
-        The return of the episode as filmed. It differs from the tape's where the environment does not repeat itself.
+        Return of the filmed episode. It differs from the tape's if the environment is not deterministic.
 
     Raises:
         OSError: the file cannot be written.
@@ -47,7 +47,7 @@ def film(envs, tape: Tape, path: Path, each_frame: Callable[[], None] = lambda: 
 
 
 class Film:
-    """`with Film(path, fps) as film: film.add(frame) …`: a file appears at `path` only once it is complete.
+    """Writer of an MP4 file: `with Film(path, fps) as film: film.add(frame) …`. The file appears at `path` only once it is complete.
 
     Its frames are read again and counted, because OpenCV does not report a full disk.
     """
@@ -74,7 +74,7 @@ class Film:
         self.path.parent.mkdir(exist_ok=True)
         if self.path.parent.is_symlink():
             raise OSError(f"{self.path.parent} is a link and is not followed")
-        self.partial.unlink(missing_ok=True)  # by a process that was killed, or a link
+        self.partial.unlink(missing_ok=True)  # left by a process that was killed, or a link
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
@@ -93,7 +93,7 @@ class Film:
 
 
 def count_frames(path: Path) -> int:
-    """Frames of a video file; 0 if it is none."""
+    """Number of frames in a video file; 0 if the file is no video."""
     if not path.is_file() or not path.stat().st_size:
         return 0  # OpenCV would write to stderr
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
@@ -110,7 +110,7 @@ def check_rendering(env, key: str) -> None:
         key: key or command that needs frames, for the message.
 
     Raises:
-        ConfigError: rendering fails on this machine; with the environment and the remedy.
+        ConfigError: rendering fails on this machine; the message names the environment and the remedy.
     """
     try:
         with warnings.catch_warnings():

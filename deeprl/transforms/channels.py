@@ -1,6 +1,6 @@
 """Rewards in C channels, r = Σ_c λ_c r_c with every r_c ≥ 0. The replay splits each reward before it sums n of them.
 
-At least two papers share the split by sign, so it lives here; `agents/value_mapping.py` has finer ones.
+The split by sign is here, because several papers use it; `agents/reward_channels.py` has finer ones.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from deeprl.transforms.rewards import Raw
 
 
 class Channels(Raw):
-    """The same split of what counts for and of what counts against; subclasses say `split` and the λ of one half.
+    """Channels of positive and of negative rewards, by the same split of their size. Subclasses define `split` and the λ of the positive
+    half.
 
     Args:
-        weights: λ of the channels that count for; those that count against follow, negated.
+        weights: λ of the positive channels; the negative channels follow, with −λ.
     """
 
     offers = frozenset({"nonnegative"})
@@ -32,7 +33,7 @@ class Channels(Raw):
         return len(self.scales)
 
     def split(self, size: Tensor) -> Tensor:
-        """Amounts (...), at least 0, into (C / 2, ...)."""
+        """Sizes (...) of rewards, at least 0, into (C / 2, ...)."""
         raise NotImplementedError
 
     def forward(self, reward: Tensor) -> Tensor:
@@ -41,15 +42,15 @@ class Channels(Raw):
 
 
 def channel_scales(rewards: Callable) -> tuple[float, ...]:
-    """λ of each channel; of plain rewards one, which is 1."""
+    """λ of each channel; plain rewards are one channel with λ = 1."""
     return getattr(rewards, "scales", (1.0,))
 
 
 class Polar(Channels):
-    """By sign, λ = (1, −1): min(bound, r⁺) and min(bound, r⁻).
+    """Split by sign, λ = (1, −1): channels min(bound, r⁺) and min(bound, r⁻).
 
     Args:
-        bound: 1 in the papers on Atari; null: none.
+        bound: largest size of a reward, 1 in the papers on Atari; null: none.
     """
 
     def __init__(self, *, bound: float | None = 1.0):

@@ -10,7 +10,7 @@ class Moments:
 
     @staticmethod
     def merge(count: float, mean: np.ndarray, m2: np.ndarray, batch: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """`batch` (n, ...); `m2` is the sum of squared deviations."""
+        """Moments after a `batch` (n, ...); `m2` is the sum of squared deviations from the mean."""
         batch = batch.astype(np.float64)
         n = batch.shape[0]
         delta = batch.mean(0) - mean

@@ -23,9 +23,9 @@ class Plain(Part):
 
 
 class Scale(Plain):
-    """Observations divided by fixed numbers, so that every component is about as large as one.
+    """Observations divided by fixed numbers, so that every component has a size of about one.
 
-    Dopamine rescales classic control in this way: CartPole's angle, at most 0.21, says more than its velocities, which reach 3.
+    Dopamine scales classic control in this way, because CartPole's angle, at most 0.21, matters more than its velocities, which reach 3.
 
     Args:
         by: one positive number for each component of a vector; None leaves observations as they are.
@@ -47,9 +47,9 @@ class Scale(Plain):
 
 
 class Running(Part):
-    """(obs − mean) / std of everything collected so far, cut off at ± clip.
+    """(obs − mean) / std with the statistics of all collected data, cut off at ± clip.
 
-    The replay keeps raw observations, so that old ones are seen through today's statistics.
+    The replay keeps raw observations, so that the present statistics apply to old ones too.
     """
 
     count: Tensor

@@ -22,7 +22,7 @@ class Raw(Part):
 
 
 class Clip(Raw):
-    """Rewards cut off at ± bound (Mnih et al., 2015: 1); None leaves them as they are."""
+    """Rewards cut off at ± bound (1 in Mnih et al., 2015); None leaves rewards as they are."""
 
     def __init__(self, *, bound: float | None = 1.0):
         super().__init__()
@@ -38,7 +38,7 @@ class Scaled(Raw):
     """Rewards divided by the standard deviation of the discounted sum of past rewards (the rule of OpenAI Baselines' VecNormalize).
 
     Args:
-        discount: of that sum; a configuration value, `${discount}`.
+        discount: γ of the discounted sum; a configuration value, `${discount}`.
     """
 
     count: Tensor
@@ -71,5 +71,5 @@ class Scaled(Raw):
         self.sums = torch.from_numpy(np.where(rows.ended, 0.0, sums))
 
     def _load_from_state_dict(self, state, prefix, *rest):
-        self.sums = torch.zeros_like(state[prefix + "sums"])  # its length is the number of environments, known only from use
+        self.sums = torch.zeros_like(state[prefix + "sums"])  # its length is the number of environments, which the first `observe` sets
         super()._load_from_state_dict(state, prefix, *rest)

@@ -1,7 +1,7 @@
-"""What a network says of whole distributions of returns: categories on fixed atoms, and quantiles at fixed or drawn fractions.
+"""Predictions of return distributions: categories on fixed atoms, and quantiles at fixed or drawn fractions.
 
-`expect` averages over actions what the kind of distribution has: probabilities of categories (a mixture), values of quantiles (M-IQN's
-form). `loss` takes weighted atoms of any number, whichever head or backup they come from.
+`expect` averages over actions: the probabilities of categories (a mixture), the values of quantiles (M-IQN's form). `loss` takes any number
+of weighted atoms, from any head and backup.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from deeprl.values.returns import Returns
 
 
 def pick_atoms(values: Tensor, action: Tensor) -> Tensor:
-    """(K, *B, A, N) at actions (*B,) or (K, *B): (K, *B, N)."""
+    """Entries of (K, *B, A, N) at actions (*B,) or (K, *B): (K, *B, N)."""
     index = action.expand(values.shape[:-2])[..., None, None].expand(*values.shape[:-2], 1, values.shape[-1])
     return values.gather(-2, index).squeeze(-2)
 
 
 def aligned(target: Returns, prediction: Tensor) -> None:
-    """Atoms (K, *B, N') beside a prediction (K, *B, N): a missing axis would broadcast."""
+    """Check atoms (K, *B, N') against a prediction (K, *B, N), because a missing axis would broadcast."""
     lead, expected = target.atoms.shape[:-1], prediction.shape[:-1]
     assert lead == expected, f"target {tuple(lead)} and prediction {tuple(expected)} differ"
 
@@ -33,7 +33,7 @@ class CategoricalValues:
     Args:
         logits: (K, *B, A, N), or (K, *B, N) after `at`.
         support: (N,) the returns.
-        low, high: its ends.
+        low, high: ends of the support.
         features: (torsos, *B, F)
     """
 
@@ -55,12 +55,12 @@ class CategoricalValues:
         return CategoricalValues(self.logits.unflatten(1, lead), self.support, self.low, self.high, self.features.unflatten(1, lead))
 
     def loss(self, target: Returns) -> tuple[Tensor, Tensor]:
-        """Cross-entropy with the projected target; its constant, the target's entropy, is left in. The error is to the mean of the
-        projected target, which differs from the target's where atoms are cut off: what cannot be learned is no priority."""
+        """Cross-entropy with the projected target, including its constant, the target's entropy. The error is the distance to the mean of
+        the projected target, because the part that the projection cuts off cannot be learned and must not raise the priority."""
         aligned(target, self.logits)
-        goal = project(target.atoms, target.probs, self.low, self.high, self.support.shape[0])  # (K, *B, N)
-        error = (goal * self.support).sum(-1) - self.mean().detach()
-        return cross_entropy(self.logits, goal), error.abs()
+        projected = project(target.atoms, target.probs, self.low, self.high, self.support.shape[0])  # (K, *B, N)
+        error = (projected * self.support).sum(-1) - self.mean().detach()
+        return cross_entropy(self.logits, projected), error.abs()
 
     def metrics(self, target: Returns) -> dict[str, Tensor]:
         """The probability of targets beyond the support."""
@@ -103,16 +103,16 @@ class QuantileValues:
 class ImplicitValues:
     """Quantiles at any fractions, which a network takes as an input (IQN: Dabney, Ostrovski, Silver, Munos, 2018).
 
-    Two sets of fractions, drawn apart. `mean`, and with it every greedy action and policy, is over the `policy` set; `expect` and `loss`
-    are over the `samples`. A greedy action that was picked by the very quantiles which then rate it would be rated too high.
-    Each set is evaluated only when it is asked for, and the `policy` set at most once.
+    Two sets of fractions are drawn independently. `mean`, and so every greedy action and policy, averages over `policy`; `expect` and
+    `loss` use `samples`. One set for both would overestimate the greedy action, because its value would come from the quantiles that
+    selected it. Each set is evaluated at its first use, `policy` at most once.
 
     Args:
         evaluate: fractions (B, n) -> quantiles (K, B, A, n).
-        policy, samples: fractions, (B, n) each with its n.
+        policy, samples: fractions, (B, n) with a different n each.
         kappa: of `losses.quantile_huber`.
         features: (torsos, B, F)
-        lead: what B stands for, once `unflatten` has said so.
+        lead: axes into which `unflatten` splits B; None before.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class ImplicitValues:
         return self._quantiles(self.samples).expect(policy)
 
     def at(self, action: Tensor) -> QuantileValues:
-        """Samples of one action: quantiles like any others."""
+        """Quantiles of one action at the fractions `samples`."""
         return self._quantiles(self.samples).at(action)
 
     def unflatten(self, lead: torch.Size) -> ImplicitValues:

@@ -8,39 +8,39 @@ from torch import Tensor
 
 
 def squared(error: Tensor) -> Tensor:
-    """error², without ½, as the DQN implementations of Dopamine and i-QN have it."""
+    """error², without the factor ½, as in the DQN implementations of Dopamine and i-QN."""
     return error * error
 
 
 def huber(error: Tensor, threshold: float = 1.0) -> Tensor:
-    """½ error² up to `threshold`, linear beyond; at threshold 1 its gradient is Nature DQN's error clipping."""
+    """½ error² up to `threshold`, linear beyond it; at threshold 1 the gradient is that of Nature DQN's error clipping."""
     inside = error.abs().clamp(max=threshold)
     return inside * (error.abs() - 0.5 * inside)
 
 
-def log_loss(logit: Tensor, goal: Tensor) -> Tensor:
-    """−y ln p − (1 − y) ln(1 − p) with p = σ(logit) and y = `goal` in [0, 1] (FQI-LOG: Ayoub et al., 2024). Its gradient is p − y; its
+def log_loss(logit: Tensor, target: Tensor) -> Tensor:
+    """−y ln p − (1 − y) ln(1 − p) with p = σ(logit) and y = `target` in [0, 1] (FQI-LOG: Ayoub et al., 2024). Its gradient is p − y; its
     minimum is the entropy of y, not 0."""
-    return F.binary_cross_entropy_with_logits(logit, goal, reduction="none")
+    return F.binary_cross_entropy_with_logits(logit, target, reduction="none")
 
 
-def binary_entropy(goal: Tensor) -> Tensor:
-    """−y ln y − (1 − y) ln(1 − y): what no prediction can bring `log_loss` below."""
-    return torch.special.entr(goal) + torch.special.entr(1.0 - goal)
+def binary_entropy(target: Tensor) -> Tensor:
+    """−y ln y − (1 − y) ln(1 − y), the minimum of `log_loss` over all predictions."""
+    return torch.special.entr(target) + torch.special.entr(1.0 - target)
 
 
-def cross_entropy(logits: Tensor, goal: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """−Σ_i m_i ln p_i with p = softmax(logits), both (..., N) -> (...). Its gradient is p − m, saturated atoms included."""
-    return -(goal * logits.log_softmax(-1)).sum(-1)
+    return -(target * logits.log_softmax(-1)).sum(-1)
 
 
 def project(atoms: Tensor, probs: Tensor | None, low: float, high: float, number: int) -> Tensor:
-    """A distribution on any atoms, as one on `number` evenly spaced atoms from `low` to `high` (Bellemare, Dabney, Munos, 2017, eq. 7).
+    """Projection of a distribution onto `number` evenly spaced atoms from `low` to `high` (Bellemare, Dabney, Munos, 2017, eq. 7).
 
         m_i = Σ_j p_j max(0, 1 − |clip(z_j) − z_i| / Δ)
 
-    Mass is kept, and so is the mean unless atoms lie outside and are cut off. An atom on the grid gives all its mass to its own place, and
-    Δ is no float32 difference, so nothing leaves the grid.
+    The projection keeps the mass, and the mean unless atoms outside are cut off. An atom on the grid gives all its mass to its own place. Δ
+    is not a difference of float32 numbers, so that no mass leaves the grid.
 
     Args:
         atoms: (..., N')
@@ -54,7 +54,7 @@ def project(atoms: Tensor, probs: Tensor | None, low: float, high: float, number
     mass = torch.full_like(place, 1.0 / place.shape[-1]) if probs is None else probs
     above = mass * (place - lower)
     rows = place.shape[:-1].numel()
-    # One flat sum, because for flat ones a GPU has a deterministic form.
+    # one flat sum, because a GPU has a deterministic form of it
     first = torch.arange(rows, device=place.device).view(*place.shape[:-1], 1) * number + lower.long()
     second = first + (lower < number - 1).long()
     index, share = torch.cat((first, second), -1), torch.cat((mass - above, above), -1)
@@ -62,7 +62,7 @@ def project(atoms: Tensor, probs: Tensor | None, low: float, high: float, number
 
 
 def outside(atoms: Tensor, probs: Tensor | None, low: float, high: float) -> Tensor:
-    """The probability (...) of atoms (..., N') beyond a range."""
+    """Probability (...) of the atoms (..., N') outside [low, high]."""
     beyond = ((atoms < low) | (atoms > high)).to(atoms.dtype)
     return beyond.mean(-1) if probs is None else (probs * beyond).sum(-1)
 
@@ -72,8 +72,8 @@ def quantile_huber(predicted: Tensor, fractions: Tensor, atoms: Tensor, probs: T
 
         Σ_i mean_j |τ_i − 1{u_ij < 0}| H_κ(u_ij) / κ,      u_ij = T_j − θ_i
 
-    Summed over what is predicted, averaged over the target. At κ = 0 it is the plain quantile loss |τ − 1{u < 0}| |u|. QR-DQN's paper
-    leaves 1/κ out; at κ = 1 there is no difference.
+    It is a sum over predicted quantiles and a mean over target atoms. At κ = 0 it is the plain quantile loss |τ − 1{u < 0}| |u|. QR-DQN's
+    paper omits 1/κ, which makes no difference at κ = 1.
 
     Args:
         predicted: θ (..., N).
@@ -96,8 +96,8 @@ def average(values: Tensor, valid: Tensor) -> Tensor:
 
 
 def over_valid(values: Tensor, valid: Tensor) -> Tensor:
-    """(K, *B) scaled so that its mean over all rows is the mean over the valid ones; of batches without time, whose rows are all valid,
-    the very tensor. For metrics, of which everybody takes plain means."""
+    """(K, *B) scaled so that its mean over all rows is the mean over the valid ones, because metrics are averaged over all rows. Batches
+    without a time axis have valid rows only and are returned unchanged."""
     if valid.dim() < 2:
         return values
     return torch.where(valid, values, 0.0) * (valid.numel() / valid.sum().clamp(min=1))

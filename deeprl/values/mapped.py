@@ -1,4 +1,4 @@
-"""Values in mapped units, and what these units mean: the arithmetic of `deeprl.values.mapping`. Axes (K, C, *B, A)."""
+"""Values in mapped units, and the conversion to ordinary units: the arithmetic of `deeprl.values.mapping`. Axes (K, C, *B, A)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ CHANNEL_VALUES = "train/channel_values"
 
 
 class Units(nn.Module):
-    """A mapping over the channels of some rewards: every conversion between mapped and ordinary units. Axes (K, C, ...).
+    """Conversions between mapped and ordinary units of all reward channels. Axes (K, C, ...).
 
     Args:
         scales: (C,) λ.
-        signed: values of a channel may be negative.
+        signed: whether values of a channel may be negative.
     """
 
     scales: Tensor
@@ -32,16 +32,16 @@ class Units(nn.Module):
         limit = mapping.limit
         self.high = math.inf if limit is None else limit
         self.low = -self.high if signed else 0.0
-        # not saved: they follow from the configuration
+        # not saved, because they follow from the configuration
         self.register_buffer("scales", torch.tensor(scales, dtype=self.dtype), persistent=False)
         self.register_buffer("offsets", mapping.offsets(scales).to(self.dtype), persistent=False)
 
     def ordinary(self, mapped: Tensor) -> Tensor:
-        """Q_c"""
+        """Q_c, the values in ordinary units."""
         return self.mapping.inverse(mapped.to(self.dtype) + along_channels(self.offsets, mapped))
 
     def mapped(self, value: Tensor) -> Tensor:
-        """Q̃_c"""
+        """Q̃_c, the values in mapped units."""
         return self.mapping.forward(value) - along_channels(self.offsets, value)
 
     def total(self, value: Tensor) -> Tensor:
@@ -49,11 +49,12 @@ class Units(nn.Module):
         return (along_channels(self.scales, value) * value).sum(1)
 
     def bootstrap(self, value: Tensor) -> Tensor:
-        """What targets may use of a channel's values."""
+        """Values of a channel as targets use them, cut off if `clip_bootstrap` is true."""
         return value.clamp(self.low, self.high) if self.mapping.clip_bootstrap else value
 
     def goal(self, value: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Both (K, C, ...): f(U) in mapped units, and Σ_c λ_c (T_c − Q_c) in ordinary ones, (K, ...)."""
+        """Regression target f(U) in mapped units, (K, C, ...), and the error Σ_c λ_c (T_c − Q_c) in ordinary units, (K, ...). `value` and
+        `target` are (K, C, ...)."""
         mapping = self.mapping
         if mapping.clip_target:
             target = target.clamp(max=self.high)
@@ -77,7 +78,7 @@ class MappedValues:
 
     Args:
         mapped: Q̃, (K, C, *B, A), or (K, C, *B) after `at`.
-        units: what they mean.
+        units: conversion of Q̃ to ordinary units.
         distance, features: as in `ScalarValues`.
     """
 
@@ -89,7 +90,7 @@ class MappedValues:
         return self.units.total(self.units.ordinary(self.mapped))
 
     def expect(self, policy: Tensor) -> Returns:
-        """Atoms (K, C, *B, 1): each channel's value of the same actions."""
+        """Atoms (K, C, *B, 1): values of the same actions in each channel."""
         value, policy = self.units.bootstrap(self.units.ordinary(self.mapped)), policy.unsqueeze(1)
         if policy.dtype == torch.int64:
             index = policy.unsqueeze(-1).expand(*value.shape[:-1], 1)
@@ -112,5 +113,5 @@ class MappedValues:
         return self.distance(goal - self.mapped).sum(1), error.abs()
 
     def metrics(self, target: Returns) -> dict[str, Tensor]:
-        """Of several channels, (K, C, *B) in ordinary units, before λ."""
+        """Values of each channel if there are several, (K, C, *B) in ordinary units, not multiplied by λ."""
         return {CHANNEL_VALUES: self.units.ordinary(self.mapped.detach())} if self.mapped.shape[1] > 1 else {}

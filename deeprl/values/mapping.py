@@ -1,11 +1,12 @@
-"""In which units a head predicts, over how many reward channels, and how a target becomes a goal in those units.
+"""Mappings: units in which a head predicts, over reward channels, and the regression target in those units.
 
     Q_c = f_c⁻¹(Q̃_c),     Q = Σ_c λ_c Q_c                           acting, and one a* for all channels
     U_c = Q_c + averaging · (T_c − Q_c)                             averaging, in ordinary units
     loss = Σ_c D( f_c(U_c) − Q̃_c )                                  regression, in mapped units; λ does not weight it
 
-van Seijen, Fatemi, Tavakoli (2019) and Fatemi, Tavakoli (2022) share this scheme; their maps f are in `agents/`. Two steps, because
-the mean of logarithms is not the logarithm of the mean: only averaging → 0 is unbiased. The neutral map: ordinary returns, one channel.
+van Seijen, Fatemi, Tavakoli (2019) and Fatemi, Tavakoli (2022) share this scheme; their maps f are in `agents/`. Averaging and regression
+are two steps, because the mean of logarithms is not the logarithm of the mean: only averaging → 0 is unbiased. The neutral map has ordinary
+returns and one channel.
 """
 
 from __future__ import annotations
@@ -21,25 +22,25 @@ from deeprl.choice import Choice, in_range, one_of
 
 @dataclass(frozen=True, kw_only=True)
 class Mapping(Choice):
-    """A map f with its scheme. Subclasses give `forward` and `inverse`, elementwise over (K, C, ...).
+    """A map f and the settings of the scheme. Subclasses define `forward` and `inverse`, elementwise over (K, C, ...).
 
     Args:
-        averaging: β_reg in (0, 1], the step of the average in ordinary units. A key of its own: under Adam the papers' α / learning rate
-            means nothing, and a schedule would change it.
-        bound: largest value of a channel; null: 1 / (1 − discount^n_step), as in LogDQN's code. Returns of rewards up to 1 reach
-            1 / (1 − discount), which is more for n_step above 1: at γ = 0.96 and n = 3 bootstraps are cut off at 8.7 of 25. Give the
-            larger number to keep them.
-        discount, n_step: for that bound, and for floors that are powers of γ.
-        clip_bootstrap: cut off what a target bootstraps from at 0 and the bound (± bound where rewards have a sign).
-        clip_target: cut off the target at the bound from above.
+        averaging: β_reg in (0, 1], the step of the average in ordinary units. It is a separate key, because the papers' α / learning rate
+            has no meaning under Adam, and a schedule would change it.
+        bound: largest value of a channel; null: 1 / (1 − discount^n_step), as in LogDQN's code. Returns of rewards up to 1 reach 1 / (1 −
+            discount), which is larger for n_step above 1: at γ = 0.96 and n = 3 bootstraps up to 25 are cut off at 8.7, unless `bound` is
+            25.
+        discount, n_step: for the default of `bound`, and for floors that are powers of γ.
+        clip_bootstrap: cut off the bootstrapped value at 0 and the bound (at ± bound if rewards have a sign).
+        clip_target: cut off targets above the bound.
         clip_prediction: cut off Q_c in the average.
-        floor: least value that is mapped; null: none.
+        floor: smallest value that is mapped; null: none.
         floor_on: "target", before averaging (LogDQN), or "average", after it (MapDQN).
-        initial: what a channel is worth at Q̃ = 0, |λ_c| Q_c, for channels that count for and against, not below the floor: shifts f
-            so that it is 0 there; null: no shift.
-        zero_negative: the last layer of channels that count against starts at zero, so that they start at `initial` exactly.
-        shared: the head's hidden layers serve all channels; else each has its own.
-        scale_gradient: multiply the gradient into what channels share by 1/√C.
+        initial: value |λ_c| Q_c of a channel at Q̃ = 0, for positive and for negative λ_c, not below the floor. f is shifted so that it is
+            0 there; null: no shift.
+        zero_negative: the last layer of channels with negative λ_c starts at zero, so that their values start at `initial` exactly.
+        shared: all channels share the head's hidden layers; else each channel has its own.
+        scale_gradient: multiply the gradient into the layers that channels share by 1/√C.
         precision: of the maps; layers stay float32. (The authors keep the last layer in float64 too.)
     """
 
@@ -76,7 +77,7 @@ class Mapping(Choice):
         raise NotImplementedError
 
     def inverse(self, mapped: Tensor) -> Tensor:
-        """f⁻¹"""
+        """f⁻¹: mapped to ordinary units."""
         raise NotImplementedError
 
     def floored(self, value: Tensor) -> Tensor:
@@ -88,31 +89,31 @@ class Mapping(Choice):
         return None if self.initial is None else (self.initial[0] if scale > 0 else self.initial[1]) / abs(scale)
 
     def offsets(self, scales: Sequence[float]) -> Tensor:
-        """(C,) float64: f where each channel starts, which mapped units are counted from."""
+        """(C,) float64: value of f where each channel starts, the zero of mapped units."""
         starts = torch.tensor([[self.start(scale) or 0.0 for scale in scales]], dtype=torch.float64)  # (1, C)
         return (torch.zeros_like(starts) if self.initial is None else self.forward(self.floored(starts)))[0]
 
     @property
     def limit(self) -> float | None:
-        """`bound`, or what stands for it; None: no limit."""
+        """`bound`, or its default; None: no limit."""
         if self.bound is not None or self.discount is None or self.discount == 1:
             return self.bound
         return 1.0 / (1.0 - self.discount**self.n_step)
 
     @property
     def channels(self) -> int | None:
-        """The number of reward channels that it is made for; None: any."""
+        """Number of reward channels that the mapping needs; None: any."""
         return None
 
     def neutral(self, scales: Sequence[float]) -> bool:
-        """Whether mapped values of channels with these λ are plain values."""
+        """Whether mapped values of channels with λ = `scales` are plain values."""
         return False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity(Mapping):
-    """Values are predicted as they are. With several channels this is Q-decomposition (Russell, Zimdars, 2003) under one a*; with one,
-    `averaging` β < 1 is the plain agent with a Huber threshold 1/β and its gradient times β."""
+    """The identity: values are predicted as they are. With several channels this is Q-decomposition (Russell, Zimdars, 2003) with one a*.
+    With one channel, `averaging` β < 1 gives the plain agent with Huber threshold 1/β and its gradient multiplied by β."""
 
     precision: str = "float32"
 

@@ -1,4 +1,4 @@
-"""What an ensemble of E critics says together: (K, E, *B, N) -> Returns of (K, *B, N')."""
+"""Reductions of an ensemble of E critics to one value: (K, E, *B, N) -> Returns of (K, *B, N')."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from deeprl.values.returns import Returns
 
 
 class Reduction(Choice):
-    """(K, E, *B, N) -> `Returns`."""
+    """Reduction of an ensemble, (K, E, *B, N) -> `Returns`."""
 
     first_only = False
-    """Whether the other critics need not be evaluated."""
+    """Whether only the first critic has to be evaluated."""
 
     def __call__(self, atoms: Tensor) -> Returns:
         raise NotImplementedError
@@ -22,7 +22,7 @@ class Reduction(Choice):
 
 @dataclass(frozen=True)
 class First(Reduction):
-    """The first critic alone: TD3's actor climbs Q₁ only."""
+    """The first critic alone, because TD3's actor maximises Q₁ only."""
 
     first_only = True
 
@@ -32,7 +32,7 @@ class First(Reduction):
 
 @dataclass(frozen=True)
 class Minimum(Reduction):
-    """For each sample, the critic with the lower mean (clipped double Q, Fujimoto et al., 2018)."""
+    """For each sample, the critic with the lowest mean (clipped double Q, Fujimoto et al., 2018)."""
 
     def __call__(self, atoms: Tensor) -> Returns:
         if atoms.shape[-1] == 1:
@@ -44,7 +44,7 @@ class Minimum(Reduction):
 
 @dataclass(frozen=True)
 class Mean(Reduction):
-    """All critics' atoms pooled; of scalar critics, the average."""
+    """The atoms of all critics together; for scalar critics, their average."""
 
     def __call__(self, atoms: Tensor) -> Returns:
         if atoms.shape[-1] == 1:

@@ -1,7 +1,7 @@
-"""What networks predict (`Values`) and what backups compute (`Returns`).
+"""Interfaces of predictions (`Values`, from networks) and of targets (`Returns`, from backups).
 
-As predictions, scalars, categories and quantiles differ; as targets all are weighted atoms. So each backup is written once for
-all heads (it sees `Returns`), and each head once for all backups (it is a `Values`).
+Scalars, categories and quantiles differ as predictions; as targets all of them are weighted atoms. So a backup is written once for all
+heads, because it works on `Returns`, and a head once for all backups.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ class Returns(NamedTuple):
     """(..., N); None if all atoms are equally likely"""
 
     def mean(self) -> Tensor:
-        """(...)"""
+        """Mean return, (...)."""
         if self.atoms.shape[-1] == 1:
             return self.atoms.squeeze(-1)
         return self.atoms.mean(-1) if self.probs is None else (self.atoms * self.probs).sum(-1)
 
     def plus(self, amount: Tensor) -> Returns:
-        """Z + amount, `amount` (K, *B), the same for every channel if there are some."""
+        """Z + amount, with `amount` (K, *B), the same for every channel."""
         if self.atoms.dim() == amount.dim() + 2:
             amount = amount.unsqueeze(1)  # (K, C, *B, N)
         return self._replace(atoms=self.atoms + amount.unsqueeze(-1))
@@ -37,25 +37,25 @@ class Returns(NamedTuple):
 
 
 class Values(Protocol):
-    """What a discrete-action network says of a batch of observations."""
+    """Prediction of a network with discrete actions for a batch of observations."""
 
     features: Tensor
     """(torsos, *B, F)"""
 
     def mean(self) -> Tensor:
-        """(K, *B, A), in ordinary units whatever the head or mapping."""
+        """Action values (K, *B, A), in ordinary units for every head and mapping."""
 
     def expect(self, policy: Tensor) -> Returns:
-        """`policy` is (K, *B) of chosen actions or (K, *B, A) of probabilities; atoms (K, *B, N)."""
+        """Return under a policy, atoms (K, *B, N). `policy` holds actions (K, *B) or probabilities (K, *B, A)."""
 
     def at(self, action: Tensor) -> Values:
-        """The values of one action, (*B,): drops the axis A."""
+        """The values of the actions (*B,), without the axis A."""
 
     def loss(self, target: Returns) -> tuple[Tensor, Tensor]:
         """After `at`: loss and |error| in ordinary units, both (K, *B)."""
 
 
 def pick(values: Tensor, action: Tensor) -> Tensor:
-    """(K, *B, A) at action (*B,): (K, *B)."""
+    """Entries of (K, *B, A) at the actions (*B,): (K, *B)."""
     index = action.expand(values.shape[:-1]).unsqueeze(-1)
     return values.gather(-1, index).squeeze(-1)

@@ -1,4 +1,4 @@
-"""Values with one number for each action: plain, and between two bounds."""
+"""Values with one number for each action: unbounded, and between two bounds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ScalarValues:
 
     Args:
         q: (K, *B, A), or (K, *B) after `at`.
-        distance: of the error, for instance `losses.squared`.
+        distance: function of the error, for instance `losses.squared`.
         features: (torsos, *B, F)
     """
 
@@ -35,25 +35,25 @@ class ScalarValues:
         return ScalarValues(pick(self.q, action), self.distance, self.features)
 
     def unflatten(self, lead: torch.Size) -> ScalarValues:
-        """Give (K, T·B, A) its axes (K, T, B, A) back."""
+        """Split the batch axis: (K, T·B, A) -> (K, T, B, A)."""
         return ScalarValues(self.q.unflatten(1, lead), self.distance, self.features.unflatten(1, lead))
 
     def loss(self, target: Returns) -> tuple[Tensor, Tensor]:
-        goal = target.mean()
-        assert goal.shape == self.q.shape, f"target {tuple(goal.shape)} and prediction {tuple(self.q.shape)} differ"
-        error = goal - self.q
+        mean = target.mean()
+        assert mean.shape == self.q.shape, f"target {tuple(mean.shape)} and prediction {tuple(self.q.shape)} differ"
+        error = mean - self.q
         return self.distance(error), error.detach().abs()
 
 
 class BoundedValues:
     """One number for each action between two bounds: q = low + (high − low) σ(logit) (FQI-LOG: Ayoub et al., 2024).
 
-    Targets beyond the bounds are cut off; how many is a metric.
+    Targets beyond the bounds are cut off; their share is a metric.
 
     Args:
         logit: (K, *B, A), or (K, *B) after `at`.
-        low, high: of returns.
-        distance: of σ(logit) to the target scaled to [0, 1]: `log` for the log-loss, or `squared`, the paper's baseline.
+        low, high: bounds of the return.
+        distance: from σ(logit) to the target scaled to [0, 1]: `log` for the log-loss, or `squared`, the paper's baseline.
         features: (torsos, *B, F)
     """
 
@@ -72,23 +72,23 @@ class BoundedValues:
     def unflatten(self, lead: torch.Size) -> BoundedValues:
         return BoundedValues(self.logit.unflatten(1, lead), self.low, self.high, self.distance, self.features.unflatten(1, lead))
 
-    def goal(self, target: Returns) -> Tensor:
-        """The target's mean in [0, 1], (K, *B)."""
+    def scaled(self, target: Returns) -> Tensor:
+        """Mean of the target, scaled to [0, 1]: (K, *B)."""
         mean = target.mean()
         assert mean.shape == self.logit.shape, f"target {tuple(mean.shape)} and prediction {tuple(self.logit.shape)} differ"
         return ((mean - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
 
     def loss(self, target: Returns) -> tuple[Tensor, Tensor]:
-        """The error is never the log-loss, whose least value depends on the target."""
-        goal = self.goal(target)
-        error = self.logit.sigmoid() - goal
-        loss = log_loss(self.logit, goal) if self.distance == "log" else squared(error)
+        """Loss and |error|. The error is never the log-loss, because the minimum of that depends on the target."""
+        scaled = self.scaled(target)
+        error = self.logit.sigmoid() - scaled
+        loss = log_loss(self.logit, scaled) if self.distance == "log" else squared(error)
         return loss, error.detach().abs() * (self.high - self.low)
 
     def metrics(self, target: Returns) -> dict[str, Tensor]:
-        """`train/excess_loss` is the log-loss above its least value, 0 at a perfect fit."""
-        goal = self.goal(target)
+        """`train/excess_loss` is the log-loss minus its minimum, so that a perfect fit has 0."""
+        scaled = self.scaled(target)
         return {
             "train/clamped_targets": outside(target.mean().unsqueeze(-1), None, self.low, self.high),
-            "train/excess_loss": (log_loss(self.logit, goal) - binary_entropy(goal)).detach(),
+            "train/excess_loss": (log_loss(self.logit, scaled) - binary_entropy(scaled)).detach(),
         }

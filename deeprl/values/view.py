@@ -9,7 +9,7 @@ from deeprl.values.returns import Values
 
 
 class View:
-    """One network at both ends of a batch. `now` and `next` are evaluated at most once, when somebody asks."""
+    """One network at both ends of a batch. `now` and `next` are evaluated at their first use, at most once."""
 
     def __init__(self, network: nn.Module, batch: Batch, side: str):
         self.network, self.batch, self.noise = network, batch, batch.noise.get(side, ViewNoise())

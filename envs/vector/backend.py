@@ -1,6 +1,6 @@
-"""One environment as agents know it, `Game`, and M of them behind one call, `Backend`: who runs them and what came of it.
+"""Interfaces of one environment, `Game`, and of M environments behind one call, `Backend`.
 
-A backend decides nothing: what to do about an environment that fails is up to `deeprl.envs.vector.environments.Environments`.
+A backend reports failures. `deeprl.envs.vector.environments.Environments` decides what follows from them.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ from .spaces import Actions, fault_of
 
 
 class Game(ABC):
-    """One environment, single, in the form that agents know. Deterministic given the seed of its last seeded reset and all since."""
+    """One environment in the form that agents know. Its behaviour is a function of the seed of its last seeded reset and of all calls
+    since."""
 
     spec: Spec
     actions: Actions
     fps: float = 30.0
-    """Frames a second at which a video of it is shown"""
+    """Frames per second of a video of it"""
 
     @abstractmethod
     def reset(self, seed: int | None) -> np.ndarray:
-        """First observation. With None the generators go on from where they are."""
+        """First observation of an episode. With seed None the generators continue from their present state."""
 
     @abstractmethod
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
         """`action` as the environment takes it -> observation, raw reward, terminated, ended."""
 
     def frame(self) -> np.ndarray:
-        """(H, W, 3) uint8, RGB: what it looks like now, after a reset. Only where it was made with `render=True`."""
+        """(H, W, 3) uint8, RGB: picture of the present state, after a reset. The environment must be made with `render=True`."""
         raise NotImplementedError("it draws no frames")
 
     def close(self) -> None:  # noqa: B027 (most games have nothing to close)
@@ -42,12 +43,12 @@ class Game(ABC):
 
 
 class Failure(NamedTuple):
-    """What a backend puts in place of an environment's answer."""
+    """Record that a backend returns in place of an environment's answer."""
 
     cause: str
     error: BaseException | None = None
     lost: bool = False
-    """Its process died or hung: whatever it did is not the game's doing, so that seed and actions give it back"""
+    """Its process died or hung. The game is not the cause, so that a replay of seed and actions restores it"""
 
 
 Answer = tuple[np.ndarray, np.ndarray, float, bool, bool]  # obs, next_obs, reward, terminated, ended of one environment
@@ -55,7 +56,7 @@ LARGEST = float(np.finfo(np.float32).max)
 
 
 def usable(answer: Answer | Failure | None, spec: Spec) -> Answer | Failure:
-    """The answer itself, or what is wrong with it."""
+    """The answer itself, or a `Failure` that describes its fault."""
     if answer is None or isinstance(answer, Failure):
         return answer or Failure("no answer")
     obs, next_obs, reward, _, ended = answer
@@ -75,7 +76,7 @@ def advance(game: Game, action: Any, seed: int | None) -> Answer:
 
 
 class Backend(ABC):
-    """M games, run one after the other, in processes, or by a library. Says what went wrong, decides nothing."""
+    """M games, run one after the other, in processes, or by a library. Reports failures, decides nothing."""
 
     spec: Spec
     actions: Actions
@@ -83,19 +84,19 @@ class Backend(ABC):
 
     @abstractmethod
     def reset(self, seeds: Mapping[int, int | None]) -> dict[int, np.ndarray | Failure]:
-        """Reset the environments named, each with its seed."""
+        """Reset each environment in `seeds` with its seed."""
 
     @abstractmethod
     def step(self, actions: np.ndarray, seeds: list[int | None], only: Iterable[int] | None = None) -> list[Answer | Failure | None]:
-        """`actions` (M, ...) as the environments take them; `seeds` for those whose episode ends. With `only`, the other answers
-        mean nothing (and the environments may or may not have been stepped)."""
+        """`actions` (M, ...) in the environments' own form; `seeds` for resets where episodes end. With `only`, the answers of the other
+        environments have no meaning, and these may or may not have been stepped."""
 
     @abstractmethod
     def rebuild(self, index: int) -> None:
         """Replace one environment by a fresh one, not yet reset."""
 
     def game(self, index: int) -> Game:
-        """One of the games itself, where they live in this process."""
+        """The game of one environment, if the games run in this process."""
         raise NotImplementedError(f"{type(self).__name__} has no games in this process")
 
     @abstractmethod
@@ -143,5 +144,5 @@ class Serial(Backend):
 def _close_quietly(game: Game) -> None:
     try:
         game.close()
-    except Exception as error:  # closing is not worth losing a run over
+    except Exception as error:  # a run must not end because closing failed
         warnings.warn(f"an environment could not be closed: {type(error).__name__}: {error}", RuntimeWarning, stacklevel=2)

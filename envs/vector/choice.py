@@ -1,4 +1,4 @@
-"""What `env` names in a configuration: the settings that all families of environments share, and how environments are made of them."""
+"""Base class of environment choices: the settings that all families share, and the construction of environments from them."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def plain(value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class EnvChoice(Choice):
-    """What `env` names: one family's settings, and those that all families share."""
+    """Value of the key `env`: the settings of one family, and those that all families share."""
 
     vectors: ClassVar[tuple[str, ...]] = ("sync", "async")
     render_remedy: ClassVar[str] = "It has no pictures: leave videos out"
-    """What to do where no frame can be drawn"""
+    """Advice in the error message where no frame can be drawn"""
 
     num: int = 1
     """M, copies stepped together"""
     vector: str = "sync"
-    """How they run: sync (this process), async (one process each), ale (ALE's threads, Atari only)"""
+    """Where the copies run: sync (this process), async (one process each), ale (ALE's threads, Atari only)"""
     reseed_every: int = 1
     """Episodes between fresh seeds"""
     on_error: str = "fail"
-    """fail or restart an environment that raises or hangs"""
+    """Reaction to an environment that raises or hangs: fail (end the run) or restart (a fresh environment)"""
     timeout: float = 60.0
     """Seconds after which a worker process counts as hanging"""
 
@@ -51,7 +51,7 @@ class EnvChoice(Choice):
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Name of the environment in messages."""
         return str(getattr(self, "id", type(self).__name__))
 
     def build(self, evaluation: bool = False) -> Game:
@@ -59,7 +59,7 @@ class EnvChoice(Choice):
         raise NotImplementedError
 
     def spec(self) -> Spec:
-        """What an agent may know; builds one environment and closes it."""
+        """Spaces of the environment. Builds one environment and closes it."""
         game = self.build()
         game.close()
         return game.spec
@@ -71,7 +71,7 @@ class EnvChoice(Choice):
         return Workers(build, num, self.timeout)
 
     def rendering(self) -> EnvChoice:
-        """The same environment, made so that its games can draw: for those that must know it beforehand."""
+        """The same choice with rendering switched on, because some libraries must know it when a game is made."""
         return self
 
     def make(
@@ -83,8 +83,8 @@ class EnvChoice(Choice):
         first_episode: int = 0,
         render: bool = False,
     ) -> Environments:
-        """The environments of a run with this seed; see `Environments`. Evaluation has seeds of its own and whole episodes; only there,
-        and in this process, can they be asked for frames (`render`)."""
+        """The environments of a run with this seed; see `Environments`. Evaluation has its own seeds and whole episodes. `render` works
+        only for evaluation in this process."""
         if render:
             if not evaluation or vector != "sync":
                 raise ValueError("only environments for evaluation in one process (vector=sync) can be rendered")

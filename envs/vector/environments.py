@@ -1,9 +1,8 @@
 """The environment layer: M copies of one environment, each ending its own episodes.
 
-A tick is M real environment steps, always. When a step ends an episode, that environment is reset at once, with its own seed, so the
-row carries both the true last observation (`next_obs`) and the one to act on next (`obs`). Which episodes come out depends on the run's
-seed and on the actions, not on the backend. `state_dict` returns the journals of all environments (`Journal`), and `load_state_dict`
-replays them.
+A tick is M real environment steps, always. When a step ends an episode, that environment is reset at once, with its own seed, so that the
+row holds both the true last observation (`next_obs`) and the one to act on next (`obs`). The episodes depend on the run's seed and on the
+actions, not on the backend. `state_dict` returns the journals of all environments (`Journal`), and `load_state_dict` replays them.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from .repeat import repeat
 from .spaces import NUMPY, fault_of
 
 RESTARTS = 100
-"""Failures of one environment in a row, with no step between them, that `env.on_error=restart` bears."""
+"""Largest number of failures of one environment in a row, without a step between them, under `env.on_error=restart`."""
 
 
 class Step(NamedTuple):
@@ -49,19 +48,19 @@ class Environments:
 
     Args:
         backend: runs the games.
-        name: for messages.
+        name: of the environment, for messages.
         seed: the run's seed. Episode e of environment i is seeded with `episode_seed(seed, i, e, evaluation)`.
         first_episode: number of the first episode of each environment, so that later evaluations need not repeat earlier ones.
         reseed_every: episodes with a number divisible by it take a fresh seed, the others go on with the generators as they are.
-        on_error: "fail" raises `EnvironmentFailed`; "restart" rebuilds the environment, truncates the episode and counts. Neither is asked
-            where a worker process died or hung once: that environment is made again from its seed and actions, and nothing is lost.
+        on_error: "fail" raises `EnvironmentFailed`; "restart" rebuilds the environment, truncates the episode and counts the restart.
+            Neither applies where a worker process died or hung once, because that environment is restored from its seed and actions.
 
     Attributes:
-        obs: (M, *obs), what to act on; None before the first reset.
+        obs: (M, *obs), observations to act on; None before the first reset.
         broken: environments whose running episode could not be restored by the last `load_state_dict`.
         num_restarts: episodes cut off by a failure so far.
-        num_recreated: environments that this process has given a new worker, in mid-episode.
-        replay_actions: longest journal worth replaying.
+        num_recreated: workers that this process has replaced during an episode.
+        replay_actions: number of actions in the longest journal that is replayed.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class Environments:
         return self.backend.actions.to_env(action)
 
     def reset(self) -> np.ndarray:
-        """Start a new episode, freshly seeded, everywhere. Returns (M, *obs)."""
+        """Start a freshly seeded episode in every environment. Returns (M, *obs)."""
         self._start(range(self.num))
         assert self.obs is not None
         return self.obs
@@ -139,13 +138,13 @@ class Environments:
         return np.zeros((self.num, *self.spec.obs_shape), NUMPY[self.spec.obs_dtype])
 
     def _begin(self, index: int, obs: np.ndarray) -> None:
-        """An episode starts with `obs`, after a reset with the seed that was meant for it."""
+        """Record that an episode starts with `obs`, after a reset with the seed in `_seeds`."""
         journal = self._journals[index]
         journal.begin(self._seeds[index], obs)
         self._seeds[index] = self._seed_of(index, journal.episode + 1)
 
     def _start(self, indices: Iterable[int]) -> None:
-        """Freshly seeded episodes; the other rows of `obs` stay as they are."""
+        """Start freshly seeded episodes in `indices`; the other rows of `obs` stay as they are."""
         obs = self._blank() if self.obs is None else self.obs.copy()
         for i, first in self._reset(indices).items():
             obs[i] = first
@@ -156,7 +155,7 @@ class Environments:
         """First observations, after resets with fresh seeds.
 
         Raises:
-            EnvironmentFailed: whatever `on_error` is, because a fresh environment that cannot be reset will not get better.
+            EnvironmentFailed: under either `on_error`, because another reset of a fresh environment would fail too.
         """
         for i in indices:
             self._seeds[i] = self._seed_of(i, self._journals[i].episode + 1, fresh=True)
@@ -171,7 +170,7 @@ class Environments:
     # ----- failures
 
     def _recover(self, index: int, action: np.ndarray, failure: Failure) -> Answer:
-        """The answer of an environment that gave none, or one that cannot be used."""
+        """Answer in place of `failure`."""
         if failure.lost:
             again = self._recreate(index, action)
             if not isinstance(again, Failure):
@@ -186,10 +185,10 @@ class Environments:
         self.num_restarts += 1
         self.backend.rebuild(index)
         assert self.obs is not None
-        return self._reset([index])[index], self.obs[index], 0.0, False, True  # a truncation that leads nowhere
+        return self._reset([index])[index], self.obs[index], 0.0, False, True  # a truncation without a step
 
     def _recreate(self, index: int, action: np.ndarray) -> Answer | Failure:
-        """A new environment brought to where the old one was, and its answer to `action`, (M, ...)."""
+        """Answer to `action`, (M, ...), of a new environment in the state of the old one."""
         try:
             self.backend.rebuild(index)
         except RuntimeError as error:
@@ -210,7 +209,7 @@ class Environments:
         return EnvironmentFailed(self._sentence(index, failure, outcome))
 
     def _warn(self, index: int, failure: Failure, outcome: str) -> None:
-        warnings.warn(self._sentence(index, failure, outcome), RuntimeWarning, stacklevel=5)  # whoever called `step`
+        warnings.warn(self._sentence(index, failure, outcome), RuntimeWarning, stacklevel=5)  # the caller of `step`
 
     # ----- journals
 
@@ -221,10 +220,10 @@ class Environments:
         return {"num": self.num, "num_restarts": self.num_restarts, "environments": environments}
 
     def load_state_dict(self, state: dict) -> np.ndarray | None:
-        """Go back to where `state_dict` was taken, by replaying the journals; returns (M, *obs) to act on, also at `obs`.
+        """Restore the state of `state_dict` by replaying the journals; returns (M, *obs) to act on, which is also `obs`.
 
-        Where that is impossible (the environment is not deterministic, or the journal is too long) the environment starts a new
-        episode: `broken` lists it, and its running episode must be marked as truncated by whoever recorded it.
+        An environment that cannot be restored (it is not deterministic, or its journal is too long) starts a new episode. `broken` lists
+        it, and the recorder of its running episode must mark that one as truncated.
         """
         if state["num"] != self.num:
             raise ValueError(f"the state holds {state['num']} environments, env.num is {self.num}: resume with the same number")

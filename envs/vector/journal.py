@@ -1,7 +1,7 @@
-"""What brings an environment back to where it was.
+"""Journals of environments, from which their state is restored.
 
 Gymnasium has no general snapshot. The state of a deterministic environment is its last seeded reset and every action since: a `Journal`
-keeps them, with a 64-bit hash of everything seen on the way. `deeprl.envs.vector.repeat` brings environments back.
+keeps them, with a 64-bit hash of all observations, rewards and flags since. `deeprl.envs.vector.repeat` replays it.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _FLAGS = struct.Struct("<f??")
 
 
 class Journal:
-    """What one environment went through since its last seeded reset."""
+    """Actions of one environment since its last seeded reset, and a hash of its answers."""
 
     def __init__(self, spec: Spec, episode: int):
         self.spec = spec
         self.episode = episode  # number of the running episode
         self.steps = 0  # in the running episode
         self.seed: int | None = None  # of the last seeded reset
-        self.actions = bytearray()  # since then, of fixed size each; resets follow from the flags, so they need no entry
+        self.actions = bytearray()  # since that reset, each of fixed size; resets follow from the flags and need no entry
         self.count = 0
         self.hash = hashlib.blake2b(digest_size=8)
 
     def begin(self, seed: int | None, obs: np.ndarray) -> None:
-        """A new episode starts with `obs`."""
+        """Record that a new episode starts with `obs`."""
         self.episode += 1
         self.steps = 0
         if seed is not None:
@@ -41,7 +41,7 @@ class Journal:
         self.hash.update(obs.tobytes())
 
     def note(self, action: np.ndarray, answer: Answer, limit: int) -> None:
-        """One step. Of stacked frames the newest is hashed, because the older ones were when they were new."""
+        """Record one step. Of stacked frames only the newest is hashed, because the older ones were hashed before."""
         _, obs, reward, terminated, ended = answer
         self.steps += 1
         self.count += 1
@@ -65,7 +65,7 @@ class Journal:
 
 
 def possible(entry: dict, spec: Spec) -> bool:
-    """Whether actions, seed and episode of an entry are such as a journal can hold."""
+    """Whether a journal can hold the actions, the seed and the episode of an entry."""
     actions, seed = entry["actions"], entry["seed"]
     if spec.num_actions:
         fine = actions.dtype == np.int64 and actions.ndim == 1 and ((actions >= 0) & (actions < spec.num_actions)).all()

@@ -1,4 +1,4 @@
-"""Bringing environments back to where their journals end: a seeded reset, and every action since."""
+"""Restoring environments from their journals: a seeded reset, and every action since."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from .spaces import fault_of
 
 
 class Repeated(NamedTuple):
-    """What came of it. An environment is in `failures` or is where it was."""
+    """Result of `repeat`. Each environment is either in `failures` or in the state that it had."""
 
     journals: dict[int, Journal]
-    """Of all environments that were to be repeated"""
+    """Journals of all environments in `entries`"""
     obs: dict[int, np.ndarray]
-    """What each shows now"""
+    """Present observation of each environment"""
     failures: dict[int, Failure]
     interrupted: list[int]
-    """Those that failed on the way, and must be rebuilt before they are reset"""
+    """Environments that failed during the replay, and must be rebuilt before they are reset"""
 
 
 def repeat(backend: Backend, entries: Mapping[int, dict], limit: int) -> Repeated:
     """Replay the journals `entries` (`Journal.entry`, by environment) of at most `limit` actions.
 
-    All of them end together, the shorter ones starting later, because a library's vector can only step all environments.
+    All replays end together and shorter ones start later, because a library's vector can only step all environments.
     """
     spec, num = backend.spec, backend.num
     journals, obs = {i: Journal(spec, -1) for i in entries}, {}
@@ -36,7 +36,7 @@ def repeat(backend: Backend, entries: Mapping[int, dict], limit: int) -> Repeate
     recorded = {i: entry["actions"] for i, entry in entries.items() if i not in failures}
     total = max(map(len, recorded.values()), default=0)
     action = np.zeros(num, np.int64) if spec.num_actions else np.zeros((num, spec.action_dim), np.float32)
-    unseeded: list[int | None] = [None] * num  # whatever ended since the last seeded reset was followed by an unseeded one
+    unseeded: list[int | None] = [None] * num  # resets since the last seeded one had no seed
 
     def fail(index: int, failure: Failure) -> None:
         failures[index] = Failure(f"its replay failed: {failure.cause}", failure.error)

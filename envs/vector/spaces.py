@@ -1,5 +1,5 @@
-"""From Gymnasium's spaces to what agents and replays handle: float32 vectors or uint8 images, channels first; integers from 0 or
-vectors in [-1, 1]. What cannot be brought into this form is refused by a sentence that names the space."""
+"""Conversion of Gymnasium's spaces to the form of agents and replays: observations are float32 vectors or uint8 images with channels first,
+actions are integers from 0 or vectors in [-1, 1]. Any other space raises an error that names it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deeprl.types import Spec
 
 
 class Actions(NamedTuple):
-    """How an agent's action becomes one that the environment takes."""
+    """Conversion of an agent's action into the environment's own form."""
 
     num: int
     """Discrete actions; 0 if continuous."""
@@ -24,7 +24,7 @@ class Actions(NamedTuple):
     """(D,) bounds of a continuous action"""
     high: np.ndarray | None = None
     shape: tuple[int, ...] = ()
-    """Shape of one continuous action as the environment takes it; its product is D."""
+    """Shape of one continuous action in the environment's own form; its product is D."""
 
     def to_env(self, action: np.ndarray) -> np.ndarray:
         """(M,) int64 or (M, D) float in [-1, 1], clipped -> (M,) int64 or (M, *shape) in the environment's own type."""
@@ -63,7 +63,7 @@ NUMPY: dict[torch.dtype, np.dtype] = {torch.float32: np.dtype(np.float32), torch
 
 
 def fault_of(obs: np.ndarray, spec: Spec) -> str:
-    """What is wrong with an observation: its type, its shape, or a number that is not finite. Empty if nothing is."""
+    """Description of a faulty observation: its type, its shape, or a number that is not finite. Empty without a fault."""
     dtype = NUMPY[spec.obs_dtype]
     if obs.dtype != dtype or obs.shape != spec.obs_shape:
         return f"observation is {obs.dtype} of shape {obs.shape}, not {dtype} of shape {spec.obs_shape}"
@@ -86,7 +86,7 @@ def observations_of(space: spaces.Space, channels: str | None = None) -> tuple[t
     because `fault_of` finds them for all families alike.
 
     Args:
-        channels: which axis of an image holds its channels, "first" or "last".
+        channels: axis of an image that holds its channels, "first" or "last".
     """
     if isinstance(space, spaces.Discrete):
         return (int(space.n),), torch.float32, _one_hot(int(space.n), int(space.start))

@@ -1,8 +1,8 @@
 """One process for each environment.
 
-Workers are started by a fork server (a process that never holds torch threads), so they share what it has imported and start in
-milliseconds. They ignore the signals that stop a run, since those reach the whole process group and would kill them in mid-step; they
-end when their pipe closes, and by force if they do not answer.
+Workers are started by a fork server, a process without torch threads, so that they share its imports and start fast. They ignore the
+signals that stop a run, because these reach the whole process group and would kill a worker during a step. A worker ends when its pipe
+closes, and is killed if it does not end.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def _follow(parent) -> None:
 
 @contextmanager
 def _safe_path() -> Iterator[None]:
-    """Python processes started meanwhile do not search the working directory, where a user's `selectors.py` would replace the library's.
+    """Python processes started in this block do not search the working directory, where a user's `selectors.py` would replace the
+    library's.
 
     The fork server and its resource tracker start as `python -c`, for which the working directory otherwise comes first.
     """
@@ -55,12 +56,12 @@ def _safe_path() -> Iterator[None]:
 
 
 def serve(build, pipe) -> None:
-    """A worker's life: build the game, answer requests until the pipe closes."""
+    """Main function of a worker: build the game, then answer requests until the pipe closes."""
     for number in HANDLED:
         signal.signal(number, signal.SIG_IGN)
-    torch.set_flush_denormal(True)  # as in the process that trains, or the same game might round differently here
+    torch.set_flush_denormal(True)  # as in the process that trains, because the same game might round differently otherwise
     parent = multiprocessing.parent_process()
-    if parent is not None:  # a game that hangs never looks at the pipe: without this it would outlive a killed run
+    if parent is not None:  # a game that hangs never reads the pipe: without this thread it would outlive a killed run
         threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     try:
         game = build()
@@ -86,7 +87,7 @@ def serve(build, pipe) -> None:
 
 
 class Workers(Backend):
-    """See the module.
+    """Backend with one process for each environment, see the module.
 
     Args:
         build: a partial of a choice's `build`, called in the worker, hence pickled.
@@ -132,7 +133,7 @@ class Workers(Backend):
         try:
             self.pipes[index].send(message)
         except OSError:
-            pass  # the worker is dead: `_receive` says so
+            pass  # the worker is dead: `_receive` reports it
 
     def _receive(self, index: int, deadline: float):
         pipe = self.pipes[index]
@@ -179,7 +180,7 @@ class Workers(Backend):
     def close(self):
         for pipe in self.pipes:
             if pipe is not None:
-                pipe.close()  # all of them first, so that the workers end side by side
+                pipe.close()  # all pipes first, so that the workers end in parallel
         deadline = time.monotonic() + 2.0
         for index in range(self.num):
             self._end(index, patience=max(0.0, deadline - time.monotonic()))
@@ -188,6 +189,6 @@ class Workers(Backend):
 
 @atexit.register
 def _close_all() -> None:
-    # registered after multiprocessing's own handler, hence called before it: that one would wait for ever for workers that ignore SIGTERM
+    # registered after multiprocessing's own handler, hence called before it, which would wait for ever for workers that ignore SIGTERM
     for workers in list(_open):
         workers.close()

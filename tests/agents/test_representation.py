@@ -82,7 +82,7 @@ def test_at_scale_zero_the_agent_is_the_plain_one(chain, loss):
     for agent in (one, other, plain):
         updates(agent, 2 * T + 3)
     assert same(without(snapshot(one.chain), "beside"), snapshot(plain.chain))
-    first = one.objectives["value"].optimizer.parts[0]
+    first = one.objectives["value"].optimizer.groups[0]
     assert same(first.state_dict(), plain.objectives["value"].optimizer.state_dict())
     assert not same(without(snapshot(other.chain), "beside"), snapshot(plain.chain))
 
@@ -135,7 +135,7 @@ def test_predictors_are_quick_and_encoders_are_not():
     heads = value_agent(auxiliary=partial(RandomRewards, discount=0.9), optimizer=Adam(lr=0.01))
     (group,) = heads.auxiliary.groups(heads.chain.online.beside)
     assert group[1] == 10.0
-    assert heads.objectives["value"].optimizer.parts[1].choice == Adam(lr=0.1)
+    assert heads.objectives["value"].optimizer.groups[1].choice == Adam(lr=0.1)
 
 
 def test_groups_are_the_optimizers_they_are_made_of():
@@ -160,7 +160,7 @@ def test_groups_are_the_optimizers_they_are_made_of():
     assert whole.rate(0) == 0.1
     copied = Groups(choice, [(make()[:2], 1.0), (make()[2:], 3.0)])
     copied.load_state_dict(copy.deepcopy(whole.state_dict()))
-    assert all(same(one.state_dict(), other.state_dict()) for one, other in zip(copied.parts, parts))
+    assert all(same(one.state_dict(), other.state_dict()) for one, other in zip(copied.groups, parts))
     with pytest.raises(ValueError, match="4 gradients for 3"):
         whole.step([*gradients, torch.zeros(1)], 0)
     with pytest.raises(ValueError, match="shapes"):
@@ -578,7 +578,7 @@ def test_a_whole_run_takes_successors_from_the_replay(tmp_path):
         "agent.auxiliary.latent=5", "agent.chain.target_update_period=20", "evaluation.final_episodes=1", "runtime.threads=1",
         "log.every=50", "agent.explore.schedule.duration=100", "evaluation.every=100", "evaluation.episodes=1",
     )  # fmt: skip
-    assert "successor" in trainer.replay.meaning.extras
+    assert "successor" in trainer.replay.rule.extras
     assert trainer.agent.updates > 10
     assert np.isfinite(trainer.agent.read(trainer.learned.metrics)["train/auxiliary_loss_back"])
 

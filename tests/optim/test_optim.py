@@ -45,14 +45,14 @@ def test_twenty_updates_agree_with_torch(weight_decay):
 
 @pytest.mark.parametrize("choice", [Adam(lr=0.1), Adam(lr=0.1, weight_decay=0.2, max_grad_norm=0.5), RMSProp(lr=0.1, max_grad_norm=0.5)])
 def test_the_pure_rule_is_the_step(choice):
-    """`moved`, which is compiled, against `step`, over five steps from the same start."""
+    """`updated`, which is compiled, against `step`, over five steps from the same start."""
     generator = torch.Generator().manual_seed(0)
     optimizer = choice.build([nn.Parameter(torch.randn(3, 2, generator=generator)), nn.Parameter(torch.randn(4, generator=generator))])
     values = [optimizer.flat.clone(), *(getattr(optimizer, name).clone() for name in optimizer.averages)]
     for step in range(5):
         gradients = [torch.randn(p.shape, generator=generator) for p in optimizer.parameters]
         gradient, numbers = torch.cat([g.flatten() for g in gradients]), torch.tensor(optimizer.numbers(step))
-        values = list(optimizer.moved(values[0], values[1:], optimizer.clipped(gradient, gradient.norm()), numbers))
+        values = list(optimizer.updated(values[0], values[1:], optimizer.clipped(gradient, gradient.norm()), numbers))
         optimizer.step(gradients, step)
     for value, own in zip(values, (optimizer.flat, *(getattr(optimizer, name) for name in optimizer.averages))):
         torch.testing.assert_close(value, own, rtol=1e-5, atol=1e-6)
