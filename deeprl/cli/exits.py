@@ -50,7 +50,8 @@ def complain(code: int, text: str) -> int:
 
 def failure(error: BaseException, path: Path) -> str:
     """One paragraph; the traceback goes to the run folder, and to the screen if DEEPRL_DEBUG is set."""
-    resumable = f"What was saved before can be resumed: deeprl resume {shlex.quote(str(path))}"
+    saved = any((path / "checkpoints").glob("step_*"))
+    resumable = f"What was saved before can be resumed: deeprl resume {shlex.quote(str(path))}" if saved else "Nothing was saved before."
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted. {resumable}"
     text = traceback.format_exc()

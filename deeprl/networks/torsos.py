@@ -180,7 +180,8 @@ class Impala(ImageChoice):
 
 @dataclass(frozen=True)
 class Auto(TorsoChoice):
-    """The torso that follows from the observations: `MLPTorso` for vectors, `MinAtarTorso` for images up to 24x24, `Nature` for larger ones."""
+    """The torso that follows from the observations: `MLPTorso` for vectors, `MinAtarTorso` for images up to 24x24, `Nature` for larger
+    ones."""
 
     hidden: tuple[int, ...] = (256, 256)
     """Hidden layers of the MLP"""
