@@ -58,6 +58,7 @@ COMMANDS = {
         "hydra.run.dir=/proc/x", "--config-dir /nowhere", "--config-dir {broken}", "--config-dir", "--config-dir {file}",
         "--config-name nothing", "--config-path /nowhere",
     ],
+    "in /proc, where no folder can be made": ["env=toy/chain", "-m seed=1,2"],
     "flags and sweeps": [
         "--foo", "-x", "--allow-package mypkg", "--steps 500", "--seed=3", "-m seed=1,2 agent=dqnn", "-m seed=", "-m agent=dqn,idqnn",
         "-m resume=auto seed=1,2", "-m seed=range(3,1)", "hydra/launcher=nothing", "hydra.sweep.dir={file} -m seed=1,2", "--cfg pages",
@@ -109,8 +110,9 @@ def main() -> int:
                 words = command(text, file=file, run=run, broken=broken)
                 words += ["env=toy/chain", "agent=dqn"] if "{broken}" in text else []
                 began = processor_seconds()
+                cwd = "/proc" if "/proc" in group else folder
                 try:
-                    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+                    done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
                 except subprocess.TimeoutExpired:
                     print(f"BAD  still running after 60 s: {text}", flush=True)
                     wrong, tried = wrong + 1, tried + 1

@@ -22,8 +22,14 @@ def checkpoints(parser: argparse.ArgumentParser, episodes: int | None, seed: str
     parser.add_argument("run", type=Path, help="a run folder, or one above many")
     parser.add_argument("--checkpoint", default="last", help="best, last or a step")
     parser.add_argument("--episodes", type=int, default=episodes)
-    parser.add_argument("--seed", type=int, default=None, help=seed)
+    parser.add_argument("--seed", type=natural, default=None, help=seed)
     allow_package(parser)
+
+
+def natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"it takes a whole number of at least 0, not {text}")
+    return int(text)
 
 
 def at_least_one(episodes: int) -> int:

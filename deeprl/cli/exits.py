@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ def guarded(command: Callable[[], int], run: Path | None = None) -> int:
     Args:
         run: the folder where the command trains. Any exception is then a failure of that run, and can be resumed.
     """
+    warnings.formatwarning = as_line
     try:
         return command()
     except ConfigError as error:
@@ -41,6 +43,11 @@ def guarded(command: Callable[[], int], run: Path | None = None) -> int:
         if isinstance(error, (ValueError, FileNotFoundError)):
             return complain(WRONG if isinstance(error, ValueError) else FAILED, str(error))
         raise
+
+
+def as_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+    """A warning as a sentence; Python's own form adds a line of source code."""
+    return f"warning: {message}\n"
 
 
 def complain(code: int, text: str) -> int:

@@ -54,7 +54,8 @@ def newest(path: Path) -> Path:
     """A bundle, or the newest one of a run folder."""
     from deeprl.runs.checkpoint import STEP
 
-    if holds_run(path) and not (path / "crash").is_dir():
-        raise CheckpointError(f"{path} has no crash bundle, because no update of this run produced NaN or Inf.")
+    if not (path / "crash").is_dir() and not (path / "manifest.json").is_file():
+        reason = ", because no update of this run produced NaN or Inf" if holds_run(path) else ", and is no run folder"
+        raise CheckpointError(f"{path} is and holds no crash bundle{reason}.")
     bundles = (path / "crash").iterdir() if (path / "crash").is_dir() else ()
     return max((bundle for bundle in bundles if STEP.fullmatch(bundle.name)), default=path)

@@ -21,7 +21,7 @@ from deeprl.config.overrides import check_words, key_of, opened
 from deeprl.config.resolvers import env_name, register_resolvers
 from deeprl.config.rules import nearest
 from deeprl.errors import ConfigError
-from deeprl.runs.config_file import flatten
+from deeprl.runs.config_file import container, flatten
 
 FAULTS = (HydraException, OmegaConfBaseException, YAMLError)
 """Errors of a composition."""
@@ -72,8 +72,11 @@ def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
     own = cfg.copy()
     with open_dict(own):
         own.pop("hydra")
-        for group in ("experiment", "budget"):
-            own.pop(group, None)
+        own.pop("experiment", None)
+        budget = container(own.pop("budget", None) or {})
+    for key, value in flatten(budget):  # the last word, see configs/budget/tiny.yaml
+        if OmegaConf.select(own, key, default=budget) is not budget:  # the chosen parts have such a key
+            OmegaConf.update(own, key, value)
     missing = OmegaConf.missing_keys(own)
     if missing:
         raise ConfigError(f"{sorted(missing)[0]} has no value: give one, {sorted(missing)[0]}=...")

@@ -21,6 +21,7 @@ from deeprl.cli.main import COMMANDS
 from deeprl.errors import ConfigError
 from deeprl.runs.folder import RunFolder, read_lines
 from deeprl.runs.loggers import JsonLines
+from deeprl.session.session import ANOTHER, another
 from deeprl.training.evaluation import evaluation_seed, summarise
 from tests.builders import CARTPOLE, console, front_door, lines
 
@@ -118,6 +119,19 @@ def test_the_default_folder_is_named_after_the_run(tmp_path, monkeypatch, capsys
     said = capsys.readouterr().out
     assert said.startswith("idqn on toy/chain: return ")
     assert f"deeprl eval runs/toy_chain/idqn/{folder.name}" in said
+
+
+def test_closing_lines_can_be_pasted_and_suggest_something_else(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert front_door(*TOY, "hydra.run.dir='my runs/ü 1'") == exits.FINISHED
+    text = capsys.readouterr().out
+    assert "deeprl eval 'my runs/ü 1' --episodes 100" in text
+    assert "tensorboard --logdir 'my runs'" in text
+    assert another("td3", "mujoco/hopper") != another("idqn", "classic/cartpole")
+    for words in ANOTHER:
+        agent, env = (word.split("=")[1] for word in words.split()[:2])
+        assert agent not in another(agent, "toy/chain").split()[0].split("=")
+        assert env not in another("idqn", env)
 
 
 TOY = ("agent=dqn", "env=toy/chain", "steps=40", "learning_starts=20", "replay.capacity=100", "evaluation.final_episodes=1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
 from deeprl.cli.exits import FAILED, FINISHED, WRONG, guarded
@@ -36,6 +38,12 @@ def test_what_is_not_is_raised(error):
         guarded(raising(error))
 
 
+def test_a_warning_is_one_line(monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    assert guarded(lambda: FINISHED) == FINISHED
+    assert warnings.formatwarning("the disk is full", UserWarning, "file.py", 3, "source") == "warning: the disk is full\n"
+
+
 def test_a_command_that_ends_well_has_its_own_code():
     assert guarded(lambda: FINISHED) == FINISHED
 
@@ -47,6 +55,11 @@ def test_any_failure_of_a_run_leaves_its_traceback_in_the_folder(error, tmp_path
     assert f"the run failed: {type(error).__name__}: {error}. The traceback is in {tmp_path / 'traceback.txt'}." in text
     assert text.endswith(" Nothing was saved before.\n")
     assert "raise error" in (tmp_path / "traceback.txt").read_text()
+
+
+def test_a_folder_with_spaces_can_be_pasted(tmp_path, capsys):
+    assert guarded(raising(RuntimeError("a bug")), tmp_path / "avec espace") == FAILED
+    assert capsys.readouterr().err.endswith(f"deeprl resume '{tmp_path}/avec espace'\n")
 
 
 def test_an_interrupted_run_can_be_resumed(tmp_path, capsys):

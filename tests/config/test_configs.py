@@ -188,6 +188,25 @@ def test_tuned_keys_that_the_chosen_part_does_not_take_are_dropped_and_those_of_
         settled("agent=idqn", "env=classic/cartpole", "agent/chain=single", "agent.chain.length=2")
 
 
+def test_a_budget_has_the_last_word_and_passes_over_keys_that_the_parts_lack():
+    atari, toy = (settled(f"env={env}", "agent=dqn", "steps=9000", "budget=tiny") for env in ("atari/pong", "toy/chain"))
+    assert (atari["steps"], toy["steps"]) == (400, 400)
+    assert atari["env"]["protocol"]["max_episode_steps"] == 1000
+    assert "protocol" not in toy["env"]
+    assert toy["agent"]["explore"]["schedule"]["begin"] == 100  # follows learning_starts
+    assert settled("env=toy/chain", "agent=dqn", "budget=tiny", "budget.steps=30")["steps"] == 30
+
+
+@pytest.mark.parametrize(("word", "warned"), [("learning_starts=300", True), ("replay_ratio=0.001", True), ("learning_starts=299", False)])
+def test_a_run_that_will_make_no_update_says_so(word, warned, capsys):
+    settled("env=toy/chain", "agent=dqn", "steps=300", "learning_starts=0", "replay_ratio=1", word)
+    text = capsys.readouterr().err
+    assert ("no update" in text) == warned
+    if warned:
+        assert "steps=300" in text
+        assert word in text
+
+
 def test_shares_of_steps_become_steps():
     config = settled("env=classic/cartpole", "agent=dqn", "steps=2000", "evaluation.every=0.1", "agent.explore.schedule.duration=0.5")
     assert config["evaluation"]["every"] == 200
@@ -250,6 +269,12 @@ def test_a_loss_that_fails_is_found_before_any_step():
         ("chain.shift_period", 0, r"agent\.chain\.shift_period .*1, .*0"),
         ("chain.acting", "best", r"agent\.chain\.acting .*uniform.*'best'"),
         ("chain.lenght", 3, r"agent\.chain\.lenght=3.*Iterated.* length\?"),
+        ("torso.hidden", 64, r"agent\.torso\.hidden must be a list .*\[64, 64\], not 64"),
+        ("torso.hidden", [10**6, 10**6], "agent: it cannot be built here: .*memory"),
+        ("explore.schedule.end", 2, r"agent\.explore .*schedule\.end .*between 0 and 1, not 2"),
+        ("explore.schedule", 0.1, r"agent\.explore\.schedule .*Constant.* not 0\.1"),
+        ("head.dueling", "maybe", r"agent\.head\.dueling='maybe' .*true or false"),
+        ("_target_", None, r"agent\._target_ .*not None"),
         ("_target_", "os.system", r"agent\._target_=os\.system .*deeprl"),
         ("backup._target_", "deeprl.config.instantiate.importlib", r"agent\.backup\._target_=deeprl\.config\.instantiate\.importlib "),
         ("head._target_", "deeprl.networks.heads.Nothing", r"agent\.head\._target_=deeprl\.networks\.heads\.Nothing "),

@@ -241,6 +241,12 @@ def test_choices_check_their_settings():
 def test_an_unknown_id_is_answered_with_the_nearest():
     with pytest.raises(ValueError, match=r"env\.id=CartPol-v1 .* nearest is CartPole-v1"):
         Gym(id="CartPol-v1").spec()
+    with pytest.raises(ValueError, match=r"env\.id=mypkg/Vec-v0 .* env\.package=mypkg"):
+        Gym(id="mypkg/Vec-v0").spec()
+    wrong = {"kwargs": (5, r"\{size: 5\}"), "wrappers": ("a.B", r"\[a\.B\]"), "id": (7, "not 7")}
+    for key, (value, says) in wrong.items():
+        with pytest.raises(ValueError, match=f"^{key} must be .*{says}"):
+            Gym(**{"id": "CartPole-v1", key: value})
     with pytest.raises(ValueError, match=r"env\.package=no_such_package"):
         Gym(id="X-v0", package="no_such_package").spec()
     with pytest.raises(ValueError, match="wrong_option"):

@@ -15,7 +15,7 @@ from deeprl.cli.train import first_of
 from deeprl.config.compose import compose
 from deeprl.config.instantiate import instantiate
 from deeprl.config.menu import groups, options
-from deeprl.config.rules import RULES
+from deeprl.config.rules import RULES, planned_updates
 from deeprl.runs.config_file import flatten
 from deeprl.session.assemble import settle
 
@@ -50,6 +50,15 @@ def test_training_commands_compose(command):
     assert all(flag in ("-m", "--cfg=job", "--resolve") for flag in flags)
     overrides = [word for word in words if not word.startswith("-")]
     compose_and_settle([first_of(override) for override in overrides] if "-m" in flags else overrides)
+
+
+@pytest.mark.parametrize("command", commands("python train.py"))
+def test_training_commands_learn_something_within_a_tiny_budget(command):
+    """Whatever the line itself says about steps."""
+    words = [first_of(word) for word in shlex.split(command)[2:] if not word.startswith("-")]
+    config = settle(*compose([*words, "budget=tiny"])[:2])
+    assert config["steps"] == 400
+    assert planned_updates(config) >= 50
 
 
 @pytest.mark.parametrize("command", commands("deeprl "))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import warnings
 from contextlib import closing
 
 import cv2
@@ -164,6 +165,23 @@ def test_a_missing_display_names_the_remedy(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "nonsense")
     with pytest.raises(ConfigError, match="evaluation.video=true: Hopper-v5 cannot be rendered here .* MUJOCO_GL=egl"):
         check_rendering(MuJoCo(id="Hopper-v5"), "evaluation.video=true")
+
+
+def test_graphics_libraries_are_quiet(monkeypatch, capfd):
+    """SDL complains without a display; GLFW warns before it fails, and the refusal has the reason."""
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    check_rendering(Classic(id="CartPole-v1"), "evaluation.video=true")
+
+    def frame(self):
+        warnings.warn("GLFW is not initialized", stacklevel=1)
+        raise RuntimeError("no display")
+
+    monkeypatch.setattr(GymGame, "frame", frame)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ConfigError, match=r"CartPole-v1 cannot be rendered here \(no display\)"):
+            check_rendering(Classic(id="CartPole-v1"), "evaluation.video=true")
+    assert capfd.readouterr().err == ""
 
 
 def test_only_evaluations_in_this_process_are_rendered():

@@ -1,0 +1,42 @@
+"""Wrong command lines of `benchmarks.wrong_commands`, in this process: one sentence and the exit code, and nothing is left behind.
+
+Those that need an agent or an environment take seconds each and are for `pytest -m exhaustive`.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.wrong_commands import COMMANDS, command
+from deeprl.cli import exits
+from tests.builders import console, front_door
+
+CHEAP = ("keys and groups", "folders", "flags and sweeps", "deeprl", "exit 1")
+BUILT = ("device=", "accelerate.mode=", "logger", "replay.capacity=1000000000000", "seed=null")
+"""Values that only the machine can refuse."""
+
+
+def cases():
+    for group, texts in COMMANDS.items():
+        for text in texts:
+            cheap = group in CHEAP or (group == "values" and not text.startswith(BUILT))
+            yield pytest.param(group, text, marks=() if cheap else pytest.mark.exhaustive, id=text)
+
+
+@pytest.mark.parametrize(("group", "text"), cases())
+def test_one_sentence(group, text, finished, tmp_path, monkeypatch, capsys):
+    file, broken = tmp_path / "file", tmp_path / "broken" / "tuned" / "toy"
+    file.write_text("")
+    broken.mkdir(parents=True)
+    (broken / "dqn.yaml").write_text("steps: [3\nseed: {")
+    monkeypatch.chdir("/proc" if "/proc" in group else tmp_path)
+    monkeypatch.setattr("sys.argv", ["deeprl"])
+    _, *words = command(text, file=file, run=finished, broken=tmp_path / "broken")
+    words += ["env=toy/chain", "agent=dqn"] if "{broken}" in text else []
+    code = console(*words[2:]) if text.startswith("deeprl") else front_door(*words[1:])
+    assert code == (exits.FAILED if group == "exit 1" else exits.WRONG)
+    told = capsys.readouterr()
+    assert [line.startswith("deeprl: ") for line in told.err.splitlines()].count(True) == 1
+    assert told.err.splitlines()[-1].startswith("deeprl: ")
+    assert told.out == ""
+    assert not (tmp_path / "runs").exists() or not [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
