@@ -76,7 +76,7 @@ def make(id: str, max_episode_steps: int | None, kwargs: dict[str, Any]) -> gymn
             f"env.id={id} is not registered, the nearest is {near[0] if near else 'none'}: set {package} the package that registers it"
         )
     try:
-        # the checker repeats what `GymGame` and the layer check, in messages that do not name the environment and its step
+        # its checks are those of `GymGame` and the layer, but its messages name neither environment nor step
         return gymnasium.make(id, max_episode_steps=max_episode_steps, disable_env_checker=True, **kwargs)
     except gymnasium.error.DependencyNotInstalled as error:
         raise ValueError(f"env.id={id} needs a package that is not installed: {error}") from error

@@ -61,8 +61,8 @@ Run = Callable[[list[Tensor]], Sequence[Tensor]]
 def inductor(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
     """Compile a graph for inputs of these layouts.
 
-    A second attempt follows, because Ctrl-C also ends the C++ compiler while this process goes on to its next checkpoint, which must not
-    count as a broken compiler. A third attempt uses the public interface, for versions of torch without the private one.
+    The second attempt is for Ctrl-C, which also ends the C++ compiler while this process goes on to its next checkpoint: the compiler is
+    not broken then. The third attempt uses the public interface, for versions of torch without the private one.
     """
     for _ in range(2):
         with contextlib.suppress(Exception):

@@ -261,7 +261,7 @@ class ImageBlock(Block):
         """(B, C, H, W), bytes or floats -> (n, B, features)"""
         if x.dim() != 4 or tuple(x.shape[1:]) != self.shape:
             raise ValueError(f"expected (B, {', '.join(map(str, self.shape))}), not {tuple(x.shape)}")
-        # channels-last, because oneDNN's convolutions are faster so; converted once for all n, and in two calls, because one is slower
+        # channels-last, because oneDNN's convolutions are faster with it; converted once for all n, in two calls, because one is slower
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         x = x.to(torch.float32).contiguous(memory_format=layout)
         features = [self.single(i, x, layout) for i in range(self.n)]

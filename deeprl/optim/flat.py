@@ -47,7 +47,7 @@ class Flat:
 
     Attributes:
         flat: (P,) the parameters; `parameters` are views of it.
-        groups: flat optimizers, one for each group of parameters; here itself alone.
+        groups: flat optimizers, one for each group of parameters; here only itself.
         taken: updates so far, if the rule depends on them.
     """
 

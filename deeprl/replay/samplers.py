@@ -79,8 +79,8 @@ class Prioritized(Choice):
         beta: exponent of the importance weights, a function of the environment step; the paper's rises to 1 at the end of the run.
         epsilon: added to the error, in its units.
         initial: priority of a new row: "max", the largest given so far (1 before any), or "one".
-        normalization: maximum that weights are divided by, of the "batch" (as in Dopamine and CleanRL, with a learning rate that varies a
-            little between batches) or "global", of all live rows.
+        normalization: "batch" divides weights by the largest of the batch, as in Dopamine and CleanRL, so that the learning rate varies a
+            little between batches; "global" divides by the largest of all live rows.
     """
 
     alpha: float = 0.6

@@ -1,9 +1,9 @@
 """Sum tree: draws an index with probability proportional to its value (Schaul et al., 2016, appendix B.2.1).
 
-A node has 32 children, not two, because a million leaves are then four levels, and one level of a whole batch takes a few NumPy calls on
-(B, 32). Each node stores the running sums of its children. They are computed anew when a child changes, never adjusted by differences, so
-that they do not drift and are a function of the leaves alone: a checkpoint needs the leaves only. A descent that stays below a node's last
-running sum ends at a leaf above zero.
+With 32 children per node a million leaves are four levels, and one level of a whole batch takes a few NumPy calls on (B, 32); two children
+are slower. Each node stores the running sums of its children. They are computed anew when a child changes, never adjusted by differences,
+so that they do not drift and are a function of the leaves alone: a checkpoint needs the leaves only. A descent that stays below a node's
+last running sum ends at a leaf above zero.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class SumTree:
         self.lows = [np.full(shape, np.inf) for shape in shapes[1:]] if minimum else None
         self.leaves = self.values[0].reshape(-1)
         self.total = 0.0
-        self.minimum = np.inf  # smallest leaf above zero; kept only if asked for
+        self.minimum = np.inf  # smallest leaf above zero, kept only with `minimum`
 
     @staticmethod
     def memory(size: int) -> int:

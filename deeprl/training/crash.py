@@ -6,7 +6,7 @@ updates and before every evaluation and checkpoint, and no weight changes after 
     crash/step_<12 digits>/   a checkpoint folder (safetensors and JSON) with the parts `agent`, `batch` and `failure`, and config.yaml
 
 `agent` holds weights, targets, statistics and moments, `batch` the batch with its noise. On a CPU these are exactly those of the failing
-update. Elsewhere the batch is the first of the last `LOOK` batches that fails with the frozen weights; target networks and statistics may
+update. Elsewhere `batch` is the first batch, among the last `LOOK`, that fails with the frozen weights; target networks and statistics may
 be up to `LOOK` updates newer.
 """
 
@@ -34,7 +34,7 @@ LOOK = 16
 
 
 def describe(name: str, tensor: Tensor) -> str:
-    """A sentence: batch.reward: 2 of 32 entries are not finite, the first is nan at [4]"""
+    """Description of a fault, such as: batch.reward: 2 of 32 entries are not finite, the first is nan at [4]"""
     wrong = ~torch.isfinite(tensor)
     at = wrong.nonzero()[0].tolist()
     return f"{name}: {int(wrong.sum())} of {tensor.numel()} entries are not finite, the first is {tensor[tuple(at)].item()} at {at}"

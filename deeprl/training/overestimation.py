@@ -3,7 +3,7 @@
     value − return  =  Q(s_t, a_t) − Σ_{i ≥ t} γ^(i−t) r_i
 
 r are the rewards that the agent learns from (clipped, scaled, Σ_c λ_c r_c of channels) and γ is the run's discount, because value and
-return must have the same units whatever the mapping. Q is the value that acts: that of the chain's head that chose the action, the mean of
+return must have the same units under every mapping. Q is the value that acts: that of the chain's head that chose the action, the mean of
 a distribution, or the critic that trains TD3's actor. The return is that of the evaluation's policy, its ε included.
 
 All states of an episode that terminates count. Of a truncated episode, a state h steps before the end counts if γ^h, the weight of the

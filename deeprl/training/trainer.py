@@ -305,7 +305,7 @@ class Trainer:
         """Restore the state of a checkpoint.
 
         Raises:
-            CheckpointError: none is readable, or what it holds is no state of this run.
+            CheckpointError: no checkpoint is readable, or its content is not a state of this run.
         """
         step, parts = self.checkpoints.load(which, most={"agent": self.agent.state_bytes()})
         try:

@@ -27,17 +27,16 @@ class Mapping(Choice):
     Args:
         averaging: β_reg in (0, 1], the step of the average in ordinary units. It is a separate key, because the papers' α / learning rate
             has no meaning under Adam, and a schedule would change it.
-        bound: largest value of a channel; null: 1 / (1 − discount^n_step), as in LogDQN's code. Returns of rewards up to 1 reach 1 / (1 −
-            discount), which is larger for n_step above 1: at γ = 0.96 and n = 3 bootstraps up to 25 are cut off at 8.7, unless `bound` is
-            25.
+        bound: largest value of a channel; null: 1 / (1 − discount^n_step), as in LogDQN's code. For n_step above 1 this cuts off returns,
+            because rewards up to 1 reach 1 / (1 − discount): at γ = 0.96 and n = 3 it is 8.7, where returns reach 25.
         discount, n_step: for the default of `bound`, and for floors that are powers of γ.
         clip_bootstrap: cut off the bootstrapped value at 0 and the bound (at ± bound if rewards have a sign).
         clip_target: cut off targets above the bound.
         clip_prediction: cut off Q_c in the average.
         floor: smallest value that is mapped; null: none.
         floor_on: "target", before averaging (LogDQN), or "average", after it (MapDQN).
-        initial: value |λ_c| Q_c of a channel at Q̃ = 0, for positive and for negative λ_c, not below the floor. f is shifted so that it is
-            0 there; null: no shift.
+        initial: two values |λ_c| Q_c at Q̃ = 0, of channels with positive and with negative λ_c, raised to the floor. f is shifted to be 0
+            there; null: no shift.
         zero_negative: the last layer of channels with negative λ_c starts at zero, so that their values start at `initial` exactly.
         shared: all channels share the head's hidden layers; else each channel has its own.
         scale_gradient: multiply the gradient into the layers that channels share by 1/√C.

@@ -28,9 +28,9 @@ class Step(NamedTuple):
     """One tick of M environments. `obs` and `next_obs` are the same array where no episode ended: read them, do not write."""
 
     obs: np.ndarray
-    """(M, *obs) to act on next: the first observation of the new episode where one ended"""
+    """(M, *obs) to act on next; where an episode ended, the first observation of the new one"""
     next_obs: np.ndarray
-    """(M, *obs) true observation after the action: the last one of the episode where it ended"""
+    """(M, *obs) true observation after the action; where an episode ended, its last one"""
     reward: np.ndarray
     """(M,) float32, raw"""
     terminated: np.ndarray
