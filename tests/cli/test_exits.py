@@ -58,6 +58,7 @@ def test_any_failure_of_a_run_leaves_its_traceback_in_the_folder(error, tmp_path
 
 
 def test_a_folder_with_spaces_can_be_pasted(tmp_path, capsys):
+    (tmp_path / "avec espace" / "checkpoints" / "step_000000000100").mkdir(parents=True)
     assert guarded(raising(RuntimeError("a bug")), tmp_path / "avec espace") == FAILED
     assert capsys.readouterr().err.endswith(f"deeprl resume '{tmp_path}/avec espace'\n")
 

@@ -231,7 +231,7 @@ def test_a_bundle_holds_the_noise_of_its_batch(tmp_path):
 
 def test_a_folder_that_is_no_bundle_says_so(finished, tmp_path, capsys):
     assert console("replay-crash", tmp_path) == 1
-    assert "manifest.json is missing" in capsys.readouterr().err
+    assert "holds no crash bundle, and is no run folder" in capsys.readouterr().err
     assert console("replay-crash", finished / "checkpoints" / "step_000000000300") == 1
     assert "no" in capsys.readouterr().err
 
