@@ -45,8 +45,8 @@ def check_words(overrides: list[str]) -> None:
             raise ConfigError(f"{override}: every run needs {key}. `deeprl list {key}` shows its options.")
         if override.startswith("~") and (key in FIXED or key.endswith("._target_")):
             raise ConfigError(f"{override}: every run needs {key}.")
-        if override.startswith("+") and slot and key != "experiment":
-            raise ConfigError(f"{override}: {key} has an option already, so the + is one too many.")
+        if override.startswith("+") and slot:
+            raise ConfigError(f"{override}: a slot is chosen without +: {override.lstrip('+')}")
         if override.startswith("+") and not slot and key not in FIXED and key.split(".")[0] not in (*REQUIRED, "hydra"):
             raise ConfigError(f"{override}: there is no key {key}.{nearest(key, FIXED)}")
         if slot and value.startswith("["):

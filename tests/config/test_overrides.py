@@ -19,7 +19,7 @@ from deeprl.errors import ConfigError
         ("env=null", "env=null: every run needs env"),
         ("~seed", "~seed: every run needs seed"),
         ("~agent._target_", "agent._target_"),
-        ("+agent=dqn", r"\+agent=dqn.* one too many"),
+        ("+agent=dqn", r"\+agent=dqn: .*without \+: agent=dqn"),
         ("+evaluation.evry=3", "evaluation.evry.* evaluation.every?"),
         ("agent.backup=max", "agent/backup=max"),
         ("agent=[dqn,idqn]", "-m agent=dqn,idqn"),
