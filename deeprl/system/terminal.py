@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
+import warnings
 from typing import TextIO
+
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
+_formatted = warnings.formatwarning
 
 
 def printable(text: str) -> str:
@@ -28,6 +33,21 @@ def say(text: str, stream: TextIO | None = None) -> None:
             mute(stream)
     except ValueError:  # closed
         pass
+
+
+def answer(text: str) -> None:
+    """Print what a command was asked for, to stdout. Every command prints through here, because names and numbers out of a run folder may
+    hold escape sequences."""
+    say(text, sys.stdout)
+
+
+def plain_warnings() -> None:
+    """Escape every warning of this process that is printed, those of libraries included. Colours, which libraries add, are left out."""
+
+    def plain(*parts, **named) -> str:
+        return printable(COLOUR.sub("", _formatted(*parts, **named)))
+
+    warnings.formatwarning = plain
 
 
 def mute(stream: TextIO) -> None:
