@@ -92,6 +92,9 @@ def wrap(env: gymnasium.Env, wrappers: list[dict[str, Any]]) -> gymnasium.Env:
             wrapper = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
             raise ValueError(f"env.wrappers: {path} cannot be imported ({error}): give the dotted path of a class") from error
+        if not (isinstance(wrapper, type) and issubclass(wrapper, gymnasium.Wrapper)):
+            # a stored configuration names modules of deeprl without the user's word, and a function there may do anything
+            raise ValueError(f"env.wrappers: {path} is no subclass of gymnasium.Wrapper")
         try:
             env = wrapper(env, **kwargs)
         except Exception as error:

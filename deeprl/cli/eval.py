@@ -8,7 +8,8 @@ import math
 from pathlib import Path
 
 from deeprl.cli.arguments import at_least_one, checkpoints
-from deeprl.runs.folder import RunFolder, find_runs
+from deeprl.runs.folder import find_runs, read_lines
+from deeprl.system.terminal import answer
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,18 +35,19 @@ def run(options: argparse.Namespace) -> int:
         half = 1.96 * numbers["std"] / math.sqrt(max(numbers["episodes"] - 1, 1))
         interval = [numbers["mean"] - half, numbers["mean"] + half]
         if options.json:
-            print(json.dumps({"run": str(path), "step": run.step, **numbers, "interval": interval, **result, "diagnostics": diagnostics}))
+            answer(json.dumps({"run": str(path), "step": run.step, **numbers, "interval": interval, **result, "diagnostics": diagnostics}))
             continue
-        print(f"{path}, step {run.step:,}, seed {seed}, {episodes} episodes")
+        answer(f"{path}, step {run.step:,}, seed {seed}, {episodes} episodes")
         words = [f"mean {numbers['mean']:.2f}", "95 % interval [{:.2f}, {:.2f}]".format(*interval), f"IQM {numbers['iqm']:.2f}"]
-        print("  " + "   ".join([*words, f"std {numbers['std']:.2f}"]))
+        answer("  " + "   ".join([*words, f"std {numbers['std']:.2f}"]))
         if "value" in diagnostics:
             value, returned, over = (diagnostics[name] for name in ("value", "discounted_return", "overestimation"))
-            print(f"  its values, discounted and as it learns them: {value:.2f}, what came: {returned:.2f}, overestimation {over:+.2f}")
+            answer(f"  its values, discounted and as it learns them: {value:.2f}, what came: {returned:.2f}, overestimation {over:+.2f}")
     return 0
 
 
 def recorded(path: Path, step: int, seed: int, default: int) -> int:
     """Number of episodes that the run itself played with this seed at this step, because the same command shall repeat them."""
-    lines = (line for line in RunFolder(path).read_evaluations() if line["seed"] == seed and line["step"] == step)
-    return next((len(line["returns"]) for line in lines), default)
+    lines = read_lines(path / "evaluations.jsonl")
+    found = (line.get("returns") for _, line in lines if line.get("seed") == seed and line["step"] == step)
+    return next((len(returns) for returns in found if isinstance(returns, list) and returns), default)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 import traceback
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deeprl.errors import CheckpointError, ConfigError, RunFolderError
 from deeprl.system.files import replace_file
-from deeprl.system.terminal import printable
+from deeprl.system.terminal import answer, plain_warnings, say
 
 if TYPE_CHECKING:
     from deeprl.training.trainer import Trainer
@@ -27,36 +25,39 @@ def guarded(command: Callable[[], int], run: Path | None = None) -> int:
     Args:
         run: the folder where the command trains. Any exception is then a failure of that run, and can be resumed.
     """
-    warnings.formatwarning = as_line
+    plain_warnings()
     try:
         return command()
     except ConfigError as error:
         return complain(WRONG, str(error))
     except (RunFolderError, CheckpointError) as error:
         return complain(FAILED, str(error))
-    except (Exception, KeyboardInterrupt) as error:
+    except SystemExit:
+        raise
+    except BaseException as error:  # safetensors panics by a BaseException
         if run is not None:
             return complain(FAILED, failure(error, run))
-        if isinstance(error, BrokenPipeError):  # `deeprl list envs | head` has read enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return FINISHED
-        if isinstance(error, (ValueError, FileNotFoundError)):
-            return complain(WRONG if isinstance(error, ValueError) else FAILED, str(error))
-        raise
-
-
-def as_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
-    """A warning as a sentence; Python's own form adds a line of source code."""
-    return f"warning: {message}\n"
+        return complain(WRONG if isinstance(error, ValueError) else FAILED, unexpected(error))
 
 
 def complain(code: int, text: str) -> int:
-    print(printable(f"deeprl: {text}"), file=sys.stderr, flush=True)
+    if os.environ.get("DEEPRL_DEBUG"):
+        say(traceback.format_exc())
+    say(f"deeprl: {text}")
     return code
 
 
+def unexpected(error: BaseException) -> str:
+    """One sentence."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, (ValueError, FileNotFoundError)):
+        return str(error)
+    return f"{type(error).__name__}: {error}. With DEEPRL_DEBUG=1 before the command it prints where."
+
+
 def failure(error: BaseException, path: Path) -> str:
-    """One paragraph; the traceback goes to the run folder, and to the screen if DEEPRL_DEBUG is set."""
+    """One paragraph; the traceback goes to the run folder."""
     saved = any((path / "checkpoints").glob("step_*"))
     resumable = f"What was saved before can be resumed: deeprl resume {shlex.quote(str(path))}" if saved else "Nothing was saved before."
     if isinstance(error, KeyboardInterrupt):
@@ -67,8 +68,6 @@ def failure(error: BaseException, path: Path) -> str:
         where = f" The traceback is in {path / 'traceback.txt'}."
     except OSError:
         where = ""
-    if os.environ.get("DEEPRL_DEBUG"):
-        print(text, file=sys.stderr)
     return f"the run failed: {type(error).__name__}: {error}.{where} {resumable}"
 
 
@@ -76,5 +75,5 @@ def ended(outcome: str, trainer: Trainer, path: Path) -> int:
     """The last lines of a run that trained, and its exit code."""
     from deeprl.session.session import farewell
 
-    print(farewell(outcome, trainer, path))
+    answer(farewell(outcome, trainer, path))
     return FINISHED if outcome == "finished" else STOPPED

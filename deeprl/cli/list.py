@@ -14,6 +14,7 @@ from deeprl.config.compose import compose, prepare
 from deeprl.config.menu import groups, options
 from deeprl.config.rules import nearest
 from deeprl.errors import ConfigError
+from deeprl.system.terminal import answer
 
 if TYPE_CHECKING:
     from deeprl.config.combinations import Refusal
@@ -33,11 +34,11 @@ def run(asked: argparse.Namespace) -> int:
     prepare()
     slot = PLURALS.get(asked.slot, asked.slot)
     if slot is None:
-        print("\n".join(menu()))
+        answer("\n".join(menu()))
     elif slot == "combinations":
-        print(combinations())
+        answer(combinations())
     elif options(slot):
-        print("\n".join(columns(listed(slot))))
+        answer("\n".join(columns(listed(slot))))
     else:
         raise ConfigError(f"deeprl list {slot}: there is no such slot.{nearest(slot, [*groups(), 'combinations'])}")
     return 0

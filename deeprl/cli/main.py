@@ -51,8 +51,9 @@ class Version(argparse.Action):
 
     def __call__(self, parser, *ignored) -> NoReturn:
         from deeprl.cli.page import version_page
+        from deeprl.system.terminal import answer
 
-        print(version_page())
+        answer(version_page())
         sys.exit()
 
 

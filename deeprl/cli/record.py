@@ -8,7 +8,7 @@ import contextlib
 from deeprl.cli.arguments import at_least_one, checkpoints
 from deeprl.errors import RunFolderError
 from deeprl.runs.folder import find_runs
-from deeprl.system.terminal import printable
+from deeprl.system.terminal import answer
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,5 +38,5 @@ def run(options: argparse.Namespace) -> int:
             line = f"{target}: return {returned:.2f}, {result['lengths'][0]:,} steps"
             if returned != tape.returned:
                 line += f"; without drawing the return was {tape.returned:.2f}: this environment does not repeat itself when it is drawn"
-            print(printable(line))
+            answer(line)
     return 0

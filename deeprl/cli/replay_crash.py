@@ -8,7 +8,7 @@ from pathlib import Path
 from deeprl.cli.arguments import allow_package
 from deeprl.errors import CheckpointError
 from deeprl.runs.folder import holds_run
-from deeprl.system.terminal import printable
+from deeprl.system.terminal import answer
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,30 +23,34 @@ def run(options: argparse.Namespace) -> int:
     from deeprl.accelerate.modes import apply, precision
     from deeprl.config.build import build_agent, check_device
     from deeprl.config.folders import packages
+    from deeprl.config.stored import checked
     from deeprl.runs.checkpoint import DAMAGE
+    from deeprl.system.files import regular_size
     from deeprl.system.machine import flush_denormals
     from deeprl.training import crash
 
     flush_denormals()  # as in the run, because a division by such a number is one by zero
     bundle = newest(options.bundle)
-    config, state, batch, failure = crash.read(bundle)
+    config, state, batch, failure, spec = crash.read(bundle)
+    allowed = packages(*options.allow_package)
+    config = checked(config, allowed)
     check_device(config)
-    agent = build_agent(config, crash.spec_of(failure), packages(*options.allow_package))
+    agent = build_agent(config, spec, allowed, regular_size(bundle / "agent.safetensors"))
     apply(agent, config["accelerate"]["mode"])
-    torch.set_num_threads(config["runtime"]["threads"])
+    torch.set_num_threads(config["runtime"]["threads"] or 1)
+    objective = failure["objective"]
     try:
         agent.load_state(state)
+        answer(f"{bundle}: update {failure['update']:,}, step {failure['step']:,}, {f'loss {objective}' if objective else 'weights'}")
+        answer(f"  then: {failure['tensor']}")
+        if objective is None or batch is None:
+            found = crash.weights_fault(agent)
+        else:
+            with precision(failure["product"]):
+                found = crash.fault(agent, crash.moved(batch, config["device"]), objective)
     except DAMAGE as error:
-        raise CheckpointError(f"{bundle} does not fit its configuration: {error}") from error
-    objective = failure["objective"]
-    print(f"{bundle}: update {failure['update']:,}, step {failure['step']:,}, {'loss ' + objective if objective else 'weights'}")
-    print(printable(f"  then: {failure['tensor']}"))
-    if objective is None or batch is None:
-        found = crash.weights_fault(agent)
-    else:
-        with precision(failure["product"]):
-            found = crash.fault(agent, crash.moved(batch, config["device"]), objective)
-    print(f"  now:  {found or 'every number is finite'}")
+        raise CheckpointError(f"{bundle} does not fit its configuration: {type(error).__name__}: {error}") from error
+    answer(f"  now:  {found or 'every number is finite'}")
     return 0 if found else 1
 
 
@@ -54,7 +58,7 @@ def newest(path: Path) -> Path:
     """A bundle, or the newest one of a run folder."""
     from deeprl.runs.checkpoint import STEP
 
-    if not (path / "crash").is_dir() and not (path / "manifest.json").is_file():
+    if not any((path / name).exists() for name in ("crash", "manifest.json")):
         reason = ", because no update of this run produced NaN or Inf" if holds_run(path) else ", and is no run folder"
         raise CheckpointError(f"{path} is and holds no crash bundle{reason}.")
     bundles = (path / "crash").iterdir() if (path / "crash").is_dir() else ()

@@ -17,6 +17,7 @@ from deeprl.config.rules import IDENTITY, finalise, nearest, put
 from deeprl.errors import ConfigError
 from deeprl.runs.config_file import flatten
 from deeprl.runs.folder import RunFolder
+from deeprl.system.terminal import answer
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,18 +41,17 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = ()) -> int
     """
     from deeprl.config.compose import prepare
     from deeprl.config.folders import packages
-    from deeprl.session.api import untrusted
+    from deeprl.config.stored import checked
     from deeprl.session.session import train
 
     folder, allowed = RunFolder(path), packages(*allow)
-    stored = folder.read_config()
-    untrusted(stored, allowed)
+    stored = checked(folder.read_config(), allowed)
     config = changed(stored, overrides)
     status = folder.read_status() or {}
     prepare()
     if status.get("state") == "finished" and config["steps"] <= int(status["step"]):
         reached = int(status["step"])
-        print(f"{path} is finished at step {reached:,}. To train longer: deeprl resume {shlex.quote(str(path))} steps={2 * reached}")
+        answer(f"{path} is finished at step {reached:,}. To train longer: deeprl resume {shlex.quote(str(path))} steps={2 * reached}")
         return FINISHED
     return guarded(lambda: ended(*train(config, path, resume=True, allowed=allowed), path), path)
 
@@ -83,5 +83,6 @@ def changed(stored: dict, overrides: list[str]) -> dict:
             lines.append(f"{key}: {leaves[key]} -> {value}")
             put(config, key, value)
     config = finalise(config)
-    print("\n".join(lines), end="\n" if lines else "")
+    if lines:
+        answer("\n".join(lines))
     return config

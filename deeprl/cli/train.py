@@ -29,6 +29,7 @@ from deeprl.config.overrides import key_of, opened
 from deeprl.config.rules import check as check_keys
 from deeprl.errors import ConfigError
 from deeprl.runs.folder import RunFolder, auto_folder, holds_run
+from deeprl.system.terminal import answer
 
 PAGES = {"--help": help_page, "-h": help_page, "--version": version_page}
 """Flags that print a page of ours."""
@@ -48,7 +49,7 @@ def main() -> None:
 
     pages = [PAGES[word] for word in sys.argv[1:] if word in PAGES]
     if pages:
-        print(pages[0]())
+        answer(pages[0]())
         return
     try:
         code = guarded(checked) or guarded(lambda: launched(job))
@@ -169,7 +170,7 @@ def swept(override: str) -> list[str]:
 def go_on(path: Path, config: dict) -> int:
     """Continue the run that resume=auto found in its folder."""
     from deeprl.cli.resume import resume
-    from deeprl.session.api import named_packages
+    from deeprl.config.stored import named_packages
 
     folder = RunFolder(path)
     stored = folder.read_config()
@@ -180,10 +181,10 @@ def go_on(path: Path, config: dict) -> int:
         )
     status = folder.read_status() or {}
     if status.get("state") == "finished":
-        print(f"{path}: this run is finished at step {status['step']:,}; nothing to do")
+        answer(f"{path}: this run is finished at step {status['step']:,}; nothing to do")
         return FINISHED
     # the command line that started this names the same packages, and it is the user's own
-    return resume(path, [], tuple(named_packages(stored)))
+    return resume(path, [], ("gymnasium", *named_packages(stored["env"])))
 
 
 def start(cfg: DictConfig, path: Path) -> int:

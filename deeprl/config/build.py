@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from typing import get_args
+import traceback
+from typing import Any, get_args
 
 import torch
 
@@ -14,13 +16,17 @@ from deeprl.config.instantiate import PACKAGES, Allowed, Deferred, instantiate, 
 from deeprl.config.menu import options
 from deeprl.config.tuned import content, lineage
 from deeprl.errors import ConfigError
+from deeprl.system.allowance import Allowance
 from deeprl.types import Spec
 from deeprl.values.mapping import Identity
 
 
-def agent_actions(config: dict) -> str:
+def agent_actions(config: dict, allowed: Allowed = None) -> str:
     """ "discrete" or "continuous": the kind of actions that the agent of a configuration takes."""
-    return resolve(config.get("_target_"), "agent", None).actions  # type: ignore[attr-defined]
+    found = resolve(config.get("_target_"), "agent", allowed)
+    if not issubclass(found, Agent):
+        raise ConfigError(f"agent._target_={config['_target_']} is no agent.")
+    return found.actions
 
 
 def agents_for(kind: str) -> list[str]:
@@ -30,13 +36,13 @@ def agents_for(kind: str) -> list[str]:
     return [name for name, found in targets.items() if found and agent_actions(found) == kind]
 
 
-def check_actions(config: dict, spec: Spec) -> None:
+def check_actions(config: dict, spec: Spec, allowed: Allowed = None) -> None:
     """
     Raises:
         ConfigError: naming the space, the agent and the agents that would do.
     """
     has = "discrete" if spec.num_actions else "continuous"
-    takes = agent_actions(config["agent"])
+    takes = agent_actions(config["agent"], allowed)
     agent, env = (f"{slot}={config['names'][slot]}" for slot in ("agent", "env"))
     if takes != has:
         raise ConfigError(
@@ -47,17 +53,43 @@ def check_actions(config: dict, spec: Spec) -> None:
         raise ConfigError(f"{agent} takes vectors, and {env} gives images of shape {spec.obs_shape}.")
 
 
-def build_agent(config: dict, spec: Spec, allowed: Allowed = PACKAGES) -> Agent:
-    """The agent alone, because `eval` and `load` need no more."""
-    part = instantiate({**config["agent"], "_partial_": True}, "agent", allowed)
-    check_parts(part)
+UNBUILDABLE = (MemoryError, RuntimeError, AttributeError, TypeError, LookupError, ArithmeticError, AssertionError)
+"""Errors of parts that lack memory, for which torch has no class of its own, or that hold values of another kind"""
+
+
+def environment(config: dict, allowed: Allowed = PACKAGES) -> tuple[Any, Spec]:
+    """What `env` names, and what an agent may know of it.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    env = instantiate(config["env"], "env", allowed)
+    if not all(hasattr(env, name) for name in ("spec", "make")):
+        raise ConfigError(f"env._target_={config['env'].get('_target_')!r:.100} is no environment.")
     try:
-        with torch.device(config["device"]):
+        return env, env.spec()
+    except ValueError as error:
+        raise ConfigError(f"env: {error}") from error
+    except (Exception, SystemExit) as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{type(error).__name__} in {at.filename}:{at.lineno}"
+        raise ConfigError(f"env: {env.name} cannot be made, because it raised {where}: {error}") from error
+
+
+def build_agent(config: dict, spec: Spec, allowed: Allowed = PACKAGES, saved: int | None = None) -> Agent:
+    """The agent alone, because `eval` and `load` need no more.
+
+    Args:
+        saved: bytes of the file that holds its weights and optimizers. A configuration that asks for more is refused before it gets them.
+    """
+    part = instantiate({**config["agent"], "_partial_": True}, "agent", allowed)
+    limit = contextlib.nullcontext() if saved is None else Allowance(4 * saved + (1 << 20))  # initial values are drawn beside their place
+    try:
+        check_parts(part)
+        with torch.device(config["device"]), limit:
             agent = part(spec=spec, seed=config["seed"])
-    except (MemoryError, RuntimeError) as error:  # torch has no class of its own for a lack of memory
+    except UNBUILDABLE as error:
         raise ConfigError(f"agent: it cannot be built here: {' '.join(str(error).split())}") from error
-    if not isinstance(agent, Agent):
-        raise ConfigError(f"agent._target_={config['agent']['_target_']} is no agent.")
     return agent
 
 
@@ -105,7 +137,7 @@ def check_device(config: dict) -> None:
     """
     name = str(config["device"])
     try:
-        torch.zeros(1, device=name)
+        torch.zeros(1, device=name).item()  # the device "meta" holds no numbers
     except (RuntimeError, AssertionError) as error:
         count = torch.cuda.device_count()
         have = ["cpu", *(f"cuda:{i}" for i in range(count))] + (["mps"] if torch.backends.mps.is_available() else [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -31,6 +32,11 @@ def prepare() -> None:
     """Register resolvers, folders and games, because a composition needs them beside our files. Idempotent."""
     register_resolvers()
     folders.register()
+    register_games()
+
+
+@cache
+def register_games() -> None:
     games = importlib.import_module("deeprl.envs.games").GAMES  # by name, because nothing in deeprl imports envs
     for game in games:
         ConfigStore.instance().store(group="env/atari", name=game, node={"defaults": ["_atari", "_self_"], "game": game})

@@ -65,7 +65,7 @@ def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str) -> Any:
         text = str(error).rstrip(".")
         field = text.split()[0] if text else ""
         raise ConfigError(f"{path}.{text}." if field in accepted(cls) else f"{path} ({cls.__name__}): {text}.") from error
-    except TypeError as error:
+    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:  # a value of another kind, which no check foresaw
         raise ConfigError(f"{path} ({cls.__name__}): {error}.") from error
 
 

@@ -60,7 +60,7 @@ def save(folder: Path, parts: dict[str, Any], **about: Any) -> int:
     if len({name.lower() for name in parts}) < len(parts) or not all(PART.fullmatch(name) for name in parts):
         raise ValueError(f"parts of a checkpoint become files: letters, digits, - and _, unlike without case; not {list(parts)}")
     partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    clear(partial)
     partial.mkdir(parents=True)
     try:
         files, state = {}, {}
@@ -130,12 +130,20 @@ def load(folder: Path, only: set[str] | None = None, most: dict[str, int] | None
 def _publish(partial: Path, folder: Path) -> None:
     # A folder that is not empty cannot be replaced in one step: the old one is first renamed to a name that `existing` knows.
     aside = folder.with_name(folder.name + REPLACED)
-    if folder.exists():
-        shutil.rmtree(aside, ignore_errors=True)
+    if os.path.lexists(folder):
+        clear(aside)
         os.rename(folder, aside)
     os.rename(partial, folder)
     sync_folder(folder.parent)
-    shutil.rmtree(aside, ignore_errors=True)
+    clear(aside)
+
+
+def clear(path: Path) -> None:
+    """Remove what has this name, of a link the link alone: in a stranger's folder it may be anything."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def existing(folder: Path) -> Path:

@@ -22,7 +22,7 @@ from deeprl.errors import CheckpointError, CheckpointWarning
 from deeprl.runs import checkpoint
 from deeprl.runs.checkpoint import REPLACED, SEGMENT, STEP, existing, read_manifest, read_tensors, step_folder, verify, write_tensors
 from deeprl.runs.segments import alive, follows, joined, size
-from deeprl.system.files import full, partial, read_regular, replace_file
+from deeprl.system.files import full, partial, read_regular, regular_size, replace_file
 
 HEADER = 1 << 14
 """Bytes of a segment so small that what it says of its rows is most of it."""
@@ -138,6 +138,8 @@ class Checkpoints:
         for folder in (self.folder, self.replay):
             if folder.is_symlink():  # files of another folder would be removed
                 raise CheckpointError(f"{folder} is a link, which is refused: put the whole run folder where there is space")
+            if folder.exists() and not folder.is_dir():
+                raise CheckpointError(f"{folder} is no folder: remove it to go on")
 
     def _with_tail(self, rows: dict[str, Tensor], listed: list[dict[str, Any]]) -> dict[str, Tensor]:
         """`rows` together with those of the newest listed segments, as long as these are no larger; what is joined is listed no more.
@@ -194,6 +196,14 @@ class Checkpoints:
         """Steps that have a checkpoint, readable or not, in order."""
         names = [path.name.removesuffix(REPLACED) for path in self.folder.iterdir()] if self.folder.is_dir() else []
         return sorted({int(match[1]) for match in map(STEP.fullmatch, names) if match})
+
+    def largest(self, part: str) -> int | None:
+        """Bytes of the largest file of a part, and so a bound of what it can hold; None where there is no checkpoint."""
+        found = [0]
+        for step in self.steps():
+            with contextlib.suppress(OSError):
+                found.append(regular_size(self._at(step) / f"{part}.safetensors"))
+        return max(found) if self.steps() else None
 
     def pointed(self, which: str) -> int | None:
         """The step that the file `last` or `best` names."""

@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 from deeprl.errors import RunFolderError
 from deeprl.system.files import plain, read_regular, replace_file
 
-CONFIG_LIMIT, DEPTH_LIMIT = 1 << 20, 50
+CONFIG_LIMIT, DEPTH_LIMIT = 1 << 16, 50
+"""A configuration has 3 to 5 KiB, and the parser takes a second for 64."""
 
 
 def container(config: Any) -> dict[str, Any]:
@@ -72,52 +73,64 @@ def parse_config(text: str, path: Path) -> dict[str, Any]:
     Raises:
         RunFolderError: with the line.
     """
-
-    def refuse(what: str, mark: Any = None) -> None:
-        where = f"{path}, line {mark.line + 1}," if mark is not None else f"{path}"
-        raise RunFolderError(f"{where} is refused: {what}; a run's own config.yaml has none")
-
-    def check(node: yaml.Node) -> None:
-        if isinstance(node, yaml.ScalarNode):
-            if "${" in node.value:
-                refuse(f"an interpolation, {node.value[:80]!r}", node.start_mark)
-        elif isinstance(node, yaml.SequenceNode):
-            for item in node.value:
-                check(item)
-        elif isinstance(node, yaml.MappingNode):
-            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            if len(keys) < len(node.value) or len(set(keys)) < len(keys) or "<<" in keys:
-                refuse("a key that is no name, is given twice or merges", node.start_mark)
-            for key, item in node.value:
-                check(key)
-                check(item)
-
-    def only_plain(value: Any, key: str) -> None:
-        if isinstance(value, dict):
-            for name, item in value.items():
-                only_plain(item, f"{key}.{name}")
-        elif isinstance(value, list):
-            for item in value:
-                only_plain(item, key)
-        elif value is not None and not isinstance(value, (str, int, float, bool)):
-            refuse(f"a {type(value).__name__} at {key.lstrip('.')}")
-
     try:
-        depth = 0
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEPTH_LIMIT:  # the parser's time grows with the square of the depth
-                refuse(f"nesting deeper than {DEPTH_LIMIT}", event.start_mark)
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-                refuse("a YAML alias or anchor", event.start_mark)
-            if getattr(event, "tag", None) is not None:
-                refuse(f"the YAML tag {event.tag}", event.start_mark)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        loader = Plain(text)
+        node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
-            refuse("anything but a mapping of keys")
-        check(node)
-        found = yaml.safe_load(text)
+            raise Refused("anything but a mapping of keys")
+        found = loader.construct_document(node)
+        only_plain(found, "")
+        return found
+    except Refused as error:
+        where = f"{path}, line {error.line}," if error.line else f"{path}"
+        raise RunFolderError(f"{where} is refused: {error}; a run's own config.yaml has none") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RunFolderError(f"{path} is not the YAML that a run writes: {str(error) or type(error).__name__}") from None
-    only_plain(found, "")
-    return found
+
+
+class Refused(Exception):
+    """YAML that no run writes."""
+
+    def __init__(self, what: str, mark: Any = None):
+        super().__init__(what)
+        self.line = mark.line + 1 if mark is not None else None
+
+
+class Plain(yaml.SafeLoader):
+    """Refuses while it reads, because the time of the parser grows with the square of the depth."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise Refused("a YAML alias or anchor", event.start_mark)
+        if getattr(event, "tag", None) is not None:
+            raise Refused(f"the YAML tag {event.tag}", event.start_mark)
+        if self.depth >= DEPTH_LIMIT:
+            raise Refused(f"nesting deeper than {DEPTH_LIMIT}", event.start_mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        if isinstance(node, yaml.ScalarNode) and "${" in node.value:
+            raise Refused(f"an interpolation, {node.value[:80]!r}", node.start_mark)
+        if isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if len(keys) < len(node.value) or len(set(keys)) < len(keys) or "<<" in keys:
+                raise Refused("a key that is no name, is given twice or merges", node.start_mark)
+        return node
+
+
+def only_plain(value: Any, key: str) -> None:
+    """
+    Raises:
+        Refused: a date, or bytes.
+    """
+    if isinstance(value, dict):
+        for name, item in value.items():
+            only_plain(item, f"{key}.{name}")
+    elif isinstance(value, list):
+        for item in value:
+            only_plain(item, key)
+    elif value is not None and not isinstance(value, (str, int, float, bool)):
+        raise Refused(f"a {type(value).__name__} at {key.lstrip('.')}")

@@ -31,7 +31,7 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, purge_step: int | None = None):
-        stamps = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*") if path.name.split(".")[3].isdigit()]
+        stamps = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*") if path.name.split(".")[3].isdecimal()]
         stamp = max(int(time.time()), *(old + 1 for old in stamps)) if stamps else int(time.time())  # after all existing files
         path = folder / f"events.out.tfevents.{stamp:010d}.{socket.gethostname()}.{os.getpid()}.0"
         start = io.BytesIO()

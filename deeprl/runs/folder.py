@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,9 @@ from deeprl.system.files import Appender, full, plain, read_regular, regular_siz
 from deeprl.system.machine import now
 
 GROWING = ("metrics.jsonl", "evaluations.jsonl")
-JSON_LIMIT = 1 << 24
+JSON_LIMIT, LINE_LIMIT = 1 << 24, 1 << 22
+"""Bytes of a file, and of a line of a file that grows: an evaluation of 150,000 episodes."""
+STATES = ("running", "finished", "failed", "stopped")
 
 # ---- names
 
@@ -106,6 +109,9 @@ class RunFolder:
             handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)  # a link's target would be emptied
         except OSError as error:
             raise RunFolderError(f"{self.path / 'lock'} cannot be opened: {error.strerror}") from error
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise RunFolderError(f"{self.path / 'lock'} is no plain file: remove it to go on")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -148,14 +154,17 @@ class RunFolder:
     # -- status and records
 
     def write_status(self, state: str, step: int, updates: int, error: str | None = None, stopped_early: str | None = None) -> None:
-        if state not in ("running", "finished", "failed", "stopped"):
-            raise ValueError(f"state must be running, finished, failed or stopped, not {state!r}")
+        if state not in STATES:
+            raise ValueError(f"state must be {', '.join(STATES)}, not {state!r}")
         counts = {"step": int(step), "updates": int(updates)}
         self._write("status.json", {"state": state, **counts, "error": error, "stopped_early": stopped_early, "time": now()})
 
     def read_status(self) -> dict[str, Any] | None:
         """None before the first `write_status`."""
-        return self._read("status.json", dict)
+        found = self._read("status.json", dict)
+        if found is not None and not (found.get("state") in STATES and all(type(found.get(n)) is int for n in ("step", "updates"))):
+            raise RunFolderError(f"{self.path / 'status.json'} is damaged: it holds no state, step or updates; move it away to go on")
+        return found
 
     def append_system(self, entry: dict[str, Any]) -> None:
         """Add the entry of one start, a `system_entry`."""
@@ -250,7 +259,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if not plain_file(path):
         return
     with open(path, errors="replace") as file:
-        for line in iter(lambda: file.readline(JSON_LIMIT), ""):
+        for line in iter(lambda: file.readline(LINE_LIMIT), ""):
             with contextlib.suppress(ValueError):
                 found = strict_json(line)
                 if line.endswith("\n") and isinstance(found, dict) and isinstance(found.get("step"), (int, float)):

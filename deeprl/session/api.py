@@ -13,9 +13,11 @@ import torch
 from deeprl.accelerate.modes import apply
 from deeprl.agent import Agent
 from deeprl.config import folders
-from deeprl.config.build import build_agent, check_device
+from deeprl.config.build import build_agent, check_actions, check_device, environment
 from deeprl.config.compose import compose, prepare
+from deeprl.config.dry_run import dry_run
 from deeprl.config.instantiate import instantiate
+from deeprl.config.stored import checked
 from deeprl.errors import CheckpointError, ConfigError
 from deeprl.noise import each
 from deeprl.runs.checkpoint import DAMAGE
@@ -83,16 +85,18 @@ def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...
     """
     flush_denormals()
     folder = RunFolder(Path(path))
-    config = folder.read_config()
     allowed = folders.packages(*allow)
-    untrusted(config, allowed)
+    config = checked(folder.read_config(), allowed)
     check_device(config)
-    env = instantiate(config["env"], "env", allowed)
-    agent = build_agent(config, env.spec(), allowed)
+    checkpoints = Checkpoints(folder.path, config["checkpoint"]["keep"])
+    env, spec = environment(config, allowed)
+    check_actions(config, spec, allowed)
+    agent = build_agent(config, spec, allowed, checkpoints.largest("agent"))
     apply(agent, config["accelerate"]["mode"])
-    torch.set_num_threads(config["runtime"]["threads"])
-    which = int(checkpoint) if str(checkpoint).isdigit() else str(checkpoint)
-    step, parts = Checkpoints(folder.path, config["checkpoint"]["keep"]).load(which, only={"agent"}, most={"agent": agent.state_bytes()})
+    dry_run(agent, spec, config["device"])
+    torch.set_num_threads(config["runtime"]["threads"] or 1)
+    which = int(checkpoint) if str(checkpoint).isdecimal() else str(checkpoint)
+    step, parts = checkpoints.load(which, only={"agent"}, most={"agent": agent.state_bytes()})
     try:
         agent.load_state(parts["agent"], optimizers=False)
     except DAMAGE as error:
@@ -101,28 +105,6 @@ def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...
     if fault:
         raise CheckpointError(f"the checkpoint of step {step:,} of {path} holds {fault}: no run writes such a checkpoint")
     return Run(folder.path, config, agent, step, folder.read_summary(), env)
-
-
-def untrusted(config: dict[str, Any], allowed: tuple[str, ...]) -> None:
-    """A stored configuration may be a stranger's: what imports code by name needs the user's word.
-
-    Raises:
-        ConfigError
-    """
-    for name in named_packages(config):
-        if name not in allowed:
-            raise ConfigError(f"env: this run imports {name}: if you trust it, say so with --allow-package {name}.")
-
-
-def named_packages(config: dict[str, Any]) -> list[str]:
-    """Top-level packages that a configuration imports by name, beside the classes of its `_target_`s."""
-    env = config["env"]
-    wrappers = env.get("wrappers") or []
-    wrappers = wrappers if isinstance(wrappers, list) else [wrappers]
-    named = [env.get("package"), *(entry.get("path") if isinstance(entry, dict) else entry for entry in wrappers)]
-    if ":" in str(env.get("id", "")):
-        named.append(str(env["id"]).split(":")[0])
-    return [str(name).split(".")[0] for name in named if name]
 
 
 def train(overrides: Sequence[str], config_dir: str | Path | None = None) -> Run:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ from deeprl.accelerate import modes
 from deeprl.accelerate.graph import has_compiler
 from deeprl.agent import Agent
 from deeprl.config import tuned
-from deeprl.config.build import build_agent, check_actions, check_device, check_replay
+from deeprl.config.build import build_agent, check_actions, check_device, check_replay, environment
 from deeprl.config.dry_run import dry_run
 from deeprl.config.instantiate import Allowed, drop_foreign, instantiate
 from deeprl.config.rules import finalise, get, planned_updates
@@ -73,21 +72,13 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None)
         raise ConfigError('logger=wandb needs the package wandb: pip install -e ".[wandb]", or leave logger=wandb out.')
     keep_memory()
     flush_denormals()
-    env = instantiate(config["env"], "env", allowed)
-    try:
-        spec = env.spec()
-    except ValueError as error:
-        raise ConfigError(f"env: {error}") from error
-    except Exception as error:
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{type(error).__name__} in {at.filename}:{at.lineno}"
-        raise ConfigError(f"env: {env.name} cannot be made, because it raised {where}: {error}") from error
+    env, spec = environment(config, allowed)
     if get(config, "evaluation.video", False):
         from deeprl.training.video import check_rendering  # OpenCV: only videos need it
 
         check_rendering(env, "evaluation.video=true")
-    check_actions(config, spec)
-    agent = build_agent(config, spec, allowed)
+    check_actions(config, spec, allowed)
+    agent = build_agent(config, spec, allowed, None if allowed is None else Checkpoints(folder.path).largest("agent"))
     automatic = pin(config, agent)
     torch.set_num_threads(config["runtime"]["threads"])
     memory = instantiate({**config["replay"], "_partial_": True}, "replay", allowed)

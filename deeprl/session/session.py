@@ -11,11 +11,12 @@ from typing import Any
 from deeprl.config.instantiate import Allowed, instantiate
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.runs.folder import RunFolder, holds_run
+from deeprl.runs.loggers import Logging
 from deeprl.session.assemble import assemble
 from deeprl.system.machine import system_entry
 from deeprl.system.progress import Progress
 from deeprl.system.signals import Signals
-from deeprl.system.terminal import printable, say
+from deeprl.system.terminal import say
 from deeprl.system.watchdog import Watchdog
 from deeprl.training.trainer import Trainer
 
@@ -34,7 +35,7 @@ def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: All
         if not resume and holds_run(path):  # asked under the lock, because only then nobody else starts here
             raise ConfigError(f"{path} already holds a run: choose another folder, or go on with `deeprl resume {path}` or resume=auto.")
         status = folder.read_status() if resume else None
-        trainer = built(config, folder, allowed)
+        trainer, logging = built(config, folder, allowed), logging_of(config, allowed)
         restored = False
         try:
             if resume and trainer.checkpoints.steps():
@@ -46,9 +47,7 @@ def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: All
             folder.write_config(config)
             folder.append_system({**system_entry(config["device"]), "resumed_from": trainer.step if restored else None})
             trainer.write_status("running")
-            loggers = instantiate(config["logger"], "logger", allowed).open(
-                path, purge_step=trainer.step + (trainer.pending is None) if restored else (0 if resume else None)
-            )
+            loggers = logging.open(path, purge_step=trainer.step + (trainer.pending is None) if restored else (0 if resume else None))
             if not restored:
                 loggers.text(0, "config", as_page(config))
                 loggers.hparams(config)
@@ -70,6 +69,17 @@ def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: All
         finally:
             trainer.envs.close()
     return outcome, trainer
+
+
+def logging_of(config: dict[str, Any], allowed: Allowed) -> Logging:
+    """
+    Raises:
+        ConfigError: `logger` names something else.
+    """
+    found = instantiate(config["logger"], "logger", allowed)
+    if not isinstance(found, Logging):
+        raise ConfigError(f"logger._target_={config['logger'].get('_target_')!r:.100} is no choice of loggers.")
+    return found
 
 
 def built(config: dict[str, Any], folder: RunFolder, allowed: Allowed) -> Trainer:
@@ -97,24 +107,22 @@ def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     quoted = shlex.quote(str(shown))
     if outcome == "stopped":
-        return printable(f"stopped at step {trainer.step:,} and saved. Go on with:  deeprl resume {quoted}")
+        return f"stopped at step {trainer.step:,} and saved. Go on with:  deeprl resume {quoted}"
     summary = trainer.folder.read_summary() or {}
     final, names = summary["final"], trainer.config["names"]
     early = [f"stopped early at step {trainer.step:,} of {trainer.config['steps']:,}, because {trainer.stopped_early}"]
     above = shown if shown.is_absolute() else Path(shown.parts[0])
-    return printable(
-        "\n".join(
-            [
-                f"{names['agent']} on {names['env']}: return {final['mean']:.1f} ± {final['std']:.1f} over {final['episodes']} evaluation"
-                f" episodes after {trainer.step:,} steps and {trainer.agent.updates:,} updates ({summary['wall_seconds']:.0f} s)",
-                *(early if trainer.stopped_early else []),
-                f"run folder: {quoted}",
-                "try next:",
-                f"  tensorboard --logdir {shlex.quote(str(above))}",
-                f"  deeprl eval {quoted} --episodes 100",
-                f"  python train.py {another(names['agent'], names['env'])}",
-            ]
-        )
+    return "\n".join(
+        [
+            f"{names['agent']} on {names['env']}: return {final['mean']:.1f} ± {final['std']:.1f} over {final['episodes']} evaluation"
+            f" episodes after {trainer.step:,} steps and {trainer.agent.updates:,} updates ({summary['wall_seconds']:.0f} s)",
+            *(early if trainer.stopped_early else []),
+            f"run folder: {quoted}",
+            "try next:",
+            f"  tensorboard --logdir {shlex.quote(str(above))}",
+            f"  deeprl eval {quoted} --episodes 100",
+            f"  python train.py {another(names['agent'], names['env'])}",
+        ]
     )
 
 

@@ -96,7 +96,7 @@ class Appender:
         Raises:
             OSError: the bytes not written stay in memory.
         """
-        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)  # a pipe would wait
         try:
             if not os.fstat(handle).st_size:
                 if self._began:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
+import warnings
 from typing import TextIO
+
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
 def printable(text: str) -> str:
@@ -28,6 +32,24 @@ def say(text: str, stream: TextIO | None = None) -> None:
             mute(stream)
     except ValueError:  # closed
         pass
+
+
+def answer(text: str) -> None:
+    """Print what a command was asked for, to stdout. Every command prints through here, because names and numbers out of a run folder may
+    hold escape sequences."""
+    say(text, sys.stdout)
+
+
+def plain_warnings() -> None:
+    """Print every warning of this process as an escaped sentence, those of libraries included.
+
+    Python's own form adds a line of source code, and some libraries add colours.
+    """
+
+    def plain(message, *rest, **named) -> str:
+        return printable(COLOUR.sub("", f"warning: {message}\n"))
+
+    warnings.formatwarning = plain
 
 
 def mute(stream: TextIO) -> None:

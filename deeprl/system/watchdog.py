@@ -45,7 +45,8 @@ class Watchdog:
 
     def __enter__(self) -> Watchdog:
         if self.minutes is not None:
-            self._file = open(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644), "w")
+            self.path.unlink(missing_ok=True)  # in a stranger's folder it may be a link or a pipe
+            self._file = open(self.path, "x")
             self._arm()
             self._thread.start()
         return self

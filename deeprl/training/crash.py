@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from deeprl.agent import Agent
-from deeprl.errors import CheckpointError
+from deeprl.errors import CheckpointError, RunFolderError
 from deeprl.noise import each
-from deeprl.runs.checkpoint import load, save
+from deeprl.runs.checkpoint import DAMAGE, load, save
 from deeprl.runs.folder import RunFolder
 from deeprl.training.learner import gradient
 from deeprl.types import Batch, NetworkNoise, Spec, ViewNoise
@@ -120,14 +120,16 @@ def locate(agent: Agent, batches: Sequence[Batch]) -> tuple[Batch, str | None, s
 def write(folder: RunFolder, config: dict, agent: Agent, batch: Batch | None, failure: dict) -> Path:
     """Save a bundle in `crash/` of a run folder and return its own folder."""
     bundle = folder.path / "crash" / f"step_{failure['step']:012d}"
+    if bundle.parent.is_symlink():
+        raise RunFolderError(f"{bundle.parent} is a link, which is refused: remove it, and the bundle of this failure can be written there")
     spec = agent.spec._asdict() | {"obs_dtype": str(agent.spec.obs_dtype).removeprefix("torch.")}
     save(bundle, {"agent": agent.state(), "batch": batch and batch._asdict(), "failure": {**failure, "spec": spec}})
     RunFolder(bundle).write_config(config)
     return bundle
 
 
-def read(bundle: Path) -> tuple[dict, dict, Batch | None, dict]:
-    """Content of a bundle: configuration, the agent's state, the batch, the failure.
+def read(bundle: Path) -> tuple[dict, dict, Batch | None, dict, Spec]:
+    """Content of a bundle: configuration, the agent's state, the batch, the failure, the environment's shapes.
 
     Raises:
         RunFolderError, CheckpointError
@@ -141,9 +143,14 @@ def read(bundle: Path) -> tuple[dict, dict, Batch | None, dict]:
                 name: ViewNoise(*(NetworkNoise(*end) for end in value)) for name, value in batch.noise.items() if isinstance(value, tuple)
             }
             batch = batch._replace(noise={**batch.noise, **views})
-        return config, parts["agent"], batch, parts["failure"]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{bundle} is no crash bundle: {error}") from None
+        failure = parts["failure"]
+        numbers = all(type(failure[name]) is int for name in ("update", "step"))
+        words = isinstance(failure["tensor"], str) and isinstance(failure["objective"], str | None)
+        if not (numbers and words and failure["product"] in ("highest", "high", "medium")):
+            raise ValueError("its failure has a value of another kind")
+        return config, parts["agent"], batch, failure, spec_of(failure)
+    except DAMAGE as error:
+        raise CheckpointError(f"{bundle} is no crash bundle: {type(error).__name__}: {error}") from None
 
 
 def moved(batch: Batch, device: str) -> Batch:
@@ -155,4 +162,8 @@ def moved(batch: Batch, device: str) -> Batch:
 def spec_of(failure: dict) -> Spec:
     stored = failure["spec"]
     dtype = {"float32": torch.float32, "uint8": torch.uint8}[stored["obs_dtype"]]
-    return Spec(tuple(stored["obs_shape"]), dtype, stored["num_actions"], stored["action_dim"], stored["frame_stack"])
+    counts = stored["num_actions"], stored["action_dim"], stored["frame_stack"]
+    shape = tuple(stored["obs_shape"])
+    if not all(type(number) is int and number >= 0 for number in (*shape, *counts)):
+        raise ValueError("its shapes are no whole numbers")
+    return Spec(shape, dtype, *counts)

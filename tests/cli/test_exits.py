@@ -32,10 +32,26 @@ def test_what_is_foreseen_is_a_sentence(error, code, capsys):
     assert capsys.readouterr().err == f"deeprl: {error}\n"
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a bug"), KeyboardInterrupt()])
-def test_what_is_not_is_raised(error):
-    with pytest.raises(type(error)):
-        guarded(raising(error))
+class Panic(BaseException):
+    """As libraries in Rust raise it."""
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a \x1b[2J bug"), Panic("a \x1b[2J bug")])
+def test_what_is_not_is_a_sentence_too_and_a_traceback_on_demand(error, capsys, monkeypatch):
+    monkeypatch.delenv("DEEPRL_DEBUG", raising=False)
+    assert guarded(raising(error)) == FAILED
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"deeprl: {type(error).__name__}: a \\x1b[2J bug. ")
+    monkeypatch.setenv("DEEPRL_DEBUG", "1")
+    assert guarded(raising(error)) == FAILED
+    text = capsys.readouterr().err
+    assert "Traceback" in text
+    assert "\x1b" not in text
+
+
+def test_a_command_that_is_interrupted_says_so(capsys):
+    assert guarded(raising(KeyboardInterrupt())) == FAILED
+    assert capsys.readouterr().err == "deeprl: interrupted\n"
 
 
 def test_a_warning_is_one_line(monkeypatch):

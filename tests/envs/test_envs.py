@@ -255,6 +255,13 @@ def test_an_unknown_id_is_answered_with_the_nearest():
         Gym(id="CartPole-v1", wrappers=["nowhere.Wrapper"]).spec()
 
 
+@pytest.mark.parametrize("path", ["deeprl.system.files.sync_folder", "deeprl.errors.ConfigError", "deeprl.envs.gym.np"])
+def test_a_wrapper_is_a_class_of_wrappers(path):
+    """A stored configuration may name any module of deeprl, and a function is not called."""
+    with pytest.raises(ValueError, match=r"no subclass of gymnasium\.Wrapper"):
+        Gym(id="CartPole-v1", wrappers=path).spec()
+
+
 def test_wrappers_are_applied_in_order():
     game = Gym(id="Scripted-v0", wrappers=[f"{__name__}.Shift", f"{__name__}.Double"]).build()
     assert game.reset(0).tolist() == [2, 2]

@@ -8,7 +8,7 @@ import pytest
 from gymnasium import spaces
 
 from deeprl.cli import exits
-from deeprl.session.api import named_packages
+from deeprl.config.stored import named_packages
 from tests.builders import front_door
 
 SHORT = ("steps=60", "learning_starts=20", "replay.capacity=100", "replay.batch_size=4", "evaluation.every=null",
@@ -56,4 +56,4 @@ def test_an_environment_that_cannot_be_made_is_a_wrong_configuration(tmp_path, m
 
 @pytest.mark.parametrize("wrappers", ["theirs.W", ["theirs.W"], {"path": "theirs.W"}, [{"path": "theirs.W", "kwargs": {}}]])
 def test_a_stored_wrapper_needs_trust_however_it_is_written(wrappers):
-    assert named_packages({"env": {"wrappers": wrappers}}) == ["theirs"]
+    assert named_packages({"wrappers": wrappers}) == ["theirs"]

@@ -6,7 +6,7 @@ import json
 import os
 import random
 import shutil
-import time
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,12 @@ import pytest
 import torch
 
 import deeprl
-from benchmarks import mutate
+from benchmarks.mutate import campaign, mutations, trial
 from deeprl.errors import RunFolderError
 from deeprl.replay.replay import Replay
 from deeprl.runs import checkpoint
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder, read_lines
-from deeprl.session.assemble import assemble
 from deeprl.system.files import strict_json
 from deeprl.system.terminal import printable
 from tests.builders import begin, console
@@ -281,37 +280,60 @@ def test_a_crash_bundle_that_was_forged_says_so(run, capsys):
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory):
-    """A run to mutate, a trainer that loads it, and what it holds."""
-    path = tmp_path_factory.mktemp("mutate") / "run"
-    assert begin(path, *mutate.WORDS) == 0
-    trainer = assemble(RunFolder(path).read_config(), RunFolder(path))
-    trainer.started = time.monotonic()
-    trainer.restore()
-    whole = {"module": {k: v.clone() for k, v in trainer.agent.state()["module"].items()}, "step": trainer.step}
-    return path, trainer, whole
+def place(tmp_path_factory):
+    """A run to mutate, in a place with a file and a package that no mutation may reach."""
+    place, here, paths = tmp_path_factory.mktemp("mutate"), Path.cwd(), list(sys.path)
+    assert begin(place / "source", *trial.WORDS) == 0
+    trial.add_bundle(place / "source")
+    trial.surround(place)
+    yield place
+    os.chdir(here)
+    sys.path[:] = paths
 
 
 @pytest.mark.parametrize("fits", [False, True])
-@pytest.mark.parametrize("mutation", dict.fromkeys(mutate.MUTATIONS), ids=lambda m: m.__name__)
-def test_mutations_are_refused_or_skipped(target, tmp_path, mutation, fits):
-    """`python -m benchmarks.mutate` makes 10,000 of them, under a memory limit."""
-    path, trainer, whole = target
+@pytest.mark.parametrize("mutation", dict.fromkeys(mutations.MUTATIONS), ids=lambda m: m.__name__)
+def test_mutations_are_refused_or_skipped(place, mutation, fits):
+    """`python -m benchmarks.mutate` makes thousands of them, under limits of time and memory."""
     for seed in range(4):
-        copy = shutil.copytree(path, tmp_path / str(seed))
-        mutation(newest := max((copy / "checkpoints").glob("step_*")), random.Random(f"{mutation.__name__}/{seed}"))
-        if fits:
-            mutate.forge(newest)
-        assert mutate.outcome(copy, trainer, whole) in ("refused", "previous", "stopped", "trained", "harmless")
+        run = shutil.copytree(place / "source", place / "run", symlinks=True)
+        what, found, _ = trial.trial(run, mutation, random.Random(f"{mutation.__name__}/{seed}"), fits)
+        shutil.rmtree(run)
+        assert found.split()[0] in ("refused", "previous", "stopped", "loaded"), what
 
 
-def test_the_table_counts_what_happened(capsys):
+def test_a_trial_notices_what_it_is_for(place):
+    """Each fault that a trial looks for, made on purpose."""
+
+    def judged(fault) -> str:
+        run = shutil.copytree(place / "source", place / "run", symlinks=True)
+        try:
+            return trial.trial(run, lambda newest, dice: "nothing", random.Random(0), False)[1] if fault is None else fault(run)
+        finally:
+            shutil.rmtree(run)
+
+    def outside(run: Path) -> str:
+        before = trial.surroundings(run)
+        (place / "outside" / "new").write_text("")
+        after = trial.surroundings(run)
+        (place / "outside" / "new").unlink()
+        return "noticed" if after != before else "missed"
+
+    assert judged(None) == "loaded"
+    assert judged(outside) == "noticed"
+    for code, text in ((0, "Traceback"), (1, "\x1b[2J"), (1, "MemoryError"), (-11, "")):
+        assert trial.judged(code, text).startswith("BAD")
+    assert trial.judged(1, "deeprl: the run failed: KeyError: 'x'.") == "failed"
+    assert trial.judged(1, "deeprl: config.yaml is refused") == "refused"
+
+
+def test_the_table_counts_what_happened():
     done = [
         {"mutation": "flip", "forged": False, "outcome": "refused"},
         {"mutation": "flip", "forged": True, "outcome": "BAD exit code -11"},
     ]
-    assert mutate.table(done).splitlines()[2:] == [
-        "| flip | as it was | 1 | 1 | 0 | 0 | 0 | 0 | 0 |",
-        "| flip | fits | 1 | 0 | 0 | 0 | 0 | 0 | 1 |",
+    assert campaign.table(done).splitlines()[2:] == [
+        "| flip | as they were | 1 | 1 | 0 | 0 | 0 | 0 | 0 |",
+        "| flip | fit | 1 | 0 | 0 | 0 | 0 | 0 | 1 |",
         "| all |  | 2 | 1 | 0 | 0 | 0 | 0 | 1 |",
     ]

@@ -10,6 +10,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+import yaml
 from omegaconf import OmegaConf
 
 from deeprl.errors import RunFolderError
@@ -290,7 +291,7 @@ def test_configurations_come_back_as_they_were(tmp_path):
         ("a: 1\n---\nb: 1", "YAML that a run writes"),
         ("a: [", "YAML that a run writes"),
         ("a: \0", "YAML that a run writes"),
-        ("a: " + "[" * 100000, "nesting deeper than 50"),
+        ("a: " + "[" * 10000, "nesting deeper than 50"),
     ],
 )
 def test_configurations_that_no_run_writes_are_refused(tmp_path, text, reason):
@@ -315,3 +316,12 @@ def test_configurations_that_are_too_large_or_no_file_are_refused(tmp_path, monk
     monkeypatch.setattr(config_file, "CONFIG_LIMIT", 20)
     with pytest.raises(RunFolderError, match="more than 20 bytes"):
         run.read_config()
+
+
+def test_a_configuration_is_parsed_once(tmp_path, monkeypatch):
+    """The parser takes a second for the largest one that is read."""
+    run, made, plain = RunFolder(tmp_path), [], yaml.reader.Reader.__init__
+    run.write_config(CONFIG)
+    monkeypatch.setattr(yaml.reader.Reader, "__init__", lambda self, stream: made.append(1) or plain(self, stream))
+    assert run.read_config() == CONFIG
+    assert len(made) == 1

@@ -157,7 +157,7 @@ def test_a_run_that_diverges_leaves_a_bundle_and_its_last_checkpoint(tmp_path, m
     assert f"deeprl replay-crash {bundle}" in said
     assert RunFolder(path).read_status()["state"] == "failed"
     assert not [p for p in bundle.iterdir() if p.suffix not in (".safetensors", ".json", ".yaml")]
-    _, state, batch, failure = crash.read(bundle)
+    _, state, batch, failure, _ = crash.read(bundle)
     assert failure["update"] == state["updates"] == 70
     assert batch.reward.shape == (16,)
     assert bool(torch.isfinite(torch.cat([t.flatten() for t in state["module"].values()])).all())  # as they were before the update
@@ -188,7 +188,7 @@ def test_where_looking_waits_the_batch_is_found_among_the_last(tmp_path, monkeyp
         poison(patch, 73, separate=True)
         assert front_door(*CARTPOLE, f"hydra.run.dir={path}") == exits.FAILED
     assert "of the loss 'value' is not finite: batch.reward: 1 of 16" in capsys.readouterr().err
-    _, state, batch, failure = crash.read(next((path / "crash").iterdir()))
+    _, state, batch, failure, _ = crash.read(next((path / "crash").iterdir()))
     assert 73 < failure["update"] <= 73 + crash.LOOK
     assert batch.reward[3].isnan()
     assert bool(torch.isfinite(torch.cat([t.flatten() for t in state["module"].values()])).all())
@@ -220,7 +220,7 @@ def test_a_bundle_holds_the_noise_of_its_batch(tmp_path):
     batch = made_up(agent, SPEC)
     failure = {"step": 1, "update": 1, "objective": "value", "tensor": "", "product": "highest"}
     bundle = crash.write(RunFolder(tmp_path), {"device": "cpu"}, agent, batch, failure)
-    _, _, found, _ = crash.read(bundle)
+    _, _, found, *_ = crash.read(bundle)
     assert found.noise["online"].now.layers.keys() == batch.noise["online"].now.layers.keys() != set()
     assert all(torch.equal(value, found.noise["online"].now.layers[name]) for name, value in batch.noise["online"].now.layers.items())
     assert torch.equal(agent("value", found)[0], agent("value", batch)[0])

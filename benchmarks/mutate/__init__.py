@@ -1,0 +1,1 @@
+"""Run folders mutated as chance and as strangers would, and read by the commands."""

@@ -1,0 +1,78 @@
+"""A configuration out of a run folder. It may be a stranger's, or edited by hand: it is checked as a command line is, and what it names
+outside of deeprl needs the user's word."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from deeprl.config.rules import finalise, get
+from deeprl.errors import ConfigError
+
+SECTIONS = ("agent", "env", "replay", "logger", "accelerate", "runtime", "evaluation", "checkpoint", "log", "stop", "names")
+WORDS = {
+    **dict.fromkeys(
+        ("names.env", "names.agent", "names.replay", "device", "agent._target_", "env._target_", "replay._target_", "logger._target_"), None
+    ),
+    "accelerate.mode": ("auto", "reference", "fast", "compiled"),
+    "accelerate.product": ("highest", "high", "medium"),
+}
+"""Keys that hold one word, and which words."""
+
+
+def checked(config: dict[str, Any], allowed: tuple[str, ...]) -> dict[str, Any]:
+    """The configuration, with every key that a run reads present, of its kind and in range.
+
+    Raises:
+        ConfigError
+    """
+    for key in SECTIONS:
+        if not isinstance(config.get(key), dict):
+            raise ConfigError(f"{key}={config.get(key)!r:.100} is out of range: it takes keys of its own.")
+    config["accelerate"].setdefault("product", "highest")  # older runs have none
+    config.setdefault("resume", False)
+    for key, words in WORDS.items():
+        value = get(config, key)
+        if not isinstance(value, str) or (words and value not in words):
+            raise ConfigError(f"{key}={value!r:.100} is out of range: it takes {', '.join(words) if words else 'a word'}.")
+    trusted(config["env"], allowed)
+    return finalise(config)
+
+
+def trusted(env: dict[str, Any], allowed: tuple[str, ...]) -> None:
+    """
+    Raises:
+        ConfigError: `env` names a package, or a file, without the user's word.
+    """
+    for name in named_packages(env):
+        if name not in allowed:
+            raise ConfigError(f"env: this run imports {name}: if you trust it, say so with --allow-package {name}.")
+    owner = str(env.get("package") or "gymnasium").split(".")[0]
+    for text in texts(env.get("kwargs")) if owner not in allowed else ():
+        if names_file(text):
+            given = f"env.kwargs: this run gives its environment the file {text!r:.200}"
+            raise ConfigError(f"{given}: if you trust it, say so with --allow-package {owner}.")
+
+
+def named_packages(env: dict[str, Any]) -> list[str]:
+    """Top-level packages that `env` imports by name, beside the classes of its `_target_`s."""
+    wrappers = env.get("wrappers") or []
+    wrappers = wrappers if isinstance(wrappers, list) else [wrappers]
+    named = [env.get("package"), *(entry.get("path") if isinstance(entry, dict) else entry for entry in wrappers)]
+    if ":" in str(env.get("id", "")):
+        named.append(str(env["id"]).split(":")[0])
+    return [str(name).split(".")[0] for name in named if name]
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text in nested mappings and lists."""
+    if isinstance(value, str):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from texts(item)
+
+
+def names_file(text: str) -> bool:
+    """Whether an environment may take the text for a file, or for a module to import ("module:name")."""
+    return text.startswith((".", "~")) or any(c in text for c in (os.sep, ":", "\0")) or os.path.lexists(text)
