@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from deeprl.cli import exits
+from deeprl.config import folders
 from deeprl.session import assemble
 from tests.builders import CARTPOLE, front_door
 
@@ -17,11 +18,12 @@ assemble.MACHINE_THREADS = 1  # for runs that leave it to the rule
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """A run pins its own number of threads and its own product, for the whole process."""
+def one_process():
+    """What a command settles for its whole process: threads, product, and folders of configurations (`--config-dir`)."""
     yield
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("highest")
+    folders._added.clear()
 
 
 @pytest.fixture(scope="session")
