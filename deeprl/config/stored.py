@@ -30,10 +30,9 @@ def checked(config: dict[str, Any], allowed: tuple[str, ...]) -> dict[str, Any]:
     for key in SECTIONS:
         if not isinstance(config.get(key), dict):
             raise ConfigError(f"{key}={config.get(key)!r:.100} is out of range: it takes keys of its own.")
-    config["accelerate"].setdefault("product", "highest")  # older runs have none
     config.setdefault("resume", False)
     for key, words in WORDS.items():
-        value = get(config, key)
+        value = get(config, key, "highest" if key == "accelerate.product" else None)  # an older run has no product yet
         if not isinstance(value, str) or (words and value not in words):
             raise ConfigError(f"{key}={value!r:.100} is out of range: it takes {', '.join(words) if words else 'a word'}.")
     trusted(config["env"], allowed)

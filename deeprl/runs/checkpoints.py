@@ -197,13 +197,17 @@ class Checkpoints:
         names = [path.name.removesuffix(REPLACED) for path in self.folder.iterdir()] if self.folder.is_dir() else []
         return sorted({int(match[1]) for match in map(STEP.fullmatch, names) if match})
 
-    def largest(self, part: str) -> int | None:
-        """Bytes of the largest file of a part, and so a bound of what it can hold; None where there is no checkpoint."""
+    def largest(self, part: str) -> int:
+        """Bytes of the largest file of a part, and so a bound of what it can hold.
+
+        Raises:
+            CheckpointError: there is no checkpoint.
+        """
         found = [0]
-        for step in self.steps():
+        for step in self._candidates("last"):
             with contextlib.suppress(OSError):
                 found.append(regular_size(self._at(step) / f"{part}.safetensors"))
-        return max(found) if self.steps() else None
+        return max(found)
 
     def pointed(self, which: str) -> int | None:
         """The step that the file `last` or `best` names."""

@@ -99,6 +99,12 @@ def test_a_network_larger_than_its_checkpoint_is_refused_before_it_is_allocated(
         assert "agent: it cannot be built here: it needs more than" in sentence(capsys, *words)
 
 
+def test_without_a_checkpoint_nothing_is_allocated(run, monkeypatch, capsys):
+    shutil.rmtree(run / "checkpoints")
+    monkeypatch.setattr("deeprl.session.api.build_agent", lambda *_: pytest.fail("an agent was built"))
+    assert "holds no checkpoint" in sentence(capsys, "eval", run)
+
+
 def test_a_file_for_the_environment_needs_trust(run, tmp_path, capsys):
     """A pipe would hang."""
     os.mkfifo(tmp_path / "pipe")
