@@ -79,7 +79,7 @@ class Agent(nn.Module, Choice):
         raise NotImplementedError
 
     def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
-        """Random numbers for acting; `size` is (ticks, M). Those that networks read are on the agent's device, the explorer's on the CPU."""
+        """Random numbers for acting; `size` is (ticks, M). Those of networks are on the agent's device, the others on the CPU."""
         raise NotImplementedError
 
     def observe(self, rows: Rows) -> None:
