@@ -105,7 +105,7 @@ class Agent(nn.Module, Choice):
 
     def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
         """Metrics of an update as numbers, for the log: means over all axes."""
-        means = [tensor.mean().double() for tensor in metrics.values()]
+        means = [tensor.mean() for tensor in metrics.values()]
         return dict(zip(metrics, torch.stack(means).tolist()))  # stacked, because the host waits for the device at every read
 
     def diagnostics(self, step: int) -> dict[str, float]:
