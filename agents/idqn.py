@@ -105,7 +105,7 @@ class Iterated(Chain):
             return values[-1], memory
         if self.acting == "mean":
             return values.mean(0), memory
-        head = (noise["head"] * heads).long().to(values.device)
+        head = (noise["head"] * heads).long()
         if self.acting == "episode":
             first = first.to(values.device)
             head = torch.where(first, head, memory["head"].to(values.device)) if "head" in memory else head

@@ -37,10 +37,18 @@ def exp_q(x: Tensor, q: float) -> Tensor:
     return (1 + (q - 1) * x).clamp(min=0) ** (1 / (q - 1))
 
 
+def running_sums(x: Tensor) -> Tensor:
+    """Σ_{j ≤ i} x_j, (..., A). On a GPU a product, because torch has no deterministic running sum of floats there; in float64, as on a CPU,
+    so that the results agree."""
+    if not x.is_cuda:
+        return x.cumsum(-1)
+    return (x.double() @ torch.ones(x.shape[-1], x.shape[-1], dtype=torch.float64, device=x.device).triu()).to(x.dtype)
+
+
 def sparsemax_normaliser(z: Tensor) -> Tensor:
     """ψ with Σ exp_2(z − ψ) = 1, exactly (Martins and Astudillo, 2016): (..., A) -> (..., 1)."""
     ordered = z.sort(-1, descending=True).values
-    sums = ordered.cumsum(-1)
+    sums = running_sums(ordered)
     ranks = torch.arange(1, z.shape[-1] + 1, dtype=z.dtype, device=z.device)
     support = (1 + ranks * ordered > sums).sum(-1, keepdim=True)
     return (sums.gather(-1, support - 1) - 1) / support + 1

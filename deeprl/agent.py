@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, Part
@@ -78,7 +79,7 @@ class Agent(nn.Module, Choice):
         raise NotImplementedError
 
     def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
-        """Random numbers for acting; `size` is (ticks, M)."""
+        """Random numbers for acting; `size` is (ticks, M). Those of networks are on the agent's device, the others on the CPU."""
         raise NotImplementedError
 
     def observe(self, rows: Rows) -> None:
@@ -104,7 +105,8 @@ class Agent(nn.Module, Choice):
 
     def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
         """Metrics of an update as numbers, for the log: means over all axes."""
-        return {name: float(tensor.mean()) for name, tensor in metrics.items()}
+        means = [tensor.mean() for tensor in metrics.values()]
+        return dict(zip(metrics, torch.stack(means).tolist()))  # stacked, because the host waits for the device at every read
 
     def diagnostics(self, step: int) -> dict[str, float]:
         """Numbers that are logged beside the metrics of updates."""

@@ -69,11 +69,10 @@ class NoiseStream:
         seed, purpose, part: name of the stream, see `seed_sequence`.
         draw: `draw(block, generator)` returns tensors by name, or records of them, whose first axis has `block` entries.
         block: positions drawn at once. Another value gives other numbers.
+        device: where the numbers go, a block at a time; None leaves each where `draw` made it.
     """
 
-    def __init__(
-        self, seed: int, purpose: str, part: str, draw: Callable[[int, torch.Generator], dict[str, Any]], block: int, device="cpu"
-    ):
+    def __init__(self, seed: int, purpose: str, part: str, draw: Callable[[int, torch.Generator], dict[str, Any]], block: int, device=None):
         self.seed, self.purpose, self.part, self.draw, self.block, self.device = seed, purpose, part, draw, block, device
         self.position = 0
         self._loaded = -1
@@ -95,7 +94,7 @@ class NoiseStream:
         block, offset = divmod(position, self.block)
         if block != self._loaded:
             drawn = self.draw(self.block, torch_generator(self.seed, self.purpose, self.part, block))
-            self._drawn = each(lambda tensor: tensor.to(self.device), drawn)
+            self._drawn = drawn if self.device is None else each(lambda tensor: tensor.to(self.device), drawn)
             self._loaded = block
         self._from, self._until = position, min(position + FEW, (block + 1) * self.block)
         self._few = {name: entries(value, offset, self._until - position) for name, value in self._drawn.items()}

@@ -92,7 +92,7 @@ class Batch(NamedTuple):
     weight: Tensor
     """(*B,): importance weight, ones for uniform replay"""
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which is not used
-    """(*B,) int64: number of the row for `Replay.update_priorities`"""
+    """(*B,) int64: number of the row for `Replay.update_priorities`, on the CPU"""
     noise: dict[str, Any]
     """All random numbers of the update, drawn outside: for a discrete agent a `ViewNoise` each under "online" and "target", else tensors by
     name"""

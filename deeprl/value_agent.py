@@ -19,6 +19,7 @@ from deeprl.backups.policies import action_gap
 from deeprl.choice import Part
 from deeprl.networks.mapped import wrapped
 from deeprl.networks.value_network import Networks, quiet
+from deeprl.noise import each
 from deeprl.objective import Objective
 from deeprl.optim.flat import Groups
 from deeprl.parts.auxiliary import Auxiliary
@@ -158,7 +159,9 @@ class ValueAgent(Agent):
         return {**self.chain.noise(size, generator), **self.auxiliary.noise(size, generator)}
 
     def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
-        return {**self.explore.noise(size, generator, self.spec.num_actions), **self.chain.act_noise(size, generator)}
+        explorer, network = self.explore.noise(size, generator, self.spec.num_actions), self.chain.act_noise(size, generator)
+        device = next(self.parameters()).device
+        return {**explorer, **each(lambda tensor: tensor.to(device), network)}  # one copy for many ticks
 
     def follow(self, due: tuple[str, ...]) -> None:
         self.auxiliary.follow(due)
@@ -170,19 +173,19 @@ class ValueAgent(Agent):
 
     def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
         """Metrics as numbers; with several iterations or channels also one for each."""
-        values = super().read({name: value for name, value in metrics.items() if name != CHANNEL_VALUES})
+        shown = {name: value for name, value in metrics.items() if name != CHANNEL_VALUES}
         loss = metrics["train/loss"]  # (K, *B)
         if loss.shape[0] > 1:
-            values.update(numbered("train/chain_loss", loss.flatten(1).mean(1)))
-            values["train/chain_spread"] = float(metrics["train/q_values"].std(0, correction=0).mean())
+            shown.update(numbered("train/chain_loss", loss.flatten(1).mean(1)))
+            shown["train/chain_spread"] = metrics["train/q_values"].std(0, correction=0)
         if CHANNEL_VALUES in metrics:
-            values.update(numbered("train/channel_value", metrics[CHANNEL_VALUES].transpose(0, 1).flatten(1).mean(1)))
-        return values
+            shown.update(numbered("train/channel_value", metrics[CHANNEL_VALUES].transpose(0, 1).flatten(1).mean(1)))
+        return super().read(shown)
 
     def diagnostics(self, step: int) -> dict[str, float]:
         return {"rollout/exploration_rate": self.explore.epsilon(step, True)}
 
 
-def numbered(name: str, numbers: Tensor) -> dict[str, float]:
+def numbered(name: str, numbers: Tensor) -> dict[str, Tensor]:
     """(n,) -> one metric for each number, counted from 1."""
-    return {f"{name}/{k}": float(number) for k, number in enumerate(numbers, start=1)}
+    return {f"{name}/{k}": number for k, number in enumerate(numbers, start=1)}

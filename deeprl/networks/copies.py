@@ -31,7 +31,7 @@ class Copies(Block):
 
     def __init__(self, n: int, make: Callable[[], nn.Module], shape: Sequence[int]):
         super().__init__()
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             one = make().to("meta")  # the layers without numbers
         if any(isinstance(layer, nn.modules.dropout._DropoutNd) for layer in one.modules()) or [*one.buffers()]:
             raise ValueError(f"{type(self).__name__}: a network with buffers or dropout, such as batch normalisation, is no torso")

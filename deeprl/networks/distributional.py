@@ -171,7 +171,7 @@ class ImplicitHead(Streams):
         drawn = noise.fractions.get(name)
         if drawn is None:
             drawn = midpoints(self.numbers[name], features.device).unsqueeze(0)
-        return drawn.to(features.device).repeat(features.shape[1] // drawn.shape[0], 1)
+        return drawn.repeat(features.shape[1] // drawn.shape[0], 1)
 
 
 def midpoints(number: int, device: torch.device | None = None) -> Tensor:

@@ -49,13 +49,13 @@ def fill_(tensor: Tensor, init: Init, generator: torch.Generator) -> None:
         tensor.fill_(init.value)
         return
     if init.make is not None:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.default_generator.manual_seed(generator.initial_seed())
             tensor.copy_(init.make())
         return
     if init.scheme not in SCHEMES:
         raise ValueError(f"init must be one of {', '.join(SCHEMES)}, not {init.scheme!r}")
-    drawn = torch.empty(tensor.shape, dtype=torch.float32)
+    drawn = torch.empty(tensor.shape, dtype=torch.float32, device="cpu")
     if init.bias and init.scheme not in ("torch", "small"):
         drawn.zero_()
     elif init.scheme.endswith("normal"):

@@ -29,6 +29,8 @@ class ValueNetwork(nn.Module):
         beside: modules of an auxiliary loss on the features, stacked like the torso, so that a chain copies them with the torso.
     """
 
+    index: Tensor | None
+
     def __init__(
         self,
         torso: nn.Module,
@@ -40,7 +42,8 @@ class ValueNetwork(nn.Module):
     ):
         super().__init__()
         self.torso, self.head, self.obs_dims, self.fractions, self.beside = torso, head, obs_dims, fractions, beside
-        self.index = list(index) if index is not None else None
+        # a buffer, because a list would be copied to the device at every evaluation; not saved, because it follows from the chain
+        self.register_buffer("index", None if index is None else torch.tensor(index), persistent=False)
 
     def noise(self, size: tuple[int, ...], generator, role: str) -> NetworkNoise:
         """Random numbers of many evaluations; `size` is (updates, B) or (ticks, M).

@@ -94,7 +94,7 @@ class Chain(Part):
         return {"online": online, "target": ViewNoise(*(self.target.noise(size, generator, "target") for _ in range(2)))}
 
     def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
-        """Random numbers for acting beside those of exploration; `size` is (ticks, M)."""
+        """Random numbers for acting beside those of exploration; `size` is (ticks, M). The agent moves them to its device."""
         return {"network": self.online.noise(size, generator, "acting")}
 
     def choose(

@@ -15,12 +15,12 @@ from deeprl.types import Batch, Spec
 
 
 class Drawn(NamedTuple):
-    """Copies of stored rows before any arithmetic, on the device."""
+    """Copies of stored rows before any arithmetic, on the device but for `index`."""
 
     weight: Tensor
     """(B,)"""
     index: Tensor  # type: ignore[assignment]  # as in Batch
-    """(B,)"""
+    """(B,), on the CPU, because only the replay reads it"""
     stored: dict[str, Tensor]
     """Tensors from which `Gather.batch` computes a batch"""
     noise: dict[str, Tensor]
@@ -87,10 +87,10 @@ class Gather:
         if n > 1:
             self.later_source = ring.frame_windows(at.stack) if at.image else ring.windows(1, cut=at.width - at.size)
             self.later = torch.empty(size, self.later_source.shape[1], dtype=self.later_source.dtype)
+            self.powers = rule.powers
         self.steps = torch.ones(size, dtype=torch.int64, device=self.device)
         self.valid = torch.ones(size, dtype=torch.bool, device=self.device)
         self.weight = torch.ones(size, device=self.device)
-        self.powers = rule.powers
 
     def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Drawn:
         """
@@ -108,7 +108,7 @@ class Gather:
             stored["later"] = self._later(slot, stored["alive"].sum(1).long())
         importance = self.weight if weight is None else torch.from_numpy(weight).to(self.device, torch.float32)
         if self.away:
-            index, stored = index.to(self.device), {name: tensor.to(self.device) for name, tensor in stored.items()}
+            stored = {name: tensor.to(self.device) for name, tensor in stored.items()}
         return Drawn(importance, index, stored, {})
 
     def batch(self, drawn: Drawn) -> Batch:

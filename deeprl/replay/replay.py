@@ -108,11 +108,11 @@ class Replay(Choice):
         """Set the priorities of sampled transitions from their errors.
 
         Args:
-            index: (B,) `batch.index`. Rows that were overwritten since then are skipped.
+            index: (B,) `batch.index`, on the CPU. Rows that were overwritten since then are skipped.
             error: (B,) `learned.error`.
         """
         if self.prioritized:
-            self.draws.update(index.detach().cpu().numpy(), error.detach().cpu().numpy(), self.live)
+            self.draws.update(index.numpy(), error.detach().cpu().numpy(), self.live)
 
     @property
     def prioritized(self) -> bool:

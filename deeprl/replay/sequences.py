@@ -81,12 +81,12 @@ class Sequences(Replay):
         """Set the priorities of sequences to the mean error of their valid rows.
 
         Args:
-            index, error: (T, B)
+            index, error: (T, B); `index` is on the CPU.
         """
         if not self.prioritized:
             return
         valid = index >= 0
-        mean = torch.where(valid, error, 0.0).sum(0) / valid.sum(0)
+        mean = torch.where(valid, error.detach().cpu(), 0.0).sum(0) / valid.sum(0)
         super().update_priorities(index[0], mean)
 
 
@@ -115,11 +115,13 @@ class SequenceGather:
         place = (slot + self.offsets).flatten()
         torch.index_select(self.source, 0, place, out=self.block)
         obs = self._observations(place)  # (T + 1, B, *obs)
-        rows = self.block.view(-1, self.size, at.width)[:-1].to(device)  # (T, B, width)
+        stored = self.block.view(-1, self.size, at.width)[:-1]  # (T, B, width)
+        rows = stored.to(device)
         action = rows[..., at.action : at.reward] if rule.spec.action_dim else rows[..., at.action].long()
         valid, discount = rows[..., at.real] > 0, rows[..., at.continues] * rule.discount
-        earlier = valid.long().cumsum(0) - 1  # number of the sequence's transitions before this row
-        number = torch.where(valid, index.to(device) + self.num * earlier, -1)
+        real = valid if rows is stored else stored[..., at.real] > 0  # on the CPU, like the numbers, because only the replay reads them
+        earlier = real.long().cumsum(0) - 1  # number of the sequence's transitions before this row
+        number = torch.where(real, index + self.num * earlier, -1)
         if weight is None:
             importance = self.ones
         else:

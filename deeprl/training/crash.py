@@ -66,10 +66,12 @@ def first_fault(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
 
 def weights_fault(agent: Agent) -> str | None:
     """Description of a parameter that is not finite, or of a statistic or target that is NaN; None if there is none."""
-    parameters = {name for name, _ in agent.named_parameters()}
-    for name, tensor in agent.state_dict().items():
-        if tensor.is_floating_point() and bool((torch.isfinite(tensor) if name in parameters else ~tensor.isnan()).logical_not().any()):
-            return describe(f"weights {name}", tensor)
+    parameters, device = {name for name, _ in agent.named_parameters()}, next(agent.parameters()).device
+    state = {name: tensor for name, tensor in agent.state_dict().items() if tensor.is_floating_point()}
+    wrong = [(~torch.isfinite(tensor) if name in parameters else tensor.isnan()).any().to(device) for name, tensor in state.items()]
+    for name, found in zip(state, torch.stack(wrong).tolist()):  # stacked, because the host waits for the device at every read
+        if found:
+            return describe(f"weights {name}", state[name])
     return None
 
 

@@ -66,9 +66,10 @@ class Running(Part):
             raise ValueError(
                 f"running normalisation takes vectors, and the observations have shape {spec.obs_shape}: use agent/normalize=none"
             )
-        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("mean", torch.zeros(spec.obs_shape, dtype=torch.float64))
-        self.register_buffer("m2", torch.zeros(spec.obs_shape, dtype=torch.float64))
+        # on the CPU for every device, because rows are observed there
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64, device="cpu"))
+        self.register_buffer("mean", torch.zeros(spec.obs_shape, dtype=torch.float64, device="cpu"))
+        self.register_buffer("m2", torch.zeros(spec.obs_shape, dtype=torch.float64, device="cpu"))
         self.register_buffer("shift", torch.zeros(spec.obs_shape))
         self.register_buffer("scale", torch.ones(spec.obs_shape))
 
@@ -76,7 +77,7 @@ class Running(Part):
         return ((obs - self.shift) * self.scale).clamp(-self.clip, self.clip)
 
     def observe(self, rows: Rows) -> None:
-        count, mean, m2 = Moments.merge(float(self.count), self.mean.cpu().numpy(), self.m2.cpu().numpy(), rows.obs)
+        count, mean, m2 = Moments.merge(float(self.count), self.mean.numpy(), self.m2.numpy(), rows.obs)
         self.count.fill_(count)
         self.mean.copy_(torch.from_numpy(mean))
         self.m2.copy_(torch.from_numpy(m2))

@@ -51,18 +51,18 @@ class Scaled(Raw):
         super().__init__()
         self.decay, self.epsilon = discount, epsilon
         in_range(self, decay=(0, 1), epsilon=(0, None))
-        for name in ("count", "mean", "m2"):
-            self.register_buffer(name, torch.zeros((), dtype=torch.float64))
+        for name in ("count", "mean", "m2"):  # on the CPU for every device, because rows are observed there; `sums` too
+            self.register_buffer(name, torch.zeros((), dtype=torch.float64, device="cpu"))
         self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("sums", torch.zeros(0, dtype=torch.float64))
+        self.register_buffer("sums", torch.zeros(0, dtype=torch.float64, device="cpu"))
 
     def forward(self, reward: Tensor) -> Tensor:
         return reward * self.scale.to(reward.device)
 
     def observe(self, rows: Rows) -> None:
-        sums = self.sums.cpu().numpy() if self.sums.numel() else np.zeros(len(rows.reward))
+        sums = self.sums.numpy() if self.sums.numel() else np.zeros(len(rows.reward))
         sums = sums * self.decay + rows.reward
-        count, mean, m2 = Moments.merge(float(self.count), self.mean.cpu().numpy(), self.m2.cpu().numpy(), sums)
+        count, mean, m2 = Moments.merge(float(self.count), self.mean.numpy(), self.m2.numpy(), sums)
         self.count.fill_(count)
         self.mean.copy_(torch.as_tensor(mean))
         self.m2.copy_(torch.as_tensor(m2))

@@ -1,0 +1,87 @@
+"""A short run on a device, resumed and read back, and its crossings by phase and file."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+from deeprl.agent import Agent
+from deeprl.session import api, session
+from deeprl.training.collector import Collector
+from deeprl.training.guard import Guard
+from deeprl.training.trainer import Trainer
+from tests.builders import settled
+from tests.pretended import Pretended
+
+SHORT = (
+    "env.num=2", "steps=72", "learning_starts=32", "replay_ratio=0.5", "replay.capacity=64", "replay.n_step=1", "evaluation.every=40",
+    "evaluation.episodes=1", "evaluation.final_episodes=1", "checkpoint.every=30", "log.every=24", "runtime.threads=1",
+    "accelerate.mode=reference", "+accelerate.product=highest",
+)  # fmt: skip
+"""72 steps: the ring wraps, and 20 updates are more than the 16 between two looks of the guard"""
+DISCRETE = ("replay.batch_size=8", "agent.explore.schedule.duration=48")
+SINGLE = ("agent.chain.target_update_period=10",)
+ITERATED = ("agent.chain.length=3", "agent.chain.shift_period=20", "agent.chain.sync_period=6", "agent.chain.torso=shared")
+CARTPOLE = ("env=classic/cartpole", "agent.torso.hidden=[8]", *DISCRETE)
+MINATAR = ("env=minatar/breakout", "agent/torso=minatar", "agent.torso.channels=4", "agent.torso.head_hidden=[8]", *DISCRETE)
+PENDULUM = (
+    "env=mujoco/inverted_pendulum", "agent.actor.hidden=[8]", "agent.critic.hidden=[8]", "agent.explore.random_steps=40",
+    "replay.batch_size=8",
+)  # fmt: skip
+
+PHASES = {
+    "tick": (Collector, "tick"),
+    "learn": (Trainer, "learn"),
+    "maintain": (Agent, "tick"),
+    "look": (Guard, "look"),
+    "metrics": (Trainer, "metrics"),
+    "evaluate": (Trainer, "evaluate"),
+    "save": (Trainer, "save"),
+    "restore": (Trainer, "restore"),
+}
+
+
+@contextlib.contextmanager
+def phases(device: Pretended) -> Iterator[Counter]:
+    """Most crossings that one call of a phase makes, "phase file kind" -> number, without those of a phase inside it."""
+    most: Counter[str] = Counter()
+
+    def within(phase: str, plain):
+        def called(*args, **kwargs):
+            before = device.crossings.copy()
+            with device.during(phase):
+                result = plain(*args, **kwargs)
+            for (name, kind, file), number in (device.crossings - before).items():
+                if name == phase:
+                    key = f"{phase} {file.removeprefix('deeprl/')} {kind}"
+                    most[key] = max(most[key], number)
+            return result
+
+        return called
+
+    with contextlib.ExitStack() as patches:
+        for phase, (owner, name) in PHASES.items():
+            patches.enter_context(mock.patch.object(owner, name, within(phase, getattr(owner, name))))
+        yield most
+
+
+def begin(path: Path, device: str, *words: str) -> dict:
+    """72 steps. Returns the configuration."""
+    path.mkdir(parents=True)
+    config = settled(*SHORT, *words, f"device={device}")
+    session.train(config, path)
+    return config
+
+
+def run(path: Path, device: str, *words: str) -> list:
+    """72 steps, then 96 from the last checkpoint. Returns actions of the agent that is read from the folder."""
+    config = begin(path, device, *words)
+    session.train({**config, "steps": 96}, path, resume=True)
+    loaded = api.load(path)
+    spec = loaded.agent.spec
+    return loaded.act(np.ones((3, *spec.obs_shape), str(spec.obs_dtype).removeprefix("torch."))).tolist()

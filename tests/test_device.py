@@ -1,0 +1,117 @@
+"""Whole runs on a pretended CUDA device: no mixture of devices, the bits of the CPU, and a table of what makes the host wait.
+
+The table states the most crossings of one call: of a tick (2 steps), of an update, of a look of the guard, of a log line. A new entry needs
+a reason, because the host waits at each. Building, evaluations, checkpoints and resuming may wait.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from deeprl.networks.blocks import initialise
+from deeprl.networks.copies import Copies
+from tests.builders import same
+from tests.device_runs import CARTPOLE, ITERATED, MINATAR, PENDULUM, SINGLE, phases, run
+from tests.pretended import Pretended
+from tests.promises.test_resume import assert_same_run
+
+FREE = ("evaluate", "save", "restore")
+ALWAYS = {
+    "tick training/collector.py to device": 1,  # observations
+    "tick parts/exploration.py to host": 1,  # actions
+    "look optim/finite.py read": 1,
+    "look training/crash.py read": 1,  # all weights, before a checkpoint
+    "metrics agent.py read": 1,
+}
+ROWS = {"learn replay/gather.py to device": 1}
+IMAGES = {"learn replay/gather.py to device": 2}  # rows and frames
+ERRORS = {"learn replay/replay.py to host": 1}  # become priorities
+PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
+    "dqn": (("agent=dqn", *CARTPOLE, *SINGLE), ROWS),
+    "images": (("agent=dqn", *MINATAR, *SINGLE, "replay_ratio=2"), IMAGES),
+    "td3": (("agent=td3", *PENDULUM), ROWS | {"learn noise.py to device": 1}),  # a block of 64 updates
+    "ddpg prioritized": (
+        ("agent=ddpg", *PENDULUM, "replay=prioritized", "agent/normalize=running", "agent/optimizer=rmsprop"),
+        ERRORS
+        | {
+            "learn replay/gather.py to device": 2,  # rows and importance weights
+            "tick transforms/observations.py to device": 2,  # the statistics that are applied
+            "look training/crash.py to device": 3,  # the flags of those that stay on the host
+        },
+    ),
+    "idqn": (("agent=idqn", *CARTPOLE, *ITERATED), ROWS | {"tick value_agent.py to device": 1}),  # acting noise of 512 ticks
+    "idqn episode": (
+        ("agent=idqn", *CARTPOLE, *ITERATED, "agent.chain.acting=episode"),
+        ROWS | {"tick value_agent.py to device": 1, "tick agents/idqn.py to device": 2},  # where episodes start; the memory after resuming
+    ),
+    "idqn target": (
+        ("agent=idqn", *CARTPOLE, *ITERATED, "agent.chain.acting=uniform_with_target"),
+        ROWS | {"tick value_agent.py to device": 1},
+    ),
+    "c51": (("agent=c51", *CARTPOLE, *SINGLE), ROWS),
+    "qrdqn": (("agent=qrdqn", *MINATAR, *SINGLE, "agent.head.dueling=true"), IMAGES),
+    "bounded": (("agent=dqn", *CARTPOLE, *SINGLE, "agent/head=bounded", "agent/backup=double"), ROWS),
+    "iiqn prioritized": (
+        ("agent=iiqn", *CARTPOLE, *ITERATED, "replay=prioritized"),
+        ERRORS | {"learn replay/gather.py to device": 2, "learn noise.py to device": 8, "tick value_agent.py to device": 2},
+    ),
+    "noisy n steps": (
+        ("agent=noisy_dqn", *MINATAR, *SINGLE, "replay=prioritized", "replay.n_step=3"),
+        # rows, frames, later frames, the window's mask, importance weights; once the powers of γ
+        ERRORS | {"learn replay/gather.py to device": 6, "learn noise.py to device": 16, "tick value_agent.py to device": 4},
+    ),
+    "log": (("agent=log_dqn", *CARTPOLE, *SINGLE, "agent/optimizer=rmsprop"), ROWS),
+    "loglin": (("agent=loglin_dqn", *CARTPOLE, *SINGLE), ROWS),
+    "dvw": (("agent=dvw_munchausen", *CARTPOLE, *SINGLE), ROWS),
+    "retrace": (
+        ("agent=retrace_dqn", *CARTPOLE, *SINGLE, "replay=sequences", "replay.length=4"),
+        {"learn replay/sequences.py to device": 2},  # observations and rows
+    ),
+    "rbis prioritized": (
+        ("agent=rbis_dqn", *MINATAR, *SINGLE, "replay.length=4", "replay.sampler._target_=deeprl.replay.samplers.Prioritized"),
+        {"learn replay/sequences.py to device": 3, "learn replay/sequences.py to host": 1},
+    ),
+    "self prediction": (("agent=dqn", *CARTPOLE, *SINGLE, "agent/auxiliary=self_prediction"), ROWS),
+    "bidirectional": (("agent=dqn", *CARTPOLE, *SINGLE, "agent/auxiliary=bidirectional"), ROWS),
+    "random rewards": (
+        ("agent=dqn", *CARTPOLE, *SINGLE, "agent/auxiliary=random_rewards"),
+        ROWS  # its statistics are on the device, because the loss reads them
+        | {f"tick agents/random_rewards.py {kind}": number for kind, number in (("to device", 3), ("to host", 3), ("read", 1))},
+    ),
+    "statistics": (
+        ("agent=dqn", *CARTPOLE, *SINGLE, "agent/normalize=running", "agent/rewards=scaled"),
+        ROWS | {"tick transforms/observations.py to device": 2, "look training/crash.py to device": 7},
+    ),
+    "mvi": (("agent=mvi", *CARTPOLE, *SINGLE, "runtime.deterministic=true"), ROWS),
+    "impala": (("agent=dqn", "env=minatar/breakout", "agent/torso=impala", *MINATAR[4:], *SINGLE), IMAGES),
+}
+MORE = ("dqn", "idqn", "idqn episode", "idqn target", "self prediction", "qrdqn", "bounded", "loglin", "retrace", "bidirectional", "impala")
+"""Paths whose mechanisms others have too"""
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.exhaustive if name in MORE else ()) for name in PATHS])
+def test_a_run_on_the_device_is_the_run_on_the_cpu(name, tmp_path):
+    words, own = PATHS[name]
+    action = run(tmp_path / "cpu", "cpu", *words)
+    with Pretended() as device, phases(device) as most:
+        there = run(tmp_path / "cuda", "cuda", *words)
+    assert not device.faults
+    assert {key: number for key, number in most.items() if not key.startswith(FREE)} == ALWAYS | own
+    assert there == action
+    assert_same_run(tmp_path / "cpu", tmp_path / "cuda")
+
+
+def test_layers_of_torch_start_alike_on_every_device():
+    def built() -> Copies:
+        copies = Copies(2, lambda: nn.Sequential(nn.Flatten(), nn.Linear(3, 4)), (3,))
+        initialise(copies, seed=0, place="torso")
+        return copies
+
+    expected = built().state_dict()
+    with Pretended() as device, torch.device("cuda"):
+        found = built()
+        assert all(parameter.is_cuda for parameter in found.parameters())
+        assert not device.faults
+    assert same(found.state_dict(), expected)
