@@ -33,12 +33,12 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "images": (("agent=dqn", *MINATAR, *SINGLE, "replay_ratio=2"), IMAGES),
     "td3": (("agent=td3", *PENDULUM), ROWS | {"learn noise.py to device": 1}),  # a block of 64 updates
     "ddpg prioritized": (
-        ("agent=ddpg", *PENDULUM, "replay=prioritized", "agent/normalize=running", "agent/optimizer=rmsprop"),
+        ("agent=ddpg", *PENDULUM, "replay=prioritized", "agent/normalize=running", "agent/rewards=scaled", "agent/optimizer=rmsprop"),
         ERRORS
         | {
             "learn replay/gather.py to device": 2,  # rows and importance weights
             "tick transforms/observations.py to device": 2,  # the statistics that are applied
-            "look training/crash.py to device": 3,  # the flags of those that stay on the host
+            "look training/crash.py to device": 7,  # the flags of those that stay on the host
         },
     ),
     "idqn": (("agent=idqn", *CARTPOLE, *ITERATED), ROWS | {"tick value_agent.py to device": 1}),  # acting noise of 512 ticks
@@ -87,7 +87,10 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "mvi": (("agent=mvi", *CARTPOLE, *SINGLE, "runtime.deterministic=true"), ROWS),
     "impala": (("agent=dqn", "env=minatar/breakout", "agent/torso=impala", *MINATAR[4:], *SINGLE), IMAGES),
 }
-MORE = ("dqn", "idqn", "idqn episode", "idqn target", "self prediction", "qrdqn", "bounded", "loglin", "retrace", "bidirectional", "impala")
+MORE = (
+    "dqn", "idqn", "idqn episode", "idqn target", "self prediction", "qrdqn", "bounded", "loglin", "retrace", "bidirectional", "statistics",
+    "impala",
+)  # fmt: skip
 """Paths whose mechanisms others have too"""
 
 
