@@ -76,7 +76,7 @@ class Loop(nn.Module):
     def taken(self, agent: ValueAgent, stacked: ValueNetwork) -> nn.ModuleList:
         length = agent.chain.length
         torsos = next(stacked.torso.parameters()).shape[0]
-        reads = stacked.index if stacked.index is not None else [0] * length if torsos == 1 else list(range(length))
+        reads = stacked.index.tolist() if stacked.index is not None else [0] * length if torsos == 1 else list(range(length))
         build = Networks(agent.spec, agent.torso, 0).chained
         networks = [build(agent.head, agent.head.share, lambda torso, n: None, "online", 1, 1) for _ in range(length)]
         for k, (network, torso) in enumerate(zip(networks, reads)):

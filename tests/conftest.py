@@ -19,10 +19,12 @@ assemble.MACHINE_THREADS = 1  # for runs that leave it to the rule
 
 @pytest.fixture(autouse=True)
 def one_process():
-    """What a command settles for its whole process: threads, product, and folders of configurations (`--config-dir`)."""
+    """What a command settles for its whole process: threads, product, determinism, and folders of configurations (`--config-dir`)."""
     yield
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("highest")
+    if torch.are_deterministic_algorithms_enabled():  # the call imports the compiler
+        torch.use_deterministic_algorithms(False)
     folders._added.clear()
 
 

@@ -250,7 +250,7 @@ RUNS = {
     "groups": ("agent=dqn", "agent/rewards=clip", "agent/auxiliary=self_prediction", "replay.n_step=2"),
     "scaled rewards": ("agent=dqn", "agent/rewards=scaled"),
 }
-SETTINGS = ("env=classic/cartpole", "steps=300", "learning_starts=200", "replay.capacity=150", "replay.batch_size=7",
+SETTINGS = ("steps=300", "learning_starts=200", "replay.capacity=150", "replay.batch_size=7",
             "evaluation.every=null", "evaluation.final_episodes=1", "checkpoint.every=null", "runtime.threads=1")  # fmt: skip
 
 

@@ -93,7 +93,7 @@ def test_games_of_atari_share_a_line(capsys):
     assert console("list", "envs") == exits.FINISHED
     text = capsys.readouterr().out
     assert " pong," in text
-    assert [line.split()[0] for line in text.splitlines() if "atari/" in line] == ["atari/..."]
+    assert [line.split()[0] for line in text.splitlines() if line.startswith("  atari/")] == ["atari/..."]
 
 
 def test_list_of_a_slot_that_does_not_exist(capsys):

@@ -10,8 +10,16 @@ import pytest
 from deeprl.system.signals import HANDLED, Signals
 
 
+@pytest.fixture
+def no_nohup():
+    """The tests themselves may run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGXCPU", "SIGINT"])
-def test_a_signal_is_remembered_and_handlers_are_put_back(name, capfd):
+def test_a_signal_is_remembered_and_handlers_are_put_back(name, capfd, no_nohup):
     before = [signal.getsignal(number) for number in HANDLED]
     with Signals() as signals:
         assert signals.stop is None
