@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any
 
-from .gym import Registered
-from .vector.backend import Game
+from .gym import GymGame, Registered
+
+
+class WalkerGame(GymGame):
+    """BipedalWalker with a new physical world for each episode, as Gymnasium's LunarLander has it.
+
+    Gymnasium keeps the world of BipedalWalker, whose contacts of earlier episodes change the rounding of later ones, so that an episode
+    would not follow from its seed and its actions.
+    """
+
+    def reset(self, seed):
+        walker: Any = self.env.unwrapped
+        walker._destroy()
+        walker.world = type(walker.world)()
+        return super().reset(seed)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Box2D(Registered):
-    def build(self, evaluation: bool = False) -> Game:
+    def build(self, evaluation: bool = False) -> GymGame:
         if find_spec("Box2D") is None:
             raise ValueError(f'env.id={self.id} needs the package box2d: pip install -e ".[box2d]"')
-        return super().build(evaluation)
+        game = super().build(evaluation)
+        return WalkerGame(game.env) if self.id.startswith("BipedalWalker") else game

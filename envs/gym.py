@@ -137,7 +137,7 @@ class Registered(EnvChoice):
         if self.max_episode_steps is not None and self.max_episode_steps < 1:
             raise ValueError(f"max_episode_steps must be at least 1, or null for the registered limit, not {self.max_episode_steps}")
 
-    def build(self, evaluation: bool = False) -> Game:
+    def build(self, evaluation: bool = False) -> GymGame:
         return GymGame(make(self.id, self.max_episode_steps, self.kwargs))
 
     def rendering(self) -> EnvChoice:

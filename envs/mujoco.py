@@ -8,8 +8,7 @@ import logging
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .gym import Registered
-from .vector.backend import Game
+from .gym import GymGame, Registered
 
 
 def redirect_warnings() -> None:
@@ -33,7 +32,7 @@ class MuJoCo(Registered):
         "before the command. Or leave videos out"
     )
 
-    def build(self, evaluation: bool = False) -> Game:
+    def build(self, evaluation: bool = False) -> GymGame:
         try:
             redirect_warnings()
         except ImportError as error:

@@ -456,3 +456,25 @@ def test_protocols_are_chosen_by_name(protocol, sticky, life):
 def test_the_games_are_listed_without_torch():
     code = "import sys, deeprl.envs.games; assert deeprl.envs.games.GAMES is not None; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.skipif(find_spec("Box2D") is None, reason="needs the extra box2d")
+@pytest.mark.parametrize("id", ["LunarLander-v3", "BipedalWalker-v3"])
+def test_an_episode_of_box2d_follows_from_its_seed_and_actions(id):
+    """Whatever was played before, because resuming plays only the running episode again."""
+    choice = Box2D(id=id)
+
+    def episode(game, seed: int, steps: int = 300) -> np.ndarray:
+        dice, rows = np.random.default_rng(seed), [game.reset(seed).copy()]
+        for _ in range(steps):
+            draw = dice.integers(game.actions.num) if game.actions.num else dice.uniform(-1, 1, game.actions.shape).astype(np.float32)
+            obs, _, _, ended = game.step(draw)
+            rows.append(obs.copy())
+            if ended:
+                break
+        return np.array(rows)
+
+    used = choice.build()
+    for seed in range(5):
+        episode(used, seed)
+    assert np.array_equal(episode(used, 7), episode(choice.build(), 7))
