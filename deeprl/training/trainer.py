@@ -334,8 +334,9 @@ class Trainer:
                 raise ValueError(f"it knows an evaluation of step {result['step']}")
         best, self.final, self.pending, self.done = (state[name] for name in ("best", "final", "pending", "done"))
         self.stopped_early = state.get("stopped_early")  # older checkpoints lack it
-        kinds = type(self.pending) in (int, type(None)), type(self.done) is bool, isinstance(self.stopped_early, str | None)
-        if not all((*kinds, isinstance(parts["loggers"]["elapsed"], int | float), all(type(size) is int for size in state["lines"].values()))):
+        kinds = [type(self.pending) in (int, type(None)), type(self.done) is bool, isinstance(self.stopped_early, str | None)]
+        kinds += [isinstance(parts["loggers"]["elapsed"], int | float), *(type(size) is int for size in state["lines"].values())]
+        if not all(kinds):
             raise ValueError("it holds a value of another kind")
         self.evaluator.best = best
         if best is not None and best["step"] in self.checkpoints.steps():  # killed between saving and marking, or the disk was full
