@@ -15,7 +15,7 @@ from deeprl.agent import Agent
 from deeprl.config import tuned
 from deeprl.config.build import build_agent, check_actions, check_device, check_replay, environment
 from deeprl.config.dry_run import dry_run
-from deeprl.config.instantiate import Allowed, drop_foreign, instantiate
+from deeprl.config.instantiate import Allowed, drop_foreign, instantiate, resolve
 from deeprl.config.rules import finalise, get, planned_updates
 from deeprl.errors import ConfigError
 from deeprl.networks.blocks import Block
@@ -47,11 +47,20 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
     dropped = drop_foreign(config, keys, user)
     if dropped:
         say(f"not taken by the chosen parts, so left out of tuned/{option}: {', '.join(dropped)}")
+    if "replay.n_step" in keys - user and config["replay"].get("n_step", 1) != 1 and replays_sequences(config):
+        say(f"a trace replaces n-step sums, so the value of tuned/{option} is left out: replay.n_step=1")
+        config["replay"]["n_step"] = 1
     config = finalise(config)
     if not planned_updates(config):
         figures = ", ".join(f"{key}={config[key]}" for key in ("steps", "learning_starts", "replay_ratio"))
         say(f"this run will make no update, because it ends too early: {figures}. A short run that learns: budget=tiny")
     return config
+
+
+def replays_sequences(config: dict[str, Any]) -> bool:
+    """Whether the backup of a configuration learns from sequences."""
+    target = get(config, "agent.backup._target_")
+    return target is not None and "sequences" in getattr(resolve(target, "agent.backup", None), "needs", ())
 
 
 def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None) -> Trainer:

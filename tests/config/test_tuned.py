@@ -102,3 +102,12 @@ def test_every_file_belongs_to_agents_and_environments():
     agents = options("agent")
     taken = {tuned.option(env, agent) for env in options("env") for agent in agents}
     assert {name for name in files if not name.rpartition("/")[2].startswith("_")} == taken & files
+
+
+def test_returns_of_a_tuned_file_give_way_to_a_trace(capsys):
+    """classic/idqn has three-step returns; a trace replays sequences, whose rows are single steps."""
+    assert settled("agent=idqn")["replay"]["n_step"] == 3
+    config = settle(*composed("agent=idqn", "agent/backup=retrace")[:2])
+    assert config["replay"]["n_step"] == 1
+    assert "replay.n_step=1" in capsys.readouterr().err
+    assert settle(*composed("agent=idqn", "agent/backup=retrace", "replay.n_step=2")[:2])["replay"]["n_step"] == 2  # refused when built
