@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -23,12 +22,12 @@ from deeprl.cli.exits import FINISHED, ended, guarded
 from deeprl.cli.leave import leave
 from deeprl.cli.page import help_page, version_page
 from deeprl.config import folders
-from deeprl.config.compose import FAULTS, compose, prepare, resolve
+from deeprl.config.compose import FAULTS, compose, prepare, resolve, run_folder_of
 from deeprl.config.menu import groups
 from deeprl.config.overrides import key_of, opened
 from deeprl.config.rules import check as check_keys
 from deeprl.errors import ConfigError
-from deeprl.runs.folder import RunFolder, auto_folder, holds_run
+from deeprl.runs.folder import RunFolder, auto_folder, holds_run, require_no_run
 from deeprl.system.terminal import answer
 
 PAGES = {"--help": help_page, "-h": help_page, "--version": version_page}
@@ -118,14 +117,11 @@ def check(overrides: list[str], sweep: bool) -> None:
         overrides = [first for o in overrides if (first := first_of(o))]
     config, user, chosen = compose(overrides)
     check_keys(config)
-    folder = next((o.split("=", 1)[1] for o in overrides if o.startswith("hydra.run.dir=")), None)
+    folder = run_folder_of(overrides)
     if folder is not None and Path(folder).resolve() == Path.cwd():
         raise ConfigError(f"hydra.run.dir={folder} is the current folder: name a folder of its own, such as hydra.run.dir=runs/mine.")
-    if folder and config["resume"] != "auto" and holds_run(Path(folder)):
-        raise ConfigError(
-            f"hydra.run.dir={folder} already holds a run: choose another folder, or go on with "
-            f"`deeprl resume {shlex.quote(folder)}` or resume=auto."
-        )
+    if folder and config["resume"] != "auto":
+        require_no_run(Path(folder))  # before Hydra writes into it
     if sweep and config["resume"] == "auto":
         raise ConfigError("resume=auto goes on with one run: leave -m out, or start each run of the sweep by a command of its own.")
     root = Path(folder or "runs")
@@ -137,9 +133,14 @@ def check(overrides: list[str], sweep: bool) -> None:
 
         settled = settle(config, user)
         target = Path(folder) if folder else auto_folder(settled, env=chosen["env"], agent=chosen["agent"])
-        sys.argv = [sys.argv[0], *[a for a in sys.argv[1:] if not a.startswith("hydra.run.dir=")], f"hydra.run.dir={target}"]
+        sys.argv = [sys.argv[0], *[a for a in sys.argv[1:] if key_of(a) != "hydra.run.dir"], f"hydra.run.dir={quoted(str(target))}"]
         if holds_run(target):
             sys.exit(go_on(target, settled))
+
+
+def quoted(text: str) -> str:
+    """`text` as a value of an override, whatever characters it has."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def first_of(override: str) -> str | None:

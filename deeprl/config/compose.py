@@ -60,6 +60,14 @@ def compose(overrides: Iterable[str]) -> tuple[dict[str, Any], set[str], dict[st
         raise ConfigError(explain(overrides, error)) from error
 
 
+def run_folder_of(overrides: list[str]) -> str | None:
+    """The run folder that overrides name, in whatever form and with its interpolations resolved; None where they name none."""
+    if not any(key_of(override) == "hydra.run.dir" for override in overrides):
+        return None
+    prepare()
+    return str(_compose([opened(override) for override in overrides]).hydra.run.dir or "")
+
+
 def _compose(overrides: list[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(folders.CONFIGS), version_base="1.3"):

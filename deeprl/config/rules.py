@@ -60,6 +60,8 @@ FIXED = (*RULES, *SWITCHES, "device", "resume")
 
 IDENTITY = ("agent", "env", "seed", "replay", "discount", "device", "accelerate", "runtime", "names", "learning_starts", "replay_ratio")
 """Keys that tell runs apart: `deeprl resume` refuses to change them."""
+LEARNING = tuple(key for key in IDENTITY if key not in ("device", "accelerate", "runtime"))
+"""Those of them that decide what is learned; the others decide where and how it is computed."""
 
 
 def get(config: dict, path: str, default: Any = None) -> Any:

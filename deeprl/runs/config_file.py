@@ -43,6 +43,19 @@ def identity(config: dict[str, Any], keys: Iterable[str]) -> dict[str, str]:
     return {key: config_hash({key: config.get(key)}) for key in keys}
 
 
+def check_identity(config: dict[str, Any], keys: Iterable[str], stored: dict[str, str]) -> None:
+    """
+    Args:
+        stored: `identity` of the configuration that trained a checkpoint; an older checkpoint lacks some keys.
+
+    Raises:
+        ValueError: config.yaml was edited since. Overrides of the same keys are refused too.
+    """
+    changed = [key for key, now in identity(config, keys).items() if stored.get(key, now) != now]
+    if changed:
+        raise ValueError(f"config.yaml was edited since, in {', '.join(changed)}; put back what stood there, or start another run")
+
+
 def write_config(path: Path, config: Any) -> None:
     """
     Raises:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shlex
 import socket
 import stat
 import time
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deeprl.errors import RunFolderError
+from deeprl.errors import ConfigError, RunFolderError
 from deeprl.runs import config_file
 from deeprl.runs.config_file import config_hash, container
 from deeprl.system.files import Appender, full, plain, read_regular, regular_size, remove_partials, replace_file, strict_json
@@ -66,6 +67,18 @@ def auto_folder(config: Any, root: str | Path = "runs", env: str | None = None, 
 def holds_run(path: Path) -> bool:
     """Whether a run was ever started there."""
     return any((Path(path) / name).is_file() for name in ("config.yaml", "status.json"))
+
+
+def require_no_run(path: Path) -> None:
+    """
+    Raises:
+        ConfigError: a run was started there.
+    """
+    if holds_run(path):
+        raise ConfigError(
+            f"hydra.run.dir={path} already holds a run: choose another folder, or go on with "
+            f"`deeprl resume {shlex.quote(str(path))}` or resume=auto."
+        )
 
 
 def find_runs(path: Path) -> list[Path]:

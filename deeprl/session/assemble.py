@@ -156,7 +156,7 @@ def learner_for(config: dict[str, Any], agent: Agent, batch: Callable[[Any], Bat
         return Learner(agent, batch)
 
     def failed(error: Exception) -> None:
-        say(f"the optimizer step could not be compiled ({type(error).__name__}), this run goes on with accelerate=fast")
+        say(f"the update could not be compiled ({type(error).__name__}), this run goes on with accelerate=fast")
         chosen["mode"] = "fast"
         modes.apply(agent, "fast")
         folder.write_config(config)

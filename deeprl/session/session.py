@@ -10,7 +10,7 @@ from typing import Any
 
 from deeprl.config.instantiate import Allowed, instantiate
 from deeprl.errors import ConfigError, RunFolderError
-from deeprl.runs.folder import RunFolder, holds_run
+from deeprl.runs.folder import RunFolder, require_no_run
 from deeprl.runs.loggers import Logging
 from deeprl.session.assemble import assemble
 from deeprl.system.machine import system_entry
@@ -32,8 +32,8 @@ def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: All
     """
     folder = RunFolder(path)
     with folder.lock(), Signals() as signals:
-        if not resume and holds_run(path):  # asked under the lock, because only then nobody else starts here
-            raise ConfigError(f"{path} already holds a run: choose another folder, or go on with `deeprl resume {path}` or resume=auto.")
+        if not resume:
+            require_no_run(path)  # under the lock, because no other process starts here then
         status = folder.read_status() if resume else None
         trainer, logging = built(config, folder, allowed), logging_of(config, allowed)
         restored = False

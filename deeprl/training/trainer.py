@@ -13,13 +13,13 @@ import time
 import torch
 
 from deeprl.accelerate.modes import precision
-from deeprl.config.rules import IDENTITY, get
+from deeprl.config.rules import LEARNING, get
 from deeprl.errors import CheckpointError, RunFolderError, Stopped
 from deeprl.noise import NoiseStream
 from deeprl.replay.replay import Replay
 from deeprl.runs.checkpoint import DAMAGE
 from deeprl.runs.checkpoints import Checkpoints
-from deeprl.runs.config_file import identity
+from deeprl.runs.config_file import check_identity, identity
 from deeprl.runs.folder import RunFolder
 from deeprl.runs.loggers import Loggers
 from deeprl.schedules import crossed
@@ -35,9 +35,6 @@ from deeprl.training.learner import Learner
 from deeprl.training.saving import Saver
 from deeprl.training.stopwatch import Stopwatch
 from deeprl.types import Learned
-
-LEARNING = tuple(key for key in IDENTITY if key not in ("device", "accelerate", "runtime"))
-"""Keys whose values decide what is learned; the others decide where and how it is computed."""
 
 
 class Trainer:
@@ -313,19 +310,9 @@ class Trainer:
         except DAMAGE as error:
             raise CheckpointError(f"the checkpoint of step {step:,} does not fit this run: {type(error).__name__}: {error}") from error
 
-    def _check_identity(self, stored: dict) -> None:
-        """
-        Raises:
-            ValueError: config.yaml was edited after the checkpoint was written. Overrides of the same keys are refused too.
-        """
-        now = identity(self.config, LEARNING)
-        changed = [key for key in now if stored.get(key, now[key]) != now[key]]
-        if changed:
-            raise ValueError(f"config.yaml was edited since, in {', '.join(changed)}; put back what stood there, or start another run")
-
     def _take(self, step: int, parts: dict) -> None:
         state = parts["trainer"]
-        self._check_identity(state.get("identity", {}))
+        check_identity(self.config, LEARNING, state.get("identity", {}))
         self.step = int(state["step"])
         if self.step != step or not 0 <= self.filled_from <= step:
             raise ValueError(f"it holds the state of step {self.step}")

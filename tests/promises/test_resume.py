@@ -238,6 +238,20 @@ def test_resume_auto_starts_goes_on_and_has_done(tmp_path, monkeypatch, capfd):
     assert "(seed differ)" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("form", ["hydra.run.dir={}/of_${{seed}}", "++hydra.run.dir={}/of_0", "hydra.run.dir='{}/of 0, ü'"])
+def test_resume_auto_finds_its_folder_however_it_is_written(form, tmp_path, monkeypatch, capfd):
+    """A job that is queued again with the same command goes on, instead of starting anew or being refused."""
+    words = ("agent=dqn", "env=toy/chain", "resume=auto", "steps=60", "learning_starts=20", "replay.capacity=100", form.format(tmp_path))
+    with monkeypatch.context() as patch:
+        at_step(patch, 30, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+        assert front_door(*words) == exits.STOPPED
+    assert front_door(*words) == exits.FINISHED
+    (folder,) = tmp_path.iterdir()
+    assert len(json.loads((folder / "system.json").read_text())) == 2
+    assert front_door(*[word for word in words if word != "resume=auto"]) == exits.WRONG
+    assert "already holds a run" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("name", presets("dqn", "idqn", "rbis_dqn", "td3"))
 def test_the_same_command_twice_once_stopped_and_resumed_is_the_same_run_for_every_preset(name, tmp_path, monkeypatch):
     """Those in `RUNS` have a test above."""
