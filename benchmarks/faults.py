@@ -1,5 +1,5 @@
-"""Runs killed by SIGKILL at random moments, half of them while a checkpoint is written, resumed, finished and compared with the same run
-left alone: weights, metrics and evaluations bit for bit.
+"""Runs killed by SIGKILL at random moments, resumed, finished, and compared with the same run left alone: weights, metrics and evaluations
+bit for bit.
 
 python -m benchmarks.faults --folder FOLDER [--kills 9] [--minutes 30] [--only atari] [--cells 2] [--table]
 

@@ -15,7 +15,7 @@ EXAMPLES = (
     ("agent=dqn env=minatar/breakout", "another environment"),
     ("agent=idqn agent/backup=double agent.chain.length=4", "parts of two papers"),
     ("-m agent=dqn,idqn seed=0,1", "a sweep: four runs"),
-    ("experiment=dqn_atari budget=tiny", "a paper's settings, in seconds"),
+    ("experiment=dqn_atari budget=tiny", "a paper's settings, tried out"),
 )
 SLOTS = ("train", "env/_atari", "agent/dqn", "agent/td3")
 """Files that say what the slots are. A slot of several files has the default of the first."""
