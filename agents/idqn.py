@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import in_range, one_of
-from deeprl.parts.chains import Chain, MakeNetwork, anchor_, follow_, roll_
+from deeprl.parts.chains import Chain, MakeNetwork, follow_, roll_
 from deeprl.types import NetworkNoise
 
 
@@ -65,7 +65,7 @@ class Iterated(Chain):
         return {"shift": self.shift_period, "sync": self.sync_period}
 
     def shift(self) -> None:
-        anchor_(self.target, self.online)
+        self.anchor()
         roll_(self.online)
         follow_(self.target, self.online)
 
@@ -95,6 +95,9 @@ class Iterated(Chain):
             return torch.cat([self.target(obs, noise).mean()[:1], values])
         return values
 
+    def iteration(self, noise: Tensor) -> Tensor | None:
+        return serving(self.acting, self.length, noise)
+
     def choose(
         self, values: Tensor, noise: dict[str, Tensor], first: Tensor, memory: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -111,3 +114,18 @@ class Iterated(Chain):
             head = torch.where(first, head, memory["head"].to(values.device)) if "head" in memory else head
             memory = {"head": head}
         return values[head, torch.arange(values.shape[1], device=values.device)], memory
+
+
+def serving(acting: str, length: int, noise: Tensor) -> Tensor | None:
+    """The iteration whose critics serve an actor, see `Chain.iteration`; K = `length`.
+
+    Raises:
+        ValueError: the rule chooses among networks that only agents for discrete actions have.
+    """
+    if acting not in ("uniform", "first", "last", "mean"):
+        raise ValueError(f"acting must be one of uniform, first, last, mean where an actor acts, not {acting!r}")
+    if length == 1 or acting == "mean":
+        return None
+    if acting == "uniform":
+        return (noise * length).long().reshape(1)
+    return torch.full((1,), 0 if acting == "first" else length - 1, device=noise.device)

@@ -1,15 +1,19 @@
-"""The agent for continuous actions: deterministic policy gradient with an ensemble of critics.
+"""The agent for continuous actions. Every actor-critic here is one choice of its parts, which the discrete agent shares.
 
-TD3 (Fujimoto, van Hoof, Meger, 2018), in the form of its authors' code since 2020:
+    y_k  =  r + γ (1 − d) [ reduce_j Z̄_{k−1,j}(s', a') − α log π(a'|s') ]         a' ~ π(·|s'),    k = 1 … K
+    L_Q  =  Σ_k Σ_j mean D(y_k, Z_{k,j}(s, a))                                    every update
+    L_π  =  mean [ α log π(a|s) − reduce_j Q_j(s, a) ]                            a ~ π(·|s); every `actor_period`-th update
 
-    a' = clip(π̄(s') + clip(σ̃ ε, ±c), ±1)          y = r + γ (1 − d) min_j Q̄_j(s', a')
-    L_Q = Σ_j mean (Q_j(s, a) − y)²                every update
-    L_π = − mean Q_1(s, π(s))                      every `actor_period`-th update, which also updates the targets
+TD3 (Fujimoto, van Hoof, Meger, 2018): a deterministic π, noise on a', the minimum in y and the first critic in L_π, α = 0.
+SAC (Haarnoja and others, 2018): a squashed Gaussian, the minimum in both, α learned.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,29 +21,45 @@ from torch import Tensor
 from deeprl.agent import Agent, Answer, watching
 from deeprl.backups.actor import PolicyBackup
 from deeprl.choice import Part, in_range
+from deeprl.networks.actors import ActorChoice
 from deeprl.networks.blocks import initialise
+from deeprl.networks.critics import ONLY, Critics, Some, ensemble_returns, for_each, pair, pair_spec, pairs
+from deeprl.networks.mapped import wrapped
+from deeprl.networks.value_network import Networks
+from deeprl.networks.weight_norm import weight_normalise
 from deeprl.objective import Objective
-from deeprl.parts.exploration import GaussianNoise
-from deeprl.parts.polyak import Polyak, Side
+from deeprl.optim.flat import Groups
+from deeprl.parts.chains import Chain
+from deeprl.parts.exploration import ActorExploration, certain
+from deeprl.parts.temperature import Temperature
 from deeprl.schedules import Clock
+from deeprl.transforms.channels import channel_scales
 from deeprl.types import QUIET, Acted, Batch, Learned, NetworkNoise, Spec
-from deeprl.values.losses import average, squared
+from deeprl.values.losses import average, over_valid
+from deeprl.values.mapping import Identity, Mapping
 from deeprl.values.reduce import Reduction
 
 
 class ActorCritic(Agent):
-    """Agent for continuous actions: a deterministic actor and critics (K, E, *B, N).
+    """Agent for continuous actions: an actor, and critics (K, E, *B, N).
 
     Args:
         spec, seed: spaces of the environment; seed of the initial weights.
-        actor: choice that builds the policy, `deeprl.networks.actors`.
-        critic: choice that builds the ensemble.
-        backup: target of the critics.
-        chain: partial of `Polyak` or of a chain of iterations.
+        torso, head: choices that build the critics over (observation, action), `deeprl.networks`.
+        ensemble: E, number of critics.
+        mapping: units in which the critics predict.
+        actor, actor_torso: choices that build the policy, `deeprl.networks.actors`, and its features.
+        backup: policy of the next action in targets.
+        chain: partial of a `deeprl.parts.chains.Chain` over the critics.
         reduce, actor_reduce: reduction of the ensemble to one value in the target, and in the actor's loss.
-        actor_period: critic updates per update of the actor and of the targets (TD3's policy delay).
-        explore, rewards, normalize: as in `ValueAgent`.
+        temperature: partial of a `Temperature`: weight of the entropy.
+        actor_period: critic updates per update of the actor, and of target networks that follow updates (TD3's policy delay).
+        explore: behaviour while data is collected.
+        rewards, normalize: as in `ValueAgent`.
         optimizer, actor_optimizer: of the critics, and of the actor.
+
+    Raises:
+        ValueError: the actions are discrete, the observations are no vectors, or the parts do not fit together.
     """
 
     actions = "continuous"
@@ -51,92 +71,149 @@ class ActorCritic(Agent):
         *,
         spec: Spec,
         seed: int,
-        actor,
-        critic,
+        torso,
+        head,
+        ensemble: int,
+        actor: ActorChoice,
+        actor_torso,
         backup: PolicyBackup,
-        chain: Callable[..., Polyak],
+        chain: Callable[..., Chain],
         reduce: Reduction,
         actor_reduce: Reduction,
         actor_period: int,
-        explore: GaussianNoise,
+        explore: ActorExploration,
         rewards: Callable[..., Part],
         normalize: Callable[..., Part],
         optimizer,
         actor_optimizer,
+        temperature: Callable[..., Temperature] = Temperature,
+        mapping: Mapping = Identity(),
     ):
         super().__init__()
-        self.actor_period = actor_period
-        in_range(self, actor_period=(1, None))
+        self.ensemble, self.actor_period = ensemble, actor_period
+        in_range(self, ensemble=(1, None), actor_period=(1, None))
         if not spec.action_dim:
             raise ValueError("this agent takes continuous actions, and the environment's actions are discrete")
         if len(spec.obs_shape) != 1:
             raise ValueError(f"this agent takes vectors, and the environment's observations have shape {spec.obs_shape}")
         self.spec, self.backup, self.explore = spec, backup, explore
-        self.actor_reduce = actor_reduce
+        self.reduce, self.actor_reduce = reduce, actor_reduce
+        self.rewards, self.normalize = rewards(), normalize(spec=spec)
+        if channel_scales(self.rewards) != (1.0,):
+            raise ValueError("this agent takes rewards of one channel: agent/rewards=raw")
+        if head.dueling:
+            raise ValueError("head.dueling compares actions, and a critic sees one action: set it to false")
 
-        def make(place: str) -> Side:
-            side = Side(actor.build(spec), critic.build(spec, iterations=1), reduce)
-            initialise(side, seed, place)
-            return side
+        space = pair_spec(spec)
+        critics = Critics(Networks(space, torso.resolve(space), seed), wrapped(head, mapping, self.rewards), ensemble, head.share)
+        self.chain = chain(critics)
+        self.some = self.selection(critics)
+        actor_torso = actor_torso.resolve(spec)
+        self.actor = actor.build(spec, actor_torso)
+        initialise(self.actor, seed, "actor")
+        weight_normalise(self.actor, actor_torso.weight_norm)
+        self.target_actor = copy.deepcopy(self.actor) if backup.target_actor else None
+        if self.target_actor is not None:
+            self.chain.companions.append((self.target_actor, self.actor))
+        self.temperature = temperature(action_dim=spec.action_dim)
 
-        self.chain = chain(make)
-        self.rewards = rewards()
-        self.normalize = normalize(spec=spec)
-        critics = list(self.chain.online.critic.parameters())
-        actors = list(self.chain.online.actor.parameters())
-        critic_state, actor_state = optimizer.build(critics), actor_optimizer.build(actors)
+        trained, acting = list(self.chain.online.parameters()), list(self.actor.parameters())
+        beside = self.temperature.groups(actor_optimizer.lr)
+        grouped = Groups(actor_optimizer, [(acting, 1.0), *beside]) if beside else None
         self.objectives = {
-            "critic": Objective(self.critic_loss, critics, critic_state),
-            "actor": Objective(self.actor_loss, actors, actor_state),
+            "critic": Objective(self.critic_loss, trained, optimizer.build(trained)),
+            "actor": Objective(self.actor_loss, grouped.parameters if grouped else acting, grouped or actor_optimizer.build(acting)),
         }
-        self.chain.pair([actor_state.flat, critic_state.flat])
         self.observers = watching(self.normalize, self.rewards)
         self.clock = Clock(self.chain.periods)
 
     def critic_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
-        online, target = self.chain.online, self.chain.target
         batch = batch._replace(obs=self.normalize(batch.obs), next_obs=self.normalize(batch.next_obs))
         with torch.no_grad():
-            target_value = self.backup(online, target, batch).mean()  # (K, *B)
-        values = online.critic(batch.obs, batch.action).squeeze(-1)  # (K, E, *B)
-        error = target_value.unsqueeze(1) - values
-        loss = squared(error).sum(1)  # sum over the critics, not the mean
+            action, log_prob = self.backup.next_action(self.target_actor or self.actor, batch)
+            online, target = self.chain.views(pairs(batch, action))
+            future = self.reduce(ensemble_returns(target.next, self.ensemble), batch.noise["reduce"])  # atoms (K, *B, N)
+            returns = self.temperature.soften(future, log_prob).bootstrap(batch.reward, batch.discount)
+        chosen = online.now.at(ONLY)
+        returns = for_each(returns, chosen, self.ensemble)
+        loss, error = chosen.loss(returns)  # (K·E, *B)
+        loss = loss.unflatten(0, (-1, self.ensemble)).sum(1)  # the sum over the critics, not the mean
         total = self.chain.combine(average(batch.weight * loss, batch.valid))
-        metrics = {"train/critic_loss": loss.detach(), "train/q_values": values.detach()}
-        return total, Learned(error.detach().abs().mean((0, 1)), metrics)
+        details = chosen.metrics(returns) if hasattr(chosen, "metrics") else {}  # see `Values`
+        shown = {"train/critic_loss": loss.detach(), "train/q_values": chosen.mean().detach(), **details}
+        return total, Learned(error.mean(0), {name: over_valid(value, batch.valid) for name, value in shown.items()})
 
     def actor_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
-        online = self.chain.online
         obs = self.normalize(batch.obs)
-        value = self.actor_reduce(online.critic(obs, online.actor(obs), first=self.actor_reduce.first_only)).mean()  # (K, *B)
-        loss = -average(value[:1], batch.valid).sum()
-        return loss, Learned(value[0].detach(), {"train/actor_loss": loss.detach()})
+        action, log_prob = self.actor.sample(obs, batch.noise.get("action"))
+        value = self.actor_value(obs, action, batch.noise)  # (*B,)
+        loss = self.temperature.cost(log_prob) - value
+        total = average((loss + self.temperature.loss(log_prob)).unsqueeze(0), batch.valid).sum()
+        metrics = {"train/actor_loss": over_valid(loss.detach().unsqueeze(0), batch.valid), **self.temperature.metrics(log_prob)}
+        return total, Learned(value.detach(), metrics)
+
+    def selection(self, critics: Critics) -> Some | None:
+        """Evaluation of the critics that serve the actor; None if it needs all, or if they share a torso."""
+        drawn = self.chain.iteration(torch.zeros((), dtype=torch.float64)) is not None
+        iterations, each = 1 if drawn else self.chain.length, 1 if self.actor_reduce.first_only else self.ensemble
+        if (iterations, each) == (self.chain.length, self.ensemble) or self.chain.torsos < self.chain.length:
+            return None
+        return Some(replace(critics, ensemble=1)("actor", iterations * each, iterations * each), each)
+
+    def actor_value(self, obs: Tensor, action: Tensor, noise: dict[str, Any]) -> Tensor:
+        """Value of actions for the actor's loss, (*B,)."""
+        online, x, e = self.chain.online, pair(obs, action), self.ensemble
+        k = self.chain.iteration(noise["iteration"]) if "iteration" in noise else None
+        if self.some is None:
+            value = self.actor_reduce(ensemble_returns(online(x, noise["critic"]), e), noise["actor_reduce"]).mean()  # (K, *B)
+            return value.mean(0) if k is None else value.index_select(0, k)[0]
+        first = slice(None, None, e) if self.actor_reduce.first_only else slice(None)
+        entries = first if k is None else torch.arange(self.chain.length * e, device=k.device).unflatten(0, (-1, e))[k, first].flatten()
+        return self.actor_reduce(self.some(online, entries, x, noise["critic"]), noise["actor_reduce"]).mean().mean(0)
 
     def due(self, update: int) -> tuple[str, ...]:
         return ("critic", "actor", "target") if update % self.actor_period == 0 else ("critic",)
 
     def follow(self, due: tuple[str, ...]) -> None:
-        self.chain.follow(due)
+        self.chain.follow(due, self.updates)
 
     def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
         """The policy's actions, (M, D)"""
-        return self.chain.online.actor(self.normalize(obs))
+        seen = self.normalize(obs)
+        return self.actor.sample(seen, noise.layers["action"])[0] if self.explore.samples else self.actor(seen)
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, answer: Answer | None = None) -> Acted:
-        if not explore:
-            seen = self.normalize(obs)
-            action = self.chain.online.actor(seen)
-            values = self.chain.online.critic(seen, action, first=self.actor_reduce.first_only)
-            value = self.actor_reduce(values).mean()[0].cpu()
-            return Acted(action.cpu(), torch.ones(action.shape[0]), memory, value)
-        return Acted(*self.explore(lambda: (answer or self.answer)(obs, QUIET), step, noise), memory)
+        if explore:
+            action, memory = self.explore(lambda: (answer or self.answer)(obs, noise["network"]), step, noise, memory)
+            return Acted(action, certain(action.shape[0]), memory)
+        seen = self.normalize(obs)
+        action = self.actor(seen)
+        value = self.actor_reduce(ensemble_returns(self.chain.online(pair(seen, action)), self.ensemble), {}).mean().mean(0).cpu()
+        return Acted(action.cpu(), torch.ones(action.shape[0]), memory, value)
 
-    def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
-        shapes = self.backup.noise_shapes(self.spec.action_dim)
-        return {name: torch.randn((*size, *shape), generator=generator) for name, shape in shapes.items()}
+    def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+        updates, shape = size[0], (*size, self.spec.action_dim)
+        drawn = self.backup.noise(shape, self.actor.stochastic, generator)
+        if self.actor.stochastic:
+            drawn["action"] = torch.randn(shape, generator=generator)
+        if self.chain.length > 1:
+            drawn["iteration"] = torch.rand(updates, generator=generator, dtype=torch.float64)
+        reductions = {"reduce": self.reduce, "actor_reduce": self.actor_reduce}
+        return {
+            **drawn,
+            **{name: reduction.noise(updates, self.ensemble, generator) for name, reduction in reductions.items()},
+            **self.chain.noise(size, generator),
+            "critic": self.chain.online.noise(size, generator, "target"),
+        }
 
-    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
-        return self.explore.noise((*size, self.spec.action_dim), generator)
+    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+        shape = (*size, self.spec.action_dim)
+        drawn: dict[str, Any] = self.explore.noise(shape, generator)
+        if not self.explore.samples:
+            return {**drawn, "network": QUIET}
+        device = next(self.parameters()).device
+        sampled = {"action": drawn.pop("normal").to(device)}  # one copy for many ticks
+        return {**drawn, "network": NetworkNoise(sampled, {})}
 
     def maintain(self, due: tuple[str, ...]) -> None:
         self.chain.maintain(due, self.updates)

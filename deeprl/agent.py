@@ -88,8 +88,9 @@ class Agent(nn.Module, Choice):
             observe(rows)
 
     def due(self, update: int) -> tuple[str, ...]:
-        """Names of objectives (and "target") due at an update, counted from 1. They depend on no data."""
-        return tuple(self.objectives)
+        """Names of objectives, and "target" for target networks that follow updates, due at an update, counted from 1. They depend on no
+        data."""
+        return (*self.objectives, "target")
 
     def follow(self, due: tuple[str, ...]) -> None:
         """Upkeep that follows the parameters: called after every update, with the names that were due."""

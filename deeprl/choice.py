@@ -44,8 +44,8 @@ class Part(nn.Module, Choice):
             updates: gradient updates so far.
         """
 
-    def follow(self, due: tuple[str, ...]) -> None:
-        """Called after every gradient update with the names from `Agent.due`."""
+    def follow(self, due: tuple[str, ...], updates: int) -> None:
+        """Called after every gradient update, with the names from `Agent.due` and the number of updates so far."""
 
 
 def in_range(owner: object, **bounds) -> None:

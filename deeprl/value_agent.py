@@ -164,7 +164,8 @@ class ValueAgent(Agent):
         return {**explorer, **each(lambda tensor: tensor.to(device), network)}  # one copy for many ticks
 
     def follow(self, due: tuple[str, ...]) -> None:
-        self.auxiliary.follow(due)
+        self.auxiliary.follow(due, self.updates)
+        self.chain.follow(due, self.updates)
 
     def maintain(self, due: tuple[str, ...]) -> None:
         if self.chain.shifting(due, self.updates):

@@ -29,15 +29,15 @@ from deeprl.config.compose import compose
 from deeprl.config.dry_run import made_up_batch
 from deeprl.config.instantiate import instantiate
 from deeprl.errors import ConfigError
-from deeprl.networks.actors import Deterministic
-from deeprl.networks.critics import Ensemble
+from deeprl.networks.actors import Deterministic, SquashedGaussian
 from deeprl.networks.heads import Scalar
 from deeprl.networks.torsos import MLPTorso
 from deeprl.noise import each
 from deeprl.optim.adam import Adam
 from deeprl.parts.chains import Single
-from deeprl.parts.exploration import EpsilonGreedy, GaussianNoise
+from deeprl.parts.exploration import EpsilonGreedy, GaussianNoise, Sampled
 from deeprl.parts.polyak import Polyak
+from deeprl.parts.temperature import LearnedTemperature
 from deeprl.replay.replay import Replay
 from deeprl.runs.folder import read_lines
 from deeprl.session import session
@@ -114,10 +114,11 @@ KINDS = {
     "dvw": "discrete", "dvw_munchausen": "discrete", "munchausen_iqn": "discrete",
     "retrace_dqn": "discrete", "rbis_dqn": "discrete",
     "ddpg": "continuous", "td3": "continuous", "td3_paper": "continuous",
+    "sac": "continuous", "itd3": "continuous", "isac": "continuous", "tqc": "continuous", "redq": "continuous",
 }  # fmt: skip
 
 
-REPRESENTATIVES = ("dqn", "idqn", "c51", "iqn", "log_dqn", "dvw", "rbis_dqn", "td3")
+REPRESENTATIVES = ("dqn", "idqn", "c51", "iqn", "log_dqn", "dvw", "rbis_dqn", "td3", "isac", "tqc")
 """Presets that hold one of each mechanism between them: chains, kinds of heads, mappings and their optimizer, a learned weighting,
 sequences, actors. The others combine the same parts."""
 
@@ -265,6 +266,8 @@ class Table(nn.Module):
 class Weights(nn.Module):
     """A network of one weight per head and one per torso, zero at first: what a chain moves, without anything to compute."""
 
+    ensemble = 1
+
     def __init__(self, place, stack, torsos, index):
         super().__init__()
         self.place, self.index = place, index
@@ -294,8 +297,11 @@ def value_agent(spec: Spec = DISCRETE, seed: int = 0, **slots) -> ValueAgent:
 
 def actor_critic(spec: Spec = CONTINUOUS, seed: int = 0, **slots) -> ActorCritic:
     parts = {
-        "actor": Deterministic(hidden=(7,)),
-        "critic": Ensemble(size=2, hidden=(7,)),
+        "torso": MLPTorso(hidden=(7,)),
+        "head": Scalar(),
+        "ensemble": 2,
+        "actor": Deterministic(),
+        "actor_torso": MLPTorso(hidden=(7,)),
         "backup": PolicyBackup(),
         "chain": partial(Polyak, tau=0.25),
         "reduce": Minimum(),
@@ -308,6 +314,18 @@ def actor_critic(spec: Spec = CONTINUOUS, seed: int = 0, **slots) -> ActorCritic
         "actor_optimizer": Adam(lr=0.003),
     }
     return ActorCritic(spec=spec, seed=seed, **{**parts, **slots})
+
+
+def sac(spec: Spec = CONTINUOUS, seed: int = 0, **slots) -> ActorCritic:
+    parts = {
+        "actor": SquashedGaussian(),
+        "backup": PolicyBackup(target_actor=False, smoothing=0.0),
+        "actor_reduce": Minimum(),
+        "actor_period": 1,
+        "temperature": partial(LearnedTemperature, value=0.5),
+        "explore": Sampled(random_steps=0),
+    }
+    return actor_critic(spec, seed, **{**parts, **slots})
 
 
 def train(path: Path, *overrides: str) -> Trainer:

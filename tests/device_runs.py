@@ -30,7 +30,7 @@ ITERATED = ("agent.chain.length=3", "agent.chain.shift_period=20", "agent.chain.
 CARTPOLE = ("env=classic/cartpole", "agent.torso.hidden=[8]", *DISCRETE)
 MINATAR = ("env=minatar/breakout", "agent/torso=minatar", "agent.torso.channels=4", "agent.torso.head_hidden=[8]", *DISCRETE)
 PENDULUM = (
-    "env=mujoco/inverted_pendulum", "agent.actor.hidden=[8]", "agent.critic.hidden=[8]", "agent.explore.random_steps=40",
+    "env=mujoco/inverted_pendulum", "agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]", "agent.explore.random_steps=40",
     "replay.batch_size=8",
 )  # fmt: skip
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from deeprl.actor_critic import ActorCritic
 from deeprl.agents.dvw import InverseVariance
 from deeprl.networks import blocks
 from deeprl.networks.distributional import CategoricalHead, QuantileHead
@@ -20,7 +21,6 @@ from deeprl.optim.finite import Watch
 from deeprl.optim.rmsprop import FlatRMSProp
 from deeprl.parts.chains import Chain
 from deeprl.parts.exploration import GaussianNoise, certain
-from deeprl.parts.polyak import Polyak
 from deeprl.replay.gather import Gather
 from deeprl.replay.replay import Replay
 from deeprl.training.collector import Collector
@@ -143,7 +143,7 @@ SEEDS: dict[str, tuple[tuple[str, ...], Seed, Any]] = {
     "Adam's moments on the host": (DQN, after(FlatAdam, "__init__", listed(1)), FAULT),
     "RMSProp's average on the host": ((*DQN, "agent/optimizer=rmsprop"), after(FlatRMSProp, "__init__", home("square")), FAULT),
     "target network on the host": (DQN, after(Chain, "__init__", lambda chain: parameters_home(chain.target)), FAULT),
-    "target copies on the host": (TD3, after(Polyak, "pair", lambda chain: parameters_home(chain.target)), FAULT),
+    "target copies on the host": (TD3, after(ActorCritic, "__init__", lambda agent: parameters_home(agent.target_actor)), FAULT),
     "flag of the watch on the host": (DQN, after(Watch, "__init__", home("failed")), FAULT),
     "noise of updates on the host": (TD3, after(Trainer, "__init__", lambda t: setattr(t.update_noise, "device", None)), FAULT),
     "noise of noisy layers on the host": (other("noisy_dqn"), act_noise_home(), FAULT),

@@ -1,14 +1,15 @@
-"""The Bellman operator of actor-critics: the next action comes from a policy, the next value from an ensemble of critics."""
+"""The next action of an actor-critic's target."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from deeprl.choice import Choice, in_range
+from deeprl.networks.actors import Actor
 from deeprl.types import Batch
-from deeprl.values.returns import Returns
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,10 @@ class PolicyBackup(Choice):
     """Target of actor-critics: the next action comes from a policy.
 
     TD3 (Fujimoto, van Hoof, Meger, 2018) adds clipped Gaussian noise to the target actor, one draw for each sample and action dimension.
-    With `smoothing` 0 and one critic this is DDPG's target.
+    With `smoothing` 0 and one critic this is DDPG's target. SAC has neither: its next action is a sample of the online actor.
 
     Args:
-        target_actor: use the target actor, not the online one.
+        target_actor: use a target actor, which moves with the target critics, not the online one.
         smoothing: standard deviation of the noise, in units of the half-range of the actions.
         clip: bound of the noise, ± clip.
     """
@@ -33,18 +34,19 @@ class PolicyBackup(Choice):
     def __post_init__(self):
         in_range(self, smoothing=(0, None), clip=(0, None))
 
-    def noise_shapes(self, action_dim: int) -> dict[str, tuple[int, ...]]:
-        return {"smoothing": (action_dim,)} if self.smoothing else {}
+    def noise(self, shape: tuple[int, ...], stochastic: bool, generator) -> dict[str, Tensor]:
+        """Standard normal numbers by name, (updates, *B, D) each.
 
-    def next_action(self, online, target, batch: Batch) -> Tensor:
-        """Next action, (*B, D) in [-1, 1]."""
-        actor = target.actor if self.target_actor else online.actor
-        action = actor(batch.next_obs)
+        Args:
+            stochastic: whether the policy samples its actions.
+        """
+        names = [*(["smoothing"] if self.smoothing else []), *(["next_action"] if stochastic else [])]
+        return {name: torch.randn(shape, generator=generator) for name in names}
+
+    def next_action(self, actor: Actor, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Next action, (*B, D) in [-1, 1], and the logarithm of its density (*B,), None without one."""
+        action, log_prob = actor.sample(batch.next_obs, batch.noise.get("next_action"))
         if not self.smoothing:
-            return action
+            return action, log_prob
         noise = (self.smoothing * batch.noise["smoothing"]).clamp(-self.clip, self.clip)
-        return (action + noise).clamp(-1.0, 1.0)
-
-    def __call__(self, online, target, batch: Batch) -> Returns:
-        action = self.next_action(online, target, batch)
-        return target.value(batch.next_obs, action).bootstrap(batch.reward, batch.discount)
+        return (action + noise).clamp(-1.0, 1.0), log_prob

@@ -77,8 +77,8 @@ def combinations() -> str:
     for option in options("agent/mapping"):
         if option not in ("identity", "per_channel"):
             columns[option] = (scalar, part("mapping", option), rewards["polar" if option in POLAR else "raw"])
-    rows = {option: (backup, weightings["one"]) for option, backup in backups.items()}
-    rows |= {option: (backups["max"], weighting) for option, weighting in weightings.items()}
+    rows = {option: {"backup": backup, "weighting": weightings["one"]} for option, backup in backups.items()}
+    rows |= {option: {"backup": backups["max"], "weighting": weighting} for option, weighting in weightings.items()}
     needs: list[str] = []
 
     def cell(refused: list[Refusal]) -> str:
@@ -91,7 +91,7 @@ def combinations() -> str:
     width = max(map(len, rows)) + 2
     lines = [" " * width + "".join(f"{name}  " for name in columns)]
     for option, row in rows.items():
-        cells = {name: cell(among_parts(*column, *row)) for name, column in columns.items()}
+        cells = {name: cell(among_parts(*column, row)) for name, column in columns.items()}
         lines.append(f"{option:<{width}}" + "".join(f"{text:<{len(name) + 2}}" for name, text in cells.items()))
     return "\n".join(
         [

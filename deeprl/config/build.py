@@ -11,7 +11,7 @@ import torch
 
 from deeprl.agent import Agent
 from deeprl.choice import Choice
-from deeprl.config.combinations import REPLAY, among_parts, class_of, refusals
+from deeprl.config.combinations import CONSUMERS, REPLAY, among_parts, class_of, refusals
 from deeprl.config.instantiate import PACKAGES, Allowed, Deferred, instantiate, resolve
 from deeprl.config.menu import options
 from deeprl.config.tuned import content, lineage
@@ -111,7 +111,8 @@ def check_parts(part: Deferred) -> None:
         return
     rewards = slots["rewards"]()
     try:
-        refused = among_parts(slots["head"], slots.get("mapping", Identity()), rewards, slots["backup"], slots.get("weighting"))
+        consumers = {slot: slots[slot] for slot in CONSUMERS if slot in slots}
+        refused = among_parts(slots["head"], slots.get("mapping", Identity()), rewards, consumers, slots.get("actor"))
     except ValueError as error:
         raise ConfigError(f"agent.{error}.") from error
     if refused:

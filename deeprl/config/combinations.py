@@ -16,7 +16,9 @@ WORDS = {
     "signed": "values that may take either sign, in one channel, because it adds a bonus or an entropy to them",
     "scalar": "one value for each action, of one channel, because its corrections along a trajectory have no distribution and no channels",
     "returns": "a loss of returns in ordinary units, whose variance it estimates",
+    "quantiles": "atoms of equal probability, because it sorts them",
     "actor": "an actor, as agents for continuous actions have",
+    "density": "a policy with a density, because it reads the density's logarithm",
     "sequences": "sequences of consecutive transitions",
     "behavior_probability": "the probability with which each action was taken",
     "successor": "the observation one step later",
@@ -25,11 +27,15 @@ WORDS = {
 """Every property, as the end of "... needs ..."."""
 
 
-HEAD = frozenset({"signed", "scalar", "returns", "actor"})
+HEAD = frozenset({"signed", "scalar", "returns", "quantiles"})
 """Offers of a head, seen through its mapping."""
 
 
-REPLAY = frozenset(WORDS) - HEAD
+ACTOR = frozenset({"actor", "density"})
+"""Offers of an actor."""
+
+
+REPLAY = frozenset(WORDS) - HEAD - ACTOR
 """Offers of a replay: fields of `batch.extra`, and an axis of time."""
 
 
@@ -62,11 +68,17 @@ def refusals(consumers: Mapping[str, Any], provider: str, offered: frozenset[str
     ]
 
 
-def among_parts(head: Any, mapping: Any, rewards: Any, backup: Any, weighting: Any) -> list[Refusal]:
-    """Refusals within a discrete agent.
+CONSUMERS = ("backup", "weighting", "temperature", "reduce", "actor_reduce", "explore")
+"""Slots of an agent with needs that its head or its actor must meet."""
+
+
+def among_parts(head: Any, mapping: Any, rewards: Any, consumers: Mapping[str, Any], actor: Any = None) -> list[Refusal]:
+    """Refusals within an agent.
 
     Args:
         rewards: built; the others may still be to complete.
+        consumers: the parts in the slots `CONSUMERS`, as far as the agent has them.
+        actor: None in a discrete agent.
 
     Raises:
         ValueError: the mapping does not go with the head or the rewards.
@@ -75,4 +87,7 @@ def among_parts(head: Any, mapping: Any, rewards: Any, backup: Any, weighting: A
     low, high = getattr(head, "bounds", (-math.inf, math.inf))
     range_ = "" if low < 0 < high else f" with returns from {low:g} to {high:g}"
     provider = f"agent/head={class_of(head).__name__}{range_}" if seen is head else f"agent/mapping={class_of(mapping).__name__}"
-    return refusals({"agent/backup": backup, "agent/weighting": weighting}, provider, seen.offers, HEAD)
+    named = {f"agent/{slot}": part for slot, part in consumers.items()}
+    acting = f"agent/actor={class_of(actor).__name__}" if actor is not None else "an agent for discrete actions"
+    offered: frozenset[str] = getattr(class_of(actor), "offers", frozenset())
+    return refusals(named, provider, seen.offers, HEAD) + refusals(named, acting, offered, ACTOR)

@@ -70,6 +70,10 @@ class Quantile(HeadChoice):
     quantiles: int = 200
     kappa: float = 1.0
 
+    @property
+    def offers(self) -> frozenset[str]:  # type: ignore[override]
+        return super().offers | {"quantiles"}
+
     def __post_init__(self):
         super().__post_init__()
         in_range(self, quantiles=(1, None), kappa=(0, None))
@@ -116,6 +120,10 @@ class ImplicitQuantile(HeadChoice):
     cosines: int = 64
     first: int = 1
     kappa: float = 1.0
+
+    @property
+    def offers(self) -> frozenset[str]:  # type: ignore[override]
+        return super().offers | {"quantiles"}
 
     def __post_init__(self):
         super().__post_init__()

@@ -27,6 +27,7 @@ class ValueNetwork(nn.Module):
         fractions: module that an implicit head shares between iterations like the torso: (torsos, B, F) and fractions (B, n) -> (torsos,
             B·n, F).
         beside: modules of an auxiliary loss on the features, stacked like the torso, so that a chain copies them with the torso.
+        ensemble: E, entries of the stack that belong to one iteration.
     """
 
     index: Tensor | None
@@ -39,8 +40,10 @@ class ValueNetwork(nn.Module):
         index: Sequence[int] | None = None,
         fractions: nn.Module | None = None,
         beside: nn.Module | None = None,
+        ensemble: int = 1,
     ):
         super().__init__()
+        self.ensemble = ensemble
         self.torso, self.head, self.obs_dims, self.fractions, self.beside = torso, head, obs_dims, fractions, beside
         # a buffer, because a list would be copied to the device at every evaluation; not saved, because it follows from the chain
         self.register_buffer("index", None if index is None else torch.tensor(index), persistent=False)
@@ -104,6 +107,7 @@ class Networks:
         stack: int,
         torsos: int,
         index: list[int] | None = None,
+        ensemble: int = 1,
     ) -> ValueNetwork:
         """A network of a chain: `stack` heads over `torsos` torsos, where head k reads torso `index[k]`.
 
@@ -117,7 +121,7 @@ class Networks:
             if not parameter.shape[:1] == (torsos,):  # a chain copies entries of this axis
                 raise ValueError(f"torso.{name} has shape {tuple(parameter.shape)}: its first axis must be the stack of {torsos}: {REMEDY}")
         top = head.build(body.features, self.torso.head_hidden, self.spec.num_actions, stack, self.torso.init)
-        return self._started(body, top, place, index, share(body.features, torsos, self.torso.init), beside(body, torsos))
+        return self._started(body, top, place, index, share(body.features, torsos, self.torso.init), beside(body, torsos), ensemble)
 
     def scalars(self, place: str, stack: int, torsos: int, outputs: int) -> ValueNetwork:
         """The network of a part: `stack` heads, each with `outputs` scalars."""

@@ -1,7 +1,8 @@
 """Target networks as a chain of K Bellman iterations, and the neutral element K = 1.
 
 Entry k − 1 of the online stack is Q_k, and entry k − 1 of the target stack is Q̄_{k−1}, its target. A chain changes its weights in three
-ways only, copies of slices along the leading stack axis.
+ways only, copies of slices along the leading stack axis. With an ensemble of E critics an iteration is E entries that lie together, and
+every slice below is in units of E.
 """
 
 from __future__ import annotations
@@ -22,35 +23,45 @@ MakeNetwork = Callable[..., ValueNetwork]
 """`make(place, stack, torsos, index)`: a network of `stack` heads over `torsos` torsos, where head k reads torso `index[k]`."""
 
 
-def anchor_(target: nn.Module, online: nn.Module) -> None:
-    """Q̄_0 ← Q_1."""
-    _copy([t[:1] for t in target.parameters()], [o[:1] for o in online.parameters()])
+def anchor_(target: ValueNetwork, online: ValueNetwork, tau: float = 1.0) -> None:
+    """Q̄_0 ← Q̄_0 + tau (Q_1 − Q̄_0)."""
+    first = slice(online.ensemble)
+    _approach([t[first] for t in target.parameters()], [o[first] for o in online.parameters()], tau)
 
 
-def follow_(target: nn.Module, online: nn.Module) -> None:
+def follow_(target: ValueNetwork, online: ValueNetwork) -> None:
     """Q̄_k ← Q_k for k = 1 … K − 1. With a shared torso the target has two torsos: the first follows `anchor_`, the second this
     function."""
-    _copy([t[1:] for t in target.parameters()], [o[: t.shape[0] - 1] for t, o in zip(target.parameters(), online.parameters())])
+    e, pairs = online.ensemble, list(zip(target.parameters(), online.parameters()))
+    _approach([t[e:] for t, _ in pairs], [o[: t.shape[0] - e] for t, o in pairs])
 
 
-def roll_(online: nn.Module) -> None:
+def roll_(online: ValueNetwork) -> None:
     """Q_k ← Q_{k+1} for k < K; Q_K keeps its weights, and Adam's moments are not shifted (as in all branches of the authors' code)."""
-    _copy([p[:-1] for p in online.parameters()], [p[1:].clone() for p in online.parameters()])
+    e = online.ensemble
+    _approach([p[:-e] for p in online.parameters()], [p[e:].clone() for p in online.parameters()])
 
 
-def _copy(into: Sequence[Tensor], source: Sequence[Tensor]) -> None:
+def _approach(into: Sequence[Tensor], source: Sequence[Tensor], tau: float = 1.0) -> None:
+    """into ← into + tau (source − into); an exact copy at tau = 1."""
     pairs = [(i, s) for i, s in zip(into, source) if i.numel()]
-    if pairs:
-        torch._foreach_copy_([i for i, _ in pairs], [s for _, s in pairs])
+    into, source = [i for i, _ in pairs], [s for _, s in pairs]
+    if pairs and tau == 1.0:
+        torch._foreach_copy_(into, source)
+    elif pairs:
+        torch._foreach_lerp_(into, source, tau)
 
 
 class Chain(Part):
-    """Online and target networks of a discrete agent. Subclasses define when weights are copied and which head acts.
+    """Online and target networks. Subclasses define when weights are copied and which head acts.
 
     Args:
         make: builds the networks, see `MakeNetwork`.
         length: K.
         torsos: number of online torsos, 1 (shared) or K.
+
+    Attributes:
+        companions: (target, online) modules without a chain of their own, which move with the anchor Q̄_0: the target actor.
     """
 
     remembers = False
@@ -59,6 +70,7 @@ class Chain(Part):
     def __init__(self, make: MakeNetwork, length: int, torsos: int):
         super().__init__()
         self.length, self.torsos = length, torsos
+        self.companions: list[tuple[nn.Module, nn.Module]] = []
         self.online = make("online", stack=length, torsos=torsos, index=None)
         if torsos == 1 and length > 1:
             # two target torsos: the first belongs to the anchor Q̄_0, the second follows the online torso
@@ -70,7 +82,14 @@ class Chain(Part):
 
     def reset_target(self) -> None:
         """Copy Q_k to Q̄_{k−1} for every k, as in the i-QN authors' code. So Q̄_k differs from Q_k before the first sync."""
-        _copy(list(self.target.parameters()), [o.expand_as(t) for t, o in zip(self.target.parameters(), self.online.parameters())])
+        pairs = list(zip(self.target.parameters(), self.online.parameters()))
+        _approach([t for t, _ in pairs], [torch.cat([o] * (t.shape[0] // o.shape[0])) for t, o in pairs])
+
+    def anchor(self, tau: float = 1.0) -> None:
+        """Move the anchor Q̄_0, and with it the companions, towards the online networks."""
+        anchor_(self.target, self.online, tau)
+        for target, online in self.companions:
+            _approach(list(target.parameters()), list(online.parameters()), tau)
 
     def shifting(self, due: Collection[str], updates: int) -> bool:
         """Whether the next `maintain` starts a new iteration, by a copy to the anchor Q̄_0."""
@@ -97,6 +116,14 @@ class Chain(Part):
         """Random numbers for acting beside those of exploration; `size` is (ticks, M). The agent moves them to its device."""
         return {"network": self.online.noise(size, generator, "acting")}
 
+    def iteration(self, noise: Tensor) -> Tensor | None:
+        """The iteration whose critics serve an actor, (1,) int64; None: the mean of all.
+
+        Args:
+            noise: () float64, uniform in [0, 1), one number for each update.
+        """
+        return None
+
     def choose(
         self, values: Tensor, noise: dict[str, Tensor], first: Tensor, memory: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -121,4 +148,4 @@ class Single(Chain):
 
     def maintain(self, due: Collection[str], updates: int) -> None:
         if self.shifting(due, updates):
-            anchor_(self.target, self.online)
+            self.anchor()

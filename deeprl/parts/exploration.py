@@ -79,8 +79,45 @@ def certain(count: int) -> Tensor:
     return torch.ones(count)
 
 
+class ActorExploration(Choice):
+    """Behaviour of an agent for continuous actions while data is collected: uniform actions at first, then the policy's."""
+
+    random_steps: int
+    samples = False
+    """Whether the policy samples its action; if not, it answers with its action without noise."""
+
+    def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
+        """Random numbers, `size` = (ticks, M, D): "uniform" in [-1, 1] and "normal"."""
+        return {
+            "normal": torch.randn(size, generator=generator),
+            "uniform": torch.rand(size, generator=generator) * 2.0 - 1.0,
+        }
+
+    def __call__(self, policy: Callable[[], Tensor], step: int, noise: dict[str, Tensor], memory: dict) -> tuple[Tensor, dict]:
+        """Actions (M, D), and the memory for the next call.
+
+        Args:
+            policy: gives the policy's actions (M, D).
+            step: environment step.
+            memory: of the last call; {} at the start of a run.
+        """
+        if step < self.random_steps:
+            return noise["uniform"], memory
+        return self.explored(policy().cpu(), noise, memory)
+
+    def explored(self, action: Tensor, noise: dict[str, Tensor], memory: dict) -> tuple[Tensor, dict]:
+        """The policy's actions with exploration."""
+        raise NotImplementedError
+
+
+def disturbed(action: Tensor, noise: np.ndarray) -> Tensor:
+    """action + noise, cut off at ± 1."""
+    # NumPy, because it is faster than tensors for few numbers; float32 arithmetic is the same
+    return torch.from_numpy(np.minimum(np.maximum(action.numpy() + noise, -1.0), 1.0))
+
+
 @dataclass(frozen=True)
-class GaussianNoise(Choice):
+class GaussianNoise(ActorExploration):
     """Gaussian exploration: π(s) plus independent noise, cut off at the bounds; uniform actions at first (Fujimoto et al., 2018).
 
     Args:
@@ -94,18 +131,48 @@ class GaussianNoise(Choice):
     def __post_init__(self):
         in_range(self, std=(0, None), random_steps=(0, None))
 
-    def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
-        return {
-            "normal": torch.randn(size, generator=generator),
-            "uniform": torch.rand(size, generator=generator) * 2.0 - 1.0,
-        }
+    def explored(self, action: Tensor, noise: dict[str, Tensor], memory: dict) -> tuple[Tensor, dict]:
+        return disturbed(action, self.std * noise["normal"].numpy()), memory
 
-    def __call__(self, policy: Callable[[], Tensor], step: int, noise: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Actions (M, D), and ones (M,) in place of their density, because no part reads it."""
-        if step < self.random_steps:
-            action = noise["uniform"]
-        else:
-            # NumPy, because it is faster than tensors for few numbers; float32 arithmetic is the same
-            wanted = policy().cpu().numpy() + self.std * noise["normal"].numpy()
-            action = torch.from_numpy(np.minimum(np.maximum(wanted, -1.0), 1.0))
-        return action, certain(action.shape[0])
+
+@dataclass(frozen=True)
+class OrnsteinUhlenbeck(ActorExploration):
+    """Exploration with correlated noise x ← (1 − rate) x + std ε (Lillicrap et al., 2016). The noise goes on over the ends of episodes, as
+    in ARO-DDPG.
+
+    Args:
+        rate, std: θ and σ for one environment step, in units of the half-range of the actions.
+        random_steps: number of first environment steps with uniform actions.
+    """
+
+    rate: float = 0.15
+    std: float = 0.2
+    random_steps: int = 5_000
+
+    def __post_init__(self):
+        in_range(self, rate=(0, 1), std=(0, None), random_steps=(0, None))
+
+    def explored(self, action: Tensor, noise: dict[str, Tensor], memory: dict) -> tuple[Tensor, dict]:
+        fresh = self.std * noise["normal"]
+        state = (1.0 - self.rate) * memory["noise"] + fresh if "noise" in memory else fresh
+        return disturbed(action, state.numpy()), {"noise": state}
+
+
+@dataclass(frozen=True)
+class Sampled(ActorExploration):
+    """Exploration by the policy's own samples, as in SAC.
+
+    Args:
+        random_steps: number of first environment steps with uniform actions.
+    """
+
+    needs = frozenset({"density"})
+    samples = True
+
+    random_steps: int = 10_000
+
+    def __post_init__(self):
+        in_range(self, random_steps=(0, None))
+
+    def explored(self, action: Tensor, noise: dict[str, Tensor], memory: dict) -> tuple[Tensor, dict]:
+        return action, memory

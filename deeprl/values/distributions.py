@@ -16,7 +16,9 @@ from deeprl.values.returns import Returns
 
 
 def pick_atoms(values: Tensor, action: Tensor) -> Tensor:
-    """Entries of (K, *B, A, N) at actions (*B,) or (K, *B): (K, *B, N)."""
+    """Entries of (K, *B, A, N) at actions (*B,) or (K, *B): (K, *B, N). A critic has one action, and nothing to choose."""
+    if values.shape[-2] == 1:
+        return values.squeeze(-2)
     index = action.expand(values.shape[:-2])[..., None, None].expand(*values.shape[:-2], 1, values.shape[-1])
     return values.gather(-2, index).squeeze(-2)
 

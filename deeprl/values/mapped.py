@@ -91,7 +91,10 @@ class MappedValues:
 
     def expect(self, policy: Tensor) -> Returns:
         """Atoms (K, C, *B, 1): values of the same actions in each channel."""
-        value, policy = self.units.bootstrap(self.units.ordinary(self.mapped)), policy.unsqueeze(1)
+        value = self.units.bootstrap(self.units.ordinary(self.mapped))
+        if value.shape[-1] == 1:
+            return Returns(value)
+        policy = policy.unsqueeze(1)
         if policy.dtype == torch.int64:
             index = policy.unsqueeze(-1).expand(*value.shape[:-1], 1)
             return Returns(value.gather(-1, index))

@@ -56,6 +56,8 @@ class Values(Protocol):
 
 
 def pick(values: Tensor, action: Tensor) -> Tensor:
-    """Entries of (K, *B, A) at the actions (*B,): (K, *B)."""
+    """Entries of (K, *B, A) at the actions (*B,): (K, *B). A critic has one action, and nothing to choose."""
+    if values.shape[-1] == 1:
+        return values.squeeze(-1)
     index = action.expand(values.shape[:-1]).unsqueeze(-1)
     return values.gather(-1, index).squeeze(-1)

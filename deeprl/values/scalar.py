@@ -28,7 +28,7 @@ class ScalarValues:
 
     def expect(self, policy: Tensor) -> Returns:
         if policy.dtype == torch.int64:
-            return Returns(self.q.gather(-1, policy.unsqueeze(-1)))
+            return Returns(self.q if self.q.shape[-1] == 1 else self.q.gather(-1, policy.unsqueeze(-1)))
         return Returns((self.q * policy).sum(-1, keepdim=True))
 
     def at(self, action: Tensor) -> ScalarValues:

@@ -11,9 +11,7 @@ from torch import nn
 
 from deeprl.accelerate.modes import apply
 from deeprl.backups.actor import PolicyBackup
-from deeprl.networks.actors import Deterministic
-from deeprl.networks.blocks import initialise
-from deeprl.networks.critics import Critics, Ensemble
+from deeprl.networks.torsos import MLPTorso
 from deeprl.optim.adam import Adam
 from deeprl.parts.polyak import Polyak
 from deeprl.training.learner import gradient
@@ -31,12 +29,17 @@ def batches(agent, count: int, first: int = 1):
         yield random_batch(CONTINUOUS, B, seed, entry(noise, 0))
 
 
-def constants(critic, *values: float) -> None:
+def constants(critics, *values: float) -> None:
     """Critic e answers values[e], whatever it is asked."""
-    for name, parameter in critic.named_parameters():
+    for name, parameter in critics.named_parameters():
         parameter.zero_()
-        if name == "mlp.bias_1":
+        if name == "head.advantage.bias_0":
             parameter.copy_(torch.tensor(values).view(parameter.shape))
+
+
+def said(critics, obs, action):
+    """(K·E, B)"""
+    return critics(torch.cat([obs, action], -1)).mean()[..., 0]
 
 
 # ---- the target
@@ -45,8 +48,8 @@ def constants(critic, *values: float) -> None:
 @pytest.mark.parametrize(("discount", "y"), [(0.99, 10.405), (0.0, 1.0)], ids=["running or truncated", "terminated"])
 def test_the_target_is_the_reward_and_the_discounted_minimum(discount, y):
     agent = actor_critic()
-    constants(agent.chain.target.critic, 10.0, 9.5)
-    constants(agent.chain.online.critic, 0.0, 0.0)
+    constants(agent.chain.target, 10.0, 9.5)
+    constants(agent.chain.online, 0.0, 0.0)
     (batch,) = batches(agent, 1)
     batch = batch._replace(reward=torch.ones(B), discount=torch.full((B,), discount))
     with torch.no_grad():
@@ -67,8 +70,8 @@ def test_smoothed_actions_stay_near_the_actors_and_within_bounds():
     agent = actor_critic(backup=PolicyBackup(smoothing=10.0, clip=0.3))
     (batch,) = batches(agent, 1)
     backup = agent.backup
-    action = backup.next_action(agent.chain.online, agent.chain.target, batch)
-    bare = agent.chain.target.actor(batch.next_obs)
+    action, _ = backup.next_action(agent.target_actor, batch)
+    bare = agent.target_actor(batch.next_obs)
     assert action.shape == (B, 2)
     assert (action - bare).abs().max() <= 0.3 + 1e-6
     assert action.abs().max() <= 1.0
@@ -82,11 +85,12 @@ def test_smoothed_actions_stay_near_the_actors_and_within_bounds():
 def test_actor_and_targets_move_on_delayed_updates_only(period):
     agent = actor_critic(actor_period=period)
     for k, batch in enumerate(batches(agent, 9), 1):
-        before = {name: snapshot(part) for name, part in agent.chain.named_modules() if name.count(".") == 1}
+        names = ("chain.online", "chain.target", "actor", "target_actor")
+        before = {name: snapshot(agent.get_submodule(name)) for name in names}
         update(agent, batch)
-        moved = {name: not same(old, snapshot(agent.chain.get_submodule(name))) for name, old in before.items()}
+        moved = {name: not same(old, snapshot(agent.get_submodule(name))) for name, old in before.items()}
         delayed = k % period == 0
-        assert moved == {"online.critic": True, "online.actor": delayed, "target.critic": delayed, "target.actor": delayed}
+        assert moved == {"chain.online": True, "chain.target": delayed, "actor": delayed, "target_actor": delayed}
     assert agent.objectives["critic"].optimizer.count == 9
     assert agent.objectives["actor"].optimizer.count == 9 // period  # ⌊k / d⌋
 
@@ -99,11 +103,12 @@ def test_the_order_of_an_update():
 def test_targets_move_by_tau_towards_what_the_networks_are_now():
     agent = actor_critic(chain=partial(Polyak, tau=0.25))
     for batch in batches(agent, 2):
-        old = snapshot(agent.chain.target)
+        old = [snapshot(agent.chain.target), snapshot(agent.target_actor)]
         update(agent, batch)
-    new = snapshot(agent.chain.online)
-    for name, tensor in agent.chain.target.state_dict().items():
-        torch.testing.assert_close(tensor, 0.75 * old[name] + 0.25 * new[name], rtol=1e-6, atol=1e-7)
+    for target, online, before in zip((agent.chain.target, agent.target_actor), (agent.chain.online, agent.actor), old):
+        new = snapshot(online)
+        for name, tensor in target.state_dict().items():
+            torch.testing.assert_close(tensor, 0.75 * before[name] + 0.25 * new[name], rtol=1e-6, atol=1e-7)
 
 
 def test_a_target_starts_as_a_copy_and_stays_within_a_flat_tensor():
@@ -117,7 +122,7 @@ def test_a_target_starts_as_a_copy_and_stays_within_a_flat_tensor():
 
 
 def test_two_critics_start_apart():
-    weight = actor_critic().chain.online.critic.mlp.weight_0
+    weight = actor_critic().chain.online.torso.weight_0
     assert not torch.equal(weight[0], weight[1])
 
 
@@ -127,7 +132,7 @@ def test_two_critics_start_apart():
 def test_the_critics_loss_gives_no_gradient_to_actor_or_targets():
     agent = actor_critic()
     (batch,) = batches(agent, 1)
-    others = [*agent.chain.online.actor.parameters(), *agent.chain.target.parameters()]
+    others = [*agent.actor.parameters(), *agent.target_actor.parameters(), *agent.chain.target.parameters()]
     trained = agent.objectives["critic"].parameters
     for parameter in (*others, *trained):
         parameter.requires_grad_(True)
@@ -151,17 +156,18 @@ def test_a_step_of_one_leaves_the_other_bit_for_bit(name, other, mode):
     before = snapshot(agent)
     step(agent, name, batch)
     for key, tensor in agent.state_dict().items():
-        assert torch.equal(tensor, before[key]) != key.startswith(f"chain.online.{name}"), key
+        trained = {"critic": "chain.online.", "actor": "actor."}[name]
+        assert torch.equal(tensor, before[key]) != key.startswith(trained), key
     assert all(not p.requires_grad for p in agent.parameters())
 
 
 def test_the_actor_climbs_the_first_critic_and_not_the_minimum():
     agent, other = actor_critic(), actor_critic()
     (batch,) = batches(agent, 1)
-    for parameter in other.chain.online.critic.parameters():
+    for parameter in other.chain.online.parameters():
         parameter[1] -= 5.0  # the second critic
     assert all(torch.equal(a, b) for a, b in zip(step(agent, "actor", batch), step(other, "actor", batch)))
-    for parameter in other.chain.online.critic.parameters():
+    for parameter in other.chain.online.parameters():
         parameter[0] *= -1.0
     third = actor_critic()
     assert not all(torch.equal(a, b) for a, b in zip(step(third, "actor", batch), step(other, "actor", batch)))
@@ -172,8 +178,7 @@ def test_a_step_of_the_actor_raises_its_value():
     (batch,) = batches(agent, 1)
 
     def value():
-        online = agent.chain.online
-        return online.critic(batch.obs, online.actor(batch.obs))[0, 0].mean().item()
+        return said(agent.chain.online, batch.obs, agent.actor(batch.obs))[0].mean().item()
 
     before = value()
     step(agent, "actor", batch)
@@ -189,7 +194,7 @@ def test_weights_scale_the_critics_rows_and_invalid_rows_do_not_count():
         torch.testing.assert_close(2 * one, two)
     first = batch._replace(**{
         name: getattr(batch, name)[:4] for name in batch._fields if isinstance(getattr(batch, name), torch.Tensor)
-    }, noise={name: value[:4] for name, value in batch.noise.items()})  # fmt: skip
+    }, noise={**batch.noise, "smoothing": batch.noise["smoothing"][:4]})  # fmt: skip
     masked = batch._replace(valid=torch.arange(B) < 4)
     for name in ("critic", "actor"):
         for one, two in zip(*(gradient(agent, name, b)[0] for b in (first, masked))):
@@ -202,11 +207,17 @@ UPDATES, TAU, LR, ACTOR_LR, EPS = 20, 0.05, 0.01, 0.003, 1e-3
 """A large ε: with 1e-8 the first step of Adam is the sign of a gradient, and rounding may turn the sign of one that is nearly zero."""
 
 
-def mlp(block, entry: int, hidden: int = 2) -> nn.Sequential:
+def layers_of(network, entry: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Weights (in, out) and biases of the layers of one entry of a stack: those of the torso, then the last one."""
+    top = network.last if hasattr(network, "last") else network.head.advantage
+    blocks = [(network.torso, i) for i in range(network.torso.depth)] + [(top, 0)]
+    return [(getattr(block, f"weight_{i}")[entry], getattr(block, f"bias_{i}")[entry, 0]) for block, i in blocks]
+
+
+def mlp(network, entry: int) -> nn.Sequential:
     """Entry `entry` of a stack as nn.Linear layers with ReLU between."""
     layers: list[nn.Module] = []
-    for i in range(hidden + 1):
-        weight, bias = getattr(block, f"weight_{i}")[entry], getattr(block, f"bias_{i}")[entry, 0]
+    for weight, bias in layers_of(network, entry):
         made = nn.Linear(*weight.shape)
         made.weight.data.copy_(weight.T)
         made.bias.data.copy_(bias)
@@ -214,19 +225,18 @@ def mlp(block, entry: int, hidden: int = 2) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def agrees(block, entry: int, theirs: nn.Sequential) -> None:
-    for i, made in enumerate(theirs[::2]):
-        torch.testing.assert_close(getattr(block, f"weight_{i}")[entry].T, made.weight.detach(), rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(getattr(block, f"bias_{i}")[entry, 0], made.bias.detach(), rtol=1e-5, atol=1e-6)
+def agrees(network, entry: int, theirs: nn.Sequential) -> None:
+    for (weight, bias), made in zip(layers_of(network, entry), theirs[::2], strict=True):
+        torch.testing.assert_close(weight.T, made.weight.detach(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(bias, made.bias.detach(), rtol=1e-5, atol=1e-6)
 
 
 class Plain:
     """sfujim/TD3's update in normalised actions, written anew; one critic, no noise and delay 1 make it its OurDDPG."""
 
     def __init__(self, agent, critics: int, smoothing: float, clip: float, delay: int):
-        online = agent.chain.online
-        self.actor = mlp(online.actor.mlp, 0)
-        self.critics = nn.ModuleList(mlp(online.critic.mlp, e) for e in range(critics))
+        self.actor = mlp(agent.actor, 0)
+        self.critics = nn.ModuleList(mlp(agent.chain.online, e) for e in range(critics))
         self.actor_target, self.critics_target = copy.deepcopy(self.actor), copy.deepcopy(self.critics)
         self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=ACTOR_LR, eps=EPS)
         self.critic_optimizer = torch.optim.Adam(self.critics.parameters(), lr=LR, eps=EPS)
@@ -260,7 +270,7 @@ class Plain:
 @pytest.mark.parametrize(("critics", "smoothing", "delay", "reduce"), [(2, 0.2, 2, Minimum()), (1, 0.0, 1, First())], ids=["td3", "ddpg"])
 def test_twenty_updates_agree_with_plain_pytorch(mode, critics, smoothing, delay, reduce):
     agent = actor_critic(
-        actor=Deterministic(hidden=(7, 6)), critic=Ensemble(size=critics, hidden=(9, 8)), reduce=reduce, actor_period=delay,
+        seed=1, actor_torso=MLPTorso(hidden=(7, 6)), torso=MLPTorso(hidden=(9, 8)), ensemble=critics, reduce=reduce, actor_period=delay,
         chain=partial(Polyak, tau=TAU), backup=PolicyBackup(smoothing=smoothing, clip=0.5),
         optimizer=Adam(lr=LR, eps=EPS), actor_optimizer=Adam(lr=ACTOR_LR, eps=EPS),
     )  # fmt: skip
@@ -272,19 +282,19 @@ def test_twenty_updates_agree_with_plain_pytorch(mode, critics, smoothing, delay
         learned = update(agent, batch)
         torch.testing.assert_close(learned.metrics["train/critic_loss"].mean(), loss, rtol=1e-5, atol=1e-6)
     assert plain.lower == set(range(critics))  # each critic was the lower one somewhere
-    for side, actor, ensemble in (("online", plain.actor, plain.critics), ("target", plain.actor_target, plain.critics_target)):
-        ours = getattr(agent.chain, side)
-        agrees(ours.actor.mlp, 0, actor)
-        for e, critic in enumerate(ensemble):
-            agrees(ours.critic.mlp, e, critic)
+    agrees(agent.actor, 0, plain.actor)
+    agrees(agent.target_actor, 0, plain.actor_target)
+    for ours, theirs in ((agent.chain.online, plain.critics), (agent.chain.target, plain.critics_target)):
+        for e, critic in enumerate(theirs):
+            agrees(ours, e, critic)
 
 
 def test_td3_with_equal_critics_no_smoothing_and_no_delay_is_ddpg():
     adam = Adam(lr=0.01, eps=EPS)
     bare = {"backup": PolicyBackup(smoothing=0.0), "actor_period": 1, "optimizer": adam, "actor_optimizer": adam}
-    td3, ddpg = actor_critic(**bare), actor_critic(**bare, critic=Ensemble(size=1, hidden=(7,)), reduce=First())
-    for side in (td3.chain.online, td3.chain.target):
-        for parameter in side.critic.parameters():
+    td3, ddpg = actor_critic(**bare), actor_critic(**bare, ensemble=1, reduce=First())
+    for network in (td3.chain.online, td3.chain.target):
+        for parameter in network.parameters():
             parameter[1] = parameter[0]
     for batch in batches(td3, UPDATES):
         update(td3, batch)
@@ -319,12 +329,5 @@ def test_spaces_that_do_not_fit_are_refused():
         actor_critic(actor_period=0)
     with pytest.raises(ValueError, match="^tau must be between 0 and 1"):
         actor_critic(chain=partial(Polyak, tau=1.5))
-    with pytest.raises(ValueError, match="^size must be at least 1"):
-        Ensemble(size=0)
-
-
-def test_first_critics_of_every_iteration():
-    critics = Critics(3, 2, 7, [4])
-    initialise(critics, 0, "critics")
-    obs, action = torch.randn(6, 5), torch.randn(6, 2)
-    torch.testing.assert_close(critics(obs, action, first=True), critics(obs, action)[:, :1])
+    with pytest.raises(ValueError, match="^ensemble must be at least 1"):
+        actor_critic(ensemble=0)

@@ -10,7 +10,6 @@ import torch
 from deeprl.backups.actor import PolicyBackup
 from deeprl.backups.bellman import Double, Max
 from deeprl.backups.policies import greedy
-from deeprl.values.reduce import Minimum
 from tests.builders import make_batch, transition, view
 
 
@@ -57,49 +56,28 @@ def test_ties_go_to_the_lowest_action():
 # ---- with a policy
 
 
-def side(action, value=None, **more):
-    """An actor that always answers `action`, and critics that answer `value(action)`, (E, B)."""
-
-    def reduced(obs, a):
-        return Minimum()(value(a)[None, ..., None])
-
-    return SimpleNamespace(actor=lambda obs: torch.tensor(action), value=reduced, **more)
-
-
-def constant(*q):
-    return lambda action: torch.tensor(q).unsqueeze(-1).expand(len(q), len(action))
-
-
-@pytest.mark.parametrize(("discount", "y"), [(0.99, 10.405), (0.0, 1.0)], ids=["running or truncated", "terminated"])
-def test_td3_target(discount, y):
-    batch = make_batch([[0.0]], [[0.0]], [1.0], [discount], [[0.0]])
-    target = side([[0.0]], constant(10.0, 9.5))
-    assert PolicyBackup(smoothing=0.0)(None, target, batch).mean().item() == pytest.approx(y, abs=1e-6)
+def always(action):
+    """A deterministic actor that answers `action`."""
+    return SimpleNamespace(sample=lambda obs, noise: (torch.tensor(action), None))
 
 
 def test_smoothing_is_clipped_and_so_is_the_action():
-    actor = [[0.0, 0.9, -0.95], [0.1, 0.2, 0.3]]
+    actor = always([[0.0, 0.9, -0.95], [0.1, 0.2, 0.3]])
     normal = torch.tensor([[1.0, 1.0, -10.0], [10.0, -10.0, 0.0]])  # one draw for each sample and each of D = 3 dimensions
     batch = make_batch([0, 0], [0, 0], [0.0, 0.0], 1.0, [0, 0], noise={"smoothing": normal})
-    action = PolicyBackup(smoothing=0.2, clip=0.5).next_action(None, side(actor), batch)
+    action, log_prob = PolicyBackup(smoothing=0.2, clip=0.5).next_action(actor, batch)
     torch.testing.assert_close(action, torch.tensor([[0.2, 1.0, -1.0], [0.6, -0.3, 0.3]]))
+    assert log_prob is None
 
 
-def test_the_smoothed_action_is_the_one_that_the_critics_rate():
-    batch = make_batch([0], [0], [1.0], 0.5, [0], noise={"smoothing": torch.tensor([[2.0]])})
-    target = side([[0.25]], lambda action: torch.stack([10 * action[:, 0], 100 * action[:, 0]]))
-    assert PolicyBackup(smoothing=0.125)(None, target, batch).mean().item() == 1.0 + 0.5 * 10 * 0.5
+def test_noise_is_drawn_only_if_it_is_used():
+    def names(smoothing, stochastic):
+        return set(PolicyBackup(smoothing=smoothing).noise((4, 6, 3), stochastic, torch.Generator()))
 
-
-@pytest.mark.parametrize(("target_actor", "expected"), [(True, 0.25), (False, -0.5)])
-def test_whose_actor_is_asked(target_actor, expected):
-    backup = PolicyBackup(target_actor=target_actor, smoothing=0.0)
-    assert backup.next_action(side([[-0.5]]), side([[0.25]]), make_batch([0], [0], [0.0], 1.0, [0])).item() == expected
-
-
-def test_noise_is_asked_for_only_if_it_is_used():
-    assert PolicyBackup(smoothing=0.2).noise_shapes(3) == {"smoothing": (3,)}
-    assert PolicyBackup(smoothing=0.0).noise_shapes(3) == {}
+    assert names(0.2, False) == {"smoothing"}
+    assert names(0.0, False) == set()
+    assert names(0.0, True) == {"next_action"}
+    assert names(0.2, True) == {"smoothing", "next_action"}
 
 
 @pytest.mark.parametrize("field", ["smoothing", "clip"])

@@ -265,7 +265,7 @@ def test_load_and_act(finished):
 
 def test_train_from_python_and_actions_as_the_environment_takes_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    small = ["agent.actor.hidden=[8]", "agent.critic.hidden=[8]", "replay.capacity=100", "replay.batch_size=8"]
+    small = ["agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]", "replay.capacity=100", "replay.batch_size=8"]
     short = ["steps=60", "learning_starts=40", "evaluation.every=null", "evaluation.final_episodes=1"]
     run = deeprl.train(["agent=td3", "env=classic/pendulum", *small, *short])
     assert run.folder.parent == Path("runs/classic_pendulum/td3")
@@ -407,7 +407,6 @@ def test_lines_are_written_whole(tmp_path):
     ("agent", "part", "says"),
     [
         ("dqn", "agent/explore=gaussian", ("agent/explore=GaussianNoise", "EpsilonGreedy")),
-        ("dqn", "agent/chain=polyak", ("agent/chain=Polyak", "Chain")),
         ("dqn", "agent/backup=policy", ("agent/backup=PolicyBackup", "actor")),
         ("td3", "agent/backup=max", ("agent/backup=Max", "PolicyBackup")),
     ],

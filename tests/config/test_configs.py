@@ -45,8 +45,7 @@ def survives(config: dict, spec: Spec) -> None:
     agent = build_agent(config, spec)
     apply(agent, "fast")
     dry_run(agent, spec, "cpu")
-    for module in ("actor", "critic") if spec.action_dim else ("",):
-        online = agent.chain.online.get_submodule(module)
+    for online in (agent.chain.online, agent.actor) if spec.action_dim else (agent.chain.online,):
         before = [p.clone() for p in online.parameters()]
         for step in (1, 2):
             learned = update(agent, made_up(agent, spec, seed=step))
@@ -140,7 +139,7 @@ def test_experiments_say_what_the_papers_say():
     assert (munchausen["agent"]["torso"]["init"], munchausen["agent"]["head"]["init"]) == ("quantile", "quantile")
     td3 = settled("experiment=td3_mujoco")
     assert (td3["learning_starts"], td3["replay"]["batch_size"], td3["agent"]["actor_period"]) == (25_000, 256, 2)
-    assert td3["agent"]["actor"]["hidden"] == td3["agent"]["critic"]["hidden"] == [256, 256]
+    assert td3["agent"]["actor_torso"]["hidden"] == td3["agent"]["torso"]["hidden"] == [256, 256]
     assert td3["agent"]["optimizer"]["lr"] == td3["agent"]["actor_optimizer"]["lr"] == 3e-4
 
 

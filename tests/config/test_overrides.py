@@ -51,7 +51,7 @@ def test_entries_of_an_open_dictionary_need_no_plus():
 
 @pytest.mark.parametrize(
     ("word", "says"),
-    [("env/protocol=nature", "env=classic/cartpole has no slot env/protocol"), ("agent/critic=ensemble", "agent=dqn has no slot")],
+    [("env/protocol=nature", "env=classic/cartpole has no slot env/protocol"), ("agent/actor=deterministic", "agent=dqn has no slot")],
 )
 def test_a_slot_that_the_choice_lacks(word, says):
     with pytest.raises(ConfigError, match=says):

@@ -215,14 +215,14 @@ def test_noisy_layers_explore_and_are_quiet_in_evaluation(chain):
 def test_gaussian_noise_is_scaled_and_cut_off_at_the_bounds():
     explore = GaussianNoise(std=0.5, random_steps=10)
     noise = {"normal": torch.tensor([[1.0, -4.0], [0.0, 2.0]]), "uniform": torch.tensor([[0.1, 0.2], [0.3, 0.4]])}
-    action, _ = explore(lambda: torch.tensor([[0.25, 0.25], [-0.5, 0.25]]), 10, noise)
+    action, _ = explore(lambda: torch.tensor([[0.25, 0.25], [-0.5, 0.25]]), 10, noise, {})
     assert action.tolist() == [[0.75, -1.0], [-0.5, 1.0]]
 
 
 def test_the_first_steps_are_uniform_and_do_not_ask_the_network():
     noise = GaussianNoise().noise((500, 7, 2), torch.Generator().manual_seed(0))
     row = entry(noise, 3)
-    action, _ = GaussianNoise(random_steps=10)(never, 9, row)
+    action, _ = GaussianNoise(random_steps=10)(never, 9, row, {})
     assert action is row["uniform"]
     uniform = noise["uniform"]
     assert uniform.shape == noise["normal"].shape == (500, 7, 2)
@@ -237,9 +237,9 @@ def test_evaluation_takes_the_actors_action_even_in_the_first_steps():
     agent = actor_critic(explore=GaussianNoise(std=0.5, random_steps=10))
     obs, noise = torch.randn(3, 5), entry(agent.act_noise((1, 3), torch.Generator()), 0)
     first = torch.zeros(3, dtype=torch.bool)
-    assert torch.equal(agent.act(obs, first, {}, 0, noise, explore=False).action, agent.chain.online.actor(obs))
+    assert torch.equal(agent.act(obs, first, {}, 0, noise, explore=False).action, agent.actor(obs))
     assert torch.equal(agent.act(obs, first, {}, 9, noise, explore=True).action, noise["uniform"])
-    expected = (agent.chain.online.actor(obs) + 0.5 * noise["normal"]).clamp(-1, 1)
+    expected = (agent.actor(obs) + 0.5 * noise["normal"]).clamp(-1, 1)
     assert torch.equal(agent.act(obs, first, {}, 10, noise, explore=True).action, expected)
 
 

@@ -12,7 +12,6 @@ from torch import nn
 from deeprl.accelerate.modes import apply
 from deeprl.agents.idqn import Iterated
 from deeprl.backups.bellman import Double, Max
-from deeprl.networks.critics import Ensemble
 from deeprl.networks.heads import Scalar
 from deeprl.optim.adam import Adam
 from deeprl.parts.chains import Single, anchor_
@@ -133,7 +132,7 @@ def test_clip_without_bound_gives_the_very_tensor():
 def test_one_critic_is_its_minimum_and_its_mean(mode):
     states = []
     for reduce in (First(), Minimum(), Mean()):
-        agent = actor_critic(critic=Ensemble(size=1, hidden=(7,)), reduce=reduce, actor_reduce=reduce)
+        agent = actor_critic(ensemble=1, reduce=reduce, actor_reduce=reduce)
         apply(agent, mode)
         updates(agent, 6)
         states.append(snapshot(agent))
@@ -146,7 +145,7 @@ def test_of_two_critics_minimum_mean_and_first_differ():
     for reduce in (First(), Minimum(), Mean()):
         agent = actor_critic(seed=1, reduce=reduce)  # with seed 0 the first critic is the lower one everywhere
         updates(agent, 2)
-        states.append(snapshot(agent.chain.online.critic))
+        states.append(snapshot(agent.chain.online))
     assert not any(same(states[i], states[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
 
 

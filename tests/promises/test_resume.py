@@ -20,6 +20,7 @@ from deeprl.training.collector import Collector
 from tests.builders import CARTPOLE, KINDS, begin, console, equal, front_door, lines, presets, same
 
 COMMON = [word for word in CARTPOLE if not word.startswith(("agent", "env="))]
+CRITICS = ("agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]")
 RUNS = {
     "dqn": CARTPOLE,
     "prioritized": (*CARTPOLE, "replay=prioritized"),
@@ -30,7 +31,7 @@ RUNS = {
     ),
     "rbis": (*COMMON, "env=classic/cartpole", "agent=rbis_dqn", "replay.length=5", "replay.batch_size=4", "agent.torso.hidden=[16]"),
     "groups": (*CARTPOLE, "agent/auxiliary=self_prediction"),  # an optimizer with several groups, whose state is nested
-    "td3": (*COMMON, "env=classic/pendulum", "agent=td3", "agent.actor.hidden=[8]", "agent.critic.hidden=[8]", "evaluation.every=null"),
+    "td3": (*COMMON, "env=classic/pendulum", "agent=td3", *CRITICS, "evaluation.every=null"),
 }  # fmt: skip
 
 
@@ -256,7 +257,7 @@ def test_resume_auto_finds_its_folder_however_it_is_written(form, tmp_path, monk
 def test_the_same_command_twice_once_stopped_and_resumed_is_the_same_run_for_every_preset(name, tmp_path, monkeypatch):
     """Those in `RUNS` have a test above."""
     env = {"discrete": "classic/cartpole", "continuous": "classic/pendulum"}[KINDS[name]]
-    body = ("agent.torso.hidden=[16]",) if KINDS[name] == "discrete" else ("agent.actor.hidden=[8]", "agent.critic.hidden=[8]")
+    body = ("agent.torso.hidden=[16]",) if KINDS[name] == "discrete" else CRITICS
     command = (*COMMON, f"env={env}", f"agent={name}", *body, "steps=240", "evaluation.every=null")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert begin(whole, *command) == exits.FINISHED

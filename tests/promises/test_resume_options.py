@@ -60,5 +60,5 @@ def test_continuous_agents(row, tmp_path, monkeypatch):
     agent, replay, optimizer, actor_optimizer, normalize, rewards = row
     slots = {"optimizer": optimizer, "normalize": normalize, "rewards": rewards}
     words = [f"agent/{slot}={option}" for slot, option in slots.items()] + [f"agent/optimizer@agent.actor_optimizer={actor_optimizer}"]
-    words += [f"agent={agent}", "env=classic/pendulum", "agent.actor.hidden=[8]", "agent.critic.hidden=[8]", *replay, *SMALL]
+    words += [f"agent={agent}", "env=classic/pendulum", "agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]", *replay, *SMALL]
     interrupted(tuple(words), tmp_path, monkeypatch)

@@ -184,4 +184,4 @@ def test_of_td3_it_is_what_the_actor_listens_to():
     obs, _, acted = asked(agent)
     assert acted.value.shape == (6,)
     assert acted.gap is None
-    assert torch.equal(acted.value, agent.chain.online.critic(obs, acted.action)[0, 0, :, 0])
+    assert torch.equal(acted.value, agent.chain.online(torch.cat([obs, acted.action], -1)).mean()[0, :, 0])
