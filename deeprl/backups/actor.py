@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from deeprl.choice import Choice, in_range
-from deeprl.networks.actors import Actor
 from deeprl.types import Batch
+
+
+class Policy(Protocol):
+    """An actor, see `deeprl.networks.actors.Actor`."""
+
+    def sample(self, obs: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | None]: ...
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class PolicyBackup(Choice):
         names = [*(["smoothing"] if self.smoothing else []), *(["next_action"] if stochastic else [])]
         return {name: torch.randn(shape, generator=generator) for name in names}
 
-    def next_action(self, actor: Actor, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    def next_action(self, actor: Policy, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Next action, (*B, D) in [-1, 1], and the logarithm of its density (*B,), None without one."""
         action, log_prob = actor.sample(batch.next_obs, batch.noise.get("next_action"))
         if not self.smoothing:

@@ -297,7 +297,7 @@ def test_nothing_moves_before_the_first_update():
 def test_the_objectives_come_in_the_order_of_the_paper_and_the_weight_uses_the_frozen_net():
     """Step 3 sees the η of step 2 and not the ω of step 1."""
     agent = weighted()
-    assert tuple(agent.objectives) == agent.due(1) == ("variance", "scale", "value")
+    assert agent.due(1) == (*agent.objectives, "target") == ("variance", "scale", "value", "target")
     learner, tape = Learner(agent, lambda batch: batch), []
     step = learner.step
 
