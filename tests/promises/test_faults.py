@@ -222,7 +222,7 @@ def test_a_thread_that_stays_does_not_keep_the_process(code):
     program = f"import threading; from deeprl.cli.leave import leave; {thread}; leave({code})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == code
-    assert done.stderr == "left without waiting for threads that still run: mine\n"
+    assert done.stderr == "ended without waiting for threads that still run: mine\n"
 
 
 # ---- disks, files and clocks
