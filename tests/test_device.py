@@ -1,6 +1,6 @@
 """Whole runs on a pretended CUDA device: no mixture of devices, the bits of the CPU, and a table of what makes the host wait.
 
-The table states the most crossings of one call: of a tick (2 steps), of an update, of a check of the guard, of a log line. A new entry needs
+The table states the most crossings of one call: a tick (2 steps), an update, a check of the guard, a log line. A new entry needs
 a reason, because the host waits at each. Building, evaluations, checkpoints and resuming may wait.
 """
 
