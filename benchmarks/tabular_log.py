@@ -48,8 +48,8 @@ def simulated(averaging: float, rate: float, steps: int = 8000, runs: int = 1000
     total = 0.0
     for step in range(steps):
         target = torch.where(torch.rand(runs, generator=random) < 0.5, *TARGETS).double()
-        goal, _ = mapping.goal(mapping.ordinary(table), target.expand_as(table))
-        table = table + rate * (goal - table)
+        mapped_target, _ = mapping.regression_target(mapping.ordinary(table), target.expand_as(table))
+        table = table + rate * (mapped_target - table)
         if step >= steps // 2:
             total += float(mapping.ordinary(table).mean())
     return total / (steps - steps // 2)
@@ -63,7 +63,7 @@ def settled(averaging: float) -> float:
     for _ in range(60):
         middle = (low + high) / 2
         q = torch.full_like(target, middle)
-        drift = float((mapping.goal(q, target)[0] - mapping.mapped(q)).mean())
+        drift = float((mapping.regression_target(q, target)[0] - mapping.mapped(q)).mean())
         low, high = (middle, high) if drift > 0 else (low, middle)
     return (low + high) / 2
 
@@ -85,8 +85,8 @@ def fixed_point(mdp: TabularMDP, gamma: float, averaging: float, iterations: int
         target = SimpleNamespace(next=MappedValues(table[:, :, t], scheme, squared))
         returns = Max()(None, target, batch).mean()  # (1, 2, rows)
         said = table[:, :, s, a]
-        goal, _ = scheme.goal(scheme.ordinary(said), returns)
-        drift = torch.zeros(1, 2, (alive + 2) * 2, dtype=torch.float64).index_add_(2, pair, probability * (goal - said))
+        mapped_target, _ = scheme.regression_target(scheme.ordinary(said), returns)
+        drift = torch.zeros(1, 2, (alive + 2) * 2, dtype=torch.float64).index_add_(2, pair, probability * (mapped_target - said))
         # a step of 1/β, cut off, reaches the same fixed point as one of 1, and in as many iterations for every β
         table = table + (drift * 0.5 / averaging).clamp(-0.5, 0.5).unflatten(2, (alive + 2, 2))
         if drift.abs().max() < 1e-13:

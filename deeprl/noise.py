@@ -42,13 +42,13 @@ FEW = 32
 """Positions that a stream unpacks from its block at once"""
 
 
-def each(function: Callable[[Tensor], Any], noise: Any) -> Any:
+def map_tensors(function: Callable[[Tensor], Any], noise: Any) -> Any:
     """Results of `function` on every tensor in nested dictionaries and named tuples, in the same structure."""
     if isinstance(noise, Tensor):
         return function(noise)
     if isinstance(noise, dict):
-        return {name: each(function, value) for name, value in noise.items()}
-    return type(noise)(*(each(function, value) for value in noise))
+        return {name: map_tensors(function, value) for name, value in noise.items()}
+    return type(noise)(*(map_tensors(function, value) for value in noise))
 
 
 def entries(noise: Any, start: int, number: int) -> Sequence[Any]:
@@ -56,10 +56,10 @@ def entries(noise: Any, start: int, number: int) -> Sequence[Any]:
     if isinstance(noise, Tensor):
         return noise[start : start + number].unbind(0)
     found: list[Tensor] = []
-    each(found.append, noise)
+    map_tensors(found.append, noise)
     if not found:  # a record without tensors is the same at every position
         return [noise] * number
-    return [each(itemgetter(place), noise) for place in range(start, start + number)]
+    return [map_tensors(itemgetter(place), noise) for place in range(start, start + number)]
 
 
 class NoiseStream:
@@ -94,7 +94,7 @@ class NoiseStream:
         block, offset = divmod(position, self.block)
         if block != self._loaded:
             drawn = self.draw(self.block, torch_generator(self.seed, self.purpose, self.part, block))
-            self._drawn = drawn if self.device is None else each(lambda tensor: tensor.to(self.device), drawn)
+            self._drawn = drawn if self.device is None else map_tensors(lambda tensor: tensor.to(self.device), drawn)
             self._loaded = block
         self._from, self._until = position, min(position + FEW, (block + 1) * self.block)
         self._few = {name: entries(value, offset, self._until - position) for name, value in self._drawn.items()}

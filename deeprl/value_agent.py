@@ -19,7 +19,7 @@ from deeprl.backups.policies import action_gap
 from deeprl.choice import Part
 from deeprl.networks.mapped import wrapped
 from deeprl.networks.value_network import Networks, quiet
-from deeprl.noise import each
+from deeprl.noise import map_tensors
 from deeprl.objective import Objective
 from deeprl.optim.flat import Groups
 from deeprl.parts.auxiliary import Auxiliary
@@ -161,7 +161,7 @@ class ValueAgent(Agent):
     def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
         explorer, network = self.explore.noise(size, generator, self.spec.num_actions), self.chain.act_noise(size, generator)
         device = next(self.parameters()).device
-        return {**explorer, **each(lambda tensor: tensor.to(device), network)}  # one copy for many ticks
+        return {**explorer, **map_tensors(lambda tensor: tensor.to(device), network)}  # one copy for many ticks
 
     def follow(self, due: tuple[str, ...]) -> None:
         self.auxiliary.follow(due, self.updates)

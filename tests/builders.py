@@ -32,7 +32,7 @@ from deeprl.errors import ConfigError
 from deeprl.networks.actors import Deterministic, SquashedGaussian
 from deeprl.networks.heads import Scalar
 from deeprl.networks.torsos import MLPTorso
-from deeprl.noise import each
+from deeprl.noise import map_tensors
 from deeprl.optim.adam import Adam
 from deeprl.parts.chains import Single
 from deeprl.parts.exploration import EpsilonGreedy, GaussianNoise, Sampled
@@ -94,7 +94,7 @@ def collecting(agent: Agent) -> Callable:
 
 def entry(noise: Any, place: int = 0) -> Any:
     """One entry of the first axis of every tensor."""
-    return each(itemgetter(place), noise)
+    return map_tensors(itemgetter(place), noise)
 
 
 def draw(replay: Replay, u: torch.Tensor | None = None, seed: int = 0) -> Batch:

@@ -23,7 +23,7 @@ SHORT = (
     "evaluation.episodes=1", "evaluation.final_episodes=1", "checkpoint.every=30", "log.every=24", "runtime.threads=1",
     "accelerate.mode=reference", "+accelerate.product=highest",
 )  # fmt: skip
-"""72 steps: the ring wraps, and 20 updates are more than the 16 between two looks of the guard"""
+"""72 steps: the ring wraps, and 20 updates are more than the 16 between two checks of the guard"""
 DISCRETE = ("replay.batch_size=8", "agent.explore.schedule.duration=48")
 SINGLE = ("agent.chain.target_update_period=10",)
 ITERATED = ("agent.chain.length=3", "agent.chain.shift_period=20", "agent.chain.sync_period=6", "agent.chain.torso=shared")
@@ -38,7 +38,7 @@ PHASES = {
     "tick": (Collector, "tick"),
     "learn": (Trainer, "learn"),
     "maintain": (Agent, "tick"),
-    "look": (Guard, "look"),
+    "check": (Guard, "check"),
     "metrics": (Trainer, "metrics"),
     "evaluate": (Trainer, "evaluate"),
     "save": (Trainer, "save"),

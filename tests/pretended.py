@@ -173,7 +173,7 @@ def caller() -> tuple[str, int]:
 # ---- what Python asks
 
 
-def moved(device: Pretended, tensor: Tensor, goes: torch.device | None, non_blocking: bool = False, **kind: Any) -> Tensor:
+def transferred(device: Pretended, tensor: Tensor, goes: torch.device | None, non_blocking: bool = False, **kind: Any) -> Tensor:
     """`tensor.to(...)`; `goes`: None for the place where the tensor is."""
     source = place(tensor)
     if goes is None or goes == source:
@@ -192,15 +192,15 @@ def to(device: Pretended, func: Callable, tensor: Tensor, *args: Any, **kwargs: 
         return func(tensor, *args, **kwargs)  # the device "meta", which has no numbers
     goes = None if goes is None else DEVICE if goes.type == "cuda" else HOST
     kind = {name: kwargs[name] for name in ("copy", "memory_format") if name in kwargs}
-    return moved(device, tensor, goes, non_blocking, **kind, **({} if dtype is None else {"dtype": dtype}))
+    return transferred(device, tensor, goes, non_blocking, **kind, **({} if dtype is None else {"dtype": dtype}))
 
 
 def cpu(device: Pretended, func: Callable, tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    return moved(device, tensor, HOST)
+    return transferred(device, tensor, HOST)
 
 
 def cuda(device: Pretended, func: Callable, tensor: Tensor, *args: Any, non_blocking: bool = False, **kwargs: Any) -> Tensor:
-    return moved(device, tensor, DEVICE, non_blocking)
+    return transferred(device, tensor, DEVICE, non_blocking)
 
 
 def array(device: Pretended, func: Callable, tensor: Tensor, *args: Any, **kwargs: Any) -> Any:

@@ -1,6 +1,6 @@
 """Whole runs on a pretended CUDA device: no mixture of devices, the bits of the CPU, and a table of what makes the host wait.
 
-The table states the most crossings of one call: of a tick (2 steps), of an update, of a look of the guard, of a log line. A new entry needs
+The table states the most crossings of one call: a tick (2 steps), an update, a check of the guard, a log line. A new entry needs
 a reason, because the host waits at each. Building, evaluations, checkpoints and resuming may wait.
 """
 
@@ -21,8 +21,8 @@ FREE = ("evaluate", "save", "restore")
 ALWAYS = {
     "tick training/collector.py to device": 1,  # observations
     "tick parts/exploration.py to host": 1,  # actions
-    "look optim/finite.py read": 1,
-    "look training/crash.py read": 1,  # all weights, before a checkpoint
+    "check optim/finite.py read": 1,
+    "check training/crash.py read": 1,  # all weights, before a checkpoint
     "metrics agent.py read": 1,
 }
 ROWS = {"learn replay/gather.py to device": 1}
@@ -38,7 +38,7 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
         | {
             "learn replay/gather.py to device": 2,  # rows and importance weights
             "tick transforms/observations.py to device": 2,  # the statistics that are applied
-            "look training/crash.py to device": 7,  # the flags of those that stay on the host
+            "check training/crash.py to device": 7,  # the flags of those that stay on the host
         },
     ),
     "idqn": (("agent=idqn", *CARTPOLE, *ITERATED), ROWS | {"tick value_agent.py to device": 1}),  # acting noise of 512 ticks
@@ -82,7 +82,7 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     ),
     "statistics": (
         ("agent=dqn", *CARTPOLE, *SINGLE, "agent/normalize=running", "agent/rewards=scaled"),
-        ROWS | {"tick transforms/observations.py to device": 2, "look training/crash.py to device": 7},
+        ROWS | {"tick transforms/observations.py to device": 2, "check training/crash.py to device": 7},
     ),
     "mvi": (("agent=mvi", *CARTPOLE, *SINGLE, "runtime.deterministic=true"), ROWS),
     "impala": (("agent=dqn", "env=minatar/breakout", "agent/torso=impala", *MINATAR[4:], *SINGLE), IMAGES),

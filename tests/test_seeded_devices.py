@@ -15,7 +15,7 @@ from deeprl.agents.dvw import InverseVariance
 from deeprl.networks import blocks
 from deeprl.networks.distributional import CategoricalHead, QuantileHead
 from deeprl.networks.value_network import ValueNetwork
-from deeprl.noise import each
+from deeprl.noise import map_tensors
 from deeprl.optim.adam import FlatAdam
 from deeprl.optim.finite import Watch
 from deeprl.optim.rmsprop import FlatRMSProp
@@ -135,7 +135,7 @@ def other(agent: str, *words: str) -> tuple[str, ...]:
 
 
 def act_noise_home() -> Seed:
-    return result(ValueAgent, "act_noise", lambda noise, *_: each(Tensor.cpu, noise))
+    return result(ValueAgent, "act_noise", lambda noise, *_: map_tensors(Tensor.cpu, noise))
 
 
 SEEDS: dict[str, tuple[tuple[str, ...], Seed, Any]] = {

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.speed.gate import Gate
 from deeprl.config.compose import compose
-from deeprl.noise import each
+from deeprl.noise import map_tensors
 from deeprl.runs.folder import RunFolder
 from deeprl.runs.loggers import Loggers
 from deeprl.session import session
@@ -41,7 +41,7 @@ def batches(trainer: Trainer, count: int) -> list:
     found = []
     for _ in range(count):
         drawn = trainer.replay.draw(trainer.replay_noise.next()["u"])._replace(noise=trainer.update_noise.next())
-        found.append(each(torch.Tensor.clone, drawn))
+        found.append(map_tensors(torch.Tensor.clone, drawn))
     return found
 
 

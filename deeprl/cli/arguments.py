@@ -14,12 +14,13 @@ def allow_package(parser: argparse.ArgumentParser) -> None:
 
 
 def checkpoints(parser: argparse.ArgumentParser, episodes: int | None, seed: str) -> None:
-    """Arguments of the commands that play episodes of finished or running runs.
+    """Arguments of the commands that play episodes with the agent of a checkpoint.
 
     Args:
-        seed: its help.
+        episodes: default of --episodes.
+        seed: help text of --seed.
     """
-    parser.add_argument("run", type=Path, help="a run folder, or one above many")
+    parser.add_argument("run", type=Path, help="a run folder, or a folder above several")
     parser.add_argument("--checkpoint", default="last", help="best, last or a step")
     parser.add_argument("--episodes", type=int, default=episodes)
     parser.add_argument("--seed", type=natural, default=None, help=seed)

@@ -1,4 +1,4 @@
-"""`deeprl eval RUN`: evaluate a checkpoint on fresh environments. It never allocates the replay."""
+"""`deeprl eval RUN`: evaluate a checkpoint on fresh environments. The replay is never allocated."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from deeprl.system.terminal import answer
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    checkpoints(parser, episodes=None, seed="one from evaluations.jsonl repeats that evaluation")
-    parser.add_argument("--json", action="store_true", help="for machines")
+    checkpoints(parser, episodes=None, seed="seed of the evaluation; a seed from evaluations.jsonl repeats that evaluation")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a run, for programs")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -42,12 +42,12 @@ def run(options: argparse.Namespace) -> int:
         answer("  " + "   ".join([*words, f"std {numbers['std']:.2f}"]))
         if "value" in diagnostics:
             value, returned, over = (diagnostics[name] for name in ("value", "discounted_return", "overestimation"))
-            answer(f"  its values, discounted and as it learns them: {value:.2f}, what came: {returned:.2f}, overestimation {over:+.2f}")
+            answer(f"  discounted, in learned rewards: value {value:.2f}, return {returned:.2f}, overestimation {over:+.2f}")
     return 0
 
 
 def recorded(path: Path, step: int, seed: int, default: int) -> int:
-    """Number of episodes that the run itself played with this seed at this step, because the same command shall repeat them."""
+    """Number of episodes that the run itself played with this seed at this step, so that the command repeats them; else `default`."""
     lines = read_lines(path / "evaluations.jsonl")
     found = (line.get("returns") for _, line in lines if line.get("seed") == seed and line["step"] == step)
     return next((len(returns) for returns in found if isinstance(returns, list) and returns), default)

@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and one sentence on what went wrong."""
+"""The end of a command: its exit code, and one sentence about an error."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ FINISHED, FAILED, WRONG, STOPPED = 0, 1, 2, 75
 
 
 def guarded(command: Callable[[], int], run: Path | None = None) -> int:
-    """The exit code of a command.
+    """Call a command, print its error if it raises one, and return its exit code.
 
     Args:
-        run: the folder where the command trains. Any exception is then a failure of that run, and can be resumed.
+        run: the folder where the command trains. An unexpected exception is then reported as a failure of this run.
     """
     plain_warnings()
     try:
@@ -34,7 +34,7 @@ def guarded(command: Callable[[], int], run: Path | None = None) -> int:
         return complain(FAILED, str(error))
     except SystemExit:
         raise
-    except BaseException as error:  # safetensors panics by a BaseException
+    except BaseException as error:  # a panic of safetensors is a BaseException
         if run is not None:
             return complain(FAILED, failure(error, run))
         return complain(WRONG if isinstance(error, ValueError) else FAILED, unexpected(error))
@@ -48,18 +48,18 @@ def complain(code: int, text: str) -> int:
 
 
 def unexpected(error: BaseException) -> str:
-    """One sentence."""
+    """One sentence about an exception that no command expects."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     if isinstance(error, (ValueError, FileNotFoundError)):
         return str(error)
-    return f"{type(error).__name__}: {error}. With DEEPRL_DEBUG=1 before the command it prints where."
+    return f"{type(error).__name__}: {error}. DEEPRL_DEBUG=1 before the command prints the traceback."
 
 
 def failure(error: BaseException, path: Path) -> str:
-    """One paragraph; the traceback goes to the run folder."""
+    """One paragraph about a failed run. The traceback is written to its folder."""
     saved = any((path / "checkpoints").glob("step_*"))
-    resumable = f"What was saved before can be resumed: deeprl resume {shlex.quote(str(path))}" if saved else "Nothing was saved before."
+    resumable = f"Its last checkpoint can be resumed: deeprl resume {shlex.quote(str(path))}" if saved else "No checkpoint was saved."
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted. {resumable}"
     text = traceback.format_exc()

@@ -10,13 +10,13 @@ from deeprl.system.terminal import say
 
 
 def leave(code: int) -> None:
-    """End this process with `code`, without waiting for threads that an environment left behind, as Python would for ever."""
+    """End this process with `code`, even if threads of an environment still run, because Python would wait for them for ever."""
     left = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon]
     if not left:
         if code:
             sys.exit(code)
         return
-    say(f"left without waiting for threads that still run: {', '.join(left)}")
+    say(f"ended without waiting for threads that still run: {', '.join(left)}")
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

@@ -1,5 +1,5 @@
-"""`deeprl list`: the slots. `deeprl list SLOT`: the options of a slot, with the comment that opens the file of each.
-`deeprl list combinations`: which backups go with which heads, and why others do not."""
+"""`deeprl list`: the slots. `deeprl list SLOT`: the options of a slot, each with the first comment of its file.
+`deeprl list combinations`: which backups fit which heads, and the reasons why others do not."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ PLURALS = {"agents": "agent", "envs": "env", "experiments": "experiment"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    text = "agent, env, experiment, replay, agent/backup ..., or combinations; without it the slots"
+    text = "agent, env, experiment, replay, agent/backup ..., or combinations; the default lists the slots"
     parser.add_argument("slot", nargs="?", help=text)
-    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="one more folder of configurations")
+    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="an additional folder of configurations")
 
 
 def run(asked: argparse.Namespace) -> int:
@@ -45,7 +45,7 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def listed(slot: str) -> list[tuple[str, str]]:
-    """Name and text of every option. Options without a file of their own, the games of Atari, share the line of their folder."""
+    """Name and text of every option. The games of Atari have no files of their own and share one line."""
     rows: dict[str, str] = {}
     for name in options(slot):
         family = name.rpartition("/")[0]
@@ -58,18 +58,18 @@ def listed(slot: str) -> list[tuple[str, str]]:
 
 
 POLAR = ("log", "loglinear", "loglinear_paper")
-"""Mappings whose values cannot be negative, and which therefore need rewards split by sign."""
+"""Mappings of positive values only, which therefore need rewards split by sign."""
 
 
 def combinations() -> str:
-    """Backups against heads and, for scalar heads, mappings; below them weightings; and the reasons."""
+    """Table with a row for each backup and weighting, a column for each head and each mapping of the scalar head, and reasons below."""
     from deeprl.config.combinations import WORDS, among_parts
     from deeprl.config.instantiate import instantiate
 
     def part(slot: str, option: str) -> Any:
         return instantiate(compose(["agent=dqn", "env=toy/chain", f"agent/{slot}={option}"])[0]["agent"][slot], f"agent.{slot}", None)
 
-    backups = {option: part("backup", option) for option in options("agent/backup") if option != "policy"}  # of continuous agents
+    backups = {option: part("backup", option) for option in options("agent/backup") if option != "policy"}  # policy: continuous agents only
     weightings = {option: part("weighting", option) for option in options("agent/weighting")}
     rewards = {option: part("rewards", option)() for option in ("raw", "polar")}
     scalar, identity = part("head", "scalar"), part("mapping", "identity")
@@ -97,8 +97,8 @@ def combinations() -> str:
         [
             *lines,
             "",
-            *(f"({number}) it needs {WORDS[need]}" for number, need in enumerate(needs, 1)),
-            "Heads are as their options say: with low=0 (or high=0), bounded and categorical ones have no values of either sign.",
-            "Every row goes with any chain, auxiliary loss and exploration; with n_step too, but backups over sequences have none.",
+            *(f"({number}) this row needs {WORDS[need]}" for number, need in enumerate(needs, 1)),
+            "The table is for the default settings of a head. With low=0 or high=0, bounded and categorical heads represent one sign only.",
+            "Every row fits every chain, auxiliary loss and exploration, and every n_step unless its backup needs sequences.",
         ]
     )

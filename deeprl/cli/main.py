@@ -1,4 +1,4 @@
-"""The console script `deeprl`. Nothing of ours is imported at the top, because worker processes import the main script once more."""
+"""The console script `deeprl`. No module of deeprl is imported at the top, because worker processes import the main script again."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import NoReturn
 
 COMMANDS = {
     "train": "train an agent, as `python train.py` does: deeprl train agent=... env=... key=value ...",
-    "resume": "go on where the last checkpoint of a run stands",
+    "resume": "continue a run from its last checkpoint",
     "eval": "evaluate a checkpoint on fresh environments",
     "record": "film episodes of the greedy policy: MP4 files under videos/",
     "replay-crash": "repeat the update that produced NaN or Inf",
     "list": "print the slots, or the options of one: deeprl list agent/backup",
 }
-"""Each is a file of this folder with `arguments(parser)` and `run(options)`; `train` leaves its command line to Hydra."""
+"""Each command is a file of this folder with `arguments(parser)` and `run(options)`; only `train` leaves its command line to Hydra."""
 
 EPILOG = "deeprl COMMAND --help explains a command; deeprl train --help is the page to begin with."
 
@@ -38,7 +38,7 @@ def main(words: list[str] | None = None) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """One sentence for what is wrong, as for a wrong configuration."""
+    """Parser whose errors are a `ConfigError`, which is printed as one sentence."""
 
     def error(self, message: str) -> NoReturn:
         from deeprl.errors import ConfigError
@@ -47,7 +47,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Version(argparse.Action):
-    """Reads the versions only when they are asked for."""
+    """Action of --version. It imports the page only when it is needed."""
 
     def __call__(self, parser, *ignored) -> NoReturn:
         from deeprl.cli.page import version_page
@@ -60,7 +60,7 @@ class Version(argparse.Action):
 def parsed(words: list[str]) -> tuple[Callable[[argparse.Namespace], int], argparse.Namespace]:
     """A command and its options. Only the file of that command is imported."""
     parser = Parser(prog="deeprl", description="Train agents, continue and evaluate their runs.", epilog=EPILOG)
-    parser.add_argument("--version", action=Version, nargs=0, help="of deeprl, torch and Python")
+    parser.add_argument("--version", action=Version, nargs=0, help="print the versions of deeprl, torch and Python")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)
@@ -68,7 +68,7 @@ def parsed(words: list[str]) -> tuple[Callable[[argparse.Namespace], int], argpa
             module = import_module(f"deeprl.cli.{name.replace('-', '_')}")
             module.arguments(command)
     options, rest = parser.parse_known_args(words)
-    if "overrides" in options:  # argparse takes no key=value after an option that stands between them
+    if "overrides" in options:  # argparse does not add key=value words that follow an option
         options.overrides += [word for word in rest if not word.startswith("-")]
         rest = [word for word in rest if word.startswith("-")]
     if rest:

@@ -1,4 +1,4 @@
-"""The pages of `--help` and `--version`: what a person reads first. Neither imports torch."""
+"""The pages of `--help` and `--version`. Neither imports torch, because that takes a second."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ EXAMPLES = (
     ("agent=dqn env=minatar/breakout", "another environment"),
     ("agent=idqn agent/backup=double agent.chain.length=4", "parts of two papers"),
     ("-m agent=dqn,idqn seed=0,1", "a sweep: four runs"),
-    ("experiment=dqn_atari budget=tiny", "a paper's settings, tried out"),
+    ("experiment=dqn_atari budget=tiny", "a paper's settings, in a short trial"),
 )
 SLOTS = ("train", "env/_atari", "agent/dqn", "agent/td3")
-"""Files that say what the slots are. A slot of several files has the default of the first."""
+"""Files that define the slots. If several files define a slot, its default is that of the first file."""
 KEYS = (("train", ""), ("env/_base", "env."), ("replay/uniform", "replay."))
-"""Files whose keys every run has."""
+"""Files with the keys of every run, and the prefix of these keys."""
 
 
 def menu() -> list[str]:
-    """A line for each slot."""
+    """Lines with each slot, its default and its comment."""
     found = [entry for file in SLOTS for entry in slots(file)]
     first = {entry.name: entry for entry in reversed(found)}
     return table([first[name] for name in dict.fromkeys(entry.name for entry in found)])
@@ -42,12 +42,12 @@ def help_page() -> str:
             "slots and their defaults; `deeprl list SLOT` shows the options of one",
             *menu(),
             "",
-            "keys and their defaults, where no tuned file of agent and environment has another one;",
+            "keys and their defaults, which a tuned file of agent and environment may change;",
             "periods are in environment steps, a fraction is a share of steps",
             *table([entry for file, prefix in KEYS for entry in keys(file, prefix)]),
             "",
             "more",
-            "  hydra.run.dir=FOLDER names the run folder; it is runs/<env>/<agent>/<date>_<time>_seed<seed> else",
+            "  hydra.run.dir=FOLDER names the run folder; default: runs/<env>/<agent>/<date>_<time>_seed<seed>",
             "  agent.SLOT.KEY=value sets a key of a part, as in agent.optimizer.lr=1e-4",
             "  --cfg job --resolve prints the configuration of a command, with every key, and trains nothing",
             "  deeprl --help lists the commands for runs that exist: resume, eval, record, list ...",
@@ -66,7 +66,7 @@ def table(entries: list[Entry]) -> list[str]:
 
 
 def columns(rows: list[tuple[str, str]]) -> list[str]:
-    """Two columns, the second one wrapped to the terminal, and at most to 100 characters because long lines are hard to read."""
+    """Two columns. The second one is wrapped to the terminal, or to 100 characters if that is less, because long lines are hard to read."""
     width = min(shutil.get_terminal_size((100, 24)).columns, 100)
     left = max(len(name) for name, _ in rows) + 4
     lines = []

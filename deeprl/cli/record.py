@@ -1,4 +1,4 @@
-"""`deeprl record RUN`: film episodes of the greedy policy, as `deeprl eval` plays them. It never allocates the replay."""
+"""`deeprl record RUN`: film episodes of the greedy policy, as `deeprl eval` plays them. The replay is never allocated."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from deeprl.system.terminal import answer
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    checkpoints(parser, episodes=1, seed="of the first episode; the others count on from it")
+    checkpoints(parser, episodes=1, seed="seed of the first episode; each further episode adds 1")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Episode i has the seed of the checkpoint's evaluation plus i, and is the one of `deeprl eval --episodes 1 --seed` with that seed."""
+    """Film episodes. The seed of episode i is that of the checkpoint's evaluation, or --seed, plus i. `deeprl eval --episodes 1 --seed`
+    with this seed plays the same episode."""
     from deeprl.session.api import load
     from deeprl.training.evaluation import Tape, evaluate, evaluation_seed
     from deeprl.training.video import check_rendering, film
@@ -37,6 +38,6 @@ def run(options: argparse.Namespace) -> int:
                 raise RunFolderError(f"no video: {error}") from error
             line = f"{target}: return {returned:.2f}, {result['lengths'][0]:,} steps"
             if returned != tape.returned:
-                line += f"; without drawing the return was {tape.returned:.2f}: this environment does not repeat itself when it is drawn"
+                line += f"; without rendering it was {tape.returned:.2f}: rendering changes this environment"
             answer(line)
     return 0

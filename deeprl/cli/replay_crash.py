@@ -12,12 +12,12 @@ from deeprl.system.terminal import answer
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, help="a folder in crash/ of a run, or the run folder for its newest one")
+    parser.add_argument("bundle", type=Path, help="a bundle in crash/ of a run, or a run folder, of which the newest bundle is used")
     allow_package(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """0 if the update fails again, 1 if every number is finite this time."""
+    """Exit code 0 if the update fails again, 1 if every number is finite this time."""
     import torch
 
     from deeprl.accelerate.modes import apply, precision
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     from deeprl.system.machine import flush_denormals
     from deeprl.training import crash
 
-    flush_denormals()  # as in the run, because a division by such a number is one by zero
+    flush_denormals()  # as in the run, because it makes a division by a denormal number one by zero
     bundle = newest(options.bundle)
     config, state, batch, failure, spec = crash.read(bundle)
     allowed = packages(*options.allow_package)
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
             found = crash.weights_fault(agent)
         else:
             with precision(failure["product"]):
-                found = crash.fault(agent, crash.moved(batch, config["device"]), objective)
+                found = crash.fault(agent, crash.to_device(batch, config["device"]), objective)
     except DAMAGE as error:
         raise CheckpointError(f"{bundle} does not fit its configuration: {type(error).__name__}: {error}") from error
     answer(f"  now:  {found or 'every number is finite'}")
@@ -55,11 +55,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def newest(path: Path) -> Path:
-    """A bundle, or the newest one of a run folder."""
+    """`path` if it is a bundle, or the newest bundle of a run folder.
+
+    Raises:
+        CheckpointError: `path` is neither, or the run has no bundle.
+    """
     from deeprl.runs.checkpoint import STEP
 
     if not any((path / name).exists() for name in ("crash", "manifest.json")):
         reason = ", because no update of this run produced NaN or Inf" if holds_run(path) else ", and is no run folder"
-        raise CheckpointError(f"{path} is and holds no crash bundle{reason}.")
+        raise CheckpointError(f"{path} holds no crash bundle{reason}.")
     bundles = (path / "crash").iterdir() if (path / "crash").is_dir() else ()
     return max((bundle for bundle in bundles if STEP.fullmatch(bundle.name)), default=path)

@@ -1,4 +1,4 @@
-"""`deeprl resume RUN [key=value ...]`: go on exactly where the last checkpoint of a run stands, in the same folder."""
+"""`deeprl resume RUN [key=value ...]`: continue a run exactly from its last checkpoint, in the same folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from deeprl.system.terminal import answer
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path)
     allow_package(parser)
-    text = "what may change: steps, evaluation, checkpoint, log, stop, logger"
+    text = "new values of steps, evaluation, checkpoint, log, stop or logger; no other key may change"
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=text)
 
 
@@ -32,9 +32,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = ()) -> int:
-    """
+    """Continue a run.
+
     Args:
-        allow: packages beside ours that the run's configuration may name; it may be a stranger's.
+        allow: packages besides deeprl that the run's configuration may name. It may come from a stranger, so all others are refused.
 
     Returns:
         the exit code.
@@ -57,10 +58,10 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = ()) -> int
 
 
 def changed(stored: dict, overrides: list[str]) -> dict:
-    """The stored configuration with overrides, whose difference is printed.
+    """The stored configuration with overrides applied. Each changed key is printed.
 
     Raises:
-        ConfigError: an unknown key, or one that would change what the run is.
+        ConfigError: a key is unknown, or belongs to `IDENTITY`.
     """
     config = copy.deepcopy(stored)
     leaves = dict(flatten(stored))
@@ -71,7 +72,7 @@ def changed(stored: dict, overrides: list[str]) -> dict:
             raise ConfigError(f"{override} is not of the form key=value.")
         if key.split(".")[0] in IDENTITY:
             raise ConfigError(
-                f"{override}: {key.split('.')[0]} is part of what this run is and cannot be changed. Start another run for it."
+                f"{override}: {key.split('.')[0]} cannot be changed, because it identifies the run. Start another run for it."
             )
         if key not in leaves:
             raise ConfigError(f"{override}: there is no key {key}.{nearest(key, leaves)}")

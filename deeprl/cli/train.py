@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import hydra
-from hydra._internal.utils import get_args_parser  # the parser of hydra.main, so that its flags are known here in full
+from hydra._internal.utils import get_args_parser  # the parser of hydra.main, so that all of its flags are known here
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ValueType
@@ -31,17 +31,17 @@ from deeprl.runs.folder import RunFolder, auto_folder, holds_run, require_no_run
 from deeprl.system.terminal import answer
 
 PAGES = {"--help": help_page, "-h": help_page, "--version": version_page}
-"""Flags that print a page of ours."""
+"""Flags that print a page of deeprl instead of Hydra's."""
 
 
 def main() -> None:
-    """The command line is `sys.argv`, because Hydra reads it there; "train", its first word after `deeprl`, is left out meanwhile."""
+    """Train with the command line in `sys.argv`, where Hydra reads it. The word "train" of `deeprl train` is removed for that time."""
     command = ["train"] if sys.argv[1:2] == ["train"] else []
     del sys.argv[1 : 1 + len(command)]
 
     def job(cfg: DictConfig) -> None:
-        """One run, called by Hydra with its folder made."""
-        sys.argv[1:1] = command  # system.json records a command that can be repeated
+        """One run. Hydra calls it after it has made the run folder."""
+        sys.argv[1:1] = command  # back again, because system.json records the whole command
         command.clear()
         if code := start(cfg, Path(HydraConfig.get().runtime.output_dir)):
             sys.exit(code)
@@ -52,7 +52,7 @@ def main() -> None:
         return
     try:
         code = guarded(checked) or guarded(lambda: launched(job))
-    except SystemExit as ended:  # of the job
+    except SystemExit as ended:  # raised by the job
         code = ended.code if isinstance(ended.code, int) else int(bool(ended.code))
     leave(code)
 
@@ -61,7 +61,7 @@ def launched(job: Callable[[DictConfig], None]) -> int:
     """Leave the command line to Hydra, which makes the run folder and calls the job.
 
     Raises:
-        ConfigError: in place of everything that Hydra, OmegaConf and the file system raise around the job.
+        ConfigError: Hydra, OmegaConf or the file system raised an error outside of the job.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # without it Hydra prints its errors itself, in many lines, and leaves with 1
     try:
@@ -75,7 +75,7 @@ def launched(job: Callable[[DictConfig], None]) -> int:
 
 
 def checked() -> int:
-    """Check the command line once before Hydra does. It is put in the order that Hydra reads, flags first."""
+    """Check the command line before Hydra reads it, and put flags before overrides, as Hydra expects."""
     flags, overrides = split(sys.argv[1:])
     if flags.config_dir:
         folders.add(Path(flags.config_dir))
@@ -92,7 +92,7 @@ def split(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Hydra's flags, and the overrides.
 
     Raises:
-        ConfigError: a flag that Hydra does not know, or one without its value.
+        ConfigError: Hydra does not know a flag, or a flag lacks its value.
     """
 
     def error(message: str) -> NoReturn:
@@ -105,10 +105,11 @@ def split(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def check(overrides: list[str], sweep: bool) -> None:
-    """Compose, of a sweep the first job and one for each option of a slot. With resume=auto it may end here, in the run that it continues.
+    """Compose and check a run. Of a sweep, the first job and one job for each option of a slot are composed. If resume=auto finds a run in
+    its folder, this function continues that run and ends the process.
 
     Raises:
-        ConfigError
+        ConfigError: the command line is wrong.
     """
     if sweep:
         for slot, options in ((o, swept(o)) for o in overrides if key_of(o) in groups()):
@@ -123,7 +124,7 @@ def check(overrides: list[str], sweep: bool) -> None:
     if folder and config["resume"] != "auto":
         require_no_run(Path(folder))  # before Hydra writes into it
     if sweep and config["resume"] == "auto":
-        raise ConfigError("resume=auto goes on with one run: leave -m out, or start each run of the sweep by a command of its own.")
+        raise ConfigError("resume=auto goes on with one run: leave -m out, or start each run of the sweep with a command of its own.")
     root = Path(folder or "runs")
     for parent in [root, *root.parents]:
         if parent.exists() and not parent.is_dir():
@@ -139,20 +140,20 @@ def check(overrides: list[str], sweep: bool) -> None:
 
 
 def quoted(text: str) -> str:
-    """`text` as a value of an override, whatever characters it has."""
+    """`text` as the value of an override, quoted because it may contain any character."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def first_of(override: str) -> str | None:
-    """The first job of a sweep: seed=1,2,3 or seed=range(1,4) -> seed=1. None where only Hydra knows, as for glob(*)."""
+    """The first job of a sweep: seed=1,2,3 or seed=range(1,4) -> seed=1. None if only Hydra can expand the sweep: glob(*)."""
     return next(iter(swept(override)), None)
 
 
 def swept(override: str) -> list[str]:
-    """What each job of a sweep has in place of an override; none where only Hydra knows.
+    """The values of an override in the jobs of a sweep, one override each. Empty if only Hydra can expand it.
 
     Raises:
-        ConfigError: there is no job.
+        ConfigError: the sweep has no job.
     """
     try:
         parsed = OverridesParser.create().parse_override(override)
@@ -164,7 +165,7 @@ def swept(override: str) -> list[str]:
         return []
     found = [f"{override.split('=', 1)[0]}={value}" for value in parsed.sweep_string_iterator()]
     if not found:
-        raise ConfigError(f"{override} stands for no run.")
+        raise ConfigError(f"{override} is a sweep without a run.")
     return found
 
 
@@ -184,7 +185,7 @@ def go_on(path: Path, config: dict) -> int:
     if status.get("state") == "finished":
         answer(f"{path}: this run is finished at step {status['step']:,}; nothing to do")
         return FINISHED
-    # the command line that started this names the same packages, and it is the user's own
+    # these packages are allowed, because the user's own command line names the same ones
     return resume(path, [], ("gymnasium", *named_packages(stored["env"])))
 
 
@@ -210,7 +211,7 @@ def start(cfg: DictConfig, path: Path) -> int:
 
 
 def discard(path: Path) -> None:
-    """Remove the folder of a run that never began: it holds nothing but Hydra's record of the command line."""
+    """Remove the folder of a run that never started, if it holds nothing but Hydra's record of the command line and a lock."""
     if path.is_dir() and all(entry.name in (".hydra", "lock") for entry in path.iterdir()):
         shutil.rmtree(path)
 

@@ -39,7 +39,7 @@ def agents_for(kind: str) -> list[str]:
 def check_actions(config: dict, spec: Spec, allowed: Allowed = None) -> None:
     """
     Raises:
-        ConfigError: naming the space, the agent and the agents that would do.
+        ConfigError: agent and environment differ in their kind of actions, or in the shape of observations.
     """
     has = "discrete" if spec.num_actions else "continuous"
     takes = agent_actions(config["agent"], allowed)
@@ -50,18 +50,18 @@ def check_actions(config: dict, spec: Spec, allowed: Allowed = None) -> None:
             f"choose one of agent={', '.join(agents_for(has))}, or another environment."
         )
     if takes == "continuous" and len(spec.obs_shape) != 1:
-        raise ConfigError(f"{agent} takes vectors, and {env} gives images of shape {spec.obs_shape}.")
+        raise ConfigError(f"{agent} takes vectors as observations, and {env} gives images of shape {spec.obs_shape}.")
 
 
 UNBUILDABLE = (MemoryError, RuntimeError, AttributeError, TypeError, LookupError, ArithmeticError, AssertionError)
-"""Errors of parts that lack memory, for which torch has no class of its own, or that hold values of another kind"""
+"""Errors of a constructor: memory is missing, for which torch has no class of its own, or a value has the wrong type."""
 
 
 def environment(config: dict, allowed: Allowed = PACKAGES) -> tuple[Any, Spec]:
-    """What `env` names, and what an agent may know of it.
+    """The object that `env` describes, and the `Spec` of its environments.
 
     Raises:
-        ConfigError: it cannot be made.
+        ConfigError: the environment cannot be made.
     """
     env = instantiate(config["env"], "env", allowed)
     if not all(hasattr(env, name) for name in ("spec", "make")):
@@ -77,13 +77,16 @@ def environment(config: dict, allowed: Allowed = PACKAGES) -> tuple[Any, Spec]:
 
 
 def build_agent(config: dict, spec: Spec, allowed: Allowed = PACKAGES, saved: int | None = None) -> Agent:
-    """The agent alone, because `eval` and `load` need no more.
+    """Build the agent, without environments and replay, because `eval` and `load` do not need them.
 
     Args:
-        saved: bytes of the file that holds its weights and optimizers. A configuration that asks for more is refused before it gets them.
+        saved: bytes of the file that holds its weights and optimizers. An agent that needs much more is refused before it allocates.
+
+    Raises:
+        ConfigError: the agent cannot be built.
     """
     part = instantiate({**config["agent"], "_partial_": True}, "agent", allowed)
-    limit = contextlib.nullcontext() if saved is None else Allowance(4 * saved + (1 << 20))  # initial values are drawn beside their place
+    limit = contextlib.nullcontext() if saved is None else Allowance(4 * saved + (1 << 20))  # initial values are drawn beside the weights
     try:
         check_parts(part)
         with torch.device(config["device"]), limit:
@@ -96,12 +99,12 @@ def build_agent(config: dict, spec: Spec, allowed: Allowed = PACKAGES, saved: in
 def check_parts(part: Deferred) -> None:
     """
     Raises:
-        ConfigError: a part needs what the head, seen through its mapping, does not offer.
+        ConfigError: a part has the wrong class, or needs what the head with its mapping does not offer.
     """
     slots = part.kwargs
     for slot, parameter in inspect.signature(part.cls, eval_str=True).parameters.items():
-        *_, wanted = get_args(parameter.annotation) or [parameter.annotation]  # of Callable[..., Chain], Chain
-        checked = inspect.isclass(wanted) and issubclass(wanted, Choice) and slot in slots  # a protocol has no subclasses
+        *_, wanted = get_args(parameter.annotation) or [parameter.annotation]  # Callable[..., Chain] -> Chain
+        checked = inspect.isclass(wanted) and issubclass(wanted, Choice) and slot in slots  # issubclass refuses protocols
         if checked and not issubclass(class_of(slots[slot]), wanted):
             raise ConfigError(
                 f"agent/{slot}={class_of(slots[slot]).__name__} does not fit, because this agent takes {wanted.__name__} there: "
@@ -134,11 +137,11 @@ def check_replay(config: dict, agent: Agent, replay: Deferred) -> None:
 def check_device(config: dict) -> None:
     """
     Raises:
-        ConfigError: the device is not there.
+        ConfigError: the device is not available.
     """
     name = str(config["device"])
     try:
-        torch.zeros(1, device=name).item()  # the device "meta" holds no numbers
+        torch.zeros(1, device=name).item()  # item() fails on the device "meta", which holds no numbers
     except (RuntimeError, AssertionError) as error:
         count = torch.cuda.device_count()
         have = ["cpu", *(f"cuda:{i}" for i in range(count))] + (["mps"] if torch.backends.mps.is_available() else [])

@@ -1,7 +1,7 @@
-"""Comments of the configuration files as text, because `--help` and `deeprl list` show the sentences that stand beside the settings.
+"""Comments of the configuration files as text, for `--help` and `deeprl list`.
 
-The caption of a file is the comment that opens it, up to a line that is indented behind its #. The comment of a slot stands behind its
-entry in `defaults`, the comment of a key behind its value.
+The caption of a file is its first comment, up to a line with more than one space after the #. The comment of a slot follows its entry in
+`defaults`; the comment of a key follows its value.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Entry(NamedTuple):
 
 
 def caption(path: Path) -> str:
-    """The comment that opens a file."""
+    """The first comment of a file."""
     words = []
     for line in path.read_text().splitlines():
         if not line.startswith("# ") or line.startswith("#  "):
@@ -35,7 +35,7 @@ def caption(path: Path) -> str:
 
 
 def slots(file: str) -> list[Entry]:
-    """The slots that the `defaults` of a file, say "train" or "agent/dqn", list with a comment."""
+    """The slots in the `defaults` of a file, such as "train" or "agent/dqn", that have a comment."""
     owner = file.rpartition("/")[0]
     found = [entry for entry, default in _entries(file) if default and entry.comment]
     return [entry._replace(name=f"{owner}/{entry.name}".replace("@", f"@{owner}.")) if owner else entry for entry in found]

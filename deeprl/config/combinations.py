@@ -1,7 +1,7 @@
-"""What combines with what: a part has needs, the head and the replay have offers, and a need without an offer is a refusal.
+"""Combinations of parts: a part has needs, the head and the replay have offers, and a need without an offer is a refusal.
 
-Needs and offers stand in the classes. A run is checked at its start, `deeprl list combinations` prints the table, and a test builds
-every row of it.
+Needs and offers are attributes of the classes. A run is checked at its start, `deeprl list combinations` prints the table, and a test
+builds every row of it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from deeprl.networks.mapped import wrapped
 
 WORDS = {
     "signed": "values that may take either sign, in one channel, because it adds a bonus or an entropy to them",
-    "scalar": "one value for each action, of one channel, because its corrections along a trajectory have no distribution and no channels",
-    "returns": "a loss of returns in ordinary units, whose variance it estimates",
+    "scalar": "one value for each action, in one channel, because its corrections along a trajectory are for single values only",
+    "returns": "a loss of returns in ordinary units, because it estimates their variance",
     "quantiles": "atoms of equal probability, because it sorts them",
     "actor": "an actor, as agents for continuous actions have",
     "density": "a policy with a density, because it reads the density's logarithm",
@@ -24,19 +24,19 @@ WORDS = {
     "successor": "the observation one step later",
     "terminated": "whether the first step of a transition terminated",
 }
-"""Every property, as the end of "... needs ..."."""
+"""For each property, the words that follow "needs" in a message."""
 
 
 HEAD = frozenset({"signed", "scalar", "returns", "quantiles"})
-"""Offers of a head, seen through its mapping."""
+"""Properties that a head with its mapping may offer."""
 
 
 ACTOR = frozenset({"actor", "density"})
-"""Offers of an actor."""
+"""Properties that an actor may offer."""
 
 
 REPLAY = frozenset(WORDS) - HEAD - ACTOR
-"""Offers of a replay: fields of `batch.extra`, and an axis of time."""
+"""Properties that a replay may offer: fields of `batch.extra`, and an axis of time (sequences)."""
 
 
 class Refusal(NamedTuple):
@@ -51,15 +51,17 @@ class Refusal(NamedTuple):
 
 
 def class_of(part: Any) -> type:
-    """The class of a part, built or still to be completed."""
+    """The class of a part, which may be a `Deferred`."""
     return getattr(part, "cls", type(part))
 
 
 def refusals(consumers: Mapping[str, Any], provider: str, offered: frozenset[str], among: frozenset[str]) -> list[Refusal]:
-    """
+    """The needs of `consumers` that are not `offered`.
+
     Args:
         consumers: slot -> part.
-        among: properties to compare; others have another provider.
+        provider: slot and class of the head or replay, for the message.
+        among: properties to compare; another provider offers the others.
     """
     return [
         Refusal(f"{slot}={class_of(part).__name__}", need, provider)
@@ -76,7 +78,7 @@ def among_parts(head: Any, mapping: Any, rewards: Any, consumers: Mapping[str, A
     """Refusals within an agent.
 
     Args:
-        rewards: built; the others may still be to complete.
+        rewards: an object; the other parts may be `Deferred`.
         consumers: the parts in the slots `CONSUMERS`, as far as the agent has them.
         actor: None in a discrete agent.
 

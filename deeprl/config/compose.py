@@ -1,4 +1,4 @@
-"""From overrides to a resolved configuration, or to an error that names the nearest right key, group or value."""
+"""Composition of overrides to a resolved configuration, with errors that name the nearest right key, group or value."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAULTS = (HydraException, OmegaConfBaseException, YAMLError)
 
 
 def prepare() -> None:
-    """Register resolvers, folders and games, because a composition needs them beside our files. Idempotent."""
+    """Register the resolvers, folders and games that a composition needs. Idempotent."""
     register_resolvers()
     folders.register()
     register_games()
@@ -37,18 +37,19 @@ def prepare() -> None:
 
 @cache
 def register_games() -> None:
-    games = importlib.import_module("deeprl.envs.games").GAMES  # by name, because nothing in deeprl imports envs
+    games = importlib.import_module("deeprl.envs.games").GAMES  # by name, because the room config may not import envs
     for game in games:
         ConfigStore.instance().store(group="env/atari", name=game, node={"defaults": ["_atari", "_self_"], "game": game})
 
 
 def compose(overrides: Iterable[str]) -> tuple[dict[str, Any], set[str], dict[str, str]]:
-    """
+    """Compose a configuration.
+
     Returns:
-        the resolved configuration; the keys that the overrides set; the choices, {"env": "classic/cartpole", "agent": "idqn", ...}.
+        the resolved configuration; the keys that the overrides set; the chosen options, {"env": "classic/cartpole", "agent": "idqn", ...}.
 
     Raises:
-        ConfigError: with the nearest right key, group or value.
+        ConfigError: an override is wrong; the message names the nearest right key, group or value.
     """
     overrides = [opened(override) for override in overrides]
     prepare()
@@ -61,7 +62,7 @@ def compose(overrides: Iterable[str]) -> tuple[dict[str, Any], set[str], dict[st
 
 
 def run_folder_of(overrides: list[str]) -> str | None:
-    """The run folder that overrides name, in whatever form and with its interpolations resolved; None where they name none."""
+    """The value of hydra.run.dir in overrides, with interpolations resolved; None if they do not set it."""
     if not any(key_of(override) == "hydra.run.dir" for override in overrides):
         return None
     prepare()
@@ -80,7 +81,11 @@ def choices(cfg: DictConfig) -> dict[str, str]:
 
 
 def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
-    """The run's own part, resolved, with its names; and the keys that the command line set."""
+    """The resolved configuration of a run, without Hydra's part and with `names`; and the keys that the command line set.
+
+    Raises:
+        ConfigError: a key has no value.
+    """
     chosen = choices(cfg)
     user = {key_of(override) for override in cfg.hydra.overrides.task}
     own = cfg.copy()
@@ -88,8 +93,8 @@ def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
         own.pop("hydra")
         own.pop("experiment", None)
         budget = container(own.pop("budget", None) or {})
-    for key, value in flatten(budget):  # the last word, see configs/budget/tiny.yaml
-        if OmegaConf.select(own, key, default=budget) is not budget:  # the chosen parts have such a key
+    for key, value in flatten(budget):  # applied last, so that it replaces all other values (configs/budget/tiny.yaml)
+        if OmegaConf.select(own, key, default=budget) is not budget:  # only if the chosen parts have such a key
             OmegaConf.update(own, key, value)
     missing = OmegaConf.missing_keys(own)
     if missing:
@@ -101,7 +106,7 @@ def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
 
 
 def explain(overrides: list[str], error: Exception) -> str:
-    """Why overrides do not compose: the first wrong one, and the nearest right one."""
+    """Message for overrides that do not compose: the first wrong override, and the nearest right one."""
     known = groups()
     for override in overrides:
         key, value = key_of(override), override.partition("=")[2]
@@ -125,7 +130,7 @@ def explain(overrides: list[str], error: Exception) -> str:
 
 
 def _explain_one(good: list[str], override: str, error: Exception, known: list[str]) -> str:
-    """`override` is the first that fails, on top of `good`."""
+    """Message for `override`, which fails although the overrides `good` before it compose."""
     key = key_of(override)
     composed = _compose(good)
     chosen = choices(composed)

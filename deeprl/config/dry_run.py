@@ -1,4 +1,4 @@
-"""A made-up batch through every loss of an agent, before the first environment step."""
+"""Test of an agent before the first environment step: a made-up batch goes through every loss."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 from deeprl.agent import Agent
 from deeprl.errors import ConfigError
-from deeprl.noise import each
+from deeprl.noise import map_tensors
 from deeprl.types import Batch, Spec
 
 MISFITS = (RuntimeError, ValueError, AssertionError, AttributeError, TypeError, KeyError, IndexError)
@@ -14,17 +14,17 @@ MISFITS = (RuntimeError, ValueError, AssertionError, AttributeError, TypeError, 
 
 
 LATE = 10**12
-"""An environment step after every warm-up and schedule, because from then on the policy itself acts."""
+"""An environment step after every warm-up and schedule, so that the policy acts instead of a warm-up."""
 
 
 def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str = "cpu", seed: int = 0) -> Batch:
-    """Random rows of the environment's shapes and types, with the noise and the extras that the agent asks for; no row ends.
+    """Random rows of the environment's shapes and types, with the noise and the extras that the agent needs. No row ends an episode.
 
     Args:
-        size: *B, (B,) or, of sequences, (T, B).
+        size: shape of the batch, (B,) or, for sequences, (T, B).
     """
     generator = torch.Generator().manual_seed(seed)
-    noise = each(lambda tensor: tensor[0], agent.noise((1, *size), generator))
+    noise = map_tensors(lambda tensor: tensor[0], agent.noise((1, *size), generator))
 
     def observations() -> torch.Tensor:
         shape = (*size, *spec.obs_shape)
@@ -43,17 +43,17 @@ def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str =
     extra = {name: value for name, value in offered.items() if name in agent.needs}
     reward = agent.rewards(raw.to(device))
     made = Batch(obs, action, raw, 0.99 * ones, after, ones.long(), ~true, true, ones, ones.long(), noise, extra)
-    return each(lambda tensor: tensor.to(device), made)._replace(reward=reward)
+    return map_tensors(lambda tensor: tensor.to(device), made)._replace(reward=reward)
 
 
 def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> None:
     """Send one made-up batch through every loss, and act once, before any environment step.
 
     Args:
-        sequences: the replay gives sequences, whether or not the agent needs them.
+        sequences: whether the replay gives sequences, even if the agent does not need them.
 
     Raises:
-        ConfigError: a loss fails, or is not one finite number.
+        ConfigError: a loss fails or is not one finite number, or the agent cannot act.
     """
     size = (2, 3) if sequences or "sequences" in agent.needs else (3,)
     for name, objective in agent.objectives.items():
@@ -66,7 +66,7 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
         if loss.shape != () or not bool(torch.isfinite(loss)):
             raise ConfigError(f"agent: its {name} loss is {loss} on a made-up batch, not one finite number.")
     try:
-        noise = each(lambda tensor: tensor[0], agent.act_noise((1, 1), torch.Generator().manual_seed(0)))
+        noise = map_tensors(lambda tensor: tensor[0], agent.act_noise((1, 1), torch.Generator().manual_seed(0)))
         obs, first = torch.zeros((1, *spec.obs_shape), dtype=spec.obs_dtype, device=device), torch.ones(1, dtype=torch.bool)
         for explore in (True, False):
             agent.act(obs, first, {}, LATE, noise, explore)

@@ -1,4 +1,4 @@
-"""The folders that hold configurations: ours, those of a command line (`--config-dir`), and those of installed distributions."""
+"""Folders of configurations: that of deeprl, those of the command line (`--config-dir`), and those of installed distributions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from deeprl.errors import ConfigError
 
 CONFIGS = Path(str(resources.files("deeprl") / "configs"))
 ENTRY_POINTS = "deeprl.configs"
-"""Group of entry points. The value of each is a package (`my_agents.configs`) that holds YAML files, laid out as our `configs/`."""
+"""Group of entry points. Each entry point names a package (`my_agents.configs`) with YAML files, in the layout of our `configs/`."""
 
-_added: list[Path] = []  # process-wide, because Hydra's search path is
+_added: list[Path] = []  # global, because Hydra has one search path for the process
 
 
 def add(folder: Path) -> None:
-    """Search one more folder of configurations in this process (`--config-dir`).
+    """Add a folder of configurations to those that this process searches (`--config-dir`).
 
     Raises:
         ConfigError: there is no such folder.
@@ -56,29 +56,29 @@ def extensions() -> dict[str, Path]:
 
 
 def packages(*allowed: str) -> tuple[str, ...]:
-    """Packages whose classes a stored configuration may name: ours, those of extensions, because whoever installs a distribution trusts it,
-    and those that the command line allows."""
+    """Packages whose classes a stored configuration may name: deeprl, the packages that the command line allows, and those of extensions,
+    because a user who installs a distribution trusts it."""
     return ("deeprl", *dict.fromkeys(module.partition(".")[0] for module in extensions()), *allowed)
 
 
 def folders() -> list[Path]:
-    """In the order of search: ours first, so that no extension replaces an option of ours."""
+    """All folders in the order of search. That of deeprl comes first, so that no extension replaces an option of deeprl."""
     return [CONFIGS, *_added, *extensions().values()]
 
 
 def file(group: str, name: str) -> Path | None:
-    """The file of an option, agent/head and scalar: the first one of all folders, or None."""
+    """The file of the option `name` (scalar) of `group` (agent/head): the first one that a folder holds, or None."""
     return next((path for folder in folders() if (path := folder / group / f"{name}.yaml").is_file()), None)
 
 
 def files(group: str = "") -> Iterator[Path]:
-    """Every file of a group and below it, relative to the folder of the group; an option of two folders comes twice."""
+    """Every file of a group and its subgroups, relative to the folder of the group. A file that two folders hold is given twice."""
     for folder in folders():
         yield from (path.relative_to(folder / group) for path in (folder / group).rglob("*.yaml"))
 
 
 def source(path: Path) -> str:
-    """Where an option comes from, as a reader finds it: configs/agent/dqn.yaml, my_agents.configs: agent/mine.yaml, or a path."""
+    """Origin of an option for a reader: configs/agent/dqn.yaml, my_agents.configs: agent/mine.yaml, or a path."""
     if path.is_relative_to(CONFIGS):
         return f"configs/{path.relative_to(CONFIGS)}"
     for module, folder in extensions().items():

@@ -1,4 +1,4 @@
-"""From a configuration node to an object, of a class that the node may name."""
+"""Objects from nodes of a configuration. A node may name allowed classes only."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from deeprl.errors import ConfigError
 
 PACKAGES = ("deeprl",)
 Allowed = tuple[str, ...] | None
-"""Packages whose classes a configuration may name; None: any, because the user wrote it on this command line."""
+"""Packages whose classes a configuration may name; None allows all, for a configuration from the user's own command line."""
 
 
 def resolve(target: object, path: str, allowed: Allowed = PACKAGES) -> type[Choice]:
     """The class that a `_target_` names.
 
     The test is on the resolved object, not on its name: it must be a class, derive from `Choice`, and be *defined* in an allowed
-    package. `deeprl.config.instantiate.importlib` has the right prefix and is refused all the same.
+    package. `deeprl.config.instantiate.importlib` starts with an allowed package, but is refused.
 
     Raises:
-        ConfigError
+        ConfigError: the name is malformed, not allowed, or not that of a choice.
     """
     module, _, name = str(target).rpartition(".")
     if not module:
@@ -46,7 +46,7 @@ def resolve(target: object, path: str, allowed: Allowed = PACKAGES) -> type[Choi
 
 @dataclass(frozen=True)
 class Deferred:
-    """A part that its owner completes, because only the owner knows the sizes; errors still name the key."""
+    """A part that its owner builds, because only the owner knows the sizes. Its errors name the key in the configuration."""
 
     cls: type
     kwargs: dict[str, Any]
@@ -65,21 +65,21 @@ def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str) -> Any:
         text = str(error).rstrip(".")
         field = text.split()[0] if text else ""
         raise ConfigError(f"{path}.{text}." if field in accepted(cls) else f"{path} ({cls.__name__}): {text}.") from error
-    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:  # a value of another kind, which no check foresaw
+    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:  # a value has a wrong type, and no check covers it
         raise ConfigError(f"{path} ({cls.__name__}): {error}.") from error
 
 
 def accepted(cls: type) -> dict[str, Any]:
-    """Keyword arguments a choice takes, with their annotations as they are written."""
+    """Keyword arguments of a choice, with their annotations as text."""
     parameters = inspect.signature(cls).parameters.values()
     return {p.name: p.annotation for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
 
 
 def instantiate(node: Any, path: str, allowed: Allowed = PACKAGES) -> Any:
-    """The object that a configuration node describes: `_target_` is the class, `_partial_: true` leaves it to be completed.
+    """The object that a configuration node describes: `_target_` names the class; `_partial_: true` gives a `Deferred`.
 
     Raises:
-        ConfigError: naming the full key.
+        ConfigError: a key or value is wrong; the message names the full key.
     """
     if isinstance(node, list):
         return tuple(instantiate(item, f"{path}[{i}]", allowed) for i, item in enumerate(node))
@@ -101,10 +101,13 @@ def instantiate(node: Any, path: str, allowed: Allowed = PACKAGES) -> Any:
 
 
 def drop_foreign(config: dict, tuned: set[str], user: set[str], path: str = "", allowed: Allowed = None) -> list[str]:
-    """Remove tuned keys that the chosen class does not take, because `agent/chain=single` would otherwise inherit `length`. Returns them.
+    """Remove tuned keys that the chosen class does not take. For example, `agent/chain=single` has no `length`, which tuned files set.
+
+    Returns:
+        The removed keys.
 
     Raises:
-        ConfigError: the user asked for such a key.
+        ConfigError: the user set such a key.
     """
     dropped: list[str] = []
     names = accepted(resolve(config["_target_"], path, allowed)) if isinstance(config.get("_target_"), str) else None
@@ -121,5 +124,5 @@ def drop_foreign(config: dict, tuned: set[str], user: set[str], path: str = "", 
 
 
 def _sets(keys: set[str], key: str) -> bool:
-    """Whether one of some full keys is this one, or one below it."""
+    """Whether `keys` contains `key`, or a key below it."""
     return any(name == key or name.startswith(f"{key}.") for name in keys)

@@ -1,4 +1,4 @@
-"""The menu: groups of `configs/`, and the options of each. An option that starts with `_` is none: other files start from it."""
+"""The menu: groups of `configs/` and their options. A file whose name starts with `_` is not an option, but a base of other files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def options(group: str) -> list[str]:
 
 
 def _nested(path: Path, group: str) -> bool:
-    """agent/head/scalar.yaml is an option of agent/head, not of agent; env/classic/cartpole.yaml is one of env."""
+    """Whether a file belongs to a subgroup: agent/head/scalar.yaml is no option of agent, but env/classic/cartpole.yaml is one of env."""
     return len(path.parts) > 1 and (group.startswith("agent") or path.parts[0] == "protocol")
 
 

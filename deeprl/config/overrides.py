@@ -1,6 +1,6 @@
-"""What is wrong with the words of a command line, before anything is composed of them.
+"""Checks of the overrides of a command line, before they are composed.
 
-Hydra itself takes the last of two options for a slot, a key that nothing reads, and a run without a slot that every run needs.
+Hydra itself accepts two options for one slot (it takes the last), a key that no part reads, and a run without a slot that every run needs.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from deeprl.config.rules import FIXED, nearest
 from deeprl.errors import ConfigError
 
 REQUIRED = ("env", "agent", "replay", "accelerate", "logger")
-"""Slots that no run can do without; what lies below them is checked by the classes of the parts."""
+"""Slots that every run needs. The classes of the parts check the keys below them."""
 OPEN = ("env.kwargs",)
-"""Keys that hold a dictionary of the user's own. Its entries need no + in front."""
+"""Keys of dictionaries whose entries the user chooses freely, without a + in front."""
 
 
 def key_of(override: str) -> str:
@@ -24,7 +24,7 @@ def key_of(override: str) -> str:
 
 
 def opened(override: str) -> str:
-    """`env.kwargs.size=5` as `++env.kwargs.size=5`."""
+    """`override` with ++ in front if it sets an entry of `OPEN`: `env.kwargs.size=5` -> `++env.kwargs.size=5`."""
     key = override.split("=", 1)[0]
     return f"++{override}" if any(key == name or key.startswith(f"{name}.") for name in OPEN) else override
 
@@ -32,11 +32,11 @@ def opened(override: str) -> str:
 def check_words(overrides: list[str]) -> None:
     """
     Raises:
-        ConfigError: the first word that cannot be meant.
+        ConfigError: an override cannot be right; the message names the first one.
     """
     known, chosen = groups(), dict[str, str]()
     for override in overrides:
-        target = override.split("=", 1)[0]  # with its "@agent.actor_reduce"
+        target = override.split("=", 1)[0]  # together with a package such as "@agent.actor_reduce"
         key, value = key_of(override), override.partition("=")[2]
         slot = key in known
         if not key or ("=" not in override and not override.startswith("~")):
@@ -50,7 +50,7 @@ def check_words(overrides: list[str]) -> None:
         if override.startswith("+") and not slot and key not in FIXED and key.split(".")[0] not in (*REQUIRED, "hydra"):
             raise ConfigError(f"{override}: there is no key {key}.{nearest(key, FIXED)}")
         if slot and value.startswith("["):
-            raise ConfigError(f"{override}: {key} takes one option. For a run with each, put -m first: -m {key}={value.strip('[]')}")
+            raise ConfigError(f"{override}: {key} takes one option. For a run with each option, put -m first: -m {key}={value.strip('[]')}")
         if slot and chosen.setdefault(target, value) != value:
             raise ConfigError(f"{key} is given twice, as {chosen[target]} and as {value}: leave one out.")
         if key.replace(".", "/") in known and "." in key and "=" in override and not value.startswith(("{", "$")):

@@ -1,4 +1,4 @@
-"""Words that a YAML file may ask for, `${word:...}`: the run folder and the tuned settings."""
+"""OmegaConf resolvers, `${word:...}` in YAML files, for the run folder and the tuned settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deeprl.runs.folder import claim
 
 
 def register_resolvers() -> None:
-    """Idempotent.
+    """Register the resolvers of these keys. Idempotent.
 
     hydra.run.dir:       ${run_folder:runs}
     hydra.sweep.subdir:  ${run_subfolder:runs}    created under hydra.sweep.dir, and relative to it
@@ -25,7 +25,7 @@ def register_resolvers() -> None:
 
 
 def run_folder(root: str, *, _root_: Any) -> str:
-    """The folder of a run, created when Hydra first asks for it; every later answer is the same."""
+    """The folder of a run. The first call creates it; later calls return the same folder."""
     return str(_create(root, _root_))
 
 
@@ -35,8 +35,8 @@ def run_subfolder(root: str, *, _root_: Any) -> str:
 
 
 def _create(root: str, config: Any) -> Path:
-    # Hydra resolves a key more than once, and later from a copy that has neither this cache nor the seed. OmegaConf's own cache
-    # (use_cache) cannot be had together with _root_.
+    # Hydra resolves a key more than once, and later in a copy of the configuration that has neither this cache nor the seed. A resolver
+    # with _root_ cannot use OmegaConf's own cache (use_cache).
     chosen = OmegaConf.select(config, "hydra.runtime.output_dir", throw_on_missing=False)
     if chosen is not None:
         return Path(chosen)
@@ -47,6 +47,6 @@ def _create(root: str, config: Any) -> Path:
 
 
 def env_name(config: Any) -> str:
-    """ "classic/cartpole", or "gym/Blackjack-v1": the option `gym` stands for every id."""
+    """Name of the environment: "classic/cartpole". With the option `gym`, which is for all ids, it contains the id: "gym/Blackjack-v1"."""
     name, id = config.hydra.runtime.choices["env"], OmegaConf.select(config, "env.id", throw_on_missing=False)
     return f"{name}/{id}" if name == "gym" and id else str(name)

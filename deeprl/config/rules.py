@@ -10,7 +10,7 @@ from deeprl.errors import ConfigError
 from deeprl.runs.config_file import flatten
 
 MOST = 2**53
-"""Largest number: above it a float, as schedules and JSON have, does not tell whole numbers apart."""
+"""Largest number, because schedules and JSON use floats, which are not exact for larger whole numbers."""
 
 
 class Rule(NamedTuple):
@@ -49,11 +49,11 @@ RULES: dict[str, Rule] = {
     "replay.n_step": Rule(int, 1),
     "env.num": Rule(int, 1, 4096),
 }
-"""Ranges of the keys that every run has. What a choice adds is checked by the choice when it is built."""
+"""Ranges of the keys that every run has. A choice checks its own keys when it is built."""
 
 
 SWITCHES: dict[str, bool | None] = {"checkpoint.replay": None, "runtime.deterministic": None, "evaluation.video": False}
-"""Keys that take true or false, and what holds for an older run without them."""
+"""Keys that take true or false, and their values in older runs that lack them; None if every run has the key."""
 FIXED = (*RULES, *SWITCHES, "device", "resume")
 """Every key of configs/train.yaml."""
 
@@ -61,7 +61,7 @@ FIXED = (*RULES, *SWITCHES, "device", "resume")
 IDENTITY = ("agent", "env", "seed", "replay", "discount", "device", "accelerate", "runtime", "names", "learning_starts", "replay_ratio")
 """Keys that tell runs apart: `deeprl resume` refuses to change them."""
 LEARNING = tuple(key for key in IDENTITY if key not in ("device", "accelerate", "runtime"))
-"""Those of them that decide what is learned; the others decide where and how it is computed."""
+"""Keys of `IDENTITY` that affect what is learned. The others affect only where and how it is computed."""
 
 
 def get(config: dict, path: str, default: Any = None) -> Any:
@@ -80,7 +80,7 @@ def put(config: dict, path: str, value: Any) -> None:
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str:
-    """' Did you mean …?' or nothing."""
+    """' Did you mean …?' with the nearest candidate, or '' if none is near."""
     found = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.5)
     return f" Did you mean {found[0]}?" if found else ""
 
@@ -146,7 +146,7 @@ def finalise(config: dict) -> dict:
 
 
 def planned_updates(config: dict) -> int:
-    """Gradient updates of a run that ends at `steps`, rounded up to a whole tick of its environments."""
+    """Number of gradient updates of a run. It ends at `steps`, rounded up to a multiple of `env.num`."""
     num, starts, ratio = config["env"]["num"], config["learning_starts"], config["replay_ratio"]
     end = -(-config["steps"] // num) * num
     return max(int(end * ratio) - int(starts * ratio), 0)

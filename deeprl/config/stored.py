@@ -1,5 +1,5 @@
-"""A configuration out of a run folder. It may be a stranger's, or edited by hand: it is checked as a command line is, and what it names
-outside of deeprl needs the user's word."""
+"""Checks of a configuration from a run folder. It may be edited by hand or come from a stranger. It is therefore checked like a command
+line, and packages or files outside of deeprl need the user's permission."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ WORDS = {
     "accelerate.mode": ("auto", "reference", "fast", "compiled"),
     "accelerate.product": ("highest", "high", "medium"),
 }
-"""Keys that hold one word, and which words."""
+"""Keys that hold one word, and the words that they take; None is any word."""
 
 
 def checked(config: dict[str, Any], allowed: tuple[str, ...]) -> dict[str, Any]:
-    """The configuration, with every key that a run reads present, of its kind and in range.
+    """The configuration, after a check that every key of a run exists, has the right type and is in range.
 
     Raises:
-        ConfigError
+        ConfigError: a key fails the check, or names a package that is not allowed.
     """
     for key in SECTIONS:
         if not isinstance(config.get(key), dict):
-            raise ConfigError(f"{key}={config.get(key)!r:.100} is out of range: it takes keys of its own.")
+            raise ConfigError(f"{key}={config.get(key)!r:.100} is out of range: it takes a mapping of keys.")
     config.setdefault("resume", False)
     for key, words in WORDS.items():
-        value = get(config, key, "highest" if key == "accelerate.product" else None)  # an older run has no product yet
+        value = get(config, key, "highest" if key == "accelerate.product" else None)  # older runs have no product
         if not isinstance(value, str) or (words and value not in words):
             raise ConfigError(f"{key}={value!r:.100} is out of range: it takes {', '.join(words) if words else 'a word'}.")
     trusted(config["env"], allowed)
@@ -42,20 +42,20 @@ def checked(config: dict[str, Any], allowed: tuple[str, ...]) -> dict[str, Any]:
 def trusted(env: dict[str, Any], allowed: tuple[str, ...]) -> None:
     """
     Raises:
-        ConfigError: `env` names a package, or a file, without the user's word.
+        ConfigError: `env` names a package or a file that the user has not allowed.
     """
     for name in named_packages(env):
         if name not in allowed:
-            raise ConfigError(f"env: this run imports {name}: if you trust it, say so with --allow-package {name}.")
+            raise ConfigError(f"env: this run imports {name}: if you trust it, allow it with --allow-package {name}.")
     owner = str(env.get("package") or "gymnasium").split(".")[0]
     for text in texts(env.get("kwargs")) if owner not in allowed else ():
         if names_file(text):
             given = f"env.kwargs: this run gives its environment the file {text!r:.200}"
-            raise ConfigError(f"{given}: if you trust it, say so with --allow-package {owner}.")
+            raise ConfigError(f"{given}: if you trust it, allow it with --allow-package {owner}.")
 
 
 def named_packages(env: dict[str, Any]) -> list[str]:
-    """Top-level packages that `env` imports by name, beside the classes of its `_target_`s."""
+    """Top-level packages that `env` imports by name, besides those of its `_target_`s."""
     wrappers = env.get("wrappers") or []
     wrappers = wrappers if isinstance(wrappers, list) else [wrappers]
     named = [env.get("package"), *(entry.get("path") if isinstance(entry, dict) else entry for entry in wrappers)]
@@ -73,5 +73,5 @@ def texts(value: Any) -> Iterator[str]:
 
 
 def names_file(text: str) -> bool:
-    """Whether an environment may take the text for a file, or for a module to import ("module:name")."""
+    """Whether an environment may read the text as a file, or as a module to import ("module:name")."""
     return text.startswith((".", "~")) or any(c in text for c in (os.sep, ":", "\0")) or os.path.lexists(text)

@@ -15,7 +15,7 @@ class Watch:
 
     On a CPU the number is read at once, and a failing update is stopped before it changes anything. On another device reading would wait,
     so `failed` is set there instead. Fused optimizers take it as `found_inf`, so that no update changes the weights after the first number
-    that is not finite. The trainer calls `look` periodically.
+    that is not finite. The trainer calls `check` periodically.
 
     Attributes:
         immediate: whether a number is read at once.
@@ -38,7 +38,7 @@ class Watch:
             self._sum.add_(number, alpha=0.0)  # 0 times NaN or Inf is NaN, and stays
             torch.ne(self._sum, self._sum, out=self.failed)
 
-    def look(self) -> None:
+    def check(self) -> None:
         """
         Raises:
             NotFinite: a number since the start was not finite. The call waits for the device.

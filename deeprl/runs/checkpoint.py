@@ -1,8 +1,8 @@
-"""One checkpoint: a folder that survives a crash at any instant while it is saved, and that is refused if it is damaged or forged.
+"""One checkpoint: a folder. A crash while it is saved leaves the old content readable; a damaged or changed checkpoint is refused.
 
     checkpoints/step_<12 digits>/    manifest.json, state.json, <part>.safetensors
 
-The folder is written under another name, flushed to disk and renamed. Its manifest holds size and hash of every file, and its own hash.
+The folder is written under another name, flushed to disk and renamed. Its manifest holds size and hash of every file, and a hash of itself.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ STEP = re.compile(r"step_(\d{12})")
 SEGMENT = re.compile(r"segment_(\d{8})\.safetensors")
 REPLACED = "~replaced"
 MANIFEST_LIMIT, STATE_LIMIT, HEADER_LIMIT = 1 << 24, 1 << 25, 1 << 24
-"""Bytes that a reader takes, and a writer publishes."""
+"""Largest files in bytes that are read, and therefore also written."""
 DAMAGE = (
     OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, MemoryError, RuntimeError, AssertionError,
     struct.error, safetensors.SafetensorError,
 )  # fmt: skip
-"""Exceptions of a reader that is given content which no run writes."""
+"""Exceptions that code may raise when it reads content that no run writes."""
 
 
 def step_folder(step: int) -> str:
-    """Name of the folder that `STEP` matches."""
+    """Name of the folder of a checkpoint; `STEP` matches it."""
     return f"step_{step:012d}"
 
 
@@ -53,12 +53,12 @@ def save(folder: Path, parts: dict[str, Any], **about: Any) -> int:
 
     Raises:
         TypeError: a part holds an object that cannot be saved; nothing was changed.
-        ValueError: a part's name cannot be that of a file.
-        CheckpointError: it could not be read back; nothing was changed.
+        ValueError: the name of a part cannot be a file name, or two names differ only in case.
+        CheckpointError: a file would be too large to be read back; nothing was changed.
     """
     folder = Path(folder)
     if len({name.lower() for name in parts}) < len(parts) or not all(PART.fullmatch(name) for name in parts):
-        raise ValueError(f"parts of a checkpoint become files: letters, digits, - and _, unlike without case; not {list(parts)}")
+        raise ValueError(f"names of parts become file names: letters, digits, - and _, not equal but for case; not {list(parts)}")
     partial = folder.with_name(f".{folder.name}.partial")
     clear(partial)
     partial.mkdir(parents=True)
@@ -84,10 +84,10 @@ def save(folder: Path, parts: dict[str, Any], **about: Any) -> int:
 
 
 def limited(text: bytes, limit: int, name: str) -> bytes:
-    """`text`, which becomes the file `name`.
+    """`text`, after a check of its length.
 
     Raises:
-        CheckpointError: a reader would refuse it.
+        CheckpointError: `text` is longer than `limit`, so the file `name` could not be read back.
     """
     if len(text) > limit:
         raise CheckpointError(f"{name} of this checkpoint would have {len(text):,} bytes, more than the {limit:,} that can be read back")
@@ -95,13 +95,13 @@ def limited(text: bytes, limit: int, name: str) -> bytes:
 
 
 def load(folder: Path, only: set[str] | None = None, most: dict[str, int] | None = None) -> dict[str, Any]:
-    """The parts saved in `folder`, or `only` some of them: tensors of the others are neither checked nor read.
+    """The parts saved in `folder`, or `only` some of them. Tensors of the other parts are neither checked nor read.
 
     Args:
-        most: largest possible size in bytes of the files of some parts. No file may be larger than the available memory either.
+        most: for some parts, the largest allowed size of their file in bytes. No file may be larger than the available memory either.
 
     Raises:
-        CheckpointError: with the file and what is wrong with it.
+        CheckpointError: a file is missing or damaged; the message names it.
     """
     folder = existing(Path(folder))
     files, path = read_manifest(folder)["files"], folder / "state.json"
@@ -128,7 +128,7 @@ def load(folder: Path, only: set[str] | None = None, most: dict[str, int] | None
 
 
 def _publish(partial: Path, folder: Path) -> None:
-    # A folder that is not empty cannot be replaced in one step: the old one is first renamed to a name that `existing` knows.
+    # The old folder is first renamed to a name that `existing` knows, because no single call replaces a folder that is not empty.
     aside = folder.with_name(folder.name + REPLACED)
     if os.path.lexists(folder):
         clear(aside)
@@ -139,7 +139,7 @@ def _publish(partial: Path, folder: Path) -> None:
 
 
 def clear(path: Path) -> None:
-    """Remove what has this name, of a link the link alone: in a stranger's folder it may be anything."""
+    """Remove a file, folder or link. The target of a link stays, because in a stranger's folder it may be any folder of the user."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -147,16 +147,20 @@ def clear(path: Path) -> None:
 
 
 def existing(folder: Path) -> Path:
-    """`folder`, or the name that its old content has after a crash while it was replaced."""
+    """`folder`, or the folder that holds its old content if a crash interrupted the replacement."""
     aside = folder.with_name(folder.name + REPLACED)
     return aside if aside.is_dir() and not folder.exists() else folder
 
 
-# ---- its manifest
+# ---- the manifest
 
 
 def read_manifest(folder: Path) -> dict:
-    """The manifest of a folder, with every name in it checked; `segments` is empty where it lists none."""
+    """The manifest of a checkpoint folder. Every name in it is checked; `segments` is empty if the file lists none.
+
+    Raises:
+        CheckpointError: the manifest is missing or damaged.
+    """
     path = folder / "manifest.json"
     with blame(path):
         manifest = strict_json(read_regular(path, MANIFEST_LIMIT))
@@ -169,15 +173,15 @@ def read_manifest(folder: Path) -> dict:
             raise ValueError("its lists of files are not lists")
         for name in files:
             if name != "state.json" and not PART.fullmatch(name.removesuffix(".safetensors")):
-                raise ValueError(f"{name!r} is no name of a part's file; absolute paths and '..' are refused")
+                raise ValueError(f"{name!r} is not the name of a part's file; absolute paths and '..' are refused")
         for entry in segments:
             start, stop = entry["start"], entry["stop"]
             if not (len(start) == len(stop) and all(type(n) is int and 0 <= n < 1 << 62 for n in (*start, *stop))):
-                raise ValueError("the row numbers of a replay segment are none")
+                raise ValueError("the row numbers of a replay segment are not whole numbers of at least 0")
         names: set[str] = set()
         for name in (entry["file"] for entry in segments):
             if not SEGMENT.fullmatch(name) or name in names:
-                raise ValueError(f"{name!r} is no name of a replay segment, or stands twice")
+                raise ValueError(f"{name!r} is not the name of a replay segment, or is listed twice")
             names.add(name)
     return manifest
 
@@ -186,12 +190,12 @@ def _digest(manifest: dict) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
-# ---- files that it lists
+# ---- the files that a manifest lists
 
 
 @contextlib.contextmanager
 def blame(path: Path) -> Iterator[None]:
-    """Raise a CheckpointError that names `path` where the block inside raises one of `DAMAGE`."""
+    """Raise a CheckpointError that names `path` if the block raises one of `DAMAGE`."""
     try:
         yield
     except FileNotFoundError:
@@ -201,7 +205,11 @@ def blame(path: Path) -> Iterator[None]:
 
 
 def verify(path: Path, entry: Any, limit: int | None = None) -> None:
-    """Compare a file with its entry in the manifest: first its size, then its hash, in constant memory."""
+    """Compare a file with its entry in the manifest: first its size, then its hash, in constant memory.
+
+    Raises:
+        CheckpointError: the file differs, or is larger than `limit` or the available memory (bytes).
+    """
     with blame(path):
         if entry is None:
             raise ValueError("the manifest does not list it")
@@ -218,7 +226,7 @@ def verify(path: Path, entry: Any, limit: int | None = None) -> None:
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
     """Write tensors to a new file, flush it to disk and return the manifest's entry.
 
-    Sorted names and no metadata give equal tensors equal hashes.
+    Names are sorted and metadata is left out, because equal tensors must give equal hashes.
     """
     seen: set[int] = set()
     ready = {}
@@ -236,7 +244,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
-    os.chmod(path, mode)  # the library makes a file that only its owner may read
+    os.chmod(path, mode)  # because safetensors makes the file readable by its owner only
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}
@@ -244,7 +252,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     with blame(path):
-        with open(path, "rb") as file:  # checked here, because the library takes the last of two equal names and has a larger limit
+        with open(path, "rb") as file:  # checked here, because the library accepts a repeated name and a larger header
             (length,) = struct.unpack("<Q", file.read(8))
             if length > HEADER_LIMIT:
                 raise ValueError(f"its header claims {length} bytes")

@@ -25,15 +25,16 @@ from deeprl.runs.segments import alive, follows, joined, size
 from deeprl.system.files import full, partial, read_regular, regular_size, replace_file
 
 HEADER = 1 << 14
-"""Bytes of a segment so small that what it says of its rows is most of it."""
+"""Bytes up to which a segment is always joined with new rows, because the header is most of such a file."""
 
 
 class Checkpoints:
-    """
+    """All checkpoints of a run: saving, loading, and removing old ones.
+
     Args:
         run: the run folder.
-        keep: how many of the newest to keep, besides the best.
-        segment: bytes up to which small segments are joined.
+        keep: number of the newest checkpoints to keep, besides the best.
+        segment: largest size in bytes of a segment that is joined from smaller ones.
     """
 
     def __init__(self, run: Path, keep: int = 2, segment: int = 1 << 23):
@@ -42,11 +43,11 @@ class Checkpoints:
         self.folder, self.replay, self.keep = Path(run) / "checkpoints", Path(run) / "replay", keep
         self.segment = segment
         self._segments: list[dict[str, Any]] = []
-        """Entries of the checkpoint that was saved or loaded last, oldest first"""
+        """Segments of the checkpoint that was saved or loaded last, as manifest entries, oldest first"""
         self._ahead: list[dict[str, Any]] = []
-        """Entries written since, for the next checkpoint"""
+        """Segments written ahead for the next checkpoint, as manifest entries"""
         self._best_due: int | None = None
-        """Step of the best checkpoint, until `best` names it"""
+        """Step of a new best checkpoint that the file `best` does not name yet"""
         self._verified: set[tuple] = set()
 
     # -- writing
@@ -59,20 +60,19 @@ class Checkpoints:
         live_from: list[int] | None = None,
         best: bool = False,
     ) -> dict[str, float]:
-        """Write a checkpoint, let `last` name it, then remove what no checkpoint needs any more.
+        """Write a checkpoint, write its name to the file `last`, then remove files that no checkpoint needs any more.
 
         Args:
-            rows: replay rows added since the last checkpoint saved or loaded here, as `Replay.rows` returns them: those of environment e
-                have the running numbers from `start[e]` up to, but not including, `stop[e]`.
-            live_from: running number of the oldest row still in the ring, per environment. Segments that end before are dropped.
-                With neither rows nor this, the replay is left out of the checkpoint.
-            best: let `best` name it too. Where a full disk refuses that, the checkpoint is kept, and the next call tries again.
+            rows: segment of the replay rows added since the last checkpoint saved or loaded here, as `Replay.rows` returns it.
+            live_from: for each environment, the number of the oldest row in the ring. Segments that end before it are dropped. If `rows`
+                and `live_from` are both None, the replay is left out of the checkpoint.
+            best: write the name to the file `best` too. If the disk is full, the checkpoint is kept, and the next call tries again.
 
         Returns:
             {"bytes": written, "seconds": taken}
 
         Raises:
-            OSError: it could not be written. Earlier checkpoints are untouched, and the next call writes all that is missing.
+            OSError: the checkpoint could not be written. Earlier ones are untouched, and the next call writes all that is missing.
         """
         began, listed, new = time.perf_counter(), [], None
         self._refuse_links()
@@ -101,15 +101,15 @@ class Checkpoints:
         return {"bytes": written, "seconds": time.perf_counter() - began}
 
     def write_ahead(self, rows: dict[str, Tensor], live_from: list[int]) -> None:
-        """Write replay rows of the next checkpoint now, so that it stalls training for a shorter time. A process that ends before that
-        checkpoint leaves a file that no manifest lists, and the next checkpoint of the run removes it.
+        """Write replay rows of the next checkpoint now, so that the checkpoint stops training for a shorter time. A process that ends
+        before that checkpoint leaves a file that no manifest lists, and the next checkpoint of the run removes it.
 
         Args:
-            rows: as `save` takes them; `save` is then called with the rows after these.
-            live_from: as `save` takes it. Segments written ahead are removed once the ring has overwritten all their rows.
+            rows: as in `save`. The next call gets the rows that follow these.
+            live_from: as in `save`. Segments written ahead are removed once the ring has overwritten all their rows.
 
         Raises:
-            OSError: they could not be written and belong to the next call.
+            OSError: the rows could not be written; the next call must contain them.
         """
         self._refuse_links()
         self._ahead.append(self._write_segment(rows))
@@ -128,7 +128,7 @@ class Checkpoints:
                 raise
 
     def mark_best(self, step: int) -> None:
-        """Let `best` name the checkpoint of `step`, which is then kept whatever its age."""
+        """Write the name of the checkpoint of `step` to the file `best`. That checkpoint is then kept whatever its age."""
         folder = self.folder / step_folder(step)
         if not (folder / "manifest.json").exists():
             raise CheckpointError(f"{folder} cannot be the best checkpoint: it is missing, save it first")
@@ -136,15 +136,16 @@ class Checkpoints:
 
     def _refuse_links(self) -> None:
         for folder in (self.folder, self.replay):
-            if folder.is_symlink():  # files of another folder would be removed
+            if folder.is_symlink():  # because files of another folder would be removed
                 raise CheckpointError(f"{folder} is a link, which is refused: put the whole run folder where there is space")
             if folder.exists() and not folder.is_dir():
                 raise CheckpointError(f"{folder} is no folder: remove it to go on")
 
     def _with_tail(self, rows: dict[str, Tensor], listed: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """`rows` together with those of the newest listed segments, as long as these are no larger; what is joined is listed no more.
+        """`rows`, joined with the newest segments of `listed`, which are removed from that list.
 
-        So segments double in size up to `self.segment` bytes, and there are few of them, because a manifest lists each one.
+        Only segments up to twice the size of the rows (or up to `HEADER`) are joined. Segments thus double in size up to `self.segment`
+        bytes, and their number stays small, because a manifest lists each one.
         """
         while listed and follows(rows, listed[-1]):
             large, old = size(rows), listed[-1]["bytes"]
@@ -153,13 +154,13 @@ class Checkpoints:
             try:
                 self._verify_segment(listed[-1])
                 rows = joined(read_tensors(self.replay / listed[-1]["file"]), rows)
-            except CheckpointError:  # the checkpoints that list it are damaged, this one is not to be
+            except CheckpointError:  # a damaged segment is not copied into this one
                 break
             listed.pop()
         return rows
 
     def _write_segment(self, rows: dict[str, Tensor]) -> dict[str, Any]:
-        """Returns the manifest's entry."""
+        """Write a segment under the next number. Returns its manifest entry."""
         self.replay.mkdir(parents=True, exist_ok=True)
         taken = [int(match[1]) for match in map(SEGMENT.fullmatch, os.listdir(self.replay)) if match]
         name = f"segment_{max(taken, default=0) + 1:08d}.safetensors"
@@ -171,7 +172,7 @@ class Checkpoints:
         (self.replay / entry["file"]).unlink(missing_ok=True)
 
     def _clean(self, step: int) -> None:
-        """Remove checkpoints beyond `keep`, later ones than `step` (the run was resumed before them), leftovers of crashes, and segments
+        """Remove checkpoints beyond `keep`, checkpoints after `step` (the run was resumed before them), leftovers of crashes, and segments
         that no manifest lists."""
         best = self.pointed("best") if self._best_due is None else self._best_due
         kept = {step, *([] if best is None else [best]), *[old for old in self.steps() if old <= step][-self.keep :]}
@@ -184,7 +185,7 @@ class Checkpoints:
             return
         try:
             needed = {entry["file"] for old in kept for entry in read_manifest(self._at(old))["segments"]}
-        except CheckpointError:  # nobody knows what it needs, so nothing is removed until its turn to go has come
+        except CheckpointError:  # no segment is removed while a damaged manifest is kept, because its segments are unknown
             return
         for path in list(self.replay.iterdir()):
             if path.name not in needed and path.name.lstrip(".").startswith("segment_"):
@@ -198,7 +199,7 @@ class Checkpoints:
         return sorted({int(match[1]) for match in map(STEP.fullmatch, names) if match})
 
     def largest(self, part: str) -> int:
-        """Bytes of the largest file of a part, and so a bound of what it can hold.
+        """Bytes of the largest file of a part in any checkpoint: an upper bound of its tensors.
 
         Raises:
             CheckpointError: there is no checkpoint.
@@ -219,13 +220,18 @@ class Checkpoints:
     def load(
         self, which: str | int = "last", only: set[str] | None = None, most: dict[str, int] | None = None
     ) -> tuple[int, dict[str, Any]]:
-        """(step, parts) of the last checkpoint, the best one, or that of a step.
+        """Step and parts of a checkpoint.
 
-        If the last one is damaged, a `CheckpointWarning` names the file and the one before it is loaded; any other is loaded or refused.
-        Replay segments are checked too, unless `only` some parts are wanted.
+        If the last checkpoint is damaged, a `CheckpointWarning` names the file and another checkpoint is loaded: the one before it, if
+        there is one. The best checkpoint, or that of a given step, has no such replacement.
+
+        Args:
+            which: "last", "best" or a step.
+            only: names of the parts to load; None loads all, and checks the replay segments too.
+            most: as in `checkpoint.load`.
 
         Raises:
-            CheckpointError: none is readable; with the reason for each.
+            CheckpointError: none is readable; the message gives the reason for each.
         """
         candidates = self._candidates(which)
         reasons = []
@@ -242,7 +248,7 @@ class Checkpoints:
         raise CheckpointError("; ".join(reasons))
 
     def segments(self, step: int) -> Iterator[dict[str, Tensor]]:
-        """The replay rows that the checkpoint of `step` needs, oldest first, each segment read when it is asked for."""
+        """The replay segments of the checkpoint of `step`, oldest first. A segment is read when the iterator reaches it."""
         for entry in read_manifest(self._at(step))["segments"]:
             self._verify_segment(entry)
             yield read_tensors(self.replay / entry["file"])
@@ -252,7 +258,7 @@ class Checkpoints:
         if not steps:
             raise CheckpointError(f"{self.folder} holds no checkpoint: the run stopped before its first one, or this is no run folder")
         wanted = self.pointed(which) if isinstance(which, str) else int(which)
-        if which == "last":  # later ones stem from a save cut short, or from before the run was resumed: they come at the end
+        if which == "last":  # later checkpoints come at the end: they are from an interrupted save, or from before the run was resumed
             newest = steps[-1] if wanted is None else wanted
             return [newest, *(step for step in steps[::-1] if step < newest), *(step for step in steps[::-1] if step > newest)]
         if wanted is None:
@@ -265,7 +271,7 @@ class Checkpoints:
         return existing(self.folder / step_folder(step))
 
     def _load(self, step: int, only: set[str] | None, most: dict[str, int] | None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Segments, none where `only` some parts are wanted, and parts."""
+        """Manifest entries of the segments (none if `only` is given), and the parts."""
         folder = self._at(step)
         manifest = read_manifest(folder)
         if manifest.get("step") != step:

@@ -15,7 +15,7 @@ from deeprl.errors import RunFolderError
 from deeprl.system.files import plain, read_regular, replace_file
 
 CONFIG_LIMIT, DEPTH_LIMIT = 1 << 16, 50
-"""A configuration has 3 to 5 KiB, and the parser takes a second for 64."""
+"""Largest bytes and nesting of config.yaml. A configuration has 3 to 5 KiB, and the parser takes a second for 64 KiB."""
 
 
 def container(config: Any) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def container(config: Any) -> dict[str, Any]:
 
 
 def flatten(config: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """("agent.chain.length", 5) and so on, for every leaf. Lists and empty dicts are leaves."""
+    """Full key and value of every leaf, such as ("agent.chain.length", 5). Lists and empty dicts are leaves."""
     for key, value in config.items():
         if isinstance(value, dict) and value:
             yield from flatten(value, f"{prefix}{key}.")
@@ -33,27 +33,27 @@ def flatten(config: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def config_hash(config: Any, ignore: Iterable[str] = ("resume", "hydra")) -> str:
-    """Twelve characters that differ between resolved configurations, whatever the order of their keys."""
+    """Hash of a resolved configuration: twelve hexadecimal digits that do not depend on the order of the keys."""
     resolved = {key: value for key, value in container(config).items() if key not in set(ignore)}
     return hashlib.sha256(json.dumps(plain(resolved), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def identity(config: dict[str, Any], keys: Iterable[str]) -> dict[str, str]:
-    """A hash of the values below each of some keys, for a checkpoint."""
+    """For each top-level key, a hash of its value. A checkpoint stores it."""
     return {key: config_hash({key: config.get(key)}) for key in keys}
 
 
 def check_identity(config: dict[str, Any], keys: Iterable[str], stored: dict[str, str]) -> None:
     """
     Args:
-        stored: `identity` of the configuration that trained a checkpoint; an older checkpoint lacks some keys.
+        stored: `identity` of the configuration that trained a checkpoint; older checkpoints lack some keys.
 
     Raises:
-        ValueError: config.yaml was edited since. Overrides of the same keys are refused too.
+        ValueError: the value of a key was edited after the checkpoint.
     """
     changed = [key for key, now in identity(config, keys).items() if stored.get(key, now) != now]
     if changed:
-        raise ValueError(f"config.yaml was edited since, in {', '.join(changed)}; put back what stood there, or start another run")
+        raise ValueError(f"config.yaml was edited since, in {', '.join(changed)}; restore the earlier values, or start another run")
 
 
 def write_config(path: Path, config: Any) -> None:
@@ -81,22 +81,22 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def parse_config(text: str, path: Path) -> dict[str, Any]:
-    """A configuration as a run writes it. Aliases, tags and interpolations are refused, because with them text does more than it shows.
+    """A configuration as a run writes it. Aliases, tags and interpolations are refused, because they hide the values that they give.
 
     Raises:
-        RunFolderError: with the line.
+        RunFolderError: the text has other content; the message names the line.
     """
     try:
         loader = Plain(text)
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
-            raise Refused("anything but a mapping of keys")
+            raise Refused("no mapping of keys")
         found = loader.construct_document(node)
         only_plain(found, "")
         return found
     except Refused as error:
         where = f"{path}, line {error.line}," if error.line else f"{path}"
-        raise RunFolderError(f"{where} is refused: {error}; a run's own config.yaml has none") from None
+        raise RunFolderError(f"{where} is refused, because it has {error}; no run writes such a file") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RunFolderError(f"{path} is not the YAML that a run writes: {str(error) or type(error).__name__}") from None
 
@@ -110,7 +110,7 @@ class Refused(Exception):
 
 
 class Plain(yaml.SafeLoader):
-    """Refuses while it reads, because the time of the parser grows with the square of the depth."""
+    """Loader that refuses such content while it reads, because the time of the parser grows with the square of the nesting."""
 
     depth = 0
 
@@ -130,14 +130,14 @@ class Plain(yaml.SafeLoader):
         if isinstance(node, yaml.MappingNode):
             keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
             if len(keys) < len(node.value) or len(set(keys)) < len(keys) or "<<" in keys:
-                raise Refused("a key that is no name, is given twice or merges", node.start_mark)
+                raise Refused("a key that is not a name, is given twice, or merges (<<)", node.start_mark)
         return node
 
 
 def only_plain(value: Any, key: str) -> None:
     """
     Raises:
-        Refused: a date, or bytes.
+        Refused: a value is a date or bytes.
     """
     if isinstance(value, dict):
         for name, item in value.items():

@@ -1,4 +1,5 @@
-"""A TensorBoard event file, written without torch's SummaryWriter, which imports TensorFlow if installed and writes from a thread."""
+"""A TensorBoard event file, written without torch's SummaryWriter, because SummaryWriter imports TensorFlow if installed and writes from a
+thread."""
 
 from __future__ import annotations
 
@@ -27,12 +28,12 @@ class TensorBoard:
 
     Args:
         folder: the run folder.
-        purge_step: events of this step and later ones in earlier files are hidden; the checkpoint's step + 1 when resuming.
+        purge_step: first step that a resumed run logs. TensorBoard hides the events of this and later steps in earlier files.
     """
 
     def __init__(self, folder: Path, purge_step: int | None = None):
         stamps = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*") if path.name.split(".")[3].isdecimal()]
-        stamp = max(int(time.time()), *(old + 1 for old in stamps)) if stamps else int(time.time())  # after all existing files
+        stamp = max(int(time.time()), *(old + 1 for old in stamps)) if stamps else int(time.time())  # sorts after all existing files
         path = folder / f"events.out.tfevents.{stamp:010d}.{socket.gethostname()}.{os.getpid()}.0"
         start = io.BytesIO()
         RecordWriter(start).write(Event(file_version="brain.Event:2", step=purge_step or 0, wall_time=time.time()).SerializeToString())
@@ -47,17 +48,17 @@ class TensorBoard:
         self._summary(step, *(Summary.Value(tag=name, simple_value=value) for name, value in values.items()))
 
     def text(self, step: int, name: str, text: str) -> None:
-        """A page of Markdown."""
+        """Log a page of Markdown."""
         tensor = TensorProto(
             dtype="DT_STRING", string_val=[text.encode()], tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
         )
         self._summary(step, Summary.Value(tag=f"{name}/text_summary", metadata=_plugin("text"), tensor=tensor))
 
     def hparams(self, config: dict[str, Any], final: dict[str, float] | None = None) -> None:
-        """Hyper-parameters; with `final` the session counts as ended, and these are its metrics.
+        """Log the hyper-parameters and, with `final`, the final metrics and the end of the session.
 
-        No experiment is declared, because TensorBoard then collects names of parameters and metrics from all runs that it reads. The
-        declaration of one run would hold for all others and list only the names of that one.
+        No experiment is declared, because a declaration lists the parameters and metrics of one run, and TensorBoard would use this list
+        for all runs. Without a declaration it collects the names from all runs.
         """
         start = SessionStartInfo(start_time_secs=self._started)
         for name, value in config.items():

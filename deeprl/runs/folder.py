@@ -22,7 +22,7 @@ from deeprl.system.machine import now
 
 GROWING = ("metrics.jsonl", "evaluations.jsonl")
 JSON_LIMIT, LINE_LIMIT = 1 << 24, 1 << 22
-"""Bytes of a file, and of a line of a file that grows: an evaluation of 150,000 episodes."""
+"""Largest bytes of a JSON file, and of one line of a file that grows, which is enough for an evaluation of 150,000 episodes."""
 STATES = ("running", "finished", "failed", "stopped")
 
 # ---- names
@@ -43,7 +43,8 @@ def new_folder(root: Path) -> Path:
 
 
 def run_path(root: str | Path, env: str, agent: str, last: str) -> Path:
-    """`root/<env>/<agent>/<last>`, without "/" in a name, which would be one more level, and leading dots: a hidden or a parent folder."""
+    """`root/<env>/<agent>/<last>`. In the names "/" becomes "_", because it would add a level; leading dots are removed, because they would
+    make a hidden or a parent folder."""
     env, agent = (str(name).replace("/", "_").lstrip(".") or "_" for name in (env, agent))
     return Path(root) / env / agent / last
 
@@ -65,14 +66,14 @@ def auto_folder(config: Any, root: str | Path = "runs", env: str | None = None, 
 
 
 def holds_run(path: Path) -> bool:
-    """Whether a run was ever started there."""
+    """Whether a run was ever started in this folder."""
     return any((Path(path) / name).is_file() for name in ("config.yaml", "status.json"))
 
 
 def require_no_run(path: Path) -> None:
     """
     Raises:
-        ConfigError: a run was started there.
+        ConfigError: a run was already started in this folder.
     """
     if holds_run(path):
         raise ConfigError(
@@ -112,10 +113,10 @@ class RunFolder:
     # -- lock
 
     def acquire(self) -> None:
-        """Hold the folder until `release` or until this process ends, however it ends.
+        """Lock the folder until `release`, or until this process ends in any way.
 
         Raises:
-            RunFolderError: another process trains here; with its number and machine.
+            RunFolderError: another process holds the lock (the message gives its number and machine), or the folder cannot be locked.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         try:
@@ -124,7 +125,7 @@ class RunFolder:
             raise RunFolderError(f"{self.path / 'lock'} cannot be opened: {error.strerror}") from error
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
-            raise RunFolderError(f"{self.path / 'lock'} is no plain file: remove it to go on")
+            raise RunFolderError(f"{self.path / 'lock'} is not a plain file: remove it to go on")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -145,7 +146,7 @@ class RunFolder:
     def release(self) -> None:
         if self._lock is not None:
             os.ftruncate(self._lock, 0)
-            os.close(self._lock)  # the file stays: removing it would let two processes hold two files of one name
+            os.close(self._lock)  # the file stays, because without it two processes could lock two files of this name
             self._lock = None
 
     @contextlib.contextmanager
@@ -180,7 +181,7 @@ class RunFolder:
         return found
 
     def append_system(self, entry: dict[str, Any]) -> None:
-        """Add the entry of one start, a `system_entry`."""
+        """Append the `system_entry` of one start to system.json."""
         self._write("system.json", [*(self._read("system.json", list) or []), entry])
 
     def write_summary(self, summary: dict[str, Any]) -> None:
@@ -191,7 +192,11 @@ class RunFolder:
         return self._read("summary.json", dict)
 
     def append_evaluation(self, evaluation: dict[str, Any]) -> None:
-        """{"step", "seed", "returns", "lengths"}. On a full disk the line stays in memory until the next one, or until `flush`."""
+        """Append a line to evaluations.jsonl. On a full disk it stays in memory until the next call or `flush`.
+
+        Args:
+            evaluation: {"step", "seed", "returns", "lengths"}
+        """
         self._evaluations.write(json.dumps(plain(evaluation)).encode() + b"\n")
         try:
             self.flush()
@@ -200,10 +205,10 @@ class RunFolder:
                 raise
 
     def flush(self) -> None:
-        """Write all evaluations to disk. Called before a checkpoint, which must not hold a later step than the files do.
+        """Write all evaluations to disk. Called before a checkpoint, because all lines up to its step must then be on disk.
 
         Raises:
-            OSError: they stay in memory.
+            OSError: the lines could not be written and stay in memory.
         """
         self._evaluations.flush(durable=True)
 
@@ -211,15 +216,15 @@ class RunFolder:
         return [found for _, found in read_lines(self.path / "evaluations.jsonl")]
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of the files that grow line by line, for a checkpoint."""
+        """Bytes of the files that grow line by line. A checkpoint stores them."""
         return {name: (self.path / name).stat().st_size for name in GROWING if plain_file(self.path / name)}
 
     def cut_after(self, step: int, sizes: dict[str, int] | None = None) -> None:
-        """Remove lines logged after the checkpoint of `step`, and a line that a crash tore.
+        """Remove lines that were logged after the checkpoint of `step`, and an incomplete line that a crash left.
 
         Args:
-            step: -1 removes every line: the run was killed before its first checkpoint and starts again.
-            sizes: `sizes()` at the checkpoint. Where a file was changed since and no line ends at its size, lines are kept by their step.
+            step: step of the checkpoint; -1 removes every line, for a run that was killed before its first checkpoint.
+            sizes: `sizes()` at the checkpoint, to which files are cut. If no line ends there, lines up to `step` are kept instead.
         """
         for name in GROWING:
             path = self.path / name
@@ -252,7 +257,7 @@ def plain_file(path: Path) -> bool:
     """Whether the file exists.
 
     Raises:
-        RunFolderError: it is a link, a pipe or a device: reading might never end, and writing would change another file.
+        RunFolderError: it is a link, a pipe or a device, because reading might never end and writing would change another file.
     """
     try:
         regular_size(path)
@@ -264,10 +269,10 @@ def plain_file(path: Path) -> bool:
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The lines that have a step, as text and parsed. Torn and endless lines are skipped, a missing file has none.
+    """The lines that have a step, each as text and parsed. Incomplete and overlong lines are skipped; a missing file has no lines.
 
     Raises:
-        RunFolderError: as `plain_file`.
+        RunFolderError: as in `plain_file`.
     """
     if not plain_file(path):
         return

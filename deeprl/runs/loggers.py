@@ -20,7 +20,7 @@ from deeprl.system.files import Appender, full, plain
 
 
 class Logger(Protocol):
-    """A destination of log lines. It inherits the methods that it has no use for."""
+    """A destination of log lines. A subclass inherits the empty methods that it does not need."""
 
     def scalars(self, step: int, values: dict[str, float], elapsed: float) -> None: ...
 
@@ -37,9 +37,9 @@ class Logger(Protocol):
 
 
 class Loggers:
-    """All loggers of a run, and the time it has trained, which a resumed run continues.
+    """All loggers of a run, and its training time, which a resumed run continues.
 
-    On a full disk lines stay in memory until a later flush; only `flush`, before a checkpoint, needs them on disk.
+    On a full disk lines stay in memory until a later flush. Only `flush`, called before a checkpoint, then raises an error.
     """
 
     def __init__(self, loggers: list[Logger], clock: Callable[[], float] = time.monotonic):
@@ -57,7 +57,7 @@ class Loggers:
         numbers = {name: float(value) for name, value in values.items()}
         for logger in self.loggers:
             logger.scalars(step, numbers, self.elapsed)
-        if self._clock() > self._flushed + 5.0:  # only when a line reaches the file depends on the clock, not which line
+        if self._clock() > self._flushed + 5.0:  # the clock decides when a line reaches the file, never which line is logged
             try:
                 self.flush(durable=False)
             except OSError as error:
@@ -78,10 +78,10 @@ class Loggers:
             logger.hparams(dict(flatten(config)), final)
 
     def flush(self, durable: bool = True) -> None:
-        """Write all lines to disk. Called before a checkpoint, which must not hold a later step than the files do.
+        """Write all lines to disk. Called before a checkpoint, because all lines up to its step must then be on disk.
 
         Raises:
-            OSError: the lines stay in memory.
+            OSError: the lines could not be written and stay in memory.
         """
         for logger in self.loggers:
             logger.flush(durable)
@@ -156,8 +156,8 @@ class Logging(Choice):
             raise ValueError(f"logger.mode must be online, offline or disabled, not {self.mode!r}")
 
     def open(self, folder: Path, purge_step: int | None = None) -> Loggers:
-        """`purge_step`: as of `TensorBoard`, when resuming; `RunFolder.cut_after` is called before."""
+        """Open the loggers. `purge_step` is that of `TensorBoard`, or None for a new run. Call `RunFolder.cut_after` before."""
         loggers: list[Logger] = []
-        if self.wandb:  # first, because it may fail and would leave files of the others
+        if self.wandb:  # first, because it may fail, and files of the other loggers would then remain
             loggers.append(WandB(folder, self.project, self.entity, self.mode, resume=purge_step is not None))
         return Loggers([*loggers, JsonLines(folder), TensorBoard(folder, purge_step)])

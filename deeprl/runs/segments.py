@@ -1,7 +1,8 @@
 """Segments: replay rows that are written once and shared by the checkpoints that list them.
 
-A segment holds "start" and "stop" (M,), running numbers of rows for each environment, and other tensors that have one entry for each row,
-those of environment 0 from start[0] up to, but not including, stop[0], then those of environment 1, and so on.
+A segment is a dict of tensors. The rows of environment e have the running numbers from start[e] up to, but not including, stop[e]; "start"
+and "stop" have the shape (M,). Every other tensor has one entry for each row: first all rows of environment 0, then all of environment 1,
+and so on.
 """
 
 from __future__ import annotations
@@ -13,22 +14,27 @@ from torch import Tensor
 
 
 def alive(entry: dict[str, Any], live_from: list[int]) -> bool:
-    """Whether the ring still holds a row of the segment of a manifest's entry."""
+    """Whether the ring still holds a row of a segment.
+
+    Args:
+        entry: the manifest's entry of the segment.
+        live_from: for each environment, the number of the oldest row in the ring.
+    """
     return any(stop > live for stop, live in zip(entry["stop"], live_from, strict=True))
 
 
 def size(segment: dict[str, Tensor]) -> int:
-    """Bytes of its tensors."""
+    """Bytes of all tensors of a segment."""
     return sum(tensor.numel() * tensor.element_size() for tensor in segment.values())
 
 
 def follows(new: dict[str, Tensor], old: dict[str, Any]) -> bool:
-    """Whether the rows of `new` begin where those of an older segment, or of its entry, end."""
+    """Whether the rows of `new` begin where the rows of `old`, a segment or its entry in a manifest, end."""
     return new["start"].tolist() == torch.as_tensor(old["stop"]).tolist()
 
 
 def joined(old: dict[str, Tensor], new: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Two segments as one, of which the second follows the first."""
+    """One segment with the rows of `old` and of `new`, which must follow `old`."""
     counts = [(part["stop"] - part["start"]).tolist() for part in (old, new)]
 
     def woven(name: str) -> Tensor:

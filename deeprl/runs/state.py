@@ -3,7 +3,7 @@
 A value that JSON lacks becomes an object whose only key starts with a dollar sign:
 
     {"$tensor": name}   {"$array": [name, dtype]}   {"$scalar": [name, dtype]}   {"$tuple": [...]}   {"$float": "nan"}
-    {"$dict": [[key, value], ...]}      where a key is no string, or starts with a dollar sign
+    {"$dict": [[key, value], ...]}      if a key is not a string, or starts with a dollar sign
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from torch import Tensor
 
 
 def pack(value: Any, where: str) -> tuple[Any, dict[str, Tensor]]:
-    """JSON and tensors of `value`, the tensors named after their place in it.
+    """JSON and tensors of `value`. The name of a tensor is its path in `value`.
 
     Raises:
-        TypeError: with the place of an object that is none of dict, list, tuple, str, int, float, bool, None, tensor, array.
+        TypeError: an object is not a dict, list, tuple, str, int, float, bool, None, tensor or array; the message names its path.
     """
     tensors: dict[str, Tensor] = {}
 
     def keep(tensor: Tensor, path: tuple[str, ...]) -> str:
         name = "/".join(path) or "value"
-        while name in tensors or name == "__metadata__":  # the keys 0 and "0", or "a/b" beside a dict; a word of safetensors
+        while name in tensors or name == "__metadata__":  # taken (keys 0 and "0" have one path), or reserved by safetensors
             name += "'"
         tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
         tensors[name] = (torch.view_as_real(tensor) if tensor.is_complex() else tensor).contiguous()
@@ -37,7 +37,7 @@ def pack(value: Any, where: str) -> tuple[Any, dict[str, Tensor]]:
             if value.layout != torch.strided or value.is_quantized or value.device.type == "meta":
                 raise refusal(value, path)
             return {"$tensor": keep(value, path) if not value.is_complex() else [keep(value, path), name_of(value.dtype)]}
-        if isinstance(value, (np.ndarray, np.generic)):  # before float: np.float64 is one
+        if isinstance(value, (np.ndarray, np.generic)):  # before float, because np.float64 is a subclass
             if value.dtype.kind not in "biufc" or value.dtype.itemsize > (16 if value.dtype.kind == "c" else 8):
                 raise refusal(value, path)
             native = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
@@ -68,10 +68,10 @@ def pack(value: Any, where: str) -> tuple[Any, dict[str, Tensor]]:
 
 
 def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
-    """The value that `pack` was given. Every tensor must be named exactly once, so that none is shared or left over.
+    """The value that `pack` was given. `packed` must name every tensor exactly once, so that no tensor is shared or left over.
 
     Raises:
-        ValueError: the two do not belong together, or were not written by `pack`.
+        ValueError: `packed` and `tensors` do not belong together, or were not written by `pack`.
     """
     left = dict(tensors)
 
@@ -86,7 +86,7 @@ def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
             stored = torch.view_as_complex(stored)
         found = stored.numpy()
         if dtype.kind not in "biufc" or found.dtype != dtype.newbyteorder("="):
-            raise ValueError(f"{name!r} is said to be {code!r}, but holds {found.dtype}")
+            raise ValueError(f"{name!r} should have the dtype {code!r}, but has {found.dtype}")
         return found.astype(dtype, copy=False)
 
     def walk(value: Any) -> Any:
@@ -98,7 +98,7 @@ def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
         if not kind.startswith("$"):
             return {key: walk(item) for key, item in value.items()}
         if len(value) != 1:
-            raise ValueError(f"{kind} stands beside other keys")
+            raise ValueError(f"{kind} must be the only key of its object")
         content = value[kind]
         if kind == "$tensor" and isinstance(content, str):
             return take(content)
@@ -106,7 +106,7 @@ def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
             name, code = content
             found = torch.view_as_complex(take(name))
             if name_of(found.dtype) != code:
-                raise ValueError(f"{name!r} is said to be {code!r}, but holds {found.dtype}")
+                raise ValueError(f"{name!r} should have the dtype {code!r}, but has {found.dtype}")
             return found
         if kind == "$array":
             return array(*content)
@@ -125,7 +125,7 @@ def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
     except (TypeError, RuntimeError, RecursionError) as error:
         raise ValueError(f"it was not written by this program: {error}") from None
     if left:
-        raise ValueError(f"the tensor {next(iter(left))!r} belongs nowhere")
+        raise ValueError(f"the tensor {next(iter(left))!r} is not named in the state")
     return found
 
 

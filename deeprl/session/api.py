@@ -1,4 +1,4 @@
-"""A run from Python: train one, or read one."""
+"""Runs from Python: train one, or read one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deeprl.config.dry_run import dry_run
 from deeprl.config.instantiate import instantiate
 from deeprl.config.stored import checked
 from deeprl.errors import CheckpointError, ConfigError
-from deeprl.noise import each
+from deeprl.noise import map_tensors
 from deeprl.runs.checkpoint import DAMAGE
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder, claim
@@ -31,13 +31,15 @@ from deeprl.training.crash import weights_fault
 
 @dataclass
 class Run:
-    """
+    """A run that was trained or read.
+
     Attributes:
-        folder: where it is.
-        config: resolved, as in config.yaml.
-        agent: with the checkpoint's weights.
-        step: environment step of that checkpoint.
-        summary: summary.json, or None while the run goes on.
+        folder: the run folder.
+        config: the resolved configuration, as in config.yaml.
+        agent: the agent, with the weights of `step`.
+        step: environment step of the checkpoint, or of the end of training.
+        summary: content of summary.json, or None if the run has not finished.
+        env: the choice that makes environments.
     """
 
     folder: Path
@@ -48,7 +50,17 @@ class Run:
     env: Any
 
     def act(self, obs: np.ndarray) -> np.ndarray:
-        """The greedy action for one raw observation (*obs) or for several (M, *obs), as the environment takes it."""
+        """Greedy actions for raw observations.
+
+        Args:
+            obs: one observation (*obs), or several (M, *obs).
+
+        Returns:
+            One action, or M of them, in the form that the environment takes.
+
+        Raises:
+            ValueError: `obs` has another shape.
+        """
         spec = self.agent.spec
         obs = np.asarray(obs)
         single = obs.ndim == len(spec.obs_shape)
@@ -56,8 +68,8 @@ class Run:
         if tuple(batch.shape[1:]) != tuple(spec.obs_shape):
             raise ValueError(f"an observation has shape {tuple(spec.obs_shape)}, not {tuple(batch.shape[1:])}")
         m = batch.shape[0]
-        noise = each(lambda tensor: tensor[0], self.agent.act_noise((1, m), torch.Generator().manual_seed(0)))
-        noise = {name: value + 1.0 if name == "explore" else value for name, value in noise.items()}  # never below epsilon: greedy
+        noise = map_tensors(lambda tensor: tensor[0], self.agent.act_noise((1, m), torch.Generator().manual_seed(0)))
+        noise = {name: value + 1.0 if name == "explore" else value for name, value in noise.items()}  # above every epsilon: greedy
         acted = self.agent.act(batch, torch.ones(m, dtype=torch.bool), {}, self.step, noise, explore=False)
         action = self._to_env(acted.action.numpy())
         return action[0] if single else action
@@ -74,14 +86,16 @@ class Run:
 
 
 def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...] = ()) -> Run:
-    """Read a run folder; trains nothing and unpickles nothing. From then on this process takes denormal numbers for zero, as the run did.
+    """Read a run folder, without training and without unpickling. Denormal numbers become zero in this process, as they did in the run.
 
     Args:
         checkpoint: "last", "best" or a step.
-        allow: packages beside ours that its configuration may name.
+        allow: packages besides deeprl that the run's configuration may name.
 
     Raises:
-        RunFolderError, CheckpointError, ConfigError
+        RunFolderError: the folder holds no run, or a file in it is damaged.
+        CheckpointError: no such checkpoint is readable, or it does not fit the configuration.
+        ConfigError: the configuration is wrong, or not allowed, or the device is not available.
     """
     flush_denormals()
     folder = RunFolder(Path(path))
@@ -111,14 +125,15 @@ def train(overrides: Sequence[str], config_dir: str | Path | None = None) -> Run
     """Train with the same overrides, defaults and folders as the command line.
 
     Args:
-        config_dir: one more folder of configurations, searched from now on in this process.
+        overrides: as on the command line, such as ["agent=dqn", "steps=10000"].
+        config_dir: an additional folder of configurations. It stays in the search path of this process.
 
     Raises:
         ConfigError: the configuration is wrong.
     """
     fixed = [o for o in overrides if o.startswith(("hydra.run.dir=", "resume="))]
     if fixed:
-        raise ConfigError(f"{fixed[0]}: from Python a run starts in its own folder under runs/; `deeprl resume RUN` goes on with one.")
+        raise ConfigError(f"{fixed[0]}: a run from Python always starts in a new folder under runs/. `deeprl resume RUN` continues a run.")
     if config_dir is not None:
         folders.add(Path(config_dir))
     prepare()

@@ -30,25 +30,29 @@ from deeprl.training.trainer import Trainer
 from deeprl.types import Batch
 
 MACHINE_THREADS = torch.get_num_threads()
-"""As torch found it, before any run of this process set a number."""
+"""Number of threads that torch chose, before any run of this process changes it."""
 
 
 def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
-    """From a composed configuration to the one that `config.yaml` holds: checked, shares turned into steps, foreign tuned keys dropped.
+    """Turn a composed configuration into the one that `config.yaml` holds: check it, replace shares of `steps` by steps, and drop tuned
+    keys that the chosen parts do not take.
+
+    Args:
+        user: keys that the command line set.
 
     Raises:
-        ConfigError
+        ConfigError: a key is wrong, or the user set a key that the chosen part does not take.
     """
     names = config["names"]
     option = tuned.option(names["env"], names["agent"])
     keys = tuned.keys(option)
     if not keys:
-        say(f"no tuned settings for {names['agent']} on {tuned.family(names['env'])}: defaults of the agent")
+        say(f"no tuned settings for {names['agent']} on {tuned.family(names['env'])}: the defaults of the agent are used")
     dropped = drop_foreign(config, keys, user)
     if dropped:
-        say(f"not taken by the chosen parts, so left out of tuned/{option}: {', '.join(dropped)}")
+        say(f"keys of tuned/{option} that the chosen parts do not take are ignored: {', '.join(dropped)}")
     if "replay.n_step" in keys - user and config["replay"].get("n_step", 1) != 1 and replays_sequences(config):
-        say(f"a trace replaces n-step sums, so the value of tuned/{option} is left out: replay.n_step=1")
+        say(f"replay.n_step=1 replaces the value of tuned/{option}, because a trace replaces n-step returns")
         config["replay"]["n_step"] = 1
     config = finalise(config)
     if not planned_updates(config):
@@ -64,17 +68,18 @@ def replays_sequences(config: dict[str, Any]) -> bool:
 
 
 def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None) -> Trainer:
-    """Build every part of a run. Pins threads, mode and product in `config`.
+    """Build every part of a run. Writes the number of threads, the mode and the float32 product into `config`.
 
     Args:
-        allowed: packages that the configuration may name; None for one that the user has just written.
+        allowed: packages that the configuration may name; None allows all, for a configuration from the user's own command line.
 
     Raises:
-        ConfigError
+        ConfigError: the parts do not fit together, or the machine lacks something that they need.
     """
     if config["runtime"]["deterministic"]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once, at its first use
-    if config["runtime"]["deterministic"] != torch.are_deterministic_algorithms_enabled():  # the call imports the compiler
+    # only for a change, because the call imports the compiler
+    if config["runtime"]["deterministic"] != torch.are_deterministic_algorithms_enabled():
         torch.use_deterministic_algorithms(config["runtime"]["deterministic"])
     check_device(config)
     if config["logger"].get("wandb") and importlib.util.find_spec("wandb") is None:
@@ -83,7 +88,7 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None)
     flush_denormals()
     env, spec = environment(config, allowed)
     if get(config, "evaluation.video", False):
-        from deeprl.training.video import check_rendering  # OpenCV: only videos need it
+        from deeprl.training.video import check_rendering  # imports OpenCV, which only videos need
 
         check_rendering(env, "evaluation.video=true")
     check_actions(config, spec, allowed)
@@ -115,13 +120,14 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None)
 
 
 def pin(config: dict[str, Any], agent: Agent) -> bool:
-    """Decide `accelerate.mode`, the float32 product and the number of threads by fixed rules, once, and write them into the
-    configuration. A resumed run finds them there.
+    """Decide `accelerate.mode`, the float32 product and the number of threads by fixed rules, and write them into the configuration. A
+    resumed run reads them there.
 
-    Returns whether the mode was decided here, and may be given up if it does not work.
+    Returns:
+        Whether the mode was chosen here. Such a mode may be replaced if it does not work.
 
     Raises:
-        ConfigError: the mode is unknown, or needs a compiler and there is none.
+        ConfigError: the mode is unknown, or it needs a compiler and this machine has none.
     """
     chosen = config["accelerate"]
     automatic = chosen["mode"] == "auto"
@@ -139,24 +145,25 @@ def pin(config: dict[str, Any], agent: Agent) -> bool:
         stack = max((getattr(b, "n", 1) for b in blocks), default=1)
         chosen["product"] = modes.product(stack, widest) if str(config["device"]).startswith("cpu") else "highest"
     if config["runtime"]["threads"] is None:
-        # A second thread costs small networks more than it gives, and very much more when the cores are busy.
+        # A second thread makes small networks slower, and much slower when the cores are busy.
         config["runtime"]["threads"] = MACHINE_THREADS if widest >= 256 else 1
     return automatic
 
 
 def learner_for(config: dict[str, Any], agent: Agent, batch: Callable[[Any], Batch], folder: RunFolder, automatic: bool) -> Learner:
-    """The learner of the mode that `pin` has decided.
+    """The learner for `accelerate.mode`, which `pin` has decided.
 
     Args:
-        batch: makes a batch of what the replay draws.
-        folder: config.yaml is written again there if an automatic mode turns out not to work.
+        batch: function from a draw of the replay to a batch.
+        folder: run folder. Its config.yaml is written again if an automatic mode does not work.
+        automatic: whether `pin` chose the mode.
     """
     chosen = config["accelerate"]
     if chosen["mode"] != "compiled":
         return Learner(agent, batch)
 
     def failed(error: Exception) -> None:
-        say(f"the update could not be compiled ({type(error).__name__}), this run goes on with accelerate=fast")
+        say(f"the update could not be compiled ({type(error).__name__}), so this run goes on with accelerate=fast")
         chosen["mode"] = "fast"
         modes.apply(agent, "fast")
         folder.write_config(config)

@@ -1,4 +1,4 @@
-"""One process working on one run folder: build what the configuration says, train, and leave the folder in order whatever happens."""
+"""Training in one run folder: build the parts, train, and write the outcome to the folder even after an error."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from deeprl.training.trainer import Trainer
 
 
 def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: Allowed = None) -> tuple[str, Trainer]:
-    """Train in `path`, a claimed folder; with `resume`, from its last checkpoint.
+    """Train in the run folder `path`. With `resume`, start from its last checkpoint, if there is one.
 
     Returns:
         "finished" or "stopped", and the trainer.
 
     Raises:
-        ConfigError: the folder holds a run already, and `resume` is not asked for.
+        ConfigError: the folder already holds a run, and `resume` is false.
     """
     folder = RunFolder(path)
     with folder.lock(), Signals() as signals:
         if not resume:
-            require_no_run(path)  # under the lock, because no other process starts here then
+            require_no_run(path)  # under the lock, which keeps other processes from starting a run here
         status = folder.read_status() if resume else None
         trainer, logging = built(config, folder, allowed), logging_of(config, allowed)
         restored = False
@@ -41,7 +41,7 @@ def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: All
             if resume and trainer.checkpoints.steps():
                 trainer.restore()
                 restored = True
-                if status and status["state"] == "finished":  # it is to be trained for longer
+                if status and status["state"] == "finished":  # `steps` is now larger
                     trainer.done, trainer.stopped_early = False, None
             folder.cut_after(trainer.step if restored else -1, trainer.lines)
             folder.write_config(config)
@@ -63,7 +63,7 @@ def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: All
                 progress.close()
                 loggers.close()
         except BaseException as error:
-            with contextlib.suppress(OSError):  # the disk may be what failed
+            with contextlib.suppress(OSError):  # the error may be that of the disk
                 trainer.write_status("failed", f"{type(error).__name__}: {error}")
             raise
         finally:
@@ -74,16 +74,16 @@ def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: All
 def logging_of(config: dict[str, Any], allowed: Allowed) -> Logging:
     """
     Raises:
-        ConfigError: `logger` names something else.
+        ConfigError: `logger` does not name a `Logging`.
     """
     found = instantiate(config["logger"], "logger", allowed)
     if not isinstance(found, Logging):
-        raise ConfigError(f"logger._target_={config['logger'].get('_target_')!r:.100} is no choice of loggers.")
+        raise ConfigError(f"logger._target_={config['logger'].get('_target_')!r:.100} is not a choice of loggers.")
     return found
 
 
 def built(config: dict[str, Any], folder: RunFolder, allowed: Allowed) -> Trainer:
-    """The parts of a run. Where the machine, not the configuration, is the reason why they cannot be built, the folder's status says so."""
+    """The trainer of a run. An error other than `ConfigError` is written to status.json, because the machine caused it, not the user."""
     try:
         return assemble(config, folder, allowed)
     except ConfigError:
@@ -103,7 +103,7 @@ def as_page(config: dict[str, Any]) -> str:
 
 
 def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
-    """The last lines of a run: what was learned, where it is, what to try next."""
+    """The last lines of a run: its result, its folder, and commands to try next."""
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     quoted = shlex.quote(str(shown))
     if outcome == "stopped":
@@ -127,9 +127,9 @@ def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
 
 
 ANOTHER = ("agent=td3 env=mujoco/hopper steps=200000", "agent=dqn env=minatar/breakout", "agent=dqn env=classic/acrobot")
-"""Overrides to try, each on another environment."""
+"""Overrides for the next run, in order of preference."""
 
 
 def another(agent: str, env: str) -> str:
-    """The first of `ANOTHER` with another agent on another environment than the run had."""
+    """The first of `ANOTHER` whose agent and environment both differ from those of the run."""
     return next(words for words in ANOTHER if f"agent={agent} " not in words and f"env={env}" not in words.split())

@@ -1,4 +1,4 @@
-"""A limit on the tensors that a block of code creates, applied before their memory is asked for."""
+"""A limit on the tensors that a block of code creates, checked before their memory is allocated."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch
 
 
 class Allowance(TorchFunctionMode):
-    """`with Allowance(limit):` tensors made of nothing but a shape have at most `limit` bytes together, freed ones included.
+    """`with Allowance(limit):` limits the tensors created from a shape to `limit` bytes in total. Freed tensors count too.
 
     Raises:
-        MemoryError: the next one would have more; it is not created.
+        MemoryError: the next tensor would exceed the limit. It is not created.
     """
 
     def __init__(self, limit: int):
@@ -31,7 +31,7 @@ class Allowance(TorchFunctionMode):
 
 
 def size(func: Callable, args: tuple, kwargs: dict[str, Any]) -> int:
-    """Bytes of the tensor that a call creates; 0 where it is made of another one."""
+    """Bytes of the tensor that a call creates from a shape; 0 for every other call."""
     width = (kwargs.get("dtype") or torch.float32).itemsize
     if func is torch.linspace:
         return int(kwargs.get("steps", args[-1])) * width

@@ -1,4 +1,4 @@
-"""Files that a crash or a full disk cannot tear, files that may come from a stranger, and JSON with one meaning."""
+"""Files that stay whole after a crash or on a full disk, files that may come from a stranger, and strict JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder to disk, because a rename is on disk only once its folder is."""
+    """Flush a folder to disk, because without it a rename in the folder may be lost in a crash."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -29,7 +29,7 @@ def create(path: Path, data: bytes = b"") -> int:
     """Write a new file, flush it to disk and return the number of bytes. No link is followed, and the umask decides who may read it.
 
     Raises:
-        FileExistsError: there is something of this name, be it a dangling link.
+        FileExistsError: the name exists, even if only as a dangling link.
     """
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
     with open(handle, "wb") as file:
@@ -41,10 +41,10 @@ def create(path: Path, data: bytes = b"") -> int:
 
 @contextlib.contextmanager
 def partial(path: Path) -> Iterator[Path]:
-    """A name beside `path` for content that is being written. At the end it is renamed to `path`, so that a reader finds either the old or
-    the new content, also after a crash at any instant.
+    """A temporary name beside `path` for new content. At the end of the block it is renamed to `path`, so that a reader finds either the
+    old or the new content, even after a crash.
 
-    The name is random, because in a stranger's folder a link of a known name would lead the content to any file of the user.
+    The name is random, because a stranger's folder could hold a link of a known name, and the content would replace the file behind it.
     """
     name = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     try:
@@ -61,14 +61,14 @@ def replace_file(path: Path, content: str | bytes) -> None:
 
 
 def remove_partials(folder: Path) -> None:
-    """Remove what killed processes left, links too."""
+    """Remove temporary files that killed processes left, and links with such names."""
     for left in folder.glob(".*.partial"):
         if left.is_symlink() or left.is_file():
             left.unlink()
 
 
 def full(error: BaseException) -> bool:
-    """Whether an exception means that the disk, or the user's share of it, is full."""
+    """Whether an exception means that the disk, or the user's quota, is full."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -78,7 +78,7 @@ class Appender:
     Each flush opens the file again, so that a file removed meanwhile is created anew. Links are not followed.
 
     Args:
-        start: bytes that every such file begins with.
+        start: first bytes of every new file.
     """
 
     def __init__(self, path: Path, start: bytes = b""):
@@ -94,15 +94,14 @@ class Appender:
             durable: wait until the bytes are on disk.
 
         Raises:
-            OSError: the bytes not written stay in memory.
+            OSError: bytes could not be written and stay in memory.
         """
-        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)  # a pipe would wait
+        # O_NONBLOCK, because opening a pipe would wait for its reader
+        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
         try:
             if not os.fstat(handle).st_size:
                 if self._began:
-                    warnings.warn(
-                        f"{self.path} was removed while the run writes it: what was in it is lost, a new one begins", stacklevel=2
-                    )
+                    warnings.warn(f"{self.path} was removed during the run: its content is lost, and a new file is started", stacklevel=2)
                 self._waiting[:0] = self.start
             while self._waiting:
                 del self._waiting[: os.write(handle, self._waiting)]
@@ -113,7 +112,7 @@ class Appender:
             os.close(handle)
 
     def close(self) -> None:
-        """The last flush. Where it fails, only the bytes still in memory are lost."""
+        """Flush once more. If that fails, the bytes in memory are lost, with a warning."""
         try:
             self.flush()
         except OSError as error:
@@ -137,7 +136,7 @@ def read_regular(path: Path, limit: int) -> bytes:
     """Content of a plain file of at most `limit` bytes.
 
     Raises:
-        OSError: as `regular_size`.
+        OSError: as in `regular_size`.
         ValueError: the file is larger.
     """
     if regular_size(path) > limit:
@@ -151,10 +150,10 @@ def sha256(path: Path) -> str:
 
 
 def strict_json(text: str | bytes) -> Any:
-    """Parse JSON, and refuse what parsers disagree about: a key given twice, NaN, Infinity and 1e999.
+    """Parse JSON, and refuse content that parsers read differently: a key given twice, NaN, Infinity and 1e999.
 
     Raises:
-        ValueError: with the reason.
+        ValueError: the text is not such JSON.
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -165,11 +164,11 @@ def strict_json(text: str | bytes) -> Any:
         return found
 
     def never(name: str) -> None:
-        raise ValueError(f"{name} is no JSON")
+        raise ValueError(f"{name} is not allowed in JSON")
 
     def finite(text: str) -> float:
         if math.isinf(value := float(text)):
-            raise ValueError(f"{text:.20} is no number that a computer holds")
+            raise ValueError(f"{text:.20} is too large for a float")
         return value
 
     try:
@@ -184,7 +183,7 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
-    if hasattr(value, "tolist"):  # tensors, arrays and their scalars; np.float64 is a float too
+    if hasattr(value, "tolist"):  # tensors, arrays and their scalars; before float, because np.float64 is a subclass
         return plain(value.tolist())
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None

@@ -28,7 +28,7 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # <malloc.h>
 
 
 def system_entry(device: str = "cpu") -> dict[str, Any]:
-    """Command, software and hardware of this process. The name of a GPU is read only if `device` is one, because that takes GPU memory."""
+    """Command, software and hardware of this process. The GPU's name is read only if `device` is a GPU, because that takes GPU memory."""
     import torch
 
     versions = {"python": platform.python_version()}
@@ -59,8 +59,8 @@ def now() -> str:
 
 
 def commit(folder: Path) -> dict[str, Any] | None:
-    """Commit of the checkout in `folder`, and whether its files differ from it. None where `folder` itself is no checkout, because git
-    would then answer for a repository around it: that of a user who installed deeprl inside his own project."""
+    """Commit of the checkout in `folder`, and whether its files differ from it. None if `folder` itself is not a checkout, because
+    git would then describe a repository around it, such as a user's own project in which deeprl is installed."""
 
     def ask(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
@@ -77,7 +77,8 @@ def commit(folder: Path) -> dict[str, Any] | None:
 
 
 def kernel_table(path: str | Path) -> dict[str, str]:
-    """Lines `name: value` or `name value` of a file of the kernel. The first of two equal names counts; a missing file is empty."""
+    """Names and values in a kernel file with lines `name: value` or `name value`. If a name is repeated, its first value counts. A missing
+    file gives an empty table."""
     table: dict[str, str] = {}
     with contextlib.suppress(OSError):
         for line in Path(path).read_text().splitlines():
@@ -89,7 +90,7 @@ def kernel_table(path: str | Path) -> dict[str, str]:
 class Cpu(NamedTuple):
     vendor: str
     amx: bool
-    """AMX tiles, with which the float32 product "medium" computes in bfloat16."""
+    """Whether it has AMX tiles. With them the float32 product "medium" computes in bfloat16."""
     model: str = ""
 
 
@@ -99,16 +100,16 @@ def this_cpu() -> Cpu:
 
     table, known = kernel_table("/proc/cpuinfo"), platform.processor()
     tiles = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    amx = tiles is None or bool(tiles())  # unknown counts as AMX, because "medium" is then avoided
+    amx = tiles is None or bool(tiles())  # true if unknown, so that "medium" is avoided
     return Cpu(table.get("vendor_id", known), amx, table.get("model name") or known or platform.machine())
 
 
 def flush_denormals() -> bool:
-    """Let this thread, and those it starts, replace numbers below 1.2e-38 by zero. Call it before torch first uses several threads, in
-    every process that trains, evaluates or runs environments, because all of them must round alike.
+    """Replace denormal numbers (below 1.2e-38) by zero in this thread and threads that it starts. Call it before torch first uses several
+    threads, in every process that trains, evaluates or runs environments, because all of them must round alike.
 
-    Adam's averages of a gradient that stays zero (a dead unit, a pixel that is always dark) shrink to such numbers and stay there, since
-    the smallest one times 0.9 rounds to itself. Some processors compute with them very much more slowly.
+    If a gradient stays zero (a dead unit, a pixel that is always dark), Adam's averages of it shrink to denormal numbers and stay there,
+    because the smallest of them times 0.9 rounds to itself. Some processors are much slower with such numbers.
 
     Returns:
         Whether the processor supports it.
@@ -124,19 +125,19 @@ def flush_denormals() -> bool:
 def keep_memory(limit: int = 256 << 20) -> bool:
     """Let glibc keep up to `limit` freed bytes instead of returning them to the system after every update.
 
-    Activations of an update are a few megabytes, freed at its end and allocated again in the next one; every 4 KB returned costs a page
-    fault, up to a quarter of a TD3 update at 256x256. Call it once, at the start of a process that trains. Blocks above 32 MB (replays)
-    are not kept.
+    An update frees a few megabytes of activations at its end, and the next one allocates them again. Each 4 KB returned in between costs a
+    page fault, together up to a quarter of the time of a TD3 update at 256x256. Call it once, at the start of a process that trains.
+    Blocks above 32 MB (replays) are not kept.
 
     Returns:
-        Whether the C library accepted it; false where it is not glibc.
+        Whether the C library accepted all settings; false if it is not glibc.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
     settings = ((TRIM_THRESHOLD, limit), (MMAP_THRESHOLD, 32 << 20), (TOP_PAD, limit // 4))
-    taken = [bool(mallopt(option, value)) for option, value in settings]  # all of them, also after one is refused
+    taken = [bool(mallopt(option, value)) for option, value in settings]  # a list, because a refusal must not skip the rest
     return all(taken)
 
 
@@ -147,7 +148,7 @@ def settle_memory() -> None:
 
 
 def peak_memory() -> int:
-    """Bytes: the largest resident size of this process so far."""
+    """Largest resident size of this process so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -162,7 +163,7 @@ def available_memory() -> int | None:
             known.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))  # macOS: all memory, used or not
     for folder, most, used in (("", "memory.max", "memory.current"), ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes")):
         group = Path("/sys/fs/cgroup", folder)
-        with contextlib.suppress(OSError, ValueError, KeyError):  # no such group, or its limit reads "max"
+        with contextlib.suppress(OSError, ValueError, KeyError):  # there is no such group, or its limit is "max"
             reclaimable = int(kernel_table(group / "memory.stat")["inactive_file"])  # the kernel reclaims it when memory runs short
             known.append(int((group / most).read_text()) - int((group / used).read_text()) + reclaimable)
     return min(known) if known else None

@@ -13,7 +13,7 @@ from deeprl.system.terminal import printable, say
 class Progress:
     """Steps, speed, remaining time, the last training return and the last evaluation. Nothing of it is logged.
 
-    Most calls of `update` only compare two numbers, so that it may be called often. There is no thread.
+    `update` may be called often, because most calls only compare two numbers. There is no thread.
 
     Args:
         total: steps of the run.
@@ -69,7 +69,7 @@ class Progress:
         self._bar = None
 
     def _draw(self, change: Callable[[Any], None]) -> None:
-        """Change the bar, if there is one. Without its terminal it is given up."""
+        """Change the bar, if there is one. If its terminal is gone, no bar is shown any more."""
         try:
             if self._bar is not None:
                 change(self._bar)
@@ -114,17 +114,17 @@ def duration(seconds: float) -> str:
 def _terminal(stream: TextIO | None) -> bool:
     try:
         return stream is not None and stream.isatty()
-    except ValueError:  # closed
+    except ValueError:  # the stream is closed
         return False
 
 
 def _bar(stream: TextIO, total: int, start: int) -> Any:
-    from rich.console import Console  # 0.1 s that only a terminal needs
+    from rich.console import Console  # takes 0.1 s, and only a terminal needs it
     from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bar
 
     class Plain(Console):
-        def on_broken_pipe(self) -> None:  # rich ends the process
+        def on_broken_pipe(self) -> None:  # rich would end the process
             raise BrokenPipeError
 
     columns = (TaskProgressColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[words]}"))

@@ -1,5 +1,5 @@
-"""Signals that stop a run at the boundary of a step: SIGTERM, SIGUSR1, SIGUSR2 (submitit) and SIGXCPU of schedulers, SIGHUP of a
-terminal that closes, and the first Ctrl-C."""
+"""Signals that stop a run at its next environment step: SIGTERM, SIGUSR1, SIGUSR2 (from submitit) and SIGXCPU, which schedulers send,
+SIGHUP, which a closed terminal sends, and the first Ctrl-C."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Signals:
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
-            wanted = [n for n in HANDLED if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]  # ignored: the user said nohup
+            wanted = [n for n in HANDLED if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]  # nohup ignores SIGHUP
             self._before = {number: signal.signal(number, self._handle) for number in wanted}
         return self
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)  # type: ignore[arg-type]  # None: not set by Python
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)  # type: ignore[arg-type]  # None: not set from Python
         self._before = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

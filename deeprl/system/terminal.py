@@ -1,4 +1,4 @@
-"""Words to people. No word is worth a run: what cannot be printed is lost, and training goes on."""
+"""Output for people. Text that cannot be printed is lost without an error, because output must not end a run."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
 def printable(text: str) -> str:
-    """`text` for a terminal, without the escape sequences that a stranger's names may hold: they move the cursor and hide text."""
+    """`text` with escape sequences made visible. Names from a stranger may hold some, which would change the cursor or hide text."""
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Print a line to stderr, or to another stream, with escape sequences shown instead of obeyed.
+    """Print a line to stderr, or to another stream, with escape sequences made visible.
 
-    The reader of a pipe may have left, the terminal may be gone, the stream may be closed, and the disk of a log file may be full.
+    Errors are ignored: a pipe without a reader, a terminal that is gone, a closed stream, a log file on a full disk.
     """
     stream = sys.stderr if stream is None else stream
     if stream is None:  # Python was started with a closed stderr
@@ -35,8 +35,8 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 
 def answer(text: str) -> None:
-    """Print what a command was asked for, to stdout. Every command prints through here, because names and numbers out of a run folder may
-    hold escape sequences."""
+    """Print the result of a command to stdout. Every command uses this function, because text from a run folder may hold escape
+    sequences."""
     say(text, sys.stdout)
 
 
@@ -53,17 +53,18 @@ def plain_warnings() -> None:
 
 
 def mute(stream: TextIO) -> None:
-    """Lead a stream without a reader to nowhere, because Python's last flush would otherwise fail and change the exit code."""
+    """Redirect a stream without a reader to the null device, because Python's last flush would otherwise fail and change the exit code."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
-    except (OSError, ValueError):  # it has no descriptor
+    except (OSError, ValueError):  # the stream has no descriptor
         pass
 
 
 def alert(text: str) -> None:
-    """Write a line to stderr from a signal handler or a thread, past Python's buffers, whose lock the interrupted code may hold."""
+    """Write a line to stderr from a signal handler or a thread. It bypasses Python's buffers, because the interrupted code may hold their
+    lock."""
     try:
         os.write(2, f"\n{text}\n".encode())
     except OSError:

@@ -1,4 +1,4 @@
-"""A watchdog that ends a hanging process: a C call of an environment or a driver that never returns cannot be interrupted from inside."""
+"""A watchdog that ends a hanging process, because Python cannot interrupt a C call of an environment or driver that never returns."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pathlib import Path
 
 from deeprl.system.terminal import alert
 
-LOOKS = 20
-"""How often the thread compares the count of beats within the limit."""
+CHECKS = 20
+"""Number of times within the limit that the thread checks for new beats."""
 DEBUGGERS = ("bdb.py", "pdb.py", "pydevd.py", "pydevd_frame.py")
 
 
 class Watchdog:
-    """`with Watchdog(path, minutes, failed) as watchdog:` … `watchdog.beat()` at every step, also of an evaluation.
+    """`with Watchdog(path, minutes, failed) as watchdog:` … `watchdog.beat()` at every environment step, also in evaluations.
 
-    After so many minutes without a beat, a thread writes all stacks to stacks.txt, calls `failed` and ends the process with 1. It
-    counts its own looks instead of reading a clock, because a clock also runs while the process is suspended. If the hanging call holds
-    Python's global lock, that thread hangs too: after twice the limit `faulthandler`, which needs no lock, writes the stacks and ends the
-    process.
+    After `minutes` without a beat, a thread writes all stacks to stacks.txt, calls `failed` and ends the process with 1. It counts its
+    own checks instead of reading a clock, because a clock also runs while the process is suspended. If the hanging call holds Python's
+    global lock, the thread hangs too. In this case `faulthandler`, which needs no lock, writes the stacks and ends the process after twice
+    the limit.
 
     Args:
         path: the run folder.
-        minutes: the limit; None is no watchdog.
-        failed: called with the error for status.json.
-        leave: ends the process.
+        minutes: the limit; None disables the watchdog.
+        failed: function that writes the error to status.json.
+        leave: function that ends the process with an exit code.
     """
 
     def __init__(self, path: Path, minutes: float | None, failed: Callable[[str], object], leave: Callable[[int], object] = os._exit):
@@ -61,29 +61,29 @@ class Watchdog:
                 if not self.path.stat().st_size:
                     self.path.unlink()
 
-    def look(self) -> None:
-        """Called `LOOKS` times within the limit."""
+    def check(self) -> None:
+        """Called `CHECKS` times within the limit."""
         self._idle = self._idle + 1 if self._beats == self._seen and not debugging() else 0
         self._seen = self._beats
-        if self._idle >= LOOKS:
-            self._bite()
+        if self._idle >= CHECKS:
+            self._end_process()
 
     def _watch(self) -> None:
         assert self.minutes is not None
-        while not self._ended.wait(60 * self.minutes / LOOKS):
+        while not self._ended.wait(60 * self.minutes / CHECKS):
             self._arm()
-            self.look()
+            self.check()
 
     def _arm(self) -> None:
         assert self.minutes is not None
         faulthandler.dump_traceback_later(120 * self.minutes, exit=True, file=self._file)
 
-    def _bite(self) -> None:
+    def _end_process(self) -> None:
         text = f"no progress for {self.minutes:g} minutes (runtime.watchdog): the stacks of all threads are in {self.path}"
         with contextlib.suppress(OSError):  # the process must end even where the disk is full
             faulthandler.dump_traceback(self._file, all_threads=True)
             self.failed(text)
-        alert(f"deeprl: {text}. What was saved before can be resumed: deeprl resume {shlex.quote(str(self.folder))}")
+        alert(f"deeprl: {text}. The last checkpoint can be resumed: deeprl resume {shlex.quote(str(self.folder))}")
         self.leave(1)
 
 

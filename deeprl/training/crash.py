@@ -1,13 +1,13 @@
 """Report of an update that produced NaN or Inf: the first faulty tensor, and a bundle from which the update can be repeated.
 
-On a CPU every update is checked before it is applied. On another device a check waits for the device. There the trainer checks every `LOOK`
-updates and before every evaluation and checkpoint, and no weight changes after the failing update (`deeprl.optim.finite`).
+On a CPU every update is checked before it is applied. On another device a check waits for the device. There the trainer checks every
+`CHECK_PERIOD` updates and before every evaluation and checkpoint, and no weight changes after the failing update (`deeprl.optim.finite`).
 
     crash/step_<12 digits>/   a checkpoint folder (safetensors and JSON) with the parts `agent`, `batch` and `failure`, and config.yaml
 
 `agent` holds weights, targets, statistics and moments, `batch` the batch with its noise. On a CPU these are exactly those of the failing
-update. Elsewhere `batch` is the first batch, among the last `LOOK`, that fails with the frozen weights; target networks and statistics may
-be up to `LOOK` updates newer.
+update. Elsewhere `batch` is the first batch, among the last `CHECK_PERIOD`, that fails with the frozen weights; target networks and
+statistics may be up to `CHECK_PERIOD` updates newer.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from torch import Tensor
 
 from deeprl.agent import Agent
 from deeprl.errors import CheckpointError, RunFolderError
-from deeprl.noise import each
+from deeprl.noise import map_tensors
 from deeprl.runs.checkpoint import DAMAGE, load, save
 from deeprl.runs.folder import RunFolder
 from deeprl.training.learner import gradient
 from deeprl.types import Batch, NetworkNoise, Spec, ViewNoise
 
-LOOK = 16
+CHECK_PERIOD = 16
 """Updates between two checks on a device other than the CPU. Their batches are kept, on Atari 1.8 MB each."""
 
 # ---- the first faulty tensor
@@ -155,10 +155,10 @@ def read(bundle: Path) -> tuple[dict, dict, Batch | None, dict, Spec]:
         raise CheckpointError(f"{bundle} is no crash bundle: {type(error).__name__}: {error}") from None
 
 
-def moved(batch: Batch, device: str) -> Batch:
+def to_device(batch: Batch, device: str) -> Batch:
     """The batch on another device."""
 
-    return each(lambda tensor: tensor.to(device), batch)
+    return map_tensors(lambda tensor: tensor.to(device), batch)
 
 
 def spec_of(failure: dict) -> Spec:

@@ -37,13 +37,13 @@ class Evaluator:
         """
         seed = evaluation_seed(self.config["seed"], step)
         num, device = self.config["evaluation"]["num"], self.config["device"]
-        honesty, tape = Overestimation.of_run(self.agent.rewards, self.config), Tape()
-        result = evaluate(self.agent, self.make, episodes, num, seed, step, device, each_tick, (honesty, tape))
+        overestimation, tape = Overestimation.of_run(self.agent.rewards, self.config), Tape()
+        result = evaluate(self.agent, self.make, episodes, num, seed, step, device, each_tick, (overestimation, tape))
         if get(self.config, "evaluation.video", False):
             self.film(seed, step, tape, each_tick, say)
         self.folder.append_evaluation({"step": step, **result})
         length = sum(result["lengths"]) / len(result["lengths"])
-        summary = {**summarise(result["returns"]), "step": step, "length": length, "diagnostics": honesty.metrics()}
+        summary = {**summarise(result["returns"]), "step": step, "length": length, "diagnostics": overestimation.metrics()}
         better = self.best is None or summary["mean"] > self.best["mean"]
         if better:
             self.best = summary
@@ -64,7 +64,7 @@ class Evaluator:
             if returned != tape.returned:
                 say(
                     f"{path} shows an episode of return {returned:.4g}, in the evaluation it was {tape.returned:.4g}: "
-                    "this environment does not repeat itself when it is drawn"
+                    "rendering changes this environment"
                 )
         except Stopped:
             raise

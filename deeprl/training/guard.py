@@ -37,8 +37,8 @@ class Guard:
         """
         if self.learner.watch.immediate:
             self.suspects.clear()
-        elif len(self.suspects) >= crash.LOOK:
-            self.look()
+        elif len(self.suspects) >= crash.CHECK_PERIOD:
+            self.check()
         self.suspects.append(drawn)
         try:
             with self.product:
@@ -48,14 +48,14 @@ class Guard:
             raise self.crashed(error) from error
         return learned
 
-    def look(self, weights: bool = False) -> None:
+    def check(self, weights: bool = False) -> None:
         """Check that all updates so far were finite, and with `weights` all weights too, because a checkpoint must hold nothing else.
 
         Raises:
             NotFinite: one was not; a crash bundle was written.
         """
         try:
-            self.learner.watch.look()
+            self.learner.watch.check()
             found = crash.weights_fault(self.learner.agent) if weights else None
             if found:
                 raise NotFinite(found)

@@ -162,7 +162,7 @@ class Trainer:
         Raises:
             Stopped: in an evaluation. Nothing has been logged; a resumed run repeats the whole call.
         """
-        self.guard.look()
+        self.guard.check()
         self.pending = before
         config, better = self.config, False
         metrics: dict[str, float] = {}
@@ -257,7 +257,7 @@ class Trainer:
             RunFolderError: the disk is full.
         """
         with self.stopwatch.pause():
-            self.guard.look(weights=True)
+            self.guard.check(weights=True)
             try:
                 assert self.loggers is not None
                 self.loggers.flush()

@@ -52,7 +52,7 @@ class Units(nn.Module):
         """Values of a channel as targets use them, cut off if `clip_bootstrap` is true."""
         return value.clamp(self.low, self.high) if self.mapping.clip_bootstrap else value
 
-    def goal(self, value: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def regression_target(self, value: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Regression target f(U) in mapped units, (K, C, ...), and the error Σ_c λ_c (T_c − Q_c) in ordinary units, (K, ...). `value` and
         `target` are (K, C, ...)."""
         mapping = self.mapping
@@ -111,9 +111,9 @@ class MappedValues:
         with torch.no_grad():
             returns = target.mean()
             assert returns.shape == self.mapped.shape, f"target {tuple(returns.shape)} and prediction {tuple(self.mapped.shape)} differ"
-            goal, error = self.units.goal(self.units.ordinary(self.mapped), returns)
-            goal, error = goal.to(self.mapped.dtype), error.to(self.mapped.dtype)
-        return self.distance(goal - self.mapped).sum(1), error.abs()
+            regressed, error = self.units.regression_target(self.units.ordinary(self.mapped), returns)
+            regressed, error = regressed.to(self.mapped.dtype), error.to(self.mapped.dtype)
+        return self.distance(regressed - self.mapped).sum(1), error.abs()
 
     def metrics(self, target: Returns) -> dict[str, Tensor]:
         """Values of each channel if there are several, (K, C, *B) in ordinary units, not multiplied by λ."""

@@ -54,8 +54,8 @@ def column(*numbers: float) -> torch.Tensor:
     return torch.tensor(numbers, dtype=torch.float64).reshape(1, -1, 1)
 
 
-def goal(units: Units, mapped, target) -> list[float]:
-    found, _ = units.goal(units.ordinary(column(*mapped)), column(*target))
+def mapped_target(units: Units, mapped, target) -> list[float]:
+    found, _ = units.regression_target(units.ordinary(column(*mapped)), column(*target))
     return found.flatten().tolist()
 
 
@@ -95,14 +95,14 @@ def test_the_table_of_targets(channel, reward, following, target, average, mappe
     assert LOG.floored(returns)[0, channel, 0].item() == pytest.approx(target, abs=1e-7)
     assert torch.lerp(here, LOG.floored(returns), 0.1)[0, channel, 0].item() == pytest.approx(average, abs=1e-7)
     now = MappedValues(column(0.0, 0.0).requires_grad_(), BOTH, huber)
-    assert BOTH.goal(here, returns)[0][0, channel, 0].item() == pytest.approx(mapped, abs=1e-7)
+    assert BOTH.regression_target(here, returns)[0][0, channel, 0].item() == pytest.approx(mapped, abs=1e-7)
     loss, error = now.loss(Returns(returns.unsqueeze(-1)))
-    goals = BOTH.goal(here, returns)[0]
-    assert loss.item() == pytest.approx(float(0.5 * goals.square().sum() if goals.abs().max() < 1 else huber(goals).sum()))
+    targets = BOTH.regression_target(here, returns)[0]
+    assert loss.item() == pytest.approx(float(0.5 * targets.square().sum() if targets.abs().max() < 1 else huber(targets).sum()))
     assert error.item() == pytest.approx(abs(float((LOG.floored(returns) - here)[0, 0, 0] - (LOG.floored(returns) - here)[0, 1, 0])))
-    # the target's graph ends at the goal, so that the gradient is the error in mapped units
+    # the target's graph ends at the mapped target, so that the gradient is the error in mapped units
     (gradient,) = torch.autograd.grad(loss.sum(), now.mapped)
-    torch.testing.assert_close(gradient, -goals.clamp(-1, 1))
+    torch.testing.assert_close(gradient, -targets.clamp(-1, 1))
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
@@ -124,15 +124,15 @@ def test_a_table_that_goes_all_the_way_is_q_learning(mapping):
     mapped, plain = column(0.2, -0.1), units.ordinary(column(0.2, -0.1))
     for _ in range(30):
         target = torch.rand(1, 2, 1, generator=generator, dtype=torch.float64) + 0.05
-        mapped, _ = units.goal(units.ordinary(mapped), target)
+        mapped, _ = units.regression_target(units.ordinary(mapped), target)
         plain = plain + 0.3 * (target - plain)
         torch.testing.assert_close(units.ordinary(mapped), plain, rtol=1e-12, atol=1e-12)
 
 
 def test_without_losses_the_negative_channel_stands_still_at_the_floor():
-    """T⁻ = max(γᵏ, 0 + γ·γᵏ) = γᵏ, so goal and prediction agree and no error is reported."""
+    """T⁻ = max(γᵏ, 0 + γ·γᵏ) = γᵏ, so target and prediction agree and no error is reported."""
     for following in (FLOOR, 0.0):
-        found, error = BOTH.goal(BOTH.ordinary(column(0.0, 0.0)), column(1.0, GAMMA * following))
+        found, error = BOTH.regression_target(BOTH.ordinary(column(0.0, 0.0)), column(1.0, GAMMA * following))
         assert found.flatten().tolist() == pytest.approx([0.0, 0.0], abs=1e-15)
         assert error.item() == pytest.approx(0.0, abs=1e-15)
 

@@ -91,8 +91,8 @@ def test_the_bonus_is_not_cut_off_by_a_termination_and_the_bootstrap_is(backup):
 
 @pytest.mark.parametrize("backup", [Munchausen(floor=None), Tsallis(floor=None), Tsallis(q=3.0, term="logq", bootstrap="consistent")])
 def test_values_moved_by_a_constant_move_the_target_by_the_discounted_constant(backup):
-    plain, moved = (targets(backup, [q + c for q in NOW], [0.5 + c, 0.4 + c, 0.6 + c]) for c in (0.0, 2.0))
-    assert [m - p for m, p in zip(moved, plain)] == pytest.approx([0.99 * 2.0] * 3, abs=1e-5)
+    plain, shifted = (targets(backup, [q + c for q in NOW], [0.5 + c, 0.4 + c, 0.6 + c]) for c in (0.0, 2.0))
+    assert [m - p for m, p in zip(shifted, plain)] == pytest.approx([0.99 * 2.0] * 3, abs=1e-5)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3, 1e6])

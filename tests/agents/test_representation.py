@@ -103,7 +103,7 @@ def test_one_part_more_changes_no_initial_weight_and_no_noise(loss):
 @pytest.mark.parametrize("chain", CHAINS)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_loss_trains_the_online_network_alone_and_everything_has_a_group(chain, loss):
-    """No gradient through a goal: 7.2, "zero through the target"; 7.3, the stop-gradient."""
+    """No gradient through a target: 7.2, "zero through the target"; 7.3, the stop-gradient."""
     agent = value_agent(chain=CHAINS[chain], auxiliary=LOSSES[loss])
     updates(agent, T + 1)
     for parameter in agent.parameters():
@@ -358,13 +358,13 @@ def test_the_gradient_of_self_prediction_is_the_papers_flow():
 
 
 def test_the_gradient_of_the_unstopped_loss_is_that_of_the_collapsing_flow():
-    """The control itself: the same loss by hand, with and without the gradient through its goal."""
+    """The control itself: the same loss by hand, with and without the gradient through its target."""
     transition, features, _ = world(5, flows.symmetric_chain)
     predictor = flows.fit(features, transition @ features)
     for stopped in (True, False):
         phi = torch.tensor(features, requires_grad=True)
-        goal = phi.detach() if stopped else phi
-        off = (phi @ torch.tensor(predictor))[:, None] - goal[None]  # (x, y, k)
+        target = phi.detach() if stopped else phi
+        off = (phi @ torch.tensor(predictor))[:, None] - target[None]  # (x, y, k)
         loss = (torch.tensor(transition) * off.square().sum(-1)).sum() / N
         (gradient,) = torch.autograd.grad(loss, phi)
         np.testing.assert_allclose(gradient, -2 / N * flows.prediction_flow(features, transition, stopped), atol=1e-12)
@@ -398,8 +398,8 @@ def test_the_real_loss_does_not_collapse_where_the_unstopped_one_does():
         control = control + 0.2 * 2 / N * flows.prediction_flow(control, transition, stopped=False)
     assert torch.linalg.svdvals(torso[0]).tolist() == pytest.approx([1.0] * WIDTH, abs=0.02)
     assert np.linalg.svd(control, compute_uv=False)[1] < 0.01
-    moved = np.linalg.norm(torso[0].numpy().T @ transition @ torso[0].numpy()) ** 2
-    assert moved > 1.5 * np.linalg.norm(features.T @ transition @ features) ** 2
+    trained = np.linalg.norm(torso[0].numpy().T @ transition @ torso[0].numpy()) ** 2
+    assert trained > 1.5 * np.linalg.norm(features.T @ transition @ features) ** 2
 
 
 def doubly_stochastic(rng: np.random.Generator) -> np.ndarray:
@@ -470,16 +470,16 @@ def test_dead_features_give_finite_gradients():
 
 @pytest.mark.parametrize("kind", [SelfPrediction, Bidirectional])
 def test_the_goal_comes_from_the_online_encoder_or_from_the_target(kind):
-    made = [value_agent(auxiliary=partial(kind, latent=4, hidden=(), goal=goal)) for goal in ("online", "target")]
+    made = [value_agent(auxiliary=partial(kind, latent=4, hidden=(), goal=encoder)) for encoder in ("online", "target")]
     batch = with_successor(random_batch(DISCRETE, B), 3)
     losses = [agent.auxiliary(*seen(agent, batch))[0] for agent in made]
     assert torch.equal(*losses)  # the target is a copy at the start
     for agent in made:
         for parameter in agent.chain.target.parameters():
             parameter.mul_(1.5).add_(0.1)
-    moved = [agent.auxiliary(*seen(agent, batch))[0] for agent in made]
-    assert torch.equal(moved[0], losses[0])
-    assert not torch.equal(moved[1], losses[1])
+    after = [agent.auxiliary(*seen(agent, batch))[0] for agent in made]
+    assert torch.equal(after[0], losses[0])
+    assert not torch.equal(after[1], losses[1])
 
 
 # ---- episode ends: pairs come from the replay

@@ -88,9 +88,9 @@ def test_actor_and_targets_move_on_delayed_updates_only(period):
         names = ("chain.online", "chain.target", "actor", "target_actor")
         before = {name: snapshot(agent.get_submodule(name)) for name in names}
         update(agent, batch)
-        moved = {name: not same(old, snapshot(agent.get_submodule(name))) for name, old in before.items()}
+        changed = {name: not same(old, snapshot(agent.get_submodule(name))) for name, old in before.items()}
         delayed = k % period == 0
-        assert moved == {"chain.online": True, "chain.target": delayed, "actor": delayed, "target_actor": delayed}
+        assert changed == {"chain.online": True, "chain.target": delayed, "actor": delayed, "target_actor": delayed}
     assert agent.objectives["critic"].optimizer.count == 9
     assert agent.objectives["actor"].optimizer.count == 9 // period  # ⌊k / d⌋
 
@@ -250,8 +250,8 @@ class Plain:
             next_action = (self.actor_target(next_state).tanh() + noise).clamp(-1, 1)
             q = torch.stack([critic(torch.cat([next_state, next_action], 1)) for critic in self.critics_target])
             self.lower |= set(q.argmin(0).flatten().tolist())
-            goal = reward[:, None] + discount[:, None] * q.min(0).values
-        critic_loss = sum(nn.functional.mse_loss(critic(torch.cat([state, action], 1)), goal) for critic in self.critics)
+            bellman_target = reward[:, None] + discount[:, None] * q.min(0).values
+        critic_loss = sum(nn.functional.mse_loss(critic(torch.cat([state, action], 1)), bellman_target) for critic in self.critics)
         self.critic_optimizer.zero_grad()
         critic_loss.backward()
         self.critic_optimizer.step()

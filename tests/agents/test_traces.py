@@ -446,8 +446,8 @@ def test_agents_learn_from_sequences(head, length):
     with torch.no_grad():
         loss, learned = agent.loss(batch)
         online, target = agent.chain.views(batch)
-        goal = agent.backup(online, target, batch).mean()
-        error = goal - online.now.at(batch.action).mean()
+        bellman_target = agent.backup(online, target, batch).mean()
+        error = bellman_target - online.now.at(batch.action).mean()
     expected = head.build(3, (), 2, 1, "torch").distance(error)[:, batch.valid].mean(1).sum()
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(learned.error, error.abs().mean(0))

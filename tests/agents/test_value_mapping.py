@@ -26,7 +26,7 @@ from tests.config.test_configs import survives
 LOGLIN = LogLinear(c=0.5)
 PAPER = LogLinear(c=0.5, shift=0.02, floor=0.0)
 MAPS = {
-    "log": Log(), "loglin": LOGLIN, "loglin, moved": LogLinear(c=0.7, delta=0.4), "loglin of the paper": PAPER,
+    "log": Log(), "loglin": LOGLIN, "loglin, shifted": LogLinear(c=0.7, delta=0.4), "loglin of the paper": PAPER,
     "root": SignedRoot(), "asinh": Asinh(scale=2.0), "identity": Identity(precision="float64"),
 }  # fmt: skip
 SIGNED = ("root", "asinh", "identity")
@@ -120,12 +120,12 @@ def test_the_target_of_mapdqn():
     assert replace(mapping, discount=0.96, n_step=1).limit == mapping.limit
     value = torch.tensor([[[40.0], [0.001]]], dtype=torch.float64)
     target = torch.tensor([[[1.0], [0.0]]], dtype=torch.float64)
-    goal, error = units.goal(value, target)
+    mapped_target, error = units.regression_target(value, target)
     u = [25 + 0.1 * (1 - 25), 0.01687]
-    assert goal.flatten().tolist() == pytest.approx(mapping.forward(numbers(*u)).tolist())
+    assert mapped_target.flatten().tolist() == pytest.approx(mapping.forward(numbers(*u)).tolist())
     assert error.item() == pytest.approx((1.0 - 25.0) - 10 * (0.0 - 0.001))
     free = Units(replace(mapping, clip_prediction=False), (1.0, -10.0))
-    assert free.mapping.inverse(free.goal(value, target)[0])[0, 0, 0].item() == pytest.approx(40 + 0.1 * (1 - 40))
+    assert free.mapping.inverse(free.regression_target(value, target)[0])[0, 0, 0].item() == pytest.approx(40 + 0.1 * (1 - 40))
 
 
 def test_every_channel_starts_at_one_in_mapdqn():
@@ -162,8 +162,8 @@ def test_maps_without_a_logarithm_take_raw_rewards():
     units = agent.chain.online.head.units
     assert (units.low, units.high) == (-4.0, 4.0)
     value = torch.tensor([[[-3.0]]], dtype=torch.float64)
-    goal, error = units.goal(units.ordinary(units.mapped(value)), value - 1)
-    assert units.ordinary(goal).item() == pytest.approx(-4.0)
+    mapped_target, error = units.regression_target(units.ordinary(units.mapped(value)), value - 1)
+    assert units.ordinary(mapped_target).item() == pytest.approx(-4.0)
     assert error.item() == pytest.approx(-1.0)
     assert wrapped(Scalar(), SignedRoot(), Raw()).offers == {"signed", "scalar"}
 

@@ -38,8 +38,8 @@ def reference_sweep(theta: torch.Tensor, features: torch.Tensor, units: Units, g
             won = 1.0 if after < 0 else 0.0
             returns = Returns(torch.tensor([won, 1.0 - won], dtype=torch.float64).reshape(1, 2, 1, 1))
         now = said(state).at(torch.tensor([action]))
-        goal, _ = units.goal(units.ordinary(now.mapped), returns.mean())
-        theta[:, action] += rate * (goal - now.mapped)[0] * features[state]
+        mapped_target, _ = units.regression_target(units.ordinary(now.mapped), returns.mean())
+        theta[:, action] += rate * (mapped_target - now.mapped)[0] * features[state]
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 5])

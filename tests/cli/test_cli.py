@@ -192,7 +192,7 @@ def test_eval_reads_many_runs_and_writes_for_people(finished, capsys):
     assert console("eval", finished.parent, "--episodes", 2) == 0
     text = capsys.readouterr().out
     assert f"{finished}, step 300, seed" in text
-    assert re.search(r"learns them: ([\d.-]+), what came: ([\d.-]+), overestimation [+-][\d.]+", text)
+    assert re.search(r"learned rewards: value ([\d.-]+), return ([\d.-]+), overestimation [+-][\d.]+", text)
     assert re.search(r"mean [\d.]+ +95 % interval \[[\d.-]+, [\d.]+\] +IQM [\d.]+ +std [\d.]+", text)
 
 
@@ -246,7 +246,7 @@ def test_list_combinations(capsys):
     soft, retrace = (dict(zip(["bounded", *heads], table[backup])) for backup in ("soft", "retrace"))
     assert (soft["bounded"], soft["signed_root"], soft["log"]) == ("yes", "yes", "(2)")
     assert (retrace["scalar"], retrace["asinh"], retrace["categorical"], retrace["log"]) == ("yes", "yes", "(1)", "(1)")
-    assert table["(2)"][:6] == ["it", "needs", "values", "that", "may", "take"]
+    assert table["(2)"][:6] == ["this", "row", "needs", "values", "that", "may"]
 
 
 def test_load_and_act(finished):

@@ -69,7 +69,7 @@ def test_any_failure_of_a_run_leaves_its_traceback_in_the_folder(error, tmp_path
     assert guarded(raising(error), tmp_path) == FAILED
     text = capsys.readouterr().err
     assert f"the run failed: {type(error).__name__}: {error}. The traceback is in {tmp_path / 'traceback.txt'}." in text
-    assert text.endswith(" Nothing was saved before.\n")
+    assert text.endswith(" No checkpoint was saved.\n")
     assert "raise error" in (tmp_path / "traceback.txt").read_text()
 
 
@@ -82,7 +82,7 @@ def test_a_folder_with_spaces_can_be_pasted(tmp_path, capsys):
 def test_an_interrupted_run_can_be_resumed(tmp_path, capsys):
     (tmp_path / "checkpoints" / "step_000000000100").mkdir(parents=True)
     assert guarded(raising(KeyboardInterrupt()), tmp_path) == FAILED
-    assert f"interrupted. What was saved before can be resumed: deeprl resume {tmp_path}" in capsys.readouterr().err
+    assert f"interrupted. Its last checkpoint can be resumed: deeprl resume {tmp_path}" in capsys.readouterr().err
     assert not (tmp_path / "traceback.txt").exists()
 
 

@@ -90,7 +90,7 @@ def refused(head: str, backup: str, mapping: str, weighting: str, n_step: int) -
     if soft and mapping in ("log", "loglinear"):
         return "either sign"
     if traces and (head in ("categorical", "quantile", "implicit_quantile") or mapping in ("log", "loglinear")):
-        return "no distribution"
+        return "single values only"
     if weighting == "inverse_variance" and mapping != "identity":
         return "ordinary units"
     return r"replay\.n_step must be 1" if traces and n_step > 1 else None

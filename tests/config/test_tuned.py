@@ -56,7 +56,7 @@ def test_without_a_file_of_the_agent_the_base_of_the_family_does_not_count(capsy
     """td3 on Atari has no file, so nothing of atari/_base applies and a line says so."""
     assert tuned.keys("atari/_base")
     config = settle(*composed("agent=td3", "env=atari/pong")[:2])  # not `settled`: a second call of it prints no line
-    assert "no tuned settings for td3 on atari: defaults of the agent" in capsys.readouterr().err
+    assert "no tuned settings for td3 on atari: the defaults of the agent are used" in capsys.readouterr().err
     assert config["steps"] == compose(["agent=td3", "env=toy/chain"])[0]["steps"] == 100_000
 
 
@@ -80,7 +80,10 @@ def test_tuned_settings_of_a_user_are_taken_and_no_line_denies_it(mine, capsys):
     assert (config["learning_starts"], config["agent"]["chain"]["target_update_period"]) == (77, 99)
     assert "no tuned settings" not in capsys.readouterr().err
     settle(*compose(["agent=own", "env=classic/cartpole", "agent/chain=polyak"])[:2])
-    assert "left out of tuned/classic/own: agent.chain.target_update_period" in capsys.readouterr().err
+    assert (
+        "keys of tuned/classic/own that the chosen parts do not take are ignored: agent.chain.target_update_period"
+        in capsys.readouterr().err
+    )
 
 
 def test_an_agent_of_a_user_takes_the_tuned_settings_of_the_recipe_that_its_own_starts_from(mine, capsys):

@@ -19,7 +19,7 @@ from deeprl.networks.distributional import Categorical, ImplicitQuantile, Quanti
 from deeprl.networks.heads import Scalar
 from deeprl.networks.torsos import MLPTorso, Nature
 from deeprl.networks.value_network import ValueNetwork, quiet
-from deeprl.noise import each
+from deeprl.noise import map_tensors
 from deeprl.optim.adam import Adam
 from deeprl.parts.chains import Single, follow_
 from deeprl.parts.exploration import EpsilonGreedy
@@ -144,10 +144,10 @@ def test_separate_networks_know_of_no_other(head):
     for parameter in other.chain.online.parameters():
         parameter[1] += 0.5
     for moment in ("at first", "after a sync"):
-        (loss, gradients), (changed, moved) = losses_and_gradients(agent), losses_and_gradients(other)
+        (loss, gradients), (changed, changed_gradients) = losses_and_gradients(agent), losses_and_gradients(other)
         feels = [1] if moment == "at first" else [1, 2]
         assert [not torch.equal(loss[k], changed[k]) for k in range(K)] == [k in feels for k in range(K)]
-        for old, new in zip(gradients, moved):
+        for old, new in zip(gradients, changed_gradients):
             assert all(torch.equal(old[k], new[k]) for k in range(K) if k not in feels)
         for chain in (agent.chain, other.chain):
             follow_(chain.target, chain.online)
@@ -353,12 +353,12 @@ def test_which_fractions_pick_the_action_and_which_rate_it(backup):
     for parameter in agent.chain.parameters():
         parameter.normal_(generator=generator)  # far from each other, and from constant in the fraction
     batch = batch_of(agent)
-    noise = each(torch.Tensor.clone, batch.noise)
+    noise = map_tensors(torch.Tensor.clone, batch.noise)
     picks = "target" if backup == Max() else "online"
 
     def returns(*unused: str):
         """With one set of fractions, named by its side, end and name, at zero."""
-        changed = each(torch.Tensor.clone, noise)
+        changed = map_tensors(torch.Tensor.clone, noise)
         if unused:
             side, end, name = unused
             getattr(changed[side], end).fractions[name].zero_()

@@ -118,7 +118,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing():
     optimizer.step([torch.ones(3)], 0, watch)
     assert torch.equal(parameter, torch.ones(3))
     with pytest.raises(NotFinite):
-        watch.look()
+        watch.check()
 
 
 def test_no_group_moves_if_one_gradient_is_not_finite():

@@ -123,12 +123,12 @@ def tape(chain, ticks, updates=lambda step: 1) -> list[str]:
     events, clock = [], Clock(chain.periods)
     for before, after in itertools.pairwise(ticks):
         target = chain.target.head.clone()
-        chain.online.head += torch.tensor([[1.0], [3.0], [9.0]])  # a gradient step that keeps all heads apart
-        moved = chain.online.head.clone()
+        chain.online.head += torch.tensor([[1.0], [3.0], [9.0]])  # an update that keeps all heads apart
+        updated = chain.online.head.clone()
         chain.maintain(clock.tick(before, after), updates(after))
-        shifted = torch.equal(chain.online.head[:-1], moved[1:])
-        synced = torch.equal(chain.target.head[1:], moved[:-1])
-        still = torch.equal(chain.target.head, target) and torch.equal(chain.online.head, moved)
+        shifted = torch.equal(chain.online.head[:-1], updated[1:])
+        synced = torch.equal(chain.target.head[1:], updated[:-1])
+        still = torch.equal(chain.target.head, target) and torch.equal(chain.online.head, updated)
         synced = synced and torch.equal(chain.target.head[:1], target[:1])
         events.append("shift" if shifted else "sync" if synced else "-" if still else "?")
     return events
@@ -208,10 +208,10 @@ def test_a_network_knows_of_no_other_until_the_next_sync():
         other = agent_of("separate")
         for parameter in other.chain.online.parameters():
             parameter[j] += 1.0
-        changed, moved = losses_and_gradients(other, batch)
+        changed, changed_gradients = losses_and_gradients(other, batch)
         for k in range(K):
             assert torch.equal(changed[k], losses[k]) == (k != j)
-            assert all(torch.equal(new[k], old[k]) for new, old in zip(moved, gradients)) == (k != j)
+            assert all(torch.equal(new[k], old[k]) for new, old in zip(changed_gradients, gradients)) == (k != j)
         if j < K - 1:  # after the sync the next one feels it, the others still do not
             follow_(other.chain.target, other.chain.online)
             follow_(agent.chain.target, agent.chain.online)
@@ -226,10 +226,10 @@ def test_heads_over_a_shared_torso_meet_there_only():
     for parameter in other.chain.online.head.parameters():
         parameter[1] += 1.0
     losses, gradients = losses_and_gradients(agent, batch)
-    changed, moved = losses_and_gradients(other, batch)
+    changed, changed_gradients = losses_and_gradients(other, batch)
     assert [torch.equal(a, b) for a, b in zip(losses, changed)] == [True, False, True]
     names = [name for name, _ in agent.chain.online.named_parameters()]
-    for name, old, new in zip(names, gradients, moved):
+    for name, old, new in zip(names, gradients, changed_gradients):
         if name.startswith("head"):
             assert [torch.equal(old[k], new[k]) for k in range(K)] == [True, False, True]
         else:
@@ -348,8 +348,8 @@ def close(ours, k: int, theirs: nn.Linear, name: str) -> None:
 
 def regress(online, target, batch):
     with torch.no_grad():
-        goal = batch.reward + batch.discount * target(batch.next_obs).max(1).values
-    return (goal - online(batch.obs).gather(1, batch.action[:, None])[:, 0]).pow(2).mean()
+        bellman_target = batch.reward + batch.discount * target(batch.next_obs).max(1).values
+    return (bellman_target - online(batch.obs).gather(1, batch.action[:, None])[:, 0]).pow(2).mean()
 
 
 @pytest.mark.parametrize("mode", ["reference", "fast"])

@@ -32,7 +32,7 @@ from deeprl.runs.loggers import JsonLines, Loggers, TensorBoard
 from deeprl.session import session
 from deeprl.session.assemble import settle
 from deeprl.system import files
-from deeprl.system.watchdog import LOOKS, Watchdog
+from deeprl.system.watchdog import CHECKS, Watchdog
 from deeprl.training.collector import Collector
 from deeprl.types import Spec
 from tests.builders import CARTPOLE, begin, collecting, console, lines, same, value_agent
@@ -222,7 +222,7 @@ def test_a_thread_that_stays_does_not_keep_the_process(code):
     program = f"import threading; from deeprl.cli.leave import leave; {thread}; leave({code})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == code
-    assert done.stderr == "left without waiting for threads that still run: mine\n"
+    assert done.stderr == "ended without waiting for threads that still run: mine\n"
 
 
 # ---- disks, files and clocks
@@ -476,10 +476,10 @@ def watchdog(tmp_path):
 def test_a_hang_writes_status_and_stacks_and_leaves_with_1(watchdog, tmp_path, capfd):
     dog, left = watchdog
     dog.beat()
-    for _ in range(LOOKS):
-        dog.look()
-    assert not left  # the beat came before the first look
-    dog.look()
+    for _ in range(CHECKS):
+        dog.check()
+    assert not left  # the beat came before the first check
+    dog.check()
     assert left == [1]
     status = RunFolder(tmp_path).read_status()
     assert (status["state"], status["step"], status["updates"]) == ("failed", 1234, 56)
@@ -490,12 +490,12 @@ def test_a_hang_writes_status_and_stacks_and_leaves_with_1(watchdog, tmp_path, c
 
 def test_beats_keep_it_quiet_and_so_does_a_debugger(watchdog):
     dog, left = watchdog
-    for _ in range(3 * LOOKS):
+    for _ in range(3 * CHECKS):
         dog.beat()
-        dog.look()
+        dog.check()
     names = {}
     exec(compile("def in_debugger(f):\n    for _ in range(100): f()", "/lib/python/bdb.py", "exec"), names)
-    names["in_debugger"](dog.look)
+    names["in_debugger"](dog.check)
     assert not left
 
 

@@ -244,17 +244,17 @@ def test_twenty_updates_agree_with_plain_pytorch(mode, loss, double):
         weight = torch.linspace(0.5, 2.0, B)
         with torch.no_grad():
             best = (online if double else target)(batch.next_obs).argmax(1, keepdim=True)
-            goal = batch.reward + batch.discount * target(batch.next_obs).gather(1, best)[:, 0]
+            bellman_target = batch.reward + batch.discount * target(batch.next_obs).gather(1, best)[:, 0]
         q = online(batch.obs).gather(1, batch.action[:, None])[:, 0]
         distance = nn.functional.mse_loss if loss == "squared" else nn.functional.smooth_l1_loss
         optimizer.zero_grad()
-        (weight * distance(q, goal, reduction="none")).mean().backward()
+        (weight * distance(q, bellman_target, reduction="none")).mean().backward()
         optimizer.step()
         if step % T == 0:
             target.load_state_dict(online.state_dict())
         learned = update(agent, batch._replace(weight=weight))
         agent.tick(step - 1, step)
-        torch.testing.assert_close(learned.error, (goal - q).abs().detach(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(learned.error, (bellman_target - q).abs().detach(), rtol=1e-5, atol=1e-6)
     for ours, theirs in ((agent.chain.online, online), (agent.chain.target, target)):
         for one, other in zip(plain(ours).parameters(), theirs.parameters()):
             torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)

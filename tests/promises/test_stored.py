@@ -206,7 +206,7 @@ def test_a_file_in_place_of_a_folder_is_refused(run, name, capsys):
 def test_a_lock_that_is_a_pipe_is_refused(run, capsys):
     (run / "lock").unlink(missing_ok=True)
     os.mkfifo(run / "lock")
-    assert "lock is no plain file" in sentence(capsys, "resume", run, "steps=400")
+    assert "lock is not a plain file" in sentence(capsys, "resume", run, "steps=400")
 
 
 @pytest.mark.parametrize("name", ["stacks.txt", "checkpoints/step_000000000400", "checkpoints/step_000000000400~replaced"])

@@ -159,7 +159,7 @@ def test_what_cannot_be_saved_is_named_and_changes_nothing(tmp_path, bad):
 
 def test_part_names_must_be_file_names(tmp_path):
     for parts in ({"../x": 1}, {"a": 1, "A": 2}, {"": 1}, {".hidden": 1}):
-        with pytest.raises(ValueError, match="become files"):
+        with pytest.raises(ValueError, match="become file names"):
             save(tmp_path / "c", parts)
 
 
@@ -304,20 +304,20 @@ def test_edited_manifests_are_refused(folder):
         ('{"agent": {"w": {"$tensor": "w"}}, "agent": 1, "other": 1}', "given twice"),
         ('{"agent": {"w": {"$tensor": "w"}, "n": NaN}, "other": 1}', "NaN"),
         ('{"agent": ' + "[" * 100000 + "]" * 100000 + ', "other": 1}', "nested too deeply"),
-        ('{"agent": 1, "other": {"w": {"$tensor": "w"}}}', "belongs nowhere"),
+        ('{"agent": 1, "other": {"w": {"$tensor": "w"}}}', "is not named in the state"),
         ('{"agent": {"v": {"$tensor": "v"}}, "other": 1}', "missing, or named twice"),
         ('{"agent": [{"$tensor": "w"}, {"$tensor": "w"}], "other": 1}', "missing, or named twice"),
         ('{"agent": {"$tensor": ["w", "complex64"]}, "other": 1}', "not written by"),
-        ('{"agent": {"$array": ["w", "<f8"]}, "other": 1}', "is said to be"),
-        ('{"agent": {"$array": ["w", "O"]}, "other": 1}', "is said to be"),
-        ('{"agent": {"$array": ["w", "V8"]}, "other": 1}', "is said to be"),
+        ('{"agent": {"$array": ["w", "<f8"]}, "other": 1}', "should have the dtype"),
+        ('{"agent": {"$array": ["w", "O"]}, "other": 1}', "should have the dtype"),
+        ('{"agent": {"$array": ["w", "V8"]}, "other": 1}', "should have the dtype"),
         ('{"agent": {"$array": "w"}, "other": 1}', "not written by"),
         ('{"agent": {"$array": ["w", {"a": 1}]}, "other": 1}', "damaged"),
         ('{"agent": {"$dict": [[[], 1]]}, "other": 1}', "not written by"),
         ('{"agent": {"$dict": 3}, "other": 1}', "not written by"),
         ('{"agent": {"$float": "__import__"}, "other": 1}', "is unknown"),
         ('{"agent": {"$object": "os.system"}, "other": 1}', "is unknown"),
-        ('{"agent": {"$tuple": [], "x": 1}, "other": 1}', "beside other keys"),
+        ('{"agent": {"$tuple": [], "x": 1}, "other": 1}', "only key of its object"),
         ("[]", "holds no parts"),
         ("", "is damaged"),
     ],

@@ -284,7 +284,7 @@ def test_configurations_come_back_as_they_were(tmp_path):
         ("a: 1\na: 2", "given twice"),
         ("a: {b: 1, b: 2}", "given twice"),
         ("<<: {a: 1}", "merges"),
-        ("? [a]\n: 1", "no name"),
+        ("? [a]\n: 1", "not a name"),
         ("[a]", "mapping"),
         ("", "mapping"),
         ("a", "mapping"),

@@ -35,13 +35,13 @@ def test_a_watch_on_a_cpu_stops_at_once(number):
 def test_elsewhere_a_failure_is_remembered_on_the_device(number):
     watch = Watch(torch.device("cpu"), immediate=False)
     watch(torch.tensor(1e30), "it")
-    watch.look()
+    watch.check()
     assert watch.failed.item() == 0
     watch(torch.tensor(number), "it")
     watch(torch.tensor(1.0), "it")
     assert watch.failed.item() == 1
     with pytest.raises(NotFinite):
-        watch.look()
+        watch.check()
 
 
 @pytest.mark.parametrize("immediate", [True, False])
@@ -61,7 +61,7 @@ def test_a_failing_update_changes_no_weight(immediate):
         learner.update(bad)
         learner.update(made_up(agent, SPEC, seed=2))  # nor do later ones
         with pytest.raises(NotFinite):
-            learner.watch.look()
+            learner.watch.check()
     assert same(before, snapshot(agent))
 
 
@@ -189,7 +189,7 @@ def test_where_looking_waits_the_batch_is_found_among_the_last(tmp_path, monkeyp
         assert front_door(*CARTPOLE, f"hydra.run.dir={path}") == exits.FAILED
     assert "of the loss 'value' is not finite: batch.reward: 1 of 16" in capsys.readouterr().err
     _, state, batch, failure, _ = crash.read(next((path / "crash").iterdir()))
-    assert 73 < failure["update"] <= 73 + crash.LOOK
+    assert 73 < failure["update"] <= 73 + crash.CHECK_PERIOD
     assert batch.reward[3].isnan()
     assert bool(torch.isfinite(torch.cat([t.flatten() for t in state["module"].values()])).all())
 

@@ -38,14 +38,14 @@ def at(number: int, *indices: int) -> torch.Tensor:
 ATARI = torch.linspace(-10, 10, 51)
 
 
-def moved(probs: torch.Tensor, reward: float, discount: float, low=-10.0, high=10.0) -> torch.Tensor:
+def projected(probs: torch.Tensor, reward: float, discount: float, low=-10.0, high=10.0) -> torch.Tensor:
     support = torch.linspace(low, high, len(probs))
     return project(reward + discount * support, probs, low, high, len(probs))
 
 
 def test_mass_between_two_atoms_is_shared():
     """Half each, and the mean stays."""
-    m = moved(at(51, 25), 1.0, 0.99)
+    m = projected(at(51, 25), 1.0, 0.99)
     torch.testing.assert_close(m, at(51, 27, 28))
     assert (m * ATARI).sum().item() == pytest.approx(1.0, abs=1e-5)
 
@@ -53,12 +53,12 @@ def test_mass_between_two_atoms_is_shared():
 @pytest.mark.parametrize(("reward", "where"), [(0.4, (26,)), (1.0, (27, 28)), (-1.0, (22, 23)), (12.0, (50,)), (-12.0, (0,))])
 def test_a_terminal_reward_is_a_point_whatever_followed(reward, where):
     """Atoms are multiplied by 1 − d, and not probabilities."""
-    torch.testing.assert_close(moved(distribution(51), reward, 0.0), at(51, *where), rtol=0, atol=1e-5)
+    torch.testing.assert_close(projected(distribution(51), reward, 0.0), at(51, *where), rtol=0, atol=1e-5)
 
 
 def test_what_is_cut_off_lowers_the_mean():
     """The mean is that of the clipped atoms, not 1.0."""
-    m = moved(torch.full((51,), 1 / 51), 1.0, 0.99)
+    m = projected(torch.full((51,), 1 / 51), 1.0, 0.99)
     assert m.sum().item() == pytest.approx(1.0, abs=1e-6)
     assert (m * ATARI).sum().item() == pytest.approx(0.970353, abs=1e-5)
     assert m[0].item() == pytest.approx(0.0, abs=1e-7)
@@ -68,7 +68,7 @@ def test_what_is_cut_off_lowers_the_mean():
 
 def test_a_projection_by_hand():
     """Atoms −1.3 −.4 .5 1.4 2.3 on −2 −1 0 1 2."""
-    m = moved(torch.tensor([0.1, 0.2, 0.4, 0.2, 0.1]), 0.5, 0.9, low=-2.0, high=2.0)
+    m = projected(torch.tensor([0.1, 0.2, 0.4, 0.2, 0.1]), 0.5, 0.9, low=-2.0, high=2.0)
     torch.testing.assert_close(m, torch.tensor([0.03, 0.15, 0.32, 0.32, 0.18]))
     assert (m * torch.linspace(-2, 2, 5)).sum().item() == pytest.approx(0.47, abs=1e-6)
 
@@ -85,9 +85,9 @@ def test_projections_keep_mass_and_mean_and_the_identity(number):
     assert m.min() >= 0
     torch.testing.assert_close(m.sum(-1), torch.ones(200))
     torch.testing.assert_close((m * support).sum(-1), (atoms * probs).sum(-1), rtol=1e-5, atol=1e-4)
-    torch.testing.assert_close(moved(at(number, number - 1), 0.0, 1.0, low, high), at(number, number - 1))
+    torch.testing.assert_close(projected(at(number, number - 1), 0.0, 1.0, low, high), at(number, number - 1))
     same = distribution(number)
-    torch.testing.assert_close(moved(same, 0.0, 1.0, low, high), same, rtol=0, atol=2e-5)
+    torch.testing.assert_close(projected(same, 0.0, 1.0, low, high), same, rtol=0, atol=2e-5)
 
 
 def test_nothing_is_lost_on_the_grid_or_at_its_ends():
@@ -160,8 +160,8 @@ def test_the_gradient_is_the_difference_of_probabilities_at_the_action_taken():
 
 
 def test_the_cross_entropy_is_that_of_the_definition():
-    logits, goal = normal(B, N), distribution(B, N)
-    torch.testing.assert_close(cross_entropy(logits, goal), -(goal * logits.softmax(-1).log()).sum(-1))
+    logits, target = normal(B, N), distribution(B, N)
+    torch.testing.assert_close(cross_entropy(logits, target), -(target * logits.softmax(-1).log()).sum(-1))
 
 
 def test_the_error_of_categories_is_the_difference_of_means_inside_the_support():
@@ -437,11 +437,11 @@ def test_other_bounds_leave_the_greedy_action_alone(low, high):
 
 def test_costs_and_rewards_are_mirrored():
     """Costs 1 − rewards. Minus the logits is 1 − the values; losses are the same, the best action is the worst."""
-    logit, goal = normal(K, B, A), Returns(torch.rand(K, B, 1, generator=torch.Generator().manual_seed(1)))
-    action, mirrored = torch.tensor([1, 3, 0]), Returns(1 - goal.atoms)
+    logit, target = normal(K, B, A), Returns(torch.rand(K, B, 1, generator=torch.Generator().manual_seed(1)))
+    action, mirrored = torch.tensor([1, 3, 0]), Returns(1 - target.atoms)
     torch.testing.assert_close(bounded(-logit).mean(), 1 - bounded(logit).mean())
     assert torch.equal(bounded(-logit).mean().argmin(-1), bounded(logit).mean().argmax(-1))
-    for one, other in zip(bounded(logit).at(action).loss(goal), bounded(-logit).at(action).loss(mirrored)):
+    for one, other in zip(bounded(logit).at(action).loss(target), bounded(-logit).at(action).loss(mirrored)):
         torch.testing.assert_close(one, other)
 
 

@@ -80,10 +80,10 @@ def test_the_error_carries_no_gradient_and_the_loss_does():
 
 
 def test_raising_an_action_that_was_not_taken_leaves_the_loss_alone():
-    q, goal, action = torch.randn(K, B, A), Returns(torch.randn(K, B, 1)), torch.tensor([1, 3, 0])
+    q, returns, action = torch.randn(K, B, A), Returns(torch.randn(K, B, 1)), torch.tensor([1, 3, 0])
     raised = q + 100.0
     raised.scatter_(-1, action.expand(K, B).unsqueeze(-1), pick(q, action).unsqueeze(-1))
-    losses = [ScalarValues(x, squared, torch.zeros(1)).at(action).loss(goal)[0] for x in (q, raised)]
+    losses = [ScalarValues(x, squared, torch.zeros(1)).at(action).loss(returns)[0] for x in (q, raised)]
     assert torch.equal(*losses)
 
 
