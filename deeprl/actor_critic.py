@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deeprl.agent import Agent, Answer, watching
 from deeprl.backups.actor import PolicyBackup
@@ -31,6 +31,7 @@ from deeprl.objective import Objective
 from deeprl.optim.flat import Groups
 from deeprl.parts.chains import Chain
 from deeprl.parts.exploration import ActorExploration, certain
+from deeprl.parts.rate import Rate
 from deeprl.parts.temperature import Temperature
 from deeprl.schedules import Clock
 from deeprl.transforms.channels import channel_scales
@@ -38,6 +39,8 @@ from deeprl.types import QUIET, Acted, Batch, Learned, NetworkNoise, Spec
 from deeprl.values.losses import average, over_valid
 from deeprl.values.mapping import Identity, Mapping
 from deeprl.values.reduce import Reduction
+from deeprl.values.returns import Returns
+from deeprl.values.view import View
 
 
 class ActorCritic(Agent):
@@ -53,6 +56,7 @@ class ActorCritic(Agent):
         chain: partial of a `deeprl.parts.chains.Chain` over the critics.
         reduce, actor_reduce: reduction of the ensemble to one value in the target, and in the actor's loss.
         temperature: partial of a `Temperature`: weight of the entropy.
+        rate: partial of a `Rate`: rate of reward that targets subtract.
         actor_period: critic updates per update of the actor, and of target networks that follow updates (TD3's policy delay).
         explore: behaviour while data is collected.
         rewards, normalize: as in `ValueAgent`.
@@ -87,6 +91,7 @@ class ActorCritic(Agent):
         optimizer,
         actor_optimizer,
         temperature: Callable[..., Temperature] = Temperature,
+        rate: Callable[..., Rate] = Rate,
         mapping: Mapping = Identity(),
     ):
         super().__init__()
@@ -115,14 +120,10 @@ class ActorCritic(Agent):
         self.target_actor = copy.deepcopy(self.actor) if backup.target_actor else None
         if self.target_actor is not None:
             self.chain.companions.append((self.target_actor, self.actor))
-        self.temperature = temperature(action_dim=spec.action_dim)
-
-        trained, acting = list(self.chain.online.parameters()), list(self.actor.parameters())
-        beside = self.temperature.groups(actor_optimizer.lr)
-        grouped = Groups(actor_optimizer, [(acting, 1.0), *beside]) if beside else None
+        self.temperature, self.rate = temperature(action_dim=spec.action_dim), rate()
         self.objectives = {
-            "critic": Objective(self.critic_loss, trained, optimizer.build(trained)),
-            "actor": Objective(self.actor_loss, grouped.parameters if grouped else acting, grouped or actor_optimizer.build(acting)),
+            "critic": together(self.critic_loss, optimizer, self.chain.online, self.rate.groups(optimizer.lr)),
+            "actor": together(self.actor_loss, actor_optimizer, self.actor, self.temperature.groups(actor_optimizer.lr)),
         }
         self.observers = watching(self.normalize, self.rewards)
         self.clock = Clock(self.chain.periods)
@@ -133,15 +134,25 @@ class ActorCritic(Agent):
             action, log_prob = self.backup.next_action(self.target_actor or self.actor, batch)
             online, target = self.chain.views(pairs(batch, action))
             future = self.reduce(ensemble_returns(target.next, self.ensemble), batch.noise["reduce"])  # atoms (K, *B, N)
-            returns = self.temperature.soften(future, log_prob).bootstrap(batch.reward, batch.discount)
+            future = self.temperature.soften(future, log_prob)
+            returns = future.bootstrap(self.rate.subtracted(batch), batch.discount)
         chosen = online.now.at(ONLY)
         returns = for_each(returns, chosen, self.ensemble)
         loss, error = chosen.loss(returns)  # (K·E, *B)
         loss = loss.unflatten(0, (-1, self.ensemble)).sum(1)  # the sum over the critics, not the mean
         total = self.chain.combine(average(batch.weight * loss, batch.valid))
+        extra, rates = self.rate_loss(future, online, target, batch) if self.rate.learned else (0.0, {})
         details = chosen.metrics(returns) if hasattr(chosen, "metrics") else {}  # see `Values`
         shown = {"train/critic_loss": loss.detach(), "train/q_values": chosen.mean().detach(), **details}
-        return total, Learned(error.mean(0), {name: over_valid(value, batch.valid) for name, value in shown.items()})
+        metrics = {**{name: over_valid(value, batch.valid) for name, value in shown.items()}, **rates}
+        return total + extra, Learned(error.mean(0), metrics)
+
+    def rate_loss(self, future: Returns, online: View, target: View, batch: Batch) -> tuple[Tensor | float, dict[str, Tensor]]:
+        """Loss of the rate's own parameters."""
+        with torch.no_grad():
+            now = self.reduce(ensemble_returns(target.now, self.ensemble), batch.noise["reduce"]).mean()
+            each = ensemble_returns(online.now, self.ensemble).mean()
+        return self.rate.loss(future.mean(), now, each, batch)
 
     def actor_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
         obs = self.normalize(batch.obs)
@@ -176,6 +187,7 @@ class ActorCritic(Agent):
 
     def follow(self, due: tuple[str, ...]) -> None:
         self.chain.follow(due, self.updates)
+        self.rate.follow(due, self.updates)
 
     def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
         """The policy's actions, (M, D)"""
@@ -217,3 +229,12 @@ class ActorCritic(Agent):
 
     def maintain(self, due: tuple[str, ...]) -> None:
         self.chain.maintain(due, self.updates)
+
+
+def together(loss: Callable, optimizer: Any, network: nn.Module, beside: list) -> Objective:
+    """Objective of a network, and of the parameters that are trained beside it with learning rates of their own."""
+    parameters = list(network.parameters())
+    if not beside:
+        return Objective(loss, parameters, optimizer.build(parameters))
+    groups = Groups(optimizer, [(parameters, 1.0), *beside])
+    return Objective(loss, groups.parameters, groups)

@@ -114,7 +114,7 @@ KINDS = {
     "dvw": "discrete", "dvw_munchausen": "discrete", "munchausen_iqn": "discrete",
     "retrace_dqn": "discrete", "rbis_dqn": "discrete",
     "ddpg": "continuous", "td3": "continuous", "td3_paper": "continuous",
-    "sac": "continuous", "itd3": "continuous", "isac": "continuous", "tqc": "continuous", "redq": "continuous",
+    "sac": "continuous", "itd3": "continuous", "isac": "continuous", "tqc": "continuous", "redq": "continuous", "aro_ddpg": "continuous",
 }  # fmt: skip
 
 

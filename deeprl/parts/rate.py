@@ -1,0 +1,38 @@
+"""The rate of reward that is subtracted from rewards: nothing, or the average reward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from deeprl.choice import Part
+from deeprl.types import Batch
+
+
+class Rate(Part):
+    """Rate of reward of an agent for continuous actions. This base class is neutral: the criterion is the discounted sum."""
+
+    learned = False
+    """Whether `loss` has to be called"""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def subtracted(self, batch: Batch) -> Tensor:
+        """Rewards of the critics' targets, (*B,): those of the batch minus the rate of each of their steps."""
+        return batch.reward
+
+    def groups(self, critic_rate: float) -> list[tuple[Sequence[nn.Parameter], float]]:
+        """Parameters that are trained beside the critics, with their multiple of the critics' learning rate."""
+        return []
+
+    def loss(self, future: Tensor, target_now: Tensor, online_now: Tensor, batch: Batch) -> tuple[Tensor | float, dict[str, Tensor]]:
+        """Scalar that is added to the critics' loss, and metrics.
+
+        Args:
+            future: value of the next observation in targets, (K, *B).
+            target_now: value of (s, a) by the target networks, (K, *B).
+            online_now: values of (s, a) by each online critic, (K, E, *B).
+        """
+        return 0.0, {}
