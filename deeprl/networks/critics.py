@@ -112,4 +112,5 @@ class Some:
             x: (*B, S + D)
         """
         tensors = {name: parameter[entries] for name, parameter in network.named_parameters()} | dict(network.named_buffers())
+        noise = noise._replace(layers={name: numbers[entries] for name, numbers in noise.layers.items()})
         return functional_call(self.reading, {f"network.{name}": tensor for name, tensor in tensors.items()}, (x, noise))

@@ -1,0 +1,74 @@
+"""Combinations of parts of the continuous agent: built, updated twice and differentiated, or refused by a sentence with both names. Every
+two options meet."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from deeprl.config import build
+from deeprl.config.menu import options
+from deeprl.errors import ConfigError
+from tests.builders import CONTINUOUS, settled
+from tests.config.test_combinations import goes_on, survives
+from tests.pairwise import pairwise
+
+HEADS, REDUCTIONS, TEMPERATURES, RATES = (options(f"agent/{slot}") for slot in ("head", "reduce", "temperature", "rate"))
+ACTORS, EXPLORERS = options("agent/actor"), ["gaussian", "sampled", "ornstein_uhlenbeck"]
+CHAINS, MAPPINGS = options("agent/chain"), ["identity", "signed_root", "asinh"]
+BASE = ("agent=td3", "env=classic/pendulum", "agent.torso.hidden=[7]", "agent.actor_torso.hidden=[6]", "agent.ensemble=3", "discount=1.0",
+        "replay.batch_size=6")  # fmt: skip
+SLOTS = (HEADS, MAPPINGS, CHAINS, REDUCTIONS, REDUCTIONS, TEMPERATURES, RATES, ACTORS, EXPLORERS, (False, True))
+NAMES = ("head", "mapping", "chain", "reduce", "actor_reduce", "temperature", "rate", "actor", "explore")
+
+
+def node(slot: str, option: str) -> dict:
+    place = "agent/reduce@agent.actor_reduce" if slot == "actor_reduce" else f"agent/{slot}"
+    return settled(*BASE, f"{place}={option}")["agent"][slot]
+
+
+def configuration(*row) -> dict:
+    """`row` as in `SLOTS`; the last entry says whether heads are noisy."""
+    config = copy.deepcopy(settled(*BASE))
+    config["agent"].update({slot: node(slot, option) for slot, option in zip(NAMES, row)})
+    config["agent"]["head"]["noisy"] = row[-1]
+    if row[0] == "bounded":  # a discount of 1 has no bounds of its own
+        config["agent"]["head"].update(low=-50.0, high=50.0)
+    if row[2] == "single":
+        config["agent"]["chain"]["target_update_period"] = 2
+    return config
+
+
+def refused(head, mapping, chain, reduce, actor_reduce, temperature, rate, actor, explore, noisy) -> str | None:
+    """The rules, written down a second time."""
+    if mapping != "identity" and head != "scalar":
+        return "agent/head=scalar"
+    if "truncate" in (reduce, actor_reduce) and head not in ("quantile", "implicit_quantile"):
+        return "atoms of equal probability"
+    return "a policy with a density" if actor == "deterministic" and (temperature != "none" or explore == "sampled") else None
+
+
+@pytest.mark.parametrize("row", pairwise(*SLOTS, keep=lambda *row: refused(*row) is None), ids=lambda row: "-".join(map(str, row)))
+def test_options_that_fit_together(row, tmp_path):
+    config = configuration(*row)
+    agent = build.build_agent(config, CONTINUOUS)
+    survives(agent)
+    goes_on(agent, build.build_agent(config, CONTINUOUS), tmp_path / "checkpoint")
+
+
+FEW = (HEADS, MAPPINGS, ["polyak"], REDUCTIONS, REDUCTIONS, TEMPERATURES, ["none"], ACTORS, EXPLORERS, [False])
+
+
+@pytest.mark.parametrize("row", pairwise(*FEW, keep=lambda *row: refused(*row) is not None), ids=lambda row: "-".join(map(str, row)))
+def test_options_that_do_not_fit_together(row):
+    with pytest.raises(ConfigError, match=refused(*row)) as error:
+        build.build_agent(configuration(*row), CONTINUOUS)
+    assert str(error.value).count("agent") >= 2
+
+
+def test_channels_of_rewards_are_refused():
+    config = configuration("scalar", "identity", "polyak", "minimum", "first", "none", "none", "deterministic", "gaussian", False)
+    config["agent"]["rewards"] = settled("agent=dqn", "env=toy/chain", "agent/rewards=polar")["agent"]["rewards"]
+    with pytest.raises(ConfigError, match="rewards of one channel: agent/rewards=raw"):
+        build.build_agent(config, CONTINUOUS)
