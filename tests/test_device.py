@@ -27,6 +27,7 @@ ALWAYS = {
 }
 ROWS = {"learn replay/gather.py to device": 1}
 IMAGES = {"learn replay/gather.py to device": 2}  # rows and frames
+SAMPLED = {"tick actor_critic.py to device": 1}  # acting noise of 512 ticks
 ERRORS = {"learn replay/replay.py to host": 1}  # become priorities
 PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "dqn": (("agent=dqn", *CARTPOLE, *SINGLE), ROWS),
@@ -40,6 +41,18 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
             "tick transforms/observations.py to device": 2,  # the statistics that are applied
             "check training/crash.py to device": 7,  # the flags of those that stay on the host
         },
+    ),
+    "sac": (("agent=sac", *PENDULUM), ROWS | SAMPLED | {"learn noise.py to device": 2}),
+    "isac implicit": (
+        ("agent=isac", *PENDULUM, "agent/head=implicit_quantile", "agent.head.noisy=true"),
+        ROWS | SAMPLED | {"learn noise.py to device": 23},
+    ),
+    "tqc": (("agent=tqc", *PENDULUM, "replay_ratio=2"), ROWS | SAMPLED | {"learn noise.py to device": 2}),
+    "redq": (("agent=redq", *PENDULUM, "agent/head=categorical"), ROWS | SAMPLED | {"learn noise.py to device": 3}),
+    "aro_ddpg": (("agent=aro_ddpg", *PENDULUM, "discount=1"), ROWS),
+    "itd3 shared": (
+        ("agent=itd3", *PENDULUM, "agent/chain=iterated", "agent.chain.shift_period=20", "agent.chain.sync_period=6"),
+        ROWS | {"learn noise.py to device": 2},
     ),
     "idqn": (("agent=idqn", *CARTPOLE, *ITERATED), ROWS | {"tick value_agent.py to device": 1}),  # acting noise of 512 ticks
     "idqn episode": (

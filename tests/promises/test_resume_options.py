@@ -34,7 +34,11 @@ CHAIN = (
 OPTIMIZER = ("adam", "rmsprop")
 NORMALIZE, REWARDS, WEIGHTING, NOISY = ("none", "running"), ("raw", "scaled", "clip"), ("one", "inverse_variance"), (False, True)
 DISCRETE = pairwise(AUXILIARY, REPLAY, CHAIN, OPTIMIZER, NORMALIZE, REWARDS, WEIGHTING, NOISY)
-CONTINUOUS = pairwise(("td3", "ddpg"), REPLAY[:3], OPTIMIZER, OPTIMIZER, NORMALIZE, REWARDS)
+CRITICS = (
+    ("agent=td3",), ("agent=sac", "agent/head=implicit_quantile"), ("agent=isac", "agent.chain.sync_period=3"),
+    ("agent=redq", "agent/head=categorical"), ("agent=aro_ddpg", "discount=1"), ("agent=sac", "agent/chain=iterated"),
+)  # fmt: skip
+CONTINUOUS = pairwise(CRITICS, REPLAY[:3], OPTIMIZER, OPTIMIZER, NORMALIZE, REWARDS)
 
 
 def interrupted(words: tuple[str, ...], tmp_path, monkeypatch) -> None:
@@ -60,5 +64,5 @@ def test_continuous_agents(row, tmp_path, monkeypatch):
     agent, replay, optimizer, actor_optimizer, normalize, rewards = row
     slots = {"optimizer": optimizer, "normalize": normalize, "rewards": rewards}
     words = [f"agent/{slot}={option}" for slot, option in slots.items()] + [f"agent/optimizer@agent.actor_optimizer={actor_optimizer}"]
-    words += [f"agent={agent}", "env=classic/pendulum", "agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]", *replay, *SMALL]
+    words += [*agent, "env=classic/pendulum", "agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]", *replay, *SMALL]
     interrupted(tuple(words), tmp_path, monkeypatch)
