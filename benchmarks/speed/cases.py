@@ -100,6 +100,24 @@ loops(
     "atari",
     "sb3",
 )
+SAC, TQC = (f"agent={agent} env=mujoco/half_cheetah" for agent in ("sac", "tqc"))
+loops("sac_loop", "SAC on HalfCheetah-v5, everything on, as td3_loop", 1000, "SBX", SAC, "sac", "sbx", "sb3")
+loops(
+    "tqc_loop", "TQC on HalfCheetah-v5, 5 critics of 512-512-512 with 25 quantiles, as td3_loop", 100, "SB3", TQC, "tqc", "sbx", "sb3",
+    threads=(2,),
+)  # fmt: skip
+COSTS = {
+    "TD3": TD3,
+    "SAC": SAC,
+    "i-TD3, K = 3": f"agent=itd3 agent.chain.length=3 {TD3.removeprefix('agent=td3 ')}",
+    "i-SAC, K = 3": f"agent=isac agent.chain.length=3 {SAC.removeprefix('agent=sac ')}",
+    "TD3, 25 quantiles": f"{TD3} agent/head=quantile agent.head.quantiles=25",
+    "TD3, 51 categories": f"{TD3} agent/head=categorical",
+}
+case(
+    "actor_critic_cost", "updates of the continuous family beside TD3's, compiled, batch 256", "updates", 200, "TD3",
+    *(ours(name, "update", 50, f"{words} accelerate=compiled") for name, words in COSTS.items()), threads=(1,),
+)  # fmt: skip
 ALWAYS = "replay_ratio=1 evaluation.every=null"
 loops(
     "minatar_loop", "DQN on MinAtar Breakout, convolution, batch 32, an update every step", 2000, "SB3",

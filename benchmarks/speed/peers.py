@@ -1,6 +1,6 @@
 """Contestants: whole training loops of Stable-Baselines3 (PyTorch) and SBX (JAX), with the duties that our loop has.
 
-python -m benchmarks.speed.peers sb3|sbx|sb3+flush td3|atari|minatar|minatar_mlp|cartpole WARM_UP
+python -m benchmarks.speed.peers sb3|sbx|sb3+flush td3|sac|tqc|atari|minatar|minatar_mlp|cartpole WARM_UP
 
 `sb3+flush` takes denormal numbers for zero, as deeprl does: Adam's averages of dead units are such numbers, and slow on some processors.
 """
@@ -82,6 +82,8 @@ def model(library: str, task: str):
             "MlpPolicy", env, learning_rate=3e-4, batch_size=256, learning_starts=1000, train_freq=1, gradient_steps=1, policy_delay=2,
             action_noise=NormalActionNoise(np.zeros(size), 0.1 * np.ones(size)), policy_kwargs={"net_arch": [256, 256]}, seed=0,
         )  # fmt: skip
+    if task in ("sac", "tqc"):
+        return stochastic(library, task)
     if task == "cartpole":
         return DQN(
             "MlpPolicy", gym.make("CartPole-v1"), learning_rate=2.5e-4, buffer_size=10_000, batch_size=128, learning_starts=1000,
@@ -112,6 +114,21 @@ def model(library: str, task: str):
     )  # fmt: skip
 
 
+def stochastic(library: str, task: str):
+    """SAC, or TQC with the critics that ours has; Stable-Baselines3 has TQC in sb3-contrib."""
+    if library == "sbx":
+        from sbx import SAC, TQC
+    else:
+        from sb3_contrib import TQC
+        from stable_baselines3 import SAC
+    common: dict = {"learning_rate": 3e-4, "batch_size": 256, "learning_starts": 1000, "train_freq": 1, "gradient_steps": 1, "seed": 0}
+    env = gym.make("HalfCheetah-v5")
+    if task == "sac":
+        return SAC("MlpPolicy", env, policy_kwargs={"net_arch": [256, 256]}, **common)
+    kwargs = {"n_critics": 5, "n_quantiles": 25, "net_arch": {"pi": [256, 256], "qf": [512, 512, 512]}}
+    return TQC("MlpPolicy", env, policy_kwargs=kwargs, **common)
+
+
 def main() -> None:
     (library, _, flush), task, warm_up = sys.argv[1].partition("+"), sys.argv[2], int(sys.argv[3])
     if flush:
@@ -121,7 +138,7 @@ def main() -> None:
     folder = tempfile.mkdtemp()
     chosen.set_logger(configure(folder, ["csv", "tensorboard"]))
     callbacks: list[BaseCallback] = [AtGate(gate)]
-    if task == "td3":
+    if task in ("td3", "sac", "tqc"):
         callbacks.append(EvalCallback(gym.make("HalfCheetah-v5"), n_eval_episodes=10, eval_freq=5000, verbose=0, warn=False))
         callbacks.append(CheckpointCallback(50_000, folder))
     chosen.learn(10_000_000, callback=callbacks)
