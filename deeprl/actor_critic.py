@@ -26,7 +26,7 @@ from deeprl.networks.blocks import initialise
 from deeprl.networks.critics import ONLY, Critics, Some, ensemble_returns, for_each, pair, pair_spec, pairs
 from deeprl.networks.mapped import wrapped
 from deeprl.networks.value_network import Networks
-from deeprl.networks.weight_norm import weight_normalise
+from deeprl.networks.weight_norm import measure_gains_, weight_normalise
 from deeprl.objective import Objective
 from deeprl.optim.flat import Groups
 from deeprl.parts.chains import Chain
@@ -58,6 +58,7 @@ class ActorCritic(Agent):
         temperature: partial of a `Temperature`: weight of the entropy.
         rate: partial of a `Rate`: rate of reward that targets subtract.
         actor_period: critic updates per update of the actor, and of target networks that follow updates (TD3's policy delay).
+        reset_period: updates after which all networks start anew, with other initial weights (Nikishin and others, 2022); None: never.
         explore: behaviour while data is collected.
         rewards, normalize: as in `ValueAgent`.
         optimizer, actor_optimizer: of the critics, and of the actor.
@@ -92,16 +93,17 @@ class ActorCritic(Agent):
         actor_optimizer,
         temperature: Callable[..., Temperature] = Temperature,
         rate: Callable[..., Rate] = Rate,
+        reset_period: int | None = None,
         mapping: Mapping = Identity(),
     ):
         super().__init__()
-        self.ensemble, self.actor_period = ensemble, actor_period
-        in_range(self, ensemble=(1, None), actor_period=(1, None))
+        self.ensemble, self.actor_period, self.reset_period = ensemble, actor_period, reset_period
+        in_range(self, ensemble=(1, None), actor_period=(1, None), **({} if reset_period is None else {"reset_period": (1, None)}))
         if not spec.action_dim:
             raise ValueError("this agent takes continuous actions, and the environment's actions are discrete")
         if len(spec.obs_shape) != 1:
             raise ValueError(f"this agent takes vectors, and the environment's observations have shape {spec.obs_shape}")
-        self.spec, self.backup, self.explore = spec, backup, explore
+        self.spec, self.seed, self.backup, self.explore = spec, seed, backup, explore
         self.reduce, self.actor_reduce = reduce, actor_reduce
         self.rewards, self.normalize = rewards(), normalize(spec=spec)
         if channel_scales(self.rewards) != (1.0,):
@@ -188,6 +190,21 @@ class ActorCritic(Agent):
     def follow(self, due: tuple[str, ...]) -> None:
         self.chain.follow(due, self.updates)
         self.rate.follow(due, self.updates)
+        if self.reset_period is not None and self.updates % self.reset_period == 0:
+            self.reset(self.updates // self.reset_period)
+
+    @torch.no_grad()
+    def reset(self, number: int) -> None:
+        """Give all networks other initial weights, those of this reset, and forget the optimizers' averages. Replay and rate stay."""
+        for module, place in ((self.chain.online, "online"), (self.actor, "actor")):
+            initialise(module, self.seed, f"reset {number}.{place}")
+            measure_gains_(module)
+        self.chain.reset_target()
+        if self.target_actor is not None:
+            self.target_actor.load_state_dict(self.actor.state_dict())
+        self.temperature.reset()
+        for objective in self.objectives.values():
+            objective.optimizer.reset()
 
     def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
         """The policy's actions, (M, D)"""

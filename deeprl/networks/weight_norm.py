@@ -33,5 +33,13 @@ def weight_normalise(module: nn.Module, which: str) -> None:
             for layer in block.layers(outputs=which == "all"):
                 length = lengths(getattr(block, f"weight_{layer}"))
                 block.add(f"gain_{layer}", tuple(length.shape), Init("constant", value=1.0))
-                block.get_parameter(f"gain_{layer}").copy_(length)
                 block.gained.add(layer)
+    measure_gains_(module)
+
+
+@torch.no_grad()
+def measure_gains_(module: nn.Module) -> None:
+    """Set every gain to the length of its weights, so that the layer is the plain one."""
+    for block in module.modules():
+        for layer in getattr(block, "gained", ()):
+            block.get_parameter(f"gain_{layer}").copy_(lengths(block.get_parameter(f"weight_{layer}")))

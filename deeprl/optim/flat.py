@@ -101,6 +101,12 @@ class Flat:
         """The averages."""
         return [getattr(self, name) for name in self.averages]
 
+    def reset(self) -> None:
+        """Set the averages to their values before the first update."""
+        for tensor in self.tensors():
+            tensor.zero_()
+        self.taken = 0
+
     def state_dict(self) -> dict[str, Any]:
         return dict(zip(self.averages, self.tensors()))
 
@@ -147,6 +153,11 @@ class Groups:
     def tensors(self) -> list[Tensor]:
         """The averages of all groups."""
         return [tensor for group in self.groups for tensor in group.tensors()]
+
+    def reset(self) -> None:
+        """See `Flat.reset`."""
+        for group in self.groups:
+            group.reset()
 
     def state_dict(self) -> dict[str, Any]:
         return {str(i): group.state_dict() for i, group in enumerate(self.groups)}

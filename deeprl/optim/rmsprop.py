@@ -60,6 +60,10 @@ class FlatRMSProp(Flat):
         self.square = torch.full_like(self.flat, choice.initial)
         self.moment, self.velocity = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
 
+    def reset(self) -> None:
+        super().reset()
+        self.square.fill_(self.choice.initial)
+
     def numbers(self, step: int) -> tuple[float, ...]:
         return (self.rate(step),)
 

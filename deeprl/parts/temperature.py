@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -39,6 +40,9 @@ class Temperature(Part):
 
     def metrics(self, log_prob: Tensor | None) -> dict[str, Tensor]:
         return {}
+
+    def reset(self) -> None:
+        """Start anew, with the networks."""
 
 
 class FixedTemperature(Temperature):
@@ -98,6 +102,9 @@ class LearnedTemperature(FixedTemperature):
 
     def forward(self) -> Tensor:
         return self.log_value.detach().exp()
+
+    def reset(self) -> None:
+        self.log_value.fill_(math.log(self.value))
 
     def groups(self, actor_rate: float) -> list[tuple[Sequence[nn.Parameter], float]]:
         return [([self.log_value], 1.0 if self.lr is None else self.lr / actor_rate)]

@@ -74,10 +74,14 @@ class Uniform(Choice):
 class Prioritized(Choice):
     """Proportional prioritised replay (Schaul et al., 2016): p_i = (|δ_i| + ε)^α, P(i) = p_i / Σp, w_i = (N P(i))^(-β) / max w.
 
+    With `least` 1, α 0.4, β 0 and a Huber loss this is LAP (Fujimoto, Meger, Precup, 2020): errors below 1, where the loss is squared, are
+    drawn with equal probability, because their gradients are small already.
+
     Args:
         alpha: 0 is uniform replay.
         beta: exponent of the importance weights, a function of the environment step; the paper's rises to 1 at the end of the run.
         epsilon: added to the error, in its units.
+        least: smallest |δ| + ε; a smaller one counts as this.
         initial: priority of a new row: "max", the largest given so far (1 before any), or "one".
         normalization: "batch" divides weights by the largest of the batch, as in Dopamine and CleanRL, so that the learning rate varies a
             little between batches; "global" divides by the largest of all live rows.
@@ -86,11 +90,12 @@ class Prioritized(Choice):
     alpha: float = 0.6
     beta: Callable[[int], float] = field(default_factory=lambda: Constant(0.5))
     epsilon: float = 1e-6
+    least: float = 0.0
     initial: str = "max"
     normalization: str = "batch"
 
     def __post_init__(self):
-        in_range(self, alpha=(0, None), epsilon=(0, None))
+        in_range(self, alpha=(0, None), epsilon=(0, None), least=(0, None))
         one_of(self, initial=("max", "one"), normalization=("batch", "global"))
         if not callable(self.beta):
             raise ValueError(f"beta must be a schedule such as deeprl.schedules.Constant, not {self.beta!r}")
@@ -144,7 +149,7 @@ class PrioritizedDraws:
             NotFinite: an error is not finite.
         """
         self.refresh(live)  # first, because new rows get the maximum before this update
-        priority = (np.abs(error.astype(np.float64)) + self.choice.epsilon) ** self.choice.alpha
+        priority = np.maximum(np.abs(error.astype(np.float64)) + self.choice.epsilon, self.choice.least) ** self.choice.alpha
         if not np.isfinite(priority).all():
             raise NotFinite("priorities must be finite: an update reported an error that is NaN or infinite")
         alive = number >= live.first

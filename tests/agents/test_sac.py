@@ -21,6 +21,7 @@ from deeprl.networks.distributional import Categorical, ImplicitQuantile, Quanti
 from deeprl.networks.heads import Scalar
 from deeprl.networks.torsos import MLPTorso
 from deeprl.optim.adam import Adam
+from deeprl.optim.rmsprop import RMSProp
 from deeprl.parts.exploration import OrnsteinUhlenbeck, Sampled
 from deeprl.parts.polyak import Polyak
 from deeprl.parts.temperature import FixedTemperature, LearnedTemperature, Temperature
@@ -29,7 +30,7 @@ from deeprl.transforms.rewards import Raw
 from deeprl.types import QUIET, Spec
 from deeprl.values.reduce import First, Mean, Minimum, Subset, Truncate
 from tests.agents.test_td3 import EPS, TAU, agrees, batches, mlp, said
-from tests.builders import CONTINUOUS, actor_critic, entry, random_batch, sac, same, snapshot, update
+from tests.builders import CONTINUOUS, actor_critic, entry, equal, random_batch, sac, same, snapshot, update
 
 B = 11
 HEADS = {
@@ -287,6 +288,39 @@ def test_sequences_are_batches_with_one_more_axis():
     flat = rows._replace(noise={**noise, **{name: noise[name].flatten(0, 1) for name in ("next_action", "action")}})
     for name in ("critic", "actor"):
         torch.testing.assert_close(agent.objectives[name].loss(long)[0], agent.objectives[name].loss(flat)[0])
+
+
+# ---- resets
+
+
+@pytest.mark.parametrize("optimizer", [Adam(lr=0.01), RMSProp(lr=0.01)], ids=["adam", "rmsprop"])
+def test_a_reset_starts_networks_and_optimizers_anew(optimizer):
+    torso = MLPTorso(hidden=(7,), weight_norm="hidden")
+    parts = {"torso": torso, "optimizer": optimizer, "chain": partial(IteratedPolyak, length=2)}
+    agent, fresh = (actor_critic(reset_period=3, **parts) for _ in range(2))
+    first = snapshot(agent.chain.online)
+    for batch in batches(agent, 3):
+        update(agent, batch)
+    started = snapshot(agent)
+    assert not torch.equal(started["chain.online.torso.weight_0"], first["torso.weight_0"])
+    assert same(snapshot(agent.actor), snapshot(agent.target_actor))
+    assert equal(agent.objectives["critic"].optimizer.state_dict(), fresh.objectives["critic"].optimizer.state_dict())
+    gain = agent.chain.online.torso.gain_0
+    torch.testing.assert_close(gain, agent.chain.online.torso.weight_0.norm(dim=1, keepdim=True))
+    for batch in batches(fresh, 3, first=50):  # other data
+        update(fresh, batch)
+    assert same(snapshot(agent), snapshot(fresh))  # what was learned is gone, and the weights are a function of the seed
+    for batch in batches(agent, 3):
+        update(agent, batch)
+    assert not torch.equal(agent.chain.online.torso.weight_0, started["chain.online.torso.weight_0"])
+
+
+def test_a_reset_restores_the_temperature():
+    agent = sac(reset_period=2)
+    for batch in batches(agent, 2):
+        update(agent, batch)
+    assert agent.temperature().item() == pytest.approx(0.5)
+    assert agent.objectives["actor"].optimizer.groups[1].taken == 0
 
 
 # ---- acting

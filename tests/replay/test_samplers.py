@@ -110,6 +110,16 @@ def test_rows_overwritten_since_sampling_keep_their_new_priority():
     assert replay.state_dict()["largest_priority"] == 1.0  # the errors of rows that are gone leave no trace
 
 
+def test_lap_draws_small_errors_alike():
+    """Errors 0.1, −0.5, 4 and 16 under |δ| >= 1 and α = 0.5: priorities 1, 1, 2 and 4, and no importance weights."""
+    draws, live = Prioritized(alpha=0.5, beta=Constant(0.0), epsilon=0.0, least=1.0).over(4), Live(0, 4, 4)
+    draws.update(np.arange(4), np.array([0.1, -0.5, 4.0, 16.0]), live)
+    assert draws.tree.leaves[:4].tolist() == [1.0, 1.0, 2.0, 4.0]
+    number, weight = draws.draw(middles(np.array([1, 1, 2, 4]) / 8), live, 0)
+    assert number.tolist() == [0, 1, 2, 3]
+    assert weight.tolist() == [1.0] * 4
+
+
 def test_zero_priorities_are_never_drawn_unless_all_are():
     draws = Prioritized(alpha=1.0, epsilon=0.0).over(300)
     live = Live(0, 300, 300)
