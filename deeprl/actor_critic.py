@@ -11,7 +11,7 @@ SAC (Haarnoja and others, 2018): a squashed Gaussian, the minimum in both, α le
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +48,7 @@ class ActorCritic(Agent):
 
     Args:
         spec, seed: spaces of the environment; seed of the initial weights.
+        encoder, encoder_torso: choices of the features of images, which actor and critics share; vectors are used as they are.
         torso, head: choices that build the critics over (observation, action), `deeprl.networks`.
         ensemble: E, number of critics.
         mapping: units in which the critics predict.
@@ -64,7 +65,7 @@ class ActorCritic(Agent):
         optimizer, actor_optimizer: of the critics, and of the actor.
 
     Raises:
-        ValueError: the actions are discrete, the observations are no vectors, or the parts do not fit together.
+        ValueError: the actions are discrete, or the parts do not fit together.
     """
 
     actions = "continuous"
@@ -76,6 +77,8 @@ class ActorCritic(Agent):
         *,
         spec: Spec,
         seed: int,
+        encoder,
+        encoder_torso,
         torso,
         head,
         ensemble: int,
@@ -101,8 +104,6 @@ class ActorCritic(Agent):
         in_range(self, ensemble=(1, None), actor_period=(1, None), **({} if reset_period is None else {"reset_period": (1, None)}))
         if not spec.action_dim:
             raise ValueError("this agent takes continuous actions, and the environment's actions are discrete")
-        if len(spec.obs_shape) != 1:
-            raise ValueError(f"this agent takes vectors, and the environment's observations have shape {spec.obs_shape}")
         self.spec, self.seed, self.backup, self.explore = spec, seed, backup, explore
         self.reduce, self.actor_reduce = reduce, actor_reduce
         self.rewards, self.normalize = rewards(), normalize(spec=spec)
@@ -111,6 +112,9 @@ class ActorCritic(Agent):
         if head.dueling:
             raise ValueError("head.dueling compares actions, and a critic sees one action: set it to false")
 
+        self.encoder = encoder.build(spec, encoder_torso, seed)
+        if self.encoder is not None:
+            spec = spec._replace(obs_shape=(self.encoder.features,), obs_dtype=torch.float32)  # what actor and critics see
         space = pair_spec(spec)
         critics = Critics(Networks(space, torso.resolve(space), seed), wrapped(head, mapping, self.rewards), ensemble, head.share)
         self.chain = chain(critics)
@@ -124,17 +128,21 @@ class ActorCritic(Agent):
             self.chain.companions.append((self.target_actor, self.actor))
         self.temperature, self.rate = temperature(action_dim=spec.action_dim), rate()
         self.objectives = {
-            "critic": together(self.critic_loss, optimizer, self.chain.online, self.rate.groups(optimizer.lr)),
-            "actor": together(self.actor_loss, actor_optimizer, self.actor, self.temperature.groups(actor_optimizer.lr)),
+            "critic": together(self.critic_loss, optimizer, [self.chain.online, self.encoder], self.rate.groups(optimizer.lr)),
+            "actor": together(self.actor_loss, actor_optimizer, [self.actor], self.temperature.groups(actor_optimizer.lr)),
         }
         self.observers = watching(self.normalize, self.rewards)
         self.clock = Clock(self.chain.periods)
 
     def critic_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
-        batch = batch._replace(obs=self.normalize(batch.obs), next_obs=self.normalize(batch.next_obs))
+        shift = batch.noise.get("shift")
+        now, after = (None, None) if shift is None else shift.split(2, -1)
+        batch = batch._replace(obs=self.seen(batch.obs, now))
         with torch.no_grad():
+            batch = batch._replace(next_obs=self.seen(batch.next_obs, after))
             action, log_prob = self.backup.next_action(self.target_actor or self.actor, batch)
-            online, target = self.chain.views(pairs(batch, action))
+        online, target = self.chain.views(pairs(batch, action))
+        with torch.no_grad():
             future = self.reduce(ensemble_returns(target.next, self.ensemble), batch.noise["reduce"])  # atoms (K, *B, N)
             future = self.temperature.soften(future, log_prob)
             returns = future.bootstrap(self.rate.subtracted(batch), batch.discount)
@@ -156,8 +164,14 @@ class ActorCritic(Agent):
             each = ensemble_returns(online.now, self.ensemble).mean()
         return self.rate.loss(future.mean(), now, each, batch)
 
+    def seen(self, obs: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Observations as actor and critics see them, (*B, S)."""
+        obs = self.normalize(obs)
+        return obs if self.encoder is None else self.encoder(obs, shift)
+
     def actor_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
-        obs = self.normalize(batch.obs)
+        with torch.no_grad():
+            obs = self.seen(batch.obs)  # the critics alone train the encoder
         action, log_prob = self.actor.sample(obs, batch.noise.get("action"))
         value = self.actor_value(obs, action, batch.noise)  # (*B,)
         loss = self.temperature.cost(log_prob) - value
@@ -196,9 +210,10 @@ class ActorCritic(Agent):
     @torch.no_grad()
     def reset(self, number: int) -> None:
         """Give all networks other initial weights, those of this reset, and forget the optimizers' averages. Replay and rate stay."""
-        for module, place in ((self.chain.online, "online"), (self.actor, "actor")):
-            initialise(module, self.seed, f"reset {number}.{place}")
-            measure_gains_(module)
+        for place, module in {"online": self.chain.online, "actor": self.actor, "encoder": self.encoder}.items():
+            if module is not None:
+                initialise(module, self.seed, f"reset {number}.{place}")
+                measure_gains_(module)
         self.chain.reset_target()
         if self.target_actor is not None:
             self.target_actor.load_state_dict(self.actor.state_dict())
@@ -208,14 +223,14 @@ class ActorCritic(Agent):
 
     def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
         """The policy's actions, (M, D)"""
-        seen = self.normalize(obs)
+        seen = self.seen(obs)
         return self.actor.sample(seen, noise.layers["action"])[0] if self.explore.samples else self.actor(seen)
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, answer: Answer | None = None) -> Acted:
         if explore:
             action, memory = self.explore(lambda: (answer or self.answer)(obs, noise["network"]), step, noise, memory)
             return Acted(action, certain(action.shape[0]), memory)
-        seen = self.normalize(obs)
+        seen = self.seen(obs)
         action = self.actor(seen)
         value = self.actor_reduce(ensemble_returns(self.chain.online(pair(seen, action)), self.ensemble), {}).mean().mean(0).cpu()
         return Acted(action.cpu(), torch.ones(action.shape[0]), memory, value)
@@ -227,6 +242,8 @@ class ActorCritic(Agent):
             drawn["action"] = torch.randn(shape, generator=generator)
         if self.chain.length > 1:
             drawn["iteration"] = torch.rand(updates, generator=generator, dtype=torch.float64)
+        if self.encoder is not None:
+            drawn |= self.encoder.noise(size, generator)
         reductions = {"reduce": self.reduce, "actor_reduce": self.actor_reduce}
         return {
             **drawn,
@@ -248,9 +265,9 @@ class ActorCritic(Agent):
         self.chain.maintain(due, self.updates)
 
 
-def together(loss: Callable, optimizer: Any, network: nn.Module, beside: list) -> Objective:
-    """Objective of a network, and of the parameters that are trained beside it with learning rates of their own."""
-    parameters = list(network.parameters())
+def together(loss: Callable, optimizer: Any, networks: Sequence[nn.Module | None], beside: list) -> Objective:
+    """Objective of networks, and of the parameters that are trained beside them with learning rates of their own."""
+    parameters = [parameter for network in networks if network is not None for parameter in network.parameters()]
     if not beside:
         return Objective(loss, parameters, optimizer.build(parameters))
     groups = Groups(optimizer, [(parameters, 1.0), *beside])

@@ -30,8 +30,9 @@ from deeprl.config.dry_run import made_up_batch
 from deeprl.config.instantiate import instantiate
 from deeprl.errors import ConfigError
 from deeprl.networks.actors import Deterministic, SquashedGaussian
+from deeprl.networks.encoders import ImageEncoder
 from deeprl.networks.heads import Scalar
-from deeprl.networks.torsos import MLPTorso
+from deeprl.networks.torsos import MinAtarTorso, MLPTorso
 from deeprl.noise import map_tensors
 from deeprl.optim.adam import Adam
 from deeprl.parts.chains import Single
@@ -297,6 +298,8 @@ def value_agent(spec: Spec = DISCRETE, seed: int = 0, **slots) -> ValueAgent:
 
 def actor_critic(spec: Spec = CONTINUOUS, seed: int = 0, **slots) -> ActorCritic:
     parts = {
+        "encoder": ImageEncoder(features=4, shift=2),
+        "encoder_torso": MinAtarTorso(channels=3),
         "torso": MLPTorso(hidden=(7,)),
         "head": Scalar(),
         "ensemble": 2,

@@ -49,8 +49,6 @@ def check_actions(config: dict, spec: Spec, allowed: Allowed = None) -> None:
             f"{agent} takes {takes} actions, and {env} has {spec.num_actions or spec.action_dim} {has} actions: "
             f"choose one of agent={', '.join(agents_for(has))}, or another environment."
         )
-    if takes == "continuous" and len(spec.obs_shape) != 1:
-        raise ConfigError(f"{agent} takes vectors as observations, and {env} gives images of shape {spec.obs_shape}.")
 
 
 UNBUILDABLE = (MemoryError, RuntimeError, AttributeError, TypeError, LookupError, ArithmeticError, AssertionError)

@@ -15,7 +15,6 @@ from deeprl.networks.torsos import MLPTorso
 from deeprl.optim.adam import Adam
 from deeprl.parts.polyak import Polyak
 from deeprl.training.learner import gradient
-from deeprl.types import Spec
 from deeprl.values.reduce import First, Minimum
 from tests.builders import CONTINUOUS, DISCRETE, actor_critic, entry, random_batch, same, snapshot, update
 
@@ -323,8 +322,6 @@ def test_a_checkpoint_in_the_middle_of_a_delay_goes_on_bit_for_bit(at):
 def test_spaces_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="takes continuous actions, and the environment's actions are discrete"):
         actor_critic(DISCRETE)
-    with pytest.raises(ValueError, match=r"takes vectors, and .* \(4, 84, 84\)"):
-        actor_critic(Spec((4, 84, 84), torch.uint8, 0, 2))
     with pytest.raises(ValueError, match="^actor_period must be at least 1"):
         actor_critic(actor_period=0)
     with pytest.raises(ValueError, match="^tau must be between 0 and 1"):

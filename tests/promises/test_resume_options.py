@@ -36,7 +36,8 @@ NORMALIZE, REWARDS, WEIGHTING, NOISY = ("none", "running"), ("raw", "scaled", "c
 DISCRETE = pairwise(AUXILIARY, REPLAY, CHAIN, OPTIMIZER, NORMALIZE, REWARDS, WEIGHTING, NOISY)
 CRITICS = (
     ("agent=td3",), ("agent=sac", "agent/head=implicit_quantile"), ("agent=isac", "agent.chain.sync_period=3"),
-    ("agent=redq", "agent/head=categorical"), ("agent=aro_ddpg", "discount=1", "agent.reset_period=13"), ("agent=sac", "agent/chain=iterated"),
+    ("agent=redq", "agent/head=categorical"), ("agent=aro_ddpg", "discount=1", "agent.reset_period=13"),
+    ("agent=sac", "agent/chain=iterated"),
 )  # fmt: skip
 CONTINUOUS = pairwise(CRITICS, REPLAY[:3], OPTIMIZER, OPTIMIZER, NORMALIZE, REWARDS)
 
