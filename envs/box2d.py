@@ -23,23 +23,12 @@ class WalkerGame(GymGame):
         return super().reset(seed)
 
 
-class RacingGame(GymGame):
-    """CarRacing with a new physical world for each episode, see `WalkerGame`."""
-
-    def reset(self, seed):
-        racing: Any = self.env.unwrapped
-        racing._destroy()
-        racing.road = None  # nothing is left to destroy in the new world
-        racing.world = type(racing.world)((0, 0))  # without gravity, as Gymnasium makes it
-        return super().reset(seed)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Box2D(Registered):
     def build(self, evaluation: bool = False) -> GymGame:
         if find_spec("Box2D") is None:
             raise ValueError(f'env.id={self.id} needs the package box2d: pip install -e ".[box2d]"')
-        if self.id.startswith("CarRacing"):
-            return RacingGame(make(self.id, self.max_episode_steps, self.kwargs), "last")
+        if self.id.startswith("CarRacing"):  # images, channels last
+            return GymGame(make(self.id, self.max_episode_steps, self.kwargs), "last")
         game = super().build(evaluation)
         return WalkerGame(game.env) if self.id.startswith("BipedalWalker") else game
