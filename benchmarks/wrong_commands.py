@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = {
     "keys and groups": [
         "agent.chian.length=3", "agnet=dqn", "agent=idqnn", "agent=дqn", "env=classic/cartpol", "env=atari/pong2", "agent.backup.alpha=3",
-        "agent=dqn agent=idqn", "agent=td3 agent/head=scalar", "env/protocol=nature", "seed=40,41", "seed=[0,1]", "dqn", "config.yaml",
+        "agent=dqn agent=idqn", "agent=td3 agent/weighting=one", "env/protocol=nature", "seed=40,41", "seed=[0,1]", "dqn", "config.yaml",
         "~replay", "~logger", "~seed", "~runtime.deterministic", "~env.num", "+agent=dqn", "+new.key=3", "steps=1 =3", "agent.backup=max",
         "experiment=dqn", "steps:3", "agent = dqn", "agent=", "env=null", "agent=[dqn,idqn]", "agent/torso=mlp,nature",
     ],
@@ -38,8 +38,8 @@ COMMANDS = {
         "agent.explore.schedule.duration=0", "agent.explore.schedule=0.1", "agent.torso.hidden=64", "agent.torso.hidden=[a]",
         "agent.torso.hidden=[0]", "agent.torso.hidden=[-3]", "agent.torso.hidden=[1000000,1000000]",
         "agent.head.dueling=maybe", "agent.head.loss=l1",
-        "agent=dqn agent/backup=policy", "agent=dqn agent/explore=gaussian", "agent=dqn agent/chain=polyak",
-        "agent=td3 env=classic/pendulum agent/backup=max", "agent=td3 env=classic/pendulum agent/chain=single",
+        "agent=dqn agent/backup=policy", "agent=dqn agent/explore=gaussian", "agent=dqn agent/temperature=fixed",
+        "agent=td3 env=classic/pendulum agent/backup=max", "agent=td3 env=classic/pendulum agent/temperature=learned",
         "agent=td3 env=classic/pendulum agent/explore=epsilon_greedy", "agent=iqn agent/backup=retrace", "agent/torso=nature",
         "agent/normalize=running env=atari/pong", "agent=td3 env=atari/pong", "agent=dqn env=mujoco/hopper",
         "agent.backup._target_=os.system", "agent._target_=deeprl.types.Spec", "~agent._target_", "agent=log_dqn agent/rewards=raw",

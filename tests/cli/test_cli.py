@@ -271,7 +271,7 @@ def test_train_from_python_and_actions_as_the_environment_takes_them(tmp_path, m
     assert run.folder.parent == Path("runs/classic_pendulum/td3")
     assert run.summary["updates"] == 20
     obs = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 5.0]], np.float32)
-    unit = run.agent.chain.online.actor(torch.from_numpy(obs)).numpy()
+    unit = run.agent.actor(torch.from_numpy(obs)).numpy()
     np.testing.assert_allclose(run.act(obs), 2 * unit, rtol=1e-6)  # Pendulum takes torques in [-2, 2]
     assert run.act(obs[0]).shape == (1,)
     np.testing.assert_array_equal(deeprl.load(run.folder).act(obs), run.act(obs))
