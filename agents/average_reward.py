@@ -51,8 +51,8 @@ class AverageReward(Rate):
         rate = self.slow if self.update == "paper" else self.rate.detach()
         return batch.reward - rate * batch.steps
 
-    def groups(self, critic_rate: float) -> list[tuple[Sequence[nn.Parameter], float]]:
-        return [([self.rate], 1.0 if self.lr is None else self.lr / critic_rate)]
+    def scalars(self) -> list[tuple[Sequence[nn.Parameter], float | None]]:
+        return [([self.rate], self.lr)]
 
     def loss(self, future: Tensor, target_now: Tensor, online_now: Tensor, batch: Batch) -> tuple[Tensor | float, dict[str, Tensor]]:
         now = target_now.unsqueeze(1) if self.update == "paper" else online_now

@@ -13,7 +13,8 @@ K = 1 is DQN with target period T, bit for bit.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,64 @@ from torch import Tensor
 from deeprl.choice import in_range, one_of
 from deeprl.parts.chains import Chain, MakeNetwork, follow_, roll_
 from deeprl.types import NetworkNoise
+
+
+@dataclass(frozen=True)
+class Acting:
+    """Rule that chooses the network that acts, or the critics that serve an actor.
+
+    Args:
+        rule: see `Iterated`.
+        length: K.
+    """
+
+    RULES: ClassVar = ("uniform", "uniform_with_target", "first", "last", "mean", "episode")
+    FOR_ACTORS: ClassVar = ("uniform", "first", "last", "mean")
+
+    rule: str
+    length: int
+
+    def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
+        """Random numbers for `choose`; `size` is (ticks, M)."""
+        if self.rule not in ("uniform", "uniform_with_target", "episode"):
+            return {}
+        return {"head": torch.rand(size, generator=generator, dtype=torch.float64)}
+
+    def choose(
+        self, values: Tensor, noise: dict[str, Tensor], first: Tensor, memory: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Chain.choose`."""
+        heads = values.shape[0]
+        if heads == 1 or self.rule == "first":
+            return values[0], memory
+        if self.rule == "last":
+            return values[-1], memory
+        if self.rule == "mean":
+            return values.mean(0), memory
+        head = (noise["head"] * heads).long()
+        if self.rule == "episode":
+            first = first.to(values.device)
+            head = torch.where(first, head, memory["head"].to(values.device)) if "head" in memory else head
+            memory = {"head": head}
+        return values[head, torch.arange(values.shape[1], device=values.device)], memory
+
+    def iteration(self, noise: Tensor) -> Tensor | None:
+        """See `Chain.iteration`.
+
+        Raises:
+            ValueError: the rule chooses among networks that only agents for discrete actions have.
+        """
+        if self.rule not in self.FOR_ACTORS:
+            raise ValueError(f"acting must be one of {', '.join(self.FOR_ACTORS)} where an actor acts, not {self.rule!r}")
+        if self.length == 1 or self.rule == "mean":
+            return None
+        if self.rule == "uniform":
+            return (noise * self.length).long().reshape(1)
+        return torch.full((1,), 0 if self.rule == "first" else self.length - 1, device=noise.device)
+
+    def typical(self, values: Tensor) -> Tensor:
+        """See `Chain.typical`."""
+        return {"first": values[0], "last": values[-1]}.get(self.rule, values.mean(0))
 
 
 class Iterated(Chain):
@@ -51,13 +110,9 @@ class Iterated(Chain):
         self.length, self.shift_period, self.sync_period = length, shift_period, sync_period
         self.torso, self.acting, self.head_reduction = torso, acting, head_reduction
         in_range(self, length=(1, None), shift_period=(1, None), sync_period=(1, None))
-        one_of(
-            self,
-            torso=("shared", "separate"),
-            acting=("uniform", "uniform_with_target", "first", "last", "mean", "episode"),
-            head_reduction=("sum", "mean"),
-        )
+        one_of(self, torso=("shared", "separate"), acting=Acting.RULES, head_reduction=("sum", "mean"))
         self.remembers = acting == "episode" and length > 1
+        self.rule = Acting(acting, length)
         super().__init__(make, length=length, torsos=1 if torso == "shared" else length)
 
     @property
@@ -83,10 +138,7 @@ class Iterated(Chain):
         return losses.sum() if self.head_reduction == "sum" else losses.mean()
 
     def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
-        noise = super().act_noise(size, generator)
-        if self.acting in ("uniform", "uniform_with_target", "episode"):
-            noise["head"] = torch.rand(size, generator=generator, dtype=torch.float64)
-        return noise
+        return {**super().act_noise(size, generator), **self.rule.noise(size, generator)}
 
     def acting_values(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
         """Values of the networks that may act, (K or K + 1, M, A)."""
@@ -96,36 +148,12 @@ class Iterated(Chain):
         return values
 
     def iteration(self, noise: Tensor) -> Tensor | None:
-        return serving(self.acting, self.length, noise)
+        return self.rule.iteration(noise)
+
+    def typical(self, values: Tensor) -> Tensor:
+        return self.rule.typical(values)
 
     def choose(
         self, values: Tensor, noise: dict[str, Tensor], first: Tensor, memory: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        heads = values.shape[0]
-        if heads == 1 or self.acting == "first":
-            return values[0], memory
-        if self.acting == "last":
-            return values[-1], memory
-        if self.acting == "mean":
-            return values.mean(0), memory
-        head = (noise["head"] * heads).long()
-        if self.acting == "episode":
-            first = first.to(values.device)
-            head = torch.where(first, head, memory["head"].to(values.device)) if "head" in memory else head
-            memory = {"head": head}
-        return values[head, torch.arange(values.shape[1], device=values.device)], memory
-
-
-def serving(acting: str, length: int, noise: Tensor) -> Tensor | None:
-    """The iteration whose critics serve an actor, see `Chain.iteration`; K = `length`.
-
-    Raises:
-        ValueError: the rule chooses among networks that only agents for discrete actions have.
-    """
-    if acting not in ("uniform", "first", "last", "mean"):
-        raise ValueError(f"acting must be one of uniform, first, last, mean where an actor acts, not {acting!r}")
-    if length == 1 or acting == "mean":
-        return None
-    if acting == "uniform":
-        return (noise * length).long().reshape(1)
-    return torch.full((1,), 0 if acting == "first" else length - 1, device=noise.device)
+        return self.rule.choose(values, noise, first, memory)

@@ -16,10 +16,11 @@ is TD3 or SAC, bit for bit. docs/algorithms/isac.md.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from torch import Tensor
 
-from deeprl.agents.idqn import serving
+from deeprl.agents.idqn import Acting
 from deeprl.choice import in_range, one_of
 from deeprl.parts.chains import Chain, MakeNetwork, follow_
 
@@ -30,14 +31,16 @@ class IteratedPolyak(Chain):
     Args:
         length: K.
         tau: step of the anchor.
-        sync_period: D, updates between two copies Q̄_k ← Q_k.
-        acting: iteration whose critics the actor maximises: `uniform`, drawn at each update; `first`; `last`; or the `mean` of all.
+        sync_period: D, target updates from one copy Q̄_k ← Q_k to the next.
+        acting: iteration whose critics the actor maximises: `uniform`, drawn at each update; `first`; `last`; or the `mean` of all. In a
+            discrete agent, the network that acts.
     """
 
     def __init__(self, make: MakeNetwork, *, length: int = 3, tau: float = 0.005, sync_period: int = 1, acting: str = "uniform"):
         self.length, self.tau, self.sync_period, self.acting = length, tau, sync_period, acting
         in_range(self, length=(1, None), tau=(0, 1), sync_period=(1, None))
-        one_of(self, acting=("uniform", "first", "last", "mean"))
+        one_of(self, acting=Acting.FOR_ACTORS)
+        self.rule = Acting(acting, length)
         super().__init__(make, length=length, torsos=length)
 
     def shifting(self, due: Collection[str], updates: int) -> bool:
@@ -50,4 +53,15 @@ class IteratedPolyak(Chain):
                 follow_(self.target, self.online)
 
     def iteration(self, noise: Tensor) -> Tensor | None:
-        return serving(self.acting, self.length, noise)
+        return self.rule.iteration(noise)
+
+    def typical(self, values: Tensor) -> Tensor:
+        return self.rule.typical(values)
+
+    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+        return {**super().act_noise(size, generator), **self.rule.noise(size, generator)}
+
+    def choose(
+        self, values: Tensor, noise: dict[str, Tensor], first: Tensor, memory: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.rule.choose(values, noise, first, memory)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deeprl.agent import Agent, Answer, watching
+from deeprl.agent import Agent, Answer, of_iterations, watching
 from deeprl.backups.actor import PolicyBackup
 from deeprl.choice import Part, in_range
 from deeprl.networks.actors import ActorChoice
@@ -42,6 +42,8 @@ from deeprl.values.reduce import Reduction
 from deeprl.values.returns import Returns
 from deeprl.values.view import View
 
+Scalars = Sequence[tuple[Sequence[nn.Parameter], float | None]]
+
 
 class ActorCritic(Agent):
     """Agent for continuous actions: an actor, and critics (K, E, *B, N).
@@ -58,7 +60,8 @@ class ActorCritic(Agent):
         reduce, actor_reduce: reduction of the ensemble to one value in the target, and in the actor's loss.
         temperature: partial of a `Temperature`: weight of the entropy.
         rate: partial of a `Rate`: rate of reward that targets subtract.
-        actor_period: critic updates per update of the actor, and of target networks that follow updates (TD3's policy delay).
+        actor_period: critic updates per update of the actor (TD3's policy delay).
+        target_period: critic updates per update of target networks that follow updates; None: `actor_period`.
         reset_period: updates after which all networks start anew, with other initial weights (Nikishin and others, 2022); None: never.
         explore: behaviour while data is collected.
         rewards, normalize: as in `ValueAgent`.
@@ -96,12 +99,15 @@ class ActorCritic(Agent):
         actor_optimizer,
         temperature: Callable[..., Temperature] = Temperature,
         rate: Callable[..., Rate] = Rate,
+        target_period: int | None = None,
         reset_period: int | None = None,
         mapping: Mapping = Identity(),
     ):
         super().__init__()
         self.ensemble, self.actor_period, self.reset_period = ensemble, actor_period, reset_period
-        in_range(self, ensemble=(1, None), actor_period=(1, None), **({} if reset_period is None else {"reset_period": (1, None)}))
+        self.target_period = actor_period if target_period is None else target_period
+        in_range(self, ensemble=(1, None), actor_period=(1, None), target_period=(1, None))
+        in_range(self, **({} if reset_period is None else {"reset_period": (1, None)}))
         if not spec.action_dim:
             raise ValueError("this agent takes continuous actions, and the environment's actions are discrete")
         self.spec, self.seed, self.backup, self.explore = spec, seed, backup, explore
@@ -128,8 +134,8 @@ class ActorCritic(Agent):
             self.chain.companions.append((self.target_actor, self.actor))
         self.temperature, self.rate = temperature(action_dim=spec.action_dim), rate()
         self.objectives = {
-            "critic": together(self.critic_loss, optimizer, [self.chain.online, self.encoder], self.rate.groups(optimizer.lr)),
-            "actor": together(self.actor_loss, actor_optimizer, [self.actor], self.temperature.groups(actor_optimizer.lr)),
+            "critic": together(self.critic_loss, optimizer, [self.chain.online, self.encoder], self.rate.scalars()),
+            "actor": together(self.actor_loss, actor_optimizer, [self.actor], self.temperature.scalars()),
         }
         self.observers = watching(self.normalize, self.rewards)
         self.clock = Clock(self.chain.periods)
@@ -199,10 +205,11 @@ class ActorCritic(Agent):
         return self.actor_reduce(self.some(online, entries, x, noise["critic"]), noise["actor_reduce"]).mean().mean(0)
 
     def due(self, update: int) -> tuple[str, ...]:
-        return ("critic", "actor", "target") if update % self.actor_period == 0 else ("critic",)
+        periods = {"critic": 1, "actor": self.actor_period, "target": self.target_period}
+        return tuple([name for name, period in periods.items() if update % period == 0])
 
     def follow(self, due: tuple[str, ...]) -> None:
-        self.chain.follow(due, self.updates)
+        self.chain.follow(due, self.updates // self.target_period)
         self.rate.follow(due, self.updates)
         if self.reset_period is not None and self.updates % self.reset_period == 0:
             self.reset(self.updates // self.reset_period)
@@ -232,8 +239,8 @@ class ActorCritic(Agent):
             return Acted(action, certain(action.shape[0]), memory)
         seen = self.seen(obs)
         action = self.actor(seen)
-        value = self.actor_reduce(ensemble_returns(self.chain.online(pair(seen, action)), self.ensemble), {}).mean().mean(0).cpu()
-        return Acted(action.cpu(), torch.ones(action.shape[0]), memory, value)
+        values = self.actor_reduce(ensemble_returns(self.chain.online(pair(seen, action)), self.ensemble), {}).mean()  # (K, M)
+        return Acted(action.cpu(), torch.ones(action.shape[0]), memory, self.chain.typical(values).cpu())
 
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
         updates, shape = size[0], (*size, self.spec.action_dim)
@@ -264,11 +271,24 @@ class ActorCritic(Agent):
     def maintain(self, due: tuple[str, ...]) -> None:
         self.chain.maintain(due, self.updates)
 
+    def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
+        """Metrics as numbers; with several iterations also one for each."""
+        if "train/critic_loss" not in metrics or self.chain.length == 1:
+            return super().read(metrics)
+        values = metrics["train/q_values"].unflatten(0, (-1, self.ensemble)).mean(1)  # (K, *B)
+        return super().read({**metrics, **of_iterations(metrics["train/critic_loss"], values)})
 
-def together(loss: Callable, optimizer: Any, networks: Sequence[nn.Module | None], beside: list) -> Objective:
-    """Objective of networks, and of the parameters that are trained beside them with learning rates of their own."""
+
+def together(loss: Callable, optimizer: Any, networks: Sequence[nn.Module | None], scalars: Scalars) -> Objective:
+    """Objective of networks, and of scalars that are trained beside them.
+
+    Args:
+        scalars: parameters and their learning rate, None for that of the networks. They have no weight decay, because it would draw log α
+            or ρ towards 0.
+    """
     parameters = [parameter for network in networks if network is not None for parameter in network.parameters()]
-    if not beside:
+    if not scalars:
         return Objective(loss, parameters, optimizer.build(parameters))
-    groups = Groups(optimizer, [(parameters, 1.0), *beside])
+    plain = replace(optimizer, weight_decay=0.0) if hasattr(optimizer, "weight_decay") else optimizer
+    groups = Groups([(parameters, optimizer), *((own, plain if lr is None else replace(plain, lr=lr)) for own, lr in scalars)])
     return Objective(loss, groups.parameters, groups)

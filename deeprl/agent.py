@@ -19,6 +19,16 @@ def watching(*parts: Part) -> list[Callable[[Rows], None]]:
     return [part.observe for part in parts if type(part).observe is not Part.observe]
 
 
+def numbered(name: str, numbers: Tensor) -> dict[str, Tensor]:
+    """(n,) -> one metric for each number, counted from 1."""
+    return {f"{name}/{k}": number for k, number in enumerate(numbers, start=1)}
+
+
+def of_iterations(loss: Tensor, values: Tensor) -> dict[str, Tensor]:
+    """Metrics of K > 1 iterations, from losses and values (K, *B): the loss of each, and the spread of their values."""
+    return {**numbered("train/chain_loss", loss.flatten(1).mean(1)), "train/chain_spread": values.std(0, correction=0)}
+
+
 Answer = Callable[[Tensor, NetworkNoise], Tensor]
 """(M, *obs) and noise -> result of `Agent.answer`"""
 

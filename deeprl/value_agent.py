@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deeprl.agent import Agent, Answer, watching
+from deeprl.agent import Agent, Answer, numbered, of_iterations, watching
 from deeprl.backups.bellman import Backup, report
 from deeprl.backups.policies import action_gap
 from deeprl.choice import Part
@@ -101,7 +101,8 @@ class ValueAgent(Agent):
         plain = [parameter for parameter in self.chain.online.parameters() if id(parameter) not in others]
         if not groups:
             return Objective(self.loss, plain, self.optimizer.build(plain))
-        grouped = Groups(self.optimizer, [(plain, 1.0), *groups])
+        optimizer = self.optimizer
+        grouped = Groups([(plain, optimizer), *((group, replace(optimizer, lr=optimizer.lr * multiple)) for group, multiple in groups)])
         return Objective(self.loss, grouped.parameters, grouped)
 
     def seen(self, loss: Callable[..., tuple[Tensor, Learned]]) -> Callable[[Batch], tuple[Tensor, Learned]]:
@@ -177,16 +178,10 @@ class ValueAgent(Agent):
         shown = {name: value for name, value in metrics.items() if name != CHANNEL_VALUES}
         loss = metrics["train/loss"]  # (K, *B)
         if loss.shape[0] > 1:
-            shown.update(numbered("train/chain_loss", loss.flatten(1).mean(1)))
-            shown["train/chain_spread"] = metrics["train/q_values"].std(0, correction=0)
+            shown.update(of_iterations(loss, metrics["train/q_values"]))
         if CHANNEL_VALUES in metrics:
             shown.update(numbered("train/channel_value", metrics[CHANNEL_VALUES].transpose(0, 1).flatten(1).mean(1)))
         return super().read(shown)
 
     def diagnostics(self, step: int) -> dict[str, float]:
         return {"rollout/exploration_rate": self.explore.epsilon(step, True)}
-
-
-def numbered(name: str, numbers: Tensor) -> dict[str, Tensor]:
-    """(n,) -> one metric for each number, counted from 1."""
-    return {f"{name}/{k}": number for k, number in enumerate(numbers, start=1)}

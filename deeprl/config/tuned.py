@@ -43,6 +43,11 @@ def keys(name: str) -> set[str]:
     return {key for key, _ in flatten(own) if key != "defaults"}.union(*map(keys, starts("tuned", own)))
 
 
+def recipe(agent: str) -> set[str]:
+    """The keys that an agent's recipe and those from which it starts set in their slots, as "agent.head.quantiles"."""
+    return {f"agent.{key}" for each in lineage(agent) for key, _ in flatten(content("agent", each)) if "." in key}
+
+
 def content(group: str, name: str) -> dict[Any, Any]:
     """Content of one file without interpolations resolved; empty if there is no file."""
     path = file(group, name)

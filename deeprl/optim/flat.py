@@ -7,7 +7,6 @@ after the module is on its device, because `module.to(...)` gives every paramete
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -122,17 +121,16 @@ class Flat:
 
 
 class Groups:
-    """One optimizer for several groups of parameters with one loss; each group has its own multiple of the learning rate.
+    """One optimizer for several groups of parameters with one loss.
 
     Each group is clipped by its own norm, so that a group with zero gradient does not change the others, bit for bit.
 
     Args:
-        choice: `Adam` or `RMSProp`, of every group.
-        groups: (parameters, multiple of the learning rate); norm and rate of the first group are reported.
+        groups: (parameters, `Adam` or `RMSProp`); norm and rate of the first group are reported.
     """
 
-    def __init__(self, choice: Any, groups: Sequence[tuple[Sequence[nn.Parameter], float]]):
-        self.groups = [replace(choice, lr=choice.lr * multiple).build(parameters) for parameters, multiple in groups]
+    def __init__(self, groups: Sequence[tuple[Sequence[nn.Parameter], Any]]):
+        self.groups = [choice.build(parameters) for parameters, choice in groups]
         self.parameters = [parameter for group in self.groups for parameter in group.parameters]
 
     def step(self, gradients: Sequence[Tensor], step: int, watch: Watch = HOST) -> Tensor:

@@ -91,6 +91,14 @@ class Chain(Part):
         for target, online in self.companions:
             _approach(list(target.parameters()), list(online.parameters()), tau)
 
+    def follow(self, due: tuple[str, ...], updates: int) -> None:
+        """Called after every gradient update.
+
+        Args:
+            due: names from `Agent.due`. Networks that follow updates move if "target" is among them.
+            updates: number of updates so far at which "target" was due.
+        """
+
     def shifting(self, due: Collection[str], updates: int) -> bool:
         """Whether the next `maintain` starts a new iteration, by a copy to the anchor Q̄_0."""
         raise NotImplementedError
@@ -123,6 +131,10 @@ class Chain(Part):
             noise: () float64, uniform in [0, 1), one number for each update.
         """
         return None
+
+    def typical(self, values: Tensor) -> Tensor:
+        """Value of the iteration that serves an actor, (K, M) -> (M,), for evaluation; the mean of all if each of them may serve."""
+        return values.mean(0)
 
     def choose(
         self, values: Tensor, noise: dict[str, Tensor], first: Tensor, memory: dict[str, Tensor]

@@ -23,8 +23,8 @@ class Rate(Part):
         """Rewards of the critics' targets, (*B,): those of the batch minus the rate of each of their steps."""
         return batch.reward
 
-    def groups(self, critic_rate: float) -> list[tuple[Sequence[nn.Parameter], float]]:
-        """Parameters that are trained beside the critics, with their multiple of the critics' learning rate."""
+    def scalars(self) -> list[tuple[Sequence[nn.Parameter], float | None]]:
+        """Parameters that are trained beside the critics, with their learning rate; None: that of the critics."""
         return []
 
     def loss(self, future: Tensor, target_now: Tensor, online_now: Tensor, batch: Batch) -> tuple[Tensor | float, dict[str, Tensor]]:

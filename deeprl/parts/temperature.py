@@ -30,8 +30,8 @@ class Temperature(Part):
         """α log π(a|s) in the actor's loss, (*B,)."""
         return 0.0
 
-    def groups(self, actor_rate: float) -> list[tuple[Sequence[nn.Parameter], float]]:
-        """Parameters that are trained beside the actor, with their multiple of its learning rate."""
+    def scalars(self) -> list[tuple[Sequence[nn.Parameter], float | None]]:
+        """Parameters that are trained beside the actor, with their learning rate; None: that of the actor."""
         return []
 
     def loss(self, log_prob: Tensor | None) -> Tensor | float:
@@ -106,8 +106,8 @@ class LearnedTemperature(FixedTemperature):
     def reset(self) -> None:
         self.log_value.fill_(math.log(self.value))
 
-    def groups(self, actor_rate: float) -> list[tuple[Sequence[nn.Parameter], float]]:
-        return [([self.log_value], 1.0 if self.lr is None else self.lr / actor_rate)]
+    def scalars(self) -> list[tuple[Sequence[nn.Parameter], float | None]]:
+        return [([self.log_value], self.lr)]
 
     def loss(self, log_prob: Tensor | None) -> Tensor | float:
         assert log_prob is not None, "a temperature, and a policy without a density"

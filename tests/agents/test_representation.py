@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -148,7 +149,7 @@ def test_groups_are_the_optimizers_they_are_made_of():
 
     choice = Adam(lr=0.1, max_grad_norm=0.5)
     a, b, c = make()
-    whole = Groups(choice, [([a, b], 1.0), ([c], 3.0)])
+    whole = Groups([([a, b], choice), ([c], replace(choice, lr=3 * choice.lr))])
     x, y, z = make()
     parts = [FlatAdam(choice, [x, y]), FlatAdam(Adam(lr=0.1 * 3.0, max_grad_norm=0.5), [z])]
     for step in range(4):
@@ -158,7 +159,7 @@ def test_groups_are_the_optimizers_they_are_made_of():
         parts[1].step(gradients[2:], step)
     assert all(torch.equal(one, other) for one, other in zip((a, b, c), (x, y, z)))
     assert whole.rate(0) == 0.1
-    copied = Groups(choice, [(make()[:2], 1.0), (make()[2:], 3.0)])
+    copied = Groups([(make()[:2], choice), (make()[2:], replace(choice, lr=3 * choice.lr))])
     copied.load_state_dict(copy.deepcopy(whole.state_dict()))
     assert all(same(one.state_dict(), other.state_dict()) for one, other in zip(copied.groups, parts))
     with pytest.raises(ValueError, match="4 gradients for 3"):

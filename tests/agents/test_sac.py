@@ -30,7 +30,7 @@ from deeprl.transforms.rewards import Raw
 from deeprl.types import QUIET, Spec
 from deeprl.values.reduce import First, Mean, Minimum, Subset, Truncate
 from tests.agents.test_td3 import EPS, TAU, agrees, batches, mlp, said
-from tests.builders import CONTINUOUS, actor_critic, entry, equal, random_batch, sac, same, snapshot, update
+from tests.builders import CONTINUOUS, actor_critic, entry, equal, random_batch, sac, same, snapshot, update, value_agent
 
 B = 11
 HEADS = {
@@ -115,6 +115,15 @@ def test_a_learning_rate_of_zero_leaves_the_temperature():
     assert agent.temperature().item() == pytest.approx(0.3)
 
 
+def test_the_temperature_has_a_rate_of_its_own_and_no_weight_decay():
+    """With an actor that does not learn, and a decay that would draw log α to 0."""
+    agent = sac(temperature=partial(LearnedTemperature, value=0.3, lr=0.01), actor_optimizer=Adam(lr=0.0, weight_decay=0.5))
+    _, temperature = agent.objectives["actor"].optimizer.groups
+    assert (temperature.choice.lr, temperature.choice.weight_decay) == (0.01, 0.0)
+    temperature.step([torch.zeros(1)], 0)
+    assert agent.temperature().item() == pytest.approx(0.3)
+
+
 # ---- neutral elements
 
 
@@ -181,6 +190,53 @@ def test_copies_wait_for_their_period():
         before = agent.chain.target.torso.weight_0[2:].clone()
         update(agent, batch)
         assert torch.equal(before, agent.chain.target.torso.weight_0[2:]) == (number % 3 != 0)
+
+
+def test_the_period_of_copies_counts_updates_of_the_targets():
+    """actor_period 2 and sync_period 2: the targets move at updates 2, 4, 6, 8, and copies are made at 4 and 8."""
+    agent = actor_critic(chain=partial(IteratedPolyak, length=2, tau=0.25, sync_period=2), actor_period=2)
+    copied = []
+    for number, batch in enumerate(batches(agent, 8), 1):
+        before = agent.chain.target.torso.weight_0[2:].clone()
+        update(agent, batch)
+        if not torch.equal(before, agent.chain.target.torso.weight_0[2:]):
+            copied.append(number)
+    assert copied == [4, 8]
+
+
+def test_actor_and_targets_have_periods_of_their_own():
+    """As in REDQ: the targets move at every update, the actor at some."""
+    agent = sac(actor_period=3, target_period=1)
+    assert [agent.due(k) for k in (1, 2, 3)] == [("critic", "target"), ("critic", "target"), ("critic", "actor", "target")]
+
+
+@pytest.mark.parametrize(("acting", "expected"), [("first", 0), ("last", 2), ("mean", None)])
+def test_a_discrete_agent_acts_by_the_rule_of_its_chain(acting, expected):
+    agent = value_agent(chain=partial(IteratedPolyak, length=3, acting=acting))
+    obs, first = torch.randn(40, 5), torch.ones(40, dtype=torch.bool)
+    noise = entry(agent.act_noise((1, 40), torch.Generator().manual_seed(0)), 0)
+    values = agent.chain.online(obs).mean()  # (K, M, A)
+    best = (values.mean(0) if expected is None else values[expected]).argmax(-1)
+    assert torch.equal(agent.act(obs, first, {}, 0, noise, explore=False).action, best)
+    assert not torch.equal(values[0].argmax(-1), values[2].argmax(-1))
+
+
+@pytest.mark.parametrize(("acting", "which"), [("first", [0]), ("last", [2]), ("mean", [0, 1, 2]), ("uniform", [0, 1, 2])])
+def test_the_value_in_evaluation_is_that_of_the_critics_that_serve(acting, which):
+    agent = actor_critic(chain=partial(IteratedPolyak, length=3, acting=acting))
+    obs = torch.randn(6, 5)
+    noise = entry(agent.act_noise((1, 6), torch.Generator()), 0)
+    acted = agent.act(obs, torch.ones(6, dtype=torch.bool), {}, 0, noise, explore=False)
+    each = said(agent.chain.online, obs, acted.action).unflatten(0, (3, 2))[:, 0]  # the first critic of each iteration
+    torch.testing.assert_close(acted.value, each[which].mean(0))
+
+
+def test_each_iteration_has_a_line_of_its_own_in_the_log():
+    agent = sac(chain=partial(IteratedPolyak, length=2))
+    (batch,) = batches(agent, 1)
+    shown = agent.read(update(agent, batch).metrics)
+    assert shown["train/chain_loss/1"] + shown["train/chain_loss/2"] == pytest.approx(2 * shown["train/critic_loss"])
+    assert "train/chain_spread" in shown
 
 
 def test_targets_of_an_iteration_come_from_the_iteration_before():

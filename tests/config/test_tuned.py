@@ -7,6 +7,7 @@ import pytest
 from deeprl.config import folders, tuned
 from deeprl.config.compose import compose
 from deeprl.config.menu import options
+from deeprl.errors import ConfigError
 from deeprl.session.assemble import settle
 from tests.builders import composed, settled
 
@@ -81,7 +82,7 @@ def test_tuned_settings_of_a_user_are_taken_and_no_line_denies_it(mine, capsys):
     assert "no tuned settings" not in capsys.readouterr().err
     settle(*compose(["agent=own", "env=classic/cartpole", "agent/chain=polyak"])[:2])
     assert (
-        "keys of tuned/classic/own that the chosen parts do not take are ignored: agent.chain.target_update_period"
+        "keys of agent=own and tuned/classic/own that the chosen parts do not take are ignored: agent.chain.target_update_period"
         in capsys.readouterr().err
     )
 
@@ -114,3 +115,13 @@ def test_returns_of_a_tuned_file_give_way_to_a_trace(capsys):
     assert config["replay"]["n_step"] == 1
     assert "replay.n_step=1" in capsys.readouterr().err
     assert settle(*composed("agent=idqn", "agent/backup=retrace", "replay.n_step=2")[:2])["replay"]["n_step"] == 2  # refused when built
+
+
+def test_keys_of_a_recipe_give_way_to_another_option_of_their_slot(capsys):
+    """tqc sets the number of quantiles, and an implicit head has none."""
+    config = settled("agent=tqc", "env=classic/pendulum", "agent/head=implicit_quantile")
+    assert config["agent"]["head"]["_target_"].endswith("ImplicitQuantile")
+    assert "quantiles" not in config["agent"]["head"]
+    assert settled("agent=tqc", "env=classic/pendulum")["agent"]["head"]["quantiles"] == 25
+    with pytest.raises(ConfigError, match="quantiles"):
+        settled("agent=tqc", "env=classic/pendulum", "agent/head=implicit_quantile", "agent.head.quantiles=7")

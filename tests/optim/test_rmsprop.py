@@ -123,7 +123,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing():
 
 def test_no_group_moves_if_one_gradient_is_not_finite():
     one, two = (torch.nn.Parameter(torch.ones(2), requires_grad=False) for _ in range(2))
-    groups = Groups(Adam(lr=0.1), [([one], 1.0), ([two], 10.0)])
+    groups = Groups([([one], Adam(lr=0.1)), ([two], Adam(lr=1.0))])
     with pytest.raises(NotFinite):
         groups.step([torch.ones(2), torch.tensor([1.0, float("inf")])], 0)
     assert torch.equal(one, torch.ones(2))
