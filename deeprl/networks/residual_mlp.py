@@ -1,9 +1,10 @@
-"""Residual networks of dense layers, for vectors: the torso of SimBa (Lee and others, 2025).
+"""Residual networks of dense layers, for vectors: the torsos of SimBa (Lee and others, 2025) and BRO (Nauman and others, 2024).
 
-    simba     x ← W s + b;                      x ← x + MLP(LN(x)) for each block;      features = LN(x)
-              MLP(x) = W₂ relu(W₁ x + b₁) + b₂
+    simba     x ← W s + b;                  x ← x + W₂ relu(W₁ LN(x) + b₁) + b₂              for each block;   features = LN(x)
+    bronet    x ← relu(LN(W s + b));        x ← x + LN(W₂ relu(LN(W₁ x + b₁)) + b₂)          for each block;   features = x
 
-LN is layer normalisation with a learnt scale and shift for each unit.
+LN is layer normalisation with a learnt scale and shift for each unit. Its ε is torch's 1e-5, as in the other blocks; that of the authors'
+JAX code is 1e-6.
 """
 
 from __future__ import annotations
@@ -121,6 +122,22 @@ class SimbaBlocks(ResidualMLP):
         return self.norm(self.blocks, x)
 
 
+class BroNetBlocks(ResidualMLP):
+    """Blocks with a normalisation after each layer; norm i belongs to layer i. All layers have the same width."""
+
+    def __init__(self, n: int, inputs: int, width: int, blocks: int, *, init: str):
+        super().__init__(n, inputs, width, width, blocks, init=init, residual_init=init)
+        for layer in range(2 * blocks + 1):
+            self.add_norm(layer, width)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        x = self.norm(0, self.dense(0, entered(obs, self.inputs, self.n))).relu_()  # (n, B, width)
+        for layer in self.firsts():
+            inner = self.norm(layer, self.dense(layer, x)).relu_()
+            x = x + self.norm(layer + 1, self.dense(layer + 1, inner))
+        return x
+
+
 @dataclass(frozen=True)
 class Simba(TorsoChoice):
     """The residual network of SimBa. The authors' critic has these settings, their actor `width=128` and `blocks=1`; both see running
@@ -150,3 +167,28 @@ class Simba(TorsoChoice):
     def build(self, spec: Spec, n: int) -> nn.Module:
         inputs, inner = vector_size(spec, "simba"), self.expansion * self.width
         return SimbaBlocks(n, inputs, self.width, inner, self.blocks, init=self.init, residual_init=self.residual_init)
+
+
+@dataclass(frozen=True)
+class BroNet(TorsoChoice):
+    """The residual network of BRO. The authors' critic has these settings, their actor `width=256` and `blocks=1`.
+
+    Args:
+        width: length of the features, and of every layer.
+        blocks: residual blocks; 0 is an MLP of one normalised layer.
+        head_hidden: hidden layers of the head; the authors' head is linear.
+        init: initialiser of every layer, and of heads that name none.
+    """
+
+    width: int = 512
+    blocks: int = 2
+    head_hidden: tuple[int, ...] = ()
+    init: str = "orthogonal_relu"
+
+    def __post_init__(self):
+        widths(self, "head_hidden")
+        counts(self, width=1, blocks=0)
+        one_of(self, init=SCHEMES)
+
+    def build(self, spec: Spec, n: int) -> nn.Module:
+        return BroNetBlocks(n, vector_size(spec, "bronet"), self.width, self.blocks, init=self.init)

@@ -14,15 +14,16 @@ from deeprl.agents.idqn import Iterated
 from deeprl.config.build import build_agent
 from deeprl.config.instantiate import instantiate
 from deeprl.errors import ConfigError
-from deeprl.networks.residual_mlp import Simba, SimbaBlocks
+from deeprl.networks.residual_mlp import BroNet, BroNetBlocks, Simba, SimbaBlocks
+from deeprl.networks.torsos import MLPTorso
 from deeprl.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import Spec
-from tests.builders import CONTINUOUS, assert_close32, flat, made_up, sac, settled, snapshot, spec_of, traced_gradient, value_agent
+from tests.builders import CONTINUOUS, assert_close32, flat, made_up, sac, same, settled, snapshot, spec_of, traced_gradient, value_agent
 from tests.networks.test_blocks import ATARI, VECTOR, built, close
 
 FIVE = Spec((5,), torch.float32, 3, 0)
-TORSOS = {"simba": Simba}
-SMALL = {"simba": {"width": 6, "blocks": 2, "expansion": 3}}
+TORSOS = {"simba": Simba, "bronet": BroNet}
+SMALL = {"simba": {"width": 6, "blocks": 2, "expansion": 3}, "bronet": {"width": 6, "blocks": 2}}
 
 
 def small(name: str, **fields):
@@ -76,7 +77,15 @@ def plain_simba(block: SimbaBlocks, entry: int) -> nn.Sequential:
     return nn.Sequential(linear(0), *residuals, norm(block.blocks))
 
 
-PLAIN = {"simba": plain_simba}
+def plain_bronet(block: BroNetBlocks, entry: int) -> nn.Sequential:
+    def dense(layer: int) -> tuple[nn.Module, nn.Module]:
+        return linear_of(block, layer, entry), norm_of(block, layer, entry)
+
+    residuals = [Residual(*dense(2 * b + 1), nn.ReLU(), *dense(2 * b + 2)) for b in range(block.blocks)]
+    return nn.Sequential(*dense(0), nn.ReLU(), *residuals)
+
+
+PLAIN = {"simba": plain_simba, "bronet": plain_bronet}
 
 
 # ---- every torso
@@ -256,3 +265,39 @@ def test_sizes_and_initial_values_of_simba():
     assert actor.weight_1.std().item() == pytest.approx((2 / 128) ** 0.5, rel=0.02)
     assert actor.weight_2.std().item() == pytest.approx((2 / 512) ** 0.5, rel=0.02)
     assert not any(actor.get_parameter(f"bias_{layer}").any() for layer in range(3))
+
+
+# ---- BroNet
+
+
+def test_the_worked_bronet_block():
+    """s = 1: W s + b = (3, 1), LN = (1, −1), times 2 and relu: x = (2, 0). In the block W₁ x = (2, 6), LN = (−1, 1), relu = (0, 1);
+    W₂ = (4, 0), LN = (1, −1), plus 5: (6, 4). Features (8, 4)."""
+    block = filled(
+        BroNetBlocks(1, 1, 2, 1, init="torch"),
+        weight_0=[1, -1], bias_0=[2, 2], norm_scale_0=[2, 2],
+        weight_1=[[1, 3], [9, 9]], norm_scale_1=[1, 1],
+        weight_2=[[9, 9], [4, 0]], norm_scale_2=[1, 1], norm_shift_2=[5, 5],
+    )  # fmt: skip
+    assert block(torch.tensor([[1.0]])).flatten().tolist() == pytest.approx([8.0, 4.0], abs=1e-4)
+
+
+def test_bronet_without_blocks_is_a_normalised_mlp():
+    """The whole agent, bit for bit: parameters have the same names, so that they start the same."""
+    torsos = BroNet(width=6, blocks=0), MLPTorso(hidden=(6,), layer_norm=True, init="orthogonal_relu")
+    agents = [sac(CONTINUOUS, torso=torso, actor_torso=torso) for torso in torsos]
+    batch = made_up(agents[0], CONTINUOUS)
+    for agent in agents:
+        for _ in range(3):
+            Learner(agent, lambda batch: batch).update(batch)
+    assert same(*map(snapshot, agents))
+
+
+def test_sizes_and_initial_values_of_bronet():
+    """512 wide and 2 blocks for a critic; every layer is orthogonal with gain √2, its head too."""
+    critic = BroNet().build(Spec((23,), torch.float32, 1, 0), 2)
+    assert sum(p.numel() for p in critic.parameters()) == 2 * (23 * 512 + 512 + 4 * (512 * 512 + 512) + 5 * 2 * 512)
+    agent = value_agent(FIVE, torso=BroNet(width=8))
+    for weight in (*(agent.chain.online.torso.get_parameter(f"weight_{i}") for i in (1, 4)), agent.chain.online.head.advantage.weight_0):
+        columns = weight[0].mT
+        close(columns @ columns.mT, 2 * torch.eye(len(columns)))
