@@ -14,6 +14,7 @@ from deeprl.agents.idqn import Iterated
 from deeprl.config.build import build_agent
 from deeprl.config.instantiate import instantiate
 from deeprl.errors import ConfigError
+from deeprl.networks.hyperspherical import Hyperspherical, HypersphericalBlocks
 from deeprl.networks.residual_mlp import BroNet, BroNetBlocks, Simba, SimbaBlocks
 from deeprl.networks.torsos import MLPTorso
 from deeprl.training.learner import CompiledLearner, Learner, gradient
@@ -22,8 +23,12 @@ from tests.builders import CONTINUOUS, assert_close32, flat, made_up, sac, same,
 from tests.networks.test_blocks import ATARI, VECTOR, built, close
 
 FIVE = Spec((5,), torch.float32, 3, 0)
-TORSOS = {"simba": Simba, "bronet": BroNet}
-SMALL = {"simba": {"width": 6, "blocks": 2, "expansion": 3}, "bronet": {"width": 6, "blocks": 2}}
+TORSOS = {"simba": Simba, "bronet": BroNet, "hyperspherical": Hyperspherical}
+SMALL = {
+    "simba": {"width": 6, "blocks": 2, "expansion": 3},
+    "bronet": {"width": 6, "blocks": 2},
+    "hyperspherical": {"width": 6, "blocks": 2, "expansion": 3},
+}
 
 
 def small(name: str, **fields):
@@ -85,7 +90,29 @@ def plain_bronet(block: BroNetBlocks, entry: int) -> nn.Sequential:
     return nn.Sequential(*dense(0), nn.ReLU(), *residuals)
 
 
-PLAIN = {"simba": plain_simba, "bronet": plain_bronet}
+class PlainSphere(nn.Module):
+    """SimbaV2's torso, with every division by a length written out."""
+
+    def __init__(self, block: HypersphericalBlocks, entry: int):
+        super().__init__()
+        vectors = {name: (getattr(block, name)[entry, 0] * factor).detach() for name, factor in block.factors.items()}
+        self.weights = [getattr(block, f"weight_{layer}")[entry].detach() for layer in range(2 * block.blocks + 1)]
+        self.scalers = [vectors["scaler_0"], *(vectors[f"scaler_{2 * b + 1}"] for b in range(block.blocks))]
+        self.alphas = [vectors[f"alpha_{b}"] for b in range(block.blocks)]
+
+    def forward(self, x):
+        def unit(x):
+            return x / x.norm(dim=-1, keepdim=True)
+
+        x = unit(torch.cat([x, torch.full((len(x), 1), 3.0)], -1))
+        x = unit((x @ self.weights[0]) * self.scalers[0])
+        for b, alpha in enumerate(self.alphas):
+            inner = torch.relu((x @ self.weights[2 * b + 1]) * self.scalers[b + 1])
+            x = unit(x + alpha * (unit(inner @ self.weights[2 * b + 2]) - x))
+        return x
+
+
+PLAIN = {"simba": plain_simba, "bronet": plain_bronet, "hyperspherical": PlainSphere}
 
 
 # ---- every torso
