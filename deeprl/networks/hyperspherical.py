@@ -126,8 +126,8 @@ class HypersphericalBlocks(Block):
 
 @dataclass(frozen=True)
 class Hyperspherical(TorsoChoice):
-    """The torso of SimbaV2. The authors' critic has these settings, their actor `width=128` and `blocks=1`; both see running normalised
-    observations (`agent/normalize=running`).
+    """The torso of SimbaV2. Critics have these settings, actors `width=128` and `blocks=1` (both widths not verified); they see running
+    normalised observations (`agent/normalize=running`).
 
     Features have length 1, hence a linear head needs large weights for large returns: scale the rewards, or choose a categorical head. The
     projection concerns the torso alone; the authors' heads have unit weights and scalers too.
