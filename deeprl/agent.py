@@ -69,6 +69,14 @@ class Agent(nn.Module, Choice):
         """The loss of one objective."""
         return self.objectives[name].loss(batch)
 
+    def projections(self, name: str) -> list[Callable[[], None]]:
+        """`project_` of every block whose parameters one objective trains, see `deeprl.networks.blocks.Block`. A learner calls them after
+        each update of the objective; targets are not trained, hence not projected."""
+        trained = {id(parameter) for parameter in self.objectives[name].parameters}
+        own = [m for m in self.modules() if any(id(parameter) in trained for parameter in m.parameters(recurse=False))]
+        found: list[Any] = [getattr(module, "project_", None) for module in own]
+        return [project_ for project_ in found if project_ is not None]
+
     def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
         """Output of the networks for (M, *obs) when the agent acts: a pure function of parameters, buffers and its arguments."""
         raise NotImplementedError

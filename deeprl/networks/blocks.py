@@ -27,7 +27,11 @@ REMEDY = (
 
 
 class Block(nn.Module):
-    """Base class of modules that declare an initialiser, `initial[name]`, for each parameter."""
+    """Base class of modules that declare an initialiser, `initial[name]`, for each parameter.
+
+    A block whose parameters obey a constraint, such as weights of length 1, has a method `project_()` that restores it in place. The method
+    is called by `initialise`, and after every update of the parameters.
+    """
 
     def __init__(self):
         super().__init__()
@@ -57,7 +61,7 @@ def initialise(module: nn.Module, seed: int, place: str) -> None:
     """Fill every parameter of `module`. The first axis is the stack: entry i of parameter `name` takes the generator (seed, "init",
     "place.name", i).
 
-    So entry 0 of a stack of five equals a stack of one, and another part does not change the rest.
+    So entry 0 of a stack of five equals a stack of one, and another part does not change the rest. Blocks with `project_` are projected.
 
     Raises:
         ValueError: a parameter has no entry in its owner's `initial`.
@@ -71,6 +75,8 @@ def initialise(module: nn.Module, seed: int, place: str) -> None:
                     raise ValueError(f"{path}: {type(owner).__name__} declares no initial value for it: {REMEDY}")
                 for i, entry in enumerate(parameter):
                     fill_(entry, init, torch_generator(seed, "init", path, i))
+            if hasattr(owner, "project_"):
+                owner.project_()
 
 
 def stacked(block: nn.Module, features: Tensor) -> Tensor:

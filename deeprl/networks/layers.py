@@ -6,6 +6,9 @@ A scheme fills one stack entry of one parameter with numbers from the generator 
     glorot_uniform   U(-l, l), l = sqrt(6 / (fan_in + fan_out))                Dopamine's DQN
     glorot_normal    truncated at 2 sigma, variance 2 / (fan_in + fan_out)     theovincent/i-DQN
     lecun_normal     truncated at 2 sigma, variance 1 / fan_in                 JAX default
+    he_normal        truncated at 2 sigma, variance 2 / fan_in                 SonyResearch/simba, inside residual blocks
+    orthogonal       uniform over matrices with orthonormal rows or columns    SonyResearch/simba, first layer
+    orthogonal_relu  sqrt(2) times such a matrix, the gain of a ReLU           naumix/BiggerRegularizedOptimistic
     quantile         U(-l, l), l = sqrt(sqrt(3) / fan_in)                      C51, QR-DQN, IQN in Dopamine
     small            U(-0.003, 0.003)                                          last layers of DDPG (Lillicrap et al., 2016)
 
@@ -21,7 +24,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-SCHEMES = ("torch", "glorot_uniform", "glorot_normal", "lecun_normal", "quantile", "small")
+NORMAL = ("glorot_normal", "lecun_normal", "he_normal")
+GAINS = {"orthogonal": 1.0, "orthogonal_relu": math.sqrt(2)}
+"""Length of the rows or columns of an orthogonal matrix"""
+SCHEMES = ("torch", "glorot_uniform", *NORMAL, *GAINS, "quantile", "small")
 TRUNCATION = 0.87962566103423978
 """Standard deviation of a unit normal truncated at two: drawing with sigma / TRUNCATION gives variance sigma²."""
 
@@ -58,9 +64,12 @@ def fill_(tensor: Tensor, init: Init, generator: torch.Generator) -> None:
     drawn = torch.empty(tensor.shape, dtype=torch.float32, device="cpu")
     if init.bias and init.scheme not in ("torch", "small"):
         drawn.zero_()
-    elif init.scheme.endswith("normal"):
-        variance = 2 / (init.fan_in + init.fan_out) if init.scheme == "glorot_normal" else 1 / init.fan_in
-        deviation = math.sqrt(variance) / TRUNCATION
+    elif init.scheme in GAINS:
+        # in float64, because the rounding of the decomposition depends on the number of threads; float32 hides it
+        drawn = torch.nn.init.orthogonal_(drawn.double(), GAINS[init.scheme], generator)
+    elif init.scheme in NORMAL:
+        fans = {"glorot_normal": (init.fan_in + init.fan_out) / 2, "lecun_normal": init.fan_in, "he_normal": init.fan_in / 2}
+        deviation = math.sqrt(1 / fans[init.scheme]) / TRUNCATION
         torch.nn.init.trunc_normal_(drawn, 0.0, deviation, -2 * deviation, 2 * deviation, generator=generator)
     else:
         limit = {

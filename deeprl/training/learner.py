@@ -1,5 +1,5 @@
-"""One gradient update: the drawn rows become a batch; every due objective computes its loss and its gradient and updates its parameters;
-then the target networks follow.
+"""One gradient update: the drawn rows become a batch; every due objective computes its loss and its gradient, updates its parameters and
+projects those that obey a constraint; then the target networks follow.
 
 The two learners differ in how an objective's update is computed: `Learner` with autograd, `CompiledLearner` by one compiled function of
 each objective.
@@ -47,6 +47,7 @@ class Learner:
 
     def __init__(self, agent: Agent, batch: Callable[[Any], Batch]):
         self.agent, self.batch = agent, batch
+        self.projections = {name: agent.projections(name) for name in agent.objectives}
         self.watch = Watch(next(agent.parameters()).device)
 
     def update(self, drawn: Any) -> Learned:
@@ -70,6 +71,8 @@ class Learner:
             except NotFinite as error:
                 error.objective = name
                 raise
+            for project_ in self.projections[name]:
+                project_()
             metrics.update(learned.metrics)
             metrics[f"train/{name}_grad_norm"] = norm
             if name == agent.main:

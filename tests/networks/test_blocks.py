@@ -129,6 +129,9 @@ def test_an_undeclared_parameter_is_refused():
         ("small", 0.003, 0.003 / 3**0.5),
         ("glorot_normal", 2.28 * (2 / 400) ** 0.5, (2 / 400) ** 0.5),
         ("lecun_normal", 2.28 * 0.1, 0.1),
+        ("he_normal", 2.28 * 0.02**0.5, 0.02**0.5),
+        ("orthogonal", 1.0, 300**-0.5),
+        ("orthogonal_relu", 2**0.5, (2 / 300) ** 0.5),
     ],
 )
 def test_schemes(scheme, bound, deviation):
@@ -136,6 +139,33 @@ def test_schemes(scheme, bound, deviation):
     assert mlp.weight_0.abs().max() <= bound
     assert mlp.weight_0.std().item() == pytest.approx(deviation, rel=0.02)
     assert bool(mlp.bias_0.any()) == (scheme in ("torch", "small"))
+
+
+@pytest.mark.parametrize(("scheme", "gain"), [("orthogonal", 1.0), ("orthogonal_relu", 2.0)])
+def test_orthogonal_weights(scheme, gain):
+    """Rows of a wide matrix and columns of a tall one are orthogonal, of squared length 1 or 2; so are the kernels of a convolution."""
+
+    def check(rows):
+        torch.testing.assert_close(rows.double() @ rows.double().mT, gain * torch.eye(rows.shape[-2]).double(), rtol=0, atol=1e-6)
+
+    mlp = built(MLP(1, (5, 20, 3), activate_last=False, init=scheme))
+    check(mlp.weight_0[0])
+    check(mlp.weight_1[0].mT)
+    check(built(ConvStack(1, (2, 6, 6), ((4, 3, 1),), padding="valid", init=scheme)).weight_0[0].flatten(1))
+    assert not mlp.bias_0.any()
+    assert mlp.weight_0.dtype == torch.float32
+
+
+def test_orthogonal_weights_do_not_depend_on_the_number_of_threads():
+    threads = torch.get_num_threads()
+    try:
+        found = []
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append(built(MLP(1, (23, 512, 512), activate_last=True, init="orthogonal")))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one, two) for one, two in zip(found[0].parameters(), found[1].parameters()))
 
 
 def test_unknown_schemes_are_refused():
