@@ -48,16 +48,27 @@ AGENTS = {
     "random_rewards": "agent=dqn agent/auxiliary=random_rewards",
     "self_prediction": "agent=dqn agent/auxiliary=self_prediction",
 }
+CONTINUOUS = {
+    "td3": "agent=td3",
+    "sac": "agent=sac",
+    "itd3": "agent=itd3 agent.chain.length=3",
+    "isac": "agent=isac agent.chain.length=3",
+    "tqc": "agent=tqc",
+    "aro_ddpg": "agent=aro_ddpg",
+    "sac_simba": "agent=sac agent/normalize=running agent/torso=simba agent.torso.width=256 agent.torso.blocks=1",
+}
+RECIPES = {**AGENTS, **CONTINUOUS}
 LOG_MAPPED = ("log_dqn", "loglin_dqn")
 """Not for CartPole, because a reward in every step is not what a logarithm is for (docs/algorithms/log_dqn.md)."""
 SETS = {
     "cartpole": (("classic/cartpole",), "steps=150000"),
+    "mujoco": (("mujoco/hopper", "mujoco/half_cheetah"), "steps=150000"),
     "minatar": (("minatar/breakout", "minatar/asterix"), "steps=300000 evaluation.every=30000"),
 }
 
 
 def command(agent: str, env: str, seed: int, budget: str, mode: str) -> list[str]:
-    return [*AGENTS[agent].split(), f"env={env}", f"seed={seed}", *budget.split(), f"accelerate={mode}", "runtime.threads=1"]
+    return [*RECIPES[agent].split(), f"env={env}", f"seed={seed}", *budget.split(), f"accelerate={mode}", "runtime.threads=1"]
 
 
 def stored() -> list[dict]:
@@ -90,7 +101,7 @@ def table(lines: list[dict]) -> str:
         "| agent | " + " | ".join(f"{env}, seed {seed}" for env, seed in tasks) + " |",
         "|---|" + "---|" * len(tasks),
     ]
-    for name in AGENTS:
+    for name in RECIPES:
         found = {(line["env"], line["seed"]): line["final"]["mean"] for line in lines if line["name"] == name}
         if found:
             rows.append(f"| {name} | " + " | ".join(f"{found[task]:.1f}" if task in found else "" for task in tasks) + " |")
@@ -101,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="of the run folders")
     parser.add_argument("--set", choices=SETS, default="minatar")
-    parser.add_argument("--agents", nargs="+", choices=AGENTS, default=list(AGENTS))
+    parser.add_argument("--agents", nargs="+", choices=RECIPES, default=None)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--mode", default="compiled", help="accelerate=…")
     parser.add_argument("--reverse", action="store_true", help="from the end of the list")
@@ -112,7 +123,8 @@ def main() -> None:
         parser.error("--folder says where the run folders go; or print what there is with --table")
     envs, budget = SETS[options.set]
     began = time.monotonic()
-    todo = [(name, env, seed) for seed in options.seeds for name in options.agents for env in envs]
+    agents = options.agents or list(CONTINUOUS if options.set == "mujoco" else AGENTS)
+    todo = [(name, env, seed) for seed in options.seeds for name in agents for env in envs]
     if options.set == "cartpole":
         todo = [each for each in todo if each[0] not in LOG_MAPPED]
     if options.reverse:
