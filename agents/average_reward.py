@@ -4,7 +4,7 @@
 
     y    =  r − ρ̄ + min_j Q̄_j(s', a')                                             critics
     L_ρ  =  ½ mean (r − ρ + min_j Q̄_j(s', a') − min_j Q̄_j(s, a))²                 rate, beside the critics
-    ρ̄   ←  ρ̄ + tau (ρ − ρ̄)                                                       with the target networks
+    ρ̄   ←  ρ̄ + tau (ρ − ρ̄)                                                       with the target networks, by their tau
 
 With transitions of m steps ρ counts m times. Q is defined up to a constant. docs/algorithms/aro_ddpg.md.
 """
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from deeprl.choice import in_range, one_of
 from deeprl.parts.rate import Rate
-from deeprl.types import Batch
+from deeprl.types import Batch, Rows
 from deeprl.values.losses import average
 
 
@@ -27,39 +27,46 @@ class AverageReward(Rate):
 
     Args:
         discount: the run's, which must be 1.
-        update: `paper`, the equations above; `joint`, the authors' code: L_ρ is the loss of the critics themselves, Σ_j ½ mean (r − ρ +
-            min_j Q̄_j(s', a') − Q_j(s, a))², and targets read ρ itself.
-        tau: step of ρ̄.
+        update: `paper`, the equations above; `joint`, the authors' code: ρ is fitted with each critic's own prediction,
+            L_ρ = Σ_j ½ mean (r − ρ + min_j Q̄_j(s', a') − Q_j(s, a))², and targets read ρ itself.
         lr: learning rate of ρ; None: that of the critics.
 
     Raises:
-        ValueError: the discount is not 1.
+        ValueError: the discount is not 1; or, in training, the environment terminates.
     """
 
+    needs = frozenset({"signed"})
     learned = True
 
-    def __init__(self, *, discount: float, update: str = "paper", tau: float = 0.005, lr: float | None = None):
+    def __init__(self, *, discount: float, update: str = "paper", lr: float | None = None):
         super().__init__()
         if discount != 1.0:
             raise ValueError(f"discount must be 1 where the average reward is learned, not {discount}: set discount=1")
-        self.update, self.tau, self.lr = update, tau, lr
+        self.update, self.lr = update, lr
         one_of(self, update=("paper", "joint"))
-        in_range(self, tau=(0, 1), **({} if lr is None else {"lr": (0, None)}))
-        self.rate, self.slow = (nn.Parameter(torch.zeros(1), requires_grad=False) for _ in range(2))
+        if lr is not None:
+            in_range(self, lr=(0, None))
+        self.average, self.slow = (nn.Parameter(torch.zeros(1), requires_grad=False) for _ in range(2))
 
     def subtracted(self, batch: Batch) -> Tensor:
-        rate = self.slow if self.update == "paper" else self.rate.detach()
-        return batch.reward - rate * batch.steps
+        average = self.slow if self.update == "paper" else self.average.detach()
+        return batch.reward - average * batch.steps
 
     def scalars(self) -> list[tuple[Sequence[nn.Parameter], float | None]]:
-        return [([self.rate], self.lr)]
+        return [([self.average], self.lr)]
+
+    def companions(self) -> list[tuple[list[Tensor], list[Tensor]]]:
+        return [([self.slow], [self.average])]
 
     def loss(self, future: Tensor, target_now: Tensor, online_now: Tensor, batch: Batch) -> tuple[Tensor | float, dict[str, Tensor]]:
         now = target_now.unsqueeze(1) if self.update == "paper" else online_now
-        error = (batch.reward + batch.discount * future).unsqueeze(1) - now - self.rate * batch.steps  # (K, 1 or E, *B)
+        error = (batch.reward + batch.discount * future).unsqueeze(1) - now - self.average * batch.steps  # (K, 1 or E, *B)
         loss = average((batch.weight * 0.5 * error.square()).sum(1), batch.valid).mean()
-        return loss, {"train/average_reward": self.rate.detach()}
+        return loss, {"train/average_reward": self.average.detach()}
 
-    def follow(self, due: tuple[str, ...], updates: int) -> None:
-        if "target" in due:
-            self.slow.lerp_(self.rate, self.tau)
+    def observe(self, rows: Rows) -> None:
+        if rows.terminated.any():
+            raise ValueError(
+                "agent/rate=average learns values up to a constant, and this environment terminates, where a value is 0: "
+                "the result would depend on the constant. Use a task that does not terminate, or agent/rate=none with a discount"
+            )

@@ -63,6 +63,10 @@ class Acting:
             memory = {"head": head}
         return values[head, torch.arange(values.shape[1], device=values.device)], memory
 
+    @property
+    def serves_one(self) -> bool:
+        return self.length > 1 and self.rule != "mean"
+
     def iteration(self, noise: Tensor) -> Tensor | None:
         """See `Chain.iteration`.
 
@@ -71,7 +75,7 @@ class Acting:
         """
         if self.rule not in self.FOR_ACTORS:
             raise ValueError(f"acting must be one of {', '.join(self.FOR_ACTORS)} where an actor acts, not {self.rule!r}")
-        if self.length == 1 or self.rule == "mean":
+        if not self.serves_one:
             return None
         if self.rule == "uniform":
             return (noise * self.length).long().reshape(1)
@@ -113,6 +117,7 @@ class Iterated(Chain):
         one_of(self, torso=("shared", "separate"), acting=Acting.RULES, head_reduction=("sum", "mean"))
         self.remembers = acting == "episode" and length > 1
         self.rule = Acting(acting, length)
+        self.serves_one = self.rule.serves_one
         super().__init__(make, length=length, torsos=1 if torso == "shared" else length)
 
     @property

@@ -21,7 +21,7 @@ from typing import Any
 from torch import Tensor
 
 from deeprl.agents.idqn import Acting
-from deeprl.choice import in_range, one_of
+from deeprl.choice import counts, in_range, one_of
 from deeprl.parts.chains import Chain, MakeNetwork, follow_
 
 
@@ -38,9 +38,11 @@ class IteratedPolyak(Chain):
 
     def __init__(self, make: MakeNetwork, *, length: int = 3, tau: float = 0.005, sync_period: int = 1, acting: str = "uniform"):
         self.length, self.tau, self.sync_period, self.acting = length, tau, sync_period, acting
-        in_range(self, length=(1, None), tau=(0, 1), sync_period=(1, None))
+        counts(self, length=1, sync_period=1)
+        in_range(self, tau=(0, 1))
         one_of(self, acting=Acting.FOR_ACTORS)
         self.rule = Acting(acting, length)
+        self.serves_one = self.rule.serves_one
         super().__init__(make, length=length, torsos=length)
 
     def shifting(self, due: Collection[str], updates: int) -> bool:

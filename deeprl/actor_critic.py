@@ -20,15 +20,15 @@ from torch import Tensor, nn
 
 from deeprl.agent import Agent, Answer, of_iterations, watching
 from deeprl.backups.actor import PolicyBackup
-from deeprl.choice import Part, in_range
+from deeprl.choice import Part, counts
 from deeprl.networks.actors import ActorChoice
 from deeprl.networks.blocks import initialise
-from deeprl.networks.critics import ONLY, Critics, Some, ensemble_returns, for_each, pair, pair_spec, pairs
+from deeprl.networks.critics import ONLY, Critics, CriticSubset, ensemble_returns, for_each, pair, pair_spec, pairs, serving
 from deeprl.networks.mapped import wrapped
 from deeprl.networks.value_network import Networks
 from deeprl.networks.weight_norm import measure_gains_, weight_normalise
 from deeprl.objective import Objective
-from deeprl.optim.flat import Groups
+from deeprl.optim.flat import Groups, flatten_
 from deeprl.parts.chains import Chain
 from deeprl.parts.exploration import ActorExploration, certain
 from deeprl.parts.rate import Rate
@@ -106,13 +106,13 @@ class ActorCritic(Agent):
         super().__init__()
         self.ensemble, self.actor_period, self.reset_period = ensemble, actor_period, reset_period
         self.target_period = actor_period if target_period is None else target_period
-        in_range(self, ensemble=(1, None), actor_period=(1, None), target_period=(1, None))
-        in_range(self, **({} if reset_period is None else {"reset_period": (1, None)}))
+        counts(self, ensemble=1, actor_period=1, target_period=1, **({} if reset_period is None else {"reset_period": 1}))
         if not spec.action_dim:
             raise ValueError("this agent takes continuous actions, and the environment's actions are discrete")
         self.spec, self.seed, self.backup, self.explore = spec, seed, backup, explore
         self.reduce, self.actor_reduce = reduce, actor_reduce
         self.rewards, self.normalize = rewards(), normalize(spec=spec)
+        head.check(self.rewards)
         if channel_scales(self.rewards) != (1.0,):
             raise ValueError("this agent takes rewards of one channel: agent/rewards=raw")
         if head.dueling:
@@ -124,20 +124,26 @@ class ActorCritic(Agent):
         space = pair_spec(spec)
         critics = Critics(Networks(space, torso.resolve(space), seed), wrapped(head, mapping, self.rewards), ensemble, head.share)
         self.chain = chain(critics)
-        self.some = self.selection(critics)
+        if self.chain.length > 1:
+            self.chain.iteration(torch.zeros((), dtype=torch.float64))  # refuses rules of acting that only discrete agents have
+        self.subset = self.serving_subset(critics)
         actor_torso = actor_torso.resolve(spec)
         self.actor = actor.build(spec, actor_torso)
         initialise(self.actor, seed, "actor")
         weight_normalise(self.actor, actor_torso.weight_norm)
         self.target_actor = copy.deepcopy(self.actor) if backup.target_actor else None
         if self.target_actor is not None:
-            self.chain.companions.append((self.target_actor, self.actor))
+            flatten_(list(self.target_actor.parameters()))
+            self.chain.companions.append((list(self.target_actor.parameters()), list(self.actor.parameters())))
         self.temperature, self.rate = temperature(action_dim=spec.action_dim), rate()
+        self.chain.companions += self.rate.companions()
+        if backup.smoothing and self.temperature.needs:
+            raise ValueError("backup.smoothing must be 0 beside a temperature, because log π is that of the action without the noise")
         self.objectives = {
             "critic": together(self.critic_loss, optimizer, [self.chain.online, self.encoder], self.rate.scalars()),
             "actor": together(self.actor_loss, actor_optimizer, [self.actor], self.temperature.scalars()),
         }
-        self.observers = watching(self.normalize, self.rewards)
+        self.observers = watching(self.normalize, self.rewards, self.rate)
         self.clock = Clock(self.chain.periods)
 
     def critic_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
@@ -156,6 +162,7 @@ class ActorCritic(Agent):
         returns = for_each(returns, chosen, self.ensemble)
         loss, error = chosen.loss(returns)  # (K·E, *B)
         loss = loss.unflatten(0, (-1, self.ensemble)).sum(1)  # the sum over the critics, not the mean
+        error = error.unflatten(0, (-1, self.ensemble)).amax(1)  # (K, *B), as in LAP
         total = self.chain.combine(average(batch.weight * loss, batch.valid))
         extra, rates = self.rate_loss(future, online, target, batch) if self.rate.learned else (0.0, {})
         details = chosen.metrics(returns) if hasattr(chosen, "metrics") else {}  # see `Values`
@@ -185,24 +192,24 @@ class ActorCritic(Agent):
         metrics = {"train/actor_loss": over_valid(loss.detach().unsqueeze(0), batch.valid), **self.temperature.metrics(log_prob)}
         return total, Learned(value.detach(), metrics)
 
-    def selection(self, critics: Critics) -> Some | None:
-        """Evaluation of the critics that serve the actor; None if it needs all, or if they share a torso."""
-        drawn = self.chain.iteration(torch.zeros((), dtype=torch.float64)) is not None
-        iterations, each = 1 if drawn else self.chain.length, 1 if self.actor_reduce.first_only else self.ensemble
+    def serving_subset(self, critics: Critics) -> CriticSubset | None:
+        """Evaluation of the critics that serve the actor; None if all of them do, or if the iterations share torsos."""
+        iterations = 1 if self.chain.serves_one else self.chain.length
+        each = 1 if self.actor_reduce.first_only else self.ensemble
         if (iterations, each) == (self.chain.length, self.ensemble) or self.chain.torsos < self.chain.length:
             return None
-        return Some(replace(critics, ensemble=1)("actor", iterations * each, iterations * each), each)
+        single = replace(critics, ensemble=1)  # a critic an entry, because the template is read entry by entry
+        return CriticSubset(single("actor", stack=iterations * each, torsos=iterations * each), each)
 
     def actor_value(self, obs: Tensor, action: Tensor, noise: dict[str, Any]) -> Tensor:
-        """Value of actions for the actor's loss, (*B,)."""
-        online, x, e = self.chain.online, pair(obs, action), self.ensemble
-        k = self.chain.iteration(noise["iteration"]) if "iteration" in noise else None
-        if self.some is None:
-            value = self.actor_reduce(ensemble_returns(online(x, noise["critic"]), e), noise["actor_reduce"]).mean()  # (K, *B)
+        """Value of actions for the actor's loss, (*B,): by the iteration that serves the actor, or the mean of all."""
+        online, x = self.chain.online, pair(obs, action)
+        k = self.chain.iteration(noise["iteration"]) if self.chain.length > 1 else None
+        if self.subset is None:
+            value = self.actor_reduce(ensemble_returns(online(x, noise["critic"]), self.ensemble), noise["actor_reduce"]).mean()  # (K, *B)
             return value.mean(0) if k is None else value.index_select(0, k)[0]
-        first = slice(None, None, e) if self.actor_reduce.first_only else slice(None)
-        entries = first if k is None else torch.arange(self.chain.length * e, device=k.device).unflatten(0, (-1, e))[k, first].flatten()
-        return self.actor_reduce(self.some(online, entries, x, noise["critic"]), noise["actor_reduce"]).mean().mean(0)
+        entries = serving(k, self.chain.length, self.ensemble, self.actor_reduce.first_only)
+        return self.actor_reduce(self.subset(online, entries, x, noise["critic"]), noise["actor_reduce"]).mean().mean(0)
 
     def due(self, update: int) -> tuple[str, ...]:
         periods = {"critic": 1, "actor": self.actor_period, "target": self.target_period}
@@ -210,7 +217,6 @@ class ActorCritic(Agent):
 
     def follow(self, due: tuple[str, ...]) -> None:
         self.chain.follow(due, self.updates // self.target_period)
-        self.rate.follow(due, self.updates)
         if self.reset_period is not None and self.updates % self.reset_period == 0:
             self.reset(self.updates // self.reset_period)
 
@@ -239,6 +245,8 @@ class ActorCritic(Agent):
             return Acted(action, certain(action.shape[0]), memory)
         seen = self.seen(obs)
         action = self.actor(seen)
+        if self.rate.learned:  # differential values are no returns
+            return Acted(action.cpu(), torch.ones(action.shape[0]), memory)
         values = self.actor_reduce(ensemble_returns(self.chain.online(pair(seen, action)), self.ensemble), {}).mean()  # (K, M)
         return Acted(action.cpu(), torch.ones(action.shape[0]), memory, self.chain.typical(values).cpu())
 

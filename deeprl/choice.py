@@ -62,6 +62,18 @@ def in_range(owner: object, **bounds) -> None:
             raise ValueError(f"{name} must be {ends}, not {value!r}")
 
 
+def counts(owner: object, **least: int) -> None:
+    """Check fields that count something: `counts(self, width=1, blocks=0)`.
+
+    Raises:
+        ValueError: naming the field, its value and the least number.
+    """
+    for name, low in least.items():
+        value = getattr(owner, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < low:
+            raise ValueError(f"{name} must be a whole number of at least {low}, not {value!r}")
+
+
 def one_of(owner: object, **options) -> None:
     """Check attributes of `owner` against the values they may take: `one_of(self, torso=("shared", "separate"))`."""
     for name, allowed in options.items():

@@ -94,7 +94,7 @@ class Batch(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which is not used
     """(*B,) int64: number of the row for `Replay.update_priorities`, on the CPU"""
     noise: dict[str, Any]
-    """All random numbers of the update, drawn outside: for a discrete agent a `ViewNoise` each under "online" and "target", else tensors by
+    """All random numbers of the update, drawn outside: a `ViewNoise` each under "online" and "target", and what the agent's `noise` adds by
     name"""
     extra: dict[str, Tensor]
     """Fields by declared needs: "successor" (the observation one step later), "terminated" (whether the first step terminated),
@@ -120,5 +120,5 @@ class Learned(NamedTuple):
     """Report of one update. The caller decides when to read a number, because that waits for the device."""
 
     error: Tensor
-    """(*B,) |target - prediction| in ordinary units, mean over K: error for the priority"""
+    """(*B,) |target - prediction| in ordinary units, mean over K, of an ensemble the largest: error for the priority"""
     metrics: dict[str, Tensor]

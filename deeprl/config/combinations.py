@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from deeprl.networks.mapped import wrapped
 
 WORDS = {
-    "signed": "values that may take either sign, in one channel, because it adds a bonus or an entropy to them",
+    "signed": "values that may take either sign, in one channel, because it adds to them or subtracts from them",
     "scalar": "one value for each action, in one channel, because its corrections along a trajectory are for single values only",
     "returns": "a loss of returns in ordinary units, because it estimates their variance",
     "quantiles": "atoms of equal probability, because it sorts them",
@@ -70,7 +70,7 @@ def refusals(consumers: Mapping[str, Any], provider: str, offered: frozenset[str
     ]
 
 
-CONSUMERS = ("backup", "weighting", "temperature", "reduce", "actor_reduce", "explore")
+CONSUMERS = ("backup", "weighting", "temperature", "rate", "reduce", "actor_reduce", "explore")
 """Slots of an agent with needs that its head or its actor must meet."""
 
 

@@ -1,7 +1,7 @@
 """Tuned settings: which file of `configs/tuned` an agent uses on an environment.
 
-<family>/<task>/<agent>.yaml    one task, and one agent alone
-<family>/<agent>.yaml           every task of the family; an agent without such a file uses the file of the recipe that it starts from
+<family>/<task>/<agent>.yaml    one task
+<family>/<agent>.yaml           every task of the family
 <family>/_base.yaml             settings that agents of the family share; used only if an agent's file lists it in `defaults`
 """
 
@@ -21,12 +21,13 @@ def family(env: str) -> str:
 
 
 def option(env: str, agent: str) -> str:
-    """The option of the group `tuned`. For classic/cartpole and double_dqn it is "classic/dqn", because double_dqn starts from dqn.
+    """The option of the group `tuned`: the agent's file for the task, else its file for the family, else those of the recipes from which it
+    starts, in the same order. For classic/cartpole and double_dqn it is "classic/dqn", because double_dqn starts from dqn.
 
-    If there is no file, it is the name that the agent's file would have.
+    If there is no file, it is the name that the agent's file for the family would have.
     """
-    names = [f"{env}/{agent}", *(f"{family(env)}/{each}" for each in lineage(agent))]
-    return next((name for name in names if file("tuned", name)), names[1])
+    names = [f"{place}/{each}" for each in lineage(agent) for place in dict.fromkeys((env, family(env)))]
+    return next((name for name in names if file("tuned", name)), f"{family(env)}/{agent}")
 
 
 def lineage(agent: str) -> list[str]:

@@ -92,7 +92,7 @@ class Reading(nn.Module):
         return ensemble_returns(self.network(x, noise), self.ensemble)
 
 
-class Some:
+class CriticSubset:
     """Evaluation of some critics of an ensemble, at the cost of these alone.
 
     Args:
@@ -114,3 +114,18 @@ class Some:
         tensors = {name: parameter[entries] for name, parameter in network.named_parameters()} | dict(network.named_buffers())
         noise = noise._replace(layers={name: numbers[entries] for name, numbers in noise.layers.items()})
         return functional_call(self.reading, {f"network.{name}": tensor for name, tensor in tensors.items()}, (x, noise))
+
+
+def serving(k: Tensor | None, length: int, ensemble: int, first_only: bool) -> Tensor | slice:
+    """Entries of the stack of K·E critics that serve an actor, iteration by iteration.
+
+    Args:
+        k: (1,) int64 the iteration that serves; None: all.
+        length, ensemble: K and E.
+        first_only: only the first critic of an iteration serves.
+    """
+    each = slice(None, None, ensemble) if first_only else slice(None)  # of one iteration, or of the stack
+    if k is None:
+        return each
+    entries = torch.arange(length * ensemble, device=k.device).unflatten(0, (length, ensemble))
+    return entries.index_select(0, k)[0, each]

@@ -9,14 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deeprl.choice import Choice, in_range
+from deeprl.choice import Choice, counts
 from deeprl.networks.blocks import MLP, initialise
+from deeprl.networks.weight_norm import weight_normalise
 from deeprl.types import Spec
 
 
 class Encoder(nn.Module):
     """ψ(s) = tanh(LayerNorm(W torso(s) + b)), (*B, *obs) -> (*B, F), with random shifts while the critics are trained (DrQ: Yarats,
     Kostrikov, Fergus, 2021). Only the critics' loss trains it, and targets read it too, without a slow copy (as in DrQ-v2; 2021).
+    In DrQ the actor has a projection of its own and sees shifted images (from memory, not verified); here it shares the projection.
 
     Args:
         torso: module of one network, (B, *obs) -> (1, B, features).
@@ -79,16 +81,17 @@ class ImageEncoder(Choice):
     shift: int = 4
 
     def __post_init__(self):
-        in_range(self, features=(1, None), shift=(0, None))
+        counts(self, features=1, shift=0)
 
     def build(self, spec: Spec, torso: Any, seed: int) -> Encoder | None:
         """
         Args:
-            torso: choice of the layers below.
+            torso: choice of the layers below. Its `head_hidden` belong to heads and are not used.
         """
         if len(spec.obs_shape) == 1:
             return None
-        dims = len(spec.obs_shape)
-        encoder = Encoder(torso.resolve(spec).build(spec, 1), self.features, self.shift if dims == 3 else 0, dims)
+        dims, torso = len(spec.obs_shape), torso.resolve(spec)
+        encoder = Encoder(torso.build(spec, 1), self.features, self.shift if dims == 3 else 0, dims)
         initialise(encoder, seed, "encoder")
+        weight_normalise(encoder.torso, torso.weight_norm)
         return encoder

@@ -1,4 +1,4 @@
-"""Heads with one number for each action, and the base class of all heads of discrete agents."""
+"""Heads with one number for each action, and the base class of all heads."""
 
 from __future__ import annotations
 

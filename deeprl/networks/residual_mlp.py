@@ -15,23 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deeprl.choice import one_of
+from deeprl.choice import counts, one_of
 from deeprl.networks.blocks import Block, linear, repeated
 from deeprl.networks.layers import SCHEMES, Init
 from deeprl.networks.torsos import TorsoChoice, widths
 from deeprl.types import Spec
-
-
-def counts(owner: object, **least: int) -> None:
-    """Check fields that count something: `counts(self, width=1, blocks=0)`.
-
-    Raises:
-        ValueError: naming the field, its value and the least number.
-    """
-    for name, low in least.items():
-        value = getattr(owner, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < low:
-            raise ValueError(f"{name} must be a whole number of at least {low}, not {value!r}")
 
 
 def vector_size(spec: Spec, option: str) -> int:

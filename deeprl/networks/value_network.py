@@ -1,4 +1,4 @@
-"""Networks of discrete agents: a torso, and K heads that turn its features into `Values`."""
+"""Value networks: a torso, and K heads that turn its features into `Values`. Critics are value networks with one action."""
 
 from __future__ import annotations
 

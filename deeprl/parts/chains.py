@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deeprl.choice import Part, in_range
 from deeprl.networks.value_network import ValueNetwork
@@ -61,8 +61,11 @@ class Chain(Part):
         torsos: number of online torsos, 1 (shared) or K.
 
     Attributes:
-        companions: (target, online) modules without a chain of their own, which move with the anchor Q̄_0: the target actor.
+        companions: (target, online) tensors without a chain of their own, which move with the anchor Q̄_0: the target actor, slow copies.
     """
+
+    serves_one = False
+    """Whether `iteration` gives one iteration."""
 
     remembers = False
     """Whether `choose` must be called at every step, because it has a memory."""
@@ -70,7 +73,7 @@ class Chain(Part):
     def __init__(self, make: MakeNetwork, length: int, torsos: int):
         super().__init__()
         self.length, self.torsos = length, torsos
-        self.companions: list[tuple[nn.Module, nn.Module]] = []
+        self.companions: list[tuple[list[Tensor], list[Tensor]]] = []
         self.online = make("online", stack=length, torsos=torsos, index=None)
         if torsos == 1 and length > 1:
             # two target torsos: the first belongs to the anchor Q̄_0, the second follows the online torso
@@ -89,7 +92,7 @@ class Chain(Part):
         """Move the anchor Q̄_0, and with it the companions, towards the online networks."""
         anchor_(self.target, self.online, tau)
         for target, online in self.companions:
-            _approach(list(target.parameters()), list(online.parameters()), tau)
+            _approach(target, online, tau)
 
     def follow(self, due: tuple[str, ...], updates: int) -> None:
         """Called after every gradient update.

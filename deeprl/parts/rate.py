@@ -27,6 +27,10 @@ class Rate(Part):
         """Parameters that are trained beside the critics, with their learning rate; None: that of the critics."""
         return []
 
+    def companions(self) -> list[tuple[list[Tensor], list[Tensor]]]:
+        """Slow copies, which move with the target networks, see `Chain.companions`."""
+        return []
+
     def loss(self, future: Tensor, target_now: Tensor, online_now: Tensor, batch: Batch) -> tuple[Tensor | float, dict[str, Tensor]]:
         """Scalar that is added to the critics' loss, and metrics.
 

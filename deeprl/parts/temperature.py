@@ -54,10 +54,13 @@ class FixedTemperature(Temperature):
 
     needs = frozenset({"density", "signed"})
 
+    shown: Tensor
+
     def __init__(self, *, action_dim: int, value: float = 0.2):
         super().__init__(action_dim=action_dim)
         self.value = value
         in_range(self, value=(0, None))
+        self.register_buffer("shown", torch.tensor(float(value)), persistent=False)  # on the agent's device, for the log
 
     def forward(self) -> Tensor | float:
         """α, without gradient."""
@@ -73,7 +76,8 @@ class FixedTemperature(Temperature):
 
     def metrics(self, log_prob: Tensor | None) -> dict[str, Tensor]:
         assert log_prob is not None, "a temperature, and a policy without a density"
-        return {"train/entropy": -log_prob.detach(), "train/temperature": torch.as_tensor(self(), device=log_prob.device)}
+        value = self()
+        return {"train/entropy": -log_prob.detach(), "train/temperature": value if isinstance(value, Tensor) else self.shown}
 
 
 class LearnedTemperature(FixedTemperature):

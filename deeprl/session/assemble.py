@@ -48,9 +48,7 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
     keys = tuned.keys(option)
     if not keys:
         say(f"no tuned settings for {names['agent']} on {tuned.family(names['env'])}: the defaults of the agent are used")
-    replaced = {key.removeprefix("agent/") for key in user if key.startswith("agent/")}
-    recipe = {key for key in tuned.recipe(names["agent"]) if key.split(".")[1] in replaced}
-    dropped = drop_foreign(config, keys | recipe, user)
+    dropped = drop_foreign(config, keys | tuned.recipe(names["agent"]), user)
     if dropped:
         say(f"keys of agent={names['agent']} and tuned/{option} that the chosen parts do not take are ignored: {', '.join(dropped)}")
     if "replay.n_step" in keys - user and config["replay"].get("n_step", 1) != 1 and replays_sequences(config):

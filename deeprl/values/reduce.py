@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deeprl.choice import Choice, in_range
+from deeprl.choice import Choice, counts
 from deeprl.values.returns import Returns
 
 
@@ -75,7 +75,7 @@ class Subset(Reduction):
     size: int = 2
 
     def __post_init__(self):
-        in_range(self, size=(1, None))
+        counts(self, size=1)
 
     def noise(self, updates: int, ensemble: int, generator) -> dict[str, Tensor]:
         return {"subset": torch.rand((updates, ensemble), generator=generator)}
@@ -101,7 +101,7 @@ class Truncate(Reduction):
     drop: int = 2
 
     def __post_init__(self):
-        in_range(self, drop=(0, None))
+        counts(self, drop=0)
 
     def __call__(self, values: Returns, noise: dict[str, Tensor]) -> Returns:
         ensemble, atoms = values.atoms.shape[1], values.atoms.shape[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,9 +12,10 @@ from deeprl.agents.average_reward import AverageReward
 from deeprl.backups.actor import PolicyBackup
 from deeprl.networks.torsos import MLPTorso
 from deeprl.optim.adam import Adam
+from deeprl.parts.chains import Single
 from deeprl.parts.polyak import Polyak
 from deeprl.schedules import Linear
-from deeprl.types import Spec
+from deeprl.types import Rows, Spec
 from deeprl.values.reduce import Minimum
 from tests.agents.test_td3 import batches
 from tests.builders import actor_critic, entry, make_batch, same, snapshot, update
@@ -40,7 +42,7 @@ def test_the_gain_and_the_bias_of_two_states(update_, scale, shift):
     """A constant added to rewards is added to the gain, and a factor of them is one of gain and bias."""
     adam = Adam(lr=0.02, schedule=Linear(start=1.0, end=0.0, duration=1500))
     agent = actor_critic(
-        TWO_STATES, torso=MLPTorso(hidden=()), actor_torso=MLPTorso(hidden=()), rate=average(update=update_, tau=0.1), optimizer=adam,
+        TWO_STATES, torso=MLPTorso(hidden=()), actor_torso=MLPTorso(hidden=()), rate=average(update=update_), optimizer=adam,
         actor_optimizer=Adam(lr=0.0), backup=PolicyBackup(smoothing=0.0), chain=partial(Polyak, tau=0.1), actor_period=1,
     )  # fmt: skip
     for parameter in agent.actor.parameters():
@@ -50,7 +52,7 @@ def test_the_gain_and_the_bias_of_two_states(update_, scale, shift):
     for step in range(1500):
         update(agent, batch)
         agent.tick(step, step + 1)
-    assert agent.rate.rate.item() == pytest.approx(scale * 8 / 13 + shift, abs=1e-3)
+    assert agent.rate.average.item() == pytest.approx(scale * 8 / 13 + shift, abs=1e-3)
     values = agent.chain.online(torch.cat([torch.eye(2), torch.zeros(2, 1)], 1)).mean()[..., 0]  # (E, 2)
     assert (values[:, 1] - values[:, 0]).tolist() == pytest.approx([scale / 1.3] * 2, abs=2e-3)
 
@@ -61,8 +63,8 @@ def test_a_constant_of_all_values_changes_no_gradient_of_the_rate():
     batch = batch._replace(discount=torch.ones_like(batch.discount))
     slopes = []
     for _ in range(2):
-        agent.rate.rate.requires_grad_(True)
-        slopes.append(torch.autograd.grad(agent.critic_loss(batch)[0], [agent.rate.rate])[0])
+        agent.rate.average.requires_grad_(True)
+        slopes.append(torch.autograd.grad(agent.critic_loss(batch)[0], [agent.rate.average])[0])
         for name, parameter in agent.chain.target.named_parameters():
             if name == "head.advantage.bias_0":
                 parameter += 7.0
@@ -79,7 +81,7 @@ def test_a_worked_target_of_two_steps():
         for name, parameter in network.named_parameters():
             parameter.fill_(value if name == "head.advantage.bias_0" else 0.0)
     agent.rate.slow.fill_(0.5)
-    agent.rate.rate.fill_(0.75)
+    agent.rate.average.fill_(0.75)
     loss, learned = agent.critic_loss(batch)
     assert learned.error.tolist() == pytest.approx([6.0] * 11)
     # (3 + 4 − 4 − 2 · 0.75)² / 2 of the rate beside 2 · 6² of two critics
@@ -87,13 +89,13 @@ def test_a_worked_target_of_two_steps():
 
 
 def test_the_slow_copy_follows_with_the_targets():
-    agent = actor_critic(rate=average(tau=0.25), actor_period=2)
+    agent = actor_critic(rate=average(), actor_period=2)  # tau 0.25
     for number, batch in enumerate(batches(agent, 4), 1):
         before = agent.rate.slow.clone()
         update(agent, batch)
-        expected = torch.lerp(before, agent.rate.rate, 0.25) if number % 2 == 0 else before
+        expected = torch.lerp(before, agent.rate.average, 0.25) if number % 2 == 0 else before
         assert torch.equal(agent.rate.slow, expected)
-    assert agent.rate.rate.item() != 0
+    assert agent.rate.average.item() != 0
 
 
 def test_a_rate_that_stays_zero_is_none():
@@ -108,3 +110,27 @@ def test_a_rate_that_stays_zero_is_none():
 def test_a_discount_is_refused():
     with pytest.raises(ValueError, match="^discount must be 1 where the average reward is learned, not 0.99: set discount=1"):
         actor_critic(rate=partial(AverageReward, discount=0.99))
+
+
+def test_the_slow_copy_stands_while_the_targets_stand():
+    agent = actor_critic(rate=average(), chain=partial(Single, target_update_period=100))
+    for batch in batches(agent, 4):
+        update(agent, batch)
+    assert agent.rate.slow.item() == 0
+    agent.tick(99, 100)
+    assert torch.equal(agent.rate.slow, agent.rate.average)
+
+
+def test_a_termination_is_refused_and_a_time_limit_is_not():
+    agent, no, yes = actor_critic(rate=average()), np.zeros(2, bool), np.array([False, True])
+    zero = np.zeros(2, np.float32)
+    rows = Rows(np.zeros((2, 5), np.float32), np.zeros((2, 2), np.float32), zero, np.zeros((2, 5), np.float32), no, yes, zero)
+    agent.observe(rows)
+    with pytest.raises(ValueError, match="Use a task that does not terminate, or agent/rate=none with a discount"):
+        agent.observe(rows._replace(terminated=yes))
+
+
+def test_evaluation_compares_no_differential_value_with_a_return():
+    agent = actor_critic(rate=average())
+    noise = entry(agent.act_noise((1, 3), torch.Generator()), 0)
+    assert agent.act(torch.zeros(3, 5), torch.ones(3, dtype=torch.bool), {}, 0, noise, explore=False).value is None

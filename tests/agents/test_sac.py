@@ -16,7 +16,7 @@ from deeprl.agents.iterated_polyak import IteratedPolyak
 from deeprl.agents.value_mapping import SignedRoot
 from deeprl.backups.actor import PolicyBackup
 from deeprl.networks.actors import SquashedGaussian, log_density
-from deeprl.networks.critics import Some, pair
+from deeprl.networks.critics import CriticSubset, pair, serving
 from deeprl.networks.distributional import Categorical, ImplicitQuantile, Quantile
 from deeprl.networks.heads import Scalar
 from deeprl.networks.torsos import MLPTorso
@@ -29,7 +29,7 @@ from deeprl.training.learner import gradient
 from deeprl.transforms.rewards import Raw
 from deeprl.types import QUIET, Spec
 from deeprl.values.reduce import First, Mean, Minimum, Subset, Truncate
-from tests.agents.test_td3 import EPS, TAU, agrees, batches, mlp, said
+from tests.agents.test_td3 import EPS, TAU, agrees, batches, constants, mlp, said
 from tests.builders import CONTINUOUS, actor_critic, entry, equal, random_batch, sac, same, snapshot, update, value_agent
 
 B = 11
@@ -250,7 +250,7 @@ def test_targets_of_an_iteration_come_from_the_iteration_before():
     loss, learned = agent.critic_loss(batch._replace(reward=torch.ones(B), discount=torch.full((B,), 0.5)))
     y = torch.tensor([1 + 0.5 * 9, 1 + 0.5 * 20, 1 + 0.5 * 29])
     assert loss.item() == pytest.approx(2 * y.square().sum().item())
-    assert learned.error.tolist() == pytest.approx([y.mean().item()] * B)
+    assert learned.error.tolist() == pytest.approx([y.mean().item()] * B)  # the critics of an iteration agree
 
 
 def test_critics_that_share_torsos_along_a_chain_read_their_own():
@@ -275,13 +275,31 @@ def test_the_critics_that_serve_the_actor_are_those_of_the_whole_network(head, r
     agent = actor_critic(head=head, actor_reduce=reduce, chain=partial(IteratedPolyak, length=3, acting=acting))
     (batch,) = batches(agent, 1)
     action = torch.rand(B, 2)
-    assert isinstance(agent.some, Some) or (acting == "mean" and reduce == Minimum())
+    assert isinstance(agent.subset, CriticSubset) or (acting == "mean" and reduce == Minimum())
     k = {"first": [0], "last": [2], "uniform": [int(3 * batch.noise["iteration"])], "mean": [0, 1, 2]}[acting]
     each = agent.chain.online(pair(batch.obs, action), batch.noise["critic"])
     atoms = each.expect(torch.zeros((), dtype=torch.int64))
     means = atoms.mean().unflatten(0, (3, 2))  # (K, E, B)
     expected = (means[k, 0] if reduce == First() else means[k].amin(1)).mean(0)
     torch.testing.assert_close(agent.actor_value(batch.obs, action, batch.noise), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_worked_entries_of_the_critics_that_serve():
+    """K = 3, E = 2: critics 0 and 1 are Q_1, 2 and 3 Q_2, 4 and 5 Q_3."""
+    second = torch.tensor([1])
+    assert serving(second, 3, 2, first_only=False).tolist() == [2, 3]
+    assert serving(second, 3, 2, first_only=True).tolist() == [2]
+    assert torch.arange(6)[serving(None, 3, 2, first_only=True)].tolist() == [0, 2, 4]
+    assert torch.arange(6)[serving(None, 3, 2, first_only=False)].tolist() == list(range(6))
+
+
+def test_the_priority_is_that_of_the_critic_that_is_furthest_off():
+    agent = actor_critic(ensemble=3, backup=PolicyBackup(smoothing=0.0))
+    (batch,) = batches(agent, 1)
+    constants(agent.chain.online, 0.5, -1.0, 2.0)
+    constants(agent.chain.target, 0.0, 0.0, 0.0)
+    _, learned = agent.critic_loss(batch._replace(reward=torch.ones(B)))
+    assert learned.error.tolist() == pytest.approx([2.0] * B)  # |1 − 0.5|, |1 + 1|, |1 − 2|
 
 
 def test_a_rule_of_acting_that_needs_discrete_actions_is_refused():
@@ -490,6 +508,11 @@ def test_parts_that_do_not_fit_are_refused():
         sac(temperature=partial(LearnedTemperature, value=0.0))
     with pytest.raises(ValueError, match="^high must be above low"):
         SquashedGaussian(low=1.0, high=0.0)
+
+    with pytest.raises(ValueError, match="^backup.smoothing must be 0 beside a temperature"):
+        sac(backup=PolicyBackup(smoothing=0.1))
+    with pytest.raises(ValueError, match="^actor_period must be a whole number of at least 1, not 1.5"):
+        sac(actor_period=1.5)
 
     class Two(Raw):
         scales = (1.0, -1.0)

@@ -322,9 +322,9 @@ def test_a_checkpoint_in_the_middle_of_a_delay_goes_on_bit_for_bit(at):
 def test_spaces_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="takes continuous actions, and the environment's actions are discrete"):
         actor_critic(DISCRETE)
-    with pytest.raises(ValueError, match="^actor_period must be at least 1"):
+    with pytest.raises(ValueError, match="^actor_period must be a whole number of at least 1"):
         actor_critic(actor_period=0)
     with pytest.raises(ValueError, match="^tau must be between 0 and 1"):
         actor_critic(chain=partial(Polyak, tau=1.5))
-    with pytest.raises(ValueError, match="^ensemble must be at least 1"):
+    with pytest.raises(ValueError, match="^ensemble must be a whole number of at least 1"):
         actor_critic(ensemble=0)

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from deeprl.accelerate.modes import apply
 from deeprl.choice import Choice
-from deeprl.config import build
+from deeprl.config import build, tuned
 from deeprl.config.build import agent_actions, agents_for, build_agent, check_actions, check_replay
 from deeprl.config.compose import prepare
 from deeprl.config.dry_run import dry_run
@@ -45,7 +45,8 @@ def survives(config: dict, spec: Spec) -> None:
     agent = build_agent(config, spec)
     apply(agent, "fast")
     dry_run(agent, spec, "cpu")
-    for online in (agent.chain.online, agent.actor) if spec.action_dim else (agent.chain.online,):
+    acts = spec.action_dim and agent.actor_period <= 2  # with REDQ's, two updates leave the actor
+    for online in (agent.chain.online, agent.actor) if acts else (agent.chain.online,):
         before = [p.clone() for p in online.parameters()]
         for step in (1, 2):
             learned = update(agent, made_up(agent, spec, seed=step))
@@ -244,10 +245,19 @@ def test_a_refused_pair_composes_so_that_it_can_be_refused(agent, env, monkeypat
         check_actions(settled(f"agent={agent}", f"env={env}"), spec_of(env))
 
 
-def test_continuous_agents_refuse_images():
-    config = settled("agent=td3", "env=classic/pendulum")
-    with pytest.raises(ConfigError, match=r"agent=td3 .*env=classic/pendulum .*\(3, 96, 96\)"):
-        check_actions(config, Spec((3, 96, 96), torch.uint8, 0, 3))
+@pytest.mark.parametrize("agent", ["td3", "tqc"])
+def test_continuous_agents_take_images(agent):
+    config = settled(f"agent={agent}", "env=classic/pendulum", "agent.torso.hidden=[8]", "agent/torso@agent.encoder_torso=minatar")
+    spec = Spec((3, 12, 12), torch.uint8, 0, 3)
+    check_actions(config, spec)
+    survives(config, spec)
+
+
+def test_settings_of_a_task_reach_the_agents_that_start_from_its_own():
+    """Unless the family has settings of theirs: SAC's rate on Hopper is not TD3's."""
+    found = {agent: tuned.option("mujoco/hopper", agent) for agent in ("td3", "itd3", "sac", "isac")}
+    assert found == {"td3": "mujoco/hopper/td3", "itd3": "mujoco/hopper/td3", "sac": "mujoco/sac", "isac": "mujoco/sac"}
+    assert tuned.option("box2d/car_racing", "tqc") == "box2d/car_racing/td3"
 
 
 def test_a_loss_that_fails_is_found_before_any_step():

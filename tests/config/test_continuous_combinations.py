@@ -35,6 +35,8 @@ def configuration(*row) -> dict:
     config["agent"]["head"]["noisy"] = row[-1]
     if row[0] == "bounded":  # a discount of 1 has no bounds of its own
         config["agent"]["head"].update(low=-50.0, high=50.0)
+    if row[5] != "none":  # log π is that of the action without the noise
+        config["agent"]["backup"]["smoothing"] = 0.0
     if row[2] == "single":
         config["agent"]["chain"]["target_update_period"] = 2
     return config
@@ -71,4 +73,15 @@ def test_channels_of_rewards_are_refused():
     config = configuration("scalar", "identity", "polyak", "minimum", "first", "none", "none", "deterministic", "gaussian", False)
     config["agent"]["rewards"] = settled("agent=dqn", "env=toy/chain", "agent/rewards=polar")["agent"]["rewards"]
     with pytest.raises(ConfigError, match="rewards of one channel: agent/rewards=raw"):
+        build.build_agent(config, CONTINUOUS)
+
+
+@pytest.mark.parametrize("slot", ["rate", "temperature"])
+def test_a_head_of_one_sign_is_refused_where_values_take_both(slot):
+    option = {"rate": "average", "temperature": "learned"}[slot]
+    row = ["categorical", "identity", "polyak", "minimum", "first", "none", "none", "squashed_gaussian", "sampled", False]
+    row[NAMES.index(slot)] = option
+    config = configuration(*row)
+    config["agent"]["head"].update(low=0.0, high=50.0)
+    with pytest.raises(ConfigError, match=f"agent/{slot}=.* needs values that may take either sign"):
         build.build_agent(config, CONTINUOUS)

@@ -17,7 +17,7 @@ from tests.builders import composed, settled
     [
         ("mujoco/hopper", "td3", "mujoco/hopper/td3"),  # the task
         ("mujoco/hopper", "td3_paper", "mujoco/td3_paper"),  # the family
-        ("mujoco/hopper", "ddpg", "mujoco/td3"),  # its recipe starts from td3's; the file of a task is not shared
+        ("mujoco/hopper", "ddpg", "mujoco/ddpg"),  # a file for the family comes before the parent's file for the task
         ("classic/cartpole", "dueling_dqn", "classic/dqn"),  # by way of double_dqn
         ("atari/pong", "mvi", "atari/munchausen_dqn"),
         ("gym", "munchausen_iqn", "gym/iqn"),
