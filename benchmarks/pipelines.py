@@ -100,6 +100,8 @@ def main() -> int:
     parser.add_argument("--number", type=int, default=40)
     parser.add_argument("--seed", type=int, default=None, help="of the moments; by default the clock")
     options = parser.parse_args()
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # every SIGHUP would come too late, again and again
+        parser.error("SIGHUP is ignored here, as under nohup, and so the runs would ignore it: start this without nohup")
     dice, counted, made = random.Random(options.seed), Counter[str](), 0
     while made < options.number:
         number, reader = SIGNALS[made % len(SIGNALS)], READERS[made % len(READERS)]
