@@ -228,15 +228,16 @@ def test_a_thread_that_stays_does_not_keep_the_process(code):
 # ---- disks, files and clocks
 
 
-def full_disk(patch, when) -> list[str]:
-    """Every write to a file of a run fails with ENOSPC while `when()`. Returns what was refused."""
+def full_disk(patch, when, number: int = errno.ENOSPC) -> list[str]:
+    """Every write to a file of a run fails with this error while `when()`. Returns what was refused."""
     refused: list[str] = []
+    error = OSError(number, os.strerror(number))
 
     def wrap(name, module, call):
         def write(*args, **kwargs):
             if when():
                 refused.append(name)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise error
             return call(*args, **kwargs)
 
         patch.setattr(module, name, write)
@@ -249,7 +250,7 @@ def full_disk(patch, when) -> list[str]:
     def flush(self, durable=False):
         if when() and self._waiting:
             refused.append(self.path.name)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise error
         plain(self, durable)
 
     patch.setattr(files.Appender, "flush", flush)
@@ -275,16 +276,31 @@ def test_a_full_disk_costs_a_checkpoint_and_nothing_else(finished, tmp_path, mon
     assert len(left) <= len(right) or segment == 1000  # no segment of an attempt that failed
 
 
-def test_a_disk_that_stays_full_ends_the_run_and_it_can_be_resumed(finished, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_or_quota_that_stays_full_ends_the_run_and_it_can_be_resumed(finished, tmp_path, monkeypatch, capsys, number):
     path, step = tmp_path / "run", [0]
     with monkeypatch.context() as patch:
         tick = Collector.tick
         patch.setattr(Collector, "tick", lambda self, now: (step.__setitem__(0, now), tick(self, now))[1])
-        full_disk(patch, lambda: step[0] >= 170)
-        with pytest.warns(UserWarning, match=r"lost: No space left on device"):
+        full_disk(patch, lambda: step[0] >= 170, number)
+        with pytest.warns(UserWarning, match=f"lost: {os.strerror(number)}"):
             assert begin(path, *CARTPOLE) == exits.FAILED
     said = capsys.readouterr().err
     assert re.search("step 300 .*step 160 .*deeprl resume", said)
+    assert "Traceback" not in said
+    assert console("resume", path) == exits.FINISHED
+    assert_same_run(path, finished)
+
+
+def test_a_disk_that_becomes_read_only_ends_the_run_and_it_can_be_resumed(finished, tmp_path, monkeypatch, capsys):
+    path, step = tmp_path / "run", [0]
+    with monkeypatch.context() as patch:
+        tick = Collector.tick
+        patch.setattr(Collector, "tick", lambda self, now: (step.__setitem__(0, now), tick(self, now))[1])
+        full_disk(patch, lambda: step[0] >= 170, errno.EROFS)
+        assert begin(path, *CARTPOLE) == exits.FAILED
+    said = capsys.readouterr().err
+    assert "Read-only file system" in said
     assert "Traceback" not in said
     assert console("resume", path) == exits.FINISHED
     assert_same_run(path, finished)
