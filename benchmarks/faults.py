@@ -50,6 +50,14 @@ FAMILIES = {
     "minigrid": ("env.num=2", "steps=4000", "learning_starts=500", "replay.capacity=2500", "replay_ratio=0.25", "agent.torso.hidden=[64]"),
     "highway": ("env.num=2", "steps=1200", "learning_starts=200", "replay.capacity=1000", "replay_ratio=0.25", "agent.torso.hidden=[64]"),
 }  # fmt: skip
+SMALL = ("agent.torso.hidden=[64]", "agent.actor_torso.hidden=[64]")
+OPTIONS = {
+    "sac": SMALL,
+    "isac": (*SMALL, "agent.reset_period=200", "agent/normalize=running"),
+    "redq": SMALL,
+    "aro_ddpg": (*SMALL, "discount=1"),
+}
+"""Of agents, so that their cells hold every kind of state: temperature, chain, resets, running statistics, subset noise, average reward."""
 FOREIGN = {
     "minigrid/empty": ("MiniGrid-Empty-5x5-v0", "minigrid", "minigrid.wrappers.FlatObsWrapper"),
     "minigrid/dynamic": ("MiniGrid-Dynamic-Obstacles-5x5-v0", "minigrid", "minigrid.wrappers.FlatObsWrapper"),
@@ -76,7 +84,7 @@ class Cell(NamedTuple):
             name, package, wrapper = FOREIGN[self.env]
             env = ["env=gym", f"env.id={name}", f"env.package={package}", f"env.wrappers=[{wrapper}]"]
         words = [f"agent={self.agent}", *env, f"replay={self.replay}", f"env.vector={self.vector}", "runtime.threads=1"]
-        return [*words, *COMMON, *FAMILIES[self.env.split("/")[0]]]
+        return [*words, *COMMON, *FAMILIES[self.env.split("/")[0]], *OPTIONS.get(self.agent, ())]
 
     @property
     def allow(self) -> tuple[str, ...]:
@@ -123,6 +131,14 @@ CELLS = [
     Cell("rbis_dqn", "box2d/lunar_lander", "sequences", "sync"),
     Cell("td3", "box2d/bipedal_walker", "prioritized", "sync"),
     Cell("td3", "box2d/lunar_lander_continuous", "uniform", "async"),
+    Cell("sac", "classic/pendulum", "uniform", "sync"),
+    Cell("sac", "mujoco/half_cheetah", "prioritized", "async"),
+    Cell("isac", "classic/pendulum", "prioritized", "async"),
+    Cell("isac", "mujoco/hopper", "uniform", "sync"),
+    Cell("redq", "classic/pendulum", "uniform", "async"),
+    Cell("redq", "mujoco/hopper", "prioritized", "sync"),
+    Cell("aro_ddpg", "classic/pendulum", "uniform", "sync"),
+    Cell("aro_ddpg", "mujoco/half_cheetah", "uniform", "async"),
 ]
 
 
