@@ -49,8 +49,8 @@ class AverageReward(Rate):
         self.average, self.slow = (nn.Parameter(torch.zeros(1), requires_grad=False) for _ in range(2))
 
     def subtracted(self, batch: Batch) -> Tensor:
-        average = self.slow if self.update == "paper" else self.average.detach()
-        return batch.reward - average * batch.steps
+        rate = self.slow if self.update == "paper" else self.average.detach()
+        return batch.reward - rate * batch.steps
 
     def scalars(self) -> list[tuple[Sequence[nn.Parameter], float | None]]:
         return [([self.average], self.lr)]

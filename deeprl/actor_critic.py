@@ -137,7 +137,7 @@ class ActorCritic(Agent):
             self.chain.companions.append((list(self.target_actor.parameters()), list(self.actor.parameters())))
         self.temperature, self.rate = temperature(action_dim=spec.action_dim), rate()
         self.chain.companions += self.rate.companions()
-        if backup.smoothing and self.temperature.needs:
+        if backup.smoothing and "density" in self.temperature.needs:
             raise ValueError("backup.smoothing must be 0 beside a temperature, because log π is that of the action without the noise")
         self.objectives = {
             "critic": together(self.critic_loss, optimizer, [self.chain.online, self.encoder], self.rate.scalars()),

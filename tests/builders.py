@@ -43,7 +43,7 @@ from deeprl.replay.replay import Replay
 from deeprl.runs.folder import read_lines
 from deeprl.session import session
 from deeprl.session.assemble import settle
-from deeprl.training.learner import Learner
+from deeprl.training.learner import Learner, gradient
 from deeprl.training.trainer import Trainer
 from deeprl.transforms.observations import Plain
 from deeprl.transforms.rewards import Raw
@@ -341,6 +341,19 @@ def train(path: Path, *overrides: str) -> Trainer:
 
 def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def changed_by(agent: Agent, name: str, batch: Batch) -> set[str]:
+    """Names of the parameters and buffers that one step of an objective changes."""
+    before = snapshot(agent)
+    gradients, _ = gradient(agent, name, batch)
+    agent.objectives[name].optimizer.step(gradients, 0)
+    return {key for key, tensor in agent.state_dict().items() if not torch.equal(tensor, before[key])}
+
+
+def below(agent: Agent, *prefixes: str) -> set[str]:
+    """Names of all parameters and buffers with one of these prefixes."""
+    return {key for key in agent.state_dict() if key.startswith(prefixes)}
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

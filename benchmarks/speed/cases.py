@@ -111,6 +111,10 @@ COSTS = {
     "SAC": SAC,
     "i-TD3, K = 3": f"agent=itd3 agent.chain.length=3 {TD3.removeprefix('agent=td3 ')}",
     "i-SAC, K = 3": f"agent=isac agent.chain.length=3 {SAC.removeprefix('agent=sac ')}",
+    # what an actor would cost that evaluates every critic: why `CriticSubset` is there
+    "TD3, all to the actor": f"{TD3} agent/reduce@agent.actor_reduce=minimum",
+    "i-TD3, all to the actor": f"agent=itd3 agent.chain.length=3 agent.chain.acting=mean agent/reduce@agent.actor_reduce=minimum "
+    f"{TD3.removeprefix('agent=td3 ')}",
     "TD3, 25 quantiles": f"{TD3} agent/head=quantile agent.head.quantiles=25",
     "TD3, 51 categories": f"{TD3} agent/head=categorical",
 }

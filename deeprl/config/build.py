@@ -39,7 +39,7 @@ def agents_for(kind: str) -> list[str]:
 def check_actions(config: dict, spec: Spec, allowed: Allowed = None) -> None:
     """
     Raises:
-        ConfigError: agent and environment differ in their kind of actions, or in the shape of observations.
+        ConfigError: agent and environment differ in their kind of actions.
     """
     has = "discrete" if spec.num_actions else "continuous"
     takes = agent_actions(config["agent"], allowed)

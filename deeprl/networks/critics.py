@@ -93,7 +93,8 @@ class Reading(nn.Module):
 
 
 class CriticSubset:
-    """Evaluation of some critics of an ensemble, at the cost of these alone.
+    """Evaluation of some critics of an ensemble, at the cost of these alone: 6 % of an update of TD3, 18 % of i-TD3's with K = 3
+    (`python -m benchmarks.speed actor_critic_cost`).
 
     Args:
         template: a network of as many critics; only its structure is used, never its weights.
