@@ -55,6 +55,7 @@ OPTIONS = {
     "sac": SMALL,
     "isac": (*SMALL, "agent.reset_period=200", "agent/normalize=running"),
     "redq": SMALL,
+    "crossq": (*SMALL, "agent.torso.settle=200"),
     "aro_ddpg": (*SMALL, "discount=1"),
 }
 """Of agents, so that their cells hold every kind of state: temperature, chain, resets, running statistics, subset noise, average reward."""
@@ -137,6 +138,8 @@ CELLS = [
     Cell("isac", "mujoco/hopper", "uniform", "sync"),
     Cell("redq", "classic/pendulum", "uniform", "async"),
     Cell("redq", "mujoco/hopper", "prioritized", "sync"),
+    Cell("crossq", "classic/pendulum", "uniform", "sync"),
+    Cell("crossq", "mujoco/half_cheetah", "prioritized", "async"),
     Cell("aro_ddpg", "classic/pendulum", "uniform", "sync"),
     Cell("aro_ddpg", "mujoco/half_cheetah", "uniform", "async"),
 ]

@@ -134,7 +134,7 @@ class ActorCritic(Agent):
         self.target_actor = copy.deepcopy(self.actor) if backup.target_actor else None
         if self.target_actor is not None:
             flatten_(list(self.target_actor.parameters()))
-            self.chain.companions.append((list(self.target_actor.parameters()), list(self.actor.parameters())))
+            self.chain.companions.append((moving(self.target_actor), moving(self.actor)))
         self.temperature, self.rate = temperature(action_dim=spec.action_dim), rate()
         self.chain.companions += self.rate.companions()
         if backup.smoothing and "density" in self.temperature.needs:
@@ -168,7 +168,7 @@ class ActorCritic(Agent):
         details = chosen.metrics(returns) if hasattr(chosen, "metrics") else {}  # see `Values`
         shown = {"train/critic_loss": loss.detach(), "train/q_values": chosen.mean().detach(), **details}
         metrics = {**{name: over_valid(value, batch.valid) for name, value in shown.items()}, **rates}
-        return total + extra, Learned(error.mean(0), metrics)
+        return total + extra, Learned(error.mean(0), metrics, online.statistics)
 
     def rate_loss(self, future: Returns, online: View, target: View, batch: Batch) -> tuple[Tensor | float, dict[str, Tensor]]:
         """Loss of the rate's own parameters."""
@@ -185,18 +185,19 @@ class ActorCritic(Agent):
     def actor_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
         with torch.no_grad():
             obs = self.seen(batch.obs)  # the critics alone train the encoder
-        action, log_prob = self.actor.sample(obs, batch.noise.get("action"))
+        action, log_prob, statistics = self.actor.learn(obs, batch.noise.get("action"))
         value = self.actor_value(obs, action, batch.noise)  # (*B,)
         loss = self.temperature.cost(log_prob) - value
         total = average((loss + self.temperature.loss(log_prob)).unsqueeze(0), batch.valid).sum()
         metrics = {"train/actor_loss": over_valid(loss.detach().unsqueeze(0), batch.valid), **self.temperature.metrics(log_prob)}
-        return total, Learned(value.detach(), metrics)
+        return total, Learned(value.detach(), metrics, {f"actor.torso.{name}": new for name, new in statistics.items()})
 
     def serving_subset(self, critics: Critics) -> CriticSubset | None:
         """Evaluation of the critics that serve the actor; None if all of them do, or if the iterations share torsos."""
         iterations = 1 if self.chain.serves_one else self.chain.length
         each = 1 if self.actor_reduce.first_only else self.ensemble
-        if (iterations, each) == (self.chain.length, self.ensemble) or self.chain.torsos < self.chain.length:
+        everything = (iterations, each) == (self.chain.length, self.ensemble) or self.chain.torsos < self.chain.length
+        if everything or hasattr(self.chain.online.torso, "learn"):  # whose statistics are buffers of the whole stack
             return None
         single = replace(critics, ensemble=1)  # a critic an entry, because the template is read entry by entry
         return CriticSubset(single("actor", stack=iterations * each, torsos=iterations * each), each)
@@ -285,6 +286,11 @@ class ActorCritic(Agent):
             return super().read(metrics)
         values = metrics["train/q_values"].unflatten(0, (-1, self.ensemble)).mean(1)  # (K, *B)
         return super().read({**metrics, **of_iterations(metrics["train/critic_loss"], values)})
+
+
+def moving(actor: nn.Module) -> list[Tensor]:
+    """What a target actor copies: parameters and running statistics."""
+    return [*actor.parameters(), *[buffer for buffer in actor.buffers() if buffer.is_floating_point()]]
 
 
 def together(loss: Callable, optimizer: Any, networks: Sequence[nn.Module | None], scalars: Scalars) -> Objective:

@@ -122,3 +122,5 @@ class Learned(NamedTuple):
     error: Tensor
     """(*B,) |target - prediction| in ordinary units, mean over K, of an ensemble the largest: error for the priority"""
     metrics: dict[str, Tensor]
+    statistics: dict[str, Tensor] = {}  # noqa: RUF012 (never changed in place; torch.func takes no read-only mapping)
+    """New values of the agent's buffers, by name: running statistics that the loss returns, because it is pure. The learner stores them."""

@@ -49,6 +49,7 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     ),
     "tqc": (("agent=tqc", *PENDULUM, "replay_ratio=2"), ROWS | SAMPLED | {"learn noise.py to device": 2}),
     "redq": (("agent=redq", *PENDULUM, "agent/head=categorical"), ROWS | SAMPLED | {"learn noise.py to device": 3}),
+    "crossq": (("agent=crossq", *PENDULUM, "agent.torso.settle=5"), ROWS | SAMPLED | {"learn noise.py to device": 2}),
     "aro_ddpg": (("agent=aro_ddpg", "env=classic/pendulum", *PENDULUM[1:], "discount=1"), ROWS),
     "itd3 shared": (
         ("agent=itd3", *PENDULUM, "agent/chain=iterated", "agent.chain.shift_period=20", "agent.chain.sync_period=6"),

@@ -156,7 +156,8 @@ class PureStep:
             () a number that is finite if all numbers are; () the norm that the optimizer reports; the error; then the metrics, in the order
             of their names in `metrics`.
         """
-        gradients, learned = self.gradients(flats, self.constants.named(shared, loose), batch)
+        constants = self.constants.named(shared, loose)
+        gradients, learned = self.gradients(flats, constants, batch)
         norms = [torch.linalg.vector_norm(g) for g in gradients]
         # with the error, because Huber's may be infinite where its gradient is not; 0 times NaN or Inf is NaN
         total = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
@@ -167,6 +168,9 @@ class PureStep:
             new = group.updated(flat, mine, group.clipped(gradient, norm), own.unbind())
             for into, value in zip(old, new):
                 into.copy_(torch.where(fine, value, into))
+        for name, value in learned.statistics.items():
+            into = constants[f"agent.{name}"]
+            into.copy_(torch.where(fine, value, into))
         self.metrics = list(learned.metrics)
         return [check, norms[0], learned.error, *learned.metrics.values()]
 

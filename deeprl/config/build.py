@@ -11,7 +11,7 @@ import torch
 
 from deeprl.agent import Agent
 from deeprl.choice import Choice
-from deeprl.config.combinations import CONSUMERS, REPLAY, among_parts, class_of, refusals
+from deeprl.config.combinations import CHAIN, CONSUMERS, REPLAY, among_parts, class_of, refusals
 from deeprl.config.instantiate import PACKAGES, Allowed, Deferred, instantiate, resolve
 from deeprl.config.menu import options
 from deeprl.config.tuned import content, lineage
@@ -114,6 +114,8 @@ def check_parts(part: Deferred) -> None:
     try:
         consumers = {slot: slots[slot] for slot in CONSUMERS if slot in slots}
         refused = among_parts(slots["head"], slots.get("mapping", Identity()), rewards, consumers, slots.get("actor"))
+        chain: Any = class_of(slots["chain"])
+        refused += refusals({"agent/torso": slots["torso"]}, f"agent/chain={chain.__name__}", chain.offers, CHAIN)
     except ValueError as error:
         raise ConfigError(f"agent.{error}.") from error
     if refused:

@@ -19,6 +19,7 @@ WORDS = {
     "quantiles": "atoms of equal probability, because it sorts them",
     "actor": "an actor, as agents for continuous actions have",
     "density": "a policy with a density, because it reads the density's logarithm",
+    "joint": "both ends of a batch in one evaluation, because its statistics are those of both",
     "sequences": "sequences of consecutive transitions",
     "behavior_probability": "the probability with which each action was taken",
     "successor": "the observation one step later",
@@ -35,7 +36,11 @@ ACTOR = frozenset({"actor", "density"})
 """Properties that an actor may offer."""
 
 
-REPLAY = frozenset(WORDS) - HEAD - ACTOR
+CHAIN = frozenset({"joint"})
+"""Properties that a chain may offer."""
+
+
+REPLAY = frozenset(WORDS) - HEAD - ACTOR - CHAIN
 """Properties that a replay may offer: fields of `batch.extra`, and an axis of time (sequences)."""
 
 

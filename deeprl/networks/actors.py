@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, in_range, one_of
-from deeprl.networks.blocks import MLP
+from deeprl.networks.blocks import MLP, learning
 from deeprl.networks.layers import SCHEMES
 from deeprl.types import Spec
 
@@ -31,6 +31,8 @@ class Actor(nn.Module):
         super().__init__()
         self.obs_dims = len(spec.obs_shape)
         self.torso = torso.build(spec, 1)
+        if hasattr(self.torso, "noise"):
+            raise ValueError("actor_torso.dropout must be 0, because dropout is for value networks")
         sizes = (self.torso.features, *torso.head_hidden, outputs)
         self.last = MLP(1, sizes, activate_last=False, init=torso.init, last_init=last_init)
 
@@ -41,7 +43,7 @@ class Actor(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         """The policy's action without noise, (*B, *obs) -> (*B, D)."""
-        raise NotImplementedError
+        return self.greedy(self.outputs(obs))
 
     def sample(self, obs: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """An action (*B, D) and the logarithm of its density (*B,); None without a density.
@@ -49,12 +51,26 @@ class Actor(nn.Module):
         Args:
             noise: (*B, D) standard normal numbers for a stochastic policy.
         """
-        return self(obs), None
+        return self.drawn(self.outputs(obs), noise)
+
+    def learn(self, obs: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+        """`sample` in the actor's own loss, and new running statistics of the torso, see `learning`."""
+        lead = obs.shape[: obs.dim() - self.obs_dims]
+        features, statistics = learning(self.torso, obs.flatten(0, len(lead) - 1))
+        return *self.drawn(self.last(features)[0].unflatten(0, lead), noise), statistics
+
+    def greedy(self, outputs: Tensor) -> Tensor:
+        """Action without noise, (*B, outputs) -> (*B, D)."""
+        raise NotImplementedError
+
+    def drawn(self, outputs: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """See `sample`."""
+        return self.greedy(outputs), None
 
 
 class DeterministicActor(Actor):
-    def forward(self, obs: Tensor) -> Tensor:
-        return self.outputs(obs).tanh()
+    def greedy(self, outputs: Tensor) -> Tensor:
+        return outputs.tanh()
 
 
 class SquashedGaussianActor(Actor):
@@ -68,20 +84,20 @@ class SquashedGaussianActor(Actor):
         super().__init__(spec, torso, 2 * spec.action_dim, choice.last_init)
         self.choice = choice
 
-    def parameters_of(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+    def parameters_of(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log σ of u, (*B, D) each."""
-        mean, raw = self.outputs(obs).chunk(2, -1)
+        mean, raw = outputs.chunk(2, -1)
         low, high = self.choice.low, self.choice.high
         if self.choice.bounds == "clamp":
             return mean, raw.clamp(low, high)
         return mean, low + 0.5 * (high - low) * (raw.tanh() + 1.0)
 
-    def forward(self, obs: Tensor) -> Tensor:
-        return self.outputs(obs).chunk(2, -1)[0].tanh()
+    def greedy(self, outputs: Tensor) -> Tensor:
+        return outputs.chunk(2, -1)[0].tanh()
 
-    def sample(self, obs: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+    def drawn(self, outputs: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         assert noise is not None, "a stochastic policy without noise"
-        mean, log_std = self.parameters_of(obs)
+        mean, log_std = self.parameters_of(outputs)
         u = mean + log_std.exp() * noise
         return u.tanh(), log_density(u, noise, log_std)
 

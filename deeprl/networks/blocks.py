@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +62,8 @@ def initialise(module: nn.Module, seed: int, place: str) -> None:
     """Fill every parameter of `module`. The first axis is the stack: entry i of parameter `name` takes the generator (seed, "init",
     "place.name", i).
 
-    So entry 0 of a stack of five equals a stack of one, and another part does not change the rest. Blocks with `project_` are projected.
+    So entry 0 of a stack of five equals a stack of one, and another part does not change the rest. Blocks with `project_` are projected,
+    and blocks with running statistics have `restart_`, which forgets them.
 
     Raises:
         ValueError: a parameter has no entry in its owner's `initial`.
@@ -77,6 +79,16 @@ def initialise(module: nn.Module, seed: int, place: str) -> None:
                     fill_(entry, init, torch_generator(seed, "init", path, i))
             if hasattr(owner, "project_"):
                 owner.project_()
+            if hasattr(owner, "restart_"):
+                owner.restart_()
+
+
+def learning(torso: Any, x: Tensor, *noise: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Features of a batch in the loss that trains the torso, and new values of the torso's buffers by name.
+
+    A torso with running statistics has a method `learn` for it (`deeprl.networks.batch_renorm`); any other torso computes as usual.
+    """
+    return torso.learn(x) if hasattr(torso, "learn") else (torso(x, *noise), {})
 
 
 def stacked(block: nn.Module, features: Tensor) -> Tensor:

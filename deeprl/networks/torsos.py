@@ -12,12 +12,14 @@ the choice itself, except for `Auto`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, in_range, one_of
 from deeprl.networks.blocks import MLP, ConvStack, repeated
+from deeprl.networks.dropout import DropoutMLP
 from deeprl.networks.layers import SCHEMES
 from deeprl.networks.residual import ResidualStacks
 from deeprl.networks.weight_norm import OPTIONS
@@ -66,17 +68,22 @@ class TorsoChoice(Choice):
 
 @dataclass(frozen=True)
 class MLPTorso(TorsoChoice):
-    """An MLP. Vectors are used as they are; images are flattened without scaling. `hidden=()` is the identity."""
+    """An MLP. Vectors are used as they are; images are flattened without scaling. `hidden=()` is the identity.
+
+    `dropout` is the rate of dropout after each layer, in predictions and targets of value networks; an actor refuses it.
+    """
 
     hidden: tuple[int, ...] = (256, 256)
     init: str = "torch"
     layer_norm: bool = False
+    dropout: float = 0.0
     head_hidden: tuple[int, ...] = ()
     weight_norm: str = "none"
 
     def __post_init__(self):
         widths(self, "hidden", "head_hidden")
         one_of(self, init=SCHEMES, weight_norm=OPTIONS)
+        in_range(self, dropout=(0, 0.99))
 
     def build(self, spec: Spec, n: int) -> nn.Module:
         inputs = 1
@@ -85,8 +92,13 @@ class MLPTorso(TorsoChoice):
         if not self.hidden:
             return Flatten(inputs, n)
         plain = len(spec.obs_shape) == 1 and spec.obs_dtype == torch.float32
-        kind = MLP if plain else FlatMLP
-        return kind(n, (inputs, *self.hidden), activate_last=True, init=self.init, layer_norm=self.layer_norm)
+        fields: dict[str, Any] = {"activate_last": True, "init": self.init, "layer_norm": self.layer_norm}
+        sizes = (inputs, *self.hidden)
+        if self.dropout:
+            if not plain:
+                raise ValueError(f"torso.dropout takes vectors, not observations of shape {tuple(spec.obs_shape)}: set it to 0")
+            return DropoutMLP(n, sizes, dropout=self.dropout, **fields)
+        return (MLP if plain else FlatMLP)(n, sizes, **fields)
 
 
 class ImageChoice(TorsoChoice):

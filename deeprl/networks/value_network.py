@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deeprl.networks.blocks import REMEDY, initialise
-from deeprl.networks.heads import Scalar
+from deeprl.networks.blocks import REMEDY, initialise, learning
+from deeprl.networks.heads import Scalar, under
 from deeprl.networks.weight_norm import weight_normalise
 from deeprl.types import QUIET, NetworkNoise, Spec
 from deeprl.values.returns import Values
@@ -56,6 +56,8 @@ class ValueNetwork(nn.Module):
         """
         shapes = self.head.noise_shapes()  # type: ignore[operator]  # every head has them
         layers = {name: torch.randn((size[0], *shape), generator=generator) for name, shape in shapes.items()}
+        if hasattr(self.torso, "noise") and role != "acting":  # dropout is for regression, not for exploration
+            layers |= {f"torso.{name}": numbers for name, numbers in self.torso.noise(size[0], generator).items()}  # type: ignore[operator]
         fractions = {} if self.fractions is None else self.fractions.noise(size, generator, role)  # type: ignore[operator]
         return NetworkNoise(layers, fractions)
 
@@ -64,9 +66,23 @@ class ValueNetwork(nn.Module):
         lead = obs.shape[: obs.dim() - self.obs_dims]
         return self.torso(obs.flatten(0, len(lead) - 1)).unflatten(1, lead)
 
+    def learned_features(self, *obs: Tensor, noise: NetworkNoise) -> tuple[Tensor, dict[str, Tensor]]:
+        """Features of several observations (*B, *obs) in one evaluation of all torsos, (torsos, n·B, F), and new statistics of the torso,
+        see `learning`."""
+        return learning(self.torso, torch.cat([each.flatten(0, each.dim() - self.obs_dims - 1) for each in obs]), *self.torso_noise(noise))
+
+    def torso_noise(self, noise: NetworkNoise) -> list[dict[str, Tensor]]:
+        """Arguments of the torso after the observations."""
+        own = under(noise.layers, "torso.")
+        return [own] if own else []
+
     def forward(self, obs: Tensor, noise: NetworkNoise = QUIET) -> Values:
         lead = obs.shape[: obs.dim() - self.obs_dims]
-        features = self.torso(obs.flatten(0, len(lead) - 1) if len(lead) > 1 else obs)
+        features = self.torso(obs.flatten(0, len(lead) - 1) if len(lead) > 1 else obs, *self.torso_noise(noise))
+        return self.values(features, lead, noise)
+
+    def values(self, features: Tensor, lead: torch.Size, noise: NetworkNoise) -> Values:
+        """The heads' answer to features (torsos, B, F) of observations with the leading axes `lead`, *B."""
         if self.fractions is None:
             values = self.head(self.served(features), noise)
         else:

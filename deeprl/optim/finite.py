@@ -38,6 +38,10 @@ class Watch:
             self._sum.add_(number, alpha=0.0)  # 0 times NaN or Inf is NaN, and stays
             torch.ne(self._sum, self._sum, out=self.failed)
 
+    def store(self, into: Tensor, value: Tensor) -> None:
+        """Copy a result of an update whose numbers were given to this watch; nothing is copied after one that was not finite."""
+        into.copy_(value if self.immediate else torch.where(self.failed == 0, value, into))
+
     def check(self) -> None:
         """
         Raises:

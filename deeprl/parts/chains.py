@@ -75,11 +75,15 @@ class Chain(Part):
         self.length, self.torsos = length, torsos
         self.companions: list[tuple[list[Tensor], list[Tensor]]] = []
         self.online = make("online", stack=length, torsos=torsos, index=None)
-        if torsos == 1 and length > 1:
+        self.make_target(make)
+
+    def make_target(self, make: MakeNetwork) -> None:
+        """Build the target networks, as a copy of the online ones."""
+        if self.torsos == 1 and self.length > 1:
             # two target torsos: the first belongs to the anchor Q̄_0, the second follows the online torso
-            self.target = make("target", stack=length, torsos=2, index=[0] + [1] * (length - 1))
+            self.target = make("target", stack=self.length, torsos=2, index=[0] + [1] * (self.length - 1))
         else:
-            self.target = make("target", stack=length, torsos=torsos, index=None)
+            self.target = make("target", stack=self.length, torsos=self.torsos, index=None)
         flatten_(list(self.target.parameters()))
         self.reset_target()
 
@@ -91,6 +95,10 @@ class Chain(Part):
     def anchor(self, tau: float = 1.0) -> None:
         """Move the anchor Q̄_0, and with it the companions, towards the online networks."""
         anchor_(self.target, self.online, tau)
+        self.accompany(tau)
+
+    def accompany(self, tau: float) -> None:
+        """Move the companions alone."""
         for target, online in self.companions:
             _approach(target, online, tau)
 

@@ -89,7 +89,10 @@ class Learner:
         """Update of one objective. Returns its `Learned`, and () the norm of its gradient before clipping."""
         gradients, learned = gradient(self.agent, name, batch)
         self.watch(learned.error.sum(), "its error")  # Huber's error may be infinite where its gradient is not
-        return learned, self.agent.objectives[name].optimizer.step(gradients, self.agent.step, self.watch)
+        norm = self.agent.objectives[name].optimizer.step(gradients, self.agent.step, self.watch)
+        for name, value in learned.statistics.items():
+            self.watch.store(self.agent.get_buffer(name), value)
+        return learned, norm
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict) -> Acted:
         """The agent's actions while data is collected, see `Agent.act`."""

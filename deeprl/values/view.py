@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Any
+
+from torch import Tensor
 
 from deeprl.types import Batch, ViewNoise
 from deeprl.values.returns import Values
 
 
 class View:
-    """One network at both ends of a batch. `now` and `next` are evaluated at their first use, at most once."""
+    """One network at both ends of a batch. `now` and `next` are evaluated at their first use, at most once.
 
-    def __init__(self, network: nn.Module, batch: Batch, side: str):
+    Attributes:
+        statistics: see `Learned.statistics`.
+    """
+
+    def __init__(self, network: Any, batch: Batch, side: str):
         self.network, self.batch, self.noise = network, batch, batch.noise.get(side, ViewNoise())
+        self.statistics: dict[str, Tensor] = {}
         self._now: Values | None = None
         self._next: Values | None = None
 
@@ -28,4 +35,29 @@ class View:
     def next(self) -> Values:
         if self._next is None:
             self._next = self.network(self.batch.next_obs, self.noise.next)
+        return self._next
+
+
+class FeatureView(View):
+    """A view of features that were computed before.
+
+    Args:
+        now, next: features of both ends, (torsos, B, F) with the axes *B flattened.
+        statistics: see `Learned.statistics`.
+    """
+
+    def __init__(self, network: Any, batch: Batch, side: str, now: Tensor, next: Tensor, statistics: dict[str, Tensor]):
+        super().__init__(network, batch, side)
+        self.features, self.lead, self.statistics = (now, next), batch.discount.shape, statistics
+
+    @property
+    def now(self) -> Values:
+        if self._now is None:
+            self._now = self.network.values(self.features[0], self.lead, self.noise.now)
+        return self._now
+
+    @property
+    def next(self) -> Values:
+        if self._next is None:
+            self._next = self.network.values(self.features[1], self.lead, self.noise.next)
         return self._next

@@ -192,9 +192,14 @@ def test_a_gradient_that_does_not_compile_is_computed_without_a_compiler(monkeyp
 # ---- parity: twenty updates of every preset in every mode
 
 
+LARGE_EPSILON = {"crossq": ("agent.optimizer.eps=0.001", "agent.actor_optimizer.eps=0.001")}
+"""Where Adam's ε is too small to compare modes: batch normalisation after a ReLU that is always on makes the gradient of the bias before it
+zero but for rounding, whose sign is Adam's first step."""
+
+
 def after_twenty(name: str, mode: str, backend: str) -> tuple[torch.Tensor, torch.Tensor]:
     """All parameters before and after, one vector each."""
-    agent = build(name)
+    agent = build(name, None, *LARGE_EPSILON.get(name, ()))
     apply(agent, mode)
     learner = CompiledLearner(agent, given, backend=backend) if mode == "compiled" else Learner(agent, given)
     before = torch.cat([p.flatten() for p in agent.parameters()]).clone()

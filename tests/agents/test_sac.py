@@ -71,7 +71,7 @@ def test_the_bounds_of_log_sigma(bounds, expected):
     for parameter in actor.parameters():
         parameter.zero_()
     actor.last.bias_0[0, 0] = torch.tensor([0.0, 0.0, 0.0, -5.0, 0.5, 5.0])  # three means, three raw log σ
-    _, log_std = actor.parameters_of(torch.zeros(1, 1))
+    _, log_std = actor.parameters_of(actor.outputs(torch.zeros(1, 1)))
     assert log_std[0].tolist() == pytest.approx(expected, abs=1e-4)
 
 
@@ -400,7 +400,7 @@ def test_behaviour_is_a_sample_and_evaluation_the_mean():
     agent = sac()
     obs, first = torch.randn(3, 5), torch.zeros(3, dtype=torch.bool)
     noise = entry(agent.act_noise((1, 3), torch.Generator().manual_seed(0)), 0)
-    mean, log_std = agent.actor.parameters_of(obs)
+    mean, log_std = agent.actor.parameters_of(agent.actor.outputs(obs))
     acted = agent.act(obs, first, {}, 0, noise, explore=True).action
     torch.testing.assert_close(acted, (mean + log_std.exp() * noise["network"].layers["action"]).tanh())
     assert torch.equal(agent.act(obs, first, {}, 0, noise, explore=False).action, mean.tanh())

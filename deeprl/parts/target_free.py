@@ -1,0 +1,50 @@
+"""No target network: the online network gives the values in targets too."""
+
+from __future__ import annotations
+
+from deeprl.networks.value_network import ValueNetwork
+from deeprl.parts.chains import Chain, MakeNetwork
+from deeprl.types import Batch
+from deeprl.values.view import FeatureView, View
+
+
+class TargetFree(Chain):
+    """K = 1 with Q̄ = Q. Values in targets have no gradient.
+
+    Both ends of a batch go through the torso together, so that a torso with batch statistics sees (s, a) and (s', a') in one batch
+    (CrossQ: Bhatt and others, 2024). For other torsos this changes nothing.
+    """
+
+    offers = frozenset({"joint"})
+
+    def __init__(self, make: MakeNetwork):
+        super().__init__(make, length=1, torsos=1)
+
+    @property
+    def target(self) -> ValueNetwork:  # type: ignore[override]
+        return self.online
+
+    def make_target(self, make: MakeNetwork) -> None:
+        """There is none."""
+
+    def reset_target(self) -> None:
+        """There is none."""
+
+    def anchor(self, tau: float = 1.0) -> None:
+        self.accompany(1.0)
+
+    def shifting(self, due, updates: int) -> bool:
+        return False
+
+    def follow(self, due: tuple[str, ...], updates: int) -> None:
+        if "target" in due:
+            self.anchor()
+
+    def views(self, batch: Batch) -> tuple[View, View]:
+        network = self.online
+        features, statistics = network.learned_features(batch.obs, batch.next_obs, noise=batch.noise["online"].now)
+        now, later = features.chunk(2, 1)
+        after = later.detach()
+        named = {f"chain.online.torso.{name}": value for name, value in statistics.items()}
+        online = FeatureView(network, batch, "online", now, after, named)
+        return online, FeatureView(network, batch, "target", now.detach(), after, {})
