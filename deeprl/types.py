@@ -80,9 +80,9 @@ class Batch(NamedTuple):
     """(*B,) or (C, *B): sum over m <= n steps, each reward transformed first"""
     discount: Tensor
     """(*B,): discount ** m * (1 - terminated at the last of the m steps); 0 on rows that are not `valid`. A time limit alone does not make
-    it 0."""
+    it 0; with the need "restart" neither does a termination."""
     next_obs: Tensor
-    """(*B, *obs), m steps later"""
+    """(*B, *obs), m steps later; with the need "restart", after a termination the first observation of the next episode"""
     steps: Tensor
     """(*B,) int64: m"""
     ended: Tensor
@@ -97,8 +97,8 @@ class Batch(NamedTuple):
     """All random numbers of the update, drawn outside: a `ViewNoise` each under "online" and "target", and what the agent's `noise` adds by
     name"""
     extra: dict[str, Tensor]
-    """Fields by declared needs: "successor" (the observation one step later), "terminated" (whether the first step terminated),
-    "behavior_probability" """
+    """Fields by declared needs: "successor" (the observation one step later), "terminated" (whether the first step terminated), "restart"
+    (whether the last step terminated), "behavior_probability" """
 
 
 class Acted(NamedTuple):

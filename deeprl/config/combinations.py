@@ -24,6 +24,7 @@ WORDS = {
     "behavior_probability": "the probability with which each action was taken",
     "successor": "the observation one step later",
     "terminated": "whether the first step of a transition terminated",
+    "restart": "the first observation after an episode that terminated",
 }
 """For each property, the words that follow "needs" in a message."""
 

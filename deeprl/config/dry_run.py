@@ -39,7 +39,7 @@ def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str =
         action = torch.rand((*size, spec.action_dim), generator=generator) * 2 - 1
     raw = 5 * torch.randn(size, generator=generator)
     ones, true = torch.ones(size), torch.ones(size, dtype=torch.bool)
-    offered = {"successor": after, "behavior_probability": 0.3 * ones, "terminated": ~true}
+    offered = {"successor": after, "behavior_probability": 0.3 * ones, "terminated": ~true, "restart": ~true}
     extra = {name: value for name, value in offered.items() if name in agent.needs}
     reward = agent.rewards(raw.to(device))
     made = Batch(obs, action, raw, 0.99 * ones, after, ones.long(), ~true, true, ones, ones.long(), noise, extra)

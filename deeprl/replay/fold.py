@@ -20,6 +20,16 @@ def span(continues: Tensor, real: Tensor) -> Tensor:
     return torch.cat((torch.ones_like(continues[:, :1]), goes_on.cumprod(1)), 1)
 
 
+def within(flag: Tensor, alive: Tensor | None) -> Tensor:
+    """Whether a flag is set at a step of each transition, (B,) bool.
+
+    Args:
+        flag: (B, n), 1 or 0; (B,) if n is 1.
+        alive: (B, n) from `span`; None if n is 1.
+    """
+    return (flag if alive is None else (flag * alive).sum(1)) > 0
+
+
 def fold(reward: Tensor, continues: Tensor, alive: Tensor, powers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """n-step sums over windows of rows.
 

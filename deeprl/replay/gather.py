@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deeprl.replay.fold import fold, span
+from deeprl.replay.fold import fold, span, within
 from deeprl.replay.ring import Ring
 from deeprl.types import Batch, Spec
 
@@ -63,6 +63,11 @@ class TransitionRule(NamedTuple):
         """(n + 1,) γ^0 ... γ^n"""
         return torch.tensor([self.discount**m for m in range(self.n + 1)], dtype=torch.float64).float().to(self.device)
 
+    @property
+    def restarts(self) -> bool:
+        """Whether the bootstrap goes on after a termination, from the first observation of the next episode"""
+        return "restart" in self.extras
+
 
 class Gather:
     """Gathering of batches of one size: the buffers, and the views of them that form a batch. Operations that depend on data, such as the
@@ -78,13 +83,14 @@ class Gather:
         self.block = torch.empty(size, self.source.shape[1])
         self.fields = self._fields(self.block)
         self.age = self.block.numpy()[:, at.age, None]
+        self.apart = n > 1 or rule.restarts  # the next observation may lie further ahead than one row
         if at.image:
-            # with n = 1, or if the successor is needed, the frame of t + 1 is copied with those of t
-            ahead = n == 1 or "successor" in rule.extras
+            # if it is the next observation, or if the successor is needed, the frame of t + 1 is copied with those of t
+            ahead = not self.apart or "successor" in rule.extras
             self.frame_source = ring.frame_windows(at.stack + ahead)
             self.frames = torch.empty(size, self.frame_source.shape[1], dtype=torch.uint8)
             self.images = self._images(self.frames)
-        if n > 1:
+        if self.apart:
             self.later_source = ring.frame_windows(at.stack) if at.image else ring.windows(1, cut=at.width - at.size)
             self.later = torch.empty(size, self.later_source.shape[1], dtype=self.later_source.dtype)
             self.powers = rule.powers
@@ -105,7 +111,8 @@ class Gather:
             stored["frames"] = self._near(slot)
         if self.n > 1:
             stored["powers"], stored["alive"] = self.powers, span(self.fields.continues, self.fields.real)
-            stored["later"] = self._later(slot, stored["alive"].sum(1).long())
+        if self.apart:
+            stored["later"] = self._later(slot, stored.get("alive"))
         importance = self.weight if weight is None else torch.from_numpy(weight).to(self.device, torch.float32)
         if self.away:
             stored = {name: tensor.to(self.device) for name, tensor in stored.items()}
@@ -116,18 +123,18 @@ class Gather:
         stored, rule = drawn.stored, self.rule
         rows, steps = stored["rows"], stored["steps"]
         row = self.fields if rows is self.block else self._fields(rows)
-        reward = rule.rewards(row.reward)
-        if self.n == 1:
-            discount, ended = row.continues * rule.discount, row.ended > 0
+        reward, alive = rule.rewards(row.reward), stored.get("alive")
+        continues = torch.ones_like(row.continues) if rule.restarts else row.continues
+        if alive is None:
+            discount = continues * rule.discount
         else:
-            alive = stored["alive"]
-            reward, discount, steps = fold(reward, row.continues, alive, stored["powers"])
-            ended = (row.ended * alive).sum(1) > 0
+            reward, discount, steps = fold(reward, continues, alive, stored["powers"])
+        ended = within(row.ended, alive)
         obs, successor = row.obs, row.successor
         if self.at.image:
             frames = stored["frames"]
             obs, successor = self.images if frames is self.frames else self._images(frames)
-        next_obs = successor if self.n == 1 else stored["later"].view(self.size, *self.shape)
+        next_obs = stored["later"].view(self.size, *self.shape) if self.apart else successor
         extra = {}
         if "successor" in rule.extras:
             extra["successor"] = successor
@@ -135,6 +142,8 @@ class Gather:
             extra["behavior_probability"] = row.probability
         if "terminated" in rule.extras:
             extra["terminated"] = (row.continues if self.n == 1 else row.continues[:, 0]) == 0
+        if rule.restarts:
+            extra["restart"] = within(1.0 - row.continues, alive)
         action = row.action if rule.spec.action_dim else row.action.long()
         return Batch(
             obs, action, reward, discount, next_obs, steps, ended, stored["valid"], drawn.weight, drawn.index, drawn.noise, extra
@@ -179,9 +188,19 @@ class Gather:
         self._blank(self.frames, self.age)
         return self.frames
 
-    def _later(self, slot: Tensor, steps: Tensor) -> Tensor:
-        """Observations at t + m. steps: (B,) on the CPU."""
-        torch.index_select(self.later_source, 0, slot + steps - self.at.front, out=self.later)
+    def _later(self, slot: Tensor, alive: Tensor | None) -> Tensor:
+        """Observations at t + m, or after a termination the first one of the next episode, one row behind the episode's extra row.
+
+        Args:
+            alive: (B, n) from `span`, on the CPU; None if n is 1.
+        """
+        steps = torch.ones_like(slot) if alive is None else alive.sum(1).long()
+        ahead, age = steps, self.age + steps.numpy()[:, None]
+        if self.rule.restarts:
+            # a lost life terminates without an end, and has no extra row
+            over = within(1.0 - self.fields.continues, alive) & within(self.fields.ended, alive)
+            ahead, age = steps + over, np.where(over.numpy()[:, None], 0, age)
+        torch.index_select(self.later_source, 0, slot + ahead - self.at.front, out=self.later)
         if self.at.image:
-            self._blank(self.later, self.age + steps.numpy()[:, None])
+            self._blank(self.later, age)
         return self.later

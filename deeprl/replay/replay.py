@@ -37,14 +37,15 @@ class Replay(Choice):
         num: M.
         discount: γ.
         rewards: raw -> learned rewards, (...) -> (...) or (C, ...), applied before n-step sums.
-        needs: needs of the agent. Those in `offers` become fields of `batch.extra`.
+        needs: needs of the agent. Those in `offers` become fields of `batch.extra`. With "restart" the newest n transitions of each
+            environment cannot be sampled yet, because the first observation of the next episode is stored with its first transition.
         device: of the batches. The storage stays in main memory.
 
     Raises:
         ValueError: a value is out of range, or the machine has less memory than a full replay needs.
     """
 
-    offers = frozenset({"successor", "behavior_probability", "terminated"})
+    offers = frozenset({"successor", "behavior_probability", "terminated", "restart"})
 
     def __init__(
         self,
@@ -63,13 +64,13 @@ class Replay(Choice):
         self.capacity, self.batch_size, self.n_step, self.discount, self.num = capacity, batch_size, n_step, discount, num
         in_range(self, capacity=(1, None), batch_size=(1, None), n_step=(1, None), discount=(0, 1), num=(1, None))
         self.spec = spec
+        self.rule = TransitionRule(spec, n_step, discount, rewards, needs & self.offers, torch.device(device))
         self.layout = layout(spec, capacity, num, self.reach)
         self.bytes = self.layout.memory + sampler.memory(self.layout.ticks * num)
         """Memory of a full replay"""
         self._refuse_if_too_large()
         self.ring = Ring(self.layout)
         self.draws = sampler.over(self.layout.ticks * num)
-        self.rule = TransitionRule(spec, n_step, discount, rewards, needs & self.offers, torch.device(device))
         self._gathers: dict[int, Any] = {}
 
     @staticmethod
@@ -81,7 +82,12 @@ class Replay(Choice):
     @property
     def reach(self) -> int:
         """Number of rows that a window reaches ahead."""
-        return self.n_step
+        return self.n_step + self.rule.restarts
+
+    @property
+    def unripe(self) -> int:
+        """Number of the newest transitions of each environment that cannot be sampled yet, because rows ahead of them are missing."""
+        return self.n_step if self.rule.restarts else 0
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -123,7 +129,8 @@ class Replay(Choice):
 
     @property
     def live(self) -> Live:
-        return Live(self.ring.first * self.num, self.ring.last * self.num, self.layout.ticks * self.num)
+        first, last = self.ring.first, max(self.ring.last - self.unripe, self.ring.first)
+        return Live(first * self.num, last * self.num, self.layout.ticks * self.num)
 
     def __len__(self) -> int:
         """Number of transitions that can be sampled."""

@@ -16,7 +16,7 @@ from deeprl.choice import Choice, in_range
 from deeprl.replay.gather import TransitionRule
 from deeprl.replay.replay import Replay
 from deeprl.replay.ring import Ring
-from deeprl.replay.samplers import Live, Prioritized, Uniform
+from deeprl.replay.samplers import Prioritized, Uniform
 from deeprl.types import Batch
 
 
@@ -25,6 +25,7 @@ class Sequences(Replay):
 
     A sequence starts at a transition after which its environment has made at least T − 1 further steps, because all T rows are then
     written. The newest T − 1 transitions of each environment are no starts, but belong to earlier sequences. `len` is the number of starts.
+    With the need "restart" these are the newest T.
 
     A prioritised sampler draws starts, with the mean error of the valid rows as priority of a sequence.
 
@@ -63,16 +64,15 @@ class Sequences(Replay):
 
     @property
     def reach(self) -> int:
-        return self.length
+        return self.length + self.rule.restarts
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
         return (self.length, self.batch_size)
 
     @property
-    def live(self) -> Live:
-        first, last = self.ring.first, max(self.ring.last - self.length + 1, self.ring.first)
-        return Live(first * self.num, last * self.num, self.layout.ticks * self.num)
+    def unripe(self) -> int:
+        return self.reach - 1
 
     def gather(self, size: int) -> SequenceGather:
         return SequenceGather(self.ring, self.rule, self.length, size)
@@ -94,8 +94,8 @@ class SequenceGather:
     """Gathering of batches of sequences, for one batch size."""
 
     def __init__(self, ring: Ring, rule: TransitionRule, length: int, size: int):
-        at, rows = ring.layout, length + 1
-        self.rule, self.num, self.at, self.size = rule, at.num, at, size
+        at, rows = ring.layout, length + 1 + rule.restarts
+        self.rule, self.num, self.at, self.size, self.length = rule, at.num, at, size, length
         self.offsets = torch.arange(rows)[:, None]
         self.source = ring.windows(1)
         self.block = torch.empty(rows * size, at.width)
@@ -114,11 +114,16 @@ class SequenceGather:
         at, rule, device = self.at, self.rule, self.rule.device
         place = (slot + self.offsets).flatten()
         torch.index_select(self.source, 0, place, out=self.block)
-        obs = self._observations(place)  # (T + 1, B, *obs)
-        stored = self.block.view(-1, self.size, at.width)[:-1]  # (T, B, width)
+        obs = self._observations(place)  # (T + 1, B, *obs), or a row more
+        stored = self.block.view(-1, self.size, at.width)[: self.length]  # (T, B, width)
         rows = stored.to(device)
         action = rows[..., at.action : at.reward] if rule.spec.action_dim else rows[..., at.action].long()
-        valid, discount = rows[..., at.real] > 0, rows[..., at.continues] * rule.discount
+        valid, continues, ended = rows[..., at.real] > 0, rows[..., at.continues], rows[..., at.ended] > 0
+        after, terminated = obs[1 : self.length + 1], continues == 0
+        next_obs, restart = after, valid & terminated
+        if rule.restarts:  # the episode's extra row lies between
+            over = (restart & ended).view(*restart.shape, *[1] * (obs.dim() - 2))
+            next_obs, continues = torch.where(over, obs[2:], after), rows[..., at.real]
         real = valid if rows is stored else stored[..., at.real] > 0  # on the CPU, like the numbers, because only the replay reads them
         earlier = real.long().cumsum(0) - 1  # number of the sequence's transitions before this row
         number = torch.where(real, index + self.num * earlier, -1)
@@ -126,13 +131,13 @@ class SequenceGather:
             importance = self.ones
         else:
             importance = torch.from_numpy(weight).to(device, torch.float32).expand_as(self.ones)
-        offered = {"successor": obs[1:], "behavior_probability": rows[..., at.probability], "terminated": rows[..., at.continues] == 0}
+        offered = {"successor": after, "behavior_probability": rows[..., at.probability], "terminated": terminated, "restart": restart}
         extra = {name: offered[name] for name in offered if name in rule.extras}
-        reward, ended = rule.rewards(rows[..., at.reward]), rows[..., at.ended] > 0
-        return Batch(obs[:-1], action, reward, discount, obs[1:], valid.long(), ended, valid, importance, number, {}, extra)
+        reward, discount = rule.rewards(rows[..., at.reward]), continues * rule.discount
+        return Batch(obs[: self.length], action, reward, discount, next_obs, valid.long(), ended, valid, importance, number, {}, extra)
 
     def _observations(self, place: Tensor) -> Tensor:
-        """Observations (T + 1, B, *obs)."""
+        """Observations of the rows at `place`, (rows, B, *obs)."""
         at, shape, device = self.at, self.rule.spec.obs_shape, self.rule.device
         if not at.image:
             return self.block[:, : at.size].view(-1, self.size, *shape).to(device)
