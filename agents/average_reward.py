@@ -12,12 +12,15 @@ With transitions of m steps ρ counts m times. Q is defined up to a constant. do
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from deeprl.choice import in_range, one_of
-from deeprl.parts.rate import Rate
+from deeprl.networks.value_network import Networks
+from deeprl.parts.rate import Rate, undiscounted
 from deeprl.types import Batch, Rows
 from deeprl.values.losses import average
 
@@ -26,6 +29,7 @@ class AverageReward(Rate):
     """ρ as a parameter that is learned with the critics.
 
     Args:
+        networks: not used.
         discount: the run's, which must be 1.
         update: `paper`, the equations above; `joint`, the authors' code: ρ is fitted with each critic's own prediction,
             L_ρ = Σ_j ½ mean (r − ρ + min_j Q̄_j(s', a') − Q_j(s, a))², and targets read ρ itself.
@@ -38,10 +42,9 @@ class AverageReward(Rate):
     needs = frozenset({"signed"})
     learned = True
 
-    def __init__(self, *, discount: float, update: str = "paper", lr: float | None = None):
-        super().__init__()
-        if discount != 1.0:
-            raise ValueError(f"discount must be 1 where the average reward is learned, not {discount}: set discount=1")
+    def __init__(self, *, networks: Networks, discount: float, update: str = "paper", lr: float | None = None):
+        super().__init__(networks=networks)
+        undiscounted(discount)
         self.update, self.lr = update, lr
         one_of(self, update=("paper", "joint"))
         if lr is not None:
@@ -52,8 +55,8 @@ class AverageReward(Rate):
         rate = self.slow if self.update == "paper" else self.average.detach()
         return batch.reward - rate * batch.steps
 
-    def scalars(self) -> list[tuple[Sequence[nn.Parameter], float | None]]:
-        return [([self.average], self.lr)]
+    def groups(self, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
+        return [([self.average], optimizer if self.lr is None else replace(optimizer, lr=self.lr))]
 
     def companions(self) -> list[tuple[list[Tensor], list[Tensor]]]:
         return [([self.slow], [self.average])]
@@ -62,11 +65,12 @@ class AverageReward(Rate):
         now = target_now.unsqueeze(1) if self.update == "paper" else online_now
         error = (batch.reward + batch.discount * future).unsqueeze(1) - now - self.average * batch.steps  # (K, 1 or E, *B)
         loss = average((batch.weight * 0.5 * error.square()).sum(1), batch.valid).mean()
-        return loss, {"train/average_reward": self.average.detach()}
+        return loss, {"train/average_reward": self.average.detach().clone()}
 
     def observe(self, rows: Rows) -> None:
         if rows.terminated.any():
             raise ValueError(
                 "agent/rate=average learns values up to a constant, and this environment terminates, where a value is 0: "
-                "the result would depend on the constant. Use a task that does not terminate, or agent/rate=none with a discount"
+                "the result would depend on the constant. Use a task that does not terminate, agent/rate=relative, or agent/rate=none "
+                "with a discount"
             )

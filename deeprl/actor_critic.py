@@ -42,8 +42,6 @@ from deeprl.values.reduce import Reduction
 from deeprl.values.returns import Returns
 from deeprl.values.view import View
 
-Scalars = Sequence[tuple[Sequence[nn.Parameter], float | None]]
-
 
 class ActorCritic(Agent):
     """Agent for continuous actions: an actor, and critics (K, E, *B, N).
@@ -122,7 +120,8 @@ class ActorCritic(Agent):
         if self.encoder is not None:
             spec = spec._replace(obs_shape=(self.encoder.features,), obs_dtype=torch.float32)  # what actor and critics see
         space = pair_spec(spec)
-        critics = Critics(Networks(space, torso.resolve(space), seed), wrapped(head, mapping, self.rewards), ensemble, head.share)
+        networks = Networks(space, torso.resolve(space), seed)
+        critics = Critics(networks, wrapped(head, mapping, self.rewards), ensemble, head.share)
         self.chain = chain(critics)
         if self.chain.length > 1:
             self.chain.iteration(torch.zeros((), dtype=torch.float64))  # refuses rules of acting that only discrete agents have
@@ -135,14 +134,15 @@ class ActorCritic(Agent):
         if self.target_actor is not None:
             flatten_(list(self.target_actor.parameters()))
             self.chain.companions.append((moving(self.target_actor), moving(self.actor)))
-        self.temperature, self.rate = temperature(action_dim=spec.action_dim), rate()
+        self.temperature, self.rate = temperature(action_dim=spec.action_dim), rate(networks=networks)
         self.chain.companions += self.rate.companions()
         if backup.smoothing and "density" in self.temperature.needs:
             raise ValueError("backup.smoothing must be 0 beside a temperature, because log π is that of the action without the noise")
         self.objectives = {
-            "critic": together(self.critic_loss, optimizer, [self.chain.online, self.encoder], self.rate.scalars()),
-            "actor": together(self.actor_loss, actor_optimizer, [self.actor], self.temperature.scalars()),
+            "critic": together(self.critic_loss, optimizer, [self.chain.online, self.encoder], self.rate.groups),
+            "actor": together(self.actor_loss, actor_optimizer, [self.actor], self.temperature.groups),
         }
+        self.needs = self.rate.needs
         self.observers = watching(self.normalize, self.rewards, self.rate)
         self.clock = Clock(self.chain.periods)
 
@@ -153,7 +153,8 @@ class ActorCritic(Agent):
         with torch.no_grad():
             batch = batch._replace(next_obs=self.seen(batch.next_obs, after))
             action, log_prob = self.backup.next_action(self.target_actor or self.actor, batch)
-        online, target = self.chain.views(pairs(batch, action))
+        batch = pairs(batch, action)
+        online, target = self.chain.views(batch)
         with torch.no_grad():
             future = self.reduce(ensemble_returns(target.next, self.ensemble), batch.noise["reduce"])  # atoms (K, *B, N)
             future = self.temperature.soften(future, log_prob)
@@ -171,7 +172,7 @@ class ActorCritic(Agent):
         return total + extra, Learned(error.mean(0), metrics, online.statistics)
 
     def rate_loss(self, future: Returns, online: View, target: View, batch: Batch) -> tuple[Tensor | float, dict[str, Tensor]]:
-        """Loss of the rate's own parameters."""
+        """Loss of the rate's own parameters, for the batch as the critics see it."""
         with torch.no_grad():
             now = self.reduce(ensemble_returns(target.now, self.ensemble), batch.noise["reduce"]).mean()
             each = ensemble_returns(online.now, self.ensemble).mean()
@@ -293,16 +294,15 @@ def moving(actor: nn.Module) -> list[Tensor]:
     return [*actor.parameters(), *[buffer for buffer in actor.buffers() if buffer.is_floating_point()]]
 
 
-def together(loss: Callable, optimizer: Any, networks: Sequence[nn.Module | None], scalars: Scalars) -> Objective:
-    """Objective of networks, and of scalars that are trained beside them.
+def together(loss: Callable, optimizer: Any, networks: Sequence[nn.Module | None], beside: Callable) -> Objective:
+    """Objective of networks, and of a part's parameters that are trained beside them.
 
     Args:
-        scalars: parameters and their learning rate, None for that of the networks. They have no weight decay, because it would draw log α
-            or ρ towards 0.
+        beside: `groups` of the part. They have no weight decay, because it would draw log α or ρ towards 0.
     """
     parameters = [parameter for network in networks if network is not None for parameter in network.parameters()]
-    if not scalars:
+    own = beside(replace(optimizer, weight_decay=0.0) if hasattr(optimizer, "weight_decay") else optimizer)
+    if not own:
         return Objective(loss, parameters, optimizer.build(parameters))
-    plain = replace(optimizer, weight_decay=0.0) if hasattr(optimizer, "weight_decay") else optimizer
-    groups = Groups([(parameters, optimizer), *((own, plain if lr is None else replace(plain, lr=lr)) for own, lr in scalars)])
+    groups = Groups([(parameters, optimizer), *own])
     return Objective(loss, groups.parameters, groups)

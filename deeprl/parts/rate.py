@@ -3,28 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from deeprl.choice import Part
+from deeprl.networks.value_network import Networks
 from deeprl.types import Batch
 
 
+def undiscounted(discount: float) -> None:
+    """
+    Raises:
+        ValueError: the discount is not 1.
+    """
+    if discount != 1.0:
+        raise ValueError(f"discount must be 1 where the average reward is learned, not {discount}: set discount=1")
+
+
 class Rate(Part):
-    """Rate of reward of an agent for continuous actions. This base class is neutral: the criterion is the discounted sum."""
+    """Rate of reward of an agent for continuous actions. This base class is neutral: the criterion is the discounted sum.
+
+    Args:
+        networks: builder of networks over (observation, action).
+    """
 
     learned = False
     """Whether `loss` has to be called"""
 
-    def __init__(self) -> None:
+    def __init__(self, *, networks: Networks) -> None:
         super().__init__()
 
     def subtracted(self, batch: Batch) -> Tensor:
         """Rewards of the critics' targets, (*B,): those of the batch minus the rate of each of their steps."""
         return batch.reward
 
-    def scalars(self) -> list[tuple[Sequence[nn.Parameter], float | None]]:
-        """Parameters that are trained beside the critics, with their learning rate; None: that of the critics."""
+    def groups(self, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
+        """Parameters that are trained beside the critics, each group with its optimizer.
+
+        Args:
+            optimizer: that of the critics, without weight decay.
+        """
         return []
 
     def companions(self) -> list[tuple[list[Tensor], list[Tensor]]]:
@@ -38,5 +57,6 @@ class Rate(Part):
             future: value of the next observation in targets, (K, *B).
             target_now: value of (s, a) by the target networks, (K, *B).
             online_now: values of (s, a) by each online critic, (K, E, *B).
+            batch: as the critics see it: its observations are (s, a) now and (s', a') next.
         """
         return 0.0, {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +32,12 @@ class Temperature(Part):
         """α log π(a|s) in the actor's loss, (*B,)."""
         return 0.0
 
-    def scalars(self) -> list[tuple[Sequence[nn.Parameter], float | None]]:
-        """Parameters that are trained beside the actor, with their learning rate; None: that of the actor."""
+    def groups(self, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
+        """Parameters that are trained beside the actor, each group with its optimizer.
+
+        Args:
+            optimizer: that of the actor, without weight decay.
+        """
         return []
 
     def loss(self, log_prob: Tensor | None) -> Tensor | float:
@@ -110,8 +116,8 @@ class LearnedTemperature(FixedTemperature):
     def reset(self) -> None:
         self.log_value.fill_(math.log(self.value))
 
-    def scalars(self) -> list[tuple[Sequence[nn.Parameter], float | None]]:
-        return [([self.log_value], self.lr)]
+    def groups(self, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
+        return [([self.log_value], optimizer if self.lr is None else replace(optimizer, lr=self.lr))]
 
     def loss(self, log_prob: Tensor | None) -> Tensor | float:
         assert log_prob is not None, "a temperature, and a policy without a density"

@@ -126,7 +126,7 @@ def test_a_termination_is_refused_and_a_time_limit_is_not():
     zero = np.zeros(2, np.float32)
     rows = Rows(np.zeros((2, 5), np.float32), np.zeros((2, 2), np.float32), zero, np.zeros((2, 5), np.float32), no, yes, zero)
     agent.observe(rows)
-    with pytest.raises(ValueError, match="Use a task that does not terminate, or agent/rate=none with a discount"):
+    with pytest.raises(ValueError, match="Use a task that does not terminate, agent/rate=relative, or agent/rate=none with a discount"):
         agent.observe(rows._replace(terminated=yes))
 
 

@@ -1,0 +1,106 @@
+"""RVI-SAC: relative value iteration with a soft actor-critic (Hisaki and Ono, 2024). The criterion is the average reward of a step.
+
+    1  critics       y    =  r − c · term − f + V̄(s'),      V̄(s') = min_j Q̄_j(s', a') − α log π(a'|s')
+    2  offset        f   ←  (1 − κ) f + κ mean V̄(s')
+    3  reset critic  y_r  =  term − f_r + Q̄_r(s', a'),      f_r  ←  (1 − κ) f_r + κ mean Q̄_r(s', a')
+    4  reset cost    min over c ≥ 0 of  − c (f_r − ε)
+
+There is no discount, and no cut at a termination: s' is then the first observation of the next episode, and each termination costs c. f
+approaches the average of r − c · term + α H(π), because Q + x has the offset f + x. f_r is the same for the reward `term`, the share of
+steps that terminate; c rises while it is above ε. Q̄_r moves with the target critics.
+
+Ours: all four read the values of before the update. The last layer of Q_r starts at 0, so that f_r and c stay 0 where nothing terminates.
+With transitions of m steps f and f_r count m times; with K iterations f is their mean. Provenance: docs/algorithms/rvi_sac.md.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deeprl.choice import in_range
+from deeprl.networks.torsos import MLPTorso
+from deeprl.networks.value_network import Networks
+from deeprl.optim.flat import flatten_
+from deeprl.optim.sgd import SGD
+from deeprl.parts.rate import Rate, undiscounted
+from deeprl.types import Batch
+from deeprl.values.losses import average, squared
+
+
+class RelativeValue(Rate):
+    """The offset f, with a learned cost of terminations.
+
+    Args:
+        networks: builder of networks over (observation, action).
+        discount: the run's, which must be 1.
+        kappa: κ, step of the moving averages f and f_r.
+        allowed: ε, terminations a step up to which c does not rise.
+        initial_cost: c at the start, in units of the learned rewards.
+        cost_lr: learning rate of c, with the critics' optimizer; None: theirs; 0 keeps c as it is.
+        lr: learning rate of the reset critic; None: that of the critics.
+        hidden: widths of the reset critic.
+
+    Raises:
+        ValueError: the discount is not 1, or a value is out of range.
+    """
+
+    needs = frozenset({"signed", "restart"})
+    learned = True
+
+    def __init__(
+        self,
+        *,
+        networks: Networks,
+        discount: float,
+        kappa: float = 5e-3,
+        allowed: float = 1e-3,
+        initial_cost: float = 0.0,
+        cost_lr: float | None = None,
+        lr: float | None = None,
+        hidden: Sequence[int] = (64, 64),
+    ):
+        super().__init__(networks=networks)
+        undiscounted(discount)
+        self.kappa, self.allowed, self.initial_cost, self.cost_lr, self.lr = kappa, allowed, initial_cost, cost_lr, lr
+        rates = {name: (0, None) for name in ("cost_lr", "lr") if getattr(self, name) is not None}
+        in_range(self, kappa=(0, 1), allowed=(0, 1), initial_cost=(0, None), **rates)
+        self.critic = replace(networks, torso=MLPTorso(hidden=tuple(hidden))).scalars("reset", stack=1, torsos=1, outputs=1)
+        for parameter in self.critic.head.parameters():
+            parameter.zero_()
+        self.target = copy.deepcopy(self.critic)
+        flatten_(list(self.target.parameters()))
+        start = (0.0, 0.0, float(initial_cost))
+        self.offset, self.frequency, self.cost = (nn.Parameter(torch.tensor([x]), requires_grad=False) for x in start)
+
+    def groups(self, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
+        critic, cost = (optimizer if lr is None else replace(optimizer, lr=lr) for lr in (self.lr, self.cost_lr))
+        return [(list(self.critic.parameters()), critic), ([self.offset, self.frequency], SGD(self.kappa)), ([self.cost], cost)]
+
+    def companions(self) -> list[tuple[list[Tensor], list[Tensor]]]:
+        return [(list(self.target.parameters()), list(self.critic.parameters()))]
+
+    def project_(self) -> None:
+        self.cost.clamp_(min=0.0)
+
+    def subtracted(self, batch: Batch) -> Tensor:
+        return batch.reward - self.cost.detach() * batch.extra["restart"] - self.offset.detach() * batch.steps
+
+    def loss(self, future: Tensor, target_now: Tensor, online_now: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        offset = 0.5 * squared(self.offset - average(future, batch.valid).mean())  # a step of κ against its slope is the moving average
+
+        term, f = batch.extra["restart"].to(torch.float32), self.frequency.detach()
+        after = self.target(batch.next_obs).mean().squeeze(-1).detach()  # Q̄_r(s', a'), (1, *B)
+        target = term - f * batch.steps + after
+        error = target - self.critic(batch.obs.detach()).mean().squeeze(-1)  # detached, because it does not shape features of images
+        critic = average(batch.weight * squared(error), batch.valid)
+        frequency = 0.5 * squared(self.frequency - average(after, batch.valid))
+
+        cost = -self.cost * (f - self.allowed)
+        metrics = {"train/average_reward": self.offset, "train/termination_rate": f, "train/reset_cost": self.cost}
+        return (offset + critic + frequency + cost).sum(), {name: value.detach().clone() for name, value in metrics.items()}
