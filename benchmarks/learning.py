@@ -55,6 +55,7 @@ CONTINUOUS = {
     "isac": "agent=isac agent.chain.length=3",
     "tqc": "agent=tqc",
     "aro_ddpg": "agent=aro_ddpg",
+    "rvi_sac": "agent=rvi_sac",
     "sac_simba": "agent=sac agent/normalize=running agent/torso=simba agent.torso.width=256 agent.torso.blocks=1",
 }
 RECIPES = {**AGENTS, **CONTINUOUS}

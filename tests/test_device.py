@@ -51,6 +51,10 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "redq": (("agent=redq", *PENDULUM, "agent/head=categorical"), ROWS | SAMPLED | {"learn noise.py to device": 3}),
     "crossq": (("agent=crossq", *PENDULUM, "agent.torso.settle=5"), ROWS | SAMPLED | {"learn noise.py to device": 2}),
     "aro_ddpg": (("agent=aro_ddpg", "env=classic/pendulum", *PENDULUM[1:], "discount=1"), ROWS),
+    "rvi_sac": (
+        ("agent=rvi_sac", *PENDULUM, "discount=1", "agent.rate.hidden=[8]"),
+        SAMPLED | {"learn replay/gather.py to device": 2, "learn noise.py to device": 2},  # rows, and the observations after them
+    ),
     "itd3 shared": (
         ("agent=itd3", *PENDULUM, "agent/chain=iterated", "agent.chain.shift_period=20", "agent.chain.sync_period=6"),
         ROWS | {"learn noise.py to device": 2},

@@ -93,6 +93,7 @@ class Gather:
         if self.apart:
             self.later_source = ring.frame_windows(at.stack) if at.image else ring.windows(1, cut=at.width - at.size)
             self.later = torch.empty(size, self.later_source.shape[1], dtype=self.later_source.dtype)
+        if n > 1:
             self.powers = rule.powers
         self.steps = torch.ones(size, dtype=torch.int64, device=self.device)
         self.valid = torch.ones(size, dtype=torch.bool, device=self.device)

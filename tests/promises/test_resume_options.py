@@ -38,6 +38,7 @@ CRITICS = (
     ("agent=td3",), ("agent=sac", "agent/head=implicit_quantile"), ("agent=isac", "agent.chain.sync_period=3"),
     ("agent=redq", "agent/head=categorical"), ("agent=aro_ddpg", "discount=1", "agent.reset_period=13"),
     ("agent=sac", "agent/chain=iterated"), ("agent=crossq", "agent.torso.settle=9", "agent.reset_period=13"),
+    ("agent=rvi_sac", "discount=1", "agent/chain=iterated_polyak"),
 )  # fmt: skip
 CONTINUOUS = pairwise(CRITICS, REPLAY[:3], OPTIMIZER, OPTIMIZER, NORMALIZE, REWARDS)
 
