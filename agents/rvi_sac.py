@@ -89,18 +89,22 @@ class RelativeValue(Rate):
         self.cost.clamp_(min=0.0)
 
     def subtracted(self, batch: Batch) -> Tensor:
+        # 1  with V̄(s'), which the agent adds: the target of the critics
         return batch.reward - self.cost.detach() * batch.extra["restart"] - self.offset.detach() * batch.steps
 
     def loss(self, future: Tensor, target_now: Tensor, online_now: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        offset = 0.5 * squared(self.offset - average(future, batch.valid).mean())  # a step of κ against its slope is the moving average
+        # 2  a step of κ against the slope of ½ (f − mean)² is the moving average
+        offset = 0.5 * squared(self.offset - average(future, batch.valid).mean())
 
-        term, f = batch.extra["restart"].to(torch.float32), self.frequency.detach()
+        # 3  without a gradient to the observations, because critics alone shape the features of images
+        term, f_r = batch.extra["restart"].to(torch.float32), self.frequency.detach()
         after = self.target(batch.next_obs).mean().squeeze(-1).detach()  # Q̄_r(s', a'), (1, *B)
-        target = term - f * batch.steps + after
-        error = target - self.critic(batch.obs.detach()).mean().squeeze(-1)  # detached, because it does not shape features of images
+        error = term - f_r * batch.steps + after - self.critic(batch.obs.detach()).mean().squeeze(-1)
         critic = average(batch.weight * squared(error), batch.valid)
         frequency = 0.5 * squared(self.frequency - average(after, batch.valid))
 
-        cost = -self.cost * (f - self.allowed)
-        metrics = {"train/average_reward": self.offset, "train/termination_rate": f, "train/reset_cost": self.cost}
+        # 4  c is cut off at 0 after the update, see `project_`
+        cost = -self.cost * (f_r - self.allowed)
+
+        metrics = {"train/average_reward": self.offset, "train/termination_rate": f_r, "train/reset_cost": self.cost}
         return (offset + critic + frequency + cost).sum(), {name: value.detach().clone() for name, value in metrics.items()}

@@ -196,12 +196,12 @@ class Gather:
             alive: (B, n) from `span`, on the CPU; None if n is 1.
         """
         steps = torch.ones_like(slot) if alive is None else alive.sum(1).long()
-        ahead, age = steps, self.age + steps.numpy()[:, None]
+        over = torch.zeros_like(steps)
         if self.rule.restarts:
             # a lost life terminates without an end, and has no extra row
-            over = within(1.0 - self.fields.continues, alive) & within(self.fields.ended, alive)
-            ahead, age = steps + over, np.where(over.numpy()[:, None], 0, age)
-        torch.index_select(self.later_source, 0, slot + ahead - self.at.front, out=self.later)
+            over += within(1.0 - self.fields.continues, alive) & within(self.fields.ended, alive)
+        torch.index_select(self.later_source, 0, slot + steps + over - self.at.front, out=self.later)
         if self.at.image:
-            self._blank(self.later, age)
+            age = self.age + steps.numpy()[:, None]
+            self._blank(self.later, age * (1 - over.numpy()[:, None]))  # 0 at the start of an episode
         return self.later
