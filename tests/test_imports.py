@@ -19,12 +19,13 @@ LAYERS = (
     ("backups", "networks", "replay", "objective"),
     ("agent", "parts"),
     ("value_agent", "actor_critic", "accelerate", "config"),
-    ("training",),
+    ("training", "report"),
     ("session",),
     ("cli",),
     ("__main__",),
 )
-"""Rooms of `deeprl/`, files and folders, from left to right. A room imports rooms of the layers left of its own, and itself."""
+"""Rooms of `deeprl/`, files and folders, from left to right. A room imports rooms of the layers left of its own, and itself. `report`
+stands beside `training`, because it reads what training left in run folders, and neither knows the other."""
 BESIDE = {"agents": 6, "envs": 2}
 """Folders beside `deeprl/`: how many of the layers they may import."""
 

@@ -12,6 +12,7 @@ COMMANDS = {
     "train": "train an agent, as `python train.py` does: deeprl train agent=... env=... key=value ...",
     "resume": "continue a run from its last checkpoint",
     "eval": "evaluate a checkpoint on fresh environments",
+    "report": "learning curves and final scores of runs as a page, figures and tables",
     "record": "film episodes of the greedy policy: MP4 files under videos/",
     "replay-crash": "repeat the update that produced NaN or Inf",
     "list": "print the slots, or the options of one: deeprl list agent/backup",

@@ -10,7 +10,7 @@ import shlex
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +182,11 @@ class RunFolder:
 
     def append_system(self, entry: dict[str, Any]) -> None:
         """Append the `system_entry` of one start to system.json."""
-        self._write("system.json", [*(self._read("system.json", list) or []), entry])
+        self._write("system.json", [*self.read_system(), entry])
+
+    def read_system(self) -> list[Any]:
+        """One entry for each start of the run."""
+        return self._read("system.json", list) or []
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         self._write("summary.json", summary)
@@ -268,8 +272,11 @@ def plain_file(path: Path) -> bool:
         raise RunFolderError(f"{path} is refused: {error}") from None
 
 
-def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_lines(path: Path, skipped: Callable[[int], object] = lambda number: None) -> Iterator[tuple[str, dict[str, Any]]]:
     """The lines that have a step, each as text and parsed. Incomplete and overlong lines are skipped; a missing file has no lines.
+
+    Args:
+        skipped: called with the number of each line that is skipped, from 1; an overlong line counts as several.
 
     Raises:
         RunFolderError: as in `plain_file`.
@@ -277,8 +284,11 @@ def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if not plain_file(path):
         return
     with open(path, errors="replace") as file:
-        for line in iter(lambda: file.readline(LINE_LIMIT), ""):
+        for number, line in enumerate(iter(lambda: file.readline(LINE_LIMIT), ""), 1):
+            found = None
             with contextlib.suppress(ValueError):
                 found = strict_json(line)
-                if line.endswith("\n") and isinstance(found, dict) and isinstance(found.get("step"), (int, float)):
-                    yield line, found
+            if line.endswith("\n") and isinstance(found, dict) and isinstance(found.get("step"), (int, float)):
+                yield line, found
+            else:
+                skipped(number)

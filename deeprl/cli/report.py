@@ -1,0 +1,44 @@
+"""`deeprl report DIR...`: learning curves and final scores of any runs as a page, figures and tables."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import shlex
+import sys
+from pathlib import Path
+
+from deeprl.errors import ConfigError
+from deeprl.system.terminal import answer, say
+
+NEEDS = ("matplotlib", "scipy", "jinja2")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="run folders, and folders above several")
+    text = "the folder of the report; its earlier files are replaced (default: report, in the current folder)"
+    parser.add_argument("--out", type=Path, default=Path("report"), metavar="FOLDER", help=text)
+    text = (
+        "runs with equal values of these keys are a group, such as agent or agent.optimizer.lr (default: runs that differ in the seed only)"
+    )
+    parser.add_argument("--group", metavar="KEY[,KEY...]", type=words, help=text)
+    parser.add_argument(
+        "--names", metavar="NAME[,NAME...]", type=words, help="names of the groups, in the order in which the report has them"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f'deeprl report needs {", ".join(missing)}: pip install -e ".[report]"')
+    from deeprl.report.build import build
+
+    notes = build(options.folders, options.out, options.group, options.names, shlex.join(["deeprl", *sys.argv[1:]]))
+    for note in notes:
+        say(f"note: {note}")
+    answer(f"{options.out / 'index.html'}")
+    return 0
+
+
+def words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]

@@ -1,0 +1,131 @@
+"""From run folders to a report: index.html, its figures as PNG, its numbers as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import deeprl
+from deeprl.errors import ConfigError, RunFolderError
+from deeprl.report import figures
+from deeprl.report.groups import UNIMPORTANT, differences, grouped
+from deeprl.report.page import VIEWS, render
+from deeprl.report.problems import problems
+from deeprl.report.results import AXES, Results, Row
+from deeprl.report.runs import find, read_all
+from deeprl.system.files import replace_file
+from deeprl.system.machine import now
+
+PAGE = "index.html"
+MARK = b'<meta name="generator" content="deeprl report">'
+"""A page with it in its first bytes is ours and may be replaced."""
+CURVES = dict(zip(AXES, VIEWS))
+
+
+def build(folders: Sequence[Path], out: Path, keys: Sequence[str] | None, names: Sequence[str] | None, command: str) -> list[str]:
+    """Write a report on all runs in and below `folders` into the folder `out`.
+
+    Args:
+        keys: of the configuration; runs with equal values are a group. None: groups are inferred.
+        names: of the groups, in their order. None: they are named by their keys.
+        command: as it stands on the page.
+
+    Returns:
+        what a reader must know about the runs, one sentence each; the page says it too.
+
+    Raises:
+        ConfigError: no folder holds a run; a key or the number of names is wrong; `out` holds something else.
+        RunFolderError: no run can be read, or none was evaluated yet.
+    """
+    notes: list[str] = []
+    claim(out)
+    paths = find(folders, notes.append)
+    if not paths:
+        raise ConfigError(f"no run was found: {'; '.join(notes)}")
+    runs = read_all(paths, notes.append)
+    if not any(run.final for run in runs):
+        raise RunFolderError("; ".join([*notes, *(f"{run.name} has no evaluation yet" for run in runs)]))
+    groups = grouped(runs, keys)
+    if names is not None:
+        groups = named(groups, names)
+    settings = differences(groups)
+    notes += problems(groups, settings)
+    results = Results(groups)
+    images = {file: figures.curves(results, axis) for axis, file in CURVES.items()} | {"intervals.png": figures.intervals(results)}
+    if results.everywhere:
+        images["profile.png"] = figures.profiles(results)
+    made = {
+        "command": command,
+        "version": deeprl.__version__,
+        "time": now(),
+        "ignored": ", ".join(UNIMPORTANT),
+        "grouping": f"; here groups are set by --group {','.join(keys)}" if keys else "",
+    }
+    write(
+        out,
+        {**images, **{file: table(rows) for file, rows in tables(results)}, PAGE: render(results, settings, notes, images, made).encode()},
+    )
+    return notes
+
+
+def claim(out: Path) -> None:
+    """
+    Raises:
+        ConfigError: the folder cannot be made, or holds a page that is no report.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if (out / PAGE).exists() and MARK not in (out / PAGE).read_bytes()[:1000]:
+            raise ConfigError(f"--out {out}: its {PAGE} is no report of deeprl and would be lost. Name another folder.")
+    except OSError as error:
+        raise ConfigError(f"--out {out}: {error.strerror}. Name another folder.") from error
+
+
+def named(groups: dict[str, list], names: Sequence[str]) -> dict[str, list]:
+    """
+    Raises:
+        ConfigError: there are not as many different names as groups.
+    """
+    if len(set(names)) != len(groups) or len(names) != len(groups):
+        raise ConfigError(f"--names takes {len(groups)} different names, for these groups in this order: {'; '.join(groups)}")
+    return dict(zip(names, groups.values()))
+
+
+def tables(results: Results) -> Iterator[tuple[str, Iterable[Row]]]:
+    """File name and rows of each CSV file."""
+    yield "evaluations.csv", results.evaluations()
+    yield "curve_means.csv", results.means()
+    yield "scores.csv", results.scores()
+    yield "summary.csv", results.summary()
+    yield "aggregates.csv", results.aggregates()
+    yield "profiles.csv", results.profiles()
+    yield "improvement.csv", results.improvements()
+
+
+def table(rows: Iterable[Row]) -> bytes:
+    """Rows as CSV; NaN is an empty cell. Without rows the file is empty."""
+    found = list(rows)
+    text = io.StringIO()
+    if found:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(found[0])
+        writer.writerows([[entry(value) for value in row.values()] for row in found])
+    return text.getvalue().encode()
+
+
+def entry(value: object) -> object:
+    """A text that a spreadsheet would read as a formula is quoted by an apostrophe, because names may come from a stranger."""
+    if isinstance(value, str):
+        return f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    return "" if value != value else value
+
+
+def write(out: Path, files: dict[str, bytes], replace: Callable[[Path, bytes], object] = replace_file) -> None:
+    """Write the files, and remove those of an earlier report that are not among them. The page comes last."""
+    for name in ("profile.png", "aggregates.csv"):
+        if name not in files:
+            (out / name).unlink(missing_ok=True)
+    for name, content in files.items():
+        replace(out / name, content)

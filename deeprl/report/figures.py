@@ -1,0 +1,170 @@
+"""Figures of a report, as PNG. Groups differ in colour and in marker, so that colour-blind people and prints tell them apart."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from math import ceil
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from deeprl.report.results import Results
+from deeprl.system.terminal import printable
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#882255", "#999933", "#332288")
+"""The palette of Okabe and Ito without its yellow, which is pale on white, and three of Paul Tol's "muted"."""
+MARKERS = "osD^vXP<>*p"
+COLUMNS, WIDTH, HEIGHT, MARGIN, LINE = 3, 3.5, 2.7, 0.5, 0.22
+"""Panels in a row; inches of a panel, of titles and of a line of the legend"""
+STYLE: dict[Any, Any] = {
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "figure.dpi": 160,
+    "text.parse_math": False,  # a name with two dollar signs is no formula
+}
+
+Panel = Callable[[Axes, str], object]
+
+
+def curves(results: Results, axis: str) -> bytes:
+    """Learning curves, one panel a task: mean and interval over seeds, single seeds faint; dotted where a shorter run has ended.
+
+    Args:
+        axis: one of `AXES`.
+    """
+    unit, divisor = clock(max(run.seconds for _, _, run in results.each())) if axis == "seconds" else ("", 1.0)
+    label = {"step": "environment steps", "updates": "gradient updates", "seconds": f"wall clock ({unit})"}[axis]
+
+    def draw(axes: Axes, task: str) -> None:
+        heights = []
+        for group, runs in results.cells[task].items():
+            colour, marker = look(results, group)
+            for run in runs:
+                axes.plot(getattr(run.curve, axis) / divisor, run.curve.reward, color=colour, alpha=0.3, linewidth=0.8)
+                heights += [run.curve.reward.min(), run.curve.reward.max()]
+            mean = results.curve(task, group, axis)
+            if mean is None:
+                axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center")
+                continue
+            whole = mean.runs == mean.runs.max()
+            points: dict = {
+                "marker": marker,
+                "markersize": 4.5,
+                "markevery": max(ceil(len(mean.x) / 8), 1),
+                "markeredgecolor": "white",
+            }
+            axes.plot(mean.x / divisor, np.where(whole, mean.mean, np.nan), color=colour, linewidth=1.9, **points, markeredgewidth=0.5)
+            if not whole.all():
+                axes.plot(mean.x / divisor, mean.mean, color=colour, linewidth=1.4, linestyle=":")
+            axes.fill_between(mean.x / divisor, mean.low, mean.high, color=colour, alpha=0.16, linewidth=0)
+        low, high = min(heights), max(heights)
+        room = 0.2 * (high - low) or 0.5
+        axes.set_ylim(low - room, high + room)
+        if axis != "seconds":
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+
+    return png(panels(results, list(results.cells), draw, label, "mean return of an evaluation"))
+
+
+def intervals(results: Results) -> bytes:
+    """Interquartile mean of the final scores, one panel a task, and one of all tasks together."""
+    everything = f"all {len(results.cells)} tasks, normalised"
+    rows = {(row["task"], row["group"]): row for row in results.summary()}
+    rows |= {(everything, row["group"]): row for row in results.aggregates()}
+    tasks = list(dict.fromkeys(task for task, _ in rows))
+    names = list(results.groups)[::-1]
+
+    def draw(axes: Axes, task: str) -> None:
+        for place, group in enumerate(names):
+            if row := rows.get((task, group)):
+                colour, marker = look(results, group)
+                if not np.isnan(row["iqm_low"]):
+                    axes.plot(
+                        [row["iqm_low"], row["iqm_high"]], [place, place], color=colour, linewidth=5, alpha=0.4, solid_capstyle="butt"
+                    )
+                axes.plot(row["iqm"], place, color=colour, marker=marker, markersize=6, markeredgecolor="white", markeredgewidth=0.5)
+        axes.set_ylim(-0.6, len(names) - 0.4)
+        axes.set_yticks([])
+        axes.grid(axis="y", visible=False)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+
+    height = 0.7 + 0.2 * len(names)
+    return png(panels(results, tasks, draw, "interquartile mean of the final scores", "", height))
+
+
+def profiles(results: Results) -> bytes:
+    """Performance profiles of the groups that have a score on every task."""
+    rows = list(results.profiles())
+
+    def draw(axes: Axes, title: str) -> None:
+        for group in results.everywhere:
+            mine = [row for row in rows if row["group"] == group]
+            x, middle, low, high = (np.array([row[key] for row in mine]) for key in ("score", "fraction", "fraction_low", "fraction_high"))
+            colour, marker = look(results, group)
+            axes.plot(x, middle, color=colour, marker=marker, markevery=20, markersize=4.5, markeredgecolor="white", markeredgewidth=0.5)
+            axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
+        axes.set_ylim(-0.03, 1.03)
+
+    several = len(results.cells) > 1
+    title = f"all {len(results.cells)} tasks" if several else next(iter(results.cells))
+    label = "normalised final score τ" if several else "final score τ"
+    return png(panels(results, [title], draw, label, "fraction of runs with a score above τ", 3.6))
+
+
+def panels(results: Results, titles: Sequence[str], draw: Panel, xlabel: str, ylabel: str, height: float = HEIGHT) -> Figure:
+    """A figure with one panel for each title, and one legend for all groups."""
+    columns = min(len(titles), COLUMNS)
+    rows = ceil(len(titles) / columns)
+    width = max(WIDTH * columns, 6.5)
+    longest = max(len(group) for group in results.groups)
+    beside = max(int(width * 12 / (longest + 6)), 1)
+    lines = ceil(len(results.groups) / beside)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(width, rows * height + MARGIN + LINE * lines), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for axes, title in zip(grid.flat, titles):
+            axes.set_title(printable(title), loc="left")
+            draw(axes, title)
+        for axes in grid.flat[len(titles) :]:
+            axes.remove()
+        figure.supxlabel(xlabel, fontsize=STYLE["font.size"])
+        figure.supylabel(ylabel, fontsize=STYLE["font.size"])
+        handles = [
+            figure.axes[0].plot([], [], color=colour, marker=marker, markersize=5, markeredgecolor="white", markeredgewidth=0.5)[0]
+            for colour, marker in (look(results, group) for group in results.groups)
+        ]
+        names = [printable(group) for group in results.groups]
+        figure.legend(handles, names, loc="outside upper left", ncols=min(beside, len(names)))
+    return figure
+
+
+def look(results: Results, group: str) -> tuple[str, str]:
+    """Colour and marker of a group, the same in all figures."""
+    place = list(results.groups).index(group)
+    return COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+
+
+def clock(seconds: float) -> tuple[str, float]:
+    """The unit in which a wall time is shown, and its seconds."""
+    return ("h", 3600.0) if seconds > 2 * 3600 else ("min", 60.0) if seconds > 120 else ("s", 1.0)
+
+
+def png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    with rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a name in a script that the font lacks is drawn as boxes; the page has it in full
+        figure.savefig(file, format="png", metadata={"Software": "deeprl report"})
+    return file.getvalue()
