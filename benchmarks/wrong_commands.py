@@ -69,7 +69,8 @@ COMMANDS = {
         "deeprl list agents --foo", "deeprl resume", "deeprl resume {run} stpes=3", "deeprl resume {run} seed=3",
         "deeprl resume {run} steps", "deeprl resume {run} steps=abc", "deeprl resume {run} --checkpoint 3", "deeprl eval",
         "deeprl eval {run} --episodes 0", "deeprl eval {run} --episodes many", "deeprl eval {run} --seed -1",
-        "deeprl record {run} --episodes 0", "deeprl record {run} --seed x",
+        "deeprl record {run} --episodes 0", "deeprl record {run} --seed x", "deeprl report", "deeprl report /nowhere",
+        "deeprl report {file}", "deeprl report {run} --group agnet", "deeprl report {run} --names a,b", "deeprl report {run} --out {file}",
     ],
     "exit 1": [
         "deeprl eval {run} --checkpoint 7", "deeprl eval {run} --checkpoint newest", "deeprl eval {run} --checkpoint -3",

@@ -11,7 +11,7 @@ from pathlib import Path
 from deeprl.errors import ConfigError
 from deeprl.system.terminal import answer, say
 
-NEEDS = ("matplotlib", "scipy", "jinja2")
+NEEDS = ("matplotlib", "PIL", "scipy", "jinja2")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

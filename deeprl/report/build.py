@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import deeprl
@@ -21,6 +21,8 @@ from deeprl.system.machine import now
 PAGE = "index.html"
 MARK = b'<meta name="generator" content="deeprl report">'
 """A page with it in its first bytes is ours and may be replaced."""
+OPTIONAL = {"profile.png"}
+"""Files that some reports lack; tables without rows are empty files."""
 CURVES = dict(zip(AXES, VIEWS))
 
 
@@ -73,14 +75,10 @@ def build(folders: Sequence[Path], out: Path, keys: Sequence[str] | None, names:
 def claim(out: Path) -> None:
     """
     Raises:
-        ConfigError: the folder cannot be made, or holds a page that is no report.
+        ConfigError: `out` is a file, or holds a page that is no report.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if (out / PAGE).exists() and MARK not in (out / PAGE).read_bytes()[:1000]:
-            raise ConfigError(f"--out {out}: its {PAGE} is no report of deeprl and would be lost. Name another folder.")
-    except OSError as error:
-        raise ConfigError(f"--out {out}: {error.strerror}. Name another folder.") from error
+    if (out.exists() and not out.is_dir()) or ((out / PAGE).exists() and MARK not in (out / PAGE).read_bytes()[:1000]):
+        raise ConfigError(f"--out {out} holds something else than a report of deeprl, which would be lost. Name another folder.")
 
 
 def named(groups: dict[str, list], names: Sequence[str]) -> dict[str, list]:
@@ -122,10 +120,17 @@ def entry(value: object) -> object:
     return "" if value != value else value
 
 
-def write(out: Path, files: dict[str, bytes], replace: Callable[[Path, bytes], object] = replace_file) -> None:
-    """Write the files, and remove those of an earlier report that are not among them. The page comes last."""
-    for name in ("profile.png", "aggregates.csv"):
-        if name not in files:
+def write(out: Path, files: dict[str, bytes]) -> None:
+    """Write the files, the page last, and remove those of an earlier report that are not among them.
+
+    Raises:
+        ConfigError: the folder cannot be written to.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in OPTIONAL - {*files}:
             (out / name).unlink(missing_ok=True)
-    for name, content in files.items():
-        replace(out / name, content)
+        for name, content in files.items():
+            replace_file(out / name, content)
+    except OSError as error:
+        raise ConfigError(f"--out {out}: {error.strerror}. Name another folder.") from error

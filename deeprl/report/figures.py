@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
+from PIL import Image
 
 from deeprl.report.results import Results
 from deeprl.system.terminal import printable
@@ -20,8 +22,9 @@ from deeprl.system.terminal import printable
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#882255", "#999933", "#332288")
 """The palette of Okabe and Ito without its yellow, which is pale on white, and three of Paul Tol's "muted"."""
 MARKERS = "osD^vXP<>*p"
-COLUMNS, WIDTH, HEIGHT, MARGIN, LINE = 3, 3.5, 2.7, 0.5, 0.22
-"""Panels in a row; inches of a panel, of titles and of a line of the legend"""
+WIDTHS, HEIGHT, MARGIN, LINE = {1: 7.0, 2: 5.0, 3: 3.6}, 2.7, 0.5, 0.22
+"""Inches: width of a panel, by the number of panels in a row; height of a panel, of titles, of a line of the legend"""
+DPI = 192
 STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "axes.titlesize": 10,
@@ -31,7 +34,7 @@ STYLE: dict[Any, Any] = {
     "grid.color": "#e4e4e4",
     "grid.linewidth": 0.7,
     "legend.frameon": False,
-    "figure.dpi": 160,
+    "figure.dpi": DPI,
     "text.parse_math": False,  # a name with two dollar signs is no formula
 }
 
@@ -47,28 +50,26 @@ def curves(results: Results, axis: str) -> bytes:
     unit, divisor = clock(max(run.seconds for _, _, run in results.each())) if axis == "seconds" else ("", 1.0)
     label = {"step": "environment steps", "updates": "gradient updates", "seconds": f"wall clock ({unit})"}[axis]
 
+    crowded = len(results.groups) > 4
+
     def draw(axes: Axes, task: str) -> None:
         heights = []
         for group, runs in results.cells[task].items():
-            colour, marker = look(results, group)
+            colour, points = look(results, group)
             for run in runs:
-                axes.plot(getattr(run.curve, axis) / divisor, run.curve.reward, color=colour, alpha=0.3, linewidth=0.8)
+                alpha = 0.15 if crowded else 0.35
+                axes.plot(getattr(run.curve, axis) / divisor, run.curve.reward, color=colour, alpha=alpha, linewidth=0.7)
                 heights += [run.curve.reward.min(), run.curve.reward.max()]
             mean = results.curve(task, group, axis)
             if mean is None:
                 axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center")
                 continue
             whole = mean.runs == mean.runs.max()
-            points: dict = {
-                "marker": marker,
-                "markersize": 4.5,
-                "markevery": max(ceil(len(mean.x) / 8), 1),
-                "markeredgecolor": "white",
-            }
-            axes.plot(mean.x / divisor, np.where(whole, mean.mean, np.nan), color=colour, linewidth=1.9, **points, markeredgewidth=0.5)
+            every = marked(results, group, len(mean.x))
+            axes.plot(mean.x / divisor, np.where(whole, mean.mean, np.nan), linewidth=1.8, markevery=every, **points)
             if not whole.all():
                 axes.plot(mean.x / divisor, mean.mean, color=colour, linewidth=1.4, linestyle=":")
-            axes.fill_between(mean.x / divisor, mean.low, mean.high, color=colour, alpha=0.16, linewidth=0)
+            axes.fill_between(mean.x / divisor, mean.low, mean.high, color=colour, alpha=0.08 if crowded else 0.16, linewidth=0)
         low, high = min(heights), max(heights)
         room = 0.2 * (high - low) or 0.5
         axes.set_ylim(low - room, high + room)
@@ -90,12 +91,10 @@ def intervals(results: Results) -> bytes:
     def draw(axes: Axes, task: str) -> None:
         for place, group in enumerate(names):
             if row := rows.get((task, group)):
-                colour, marker = look(results, group)
+                colour, points = look(results, group)
                 if not np.isnan(row["iqm_low"]):
-                    axes.plot(
-                        [row["iqm_low"], row["iqm_high"]], [place, place], color=colour, linewidth=5, alpha=0.4, solid_capstyle="butt"
-                    )
-                axes.plot(row["iqm"], place, color=colour, marker=marker, markersize=6, markeredgecolor="white", markeredgewidth=0.5)
+                    axes.hlines(place, row["iqm_low"], row["iqm_high"], color=colour, linewidth=5, alpha=0.4)
+                axes.plot(row["iqm"], place, **points)
         axes.set_ylim(-0.6, len(names) - 0.4)
         axes.set_yticks([])
         axes.grid(axis="y", visible=False)
@@ -113,9 +112,9 @@ def profiles(results: Results) -> bytes:
         for group in results.everywhere:
             mine = [row for row in rows if row["group"] == group]
             x, middle, low, high = (np.array([row[key] for row in mine]) for key in ("score", "fraction", "fraction_low", "fraction_high"))
-            colour, marker = look(results, group)
-            axes.plot(x, middle, color=colour, marker=marker, markevery=20, markersize=4.5, markeredgecolor="white", markeredgewidth=0.5)
-            axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
+            colour, points = look(results, group)
+            axes.plot(x, middle, drawstyle="steps-post", markevery=marked(results, group, len(x)), **points)
+            axes.fill_between(x, low, high, step="post", color=colour, alpha=0.08 if len(results.groups) > 4 else 0.16, linewidth=0)
         axes.set_ylim(-0.03, 1.03)
 
     several = len(results.cells) > 1
@@ -126,9 +125,9 @@ def profiles(results: Results) -> bytes:
 
 def panels(results: Results, titles: Sequence[str], draw: Panel, xlabel: str, ylabel: str, height: float = HEIGHT) -> Figure:
     """A figure with one panel for each title, and one legend for all groups."""
-    columns = min(len(titles), COLUMNS)
+    columns = min(len(titles), max(WIDTHS))
     rows = ceil(len(titles) / columns)
-    width = max(WIDTH * columns, 6.5)
+    width = WIDTHS[columns] * columns
     longest = max(len(group) for group in results.groups)
     beside = max(int(width * 12 / (longest + 6)), 1)
     lines = ceil(len(results.groups) / beside)
@@ -142,19 +141,24 @@ def panels(results: Results, titles: Sequence[str], draw: Panel, xlabel: str, yl
             axes.remove()
         figure.supxlabel(xlabel, fontsize=STYLE["font.size"])
         figure.supylabel(ylabel, fontsize=STYLE["font.size"])
-        handles = [
-            figure.axes[0].plot([], [], color=colour, marker=marker, markersize=5, markeredgecolor="white", markeredgewidth=0.5)[0]
-            for colour, marker in (look(results, group) for group in results.groups)
-        ]
+        handles = [figure.axes[0].plot([], [], **look(results, group)[1])[0] for group in results.groups]
         names = [printable(group) for group in results.groups]
         figure.legend(handles, names, loc="outside upper left", ncols=min(beside, len(names)))
     return figure
 
 
-def look(results: Results, group: str) -> tuple[str, str]:
-    """Colour and marker of a group, the same in all figures."""
+def look(results: Results, group: str) -> tuple[str, dict[str, Any]]:
+    """Colour of a group, and how its line and markers are drawn; the same in all figures."""
     place = list(results.groups).index(group)
-    return COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+    colour = COLOURS[place % len(COLOURS)]
+    marker = {"marker": MARKERS[place % len(MARKERS)], "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.4}
+    return colour, {"color": colour, **marker}
+
+
+def marked(results: Results, group: str, points: int) -> tuple[int, int]:
+    """First marker, and every how many points there is one: about eight, at other places for each group, where lines are close."""
+    every = max(points // 8, 1)
+    return list(results.groups).index(group) * every // len(results.groups), every
 
 
 def clock(seconds: float) -> tuple[str, float]:
@@ -163,8 +167,12 @@ def clock(seconds: float) -> tuple[str, float]:
 
 
 def png(figure: Figure) -> bytes:
+    """With 256 colours, because the file then has a quarter of the size, and nobody sees it."""
     file = io.BytesIO()
     with rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a name in a script that the font lacks is drawn as boxes; the page has it in full
-        figure.savefig(file, format="png", metadata={"Software": "deeprl report"})
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    image.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True, dpi=(DPI, DPI))
     return file.getvalue()

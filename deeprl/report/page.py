@@ -11,6 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from deeprl.report.figures import DPI
 from deeprl.report.groups import Setting, shown
 from deeprl.report.normalise import WORDS
 from deeprl.report.results import Results
@@ -38,6 +39,7 @@ def render(results: Results, settings: list[Setting], problems: list[str], image
     pairs = {(row["x"], row["y"]): row for row in results.improvements()}
     summary = list(results.summary())
     return environment.from_string(TEMPLATE.read_text()).render(
+        title=" · ".join(results.groups) if len(results.groups) <= 3 else f"{len(results.groups)} groups on {len(results.cells)} tasks",
         results=results,
         groups=list(results.groups),
         left=[group for group in results.groups if group not in results.everywhere],
@@ -52,7 +54,7 @@ def render(results: Results, settings: list[Setting], problems: list[str], image
         machines=machines(runs),
         problems=problems,
         views=VIEWS,
-        images={name: "data:image/png;base64," + base64.b64encode(data).decode() for name, data in images.items()},
+        images={name: (96 * pixels(data) // DPI, base64.b64encode(data).decode()) for name, data in images.items()},
         draws=DRAWS,
         last=LAST,
         made=made,
@@ -62,6 +64,11 @@ def render(results: Results, settings: list[Setting], problems: list[str], image
 def visible(value: Any) -> Any:
     """Text with control characters made visible. Jinja calls it with everything that the template prints."""
     return printable(value) if type(value) is str else value
+
+
+def pixels(png: bytes) -> int:
+    """Width of an image."""
+    return int.from_bytes(png[16:20], "big")
 
 
 def machines(runs: Iterable[Run]) -> list[tuple[Machine, list[int]]]:
@@ -82,7 +89,7 @@ def cell(setting: Setting, group: str, tasks: int) -> list[tuple[str, str]]:
 def number(value: float) -> str:
     """At least three digits, and no more than a score of such size deserves."""
     if value is None or math.isnan(value):
-        return "–"  # noqa: RUF001
+        return "no"
     if not value or abs(value) < 1e-3 or abs(value) >= 1e15:
         return f"{value:.3g}"
     digits = 3 if abs(value) < 1 else max(4 - len(f"{abs(value):.0f}"), 0) if abs(value) >= 100 else 2

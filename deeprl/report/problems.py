@@ -43,7 +43,7 @@ def mixed(settings: Iterable[Setting]) -> Iterator[str]:
             found.setdefault(group, []).append(setting.key)
     for group, keys in found.items():
         more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
-        yield f"{group} joins runs of different configurations: on one task {', '.join(keys[:5])}{more} differ"
+        yield f"{group} joins runs of different configurations: on one task they differ in {', '.join(keys[:5])}{more}"
 
 
 def seeds(groups: dict[str, list[Run]]) -> Iterator[str]:

@@ -19,6 +19,8 @@ from deeprl.report.statistics import Interval, MeanCurve
 
 AXES = ("step", "updates", "seconds")
 """Fields of `Curve` that may be the x-axis of learning curves."""
+MOST_STEPS = 200
+"""Thresholds of a performance profile. With more runs it is read at so many scores, equally far apart."""
 Row = dict[str, Any]
 
 
@@ -128,8 +130,11 @@ class Results:
         pooled = [score for group in self.everywhere for scores in self.comparable(group) for score in scores]
         if not pooled:
             return
-        margin = 0.02 * (max(pooled) - min(pooled)) or 0.5
-        thresholds = np.linspace(min(pooled) - margin, max(pooled) + margin, 201)
+        low, high = min(pooled), max(pooled)
+        margin = 0.03 * (high - low) or 0.5
+        steps = np.unique(pooled)  # where a profile changes
+        middle = steps if len(steps) <= MOST_STEPS else np.linspace(low, high, MOST_STEPS)
+        thresholds = np.array([low - margin, *middle, high + margin])
         for group in self.everywhere:
             for threshold, *fraction in zip(thresholds, *statistics.profile(self.comparable(group), thresholds)):
                 yield {"group": group, "score": threshold, **spread("fraction", Interval(*fraction))}

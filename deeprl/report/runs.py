@@ -174,6 +174,8 @@ def read_curve(path: Path, step: int, updates: int, note: Note) -> Curve:
             if number(line.get("train/n_updates")):
                 counts[float(line["step"])] = float(line["train/n_updates"])
     left_out("metrics.jsonl", damaged, note)
+    if rewards and not times:
+        note("metrics.jsonl has no times: updates and wall clock are unknown")
     steps = np.array(sorted(rewards))
     return Curve(
         step=steps,

@@ -69,7 +69,7 @@ def test_deeprl_commands_parse(command):
 
 def test_there_are_commands():
     assert len(commands("python train.py")) > 20
-    assert {command.split()[1] for command in commands("deeprl ")} == {"resume", "eval", "record", "list", "replay-crash"}
+    assert {command.split()[1] for command in commands("deeprl ")} == {"resume", "eval", "record", "report", "list", "replay-crash"}
 
 
 def test_python_examples_parse_and_their_overrides_compose():
