@@ -17,6 +17,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from PIL import Image
 
 from deeprl.report.results import Results
+from deeprl.report.runs import short
 from deeprl.system.terminal import printable
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#882255", "#999933", "#332288")
@@ -47,9 +48,9 @@ def curves(results: Results, axis: str) -> bytes:
     Args:
         axis: one of `AXES`.
     """
-    unit, divisor = clock(max(run.seconds for _, _, run in results.each())) if axis == "seconds" else ("", 1.0)
+    known = [run.seconds for _, _, run in results.each() if not np.isnan(run.seconds)]
+    unit, divisor = clock(max(known, default=0.0)) if axis == "seconds" else ("", 1.0)
     label = {"step": "environment steps", "updates": "gradient updates", "seconds": f"wall clock ({unit})"}[axis]
-
     crowded = len(results.groups) > 4
 
     def draw(axes: Axes, task: str) -> None:
@@ -64,7 +65,7 @@ def curves(results: Results, axis: str) -> bytes:
             if mean is None:
                 axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center")
                 continue
-            whole = mean.runs == mean.runs.max()
+            whole = mean.runs == mean.runs.max(initial=0)
             every = marked(results, group, len(mean.x))
             axes.plot(mean.x / divisor, np.where(whole, mean.mean, np.nan), linewidth=1.8, markevery=every, **points)
             if not whole.all():
@@ -135,14 +136,14 @@ def panels(results: Results, titles: Sequence[str], draw: Panel, xlabel: str, yl
         figure = Figure(figsize=(width, rows * height + MARGIN + LINE * lines), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes, title in zip(grid.flat, titles):
-            axes.set_title(printable(title), loc="left")
+            axes.set_title(short(printable(title), int(12 * WIDTHS[columns])), loc="left")
             draw(axes, title)
         for axes in grid.flat[len(titles) :]:
             axes.remove()
         figure.supxlabel(xlabel, fontsize=STYLE["font.size"])
         figure.supylabel(ylabel, fontsize=STYLE["font.size"])
         handles = [figure.axes[0].plot([], [], **look(results, group)[1])[0] for group in results.groups]
-        names = [printable(group) for group in results.groups]
+        names = [short(printable(group), int(11 * width)) for group in results.groups]
         figure.legend(handles, names, loc="outside upper left", ncols=min(beside, len(names)))
     return figure
 

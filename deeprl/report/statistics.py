@@ -64,12 +64,14 @@ def mean(values: np.ndarray) -> Interval:
 def mean_curve(curves: Sequence[tuple[np.ndarray, np.ndarray]], complete: Sequence[bool]) -> MeanCurve:
     """Mean of learning curves, interpolated linearly at every x that one of them has.
 
-    It covers the range that all complete curves share. Curves that are not complete count as far as they reach.
+    It covers the range that all complete curves share, which may be empty. Curves that are not complete count as far as they reach.
 
     Args:
-        curves: (x, y) with increasing x.
+        curves: (x, y) with x that does not decrease; of points with equal x (no update between two evaluations) the last one counts.
         complete: for each curve, whether it belongs to a run that was not cut short.
     """
+    last = [np.append(x[1:] > x[:-1], True) for x, _ in curves]
+    curves = [(x[kept], y[kept]) for (x, y), kept in zip(curves, last)]
     full = [x for (x, _), whole in zip(curves, complete) if whole]
     low, high = max(x[0] for x in full), min(x[-1] for x in full)
     grid = np.unique(np.concatenate([x for x, _ in curves]))

@@ -93,7 +93,7 @@ def test_the_wheel_holds_the_checkout(built):
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     expected = {"deeprl/py.typed"}
     for folder, home in (("deeprl", "deeprl"), ("agents", "deeprl/agents"), ("envs", "deeprl/envs"), ("configs", "deeprl/configs")):
-        paths = [path for suffix in ("*.py", "*.yaml") for path in (ROOT / folder).rglob(suffix)]  # does not follow links
+        paths = [path for suffix in ("*.py", "*.yaml", "*.html") for path in (ROOT / folder).rglob(suffix)]  # does not follow links
         expected |= {f"{home}/{path.relative_to(ROOT / folder)}" for path in paths}
     assert names == expected
 

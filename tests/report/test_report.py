@@ -308,6 +308,19 @@ def test_nothing_escapes_from_the_page(tmp_path):
     assert "default-src 'none'" in page
 
 
+def test_figures_are_drawn_of_anything_that_was_evaluated(tmp_path):
+    """One evaluation; wall clocks that do not overlap; a run that ended early; eleven groups; names that fill a line."""
+    write_run(tmp_path / "a", [1], env="one")
+    write_run(tmp_path / "b", [1, 2], env="two", speed=1)
+    write_run(tmp_path / "c", [1, 2], env="two", speed=1000, seed=1)
+    write_run(tmp_path / "d", [1], env="two", speed=1000, seed=2)
+    for place in range(10):
+        write_run(tmp_path / f"{place}", [1, 1], env="three " * 30, agent=f"{place} name " * 30, place=place)
+    build_in(tmp_path)
+    shared = [row for row in rows(tmp_path / "out" / "curve_means.csv") if row["task"] == "two" and row["axis"] == "seconds"]
+    assert shared == []
+
+
 def test_the_page_says_what_was_wrong(tmp_path):
     write_run(tmp_path / "a", state="failed", error="RuntimeError: <no>")
     said = build_in(tmp_path)

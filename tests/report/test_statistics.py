@@ -51,6 +51,16 @@ def test_curves_are_averaged_where_complete_runs_overlap():
     assert found.runs.tolist() == [3, 3, 2]
 
 
+def test_of_evaluations_without_an_update_between_them_the_last_counts():
+    found = mean_curve([(np.array([0.0, 0.0, 2.0]), np.array([5.0, 1.0, 3.0]))], [True])
+    assert (found.x.tolist(), found.mean.tolist()) == ([0, 2], [1, 3])
+
+
+def test_curves_that_do_not_overlap_have_no_mean():
+    fast, slow = np.array([1.0, 2.0]), np.array([3.0, 6.0])
+    assert all(len(part) == 0 for part in mean_curve([(fast, fast), (slow, slow)], [True, True]))
+
+
 # ---- aggregates
 
 
