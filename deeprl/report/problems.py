@@ -31,7 +31,7 @@ def unfinished(runs: Iterable[Run]) -> Iterator[str]:
         remark = f": {run.remark}" if run.remark else ""
         if run.state != "finished" or run.remark:
             how = ENDED.get(run.state, "has no readable status and was")
-            yield f"{run.name} {how} at step {run.step:,} of {run.config.get('steps')}{remark}"
+            yield f"{run.name} {how} at step {run.step:,} of {short(run.config.get('steps'))}{remark}"
         if run.final is None:
             yield f"{run.name} has no evaluation yet, and is in no figure"
 
