@@ -27,8 +27,7 @@ from deeprl.choice import in_range
 from deeprl.networks.torsos import MLPTorso
 from deeprl.networks.value_network import Networks
 from deeprl.optim.flat import flatten_
-from deeprl.optim.sgd import SGD
-from deeprl.parts.rate import Rate, undiscounted
+from deeprl.parts.rate import Rate, RateLoss, undiscounted
 from deeprl.types import Batch
 from deeprl.values.losses import average, squared
 
@@ -52,6 +51,8 @@ class RelativeValue(Rate):
 
     needs = frozenset({"signed", "restart"})
     learned = True
+    offset: Tensor
+    frequency: Tensor
 
     def __init__(
         self,
@@ -75,12 +76,13 @@ class RelativeValue(Rate):
             parameter.zero_()
         self.target = copy.deepcopy(self.critic)
         flatten_(list(self.target.parameters()))
-        start = (0.0, 0.0, float(initial_cost))
-        self.offset, self.frequency, self.cost = (nn.Parameter(torch.tensor([x]), requires_grad=False) for x in start)
+        self.register_buffer("offset", torch.zeros(1))
+        self.register_buffer("frequency", torch.zeros(1))
+        self.cost = nn.Parameter(torch.tensor([float(initial_cost)]), requires_grad=False)
 
     def groups(self, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
         critic, cost = (optimizer if lr is None else replace(optimizer, lr=lr) for lr in (self.lr, self.cost_lr))
-        return [(list(self.critic.parameters()), critic), ([self.offset, self.frequency], SGD(self.kappa)), ([self.cost], cost)]
+        return [(list(self.critic.parameters()), critic), ([self.cost], cost)]
 
     def companions(self) -> list[tuple[list[Tensor], list[Tensor]]]:
         return [(list(self.target.parameters()), list(self.critic.parameters()))]
@@ -90,21 +92,22 @@ class RelativeValue(Rate):
 
     def subtracted(self, batch: Batch) -> Tensor:
         # 1  with V̄(s'), which the agent adds: the target of the critics
-        return batch.reward - self.cost.detach() * batch.extra["restart"] - self.offset.detach() * batch.steps
+        return batch.reward - self.cost.detach() * batch.extra["restart"] - self.offset * batch.steps
 
-    def loss(self, future: Tensor, target_now: Tensor, online_now: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        # 2  a step of κ against the slope of ½ (f − mean)² is the moving average
-        offset = 0.5 * squared(self.offset - average(future, batch.valid).mean())
+    def loss(self, future: Tensor, target_now: Tensor, online_now: Tensor, batch: Batch) -> RateLoss:
+        # 2
+        offset = self.offset.lerp(average(future, batch.valid).mean(), self.kappa)
 
         # 3  without a gradient to the observations, because critics alone shape the features of images
-        term, f_r = batch.extra["restart"].to(torch.float32), self.frequency.detach()
+        term, f_r = batch.extra["restart"].to(torch.float32), self.frequency
         after = self.target(batch.next_obs).mean().squeeze(-1).detach()  # Q̄_r(s', a'), (1, *B)
         error = term - f_r * batch.steps + after - self.critic(batch.obs.detach()).mean().squeeze(-1)
         critic = average(batch.weight * squared(error), batch.valid)
-        frequency = 0.5 * squared(self.frequency - average(after, batch.valid))
+        frequency = f_r.lerp(average(after, batch.valid), self.kappa)
 
         # 4  c is cut off at 0 after the update, see `project_`
         cost = -self.cost * (f_r - self.allowed)
 
         metrics = {"train/average_reward": self.offset, "train/termination_rate": f_r, "train/reset_cost": self.cost}
-        return (offset + critic + frequency + cost).sum(), {name: value.detach().clone() for name, value in metrics.items()}
+        shown = {name: value.detach().clone() for name, value in metrics.items()}
+        return RateLoss((critic + cost).sum(), shown, {"offset": offset, "frequency": frequency})

@@ -31,7 +31,7 @@ from deeprl.objective import Objective
 from deeprl.optim.flat import Groups, flatten_
 from deeprl.parts.chains import Chain
 from deeprl.parts.exploration import ActorExploration, certain
-from deeprl.parts.rate import Rate
+from deeprl.parts.rate import Rate, RateLoss
 from deeprl.parts.temperature import Temperature
 from deeprl.schedules import Clock
 from deeprl.transforms.channels import channel_scales
@@ -165,13 +165,14 @@ class ActorCritic(Agent):
         loss = loss.unflatten(0, (-1, self.ensemble)).sum(1)  # the sum over the critics, not the mean
         error = error.unflatten(0, (-1, self.ensemble)).amax(1)  # (K, *B), as in LAP
         total = self.chain.combine(average(batch.weight * loss, batch.valid))
-        extra, rates = self.rate_loss(future, online, target, batch) if self.rate.learned else (0.0, {})
+        rate = self.rate_loss(future, online, target, batch) if self.rate.learned else RateLoss(0.0, {}, {})
         details = chosen.metrics(returns) if hasattr(chosen, "metrics") else {}  # see `Values`
         shown = {"train/critic_loss": loss.detach(), "train/q_values": chosen.mean().detach(), **details}
-        metrics = {**{name: over_valid(value, batch.valid) for name, value in shown.items()}, **rates}
-        return total + extra, Learned(error.mean(0), metrics, online.statistics)
+        metrics = {**{name: over_valid(value, batch.valid) for name, value in shown.items()}, **rate.metrics}
+        statistics = {**online.statistics, **{f"rate.{name}": new for name, new in rate.statistics.items()}}
+        return total + rate.loss, Learned(error.mean(0), metrics, statistics)
 
-    def rate_loss(self, future: Returns, online: View, target: View, batch: Batch) -> tuple[Tensor | float, dict[str, Tensor]]:
+    def rate_loss(self, future: Returns, online: View, target: View, batch: Batch) -> RateLoss:
         """Loss of the rate's own parameters, for the batch as the critics see it."""
         with torch.no_grad():
             now = self.reduce(ensemble_returns(target.now, self.ensemble), batch.noise["reduce"]).mean()
