@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+FINISHED, FAILED, WRONG, STOPPED = 0, 1, 2, 75
+"""Exit codes of every command: it did its work, it failed, its configuration is wrong, a signal stopped it after saving."""
+
 
 class NotFinite(ValueError):
     """A loss, a gradient or a weight is NaN or Inf. `objective` is the name of its objective, once it is known."""

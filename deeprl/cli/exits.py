@@ -9,14 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeprl.errors import CheckpointError, ConfigError, RunFolderError
+from deeprl.errors import FAILED, FINISHED, STOPPED, WRONG, CheckpointError, ConfigError, RunFolderError
 from deeprl.system.files import replace_file
 from deeprl.system.terminal import answer, plain_warnings, say
 
 if TYPE_CHECKING:
     from deeprl.training.trainer import Trainer
-
-FINISHED, FAILED, WRONG, STOPPED = 0, 1, 2, 75
 
 
 def guarded(command: Callable[[], int], run: Path | None = None) -> int:

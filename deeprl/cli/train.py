@@ -13,8 +13,6 @@ from typing import NoReturn
 import hydra
 from hydra._internal.utils import get_args_parser  # the parser of hydra.main, so that all of its flags are known here
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -24,11 +22,11 @@ from deeprl.cli.page import help_page, version_page
 from deeprl.config import folders
 from deeprl.config.compose import FAULTS, compose, prepare, resolve, run_folder_of
 from deeprl.config.menu import groups
-from deeprl.config.overrides import key_of, opened
+from deeprl.config.overrides import first_of, key_of, opened, quoted, swept
 from deeprl.config.rules import check as check_keys
 from deeprl.errors import ConfigError
 from deeprl.runs.folder import RunFolder, auto_folder, holds_run, require_no_run
-from deeprl.system.terminal import answer
+from deeprl.system.terminal import answer, say
 
 PAGES = {"--help": help_page, "-h": help_page, "--version": version_page}
 """Flags that print a page of deeprl instead of Hydra's."""
@@ -112,6 +110,7 @@ def check(overrides: list[str], sweep: bool) -> None:
         ConfigError: the command line is wrong.
     """
     if sweep:
+        say("-m runs one job after the other; `deeprl sweep` with the same overrides runs them side by side and can be resumed")
         for slot, options in ((o, swept(o)) for o in overrides if key_of(o) in groups()):
             for option in options:
                 compose([first for o in overrides if (first := option if o == slot else first_of(o))])
@@ -137,36 +136,6 @@ def check(overrides: list[str], sweep: bool) -> None:
         sys.argv = [sys.argv[0], *[a for a in sys.argv[1:] if key_of(a) != "hydra.run.dir"], f"hydra.run.dir={quoted(str(target))}"]
         if holds_run(target):
             sys.exit(go_on(target, settled))
-
-
-def quoted(text: str) -> str:
-    """`text` as the value of an override, quoted because it may contain any character."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def first_of(override: str) -> str | None:
-    """The first job of a sweep: seed=1,2,3 or seed=range(1,4) -> seed=1. None if only Hydra can expand the sweep: glob(*)."""
-    return next(iter(swept(override)), None)
-
-
-def swept(override: str) -> list[str]:
-    """The values of an override in the jobs of a sweep, one override each. Empty if only Hydra can expand it.
-
-    Raises:
-        ConfigError: the sweep has no job.
-    """
-    try:
-        parsed = OverridesParser.create().parse_override(override)
-    except HydraException:
-        return [override]  # the composition reports what is wrong with it
-    if not parsed.is_sweep_override():
-        return [override]
-    if not parsed.is_discrete_sweep() or parsed.value_type is ValueType.GLOB_CHOICE_SWEEP:
-        return []
-    found = [f"{override.split('=', 1)[0]}={value}" for value in parsed.sweep_string_iterator()]
-    if not found:
-        raise ConfigError(f"{override} is a sweep without a run.")
-    return found
 
 
 def go_on(path: Path, config: dict) -> int:

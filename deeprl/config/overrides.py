@@ -5,10 +5,13 @@ Hydra itself accepts two options for one slot (it takes the last), a key that no
 
 from __future__ import annotations
 
+from typing import Any
+
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ValueType
 from hydra.errors import HydraException
 
-from deeprl.config.menu import groups
+from deeprl.config.menu import groups, options
 from deeprl.config.rules import FIXED, nearest
 from deeprl.errors import ConfigError
 
@@ -57,7 +60,7 @@ def check_words(overrides: list[str]) -> None:
             raise ConfigError(f"{override}: {key} is a slot, and an option of it is chosen with a slash: {key.replace('.', '/')}={value}")
         if sweeps(override):
             written = "" if slot else f" A list is written {key}=[{value}]."
-            raise ConfigError(f"{override} is a sweep: put -m in front, as in `python train.py -m {override}`.{written}")
+            raise ConfigError(f"{override} is a sweep: `deeprl sweep {override}`, or `python train.py -m {override}`.{written}")
 
 
 def sweeps(override: str) -> bool:
@@ -66,3 +69,43 @@ def sweeps(override: str) -> bool:
         return OverridesParser.create().parse_override(override).is_sweep_override()
     except HydraException:
         return False  # the composition reports what is wrong with it
+
+
+def quoted(text: str) -> str:
+    """`text` as the value of an override, quoted because it may contain any character."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def first_of(override: str) -> str | None:
+    """The first job of a sweep: seed=1,2,3 or seed=range(1,4) -> seed=1. None if only Hydra can expand the sweep: glob(*)."""
+    return next(iter(swept(override)), None)
+
+
+class Menu:
+    """What Hydra's parser asks for the options that glob(*) matches."""
+
+    def get_group_options(self, group: str, results_filter: Any = None) -> list[str]:
+        return options(group)
+
+
+def swept(override: str, glob: bool = False) -> list[str]:
+    """The values of an override in the jobs of a sweep, one override each. Empty if only Hydra can expand it.
+
+    Args:
+        glob: whether to expand glob(*) too.
+
+    Raises:
+        ConfigError: the sweep has no job.
+    """
+    try:
+        parsed = OverridesParser.create(config_loader=Menu()).parse_override(override)  # type: ignore[arg-type]
+    except HydraException:
+        return [override]  # the composition reports what is wrong with it
+    if not parsed.is_sweep_override():
+        return [override]
+    if not parsed.is_discrete_sweep() or (parsed.value_type is ValueType.GLOB_CHOICE_SWEEP and not glob):
+        return []
+    found = [f"{override.split('=', 1)[0]}={value}" for value in parsed.sweep_string_iterator()]
+    if not found:
+        raise ConfigError(f"{override} is a sweep without a run.")
+    return found

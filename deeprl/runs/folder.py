@@ -70,6 +70,23 @@ def holds_run(path: Path) -> bool:
     return any((Path(path) / name).is_file() for name in ("config.yaml", "status.json"))
 
 
+def holder(path: Path) -> str | None:
+    """Who works in a run folder now, as in "pid 12 on host"; None if nobody does."""
+    try:
+        handle = os.open(path / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
+    except OSError:  # a file system without locks
+        return None
+    finally:
+        os.close(handle)
+
+
 def require_no_run(path: Path) -> None:
     """
     Raises:

@@ -15,7 +15,7 @@ from deeprl.agent import Agent
 from deeprl.config import tuned
 from deeprl.config.build import build_agent, check_actions, check_device, check_replay, environment
 from deeprl.config.dry_run import dry_run
-from deeprl.config.instantiate import Allowed, drop_foreign, instantiate, resolve
+from deeprl.config.instantiate import Allowed, Deferred, drop_foreign, instantiate, resolve
 from deeprl.config.rules import finalise, get, planned_updates
 from deeprl.errors import ConfigError
 from deeprl.networks.blocks import Block
@@ -27,7 +27,7 @@ from deeprl.system.terminal import say
 from deeprl.training import saving
 from deeprl.training.learner import CompiledLearner, Learner
 from deeprl.training.trainer import Trainer
-from deeprl.types import Batch
+from deeprl.types import Batch, Spec
 
 MACHINE_THREADS = torch.get_num_threads()
 """Number of threads that torch chose, before any run of this process changes it."""
@@ -86,18 +86,14 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None)
         raise ConfigError('logger=wandb needs the package wandb: pip install -e ".[wandb]", or leave logger=wandb out.')
     keep_memory()
     flush_denormals()
-    env, spec = environment(config, allowed)
+    stored = Checkpoints(folder.path)
+    env, spec, agent, memory = fitted(config, allowed, stored.largest("agent") if allowed is not None and stored.steps() else None)
     if get(config, "evaluation.video", False):
         from deeprl.training.video import check_rendering  # imports OpenCV, which only videos need
 
         check_rendering(env, "evaluation.video=true")
-    check_actions(config, spec, allowed)
-    stored = Checkpoints(folder.path)
-    agent = build_agent(config, spec, allowed, stored.largest("agent") if allowed is not None and stored.steps() else None)
     automatic = pin(config, agent)
     torch.set_num_threads(config["runtime"]["threads"])
-    memory = instantiate({**config["replay"], "_partial_": True}, "replay", allowed)
-    check_replay(config, agent, memory)
     dry_run(agent, spec, config["device"], issubclass(memory.cls, Sequences))
     replay = memory(
         spec=spec,
@@ -117,6 +113,23 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None)
 
     learner = learner_for(config, agent, replay.batch, folder, automatic)
     return Trainer(config, learner, envs, replay, make_evaluation, folder, checkpoints, config["accelerate"]["product"])
+
+
+def fitted(config: dict[str, Any], allowed: Allowed = None, saved: int | None = None) -> tuple[Any, Spec, Agent, Deferred]:
+    """The parts of a run that must go together: the environment, its `Spec`, the agent, and the replay without its arguments.
+
+    Args:
+        saved: as in `build_agent`.
+
+    Raises:
+        ConfigError: a part cannot be built, or two parts do not go together.
+    """
+    env, spec = environment(config, allowed)
+    check_actions(config, spec, allowed)
+    agent = build_agent(config, spec, allowed, saved)
+    memory = instantiate({**config["replay"], "_partial_": True}, "replay", allowed)
+    check_replay(config, agent, memory)
+    return env, spec, agent, memory
 
 
 def pin(config: dict[str, Any], agent: Agent) -> bool:

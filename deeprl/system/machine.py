@@ -104,6 +104,15 @@ def this_cpu() -> Cpu:
     return Cpu(table.get("vendor_id", known), amx, table.get("model name") or known or platform.machine())
 
 
+def usable_cores(group: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores that this process may use: those of its affinity, or of the quota of its control group if that is less; at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # there is no such group, or its quota is "max"
+        quota, period = (group / "cpu.max").read_text().split()
+        cores = min(cores, int(quota) // int(period))
+    return max(cores, 1)
+
+
 def flush_denormals() -> bool:
     """Replace denormal numbers (below 1.2e-38) by zero in this thread and threads that it starts. Call it before torch first uses several
     threads, in every process that trains, evaluates or runs environments, because all of them must round alike.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from deeprl.system.terminal import printable, say
+from deeprl.system.terminal import console, is_terminal, printable, say
 
 
 class Progress:
@@ -38,7 +38,7 @@ class Progress:
         self._returned: float | None = None
         self._evaluated: float | None = None
         self._bar: Any = None
-        if live if live is not None else _terminal(self.stream):
+        if live if live is not None else is_terminal(self.stream):
             self._bar = _bar(self.stream, self.total, start)
         else:
             self._next_time += 10.0
@@ -111,24 +111,12 @@ def duration(seconds: float) -> str:
     return f"{seconds} s"
 
 
-def _terminal(stream: TextIO | None) -> bool:
-    try:
-        return stream is not None and stream.isatty()
-    except ValueError:  # the stream is closed
-        return False
-
-
 def _bar(stream: TextIO, total: int, start: int) -> Any:
-    from rich.console import Console  # takes 0.1 s, and only a terminal needs it
     from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    class Plain(Console):
-        def on_broken_pipe(self) -> None:  # rich would end the process
-            raise BrokenPipeError
-
     columns = (TaskProgressColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[words]}"))
-    bar = Bar(*columns, console=Plain(file=stream, force_terminal=True), auto_refresh=False)
+    bar = Bar(*columns, console=console(stream), auto_refresh=False)
     bar.add_task("", total=total, completed=start, words="")
     bar.start()
     return bar

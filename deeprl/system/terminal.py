@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import warnings
-from typing import TextIO
+from typing import Any, TextIO
 
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
@@ -50,6 +50,24 @@ def plain_warnings() -> None:
         return printable(COLOUR.sub("", f"warning: {message}\n"))
 
     warnings.formatwarning = plain
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:  # the stream is closed
+        return False
+
+
+def console(stream: TextIO) -> Any:
+    """A console of rich. If its terminal is gone it raises BrokenPipeError, where rich itself would end the process."""
+    from rich.console import Console  # takes 0.1 s, and only a terminal needs it
+
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Plain(file=stream, force_terminal=True)
 
 
 def mute(stream: TextIO) -> None:
