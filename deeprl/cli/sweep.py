@@ -1,0 +1,126 @@
+"""`deeprl sweep key=a,b ...`: a grid, jobs side by side. `deeprl sweep resume DIR`: the jobs of a sweep that are unfinished."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from deeprl.cli.arguments import natural
+from deeprl.config import folders
+from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError
+from deeprl.runs.folder import new_folder
+from deeprl.sweep.conduct import conduct
+from deeprl.sweep.folder import SweepFolder
+from deeprl.sweep.grid import Job, expand
+from deeprl.sweep.launcher import Launcher, Local
+from deeprl.sweep.plan import check
+from deeprl.sweep.process import last_words
+from deeprl.sweep.standing import look
+from deeprl.sweep.table import View
+from deeprl.system.machine import usable_cores
+from deeprl.system.signals import Signals
+from deeprl.system.terminal import answer, say
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    text = "settings as for `deeprl train`; one with several values (agent=dqn,idqn seed=range(0,5)) makes a job of each. Or: resume DIR"
+    parser.add_argument("overrides", nargs="*", metavar="key=a,b", help=text)
+    parser.add_argument(
+        "--jobs", type=natural, metavar="N", help="jobs side by side; the default fills the cores with runtime.threads each"
+    )
+    parser.add_argument("--on", choices=("local", "slurm", "ray"), default="local", help="where the jobs run; the default is this machine")
+    parser.add_argument("--dir", type=Path, help="folder of the sweep; the default is runs/sweep_<date>_<time>")
+    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="an additional folder of configurations")
+    text = "a parameter of submitit, such as partition=gpu, timeout_min=600 or mem_gb=8; may be given several times"
+    parser.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help=text)
+    parser.add_argument("--ray-address", metavar="ADDRESS", help="an existing Ray cluster, or auto; the default starts one on this machine")
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.jobs == 0:
+        raise ConfigError("--jobs must be at least 1, not 0")
+    for flag, given, place in (("--slurm", options.slurm, "slurm"), ("--ray-address", options.ray_address, "ray")):
+        if given and options.on != place:
+            raise ConfigError(f"{flag} is for --on {place}.")
+    folder = chosen(options)
+    if folder.config_dir:
+        folders.add(Path(folder.config_dir))
+    todo = [job for job in folder.jobs if look(folder.run(job)).state != "finished"]
+    if not todo:
+        answer(f"{folder.path}: all {len(folder.jobs)} jobs are finished; nothing to do")
+        return FINISHED
+    configs = check(todo, here=options.on == "local")
+    if not folder.exists() and options.dir is None:
+        folder.path = new_folder(folder.path)
+    launcher = launcher_for(options, folder.path, [config["runtime"]["threads"] or usable_cores() for config in configs])
+    with folder.lock():
+        folder.settle()
+        if not launcher.stays:
+            folder.require_free(todo)
+        say(f"{folder.path}: {len(todo)} of {len(folder.jobs)} jobs to run")
+        view = View(folder, {job.name: config["steps"] for job, config in zip(todo, configs)}, launcher.slots)
+        try:
+            with Signals() as signals:
+                codes = conduct(folder, todo, launcher, signals, view)
+        finally:
+            view.close()
+    return ended(folder, todo, codes, launcher.farewell())
+
+
+def chosen(options: argparse.Namespace) -> SweepFolder:
+    """The sweep that a command line means: a new one, or one that a folder holds.
+
+    Raises:
+        ConfigError: the grid is wrong, or the folder holds another one.
+    """
+    words = options.overrides
+    if words[:1] == ["resume"]:
+        if len(words) != 2 or options.dir or options.config_dir:
+            raise ConfigError("deeprl sweep resume takes the folder of a sweep and nothing else of it: deeprl sweep resume DIR [--jobs N].")
+        return SweepFolder.read(Path(words[1]))
+    if not words:
+        raise ConfigError("deeprl sweep takes a grid, as in deeprl sweep agent=dqn,idqn seed=0,1, or resume DIR.")
+    jobs, config_dir = expand(words), str(options.config_dir.absolute()) if options.config_dir else None
+    path = options.dir or Path("runs", f"sweep_{time.strftime('%Y-%m-%d_%H-%M-%S')}")
+    folder = SweepFolder(path, words, jobs, config_dir)
+    if options.dir and folder.exists():
+        SweepFolder.read(path).require_same(folder)
+    elif options.dir and path.exists() and (not path.is_dir() or any(entry.name != "lock" for entry in path.iterdir())):
+        raise ConfigError(f"--dir={path} exists and holds no sweep: choose a new folder.")
+    return folder
+
+
+def launcher_for(options: argparse.Namespace, path: Path, threads: Sequence[int]) -> Launcher:
+    """
+    Args:
+        threads: of each job.
+    """
+    most = max(threads)
+    if options.on == "slurm":
+        from deeprl.sweep import slurm
+
+        return slurm.Slurm(slurm.executor(path / "submitit", options.slurm, most), options.jobs)
+    if options.on == "ray":
+        from deeprl.sweep import ray
+
+        return ray.Ray(options.ray_address, most, options.jobs)
+    return Local(options.jobs or max(usable_cores() // most, 1))
+
+
+def ended(folder: SweepFolder, todo: Sequence[Job], codes: Mapping[str, int], farewell: str) -> int:
+    """The last lines of a sweep, and its exit code."""
+    failed = [job for job in todo if codes.get(job.name, FINISHED) not in (FINISHED, STOPPED)]
+    open_jobs = [job for job in todo if codes.get(job.name, STOPPED) == STOPPED]
+    for job in failed:
+        answer(f"{job.name} failed; the end of {folder.log(job)}:\n{textwrap.indent(last_words(folder.log(job)), '  ')}")
+    done = len(folder.jobs) - len(failed) - len(open_jobs)
+    counts = [(done, "finished"), (len(failed), "failed"), (len(open_jobs), "stopped or not started")]
+    answer(f"{folder.path}: " + ", ".join(f"{count} {word}" for count, word in counts if count))
+    if farewell:
+        answer(farewell)
+    if failed or open_jobs:
+        answer(f"Run the jobs that are unfinished, failed ones too, with:  {folder.resume_command()}")
+    return STOPPED if open_jobs else FAILED if failed else FINISHED

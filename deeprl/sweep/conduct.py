@@ -1,0 +1,54 @@
+"""The loop of a sweep: start what is waiting, look at what runs, and stop everything saved at a signal."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+from deeprl.sweep.folder import SweepFolder
+from deeprl.sweep.grid import Job
+from deeprl.sweep.launcher import Launcher, Running
+from deeprl.sweep.process import Task
+from deeprl.sweep.table import View
+from deeprl.system.signals import Signals
+
+
+def conduct(folder: SweepFolder, jobs: Sequence[Job], launcher: Launcher, signals: Signals, view: View) -> dict[str, int]:
+    """Run jobs until all have ended or a signal came. A job that fails does not stop the others.
+
+    Returns:
+        the exit code of every job that ended.
+
+    Raises:
+        KeyboardInterrupt: a second Ctrl-C. The jobs have been killed.
+    """
+    waiting, running, codes = deque(jobs), dict[str, Running](), dict[str, int]()
+    stopping = False
+    try:
+        while waiting or running:
+            if signals.stop and not stopping:
+                stopping = True
+                waiting.clear()
+                if launcher.stays:
+                    break
+                for each in running.values():
+                    each.stop()
+            while waiting and (launcher.slots is None or len(running) < launcher.slots) and not signals.stop:
+                job = waiting.popleft()
+                task = Task(job.overrides, folder.run(job), folder.log(job), Path.cwd(), folder.config_dir)
+                running[job.name] = launcher.start(task)
+            for name, each in list(running.items()):
+                if (code := each.poll()) is not None:
+                    codes[name] = code
+                    del running[name]
+            view.update(running, codes)
+            if running:
+                time.sleep(launcher.pause)
+    except BaseException:
+        if not launcher.stays:
+            for each in running.values():
+                each.kill()
+        raise
+    return codes

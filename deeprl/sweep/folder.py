@@ -1,0 +1,109 @@
+"""The folder of a sweep: `sweep.json` with the jobs, and for each job a run folder and a log file beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from deeprl.errors import ConfigError, RunFolderError
+from deeprl.runs.folder import JSON_LIMIT, RunFolder, holder
+from deeprl.sweep.grid import Job
+from deeprl.system.files import read_regular, replace_file, strict_json
+from deeprl.system.machine import now
+
+
+class SweepFolder:
+    """
+    Args:
+        overrides: as the user gave them.
+        config_dir: an additional folder of configurations.
+    """
+
+    def __init__(self, path: Path, overrides: Sequence[str], jobs: Sequence[Job], config_dir: str | None = None):
+        self.path, self.overrides, self.jobs, self.config_dir = path.absolute(), list(overrides), list(jobs), config_dir
+
+    @classmethod
+    def read(cls, path: Path) -> SweepFolder:
+        """
+        Raises:
+            RunFolderError: the folder holds no sweep, or sweep.json is damaged.
+        """
+        file = path / "sweep.json"
+        try:
+            found = strict_json(read_regular(file, JSON_LIMIT))
+            jobs = [Job(entry["folder"], tuple(entry["overrides"])) for entry in found["jobs"]]
+            sound = all(_is_name(job.name) and all(_is_override(o) for o in job.overrides) for job in jobs)
+            if not sound or len({job.name for job in jobs}) < len(jobs) or not isinstance(found["config_dir"], str | None):
+                raise ValueError("it names no folders or no overrides")
+            return cls(path, [str(override) for override in found["overrides"]], jobs, found["config_dir"])
+        except FileNotFoundError:
+            raise RunFolderError(f"{path} holds no sweep: there is no {file}") from None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise RunFolderError(f"{file} is damaged: {error}; start the sweep in another folder") from None
+
+    def exists(self) -> bool:
+        return (self.path / "sweep.json").exists()
+
+    def settle(self) -> None:
+        """Write sweep.json, under the lock. If another command has written it meanwhile, it must hold the same grid.
+
+        Raises:
+            ConfigError: it holds another one.
+        """
+        if self.exists():
+            return SweepFolder.read(self.path).require_same(self)
+        jobs = [{"folder": job.name, "overrides": job.overrides} for job in self.jobs]
+        content = {"overrides": self.overrides, "config_dir": self.config_dir, "time": now(), "jobs": jobs}
+        return replace_file(self.path / "sweep.json", json.dumps(content, indent=1) + "\n")
+
+    def run(self, job: Job) -> Path:
+        return self.path / job.name
+
+    def log(self, job: Job) -> Path:
+        return self.path / f"{job.name}.log"
+
+    def resume_command(self) -> str:
+        return f"deeprl sweep resume {shlex.quote(str(self.path))}"
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from working on this sweep.
+
+        Raises:
+            RunFolderError: one does.
+        """
+        if who := holder(self.path):
+            raise RunFolderError(f"{self.path}: {who} works on this sweep. Wait for it, or stop it.")
+        with RunFolder(self.path).lock():
+            yield
+
+    def require_free(self, jobs: Sequence[Job]) -> None:
+        """
+        Raises:
+            RunFolderError: another process trains in the folder of a job.
+        """
+        busy = [f"{job.name} ({who})" for job in jobs if (who := holder(self.run(job)))]
+        if busy:
+            raise RunFolderError(f"{self.path}: jobs of this sweep still run elsewhere: {', '.join(busy)}. Wait for them, or stop them.")
+
+    def require_same(self, other: SweepFolder) -> None:
+        """
+        Raises:
+            ConfigError: `other`, which a command line describes, is another grid than the one of this folder.
+        """
+        if sorted(other.jobs) != sorted(self.jobs) or other.config_dir != self.config_dir:
+            raise ConfigError(
+                f"--dir={self.path} holds another sweep, {shlex.join(self.overrides)}: choose another folder, or {self.resume_command()}."
+            )
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and re.fullmatch(r"\w[\w.,=+-]*", name, flags=re.ASCII) is not None
+
+
+def _is_override(word: object) -> bool:
+    return isinstance(word, str) and not word.startswith("-")  # no flag for the command

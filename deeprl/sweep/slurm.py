@@ -1,0 +1,152 @@
+"""Jobs in a Slurm queue, one Slurm job a run, by submitit. They stay there when the sweep ends, and a resumed sweep finds them again.
+
+Before a preemption or the end of its time submitit gets SIGUSR2. Its handler calls `Submission.checkpoint`, which stops the run saved, and
+requeues the job, which then continues the run.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from deeprl.errors import FAILED, STOPPED, ConfigError
+from deeprl.sweep.launcher import Running
+from deeprl.sweep.process import Task, stop, wait
+
+TIMEOUTS = 1000
+"""Times that a job may reach its time limit. submitit's default is 3, but a run that resumes may go on for ever."""
+
+
+def submitit() -> Any:
+    """
+    Raises:
+        ConfigError: the package is missing.
+    """
+    try:
+        import submitit as package
+    except ImportError:
+        raise ConfigError('--on slurm needs the package submitit: pip install "deeprl[slurm]", or in a checkout -e ".[slurm]".') from None
+    return package
+
+
+def executor(folder: Path, parameters: Sequence[str], threads: int) -> Any:
+    """The executor of submitit that puts jobs into the queue.
+
+    Args:
+        folder: for scripts, pickles and logs of submitit.
+        parameters: words KEY=VALUE for submitit's `update_parameters`.
+        threads: of each job.
+
+    Raises:
+        ConfigError: there is no Slurm on this machine, or a parameter is wrong.
+    """
+    package = submitit()
+    given = {"name": "deeprl", "cpus_per_task": threads}
+    for word in parameters:
+        try:
+            parsed = OverridesParser.create().parse_override(word)
+        except HydraException as error:
+            raise ConfigError(f"--slurm {word} is not of the form KEY=VALUE.") from error
+        given[parsed.key_or_group] = parsed.value()  # type: ignore[assignment]
+    try:
+        found = package.SlurmExecutor(folder, max_num_timeout=TIMEOUTS)
+        found.update_parameters(**given)
+    except RuntimeError as error:
+        raise ConfigError(f"--on slurm: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"--slurm: {' '.join(str(error).split())}") from error
+    return found
+
+
+class Slurm:
+    """
+    Args:
+        executor: of submitit.
+        slots: jobs in the queue at a time; None: all of them.
+    """
+
+    stays, pause = True, 1.0
+
+    def __init__(self, executor: Any, slots: int | None = None):
+        self.executor, self.slots = executor, slots
+        self._queued: list[Queued] = []
+
+    def start(self, task: Task) -> Running:
+        """Submit a job, unless an earlier sweep has submitted it and it has not ended."""
+        note = task.run.with_name(f"{task.run.name}.slurm")
+        job = self._earlier(note)
+        if job is None:
+            self.executor.folder.mkdir(parents=True, exist_ok=True)
+            job = self.executor.submit(Submission(task))
+            note.write_text(f"{job.job_id}\n")
+        self._queued.append(Queued(job, task.log))
+        return self._queued[-1]
+
+    def farewell(self) -> str:
+        left = [each.job.job_id for each in self._queued if each.poll() is None]
+        return (
+            f"{len(left)} jobs stay in the queue, and resuming finds them there. To stop them, saved: scancel {' '.join(left)}"
+            if left
+            else ""
+        )
+
+    def _earlier(self, note: Path) -> Any:
+        if not note.exists():
+            return None
+        job = self.executor.job_class(folder=self.executor.folder, job_id=note.read_text().strip())
+        return None if job.done(force_check=True) else job
+
+
+class Queued:
+    def __init__(self, job: Any, log: Path):
+        self.job, self.log = job, log
+
+    def poll(self) -> int | None:
+        if not self.job.done():
+            return None
+        try:
+            return self.job.result()
+        except submitit().core.utils.UncompletedJobError as error:  # it never answered: its node failed, or it was cancelled
+            with open(self.log, "a") as file:
+                file.write(f"\n{error}\n")
+            return FAILED
+
+    def stop(self) -> None:
+        """A cluster's jobs outlive the sweep."""
+
+    def kill(self) -> None:
+        """As `stop`."""
+
+
+class Submission:
+    """What submitit pickles and calls on a node."""
+
+    def __init__(self, task: Task):
+        self.task = task
+        self.process: subprocess.Popen | None = None
+
+    def __call__(self) -> int:
+        self.process = process = self.task.begin()
+        signal.signal(signal.SIGTERM, lambda *_: stop(process))  # scancel
+        code = wait(process)
+        if code == STOPPED:
+            time.sleep(1.0)  # Slurm signals the run and this process: the handler that requeues may be a moment late
+        return code
+
+    def checkpoint(self) -> Any:
+        """Called by the signal handler of submitit, in the middle of `wait`."""
+        if self.process is not None:
+            try:
+                os.kill(self.process.pid, signal.SIGUSR2)
+                os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)  # not wait(), whose lock the interrupted code may hold
+            except (ProcessLookupError, ChildProcessError):  # it has ended
+                pass
+        return submitit().helpers.DelayedSubmission(Submission(self.task))

@@ -1,0 +1,57 @@
+"""How far a job is, read from its run folder alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from deeprl.errors import RunFolderError
+from deeprl.runs.folder import RunFolder, plain_file
+from deeprl.system.files import strict_json
+
+TAIL = 1 << 16
+"""Bytes at the end of metrics.jsonl that hold the newest value of each metric."""
+
+
+class Standing(NamedTuple):
+    state: str = "waiting"
+    """waiting, or the state of status.json."""
+    step: int = 0
+    speed: float | None = None
+    """Environment steps a second."""
+    returned: float | None = None
+    """Mean return of the last training episodes; of a finished run, of its final evaluation."""
+
+
+def look(run: Path) -> Standing:
+    """
+    Raises:
+        RunFolderError: a file of the run folder is damaged.
+    """
+    folder = RunFolder(run)
+    status = folder.read_status()
+    if status is None:
+        return Standing()
+    if status["state"] == "finished":
+        summary = folder.read_summary() or {}
+        return Standing("finished", status["step"], summary.get("steps_per_second"), summary.get("final", {}).get("mean"))
+    newest = latest(run / "metrics.jsonl")
+    step = max(status["step"], newest.get("step", 0))
+    return Standing(status["state"], step, newest.get("time/fps"), newest.get("rollout/ep_rew_mean"))
+
+
+def latest(path: Path) -> dict[str, Any]:
+    """The newest value of each metric near the end of a file."""
+    found: dict[str, Any] = {}
+    with contextlib.suppress(OSError, RunFolderError):
+        if plain_file(path):
+            with open(path, "rb") as file:
+                file.seek(max(file.seek(0, os.SEEK_END) - TAIL, 0))
+                lines = file.read().splitlines(keepends=True)
+            for line in lines:
+                with contextlib.suppress(ValueError):  # cut off at either end
+                    entry = strict_json(line)
+                    found |= {name: value for name, value in entry.items() if value is not None} if line.endswith(b"\n") else {}
+    return found
