@@ -7,11 +7,15 @@ import signal
 import sys
 import threading
 
+from deeprl.errors import STOPPED
+from deeprl.system.signals import HANDLED
 from deeprl.system.terminal import alert
 
 
 def main() -> None:
     """Train with the words of `sys.argv` as the command line."""
+    for number in HANDLED:  # until training has its own handlers there is nothing to save
+        signal.signal(number, lambda *_: os._exit(STOPPED))
     threading.Thread(target=follow, args=(0,), daemon=True).start()
     sys.argv[:] = ["deeprl", "train", *sys.argv[1:]]  # as system.json shall record it
     from deeprl.cli.train import main as train

@@ -7,12 +7,16 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
+from deeprl.errors import STOPPED
 from deeprl.sweep.folder import SweepFolder
 from deeprl.sweep.grid import Job
 from deeprl.sweep.launcher import Launcher, Running
 from deeprl.sweep.process import Task
 from deeprl.sweep.table import View
-from deeprl.system.signals import Signals
+from deeprl.system.signals import HANDLED, Signals
+
+EARLY = {-number for number in HANDLED}
+"""Codes of a process that a signal met before it could handle one: it had nothing to save."""
 
 
 def conduct(folder: SweepFolder, jobs: Sequence[Job], launcher: Launcher, signals: Signals, view: View) -> dict[str, int]:
@@ -41,7 +45,7 @@ def conduct(folder: SweepFolder, jobs: Sequence[Job], launcher: Launcher, signal
                 running[job.name] = launcher.start(task)
             for name, each in list(running.items()):
                 if (code := each.poll()) is not None:
-                    codes[name] = code
+                    codes[name] = STOPPED if signals.stop and code in EARLY else code
                     del running[name]
             view.update(running, codes)
             if running:

@@ -13,8 +13,16 @@ from typing import NamedTuple
 import deeprl
 from deeprl.config.overrides import quoted
 
-PROGRAM = "import sys; sys.path.append(sys.argv.pop(1)); from deeprl.cli.sweep_job import main; main()"
-"""Instead of `python -m`, which would search the working directory for modules first."""
+PROGRAM = """
+import sys
+if sys.argv[1] not in sys.path:
+    sys.path.insert(0, sys.argv[1])
+del sys.argv[1]
+from deeprl.cli.sweep_job import main
+main()
+"""
+"""Instead of `python -m`, which would search the working directory for modules first. The first argument is the folder of this very
+package, which may be a checkout beside an installed one."""
 
 
 class Task(NamedTuple):

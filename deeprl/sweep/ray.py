@@ -1,7 +1,8 @@
-"""Jobs as tasks of a Ray cluster, whose machines share the file system with this one."""
+"""Jobs as actors of a Ray cluster, whose machines share the file system with this one."""
 
 from __future__ import annotations
 
+import subprocess
 from typing import Any
 
 from deeprl.errors import FAILED, STOPPED, ConfigError
@@ -21,14 +22,24 @@ def package() -> Any:
     return ray
 
 
-def train(task: Task) -> int:
-    """What a worker of Ray runs."""
-    process = task.begin()
-    try:
-        return wait(process)
-    except KeyboardInterrupt:  # the cancellation of the task
-        stop(process)
-        return wait(process)
+class Worker:
+    """An actor of Ray with one job. A plain task could not be stopped: its cancellation interrupts no process."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen | None = None
+        self.stopped = False
+
+    def train(self, task: Task) -> int:
+        self.process = task.begin()
+        if self.stopped:  # before there was a process
+            stop(self.process)
+        return wait(self.process)
+
+    def stop(self) -> None:
+        """Called in a second thread of the actor."""
+        self.stopped = True
+        if self.process is not None:
+            stop(self.process)
 
 
 class Ray:
@@ -44,16 +55,16 @@ class Ray:
     def __init__(self, address: str | None, threads: int, slots: int | None = None):
         self.ray, self.slots = package(), slots
         try:
-            self.ray.init(address=address, log_to_driver=False, include_dashboard=False if address is None else None)
+            self.ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ConfigError(f"--ray-address={address}: {' '.join(str(error).split())}") from error
         if not any(node["Resources"].get("CPU", 0) >= threads for node in self.ray.nodes()):
             self.ray.shutdown()
             raise ConfigError(f"runtime.threads={threads}: no machine of the Ray cluster has so many cores.")
-        self.remote = self.ray.remote(num_cpus=threads, max_retries=0)(train)
+        self.worker = self.ray.remote(num_cpus=threads, max_concurrency=2)(Worker)
 
     def start(self, task: Task) -> Running:
-        return Remote(self.ray, self.remote.remote(task), task)
+        return Remote(self.ray, self.worker.remote(), task)
 
     def farewell(self) -> str:
         self.ray.shutdown()
@@ -61,24 +72,34 @@ class Ray:
 
 
 class Remote:
-    def __init__(self, ray: Any, reference: Any, task: Task):
-        self.ray, self.reference, self.task = ray, reference, task
+    def __init__(self, ray: Any, worker: Any, task: Task):
+        self.ray, self.worker, self.task = ray, worker, task
+        self.code = worker.train.remote(task)
+        self.alive = worker.__ray_ready__.remote()
+        self.cancelled = False
 
     def poll(self) -> int | None:
-        done, _ = self.ray.wait([self.reference], timeout=0)
+        if self.cancelled:
+            return STOPPED
+        done, _ = self.ray.wait([self.code], timeout=0)
         if not done:
             return None
         try:
-            return self.ray.get(self.reference)
-        except self.ray.exceptions.TaskCancelledError:  # stopped, or cancelled before it began
-            return STOPPED
+            code = self.ray.get(self.code)
         except self.ray.exceptions.RayError as error:  # the worker or its machine died
+            code = FAILED
             with open(self.task.log, "a") as file:
                 file.write(f"\n{error}\n")
-            return FAILED
+        self.ray.kill(self.worker)  # its cores are for the next job
+        return code
 
     def stop(self) -> None:
-        self.ray.cancel(self.reference)
+        """A worker that still waits for its cores is cancelled."""
+        if self.ray.wait([self.alive], timeout=0)[0]:
+            self.worker.stop.remote()
+        else:
+            self.cancelled = True
+            self.kill()
 
     def kill(self) -> None:
-        self.ray.cancel(self.reference, force=True)
+        self.ray.kill(self.worker)
