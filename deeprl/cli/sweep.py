@@ -53,9 +53,15 @@ def run(options: argparse.Namespace) -> int:
         answer(f"{folder.path}: all {len(folder.jobs)} jobs are finished; nothing to do")
         return FINISHED
     configs = check(todo, here=options.on == "local")
-    if not folder.exists() and options.dir is None:
+    made = not folder.exists() and options.dir is None
+    if made:
         folder.path = new_folder(folder.path)
-    launcher = launcher_for(options, folder.path, [config["runtime"]["threads"] or usable_cores() for config in configs])
+    try:
+        launcher = launcher_for(options, folder.path, [config["runtime"]["threads"] or usable_cores() for config in configs])
+    except ConfigError:
+        if made:
+            folder.path.rmdir()
+        raise
     with folder.lock():
         folder.settle()
         if not launcher.stays:

@@ -98,7 +98,7 @@ def swept(override: str, glob: bool = False) -> list[str]:
         ConfigError: the sweep has no job.
     """
     try:
-        parsed = OverridesParser.create(config_loader=Menu()).parse_override(override)  # type: ignore[arg-type]
+        (parsed,) = OverridesParser.create(config_loader=Menu()).parse_overrides([override])  # type: ignore[arg-type]
     except HydraException:
         return [override]  # the composition reports what is wrong with it
     if not parsed.is_sweep_override():

@@ -1,0 +1,250 @@
+"""Whole sweeps by the command `deeprl sweep`. Where processes are not what is tested, jobs run in this one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deeprl.cli import exits
+from deeprl.cli import sweep as command
+from deeprl.runs.folder import RunFolder, holder
+from deeprl.sweep.process import Task
+from tests.builders import console, front_door, lines
+
+ROOT = Path(__file__).resolve().parents[2]
+TOY = (
+    "agent=dqn", "env=toy/chain", "steps=40", "learning_starts=20", "replay.capacity=100", "log.every=20", "evaluation.final_episodes=1",
+    "evaluation.every=null", "checkpoint.every=null",
+)  # fmt: skip
+LONG = (*TOY, "steps=1000000", "learning_starts=1000000", "log.every=50")
+
+
+class Here:
+    """A launcher whose jobs are over when they have started. It counts them."""
+
+    slots, stays, pause = 1, False, 0.0
+
+    def __init__(self, *ignored):
+        self.started: list[str] = []
+        self.signal: int | None = None
+
+    def start(self, task: Task):
+        self.started.append(task.run.name)
+        if self.signal is not None:
+            os.kill(os.getpid(), self.signal)
+        with open(task.log, "a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+            self.code = front_door(*task.words())
+        return self
+
+    def poll(self):
+        return self.code
+
+    def stop(self):
+        raise AssertionError("no job is ever running")
+
+    def farewell(self):
+        return ""
+
+
+@pytest.fixture
+def here(monkeypatch):
+    launcher = Here()
+    monkeypatch.setattr(command, "Local", lambda slots: launcher)
+    return launcher
+
+
+def state(run: Path) -> str:
+    return RunFolder(run).read_status()["state"]
+
+
+def test_a_failed_job_stops_no_other_and_resuming_runs_it_alone_again(tmp_path, here, capsys):
+    folder = tmp_path / "sweep"
+    assert console("sweep", *TOY, "agent.optimizer.lr=1e30,1e-3", "--dir", folder) == exits.FAILED
+    bad, good = here.started
+    assert (state(folder / bad), state(folder / good)) == ("failed", "finished")
+    said = capsys.readouterr()
+    assert f"{bad} failed; the end of {folder / bad}.log:\n  deeprl: the run failed: NotFinite" in said.out
+    assert f"{folder}: 1 finished, 1 failed\n" in said.out
+    assert f"deeprl sweep resume {folder}" in said.out
+    assert f"{good}: finished at step 40, return " in said.err
+    here.started.clear()
+    assert console("sweep", "resume", folder) == exits.FAILED
+    assert here.started == [bad]
+
+
+def test_the_same_command_continues_and_a_finished_sweep_has_nothing_to_do(tmp_path, here, capsys):
+    folder = tmp_path / "sweep"
+    here.signal = signal.SIGUSR1  # in the first job, before it trains
+    assert console("sweep", *TOY, "seed=1,2", "--dir", folder) == exits.STOPPED
+    assert here.started == ["seed=1"]  # and it ended: its handlers were not those of the sweep
+    assert "1 finished, 1 stopped or not started" in capsys.readouterr().out
+    here.signal = None
+    assert console("sweep", *TOY, "seed=1,2", "--dir", folder) == exits.FINISHED
+    assert here.started == ["seed=1", "seed=2"]
+    assert console("sweep", *TOY, "seed=1,2", "--dir", folder) == exits.FINISHED
+    assert "all 2 jobs are finished; nothing to do" in capsys.readouterr().out
+    assert here.started == ["seed=1", "seed=2"]
+    assert console("sweep", *TOY, "seed=1,2,3", "--dir", folder) == exits.WRONG
+    assert "another sweep, agent=dqn" in capsys.readouterr().err
+    alone = tmp_path / "alone"
+    assert front_door(*TOY, "seed=2", "runtime.threads=1", f"hydra.run.dir={alone}") == exits.FINISHED
+    for name in ("metrics.jsonl", "evaluations.jsonl"):
+        assert lines(alone, name) == lines(folder / "seed=2", name)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["seed=0,1", "agent.optimizer.lrr=1"], "agent.optimizer.lr?"),
+        (["agent=dqn,idqnn"], "agent=idqnn"),
+        (["seed=0,-1"], "seed=-1 is out of range.* (job seed=-1)"),
+        (["agent=dqn,td3", "env=toy/chain"], "agent=td3 takes continuous actions"),
+        (["agent.optimizer.lr=1,-1"], "agent.optimizer.lr"),
+        (["seed=0,1", "--jobs", "0"], "--jobs must be at least 1"),
+        (["seed=0,1", "--slurm", "mem_gb=3"], "--slurm is for --on slurm"),
+        ([], "deeprl sweep takes a grid"),
+        (["resume"], "deeprl sweep resume takes the folder"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_starts(tmp_path, monkeypatch, here, capsys, words, says):
+    monkeypatch.chdir(tmp_path)
+    assert console("sweep", *words) == exits.WRONG
+    error = capsys.readouterr().err
+    assert all(part in error for part in says.split(".* "))
+    assert here.started == []
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path, here, capsys):
+    (tmp_path / "thesis.txt").touch()
+    assert console("sweep", *TOY, "--dir", tmp_path) == exits.WRONG
+    assert "exists and holds no sweep" in capsys.readouterr().err
+
+
+def test_a_run_that_another_process_holds_is_refused(tmp_path, here, capsys):
+    with RunFolder(tmp_path / "sweep" / "seed=2").lock():
+        (tmp_path / "sweep" / "sweep.json").write_text(
+            json.dumps({"overrides": ["x"], "config_dir": None, "jobs": [{"folder": "seed=2", "overrides": [*TOY, "seed=2"]}]})
+        )
+        assert console("sweep", "resume", tmp_path / "sweep") == exits.FAILED
+    assert f"still run elsewhere: seed=2 (pid {os.getpid()}" in capsys.readouterr().err
+    assert here.started == []
+
+
+# ---- processes
+
+
+def begun(folder: Path, *words: str) -> subprocess.Popen:
+    """A sweep as a process, in a process group of its own as from a shell, once its first job has trained a few steps."""
+    with open(folder.with_suffix(".out"), "w") as out:
+        program = [sys.executable, "-m", "deeprl", "sweep", *LONG, *words, "--jobs", "1", "--dir", str(folder)]
+        process = subprocess.Popen(program, cwd=ROOT, stdout=out, stderr=out, process_group=0)
+    while process.poll() is None and not lines(folder / "seed=1", "metrics.jsonl"):
+        time.sleep(0.05)
+    assert process.poll() is None, folder.with_suffix(".out").read_text()
+    return process
+
+
+def assert_saved(run: Path) -> None:
+    status = RunFolder(run).read_status()
+    assert status["state"] == "stopped"
+    assert status["step"] > 0
+    assert (run / "checkpoints" / "last").exists()
+
+
+def test_one_interrupt_of_the_terminal_stops_every_job_saved(tmp_path):
+    """The sweep and its jobs get it together, and a job that got a second one would lose its steps."""
+    folder = tmp_path / "sweep"
+    process = begun(folder, "seed=1,2")
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait() == exits.STOPPED
+    assert_saved(folder / "seed=1")
+    assert not (folder / "seed=2").exists()
+    out = folder.with_suffix(".out").read_text()
+    assert f"deeprl sweep resume {folder}" in out
+    assert "2 stopped or not started" in out
+
+
+def test_the_jobs_of_a_killed_sweep_stop_saved(tmp_path):
+    folder = tmp_path / "sweep"
+    process = begun(folder, "seed=1,2")
+    process.kill()
+    process.wait()
+    while holder(folder / "seed=1"):  # the lock is gone with its process
+        time.sleep(0.05)
+    assert_saved(folder / "seed=1")
+
+
+# ---- clusters
+
+
+def toy_task(folder: Path, *words: str) -> Task:
+    return Task((*TOY, "runtime.threads=1", *words), folder / "run", folder / "run.log", ROOT)
+
+
+def test_a_missing_package_is_named(monkeypatch, tmp_path, capsys):
+    for name in ("submitit", "ray"):
+        monkeypatch.setitem(sys.modules, name, None)
+        place = {"submitit": "slurm"}.get(name, name)
+        monkeypatch.chdir(tmp_path)
+        assert console("sweep", *TOY, "--on", place) == exits.WRONG
+        assert f'pip install "deeprl[{place}]"' in capsys.readouterr().err
+    assert list(tmp_path.rglob("sweep_*")) == []
+
+
+def test_a_preempted_job_of_submitit_is_requeued_and_goes_on(tmp_path):
+    submitit = pytest.importorskip("submitit")
+    from deeprl.sweep.slurm import Slurm
+
+    executor = submitit.LocalExecutor(tmp_path / "submitit")
+    executor.update_parameters(timeout_min=60)
+    words = ("steps=3000", "learning_starts=2000", "log.every=50")
+    task = toy_task(tmp_path, *words)
+    running = Slurm(executor).start(task)
+    while not lines(task.run, "metrics.jsonl"):
+        assert running.poll() is None
+        time.sleep(0.05)
+    (worker,) = Path(f"/proc/{running.job.job_id}/task/{running.job.job_id}/children").read_text().split()
+    os.kill(int(worker), signal.SIGUSR2)
+    while (code := running.poll()) is None:
+        time.sleep(0.1)
+    assert code == exits.FINISHED
+    first, second = json.loads((task.run / "system.json").read_text())
+    assert second["resumed_from"] > 0
+    assert first["resumed_from"] is None
+    assert "SIGUSR2: saving at the next step" in task.log.read_text()
+    alone = tmp_path / "alone"
+    assert front_door(*task.overrides, f"hydra.run.dir={alone}") == exits.FINISHED
+    assert lines(alone, "metrics.jsonl") == lines(task.run, "metrics.jsonl")
+
+
+def test_ray_runs_jobs_and_stops_them_saved(tmp_path):
+    pytest.importorskip("ray")
+    from deeprl.sweep.ray import Ray
+
+    launcher = Ray(None, threads=1)
+    try:
+        short, long = toy_task(tmp_path), Task((*LONG, "runtime.threads=1"), tmp_path / "long", tmp_path / "long.log", ROOT)
+        running = launcher.start(short)
+        while (code := running.poll()) is None:
+            time.sleep(0.1)
+        assert code == exits.FINISHED
+        running = launcher.start(long)
+        while not lines(long.run, "metrics.jsonl"):
+            assert running.poll() is None
+            time.sleep(0.1)
+        running.stop()
+        while (code := running.poll()) is None:
+            time.sleep(0.1)
+        assert code == exits.STOPPED
+        assert state(long.run) == "stopped"
+    finally:
+        launcher.farewell()

@@ -1,0 +1,92 @@
+"""The folder of a sweep: what sweep.json holds, what is refused in it, and who may work on it."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from deeprl.errors import ConfigError, RunFolderError
+from deeprl.runs.folder import RunFolder, holder
+from deeprl.sweep.folder import SweepFolder
+from deeprl.sweep.grid import expand
+from deeprl.sweep.process import last_words
+from deeprl.system.machine import usable_cores
+
+GRID = ["agent=dqn,idqn", "seed=0,1"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return SweepFolder(tmp_path, GRID, expand(GRID))
+
+
+def test_what_is_written_is_read(folder, tmp_path):
+    folder.settle()
+    found = SweepFolder.read(tmp_path)
+    assert (found.overrides, found.jobs, found.config_dir) == (GRID, folder.jobs, None)
+    assert found.run(found.jobs[0]) == tmp_path / "agent=dqn,seed=0"
+    assert os.listdir(tmp_path) == ["sweep.json"]
+    found.require_same(SweepFolder(tmp_path, [], expand(["seed=0,1", "agent=dqn,idqn"][::-1])))
+    with pytest.raises(ConfigError, match="another sweep, agent=dqn,idqn seed=0,1"):
+        SweepFolder(tmp_path, GRID, expand(["seed=0,1"])).settle()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: found["jobs"][0].update(folder="../elsewhere"),
+        lambda found: found["jobs"][0].update(folder="/etc"),
+        lambda found: found["jobs"][0].update(folder=".hidden"),
+        lambda found: found["jobs"][0].update(folder=found["jobs"][1]["folder"]),
+        lambda found: found["jobs"][0].update(overrides=["--config-dir", "/tmp"]),
+        lambda found: found["jobs"][0].update(overrides=[3]),
+        lambda found: found.update(config_dir=3),
+        lambda found: found.pop("jobs"),
+    ],
+)
+def test_a_damaged_sweep_is_refused(folder, tmp_path, change):
+    folder.settle()
+    found = json.loads((tmp_path / "sweep.json").read_text())
+    change(found)
+    (tmp_path / "sweep.json").write_text(json.dumps(found))
+    with pytest.raises(RunFolderError, match="sweep.json is damaged"):
+        SweepFolder.read(tmp_path)
+
+
+def test_a_folder_without_a_sweep_is_refused(tmp_path):
+    with pytest.raises(RunFolderError, match="holds no sweep"):
+        SweepFolder.read(tmp_path)
+
+
+def test_one_process_works_on_a_sweep_and_on_a_run(folder):
+    job = folder.jobs[1]
+    assert holder(folder.run(job)) is None
+    with RunFolder(folder.run(job)).lock():
+        assert holder(folder.run(job)).startswith(f"pid {os.getpid()} on ")
+        with pytest.raises(RunFolderError, match=rf"agent=dqn,seed=1 \(pid {os.getpid()} on "):
+            folder.require_free(folder.jobs)
+    folder.require_free(folder.jobs)
+    with folder.lock(), pytest.raises(RunFolderError, match=f"pid {os.getpid()} .* works on this sweep"), folder.lock():
+        pass
+
+
+def test_the_last_paragraph_of_a_log_says_why(tmp_path):
+    log = tmp_path / "log"
+    assert last_words(log) == ""
+    log.write_text(
+        "deeprl: an earlier failure\n\n$ deeprl train\n\nwarning: slow\n 5%  step 3\ndeeprl: the run failed: ValueError.\nIts end.\n"
+    )
+    assert last_words(log) == "deeprl: the run failed: ValueError.\nIts end."
+    log.write_text("deeprl: an earlier failure\n\n$ deeprl train\n\nKilled\n")
+    assert last_words(log) == "Killed"
+    log.write_text("\n".join(map(str, range(10_000))))
+    assert last_words(log).splitlines() == [str(n) for n in range(9990, 10_000)]
+
+
+def test_a_quota_limits_the_cores(tmp_path):
+    affinity = usable_cores(tmp_path)
+    for text, cores in (("max 100000", affinity), ("100000 100000", 1), ("50000 100000", 1), ("100000000 100000", affinity)):
+        (tmp_path / "cpu.max").write_text(text)
+        assert usable_cores(tmp_path) == cores
