@@ -42,7 +42,7 @@ class Task(NamedTuple):
     def begin(self) -> subprocess.Popen:
         """Start the process. Its standard input is a pipe whose other end only this process has, so that it notices this process's end,
         by SIGKILL too. It stays in this process group, so that a terminal suspends and ends them together."""
-        package = str(Path(deeprl.__file__).resolve().parents[1])
+        package = str(Path(deeprl.__file__).absolute().parents[1])  # spelt as in sys.path
         with open(self.log, "ab") as file:
             file.write(f"\n$ deeprl train {shlex.join(self.words())}\n\n".encode())
             file.flush()

@@ -15,11 +15,11 @@ from omegaconf import OmegaConf
 import deeprl
 from deeprl.cli import exits
 from deeprl.cli.page import EXAMPLES, columns, help_page
-from deeprl.cli.train import first_of
 from deeprl.config.captions import caption, keys, slots
 from deeprl.config.compose import compose, prepare
 from deeprl.config.folders import CONFIGS
 from deeprl.config.menu import groups, options
+from deeprl.config.overrides import first_of
 from deeprl.config.rules import FIXED
 from deeprl.runs.config_file import flatten
 from tests.builders import console, front_door

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from deeprl.cli.main import parsed
-from deeprl.cli.train import first_of
 from deeprl.config.compose import compose
 from deeprl.config.instantiate import instantiate
 from deeprl.config.menu import groups, options
+from deeprl.config.overrides import first_of
 from deeprl.config.rules import RULES, planned_updates
 from deeprl.runs.config_file import flatten
 from deeprl.session.assemble import settle
+from deeprl.sweep.grid import expand
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -67,9 +68,18 @@ def test_deeprl_commands_parse(command):
     assert options.command == command.split()[1]
 
 
+@pytest.mark.parametrize("command", [command for command in commands("deeprl sweep") if not command.startswith("deeprl sweep resume")])
+def test_the_first_and_the_last_job_of_a_sweep_compose(command):
+    _, options = parsed(shlex.split(command)[1:])
+    jobs = expand(options.overrides)
+    assert len(jobs) > 1
+    for job in (jobs[0], jobs[-1]):
+        compose_and_settle(list(job.overrides))
+
+
 def test_there_are_commands():
     assert len(commands("python train.py")) > 20
-    assert {command.split()[1] for command in commands("deeprl ")} == {"resume", "eval", "record", "report", "list", "replay-crash"}
+    assert {command.split()[1] for command in commands("deeprl ")} == {"sweep", "resume", "eval", "record", "report", "list", "replay-crash"}
 
 
 def test_python_examples_parse_and_their_overrides_compose():
