@@ -14,13 +14,19 @@ from deeprl.system.terminal import alert
 
 def main() -> None:
     """Train with the words of `sys.argv` as the command line."""
-    for number in HANDLED:  # until training has its own handlers there is nothing to save
-        signal.signal(number, lambda *_: os._exit(STOPPED))
+    leave_at_signals()
     threading.Thread(target=follow, args=(0,), daemon=True).start()
     sys.argv[:] = ["deeprl", "train", *sys.argv[1:]]  # as system.json shall record it
     from deeprl.cli.train import main as train
 
     train()
+
+
+def leave_at_signals() -> None:
+    """Until training has its own handlers there is nothing to save. A signal that nohup ignores stays ignored."""
+    for number in HANDLED:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: os._exit(STOPPED))
 
 
 def follow(pipe: int) -> None:

@@ -20,6 +20,7 @@ from hydra.errors import HydraException
 from deeprl.errors import FAILED, STOPPED, ConfigError
 from deeprl.sweep.launcher import Running
 from deeprl.sweep.process import Task, stop, wait
+from deeprl.system.files import replace_file
 
 TIMEOUTS = 1000
 """Times that a job may reach its time limit. submitit's default is 3, but a run that resumes may go on for ever."""
@@ -57,11 +58,11 @@ def executor(folder: Path, parameters: Sequence[str], threads: int) -> Any:
             raise ConfigError(f"--slurm {word} is not of the form KEY=VALUE.") from error
         given[parsed.key_or_group] = parsed.value()  # type: ignore[assignment]
     try:
-        found = package.SlurmExecutor(folder, max_num_timeout=TIMEOUTS)
-        found.update_parameters(**given)
+        found = package.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=TIMEOUTS)
+        found.update_parameters(**{f"slurm_{name.removeprefix('slurm_')}": value for name, value in given.items()})
     except RuntimeError as error:
         raise ConfigError(f"--on slurm: {error}") from error
-    except (ValueError, TypeError) as error:
+    except (NameError, ValueError, TypeError, AssertionError) as error:
         raise ConfigError(f"--slurm: {' '.join(str(error).split())}") from error
     return found
 
@@ -86,7 +87,7 @@ class Slurm:
         if job is None:
             self.executor.folder.mkdir(parents=True, exist_ok=True)
             job = self.executor.submit(Submission(task))
-            note.write_text(f"{job.job_id}\n")
+            replace_file(note, f"{job.job_id}\n")
         self._queued.append(Queued(job, task.log))
         return self._queued[-1]
 
@@ -101,7 +102,7 @@ class Slurm:
     def _earlier(self, note: Path) -> Any:
         if not note.exists():
             return None
-        job = self.executor.job_class(folder=self.executor.folder, job_id=note.read_text().strip())
+        job = submitit().SlurmJob(folder=self.executor.folder, job_id=note.read_text().strip())
         return None if job.done(force_check=True) else job
 
 

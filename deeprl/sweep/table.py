@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TextIO
 
 from deeprl.errors import FINISHED, STOPPED, RunFolderError
 from deeprl.sweep.folder import SweepFolder
+from deeprl.sweep.grid import Job
 from deeprl.sweep.standing import Standing, look
 from deeprl.system.progress import duration
 from deeprl.system.terminal import console, is_terminal, printable, say
@@ -84,10 +85,8 @@ class View:
         self._shown = states
 
     def rows(self, running: Collection[str] = (), codes: Mapping[str, int] | None = None) -> list[Row]:
-        codes = codes or {}
-        return [
-            Row(job.name, self._standing(job, job.name in running, codes.get(job.name)), self._steps(job.name)) for job in self.folder.jobs
-        ]
+        found = {job.name: self._standing(job, job.name in running, (codes or {}).get(job.name)) for job in self.folder.jobs}
+        return [Row(name, standing, self.steps.get(name, standing.step)) for name, standing in found.items()]
 
     def close(self) -> None:
         if self._live is not None:
@@ -101,10 +100,7 @@ class View:
         left = remaining(rows, self.slots)
         return ", ".join(words) + (f"; {duration(left)} left" if left else "")
 
-    def _steps(self, name: str) -> int:
-        return self.steps.get(name) or self._ended[name].step
-
-    def _standing(self, job, running: bool, code: int | None) -> Standing:
+    def _standing(self, job: Job, running: bool, code: int | None) -> Standing:
         """What is true now: the run folder may still hold the end of an earlier process."""
         if job.name in self._ended:
             return self._ended[job.name]

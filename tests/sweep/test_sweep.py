@@ -15,8 +15,10 @@ import pytest
 
 from deeprl.cli import exits
 from deeprl.cli import sweep as command
+from deeprl.cli.sweep_job import leave_at_signals
 from deeprl.runs.folder import RunFolder, holder
 from deeprl.sweep.process import Task
+from deeprl.system.signals import HANDLED
 from tests.builders import console, front_door, lines
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,6 +175,18 @@ def test_one_interrupt_of_the_terminal_stops_every_job_saved(tmp_path):
     assert "2 stopped or not started" in out
 
 
+def test_a_job_under_nohup_goes_on_when_its_terminal_closes():
+    before = {number: signal.getsignal(number) for number in HANDLED}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        leave_at_signals()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert all(callable(signal.getsignal(number)) for number in HANDLED if number != signal.SIGHUP)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def test_the_jobs_of_a_killed_sweep_stop_saved(tmp_path):
     folder = tmp_path / "sweep"
     process = begun(folder, "seed=1,2")
@@ -224,6 +238,47 @@ def test_a_preempted_job_of_submitit_is_requeued_and_goes_on(tmp_path):
     alone = tmp_path / "alone"
     assert front_door(*task.overrides, f"hydra.run.dir={alone}") == exits.FINISHED
     assert lines(alone, "metrics.jsonl") == lines(task.run, "metrics.jsonl")
+
+
+SLURM = {
+    "srun": "",
+    "sbatch": 'echo "Submitted batch job 12" | tee -a $SLURM_TEST/submitted; kill -TERM $PPID',
+    "sacct": 'printf "JobID|State|NodeList\\n12|PENDING|\\n"; [ ! -e $SLURM_TEST/submitted ] || kill -TERM $PPID',
+}
+"""A Slurm whose one job stays in the queue. Each command stops the sweep when it has answered."""
+
+
+def test_jobs_of_slurm_stay_in_the_queue_and_are_found_there(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("submitit")
+    place, folder = tmp_path / "bin", tmp_path / "sweep"
+    place.mkdir()
+    for name, script in SLURM.items():
+        (place / name).write_text(f"#!/bin/sh\n{script}\n")
+        (place / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_TEST", str(tmp_path))
+    words = ("sweep", *TOY, "seed=1,2", "--dir", folder, "--on", "slurm")
+    assert console(*words, "--slurm", "partitoin=long") == exits.WRONG
+    assert "partitoin" in capsys.readouterr().err
+    for _ in range(2):
+        assert console(*words, "--slurm", "partition=long", "--slurm", "timeout_min=90") == exits.STOPPED
+        said = capsys.readouterr().out
+        assert "To stop them, saved: scancel 12\n" in said
+        assert "2 stopped or not started" in said
+        assert (folder / "seed=1.slurm").read_text() == "12\n"
+        assert not (folder / "seed=2.slurm").exists()
+    assert (tmp_path / "submitted").read_text().count("12") == 1
+    (script,) = (folder / "submitit").glob("*submission.sh")
+    assert all(f"#SBATCH --{word}" in script.read_text() for word in ("partition=long", "time=90", "cpus-per-task=1", "signal=USR2@90"))
+
+
+def test_without_slurm_its_queue_is_refused(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("submitit")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert console("sweep", *TOY, "--on", "slurm") == exits.WRONG
+    assert "--on slurm: " in capsys.readouterr().err
+    assert list(tmp_path.rglob("sweep_*")) == []
 
 
 def test_ray_runs_jobs_and_stops_them_saved(tmp_path):
