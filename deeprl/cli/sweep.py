@@ -71,6 +71,9 @@ def run(options: argparse.Namespace) -> int:
         try:
             with Signals() as signals:
                 codes = conduct(folder, todo, launcher, signals, view)
+        except KeyboardInterrupt:
+            say(f"Each job goes on from its last checkpoint with:  {folder.resume_command()}")
+            raise
         finally:
             view.close()
     return ended(folder, todo, codes, launcher.farewell())
@@ -123,7 +126,7 @@ def ended(folder: SweepFolder, todo: Sequence[Job], codes: Mapping[str, int], fa
     for job in failed:
         answer(f"{job.name} failed; the end of {folder.log(job)}:\n{textwrap.indent(last_words(folder.log(job)), '  ')}")
     done = len(folder.jobs) - len(failed) - len(open_jobs)
-    counts = [(done, "finished"), (len(failed), "failed"), (len(open_jobs), "stopped or not started")]
+    counts = [(done, "finished"), (len(failed), "failed"), (len(open_jobs), "unfinished")]
     answer(f"{folder.path}: " + ", ".join(f"{count} {word}" for count, word in counts if count))
     if farewell:
         answer(farewell)

@@ -87,7 +87,7 @@ def test_the_same_command_continues_and_a_finished_sweep_has_nothing_to_do(tmp_p
     here.signal = signal.SIGUSR1  # in the first job, before it trains
     assert console("sweep", *TOY, "seed=1,2", "--dir", folder) == exits.STOPPED
     assert here.started == ["seed=1"]  # and it ended: its handlers were not those of the sweep
-    assert "1 finished, 1 stopped or not started" in capsys.readouterr().out
+    assert "1 finished, 1 unfinished" in capsys.readouterr().out
     here.signal = None
     assert console("sweep", *TOY, "seed=1,2", "--dir", folder) == exits.FINISHED
     assert here.started == ["seed=1", "seed=2"]
@@ -172,7 +172,7 @@ def test_one_interrupt_of_the_terminal_stops_every_job_saved(tmp_path):
     assert not (folder / "seed=2").exists()
     out = folder.with_suffix(".out").read_text()
     assert f"deeprl sweep resume {folder}" in out
-    assert "2 stopped or not started" in out
+    assert "2 unfinished" in out
 
 
 def test_a_job_under_nohup_goes_on_when_its_terminal_closes():
@@ -264,7 +264,7 @@ def test_jobs_of_slurm_stay_in_the_queue_and_are_found_there(tmp_path, monkeypat
         assert console(*words, "--slurm", "partition=long", "--slurm", "timeout_min=90") == exits.STOPPED
         said = capsys.readouterr().out
         assert "To stop them, saved: scancel 12\n" in said
-        assert "2 stopped or not started" in said
+        assert "2 unfinished" in said
         assert (folder / "seed=1.slurm").read_text() == "12\n"
         assert not (folder / "seed=2.slurm").exists()
     assert (tmp_path / "submitted").read_text().count("12") == 1
@@ -281,6 +281,7 @@ def test_without_slurm_its_queue_is_refused(tmp_path, monkeypatch, capsys):
     assert list(tmp_path.rglob("sweep_*")) == []
 
 
+@pytest.mark.exhaustive
 def test_ray_runs_jobs_and_stops_them_saved(tmp_path):
     pytest.importorskip("ray")
     from deeprl.sweep.ray import Ray
