@@ -14,7 +14,7 @@ EXAMPLES = (
     ("", "i-DQN on CartPole, a few minutes"),
     ("agent=dqn env=minatar/breakout", "another environment"),
     ("agent=idqn agent/backup=double agent.chain.length=4", "parts of two papers"),
-    ("-m agent=dqn,idqn seed=0,1", "a grid: four runs; deeprl sweep: side by side"),
+    ("-m agent=dqn,idqn seed=0,1", "a grid, four runs"),
     ("experiment=dqn_atari budget=tiny", "a paper's settings, in a short trial"),
 )
 SLOTS = ("train", "env/_atari", "agent/dqn", "agent/td3")

@@ -141,16 +141,10 @@ def check(overrides: list[str], sweep: bool) -> None:
 def go_on(path: Path, config: dict) -> int:
     """Continue the run that resume=auto found in its folder."""
     from deeprl.cli.resume import resume
-    from deeprl.config.stored import named_packages
+    from deeprl.config.stored import continued, named_packages
 
-    folder = RunFolder(path)
-    stored = folder.read_config()
-    different = [k for k in config if k not in ("resume", "accelerate", "runtime") and stored.get(k) != config.get(k)]
-    if different:
-        raise ConfigError(
-            f"resume=auto: {path} holds a run of another configuration ({', '.join(different)} differ): choose another folder."
-        )
-    status = folder.read_status() or {}
+    stored = continued(path, config)
+    status = RunFolder(path).read_status() or {}
     if status.get("state") == "finished":
         answer(f"{path}: this run is finished at step {status['step']:,}; nothing to do")
         return FINISHED

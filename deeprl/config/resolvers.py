@@ -47,6 +47,9 @@ def _create(root: str, config: Any) -> Path:
 
 
 def env_name(config: Any) -> str:
-    """Name of the environment: "classic/cartpole". With the option `gym`, which is for all ids, it contains the id: "gym/Blackjack-v1"."""
-    name, id = config.hydra.runtime.choices["env"], OmegaConf.select(config, "env.id", throw_on_missing=False)
-    return f"{name}/{id}" if name == "gym" and id else str(name)
+    """Name of the environment: "classic/cartpole". With the options `gym` and `function`, which are for all ids and functions, it contains
+    that: "gym/Blackjack-v1", "function/my_module:make"."""
+    name = str(config.hydra.runtime.choices["env"])
+    key = {"gym": "env.id", "function": "env.function"}.get(name)
+    inside = OmegaConf.select(config, key, throw_on_missing=False) if key else None
+    return f"{name}/{inside}" if inside else name

@@ -54,7 +54,7 @@ RULES: dict[str, Rule] = {
 
 SWITCHES: dict[str, bool | None] = {"checkpoint.replay": None, "runtime.deterministic": None, "evaluation.video": False}
 """Keys that take true or false, and their values in older runs that lack them; None if every run has the key."""
-FIXED = (*RULES, *SWITCHES, "device", "resume")
+FIXED = (*RULES, *SWITCHES, "device", "resume", "init_from")
 """Every key of configs/train.yaml."""
 
 
@@ -113,6 +113,8 @@ def check(config: dict) -> None:
         raise ConfigError(
             f"resume={config['resume']!r} is out of range: it takes false or auto (`deeprl resume RUN` continues a given run)."
         )
+    if not isinstance(config.get("init_from"), str | None):
+        raise ConfigError(f"init_from={config['init_from']!r:.100} is out of range: it takes a run folder, or null.")
     replay = config["replay"]
     if replay["capacity"] < replay["batch_size"]:
         raise ConfigError(

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from deeprl.config.rules import finalise, get
 from deeprl.errors import ConfigError
+from deeprl.runs.folder import RunFolder
 
 SECTIONS = ("agent", "env", "replay", "logger", "accelerate", "runtime", "evaluation", "checkpoint", "log", "stop", "names")
 WORDS = {
@@ -39,6 +41,19 @@ def checked(config: dict[str, Any], allowed: tuple[str, ...]) -> dict[str, Any]:
     return finalise(config)
 
 
+def continued(path: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """The stored configuration of the run in `path`, which a run of `config` is to go on with. Where and how fast it computes may differ.
+
+    Raises:
+        ConfigError: it is a run of another configuration.
+    """
+    stored = RunFolder(path).read_config()
+    different = [key for key in config if key not in ("resume", "accelerate", "runtime") and stored.get(key) != config.get(key)]
+    if different:
+        raise ConfigError(f"{path} holds a run of another configuration ({', '.join(different)} differ): choose another folder.")
+    return stored
+
+
 def trusted(env: dict[str, Any], allowed: tuple[str, ...]) -> None:
     """
     Raises:
@@ -58,7 +73,11 @@ def named_packages(env: dict[str, Any]) -> list[str]:
     """Top-level packages that `env` imports by name, besides those of its `_target_`s."""
     wrappers = env.get("wrappers") or []
     wrappers = wrappers if isinstance(wrappers, list) else [wrappers]
-    named = [env.get("package"), *(entry.get("path") if isinstance(entry, dict) else entry for entry in wrappers)]
+    named = [
+        env.get("package"),
+        str(env.get("function") or "").partition(":")[0],
+        *(entry.get("path") if isinstance(entry, dict) else entry for entry in wrappers),
+    ]
     if ":" in str(env.get("id", "")):
         named.append(str(env["id"]).split(":")[0])
     return [str(name).split(".")[0] for name in named if name]

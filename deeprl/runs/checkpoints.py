@@ -184,7 +184,7 @@ class Checkpoints:
         if not self.replay.is_dir():
             return
         try:
-            needed = {entry["file"] for old in kept for entry in read_manifest(self._at(old))["segments"]}
+            needed = {entry["file"] for old in kept for entry in read_manifest(self.at(old))["segments"]}
         except CheckpointError:  # no segment is removed while a damaged manifest is kept, because its segments are unknown
             return
         for path in list(self.replay.iterdir()):
@@ -207,7 +207,7 @@ class Checkpoints:
         found = [0]
         for step in self._candidates("last"):
             with contextlib.suppress(OSError):
-                found.append(regular_size(self._at(step) / f"{part}.safetensors"))
+                found.append(regular_size(self.at(step) / f"{part}.safetensors"))
         return max(found)
 
     def pointed(self, which: str) -> int | None:
@@ -249,7 +249,7 @@ class Checkpoints:
 
     def segments(self, step: int) -> Iterator[dict[str, Tensor]]:
         """The replay segments of the checkpoint of `step`, oldest first. A segment is read when the iterator reaches it."""
-        for entry in read_manifest(self._at(step))["segments"]:
+        for entry in read_manifest(self.at(step))["segments"]:
             self._verify_segment(entry)
             yield read_tensors(self.replay / entry["file"])
 
@@ -267,12 +267,13 @@ class Checkpoints:
             raise CheckpointError(f"{self.folder} has no checkpoint of step {wanted}; it has {', '.join(map(str, steps))}")
         return [wanted]
 
-    def _at(self, step: int) -> Path:
+    def at(self, step: int) -> Path:
+        """The folder of a checkpoint."""
         return existing(self.folder / step_folder(step))
 
     def _load(self, step: int, only: set[str] | None, most: dict[str, int] | None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Manifest entries of the segments (none if `only` is given), and the parts."""
-        folder = self._at(step)
+        folder = self.at(step)
         manifest = read_manifest(folder)
         if manifest.get("step") != step:
             raise CheckpointError(f"{folder} is damaged: its manifest is that of step {manifest.get('step')}")

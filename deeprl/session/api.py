@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,19 @@ from deeprl.config.build import build_agent, check_actions, check_device, enviro
 from deeprl.config.compose import compose, prepare
 from deeprl.config.dry_run import dry_run
 from deeprl.config.instantiate import instantiate
-from deeprl.config.stored import checked
+from deeprl.config.overrides import quoted
+from deeprl.config.stored import checked, continued, named_packages
 from deeprl.errors import CheckpointError, ConfigError
 from deeprl.noise import map_tensors
 from deeprl.runs.checkpoint import DAMAGE
 from deeprl.runs.checkpoints import Checkpoints
-from deeprl.runs.folder import RunFolder, claim
+from deeprl.runs.folder import RunFolder, claim, holds_run, read_lines
 from deeprl.session import session
 from deeprl.session.assemble import settle
+from deeprl.system.functions import name_of
 from deeprl.system.machine import flush_denormals
 from deeprl.training.crash import weights_fault
+from deeprl.training.listeners import Listeners
 
 
 @dataclass
@@ -81,6 +84,26 @@ class Run:
             envs.close()
         return self._actions.to_env(action)
 
+    def metrics(self) -> dict[str, np.ndarray]:
+        """The lines of metrics.jsonl as columns (lines,), `step` among them; NaN where a line lacks a metric. `pandas.DataFrame` takes
+        them."""
+        rows = [line for _, line in read_lines(self.folder / "metrics.jsonl")]
+        names = sorted({name for row in rows for name in row}, key=lambda name: (name != "step", name))
+        return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
+
+    def evaluations(self) -> dict[str, np.ndarray]:
+        """The lines of evaluations.jsonl as columns (evaluations,): `step`; `mean`, `std` of the returns; `episodes`; `returns` and
+        `lengths`, arrays (episodes,) each."""
+        rows = [line for _, line in read_lines(self.folder / "evaluations.jsonl")]
+        columns: dict[str, np.ndarray] = {"step": np.array([row["step"] for row in rows])}
+        for name in ("returns", "lengths"):
+            columns[name] = np.empty(len(rows), object)
+            columns[name][:] = [np.array(row[name]) for row in rows]
+        columns["mean"] = np.array([each.mean() for each in columns["returns"]])
+        columns["std"] = np.array([each.std() for each in columns["returns"]])
+        columns["episodes"] = np.array([len(each) for each in columns["returns"]])
+        return columns
+
     def make_evaluation(self, seed: int, num: int, render: bool = False):
         return self.env.make(seed, num=num, vector="sync", evaluation=True, render=render)
 
@@ -121,24 +144,75 @@ def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...
     return Run(folder.path, config, agent, step, folder.read_summary(), env)
 
 
-def train(overrides: Sequence[str], config_dir: str | Path | None = None) -> Run:
+def train(
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    env: Callable[..., Any] | None = None,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    config_dir: str | Path | None = None,
+    on_log: Callable[[int, dict[str, float]], object] | None = None,
+    on_evaluation: Callable[[int, dict[str, Any]], object] | None = None,
+    on_checkpoint: Callable[[int, Path], object] | None = None,
+) -> Run:
     """Train with the same overrides, defaults and folders as the command line.
 
     Args:
-        overrides: as on the command line, such as ["agent=dqn", "steps=10000"].
+        overrides: as on the command line, ["agent=dqn", "steps=10000"]; or by key, {"agent": "dqn", "optimizer": {"lr": 1e-3}}.
+        env: a function that returns a new Gymnasium environment, in place of the override `env`.
+        folder: of the run; the default is a new folder under runs/.
+        resume: go on with the run in `folder`, if it holds one of this configuration; a finished one is only read.
         config_dir: an additional folder of configurations. It stays in the search path of this process.
+        on_log, on_evaluation, on_checkpoint: see `deeprl.training.listeners.Listeners`.
 
     Raises:
-        ConfigError: the configuration is wrong.
+        ConfigError: the configuration is wrong, or `folder` holds a run and `resume` does not continue it.
     """
-    fixed = [o for o in overrides if o.startswith(("hydra.run.dir=", "resume="))]
-    if fixed:
-        raise ConfigError(f"{fixed[0]}: a run from Python always starts in a new folder under runs/. `deeprl resume RUN` continues a run.")
+    words = worded(overrides) if isinstance(overrides, Mapping) else list(overrides)
+    for word in words:
+        if word.startswith(("hydra.run.dir=", "resume=")):
+            raise ConfigError(f"{word}: from Python this is an argument, deeprl.train(..., folder=FOLDER, resume=True).")
+    if resume and folder is None:
+        raise ConfigError("resume=True needs the folder of the run: deeprl.train(..., folder=FOLDER, resume=True).")
+    if env is not None:
+        words += ["env=function", f"env.function={quoted(name_of(env))}"]
     if config_dir is not None:
         folders.add(Path(config_dir))
     prepare()
-    config, user, chosen = compose(overrides)
+    config, user, chosen = compose(words)
     config = settle(config, user)
-    path = claim("runs", chosen["env"], chosen["agent"], config["seed"])
-    _, trainer = session.train(config, path)
+    if folder is None:
+        path, holds = claim("runs", chosen["env"], chosen["agent"], config["seed"]), False
+    else:
+        path, holds = Path(folder), holds_run(Path(folder))
+    if holds and not resume:
+        raise ConfigError(f"folder={path} already holds a run: choose another folder, or go on with it by resume=True.")
+    if holds:
+        config = continued(path, config)
+        if (RunFolder(path).read_status() or {}).get("state") == "finished":
+            return load(path, allow=("gymnasium", *named_packages(config["env"])))
+    listeners = Listeners(on_log, on_evaluation, on_checkpoint)
+    _, trainer = session.train(config, path, resume=holds, listeners=listeners)
     return Run(path, config, trainer.agent, trainer.step, trainer.folder.read_summary(), instantiate(config["env"], "env", None))
+
+
+def worded(overrides: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Overrides by key as those of a command line: {"agent": "dqn", "replay": {"n_step": 3}} -> ["agent=dqn", "replay.n_step=3"]."""
+    words: list[str] = []
+    for key, value in overrides.items():
+        if isinstance(value, Mapping) and value:
+            words += worded(value, f"{prefix}{key}.")
+        else:
+            words.append(f"{prefix}{key}={literal(value)}")
+    return words
+
+
+def literal(value: Any) -> str:
+    """A value in the grammar of overrides."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(literal, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{literal(item)}" for key, item in value.items()) + "}"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)

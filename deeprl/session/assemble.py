@@ -22,6 +22,7 @@ from deeprl.networks.blocks import Block
 from deeprl.replay.sequences import Sequences
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
+from deeprl.session.warm_start import warm_start
 from deeprl.system.machine import flush_denormals, keep_memory
 from deeprl.system.terminal import say
 from deeprl.training import saving
@@ -95,6 +96,8 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None)
     automatic = pin(config, agent)
     torch.set_num_threads(config["runtime"]["threads"])
     dry_run(agent, spec, config["device"], issubclass(memory.cls, Sequences))
+    if config.get("init_from") and not stored.steps():  # a checkpoint of this run has later weights
+        warm_start(agent, config["init_from"])
     replay = memory(
         spec=spec,
         num=config["env"]["num"],

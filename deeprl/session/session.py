@@ -18,10 +18,13 @@ from deeprl.system.progress import Progress
 from deeprl.system.signals import Signals
 from deeprl.system.terminal import say
 from deeprl.system.watchdog import Watchdog
+from deeprl.training.listeners import Listeners
 from deeprl.training.trainer import Trainer
 
 
-def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: Allowed = None) -> tuple[str, Trainer]:
+def train(
+    config: dict[str, Any], path: Path, resume: bool = False, allowed: Allowed = None, listeners: Listeners = Listeners()
+) -> tuple[str, Trainer]:
     """Train in the run folder `path`. With `resume`, start from its last checkpoint, if there is one.
 
     Returns:
@@ -58,7 +61,7 @@ def train(config: dict[str, Any], path: Path, resume: bool = False, allowed: All
             minutes = config["runtime"]["watchdog"]
             try:
                 with Watchdog(path, minutes, partial(trainer.write_status, "failed")) as watchdog:
-                    outcome = trainer.run(loggers, progress, signals, watchdog)
+                    outcome = trainer.run(loggers, progress, signals, watchdog, listeners)
             finally:
                 progress.close()
                 loggers.close()

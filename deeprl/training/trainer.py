@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import shlex
 import time
+from typing import Any
 
 import torch
 
@@ -32,6 +33,7 @@ from deeprl.training.collector import Collector
 from deeprl.training.evaluator import Evaluator, evaluation_metrics
 from deeprl.training.guard import Guard
 from deeprl.training.learner import Learner
+from deeprl.training.listeners import Listeners
 from deeprl.training.saving import Saver
 from deeprl.training.stopwatch import Stopwatch
 from deeprl.types import Learned
@@ -87,12 +89,13 @@ class Trainer:
         """`loggers_state` and `lines` of the restored checkpoint: the loggers' clock, and the lengths of metrics.jsonl and
         evaluations.jsonl."""
         self.loggers: Loggers | None = None
+        self.listeners = Listeners()
 
     # ---- the loop -----------------------------------------------------------------------------------------------------
 
-    def run(self, loggers: Loggers, progress: Progress, signals: Signals, watchdog: Watchdog) -> str:
+    def run(self, loggers: Loggers, progress: Progress, signals: Signals, watchdog: Watchdog, listeners: Listeners = Listeners()) -> str:
         """Train until `steps`, a stop criterion or a signal. Returns "finished" or "stopped"."""
-        self.loggers, self.progress, self.signals, self.watchdog = loggers, progress, signals, watchdog
+        self.loggers, self.progress, self.signals, self.watchdog, self.listeners = loggers, progress, signals, watchdog, listeners
         self.stopwatch.start()
         settle_memory()
         try:
@@ -172,11 +175,13 @@ class Trainer:
         if every and crossed(every, before, after) and after < config["steps"]:
             result, better = self.evaluate(config["evaluation"]["episodes"])
             metrics.update(evaluation_metrics(result))
+            self.tell("on_evaluation", result)
             if config["stop"]["return"] is not None and result["mean"] >= config["stop"]["return"]:
                 self.stopped_early = f"stop.return={config['stop']['return']:g} was reached"
         if metrics:
             assert self.loggers is not None
             self.loggers.scalars(after, metrics)
+            self.tell("on_log", metrics)
             if crossed(config["log"]["every"], before, after):
                 self.collector.finished.clear()
         self.pending = None
@@ -189,6 +194,10 @@ class Trainer:
         if hours is not None and seconds > 3600 * hours:
             self.stopped_early = f"stop.hours={hours:g} have passed"
         return self.stopped_early is not None
+
+    def tell(self, listener: str, what: Any) -> None:
+        """Call a listener of the user, which may stop the run."""
+        self.stopped_early = self.listeners.tell(listener, self.step, what) or self.stopped_early
 
     def metrics(self) -> dict[str, float]:
         """All metrics at this step. Numbers of the last update are read from the device here, not in the update."""
@@ -227,6 +236,7 @@ class Trainer:
             self.save(must=False)  # the last evaluation may take long
             self.final, better = self.evaluate(self.config["evaluation"]["final_episodes"])
             self.loggers.scalars(self.step, evaluation_metrics(self.final))
+            self.tell("on_evaluation", self.final)
             self.save(better)
         final, best = self.final, self.evaluator.best
         summary = {
@@ -270,6 +280,7 @@ class Trainer:
                 }
                 self.saver.save(self.step, parts, best)
                 self.write_status("running")
+                self.tell("on_checkpoint", self.checkpoints.at(self.step))
             except OSError as error:
                 problem = self.saver.full_disk(self.step, error)
                 if must:

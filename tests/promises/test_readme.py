@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import shlex
 import tomllib
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import deeprl
 from deeprl.cli.main import parsed
 from deeprl.config.compose import compose
 from deeprl.config.instantiate import instantiate
@@ -17,6 +19,7 @@ from deeprl.config.menu import groups, options
 from deeprl.config.overrides import first_of
 from deeprl.config.rules import RULES, planned_updates
 from deeprl.runs.config_file import flatten
+from deeprl.session.api import worded
 from deeprl.session.assemble import settle
 from deeprl.sweep.grid import expand
 
@@ -84,10 +87,15 @@ def test_there_are_commands():
 
 
 def test_python_examples_parse_and_their_overrides_compose():
-    (example,) = blocks(README, "python")
-    calls = [node for node in ast.walk(ast.parse(example)) if isinstance(node, ast.Call)]
-    (trained,) = (ast.literal_eval(call.args[0]) for call in calls if ast.unparse(call.func) == "deeprl.train")
-    compose_and_settle(trained)
+    examples = blocks(README, "python") + blocks(USAGE, "python")
+    calls = [node for example in examples for node in ast.walk(ast.parse(example)) if isinstance(node, ast.Call)]
+    trained = [call for call in calls if ast.unparse(call.func) == "deeprl.train"]
+    assert len(trained) >= 3
+    for call in trained:
+        assert {keyword.arg for keyword in call.keywords} <= set(inspect.signature(deeprl.train).parameters)
+        given = ast.literal_eval(call.args[0])
+        made = ["env=function", "env.function=m:f"] if any(keyword.arg == "env" for keyword in call.keywords) else []
+        compose([*(worded(given) if isinstance(given, dict) else given), *made])
 
 
 def test_the_readme_opens_with_the_two_commands():

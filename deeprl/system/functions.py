@@ -1,0 +1,44 @@
+"""Names of functions, "module:function", under which a configuration finds them again."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+GIVEN: dict[str, Callable[..., Any]] = {}
+"""Functions that this process was given as objects, because a lambda or a function of a notebook cannot be imported by its name"""
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """The name of a function. This process always finds the function under it, others if it can be imported."""
+    module, qualified = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    name = f"{module}:{qualified}" if module and qualified else f"{type(function).__module__}:{type(function).__qualname__}"
+    with contextlib.suppress(ImportError):
+        if found(name) is function:
+            return name
+    number = sum(1 for other in GIVEN if other.partition("#")[0] == name)
+    known = next((other for other, given in GIVEN.items() if given is function), None)
+    GIVEN[known or f"{name}#{number + 1}"] = function
+    return known or f"{name}#{number + 1}"
+
+
+def found(name: str) -> Callable[..., Any]:
+    """The function of a name.
+
+    Raises:
+        ImportError: there is none.
+    """
+    if name in GIVEN:
+        return GIVEN[name]
+    module, _, path = name.partition(":")
+    try:
+        value: Any = importlib.import_module(module)
+        for part in path.split("."):
+            value = getattr(value, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ImportError(str(error)) from error
+    if not callable(value):
+        raise ImportError(f"it is {type(value).__name__}, not a function")
+    return value

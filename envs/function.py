@@ -1,0 +1,60 @@
+"""An environment made by a function: `env=function env.function=my_module:make`, or `deeprl.train(env=make)` from Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+
+from deeprl.choice import one_of
+from deeprl.system.functions import GIVEN, found
+
+from .gym import GymGame
+from .vector.choice import EnvChoice
+from .vector.spaces import channels_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Function(EnvChoice):
+    """An environment made by a function.
+
+    Args:
+        function: "module:function" of a function that returns a new Gymnasium environment.
+        kwargs: its keyword arguments.
+        channels: for images, which axis holds the channels: first or last. None takes the only one of both with at most four entries.
+    """
+
+    function: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    channels: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.function, str) or ":" not in self.function:
+            raise ValueError(f"function must be the place of a function, module:function, not {self.function!r}")
+        if not isinstance(self.kwargs, dict):
+            raise ValueError(f"kwargs must be a mapping, such as {{size: 5}}, not {self.kwargs!r}")
+        one_of(self, channels=(None, "first", "last"))
+        if self.vector != "sync" and self.function in GIVEN:
+            raise ValueError(f"vector must be sync, not {self.vector}, because another process cannot import {self.function}")
+
+    @property
+    def name(self) -> str:
+        return self.function
+
+    def build(self, evaluation: bool = False) -> GymGame:
+        try:
+            function = found(self.function)
+        except ImportError as error:
+            raise ValueError(
+                f"function={self.function} cannot be imported ({error}): it must stand at the top of a module on PYTHONPATH. A lambda or a "
+                "function of a notebook exists only in the process that called deeprl.train(env=...)"
+            ) from error
+        env = function(**self.kwargs)
+        if not isinstance(env, gymnasium.Env):
+            raise ValueError(f"function={self.function} returned {type(env).__name__}, not a gymnasium.Env")
+        return GymGame(env, self.channels or channels_of(env.observation_space))
+
+    def rendering(self) -> EnvChoice:
+        return self  # the function decides about its render mode

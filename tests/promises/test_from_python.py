@@ -1,0 +1,195 @@
+"""Own code from Python: environments made by functions, listeners, continued runs, columns of metrics, a warm start."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+import deeprl
+from deeprl.cli import exits
+from deeprl.config.stored import named_packages
+from deeprl.errors import ConfigError
+from deeprl.session.api import worded
+from deeprl.system.functions import found, name_of
+from tests.builders import console, front_door, same, snapshot
+from tests.promises.test_any_environment import Pictures
+
+SHORT = {
+    "agent": "dqn", "steps": 120, "learning_starts": 40, "log.every": 30, "accelerate": "fast",
+    "replay": {"capacity": 100, "batch_size": 8}, "agent.torso.hidden": [8], "runtime.threads": 1,
+    "evaluation": {"every": 40, "episodes": 2, "final_episodes": 3}, "checkpoint.every": 50,
+}  # fmt: skip
+PLAIN = {"agent/torso": "mlp", **SHORT}
+
+
+def make(length: int = 20) -> gymnasium.Env:
+    return gymnasium.make("CartPole-v1", max_episode_steps=length)
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_overrides_by_key_are_those_of_a_command_line():
+    given = {"agent": "dqn", "replay": {"n_step": 3}, "agent.torso.hidden": [8, 8], "stop.return": None, "flag": True, "text": "a b, 'c'"}
+    assert worded(given) == [
+        "agent='dqn'", "replay.n_step=3", "agent.torso.hidden=[8,8]", "stop.return=null", "flag=true", r"text='a b, \'c\''",
+    ]  # fmt: skip
+
+
+def test_a_function_makes_the_environment_and_any_process_finds_it(capfd):
+    run = deeprl.train(PLAIN, env=make)
+    assert run.config["env"]["function"] == "tests.promises.test_from_python:make"
+    assert run.folder.parent.parent.name == "function_tests.promises.test_from_python:make"
+    assert run.summary["final"]["length"] <= 20
+    assert console("eval", run.folder) == exits.WRONG  # a stranger's function is not imported unasked
+    assert "--allow-package tests" in capfd.readouterr().err
+    assert console("eval", run.folder, "--allow-package", "tests") == exits.FINISHED
+    assert deeprl.load(run.folder, allow=("tests",)).act(np.zeros(4)) == run.act(np.zeros(4))
+
+
+def test_the_command_line_takes_a_function_too(capfd):
+    words = ["env=function", "env.function=tests.promises.test_from_python:make", "env.kwargs={length:7}", *worded(PLAIN)]
+    assert front_door(*words) == exits.FINISHED
+    (summary,) = Path("runs").rglob("summary.json")
+    assert json.loads(summary.read_text())["final"]["length"] == 7
+    assert front_door("env=function", "env.function=tests.nowhere:make", *worded(PLAIN)) == exits.WRONG
+    assert "function=tests.nowhere:make cannot be imported (No module named 'tests.nowhere')" in capfd.readouterr().err
+
+
+def test_functions_without_an_importable_name():
+    """Two lambdas of one place have two names, and one of them the same name twice."""
+    one, other = lambda: make(5), lambda: make(6)
+    names = name_of(one), name_of(other)
+    assert name_of(one) == names[0] != names[1]
+    assert found(names[0]) is one
+    assert found(names[1]) is other
+    run = deeprl.train(PLAIN, env=one)
+    assert run.summary["final"]["length"] == 5
+    with pytest.raises(ConfigError, match="env.vector must be sync, not async"):
+        deeprl.train({**PLAIN, "env.vector": "async"}, env=one)
+
+
+def test_functions_that_make_something_else_are_refused():
+    with pytest.raises(ConfigError, match="returned int, not a gymnasium.Env"):
+        deeprl.train(PLAIN, env=lambda: 5)
+    with pytest.raises(ConfigError, match="function must be the place of a function"):
+        deeprl.train([*worded(PLAIN), "env=function", "env.function=make"])
+    assert named_packages({"function": "theirs.envs:make"}) == ["theirs"]
+
+
+def test_images_of_a_function(capfd):
+    run = deeprl.train({key: value for key, value in SHORT.items() if key != "agent.torso.hidden"}, env=Pictures)
+    assert run.agent.spec.obs_shape == (3, 7, 7)
+
+
+def test_listeners_see_what_the_files_hold():
+    seen: dict[str, list] = {"log": [], "evaluation": [], "checkpoint": []}
+    run = deeprl.train(
+        PLAIN,
+        env=make,
+        on_log=lambda step, metrics: seen["log"].append((step, dict(metrics))),
+        on_evaluation=lambda step, result: seen["evaluation"].append((step, result["mean"])),
+        on_checkpoint=lambda step, folder: seen["checkpoint"].append((step, folder.name)),
+    )
+    assert [step for step, _ in seen["log"]] == [30, 40, 60, 80, 90, 120]
+    evaluations = run.evaluations()
+    assert [step for step, _ in seen["evaluation"]] == evaluations["step"].tolist() == [40, 80, 120]
+    assert [mean for _, mean in seen["evaluation"]] == evaluations["mean"].tolist()
+    assert evaluations["episodes"].tolist() == [2, 2, 3]
+    assert evaluations["lengths"][2].shape == (3,)
+    assert {name for _, name in seen["checkpoint"]} >= {"step_000000000050", "step_000000000100", "step_000000000120"}
+    metrics = run.metrics()
+    assert metrics["step"].tolist() == [30, 40, 60, 80, 90, 120, 120]
+    assert np.isnan(metrics["eval/mean_reward"][0])
+    assert metrics["eval/mean_reward"][1] == evaluations["mean"][0]
+
+
+def test_listeners_change_nothing_and_may_stop():
+    def spoil(step, metrics):
+        metrics.clear()
+
+    one, other = deeprl.train(PLAIN, env=make), deeprl.train(PLAIN, env=make, on_log=spoil, on_evaluation=spoil)
+    assert same(snapshot(one.agent), snapshot(other.agent))
+    stopped = deeprl.train(PLAIN, env=make, on_evaluation=lambda step, result: step >= 80)
+    assert (stopped.step, stopped.summary["stopped_early"]) == (80, "on_evaluation asked for it")
+    assert stopped.summary["final"]["episodes"] == 3
+
+
+def test_an_error_in_a_listener_ends_the_run_and_is_in_its_status():
+    def fail(step, metrics):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        deeprl.train(PLAIN, env=make, folder="run", on_log=fail)
+    assert json.loads(Path("run/status.json").read_text())["state"] == "failed"
+
+
+def test_a_folder_and_going_on_in_it(tmp_path):
+    whole = deeprl.train(PLAIN, env=make, folder="whole")
+    assert str(whole.folder) == "whole"
+    with pytest.raises(ConfigError, match="folder=whole already holds a run.*resume=True"):
+        deeprl.train(PLAIN, env=make, folder="whole")
+
+    def fail(step, metrics):
+        if step == 90:
+            raise KeyError("power cut")
+
+    with pytest.raises(KeyError):
+        deeprl.train(PLAIN, env=make, folder="broken", on_log=fail)
+    with pytest.raises(ConfigError, match="another configuration \\(seed differ\\)"):
+        deeprl.train({**PLAIN, "seed": 1}, env=make, folder="broken", resume=True)
+    resumed = deeprl.train(PLAIN, env=make, folder="broken", resume=True)
+    assert same(snapshot(whole.agent), snapshot(resumed.agent))
+    again = deeprl.train(PLAIN, env=make, folder="broken", resume=True, on_log=fail)  # finished: only read
+    assert again.step == 120
+    with pytest.raises(ConfigError, match="needs the folder"):
+        deeprl.train(PLAIN, env=make, resume=True)
+
+
+def test_a_warm_start_takes_what_fits(capfd):
+    old = deeprl.train(PLAIN, env=make, folder="old")
+    new = deeprl.train({**PLAIN, "init_from": "old", "learning_starts": 1000}, env=make)
+    assert "8 of 8 tensors are those of old, step 120" in capfd.readouterr().err
+    assert same(snapshot(old.agent), snapshot(new.agent))  # it has made no update
+    early = deeprl.train({**PLAIN, "init_from": "old@100", "learning_starts": 1000, "agent/chain": "none"}, env=make)
+    assert "step 100" in capfd.readouterr().err
+    assert not torch.equal(early.agent.chain.online.torso.weight_0, old.agent.chain.online.torso.weight_0)
+    deeprl.train({**PLAIN, "init_from": "old", "agent.torso.hidden": [9]}, env=make)
+    said = capfd.readouterr().err
+    assert "chain.online.torso.weight_0 (1, 4, 9) starts anew, because it has the shape (1, 4, 8) there" in said
+    for wrong, message in (
+        ("nowhere", "init_from=nowhere.*no run folder"),
+        ("old@7", "no checkpoint of step 7"),
+        (5, "init_from=5 is out"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            deeprl.train({**PLAIN, "init_from": wrong}, env=make)
+    with pytest.raises(ConfigError, match="no weight of it has a name and shape"):
+        deeprl.train({"agent": "td3", "env": "classic/pendulum", "init_from": "old"})
+
+
+def test_a_warm_start_that_was_killed_goes_on_with_its_own_weights():
+    deeprl.train(PLAIN, env=make, folder="old")
+    warm = {**PLAIN, "init_from": "old"}
+    whole = deeprl.train(warm, env=make)
+
+    def fail(step, metrics):
+        if step == 90:
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        deeprl.train(warm, env=make, folder="broken", on_log=fail)
+    assert same(snapshot(deeprl.train(warm, env=make, folder="broken", resume=True).agent), snapshot(whole.agent))
+
+
+def test_arguments_that_are_no_overrides():
+    for word in ("resume=auto", "hydra.run.dir=x"):
+        with pytest.raises(ConfigError, match="from Python this is an argument"):
+            deeprl.train([word])
