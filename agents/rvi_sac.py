@@ -96,7 +96,7 @@ class RelativeValue(Rate):
 
     def loss(self, future: Tensor, target_now: Tensor, online_now: Tensor, batch: Batch) -> RateLoss:
         # 2
-        offset = self.offset.lerp(average(future, batch.valid).mean(), self.kappa)
+        offset = self.offset.lerp(average(future, batch.valid).mean().to(torch.float32), self.kappa)  # a mapping has float64
 
         # 3  without a gradient to the observations, because critics alone shape the features of images
         term, f_r = batch.extra["restart"].to(torch.float32), self.frequency

@@ -100,6 +100,14 @@ class Agent(nn.Module, Choice):
         """Random numbers for acting; `size` is (ticks, M). Those of networks are on the agent's device, the others on the CPU."""
         raise NotImplementedError
 
+    def prepare(self, rollout: Batch) -> dict[str, Tensor]:
+        """What the losses need of a whole rollout, computed once before it is learned from: columns (..., L, M) for `batch.extra`.
+
+        Args:
+            rollout: with the axes (L, M).
+        """
+        return {}
+
     def observe(self, rows: Rows) -> None:
         """Accumulate statistics of collected data."""
         for observe in self.observers:

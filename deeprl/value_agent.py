@@ -32,6 +32,7 @@ from deeprl.types import Acted, Batch, Learned, NetworkNoise, Spec
 from deeprl.values.losses import average, over_valid
 from deeprl.values.mapped import CHANNEL_VALUES
 from deeprl.values.mapping import Identity, Mapping
+from deeprl.values.returns import Returns
 
 
 class ValueAgent(Agent):
@@ -118,7 +119,10 @@ class ValueAgent(Agent):
         batch = self.normalized(batch)
         online, target = self.chain.views(batch)
         with torch.no_grad():
-            returns = self.backup(online, target, batch)  # atoms (K, [C,] *B, N)
+            if "returns" in batch.extra:
+                returns = Returns(batch.extra["returns"].unsqueeze(-1))
+            else:
+                returns = self.backup(online, target, batch)  # atoms (K, [C,] *B, N)
             weight, weights = self.weighting(online, target, batch)  # batch.weight times (K, *B)
             reported = {**report(self.backup, online, target, batch), **weights}
         chosen = online.now.at(batch.action)
@@ -129,6 +133,14 @@ class ValueAgent(Agent):
         shown = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach(), **details}
         metrics = {**{name: over_valid(value, batch.valid) for name, value in shown.items()}, **reported, **metrics}
         return total + extra, Learned(error.mean(0), metrics, online.statistics)
+
+    def prepare(self, rollout: Batch) -> dict[str, Tensor]:
+        """Targets (K, [1,] L, M) of a backup over rollouts. All updates on a rollout have the same targets, those of the networks that
+        collected it."""
+        if "rollout" not in self.backup.needs:
+            return {}
+        batch = self.normalized(rollout)
+        return {"returns": self.backup(*self.chain.views(batch), batch).atoms.squeeze(-1)}
 
     def normalized(self, batch: Batch) -> Batch:
         """The batch with observations normalized."""

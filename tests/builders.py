@@ -113,7 +113,7 @@ KINDS = {
     "munchausen_dqn": "discrete", "mvi": "discrete",
     "log_dqn": "discrete", "loglin_dqn": "discrete",
     "dvw": "discrete", "dvw_munchausen": "discrete", "munchausen_iqn": "discrete",
-    "retrace_dqn": "discrete", "rbis_dqn": "discrete",
+    "retrace_dqn": "discrete", "rbis_dqn": "discrete", "pqn": "discrete",
     "ddpg": "continuous", "td3": "continuous", "td3_paper": "continuous",
     "sac": "continuous", "itd3": "continuous", "isac": "continuous", "tqc": "continuous", "redq": "continuous", "aro_ddpg": "continuous",
     "simba": "continuous", "crossq": "continuous", "droq": "continuous", "rvi_sac": "continuous",

@@ -11,6 +11,7 @@ from unittest import mock
 import numpy as np
 
 from deeprl.agent import Agent
+from deeprl.config.rollouts import REPLACED
 from deeprl.session import api, session
 from deeprl.training.collector import Collector
 from deeprl.training.guard import Guard
@@ -73,7 +74,9 @@ def phases(device: Pretended) -> Iterator[Counter]:
 def begin(path: Path, device: str, *words: str) -> dict:
     """72 steps. Returns the configuration."""
     path.mkdir(parents=True)
-    config = settled(*SHORT, *words, f"device={device}")
+    rollouts = any(word == "agent=pqn" for word in words)
+    short = [word for word in SHORT if not (rollouts and word.split("=")[0] in REPLACED)]
+    config = settled(*short, *words, f"device={device}")
     session.train(config, path)
     return config
 

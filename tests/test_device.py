@@ -69,6 +69,10 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
         ROWS | {"tick value_agent.py to device": 1},
     ),
     "c51": (("agent=c51", *CARTPOLE, *SINGLE), ROWS),
+    "pqn": (
+        ("agent=pqn", *CARTPOLE[:2], "agent.explore.schedule.duration=48", "replay.length=8", "replay.epochs=2"),
+        {"learn replay/rollout.py to device": 1},
+    ),
     "qrdqn": (("agent=qrdqn", *MINATAR, *SINGLE, "agent.head.dueling=true"), IMAGES),
     "bounded": (("agent=dqn", *CARTPOLE, *SINGLE, "agent/head=bounded", "agent/backup=double"), ROWS),
     "iiqn prioritized": (

@@ -131,6 +131,7 @@ def check_replay(config: dict, agent: Agent, replay: Deferred) -> None:
     refused = refusals(consumers, f"replay={config['names']['replay']}", replay.cls.offers, REPLAY)  # type: ignore[attr-defined]
     if refused:
         remedy = "Choose replay=sequences, or leave replay out." if "sequences" in agent.needs else "Choose another replay."
+        remedy = "Choose replay=rollout." if "rollout" in agent.needs else remedy
         raise ConfigError(f"{refused[-1]} {remedy}")
 
 

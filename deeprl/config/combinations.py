@@ -23,6 +23,7 @@ WORDS = {
     "sequences": "sequences of consecutive transitions",
     "behavior_probability": "the probability with which each action was taken",
     "successor": "the observation one step later",
+    "rollout": "whole rollouts of the present policy",
     "terminated": "whether the first step of a transition terminated",
     "restart": "the first observation after an episode that terminated",
 }

@@ -44,7 +44,17 @@ def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str =
     extra = {name: value for name, value in offered.items() if name in agent.needs}
     reward = agent.rewards(raw.to(device))
     made = Batch(obs, action, raw, 0.99 * ones, after, ones.long(), ~true, true, ones, ones.long(), noise, extra)
-    return map_tensors(lambda tensor: tensor.to(device), made)._replace(reward=reward)
+    made = map_tensors(lambda tensor: tensor.to(device), made)._replace(reward=reward)
+    return prepared(agent, made) if "rollout" in agent.needs else made
+
+
+def prepared(agent: Agent, batch: Batch) -> Batch:
+    """The batch (B,) with the columns that the agent prepares of it as a rollout of B ticks of one environment."""
+    names = [name for name in Batch._fields if name not in ("reward", "noise", "extra")]
+    rollout = batch._replace(**{name: getattr(batch, name).unsqueeze(1) for name in names}, reward=batch.reward.unsqueeze(-1), noise={})
+    with torch.no_grad():
+        columns = agent.prepare(rollout._replace(extra={name: column.unsqueeze(1) for name, column in batch.extra.items()}))
+    return batch._replace(extra={**batch.extra, **{name: column.squeeze(-1) for name, column in columns.items()}})
 
 
 def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> None:

@@ -90,7 +90,10 @@ def check(config: dict) -> None:
     Raises:
         ConfigError: a key of `RULES` is missing, of the wrong kind or out of range.
     """
+    rollouts = rollout_updates(config) is not None
     for key, rule in RULES.items():
+        if rollouts and key.startswith("replay."):  # the class checks its own keys
+            continue
         value = get(config, key, default="")
         if value == "":
             raise ConfigError(f"{key} is missing.")
@@ -116,7 +119,7 @@ def check(config: dict) -> None:
     if not isinstance(config.get("init_from"), str | None):
         raise ConfigError(f"init_from={config['init_from']!r:.100} is out of range: it takes a run folder, or null.")
     replay = config["replay"]
-    if replay["capacity"] < replay["batch_size"]:
+    if not rollouts and replay["capacity"] < replay["batch_size"]:
         raise ConfigError(
             f"replay.capacity={replay['capacity']} is less than replay.batch_size={replay['batch_size']}: "
             "a batch could never be drawn. Raise the capacity or lower the batch size."
@@ -147,8 +150,19 @@ def finalise(config: dict) -> dict:
     return config
 
 
+def rollout_updates(config: dict) -> int | None:
+    """Updates on each rollout; None if the run has another replay."""
+    replay = config.get("replay")
+    if not isinstance(replay, dict) or "epochs" not in replay or "batch_size" in replay:  # replay=auto has the keys of all its kinds
+        return None
+    return replay["epochs"] * replay["minibatches"]
+
+
 def planned_updates(config: dict) -> int:
     """Number of gradient updates of a run. It ends at `steps`, rounded up to a multiple of `env.num`."""
     num, starts, ratio = config["env"]["num"], config["learning_starts"], config["replay_ratio"]
     end = -(-config["steps"] // num) * num
+    each = rollout_updates(config)
+    if each is not None:
+        return end // (num * config["replay"]["length"]) * each
     return max(int(end * ratio) - int(starts * ratio), 0)

@@ -197,6 +197,8 @@ class Auto(TorsoChoice):
 
     hidden: tuple[int, ...] = (256, 256)
     """Hidden layers of the MLP"""
+    layer_norm: bool = False
+    """Layer normalisation before each ReLU; that of a head is a key of the head"""
     weight_norm: str = "none"
 
     def __post_init__(self):
@@ -210,11 +212,11 @@ class Auto(TorsoChoice):
         """
         shape = tuple(spec.obs_shape)
         if len(shape) == 1:
-            return MLPTorso(hidden=self.hidden, weight_norm=self.weight_norm)
+            return MLPTorso(hidden=self.hidden, layer_norm=self.layer_norm, weight_norm=self.weight_norm)
         if len(shape) == 3 and max(shape[1:]) > 24:
-            return Nature(weight_norm=self.weight_norm)
+            return Nature(layer_norm=self.layer_norm, weight_norm=self.weight_norm)
         if len(shape) == 3 and min(shape[1:]) >= 3:
-            return MinAtarTorso(weight_norm=self.weight_norm)
+            return MinAtarTorso(layer_norm=self.layer_norm, weight_norm=self.weight_norm)
         raise ValueError(f"no torso follows from observations of shape {shape}: choose one, agent/torso=mlp, nature, impala or minatar")
 
     def build(self, spec: Spec, n: int) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deeprl.networks.value_network import ValueNetwork
 from deeprl.parts.chains import Chain, MakeNetwork
-from deeprl.types import Batch
+from deeprl.types import Batch, ViewNoise
 from deeprl.values.view import FeatureView, View
 
 
@@ -42,7 +42,7 @@ class TargetFree(Chain):
 
     def views(self, batch: Batch) -> tuple[View, View]:
         network = self.online
-        features, statistics = network.learned_features(batch.obs, batch.next_obs, noise=batch.noise["online"].now)
+        features, statistics = network.learned_features(batch.obs, batch.next_obs, noise=batch.noise.get("online", ViewNoise()).now)
         now, later = features.chunk(2, 1)
         after = later.detach()
         named = {f"chain.online.torso.{name}": value for name, value in statistics.items()}

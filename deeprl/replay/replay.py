@@ -8,7 +8,7 @@ f is the agent's reward transform. γ, termination, truncation and n exist here 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -46,6 +46,17 @@ class Replay(Choice):
     """
 
     offers = frozenset({"successor", "behavior_probability", "terminated", "restart"})
+    bursts = False
+    """Whether all updates on the stored rows come together, see `deeprl.replay.rollout`"""
+    appends = True
+    """Whether rows are written ahead of a checkpoint, because they stay"""
+    due = 0
+
+    def begin(self, prepare: Callable[[Batch], dict[str, Tensor]]) -> None:
+        raise NotImplementedError("only a rollout is prepared")
+
+    def end(self) -> Iterator[Rows]:
+        raise NotImplementedError("only a rollout ends")
 
     def __init__(
         self,

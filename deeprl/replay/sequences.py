@@ -150,7 +150,8 @@ class SequenceGather:
 
 
 class Auto(Choice):
-    """`Sequences` for an agent that needs sequences, else `Replay` without `length`."""
+    """`Sequences` for an agent that needs sequences, else `Replay` without `length`. For an agent that needs rollouts the configuration
+    itself is replaced, see `deeprl.session.assemble.choose_rollout`; `epochs` and `minibatches` are for these."""
 
     offers = Sequences.offers
 
@@ -159,11 +160,13 @@ class Auto(Choice):
         *,
         capacity: int,
         batch_size: int,
-        length: int = 16,
+        length: int | None = None,
+        epochs: int = 4,
+        minibatches: int = 4,
         n_step: int = 1,
         sampler: Uniform | Prioritized = Uniform(),
         needs: frozenset[str] = frozenset(),
         **others,
     ) -> Replay:
         common = {"capacity": capacity, "batch_size": batch_size, "n_step": n_step, "sampler": sampler, "needs": needs, **others}
-        return Sequences(length=length, **common) if "sequences" in needs else Replay(**common)
+        return Sequences(length=16 if length is None else length, **common) if "sequences" in needs else Replay(**common)

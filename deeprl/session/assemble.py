@@ -15,8 +15,9 @@ from deeprl.agent import Agent
 from deeprl.config import tuned
 from deeprl.config.build import build_agent, check_actions, check_device, check_replay, environment
 from deeprl.config.dry_run import dry_run
-from deeprl.config.instantiate import Allowed, Deferred, drop_foreign, instantiate, resolve
-from deeprl.config.rules import finalise, get, planned_updates
+from deeprl.config.instantiate import Allowed, Deferred, drop_foreign, instantiate
+from deeprl.config.rollouts import choose_rollout, learns_from
+from deeprl.config.rules import finalise, get, planned_updates, rollout_updates
 from deeprl.errors import ConfigError
 from deeprl.networks.blocks import Block
 from deeprl.replay.sequences import Sequences
@@ -52,20 +53,17 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
     dropped = drop_foreign(config, keys | tuned.recipe(names["agent"]), user)
     if dropped:
         say(f"keys of agent={names['agent']} and tuned/{option} that the chosen parts do not take are ignored: {', '.join(dropped)}")
-    if "replay.n_step" in keys - user and config["replay"].get("n_step", 1) != 1 and replays_sequences(config):
+    if "replay.n_step" in keys - user and config["replay"].get("n_step", 1) != 1 and learns_from(config, "sequences"):
         say(f"replay.n_step=1 replaces the value of tuned/{option}, because a trace replaces n-step returns")
         config["replay"]["n_step"] = 1
+    choose_rollout(config, user)
     config = finalise(config)
     if not planned_updates(config):
-        figures = ", ".join(f"{key}={config[key]}" for key in ("steps", "learning_starts", "replay_ratio"))
+        rollouts = rollout_updates(config) is not None
+        named = ("steps", "env.num", "replay.length") if rollouts else ("steps", "learning_starts", "replay_ratio")
+        figures = ", ".join(f"{key}={get(config, key)}" for key in named)
         say(f"this run will make no update, because it ends too early: {figures}. A short run that learns: budget=tiny")
     return config
-
-
-def replays_sequences(config: dict[str, Any]) -> bool:
-    """Whether the backup of a configuration learns from sequences."""
-    target = get(config, "agent.backup._target_")
-    return target is not None and "sequences" in getattr(resolve(target, "agent.backup", None), "needs", ())
 
 
 def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None) -> Trainer:

@@ -38,10 +38,12 @@ class Collector:
         append: where rows go, `Replay.append`.
         seed: of the exploration noise.
         device: where the agent computes.
+        observe: called with the rows of each tick; None: `agent.observe`.
     """
 
-    def __init__(self, agent: Agent, act, envs, append, seed: int, device: str = "cpu", block: int = 512):
+    def __init__(self, agent: Agent, act, envs, append, seed: int, device: str = "cpu", block: int = 512, observe=None):
         self.agent, self.act, self.envs, self.append, self.device = agent, act, envs, append, device
+        self.observe = agent.observe if observe is None else observe
         self.away = torch.device(device).type != "cpu"
         self.noise = NoiseStream(seed, "explore", "act", lambda ticks, g: agent.act_noise((ticks, envs.num), g), block)
         self.returns = [0.0] * envs.num
@@ -89,7 +91,7 @@ class Collector:
             self._probability = acted.probability, probability
         rows = Rows(self.obs, action, after.reward, after.next_obs, after.terminated, after.ended, probability)
         self.append(rows)
-        self.agent.observe(rows)
+        self.observe(rows)
         self.obs, self.first = after.obs, after.ended
         self.returns = [sum + reward for sum, reward in zip(self.returns, after.reward.tolist())]
         self.lengths = [length + 1 for length in self.lengths]

@@ -6,6 +6,7 @@ import math
 import time
 
 from deeprl.replay.replay import Replay
+from deeprl.replay.rollout import Rollout
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.system.files import full
 
@@ -21,12 +22,12 @@ class Saver:
         cost: metrics of the last checkpoint, its size and duration.
     """
 
-    def __init__(self, config: dict, checkpoints: Checkpoints, replay: Replay):
+    def __init__(self, config: dict, checkpoints: Checkpoints, replay: Replay | Rollout):
         self.checkpoints, self.replay = checkpoints, replay
         self.with_replay = config["checkpoint"]["replay"]
         periodic = config["checkpoint"]["every"] or config["checkpoint"]["minutes"] is not None
         ahead = max(int(checkpoints.segment * replay.capacity / replay.bytes), replay.num)
-        self.segment = ahead if periodic and self.with_replay else math.inf
+        self.segment = ahead if periodic and self.with_replay and replay.appends else math.inf
         """Steps after which rows are written ahead of their checkpoint"""
         self.segment_from = 0
         self.marks = [0] * replay.num

@@ -18,6 +18,7 @@ from deeprl.config.rules import LEARNING, get
 from deeprl.errors import CheckpointError, RunFolderError, Stopped
 from deeprl.noise import NoiseStream
 from deeprl.replay.replay import Replay
+from deeprl.replay.rollout import Rollout
 from deeprl.runs.checkpoint import DAMAGE
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.config_file import check_identity, identity
@@ -55,7 +56,7 @@ class Trainer:
         config: dict,
         learner: Learner,
         envs,
-        replay: Replay,
+        replay: Replay | Rollout,
         make_evaluation,
         folder: RunFolder,
         checkpoints: Checkpoints,
@@ -65,7 +66,8 @@ class Trainer:
         self.folder, self.checkpoints = folder, checkpoints
         agent, seed, device, batch = learner.agent, config["seed"], config["device"], replay.batch_shape
         self.guard = Guard(learner, precision(product), folder, config, lambda: self.step)
-        self.collector = Collector(agent, learner.act, envs, replay.append, seed, device)
+        observe = (lambda rows: None) if replay.bursts else None  # see `burst`
+        self.collector = Collector(agent, learner.act, envs, replay.append, seed, device, observe=observe)
         self.evaluator = Evaluator(config, agent, make_evaluation, folder)
         self.saver = Saver(config, checkpoints, replay)
         self.stopwatch = Stopwatch()
@@ -125,8 +127,12 @@ class Trainer:
             before = self.step
             self.collector.tick(before)
             self.step = after = before + num
-            for _ in range(self.updates_due(before, after)):
-                self.learn()
+            due = self.updates_due(before, after)
+            if due and self.replay.bursts:
+                self.burst(due)
+            else:
+                for _ in range(due):
+                    self.learn()
             self.agent.tick(before, after)
             self.saver.write_ahead(after)
             if after >= due_next:
@@ -135,13 +141,26 @@ class Trainer:
                 due_next = self._next_due()
 
     def updates_due(self, before: int, after: int) -> int:
-        """Number of gradient updates after the steps (before, after]: `replay_ratio` per step, none before `learning_starts`."""
+        """Number of gradient updates after the steps (before, after]: `replay_ratio` per step, none before `learning_starts`; or as many
+        as a rollout that is full asks for."""
+        if self.replay.bursts:
+            return self.replay.due
         starts = self.filled_from + self.config["learning_starts"]
         if after <= starts:
             return 0
         ratio = self.config["replay_ratio"]
         due = int(after * ratio) - int(max(before, starts) * ratio)
         return due if due and len(self.replay) else 0
+
+    def burst(self, due: int) -> None:
+        """All updates on a rollout. Statistics of its rows are merged at the end, because they must not change while it is used."""
+        with self.guard.product:
+            self.replay.begin(self.agent.prepare)
+        for _ in range(due):
+            self.watchdog.beat()
+            self.learn()
+        for rows in self.replay.end():
+            self.agent.observe(rows)
 
     def learn(self) -> None:
         """One update."""

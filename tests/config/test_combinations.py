@@ -48,7 +48,10 @@ def configuration(head: str, backup: str, mapping: str, weighting: str, auxiliar
     config["agent"].update({slot: node(slot, option) for slot, option in slots.items()})
     if chain > 1:
         config["agent"]["chain"] = {**node("chain", "iterated"), "length": chain}
-    config["replay"] = {**config["replay"], "n_step": n_step}
+    if backup == "peng":
+        config["replay"] = {**settled(*BASE, "agent/backup=peng")["replay"], "minibatches": 1, **({"n_step": n_step} if n_step > 1 else {})}
+    else:
+        config["replay"] = {**config["replay"], "n_step": n_step}
     return config
 
 
@@ -93,6 +96,8 @@ def refused(head: str, backup: str, mapping: str, weighting: str, n_step: int) -
         return "single values only"
     if weighting == "inverse_variance" and mapping != "identity":
         return "ordinary units"
+    if backup == "peng" and n_step > 1:
+        return r"replay\.n_step=3: Rollout takes no n_step"
     return r"replay\.n_step must be 1" if traces and n_step > 1 else None
 
 

@@ -24,6 +24,7 @@ from deeprl.config.menu import options
 from deeprl.config.rules import put
 from deeprl.errors import ConfigError
 from deeprl.replay.replay import Replay
+from deeprl.replay.rollout import Rollout
 from deeprl.replay.sequences import Auto
 from deeprl.types import Spec
 from tests.builders import KINDS, REPRESENTATIVES, entry, made_up, presets, settled, spec_of, update
@@ -56,7 +57,7 @@ def survives(config: dict, spec: Spec) -> None:
         assert all(torch.isfinite(p).all() for p in agent.parameters())
         assert not all(map(torch.equal, online.parameters(), before))
     replay = instantiate({**config["replay"], "_partial_": True}, "replay")
-    assert replay.cls in (Replay, Auto)
+    assert replay.cls in (Replay, Auto, Rollout)
     check_replay(config, agent, replay)
     noise = entry(agent.act_noise((1, 2), torch.Generator().manual_seed(0)), 0)
     acted = agent.act(torch.zeros((2, *spec.obs_shape), dtype=spec.obs_dtype), torch.ones(2, dtype=torch.bool), {}, 10**9, noise, True)
@@ -149,7 +150,8 @@ def test_every_environment_composes(env):
     """The group alone, which is quicker than a whole configuration; all games of Atari share one file."""
     prepare()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        node = hydra_compose(overrides=[f"+env={env}", *(["env.id=CartPole-v1"] if env == "gym" else [])]).env
+        needed = {"gym": ["env.id=CartPole-v1"], "function": ["env.function=gymnasium:make"]}
+        node = hydra_compose(overrides=[f"+env={env}", *needed.get(env, [])]).env
     assert isinstance(instantiate(OmegaConf.to_container(node), "env"), Choice)
 
 

@@ -5,6 +5,7 @@ from torch import nn
 from deeprl.networks.blocks import MLP, initialise
 from deeprl.optim.adam import Adam
 from deeprl.optim.flat import flatten_
+from deeprl.optim.radam import RAdam
 from deeprl.optim.rmsprop import RMSProp
 from deeprl.schedules import Linear
 
@@ -43,7 +44,10 @@ def test_twenty_updates_agree_with_torch(weight_decay):
         torch.testing.assert_close(p, q.detach(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("choice", [Adam(lr=0.1), Adam(lr=0.1, weight_decay=0.2, max_grad_norm=0.5), RMSProp(lr=0.1, max_grad_norm=0.5)])
+@pytest.mark.parametrize(
+    "choice",
+    [Adam(lr=0.1), Adam(lr=0.1, weight_decay=0.2, max_grad_norm=0.5), RMSProp(lr=0.1, max_grad_norm=0.5), RAdam(lr=0.1, max_grad_norm=0.5)],
+)
 def test_the_pure_rule_is_the_step(choice):
     """`updated`, which is compiled, against `step`, over five steps from the same start."""
     generator = torch.Generator().manual_seed(0)
@@ -149,3 +153,24 @@ def test_refusals():
     for wrong in ({"lr": -1.0}, {"lr": 1.0, "betas": (0.9, 1.0)}, {"lr": 1.0, "max_grad_norm": 0.0}, {"lr": 1.0, "weight_decay": -0.1}):
         with pytest.raises(ValueError):
             Adam(**wrong)
+
+
+def test_radam_by_hand_and_as_torch_has_it():
+    """Momentum alone for five steps, then the rectified scale; and twenty random steps against torch."""
+    gradients = (1.0, -0.5, 2.0, 1.0, 0.0, 1.0, -1.0, 0.5)
+    expected = (-0.1, -0.1210526, -0.2081375, -0.2989779, -0.3676355, -0.3694056, -0.3706645, -0.3722881)
+    weight = nn.Parameter(torch.zeros(1), requires_grad=False)
+    optimizer = RAdam(lr=0.1).build([weight])
+    for gradient, value in zip(gradients, expected):
+        optimizer.step([torch.tensor([gradient])], 0)
+        assert weight.item() == pytest.approx(value, abs=1e-6)
+    assert [RAdam(lr=0.1).rectified(t) is None for t in range(1, 8)] == [True] * 5 + [False] * 2
+    ours, theirs = (nn.Parameter(torch.ones(4)) for _ in range(2))
+    ours.requires_grad_(False)
+    optimizer, reference = RAdam(lr=0.01).build([ours]), torch.optim.RAdam([theirs], lr=0.01)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        theirs.grad = torch.randn(4, generator=generator)
+        optimizer.step([theirs.grad.clone()], 0)
+        reference.step()
+    torch.testing.assert_close(ours, theirs.detach(), rtol=1e-5, atol=1e-6)

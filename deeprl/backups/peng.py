@@ -1,0 +1,46 @@
+"""Peng's Q(λ) over rollouts, the target of PQN (Gallici and others, 2025).
+
+    G_t  =  R_t + d_t V(s_{t+1})                                            if the episode or the rollout ends after t
+    G_t  =  R_t + d_t [ (1 − λ) V(s_{t+1}) + λ G_{t+1} ]                    otherwise,     V(s) = max_a Q̄(s, a)
+
+R_t is the reward and d_t is γ (1 − terminated). λ = 0 is the one-step target of `Max`, bit for bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from deeprl.backups.policies import greedy
+from deeprl.choice import Choice, in_range
+from deeprl.types import Batch
+from deeprl.values.recursion import linear_recursion
+from deeprl.values.returns import Returns
+from deeprl.values.view import View
+
+
+@dataclass(frozen=True)
+class Peng(Choice):
+    """λ-returns of the actions that were taken, without a correction for those that were not greedy.
+
+    Args:
+        lam: λ.
+    """
+
+    needs = frozenset({"rollout", "scalar"})
+
+    lam: float = 0.65
+
+    def __post_init__(self):
+        in_range(self, lam=(0, 1))
+
+    def __call__(self, online: View, target: View, batch: Batch) -> Returns:
+        """Targets of a whole rollout, atoms (K, L, M, 1), with a mapping (K, 1, L, M, 1)."""
+        future = target.next.expect(greedy(target.next.mean()))
+        one_step, ahead = future.bootstrap(batch.reward, batch.discount), future.mean()
+        goes_on = ~batch.ended
+        goes_on = torch.cat([goes_on[:-1], torch.zeros_like(goes_on[-1:])])
+        carry = (self.lam * batch.discount * goes_on).expand(ahead.shape)
+        returns = linear_recursion(one_step.mean() - carry * ahead, carry)
+        return Returns(returns.unsqueeze(-1))

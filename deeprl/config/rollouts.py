@@ -1,0 +1,47 @@
+"""What a configuration says of rollouts: whether the agent learns from them, and the keys that they take the place of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deeprl.config.instantiate import resolve
+from deeprl.config.rules import get, rollout_updates
+from deeprl.errors import ConfigError
+from deeprl.replay.rollout import Rollout
+from deeprl.replay.sequences import Auto
+
+ONLY_ROLLOUTS = ("replay.epochs", "replay.minibatches")
+REPLACED = ("learning_starts", "replay_ratio", "replay.capacity", "replay.batch_size", "replay.n_step")
+"""Keys without a meaning beside a rollout"""
+
+
+def learns_from(config: dict[str, Any], what: str) -> bool:
+    """Whether the backup of a configuration needs "sequences" or "rollout"."""
+    target = get(config, "agent.backup._target_")
+    return target is not None and what in getattr(resolve(target, "agent.backup", None), "needs", ())
+
+
+def choose_rollout(config: dict[str, Any], user: set[str]) -> None:
+    """Replace `replay=auto` by a rollout if the agent learns from rollouts.
+
+    Args:
+        user: keys that the command line set.
+
+    Raises:
+        ConfigError: the user set a key that has no meaning with this replay.
+    """
+    replay = config["replay"]
+    if resolve(replay["_target_"], "replay", None) is Auto:
+        passes = {name: replay.pop(name) for name in ("epochs", "minibatches")}
+        if learns_from(config, "rollout"):
+            length = replay["length"] or 128
+            config["replay"] = {"_target_": f"{Rollout.__module__}.Rollout", "_partial_": True, "length": length, **passes}
+    rollouts = rollout_updates(config) is not None
+    for key in REPLACED if rollouts else ONLY_ROLLOUTS:
+        if key in user:
+            learns = (
+                "from rollouts, of which replay.length, .epochs and .minibatches say when and how much" if rollouts else "from no rollouts"
+            )
+            raise ConfigError(f"{key} has no meaning here, because this agent learns {learns}: leave it out.")
+    if rollouts:
+        config |= {"learning_starts": 0, "replay_ratio": 1.0}  # not read

@@ -1,0 +1,277 @@
+"""Rollouts: returns by hand, every transition once a pass, statistics that wait, exact resume; PQN."""
+
+from __future__ import annotations
+
+import os
+import signal
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from deeprl.agent import Agent
+from deeprl.agents.idqn import Iterated
+from deeprl.backups.bellman import Max
+from deeprl.backups.peng import Peng
+from deeprl.cli import exits
+from deeprl.config.build import build_agent
+from deeprl.config.rules import planned_updates
+from deeprl.errors import ConfigError
+from deeprl.parts.target_free import TargetFree
+from deeprl.replay.rollout import Rollout
+from deeprl.training.learner import CompiledLearner, Learner
+from deeprl.types import Rows, Spec
+from deeprl.values.recursion import linear_recursion
+from tests.builders import DISCRETE, begin, console, made_up, settled, snapshot, spec_of, value_agent, view
+from tests.promises.test_resume import assert_same_run, at_step
+
+ONE = Spec((1,), torch.float32, 2, 0)
+
+
+def rows(t: int, num: int = 1, reward=0.0, terminated=False, ended=False) -> Rows:
+    """Tick t: the observation is t, and 100 e + t in environment e."""
+    obs = np.array([[100.0 * e + t] for e in range(num)], np.float32)
+    flags = np.full(num, terminated), np.full(num, ended)
+    return Rows(obs, np.arange(num) % 2, np.full(num, reward, np.float32), obs + 1, *flags, np.full(num, 0.5, np.float32))
+
+
+def filled(length: int, num: int = 1, **fields) -> Rollout:
+    rollout = Rollout(length=length, spec=ONE, num=num, discount=0.9, **fields)
+    for t in range(length):
+        rollout.append(rows(t, num, reward=t))
+    return rollout
+
+
+# ---- returns
+
+
+def returns(lam: float, reward=(1.0, 0.0, 2.0, 1.0), following=(0.4, 0.3, 0.6, 0.2), terminated=(), ended=()) -> list[float]:
+    """Peng's returns of four steps of one environment, γ = 0.9, from the values of the next observations."""
+    rollout = Rollout(length=4, spec=ONE, num=1, discount=0.9)
+    for t in range(4):
+        rollout.append(rows(t, reward=reward[t], terminated=t in terminated, ended=t in ended))
+    values = torch.tensor(following).view(1, 4, 1, 1).expand(-1, -1, -1, 2) - torch.tensor([0.0, 1.0])  # action 0 is greedy
+    found = Peng(lam)(None, view(next=values), rollout.whole()).atoms
+    assert found.shape == (1, 4, 1, 1)
+    return found.flatten().tolist()
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [
+        ({"lam": 0.5}, [1.8079525, 1.39545, 2.801, 1.18]),
+        ({"lam": 0.5, "terminated": (1,), "ended": (1,)}, [1.18, 0.0, 2.801, 1.18]),
+        ({"lam": 0.5, "terminated": (1,)}, [1.18, 0.0, 2.801, 1.18]),  # a lost life
+        ({"lam": 0.5, "ended": (1,), "following": (0.4, 0.7, 0.6, 0.2)}, [1.4635, 0.63, 2.801, 1.18]),  # a time limit
+        ({"lam": 0.0}, [1.36, 0.27, 2.54, 1.18]),
+        ({"lam": 1.0}, [3.48022, 2.7558, 3.062, 1.18]),
+    ],
+)
+def test_returns_by_hand(case, expected):
+    assert returns(**case) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_recursion_is_the_loop():
+    """G_t = a_t + c_t G_{t+1}, for lengths that are no powers of two."""
+    generator = torch.Generator().manual_seed(0)
+    for length in (1, 2, 5, 13):
+        add, carry = (torch.rand(3, length, 2, generator=generator) for _ in range(2))
+        loop, after = [], torch.zeros(3, 2)
+        for t in range(length - 1, -1, -1):
+            after = add[:, t] + carry[:, t] * after
+            loop.insert(0, after)
+        torch.testing.assert_close(linear_recursion(add, carry), torch.stack(loop, 1))
+
+
+def test_lambda_zero_is_one_step_bit_for_bit():
+    rollout = filled(6, num=3, minibatches=1)
+    values = torch.randn(2, 6, 3, 2, generator=torch.Generator().manual_seed(0))
+    batch = rollout.whole()
+    assert torch.equal(Peng(0.0)(None, view(next=values), batch).atoms, Max()(None, view(next=values), batch).atoms)
+
+
+# ---- passes
+
+
+def drawn(rollout: Rollout, prepare=lambda batch: {}) -> list[torch.Tensor]:
+    rollout.begin(prepare)
+    u = rollout.noise(rollout.due, torch.Generator().manual_seed(0))["u"]
+    return [rollout.draw(u[i]).index for i in range(rollout.due)]
+
+
+def test_every_pass_has_every_transition_once():
+    rollout = filled(6, num=4, epochs=3, minibatches=8)
+    assert (rollout.due, rollout.batch_shape) == (24, (3,))
+    found = drawn(rollout)
+    passes = [torch.cat(found[i : i + 8]).tolist() for i in (0, 8, 16)]
+    assert all(sorted(each) == list(range(24)) for each in passes)
+    assert passes[0] != passes[1] != passes[2]
+
+
+def test_orders_are_equally_likely():
+    """Three transitions one at a time: each of the six orders in a sixth of many passes, within five standard errors."""
+    rollout, counts, number = filled(3, epochs=600, minibatches=3), {}, 600
+    for found in zip(*[iter(drawn(rollout))] * 3):
+        order = tuple(int(index) for index in found)
+        counts[order] = counts.get(order, 0) + 1
+    assert len(counts) == 6
+    assert all(abs(count / number - 1 / 6) < 5 * (5 / 36 / number) ** 0.5 for count in counts.values())
+
+
+def test_a_draw_is_rows_and_prepared_columns():
+    rollout = filled(5, num=2, epochs=1, minibatches=5, needs=frozenset({"terminated", "behavior_probability"}))
+    rollout.begin(lambda batch: {"column": batch.obs[..., 0].expand(3, 5, 2) * 10})
+    batch = rollout.draw(torch.tensor([0.99, 0.0], dtype=torch.float64))
+    t, e = batch.index // 2, batch.index % 2
+    assert batch.obs[:, 0].tolist() == (100 * e + t).tolist()
+    assert batch.next_obs[:, 0].tolist() == (100 * e + t + 1).tolist()
+    assert batch.reward.tolist() == t.tolist()
+    assert batch.action.tolist() == e.tolist()
+    assert batch.discount.tolist() == pytest.approx([0.9, 0.9])
+    assert batch.extra["column"].tolist() == [(10 * (100 * e + t)).tolist()] * 3
+    assert (batch.extra["terminated"].tolist(), batch.extra["behavior_probability"].tolist()) == ([False] * 2, [0.5] * 2)
+
+
+def test_statistics_see_the_rows_when_the_rollout_is_dropped():
+    rollout = filled(3, num=2, minibatches=1)
+    seen = [rows.obs[:, 0].tolist() for rows in rollout.end()]
+    assert seen == [[0, 100], [1, 101], [2, 102]]
+    assert (len(rollout), rollout.due) == (0, 0)
+
+
+def test_a_lost_environment_ends_its_episode():
+    rollout = Rollout(length=3, spec=ONE, num=2, discount=0.9, minibatches=1)
+    rollout.cut(0)  # nothing is stored yet
+    rollout.append(rows(0, 2))
+    rollout.cut(1)
+    assert rollout.stored["ended"][0].tolist() == [False, True]
+
+
+def test_values_are_checked():
+    for wrong, message in (
+        ({"length": 0}, "length must be a whole number of at least 1"),
+        ({"epochs": 0}, "epochs must be"),
+        ({"length": 5, "minibatches": 4}, r"minibatches must divide the 5 · 1 transitions of a rollout, not be 4"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Rollout(spec=ONE, num=1, discount=0.9, **wrong)
+    state = filled(4, num=2).state_dict() | {"filled": 2}
+    with pytest.raises(ValueError, match="the stored rollout has obs of shape"):
+        Rollout(length=4, spec=ONE, num=2, discount=0.9).load(state, [])
+
+
+# ---- configurations
+
+
+def test_auto_follows_from_the_agent():
+    config = settled("agent=pqn", "env=classic/cartpole", "steps=5000")
+    assert config["replay"] == {
+        "_target_": "deeprl.replay.rollout.Rollout", "_partial_": True, "length": 128, "epochs": 4, "minibatches": 4,
+    }  # fmt: skip
+    assert planned_updates(config) == 5000 // (4 * 128) * 16
+    assert "epochs" not in settled("agent=dqn", "env=classic/cartpole")["replay"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("agent=pqn", "replay_ratio=2"), "replay_ratio has no meaning here, because this agent learns from rollouts"),
+        (("agent=pqn", "replay.capacity=2000"), "replay.capacity has no meaning here"),
+        (("agent=dqn", "replay.epochs=2"), "replay.epochs has no meaning here, because this agent learns from no rollouts"),
+    ],
+)
+def test_keys_without_a_meaning_are_refused(words, message):
+    with pytest.raises(ConfigError, match=message):
+        settled("env=classic/cartpole", *words)
+
+
+def test_another_replay_is_refused(tmp_path, capfd):
+    assert begin(tmp_path / "run", "agent=pqn", "env=toy/chain", "replay=uniform", "steps=60", "learning_starts=20") == exits.WRONG
+    assert "agent/backup=Peng needs whole rollouts of the present policy, and replay=uniform offers none" in capfd.readouterr().err
+
+
+# ---- PQN
+
+
+def pqn(**slots):
+    return value_agent(DISCRETE, backup=Peng(0.65), chain=TargetFree, **slots)
+
+
+def test_targets_are_held_through_a_rollout():
+    """Those of the networks before the first update, for every batch; a plain loss would compute new ones."""
+    agent, rollout = pqn(), Rollout(length=8, spec=DISCRETE, num=2, discount=0.9, epochs=2, minibatches=4)
+    generator = np.random.default_rng(0)
+    for _ in range(8):
+        obs, after = generator.normal(size=(2, 2, 5)).astype(np.float32)
+        rollout.append(Rows(obs, np.array([1, 2]), np.ones(2, np.float32), after, *np.zeros((2, 2), bool), np.ones(2, np.float32)))
+    targets = agent.prepare(rollout.whole())["returns"]
+    assert targets.shape == (1, 8, 2)
+    rollout.begin(agent.prepare)
+    learner = Learner(agent, rollout.batch)
+    for u in rollout.noise(8, torch.Generator().manual_seed(0))["u"]:
+        batch = rollout.draw(u)._replace(noise={})
+        before = agent.chain.online(batch.obs).mean()[0].gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)
+        expected = (targets.flatten(-2)[0, batch.index] - before).abs()
+        torch.testing.assert_close(learner.update(batch).error, expected)
+
+
+def test_the_traced_update_is_the_plain_one():
+    plain, traced = pqn(), pqn()
+    batch = made_up(plain, DISCRETE, size=6)
+    assert batch.extra["returns"].shape == (1, 6)
+    learners = Learner(plain, lambda batch: batch), CompiledLearner(traced, lambda batch: batch, backend="eager")
+    for learner in learners:
+        for _ in range(3):
+            learner.update(batch)
+    torch.testing.assert_close(snapshot(plain), snapshot(traced), rtol=1e-4, atol=1e-5)
+
+
+def test_chains_and_mappings_have_targets_of_their_own():
+    chain = partial(Iterated, length=3, shift_period=2, sync_period=1, torso="shared")
+    agent = value_agent(DISCRETE, backup=Peng(0.65), chain=chain)
+    assert made_up(agent, DISCRETE, size=6).extra["returns"].shape == (3, 6)
+    config = settled("agent=pqn", "env=classic/cartpole", "agent/mapping=asinh")
+    mapped = build_agent(config, spec_of("classic/cartpole"))
+    Learner(mapped, lambda batch: batch).update(made_up(mapped, mapped.spec, size=6))
+
+
+WORDS = (
+    "agent=pqn", "env=classic/cartpole", "env.num=3", "agent.torso.hidden=[16]", "replay.length=10", "replay.epochs=2",
+    "replay.minibatches=5", "steps=300", "evaluation.every=100", "evaluation.episodes=1", "evaluation.final_episodes=2", "evaluation.num=1",
+    "checkpoint.every=70", "log.every=50", "runtime.threads=1", "agent/normalize=running", "agent/rewards=scaled",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("rollouts") / "whole"
+    assert begin(path, *WORDS) == exits.FINISHED
+    return path
+
+
+@pytest.mark.parametrize("step", [75, 117, 120, 204])
+def test_a_run_stopped_within_a_rollout_resumes_exactly(step, tmp_path, monkeypatch, whole):
+    """A rollout is 30 steps: stops in its midst, a tick before its end, at its end."""
+    with monkeypatch.context() as patch:
+        at_step(patch, step, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert begin(tmp_path / "stopped", *WORDS) == exits.STOPPED
+    assert console("resume", tmp_path / "stopped") == exits.FINISHED
+    assert_same_run(tmp_path / "stopped", whole)
+
+
+def test_statistics_are_constant_within_a_rollout(tmp_path, monkeypatch):
+    """They are merged after its last update, so that `prepare` and all updates see the same observations."""
+    events = []
+    monkeypatch.setattr(Agent, "observe", lambda self, rows: events.append("observe"))
+    monkeypatch.setattr(Learner, "update", count(Learner.update, lambda: events.append("update")))
+    assert begin(tmp_path / "run", *WORDS, "accelerate=fast", "steps=60") == exits.FINISHED
+    assert events == (["update"] * 10 + ["observe"] * 10) * 2
+
+
+def count(function, told):
+    def called(*args):
+        told()
+        return function(*args)
+
+    return called
