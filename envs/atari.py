@@ -108,6 +108,7 @@ class AleGame(Game):
         self.obs = np.zeros((STACK, SIZE, SIZE), np.uint8)
         self.elapsed = self.lives = 0
         self.fps = 60 / protocol.frame_skip
+        self.limit = protocol.max_episode_steps
 
     def reset(self, seed):
         ale = self.ale

@@ -30,6 +30,15 @@ class GymGame(Game):
         self.spec = Spec(shape, dtype, self.actions.num, 0 if self.actions.num else math.prod(self.actions.shape))
         self._dtype = env.action_space.dtype
         self.fps = float(env.metadata.get("render_fps") or self.fps)
+        self.limit = env.spec.max_episode_steps if env.spec else None
+        self.reward_range = getattr(env.unwrapped, "reward_range", None)  # Gymnasium 1.0 dropped it, some environments still declare it
+
+    def layers(self):
+        names, env = [], self.env
+        while isinstance(env, gymnasium.Wrapper):
+            names.append(type(env).__name__)
+            env = env.env
+        return [*names, type(env).__name__]
 
     def reset(self, seed):
         return self.convert(self.env.reset(seed=seed)[0])

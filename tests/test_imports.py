@@ -21,7 +21,7 @@ LAYERS = (
     ("value_agent", "actor_critic", "accelerate", "config"),
     ("training", "report"),
     ("session",),
-    ("sweep",),  # checks jobs as a session would build them, then starts each as a process of its own
+    ("sweep", "check"),  # checks jobs as a session would build them, then starts each as a process of its own
     ("cli",),
     ("__main__",),
 )

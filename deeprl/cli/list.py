@@ -7,14 +7,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deeprl.cli.page import columns, menu
+from deeprl.cli.page import menu
 from deeprl.config import folders
 from deeprl.config.captions import caption
 from deeprl.config.compose import compose, prepare
 from deeprl.config.menu import groups, options
 from deeprl.config.rules import nearest
 from deeprl.errors import ConfigError
-from deeprl.system.terminal import answer
+from deeprl.system.terminal import answer, columns
 
 if TYPE_CHECKING:
     from deeprl.config.combinations import Refusal

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import platform
-import shutil
-import textwrap
 from importlib import metadata
 
 import deeprl
 from deeprl.config.captions import Entry, keys, slots
+from deeprl.system.terminal import columns
 
 EXAMPLES = (
     ("", "i-DQN on CartPole, a few minutes"),
@@ -63,14 +62,3 @@ def version_page() -> str:
 def table(entries: list[Entry]) -> list[str]:
     rows = [(f"{entry.name}={entry.value}", entry.comment) for entry in entries]
     return columns(rows)
-
-
-def columns(rows: list[tuple[str, str]]) -> list[str]:
-    """Two columns. The second one is wrapped to the terminal, or to 100 characters if that is less, because long lines are hard to read."""
-    width = min(shutil.get_terminal_size((100, 24)).columns, 100)
-    left = max(len(name) for name, _ in rows) + 4
-    lines = []
-    for name, text in rows:
-        first, *rest = textwrap.wrap(text, max(width - left, 20), break_long_words=False, break_on_hyphens=False) or [""]
-        lines += [f"  {name:<{left - 2}}{first}".rstrip(), *(" " * left + line for line in rest)]
-    return lines

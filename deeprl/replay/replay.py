@@ -19,7 +19,13 @@ from deeprl.replay.gather import Drawn, Gather, TransitionRule
 from deeprl.replay.ring import Ring, layout
 from deeprl.replay.samplers import Live, Prioritized, PrioritizedDraws, Uniform
 from deeprl.system.machine import available_memory
+from deeprl.system.terminal import amount
 from deeprl.types import Batch, Rows, Spec
+
+
+def rows_and_memory(rows: int, memory: int) -> str:
+    """The size of a replay for people: 50,000 rows, 2.8 MB when full."""
+    return f"{rows:,} rows, {amount(memory)} when full"
 
 
 class Replay(Choice):

@@ -20,6 +20,7 @@ from deeprl.config.rollouts import choose_rollout, learns_from
 from deeprl.config.rules import finalise, get, planned_updates, rollout_updates
 from deeprl.errors import ConfigError
 from deeprl.networks.blocks import Block
+from deeprl.replay.replay import rows_and_memory
 from deeprl.replay.sequences import Sequences
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
@@ -66,11 +67,19 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
     return config
 
 
-def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None) -> Trainer:
+def unwatched(part: Any) -> Any:
+    """The part itself."""
+    return part
+
+
+def assemble(
+    config: dict[str, Any], folder: RunFolder, allowed: Allowed = None, watched: Callable[[Any], Any] = unwatched
+) -> Trainer:
     """Build every part of a run. Writes the number of threads, the mode and the float32 product into `config`.
 
     Args:
         allowed: packages that the configuration may name; None allows all, for a configuration from the user's own command line.
+        watched: called with the learner, the environments and the replay; the trainer gets its results. `deeprl check` measures the calls.
 
     Raises:
         ConfigError: the parts do not fit together, or the machine lacks something that they need.
@@ -104,7 +113,7 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None)
         needs=agent.needs,
         device=config["device"],
     )
-    say(f"replay: {replay.capacity:,} rows, {replay.bytes / 1e9:.2f} GB when full")
+    say(f"replay: {rows_and_memory(replay.capacity, replay.bytes)}")
     envs = env.make(config["seed"])
     envs.replay_actions = config["checkpoint"]["replay_actions"]
     checkpoints = Checkpoints(folder.path, config["checkpoint"]["keep"], max(saving.SEGMENT, replay.bytes // 256))
@@ -113,7 +122,8 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None)
         return env.make(seed, num=number, vector="sync", evaluation=True, render=render)
 
     learner = learner_for(config, agent, replay.batch, folder, automatic)
-    return Trainer(config, learner, envs, replay, make_evaluation, folder, checkpoints, config["accelerate"]["product"])
+    parts = [watched(part) for part in (learner, envs, replay)]
+    return Trainer(config, *parts, make_evaluation, folder, checkpoints, config["accelerate"]["product"])
 
 
 def fitted(config: dict[str, Any], allowed: Allowed = None, saved: int | None = None) -> tuple[Any, Spec, Agent, Deferred]:

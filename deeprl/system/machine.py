@@ -113,6 +113,12 @@ def usable_cores(group: Path = Path("/sys/fs/cgroup")) -> int:
     return max(cores, 1)
 
 
+def gpu_driver() -> str | None:
+    """Version of NVIDIA's driver; None without one."""
+    words = kernel_table("/proc/driver/nvidia/version").get("NVRM version", "").split()
+    return next((word for word in words if word[0].isdigit() and "." in word), None)
+
+
 def flush_denormals() -> bool:
     """Replace denormal numbers (below 1.2e-38) by zero in this thread and threads that it starts. Call it before torch first uses several
     threads, in every process that trains, evaluates or runs environments, because all of them must round alike.
@@ -160,6 +166,14 @@ def peak_memory() -> int:
     """Largest resident size of this process so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def resident_memory(pid: int) -> int | None:
+    """Resident size of another process in bytes; None where it is not known. Pages that processes share count in each."""
+    try:
+        return 1024 * int(kernel_table(f"/proc/{pid}/status")["VmRSS"].split()[0])
+    except (KeyError, ValueError):
+        return None
 
 
 def available_memory() -> int | None:

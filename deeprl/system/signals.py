@@ -3,14 +3,30 @@ SIGHUP, which a closed terminal sends, and the first Ctrl-C."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType
 
 from deeprl.errors import Stopped
 from deeprl.system.terminal import alert
 
 HANDLED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGXCPU, signal.SIGINT)
+
+
+@contextlib.contextmanager
+def interrupting() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise KeyboardInterrupt in this block, as Ctrl-C does, so that its temporary files are removed. Outside of the
+    main thread it does nothing."""
+    main = threading.current_thread() is threading.main_thread()
+    wanted = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN] if main else []
+    before = {number: signal.signal(number, signal.default_int_handler) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
 class Signals:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import sys
+import textwrap
 import warnings
 from typing import Any, TextIO
 
@@ -38,6 +40,25 @@ def answer(text: str) -> None:
     """Print the result of a command to stdout. Every command uses this function, because text from a run folder may hold escape
     sequences."""
     say(text, sys.stdout)
+
+
+def amount(size: float) -> str:
+    """Bytes for people: 512 B, 3.4 MB, 7.07 GB."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.3g} {name}"
+    return f"{size:.0f} B"
+
+
+def columns(rows: list[tuple[str, str]]) -> list[str]:
+    """Two columns. The second one is wrapped to the terminal, or to 100 characters if that is less, because long lines are hard to read."""
+    width = min(shutil.get_terminal_size((100, 24)).columns, 100)
+    left = max(len(name) for name, _ in rows) + 4
+    lines = []
+    for name, text in rows:
+        first, *rest = textwrap.wrap(text, max(width - left, 20), break_long_words=False, break_on_hyphens=False) or [""]
+        lines += [f"  {name:<{left - 2}}{first}".rstrip(), *(" " * left + line for line in rest)]
+    return lines
 
 
 def plain_warnings() -> None:

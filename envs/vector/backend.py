@@ -25,6 +25,14 @@ class Game(ABC):
     actions: Actions
     fps: float = 30.0
     """Frames per second of a video of it"""
+    limit: int | None = None
+    """Steps after which an episode is truncated; None: none is known"""
+    reward_range: tuple[float, float] | None = None
+    """Smallest and largest reward, if the environment declares them"""
+
+    def layers(self) -> list[str]:
+        """Names of the wrappers, from the outermost to the environment itself."""
+        return [type(self).__name__]
 
     @abstractmethod
     def reset(self, seed: int | None) -> np.ndarray:

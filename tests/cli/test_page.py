@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 import deeprl
 from deeprl.cli import exits
-from deeprl.cli.page import EXAMPLES, columns, help_page
+from deeprl.cli.page import EXAMPLES, help_page
 from deeprl.config.captions import caption, keys, slots
 from deeprl.config.compose import compose, prepare
 from deeprl.config.folders import CONFIGS

@@ -1,0 +1,72 @@
+"""A check from its overrides to its record: compose, build the trainer in a temporary folder, measure it, remove the folder."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from deeprl.check import facts
+from deeprl.check.measure import Laps, measure
+from deeprl.check.record import Record
+from deeprl.config import tuned
+from deeprl.config.compose import compose, run_folder_of
+from deeprl.config.folders import file, source
+from deeprl.config.instantiate import instantiate
+from deeprl.config.rules import planned_updates
+from deeprl.runs.folder import RunFolder
+from deeprl.session.assemble import assemble, settle
+from deeprl.system.machine import available_memory
+from deeprl.system.signals import interrupting
+from deeprl.system.terminal import say
+
+
+def build(overrides: Sequence[str], seconds: float) -> Record:
+    """The record of the run that `python train.py overrides` would start.
+
+    Args:
+        seconds: duration of the measured training, and at most that of an evaluation.
+
+    Raises:
+        ConfigError: as in training.
+    """
+    overrides = list(overrides)
+    composed, user, chosen = compose(overrides)
+    root = Path(run_folder_of(overrides) or "runs")
+    config = settle(composed, user)
+    asked, device = copy.deepcopy(config), str(config["device"])
+    with interrupting(), tempfile.TemporaryDirectory(prefix="deeprl-check-") as name:
+        folder, laps, available = RunFolder(Path(name)), Laps(), available_memory()
+        trainer = assemble(config, folder, watched=laps.watch)
+        device_available = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else None
+        run = copy.deepcopy(config)  # before the measurement changes it
+        say(f"measuring: the first updates, then {seconds:g} s of training, and up to {seconds:g} s of an evaluation")
+        try:
+            speed, evaluating = measure(trainer, laps, seconds, folder.path)
+            memory = facts.memory(trainer, run, available, device_available, root)
+        finally:
+            trainer.envs.close()
+        option = tuned.option(run["names"]["env"], run["names"]["agent"])
+        path = file("tuned", option)
+        run["accelerate"]["mode"] = config["accelerate"]["mode"]  # "fast" if the update did not compile
+        return Record(
+            config=run,
+            tuned=source(path) if path else None,
+            system=facts.system(device),
+            decisions=facts.decisions(asked, run, chosen, trainer.agent),
+            environment=facts.environment(run, instantiate(run["env"], "env", None)),
+            networks=facts.networks(trainer.agent),
+            memory=memory,
+            updates=planned_updates(run),
+            targets=facts.targets(run, trainer.agent),
+            support=facts.support(run),
+            average_reward=bool(getattr(getattr(trainer.agent, "rate", None), "learned", False)),
+            sequences=facts.sequences(trainer.agent),
+            speed=speed,
+            evaluating=evaluating,
+            checkpoint_seconds=trainer.saver.cost["time/checkpoint_seconds"],
+            seen=facts.seen(trainer.replay, trainer.collector, trainer.agent),
+        )

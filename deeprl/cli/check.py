@@ -1,0 +1,43 @@
+"""`deeprl check [overrides]`: what a run would be and cost, and what looks wrong with it, before it is started."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+from deeprl.cli.exits import FAILED, FINISHED
+from deeprl.config import folders
+from deeprl.system.terminal import answer
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for python train.py")
+    text = "duration of the measured training, and at most that of the measured evaluation (default: 3)"
+    parser.add_argument("--seconds", type=positive, default=3.0, help=text)
+    parser.add_argument("--strict", action="store_true", help="leave with 1 if anything is suspicious")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="an additional folder of configurations")
+
+
+def run(options: argparse.Namespace) -> int:
+    from deeprl.check.build import build
+    from deeprl.check.page import as_json, page
+    from deeprl.check.suspicions import suspicions
+
+    if options.config_dir:
+        folders.add(options.config_dir)
+    record = build(options.overrides, options.seconds)
+    found = suspicions(record)
+    answer(as_json(record, found) if options.json else page(record, found))
+    return FAILED if options.strict and found else FINISHED
+
+
+def positive(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"it takes a number of seconds above 0, not {text}")
+    return seconds
