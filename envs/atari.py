@@ -148,6 +148,19 @@ class AleGame(Game):
         self.lives = lives
         return self.obs, float(reward), over or lost, over or self.elapsed >= self.protocol.max_episode_steps
 
+    def layers(self):
+        at = self.protocol
+        return [
+            f"last {STACK} frames",
+            f"grey {SIZE}x{SIZE}",
+            f"maximum of the last 2 of {at.frame_skip} frames",
+            *(["lost lives terminate"] if self.life_loss else []),
+            *(["FIRE after a reset"] if self.fires else []),
+            *([f"0 to {self.noops.range - 1} no-ops after a reset"] if self.noops.range > 1 else []),
+            *([f"sticky actions {at.sticky:g}"] if at.sticky else []),
+            "ALE",
+        ]
+
     def frame(self):
         return self.ale.getScreenRGB()
 

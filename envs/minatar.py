@@ -26,6 +26,7 @@ CELL = 16
 
 class MinAtarGame(Game):
     fps = 15.0
+    limit: int
 
     def __init__(self, choice: MinAtar):
         try:

@@ -97,6 +97,8 @@ def random_mdp(seed: int, states: int = 6, actions: int = 3, num_terminal: int =
 class TabularGame(Game):
     """A tabular MDP with one-hot observations (S,)."""
 
+    limit: int
+
     def __init__(self, mdp: TabularMDP, max_episode_steps: int):
         states, actions = mdp.reward.shape
         self.mdp, self.limit = mdp, max_episode_steps

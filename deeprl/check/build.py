@@ -17,6 +17,7 @@ from deeprl.config.compose import compose, run_folder_of
 from deeprl.config.folders import file, source
 from deeprl.config.instantiate import instantiate
 from deeprl.config.rules import planned_updates
+from deeprl.errors import NotFinite
 from deeprl.runs.folder import RunFolder
 from deeprl.session.assemble import assemble, settle
 from deeprl.system.machine import available_memory
@@ -47,6 +48,9 @@ def build(overrides: Sequence[str], seconds: float) -> Record:
         try:
             speed, evaluating = measure(trainer, laps, seconds, folder.path)
             memory = facts.memory(trainer, run, available, device_available, root)
+        except NotFinite as error:  # its message names a file that is removed
+            text = "the measured training computed NaN or Inf: python train.py with these words keeps the batch"
+            raise RuntimeError(text) from error
         finally:
             trainer.envs.close()
         option = tuned.option(run["names"]["env"], run["names"]["agent"])

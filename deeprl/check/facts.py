@@ -17,6 +17,7 @@ from deeprl.check.record import Decision, Environment, Memory, Network, Seen, Ta
 from deeprl.config.instantiate import instantiate
 from deeprl.config.rules import get, planned_updates
 from deeprl.replay.replay import Replay
+from deeprl.session.assemble import WORTH_THREADS, widest
 from deeprl.system.machine import cores, gpu_driver, peak_memory, resident_memory, system_entry
 from deeprl.training.collector import Collector
 from deeprl.training.trainer import Trainer
@@ -55,9 +56,7 @@ def environment(config: dict[str, Any], env: Any) -> Environment:
     own = game.actions
     if not spec.num_actions and own.low is not None and not (np.all(own.low == -1) and np.all(own.high == 1)):
         actions += f", rescaled to [{ends(own.low)}, {ends(own.high)}]"
-    made = Environment(
-        space, actions, tuple(game.layers()), game.limit, game.reward_range, config["env"]["num"], config["env"]["vector"]
-    )
+    made = Environment(space, actions, tuple(game.layers()), game.limit, game.reward_range, config["env"]["num"], config["env"]["vector"])
     game.close()
     return made
 
@@ -138,7 +137,8 @@ def seen(replay: Replay, collector: Collector, agent: Agent) -> Seen:
     if not at.image:
         with torch.no_grad():
             shape = agent.spec.obs_shape
-            obs = agent.normalize(rows[:, : at.size].unflatten(1, shape).to(next(agent.parameters()).device)).flatten(1).cpu()
+            normalize: Any = agent.normalize
+            obs = normalize(rows[:, : at.size].unflatten(1, shape).to(next(agent.parameters()).device)).flatten(1).cpu()
         entries, largest = obs.shape[1], float(obs.abs().max())
         still = (obs == obs[0]).all(0) & (obs[0] != 0) if len(obs) >= ENOUGH else torch.zeros(entries, dtype=torch.bool)
         constant = int(still.sum())
@@ -173,9 +173,10 @@ def decisions(asked: dict[str, Any], config: dict[str, Any], chosen: dict[str, s
     if asked["accelerate"]["mode"] == "auto":
         found.append(Decision("accelerate", config["accelerate"]["mode"], why_mode(device, updates, has_compiler())))
     if asked["runtime"]["threads"] is None:
-        threads = config["runtime"]["threads"]
-        wide = "its widest layer has less than 256 units" if threads == 1 else "a layer has 256 units or more; as many as torch finds"
-        found.append(Decision("runtime.threads", str(threads), wide))
+        units = widest(agent)
+        rule = f"less than {WORTH_THREADS}" if units < WORTH_THREADS else "so as many as torch chooses on this machine"
+        why = f"the widest layer has {units:,} units, {rule}"
+        found.append(Decision("runtime.threads", str(config["runtime"]["threads"]), why))
     for slot, option in chosen.items():
         if option == "auto" and slot != "accelerate":
             found.append(Decision(slot, *slot_decision(slot, config, agent)))

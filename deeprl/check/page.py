@@ -39,6 +39,8 @@ def page(record: Record, suspicions: list[Suspicion]) -> str:
 def run(record: Record, found: Forecast) -> Rows:
     config = record.config
     most = f"; up to {duration(found.most)} if evaluation episodes reach the time limit" if found.most > 1.1 * found.total else ""
+    if record.seen.length is None:
+        most = ", with evaluation episodes at the time limit, because none ended in the measurement"
     share = f"training {duration(found.training)}, {found.evaluations:,} evaluations {duration(found.evaluation)}"
     return [
         ("what", f"agent={config['names']['agent']} env={config['names']['env']} seed={config['seed']}"),
@@ -65,12 +67,13 @@ def speed(record: Record) -> Rows:
     away = "" if str(record.config["device"]).startswith("cpu") else " (a GPU's time counts where this process waits for it)"
     length = record.seen.length
     episodes = f"{record.seen.episodes:,} episodes ended" + ("" if length is None else f", {length:,.1f} steps on average")
+    made = milliseconds(evaluating.setup)
     return [
         ("training", f"{1 / step:,.0f} steps/s, {ratio / step:,.0f} updates/s after learning_starts{away}"),
         ("of it", split),
         ("an update", milliseconds(measured.each_update) + " with its batch"),
-        ("before", f"{measured.startup:.1f} s until every loss had its first update, {measured.compiling:.1f} s of them compiling and loading"),
-        ("an evaluation", f"{evaluating.setup:.2f} s to make {evaluating.num} environments, then {milliseconds(evaluating.tick)} a step of all"),
+        ("before", f"{measured.startup:.1f} s until the first update of every loss, {measured.compiling:.1f} s of it compiling"),
+        ("an evaluation", f"{made} to make {evaluating.num} environments, then {milliseconds(evaluating.tick)} for a step of all"),
         ("measured", f"{measured.steps:,} steps and {measured.updates:,} updates in {measured.seconds:.1f} s; {episodes}"),
     ]
 
@@ -119,7 +122,7 @@ def environment(record: Record) -> Rows:
         ("observation", at.observation),
         ("actions", at.actions),
         ("rewards", f"{declared}; seen {seen.reward_low:.4g} to {seen.reward_high:.4g}"),
-        ("wrappers", " > ".join(at.layers) + ", from the outermost to the environment"),
+        ("wrappers", " > ".join(at.layers) + (" (from the outermost to the environment)" if len(at.layers) > 1 else "")),
         ("time limit", "none is known" if at.limit is None else f"{at.limit:,} steps"),
         ("copies", f"{at.num}, env.vector={at.vector}"),
     ]

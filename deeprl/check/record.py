@@ -27,8 +27,8 @@ class Target(NamedTuple):
 
     key: str
     value: float
-    count: float
-    """Updates of the target networks by this period, after `learning_starts`. A soft update with rate τ counts as τ updates"""
+    updates: float
+    """Updates of the target networks by this key after `learning_starts`. A soft update with rate τ counts as τ updates"""
 
 
 @dataclass(frozen=True)

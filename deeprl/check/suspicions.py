@@ -40,7 +40,10 @@ def setting(record: Record, key: str) -> str:
 
 
 def shown(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    """A value as on a command line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def episode(record: Record) -> float | None:
@@ -53,8 +56,8 @@ def tuned(record: Record) -> Found:
     if record.tuned is None:
         yield (
             "agent",
-            f"There are no tuned settings for agent={names['agent']} on {family(names['env'])}, so the defaults of the agent apply: set steps, "
-            "learning_starts, replay and periods as a paper has them for such a task.",
+            f"There are no tuned settings for agent={names['agent']} on {family(names['env'])}, so the defaults of the agent apply: "
+            "set steps, learning_starts, replay and periods as a paper has them for such a task.",
         )
 
 
@@ -65,7 +68,8 @@ def updates(record: Record) -> Found:
     if config["learning_starts"] >= config["steps"]:
         yield (
             "learning_starts",
-            f"{setting(record, 'learning_starts')} is not below {setting(record, 'steps')}, so the run makes no update: lower it, or raise steps.",
+            f"{setting(record, 'learning_starts')} is not below {setting(record, 'steps')}, so the run makes no update: lower it, "
+            "or raise steps.",
         )
     else:
         yield (
@@ -79,8 +83,8 @@ def evaluation(record: Record) -> Found:
     if found.evaluation > found.training:
         yield (
             "evaluation.every",
-            f"{setting(record, 'evaluation.every')} makes {found.evaluations:,} evaluations, which cost {duration(found.evaluation)} beside "
-            f"{duration(found.training)} of training: raise evaluation.every, or lower evaluation.episodes.",
+            f"{setting(record, 'evaluation.every')} makes {found.evaluations:,} evaluations, which cost {duration(found.evaluation)} "
+            f"beside {duration(found.training)} of training: raise evaluation.every, or lower evaluation.episodes.",
         )
 
 
@@ -121,11 +125,11 @@ def target_updates(record: Record) -> Found:
     if not record.updates:
         return
     for target in record.targets:
-        if target.count < FEW_TARGETS:
+        if target.updates < FEW_TARGETS:
             often = (
-                f"the target networks cover {target.count:.2g} of their distance to the online ones, summed over the run"
+                f"the target networks cover {target.updates:.2g} of their distance to the online ones, summed over the run"
                 if target.key.endswith("tau")
-                else f"the target networks change {target.count:.0f} times in the run"
+                else f"the target networks change {target.updates:.0f} times in the run"
             )
             remedy = "raise it" if target.key.endswith("tau") else "lower it"
             yield target.key, f"{target.key}={target.value:g}: {often}, and values need at least {FEW_TARGETS}: {remedy}, or raise steps."
@@ -144,7 +148,8 @@ def threads(record: Record) -> Found:
     if record.config["runtime"]["threads"] > cores:
         yield (
             "runtime.threads",
-            f"{setting(record, 'runtime.threads')} is more than the {cores} cores of this process, which makes it slower: lower it to {cores}.",
+            f"{setting(record, 'runtime.threads')} is more than the {cores} cores of this process, which slows it down: "
+            f"set runtime.threads={cores}.",
         )
 
 

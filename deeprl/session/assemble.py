@@ -34,6 +34,8 @@ from deeprl.types import Batch, Spec
 
 MACHINE_THREADS = torch.get_num_threads()
 """Number of threads that torch chose, before any run of this process changes it."""
+WORTH_THREADS = 256
+"""Width of a layer from which several threads are used. They make smaller networks slower, and much slower when the cores are busy."""
 
 
 def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
@@ -72,9 +74,7 @@ def unwatched(part: Any) -> Any:
     return part
 
 
-def assemble(
-    config: dict[str, Any], folder: RunFolder, allowed: Allowed = None, watched: Callable[[Any], Any] = unwatched
-) -> Trainer:
+def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None, watched: Callable[[Any], Any] = unwatched) -> Trainer:
     """Build every part of a run. Writes the number of threads, the mode and the float32 product into `config`.
 
     Args:
@@ -122,8 +122,8 @@ def assemble(
         return env.make(seed, num=number, vector="sync", evaluation=True, render=render)
 
     learner = learner_for(config, agent, replay.batch, folder, automatic)
-    parts = [watched(part) for part in (learner, envs, replay)]
-    return Trainer(config, *parts, make_evaluation, folder, checkpoints, config["accelerate"]["product"])
+    product = config["accelerate"]["product"]
+    return Trainer(config, watched(learner), watched(envs), watched(replay), make_evaluation, folder, checkpoints, product)
 
 
 def fitted(config: dict[str, Any], allowed: Allowed = None, saved: int | None = None) -> tuple[Any, Spec, Agent, Deferred]:
@@ -163,15 +163,22 @@ def pin(config: dict[str, Any], agent: Agent) -> bool:
         raise ConfigError(str(error)) from error
     if chosen["mode"] == "compiled" and not has_compiler():
         raise ConfigError("accelerate=compiled needs a C++ compiler and found none: install g++, or use accelerate=fast.")
-    blocks = [b for b in agent.modules() if isinstance(b, Block)]
-    widest = max((max(getattr(b, "sizes", (1,))) for b in blocks), default=1)
+    blocks = blocks_of(agent)
     if "product" not in chosen:
         stack = max((getattr(b, "n", 1) for b in blocks), default=1)
-        chosen["product"] = modes.product(stack, widest) if str(config["device"]).startswith("cpu") else "highest"
+        chosen["product"] = modes.product(stack, widest(agent)) if str(config["device"]).startswith("cpu") else "highest"
     if config["runtime"]["threads"] is None:
-        # A second thread makes small networks slower, and much slower when the cores are busy.
-        config["runtime"]["threads"] = MACHINE_THREADS if widest >= 256 else 1
+        config["runtime"]["threads"] = MACHINE_THREADS if widest(agent) >= WORTH_THREADS else 1
     return automatic
+
+
+def blocks_of(agent: Agent) -> list[Block]:
+    return [module for module in agent.modules() if isinstance(module, Block)]
+
+
+def widest(agent: Agent) -> int:
+    """Width of the agent's widest layer, inputs included."""
+    return max((max(getattr(block, "sizes", (1,))) for block in blocks_of(agent)), default=1)
 
 
 def learner_for(config: dict[str, Any], agent: Agent, batch: Callable[[Any], Batch], folder: RunFolder, automatic: bool) -> Learner:

@@ -22,6 +22,7 @@ from deeprl.config.menu import groups, options
 from deeprl.config.overrides import first_of
 from deeprl.config.rules import FIXED
 from deeprl.runs.config_file import flatten
+from deeprl.system.terminal import columns
 from tests.builders import console, front_door
 
 ROOT = Path(__file__).resolve().parents[2]
