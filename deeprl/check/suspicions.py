@@ -171,11 +171,12 @@ def horizon(record: Record) -> Found:
     if record.average_reward or length is None:
         return
     steps = 1 / (1 - discount) if discount < 1 else float("inf")
-    if steps > FAR * length:
+    if steps > 1.001 * FAR * length:  # 1 / (1 - γ) is not exact
+        digits = len(f"{length:.0f}")
         yield (
             "discount",
             f"{setting(record, 'discount')} looks {steps:,.0f} steps ahead, and episodes have at most {length:,.0f}: "
-            f"set discount={1 - 1 / (FAR * length):.4g} or less.",
+            f"lower it; discount={1 - 1 / length:.{digits}f} looks as far as an episode.",
         )
 
 
@@ -205,7 +206,7 @@ def head(record: Record) -> Found:
             f"{named}, and {steps:,.0f} steps with the mean reward seen, {seen.reward_size:.3g}, give {seen.reward_size * steps:,.3g}: "
             "widen agent.head.low and agent.head.high, or scale rewards.",
         )
-    elif reach > FAR * seen.reward_largest * steps:
+    elif reach > 1.001 * FAR * seen.reward_largest * steps:
         yield (
             "agent.head.high",
             f"{named}, and {steps:,.0f} steps with the largest reward seen, {seen.reward_largest:.3g}, give at most "
