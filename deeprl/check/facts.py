@@ -18,7 +18,7 @@ from deeprl.config.instantiate import instantiate
 from deeprl.config.rules import get, planned_updates
 from deeprl.replay.replay import Replay
 from deeprl.session.assemble import WORTH_THREADS, widest
-from deeprl.system.machine import cores, gpu_driver, peak_memory, resident_memory, system_entry
+from deeprl.system.machine import gpu_driver, peak_memory, resident_memory, system_entry, usable_cores
 from deeprl.training.collector import Collector
 from deeprl.training.trainer import Trainer
 
@@ -28,7 +28,7 @@ ENOUGH = 500
 
 def system(device: str) -> dict[str, Any]:
     driver = gpu_driver() if device.startswith("cuda") else None
-    return {**system_entry(device), "cores": cores(), "driver": driver}
+    return {**system_entry(device), "cores": usable_cores(), "driver": driver}
 
 
 def networks(agent: Agent) -> tuple[Network, ...]:

@@ -92,9 +92,9 @@ class Window(Signals):
         super().__init__()
         self.trainer, self.laps, self.updates, self.seconds = trainer, laps, updates, seconds
         self.created = time.perf_counter()
-        self.began: tuple[float, int, int] | None = None
-        """Time, step and update at the start of the window"""
-        self.ended = (0.0, 0, 0)
+        self.began: tuple[float, int, int, float] | None = None
+        """Time, step, update and processor time at the start of the window"""
+        self.ended = (0.0, 0, 0, 0.0)
         self.startup: tuple[dict[str, float], dict[str, int]] = {}, {}
 
     def heed(self) -> None:
@@ -103,7 +103,7 @@ class Window(Signals):
         Raises:
             Stopped: the window is over.
         """
-        now = time.perf_counter(), self.trainer.step, self.trainer.agent.updates
+        now = time.perf_counter(), self.trainer.step, self.trainer.agent.updates, time.process_time()
         if self.began is None:
             if now[2] >= self.updates:
                 self.began, self.startup = now, self.laps.restart()
@@ -169,12 +169,11 @@ def measure(trainer: Trainer, laps: Laps, seconds: float, folder: Path) -> tuple
 
 def speed_of(window: Window, laps: Laps) -> Speed:
     assert window.began is not None
-    (began, *before), (ended, *after) = window.began, window.ended
-    steps, updates = (b - a for a, b in zip(before, after))
+    seconds, steps, updates, busy = (after - before for before, after in zip(window.began, window.ended))
     early, calls = window.startup
     usual = {name: laps.seconds[name] / max(laps.calls[name], 1) for name in laps.seconds}
     compiling = sum(max(early[name] - calls[name] * usual[name], 0.0) for name in ("acting", "update"))
-    return Speed(began - window.created, compiling, ended - began, steps, updates, **laps.seconds)
+    return Speed(window.began[0] - window.created, compiling, seconds, int(steps), int(updates), **laps.seconds, busy=busy)
 
 
 def evaluating(trainer: Trainer, seconds: float) -> Evaluating:

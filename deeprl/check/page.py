@@ -13,6 +13,10 @@ from deeprl.system.progress import duration
 from deeprl.system.terminal import amount, columns
 
 Rows = list[tuple[str, str]]
+BUSY = 0.8
+"""Share of processor time below which other processes slow the measurement down"""
+STEADY = 30
+"""Updates from which their mean duration is taken as it is"""
 
 
 def page(record: Record, suspicions: list[Suspicion]) -> str:
@@ -69,17 +73,38 @@ def speed(record: Record) -> Rows:
     episodes = f"{record.seen.episodes:,} episodes ended" + ("" if length is None else f", {length:,.1f} steps on average")
     made = milliseconds(evaluating.setup)
     return [
-        ("training", f"{1 / step:,.0f} steps/s, {ratio / step:,.0f} updates/s after learning_starts{away}"),
+        ("training", f"{rate(1 / step)} steps/s, {rate(ratio / step)} updates/s after learning_starts{away}"),
         ("of it", split),
         ("an update", milliseconds(measured.each_update) + " with its batch"),
         ("before", f"{measured.startup:.1f} s until the first update of every loss, {measured.compiling:.1f} s of it compiling"),
         ("an evaluation", f"{made} to make {evaluating.num} environments, then {milliseconds(evaluating.tick)} for a step of all"),
         ("measured", f"{measured.steps:,} steps and {measured.updates:,} updates in {measured.seconds:.1f} s; {episodes}"),
+        *trust(record),
     ]
 
 
 def milliseconds(seconds: float) -> str:
-    return f"{1e3 * seconds:.3g} ms"
+    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def rate(number: float) -> str:
+    """Events a second, with three digits where there are few: 1,204 or 0.913."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def trust(record: Record) -> Rows:
+    """Reasons why the speeds may be wrong."""
+    measured, rows = record.speed, []
+    alone = record.config["env"]["vector"] == "sync" and str(record.config["device"]).startswith("cpu")
+    if alone and measured.busy < BUSY * measured.seconds:
+        share = f"this process computed in {measured.busy / measured.seconds:.0%} of the measured time, because others hold the cores"
+        fewer = ", or set runtime.threads=1" if record.config["runtime"]["threads"] > 1 else ""
+        rows.append(("note", f"{share}: check again when they are idle{fewer}"))
+    if measured.updates < STEADY:
+        rows.append(
+            ("note", f"{measured.updates:,} updates are few to measure: --seconds {10 * measured.seconds:.0f} gives steadier numbers")
+        )
+    return rows
 
 
 def memory(record: Record) -> Rows:

@@ -88,6 +88,8 @@ class Speed:
     """Of drawing batches and updating priorities"""
     update: float
     """Gradient updates"""
+    busy: float
+    """Processor time of this process; less than `seconds` if it waited for other processes, workers, a disk or a GPU"""
 
     @property
     def rest(self) -> float:

@@ -49,6 +49,7 @@ def help_page() -> str:
             "  hydra.run.dir=FOLDER names the run folder; default: runs/<env>/<agent>/<date>_<time>_seed<seed>",
             "  agent.SLOT.KEY=value sets a key of a part, as in agent.optimizer.lr=1e-4",
             "  --cfg job --resolve prints the configuration of a command, with every key, and trains nothing",
+            "  deeprl check [slot=option | key=value] ... measures the speed of a run, and says what looks wrong",
             "  deeprl --help lists the commands for runs that exist: resume, eval, record, list ...",
             "  README.md and docs/ explain parts, run folder and protocols; --hydra-help lists Hydra's flags",
         ]
