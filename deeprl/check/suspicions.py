@@ -47,7 +47,7 @@ def shown(value: Any) -> str:
 
 
 def episode(record: Record) -> float | None:
-    """Length of an episode: the time limit, or else the mean of those seen."""
+    """Length of an episode: the time limit, because the policy is untrained; without one the mean of those seen."""
     return record.environment.limit if record.environment.limit is not None else record.seen.length
 
 
@@ -136,11 +136,12 @@ def target_updates(record: Record) -> Found:
 
 
 def windows(record: Record) -> Found:
-    length = record.seen.length if record.seen.length is not None else record.environment.limit
+    length = episode(record)
+    known = " on average" if record.environment.limit is None else " at most"
     for key in ("replay.n_step", "replay.length") if record.sequences else ("replay.n_step",):
         value = get(record.config, key)
         if value is not None and length is not None and value > max(length, 1):
-            yield key, f"{setting(record, key)} is longer than the episodes, which have {length:,.0f} steps on average: lower it."
+            yield key, f"{setting(record, key)} is longer than an episode, which has {length:,.0f} steps{known}: lower it."
 
 
 def threads(record: Record) -> Found:
@@ -167,12 +168,12 @@ def checkpoints(record: Record) -> Found:
 
 
 def horizon(record: Record) -> Found:
-    discount, length = record.config["discount"], episode(record)
+    discount, length = record.config["discount"], record.environment.limit
     if record.average_reward or length is None:
         return
     steps = 1 / (1 - discount) if discount < 1 else float("inf")
     if steps > 1.001 * FAR * length:  # 1 / (1 - γ) is not exact
-        digits = len(f"{length:.0f}")
+        digits = len(str(length))
         yield (
             "discount",
             f"{setting(record, 'discount')} looks {steps:,.0f} steps ahead, and episodes have at most {length:,.0f}: "

@@ -15,6 +15,7 @@ def test_a_sound_record_has_none():
     assert suspicions(SOUND) == []
 
 
+UNLIMITED = within("environment", limit=None)
 BOUNDED = replace(SOUND, support=(-10.0, 10.0))  # min(1 / (1 - 0.99), 200) = 100 steps
 WRONG = {
     "tuned": (replace(SOUND, tuned=None), "agent", "agent=dqn on toy"),
@@ -26,8 +27,9 @@ WRONG = {
     "short replay": (with_keys(replay__capacity=399), "replay.capacity", "replay.capacity=399"),
     "few targets": (replace(SOUND, targets=(Target("agent.chain.shift_period", 1_000, 9),)), "agent.chain.shift_period", "9 times"),
     "slow targets": (replace(SOUND, targets=(Target("agent.chain.tau", 0.001, 4.5),)), "agent.chain.tau", "agent.chain.tau=0.001"),
-    "n-step": (with_keys(replay__n_step=101), "replay.n_step", "100 steps"),
-    "sequences": (replace(with_keys(replay__length=101), sequences=True), "replay.length", "replay.length=101"),
+    "n-step": (with_keys(replay__n_step=201), "replay.n_step", "200 steps at most"),
+    "sequences": (replace(with_keys(replay__length=201), sequences=True), "replay.length", "replay.length=201"),
+    "n-step, by episodes seen": (with_keys(UNLIMITED, replay__n_step=101), "replay.n_step", "100 steps on average"),
     "threads": (with_keys(runtime__threads=5), "runtime.threads", "runtime.threads=4"),
     "checkpoints": (with_keys(within("speed", startup=7_000.0), checkpoint__every=None), "checkpoint.every", "checkpoint.minutes=30"),
     "horizon": (with_keys(discount=0.9999), "discount", "discount=0.995 looks"),
@@ -54,8 +56,9 @@ RIGHT = {
     "one episode": with_keys(replay__capacity=400),
     "replay holds the run": with_keys(steps=300, replay__capacity=399, evaluation__every=None, checkpoint__every=None, learning_starts=0),
     "ten targets": replace(SOUND, targets=(Target("agent.chain.shift_period", 900, 10),)),
-    "n-step": with_keys(replay__n_step=100),
-    "length without sequences": with_keys(replay__length=101),
+    "n-step": with_keys(replay__n_step=200),
+    "length without sequences": with_keys(replay__length=201),
+    "horizon without a time limit": with_keys(UNLIMITED, discount=0.9999),
     "threads": with_keys(runtime__threads=4),
     "minutes": with_keys(within("speed", startup=7_000.0), checkpoint__every=None, checkpoint__minutes=30),
     "horizon": with_keys(discount=0.9995),
