@@ -17,6 +17,7 @@ from deeprl.check.record import Decision, Environment, Memory, Network, Seen, Ta
 from deeprl.config.instantiate import instantiate
 from deeprl.config.rules import get, planned_updates
 from deeprl.replay.replay import Replay
+from deeprl.replay.rollout import Rollout
 from deeprl.session.assemble import WORTH_THREADS, widest
 from deeprl.system.machine import gpu_driver, peak_memory, resident_memory, system_entry, usable_cores
 from deeprl.training.collector import Collector
@@ -125,25 +126,22 @@ def support(config: dict[str, Any]) -> tuple[float, float] | None:
     return (float(low), float(high)) if np.isfinite([low, high]).all() else None
 
 
-def seen(replay: Replay, collector: Collector, agent: Agent) -> Seen:
+def seen(replay: Replay | Rollout, collector: Collector, agent: Agent) -> Seen:
     """Statistics of the rows that the measurement collected."""
-    at, rows = replay.layout, replay.rows()["rows"]
-    rows = rows[rows[:, at.real] > 0]
-    raw = rows[:, at.reward]
+    raw, vectors = replay.seen()
     learned = agent.rewards(raw).abs()
     lengths, returns = [e.length for e in collector.recent], [e.reward for e in collector.recent]
     entries = constant = 0
     largest = 0.0
-    if not at.image:
+    if vectors is not None:
         with torch.no_grad():
-            shape = agent.spec.obs_shape
             normalize: Any = agent.normalize
-            obs = normalize(rows[:, : at.size].unflatten(1, shape).to(next(agent.parameters()).device)).flatten(1).cpu()
+            obs = normalize(vectors.to(next(agent.parameters()).device)).flatten(1).cpu()
         entries, largest = obs.shape[1], float(obs.abs().max())
         still = (obs == obs[0]).all(0) & (obs[0] != 0) if len(obs) >= ENOUGH else torch.zeros(entries, dtype=torch.bool)
         constant = int(still.sum())
     return Seen(
-        rows=len(rows),
+        rows=len(raw),
         episodes=collector.episodes,
         length=float(np.mean(lengths)) if lengths else None,
         returned=float(np.mean(returns)) if returns else None,

@@ -17,6 +17,7 @@ from deeprl.check.record import Evaluating, Speed
 from deeprl.config.rules import MOST
 from deeprl.errors import Stopped
 from deeprl.replay.replay import Replay
+from deeprl.replay.rollout import Rollout
 from deeprl.runs.loggers import Logging
 from deeprl.system.progress import Progress
 from deeprl.system.signals import Signals
@@ -61,7 +62,7 @@ class Laps:
         """The part, with its calls timed."""
         if isinstance(part, Learner):
             return Watched(part, act=self.timed("acting", part.act), update=self.timed("update", part.update))
-        if isinstance(part, Replay):
+        if isinstance(part, Replay | Rollout):
             drawing = {name: self.timed("drawing", getattr(part, name)) for name in ("draw", "update_priorities")}
             return Watched(part, append=self.timed("replay", part.append), **drawing)
         return Watched(part, step=self.timed("environment", part.step))

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from deeprl.check.record import Forecast, Record, forecast
 from deeprl.check.suspicions import Suspicion
+from deeprl.config.rules import replay_rows
 from deeprl.replay.replay import rows_and_memory
 from deeprl.system.files import plain
 from deeprl.system.progress import duration
@@ -109,7 +110,7 @@ def trust(record: Record) -> Rows:
 
 def memory(record: Record) -> Rows:
     at, config = record.memory, record.config
-    capacity, steps = config["replay"]["capacity"], config["steps"]
+    capacity, steps = replay_rows(config), config["steps"]
     part = f"; this run writes {steps:,}: {amount(at.replay * steps / capacity)}" if steps < capacity else ""
     free = "" if at.available is None else f", {amount(at.available)} free"
     rows = [

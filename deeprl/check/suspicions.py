@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from deeprl.check.record import Record, forecast
-from deeprl.config.rules import get
+from deeprl.config.rules import get, replay_rows, rollout_updates
 from deeprl.config.tuned import family
 from deeprl.system.progress import duration
 
@@ -90,12 +90,12 @@ def evaluation(record: Record) -> Found:
 
 def replay_memory(record: Record) -> Found:
     config, memory = record.config, record.memory
-    used = memory.replay * min(config["steps"] / config["replay"]["capacity"], 1.0)
+    used = memory.replay * min(config["steps"] / replay_rows(config), 1.0)
     if memory.available is not None and used > MOST_MEMORY * memory.available:
         yield (
             "replay.capacity",
             f"{setting(record, 'replay.capacity')} takes {used / 1e9:.1f} of {memory.available / 1e9:.1f} GB of free memory: lower "
-            f"replay.capacity to {int(MOST_MEMORY * memory.available / memory.replay * config['replay']['capacity']):,}, or free memory.",
+            f"replay.capacity to {int(MOST_MEMORY * memory.available / memory.replay * replay_rows(config)):,}, or free memory.",
         )
 
 
@@ -111,6 +111,8 @@ def disk(record: Record) -> Found:
 
 def short_replay(record: Record) -> Found:
     config, length = record.config, episode(record)
+    if rollout_updates(config) is not None:  # which goes on with the episode
+        return
     rows = config["replay"]["capacity"] / config["env"]["num"]
     if length is not None and rows < length and config["replay"]["capacity"] < config["steps"]:
         yield (

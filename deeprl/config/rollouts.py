@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deeprl.config.instantiate import resolve
-from deeprl.config.rules import get, rollout_updates
+from deeprl.config.rules import get, replay_rows, rollout_updates
 from deeprl.errors import ConfigError
 from deeprl.replay.rollout import Rollout
 from deeprl.replay.sequences import Auto
@@ -36,12 +36,13 @@ def choose_rollout(config: dict[str, Any], user: set[str]) -> None:
         if learns_from(config, "rollout"):
             length = replay["length"] or 128
             config["replay"] = {"_target_": f"{Rollout.__module__}.Rollout", "_partial_": True, "length": length, **passes}
-    rollouts = rollout_updates(config) is not None
+    updates = rollout_updates(config)
+    rollouts = updates is not None
     for key in REPLACED if rollouts else ONLY_ROLLOUTS:
         if key in user:
             learns = (
                 "from rollouts, of which replay.length, .epochs and .minibatches say when and how much" if rollouts else "from no rollouts"
             )
             raise ConfigError(f"{key} has no meaning here, because this agent learns {learns}: leave it out.")
-    if rollouts:
-        config |= {"learning_starts": 0, "replay_ratio": 1.0}  # not read
+    if updates is not None:  # for readers of the configuration; training does not read them
+        config |= {"learning_starts": 0, "replay_ratio": updates / replay_rows(config)}

@@ -158,6 +158,12 @@ def rollout_updates(config: dict) -> int | None:
     return replay["epochs"] * replay["minibatches"]
 
 
+def replay_rows(config: dict) -> int:
+    """Rows that the replay may hold."""
+    replay = config["replay"]
+    return replay["capacity"] if rollout_updates(config) is None else replay["length"] * config["env"]["num"]
+
+
 def planned_updates(config: dict) -> int:
     """Number of gradient updates of a run. It ends at `steps`, rounded up to a multiple of `env.num`."""
     num, starts, ratio = config["env"]["num"], config["learning_starts"], config["replay_ratio"]

@@ -184,6 +184,12 @@ class Replay(Choice):
         """Function `gather(slot, index, weight)` -> `Drawn`, for `size` transitions; its method `batch` turns a `Drawn` into a `Batch`."""
         return Gather(self.ring, self.rule, size)
 
+    def seen(self) -> tuple[Tensor, Tensor | None]:
+        """Raw rewards (R,) of the stored transitions, and their observations (R, *obs); None for images."""
+        at, rows = self.layout, self.rows()["rows"]
+        rows = rows[rows[:, at.real] > 0]
+        return rows[:, at.reward], None if at.image else rows[:, : at.size].unflatten(1, self.spec.obs_shape)
+
     # Checkpoints: the state is small, because each row is written only once
 
     def state_dict(self) -> dict:

@@ -75,6 +75,10 @@ class Rollout(Choice):
         self.bytes = sum(tensor.numel() * tensor.element_size() for tensor in self.stored.values())
         self.filled = 0
         """Ticks collected"""
+        self.most = 0
+        """Ticks of the last rollout"""
+        self.reach = 0
+        """Rows that a transition needs ahead of it"""
         self.rollout: Batch | None = None
         """The whole rollout while it is learned from, with the axes (L · M)"""
         self.order: list[int] = []
@@ -139,7 +143,7 @@ class Rollout(Choice):
         """Drop the rollout. Yields its ticks, for statistics that must not change before."""
         for tick in range(self.filled):
             yield Rows(**{name: array[tick] for name, array in self.arrays.items()})
-        self.rollout, self.filled = None, 0
+        self.rollout, self.most, self.filled = None, self.filled, 0
 
     def noise(self, block: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Uniform numbers for `block` batches: {"u": (block, B)} float64."""
@@ -172,6 +176,12 @@ class Rollout(Choice):
     def batch(self, drawn: Batch) -> Batch:
         """A draw is a batch already."""
         return drawn
+
+    def seen(self) -> tuple[Tensor, Tensor | None]:
+        """Raw rewards (R,) of the newest transitions, those of the last rollout among them, and their observations (R, *obs); None for
+        images."""
+        reward, obs = (self.stored[name][: max(self.filled, self.most)].flatten(0, 1) for name in ("reward", "obs"))
+        return reward, obs if obs.dtype == torch.float32 else None
 
     # Checkpoints: between two ticks, where nothing is being learned
 

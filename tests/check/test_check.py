@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,15 +30,15 @@ QUICK = ("--seconds", "0.1")
 @pytest.fixture(autouse=True)
 def nothing_is_left(monkeypatch, tmp_path):
     """Every test runs in an empty folder, with temporary files in another one, and leaves both as they were."""
-    here, temporary = tmp_path / "here", tmp_path / "temporary"
+    here, temporary = tmp_path / "here", Path(tempfile.mkdtemp(prefix="t"))  # short, because sockets of workers have names of 107 bytes
     here.mkdir()
-    temporary.mkdir()
     monkeypatch.chdir(here)
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr(tempfile, "tempdir", None)
     yield temporary
     left = [path for path in (*here.rglob("*"), *temporary.rglob("*")) if path.name.startswith("deeprl") or path.is_relative_to(here)]
     assert left == []
+    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def test_the_page_says_what_the_run_would_be(capsys):
@@ -48,9 +49,9 @@ def test_the_page_says_what_the_run_would_be(capsys):
     assert "steps, updates 300 steps, 120 updates" in lines
     assert "time limit 500 steps" in lines
     assert "copies 2, env.vector=sync" in lines
-    assert "wrappers TimeLimit > OrderEnforcing > CartPoleEnv (from the outermost to the environment)" in lines
     assert "all 228, 114 of them trained" in lines  # 4 * 16 + 16 + 16 * 2 + 2, twice
     text = " ".join(page.split())  # without the wrapping
+    assert "wrappers TimeLimit > OrderEnforcing > CartPoleEnv (from the outermost to the environment)" in text
     assert "accelerate: fast 120 updates are planned, and compiling pays from 50,000 on" in text
     # 240 steps in periods of 30
     assert "agent.chain.target_update_period=30: the target networks change 8 times in the run" in text
