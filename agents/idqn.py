@@ -34,6 +34,7 @@ class Acting:
     """
 
     RULES: ClassVar = ("uniform", "uniform_with_target", "first", "last", "mean", "episode")
+    DRAWN: ClassVar = ("uniform", "uniform_with_target", "episode")
     FOR_ACTORS: ClassVar = ("uniform", "first", "last", "mean")
 
     rule: str
@@ -41,7 +42,7 @@ class Acting:
 
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
         """Random numbers for `choose`; `size` is (ticks, M)."""
-        if self.rule not in ("uniform", "uniform_with_target", "episode"):
+        if self.rule not in self.DRAWN:
             return {}
         return {"head": torch.rand(size, generator=generator, dtype=torch.float64)}
 
@@ -62,6 +63,11 @@ class Acting:
             head = torch.where(first, head, memory["head"].to(values.device)) if "head" in memory else head
             memory = {"head": head}
         return values[head, torch.arange(values.shape[1], device=values.device)], memory
+
+    @property
+    def draws(self) -> bool:
+        """Whether `choose` draws one of several networks."""
+        return self.rule in self.DRAWN and (self.length > 1 or self.rule == "uniform_with_target")
 
     @property
     def serves_one(self) -> bool:
@@ -117,7 +123,7 @@ class Iterated(Chain):
         one_of(self, torso=("shared", "separate"), acting=Acting.RULES, head_reduction=("sum", "mean"))
         self.remembers = acting == "episode" and length > 1
         self.rule = Acting(acting, length)
-        self.serves_one = self.rule.serves_one
+        self.draws, self.serves_one = self.rule.draws, self.rule.serves_one
         super().__init__(make, length=length, torsos=1 if torso == "shared" else length)
 
     @property

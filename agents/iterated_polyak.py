@@ -42,7 +42,7 @@ class IteratedPolyak(Chain):
         in_range(self, tau=(0, 1))
         one_of(self, acting=Acting.FOR_ACTORS)
         self.rule = Acting(acting, length)
-        self.serves_one = self.rule.serves_one
+        self.draws, self.serves_one = self.rule.draws, self.rule.serves_one
         super().__init__(make, length=length, torsos=length)
 
     def shifting(self, due: Collection[str], updates: int) -> bool:

@@ -253,6 +253,9 @@ class ActorCritic(Agent):
         values = self.actor_reduce(ensemble_returns(self.chain.online(pair(seen, action)), self.ensemble), {}).mean()  # (K, M)
         return Acted(action.cpu(), torch.ones(action.shape[0]), memory, self.chain.typical(values).cpu())
 
+    def greedy(self, obs: Tensor) -> Tensor:
+        return self.actor(self.seen(obs))
+
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
         updates, shape = size[0], (*size, self.spec.action_dim)
         drawn = self.backup.noise(shape, self.actor.stochastic, generator)

@@ -92,6 +92,19 @@ class Agent(nn.Module, Choice):
         """
         raise NotImplementedError
 
+    def greedy(self, obs: Tensor) -> Tensor:
+        """Actions of the policy that the agent has learned, for (M, *obs): (M,) int64, or (M, D) in [-1, 1]. A pure function of parameters,
+        buffers and observations. `act` in evaluation takes the same actions, except for what `simplified` lists."""
+        raise NotImplementedError
+
+    def greedy_values(self, obs: Tensor) -> Tensor:
+        """Values of which `greedy` takes the largest, (M, A), if the actions are discrete."""
+        raise NotImplementedError
+
+    def simplified(self) -> list[str]:
+        """What evaluation draws at random and `greedy` does not, one sentence each."""
+        return []
+
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
         """Random numbers for updates; `size` is (updates, *B)."""
         raise NotImplementedError

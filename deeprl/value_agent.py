@@ -28,7 +28,7 @@ from deeprl.parts.exploration import EpsilonGreedy
 from deeprl.parts.weighting import Weighting
 from deeprl.plan import Plan
 from deeprl.schedules import Clock
-from deeprl.types import Acted, Batch, Learned, NetworkNoise, Spec
+from deeprl.types import QUIET, Acted, Batch, Learned, NetworkNoise, Spec
 from deeprl.values.losses import average, over_valid
 from deeprl.values.mapped import CHANNEL_VALUES
 from deeprl.values.mapping import Identity, Mapping
@@ -167,6 +167,25 @@ class ValueAgent(Agent):
             return Acted(action, probability, remembered)
         chosen = chosen.cpu()
         return Acted(action, probability, remembered, chosen.gather(-1, action.unsqueeze(-1)).squeeze(-1), action_gap(chosen))
+
+    def greedy(self, obs: Tensor) -> Tensor:
+        return self.greedy_values(obs).argmax(-1)
+
+    def greedy_values(self, obs: Tensor) -> Tensor:
+        values = self.answer(obs, QUIET)  # (K, M, A)
+        if self.chain.draws:
+            return self.chain.typical(values)
+        return self.chain.choose(values, {}, torch.ones(obs.shape[0], dtype=torch.bool), {})[0]
+
+    def simplified(self) -> list[str]:
+        found = []
+        if self.explore.evaluation:
+            found.append(f"evaluation explores with probability {self.explore.evaluation:g}, and the greedy policy never does")
+        if self.chain.draws:
+            found.append("evaluation draws the network that acts, and the greedy policy takes the mean of their values")
+        if self.chain.online.fractions is not None:
+            found.append("evaluation draws the fractions of the quantiles, and the greedy policy takes evenly spaced ones")
+        return found
 
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
         return {**self.chain.noise(size, generator), **self.auxiliary.noise(size, generator)}

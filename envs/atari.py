@@ -104,6 +104,10 @@ class AleGame(Game):
         self.life_loss = protocol.life_loss_terminal and not evaluation
         self.actions = Actions(num=len(self.set))
         self.spec = Spec((STACK, SIZE, SIZE), torch.uint8, len(self.set), 0, STACK)
+        self.observation = (
+            f"the last {STACK} frames of {SIZE} x {SIZE} in ALE's luminance, oldest first, zeros from before the start of an episode; "
+            f"a frame is the maximum of the last two of {protocol.frame_skip} emulator frames, resized with cv2.INTER_AREA"
+        )
         self.raw = [np.zeros(self.ale.getScreenDims(), np.uint8) for _ in range(2)]  # the last frame of a step and the one before
         self.obs = np.zeros((STACK, SIZE, SIZE), np.uint8)
         self.elapsed = self.lives = 0

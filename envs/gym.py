@@ -17,7 +17,7 @@ from deeprl.types import Spec
 
 from .vector.backend import Game
 from .vector.choice import EnvChoice
-from .vector.spaces import actions_of, channels_of, observations_of
+from .vector.spaces import actions_of, channels_of, described, observations_of
 
 
 class GymGame(Game):
@@ -26,6 +26,7 @@ class GymGame(Game):
     def __init__(self, env: gymnasium.Env, channels: str | None = None):
         self.env = env
         shape, dtype, self.convert = observations_of(env.observation_space, channels)
+        self.observation = described(env.observation_space, channels)
         self.actions = actions_of(env.action_space)
         self.spec = Spec(shape, dtype, self.actions.num, 0 if self.actions.num else math.prod(self.actions.shape))
         self._dtype = env.action_space.dtype

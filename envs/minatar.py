@@ -27,6 +27,7 @@ CELL = 16
 class MinAtarGame(Game):
     fps = 15.0
     limit: int
+    observation = "the state of MinAtar with the channels first: state().transpose(2, 0, 1), as 0 and 1"
 
     def __init__(self, choice: MinAtar):
         try:

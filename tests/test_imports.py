@@ -21,12 +21,13 @@ LAYERS = (
     ("value_agent", "actor_critic", "accelerate", "config"),
     ("training", "report"),
     ("session",),
-    ("sweep", "check"),  # checks jobs as a session would build them, then starts each as a process of its own
+    ("sweep", "check", "export"),  # a sweep checks jobs as a session would build them, then starts each as a process of its own
     ("cli",),
     ("__main__",),
 )
 """Rooms of `deeprl/`, files and folders, from left to right. A room imports rooms of the layers left of its own, and itself. `report`
-stands beside `training`, because it reads what training left in run folders, and neither knows the other."""
+stands beside `training`, because it reads what training left in run folders, and neither knows the other. `export`
+stands behind `session`, because it takes a loaded run."""
 BESIDE = {"agents": 6, "envs": 2}
 """Folders beside `deeprl/`: how many of the layers they may import."""
 

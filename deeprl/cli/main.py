@@ -16,6 +16,7 @@ COMMANDS = {
     "eval": "evaluate a checkpoint on fresh environments",
     "report": "learning curves and final scores of runs as a page, figures and tables",
     "record": "film episodes of the greedy policy: MP4 files under videos/",
+    "export": "write the greedy policy as a torch.export program and as ONNX, checked against the agent",
     "replay-crash": "repeat the update that produced NaN or Inf",
     "list": "print the slots, or the options of one: deeprl list agent/backup",
 }

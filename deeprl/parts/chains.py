@@ -67,6 +67,9 @@ class Chain(Part):
     serves_one = False
     """Whether `iteration` gives one iteration."""
 
+    draws = False
+    """Whether `choose` reads random numbers; if so, `typical` replaces it in `Agent.greedy`."""
+
     remembers = False
     """Whether `choose` must be called at every step, because it has a memory."""
 
@@ -144,7 +147,8 @@ class Chain(Part):
         return None
 
     def typical(self, values: Tensor) -> Tensor:
-        """Value of the iteration that serves an actor, (K, M) -> (M,), for evaluation; the mean of all if each of them may serve."""
+        """Values of the iteration that acts or serves an actor, (K, M, ...) -> (M, ...), for evaluation; the mean of all if each of them
+        may."""
         return values.mean(0)
 
     def choose(

@@ -20,7 +20,6 @@ from deeprl.config.instantiate import instantiate
 from deeprl.config.overrides import quoted
 from deeprl.config.stored import checked, continued, named_packages
 from deeprl.errors import CheckpointError, ConfigError
-from deeprl.noise import map_tensors
 from deeprl.runs.checkpoint import DAMAGE
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder, claim, holds_run, read_lines
@@ -53,7 +52,8 @@ class Run:
     env: Any
 
     def act(self, obs: np.ndarray) -> np.ndarray:
-        """Greedy actions for raw observations.
+        """Greedy actions for raw observations, each a function of its own observation. `agent.simplified()` lists what evaluation draws at
+        random beside them, such as the fractions of implicit quantiles.
 
         Args:
             obs: one observation (*obs), or several (M, *obs).
@@ -70,11 +70,8 @@ class Run:
         batch = torch.as_tensor(obs[None] if single else obs, dtype=spec.obs_dtype).to(self.config["device"])
         if tuple(batch.shape[1:]) != tuple(spec.obs_shape):
             raise ValueError(f"an observation has shape {tuple(spec.obs_shape)}, not {tuple(batch.shape[1:])}")
-        m = batch.shape[0]
-        noise = map_tensors(lambda tensor: tensor[0], self.agent.act_noise((1, m), torch.Generator().manual_seed(0)))
-        noise = {name: value + 1.0 if name == "explore" else value for name, value in noise.items()}  # above every epsilon: greedy
-        acted = self.agent.act(batch, torch.ones(m, dtype=torch.bool), {}, self.step, noise, explore=False)
-        action = self._to_env(acted.action.numpy())
+        with torch.no_grad():
+            action = self._to_env(self.agent.greedy(batch).cpu().numpy())
         return action[0] if single else action
 
     def _to_env(self, action: np.ndarray) -> np.ndarray:

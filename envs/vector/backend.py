@@ -14,7 +14,7 @@ import numpy as np
 
 from deeprl.types import Spec
 
-from .spaces import Actions, fault_of
+from .spaces import AS_IT_IS, Actions, fault_of
 
 
 class Game(ABC):
@@ -29,6 +29,8 @@ class Game(ABC):
     """Steps after which an episode is truncated; None: none is known"""
     reward_range: tuple[float, float] | None = None
     """Smallest and largest reward, if the environment declares them"""
+    observation: str = AS_IT_IS
+    """What an observation is, for those who use a policy without this library"""
 
     def layers(self) -> list[str]:
         """Names of the wrappers, from the outermost to the environment itself."""

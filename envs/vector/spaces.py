@@ -103,6 +103,18 @@ def observations_of(space: spaces.Space, channels: str | None = None) -> tuple[t
     )
 
 
+AS_IT_IS = "as the environment gives it"
+
+
+def described(space: spaces.Space, channels: str | None = None) -> str:
+    """What the conversion of `observations_of` makes of the environment's own observations, for those who use a policy elsewhere."""
+    if isinstance(space, spaces.Discrete):
+        return f"one-hot: component i is 1 where the environment's observation is {int(space.start)} + i"
+    if len(space.shape or ()) == 3:
+        return AS_IT_IS if channels == "first" else "the environment's image with the channels first: transpose(2, 0, 1)"
+    return AS_IT_IS if space.dtype == np.float32 else f"the environment's {space.dtype} numbers as float32"
+
+
 def _one_hot(n: int, start: int) -> Convert:
     def convert(obs):
         index = int(obs) - start

@@ -1,0 +1,45 @@
+"""`deeprl export RUN`: the greedy policy as a torch.export program and as an ONNX model, checked against the agent."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+from deeprl.cli.arguments import allow_package
+from deeprl.errors import ConfigError
+from deeprl.runs.folder import find_runs
+from deeprl.system.terminal import answer, say
+
+NEEDS = ("onnx", "onnxscript")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="a run folder, or a folder above several")
+    parser.add_argument("--checkpoint", default="last", help="best, last or a step")
+    parser.add_argument("--format", choices=("onnx", "torch", "both"), default="both", help="policy.onnx, policy.pt2 or both (the default)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (default: exports, in the run folder)")
+    allow_package(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    formats = ("onnx", "torch") if options.format == "both" else (options.format,)
+    missing = [name for name in NEEDS if importlib.util.find_spec(name) is None] if "onnx" in formats else []
+    if missing:
+        raise ConfigError(f'--format {options.format} needs {", ".join(missing)}: pip install -e ".[export]", or take --format torch')
+    runs = find_runs(options.run)
+    if options.out is not None and len(runs) > 1:
+        raise ConfigError(f"--out {options.out} takes one policy, and {options.run} holds {len(runs)} runs: name one of them")
+    from deeprl.export.build import export
+    from deeprl.session.api import load
+
+    for path in runs:
+        loaded = load(path, options.checkpoint, tuple(options.allow_package))
+        for sentence in loaded.agent.simplified():
+            say(f"note: {sentence}")
+        for file, result in export(loaded, formats, options.out).items():
+            words = "not checked"
+            if result is not None:
+                words = f"{result.equal:.2%} of {result.observations:,} actions equal, largest difference {result.largest:.2g}"
+            answer(f"{file}: step {loaded.step:,}, {file.stat().st_size:,} bytes; {words}")
+    return 0
