@@ -129,7 +129,7 @@ def onnx_runner(model: bytes) -> tuple[str, Runner, int | None]:
         import onnx
         from onnx.reference import ReferenceEvaluator
 
-        evaluator = ReferenceEvaluator(onnx.load_from_string(model))
+        evaluator: Any = ReferenceEvaluator(onnx.load_from_string(model))
         return f"onnx {onnx.__version__}", lambda obs: np.asarray(evaluator.run(None, {INPUT: obs})[0]), REFERENCE_ROWS
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
