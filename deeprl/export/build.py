@@ -65,12 +65,20 @@ def export(run: Run, formats: Iterable[str] = tuple(FORMATS), out: Path | None =
     return {folder / FORMATS[kind]: found[kind] for kind in contents}
 
 
-def played(run: Run) -> tuple[np.ndarray, Any]:
-    """Observations (PLAYED, *obs) of an evaluation environment under the greedy policy, and its game."""
+def played(run: Run, seed: int = 0) -> tuple[np.ndarray, Any]:
+    """Observations (PLAYED, *obs) of an evaluation environment, and its game. Every other action is random, because a policy alone may see
+    a few states only."""
+    spec, generator = run.agent.spec, np.random.default_rng(seed)
     with contextlib.closing(run.make_evaluation(evaluation_seed(run.config["seed"], run.step), 1)) as envs, torch.no_grad():
         rows = [envs.reset()]
         while len(rows) < PLAYED:
-            rows.append(envs.step(run.agent.greedy(torch.from_numpy(rows[-1]).to(run.config["device"])).cpu().numpy()).obs)
+            if len(rows) % 2:
+                action = run.agent.greedy(torch.from_numpy(rows[-1]).to(run.config["device"])).cpu().numpy()
+            elif spec.num_actions:
+                action = generator.integers(spec.num_actions, size=1)
+            else:
+                action = generator.uniform(-1.0, 1.0, (1, spec.action_dim)).astype(np.float32)
+            rows.append(envs.step(action).obs)
         return np.concatenate(rows), envs.backend.game(0)
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
+from deeprl.accelerate.graph import apart
 from deeprl.accelerate.modes import apply
 from deeprl.export.policy import Policy
 
@@ -94,16 +95,15 @@ def sinh(x: Tensor) -> Tensor:
     return 0.5 * (x.exp() - (-x).exp())
 
 
-REPLACED = {torch.ops.aten.sinh.default: sinh}
-"""Operators that ONNX has and ONNX Runtime does not compute in float64, in which value mappings are"""
+REPLACED = {torch.ops.aten.sinh.default: sinh, torch.ops.aten.baddbmm.default: apart}
+"""ONNX Runtime has no sinh in float64, in which value mappings are; torch 2.6 cannot convert `baddbmm` with a free number of rows"""
 
 
 def onnx_model(program: ExportedProgram, metadata: dict[str, Any]) -> bytes:
     """A program as the content of an .onnx file, weights included. Each key of the metadata is a property of the model; what is no text is
     there as JSON."""
     with torch.no_grad(), silence():
-        if any(node.target in REPLACED for node in program.graph.nodes):
-            program = program.run_decompositions(REPLACED)
+        program = program.run_decompositions(REPLACED)
         model = torch.onnx.export(program, (), dynamo=True, external_data=False, verbose=False, input_names=[INPUT], output_names=[OUTPUT])
     assert model is not None
     proto = model.model_proto
