@@ -41,7 +41,8 @@ def export(run: Run, formats: Iterable[str] = tuple(FORMATS), out: Path | None =
         the programs, with their agreement with the agent; None if a program could not be run.
 
     Raises:
-        RunFolderError: a program takes other actions than the agent, and nothing was written; or the files cannot be written.
+        RunFolderError: a program takes other actions than the agent, or cannot be made, and nothing was written; or the files cannot be
+            written.
     """
     formats = set(formats)
     obs, game = played(run)
@@ -54,7 +55,7 @@ def export(run: Run, formats: Iterable[str] = tuple(FORMATS), out: Path | None =
     if "torch" in formats:
         contents["torch"] = programs.saved(program, about)
     if "onnx" in formats:
-        contents["onnx"] = programs.onnx_model(program, about)
+        contents["onnx"] = converted(program, about)
         found["onnx"] = compared_onnx(run, policy, contents["onnx"], obs)
     about["checked"] = {kind: result and asdict(result) for kind, result in found.items()}
     folder = out or run.folder / "exports"
@@ -112,6 +113,19 @@ def compared_onnx(run: Run, policy: Policy, model: bytes, obs: np.ndarray) -> ch
     if most is not None and most < len(obs):
         obs = obs[np.linspace(0, len(obs) - 1, most).astype(int)]  # of all kinds
     return compared(run, policy, runner, obs, f"the ONNX model ({name})")
+
+
+def converted(program: torch.export.ExportedProgram, about: dict[str, Any]) -> bytes:
+    """
+    Raises:
+        RunFolderError: torch does not convert the program to ONNX, mostly because onnx, onnxscript or onnx_ir is older than it expects.
+    """
+    try:
+        return programs.onnx_model(program, about)
+    except Exception as error:  # the converter raises its own, and what breaks inside it
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        remedy = "pip install -U onnx onnxscript onnx_ir, or take --format torch"
+        raise RunFolderError(f"torch {torch.__version__} could not convert the policy to ONNX ({reason}): {remedy}") from error
 
 
 def metadata(run: Run, game: Any) -> dict[str, Any]:

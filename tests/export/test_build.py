@@ -139,6 +139,18 @@ def test_a_model_that_acts_otherwise_is_not_written(finished, tmp_path, monkeypa
     assert not (tmp_path / "out").exists()
 
 
+def test_a_policy_that_cannot_be_converted_is_left_with_a_remedy(finished, tmp_path, monkeypatch, capsys):
+    def old(program, metadata):
+        raise AttributeError("module 'onnx_ir' has no attribute 'schemas'")
+
+    monkeypatch.setattr(programs, "onnx_model", old)
+    assert console("export", finished, "--out", tmp_path / "out") == exits.FAILED
+    told = capsys.readouterr().err
+    assert "could not convert the policy to ONNX (AttributeError: module 'onnx_ir' has no attribute 'schemas')" in told
+    assert "pip install -U onnx onnxscript onnx_ir, or take --format torch" in told
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_model_that_cannot_be_run_is_written_with_a_warning(finished, tmp_path, monkeypatch, capsys):
     def missing(model):
         raise NotImplementedError("Sinh")

@@ -7,9 +7,10 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
 from deeprl.agents.idqn import Acting, Iterated
-from deeprl.envs.vector.spaces import Actions
+from deeprl.envs.vector.spaces import Actions, described
 from deeprl.export.policy import Policy, inside
 from deeprl.networks.distributional import ImplicitQuantile
 from deeprl.networks.heads import Scalar
@@ -92,3 +93,17 @@ def test_bounds_in_float64_are_never_exceeded():
     assert (rounded <= high).all()
     assert np.float32(0.1) - rounded[0] == np.spacing(rounded[0])
     assert (inside(-high, np.inf) == -rounded).all()
+
+
+@pytest.mark.parametrize(
+    ("space", "channels", "words"),
+    [
+        (spaces.Box(-1, 1, (3,), np.float32), None, "as the environment gives it"),
+        (spaces.Box(-1, 1, (3,), np.float64), None, "the environment's float64 numbers as float32"),
+        (spaces.Discrete(4, start=-1), None, "one-hot: component i is 1 where the environment's observation is -1 + i"),
+        (spaces.Box(0, 255, (4, 9, 9), np.uint8), "first", "as the environment gives it"),
+        (spaces.Box(0, 255, (9, 9, 3), np.uint8), "last", "the environment's image with the channels first: transpose(2, 0, 1)"),
+    ],
+)
+def test_conversions_of_observations_are_described(space, channels, words):
+    assert described(space, channels) == words

@@ -61,8 +61,6 @@ def chain(**settings) -> Agent:
 
 
 KINDS: dict[str, tuple[Callable[[], Agent], Actions | None]] = {
-    "dqn": (lambda: preset("agent=dqn", CARTPOLE), None),
-    "c51": (lambda: preset("agent=c51", CARTPOLE), None),
     "iqn": (lambda: preset("agent=iqn", CARTPOLE), None),
     "duelling noisy": (lambda: value_agent(head=Scalar(dueling=True, noisy=True, sigma=5.0)), Actions(num=3, start=7)),
     "chain, drawn": (chain, None),
@@ -70,11 +68,13 @@ KINDS: dict[str, tuple[Callable[[], Agent], Actions | None]] = {
     "asinh": (lambda: preset("agent=dqn", CARTPOLE, "agent/mapping=asinh"), None),
     "nature": (lambda: value_agent(IMAGE, torso=Nature(head_hidden=(8,))), None),
     "td3, normalised": (lambda: observed(preset("agent=td3", PENDULUM, "agent/normalize=running")), TORQUE),
-    "sac, normalised": (lambda: observed(sac(normalize=Running)), UNEVEN),
     "crossq": (lambda: averaged(preset("agent=crossq", PENDULUM, "agent.torso.hidden=[8]")), TORQUE),
-    "encoder": (lambda: actor_critic(IMAGE._replace(num_actions=0, action_dim=2)), UNEVEN),
 }
 OTHERS: dict[str, tuple[Callable[[], Agent], Actions | None]] = {
+    "dqn": (lambda: preset("agent=dqn", CARTPOLE), None),
+    "c51": (lambda: preset("agent=c51", CARTPOLE), None),
+    "sac, normalised": (lambda: observed(sac(normalize=Running)), UNEVEN),
+    "encoder": (lambda: actor_critic(IMAGE._replace(num_actions=0, action_dim=2)), UNEVEN),
     "chain with target, drawn": (partial(chain, acting="uniform_with_target", torso="separate"), None),
     "minatar": (lambda: preset("agent=dqn", BREAKOUT), None),
     "qrdqn": (lambda: preset("agent=qrdqn", CARTPOLE), None),
