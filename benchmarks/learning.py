@@ -64,6 +64,8 @@ LOG_MAPPED = ("log_dqn", "loglin_dqn")
 SETS = {
     "cartpole": (("classic/cartpole",), "steps=150000"),
     "mujoco": (("mujoco/hopper", "mujoco/half_cheetah"), "steps=150000"),
+    "mujoco_million": (("mujoco/half_cheetah", "mujoco/hopper"), "steps=1000000 evaluation.every=10000"),
+    "mujoco_half_million": (("mujoco/walker2d",), "steps=500000 evaluation.every=10000"),
     "minatar": (("minatar/breakout", "minatar/asterix"), "steps=300000 evaluation.every=30000"),
 }
 
@@ -96,14 +98,14 @@ def train(folder: Path, words: list[str]) -> bool:
 
 
 def table(lines: list[dict]) -> str:
-    """Final means, one row an agent, one column a task and seed."""
-    tasks = sorted({(line["env"], line["seed"]) for line in lines})
+    """Final means, one row an agent, one column a task, budget and seed."""
+    tasks = sorted({(line["env"], line["steps"], line["seed"]) for line in lines})
     rows = [
-        "| agent | " + " | ".join(f"{env}, seed {seed}" for env, seed in tasks) + " |",
+        "| agent | " + " | ".join(f"{env}, {steps:,} steps, seed {seed}" for env, steps, seed in tasks) + " |",
         "|---|" + "---|" * len(tasks),
     ]
     for name in RECIPES:
-        found = {(line["env"], line["seed"]): line["final"]["mean"] for line in lines if line["name"] == name}
+        found = {(line["env"], line["steps"], line["seed"]): line["final"]["mean"] for line in lines if line["name"] == name}
         if found:
             rows.append(f"| {name} | " + " | ".join(f"{found[task]:.1f}" if task in found else "" for task in tasks) + " |")
     return "\n".join(rows)
@@ -124,7 +126,7 @@ def main() -> None:
         parser.error("--folder says where the run folders go; or print what there is with --table")
     envs, budget = SETS[options.set]
     began = time.monotonic()
-    agents = options.agents or list(CONTINUOUS if options.set == "mujoco" else AGENTS)
+    agents = options.agents or list(CONTINUOUS if options.set.startswith("mujoco") else AGENTS)
     todo = [(name, env, seed) for seed in options.seeds for name in agents for env in envs]
     if options.set == "cartpole":
         todo = [each for each in todo if each[0] not in LOG_MAPPED]
@@ -142,9 +144,10 @@ def main() -> None:
                 fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue  # another process is training it
-            if any((line["name"], line["env"], line["seed"]) == (name, env, seed) for line in stored()):
-                continue
             words = command(name, env, seed, budget, options.mode)
+            steps = int(next(word for word in words if word.startswith("steps=")).partition("=")[2])
+            if any((line["name"], line["env"], line["seed"], line["steps"]) == (name, env, seed, steps) for line in stored()):
+                continue
             if not train(folder, words):
                 print(f"{folder.name}: did not finish, see {folder}.log", flush=True)
                 continue
