@@ -40,7 +40,7 @@ class Agent(nn.Module, Choice):
     """
 
     actions: str = ""
-    """"discrete" or "continuous": actions that it can take"""
+    """"discrete", "continuous" or "any": actions that it can take"""
     main: str = ""
     """Name of the objective that gives the priorities and the agent's learning rate; it is due at every update."""
     spec: Spec

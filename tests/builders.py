@@ -120,6 +120,10 @@ KINDS = {
 }  # fmt: skip
 
 
+ANY = ("ppo", "a2c")
+"""Presets for both kinds of actions, which have no chain; tests/agents/test_ppo.py is theirs."""
+
+
 REPRESENTATIVES = ("dqn", "idqn", "c51", "iqn", "log_dqn", "dvw", "rbis_dqn", "td3", "isac", "tqc")
 """Presets that hold one of each mechanism between them: chains, kinds of heads, mappings and their optimizer, a learned weighting,
 sequences, actors. The others combine the same parts."""

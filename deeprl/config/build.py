@@ -22,7 +22,7 @@ from deeprl.values.mapping import Identity
 
 
 def agent_actions(config: dict, allowed: Allowed = None) -> str:
-    """ "discrete" or "continuous": the kind of actions that the agent of a configuration takes."""
+    """ "discrete", "continuous" or "any": the kind of actions that the agent of a configuration takes."""
     found = resolve(config.get("_target_"), "agent", allowed)
     if not issubclass(found, Agent):
         raise ConfigError(f"agent._target_={config['_target_']} is no agent.")
@@ -30,10 +30,10 @@ def agent_actions(config: dict, allowed: Allowed = None) -> str:
 
 
 def agents_for(kind: str) -> list[str]:
-    """Names of the agents that take "discrete" or "continuous" actions."""
+    """Names of the agents that take "discrete" or "continuous" actions, or both."""
     recipes = {name: [content("agent", each) for each in lineage(name)] for name in options("agent")}
     targets = {name: next((found for found in files if "_target_" in found), None) for name, files in recipes.items()}
-    return [name for name, found in targets.items() if found and agent_actions(found) == kind]
+    return [name for name, found in targets.items() if found and agent_actions(found) in (kind, "any")]
 
 
 def check_actions(config: dict, spec: Spec, allowed: Allowed = None) -> None:
@@ -44,7 +44,7 @@ def check_actions(config: dict, spec: Spec, allowed: Allowed = None) -> None:
     has = "discrete" if spec.num_actions else "continuous"
     takes = agent_actions(config["agent"], allowed)
     agent, env = (f"{slot}={config['names'][slot]}" for slot in ("agent", "env"))
-    if takes != has:
+    if takes not in (has, "any"):
         raise ConfigError(
             f"{agent} takes {takes} actions, and {env} has {spec.num_actions or spec.action_dim} {has} actions: "
             f"choose one of agent={', '.join(agents_for(has))}, or another environment."
@@ -127,7 +127,7 @@ def check_replay(config: dict, agent: Agent, replay: Deferred) -> None:
     Raises:
         ConfigError: a part of the agent needs what the replay does not offer.
     """
-    consumers = {f"agent/{slot}": getattr(agent, slot, None) for slot in ("backup", "auxiliary", "rate")}
+    consumers = {f"agent/{slot}": getattr(agent, slot, None) for slot in ("backup", "auxiliary", "rate")} | {"agent": agent}
     refused = refusals(consumers, f"replay={config['names']['replay']}", replay.cls.offers, REPLAY)  # type: ignore[attr-defined]
     if refused:
         remedy = "Choose replay=sequences, or leave replay out." if "sequences" in agent.needs else "Choose another replay."

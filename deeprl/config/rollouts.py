@@ -16,9 +16,9 @@ REPLACED = ("learning_starts", "replay_ratio", "replay.capacity", "replay.batch_
 
 
 def learns_from(config: dict[str, Any], what: str) -> bool:
-    """Whether the backup of a configuration needs "sequences" or "rollout"."""
-    target = get(config, "agent.backup._target_")
-    return target is not None and what in getattr(resolve(target, "agent.backup", None), "needs", ())
+    """Whether the agent of a configuration, or its backup, needs "sequences" or "rollout"."""
+    targets = {path: get(config, f"{path}._target_") for path in ("agent", "agent.backup")}
+    return any(what in getattr(resolve(target, path, None), "needs", ()) for path, target in targets.items() if target is not None)
 
 
 def choose_rollout(config: dict[str, Any], user: set[str]) -> None:

@@ -112,13 +112,17 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.baddbmm(bias, x, weight)
 
 
+ACTIVATIONS = {"relu": Tensor.relu_, "tanh": Tensor.tanh_}
+"""In place, because the additions before them do not keep their results for the gradient"""
+
+
 class MLP(Block):
-    """n multilayer perceptrons of one shape, with ReLU between layers, after an optional layer normalisation.
+    """n multilayer perceptrons of one shape, with an activation between layers, after an optional layer normalisation.
 
     Args:
         n: stack size.
         sizes: input, hidden and output widths; at least two.
-        activate_last: ReLU after the last layer too, for a torso.
+        activate_last: the activation after the last layer too, for a torso.
         init, last_init: initialisers from `deeprl.networks.layers`, of all layers, and of the last one if given.
     """
 
@@ -131,8 +135,10 @@ class MLP(Block):
         init: str = "torch",
         last_init: str | None = None,
         layer_norm: bool = False,
+        activation: str = "relu",
     ):
         super().__init__()
+        self.activation = ACTIVATIONS[activation]
         if len(sizes) < 2 or min(sizes) < 1 or n < 1:
             raise ValueError(f"an MLP needs a stack of at least one and two widths or more, all positive, not n={n}, sizes={list(sizes)}")
         self.n, self.sizes, self.activate_last, self.layer_norm = n, tuple(sizes), activate_last, bool(layer_norm)
@@ -183,12 +189,12 @@ class MLP(Block):
         return parameter if entries is None else parameter[entries]
 
     def rest(self, i: int, x: Tensor, entries: slice | None = None) -> Tensor:
-        """Layer i after its affine map: normalisation and ReLU."""
+        """Layer i after its affine map: normalisation and activation."""
         if not self.activated(i):
             return x
         if self.layer_norm:
             x = F.layer_norm(x, x.shape[-1:]) * self.of(entries, f"norm_scale_{i}") + self.of(entries, f"norm_shift_{i}")
-        return x.relu_()  # in place, because the additions before it do not keep their results for the gradient
+        return self.activation(x)
 
 
 class NoisyMLP(MLP):

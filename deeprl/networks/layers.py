@@ -9,6 +9,7 @@ A scheme fills one stack entry of one parameter with numbers from the generator 
     he_normal        truncated at 2 sigma, variance 2 / fan_in                 SonyResearch/simba, inside residual blocks
     orthogonal       uniform over matrices with orthonormal rows or columns    SonyResearch/simba, first layer
     orthogonal_relu  sqrt(2) times such a matrix, the gain of a ReLU           naumix/BiggerRegularizedOptimistic
+    orthogonal_small 0.01 times such a matrix                                  last layer of PPO's policy in CleanRL
     quantile         U(-l, l), l = sqrt(sqrt(3) / fan_in)                      C51, QR-DQN, IQN in Dopamine
     small            U(-0.003, 0.003)                                          last layers of DDPG (Lillicrap et al., 2016)
 
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor
 
 NORMAL = ("glorot_normal", "lecun_normal", "he_normal")
-GAINS = {"orthogonal": 1.0, "orthogonal_relu": math.sqrt(2)}
+GAINS = {"orthogonal": 1.0, "orthogonal_relu": math.sqrt(2), "orthogonal_small": 0.01}
 """Length of the rows or columns of an orthogonal matrix"""
 SCHEMES = ("torch", "glorot_uniform", *NORMAL, *GAINS, "quantile", "small")
 TRUNCATION = 0.87962566103423978

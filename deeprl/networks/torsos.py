@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, in_range, one_of
-from deeprl.networks.blocks import MLP, ConvStack, repeated
+from deeprl.networks.blocks import ACTIVATIONS, MLP, ConvStack, repeated
 from deeprl.networks.dropout import DropoutMLP
 from deeprl.networks.layers import SCHEMES
 from deeprl.networks.residual import ResidualStacks
@@ -77,12 +77,13 @@ class MLPTorso(TorsoChoice):
     init: str = "torch"
     layer_norm: bool = False
     dropout: float = 0.0
+    activation: str = "relu"
     head_hidden: tuple[int, ...] = ()
     weight_norm: str = "none"
 
     def __post_init__(self):
         widths(self, "hidden", "head_hidden")
-        one_of(self, init=SCHEMES, weight_norm=OPTIONS)
+        one_of(self, init=SCHEMES, weight_norm=OPTIONS, activation=tuple(ACTIVATIONS))
         in_range(self, dropout=(0, 0.99))
 
     def build(self, spec: Spec, n: int) -> nn.Module:
@@ -92,7 +93,7 @@ class MLPTorso(TorsoChoice):
         if not self.hidden:
             return Flatten(inputs, n)
         plain = len(spec.obs_shape) == 1 and spec.obs_dtype == torch.float32
-        fields: dict[str, Any] = {"activate_last": True, "init": self.init, "layer_norm": self.layer_norm}
+        fields: dict[str, Any] = {"activate_last": True, "init": self.init, "layer_norm": self.layer_norm, "activation": self.activation}
         sizes = (inputs, *self.hidden)
         if self.dropout:
             if not plain:
@@ -198,12 +199,16 @@ class Auto(TorsoChoice):
     hidden: tuple[int, ...] = (256, 256)
     """Hidden layers of the MLP"""
     layer_norm: bool = False
-    """Layer normalisation before each ReLU; that of a head is a key of the head"""
+    """Layer normalisation before each activation; that of a head is a key of the head"""
+    init: str = "auto"
+    """Initialiser of all layers; auto: that of the torso which follows"""
+    activation: str = "relu"
+    """Of the MLP"""
     weight_norm: str = "none"
 
     def __post_init__(self):
         widths(self, "hidden")
-        one_of(self, weight_norm=OPTIONS)
+        one_of(self, weight_norm=OPTIONS, init=("auto", *SCHEMES), activation=tuple(ACTIVATIONS))
 
     def resolve(self, spec: Spec) -> TorsoChoice:
         """
@@ -211,12 +216,14 @@ class Auto(TorsoChoice):
             ValueError: no torso follows from the shape.
         """
         shape = tuple(spec.obs_shape)
+        common: dict[str, Any] = {"layer_norm": self.layer_norm, "weight_norm": self.weight_norm}
+        common |= {} if self.init == "auto" else {"init": self.init}
         if len(shape) == 1:
-            return MLPTorso(hidden=self.hidden, layer_norm=self.layer_norm, weight_norm=self.weight_norm)
+            return MLPTorso(hidden=self.hidden, activation=self.activation, **common)
         if len(shape) == 3 and max(shape[1:]) > 24:
-            return Nature(layer_norm=self.layer_norm, weight_norm=self.weight_norm)
+            return Nature(**common)
         if len(shape) == 3 and min(shape[1:]) >= 3:
-            return MinAtarTorso(layer_norm=self.layer_norm, weight_norm=self.weight_norm)
+            return MinAtarTorso(**common)
         raise ValueError(f"no torso follows from observations of shape {shape}: choose one, agent/torso=mlp, nature, impala or minatar")
 
     def build(self, spec: Spec, n: int) -> nn.Module:

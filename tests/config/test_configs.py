@@ -27,7 +27,7 @@ from deeprl.replay.replay import Replay
 from deeprl.replay.rollout import Rollout
 from deeprl.replay.sequences import Auto
 from deeprl.types import Spec
-from tests.builders import KINDS, REPRESENTATIVES, entry, made_up, presets, settled, spec_of, update
+from tests.builders import ANY, KINDS, REPRESENTATIVES, entry, made_up, presets, settled, spec_of, update
 
 DISCRETE_ENVS = ["classic/cartpole", "minatar/breakout", "atari/pong", "toy/chain"]
 CONTINUOUS_ENVS = ["classic/pendulum", "mujoco/hopper"]
@@ -65,7 +65,8 @@ def survives(config: dict, spec: Spec) -> None:
 
 
 def test_the_menu_of_agents_is_the_one_tested_here():
-    assert set(options("agent")) == set(KINDS)
+    assert set(options("agent")) == {*KINDS, *ANY}
+    assert all(agent_actions(settled(f"agent={name}", "env=classic/cartpole")["agent"]) == "any" for name in ANY)
     for name, kind in KINDS.items():
         assert agent_actions(settled(f"agent={name}", f"env={ENVS[kind][0]}")["agent"]) == kind
 
@@ -220,7 +221,7 @@ def test_shares_of_steps_become_steps():
 
 
 def test_which_agents_would_do():
-    assert agents_for("continuous") == sorted(name for name, kind in KINDS.items() if kind == "continuous")
+    assert agents_for("continuous") == sorted([*ANY, *(name for name, kind in KINDS.items() if kind == "continuous")])
 
 
 @pytest.mark.parametrize("agent", presets())

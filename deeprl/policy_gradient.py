@@ -1,0 +1,193 @@
+"""The agent that learns a policy from its own rollouts. A2C and PPO are two choices of its parts.
+
+    δ_t = R_t + d_t V(s_{t+1}) − V(s_t)                    Â_t = δ_t + d_t λ Â_{t+1}, or δ_t where the episode or the rollout ends
+    L   = L_π + c_v L_V − c_e mean H(π(·|s))               R_t is the reward, d_t is γ (1 − terminated)
+
+    A2C   L_π = − mean Â log π(a|s)                                                            one update on a rollout
+    PPO   L_π = − mean min(ρ Â, clip(ρ, 1 − ε, 1 + ε) Â),   ρ = π(a|s) / π_old(a|s)            several passes over it
+
+Mnih and others, 2016; Schulman and others, 2016 and 2017. docs/algorithms/ppo.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deeprl.agent import Agent, Answer, watching
+from deeprl.choice import Choice, Part, in_range, one_of
+from deeprl.networks.actors import Actor
+from deeprl.networks.blocks import MLP, initialise
+from deeprl.networks.policies import PolicyChoice
+from deeprl.objective import Objective
+from deeprl.parts.exploration import certain
+from deeprl.transforms.channels import channel_scales
+from deeprl.types import Acted, Batch, Learned, NetworkNoise, Spec
+from deeprl.values.recursion import linear_recursion
+
+
+@dataclass(frozen=True)
+class Surrogate(Choice):
+    """The policy's loss and the value's.
+
+    Args:
+        clip: ε of PPO; None: the plain gradient of A2C.
+        value_clip: ε by which V may move from its value before the updates; None: it is not bounded.
+        value_weight, entropy_weight: c_v and c_e. L_V is ½ mean (V − return)².
+        normalize: advantages of a batch have mean 0 and deviation 1.
+    """
+
+    clip: float | None = 0.2
+    value_clip: float | None = None
+    value_weight: float = 1.0
+    entropy_weight: float = 0.0
+    normalize: bool = True
+
+    def __post_init__(self):
+        in_range(self, value_weight=(0, None), entropy_weight=(0, None))
+        for name in ("clip", "value_clip"):
+            if getattr(self, name) is not None:
+                in_range(self, **{name: (0, None)})
+        one_of(self, normalize=(True, False))
+
+    def advantages(self, advantage: Tensor) -> Tensor:
+        return (advantage - advantage.mean()) / (advantage.std() + 1e-8) if self.normalize else advantage
+
+    def policy(self, log_prob: Tensor, old: Tensor, advantage: Tensor) -> Tensor:
+        """L_π of each row, (B,)."""
+        if self.clip is None:
+            return -advantage * log_prob
+        ratio = (log_prob - old).exp()
+        return -torch.minimum(ratio * advantage, ratio.clamp(1.0 - self.clip, 1.0 + self.clip) * advantage)
+
+    def value(self, value: Tensor, old: Tensor, returns: Tensor) -> Tensor:
+        """½ (V − return)² of each row, (B,); with `value_clip` the larger one of V and of V near its old value."""
+        loss = (value - returns).square()
+        if self.value_clip is not None:
+            near = old + (value - old).clamp(-self.value_clip, self.value_clip)
+            loss = torch.maximum(loss, (near - returns).square())
+        return 0.5 * loss
+
+
+class PolicyGradient(Agent):
+    """Agent for discrete or continuous actions: a policy, and a value of states.
+
+    Args:
+        spec, seed: spaces of the environment; seed of the initial weights.
+        torso: choice of the features of policy and value.
+        shared: whether policy and value have one torso.
+        policy: choice that builds the policy.
+        lam: λ of the advantages.
+        surrogate: the losses.
+        rewards, normalize: as in `ValueAgent`.
+        optimizer: of all weights, with one norm.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    actions = "any"
+    main = "policy"
+    needs = frozenset({"rollout"})
+    rewards: Part
+
+    def __init__(
+        self,
+        *,
+        spec: Spec,
+        seed: int,
+        torso,
+        shared: bool,
+        policy: PolicyChoice,
+        lam: float,
+        surrogate: Surrogate,
+        rewards: Callable[..., Part],
+        normalize: Callable[..., Part],
+        optimizer,
+    ):
+        super().__init__()
+        self.spec, self.lam, self.surrogate, self.shared = spec, lam, surrogate, shared
+        in_range(self, lam=(0, 1))
+        self.rewards, self.normalize = rewards(), normalize(spec=spec)
+        if channel_scales(self.rewards) != (1.0,):
+            raise ValueError("this agent takes rewards of one channel: agent/rewards=raw")
+        torso = torso.resolve(spec)
+        self.policy = policy.build(spec, torso)
+        self.value: nn.Module = MLP(1, (self.policy.torso.features, *torso.head_hidden, 1), activate_last=False, init=torso.init,
+                                    last_init="orthogonal")  # fmt: skip
+        if not shared:
+            self.value = Actor(spec, torso, 1, "orthogonal")
+        initialise(self.policy, seed, "policy")
+        initialise(self.value, seed, "value")
+        parameters = [*self.policy.parameters(), *self.value.parameters()]
+        self.objectives = {"policy": Objective(self.loss, parameters, optimizer.build(parameters))}
+        self.observers = watching(self.normalize, self.rewards)
+
+    def outputs(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Parameters of the policy (*B, outputs), and values (*B,), of normalised observations."""
+        if not self.shared:
+            return self.policy.outputs(obs), self.value.outputs(obs).squeeze(-1)  # type: ignore[operator]
+        lead = obs.shape[: obs.dim() - self.policy.obs_dims]
+        features = self.policy.torso(obs.flatten(0, len(lead) - 1))  # (1, B, F)
+        return self.policy.last(features)[0].unflatten(0, lead), self.value(features)[0].squeeze(-1).unflatten(0, lead)
+
+    def prepare(self, rollout: Batch) -> dict[str, Tensor]:
+        """Advantages, returns, and what the network that collected says: log π(a|s) and V(s), (L, M) each."""
+        outputs, value = self.outputs(self.normalize(rollout.obs))
+        _, after = self.outputs(self.normalize(rollout.next_obs))
+        goes_on = torch.cat([~rollout.ended[:-1], torch.zeros_like(rollout.ended[-1:])])
+        delta = rollout.reward + rollout.discount * after - value
+        advantage = linear_recursion(delta, self.lam * rollout.discount * goes_on)
+        return {
+            "advantage": advantage,
+            "returns": advantage + value,
+            "log_prob": self.policy.log_prob(outputs, rollout.action),
+            "value": value,
+        }
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Learned]:
+        old, surrogate = batch.extra, self.surrogate
+        outputs, value = self.outputs(self.normalize(batch.obs))
+        log_prob, entropy = self.policy.log_prob(outputs, batch.action), self.policy.entropy(outputs)
+        policy = surrogate.policy(log_prob, old["log_prob"], surrogate.advantages(old["advantage"])).mean()
+        values = surrogate.value(value, old["value"], old["returns"]).mean()
+        total = policy + surrogate.value_weight * values - surrogate.entropy_weight * entropy.mean()
+        with torch.no_grad():
+            change = log_prob - old["log_prob"]
+            metrics = {
+                "train/policy_loss": policy.detach(),
+                "train/value_loss": values.detach(),
+                "train/entropy": entropy.detach(),
+                "train/approx_kl": change.exp() - 1.0 - change,  # never negative, and of the divergence's size
+                "train/values": value.detach(),
+            }
+            if surrogate.clip is not None:
+                metrics["train/clip_fraction"] = ((change.exp() - 1.0).abs() > surrogate.clip).to(torch.float32)
+            return total, Learned((old["returns"] - value).abs(), metrics)
+
+    def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
+        """An action of the policy, (M,) int64 or (M, D)"""
+        return self.policy.sampled(self.policy.outputs(self.normalize(obs)), noise.layers["action"])
+
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, answer: Answer | None = None) -> Acted:
+        if explore:
+            return Acted((answer or self.answer)(obs, noise["network"]).cpu(), certain(obs.shape[0]), memory)
+        outputs, value = self.outputs(self.normalize(obs))
+        return Acted(self.policy.greedy(outputs).cpu(), certain(obs.shape[0]), memory, value.cpu())
+
+    def greedy(self, obs: Tensor) -> Tensor:
+        return self.policy.greedy(self.policy.outputs(self.normalize(obs)))
+
+    def greedy_values(self, obs: Tensor) -> Tensor:
+        return self.policy.outputs(self.normalize(obs))
+
+    def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+        return {}
+
+    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+        drawn = self.policy.noise(size, generator).to(next(self.parameters()).device)  # one copy for many ticks
+        return {"network": NetworkNoise({"action": drawn}, {})}

@@ -1,0 +1,208 @@
+"""A2C and PPO: worked numbers, what is neutral, both kinds of actions, exact resume within a rollout."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from deeprl.cli import exits
+from deeprl.config.build import build_agent
+from deeprl.networks.policies import CategoricalPolicy, GaussianPolicy, PolicyChoice
+from deeprl.networks.torsos import MinAtarTorso, MLPTorso
+from deeprl.optim.adam import Adam
+from deeprl.policy_gradient import PolicyGradient, Surrogate
+from deeprl.replay.rollout import Rollout
+from deeprl.training.learner import CompiledLearner, Learner, gradient
+from deeprl.transforms.observations import Plain
+from deeprl.transforms.rewards import Raw
+from deeprl.types import Rows, Spec
+from tests.builders import (
+    CONTINUOUS,
+    DISCRETE,
+    assert_close32,
+    begin,
+    console,
+    entry,
+    flat,
+    made_up,
+    settled,
+    snapshot,
+    spec_of,
+    traced_gradient,
+)  # fmt: skip
+from tests.promises.test_resume import assert_same_run, at_step
+
+
+def agent_of(spec: Spec = DISCRETE, seed: int = 0, **slots) -> PolicyGradient:
+    parts = {
+        "torso": MLPTorso(hidden=(7,), activation="tanh"), "shared": False, "policy": PolicyChoice(last_init=None), "lam": 0.8,
+        "surrogate": Surrogate(), "rewards": Raw, "normalize": Plain, "optimizer": Adam(lr=0.01),
+    }  # fmt: skip
+    return PolicyGradient(spec=spec, seed=seed, **{**parts, **slots})
+
+
+# ---- worked numbers
+
+
+def advantages(reward=(1.0, 0.0, 2.0), before=(0.5, 0.4, 0.3), after=(0.4, 0.3, 0.2), terminated=(), ended=(), lam=0.8) -> Tensor:
+    """Advantages (3,) of three steps of one environment with these values, γ = 0.9."""
+    spec = Spec((1,), torch.float32, 2, 0)
+    rollout = Rollout(length=3, spec=spec, num=1, discount=0.9, minibatches=1)
+    for t in range(3):
+        obs = np.array([[before[t]]], np.float32), np.array([[after[t]]], np.float32)
+        flags = np.array([t in terminated]), np.array([t in ended])
+        rollout.append(Rows(obs[0], np.array([0]), np.array([reward[t]], np.float32), obs[1], *flags, np.ones(1, np.float32)))
+
+    class Given(PolicyGradient):
+        def outputs(self, obs):
+            return torch.zeros(*obs.shape[:-1], 2), obs[..., 0]  # the value is the observation
+
+    agent = agent_of(spec, lam=lam)
+    agent.__class__ = Given
+    return agent.prepare(rollout.whole())["advantage"][:, 0]
+
+
+def gaussian() -> tuple[GaussianPolicy, Tensor]:
+    policy = GaussianPolicy(PolicyChoice(), CONTINUOUS, MLPTorso(hidden=(3,)))
+    policy.deviations.log_std.copy_(torch.tensor([[0.0, -0.5]]))
+    return policy, torch.tensor([[0.1, -0.2]])
+
+
+def categorical() -> tuple[CategoricalPolicy, Tensor]:
+    return CategoricalPolicy(PolicyChoice(), DISCRETE, MLPTorso(hidden=(3,))), torch.tensor([[1.0, 0.0, -1.0]])
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [
+        ({}, [1.740992, 1.2236, 1.88]),
+        ({"ended": (1,), "after": (0.4, 0.7, 0.2)}, [1.0256, 0.23, 1.88]),  # a time limit
+        ({"terminated": (1,), "ended": (1,)}, [0.572, -0.4, 1.88]),
+        ({"lam": 0.0}, [0.86, -0.13, 1.88]),
+        ({"lam": 1.0}, [1 + 0.81 * 2 + 0.729 * 0.2 - 0.5, 0.9 * 2 + 0.81 * 0.2 - 0.4, 1.88]),  # returns minus values
+    ],
+)
+def test_advantages_by_hand(case, expected):
+    assert advantages(**case).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_advantages_are_normalised_in_a_batch():
+    assert Surrogate().advantages(advantages()).tolist() == pytest.approx([0.364638, -1.131149, 0.766512], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("advantage", "ratio", "value", "slope"), [(1, 1.3, 1.2, 0), (1, 0.7, 0.7, 1), (-1, 1.3, -1.3, -1), (-1, 0.7, -0.8, 0)]
+)
+def test_the_clipped_surrogate_by_hand(advantage, ratio, value, slope):
+    """Objective and its slope in the ratio."""
+    log_prob = torch.tensor([float(ratio)]).log().requires_grad_()
+    objective = -Surrogate(clip=0.2).policy(log_prob, torch.zeros(1), torch.tensor([float(advantage)]))
+    objective.sum().backward()
+    assert objective.item() == pytest.approx(value)
+    assert log_prob.grad is not None
+    assert log_prob.grad.item() == pytest.approx(slope * ratio)
+
+
+def test_the_clipped_value_loss_has_no_gradient_far_from_the_old_value():
+    for value in (1.5, 2.1):
+        v = torch.tensor([value], requires_grad=True)
+        loss = 2 * Surrogate(value_clip=0.2).value(v, torch.ones(1), torch.full((1,), 2.0))
+        loss.sum().backward()
+        assert (loss.item(), v.grad.item()) == (pytest.approx(0.64), 0.0)
+
+
+def test_densities_and_entropies_by_hand():
+    policy, outputs = gaussian()
+    assert policy.log_prob(outputs, torch.tensor([[0.3, 0.4]])).item() == pytest.approx(-1.8471678)
+    assert policy.entropy(outputs).item() == pytest.approx(2.3378771)
+    other, logits = categorical()
+    assert other.entropy(logits).item() == pytest.approx(0.8323956)
+    found = [other.log_prob(logits, torch.tensor([a])).item() for a in range(3)]
+    assert found == pytest.approx([-0.407606, -1.407606, -2.407606])
+
+
+def test_samples_have_the_density():
+    """Shares of three actions within five standard errors; mean and deviation of a Gaussian."""
+    policy, logits = categorical()
+    n = 20_000
+    drawn = policy.sampled(logits.expand(n, 3), policy.noise((n,), torch.Generator().manual_seed(0)))
+    for a, p in enumerate(logits.softmax(-1)[0].tolist()):
+        assert abs((drawn == a).float().mean().item() - p) < 5 * (p * (1 - p) / n) ** 0.5
+    other, mean = gaussian()
+    drawn = other.sampled(mean.expand(n, 2), other.noise((n,), torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(drawn.mean(0), mean[0], atol=0.05, rtol=0)
+    torch.testing.assert_close(drawn.std(0), other.log_std.exp(), atol=0.05, rtol=0)
+
+
+# ---- neutral
+
+
+@pytest.mark.parametrize("spec", [DISCRETE, CONTINUOUS])
+def test_the_first_update_of_ppo_is_that_of_a2c(spec):
+    """The ratio is 1, where autograd takes half of the slope of either side of the minimum."""
+    surrogates = Surrogate(normalize=False), Surrogate(clip=None, normalize=False)
+    found = [gradient(agent := agent_of(spec, surrogate=each), "policy", made_up(agent, spec, size=6))[0] for each in surrogates]
+    torch.testing.assert_close(flat(found[0]), flat(found[1]))
+
+
+def test_the_reported_divergence_is_zero_before_the_first_update():
+    agent = agent_of()
+    batch = made_up(agent, DISCRETE, size=6)
+    _, learned = agent.loss(batch)
+    assert learned.metrics["train/approx_kl"].abs().max() < 1e-6
+    assert learned.metrics["train/clip_fraction"].sum() == 0
+    Learner(agent, lambda batch: batch).update(batch)
+    assert agent.loss(batch)[1].metrics["train/approx_kl"].mean() > 0
+
+
+# ---- agents
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("spec", [DISCRETE, CONTINUOUS, DISCRETE._replace(obs_shape=(3, 10, 10), obs_dtype=torch.uint8)])
+def test_agents_train_plain_and_traced(spec, shared):
+    torso = {} if len(spec.obs_shape) == 1 else {"torso": MinAtarTorso(channels=2, head_hidden=(8,))}
+    agent = agent_of(spec, shared=shared, surrogate=Surrogate(value_clip=0.2, entropy_weight=0.01), **torso)
+    batch = made_up(agent, spec, size=6)
+    found, learned = traced_gradient(agent, "policy", batch)
+    expected, plain = gradient(agent, "policy", batch)
+    assert_close32(flat(found), flat(expected))
+    torch.testing.assert_close(learned.error, plain.error)
+    before = snapshot(agent)
+    CompiledLearner(agent, lambda batch: batch, backend="eager").update(batch)
+    assert all(not torch.equal(value, before[name]) for name, value in agent.named_parameters())
+
+
+def test_raw_actions_are_stored_and_the_environment_gets_clipped_ones():
+    agent = agent_of(CONTINUOUS, policy=PolicyChoice(log_std=3.0, last_init=None))
+    noise = {"network": agent.act_noise((1, 4), torch.Generator().manual_seed(0))["network"]}
+    acted = agent.act(torch.zeros(4, 5), torch.ones(4, dtype=torch.bool), {}, 0, entry(noise), explore=True)
+    assert acted.action.abs().max() > 1
+
+
+def test_presets_of_both_kinds_of_actions():
+    for words in (("agent=ppo", "env=classic/cartpole"), ("agent=ppo", "env=classic/pendulum"), ("agent=a2c", "env=classic/acrobot")):
+        agent = build_agent(settled(*words), spec_of(words[1].removeprefix("env=")))
+        Learner(agent, lambda batch: batch).update(made_up(agent, agent.spec, size=6))
+
+
+WORDS = (
+    "env.num=3", "agent.torso.hidden=[16]", "replay.length=10", "replay.epochs=2", "replay.minibatches=5", "steps=240",
+    "evaluation.every=100", "evaluation.episodes=1", "evaluation.final_episodes=1", "evaluation.num=1", "checkpoint.every=70",
+    "log.every=50", "runtime.threads=1", "agent/normalize=running", "agent/rewards=scaled",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [("agent=ppo", "env=classic/pendulum"), ("agent=a2c", "env=classic/cartpole", "env.vector=async")])
+def test_a_run_stopped_within_a_rollout_resumes_exactly(words, tmp_path, monkeypatch):
+    assert begin(tmp_path / "whole", *words, *WORDS) == exits.FINISHED
+    with monkeypatch.context() as patch:
+        at_step(patch, 105, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert begin(tmp_path / "stopped", *words, *WORDS) == exits.STOPPED
+    assert console("resume", tmp_path / "stopped") == exits.FINISHED
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
