@@ -437,7 +437,8 @@ def test_every_configuration_builds(name):
         if name.startswith(start):
             pytest.importorskip(package)
     with hydra.initialize_config_dir(str(ROOT / "configs"), version_base=None):
-        config = hydra.compose(overrides=[f"+env={name}", "env.num=2", *(["env.id=CartPole-v1"] if name == "gym" else [])])
+        needed = {"gym": ["env.id=CartPole-v1"], "function": ["env.function=tests.promises.test_from_python:make"]}
+        config = hydra.compose(overrides=[f"+env={name}", "env.num=2", *needed.get(name, [])])
     choice = hydra.utils.instantiate(config.env)
     assert choice.num == 2
     assert choice.spec() == choice.build().spec
