@@ -9,10 +9,10 @@ import gymnasium
 
 from deeprl.choice import one_of
 from deeprl.system.functions import GIVEN, found
+from deeprl.types import Spec
 
-from .gym import GymGame
+from .gym import GymGame, looked_at
 from .vector.choice import EnvChoice
-from .vector.spaces import channels_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,11 @@ class Function(EnvChoice):
         env = function(**self.kwargs)
         if not isinstance(env, gymnasium.Env):
             raise ValueError(f"function={self.function} returned {type(env).__name__}, not a gymnasium.Env")
-        return GymGame(env, self.channels or channels_of(env.observation_space))
+        return GymGame(env, self.channels)
+
+    def spec(self) -> Spec:
+        """Asked once a run, and therefore the place to tell what was chosen."""
+        return looked_at(self.build())
 
     def rendering(self) -> EnvChoice:
         return self  # the function decides about its render mode

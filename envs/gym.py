@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 
 from deeprl.choice import one_of
 from deeprl.system.progress import say
@@ -17,7 +18,7 @@ from deeprl.types import Spec
 
 from .vector.backend import Game
 from .vector.choice import EnvChoice
-from .vector.spaces import actions_of, channels_of, described, observations_of
+from .vector.spaces import actions_of, described, observations_of
 
 
 class GymGame(Game):
@@ -25,11 +26,11 @@ class GymGame(Game):
 
     def __init__(self, env: gymnasium.Env, channels: str | None = None):
         self.env = env
-        shape, dtype, self.convert = observations_of(env.observation_space, channels)
         self.observation = described(env.observation_space, channels)
         self.actions = actions_of(env.action_space)
+        shape, dtype, self.convert, self.note = observations_of(env.observation_space, channels)
         self.spec = Spec(shape, dtype, self.actions.num, 0 if self.actions.num else math.prod(self.actions.shape))
-        self._dtype = env.action_space.dtype
+        self._dtype = None if isinstance(env.action_space, spaces.Discrete) else env.action_space.dtype
         self.fps = float(env.metadata.get("render_fps") or self.fps)
         self.limit = env.spec.max_episode_steps if env.spec else None
         self.reward_range = getattr(env.unwrapped, "reward_range", None)  # Gymnasium 1.0 dropped it, some environments still declare it
@@ -45,7 +46,7 @@ class GymGame(Game):
         return self.convert(self.env.reset(seed=seed)[0])
 
     def step(self, action):
-        if not self.actions.num:
+        if self._dtype is not None:
             action = action.astype(self._dtype, copy=False)
         obs, reward, terminated, truncated, _ = self.env.step(action)
         try:
@@ -123,6 +124,14 @@ def wrapper_entries(value: Any) -> list[dict[str, Any]]:
     return [{"path": entry["path"], "kwargs": entry.get("kwargs") or {}} for entry in entries]
 
 
+def looked_at(game: GymGame) -> Spec:
+    """The spaces of a game, which is closed; a line on stderr says what was chosen without being asked for."""
+    game.close()
+    if game.note:
+        say(game.note)
+    return game.spec
+
+
 @dataclass(frozen=True, kw_only=True)
 class Registered(EnvChoice):
     """An environment made by its Gymnasium id. Families add their own settings."""
@@ -178,16 +187,11 @@ class Gym(Registered):
             import_package(self.package)
         env = wrap(make(self.id, self.max_episode_steps, self.kwargs), self.wrappers)
         try:
-            return GymGame(env, self.channels or channels_of(env.observation_space))
+            return GymGame(env, self.channels)
         except ValueError as error:
             env.close()
             raise ValueError(f"env.id={self.id}: {error}") from error
 
     def spec(self) -> Spec:
         """Asked once a run, and therefore the place to tell what was guessed."""
-        game = self.build()
-        game.close()
-        space = game.env.observation_space
-        if self.channels is None and (guessed := channels_of(space)):
-            say(f"env.channels={guessed} is taken for observations of shape {space.shape}")
-        return game.spec
+        return looked_at(self.build())

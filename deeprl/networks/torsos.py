@@ -103,16 +103,23 @@ class MLPTorso(TorsoChoice):
 
 
 class ImageChoice(TorsoChoice):
+    scale: float
+    """Factor of uint8 pixels"""
+
     @staticmethod
     def image(spec: Spec) -> tuple[int, ...]:
         if len(spec.obs_shape) != 3:
             raise ValueError(f"a convolutional torso needs images (channels, height, width), not {spec.obs_shape}: choose agent/torso=mlp")
         return spec.obs_shape
 
+    def factor(self, spec: Spec) -> float:
+        """Factor of the pixels: `scale` belongs to uint8, and images of floats are used as they are."""
+        return self.scale if spec.obs_dtype == torch.uint8 else 1.0
+
 
 def convolutions(choice: Nature | MinAtarTorso, spec: Spec, n: int, layers: tuple[tuple[int, int, int], ...]) -> ConvStack:
     shape, norm = choice.image(spec), choice.layer_norm
-    return ConvStack(n, shape, layers, padding=choice.padding, init=choice.init, scale=choice.scale, layer_norm=norm)
+    return ConvStack(n, shape, layers, padding=choice.padding, init=choice.init, scale=choice.factor(spec), layer_norm=norm)
 
 
 @dataclass(frozen=True)
@@ -188,7 +195,7 @@ class Impala(ImageChoice):
 
     def build(self, spec: Spec, n: int) -> nn.Module:
         inits = {"init": self.init, "residual_init": self.residual_init}
-        return ResidualStacks(n, self.image(spec), self.channels, blocks=self.blocks, scale=self.scale, **inits)
+        return ResidualStacks(n, self.image(spec), self.channels, blocks=self.blocks, scale=self.factor(spec), **inits)
 
 
 @dataclass(frozen=True)

@@ -137,8 +137,8 @@ class Ring:
             here, there = base + slot, base + (slot + 1) % period
             row, after = self.rows[here], self.rows[there]
             if self.frames is None:
-                row[: at.size] = rows.obs[e]
-                after[: at.size] = rows.next_obs[e]
+                row[: at.size] = rows.obs[e].reshape(-1)
+                after[: at.size] = rows.next_obs[e].reshape(-1)
             else:
                 self.frames[here] = rows.obs[e, self._newest].reshape(-1)
                 self.frames[there] = rows.next_obs[e, self._newest].reshape(-1)

@@ -1,8 +1,10 @@
-"""Conversion of Gymnasium's spaces to the form of agents and replays: observations are float32 vectors or uint8 images with channels first,
-actions are integers from 0 or vectors in [-1, 1]. Any other space raises an error that names it."""
+"""Conversion of Gymnasium's spaces to the form of agents and replays: observations are float32 vectors, or images with channels first, of
+uint8 or float32; actions are integers from 0 or vectors in [-1, 1]. Spaces of several parts become a vector. Any other space raises an
+error that names it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,18 +20,23 @@ class Actions(NamedTuple):
 
     num: int
     """Discrete actions; 0 if continuous."""
-    start: int = 0
-    """The environment's first discrete action."""
+    start: int | np.ndarray = 0
+    """The environment's first discrete action; of each component where there are `sizes`."""
     low: np.ndarray | None = None
     """(D,) bounds of a continuous action"""
     high: np.ndarray | None = None
     shape: tuple[int, ...] = ()
-    """Shape of one continuous action in the environment's own form; its product is D."""
+    """Shape of one action in the environment's own form; its product is D, or the number of `sizes`."""
+    sizes: tuple[int, ...] = ()
+    """Choices of each component, where the discrete actions are all combinations of them, the last component changing fastest."""
 
     def to_env(self, action: np.ndarray) -> np.ndarray:
         """(M,) int64 or (M, D) float in [-1, 1], clipped -> (M,) int64 or (M, *shape) in the environment's own type."""
         if self.num:
             action = np.asarray(action, dtype=np.int64)
+            if self.sizes:
+                action = np.stack(np.unravel_index(action, self.sizes), -1).reshape(len(action), *self.shape)
+                return action + self.start
             return action + self.start if self.start else action
         assert self.low is not None
         assert self.high is not None
@@ -39,13 +46,21 @@ class Actions(NamedTuple):
         return np.minimum(np.maximum(scaled, self.low), self.high).reshape(len(unit), *self.shape)
 
 
+LARGEST_PRODUCT = 1024
+"""Combinations of a MultiDiscrete action, at most, because a network has one output for each"""
+LARGEST_FLAT = 10_000
+"""Numbers of a flattened observation, at most"""
 OWN = "Gymnasium has no wrapper for this: write one of your own and name it in env.wrappers,"
 
 
 def actions_of(space: spaces.Space) -> Actions:
-    """Raises ValueError for a space other than Discrete and bounded floating-point Box."""
+    """Raises ValueError for a space other than Discrete, MultiDiscrete and MultiBinary of few combinations, and bounded Box of floats."""
     if isinstance(space, spaces.Discrete):
         return Actions(num=int(space.n), start=int(space.start))
+    if isinstance(space, spaces.MultiDiscrete):
+        return _product(space, tuple(space.nvec.reshape(-1).tolist()), space.start)
+    if isinstance(space, spaces.MultiBinary):
+        return _product(space, (2,) * math.prod(space.shape))
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
         if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
             raise ValueError(
@@ -53,7 +68,20 @@ def actions_of(space: spaces.Space) -> Actions:
                 f"{OWN} a gymnasium.ActionWrapper whose action space has bounds."
             )
         return Actions(num=0, low=space.low.reshape(-1), high=space.high.reshape(-1), shape=space.shape)
-    raise ValueError(f"the action space {space} is not supported, only Discrete and Box of floats. {OWN} a gymnasium.ActionWrapper.")
+    raise ValueError(
+        f"the action space {space} is not supported, only Discrete, MultiDiscrete, MultiBinary and Box of floats. "
+        f"{OWN} a gymnasium.ActionWrapper."
+    )
+
+
+def _product(space: spaces.MultiDiscrete | spaces.MultiBinary, sizes: tuple[int, ...], start: int | np.ndarray = 0) -> Actions:
+    """One discrete action for each combination of several choices."""
+    if (num := math.prod(sizes)) > LARGEST_PRODUCT:
+        raise ValueError(
+            f"the action space {space} has {num:,} combinations, more than the {LARGEST_PRODUCT:,} that fit one discrete action. "
+            f"{OWN} a gymnasium.ActionWrapper with fewer actions."
+        )
+    return Actions(num, start, shape=space.shape, sizes=sizes)
 
 
 Convert = Callable[[object], np.ndarray]
@@ -73,34 +101,114 @@ def fault_of(obs: np.ndarray, spec: Spec) -> str:
     return f"observation holds {obs[index]} at index {', '.join(map(str, index))}"
 
 
+class Observations(NamedTuple):
+    """Form in which agents see the observations of a space."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    convert: Convert
+    """From one observation of the environment; raises ValueError on a wrong shape or type. NaN and Inf pass, because `fault_of` finds them
+    for all families alike."""
+    note: str = ""
+    """What was chosen without being asked for, as a sentence"""
+
+
 def channels_of(space: spaces.Space) -> str | None:
     """Where the channels of an image are, if just one of its three axes has at most four entries: "first" or "last"."""
-    if not isinstance(space, spaces.Box) or len(space.shape) != 3 or space.dtype != np.uint8:
+    if not isinstance(space, spaces.Box) or len(space.shape) != 3 or not (space.dtype == np.uint8 or space.dtype.kind == "f"):
         return None
     few = [axis for axis, size in enumerate(space.shape) if size <= 4]
     return {0: "first", 2: "last"}.get(few[0]) if len(few) == 1 else None
 
 
-def observations_of(space: spaces.Space, channels: str | None = None) -> tuple[tuple[int, ...], torch.dtype, Convert]:
-    """Shape, dtype and conversion of one observation; the conversion raises ValueError on a wrong shape or type. NaN and Inf pass,
-    because `fault_of` finds them for all families alike.
-
+def observations_of(space: spaces.Space, channels: str | None = None) -> Observations:
+    """
     Args:
-        channels: axis of an image that holds its channels, "first" or "last".
+        channels: axis of an image that holds its channels, "first" or "last"; None: where it can only be one of both, see `channels_of`.
+
+    Raises:
+        ValueError: no vector and no image can be made of the space.
     """
     if isinstance(space, spaces.Discrete):
-        return (int(space.n),), torch.float32, _one_hot(int(space.n), int(space.start))
-    if isinstance(space, spaces.Box) and len(space.shape) == 1:
-        return space.shape, torch.float32, _vector(space.shape)
-    if isinstance(space, spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8:
-        if channels is None:
+        return Observations((int(space.n),), torch.float32, _one_hot(int(space.n), int(space.start)))
+    if isinstance(space, (spaces.Dict, spaces.Tuple)) and len(space) == 1:
+        return _only(space, channels)
+    if isinstance(space, spaces.Box):
+        rank, pixels = len(space.shape), space.dtype == np.uint8
+        if rank == 1:
+            return Observations(space.shape, torch.float32, _vector(space.shape))
+        if rank == 2 and pixels:
+            return Observations((1, *space.shape), torch.uint8, _image(space.shape, None))
+        if rank == 3 and (pixels or space.dtype.kind == "f"):
+            return _images(space, channels)
+    return _flattened(space)
+
+
+def _images(space: spaces.Box, channels: str | None) -> Observations:
+    note = ""
+    if channels is None:
+        if (channels := channels_of(space)) is None:
             raise ValueError(f"the observation space {space} holds images: set env.channels to first or last, where their channels are")
-        shape = space.shape if channels == "first" else (space.shape[2], *space.shape[:2])
-        return shape, torch.uint8, _image(space.shape, channels)
-    raise ValueError(
-        f"the observation space {space} is not supported, only Discrete, Box of rank 1 and images (uint8, rank 3): "
-        "env.wrappers=gymnasium.wrappers.FlattenObservation makes a vector of Dict, Tuple, MultiDiscrete and Box"
-    )
+        note = f"env.channels={channels} is taken for observations of shape {space.shape}"
+    shape = space.shape if channels == "first" else (space.shape[2], *space.shape[:2])
+    if space.dtype == np.uint8:
+        return Observations(shape, torch.uint8, _image(space.shape, channels), note)
+    return Observations(shape, torch.float32, _float_image(space, channels), note)
+
+
+def _only(space: spaces.Dict | spaces.Tuple, channels: str | None) -> Observations:
+    """The only part of a space, which is what gymnasium.wrappers.FilterObservation can leave."""
+    ((key, inner),) = space.items() if isinstance(space, spaces.Dict) else enumerate(space)
+    part = observations_of(inner, channels)
+
+    def convert(obs):
+        try:
+            return part.convert(obs[key])
+        except (KeyError, IndexError, TypeError) as error:
+            raise ValueError(f"observation {obs!r:.100} has no part {key!r}") from error
+
+    return part._replace(convert=convert)
+
+
+FILTER = "a gymnasium.ObservationWrapper, or gymnasium.wrappers.FilterObservation, which keeps the parts in filter_keys"
+
+
+def _flattened(space: spaces.Space) -> Observations:
+    """The vector of `gymnasium.spaces.flatten`."""
+    if unfit := _unfit(space):
+        part = unfit if unfit == str(space) else f"{space}: its part {unfit}"
+        raise ValueError(
+            f"the observation space {part} is not supported, because no vector of numbers can be made of it. Leave it out by a wrapper: "
+            f"{FILTER}"
+        )
+    flat = spaces.flatten_space(space)
+    assert isinstance(flat, spaces.Box)  # of all parts that `_unfit` lets pass
+    if flat.shape[0] > LARGEST_FLAT:
+        raise ValueError(
+            f"the observation space {space} has {flat.shape[0]:,} numbers, more than the {LARGEST_FLAT:,} of a flattened observation. "
+            f"Choose the part that holds the image by a wrapper: {FILTER}"
+        )
+    check = _vector(flat.shape)
+
+    def convert(obs):
+        try:
+            row = spaces.flatten(space, obs)
+        except (KeyError, IndexError, TypeError, ValueError, AssertionError) as error:
+            raise ValueError(f"observation {obs!r:.100} is not one of its space: {type(error).__name__}: {error}") from error
+        return check(row)
+
+    note = f"observations of {type(space).__name__} are flattened to vectors of {flat.shape[0]} numbers"
+    return Observations(flat.shape, torch.float32, convert, note)
+
+
+def _unfit(space: spaces.Space, path: str = "") -> str:
+    """Path and space of the first part that is no array of fixed size; empty if all are."""
+    if isinstance(space, (spaces.Box, spaces.Discrete, spaces.MultiBinary, spaces.MultiDiscrete)):
+        return ""
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        parts = space.items() if isinstance(space, spaces.Dict) else enumerate(space)
+        return next(filter(None, (_unfit(part, f"{path}[{key!r}]") for key, part in parts)), "")
+    return f"{path} {space}".strip()
 
 
 AS_IT_IS = "as the environment gives it"
@@ -142,11 +250,35 @@ def _vector(shape: tuple[int, ...]) -> Convert:
     return convert
 
 
-def _image(shape: tuple[int, ...], channels: str) -> Convert:
+def _image(shape: tuple[int, ...], channels: str | None) -> Convert:
+    """Images without channels, of rank 2, get one."""
+
     def convert(obs):
         image = np.asarray(obs)
         if image.shape != shape or image.dtype != np.uint8:
             raise ValueError(f"observation is {image.dtype} of shape {image.shape}, not uint8 of shape {shape}")
+        if channels is None:
+            return image[None]
+        return image if channels == "first" else np.ascontiguousarray(image.transpose(2, 0, 1))
+
+    return convert
+
+
+def _float_image(space: spaces.Box, channels: str) -> Convert:
+    """Images of floats, mapped from their bounds to [0, 1] if these are finite."""
+    low = space.low.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        width = space.high.astype(np.float32) - low
+    bounded = bool(np.isfinite(low).all() and np.isfinite(width).all())
+    width[width == 0] = 1.0
+
+    def convert(obs):
+        image = np.asarray(obs)
+        if image.shape != space.shape or image.dtype.kind not in "fiub":
+            raise ValueError(f"observation is {image.dtype} of shape {image.shape}, not floats of shape {space.shape}")
+        image = image.astype(np.float32, copy=False)
+        if bounded:
+            image = (image - low) / width
         return image if channels == "first" else np.ascontiguousarray(image.transpose(2, 0, 1))
 
     return convert

@@ -98,7 +98,10 @@ def test_actions_keep_the_shape_and_type_of_their_space():
     ("space", "words"),
     [
         (spaces.Box(-np.inf, np.inf, (2,)), "no bounds"),
-        (spaces.MultiDiscrete([2, 2]), "MultiDiscrete"),
+        (spaces.MultiDiscrete([32, 33]), "1,056 combinations"),
+        (spaces.MultiBinary(11), "2,048 combinations"),
+        (spaces.Tuple([spaces.Discrete(2)]), "not supported"),
+        (spaces.Dict({"a": spaces.Discrete(2)}), "not supported"),
         (spaces.Box(0, 5, (2,), np.int64), "not supported"),
     ],
 )
@@ -108,25 +111,122 @@ def test_other_action_spaces_are_refused(space, words):
 
 
 @pytest.mark.parametrize(
-    "space", [spaces.Dict({"a": spaces.Discrete(2)}), spaces.Box(0, 1, (2, 2)), spaces.Box(0, 1, (2, 2, 3)), spaces.Text(3)]
+    ("space", "words"),
+    [
+        (spaces.Text(3), r"Text\(.*FilterObservation"),
+        (spaces.Dict({"a": spaces.Discrete(2), "b": spaces.Tuple([spaces.Discrete(2), spaces.Text(3)])}), r"\['b'\]\[1\] Text"),
+        (spaces.Tuple([spaces.Sequence(spaces.Discrete(2)), spaces.Discrete(2)]), r"\[0\] Sequence"),
+        (spaces.Graph(spaces.Box(0, 1, (2,)), None), "Graph"),
+        (
+            spaces.Dict({"pixels": spaces.Box(0, 255, (64, 64, 3), np.uint8), "t": spaces.Discrete(2)}),
+            "12,290 numbers, more than the 10,000",
+        ),
+        (spaces.Box(0, 1, (5, 5, 7)), r"set env\.channels"),
+    ],
 )
-def test_other_observation_spaces_are_refused(space):
-    with pytest.raises(ValueError, match="not supported"):
+def test_other_observation_spaces_are_refused(space, words):
+    with pytest.raises(ValueError, match=words):
         observations_of(space)
 
 
+BOX = spaces.Box(0, 9, (2,), np.float64)
+
+
+@pytest.mark.parametrize(
+    ("space", "obs", "row"),
+    [
+        (spaces.Dict({"a": BOX, "b": spaces.Discrete(3, start=1)}), {"a": [1.5, 2.5], "b": 2}, [1.5, 2.5, 0, 1, 0]),
+        (spaces.Tuple([spaces.Discrete(2), spaces.Dict({"a": BOX, "b": BOX})]), (1, {"b": [3, 4], "a": [1, 2]}), [0, 1, 1, 2, 3, 4]),
+        (spaces.MultiBinary((2, 2)), np.array([[1, 0], [1, 1]], np.int8), [1, 0, 1, 1]),
+        (spaces.MultiDiscrete([2, 3]), np.array([1, 2]), [0, 1, 0, 0, 1]),
+        (spaces.Box(0, 9, ()), np.float32(7), [7]),
+        (spaces.Box(0, 9, (2, 2)), [[1, 2], [3, 4]], [1, 2, 3, 4]),
+        (spaces.Box(0, 9, (2, 1, 2), np.int8), [[[1, 2]], [[3, 4]]], [1, 2, 3, 4]),
+        (spaces.Box(0, 9, (1, 2, 1, 2), np.uint8), [[[[1, 2]], [[3, 4]]]], [1, 2, 3, 4]),
+    ],
+)
+def test_spaces_of_several_parts_become_one_vector(space, obs, row):
+    found = observations_of(space)
+    assert (found.shape, found.dtype) == ((len(row),), torch.float32)
+    assert found.convert(obs).tolist() == row
+    assert found.convert(obs).dtype == np.float32
+    assert f"{type(space).__name__} are flattened to vectors of {len(row)} numbers" in found.note
+
+
+def test_an_observation_that_is_not_of_its_space_is_refused():
+    pair = observations_of(spaces.Dict({"a": BOX, "b": spaces.Discrete(3)}))
+    for wrong in ({"a": [0, 0]}, {"a": [0, 0, 0], "b": 1}, {"a": [0, 0], "b": 3}, 5):
+        with pytest.raises(ValueError, match="observation"):
+            pair.convert(wrong)
+    with pytest.raises(ValueError, match="no part 'a'"):
+        observations_of(spaces.Dict({"a": BOX})).convert({"b": [0, 0]})
+
+
+def test_the_only_part_of_a_space_is_the_observation():
+    image = spaces.Box(0, 255, (8, 9, 3), np.uint8)
+    found, pixels = observations_of(spaces.Dict({"image": image})), image.sample()
+    assert (found.shape, found.dtype) == ((3, 8, 9), torch.uint8)
+    assert np.array_equal(found.convert({"image": pixels}), pixels.transpose(2, 0, 1))
+    assert "env.channels=last is taken" in found.note
+
+
+def test_pixels_without_channels_are_an_image_of_one():
+    found = observations_of(spaces.Box(0, 255, (3, 2), np.uint8))
+    assert (found.shape, found.dtype) == ((1, 3, 2), torch.uint8)
+    assert found.convert(np.array([[1, 2], [3, 4], [5, 6]], np.uint8)).tolist() == [[[1, 2], [3, 4], [5, 6]]]
+    with pytest.raises(ValueError, match="not uint8"):
+        found.convert(np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"), [(-1, 1, [0.5, 0.75]), (0, 1, [0.0, 0.5]), (-np.inf, np.inf, [0, 0.5]), (0, 3e38, [0.0, 0.0])]
+)
+def test_images_of_floats_go_from_their_bounds_to_one(low, high, expected):
+    found = observations_of(spaces.Box(low, high, (5, 5, 2)))
+    image = np.zeros((5, 5, 2))
+    image[..., 1] = 0.5
+    assert (found.shape, found.dtype) == ((2, 5, 5), torch.float32)
+    assert found.convert(image)[:, 3, 4].tolist() == pytest.approx(expected)
+    assert found.convert(image).dtype == np.float32
+    assert found.convert(image).flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("space", "few", "last"),
+    [
+        (spaces.MultiDiscrete([2, 3], start=[0, 5]), [[0, 5], [0, 6], [0, 7], [1, 5]], [1, 7]),
+        (spaces.MultiDiscrete([[2, 2], [2, 2]]), [[[0, 0], [0, 0]], [[0, 0], [0, 1]], [[0, 0], [1, 0]]], [[1, 1], [1, 1]]),
+        (spaces.MultiBinary(3), [[0, 0, 0], [0, 0, 1], [0, 1, 0]], [1, 1, 1]),
+    ],
+)
+def test_combinations_of_choices_are_one_action(space, few, last):
+    """The last choice changes fastest."""
+    env = Scripted(action_space=space)
+    envs = layer(env)
+    num = envs.spec.num_actions
+    envs.reset()
+    for action in range(num):
+        envs.step(np.array([action]))
+    taken = [each.tolist() for each in env.taken]
+    assert taken[: len(few)] == few
+    assert taken[-1] == last
+    assert len({str(each) for each in taken}) == num
+    assert all(each.dtype == space.dtype for each in env.taken)
+
+
 def test_observations_are_vectors_or_images_with_channels_first():
-    shape, dtype, convert = observations_of(spaces.Discrete(3, start=5))
+    shape, dtype, convert, _ = observations_of(spaces.Discrete(3, start=5))
     assert (shape, dtype, convert(6).tolist()) == ((3,), torch.float32, [0, 1, 0])
-    shape, dtype, convert = observations_of(spaces.Box(-1, 1, (2,), np.float64))
+    shape, dtype, convert, note = observations_of(spaces.Box(-1, 1, (2,), np.float64))
     assert convert(np.array([0.1, 0.2])).dtype == np.float32
+    assert not note
     image = spaces.Box(0, 255, (4, 5, 3), np.uint8)
     assert channels_of(image) is None  # 4 channels first, or 3 last
     with pytest.raises(ValueError, match=r"set env\.channels"):
         observations_of(image)
     pixels = image.sample()
-    shape, dtype, convert = observations_of(image, "last")
-    assert (shape, dtype) == ((3, 4, 5), torch.uint8)
+    shape, dtype, convert, note = observations_of(image, "last")
+    assert (shape, dtype, note) == ((3, 4, 5), torch.uint8, "")
     assert np.array_equal(convert(pixels), pixels.transpose(2, 0, 1))
     assert observations_of(image, "first")[0] == (4, 5, 3)
 
@@ -289,12 +389,23 @@ def test_wrappers_take_arguments_and_one_alone_needs_no_list():
             Gym(id="Scripted-v0", wrappers=wrong)
 
 
-@pytest.mark.parametrize(("space", "width"), [(spaces.Box(0, 1, (4, 4, 3)), 48), (spaces.MultiDiscrete([2, 3]), 5)])
-def test_the_wrapper_that_a_refusal_names_works(space, width):
-    with pytest.raises(ValueError, match=r"env\.wrappers=gymnasium\.wrappers\.FlattenObservation"):
-        Gym(id="Scripted-v0", kwargs={"observation_space": space}).spec()
-    flat = Gym(id="Scripted-v0", kwargs={"observation_space": space}, wrappers="gymnasium.wrappers.FlattenObservation")
-    assert flat.spec().obs_shape == (width,)
+def mission():
+    parts = {"image": spaces.Box(0, 255, (7, 7, 3), np.uint8), "mission": spaces.Text(9), "way": spaces.Discrete(4)}
+    return Scripted(spaces.Dict(parts))
+
+
+gymnasium.register("Mission-v0", entry_point=mission)
+
+
+def test_the_wrapper_that_a_refusal_names_works(capsys):
+    with pytest.raises(ValueError, match=r"\['mission'\] .*gymnasium\.wrappers\.FilterObservation, which keeps the parts in filter_keys"):
+        Gym(id="Mission-v0").spec()
+    for keys, shape in (["image", "way"], (151,)), (["image"], (3, 7, 7)):
+        wrapper = {"path": "gymnasium.wrappers.FilterObservation", "kwargs": {"filter_keys": keys}}
+        assert Gym(id="Mission-v0", wrappers=wrapper).spec().obs_shape == shape
+    said = capsys.readouterr().err
+    assert "observations of Dict are flattened to vectors of 151 numbers" in said
+    assert "env.channels=last is taken" in said
 
 
 @pytest.mark.parametrize(
@@ -319,8 +430,8 @@ def test_ids_of_a_module_are_registered_first():
 
 
 def test_a_refused_space_is_named_with_its_id():
-    with pytest.raises(ValueError, match=r"env\.id=Blackjack-v1: .*Tuple"):
-        Gym(id="Blackjack-v1").spec()
+    with pytest.raises(ValueError, match=r"env\.id=Scripted-v0: .*Text"):
+        Gym(id="Scripted-v0", kwargs={"observation_space": spaces.Text(3)}).spec()
 
 
 def test_time_limit_is_a_truncation():
@@ -437,7 +548,7 @@ def test_every_configuration_builds(name):
         if name.startswith(start):
             pytest.importorskip(package)
     with hydra.initialize_config_dir(str(ROOT / "configs"), version_base=None):
-        needed = {"gym": ["env.id=CartPole-v1"], "function": ["env.function=tests.promises.test_from_python:make"]}
+        needed = {"gym": ["env.id=CartPole-v1"], "function": ["env.function=gymnasium.envs.classic_control:CartPoleEnv"]}
         config = hydra.compose(overrides=[f"+env={name}", "env.num=2", *needed.get(name, [])])
     choice = hydra.utils.instantiate(config.env)
     assert choice.num == 2

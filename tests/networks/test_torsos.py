@@ -13,7 +13,7 @@ from deeprl.accelerate.modes import apply
 from deeprl.agents.idqn import Iterated
 from deeprl.config.build import build_agent
 from deeprl.config.instantiate import instantiate
-from deeprl.networks.blocks import MLP, ConvStack
+from deeprl.networks.blocks import MLP, ConvStack, initialise
 from deeprl.networks.heads import Scalar
 from deeprl.networks.layers import Init
 from deeprl.networks.residual import ResidualStacks, halved
@@ -66,6 +66,20 @@ def plain(tower: ResidualStacks, entry: int) -> nn.Sequential:
         stacks.append(stack)
         inputs = outputs
     return nn.Sequential(*stacks)
+
+
+@pytest.mark.parametrize("choice", [Nature(), MinAtarTorso(scale=1 / 255), Impala()])
+def test_the_scale_of_pixels_is_not_that_of_floats(choice):
+    """An image of floats in [0, 1] is the image of uint8 in [0, 255]."""
+    pixels = Spec((4, 16, 16), torch.uint8, 3, 0)
+    torsos = [choice.build(spec, 2) for spec in (pixels, pixels._replace(obs_dtype=torch.float32))]
+    for torso in torsos:
+        initialise(torso, 0, "torso")
+    image = torch.randint(0, 256, (3, 4, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    with torch.no_grad():
+        found, expected = torsos[1](image / 255), torsos[0](image)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert expected.std() > 0
 
 
 @pytest.mark.parametrize("blocks", [0, 1, 2])

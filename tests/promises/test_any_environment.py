@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import gymnasium
 import numpy as np
 import pytest
@@ -9,7 +12,9 @@ from gymnasium import spaces
 
 from deeprl.cli import exits
 from deeprl.config.stored import named_packages
-from tests.builders import front_door
+from deeprl.runs.checkpoints import Checkpoints
+from tests.builders import begin, console, front_door, same
+from tests.promises.test_resume import at_step
 
 SHORT = ("steps=60", "learning_starts=20", "replay.capacity=100", "replay.batch_size=4", "evaluation.every=null",
          "evaluation.final_episodes=1", "checkpoint.every=null", "accelerate=fast", "runtime.threads=1")  # fmt: skip
@@ -44,6 +49,58 @@ def test_images_of_any_size_train_without_a_setting(shape, tmp_path, monkeypatch
     assert f"env.channels={'last' if shape[-1] == 3 else 'first'}" in said.err
     assert said.out.startswith("dqn on gym/Pictures-v0: return 5.0")
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["gym_Pictures-v0"]
+
+
+class Any(gymnasium.Env):
+    """Random observations of any space, as a function of the seed. Ends after five steps."""
+
+    def __init__(self, space, actions):
+        self.observation_space, self.action_space, self.steps = space, actions, 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        if seed is not None:
+            self.observation_space.seed(seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        self.steps += 1
+        return self.observation_space.sample(), 1.0, self.steps == 5, False, {}
+
+
+def planes():
+    return Any(spaces.Box(-1, 1, (2, 7, 7)), spaces.MultiDiscrete([2, 3]))
+
+
+def parts():
+    return Any(spaces.Dict({"where": spaces.Box(-9, 9, (2, 2)), "what": spaces.MultiBinary(3)}), spaces.Discrete(2))
+
+
+def steered():
+    return Any(spaces.Box(0, 255, (1, 16, 16)), spaces.Box(-1, 1, (1,)))
+
+
+@pytest.mark.parametrize(
+    ("make", "agent", "said"),
+    [
+        ("planes", ("agent=dqn", "replay.n_step=3"), "env.channels=first is taken for observations of shape (2, 7, 7)"),
+        ("planes", ("agent=rbis_dqn", "replay.length=3"), "env.channels=first"),
+        ("parts", ("agent=dqn",), "observations of Dict are flattened to vectors of 7 numbers"),
+        ("steered", ("agent=sac",), "env.channels=first"),
+    ],
+)
+def test_a_run_on_any_space_resumes_exactly(make, agent, said, tmp_path, monkeypatch, capsys):
+    words = (*agent, "env=function", f"env.function={__name__}:{make}", *SHORT, "checkpoint.every=40", "log.every=20")
+    assert begin(tmp_path / "whole", *words) == exits.FINISHED
+    assert capsys.readouterr().err.count(said) == 1
+    with monkeypatch.context() as patch:
+        at_step(patch, 43, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert begin(tmp_path / "stopped", *words) == exits.STOPPED
+    assert console("resume", tmp_path / "stopped", "--allow-package", __name__.split(".")[0]) == exits.FINISHED
+    (_, whole), (_, resumed) = (Checkpoints(tmp_path / name).load("last") for name in ("whole", "stopped"))
+    assert same(whole["agent"]["module"], resumed["agent"]["module"])
 
 
 def test_an_environment_that_cannot_be_made_is_a_wrong_configuration(tmp_path, monkeypatch, capsys):

@@ -24,6 +24,7 @@ VECTOR = Spec((2,), torch.float32, 3, 0)
 CONTINUOUS = Spec((3,), torch.float32, 0, 2)
 STACKED = Spec((4, 3, 2), torch.uint8, 3, 0, frame_stack=4)
 CHANNELS = Spec((5, 2, 2), torch.uint8, 3, 0)
+FLOATS = Spec((3, 2, 4), torch.float32, 3, 0)
 
 
 def make(spec: Spec, capacity: int = 100, num: int = 1, **options) -> Replay:
@@ -192,7 +193,7 @@ def test_fold_by_channels():
 # Against the slow replay
 
 
-@pytest.mark.parametrize(("spec", "n", "num"), crossed((VECTOR, CONTINUOUS, STACKED, CHANNELS), (1, 3), (1, 2, 3)))
+@pytest.mark.parametrize(("spec", "n", "num"), crossed((VECTOR, CONTINUOUS, STACKED, CHANNELS, FLOATS), (1, 3), (1, 2, 3)))
 def test_equals_a_naive_replay(spec, n, num):
     stream = Stream(spec, num, seed=10 * n + num)
     replay = make(spec, capacity=23 * num, num=num, n_step=n, needs=frozenset({"successor", "behavior_probability"}))
@@ -203,7 +204,7 @@ def test_equals_a_naive_replay(spec, n, num):
     assert 23 * num / 2 < len(replay) < 23 * num  # an episode's extra row takes a place
 
 
-@pytest.mark.parametrize("spec", [VECTOR, CONTINUOUS, STACKED, CHANNELS])
+@pytest.mark.parametrize("spec", [VECTOR, CONTINUOUS, STACKED, CHANNELS, FLOATS])
 def test_a_single_environment_is_stored_as_the_first_of_many(spec):
     """What lies in memory is the same bit for bit, also after many laps and an episode that is cut off, as on resuming."""
     one, many = (make(spec, capacity=23 * num, num=num, n_step=2).ring for num in (1, 3))
@@ -226,7 +227,7 @@ def test_a_single_environment_is_stored_as_the_first_of_many(spec):
         np.testing.assert_array_equal(state[name][0], expected[name][0], err_msg=name)
 
 
-@pytest.mark.parametrize("spec", [VECTOR, CONTINUOUS, STACKED, CHANNELS])
+@pytest.mark.parametrize("spec", [VECTOR, CONTINUOUS, STACKED, CHANNELS, FLOATS])
 @pytest.mark.parametrize("n", [1, 3])
 def test_what_follows_drawing_is_a_pure_function_of_tensors(spec, n):
     """Hence it may be a part of a compiled step: traced over one draw, its graph makes the right batch of another."""

@@ -12,10 +12,10 @@ from deeprl.replay.samplers import Prioritized, Uniform
 from deeprl.replay.sequences import Auto, Sequences
 from tests.builders import draw
 from tests.pairwise import crossed
-from tests.replay.test_replay import CHANNELS, CONTINUOUS, STACKED, VECTOR, Stream, everything, one
+from tests.replay.test_replay import CHANNELS, CONTINUOUS, FLOATS, STACKED, VECTOR, Stream, everything, one
 
-EVERY = (VECTOR, CONTINUOUS, STACKED, CHANNELS)
-SPECS = pytest.mark.parametrize("spec", EVERY, ids=["vector", "continuous", "stacked", "channels"])
+EVERY = (VECTOR, CONTINUOUS, STACKED, CHANNELS, FLOATS)
+SPECS = pytest.mark.parametrize("spec", EVERY, ids=["vector", "continuous", "stacked", "channels", "floats"])
 NEEDS = frozenset({"successor", "behavior_probability", "sequences"})
 
 
