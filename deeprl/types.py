@@ -27,6 +27,8 @@ class Spec(NamedTuple):
     frame_stack: int = 1
     """Number of leading channels that are consecutive single-channel frames (4 on Atari). A replay may store only the newest
     frame of each observation; frames before the start of an episode are zeros."""
+    masked: bool = False
+    """Whether the last `num_actions` columns of an observation are an action mask: 1 where the action is valid, else 0"""
 
 
 class Rows(NamedTuple):
@@ -98,7 +100,8 @@ class Batch(NamedTuple):
     name"""
     extra: dict[str, Tensor]
     """Fields by declared needs: "successor" (the observation one step later), "terminated" (whether the first step terminated), "restart"
-    (whether the last step terminated), "behavior_probability" """
+    (whether the last step terminated), "behavior_probability"; and the masks (*B, A) bool that an agent divides from observations, "valid"
+    and "next_valid" """
 
 
 class Acted(NamedTuple):

@@ -28,10 +28,12 @@ from deeprl.parts.exploration import EpsilonGreedy
 from deeprl.parts.weighting import Weighting
 from deeprl.plan import Plan
 from deeprl.schedules import Clock
-from deeprl.types import QUIET, Acted, Batch, Learned, NetworkNoise, Spec
+from deeprl.transforms.masks import divided, divided_batch, divided_rows, without_mask
+from deeprl.types import QUIET, Acted, Batch, Learned, NetworkNoise, Rows, Spec
 from deeprl.values.losses import average, over_valid
 from deeprl.values.mapped import CHANNEL_VALUES
 from deeprl.values.mapping import Identity, Mapping
+from deeprl.values.masked import masked
 from deeprl.values.returns import Returns
 
 
@@ -78,10 +80,11 @@ class ValueAgent(Agent):
         if not spec.num_actions:
             raise ValueError("this agent takes discrete actions, and the environment's actions are continuous")
         self.spec, self.backup, self.explore, self.optimizer = spec, backup, explore, optimizer
-        self.torso, self.rewards, self.normalize = torso.resolve(spec), rewards(), normalize(spec=spec)
+        seen = without_mask(spec)
+        self.torso, self.rewards, self.normalize = torso.resolve(seen), rewards(), normalize(spec=seen)
         head.check(self.rewards)
-        networks = Networks(spec, self.torso, seed)
-        plan = Plan(spec, self.torso, self.normalize, optimizer, backup, networks.scalars)
+        networks = Networks(seen, self.torso, seed)
+        plan = Plan(seen, self.torso, self.normalize, optimizer, backup, networks.scalars)
         self.auxiliary = auxiliary(plan=plan)
         self.head = wrapped(head, mapping, self.rewards)
         self.chain = chain(partial(networks.chained, self.head, head.share, self.auxiliary.beside))
@@ -143,13 +146,18 @@ class ValueAgent(Agent):
         return {"returns": self.backup(*self.chain.views(batch), batch).atoms.squeeze(-1)}
 
     def normalized(self, batch: Batch) -> Batch:
-        """The batch with observations normalized."""
+        """The batch with observations normalized, and without action masks in them, see `divided_batch`."""
+        if self.spec.masked:
+            batch = divided_batch(batch, self.spec.num_actions)
         extra = {name: self.normalize(value) if name == "successor" else value for name, value in batch.extra.items()}
         return batch._replace(obs=self.normalize(batch.obs), next_obs=self.normalize(batch.next_obs), extra=extra)
 
     def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
         """Values to choose from, (K, M, A)"""
-        return self.chain.acting_values(self.normalize(obs), noise)
+        if not self.spec.masked:
+            return self.chain.acting_values(self.normalize(obs), noise)
+        obs, valid = divided(obs, self.spec.num_actions)
+        return masked(self.chain.acting_values(self.normalize(obs), noise), valid)
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, answer: Answer | None = None) -> Acted:
         remembered, chosen = memory, None
@@ -162,7 +170,8 @@ class ValueAgent(Agent):
             return chosen.argmax(-1)
 
         epsilon = self.explore.epsilon(step, explore)
-        action, probability = self.explore(greedy, self.spec.num_actions, epsilon, noise, self.exact)
+        valid = divided(obs, self.spec.num_actions)[1].cpu() if self.spec.masked else None
+        action, probability = self.explore(greedy, self.spec.num_actions, epsilon, noise, self.exact, valid)
         if explore or chosen is None:
             return Acted(action, probability, remembered)
         chosen = chosen.cpu()
@@ -191,9 +200,14 @@ class ValueAgent(Agent):
         return {**self.chain.noise(size, generator), **self.auxiliary.noise(size, generator)}
 
     def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
-        explorer, network = self.explore.noise(size, generator, self.spec.num_actions), self.chain.act_noise(size, generator)
+        explorer = self.explore.noise(size, generator, self.spec.num_actions, self.spec.masked)
+        network = self.chain.act_noise(size, generator)
         device = next(self.parameters()).device
         return {**explorer, **map_tensors(lambda tensor: tensor.to(device), network)}  # one copy for many ticks
+
+    def observe(self, rows: Rows) -> None:
+        if self.observers:
+            super().observe(divided_rows(rows, self.spec.num_actions) if self.spec.masked else rows)
 
     def follow(self, due: tuple[str, ...]) -> None:
         self.auxiliary.follow(due, self.updates)

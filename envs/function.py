@@ -23,11 +23,13 @@ class Function(EnvChoice):
         function: "module:function" of a function that returns a new Gymnasium environment.
         kwargs: its keyword arguments.
         channels: for images, which axis holds the channels: first or last. None takes the only one of both with at most four entries.
+        mask: True: `info["action_mask"]` says which actions are valid; None: only a Dict of observation and action_mask does; False: none.
     """
 
     function: str
     kwargs: dict[str, Any] = field(default_factory=dict)
     channels: str | None = None
+    mask: bool | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -35,7 +37,7 @@ class Function(EnvChoice):
             raise ValueError(f"function must be the place of a function, module:function, not {self.function!r}")
         if not isinstance(self.kwargs, dict):
             raise ValueError(f"kwargs must be a mapping, such as {{size: 5}}, not {self.kwargs!r}")
-        one_of(self, channels=(None, "first", "last"))
+        one_of(self, channels=(None, "first", "last"), mask=(None, True, False))
         if self.vector != "sync" and self.function in GIVEN:
             raise ValueError(f"vector must be sync, not {self.vector}, because another process cannot import {self.function}")
 
@@ -54,11 +56,11 @@ class Function(EnvChoice):
         env = function(**self.kwargs)
         if not isinstance(env, gymnasium.Env):
             raise ValueError(f"function={self.function} returned {type(env).__name__}, not a gymnasium.Env")
-        return GymGame(env, self.channels)
+        return GymGame(env, self.channels, self.mask)
 
     def spec(self) -> Spec:
         """Asked once a run, and therefore the place to tell what was chosen."""
-        return looked_at(self.build())
+        return looked_at(self.build(), self.mask)
 
     def rendering(self) -> EnvChoice:
         return self  # the function decides about its render mode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import math
@@ -16,20 +17,35 @@ from deeprl.choice import one_of
 from deeprl.system.progress import say
 from deeprl.types import Spec
 
+from .masks import KEY, column, mask_of
 from .vector.backend import Game
 from .vector.choice import EnvChoice
 from .vector.spaces import actions_of, described, observations_of
 
 
 class GymGame(Game):
-    """A Gymnasium environment as a `Game`: observations are checked, and termination and truncation are kept apart."""
+    """A Gymnasium environment as a `Game`: observations are checked, and termination and truncation are kept apart. Action masks are the
+    last columns of its observations.
 
-    def __init__(self, env: gymnasium.Env, channels: str | None = None):
+    Args:
+        channels, mask: as in `Gym`.
+    """
+
+    def __init__(self, env: gymnasium.Env, channels: str | None = None, mask: bool | None = False):
         self.env = env
         self.observation = described(env.observation_space, channels)
         self.actions = actions_of(env.action_space)
-        shape, dtype, self.convert, self.note = observations_of(env.observation_space, channels)
-        self.spec = Spec(shape, dtype, self.actions.num, 0 if self.actions.num else math.prod(self.actions.shape))
+        num = self.actions.num
+        self.mask, space = mask_of(env.observation_space, num, mask)
+        shape, dtype, self.convert, self.note = observations_of(space, channels)
+        if self.mask.masked:
+            if len(shape) > 1:
+                raise ValueError(
+                    f"the observation space {space} holds images, and action masks go with vectors only: flatten the images by a wrapper, "
+                    "or set env.mask=false"
+                )
+            shape = (shape[0] + num,)
+        self.spec = Spec(shape, dtype, num, 0 if num else math.prod(self.actions.shape), masked=self.mask.masked)
         self._dtype = None if isinstance(env.action_space, spaces.Discrete) else env.action_space.dtype
         self.fps = float(env.metadata.get("render_fps") or self.fps)
         self.limit = env.spec.max_episode_steps if env.spec else None
@@ -43,17 +59,23 @@ class GymGame(Game):
         return [*names, type(env).__name__]
 
     def reset(self, seed):
-        return self.convert(self.env.reset(seed=seed)[0])
+        return self.row(*self.env.reset(seed=seed), False)
 
     def step(self, action):
         if self._dtype is not None:
             action = action.astype(self._dtype, copy=False)
-        obs, reward, terminated, truncated, _ = self.env.step(action)
+        obs, reward, terminated, truncated, info = self.env.step(action)
         try:
             reward = float(reward)
         except (TypeError, ValueError) as error:
             raise TypeError(f"reward is {type(reward).__name__} {reward!r:.100}, not a number") from error
-        return self.convert(obs), reward, bool(terminated), bool(terminated or truncated)
+        return self.row(obs, info, bool(terminated)), reward, bool(terminated), bool(terminated or truncated)
+
+    def row(self, obs: Any, info: dict[str, Any], terminated: bool) -> np.ndarray:
+        """The observation as agents see it."""
+        obs, mask = self.mask.divided(obs, info)
+        row = self.convert(obs)
+        return row if mask is None else np.concatenate([row, column(mask, self.actions.num, terminated)])
 
     def frame(self):
         image: Any = self.env.render()
@@ -124,11 +146,27 @@ def wrapper_entries(value: Any) -> list[dict[str, Any]]:
     return [{"path": entry["path"], "kwargs": entry.get("kwargs") or {}} for entry in entries]
 
 
-def looked_at(game: GymGame) -> Spec:
-    """The spaces of a game, which is closed; a line on stderr says what was chosen without being asked for."""
-    game.close()
-    if game.note:
-        say(game.note)
+def looked_at(game: GymGame, mask: bool | None) -> Spec:
+    """The spaces of a game, which is closed; a line on stderr says what was chosen without being asked for.
+
+    Args:
+        mask: `env.mask`.
+
+    Raises:
+        ValueError: masks are wanted, and the first observation has none, or one of another form.
+    """
+    try:
+        if game.note:
+            say(game.note)
+        if game.mask.masked:
+            game.reset(0)
+            say(f"action masks of {game.spec.num_actions} actions are respected")
+        elif mask is None and game.spec.num_actions:
+            with contextlib.suppress(Exception):  # the run says it better
+                if KEY in game.env.reset(seed=0)[1]:
+                    say(f'info["{KEY}"] says which actions are valid: env.mask=true respects it, env.mask=false silences this line')
+    finally:
+        game.close()
     return game.spec
 
 
@@ -171,15 +209,17 @@ class Gym(Registered):
         package: imported first, for the ids it registers.
         wrappers: dotted paths of wrapper classes, or {path: ..., kwargs: {...}}, the first one innermost.
         channels: for images, which axis holds the channels: first or last. None takes the only one of both with at most four entries.
+        mask: True: `info["action_mask"]` says which actions are valid; None: only a Dict of observation and action_mask does; False: none.
     """
 
     package: str | None = None
     wrappers: Any = field(default_factory=list)
     channels: str | None = None
+    mask: bool | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of(self, channels=(None, "first", "last"))
+        one_of(self, channels=(None, "first", "last"), mask=(None, True, False))
         object.__setattr__(self, "wrappers", wrapper_entries(self.wrappers))
 
     def build(self, evaluation: bool = False) -> GymGame:
@@ -187,11 +227,15 @@ class Gym(Registered):
             import_package(self.package)
         env = wrap(make(self.id, self.max_episode_steps, self.kwargs), self.wrappers)
         try:
-            return GymGame(env, self.channels)
+            return GymGame(env, self.channels, self.mask)
         except ValueError as error:
             env.close()
             raise ValueError(f"env.id={self.id}: {error}") from error
 
     def spec(self) -> Spec:
         """Asked once a run, and therefore the place to tell what was guessed."""
-        return looked_at(self.build())
+        game = self.build()
+        try:
+            return looked_at(game, self.mask)
+        except ValueError as error:
+            raise ValueError(f"env.id={self.id}: {error}") from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from deeprl.values.masked import INVALID
+
 
 def greedy(values: Tensor) -> Tensor:
     """Greedy actions, (K, *B, A) -> (K, *B); the lowest index wins a tie."""
@@ -16,9 +18,16 @@ def one_hot(values: Tensor) -> Tensor:
     return torch.zeros_like(values).scatter(-1, greedy(values).unsqueeze(-1), 1.0)
 
 
-def epsilon_greedy(values: Tensor, epsilon: float) -> Tensor:
-    """Probabilities of the ε-greedy policy, (..., A) -> (..., A)."""
-    return one_hot(values) * (1.0 - epsilon) + epsilon / values.shape[-1]
+def epsilon_greedy(values: Tensor, epsilon: float, valid: Tensor | None = None) -> Tensor:
+    """Probabilities of the ε-greedy policy, (..., A) -> (..., A).
+
+    Args:
+        valid: (..., A) bool, the actions that it may explore; None: all.
+    """
+    if valid is None:
+        return one_hot(values) * (1.0 - epsilon) + epsilon / values.shape[-1]
+    share = epsilon / valid.sum(-1, keepdim=True).clamp(min=1).double()  # rounded once, as the number above is
+    return one_hot(values) * (1.0 - epsilon) + valid * share.to(values.dtype)
 
 
 def boltzmann(values: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -35,9 +44,9 @@ def boltzmann(values: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
 
 
 def action_gap(values: Tensor) -> Tensor:
-    """Best value minus the second, (..., A) -> (...)."""
+    """Best value minus the second, (..., A) -> (...); 0 where only one action is valid."""
     best = values.topk(min(2, values.shape[-1]), -1).values
-    return best[..., 0] - best[..., -1]
+    return torch.where(best[..., -1] > INVALID / 2, best[..., 0] - best[..., -1], 0.0)
 
 
 def policy_metrics(values: Tensor, policy: Tensor) -> dict[str, Tensor]:

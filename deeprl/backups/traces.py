@@ -109,14 +109,15 @@ class Trace(Choice):
         if batch.valid.dim() != 2:
             raise ValueError("traces run over sequences: the batch has no axis of time")
         values = target.now.mean()  # (K, T, B, A)
-        one_step = target.next.expect(epsilon_greedy(target.next.mean(), self.epsilon)).bootstrap(batch.reward, batch.discount)
+        policy = epsilon_greedy(target.next.mean(), self.epsilon, batch.extra.get("next_valid"))
+        one_step = target.next.expect(policy).bootstrap(batch.reward, batch.discount)
         expected = one_step.mean()
         if expected.dim() == values.dim():
             expected = expected.squeeze(1)  # the one channel of a mapping, which `plus` restores
         if expected.shape != values.shape[:-1] or one_step.atoms.shape[-1] != 1:
             raise ValueError("traces correct expected values: a head with one value for each action, of one channel, is needed")
-        policy = pick(epsilon_greedy(values, self.epsilon), batch.action)  # (K, T, B)
-        ratio = policy / batch.extra["behavior_probability"].clamp(min=SMALLEST)
+        taken = pick(epsilon_greedy(values, self.epsilon, batch.extra.get("valid")), batch.action)  # (K, T, B)
+        ratio = taken / batch.extra["behavior_probability"].clamp(min=SMALLEST)
         delta = torch.where(batch.valid, expected - pick(values, batch.action), 0.0)
         carry = batch.discount * ~batch.ended  # 0 after a termination as well
-        return one_step.plus(corrections(self.coefficient, delta, ratio, policy, carry, self.lam))
+        return one_step.plus(corrections(self.coefficient, delta, ratio, taken, carry, self.lam))

@@ -31,7 +31,11 @@ def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str =
         shape = (*size, *spec.obs_shape)
         if spec.obs_dtype == torch.uint8:
             return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-        return torch.randn(shape, generator=generator)
+        made = torch.randn(shape, generator=generator)
+        if spec.masked:
+            made[..., -spec.num_actions :] = torch.randint(2, (*size, spec.num_actions), generator=generator).float()
+            made[..., -1] = 1.0  # at least one action is valid
+        return made
 
     obs, after = observations(), observations()
     if spec.num_actions:
@@ -79,6 +83,8 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
     try:
         noise = map_tensors(lambda tensor: tensor[0], agent.act_noise((1, 1), torch.Generator().manual_seed(0)))
         obs, first = torch.zeros((1, *spec.obs_shape), dtype=spec.obs_dtype, device=device), torch.ones(1, dtype=torch.bool)
+        if spec.masked:
+            obs[..., -spec.num_actions :] = 1.0
         for explore in (True, False):
             agent.act(obs, first, {}, LATE, noise, explore)
     except MISFITS as error:

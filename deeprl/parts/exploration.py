@@ -37,34 +37,49 @@ class EpsilonGreedy(Choice):
     def epsilon(self, step: int, explore: bool) -> float:
         return self.schedule(step) if explore else self.evaluation
 
-    def noise(self, size: tuple[int, ...], generator, num_actions: int) -> dict[str, Tensor]:
-        """`explore`, uniform in [0, 1), and `action`, the random actions, made here once for many steps."""
+    def noise(self, size: tuple[int, ...], generator, num_actions: int, masked: bool = False) -> dict[str, Tensor]:
+        """`explore`, uniform in [0, 1), and `action`, the random actions, made here once for many steps; or, if `masked`, `uniform`, from
+        which the actions follow when it is known which of them are valid."""
         explore, action = (torch.rand(size, generator=generator, dtype=torch.float64) for _ in range(2))
-        return {"explore": explore, "action": (action * num_actions).long()}
+        return {"explore": explore, "uniform": action} if masked else {"explore": explore, "action": (action * num_actions).long()}
 
     def __call__(
-        self, greedy: Callable[[], Tensor], num_actions: int, epsilon: float, noise: dict[str, Tensor], exact: bool = True
+        self,
+        greedy: Callable[[], Tensor],
+        num_actions: int,
+        epsilon: float,
+        noise: dict[str, Tensor],
+        exact: bool = True,
+        valid: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Actions and their probabilities, both (M,).
 
         Args:
-            greedy: gives the greedy actions (M,). It is not called with ε = 1, where every action has probability 1/A.
+            greedy: gives the greedy actions (M,). It is not called with ε = 1, where every valid action has the same probability.
             exact: whether a part of the agent reads the probabilities. If not, they are zeros, and `greedy` is called only if an
                 environment does not explore.
+            valid: (M, A) bool, the actions that exploration may take; None: all.
         """
-        random = noise["action"]
+        random = noise["action"] if valid is None else drawn(noise["uniform"], valid)
+        share = epsilon / num_actions if valid is None else (epsilon / valid.sum(-1).double()).float()
         explores = [u < epsilon for u in noise["explore"].tolist()]
         all_explore = all(explores)
         if all_explore and not exact:
             return random, unknown(len(explores))
         if all_explore and epsilon >= 1.0:
-            return random, torch.full(random.shape, epsilon / num_actions)
+            return random, unknown(len(explores)) + share
         best = greedy().cpu()
         if all_explore:
             action = random
         else:
             action = torch.where(torch.tensor(explores), random, best) if any(explores) else best
-        return action, (1.0 - epsilon) * (action == best).float() + epsilon / num_actions if exact else unknown(len(explores))
+        return action, (1.0 - epsilon) * (action == best).float() + share if exact else unknown(len(explores))
+
+
+def drawn(uniform: Tensor, valid: Tensor) -> Tensor:
+    """One of the valid actions each, (M, A) -> (M,), from numbers (M,) in [0, 1)."""
+    number = (uniform * valid.sum(-1)).long()  # which of the valid ones, from 0
+    return (valid.cumsum(-1) > number.unsqueeze(-1)).int().argmax(-1)
 
 
 @lru_cache

@@ -51,21 +51,28 @@ class Run:
     summary: dict[str, Any] | None
     env: Any
 
-    def act(self, obs: np.ndarray) -> np.ndarray:
+    def act(self, obs: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
         """Greedy actions for raw observations, each a function of its own observation. `agent.simplified()` lists what evaluation draws at
         random beside them, such as the fractions of implicit quantiles.
 
         Args:
             obs: one observation (*obs), or several (M, *obs).
+            mask: where the environment has action masks, (A,) or (M, A): 1 for each action that is valid. None: the last A columns of
+                `obs` are the mask, as in the rows of `make_evaluation`.
 
         Returns:
             One action, or M of them, in the form that the environment takes.
 
         Raises:
-            ValueError: `obs` has another shape.
+            ValueError: `obs` or `mask` has another shape, or the environment has no masks.
         """
         spec = self.agent.spec
         obs = np.asarray(obs)
+        if mask is not None:
+            if not spec.masked or np.shape(mask) != (*obs.shape[:-1], spec.num_actions):
+                wanted = (*obs.shape[:-1], spec.num_actions) if spec.masked else "None"
+                raise ValueError(f"mask must be {wanted} here, not of shape {np.shape(mask)}")
+            obs = np.concatenate([obs, mask], -1, dtype=np.float32)
         single = obs.ndim == len(spec.obs_shape)
         batch = torch.as_tensor(obs[None] if single else obs, dtype=spec.obs_dtype).to(self.config["device"])
         if tuple(batch.shape[1:]) != tuple(spec.obs_shape):

@@ -165,7 +165,7 @@ def spec_of(failure: dict) -> Spec:
     stored = failure["spec"]
     dtype = {"float32": torch.float32, "uint8": torch.uint8}[stored["obs_dtype"]]
     counts = stored["num_actions"], stored["action_dim"], stored["frame_stack"]
-    shape = tuple(stored["obs_shape"])
-    if not all(type(number) is int and number >= 0 for number in (*shape, *counts)):
+    shape, masked = tuple(stored["obs_shape"]), stored.get("masked", False)
+    if not all(type(number) is int and number >= 0 for number in (*shape, *counts)) or type(masked) is not bool:
         raise ValueError("its shapes are no whole numbers")
-    return Spec(shape, dtype, *counts)
+    return Spec(shape, dtype, *counts, masked)

@@ -43,7 +43,7 @@ class Values(Protocol):
     """(torsos, *B, F)"""
 
     def mean(self) -> Tensor:
-        """Action values (K, *B, A), in ordinary units for every head and mapping."""
+        """Action values (K, *B, A), in ordinary units for every head and mapping; `INVALID` where an action is not valid."""
 
     def expect(self, policy: Tensor) -> Returns:
         """Return under a policy, atoms (K, *B, N). `policy` holds actions (K, *B) or probabilities (K, *B, A)."""

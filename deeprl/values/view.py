@@ -7,11 +7,13 @@ from typing import Any
 from torch import Tensor
 
 from deeprl.types import Batch, ViewNoise
+from deeprl.values.masked import MaskedValues
 from deeprl.values.returns import Values
 
 
 class View:
-    """One network at both ends of a batch. `now` and `next` are evaluated at their first use, at most once.
+    """One network at both ends of a batch. `now` and `next` are evaluated at their first use, at most once. Their means show the masks
+    that `batch.extra` holds, see `MaskedValues`.
 
     Attributes:
         statistics: see `Learned.statistics`.
@@ -28,14 +30,24 @@ class View:
     @property
     def now(self) -> Values:
         if self._now is None:
-            self._now = self.network(self.batch.obs, self.noise.now)
+            self._now = self.shown(self.evaluate_now(), "valid")
         return self._now
 
     @property
     def next(self) -> Values:
         if self._next is None:
-            self._next = self.network(self.batch.next_obs, self.noise.next)
+            self._next = self.shown(self.evaluate_next(), "next_valid")
         return self._next
+
+    def shown(self, values: Values, mask: str) -> Values:
+        valid = self.batch.extra.get(mask)
+        return values if valid is None else MaskedValues(values, valid)
+
+    def evaluate_now(self) -> Values:
+        return self.network(self.batch.obs, self.noise.now)
+
+    def evaluate_next(self) -> Values:
+        return self.network(self.batch.next_obs, self.noise.next)
 
 
 class FeatureView(View):
@@ -50,14 +62,8 @@ class FeatureView(View):
         super().__init__(network, batch, side)
         self.features, self.lead, self.statistics = (now, next), batch.discount.shape, statistics
 
-    @property
-    def now(self) -> Values:
-        if self._now is None:
-            self._now = self.network.values(self.features[0], self.lead, self.noise.now)
-        return self._now
+    def evaluate_now(self) -> Values:
+        return self.network.values(self.features[0], self.lead, self.noise.now)
 
-    @property
-    def next(self) -> Values:
-        if self._next is None:
-            self._next = self.network.values(self.features[1], self.lead, self.noise.next)
-        return self._next
+    def evaluate_next(self) -> Values:
+        return self.network.values(self.features[1], self.lead, self.noise.next)

@@ -1,0 +1,35 @@
+"""Action masks as the last A columns of an observation, 1 where an action is valid. So a replay stores them and a journal compares them
+without knowing of them, and an agent divides the columns at its border."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from deeprl.types import Batch, Rows, Spec
+
+
+def without_mask(spec: Spec) -> Spec:
+    """Spaces as networks see them."""
+    return spec._replace(obs_shape=(spec.obs_shape[0] - spec.num_actions,), masked=False) if spec.masked else spec
+
+
+def divided(obs: Tensor, actions: int) -> tuple[Tensor, Tensor]:
+    """(..., D + A) -> observation (..., D), and (..., A) bool: whether an action is valid."""
+    return obs[..., :-actions], obs[..., -actions:] > 0
+
+
+def divided_batch(batch: Batch, actions: int) -> Batch:
+    """The batch with observations (*B, D), and the masks of both ends in `extra`: "valid" and "next_valid"."""
+    obs, valid = divided(batch.obs, actions)
+    next_obs, next_valid = divided(batch.next_obs, actions)
+    # rows that are no transitions hold action 0, whose bonus would be that of an invalid action
+    valid = valid.scatter(-1, batch.action.unsqueeze(-1), True)
+    extra = {name: divided(value, actions)[0] if name == "successor" else value for name, value in batch.extra.items()}
+    return batch._replace(obs=obs, next_obs=next_obs, extra={**extra, "valid": valid, "next_valid": next_valid})
+
+
+def divided_rows(rows: Rows, actions: int) -> Rows:
+    """The rows with observations (M, D), for statistics."""
+    obs, next_obs = (np.ascontiguousarray(each[:, :-actions]) for each in (rows.obs, rows.next_obs))
+    return rows._replace(obs=obs, next_obs=next_obs)

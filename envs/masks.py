@@ -1,0 +1,83 @@
+"""Action masks of Gymnasium environments: which of the discrete actions are valid in the present state.
+
+Two conventions exist. PettingZoo's observations are a Dict of "observation" and "action_mask"; others have `info["action_mask"]`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+
+KEY = "action_mask"
+
+
+class NoMask:
+    """Observations without a mask."""
+
+    masked: ClassVar[bool] = False
+
+    def divided(self, obs: Any, info: Any) -> tuple[Any, Any]:
+        """The observation of the environment's space, and its mask, None without one."""
+        return obs, None
+
+
+class ObservedMask(NoMask):
+    """Masks in a Dict of "observation" and "action_mask"."""
+
+    masked = True
+
+    def divided(self, obs: Any, info: Any) -> tuple[Any, Any]:
+        try:
+            return obs["observation"], obs[KEY]
+        except (KeyError, IndexError, TypeError) as error:
+            raise ValueError(f'observation {obs!r:.100} is no dictionary of "observation" and "{KEY}"') from error
+
+
+class ToldMask(NoMask):
+    """Masks in `info`."""
+
+    masked = True
+
+    def divided(self, obs: Any, info: Any) -> tuple[Any, Any]:
+        if KEY not in info:
+            raise ValueError(
+                f'env.mask=true, and info has no "{KEY}", only {sorted(map(str, info))}: reset and step must both give it. '
+                "Without masks, leave env.mask out"
+            )
+        return obs, info[KEY]
+
+
+def mask_of(space: spaces.Space, actions: int, wanted: bool | None) -> tuple[NoMask, spaces.Space]:
+    """Where the masks of an environment are, and the space of its observations without them.
+
+    Args:
+        actions: number of discrete actions; 0 if they are continuous.
+        wanted: `env.mask`. None takes a mask of observations, because it can mean nothing else there.
+
+    Raises:
+        ValueError: the actions are continuous, and have no masks.
+    """
+    if wanted and not actions:
+        raise ValueError("env.mask=true needs discrete actions, because continuous ones have no mask: leave env.mask out")
+    observed = isinstance(space, spaces.Dict) and set(space) == {"observation", KEY}
+    if wanted is False or not actions or not (observed or wanted):
+        return NoMask(), space
+    return (ObservedMask(), space["observation"]) if isinstance(space, spaces.Dict) and observed else (ToldMask(), space)
+
+
+def column(mask: Any, actions: int, terminated: bool) -> np.ndarray:
+    """A mask as float32 numbers (A,), 0 or 1.
+
+    Raises:
+        ValueError: it has another shape or other numbers, or no action is valid while the episode goes on.
+    """
+    row = np.asarray(mask)
+    if row.shape != (actions,) or row.dtype.kind not in "fiub" or not np.isin(row, (0, 1)).all():
+        raise ValueError(
+            f"action mask is {row.dtype} of shape {row.shape}, {mask!r:.100}, not {actions} zeros and ones, one for each action"
+        )
+    if not (terminated or row.any()):
+        raise ValueError("action mask has no valid action, and the episode goes on")
+    return row.astype(np.float32)
