@@ -13,6 +13,7 @@ from torch import nn
 from deeprl.networks.blocks import initialise
 from deeprl.networks.copies import Copies
 from tests.builders import same
+from tests.corridor import CORRIDOR
 from tests.device_runs import CARTPOLE, ITERATED, MINATAR, PENDULUM, SINGLE, phases, run
 from tests.pretended import Pretended
 from tests.promises.test_resume import assert_same_run
@@ -87,6 +88,13 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "log": (("agent=log_dqn", *CARTPOLE, *SINGLE, "agent/optimizer=rmsprop"), ROWS),
     "loglin": (("agent=loglin_dqn", *CARTPOLE, *SINGLE), ROWS),
     "dvw": (("agent=dvw_munchausen", *CARTPOLE, *SINGLE), ROWS),
+    "masks": (
+        ("agent=retrace_dqn", *CORRIDOR, *CARTPOLE[1:], *SINGLE, "replay=sequences", "replay.length=4"),
+        {
+            "learn replay/sequences.py to device": 2,
+            "tick value_agent.py to host": 1,  # the masks, because exploration draws on the host
+        },
+    ),
     "retrace": (
         ("agent=retrace_dqn", *CARTPOLE, *SINGLE, "replay=sequences", "replay.length=4"),
         {"learn replay/sequences.py to device": 2},  # observations and rows

@@ -20,8 +20,10 @@ from deeprl.training import crash
 from deeprl.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import QUIET, NetworkNoise, Spec
 from tests.builders import KINDS, assert_close32, entry, flat, made_up, presets, settled, spec_of, traced_gradient, train, update
+from tests.corridor import CORRIDOR
 
 IMAGES = Spec((4, 10, 10), torch.uint8, 6, 0)
+MASKED = Spec((7,), torch.float32, 2, 0, masked=True)
 TOYS = {"discrete": "toy/chain", "continuous": "classic/pendulum"}
 
 
@@ -37,8 +39,13 @@ AUXILIARY = ("agent/auxiliary=self_prediction",)  # its optimizer has several gr
 
 @pytest.mark.parametrize(
     ("name", "spec", "overrides"),
-    [*((name, None, ()) for name in KINDS), ("idqn", IMAGES, ()), ("dqn", None, AUXILIARY)],
-    ids=[*KINDS, "idqn on images", "groups of parameters"],
+    [
+        *((name, None, ()) for name in KINDS),
+        ("idqn", IMAGES, ()),
+        ("dqn", None, AUXILIARY),
+        *((name, MASKED, ()) for name in ("munchausen_iqn", "rbis_dqn", "log_dqn")),
+    ],
+    ids=[*KINDS, "idqn on images", "groups of parameters", "masked munchausen_iqn", "masked rbis_dqn", "masked log_dqn"],
 )
 def test_every_objective_traces_as_one_graph(name, spec, overrides):
     agent = build(name, spec, *overrides)
@@ -257,6 +264,7 @@ RUNS = {
     "retrace": ("agent=retrace_dqn",),
     "groups": ("agent=dqn", "agent/rewards=clip", "agent/auxiliary=self_prediction", "replay.n_step=2"),
     "scaled rewards": ("agent=dqn", "agent/rewards=scaled"),
+    "masks": ("agent=munchausen_dqn", *CORRIDOR),
 }
 SETTINGS = ("steps=300", "learning_starts=200", "replay.capacity=150", "replay.batch_size=7",
             "evaluation.every=null", "evaluation.final_episodes=1", "checkpoint.every=null", "runtime.threads=1")  # fmt: skip

@@ -18,6 +18,7 @@ from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
 from deeprl.training.collector import Collector
 from tests.builders import CARTPOLE, KINDS, begin, console, equal, front_door, lines, presets, same
+from tests.corridor import CORRIDOR
 
 COMMON = [word for word in CARTPOLE if not word.startswith(("agent", "env="))]
 CRITICS = ("agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]")
@@ -31,6 +32,7 @@ RUNS = {
         "agent.head.noisy=true", "agent.explore.schedule.duration=100", "agent.optimizer.schedule.duration=300", "replay.n_step=3",
     ),
     "rbis": (*COMMON, "env=classic/cartpole", "agent=rbis_dqn", "replay.length=5", "replay.batch_size=4", "agent.torso.hidden=[16]"),
+    "masks": (*COMMON, *CORRIDOR, "agent=munchausen_dqn", "agent.torso.hidden=[16]"),
     "groups": (*CARTPOLE, "agent/auxiliary=self_prediction"),  # an optimizer with several groups, whose state is nested
     "td3": (*COMMON, "env=classic/pendulum", "agent=td3", *CRITICS, "evaluation.every=null"),
 }  # fmt: skip
@@ -75,7 +77,8 @@ def whole(finished, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("name", "step"), [("dqn", 30), ("dqn", 170), ("prioritized", 170), ("idqn", 170), ("rbis", 170), ("groups", 170), ("td3", 170)]
+    ("name", "step"),
+    [("dqn", 30), ("dqn", 170), ("prioritized", 170), ("idqn", 170), ("rbis", 170), ("groups", 170), ("masks", 170), ("td3", 170)],
 )
 def test_a_run_that_is_stopped_and_resumed_is_the_uninterrupted_run(name, step, tmp_path, monkeypatch, whole, capfd):
     """Stopped in warm-up, or in the middle of learning and of an episode."""
