@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 
 ale_py = pytest.importorskip("ale_py")
 cv2 = pytest.importorskip("cv2")
 
 from deeprl.envs.atari import GAMES, Atari, Noops, Protocol  # noqa: E402
+from deeprl.types import Spec  # noqa: E402
 
 LIVELY = Protocol(sticky=0.25, noop_max=30, eval_noop_max=5, life_loss_terminal=True)
 
@@ -44,7 +46,7 @@ def test_preprocessing_is_grey_pooled_resized_and_stacked_on_zeros():
         step = envs.step(np.array([action]))
         assert np.array_equal(step.next_obs[0], np.stack(expected[-4:]))
         assert step.reward[0] == reward
-    assert envs.spec == ((4, 84, 84), envs.spec.obs_dtype, 6, 0, 4)
+    assert envs.spec == Spec((4, 84, 84), torch.uint8, 6, 0, 4)
 
 
 @pytest.mark.parametrize(
