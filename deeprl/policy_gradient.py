@@ -87,7 +87,7 @@ class PolicyGradient(Agent):
         optimizer: of all weights, with one norm.
 
     Raises:
-        ValueError: a value is out of range.
+        ValueError: a value is out of range, or the environment has action masks.
     """
 
     actions = "any"
@@ -112,6 +112,8 @@ class PolicyGradient(Agent):
         super().__init__()
         self.spec, self.lam, self.surrogate, self.shared = spec, lam, surrogate, shared
         in_range(self, lam=(0, 1))
+        if spec.masked:
+            raise ValueError("this agent does not know action masks: env.mask=false, or an agent of values such as agent=pqn")
         self.rewards, self.normalize = rewards(), normalize(spec=spec)
         if channel_scales(self.rewards) != (1.0,):
             raise ValueError("this agent takes rewards of one channel: agent/rewards=raw")

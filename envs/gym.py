@@ -33,11 +33,11 @@ class GymGame(Game):
 
     def __init__(self, env: gymnasium.Env, channels: str | None = None, mask: bool | None = False):
         self.env = env
-        self.observation = described(env.observation_space, channels)
         self.actions = actions_of(env.action_space)
         num = self.actions.num
         self.mask, space = mask_of(env.observation_space, num, mask)
         shape, dtype, self.convert, self.note = observations_of(space, channels)
+        self.observation = self.note or described(space, channels)
         if self.mask.masked:
             if len(shape) > 1:
                 raise ValueError(
