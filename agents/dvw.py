@@ -17,6 +17,7 @@ importance weight, loss 2 has not. For other heads the variance is that of the m
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -70,7 +71,8 @@ class InverseVariance(Weighting):
         self.optimizer = plan.optimizer if lr is None else replace(plan.optimizer, lr=lr)
         self.net = plan.network("weighting", chain.length, chain.torsos, plan.spec.num_actions)
         self.frozen, self.previous = copy.deepcopy(self.net), copy.deepcopy(chain.target)
-        self.log_scale = nn.Parameter(torch.full((chain.length,), float(log_scale)), requires_grad=False)
+        self.start = float(log_scale)
+        self.log_scale = nn.Parameter(torch.full((chain.length,), self.start), requires_grad=False)
 
     def objectives(self) -> dict[str, Objective]:
         omega = list(self.net.parameters())
@@ -111,3 +113,8 @@ class InverseVariance(Weighting):
     def shift(self, target: nn.Module) -> None:
         self.frozen.load_state_dict(self.net.state_dict())
         self.previous.load_state_dict(target.state_dict())
+
+    def reset(self, chain: Chain, renew_: Callable[[nn.Module], None]) -> None:
+        renew_(self.net)
+        self.shift(chain.target)
+        self.log_scale.fill_(self.start)

@@ -53,7 +53,7 @@ FAMILIES = {
 SMALL = ("agent.torso.hidden=[64]", "agent.actor_torso.hidden=[64]")
 OPTIONS = {
     "sac": SMALL,
-    "isac": (*SMALL, "agent.reset_period=200", "agent/normalize=running"),
+    "isac": (*SMALL, "agent.resets.period=200", "agent/normalize=running"),
     "redq": SMALL,
     "crossq": (*SMALL, "agent.torso.settle=200"),
     "aro_ddpg": (*SMALL, "discount=1"),

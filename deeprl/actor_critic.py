@@ -26,12 +26,13 @@ from deeprl.networks.blocks import initialise
 from deeprl.networks.critics import ONLY, Critics, CriticSubset, ensemble_returns, for_each, pair, pair_spec, pairs, serving
 from deeprl.networks.mapped import wrapped
 from deeprl.networks.value_network import Networks
-from deeprl.networks.weight_norm import measure_gains_, weight_normalise
+from deeprl.networks.weight_norm import weight_normalise
 from deeprl.objective import Objective
 from deeprl.optim.flat import Groups, flatten_
 from deeprl.parts.chains import Chain
 from deeprl.parts.exploration import ActorExploration, certain
 from deeprl.parts.rate import Rate, RateLoss
+from deeprl.parts.resets import Resets, renew_
 from deeprl.parts.temperature import Temperature
 from deeprl.schedules import Clock
 from deeprl.transforms.channels import channel_scales
@@ -60,7 +61,7 @@ class ActorCritic(Agent):
         rate: partial of a `Rate`: rate of reward that targets subtract.
         actor_period: critic updates per update of the actor (TD3's policy delay).
         target_period: critic updates per update of target networks that follow updates; None: `actor_period`.
-        reset_period: updates after which all networks start anew, with other initial weights (Nikishin and others, 2022); None: never.
+        resets: updates after which all networks start anew, with other initial weights.
         explore: behaviour while data is collected.
         rewards, normalize: as in `ValueAgent`.
         optimizer, actor_optimizer: of the critics, and of the actor.
@@ -98,13 +99,13 @@ class ActorCritic(Agent):
         temperature: Callable[..., Temperature] = Temperature,
         rate: Callable[..., Rate] = Rate,
         target_period: int | None = None,
-        reset_period: int | None = None,
+        resets: Resets = Resets(),
         mapping: Mapping = Identity(),
     ):
         super().__init__()
-        self.ensemble, self.actor_period, self.reset_period = ensemble, actor_period, reset_period
+        self.ensemble, self.actor_period, self.resets = ensemble, actor_period, resets
         self.target_period = actor_period if target_period is None else target_period
-        counts(self, ensemble=1, actor_period=1, target_period=1, **({} if reset_period is None else {"reset_period": 1}))
+        counts(self, ensemble=1, actor_period=1, target_period=1)
         if not spec.action_dim:
             raise ValueError("this agent takes continuous actions, and the environment's actions are discrete")
         self.spec, self.seed, self.backup, self.explore = spec, seed, backup, explore
@@ -220,16 +221,16 @@ class ActorCritic(Agent):
 
     def follow(self, due: tuple[str, ...]) -> None:
         self.chain.follow(due, self.updates // self.target_period)
-        if self.reset_period is not None and self.updates % self.reset_period == 0:
-            self.reset(self.updates // self.reset_period)
+        number = self.resets.number(self.updates)
+        if number is not None:
+            self.reset(number)
 
     @torch.no_grad()
     def reset(self, number: int) -> None:
         """Give all networks other initial weights, those of this reset, and forget the optimizers' averages. Replay and rate stay."""
         for place, module in {"online": self.chain.online, "actor": self.actor, "encoder": self.encoder}.items():
             if module is not None:
-                initialise(module, self.seed, f"reset {number}.{place}")
-                measure_gains_(module)
+                renew_(module, self.seed, number, place)
         self.chain.reset_target()
         if self.target_actor is not None:
             self.target_actor.load_state_dict(self.actor.state_dict())

@@ -25,6 +25,7 @@ from deeprl.optim.flat import Groups
 from deeprl.parts.auxiliary import Auxiliary
 from deeprl.parts.chains import Chain
 from deeprl.parts.exploration import EpsilonGreedy
+from deeprl.parts.resets import Resets, renew_
 from deeprl.parts.weighting import Weighting
 from deeprl.plan import Plan
 from deeprl.schedules import Clock
@@ -50,6 +51,7 @@ class ValueAgent(Agent):
         rewards: transforms raw rewards (the replay applies it).
         weighting: partial of a `Weighting`: weight of each sample in the regression.
         auxiliary: partial of an `Auxiliary`: another loss on the shared features.
+        resets: updates after which all networks start anew, with other initial weights.
         normalize: partial of a `Part` that maps observations to the networks' input.
         explore: ε-greedy.
         optimizer: `deeprl.optim.adam.Adam`.
@@ -75,12 +77,13 @@ class ValueAgent(Agent):
         mapping: Mapping = Identity(),
         weighting: Callable[..., Weighting] = Weighting,
         auxiliary: Callable[..., Auxiliary] = Auxiliary,
+        resets: Resets = Resets(),
     ):
         super().__init__()
         if not spec.num_actions:
             raise ValueError("this agent takes discrete actions, and the environment's actions are continuous")
-        self.spec, self.backup, self.explore, self.optimizer = spec, backup, explore, optimizer
-        seen = without_mask(spec)
+        self.spec, self.seed, self.backup, self.explore, self.optimizer = spec, seed, backup, explore, optimizer
+        self.resets, seen = resets, without_mask(spec)
         self.torso, self.rewards, self.normalize = torso.resolve(seen), rewards(), normalize(spec=seen)
         head.check(self.rewards)
         networks = Networks(seen, self.torso, seed)
@@ -212,6 +215,18 @@ class ValueAgent(Agent):
     def follow(self, due: tuple[str, ...]) -> None:
         self.auxiliary.follow(due, self.updates)
         self.chain.follow(due, self.updates)
+        number = self.resets.number(self.updates)
+        if number is not None:
+            self.reset(number)
+
+    @torch.no_grad()
+    def reset(self, number: int) -> None:
+        """Give all networks other initial weights, those of this reset, and forget the optimizers' averages. Replay and statistics stay."""
+        renew_(self.chain.online, self.seed, number, "online")
+        self.chain.reset_target()
+        self.weighting.reset(self.chain, lambda module: renew_(module, self.seed, number, "weighting"))
+        for objective in self.objectives.values():
+            objective.optimizer.reset()
 
     def maintain(self, due: tuple[str, ...]) -> None:
         if self.chain.shifting(due, self.updates):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from deeprl.choice import Part
@@ -34,3 +36,10 @@ class Weighting(Part):
 
     def shift(self, target: nn.Module) -> None:
         """Called before the chain starts a new iteration, with the target network before that change."""
+
+    def reset(self, chain: Chain, renew_: Callable[[nn.Module], None]) -> None:
+        """Start anew, after the networks of the chain.
+
+        Args:
+            renew_: gives a network of the part other initial weights.
+        """

@@ -16,6 +16,7 @@ from deeprl.errors import ConfigError
 from deeprl.networks.torsos import MLPTorso
 from deeprl.optim.adam import Adam
 from deeprl.parts.polyak import Polyak
+from deeprl.parts.resets import Resets
 from deeprl.replay.replay import Replay
 from deeprl.schedules import Linear
 from deeprl.training.learner import CompiledLearner, Learner
@@ -202,7 +203,7 @@ def test_compiled_updates_are_the_plain_ones():
 
 
 def test_a_reset_of_the_networks_leaves_the_rate():
-    agent = sac(rate=relative(), reset_period=4)
+    agent = sac(rate=relative(), resets=Resets(period=4))
     for number, batch in enumerate(batches(agent, 4), 1):
         before = snapshot(agent.rate)
         update(agent, with_restarts(batch))

@@ -24,6 +24,7 @@ from deeprl.optim.adam import Adam
 from deeprl.optim.rmsprop import RMSProp
 from deeprl.parts.exploration import OrnsteinUhlenbeck, Sampled
 from deeprl.parts.polyak import Polyak
+from deeprl.parts.resets import Resets
 from deeprl.parts.temperature import FixedTemperature, LearnedTemperature, Temperature
 from deeprl.training.learner import gradient
 from deeprl.transforms.rewards import Raw
@@ -367,7 +368,7 @@ def test_sequences_are_batches_with_one_more_axis():
 def test_a_reset_starts_networks_and_optimizers_anew(optimizer):
     torso = MLPTorso(hidden=(7,), weight_norm="hidden")
     parts = {"torso": torso, "optimizer": optimizer, "chain": partial(IteratedPolyak, length=2)}
-    agent, fresh = (actor_critic(reset_period=3, **parts) for _ in range(2))
+    agent, fresh = (actor_critic(resets=Resets(period=3), **parts) for _ in range(2))
     first = snapshot(agent.chain.online)
     for batch in batches(agent, 3):
         update(agent, batch)
@@ -386,7 +387,7 @@ def test_a_reset_starts_networks_and_optimizers_anew(optimizer):
 
 
 def test_a_reset_restores_the_temperature():
-    agent = sac(reset_period=2)
+    agent = sac(resets=Resets(period=2))
     for batch in batches(agent, 2):
         update(agent, batch)
     assert agent.temperature().item() == pytest.approx(0.5)

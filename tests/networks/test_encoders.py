@@ -7,6 +7,7 @@ import torch
 
 from deeprl.networks.encoders import ImageEncoder, shifted
 from deeprl.networks.torsos import MinAtarTorso
+from deeprl.parts.resets import Resets
 from deeprl.types import Spec
 from tests.agents.test_td3 import B
 from tests.builders import CONTINUOUS, actor_critic, below, changed_by, entry, made_up, sac, same, snapshot, update
@@ -65,7 +66,7 @@ def test_features_of_sequences_are_those_of_their_images():
 
 
 def test_a_reset_takes_the_encoder_along():
-    agent = actor_critic(IMAGES, reset_period=1)
+    agent = actor_critic(IMAGES, resets=Resets(period=1))
     before = snapshot(agent.encoder)
     noise = entry(agent.noise((1, B), torch.Generator().manual_seed(0)), 0)
     update(agent, made_up(agent, IMAGES, size=B)._replace(noise=noise))

@@ -29,6 +29,7 @@ CHAIN = (
         "agent.chain.shift_period=30",
         "agent.chain.sync_period=7",
         "agent.chain.acting=episode",
+        "agent.resets.at=[11,29]",
     ),
 )
 OPTIMIZER = ("adam", "rmsprop")
@@ -36,8 +37,8 @@ NORMALIZE, REWARDS, WEIGHTING, NOISY = ("none", "running"), ("raw", "scaled", "c
 DISCRETE = pairwise(AUXILIARY, REPLAY, CHAIN, OPTIMIZER, NORMALIZE, REWARDS, WEIGHTING, NOISY)
 CRITICS = (
     ("agent=td3",), ("agent=sac", "agent/head=implicit_quantile"), ("agent=isac", "agent.chain.sync_period=3"),
-    ("agent=redq", "agent/head=categorical"), ("agent=aro_ddpg", "discount=1", "agent.reset_period=13"),
-    ("agent=sac", "agent/chain=iterated"), ("agent=crossq", "agent.torso.settle=9", "agent.reset_period=13"),
+    ("agent=redq", "agent/head=categorical"), ("agent=aro_ddpg", "discount=1", "agent.resets.at=[9,25]"),
+    ("agent=sac", "agent/chain=iterated"), ("agent=crossq", "agent.torso.settle=9", "agent.resets.period=13"),
     ("agent=rvi_sac", "discount=1", "agent/chain=iterated_polyak"),
 )  # fmt: skip
 CONTINUOUS = pairwise(CRITICS, REPLAY[:3], OPTIMIZER, OPTIMIZER, NORMALIZE, REWARDS)
