@@ -245,7 +245,11 @@ class ActorCritic(Agent):
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, answer: Answer | None = None) -> Acted:
         if explore:
-            action, memory = self.explore(lambda: (answer or self.answer)(obs, noise["network"]), step, noise, memory)
+            network = noise["network"]
+            if self.explore.samples:
+                kept, memory = self.explore.held(network.layers["action"], noise, memory)
+                network = NetworkNoise({"action": kept}, {})
+            action, memory = self.explore(lambda: (answer or self.answer)(obs, network), step, noise, memory)
             return Acted(action, certain(action.shape[0]), memory)
         seen = self.seen(obs)
         action = self.actor(seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -34,6 +35,16 @@ class Linear(Choice):
     def __call__(self, step: int) -> float:
         done = min(max((step - self.begin) / self.duration, 0.0), 1.0)
         return (1.0 - done) * self.start + done * self.end  # exact at both ends
+
+
+@dataclass(frozen=True)
+class Cosine(Linear):
+    """As `Linear`, along half a cosine: slow at both ends."""
+
+    def __call__(self, step: int) -> float:
+        done = min(max((step - self.begin) / self.duration, 0.0), 1.0)
+        done = 0.5 * (1.0 - math.cos(math.pi * done))
+        return (1.0 - done) * self.start + done * self.end
 
 
 def crossed(period: int, before: int, after: int) -> bool:

@@ -51,6 +51,16 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "tqc": (("agent=tqc", *PENDULUM, "replay_ratio=2"), ROWS | SAMPLED | {"learn noise.py to device": 2}),
     "redq": (("agent=redq", *PENDULUM, "agent/head=categorical"), ROWS | SAMPLED | {"learn noise.py to device": 3}),
     "crossq": (("agent=crossq", *PENDULUM, "agent.torso.settle=5"), ROWS | SAMPLED | {"learn noise.py to device": 2}),
+    "flash_sac": (
+        ("agent=flash_sac", *PENDULUM[:1], "agent.torso.width=8", "agent.actor_torso.width=8", *PENDULUM[3:]),
+        ROWS
+        | SAMPLED
+        | {
+            "learn noise.py to device": 2,
+            "tick parts/exploration.py to device": 2,  # where noise is drawn anew; the memory after resuming
+            "check training/crash.py to device": 5,  # as above
+        },
+    ),
     "aro_ddpg": (("agent=aro_ddpg", "env=classic/pendulum", *PENDULUM[1:], "discount=1"), ROWS),
     "rvi_sac": (
         ("agent=rvi_sac", *PENDULUM, "discount=1", "agent.rate.hidden=[8]"),

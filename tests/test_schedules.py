@@ -1,6 +1,6 @@
 import pytest
 
-from deeprl.schedules import Constant, Linear
+from deeprl.schedules import Constant, Cosine, Linear
 
 
 def test_constant():
@@ -17,3 +17,10 @@ def test_linear_is_exact_at_both_ends():
 def test_linear_checks_its_range(wrong):
     with pytest.raises(ValueError, match=next(reversed(wrong))):
         Linear(**{"start": 1.0, "end": 0.0, **wrong})
+
+
+def test_cosine_meets_linear_at_both_ends_and_in_the_middle():
+    """At a third of the way cos 60° = ½, so that a quarter of the way is done."""
+    schedule = Cosine(start=1.0, end=0.5, duration=300, begin=20)
+    assert [schedule(step) for step in (0, 20, 320, 10**9)] == [1.0, 1.0, 0.5, 0.5]
+    assert [schedule(step) for step in (120, 170)] == pytest.approx([0.875, 0.75])

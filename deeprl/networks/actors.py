@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from deeprl.choice import Choice, in_range, one_of
 from deeprl.networks.blocks import MLP, learning
 from deeprl.networks.layers import SCHEMES
+from deeprl.networks.unit_norm import UnitMLP
 from deeprl.types import Spec
 
 
@@ -22,19 +23,20 @@ class Actor(nn.Module):
         torso: choice that builds the features; its `head_hidden` are hidden layers after them.
         outputs: numbers for each observation.
         last_init: initialiser of the last layer; None takes the torso's.
+        unit: weights of length 1 for each unit after the torso, projected after each update; biases are free.
     """
 
     stochastic = False
     """Whether `sample` needs noise and has a density"""
 
-    def __init__(self, spec: Spec, torso: Any, outputs: int, last_init: str | None):
+    def __init__(self, spec: Spec, torso: Any, outputs: int, last_init: str | None, unit: bool):
         super().__init__()
         self.obs_dims = len(spec.obs_shape)
         self.torso = torso.build(spec, 1)
         if hasattr(self.torso, "noise"):
             raise ValueError("actor_torso.dropout must be 0, because dropout is for value networks")
         sizes = (self.torso.features, *torso.head_hidden, outputs)
-        self.last = MLP(1, sizes, activate_last=False, init=torso.init, last_init=last_init)
+        self.last = (UnitMLP if unit else MLP)(1, sizes, activate_last=False, init=torso.init, last_init=last_init)
 
     def outputs(self, obs: Tensor) -> Tensor:
         """(*B, *obs) -> (*B, outputs)"""
@@ -81,7 +83,7 @@ class SquashedGaussianActor(Actor):
     stochastic = True
 
     def __init__(self, choice: SquashedGaussian, spec: Spec, torso: Any):
-        super().__init__(spec, torso, 2 * spec.action_dim, choice.last_init)
+        super().__init__(spec, torso, 2 * spec.action_dim, choice.last_init, choice.unit)
         self.choice = choice
 
     def parameters_of(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,9 +122,10 @@ class ActorChoice(Choice):
 @dataclass(frozen=True)
 class Deterministic(ActorChoice):
     """Deterministic policy a = tanh(f(s)) (DDPG, TD3). `last_init=small` starts near zero as in DDPG; TD3's authors keep PyTorch's
-    default."""
+    default. `unit`: see `Actor`."""
 
     last_init: str | None = None
+    unit: bool = False
 
     offers = frozenset({"actor"})
 
@@ -130,7 +133,7 @@ class Deterministic(ActorChoice):
         one_of(self, last_init=(None, *SCHEMES))
 
     def build(self, spec: Spec, torso: Any) -> Actor:
-        return DeterministicActor(spec, torso, spec.action_dim, self.last_init)
+        return DeterministicActor(spec, torso, spec.action_dim, self.last_init, self.unit)
 
 
 @dataclass(frozen=True)
@@ -142,12 +145,14 @@ class SquashedGaussian(ActorChoice):
             CleanRL).
         low, high: the interval.
         last_init: initialiser of the last layer; null takes the torso's.
+        unit: see `Actor`.
     """
 
     bounds: str = "clamp"
     low: float = -20.0
     high: float = 2.0
     last_init: str | None = None
+    unit: bool = False
 
     offers = frozenset({"actor", "density"})
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from deeprl.choice import Choice, Part, in_range, one_of
 from deeprl.networks.blocks import MLP, NoisyMLP
+from deeprl.networks.unit_norm import UnitMLP
 from deeprl.types import NetworkNoise
 from deeprl.values.losses import huber, squared
 from deeprl.values.scalar import ScalarValues
@@ -27,6 +28,7 @@ class HeadChoice(Choice):
         sigma: initial scale of that noise.
         init, last_init: initialisers of the hidden layers and the last one; null takes the torso's.
         layer_norm: normalise the hidden layers of the head before their ReLU.
+        unit: weights of length 1 for each unit of the head, projected after each update; biases are free.
     """
 
     dueling: bool = False
@@ -35,9 +37,12 @@ class HeadChoice(Choice):
     init: str | None = None
     last_init: str | None = None
     layer_norm: bool = False
+    unit: bool = False
 
     def __post_init__(self):
         in_range(self, sigma=(0, None))
+        if self.unit and self.noisy:
+            raise ValueError("unit must be false in a noisy head, because weights of mean plus noise have no fixed length")
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -86,7 +91,8 @@ class Streams(nn.Module):
             sizes = [features, *hidden, outputs]
             if choice.noisy:
                 return NoisyMLP(n, sizes, activate_last=False, sigma0=choice.sigma, layer_norm=choice.layer_norm)
-            return MLP(n, sizes, activate_last=False, init=init, last_init=choice.last_init, layer_norm=choice.layer_norm)
+            kind = UnitMLP if choice.unit else MLP
+            return kind(n, sizes, activate_last=False, init=init, last_init=choice.last_init, layer_norm=choice.layer_norm)
 
         self.advantage = mlp(shape[0] * shape[1])
         if choice.dueling:

@@ -25,14 +25,12 @@ from deeprl.networks.blocks import Block
 from deeprl.networks.layers import SCHEMES, Init
 from deeprl.networks.residual_mlp import counts, entered, vector_size
 from deeprl.networks.torsos import TorsoChoice, widths
+from deeprl.networks.unit_norm import EPS, unit_columns
 from deeprl.types import Spec
-
-EPS = 1e-8
-"""Shorter vectors are divided by this number, so that zeros stay zeros. The authors add it to the outputs of the ReLU as well."""
 
 
 def unit(x: Tensor) -> Tensor:
-    """Vectors of length 1 along the last axis."""
+    """Vectors of length 1 along the last axis. The authors add `EPS` to the outputs of the ReLU as well."""
     return F.normalize(x, dim=-1, eps=EPS)
 
 
@@ -44,12 +42,6 @@ def shifted(x: Tensor, constant: float) -> Tensor:
 def towards(x: Tensor, other: Tensor, alpha: Tensor) -> Tensor:
     """|x + α (other − x)|; |x| at α = 0 and |other| at α = 1."""
     return unit(torch.lerp(x, other, alpha))
-
-
-def unit_columns(weight: Tensor) -> Tensor:
-    """Weights (n, in, out) with columns of length 1."""
-    # not `lengths`, because its float32 sum over 2048 inputs is off by 1e-6; `sum` adds in pairs and is ten times as exact
-    return weight / weight.square().sum(1, keepdim=True).sqrt().clamp_min(EPS)
 
 
 class Learnt(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deeprl.choice import Choice, in_range
+from deeprl.choice import Choice, counts, in_range
 from deeprl.schedules import Constant
 
 
@@ -108,6 +108,14 @@ class ActorExploration(Choice):
             "uniform": torch.rand(size, generator=generator) * 2.0 - 1.0,
         }
 
+    def held(self, fresh: Tensor, noise: dict[str, Tensor], memory: dict) -> tuple[Tensor, dict]:
+        """Normal numbers of the policy's sample at this step, (M, D), and the memory for the next call; here the fresh ones.
+
+        Args:
+            fresh: on the agent's device.
+        """
+        return fresh, memory
+
     def __call__(self, policy: Callable[[], Tensor], step: int, noise: dict[str, Tensor], memory: dict) -> tuple[Tensor, dict]:
         """Actions (M, D), and the memory for the next call.
 
@@ -177,17 +185,48 @@ class OrnsteinUhlenbeck(ActorExploration):
 class Sampled(ActorExploration):
     """Exploration by the policy's own samples, as in SAC.
 
+    The normal numbers of a sample can be kept for k steps, P(k) ∝ 1 / k^exponent, so that exploration is correlated in time (FlashSAC: Kim,
+    Lee and others, 2026). Each environment draws its own k; ends of episodes do not matter.
+
     Args:
         random_steps: number of first environment steps with uniform actions.
+        longest: the largest k; 1 draws new numbers at every step.
+        exponent: 2 in FlashSAC.
     """
 
     needs = frozenset({"density"})
     samples = True
 
     random_steps: int = 10_000
+    longest: int = 1
+    exponent: float = 2.0
 
     def __post_init__(self):
-        in_range(self, random_steps=(0, None))
+        in_range(self, random_steps=(0, None), exponent=(0, None))
+        counts(self, longest=1)
+
+    def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
+        """As in the base class, and "repeats", (ticks, M): k for numbers drawn at that tick."""
+        drawn = super().noise(size, generator)
+        if self.longest > 1:
+            drawn["repeats"] = zipf(torch.rand(size[:-1], generator=generator, dtype=torch.float64), self.longest, self.exponent)
+        return drawn
+
+    def held(self, fresh: Tensor, noise: dict[str, Tensor], memory: dict) -> tuple[Tensor, dict]:
+        if self.longest == 1:
+            return fresh, memory
+        if not memory:
+            return fresh, {"held": fresh, "left": noise["repeats"] - 1}
+        over = memory["left"] == 0  # (M,)
+        kept = torch.where(over.unsqueeze(-1).to(fresh.device), fresh, memory["held"].to(fresh.device))
+        return kept, {"held": kept, "left": torch.where(over, noise["repeats"], memory["left"]) - 1}
 
     def explored(self, action: Tensor, noise: dict[str, Tensor], memory: dict) -> tuple[Tensor, dict]:
         return action, memory
+
+
+def zipf(uniform: Tensor, longest: int, exponent: float) -> Tensor:
+    """Numbers k in 1 … longest with P(k) ∝ 1 / k^exponent, int64, from uniform float64 numbers in [0, 1)."""
+    weights = torch.arange(1, longest + 1, dtype=torch.float64) ** -exponent
+    bounds = weights.cumsum(0)[:-1] / weights.sum()  # P(k or less), without the last, which is 1 but for rounding
+    return torch.searchsorted(bounds, uniform.contiguous(), right=True) + 1

@@ -1,9 +1,11 @@
-"""A target network that follows by Polyak averaging."""
+"""Target networks that follow by Polyak averaging."""
 
 from __future__ import annotations
 
 from deeprl.choice import in_range
 from deeprl.parts.chains import Chain, MakeNetwork
+from deeprl.types import Batch
+from deeprl.values.view import FeatureView, View, both_ends
 
 
 class Polyak(Chain):
@@ -20,3 +22,17 @@ class Polyak(Chain):
     def follow(self, due: tuple[str, ...], updates: int) -> None:
         if "target" in due:
             self.anchor(self.tau)
+
+
+class JointPolyak(Polyak):
+    """`Polyak` for torsos with batch statistics: the online and the target network each see both ends of a batch in one batch (FlashSAC:
+    Kim, Lee and others, 2026). For other torsos this changes nothing but the cost.
+
+    The target has moments of its own batch, and no use for running averages.
+    """
+
+    offers = frozenset({"joint"})
+
+    def views(self, batch: Batch) -> tuple[View, View]:
+        online, target = both_ends(self.online, batch, "online"), both_ends(self.target, batch, "target")
+        return FeatureView(self.online, batch, "online", *online), FeatureView(self.target, batch, "target", *target[:2], {})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from deeprl.networks.value_network import ValueNetwork
 from deeprl.parts.chains import Chain, MakeNetwork
-from deeprl.types import Batch, ViewNoise
-from deeprl.values.view import FeatureView, View
+from deeprl.types import Batch
+from deeprl.values.view import FeatureView, View, both_ends
 
 
 class TargetFree(Chain):
@@ -42,9 +42,7 @@ class TargetFree(Chain):
 
     def views(self, batch: Batch) -> tuple[View, View]:
         network = self.online
-        features, statistics = network.learned_features(batch.obs, batch.next_obs, noise=batch.noise.get("online", ViewNoise()).now)
-        now, later = features.chunk(2, 1)
+        now, later, statistics = both_ends(network, batch, "online")
         after = later.detach()
-        named = {f"chain.online.torso.{name}": value for name, value in statistics.items()}
-        online = FeatureView(network, batch, "online", now, after, named)
+        online = FeatureView(network, batch, "online", now, after, statistics)
         return online, FeatureView(network, batch, "target", now.detach(), after, {})

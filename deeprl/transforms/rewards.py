@@ -39,19 +39,24 @@ class Scaled(Raw):
 
     Args:
         discount: γ of the discounted sum; a configuration value, `${discount}`.
+        bound: largest magnitude that the discounted sums may have after the division (SimbaV2, FlashSAC): rewards are divided by at least
+            the largest sum so far over `bound`. None: there is no bound.
     """
 
     count: Tensor
     mean: Tensor
     m2: Tensor
+    largest: Tensor
     scale: Tensor
     sums: Tensor
 
-    def __init__(self, *, discount: float, epsilon: float = 1e-8):
+    def __init__(self, *, discount: float, epsilon: float = 1e-8, bound: float | None = None):
         super().__init__()
-        self.decay, self.epsilon = discount, epsilon
+        self.decay, self.epsilon, self.bound = discount, epsilon, bound
         in_range(self, decay=(0, 1), epsilon=(0, None))
-        for name in ("count", "mean", "m2"):  # on the CPU for every device, because rows are observed there; `sums` too
+        if bound is not None and not bound > 0:
+            raise ValueError(f"bound must be above 0, or null for none, not {bound!r}")
+        for name in ("count", "mean", "m2", "largest"):  # on the CPU for every device, because rows are observed there; `sums` too
             self.register_buffer(name, torch.zeros((), dtype=torch.float64, device="cpu"))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("sums", torch.zeros(0, dtype=torch.float64, device="cpu"))
@@ -66,8 +71,10 @@ class Scaled(Raw):
         self.count.fill_(count)
         self.mean.copy_(torch.as_tensor(mean))
         self.m2.copy_(torch.as_tensor(m2))
+        self.largest.fill_(max(float(self.largest), float(np.abs(sums).max())))
         if count > 1:
-            self.scale.fill_(float(1.0 / np.sqrt(m2 / count + self.epsilon)))
+            deviation = float(np.sqrt(m2 / count + self.epsilon))
+            self.scale.fill_(1.0 / (deviation if self.bound is None else max(deviation, float(self.largest) / self.bound)))
         self.sums = torch.from_numpy(np.where(rows.ended, 0.0, sums))
 
     def _load_from_state_dict(self, state, prefix, *rest):

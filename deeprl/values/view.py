@@ -67,3 +67,13 @@ class FeatureView(View):
 
     def evaluate_next(self) -> Values:
         return self.network.values(self.features[1], self.lead, self.noise.next)
+
+
+def both_ends(network: Any, batch: Batch, side: str) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Features of (obs, next_obs) from one evaluation, (torsos, B, F) each, and new statistics of the torso, see `Learned.statistics`.
+
+    A torso with batch statistics so sees both ends of a batch in one batch.
+    """
+    features, statistics = network.learned_features(batch.obs, batch.next_obs, noise=batch.noise.get(side, ViewNoise()).now)
+    now, later = features.chunk(2, 1)
+    return now, later, {f"chain.{side}.torso.{name}": value for name, value in statistics.items()}

@@ -12,10 +12,10 @@ from deeprl.config.compose import compose
 from deeprl.config.instantiate import instantiate
 from deeprl.networks.heads import Scalar
 from deeprl.parts.chains import Chain, Single
-from deeprl.parts.exploration import EpsilonGreedy, GaussianNoise
+from deeprl.parts.exploration import EpsilonGreedy, GaussianNoise, Sampled, zipf
 from deeprl.schedules import Constant, Linear
 from deeprl.session.assemble import settle
-from tests.builders import DISCRETE, Weights, actor_critic, entry, value_agent
+from tests.builders import CONTINUOUS, DISCRETE, Weights, actor_critic, entry, sac, value_agent
 
 A = 4
 CHI_SQUARE = {2: 13.8, 3: 16.3, 4: 18.5}
@@ -270,3 +270,53 @@ def test_exploring_takes_the_same_actions_whether_or_not_probabilities_are_read(
         assert torch.equal(action, expected)
         expected = 0.5 * (action == best).float() + 0.125 if exact else torch.zeros(3)
         torch.testing.assert_close(probability, expected)
+
+
+# ---- noise that lasts
+
+
+def test_how_long_noise_lasts():
+    """1, 1/4, 1/9: shares 36, 9 and 4 of 49."""
+    uniform = torch.tensor([0.0, 35.9, 36.1, 44.9, 45.1, 48.9], dtype=torch.float64) / 49
+    assert zipf(uniform, 3, 2.0).tolist() == [1, 1, 2, 2, 3, 3]
+    assert zipf(uniform, 1, 2.0).tolist() == [1] * 6
+    assert zipf(torch.tensor([0.24, 0.26, 0.99], dtype=torch.float64), 4, 0.0).tolist() == [1, 2, 4]
+
+
+def test_each_environment_keeps_its_noise_for_as_many_steps_as_it_drew():
+    explore, memory, kept = Sampled(longest=4), {}, []
+    for tick, repeats in enumerate([[2, 1], [4, 3], [1, 4], [3, 3], [1, 1]]):
+        fresh = torch.tensor([[float(tick)], [10.0 + tick]])
+        noise, memory = explore.held(fresh, {"repeats": torch.tensor(repeats)}, memory)
+        kept.append(noise.flatten().tolist())
+    assert kept == [[0, 10], [0, 11], [2, 11], [3, 11], [3, 14]]
+
+
+def test_without_repetition_noise_is_fresh_and_nothing_is_remembered():
+    fresh = torch.ones(2, 1)
+    assert Sampled().held(fresh, {}, {}) == (fresh, {})
+    plain, repeating = Sampled(), Sampled(longest=3)
+    drawn, more = (explore.noise((5, 2, 1), torch.Generator().manual_seed(0)) for explore in (plain, repeating))
+    assert all(torch.equal(drawn[name], more[name]) for name in drawn)
+    assert more.keys() - drawn.keys() == {"repeats"}
+    assert more["repeats"].shape == (5, 2)
+
+
+def test_an_agent_acts_with_the_noise_that_lasts():
+    """Observations change, and the action with them; the noise stays for k steps."""
+    agent = sac(explore=Sampled(random_steps=0, longest=16))
+    drawn = {**agent.act_noise((6, 1), torch.Generator().manual_seed(3)), "repeats": torch.full((6, 1), 5)}
+    memory, obs = {}, torch.randn((6, 1, *CONTINUOUS.obs_shape), generator=torch.Generator().manual_seed(0))
+    for tick in range(6):
+        acted = agent.act(obs[tick], torch.zeros(1, dtype=torch.bool), memory, tick, entry(drawn, tick), explore=True)
+        used = entry(drawn, 0 if tick < 5 else 5)["network"].layers["action"]
+        assert torch.equal(acted.action, agent.actor.sample(obs[tick], used)[0])
+        memory = acted.memory
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"), [({"longest": 0}, "longest must be a whole number"), ({"exponent": -1.0}, "exponent must be")]
+)
+def test_repetition_is_checked(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Sampled(**wrong)

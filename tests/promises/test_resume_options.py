@@ -40,6 +40,7 @@ CRITICS = (
     ("agent=redq", "agent/head=categorical"), ("agent=aro_ddpg", "discount=1", "agent.resets.at=[9,25]"),
     ("agent=sac", "agent/chain=iterated"), ("agent=crossq", "agent.torso.settle=9", "agent.resets.period=13"),
     ("agent=rvi_sac", "discount=1", "agent/chain=iterated_polyak"),
+    ("agent=sac", "agent/chain=polyak_joint", "agent/torso=batch_renorm", "agent.explore.longest=16", "agent.explore.exponent=0.5"),
 )  # fmt: skip
 CONTINUOUS = pairwise(CRITICS, REPLAY[:3], OPTIMIZER, OPTIMIZER, NORMALIZE, REWARDS)
 

@@ -119,13 +119,27 @@ def test_rewards_are_divided_by_the_deviation_of_the_discounted_sum():
     assert scaled(torch.tensor([3.0, -6.0])).tolist() == pytest.approx([3.0 / std, -6.0 / std], rel=1e-6)
 
 
+def test_a_bound_on_scaled_sums():
+    """Sums 1, 2, 8.5: their deviation is 3.34, and a bound of 2 asks for at least 8.5 / 2. Later small sums do not lower it."""
+    one, bounded, wide = (Scaled(discount=0.5, epsilon=0.0, bound=bound) for bound in (None, 2.0, 1e9))
+    for reward, ended in ((1.0, True), (2.0, True), (-8.5, True), (0.0, True)):
+        for part in (one, bounded, wide):
+            part.observe(rows(reward=[reward], ended=[ended]))
+    assert bounded(torch.tensor([8.5])).item() == 2.0
+    assert wide.scale == one.scale
+    assert bounded.scale < one.scale
+    with pytest.raises(ValueError, match="bound must be above 0"):
+        Scaled(discount=0.5, bound=0.0)
+
+
 def test_scaling_goes_on_from_its_state_also_in_mid_episode():
-    whole, resumed = Scaled(discount=0.9), Scaled(discount=0.9)
+    whole, resumed = (Scaled(discount=0.9, bound=1.0) for _ in range(2))
     for t in range(5):
         whole.observe(rows(reward=[t, -t, 2 * t]))
     resumed.load_state_dict(whole.state_dict())
     for part in (whole, resumed):
-        part.observe(rows(reward=[3.0, 1.0, 0.0], ended=[False, True, False]))
+        part.observe(rows(reward=[0.1, 1.0, 0.0], ended=[False, True, False]))
+    assert whole.largest == resumed.largest > 0.0
     assert whole.sums.tolist() == resumed.sums.tolist()
     assert whole.sums[1] == 0.0
     assert whole.scale == resumed.scale != 1.0
