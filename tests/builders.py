@@ -116,7 +116,8 @@ KINDS = {
     "retrace_dqn": "discrete", "rbis_dqn": "discrete", "pqn": "discrete",
     "ddpg": "continuous", "td3": "continuous", "td3_paper": "continuous",
     "sac": "continuous", "itd3": "continuous", "isac": "continuous", "tqc": "continuous", "redq": "continuous", "aro_ddpg": "continuous",
-    "simba": "continuous", "crossq": "continuous", "droq": "continuous", "rvi_sac": "continuous", "flash_sac": "continuous",
+    "simba": "continuous", "crossq": "continuous", "droq": "continuous", "rvi_sac": "continuous",
+    "flash_sac": "continuous", "bro": "continuous",
 }  # fmt: skip
 
 

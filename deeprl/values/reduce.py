@@ -69,6 +69,16 @@ class Mean(Reduction):
 
 
 @dataclass(frozen=True)
+class QuantileMean(Reduction):
+    """Each quantile averaged over the critics (BRO: Nauman and others, 2024). It has the mean of the mixture and is narrower."""
+
+    needs = frozenset({"quantiles"})
+
+    def __call__(self, values: Returns, noise: dict[str, Tensor]) -> Returns:
+        return Returns(values.atoms.mean(1))
+
+
+@dataclass(frozen=True)
 class Subset(Reduction):
     """`Minimum` over `size` critics, drawn without replacement at every update (REDQ: Chen, Wang, Zhou, Ross, 2021)."""
 

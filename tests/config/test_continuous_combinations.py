@@ -46,7 +46,7 @@ def refused(head, mapping, chain, reduce, actor_reduce, temperature, rate, actor
     """The rules, written down a second time."""
     if mapping != "identity" and head != "scalar":
         return "agent/head=scalar"
-    if "truncate" in (reduce, actor_reduce) and head not in ("quantile", "implicit_quantile"):
+    if {"truncate", "quantile_mean"} & {reduce, actor_reduce} and head not in ("quantile", "implicit_quantile"):
         return "atoms of equal probability"
     return "a policy with a density" if actor == "deterministic" and (temperature != "none" or explore == "sampled") else None
 

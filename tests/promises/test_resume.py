@@ -261,7 +261,7 @@ def test_resume_auto_finds_its_folder_however_it_is_written(form, tmp_path, monk
 def test_the_same_command_twice_once_stopped_and_resumed_is_the_same_run_for_every_preset(name, tmp_path, monkeypatch):
     """Those in `RUNS` have a test above."""
     env = {"discrete": "classic/cartpole", "continuous": "classic/pendulum"}[KINDS[name]]
-    body = ("agent.torso.hidden=[16]",) if KINDS[name] == "discrete" else SIMBA if name in ("simba", "flash_sac") else CRITICS
+    body = ("agent.torso.hidden=[16]",) if KINDS[name] == "discrete" else SIMBA if name in ("simba", "flash_sac", "bro") else CRITICS
     command = (*COMMON, f"env={env}", f"agent={name}", *body, "steps=240", "evaluation.every=null")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert begin(whole, *command) == exits.FINISHED

@@ -120,7 +120,7 @@ def test_rewards_are_divided_by_the_deviation_of_the_discounted_sum():
 
 
 def test_a_bound_on_scaled_sums():
-    """Sums 1, 2, 8.5: their deviation is 3.34, and a bound of 2 asks for at least 8.5 / 2. Later small sums do not lower it."""
+    """Sums 1, 2, −8.5, 0: their deviation is 4.17, and a bound of 2 asks for at least 8.5 / 2. Later small sums do not lower it."""
     one, bounded, wide = (Scaled(discount=0.5, epsilon=0.0, bound=bound) for bound in (None, 2.0, 1e9))
     for reward, ended in ((1.0, True), (2.0, True), (-8.5, True), (0.0, True)):
         for part in (one, bounded, wide):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deeprl.values.reduce import First, Mean, Minimum, Subset, Truncate
+from deeprl.values.reduce import First, Mean, Minimum, QuantileMean, Subset, Truncate
 from deeprl.values.returns import Returns
 
 K, E, B, N = 2, 3, 4, 5
@@ -19,7 +19,7 @@ def test_scalar_critics(reduce, expected):
     assert returns.mean().tolist() == [expected]
 
 
-@pytest.mark.parametrize(("reduce", "atoms"), [(First(), N), (Minimum(), N), (Mean(), E * N)])
+@pytest.mark.parametrize(("reduce", "atoms"), [(First(), N), (Minimum(), N), (Mean(), E * N), (QuantileMean(), N)])
 def test_shapes(reduce, atoms):
     assert reduce(Returns(torch.randn(K, E, B, N)), {}).atoms.shape == (K, B, atoms)
     assert reduce(Returns(torch.randn(K, E, 6, B, N)), {}).atoms.shape == (K, 6, B, atoms)  # sequences
@@ -46,10 +46,16 @@ def test_pooling_keeps_every_atom():
 
 
 @pytest.mark.parametrize("atoms", [1, N])
-@pytest.mark.parametrize("reduce", [First(), Minimum(), Mean()])
+@pytest.mark.parametrize("reduce", [First(), Minimum(), Mean(), QuantileMean()])
 def test_one_critic_is_itself(reduce, atoms):
     values = torch.randn(K, 1, B, atoms)
     assert torch.equal(reduce(Returns(values), {}).atoms, values[:, 0])
+
+
+def test_quantiles_of_the_same_fraction_are_averaged():
+    atoms = torch.tensor([[0.0, 2.0], [4.0, 10.0]]).view(1, 2, 1, 2)
+    assert QuantileMean()(Returns(atoms), {}).atoms.tolist() == [[[2.0, 6.0]]]
+    assert Mean()(Returns(atoms), {}).atoms.tolist() == [[[0.0, 2.0, 4.0, 10.0]]]
 
 
 def test_categories_are_chosen_and_mixed_with_their_probabilities():
