@@ -122,7 +122,7 @@ class PolicyGradient(Agent):
         self.value: nn.Module = MLP(1, (self.policy.torso.features, *torso.head_hidden, 1), activate_last=False, init=torso.init,
                                     last_init="orthogonal")  # fmt: skip
         if not shared:
-            self.value = Actor(spec, torso, 1, "orthogonal")
+            self.value = Actor(spec, torso, 1, "orthogonal", unit=False)
         initialise(self.policy, seed, "policy")
         initialise(self.value, seed, "value")
         parameters = [*self.policy.parameters(), *self.value.parameters()]

@@ -40,7 +40,7 @@ class CategoricalPolicy(Policy):
     """π = softmax of the outputs. An action is the largest of the outputs plus Gumbel noise."""
 
     def __init__(self, choice: PolicyChoice, spec: Spec, torso: Any):
-        super().__init__(spec, torso, spec.num_actions, choice.last_init)
+        super().__init__(spec, torso, spec.num_actions, choice.last_init, unit=False)
 
     def greedy(self, outputs: Tensor) -> Tensor:
         return outputs.argmax(-1)
@@ -72,7 +72,7 @@ class GaussianPolicy(Policy):
     """a = μ(s) + σ ξ, not squashed: the environment layer clips actions to [−1, 1], and log π is that of the action before it."""
 
     def __init__(self, choice: PolicyChoice, spec: Spec, torso: Any):
-        super().__init__(spec, torso, spec.action_dim, choice.last_init)
+        super().__init__(spec, torso, spec.action_dim, choice.last_init, unit=False)
         self.deviations = Deviations(spec.action_dim, choice.log_std)
 
     @property
