@@ -18,7 +18,7 @@ LAYERS = (
     ("schedules", "values", "transforms", "optim", "runs"),
     ("backups", "networks", "replay", "objective"),
     ("agent", "parts"),
-    ("value_agent", "actor_critic", "accelerate", "config"),
+    ("value_agent", "actor_critic", "policy_gradient", "accelerate", "config"),
     ("training", "report"),
     ("session",),
     ("sweep", "check", "export"),  # a sweep checks jobs as a session would build them, then starts each as a process of its own

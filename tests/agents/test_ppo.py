@@ -38,15 +38,22 @@ from tests.builders import (
 from tests.promises.test_resume import assert_same_run, at_step
 
 
-def agent_of(spec: Spec = DISCRETE, seed: int = 0, **slots) -> PolicyGradient:
+def agent_of(spec: Spec = DISCRETE, seed: int = 0, kind: type[PolicyGradient] = PolicyGradient, **slots) -> PolicyGradient:
     parts = {
         "torso": MLPTorso(hidden=(7,), activation="tanh"), "shared": False, "policy": PolicyChoice(last_init=None), "lam": 0.8,
         "surrogate": Surrogate(), "rewards": Raw, "normalize": Plain, "optimizer": Adam(lr=0.01),
     }  # fmt: skip
-    return PolicyGradient(spec=spec, seed=seed, **{**parts, **slots})
+    return kind(spec=spec, seed=seed, **{**parts, **slots})
 
 
 # ---- worked numbers
+
+
+class Given(PolicyGradient):
+    """The value of an observation is the observation."""
+
+    def outputs(self, obs):
+        return torch.zeros(*obs.shape[:-1], 2), obs[..., 0]
 
 
 def advantages(reward=(1.0, 0.0, 2.0), before=(0.5, 0.4, 0.3), after=(0.4, 0.3, 0.2), terminated=(), ended=(), lam=0.8) -> Tensor:
@@ -58,13 +65,7 @@ def advantages(reward=(1.0, 0.0, 2.0), before=(0.5, 0.4, 0.3), after=(0.4, 0.3, 
         flags = np.array([t in terminated]), np.array([t in ended])
         rollout.append(Rows(obs[0], np.array([0]), np.array([reward[t]], np.float32), obs[1], *flags, np.ones(1, np.float32)))
 
-    class Given(PolicyGradient):
-        def outputs(self, obs):
-            return torch.zeros(*obs.shape[:-1], 2), obs[..., 0]  # the value is the observation
-
-    agent = agent_of(spec, lam=lam)
-    agent.__class__ = Given
-    return agent.prepare(rollout.whole())["advantage"][:, 0]
+    return agent_of(spec, kind=Given, lam=lam).prepare(rollout.whole())["advantage"][:, 0]
 
 
 def gaussian() -> tuple[GaussianPolicy, Tensor]:
