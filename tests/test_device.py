@@ -40,7 +40,7 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
         | {
             "learn replay/gather.py to device": 2,  # rows and importance weights
             "tick transforms/observations.py to device": 2,  # the statistics that are applied
-            "check training/crash.py to device": 7,  # the flags of those that stay on the host
+            "check training/crash.py to device": 8,  # the flags of those that stay on the host
         },
     ),
     "sac": (("agent=sac", *PENDULUM), ROWS | SAMPLED | {"learn noise.py to device": 2}),

@@ -220,7 +220,7 @@ def test_a_preempted_job_of_submitit_is_requeued_and_goes_on(tmp_path):
 
     executor = submitit.LocalExecutor(tmp_path / "submitit")
     executor.update_parameters(timeout_min=60)
-    words = ("steps=3000", "learning_starts=2000", "log.every=50")
+    words = ("steps=20000", "learning_starts=19000", "log.every=50", "checkpoint.every=200")  # long enough to be stopped on any machine
     task = toy_task(tmp_path, *words)
     running = Slurm(executor).start(task)
     while not lines(task.run, "metrics.jsonl"):
