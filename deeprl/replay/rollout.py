@@ -122,9 +122,10 @@ class Rollout(Choice):
         with torch.no_grad():
             whole = self.whole()
             prepared = {name: column.flatten(-2) for name, column in prepare(whole).items()}
-        flat = {name: getattr(whole, name).flatten(0, 1) for name in Batch._fields if name not in ("noise", "extra")}
+        flat = {name: getattr(whole, name).flatten(0, 1) for name in Batch._fields if name not in ("reward", "noise", "extra")}
         extra = {name: column.flatten(0, 1) for name, column in whole.extra.items()}
-        self.rollout = Batch(**flat, noise={}, extra={**extra, **prepared})
+        reward = whole.reward.flatten(-2)  # channels come first
+        self.rollout = Batch(**flat, reward=reward, noise={}, extra={**extra, **prepared})
         self.drawn = 0
 
     def whole(self) -> Batch:

@@ -215,8 +215,10 @@ class Trainer:
         return self.stopped_early is not None
 
     def tell(self, listener: str, what: Any) -> None:
-        """Call a listener of the user, which may stop the run."""
-        self.stopped_early = self.listeners.tell(listener, self.step, what) or self.stopped_early
+        """Call a listener of the user, which may stop the run before its last step."""
+        reason = self.listeners.tell(listener, self.step, what)
+        if reason and self.step < self.config["steps"] and not self.done:
+            self.stopped_early = reason
 
     def metrics(self) -> dict[str, float]:
         """All metrics at this step. Numbers of the last update are read from the device here, not in the update."""
@@ -299,12 +301,13 @@ class Trainer:
                 }
                 self.saver.save(self.step, parts, best)
                 self.write_status("running")
-                self.tell("on_checkpoint", self.checkpoints.at(self.step))
             except OSError as error:
                 problem = self.saver.full_disk(self.step, error)
                 if must:
                     raise RunFolderError(f"{problem}. Make space, then: deeprl resume {shlex.quote(str(self.folder.path))}") from error
                 self.progress.say(f"{problem}. Training goes on; make space before the next one is due")
+            else:
+                self.tell("on_checkpoint", self.checkpoints.at(self.step))
             self.stopwatch.saved = time.monotonic()
 
     def write_status(self, state: str, error: str | None = None) -> None:

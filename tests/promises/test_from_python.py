@@ -122,6 +122,11 @@ def test_listeners_change_nothing_and_may_stop():
     assert stopped.summary["final"]["episodes"] == 3
 
 
+def test_a_true_answer_at_the_last_step_is_no_early_stop():
+    run = deeprl.train(PLAIN, env=make, on_evaluation=lambda step, result: step == 120, on_checkpoint=lambda step, folder: step == 120)
+    assert (run.step, run.summary["stopped_early"]) == (120, None)
+
+
 def test_an_error_in_a_listener_ends_the_run_and_is_in_its_status():
     def fail(step, metrics):
         raise KeyError("mine")

@@ -133,6 +133,15 @@ def test_a_draw_is_rows_and_prepared_columns():
     assert (batch.extra["terminated"].tolist(), batch.extra["behavior_probability"].tolist()) == ([False] * 2, [0.5] * 2)
 
 
+def test_channels_of_rewards_stay_apart():
+    """Two channels, r and 10 r: row i of a batch has both of its own."""
+    rollout = filled(4, num=2, epochs=1, minibatches=4, rewards=lambda raw: torch.stack([raw, 10 * raw]))
+    rollout.begin(lambda batch: {})
+    batch = rollout.draw(torch.tensor([0.9, 0.4], dtype=torch.float64))
+    t = (batch.index // 2).tolist()
+    assert batch.reward.tolist() == [t, [10 * each for each in t]]
+
+
 def test_statistics_see_the_rows_when_the_rollout_is_dropped():
     rollout = filled(3, num=2, minibatches=1)
     seen = [rows.obs[:, 0].tolist() for rows in rollout.end()]
