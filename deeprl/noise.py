@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deeprl.staging import Staging
+
 PURPOSES = ("init", "environment", "explore", "update", "replay", "evaluation")
 
 
@@ -69,11 +71,12 @@ class NoiseStream:
         seed, purpose, part: name of the stream, see `seed_sequence`.
         draw: `draw(block, generator)` returns tensors by name, or records of them, whose first axis has `block` entries.
         block: positions drawn at once. Another value gives other numbers.
-        device: where the numbers go, a block at a time; None leaves each where `draw` made it.
+        device: where the numbers go, a block at a time.
     """
 
     def __init__(self, seed: int, purpose: str, part: str, draw: Callable[[int, torch.Generator], dict[str, Any]], block: int, device=None):
-        self.seed, self.purpose, self.part, self.draw, self.block, self.device = seed, purpose, part, draw, block, device
+        self.seed, self.purpose, self.part, self.draw, self.block = seed, purpose, part, draw, block
+        self.stage = None if device is None or torch.device(device).type == "cpu" else Staging(torch.device(device))
         self.position = 0
         self._loaded = -1
         self._drawn: dict[str, Any] = {}
@@ -94,8 +97,12 @@ class NoiseStream:
         block, offset = divmod(position, self.block)
         if block != self._loaded:
             drawn = self.draw(self.block, torch_generator(self.seed, self.purpose, self.part, block))
-            self._drawn = drawn if self.device is None else map_tensors(lambda tensor: tensor.to(self.device), drawn)
-            self._loaded = block
+            if self.stage is not None:
+                found: list[Tensor] = []
+                map_tensors(found.append, drawn)
+                there = iter(self.stage(found) if found else ())
+                drawn = map_tensors(lambda _: next(there), drawn)
+            self._drawn, self._loaded = drawn, block
         self._from, self._until = position, min(position + FEW, (block + 1) * self.block)
         self._few = {name: entries(value, offset, self._until - position) for name, value in self._drawn.items()}
 

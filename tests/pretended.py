@@ -29,6 +29,8 @@ HOST, DEVICE = torch.device("cpu"), torch.device("cuda", 0)
 EITHER = None
 """Place of a tensor that an operator made without a tensor to follow: it joins the first tensor that it meets"""
 TO_DEVICE, TO_HOST, READ = "to device", "to host", "read"
+LATE = ", no wait"
+"""Added to the kind of a copy for which the host does not wait"""
 
 aten = torch.ops.aten
 COPIES = {aten.copy_, aten._foreach_copy_}
@@ -69,6 +71,7 @@ class Pretended:
 
     Args:
         strict: the first fault raises, with the stack that leads to it.
+        memory: of the device, in bytes; all of it counts as free.
 
     Attributes:
         faults: what a GPU would refuse, or compute wrongly, with file and line.
@@ -77,8 +80,8 @@ class Pretended:
         phase: name that crossings are counted under.
     """
 
-    def __init__(self, strict: bool = False):
-        self.strict, self.phase = strict, "build"
+    def __init__(self, strict: bool = False, memory: int = 8 << 30):
+        self.strict, self.memory, self.phase = strict, memory, "build"
         self.faults: list[str] = []
         self.crossings: Counter[tuple[str, str, str]] = Counter()
         self.launched: Counter[str] = Counter()
@@ -92,6 +95,7 @@ class Pretended:
     def __enter__(self) -> Pretended:
         self._open = contextlib.ExitStack()
         answers = {"is_available": lambda: True, "device_count": lambda: 1, "get_device_name": lambda *_: "pretended"}
+        answers["mem_get_info"] = lambda *_: (self.memory, self.memory)
         waits = {"synchronize": lambda *_: self.wait(), "Event": self._event, "Stream": self._event, "_lazy_init": lambda: None}
         self._open.enter_context(mock.patch.multiple(torch.cuda, **answers, **waits))
         self._open.enter_context(Operators(self))
@@ -148,7 +152,7 @@ class Pretended:
         pinned = getattr((source if goes == DEVICE else result).untyped_storage(), "pinned", False)
         kind = TO_DEVICE if goes == DEVICE else TO_HOST
         late = non_blocking and (pinned or goes == HOST)
-        self.cross(kind, waits=not late)
+        self.cross(kind + LATE if late else kind, waits=not late)
         if not late:
             return
         with torch._C._DisableTorchDispatch(), torch.no_grad():

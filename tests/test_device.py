@@ -20,43 +20,51 @@ from tests.promises.test_resume import assert_same_run
 
 FREE = ("evaluate", "save", "restore")
 ALWAYS = {
-    "tick training/collector.py to device": 1,  # observations
+    "tick staging.py to device, no wait": 1,  # observations
     "tick parts/exploration.py to host": 1,  # actions
     "check optim/finite.py read": 1,
     "check training/crash.py read": 1,  # all weights, before a checkpoint
     "metrics agent.py read": 1,
 }
-ROWS = {"learn replay/gather.py to device": 1}
-IMAGES = {"learn replay/gather.py to device": 2}  # rows and frames
+
+
+def staged(number: int) -> dict[str, int]:
+    """Pinned blocks of an update: the new rows and the places of the batch; and noise, once in 64 updates."""
+    return {"learn staging.py to device, no wait": number}
+
+
+ROWS = staged(2)
+NOISY_ROWS = staged(3)
+GATHERED = staged(1)  # the batch, from main memory
 SAMPLED = {"tick actor_critic.py to device": 1}  # acting noise of 512 ticks
 ERRORS = {"learn replay/replay.py to host": 1}  # become priorities
+OFFSETS = {"learn replay/sequences.py to device": 1}  # once in a run
 PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "dqn": (("agent=dqn", *CARTPOLE, *SINGLE), ROWS),
-    "images": (("agent=dqn", *MINATAR, *SINGLE, "replay_ratio=2"), IMAGES),
-    "td3": (("agent=td3", *PENDULUM), ROWS | {"learn noise.py to device": 1}),  # a block of 64 updates
+    "images": (("agent=dqn", *MINATAR, *SINGLE, "replay_ratio=2"), ROWS),
+    "td3": (("agent=td3", *PENDULUM), NOISY_ROWS),
     "ddpg prioritized": (
         ("agent=ddpg", *PENDULUM, "replay=prioritized", "agent/normalize=running", "agent/rewards=scaled", "agent/optimizer=rmsprop"),
-        ERRORS
+        ROWS
+        | ERRORS
         | {
-            "learn replay/gather.py to device": 2,  # rows and importance weights
             "tick transforms/observations.py to device": 2,  # the statistics that are applied
             "check training/crash.py to device": 8,  # the flags of those that stay on the host
         },
     ),
-    "sac": (("agent=sac", *PENDULUM), ROWS | SAMPLED | {"learn noise.py to device": 2}),
+    "sac": (("agent=sac", *PENDULUM), NOISY_ROWS | SAMPLED),
     "isac implicit": (
         ("agent=isac", *PENDULUM, "agent/head=implicit_quantile", "agent.head.noisy=true"),
-        ROWS | SAMPLED | {"learn noise.py to device": 23},
+        NOISY_ROWS | SAMPLED,
     ),
-    "tqc": (("agent=tqc", *PENDULUM, "replay_ratio=2"), ROWS | SAMPLED | {"learn noise.py to device": 2}),
-    "redq": (("agent=redq", *PENDULUM, "agent/head=categorical"), ROWS | SAMPLED | {"learn noise.py to device": 3}),
-    "crossq": (("agent=crossq", *PENDULUM, "agent.torso.settle=5"), ROWS | SAMPLED | {"learn noise.py to device": 2}),
+    "tqc": (("agent=tqc", *PENDULUM, "replay_ratio=2"), NOISY_ROWS | SAMPLED),
+    "redq": (("agent=redq", *PENDULUM, "agent/head=categorical"), NOISY_ROWS | SAMPLED),
+    "crossq": (("agent=crossq", *PENDULUM, "agent.torso.settle=5"), NOISY_ROWS | SAMPLED),
     "flash_sac": (
         ("agent=flash_sac", *PENDULUM[:1], "agent.torso.width=8", "agent.actor_torso.width=8", *PENDULUM[3:]),
-        ROWS
+        NOISY_ROWS
         | SAMPLED
         | {
-            "learn noise.py to device": 2,
             "tick parts/exploration.py to device": 2,  # where noise is drawn anew; the memory after resuming
             "check training/crash.py to device": 5,  # as above
         },
@@ -64,11 +72,11 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "aro_ddpg": (("agent=aro_ddpg", "env=classic/pendulum", *PENDULUM[1:], "discount=1"), ROWS),
     "rvi_sac": (
         ("agent=rvi_sac", *PENDULUM, "discount=1", "agent.rate.hidden=[8]"),
-        SAMPLED | {"learn replay/gather.py to device": 2, "learn noise.py to device": 2},  # rows, and the observations after them
+        NOISY_ROWS | SAMPLED,
     ),
     "itd3 shared": (
         ("agent=itd3", *PENDULUM, "agent/chain=iterated", "agent.chain.shift_period=20", "agent.chain.sync_period=6"),
-        ROWS | {"learn noise.py to device": 2},
+        NOISY_ROWS,
     ),
     "idqn": (("agent=idqn", *CARTPOLE, *ITERATED), ROWS | {"tick value_agent.py to device": 1}),  # acting noise of 512 ticks
     "idqn episode": (
@@ -84,34 +92,30 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
         ("agent=pqn", *CARTPOLE[:2], "agent.explore.schedule.duration=48", "replay.length=8", "replay.epochs=2"),
         {"learn replay/rollout.py to device": 1},
     ),
-    "qrdqn": (("agent=qrdqn", *MINATAR, *SINGLE, "agent.head.dueling=true"), IMAGES),
+    "qrdqn": (("agent=qrdqn", *MINATAR, *SINGLE, "agent.head.dueling=true"), ROWS),
     "bounded": (("agent=dqn", *CARTPOLE, *SINGLE, "agent/head=bounded", "agent/backup=double"), ROWS),
     "iiqn prioritized": (
         ("agent=iiqn", *CARTPOLE, *ITERATED, "replay=prioritized"),
-        ERRORS | {"learn replay/gather.py to device": 2, "learn noise.py to device": 8, "tick value_agent.py to device": 2},
+        NOISY_ROWS | ERRORS | {"tick value_agent.py to device": 2},
     ),
     "noisy n steps": (
         ("agent=noisy_dqn", *MINATAR, *SINGLE, "replay=prioritized", "replay.n_step=3"),
-        # rows, frames, later frames, the window's mask, importance weights; once the powers of γ
-        ERRORS | {"learn replay/gather.py to device": 6, "learn noise.py to device": 16, "tick value_agent.py to device": 4},
+        NOISY_ROWS | ERRORS | {"learn replay/gather.py to device": 1, "tick value_agent.py to device": 4},  # once the powers of γ
     ),
     "log": (("agent=log_dqn", *CARTPOLE, *SINGLE, "agent/optimizer=rmsprop"), ROWS),
     "loglin": (("agent=loglin_dqn", *CARTPOLE, *SINGLE), ROWS),
     "dvw": (("agent=dvw_munchausen", *CARTPOLE, *SINGLE), ROWS),
     "masks": (
         ("agent=retrace_dqn", *CORRIDOR, *CARTPOLE[1:], *SINGLE, "replay=sequences", "replay.length=4"),
-        {
-            "learn replay/sequences.py to device": 2,
-            "tick value_agent.py to host": 1,  # the masks, because exploration draws on the host
-        },
+        ROWS | OFFSETS | {"tick value_agent.py to host": 1},  # the masks, because exploration draws on the host
     ),
     "retrace": (
         ("agent=retrace_dqn", *CARTPOLE, *SINGLE, "replay=sequences", "replay.length=4"),
-        {"learn replay/sequences.py to device": 2},  # observations and rows
+        ROWS | OFFSETS,
     ),
     "rbis prioritized": (
         ("agent=rbis_dqn", *MINATAR, *SINGLE, "replay.length=4", "replay.sampler._target_=deeprl.replay.samplers.Prioritized"),
-        {"learn replay/sequences.py to device": 3, "learn replay/sequences.py to host": 1},
+        ROWS | OFFSETS | {"learn replay/sequences.py to host": 1},  # errors
     ),
     "self prediction": (("agent=dqn", *CARTPOLE, *SINGLE, "agent/auxiliary=self_prediction"), ROWS),
     "bidirectional": (("agent=dqn", *CARTPOLE, *SINGLE, "agent/auxiliary=bidirectional"), ROWS),
@@ -122,15 +126,17 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     ),
     "statistics": (
         ("agent=dqn", *CARTPOLE, *SINGLE, "agent/normalize=running", "agent/rewards=scaled"),
-        ROWS | {"tick transforms/observations.py to device": 2, "check training/crash.py to device": 7},
+        ROWS | {"tick transforms/observations.py to device": 2, "check training/crash.py to device": 8},
     ),
     "mvi": (("agent=mvi", *CARTPOLE, *SINGLE, "runtime.deterministic=true"), ROWS),
-    "impala": (("agent=dqn", "env=minatar/breakout", "agent/torso=impala", *MINATAR[4:], *SINGLE), IMAGES),
+    "impala": (("agent=dqn", "env=minatar/breakout", "agent/torso=impala", *MINATAR[4:], *SINGLE), ROWS),
     "hyperspherical": (
         ("agent=dqn", CARTPOLE[0], *CARTPOLE[2:], *SINGLE, "agent/torso=hyperspherical", "agent.torso.width=8", "agent.torso.blocks=1"),
         ROWS,
     ),
 }
+IN_MAIN_MEMORY = {"images": GATHERED, "rvi_sac": staged(2) | SAMPLED, "retrace": GATHERED}
+PATHS |= {f"{name} in main memory": ((*PATHS[name][0], "replay.device=cpu"), own) for name, own in IN_MAIN_MEMORY.items()}
 MORE = (
     "dqn", "idqn", "idqn episode", "idqn target", "self prediction", "qrdqn", "bounded", "loglin", "retrace", "bidirectional", "statistics",
     "impala", "hyperspherical",

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OURS = ("deeprl", "benchmarks", "tests", "agents", "envs", "configs")
 
 LAYERS = (
+    ("staging",),
     ("types", "noise", "errors"),
     ("choice", "plan", "system"),
     ("schedules", "values", "transforms", "optim", "runs"),
@@ -28,7 +29,7 @@ LAYERS = (
 """Rooms of `deeprl/`, files and folders, from left to right. A room imports rooms of the layers left of its own, and itself. `report`
 stands beside `training`, because it reads what training left in run folders, and neither knows the other. `export`
 stands behind `session`, because it takes a loaded run."""
-BESIDE = {"agents": 6, "envs": 2}
+BESIDE = {"agents": 7, "envs": 3}
 """Folders beside `deeprl/`: how many of the layers they may import."""
 
 LAYER = {room: number for number, layer in enumerate(LAYERS) for room in layer}

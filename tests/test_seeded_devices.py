@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -20,9 +21,11 @@ from deeprl.optim.adam import FlatAdam
 from deeprl.optim.finite import Watch
 from deeprl.optim.rmsprop import FlatRMSProp
 from deeprl.parts.chains import Chain
-from deeprl.parts.exploration import GaussianNoise, certain
+from deeprl.parts.exploration import GaussianNoise
 from deeprl.replay.gather import Gather
+from deeprl.replay.mirror import Mirror, MirrorGather
 from deeprl.replay.replay import Replay
+from deeprl.staging import Staging
 from deeprl.training.collector import Collector
 from deeprl.training.learner import Learner
 from deeprl.training.trainer import Trainer
@@ -72,6 +75,13 @@ def home(*names: str) -> Callable[[Any], None]:
     return bring
 
 
+def constant_home(name: str) -> Callable[[Gather], None]:
+    def bring(gather: Gather) -> None:
+        gather.constants[name] = gather.constants[name].cpu()
+
+    return bring
+
+
 def parameters_home(module: nn.Module) -> None:
     for parameter in module.parameters():
         parameter.data = parameter.data.cpu()
@@ -96,13 +106,12 @@ def looked(look: Callable[[Tensor], object]) -> Seed:
     return result(ValueAgent, "loss", lambda found, batch: (look(found[1].error), found)[1])
 
 
-def late_actions(self, policy, step, noise):
-    action = policy().to("cpu", non_blocking=True)
-    return action, certain(action.shape[0])
+def late_actions(self, policy, step, noise, memory):
+    return policy().to("cpu", non_blocking=True), memory
 
 
-def actions_there(self, policy, step, noise):
-    return torch.from_numpy(policy().numpy()), certain(noise["normal"].shape[0])
+def actions_there(self, policy, step, noise, memory):
+    return torch.from_numpy(policy().numpy()), memory
 
 
 def priorities(fetch: Callable[[Tensor], Tensor]) -> Seed:
@@ -110,23 +119,19 @@ def priorities(fetch: Callable[[Tensor], Tensor]) -> Seed:
     return instead(Replay, "update_priorities", update)
 
 
-def through(prepare: Callable[[Tensor], Tensor]) -> Seed:
-    """Rows are copied from a block without waiting, and the next draw writes into the same block."""
+def one_block(kind: Callable[[Tensor], Tensor]) -> Seed:
+    """Rows are copied from one block without an event, and the next draw writes into the same block."""
 
-    def wrap(plain):
-        def drawn(self, *args):
-            if self.away:
-                self.away, self.block = False, prepare(self.block)
-                self.fields = self._fields(self.block)
-            found = plain(self, *args)
-            return found._replace(stored={name: tensor.to(self.device, non_blocking=True) for name, tensor in found.stored.items()})
+    def change(stage: Staging) -> None:
+        stage.blocks = [kind(stage.blocks[0])] * 2
+        stage.views = [stage._views(block, stage.views[0]) for block in stage.blocks]
+        stage.events = [mock.Mock()] * 2
 
-        return drawn
-
-    return Gather, "__call__", wrap
+    return after(Staging, "_allocate", change)
 
 
 DQN, TD3 = ("agent=dqn", *CARTPOLE, *SINGLE), ("agent=td3", *PENDULUM, "agent.explore.random_steps=0")
+FROM_MAIN_MEMORY = (*DQN, "replay.device=cpu")
 IDQN, PRIORITIZED = ("agent=idqn", *CARTPOLE, *ITERATED), (*DQN, "replay=prioritized")
 
 
@@ -145,7 +150,7 @@ SEEDS: dict[str, tuple[tuple[str, ...], Seed, Any]] = {
     "target network on the host": (DQN, after(Chain, "__init__", lambda chain: parameters_home(chain.target)), FAULT),
     "target copies on the host": (TD3, after(ActorCritic, "__init__", lambda agent: parameters_home(agent.target_actor)), FAULT),
     "flag of the watch on the host": (DQN, after(Watch, "__init__", home("failed")), FAULT),
-    "noise of updates on the host": (TD3, after(Trainer, "__init__", lambda t: setattr(t.update_noise, "device", None)), FAULT),
+    "noise of updates on the host": (TD3, after(Trainer, "__init__", lambda t: setattr(t.update_noise, "stage", None)), FAULT),
     "noise of noisy layers on the host": (other("noisy_dqn"), act_noise_home(), FAULT),
     "fractions for acting on the host": (other("iqn"), act_noise_home(), FAULT),
     "acting head on the host": (IDQN, act_noise_home(), ("tick agents/idqn.py to device", 1)),
@@ -163,15 +168,13 @@ SEEDS: dict[str, tuple[tuple[str, ...], Seed, Any]] = {
         after(InverseVariance, "__init__", lambda part: parameters_home(part.previous)),
         FAULT,
     ),
-    "observations on the host": (DQN, after(Collector, "__init__", lambda collector: setattr(collector, "away", False)), FAULT),
-    "rows on the host": (DQN, after(Gather, "__init__", lambda gather: setattr(gather, "away", False)), FAULT),
+    "observations on the host": (DQN, after(Collector, "__init__", lambda collector: setattr(collector, "stage", None)), FAULT),
+    "rows on the host": (FROM_MAIN_MEMORY, after(Gather, "__init__", lambda gather: setattr(gather, "stage", None)), FAULT),
+    "places of rows on the host": (DQN, after(MirrorGather, "__init__", lambda gather: setattr(gather, "stage", list)), FAULT),
+    "mirror on the host": (DQN, after(Mirror, "__init__", home("rows")), FAULT),
     "importance weights on the host": (DQN, after(Gather, "__init__", home("weight")), FAULT),
-    "mask copied at every update": (DQN, after(Gather, "__init__", home("valid")), ("learn replay/gather.py to device", 2)),
-    "powers of the discount copied at every update": (
-        (*DQN, "replay.n_step=3"),
-        after(Gather, "__init__", home("powers")),
-        ("learn replay/gather.py to device", 5),
-    ),
+    "mask on the host": (DQN, after(Gather, "__init__", constant_home("valid")), FAULT),
+    "powers of the discount on the host": ((*DQN, "replay.n_step=3"), after(Gather, "__init__", constant_home("powers")), FAULT),
     "list as an index": (IDQN, after(ValueNetwork, "__init__", as_list), ("learn networks/value_network.py to device", 1)),
     "weights drawn on the device": (DQN, instead(blocks, "fill_", lambda tensor, init, generator: tensor.uniform_(-0.1, 0.1)), FAULT),
     "number read in a loss": (DQN, looked(lambda error: error.sum().item()), (f"learn {HERE} read", 1)),
@@ -186,8 +189,8 @@ SEEDS: dict[str, tuple[tuple[str, ...], Seed, Any]] = {
     "actions given to NumPy": (TD3, instead(GaussianNoise, "__call__", actions_there), FAULT),
     "actions used before they arrive": (TD3, instead(GaussianNoise, "__call__", late_actions), BROKEN),
     "errors used before they arrive": (PRIORITIZED, priorities(lambda error: error.to("cpu", non_blocking=True)), BROKEN),
-    "pinned block written too early": ((*DQN, "replay_ratio=2"), through(Tensor.pin_memory), FAULT),
-    "ordinary block, whose copy waits": ((*DQN, "replay_ratio=2"), through(Tensor.clone), NOTHING),
+    "pinned block written too early": ((*FROM_MAIN_MEMORY, "replay_ratio=2"), one_block(Tensor.pin_memory), FAULT),
+    "ordinary block, whose copy waits": ((*FROM_MAIN_MEMORY, "replay_ratio=2"), one_block(Tensor.clone), NOTHING),
 }
 FEW = ("Adam's count on the host", "mask as an index in a loss", "pinned block written too early")
 

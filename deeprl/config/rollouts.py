@@ -11,7 +11,7 @@ from deeprl.replay.rollout import Rollout
 from deeprl.replay.sequences import Auto
 
 ONLY_ROLLOUTS = ("replay.epochs", "replay.minibatches")
-REPLACED = ("learning_starts", "replay_ratio", "replay.capacity", "replay.batch_size", "replay.n_step")
+REPLACED = ("learning_starts", "replay_ratio", "replay.capacity", "replay.batch_size", "replay.n_step", "replay.device", "runtime.lag")
 """Keys without a meaning beside a rollout"""
 
 

@@ -43,6 +43,7 @@ RULES: dict[str, Rule] = {
     "stop.return": Rule(float, -float("inf"), optional=True),
     "stop.hours": Rule(float, 0, optional=True, open_low=True),
     "runtime.threads": Rule(int, 1, 1024, optional=True),
+    "runtime.lag": Rule(int, 0, 1),
     "runtime.watchdog": Rule(float, 0, 525_600, optional=True, open_low=True),
     "replay.capacity": Rule(int, 1),
     "replay.batch_size": Rule(int, 1, 2**20),

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from deeprl.replay.fold import fold, span, within
-from deeprl.replay.ring import Ring
+from deeprl.replay.ring import Ring, windows
+from deeprl.staging import Staging
 from deeprl.types import Batch, Spec
 
 
@@ -77,27 +78,38 @@ class Gather:
         at, n = ring.layout, rule.n
         self.rule, self.at, self.n, self.size, self.device = rule, at, n, size, rule.device
         self.shape = rule.spec.obs_shape
-        self.away = self.device.type != "cpu"
-        # float observations: only the observation of the row n steps later is read, its first columns
-        self.source = ring.windows(n) if at.image else ring.windows(n + 1, cut=at.width - at.size)
-        self.block = torch.empty(size, self.source.shape[1])
+        self.stage = None if self.device.type == "cpu" else Staging(self.device)
+        self.apart = n > 1 or rule.restarts  # the next observation may lie further ahead than one row
+        self.sources = self.windows(torch.from_numpy(ring.rows), None if ring.frames is None else torch.from_numpy(ring.frames))
+        self.block, *others = [torch.empty(size, source.shape[1], dtype=source.dtype) for source in self.sources.values()]
         self.fields = self._fields(self.block)
         self.age = self.block.numpy()[:, at.age, None]
-        self.apart = n > 1 or rule.restarts  # the next observation may lie further ahead than one row
         if at.image:
-            # if it is the next observation, or if the successor is needed, the frame of t + 1 is copied with those of t
-            ahead = not self.apart or "successor" in rule.extras
-            self.frame_source = ring.frame_windows(at.stack + ahead)
-            self.frames = torch.empty(size, self.frame_source.shape[1], dtype=torch.uint8)
+            self.frames = others[0]
             self.images = self._images(self.frames)
         if self.apart:
-            self.later_source = ring.frame_windows(at.stack) if at.image else ring.windows(1, cut=at.width - at.size)
-            self.later = torch.empty(size, self.later_source.shape[1], dtype=self.later_source.dtype)
-        if n > 1:
-            self.powers = rule.powers
-        self.steps = torch.ones(size, dtype=torch.int64, device=self.device)
-        self.valid = torch.ones(size, dtype=torch.bool, device=self.device)
+            self.later = others[-1]
         self.weight = torch.ones(size, device=self.device)
+        self.constants = {
+            "steps": torch.ones(size, dtype=torch.int64, device=self.device),
+            "valid": torch.ones(size, dtype=torch.bool, device=self.device),
+        }
+        if n > 1:
+            self.constants["powers"] = rule.powers
+
+    def windows(self, rows: Tensor, frames: Tensor | None) -> dict[str, Tensor]:
+        """Overlapping views of a ring's memory, of which a batch is selected by the places of its rows."""
+        at, n = self.at, self.n
+        if frames is None:
+            # only the observation of the row n steps later is read, its first columns
+            found = {"rows": windows(rows, n + 1, cut=at.width - at.size)}
+            later = windows(rows, 1, cut=at.width - at.size)
+        else:
+            # if it is the next observation, or if the successor is needed, the frame of t + 1 is copied with those of t
+            ahead = not self.apart or "successor" in self.rule.extras
+            found = {"rows": windows(rows, n), "frames": windows(frames, at.stack + ahead)}
+            later = windows(frames, at.stack)
+        return {**found, "later": later} if self.apart else found
 
     def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Drawn:
         """
@@ -106,18 +118,19 @@ class Gather:
             index: (B,) the transitions' numbers.
             weight: (B,) float64, None for ones.
         """
-        torch.index_select(self.source, 0, slot, out=self.block)
-        stored = {"rows": self.block, "steps": self.steps, "valid": self.valid}
+        torch.index_select(self.sources["rows"], 0, slot, out=self.block)
+        stored = {"rows": self.block}
         if self.at.image:
             stored["frames"] = self._near(slot)
         if self.n > 1:
-            stored["powers"], stored["alive"] = self.powers, span(self.fields.continues, self.fields.real)
+            stored["alive"] = span(self.fields.continues, self.fields.real)
         if self.apart:
             stored["later"] = self._later(slot, stored.get("alive"))
-        importance = self.weight if weight is None else torch.from_numpy(weight).to(self.device, torch.float32)
-        if self.away:
-            stored = {name: tensor.to(self.device) for name, tensor in stored.items()}
-        return Drawn(importance, index, stored, {})
+        if weight is not None:
+            stored["weight"] = torch.from_numpy(weight).float()
+        if self.stage is not None:
+            stored = dict(zip(stored, self.stage(list(stored.values()))))
+        return Drawn(stored.pop("weight", self.weight), index, {**stored, **self.constants}, {})
 
     def batch(self, drawn: Drawn) -> Batch:
         """The batch of a draw, a pure function of tensors."""
@@ -185,7 +198,7 @@ class Gather:
 
     def _near(self, slot: Tensor) -> Tensor:
         """Frames of the images at t and at t + 1."""
-        torch.index_select(self.frame_source, 0, slot - self.at.front if self.at.front else slot, out=self.frames)
+        torch.index_select(self.sources["frames"], 0, slot - self.at.front if self.at.front else slot, out=self.frames)
         self._blank(self.frames, self.age)
         return self.frames
 
@@ -195,13 +208,17 @@ class Gather:
         Args:
             alive: (B, n) from `span`, on the CPU; None if n is 1.
         """
-        steps = torch.ones_like(slot) if alive is None else alive.sum(1).long()
-        over = torch.zeros_like(steps)
-        if self.rule.restarts:
-            # a lost life terminates without an end, and has no extra row
-            over += within(1.0 - self.fields.continues, alive) & within(self.fields.ended, alive)
-        torch.index_select(self.later_source, 0, slot + steps + over - self.at.front, out=self.later)
+        steps, over = self._ahead(self.fields, alive)
+        torch.index_select(self.sources["later"], 0, slot + steps + over - self.at.front, out=self.later)
         if self.at.image:
             age = self.age + steps.numpy()[:, None]
             self._blank(self.later, age * (1 - over.numpy()[:, None]))  # 0 at the start of an episode
         return self.later
+
+    def _ahead(self, row: _Fields, alive: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Rows up to the observation at t + m, and 1 where the first one of the next episode is meant; both (B,) int64."""
+        steps = torch.ones_like(row.probability).long() if alive is None else alive.sum(1).long()
+        if not self.rule.restarts:
+            return steps, torch.zeros_like(steps)
+        # a lost life terminates without an end, and has no extra row
+        return steps, (within(1.0 - row.continues, alive) & within(row.ended, alive)).long()

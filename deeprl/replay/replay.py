@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deeprl.choice import Choice, in_range
+from deeprl.choice import Choice, in_range, one_of
 from deeprl.replay.gather import Drawn, Gather, TransitionRule
+from deeprl.replay.mirror import Mirror, MirrorGather, fits
 from deeprl.replay.ring import Ring, layout
 from deeprl.replay.samplers import Live, Prioritized, PrioritizedDraws, Uniform
 from deeprl.system.machine import available_memory
@@ -45,10 +46,12 @@ class Replay(Choice):
         rewards: raw -> learned rewards, (...) -> (...) or (C, ...), applied before n-step sums.
         needs: needs of the agent. Those in `offers` become fields of `batch.extra`. With "restart" the newest n transitions of each
             environment cannot be sampled yet, because the first observation of the next episode is stored with its first transition.
-        device: of the batches. The storage stays in main memory.
+        device: memory of the rows. "cpu"; "cuda" has a copy there, see `deeprl.replay.mirror`; "auto" has it if it fits. The draws are the
+            same.
+        batch_device: of the batches.
 
     Raises:
-        ValueError: a value is out of range, or the machine has less memory than a full replay needs.
+        ValueError: a value is out of range, or the machine or its device has less memory than a full replay needs.
     """
 
     offers = frozenset({"successor", "behavior_probability", "terminated", "restart"})
@@ -71,22 +74,26 @@ class Replay(Choice):
         batch_size: int,
         n_step: int = 1,
         sampler: Uniform | Prioritized = Uniform(),
+        device: str = "auto",
         spec: Spec,
         num: int,
         discount: float,
         rewards: Callable[[Tensor], Tensor] = lambda raw: raw,
         needs: frozenset[str] = frozenset(),
-        device: str | torch.device = "cpu",
+        batch_device: str | torch.device = "cpu",
     ):
         self.capacity, self.batch_size, self.n_step, self.discount, self.num = capacity, batch_size, n_step, discount, num
         in_range(self, capacity=(1, None), batch_size=(1, None), n_step=(1, None), discount=(0, 1), num=(1, None))
+        self.device = device
+        one_of(self, device=("auto", "cpu", "cuda"))
         self.spec = spec
-        self.rule = TransitionRule(spec, n_step, discount, rewards, needs & self.offers, torch.device(device))
+        self.rule = TransitionRule(spec, n_step, discount, rewards, needs & self.offers, torch.device(batch_device))
         self.layout = layout(spec, capacity, num, self.reach)
         self.bytes = self.layout.memory + sampler.memory(self.layout.ticks * num)
         """Memory of a full replay"""
         self._refuse_if_too_large()
         self.ring = Ring(self.layout)
+        self.mirror = Mirror(self.ring, self.rule.device) if fits(device, self.rule.device, self.layout.memory) else None
         self.draws = sampler.over(self.layout.ticks * num)
         self._gathers: dict[int, Any] = {}
 
@@ -182,7 +189,7 @@ class Replay(Choice):
 
     def gather(self, size: int) -> Any:
         """Function `gather(slot, index, weight)` -> `Drawn`, for `size` transitions; its method `batch` turns a `Drawn` into a `Batch`."""
-        return Gather(self.ring, self.rule, size)
+        return Gather(self.ring, self.rule, size) if self.mirror is None else MirrorGather(self.mirror, self.rule, size)
 
     def seen(self) -> tuple[Tensor, Tensor | None]:
         """Raw rewards (R,) of the stored transitions, and their observations (R, *obs); None for images."""
@@ -207,6 +214,8 @@ class Replay(Choice):
     def cut(self, environment: int) -> None:
         """Mark the running episode of an environment as truncated at its newest row, because it cannot be continued."""
         self.ring.cut(environment)
+        if self.mirror is not None:
+            self.mirror.forget()
 
     def rows(self, since: list[int] | None = None) -> dict[str, Tensor]:
         """Segment of the rows written since `marks()` returned `since`, without those that were overwritten."""
@@ -219,4 +228,6 @@ class Replay(Choice):
             ValueError: rows are missing, or belong to another environment.
         """
         self.ring.load(state, segments)
+        if self.mirror is not None:
+            self.mirror.forget()
         self.draws.load(state, self.live)

@@ -88,6 +88,16 @@ def layout(spec: Spec, capacity: int, num: int, n_step: int) -> Layout:
     return Layout(num, ticks, stack, image, size, front, n_step, period, stride, action, reward, *range(reward + 1, reward + 7))
 
 
+def windows(rows: Tensor, length: int, cut: int = 0) -> Tensor:
+    """(rows, length * width - cut), overlapping: entry i is the rows i ... i + length - 1 without the last `cut` columns.
+
+    Args:
+        rows: (rows, width) of a ring, or its frames.
+    """
+    width = rows.shape[1]
+    return rows.as_strided((len(rows) - length + 1, length * width - cut), (width, 1))
+
+
 class Ring:
     """Ring buffer of rows in NumPy arrays. The system provides memory only where rows are written."""
 
@@ -112,15 +122,14 @@ class Ring:
         """(M,) rows ever written; also the number of the row at the cursor."""
         return np.array(self._count, dtype=np.int64)
 
-    def windows(self, length: int, cut: int = 0) -> Tensor:
-        """(rows, length * width - cut), overlapping: entry i is the rows i ... i + length - 1 without the last `cut` columns."""
-        rows, width = torch.from_numpy(self.rows), self.layout.width
-        return rows.as_strided((len(rows) - length + 1, length * width - cut), (width, 1))
-
-    def frame_windows(self, length: int) -> Tensor:
-        """(rows, length * size) uint8, overlapping: entry i is the frames i ... i + length - 1."""
-        frames, size = torch.from_numpy(self.frames), self.layout.size
-        return frames.as_strided((len(frames) - length + 1, length * size), (size, 1))
+    def changed(self, since: list[int] | None) -> np.ndarray:
+        """(R,) places of the rows from number `since` of each environment up to its cursor, and of their copies; None: of all rows."""
+        start, found = self.held() if since is None else np.maximum(since, self.held()), []
+        at = self.layout
+        for base, first, last in zip(self._base, start.tolist(), self._count):
+            slot = np.arange(first, last + 1) % at.period
+            found += [slot + base, slot[slot < at.back] + base + at.period, slot[slot >= at.period - at.front] + base - at.period]
+        return np.concatenate(found)
 
     def append(self, rows: Rows) -> None:
         """One tick of all environments, written number by number, because for small M that is faster than NumPy calls on M numbers."""

@@ -26,7 +26,7 @@ class Rollout(Choice):
         length: L, ticks.
         epochs: E, passes over a rollout.
         minibatches: N, updates of a pass.
-        spec, num, discount, rewards, needs, device: as in `Replay`.
+        spec, num, discount, rewards, needs, batch_device: as in `Replay`.
 
     Raises:
         ValueError: a value is out of range, or L · M is no multiple of N.
@@ -49,11 +49,11 @@ class Rollout(Choice):
         discount: float,
         rewards: Callable[[Tensor], Tensor] = lambda raw: raw,
         needs: frozenset[str] = frozenset(),
-        device: str | torch.device = "cpu",
+        batch_device: str | torch.device = "cpu",
     ):
         self.length, self.epochs, self.minibatches, self.num = length, epochs, minibatches, num
         counts(self, length=1, epochs=1, minibatches=1, num=1)
-        self.spec, self.discount, self.rewards, self.extras, self.device = spec, discount, rewards, needs, torch.device(device)
+        self.spec, self.discount, self.rewards, self.extras, self.device = spec, discount, rewards, needs, torch.device(batch_device)
         in_range(self, discount=(0, 1))
         self.capacity = length * num
         if self.capacity % minibatches:

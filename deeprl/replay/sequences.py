@@ -8,15 +8,19 @@ observation.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from deeprl.choice import Choice, in_range
 from deeprl.replay.gather import TransitionRule
+from deeprl.replay.mirror import Mirror, blanked
 from deeprl.replay.replay import Replay
-from deeprl.replay.ring import Ring
+from deeprl.replay.ring import Ring, windows
 from deeprl.replay.samplers import Prioritized, Uniform
+from deeprl.staging import Staging
 from deeprl.types import Batch
 
 
@@ -51,6 +55,7 @@ class Sequences(Replay):
         length: int = 16,
         n_step: int = 1,
         sampler: Uniform | Prioritized = Uniform(),
+        device: str = "auto",
         num: int,
         **others,
     ):
@@ -60,7 +65,7 @@ class Sequences(Replay):
             raise ValueError(f"n_step must be 1 with sequences, not {n_step}: the backup's trace takes the place of sums over n steps")
         if capacity // num < length:
             raise ValueError(f"capacity must be at least length rows for each environment ({length} * {num}), not {capacity}")
-        super().__init__(capacity=capacity, batch_size=batch_size, sampler=sampler, num=num, **others)
+        super().__init__(capacity=capacity, batch_size=batch_size, sampler=sampler, device=device, num=num, **others)
 
     @property
     def reach(self) -> int:
@@ -75,7 +80,9 @@ class Sequences(Replay):
         return self.reach - 1
 
     def gather(self, size: int) -> SequenceGather:
-        return SequenceGather(self.ring, self.rule, self.length, size)
+        if self.mirror is None:
+            return SequenceGather(self.ring, self.rule, self.length, size)
+        return MirrorSequenceGather(self.mirror, self.rule, self.length, size)
 
     def update_priorities(self, index: Tensor, error: Tensor) -> None:
         """Set the priorities of sequences to the mean error of their valid rows.
@@ -97,12 +104,13 @@ class SequenceGather:
         at, rows = ring.layout, length + 1 + rule.restarts
         self.rule, self.num, self.at, self.size, self.length = rule, at.num, at, size, length
         self.offsets = torch.arange(rows)[:, None]
-        self.source = ring.windows(1)
+        self.source = torch.from_numpy(ring.rows)
         self.block = torch.empty(rows * size, at.width)
         if at.image:
-            self.frame_source = ring.frame_windows(at.stack)
+            self.frame_source = windows(torch.from_numpy(ring.frames), at.stack)
             self.frames = torch.empty(rows * size, at.stack * at.size, dtype=torch.uint8)
         self.ones = torch.ones((length, size), device=rule.device)
+        self.stage = None if rule.device.type == "cpu" else Staging(rule.device)
 
     def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Batch:
         """
@@ -111,42 +119,69 @@ class SequenceGather:
             index: (B,) the numbers of the first transitions.
             weight: (B,) float64, None for ones.
         """
-        at, rule, device = self.at, self.rule, self.rule.device
-        place = (slot + self.offsets).flatten()
-        torch.index_select(self.source, 0, place, out=self.block)
-        obs = self._observations(place)  # (T + 1, B, *obs), or a row more
-        stored = self.block.view(-1, self.size, at.width)[: self.length]  # (T, B, width)
-        rows = stored.to(device)
+        at, rule, length = self.at, self.rule, self.length
+        rows, obs, real, *weights = self.selected(slot, [] if weight is None else [torch.from_numpy(weight).float()])
         action = rows[..., at.action : at.reward] if rule.spec.action_dim else rows[..., at.action].long()
         valid, continues, ended = rows[..., at.real] > 0, rows[..., at.continues], rows[..., at.ended] > 0
-        after, terminated = obs[1 : self.length + 1], continues == 0
+        after, terminated = obs[1 : length + 1], continues == 0
         next_obs, restart = after, valid & terminated
         if rule.restarts:  # the episode's extra row lies between
             over = (restart & ended).view(*restart.shape, *[1] * (obs.dim() - 2))
             next_obs, continues = torch.where(over, obs[2:], after), rows[..., at.real]
-        real = valid if rows is stored else stored[..., at.real] > 0  # on the CPU, like the numbers, because only the replay reads them
         earlier = real.long().cumsum(0) - 1  # number of the sequence's transitions before this row
         number = torch.where(real, index + self.num * earlier, -1)
-        if weight is None:
-            importance = self.ones
-        else:
-            importance = torch.from_numpy(weight).to(device, torch.float32).expand_as(self.ones)
+        importance = weights[0].expand_as(self.ones) if weights else self.ones
         offered = {"successor": after, "behavior_probability": rows[..., at.probability], "terminated": terminated, "restart": restart}
         extra = {name: offered[name] for name in offered if name in rule.extras}
         reward, discount = rule.rewards(rows[..., at.reward]), continues * rule.discount
-        return Batch(obs[: self.length], action, reward, discount, next_obs, valid.long(), ended, valid, importance, number, {}, extra)
+        return Batch(obs[:length], action, reward, discount, next_obs, valid.long(), ended, valid, importance, number, {}, extra)
+
+    def selected(self, slot: Tensor, weights: list[Tensor]) -> list[Tensor]:
+        """Rows (T, B, width) and observations (T + 1, B, *obs), or a row more, on the device; (T, B) bool on the CPU, whether a row is a
+        transition, because only the replay reads the numbers that depend on it; then the weights."""
+        place = (slot + self.offsets).flatten()
+        torch.index_select(self.source, 0, place, out=self.block)
+        rows = self.block.view(-1, self.size, self.at.width)[: self.length]
+        moving = [rows, self._observations(place), *weights]
+        there, obs, *weights = moving if self.stage is None else self.stage(moving)
+        return [there, obs, rows[..., self.at.real] > 0, *weights]
 
     def _observations(self, place: Tensor) -> Tensor:
         """Observations of the rows at `place`, (rows, B, *obs)."""
-        at, shape, device = self.at, self.rule.spec.obs_shape, self.rule.device
+        at, shape = self.at, self.rule.spec.obs_shape
         if not at.image:
-            return self.block[:, : at.size].view(-1, self.size, *shape).to(device)
+            return self.block[:, : at.size].view(-1, self.size, *shape)
         torch.index_select(self.frame_source, 0, place - at.front, out=self.frames)
         if at.front:
             age = self.block[:, at.age, None].numpy()
             if age.min() < at.front:  # zero the frames before the episode's start
                 self.frames.numpy().reshape(len(place), at.stack, at.size)[at.front - np.arange(at.stack) > age] = 0
-        return self.frames.view(-1, self.size, *shape).to(device)
+        return self.frames.view(-1, self.size, *shape)
+
+
+class MirrorSequenceGather(SequenceGather):
+    """Gathering of sequences on the device."""
+
+    def __init__(self, mirror: Mirror, rule: TransitionRule, length: int, size: int):
+        super().__init__(mirror.ring, rule, length, size)
+        self.mirror, self.there = mirror, self.offsets.to(rule.device)
+        self.stage = Staging(rule.device)
+
+    def selected(self, slot: Tensor, weights: list[Tensor]) -> list[Tensor]:
+        at, mirror = self.at, self.mirror
+        mirror.follow()
+        assert self.stage is not None
+        start, *weights = self.stage([slot, *weights])
+        place = (start + self.there).flatten()
+        rows = mirror.rows.index_select(0, place)
+        if mirror.frames is None:
+            obs = rows[:, : at.size]
+        else:
+            frames = windows(mirror.frames, at.stack).index_select(0, place - at.front)
+            obs = blanked(frames, rows[:, at.age, None], at)
+        obs, rows = obs.reshape(-1, self.size, *self.rule.spec.obs_shape), rows.view(-1, self.size, at.width)[: self.length]
+        real = self.source[(slot + self.offsets[: self.length]), at.real] > 0
+        return [rows, obs, real, *weights]
 
 
 class Auto(Choice):
@@ -165,8 +200,10 @@ class Auto(Choice):
         minibatches: int = 4,
         n_step: int = 1,
         sampler: Uniform | Prioritized = Uniform(),
+        device: str = "auto",
         needs: frozenset[str] = frozenset(),
         **others,
     ) -> Replay:
-        common = {"capacity": capacity, "batch_size": batch_size, "n_step": n_step, "sampler": sampler, "needs": needs, **others}
+        common: dict[str, Any] = {"capacity": capacity, "batch_size": batch_size, "n_step": n_step, "sampler": sampler}
+        common |= {"device": device, "needs": needs, **others}
         return Sequences(length=16 if length is None else length, **common) if "sequences" in needs else Replay(**common)

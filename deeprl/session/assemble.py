@@ -111,9 +111,10 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None,
         discount=config["discount"],
         rewards=agent.rewards,
         needs=agent.needs,
-        device=config["device"],
+        batch_device=config["device"],
     )
-    say(f"replay: {rows_and_memory(replay.capacity, replay.bytes)}")
+    mirrored = getattr(replay, "mirror", None) is not None
+    say(f"replay: {rows_and_memory(replay.capacity, replay.bytes)}{', with a copy on the device' if mirrored else ''}")
     envs = env.make(config["seed"])
     envs.replay_actions = config["checkpoint"]["replay_actions"]
     checkpoints = Checkpoints(folder.path, config["checkpoint"]["keep"], max(saving.SEGMENT, replay.bytes // 256))

@@ -11,7 +11,8 @@ import torch
 
 from deeprl.agent import Agent
 from deeprl.noise import NoiseStream
-from deeprl.types import Rows
+from deeprl.staging import Staging
+from deeprl.types import Acted, Rows
 
 WINDOW = 100
 """Episodes over which `rollout/ep_rew_mean` is taken."""
@@ -44,7 +45,7 @@ class Collector:
     def __init__(self, agent: Agent, act, envs, append, seed: int, device: str = "cpu", block: int = 512, observe=None):
         self.agent, self.act, self.envs, self.append, self.device = agent, act, envs, append, device
         self.observe = agent.observe if observe is None else observe
-        self.away = torch.device(device).type != "cpu"
+        self.stage = None if torch.device(device).type == "cpu" else Staging(torch.device(device))
         self.noise = NoiseStream(seed, "explore", "act", lambda ticks, g: agent.act_noise((ticks, envs.num), g), block)
         self.returns = [0.0] * envs.num
         self.lengths = [0] * envs.num
@@ -55,9 +56,11 @@ class Collector:
         self.memory: dict = {}
         self.obs: np.ndarray | None = None
         self.first: np.ndarray | None = None
+        self.chosen: Acted | None = None
+        """Actions of the next tick, if they are chosen already"""
         self._seen: tuple[torch.Tensor, np.ndarray] | None = None
         """Reusable buffer for small observations, as a tensor and as an array, so that compiled code gets the same tensor at every tick"""
-        if math.prod(agent.spec.obs_shape) * envs.num <= SMALL and not self.away:
+        if math.prod(agent.spec.obs_shape) * envs.num <= SMALL and self.stage is None:
             seen = torch.zeros((envs.num, *agent.spec.obs_shape), dtype=agent.spec.obs_dtype)
             self._seen = seen, seen.numpy()
         self._first = torch.zeros(0, dtype=torch.bool)
@@ -67,21 +70,27 @@ class Collector:
         self._probability = torch.zeros(0), np.zeros(0, np.float32)
         """Probabilities of the last tick, as a tensor and as an array; if no part reads them, every tick has the same tensor"""
 
-    def tick(self, step: int) -> None:
-        """M environment steps, numbered from `step`."""
+    def choose(self, step: int) -> Acted:
+        """Actions of the tick at `step`, with the present weights. The tick takes them, even if the weights have changed since."""
         if self.obs is None:
             self.obs = self.envs.reset()
             self.first = np.ones(self.envs.num, dtype=bool)
             self._first, self._starting = torch.from_numpy(self.first), True
         if self._seen is None:
             obs = torch.from_numpy(self.obs)
-            if self.away:
-                obs = obs.to(self.device)
+            if self.stage is not None:
+                (obs,) = self.stage([obs])
         else:
             obs, seen = self._seen
             seen[...] = self.obs
-        acted = self.act(obs, self._first, self.memory, step, self.noise.next())
+        self.chosen = acted = self.act(obs, self._first, self.memory, step, self.noise.next())
         self.memory = acted.memory
+        return acted
+
+    def tick(self, step: int) -> None:
+        """M environment steps, numbered from `step`."""
+        acted, self.chosen = self.chosen or self.choose(step), None
+        assert self.obs is not None
         action = acted.action.numpy()
         after = self.envs.step(action)
         known, probability = self._probability
@@ -127,6 +136,7 @@ class Collector:
             "finished": [list(e) for e in self.finished],
             "episodes": self.episodes,
             "memory": dict(self.memory),
+            "chosen": None if self.chosen is None else {"action": self.chosen.action, "probability": self.chosen.probability},
             "obs": None if self.obs is None else self.obs.copy(),
             "first": None if self.first is None else self.first.copy(),
             "envs": self.envs.state_dict(),
@@ -146,7 +156,12 @@ class Collector:
         )
         self.recent = deque(recent, maxlen=WINDOW)
         self.episodes = int(state["episodes"])
-        self.memory = state["memory"]
+        self.memory, chosen = state["memory"], state.get("chosen")  # older checkpoints lack it
+        if chosen is not None:
+            action = chosen["action"]
+            if action.shape != ((num, spec.action_dim) if spec.action_dim else (num,)) or not torch.isfinite(action).all():
+                raise ValueError(f"the collector's chosen actions have shape {tuple(action.shape)}, or are not finite")
+            self.chosen = Acted(action, chosen["probability"], self.memory)
         self.obs, self.first = state["obs"], state["first"]
         if self.obs is None:
             return []
@@ -157,4 +172,6 @@ class Collector:
             self.first[i] = True
             self.returns[i], self.lengths[i] = 0.0, 0
         self._first, self._starting = torch.from_numpy(self.first), True
+        if broken:
+            self.chosen = None  # it was chosen for an observation that is gone
         return broken

@@ -117,7 +117,7 @@ class Trainer:
         Raises:
             Stopped: by a signal, at the boundary of a step.
         """
-        steps, num = self.config["steps"], self.envs.num
+        steps, num, lag = self.config["steps"], self.envs.num, self.config["runtime"].get("lag", 0)
         if self.pending is not None and self._on_period(self.pending, self.step):
             return
         due_next = self._next_due()
@@ -127,6 +127,8 @@ class Trainer:
             before = self.step
             self.collector.tick(before)
             self.step = after = before + num
+            if lag:  # before the updates, so that a device computes them while the environments make the next step
+                self.collector.choose(after)
             due = self.updates_due(before, after)
             if due and self.replay.bursts:
                 self.burst(due)

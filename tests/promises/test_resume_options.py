@@ -34,7 +34,8 @@ CHAIN = (
 )
 OPTIMIZER = ("adam", "rmsprop")
 NORMALIZE, REWARDS, WEIGHTING, NOISY = ("none", "running"), ("raw", "scaled", "clip"), ("one", "inverse_variance"), (False, True)
-DISCRETE = pairwise(AUXILIARY, REPLAY, CHAIN, OPTIMIZER, NORMALIZE, REWARDS, WEIGHTING, NOISY)
+LAG = (0, 1)
+DISCRETE = pairwise(AUXILIARY, REPLAY, CHAIN, OPTIMIZER, NORMALIZE, REWARDS, WEIGHTING, NOISY, LAG)
 CRITICS = (
     ("agent=td3",), ("agent=sac", "agent/head=implicit_quantile"), ("agent=isac", "agent.chain.sync_period=3"),
     ("agent=redq", "agent/head=categorical"), ("agent=aro_ddpg", "discount=1", "agent.resets.at=[9,25]"),
@@ -42,7 +43,7 @@ CRITICS = (
     ("agent=rvi_sac", "discount=1", "agent/chain=iterated_polyak"),
     ("agent=sac", "agent/chain=polyak_joint", "agent/torso=batch_renorm", "agent.explore.longest=16", "agent.explore.exponent=0.5"),
 )  # fmt: skip
-CONTINUOUS = pairwise(CRITICS, REPLAY[:3], OPTIMIZER, OPTIMIZER, NORMALIZE, REWARDS)
+CONTINUOUS = pairwise(CRITICS, REPLAY[:3], OPTIMIZER, OPTIMIZER, NORMALIZE, REWARDS, LAG)
 
 
 def interrupted(words: tuple[str, ...], tmp_path, monkeypatch) -> None:
@@ -56,17 +57,17 @@ def interrupted(words: tuple[str, ...], tmp_path, monkeypatch) -> None:
 
 @pytest.mark.parametrize("row", DISCRETE, ids=range(len(DISCRETE)))
 def test_discrete_agents(row, tmp_path, monkeypatch):
-    auxiliary, replay, chain, optimizer, normalize, rewards, weighting, noisy = row
+    auxiliary, replay, chain, optimizer, normalize, rewards, weighting, noisy, lag = row
     slots = {"auxiliary": auxiliary, "optimizer": optimizer, "normalize": normalize, "rewards": rewards, "weighting": weighting}
     words = [f"agent/{slot}={option}" for slot, option in slots.items()]
     words += ["agent=dqn", "env=classic/cartpole", "agent.torso.hidden=[8]", f"agent.head.noisy={noisy}".lower(), *replay, *chain, *SMALL]
-    interrupted(tuple(words), tmp_path, monkeypatch)
+    interrupted((*words, f"runtime.lag={lag}"), tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("row", CONTINUOUS, ids=range(len(CONTINUOUS)))
 def test_continuous_agents(row, tmp_path, monkeypatch):
-    agent, replay, optimizer, actor_optimizer, normalize, rewards = row
+    agent, replay, optimizer, actor_optimizer, normalize, rewards, lag = row
     slots = {"optimizer": optimizer, "normalize": normalize, "rewards": rewards}
     words = [f"agent/{slot}={option}" for slot, option in slots.items()] + [f"agent/optimizer@agent.actor_optimizer={actor_optimizer}"]
     words += [*agent, "env=classic/pendulum", "agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]", *replay, *SMALL]
-    interrupted(tuple(words), tmp_path, monkeypatch)
+    interrupted((*words, f"runtime.lag={lag}"), tmp_path, monkeypatch)

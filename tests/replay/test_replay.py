@@ -460,28 +460,15 @@ def test_the_configs_compose_and_build(name):
     assert batch.reward.shape == (32,)
 
 
-@pytest.mark.parametrize("n", [1, 3])
-@pytest.mark.parametrize("spec", [CONTINUOUS, STACKED], ids=["vector", "stacked"])
-def test_the_way_to_another_device_changes_nothing(spec, n):
-    stream, here, there = Stream(spec, 1, seed=0), make(spec, n_step=n), make(spec, n_step=n)
-    for t in range(90):
-        rows = next(stream)
-        here.append(rows)
-        there.append(rows)
-        a, b = draw(here), draw(there)
-        assert all(torch.equal(x, y) for x, y in zip(a[:10], b[:10]))
-        if t == 0:
-            there._gathers[4].away = True  # from here on by way of copies, without a GPU to copy to
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("sampler", [Uniform(), Prioritized()], ids=["uniform", "prioritized"])
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("spec", [VECTOR, CONTINUOUS, STACKED, CHANNELS], ids=["vector", "continuous", "stacked", "channels"])
-def test_batches_on_a_gpu_are_those_of_the_cpu(spec, n, sampler):
+def test_batches_on_a_gpu_are_those_of_the_cpu(spec, n, sampler, device):
     stream = Stream(spec, 2, seed=0)
     options = {"num": 2, "n_step": n, "sampler": sampler, "needs": {"successor", "behavior_probability"}}
-    here, there = make(spec, **options), make(spec, **options, device="cuda")
+    here, there = make(spec, **options), make(spec, **options, device=device, batch_device="cuda")
     for _ in range(90):
         rows = next(stream)
         here.append(rows)

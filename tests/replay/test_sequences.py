@@ -282,9 +282,10 @@ def test_auto_follows_from_what_is_needed():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
 @SPECS
-def test_batches_on_a_gpu_are_those_of_the_cpu(spec):
-    stream, here, there = Stream(spec, 2, seed=0), make(spec, num=2), make(spec, num=2, device="cuda")
+def test_batches_on_a_gpu_are_those_of_the_cpu(spec, device):
+    stream, here, there = Stream(spec, 2, seed=0), make(spec, num=2), make(spec, num=2, device=device, batch_device="cuda")
     for _ in range(60):
         rows = next(stream)
         here.append(rows)

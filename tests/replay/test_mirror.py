@@ -1,0 +1,111 @@
+"""Batches for a device, from main memory and from a copy of the rows on the device: those of the CPU, bit for bit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from deeprl.replay import mirror
+from deeprl.replay.mirror import fits
+from deeprl.replay.replay import Replay
+from deeprl.replay.samplers import Prioritized, Uniform
+from tests.pretended import Pretended
+from tests.replay import test_replay, test_sequences
+from tests.replay.test_replay import CONTINUOUS, FLOATS, STACKED, VECTOR, Stream, draw
+
+SPECS = pytest.mark.parametrize("spec", [VECTOR, CONTINUOUS, STACKED, FLOATS], ids=["vector", "continuous", "stacked", "floats"])
+NEEDS = ({"successor", "behavior_probability", "terminated"}, {"restart"})
+
+
+def assert_equal_batches(make, spec, device: str, **options) -> None:
+    """300 ticks of two environments, which overwrite a replay of 50 ticks each six times; two draws after every third one."""
+    stream, draws = Stream(spec, 2, seed=0), 0
+    with Pretended() as pretended:
+        here, there = make(spec, num=2, **options), make(spec, num=2, **options, device=device, batch_device="cuda")
+        assert (there.mirror is not None) == (device == "cuda")
+        for t in range(300):
+            rows = next(stream)
+            here.append(rows)
+            there.append(rows)
+            for _ in range(2 if t % 3 == 0 and len(here) else 0):
+                a, b = draw(here), draw(there)
+                assert b.obs.is_cuda
+                for x, y in zip([*a[:10], *a.extra.values()], [*b[:10], *b.extra.values()], strict=True):
+                    assert torch.equal(x, y.cpu())
+                here.update_priorities(a.index, a.reward.abs())
+                there.update_priorities(b.index, b.reward.abs())
+                draws += 1
+        assert not pretended.faults
+    assert draws > 100
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("needs", NEEDS, ids=["plain", "restart"])
+@SPECS
+def test_transitions(spec, needs, n, device):
+    sampler = Prioritized() if n == 3 else Uniform()
+    assert_equal_batches(test_replay.make, spec, device, n_step=n, sampler=sampler, needs=frozenset(needs))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("needs", NEEDS, ids=["plain", "restart"])
+@SPECS
+def test_sequences_of_transitions(spec, needs, device):
+    assert_equal_batches(test_sequences.make, spec, device, needs=frozenset({"sequences", *needs}), sampler=Prioritized())
+
+
+@pytest.mark.parametrize("spec", [CONTINUOUS, STACKED], ids=["continuous", "stacked"])
+def test_rows_of_a_checkpoint_and_a_cut_reach_the_device(spec, monkeypatch):
+    monkeypatch.setattr(mirror, "CHUNK", 1000)  # several blocks
+    stream, other = Stream(spec, 2, seed=0), Stream(spec, 2, seed=1)
+    with Pretended() as pretended:
+        here, there = (test_replay.make(spec, num=2, batch_device=where) for where in ("cpu", "cuda"))
+        for replay in (here, there):
+            for _ in range(20):
+                replay.append(next(other))
+        draw(there)
+        source = test_replay.make(spec, num=2)
+        for _ in range(70):
+            source.append(next(stream))
+        for replay in (here, there):
+            replay.load(source.state_dict(), [source.rows()])
+            replay.cut(0)
+        a, b = (test_replay.everything(replay) for replay in (here, there))
+        assert all(torch.equal(x, y.cpu()) for x, y in zip(a[:10], b[:10]))
+        assert not pretended.faults
+
+
+def test_a_row_crosses_once(monkeypatch):
+    """Of 30 ticks with two draws after each, every row is sent in its tick, and the rows at the cursors again in the next one."""
+    sent: list[int] = []
+    monkeypatch.setattr(mirror.Mirror, "_send", lambda self, where: sent.append(len(where)))
+    stream = Stream(VECTOR, 2, seed=0, longest=1000)
+    with Pretended():
+        replay = test_replay.make(VECTOR, num=2, batch_device="cuda")
+        for _ in range(30):
+            replay.append(next(stream))
+            draw(replay)
+            draw(replay)
+    ends = 2  # copies of the rows at slot 0, the first time it is written and when it is complete
+    assert sent[0] == 4 + ends
+    assert sent[1:] == [4] * 29
+
+
+def test_where_the_rows_go():
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    with Pretended(memory=3 << 30):
+        assert fits("auto", cuda, 2 << 30)
+        assert not fits("auto", cuda, (2 << 30) + 1)  # a GiB stays free
+        assert not fits("cpu", cuda, 1)
+        assert fits("cuda", cuda, 2 << 30)
+        with pytest.raises(ValueError, match=r"3,221,225,472 bytes, and 2,147,483,648 are free.*replay.capacity.*replay.device=cpu"):
+            fits("cuda", cuda, 3 << 30)
+    assert not fits("auto", cpu, 1)
+    with pytest.raises(ValueError, match="device=cuda"):
+        fits("cuda", cpu, 1)
+
+
+def test_another_name_is_refused():
+    with pytest.raises(ValueError, match="auto, cpu, cuda"):
+        Replay(capacity=10, batch_size=2, spec=VECTOR, num=1, discount=0.9, device="gpu")
