@@ -66,6 +66,58 @@ def tensors(*values: Any) -> list[Tensor]:
     return found
 
 
+@contextlib.contextmanager
+def within(stream: object) -> Iterator[None]:
+    """`torch.cuda.stream`"""
+    yield
+
+
+class Recording:
+    """A CUDA graph: operators with the very tensors that they had when they were recorded. As on a GPU, recording computes nothing: what
+    was written is restored, and results hold garbage until the first `replay`."""
+
+    def __init__(self, device: Pretended):
+        self.device = device
+        self.calls: list[tuple[Any, tuple, dict, Any]] = []
+        self.before: dict[int, tuple[Tensor, Tensor]] = {}
+        """By the address of a storage: its bytes as a tensor, and their values before the recording"""
+
+    def note(self, func: Any, args: tuple, kwargs: dict) -> Any:
+        for tensor in written(func, args):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in self.before:
+                everything = torch.empty(0, dtype=torch.uint8).set_(storage)
+                self.before[storage.data_ptr()] = everything, everything.clone()
+        result = func(*args, **kwargs)
+        self.calls.append((func, args, kwargs, result))
+        return result
+
+    def forget(self) -> None:
+        with self.device.off(), torch.no_grad():
+            for _, args, kwargs, result in self.calls:
+                for tensor in self.made(args, kwargs, result):
+                    if tensor.is_floating_point():
+                        tensor.fill_(torch.nan)
+            for everything, values in self.before.values():
+                everything.copy_(values)
+
+    @staticmethod
+    def made(args: tuple, kwargs: dict, result: Any) -> list[Tensor]:
+        given = {tensor.untyped_storage().data_ptr() for tensor in tensors(args, kwargs)}
+        return [tensor for tensor in tensors(result) if tensor.untyped_storage().data_ptr() not in given]
+
+    def replay(self) -> None:
+        self.device.launched[self.device.phase] += 1
+        with self.device.off(), torch.no_grad():
+            for func, args, kwargs, result in self.calls:
+                again = func(*args, **kwargs)
+                old = self.made(args, kwargs, result)
+                if old:
+                    for into, value in zip(tensors(result), tensors(again)):
+                        if any(into is each for each in old):
+                            into.copy_(value)
+
+
 class Pretended:
     """`with Pretended() as device: ...` makes `cuda` a device of this thread.
 
@@ -87,6 +139,8 @@ class Pretended:
         self.launched: Counter[str] = Counter()
         self.factory: torch.device | None = EITHER
         """Place that the factory call in progress has asked for"""
+        self.recorded: Recording | None = None
+        """CUDA graph that is being recorded"""
         self.arriving: list[tuple[Tensor, Tensor]] = []
         """Copies to the host without waiting: the result, and the numbers that arrive in it with the next wait"""
         self.sending: list[tuple[Tensor, Tensor, str]] = []
@@ -97,12 +151,37 @@ class Pretended:
         answers = {"is_available": lambda: True, "device_count": lambda: 1, "get_device_name": lambda *_: "pretended"}
         answers["mem_get_info"] = lambda *_: (self.memory, self.memory)
         waits = {"synchronize": lambda *_: self.wait(), "Event": self._event, "Stream": self._event, "_lazy_init": lambda: None}
-        self._open.enter_context(mock.patch.multiple(torch.cuda, **answers, **waits))
-        self._open.enter_context(Operators(self))
-        self._open.enter_context(Names(self))
+        graphs = {"CUDAGraph": lambda: Recording(self), "graph": self.recording, "current_stream": self._event, "stream": within}
+        self._open.enter_context(mock.patch.multiple(torch.cuda, **answers, **waits, **graphs))
+        self._modes = contextlib.ExitStack()
+        self._on()
         return self
 
+    def _on(self) -> None:
+        self._modes.enter_context(Operators(self))
+        self._modes.enter_context(Names(self))
+
+    @contextlib.contextmanager
+    def off(self) -> Iterator[None]:
+        """Ordinary tensors, while a function is traced."""
+        self._modes.close()
+        try:
+            yield
+        finally:
+            self._on()
+
+    @contextlib.contextmanager
+    def recording(self, graph: Recording) -> Iterator[None]:
+        """`torch.cuda.graph`: operators are noted and change nothing."""
+        self.recorded = graph
+        try:
+            yield
+        finally:
+            self.recorded = None
+            graph.forget()
+
     def __exit__(self, *error: object) -> None:
+        self._modes.close()
         self._open.close()
 
     def _event(self, *_: object, **__: object) -> mock.Mock:
@@ -132,6 +211,8 @@ class Pretended:
             self.faults.append(found)
 
     def cross(self, kind: str, waits: bool = True) -> None:
+        if self.recorded is not None:
+            self.fault(f"{kind} while a CUDA graph is recorded")
         self.crossings[self.phase, kind, caller()[0]] += 1
         if waits:
             self.wait()
@@ -262,6 +343,8 @@ class Names(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = dict(kwargs or {})
+        if isinstance(func, torch._ops.OpOverload):
+            return func(*args, **kwargs)  # of a traced graph, whose factories say "cpu", because the tensors were ordinary ones when traced
         handler = HANDLERS.get(func)
         if handler is not None:
             return handler(self.pretended, func, *args, **kwargs)
@@ -298,14 +381,15 @@ class Operators(TorchDispatchMode):
         kwargs = kwargs or {}
         given = tensors(args, kwargs)
         where = self.met(func, given, args, kwargs)
-        result = func(*args, **kwargs)
+        recorded = self.pretended.recorded
+        result = func(*args, **kwargs) if recorded is None else recorded.note(func, args, kwargs)
         known = {tensor.untyped_storage()._cdata for tensor in given}  # views and results in place keep their mark
         for tensor in tensors(result):
             if tensor.untyped_storage()._cdata not in known:
                 mark(tensor, where)
         if func.overloadpacket in COPIES:
             self.copied(*args, **kwargs)
-        elif where == DEVICE and not func.is_view:
+        elif where == DEVICE and not func.is_view and recorded is None:
             self.pretended.launched[self.pretended.phase] += 1
         return result
 

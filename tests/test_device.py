@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from deeprl.accelerate import compiled, graph
 from deeprl.networks.blocks import initialise
 from deeprl.networks.copies import Copies
 from tests.builders import same
@@ -168,3 +169,36 @@ def test_layers_of_torch_start_alike_on_every_device():
         assert all(parameter.is_cuda for parameter in found.parameters())
         assert not device.faults
     assert same(found.state_dict(), expected)
+
+
+GRAPHS = {
+    "dqn": (*CARTPOLE, *SINGLE, "agent=dqn"),
+    "images, two updates a step": (*MINATAR, *SINGLE, "agent=dqn", "replay_ratio=2"),
+    "sac": ("agent=sac", *PENDULUM, "agent/normalize=running", "agent/rewards=scaled"),
+    "crossq": ("agent=crossq", *PENDULUM, "agent.torso.settle=5"),
+    "iiqn prioritized": ("agent=iiqn", *CARTPOLE, *ITERATED, "replay=prioritized", "replay.n_step=3"),
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.exhaustive if name in ("dqn", "crossq") else ()) for name in GRAPHS])
+def test_updates_and_answers_as_cuda_graphs(name, tmp_path, monkeypatch):
+    """The bits of the same run whose operators are launched one by one, and at most two launches for each objective."""
+    runs, launched = {}, {}
+    plain = graph.traced
+    for kind in ("eager", "cuda_graph"):
+        with Pretended() as device, phases(device):
+
+            def traced(*arguments):
+                with device.off():
+                    return plain(*arguments)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(compiled, "traced", traced)
+                patch.setitem(graph.BACKENDS, "cuda_graph", graph.BACKENDS[kind])
+                words = [*GRAPHS[name], "accelerate.mode=compiled"]
+                runs[kind] = run(tmp_path / kind, "cuda", *words)
+                launched[kind] = device.launched["learn"]
+        assert not device.faults
+    assert runs["eager"] == runs["cuda_graph"]
+    assert_same_run(tmp_path / "eager", tmp_path / "cuda_graph")
+    assert launched["cuda_graph"] < launched["eager"] / 3

@@ -22,6 +22,7 @@ from deeprl.accelerate.graph import BACKENDS, Kept, Layout, paths, reached, trac
 from deeprl.accelerate.pure import PureAnswer, PureStep
 from deeprl.agent import Agent
 from deeprl.optim.finite import Watch
+from deeprl.staging import Staging
 from deeprl.types import Batch, Learned
 
 
@@ -44,8 +45,9 @@ class CompiledStep:
         self.groups = pure.groups
         host = [torch.zeros(len(group.numbers(0))) for group in self.groups]
         self.written = [(group, numbers.numpy()) for group, numbers in zip(self.groups, host)]
-        numbers = [each.to(group.flat.device) for group, each in zip(self.groups, host)]  # on a CPU the same tensors
-        self.away = [(into, each) for into, each in zip(numbers, host) if into is not each]
+        device = self.groups[0].flat.device
+        numbers = [each.to(device) for each in host]  # on a CPU the same tensors
+        self.host, self.numbers, self.stage = host, numbers, None if device.type == "cpu" else Staging(device)
         averages = [[getattr(group, name) for name in group.averages] for group in self.groups]
         flats, shared, loose = [group.flat for group in self.groups], pure.constants.flats(), pure.constants.loose()
         graph, wanted = traced(pure, (flats, averages, numbers, watch.failed, shared, loose, batch))
@@ -56,7 +58,9 @@ class CompiledStep:
         self.kind, self.paths = type(batch), kept(paths(batch))
         leaves = reached(batch, self.paths)
         self.layout = Layout(leaves)
-        self.run = BACKENDS[backend](graph, self.inputs(leaves))
+        fields = getattr(self.kind, "_fields", ())
+        lasting = [bool(fields) and fields[path[0]] == "lasting" for path in self.paths]
+        self.run = BACKENDS[backend](graph, self.inputs(leaves), [True] * (len(self.fixed) + len(self.loose)) + lasting)
 
     def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
         return [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves]
@@ -76,8 +80,9 @@ class CompiledStep:
         """
         for group, written in self.written:
             written[:] = group.numbers(step)
-        for into, host in self.away:
-            into.copy_(host)
+        if self.stage is not None:
+            for into, there in zip(self.numbers, self.stage(self.host)):
+                into.copy_(there)
         check, norm, error, *metrics = self.run(self.inputs(leaves))
         return check, norm, Learned(error, dict(zip(self.metrics, metrics)))
 
@@ -100,7 +105,8 @@ class CompiledAnswer:
         self.paths = kept(paths(noise))
         leaves = [obs, *reached(noise, self.paths)]
         self.layout = Layout(leaves)
-        self.run = BACKENDS[backend](graph, self.inputs(leaves))
+        inputs = self.inputs(leaves)
+        self.run = BACKENDS[backend](graph, inputs, [True] * (len(inputs) - len(leaves)) + [False] * len(leaves))
 
     def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
         return [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves]

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deeprl.accelerate.cuda_graph import CudaGraph
+
 
 def has_compiler() -> bool:
     """Whether a C++ compiler is on the path, because inductor needs one on the CPU."""
@@ -58,7 +60,7 @@ Run = Callable[[list[Tensor]], Sequence[Tensor]]
 """A compiled graph: a function of the list of its inputs, which it may empty"""
 
 
-def inductor(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
+def inductor(graph: torch.fx.GraphModule, inputs: list[Tensor], lasting: list[bool]) -> Run:
     """Compile a graph for inputs of these layouts.
 
     The second attempt is for Ctrl-C, which also ends the C++ compiler while this process goes on to its next checkpoint: the compiler is
@@ -96,12 +98,17 @@ def lowered(graph: torch.fx.GraphModule) -> Run:
     return code.current_callable
 
 
-def interpreted(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
+def interpreted(graph: torch.fx.GraphModule, inputs: list[Tensor], lasting: list[bool]) -> Run:
     """Run a traced graph without compiling it, for tests without a compiler."""
     return lambda values: graph(*values)
 
 
-BACKENDS: dict[str, Callable[[torch.fx.GraphModule, list[Tensor]], Run]] = {"inductor": inductor, "eager": interpreted}
+BACKENDS: dict[str, Callable[[torch.fx.GraphModule, list[Tensor], list[bool]], Run]] = {
+    "inductor": inductor,
+    "cuda_graph": CudaGraph,
+    "eager": interpreted,
+}
+"""`backend(graph, inputs, lasting)`; `lasting`: whether each input keeps its memory from call to call"""
 
 
 class Kept:

@@ -24,6 +24,8 @@ class Drawn(NamedTuple):
     """(B,), on the CPU, because only the replay reads it"""
     stored: dict[str, Tensor]
     """Tensors from which `Gather.batch` computes a batch"""
+    lasting: dict[str, Tensor]
+    """More of them, the same at every draw"""
     noise: dict[str, Tensor]
     """As in `Batch`"""
 
@@ -130,19 +132,19 @@ class Gather:
             stored["weight"] = torch.from_numpy(weight).float()
         if self.stage is not None:
             stored = dict(zip(stored, self.stage(list(stored.values()))))
-        return Drawn(stored.pop("weight", self.weight), index, {**stored, **self.constants}, {})
+        return Drawn(stored.pop("weight", self.weight), index, stored, self.constants, {})
 
     def batch(self, drawn: Drawn) -> Batch:
         """The batch of a draw, a pure function of tensors."""
-        stored, rule = drawn.stored, self.rule
-        rows, steps = stored["rows"], stored["steps"]
+        stored, lasting, rule = drawn.stored, drawn.lasting, self.rule
+        rows, steps = stored["rows"], lasting["steps"]
         row = self.fields if rows is self.block else self._fields(rows)
         reward, alive = rule.rewards(row.reward), stored.get("alive")
         continues = torch.ones_like(row.continues) if rule.restarts else row.continues
         if alive is None:
             discount = continues * rule.discount
         else:
-            reward, discount, steps = fold(reward, continues, alive, stored["powers"])
+            reward, discount, steps = fold(reward, continues, alive, lasting["powers"])
         ended = within(row.ended, alive)
         obs, successor = row.obs, row.successor
         if self.at.image:
@@ -160,7 +162,7 @@ class Gather:
             extra["restart"] = within(1.0 - row.continues, alive)
         action = row.action if rule.spec.action_dim else row.action.long()
         return Batch(
-            obs, action, reward, discount, next_obs, steps, ended, stored["valid"], drawn.weight, drawn.index, drawn.noise, extra
+            obs, action, reward, discount, next_obs, steps, ended, lasting["valid"], drawn.weight, drawn.index, drawn.noise, extra
         )  # fmt: skip
 
     def _fields(self, block: Tensor) -> _Fields:

@@ -118,11 +118,11 @@ class MirrorGather(Gather):
         self.mirror.follow()
         assert self.stage is not None
         there, *weights = self.stage([slot] if weight is None else [slot, torch.from_numpy(weight).float()])
-        return Drawn(weights[0] if weights else self.weight, index, {"slot": there, **self.memory, **self.constants}, {})
+        return Drawn(weights[0] if weights else self.weight, index, {"slot": there}, self.memory | self.constants, {})
 
     def batch(self, drawn: Drawn) -> Batch:
-        memory, at, slot = drawn.stored, self.at, drawn.stored["slot"]
-        stored = {**self.constants, "rows": memory["rows"].index_select(0, slot)}
+        memory, at, slot = drawn.lasting, self.at, drawn.stored["slot"]
+        stored = {"rows": memory["rows"].index_select(0, slot)}
         row = self._fields(stored["rows"])
         alive = None
         if self.n > 1:

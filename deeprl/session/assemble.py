@@ -159,10 +159,10 @@ def pin(config: dict[str, Any], agent: Agent) -> bool:
     if automatic:
         chosen["mode"] = modes.choose(planned_updates(config), str(config["device"]), has_compiler())
     try:
-        modes.apply(agent, chosen["mode"])
+        modes.apply(agent, form(config))
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if chosen["mode"] == "compiled" and not has_compiler():
+    if chosen["mode"] == "compiled" and not on_gpu(config) and not has_compiler():
         raise ConfigError("accelerate=compiled needs a C++ compiler and found none: install g++, or use accelerate=fast.")
     blocks = blocks_of(agent)
     if "product" not in chosen:
@@ -171,6 +171,16 @@ def pin(config: dict[str, Any], agent: Agent) -> bool:
     if config["runtime"]["threads"] is None:
         config["runtime"]["threads"] = MACHINE_THREADS if widest(agent) >= WORTH_THREADS else 1
     return automatic
+
+
+def on_gpu(config: dict[str, Any]) -> bool:
+    return str(config["device"]).startswith("cuda")
+
+
+def form(config: dict[str, Any]) -> str:
+    """The mode whose layouts are used: those of `compiled` suit the CPU's compiler."""
+    mode = config["accelerate"]["mode"]
+    return "reference" if mode == "compiled" and on_gpu(config) else mode
 
 
 def blocks_of(agent: Agent) -> list[Block]:
@@ -194,10 +204,15 @@ def learner_for(config: dict[str, Any], agent: Agent, batch: Callable[[Any], Bat
     if chosen["mode"] != "compiled":
         return Learner(agent, batch)
 
+    gpu = on_gpu(config)
+    other = "reference" if gpu else "fast"
+
     def failed(error: Exception) -> None:
-        say(f"the update could not be compiled ({type(error).__name__}), so this run goes on with accelerate=fast")
-        chosen["mode"] = "fast"
-        modes.apply(agent, "fast")
+        how = "recorded as a CUDA graph" if gpu else "compiled"
+        why = (str(error).strip().splitlines() or [""])[0]
+        say(f"the update could not be {how} ({type(error).__name__}: {why}), so this run goes on with accelerate={other}")
+        chosen["mode"] = other
+        modes.apply(agent, other)
         folder.write_config(config)
 
-    return CompiledLearner(agent, batch, failed if automatic else None)
+    return CompiledLearner(agent, batch, failed if automatic or gpu else None)

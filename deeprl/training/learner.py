@@ -111,7 +111,7 @@ class CompiledLearner(Learner):
 
     Args:
         failed: called with the error if something does not compile; from then on the learner computes as `Learner`. None raises the error.
-        backend: "inductor", or "eager", which only traces: for tests without a compiler.
+        backend: of `BACKENDS`; None: "inductor" on a CPU, "cuda_graph" on a GPU. "eager" only traces, for tests without a compiler.
     """
 
     def __init__(
@@ -119,10 +119,11 @@ class CompiledLearner(Learner):
         agent: Agent,
         batch: Callable[[Any], Batch],
         failed: Callable[[Exception], object] | None = None,
-        backend: str = "inductor",
+        backend: str | None = None,
     ):
         super().__init__(agent, batch)
-        self.failed, self.backend, self.broken = failed, backend, False
+        usual = "inductor" if self.watch.failed.device.type == "cpu" else "cuda_graph"
+        self.failed, self.backend, self.broken = failed, backend or usual, False
         self.steps: dict[str, list[CompiledStep]] = {name: [] for name in agent.objectives}
         self.answers: CompiledAnswer | None = None
 

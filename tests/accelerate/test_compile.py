@@ -327,7 +327,7 @@ def test_a_compiler_that_a_signal_has_ended_is_started_again(monkeypatch):
         if len(tries) == 1:
             graph.graph.erase_node(next(node for node in reversed(graph.graph.nodes) if node.op == "output"))
             raise RuntimeError("g++ died")
-        return interpreted(graph, [])
+        return interpreted(graph, [], [])
 
     monkeypatch.setattr("deeprl.accelerate.graph.lowered", interrupted)
     agent, told = build("dqn"), []
@@ -386,9 +386,9 @@ def test_every_agent_answers_alike_where_acting_is_compiled(name, monkeypatch):
     """Also after its weights have changed, and when it is asked about another number of environments."""
     agent, graphs = build(name), []
 
-    def kept(graph, inputs):
+    def kept(graph, inputs, lasting):
         graphs.append(graph)
-        return interpreted(graph, inputs)
+        return interpreted(graph, inputs, lasting)
 
     monkeypatch.setitem(compiling.BACKENDS, "eager", kept)
     learner = CompiledLearner(agent, given, backend="eager")
