@@ -102,6 +102,8 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None,
         check_rendering(env, "evaluation.video=true")
     automatic = pin(config, agent)
     torch.set_num_threads(config["runtime"]["threads"])
+    if on_gpu(config):
+        torch.backends.cudnn.allow_tf32 = config["accelerate"]["product"] != "highest"  # torch allows it for convolutions by default
     dry_run(agent, spec, config["device"], issubclass(memory.cls, Sequences))
     if config.get("init_from") and not stored.steps():  # a checkpoint of this run has later weights
         warm_start(agent, config["init_from"])
