@@ -23,6 +23,7 @@ LAYERS = (
     ("training", "report"),
     ("session",),
     ("sweep", "check", "export"),  # a sweep checks jobs as a session would build them, then starts each as a process of its own
+    ("tune",),  # its runs are jobs of a sweep
     ("cli",),
     ("__main__",),
 )

@@ -11,6 +11,7 @@ from typing import NoReturn
 COMMANDS = {
     "train": "train an agent, as `python train.py` does: deeprl train agent=... env=... key=value ...",
     "sweep": "run a grid, jobs side by side: deeprl sweep agent=dqn,idqn seed=0,1; deeprl sweep resume DIR continues it",
+    "tune": "search for good settings: deeprl tune agent=dqn KEY=a,b KEY=interval(0,1); deeprl tune resume DIR continues it",
     "check": "what a run would cost, measured over a few seconds, and what looks wrong with it",
     "resume": "continue a run from its last checkpoint",
     "eval": "evaluate a checkpoint on fresh environments",

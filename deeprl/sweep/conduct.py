@@ -1,10 +1,9 @@
-"""The loop of a sweep: start what is waiting, look at what runs, and stop everything saved at a signal."""
+"""The loop of a sweep or a study: start what is waiting, look at what runs, and stop everything saved at a signal."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from deeprl.errors import STOPPED
@@ -19,8 +18,23 @@ EARLY = {-number for number in HANDLED}
 """Codes of a process that a signal met before it could handle one: it had nothing to save."""
 
 
-def conduct(folder: SweepFolder, jobs: Sequence[Job], launcher: Launcher, signals: Signals, view: View) -> dict[str, int]:
+Watch = Callable[[Mapping[str, Running], Mapping[str, int]], object]
+"""Called with the jobs that run, which it may stop, and with the exit codes of those that have ended."""
+
+
+def conduct(
+    folder: SweepFolder,
+    jobs: Iterable[Job],
+    launcher: Launcher,
+    signals: Signals,
+    view: View,
+    watch: Watch = lambda running, codes: None,
+) -> dict[str, int]:
     """Run jobs until all have ended or a signal came. A job that fails does not stop the others.
+
+    Args:
+        jobs: each is taken when there is a slot for it, so that a generator may decide it from what has ended by then.
+        watch: called at every look at the jobs.
 
     Returns:
         the exit code of every job that ended.
@@ -28,25 +42,27 @@ def conduct(folder: SweepFolder, jobs: Sequence[Job], launcher: Launcher, signal
     Raises:
         KeyboardInterrupt: a second Ctrl-C. The jobs have been killed.
     """
-    waiting, running, codes = deque(jobs), dict[str, Running](), dict[str, int]()
-    stopping = False
+    waiting, running, codes = iter(jobs), dict[str, Running](), dict[str, int]()
+    more, stopping = True, False
     try:
-        while waiting or running:
+        while more or running:
             if signals.stop and not stopping:
-                stopping = True
-                waiting.clear()
+                more, stopping = False, True
                 if launcher.stays:
                     break
                 for each in running.values():
                     each.stop()
-            while waiting and (launcher.slots is None or len(running) < launcher.slots) and not signals.stop:
-                job = waiting.popleft()
+            while more and (launcher.slots is None or len(running) < launcher.slots) and not signals.stop:
+                if (job := next(waiting, None)) is None:
+                    more = False
+                    break
                 task = Task(job.overrides, folder.run(job), folder.log(job), Path.cwd(), folder.config_dir)
                 running[job.name] = launcher.start(task)
             for name, each in list(running.items()):
                 if (code := each.poll()) is not None:
                     codes[name] = STOPPED if signals.stop and code in EARLY else code
                     del running[name]
+            watch(running, codes)
             view.update(running, codes)
             if running:
                 time.sleep(launcher.pause)

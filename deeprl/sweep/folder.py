@@ -71,13 +71,13 @@ class SweepFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes from working on this sweep.
+        """Keep other processes from working in this folder.
 
         Raises:
             RunFolderError: one does.
         """
         if who := holder(self.path):
-            raise RunFolderError(f"{self.path}: {who} works on this sweep. Wait for it, or stop it.")
+            raise RunFolderError(f"{self.path}: {who} works in this folder. Wait for it, or stop it.")
         with RunFolder(self.path).lock():
             yield
 
@@ -88,7 +88,7 @@ class SweepFolder:
         """
         busy = [f"{job.name} ({who})" for job in jobs if (who := holder(self.run(job)))]
         if busy:
-            raise RunFolderError(f"{self.path}: jobs of this sweep still run elsewhere: {', '.join(busy)}. Wait for them, or stop them.")
+            raise RunFolderError(f"{self.path}: jobs still run elsewhere: {', '.join(busy)}. Wait for them, or stop them.")
 
     def require_same(self, other: SweepFolder) -> None:
         """

@@ -68,7 +68,7 @@ def test_one_process_works_on_a_sweep_and_on_a_run(folder):
         with pytest.raises(RunFolderError, match=rf"agent=dqn,seed=1 \(pid {os.getpid()} on "):
             folder.require_free(folder.jobs)
     folder.require_free(folder.jobs)
-    with folder.lock(), pytest.raises(RunFolderError, match=f"pid {os.getpid()} .* works on this sweep"), folder.lock():
+    with folder.lock(), pytest.raises(RunFolderError, match=f"pid {os.getpid()} .* works in this folder"), folder.lock():
         pass
 
 

@@ -1,0 +1,160 @@
+"""`deeprl tune key=interval(a,b) ...`: a search for good settings. `deeprl tune resume DIR`: goes on with it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deeprl.cli.arguments import natural
+from deeprl.config import folders
+from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError
+from deeprl.runs.folder import new_folder
+from deeprl.sweep.conduct import conduct
+from deeprl.sweep.folder import SweepFolder
+from deeprl.sweep.launcher import Local
+from deeprl.sweep.plan import check
+from deeprl.sweep.table import View
+from deeprl.system.files import replace_file
+from deeprl.system.machine import usable_cores
+from deeprl.system.signals import Signals
+from deeprl.system.terminal import answer, say
+from deeprl.tune.scores import Grid
+from deeprl.tune.settings import PRUNERS, Settings, exists, resume_command
+
+if TYPE_CHECKING:
+    import optuna
+
+    from deeprl.tune.space import Space
+
+NEEDS = ("optuna", "matplotlib", "PIL", "scipy")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    text = "settings as for `deeprl train`; one with several values is searched:"
+    text += " a,b · interval(0,1) · int(interval(1,5)) · tag(log,interval(1e-5,1e-2))"
+    parser.add_argument("overrides", nargs="*", metavar="key=interval(a,b)", help=f"{text}. Or: resume DIR")
+    parser.add_argument("--trials", type=natural, metavar="N", help="trials of the study, with those it has already (default: 20)")
+    parser.add_argument("--seeds", type=natural, default=3, metavar="N", help="runs of a trial: seed, seed + 1 ... (default: 3)")
+    parser.add_argument(
+        "--jobs", type=natural, metavar="N", help="runs side by side; the default fills the cores with runtime.threads each"
+    )
+    parser.add_argument("--dir", type=Path, help="folder of the study; the default is runs/tune_<date>_<time>")
+    parser.add_argument("--pruner", choices=PRUNERS, default="median", help="stops trials that lag behind (default: median)")
+    text = "a trial is worth the mean over its seeds of their last N evaluations (default: 3)"
+    parser.add_argument("--last", type=natural, default=3, metavar="N", help=text)
+    text = "value of a parameter in the first trial; may be given several times. The sampler chooses the others"
+    parser.add_argument("--start", action="append", default=[], metavar="KEY=VALUE", help=text)
+    parser.add_argument("--sampler-seed", type=natural, default=0, metavar="N", help="seed of the sampler (default: 0)")
+    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="an additional folder of configurations")
+
+
+def run(options: argparse.Namespace) -> int:
+    missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f'deeprl tune needs {", ".join(missing)}: pip install -e ".[tune]"')
+    from deeprl.tune import space as spaces
+    from deeprl.tune.trials import Trials, open_study, pruner
+
+    for flag in ("jobs", "seeds", "last", "trials"):
+        if getattr(options, flag) == 0:
+            raise ConfigError(f"--{flag} must be at least 1, not 0")
+    path, settings = chosen(options)
+    if settings.config_dir:
+        folders.add(Path(settings.config_dir))
+    space = spaces.parse(settings.overrides)
+    space.start(settings.start)
+    corners = space.corners()
+    configs = check(corners, here=True)
+    grid = comparable({job.name: Grid(config["steps"], config["evaluation"]["every"]) for job, config in zip(corners, configs)})
+    slots = options.jobs or max(usable_cores() // max(config["runtime"]["threads"] or usable_cores() for config in configs), 1)
+    if not exists(path):
+        settings = replace(settings, together=min(slots, settings.seeds))
+        path = path if options.dir else new_folder(path)
+    runs = SweepFolder(path, settings.overrides, [], settings.config_dir)
+    with runs.lock():
+        if not exists(path) or settings != Settings.read(path):
+            settings.write(path)
+        study = open_study(path, pruner(settings, grid))
+        trials = Trials(study, space, settings, runs, grid)
+        runs.require_free(runs.jobs)
+        say(f"{runs.path}: {len(trials.open)} trials to go on with, {max(settings.trials - trials.asked, 0)} to sample")
+        view, launcher = View(runs, dict.fromkeys((job.name for job in runs.jobs), grid.steps), slots), Local(slots)
+        try:
+            with Signals() as signals:
+                conduct(runs, trials.jobs(), launcher, signals, view, trials.watch)
+        except KeyboardInterrupt:
+            say(f"Each trial goes on from its last checkpoints with:  {resume_command(path)}")
+            raise
+        finally:
+            view.close()
+        return ended(path, study, space, settings)
+
+
+def chosen(options: argparse.Namespace) -> tuple[Path, Settings]:
+    """The study that a command line means: a new one, or one that a folder holds.
+
+    Raises:
+        ConfigError: the folder holds something else.
+    """
+    words = options.overrides
+    if words[:1] == ["resume"]:
+        if len(words) != 2 or options.dir or options.config_dir:
+            raise ConfigError("deeprl tune resume takes the folder of a study: deeprl tune resume DIR [--trials N] [--jobs N].")
+        found = Settings.read(Path(words[1]))
+        return Path(words[1]), replace(found, trials=options.trials or found.trials)
+    config_dir = str(options.config_dir.absolute()) if options.config_dir else None
+    counts = {"seeds": options.seeds, "last": options.last, "sampler_seed": options.sampler_seed, "together": 1}
+    given = Settings(tuple(words), config_dir, pruner=options.pruner, start=tuple(options.start), trials=options.trials or 20, **counts)
+    path = options.dir or Path("runs", f"tune_{time.strftime('%Y-%m-%d_%H-%M-%S')}")
+    if exists(path):
+        found = Settings.read(path)
+        found.require_same(given, path)
+        return path, replace(found, trials=options.trials or found.trials)
+    if path.exists() and (not path.is_dir() or any(entry.name != "lock" for entry in path.iterdir())):
+        raise ConfigError(f"--dir={path} exists and holds no study: choose a new folder.")
+    return path, given
+
+
+def comparable(grids: dict[str, Grid]) -> Grid:
+    """
+    Raises:
+        ConfigError: trials would differ in steps or in evaluations.
+    """
+    (first, grid), *rest = grids.items()
+    for name, other in rest:
+        for key, ours, theirs in (("steps", grid.steps, other.steps), ("evaluation.every", grid.every, other.every)):
+            if ours != theirs:
+                raise ConfigError(
+                    f"{key} is {ours} with {first} and {theirs} with {name}, so trials cannot be compared: give one, {key}=..."
+                )
+    return grid
+
+
+def ended(path: Path, study: optuna.Study, space: Space, settings: Settings) -> int:
+    """Write the results of a study, print its last lines, and return its exit code."""
+    from deeprl.report.figures import png
+    from deeprl.tune import figures, results
+
+    results.write(path, study, space, settings)
+    replace_file(path / "history.png", png(figures.history(study)))
+    counts = Counter(results.OPEN if trial.state.name == "RUNNING" else trial.state.name.lower() for trial in study.trials)
+    counts["not sampled"] = max(settings.trials - len(study.trials), 0)
+    words = [f"{counts[word]} {word}" for word in ("complete", "pruned", "fail", results.OPEN, "not sampled") if counts[word]]
+    answer(f"{path}: {', '.join(words)}; trials.csv and history.png list them")
+    if found := figures.importances(study):
+        replace_file(path / "importance.png", png(figures.importance(found)))
+        answer("importance (importance.png): " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))
+    elif counts["complete"]:
+        answer(f"no importance.png: it needs {figures.FEWEST} complete trials of unequal return")
+    if trial := results.best(study):
+        answer(f"best: trial {trial.number}, return {trial.values[0]:.4g}, {' '.join(space.settings(trial.params))}")
+        answer(f"Train with it, on a seed that no trial has seen:\n  {results.command(path, settings, space)}")
+    if counts[results.OPEN] or counts["not sampled"]:
+        answer(f"Go on with:  {resume_command(path)}")
+        return STOPPED
+    return FINISHED if trial else FAILED

@@ -1,0 +1,74 @@
+"""What a study is: `tune.json` in its folder, written before its first trial."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from deeprl.errors import ConfigError, RunFolderError
+from deeprl.runs.folder import JSON_LIMIT
+from deeprl.system.files import read_regular, replace_file, strict_json
+
+PRUNERS = ("median", "halving", "none")
+
+
+@dataclass(frozen=True)
+class Settings:
+    overrides: tuple[str, ...]
+    """As the user gave them."""
+    config_dir: str | None
+    seeds: int
+    """Runs of a trial."""
+    last: int
+    """Evaluations at the end of a run that its score is the mean of."""
+    pruner: str
+    sampler_seed: int
+    start: tuple[str, ...]
+    """Values of parameters in the first trial."""
+    trials: int
+    together: int
+    """Seeds of a trial that train side by side; the pruner sees their mean."""
+
+    @classmethod
+    def read(cls, path: Path) -> Settings:
+        """
+        Raises:
+            RunFolderError: the folder holds no study, or tune.json is damaged.
+        """
+        file = path / "tune.json"
+        try:
+            found = strict_json(read_regular(file, JSON_LIMIT))
+            read = cls(**{**found, "overrides": tuple(found["overrides"]), "start": tuple(found["start"])})
+            words = all(isinstance(word, str) and not word.startswith("-") for word in (*read.overrides, *read.start))
+            counts = all(type(n) is int and n >= 1 for n in (read.seeds, read.last, read.trials, read.together))
+            seed = type(read.sampler_seed) is int and read.sampler_seed >= 0
+            if not (words and counts and seed and read.pruner in PRUNERS and isinstance(read.config_dir, str | None)):
+                raise ValueError("it names no study")
+            return read
+        except FileNotFoundError:
+            raise RunFolderError(f"{path} holds no study: there is no {file}") from None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise RunFolderError(f"{file} is damaged: {error}; start the study in another folder") from None
+
+    def write(self, path: Path) -> None:
+        replace_file(path / "tune.json", json.dumps(asdict(self), indent=1) + "\n")
+
+    def require_same(self, other: Settings, path: Path) -> None:
+        """
+        Raises:
+            ConfigError: `other`, which a command line describes, is another study. The numbers of trials and of jobs may differ.
+        """
+        if replace(other, trials=self.trials, together=self.together) != self:
+            raise ConfigError(
+                f"--dir={path} holds another study, {shlex.join(self.overrides)}: choose another folder, or {resume_command(path)}."
+            )
+
+
+def exists(path: Path) -> bool:
+    return (path / "tune.json").exists()
+
+
+def resume_command(path: Path) -> str:
+    return f"deeprl tune resume {shlex.quote(str(path))}"

@@ -1,0 +1,189 @@
+"""The trials of a study: sampled when a slot is free, reported to the pruner evaluation by evaluation, and told to Optuna once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import optuna
+from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import TPESampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from deeprl.errors import FINISHED, STOPPED, RunFolderError
+from deeprl.sweep.folder import SweepFolder
+from deeprl.sweep.grid import Job
+from deeprl.sweep.launcher import Running
+from deeprl.sweep.process import last_words
+from deeprl.system.terminal import say
+from deeprl.tune.scores import Curve, Grid, read, reports, score
+from deeprl.tune.settings import Settings
+from deeprl.tune.space import Space
+
+STARTUP = 5
+"""Trials that are sampled at random and not pruned by the median, because there is too little to compare with."""
+NAME = "tune"
+
+
+def pruner(settings: Settings, grid: Grid) -> BasePruner:
+    """median: a trial stops whose best value is below the median of earlier trials at the same step; not in the first quarter of a run.
+
+    halving: at a ninth and at a third of all steps of a trial, a trial stops unless it is among the best third so far.
+    """
+    if settings.pruner == "median":
+        return MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=grid.steps // 4)
+    if settings.pruner == "halving":
+        waves = math.ceil(settings.seeds / settings.together)
+        return SuccessiveHalvingPruner(min_resource=max(waves * grid.steps // 9, 1), reduction_factor=3)
+    return NopPruner()
+
+
+def open_study(path: Path, by: BasePruner | None = None) -> optuna.Study:
+    """The study in a folder, made if there is none.
+
+    Raises:
+        RunFolderError: its file is damaged, or of another version of Optuna.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        return optuna.create_study(
+            storage=f"sqlite:///{path.absolute() / 'study.db'}", study_name=NAME, direction="maximize", pruner=by, load_if_exists=True
+        )
+    except Exception as error:  # of SQLAlchemy, Alembic or Optuna
+        raise RunFolderError(f"{path / 'study.db'} cannot be opened: {' '.join(str(error).split())}") from error
+
+
+@dataclass
+class Open:
+    """A trial that is not over."""
+
+    trial: FrozenTrial
+    jobs: list[Job]
+    """One a seed."""
+    finished: dict[str, Curve] = field(default_factory=dict)
+    """Runs that need not be read again."""
+    judged: set[int] = field(default_factory=set)
+    """Positions at which the pruner has been asked by this process."""
+
+
+class Trials:
+    """
+    Args:
+        runs: the folder of the runs. Its jobs are those of trials that are not over, and this class keeps them so.
+    """
+
+    def __init__(self, study: optuna.Study, space: Space, settings: Settings, runs: SweepFolder, grid: Grid):
+        self.study, self.space, self.settings, self.runs, self.grid = study, space, settings, runs, grid
+        found = study.get_trials(deepcopy=False)
+        self.open = {trial.number: self._opened(trial) for trial in found if trial.state is TrialState.RUNNING}
+        self.asked = len(found)
+        waiting = [Job(name, ()) for number in range(self.asked, settings.trials) for name in self._names(number)]
+        runs.jobs = [job for each in self.open.values() for job in each.jobs] + waiting
+
+    def jobs(self) -> Iterator[Job]:
+        """The runs to start, in order: those of interrupted trials, then those of new ones. A trial is sampled when its first run is asked
+        for, so that the sampler knows the results of all trials that are over by then."""
+        self.watch({}, {})  # what a killed process did not get to
+        for each in list(self.open.values()):
+            yield from self._unfinished(each)
+        while self.asked < self.settings.trials:
+            yield from self._unfinished(self._ask())
+
+    def watch(self, running: Mapping[str, Running], codes: Mapping[str, int]) -> None:
+        """Report evaluations, and end trials that are pruned, have failed or are complete. A run that was stopped or killed from outside
+        leaves its trial open, because its settings are not the reason.
+
+        Args:
+            codes: exit codes of runs that have ended.
+        """
+        for number, each in list(self.open.items()):
+            failed = [job for job in each.jobs if codes.get(job.name, FINISHED) > 0 and codes[job.name] != STOPPED]
+            try:
+                curves = [self._curve(each, job) for job in each.jobs]
+                ended = self._pruned(each, curves)
+                if not ended and not any(job.name in running for job in each.jobs):
+                    ended = self._complete(each, curves)
+            except RunFolderError as error:
+                ended = self._fail(each, str(error))
+            if not ended and failed:
+                ended = self._fail(each, last_words(self.runs.log(failed[0])))
+            if ended:
+                del self.open[number]
+                for job in each.jobs:
+                    if job.name in running:
+                        running[job.name].stop()
+                never = {job.name for job in each.jobs} - running.keys() - codes.keys()
+                self.runs.jobs = [job for job in self.runs.jobs if job.name not in never]
+                say(f"trial {number}: {ended}")
+
+    def _pruned(self, each: Open, curves: list[Curve]) -> str:
+        """Report what is new, in the order of positions, and ask the pruner after each value but the last one of the trial. An answer is
+        stored at once, before the runs have stopped, so that a killed process need not ask again."""
+        end = math.ceil(len(curves) / self.settings.together) * self.grid.steps
+        for position, value in reports(curves, self.settings.together, self.grid):
+            if position in each.judged:
+                continue
+            each.judged.add(position)
+            live = Trial(self.study, each.trial._trial_id)
+            if position not in each.trial.intermediate_values:
+                live.report(value, position)
+            if position < end and live.should_prune():
+                self.study.tell(each.trial.number, state=TrialState.PRUNED)
+                return f"pruned after {position:,} of {end:,} steps, return {value:.4g}"
+        return ""
+
+    def _complete(self, each: Open, curves: list[Curve]) -> str:
+        if not all(curve.finished for curve in curves):
+            return ""
+        scores = [score(curve, self.settings.last) for curve in curves]
+        value = fmean(scores)
+        if not math.isfinite(value):
+            return self._fail(each, f"its return is {value}")
+        Trial(self.study, each.trial._trial_id).set_user_attr("scores", scores)
+        self.study.tell(each.trial.number, value)
+        return f"return {value:.4g}" + (", the best so far" if self.study.best_trial.number == each.trial.number else "")
+
+    def _fail(self, each: Open, why: str) -> str:
+        Trial(self.study, each.trial._trial_id).set_user_attr("error", why)
+        self.study.tell(each.trial.number, state=TrialState.FAIL)
+        return f"failed. {why}"
+
+    def _ask(self) -> Open:
+        """Sample a trial, and store it with all of its values at once, so that a killed process leaves no half of one.
+
+        The sampler's random numbers are a function of its seed and the trial's number, so that a resumed study goes on as it would have.
+        """
+        number = self.asked
+        seed = int(np.random.SeedSequence([self.settings.sampler_seed, number]).generate_state(1)[0])
+        copy = optuna.create_study(direction="maximize", sampler=TPESampler(n_startup_trials=STARTUP, seed=seed))
+        copy.add_trials(self.study.get_trials(deepcopy=False))
+        if number == 0 and self.settings.start:
+            copy.enqueue_trial(self.space.start(self.settings.start))
+        params = copy.ask(self.space.distributions).params
+        self.study.add_trial(optuna.create_trial(state=TrialState.RUNNING, params=params, distributions=self.space.distributions))
+        self.asked += 1
+        self.open[number] = self._opened(self.study.get_trials(deepcopy=False)[number])
+        say(f"trial {number}: {' '.join(self.space.settings(params))}")
+        return self.open[number]
+
+    def _opened(self, trial: FrozenTrial) -> Open:
+        names = self._names(trial.number)
+        return Open(trial, [self.space.job(name, trial.params, self.space.seed + place) for place, name in enumerate(names)])
+
+    def _names(self, number: int) -> list[str]:
+        return [f"trial={number:03},seed={self.space.seed + place}" for place in range(self.settings.seeds)]
+
+    def _unfinished(self, each: Open) -> Iterator[Job]:
+        for job in each.jobs:
+            if each.trial.number in self.open and not self._curve(each, job).finished:
+                yield job
+
+    def _curve(self, each: Open, job: Job) -> Curve:
+        curve = each.finished.get(job.name) or read(self.runs.run(job), self.grid)
+        if curve.finished:
+            each.finished[job.name] = curve
+        return curve

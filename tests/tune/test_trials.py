@@ -1,0 +1,224 @@
+"""Studies whose runs are made up: the return at every evaluation is a function of the parameter, so that the outcome is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+optuna = pytest.importorskip("optuna")
+
+from deeprl.errors import FAILED, FINISHED, STOPPED
+from deeprl.runs.folder import RunFolder
+from deeprl.sweep.conduct import conduct
+from deeprl.sweep.folder import SweepFolder
+from deeprl.sweep.process import Task
+from deeprl.system.signals import Signals
+from deeprl.tune import trials as module
+from deeprl.tune.scores import Grid
+from deeprl.tune.settings import Settings
+from deeprl.tune.space import parse
+from deeprl.tune.trials import Trials, open_study, pruner
+
+GRID = Grid(steps=40, every=10)
+
+
+class Killed(BaseException):
+    """The process that runs the study is gone."""
+
+
+class Quiet:
+    def update(self, running, codes):
+        pass
+
+
+class Made:
+    """A run that makes one evaluation at each look, from where its folder stands: x times the number of the evaluation, plus its seed.
+
+    With x below 0 it fails at its second evaluation.
+    """
+
+    def __init__(self, task: Task, launcher: Launcher):
+        given = dict(word.split("=", 1) for word in task.overrides)
+        self.x, self.seed = float(given["x"]), int(given["seed"])
+        self.folder, self.log, self.launcher, self.stopping = RunFolder(task.run), task.log, launcher, False
+        task.run.mkdir(exist_ok=True)
+
+    def poll(self):
+        self.launcher.looks -= 1
+        if not self.launcher.looks:
+            raise Killed
+        done = len(self.folder.read_evaluations())
+        if self.stopping:
+            self.folder.write_status("stopped", 10 * done, 0)
+            return STOPPED
+        if self.x < 0 and done == 1:
+            self.log.write_text("deeprl: the run failed: NotFinite: critic is nan\n")
+            return FAILED
+        done += 1
+        self.folder.append_evaluation({"step": 10 * done, "seed": 0, "returns": [self.x * done + self.seed], "lengths": [1]})
+        self.folder.write_status("finished" if done == 4 else "running", 10 * done, 0)
+        return FINISHED if done == 4 else None
+
+    def stop(self):
+        self.stopping = True
+
+    def kill(self):
+        pass
+
+
+class Launcher:
+    stays, pause = False, 0.0
+
+    def __init__(self, slots: int = 1, looks: int = -1):
+        self.slots, self.looks, self.started = slots, looks, list[str]()
+
+    def start(self, task: Task) -> Made:
+        self.started.append(task.run.name)
+        return Made(task, self)
+
+
+def settings(path: Path, **given) -> Settings:
+    return Settings(**{**dict(overrides=("x=interval(0,10)",), config_dir=None, seeds=2, last=2, pruner="median", sampler_seed=0, start=(), trials=12,
+                              together=1), **given})  # fmt: skip
+
+
+def study_of(path: Path, launcher: Launcher, signals=None, **given):
+    path.mkdir(exist_ok=True)
+    wanted = settings(path, **given)
+    study = open_study(path, pruner(wanted, GRID))
+    runs = SweepFolder(path, wanted.overrides, [])
+    trials = Trials(study, parse(wanted.overrides), wanted, runs, GRID)
+    conduct(runs, trials.jobs(), launcher, signals or Signals(), Quiet(), trials.watch)
+    return study
+
+
+def facts(study) -> list:
+    return [(t.number, t.state.name, t.value, t.params, t.intermediate_values, t.user_attrs) for t in study.get_trials()]
+
+
+def test_a_complete_trial_is_worth_the_mean_over_seeds_of_the_last_evaluations(tmp_path):
+    (trial,) = study_of(tmp_path, Launcher(), trials=1, start=("x=2",)).trials
+    assert trial.params == {"x": 2.0}
+    assert trial.user_attrs["scores"] == [7.0, 8.0]  # (6 + 8) / 2, and one more for seed 1
+    assert trial.value == 7.5
+    assert trial.intermediate_values == {10: 2.0, 20: 4.0, 30: 6.0, 40: 8.0, 50: 2.5, 60: 4.5, 70: 6.5, 80: 8.5}
+
+
+def test_seeds_of_a_trial_side_by_side_are_reported_together(tmp_path):
+    (trial,) = study_of(tmp_path, Launcher(slots=2), trials=1, start=("x=2",), together=2).trials
+    assert trial.intermediate_values == {10: 2.5, 20: 4.5, 30: 6.5, 40: 8.5}
+
+
+def test_the_median_prunes_what_is_below_it_and_its_runs_stop_saved(tmp_path, capsys):
+    launcher = Launcher()
+    study = study_of(tmp_path, launcher)
+    complete = [t for t in study.trials if t.state.name == "COMPLETE"]
+    pruned = [t for t in study.trials if t.state.name == "PRUNED"]
+    assert len(study.trials) == 12
+    assert pruned
+    assert all(trial.number >= module.STARTUP for trial in pruned)
+    for trial in pruned:  # all curves rise with x, so that the rule compares x with the median of the trials before
+        before = sorted(t.params["x"] for t in study.trials[: trial.number] if t.last_step >= trial.last_step)
+        assert trial.params["x"] < (before[(len(before) - 1) // 2] + before[len(before) // 2]) / 2
+        assert trial.last_step == 10  # 40 // 4: no trial is pruned earlier
+        run = tmp_path / f"trial={trial.number:03},seed=0"
+        assert RunFolder(run).read_status()["state"] == "stopped"
+        assert f"trial={trial.number:03},seed=1" not in launcher.started
+        assert f"trial {trial.number}: pruned after 10 of 80 steps" in capsys.readouterr().err or trial is not pruned[0]
+    assert study.best_trial.params["x"] == max(t.params["x"] for t in complete)
+
+
+def test_halving_keeps_the_best_third_at_each_rung(tmp_path):
+    study = study_of(tmp_path, Launcher(), pruner="halving")
+    assert {trial.last_step for trial in study.trials if trial.state.name == "PRUNED"} <= {10, 30}  # after 80 // 9 and 3 * (80 // 9) steps
+    assert any(trial.state.name == "PRUNED" for trial in study.trials)
+
+
+def test_without_a_pruner_every_trial_is_complete(tmp_path):
+    assert {trial.state.name for trial in study_of(tmp_path, Launcher(), pruner="none").trials} == {"COMPLETE"}
+
+
+def test_a_failed_trial_keeps_its_message_and_the_study_goes_on(tmp_path):
+    launcher = Launcher()
+    first, *rest = study_of(tmp_path, launcher, overrides=("x=interval(-1,10)",), start=("x=-1",), trials=3).trials
+    assert first.state.name == "FAIL"
+    assert first.user_attrs["error"] == "deeprl: the run failed: NotFinite: critic is nan"
+    assert "trial=000,seed=1" not in launcher.started
+    assert [trial.state.name for trial in rest] == ["COMPLETE", "COMPLETE"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return facts(study_of(tmp_path_factory.mktemp("undisturbed"), Launcher()))
+
+
+def test_a_study_in_one_slot_is_a_function_of_its_seed(tmp_path, undisturbed):
+    assert facts(study_of(tmp_path / "same", Launcher())) == undisturbed
+    other = facts(study_of(tmp_path / "other", Launcher(), sampler_seed=1, trials=1))
+    assert other[0][3] != undisturbed[0][3]
+
+
+@pytest.mark.parametrize("looks", [1, 2, 7, 44, 47, 60])
+def test_a_killed_study_goes_on_as_if_it_had_not_been_killed(tmp_path, undisturbed, looks):
+    with pytest.raises(Killed):
+        study_of(tmp_path, Launcher(looks=looks))
+    before = [trial.state.name for trial in open_study(tmp_path).trials]
+    assert before.count("RUNNING") == 1
+    launcher = Launcher()
+    assert facts(study_of(tmp_path, launcher)) == undisturbed
+    assert all(int(name[6:9]) >= len(before) - 1 for name in launcher.started)
+
+
+@pytest.mark.parametrize("method", ["report", "should_prune"])
+def test_a_process_killed_between_a_report_and_its_judgement_loses_neither(tmp_path, undisturbed, monkeypatch, method):
+    original, calls = getattr(optuna.trial.Trial, method), []
+
+    def killing(self, *words):
+        result = original(self, *words)
+        calls.append(words)
+        if len(calls) == 41:  # the first report behind the five trials that are not pruned
+            raise Killed
+        return result
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(optuna.trial.Trial, method, killing)
+        study_of(tmp_path, Launcher())
+    assert facts(study_of(tmp_path, Launcher())) == undisturbed
+
+
+def test_a_signal_leaves_trials_open_and_starts_no_others(tmp_path, undisturbed):
+    signals = Signals()
+
+    class Signalling(Launcher):
+        def start(self, task):
+            signals.stop = "SIGTERM" if len(self.started) == 3 else None
+            return super().start(task)
+
+    study = study_of(tmp_path, Signalling(), signals)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "RUNNING"]
+    assert facts(study_of(tmp_path, Launcher())) == undisturbed
+
+
+def test_a_run_that_was_killed_alone_leaves_its_trial_open(tmp_path, undisturbed):
+    class Deadly(Launcher):
+        def start(self, task):
+            run = super().start(task)
+            if len(self.started) == 1:
+                run.poll = lambda: -9
+            return run
+
+    study = study_of(tmp_path, Deadly(), trials=2)
+    assert [trial.state.name for trial in study.trials] == ["RUNNING", "COMPLETE"]
+    assert study_of(tmp_path, Launcher(), trials=2).trials[0].value == undisturbed[0][2]
+
+
+def test_more_trials_may_be_asked_for_later(tmp_path, undisturbed):
+    study_of(tmp_path, Launcher(), trials=7)
+    assert facts(study_of(tmp_path, Launcher())) == undisturbed
+
+
+def test_a_damaged_study_is_named(tmp_path):
+    (tmp_path / "study.db").write_bytes(b"x" * 5000)
+    with pytest.raises(module.RunFolderError, match=r"study\.db cannot be opened"):
+        open_study(tmp_path)
