@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 import optuna
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from deeprl.errors import FINISHED, STOPPED, RunFolderError
@@ -43,18 +46,21 @@ def pruner(settings: Settings, grid: Grid) -> BasePruner:
 
 
 def open_study(path: Path, by: BasePruner | None = None) -> optuna.Study:
-    """The study in a folder, made if there is none.
+    """The study in a folder, made if there is none. The caller holds the lock of the folder, so whatever a killed process left is removed.
 
     Raises:
-        RunFolderError: its file is damaged, or of another version of Optuna.
+        RunFolderError: study.log is damaged.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    file = path.absolute() / "study.log"
     try:
-        return optuna.create_study(
-            storage=f"sqlite:///{path.absolute() / 'study.db'}", study_name=NAME, direction="maximize", pruner=by, load_if_exists=True
-        )
-    except Exception as error:  # of SQLAlchemy, Alembic or Optuna
-        raise RunFolderError(f"{path / 'study.db'} cannot be opened: {' '.join(str(error).split())}") from error
+        file.with_name("study.log.lock").unlink(missing_ok=True)
+        if file.exists():
+            os.truncate(file, file.read_bytes().rfind(b"\n") + 1)
+        storage = JournalStorage(JournalFileBackend(str(file)))
+        return optuna.create_study(storage=storage, study_name=NAME, direction="maximize", pruner=by, load_if_exists=True)
+    except Exception as error:  # Optuna's own are of many kinds
+        raise RunFolderError(f"{file} is damaged: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 @dataclass

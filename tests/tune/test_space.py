@@ -1,9 +1,6 @@
 """Overrides with several values as parameters, and their values as overrides."""
 
 import pytest
-
-pytest.importorskip("optuna")
-
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from deeprl.errors import ConfigError
