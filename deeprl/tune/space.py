@@ -65,10 +65,11 @@ class Space:
             if distribution is None:
                 raise ConfigError(f"--start {word}: {name} is no parameter of this study. They are {', '.join(self.distributions)}.")
             try:
-                value: Any = text if isinstance(distribution, CategoricalDistribution) else float(text)
+                written = OverridesParser.create().parse_override(word).get_value_element_as_str()  # as in the choices: 1e3 is 1000.0
+                value: Any = written if isinstance(distribution, CategoricalDistribution) else float(text)
                 if not distribution._contains(distribution.to_internal_repr(value)):
                     raise ValueError
-            except ValueError:
+            except (ValueError, HydraException):
                 raise ConfigError(f"--start {word}: {text} is not within {name}={distribution}.") from None
             values[name] = int(value) if isinstance(distribution, IntDistribution) else value
         return values

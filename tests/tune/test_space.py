@@ -1,10 +1,15 @@
 """Overrides with several values as parameters, and their values as overrides."""
 
+import shlex
+
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from deeprl.cli.main import parsed
 from deeprl.errors import ConfigError
+from deeprl.sweep.plan import check
 from deeprl.tune.space import parse
+from tests.promises.test_readme import commands
 
 
 @pytest.mark.parametrize(
@@ -78,3 +83,9 @@ def test_the_first_trial_may_be_given():
 def test_what_is_wrong_is_named(words, says):
     with pytest.raises(ConfigError, match=says):
         parse(words)
+
+
+@pytest.mark.parametrize("command", [command for command in commands("deeprl tune") if not command.startswith("deeprl tune resume")])
+def test_the_commands_of_the_documentation_can_start(command):
+    _, options = parsed(shlex.split(command)[1:])
+    check(parse(options.overrides).corners(), here=True)
