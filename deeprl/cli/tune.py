@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deeprl.cli.arguments import natural
 from deeprl.config import folders
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from deeprl.tune.space import Space
 
+DEFAULTS = {"seeds": 3, "last": 3, "pruner": "median", "sampler_seed": 0}
+"""Of flags that belong to the study, so that its first command alone takes them."""
 NEEDS = ("optuna", "matplotlib", "PIL", "scipy")
 
 
@@ -39,17 +41,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     text += " a,b · interval(0,1) · int(interval(1,5)) · tag(log,interval(1e-5,1e-2))"
     parser.add_argument("overrides", nargs="*", metavar="key=interval(a,b)", help=f"{text}. Or: resume DIR")
     parser.add_argument("--trials", type=natural, metavar="N", help="trials of the study, with those it has already (default: 20)")
-    parser.add_argument("--seeds", type=natural, default=3, metavar="N", help="runs of a trial: seed, seed + 1 ... (default: 3)")
+    parser.add_argument("--seeds", type=natural, metavar="N", help="runs of a trial: seed, seed + 1 ... (default: 3)")
     parser.add_argument(
         "--jobs", type=natural, metavar="N", help="runs side by side; the default fills the cores with runtime.threads each"
     )
     parser.add_argument("--dir", type=Path, help="folder of the study; the default is runs/tune_<date>_<time>")
-    parser.add_argument("--pruner", choices=PRUNERS, default="median", help="stops trials that lag behind (default: median)")
+    parser.add_argument("--pruner", choices=PRUNERS, help="stops trials that lag behind (default: median)")
     text = "a trial is worth the mean over its seeds of their last N evaluations (default: 3)"
-    parser.add_argument("--last", type=natural, default=3, metavar="N", help=text)
+    parser.add_argument("--last", type=natural, metavar="N", help=text)
     text = "value of a parameter in the first trial; may be given several times. The sampler chooses the others"
     parser.add_argument("--start", action="append", default=[], metavar="KEY=VALUE", help=text)
-    parser.add_argument("--sampler-seed", type=natural, default=0, metavar="N", help="seed of the sampler (default: 0)")
+    parser.add_argument("--sampler-seed", type=natural, metavar="N", help="seed of the sampler (default: 0)")
     parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="an additional folder of configurations")
 
 
@@ -103,13 +105,15 @@ def chosen(options: argparse.Namespace) -> tuple[Path, Settings]:
     """
     words = options.overrides
     if words[:1] == ["resume"]:
-        if len(words) != 2 or options.dir or options.config_dir:
-            raise ConfigError("deeprl tune resume takes the folder of a study: deeprl tune resume DIR [--trials N] [--jobs N].")
+        if len(words) != 2 or any(getattr(options, name) not in (None, []) for name in (*DEFAULTS, "start", "dir", "config_dir")):
+            raise ConfigError("deeprl tune resume takes the folder of a study and no more: deeprl tune resume DIR [--trials N] [--jobs N].")
         found = Settings.read(Path(words[1]))
         return Path(words[1]), replace(found, trials=options.trials or found.trials)
     config_dir = str(options.config_dir.absolute()) if options.config_dir else None
-    counts = {"seeds": options.seeds, "last": options.last, "sampler_seed": options.sampler_seed, "together": 1}
-    given = Settings(tuple(words), config_dir, pruner=options.pruner, start=tuple(options.start), trials=options.trials or 20, **counts)
+    flags: dict[str, Any] = {
+        name: value if (value := getattr(options, name)) is not None else default for name, default in DEFAULTS.items()
+    }
+    given = Settings(tuple(words), config_dir, start=tuple(options.start), trials=options.trials or 20, together=1, **flags)
     path = options.dir or Path("runs", f"tune_{time.strftime('%Y-%m-%d_%H-%M-%S')}")
     if exists(path):
         found = Settings.read(path)

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
+from deeprl.errors import RunFolderError
 from deeprl.runs.folder import RunFolder
 
 
@@ -52,7 +53,13 @@ def read(run: Path, grid: Grid) -> Curve:
     folder = RunFolder(run)
     status = folder.read_status()
     finished = status is not None and status["state"] == "finished"  # read first, because evaluations are written before it
-    return Curve({grid.position(line["step"]): fmean(line["returns"]) for line in folder.read_evaluations()}, finished)
+    try:
+        means = {grid.position(line["step"]): fmean(line["returns"]) for line in folder.read_evaluations()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(f"{run / 'evaluations.jsonl'} is damaged: {error}") from error
+    if finished and not means:
+        raise RunFolderError(f"{run} is finished, but {run / 'evaluations.jsonl'} holds no evaluation")
+    return Curve(means, finished)
 
 
 def reports(curves: Sequence[Curve], together: int, grid: Grid) -> Iterator[tuple[int, float]]:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from deeprl.errors import RunFolderError
 from deeprl.runs.folder import RunFolder
 from deeprl.tune.scores import Curve, Grid, read, reports, score
 
@@ -65,3 +66,11 @@ def test_a_run_folder_is_read_with_the_last_line_of_a_position(tmp_path):
 def test_only_a_finished_run_is_finished(tmp_path, state):
     RunFolder(tmp_path).write_status(state, 5, 0)
     assert not read(tmp_path, GRID).finished
+
+
+@pytest.mark.parametrize("text", ["", '{"step": 10}\n', '{"step": 10, "returns": []}\n', '{"step": 10, "returns": ["x"]}\n'])
+def test_a_damaged_file_is_named(tmp_path, text):
+    (tmp_path / "evaluations.jsonl").write_text(text)
+    RunFolder(tmp_path).write_status("finished", 30, 0)
+    with pytest.raises(RunFolderError, match=r"evaluations\.jsonl"):
+        read(tmp_path, GRID)

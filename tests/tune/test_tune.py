@@ -107,6 +107,7 @@ def test_settings_that_end_in_nan_are_a_failed_trial_and_a_study_of_these_alone_
         ([], "needs a key with several values"),
         (["resume"], "deeprl tune resume takes the folder"),
         (["resume", "x", "--dir", "y"], "deeprl tune resume takes the folder"),
+        (["resume", "x", "--seeds", "3"], "deeprl tune resume takes the folder"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_starts(tmp_path, monkeypatch, here, capsys, words, says):
