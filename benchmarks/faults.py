@@ -57,8 +57,11 @@ OPTIONS = {
     "redq": SMALL,
     "crossq": (*SMALL, "agent.torso.settle=200"),
     "aro_ddpg": (*SMALL, "discount=1"),
+    "rvi_sac": (*SMALL, "discount=1", "agent.rate.hidden=[64]", "runtime.lag=1"),
+    "droq": (*SMALL, "replay_ratio=0.25"),
 }
-"""Of agents, so that their cells hold every kind of state: temperature, chain, resets, running statistics, subset noise, average reward."""
+"""Of agents, so that their cells hold every kind of state: temperature, chain, resets, running statistics, subset noise, average reward,
+actions that are chosen a step ahead, masks of dropout."""
 FOREIGN = {
     "minigrid/empty": ("MiniGrid-Empty-5x5-v0", "minigrid", "minigrid.wrappers.FlatObsWrapper"),
     "minigrid/dynamic": ("MiniGrid-Dynamic-Obstacles-5x5-v0", "minigrid", "minigrid.wrappers.FlatObsWrapper"),
@@ -142,6 +145,10 @@ CELLS = [
     Cell("crossq", "mujoco/half_cheetah", "prioritized", "async"),
     Cell("aro_ddpg", "classic/pendulum", "uniform", "sync"),
     Cell("aro_ddpg", "mujoco/half_cheetah", "uniform", "async"),
+    Cell("rvi_sac", "classic/pendulum", "uniform", "async"),
+    Cell("rvi_sac", "mujoco/hopper", "prioritized", "sync"),
+    Cell("droq", "classic/pendulum", "prioritized", "sync"),
+    Cell("droq", "mujoco/half_cheetah", "uniform", "async"),
 ]
 
 
