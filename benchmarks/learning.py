@@ -97,6 +97,12 @@ def train(folder: Path, words: list[str]) -> bool:
         return subprocess.run(line, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode == 0
 
 
+def commits(folder: Path) -> str:
+    """Commits that trained a run, in order: more than one if it was resumed by a later one."""
+    found = [entry["git"]["commit"][:7] for entry in RunFolder(folder).read_system() if entry["git"]]
+    return ", ".join(dict.fromkeys(found))
+
+
 def table(lines: list[dict]) -> str:
     """Final means, one row an agent, one column a task, budget and seed."""
     tasks = sorted({(line["env"], line["steps"], line["seed"]) for line in lines})
@@ -133,7 +139,6 @@ def main() -> None:
     if options.reverse:
         todo.reverse()
     if not options.table:
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
         options.folder.mkdir(parents=True, exist_ok=True)
         for name, env, seed in todo:
             if options.minutes is not None and time.monotonic() - began > 60 * options.minutes:
@@ -148,11 +153,11 @@ def main() -> None:
             steps = int(next(word for word in words if word.startswith("steps=")).partition("=")[2])
             if any((line["name"], line["env"], line["seed"], line["steps"]) == (name, env, seed, steps) for line in stored()):
                 continue
-            if not train(folder, words):
+            if not RunFolder(folder).read_summary() and not train(folder, words):  # a finished run is only read
                 print(f"{folder.name}: did not finish, see {folder}.log", flush=True)
                 continue
             assert RunFolder(folder).read_summary(), f"{folder} has no summary.json"
-            line = {"name": name, **read(folder), "overrides": words, "commit": commit}
+            line = {"name": name, **read(folder), "overrides": words, "commit": commits(folder)}
             keep(line)
             print(f"{folder.name}: {line['final']['mean']:.1f}, {line['steps_per_second']:.0f} steps/s", flush=True)
     print(table([line for line in stored() if options.table or line["env"] in envs]))
