@@ -5,22 +5,20 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
-import math
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 
 from deeprl.choice import one_of
 from deeprl.system.progress import say
 from deeprl.types import Spec
 
-from .masks import KEY, column, mask_of
+from .conversion import Conversion
+from .masks import KEY
 from .vector.backend import Game
 from .vector.choice import EnvChoice
-from .vector.spaces import actions_of, described, observations_of
 
 
 class GymGame(Game):
@@ -33,20 +31,8 @@ class GymGame(Game):
 
     def __init__(self, env: gymnasium.Env, channels: str | None = None, mask: bool | None = False):
         self.env = env
-        self.actions = actions_of(env.action_space)
-        num = self.actions.num
-        self.mask, space = mask_of(env.observation_space, num, mask)
-        shape, dtype, self.convert, self.note = observations_of(space, channels)
-        self.observation = self.note or described(space, channels)
-        if self.mask.masked:
-            if len(shape) > 1:
-                raise ValueError(
-                    f"the observation space {space} holds images, and action masks go with vectors only: flatten the images by a wrapper, "
-                    "or set env.mask=false"
-                )
-            shape = (shape[0] + num,)
-        self.spec = Spec(shape, dtype, num, 0 if num else math.prod(self.actions.shape), masked=self.mask.masked)
-        self._dtype = None if isinstance(env.action_space, spaces.Discrete) else env.action_space.dtype
+        self.conversion = Conversion(env.observation_space, env.action_space, channels, mask)
+        self.spec, self.actions, self.observation = self.conversion.spec, self.conversion.actions, self.conversion.observation
         self.fps = float(env.metadata.get("render_fps") or self.fps)
         self.limit = env.spec.max_episode_steps if env.spec else None
         self.reward_range = getattr(env.unwrapped, "reward_range", None)  # Gymnasium 1.0 dropped it, some environments still declare it
@@ -59,23 +45,15 @@ class GymGame(Game):
         return [*names, type(env).__name__]
 
     def reset(self, seed):
-        return self.row(*self.env.reset(seed=seed), False)
+        return self.conversion.row(*self.env.reset(seed=seed), False)
 
     def step(self, action):
-        if self._dtype is not None:
-            action = action.astype(self._dtype, copy=False)
-        obs, reward, terminated, truncated, info = self.env.step(action)
+        obs, reward, terminated, truncated, info = self.env.step(self.conversion.action(action))
         try:
             reward = float(reward)
         except (TypeError, ValueError) as error:
             raise TypeError(f"reward is {type(reward).__name__} {reward!r:.100}, not a number") from error
-        return self.row(obs, info, bool(terminated)), reward, bool(terminated), bool(terminated or truncated)
-
-    def row(self, obs: Any, info: dict[str, Any], terminated: bool) -> np.ndarray:
-        """The observation as agents see it."""
-        obs, mask = self.mask.divided(obs, info)
-        row = self.convert(obs)
-        return row if mask is None else np.concatenate([row, column(mask, self.actions.num, terminated)])
+        return self.conversion.row(obs, info, bool(terminated)), reward, bool(terminated), bool(terminated or truncated)
 
     def frame(self):
         image: Any = self.env.render()
@@ -156,9 +134,9 @@ def looked_at(game: GymGame, mask: bool | None) -> Spec:
         ValueError: masks are wanted, and the first observation has none, or one of another form.
     """
     try:
-        if game.note:
-            say(game.note)
-        if game.mask.masked:
+        if game.conversion.note:
+            say(game.conversion.note)
+        if game.conversion.mask.masked:
             game.reset(0)
             say(f"action masks of {game.spec.num_actions} actions are respected")
         elif mask is None and game.spec.num_actions:
