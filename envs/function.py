@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
+from gymnasium.vector import VectorEnv
 
 from deeprl.choice import one_of
 from deeprl.system.functions import GIVEN, found
@@ -54,6 +55,8 @@ class Function(EnvChoice):
                 "function of a notebook exists only in the process that called deeprl.train(env=...)"
             ) from error
         env = function(**self.kwargs)
+        if isinstance(env, VectorEnv):  # EnvPool's are both
+            raise ValueError(f"function={self.function} returned a vector environment: give it a parameter num_envs, and use env=vector")
         if not isinstance(env, gymnasium.Env):
             raise ValueError(f"function={self.function} returned {type(env).__name__}, not a gymnasium.Env")
         return GymGame(env, self.channels, self.mask)

@@ -74,11 +74,10 @@ def import_package(package: str) -> None:
         raise ValueError(f"env.package={package} cannot be imported ({error}): install it") from error
 
 
-def make(id: str, max_episode_steps: int | None, kwargs: dict[str, Any]) -> gymnasium.Env:
-    """`gymnasium.make` with errors that help.
-
+def known(id: str) -> None:
+    """
     Raises:
-        ValueError: an unknown id, with the nearest known one; a missing dependency; keyword arguments it does not take.
+        ValueError: nobody has registered the id; with the nearest one.
     """
     if ":" not in id and id not in gymnasium.registry:
         near = difflib.get_close_matches(id, list(gymnasium.registry), n=1, cutoff=0.0)
@@ -86,6 +85,15 @@ def make(id: str, max_episode_steps: int | None, kwargs: dict[str, Any]) -> gymn
         raise ValueError(
             f"env.id={id} is not registered, the nearest is {near[0] if near else 'none'}: set {package} the package that registers it"
         )
+
+
+def make(id: str, max_episode_steps: int | None, kwargs: dict[str, Any]) -> gymnasium.Env:
+    """`gymnasium.make` with errors that help.
+
+    Raises:
+        ValueError: an unknown id, with the nearest known one; a missing dependency; keyword arguments it does not take.
+    """
+    known(id)
     try:
         # its checks are those of `GymGame` and the layer, but its messages name neither environment nor step
         return gymnasium.make(id, max_episode_steps=max_episode_steps, disable_env_checker=True, **kwargs)

@@ -47,9 +47,9 @@ def _create(root: str, config: Any) -> Path:
 
 
 def env_name(config: Any) -> str:
-    """Name of the environment: "classic/cartpole". With the options `gym` and `function`, which are for all ids and functions, it contains
-    that: "gym/Blackjack-v1", "function/my_module:make"."""
+    """Name of the environment: "classic/cartpole". With the options `gym`, `function` and `vector`, which are for all ids and functions, it
+    contains that: "gym/Blackjack-v1", "function/my_module:make"."""
     name = str(config.hydra.runtime.choices["env"])
-    key = {"gym": "env.id", "function": "env.function"}.get(name)
-    inside = OmegaConf.select(config, key, throw_on_missing=False) if key else None
+    keys = {"gym": ["env.id"], "function": ["env.function"], "vector": ["env.id", "env.function"]}.get(name, [])
+    inside = next(filter(None, (OmegaConf.select(config, key, throw_on_missing=False) for key in keys)), None)
     return f"{name}/{inside}" if inside else name

@@ -25,7 +25,7 @@ from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder, claim, holds_run, read_lines
 from deeprl.session import session
 from deeprl.session.assemble import settle
-from deeprl.system.functions import name_of
+from deeprl.system.functions import name_of, takes
 from deeprl.system.machine import flush_denormals
 from deeprl.training.crash import weights_fault
 from deeprl.training.listeners import Listeners
@@ -163,7 +163,8 @@ def train(
 
     Args:
         overrides: as on the command line, ["agent=dqn", "steps=10000"]; or by key, {"agent": "dqn", "optimizer": {"lr": 1e-3}}.
-        env: a function that returns a new Gymnasium environment, in place of the override `env`.
+        env: a function that returns a new Gymnasium environment, in place of the override `env`; with a parameter `num_envs`, a new
+            vector environment.
         folder: of the run; the default is a new folder under runs/.
         resume: go on with the run in `folder`, if it holds one of this configuration; a finished one is only read.
         config_dir: an additional folder of configurations. It stays in the search path of this process.
@@ -179,7 +180,7 @@ def train(
     if resume and folder is None:
         raise ConfigError("resume=True needs the folder of the run: deeprl.train(..., folder=FOLDER, resume=True).")
     if env is not None:
-        words += ["env=function", f"env.function={quoted(name_of(env))}"]
+        words += [f"env={'vector' if takes(env, 'num_envs') else 'function'}", f"env.function={quoted(name_of(env))}"]
     if config_dir is not None:
         folders.add(Path(config_dir))
     prepare()

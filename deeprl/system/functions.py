@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -42,3 +43,11 @@ def found(name: str) -> Callable[..., Any]:
     if not callable(value):
         raise ImportError(f"it is {type(value).__name__}, not a function")
     return value
+
+
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function has a parameter of this name."""
+    try:
+        return name in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False  # of a builtin, which has no signature

@@ -91,6 +91,8 @@ class Backend(ABC):
     spec: Spec
     actions: Actions
     num: int
+    one_by_one: bool = True
+    """Whether an environment can be reset alone, with a seed. Otherwise only resets of all environments together have seeds."""
 
     @abstractmethod
     def reset(self, seeds: Mapping[int, int | None]) -> dict[int, np.ndarray | Failure]:

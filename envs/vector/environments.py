@@ -24,6 +24,10 @@ RESTARTS = 100
 """Largest number of failures of one environment in a row, without a step between them, under `env.on_error=restart`."""
 
 
+NEVER = 1 << 62
+"""More episodes than any environment plays."""
+
+
 class Step(NamedTuple):
     """One tick of M environments. `obs` and `next_obs` are the same array where no episode ended: read them, do not write."""
 
@@ -51,7 +55,8 @@ class Environments:
         name: of the environment, for messages.
         seed: the run's seed. Episode e of environment i is seeded with `episode_seed(seed, i, e, evaluation)`.
         first_episode: number of the first episode of each environment, so that later evaluations need not repeat earlier ones.
-        reseed_every: episodes with a number divisible by it take a fresh seed, the others go on with the generators as they are.
+        reseed_every: episodes with a number divisible by it take a fresh seed, the others go on with the generators as they are. Where the
+            backend can only reset all environments together, only a reset of all has seeds.
         on_error: "fail" raises `EnvironmentFailed`; "restart" rebuilds the environment, truncates the episode and counts the restart.
             Neither applies where a worker process died or hung once, because that environment is restored from its seed and actions.
 
@@ -74,7 +79,8 @@ class Environments:
         on_error: str = "fail",
     ):
         self.backend, self.name = backend, name
-        self.seed, self.evaluation, self.reseed_every, self.on_error = seed, evaluation, reseed_every, on_error
+        self.seed, self.evaluation, self.on_error = seed, evaluation, on_error
+        self.reseed_every = reseed_every if backend.one_by_one else NEVER
         self.spec, self.num = backend.spec, backend.num
         self.obs: np.ndarray | None = None
         self.broken: list[int] = []
@@ -238,6 +244,8 @@ class Environments:
         journals, obs, failures, interrupted = repeat(self.backend, entries, self.replay_actions)
         for i in interrupted:
             self.backend.rebuild(i)
+        if failures and not self.backend.one_by_one:
+            failures = {i: failures.get(i, Failure("it can only be reset with the others")) for i in entries}
         self._journals = [journals[i] for i in range(self.num)]
         self._seeds = [self._seed_of(i, journal.episode + 1) for i, journal in enumerate(self._journals)]
         self.obs = self._blank()

@@ -151,7 +151,7 @@ def test_every_environment_composes(env):
     """The group alone, which is quicker than a whole configuration; all games of Atari share one file."""
     prepare()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        needed = {"gym": ["env.id=CartPole-v1"], "function": ["env.function=gymnasium:make"]}
+        needed = {"gym": ["env.id=CartPole-v1"], "function": ["env.function=gymnasium:make"], "vector": ["env.id=CartPole-v1"]}
         node = hydra_compose(overrides=[f"+env={env}", *needed.get(env, [])]).env
     assert isinstance(instantiate(OmegaConf.to_container(node), "env"), Choice)
 

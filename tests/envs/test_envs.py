@@ -548,7 +548,11 @@ def test_every_configuration_builds(name):
         if name.startswith(start):
             pytest.importorskip(package)
     with hydra.initialize_config_dir(str(ROOT / "configs"), version_base=None):
-        needed = {"gym": ["env.id=CartPole-v1"], "function": ["env.function=gymnasium.envs.classic_control:CartPoleEnv"]}
+        needed = {
+            "gym": ["env.id=CartPole-v1"],
+            "function": ["env.function=gymnasium.envs.classic_control:CartPoleEnv"],
+            "vector": ["env.id=CartPole-v1", "+env.kwargs.vectorization_mode=sync"],
+        }
         config = hydra.compose(overrides=[f"+env={name}", "env.num=2", *needed.get(name, [])])
     choice = hydra.utils.instantiate(config.env)
     assert choice.num == 2

@@ -1,0 +1,277 @@
+"""M environments inside one `gymnasium.vector.VectorEnv`, EnvPool's among them, as a `Backend`.
+
+A vector environment starts the next episode in one of three ways, which its `metadata["autoreset_mode"]` declares:
+
+    NEXT_STEP   the step after an end takes no action and answers with the first observation, reward 0
+    SAME_STEP   the step of the end answers with the first observation; the last one is in info["final_obs"]
+    DISABLED    the caller resets
+
+Here every tick is M steps that count. With NEXT_STEP and DISABLED an ended environment is therefore reset at once and alone, by
+`reset(options={"reset_mask": mask})`, so that the step without an action never comes, and the episode has a seed of its own. A vector that
+cannot do that is refused where M > 1. With SAME_STEP the vector resets by itself, without a seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space, iterate
+
+from .conversion import Conversion
+from .masks import KEY
+from .vector.backend import Answer, Backend, Failure, Game
+
+ALONE = (
+    'an ended environment must be reset alone, by options={"reset_mask": mask} of reset, as gymnasium.vector.SyncVectorEnv can (for an id: '
+    "env.kwargs.vectorization_mode=sync). Or make it with AutoresetMode.SAME_STEP, or use env.num=1"
+)
+Make = Callable[[int, list[int] | None], Any]
+"""`make(num_envs, seeds)` -> vector environment; None where seeds are given to `reset`"""
+
+
+def mode_of(vector: VectorEnv) -> AutoresetMode:
+    """The declared mode.
+
+    Raises:
+        ValueError: none is declared.
+    """
+    inner = vector.unwrapped
+    # ALE's vector writes its mode into the dictionary of the base class, where every class without one of its own would find it
+    metadata = {} if inner.metadata is VectorEnv.metadata else vector.metadata
+    declared = metadata.get("autoreset_mode", getattr(inner, "autoreset_mode", None))
+    try:
+        return AutoresetMode(declared)
+    except ValueError as error:
+        modes = ", ".join(map(str, AutoresetMode))
+        raise ValueError(
+            f'{type(inner).__name__} declares metadata["autoreset_mode"] {declared!r}, which must be one of {modes}, because under a wrong '
+            "one the first observation of an episode would be taken for the last one of the episode before"
+        ) from error
+
+
+def listed(seeds: list[int | None]) -> Any:
+    """Seeds as Gymnasium's own vectors take them."""
+    return list(seeds)
+
+
+def in_array(seeds: list[int | None]) -> Any:
+    """Seeds as ALE's vector takes them."""
+    return np.array([-1 if seed is None else seed for seed in seeds], np.int64)
+
+
+def one_for_all(seeds: list[int | None]) -> Any:
+    """The seed that the base class `VectorEnv` takes."""
+    return seeds[0]
+
+
+class VectorGames(Backend):
+    """
+    Args:
+        make: makes the vector.
+        num: M.
+        channels, mask: as in `Gym`.
+        seeded: the vector takes its seeds when it is made, like EnvPool's, and is made again for new ones.
+
+    Raises:
+        ValueError: the vector declares no autoreset mode, has another number of environments, spaces that are not supported, or takes no
+            seeds.
+    """
+
+    def __init__(self, make: Make, num: int, channels: str | None, mask: bool | None, seeded: bool):
+        self.make, self.num, self.seeded = make, num, seeded
+        self.vector = make(num, list(range(num)) if seeded else None)
+        try:
+            if self.vector.num_envs != num:
+                raise ValueError(f"{self.vector} has {self.vector.num_envs} environments, not the {num} that num_envs asks for")
+            self.mode = mode_of(self.vector)
+            self.conversion = Conversion(self.vector.single_observation_space, self.vector.single_action_space, channels, mask)
+            self.form = self._form_of_seeds()
+        except BaseException:
+            self.close()
+            raise
+        self.spec, self.actions = self.conversion.spec._replace(frame_stack=frames(self.vector)), self.conversion.actions
+        self.one_by_one = self.mode != AutoresetMode.SAME_STEP and not seeded and (num == 1 or self.form is not one_for_all)
+
+    def _form_of_seeds(self) -> Callable[[list[int | None]], Any]:
+        """The first of three forms of seeds that `reset` takes. Resets all environments."""
+        if self.seeded:
+            self.vector.reset()
+            return one_for_all
+        if hasattr(self.vector, "all_env_ids"):  # EnvPool's reset ignores seeds
+            raise ValueError(
+                "EnvPool takes seeds only when it is made: give the function a parameter `seed`, which is a list of num_envs integers, "
+                "and hand it on: envpool.make_gymnasium(ID, num_envs=num_envs, seed=seed)"
+            )
+        first: Exception | None = None
+        for form in (listed, in_array, one_for_all):
+            try:
+                self.vector.reset(seed=form(list(range(self.num))))
+                return form
+            except Exception as error:
+                first = first or error
+        assert first is not None
+        raise ValueError(f"{self.vector} cannot be reset: {type(first).__name__}: {first}") from first
+
+    def reset(self, seeds):
+        try:
+            return self._reset_all(seeds) if len(seeds) == self.num else self._reset_some(seeds, None)
+        except (Exception, SystemExit) as error:
+            return dict.fromkeys(seeds, Failure(f"reset raised {type(error).__name__}: {error}", error))
+
+    def _reset_all(self, seeds: Mapping[int, int | None]) -> dict[int, np.ndarray]:
+        given = [seeds[i] for i in range(self.num)]
+        if not self.seeded:
+            obs, info = self.vector.reset(seed=self.form(given))
+        else:
+            if None not in given:
+                self.vector.close()
+                self.vector = self.make(self.num, [seed for seed in given if seed is not None])
+            obs, info = self.vector.reset()
+        return dict(enumerate(self._rows(obs, info, [False] * self.num)))
+
+    def _reset_some(self, seeds: Mapping[int, int | None], before: list[np.ndarray] | None) -> dict[int, np.ndarray]:
+        """
+        Args:
+            before: rows of all environments, which the reset of some must not change in the others.
+
+        Raises:
+            RuntimeError: it did.
+        """
+        chosen = sorted(seeds)
+        mask = np.isin(np.arange(self.num), chosen)
+        given = None
+        if self.one_by_one:
+            given = self.form([seeds.get(i) for i in range(self.num)] if self.form is listed else [seeds[i] for i in chosen])
+        obs, info = self.vector.reset(seed=given, options={"reset_mask": mask})
+        if size(obs) == len(chosen):  # EnvPool answers with these environments only
+            rows = self._rows(obs, info, [False] * len(chosen))
+            return dict(zip(map(int, info.get("env_id", chosen)), rows))
+        rows = self._rows(obs, info, ~mask)
+        told = slice(0, -self.actions.num if self.spec.masked else None)  # the others' masks may stand in `info`, which has none of them
+        for i in np.flatnonzero(~mask):
+            if before and not np.array_equal(rows[i][told], before[i][told]):
+                raise RuntimeError(f"a reset of the environments {chosen} alone changed environment {i} too: {ALONE}")
+        return {i: rows[i] for i in chosen}
+
+    def _rows(self, obs: Any, info: dict[str, Any], terminated: Any) -> list[np.ndarray]:
+        """Observations as agents see them."""
+        parts = list(iterate(batch_space(self.vector.single_observation_space, size(obs)), obs))
+        return [self.conversion.row(part, info_of(info, i), terminated[i]) for i, part in enumerate(parts)]
+
+    def step(self, actions, seeds, only=None):
+        try:
+            return self._step(self.conversion.action(actions), seeds)
+        except (Exception, SystemExit) as error:
+            return [Failure(f"{type(error).__name__}: {error}", error)] * self.num
+
+    def _step(self, actions: np.ndarray, seeds: list[int | None]) -> list[Answer | Failure | None]:
+        obs, reward, terminated, truncated, info = self.vector.step(actions)
+        terminated, ended = np.asarray(terminated, bool), np.asarray(terminated, bool) | np.asarray(truncated, bool)
+        which = np.flatnonzero(ended).tolist()
+        if self.mode == AutoresetMode.SAME_STEP:
+            firsts = self._rows(obs, info, [False] * self.num)
+            lasts = {i: self._last(i, info, bool(terminated[i])) for i in which}
+            rows = [lasts.get(i, row) for i, row in enumerate(firsts)]
+        else:
+            if which and "final_obs" in info:
+                raise RuntimeError(f'info["final_obs"] belongs to AutoresetMode.SAME_STEP, and metadata["autoreset_mode"] is {self.mode}')
+            rows = self._rows(obs, info, terminated)
+            firsts = list(rows)
+            if which:
+                rows = [row.copy() for row in rows]  # some vectors write all observations into one buffer
+                again = {i: seeds[i] for i in which}
+                for i, row in (self._reset_all(again) if len(which) == self.num else self._reset_some(again, rows)).items():
+                    firsts[i] = row
+        return [(firsts[i], rows[i], float(reward[i]), bool(terminated[i]), bool(ended[i])) for i in range(self.num)]
+
+    def _last(self, index: int, info: dict[str, Any], terminated: bool) -> np.ndarray:
+        """Last observation of an environment that the vector has reset."""
+        final = info.get("final_obs")
+        if final is None or not info.get("_final_obs", np.ones(self.num, bool))[index]:
+            raise RuntimeError(
+                f'environment {index} ended, and info["final_obs"] has no last observation of it, as metadata["autoreset_mode"]='
+                f"{self.mode} promises"
+            )
+        if isinstance(final, np.ndarray):
+            last = final[index]
+        else:
+            last = list(iterate(batch_space(self.vector.single_observation_space, self.num), final))[index]
+        return self.conversion.row(last, info_of(info.get("final_info", {}), index), terminated)
+
+    def rebuild(self, index):
+        raise NotImplementedError("a vector environment cannot replace one of its environments")
+
+    def game(self, index):
+        if self.num > 1:
+            raise NotImplementedError("the environments of a vector environment are steps of one call")
+        return Alone(self)
+
+    def close(self):
+        self.vector.close()
+
+
+def size(obs: Any) -> int:
+    """Number of environments in observations of a vector."""
+    while isinstance(obs, (dict, tuple)):
+        obs = next(iter(obs.values() if isinstance(obs, dict) else obs))
+    return len(obs)
+
+
+def info_of(info: dict[str, Any], index: int) -> dict[str, Any]:
+    """The part of one environment, as far as it is read here."""
+    return {**dict.fromkeys(info), KEY: info[KEY][index]} if KEY in info else dict.fromkeys(info)
+
+
+def frames(vector: VectorEnv) -> int:
+    """Frames in an observation, oldest first and zeros from before the start of an episode; 1 if nothing is known. ALE's vector promises
+    them, and a wrapper might change them."""
+    kind = type(vector)
+    ale = f"{kind.__module__}.{kind.__name__}" == "ale_py.vector_env.AtariVectorEnv"
+    return vector.single_observation_space.shape[0] if ale and vector.grayscale else 1  # type: ignore[attr-defined,index]
+
+
+class Alone(Game):
+    """The only environment of a vector."""
+
+    def __init__(self, games: VectorGames):
+        self.games, vector = games, games.vector
+        self.spec, self.actions, self.observation = games.spec, games.actions, games.conversion.observation
+        self.fps = float((vector.metadata or {}).get("render_fps") or self.fps)
+        self.limit = getattr(vector.spec, "max_episode_steps", None)  # EnvPool's `spec` is another class
+
+    def layers(self):
+        names, vector = [], self.games.vector
+        while vector is not vector.unwrapped:
+            names.append(type(vector).__name__)
+            vector = vector.env
+        return [*names, type(vector).__name__]
+
+    def reset(self, seed):
+        return answered(self.games.reset({0: seed})[0])
+
+    def step(self, action):
+        _, obs, reward, terminated, ended = answered(self.games.step(np.asarray(action)[None], [None])[0])
+        return obs, reward, terminated, ended
+
+    def frame(self):
+        images = self.games.vector.render()
+        if images is None or not isinstance(images[0], np.ndarray) or images[0].ndim != 3:
+            raise ValueError("render() of the vector gives no picture for each environment")
+        return images[0]
+
+    def close(self):
+        self.games.close()
+
+
+def answered(answer: Any) -> Any:
+    """The answer itself.
+
+    Raises:
+        RuntimeError: it is a failure.
+    """
+    if isinstance(answer, Failure):
+        raise RuntimeError(answer.cause) from answer.error
+    return answer
