@@ -45,6 +45,11 @@ def rehearse(backend: Backend) -> str:
             f"after a reset alone, with the same seed and the same actions, {stage.late}: a reset by options="
             '{"reset_mask": mask} must start these environments only, and leave no reset for their next step'
         )
+    if stage.again and not backend.one_by_one:
+        return (
+            "the last observation of an episode was the first one of the next: if its environments write all observations into one array, "
+            "the vector must not reset them in the same step"
+        )
     return "" if stage.ends else f"no episode ended in the {stage.ticks} ticks of the rehearsal, so that an end was not tried"
 
 
@@ -55,6 +60,7 @@ class Stage:
         unlike: the first difference between two episodes of an environment that a reset of all started; empty if there is none.
         late: the first difference of any other episode.
         ends: episodes that ended.
+        again: an episode's last observation was also the first one of the next.
     """
 
     def __init__(self, backend: Backend):
@@ -67,7 +73,7 @@ class Stage:
         self.strange = [False] * self.num  # the episode has a seed that is not known
         self.disturbed = False  # an environment was reset alone since the last reset of all
         self.obs: list[np.ndarray] = []
-        self.unlike, self.late, self.ends, self.ticks = "", "", 0, 0
+        self.unlike, self.late, self.ends, self.ticks, self.again = "", "", 0, 0, False
 
     def start(self) -> None:
         """Reset all environments together."""
@@ -114,6 +120,7 @@ class Stage:
             self._show(i, last, tuple(rest))
             if rest[-1]:
                 self.ends += 1
+                self.again |= np.array_equal(first, last)
                 self.clock[i] = 0
                 self.disturbed = True
                 self.strange[i] = not self.backend.one_by_one

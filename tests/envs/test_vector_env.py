@@ -316,6 +316,27 @@ def test_one_seed_for_all(make, capsys):
         assert all(map(np.array_equal, one.step(action), same_one.step(action)))
 
 
+class OneArray(Counting):
+    """Writes all observations into one array, as some environments do."""
+
+    def shown(self):
+        if not hasattr(self, "array"):
+            self.array = np.zeros(3, np.float32)
+        self.array[:] = self.count
+        return self.array, {}
+
+
+def test_a_last_observation_that_a_reset_overwrites_is_told_of(make, capsys):
+    """The rows of the other modes are copied in time."""
+    globals()["one_array"] = lambda num_envs, mode: SyncVectorEnv([OneArray] * num_envs, autoreset_mode=mode)
+    choice("one_array", kwargs={"mode": "SameStep"}).spec()
+    assert "the last observation of an episode was the first one of the next" in capsys.readouterr().err
+    envs, copies = make(choice("one_array", kwargs={"mode": "NextStep"}), 3), make(Function(function=PLACE + "alone", num=3), 3)
+    envs.reset(), copies.reset()
+    for action in actions_for(envs, 30):
+        assert all(map(np.array_equal, envs.step(action), copies.step(action)))
+
+
 def test_a_vector_without_seeds_is_told_of(capsys):
     choice("Whole", kwargs={"fault": "unseeded"}).spec()
     assert "after a reset of all with the same seeds environment 0 differed at step 0" in capsys.readouterr().err
