@@ -181,6 +181,8 @@ class AleVector(Backend):
     computed here, because the vector's options would replace the frame at the limit, and `episodic_life` would restart the game.
     """
 
+    replaces = False
+
     def __init__(self, game: str, protocol: Protocol, evaluation: bool, num: int):
         import ale_py
         from ale_py.vector_env import AtariVectorEnv

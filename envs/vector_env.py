@@ -22,7 +22,7 @@ from gymnasium.vector.utils import batch_space, iterate
 
 from .conversion import Conversion
 from .masks import KEY
-from .vector.backend import Answer, Backend, Failure, Game
+from .vector.backend import Answer, Backend, Failure, Game, close_quietly
 
 ALONE = (
     'an ended environment must be reset alone, by options={"reset_mask": mask} of reset, as gymnasium.vector.SyncVectorEnv can (for an id: '
@@ -80,6 +80,8 @@ class VectorGames(Backend):
             seeds.
     """
 
+    replaces = False
+
     def __init__(self, make: Make, num: int, channels: str | None, mask: bool | None, seeded: bool):
         self.make, self.num, self.seeded = make, num, seeded
         self.vector = make(num, list(range(num)) if seeded else None)
@@ -127,7 +129,7 @@ class VectorGames(Backend):
             obs, info = self.vector.reset(seed=self.form(given))
         else:
             if None not in given:
-                self.vector.close()
+                close_quietly(self.vector)
                 self.vector = self.make(self.num, [seed for seed in given if seed is not None])
             obs, info = self.vector.reset()
         return dict(enumerate(self._rows(obs, info, [False] * self.num)))
@@ -165,7 +167,7 @@ class VectorGames(Backend):
         try:
             return self._step(self.conversion.action(actions), seeds)
         except (Exception, SystemExit) as error:
-            return [Failure(f"{type(error).__name__}: {error}", error)] * self.num
+            return [Failure(f"the vector raised {type(error).__name__}: {error}", error)] * self.num
 
     def _step(self, actions: np.ndarray, seeds: list[int | None]) -> list[Answer | Failure | None]:
         obs, reward, terminated, truncated, info = self.vector.step(actions)
@@ -210,7 +212,9 @@ class VectorGames(Backend):
         return Alone(self)
 
     def close(self):
-        self.vector.close()
+        close_quietly(self.vector)
+        for process in getattr(self.vector.unwrapped, "processes", ()):
+            process.kill()  # AsyncVectorEnv leaves workers behind if one of them has failed, for which Python would wait at its end
 
 
 def size(obs: Any) -> int:

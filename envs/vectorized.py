@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -13,6 +16,7 @@ from gymnasium.vector import VectorEnv
 from deeprl.choice import one_of
 from deeprl.system.functions import found, takes
 from deeprl.system.progress import say
+from deeprl.system.signals import HANDLED
 from deeprl.types import Spec
 
 from .gym import import_package, known
@@ -64,7 +68,8 @@ class Vectorized(EnvChoice):
     def _make(self, make: Callable[..., Any], num: int, seeds: list[int] | None) -> VectorEnv:
         given = {"num_envs": num, **self.kwargs} if seeds is None else {"num_envs": num, "seed": seeds, **self.kwargs}
         try:
-            vector = make(**given)
+            with unheard():
+                vector = make(**given)
         except (gymnasium.error.Error, ImportError, TypeError) as error:
             raise ValueError(f"{self.name} cannot be made with {given}: {type(error).__name__}: {error}") from error
         if not isinstance(vector, VectorEnv):
@@ -110,3 +115,18 @@ class Vectorized(EnvChoice):
 
     def rendering(self) -> EnvChoice:
         return self if self.id is None else replace(self, kwargs={**self.kwargs, "render_mode": "rgb_array"})
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Processes started in this block ignore the signals that stop a run, because these reach the whole process group and would kill a
+    worker of `gymnasium.vector.AsyncVectorEnv` during a step."""
+    if threading.current_thread() is not threading.main_thread():  # no other may set handlers
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in HANDLED}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)

@@ -94,6 +94,9 @@ class Backend(ABC):
     one_by_one: bool = True
     """Whether an environment can be reset alone, with a seed. Otherwise only resets of all environments together have seeds."""
 
+    replaces: bool = True
+    """Whether `rebuild` can replace one environment"""
+
     @abstractmethod
     def reset(self, seeds: Mapping[int, int | None]) -> dict[int, np.ndarray | Failure]:
         """Reset each environment in `seeds` with its seed."""
@@ -142,7 +145,7 @@ class Serial(Backend):
         return answers
 
     def rebuild(self, index):
-        _close_quietly(self.games[index])
+        close_quietly(self.games[index])
         self.games[index] = self.build()
 
     def game(self, index):
@@ -150,10 +153,11 @@ class Serial(Backend):
 
     def close(self):
         for game in self.games:
-            _close_quietly(game)
+            close_quietly(game)
 
 
-def _close_quietly(game: Game) -> None:
+def close_quietly(game: Any) -> None:
+    """Close a game or a vector of games; an error becomes a warning."""
     try:
         game.close()
     except Exception as error:  # a run must not end because closing failed

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 from functools import partial
+from warnings import catch_warnings
 
 import gymnasium
 import numpy as np
@@ -19,9 +20,11 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 import deeprl
 from deeprl.cli import exits
 from deeprl.envs.function import Function
+from deeprl.envs.vector.environments import EnvironmentFailed
 from deeprl.envs.vectorized import Vectorized
 from deeprl.errors import ConfigError
 from deeprl.runs.checkpoints import Checkpoints
+from deeprl.system.signals import HANDLED
 from tests.builders import begin, console, same
 from tests.promises.test_resume import at_step
 
@@ -55,7 +58,8 @@ class Counting(gymnasium.Env):
         return self.shown()
 
     def step(self, action):
-        assert not self.mask or action == self.count[1] % 3
+        if self.mask and action != self.count[1] % 3:
+            raise ArithmeticError("that action is not valid")
         self.count = self.count + np.array([0, 1, action], np.float32)
         ended, odd = self.count[1] >= self.length, self.count[0] % 2 == 1
         obs, info = self.shown()
@@ -440,6 +444,34 @@ def test_a_run_resumes_exactly(function, mode, tmp_path, monkeypatch):
     assert console("resume", tmp_path / "stopped", "--allow-package", "tests") == exits.FINISHED
     (_, whole), (_, resumed) = (Checkpoints(tmp_path / name).load("last") for name in ("whole", "stopped"))
     assert same(whole["agent"]["module"], resumed["agent"]["module"])
+
+
+@pytest.mark.parametrize("context", ["fork", "forkserver"])
+def test_workers_ignore_the_signals_that_stop_a_run(make, context):
+    kwargs = {"vectorization_mode": "async", "vector_kwargs": {"context": context}}
+    before = [signal.getsignal(number) for number in HANDLED]
+    envs = make(Vectorized(id="CartPole-v1", num=2, kwargs=kwargs), 1)
+    assert [signal.getsignal(number) for number in HANDLED] == before
+    envs.reset()
+    for process in envs.backend.vector.processes:
+        for number in HANDLED:
+            os.kill(process.pid, number)
+    for _ in range(5):
+        envs.step(np.zeros(2, int))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Gymnasium
+@pytest.mark.parametrize("function", ["in_process", "in_workers"])
+def test_an_error_of_a_vector_ends_the_run_and_its_workers(make, function):
+    envs = make(choice(function, kwargs={"mask": "told"}, mask=True), 1)
+    envs.reset()
+    words = r"failed at step 0 .*: the vector raised ArithmeticError: that action is not valid; none of its environments can be replaced"
+    with pytest.raises(EnvironmentFailed, match=words):
+        envs.step(np.ones(3, int))
+    with catch_warnings(record=True):  # closing may fail too
+        envs.close()
+    if function == "in_workers":
+        assert not any(process.is_alive() for process in envs.backend.vector.processes)
 
 
 # ----- ALE and EnvPool
