@@ -15,9 +15,9 @@ from deeprl.runs.folder import RunFolder, find_runs
 
 
 def read(path: Path) -> dict:
-    """One run: its names, seed, curve of evaluation means, and what summary.json says."""
+    """One run: its names, seed, curve of evaluation means, what summary.json says, and where its last start was made."""
     folder = RunFolder(path)
-    config, summary = folder.read_config(), folder.read_summary() or {}
+    config, summary, start = folder.read_config(), folder.read_summary() or {}, folder.read_system()[-1]
     curve = [(line["step"], float(np.mean(line["returns"]))) for line in folder.read_evaluations()]
     return {
         "agent": config["names"]["agent"],
@@ -31,6 +31,7 @@ def read(path: Path) -> dict:
         "steps_per_second": summary.get("steps_per_second"),
         "wall_seconds": summary.get("wall_seconds"),
         "peak_memory_bytes": summary.get("peak_memory_bytes"),
+        "machine": f"{start['gpu'] or start['cpu']}, {start['cpus']} cores, torch {start['packages']['torch']}",
     }
 
 
