@@ -116,6 +116,7 @@ def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...
     """Read a run folder, without training and without unpickling. Denormal numbers become zero in this process, as they did in the run.
 
     Args:
+        path: the run folder.
         checkpoint: "last", "best" or a step.
         allow: packages besides deeprl that the run's configuration may name.
 
@@ -162,7 +163,7 @@ def train(
     """Train with the same overrides, defaults and folders as the command line.
 
     Args:
-        overrides: as on the command line, ["agent=dqn", "steps=10000"]; or by key, {"agent": "dqn", "optimizer": {"lr": 1e-3}}.
+        overrides: as on the command line, ["agent=dqn", "steps=10000"]; or by key, {"agent": "dqn", "replay": {"n_step": 3}}.
         env: a function that returns a new Gymnasium environment, in place of the override `env`; with a parameter `num_envs`, a new
             vector environment.
         folder: of the run; the default is a new folder under runs/.

@@ -1,0 +1,87 @@
+"""Pages whose commands are executed in the order of the page: files are written, shell and Python blocks run, in an empty folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+GUIDES = ("quickstart", "own_environment", "resume", "tensorboard")
+FOUND = re.compile(r"^(?:`(?P<file>[\w./-]+)`\n\n)?```(?P<language>\w+)\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
+COMMANDS = {
+    "deeprl": f'PYTHONPATH="{ROOT}:$PYTHONPATH" exec "{sys.executable}" -P -m deeprl "$@"',  # -P: a script does not import from its folder
+    "python": f'PYTHONPATH="{ROOT}:$PYTHONPATH" exec "{sys.executable}" "$@"',
+    "pip": ":",
+}
+"""What a reader's shell has; nothing is installed."""
+SRUN = """\
+"$@" & run=$!
+until grep -qs running runs/array/3/status.json; do kill -0 $run || break; sleep 0.05; done
+kill -USR1 $run
+wait $run
+"""
+"""A stand-in for srun, which signals the run as soon as it trains, as Slurm does before the time ends."""
+
+
+def shell(folder: Path, **commands: str) -> dict[str, str]:
+    """An environment whose PATH begins with these commands."""
+    folder.mkdir()
+    for name, text in {**COMMANDS, **commands}.items():
+        (folder / name).write_text(f"#!/bin/bash\n{text}\n")
+        (folder / name).chmod(0o755)
+    return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+
+
+def blocks(page: str) -> list[re.Match]:
+    return list(FOUND.finditer((ROOT / "docs" / f"{page}.md").read_text()))
+
+
+def script(page: str) -> str:
+    """A page as one shell script."""
+    lines = ["set -euo pipefail\n"]
+    for block in blocks(page):
+        if block["file"]:
+            lines.append(f"mkdir -p $(dirname {block['file']})\ncat > {block['file']} <<'END OF FILE'\n{block['text']}END OF FILE\n")
+        elif block["language"] == "bash":
+            lines.append(block["text"])
+        elif block["language"] == "python":
+            lines.append(f"python - <<'END OF FILE'\n{block['text']}END OF FILE\n")
+    return "".join(lines)
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_the_commands_of_a_page_run(page, tmp_path):
+    environment, folder = shell(tmp_path / "bin", tensorboard=":"), tmp_path / "empty"  # tensorboard: a server
+    folder.mkdir()
+    done = subprocess.run(["bash", "-c", script(page)], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_batch_script_requeues_a_run_that_was_stopped_and_no_other(tmp_path):
+    environment = shell(tmp_path / "bin", srun=SRUN, scontrol='echo "$@" >> requeued')
+    environment |= {"SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}
+    (text,) = (block["text"] for block in blocks("slurm") if block["file"] == "train.sbatch")
+    assert len(text.splitlines()) == 10
+
+    def submitted() -> subprocess.CompletedProcess:
+        return subprocess.run(["bash", "-c", text], env=environment, cwd="/", capture_output=True, text=True, check=False)
+
+    def requeued() -> list[str]:
+        return (tmp_path / "requeued").read_text().splitlines()
+
+    assert shutil.which("deeprl", path=environment["PATH"]) == str(tmp_path / "bin" / "deeprl")
+    first, second = submitted(), submitted()
+    assert (first.returncode, second.returncode) == (75, 75), first.stderr + second.stderr
+    assert "resumed from step" not in first.stdout + first.stderr
+    assert "resumed from step" in second.stdout + second.stderr
+    assert requeued() == ["requeue 7_3"] * 2
+    for code in (0, 1, 2):
+        (tmp_path / "bin" / "srun").write_text(f"#!/bin/bash\nexit {code}\n")
+        assert submitted().returncode == code
+    assert requeued() == ["requeue 7_3"] * 2
