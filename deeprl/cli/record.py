@@ -1,14 +1,16 @@
-"""`deeprl record RUN`: film episodes of the greedy policy, as `deeprl eval` plays them. The replay is never allocated."""
+"""`deeprl record RUN`: film episodes of the greedy policy, as `deeprl eval` plays them, for files and for TensorBoard. The replay is never
+allocated."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+from pathlib import Path
 
 from deeprl.cli.arguments import at_least_one, checkpoints
 from deeprl.errors import RunFolderError
-from deeprl.runs.folder import find_runs
-from deeprl.system.terminal import answer
+from deeprl.runs.folder import RunFolder, find_runs
+from deeprl.system.terminal import answer, say
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,12 +22,13 @@ def run(options: argparse.Namespace) -> int:
     with this seed plays the same episode."""
     from deeprl.session.api import load
     from deeprl.training.evaluation import Tape, evaluate, evaluation_seed
-    from deeprl.training.video import check_rendering, film
+    from deeprl.training.video import animation, check_rendering, film
 
     episodes = at_least_one(options.episodes)
     for path in find_runs(options.run):
         run = load(path, options.checkpoint, tuple(options.allow_package))
         check_rendering(run.env, "deeprl record")
+        animations = {}
         first = options.seed if options.seed is not None else evaluation_seed(run.config["seed"], run.step)
         for seed in range(first, first + episodes):
             tape = Tape()
@@ -40,4 +43,19 @@ def run(options: argparse.Namespace) -> int:
             if returned != tape.returned:
                 line += f"; without rendering it was {tape.returned:.2f}: rendering changes this environment"
             answer(line)
+            animations[f"video/seed_{seed}"] = animation(target)
+        show(path, run.step, animations)
     return 0
+
+
+def show(path: Path, step: int, animations: dict[str, bytes]) -> None:
+    """Add animations to the event files of a run. While it trains it has a file open, after which TensorBoard must find no other."""
+    from deeprl.runs.event_file import TensorBoard
+
+    folder = RunFolder(path)
+    try:
+        with folder.lock(), contextlib.closing(TensorBoard(path)) as events:
+            for name, gif in animations.items():
+                events.animation(step, name, gif)
+    except (RunFolderError, OSError) as error:
+        say(f"TensorBoard does not show the videos: {error}")

@@ -14,6 +14,8 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.plugins.custom_scalar import metadata as custom_scalars
+from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Chart, Layout, MultilineChartContent
 from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.hparams.api_pb2 import Status
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
@@ -21,10 +23,25 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from deeprl.system.files import Appender
 
+CHARTS = {
+    "returns": {
+        "evaluation: mean return": "eval/mean_reward",
+        "training: mean return of the last 100 episodes": "rollout/ep_rew_mean",
+        "training: mean length of the last 100 episodes": "rollout/ep_len_mean",
+    },
+    "losses": {
+        "loss of the values": "train/(loss|critic_loss|value_loss)",
+        "loss of the policy": "train/(actor_loss|policy_loss)",
+        "values": "train/(q_values|values)",
+    },
+    "speed": {"environment steps a second": "time/fps", "updates a second": "time/updates_per_second"},
+}
+"""The page CUSTOM SCALARS: by category and title, a regular expression of the metrics that a chart shows."""
+
 
 class TensorBoard:
-    """The logger of one process: scalars, text pages, and hyper-parameters with final metrics for the HPARAMS page. TensorBoard reads
-    all event files of a folder in the order of their names.
+    """The logger of one process: scalars, text pages, animations, a page of charts (`CHARTS`), and hyper-parameters with final metrics for
+    the page HPARAMS. TensorBoard reads all event files of a folder in the order of their names.
 
     Args:
         folder: the run folder.
@@ -49,13 +66,17 @@ class TensorBoard:
 
     def text(self, step: int, name: str, text: str) -> None:
         """Log a page of Markdown."""
-        tensor = TensorProto(
-            dtype="DT_STRING", string_val=[text.encode()], tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
+        self._summary(step, Summary.Value(tag=f"{name}/text_summary", metadata=_plugin("text"), tensor=_string(text.encode())))
+
+    def animation(self, step: int, name: str, gif: bytes) -> None:
+        """Log an animated GIF, which the page IMAGES plays."""
+        width, height = (int.from_bytes(gif[at : at + 2], "little") for at in (6, 8))
+        self._summary(
+            step, Summary.Value(tag=name, image=Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=gif))
         )
-        self._summary(step, Summary.Value(tag=f"{name}/text_summary", metadata=_plugin("text"), tensor=tensor))
 
     def hparams(self, config: dict[str, Any], final: dict[str, float] | None = None) -> None:
-        """Log the hyper-parameters and, with `final`, the final metrics and the end of the session.
+        """Log the hyper-parameters and, with `final`, the final metrics and the end of the session; without, the layout of the charts.
 
         No experiment is declared, because a declaration lists the parameters and metrics of one run, and TensorBoard would use this list
         for all runs. Without a declaration it collects the names from all runs.
@@ -69,7 +90,10 @@ class TensorBoard:
             elif value is not None:
                 start.hparams[name].string_value = str(value)
         self._plugin_data(metadata.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=start))
-        if final is not None:
+        if final is None:
+            tag, plugin = custom_scalars.CONFIG_SUMMARY_TAG, _plugin(custom_scalars.PLUGIN_NAME)
+            self._summary(0, Summary.Value(tag=tag, metadata=plugin, tensor=_string(_layout().SerializeToString())))
+        else:
             self.scalars(self._step, final)
             end = SessionEndInfo(status=Status.Value("STATUS_SUCCESS"), end_time_secs=time.time())
             self._plugin_data(metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=end))
@@ -95,3 +119,18 @@ class TensorBoard:
 
 def _plugin(name: str, content: bytes = b"") -> SummaryMetadata:
     return SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name=name, content=content))
+
+
+def _string(content: bytes) -> TensorProto:
+    return TensorProto(dtype="DT_STRING", string_val=[content], tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)]))
+
+
+def _layout() -> Layout:
+    return Layout(
+        category=[
+            Category(
+                title=title, chart=[Chart(title=name, multiline=MultilineChartContent(tag=[f"{tag}$"])) for name, tag in charts.items()]
+            )
+            for title, charts in CHARTS.items()
+        ]
+    )

@@ -27,6 +27,9 @@ class Logger(Protocol):
     def text(self, step: int, name: str, text: str) -> None:
         return
 
+    def animation(self, step: int, name: str, gif: bytes) -> None:
+        return
+
     def hparams(self, config: dict[str, Any], final: dict[str, float] | None) -> None:
         return
 
@@ -72,10 +75,17 @@ class Loggers:
         for logger in self.loggers:
             logger.text(step, name, text)
 
-    def hparams(self, config: dict[str, Any], final: dict[str, float] | None = None) -> None:
-        """Called at the start with the configuration, and at the end with the final metrics too. Nested keys are joined by dots."""
+    def animation(self, step: int, name: str, gif: bytes) -> None:
+        """A video, as an animated GIF."""
         for logger in self.loggers:
-            logger.hparams(dict(flatten(config)), final)
+            logger.animation(step, name, gif)
+
+    def hparams(self, config: dict[str, Any], final: dict[str, float] | None = None) -> None:
+        """Called at the start with the configuration, and at the end with the final metrics too. Nested keys are joined by dots; without
+        `_partial_`, which is true or false by the class of a part."""
+        settings = {key: value for key, value in flatten(config) if not key.endswith("_partial_")}
+        for logger in self.loggers:
+            logger.hparams(settings, final)
 
     def flush(self, durable: bool = True) -> None:
         """Write all lines to disk. Called before a checkpoint, because all lines up to its step must then be on disk.

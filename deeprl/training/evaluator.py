@@ -22,11 +22,13 @@ class Evaluator:
 
     Attributes:
         best: summary of the evaluation with the largest mean so far.
+        filmed: the newest evaluation's video as an animated GIF, if it has one.
     """
 
     def __init__(self, config: dict, agent: Agent, make: Callable[..., Any], folder: RunFolder):
         self.config, self.agent, self.make, self.folder = config, agent, make, folder
         self.best: dict | None = None
+        self.filmed: bytes | None = None
 
     def __call__(self, step: int, episodes: int, each_tick: Callable[[], None], say: Callable[[str], object]) -> tuple[dict, bool]:
         """Evaluate the agent as it is at `step`. Returns the summary of the returns, and whether it is the best.
@@ -39,6 +41,7 @@ class Evaluator:
         num, device = self.config["evaluation"]["num"], self.config["device"]
         overestimation, tape = Overestimation.of_run(self.agent.rewards, self.config), Tape()
         result = evaluate(self.agent, self.make, episodes, num, seed, step, device, each_tick, (overestimation, tape))
+        self.filmed = None
         if get(self.config, "evaluation.video", False):
             self.film(seed, step, tape, each_tick, say)
         self.folder.append_evaluation({"step": step, **result})
@@ -50,12 +53,12 @@ class Evaluator:
         return summary, better
 
     def film(self, seed: int, step: int, tape: Tape, each_tick: Callable[[], None], say: Callable[[str], object]) -> None:
-        """Write videos/step_….mp4. An error becomes a warning, because a run must not end for a video.
+        """Write videos/step_….mp4 and set `filmed`. An error becomes a warning, because a run must not end for a video.
 
         Raises:
             Stopped: by a signal. The evaluation is not recorded yet; a resumed run makes it again, with its video.
         """
-        from deeprl.training.video import film  # OpenCV is slow to import, and only videos need it
+        from deeprl.training.video import animation, film  # OpenCV is slow to import, and only videos need it
 
         path = self.folder.path / "videos" / f"step_{step:012d}.mp4"
         try:
@@ -66,6 +69,7 @@ class Evaluator:
                     f"{path} shows an episode of return {returned:.4g}, in the evaluation it was {tape.returned:.4g}: "
                     "rendering changes this environment"
                 )
+            self.filmed = animation(path)
         except Stopped:
             raise
         except Exception as error:

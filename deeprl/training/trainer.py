@@ -243,6 +243,9 @@ class Trainer:
         """The summary of an evaluation, and whether it is the best."""
         with self.stopwatch.pause():
             summary, better = self.evaluator(self.step, episodes, self._evaluation_tick, self.progress.say)
+            if self.evaluator.filmed is not None:
+                assert self.loggers is not None
+                self.loggers.animation(self.step, "video/evaluation", self.evaluator.filmed)
             self.progress.update(self.step, evaluated=summary["mean"])
         return summary, better
 

@@ -1,4 +1,4 @@
-"""MP4 files of one episode.
+"""MP4 files of one episode, and animations made of them.
 
 An evaluation is never rendered. Its actions are recorded and then repeated in a second environment that has the same seed and renders,
 because rendering may change an environment, and a failing renderer must not end the evaluation.
@@ -7,6 +7,7 @@ because rendering may change an environment, and a failing renderer must not end
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import warnings
 from collections.abc import Callable
@@ -101,6 +102,27 @@ def count_frames(path: Path) -> int:
         return int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
     finally:
         video.release()
+
+
+def animation(path: Path, frames: int = 100, width: int = 240) -> bytes:
+    """A video file as an animated GIF, which browsers play: at most so many frames, evenly spaced, and at most so many pixels wide."""
+    from PIL import Image
+
+    count, pictures = count_frames(path), []
+    every = -(-count // frames)
+    video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    try:
+        milliseconds = max(1000 * every / video.get(cv2.CAP_PROP_FPS), 20)  # browsers slow down what is faster
+        for number in range(count):
+            _, frame = video.read()
+            if number % every == 0:
+                pictures.append(Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)))
+                pictures[-1].thumbnail((width, 4 * width))
+    finally:
+        video.release()
+    content = io.BytesIO()
+    pictures[0].save(content, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
+    return content.getvalue()
 
 
 def check_rendering(env, key: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata
 
 from deeprl.config.instantiate import resolve
+from deeprl.runs.event_file import CHARTS
 from deeprl.runs.loggers import JsonLines, Loggers, Logging, TensorBoard, WandB
+from tests.builders import begin
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "logger"
 
@@ -107,7 +110,7 @@ def test_tensorboard_reads_scalars_and_text(tmp_path):
 
 def test_tensorboard_reads_hyper_parameters_and_final_metrics(tmp_path):
     loggers = Loggers([TensorBoard(tmp_path)])
-    config = {"seed": 3, "agent": {"lr": 1e-4, "double": True, "name": "idqn", "sizes": [64, 64], "clip": None}}
+    config = {"seed": 3, "agent": {"lr": 1e-4, "double": True, "name": "idqn", "sizes": [64, 64], "clip": None, "_partial_": True}}
     loggers.hparams(config)
     loggers.scalars(500, {"eval/mean_reward": 4.0})
     loggers.hparams(config, {"final/mean": 21.5})
@@ -121,12 +124,20 @@ def test_tensorboard_reads_hyper_parameters_and_final_metrics(tmp_path):
     assert scalars(tmp_path, "final/mean") == [(500, 21.5)]
 
 
-def test_the_hparams_page_gathers_all_runs(tmp_path):
-    """TensorBoard's own query, over two runs that share only some of their hyper-parameters."""
+def served(folder):
+    """What a plugin of TensorBoard gets, for `--logdir folder`."""
     from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
     from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
-    from tensorboard.context import RequestContext
     from tensorboard.plugins.base_plugin import TBContext
+
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(folder))
+    multiplexer.Reload()
+    return TBContext(logdir=str(folder), multiplexer=multiplexer, data_provider=MultiplexerDataProvider(multiplexer, str(folder)))
+
+
+def test_the_hparams_page_gathers_all_runs(tmp_path):
+    """TensorBoard's own query, over two runs that share only some of their hyper-parameters."""
+    from tensorboard.context import RequestContext
     from tensorboard.plugins.hparams.backend_context import Context
 
     for name, config in (("one", {"lr": 0.1, "tau": 0.5}), ("two", {"lr": 0.2, "steps": 3})):
@@ -134,15 +145,65 @@ def test_the_hparams_page_gathers_all_runs(tmp_path):
         loggers = Loggers([TensorBoard(tmp_path / name)])
         loggers.hparams(config, {"final/mean": 1.0})
         loggers.close()
-    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(tmp_path))
-    multiplexer.Reload()
-    provider = MultiplexerDataProvider(multiplexer, str(tmp_path))
-    context = Context(TBContext(logdir=str(tmp_path), multiplexer=multiplexer, data_provider=provider))
+    context = Context(served(tmp_path))
     request = RequestContext()
     runs = context.hparams_metadata(request, "x")
     found = context.experiment_from_metadata(request, "x", True, runs, context.hparams_from_data_provider(request, "x", 100))
     assert sorted(info.name for info in found.hparam_infos) == ["lr", "steps", "tau"]
     assert [info.name.tag for info in found.metric_infos] == ["final/mean"]
+
+
+def test_regular_expressions_select_runs_by_their_folders(tmp_path):
+    """Those of docs/tensorboard.md, on names as TensorBoard reads them: two environments, two agents, and a sweep."""
+    folders = (
+        "classic_cartpole/dqn/2026-01-30_12-00-00_seed0", "classic_cartpole/idqn/2026-01-31_12-00-00_seed0",
+        "minatar_breakout/dqn/2026-02-01_12-00-00_seed2", "sweep/agent=dqn,seed=1", "sweep/agent=idqn,seed=1",
+    )  # fmt: skip
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+        TensorBoard(tmp_path / folder).close()
+    names = sorted(served(tmp_path).multiplexer.Runs())
+    assert names == sorted(folders)
+    page = (CONFIGS.parents[1] / "docs" / "tensorboard.md").read_text()
+    table = page.split("| expression | runs |")[1].split("\n\n")[0]
+    expressions = re.findall(r"^\| `(.*?)` \|", table, flags=re.MULTILINE)
+    found = {text: [folders.index(name) for name in names if re.search(text, name)] for text in expressions}
+    assert found == {
+        "/dqn/": [0, 2],
+        "cartpole/.*seed0$": [0, 1],
+        "/i?dqn/.*seed[01]$": [0, 1],
+        "2026-01-3": [0, 1],
+        "sweep/.*agent=idqn": [4],
+    }
+
+
+def test_the_custom_scalars_page_has_one_layout_for_all_runs(tmp_path):
+    """TensorBoard's own merge of the runs' layouts."""
+    from tensorboard.context import RequestContext
+    from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
+
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        loggers = Loggers([TensorBoard(tmp_path / name)])
+        loggers.hparams({"seed": 0})
+        loggers.hparams({"seed": 0}, {"final/mean": 1.0})
+        loggers.close()
+    layout = json.loads(CustomScalarsPlugin(served(tmp_path)).layout_impl(RequestContext(), "x"))
+    charts = {category["title"]: [chart["multiline"]["tag"] for chart in category["chart"]] for category in layout["category"]}
+    assert charts == {
+        "returns": [["eval/mean_reward$"], ["rollout/ep_rew_mean$"], ["rollout/ep_len_mean$"]],
+        "losses": [["train/(loss|critic_loss|value_loss)$"], ["train/(actor_loss|policy_loss)$"], ["train/(q_values|values)$"]],
+        "speed": [["time/fps$"], ["time/updates_per_second$"]],
+    }
+
+
+@pytest.mark.parametrize("agent", ["agent=dqn", "agent=td3 env=classic/pendulum", "agent=ppo"])
+def test_every_chart_of_the_layout_has_a_metric(agent, tmp_path):
+    """But that of the policy's loss, where an agent has no policy."""
+    assert begin(tmp_path / "run", *agent.split(), "budget=tiny", "budget.steps=240", "log.every=40", "runtime.threads=1") == 0
+    logged = {name for line in lines(tmp_path / "run") for name in line}
+    empty = [tag for charts in CHARTS.values() for tag in charts.values() if not any(re.fullmatch(tag, name) for name in logged)]
+    assert empty == (["train/(actor_loss|policy_loss)"] if agent == "agent=dqn" else [])
 
 
 def test_what_followed_the_checkpoint_is_hidden_after_a_resume(tmp_path):

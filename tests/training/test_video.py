@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import warnings
@@ -10,6 +11,8 @@ from contextlib import closing
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from deeprl.cli import exits
 from deeprl.envs.atari import Atari, Protocol
@@ -21,7 +24,7 @@ from deeprl.envs.toy import Chain
 from deeprl.errors import ConfigError
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
-from deeprl.training.video import Film, check_rendering
+from deeprl.training.video import Film, animation, check_rendering
 from tests.builders import CARTPOLE, begin, console, front_door, lines, same
 from tests.promises.test_faults import in_evaluation, send
 
@@ -69,6 +72,31 @@ def test_a_video_is_the_first_episode_of_its_evaluation(filmed):
         shown = frames(filmed / "videos" / f"step_{line['step']:012d}.mp4")
         assert len(shown) == line["lengths"][0] + 1
         assert shown[0].shape == (400, 600, 3)
+
+
+def test_tensorboard_plays_the_videos(filmed):
+    """As animated GIFs, with a frame before the first step and one after each."""
+    shown = EventAccumulator(str(filmed), {"images": 0}).Reload().Images("video/evaluation")
+    lengths = {line["step"]: line["lengths"][0] for line in RunFolder(filmed).read_evaluations()}
+    assert [event.step for event in shown] == list(lengths)
+    for event in shown:
+        with Image.open(io.BytesIO(event.encoded_image_string)) as gif:
+            assert (event.width, event.height) == gif.size == (240, 160)
+            assert gif.n_frames == lengths[event.step] + 1
+            assert gif.info["duration"] == 20
+
+
+def test_an_animation_of_a_long_video_leaves_frames_out(tmp_path):
+    """250 frames at 50 a second, each as bright as its number: every third one, 60 ms each."""
+    with Film(tmp_path / "videos" / "long.mp4", 50) as film:
+        for number in range(250):
+            film.add(np.full((20, 500, 3), number, np.uint8))
+    with Image.open(io.BytesIO(animation(tmp_path / "videos" / "long.mp4"))) as gif:
+        assert gif.size == (240, 10)
+        assert gif.n_frames == 84
+        assert gif.info["duration"] == 60
+        gif.seek(83)
+        assert gif.convert("L").getpixel((120, 5)) == pytest.approx(249, abs=5)
 
 
 def test_a_signal_while_filming_repeats_the_evaluation(finished, tmp_path, monkeypatch):
@@ -131,6 +159,20 @@ def test_record_films_what_eval_plays(finished, tmp_path, capsys):
         (length,) = [int(word) for word in capsys.readouterr().out.split("mean ")[1].split(".")[:1]]  # CartPole pays 1 a step
         assert len(frames(path / "videos" / name)) == length + 1
         assert f"{name}: return {length:.2f}, {length} steps" in said
+    events = EventAccumulator(str(path)).Reload()
+    assert events.Tags()["images"] == ["video/seed_5", "video/seed_6"]  # TensorBoard shows one picture a name and step
+    assert [events.Images(name)[0].step for name in events.Tags()["images"]] == [300, 300]
+
+
+def test_record_leaves_the_event_files_of_a_run_that_trains(finished, tmp_path, capsys):
+    path = tmp_path / "run"
+    shutil.copytree(finished, path)
+    before = sorted(path.glob("events*"))
+    with RunFolder(path).lock():
+        assert console("record", path) == 0
+    assert "TensorBoard does not show the videos" in capsys.readouterr().err
+    assert len(names(path / "videos")) == 1
+    assert sorted(path.glob("events*")) == before
 
 
 def test_record_follows_no_link(finished, tmp_path, capsys):
