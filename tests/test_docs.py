@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import re
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,20 @@ def test_links_lead_to_files_and_headings_that_exist(page):
         end = page.parent / file if file else page
         assert end.exists(), target
         assert not fragment or fragment in anchors(end), target
+
+
+@pytest.mark.parametrize("page", LINKING, ids=name)
+def test_lists_and_tables_are_read_alike_on_github_and_by_mkdocs(page):
+    """Which begins a list or a table only after an empty line, and a list in a list only at four spaces."""
+    text = re.sub(r"^```.*?^```", lambda block: "\n" * block[0].count("\n"), page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    found = []
+    for number, (before, line) in enumerate(pairwise(text.splitlines()), 2):
+        item = re.match(r"( *)(?:[-*]|\d+\.) ", line)
+        if item and (len(item[1]) % 4 or (before and not re.match(r" *(?:[-*]|\d+\.) |  ", before))):
+            found.append(f"{number}: {line}")
+        if line.startswith("|") and before and not before.startswith("|"):
+            found.append(f"{number}: {line}")
+    assert not found, "\n".join(found)
 
 
 def test_the_index_links_to_every_page():
