@@ -65,6 +65,8 @@ class InverseVariance(Weighting):
         super().__init__(plan=plan, chain=chain)
         if not chain.periods:
             raise ValueError("weights are renewed at a new iteration of the chain, which never starts one: agent/chain=single or iterated")
+        if chain.anchors:
+            raise ValueError("weights are renewed with copies of target networks, and agent.chain.anchor=head has none: set it to network")
         self.least_variance, self.least_weight, self.threshold, self.scale_lr = least_variance, least_weight, threshold, scale_lr
         in_range(self, least_variance=(0, None), least_weight=(0, None), threshold=(0, None), scale_lr=(0, None))
         self.backup = plan.backup

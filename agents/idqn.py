@@ -8,12 +8,18 @@ K consecutive Bellman iterations are learned at once from the same samples. Two 
     every T  (shift_period)   Q̄_k ← Q_{k+1}  k = 0 … K − 1,   Q_k ← Q_{k+1}  k < K:  the window shifts by one iteration
 
 K = 1 is DQN with target period T, bit for bit.
+
+Two questions have other answers in successors (docs/algorithms/is_dqn.md): who serves Q̄_0, and who serves Q̄_1 … Q̄_{K−1}. In iS-QL (Vincent
+et al., ICLR 2026) both are heads on the online torso, and T is the only clock:
+
+    y_k = r + γ (1 − d) max_a' Q_{k−1}(s', a'), no gradient;     every T    Q̄_0 ← Q_1,   Q_k ← Q_{k+1}  k < K
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -21,7 +27,8 @@ from torch import Tensor
 
 from deeprl.choice import in_range, one_of
 from deeprl.parts.chains import Chain, MakeNetwork, follow_, roll_
-from deeprl.types import NetworkNoise
+from deeprl.types import Batch, NetworkNoise
+from deeprl.values.view import EntriesView, View
 
 
 @dataclass(frozen=True)
@@ -92,13 +99,38 @@ class Acting:
         return {"first": values[0], "last": values[-1]}.get(self.rule, values.mean(0))
 
 
+@dataclass(frozen=True)
+class Sources:
+    """What gives the values of the targets Q̄_0 … Q̄_{K−1}. Arguments are those of `Iterated`."""
+
+    anchor: str
+    follow: str
+    torso: str
+    sync_period: int | None
+
+    def __post_init__(self):
+        one_of(self, anchor=("network", "head"), follow=("copy", "live"), torso=("shared", "shared_hidden", "separate"))
+        if self.anchor == "head" and self.follow == "copy":
+            raise ValueError("follow must be live with anchor=head, because there is no network for copies")
+        if self.anchor == "head" and self.torso == "separate":
+            raise ValueError("torso must be shared or shared_hidden with anchor=head, because Q̄_0 has no torso of its own")
+        if self.follow == "copy":
+            in_range(self, sync_period=(1, None))
+        elif self.sync_period is not None:
+            raise ValueError(f"sync_period must be null with follow=live, where no copies wait to be renewed, not {self.sync_period!r}")
+
+
 class Iterated(Chain):
-    """The chain of i-QN.
+    """The chain of i-QN, and of its successors: iS-QL has `anchor=head follow=live`, Gi-TD starts from `anchor=network follow=live`.
 
     Args:
         length: K.
-        shift_period, sync_period: T and D, environment steps.
-        torso: `shared`, as in the authors' Atari runs, or `separate` networks.
+        shift_period, sync_period: T and D, environment steps. D is None with `follow=live`.
+        anchor: Q̄_0 is a `network` of its own, or a `head` that is not trained, beside Q_1 … Q_K on the online torso.
+        follow: Q̄_1 … Q̄_{K−1} are a `copy` of Q_1 … Q_{K−1}, renewed every D, or these themselves, `live`. With a network as the anchor
+            live values come from copies that are renewed after every update, which are the same numbers.
+        torso: `shared`, as in the authors' Atari runs; `shared_hidden`, the hidden layers of the head too, so that Q_k has its own last
+            layer alone; or `separate` networks.
         acting: network that chooses the greedy action: `uniform`, one of the K online networks, drawn at each step (authors' `main`);
             `uniform_with_target`, the same with Q̄_0 added (their Atari branch); `first`; `last`; `mean` of the values; or `episode` (drawn
             once per episode).
@@ -112,25 +144,50 @@ class Iterated(Chain):
         *,
         length: int = 5,
         shift_period: int = 6000,
-        sync_period: int = 30,
+        sync_period: int | None = 30,
+        anchor: str = "network",
+        follow: str = "copy",
         torso: str = "shared",
         acting: str = "uniform",
         head_reduction: str = "sum",
     ):
-        self.length, self.shift_period, self.sync_period = length, shift_period, sync_period
-        self.torso, self.acting, self.head_reduction = torso, acting, head_reduction
-        in_range(self, length=(1, None), shift_period=(1, None), sync_period=(1, None))
-        one_of(self, torso=("shared", "separate"), acting=Acting.RULES, head_reduction=("sum", "mean"))
+        self.length, self.shift_period, self.acting, self.head_reduction = length, shift_period, acting, head_reduction
+        in_range(self, length=(1, None), shift_period=(1, None))
+        one_of(self, acting=Acting.RULES, head_reduction=("sum", "mean"))
+        self.sources = Sources(anchor, follow, torso, sync_period)
+        self.live = follow == "live"
         self.remembers = acting == "episode" and length > 1
         self.rule = Acting(acting, length)
         self.draws, self.serves_one = self.rule.draws, self.rule.serves_one
-        super().__init__(make, length=length, torsos=1 if torso == "shared" else length)
+        make = partial(make, trunk=True) if torso == "shared_hidden" else make
+        super().__init__(make, length=length, torsos=length if torso == "separate" else 1, anchors=int(anchor == "head"))
 
     @property
     def periods(self) -> Mapping[str, int]:  # type: ignore[override]
-        return {"shift": self.shift_period, "sync": self.sync_period}
+        sync = self.sources.sync_period
+        return {"shift": self.shift_period} | ({} if sync is None else {"sync": sync})
+
+    def make_target(self, make: MakeNetwork) -> None:
+        if self.anchors:
+            object.__setattr__(self, "target", self.online)  # not as a second submodule, which a checkpoint would hold too
+        else:
+            super().make_target(make)
+
+    def reset_target(self) -> None:
+        if not self.anchors:
+            super().reset_target()
+            self.follow((), 0)
+
+    def views(self, batch: Batch) -> tuple[View, View]:
+        if not self.anchors:
+            return super().views(batch)
+        served, serving = slice(1, None), slice(-1)  # Q_1 … Q_K and Q̄_0, Q_1 … Q_{K−1}, of K + 1 heads
+        return EntriesView(self.online, batch, "online", served), EntriesView(self.online, batch, "target", serving)
 
     def shift(self) -> None:
+        if self.anchors:
+            roll_(self.online)  # of Q̄_0 too, Q̄_0 ← Q_1
+            return
         self.anchor()
         roll_(self.online)
         follow_(self.target, self.online)
@@ -138,6 +195,10 @@ class Iterated(Chain):
     def shifting(self, due: Collection[str], updates: int) -> bool:
         # updates > 0, because the clock runs before the first update and a shift of untrained weights would copy Q_K over its predecessors
         return updates > 0 and "shift" in due
+
+    def follow(self, due: tuple[str, ...], updates: int) -> None:
+        if self.live and not self.anchors:
+            follow_(self.target, self.online)
 
     def maintain(self, due: Collection[str], updates: int) -> None:
         if self.shifting(due, updates):
@@ -154,9 +215,9 @@ class Iterated(Chain):
     def acting_values(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
         """Values of the networks that may act, (K or K + 1, M, A)."""
         values = self.online(obs, noise).mean()
-        if self.acting == "uniform_with_target":
-            return torch.cat([self.target(obs, noise).mean()[:1], values])
-        return values
+        if self.acting != "uniform_with_target":
+            return values[self.anchors :]
+        return values if self.anchors else torch.cat([self.target(obs, noise).mean()[:1], values])
 
     def iteration(self, noise: Tensor) -> Tensor | None:
         return self.rule.iteration(noise)

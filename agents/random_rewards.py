@@ -15,6 +15,7 @@ network of s with a tanh, standardised over all collected data.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,11 +57,11 @@ class RandomRewards(Auxiliary):
         for name in ("count", "mean", "m2"):
             self.register_buffer(name, torch.zeros(() if name == "count" else heads, dtype=torch.float64))
 
-    def beside(self, torso: Any, n: int) -> nn.Module:
+    def beside(self, torso: Any, n: int, heads: int) -> nn.Module:
         return MLP(n, (torso.features, self.heads), activate_last=False, init=self.init)
 
-    def groups(self, beside: nn.Module) -> list[tuple[Sequence[nn.Parameter], float]]:
-        return [(list(beside.parameters()), self.lr_multiple)]
+    def groups(self, beside: nn.Module, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
+        return [(list(beside.parameters()), replace(optimizer, lr=self.lr_multiple * optimizer.lr))]
 
     def raw(self, obs: Tensor) -> Tensor:
         """Random rewards before they are standardised, (*B, h)."""

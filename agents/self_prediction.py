@@ -18,6 +18,7 @@ s' is the true last observation, so that no pair spans two episodes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -80,7 +81,7 @@ class SelfPrediction(Auxiliary):
             in_range(self, latent=(1, None))
         self.spec, self.torso = plan.spec, plan.torso
 
-    def beside(self, torso: Any, n: int) -> nn.ModuleDict:
+    def beside(self, torso: Any, n: int, heads: int) -> nn.ModuleDict:
         width = self.latent or torso.features
         return nn.ModuleDict({"latent": self.projection(torso, n), "forth": self.predictor(width, n)})
 
@@ -93,10 +94,11 @@ class SelfPrediction(Auxiliary):
     def predictor(self, width: int, n: int) -> nn.Module:
         return MLP(n, (width + self.spec.num_actions, *self.hidden, width), activate_last=False, init=self.torso.init)
 
-    def groups(self, beside: Any) -> list[tuple[Sequence[nn.Parameter], float]]:
+    def groups(self, beside: Any, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
         quick = [p for name in ("forth", "back") if name in beside for p in beside[name].parameters()]
         slow = [p for name in ("latent", "second", "second_latent") if name in beside for p in beside[name].parameters()]
-        return [(slow, 1.0), (quick, self.lr_multiple)] if slow else [(quick, self.lr_multiple)]
+        groups: list[tuple[Sequence[nn.Parameter], Any]] = [(quick, replace(optimizer, lr=self.lr_multiple * optimizer.lr))]
+        return [(slow, optimizer), *groups] if slow else groups
 
     def predict(self, predictor: nn.Module, latent: Tensor, action: Tensor) -> Tensor:
         """(torsos, *B, L) and (*B,) -> (torsos, *B, L)"""
@@ -129,8 +131,8 @@ class SelfPrediction(Auxiliary):
 class Bidirectional(SelfPrediction):
     """Bidirectional form: a second encoder Ψ, with its own torso, encodes the successor, and each encoder predicts the other's latent."""
 
-    def beside(self, torso: Any, n: int) -> nn.ModuleDict:
-        parts = super().beside(torso, n)
+    def beside(self, torso: Any, n: int, heads: int) -> nn.ModuleDict:
+        parts = super().beside(torso, n, heads)
         second = self.torso.build(self.spec, n)
         parts.update({"second": second, "second_latent": self.projection(second, n)})
         parts["back"] = self.predictor(self.latent or torso.features, n)

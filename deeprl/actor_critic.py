@@ -124,6 +124,8 @@ class ActorCritic(Agent):
         networks = Networks(space, torso.resolve(space), seed)
         critics = Critics(networks, wrapped(head, mapping, self.rewards), ensemble, head.share)
         self.chain = chain(critics)
+        if self.chain.anchors:
+            raise ValueError("chain.anchor must be network where critics serve an actor, not head")
         if self.chain.length > 1:
             self.chain.iteration(torch.zeros((), dtype=torch.float64))  # refuses rules of acting that only discrete agents have
         self.subset = self.serving_subset(critics)

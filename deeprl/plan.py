@@ -20,6 +20,7 @@ class Plan:
         normalize: module that maps observations to the networks' input.
         optimizer: choice that trains the agent.
         backup: Bellman operator.
+        head: choice that builds the heads, without the mapping.
         network: `network(place, stack, torsos, outputs)` builds a network of a part, over the same choice of torso, with `outputs` scalars
             per head.
     """
@@ -29,4 +30,5 @@ class Plan:
     normalize: Any
     optimizer: Any
     backup: Any
+    head: Any
     network: Callable[..., Any]

@@ -87,10 +87,15 @@ class ValueAgent(Agent):
         self.torso, self.rewards, self.normalize = torso.resolve(seen), rewards(), normalize(spec=seen)
         head.check(self.rewards)
         networks = Networks(seen, self.torso, seed)
-        plan = Plan(seen, self.torso, self.normalize, optimizer, backup, networks.scalars)
+        plan = Plan(seen, self.torso, self.normalize, optimizer, backup, head, networks.scalars)
         self.auxiliary = auxiliary(plan=plan)
         self.head = wrapped(head, mapping, self.rewards)
         self.chain = chain(partial(networks.chained, self.head, head.share, self.auxiliary.beside))
+        if self.chain.anchors and getattr(optimizer, "weight_decay", 0):
+            raise ValueError(
+                "optimizer.weight_decay must be 0 with chain.anchor=head, because it would shrink the head that is not trained"
+            )
+        self.auxiliary.check(self.chain)
         self.weighting = weighting(plan=plan, chain=self.chain)
         own = {name: replace(objective, loss=self.seen(objective.loss)) for name, objective in self.weighting.objectives().items()}
         self.objectives = {**own, "value": self.regression()}
@@ -103,13 +108,12 @@ class ValueAgent(Agent):
     def regression(self) -> Objective:
         """Objective of the online network. The modules beside its head have their own learning rates."""
         beside = self.chain.online.beside
-        groups = self.auxiliary.groups(beside) if beside is not None else []
+        groups = self.auxiliary.groups(beside, self.optimizer) if beside is not None else []
         others = {id(parameter) for group, _ in groups for parameter in group}
         plain = [parameter for parameter in self.chain.online.parameters() if id(parameter) not in others]
         if not groups:
             return Objective(self.loss, plain, self.optimizer.build(plain))
-        optimizer = self.optimizer
-        grouped = Groups([(plain, optimizer), *((group, replace(optimizer, lr=optimizer.lr * multiple)) for group, multiple in groups)])
+        grouped = Groups([(plain, self.optimizer), *groups])
         return Objective(self.loss, grouped.parameters, grouped)
 
     def seen(self, loss: Callable[..., tuple[Tensor, Learned]]) -> Callable[[Batch], tuple[Tensor, Learned]]:

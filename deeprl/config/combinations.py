@@ -16,6 +16,7 @@ WORDS = {
     "signed": "values that may take either sign, in one channel, because it adds to them or subtracts from them",
     "scalar": "one value for each action, in one channel, because its corrections along a trajectory are for single values only",
     "returns": "a loss of returns in ordinary units, because it estimates their variance",
+    "residual": "squared errors of single values, or probabilities of categories, because it learns their expectation",
     "quantiles": "atoms of equal probability, because it sorts them",
     "actor": "an actor, as agents for continuous actions have",
     "density": "a policy with a density, because it reads the density's logarithm",
@@ -30,7 +31,7 @@ WORDS = {
 """For each property, the words that follow "needs" in a message."""
 
 
-HEAD = frozenset({"signed", "scalar", "returns", "quantiles"})
+HEAD = frozenset({"signed", "scalar", "returns", "residual", "quantiles"})
 """Properties that a head with its mapping may offer."""
 
 
@@ -77,7 +78,7 @@ def refusals(consumers: Mapping[str, Any], provider: str, offered: frozenset[str
     ]
 
 
-CONSUMERS = ("backup", "weighting", "temperature", "rate", "reduce", "actor_reduce", "explore")
+CONSUMERS = ("backup", "weighting", "auxiliary", "temperature", "rate", "reduce", "actor_reduce", "explore")
 """Slots of an agent with needs that its head or its actor must meet."""
 
 

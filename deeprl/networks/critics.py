@@ -54,12 +54,12 @@ class Critics:
     ensemble: int
     share: Any
 
-    def __call__(self, place: str, stack: int, torsos: int, index: Sequence[int] | None = None) -> ValueNetwork:
+    def __call__(self, place: str, stack: int, torsos: int, index: Sequence[int] | None = None, trunk: bool = False) -> ValueNetwork:
         e = self.ensemble
         if index is None and torsos < stack and e > 1:
             index = [0] * stack
         entries = None if index is None else [torso * e + critic for torso in index for critic in range(e)]
-        return self.networks.chained(self.head, self.share, lambda *_: None, place, stack * e, torsos * e, entries, ensemble=e)
+        return self.networks.chained(self.head, self.share, lambda *_: None, place, stack * e, torsos * e, entries, e, trunk)
 
 
 def ensemble_returns(values: Values, ensemble: int) -> Returns:

@@ -40,6 +40,10 @@ class Categorical(HeadChoice):
     def bounds(self) -> tuple[float, float]:
         return self.low, self.high
 
+    @property
+    def offers(self) -> frozenset[str]:  # type: ignore[override]
+        return super().offers | {"residual"}
+
     def build(self, features: int, hidden: Sequence[int], actions: int, n: int, init: str) -> nn.Module:
         return CategoricalHead(self, features, hidden, actions, n, init)
 

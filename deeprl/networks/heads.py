@@ -63,6 +63,11 @@ class HeadChoice(Choice):
         """Module of the head that is shared like the torso, see `ValueNetwork`; None: there is none."""
         return None
 
+    def trunk(self, features: int, hidden: Sequence[int], torsos: int, init: str) -> MLP:
+        """Hidden layers that all heads of a chain share, see `Networks.chained`. They have no noise."""
+        kind = UnitMLP if self.unit else MLP
+        return kind(torsos, [features, *hidden], activate_last=True, init=self.init or init, layer_norm=self.layer_norm)
+
     def check(self, rewards: Part) -> None:
         """
         Raises:
@@ -134,7 +139,7 @@ class Scalar(HeadChoice):
 
     @property
     def offers(self) -> frozenset[str]:  # type: ignore[override]
-        return super().offers | {"scalar"}
+        return super().offers | ({"scalar", "residual"} if self.loss == "squared" else {"scalar"})
 
     def build(self, features: int, hidden: Sequence[int], actions: int, n: int, init: str) -> nn.Module:
         return ScalarHead(self, features, hidden, actions, n, init)

@@ -66,6 +66,9 @@ class Mapped(Choice):
     def build(self, features: int, hidden: Sequence[int], actions: int, n: int, init: str) -> nn.Module:
         return MappedHead(self, features, tuple(hidden), actions, n, init)
 
+    def trunk(self, *arguments) -> MLP:
+        return self.head.trunk(*arguments)
+
 
 class MappedHead(nn.Module):
     """Shared layers, then one scalar head for each channel: (torsos or 1, B, F) -> `MappedValues`."""

@@ -95,6 +95,19 @@ class ValueNetwork(nn.Module):
         return features if self.index is None else features[self.index]
 
 
+class Trunk(nn.Module):
+    """A torso and the hidden layers that all heads share: (*B, *obs) -> (torsos, B, F)."""
+
+    def __init__(self, torso: Any, hidden: Any):
+        super().__init__()
+        if hasattr(torso, "learn") or hasattr(torso, "noise"):
+            raise ValueError("torso.head_hidden must be [] with a torso that has batch statistics or dropout: widen the torso instead")
+        self.torso, self.hidden, self.features = torso, hidden, hidden.features
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return self.hidden(self.torso(obs))
+
+
 def quiet(noise: NetworkNoise) -> NetworkNoise:
     """Noise of an evaluation: without that of noisy layers, because it serves exploration. Fractions stay."""
     return NetworkNoise({}, noise.fractions)
@@ -124,6 +137,7 @@ class Networks:
         torsos: int,
         index: list[int] | None = None,
         ensemble: int = 1,
+        trunk: bool = False,
     ) -> ValueNetwork:
         """A network of a chain: `stack` heads over `torsos` torsos, where head k reads torso `index[k]`.
 
@@ -131,13 +145,16 @@ class Networks:
             head: choice that builds the heads.
             share: builds the module that the heads share like the torso, see `HeadChoice.share`.
             beside: builds the modules of an auxiliary loss, see `Auxiliary.beside`.
+            trunk: whether the heads share their hidden layers too, so that each of them is the last layer alone.
         """
-        body = self.torso.build(self.spec, torsos)
+        body, hidden, init = self.torso.build(self.spec, torsos), self.torso.head_hidden, self.torso.init
+        if trunk and hidden:
+            body, hidden = Trunk(body, head.trunk(body.features, hidden, torsos, init)), ()
         for name, parameter in body.named_parameters():
             if not parameter.shape[:1] == (torsos,):  # a chain copies entries of this axis
                 raise ValueError(f"torso.{name} has shape {tuple(parameter.shape)}: its first axis must be the stack of {torsos}: {REMEDY}")
-        top = head.build(body.features, self.torso.head_hidden, self.spec.num_actions, stack, self.torso.init)
-        return self._started(body, top, place, index, share(body.features, torsos, self.torso.init), beside(body, torsos), ensemble)
+        top = head.build(body.features, hidden, self.spec.num_actions, stack, init)
+        return self._started(body, top, place, index, share(body.features, torsos, init), beside(body, torsos, stack), ensemble)
 
     def scalars(self, place: str, stack: int, torsos: int, outputs: int) -> ValueNetwork:
         """The network of a part: `stack` heads, each with `outputs` scalars."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from deeprl.choice import Part
+from deeprl.parts.chains import Chain
 from deeprl.plan import Plan
 from deeprl.types import Batch
 from deeprl.values.view import View
@@ -22,14 +24,26 @@ class Auxiliary(Part):
     def __init__(self, *, plan: Plan):
         super().__init__()
 
-    def beside(self, torso: nn.Module, n: int) -> nn.Module | None:
-        """Modules that every network of the chain has beside its head, stacks of `n` like its torso: blocks that `initialise` can fill.
+    def beside(self, torso: Any, n: int, heads: int) -> nn.Module | None:
+        """Modules that every network of the chain has beside its head: blocks that `initialise` can fill, stacks of `n` like its torso, or
+        of `heads` like its head.
 
-        A chain copies and rolls them with the torso. The agent's optimizer trains those of the online network."""
+        A chain copies and rolls them with torso and head. The agent's optimizer trains those of the online network."""
         return None
 
-    def groups(self, beside: nn.Module) -> list[tuple[Sequence[nn.Parameter], float]]:
-        """All parameters of the modules from `beside`, in groups, each with its multiple of the agent's learning rate."""
+    def check(self, chain: Chain) -> None:
+        """Read what the loss needs to know of the agent's chain. The part keeps no reference, because the agent owns the chain.
+
+        Raises:
+            ValueError: the loss has no meaning with this chain.
+        """
+
+    def groups(self, beside: Any, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
+        """All parameters of the modules from `beside`, in groups, each with its optimizer.
+
+        Args:
+            optimizer: choice that trains the agent.
+        """
         return []
 
     def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor | float, dict[str, Tensor]]:

@@ -59,6 +59,7 @@ class Chain(Part):
         make: builds the networks, see `MakeNetwork`.
         length: K.
         torsos: number of online torsos, 1 (shared) or K.
+        anchors: number of online heads before Q_1 that are not trained: 1 if Q̄_0 is one of them.
 
     Attributes:
         companions: (target, online) tensors without a chain of their own, which move with the anchor Q̄_0: the target actor, slow copies.
@@ -70,14 +71,17 @@ class Chain(Part):
     draws = False
     """Whether `choose` reads random numbers; if so, `typical` replaces it in `Agent.greedy`."""
 
+    live = False
+    """Whether online networks themselves give the values in targets, except those of an anchor."""
+
     remembers = False
     """Whether `choose` must be called at every step, because it has a memory."""
 
-    def __init__(self, make: MakeNetwork, length: int, torsos: int):
+    def __init__(self, make: MakeNetwork, length: int, torsos: int, anchors: int = 0):
         super().__init__()
-        self.length, self.torsos = length, torsos
+        self.length, self.torsos, self.anchors = length, torsos, anchors
         self.companions: list[tuple[list[Tensor], list[Tensor]]] = []
-        self.online = make("online", stack=length, torsos=torsos, index=None)
+        self.online = make("online", stack=anchors + length, torsos=torsos, index=None)
         self.make_target(make)
 
     def make_target(self, make: MakeNetwork) -> None:

@@ -9,13 +9,14 @@ from deeprl.values.view import FeatureView, View, both_ends
 
 
 class TargetFree(Chain):
-    """K = 1 with Q̄ = Q. Values in targets have no gradient.
+    """K = 1 with Q̄ = Q. Values in targets have no gradient. With other words: `Single` with a copy after every update, bit for bit.
 
-    Both ends of a batch go through the torso together, so that a torso with batch statistics sees (s, a) and (s', a') in one batch
-    (CrossQ: Bhatt and others, 2024). For other torsos this changes nothing.
+    A torso with batch statistics evaluates both ends of a batch together, so that it sees (s, a) and (s', a') in one batch (CrossQ: Bhatt
+    and others, 2024).
     """
 
     offers = frozenset({"joint"})
+    live = True
 
     def __init__(self, make: MakeNetwork):
         super().__init__(make, length=1, torsos=1)
@@ -42,6 +43,8 @@ class TargetFree(Chain):
 
     def views(self, batch: Batch) -> tuple[View, View]:
         network = self.online
+        if not hasattr(network.torso, "learn"):
+            return super().views(batch)
         now, later, statistics = both_ends(network, batch, "online")
         after = later.detach()
         online = FeatureView(network, batch, "online", now, after, statistics)

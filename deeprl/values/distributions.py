@@ -53,6 +53,9 @@ class CategoricalValues:
     def at(self, action: Tensor) -> CategoricalValues:
         return CategoricalValues(pick_atoms(self.logits, action), self.support, self.low, self.high, self.features)
 
+    def entries(self, entries: slice) -> CategoricalValues:
+        return CategoricalValues(self.logits[entries], self.support, self.low, self.high, self.features)
+
     def unflatten(self, lead: torch.Size) -> CategoricalValues:
         return CategoricalValues(self.logits.unflatten(1, lead), self.support, self.low, self.high, self.features.unflatten(1, lead))
 
@@ -92,6 +95,9 @@ class QuantileValues:
 
     def at(self, action: Tensor) -> QuantileValues:
         return QuantileValues(pick_atoms(self.quantiles, action), self.fractions, self.kappa, self.features)
+
+    def entries(self, entries: slice) -> QuantileValues:
+        return QuantileValues(self.quantiles[entries], self.fractions, self.kappa, self.features)
 
     def unflatten(self, lead: torch.Size) -> QuantileValues:
         return QuantileValues(self.quantiles.unflatten(1, lead), self.fractions, self.kappa, self.features.unflatten(1, lead))
@@ -140,6 +146,12 @@ class ImplicitValues:
     def at(self, action: Tensor) -> QuantileValues:
         """Quantiles of one action at the fractions `samples`."""
         return self._quantiles(self.samples).at(action)
+
+    def entries(self, entries: slice) -> ImplicitValues:
+        def some(fractions: Tensor) -> Tensor:
+            return self.evaluate(fractions)[entries]
+
+        return ImplicitValues(some, self.policy, self.samples, self.kappa, self.features, self.lead)
 
     def unflatten(self, lead: torch.Size) -> ImplicitValues:
         features = self.features.unflatten(1, lead)

@@ -103,6 +103,9 @@ class MappedValues:
     def at(self, action: Tensor) -> MappedValues:
         return MappedValues(pick(self.mapped, action), self.units, self.distance, self.features)
 
+    def entries(self, entries: slice) -> MappedValues:
+        return MappedValues(self.mapped[entries], self.units, self.distance, self.features)
+
     def unflatten(self, lead: torch.Size) -> MappedValues:
         return MappedValues(self.mapped.unflatten(2, lead), self.units, self.distance, self.features.unflatten(1, lead))
 

@@ -38,5 +38,8 @@ class MaskedValues:
     def at(self, action: Tensor) -> Values:
         return self.values.at(action)
 
+    def entries(self, entries: slice) -> MaskedValues:
+        return MaskedValues(self.values.entries(entries), self.valid)
+
     def loss(self, target: Returns) -> tuple[Tensor, Tensor]:
         return self.values.loss(target)

@@ -51,6 +51,9 @@ class Values(Protocol):
     def at(self, action: Tensor) -> Values:
         """The values of the actions (*B,), without the axis A."""
 
+    def entries(self, entries: slice) -> Values:
+        """The values of some heads, before `at`."""
+
     def loss(self, target: Returns) -> tuple[Tensor, Tensor]:
         """After `at`: loss and |error| in ordinary units, both (K, *B)."""
 

@@ -34,6 +34,9 @@ class ScalarValues:
     def at(self, action: Tensor) -> ScalarValues:
         return ScalarValues(pick(self.q, action), self.distance, self.features)
 
+    def entries(self, entries: slice) -> ScalarValues:
+        return ScalarValues(self.q[entries], self.distance, self.features)
+
     def unflatten(self, lead: torch.Size) -> ScalarValues:
         """Split the batch axis: (K, T·B, A) -> (K, T, B, A)."""
         return ScalarValues(self.q.unflatten(1, lead), self.distance, self.features.unflatten(1, lead))
@@ -68,6 +71,9 @@ class BoundedValues:
 
     def at(self, action: Tensor) -> BoundedValues:
         return BoundedValues(pick(self.logit, action), self.low, self.high, self.distance, self.features)
+
+    def entries(self, entries: slice) -> BoundedValues:
+        return BoundedValues(self.logit[entries], self.low, self.high, self.distance, self.features)
 
     def unflatten(self, lead: torch.Size) -> BoundedValues:
         return BoundedValues(self.logit.unflatten(1, lead), self.low, self.high, self.distance, self.features.unflatten(1, lead))

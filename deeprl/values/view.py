@@ -50,6 +50,24 @@ class View:
         return self.network(self.batch.next_obs, self.noise.next)
 
 
+class EntriesView(View):
+    """A view of some heads of a network.
+
+    Args:
+        entries: of the stack axis.
+    """
+
+    def __init__(self, network: Any, batch: Batch, side: str, entries: slice):
+        super().__init__(network, batch, side)
+        self.entries = entries
+
+    def evaluate_now(self) -> Values:
+        return super().evaluate_now().entries(self.entries)
+
+    def evaluate_next(self) -> Values:
+        return super().evaluate_next().entries(self.entries)
+
+
 class FeatureView(View):
     """A view of features that were computed before.
 
