@@ -114,6 +114,7 @@ KINDS = {
     "log_dqn": "discrete", "loglin_dqn": "discrete",
     "dvw": "discrete", "dvw_munchausen": "discrete", "munchausen_iqn": "discrete",
     "retrace_dqn": "discrete", "rbis_dqn": "discrete", "pqn": "discrete",
+    "is_dqn": "discrete", "gi_dqn": "discrete", "target_free_dqn": "discrete",
     "ddpg": "continuous", "td3": "continuous", "td3_paper": "continuous",
     "sac": "continuous", "itd3": "continuous", "isac": "continuous", "tqc": "continuous", "redq": "continuous", "aro_ddpg": "continuous",
     "simba": "continuous", "crossq": "continuous", "droq": "continuous", "rvi_sac": "continuous",

@@ -88,6 +88,14 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
         ("agent=idqn", *CARTPOLE, *ITERATED, "agent.chain.acting=uniform_with_target"),
         ROWS | {"tick value_agent.py to device": 1},
     ),
+    "is_dqn": (
+        ("agent=is_dqn", *MINATAR, "agent.chain.length=3", "agent.chain.shift_period=20"),
+        IMAGES | {"tick value_agent.py to device": 1},
+    ),
+    "gi_dqn": (
+        ("agent=gi_dqn", *CARTPOLE, "agent.chain.length=3", "agent.chain.shift_period=20"),
+        ROWS | {"tick value_agent.py to device": 1},
+    ),
     "c51": (("agent=c51", *CARTPOLE, *SINGLE), ROWS),
     "pqn": (
         ("agent=pqn", *CARTPOLE[:2], "agent.explore.schedule.duration=48", "replay.length=8", "replay.epochs=2"),

@@ -100,7 +100,8 @@ def combinations() -> str:
             *(f"({number}) this row needs {WORDS[need]}" for number, need in enumerate(needs, 1)),
             "The table is for the default settings of a head. With low=0 or high=0, bounded and categorical heads represent one sign only.",
             "Every row fits every auxiliary loss and exploration, every n_step unless its backup needs sequences, and every chain; but "
-            "inverse_variance needs one that starts new iterations: single or iterated.",
+            "inverse_variance needs one that copies target networks to start an iteration: single, iterated or iterated_live; and "
+            "gradient_correction needs max or double, scalar or categorical without a mapping, and iterated_live or none.",
             "Agents for continuous actions take every head, mapping of one channel, chain, reduction, temperature and rate, but truncate",
             f"needs {WORDS['quantiles']}; a temperature and explore=sampled need {WORDS['density']}.",
         ]

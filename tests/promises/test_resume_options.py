@@ -16,7 +16,7 @@ SMALL = (
     "env.num=2", "steps=120", "learning_starts=40", "replay_ratio=0.5", "replay.capacity=100", "evaluation.every=60",
     "evaluation.episodes=1", "evaluation.final_episodes=1", "evaluation.num=1", "checkpoint.every=50", "log.every=30", "runtime.threads=1",
 )  # fmt: skip
-AUXILIARY = ("none", "random_rewards", "self_prediction", "bidirectional")
+AUXILIARY = ("none", "random_rewards", "self_prediction", "bidirectional", "gradient_correction")
 REPLAY = (
     ("replay=uniform", "replay.batch_size=8"), ("replay=uniform", "replay.batch_size=8", "replay.n_step=3"),
     ("replay=prioritized", "replay.batch_size=8"), ("agent/backup=retrace", "replay.batch_size=2", "replay.length=4"),
@@ -31,11 +31,22 @@ CHAIN = (
         "agent.chain.acting=episode",
         "agent.resets.at=[11,29]",
     ),
+    ("agent/chain=iterated_shared", "agent.chain.length=2", "agent.chain.shift_period=30", "agent.resets.period=13"),
+    ("agent/chain=iterated_live", "agent.chain.length=2", "agent.chain.shift_period=30", "agent.chain.torso=separate"),
 )
 OPTIMIZER = ("adam", "rmsprop")
 NORMALIZE, REWARDS, WEIGHTING, NOISY = ("none", "running"), ("raw", "scaled", "clip"), ("one", "inverse_variance"), (False, True)
 LAG = (0, 1)
-DISCRETE = pairwise(AUXILIARY, REPLAY, CHAIN, OPTIMIZER, NORMALIZE, REWARDS, WEIGHTING, NOISY, LAG)
+
+
+def fits(auxiliary, replay, chain, optimizer, normalize, rewards, weighting, noisy, lag) -> bool:
+    corrected = auxiliary == "gradient_correction"
+    copies = "agent/chain=iterated_shared" not in chain
+    live = "agent/chain=iterated_live" in chain and "agent/backup=retrace" not in replay and optimizer == "adam"
+    return (not corrected or live) and (copies or weighting == "one")
+
+
+DISCRETE = pairwise(AUXILIARY, REPLAY, CHAIN, OPTIMIZER, NORMALIZE, REWARDS, WEIGHTING, NOISY, LAG, keep=fits)
 CRITICS = (
     ("agent=td3",), ("agent=sac", "agent/head=implicit_quantile"), ("agent=isac", "agent.chain.sync_period=3"),
     ("agent=redq", "agent/head=categorical"), ("agent=aro_ddpg", "discount=1", "agent.resets.at=[9,25]"),
