@@ -261,6 +261,21 @@ def test_long_episodes_fill_the_capacity():
     check(replay, stream)
 
 
+@pytest.mark.parametrize("num", [1, 2])
+def test_one_transition_of_each_environment_is_a_stream(num):
+    """An update sees the newest transitions alone, at the end of an episode too: terminated at 3, a time limit at 2 and 5."""
+    replay = make(Spec((1,), torch.float32, 2, 0), capacity=num, num=num, batch_size=num)
+    for t in range(8):
+        now, after = (np.full((num, 1), x, np.float32) for x in (t, t + 0.5))
+        terminated, ended = np.full(num, t == 3), np.full(num, t in (2, 3, 5))
+        replay.append(Rows(now, np.zeros(num, np.int64), now[:, 0], after, terminated, ended, np.ones(num, np.float32)))
+        batch = draw(replay)
+        assert len(replay) == num
+        assert batch.obs.flatten().tolist() == batch.reward.tolist() == [t] * num
+        assert batch.next_obs.flatten().tolist() == [t + 0.5] * num
+        assert batch.discount.tolist() == pytest.approx([0.0 if t == 3 else 0.9] * num)
+
+
 @pytest.mark.parametrize("capacity", [3, 4, 5, 7])
 def test_tiny_capacities(capacity):
     stream = Stream(STACKED, 1, seed=capacity, longest=3)
