@@ -12,7 +12,7 @@ predicted probabilities, and h is the dual variable of that divergence:
 
     Σ m sg(h) − [ Σ sg(m) h − ln Σ sg(q) exp h ]
 
-h is linear in the features, which have no gradient from it, as in the authors' shared variant. Its hidden layers are our option.
+h is linear in the features, which have no gradient from it, as in the authors' shared variant.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from deeprl.backups.bellman import Double, Max
 from deeprl.choice import in_range
 from deeprl.networks.blocks import MLP, stacked
-from deeprl.networks.torsos import widths
 from deeprl.parts.auxiliary import Auxiliary
 from deeprl.parts.chains import Chain
 from deeprl.plan import Plan
@@ -75,16 +74,14 @@ class GradientCorrection(Auxiliary):
         scale: factor of the loss; 0 leaves Q as the chain alone has it, bit for bit.
         decay: β. h shrinks by β times its learning rate at every update; Q, torso and the rest do not (decoupled decay, of Adam only).
         lr_multiple: learning rate of h, as a multiple of that of Q. The authors' μ is a factor of its loss, which Adam divides out again.
-        hidden: hidden layers of h.
     """
 
     needs = frozenset({"residual"})
 
-    def __init__(self, *, plan: Plan, scale: float = 1.0, decay: float = 1.0, lr_multiple: float = 1.0, hidden: Sequence[int] = ()):
+    def __init__(self, *, plan: Plan, scale: float = 1.0, decay: float = 1.0, lr_multiple: float = 1.0):
         super().__init__(plan=plan)
-        self.scale, self.decay, self.lr_multiple, self.hidden = scale, decay, lr_multiple, hidden
+        self.scale, self.decay, self.lr_multiple = scale, decay, lr_multiple
         in_range(self, scale=(0, None), decay=(0, None), lr_multiple=(0, None))
-        widths(self, "hidden")
         if not isinstance(plan.backup, (Max, Double)):
             raise ValueError(f"the gradient goes through a maximum: agent/backup=max or double, not {type(plan.backup).__name__}")
         if decay and not hasattr(plan.optimizer, "weight_decay"):
@@ -102,7 +99,7 @@ class GradientCorrection(Auxiliary):
         self.share = float(chain.combine(torch.ones(chain.length))) / chain.length  # of each loss in the agent's
 
     def beside(self, torso: Any, n: int, heads: int) -> nn.Module:
-        return MLP(heads, (torso.features, *self.hidden, self.outputs), activate_last=False, init=self.init)
+        return MLP(heads, (torso.features, self.outputs), activate_last=False, init=self.init)
 
     def groups(self, beside: Any, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
         own = {"weight_decay": self.decay} if self.decay or hasattr(optimizer, "weight_decay") else {}

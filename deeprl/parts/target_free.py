@@ -9,7 +9,7 @@ from deeprl.values.view import FeatureView, View, both_ends
 
 
 class TargetFree(Chain):
-    """K = 1 with Q̄ = Q. Values in targets have no gradient. With other words: `Single` with a copy after every update, bit for bit.
+    """K = 1 with Q̄ = Q. Values in targets have no gradient. In other words: `Single` with a copy after every update, bit for bit.
 
     A torso with batch statistics evaluates both ends of a batch together, so that it sees (s, a) and (s', a') in one batch (CrossQ: Bhatt
     and others, 2024).
