@@ -90,7 +90,7 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     ),
     "is_dqn": (
         ("agent=is_dqn", *MINATAR, "agent.chain.length=3", "agent.chain.shift_period=20"),
-        IMAGES | {"tick value_agent.py to device": 1},
+        ROWS | {"tick value_agent.py to device": 1},
     ),
     "gi_dqn": (
         ("agent=gi_dqn", *CARTPOLE, "agent.chain.length=3", "agent.chain.shift_period=20"),
