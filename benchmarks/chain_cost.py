@@ -78,7 +78,7 @@ class Loop(nn.Module):
         torsos = next(stacked.torso.parameters()).shape[0]
         reads = stacked.index.tolist() if stacked.index is not None else [0] * length if torsos == 1 else list(range(length))
         build = Networks(agent.spec, agent.torso, 0).chained
-        networks = [build(agent.head, agent.head.share, lambda torso, n: None, "online", 1, 1) for _ in range(length)]
+        networks = [build(agent.head, agent.head.share, lambda *_: None, "online", 1, 1) for _ in range(length)]
         for k, (network, torso) in enumerate(zip(networks, reads)):
             fill(network.head, stacked.head, k)
             first = reads.index(torso)
