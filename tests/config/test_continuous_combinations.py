@@ -16,7 +16,8 @@ from tests.pairwise import pairwise
 
 HEADS, REDUCTIONS, TEMPERATURES, RATES = (options(f"agent/{slot}") for slot in ("head", "reduce", "temperature", "rate"))
 ACTORS, EXPLORERS = options("agent/actor"), ["gaussian", "sampled", "ornstein_uhlenbeck"]
-CHAINS, MAPPINGS = options("agent/chain"), ["identity", "signed_root", "asinh"]
+CHAINS = [chain for chain in options("agent/chain") if chain != "iterated_shared"]  # refused, see below
+MAPPINGS = ["identity", "signed_root", "asinh"]
 BASE = ("agent=td3", "env=classic/pendulum", "agent.torso.hidden=[7]", "agent.actor_torso.hidden=[6]", "agent.ensemble=3", "discount=1.0",
         "replay.batch_size=6")  # fmt: skip
 SLOTS = (HEADS, MAPPINGS, CHAINS, REDUCTIONS, REDUCTIONS, TEMPERATURES, RATES, ACTORS, EXPLORERS, (False, True))
@@ -67,6 +68,12 @@ def test_options_that_do_not_fit_together(row):
     with pytest.raises(ConfigError, match=refused(*row)) as error:
         build.build_agent(configuration(*row), CONTINUOUS)
     assert str(error.value).count("agent") >= 2
+
+
+def test_an_anchor_among_the_heads_is_refused():
+    config = configuration("scalar", "identity", "iterated_shared", "minimum", "first", "none", "none", "deterministic", "gaussian", False)
+    with pytest.raises(ConfigError, match="chain.anchor must be network"):
+        build.build_agent(config, CONTINUOUS)
 
 
 def test_channels_of_rewards_are_refused():
