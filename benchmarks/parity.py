@@ -44,7 +44,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"{'':18}{'fast':>10}{'compiled':>10}{'seconds':>9}")
     worst = 0.0
-    for name in sys.argv[1:] or options("agent"):
+    for name in sys.argv[1:] or [name for name in options("agent") if "/" not in name]:  # the lab makes no updates
         start, oracle = twenty(name, "reference")
         began, apart = time.perf_counter(), []
         for mode in ("fast", "compiled"):

@@ -30,10 +30,10 @@ def agent_actions(config: dict, allowed: Allowed = None) -> str:
 
 
 def agents_for(kind: str) -> list[str]:
-    """Names of the agents that take "discrete" or "continuous" actions, or both."""
+    """Names of the agents that take "discrete" or "continuous" actions, or both, and run on any such environment."""
     recipes = {name: [content("agent", each) for each in lineage(name)] for name in options("agent")}
     targets = {name: next((found for found in files if "_target_" in found), None) for name, files in recipes.items()}
-    return [name for name, found in targets.items() if found and agent_actions(found) in (kind, "any")]
+    return [name for name, found in targets.items() if found and agent_actions(found) in (kind, "any") and "/" not in name]
 
 
 def check_actions(config: dict, spec: Spec, allowed: Allowed = None) -> None:
@@ -132,6 +132,7 @@ def check_replay(config: dict, agent: Agent, replay: Deferred) -> None:
     if refused:
         remedy = "Choose replay=sequences, or leave replay out." if "sequences" in agent.needs else "Choose another replay."
         remedy = "Choose replay=rollout." if "rollout" in agent.needs else remedy
+        remedy = "Choose replay=none." if "stream" in agent.needs else remedy
         raise ConfigError(f"{refused[-1]} {remedy}")
 
 

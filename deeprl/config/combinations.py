@@ -25,6 +25,7 @@ WORDS = {
     "behavior_probability": "the probability with which each action was taken",
     "successor": "the observation one step later",
     "rollout": "whole rollouts of the present policy",
+    "stream": "no replay, because it plans from statistics of its own and makes no updates",
     "terminated": "whether the first step of a transition terminated",
     "restart": "the first observation after an episode that terminated",
 }

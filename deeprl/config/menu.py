@@ -8,6 +8,9 @@ from hydra.core.config_store import ConfigStore
 
 from deeprl.config.folders import files
 
+FAMILIES = ("lab",)
+"""Folders of `agent` that hold recipes, not options of a slot"""
+
 
 def options(group: str) -> list[str]:
     """Options of a group: files, and nodes registered in code."""
@@ -19,7 +22,10 @@ def options(group: str) -> list[str]:
 
 
 def _nested(path: Path, group: str) -> bool:
-    """Whether a file belongs to a subgroup: agent/head/scalar.yaml is no option of agent, but env/classic/cartpole.yaml is one of env."""
+    """Whether a file belongs to a subgroup: agent/head/scalar.yaml is no option of agent, but agent/lab/dtr.yaml is one, and
+    env/classic/cartpole.yaml is one of env."""
+    if group == "agent" and path.parts[0] in FAMILIES:
+        return False
     return len(path.parts) > 1 and (group.startswith("agent") or path.parts[0] == "protocol")
 
 

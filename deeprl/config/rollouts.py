@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from deeprl.config.instantiate import resolve
-from deeprl.config.rules import get, replay_rows, rollout_updates
+from deeprl.config.rules import get, learns_nothing, replay_rows, rollout_updates
 from deeprl.errors import ConfigError
+from deeprl.replay.none import NoReplay
 from deeprl.replay.rollout import Rollout
 from deeprl.replay.sequences import Auto
 
@@ -22,7 +23,7 @@ def learns_from(config: dict[str, Any], what: str) -> bool:
 
 
 def choose_rollout(config: dict[str, Any], user: set[str]) -> None:
-    """Replace `replay=auto` by a rollout if the agent learns from rollouts.
+    """Replace `replay=auto` by a rollout if the agent learns from rollouts, and by none if it plans from statistics of its own.
 
     Args:
         user: keys that the command line set.
@@ -33,9 +34,17 @@ def choose_rollout(config: dict[str, Any], user: set[str]) -> None:
     replay = config["replay"]
     if resolve(replay["_target_"], "replay", None) is Auto:
         passes = {name: replay.pop(name) for name in ("epochs", "minibatches")}
+        if learns_from(config, "stream"):
+            config["replay"] = {"_target_": f"{NoReplay.__module__}.NoReplay", "_partial_": True}
         if learns_from(config, "rollout"):
             length = replay["length"] or 128
             config["replay"] = {"_target_": f"{Rollout.__module__}.Rollout", "_partial_": True, "length": length, **passes}
+    if learns_nothing(config):
+        for key in (*REPLACED, *ONLY_ROLLOUTS, "replay.length"):
+            if key in user:
+                raise ConfigError(f"{key} has no meaning here, because this agent plans and makes no updates: leave it out.")
+        config["learning_starts"] = 0
+        return
     updates = rollout_updates(config)
     rollouts = updates is not None
     for key in REPLACED if rollouts else ONLY_ROLLOUTS:

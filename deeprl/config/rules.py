@@ -91,9 +91,9 @@ def check(config: dict) -> None:
     Raises:
         ConfigError: a key of `RULES` is missing, of the wrong kind or out of range.
     """
-    rollouts = rollout_updates(config) is not None
+    own = rollout_updates(config) is not None or learns_nothing(config)
     for key, rule in RULES.items():
-        if rollouts and key.startswith("replay."):  # the class checks its own keys
+        if own and key.startswith("replay."):  # the class checks its own keys
             continue
         value = get(config, key, default="")
         if value == "":
@@ -120,7 +120,7 @@ def check(config: dict) -> None:
     if not isinstance(config.get("init_from"), str | None):
         raise ConfigError(f"init_from={config['init_from']!r:.100} is out of range: it takes a run folder, or null.")
     replay = config["replay"]
-    if not rollouts and replay["capacity"] < replay["batch_size"]:
+    if not own and replay["capacity"] < replay["batch_size"]:
         raise ConfigError(
             f"replay.capacity={replay['capacity']} is less than replay.batch_size={replay['batch_size']}: "
             "a batch could never be drawn. Raise the capacity or lower the batch size."
@@ -159,14 +159,24 @@ def rollout_updates(config: dict) -> int | None:
     return replay["epochs"] * replay["minibatches"]
 
 
+def learns_nothing(config: dict) -> bool:
+    """Whether the run has no replay (`replay=none`), because its agent plans and makes no gradient updates."""
+    replay = config.get("replay")
+    return isinstance(replay, dict) and "_target_" in replay and set(replay) <= {"_target_", "_partial_"}
+
+
 def replay_rows(config: dict) -> int:
     """Rows that the replay may hold."""
     replay = config["replay"]
+    if learns_nothing(config):
+        return 0
     return replay["capacity"] if rollout_updates(config) is None else replay["length"] * config["env"]["num"]
 
 
 def planned_updates(config: dict) -> int:
     """Number of gradient updates of a run. It ends at `steps`, rounded up to a multiple of `env.num`."""
+    if learns_nothing(config):
+        return 0
     num, starts, ratio = config["env"]["num"], config["learning_starts"], config["replay_ratio"]
     end = -(-config["steps"] // num) * num
     each = rollout_updates(config)

@@ -17,7 +17,7 @@ from deeprl.config.build import build_agent, check_actions, check_device, check_
 from deeprl.config.dry_run import dry_run
 from deeprl.config.instantiate import Allowed, Deferred, drop_foreign, instantiate
 from deeprl.config.rollouts import choose_rollout, learns_from
-from deeprl.config.rules import finalise, get, planned_updates, rollout_updates
+from deeprl.config.rules import finalise, get, learns_nothing, planned_updates, rollout_updates
 from deeprl.errors import ConfigError
 from deeprl.networks.blocks import Block
 from deeprl.replay.replay import rows_and_memory
@@ -61,7 +61,7 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
         config["replay"]["n_step"] = 1
     choose_rollout(config, user)
     config = finalise(config)
-    if not planned_updates(config):
+    if not planned_updates(config) and not learns_nothing(config):
         rollouts = rollout_updates(config) is not None
         named = ("steps", "env.num", "replay.length") if rollouts else ("steps", "learning_starts", "replay_ratio")
         figures = ", ".join(f"{key}={get(config, key)}" for key in named)
@@ -115,8 +115,9 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None,
         needs=agent.needs,
         batch_device=config["device"],
     )
-    mirrored = getattr(replay, "mirror", None) is not None
-    say(f"replay: {rows_and_memory(replay.capacity, replay.bytes)}{', with a copy on the device' if mirrored else ''}")
+    if not learns_nothing(config):
+        where = ", with a copy on the device" if getattr(replay, "mirror", None) is not None else ""
+        say(f"replay: {rows_and_memory(replay.capacity, replay.bytes)}{where}")
     envs = env.make(config["seed"])
     envs.replay_actions = config["checkpoint"]["replay_actions"]
     checkpoints = Checkpoints(folder.path, config["checkpoint"]["keep"], max(saving.SEGMENT, replay.bytes // 256))
