@@ -26,7 +26,7 @@ class Saver:
         self.checkpoints, self.replay = checkpoints, replay
         self.with_replay = config["checkpoint"]["replay"]
         periodic = config["checkpoint"]["every"] or config["checkpoint"]["minutes"] is not None
-        ahead = max(int(checkpoints.segment * replay.capacity / replay.bytes), replay.num)
+        ahead = max(int(checkpoints.segment * replay.capacity / max(replay.bytes, 1)), replay.num)
         self.segment = ahead if periodic and self.with_replay and replay.appends else math.inf
         """Steps after which rows are written ahead of their checkpoint"""
         self.segment_from = 0
