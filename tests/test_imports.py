@@ -16,10 +16,11 @@ LAYERS = (
     ("staging",),
     ("types", "noise", "errors"),
     ("choice", "plan", "system"),
+    ("lab",),
     ("schedules", "values", "transforms", "optim", "runs"),
     ("backups", "networks", "replay", "objective"),
     ("agent", "parts"),
-    ("value_agent", "actor_critic", "policy_gradient", "accelerate", "config"),
+    ("value_agent", "actor_critic", "policy_gradient", "planning_agent", "accelerate", "config"),
     ("training", "report"),
     ("session",),
     ("sweep", "check", "export"),  # a sweep checks jobs as a session would build them, then starts each as a process of its own

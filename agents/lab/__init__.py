@@ -1,0 +1,1 @@
+"""Agents of the lab: tabular and linear, one paper a file."""

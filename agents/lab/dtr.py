@@ -1,0 +1,256 @@
+"""DTR bandit (Hu and Kallus, "DTR Bandit: Learning to Make Response-Adaptive Decisions With Low Regret"): two stages, two actions, and
+values that are linear in a covariate x, φ = (1, x).
+
+    forced pulls   in round i = 0, 1, … from episode (2ⁱ − 1) 4q on: q episodes with each of the four pairs (a₁, a₂)
+    two fits       β̃ from forced episodes, β̂ from all: stage 2 on the reward, then stage 1 on max_a of the fitted value of stage 2
+    stage m        the larger β̃ prediction if the two differ by more than δ/2, else the larger β̂ prediction
+
+The forced episodes make β̃ good enough to be right where the actions clearly differ; β̂ decides near the threshold. Regret grows like ln T.
+
+Stage 2 is fitted for each action on x₂ alone, because the environment's reward depends on nothing else. The authors leave open which fit
+acts before it has data: here all fits start at zero, and ties go to action 0. `lam` keeps a fit of fewer than two episodes finite; the
+paper's least squares have none.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from deeprl.choice import Choice, counts, in_range
+from deeprl.lab import ridge
+from deeprl.planning_agent import PlanningAgent
+from deeprl.types import Rows, Spec
+
+
+def features(x: np.ndarray) -> np.ndarray:
+    """(n,) -> (n, 2): 1 and x."""
+    return np.stack([np.ones_like(x), x], -1)
+
+
+def roots(*coefficients: float) -> np.ndarray:
+    """Real roots (k,) of Σ c_i x^i, and of nearly that: more breaks than needed change no integral."""
+    found = np.polynomial.polynomial.polyroots(np.trim_zeros(np.array(coefficients), "b")) if any(coefficients[1:]) else np.empty(0)
+    return found.real
+
+
+class Fits(NamedTuple):
+    """Coefficients and Λ⁻¹ of one stage."""
+
+    forced: np.ndarray
+    """(A, 2) β̃"""
+    all: np.ndarray
+    """(A, 2) β̂"""
+    inverse: np.ndarray
+    """(A, 2, 2) of all episodes"""
+
+
+class Exploration(Choice):
+    """How the agent explores; this one does not (greedy in β̂)."""
+
+    epsilon: float = 0.0
+    """Probability of an action at random"""
+
+    def forced(self, episode: int) -> tuple[int, int] | None:
+        """The pair (a₁, a₂) that an episode, counted from 0, must take."""
+        return None
+
+    def values(self, fits: Fits, phi: np.ndarray) -> np.ndarray:
+        """(n, A) values of which acting takes the larger."""
+        return phi @ fits.all.T
+
+    def breaks(self, fits: Fits) -> np.ndarray:
+        """Points between which the larger value is that of one action."""
+        return roots(*(fits.all[1] - fits.all[0]))
+
+
+@dataclass(frozen=True)
+class EpsilonGreedy(Exploration):
+    """The larger prediction of β̂, or with probability `epsilon` an action at random; 0 is greedy."""
+
+    epsilon: float = 0.1
+
+    def __post_init__(self):
+        in_range(self, epsilon=(0, 1))
+
+
+@dataclass(frozen=True)
+class ForcedPulls(Exploration):
+    """The paper's.
+
+    Args:
+        pulls: q, forced episodes of each pair of actions in a round.
+        delta: δ, in units of reward. The authors' grids: q of 3, 5, 10, δ of 0.1, 0.2, 0.3, 0.5, 1, 5.
+    """
+
+    pulls: int = 3
+    delta: float = 0.2
+
+    def __post_init__(self):
+        counts(self, pulls=1)
+        in_range(self, delta=(0, None))
+
+    def forced(self, episode: int) -> tuple[int, int] | None:
+        block = 4 * self.pulls
+        at = episode - ((1 << (episode // block + 1).bit_length() - 1) - 1) * block
+        return divmod(at // self.pulls, 2) if at < block else None
+
+    def values(self, fits: Fits, phi: np.ndarray) -> np.ndarray:
+        coarse, fine = phi @ fits.forced.T, phi @ fits.all.T
+        sure = np.abs(coarse[:, 1] - coarse[:, 0]) > self.delta / 2
+        return np.where(sure[:, None], coarse, fine)
+
+    def breaks(self, fits: Fits) -> np.ndarray:
+        level, slope = fits.forced[1] - fits.forced[0]
+        sides = [roots(level - side, slope) for side in (-self.delta / 2, 0.0, self.delta / 2)]
+        return np.concatenate([*sides, super().breaks(fits)])
+
+
+@dataclass(frozen=True)
+class Optimism(Exploration):
+    """LSVI-UCB: prediction of β̂ plus c · 4 √ln(4T) · ‖φ‖_{Λ⁻¹}. Values are not clipped, because the noise of rewards has no bound.
+
+    Args:
+        bonus_scale: c; 1 is what the authors of DTR bandit ran, with `agent.lam=1`.
+        episodes: T.
+    """
+
+    bonus_scale: float = 1.0
+    episodes: int = 10_000
+
+    def __post_init__(self):
+        in_range(self, bonus_scale=(0, None))
+        counts(self, episodes=1)
+
+    @property
+    def beta(self) -> float:
+        return self.bonus_scale * 4.0 * math.sqrt(math.log(4 * self.episodes))
+
+    def values(self, fits: Fits, phi: np.ndarray) -> np.ndarray:
+        return phi @ fits.all.T + self.beta * ridge.widths(fits.inverse[None], phi[:, None])
+
+    def breaks(self, fits: Fits) -> np.ndarray:
+        """Roots of 4 d² q₀ = (q₁ − q₀ − d²)², which d + √q₀ = √q₁ implies; d is linear in x, q_a = β² φᵀΛ_a⁻¹φ quadratic."""
+        product = np.polynomial.polynomial.polymul
+        d = fits.all[0] - fits.all[1]
+        q = [self.beta**2 * np.array([m[0, 0], m[0, 1] + m[1, 0], m[1, 1]]) for m in fits.inverse]
+        rest = q[1] - q[0] - product(d, d)
+        return roots(*(product(rest, rest) - 4.0 * product(product(d, d), q[0])))
+
+
+class DTRBandit(PlanningAgent):
+    """Agent for `env=lab/dtr`.
+
+    Args:
+        optimism: forced pulls, ε-greedy or optimism.
+        lam: λ of the least squares.
+        capacity: most episodes that can be kept; stage 1 is fitted again on all of them after each episode.
+
+    Raises:
+        ValueError: a value is out of range; while it learns, `capacity` episodes are over.
+    """
+
+    wanted = "best_rule_value"
+
+    def __init__(self, *, spec: Spec, seed: int, world, optimism: Exploration, lam: float, capacity: int):
+        super().__init__(spec=spec, seed=seed, world=world)
+        self.optimism, self.lam, self.capacity = optimism, lam, capacity
+        in_range(self, lam=(0, None))
+        counts(self, capacity=1)
+        self.fits = self.table("fits", np.zeros((2, 2, 2, 2)))  # stage, forced or all, action, feature
+        self.inverse = self.table("inverse", np.broadcast_to(np.eye(2) / max(lam, 1e-12), (2, 2, 2, 2)))  # stage, action
+        self.gram = self.statistic("gram", np.broadcast_to(lam * np.eye(2), (2, 2, 2, 2, 2)))  # stage, forced or all, action
+        self.moment = self.statistic("moment", np.zeros((2, 2, 2)))  # of stage 2: forced or all, action
+        self.history = self.statistic("history", np.zeros((capacity, 4)))  # x₁, a₁, x₂, whether it was forced
+        self.number = self.statistic("number", np.zeros(1, np.int64))  # of episodes that are over
+
+    def stage_fits(self, stage: int) -> Fits:
+        return Fits(self.fits[stage, 0], self.fits[stage, 1], self.inverse[stage])
+
+    # The rule that `world` evaluates
+
+    def probability(self, x: np.ndarray, stage: int) -> np.ndarray:
+        values, epsilon = self.optimism.values(self.stage_fits(stage), features(x)), self.optimism.epsilon
+        return epsilon / 2 + (1 - epsilon) * (values[:, 1] > values[:, 0])
+
+    def breaks(self, stage: int) -> np.ndarray:
+        return self.optimism.breaks(self.stage_fits(stage))
+
+    def best_value(self) -> float:
+        return self.world.best_rule_value()
+
+    def value(self) -> float:
+        return self.world.rule_value(self)
+
+    def regret(self, episodes: int) -> float:
+        forced = [self.optimism.forced(int(self.number[0]) - episodes + i) for i in range(episodes)]
+        fixed = sum(self.optimum - self.world.rule_value(Fixed(pair)) for pair in forced if pair is not None)
+        free = forced.count(None)
+        return fixed + (free * self.suboptimality() if free else 0.0)
+
+    # The agent
+
+    def choose(self, obs: np.ndarray, u: np.ndarray | None) -> np.ndarray:
+        stage = min(int(obs[0, 1]), 1)
+        p = self.probability(obs[:, 0].astype(float), stage)
+        if u is None:
+            return p > 0.5
+        action = (u[:, 0] < p).astype(int)
+        for i in range(len(obs)):
+            pair = self.optimism.forced(int(self.number[0]) + i)
+            if pair is not None:
+                action[i] = pair[stage]
+        return action
+
+    def learn(self, rows: Rows) -> None:
+        first, x = int(self.number[0]), rows.obs[:, 0].astype(float)
+        if first + len(x) > self.capacity:
+            raise ValueError(f"the history is full after {first} episodes: agent.capacity must be at least the number of episodes")
+        stage, phi = int(rows.obs[0, 1]), features(x)
+        for i, (action, y) in enumerate(zip(rows.action.tolist(), rows.reward.tolist())):
+            forced = self.optimism.forced(first + i) is not None
+            for fit in range(not forced, 2):
+                self.gram[stage, fit, action] += np.outer(phi[i], phi[i])
+                if stage:
+                    self.moment[fit, action] += phi[i] * y
+            if stage:
+                self.history[first + i, 2:] = x[i], forced
+            else:
+                self.history[first + i, :2] = x[i], action
+        self.number[0] += len(x) * stage
+
+    def replan(self) -> None:
+        self.fits[1] = ridge.weights(self.regular(1), self.moment)
+        self.inverse[1] = np.linalg.inv(self.regular(1)[1])
+        x, action, then, forced = self.history[: int(self.number[0])].T
+        after = features(then)
+        targets = [(after @ self.fits[1, 0].T).max(1) * forced, self.best_second(after)]
+        chosen = features(x)[:, None] * np.stack([1 - action, action], 1)[..., None]  # (n, A, 2)
+        moment = np.stack([np.einsum("n,nai->ai", target, chosen) for target in targets])
+        self.fits[0] = ridge.weights(self.regular(0), moment)
+        self.inverse[0] = np.linalg.inv(self.regular(0)[1])
+
+    def best_second(self, after: np.ndarray) -> np.ndarray:
+        """(n,) value of the best second action."""
+        plain = self.optimism if isinstance(self.optimism, Optimism) else Exploration()
+        return plain.values(self.stage_fits(1), after).max(1)
+
+    def regular(self, stage: int) -> np.ndarray:
+        """Gram matrices (forced or all, A, 2, 2) that can be inverted even without data."""
+        return self.gram[stage] + 1e-12 * np.eye(2)
+
+
+class Fixed:
+    """A policy that takes a fixed pair of actions."""
+
+    def __init__(self, pair: tuple[int, int]):
+        self.pair = pair
+
+    def probability(self, x: np.ndarray, stage: int) -> np.ndarray:
+        return np.full(len(x), float(self.pair[stage]))
+
+    def breaks(self, stage: int) -> np.ndarray:
+        return np.empty(0)

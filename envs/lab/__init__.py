@@ -1,0 +1,1 @@
+"""Worlds of the lab: small problems whose optima are known exactly."""

@@ -1,0 +1,80 @@
+"""Runs of the lab through the front door: exact resume, metrics, evaluation, refusals, and what a start imports."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import deeprl
+from deeprl.cli import exits
+from deeprl.config.build import build_agent, check_replay, environment
+from deeprl.config.instantiate import instantiate
+from deeprl.config.menu import options
+from deeprl.errors import ConfigError
+from deeprl.runs.folder import RunFolder
+from tests.builders import begin, console, front_door, lines, settled
+from tests.promises.test_resume import assert_same_run, at_step
+
+SHORT = ("steps=120", "log.every=20", "evaluation.every=60", "evaluation.episodes=2", "evaluation.num=2", "evaluation.final_episodes=2",
+         "checkpoint.every=40", "runtime.threads=1")  # fmt: skip
+RUNS = {
+    "dtr": ("agent=lab/dtr", "env=lab/dtr"),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_that_is_stopped_and_resumed_is_the_uninterrupted_run(name, tmp_path, monkeypatch):
+    whole, path = tmp_path / "whole", tmp_path / "stopped"
+    words = (*RUNS[name], *SHORT, "env.num=2")
+    assert begin(whole, *words) == exits.FINISHED
+    with monkeypatch.context() as patch:
+        at_step(patch, 54, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert begin(path, *words) == exits.STOPPED
+    assert console("resume", path) == exits.FINISHED
+    assert_same_run(path, whole)
+    assert any("train/suboptimality" in line for line in lines(path, "metrics.jsonl"))
+
+
+def test_every_agent_of_the_lab_is_tested_here():
+    named = {word.partition("=")[2] for words in RUNS.values() for word in words if word.startswith("agent=")}
+    assert named == {name for name in options("agent") if name.startswith("lab/")}
+
+
+def test_a_run_can_be_read_evaluated_and_reported(tmp_path, capsys):
+    for seed in (0, 1):
+        assert begin(tmp_path / str(seed), *RUNS["dtr"], *SHORT, f"seed={seed}") == exits.FINISHED
+    run = deeprl.load(tmp_path / "0")
+    assert run.agent.meter[1] == 60
+    assert run.act(run.make_evaluation(0, 2).reset()).shape == (2,)
+    capsys.readouterr()
+    assert console("eval", tmp_path / "0", "--episodes", "3", "--json") == exits.FINISHED
+    assert len(json.loads(capsys.readouterr().out)["returns"]) == 3
+    assert console("report", tmp_path, "--out", tmp_path / "page") == exits.FINISHED
+    assert RunFolder(tmp_path / "0").read_summary()["updates"] == 0
+
+
+def test_a_replay_is_refused(tmp_path):
+    config = settled("agent=lab/dtr", "env=lab/dtr", "replay=uniform")
+    _, spec = environment(config)
+    with pytest.raises(ConfigError, match=r"needs no replay.*replay=none"):
+        check_replay(config, build_agent(config, spec), instantiate({**config["replay"], "_partial_": True}, "replay"))
+    with pytest.raises(ConfigError, match=r"replay\.capacity has no meaning"):
+        settled("agent=lab/dtr", "env=lab/dtr", "replay.capacity=100")
+
+
+def test_a_world_of_another_kind_is_refused(tmp_path, capsys):
+    assert front_door("agent=lab/dtr", "env=toy/chain", f"hydra.run.dir={tmp_path / 'run'}") == exits.WRONG
+    assert "env=lab/" in capsys.readouterr().err
+
+
+def test_a_start_imports_neither_compiler_nor_simulator(tmp_path):
+    words = ["agent=lab/dtr", "env=lab/dtr", "steps=4", f"hydra.run.dir={tmp_path / 'run'}"]
+    code = (
+        "import sys; from deeprl.cli import train; train.leave = lambda code: None; train.main()\n"
+        "print(sorted({'torch._dynamo', 'torch._inductor', 'mujoco', 'ale_py', 'cv2', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.strip().endswith("[]"), done.stdout + done.stderr
