@@ -16,8 +16,8 @@ from deeprl.config import tuned
 from deeprl.config.compose import compose, run_folder_of
 from deeprl.config.folders import file, source
 from deeprl.config.instantiate import instantiate
-from deeprl.config.rules import planned_updates
-from deeprl.errors import NotFinite
+from deeprl.config.rules import learns_nothing, planned_updates
+from deeprl.errors import ConfigError, NotFinite
 from deeprl.runs.folder import RunFolder
 from deeprl.session.assemble import assemble, settle
 from deeprl.system.machine import available_memory
@@ -38,6 +38,9 @@ def build(overrides: Sequence[str], seconds: float) -> Record:
     composed, user, chosen = compose(overrides)
     root = Path(run_folder_of(overrides) or "runs")
     config = settle(composed, user)
+    if learns_nothing(config):
+        named = f"agent={config['names']['agent']}"
+        raise ConfigError(f"{named} makes no updates, whose speed this command measures: train with steps=1000 and see how long it takes.")
     asked, device = copy.deepcopy(config), str(config["device"])
     with interrupting(), tempfile.TemporaryDirectory(prefix="deeprl-check-") as name:
         folder, laps, available = RunFolder(Path(name)), Laps(), available_memory()

@@ -45,6 +45,10 @@ def export(run: Run, formats: Iterable[str] = tuple(FORMATS), out: Path | None =
             written.
     """
     formats = set(formats)
+    if not run.agent.objectives:
+        raise RunFolderError(
+            f"agent={run.config['names']['agent']} has no network: its policy is `deeprl.load(RUN).agent.choose`, in NumPy."
+        )
     obs, game = played(run)
     obs = np.concatenate([obs, check.made_up(run.agent.spec)])
     policy, about = Policy(run.agent, game.actions), metadata(run, game)

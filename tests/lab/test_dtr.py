@@ -45,7 +45,7 @@ def test_the_first_threshold_is_five_fourteenths():
     near = {step: value(Moved(5 / 14 + step)) for step in (-1e-3, 0.0, 1e-3)}
     assert max(near, key=near.get) == 0.0
     # E max of the four laws says the same: x · 2.4125 + (1 − x) · 1.416667 meets x · 1.2125 + (1 − x) · 2.083333
-    assert (2.083333 - 1.416667) / (2.4125 - 1.416667 - 1.2125 + 2.083333) == pytest.approx(5 / 14, abs=1e-6)
+    assert pytest.approx(5 / 14, abs=1e-6) == (2.083333 - 1.416667) / (2.4125 - 1.416667 - 1.2125 + 2.083333)
 
 
 def test_forced_pulls_come_in_rounds_that_grow_apart():

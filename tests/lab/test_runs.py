@@ -22,6 +22,7 @@ SHORT = ("steps=120", "log.every=20", "evaluation.every=60", "evaluation.episode
          "checkpoint.every=40", "runtime.threads=1")  # fmt: skip
 RUNS = {
     "dtr": ("agent=lab/dtr", "env=lab/dtr"),
+    "robust_rvi": ("agent=lab/robust_rvi", "env=lab/two_states", "agent/uncertainty=chi_square", "env.max_episode_steps=25"),
 }
 
 
@@ -78,3 +79,11 @@ def test_a_start_imports_neither_compiler_nor_simulator(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.strip().endswith("[]"), done.stdout + done.stderr
+
+
+def test_commands_for_networks_refuse(tmp_path, capsys):
+    assert console("check", *RUNS["dtr"]) == exits.WRONG
+    assert "makes no updates" in capsys.readouterr().err
+    assert begin(tmp_path / "run", *RUNS["dtr"], *SHORT) == exits.FINISHED
+    assert console("export", tmp_path / "run") == exits.FAILED
+    assert "has no network" in capsys.readouterr().err
