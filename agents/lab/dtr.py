@@ -32,9 +32,12 @@ def features(x: np.ndarray) -> np.ndarray:
 
 
 def roots(*coefficients: float) -> np.ndarray:
-    """Real roots (k,) of Σ c_i x^i, and of nearly that: more breaks than needed change no integral."""
-    found = np.polynomial.polynomial.polyroots(np.trim_zeros(np.array(coefficients), "b")) if any(coefficients[1:]) else np.empty(0)
-    return found.real
+    """Real parts (k,) of the roots of Σ c_i x^i. Those that are not real are points like any other: more breaks change no integral."""
+    while coefficients and not coefficients[-1]:
+        coefficients = coefficients[:-1]
+    if len(coefficients) == 2:
+        return np.array([-coefficients[0] / coefficients[1]])
+    return np.polynomial.polynomial.polyroots(coefficients).real if len(coefficients) > 2 else np.empty(0)
 
 
 class Fits(NamedTuple):

@@ -6,9 +6,9 @@
     KL                 KL(q‖p) ≤ R                        max_{a>0}  −a ln p·e^{−V/a} − a R
     Wasserstein        transport costs |x − y|^1 at most R   max_{l≥0}  Σ_x p_x min_y (V_y + l |x − y|) − l R
 
-R is `radius`. The sets of contamination, total variation and Wasserstein may put mass on any of the S states, those of χ² and KL only
-where p does (Wang and others, "Model-Free Robust Average-Reward Reinforcement Learning", ICML 2023; the duals are derived here and compared with
-brute force in the tests). States of the Wasserstein distance lie at 0, 1, …, S − 1, because a world of the lab has no other metric.
+R is `radius`. Contamination, total variation and Wasserstein may put mass on any of the S states, χ² and KL only where p does. For the
+Wasserstein distance the states lie at 0, 1, …, S − 1, because a world of the lab has no other metric. (Wang and others, "Model-Free Robust
+Average-Reward Reinforcement Learning", ICML 2023; the duals are derived here, and compared with brute force in the tests.)
 """
 
 from __future__ import annotations

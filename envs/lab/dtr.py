@@ -71,32 +71,23 @@ class DTRGame(Game):
         return self.obs, float(reward), True, True
 
 
-def integral(function: Callable[[np.ndarray], np.ndarray], breaks: np.ndarray) -> float:
-    """Integral over [0, 1] of a function that is a polynomial between the breaks."""
+def nodes(breaks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points (n,) and weights (n,) that integrate functions on [0, 1] which are polynomials between the breaks."""
     ends = np.unique(np.concatenate([[0.0, 1.0], breaks[(breaks > 0) & (breaks < 1)]]))
-    half = np.diff(ends) / 2
-    x = (ends[:-1] + half)[:, None] + half[:, None] * NODES
-    return float(half @ (function(x.ravel()).reshape(x.shape) @ WEIGHTS))
+    half = np.diff(ends)[:, None] / 2
+    return (ends[:-1, None] + half + half * NODES).ravel(), (half * WEIGHTS).ravel()
 
 
 def value(rule: Rule) -> float:
     """Expected reward of a policy, exactly."""
-
-    def second(x: np.ndarray) -> np.ndarray:
-        p = rule.probability(x, 1)
-        return p * 3 * x + (1 - p) * (1 + x)
-
-    def expected(density: Density) -> float:
-        return integral(lambda x: density(x) * second(x), rule.breaks(1))
-
-    after = [[expected(density) for density in pair] for pair in DENSITIES]
-
-    def first(x: np.ndarray) -> np.ndarray:
-        p = rule.probability(x, 0)
-        each = [x * one + (1 - x) * other for one, other in after]
-        return p * each[1] + (1 - p) * each[0]
-
-    return integral(first, rule.breaks(0))
+    x, weight = nodes(rule.breaks(1))
+    second = rule.probability(x, 1)
+    reward = weight * (second * 3 * x + (1 - second) * (1 + x))
+    after = [[float(density(x) @ reward) for density in pair] for pair in DENSITIES]
+    x, weight = nodes(rule.breaks(0))
+    first = rule.probability(x, 0)
+    each = [x * one + (1 - x) * other for one, other in after]
+    return float(weight @ (first * each[1] + (1 - first) * each[0]))
 
 
 class Best:

@@ -115,14 +115,14 @@ def test_regret_is_counted_by_the_policy_played():
 
 
 def test_regret_stays_below_that_of_a_tenth_of_random_actions():
-    arms = {"forced": agent(ForcedPulls(3, 1.0), capacity=2000), "epsilon": agent(EpsilonGreedy(0.1), capacity=2000)}
+    arms = {"forced": agent(ForcedPulls(3, 1.0), capacity=800), "epsilon": agent(EpsilonGreedy(0.1), capacity=800)}
     late = {}
     for name, arm in arms.items():
         collector = Collector(arm, partial(arm.act, explore=True), DTR().make(1), lambda rows: None, 1)
         with torch.no_grad():
-            for tick in range(4000):
+            for tick in range(1600):
                 collector.tick(tick)
-                if tick == 1999:
+                if tick == 799:
                     late[name] = -arm.meter[0]
         late[name] += arm.meter[0]
     assert late["forced"] < late["epsilon"] / 2

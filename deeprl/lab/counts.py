@@ -1,0 +1,32 @@
+"""What a tabular agent learns from: counts of transitions in each step of an episode, and their rewards."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from deeprl.types import Rows
+
+
+def read(obs: np.ndarray) -> tuple[np.ndarray, int, np.ndarray]:
+    """Observations (M, S + 2) of an episodic world -> states (M,), the step h, which they share, and sums of rewards (M,)."""
+    return obs[:, :-2].argmax(-1), int(obs[0, -2]), obs[:, -1].astype(float)
+
+
+class Counts(NamedTuple):
+    """Statistics of an agent, (H, S, A, S) each."""
+
+    number: np.ndarray
+    reward: np.ndarray
+    """r(s, a, s') as it was last seen; rewards are functions of the transition"""
+
+    def add(self, rows: Rows) -> None:
+        (state, h, _), (after, *_) = read(rows.obs), read(rows.next_obs)
+        np.add.at(self.number[h], (state, rows.action, after), 1)
+        self.reward[h, state, rows.action, after] = rows.reward
+
+    def model(self) -> tuple[np.ndarray, np.ndarray]:
+        """Estimated kernel (H, S, A, S), uniform for pairs without samples, and counts (H, S, A)."""
+        n = self.number.sum(-1)
+        return np.where(n[..., None] > 0, self.number / np.maximum(n, 1)[..., None], 1.0 / self.number.shape[-1]), n
