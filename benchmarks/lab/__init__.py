@@ -1,0 +1,1 @@
+"""Claims of the lab's papers, measured: `python -m benchmarks.lab NAME`."""

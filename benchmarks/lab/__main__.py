@@ -1,0 +1,108 @@
+"""The claims of the lab's papers, measured by exact evaluation of every policy that was played.
+
+python -m benchmarks.lab NAME [--seeds 20] [--jobs 1] [--json FILE] [--plot FILE]        NAME: dtr, static_cvar, recursive_oce, robust_rvi
+
+Regret is shown after a quarter, a half and all of the episodes, as mean ± half of a 95 % interval (Student's t). `slope` is that of
+ln regret against ln t over the last nine tenths, fitted for each seed: 1 is linear, ½ is √T. `doubling` is the mean regret of the last half
+over that of the quarter before: 2 for linear regret, √2 for √T, 1 for ln T. The collector of training plays: a row is what train.py logs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from benchmarks.lab.experiments import REGRET, SETS, curve, gain_error, times, worst_cases
+
+
+def shown(values: np.ndarray, digits: int = 2) -> str:
+    """Mean ± half of the 95 % interval of (seeds,) numbers."""
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return f"{values.mean():.{digits}f} ± {half:.{digits}f}"
+
+
+def slopes(curves: np.ndarray, at: np.ndarray) -> np.ndarray:
+    late = at >= at[-1] / 10
+    return np.polyfit(np.log(at[late]), np.log(np.maximum(curves[:, late], 1e-9)).T, 1)[0]
+
+
+def regret(name: str, seeds: int, pool: ProcessPoolExecutor) -> dict:
+    experiment = REGRET[name]()
+    at = times(experiment.episodes)
+    quarter, half = (int(np.flatnonzero(at == int(experiment.episodes * share))[0]) for share in (0.25, 0.5))
+    print(f"{name}: {experiment.claim}; {seeds} seeds\n")
+    columns = ("T/4", "T/2", f"T={experiment.episodes}", "slope", "doubling", "suboptimality", "switches", "ms/episode")
+    print(f"{'arm':38}" + "".join(f"{column:>18}" for column in columns))
+    rows = {}
+    for arm in experiment.arms:
+        runs = list(pool.map(partial(curve, name, arm), range(seeds)))
+        curves, rest = np.array([run[0] for run in runs]), np.array([run[1:] for run in runs])
+        mean = curves.mean(0)
+        doubling = float((mean[-1] - mean[half]) / max(mean[half] - mean[quarter], 1e-9))
+        cells = [shown(curves[:, i], 1) for i in (quarter, half, -1)] + [shown(slopes(curves, at)), f"{doubling:.2f}"]
+        cells += [shown(rest[:, 0], 4), f"{rest[:, 1].mean():.0f}", f"{rest[:, 2].mean():.2f}"]
+        print(f"{arm:38}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
+        rows[arm] = {"regret": curves.round(4).tolist(), "slope": slopes(curves, at).round(4).tolist(), "doubling": doubling,
+                     "suboptimality": rest[:, 0].round(6).tolist(), "switches": rest[:, 1].tolist()}  # fmt: skip
+    return {"experiment": name, "claim": experiment.claim, "seeds": seeds, "times": at.tolist(), "arms": rows}
+
+
+def robust(seeds: int, pool: ProcessPoolExecutor) -> dict:
+    rows = {}
+    print(f"robust_rvi: f(Q) comes near the robust gain; robust policies are better in the worst case; {seeds} seeds, {seeds} garnets\n")
+    columns = ("updates a pair", "f(Q) - gain", "largest |error|", "policies differ", "gain: robust", "nominal")
+    print(f"{'set':34}" + "".join(f"{column:>20}" for column in columns))
+    for each in SETS:
+        sweeps = 20_000 if each.linear else 3000
+        errors = np.array(list(pool.map(partial(gain_error, each, sweeps), range(seeds))))
+        cases = list(pool.map(partial(worst_cases, each), range(seeds)))
+        robust, nominal, differ = (np.array(column) for column in zip(*cases))
+        cells = [sweeps, shown(errors, 4), f"{np.abs(errors).max():.4f}", f"{differ.sum()} of {seeds}"]
+        cells += [f"{robust.mean():.4f}", f"{nominal.mean():.4f}"]
+        print(f"{each!s:34}" + "".join(f"{cell:>20}" for cell in cells), flush=True)
+        rows[str(each)] = {"updates": sweeps, "error": errors.round(6).tolist(), "differ": differ.tolist(),
+                           "robust": robust.round(8).tolist(), "nominal": nominal.round(8).tolist()}  # fmt: skip
+    return {"experiment": "robust_rvi", "seeds": seeds, "sets": rows}
+
+
+def plot(found: dict, path: Path) -> None:
+    """Regret over episodes, one curve an arm, on one page."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    axes = figure.subplots()
+    for arm, row in found["arms"].items():
+        curves = np.array(row["regret"])
+        line = axes.plot(found["times"], curves.mean(0), label=arm)[0]
+        low, high = np.quantile(curves, [0.1, 0.9], axis=0)
+        axes.fill_between(found["times"], np.maximum(low, 1e-3), high, alpha=0.15, color=line.get_color())
+    axes.set(xscale="log", yscale="log", xlabel="episodes", ylabel="regret (mean; 10 % to 90 % of seeds)", title=found["claim"])
+    axes.legend(fontsize=6, ncols=2)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=(*REGRET, "robust_rvi"))
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    options = parser.parse_args()
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("forkserver")) as pool:
+        found = robust(options.seeds, pool) if options.name == "robust_rvi" else regret(options.name, options.seeds, pool)
+    if options.json:
+        options.json.write_text(json.dumps(found) + "\n")
+    if options.plot and "arms" in found:
+        plot(found, options.plot)
+
+
+if __name__ == "__main__":
+    main()

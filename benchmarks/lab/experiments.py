@@ -1,0 +1,125 @@
+"""What is compared: for each experiment a world, arms and a length. Every scale of a grid is shown, and none is chosen afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from deeprl.agents.lab.dtr import DTRBandit, EpsilonGreedy, ForcedPulls, Optimism
+from deeprl.agents.lab.recursive_oce import RecursiveOCE
+from deeprl.agents.lab.robust_rvi import RobustRVI
+from deeprl.agents.lab.static_cvar import StaticCVaR
+from deeprl.envs.lab.dtr import DTR
+from deeprl.envs.lab.worlds import Garnet, RandomMDP, RiskLadder, TwoStates
+from deeprl.lab.optimism import Bernstein, Bonus, Hoeffding
+from deeprl.lab.planners import relative_value_iteration
+from deeprl.lab.risk import CVaR, Entropic, Mean, MeanVariance
+from deeprl.lab.uncertainty import KL, ChiSquare, Contamination, TotalVariation, Wasserstein
+from deeprl.planning_agent import PlanningAgent
+from deeprl.training.collector import Collector
+
+
+class Arm(NamedTuple):
+    """One row of the table."""
+
+    world: Any
+    make: Callable[..., PlanningAgent]
+    """Takes `spec`, `seed` and `world`"""
+
+
+class Experiment(NamedTuple):
+    claim: str
+    episodes: int
+    arms: dict[str, Arm]
+
+
+def dtr() -> Experiment:
+    episodes = 5000
+
+    def arm(optimism, lam: float = 1e-6) -> Arm:
+        return Arm(DTR(), partial(DTRBandit, optimism=optimism, lam=lam, capacity=episodes))
+
+    arms = {f"forced q=3 δ={delta}": arm(ForcedPulls(3, delta)) for delta in (0.2, 1.0)}
+    arms |= {"ε=0.1": arm(EpsilonGreedy(0.1)), "greedy": arm(EpsilonGreedy(0.0))}
+    arms |= {f"LSVI-UCB c={c}": arm(Optimism(c, episodes), 1.0) for c in (1.0, 0.1)}
+    return Experiment("regret of forced pulls grows like ln T, that of ε-greedy linearly", episodes, arms)
+
+
+BONUSES = {"greedy": Bonus(), **{f"{kind.__name__} c={c}": kind(c) for c in (0.1, 0.01) for kind in (Hoeffding, Bernstein)}}
+
+
+def static_cvar() -> Experiment:
+    arms = {}
+    for world, grid in ((RiskLadder(), 0.2), (RandomMDP(), 0.5)):
+        for tau in (1.0, 0.5, 0.1):
+            for name, bonus in BONUSES.items():
+                arms[f"{type(world).__name__} τ={tau} {name}"] = Arm(world, partial(StaticCVaR, tau=tau, grid=grid, optimism=bonus))
+    return Experiment("regret is sublinear; Bernstein's advantage over Hoeffding's grows as τ falls", 2000, arms)
+
+
+def recursive_oce() -> Experiment:
+    arms = {}
+    for risk in (Mean(), CVaR(0.5), Entropic(1.0), MeanVariance(0.5)):
+        for name, bonus in BONUSES.items():
+            if not name.startswith("Bernstein"):
+                arms[f"{type(risk).__name__} {name}"] = Arm(RandomMDP(), partial(RecursiveOCE, risk=risk, optimism=bonus))
+    return Experiment("regret is sublinear for every measure", 2000, arms)
+
+
+REGRET = {"dtr": dtr, "static_cvar": static_cvar, "recursive_oce": recursive_oce}
+
+SETS = (Contamination(0.2), TotalVariation(0.2), ChiSquare(0.1), KL(0.1), Wasserstein(0.2))
+
+
+def gain_error(uncertainty, sweeps: int, seed: int) -> float:
+    """f(Q) minus the robust gain after `sweeps` updates of each pair of the world of two states."""
+    world, random = TwoStates(), np.random.default_rng(seed)
+    agent = RobustRVI(
+        spec=world.spec(), seed=seed, world=world, uncertainty=uncertainty, reference="first", power=0.7, epsilon=1.0, psi=0.4, cap=10
+    )
+    kernel, reward = world.mdp.transition, world.mdp.expected_reward()
+    state, action = np.divmod(np.arange(4), 2)
+    for _ in range(sweeps):
+        successor = (random.random(4) >= kernel[state, action, 0]).astype(int)
+        agent.update(state, action, reward[state, action], successor)
+    return agent.gain() - agent.optimum
+
+
+def worst_cases(uncertainty, instance: int) -> tuple[float, float, bool]:
+    """Gains under the worst kernels of the robust and of the nominal policy for a garnet, and whether the two differ."""
+    mdp = Garnet(instance=instance).mdp
+    robust = relative_value_iteration(mdp, uncertainty.worst, tolerance=1e-9)
+    nominal = relative_value_iteration(mdp, tolerance=1e-9).q.argmax(-1)
+    gain = relative_value_iteration(mdp, uncertainty.worst, np.eye(mdp.num_actions)[nominal], tolerance=1e-9).gain
+    return robust.gain, gain, bool((robust.q.argmax(-1) != nominal).any())
+
+
+POINTS = 40
+"""Times at which regret is recorded"""
+
+
+def times(episodes: int) -> np.ndarray:
+    return np.unique(np.concatenate([np.geomspace(10, episodes, POINTS), episodes * np.array([0.1, 0.25, 0.5])]).astype(int))
+
+
+def curve(name: str, arm: str, seed: int) -> tuple[list[float], float, float, float]:
+    """Regret at `times`; then suboptimality of the last policy, switches of the policy, and milliseconds per episode."""
+    torch.set_num_threads(1)
+    experiment = REGRET[name]()
+    world, make = experiment.arms[arm]
+    agent = make(spec=world.spec(), seed=seed, world=world)
+    collector = Collector(agent, partial(agent.act, explore=True), world.make(seed), lambda rows: None, seed)
+    wanted, found, began = set(times(experiment.episodes).tolist()), [], time.perf_counter()
+    with torch.no_grad():
+        while agent.meter[1] < experiment.episodes:
+            before = agent.meter[1]
+            collector.tick(0)
+            if agent.meter[1] > before and int(agent.meter[1]) in wanted:
+                found.append(float(agent.meter[0]))
+    seconds = time.perf_counter() - began
+    return found, agent.suboptimality(), float(agent.meter[2]), 1000 * seconds / experiment.episodes
