@@ -11,14 +11,15 @@ import numpy as np
 import torch
 
 from deeprl.agents.lab.dtr import DTRBandit, EpsilonGreedy, ForcedPulls, Optimism
+from deeprl.agents.lab.iterated_cvar import FiniteClass, IteratedCVaR, Mixture
 from deeprl.agents.lab.recursive_oce import RecursiveOCE
 from deeprl.agents.lab.robust_rvi import RobustRVI
 from deeprl.agents.lab.static_cvar import StaticCVaR
 from deeprl.envs.lab.dtr import DTR
-from deeprl.envs.lab.worlds import Garnet, RandomMDP, RiskLadder, TwoStates
+from deeprl.envs.lab.worlds import Garnet, LinearMixture, RandomMDP, RiskLadder, TwoStates
 from deeprl.lab.optimism import Bernstein, Bonus, Hoeffding
 from deeprl.lab.planners import relative_value_iteration
-from deeprl.lab.risk import CVaR, Entropic, Mean, MeanVariance
+from deeprl.lab.risk import CVaR, Entropic, Mean, Piecewise
 from deeprl.lab.uncertainty import KL, ChiSquare, Contamination, TotalVariation, Wasserstein
 from deeprl.planning_agent import PlanningAgent
 from deeprl.training.collector import Collector
@@ -39,7 +40,7 @@ class Experiment(NamedTuple):
 
 
 def dtr() -> Experiment:
-    episodes = 5000
+    episodes = 2000
 
     def arm(optimism, lam: float = 1e-6) -> Arm:
         return Arm(DTR(), partial(DTRBandit, optimism=optimism, lam=lam, capacity=episodes))
@@ -50,30 +51,40 @@ def dtr() -> Experiment:
     return Experiment("regret of forced pulls grows like ln T, that of ε-greedy linearly", episodes, arms)
 
 
-BONUSES = {"greedy": Bonus(), **{f"{kind.__name__} c={c}": kind(c) for c in (0.1, 0.01) for kind in (Hoeffding, Bernstein)}}
+def bonuses(*kinds: type[Bonus]) -> dict[str, Bonus]:
+    """Greedy, and each kind at two scales."""
+    return {"greedy": Bonus(), **{f"{kind.__name__} c={c}": kind(c) for c in (0.1, 0.01) for kind in kinds}}
 
 
 def static_cvar() -> Experiment:
     arms = {}
-    for world, grid in ((RiskLadder(), 0.2), (RandomMDP(), 0.5)):
-        for tau in (1.0, 0.5, 0.1):
-            for name, bonus in BONUSES.items():
-                arms[f"{type(world).__name__} τ={tau} {name}"] = Arm(world, partial(StaticCVaR, tau=tau, grid=grid, optimism=bonus))
-    return Experiment("regret is sublinear; Bernstein's advantage over Hoeffding's grows as τ falls", 2000, arms)
+    for world, grid, tau in ((RandomMDP(), 0.5, 1.0), (RandomMDP(), 0.5, 0.5), (RandomMDP(), 0.5, 0.1), (RiskLadder(), 0.2, 0.5)):
+        for name, bonus in bonuses(Hoeffding, Bernstein).items():
+            arms[f"{type(world).__name__} τ={tau} {name}"] = Arm(world, partial(StaticCVaR, tau=tau, grid=grid, optimism=bonus))
+    return Experiment("regret is sublinear; Bernstein's advantage over Hoeffding's grows as τ falls", 1000, arms)
 
 
 def recursive_oce() -> Experiment:
     arms = {}
-    for risk in (Mean(), CVaR(0.5), Entropic(1.0), MeanVariance(0.5)):
-        for name, bonus in BONUSES.items():
-            if not name.startswith("Bernstein"):
-                arms[f"{type(risk).__name__} {name}"] = Arm(RandomMDP(), partial(RecursiveOCE, risk=risk, optimism=bonus))
-    return Experiment("regret is sublinear for every measure", 2000, arms)
+    for risk in (Mean(), CVaR(0.5), Entropic(1.0), Piecewise()):
+        for name, bonus in bonuses(Hoeffding).items():
+            arms[f"{type(risk).__name__} {name}"] = Arm(RandomMDP(), partial(RecursiveOCE, risk=risk, optimism=bonus))
+    return Experiment("regret is sublinear for every measure", 1000, arms)
 
 
-REGRET = {"dtr": dtr, "static_cvar": static_cvar, "recursive_oce": recursive_oce}
+def iterated_cvar() -> Experiment:
+    arms = {}
+    for c in (0.1, 0.01):
+        for models in (Mixture(c), FiniteClass(c)):
+            arms[f"{type(models).__name__} c={c}"] = Arm(LinearMixture(), partial(IteratedCVaR, tau=0.5, points=31, models=models))
+        arms[f"tabular c={c}"] = Arm(LinearMixture(), partial(RecursiveOCE, risk=CVaR(0.5), optimism=Hoeffding(c)))
+    return Experiment("function approximation learns faster than counts", 500, arms)
 
-SETS = (Contamination(0.2), TotalVariation(0.2), ChiSquare(0.1), KL(0.1), Wasserstein(0.2))
+
+REGRET = {"dtr": dtr, "static_cvar": static_cvar, "recursive_oce": recursive_oce, "iterated_cvar": iterated_cvar}
+
+SETS = {Contamination(0.2): 20_000, TotalVariation(0.2): 3000, ChiSquare(0.1): 3000, KL(0.1): 1000, Wasserstein(0.2): 1000}
+"""Uncertainty sets, and updates of each pair: fewer where one costs more"""
 
 
 def gain_error(uncertainty, sweeps: int, seed: int) -> float:

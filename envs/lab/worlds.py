@@ -116,6 +116,47 @@ class RandomMDP(FiniteWorld):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LinearMixture(FiniteWorld):
+    """P(s'|s, a) = Σ_i θ_i P_i(s'|s, a), with d known kernels and unknown weights θ in the simplex, the same in every step; rewards of 0,
+    1/2 or 1 for each (h, s, a)."""
+
+    instance: int = 0
+    """Seed of the world itself"""
+    d: int = 4
+    states: int = 6
+    num_actions: int = 3
+    horizon: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        counts(self, instance=0, d=1, states=2, num_actions=2, horizon=1)
+
+    @cached_property
+    def drawn(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Kernels (d, S, A, S), weights (d,) and rewards (H, S, A)."""
+        random, pairs = np.random.default_rng(self.instance), (self.states, self.num_actions)
+        kernels = random.dirichlet(np.full(self.states, 0.3), (self.d, *pairs))
+        return kernels, random.dirichlet(np.ones(self.d)), random.integers(3, size=(self.horizon, *pairs)) / 2.0
+
+    @property
+    def kernels(self) -> np.ndarray:
+        """The known kernels (d, S, A, S)."""
+        return self.drawn[0]
+
+    @cached_property
+    def candidates(self) -> np.ndarray:
+        """Eight kernels (8, S, A, S) of other weights, of which the sixth is the true one."""
+        weights = np.random.default_rng(self.instance + 1).dirichlet(np.ones(self.d), 8)
+        weights[5] = self.drawn[1]
+        return np.tensordot(weights, self.kernels, 1)
+
+    def model(self) -> FiniteMDP:
+        kernels, theta, reward = self.drawn
+        transition = np.broadcast_to(np.tensordot(theta, kernels, 1), (self.horizon, *kernels.shape[1:]))
+        return FiniteMDP(transition, reward, np.eye(self.states)[0], self.horizon)
+
+
+@dataclass(frozen=True, kw_only=True)
 class EndlessWorld(FiniteWorld):
     """Base of the worlds without end."""
 

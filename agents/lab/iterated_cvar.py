@@ -1,0 +1,161 @@
+"""Iterated CVaR with function approximation (Chen, Du, Hu, Wang, Wu, Huang, "Provably Efficient Iterated CVaR Reinforcement Learning with
+Function Approximation and Human Feedback", ICLR 2024). Rewards are known, kernels are not.
+
+    ψ_x(s, a)   E (x − V_{h+1}(s'))⁺ under each known kernel,    CVaR_τ = max_x { x − ψ̂_x(s, a)/τ },    x on a grid of step ε
+    data        of a visited (s, a): the level x̂ of the largest width, and the target (x̂ − V_{h+1}(s'))⁺
+    Q_h(s, a) = clip( r + CVaR_τ + 2ε + width of ψ_x̂ / τ, 0, H − h )
+
+Two classes of models. Mixture: P = Σ θ_i P_i, ridge regression for θ, width c β ‖ψ‖_{Λ⁻¹}. Finite class, the form of a general one: one of
+n kernels is true, least squares over them; the width is the range of ψ over those whose squared distance to the best on the data is at
+most (c β)². From memory: the structure is the paper's. Of ours are β = H √(d ln(1 + k H²/(d λ δ))) + √λ and β² = H² ln(n (1 + k)/δ).
+
+Bad branches may be met with a probability of only τ^H, so regret contains τ^(−(H+1)/2): keep H ≤ 4 at τ = ½. Learning from preferences, the
+paper's second half, is not here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from deeprl.choice import Choice, counts, in_range
+from deeprl.lab import ridge
+from deeprl.lab.counts import read
+from deeprl.lab.planners import backward_induction
+from deeprl.lab.risk import CVaR
+from deeprl.planning_agent import PlanningAgent
+from deeprl.types import Rows, Spec
+
+Stored = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class ModelClass(Choice):
+    """Kernels that may be true, and confidence sets of them. The axis of ψ over kernels is the last.
+
+    Args:
+        bonus_scale: c.
+        confidence: δ.
+    """
+
+    bonus_scale: float = 0.1
+    confidence: float = 0.1
+    source = "kernels"
+    """Attribute of the world with the kernels (d, S, A, S)"""
+
+    def __post_init__(self):
+        in_range(self, bonus_scale=(0, None), confidence=(1e-12, 1))
+
+    def statistics(self, horizon: int, d: int) -> Stored:
+        """What is learned from, before any data."""
+        raise NotImplementedError
+
+    def add(self, stored: Stored, h: int, psi: np.ndarray, target: float) -> None:
+        """Learn from ψ (d,) of one visit."""
+        raise NotImplementedError
+
+    def estimate(self, stored: Stored, h: int, psi: np.ndarray, horizon: int, episodes: float) -> tuple[np.ndarray, np.ndarray]:
+        """ψ (..., d) -> ψ̂ (...) and its width (...)."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Mixture(ModelClass):
+    """Args:
+    lam: λ.
+    """
+
+    lam: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        in_range(self, lam=(1e-9, None))
+
+    def statistics(self, horizon, d):
+        return {"gram": np.tile(self.lam * np.eye(d), (horizon, 1, 1)), "moment": np.zeros((horizon, d))}
+
+    def add(self, stored, h, psi, target):
+        stored["gram"][h] += np.outer(psi, psi)
+        stored["moment"][h] += target * psi
+
+    def estimate(self, stored, h, psi, horizon, episodes):
+        d, gram = psi.shape[-1], stored["gram"][h]
+        beta = horizon * math.sqrt(d * math.log1p(episodes * horizon**2 / (d * self.lam * self.confidence))) + math.sqrt(self.lam)
+        width = self.bonus_scale * beta * ridge.widths(np.linalg.inv(gram), psi)
+        return psi @ ridge.weights(gram, stored["moment"][h]), width
+
+
+@dataclass(frozen=True)
+class FiniteClass(ModelClass):
+    """The world's `candidates`."""
+
+    source = "candidates"
+
+    def statistics(self, horizon, d):
+        return {"loss": np.zeros((horizon, d)), "distance": np.zeros((horizon, d, d))}
+
+    def add(self, stored, h, psi, target):
+        stored["loss"][h] += (psi - target) ** 2
+        stored["distance"][h] += (psi[:, None] - psi) ** 2
+
+    def estimate(self, stored, h, psi, horizon, episodes):
+        best = stored["loss"][h].argmin()
+        squared = (self.bonus_scale * horizon) ** 2 * math.log(psi.shape[-1] * (1 + episodes) / self.confidence)
+        kept = psi[..., stored["distance"][h, best] <= squared]
+        return psi[..., best], np.ptp(kept, axis=-1)
+
+
+class IteratedCVaR(PlanningAgent):
+    """Agent for `env=lab/linear_mixture`.
+
+    Args:
+        tau: τ.
+        points: of the grid of x on [0, H]; ε = H / (points − 1).
+        models: the class of kernels.
+
+    Raises:
+        ValueError: a value is out of range, or the world has no such kernels.
+    """
+
+    wanted = "candidates"
+
+    def __init__(self, *, spec: Spec, seed: int, world, tau: float, points: int, models: ModelClass):
+        super().__init__(spec=spec, seed=seed, world=world)
+        self.risk, self.models, self.points = CVaR(tau), models, points
+        counts(self, points=2)
+        self.kernels, self.reward = getattr(world, models.source), world.mdp.expected_reward()
+        horizon, states, actions = self.reward.shape
+        self.grid = np.linspace(0.0, horizon, points)
+        self.policy = self.table("policy", np.zeros((horizon, states), np.int64))
+        self.v = self.statistic("v", np.zeros((horizon + 1, states)))
+        self.level = self.statistic("level", np.full((horizon, states, actions), float(horizon)))  # x̂
+        self.stored = {name: self.statistic(name, value) for name, value in models.statistics(horizon, len(self.kernels)).items()}
+
+    def choose(self, obs: np.ndarray, u: np.ndarray | None) -> np.ndarray:
+        state, h, _ = read(obs)
+        return self.policy[min(h, len(self.policy) - 1), state]
+
+    def learn(self, rows: Rows) -> None:
+        (state, h, _), (after, *_) = read(rows.obs), read(rows.next_obs)
+        for s, a, following in zip(state, rows.action, after):
+            short = np.maximum(self.level[h, s, a] - self.v[h + 1], 0.0)
+            self.models.add(self.stored, h, self.kernels[:, s, a] @ short, short[following])
+
+    def replan(self) -> None:
+        horizon, epsilon = len(self.policy), self.grid[1]
+        for h in reversed(range(horizon)):
+            short = np.maximum(self.grid[:, None] - self.v[h + 1], 0.0)  # (G, S)
+            psi = np.einsum("isat,gt->gsai", self.kernels, short)
+            mean, width = self.models.estimate(self.stored, h, psi, horizon, self.meter[1])
+            worth = (self.grid[:, None, None] - mean / self.risk.tau).max(0)
+            q = np.clip(self.reward[h] + worth + 2 * epsilon + width.max(0) / self.risk.tau, 0.0, horizon - h)
+            self.level[h], self.policy[h], self.v[h] = self.grid[width.argmax(0)], q.argmax(-1), q.max(-1)
+
+    def best_value(self) -> float:
+        return float(self.world.mdp.start @ backward_induction(self.world.mdp, self.risk.worth)[1][0])
+
+    def value(self) -> float:
+        played = np.eye(self.reward.shape[-1])[self.policy]
+        return float(self.world.mdp.start @ backward_induction(self.world.mdp, self.risk.worth, played)[1][0])
