@@ -119,9 +119,13 @@ class PlanningAgent(Agent):
         """Regret of the last `episodes` episodes, which have just ended, side by side."""
         return episodes * self.suboptimality()
 
+    def over(self, rows: Rows) -> bool:
+        """Whether the policy played so far is now evaluated and replaced."""
+        return bool(rows.ended.any())
+
     def observe(self, rows: Rows) -> None:
         self.learn(rows)
-        if not rows.ended.any():
+        if not self.over(rows):
             return
         self.meter[:2] += self.regret(len(rows.ended)), len(rows.ended)
         before = [parameter.clone() for parameter in self.parameters()]

@@ -12,11 +12,12 @@ import torch
 
 from deeprl.agents.lab.dtr import DTRBandit, EpsilonGreedy, ForcedPulls, Optimism
 from deeprl.agents.lab.iterated_cvar import FiniteClass, IteratedCVaR, Mixture
+from deeprl.agents.lab.ravi_ucb import Converged, Mirror, RaviUCB
 from deeprl.agents.lab.recursive_oce import RecursiveOCE
 from deeprl.agents.lab.robust_rvi import RobustRVI
 from deeprl.agents.lab.static_cvar import StaticCVaR
 from deeprl.envs.lab.dtr import DTR
-from deeprl.envs.lab.worlds import Garnet, LinearMixture, RandomMDP, RiskLadder, TwoStates
+from deeprl.envs.lab.worlds import Garnet, LinearMixture, RandomMDP, RiskLadder, RiverSwim, TwoStates
 from deeprl.lab.optimism import Bernstein, Bonus, Hoeffding
 from deeprl.lab.planners import relative_value_iteration
 from deeprl.lab.risk import CVaR, Entropic, Mean, Piecewise
@@ -81,7 +82,15 @@ def iterated_cvar() -> Experiment:
     return Experiment("function approximation learns faster than counts", 500, arms)
 
 
-REGRET = {"dtr": dtr, "static_cvar": static_cvar, "recursive_oce": recursive_oce, "iterated_cvar": iterated_cvar}
+def ravi_ucb() -> Experiment:
+    arms = {}
+    for c in (0.1, 0.01):
+        for name, planning in (("η=0.1", Mirror(0.1)), ("η=1", Mirror(1.0)), ("converged", Converged())):
+            arms[f"{name} c={c}"] = Arm(RiverSwim(), partial(RaviUCB, discount=0.95, planning=planning, bonus_scale=c, confidence=0.1))
+    return Experiment("one update an epoch has regret of the order of planning to the end", 500, arms)
+
+
+REGRET = {"dtr": dtr, "static_cvar": static_cvar, "recursive_oce": recursive_oce, "iterated_cvar": iterated_cvar, "ravi_ucb": ravi_ucb}
 
 SETS = {Contamination(0.2): 20_000, TotalVariation(0.2): 3000, ChiSquare(0.1): 3000, KL(0.1): 1000, Wasserstein(0.2): 1000}
 """Uncertainty sets, and updates of each pair: fewer where one costs more"""

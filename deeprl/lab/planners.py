@@ -66,3 +66,15 @@ def relative_value_iteration(
         v = v + change / 2
         v -= v[0]
     raise ValueError(f"relative value iteration has not converged after {most} sweeps: the gain differs between states")
+
+
+def discounted_values(mdp: FiniteMDP, discount: float, policy: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Q (S, A) and V (S,) of the best policy, by policy iteration, or of a policy (S, A): solutions of linear equations, hence exact."""
+    reward, best = mdp.expected_reward(), policy is None
+    policy = np.eye(mdp.num_actions)[reward.argmax(-1)] if policy is None else policy
+    while True:
+        v = np.linalg.solve(np.eye(mdp.states) - discount * np.einsum("sa,sat->st", policy, mdp.transition), (policy * reward).sum(-1))
+        q = reward + discount * mdp.transition @ v
+        if not best or (q.max(-1) <= v + 1e-10).all():
+            return q, v
+        policy = np.eye(mdp.num_actions)[q.argmax(-1)]

@@ -200,3 +200,27 @@ class Garnet(EndlessWorld):
             transition[(*at, random.choice(self.states, self.branches, replace=False))] = random.dirichlet(np.ones(self.branches))
         start = np.eye(self.states)[0]
         return FiniteMDP((1 - self.restart) * transition + self.restart * start, random.uniform(size=shape), start)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RiverSwim(EndlessWorld):
+    """States in a row, against a current. Action 0 always moves left and pays 0.005 in the first state. Action 1 swims: right with 0.35
+    (0.6 in the first state), stay with 0.6 (0.4 at the first state, 0.6 at the last), else left; it pays 1 in the last state."""
+
+    states: int = 6
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        counts(self, states=2)
+
+    def model(self) -> FiniteMDP:
+        last = self.states - 1
+        transition, reward = np.zeros((self.states, 2, self.states)), np.zeros((self.states, 2))
+        for state in range(self.states):
+            transition[state, 0, max(state - 1, 0)] = 1.0
+            left, stay = (0.0, 0.4) if state == 0 else (0.4, 0.6) if state == last else (0.05, 0.6)
+            transition[state, 1, max(state - 1, 0)] += left
+            transition[state, 1, state] += stay
+            transition[state, 1, min(state + 1, last)] += 1.0 - left - stay
+        reward[0, 0], reward[last, 1] = 0.005, 1.0
+        return FiniteMDP(transition, reward, np.eye(self.states)[0])

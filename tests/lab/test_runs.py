@@ -21,6 +21,7 @@ from tests.promises.test_resume import assert_same_run, at_step
 SHORT = ("steps=120", "log.every=20", "evaluation.every=60", "evaluation.episodes=2", "evaluation.num=2", "evaluation.final_episodes=2",
          "checkpoint.every=40", "runtime.threads=1")  # fmt: skip
 RUNS = {
+    "ravi_ucb": ("agent=lab/ravi_ucb", "env=lab/river_swim", "discount=0.8"),
     "iterated_cvar": ("agent=lab/iterated_cvar", "env=lab/linear_mixture"),
     "recursive_oce": ("agent=lab/recursive_oce", "env=lab/random_mdp", "agent/risk=entropic"),
     "static_cvar": ("agent=lab/static_cvar", "env=lab/risk_ladder"),
