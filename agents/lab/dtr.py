@@ -14,7 +14,6 @@ paper's least squares have none.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,19 +64,13 @@ class Exploration(Choice):
         """(n, A) values of which acting takes the larger."""
         return phi @ fits.all.T
 
+    def target(self, fits: Fits, phi: np.ndarray) -> np.ndarray:
+        """(n, A) values of stage 2 whose maximum stage 1 is fitted to, for β̂."""
+        return phi @ fits.all.T
+
     def breaks(self, fits: Fits) -> np.ndarray:
         """Points between which the larger value is that of one action."""
         return roots(*(fits.all[1] - fits.all[0]))
-
-
-@dataclass(frozen=True)
-class EpsilonGreedy(Exploration):
-    """The larger prediction of β̂, or with probability `epsilon` an action at random; 0 is greedy."""
-
-    epsilon: float = 0.1
-
-    def __post_init__(self):
-        in_range(self, epsilon=(0, 1))
 
 
 @dataclass(frozen=True)
@@ -112,43 +105,11 @@ class ForcedPulls(Exploration):
         return np.concatenate([*sides, super().breaks(fits)])
 
 
-@dataclass(frozen=True)
-class Optimism(Exploration):
-    """LSVI-UCB: prediction of β̂ plus c · 4 √ln(4T) · ‖φ‖_{Λ⁻¹}. Values are not clipped, because the noise of rewards has no bound.
-
-    Args:
-        bonus_scale: c; 1 is what the authors of DTR bandit ran, with `agent.lam=1`.
-        episodes: T.
-    """
-
-    bonus_scale: float = 1.0
-    episodes: int = 10_000
-
-    def __post_init__(self):
-        in_range(self, bonus_scale=(0, None))
-        counts(self, episodes=1)
-
-    @property
-    def beta(self) -> float:
-        return self.bonus_scale * 4.0 * math.sqrt(math.log(4 * self.episodes))
-
-    def values(self, fits: Fits, phi: np.ndarray) -> np.ndarray:
-        return phi @ fits.all.T + self.beta * ridge.widths(fits.inverse[None], phi[:, None])
-
-    def breaks(self, fits: Fits) -> np.ndarray:
-        """Roots of 4 d² q₀ = (q₁ − q₀ − d²)², which d + √q₀ = √q₁ implies; d is linear in x, q_a = β² φᵀΛ_a⁻¹φ quadratic."""
-        product = np.polynomial.polynomial.polymul
-        d = fits.all[0] - fits.all[1]
-        q = [self.beta**2 * np.array([m[0, 0], m[0, 1] + m[1, 0], m[1, 1]]) for m in fits.inverse]
-        rest = q[1] - q[0] - product(d, d)
-        return roots(*(product(rest, rest) - 4.0 * product(product(d, d), q[0])))
-
-
 class DTRBandit(PlanningAgent):
     """Agent for `env=lab/dtr`.
 
     Args:
-        optimism: forced pulls, ε-greedy or optimism.
+        optimism: forced pulls, or an arm of `deeprl.agents.lab.dtr_arms`.
         lam: λ of the least squares.
         capacity: most episodes that can be kept; stage 1 is fitted again on all of them after each episode.
 
@@ -161,10 +122,10 @@ class DTRBandit(PlanningAgent):
     def __init__(self, *, spec: Spec, seed: int, world, optimism: Exploration, lam: float, capacity: int):
         super().__init__(spec=spec, seed=seed, world=world)
         self.optimism, self.lam, self.capacity = optimism, lam, capacity
-        in_range(self, lam=(0, None))
+        in_range(self, lam=(1e-12, None))
         counts(self, capacity=1)
         self.fits = self.table("fits", np.zeros((2, 2, 2, 2)))  # stage, forced or all, action, feature
-        self.inverse = self.table("inverse", np.broadcast_to(np.eye(2) / max(lam, 1e-12), (2, 2, 2, 2)))  # stage, action
+        self.inverse = self.table("inverse", np.broadcast_to(np.eye(2) / lam, (2, 2, 2, 2)))  # stage, action
         self.gram = self.statistic("gram", np.broadcast_to(lam * np.eye(2), (2, 2, 2, 2, 2)))  # stage, forced or all, action
         self.moment = self.statistic("moment", np.zeros((2, 2, 2)))  # of stage 2: forced or all, action
         self.history = self.statistic("history", np.zeros((capacity, 4)))  # x₁, a₁, x₂, whether it was forced
@@ -197,15 +158,15 @@ class DTRBandit(PlanningAgent):
     # The agent
 
     def choose(self, obs: np.ndarray, u: np.ndarray | None) -> np.ndarray:
-        stage = min(int(obs[0, 1]), 1)
-        p = self.probability(obs[:, 0].astype(float), stage)
+        x, stage = obs[:, 0].astype(float), np.minimum(obs[:, 1].astype(int), 1)
+        p = np.where(stage, self.probability(x, 1), self.probability(x, 0))
         if u is None:
             return p > 0.5
         action = (u[:, 0] < p).astype(int)
         for i in range(len(obs)):
             pair = self.optimism.forced(int(self.number[0]) + i)
             if pair is not None:
-                action[i] = pair[stage]
+                action[i] = pair[stage[i]]
         return action
 
     def learn(self, rows: Rows) -> None:
@@ -226,24 +187,15 @@ class DTRBandit(PlanningAgent):
         self.number[0] += len(x) * stage
 
     def replan(self) -> None:
-        self.fits[1] = ridge.weights(self.regular(1), self.moment)
-        self.inverse[1] = np.linalg.inv(self.regular(1)[1])
+        self.fits[1] = ridge.weights(self.gram[1], self.moment)
+        self.inverse[1] = np.linalg.inv(self.gram[1, 1])
         x, action, then, forced = self.history[: int(self.number[0])].T
         after = features(then)
-        targets = [(after @ self.fits[1, 0].T).max(1) * forced, self.best_second(after)]
+        targets = [(after @ self.fits[1, 0].T).max(1) * forced, self.optimism.target(self.stage_fits(1), after).max(1)]
         chosen = features(x)[:, None] * np.stack([1 - action, action], 1)[..., None]  # (n, A, 2)
         moment = np.stack([np.einsum("n,nai->ai", target, chosen) for target in targets])
-        self.fits[0] = ridge.weights(self.regular(0), moment)
-        self.inverse[0] = np.linalg.inv(self.regular(0)[1])
-
-    def best_second(self, after: np.ndarray) -> np.ndarray:
-        """(n,) value of the best second action."""
-        plain = self.optimism if isinstance(self.optimism, Optimism) else Exploration()
-        return plain.values(self.stage_fits(1), after).max(1)
-
-    def regular(self, stage: int) -> np.ndarray:
-        """Gram matrices (forced or all, A, 2, 2) that can be inverted even without data."""
-        return self.gram[stage] + 1e-12 * np.eye(2)
+        self.fits[0] = ridge.weights(self.gram[0], moment)
+        self.inverse[0] = np.linalg.inv(self.gram[0, 1])
 
 
 class Fixed:

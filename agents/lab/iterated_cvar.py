@@ -135,13 +135,13 @@ class IteratedCVaR(PlanningAgent):
 
     def choose(self, obs: np.ndarray, u: np.ndarray | None) -> np.ndarray:
         state, h, _ = read(obs)
-        return self.policy[min(h, len(self.policy) - 1), state]
+        return self.policy[np.minimum(h, len(self.policy) - 1), state]
 
     def learn(self, rows: Rows) -> None:
         (state, h, _), (after, *_) = read(rows.obs), read(rows.next_obs)
-        for s, a, following in zip(state, rows.action, after):
-            short = np.maximum(self.level[h, s, a] - self.v[h + 1], 0.0)
-            self.models.add(self.stored, h, self.kernels[:, s, a] @ short, short[following])
+        for t, s, a, following in zip(h, state, rows.action, after):
+            short = np.maximum(self.level[t, s, a] - self.v[t + 1], 0.0)
+            self.models.add(self.stored, t, self.kernels[:, s, a] @ short, short[following])
 
     def replan(self) -> None:
         horizon, epsilon = len(self.policy), self.grid[1]

@@ -42,7 +42,7 @@ class RecursiveOCE(PlanningAgent):
 
     def choose(self, obs: np.ndarray, u: np.ndarray | None) -> np.ndarray:
         state, h, _ = read(obs)
-        return self.policy[min(h, len(self.policy) - 1), state]
+        return self.policy[np.minimum(h, len(self.policy) - 1), state]
 
     def learn(self, rows: Rows) -> None:
         self.counts.add(rows)

@@ -47,7 +47,7 @@ class StaticCVaR(PlanningAgent):
     def choose(self, obs: np.ndarray, u: np.ndarray | None) -> np.ndarray:
         state, h, total = read(obs)
         left = np.clip(self.first[0] - np.rint(total / self.grid).astype(int), 0, self.budgets - 1)
-        return self.policy[min(h, len(self.policy) - 1), state, left]
+        return self.policy[np.minimum(h, len(self.policy) - 1), state, left]
 
     def learn(self, rows: Rows) -> None:
         self.counts.add(rows)

@@ -9,9 +9,9 @@ import numpy as np
 from deeprl.types import Rows
 
 
-def read(obs: np.ndarray) -> tuple[np.ndarray, int, np.ndarray]:
-    """Observations (M, S + 2) of an episodic world -> states (M,), the step h, which they share, and sums of rewards (M,)."""
-    return obs[:, :-2].argmax(-1), int(obs[0, -2]), obs[:, -1].astype(float)
+def read(obs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Observations (M, S + 2) of an episodic world -> states, steps and sums of rewards, (M,) each."""
+    return obs[:, :-2].argmax(-1), obs[:, -2].astype(int), obs[:, -1].astype(float)
 
 
 class Counts(NamedTuple):
@@ -23,7 +23,7 @@ class Counts(NamedTuple):
 
     def add(self, rows: Rows) -> None:
         (state, h, _), (after, *_) = read(rows.obs), read(rows.next_obs)
-        np.add.at(self.number[h], (state, rows.action, after), 1)
+        np.add.at(self.number, (h, state, rows.action, after), 1)
         self.reward[h, state, rows.action, after] = rows.reward
 
     def model(self) -> tuple[np.ndarray, np.ndarray]:

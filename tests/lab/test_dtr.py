@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from deeprl.agents.lab.dtr import DTRBandit, EpsilonGreedy, Fixed, ForcedPulls, Optimism
+from deeprl.agents.lab.dtr import DTRBandit, Fixed, ForcedPulls
+from deeprl.agents.lab.dtr_arms import EpsilonGreedy, Optimism
 from deeprl.envs.lab.dtr import DTR, Always, Best, value
 from deeprl.training.collector import Collector
 
@@ -95,7 +96,7 @@ def test_the_value_of_the_policy_played_is_exact(optimism):
 
 def test_fits_are_those_of_least_squares():
     """Of all episodes that took a second action; stage 1 on the predicted value of the better second action, not on the reward."""
-    learned = played(agent(ForcedPulls(3, 0.2), lam=0.0), 60)
+    learned = played(agent(ForcedPulls(3, 0.2), lam=1e-9), 60)
     x, first, then, forced = learned.history[:60].T
     for fit, mask in enumerate((forced > 0, forced >= 0)):
         better = np.max([learned.fits[1, fit, a, 0] + learned.fits[1, fit, a, 1] * then for a in (0, 1)], axis=0)

@@ -166,3 +166,9 @@ def test_what_does_not_fit_is_refused():
         recursive(Mean(), TwoStates())
     with pytest.raises(ValueError, match="tau must be between"):
         CVaR(0.0)
+
+
+def test_an_action_is_a_function_of_its_own_row():
+    agent = played(static(optimism=Bonus()), 60)
+    obs = np.array([[1, 0, h, total] for h, total in ((0, 0.0), (1, 1.0), (2, 0.4), (2, 2.0))], np.float32)
+    assert agent.choose(obs, None).tolist() == [agent.choose(row[None], None)[0] for row in obs]

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import deeprl
@@ -53,7 +54,8 @@ def test_a_run_can_be_read_evaluated_and_reported(tmp_path, capsys):
         assert begin(tmp_path / str(seed), *RUNS["dtr"], *SHORT, f"seed={seed}") == exits.FINISHED
     run = deeprl.load(tmp_path / "0")
     assert run.agent.meter[1] == 60
-    assert run.act(run.make_evaluation(0, 2).reset()).shape == (2,)
+    rows = np.array([[0.9, 0.0], [0.9, 1.0], [0.1, 1.0]], np.float32)  # of different stages: each action is that of its own row
+    assert run.act(rows).tolist() == [int(run.act(row)) for row in rows]
     capsys.readouterr()
     assert console("eval", tmp_path / "0", "--episodes", "3", "--json") == exits.FINISHED
     assert len(json.loads(capsys.readouterr().out)["returns"]) == 3
