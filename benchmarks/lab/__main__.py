@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -34,14 +35,19 @@ def slopes(curves: np.ndarray, at: np.ndarray) -> np.ndarray:
     return np.polyfit(np.log(at[late]), np.log(np.maximum(curves[:, late], 1e-9)).T, 1)[0]
 
 
-def regret(name: str, seeds: int, pool: ProcessPoolExecutor) -> dict:
+def regret(name: str, seeds: int, pool: ProcessPoolExecutor, keep: Callable[[dict], object]) -> dict:
+    """
+    Args:
+        keep: called with what is known after each arm.
+    """
     experiment = REGRET[name]()
     at = times(experiment.episodes)
     quarter, half = (int(np.flatnonzero(at == int(experiment.episodes * share))[0]) for share in (0.25, 0.5))
     print(f"{name}: {experiment.claim}; {seeds} seeds\n")
     columns = ("T/4", "T/2", f"T={experiment.episodes}", "slope", "doubling", "suboptimality", "switches", "ms/episode")
     print(f"{'arm':38}" + "".join(f"{column:>18}" for column in columns))
-    rows = {}
+    rows: dict[str, dict] = {}
+    found = {"experiment": name, "claim": experiment.claim, "seeds": seeds, "times": at.tolist(), "arms": rows}
     for arm in experiment.arms:
         runs = list(pool.map(partial(curve, name, arm), range(seeds)))
         curves, rest = np.array([run[0] for run in runs]), np.array([run[1:] for run in runs])
@@ -52,7 +58,8 @@ def regret(name: str, seeds: int, pool: ProcessPoolExecutor) -> dict:
         print(f"{arm:38}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
         rows[arm] = {"regret": curves.round(4).tolist(), "slope": slopes(curves, at).round(4).tolist(), "doubling": doubling,
                      "suboptimality": rest[:, 0].round(6).tolist(), "switches": rest[:, 1].tolist()}  # fmt: skip
-    return {"experiment": name, "claim": experiment.claim, "seeds": seeds, "times": at.tolist(), "arms": rows}
+        keep(found)
+    return found
 
 
 def robust(seeds: int, pool: ProcessPoolExecutor) -> dict:
@@ -96,10 +103,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
+
+    def keep(found: dict) -> None:
+        if options.json:
+            options.json.write_text(json.dumps(found) + "\n")
+
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("forkserver")) as pool:
-        found = robust(options.seeds, pool) if options.name == "robust_rvi" else regret(options.name, options.seeds, pool)
-    if options.json:
-        options.json.write_text(json.dumps(found) + "\n")
+        found = robust(options.seeds, pool) if options.name == "robust_rvi" else regret(options.name, options.seeds, pool, keep)
+    keep(found)
     if options.plot and "arms" in found:
         plot(found, options.plot)
 

@@ -63,7 +63,7 @@ def static_cvar() -> Experiment:
     for world, grid, tau in ((RandomMDP(), 0.5, 1.0), (RandomMDP(), 0.5, 0.5), (RandomMDP(), 0.5, 0.1), (RiskLadder(), 0.2, 0.5)):
         for name, bonus in bonuses(Hoeffding, Bernstein).items():
             arms[f"{type(world).__name__} τ={tau} {name}"] = Arm(world, partial(StaticCVaR, tau=tau, grid=grid, optimism=bonus))
-    return Experiment("regret is sublinear; Bernstein's advantage over Hoeffding's grows as τ falls", 1000, arms)
+    return Experiment("regret is sublinear; Bernstein's advantage over Hoeffding's grows as τ falls", 500, arms)
 
 
 def recursive_oce() -> Experiment:
@@ -71,7 +71,7 @@ def recursive_oce() -> Experiment:
     for risk in (Mean(), CVaR(0.5), Entropic(1.0), Piecewise()):
         for name, bonus in bonuses(Hoeffding).items():
             arms[f"{type(risk).__name__} {name}"] = Arm(RandomMDP(), partial(RecursiveOCE, risk=risk, optimism=bonus))
-    return Experiment("regret is sublinear for every measure", 1000, arms)
+    return Experiment("regret is sublinear for every measure", 500, arms)
 
 
 def iterated_cvar() -> Experiment:
