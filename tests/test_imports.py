@@ -31,7 +31,7 @@ LAYERS = (
 """Rooms of `deeprl/`, files and folders, from left to right. A room imports rooms of the layers left of its own, and itself. `report`
 stands beside `training`, because it reads what training left in run folders, and neither knows the other. `export`
 stands behind `session`, because it takes a loaded run."""
-BESIDE = {"agents": 7, "envs": 3}
+BESIDE = {"agents": 8, "envs": 4}
 """Folders beside `deeprl/`: how many of the layers they may import."""
 
 LAYER = {room: number for number, layer in enumerate(LAYERS) for room in layer}

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deeprl.cli.page import menu
+from deeprl.cli.page import LAB, SLOTS, menu
 from deeprl.config import folders
 from deeprl.config.captions import caption
 from deeprl.config.compose import compose, prepare
@@ -34,7 +34,7 @@ def run(asked: argparse.Namespace) -> int:
     prepare()
     slot = PLURALS.get(asked.slot, asked.slot)
     if slot is None:
-        answer("\n".join(menu()))
+        answer("\n".join(menu((*SLOTS, *LAB))))
     elif slot == "combinations":
         answer(combinations())
     elif options(slot):

@@ -18,13 +18,15 @@ EXAMPLES = (
 )
 SLOTS = ("train", "env/_atari", "agent/dqn", "agent/td3", "agent/ppo")
 """Files that define the slots. If several files define a slot, its default is that of the first file."""
+LAB = tuple(f"agent/lab/{name}" for name in ("recursive_oce", "robust_rvi", "iterated_cvar", "ravi_ucb"))
+"""Files that define the slots of the lab's agents, which are in `deeprl list` alone, because `--help` is for one screen"""
 KEYS = (("train", ""), ("env/_base", "env."), ("replay/uniform", "replay."))
 """Files with the keys of every run, and the prefix of these keys."""
 
 
-def menu() -> list[str]:
+def menu(files: tuple[str, ...] = SLOTS) -> list[str]:
     """Lines with each slot, its default and its comment."""
-    found = [entry for file in SLOTS for entry in slots(file)]
+    found = [entry for file in files for entry in slots(file)]
     first = {entry.name: entry for entry in reversed(found)}
     return table([first[name] for name in dict.fromkeys(entry.name for entry in found)])
 

@@ -36,7 +36,7 @@ def caption(path: Path) -> str:
 
 def slots(file: str) -> list[Entry]:
     """The slots in the `defaults` of a file, such as "train" or "agent/dqn", that have a comment."""
-    owner = file.rpartition("/")[0]
+    owner = file.split("/")[0] if "/" in file else ""  # agent/lab/dtr: the group is agent
     found = [entry for entry, default in _entries(file) if default and entry.comment]
     return [entry._replace(name=f"{owner}/{entry.name}".replace("@", f"@{owner}.")) if owner else entry for entry in found]
 

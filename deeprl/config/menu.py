@@ -30,4 +30,5 @@ def _nested(path: Path, group: str) -> bool:
 
 
 def groups() -> list[str]:
-    return sorted({str(path.parent) for path in files() if path.parent != Path()} | {"env"})
+    families = {f"agent/{family}" for family in FAMILIES}
+    return sorted({str(path.parent) for path in files() if path.parent != Path()} - families | {"env"})

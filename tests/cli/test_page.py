@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 import deeprl
 from deeprl.cli import exits
-from deeprl.cli.page import EXAMPLES, help_page
+from deeprl.cli.page import EXAMPLES, LAB, help_page
 from deeprl.config.captions import caption, keys, slots
 from deeprl.config.compose import compose, prepare
 from deeprl.config.folders import CONFIGS
@@ -26,6 +26,7 @@ from deeprl.system.terminal import columns
 from tests.builders import console, front_door
 
 ROOT = Path(__file__).resolve().parents[2]
+LAB_SLOTS = {entry.name for file in LAB for entry in slots(file)}
 SLOTS = [group for group in groups() if not group.startswith(("tuned", "env/")) or group == "env/protocol"]
 
 
@@ -39,7 +40,7 @@ def test_the_page_fits_a_screen_and_names_nothing_internal(monkeypatch):
 
 def test_the_page_has_every_slot_and_every_key():
     named = {word.split("=")[0].split("@")[0] for word in re.findall(r"^  ([\w/@.]+=)", help_page(), flags=re.MULTILINE)}
-    assert set(SLOTS) <= named
+    assert set(SLOTS) - LAB_SLOTS <= named
     assert set(FIXED) <= named
 
 
@@ -132,3 +133,10 @@ def test_pages_wait_for_no_torch(words):
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "deeprl.cli.page" in imported
     assert "torch" not in imported
+
+
+def test_the_list_has_the_slots_of_the_lab_too(capsys):
+    assert console("list") == 0
+    said = capsys.readouterr().out
+    assert {"agent/optimism", "agent/risk", "agent/uncertainty", "agent/models", "agent/planning"} == LAB_SLOTS
+    assert all(f"{slot}=" in said for slot in LAB_SLOTS)

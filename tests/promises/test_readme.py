@@ -17,7 +17,7 @@ from deeprl.config.compose import compose
 from deeprl.config.instantiate import instantiate
 from deeprl.config.menu import groups, options
 from deeprl.config.overrides import first_of
-from deeprl.config.rules import RULES, planned_updates, rollout_updates
+from deeprl.config.rules import RULES, learns_nothing, planned_updates, rollout_updates
 from deeprl.runs.config_file import flatten
 from deeprl.session.api import worded
 from deeprl.session.assemble import settle
@@ -66,7 +66,7 @@ def test_training_commands_learn_something_within_a_tiny_budget(command):
     words = [first_of(word) for word in shlex.split(command)[2:] if not word.startswith("-")]
     config = settle(*compose([*words, "budget=tiny"])[:2])
     assert config["steps"] == 400
-    assert planned_updates(config) >= (30 if rollout_updates(config) is None else 16)
+    assert planned_updates(config) >= (30 if rollout_updates(config) is None else 16) or learns_nothing(config)
 
 
 @pytest.mark.parametrize("command", commands("deeprl "))
