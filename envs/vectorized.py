@@ -120,7 +120,8 @@ class Vectorized(EnvChoice):
 @contextmanager
 def unheard() -> Iterator[None]:
     """Processes started in this block ignore the signals that stop a run, because these reach the whole process group and would kill a
-    worker of `gymnasium.vector.AsyncVectorEnv` during a step."""
+    worker of `gymnasium.vector.AsyncVectorEnv` during a step. Workers of a fork server that this process has started before do not: they
+    inherit from it."""
     if threading.current_thread() is not threading.main_thread():  # no other may set handlers
         yield
         return

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 from functools import partial
+from multiprocessing import forkserver
 from warnings import catch_warnings
 
 import gymnasium
@@ -446,8 +447,16 @@ def test_a_run_resumes_exactly(function, mode, tmp_path, monkeypatch):
     assert same(whole["agent"]["module"], resumed["agent"]["module"])
 
 
+@pytest.fixture
+def new_server():
+    """A fork server of this test alone: its children ignore what it ignored when it was started, by whatever test."""
+    forkserver._forkserver._stop()
+    yield
+    forkserver._forkserver._stop()
+
+
 @pytest.mark.parametrize("context", ["fork", "forkserver"])
-def test_workers_ignore_the_signals_that_stop_a_run(make, context):
+def test_workers_ignore_the_signals_that_stop_a_run(make, context, new_server):
     kwargs = {"vectorization_mode": "async", "vector_kwargs": {"context": context}}
     before = [signal.getsignal(number) for number in HANDLED]
     envs = make(Vectorized(id="CartPole-v1", num=2, kwargs=kwargs), 1)
