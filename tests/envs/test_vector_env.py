@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from functools import partial
-from multiprocessing import forkserver
 from warnings import catch_warnings
 
 import gymnasium
@@ -25,7 +26,6 @@ from deeprl.envs.vector.environments import EnvironmentFailed
 from deeprl.envs.vectorized import Vectorized
 from deeprl.errors import ConfigError
 from deeprl.runs.checkpoints import Checkpoints
-from deeprl.system.signals import HANDLED
 from tests.builders import begin, console, same
 from tests.promises.test_resume import at_step
 
@@ -447,19 +447,16 @@ def test_a_run_resumes_exactly(function, mode, tmp_path, monkeypatch):
     assert same(whole["agent"]["module"], resumed["agent"]["module"])
 
 
-@pytest.fixture
-def new_server():
-    """A fork server of this test alone: its children ignore what it ignored when it was started, by whatever test."""
-    forkserver._forkserver._stop()
-    yield
-    forkserver._forkserver._stop()
+SIGNALLED = """
+import os, signal, sys
+import numpy as np
+from deeprl.envs.vectorized import Vectorized
+from deeprl.system.signals import HANDLED
 
-
-@pytest.mark.parametrize("context", ["fork", "forkserver"])
-def test_workers_ignore_the_signals_that_stop_a_run(make, context, new_server):
-    kwargs = {"vectorization_mode": "async", "vector_kwargs": {"context": context}}
+if __name__ == "__main__":
+    kwargs = {"vectorization_mode": "async", "vector_kwargs": {"context": sys.argv[1]}}
     before = [signal.getsignal(number) for number in HANDLED]
-    envs = make(Vectorized(id="CartPole-v1", num=2, kwargs=kwargs), 1)
+    envs = Vectorized(id="CartPole-v1", num=2, kwargs=kwargs).make(1)
     assert [signal.getsignal(number) for number in HANDLED] == before
     envs.reset()
     for process in envs.backend.vector.processes:
@@ -467,6 +464,16 @@ def test_workers_ignore_the_signals_that_stop_a_run(make, context, new_server):
             os.kill(process.pid, number)
     for _ in range(5):
         envs.step(np.zeros(2, int))
+    envs.close()
+"""
+"""A process of its own, because children of a fork server ignore what it ignored when it was started, by whatever test"""
+
+
+@pytest.mark.parametrize("context", ["fork", "forkserver"])
+def test_workers_ignore_the_signals_that_stop_a_run(context, tmp_path):
+    script = tmp_path / "signalled.py"
+    script.write_text(SIGNALLED)
+    subprocess.run([sys.executable, script, context], check=True, timeout=120)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of Gymnasium
