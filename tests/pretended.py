@@ -249,7 +249,7 @@ def caller() -> tuple[str, int]:
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
-        if name != __file__ and name.startswith(str(ROOT)):
+        if name != __file__ and name.startswith(str(ROOT)) and "site-packages" not in name:  # an environment may lie in the repository
             return str(Path(name).relative_to(ROOT)).replace("deeprl/agents/", "agents/"), frame.f_lineno
         frame = frame.f_back
     return "elsewhere", 0
