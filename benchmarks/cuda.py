@@ -4,7 +4,7 @@
 
 The tests that need a GPU (tests/test_gpu.py, tests/replay), then for each agent the updates a second of the learner alone and the steps a
 second of the whole loop: operators one by one (`reference`), one CUDA graph an objective (`compiled`), and `compiled` with `runtime.lag=1`.
-Other numbers than these, of the same card, are made by `python -m benchmarks.speed`, whose peers run on a GPU when JAX and torch find one.
+No peer is raced: `python -m benchmarks.speed` keeps JAX on the CPU.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Collector:
     """
 
     def __init__(self, agent: Agent, act, envs, append, seed: int, device: str = "cpu", block: int = 512, observe=None):
-        self.agent, self.act, self.envs, self.append, self.device = agent, act, envs, append, device
+        self.agent, self.act, self.envs, self.append = agent, act, envs, append
         self.observe = agent.observe if observe is None else observe
         self.stage = None if torch.device(device).type == "cpu" else Staging(torch.device(device))
         self.noise = NoiseStream(seed, "explore", "act", lambda ticks, g: agent.act_noise((ticks, envs.num), g), block)
