@@ -50,6 +50,13 @@ FAMILIES = {
     "minigrid": ("env.num=2", "steps=4000", "learning_starts=500", "replay.capacity=2500", "replay_ratio=0.25", "agent.torso.hidden=[64]"),
     "highway": ("env.num=2", "steps=1200", "learning_starts=200", "replay.capacity=1000", "replay_ratio=0.25", "agent.torso.hidden=[64]"),
 }  # fmt: skip
+ROLLOUTS = {
+    "classic": ("env.num=4", "steps=12000", "replay.length=32"),
+    "minatar": ("env.num=8", "steps=12000", "replay.length=32", "replay.epochs=2", "replay.minibatches=4"),
+    "mujoco": ("env.num=4", "steps=16000", "replay.length=64", "replay.epochs=2", "replay.minibatches=4"),
+    "atari": ("env.num=4", "steps=3200", "replay.length=16", "replay.epochs=1", "env.protocol.max_episode_steps=300"),
+}
+"""The same for agents that learn from rollouts, which refuse the sizes of a memory."""
 SMALL = ("agent.torso.hidden=[64]", "agent.actor_torso.hidden=[64]")
 OPTIONS = {
     "sac": SMALL,
@@ -88,7 +95,8 @@ class Cell(NamedTuple):
             name, package, wrapper = FOREIGN[self.env]
             env = ["env=gym", f"env.id={name}", f"env.package={package}", f"env.wrappers=[{wrapper}]"]
         words = [f"agent={self.agent}", *env, f"replay={self.replay}", f"env.vector={self.vector}", "runtime.threads=1"]
-        return [*words, *COMMON, *FAMILIES[self.env.split("/")[0]], *OPTIONS.get(self.agent, ())]
+        families = ROLLOUTS if self.replay == "rollout" else FAMILIES
+        return [*words, *COMMON, *families[self.env.split("/")[0]], *OPTIONS.get(self.agent, ())]
 
     @property
     def allow(self) -> tuple[str, ...]:
@@ -149,6 +157,14 @@ CELLS = [
     Cell("rvi_sac", "mujoco/hopper", "prioritized", "sync"),
     Cell("droq", "classic/pendulum", "prioritized", "sync"),
     Cell("droq", "mujoco/half_cheetah", "uniform", "async"),
+    Cell("pqn", "classic/cartpole", "rollout", "sync"),
+    Cell("pqn", "minatar/breakout", "rollout", "async"),
+    Cell("pqn", "atari/pong", "rollout", "ale"),
+    Cell("ppo", "classic/cartpole", "rollout", "async"),
+    Cell("ppo", "mujoco/hopper", "rollout", "sync"),
+    Cell("ppo", "atari/breakout", "rollout", "ale"),
+    Cell("a2c", "classic/acrobot", "rollout", "sync"),
+    Cell("a2c", "mujoco/half_cheetah", "rollout", "async"),
 ]
 
 

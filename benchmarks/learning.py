@@ -1,7 +1,7 @@
 """Learning of many agents on the same tasks: whole training runs, one after the other, kept as a table.
 
 python -m benchmarks.learning --folder FOLDER --set minatar [--seeds 0] [--agents dqn mvi] [--reverse] [--minutes 60]
-python -m benchmarks.learning --table
+python -m benchmarks.learning --table [--at 150000 --agents td3 itd3]
 
 Finished runs are written to benchmarks/results/learning.json with the overrides and the commit that made them, and are not made again; a
 run that was interrupted is resumed from its folder. Two of these may run at once, one from each end (`--reverse`): the folder of a run is
@@ -18,6 +18,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+import numpy as np
+from scipy.stats import t as student
 
 from benchmarks.curves import read
 from deeprl.runs.folder import RunFolder
@@ -58,16 +61,38 @@ CONTINUOUS = {
     "rvi_sac": "agent=rvi_sac",
     "sac_simba": "agent=sac agent/normalize=running agent/torso=simba agent.torso.width=256 agent.torso.blocks=1",
 }
-RECIPES = {**AGENTS, **CONTINUOUS}
+ROLLOUTS = {
+    "ppo": "agent=ppo",
+    "a2c": "agent=a2c",
+    "pqn": "agent=pqn",
+    "ppo_running": "agent=ppo agent/normalize=running agent/rewards=scaled",
+}
+SUCCESSORS = {
+    "is_dqn": "agent=is_dqn",
+    "gi_dqn": "agent=gi_dqn",
+    "target_free_dqn": "agent=target_free_dqn",
+}
+RECIPES = {**AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS}
 LOG_MAPPED = ("log_dqn", "loglin_dqn")
 """Not for CartPole, because a reward in every step is not what a logarithm is for (docs/algorithms/log_dqn.md)."""
 SETS = {
-    "cartpole": (("classic/cartpole",), "steps=150000"),
-    "mujoco": (("mujoco/hopper", "mujoco/half_cheetah"), "steps=150000"),
-    "mujoco_million": (("mujoco/half_cheetah", "mujoco/hopper"), "steps=1000000 evaluation.every=10000"),
-    "mujoco_half_million": (("mujoco/walker2d",), "steps=500000 evaluation.every=10000"),
-    "minatar": (("minatar/breakout", "minatar/asterix"), "steps=300000 evaluation.every=30000"),
-}
+    "cartpole": (("classic/cartpole",), "steps=150000", AGENTS),
+    "mujoco": (("mujoco/hopper", "mujoco/half_cheetah"), "steps=150000", CONTINUOUS),
+    "mujoco_three": (("mujoco/hopper", "mujoco/half_cheetah", "mujoco/walker2d"), "steps=200000", ("td3", "sac")),
+    "mujoco_million": (("mujoco/half_cheetah", "mujoco/hopper"), "steps=1000000 evaluation.every=10000", ("td3", "sac")),
+    "mujoco_half_million": (("mujoco/walker2d",), "steps=500000 evaluation.every=10000", ("td3", "sac")),
+    "minatar": (("minatar/breakout", "minatar/asterix"), "steps=300000 evaluation.every=30000", AGENTS),
+    "rollouts": (("classic/cartpole", "classic/acrobot"), "steps=500000 evaluation.every=25000", ("ppo", "a2c")),
+    "rollouts_mujoco": (("mujoco/half_cheetah",), "steps=1000000 evaluation.every=50000", ("ppo", "ppo_running")),
+    "rollouts_minatar": (("minatar/breakout", "minatar/asterix"), "steps=2000000 evaluation.every=100000", ("pqn",)),
+    "rollouts_atari": (
+        ("atari/pong",), "steps=2000000 evaluation.every=200000 env.num=8 env.vector=ale replay.length=128 replay.epochs=2", ("pqn",),
+    ),
+    "successors": (
+        ("minatar/breakout", "minatar/asterix"), "steps=200000 evaluation.every=20000", ("dqn", "idqn", "is_dqn", "target_free_dqn"),
+    ),
+}  # fmt: skip
+"""Tasks, budget, and the agents that are trained unless --agents names others."""
 
 
 def command(agent: str, env: str, seed: int, budget: str, mode: str) -> list[str]:
@@ -117,6 +142,33 @@ def table(lines: list[dict]) -> str:
     return "\n".join(rows)
 
 
+def compared(lines: list[dict], at: int) -> str:
+    """Mean over seeds, with Student's 95 % interval, of the mean of the last four evaluations up to step `at`; each seed behind it.
+
+    Runs with a larger budget count as far as they have gone. Of a seed that was trained with several budgets, the smallest one counts.
+    """
+    found: dict[tuple[str, str], dict[int, tuple[int, float]]] = {}
+    for line in lines:
+        curve = [mean for step, mean in line["curve"] if step <= at]
+        every = line["curve"][0][0]
+        if line["steps"] >= at and line["curve"][-1][0] >= at and len(curve) >= 4 and at % every == 0:
+            seeds = found.setdefault((line["name"], line["env"]), {})
+            if line["seed"] not in seeds or seeds[line["seed"]][0] > line["steps"]:
+                seeds[line["seed"]] = (line["steps"], float(np.mean(curve[-4:])))
+    envs = sorted({env for _, env in found})
+    rows = [f"| up to {at:,} steps | " + " | ".join(envs) + " |", "|---|" + "---|" * len(envs)]
+    for name in [name for name in RECIPES if any(name == each for each, _ in found)]:
+        cells = []
+        for env in envs:
+            values = [value for _, (_, value) in sorted(found.get((name, env), {}).items())]
+            mean = float(np.mean(values)) if values else 0.0
+            half = float(student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
+            each = ", ".join(f"{value:,.0f}" for value in values)
+            cells.append((f"{mean:,.0f} ± {half:,.0f} ({each})" if half else f"{mean:,.0f}") if values else "")
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="of the run folders")
@@ -127,12 +179,13 @@ def main() -> None:
     parser.add_argument("--reverse", action="store_true", help="from the end of the list")
     parser.add_argument("--minutes", type=float, default=None, help="begin no run after so many")
     parser.add_argument("--table", action="store_true", help="only print the table, of all sets")
+    parser.add_argument("--at", type=int, default=None, help="with --table: last four evaluations up to this step, over seeds")
     options = parser.parse_args()
     if options.folder is None and not options.table:
         parser.error("--folder says where the run folders go; or print what there is with --table")
-    envs, budget = SETS[options.set]
+    envs, budget, usual = SETS[options.set]
     began = time.monotonic()
-    agents = options.agents or list(CONTINUOUS if options.set.startswith("mujoco") else AGENTS)
+    agents = options.agents or usual
     todo = [(name, env, seed) for seed in options.seeds for name in agents for env in envs]
     if options.set == "cartpole":
         todo = [each for each in todo if each[0] not in LOG_MAPPED]
@@ -160,6 +213,9 @@ def main() -> None:
             line = {"name": name, **read(folder), "overrides": words, "commit": commits(folder)}
             keep(line)
             print(f"{folder.name}: {line['final']['mean']:.1f}, {line['steps_per_second']:.0f} steps/s", flush=True)
+    if options.at is not None:
+        print(compared([line for line in stored() if options.agents is None or line["name"] in options.agents], options.at))
+        return
     print(table([line for line in stored() if options.table or line["env"] in envs]))
 
 
