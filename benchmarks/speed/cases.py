@@ -136,6 +136,28 @@ loops(
     f"{CARTPOLE} replay_ratio=0.1 evaluation.every=null", "cartpole", "sb3", "sbx", threads=(1,),
 )  # fmt: skip
 
+
+def rollouts(name: str, what: str, slice: int, base: str, overrides: str, *others: Callable[[int], Contestant]) -> None:
+    """Whole runs of agents that learn from rollouts: a slice is several rollouts with their updates."""
+    modes = [ours(f"deeprl, {mode}", "loop", slice, f"{overrides} steps=10000000 accelerate={mode}") for mode in MODES[1:]]
+    case(name, what, "steps", slice, base, *modes, *others, threads=(1,))
+
+
+rollouts(
+    "ppo_cartpole", "PPO on CartPole, 4 x 128 ticks, 4 passes of 4 updates", 512 * 20, "SBX",
+    "agent=ppo env=classic/cartpole evaluation.every=null", peer("sb3", 512 * 20, "ppo_cartpole"), peer("sbx", 512 * 20, "ppo_cartpole"),
+)  # fmt: skip
+rollouts(
+    "ppo_cheetah", "PPO on HalfCheetah-v5, 2,048 ticks, 10 passes of 32 updates", 2048 * 3, "SBX",
+    "agent=ppo env=mujoco/half_cheetah evaluation.every=null", peer("sb3", 2048 * 3, "ppo_cheetah"), peer("sbx", 2048 * 3, "ppo_cheetah"),
+)  # fmt: skip
+rollouts(
+    "pqn_atari", "PQN on Breakout, 8 x 128 ticks, 4 passes of 4 updates, Nature network with layer normalisation", 1024, "plain PyTorch",
+    "agent=pqn env=atari/breakout env.num=8 env.vector=ale replay.length=128 replay.epochs=4 replay.minibatches=4 "
+    "agent/torso=nature agent.torso.layer_norm=true agent.torso.padding=valid evaluation.every=null",
+    lambda threads: Contestant("plain PyTorch", ("benchmarks.speed.plain_pqn", "1024")),
+)  # fmt: skip
+
 for task, words in (("cartpole", CARTPOLE), ("minatar", f"agent=dqn {MINATAR}")):
     # a line every 500 steps, as a run of 100,000 has it by default
     words += " replay_ratio=0.1 learning_starts=1000 steps=10000000 evaluation.every=null checkpoint.every=null accelerate=fast"

@@ -1,6 +1,6 @@
 """Contestants: whole training loops of Stable-Baselines3 (PyTorch) and SBX (JAX), with the duties that our loop has.
 
-python -m benchmarks.speed.peers sb3|sbx|sb3+flush td3|sac|tqc|atari|minatar|minatar_mlp|cartpole WARM_UP
+python -m benchmarks.speed.peers sb3|sbx|sb3+flush td3|sac|tqc|atari|minatar|minatar_mlp|cartpole|ppo_cartpole|ppo_cheetah WARM_UP
 
 `sb3+flush` takes denormal numbers for zero, as deeprl does: Adam's averages of dead units are such numbers, and slow on some processors.
 """
@@ -28,7 +28,7 @@ class AtGate(BaseCallback):
         self.gate = gate
 
     def _on_step(self) -> bool:
-        self.gate.passed()
+        self.gate.passed(self.training_env.num_envs)
         return True
 
 
@@ -84,6 +84,8 @@ def model(library: str, task: str):
         )  # fmt: skip
     if task in ("sac", "tqc"):
         return stochastic(library, task)
+    if task.startswith("ppo"):
+        return proximal(library, task)
     if task == "cartpole":
         return DQN(
             "MlpPolicy", gym.make("CartPole-v1"), learning_rate=2.5e-4, buffer_size=10_000, batch_size=128, learning_starts=1000,
@@ -127,6 +129,30 @@ def stochastic(library: str, task: str):
         return SAC("MlpPolicy", env, policy_kwargs={"net_arch": [256, 256]}, **common)
     kwargs = {"n_critics": 5, "n_quantiles": 25, "net_arch": {"pi": [256, 256], "qf": [512, 512, 512]}}
     return TQC("MlpPolicy", env, policy_kwargs=kwargs, **common)
+
+
+def proximal(library: str, task: str):
+    """PPO with the sizes that ours has on that task."""
+    from stable_baselines3.common.env_util import make_vec_env
+
+    if library == "sbx":
+        from sbx import PPO
+    else:
+        from stable_baselines3 import PPO
+    common: dict = {"seed": 0, "policy_kwargs": {"net_arch": [64, 64], "activation_fn": tanh(library)}}
+    if task == "ppo_cartpole":
+        sizes: dict = {"n_steps": 128, "batch_size": 128, "n_epochs": 4, "learning_rate": 2.5e-4, "ent_coef": 0.01, "clip_range": 0.2}
+        return PPO("MlpPolicy", make_vec_env("CartPole-v1", n_envs=4, seed=0), **sizes, **common)
+    sizes = {"n_steps": 2048, "batch_size": 64, "n_epochs": 10, "learning_rate": 3e-4}
+    return PPO("MlpPolicy", make_vec_env("HalfCheetah-v5", n_envs=1, seed=0), **sizes, **common)
+
+
+def tanh(library: str):
+    if library == "sbx":
+        from flax import linen
+
+        return linen.tanh
+    return torch.nn.Tanh
 
 
 def main() -> None:
