@@ -86,7 +86,7 @@ SETS = {
     "rollouts_mujoco": (("mujoco/half_cheetah",), "steps=1000000 evaluation.every=50000", ("ppo", "ppo_running")),
     "rollouts_minatar": (("minatar/breakout", "minatar/asterix"), "steps=2000000 evaluation.every=100000", ("pqn",)),
     "rollouts_atari": (
-        ("atari/pong",), "steps=2000000 evaluation.every=200000 env.num=8 env.vector=ale replay.length=128 replay.epochs=2", ("pqn",),
+        ("atari/pong",), "steps=2000000 evaluation.every=200000 agent/torso=nature agent.torso.padding=valid", ("pqn",),
     ),
     "successors": (
         ("minatar/breakout", "minatar/asterix"), "steps=200000 evaluation.every=20000", ("dqn", "idqn", "is_dqn", "target_free_dqn"),
