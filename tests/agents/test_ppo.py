@@ -12,6 +12,7 @@ from torch import Tensor
 
 from deeprl.cli import exits
 from deeprl.config.build import build_agent
+from deeprl.config.compose import compose
 from deeprl.networks.policies import CategoricalPolicy, GaussianPolicy, PolicyChoice
 from deeprl.networks.torsos import MinAtarTorso, MLPTorso
 from deeprl.optim.adam import Adam
@@ -190,6 +191,13 @@ def test_presets_of_both_kinds_of_actions():
     for words in (("agent=ppo", "env=classic/cartpole"), ("agent=ppo", "env=classic/pendulum"), ("agent=a2c", "env=classic/acrobot")):
         agent = build_agent(settled(*words), spec_of(words[1].removeprefix("env=")))
         Learner(agent, lambda batch: batch).update(made_up(agent, agent.spec, size=6))
+
+
+@pytest.mark.parametrize("agent", ["ppo", "a2c"])
+@pytest.mark.parametrize("task", ["cartpole", "acrobot"])
+def test_presets_take_the_observations_of_classic_control_as_they_are(agent, task):
+    """Divided by the sizes of the task, as agents of values see them, Acrobot is not learned (docs/algorithms/ppo.md)."""
+    assert compose([f"agent={agent}", f"env=classic/{task}"])[0]["agent"]["normalize"]["_target_"].endswith(".Plain")
 
 
 WORDS = (
