@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
+import numpy as np
 import pytest
 
 Row = tuple[Hashable, ...]
@@ -23,14 +25,16 @@ def pairwise(*slots: Sequence[Hashable], keep: Callable[..., bool] = lambda *_: 
     Args:
         keep: which rows count. A pair that occurs in none of them is left out.
     """
-    rows = [row for row in itertools.product(*slots) if keep(*row)]
-    bits: dict[tuple, int] = {}  # a pair -> its bit
-    masks = [sum(1 << bits.setdefault(pair, len(bits)) for pair in pairs(row)) for row in rows]
-    missing, chosen = (1 << len(bits)) - 1, []
-    while missing:
-        best = max(range(len(rows)), key=lambda i: (masks[i] & missing).bit_count())
-        chosen.append(rows[best])
-        missing &= ~masks[best]
+    kept = np.fromiter((keep(*row) for row in itertools.product(*slots)), bool)
+    rows = np.indices([len(slot) for slot in slots], np.int16).reshape(len(slots), -1)[:, kept]  # (slots, rows), places of options
+    met, chosen = set(), []
+    score = np.full(rows.shape[1], math.comb(len(slots), 2))  # (rows,), pairs that no chosen row holds
+    while score.any():
+        row = rows[:, score.argmax()].tolist()
+        chosen.append(tuple(slot[place] for slot, place in zip(slots, row)))
+        for i, one, j, other in {*pairs(row)} - met:
+            score -= (rows[i] == one) & (rows[j] == other)
+        met.update(pairs(row))
     return chosen
 
 
