@@ -70,7 +70,7 @@ def convolution():
     return Conv
 
 
-def model(library: str, task: str):
+def model(library: str, task: str, seed: int = 0):
     if library == "sb3":
         from stable_baselines3 import DQN, TD3
     else:
@@ -85,7 +85,7 @@ def model(library: str, task: str):
     if task in ("sac", "tqc"):
         return stochastic(library, task)
     if task.startswith("ppo"):
-        return proximal(library, task)
+        return proximal(library, task, seed)
     if task == "cartpole":
         return DQN(
             "MlpPolicy", gym.make("CartPole-v1"), learning_rate=2.5e-4, buffer_size=10_000, batch_size=128, learning_starts=1000,
@@ -131,7 +131,7 @@ def stochastic(library: str, task: str):
     return TQC("MlpPolicy", env, policy_kwargs=kwargs, **common)
 
 
-def proximal(library: str, task: str):
+def proximal(library: str, task: str, seed: int):
     """PPO with the sizes that ours has on that task."""
     from stable_baselines3.common.env_util import make_vec_env
 
@@ -139,12 +139,12 @@ def proximal(library: str, task: str):
         from sbx import PPO
     else:
         from stable_baselines3 import PPO
-    common: dict = {"seed": 0, "policy_kwargs": {"net_arch": [64, 64], "activation_fn": tanh(library)}}
+    common: dict = {"seed": seed, "policy_kwargs": {"net_arch": [64, 64], "activation_fn": tanh(library)}}
     if task == "ppo_cartpole":
         sizes: dict = {"n_steps": 128, "batch_size": 128, "n_epochs": 4, "learning_rate": 2.5e-4, "ent_coef": 0.01, "clip_range": 0.2}
-        return PPO("MlpPolicy", make_vec_env("CartPole-v1", n_envs=4, seed=0), **sizes, **common)
+        return PPO("MlpPolicy", make_vec_env("CartPole-v1", n_envs=4, seed=seed), **sizes, **common)
     sizes = {"n_steps": 2048, "batch_size": 64, "n_epochs": 10, "learning_rate": 3e-4}
-    return PPO("MlpPolicy", make_vec_env("HalfCheetah-v5", n_envs=1, seed=0), **sizes, **common)
+    return PPO("MlpPolicy", make_vec_env("HalfCheetah-v5", n_envs=1, seed=seed), **sizes, **common)
 
 
 def tanh(library: str):

@@ -1,0 +1,71 @@
+"""Learning of PPO in Stable-Baselines3, with the sizes of ours, as a line for the table of learning runs.
+
+    PEERS_PYTHON -m benchmarks.peer_learning ppo_cartpole|ppo_cheetah --seed 0 --steps 1000000 --every 50000 --json FILE
+
+PEERS_PYTHON is an interpreter that has stable-baselines3, of a checkout of this repository. Evaluations are 10 episodes of the most likely
+action, or the mean, in an environment of their own; the last line of the curve is the mean of 10 episodes too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+
+from benchmarks.speed.peers import model
+
+TASKS = {"ppo_cartpole": ("CartPole-v1", "classic/cartpole"), "ppo_cheetah": ("HalfCheetah-v5", "mujoco/half_cheetah")}
+
+
+class Curve(BaseCallback):
+    """Mean return of 10 episodes, on a period of steps."""
+
+    def __init__(self, every: int, env):
+        super().__init__()
+        self.every, self.env, self.due = every, env, every
+        self.found: list[tuple[int, float]] = []
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps >= self.due:
+            mean, _ = evaluate_policy(self.model, self.env, n_eval_episodes=10)
+            self.found.append((self.due, round(float(mean), 2)))
+            self.due += self.every
+        return True
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=1_000_000)
+    parser.add_argument("--every", type=int, default=50_000)
+    parser.add_argument("--json", type=Path, required=True, help="a list of such lines, to which this one is added")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    name, env = TASKS[options.task]
+    chosen = model("sb3", options.task, options.seed)
+    curve = Curve(options.every, make_vec_env(name, n_envs=1, seed=10_000 + options.seed))
+    began = time.perf_counter()
+    chosen.learn(options.steps, callback=curve)
+    seconds = time.perf_counter() - began
+    line = {
+        "name": "ppo of Stable-Baselines3", "agent": "ppo", "env": env, "seed": options.seed, "steps": options.steps,
+        "mode": f"stable-baselines3 {version('stable-baselines3')}", "curve": curve.found,
+        "last_four": round(sum(mean for _, mean in curve.found[-4:]) / 4, 2), "final": {"mean": curve.found[-1][1], "episodes": 10},
+        "steps_per_second": options.steps / seconds, "wall_seconds": seconds, "machine": f"{platform.machine()}, torch {torch.__version__}",
+    }  # fmt: skip
+    old = json.loads(options.json.read_text()) if options.json.exists() else []
+    options.json.write_text("[\n" + ",\n".join(json.dumps(each) for each in [*old, line]) + "\n]\n")
+    print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    main()
