@@ -71,11 +71,11 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
         ConfigError: a loss fails or is not one finite number, or the agent cannot act.
     """
     size = (2, 3) if sequences or "sequences" in agent.needs else (3,)
-    for name, objective in agent.objectives.items():
+    for name in agent.objectives:
         try:
             batch = made_up_batch(agent, spec, size, device)
             with torch.no_grad():
-                loss, _ = objective.loss(batch)
+                loss, _ = agent(name, batch)
         except MISFITS as error:
             raise ConfigError(f"agent: its {name} loss fails on a made-up batch, so these parts do not fit together: {error}") from error
         if loss.shape != () or not bool(torch.isfinite(loss)):

@@ -11,7 +11,7 @@ from deeprl.report.groups import Setting
 from deeprl.report.runs import DIRTY, Run, short
 
 MEASURING = ("evaluation.every", "evaluation.episodes", "evaluation.final_episodes")
-COMPUTING = ("device", "accelerate.mode", "runtime.threads")
+COMPUTING = ("device", "accelerate.mode", "accelerate.product", "runtime.threads")
 
 
 def problems(groups: dict[str, list[Run]], settings: Iterable[Setting]) -> list[str]:

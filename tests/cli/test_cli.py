@@ -306,6 +306,7 @@ WRONG = [
     (["agent/torso=nature"], ("agent",)),
     (["agent/normalize=running", "env=atari/pong"], ("agent/normalize=none",)),
     (["accelerate.mode=warp"], ("accelerate", "reference, fast, compiled", "'warp'")),
+    (["accelerate.product=half"], ("accelerate.product", "highest, high, medium, bfloat16", "'half'")),
     (["replay.sampler.alpha=0.5"], ("replay.sampler.alpha",)),
     (["agent.backup._target_=os.system"], ("agent.backup._target_=os.system",)),
 ]
