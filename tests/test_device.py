@@ -39,6 +39,8 @@ NOISY_ROWS = staged(3)
 GATHERED = staged(1)  # the batch, from main memory
 SAMPLED = {"tick actor_critic.py to device": 1}  # acting noise of 512 ticks
 ERRORS = {"learn replay/replay.py to host": 1}  # become priorities
+STATISTICS = {f"tick agents/random_rewards.py {kind}": number for kind, number in (("to device", 3), ("to host", 3), ("read", 1))}
+"""On the device, because the loss reads them"""
 OFFSETS = {"learn replay/sequences.py to device": 1}  # once in a run
 PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "dqn": (("agent=dqn", *CARTPOLE, *SINGLE), ROWS),
@@ -76,8 +78,11 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
         NOISY_ROWS | SAMPLED,
     ),
     "itd3 shared": (
-        ("agent=itd3", *PENDULUM, "agent/chain=iterated", "agent.chain.shift_period=20", "agent.chain.sync_period=6"),
-        NOISY_ROWS,
+        (
+            *("agent=itd3", *PENDULUM, "agent/chain=iterated", "agent.chain.shift_period=20", "agent.chain.sync_period=6"),
+            *("agent/weighting=inverse_variance", "agent/auxiliary=random_rewards"),
+        ),
+        NOISY_ROWS | STATISTICS,
     ),
     "idqn": (("agent=idqn", *CARTPOLE, *ITERATED), ROWS | {"tick value_agent.py to device": 1}),  # acting noise of 512 ticks
     "idqn episode": (
@@ -130,8 +135,7 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "bidirectional": (("agent=dqn", *CARTPOLE, *SINGLE, "agent/auxiliary=bidirectional"), ROWS),
     "random rewards": (
         ("agent=dqn", *CARTPOLE, *SINGLE, "agent/auxiliary=random_rewards"),
-        ROWS  # its statistics are on the device, because the loss reads them
-        | {f"tick agents/random_rewards.py {kind}": number for kind, number in (("to device", 3), ("to host", 3), ("read", 1))},
+        ROWS | STATISTICS,
     ),
     "statistics": (
         ("agent=dqn", *CARTPOLE, *SINGLE, "agent/normalize=running", "agent/rewards=scaled"),

@@ -115,7 +115,8 @@ def check_parts(part: Deferred) -> None:
         consumers = {slot: slots[slot] for slot in CONSUMERS if slot in slots}
         refused = among_parts(slots["head"], slots.get("mapping", Identity()), rewards, consumers, slots.get("actor"))
         chain: Any = class_of(slots["chain"])
-        refused += refusals({"agent/torso": slots["torso"]}, f"agent/chain={chain.__name__}", chain.offers, CHAIN)
+        named = {f"agent/{slot}": slots[slot] for slot in ("torso", "weighting") if slot in slots}
+        refused += refusals(named, f"agent/chain={chain.__name__}", chain.offers, CHAIN)
     except ValueError as error:
         raise ConfigError(f"agent.{error}.") from error
     if refused:

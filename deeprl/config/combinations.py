@@ -20,6 +20,8 @@ WORDS = {
     "quantiles": "atoms of equal probability, because it sorts them",
     "actor": "an actor, as agents for continuous actions have",
     "density": "a policy with a density, because it reads the density's logarithm",
+    "maximum": "actions to choose from, because its gradient goes through the maximum over them",
+    "iterations": "copies of networks that start a new iteration, because its own are renewed with them",
     "joint": "both ends of a batch in one evaluation, because its statistics are those of both",
     "sequences": "sequences of consecutive transitions",
     "behavior_probability": "the probability with which each action was taken",
@@ -36,11 +38,11 @@ HEAD = frozenset({"signed", "scalar", "returns", "residual", "quantiles"})
 """Properties that a head with its mapping may offer."""
 
 
-ACTOR = frozenset({"actor", "density"})
-"""Properties that an actor may offer."""
+ACTOR = frozenset({"actor", "density", "maximum"})
+"""Properties that an actor may offer, or an agent without one."""
 
 
-CHAIN = frozenset({"joint"})
+CHAIN = frozenset({"joint", "iterations"})
 """Properties that a chain may offer."""
 
 
@@ -100,5 +102,5 @@ def among_parts(head: Any, mapping: Any, rewards: Any, consumers: Mapping[str, A
     provider = f"agent/head={class_of(head).__name__}{range_}" if seen is head else f"agent/mapping={class_of(mapping).__name__}"
     named = {f"agent/{slot}": part for slot, part in consumers.items()}
     acting = f"agent/actor={class_of(actor).__name__}" if actor is not None else "an agent for discrete actions"
-    offered: frozenset[str] = getattr(class_of(actor), "offers", frozenset())
+    offered: frozenset[str] = class_of(actor).offers if actor is not None else frozenset({"maximum"})  # type: ignore[attr-defined]
     return refusals(named, provider, seen.offers, HEAD) + refusals(named, acting, offered, ACTOR)
