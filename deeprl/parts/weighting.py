@@ -31,7 +31,12 @@ class Weighting(Part):
         super().__init__()
 
     def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weight of each loss, which broadcasts to (K, *B), and metrics. The call runs without gradient."""
+        """Weight of each loss, which broadcasts to (K, *B), and metrics. The call runs without gradient. The critics of an iteration share
+        their weights.
+
+        Args:
+            batch: as the networks see it; of critics see `ActorCritic.views`.
+        """
         return batch.weight, {}
 
     def objectives(self) -> dict[str, Objective]:
