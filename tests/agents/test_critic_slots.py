@@ -220,7 +220,7 @@ def test_random_rewards_do_not_change_while_features_are_learned(spec):
     raw = agent.auxiliary.raw(batch.obs)
     reward, flags = np.zeros(B, np.float32), np.zeros(B, bool)
     agent.observe(Rows(batch.obs.numpy(), batch.action.numpy(), reward, batch.next_obs.numpy(), flags, flags, reward))
-    torch.testing.assert_close(agent.auxiliary.mean, raw.double().mean(0))
+    torch.testing.assert_close(agent.auxiliary.mean.float(), raw.mean(0))
     updates(agent, 2)
     assert torch.equal(agent.auxiliary.raw(batch.obs), raw)
 
@@ -331,6 +331,9 @@ def test_other_modes_are_the_reference(spec, loss):
     [
         ("weighting=inverse_variance", "weighting=InverseVariance", "chain=Polyak"),
         ("auxiliary=gradient_correction", "auxiliary=GradientCorrection", "actor=Deterministic"),
+        ("backup=max", "backup=Max", "actor=Deterministic"),
+        ("backup=rbis", "backup=RBIS", "actor=Deterministic"),
+        ("backup=peng", "backup=Peng", "actor=Deterministic"),
     ],
 )
 def test_what_critics_cannot_have_is_refused_by_the_table(option, part, provider):

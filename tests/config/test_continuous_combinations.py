@@ -65,12 +65,12 @@ def learning(head, mapping, chain, reduce, temperature, rate, weighting, auxilia
 
 def refused_learning(head, mapping, chain, reduce, temperature, rate, weighting, auxiliary) -> str | None:
     """The rules of `LEARNING`, written down a second time."""
+    if auxiliary == "gradient_correction":
+        return "a finite number of actions"
     if mapping != "identity" and head != "scalar":
         return "agent/head=scalar"
     if weighting == "inverse_variance" and mapping != "identity":
         return "ordinary units"
-    if auxiliary == "gradient_correction":
-        return "maximum over them" if mapping == "identity" and head in ("scalar", "categorical") else "squared errors"
     copies = chain in ("single", "iterated", "iterated_live")
     return None if copies or weighting == "one" else "start a new iteration"
 
