@@ -19,7 +19,7 @@ LATE = 10**12
 
 def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str = "cpu", seed: int = 0) -> Batch:
     """Random rows of the environment's shapes and types, with the noise and the extras that the agent needs. No row ends an episode,
-    but some say that a termination lies before `next_obs`.
+    but every other one says that a termination lies before `next_obs`.
 
     Args:
         size: shape of the batch, (B,) or, for sequences, (T, B).
@@ -44,7 +44,8 @@ def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str =
         action = torch.rand((*size, spec.action_dim), generator=generator) * 2 - 1
     raw = 5 * torch.randn(size, generator=generator)
     ones, true = torch.ones(size), torch.ones(size, dtype=torch.bool)
-    offered = {"successor": after, "behavior_probability": 0.3 * ones, "terminated": ~true, "restart": raw > 0}
+    every_other = torch.arange(raw.numel()).reshape(size) % 2 == 0
+    offered = {"successor": after, "behavior_probability": 0.3 * ones, "terminated": ~true, "restart": every_other}
     extra = {name: value for name, value in offered.items() if name in agent.needs}
     reward = agent.rewards(raw.to(device))
     made = Batch(obs, action, raw, 0.99 * ones, after, ones.long(), ~true, true, ones, ones.long(), noise, extra)

@@ -48,11 +48,13 @@ def configuration(*row) -> dict:
 
 def refused(head, mapping, chain, reduce, actor_reduce, temperature, rate, actor, explore, noisy) -> str | None:
     """The rules, written down a second time."""
+    if actor == "deterministic" and (temperature != "none" or explore == "sampled"):
+        return "a policy with a density"
     if mapping != "identity" and head != "scalar":
         return "agent/head=scalar"
     if {"truncate", "quantile_mean"} & {reduce, actor_reduce} and head not in ("quantile", "implicit_quantile"):
         return "atoms of equal probability"
-    return "a policy with a density" if actor == "deterministic" and (temperature != "none" or explore == "sampled") else None
+    return None
 
 
 def learning(head, mapping, chain, reduce, temperature, rate, weighting, auxiliary) -> dict:
