@@ -409,7 +409,7 @@ def test_lines_are_written_whole(tmp_path):
     [
         ("dqn", "agent/explore=gaussian", ("agent/explore=GaussianNoise", "EpsilonGreedy")),
         ("dqn", "agent/backup=policy", ("agent/backup=PolicyBackup", "actor")),
-        ("td3", "agent/backup=max", ("agent/backup=Max", "PolicyBackup")),
+        ("td3", "agent/backup=max", ("agent/backup=Max", "agent/actor=Deterministic")),
     ],
 )
 def test_parts_of_another_kind_of_agent_are_refused_by_name(agent, part, says, tmp_path, capsys):
