@@ -7,7 +7,7 @@ from importlib import metadata
 
 import deeprl
 from deeprl.config.captions import Entry, keys, slots
-from deeprl.system.terminal import columns
+from deeprl.system.terminal import columns, front_door
 
 EXAMPLES = (
     ("", "i-DQN on CartPole, a few minutes"),
@@ -35,10 +35,10 @@ def help_page() -> str:
     """Usage, examples, slots, keys, and where the rest is."""
     return "\n".join(
         [
-            "usage: python train.py [slot=option | key=value] ...       (deeprl train is the same command)",
+            f"usage: {front_door()} [slot=option | key=value] ...  (deeprl train is python train.py of a checkout)",
             "",
             "examples",
-            *columns([(f"python train.py {words}", text) for words, text in EXAMPLES]),
+            *columns([(f"{front_door()} {words}", text) for words, text in EXAMPLES]),
             "",
             "slots and their defaults; `deeprl list SLOT` shows the options of one",
             *menu(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from deeprl.errors import ConfigError
@@ -81,9 +81,15 @@ def put(config: dict, path: str, value: Any) -> None:
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str:
-    """' Did you mean …?' with the nearest candidate, or '' if none is near."""
-    found = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.5)
-    return f" Did you mean {found[0]}?" if found else ""
+    """' Did you mean …?' with the nearest candidate, or '' if none is near. Capitals do not count.
+
+    Args:
+        candidates: a mapping has what is compared as its keys, and what is proposed as its values.
+    """
+    proposals = candidates if isinstance(candidates, Mapping) else {each: each for each in candidates}
+    compared = {each.lower(): proposal for each, proposal in proposals.items()}
+    found = difflib.get_close_matches(word.lower(), compared, n=1, cutoff=0.5)
+    return f" Did you mean {compared[found[0]]}?" if found else ""
 
 
 def check(config: dict) -> None:

@@ -25,7 +25,7 @@ from deeprl.replay.sequences import Sequences
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
 from deeprl.session.warm_start import warm_start
-from deeprl.system.machine import flush_denormals, keep_memory
+from deeprl.system.machine import extra, flush_denormals, keep_memory
 from deeprl.system.terminal import say
 from deeprl.training import saving
 from deeprl.training.learner import CompiledLearner, Learner
@@ -91,7 +91,7 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None,
         torch.use_deterministic_algorithms(config["runtime"]["deterministic"])
     check_device(config)
     if config["logger"].get("wandb") and importlib.util.find_spec("wandb") is None:
-        raise ConfigError('logger=wandb needs the package wandb: pip install -e ".[wandb]", or leave logger=wandb out.')
+        raise ConfigError(f"logger=wandb needs the package wandb: {extra('wandb')}; or leave logger=wandb out.")
     keep_memory()
     flush_denormals()
     stored = Checkpoints(folder.path)

@@ -288,6 +288,11 @@ WRONG = [
     (["agent/backup=dubble"], ("agent/backup=dubble", "double?")),
     (["agent.optimiser.lr=0.1"], ("agent.optimiser.lr=0.1", "agent.optimizer.lr?")),
     (["agent.lr=0.1"], ("agent.lr", "Did you mean")),
+    (["lr=0.1"], ("lr=0.1", "Did you mean agent.optimizer.lr?")),
+    (["gamma=0.9"], ("gamma=0.9", "Did you mean discount?")),
+    (["agent=DQN"], ("agent=DQN", "Did you mean dqn?")),
+    (["env=CartPole-v1"], ("Did you mean classic/cartpole? An id of Gymnasium is env=gym env.id=CartPole-v1.",)),
+    (["env=ant"], ("Did you mean mujoco/ant?",)),
     (["steps"], ("steps", "key=value")),
     (["steps=["], ("steps=[",)),
     (["steps=0"], ("steps=0", "at least 1")),
@@ -372,6 +377,11 @@ def test_help_waits_for_no_torch(command):
     assert done.stdout.endswith("False\n")
     if command is None:
         assert all(re.search(rf"^    {name}\s", done.stdout, flags=re.MULTILINE) for name in COMMANDS)
+
+
+def test_only_the_run_is_required_by_resume(capsys):
+    assert console("resume") == exits.WRONG
+    assert "the following arguments are required: run (see deeprl resume --help)" in capsys.readouterr().err
 
 
 def test_the_console_script_imports_nothing_of_ours():
