@@ -1,7 +1,7 @@
 """The claims of the lab's papers, measured by exact evaluation of every policy that was played.
 
 python -m benchmarks.lab NAME [--seeds 20] [--jobs 1] [--json FILE] [--plot FILE]
-    NAME: dtr, robust_rvi, static_cvar, recursive_oce, iterated_cvar, ravi_ucb
+    NAME: dtr, robust_rvi, static_cvar, recursive_oce, iterated_cvar, ravi_ucb, moco
 
 Regret is shown after a quarter, a half and all of the episodes, as mean ± half of a 95 % interval (Student's t). `slope` is that of
 ln regret against ln t over the last nine tenths, fitted for each seed: 1 is linear, ½ is √T. `doubling` is the mean regret of the last half
@@ -19,20 +19,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 from benchmarks.lab.experiments import REGRET, SETS, curve, gain_error, times, worst_cases
-
-
-def shown(values: np.ndarray, digits: int = 2) -> str:
-    """Mean ± half of the 95 % interval of (seeds,) numbers."""
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-    return f"{values.mean():.{digits}f} ± {half:.{digits}f}"
-
-
-def slopes(curves: np.ndarray, at: np.ndarray) -> np.ndarray:
-    late = at >= at[-1] / 10
-    return np.polyfit(np.log(at[late]), np.log(np.maximum(curves[:, late], 1e-9)).T, 1)[0]
+from benchmarks.lab.planning import TABLES
+from benchmarks.lab.statistics import shown, slopes
 
 
 def regret(name: str, seeds: int, pool: ProcessPoolExecutor, keep: Callable[[dict], object]) -> dict:
@@ -97,7 +87,7 @@ def plot(found: dict, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=(*REGRET, "robust_rvi"))
+    parser.add_argument("name", choices=(*REGRET, "robust_rvi", *TABLES))
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", type=Path)
@@ -109,9 +99,10 @@ def main() -> None:
             options.json.write_text(json.dumps(found) + "\n")
 
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("forkserver")) as pool:
-        found = robust(options.seeds, pool) if options.name == "robust_rvi" else regret(options.name, options.seeds, pool, keep)
+        table = (TABLES | {"robust_rvi": robust}).get(options.name)
+        found = table(options.seeds, pool) if table else regret(options.name, options.seeds, pool, keep)
     keep(found)
-    if options.plot and "arms" in found:
+    if options.plot and "times" in found:
         plot(found, options.plot)
 
 

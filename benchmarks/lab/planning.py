@@ -1,0 +1,90 @@
+"""Tables whose columns are not times of a regret: what a planner or a batch method finds after so much data."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from functools import partial
+
+import numpy as np
+
+from benchmarks.lab.statistics import line, shown
+from deeprl.agents.lab.moco import MoCo, Queried, Sampled
+from deeprl.envs.lab.worlds import Garnet
+
+SMOOTHING = 0.1, 0.5, 1.0
+DISCOUNT = 0.9
+ITERATIONS, SAMPLES = (1, 2, 4, 8), (10_000, 50_000, 150_000)
+
+
+def corrector(instance: int, expectations, smoothing: float, basis: int) -> MoCo:
+    world = Garnet(instance=instance, states=20, branches=4, restart=0.0)
+    return MoCo(spec=world.spec(), seed=instance, world=world, discount=DISCOUNT, expectations=expectations, smoothing=smoothing,
+                basis=basis, interval=1, epsilon=1.0)  # fmt: skip
+
+
+def queried(smoothing: float, basis: int, instance: int) -> list[float]:
+    """log₁₀ ‖V_k − V*‖∞, k in `ITERATIONS`, on a garnet."""
+    agent, errors = corrector(instance, Queried(), smoothing, basis), []
+    for _ in range(ITERATIONS[-1]):
+        agent.replan()
+        errors.append(np.log10(max(agent.value_error(), 1e-14)))
+    return [errors[k - 1] for k in ITERATIONS]
+
+
+def value_iteration(instance: int) -> list[float]:
+    agent = corrector(instance, Queried(), 0.0, 0)
+    best, errors, mdp = agent.best_values(), [], agent.world.mdp
+    v = np.zeros(mdp.states)
+    for _ in range(ITERATIONS[-1]):
+        v = (mdp.expected_reward() + DISCOUNT * mdp.transition @ v).max(-1)
+        errors.append(np.log10(np.abs(v - best).max()))
+    return [errors[k - 1] for k in ITERATIONS]
+
+
+def sampled(smoothing: float, basis: int, instance: int) -> list[float]:
+    """‖V − V*‖∞ at `SAMPLES` samples of uniform pairs, planned every 2,000; then the suboptimality of the last policy."""
+    agent, random, errors = corrector(instance, Sampled(), smoothing, basis), np.random.default_rng(instance), []
+    kernel = agent.world.mdp.transition
+    for taken in range(2000, SAMPLES[-1] + 1, 2000):
+        pairs = random.multinomial(2000, np.full(60, 1 / 60)).reshape(20, 3)
+        agent.number[...] += random.multinomial(pairs, kernel)
+        agent.replan()
+        if taken in SAMPLES:
+            errors.append(agent.value_error())
+    return [*errors, agent.suboptimality()]
+
+
+def q_learning(instance: int) -> list[float]:
+    """The same for Q-learning with steps (1 + n)^−0.7, a sweep over all pairs at a time."""
+    agent, random, errors = corrector(instance, Sampled(), 0.0, 0), np.random.default_rng(instance), []
+    mdp, reward = agent.world.mdp, agent.world.mdp.expected_reward()
+    for sweep in range(1, SAMPLES[-1] // 60 + 1):
+        successor = (random.random((20, 3, 1)) > mdp.transition.cumsum(-1)).sum(-1).clip(max=19)
+        agent.q[...] += sweep**-0.7 * (reward + DISCOUNT * agent.q.max(-1)[successor] - agent.q)
+        if sweep in [each // 60 for each in SAMPLES]:
+            errors.append(agent.value_error())
+    agent.known = None
+    return [*errors, agent.suboptimality()]
+
+
+def moco(seeds: int, pool: Executor) -> dict:
+    rows = {}
+    print(f"moco: correction by d value functions, {seeds} garnets (20 states, 3 actions, 4 successors), discount {DISCOUNT}\n")
+    line("log10 of the error of V: arm", [f"k={k}" for k in ITERATIONS])
+    arms = {"value iteration": value_iteration}
+    arms |= {f"MoCoVI λ={s} d={d}": partial(queried, s, d) for s in SMOOTHING for d in (0, 1, 2, 3)}
+    for name, arm in arms.items():
+        found = rows[name] = np.array(list(pool.map(arm, range(seeds))))
+        line(name, [shown(column) for column in found.T])
+    print()
+    line("error of V: arm", [f"{n} samples" for n in SAMPLES] + ["suboptimality"])
+    arms = {"Q-learning": q_learning, "counts": partial(sampled, 0.0, 0)}
+    arms |= {f"MoCoDyna λ={s} d={d}": partial(sampled, s, d) for s in SMOOTHING for d in (0, 1, 2)}
+    for name, arm in arms.items():
+        found = rows[name] = np.array(list(pool.map(arm, range(seeds))))
+        line(name, [shown(column, 3) for column in found.T[:-1]] + [shown(found[:, -1], 4)])
+    return {"experiment": "moco", "seeds": seeds, "arms": {name: found.round(6).tolist() for name, found in rows.items()}}
+
+
+TABLES = {"moco": moco}
+"""Functions of the number of seeds and of a pool of processes, which print their table and return it"""
