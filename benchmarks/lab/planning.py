@@ -8,8 +8,11 @@ from functools import partial
 import numpy as np
 
 from benchmarks.lab.statistics import line, shown
+from deeprl.agents.lab.fqi_log import FQILog, iterate
 from deeprl.agents.lab.moco import MoCo, Queried, Sampled
+from deeprl.envs.lab.mountain_car import START, MountainCar, cost, moved
 from deeprl.envs.lab.worlds import Garnet
+from deeprl.lab.sigmoid import LogLoss, SquaredLoss
 
 SMOOTHING = 0.1, 0.5, 1.0
 DISCOUNT = 0.9
@@ -86,5 +89,54 @@ def moco(seeds: int, pool: Executor) -> dict:
     return {"experiment": "moco", "seeds": seeds, "arms": {name: found.round(6).tolist() for name, found in rows.items()}}
 
 
-TABLES = {"moco": moco}
+HORIZON, HOLD = 300, 5
+EPISODES = 50, 200, 800
+LOSSES = {"log": LogLoss(), "squared": SquaredLoss()}
+
+
+def episodes(successes: int, failures: int, seed: int) -> tuple[np.ndarray, ...]:
+    """States (n, H + 1, 2), actions (n, H) and costs (n,) of random episodes, with a fixed number that reach the goal in time, first."""
+    random, found = np.random.default_rng(seed), []
+    wanted = np.array([successes, failures])
+    while (wanted > 0).any():
+        actions = np.repeat(random.integers(3, size=(1000, HORIZON // HOLD)), HOLD, axis=1)
+        states = np.empty((1000, HORIZON + 1, 2))
+        states[:, 0] = START
+        for h in range(HORIZON):
+            states[:, h + 1] = moved(states[:, h], actions[:, h])
+        for kind in range(2):
+            new = np.flatnonzero(cost(states[:, -1]) == kind)[: max(wanted[kind], 0)]
+            wanted[kind] -= len(new)
+            found.append((kind, states[new], actions[new]))
+    found.sort(key=lambda each: each[0])
+    states, actions = (np.concatenate([each[i] for each in found]) for i in (1, 2))
+    return states, actions, cost(states[:, -1])
+
+
+def batch(loss: str, lam: float, successes: int, seed: int) -> list[float]:
+    """Costs of the greedy policies of fits to the first n episodes, n in `EPISODES`."""
+    world = MountainCar(horizon=HORIZON)
+    agent = FQILog(spec=world.spec(), seed=seed, world=world, loss=LOSSES[loss], order=2, lam=lam, episodes=1, fits=1, hold=HOLD)
+    states, *data = episodes(successes, EPISODES[-1] - successes, seed)
+    phi, costs = agent.features(states), []
+    for n in EPISODES:
+        agent.weights[...] = iterate(agent.loss, phi[:n], data[0][:n], data[1][:n], 3, lam)
+        costs.append(-agent.value())
+    return costs
+
+
+def fqi_log(seeds: int, pool: Executor) -> dict:
+    rows = {}
+    print(f"fqi_log: log-loss needs less data; mountain car, H = {HORIZON}, actions held for {HOLD} steps; {seeds} seeds\n")
+    line("cost of the greedy policy: arm", [f"n={n}" for n in EPISODES])
+    for successes in (1, 5, 30):
+        for lam in (1e-4, 1e-6):
+            for loss in LOSSES:
+                found = np.array(list(pool.map(partial(batch, loss, lam, successes), range(seeds))))
+                rows[name := f"{loss} λ={lam} {successes} successes"] = found.tolist()
+                line(name, [shown(column) for column in found.T])
+    return {"experiment": "fqi_log", "seeds": seeds, "arms": rows}
+
+
+TABLES = {"moco": moco, "fqi_log": fqi_log}
 """Functions of the number of seeds and of a pool of processes, which print their table and return it"""

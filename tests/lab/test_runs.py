@@ -23,6 +23,7 @@ SHORT = ("steps=120", "log.every=20", "evaluation.every=60", "evaluation.episode
          "checkpoint.every=40", "runtime.threads=1")  # fmt: skip
 RUNS = {
     "ravi_ucb": ("agent=lab/ravi_ucb", "env=lab/river_swim", "discount=0.8"),
+    "fqi_log": ("agent=lab/fqi_log", "env=lab/mountain_car", "env.horizon=5", "agent.episodes=16", "agent.hold=2"),
     "mocovi": ("agent=lab/mocovi", "env=lab/garnet", "agent.interval=10"),
     "mocodyna": ("agent=lab/mocodyna", "env=lab/garnet", "agent.interval=10"),
     "iterated_cvar": ("agent=lab/iterated_cvar", "env=lab/linear_mixture"),
