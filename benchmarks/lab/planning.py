@@ -10,8 +10,12 @@ import numpy as np
 from benchmarks.lab.statistics import line, shown
 from deeprl.agents.lab.fqi_log import FQILog, iterate
 from deeprl.agents.lab.moco import MoCo, Queried, Sampled
+from deeprl.agents.lab.pnlsvi import PNLSVI
+from deeprl.agents.lab.vwls_mdvi import VWLSMDVI
+from deeprl.envs.lab.linear import EndlessLinearMDP, LinearMDP
 from deeprl.envs.lab.mountain_car import START, MountainCar, cost, moved
 from deeprl.envs.lab.worlds import Garnet
+from deeprl.lab.planners import discounted_values
 from deeprl.lab.sigmoid import LogLoss, SquaredLoss
 
 SMOOTHING = 0.1, 0.5, 1.0
@@ -138,5 +142,92 @@ def fqi_log(seeds: int, pool: Executor) -> dict:
     return {"experiment": "fqi_log", "seeds": seeds, "arms": rows}
 
 
-TABLES = {"moco": moco, "fqi_log": fqi_log}
+WORLDS = 5
+"""Linear MDPs over which the figure of one seed is a mean"""
+NOISES = (0.1, 1.0), (0.3, 3.0), (0.5, 0.5)
+OFFLINE = 200, 2000, 20_000
+
+
+def feed(agent: PNLSVI, number: int, random: np.random.Generator) -> None:
+    """So many episodes of uniformly random actions, as the sums that the agent keeps, with their exact joint law."""
+    mdp, spread = agent.world.mdp, agent.world.spread
+    other = int(number * agent.share)
+    for half, episodes in enumerate((number - other, other)):
+        state = episodes * mdp.start.astype(int)
+        for h in range(len(agent.actions)):
+            taken = random.multinomial(state, np.full(mdp.num_actions, 1 / mdp.num_actions))  # (S, A)
+            after, mean = random.multinomial(taken, mdp.transition[h]), mdp.expected_reward()[h]
+            z, rest = random.normal(size=taken.shape), 2 * random.standard_gamma(np.maximum(taken - 1, 1e-300) / 2)
+            noise = spread * np.sqrt(taken) * z  # sum of n normal numbers, and of their squares
+            squares = spread**2 * np.where(taken > 0, z**2 + np.where(taken > 1, rest, 0.0), 0.0)
+            agent.number[half, h] += after
+            agent.reward[half, h] += taken * mean + noise
+            agent.square[half, h] += taken * mean**2 + 2 * mean * noise + squares
+            state = after.sum((0, 1))
+    agent.episodes[0] += number
+
+
+def offline(noise: tuple[float, float], c: float, least: float, share: float, seed: int) -> list[float]:
+    """Suboptimality after n episodes, n in `OFFLINE`."""
+    found = []
+    for instance in range(WORLDS * seed, WORLDS * (seed + 1)):
+        world, random, row = LinearMDP(instance=instance, noise=noise), np.random.default_rng(instance), []
+        agent = PNLSVI(spec=world.spec(), seed=seed, world=world, penalty_scale=c, confidence=0.1, lam=0.01, least_variance=least,
+                       share=share)  # fmt: skip
+        for n in OFFLINE:
+            feed(agent, n - int(agent.episodes[0]), random)
+            agent.replan()
+            agent.known = None
+            row.append(agent.suboptimality())
+        found.append(row)
+    return np.mean(found, 0).tolist()
+
+
+def pnlsvi(seeds: int, pool: Executor) -> dict:
+    rows = {}
+    kinds = {"least=0.01 halves": (0.01, 0.5), "least=1 halves": (1.0, 0.5), "least=0.01": (0.01, 0.0), "least=1": (1.0, 0.0)}
+    kinds |= {"equal weights": (25.0, 0.0)}
+    print(f"pnlsvi: weights of inverse variance need less data; linear MDPs of 5 steps, {WORLDS} for each of {seeds} seeds\n")
+    line("suboptimality: arm", [f"n={n}" for n in OFFLINE])
+    for noise in NOISES:
+        for c in (0.0, 0.01, 0.1):
+            for kind, (least, share) in kinds.items():
+                found = np.array(list(pool.map(partial(offline, noise, c, least, share), range(seeds))))
+                rows[name := f"noise {noise[0]}/{noise[1]} c={c} {kind}"] = found.round(6).tolist()
+                line(name, [shown(column, 4) for column in found.T])
+    return {"experiment": "pnlsvi", "seeds": seeds, "arms": rows}
+
+
+DRAWS = 10, 30, 100
+
+
+def simulated(noise: tuple[float, float], floor: float, seed: int) -> list[float]:
+    """‖V* − V^π‖∞ / ‖V*‖∞ after two times 50 iterations of M samples, M in `DRAWS`."""
+    found = []
+    for instance in range(WORLDS * seed, WORLDS * (seed + 1)):
+        world, row = EndlessLinearMDP(instance=instance, noise=noise), []
+        best = discounted_values(world.mdp, DISCOUNT)[1]
+        for samples in DRAWS:
+            agent = VWLSMDVI(spec=world.spec(), seed=instance, world=world, discount=DISCOUNT, samples=samples, iterations=50, floor=floor,
+                             interval=1)  # fmt: skip
+            for _ in range(101):
+                agent.replan()
+            row.append(np.abs(best - agent.policy_values()).max() / best.max())
+        found.append(row)
+    return np.mean(found, 0).tolist()
+
+
+def vwls_mdvi(seeds: int, pool: Executor) -> dict:
+    rows = {}
+    print(f"vwls_mdvi: weights of inverse variance need fewer samples; endless linear MDPs, {WORLDS} for each of {seeds} seeds\n")
+    line("normalised error of the policy: arm", [f"M={samples}" for samples in DRAWS])
+    for noise in NOISES:
+        for name, floor in {"floor=0.1": 0.1, "floor=1": 1.0, "floor=√H": 10**0.5, "equal weights": 10.0}.items():
+            found = np.array(list(pool.map(partial(simulated, noise, floor), range(seeds))))
+            rows[name := f"noise {noise[0]}/{noise[1]} {name}"] = found.round(6).tolist()
+            line(name, [shown(column, 4) for column in found.T])
+    return {"experiment": "vwls_mdvi", "seeds": seeds, "arms": rows}
+
+
+TABLES = {"moco": moco, "fqi_log": fqi_log, "pnlsvi": pnlsvi, "vwls_mdvi": vwls_mdvi}
 """Functions of the number of seeds and of a pool of processes, which print their table and return it"""

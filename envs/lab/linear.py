@@ -18,14 +18,14 @@ from .worlds import EndlessWorld, FiniteGame, FiniteWorld
 
 
 class NoisyGame(FiniteGame):
-    """A finite world whose rewards have Gaussian noise, of a standard deviation (S,) for each state."""
+    """A finite world whose rewards have Gaussian noise, of a standard deviation (S, A) for each pair."""
 
     def __init__(self, mdp: FiniteMDP, limit: int, spread: np.ndarray):
         super().__init__(mdp, limit)
         self.spread = spread
 
     def step(self, action):
-        extra = float(self.spread[self.state] * self.random.normal())
+        extra = float(self.spread[self.state, int(action)] * self.random.normal())
         obs, reward, terminated, ended = super().step(action)
         self.total += extra
         if self.timed:
@@ -41,7 +41,8 @@ class LinearWorld(FiniteWorld):
         instance: seed of the world itself.
         d: number of features.
         concentration: of the Dirichlet laws of features and of μ; small ones are nearly deterministic.
-        noise: standard deviations of rewards in the first and in the second half of the states.
+        noise: standard deviations of rewards under the first and the second half of the features. The variance of a pair is the mean of
+            their squares under φ(s, a), so that it is linear too.
     """
 
     instance: int = 0
@@ -56,7 +57,7 @@ class LinearWorld(FiniteWorld):
         counts(self, instance=0, d=1, states=2, num_actions=2)
         in_range(self, concentration=(1e-3, None))
         if len(self.noise) != 2 or min(self.noise) < 0:
-            raise ValueError(f"noise must be two numbers of at least 0, for the first and the second half of the states, not {self.noise}")
+            raise ValueError(f"noise must be two numbers of at least 0, for both halves of the features, not {self.noise}")
 
     @property
     def steps(self) -> int:
@@ -77,8 +78,8 @@ class LinearWorld(FiniteWorld):
 
     @property
     def spread(self) -> np.ndarray:
-        """(S,) standard deviations of the noise of rewards."""
-        return np.where(np.arange(self.states) < self.states // 2, *self.noise)
+        """(S, A) standard deviations of the noise of rewards."""
+        return np.sqrt(self.features @ np.where(np.arange(self.d) < self.d // 2, *self.noise) ** 2)
 
     def model(self) -> FiniteMDP:
         phi, mu, theta = self.drawn

@@ -24,6 +24,8 @@ SHORT = ("steps=120", "log.every=20", "evaluation.every=60", "evaluation.episode
 RUNS = {
     "ravi_ucb": ("agent=lab/ravi_ucb", "env=lab/river_swim", "discount=0.8"),
     "fqi_log": ("agent=lab/fqi_log", "env=lab/mountain_car", "env.horizon=5", "agent.episodes=16", "agent.hold=2"),
+    "pnlsvi": ("agent=lab/pnlsvi", "env=lab/linear", "env.noise=[0.1,1.0]"),
+    "vwls_mdvi": ("agent=lab/vwls_mdvi", "env=lab/endless_linear", "agent.interval=5", "agent.iterations=4"),
     "mocovi": ("agent=lab/mocovi", "env=lab/garnet", "agent.interval=10"),
     "mocodyna": ("agent=lab/mocodyna", "env=lab/garnet", "agent.interval=10"),
     "iterated_cvar": ("agent=lab/iterated_cvar", "env=lab/linear_mixture"),
