@@ -1,7 +1,7 @@
 """The claims of the lab's papers, measured by exact evaluation of every policy that was played.
 
 python -m benchmarks.lab NAME [--seeds 20] [--jobs 1] [--json FILE] [--plot FILE]
-    NAME: dtr, robust_rvi, static_cvar, recursive_oce, iterated_cvar, ravi_ucb, moco, fqi_log, pnlsvi, vwls_mdvi
+    NAME: dtr, robust_rvi, static_cvar, recursive_oce, iterated_cvar, ravi_ucb, moco, fqi_log, pnlsvi, vwls_mdvi, loop
 
 Regret is shown after a quarter, a half and all of the episodes, as mean ± half of a 95 % interval (Student's t). `slope` is that of
 ln regret against ln t over the last nine tenths, fitted for each seed: 1 is linear, ½ is √T. `doubling` is the mean regret of the last half

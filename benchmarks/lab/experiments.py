@@ -13,6 +13,7 @@ import torch
 from deeprl.agents.lab.dtr import DTRBandit, ForcedPulls
 from deeprl.agents.lab.dtr_arms import EpsilonGreedy, Optimism
 from deeprl.agents.lab.iterated_cvar import FiniteClass, IteratedCVaR, Mixture
+from deeprl.agents.lab.loop import Discrepancy, Doubling, Loop
 from deeprl.agents.lab.ravi_ucb import Converged, Mirror, RaviUCB
 from deeprl.agents.lab.recursive_oce import RecursiveOCE
 from deeprl.agents.lab.robust_rvi import RobustRVI
@@ -20,9 +21,9 @@ from deeprl.agents.lab.static_cvar import StaticCVaR
 from deeprl.envs.lab.dtr import DTR
 from deeprl.envs.lab.worlds import Garnet, LinearMixture, RandomMDP, RiskLadder, RiverSwim, TwoStates
 from deeprl.lab.optimism import Bernstein, Bonus, Hoeffding
-from deeprl.lab.planners import relative_value_iteration
+from deeprl.lab.planners import policy_gain, relative_value_iteration
 from deeprl.lab.risk import CVaR, Entropic, Mean, Piecewise
-from deeprl.lab.uncertainty import KL, ChiSquare, Contamination, TotalVariation, Wasserstein
+from deeprl.lab.uncertainty import KL, ChiSquare, Contamination, TotalVariation, Uncertainty, Wasserstein
 from deeprl.planning_agent import PlanningAgent
 from deeprl.training.collector import Collector
 
@@ -91,7 +92,39 @@ def ravi_ucb() -> Experiment:
     return Experiment("one update an epoch has regret of the order of planning to the end", 500, arms)
 
 
-REGRET = {"dtr": dtr, "static_cvar": static_cvar, "recursive_oce": recursive_oce, "iterated_cvar": iterated_cvar, "ravi_ucb": ravi_ucb}
+class EpsilonGreedyRVI(RobustRVI):
+    """RVI Q-learning without uncertainty, whose meter adds in each step the optimal gain less that of its ε-greedy policy."""
+
+    def observe(self, rows) -> None:
+        before = self.q.argmax(-1)
+        gain, self.known = self.known, None
+        self.learn(rows)
+        self.known = gain if (before == self.q.argmax(-1)).all() else None
+        self.meter[:2] += len(rows.action) * self.suboptimality(), len(rows.action)
+
+    def value(self) -> float:
+        num = self.q.shape[1]
+        return policy_gain(self.world.mdp, (1 - self.epsilon) * np.eye(num)[self.q.argmax(-1)] + self.epsilon / num)
+
+
+def loop() -> Experiment:
+    arms = {}
+    for c in (0.1, 0.01):
+        for name, switching in (("LOOP b=1", Discrepancy(1.0)), ("LOOP b=0.25", Discrepancy(0.25)), ("UCRL2", Doubling())):
+            arms[f"{name} c={c}"] = Arm(RiverSwim(), partial(Loop, switching=switching, bonus_scale=c))
+    plain = partial(EpsilonGreedyRVI, uncertainty=Uncertainty(), reference="first", power=0.7, epsilon=0.1, psi=0.4, cap=0)
+    arms["RVI Q-learning ε=0.1"] = Arm(RiverSwim(), plain)
+    return Experiment("regret of the order of UCRL2's with fewer changes of the policy; times are steps", 15_000, arms)
+
+
+REGRET = {
+    "dtr": dtr,
+    "static_cvar": static_cvar,
+    "recursive_oce": recursive_oce,
+    "iterated_cvar": iterated_cvar,
+    "ravi_ucb": ravi_ucb,
+    "loop": loop,
+}
 
 SETS = {Contamination(0.2): 20_000, TotalVariation(0.2): 3000, ChiSquare(0.1): 3000, KL(0.1): 1000, Wasserstein(0.2): 1000}
 """Uncertainty sets, and updates of each pair: fewer where one costs more"""

@@ -147,6 +147,8 @@ def test_pages_wait_for_no_torch(words):
 def test_the_list_has_the_slots_of_the_lab_too(capsys):
     assert console("list") == 0
     said = capsys.readouterr().out
-    named = {"agent/optimism", "agent/risk", "agent/uncertainty", "agent/models", "agent/planning", "agent/expectations", "agent/loss"}
+    named = {"agent/optimism", "agent/risk", "agent/uncertainty", "agent/models", "agent/planning", "agent/expectations", "agent/loss"} | {
+        "agent/switching"
+    }
     assert named == LAB_SLOTS
     assert all(f"{slot}=" in said for slot in LAB_SLOTS)

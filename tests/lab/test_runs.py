@@ -26,6 +26,7 @@ RUNS = {
     "fqi_log": ("agent=lab/fqi_log", "env=lab/mountain_car", "env.horizon=5", "agent.episodes=16", "agent.hold=2"),
     "pnlsvi": ("agent=lab/pnlsvi", "env=lab/linear", "env.noise=[0.1,1.0]"),
     "vwls_mdvi": ("agent=lab/vwls_mdvi", "env=lab/endless_linear", "agent.interval=5", "agent.iterations=4"),
+    "loop": ("agent=lab/loop", "env=lab/river_swim", "agent.bonus_scale=0.01"),
     "mocovi": ("agent=lab/mocovi", "env=lab/garnet", "agent.interval=10"),
     "mocodyna": ("agent=lab/mocodyna", "env=lab/garnet", "agent.interval=10"),
     "iterated_cvar": ("agent=lab/iterated_cvar", "env=lab/linear_mixture"),
