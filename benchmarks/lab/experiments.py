@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from deeprl.agents.lab.dtr import DTRBandit, ForcedPulls
-from deeprl.agents.lab.dtr_arms import EpsilonGreedy, Optimism
+from deeprl.agents.lab.dtr import DTRBandit
+from deeprl.agents.lab.dtr_arms import EpsilonGreedy, ForcedPulls, Optimism
 from deeprl.agents.lab.iterated_cvar import FiniteClass, IteratedCVaR, Mixture
 from deeprl.agents.lab.loop import Discrepancy, Doubling, Loop
 from deeprl.agents.lab.ravi_ucb import Converged, Mirror, RaviUCB
