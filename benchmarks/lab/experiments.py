@@ -12,8 +12,9 @@ import torch
 
 from deeprl.agents.lab.dtr import DTRBandit
 from deeprl.agents.lab.dtr_arms import EpsilonGreedy, ForcedPulls, Optimism
-from deeprl.agents.lab.iterated_cvar import FiniteClass, IteratedCVaR, Mixture
+from deeprl.agents.lab.iterated_cvar import IteratedCVaR
 from deeprl.agents.lab.loop import Discrepancy, Doubling, Loop
+from deeprl.agents.lab.model_classes import FiniteClass, Mixture
 from deeprl.agents.lab.ravi_ucb import Converged, Mirror, RaviUCB
 from deeprl.agents.lab.recursive_oce import RecursiveOCE
 from deeprl.agents.lab.robust_rvi import RobustRVI
