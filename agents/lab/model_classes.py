@@ -1,5 +1,5 @@
-"""Classes of kernels for value-targeted regression, and confidence sets of them (Chen and others, ICLR 2024; see `iterated_cvar`). ψ is what a
-visit says of each known kernel.
+"""Classes of kernels for value-targeted regression, and confidence sets of them (Chen and others, ICLR 2024; see `iterated_cvar`). ψ of a
+visit has an entry for each known kernel.
 
 Mixture: P = Σ θ_i P_i, ridge regression for θ, width c β ‖ψ‖_{Λ⁻¹}. Finite class, the form of a general one: one of n kernels is true,
 least squares over them; the width is the range of ψ over those whose squared distance to the best on the data is at most (c β)². From
