@@ -58,7 +58,7 @@ class PNLSVI(PlanningAgent):
         if world.mdp.horizon is None:
             raise ValueError("world must have a horizon, because planning goes backwards in the step: env=lab/linear")
         self.phi, (h, s, a, _) = world.features, world.mdp.transition.shape
-        self.actions = self.table("actions", np.zeros((h, s), np.int64))
+        self.policy = self.table("policy", np.zeros((h, s), np.int64))
         self.number = self.statistic("number", np.zeros((2, h, s, a, s)))  # the first axis: half
         self.reward = self.statistic("reward", np.zeros((2, h, s, a)))
         self.square = self.statistic("square", np.zeros((2, h, s, a)))  # of rewards
@@ -66,7 +66,7 @@ class PNLSVI(PlanningAgent):
 
     def choose(self, obs: np.ndarray, u: np.ndarray | None) -> np.ndarray:
         state, h, _ = read(obs)
-        return self.actions[h, state] if u is None else (u[:, 0] * self.spec.num_actions).astype(int)
+        return self.policy[h, state] if u is None else (u[:, 0] * self.spec.num_actions).astype(int)
 
     def learn(self, rows: Rows) -> None:
         (state, h, _), (after, *_), reward = read(rows.obs), read(rows.next_obs), rows.reward.astype(float)
@@ -101,18 +101,18 @@ class PNLSVI(PlanningAgent):
         return np.clip(noise + second - first**2 - size**2 * beta * width, min(self.least_variance, size**2), size**2)
 
     def replan(self) -> None:
-        size, v = len(self.actions), np.zeros(len(self.phi))
+        size, v = len(self.policy), np.zeros(len(self.phi))
         log = math.log(2 * self.phi.shape[-1] * size * (1 + self.episodes[0]) / self.confidence)
         beta = self.penalty_scale * math.sqrt(self.phi.shape[-1] * log)
         for h in reversed(range(size)):
             variance = self.variance(h, v, size, beta)
             mean, width = self.fit(0, h, self.reward[0, h] + self.number[0, h] @ v, 1.0 / variance)
             q = np.clip(mean - beta * width, 0.0, size - h)
-            self.actions[h], v = q.argmax(-1), q.max(-1)
+            self.policy[h], v = q.argmax(-1), q.max(-1)
 
     def best_value(self) -> float:
         return float(self.world.mdp.start @ backward_induction(self.world.mdp)[1][0])
 
     def value(self) -> float:
-        greedy = np.eye(self.spec.num_actions)[self.actions]
+        greedy = np.eye(self.spec.num_actions)[self.policy]
         return float(self.world.mdp.start @ backward_induction(self.world.mdp, policy=greedy)[1][0])

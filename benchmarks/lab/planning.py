@@ -154,7 +154,7 @@ def feed(agent: PNLSVI, number: int, random: np.random.Generator) -> None:
     other = int(number * agent.share)
     for half, episodes in enumerate((number - other, other)):
         state = episodes * mdp.start.astype(int)
-        for h in range(len(agent.actions)):
+        for h in range(len(agent.policy)):
             taken = random.multinomial(state, np.full(mdp.num_actions, 1 / mdp.num_actions))  # (S, A)
             after, mean = random.multinomial(taken, mdp.transition[h]), mdp.expected_reward()[h]
             z, rest = random.normal(size=taken.shape), 2 * random.standard_gamma(np.maximum(taken - 1, 1e-300) / 2)

@@ -17,7 +17,8 @@ def orthonormal(functions: np.ndarray, expected: np.ndarray, least: float = 1e-9
 
     Gram and Schmidt's order is that of the functions (d, S); one of which less than the share `least` is left is dropped.
     """
-    phi, psi = [], []
+    phi: list[np.ndarray] = []
+    psi: list[np.ndarray] = []
     for function, target in zip(functions, np.moveaxis(expected, -1, 0)):
         size = function.std()
         function, target = function - function.mean(), target - function.mean()

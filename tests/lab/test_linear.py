@@ -85,7 +85,7 @@ def flooded(agent: PNLSVI, number: float) -> PNLSVI:
 def test_with_endless_data_it_is_backward_induction(least):
     agent = flooded(pnlsvi(c=0.0, least=least, noise=(0.1, 1.0)), 1e9)
     agent.replan()
-    np.testing.assert_array_equal(agent.actions, backward_induction(agent.world.mdp)[0].argmax(-1))
+    np.testing.assert_array_equal(agent.policy, backward_induction(agent.world.mdp)[0].argmax(-1))
     assert agent.suboptimality() == 0.0
 
 
@@ -111,10 +111,10 @@ def test_weights_of_inverse_variance_estimate_better():
 def test_a_penalty_above_every_value_leaves_the_first_action():
     agent = flooded(pnlsvi(c=1e6), 50)
     agent.replan()
-    assert not agent.actions.any()
+    assert not agent.policy.any()
     bold = flooded(pnlsvi(c=0.0), 50)
     bold.replan()
-    assert bold.actions.any()
+    assert bold.policy.any()
 
 
 def test_halves_and_doublings():
