@@ -115,7 +115,7 @@ def loop() -> Experiment:
             arms[f"{name} c={c}"] = Arm(RiverSwim(), partial(Loop, switching=switching, bonus_scale=c))
     plain = partial(EpsilonGreedyRVI, uncertainty=Uncertainty(), reference="first", power=0.7, epsilon=0.1, psi=0.4, cap=0)
     arms["RVI Q-learning ε=0.1"] = Arm(RiverSwim(), plain)
-    return Experiment("regret of the order of UCRL2's with fewer changes of the policy; times are steps", 15_000, arms)
+    return Experiment("regret of the order of UCRL2's with fewer changes of the policy; times are steps", 6000, arms)
 
 
 REGRET = {

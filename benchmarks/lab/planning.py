@@ -117,14 +117,14 @@ def episodes(successes: int, failures: int, seed: int) -> tuple[np.ndarray, ...]
     return states, actions, cost(states[:, -1])
 
 
-def batch(loss: str, lam: float, successes: int, seed: int) -> list[float]:
+def batch(loss: str, successes: int, seed: int) -> list[float]:
     """Costs of the greedy policies of fits to the first n episodes, n in `EPISODES`."""
     world = MountainCar(horizon=HORIZON)
-    agent = FQILog(spec=world.spec(), seed=seed, world=world, loss=LOSSES[loss], order=2, lam=lam, episodes=1, fits=1, hold=HOLD)
+    agent = FQILog(spec=world.spec(), seed=seed, world=world, loss=LOSSES[loss], order=2, lam=1e-4, episodes=1, fits=1, hold=HOLD)
     states, *data = episodes(successes, EPISODES[-1] - successes, seed)
     phi, costs = agent.features(states), []
     for n in EPISODES:
-        agent.weights[...] = iterate(agent.loss, phi[:n], data[0][:n], data[1][:n], 3, lam)
+        agent.weights[...] = iterate(agent.loss, phi[:n], data[0][:n], data[1][:n], 3, agent.lam)
         costs.append(-agent.value())
     return costs
 
@@ -134,11 +134,10 @@ def fqi_log(seeds: int, pool: Executor) -> dict:
     print(f"fqi_log: log-loss needs less data; mountain car, H = {HORIZON}, actions held for {HOLD} steps; {seeds} seeds\n")
     line("cost of the greedy policy: arm", [f"n={n}" for n in EPISODES])
     for successes in (1, 5, 30):
-        for lam in (1e-4, 1e-6):
-            for loss in LOSSES:
-                found = np.array(list(pool.map(partial(batch, loss, lam, successes), range(seeds))))
-                rows[name := f"{loss} λ={lam} {successes} successes"] = found.tolist()
-                line(name, [shown(column) for column in found.T])
+        for loss in LOSSES:
+            found = np.array(list(pool.map(partial(batch, loss, successes), range(seeds))))
+            rows[name := f"{loss}, {successes} successes"] = found.tolist()
+            line(name, [shown(column) for column in found.T])
     return {"experiment": "fqi_log", "seeds": seeds, "arms": rows}
 
 
@@ -185,16 +184,18 @@ def offline(noise: tuple[float, float], c: float, least: float, share: float, se
 
 def pnlsvi(seeds: int, pool: Executor) -> dict:
     rows = {}
-    kinds = {"least=0.01 halves": (0.01, 0.5), "least=1 halves": (1.0, 0.5), "least=0.01": (0.01, 0.0), "least=1": (1.0, 0.0)}
-    kinds |= {"equal weights": (25.0, 0.0)}
-    print(f"pnlsvi: weights of inverse variance need less data; linear MDPs of 5 steps, {WORLDS} for each of {seeds} seeds\n")
-    line("suboptimality: arm", [f"n={n}" for n in OFFLINE])
+    kinds = {"equal weights": (25.0, 0.0), "least=0.01": (0.01, 0.0), "least=1": (1.0, 0.0)}
+    kinds |= {"least=0.01 halves": (0.01, 0.5), "least=1 halves": (1.0, 0.5)}
+    print(f"pnlsvi: weights of inverse variance need less data; linear MDPs of 5 steps, {WORLDS} for each of {seeds} seeds")
+    print("The last columns are differences to equal weights without pessimism, by seed\n")
+    line("suboptimality: arm", [*(f"n={n}" for n in OFFLINE), *(f"less c=0, n={n}" for n in OFFLINE[:2])], 19)
     for noise in NOISES:
         for c in (0.0, 0.01, 0.1):
             for kind, (least, share) in kinds.items():
                 found = np.array(list(pool.map(partial(offline, noise, c, least, share), range(seeds))))
                 rows[name := f"noise {noise[0]}/{noise[1]} c={c} {kind}"] = found.round(6).tolist()
-                line(name, [shown(column, 4) for column in found.T])
+                apart = found - np.array(rows[f"noise {noise[0]}/{noise[1]} c=0.0 equal weights"])
+                line(name, [shown(column, 4) for column in (*found.T, *apart.T[:2])], 19)
     return {"experiment": "pnlsvi", "seeds": seeds, "arms": rows}
 
 
@@ -220,12 +221,13 @@ def simulated(noise: tuple[float, float], floor: float, seed: int) -> list[float
 def vwls_mdvi(seeds: int, pool: Executor) -> dict:
     rows = {}
     print(f"vwls_mdvi: weights of inverse variance need fewer samples; endless linear MDPs, {WORLDS} for each of {seeds} seeds\n")
-    line("normalised error of the policy: arm", [f"M={samples}" for samples in DRAWS])
+    line("normalised error of the policy: arm", [*(f"M={m}" for m in DRAWS), *(f"less equal, M={m}" for m in DRAWS)], 19)
     for noise in NOISES:
-        for name, floor in {"floor=0.1": 0.1, "floor=1": 1.0, "floor=√H": 10**0.5, "equal weights": 10.0}.items():
+        for kind, floor in {"equal weights": 10.0, "floor=√H": 10**0.5, "floor=1": 1.0, "floor=0.1": 0.1}.items():
             found = np.array(list(pool.map(partial(simulated, noise, floor), range(seeds))))
-            rows[name := f"noise {noise[0]}/{noise[1]} {name}"] = found.round(6).tolist()
-            line(name, [shown(column, 4) for column in found.T])
+            rows[name := f"noise {noise[0]}/{noise[1]} {kind}"] = found.round(6).tolist()
+            apart = found - np.array(rows[f"noise {noise[0]}/{noise[1]} equal weights"])
+            line(name, [shown(column, 4) for column in (*found.T, *apart.T)], 19)
     return {"experiment": "vwls_mdvi", "seeds": seeds, "arms": rows}
 
 
