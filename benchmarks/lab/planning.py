@@ -23,6 +23,11 @@ DISCOUNT = 0.9
 ITERATIONS, SAMPLES = (1, 2, 4, 8), (10_000, 50_000, 150_000)
 
 
+def stored(name: str, seeds: int, rows: dict[str, np.ndarray]) -> dict:
+    """What --json writes: for each arm its figures, one row a seed."""
+    return {"experiment": name, "seeds": seeds, "arms": {arm: found.round(6).tolist() for arm, found in rows.items()}}
+
+
 def corrector(instance: int, expectations, smoothing: float, basis: int) -> MoCo:
     world = Garnet(instance=instance, states=20, branches=4, restart=0.0)
     return MoCo(spec=world.spec(), seed=instance, world=world, discount=DISCOUNT, expectations=expectations, smoothing=smoothing,
@@ -90,7 +95,7 @@ def moco(seeds: int, pool: Executor) -> dict:
     for name, arm in arms.items():
         found = rows[name] = np.array(list(pool.map(arm, range(seeds))))
         line(name, [shown(column, 3) for column in found.T[:-1]] + [shown(found[:, -1], 4)])
-    return {"experiment": "moco", "seeds": seeds, "arms": {name: found.round(6).tolist() for name, found in rows.items()}}
+    return stored("moco", seeds, rows)
 
 
 HORIZON, HOLD = 300, 5
@@ -136,9 +141,9 @@ def fqi_log(seeds: int, pool: Executor) -> dict:
     for successes in (1, 5, 30):
         for loss in LOSSES:
             found = np.array(list(pool.map(partial(batch, loss, successes), range(seeds))))
-            rows[name := f"{loss}, {successes} successes"] = found.tolist()
+            rows[name := f"{loss}, {successes} successes"] = found
             line(name, [shown(column) for column in found.T])
-    return {"experiment": "fqi_log", "seeds": seeds, "arms": rows}
+    return stored("fqi_log", seeds, rows)
 
 
 WORLDS = 5
@@ -193,10 +198,10 @@ def pnlsvi(seeds: int, pool: Executor) -> dict:
         for c in (0.0, 0.01, 0.1):
             for kind, (least, share) in kinds.items():
                 found = np.array(list(pool.map(partial(offline, noise, c, least, share), range(seeds))))
-                rows[name := f"noise {noise[0]}/{noise[1]} c={c} {kind}"] = found.round(6).tolist()
-                apart = found - np.array(rows[f"noise {noise[0]}/{noise[1]} c=0.0 equal weights"])
+                rows[name := f"noise {noise[0]}/{noise[1]} c={c} {kind}"] = found
+                apart = found - rows[f"noise {noise[0]}/{noise[1]} c=0.0 equal weights"]
                 line(name, [shown(column, 4) for column in (*found.T, *apart.T[:2])], 19)
-    return {"experiment": "pnlsvi", "seeds": seeds, "arms": rows}
+    return stored("pnlsvi", seeds, rows)
 
 
 DRAWS = 10, 30, 100
@@ -225,10 +230,10 @@ def vwls_mdvi(seeds: int, pool: Executor) -> dict:
     for noise in NOISES:
         for kind, floor in {"equal weights": 10.0, "floor=√H": 10**0.5, "floor=1": 1.0, "floor=0.1": 0.1}.items():
             found = np.array(list(pool.map(partial(simulated, noise, floor), range(seeds))))
-            rows[name := f"noise {noise[0]}/{noise[1]} {kind}"] = found.round(6).tolist()
-            apart = found - np.array(rows[f"noise {noise[0]}/{noise[1]} equal weights"])
+            rows[name := f"noise {noise[0]}/{noise[1]} {kind}"] = found
+            apart = found - rows[f"noise {noise[0]}/{noise[1]} equal weights"]
             line(name, [shown(column, 4) for column in (*found.T, *apart.T)], 19)
-    return {"experiment": "vwls_mdvi", "seeds": seeds, "arms": rows}
+    return stored("vwls_mdvi", seeds, rows)
 
 
 TABLES = {"moco": moco, "fqi_log": fqi_log, "pnlsvi": pnlsvi, "vwls_mdvi": vwls_mdvi}
