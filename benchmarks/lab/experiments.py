@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from benchmarks.lab.arm import Arm, Experiment
+from benchmarks.lab.beyond import BEYOND
 from deeprl.agents.lab.dtr import DTRBandit
 from deeprl.agents.lab.dtr_arms import EpsilonGreedy, ForcedPulls, Optimism
 from deeprl.agents.lab.iterated_cvar import IteratedCVaR
@@ -25,22 +25,7 @@ from deeprl.lab.optimism import Bernstein, Bonus, Hoeffding
 from deeprl.lab.planners import policy_gain, relative_value_iteration
 from deeprl.lab.risk import CVaR, Entropic, Mean, Piecewise
 from deeprl.lab.uncertainty import KL, ChiSquare, Contamination, TotalVariation, Uncertainty, Wasserstein
-from deeprl.planning_agent import PlanningAgent
 from deeprl.training.collector import Collector
-
-
-class Arm(NamedTuple):
-    """One row of the table."""
-
-    world: Any
-    make: Callable[..., PlanningAgent]
-    """Takes `spec`, `seed` and `world`"""
-
-
-class Experiment(NamedTuple):
-    claim: str
-    episodes: int
-    arms: dict[str, Arm]
 
 
 def dtr() -> Experiment:
@@ -126,6 +111,7 @@ REGRET = {
     "ravi_ucb": ravi_ucb,
     "loop": loop,
 }
+REGRET |= BEYOND
 
 SETS = {Contamination(0.2): 20_000, TotalVariation(0.2): 3000, ChiSquare(0.1): 3000, KL(0.1): 1000, Wasserstein(0.2): 1000}
 """Uncertainty sets, and updates of each pair: fewer where one costs more"""
@@ -162,19 +148,23 @@ def times(episodes: int) -> np.ndarray:
     return np.unique(np.concatenate([np.geomspace(10, episodes, POINTS), episodes * np.array([0.1, 0.25, 0.5])]).astype(int))
 
 
-def curve(name: str, arm: str, seed: int) -> tuple[list[float], float, float, float]:
-    """Regret at `times`; then suboptimality of the last policy, switches of the policy, and milliseconds per episode."""
+def curve(name: str, arm: str, seed: int) -> tuple[list[float], float, float, float, list[list[float]]]:
+    """Regret at `times`; then suboptimality of the last policy, switches of the policy, milliseconds per episode, and the metrics that are
+    shown, at `times`."""
     torch.set_num_threads(1)
     experiment = REGRET[name]()
     world, make = experiment.arms[arm]
     agent = make(spec=world.spec(), seed=seed, world=world)
     collector = Collector(agent, partial(agent.act, explore=True), world.make(seed), lambda rows: None, seed)
-    wanted, found, began = set(times(experiment.episodes).tolist()), [], time.perf_counter()
+    wanted, found, began = set(times(experiment.episodes).tolist()), [], time.process_time()
+    metrics: list[list[float]] = []
     with torch.no_grad():
         while agent.meter[1] < experiment.episodes:
             before = agent.meter[1]
             collector.tick(0)
             if agent.meter[1] > before and int(agent.meter[1]) in wanted:
                 found.append(float(agent.meter[0]))
-    seconds = time.perf_counter() - began
-    return found, agent.suboptimality(), float(agent.meter[2]), 1000 * seconds / experiment.episodes
+                known = agent.diagnostics(0) if experiment.shown else {}
+                metrics.append([known[metric] for metric in experiment.shown])
+    seconds = time.process_time() - began
+    return found, agent.suboptimality(), float(agent.meter[2]), 1000 * seconds / experiment.episodes, metrics

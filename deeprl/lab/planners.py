@@ -15,6 +15,12 @@ Worst = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Probabilities (..., S) and values (S,) -> (...): see `deeprl.lab.uncertainty`"""
 
 
+def softmax(x: np.ndarray) -> np.ndarray:
+    """Probabilities (..., A) in proportion to e^x."""
+    weight = np.exp(x - x.max(-1, keepdims=True))
+    return weight / weight.sum(-1, keepdims=True)
+
+
 def mean(p: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
     return (p * outcomes).sum(-1)
 

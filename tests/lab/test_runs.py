@@ -22,6 +22,13 @@ from tests.promises.test_resume import assert_same_run, at_step
 SHORT = ("steps=120", "log.every=20", "evaluation.every=60", "evaluation.episodes=2", "evaluation.num=2", "evaluation.final_episodes=2",
          "checkpoint.every=40", "runtime.threads=1")  # fmt: skip
 RUNS = {
+    "reward_free": ("agent=lab/reward_free", "env=lab/linear_mixture"),
+    "cooperative_lsvi": ("agent=lab/cooperative_lsvi", "env=lab/simplex_mdp"),
+    "latent_mdp": ("agent=lab/latent_mdp", "env=lab/latent_bandit", "env.horizon=4"),
+    "dueling": ("agent=lab/dueling", "env=lab/duel", "agent/dynamics=counted"),
+    "random_duels": ("agent=lab/random_duels", "env=lab/duel"),
+    "contextual": ("agent=lab/contextual", "env=lab/contextual"),
+    "adversarial_mdp": ("agent=lab/adversarial_mdp", "env=lab/adversarial_mdp"),
     "ravi_ucb": ("agent=lab/ravi_ucb", "env=lab/river_swim", "discount=0.8"),
     "fqi_log": ("agent=lab/fqi_log", "env=lab/mountain_car", "env.horizon=5", "agent.episodes=16", "agent.hold=2"),
     "pnlsvi": ("agent=lab/pnlsvi", "env=lab/linear", "env.noise=[0.1,1.0]"),
