@@ -147,8 +147,7 @@ def test_pages_wait_for_no_torch(words):
 def test_the_list_has_the_slots_of_the_lab_too(capsys):
     assert console("list") == 0
     said = capsys.readouterr().out
-    named = {"agent/optimism", "agent/risk", "agent/uncertainty", "agent/models", "agent/planning", "agent/expectations", "agent/loss"} | {
-        "agent/switching"
-    }
+    words = "optimism risk uncertainty models planning expectations loss switching dynamics learner"
+    named = {f"agent/{word}" for word in words.split()}
     assert named == LAB_SLOTS
     assert all(f"{slot}=" in said for slot in LAB_SLOTS)
