@@ -120,7 +120,8 @@ def explain(overrides: list[str], error: Exception) -> str:
         offered = options(key) if key in known else []
         if not offered or value in ("", "null", "~", *offered) or any(c in value for c in ",({["):
             continue
-        near = nearest(value, offered) or nearest(value, {option.rpartition("/")[2]: option for option in offered})
+        short = {option.rpartition("/")[2]: option for option in offered}
+        near = nearest(value, offered) or nearest(value, short, short)
         if key == "env" and re.search(r"-v\d+$", value):
             near += f" An id of Gymnasium is env=gym env.id={value}."
         large = key in ("agent", "env")

@@ -80,16 +80,18 @@ def put(config: dict, path: str, value: Any) -> None:
     config[last] = value
 
 
-def nearest(word: str, candidates: Iterable[str]) -> str:
+def nearest(word: str, candidates: Iterable[str], proposals: Mapping[str, str] | None = None) -> str:
     """' Did you mean …?' with the nearest candidate, or '' if none is near. Capitals do not count.
 
     Args:
-        candidates: a mapping has what is compared as its keys, and what is proposed as its values.
+        proposals: what is proposed for a candidate; null: the candidate itself.
     """
-    proposals = candidates if isinstance(candidates, Mapping) else {each: each for each in candidates}
-    compared = {each.lower(): proposal for each, proposal in proposals.items()}
+    compared = {each.lower(): each for each in candidates}
     found = difflib.get_close_matches(word.lower(), compared, n=1, cutoff=0.5)
-    return f" Did you mean {compared[found[0]]}?" if found else ""
+    if not found:
+        return ""
+    near = compared[found[0]]
+    return f" Did you mean {near if proposals is None else proposals[near]}?"
 
 
 def check(config: dict) -> None:
