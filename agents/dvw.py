@@ -11,7 +11,9 @@ the noise of those targets. T is the agent's backup; with Munchausen's this is D
 
 The paper has one network, a uniform replay and scalar values; our extensions are these. ω and η are stacks of K. Q̄⁻ is the target network
 before the last *shift* of the chain, because the present entry k was fitted to entry k of that network. Losses 1 and 3 have the replay's
-importance weight, loss 2 has not. For other heads the variance is that of the mean. Numbers and provenance: docs/algorithms/dvw.md.
+importance weight, loss 2 has not. For other heads the variance is that of the mean. The E critics of an actor are fitted to one target,
+which has one variance: v is the mean of their squares. T is then the operator of the present policy. Numbers and provenance:
+docs/algorithms/dvw.md.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class InverseVariance(Weighting):
         scale_lr: learning rate of log η, with Adam.
     """
 
-    needs = frozenset({"returns"})
+    needs = frozenset({"returns", "iterations"})
 
     def __init__(
         self,
@@ -63,13 +65,11 @@ class InverseVariance(Weighting):
         scale_lr: float = 1e-3,
     ):
         super().__init__(plan=plan, chain=chain)
-        if not chain.periods:
-            raise ValueError("weights are renewed at a new iteration of the chain, which never starts one: agent/chain=single or iterated")
         if chain.anchors:
             raise ValueError("weights are renewed with copies of target networks, and agent.chain.anchor=head has none: set it to network")
         self.least_variance, self.least_weight, self.threshold, self.scale_lr = least_variance, least_weight, threshold, scale_lr
         in_range(self, least_variance=(0, None), least_weight=(0, None), threshold=(0, None), scale_lr=(0, None))
-        self.backup = plan.backup
+        self.backup, self.ensemble = plan.backup, chain.online.ensemble
         self.optimizer = plan.optimizer if lr is None else replace(plan.optimizer, lr=lr)
         self.net = plan.network("weighting", chain.length, chain.torsos, plan.spec.num_actions)
         self.frozen, self.previous = copy.deepcopy(self.net), copy.deepcopy(chain.target)
@@ -97,11 +97,11 @@ class InverseVariance(Weighting):
         with torch.no_grad():
             # the previous target uses the target's noise, so that it needs no noise stream of its own
             returns = self.backup(online, View(self.previous, batch, "target"), batch).mean()
-            residual = returns - target.now.at(batch.action).mean()  # (K, *B)
+            residual = returns.unsqueeze(1) - target.now.at(batch.action).mean().unflatten(0, (-1, self.ensemble))  # (K, E, *B)
         spread = self.spread(self.net, batch)
-        loss = huber(spread - residual.square(), self.threshold)
+        loss = huber(spread - residual.square().mean(1), self.threshold)
         metrics = {"train/variance_loss": loss.detach(), "train/variance": spread.detach()}
-        return average(batch.weight * loss, batch.valid).sum(), Learned(residual.abs().mean(0), metrics)
+        return average(batch.weight * loss, batch.valid).sum(), Learned(residual.abs().flatten(0, 1).mean(0), metrics)
 
     def scale(self, online: View, target: View, batch: Batch) -> tuple[Tensor, Learned]:
         off = average(self.weights(batch), batch.valid) - 1.0  # (K,)

@@ -76,7 +76,7 @@ class GradientCorrection(Auxiliary):
         lr_multiple: learning rate of h, as a multiple of that of Q. The authors' μ is a factor of its loss, which Adam divides out again.
     """
 
-    needs = frozenset({"residual"})
+    needs = frozenset({"residual", "actions"})
 
     def __init__(self, *, plan: Plan, scale: float = 1.0, decay: float = 1.0, lr_multiple: float = 1.0):
         super().__init__(plan=plan)

@@ -138,6 +138,8 @@ class Iterated(Chain):
             multiplied by K).
     """
 
+    offers = frozenset({"iterations"})
+
     def __init__(
         self,
         make: MakeNetwork,

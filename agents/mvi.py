@@ -110,7 +110,7 @@ class Munchausen(Choice):
         floor: l0, the lower end of the clip, applied before α; null: no clip.
     """
 
-    needs = frozenset({"signed"})
+    needs = frozenset({"signed", "actions"})
 
     temperature: float = 0.03
     scale: float = 0.9
@@ -148,7 +148,7 @@ class Tsallis(Choice):
             where no action is left.
     """
 
-    needs = frozenset({"signed"})
+    needs = frozenset({"signed", "actions"})
 
     q: float = 2.0
     temperature: float = 0.03

@@ -4,7 +4,8 @@ TD-learning", ICML 2023); docs/algorithms/representation.md.
     L  =  (1/h) Σ_i mean (r̂_i(s) + γ (1 − terminated) V̄_i(s') − V_i(s))²,     s' one step later,  i = 1 … h
 
 V_i are h outputs on the shared features; they evaluate the policy that collected the data. With many random rewards the features approach
-leading eigenvectors of the transition matrix, if the heads learn fast: in the paper's flow they are always optimal.
+leading eigenvectors of the transition matrix, if the heads learn fast: in the paper's flow they are always optimal. Features of critics are
+those of pairs: there V_i(s) is Q_i(s, a), V̄_i(s') is Q̄_i(s', a'), and a' comes from the policy of the critics' targets, which Q_i evaluate.
 
     W* = [Φᵀ D (I − γP) Φ]⁻¹ Φᵀ D R,     dΦ/dt = D (R − (I − γP) Φ W*) W*ᵀ,     which keeps ΦᵀΦ constant
 
@@ -53,7 +54,7 @@ class RandomRewards(Auxiliary):
         in_range(self, discount=(0, 1), heads=(1, None), scale=(0, None), lr_multiple=(0, None))
         self.init = plan.torso.init
         self.normalized = plan.normalize.forward  # the method, not the module, because the agent owns the module
-        self.reward = plan.network("auxiliary.reward", 1, 1, heads)
+        self.reward = plan.observed("auxiliary.reward", 1, 1, heads)
         for name in ("count", "mean", "m2"):
             self.register_buffer(name, torch.zeros(() if name == "count" else heads, dtype=torch.float64))
 
@@ -64,7 +65,7 @@ class RandomRewards(Auxiliary):
         return [(list(beside.parameters()), replace(optimizer, lr=self.lr_multiple * optimizer.lr))]
 
     def raw(self, obs: Tensor) -> Tensor:
-        """Random rewards before they are standardised, (*B, h)."""
+        """Random rewards of observations before they are standardised, (*B, h)."""
         return self.reward(obs).mean()[0].tanh()
 
     def rewards(self, obs: Tensor) -> Tensor:
@@ -88,6 +89,6 @@ class RandomRewards(Auxiliary):
             # a chain with a shared torso has two target torsos; the first is that of Q̄_0
             after = stacked(later.beside, later.features(batch.extra["successor"]))[: values.shape[0]]
             going_on = self.discount * ~batch.extra["terminated"]
-            bootstrapped = self.rewards(batch.obs) + going_on.unsqueeze(-1) * after
+            bootstrapped = self.rewards(batch.extra.get("observed", batch.obs)) + going_on.unsqueeze(-1) * after
         loss = average(batch.weight * squared(bootstrapped - values).mean(-1), batch.valid).sum()
         return self.scale * loss, {"train/auxiliary_loss": loss.detach()}

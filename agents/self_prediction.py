@@ -12,7 +12,8 @@ predictor learns fast. With the optimal linear predictor F* and one-hot states t
 a spectral decomposition of P if P is symmetric, or in the second form the singular value decomposition of any P.
 
 Ours or not verified: sizes of latent and predictor, the scale of the loss, and the action as input of both predictors. At an episode's end
-s' is the true last observation, so that no pair spans two episodes.
+s' is the true last observation, so that no pair spans two episodes. Features of critics are those of pairs: Φ(s, a) predicts Φ(s', a') for
+the action a' of the policy in the critics' targets, and the predictors need no other action: P is the transition matrix of pairs.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class SelfPrediction(Auxiliary):
         if latent is not None:
             in_range(self, latent=(1, None))
         self.spec, self.torso = plan.spec, plan.torso
+        self.told = plan.spec.num_actions if plan.spec.num_actions > 1 else 0  # inputs of a predictor that tell the action
 
     def beside(self, torso: Any, n: int, heads: int) -> nn.ModuleDict:
         width = self.latent or torso.features
@@ -92,7 +94,7 @@ class SelfPrediction(Auxiliary):
         return MLP(n, (torso.features, self.latent), activate_last=False, init=self.torso.init)
 
     def predictor(self, width: int, n: int) -> nn.Module:
-        return MLP(n, (width + self.spec.num_actions, *self.hidden, width), activate_last=False, init=self.torso.init)
+        return MLP(n, (width + self.told, *self.hidden, width), activate_last=False, init=self.torso.init)
 
     def groups(self, beside: Any, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
         quick = [p for name in ("forth", "back") if name in beside for p in beside[name].parameters()]
@@ -102,9 +104,10 @@ class SelfPrediction(Auxiliary):
 
     def predict(self, predictor: nn.Module, latent: Tensor, action: Tensor) -> Tensor:
         """(torsos, *B, L) and (*B,) -> (torsos, *B, L)"""
-        taken = (torch.arange(self.spec.num_actions, device=action.device) == action.unsqueeze(-1)).to(latent.dtype)
-        taken = taken.expand(*latent.shape[:-1], -1)
-        return stacked(predictor, torch.cat([latent, taken], -1))
+        if self.told:
+            taken = (torch.arange(self.told, device=action.device) == action.unsqueeze(-1)).to(latent.dtype)
+            latent = torch.cat([latent, taken.expand(*latent.shape[:-1], -1)], -1)
+        return stacked(predictor, latent)
 
     @staticmethod
     def project(latent: nn.Module, features: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.ours import assembled, batches
 from deeprl.accelerate import modes as accelerate
+from deeprl.config.instantiate import instantiate
 from deeprl.networks.value_network import Networks, ValueNetwork
 from deeprl.objective import Objective
 from deeprl.system.machine import this_cpu
@@ -147,7 +148,8 @@ class Variant:
             batched = float(agent.objectives["value"].loss(self.at_hand[0])[0])
             loop = Loop(agent)
             parameters = list(loop.online.parameters())
-            objective = Objective(loop_loss(agent, loop), parameters, agent.optimizer.build(parameters))
+            optimizer = instantiate(self.trainer.config["agent"]["optimizer"], "agent.optimizer")
+            objective = Objective(loop_loss(agent, loop), parameters, optimizer.build(parameters))
             looped = float(objective.loss(self.at_hand[0])[0])
             assert abs(looped - batched) <= 1e-5 * max(1.0, abs(batched)), f"{name}: the loss is {looped}, and {batched} batched"
             agent.objectives["value"] = objective

@@ -66,9 +66,10 @@ OPTIONS = {
     "aro_ddpg": (*SMALL, "discount=1"),
     "rvi_sac": (*SMALL, "discount=1", "agent.rate.hidden=[64]", "runtime.lag=1"),
     "droq": (*SMALL, "replay_ratio=0.25"),
+    "flash_sac": tuple(f"agent.{torso}.{key}" for torso in ("torso", "actor_torso") for key in ("width=16", "blocks=1")),
 }
 """Of agents, so that their cells hold every kind of state: temperature, chain, resets, running statistics, subset noise, average reward,
-actions that are chosen a step ahead, masks of dropout."""
+actions that are chosen a step ahead, masks of dropout, noise that lasts, scaled rewards."""
 FOREIGN = {
     "minigrid/empty": ("MiniGrid-Empty-5x5-v0", "minigrid", "minigrid.wrappers.FlatObsWrapper"),
     "minigrid/dynamic": ("MiniGrid-Dynamic-Obstacles-5x5-v0", "minigrid", "minigrid.wrappers.FlatObsWrapper"),
@@ -165,6 +166,8 @@ CELLS = [
     Cell("ppo", "atari/breakout", "rollout", "ale"),
     Cell("a2c", "classic/acrobot", "rollout", "sync"),
     Cell("a2c", "mujoco/half_cheetah", "rollout", "async"),
+    Cell("flash_sac", "classic/pendulum", "uniform", "async"),
+    Cell("flash_sac", "mujoco/hopper", "prioritized", "sync"),
 ]
 
 

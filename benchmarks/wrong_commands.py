@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = {
     "keys and groups": [
         "agent.chian.length=3", "agnet=dqn", "agent=idqnn", "agent=дqn", "env=classic/cartpol", "env=atari/pong2", "agent.backup.alpha=3",
-        "agent=dqn agent=idqn", "agent=td3 agent/weighting=one", "env/protocol=nature", "seed=40,41", "seed=[0,1]", "dqn", "config.yaml",
+        "agent=dqn agent=idqn", "agent=td3 agent/surrogate=plain", "env/protocol=nature", "seed=40,41", "seed=[0,1]", "dqn", "config.yaml",
         "~replay", "~logger", "~seed", "~runtime.deterministic", "~env.num", "+agent=dqn", "+new.key=3", "steps=1 =3", "agent.backup=max",
         "experiment=dqn", "steps:3", "agent = dqn", "agent=", "env=null", "agent=[dqn,idqn]", "agent/torso=mlp,nature",
     ],

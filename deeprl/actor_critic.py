@@ -1,7 +1,7 @@
 """The agent for continuous actions. Every actor-critic here is one choice of its parts, which the discrete agent shares.
 
     y_k  =  r + γ (1 − d) [ reduce_j Z̄_{k−1,j}(s', a') − α log π(a'|s') ]         a' ~ π(·|s'),    k = 1 … K
-    L_Q  =  Σ_k Σ_j mean D(y_k, Z_{k,j}(s, a))                                    every update
+    L_Q  =  Σ_k Σ_j mean w_k D(y_k, Z_{k,j}(s, a))  +  auxiliary                  every update
     L_π  =  mean [ α log π(a|s) − reduce_j Q_j(s, a) ]                            a ~ π(·|s); every `actor_period`-th update
 
 TD3 (Fujimoto, van Hoof, Meger, 2018): a deterministic π, noise on a', the minimum in y and the first critic in L_π, α = 0.
@@ -11,7 +11,7 @@ SAC (Haarnoja and others, 2018): a squashed Gaussian, the minimum in both, α le
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -23,17 +23,21 @@ from deeprl.backups.actor import PolicyBackup
 from deeprl.choice import Part, counts
 from deeprl.networks.actors import ActorChoice
 from deeprl.networks.blocks import initialise
-from deeprl.networks.critics import ONLY, Critics, CriticSubset, ensemble_returns, for_each, pair, pair_spec, pairs, serving
+from deeprl.networks.critics import ONLY, Critics, ensemble_returns, for_each, pair, pair_spec
 from deeprl.networks.mapped import wrapped
 from deeprl.networks.value_network import Networks
 from deeprl.networks.weight_norm import weight_normalise
 from deeprl.objective import Objective
-from deeprl.optim.flat import Groups, flatten_
+from deeprl.optim.flat import flatten_
+from deeprl.parts.auxiliary import Auxiliary
 from deeprl.parts.chains import Chain
 from deeprl.parts.exploration import ActorExploration, certain
 from deeprl.parts.rate import Rate, RateLoss
 from deeprl.parts.resets import Resets, renew_
+from deeprl.parts.serving import Serving
 from deeprl.parts.temperature import Temperature
+from deeprl.parts.weighting import Weighting
+from deeprl.plan import Plan
 from deeprl.schedules import Clock
 from deeprl.transforms.channels import channel_scales
 from deeprl.types import QUIET, Acted, Batch, Learned, NetworkNoise, Spec
@@ -57,6 +61,7 @@ class ActorCritic(Agent):
         backup: policy of the next action in targets.
         chain: partial of a `deeprl.parts.chains.Chain` over the critics.
         reduce, actor_reduce: reduction of the ensemble to one value in the target, and in the actor's loss.
+        weighting, auxiliary: as in `ValueAgent`, for the critics.
         temperature: partial of a `Temperature`: weight of the entropy.
         rate: partial of a `Rate`: rate of reward that targets subtract.
         actor_period: critic updates per update of the actor (TD3's policy delay).
@@ -101,6 +106,8 @@ class ActorCritic(Agent):
         target_period: int | None = None,
         resets: Resets = Resets(),
         mapping: Mapping = Identity(),
+        weighting: Callable[..., Weighting] = Weighting,
+        auxiliary: Callable[..., Auxiliary] = Auxiliary,
     ):
         super().__init__()
         self.ensemble, self.actor_period, self.resets = ensemble, actor_period, resets
@@ -118,17 +125,20 @@ class ActorCritic(Agent):
             raise ValueError("head.dueling compares actions, and a critic sees one action: set it to false")
 
         self.encoder = encoder.build(spec, encoder_torso, seed)
+        observed = Networks(spec, (torso if self.encoder is None else encoder_torso).resolve(spec), seed)
         if self.encoder is not None:
             spec = spec._replace(obs_shape=(self.encoder.features,), obs_dtype=torch.float32)  # what actor and critics see
         space = pair_spec(spec)
         networks = Networks(space, torso.resolve(space), seed)
-        critics = Critics(networks, wrapped(head, mapping, self.rewards), ensemble, head.share)
+        plan = Plan(space, networks.torso, self.normalize, optimizer, self.targets, head, networks.scalars, observed.scalars)
+        self.auxiliary = auxiliary(plan=plan)
+        critics = Critics(networks, wrapped(head, mapping, self.rewards), ensemble, head.share, self.auxiliary.beside)
         self.chain = chain(critics)
         if self.chain.anchors:
             raise ValueError("chain.anchor must be network where critics serve an actor, not head")
-        if self.chain.length > 1:
-            self.chain.iteration(torch.zeros((), dtype=torch.float64))  # refuses rules of acting that only discrete agents have
-        self.subset = self.serving_subset(critics)
+        self.auxiliary.check(self.chain)
+        self.weighting = weighting(plan=plan, chain=self.chain)
+        self.serving = Serving(critics, self.chain, actor_reduce)
         actor_torso = actor_torso.resolve(spec)
         self.actor = actor.build(spec, actor_torso)
         initialise(self.actor, seed, "actor")
@@ -141,43 +151,70 @@ class ActorCritic(Agent):
         self.chain.companions += self.rate.companions()
         if backup.smoothing and "density" in self.temperature.needs:
             raise ValueError("backup.smoothing must be 0 beside a temperature, because log π is that of the action without the noise")
+        groups = [*self.rate.groups(without_decay(optimizer)), *self.auxiliary.groups(self.chain.online.beside, optimizer)]
         self.objectives = {
-            "critic": together(self.critic_loss, optimizer, [self.chain.online, self.encoder], self.rate.groups),
-            "actor": together(self.actor_loss, actor_optimizer, [self.actor], self.temperature.groups),
+            **self.weighting.trained(self.views),
+            "critic": Objective.of(self.critic_loss, [self.chain.online, self.encoder], optimizer, groups),
+            "actor": Objective.of(self.actor_loss, [self.actor], actor_optimizer, self.temperature.groups(without_decay(actor_optimizer))),
         }
-        self.needs = self.rate.needs
-        self.observers = watching(self.normalize, self.rewards, self.rate)
+        self.needs = self.rate.needs | self.auxiliary.needs
+        self.observers = watching(self.normalize, self.rewards, self.rate, self.auxiliary)
         self.clock = Clock(self.chain.periods)
 
-    def critic_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
+    def views(self, batch: Batch) -> tuple[View, View, Batch]:
+        """Online and target critics at both ends of a batch, and the batch as they see it: observations are pairs (s, a) now, (s', a') next
+        and at the successor, all with the one action of a critic. `extra` has log π(a'|s') as "next_log_prob"."""
         shift = batch.noise.get("shift")
         now, after = (None, None) if shift is None else shift.split(2, -1)
-        batch = batch._replace(obs=self.seen(batch.obs, now))
+
+        def later(obs: Tensor) -> tuple[Tensor, Tensor | None]:
+            """(*B, S + D), and log π (*B,)"""
+            obs = self.seen(obs, after)
+            action, log_prob = self.backup.next_action(self.target_actor or self.actor, obs, batch.noise)
+            return pair(obs, action), log_prob
+
+        extra = dict(batch.extra)
         with torch.no_grad():
-            batch = batch._replace(next_obs=self.seen(batch.next_obs, after))
-            action, log_prob = self.backup.next_action(self.target_actor or self.actor, batch)
-        batch = pairs(batch, action)
-        online, target = self.chain.views(batch)
+            next_obs, log_prob = later(batch.next_obs)
+            if log_prob is not None:
+                extra["next_log_prob"] = log_prob
+            if "successor" in extra:
+                extra |= {"successor": later(extra["successor"])[0], "observed": self.normalize(batch.obs)}
+        batch = batch._replace(obs=pair(self.seen(batch.obs, now), batch.action), action=ONLY, next_obs=next_obs, extra=extra)
+        return *self.chain.views(batch), batch
+
+    def future(self, target: View, batch: Batch) -> Returns:
+        """Return of the next state with the entropy there, atoms (K, *B, N)."""
+        reduced = self.reduce(ensemble_returns(target.next, self.ensemble), batch.noise["reduce"])
+        return self.temperature.soften(reduced, batch.extra.get("next_log_prob"))
+
+    def targets(self, online: View, target: View, batch: Batch) -> Returns:
+        """y, atoms (K, *B, N): the agent's Bellman operator, a `deeprl.backups.bellman.Backup`."""
+        return self.future(target, batch).bootstrap(self.rate.subtracted(batch), batch.discount)
+
+    def critic_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
+        online, target, batch = self.views(batch)
         with torch.no_grad():
-            future = self.reduce(ensemble_returns(target.next, self.ensemble), batch.noise["reduce"])  # atoms (K, *B, N)
-            future = self.temperature.soften(future, log_prob)
-            returns = future.bootstrap(self.rate.subtracted(batch), batch.discount)
-        chosen = online.now.at(ONLY)
+            returns = self.targets(online, target, batch)
+            weight, weights = self.weighting(online, target, batch)  # batch.weight times (K, *B)
+        chosen = online.now.at(batch.action)
         returns = for_each(returns, chosen, self.ensemble)
         loss, error = chosen.loss(returns)  # (K·E, *B)
         loss = loss.unflatten(0, (-1, self.ensemble)).sum(1)  # the sum over the critics, not the mean
         error = error.unflatten(0, (-1, self.ensemble)).amax(1)  # (K, *B), as in LAP
-        total = self.chain.combine(average(batch.weight * loss, batch.valid))
-        rate = self.rate_loss(future, online, target, batch) if self.rate.learned else RateLoss(0.0, {}, {})
+        total = self.chain.combine(average(weight * loss, batch.valid))
+        rate = self.rate_loss(online, target, batch) if self.rate.learned else RateLoss(0.0, {}, {})
+        extra, others = self.auxiliary(online, target, batch)
         details = chosen.metrics(returns) if hasattr(chosen, "metrics") else {}  # see `Values`
         shown = {"train/critic_loss": loss.detach(), "train/q_values": chosen.mean().detach(), **details}
-        metrics = {**{name: over_valid(value, batch.valid) for name, value in shown.items()}, **rate.metrics}
+        metrics = {**{name: over_valid(value, batch.valid) for name, value in shown.items()}, **rate.metrics, **weights, **others}
         statistics = {**online.statistics, **{f"rate.{name}": new for name, new in rate.statistics.items()}}
-        return total + rate.loss, Learned(error.mean(0), metrics, statistics)
+        return total + rate.loss + extra, Learned(error.mean(0), metrics, statistics)
 
-    def rate_loss(self, future: Returns, online: View, target: View, batch: Batch) -> RateLoss:
+    def rate_loss(self, online: View, target: View, batch: Batch) -> RateLoss:
         """Loss of the rate's own parameters, for the batch as the critics see it."""
         with torch.no_grad():
+            future = self.future(target, batch)
             now = self.reduce(ensemble_returns(target.now, self.ensemble), batch.noise["reduce"]).mean()
             each = ensemble_returns(online.now, self.ensemble).mean()
         return self.rate.loss(future.mean(), now, each, batch)
@@ -191,34 +228,14 @@ class ActorCritic(Agent):
         with torch.no_grad():
             obs = self.seen(batch.obs)  # the critics alone train the encoder
         action, log_prob, statistics = self.actor.learn(obs, batch.noise.get("action"))
-        value = self.actor_value(obs, action, batch.noise)  # (*B,)
+        value = self.serving(pair(obs, action), batch.noise)  # (*B,)
         loss = self.temperature.cost(log_prob) - value
         total = average((loss + self.temperature.loss(log_prob)).unsqueeze(0), batch.valid).sum()
         metrics = {"train/actor_loss": over_valid(loss.detach().unsqueeze(0), batch.valid), **self.temperature.metrics(log_prob)}
         return total, Learned(value.detach(), metrics, {f"actor.torso.{name}": new for name, new in statistics.items()})
 
-    def serving_subset(self, critics: Critics) -> CriticSubset | None:
-        """Evaluation of the critics that serve the actor; None if all of them do, or if the iterations share torsos."""
-        iterations = 1 if self.chain.serves_one else self.chain.length
-        each = 1 if self.actor_reduce.first_only else self.ensemble
-        everything = (iterations, each) == (self.chain.length, self.ensemble) or self.chain.torsos < self.chain.length
-        if everything or hasattr(self.chain.online.torso, "learn"):  # whose statistics are buffers of the whole stack
-            return None
-        single = replace(critics, ensemble=1)  # a critic an entry, because the template is read entry by entry
-        return CriticSubset(single("actor", stack=iterations * each, torsos=iterations * each), each)
-
-    def actor_value(self, obs: Tensor, action: Tensor, noise: dict[str, Any]) -> Tensor:
-        """Value of actions for the actor's loss, (*B,): by the iteration that serves the actor, or the mean of all."""
-        online, x = self.chain.online, pair(obs, action)
-        k = self.chain.iteration(noise["iteration"]) if self.chain.length > 1 else None
-        if self.subset is None:
-            value = self.actor_reduce(ensemble_returns(online(x, noise["critic"]), self.ensemble), noise["actor_reduce"]).mean()  # (K, *B)
-            return value.mean(0) if k is None else value.index_select(0, k)[0]
-        entries = serving(k, self.chain.length, self.ensemble, self.actor_reduce.first_only)
-        return self.actor_reduce(self.subset(online, entries, x, noise["critic"]), noise["actor_reduce"]).mean().mean(0)
-
     def due(self, update: int) -> tuple[str, ...]:
-        periods = {"critic": 1, "actor": self.actor_period, "target": self.target_period}
+        periods = {**dict.fromkeys(self.objectives, 1), "actor": self.actor_period, "target": self.target_period}
         return tuple([name for name, period in periods.items() if update % period == 0])
 
     def follow(self, due: tuple[str, ...]) -> None:
@@ -234,6 +251,7 @@ class ActorCritic(Agent):
             if module is not None:
                 renew_(module, self.seed, number, place)
         self.chain.reset_target()
+        self.weighting.reset(self.chain, lambda module: renew_(module, self.seed, number, "weighting"))
         if self.target_actor is not None:
             self.target_actor.load_state_dict(self.actor.state_dict())
         self.temperature.reset()
@@ -257,8 +275,7 @@ class ActorCritic(Agent):
         action = self.actor(seen)
         if self.rate.learned:  # differential values are no returns
             return Acted(action.cpu(), torch.ones(action.shape[0]), memory)
-        values = self.actor_reduce(ensemble_returns(self.chain.online(pair(seen, action)), self.ensemble), {}).mean()  # (K, M)
-        return Acted(action.cpu(), torch.ones(action.shape[0]), memory, self.chain.typical(values).cpu())
+        return Acted(action.cpu(), torch.ones(action.shape[0]), memory, self.serving.typical(pair(seen, action)).cpu())
 
     def greedy(self, obs: Tensor) -> Tensor:
         return self.actor(self.seen(obs))
@@ -277,6 +294,7 @@ class ActorCritic(Agent):
             **drawn,
             **{name: reduction.noise(updates, self.ensemble, generator) for name, reduction in reductions.items()},
             **self.chain.noise(size, generator),
+            **self.auxiliary.noise(size, generator),
             "critic": self.chain.online.noise(size, generator, "target"),
         }
 
@@ -290,6 +308,8 @@ class ActorCritic(Agent):
         return {**drawn, "network": NetworkNoise(sampled, {})}
 
     def maintain(self, due: tuple[str, ...]) -> None:
+        if self.chain.shifting(due, self.updates):
+            self.weighting.shift(self.chain.target)
         self.chain.maintain(due, self.updates)
 
     def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
@@ -305,15 +325,6 @@ def moving(actor: nn.Module) -> list[Tensor]:
     return [*actor.parameters(), *[buffer for buffer in actor.buffers() if buffer.is_floating_point()]]
 
 
-def together(loss: Callable, optimizer: Any, networks: Sequence[nn.Module | None], beside: Callable) -> Objective:
-    """Objective of networks, and of a part's parameters that are trained beside them.
-
-    Args:
-        beside: `groups` of the part. They have no weight decay, because it would draw log α or ρ towards 0.
-    """
-    parameters = [parameter for network in networks if network is not None for parameter in network.parameters()]
-    own = beside(replace(optimizer, weight_decay=0.0) if hasattr(optimizer, "weight_decay") else optimizer)
-    if not own:
-        return Objective(loss, parameters, optimizer.build(parameters))
-    groups = Groups([(parameters, optimizer), *own])
-    return Objective(loss, groups.parameters, groups)
+def without_decay(optimizer: Any) -> Any:
+    """An optimizer for log α, or for ρ, which weight decay would draw towards 0."""
+    return replace(optimizer, weight_decay=0.0) if hasattr(optimizer, "weight_decay") else optimizer

@@ -48,6 +48,8 @@ class Agent(nn.Module, Choice):
     rewards: Callable[[Tensor], Tensor]
     """raw reward (...) -> learned reward (...) or (C, ...); the replay applies it before n-step sums"""
     needs: frozenset[str] = frozenset()
+    products: torch.dtype = torch.float32
+    """Type in which convolutions and hidden layers multiply in a loss; `deeprl.accelerate.modes.set_products` sets it"""
 
     def __init__(self):
         super().__init__()
@@ -66,8 +68,13 @@ class Agent(nn.Module, Choice):
         return self.clock.step
 
     def forward(self, name: str, batch: Batch) -> tuple[Tensor, Learned]:
-        """The loss of one objective."""
-        return self.objectives[name].loss(batch)
+        """The loss of one objective. Parameters, outputs of networks, targets and the loss are float32, whatever `products` is."""
+        loss = self.objectives[name].loss
+        if self.products == torch.float32:
+            return loss(batch)
+        # without the cache, because weights that it converts without a gradient first (a target, Double) would then have none at all
+        with torch.autocast(batch.obs.device.type, self.products, cache_enabled=False):
+            return loss(batch)
 
     def projections(self, name: str) -> list[Callable[[], None]]:
         """`project_` of every block whose parameters one objective trains, see `deeprl.networks.blocks.Block`. A learner calls them after

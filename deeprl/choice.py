@@ -6,7 +6,6 @@ because `deeprl.config.instantiate.resolve` accepts subclasses of `Choice` only.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import nn
@@ -26,26 +25,12 @@ class Choice:
 class Part(nn.Module, Choice):
     """A choice with parameters or statistics of its own. The defaults of every method are neutral."""
 
-    periods: Mapping[str, int] = {}
-    """Periods in environment steps, by name. After a multiple of a period `maintain` is called with its name."""
-
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
         """Random numbers for one or more updates; the leading axes of every tensor are `size` = (updates, *B)."""
         return {}
 
     def observe(self, rows: Rows) -> None:
         """Accumulate statistics of collected data."""
-
-    def maintain(self, due: Collection[str], updates: int) -> None:
-        """Called at the end of a tick in which a period of the agent's chain ended.
-
-        Args:
-            due: names of these periods.
-            updates: gradient updates so far.
-        """
-
-    def follow(self, due: tuple[str, ...], updates: int) -> None:
-        """Called after every gradient update, with the names from `Agent.due` and the number of updates so far."""
 
 
 def in_range(owner: object, **bounds) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -24,3 +25,24 @@ class Objective:
     loss: Callable[..., tuple[Tensor, Learned]]
     parameters: Sequence[nn.Parameter]
     optimizer: Flat | Groups
+
+    @classmethod
+    def of(
+        cls,
+        loss: Callable[..., tuple[Tensor, Learned]],
+        modules: Sequence[nn.Module | None],
+        optimizer: Any,
+        groups: Sequence[tuple[Sequence[nn.Parameter], Any]] = (),
+    ) -> Objective:
+        """Objective that trains all parameters of some modules.
+
+        Args:
+            optimizer: choice for the parameters that are in no group.
+            groups: parameters, of these modules or of others, with a choice of their own.
+        """
+        others = {id(parameter) for group, _ in groups for parameter in group}
+        plain = [p for module in modules if module is not None for p in module.parameters() if id(p) not in others]
+        if not groups:
+            return cls(loss, plain, optimizer.build(plain))
+        grouped = Groups([(plain, optimizer), *groups])
+        return cls(loss, grouped.parameters, grouped)

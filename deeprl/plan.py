@@ -1,4 +1,4 @@
-"""Arguments from which the parts of a discrete agent are built."""
+"""Arguments from which the parts of an agent are built."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ class Plan:
     owns it.
 
     Attributes:
-        spec: spaces of the environment.
-        torso: choice that builds the features of every network.
+        spec: spaces of the value networks: those of the environment, and for critics (observation, action) with one action.
+        torso: choice that builds the features of every value network.
         normalize: module that maps observations to the networks' input.
         optimizer: choice that trains the agent.
-        backup: Bellman operator.
+        backup: Bellman operator, a `deeprl.backups.bellman.Backup`.
         head: choice that builds the heads, without the mapping.
         network: `network(place, stack, torsos, outputs)` builds a network of a part, over the same choice of torso, with `outputs` scalars
             per head.
+        observed: the same for a network of the environment's observations, where `network` takes pairs (observation, action).
     """
 
     spec: Spec
@@ -32,3 +33,4 @@ class Plan:
     backup: Any
     head: Any
     network: Callable[..., Any]
+    observed: Callable[..., Any]

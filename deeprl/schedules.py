@@ -71,4 +71,4 @@ class Clock:
     def tick(self, before: int, after: int) -> tuple[str, ...]:
         """Set the step to `after`. Returns the names of the periods with a multiple in (before, after]."""
         self.step = after
-        return tuple([name for name, period in self.periods.items() if after // period > before // period])
+        return tuple([name for name, period in self.periods.items() if crossed(period, before, after)])

@@ -41,7 +41,7 @@ class Staging:
         for into, tensor in zip(self.views[turn], tensors):
             into.copy_(tensor)
         there = self.blocks[turn].to(self.device, non_blocking=True)
-        self.events[turn].record()
+        self.events[turn].record(torch.cuda.current_stream(self.device))  # the current device may be another GPU
         return self._views(there, tensors)
 
     def _allocate(self, tensors: Sequence[Tensor]) -> None:

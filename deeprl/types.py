@@ -47,7 +47,7 @@ class Rows(NamedTuple):
     ended: np.ndarray
     """(M,) bool: episode boundary after this step, for any cause. A lost life may be terminated without ended."""
     probability: np.ndarray
-    """(M,) float32: probability (or log density) with which the behaviour took the action; 0 where no part of the agent reads it"""
+    """(M,) float32: probability with which the behaviour took the action; a constant where no part of the agent reads it"""
 
 
 class NetworkNoise(NamedTuple):
@@ -100,8 +100,9 @@ class Batch(NamedTuple):
     name"""
     extra: dict[str, Tensor]
     """Fields by declared needs: "successor" (the observation one step later), "terminated" (whether the first step terminated), "restart"
-    (whether the last step terminated), "behavior_probability"; and the masks (*B, A) bool that an agent divides from observations, "valid"
-    and "next_valid" """
+    (whether the last step terminated), "behavior_probability". An agent adds the masks (*B, A) bool that it divides from observations,
+    "valid" and "next_valid"; one with critics the log density of the next action, "next_log_prob", and beside a successor the observation
+    that is not a pair, "observed" """
 
 
 class Acted(NamedTuple):

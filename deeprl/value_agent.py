@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,7 +20,6 @@ from deeprl.networks.mapped import wrapped
 from deeprl.networks.value_network import Networks, quiet
 from deeprl.noise import map_tensors
 from deeprl.objective import Objective
-from deeprl.optim.flat import Groups
 from deeprl.parts.auxiliary import Auxiliary
 from deeprl.parts.chains import Chain
 from deeprl.parts.exploration import EpsilonGreedy
@@ -36,6 +34,7 @@ from deeprl.values.mapped import CHANNEL_VALUES
 from deeprl.values.mapping import Identity, Mapping
 from deeprl.values.masked import masked
 from deeprl.values.returns import Returns
+from deeprl.values.view import View
 
 
 class ValueAgent(Agent):
@@ -82,12 +81,12 @@ class ValueAgent(Agent):
         super().__init__()
         if not spec.num_actions:
             raise ValueError("this agent takes discrete actions, and the environment's actions are continuous")
-        self.spec, self.seed, self.backup, self.explore, self.optimizer = spec, seed, backup, explore, optimizer
+        self.spec, self.seed, self.backup, self.explore = spec, seed, backup, explore
         self.resets, seen = resets, without_mask(spec)
         self.torso, self.rewards, self.normalize = torso.resolve(seen), rewards(), normalize(spec=seen)
         head.check(self.rewards)
         networks = Networks(seen, self.torso, seed)
-        plan = Plan(seen, self.torso, self.normalize, optimizer, backup, head, networks.scalars)
+        plan = Plan(seen, self.torso, self.normalize, optimizer, backup, head, networks.scalars, networks.scalars)
         self.auxiliary = auxiliary(plan=plan)
         self.head = wrapped(head, mapping, self.rewards)
         self.chain = chain(partial(networks.chained, self.head, head.share, self.auxiliary.beside))
@@ -97,37 +96,24 @@ class ValueAgent(Agent):
             )
         self.auxiliary.check(self.chain)
         self.weighting = weighting(plan=plan, chain=self.chain)
-        own = {name: replace(objective, loss=self.seen(objective.loss)) for name, objective in self.weighting.objectives().items()}
-        self.objectives = {**own, "value": self.regression()}
+        groups = self.auxiliary.groups(self.chain.online.beside, optimizer)
+        self.objectives = {
+            **self.weighting.trained(self.views),
+            "value": Objective.of(self.loss, [self.chain.online], optimizer, groups),
+        }
         self.needs = self.backup.needs | self.auxiliary.needs
         self.observers = watching(self.normalize, self.rewards, self.auxiliary)
         self.clock = Clock(self.chain.periods)
         self.exact = self.chain.remembers or "behavior_probability" in self.needs
         """Whether acting needs the greedy action and its probability at every step"""
 
-    def regression(self) -> Objective:
-        """Objective of the online network. The modules beside its head have their own learning rates."""
-        beside = self.chain.online.beside
-        groups = self.auxiliary.groups(beside, self.optimizer) if beside is not None else []
-        others = {id(parameter) for group, _ in groups for parameter in group}
-        plain = [parameter for parameter in self.chain.online.parameters() if id(parameter) not in others]
-        if not groups:
-            return Objective(self.loss, plain, self.optimizer.build(plain))
-        grouped = Groups([(plain, self.optimizer), *groups])
-        return Objective(self.loss, grouped.parameters, grouped)
-
-    def seen(self, loss: Callable[..., tuple[Tensor, Learned]]) -> Callable[[Batch], tuple[Tensor, Learned]]:
-        """Convert a part's loss of (online, target, batch) into a loss of the replay's batch."""
-
-        def of_batch(batch: Batch) -> tuple[Tensor, Learned]:
-            batch = self.normalized(batch)
-            return loss(*self.chain.views(batch), batch)
-
-        return of_batch
+    def views(self, batch: Batch) -> tuple[View, View, Batch]:
+        """Online and target networks at both ends of a batch, and the batch with observations normalized."""
+        batch = self.normalized(batch)
+        return *self.chain.views(batch), batch
 
     def loss(self, batch: Batch) -> tuple[Tensor, Learned]:
-        batch = self.normalized(batch)
-        online, target = self.chain.views(batch)
+        online, target, batch = self.views(batch)
         with torch.no_grad():
             if "returns" in batch.extra:
                 returns = Returns(batch.extra["returns"].unsqueeze(-1))
@@ -149,8 +135,7 @@ class ValueAgent(Agent):
         collected it."""
         if "rollout" not in self.backup.needs:
             return {}
-        batch = self.normalized(rollout)
-        return {"returns": self.backup(*self.chain.views(batch), batch).atoms.squeeze(-1)}
+        return {"returns": self.backup(*self.views(rollout)).atoms.squeeze(-1)}
 
     def normalized(self, batch: Batch) -> Batch:
         """The batch with observations normalized, and without action masks in them, see `divided_batch`."""
@@ -217,7 +202,6 @@ class ValueAgent(Agent):
             super().observe(divided_rows(rows, self.spec.num_actions) if self.spec.masked else rows)
 
     def follow(self, due: tuple[str, ...]) -> None:
-        self.auxiliary.follow(due, self.updates)
         self.chain.follow(due, self.updates)
         number = self.resets.number(self.updates)
         if number is not None:

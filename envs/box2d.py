@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from deeprl.system.machine import extra
+
 from .gym import GymGame, Registered, make
 
 
@@ -27,7 +29,7 @@ class WalkerGame(GymGame):
 class Box2D(Registered):
     def build(self, evaluation: bool = False) -> GymGame:
         if find_spec("Box2D") is None:
-            raise ValueError(f'env.id={self.id} needs the package box2d: pip install -e ".[box2d]"')
+            raise ValueError(f"env.id={self.id} needs the package box2d: {extra('box2d')}")
         if self.id.startswith("CarRacing"):  # images, channels last
             return GymGame(make(self.id, self.max_episode_steps, self.kwargs), "last")
         game = super().build(evaluation)

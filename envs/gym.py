@@ -12,13 +12,17 @@ import gymnasium
 import numpy as np
 
 from deeprl.choice import one_of
-from deeprl.system.progress import say
+from deeprl.system.terminal import say
 from deeprl.types import Spec
 
 from .conversion import Conversion
 from .masks import KEY
 from .vector.backend import Game
 from .vector.choice import EnvChoice
+
+NEW = "since Gym 0.26 and Gymnasium these are separate, and an older environment needs a wrapper, such as shimmy's"
+FOUR = "not enough values to unpack (expected 5, got 4)"
+"""What Python says of a step that returns a single `done`, here or in a wrapper of Gymnasium."""
 
 
 class GymGame(Game):
@@ -45,10 +49,18 @@ class GymGame(Game):
         return [*names, type(env).__name__]
 
     def reset(self, seed):
-        return self.conversion.row(*self.env.reset(seed=seed), False)
+        answer = self.env.reset(seed=seed)
+        if not (isinstance(answer, tuple) and len(answer) == 2):
+            raise TypeError(f"reset returned {type(answer).__name__}, not observation and info: {NEW}")
+        return self.conversion.row(*answer, False)
 
     def step(self, action):
-        obs, reward, terminated, truncated, info = self.env.step(self.conversion.action(action))
+        try:
+            obs, reward, terminated, truncated, info = self.env.step(self.conversion.action(action))
+        except ValueError as error:
+            if str(error) != FOUR:
+                raise
+            raise TypeError(f"step returned four values, not observation, reward, terminated, truncated, info: {NEW}") from error
         try:
             reward = float(reward)
         except (TypeError, ValueError) as error:
@@ -83,7 +95,8 @@ def known(id: str) -> None:
         near = difflib.get_close_matches(id, list(gymnasium.registry), n=1, cutoff=0.0)
         package = f"env.package={id.split('/')[0]}, if that is" if "/" in id else "env.package to"
         raise ValueError(
-            f"env.id={id} is not registered, the nearest is {near[0] if near else 'none'}: set {package} the package that registers it"
+            f"env.id={id} is not registered, the nearest is {near[0] if near else 'none'}: take that, or set {package} the package that "
+            "registers it"
         )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from deeprl.choice import in_range, one_of
+from deeprl.system.machine import extra
 from deeprl.types import Spec
 
 from .vector.backend import Game
@@ -33,7 +34,7 @@ class MinAtarGame(Game):
         try:
             from minatar import Environment
         except ImportError as error:
-            raise ValueError('env=minatar/... needs the package minatar: pip install -e ".[minatar]"') from error
+            raise ValueError(f"env=minatar/... needs the package minatar: {extra('minatar')}") from error
         self.limit = choice.max_episode_steps
         self.game = Environment(choice.game, sticky_action_prob=choice.sticky, difficulty_ramping=choice.difficulty_ramping)
         self.set = self.game.minimal_action_set() if choice.minimal_action_set else list(range(self.game.num_actions()))

@@ -15,8 +15,8 @@ from gymnasium.vector import VectorEnv
 
 from deeprl.choice import one_of
 from deeprl.system.functions import found, takes
-from deeprl.system.progress import say
 from deeprl.system.signals import HANDLED
+from deeprl.system.terminal import say
 from deeprl.types import Spec
 
 from .gym import import_package, known

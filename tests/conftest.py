@@ -17,6 +17,13 @@ torch.set_num_threads(1)  # small tensors; and the machine is shared, with the o
 assemble.MACHINE_THREADS = 1  # for runs that leave it to the rule
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
 @pytest.fixture(autouse=True)
 def one_process():
     """What a command settles for its whole process: threads, product, determinism, and folders of configurations (`--config-dir`)."""

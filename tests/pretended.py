@@ -67,8 +67,8 @@ def tensors(*values: Any) -> list[Tensor]:
 
 
 @contextlib.contextmanager
-def within(stream: object) -> Iterator[None]:
-    """`torch.cuda.stream`"""
+def within(place: object) -> Iterator[None]:
+    """`torch.cuda.stream` and `torch.cuda.device`"""
     yield
 
 
@@ -152,7 +152,10 @@ class Pretended:
         answers["mem_get_info"] = lambda *_: (self.memory, self.memory)
         waits = {"synchronize": lambda *_: self.wait(), "Event": self._event, "Stream": self._event, "_lazy_init": lambda: None}
         graphs = {"CUDAGraph": lambda: Recording(self), "graph": self.recording, "current_stream": self._event, "stream": within}
-        self._open.enter_context(mock.patch.multiple(torch.cuda, **answers, **waits, **graphs))
+        self._open.enter_context(mock.patch.multiple(torch.cuda, device=within, **answers, **waits, **graphs))
+        autocast, enabled = torch.autocast, torch.is_autocast_enabled  # of ordinary tensors
+        casts = {"autocast": lambda _, *args, **kwargs: autocast("cpu", *args, **kwargs), "is_autocast_enabled": lambda _: enabled("cpu")}
+        self._open.enter_context(mock.patch.multiple(torch, **casts))
         self._modes = contextlib.ExitStack()
         self._on()
         return self

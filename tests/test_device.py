@@ -16,7 +16,7 @@ from deeprl.networks.copies import Copies
 from tests.builders import same
 from tests.corridor import CORRIDOR
 from tests.device_runs import CARTPOLE, ITERATED, MINATAR, PENDULUM, SINGLE, phases, run
-from tests.pretended import Pretended
+from tests.pretended import Pretended, Recording
 from tests.promises.test_resume import assert_same_run
 
 FREE = ("evaluate", "save", "restore")
@@ -39,6 +39,8 @@ NOISY_ROWS = staged(3)
 GATHERED = staged(1)  # the batch, from main memory
 SAMPLED = {"tick actor_critic.py to device": 1}  # acting noise of 512 ticks
 ERRORS = {"learn replay/replay.py to host": 1}  # become priorities
+STATISTICS = {f"tick agents/random_rewards.py {kind}": number for kind, number in (("to device", 3), ("to host", 3), ("read", 1))}
+"""On the device, because the loss reads them"""
 OFFSETS = {"learn replay/sequences.py to device": 1}  # once in a run
 PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "dqn": (("agent=dqn", *CARTPOLE, *SINGLE), ROWS),
@@ -76,8 +78,11 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
         NOISY_ROWS | SAMPLED,
     ),
     "itd3 shared": (
-        ("agent=itd3", *PENDULUM, "agent/chain=iterated", "agent.chain.shift_period=20", "agent.chain.sync_period=6"),
-        NOISY_ROWS,
+        (
+            *("agent=itd3", *PENDULUM, "agent/chain=iterated", "agent.chain.shift_period=20", "agent.chain.sync_period=6"),
+            *("agent/weighting=inverse_variance", "agent/auxiliary=random_rewards"),
+        ),
+        NOISY_ROWS | STATISTICS,
     ),
     "idqn": (("agent=idqn", *CARTPOLE, *ITERATED), ROWS | {"tick value_agent.py to device": 1}),  # acting noise of 512 ticks
     "idqn episode": (
@@ -130,8 +135,7 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "bidirectional": (("agent=dqn", *CARTPOLE, *SINGLE, "agent/auxiliary=bidirectional"), ROWS),
     "random rewards": (
         ("agent=dqn", *CARTPOLE, *SINGLE, "agent/auxiliary=random_rewards"),
-        ROWS  # its statistics are on the device, because the loss reads them
-        | {f"tick agents/random_rewards.py {kind}": number for kind, number in (("to device", 3), ("to host", 3), ("read", 1))},
+        ROWS | STATISTICS,
     ),
     "statistics": (
         ("agent=dqn", *CARTPOLE, *SINGLE, "agent/normalize=running", "agent/rewards=scaled"),
@@ -139,6 +143,7 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     ),
     "mvi": (("agent=mvi", *CARTPOLE, *SINGLE, "runtime.deterministic=true"), ROWS),
     "impala": (("agent=dqn", "env=minatar/breakout", "agent/torso=impala", *MINATAR[4:], *SINGLE), ROWS),
+    "bfloat16": (("agent=double_dqn", *MINATAR, *SINGLE, "accelerate.product=bfloat16"), ROWS),
     "hyperspherical": (
         ("agent=dqn", CARTPOLE[0], *CARTPOLE[2:], *SINGLE, "agent/torso=hyperspherical", "agent.torso.width=8", "agent.torso.blocks=1"),
         ROWS,
@@ -184,28 +189,51 @@ GRAPHS = {
     "images, two updates a step": (*MINATAR, *SINGLE, "agent=dqn", "replay_ratio=2"),
     "sac": ("agent=sac", *PENDULUM, "agent/normalize=running", "agent/rewards=scaled"),
     "crossq": ("agent=crossq", *PENDULUM, "agent.torso.settle=5"),
+    "bfloat16": ("agent=sac", *PENDULUM, "accelerate.product=bfloat16"),
     "iiqn prioritized": ("agent=iiqn", *CARTPOLE, *ITERATED, "replay=prioritized", "replay.n_step=3"),
 }
+
+
+def traced_off(device: Pretended, plain=graph.traced):
+    """`traced`, with ordinary tensors."""
+
+    def traced(*arguments):
+        with device.off():
+            return plain(*arguments)
+
+    return traced
+
+
+def test_a_recording_that_differs_is_noticed_and_leaves_no_trace(tmp_path, monkeypatch, capsys):
+    """The run goes on with `reference` from the weights of before the recording."""
+    replay, words = Recording.replay, ["agent=dqn", *CARTPOLE, *SINGLE]
+
+    def wrong(self):
+        replay(self)
+        for func, args, _, _ in self.calls:
+            if func is torch.ops.aten.copy_.default:
+                args[0].add_(0.01)
+
+    with Pretended() as device:
+        run(tmp_path / "reference", "cuda", *words)
+        monkeypatch.setattr(compiled, "traced", traced_off(device))
+        monkeypatch.setattr(Recording, "replay", wrong)
+        run(tmp_path / "broken", "cuda", *words, "accelerate.mode=compiled")
+    assert "could not be recorded as a CUDA graph (AssertionError: a recorded update differs by" in capsys.readouterr().err
+    assert_same_run(tmp_path / "reference", tmp_path / "broken")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.exhaustive if name in ("dqn", "crossq") else ()) for name in GRAPHS])
 def test_updates_and_answers_as_cuda_graphs(name, tmp_path, monkeypatch):
     """The bits of the same run whose operators are launched one by one, and at most two launches for each objective."""
     runs, launched = {}, {}
-    plain = graph.traced
     for kind in ("eager", "cuda_graph"):
-        with Pretended() as device, phases(device):
-
-            def traced(*arguments):
-                with device.off():
-                    return plain(*arguments)
-
-            with monkeypatch.context() as patch:
-                patch.setattr(compiled, "traced", traced)
-                patch.setitem(graph.BACKENDS, "cuda_graph", graph.BACKENDS[kind])
-                words = [*GRAPHS[name], "accelerate.mode=compiled"]
-                runs[kind] = run(tmp_path / kind, "cuda", *words)
-                launched[kind] = device.launched["learn"]
+        with Pretended() as device, phases(device), monkeypatch.context() as patch:
+            patch.setattr(compiled, "traced", traced_off(device))
+            patch.setitem(graph.BACKENDS, "cuda_graph", graph.BACKENDS[kind])
+            words = [*GRAPHS[name], "accelerate.mode=compiled"]
+            runs[kind] = run(tmp_path / kind, "cuda", *words)
+            launched[kind] = device.launched["learn"]
         assert not device.faults
     assert runs["eager"] == runs["cuda_graph"]
     assert_same_run(tmp_path / "eager", tmp_path / "cuda_graph")

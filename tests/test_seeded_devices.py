@@ -22,7 +22,7 @@ from deeprl.optim.finite import Watch
 from deeprl.optim.rmsprop import FlatRMSProp
 from deeprl.parts.chains import Chain
 from deeprl.parts.exploration import GaussianNoise
-from deeprl.replay.gather import Gather
+from deeprl.replay.gather import Gather, Windows
 from deeprl.replay.mirror import Mirror, MirrorGather
 from deeprl.replay.replay import Replay
 from deeprl.staging import Staging
@@ -75,9 +75,9 @@ def home(*names: str) -> Callable[[Any], None]:
     return bring
 
 
-def constant_home(name: str) -> Callable[[Gather], None]:
-    def bring(gather: Gather) -> None:
-        gather.constants[name] = gather.constants[name].cpu()
+def constant_home(name: str) -> Callable[[Windows], None]:
+    def bring(windows: Windows) -> None:
+        windows.constants[name] = windows.constants[name].cpu()
 
     return bring
 
@@ -172,9 +172,9 @@ SEEDS: dict[str, tuple[tuple[str, ...], Seed, Any]] = {
     "rows on the host": (FROM_MAIN_MEMORY, after(Gather, "__init__", lambda gather: setattr(gather, "stage", None)), FAULT),
     "places of rows on the host": (DQN, after(MirrorGather, "__init__", lambda gather: setattr(gather, "stage", list)), FAULT),
     "mirror on the host": (DQN, after(Mirror, "__init__", home("rows")), FAULT),
-    "importance weights on the host": (DQN, after(Gather, "__init__", home("weight")), FAULT),
-    "mask on the host": (DQN, after(Gather, "__init__", constant_home("valid")), FAULT),
-    "powers of the discount on the host": ((*DQN, "replay.n_step=3"), after(Gather, "__init__", constant_home("powers")), FAULT),
+    "importance weights on the host": (DQN, after(Windows, "__init__", home("weight")), FAULT),
+    "mask on the host": (DQN, after(Windows, "__init__", constant_home("valid")), FAULT),
+    "powers of the discount on the host": ((*DQN, "replay.n_step=3"), after(Windows, "__init__", constant_home("powers")), FAULT),
     "list as an index": (IDQN, after(ValueNetwork, "__init__", as_list), ("learn networks/value_network.py to device", 1)),
     "weights drawn on the device": (DQN, instead(blocks, "fill_", lambda tensor, init, generator: tensor.uniform_(-0.1, 0.1)), FAULT),
     "number read in a loss": (DQN, looked(lambda error: error.sum().item()), (f"learn {HERE} read", 1)),

@@ -29,6 +29,14 @@ def test_tensors_arrive_as_they_are(device):
     assert not device.faults
 
 
+def test_the_event_is_one_of_the_device_and_not_of_the_current_one(device, monkeypatch):
+    """On `device=cuda:1` the copy runs on that device's stream; an event elsewhere would be over at once."""
+    asked = []
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda of=None: asked.append(of))
+    Staging(torch.device("cuda", 1))([torch.zeros(2)])
+    assert asked == [torch.device("cuda", 1)]
+
+
 def test_the_host_does_not_wait_and_an_earlier_result_stays(device):
     stage = Staging(torch.device("cuda"))
     arrived = [stage([torch.full((3,), float(n))])[0] for n in range(5)]

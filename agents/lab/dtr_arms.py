@@ -1,15 +1,95 @@
-"""Arms to compare DTR bandit with, for the same agent: ε-greedy and LSVI-UCB, which the authors ran too."""
+"""How DTR bandit explores: forced pulls, which are the paper's, and two arms that the authors ran beside them, ε-greedy and LSVI-UCB."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from deeprl.agents.lab.dtr import Exploration, Fits, roots
-from deeprl.choice import counts, in_range
+from deeprl.choice import Choice, counts, in_range
 from deeprl.lab import ridge
+
+
+def features(x: np.ndarray) -> np.ndarray:
+    """(n,) -> (n, 2): 1 and x."""
+    return np.stack([np.ones_like(x), x], -1)
+
+
+def roots(*coefficients: float) -> np.ndarray:
+    """Real parts (k,) of the roots of Σ c_i x^i. Those that are not real are points like any other: more breaks change no integral."""
+    while coefficients and not coefficients[-1]:
+        coefficients = coefficients[:-1]
+    if len(coefficients) == 2:
+        return np.array([-coefficients[0] / coefficients[1]])
+    return np.polynomial.polynomial.polyroots(coefficients).real if len(coefficients) > 2 else np.empty(0)
+
+
+class Fits(NamedTuple):
+    """Coefficients and Λ⁻¹ of one stage."""
+
+    forced: np.ndarray
+    """(A, 2) β̃"""
+    all: np.ndarray
+    """(A, 2) β̂"""
+    inverse: np.ndarray
+    """(A, 2, 2) of all episodes"""
+
+
+class Exploration(Choice):
+    """How the agent explores; this one does not (greedy in β̂)."""
+
+    epsilon: float = 0.0
+    """Probability of an action at random"""
+
+    def forced(self, episode: int) -> tuple[int, int] | None:
+        """The pair (a₁, a₂) that an episode, counted from 0, must take."""
+        return None
+
+    def values(self, fits: Fits, phi: np.ndarray) -> np.ndarray:
+        """(n, A) values of which acting takes the larger."""
+        return phi @ fits.all.T
+
+    def target(self, fits: Fits, phi: np.ndarray) -> np.ndarray:
+        """(n, A) values of stage 2 whose maximum stage 1 is fitted to, for β̂."""
+        return phi @ fits.all.T
+
+    def breaks(self, fits: Fits) -> np.ndarray:
+        """Points between which the larger value is that of one action."""
+        return roots(*(fits.all[1] - fits.all[0]))
+
+
+@dataclass(frozen=True)
+class ForcedPulls(Exploration):
+    """The paper's.
+
+    Args:
+        pulls: q, forced episodes of each pair of actions in a round.
+        delta: δ, in units of reward. The authors' grids: q of 3, 5, 10, δ of 0.1, 0.2, 0.3, 0.5, 1, 5.
+    """
+
+    pulls: int = 3
+    delta: float = 0.2
+
+    def __post_init__(self):
+        counts(self, pulls=1)
+        in_range(self, delta=(0, None))
+
+    def forced(self, episode: int) -> tuple[int, int] | None:
+        block = 4 * self.pulls
+        at = episode - ((1 << (episode // block + 1).bit_length() - 1) - 1) * block
+        return divmod(at // self.pulls, 2) if at < block else None
+
+    def values(self, fits: Fits, phi: np.ndarray) -> np.ndarray:
+        coarse, fine = phi @ fits.forced.T, phi @ fits.all.T
+        sure = np.abs(coarse[:, 1] - coarse[:, 0]) > self.delta / 2
+        return np.where(sure[:, None], coarse, fine)
+
+    def breaks(self, fits: Fits) -> np.ndarray:
+        level, slope = fits.forced[1] - fits.forced[0]
+        sides = [roots(level - side, slope) for side in (-self.delta / 2, 0.0, self.delta / 2)]
+        return np.concatenate([*sides, super().breaks(fits)])
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """The claims of the lab's papers, measured by exact evaluation of every policy that was played.
 
 python -m benchmarks.lab NAME [--seeds 20] [--jobs 1] [--json FILE] [--plot FILE]
-    NAME: dtr, robust_rvi, static_cvar, recursive_oce, iterated_cvar, ravi_ucb
+    NAME: dtr, robust_rvi, static_cvar, recursive_oce, iterated_cvar, ravi_ucb, moco, fqi_log, pnlsvi, vwls_mdvi, loop, reward_free,
+        cooperative_lsvi, latent_mdp, dueling, random_duels, contextual, adversarial_mdp
+    python -m benchmarks.lab page --plot FILE    the regret of all stored results, on one page
 
 Regret is shown after a quarter, a half and all of the episodes, as mean ± half of a 95 % interval (Student's t). `slope` is that of
 ln regret against ln t over the last nine tenths, fitted for each seed: 1 is linear, ½ is √T. `doubling` is the mean regret of the last half
@@ -19,20 +21,12 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 from benchmarks.lab.experiments import REGRET, SETS, curve, gain_error, times, worst_cases
+from benchmarks.lab.planning import TABLES
+from benchmarks.lab.statistics import shown, slopes
 
-
-def shown(values: np.ndarray, digits: int = 2) -> str:
-    """Mean ± half of the 95 % interval of (seeds,) numbers."""
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-    return f"{values.mean():.{digits}f} ± {half:.{digits}f}"
-
-
-def slopes(curves: np.ndarray, at: np.ndarray) -> np.ndarray:
-    late = at >= at[-1] / 10
-    return np.polyfit(np.log(at[late]), np.log(np.maximum(curves[:, late], 1e-9)).T, 1)[0]
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 def regret(name: str, seeds: int, pool: ProcessPoolExecutor, keep: Callable[[dict], object]) -> dict:
@@ -45,19 +39,26 @@ def regret(name: str, seeds: int, pool: ProcessPoolExecutor, keep: Callable[[dic
     quarter, half = (int(np.flatnonzero(at == int(experiment.episodes * share))[0]) for share in (0.25, 0.5))
     print(f"{name}: {experiment.claim}; {seeds} seeds\n")
     columns = ("T/4", "T/2", f"T={experiment.episodes}", "slope", "doubling", "suboptimality", "switches", "ms/episode")
+    columns += tuple(metric.partition("/")[2] for metric in experiment.shown)
     print(f"{'arm':38}" + "".join(f"{column:>18}" for column in columns))
     rows: dict[str, dict] = {}
     found = {"experiment": name, "claim": experiment.claim, "seeds": seeds, "times": at.tolist(), "arms": rows}
     for arm in experiment.arms:
         runs = list(pool.map(partial(curve, name, arm), range(seeds)))
-        curves, rest = np.array([run[0] for run in runs]), np.array([run[1:] for run in runs])
+        curves, rest = np.array([run[0] for run in runs]), np.array([run[1:4] for run in runs])
         mean = curves.mean(0)
         doubling = float((mean[-1] - mean[half]) / max(mean[half] - mean[quarter], 1e-9))
-        cells = [shown(curves[:, i], 1) for i in (quarter, half, -1)] + [shown(slopes(curves, at)), f"{doubling:.2f}"]
+        cells = [shown(curves[:, i], 1 if mean[-1] > 10 else 3) for i in (quarter, half, -1)] + [
+            shown(slopes(curves, at)),
+            f"{doubling:.2f}",
+        ]
         cells += [shown(rest[:, 0], 4), f"{rest[:, 1].mean():.0f}", f"{rest[:, 2].mean():.2f}"]
+        metrics = np.array([run[4] for run in runs]).mean(0)  # (times, metrics)
+        cells += [f"{column[half]:.0f} → {column[-1]:.0f}" for column in metrics.T]
         print(f"{arm:38}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
         rows[arm] = {"regret": curves.round(4).tolist(), "slope": slopes(curves, at).round(4).tolist(), "doubling": doubling,
                      "suboptimality": rest[:, 0].round(6).tolist(), "switches": rest[:, 1].tolist()}  # fmt: skip
+        rows[arm] |= dict(zip(experiment.shown, metrics.T.round(1).tolist()))
         keep(found)
     return found
 
@@ -79,40 +80,49 @@ def robust(seeds: int, pool: ProcessPoolExecutor) -> dict:
     return {"experiment": "robust_rvi", "seeds": seeds, "sets": rows}
 
 
-def plot(found: dict, path: Path) -> None:
-    """Regret over episodes, one curve an arm, on one page."""
+def plot(found: list[dict], path: Path) -> None:
+    """Regret over episodes on one page, for each experiment an axis and for each arm a curve."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    axes = figure.subplots()
-    for arm, row in found["arms"].items():
-        curves = np.array(row["regret"])
-        line = axes.plot(found["times"], curves.mean(0), label=arm)[0]
-        low, high = np.quantile(curves, [0.1, 0.9], axis=0)
-        axes.fill_between(found["times"], np.maximum(low, 1e-3), high, alpha=0.15, color=line.get_color())
-    axes.set(xscale="log", yscale="log", xlabel="episodes", ylabel="regret (mean; 10 % to 90 % of seeds)", title=found["claim"])
-    axes.legend(fontsize=6, ncols=2)
-    figure.savefig(path, metadata={"Date": None})
+    across = min(len(found), 3)
+    down = -(-len(found) // across)
+    figure = Figure(figsize=(6 * across, 4.5 * down), layout="constrained")
+    for axes, each in zip(figure.subplots(down, across, squeeze=False).ravel(), found):
+        for arm, row in each["arms"].items():
+            curves = np.array(row["regret"])
+            line = axes.plot(each["times"], np.maximum(curves.mean(0), 1e-3), label=arm, linewidth=1)[0]
+            low, high = np.quantile(curves, [0.1, 0.9], axis=0)
+            axes.fill_between(each["times"], np.maximum(low, 1e-3), np.maximum(high, 1e-3), alpha=0.1, color=line.get_color())
+        axes.set(xscale="log", yscale="log", title=each["experiment"], xlabel="episodes", ylabel="regret (mean; 10 % to 90 % of seeds)")
+        axes.legend(fontsize=5, ncols=2)
+    figure.savefig(path, dpi=80, metadata={"Date": None} if path.suffix == ".svg" else {"Software": None})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=(*REGRET, "robust_rvi"))
+    parser.add_argument("name", choices=(*REGRET, "robust_rvi", *TABLES, "page"))
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
+    if options.name == "page":
+        if options.plot is None:
+            parser.error("page needs --plot FILE")
+        stored = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("lab_*.json"))]
+        plot([found for found in stored if "arms" in found], options.plot)
+        return
 
     def keep(found: dict) -> None:
         if options.json:
             options.json.write_text(json.dumps(found) + "\n")
 
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("forkserver")) as pool:
-        found = robust(options.seeds, pool) if options.name == "robust_rvi" else regret(options.name, options.seeds, pool, keep)
+        table = (TABLES | {"robust_rvi": robust}).get(options.name)
+        found = table(options.seeds, pool) if table else regret(options.name, options.seeds, pool, keep)
     keep(found)
-    if options.plot and "arms" in found:
-        plot(found, options.plot)
+    if options.plot and "times" in found:
+        plot([found], options.plot)
 
 
 if __name__ == "__main__":

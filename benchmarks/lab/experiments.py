@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from deeprl.agents.lab.dtr import DTRBandit, ForcedPulls
-from deeprl.agents.lab.dtr_arms import EpsilonGreedy, Optimism
-from deeprl.agents.lab.iterated_cvar import FiniteClass, IteratedCVaR, Mixture
+from benchmarks.lab.arm import Arm, Experiment
+from benchmarks.lab.beyond import BEYOND
+from deeprl.agents.lab.dtr import DTRBandit
+from deeprl.agents.lab.dtr_arms import EpsilonGreedy, ForcedPulls, Optimism
+from deeprl.agents.lab.iterated_cvar import IteratedCVaR
+from deeprl.agents.lab.loop import Discrepancy, Doubling, Loop
+from deeprl.agents.lab.model_classes import FiniteClass, Mixture
 from deeprl.agents.lab.ravi_ucb import Converged, Mirror, RaviUCB
 from deeprl.agents.lab.recursive_oce import RecursiveOCE
 from deeprl.agents.lab.robust_rvi import RobustRVI
@@ -20,25 +22,10 @@ from deeprl.agents.lab.static_cvar import StaticCVaR
 from deeprl.envs.lab.dtr import DTR
 from deeprl.envs.lab.worlds import Garnet, LinearMixture, RandomMDP, RiskLadder, RiverSwim, TwoStates
 from deeprl.lab.optimism import Bernstein, Bonus, Hoeffding
-from deeprl.lab.planners import relative_value_iteration
+from deeprl.lab.planners import policy_gain, relative_value_iteration
 from deeprl.lab.risk import CVaR, Entropic, Mean, Piecewise
-from deeprl.lab.uncertainty import KL, ChiSquare, Contamination, TotalVariation, Wasserstein
-from deeprl.planning_agent import PlanningAgent
+from deeprl.lab.uncertainty import KL, ChiSquare, Contamination, TotalVariation, Uncertainty, Wasserstein
 from deeprl.training.collector import Collector
-
-
-class Arm(NamedTuple):
-    """One row of the table."""
-
-    world: Any
-    make: Callable[..., PlanningAgent]
-    """Takes `spec`, `seed` and `world`"""
-
-
-class Experiment(NamedTuple):
-    claim: str
-    episodes: int
-    arms: dict[str, Arm]
 
 
 def dtr() -> Experiment:
@@ -91,7 +78,40 @@ def ravi_ucb() -> Experiment:
     return Experiment("one update an epoch has regret of the order of planning to the end", 500, arms)
 
 
-REGRET = {"dtr": dtr, "static_cvar": static_cvar, "recursive_oce": recursive_oce, "iterated_cvar": iterated_cvar, "ravi_ucb": ravi_ucb}
+class EpsilonGreedyRVI(RobustRVI):
+    """RVI Q-learning without uncertainty, whose meter adds in each step the optimal gain less that of its ε-greedy policy."""
+
+    def observe(self, rows) -> None:
+        before = self.q.argmax(-1)
+        gain, self.known = self.known, None
+        self.learn(rows)
+        self.known = gain if (before == self.q.argmax(-1)).all() else None
+        self.meter[:2] += len(rows.action) * self.suboptimality(), len(rows.action)
+
+    def value(self) -> float:
+        num = self.q.shape[1]
+        return policy_gain(self.world.mdp, (1 - self.epsilon) * np.eye(num)[self.q.argmax(-1)] + self.epsilon / num)
+
+
+def loop() -> Experiment:
+    arms = {}
+    for c in (0.1, 0.01):
+        for name, switching in (("LOOP b=1", Discrepancy(1.0)), ("LOOP b=0.25", Discrepancy(0.25)), ("UCRL2", Doubling())):
+            arms[f"{name} c={c}"] = Arm(RiverSwim(), partial(Loop, switching=switching, bonus_scale=c))
+    plain = partial(EpsilonGreedyRVI, uncertainty=Uncertainty(), reference="first", power=0.7, epsilon=0.1, psi=0.4, cap=0)
+    arms["RVI Q-learning ε=0.1"] = Arm(RiverSwim(), plain)
+    return Experiment("regret of the order of UCRL2's with fewer changes of the policy; times are steps", 6000, arms)
+
+
+REGRET = {
+    "dtr": dtr,
+    "static_cvar": static_cvar,
+    "recursive_oce": recursive_oce,
+    "iterated_cvar": iterated_cvar,
+    "ravi_ucb": ravi_ucb,
+    "loop": loop,
+}
+REGRET |= BEYOND
 
 SETS = {Contamination(0.2): 20_000, TotalVariation(0.2): 3000, ChiSquare(0.1): 3000, KL(0.1): 1000, Wasserstein(0.2): 1000}
 """Uncertainty sets, and updates of each pair: fewer where one costs more"""
@@ -128,19 +148,23 @@ def times(episodes: int) -> np.ndarray:
     return np.unique(np.concatenate([np.geomspace(10, episodes, POINTS), episodes * np.array([0.1, 0.25, 0.5])]).astype(int))
 
 
-def curve(name: str, arm: str, seed: int) -> tuple[list[float], float, float, float]:
-    """Regret at `times`; then suboptimality of the last policy, switches of the policy, and milliseconds per episode."""
+def curve(name: str, arm: str, seed: int) -> tuple[list[float], float, float, float, list[list[float]]]:
+    """Regret at `times`; then suboptimality of the last policy, switches of the policy, milliseconds per episode, and the metrics that are
+    shown, at `times`."""
     torch.set_num_threads(1)
     experiment = REGRET[name]()
     world, make = experiment.arms[arm]
     agent = make(spec=world.spec(), seed=seed, world=world)
     collector = Collector(agent, partial(agent.act, explore=True), world.make(seed), lambda rows: None, seed)
-    wanted, found, began = set(times(experiment.episodes).tolist()), [], time.perf_counter()
+    wanted, found, began = set(times(experiment.episodes).tolist()), [], time.process_time()
+    metrics: list[list[float]] = []
     with torch.no_grad():
         while agent.meter[1] < experiment.episodes:
             before = agent.meter[1]
             collector.tick(0)
             if agent.meter[1] > before and int(agent.meter[1]) in wanted:
                 found.append(float(agent.meter[0]))
-    seconds = time.perf_counter() - began
-    return found, agent.suboptimality(), float(agent.meter[2]), 1000 * seconds / experiment.episodes
+                known = agent.diagnostics(0) if experiment.shown else {}
+                metrics.append([known[metric] for metric in experiment.shown])
+    seconds = time.process_time() - began
+    return found, agent.suboptimality(), float(agent.meter[2]), 1000 * seconds / experiment.episodes, metrics

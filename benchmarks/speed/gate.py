@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 
 
 class Gate:
@@ -16,9 +17,11 @@ class Gate:
 
     Args:
         warm_up: units before the first stop, which is not measured.
+        finish: called at the end of a slice, before the clock is read; it waits for a device.
     """
 
-    def __init__(self, warm_up: int):
+    def __init__(self, warm_up: int, finish: Callable[[], object] | None = None):
+        self.finish = finish
         self.out = os.fdopen(os.dup(1), "w", buffering=1)
         os.dup2(2, 1)
         self.left = warm_up
@@ -34,6 +37,8 @@ class Gate:
         self.done += units
         if self.left > 0:
             return
+        if self.finish is not None:
+            self.finish()
         seconds = time.perf_counter() - self.started
         self.out.write(json.dumps({"units": self.done, "seconds": seconds}) + "\n")
         line = sys.stdin.readline().split()

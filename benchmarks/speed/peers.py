@@ -1,6 +1,8 @@
 """Contestants: whole training loops of Stable-Baselines3 (PyTorch) and SBX (JAX), with the duties that our loop has.
 
-python -m benchmarks.speed.peers sb3|sbx|sb3+flush td3|sac|tqc|atari|minatar|minatar_mlp|cartpole|ppo_cartpole|ppo_cheetah WARM_UP
+python -m benchmarks.speed.peers sb3|sbx|sb3+flush td3|sac|tqc|atari|minatar|minatar_mlp|cartpole|ppo_cartpole|ppo_cheetah WARM_UP [bare]
+
+`bare` makes neither evaluations nor checkpoints.
 
 `sb3+flush` takes denormal numbers for zero, as deeprl does: Adam's averages of dead units are such numbers, and slow on some processors.
 """
@@ -164,7 +166,7 @@ def main() -> None:
     folder = tempfile.mkdtemp()
     chosen.set_logger(configure(folder, ["csv", "tensorboard"]))
     callbacks: list[BaseCallback] = [AtGate(gate)]
-    if task in ("td3", "sac", "tqc"):
+    if task in ("td3", "sac", "tqc") and sys.argv[4:] != ["bare"]:
         callbacks.append(EvalCallback(gym.make("HalfCheetah-v5"), n_eval_episodes=10, eval_freq=5000, verbose=0, warn=False))
         callbacks.append(CheckpointCallback(50_000, folder))
     chosen.learn(10_000_000, callback=callbacks)

@@ -58,9 +58,9 @@ class CompiledStep:
         self.kind, self.paths = type(batch), kept(paths(batch))
         leaves = reached(batch, self.paths)
         self.layout = Layout(leaves)
-        fields = getattr(self.kind, "_fields", ())
-        lasting = [bool(fields) and fields[path[0]] == "lasting" for path in self.paths]
-        self.run = BACKENDS[backend](graph, self.inputs(leaves), [True] * (len(self.fixed) + len(self.loose)) + lasting)
+        stays = {id(tensor) for tensor in getattr(batch, "lasting", {}).values()}  # of `deeprl.replay.gather.Drawn`
+        inputs, own = self.inputs(leaves), len(self.fixed) + len(self.loose)
+        self.run = BACKENDS[backend](graph, inputs, [True] * own + [id(leaf) in stays for leaf in leaves])
 
     def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
         return [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves]

@@ -2,6 +2,8 @@
 
 Small networks wait for launches, not for arithmetic: an update of DQN launches some seventy kernels. A CUDA graph is recorded once, with
 the addresses of its inputs, and replayed. What lies elsewhere at a later call is copied to these addresses first.
+
+Each graph has a memory pool of its own, because the results of one objective are read after another one was replayed.
 """
 
 from __future__ import annotations
@@ -9,14 +11,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-RELATIVE, ABSOLUTE = 1e-3, 1e-5
-"""Largest difference between a recorded update and the same one launched kernel by kernel: atomic additions change the last bits of sums"""
+RELATIVE, ABSOLUTE = 1e-2, 1e-5
+"""Largest difference between a recorded update and the same one launched kernel by kernel. Of what an update changes it is a share of the
+change of a whole tensor, not of a number: atomic additions change the last bits of sums, and Adam's first step has full size even where a
+gradient consists of nothing else"""
 
 
 def written(graph: torch.fx.GraphModule) -> list[int]:
     """Numbers of the inputs that a graph writes into."""
     copy, inputs = torch.ops.aten.copy_.default, [node for node in graph.graph.nodes if node.op == "placeholder"]
     return [i for i, node in enumerate(inputs) if any(user.target is copy and user.args[0] is node for user in node.users)]
+
+
+def assert_same_change(found: list[Tensor], expected: list[Tensor], before: list[Tensor]) -> None:
+    """
+    Raises:
+        AssertionError: two updates of the same tensors differ.
+    """
+    for one, other, old in zip(found, expected, before):
+        one, other, old = (tensor.to(torch.float64) for tensor in (one, other, old))
+        apart, most = (one - other).norm().item(), RELATIVE * (other - old).norm().item() + 1e-6 * other.norm().item()
+        assert apart <= most, f"a recorded update differs by {apart:.3g} from its operators, which may be {most:.3g}"
 
 
 class CudaGraph:
@@ -29,6 +44,7 @@ class CudaGraph:
     Raises:
         RuntimeError: CUDA cannot record the graph.
         AssertionError: the recorded graph has other results than its operators one by one.
+        In both cases the inputs hold what they held before.
     """
 
     def __init__(self, graph: torch.fx.GraphModule, inputs: list[Tensor], lasting: list[bool]):
@@ -36,19 +52,22 @@ class CudaGraph:
         self.addresses = [tensor.data_ptr() for tensor in self.inputs]
         self.written = written(graph)
         before = self._state()
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):  # libraries allocate their workspaces at their first use, which cannot be recorded
-            expected = [tensor.clone() for tensor in graph(*self.inputs)]
-        torch.cuda.current_stream().wait_stream(stream)
-        after = self._state()
-        self._restore(before)
-        self.recorded = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.recorded):
-            self.results = graph(*self.inputs)
+        with torch.cuda.device(inputs[0].device):  # streams are those of the current device, which may be another GPU
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):  # libraries allocate their workspaces at their first use, which cannot be recorded
+                expected = [tensor.clone() for tensor in graph(*self.inputs)]
+            torch.cuda.current_stream().wait_stream(stream)
+            after = self._state()
+            self._restore(before)
+            self.recorded = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.recorded):
+                self.results = graph(*self.inputs)
         self.recorded.replay()
-        torch.testing.assert_close([*self.results, *self._state()], [*expected, *after], rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
+        results, state = [tensor.clone() for tensor in self.results], self._state()
         self._restore(before)
+        torch.testing.assert_close(results, expected, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
+        assert_same_change(state, after, before)
 
     def _state(self) -> list[Tensor]:
         return [self.inputs[i].clone() for i in self.written]

@@ -20,10 +20,10 @@ def has_compiler() -> bool:
     return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++"))
 
 
-def apart(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+def apart(bias: Tensor, x: Tensor, weight: Tensor) -> Any:
     """A product, then its bias. Inductor fuses the addition with the next operators; `baddbmm` would first fill its result with the
-    bias."""
-    return torch.bmm(x, weight) + bias
+    bias. In bfloat16 it stays one operator, because two would round twice."""
+    return torch.bmm(x, weight) + bias if x.dtype != torch.bfloat16 else NotImplemented
 
 
 def traced(function: Callable[..., list[Tensor]], arguments: tuple) -> tuple[torch.fx.GraphModule, list[bool]]:

@@ -1,4 +1,4 @@
-"""Modes of computation with the same mathematics: layouts and float32 products. Compiling is in `deeprl.accelerate.compiled`.
+"""Modes of computation with the same mathematics: layouts and the precision of products. Compiling is in `deeprl.accelerate.compiled`.
 
 `reference` is the oracle; `fast` agrees with it up to rounding. Fixed rules choose before training, never a timing inside a run, because
 different products differ in their last bits.
@@ -9,11 +9,15 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from deeprl.agent import Agent
 from deeprl.networks.blocks import ImageBlock
 from deeprl.system.machine import Cpu, this_cpu
 
 MODES = ("reference", "fast", "compiled")
-
+BFLOAT16 = "bfloat16"
+PRODUCTS = ("highest", "high", "medium", BFLOAT16)
+"""Words of `accelerate.product`, most exact first. The first three are those of `torch.set_float32_matmul_precision`: float32, TF32 (on
+CUDA), and on some processors bfloat16 inside of the product alone."""
 
 WORTH_COMPILING = 50_000
 """Number of updates from which compiling pays: it takes seconds once and saves time at every update."""
@@ -47,6 +51,17 @@ def apply(agent: nn.Module, mode: str) -> None:
             block.channels_last = mode != "reference" and not block.patches
 
 
+def set_products(agent: Agent, product: str) -> None:
+    """Set the type in which the losses of an agent multiply.
+
+    Raises:
+        ValueError: unknown product. ("auto" is resolved by the caller with `product`.)
+    """
+    if product not in PRODUCTS:
+        raise ValueError(f"accelerate.product must be one of auto, {', '.join(PRODUCTS)}, not {product!r}")
+    agent.products = torch.bfloat16 if product == BFLOAT16 else torch.float32
+
+
 def product(n: int, widest: int, cpu: Cpu | None = None) -> str:
     """Float32 product of a learner on the CPU, an argument of `precision`.
 
@@ -65,18 +80,23 @@ def product(n: int, widest: int, cpu: Cpu | None = None) -> str:
 
 
 class precision:
-    """Context manager that sets the float32 product for a `with` block and restores the old one. Reusable."""
+    """Context manager that sets the product of float32 tensors for a `with` block and restores the old one. Reusable.
 
-    __slots__ = ("choice", "before")
+    Args:
+        choice: of `PRODUCTS`. With "bfloat16" the products that stay in float32, those of output layers, are exact.
+    """
+
+    __slots__ = ("choice", "word", "before")
 
     def __init__(self, choice: str):
-        self.choice, self.before = choice, choice
+        self.choice = choice
+        self.word = self.before = "highest" if choice == BFLOAT16 else choice
 
     def __enter__(self) -> None:
         self.before = torch.get_float32_matmul_precision()
-        if self.before != self.choice:
-            torch.set_float32_matmul_precision(self.choice)
+        if self.before != self.word:
+            torch.set_float32_matmul_precision(self.word)
 
     def __exit__(self, *_) -> None:
-        if self.before != self.choice:
+        if self.before != self.word:
             torch.set_float32_matmul_precision(self.before)

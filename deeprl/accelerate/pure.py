@@ -123,7 +123,7 @@ class PureStep:
 
     def __init__(self, agent: Agent, name: str, unpack: Callable[[Any], Batch]):
         objective = agent.objectives[name]
-        self.module = Bound(agent, lambda batch: objective.loss(unpack(batch)))
+        self.module = Bound(agent, lambda batch: agent(name, unpack(batch)))
         self.groups: Sequence[Flat] = objective.optimizer.groups
         names = {id(parameter): name for name, parameter in self.module.named_parameters()}
         self.shapes = [(names[id(parameter)], parameter.shape) for parameter in objective.parameters]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,7 +10,6 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import Choice, in_range
-from deeprl.types import Batch
 
 
 class Policy(Protocol):
@@ -49,10 +49,14 @@ class PolicyBackup(Choice):
         names = [*(["smoothing"] if self.smoothing else []), *(["next_action"] if stochastic else [])]
         return {name: torch.randn(shape, generator=generator) for name in names}
 
-    def next_action(self, actor: Policy, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Next action, (*B, D) in [-1, 1], and the logarithm of its density (*B,), None without one."""
-        action, log_prob = actor.sample(batch.next_obs, batch.noise.get("next_action"))
+    def next_action(self, actor: Policy, obs: Tensor, noise: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Action at a later observation, (*B, D) in [-1, 1], and the logarithm of its density (*B,), None without one.
+
+        Args:
+            noise: entries of `noise` for this update.
+        """
+        action, log_prob = actor.sample(obs, noise.get("next_action"))
         if not self.smoothing:
             return action, log_prob
-        noise = (self.smoothing * batch.noise["smoothing"]).clamp(-self.clip, self.clip)
-        return (action + noise).clamp(-1.0, 1.0), log_prob
+        smoothing = (self.smoothing * noise["smoothing"]).clamp(-self.clip, self.clip)
+        return (action + smoothing).clamp(-1.0, 1.0), log_prob

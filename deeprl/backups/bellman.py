@@ -47,6 +47,8 @@ def report(backup: Backup, online: View, target: View, batch: Batch) -> dict[str
 class Max(Choice):
     """Q-learning (Mnih et al., 2015): each target network evaluates its own greedy action."""
 
+    needs = frozenset({"actions"})
+
     def __call__(self, online: View, target: View, batch: Batch) -> Returns:
         return target.next.expect(greedy(target.next.mean())).bootstrap(batch.reward, batch.discount)
 
@@ -55,6 +57,8 @@ class Max(Choice):
 class Double(Choice):
     """Double Q-learning (van Hasselt, Guez, Silver, 2016): the online network selects the next action, the target network evaluates it. In
     a chain, online network k selects for target network k."""
+
+    needs = frozenset({"actions"})
 
     def __call__(self, online: View, target: View, batch: Batch) -> Returns:
         return target.next.expect(greedy(online.next.mean())).bootstrap(batch.reward, batch.discount)
@@ -72,7 +76,7 @@ class Soft(Choice):
         temperature: τ, in units of Q. 0 is `Max`.
     """
 
-    needs = frozenset({"signed"})
+    needs = frozenset({"signed", "actions"})
 
     temperature: float = 0.03
 

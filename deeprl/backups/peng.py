@@ -28,7 +28,7 @@ class Peng(Choice):
         lam: λ.
     """
 
-    needs = frozenset({"rollout", "scalar"})
+    needs = frozenset({"rollout", "scalar", "actions"})
 
     lam: float = 0.65
 

@@ -87,7 +87,7 @@ class Trace(Choice):
             trace through it, because its ρ is 0.
     """
 
-    needs = frozenset({"sequences", "behavior_probability", "scalar"})
+    needs = frozenset({"sequences", "behavior_probability", "scalar", "actions"})
 
     lam: float = 0.9
     epsilon: float = 0.1

@@ -22,11 +22,11 @@ from deeprl.runs.folder import RunFolder
 from deeprl.session.assemble import assemble, settle
 from deeprl.system.machine import available_memory
 from deeprl.system.signals import interrupting
-from deeprl.system.terminal import say
+from deeprl.system.terminal import front_door, say
 
 
 def build(overrides: Sequence[str], seconds: float) -> Record:
-    """The record of the run that `python train.py overrides` would start.
+    """The record of the run that `deeprl train overrides` would start.
 
     Args:
         seconds: duration of the measured training, and at most that of an evaluation.
@@ -52,7 +52,7 @@ def build(overrides: Sequence[str], seconds: float) -> Record:
             speed, evaluating = measure(trainer, laps, seconds, folder.path)
             memory = facts.memory(trainer, run, available, device_available, root)
         except NotFinite as error:  # its message names a file that is removed
-            text = "the measured training computed NaN or Inf: python train.py with these words keeps the batch"
+            text = f"the measured training computed NaN or Inf: {front_door()} with these words keeps the batch"
             raise RuntimeError(text) from error
         finally:
             trainer.envs.close()

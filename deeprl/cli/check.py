@@ -12,7 +12,7 @@ from deeprl.system.terminal import answer
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for python train.py")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for deeprl train")
     text = "duration of the measured training, and at most that of the measured evaluation (default: 3)"
     parser.add_argument("--seconds", type=positive, default=3.0, help=text)
     parser.add_argument("--strict", action="store_true", help="leave with 1 if anything is suspicious")

@@ -9,6 +9,7 @@ from pathlib import Path
 from deeprl.cli.arguments import allow_package
 from deeprl.errors import ConfigError
 from deeprl.runs.folder import find_runs
+from deeprl.system.machine import extra
 from deeprl.system.terminal import answer, say
 
 NEEDS = ("onnx", "onnxscript")
@@ -26,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     formats = ("onnx", "torch") if options.format == "both" else (options.format,)
     missing = [name for name in NEEDS if importlib.util.find_spec(name) is None] if "onnx" in formats else []
     if missing:
-        raise ConfigError(f'--format {options.format} needs {", ".join(missing)}: pip install -e ".[export]", or take --format torch')
+        raise ConfigError(f"--format {options.format} needs {', '.join(missing)}: {extra('export')}; or take --format torch")
     runs = find_runs(options.run)
     if options.out is not None and len(runs) > 1:
         raise ConfigError(f"--out {options.out} takes one policy, and {options.run} holds {len(runs)} runs: name one of them")

@@ -104,5 +104,7 @@ def combinations() -> str:
             "gradient_correction needs max or double, scalar or categorical without a mapping, and iterated_live or none.",
             "Agents for continuous actions take every head, mapping of one channel, chain, reduction, temperature and rate, but truncate",
             f"needs {WORDS['quantiles']}; a temperature and explore=sampled need {WORDS['density']}.",
+            "They take inverse_variance under the same conditions, and every auxiliary loss but gradient_correction; this one and every",
+            f"backup but policy need {WORDS['actions']}.",
         ]
     )

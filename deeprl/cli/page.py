@@ -7,7 +7,7 @@ from importlib import metadata
 
 import deeprl
 from deeprl.config.captions import Entry, keys, slots
-from deeprl.system.terminal import columns
+from deeprl.system.terminal import columns, front_door
 
 EXAMPLES = (
     ("", "i-DQN on CartPole, a few minutes"),
@@ -18,7 +18,10 @@ EXAMPLES = (
 )
 SLOTS = ("train", "env/_atari", "agent/dqn", "agent/td3", "agent/ppo")
 """Files that define the slots. If several files define a slot, its default is that of the first file."""
-LAB = tuple(f"agent/lab/{name}" for name in ("recursive_oce", "robust_rvi", "iterated_cvar", "ravi_ucb"))
+LAB = tuple(
+    f"agent/lab/{name}"
+    for name in ("recursive_oce", "robust_rvi", "iterated_cvar", "ravi_ucb", "mocovi", "fqi_log", "loop", "dueling", "adversarial_mdp")
+)
 """Files that define the slots of the lab's agents, which are in `deeprl list` alone, because `--help` is for one screen"""
 KEYS = (("train", ""), ("env/_base", "env."), ("replay/uniform", "replay."))
 """Files with the keys of every run, and the prefix of these keys."""
@@ -35,10 +38,10 @@ def help_page() -> str:
     """Usage, examples, slots, keys, and where the rest is."""
     return "\n".join(
         [
-            "usage: python train.py [slot=option | key=value] ...       (deeprl train is the same command)",
+            f"usage: {front_door()} [slot=option | key=value] ...  (deeprl train is python train.py of a checkout)",
             "",
             "examples",
-            *columns([(f"python train.py {words}", text) for words, text in EXAMPLES]),
+            *columns([(f"{front_door()} {words}", text) for words, text in EXAMPLES]),
             "",
             "slots and their defaults; `deeprl list SLOT` shows the options of one",
             *menu(),

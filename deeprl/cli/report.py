@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from deeprl.errors import ConfigError
+from deeprl.system.machine import extra
 from deeprl.system.terminal import answer, say
 
 NEEDS = ("matplotlib", "PIL", "scipy", "jinja2")
@@ -30,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
     if missing:
-        raise ConfigError(f'deeprl report needs {", ".join(missing)}: pip install -e ".[report]"')
+        raise ConfigError(f"deeprl report needs {', '.join(missing)}: {extra('report')}")
     from deeprl.report.build import build
 
     notes = build(options.folders, options.out, options.group, options.names, shlex.join(["deeprl", *sys.argv[1:]]))

@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path)
     allow_package(parser)
     text = "new values of steps, evaluation, checkpoint, log, stop or logger; no other key may change"
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help=text)
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=text)  # without a default it counts as required
 
 
 def run(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from deeprl.config import folders
 from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError
 from deeprl.runs.folder import new_folder
 from deeprl.sweep.conduct import conduct
-from deeprl.sweep.folder import SweepFolder
+from deeprl.sweep.folder import SweepFolder, require_empty
 from deeprl.sweep.grid import Job, expand
 from deeprl.sweep.launcher import Launcher, Local
 from deeprl.sweep.plan import check
@@ -48,12 +48,12 @@ def run(options: argparse.Namespace) -> int:
     folder = chosen(options)
     if folder.config_dir:
         folders.add(Path(folder.config_dir))
-    todo = [job for job in folder.jobs if look(folder.run(job)).state != "finished"]
+    made = options.dir is None and options.overrides[:1] != ["resume"]
+    todo = [job for job in folder.jobs if made or look(folder.run(job)).state != "finished"]
     if not todo:
         answer(f"{folder.path}: all {len(folder.jobs)} jobs are finished; nothing to do")
         return FINISHED
     configs = check(todo, here=options.on == "local")
-    made = not folder.exists() and options.dir is None
     if made:
         folder.path = new_folder(folder.path)
     try:
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         try:
             with Signals() as signals:
                 codes = conduct(folder, todo, launcher, signals, view)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, OSError):
             say(f"Each job goes on from its last checkpoint with:  {folder.resume_command()}")
             raise
         finally:
@@ -97,8 +97,8 @@ def chosen(options: argparse.Namespace) -> SweepFolder:
     folder = SweepFolder(path, words, jobs, config_dir)
     if options.dir and folder.exists():
         SweepFolder.read(path).require_same(folder)
-    elif options.dir and path.exists() and (not path.is_dir() or any(entry.name != "lock" for entry in path.iterdir())):
-        raise ConfigError(f"--dir={path} exists and holds no sweep: choose a new folder.")
+    elif options.dir:
+        require_empty(path, "sweep")
     return folder
 
 

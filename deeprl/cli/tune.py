@@ -15,12 +15,12 @@ from deeprl.config import folders
 from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError
 from deeprl.runs.folder import new_folder
 from deeprl.sweep.conduct import conduct
-from deeprl.sweep.folder import SweepFolder
+from deeprl.sweep.folder import SweepFolder, require_empty
 from deeprl.sweep.launcher import Local
 from deeprl.sweep.plan import check
 from deeprl.sweep.table import View
 from deeprl.system.files import replace_file
-from deeprl.system.machine import usable_cores
+from deeprl.system.machine import extra, usable_cores
 from deeprl.system.signals import Signals
 from deeprl.system.terminal import answer, say
 from deeprl.tune.scores import Grid
@@ -58,7 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
     if missing:
-        raise ConfigError(f'deeprl tune needs {", ".join(missing)}: pip install -e ".[tune]"')
+        raise ConfigError(f"deeprl tune needs {', '.join(missing)}: {extra('tune')}")
     from deeprl.tune import space as spaces
     from deeprl.tune.trials import Trials, open_study, pruner
 
@@ -74,13 +74,12 @@ def run(options: argparse.Namespace) -> int:
     configs = check(corners, here=True)
     grid = comparable({job.name: Grid(config["steps"], config["evaluation"]["every"]) for job, config in zip(corners, configs)})
     slots = options.jobs or max(usable_cores() // max(config["runtime"]["threads"] or usable_cores() for config in configs), 1)
+    path = path or new_folder(Path("runs", f"tune_{time.strftime('%Y-%m-%d_%H-%M-%S')}"))
     if not exists(path):
         settings = replace(settings, together=min(slots, settings.seeds))
-        path = path if options.dir else new_folder(path)
     runs = SweepFolder(path, settings.overrides, [], settings.config_dir)
     with runs.lock():
-        if not exists(path) or settings != Settings.read(path):
-            settings.write(path)
+        settings = settings.settle(path)
         study = open_study(path, pruner(settings, grid))
         trials = Trials(study, space, settings, runs, grid)
         runs.require_free(runs.jobs)
@@ -89,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
         try:
             with Signals() as signals:
                 conduct(runs, trials.jobs(), launcher, signals, view, trials.watch)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, OSError):
             say(f"Each trial goes on from its last checkpoints with:  {resume_command(path)}")
             raise
         finally:
@@ -97,8 +96,8 @@ def run(options: argparse.Namespace) -> int:
         return ended(path, study, space, settings)
 
 
-def chosen(options: argparse.Namespace) -> tuple[Path, Settings]:
-    """The study that a command line means: a new one, or one that a folder holds.
+def chosen(options: argparse.Namespace) -> tuple[Path | None, Settings]:
+    """The study that a command line means: a new one, or one that a folder holds. The folder is None if it is still to be made.
 
     Raises:
         ConfigError: the folder holds something else.
@@ -114,14 +113,14 @@ def chosen(options: argparse.Namespace) -> tuple[Path, Settings]:
         name: value if (value := getattr(options, name)) is not None else default for name, default in DEFAULTS.items()
     }
     given = Settings(tuple(words), config_dir, start=tuple(options.start), trials=options.trials or 20, together=1, **flags)
-    path = options.dir or Path("runs", f"tune_{time.strftime('%Y-%m-%d_%H-%M-%S')}")
-    if exists(path):
-        found = Settings.read(path)
-        found.require_same(given, path)
-        return path, replace(found, trials=options.trials or found.trials)
-    if path.exists() and (not path.is_dir() or any(entry.name != "lock" for entry in path.iterdir())):
-        raise ConfigError(f"--dir={path} exists and holds no study: choose a new folder.")
-    return path, given
+    if options.dir is None:
+        return None, given
+    if exists(options.dir):
+        found = Settings.read(options.dir)
+        found.require_same(given, options.dir)
+        return options.dir, replace(found, trials=options.trials or found.trials)
+    require_empty(options.dir, "study")
+    return options.dir, given
 
 
 def comparable(grids: dict[str, Grid]) -> Grid:

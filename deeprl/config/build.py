@@ -11,7 +11,7 @@ import torch
 
 from deeprl.agent import Agent
 from deeprl.choice import Choice
-from deeprl.config.combinations import CHAIN, CONSUMERS, REPLAY, among_parts, class_of, refusals
+from deeprl.config.combinations import CHAIN, CONSUMERS, REPLAY, against_actor, among_parts, class_of, refusals
 from deeprl.config.instantiate import PACKAGES, Allowed, Deferred, instantiate, resolve
 from deeprl.config.menu import options
 from deeprl.config.tuned import content, lineage
@@ -97,9 +97,12 @@ def build_agent(config: dict, spec: Spec, allowed: Allowed = PACKAGES, saved: in
 def check_parts(part: Deferred) -> None:
     """
     Raises:
-        ConfigError: a part has the wrong class, or needs what the head with its mapping does not offer.
+        ConfigError: a part has the wrong class, or needs what actor, head with its mapping, or chain do not offer.
     """
     slots = part.kwargs
+    consumers = {slot: slots[slot] for slot in CONSUMERS if slot in slots}
+    if "head" in slots and (refused := against_actor(consumers, slots.get("actor"))):
+        raise ConfigError(str(refused[0]))  # before the classes, because it says why
     for slot, parameter in inspect.signature(part.cls, eval_str=True).parameters.items():
         *_, wanted = get_args(parameter.annotation) or [parameter.annotation]  # Callable[..., Chain] -> Chain
         checked = inspect.isclass(wanted) and issubclass(wanted, Choice) and slot in slots  # issubclass refuses protocols
@@ -112,10 +115,10 @@ def check_parts(part: Deferred) -> None:
         return
     rewards = slots["rewards"]()
     try:
-        consumers = {slot: slots[slot] for slot in CONSUMERS if slot in slots}
         refused = among_parts(slots["head"], slots.get("mapping", Identity()), rewards, consumers, slots.get("actor"))
         chain: Any = class_of(slots["chain"])
-        refused += refusals({"agent/torso": slots["torso"]}, f"agent/chain={chain.__name__}", chain.offers, CHAIN)
+        named = {f"agent/{slot}": slots[slot] for slot in ("torso", "weighting") if slot in slots}
+        refused += refusals(named, f"agent/chain={chain.__name__}", chain.offers, CHAIN)
     except ValueError as error:
         raise ConfigError(f"agent.{error}.") from error
     if refused:

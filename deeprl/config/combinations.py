@@ -20,6 +20,8 @@ WORDS = {
     "quantiles": "atoms of equal probability, because it sorts them",
     "actor": "an actor, as agents for continuous actions have",
     "density": "a policy with a density, because it reads the density's logarithm",
+    "actions": "a finite number of actions, because it compares them or sums over them",
+    "iterations": "copies of networks that start a new iteration, because its own are renewed with them",
     "joint": "both ends of a batch in one evaluation, because its statistics are those of both",
     "sequences": "sequences of consecutive transitions",
     "behavior_probability": "the probability with which each action was taken",
@@ -36,11 +38,11 @@ HEAD = frozenset({"signed", "scalar", "returns", "residual", "quantiles"})
 """Properties that a head with its mapping may offer."""
 
 
-ACTOR = frozenset({"actor", "density"})
-"""Properties that an actor may offer."""
+ACTOR = frozenset({"actor", "density", "actions"})
+"""Properties that an actor may offer, or an agent without one."""
 
 
-CHAIN = frozenset({"joint"})
+CHAIN = frozenset({"joint", "iterations"})
 """Properties that a chain may offer."""
 
 
@@ -83,6 +85,13 @@ CONSUMERS = ("backup", "weighting", "auxiliary", "temperature", "rate", "reduce"
 """Slots of an agent with needs that its head or its actor must meet."""
 
 
+def against_actor(consumers: Mapping[str, Any], actor: Any = None) -> list[Refusal]:
+    """Refusals of parts that need an actor, or the actions of an agent without one. Arguments are those of `among_parts`."""
+    acting = f"agent/actor={class_of(actor).__name__}" if actor is not None else "an agent for discrete actions"
+    offered: frozenset[str] = class_of(actor).offers if actor is not None else frozenset({"actions"})  # type: ignore[attr-defined]
+    return refusals({f"agent/{slot}": part for slot, part in consumers.items()}, acting, offered, ACTOR)
+
+
 def among_parts(head: Any, mapping: Any, rewards: Any, consumers: Mapping[str, Any], actor: Any = None) -> list[Refusal]:
     """Refusals within an agent.
 
@@ -99,6 +108,4 @@ def among_parts(head: Any, mapping: Any, rewards: Any, consumers: Mapping[str, A
     range_ = "" if low < 0 < high else f" with returns from {low:g} to {high:g}"
     provider = f"agent/head={class_of(head).__name__}{range_}" if seen is head else f"agent/mapping={class_of(mapping).__name__}"
     named = {f"agent/{slot}": part for slot, part in consumers.items()}
-    acting = f"agent/actor={class_of(actor).__name__}" if actor is not None else "an agent for discrete actions"
-    offered: frozenset[str] = getattr(class_of(actor), "offers", frozenset())
-    return refusals(named, provider, seen.offers, HEAD) + refusals(named, acting, offered, ACTOR)
+    return refusals(named, provider, seen.offers, HEAD) + against_actor(consumers, actor)

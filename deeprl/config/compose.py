@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
@@ -26,6 +27,12 @@ from deeprl.runs.config_file import container, flatten
 
 FAULTS = (HydraException, OmegaConfBaseException, YAMLError)
 """Errors of a composition."""
+
+ELSEWHERE = {
+    "learning_rate": "agent.optimizer.lr", "gamma": "discount", "total_timesteps": "steps", "buffer_size": "replay.capacity",
+    "n_envs": "env.num", "num_envs": "env.num", "env_id": "env.id", "tau": "agent.chain.tau", "n_steps": "replay.length",
+}  # fmt: skip
+"""What Stable-Baselines3 or CleanRL call a key"""
 
 
 def prepare() -> None:
@@ -109,11 +116,14 @@ def explain(overrides: list[str], error: Exception) -> str:
     """Message for overrides that do not compose: the first wrong override, and the nearest right one."""
     known = groups()
     for override in overrides:
-        key, value = key_of(override), override.partition("=")[2]
+        key, value = key_of(override), override.partition("=")[2].strip("'\"")  # quoted, where it comes from Python
         offered = options(key) if key in known else []
         if not offered or value in ("", "null", "~", *offered) or any(c in value for c in ",({["):
             continue
-        near = nearest(value, offered) or nearest(value, [o.rpartition("/")[2] for o in offered])
+        short = {option.rpartition("/")[2]: option for option in offered}
+        near = nearest(value, offered) or nearest(value, short, short)
+        if key == "env" and re.search(r"-v\d+$", value):
+            near += f" An id of Gymnasium is env=gym env.id={value}."
         large = key in ("agent", "env")
         listed = "" if large and (near or len(offered) > 12) else f" It takes {', '.join(offered)}."
         return f"{key}={value} is not an option of {key}.{near}{listed}" + (f" (`deeprl list {key}s` shows them all.)" if large else "")
@@ -145,9 +155,9 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
     parents = {".".join(k.split(".")[:i]) for k in keys for i in range(1, len(k.split(".")))}
     if key in keys or key in known or key.startswith("hydra"):
         return f"{override}: {_clean(error)}"
-    candidates = [*keys, *parents, *known]
-    last = [k for k in keys if k.rpartition(".")[2] == key.rpartition(".")[2]]
-    hint = nearest(key, candidates) or (f" Did you mean {last[0]}?" if last else "")
+    name = key.rpartition(".")[2]
+    last = [k for k in keys if k.rpartition(".")[2] == name] or [k for k in keys if k == ELSEWHERE.get(name)]
+    hint = nearest(key, last) or (f" Did you mean {last[0]}?" if last else nearest(key, [*keys, *parents, *known]))
     return f"{override}: there is no key {key}.{hint}"
 
 

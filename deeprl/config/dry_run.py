@@ -19,7 +19,7 @@ LATE = 10**12
 
 def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str = "cpu", seed: int = 0) -> Batch:
     """Random rows of the environment's shapes and types, with the noise and the extras that the agent needs. No row ends an episode,
-    but some say that a termination lies before `next_obs`.
+    but every other one says that a termination lies before `next_obs`.
 
     Args:
         size: shape of the batch, (B,) or, for sequences, (T, B).
@@ -44,7 +44,8 @@ def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str =
         action = torch.rand((*size, spec.action_dim), generator=generator) * 2 - 1
     raw = 5 * torch.randn(size, generator=generator)
     ones, true = torch.ones(size), torch.ones(size, dtype=torch.bool)
-    offered = {"successor": after, "behavior_probability": 0.3 * ones, "terminated": ~true, "restart": raw > 0}
+    every_other = torch.arange(raw.numel()).reshape(size) % 2 == 0
+    offered = {"successor": after, "behavior_probability": 0.3 * ones, "terminated": ~true, "restart": every_other}
     extra = {name: value for name, value in offered.items() if name in agent.needs}
     reward = agent.rewards(raw.to(device))
     made = Batch(obs, action, raw, 0.99 * ones, after, ones.long(), ~true, true, ones, ones.long(), noise, extra)
@@ -71,11 +72,11 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
         ConfigError: a loss fails or is not one finite number, or the agent cannot act.
     """
     size = (2, 3) if sequences or "sequences" in agent.needs else (3,)
-    for name, objective in agent.objectives.items():
+    for name in agent.objectives:
         try:
             batch = made_up_batch(agent, spec, size, device)
             with torch.no_grad():
-                loss, _ = objective.loss(batch)
+                loss, _ = agent(name, batch)
         except MISFITS as error:
             raise ConfigError(f"agent: its {name} loss fails on a made-up batch, so these parts do not fit together: {error}") from error
         if loss.shape != () or not bool(torch.isfinite(loss)):

@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from deeprl.config.menu import groups, options
 from deeprl.config.rules import FIXED, nearest
 from deeprl.errors import ConfigError
+from deeprl.system.terminal import front_door
 
 REQUIRED = ("env", "agent", "replay", "accelerate", "logger")
 """Slots that every run needs. The classes of the parts check the keys below them."""
@@ -60,7 +61,7 @@ def check_words(overrides: list[str]) -> None:
             raise ConfigError(f"{override}: {key} is a slot, and an option of it is chosen with a slash: {key.replace('.', '/')}={value}")
         if sweeps(override):
             written = "" if slot else f" A list is written {key}=[{value}]."
-            raise ConfigError(f"{override} is a sweep: `deeprl sweep {override}`, or `python train.py -m {override}`.{written}")
+            raise ConfigError(f"{override} is a sweep: `deeprl sweep {override}`, or `{front_door()} -m {override}`.{written}")
 
 
 def sweeps(override: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from deeprl.errors import ConfigError
@@ -80,10 +80,18 @@ def put(config: dict, path: str, value: Any) -> None:
     config[last] = value
 
 
-def nearest(word: str, candidates: Iterable[str]) -> str:
-    """' Did you mean …?' with the nearest candidate, or '' if none is near."""
-    found = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.5)
-    return f" Did you mean {found[0]}?" if found else ""
+def nearest(word: str, candidates: Iterable[str], proposals: Mapping[str, str] | None = None) -> str:
+    """' Did you mean …?' with the nearest candidate, or '' if none is near. Capitals do not count.
+
+    Args:
+        proposals: what is proposed for a candidate; null: the candidate itself.
+    """
+    compared = {each.lower(): each for each in candidates}
+    found = difflib.get_close_matches(word.lower(), compared, n=1, cutoff=0.5)
+    if not found:
+        return ""
+    near = compared[found[0]]
+    return f" Did you mean {near if proposals is None else proposals[near]}?"
 
 
 def check(config: dict) -> None:

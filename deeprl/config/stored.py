@@ -18,7 +18,7 @@ WORDS = {
         ("names.env", "names.agent", "names.replay", "device", "agent._target_", "env._target_", "replay._target_", "logger._target_"), None
     ),
     "accelerate.mode": ("auto", "reference", "fast", "compiled"),
-    "accelerate.product": ("highest", "high", "medium"),
+    "accelerate.product": ("highest", "high", "medium", "bfloat16"),
 }
 """Keys that hold one word, and the words that they take; None is any word."""
 

@@ -15,6 +15,12 @@ Worst = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Probabilities (..., S) and values (S,) -> (...): see `deeprl.lab.uncertainty`"""
 
 
+def softmax(x: np.ndarray) -> np.ndarray:
+    """Probabilities (..., A) in proportion to e^x."""
+    weight = np.exp(x - x.max(-1, keepdims=True))
+    return weight / weight.sum(-1, keepdims=True)
+
+
 def mean(p: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
     return (p * outcomes).sum(-1)
 
@@ -78,3 +84,40 @@ def discounted_values(mdp: FiniteMDP, discount: float, policy: np.ndarray | None
         if not best or (q.max(-1) <= v + 1e-10).all():
             return q, v
         policy = np.eye(mdp.num_actions)[q.argmax(-1)]
+
+
+def policy_gain(mdp: FiniteMDP, policy: np.ndarray) -> float:
+    """Average reward of a policy (S, A) that has one recurrent class: h + g = r + P h, h(0) = 0, a linear equation, hence exact."""
+    left = np.eye(mdp.states) - np.einsum("sa,sat->st", policy, mdp.transition)
+    left[:, 0] = 1.0  # the unknown in the place of h(0) is g
+    return float(np.linalg.lstsq(left, (policy * mdp.expected_reward()).sum(-1), rcond=None)[0][0])
+
+
+def optimistic_kernel(p: np.ndarray, radius: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Kernels (..., S) with the largest means of v (S,) among those with ‖q − p‖₁ ≤ radius (...): mass moves from the lowest values to the
+    highest, which is the first where several are equal."""
+    order = np.argsort(-v, kind="stable")
+    q = p[..., order]
+    more = np.minimum(radius / 2, 1.0 - q[..., 0])
+    lowest = q[..., :0:-1]  # from the lowest value up, without the highest
+    taken = np.clip(more[..., None] - (lowest.cumsum(-1) - lowest), 0.0, lowest)
+    q = np.concatenate([(q[..., 0] + more)[..., None], q[..., 1:] - taken[..., ::-1]], -1)
+    return q[..., np.argsort(order)]
+
+
+def extended_value_iteration(
+    p: np.ndarray, reward: np.ndarray, radius: np.ndarray, tolerance: float, most: int = 10_000
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best policy of the best kernel within ‖q − p‖₁ ≤ radius (S, A), until the span of a change of values is below the tolerance, at
+    most `most` sweeps (Jaksch, Ortner, Auer, "Near-optimal Regret Bounds for Reinforcement Learning", 2010).
+
+    Returns:
+        Q (S, A) and V (S,), zero at its lowest: Q = reward + q·V, and max Q = V + gain, up to the tolerance.
+    """
+    v = np.zeros(len(p))
+    for _ in range(most):
+        q = reward + (optimistic_kernel(p, radius, v) * v).sum(-1)
+        if np.ptp(q.max(-1) - v) < tolerance:
+            break
+        v = q.max(-1) - q.max(-1).min()
+    return q, v

@@ -63,6 +63,7 @@ class BatchNorms(Block):
         new: dict[str, Tensor] = {}
 
         def norm(i: int, x: Tensor) -> Tensor:
+            x = x.float()  # moments are float32, also where the layers multiply in bfloat16
             variance, mean = torch.var_mean(x, 1, correction=0, keepdim=True)
             new[f"running_mean_{i}"] = self.of("running_mean", i).lerp(mean.detach(), 1.0 - self.momentum)
             new[f"running_variance_{i}"] = self.of("running_variance", i).lerp(variance.detach(), 1.0 - self.momentum)

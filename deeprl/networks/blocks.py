@@ -10,7 +10,7 @@ layout inside convolutions, which changes rounding only.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -112,6 +112,16 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.baddbmm(bias, x, weight)
 
 
+def output(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """`linear` of a network's last layer: in float32 even where hidden layers multiply in bfloat16 (`deeprl.agent.Agent.products`), which
+    would round a return of 300 to a multiple of 2."""
+    device = x.device.type
+    if not torch.is_autocast_enabled(device):
+        return linear(x, weight, bias)
+    with torch.autocast(device, enabled=False):
+        return linear(x.float(), weight, bias)
+
+
 ACTIVATIONS = {"relu": Tensor.relu_, "tanh": Tensor.tanh_}
 """In place, because the additions before them do not keep their results for the gradient"""
 
@@ -180,13 +190,17 @@ class MLP(Block):
             x = x[entries]
         for i in range(self.depth):
             weight = self.weight(i) if entries is None else self.weight(i)[entries]
-            x = self.rest(i, linear(x, weight, self.of(entries, f"bias_{i}")), entries)
+            x = self.rest(i, self.affine(i)(x, weight, self.of(entries, f"bias_{i}")), entries)
         return x
 
     def of(self, entries: slice | None, name: str) -> Tensor:
         """A parameter, or some entries of it."""
         parameter = getattr(self, name)
         return parameter if entries is None else parameter[entries]
+
+    def affine(self, i: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """Affine map of layer i."""
+        return linear if self.activated(i) else output
 
     def rest(self, i: int, x: Tensor, entries: slice | None = None) -> Tensor:
         """Layer i after its affine map: normalisation and activation."""
@@ -231,7 +245,7 @@ class NoisyMLP(MLP):
                 rows, columns = signed_sqrt(noise[f"in_{i}"]).unsqueeze(2), signed_sqrt(noise[f"out_{i}"]).unsqueeze(1)
                 weight = weight + getattr(self, f"weight_sigma_{i}") * (rows * columns)
                 bias = bias + getattr(self, f"bias_sigma_{i}") * columns
-            x = self.rest(i, linear(x, weight, bias))
+            x = self.rest(i, self.affine(i)(x, weight, bias))
         return x
 
 

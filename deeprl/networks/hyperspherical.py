@@ -30,8 +30,8 @@ from deeprl.types import Spec
 
 
 def unit(x: Tensor) -> Tensor:
-    """Vectors of length 1 along the last axis. The authors add `EPS` to the outputs of the ReLU as well."""
-    return F.normalize(x, dim=-1, eps=EPS)
+    """Vectors of length 1 along the last axis, in float32. The authors add `EPS` to the outputs of the ReLU as well."""
+    return F.normalize(x.float(), dim=-1, eps=EPS)
 
 
 def shifted(x: Tensor, constant: float) -> Tensor:

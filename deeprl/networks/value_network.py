@@ -88,6 +88,7 @@ class ValueNetwork(nn.Module):
         else:
             share = self.fractions
             values = self.head(self.served(features), noise, lambda fractions: self.served(share(features, fractions)))
+        values.features = features  # of the torsos, because a head has one entry for each network that it serves
         return values.unflatten(lead) if len(lead) > 1 else values
 
     def served(self, features: Tensor) -> Tensor:

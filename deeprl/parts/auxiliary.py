@@ -1,4 +1,4 @@
-"""Auxiliary losses on the features that an agent's networks share."""
+"""Auxiliary losses on the features that an agent's networks share. Critics have those of pairs (observation, action)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Auxiliary(Part):
 
     def beside(self, torso: Any, n: int, heads: int) -> nn.Module | None:
         """Modules that every network of the chain has beside its head: blocks that `initialise` can fill, stacks of `n` like its torso, or
-        of `heads` like its head.
+        of `heads` like its head. In an ensemble both count each critic.
 
         A chain copies and rolls them with torso and head. The agent's optimizer trains those of the online network."""
         return None
@@ -47,5 +47,9 @@ class Auxiliary(Part):
         return []
 
     def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor | float, dict[str, Tensor]]:
-        """Scalar that is added to the agent's loss, and metrics."""
+        """Scalar that is added to the loss of the values, and metrics.
+
+        Args:
+            batch: as the networks see it; of critics see `ActorCritic.views`.
+        """
         return 0.0, {}

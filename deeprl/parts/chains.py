@@ -65,6 +65,9 @@ class Chain(Part):
         companions: (target, online) tensors without a chain of their own, which move with the anchor Q̄_0: the target actor, slow copies.
     """
 
+    periods: Mapping[str, int] = {}
+    """Periods in environment steps, by name. After a multiple of a period `maintain` is called with its name."""
+
     serves_one = False
     """Whether `iteration` gives one iteration."""
 
@@ -117,6 +120,14 @@ class Chain(Part):
             updates: number of updates so far at which "target" was due.
         """
 
+    def maintain(self, due: Collection[str], updates: int) -> None:
+        """Called at the end of a tick in which a period ended.
+
+        Args:
+            due: names of these periods.
+            updates: gradient updates so far.
+        """
+
     def shifting(self, due: Collection[str], updates: int) -> bool:
         """Whether the next `maintain` starts a new iteration, by a copy to the anchor Q̄_0."""
         raise NotImplementedError
@@ -164,6 +175,8 @@ class Chain(Part):
 
 class Single(Chain):
     """K = 1: the usual target network, copied every `target_update_period` environment steps (Mnih et al., 2015)."""
+
+    offers = frozenset({"iterations"})
 
     def __init__(self, make: MakeNetwork, *, target_update_period: int):
         self.target_update_period = target_update_period

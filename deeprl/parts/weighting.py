@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -10,8 +11,11 @@ from deeprl.choice import Part
 from deeprl.objective import Objective
 from deeprl.parts.chains import Chain
 from deeprl.plan import Plan
-from deeprl.types import Batch
+from deeprl.types import Batch, Learned
 from deeprl.values.view import View
+
+Views = Callable[[Batch], tuple[View, View, Batch]]
+"""Of the replay's batch: an agent's online and target networks at both ends of it, and the batch as these networks see it"""
 
 
 class Weighting(Part):
@@ -27,12 +31,25 @@ class Weighting(Part):
         super().__init__()
 
     def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weight of each loss, which broadcasts to (K, *B), and metrics. The call runs without gradient."""
+        """Weight of each loss, which broadcasts to (K, *B), and metrics. The call runs without gradient. The critics of an iteration share
+        their weights.
+
+        Args:
+            batch: as the networks see it; of critics see `ActorCritic.views`.
+        """
         return batch.weight, {}
 
     def objectives(self) -> dict[str, Objective]:
         """Additional objectives, with losses of (online, target, batch) as in `forward`. They are updated before the agent's."""
         return {}
+
+    def trained(self, views: Views) -> dict[str, Objective]:
+        """`objectives`, with losses of the replay's batch."""
+
+        def of_batch(loss: Callable[..., tuple[Tensor, Learned]]) -> Callable[[Batch], tuple[Tensor, Learned]]:
+            return lambda batch: loss(*views(batch))
+
+        return {name: replace(objective, loss=of_batch(objective.loss)) for name, objective in self.objectives().items()}
 
     def shift(self, target: nn.Module) -> None:
         """Called before the chain starts a new iteration, with the target network before that change."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deeprl.replay.fold import fold, span, within
-from deeprl.replay.ring import Ring, windows
+from deeprl.replay.ring import Layout, Ring, windows
 from deeprl.staging import Staging
 from deeprl.types import Batch, Spec
 
@@ -72,25 +72,18 @@ class TransitionRule(NamedTuple):
         return "restart" in self.extras
 
 
-class Gather:
-    """Gathering of batches of one size: the buffers, and the views of them that form a batch. Operations that depend on data, such as the
-    place of an observation n steps later, belong to the draw."""
+class Windows:
+    """Windows of stored rows, wherever these lie, as batches of one size. A subclass selects the windows.
 
-    def __init__(self, ring: Ring, rule: TransitionRule, size: int):
-        at, n = ring.layout, rule.n
+    Args:
+        at: layout of the rows.
+    """
+
+    def __init__(self, at: Layout, rule: TransitionRule, size: int):
+        n = rule.n
         self.rule, self.at, self.n, self.size, self.device = rule, at, n, size, rule.device
         self.shape = rule.spec.obs_shape
-        self.stage = None if self.device.type == "cpu" else Staging(self.device)
         self.apart = n > 1 or rule.restarts  # the next observation may lie further ahead than one row
-        self.sources = self.windows(torch.from_numpy(ring.rows), None if ring.frames is None else torch.from_numpy(ring.frames))
-        self.block, *others = [torch.empty(size, source.shape[1], dtype=source.dtype) for source in self.sources.values()]
-        self.fields = self._fields(self.block)
-        self.age = self.block.numpy()[:, at.age, None]
-        if at.image:
-            self.frames = others[0]
-            self.images = self._images(self.frames)
-        if self.apart:
-            self.later = others[-1]
         self.weight = torch.ones(size, device=self.device)
         self.constants = {
             "steps": torch.ones(size, dtype=torch.int64, device=self.device),
@@ -113,32 +106,11 @@ class Gather:
             later = windows(frames, at.stack)
         return {**found, "later": later} if self.apart else found
 
-    def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Drawn:
-        """
-        Args:
-            slot: (B,) where the rows lie.
-            index: (B,) the transitions' numbers.
-            weight: (B,) float64, None for ones.
-        """
-        torch.index_select(self.sources["rows"], 0, slot, out=self.block)
-        stored = {"rows": self.block}
-        if self.at.image:
-            stored["frames"] = self._near(slot)
-        if self.n > 1:
-            stored["alive"] = span(self.fields.continues, self.fields.real)
-        if self.apart:
-            stored["later"] = self._later(slot, stored.get("alive"))
-        if weight is not None:
-            stored["weight"] = torch.from_numpy(weight).float()
-        if self.stage is not None:
-            stored = dict(zip(stored, self.stage(list(stored.values()))))
-        return Drawn(stored.pop("weight", self.weight), index, stored, self.constants, {})
-
     def batch(self, drawn: Drawn) -> Batch:
         """The batch of a draw, a pure function of tensors."""
         stored, lasting, rule = drawn.stored, drawn.lasting, self.rule
         rows, steps = stored["rows"], lasting["steps"]
-        row = self.fields if rows is self.block else self._fields(rows)
+        row = self._fields(rows)
         reward, alive = rule.rewards(row.reward), stored.get("alive")
         continues = torch.ones_like(row.continues) if rule.restarts else row.continues
         if alive is None:
@@ -148,8 +120,7 @@ class Gather:
         ended = within(row.ended, alive)
         obs, successor = row.obs, row.successor
         if self.at.image:
-            frames = stored["frames"]
-            obs, successor = self.images if frames is self.frames else self._images(frames)
+            obs, successor = self._images(stored["frames"])
         next_obs = stored["later"].view(self.size, *self.shape) if self.apart else successor
         extra = {}
         if "successor" in rule.extras:
@@ -191,6 +162,59 @@ class Gather:
         frames = frames.view(self.size, -1, self.at.size)
         return frames[:, :stack].view(self.size, *shape), frames[:, -stack:].view(self.size, *shape)
 
+    def _ahead(self, row: _Fields, alive: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Rows up to the observation at t + m, and 1 where the first one of the next episode is meant; both (B,) int64."""
+        steps = torch.ones_like(row.probability).long() if alive is None else alive.sum(1).long()
+        if not self.rule.restarts:
+            return steps, torch.zeros_like(steps)
+        # a lost life terminates without an end, and has no extra row
+        return steps, (within(1.0 - row.continues, alive) & within(row.ended, alive)).long()
+
+
+class Gather(Windows):
+    """Gathering from main memory: the buffers, and the views of them that form a batch. Operations that depend on data, such as the place
+    of an observation n steps later, belong to the draw."""
+
+    def __init__(self, ring: Ring, rule: TransitionRule, size: int):
+        super().__init__(ring.layout, rule, size)
+        self.stage = None if self.device.type == "cpu" else Staging(self.device)
+        self.sources = self.windows(torch.from_numpy(ring.rows), None if ring.frames is None else torch.from_numpy(ring.frames))
+        self.block, *others = [torch.empty(size, source.shape[1], dtype=source.dtype) for source in self.sources.values()]
+        self.fields = super()._fields(self.block)
+        self.age = self.block.numpy()[:, self.at.age, None]
+        if self.at.image:
+            self.frames = others[0]
+            self.images = super()._images(self.frames)
+        if self.apart:
+            self.later = others[-1]
+
+    def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Drawn:
+        """
+        Args:
+            slot: (B,) where the rows lie.
+            index: (B,) the transitions' numbers.
+            weight: (B,) float64, None for ones.
+        """
+        torch.index_select(self.sources["rows"], 0, slot, out=self.block)
+        stored = {"rows": self.block}
+        if self.at.image:
+            stored["frames"] = self._near(slot)
+        if self.n > 1:
+            stored["alive"] = span(self.fields.continues, self.fields.real)
+        if self.apart:
+            stored["later"] = self._later(slot, stored.get("alive"))
+        if weight is not None:
+            stored["weight"] = torch.from_numpy(weight).float()
+        if self.stage is not None:
+            stored = dict(zip(stored, self.stage(list(stored.values()))))
+        return Drawn(stored.pop("weight", self.weight), index, stored, self.constants, {})
+
+    def _fields(self, block: Tensor) -> _Fields:
+        return self.fields if block is self.block else super()._fields(block)
+
+    def _images(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        return self.images if frames is self.frames else super()._images(frames)
+
     def _blank(self, frames: Tensor, age: np.ndarray) -> None:
         """Zero the frames before the episode's start. age: (B, 1) number of the episode's frames before frame `front`."""
         front = self.at.front
@@ -216,11 +240,3 @@ class Gather:
             age = self.age + steps.numpy()[:, None]
             self._blank(self.later, age * (1 - over.numpy()[:, None]))  # 0 at the start of an episode
         return self.later
-
-    def _ahead(self, row: _Fields, alive: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Rows up to the observation at t + m, and 1 where the first one of the next episode is meant; both (B,) int64."""
-        steps = torch.ones_like(row.probability).long() if alive is None else alive.sum(1).long()
-        if not self.rule.restarts:
-            return steps, torch.zeros_like(steps)
-        # a lost life terminates without an end, and has no extra row
-        return steps, (within(1.0 - row.continues, alive) & within(row.ended, alive)).long()

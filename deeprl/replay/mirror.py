@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from deeprl.replay.fold import span
-from deeprl.replay.gather import Drawn, Gather, TransitionRule
+from deeprl.replay.gather import Drawn, TransitionRule, Windows
 from deeprl.replay.ring import Layout, Ring
 from deeprl.staging import Staging
 from deeprl.types import Batch
@@ -106,17 +106,16 @@ def blanked(frames: Tensor, age: Tensor, at: Layout) -> Tensor:
     return torch.where((before <= age).unsqueeze(-1), images, 0).view(frames.shape)
 
 
-class MirrorGather(Gather):
-    """Gathering on the device. `batch` has the results of `Gather.batch`, bit for bit."""
+class MirrorGather(Windows):
+    """Gathering on the device, in `batch`, whose results are those of `Gather`, bit for bit."""
 
     def __init__(self, mirror: Mirror, rule: TransitionRule, size: int):
-        super().__init__(mirror.ring, rule, size)
+        super().__init__(mirror.ring.layout, rule, size)
         self.mirror, self.stage = mirror, Staging(rule.device)
         self.memory = self.windows(mirror.rows, mirror.frames)
 
     def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Drawn:
         self.mirror.follow()
-        assert self.stage is not None
         there, *weights = self.stage([slot] if weight is None else [slot, torch.from_numpy(weight).float()])
         return Drawn(weights[0] if weights else self.weight, index, {"slot": there}, self.memory | self.constants, {})
 

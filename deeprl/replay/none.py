@@ -54,6 +54,9 @@ class NoReplay(Choice):
     def batch(self, drawn: Batch) -> Batch:
         return drawn
 
+    def intact(self, drawn: Batch) -> bool:
+        return True
+
     def update_priorities(self, index: Tensor, error: Tensor) -> None:
         """There are none."""
 

@@ -187,6 +187,10 @@ class Replay(Choice):
         """A draw as a `Batch`: a pure function of tensors, which a compiled update may contain. A `Batch` is returned as it is."""
         return drawn if isinstance(drawn, Batch) else self._gathers[drawn.index.shape[0]].batch(drawn)
 
+    def intact(self, drawn: Drawn | Batch) -> bool:
+        """Whether `batch` still gives what was drawn: a draw from the device's copy reads its rows there, until they are overwritten."""
+        return self.mirror is None or isinstance(drawn, Batch) or int(drawn.index.min()) >= self.live.first
+
     def gather(self, size: int) -> Any:
         """Function `gather(slot, index, weight)` -> `Drawn`, for `size` transitions; its method `batch` turns a `Drawn` into a `Batch`."""
         return Gather(self.ring, self.rule, size) if self.mirror is None else MirrorGather(self.mirror, self.rule, size)

@@ -178,6 +178,10 @@ class Rollout(Choice):
         """A draw is a batch already."""
         return drawn
 
+    def intact(self, drawn: Batch) -> bool:
+        """A draw has memory of its own."""
+        return True
+
     def seen(self) -> tuple[Tensor, Tensor | None]:
         """Raw rewards (R,) of the newest transitions, those of the last rollout among them, and their observations (R, *obs); None for
         images."""

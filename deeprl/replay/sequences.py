@@ -79,7 +79,7 @@ class Sequences(Replay):
     def unripe(self) -> int:
         return self.reach - 1
 
-    def gather(self, size: int) -> SequenceGather:
+    def gather(self, size: int) -> SequenceWindows:
         if self.mirror is None:
             return SequenceGather(self.ring, self.rule, self.length, size)
         return MirrorSequenceGather(self.mirror, self.rule, self.length, size)
@@ -97,20 +97,15 @@ class Sequences(Replay):
         super().update_priorities(index[0], mean)
 
 
-class SequenceGather:
-    """Gathering of batches of sequences, for one batch size."""
+class SequenceWindows:
+    """Stored rows as batches of sequences, for one batch size. A subclass selects the rows, wherever these lie."""
 
     def __init__(self, ring: Ring, rule: TransitionRule, length: int, size: int):
-        at, rows = ring.layout, length + 1 + rule.restarts
+        at = ring.layout
         self.rule, self.num, self.at, self.size, self.length = rule, at.num, at, size, length
-        self.offsets = torch.arange(rows)[:, None]
+        self.offsets = torch.arange(length + 1 + rule.restarts)[:, None]
         self.source = torch.from_numpy(ring.rows)
-        self.block = torch.empty(rows * size, at.width)
-        if at.image:
-            self.frame_source = windows(torch.from_numpy(ring.frames), at.stack)
-            self.frames = torch.empty(rows * size, at.stack * at.size, dtype=torch.uint8)
         self.ones = torch.ones((length, size), device=rule.device)
-        self.stage = None if rule.device.type == "cpu" else Staging(rule.device)
 
     def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Batch:
         """
@@ -139,6 +134,22 @@ class SequenceGather:
     def selected(self, slot: Tensor, weights: list[Tensor]) -> list[Tensor]:
         """Rows (T, B, width) and observations (T + 1, B, *obs), or a row more, on the device; (T, B) bool on the CPU, whether a row is a
         transition, because only the replay reads the numbers that depend on it; then the weights."""
+        raise NotImplementedError
+
+
+class SequenceGather(SequenceWindows):
+    """Gathering of sequences from main memory."""
+
+    def __init__(self, ring: Ring, rule: TransitionRule, length: int, size: int):
+        super().__init__(ring, rule, length, size)
+        at, rows = self.at, len(self.offsets) * size
+        self.block = torch.empty(rows, at.width)
+        if at.image:
+            self.frame_source = windows(torch.from_numpy(ring.frames), at.stack)
+            self.frames = torch.empty(rows, at.stack * at.size, dtype=torch.uint8)
+        self.stage = None if rule.device.type == "cpu" else Staging(rule.device)
+
+    def selected(self, slot: Tensor, weights: list[Tensor]) -> list[Tensor]:
         place = (slot + self.offsets).flatten()
         torch.index_select(self.source, 0, place, out=self.block)
         rows = self.block.view(-1, self.size, self.at.width)[: self.length]
@@ -159,7 +170,7 @@ class SequenceGather:
         return self.frames.view(-1, self.size, *shape)
 
 
-class MirrorSequenceGather(SequenceGather):
+class MirrorSequenceGather(SequenceWindows):
     """Gathering of sequences on the device."""
 
     def __init__(self, mirror: Mirror, rule: TransitionRule, length: int, size: int):
@@ -170,7 +181,6 @@ class MirrorSequenceGather(SequenceGather):
     def selected(self, slot: Tensor, weights: list[Tensor]) -> list[Tensor]:
         at, mirror = self.at, self.mirror
         mirror.follow()
-        assert self.stage is not None
         start, *weights = self.stage([slot, *weights])
         place = (start + self.there).flatten()
         rows = mirror.rows.index_select(0, place)

@@ -54,7 +54,7 @@ def curves(results: Results, axis: str) -> bytes:
     crowded = len(results.groups) > 4
 
     def draw(axes: Axes, task: str) -> None:
-        heights = []
+        heights, recorded = [], False
         for group, runs in results.cells[task].items():
             colour, points = look(results, group)
             for run in runs:
@@ -63,14 +63,16 @@ def curves(results: Results, axis: str) -> bytes:
                 heights += [run.curve.reward.min(), run.curve.reward.max()]
             mean = results.curve(task, group, axis)
             if mean is None:
-                axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center")
                 continue
+            recorded = True
             whole = mean.runs == mean.runs.max(initial=0)
             every = marked(results, group, len(mean.x))
             axes.plot(mean.x / divisor, np.where(whole, mean.mean, np.nan), linewidth=1.8, markevery=every, **points)
             if not whole.all():
                 axes.plot(mean.x / divisor, mean.mean, color=colour, linewidth=1.4, linestyle=":")
             axes.fill_between(mean.x / divisor, mean.low, mean.high, color=colour, alpha=0.08 if crowded else 0.16, linewidth=0)
+        if not recorded:
+            axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center")
         low, high = min(heights), max(heights)
         room = 0.2 * (high - low) or 0.5
         axes.set_ylim(low - room, high + room)

@@ -57,14 +57,18 @@ def grouped(runs: Sequence[Run], keys: Sequence[str] | None = None) -> dict[str,
         if not any(key in leaves for leaves in known.values()):
             candidates = {key for leaves in known.values() for key in leaves}
             raise ConfigError(f"--group {key}: no run has this key.{nearest(key, candidates)}")
-    found: dict[str, list[Run]] = {}
+    found: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
-        found.setdefault(label(known[run.name], keys), []).append(run)
-    return dict(sorted(found.items()))
+        found.setdefault(tuple(known[run.name].get(key, ABSENT) for key in keys), []).append(run)
+    labels = [label(keys, values) for values in found]
+    for place, name in enumerate(labels):
+        if before := labels[:place].count(name):  # two values may look alike once they are shortened
+            labels[place] = f"{name} ({before + 1})"
+    return dict(sorted(zip(labels, found.values())))
 
 
-def label(leaves: dict[str, str], keys: Iterable[str]) -> str:
-    return short(", ".join(f"{key}={shown(leaves.get(key, ABSENT))}" for key in keys) or "all runs")
+def label(keys: Iterable[str], values: Iterable[str]) -> str:
+    return short(", ".join(f"{key}={shown(value)}" for key, value in zip(keys, values)) or "all runs")
 
 
 def shown(value: str) -> str:

@@ -8,10 +8,10 @@ from itertools import chain
 
 from deeprl.config.rules import get
 from deeprl.report.groups import Setting
-from deeprl.report.runs import DIRTY, Run, short
+from deeprl.report.runs import DIRTY, Run, number, short
 
 MEASURING = ("evaluation.every", "evaluation.episodes", "evaluation.final_episodes")
-COMPUTING = ("device", "accelerate.mode", "runtime.threads")
+COMPUTING = ("device", "accelerate.mode", "accelerate.product", "runtime.threads")
 
 
 def problems(groups: dict[str, list[Run]], settings: Iterable[Setting]) -> list[str]:
@@ -31,7 +31,8 @@ def unfinished(runs: Iterable[Run]) -> Iterator[str]:
         remark = f": {run.remark}" if run.remark else ""
         if run.state != "finished" or run.remark:
             how = ENDED.get(run.state, "has no readable status and was")
-            yield f"{run.name} {how} at step {run.step:,} of {short(run.config.get('steps'))}{remark}"
+            steps = run.config.get("steps")
+            yield f"{run.name} {how} at step {run.step:,} of {f'{steps:,}' if number(steps) else short(steps)}{remark}"
         if run.final is None:
             yield f"{run.name} has no evaluation yet, and is in no figure"
 
@@ -58,8 +59,8 @@ def seeds(groups: dict[str, list[Run]]) -> Iterator[str]:
                 yield f"{group} has one seed on {task}: no interval can be given"
         if len({*counts.values()} - {0}) > 1:
             yield f"on {task} the groups have different numbers of seeds: {', '.join(f'{group} {n}' for group, n in counts.items() if n)}"
-        for group, number in numbers.items():
-            for seed in (seed for seed, times in number.items() if times > 1):
+        for group, times in numbers.items():
+            for seed in (seed for seed in times if times[seed] > 1):
                 names = [run.name for run in scored[group] if run.task == task and run.seed == seed]
                 yield f"{group} has seed {seed} on {task} {len(names)} times, and each counts: {', '.join(names)}"
 

@@ -91,7 +91,7 @@ def find(folders: Iterable[Path], note: Note) -> list[Path]:
     found: dict[Path, Path] = {}
     for folder in folders:
         try:
-            found |= {path.resolve(): path for path in find_runs(folder)}
+            found |= {path.resolve(): path for path in find_runs(folder, note)}
         except RunFolderError as error:
             note(str(error))
     return list(found.values())

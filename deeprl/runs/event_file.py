@@ -1,11 +1,12 @@
 """A TensorBoard event file, written without torch's SummaryWriter, because SummaryWriter imports TensorFlow if installed and writes from a
-thread."""
+thread. Of TensorBoard only the messages are imported: its record writer and the constants of the page HPARAMS would import a stub of
+TensorFlow with a hundred modules, file systems of clouds among them (about 0.2 s of CPU time in every start)."""
 
 from __future__ import annotations
 
-import io
 import os
 import socket
+import struct
 import time
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.plugins.custom_scalar import metadata as custom_scalars
 from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Chart, Layout, MultilineChartContent
-from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.hparams.api_pb2 import Status
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
-from tensorboard.summary.writer.record_writer import RecordWriter
 
 from deeprl.system.files import Appender
+
+HPARAMS = "hparams"
+"""Name of TensorBoard's plugin, the version of whose data is 0"""
+SESSION_START, SESSION_END = "_hparams_/session_start_info", "_hparams_/session_end_info"
+"""Its tags"""
 
 CHARTS = {
     "returns": {
@@ -39,6 +43,37 @@ CHARTS = {
 """The page CUSTOM SCALARS: by category and title, a regular expression of the metrics that a chart shows."""
 
 
+def _table() -> list[int]:
+    """CRC-32C of each byte (Castagnoli's polynomial, reflected)."""
+    found = list(range(256))
+    for _ in range(8):
+        found = [one >> 1 ^ 0x82F63B78 * (one & 1) for one in found]
+    return found
+
+
+TABLE = _table()
+
+
+def crc(data: bytes) -> int:
+    """CRC-32C."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        value = TABLE[(value ^ byte) & 0xFF] ^ value >> 8
+    return value ^ 0xFFFFFFFF
+
+
+def masked(data: bytes) -> bytes:
+    """The CRC as records store it: rotated right by 15 bits, plus a constant."""
+    value = crc(data)
+    return struct.pack("<I", ((value >> 15 | value << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def record(data: bytes) -> bytes:
+    """Length and its CRC, data and its CRC."""
+    length = struct.pack("<Q", len(data))
+    return length + masked(length) + data + masked(data)
+
+
 class TensorBoard:
     """The logger of one process: scalars, text pages, animations, a page of charts (`CHARTS`), and hyper-parameters with final metrics for
     the page HPARAMS. TensorBoard reads all event files of a folder in the order of their names.
@@ -52,9 +87,8 @@ class TensorBoard:
         stamps = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*") if path.name.split(".")[3].isdecimal()]
         stamp = max(int(time.time()), *(old + 1 for old in stamps)) if stamps else int(time.time())  # sorts after all existing files
         path = folder / f"events.out.tfevents.{stamp:010d}.{socket.gethostname()}.{os.getpid()}.0"
-        start = io.BytesIO()
-        RecordWriter(start).write(Event(file_version="brain.Event:2", step=purge_step or 0, wall_time=time.time()).SerializeToString())
-        self._records = RecordWriter(Appender(path, start.getvalue()))
+        first = Event(file_version="brain.Event:2", step=purge_step or 0, wall_time=time.time())
+        self._records = Appender(path, record(first.SerializeToString()))
         self._started, self._step = time.time(), 0
         if purge_step is not None:
             self._add(Event(step=purge_step, session_log=SessionLog(status=SessionLog.START)))
@@ -89,14 +123,14 @@ class TensorBoard:
                 start.hparams[name].number_value = value
             elif value is not None:
                 start.hparams[name].string_value = str(value)
-        self._plugin_data(metadata.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=start))
+        self._plugin_data(SESSION_START, HParamsPluginData(session_start_info=start))
         if final is None:
             tag, plugin = custom_scalars.CONFIG_SUMMARY_TAG, _plugin(custom_scalars.PLUGIN_NAME)
             self._summary(0, Summary.Value(tag=tag, metadata=plugin, tensor=_string(_layout().SerializeToString())))
         else:
             self.scalars(self._step, final)
             end = SessionEndInfo(status=Status.Value("STATUS_SUCCESS"), end_time_secs=time.time())
-            self._plugin_data(metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=end))
+            self._plugin_data(SESSION_END, HParamsPluginData(session_end_info=end))
 
     def flush(self, durable: bool = False) -> None:
         self._records.flush()
@@ -105,16 +139,16 @@ class TensorBoard:
         self._records.close()
 
     def _plugin_data(self, tag: str, data: HParamsPluginData) -> None:
-        data.version = metadata.PLUGIN_DATA_VERSION
-        found = _plugin(metadata.PLUGIN_NAME, data.SerializeToString())
-        self._summary(0, Summary.Value(tag=tag, metadata=found, tensor=metadata.NULL_TENSOR))
+        data.version = 0
+        empty = TensorProto(dtype="DT_FLOAT", tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=0)]))
+        self._summary(0, Summary.Value(tag=tag, metadata=_plugin(HPARAMS, data.SerializeToString()), tensor=empty))
 
     def _summary(self, step: int, *values: Summary.Value) -> None:
         self._add(Event(step=step, summary=Summary(value=values)))
 
     def _add(self, event: Event) -> None:
         event.wall_time = time.time()
-        self._records.write(event.SerializeToString())
+        self._records.write(record(event.SerializeToString()))
 
 
 def _plugin(name: str, content: bytes = b"") -> SummaryMetadata:

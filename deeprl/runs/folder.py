@@ -19,6 +19,7 @@ from deeprl.runs import config_file
 from deeprl.runs.config_file import config_hash, container
 from deeprl.system.files import Appender, full, plain, read_regular, regular_size, remove_partials, replace_file, strict_json
 from deeprl.system.machine import now
+from deeprl.system.terminal import say
 
 GROWING = ("metrics.jsonl", "evaluations.jsonl")
 JSON_LIMIT, LINE_LIMIT = 1 << 24, 1 << 22
@@ -99,18 +100,27 @@ def require_no_run(path: Path) -> None:
         )
 
 
-def find_runs(path: Path) -> list[Path]:
-    """`path` if it is a run folder, or else all run folders below it, sorted.
+def find_runs(path: Path, note: Callable[[str], object] = say) -> list[Path]:
+    """`path` if it is a run folder, or else all run folders below it, sorted. Links to run folders are found; other links are not followed.
+
+    Args:
+        note: called with a sentence about each folder that cannot be read.
 
     Raises:
         RunFolderError: there is none.
     """
+
+    def unread(error: OSError) -> None:
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            note(f"{error.filename} is left out: {error.strerror}")
+
     found = []
-    for folder, names, _ in os.walk(path):
+    for folder, names, _ in os.walk(path, onerror=unread):
         if holds_run(Path(folder)):
             found.append(Path(folder))
             names.clear()
         names[:] = sorted(name for name in names if not name.startswith("."))  # .hydra has a config.yaml of its own
+        found += [link for name in names if (link := Path(folder, name)).is_symlink() and holds_run(link)]
     if not found:
         raise RunFolderError(f"{path} is no run folder and holds none: name a folder with a config.yaml, or one above it")
     return sorted(found)

@@ -17,6 +17,7 @@ from deeprl.choice import Choice
 from deeprl.runs.config_file import flatten
 from deeprl.runs.event_file import TensorBoard
 from deeprl.system.files import Appender, full, plain
+from deeprl.system.machine import extra
 
 
 class Logger(Protocol):
@@ -132,7 +133,7 @@ class WandB(Logger):
         try:
             import wandb
         except ImportError:
-            raise RuntimeError('logger=wandb needs the package wandb: pip install -e ".[wandb]", or leave logger=wandb out') from None
+            raise RuntimeError(f"logger=wandb needs the package wandb: {extra('wandb')}; or leave logger=wandb out") from None
         name = Path(folder).resolve().name
         self._run = wandb.init(
             project=project, entity=entity, mode=mode, dir=str(folder), id=name, name=name, resume="allow" if resume else None

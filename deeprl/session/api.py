@@ -89,11 +89,12 @@ class Run:
         return self._actions.to_env(action)
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """The lines of metrics.jsonl as columns (lines,), `step` among them; NaN where a line lacks a metric. `pandas.DataFrame` takes
-        them."""
+        """The lines of metrics.jsonl as columns (lines,), `step` among them; NaN where a line lacks a metric or holds null, which stands
+        for NaN and Inf in JSON. `pandas.DataFrame` takes them."""
         rows = [line for _, line in read_lines(self.folder / "metrics.jsonl")]
-        names = sorted({name for row in rows for name in row}, key=lambda name: (name != "step", name))
-        return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
+        names = sorted({name for row in rows for name in row} - {"step"})
+        columns = {name: np.array([row.get(name) for row in rows], float) for name in names}
+        return {"step": np.array([row["step"] for row in rows]), **columns} if rows else {}
 
     def evaluations(self) -> dict[str, np.ndarray]:
         """The lines of evaluations.jsonl as columns (evaluations,): `step`; `mean`, `std` of the returns; `episodes`; `returns` and
@@ -174,6 +175,13 @@ def train(
     Raises:
         ConfigError: the configuration is wrong, or `folder` holds a run and `resume` does not continue it.
     """
+    if isinstance(overrides, str):
+        raise ConfigError(f"overrides are a list or a dictionary, not a text: deeprl.train({overrides.split()}).")
+    if env is not None and not callable(env):
+        raise ConfigError(
+            f"env takes a function that makes a new environment, not {env!r:.100}, because training and evaluation have environments of "
+            'their own: deeprl.train(..., env=lambda: gymnasium.make("CartPole-v1")).'
+        )
     words = worded(overrides) if isinstance(overrides, Mapping) else list(overrides)
     for word in words:
         if word.startswith(("hydra.run.dir=", "resume=")):

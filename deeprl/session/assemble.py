@@ -25,7 +25,7 @@ from deeprl.replay.sequences import Sequences
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
 from deeprl.session.warm_start import warm_start
-from deeprl.system.machine import flush_denormals, keep_memory
+from deeprl.system.machine import extra, flush_denormals, keep_memory
 from deeprl.system.terminal import say
 from deeprl.training import saving
 from deeprl.training.learner import CompiledLearner, Learner
@@ -91,7 +91,7 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None,
         torch.use_deterministic_algorithms(config["runtime"]["deterministic"])
     check_device(config)
     if config["logger"].get("wandb") and importlib.util.find_spec("wandb") is None:
-        raise ConfigError('logger=wandb needs the package wandb: pip install -e ".[wandb]", or leave logger=wandb out.')
+        raise ConfigError(f"logger=wandb needs the package wandb: {extra('wandb')}; or leave logger=wandb out.")
     keep_memory()
     flush_denormals()
     stored = Checkpoints(folder.path)
@@ -103,7 +103,8 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None,
     automatic = pin(config, agent)
     torch.set_num_threads(config["runtime"]["threads"])
     if on_gpu(config):
-        torch.backends.cudnn.allow_tf32 = config["accelerate"]["product"] != "highest"  # torch allows it for convolutions by default
+        # torch allows it for convolutions by default
+        torch.backends.cudnn.allow_tf32 = config["accelerate"]["product"] in ("high", "medium")
     dry_run(agent, spec, config["device"], issubclass(memory.cls, Sequences))
     if config.get("init_from") and not stored.steps():  # a checkpoint of this run has later weights
         warm_start(agent, config["init_from"])
@@ -148,29 +149,29 @@ def fitted(config: dict[str, Any], allowed: Allowed = None, saved: int | None = 
 
 
 def pin(config: dict[str, Any], agent: Agent) -> bool:
-    """Decide `accelerate.mode`, the float32 product and the number of threads by fixed rules, and write them into the configuration. A
+    """Decide `accelerate.mode`, `accelerate.product` and the number of threads by fixed rules, and write them into the configuration. A
     resumed run reads them there.
 
     Returns:
         Whether the mode was chosen here. Such a mode may be replaced if it does not work.
 
     Raises:
-        ConfigError: the mode is unknown, or it needs a compiler and this machine has none.
+        ConfigError: the mode or the product is unknown, or the mode needs a compiler and this machine has none.
     """
     chosen = config["accelerate"]
     automatic = chosen["mode"] == "auto"
     if automatic:
         chosen["mode"] = modes.choose(planned_updates(config), str(config["device"]), has_compiler())
+    if chosen.get("product", "auto") == "auto":
+        stack = max((getattr(block, "n", 1) for block in blocks_of(agent)), default=1)
+        chosen["product"] = modes.product(stack, widest(agent)) if str(config["device"]).startswith("cpu") else "highest"
     try:
         modes.apply(agent, form(config))
+        modes.set_products(agent, chosen["product"])
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if chosen["mode"] == "compiled" and not on_gpu(config) and not has_compiler():
         raise ConfigError("accelerate=compiled needs a C++ compiler and found none: install g++, or use accelerate=fast.")
-    blocks = blocks_of(agent)
-    if "product" not in chosen:
-        stack = max((getattr(b, "n", 1) for b in blocks), default=1)
-        chosen["product"] = modes.product(stack, widest(agent)) if str(config["device"]).startswith("cpu") else "highest"
     if config["runtime"]["threads"] is None:
         config["runtime"]["threads"] = MACHINE_THREADS if widest(agent) >= WORTH_THREADS else 1
     return automatic

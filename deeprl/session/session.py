@@ -16,7 +16,7 @@ from deeprl.session.assemble import assemble
 from deeprl.system.machine import system_entry
 from deeprl.system.progress import Progress
 from deeprl.system.signals import Signals
-from deeprl.system.terminal import say
+from deeprl.system.terminal import front_door, say
 from deeprl.system.watchdog import Watchdog
 from deeprl.training.listeners import Listeners
 from deeprl.training.trainer import Trainer
@@ -124,7 +124,7 @@ def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
             "try next:",
             f"  tensorboard --logdir {shlex.quote(str(above))}",
             f"  deeprl eval {quoted} --episodes 100",
-            f"  python train.py {another(names['agent'], names['env'])}",
+            f"  {front_door()} {another(names['agent'], names['env'])}",
         ]
     )
 

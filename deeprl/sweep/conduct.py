@@ -41,6 +41,7 @@ def conduct(
 
     Raises:
         KeyboardInterrupt: a second Ctrl-C. The jobs have been killed.
+        OSError: a job could not be started, because the disk is full, say. The others have been asked to stop, saved.
     """
     waiting, running, codes = iter(jobs), dict[str, Running](), dict[str, int]()
     more, stopping = True, False
@@ -66,9 +67,12 @@ def conduct(
             view.update(running, codes)
             if running:
                 time.sleep(launcher.pause)
-    except BaseException:
+    except BaseException as error:
         if not launcher.stays:
             for each in running.values():
-                each.kill()
+                if isinstance(error, KeyboardInterrupt):
+                    each.kill()
+                else:
+                    each.stop()
         raise
     return codes

@@ -6,14 +6,17 @@ import contextlib
 import json
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.runs.folder import JSON_LIMIT, RunFolder, holder
 from deeprl.sweep.grid import Job
 from deeprl.system.files import read_regular, replace_file, strict_json
 from deeprl.system.machine import now
+
+T = TypeVar("T")
 
 
 class SweepFolder:
@@ -32,18 +35,15 @@ class SweepFolder:
         Raises:
             RunFolderError: the folder holds no sweep, or sweep.json is damaged.
         """
-        file = path / "sweep.json"
-        try:
-            found = strict_json(read_regular(file, JSON_LIMIT))
+
+        def parse(found: Any) -> SweepFolder:
             jobs = [Job(entry["folder"], tuple(entry["overrides"])) for entry in found["jobs"]]
-            sound = all(_is_name(job.name) and all(_is_override(o) for o in job.overrides) for job in jobs)
+            sound = all(_is_name(job.name) and all(is_override(o) for o in job.overrides) for job in jobs)
             if not sound or len({job.name for job in jobs}) < len(jobs) or not isinstance(found["config_dir"], str | None):
                 raise ValueError("it names no folders or no overrides")
             return cls(path, [str(override) for override in found["overrides"]], jobs, found["config_dir"])
-        except FileNotFoundError:
-            raise RunFolderError(f"{path} holds no sweep: there is no {file}") from None
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise RunFolderError(f"{file} is damaged: {error}; start the sweep in another folder") from None
+
+        return read_record(path / "sweep.json", "sweep", parse)
 
     def exists(self) -> bool:
         return (self.path / "sweep.json").exists()
@@ -101,9 +101,39 @@ class SweepFolder:
             )
 
 
+# ---- what sweeps and studies share
+
+
+def read_record(file: Path, kind: str, parse: Callable[[Any], T]) -> T:
+    """What sweep.json or tune.json describes.
+
+    Args:
+        kind: "sweep" or "study".
+        parse: from the content; any other content raises ValueError, TypeError or KeyError.
+
+    Raises:
+        RunFolderError: there is no such file, or it is damaged.
+    """
+    try:
+        return parse(strict_json(read_regular(file, JSON_LIMIT)))
+    except (FileNotFoundError, NotADirectoryError):
+        raise RunFolderError(f"{file.parent} holds no {kind}: there is no {file}") from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RunFolderError(f"{file} is damaged: {error}; start the {kind} in another folder") from None
+
+
+def require_empty(path: Path, kind: str) -> None:
+    """
+    Raises:
+        ConfigError: the folder of a new sweep or study holds something else.
+    """
+    if path.exists() and (not path.is_dir() or any(entry.name != "lock" for entry in path.iterdir())):
+        raise ConfigError(f"--dir={path} exists and holds no {kind}: choose a new folder.")
+
+
 def _is_name(name: object) -> bool:
     return isinstance(name, str) and re.fullmatch(r"\w[\w.,=+-]*", name, flags=re.ASCII) is not None
 
 
-def _is_override(word: object) -> bool:
+def is_override(word: object) -> bool:
     return isinstance(word, str) and not word.startswith("-")  # no flag for the command

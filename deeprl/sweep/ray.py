@@ -8,6 +8,7 @@ from typing import Any
 from deeprl.errors import FAILED, STOPPED, ConfigError
 from deeprl.sweep.launcher import Running
 from deeprl.sweep.process import Task, stop, wait
+from deeprl.system.machine import extra
 
 
 def package() -> Any:
@@ -18,7 +19,7 @@ def package() -> Any:
     try:
         import ray
     except ImportError:
-        raise ConfigError('--on ray needs the package ray: pip install "deeprl[ray]", or in a checkout -e ".[ray]".') from None
+        raise ConfigError(f"--on ray needs the package ray: {extra('ray')}.") from None
     return ray
 
 

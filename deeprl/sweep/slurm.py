@@ -21,6 +21,7 @@ from deeprl.errors import FAILED, STOPPED, ConfigError
 from deeprl.sweep.launcher import Running
 from deeprl.sweep.process import Task, stop, wait
 from deeprl.system.files import replace_file
+from deeprl.system.machine import extra
 
 TIMEOUTS = 1000
 """Times that a job may reach its time limit. submitit's default is 3, but a run that resumes may go on for ever."""
@@ -34,7 +35,7 @@ def submitit() -> Any:
     try:
         import submitit as package
     except ImportError:
-        raise ConfigError('--on slurm needs the package submitit: pip install "deeprl[slurm]", or in a checkout -e ".[slurm]".') from None
+        raise ConfigError(f"--on slurm needs the package submitit: {extra('slurm')}.") from None
     return package
 
 

@@ -109,7 +109,8 @@ class View:
         except RunFolderError:
             found = Standing("failed")
         if running:
-            return found if found.state == "running" else found._replace(state="queued" if self.slots is None else "starting")
+            now = ("running", "finished")  # a finished job is never started, so that its process is about to end
+            return found if found.state in now else found._replace(state="queued" if self.slots is None else "starting")
         if code is None and found.state != "finished":
             return found._replace(state="waiting")
         if code is not None:

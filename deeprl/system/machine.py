@@ -24,6 +24,12 @@ from typing import Any, NamedTuple
 PACKAGES = ("deeprl", "torch", "numpy", "gymnasium", "ale-py", "mujoco", "minatar", "hydra-core", "omegaconf", "safetensors", "tensorboard")
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # <malloc.h>
 
+
+def extra(name: str) -> str:
+    """The command that installs an extra of deeprl."""
+    return f'pip install "deeprl[{name}]", or in a checkout -e ".[{name}]"'
+
+
 # ---- what system.json records
 
 

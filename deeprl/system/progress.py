@@ -91,7 +91,7 @@ class Progress:
             self.say(f"{self.step / self.total:4.0%}  step {self.step:,} of {self.total:,}  {self._words()}")
 
     def _words(self) -> str:
-        words = [f"{self._speed:,.0f} steps/s"]
+        words = [f"{self._speed:,.0f} steps/s" if self._speed >= 10 else f"{self._speed:.2g} steps/s"]
         if self._speed and self.step < self.total:
             words.append(f"{duration((self.total - self.step) / self._speed)} left")
         if self._returned is not None:

@@ -42,6 +42,11 @@ def answer(text: str) -> None:
     say(text, sys.stdout)
 
 
+def front_door() -> str:
+    """The command that trains, as this process was started: an installed deeprl has no train.py."""
+    return "python train.py" if os.path.basename(sys.argv[0]) == "train.py" else "deeprl train"
+
+
 def amount(size: float) -> str:
     """Bytes for people: 512 B, 3.4 MB, 7.07 GB."""
     for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):

@@ -7,7 +7,7 @@ On a CPU every update is checked before it is applied. On another device a check
 
 `agent` holds weights, targets, statistics and moments, `batch` the batch with its noise. On a CPU these are exactly those of the failing
 update. Elsewhere `batch` is the first batch, among the last `CHECK_PERIOD`, that fails with the frozen weights; target networks and
-statistics may be up to `CHECK_PERIOD` updates newer.
+statistics may be up to `CHECK_PERIOD` updates newer. A batch with rows that were overwritten in the replay since is not among them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deeprl.accelerate.modes import PRODUCTS
 from deeprl.agent import Agent
 from deeprl.errors import CheckpointError, RunFolderError
 from deeprl.noise import map_tensors
@@ -148,7 +149,7 @@ def read(bundle: Path) -> tuple[dict, dict, Batch | None, dict, Spec]:
         failure = parts["failure"]
         numbers = all(type(failure[name]) is int for name in ("update", "step"))
         words = isinstance(failure["tensor"], str) and isinstance(failure["objective"], str | None)
-        if not (numbers and words and failure["product"] in ("highest", "high", "medium")):
+        if not (numbers and words and failure["product"] in PRODUCTS):
             raise ValueError("its failure has a value of another kind")
         return config, parts["agent"], batch, failure, spec_of(failure)
     except DAMAGE as error:

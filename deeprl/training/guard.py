@@ -17,12 +17,15 @@ class Guard:
     """Updates of a learner, checked: one that is not finite becomes a crash bundle.
 
     Args:
-        product: float32 product of the updates.
+        product: precision of the updates' products.
         step: the environment step, for the bundle.
+        intact: whether a draw still gives its batch, see `Replay.intact`. Draws that do not are no suspects any more.
     """
 
-    def __init__(self, learner: Learner, product: precision, folder: RunFolder, config: dict, step: Callable[[], int]):
-        self.learner, self.product, self.folder, self.config, self.step = learner, product, folder, config, step
+    def __init__(
+        self, learner: Learner, product: precision, folder: RunFolder, config: dict, step: Callable[[], int], intact: Callable[[Any], bool]
+    ):
+        self.learner, self.product, self.folder, self.config, self.step, self.intact = learner, product, folder, config, step, intact
         self.suspects: list[Any] = []
         """Draws of the updates since the last check; on a CPU only the last one"""
 
@@ -66,7 +69,7 @@ class Guard:
     def crashed(self, error: NotFinite) -> NotFinite:
         """Save the bundle. Returns an error that names its content."""
         agent, batch, objective, found = self.learner.agent, None, error.objective, None
-        suspects = [self.learner.batch(each) for each in self.suspects]
+        suspects = [self.learner.batch(each) for each in self.suspects if self.intact(each)]
         with self.product:
             if objective is not None:
                 batch, found = suspects[-1], crash.fault(agent, suspects[-1], objective)

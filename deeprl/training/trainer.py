@@ -47,7 +47,7 @@ class Trainer:
         config: resolved; configs/train.yaml explains its keys.
         learner: updates the agent.
         folder: the run folder, claimed.
-        product: float32 product of the learner, `deeprl.accelerate.modes.precision`.
+        product: precision of the learner's products, `deeprl.accelerate.modes.precision`.
         make_evaluation: `make(seed, num, render=False)` -> environments for evaluation.
     """
 
@@ -65,7 +65,7 @@ class Trainer:
         self.config, self.agent, self.envs, self.replay = config, learner.agent, envs, replay
         self.folder, self.checkpoints = folder, checkpoints
         agent, seed, device, batch = learner.agent, config["seed"], config["device"], replay.batch_shape
-        self.guard = Guard(learner, precision(product), folder, config, lambda: self.step)
+        self.guard = Guard(learner, precision(product), folder, config, lambda: self.step, replay.intact)
         observe = (lambda rows: None) if replay.bursts else None  # see `burst`
         self.collector = Collector(agent, learner.act, envs, replay.append, seed, device, observe=observe)
         self.evaluator = Evaluator(config, agent, make_evaluation, folder)

@@ -6,10 +6,11 @@ import json
 import shlex
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from deeprl.errors import ConfigError, RunFolderError
-from deeprl.runs.folder import JSON_LIMIT
-from deeprl.system.files import read_regular, replace_file, strict_json
+from deeprl.errors import ConfigError
+from deeprl.sweep.folder import is_override, read_record
+from deeprl.system.files import replace_file
 
 PRUNERS = ("median", "halving", "none")
 
@@ -37,23 +38,34 @@ class Settings:
         Raises:
             RunFolderError: the folder holds no study, or tune.json is damaged.
         """
-        file = path / "tune.json"
-        try:
-            found = strict_json(read_regular(file, JSON_LIMIT))
+
+        def parse(found: Any) -> Settings:
             read = cls(**{**found, "overrides": tuple(found["overrides"]), "start": tuple(found["start"])})
-            words = all(isinstance(word, str) and not word.startswith("-") for word in (*read.overrides, *read.start))
+            words = all(is_override(word) for word in (*read.overrides, *read.start))
             counts = all(type(n) is int and n >= 1 for n in (read.seeds, read.last, read.trials, read.together))
             seed = type(read.sampler_seed) is int and read.sampler_seed >= 0
             if not (words and counts and seed and read.pruner in PRUNERS and isinstance(read.config_dir, str | None)):
                 raise ValueError("it names no study")
             return read
-        except FileNotFoundError:
-            raise RunFolderError(f"{path} holds no study: there is no {file}") from None
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise RunFolderError(f"{file} is damaged: {error}; start the study in another folder") from None
 
-    def write(self, path: Path) -> None:
-        replace_file(path / "tune.json", json.dumps(asdict(self), indent=1) + "\n")
+        return read_record(path / "tune.json", "study", parse)
+
+    def settle(self, path: Path) -> Settings:
+        """Write tune.json, under the lock. If the folder has one, it must hold the same study, whose `together` stays.
+
+        Returns:
+            What the file holds now.
+
+        Raises:
+            ConfigError: it holds another one.
+        """
+        settled = self
+        if exists(path):
+            found = Settings.read(path)
+            found.require_same(self, path)
+            settled = replace(self, together=found.together)
+        replace_file(path / "tune.json", json.dumps(asdict(settled), indent=1) + "\n")
+        return settled
 
     def require_same(self, other: Settings, path: Path) -> None:
         """

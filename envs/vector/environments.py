@@ -206,8 +206,8 @@ class Environments:
 
     def _sentence(self, index: int, failure: Failure, outcome: str) -> str:
         journal = self._journals[index]
-        where = f"environment {index} of {self.name} failed at step {journal.steps} of its episode {journal.episode}"
-        return f"{where}: {failure.cause}; {outcome}"
+        where = f"at step {journal.steps} of its episode {journal.episode}" if journal.episode >= 0 else "at its first reset"
+        return f"environment {index} of {self.name} failed {where}: {failure.cause}; {outcome}"
 
     def _failed(self, index: int, failure: Failure) -> EnvironmentFailed:
         times = self._failed_in_a_row[index]

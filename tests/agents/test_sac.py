@@ -16,7 +16,7 @@ from deeprl.agents.iterated_polyak import IteratedPolyak
 from deeprl.agents.value_mapping import SignedRoot
 from deeprl.backups.actor import PolicyBackup
 from deeprl.networks.actors import SquashedGaussian, log_density
-from deeprl.networks.critics import CriticSubset, pair, serving
+from deeprl.networks.critics import pair
 from deeprl.networks.distributional import Categorical, ImplicitQuantile, Quantile
 from deeprl.networks.heads import Scalar
 from deeprl.networks.torsos import MLPTorso
@@ -25,6 +25,7 @@ from deeprl.optim.rmsprop import RMSProp
 from deeprl.parts.exploration import OrnsteinUhlenbeck, Sampled
 from deeprl.parts.polyak import Polyak
 from deeprl.parts.resets import Resets
+from deeprl.parts.serving import CriticSubset, serving
 from deeprl.parts.temperature import FixedTemperature, LearnedTemperature, Temperature
 from deeprl.training.learner import gradient
 from deeprl.transforms.rewards import Raw
@@ -272,13 +273,13 @@ def test_the_critics_that_serve_the_actor_are_those_of_the_whole_network(head, r
     agent = actor_critic(head=head, actor_reduce=reduce, chain=partial(IteratedPolyak, length=3, acting=acting))
     (batch,) = batches(agent, 1)
     action = torch.rand(B, 2)
-    assert isinstance(agent.subset, CriticSubset) or (acting == "mean" and reduce == Minimum())
+    assert isinstance(agent.serving.subset, CriticSubset) or (acting == "mean" and reduce == Minimum())
     k = {"first": [0], "last": [2], "uniform": [int(3 * batch.noise["iteration"])], "mean": [0, 1, 2]}[acting]
     each = agent.chain.online(pair(batch.obs, action), batch.noise["critic"])
     atoms = each.expect(torch.zeros((), dtype=torch.int64))
     means = atoms.mean().unflatten(0, (3, 2))  # (K, E, B)
     expected = (means[k, 0] if reduce == First() else means[k].amin(1)).mean(0)
-    torch.testing.assert_close(agent.actor_value(batch.obs, action, batch.noise), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(agent.serving(pair(batch.obs, action), batch.noise), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_worked_entries_of_the_critics_that_serve():
@@ -337,7 +338,7 @@ def test_a_mapping_leaves_the_critics_values_in_ordinary_units():
 def test_tqc_drops_the_largest_atoms_of_the_pooled_target():
     agent = sac(head=Quantile(quantiles=4), ensemble=3, reduce=Truncate(drop=1), actor_reduce=Mean(), temperature=Temperature)
     (batch,) = batches(agent, 1)
-    action, _ = agent.backup.next_action(agent.actor, batch)
+    action, _ = agent.backup.next_action(agent.actor, batch.next_obs, batch.noise)
     atoms = agent.chain.target(pair(batch.next_obs, action)).quantiles[:, :, 0]  # (E, B, N)
     kept = atoms.movedim(0, 1).flatten(1).sort(1).values[:, :9]  # 3 · (4 − 1)
     own = agent.chain.online(pair(batch.obs, batch.action)).quantiles[:, :, 0]

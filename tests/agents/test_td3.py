@@ -69,7 +69,7 @@ def test_smoothed_actions_stay_near_the_actors_and_within_bounds():
     agent = actor_critic(backup=PolicyBackup(smoothing=10.0, clip=0.3))
     (batch,) = batches(agent, 1)
     backup = agent.backup
-    action, _ = backup.next_action(agent.target_actor, batch)
+    action, _ = backup.next_action(agent.target_actor, batch.next_obs, batch.noise)
     bare = agent.target_actor(batch.next_obs)
     assert action.shape == (B, 2)
     assert (action - bare).abs().max() <= 0.3 + 1e-6

@@ -64,8 +64,7 @@ def always(action):
 def test_smoothing_is_clipped_and_so_is_the_action():
     actor = always([[0.0, 0.9, -0.95], [0.1, 0.2, 0.3]])
     normal = torch.tensor([[1.0, 1.0, -10.0], [10.0, -10.0, 0.0]])  # one draw for each sample and each of D = 3 dimensions
-    batch = make_batch([0, 0], [0, 0], [0.0, 0.0], 1.0, [0, 0], noise={"smoothing": normal})
-    action, log_prob = PolicyBackup(smoothing=0.2, clip=0.5).next_action(actor, batch)
+    action, log_prob = PolicyBackup(smoothing=0.2, clip=0.5).next_action(actor, torch.zeros(2, 1), {"smoothing": normal})
     torch.testing.assert_close(action, torch.tensor([[0.2, 1.0, -1.0], [0.6, -0.3, 0.3]]))
     assert log_prob is None
 

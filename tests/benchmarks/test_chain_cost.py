@@ -12,6 +12,7 @@ from deeprl.agents.idqn import Iterated
 from deeprl.networks.distributional import ImplicitQuantile
 from deeprl.networks.heads import Scalar
 from deeprl.objective import Objective
+from deeprl.optim.adam import Adam
 from deeprl.training.learner import gradient
 from tests.builders import DISCRETE, entry, random_batch, value_agent
 
@@ -27,7 +28,7 @@ def test_both_forms_are_one_mathematics(head, torso):
     batch = random_batch(DISCRETE, 11, noise=noise)
     loop = Loop(agent)
     parameters = list(loop.online.parameters())
-    agent.objectives["loop"] = Objective(loop_loss(agent, loop), parameters, agent.optimizer.build(parameters))
+    agent.objectives["loop"] = Objective(loop_loss(agent, loop), parameters, Adam(lr=0.01).build(parameters))
     (stacked, batched), (singles, looped) = (gradient(agent, name, batch) for name in ("value", "loop"))
     torch.testing.assert_close(looped.metrics["train/loss"], batched.metrics["train/loss"], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(looped.error, batched.error, rtol=1e-5, atol=1e-6)

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from benchmarks.lab import experiments
+from benchmarks.lab import experiments, planning
 from benchmarks.lab.__main__ import shown, slopes
 from deeprl.agents.lab.dtr_arms import EpsilonGreedy
+from deeprl.agents.lab.pnlsvi import PNLSVI
 from deeprl.envs.lab.dtr import Best, value
+from deeprl.envs.lab.linear import LinearMDP
 
 
 def test_slopes_of_known_curves():
@@ -32,3 +34,19 @@ def test_a_curve_is_the_regret_of_the_policies_played(monkeypatch):
     monkeypatch.setitem(experiments.REGRET, "short", lambda: whole._replace(episodes=20, arms={"uniform": arm}))
     curve, *_ = experiments.curve("short", "uniform", 0)
     assert curve == pytest.approx([(value(Best()) - value(Uniform())) * t for t in experiments.times(20)])
+
+
+def test_fed_episodes_have_the_law_of_episodes():
+    """Sums over pairs: counts n each step, rewards n r̄, squares n (r̄² + σ²), within five standard errors."""
+    world = LinearMDP(noise=(0.1, 1.0))
+    agent = PNLSVI(spec=world.spec(), seed=0, world=world, penalty_scale=0.0, confidence=0.1, lam=0.1, least_variance=1.0, share=0.25)
+    planning.feed(agent, 40_000, np.random.default_rng(0))
+    assert agent.number.sum((2, 3, 4)).tolist() == [[30_000] * 5, [10_000] * 5]
+    n, mean, spread = agent.number.sum(-1), world.mdp.expected_reward(), world.spread
+    assert (np.abs(agent.reward - n * mean) <= 5 * spread * np.sqrt(n)).all()
+    error = spread * np.sqrt(n) * (2 * np.abs(mean) + 1.5 * spread)
+    assert (np.abs(agent.square - n * (mean**2 + spread**2)) <= 5 * error).all()
+    few = agent.number.sum(-1).min()
+    planning.feed(agent, 1, np.random.default_rng(0))  # one episode: no degrees of freedom are left for squares
+    assert agent.number.sum(-1).min() >= few
+    assert np.isfinite(agent.square).all()

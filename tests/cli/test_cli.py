@@ -288,6 +288,11 @@ WRONG = [
     (["agent/backup=dubble"], ("agent/backup=dubble", "double?")),
     (["agent.optimiser.lr=0.1"], ("agent.optimiser.lr=0.1", "agent.optimizer.lr?")),
     (["agent.lr=0.1"], ("agent.lr", "Did you mean")),
+    (["lr=0.1"], ("lr=0.1", "Did you mean agent.optimizer.lr?")),
+    (["gamma=0.9"], ("gamma=0.9", "Did you mean discount?")),
+    (["agent=DQN"], ("agent=DQN", "Did you mean dqn?")),
+    (["env=CartPole-v1"], ("Did you mean classic/cartpole? An id of Gymnasium is env=gym env.id=CartPole-v1.",)),
+    (["env=ant"], ("Did you mean mujoco/ant?",)),
     (["steps"], ("steps", "key=value")),
     (["steps=["], ("steps=[",)),
     (["steps=0"], ("steps=0", "at least 1")),
@@ -306,6 +311,7 @@ WRONG = [
     (["agent/torso=nature"], ("agent",)),
     (["agent/normalize=running", "env=atari/pong"], ("agent/normalize=none",)),
     (["accelerate.mode=warp"], ("accelerate", "reference, fast, compiled", "'warp'")),
+    (["accelerate.product=half"], ("accelerate.product", "highest, high, medium, bfloat16", "'half'")),
     (["replay.sampler.alpha=0.5"], ("replay.sampler.alpha",)),
     (["agent.backup._target_=os.system"], ("agent.backup._target_=os.system",)),
 ]
@@ -373,6 +379,11 @@ def test_help_waits_for_no_torch(command):
         assert all(re.search(rf"^    {name}\s", done.stdout, flags=re.MULTILINE) for name in COMMANDS)
 
 
+def test_only_the_run_is_required_by_resume(capsys):
+    assert console("resume") == exits.WRONG
+    assert "the following arguments are required: run (see deeprl resume --help)" in capsys.readouterr().err
+
+
 def test_the_console_script_imports_nothing_of_ours():
     code = "import sys, deeprl.cli.main; print(sorted(name for name in sys.modules if name.startswith('deeprl')))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
@@ -408,7 +419,7 @@ def test_lines_are_written_whole(tmp_path):
     [
         ("dqn", "agent/explore=gaussian", ("agent/explore=GaussianNoise", "EpsilonGreedy")),
         ("dqn", "agent/backup=policy", ("agent/backup=PolicyBackup", "actor")),
-        ("td3", "agent/backup=max", ("agent/backup=Max", "PolicyBackup")),
+        ("td3", "agent/backup=max", ("agent/backup=Max", "agent/actor=Deterministic")),
     ],
 )
 def test_parts_of_another_kind_of_agent_are_refused_by_name(agent, part, says, tmp_path, capsys):

@@ -38,6 +38,15 @@ def test_the_page_fits_a_screen_and_names_nothing_internal(monkeypatch):
     assert not re.search(r"tuned/|_target_|_partial_|\b_(base|atari)|\$\{", help_page())
 
 
+@pytest.mark.parametrize(("script", "command"), [("train.py", "python train.py"), ("/usr/bin/deeprl", "deeprl train")])
+def test_examples_begin_with_the_command_that_was_called(monkeypatch, script, command):
+    """An installed deeprl has no train.py."""
+    monkeypatch.setattr("sys.argv", [script])
+    lines = help_page().splitlines()
+    assert lines[0].startswith(f"usage: {command} [")
+    assert next(line for line in lines if "budget=tiny" in line).startswith(f"  {command} experiment=dqn_atari")
+
+
 def test_the_page_has_every_slot_and_every_key():
     named = {word.split("=")[0].split("@")[0] for word in re.findall(r"^  ([\w/@.]+=)", help_page(), flags=re.MULTILINE)}
     assert set(SLOTS) - LAB_SLOTS <= named
@@ -138,5 +147,7 @@ def test_pages_wait_for_no_torch(words):
 def test_the_list_has_the_slots_of_the_lab_too(capsys):
     assert console("list") == 0
     said = capsys.readouterr().out
-    assert {"agent/optimism", "agent/risk", "agent/uncertainty", "agent/models", "agent/planning"} == LAB_SLOTS
+    words = "optimism risk uncertainty models planning expectations loss switching dynamics learner"
+    named = {f"agent/{word}" for word in words.split()}
+    assert named == LAB_SLOTS
     assert all(f"{slot}=" in said for slot in LAB_SLOTS)

@@ -22,6 +22,9 @@ BASE = ("agent=td3", "env=classic/pendulum", "agent.torso.hidden=[7]", "agent.ac
         "replay.batch_size=6")  # fmt: skip
 SLOTS = (HEADS, MAPPINGS, CHAINS, REDUCTIONS, REDUCTIONS, TEMPERATURES, RATES, ACTORS, EXPLORERS, (False, True))
 NAMES = ("head", "mapping", "chain", "reduce", "actor_reduce", "temperature", "rate", "actor", "explore")
+WEIGHTINGS, AUXILIARIES = options("agent/weighting"), options("agent/auxiliary")
+LEARNING = (HEADS, MAPPINGS, CHAINS, ["minimum", "mean"], ["none", "learned"], RATES, WEIGHTINGS, AUXILIARIES)
+"""Slots that meet in the loss of the critics. All slots in one product would have millions of rows."""
 
 
 def node(slot: str, option: str) -> dict:
@@ -45,11 +48,33 @@ def configuration(*row) -> dict:
 
 def refused(head, mapping, chain, reduce, actor_reduce, temperature, rate, actor, explore, noisy) -> str | None:
     """The rules, written down a second time."""
+    if actor == "deterministic" and (temperature != "none" or explore == "sampled"):
+        return "a policy with a density"
     if mapping != "identity" and head != "scalar":
         return "agent/head=scalar"
     if {"truncate", "quantile_mean"} & {reduce, actor_reduce} and head not in ("quantile", "implicit_quantile"):
         return "atoms of equal probability"
-    return "a policy with a density" if actor == "deterministic" and (temperature != "none" or explore == "sampled") else None
+    return None
+
+
+def learning(head, mapping, chain, reduce, temperature, rate, weighting, auxiliary) -> dict:
+    """A row of `LEARNING` as a configuration."""
+    explore, actor = ("gaussian", "deterministic") if temperature == "none" else ("sampled", "squashed_gaussian")
+    config = configuration(head, mapping, chain, reduce, "first", temperature, rate, actor, explore, False)
+    config["agent"].update(weighting=node("weighting", weighting), auxiliary=node("auxiliary", auxiliary))
+    return config
+
+
+def refused_learning(head, mapping, chain, reduce, temperature, rate, weighting, auxiliary) -> str | None:
+    """The rules of `LEARNING`, written down a second time."""
+    if auxiliary == "gradient_correction":
+        return "a finite number of actions"
+    if mapping != "identity" and head != "scalar":
+        return "agent/head=scalar"
+    if weighting == "inverse_variance" and mapping != "identity":
+        return "ordinary units"
+    copies = chain in ("single", "iterated", "iterated_live")
+    return None if copies or weighting == "one" else "start a new iteration"
 
 
 @pytest.mark.parametrize("row", pairwise(*SLOTS, keep=lambda *row: refused(*row) is None), ids=lambda row: "-".join(map(str, row)))
@@ -67,6 +92,25 @@ FEW = (HEADS, MAPPINGS, ["polyak"], REDUCTIONS, REDUCTIONS, TEMPERATURES, ["none
 def test_options_that_do_not_fit_together(row):
     with pytest.raises(ConfigError, match=refused(*row)) as error:
         build.build_agent(configuration(*row), CONTINUOUS)
+    assert str(error.value).count("agent") >= 2
+
+
+FITTING = pairwise(*LEARNING, keep=lambda *row: refused_learning(*row) is None)
+MISFITS = pairwise(*LEARNING[:3], ["minimum"], ["none"], ["none"], *LEARNING[6:], keep=lambda *row: refused_learning(*row) is not None)
+
+
+@pytest.mark.parametrize("row", FITTING, ids=lambda row: "-".join(row))
+def test_parts_of_the_critics_loss_that_fit_together(row, tmp_path):
+    config = learning(*row)
+    agent = build.build_agent(config, CONTINUOUS)
+    survives(agent)
+    goes_on(agent, build.build_agent(config, CONTINUOUS), tmp_path / "checkpoint")
+
+
+@pytest.mark.parametrize("row", MISFITS, ids=lambda row: "-".join(row))
+def test_parts_of_the_critics_loss_that_do_not_fit_together(row):
+    with pytest.raises(ConfigError, match=refused_learning(*row)) as error:
+        build.build_agent(learning(*row), CONTINUOUS)
     assert str(error.value).count("agent") >= 2
 
 

@@ -258,6 +258,28 @@ def test_wrong_values_name_environment_step_and_value(wrong, words):
         envs.step(np.array([0]))
 
 
+class Old(Scripted):
+    """The interface of Gym before 0.26."""
+
+    def reset(self, *, seed=None, options=None):
+        obs, info = super().reset(seed=seed)
+        return obs if options is None else (obs, info)
+
+    def step(self, action):
+        obs, reward, terminated, _, info = super().step(action)
+        return obs, reward, terminated, info
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_interface_of_old_gym_is_recognised(wrapped):
+    env = gymnasium.wrappers.TimeLimit(Old(), 5) if wrapped else Old()  # a wrapper of Gymnasium meets the four values first
+    with pytest.raises(TypeError, match="reset returned ndarray, not observation and info: since Gym 0.26"):
+        GymGame(env).reset(0)
+    env.reset(options={})
+    with pytest.raises(TypeError, match="step returned four values, not observation, reward, terminated, truncated, info: since Gym 0.26"):
+        GymGame(env).step(0)
+
+
 def test_large_numbers_are_finite():
     env = Scripted(obs=np.array([3e38, -3e38], np.float32), reward=-3e38)
     envs = layer(env)
@@ -271,7 +293,7 @@ def test_large_numbers_are_finite():
 def test_a_first_observation_that_is_not_finite_is_found(monkeypatch):
     envs = layer(Scripted())
     monkeypatch.setattr(Scripted, "reset", lambda *_, **__: (np.array([0.0, np.nan]), {}))
-    with pytest.raises(EnvironmentFailed, match="observation holds nan at index 1"):
+    with pytest.raises(EnvironmentFailed, match="environment 0 of scripted failed at its first reset: observation holds nan at index 1"):
         envs.reset()
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from deeprl.agents.lab.dtr import DTRBandit, Fixed, ForcedPulls
-from deeprl.agents.lab.dtr_arms import EpsilonGreedy, Optimism
+from deeprl.agents.lab.dtr import DTRBandit, Fixed
+from deeprl.agents.lab.dtr_arms import EpsilonGreedy, ForcedPulls, Optimism
 from deeprl.envs.lab.dtr import DTR, Always, Best, value
 from deeprl.training.collector import Collector
 

@@ -5,7 +5,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from deeprl.agents.lab.iterated_cvar import FiniteClass, IteratedCVaR, Mixture
+from deeprl.agents.lab.iterated_cvar import IteratedCVaR
+from deeprl.agents.lab.model_classes import FiniteClass, Mixture
 from deeprl.envs.lab.worlds import LinearMixture, RiskLadder
 from deeprl.lab import ridge
 from deeprl.lab.planners import backward_induction

@@ -94,9 +94,9 @@ def test_predictions_and_targets_are_dropped_and_acting_is_not():
 def test_one_critic_of_two_serves_the_actor_with_its_own_mask():
     agent = sac(CONTINUOUS, torso=MLPTorso(hidden=(7,), dropout=0.5), actor_reduce=First())
     batch = made_up(agent, CONTINUOUS, size=16)
-    value = agent.actor_value(batch.obs, batch.action, batch.noise)
-    both = agent.chain.online(torch.cat([batch.obs, batch.action], -1), batch.noise["critic"])
-    torch.testing.assert_close(value, both.q[0, :, 0])
+    x = torch.cat([batch.obs, batch.action], -1)
+    both = agent.chain.online(x, batch.noise["critic"])
+    torch.testing.assert_close(agent.serving(x, batch.noise), both.q[0, :, 0])
 
 
 @pytest.mark.parametrize("chain", [{}, {"chain": TargetFree}])

@@ -111,6 +111,16 @@ def test_listeners_see_what_the_files_hold():
     assert metrics["eval/mean_reward"][1] == evaluations["mean"][0]
 
 
+def test_null_in_a_log_is_nan_in_its_column():
+    run = deeprl.train({**PLAIN, "steps": 1}, env=make, folder="run")
+    Path("run/metrics.jsonl").write_text('{"step": 1, "time": 0.5, "train/loss": null}\n{"step": 2, "time": 1, "train/loss": 3}\n')
+    metrics = run.metrics()
+    assert list(metrics) == ["step", "time", "train/loss"]
+    assert metrics["step"].tolist() == [1, 2]
+    assert metrics["train/loss"].dtype == float
+    np.testing.assert_array_equal(metrics["train/loss"], [np.nan, 3.0])
+
+
 def test_listeners_change_nothing_and_may_stop():
     def spoil(step, metrics):
         metrics.clear()
@@ -192,6 +202,21 @@ def test_a_warm_start_that_was_killed_goes_on_with_its_own_weights():
     with pytest.raises(KeyError):
         deeprl.train(warm, env=make, folder="broken", on_log=fail)
     assert same(snapshot(deeprl.train(warm, env=make, folder="broken", resume=True).agent), snapshot(whole.agent))
+
+
+def test_a_wrong_key_beside_right_options_is_the_one_that_is_named():
+    with pytest.raises(ConfigError, match=r"^lr=0.1: there is no key lr. Did you mean agent.optimizer.lr\?$"):
+        deeprl.train({"agent": "dqn", "env": "toy/chain", "lr": 0.1})
+    with pytest.raises(ConfigError, match=r"^agent=DQN is not an option of agent. Did you mean dqn\?"):
+        deeprl.train({"agent": "DQN", "env": "toy/chain"})
+
+
+def test_arguments_of_the_wrong_kind_are_named():
+    with pytest.raises(ConfigError, match=r"not a text: deeprl.train\(\['agent=dqn', 'steps=100'\]\)"):
+        deeprl.train("agent=dqn steps=100")
+    for env in (make(), "CartPole-v1"):
+        with pytest.raises(ConfigError, match="env takes a function that makes a new environment"):
+            deeprl.train(PLAIN, env=env)
 
 
 def test_arguments_that_are_no_overrides():

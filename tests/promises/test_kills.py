@@ -112,7 +112,7 @@ def test_the_campaign_has_enough_cells():
     assert len(set(faults.CELLS)) >= 24
     assert {cell.env.split("/")[0] for cell in faults.CELLS} == set(faults.FAMILIES)
     assert {cell.vector for cell in faults.CELLS} == {"sync", "async", "ale"}
-    assert {cell.replay for cell in faults.CELLS} == {"uniform", "prioritized", "sequences"}
+    assert {cell.replay for cell in faults.CELLS} == {"uniform", "prioritized", "sequences", "rollout"}
 
 
 def test_the_campaign_goes_on_where_it_was_and_counts_what_differs(tmp_path, monkeypatch, capsys):

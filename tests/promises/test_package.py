@@ -126,7 +126,8 @@ def test_it_trains_in_a_folder_full_of_decoys(vector, python, decoys):
 def test_the_template_adds_an_agent_and_an_environment(python, decoys):
     """And a run of them is read again without --allow-package, because an installed distribution is trusted."""
     deeprl = python.parent / "deeprl"
-    assert "[my_agents.configs: agent/expected_sarsa.yaml]" in run(deeprl, "list", "agents", cwd=decoys)
+    said = run(deeprl, "list", "agents", cwd=decoys)
+    assert "[my_agents.configs: agent/expected_sarsa.yaml]" in " ".join(said.split())  # lines are wrapped to the terminal
     words = ("agent=expected_sarsa", "env=corridor", "env.num=2", "env.vector=async", *SHORT, "hydra.run.dir=out")
     assert run(deeprl, "train", *words, cwd=decoys).startswith("expected_sarsa on corridor: return ")
     assert "target_update_period: 200" in (decoys / "out" / "config.yaml").read_text()  # tuned/corridor/dqn.yaml

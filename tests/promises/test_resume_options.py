@@ -48,9 +48,13 @@ def fits(auxiliary, replay, chain, optimizer, normalize, rewards, weighting, noi
 
 DISCRETE = pairwise(AUXILIARY, REPLAY, CHAIN, OPTIMIZER, NORMALIZE, REWARDS, WEIGHTING, NOISY, LAG, keep=fits)
 CRITICS = (
-    ("agent=td3",), ("agent=sac", "agent/head=implicit_quantile"), ("agent=isac", "agent.chain.sync_period=3"),
+    ("agent=td3", "agent/auxiliary=random_rewards", "agent/chain=single", "agent.chain.target_update_period=15",
+     "agent/weighting=inverse_variance"),
+    ("agent=sac", "agent/head=implicit_quantile"), ("agent=isac", "agent.chain.sync_period=3", "agent/auxiliary=self_prediction"),
     ("agent=redq", "agent/head=categorical"), ("agent=aro_ddpg", "discount=1", "agent.resets.at=[9,25]"),
-    ("agent=sac", "agent/chain=iterated"), ("agent=crossq", "agent.torso.settle=9", "agent.resets.period=13"),
+    ("agent=sac", "agent/chain=iterated", "agent.chain.shift_period=30", "agent/weighting=inverse_variance",
+     "agent/auxiliary=bidirectional", "agent.resets.at=[11]"),
+    ("agent=crossq", "agent.torso.settle=9", "agent.resets.period=13"),
     ("agent=rvi_sac", "discount=1", "agent/chain=iterated_polyak"),
     ("agent=sac", "agent/chain=polyak_joint", "agent/torso=batch_renorm", "agent.explore.longest=16", "agent.explore.exponent=0.5"),
 )  # fmt: skip

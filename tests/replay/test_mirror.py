@@ -92,6 +92,28 @@ def test_a_row_crosses_once(monkeypatch):
     assert sent[1:] == [4] * 29
 
 
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_draw_is_intact_until_its_rows_are_overwritten(n):
+    stream = Stream(VECTOR, 2, seed=0)
+    with Pretended():
+        replay = test_replay.make(VECTOR, num=2, n_step=n, batch_device="cuda")
+        for _ in range(40):
+            replay.append(next(stream))
+        u = replay.noise(1, torch.Generator().manual_seed(0))["u"][0]
+        drawn = replay.draw(u)
+        expected, ticks = replay.batch(drawn), 0
+        while replay.intact(drawn):
+            for name in ("obs", "next_obs", "reward", "discount"):
+                assert torch.equal(getattr(replay.batch(drawn), name), getattr(expected, name))
+            replay.append(next(stream))
+            replay.draw(u)  # sends the new rows
+            ticks += 1
+        assert 0 < ticks <= 50
+        here = test_replay.make(VECTOR, num=2)
+        here.append(next(stream))
+        assert here.intact(here.draw(u))  # a copy
+
+
 def test_where_the_rows_go():
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     with Pretended(memory=3 << 30):

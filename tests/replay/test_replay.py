@@ -475,7 +475,7 @@ def test_the_configs_compose_and_build(name):
     assert batch.reward.shape == (32,)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("sampler", [Uniform(), Prioritized()], ids=["uniform", "prioritized"])
 @pytest.mark.parametrize("n", [1, 3])

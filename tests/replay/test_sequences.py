@@ -281,7 +281,7 @@ def test_auto_follows_from_what_is_needed():
         Auto(**options, n_step=3, needs=frozenset({"sequences"}))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @SPECS
 def test_batches_on_a_gpu_are_those_of_the_cpu(spec, device):

@@ -127,6 +127,14 @@ def test_groups_by_keys_of_the_configuration(tmp_path):
         names(tmp_path, ["agent.lrr"])
 
 
+def test_groups_stay_apart_although_their_shortened_names_are_equal(tmp_path):
+    """Values are shortened to 60 characters, and the class of a part to its last word."""
+    write_run(tmp_path / "1", mode="x" * 60 + "1")
+    write_run(tmp_path / "2", mode="x" * 60 + "2")
+    shown = "agent.mode=" + "x" * 59 + "…"
+    assert names(tmp_path) == {shown: ["1"], f"{shown} (2)": ["2"]}
+
+
 def test_only_keys_that_differ_on_a_task_are_listed(tmp_path):
     write_run(tmp_path / "a", agent="dqn", env="one", lr=1, period=100)
     write_run(tmp_path / "b", agent="idqn", env="one", lr=1)

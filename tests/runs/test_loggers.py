@@ -1,5 +1,6 @@
 """Loggers: what other programs read is what was logged."""
 
+import io
 import json
 import math
 import os
@@ -13,8 +14,10 @@ import torch
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from deeprl.config.instantiate import resolve
+from deeprl.runs import event_file
 from deeprl.runs.event_file import CHARTS
 from deeprl.runs.loggers import JsonLines, Loggers, Logging, TensorBoard, WandB
 from tests.builders import begin
@@ -248,7 +251,7 @@ def test_configurations_name_a_choice_that_opens_loggers(tmp_path):
 
 def test_a_missing_extra_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(RuntimeError, match=r'pip install -e "\.\[wandb\]"'):
+    with pytest.raises(RuntimeError, match=r'pip install "deeprl\[wandb\]"'):
         Logging(wandb=True).open(tmp_path)
     assert os.listdir(tmp_path) == []
 
@@ -286,3 +289,23 @@ def test_wandb_gets_the_same_numbers(tmp_path, monkeypatch):
     assert fake.calls == [("init", tmp_path.name, "allow"), (3, {"x": 1.0}), "finish"]
     assert dict(fake) == {"a.b": 1, "config": "text"}
     assert fake.summary == {"final/mean": 2.0}
+
+
+def test_records_are_those_of_tensorboard():
+    """The check value of CRC-32C is that of the digits 1 to 9."""
+    assert event_file.crc(b"123456789") == 0xE3069283
+    for data in (b"", b"a", bytes(range(256)) * 5):
+        theirs = io.BytesIO()
+        RecordWriter(theirs).write(data)
+        assert event_file.record(data) == theirs.getvalue()
+
+
+def test_constants_are_those_of_tensorboard():
+    ours = event_file.HPARAMS, event_file.SESSION_START, event_file.SESSION_END, 0
+    theirs = metadata.PLUGIN_NAME, metadata.SESSION_START_INFO_TAG, metadata.SESSION_END_INFO_TAG, metadata.PLUGIN_DATA_VERSION
+    assert ours == theirs
+
+
+def test_a_start_imports_no_stub_of_tensorflow():
+    code = "import sys; import deeprl.runs.event_file; print({'tensorboard.compat.tensorflow_stub', 'fsspec'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"

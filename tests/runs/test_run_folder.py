@@ -1,11 +1,13 @@
 """Run folders: names, locks, records, and configurations that are refused."""
 
+import errno
 import json
 import os
 import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,6 +121,28 @@ def test_runs_are_found_below_a_folder(tmp_path):
     assert not holds_run(tmp_path)
     with pytest.raises(RunFolderError, match="holds none"):
         find_runs(tmp_path / "c")
+
+
+def test_linked_runs_are_found_and_unreadable_folders_named(tmp_path, monkeypatch):
+    """A folder of links is a way to choose runs for a report. Links to other folders are not followed, since they may lead back."""
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    RunFolder(tmp_path / "runs" / "a").write_config(CONFIG)
+    (tmp_path / "chosen").mkdir()
+    (tmp_path / "chosen" / "mine").symlink_to(tmp_path / "runs" / "a")
+    (tmp_path / "chosen" / "above").symlink_to(tmp_path / "runs")
+    assert find_runs(tmp_path / "chosen") == [tmp_path / "chosen" / "mine"]
+
+    (tmp_path / "runs" / "private").mkdir()
+    real, notes = os.scandir, list[str]()
+
+    def scandir(path):  # root reads everything, so that no mode of the folder would do
+        if Path(path).name == "private":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert find_runs(tmp_path / "runs", notes.append) == [tmp_path / "runs" / "a"]
+    assert notes == [f"{tmp_path / 'runs' / 'private'} is left out: Permission denied"]
 
 
 # ---- lock

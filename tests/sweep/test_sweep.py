@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -129,6 +130,42 @@ def test_a_folder_of_something_else_is_refused(tmp_path, here, capsys):
     (tmp_path / "thesis.txt").touch()
     assert console("sweep", *TOY, "--dir", tmp_path) == exits.WRONG
     assert "exists and holds no sweep" in capsys.readouterr().err
+
+
+def test_jobs_stop_saved_when_the_next_one_cannot_be_started(tmp_path, monkeypatch, capsys):
+    """The log of the second job meets a full disk."""
+
+    class Full(Here):
+        slots, told = 2, ""
+
+        def start(self, task: Task):
+            if self.started:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self.started.append(task.run.name)
+            return self
+
+        def poll(self):
+            return None
+
+        def stop(self):
+            self.told += "stop"
+
+        def kill(self):
+            self.told += "kill"
+
+    launcher = Full()
+    monkeypatch.setattr(command, "Local", lambda slots: launcher)
+    assert console("sweep", *TOY, "seed=1,2", "--dir", tmp_path / "sweep") == exits.FAILED
+    assert "No space left on device" in capsys.readouterr().err
+    assert (launcher.started, launcher.told) == (["seed=1"], "stop")
+
+
+def test_sweeps_of_one_second_get_folders_of_their_own(tmp_path, monkeypatch, here):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command.time, "strftime", lambda *_: "now")
+    for _ in range(2):
+        assert console("sweep", *TOY, "seed=1") == exits.FINISHED
+    assert sorted(os.listdir("runs")) == ["sweep_now", "sweep_now-2"]
 
 
 def test_a_run_that_another_process_holds_is_refused(tmp_path, here, capsys):

@@ -71,6 +71,15 @@ def test_lines_say_what_starts_and_ends_and_a_summary_comes_each_minute(view, tm
     ]
 
 
+def test_a_job_whose_process_is_about_to_end_is_finished(view, tmp_path):
+    """A status of an earlier process says nothing about this one, unless it is "finished", since such a job is not started again."""
+    shown = view(live=False)
+    for name, state in (("seed=0", "finished"), ("seed=1", "stopped"), ("seed=2", "running")):
+        running(tmp_path / name, 200)
+        RunFolder(tmp_path / name).write_status(state, 400, 0)
+    assert [row.standing.state for row in shown.rows(["seed=0", "seed=1", "seed=2"])] == ["finished", "starting", "running"]
+
+
 def test_the_table_is_no_higher_than_the_terminal(view, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("LINES", "8")

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from deeprl.accelerate.modes import precision
 from deeprl.cli import exits
 from deeprl.errors import CheckpointError, NotFinite
 from deeprl.networks.heads import Scalar
@@ -16,6 +17,7 @@ from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
 from deeprl.training import crash
 from deeprl.training.collector import Collector
+from deeprl.training.guard import Guard
 from deeprl.training.learner import Learner
 from deeprl.types import Spec
 from tests.builders import CARTPOLE, console, front_door, made_up, same, snapshot, update, value_agent
@@ -192,6 +194,22 @@ def test_where_looking_waits_the_batch_is_found_among_the_last(tmp_path, monkeyp
     assert 73 < failure["update"] <= 73 + crash.CHECK_PERIOD
     assert batch.reward[3].isnan()
     assert bool(torch.isfinite(torch.cat([t.flatten() for t in state["module"].values()])).all())
+
+
+def test_a_batch_whose_rows_were_overwritten_is_no_suspect(tmp_path):
+    agent = value_agent(SPEC)
+    learner = Learner(agent, lambda batch: batch)
+    learner.watch = Watch(torch.device("cpu"), immediate=False)
+    bad, other = made_up(agent, SPEC), made_up(agent, SPEC, seed=1)
+    bad.reward[1] = math.nan
+    guard = Guard(learner, precision("highest"), RunFolder(tmp_path), {"device": "cpu"}, lambda: 1, lambda drawn: drawn is other)
+    for batch in (bad, other):
+        guard.update(batch, lambda learned: None)
+    with pytest.raises(NotFinite, match="a loss or the norm of a gradient is not finite"):
+        guard.check()
+    _, _, batch, failure, _ = crash.read(next((tmp_path / "crash").iterdir()))
+    assert torch.equal(batch.reward, other.reward)
+    assert failure["objective"] is None
 
 
 def test_weights_that_are_not_finite_never_reach_a_checkpoint(tmp_path, monkeypatch, capsys):

@@ -10,13 +10,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from deeprl.cli import exits
 from deeprl.cli import tune as command
+from deeprl.errors import ConfigError
 from deeprl.runs.folder import RunFolder, holder
+from deeprl.tune.settings import Settings
 from tests.builders import console, front_door, lines
 from tests.sweep.test_sweep import TOY, Here
 
@@ -81,6 +84,24 @@ def test_the_same_folder_takes_no_other_study(tmp_path, here, capsys):
     assert "tune.json is damaged" in capsys.readouterr().err
 
 
+def test_a_study_that_another_command_began_meanwhile_is_not_overwritten(tmp_path):
+    """Both commands found the folder empty; the lock lets one after the other write its study."""
+    ours = Settings(("replay.n_step=1,2",), None, seeds=2, last=3, pruner="median", sampler_seed=0, start=(), trials=9, together=1)
+    assert replace(ours, together=2).settle(tmp_path).together == 2
+    with pytest.raises(ConfigError, match="holds another study, replay.n_step=1,2"):
+        replace(ours, overrides=("replay.n_step=1,3",)).settle(tmp_path)
+    assert Settings.read(tmp_path) == replace(ours, together=2)
+    assert replace(ours, trials=12).settle(tmp_path) == Settings.read(tmp_path) == replace(ours, trials=12, together=2)
+
+
+def test_studies_of_one_second_get_folders_of_their_own(tmp_path, monkeypatch, here):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command.time, "strftime", lambda *_: "now")
+    for _ in range(2):
+        assert console(*STUDY, "--seeds", 1, "--trials", 1) == exits.FINISHED
+    assert sorted(os.listdir("runs")) == ["tune_now", "tune_now-2"]
+
+
 def test_settings_that_end_in_nan_are_a_failed_trial_and_a_study_of_these_alone_has_failed(tmp_path, here, capsys):
     folder = tmp_path / "study"
     assert console("tune", *TOY, f"{LR}=1e30,2e30", "--seeds", 1, "--trials", 1, "--dir", folder, "--start", f"{LR}=2e30") == exits.FAILED
@@ -123,7 +144,7 @@ def test_a_missing_package_is_named(monkeypatch, capsys):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "optuna" else found(name))
     assert console(*STUDY) == exits.WRONG
-    assert 'deeprl tune needs optuna: pip install -e ".[tune]"' in capsys.readouterr().err
+    assert 'deeprl tune needs optuna: pip install "deeprl[tune]"' in capsys.readouterr().err
 
 
 def test_a_killed_study_goes_on_with_its_run(tmp_path, here):
