@@ -25,6 +25,8 @@ from deeprl.types import Rows, Spec
 
 
 class Switching(Choice):
+    """When the hypothesis is chosen anew."""
+
     def __call__(self, n: np.ndarray, began: np.ndarray, error: np.ndarray, squared: float) -> bool:
         """Whether to switch.
 
