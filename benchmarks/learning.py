@@ -1,11 +1,11 @@
 """Learning of many agents on the same tasks: whole training runs, one after the other, kept as a table.
 
 python -m benchmarks.learning --folder FOLDER --set minatar [--seeds 0] [--agents dqn mvi] [--reverse] [--minutes 60]
-python -m benchmarks.learning --table [--at 150000 --agents td3 itd3]
+python -m benchmarks.learning --table [--into learning] [--at 150000 --agents td3 itd3]
 
-Finished runs are written to benchmarks/results/learning.json with the overrides and the commit that made them, and are not made again; a
-run that was interrupted is resumed from its folder. Two of these may run at once, one from each end (`--reverse`): the folder of a run is
-claimed by the process that trains it.
+Finished runs are written to benchmarks/results/learning.json (or --into another) with the overrides and the commit that made them, and
+are not made again; a run that was interrupted is resumed from its folder. Two of these may run at once, one from each end (`--reverse`):
+the folder of a run is claimed by the process that trains it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks.curves import read
 from deeprl.runs.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "learning.json"
+RESULTS = ROOT / "benchmarks" / "results"
 
 AGENTS = {
     "dqn": "agent=dqn",
@@ -77,6 +77,8 @@ LOG_MAPPED = ("log_dqn", "loglin_dqn")
 """Not for CartPole, because a reward in every step is not what a logarithm is for (docs/algorithms/log_dqn.md)."""
 SETS = {
     "cartpole": (("classic/cartpole",), "steps=150000", AGENTS),
+    "holds": (("classic/cartpole",), "steps=150000", ("dqn", "iqn", "c51", "munchausen_dqn", "mvi")),
+    "holds_pendulum": (("classic/pendulum",), "steps=20000", ("td3", "sac")),
     "mujoco": (("mujoco/hopper", "mujoco/half_cheetah"), "steps=150000", CONTINUOUS),
     "mujoco_three": (("mujoco/hopper", "mujoco/half_cheetah", "mujoco/walker2d"), "steps=200000", ("td3", "sac")),
     "mujoco_million": (("mujoco/half_cheetah", "mujoco/hopper"), "steps=1000000 evaluation.every=10000", ("td3", "sac")),
@@ -99,19 +101,18 @@ def command(agent: str, env: str, seed: int, budget: str, mode: str) -> list[str
     return [*RECIPES[agent].split(), f"env={env}", f"seed={seed}", *budget.split(), f"accelerate={mode}", "runtime.threads=1"]
 
 
-def stored() -> list[dict]:
-    return json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+def stored(results: Path) -> list[dict]:
+    return json.loads(results.read_text()) if results.exists() else []
 
 
-def keep(line: dict) -> None:
+def keep(line: dict, results: Path) -> None:
     """Add one run to the results, whoever else is writing."""
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
     with open(__file__) as lock:  # a file that is there anyway: nothing is left behind
         fcntl.flock(lock, fcntl.LOCK_EX)
-        lines = [*stored(), line]
-        part = RESULTS.with_suffix(".partial")
+        lines = [*stored(results), line]
+        part = results.with_suffix(".partial")
         part.write_text("[\n" + ",\n".join(json.dumps(each) for each in lines) + "\n]\n")
-        part.replace(RESULTS)
+        part.replace(results)
 
 
 def train(folder: Path, words: list[str]) -> bool:
@@ -175,6 +176,7 @@ def main() -> None:
     parser.add_argument("--set", choices=SETS, default="minatar")
     parser.add_argument("--agents", nargs="+", choices=RECIPES, default=None)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--into", default="learning", help="the table benchmarks/results/INTO.json")
     parser.add_argument("--mode", default="compiled", help="accelerate=…")
     parser.add_argument("--reverse", action="store_true", help="from the end of the list")
     parser.add_argument("--minutes", type=float, default=None, help="begin no run after so many")
@@ -184,6 +186,7 @@ def main() -> None:
     if options.folder is None and not options.table:
         parser.error("--folder says where the run folders go; or print what there is with --table")
     envs, budget, usual = SETS[options.set]
+    results = RESULTS / f"{options.into}.json"
     began = time.monotonic()
     agents = options.agents or usual
     todo = [(name, env, seed) for seed in options.seeds for name in agents for env in envs]
@@ -204,19 +207,19 @@ def main() -> None:
                 continue  # another process is training it
             words = command(name, env, seed, budget, options.mode)
             steps = int(next(word for word in words if word.startswith("steps=")).partition("=")[2])
-            if any((line["name"], line["env"], line["seed"], line["steps"]) == (name, env, seed, steps) for line in stored()):
+            if any((line["name"], line["env"], line["seed"], line["steps"]) == (name, env, seed, steps) for line in stored(results)):
                 continue
             if not RunFolder(folder).read_summary() and not train(folder, words):  # a finished run is only read
                 print(f"{folder.name}: did not finish, see {folder}.log", flush=True)
                 continue
             assert RunFolder(folder).read_summary(), f"{folder} has no summary.json"
             line = {"name": name, **read(folder), "overrides": words, "commit": commits(folder)}
-            keep(line)
+            keep(line, results)
             print(f"{folder.name}: {line['final']['mean']:.1f}, {line['steps_per_second']:.0f} steps/s", flush=True)
     if options.at is not None:
-        print(compared([line for line in stored() if options.agents is None or line["name"] in options.agents], options.at))
+        print(compared([line for line in stored(results) if options.agents is None or line["name"] in options.agents], options.at))
         return
-    print(table([line for line in stored() if options.table or line["env"] in envs]))
+    print(table([line for line in stored(results) if options.table or line["env"] in envs]))
 
 
 if __name__ == "__main__":
