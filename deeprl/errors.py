@@ -28,5 +28,9 @@ class CheckpointWarning(UserWarning):
     """A damaged checkpoint was skipped."""
 
 
+class ActorsFailed(RuntimeError):
+    """Processes that collect data died too often, or could not be started."""
+
+
 class Stopped(Exception):
     """A request to stop, raised at a point where the state can be saved."""

@@ -22,6 +22,7 @@ LAYERS = (
     ("agent", "parts"),
     ("value_agent", "actor_critic", "policy_gradient", "planning_agent", "accelerate", "config"),
     ("training", "report"),
+    ("remote",),
     ("session",),
     ("sweep", "check", "export"),  # a sweep checks jobs as a session would build them, then starts each as a process of its own
     ("tune",),  # its runs are jobs of a sweep

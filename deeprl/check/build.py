@@ -75,5 +75,5 @@ def build(overrides: Sequence[str], seconds: float) -> Record:
             speed=speed,
             evaluating=evaluating,
             checkpoint_seconds=trainer.saver.cost["time/checkpoint_seconds"],
-            seen=facts.seen(trainer.replay, trainer.collector, trainer.agent),
+            seen=facts.seen(trainer.replay, trainer.collector.episodes, trainer.agent),
         )

@@ -20,7 +20,7 @@ from deeprl.replay.replay import Replay
 from deeprl.replay.rollout import Rollout
 from deeprl.session.assemble import WORTH_THREADS, widest
 from deeprl.system.machine import gpu_driver, peak_memory, resident_memory, system_entry, usable_cores
-from deeprl.training.collector import Collector
+from deeprl.training.episodes import Episodes
 from deeprl.training.trainer import Trainer
 
 ENOUGH = 500
@@ -126,11 +126,11 @@ def support(config: dict[str, Any]) -> tuple[float, float] | None:
     return (float(low), float(high)) if np.isfinite([low, high]).all() else None
 
 
-def seen(replay: Replay | Rollout, collector: Collector, agent: Agent) -> Seen:
+def seen(replay: Replay | Rollout, played: Episodes, agent: Agent) -> Seen:
     """Statistics of the rows that the measurement collected."""
     raw, vectors = replay.seen()
     learned = agent.rewards(raw).abs()
-    lengths, returns = [e.length for e in collector.recent], [e.reward for e in collector.recent]
+    lengths, returns = [e.length for e in played.recent], [e.reward for e in played.recent]
     entries = constant = 0
     largest = 0.0
     if vectors is not None:
@@ -142,7 +142,7 @@ def seen(replay: Replay | Rollout, collector: Collector, agent: Agent) -> Seen:
         constant = int(still.sum())
     return Seen(
         rows=len(raw),
-        episodes=collector.episodes,
+        episodes=played.number,
         length=float(np.mean(lengths)) if lengths else None,
         returned=float(np.mean(returns)) if returns else None,
         reward_low=float(raw.min()),

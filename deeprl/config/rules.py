@@ -59,7 +59,9 @@ FIXED = (*RULES, *SWITCHES, "device", "resume", "init_from")
 """Every key of configs/train.yaml."""
 
 
-IDENTITY = ("agent", "env", "seed", "replay", "discount", "device", "accelerate", "runtime", "names", "learning_starts", "replay_ratio")
+IDENTITY = (
+    "agent", "env", "seed", "replay", "collect", "discount", "device", "accelerate", "runtime", "names", "learning_starts", "replay_ratio"
+)  # fmt: skip
 """Keys that tell runs apart: `deeprl resume` refuses to change them."""
 LEARNING = tuple(key for key in IDENTITY if key not in ("device", "accelerate", "runtime"))
 """Keys of `IDENTITY` that affect what is learned. The others affect only where and how it is computed."""

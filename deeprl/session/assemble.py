@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,9 @@ from deeprl.config.rollouts import choose_rollout, learns_from
 from deeprl.config.rules import finalise, get, learns_nothing, planned_updates, rollout_updates
 from deeprl.errors import ConfigError
 from deeprl.networks.blocks import Block
+from deeprl.remote.choice import OnRay, chosen, settle_collect
+from deeprl.remote.cluster import Cluster
+from deeprl.remote.collector import Actors, RemoteCollector
 from deeprl.replay.replay import rows_and_memory
 from deeprl.replay.sequences import Sequences
 from deeprl.runs.checkpoints import Checkpoints
@@ -28,9 +32,10 @@ from deeprl.session.warm_start import warm_start
 from deeprl.system.machine import extra, flush_denormals, keep_memory
 from deeprl.system.terminal import say
 from deeprl.training import saving
+from deeprl.training.collector import Collector
 from deeprl.training.learner import CompiledLearner, Learner
 from deeprl.training.trainer import Trainer
-from deeprl.types import Batch, Spec
+from deeprl.types import Batch, Rows, Spec
 
 MACHINE_THREADS = torch.get_num_threads()
 """Number of threads that torch chose, before any run of this process changes it."""
@@ -60,6 +65,7 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
         say(f"replay.n_step=1 replaces the value of tuned/{option}, because a trace replaces n-step returns")
         config["replay"]["n_step"] = 1
     choose_rollout(config, user)
+    settle_collect(config, user)
     config = finalise(config)
     if not planned_updates(config) and not learns_nothing(config):
         rollouts = rollout_updates(config) is not None
@@ -74,12 +80,19 @@ def unwatched(part: Any) -> Any:
     return part
 
 
-def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None, watched: Callable[[Any], Any] = unwatched) -> Trainer:
+def assemble(
+    config: dict[str, Any],
+    folder: RunFolder,
+    allowed: Allowed = None,
+    watched: Callable[[Any], Any] = unwatched,
+    cluster: Cluster | None = None,
+) -> Trainer:
     """Build every part of a run. Writes the number of threads, the mode and the float32 product into `config`.
 
     Args:
         allowed: packages that the configuration may name; None allows all, for a configuration from the user's own command line.
         watched: called with the learner, the environments and the replay; the trainer gets its results. `deeprl check` measures the calls.
+        cluster: where actors collect, if `collect` says so.
 
     Raises:
         ConfigError: the parts do not fit together, or the machine lacks something that they need.
@@ -119,16 +132,57 @@ def assemble(config: dict[str, Any], folder: RunFolder, allowed: Allowed = None,
     if not learns_nothing(config):
         where = ", with a copy on the device" if getattr(replay, "mirror", None) is not None else ""
         say(f"replay: {rows_and_memory(replay.capacity, replay.bytes)}{where}")
-    envs = env.make(config["seed"])
-    envs.replay_actions = config["checkpoint"]["replay_actions"]
     checkpoints = Checkpoints(folder.path, config["checkpoint"]["keep"], max(saving.SEGMENT, replay.bytes // 256))
 
     def make_evaluation(seed: int, number: int, render: bool = False):
         return env.make(seed, num=number, vector="sync", evaluation=True, render=render)
 
-    learner = learner_for(config, agent, replay.batch, folder, automatic)
-    product = config["accelerate"]["product"]
-    return Trainer(config, watched(learner), watched(envs), watched(replay), make_evaluation, folder, checkpoints, product)
+    learner, replay = watched(learner_for(config, agent, replay.batch, folder, automatic)), watched(replay)
+    observe = (lambda rows: None) if replay.bursts else None  # see `Trainer.burst`
+    choice = chosen(config, allowed)
+    collector: Collector | RemoteCollector
+    if isinstance(choice, OnRay):
+        collector = RemoteCollector(agent, actors_of(config, choice, cluster, allowed), replay.append, replay.cut, observe)
+    else:
+        envs = env.make(config["seed"])
+        envs.replay_actions = config["checkpoint"]["replay_actions"]
+        collector = Collector(agent, learner.act, watched(envs), replay.append, config["seed"], config["device"], observe=observe)
+    return Trainer(config, learner, collector, replay, make_evaluation, folder, checkpoints, config["accelerate"]["product"])
+
+
+def actors_of(config: dict[str, Any], choice: OnRay, cluster: Cluster | None, allowed: Allowed) -> Actors:
+    """
+    Raises:
+        ConfigError: this command has no cluster.
+    """
+    if cluster is None:
+        raise ConfigError("collect=ray is for training, and this command starts no actors: leave it out here.")
+    late = (1 + choice.ahead) * choice.ticks * choice.num
+    say(f"collect: {choice.actors} actors with {choice.envs} environments each; their weights are up to {late:,} steps old")
+    return Actors(choice, cluster, lambda index: partial(collector_of_actor, config, allowed, choice.envs, index))
+
+
+def collector_of_actor(config: dict[str, Any], allowed: Allowed, num: int, index: int, append: Callable[[Rows], None]) -> Collector:
+    """The collector of one actor, in its own process. It computes on the CPU.
+
+    Args:
+        config: after `pin`.
+        num: environments of the actor.
+        index: of the actor, from 0.
+    """
+    config = {**config, "device": "cpu"}
+    env, spec = environment(config, allowed)
+    agent = build_agent(config, spec, allowed)
+    modes.apply(agent, form(config))
+    compiled = config["accelerate"]["mode"] == "compiled"
+    learner = CompiledLearner(agent, batch_as_it_is, print) if compiled else Learner(agent, batch_as_it_is)
+    envs = env.make(config["seed"], num=num, first=index * num)
+    envs.replay_actions = config["checkpoint"]["replay_actions"]
+    return Collector(agent, learner.act, envs, append, config["seed"], observe=lambda rows: None)
+
+
+def batch_as_it_is(batch: Batch) -> Batch:
+    return batch
 
 
 def fitted(config: dict[str, Any], allowed: Allowed = None, saved: int | None = None) -> tuple[Any, Spec, Agent, Deferred]:

@@ -10,6 +10,8 @@ from typing import Any
 
 from deeprl.config.instantiate import Allowed, instantiate
 from deeprl.errors import ConfigError, RunFolderError
+from deeprl.remote.choice import chosen
+from deeprl.remote.cluster import Cluster, cluster_for
 from deeprl.runs.folder import RunFolder, require_no_run
 from deeprl.runs.loggers import Logging
 from deeprl.session.assemble import assemble
@@ -34,11 +36,11 @@ def train(
         ConfigError: the folder already holds a run, and `resume` is false.
     """
     folder = RunFolder(path)
-    with folder.lock(), Signals() as signals:
+    with folder.lock(), cluster_for(chosen(config, allowed)) as cluster, Signals() as signals:
         if not resume:
             require_no_run(path)  # under the lock, which keeps other processes from starting a run here
         status = folder.read_status() if resume else None
-        trainer, logging = built(config, folder, allowed), logging_of(config, allowed)
+        trainer, logging = built(config, folder, allowed, cluster), logging_of(config, allowed)
         restored = False
         try:
             if resume and trainer.checkpoints.steps():
@@ -85,10 +87,10 @@ def logging_of(config: dict[str, Any], allowed: Allowed) -> Logging:
     return found
 
 
-def built(config: dict[str, Any], folder: RunFolder, allowed: Allowed) -> Trainer:
+def built(config: dict[str, Any], folder: RunFolder, allowed: Allowed, cluster: Cluster | None) -> Trainer:
     """The trainer of a run. An error other than `ConfigError` is written to status.json, because the machine caused it, not the user."""
     try:
-        return assemble(config, folder, allowed)
+        return assemble(config, folder, allowed, cluster=cluster)
     except ConfigError:
         raise
     except BaseException as error:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,21 +10,11 @@ import torch
 from deeprl.agent import Agent
 from deeprl.noise import NoiseStream
 from deeprl.staging import Staging
+from deeprl.training.episodes import Episodes
 from deeprl.types import Acted, Rows
-
-WINDOW = 100
-"""Episodes over which `rollout/ep_rew_mean` is taken."""
-
 
 SMALL = 1000
 """Numbers in the observations of all environments, up to which one buffer is reused"""
-
-
-class Episode(NamedTuple):
-    step: int
-    reward: float
-    """Sum of raw rewards, also if the agent clips them."""
-    length: int
 
 
 class Collector:
@@ -46,13 +34,9 @@ class Collector:
         self.agent, self.act, self.envs, self.append = agent, act, envs, append
         self.observe = agent.observe if observe is None else observe
         self.stage = None if torch.device(device).type == "cpu" else Staging(torch.device(device))
-        self.noise = NoiseStream(seed, "explore", "act", lambda ticks, g: agent.act_noise((ticks, envs.num), g), block)
-        self.returns = [0.0] * envs.num
-        self.lengths = [0] * envs.num
-        self.recent: deque[Episode] = deque(maxlen=WINDOW)
-        self.finished: list[Episode] = []
-        """Episodes since the last log line."""
-        self.episodes = 0
+        part = f"act {envs.first}" if envs.first else "act"  # each of several collectors has noise of its own
+        self.noise = NoiseStream(seed, "explore", part, lambda ticks, g: agent.act_noise((ticks, envs.num), g), block)
+        self.episodes = Episodes(envs.num)
         self.memory: dict = {}
         self.obs: np.ndarray | None = None
         self.first: np.ndarray | None = None
@@ -102,39 +86,20 @@ class Collector:
         self.append(rows)
         self.observe(rows)
         self.obs, self.first = after.obs, after.ended
-        self.returns = [sum + reward for sum, reward in zip(self.returns, after.reward.tolist())]
-        self.lengths = [length + 1 for length in self.lengths]
-        ending = True in after.ended.tolist()
+        ending = self.episodes.add(step, after.reward, after.ended)
         if ending or self._starting:
             self._first = torch.from_numpy(after.ended)
             self._starting = ending
-        if ending:
-            self._finish(step, after.ended)
-
-    def _finish(self, step: int, ended: np.ndarray) -> None:
-        for i in np.flatnonzero(ended):
-            episode = Episode(step + self.envs.num, self.returns[i], self.lengths[i])
-            self.recent.append(episode)
-            self.finished.append(episode)
-            self.episodes += 1
-            self.returns[i], self.lengths[i] = 0.0, 0
 
     def metrics(self) -> dict[str, float]:
         """Statistics of the last episodes, and the number that failures have cut off, if there are any."""
-        values = {"rollout/env_restarts": float(self.envs.num_restarts)} if self.envs.num_restarts else {}
-        if self.recent:
-            values["rollout/ep_rew_mean"] = float(np.mean([e.reward for e in self.recent]))
-            values["rollout/ep_len_mean"] = float(np.mean([e.length for e in self.recent]))
-        return values
+        restarts = {"rollout/env_restarts": float(self.envs.num_restarts)} if self.envs.num_restarts else {}
+        return {**restarts, **self.episodes.metrics()}
 
     def state_dict(self) -> dict:
         return {
             "noise": self.noise.state_dict(),
-            "returns": np.array(self.returns),
-            "lengths": np.array(self.lengths),
-            "recent": [list(e) for e in self.recent],
-            "finished": [list(e) for e in self.finished],
-            "episodes": self.episodes,
+            **self.episodes.state_dict(),
             "memory": dict(self.memory),
             "chosen": None if self.chosen is None else {"action": self.chosen.action, "probability": self.chosen.probability},
             "obs": None if self.obs is None else self.obs.copy(),
@@ -146,16 +111,10 @@ class Collector:
         """Returns the environments whose running episode could not be repeated and was replaced by a new one."""
         self.noise.load_state_dict(state["noise"])
         spec, num = self.agent.spec, self.envs.num
-        shapes = {"returns": (num,), "lengths": (num,), "obs": (num, *spec.obs_shape), "first": (num,)}
-        for name, shape in shapes.items():
+        for name, shape in {"obs": (num, *spec.obs_shape), "first": (num,)}.items():
             if state[name] is not None and (state[name].shape != shape or not np.isfinite(state[name]).all()):
                 raise ValueError(f"the collector's {name} has shape {state[name].shape}, not {shape}, or is not finite")
-        self.returns, self.lengths = state["returns"].tolist(), state["lengths"].tolist()
-        recent, self.finished = (
-            [Episode(int(step), float(reward), int(length)) for step, reward, length in state[name]] for name in ("recent", "finished")
-        )
-        self.recent = deque(recent, maxlen=WINDOW)
-        self.episodes = int(state["episodes"])
+        self.episodes.load_state_dict(state)
         self.memory, chosen = state["memory"], state.get("chosen")  # older checkpoints lack it
         if chosen is not None:
             action = chosen["action"]
@@ -170,7 +129,7 @@ class Collector:
         for i in broken:
             self.obs[i] = self.envs.obs[i]
             self.first[i] = True
-            self.returns[i], self.lengths[i] = 0.0, 0
+            self.episodes.drop(i)
         self._first, self._starting = torch.from_numpy(self.first), True
         if broken:
             self.chosen = None  # it was chosen for an observation that is gone

@@ -30,7 +30,6 @@ from deeprl.system.progress import Progress
 from deeprl.system.signals import Signals
 from deeprl.system.terminal import say
 from deeprl.system.watchdog import Watchdog
-from deeprl.training.collector import Collector
 from deeprl.training.evaluator import Evaluator, evaluation_metrics
 from deeprl.training.guard import Guard
 from deeprl.training.learner import Learner
@@ -46,6 +45,7 @@ class Trainer:
     Args:
         config: resolved; configs/train.yaml explains its keys.
         learner: updates the agent.
+        collector: a `Collector`, or a part with its interface, such as `deeprl.remote.collector.RemoteCollector`.
         folder: the run folder, claimed.
         product: precision of the learner's products, `deeprl.accelerate.modes.precision`.
         make_evaluation: `make(seed, num, render=False)` -> environments for evaluation.
@@ -55,19 +55,17 @@ class Trainer:
         self,
         config: dict,
         learner: Learner,
-        envs,
+        collector,
         replay: Replay | Rollout,
         make_evaluation,
         folder: RunFolder,
         checkpoints: Checkpoints,
         product: str,
     ):
-        self.config, self.agent, self.envs, self.replay = config, learner.agent, envs, replay
+        self.config, self.agent, self.collector, self.envs, self.replay = config, learner.agent, collector, collector.envs, replay
         self.folder, self.checkpoints = folder, checkpoints
         agent, seed, device, batch = learner.agent, config["seed"], config["device"], replay.batch_shape
         self.guard = Guard(learner, precision(product), folder, config, lambda: self.step, replay.intact)
-        observe = (lambda rows: None) if replay.bursts else None  # see `burst`
-        self.collector = Collector(agent, learner.act, envs, replay.append, seed, device, observe=observe)
         self.evaluator = Evaluator(config, agent, make_evaluation, folder)
         self.saver = Saver(config, checkpoints, replay)
         self.stopwatch = Stopwatch()
@@ -204,7 +202,7 @@ class Trainer:
             self.loggers.scalars(after, metrics)
             self.tell("on_log", metrics)
             if crossed(config["log"]["every"], before, after):
-                self.collector.finished.clear()
+                self.collector.episodes.finished.clear()
         self.pending = None
         self.progress.update(after, returned=metrics.get("rollout/ep_rew_mean"))
         period, minutes, hours = config["checkpoint"]["every"], config["checkpoint"]["minutes"], config["stop"]["hours"]
@@ -225,8 +223,8 @@ class Trainer:
     def metrics(self) -> dict[str, float]:
         """All metrics at this step. Numbers of the last update are read from the device here, not in the update."""
         values: dict[str, float] = {**self.collector.metrics(), **self.agent.diagnostics(self.step)}
-        if self.collector.finished:
-            values["rollout/episodic_return"] = self.collector.finished[-1].reward
+        if self.collector.episodes.finished:
+            values["rollout/episodic_return"] = self.collector.episodes.finished[-1].reward
         if self.learned is not None:
             values.update(self.agent.read(self.learned.metrics))
         values["train/n_updates"] = float(self.agent.updates)

@@ -82,6 +82,7 @@ class EnvChoice(Choice):
         evaluation: bool = False,
         first_episode: int = 0,
         render: bool = False,
+        first: int = 0,
     ) -> Environments:
         """The environments of a run with this seed; see `Environments`. Evaluation has its own seeds and whole episodes. `render` works
         only for evaluation in this process."""
@@ -94,4 +95,4 @@ class EnvChoice(Choice):
         if vector not in self.vectors:
             raise ValueError(f"env.vector={vector} does not exist for {self.name}: use one of {', '.join(self.vectors)}")
         backend = self.backend(vector, num, evaluation)
-        return Environments(backend, self.name, seed, evaluation, first_episode, self.reseed_every, self.on_error)
+        return Environments(backend, self.name, seed, evaluation, first_episode, self.reseed_every, self.on_error, first)

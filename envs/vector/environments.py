@@ -54,6 +54,7 @@ class Environments:
         backend: runs the games.
         name: of the environment, for messages.
         seed: the run's seed. Episode e of environment i is seeded with `episode_seed(seed, i, e, evaluation)`.
+        first: i of the first environment, where others are stepped elsewhere.
         first_episode: number of the first episode of each environment, so that later evaluations need not repeat earlier ones.
         reseed_every: episodes with a number divisible by it take a fresh seed, the others go on with the generators as they are. Where the
             backend can only reset all environments together, only a reset of all has seeds.
@@ -77,8 +78,9 @@ class Environments:
         first_episode: int = 0,
         reseed_every: int = 1,
         on_error: str = "fail",
+        first: int = 0,
     ):
-        self.backend, self.name = backend, name
+        self.backend, self.name, self.first = backend, name, first
         self.seed, self.evaluation, self.on_error = seed, evaluation, on_error
         self.reseed_every = reseed_every if backend.one_by_one else NEVER
         self.spec, self.num = backend.spec, backend.num
@@ -93,6 +95,11 @@ class Environments:
     def to_env_action(self, action: np.ndarray) -> np.ndarray:
         """(M,) int64 or (M, D) float32 in [-1, 1] -> actions as the environment takes them."""
         return self.backend.actions.to_env(action)
+
+    def skip_to(self, episode: int) -> None:
+        """Number the next episode of every environment so, because earlier ones may have been played in a process that is gone."""
+        for journal in self._journals:
+            journal.episode = episode - 1
 
     def reset(self) -> np.ndarray:
         """Start a freshly seeded episode in every environment. Returns (M, *obs)."""
@@ -138,7 +145,7 @@ class Environments:
         return action
 
     def _seed_of(self, index: int, episode: int, fresh: bool = False) -> int | None:
-        return episode_seed(self.seed, index, episode, self.evaluation) if fresh or episode % self.reseed_every == 0 else None
+        return episode_seed(self.seed, self.first + index, episode, self.evaluation) if fresh or episode % self.reseed_every == 0 else None
 
     def _blank(self) -> np.ndarray:
         return np.zeros((self.num, *self.spec.obs_shape), NUMPY[self.spec.obs_dtype])
@@ -207,7 +214,7 @@ class Environments:
     def _sentence(self, index: int, failure: Failure, outcome: str) -> str:
         journal = self._journals[index]
         where = f"at step {journal.steps} of its episode {journal.episode}" if journal.episode >= 0 else "at its first reset"
-        return f"environment {index} of {self.name} failed {where}: {failure.cause}; {outcome}"
+        return f"environment {self.first + index} of {self.name} failed {where}: {failure.cause}; {outcome}"
 
     def _failed(self, index: int, failure: Failure) -> EnvironmentFailed:
         times = self._failed_in_a_row[index]

@@ -12,7 +12,7 @@ from deeprl.check import facts
 from deeprl.check.record import Network
 from deeprl.config.instantiate import instantiate
 from deeprl.replay.replay import Replay
-from deeprl.training.collector import Episode
+from deeprl.training.episodes import Episode
 from deeprl.transforms.observations import Scale
 from deeprl.types import Rows
 from tests.builders import DISCRETE, actor_critic, settled, value_agent
@@ -87,8 +87,8 @@ def test_statistics_of_rows():
         obs = np.array([[3, 0, step % 2, -(step % 3), step]], np.float32)
         reward, no = np.array([step % 4 - 1], np.float32), np.zeros(1, bool)
         replay.append(Rows(obs, np.zeros(1, np.int64), reward, obs, no, no, np.ones(1, np.float32)))
-    collector = SimpleNamespace(recent=[Episode(4, 2.0, 10), Episode(9, 4.0, 30)], episodes=7)
-    found = facts.seen(replay, collector, agent)
+    played = SimpleNamespace(recent=[Episode(4, 2.0, 10), Episode(9, 4.0, 30)], number=7)
+    found = facts.seen(replay, played, agent)
     assert (found.rows, found.episodes, found.length, found.returned) == (1_000, 7, 20.0, 3.0)
     assert (found.reward_low, found.reward_high, found.reward_size, found.reward_largest) == (-1.0, 2.0, 1.0, 2.0)
     assert (found.entries, found.constant) == (5, 1)

@@ -146,7 +146,7 @@ def test_exact_value_is_the_mean_of_what_is_collected():
     collector = Collector(agent, partial(agent.act, explore=True), RandomMDP(instance=1).make(5), lambda rows: None, 5)
     for tick in range(3000 * 4):
         collector.tick(tick)
-    total = [episode.reward for episode in collector.finished]
+    total = [episode.reward for episode in collector.episodes.finished]
     assert abs(np.mean(total) - policy) < 4 * np.std(total) / np.sqrt(len(total))
 
 

@@ -1,0 +1,118 @@
+"""Ray, as far as collection uses it: an object store, and processes that are asked for chunks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from deeprl.errors import ConfigError
+from deeprl.remote.actor import Actor
+from deeprl.remote.choice import Here, OnRay
+from deeprl.system.machine import extra
+from deeprl.system.terminal import say
+
+
+def package() -> Any:
+    """
+    Raises:
+        ConfigError: Ray is missing.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # sends nothing home
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # an actor without a GPU sees the same devices as before
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError(f"collect=ray needs the package ray: {extra('ray')}; or leave collect=ray out.") from None
+    return ray
+
+
+class Cluster:
+    """A Ray cluster, joined or started.
+
+    Args:
+        choice: its address, and the number of actors that must find a core.
+
+    Raises:
+        ConfigError: Ray is missing, or there is no cluster at the address.
+    """
+
+    def __init__(self, choice: OnRay):
+        self.ray = package()
+        own = {} if choice.address else {"num_cpus": choice.actors, "include_dashboard": False}
+        try:
+            self.ray.init(address=choice.address or "local", log_to_driver=False, logging_level="ERROR", **own)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"collect.address={choice.address}: {' '.join(str(error).split())}") from error
+        if not choice.address and choice.actors > (machine := len(os.sched_getaffinity(0))):
+            say(f"collect.actors={choice.actors} share the {machine} cores of this machine with the learner")
+        cores = sum(node["Resources"].get("CPU", 0) for node in self.ray.nodes() if node["Alive"])
+        if cores < choice.actors:
+            self.ray.shutdown()
+            raise ConfigError(f"collect.actors={choice.actors}: the Ray cluster has {cores:.0f} cores, and each actor takes one.")
+        self.kind = self.ray.remote(num_cpus=1)(Actor)
+
+    def start(self, build: Callable) -> Handle:
+        """An actor whose collector `build` gives."""
+        return Handle(self.ray, self.kind.remote(build))
+
+    def ready(self, handle: Handle) -> Exception | None:
+        """Wait until an actor has built its part of the run. Returns the error if it could not."""
+        try:
+            self.ray.get(handle.actor.ready.remote())
+        except self.ray.exceptions.RayError as error:
+            return error
+        return None
+
+    def put(self, value: Any) -> Any:
+        """Store an object. Returns its reference."""
+        return self.ray.put(value)
+
+    def arrived(self, reference: Any, seconds: float) -> bool:
+        """Whether an object is there, or known to be lost, after at most so many seconds."""
+        return bool(self.ray.wait([reference], timeout=seconds)[0])
+
+    def fetch(self, reference: Any) -> Any:
+        """The object; the error if its actor died or the object is lost.
+
+        Raises:
+            Exception: what the actor's own code raised, such as `EnvironmentFailed`.
+        """
+        try:
+            return self.ray.get(reference)
+        except self.ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        except (self.ray.exceptions.RayActorError, self.ray.exceptions.ObjectLostError) as error:
+            return error
+
+
+@contextmanager
+def cluster_for(choice: Here | OnRay) -> Iterator[Cluster | None]:
+    """The cluster of a run, if it collects on one. It must be there before the signals of a run are handled (`deeprl.system.signals`),
+    because Ray sets handlers of its own."""
+    if isinstance(choice, Here):
+        yield None
+        return
+    cluster = Cluster(choice)
+    try:
+        yield cluster
+    finally:
+        cluster.ray.shutdown()
+
+
+class Handle:
+    """One actor, from the learner's side."""
+
+    def __init__(self, ray: Any, actor: Any):
+        self.ray, self.actor = ray, actor
+
+    def collect(self, weights: Any, step: int, stride: int, ticks: int) -> tuple[Any, Any]:
+        """References to what `Actor.collect` returns."""
+        return tuple(self.actor.collect.options(num_returns=2).remote(weights, step, stride, ticks))  # type: ignore[return-value]
+
+    def restore(self, state: Any, tick: int) -> None:
+        self.actor.restore.remote(state, tick)
+
+    def kill(self) -> None:
+        self.ray.kill(self.actor)
