@@ -17,6 +17,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,45 @@ def compared(lines: list[dict], at: int) -> str:
     return "\n".join(rows)
 
 
+def planned(name: str, agents: Sequence[str] | None, seeds: Iterable[int]) -> list[tuple[str, str, int]]:
+    """Agent, task and seed of every run of a set."""
+    envs, _, usual = SETS[name]
+    runs = [(agent, env, seed) for seed in seeds for agent in agents or usual for env in envs]
+    return [run for run in runs if name != "cartpole" or run[0] not in LOG_MAPPED]
+
+
+def train_all(
+    name: str, runs: Iterable[tuple[str, str, int]], folder: Path, results: Path, mode: str, minutes: float | None = None
+) -> None:
+    """Train what is not in the table yet, and is not trained by another process.
+
+    Args:
+        minutes: begin no run after so many.
+    """
+    began = time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
+    for agent, env, seed in runs:
+        if minutes is not None and time.monotonic() - began > 60 * minutes:
+            break
+        path = folder.resolve() / f"{agent}-{env.replace('/', '_')}-{seed}"
+        claim = open(f"{path}.claim", "w")  # noqa: SIM115 (held while the run trains)
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue  # another process is training it
+        words = command(agent, env, seed, SETS[name][1], mode)
+        steps = int(next(word for word in words if word.startswith("steps=")).partition("=")[2])
+        if any((line["name"], line["env"], line["seed"], line["steps"]) == (agent, env, seed, steps) for line in stored(results)):
+            continue
+        if not RunFolder(path).read_summary() and not train(path, words):  # a finished run is only read
+            print(f"{path.name}: did not finish, see {path}.log", flush=True)
+            continue
+        assert RunFolder(path).read_summary(), f"{path} has no summary.json"
+        line = {"name": agent, **read(path), "overrides": words, "commit": commits(path)}
+        keep(line, results)
+        print(f"{path.name}: {line['final']['mean']:.1f}, {line['steps_per_second']:.0f} steps/s", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="of the run folders")
@@ -185,41 +225,14 @@ def main() -> None:
     options = parser.parse_args()
     if options.folder is None and not options.table:
         parser.error("--folder says where the run folders go; or print what there is with --table")
-    envs, budget, usual = SETS[options.set]
     results = RESULTS / f"{options.into}.json"
-    began = time.monotonic()
-    agents = options.agents or usual
-    todo = [(name, env, seed) for seed in options.seeds for name in agents for env in envs]
-    if options.set == "cartpole":
-        todo = [each for each in todo if each[0] not in LOG_MAPPED]
-    if options.reverse:
-        todo.reverse()
     if not options.table:
-        options.folder.mkdir(parents=True, exist_ok=True)
-        for name, env, seed in todo:
-            if options.minutes is not None and time.monotonic() - began > 60 * options.minutes:
-                break
-            folder = options.folder.resolve() / f"{name}-{env.replace('/', '_')}-{seed}"
-            claim = open(f"{folder}.claim", "w")  # noqa: SIM115 (held while the run trains)
-            try:
-                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue  # another process is training it
-            words = command(name, env, seed, budget, options.mode)
-            steps = int(next(word for word in words if word.startswith("steps=")).partition("=")[2])
-            if any((line["name"], line["env"], line["seed"], line["steps"]) == (name, env, seed, steps) for line in stored(results)):
-                continue
-            if not RunFolder(folder).read_summary() and not train(folder, words):  # a finished run is only read
-                print(f"{folder.name}: did not finish, see {folder}.log", flush=True)
-                continue
-            assert RunFolder(folder).read_summary(), f"{folder} has no summary.json"
-            line = {"name": name, **read(folder), "overrides": words, "commit": commits(folder)}
-            keep(line, results)
-            print(f"{folder.name}: {line['final']['mean']:.1f}, {line['steps_per_second']:.0f} steps/s", flush=True)
+        runs = planned(options.set, options.agents, options.seeds)
+        train_all(options.set, runs[::-1] if options.reverse else runs, options.folder, results, options.mode, options.minutes)
     if options.at is not None:
         print(compared([line for line in stored(results) if options.agents is None or line["name"] in options.agents], options.at))
         return
-    print(table([line for line in stored(results) if options.table or line["env"] in envs]))
+    print(table([line for line in stored(results) if options.table or line["env"] in SETS[options.set][0]]))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,76 @@
+"""What the documentation claims of learning, each claim with the runs behind it.
+
+    python -m benchmarks.evidence NAME --folder FOLDER [--reverse] [--minutes 60]
+    python -m benchmarks.evidence NAME --table
+
+The first form trains what is missing in benchmarks/results/NAME.json (see `benchmarks.learning`), then prints the table; several processes
+may do it at once. No checkpoint is picked: every figure is the final evaluation, with the last weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import t as student
+
+from benchmarks.learning import RESULTS, planned, stored, train_all
+
+NAMES = {
+    "holds": (("holds", range(10)), ("holds_pendulum", range(10))),
+    "successors": (("successors", range(5)),),
+}
+"""Sets of `benchmarks.learning`, with their seeds"""
+LEAST = {"classic/cartpole": 475.0, "classic/pendulum": -200.0}
+"""What a preset must hold with every seed"""
+
+
+def interval(values: list[float]) -> float:
+    """Half of Student's 95 % interval of the mean; 0 for one value."""
+    if len(values) < 2:
+        return 0.0
+    return float(student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
+
+
+def table(name: str) -> str:
+    """A row for each task and agent: the mean with its interval, the worst seed, and all finals."""
+    lines = sorted(stored(RESULTS / f"{name}.json"), key=lambda line: (line["env"], line["steps"], line["name"], line["seed"]))
+    rows = ["| task | agent | seeds | mean | worst | below the bar | finals | commit |", "|---|---|---|---|---|---|---|---|"]
+    for (env, steps, agent), group in groupby(lines, key=lambda line: (line["env"], line["steps"], line["name"])):
+        runs = list(group)
+        finals = [run["final"]["mean"] for run in runs]
+        below = str(sum(final < LEAST[env] for final in finals)) if env in LEAST else ""
+        commits = ", ".join(dict.fromkeys(commit for run in runs for commit in run["commit"].split(", ")))
+        shown = [
+            f"{np.mean(finals):.1f} ± {interval(finals):.1f}",
+            f"{min(finals):.1f}",
+            below,
+            ", ".join(f"{each:.1f}" for each in finals),
+        ]
+        rows.append(f"| {env}, {steps:,} | {agent} | {len(runs)} | {' | '.join(shown)} | {commits} |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("--folder", type=Path, help="of the run folders")
+    parser.add_argument("--mode", default="compiled", help="accelerate=…")
+    parser.add_argument("--reverse", action="store_true", help="from the end of the list")
+    parser.add_argument("--minutes", type=float, default=None, help="begin no run after so many")
+    parser.add_argument("--table", action="store_true", help="only print the table")
+    options = parser.parse_args()
+    if options.folder is None and not options.table:
+        parser.error("--folder says where the run folders go; or print what there is with --table")
+    if not options.table:
+        for name, seeds in NAMES[options.name][:: -1 if options.reverse else 1]:
+            runs = planned(name, None, seeds)
+            results = RESULTS / f"{options.name}.json"
+            train_all(name, runs[::-1] if options.reverse else runs, options.folder, results, options.mode, options.minutes)
+    print(table(options.name))
+
+
+if __name__ == "__main__":
+    main()
