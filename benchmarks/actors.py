@@ -1,7 +1,7 @@
 """How many actors can one learner use? Measured on this machine with Ray, and computed from a model of the costs.
 
     python -m benchmarks.actors [--cases cartpole half_cheetah atari] [--actors 1 2 4] [--seconds 20] [--json FILE]
-    python -m benchmarks.actors --model benchmarks/results/actors.json     only the model, from costs that were measured
+    python -m benchmarks.actors --model benchmarks/results/actor_costs.json     only the model, from costs that were measured
 
 Parts of a run, measured in one process:
 
@@ -148,7 +148,7 @@ def measured_costs(name: str, seconds: float) -> Costs:
             trainer.envs.close()
     config = settled(*words, "collect=ray", "collect.actors=1", f"collect.envs={ENVS}", f"collect.ticks={TICKS}")
     config["runtime"]["threads"] = 1
-    actor = Actor(lambda append: collector_of_actor(config, None, ENVS, 0, append))
+    actor = Actor(lambda append: collector_of_actor(config, None, {}, ENVS, 0, append))
     try:
         weights = actor.weights.read()
         chunk, _ = actor.collect(weights, 10_000, ENVS, TICKS)
@@ -176,7 +176,7 @@ def measured_costs(name: str, seconds: float) -> Costs:
 
 
 def measured(name: str, actors: int, mode: str, seconds: float) -> float:
-    """Steps a second of a whole run, from the second half of its log lines; no actors: one process that collects itself."""
+    """Steps a second of a whole run, from its log lines without the first third; no actors: one process that collects itself."""
     where = ["collect=ray", f"collect.actors={actors}", f"collect.envs={ENVS}", f"collect.ticks={TICKS}"] if actors else [f"env.num={ENVS}"]
     starts = NEVER if mode == IDLE else 1000
     with tempfile.TemporaryDirectory() as folder:

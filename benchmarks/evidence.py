@@ -20,6 +20,7 @@ from benchmarks.learning import RESULTS, planned, stored, train_all
 
 NAMES = {
     "holds": (("holds", range(10)), ("holds_pendulum", range(10))),
+    "actors": (("actors", range(3)), ("actors_pendulum", range(3))),  # beside the same seeds of "holds", which collect in one process
     "successors": (("successors", range(5)),),
 }
 """Sets of `benchmarks.learning`, with their seeds"""

@@ -73,13 +73,19 @@ SUCCESSORS = {
     "gi_dqn": "agent=gi_dqn",
     "target_free_dqn": "agent=target_free_dqn",
 }
-RECIPES = {**AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS}
+ACTORS = {
+    "dqn_actors": "agent=dqn collect=ray collect.actors=2",
+    "td3_actors": "agent=td3 collect=ray collect.actors=2",
+}
+RECIPES = {**AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS, **ACTORS}
 LOG_MAPPED = ("log_dqn", "loglin_dqn")
 """Not for CartPole, because a reward in every step is not what a logarithm is for (docs/algorithms/log_dqn.md)."""
 SETS = {
     "cartpole": (("classic/cartpole",), "steps=150000", AGENTS),
     "holds": (("classic/cartpole",), "steps=150000", ("dqn", "iqn", "c51", "munchausen_dqn", "mvi")),
     "holds_pendulum": (("classic/pendulum",), "steps=20000", ("td3", "sac")),
+    "actors": (("classic/cartpole",), "steps=150000", ("dqn_actors",)),
+    "actors_pendulum": (("classic/pendulum",), "steps=20000", ("td3_actors",)),
     "mujoco": (("mujoco/hopper", "mujoco/half_cheetah"), "steps=150000", CONTINUOUS),
     "mujoco_three": (("mujoco/hopper", "mujoco/half_cheetah", "mujoco/walker2d"), "steps=200000", ("td3", "sac")),
     "mujoco_million": (("mujoco/half_cheetah", "mujoco/hopper"), "steps=1000000 evaluation.every=10000", ("td3", "sac")),

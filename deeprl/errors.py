@@ -24,6 +24,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint that is missing, damaged or not of this program; the message names the file and the reason."""
 
 
+class RankError(RuntimeError):
+    """A process of a run with several cannot go on without the others."""
+
+
 class CheckpointWarning(UserWarning):
     """A damaged checkpoint was skipped."""
 

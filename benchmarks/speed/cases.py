@@ -71,7 +71,7 @@ def loops(name: str, what: str, slice: int, base: str, overrides: str, task: str
 
 MINATAR = "env=minatar/breakout replay.capacity=100000"
 FLAT = f"{MINATAR} agent/torso=mlp agent.torso.hidden=[120,84]"
-CARTPOLE = "agent=dqn env=classic/cartpole agent.torso.hidden=[120,84] replay.batch_size=128 replay.capacity=10000"
+CARTPOLE = "agent=dqn env=classic/cartpole agent.torso.hidden=[120,84] replay.batch_size=128 replay.capacity=10000 replay.n_step=1"
 ATARI = "agent=dqn env=atari/breakout env/protocol=nature agent/torso=nature agent.torso.padding=valid replay.capacity=20000"
 TD3 = "agent=td3 env=mujoco/half_cheetah"
 

@@ -23,6 +23,7 @@ from deeprl.accelerate.pure import PureAnswer, PureStep
 from deeprl.agent import Agent
 from deeprl.optim.finite import Watch
 from deeprl.staging import Staging
+from deeprl.system.ranks import ALONE, Alone
 from deeprl.types import Batch, Learned
 
 
@@ -35,13 +36,23 @@ class CompiledStep:
         batch: first argument of the update, nested named tuples and dictionaries of tensors.
         watch: its `failed` stops updates on devices other than the CPU.
         backend: see `BACKENDS`.
+        ranks: see `PureStep`. Their mean is a part of the graph.
 
     Raises:
         Exception: any error of tracing or of the compiler.
     """
 
-    def __init__(self, agent: Agent, name: str, unpack: Callable[[Any], Batch], batch: Any, watch: Watch, backend: str = "inductor"):
-        pure = PureStep(agent, name, unpack)
+    def __init__(
+        self,
+        agent: Agent,
+        name: str,
+        unpack: Callable[[Any], Batch],
+        batch: Any,
+        watch: Watch,
+        backend: str = "inductor",
+        ranks: Alone = ALONE,
+    ):
+        pure, self.ranks = PureStep(agent, name, unpack, ranks), ranks
         self.groups = pure.groups
         host = [torch.zeros(len(group.numbers(0))) for group in self.groups]
         self.written = [(group, numbers.numpy()) for group, numbers in zip(self.groups, host)]
@@ -83,7 +94,8 @@ class CompiledStep:
         if self.stage is not None:
             for into, there in zip(self.numbers, self.stage(self.host)):
                 into.copy_(there)
-        check, norm, error, *metrics = self.run(self.inputs(leaves))
+        with self.ranks.waiting("gradients"):
+            check, norm, error, *metrics = self.run(self.inputs(leaves))
         return check, norm, Learned(error, dict(zip(self.metrics, metrics)))
 
     def count(self) -> None:

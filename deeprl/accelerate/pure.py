@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from deeprl.agent import Agent
 from deeprl.optim.flat import Flat
+from deeprl.system.ranks import ALONE, Alone
 from deeprl.types import Batch, Learned
 
 
@@ -114,6 +115,7 @@ class PureStep:
 
     Args:
         unpack: turns the argument `batch` of a call into a `Batch`.
+        ranks: the processes whose gradients are averaged.
 
     Attributes:
         groups: flat optimizers of the objective.
@@ -121,7 +123,8 @@ class PureStep:
         metrics: names of the metrics of the last call.
     """
 
-    def __init__(self, agent: Agent, name: str, unpack: Callable[[Any], Batch]):
+    def __init__(self, agent: Agent, name: str, unpack: Callable[[Any], Batch], ranks: Alone = ALONE):
+        self.ranks = ranks
         objective = agent.objectives[name]
         self.module = Bound(agent, lambda batch: agent(name, unpack(batch)))
         self.groups: Sequence[Flat] = objective.optimizer.groups
@@ -158,17 +161,19 @@ class PureStep:
         """
         constants = self.constants.named(shared, loose)
         gradients, learned = self.gradients(flats, constants, batch)
+        averaged = self.ranks.mean([*gradients, learned.error.sum(), *learned.statistics.values()])
+        gradients, (error, *statistics) = tuple(averaged[: len(flats)]), averaged[len(flats) :]
         norms = [torch.linalg.vector_norm(g) for g in gradients]
         # with the error, because Huber's may be infinite where its gradient is not; 0 times NaN or Inf is NaN
         total = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
-        check = total + 0.0 * learned.error.sum()
+        check = total + 0.0 * error
         fine = torch.isfinite(check) & (failed == 0)
         for group, flat, mine, gradient, norm, own in zip(self.groups, flats, averages, gradients, norms, numbers):
             old = (flat, *mine)
             new = group.updated(flat, mine, group.clipped(gradient, norm), own.unbind())
             for into, value in zip(old, new):
                 into.copy_(torch.where(fine, value, into))
-        for name, value in learned.statistics.items():
+        for name, value in zip(learned.statistics, statistics):
             into = constants[f"agent.{name}"]
             into.copy_(torch.where(fine, value, into))
         self.metrics = list(learned.metrics)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeprl.errors import FAILED, FINISHED, STOPPED, WRONG, CheckpointError, ConfigError, RunFolderError
+from deeprl.errors import FAILED, FINISHED, STOPPED, WRONG, CheckpointError, ConfigError, RankError, RunFolderError
+from deeprl.system import terminal
 from deeprl.system.files import replace_file
 from deeprl.system.terminal import answer, plain_warnings, say
 
@@ -28,7 +29,7 @@ def guarded(command: Callable[[], int], run: Path | None = None) -> int:
         return command()
     except ConfigError as error:
         return complain(WRONG, str(error))
-    except (RunFolderError, CheckpointError) as error:
+    except (RunFolderError, CheckpointError, RankError) as error:
         return complain(FAILED, str(error))
     except SystemExit:
         raise
@@ -40,8 +41,8 @@ def guarded(command: Callable[[], int], run: Path | None = None) -> int:
 
 def complain(code: int, text: str) -> int:
     if os.environ.get("DEEPRL_DEBUG"):
-        say(traceback.format_exc())
-    say(f"deeprl: {text}")
+        say(traceback.format_exc(), urgent=True)
+    say(f"deeprl, rank {terminal.rank}: {text}" if terminal.rank else f"deeprl: {text}", urgent=True)
     return code
 
 
@@ -73,5 +74,6 @@ def ended(outcome: str, trainer: Trainer, path: Path) -> int:
     """The last lines of a run that trained, and its exit code."""
     from deeprl.session.session import farewell
 
-    answer(farewell(outcome, trainer, path))
+    if trainer.ranks.first:  # it has written what is told here
+        answer(farewell(outcome, trainer, path))
     return FINISHED if outcome == "finished" else STOPPED

@@ -14,7 +14,7 @@ EXAMPLES = (
     ("agent=dqn env=minatar/breakout", "another environment"),
     ("agent=idqn agent/backup=double agent.chain.length=4", "parts of two papers"),
     ("-m agent=dqn,idqn seed=0,1", "a grid, four runs"),
-    ("experiment=dqn_atari budget=tiny", "a paper's settings, in a short trial"),
+    ("experiment=dqn_atari budget=tiny", "a paper's settings, tried out"),
 )
 SLOTS = ("train", "env/_atari", "agent/dqn", "agent/td3", "agent/ppo")
 """Files that define the slots. If several files define a slot, its default is that of the first file."""

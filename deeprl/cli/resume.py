@@ -13,9 +13,9 @@ from yaml import YAMLError
 
 from deeprl.cli.arguments import allow_package
 from deeprl.cli.exits import FINISHED, ended, guarded
-from deeprl.config.rules import IDENTITY, finalise, nearest, put
+from deeprl.config.rules import IDENTITY, finalise, get, nearest, put
 from deeprl.errors import ConfigError
-from deeprl.runs.config_file import flatten
+from deeprl.runs.config_file import PLACE, flatten
 from deeprl.runs.folder import RunFolder
 from deeprl.system.terminal import answer
 
@@ -23,7 +23,7 @@ from deeprl.system.terminal import answer
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path)
     allow_package(parser)
-    text = "new values of steps, evaluation, checkpoint, log, stop or logger; no other key may change"
+    text = "new values of steps, evaluation, checkpoint, log, stop, logger or collect.address; no other key may change"
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=text)  # without a default it counts as required
 
 
@@ -61,7 +61,7 @@ def changed(stored: dict, overrides: list[str]) -> dict:
     """The stored configuration with overrides applied. Each changed key is printed.
 
     Raises:
-        ConfigError: a key is unknown, or belongs to `IDENTITY`.
+        ConfigError: a key is unknown, or belongs to `IDENTITY`; or the run connects to a cluster that the user has not named.
     """
     config = copy.deepcopy(stored)
     leaves = dict(flatten(stored))
@@ -70,7 +70,7 @@ def changed(stored: dict, overrides: list[str]) -> dict:
         key, equals, text = override.partition("=")
         if not equals:
             raise ConfigError(f"{override} is not of the form key=value.")
-        if key.split(".")[0] in IDENTITY:
+        if key.split(".")[0] in IDENTITY and key not in PLACE:
             raise ConfigError(
                 f"{override}: {key.split('.')[0]} cannot be changed, because it identifies the run. Start another run for it."
             )
@@ -84,6 +84,12 @@ def changed(stored: dict, overrides: list[str]) -> dict:
             lines.append(f"{key}: {leaves[key]} -> {value}")
             put(config, key, value)
     config = finalise(config)
+    address = get(config, "collect.address")
+    if address not in (None, "auto") and not any(override.startswith("collect.address=") for override in overrides):
+        raise ConfigError(
+            f"collect.address={address!s:.100}: this run connects to a Ray cluster, which may send it any code: if you trust it, name it "
+            "by collect.address=ADDRESS, or auto; null is a Ray on this machine."
+        )
     if lines:
         answer("\n".join(lines))
     return config

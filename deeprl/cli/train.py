@@ -26,7 +26,9 @@ from deeprl.config.overrides import first_of, key_of, opened, quoted, swept
 from deeprl.config.rules import check as check_keys
 from deeprl.errors import ConfigError
 from deeprl.runs.folder import RunFolder, auto_folder, holds_run, require_no_run
+from deeprl.system import terminal
 from deeprl.system.terminal import answer, say
+from deeprl.system.torchrun import place
 
 PAGES = {"--help": help_page, "-h": help_page, "--version": version_page}
 """Flags that print a page of deeprl instead of Hydra's."""
@@ -48,11 +50,24 @@ def main() -> None:
     if pages:
         answer(pages[0]())
         return
+    terminal.rank, _ = place()
     try:
-        code = guarded(checked) or guarded(lambda: launched(job))
+        code = guarded(checked) or guarded(followed if terminal.rank else lambda: launched(job))
     except SystemExit as ended:  # raised by the job
         code = ended.code if isinstance(ended.code, int) else int(bool(ended.code))
     leave(code)
+
+
+def followed() -> int:
+    """The run as a rank beside the first one, which makes the run folder. Hydra is left out, because it would make another."""
+    from deeprl.session.assemble import settle
+    from deeprl.session.session import train
+    from deeprl.training.distributed import join
+
+    config, user, _ = compose(split(sys.argv[1:])[1])
+    config = settle(config, user)
+    ranks = join(config, None)
+    return guarded(lambda: ended(*train(config, ranks.home, ranks=ranks), ranks.home), ranks.home)
 
 
 def launched(job: Callable[[DictConfig], None]) -> int:
@@ -122,6 +137,8 @@ def check(overrides: list[str], sweep: bool) -> None:
         raise ConfigError(f"hydra.run.dir={folder} is the current folder: name a folder of its own, such as hydra.run.dir=runs/mine.")
     if folder and config["resume"] != "auto":
         require_no_run(Path(folder))  # before Hydra writes into it
+    if sweep and place()[1] > 1:
+        raise ConfigError("-m starts one run after the other, torchrun the processes of one run: leave one of them out.")
     if sweep and config["resume"] == "auto":
         raise ConfigError("resume=auto goes on with one run: leave -m out, or start each run of the sweep with a command of its own.")
     root = Path(folder or "runs")
@@ -141,7 +158,9 @@ def check(overrides: list[str], sweep: bool) -> None:
 def go_on(path: Path, config: dict) -> int:
     """Continue the run that resume=auto found in its folder."""
     from deeprl.cli.resume import resume
+    from deeprl.config.rules import get
     from deeprl.config.stored import continued, named_packages
+    from deeprl.runs.config_file import PLACE
 
     stored = continued(path, config)
     status = RunFolder(path).read_status() or {}
@@ -149,7 +168,9 @@ def go_on(path: Path, config: dict) -> int:
         answer(f"{path}: this run is finished at step {status['step']:,}; nothing to do")
         return FINISHED
     # these packages are allowed, because the user's own command line names the same ones
-    return resume(path, [], ("gymnasium", *named_packages(stored["env"])))
+    places = {key: get(stored, key, stored) for key in PLACE}
+    overrides = [f"{key}={'null' if place is None else place}" for key, place in places.items() if place is not stored]
+    return resume(path, overrides, ("gymnasium", *named_packages(stored["env"])))
 
 
 def start(cfg: DictConfig, path: Path) -> int:

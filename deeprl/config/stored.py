@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deeprl.config.rules import finalise, get
+from deeprl.config.rules import finalise, get, put
 from deeprl.errors import ConfigError
+from deeprl.runs.config_file import PLACE, without_place
 from deeprl.runs.folder import RunFolder
 
-SECTIONS = ("agent", "env", "replay", "logger", "accelerate", "runtime", "evaluation", "checkpoint", "log", "stop", "names")
+LATER = {"collect": {"_target_": "deeprl.remote.choice.Here"}, "learner": {"_target_": "deeprl.training.distributed.Single"}}
+"""Slots that older runs lack, with what they are there"""
+SECTIONS = (*LATER, "agent", "env", "replay", "logger", "accelerate", "runtime", "evaluation", "checkpoint", "log", "stop", "names")
 WORDS = {
     **dict.fromkeys(
         ("names.env", "names.agent", "names.replay", "device", "agent._target_", "env._target_", "replay._target_", "logger._target_"), None
@@ -29,6 +32,7 @@ def checked(config: dict[str, Any], allowed: tuple[str, ...]) -> dict[str, Any]:
     Raises:
         ConfigError: a key fails the check, or names a package that is not allowed.
     """
+    config.update(LATER | config)
     for key in SECTIONS:
         if not isinstance(config.get(key), dict):
             raise ConfigError(f"{key}={config.get(key)!r:.100} is out of range: it takes a mapping of keys.")
@@ -42,15 +46,20 @@ def checked(config: dict[str, Any], allowed: tuple[str, ...]) -> dict[str, Any]:
 
 
 def continued(path: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """The stored configuration of the run in `path`, which a run of `config` is to go on with. Where and how fast it computes may differ.
+    """The stored configuration of the run in `path`, which a run of `config` is to go on with. Where and how fast it computes may differ;
+    `PLACE` is that of `config`.
 
     Raises:
         ConfigError: it is a run of another configuration.
     """
-    stored = RunFolder(path).read_config()
-    different = [key for key in config if key not in ("resume", "accelerate", "runtime") and stored.get(key) != config.get(key)]
+    stored = LATER | RunFolder(path).read_config()
+    before, now = without_place(stored), without_place(config)
+    different = [key for key in now if key not in ("resume", "accelerate", "runtime") and before.get(key) != now[key]]
     if different:
         raise ConfigError(f"{path} holds a run of another configuration ({', '.join(different)} differ): choose another folder.")
+    for key in PLACE:
+        if get(config, key, stored) is not stored:
+            put(stored, key, get(config, key))
     return stored
 
 

@@ -49,26 +49,13 @@ class Actor:
         # copies, because an agent may return the same tensor at every tick
         self.collector = build(lambda rows: self.ticks.append(Rows(*map(np.array, rows))))
         self.weights = Weights(self.collector.agent)
-        self.cut: list[int] = []
 
     def ready(self) -> None:
         """Called once, to learn of errors in the constructor."""
 
-    def restore(self, state: dict[str, Any] | None, tick: int) -> None:
-        """Go on where a collector of another process was.
-
-        Args:
-            state: the last of that collector; None: it is lost. Then new episodes begin, and no random number is used twice.
-            tick: number of the next tick.
-        """
-        if state is not None:
-            self.cut = self.collector.load_state_dict(copy.deepcopy(state))  # what comes from the object store is read-only
-            return
-        self.cut = list(range(self.collector.envs.num))
-        self.collector.noise.load_state_dict({"position": tick})
-        self.collector.envs.skip_to(tick)  # no more episodes than ticks were played
-
-    def collect(self, weights: Sequence[np.ndarray], step: int, stride: int, ticks: int) -> tuple[Chunk, dict[str, Any]]:
+    def collect(
+        self, weights: Sequence[np.ndarray], step: int, stride: int, ticks: int, state: dict[str, Any] | None = None
+    ) -> tuple[Chunk, dict[str, Any]]:
         """A chunk, and the state after it.
 
         Args:
@@ -76,14 +63,16 @@ class Actor:
             step: environment step of the first tick.
             stride: environment steps of the run in a tick: those of all actors.
             ticks: L.
+            state: of a collector in another process, from which this one goes on; None: it goes on from its own.
         """
+        # a copy, because what comes from the object store is read-only
+        cut = [] if state is None else self.collector.load_state_dict(copy.deepcopy(state))
         self.weights.write(weights)
         self.ticks.clear()
         for tick in range(ticks):
             self.collector.tick(step + tick * stride)
         self.collector.episodes.finished.clear()
         rows = Rows(*(np.stack(parts) for parts in zip(*self.ticks)))
-        cut, self.cut = self.cut, []
         return Chunk(rows, cut, self.collector.envs.num_restarts), self.collector.state_dict()
 
     def close(self) -> None:

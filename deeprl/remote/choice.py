@@ -57,9 +57,7 @@ def chosen(config: dict[str, Any], allowed: Allowed = None) -> Here | OnRay:
     """
     found = instantiate(config["collect"], "collect", allowed) if "collect" in config else Here()
     if not isinstance(found, Here | OnRay):
-        raise ConfigError(
-            f"collect._target_={config['collect'].get('_target_')!r:.100} is no way to collect: collect=here, or collect=ray."
-        )
+        raise ConfigError(f"collect={config['collect']!r:.100} is no way to collect: it takes here or ray.")
     return found
 
 
@@ -71,7 +69,7 @@ def settle_collect(config: dict[str, Any], user: set[str]) -> None:
     """
     node, length = config["collect"], config["replay"].get("length") if rollout_updates(config) is not None else None
     if "ticks" in node:
-        node["ticks"] = node["ticks"] or length or 64
+        node["ticks"] = node["ticks"] if node["ticks"] is not None else length or 64
         node["ahead"] = node["ahead"] if node["ahead"] is not None else int(length is None)
     found = chosen(config)
     if not isinstance(found, OnRay):

@@ -21,6 +21,7 @@ def package() -> Any:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # sends nothing home
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # an actor without a GPU sees the same devices as before
+    os.environ.setdefault("RAY_worker_niceness", "0")  # the learner waits for actors: other work must not go before them
     try:
         import ray
     except ImportError:
@@ -57,13 +58,21 @@ class Cluster:
         """An actor whose collector `build` gives."""
         return Handle(self.ray, self.kind.remote(build))
 
-    def ready(self, handle: Handle) -> Exception | None:
+    def ready(self, handle: Handle, seconds: float) -> Exception | None:
         """Wait until an actor has built its part of the run. Returns the error if it could not."""
         try:
-            self.ray.get(handle.actor.ready.remote())
+            self.ray.get(handle.actor.ready.remote(), timeout=seconds)
+        except self.ray.exceptions.GetTimeoutError:
+            free = self.ray.available_resources().get("CPU", 0)
+            return TimeoutError(f"it was not ready after collect.timeout={seconds:g} seconds, and the cluster has {free:g} free cores")
         except self.ray.exceptions.RayError as error:
             return error
         return None
+
+    def alive(self) -> bool:
+        """Whether the part of the cluster on this machine still works."""
+        own = self.ray.get_runtime_context().get_node_id()
+        return any(node["Alive"] and node["NodeID"] == own for node in self.ray.nodes())
 
     def put(self, value: Any) -> Any:
         """Store an object. Returns its reference."""
@@ -74,7 +83,7 @@ class Cluster:
         return bool(self.ray.wait([reference], timeout=seconds)[0])
 
     def fetch(self, reference: Any) -> Any:
-        """The object; the error if its actor died or the object is lost.
+        """The object; the error if its actor died, for whatever reason, or an object is lost.
 
         Raises:
             Exception: what the actor's own code raised, such as `EnvironmentFailed`.
@@ -82,8 +91,10 @@ class Cluster:
         try:
             return self.ray.get(reference)
         except self.ray.exceptions.RayTaskError as error:
+            if error.cause is None or isinstance(error.cause, self.ray.exceptions.RayError):  # an argument did not reach the actor
+                return error
             raise error.cause from error
-        except (self.ray.exceptions.RayActorError, self.ray.exceptions.ObjectLostError) as error:
+        except self.ray.exceptions.RayError as error:
             return error
 
 
@@ -107,12 +118,13 @@ class Handle:
     def __init__(self, ray: Any, actor: Any):
         self.ray, self.actor = ray, actor
 
-    def collect(self, weights: Any, step: int, stride: int, ticks: int) -> tuple[Any, Any]:
-        """References to what `Actor.collect` returns."""
-        return tuple(self.actor.collect.options(num_returns=2).remote(weights, step, stride, ticks))  # type: ignore[return-value]
+    def collect(self, weights: Any, step: int, stride: int, ticks: int, state: Any) -> Any:
+        """Reference to what `Actor.collect` returns."""
+        return self.actor.collect.remote(weights, step, stride, ticks, state)
 
-    def restore(self, state: Any, tick: int) -> None:
-        self.actor.restore.remote(state, tick)
+    def close(self) -> Any:
+        """Reference to what is there once the actor has closed its environments."""
+        return self.actor.close.remote()
 
     def kill(self) -> None:
         self.ray.kill(self.actor)

@@ -6,16 +6,18 @@ a round is used up, the round `ahead` rounds later starts with the present weigh
     learner    | round 0 | round 1 | round 2 |            ahead = 1
     actors     0 | 1     | 2       | 3       |
 
-So the weights of every chunk are known in advance, and the same command gives the same run. An actor that dies is replaced: its successor
-goes on from the state after the last chunk that arrived, and collects the missing ones again, with their weights and random numbers. They
-come out equal where environments can be repeated from their journals (`deeprl.envs.vector.journal`); where they cannot, the episode is cut.
+So the weights of every chunk are known in advance, and the same command gives the same run. With each chunk comes the state of its actor
+after it. An actor that dies is replaced: its successor goes on from the last state that arrived, and collects the missing chunks again,
+with their weights and random numbers. A checkpoint holds the same states and weights, so that a resumed run does what a successor does.
+The chunks come out equal where environments can be repeated from their journals (`deeprl.envs.vector.journal`); where they cannot, the
+episode is cut.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,19 +39,22 @@ def reason(problem: Exception) -> str:
     return (lines or [type(problem).__name__])[-1].partition(". ")[0]
 
 
-LATE = 5.0
-"""Seconds between two looks at whether a late actor is alive"""
+WAIT = 1.0
+"""Seconds between two looks at the signals, while a chunk is waited for"""
+PATIENCE = 2.0
+"""Seconds that all actors together have to close their environments, before they are killed"""
 
 
-class Order(NamedTuple):
-    """What one actor is asked for."""
+class Round(NamedTuple):
+    """What all actors were asked for at once."""
 
-    weights: Any
-    """Reference to the weights in the object store"""
     step: int
     """Of the first tick"""
-    answer: tuple[Any, Any]
-    """References to the chunk and to the state after it"""
+    weights: Sequence[np.ndarray]
+    sent: Any
+    """Reference to the weights in the object store"""
+    answers: list[Any]
+    """Of each actor, a reference to the result of `Actor.collect`"""
 
 
 class Actors:
@@ -59,50 +64,68 @@ class Actors:
         choice: how many, and how their chunks are made.
         cluster: where they run.
         build: `build(index)` gives what an `Actor` is built from.
+        heed: called while a chunk is waited for; it raises `Stopped` if a signal was received.
 
     Attributes:
         num: environments of all actors.
-        states: of each actor, a reference to the state after its last chunk that has arrived; None before the first.
+        rounds: those that are ordered and have not been taken, the oldest first.
+        states: of each actor, the state after its last chunk that was taken; None before the first.
         num_replaced: actors that have died so far.
     """
 
-    def __init__(self, choice: OnRay, cluster: Cluster, build: Callable[[int], Callable]):
-        self.choice, self.cluster, self.build, self.num = choice, cluster, build, choice.num
+    def __init__(self, choice: OnRay, cluster: Cluster, build: Callable[[int], Callable], heed: Callable[[], None] = lambda: None):
+        self.choice, self.cluster, self.build, self.heed, self.num = choice, cluster, build, heed, choice.num
         self.handles: list[Handle] = [cluster.start(build(index)) for index in range(choice.actors)]
         for index, handle in enumerate(self.handles):
-            if cluster.ready(handle) is not None:  # killed, or an error that a second attempt repeats
+            problem = cluster.ready(handle, choice.timeout)
+            if problem is not None and not isinstance(problem, TimeoutError):  # killed, or an error that a second attempt repeats
                 self.handles[index] = cluster.start(build(index))
-                if (problem := cluster.ready(self.handles[index])) is not None:
-                    raise ActorsFailed(f"actor {index} could not start: {reason(problem)}") from problem
-        self.states: list[Any] = [None] * choice.actors
-        self.orders: list[deque[Order]] = [deque() for _ in self.handles]
+                problem = cluster.ready(self.handles[index], choice.timeout)
+            if problem is not None:
+                raise ActorsFailed(f"actor {index} could not start: {reason(problem)}") from problem
+        self.rounds: deque[Round] = deque()
+        self.states: list[dict[str, Any] | None] = [None] * choice.actors
         self.num_restarts = self.num_replaced = 0
         self._in_a_row = [0] * choice.actors
+        self._behind = [False] * choice.actors
+        """Whether an actor is not in the state that its next chunk begins with, but must be sent it"""
 
-    def order(self, weights: Any, step: int) -> None:
+    def restore(self, states: Sequence[dict[str, Any] | None]) -> None:
+        """Let actors that have collected nothing go on from the states of others."""
+        self.states, self._behind = list(states), [True] * len(states)
+
+    def order(self, weights: Sequence[np.ndarray], step: int) -> None:
         """Ask every actor for its next chunk."""
-        for index, handle in enumerate(self.handles):
-            self.orders[index].append(Order(weights, step, handle.collect(weights, step, self.num, self.choice.ticks)))
+        ordered = Round(step, weights, self.cluster.put(weights), [None] * len(self.handles))
+        for index in range(len(self.handles)):
+            self._ask(index, ordered)
+        self.rounds.append(ordered)
+
+    def _ask(self, index: int, ordered: Round) -> None:
+        state = self.states[index] if self._behind[index] else None
+        self._behind[index] = False
+        ordered.answers[index] = self.handles[index].collect(ordered.sent, ordered.step, self.num, self.choice.ticks, state)
 
     def next(self) -> Chunk:
-        """The oldest chunks that are ordered, of all actors; waits for them.
+        """The chunks of the oldest round; waits for them.
 
         Raises:
-            ActorsFailed: an actor died too often.
+            ActorsFailed: an actor died too often, or the cluster ended.
             EnvironmentFailed: an environment failed, and `env.on_error` is `fail`.
+            Stopped: by a signal. The round can still be taken.
         """
-        chunks = [self._receive(index) for index in range(len(self.handles))]
-        for index, orders in enumerate(self.orders):
-            self.states[index] = orders.popleft().answer[1]
-        return joined(chunks, self.choice.envs)
+        found = [self._receive(index) for index in range(len(self.handles))]
+        self.states = [state for _, state in found]
+        self.rounds.popleft()
+        return joined([chunk for chunk, _ in found], self.choice.envs)
 
-    def _receive(self, index: int) -> Chunk:
+    def _receive(self, index: int) -> tuple[Chunk, dict[str, Any]]:
         began = time.monotonic()
         while True:
-            order = self.orders[index][0]
-            problem = None
-            if self.cluster.arrived(order.answer[0], LATE):
-                found = self.cluster.fetch(order.answer[0])
+            self.heed()
+            answer, problem = self.rounds[0].answers[index], None
+            if self.cluster.arrived(answer, WAIT):
+                found = self.cluster.fetch(answer)
                 if not isinstance(found, Exception):
                     self._in_a_row[index] = 0
                     return found
@@ -116,6 +139,8 @@ class Actors:
     def _replace(self, index: int, problem: Exception) -> None:
         """Let a new actor do what the old one was asked for."""
         why = reason(problem)
+        if not self.cluster.alive():
+            raise ActorsFailed(f"Ray has ended on this machine, and with it actor {index}: {why}") from problem
         self._in_a_row[index] += 1
         if self._in_a_row[index] > self.choice.restarts:
             raise ActorsFailed(
@@ -124,25 +149,15 @@ class Actors:
         say(f"actor {index} died ({why}) and is replaced")
         self.num_replaced += 1
         self.handles[index].kill()
-        self.handles[index] = self.cluster.start(self.build(index))
-        state = self.states[index]
-        if state is not None:
-            state = self.cluster.fetch(state)
-            self.restore(index, None if isinstance(state, Exception) else state, self.orders[index][0].step)
-        self._repeat_orders(index)
-
-    def restore(self, index: int, state: dict[str, Any] | None, step: int) -> None:
-        """Let an actor go on from a state; None: from new episodes, because it is lost. `step` is that of its next chunk."""
-        self.handles[index].restore(state, step // self.num)
-
-    def _repeat_orders(self, index: int) -> None:
-        collect, choice = self.handles[index].collect, self.choice
-        self.orders[index] = deque(
-            Order(each.weights, each.step, collect(each.weights, each.step, self.num, choice.ticks)) for each in self.orders[index]
-        )
+        self.handles[index], self._behind[index] = self.cluster.start(self.build(index)), True
+        for ordered in self.rounds:
+            self._ask(index, ordered)
 
     def close(self) -> None:
         """End the actors. A second call does nothing."""
+        deadline = time.monotonic() + PATIENCE
+        for closed in [handle.close() for handle in self.handles]:
+            self.cluster.arrived(closed, max(0.0, deadline - time.monotonic()))
         for handle in self.handles:
             handle.kill()
         self.handles = []
@@ -166,21 +181,21 @@ class RemoteCollector:
         self.episodes = Episodes(envs.num)
         self.ordered = 0
         """Rounds that were ordered so far"""
-        self.ready: deque[Chunk] = deque()
-        """Rounds that have arrived before they were needed, because a checkpoint holds them"""
         self.chunk: Chunk | None = None
         self.at = 0
         """Ticks of `chunk` that are used"""
         self.waited = 0.0
         """Seconds that the learner has waited for actors"""
-        self._sent: tuple[int, Any] = -1, None
-        """Number of updates of the weights that were sent last, and their reference"""
 
     def choose(self, step: int) -> None:
         raise NotImplementedError("actors choose for themselves; runtime.lag is refused beside them")
 
     def tick(self, step: int) -> None:
-        """One step of all environments, numbered from `step`."""
+        """One step of all environments, numbered from `step`.
+
+        Raises:
+            Stopped: by a signal, while actors are waited for. Nothing has changed.
+        """
         if self.chunk is None or self.at == len(self.chunk.rows.reward):
             self._next_round()
         assert self.chunk is not None
@@ -191,27 +206,21 @@ class RemoteCollector:
         self.episodes.add(step, rows.reward, rows.ended)
 
     def _next_round(self) -> None:
-        began, choice = time.monotonic(), self.envs.choice
-        while self.pending <= choice.ahead:
-            self.envs.order(self._present(), self.ordered * choice.ticks * self.envs.num)
+        began = time.monotonic()
+        while len(self.envs.rounds) <= self.envs.choice.ahead:
+            self.envs.order(self.weights.read(), self._step(self.ordered))
             self.ordered += 1
-        self.chunk, self.at = self.ready.popleft() if self.ready else self.envs.next(), 0
+        self.chunk, self.at = self.envs.next(), 0
         self.envs.num_restarts = self.chunk.restarts
         for index in self.chunk.cut:
+            say(f"environment {index} starts a new episode, because its actor could not restore the old one")
             self.cut(index)
             self.episodes.drop(index)
         self.waited += time.monotonic() - began
 
-    @property
-    def pending(self) -> int:
-        """Rounds that are ordered, and not begun."""
-        return len(self.ready) + len(self.envs.orders[0])
-
-    def _present(self) -> Any:
-        updates, sent = self._sent
-        if sent is None or updates != self.agent.updates:
-            self._sent = updates, sent = self.agent.updates, self.envs.cluster.put(self.weights.read())
-        return sent
+    def _step(self, number: int) -> int:
+        """First environment step of a round."""
+        return number * self.envs.choice.ticks * self.envs.num
 
     def metrics(self) -> dict[str, float]:
         """Statistics of the last episodes; seconds of waiting; failures, if there are any."""
@@ -222,34 +231,44 @@ class RemoteCollector:
             "time/waiting_for_actors": self.waited,
         }
 
-    # Checkpoints: rounds that are under way are waited for, because their weights are not kept
-
     def state_dict(self) -> dict:
-        while self.envs.orders[0]:
-            self.ready.append(self.envs.next())
-        states = [None if state is None else self.envs.cluster.fetch(state) for state in self.envs.states]
-        rest = [] if self.chunk is None else [Chunk(Rows(*(part[self.at :] for part in self.chunk.rows)), [], self.chunk.restarts)]
+        """Nothing is waited for: of the rounds under way it has the weights, with which a resumed run orders them again."""
+        rows = None if self.chunk is None else {name: part[self.at :] for name, part in self.chunk.rows._asdict().items()}
         return {
             **self.episodes.state_dict(),
             "ordered": self.ordered,
-            "chunks": [{"rows": each.rows._asdict(), "cut": each.cut, "restarts": each.restarts} for each in (*rest, *self.ready)],
-            "begun": self.chunk is not None,
-            "actors": [None if isinstance(state, Exception) else state for state in states],
+            "rows": rows,
+            "restarts": self.envs.num_restarts,
+            "weights": [list(each.weights) for each in self.envs.rounds],
+            "actors": self.envs.states,
         }
 
     def load_state_dict(self, state: dict) -> list[int]:
-        """Returns no environment, because an episode that cannot be repeated is cut when its actor sends the next chunk."""
+        """Returns no environment, because an episode that cannot be repeated is cut when its actor sends the next chunk.
+
+        Raises:
+            ValueError: the state is that of other actors, or holds a number that is not finite.
+        """
         self.episodes.load_state_dict(state)
-        actors, self.ordered = state["actors"], int(state["ordered"])
+        actors, weights, self.ordered = state["actors"], state["weights"], int(state["ordered"])
         if len(actors) != len(self.envs.handles):
             raise ValueError(f"it holds the states of {len(actors)} actors, and this run has collect.actors={len(self.envs.handles)}")
-        chunks = [Chunk(Rows(**each["rows"]), list(map(int, each["cut"])), int(each["restarts"])) for each in state["chunks"]]
-        for chunk in chunks:
-            if any(part.shape[1] != self.envs.num or not np.isfinite(part).all() for part in chunk.rows):
-                raise ValueError("it holds rows of another number of environments, or numbers that are not finite")
-        self.ready = deque(chunks)
-        self.chunk, self.at = (self.ready.popleft() if state["begun"] else None), 0
-        for index, each in enumerate(actors if self.ordered else ()):
-            self.envs.states[index] = self.envs.cluster.put(each)
-            self.envs.restore(index, each, self.ordered * self.envs.choice.ticks * self.envs.num)
+        shapes = [tuple(tensor.shape) for tensor in self.weights.tensors()]
+        for arrays in weights:
+            if [array.shape for array in arrays] != shapes or not all(np.isfinite(array).all() for array in arrays):
+                raise ValueError("it holds weights of actors that are not those of this agent, or are not finite")
+        self.envs.num_restarts = int(state["restarts"])
+        if state["rows"] is not None:
+            self.chunk, self.at = Chunk(self._checked(Rows(**state["rows"])), [], self.envs.num_restarts), 0
+        self.envs.restore(actors)
+        for number, arrays in enumerate(weights, self.ordered - len(weights)):
+            self.envs.order(arrays, self._step(number))
         return []
+
+    def _checked(self, rows: Rows) -> Rows:
+        spec, lead = self.agent.spec, (len(rows.reward), self.envs.num)
+        action = (spec.action_dim,) if spec.action_dim else ()
+        for part, shape in zip(rows, Rows(spec.obs_shape, action, (), spec.obs_shape, (), (), ())):  # type: ignore[arg-type]
+            if part.shape != (*lead, *shape) or not np.isfinite(part).all():
+                raise ValueError(f"it holds rows of actors of shape {part.shape}, not {(*lead, *shape)}, or not finite")
+        return rows

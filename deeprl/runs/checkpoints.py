@@ -35,13 +35,14 @@ class Checkpoints:
         run: the run folder.
         keep: number of the newest checkpoints to keep, besides the best.
         segment: largest size in bytes of a segment that is joined from smaller ones.
+        follows: `save` removes nothing; `clean` does, once the checkpoint that this one belongs to is written.
     """
 
-    def __init__(self, run: Path, keep: int = 2, segment: int = 1 << 23):
+    def __init__(self, run: Path, keep: int = 2, segment: int = 1 << 23, follows: bool = False):
         if keep < 1:
             raise ValueError(f"checkpoint.keep must be at least 1, not {keep}: a run without a checkpoint cannot be resumed")
         self.folder, self.replay, self.keep = Path(run) / "checkpoints", Path(run) / "replay", keep
-        self.segment = segment
+        self.segment, self.follows = segment, follows
         self._segments: list[dict[str, Any]] = []
         """Segments of the checkpoint that was saved or loaded last, as manifest entries, oldest first"""
         self._ahead: list[dict[str, Any]] = []
@@ -97,7 +98,8 @@ class Checkpoints:
         if best:
             self._best_due = step
         self._mark_due()
-        self._clean(step)
+        if not self.follows:
+            self.clean(step)
         return {"bytes": written, "seconds": time.perf_counter() - began}
 
     def write_ahead(self, rows: dict[str, Tensor], live_from: list[int]) -> None:
@@ -135,7 +137,8 @@ class Checkpoints:
         replace_file(self.folder / "best", folder.name + "\n")
 
     def _refuse_links(self) -> None:
-        for folder in (self.folder, self.replay):
+        own = self.folder.parent
+        for folder in (self.folder, self.replay, *((own, own.parent) if self.follows else ())):
             if folder.is_symlink():  # because files of another folder would be removed
                 raise CheckpointError(f"{folder} is a link, which is refused: put the whole run folder where there is space")
             if folder.exists() and not folder.is_dir():
@@ -171,7 +174,7 @@ class Checkpoints:
     def _remove(self, entry: dict[str, Any]) -> None:
         (self.replay / entry["file"]).unlink(missing_ok=True)
 
-    def _clean(self, step: int) -> None:
+    def clean(self, step: int) -> None:
         """Remove checkpoints beyond `keep`, checkpoints after `step` (the run was resumed before them), leftovers of crashes, and segments
         that no manifest lists."""
         best = self.pointed("best") if self._best_due is None else self._best_due

@@ -18,6 +18,10 @@ CONFIG_LIMIT, DEPTH_LIMIT = 1 << 16, 50
 """Largest bytes and nesting of config.yaml. A configuration has 3 to 5 KiB, and the parser takes a second for 64 KiB."""
 
 
+PLACE = ("collect.address", "collect.timeout", "collect.restarts")
+"""Keys that say where actors are and when they count as dead. A run may go on with other values, on another cluster."""
+
+
 def container(config: Any) -> dict[str, Any]:
     """Plain values of a configuration, OmegaConf's or a dict."""
     return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else dict(config)  # type: ignore[return-value]
@@ -32,6 +36,14 @@ def flatten(config: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
+def without_place(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without the keys of `PLACE`."""
+    return {
+        key: {name: item for name, item in value.items() if f"{key}.{name}" not in PLACE} if isinstance(value, dict) else value
+        for key, value in config.items()
+    }
+
+
 def config_hash(config: Any, ignore: Iterable[str] = ("resume", "hydra")) -> str:
     """Hash of a resolved configuration: twelve hexadecimal digits that do not depend on the order of the keys."""
     resolved = {key: value for key, value in container(config).items() if key not in set(ignore)}
@@ -39,7 +51,8 @@ def config_hash(config: Any, ignore: Iterable[str] = ("resume", "hydra")) -> str
 
 
 def identity(config: dict[str, Any], keys: Iterable[str]) -> dict[str, str]:
-    """For each top-level key, a hash of its value. A checkpoint stores it."""
+    """For each top-level key, a hash of its value without `PLACE`. A checkpoint stores it."""
+    config = without_place(config)
     return {key: config_hash({key: config.get(key)}) for key in keys}
 
 

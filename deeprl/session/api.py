@@ -27,7 +27,9 @@ from deeprl.session import session
 from deeprl.session.assemble import settle
 from deeprl.system.functions import name_of, takes
 from deeprl.system.machine import flush_denormals
+from deeprl.system.torchrun import place
 from deeprl.training.crash import weights_fault
+from deeprl.training.distributed import join
 from deeprl.training.listeners import Listeners
 
 
@@ -195,19 +197,19 @@ def train(
     prepare()
     config, user, chosen = compose(words)
     config = settle(config, user)
-    if folder is None:
-        path, holds = claim("runs", chosen["env"], chosen["agent"], config["seed"]), False
-    else:
-        path, holds = Path(folder), holds_run(Path(folder))
+    path = None if folder is None else Path(folder)
+    holds = path is not None and holds_run(path)
     if holds and not resume:
         raise ConfigError(f"folder={path} already holds a run: choose another folder, or go on with it by resume=True.")
-    if holds:
+    if path is not None and holds:
         config = continued(path, config)
         if (RunFolder(path).read_status() or {}).get("state") == "finished":
             return load(path, allow=("gymnasium", *named_packages(config["env"])))
-    listeners = Listeners(on_log, on_evaluation, on_checkpoint)
-    _, trainer = session.train(config, path, resume=holds, listeners=listeners)
-    return Run(path, config, trainer.agent, trainer.step, trainer.folder.read_summary(), instantiate(config["env"], "env", None))
+    if path is None and place()[0] == 0:
+        path = claim("runs", chosen["env"], chosen["agent"], config["seed"])
+    ranks, listeners = join(config, path), Listeners(on_log, on_evaluation, on_checkpoint)
+    _, trainer = session.train(config, ranks.home, resume=holds, listeners=listeners, ranks=ranks)
+    return Run(ranks.home, config, trainer.agent, trainer.step, trainer.folder.read_summary(), instantiate(config["env"], "env", None))
 
 
 def worded(overrides: Mapping[str, Any], prefix: str = "") -> list[str]:

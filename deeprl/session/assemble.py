@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 from collections.abc import Callable
@@ -29,9 +30,11 @@ from deeprl.replay.sequences import Sequences
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
 from deeprl.session.warm_start import warm_start
+from deeprl.system.functions import GIVEN, unimportable
 from deeprl.system.machine import extra, flush_denormals, keep_memory
+from deeprl.system.ranks import ALONE, Alone
 from deeprl.system.terminal import say
-from deeprl.training import saving
+from deeprl.training import distributed, saving
 from deeprl.training.collector import Collector
 from deeprl.training.learner import CompiledLearner, Learner
 from deeprl.training.trainer import Trainer
@@ -86,6 +89,8 @@ def assemble(
     allowed: Allowed = None,
     watched: Callable[[Any], Any] = unwatched,
     cluster: Cluster | None = None,
+    ranks: Alone = ALONE,
+    heed: Callable[[], None] = lambda: None,
 ) -> Trainer:
     """Build every part of a run. Writes the number of threads, the mode and the float32 product into `config`.
 
@@ -93,6 +98,8 @@ def assemble(
         allowed: packages that the configuration may name; None allows all, for a configuration from the user's own command line.
         watched: called with the learner, the environments and the replay; the trainer gets its results. `deeprl check` measures the calls.
         cluster: where actors collect, if `collect` says so.
+        ranks: the processes of the run.
+        heed: called while actors are waited for, see `Actors`.
 
     Raises:
         ConfigError: the parts do not fit together, or the machine lacks something that they need.
@@ -114,6 +121,7 @@ def assemble(
 
         check_rendering(env, "evaluation.video=true")
     automatic = pin(config, agent)
+    distributed.refuse(config, agent, ranks)
     torch.set_num_threads(config["runtime"]["threads"])
     if on_gpu(config):
         # torch allows it for convolutions by default
@@ -128,30 +136,38 @@ def assemble(
         rewards=agent.rewards,
         needs=agent.needs,
         batch_device=config["device"],
+        **distributed.shard(config, ranks),
     )
     if not learns_nothing(config):
         where = ", with a copy on the device" if getattr(replay, "mirror", None) is not None else ""
         say(f"replay: {rows_and_memory(replay.capacity, replay.bytes)}{where}")
-    checkpoints = Checkpoints(folder.path, config["checkpoint"]["keep"], max(saving.SEGMENT, replay.bytes // 256))
+    parts = folder.path if ranks.first else folder.path / "ranks" / str(ranks.rank)
+    checkpoints = Checkpoints(parts, config["checkpoint"]["keep"], max(saving.SEGMENT, replay.bytes // 256), follows=not ranks.first)
 
     def make_evaluation(seed: int, number: int, render: bool = False):
         return env.make(seed, num=number, vector="sync", evaluation=True, render=render)
 
-    learner, replay = watched(learner_for(config, agent, replay.batch, folder, automatic)), watched(replay)
+    learner, replay = watched(learner_for(config, agent, replay.batch, folder, automatic, ranks)), watched(replay)
     observe = (lambda rows: None) if replay.bursts else None  # see `Trainer.burst`
     choice = chosen(config, allowed)
     collector: Collector | RemoteCollector
     if isinstance(choice, OnRay):
-        collector = RemoteCollector(agent, actors_of(config, choice, cluster, allowed), replay.append, replay.cut, observe)
+        if replay.bursts and not config["checkpoint"]["replay"]:
+            raise ConfigError(
+                "checkpoint.replay=false does not go with rollouts of actors, because a resumed run would begin a rollout within a chunk: "
+                "leave it out."
+            )
+        collector = RemoteCollector(agent, actors_of(config, choice, cluster, allowed, heed), replay.append, replay.cut, observe)
     else:
-        envs = env.make(config["seed"])
+        envs = env.make(config["seed"], first=ranks.rank * config["env"]["num"])
         envs.replay_actions = config["checkpoint"]["replay_actions"]
         collector = Collector(agent, learner.act, watched(envs), replay.append, config["seed"], config["device"], observe=observe)
-    return Trainer(config, learner, collector, replay, make_evaluation, folder, checkpoints, config["accelerate"]["product"])
+    return Trainer(config, learner, collector, replay, make_evaluation, folder, checkpoints, config["accelerate"]["product"], ranks)
 
 
-def actors_of(config: dict[str, Any], choice: OnRay, cluster: Cluster | None, allowed: Allowed) -> Actors:
-    """
+def actors_of(config: dict[str, Any], choice: OnRay, cluster: Cluster | None, allowed: Allowed, heed: Callable[[], None]) -> Actors:
+    """The actors of a run, once all of them are ready.
+
     Raises:
         ConfigError: this command has no cluster.
     """
@@ -159,17 +175,23 @@ def actors_of(config: dict[str, Any], choice: OnRay, cluster: Cluster | None, al
         raise ConfigError("collect=ray is for training, and this command starts no actors: leave it out here.")
     late = (1 + choice.ahead) * choice.ticks * choice.num
     say(f"collect: {choice.actors} actors with {choice.envs} environments each; their weights are up to {late:,} steps old")
-    return Actors(choice, cluster, lambda index: partial(collector_of_actor, config, allowed, choice.envs, index))
+    # a copy, because successors of actors must compute as they did, also if the learner changes its mode
+    config, functions = copy.deepcopy(config), unimportable(str(config["env"].get("function")))
+    return Actors(choice, cluster, lambda index: partial(collector_of_actor, config, allowed, functions, choice.envs, index), heed)
 
 
-def collector_of_actor(config: dict[str, Any], allowed: Allowed, num: int, index: int, append: Callable[[Rows], None]) -> Collector:
+def collector_of_actor(
+    config: dict[str, Any], allowed: Allowed, functions: dict[str, Any], num: int, index: int, append: Callable[[Rows], None]
+) -> Collector:
     """The collector of one actor, in its own process. It computes on the CPU.
 
     Args:
         config: after `pin`.
+        functions: see `unimportable`.
         num: environments of the actor.
         index: of the actor, from 0.
     """
+    GIVEN.update(functions)
     config = {**config, "device": "cpu"}
     env, spec = environment(config, allowed)
     agent = build_agent(config, spec, allowed)
@@ -250,7 +272,9 @@ def widest(agent: Agent) -> int:
     return max((max(getattr(block, "sizes", (1,))) for block in blocks_of(agent)), default=1)
 
 
-def learner_for(config: dict[str, Any], agent: Agent, batch: Callable[[Any], Batch], folder: RunFolder, automatic: bool) -> Learner:
+def learner_for(
+    config: dict[str, Any], agent: Agent, batch: Callable[[Any], Batch], folder: RunFolder, automatic: bool, ranks: Alone
+) -> Learner:
     """The learner for `accelerate.mode`, which `pin` has decided.
 
     Args:
@@ -260,7 +284,7 @@ def learner_for(config: dict[str, Any], agent: Agent, batch: Callable[[Any], Bat
     """
     chosen = config["accelerate"]
     if chosen["mode"] != "compiled":
-        return Learner(agent, batch)
+        return Learner(agent, batch, ranks)
 
     gpu = on_gpu(config)
     other = "reference" if gpu else "fast"
@@ -271,6 +295,7 @@ def learner_for(config: dict[str, Any], agent: Agent, batch: Callable[[Any], Bat
         say(f"the update could not be {how} ({type(error).__name__}: {why}), so this run goes on with accelerate={other}")
         chosen["mode"] = other
         modes.apply(agent, other)
-        folder.write_config(config)
+        if ranks.first:
+            folder.write_config(config)
 
-    return CompiledLearner(agent, batch, failed if automatic or gpu else None)
+    return CompiledLearner(agent, batch, failed if automatic or gpu else None, ranks=ranks)

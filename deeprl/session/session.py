@@ -10,24 +10,35 @@ from typing import Any
 
 from deeprl.config.instantiate import Allowed, instantiate
 from deeprl.errors import ConfigError, RunFolderError
-from deeprl.remote.choice import chosen
-from deeprl.remote.cluster import Cluster, cluster_for
+from deeprl.remote.choice import Here, chosen
+from deeprl.remote.cluster import cluster_for
 from deeprl.runs.folder import RunFolder, require_no_run
-from deeprl.runs.loggers import Logging
+from deeprl.runs.loggers import Loggers, Logging
 from deeprl.session.assemble import assemble
+from deeprl.system import terminal
 from deeprl.system.machine import system_entry
 from deeprl.system.progress import Progress
+from deeprl.system.ranks import Alone
 from deeprl.system.signals import Signals
 from deeprl.system.terminal import front_door, say
 from deeprl.system.watchdog import Watchdog
+from deeprl.training.distributed import join, require_same_weights
 from deeprl.training.listeners import Listeners
 from deeprl.training.trainer import Trainer
 
 
 def train(
-    config: dict[str, Any], path: Path, resume: bool = False, allowed: Allowed = None, listeners: Listeners = Listeners()
+    config: dict[str, Any],
+    path: Path,
+    resume: bool = False,
+    allowed: Allowed = None,
+    listeners: Listeners = Listeners(),
+    ranks: Alone | None = None,
 ) -> tuple[str, Trainer]:
     """Train in the run folder `path`. With `resume`, start from its last checkpoint, if there is one.
+
+    Args:
+        ranks: the processes of the run, if this one has met the others already.
 
     Returns:
         "finished" or "stopped", and the trainer.
@@ -35,44 +46,59 @@ def train(
     Raises:
         ConfigError: the folder already holds a run, and `resume` is false.
     """
-    folder = RunFolder(path)
-    with folder.lock(), cluster_for(chosen(config, allowed)) as cluster, Signals() as signals:
-        if not resume:
+    ranks = ranks or join(config, path, allowed)  # before the signals, because a process that waits cannot heed them
+    collect = chosen(config, allowed)
+    if ranks.size > 1 and not isinstance(collect, Here):
+        raise ConfigError("collect=ray and learner=distributed do not go together: leave one of them out.")
+    folder, terminal.rank = RunFolder(path), ranks.rank
+    locked, signals = folder.lock() if ranks.first else contextlib.nullcontext(), Signals(ranks.signalled)
+    with locked, cluster_for(collect) as cluster, signals:
+        if not resume and ranks.first:
             require_no_run(path)  # under the lock, which keeps other processes from starting a run here
         status = folder.read_status() if resume else None
-        trainer, logging = built(config, folder, allowed, cluster), logging_of(config, allowed)
+        trainer = built(config, folder, allowed, ranks, cluster=cluster, heed=signals.heed)
+        logging = logging_of(config, allowed)
         restored = False
         try:
-            if resume and trainer.checkpoints.steps():
+            if ranks.share(resume and bool(trainer.checkpoints.steps())):
                 trainer.restore()
                 restored = True
                 if status and status["state"] == "finished":  # `steps` is now larger
                     trainer.done, trainer.stopped_early = False, None
-            folder.cut_after(trainer.step if restored else -1, trainer.lines)
-            folder.write_config(config)
-            folder.append_system({**system_entry(config["device"]), "resumed_from": trainer.step if restored else None})
-            trainer.write_status("running")
-            loggers = logging.open(path, purge_step=trainer.step + (trainer.pending is None) if restored else (0 if resume else None))
+            require_same_weights(ranks, trainer.agent)
+            loggers = Loggers([])
+            if ranks.first:
+                folder.cut_after(trainer.step if restored else -1, trainer.lines)
+                folder.write_config(config)
+                start = {"resumed_from": trainer.step if restored else None, "ranks": ranks.size}
+                folder.append_system({**system_entry(config["device"]), **start})
+                trainer.write_status("running")
+                loggers = logging.open(path, purge_step=trainer.step + (trainer.pending is None) if restored else (0 if resume else None))
+            else:
+                listeners = Listeners()  # those of the first rank are called
             if not restored:
                 loggers.text(0, "config", as_page(config))
                 loggers.hparams(config)
             else:
                 loggers.load_state_dict(trainer.loggers_state)
                 say(f"resumed from step {trainer.step:,}" + (f" (the run had reached step {status['step']:,})" if status else ""))
-            progress = Progress(config["steps"], trainer.step)
-            minutes = config["runtime"]["watchdog"]
+            progress = Progress(config["steps"], trainer.step, live=None if ranks.first else False)
+            minutes = config["runtime"]["watchdog"] if ranks.first else None  # it hangs too if another rank does
             try:
                 with Watchdog(path, minutes, partial(trainer.write_status, "failed")) as watchdog:
                     outcome = trainer.run(loggers, progress, signals, watchdog, listeners)
             finally:
                 progress.close()
                 loggers.close()
+        except ConfigError:  # the command was wrong, not the run
+            raise
         except BaseException as error:
             with contextlib.suppress(OSError):  # the error may be that of the disk
                 trainer.write_status("failed", f"{type(error).__name__}: {error}")
             raise
         finally:
             trainer.envs.close()
+    ranks.leave()
     return outcome, trainer
 
 
@@ -87,15 +113,15 @@ def logging_of(config: dict[str, Any], allowed: Allowed) -> Logging:
     return found
 
 
-def built(config: dict[str, Any], folder: RunFolder, allowed: Allowed, cluster: Cluster | None) -> Trainer:
+def built(config: dict[str, Any], folder: RunFolder, allowed: Allowed, ranks: Alone, **where: Any) -> Trainer:
     """The trainer of a run. An error other than `ConfigError` is written to status.json, because the machine caused it, not the user."""
     try:
-        return assemble(config, folder, allowed, cluster=cluster)
+        return assemble(config, folder, allowed, ranks=ranks, **where)
     except ConfigError:
         raise
     except BaseException as error:
         with contextlib.suppress(OSError, RunFolderError):
-            if folder.read_status() is None:
+            if ranks.first and folder.read_status() is None:
                 folder.write_status("failed", 0, 0, f"{type(error).__name__}: {error}")
         raise
 
@@ -112,7 +138,7 @@ def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     quoted = shlex.quote(str(shown))
     if outcome == "stopped":
-        return f"stopped at step {trainer.step:,} and saved. Go on with:  deeprl resume {quoted}"
+        return f"stopped at step {trainer.step:,} and saved. Go on with:  {trainer.ranks.command} resume {quoted}"
     summary = trainer.folder.read_summary() or {}
     final, names = summary["final"], trainer.config["names"]
     early = [f"stopped early at step {trainer.step:,} of {trainer.config['steps']:,}, because {trainer.stopped_early}"]

@@ -45,6 +45,11 @@ def found(name: str) -> Callable[..., Any]:
     return value
 
 
+def unimportable(name: str) -> dict[str, Callable[..., Any]]:
+    """What another process must add to its `GIVEN` to find the function of a name; nothing if it can import it."""
+    return {name: found(name)} if name in GIVEN or name.startswith("__main__:") else {}
+
+
 def takes(function: Callable[..., Any], name: str) -> bool:
     """Whether a function has a parameter of this name."""
     try:

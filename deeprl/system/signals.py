@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from deeprl.errors import Stopped
@@ -33,11 +33,15 @@ class Signals:
     """`with Signals() as signals:` … `signals.heed()` at every step. A second Ctrl-C raises KeyboardInterrupt at once.
 
     Outside of the main thread it does nothing, because Python delivers signals to that thread only.
+
+    Args:
+        signalled: from the number of the signal that this process has received, or 0, that of the signal to heed: `Ranks.signalled`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, signalled: Callable[[int], int] | None = None) -> None:
         self.stop: str | None = None
         """Name of the first signal received."""
+        self._signalled = signalled
         self._interrupted = False
         self._before: dict[int, object] = {}
 
@@ -46,8 +50,12 @@ class Signals:
         Raises:
             Stopped: a signal was received.
         """
-        if self.stop is not None:
-            raise Stopped(f"stopped by {self.stop}")
+        stop = self.stop
+        if self._signalled is not None:
+            number = self._signalled(signal.Signals[stop] if stop else 0)
+            stop = signal.Signals(number).name if number else None
+        if stop is not None:
+            raise Stopped(f"stopped by {stop}")
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():

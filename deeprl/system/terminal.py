@@ -11,6 +11,9 @@ import textwrap
 import warnings
 from typing import Any, TextIO
 
+rank = 0
+"""Number of this process among those of its run (`deeprl.system.ranks`). Only the first one prints what is not urgent."""
+
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
@@ -19,13 +22,13 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
-def say(text: str, stream: TextIO | None = None) -> None:
+def say(text: str, stream: TextIO | None = None, urgent: bool = False) -> None:
     """Print a line to stderr, or to another stream, with escape sequences made visible.
 
     Errors are ignored: a pipe without a reader, a terminal that is gone, a closed stream, a log file on a full disk.
     """
     stream = sys.stderr if stream is None else stream
-    if stream is None:  # Python was started with a closed stderr
+    if stream is None or (rank and not urgent):  # Python was started with a closed stderr
         return
     try:
         print(printable(text), file=stream, flush=True)

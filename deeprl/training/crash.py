@@ -122,7 +122,8 @@ def locate(agent: Agent, batches: Sequence[Batch]) -> tuple[Batch, str | None, s
 
 def write(folder: RunFolder, config: dict, agent: Agent, batch: Batch | None, failure: dict) -> Path:
     """Save a bundle in `crash/` of a run folder and return its own folder."""
-    bundle = folder.path / "crash" / f"step_{failure['step']:012d}"
+    rank = failure.get("rank", 0)
+    bundle = folder.path / "crash" / (f"step_{failure['step']:012d}" + (f"_rank{rank}" if rank else ""))
     if bundle.parent.is_symlink():
         raise RunFolderError(f"{bundle.parent} is a link, which is refused: remove it, and the bundle of this failure can be written there")
     spec = agent.spec._asdict() | {"obs_dtype": str(agent.spec.obs_dtype).removeprefix("torch.")}

@@ -14,7 +14,7 @@ from deeprl.types import Learned
 
 
 class Guard:
-    """Updates of a learner, checked: one that is not finite becomes a crash bundle.
+    """Updates of a learner, checked: one that is not finite becomes a crash bundle, of the rank whose batch it was.
 
     Args:
         product: precision of the updates' products.
@@ -75,12 +75,15 @@ class Guard:
                 batch, found = suspects[-1], crash.fault(agent, suspects[-1], objective)
             elif suspects:
                 batch, objective, found = crash.locate(agent, suspects)
+        whose = f"update {agent.updates:,} (step {self.step():,}) of " + (f"the loss {objective!r}" if objective else "the agent")
+        ranks = self.learner.ranks
+        if found is None and ranks.size > 1:
+            return NotFinite(f"{whose} is not finite on another rank, which has saved its batch; checkpoints are untouched")
         found = found or str(error)
-        failure = {"step": self.step(), "update": agent.updates, "objective": objective, "tensor": found}
+        failure = {"step": self.step(), "update": agent.updates, "objective": objective, "tensor": found, "rank": ranks.rank}
         failure["product"] = self.product.choice
         bundle = crash.write(self.folder, self.config, agent, batch, failure)
-        whose = f"the loss {objective!r}" if objective else "the agent"
         return NotFinite(
-            f"update {agent.updates:,} (step {self.step():,}) of {whose} is not finite: {found}. The batch, its noise and the weights "
+            f"{whose} is not finite: {found}. The batch, its noise and the weights "
             f"are in {bundle}, `deeprl replay-crash {bundle}` repeats it; checkpoints are untouched"
         )

@@ -18,6 +18,7 @@ from deeprl.accelerate.compiled import CompiledAnswer, CompiledStep
 from deeprl.agent import Agent
 from deeprl.errors import NotFinite
 from deeprl.optim.finite import Watch
+from deeprl.system.ranks import ALONE, Alone
 from deeprl.types import Acted, Batch, Learned
 
 
@@ -43,10 +44,11 @@ class Learner:
     Args:
         agent: its parameters are trained.
         batch: turns a draw of the replay into a `Batch`, and leaves a `Batch` as it is; a pure function of tensors, `Replay.batch`.
+        ranks: the processes that learn together: each has a part of the batch, and all make the update of the whole.
     """
 
-    def __init__(self, agent: Agent, batch: Callable[[Any], Batch]):
-        self.agent, self.batch = agent, batch
+    def __init__(self, agent: Agent, batch: Callable[[Any], Batch], ranks: Alone = ALONE):
+        self.agent, self.batch, self.ranks = agent, batch, ranks
         self.projections = {name: agent.projections(name) for name in agent.objectives}
         self.watch = Watch(next(agent.parameters()).device)
 
@@ -56,7 +58,8 @@ class Learner:
         Returns the `Learned` of the main objective, with the metrics of all.
 
         Raises:
-            NotFinite: on a CPU, a loss or a gradient is NaN or Inf; the parameters of this objective were not changed.
+            NotFinite: on a CPU, a loss or a gradient is NaN or Inf, on this rank or another; the parameters of this objective were not
+            changed.
         """
         agent = self.agent
         due = agent.due(agent.clock.update())
@@ -88,9 +91,12 @@ class Learner:
     def step(self, name: str, batch: Any) -> tuple[Learned, Tensor]:
         """Update of one objective. Returns its `Learned`, and () the norm of its gradient before clipping."""
         gradients, learned = gradient(self.agent, name, batch)
-        self.watch(learned.error.sum(), "its error")  # Huber's error may be infinite where its gradient is not
+        # a mean is finite if and only if the numbers of all ranks are
+        averaged = self.ranks.mean([*gradients, learned.error.sum(), *learned.statistics.values()])
+        gradients, (error, *statistics) = averaged[: len(gradients)], averaged[len(gradients) :]
+        self.watch(error, "its error")  # Huber's error may be infinite where its gradient is not
         norm = self.agent.objectives[name].optimizer.step(gradients, self.agent.step, self.watch)
-        for name, value in learned.statistics.items():
+        for name, value in zip(learned.statistics, statistics):
             self.watch.store(self.agent.get_buffer(name), value)
         return learned, norm
 
@@ -120,8 +126,9 @@ class CompiledLearner(Learner):
         batch: Callable[[Any], Batch],
         failed: Callable[[Exception], object] | None = None,
         backend: str | None = None,
+        ranks: Alone = ALONE,
     ):
-        super().__init__(agent, batch)
+        super().__init__(agent, batch, ranks)
         usual = "inductor" if self.watch.failed.device.type == "cpu" else "cuda_graph"
         self.failed, self.backend, self.broken = failed, backend or usual, False
         self.steps: dict[str, list[CompiledStep]] = {name: [] for name in agent.objectives}
@@ -153,7 +160,7 @@ class CompiledLearner(Learner):
             if leaves is not None:
                 return compiled, leaves
         try:
-            compiled = CompiledStep(self.agent, name, self.batch, batch, self.watch, self.backend)
+            compiled = CompiledStep(self.agent, name, self.batch, batch, self.watch, self.backend, self.ranks)
         except Exception as error:  # a broken compiler raises many types; an error of the agent itself is raised again without the compiler
             self.give_up(error)
             return None

@@ -11,29 +11,28 @@ import shlex
 import time
 from typing import Any
 
-import torch
-
 from deeprl.accelerate.modes import precision
-from deeprl.config.rules import LEARNING, get
+from deeprl.config.rules import get
 from deeprl.errors import CheckpointError, RunFolderError, Stopped
 from deeprl.noise import NoiseStream
 from deeprl.replay.replay import Replay
 from deeprl.replay.rollout import Rollout
 from deeprl.runs.checkpoint import DAMAGE
 from deeprl.runs.checkpoints import Checkpoints
-from deeprl.runs.config_file import check_identity, identity
 from deeprl.runs.folder import RunFolder
 from deeprl.runs.loggers import Loggers
 from deeprl.schedules import crossed
 from deeprl.system.machine import peak_memory, settle_memory
 from deeprl.system.progress import Progress
+from deeprl.system.ranks import ALONE, Alone
 from deeprl.system.signals import Signals
-from deeprl.system.terminal import say
 from deeprl.system.watchdog import Watchdog
+from deeprl.training.distributed import require_same_weights
 from deeprl.training.evaluator import Evaluator, evaluation_metrics
 from deeprl.training.guard import Guard
 from deeprl.training.learner import Learner
 from deeprl.training.listeners import Listeners
+from deeprl.training.restoring import load, state_of, take
 from deeprl.training.saving import Saver
 from deeprl.training.stopwatch import Stopwatch
 from deeprl.types import Learned
@@ -49,6 +48,9 @@ class Trainer:
         folder: the run folder, claimed.
         product: precision of the learner's products, `deeprl.accelerate.modes.precision`.
         make_evaluation: `make(seed, num, render=False)` -> environments for evaluation.
+        checkpoints: of the run folder; on a rank that is not the first, those of its own part.
+        ranks: the processes of the run. All of them go through this loop at the same time and decide alike; the first one logs, evaluates
+            and writes to the run folder.
     """
 
     def __init__(
@@ -61,7 +63,9 @@ class Trainer:
         folder: RunFolder,
         checkpoints: Checkpoints,
         product: str,
+        ranks: Alone = ALONE,
     ):
+        self.ranks = ranks
         self.config, self.agent, self.collector, self.envs, self.replay = config, learner.agent, collector, collector.envs, replay
         self.folder, self.checkpoints = folder, checkpoints
         agent, seed, device, batch = learner.agent, config["seed"], config["device"], replay.batch_shape
@@ -69,8 +73,10 @@ class Trainer:
         self.evaluator = Evaluator(config, agent, make_evaluation, folder)
         self.saver = Saver(config, checkpoints, replay)
         self.stopwatch = Stopwatch()
-        self.update_noise = NoiseStream(seed, "update", "agent", lambda updates, g: agent.noise((updates, *batch), g), 64, device)
-        self.replay_noise = NoiseStream(seed, "replay", "index", replay.noise, 64)
+        self.update_noise = NoiseStream(
+            seed, "update", ranks.named("agent"), lambda updates, g: agent.noise((updates, *batch), g), 64, device
+        )
+        self.replay_noise = NoiseStream(seed, "replay", ranks.named("index"), replay.noise, 64)
         self.step = 0
         self.filled_from = 0
         """Step at which the replay was empty: 0, or the step of a checkpoint that held no replay."""
@@ -115,7 +121,7 @@ class Trainer:
         Raises:
             Stopped: by a signal, at the boundary of a step.
         """
-        steps, num, lag = self.config["steps"], self.envs.num, self.config["runtime"].get("lag", 0)
+        steps, num, lag = self.config["steps"], self.envs.num * self.ranks.size, self.config["runtime"].get("lag", 0)
         if self.pending is not None and self._on_period(self.pending, self.step):
             return
         due_next = self._next_due()
@@ -150,7 +156,7 @@ class Trainer:
             return 0
         ratio = self.config["replay_ratio"]
         due = int(after * ratio) - int(max(before, starts) * ratio)
-        return due if due and len(self.replay) else 0
+        return due if due and len(self.replay) else 0  # whether it is empty depends on the number of ticks, so all ranks agree
 
     def burst(self, due: int) -> None:
         """All updates on a rollout. Statistics of its rows are merged at the end, because they must not change while it is used."""
@@ -206,17 +212,18 @@ class Trainer:
         self.pending = None
         self.progress.update(after, returned=metrics.get("rollout/ep_rew_mean"))
         period, minutes, hours = config["checkpoint"]["every"], config["checkpoint"]["minutes"], config["stop"]["hours"]
-        seconds = self.stopwatch.seconds
         overdue = minutes is not None and time.monotonic() - self.stopwatch.saved > 60 * minutes
+        over = hours is not None and self.stopwatch.seconds > 3600 * hours
+        overdue, over = self.ranks.share((overdue, over))
         if after < config["steps"] and ((period and crossed(period, before, after)) or overdue or better):
             self.save(better, must=False)
-        if hours is not None and seconds > 3600 * hours:
+        if over:
             self.stopped_early = f"stop.hours={hours:g} have passed"
         return self.stopped_early is not None
 
     def tell(self, listener: str, what: Any) -> None:
         """Call a listener of the user, which may stop the run before its last step."""
-        reason = self.listeners.tell(listener, self.step, what)
+        reason = self.ranks.share(self.listeners.tell(listener, self.step, what))
         if reason and self.step < self.config["steps"] and not self.done:
             self.stopped_early = reason
 
@@ -240,7 +247,8 @@ class Trainer:
     def evaluate(self, episodes: int) -> tuple[dict, bool]:
         """The summary of an evaluation, and whether it is the best."""
         with self.stopwatch.pause():
-            summary, better = self.evaluator(self.step, episodes, self._evaluation_tick, self.progress.say)
+            tick, say = self._evaluation_tick, self.progress.say
+            summary, better = self.ranks.lead(lambda: self.evaluator(self.step, episodes, tick, say), tick)
             if self.evaluator.filmed is not None:
                 assert self.loggers is not None
                 self.loggers.animation(self.step, "video/evaluation", self.evaluator.filmed)
@@ -274,112 +282,67 @@ class Trainer:
             "updates_per_second": speeds.get("time/updates_per_second"),
             "peak_memory_bytes": peak_memory(),
         }
-        self.folder.write_summary(summary)
+        if self.ranks.first:
+            self.folder.write_summary(summary)
         self.loggers.hparams(self.config, {"final/mean_reward": final["mean"], "best/mean_reward": (best or final)["mean"]})
         self.write_status("finished")
 
     # ---- checkpoints --------------------------------------------------------------------------------------------------
 
     def save(self, best: bool = False, must: bool = True) -> None:
-        """Write a checkpoint: everything that the rest of the run depends on.
+        """Write a checkpoint: everything that the rest of the run depends on. The first rank writes the run's own one last: with it the
+        parts of the other ranks count, and only then are older parts removed.
 
         Args:
             must: a full disk raises. Otherwise it is only reported; training continues, and the next checkpoint holds the missing rows.
 
         Raises:
             NotFinite: a weight is NaN or Inf.
+            RankError: the weights of the ranks differ.
             RunFolderError: the disk is full.
         """
         with self.stopwatch.pause():
             self.guard.check(weights=True)
+            require_same_weights(self.ranks, self.agent)
             try:
-                assert self.loggers is not None
-                self.loggers.flush()
-                self.folder.flush()
-                parts = {
-                    "agent": self.agent.state(),
-                    "collector": self.collector.state_dict(),
-                    "trainer": self.state_dict(),
-                    "loggers": self.loggers.state_dict(),
-                }
-                self.saver.save(self.step, parts, best)
-                self.write_status("running")
+                self.ranks.in_order(lambda: self._write(best))
+                if not self.ranks.first:
+                    self.checkpoints.clean(self.step)
             except OSError as error:
                 problem = self.saver.full_disk(self.step, error)
                 if must:
-                    raise RunFolderError(f"{problem}. Make space, then: deeprl resume {shlex.quote(str(self.folder.path))}") from error
+                    raise RunFolderError(
+                        f"{problem}. Make space, then: {self.ranks.command} resume {shlex.quote(str(self.folder.path))}"
+                    ) from error
                 self.progress.say(f"{problem}. Training goes on; make space before the next one is due")
             else:
                 self.tell("on_checkpoint", self.checkpoints.at(self.step))
             self.stopwatch.saved = time.monotonic()
 
+    def _write(self, best: bool) -> None:
+        assert self.loggers is not None
+        self.loggers.flush()
+        self.folder.flush()
+        parts = {"collector": self.collector.state_dict(), "trainer": state_of(self)}
+        if self.ranks.first:
+            parts = {"agent": self.agent.state(), **parts, "loggers": self.loggers.state_dict()}
+        self.saver.save(self.step, parts, best)
+        self.write_status("running")
+
     def write_status(self, state: str, error: str | None = None) -> None:
         """Write status.json."""
-        self.folder.write_status(state, self.step, self.agent.updates, error=error, stopped_early=self.stopped_early)
-
-    def state_dict(self) -> dict:
-        return {
-            "step": self.step,
-            "identity": identity(self.config, LEARNING),
-            "filled_from": self.filled_from,
-            "update_noise": self.update_noise.state_dict(),
-            "replay_noise": self.replay_noise.state_dict(),
-            "best": self.evaluator.best,
-            "final": self.final,
-            "pending": self.pending,
-            "done": self.done,
-            "stopped_early": self.stopped_early,
-            "lines": self.folder.sizes(),
-            "learned": None if self.learned is None else {k: v.clone() for k, v in self.learned.metrics.items()},
-            "seconds": self.stopwatch.seconds,
-        }
+        if self.ranks.first:
+            self.folder.write_status(state, self.step, self.agent.updates, error=error, stopped_early=self.stopped_early)
 
     def restore(self, which: str | int = "last") -> None:
         """Restore the state of a checkpoint.
 
         Raises:
             CheckpointError: no checkpoint is readable, or its content is not a state of this run.
+            ConfigError: the run has another number of ranks.
         """
-        step, parts = self.checkpoints.load(which, most={"agent": self.agent.state_bytes()})
+        step, parts = load(self, which)
         try:
-            self._take(step, parts)
+            take(self, step, parts)
         except DAMAGE as error:
             raise CheckpointError(f"the checkpoint of step {step:,} does not fit this run: {type(error).__name__}: {error}") from error
-
-    def _take(self, step: int, parts: dict) -> None:
-        state = parts["trainer"]
-        check_identity(self.config, LEARNING, state.get("identity", {}))
-        self.step = int(state["step"])
-        if self.step != step or not 0 <= self.filled_from <= step:
-            raise ValueError(f"it holds the state of step {self.step}")
-        for result in (state["best"], state["final"]):
-            if result is not None and not 0 <= int(result["step"]) <= step + 0 * float(result["mean"]):
-                raise ValueError(f"it knows an evaluation of step {result['step']}")
-        best, self.final, self.pending, self.done = (state[name] for name in ("best", "final", "pending", "done"))
-        self.stopped_early = state.get("stopped_early")  # older checkpoints lack it
-        kinds = [type(self.pending) in (int, type(None)), type(self.done) is bool, isinstance(self.stopped_early, str | None)]
-        kinds += [isinstance(parts["loggers"]["elapsed"], int | float), *(type(size) is int for size in state["lines"].values())]
-        if not all(kinds):
-            raise ValueError("it holds a value of another kind")
-        self.evaluator.best = best
-        if best is not None and best["step"] in self.checkpoints.steps():  # killed between saving and marking, or the disk was full
-            self.checkpoints.mark_best(best["step"])
-        self.loggers_state, self.lines = parts["loggers"], state["lines"]
-        self.stopwatch.before = float(state["seconds"])
-        self.update_noise.load_state_dict(state["update_noise"])
-        self.replay_noise.load_state_dict(state["replay_noise"])
-        self.agent.load_state(parts["agent"])
-        if state["learned"] is not None:
-            self.agent.read(state["learned"])  # raises where the next log line would
-            self.learned = Learned(torch.zeros(0), state["learned"])
-        if "replay" in parts:
-            self.filled_from = int(state["filled_from"])
-            self.replay.load(parts["replay"], self.checkpoints.segments(self.step))
-            self.saver.restored(self.step)
-        else:
-            self.filled_from = self.step
-            say(f"the checkpoint holds no replay: updates wait for {self.config['learning_starts']:,} more steps")
-        broken = self.collector.load_state_dict(parts["collector"])
-        if "replay" in parts:
-            for index in broken:
-                self.replay.cut(index)

@@ -96,11 +96,6 @@ class Environments:
         """(M,) int64 or (M, D) float32 in [-1, 1] -> actions as the environment takes them."""
         return self.backend.actions.to_env(action)
 
-    def skip_to(self, episode: int) -> None:
-        """Number the next episode of every environment so, because earlier ones may have been played in a process that is gone."""
-        for journal in self._journals:
-            journal.episode = episode - 1
-
     def reset(self) -> np.ndarray:
         """Start a freshly seeded episode in every environment. Returns (M, *obs)."""
         self._start(range(self.num))

@@ -182,7 +182,7 @@ def test_an_episode_that_cannot_be_repeated_is_cut_off_where_it_stood(tmp_path, 
 REFUSED = {
     "agent": "agent.optimizer.lr=0.1", "env": "env.num=3", "seed": "seed=1", "replay": "replay.batch_size=8", "discount": "discount=0.5",
     "device": "device=cuda", "accelerate": "accelerate.product=bfloat16", "runtime": "runtime.threads=2", "names": "names.agent=x",
-    "learning_starts": "learning_starts=1", "replay_ratio": "replay_ratio=1",
+    "learning_starts": "learning_starts=1", "replay_ratio": "replay_ratio=1", "collect": "collect.actors=3",
 }  # fmt: skip
 
 

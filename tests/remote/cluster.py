@@ -62,19 +62,17 @@ class Handle:
         self.last = Reference(compute)
         return self.last
 
-    def collect(self, weights: Reference, step: int, stride: int, ticks: int) -> tuple[Reference, Reference]:
-        def call() -> tuple[Any, Any]:
+    def collect(self, weights: Reference, step: int, stride: int, ticks: int, state: Any) -> Reference:
+        def call() -> Any:
             if self.lives == 0:
-                return Died("killed. Some advice"), Died("killed. Some advice")
+                return Died("killed. Some advice")
             self.lives -= 1
-            return frozen(self.actor.collect(weights(), step, stride, ticks))
+            return frozen(self.actor.collect(weights(), step, stride, ticks, frozen(state)))
 
-        both = self._after(call)
-        return Reference(lambda: both()[0]), Reference(lambda: both()[1])
+        return self._after(call)
 
-    def restore(self, state: Any, tick: int) -> None:
-        found = state() if isinstance(state, Reference) else state
-        self._after(lambda: self.actor.restore(found, tick))
+    def close(self) -> Reference:
+        return Reference(self.actor.close)
 
     def kill(self) -> None:
         self.lives = 0
@@ -85,18 +83,21 @@ class Local:
     """
     Args:
         lives: chunks that each started actor gives before it dies; actors after these live for ever.
-        forgets: whether the state of a dead actor is lost too.
+        ended: whether all ends with the first actor that dies.
     """
 
-    def __init__(self, lives: tuple[int, ...] = (), forgets: bool = False):
-        self.lives, self.forgets, self.handles = list(lives), forgets, []
+    def __init__(self, lives: tuple[int, ...] = (), ended: bool = False):
+        self.lives, self.ended, self.handles = list(lives), ended, []
 
     def start(self, build: Callable) -> Handle:
         self.handles.append(Handle(build, self.lives.pop(0) if self.lives else 1 << 62))
         return self.handles[-1]
 
-    def ready(self, handle: Handle) -> None:
+    def ready(self, handle: Handle, seconds: float) -> None:
         return None
+
+    def alive(self) -> bool:
+        return not self.ended
 
     def put(self, value: Any) -> Reference:
         kept = frozen(value)
@@ -106,13 +107,11 @@ class Local:
         return True
 
     def fetch(self, reference: Reference) -> Any:
-        found = reference()
-        lost = self.forgets and isinstance(found, dict) and "envs" in found
-        return Died("lost. Some advice") if lost else found
+        return reference()
 
 
 def stand_in(monkeypatch) -> Callable[..., Local]:
-    """`use(lives, forgets)` gives the cluster of the runs that follow; before its first call it is one that never fails."""
+    """`use(lives, ended)` gives the cluster of the runs that follow; before its first call it is one that never fails."""
     present = [Local()]
 
     @contextlib.contextmanager
@@ -121,8 +120,8 @@ def stand_in(monkeypatch) -> Callable[..., Local]:
 
     monkeypatch.setattr(session, "cluster_for", there)
 
-    def use(lives: tuple[int, ...] = (), forgets: bool = False) -> Local:
-        present[0] = Local(lives, forgets)
+    def use(lives: tuple[int, ...] = (), ended: bool = False) -> Local:
+        present[0] = Local(lives, ended)
         return present[0]
 
     return use

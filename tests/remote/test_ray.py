@@ -8,12 +8,19 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
+import gymnasium
 import pytest
 
+import deeprl
 from deeprl.cli import exits
+from deeprl.config.overrides import quoted
+from deeprl.envs.vector.environments import EnvironmentFailed
+from deeprl.remote.cluster import Cluster as RayCluster
+from deeprl.remote.cluster import package
 from deeprl.remote.collector import RemoteCollector
-from tests.builders import begin
+from tests.builders import begin, lines
 from tests.promises.test_resume import assert_same_run
 from tests.remote.cluster import stand_in
 from tests.remote.test_remote import TWO, WORDS
@@ -58,3 +65,60 @@ def test_ray_is_an_order_and_no_other_run(killed, tmp_path, whole, monkeypatch):
     assert_same_run(tmp_path / "run", whole)
     assert len(died) == killed
     assert not [pid for pid in actors() if Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def test_a_node_that_disappears_changes_nothing(tmp_path, whole, monkeypatch, capsys):
+    """One actor is on the head, the other one on a second node. Its successor waits until a third node joins."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        second = cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        plain = RemoteCollector.tick
+
+        def tick(self, now):
+            plain(self, now)
+            if now == 100:
+                cluster.remove_node(second, allow_graceful=False)
+                cluster.add_node(num_cpus=1)
+
+        monkeypatch.setattr(RemoteCollector, "tick", tick)
+        assert begin(tmp_path / "run", *WORDS, *TWO, f"collect.address={quoted(cluster.address)}") == exits.FINISHED
+    finally:
+        cluster.shutdown()
+    assert lines(tmp_path / "run", "metrics.jsonl") == lines(whole, "metrics.jsonl")
+    assert capsys.readouterr().err.count("and is replaced") == 1
+
+
+def test_a_function_of_this_process_reaches_the_actors_which_close_their_environments(tmp_path):
+    closed = tmp_path / "closed"
+
+    class Recorded(gymnasium.Wrapper):
+        def close(self):
+            with open(closed, "a") as file:
+                file.write(f"{os.getpid()}\n")
+            super().close()
+
+    run = deeprl.train(
+        ["agent=dqn", "steps=200", "learning_starts=100", "collect=ray", "collect.ticks=7", "evaluation.every=null"],
+        env=lambda: Recorded(gymnasium.make("CartPole-v1")),
+        folder=tmp_path / "run",
+    )
+    assert run.step == 200
+    processes = closed.read_text().split()
+    of_actors = {each: processes.count(each) for each in processes if int(each) != os.getpid()}
+    assert list(of_actors.values()) == [2, 2]  # one asked for its spaces, and one that was stepped
+
+
+def test_errors_of_ray_are_deaths_and_those_of_actors_are_not(monkeypatch):
+    """Ray ends an actor whose node has little memory left with an error that is none about actors."""
+    ray = package()
+    found = object.__new__(RayCluster)
+    found.ray = SimpleNamespace(exceptions=ray.exceptions, get=lambda error: (_ for _ in ()).throw(error))
+    memory = ray.exceptions.OutOfMemoryError("killed")
+    assert found.fetch(memory) is memory
+    lost = ray.exceptions.RayTaskError("collect", "", ray.exceptions.ObjectLostError("0" * 56, None, ""))
+    assert found.fetch(lost) is lost
+    with pytest.raises(EnvironmentFailed, match="environment 3"):
+        found.fetch(ray.exceptions.RayTaskError("collect", "", EnvironmentFailed("environment 3 failed")))

@@ -5,19 +5,26 @@ from __future__ import annotations
 import os
 import signal
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 
 from deeprl.cli import exits
 from deeprl.config.build import build_agent
+from deeprl.config.overrides import quoted
+from deeprl.config.stored import continued
 from deeprl.errors import ActorsFailed, ConfigError
-from deeprl.remote.actor import Chunk, joined
-from deeprl.remote.collector import RemoteCollector
+from deeprl.remote.actor import Actor, Chunk, joined
+from deeprl.remote.choice import chosen
+from deeprl.remote.collector import Actors, RemoteCollector
 from deeprl.remote.weights import Weights
 from deeprl.replay.replay import Replay
 from deeprl.runs.checkpoints import Checkpoints
+from deeprl.runs.folder import RunFolder, auto_folder
 from deeprl.session import session
+from deeprl.session.assemble import collector_of_actor
+from deeprl.system.functions import GIVEN, name_of, unimportable
 from deeprl.types import Rows
 from tests.builders import ANY, CARTPOLE, KINDS, begin, console, lines, presets, settled, snapshot, spec_of
 from tests.promises.test_resume import assert_same_run
@@ -51,23 +58,29 @@ def test_one_actor_that_is_never_ahead_is_collection_here(name, tmp_path, cluste
 
 
 def test_weights_are_as_old_as_is_said(tmp_path, cluster, monkeypatch):
-    """Chunks of 7 ticks of 2 environments, one round ahead: round r has the weights after round r − 2, those of step 14 (r − 1)."""
-    versions, orders = [], []
-    local = cluster()
-    plain, put = RemoteCollector._next_round, local.put
+    """Chunks of 7 ticks of 2 environments, one round ahead: round r has the weights after round r − 2, those of step 14 (r − 1).
+    Statistics of observations change before the first update, which is at step 62."""
+    orders, sent, present = [], [], []
+    plain = Actors.order
 
-    def noted(self):
-        before = self.ordered
-        plain(self)
-        orders.extend([self.agent.step] * (self.ordered - before))
+    def order(self, weights, step):
+        orders.append(collectors[0].agent.step)
+        present.append(snapshot(collectors[0].agent))
+        sent.append(weights)
+        plain(self, weights, step)
 
-    monkeypatch.setattr(RemoteCollector, "_next_round", noted)
-    monkeypatch.setattr(local, "put", lambda value: versions.append(1) or put(value))
-    assert begin(tmp_path / "run", *WORDS, *TWO) == exits.FINISHED
-    assert orders[:5] == [0, 0, 14, 28, 42]
+    collectors = []
+    tick = RemoteCollector.tick
+    monkeypatch.setattr(RemoteCollector, "tick", lambda self, step: collectors.append(self) or tick(self, step))
+    monkeypatch.setattr(Actors, "order", order)
+    assert begin(tmp_path / "run", *WORDS, *TWO, "agent/normalize=running") == exits.FINISHED
     assert orders == [0, 0, *range(14, 300, 14)]
-    # no update before step 60: the first five rounds share one version
-    assert len(versions) == 1 + len([step for step in orders if step > 60])
+    agent, weights = collectors[0].agent, collectors[0].weights
+    for state, arrays in zip(present, sent):
+        agent.load_state_dict(state)
+        assert all(map(np.array_equal, weights.read(), arrays))
+    different = {b"".join(array.tobytes() for array in arrays) for arrays in sent}
+    assert len(different) == len(orders) - 1  # the first two rounds are ordered together
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +102,108 @@ def test_an_actor_that_dies_changes_nothing(lives, tmp_path, cluster, whole, cap
     assert "died (killed) and is replaced" in capsys.readouterr().err
 
 
-def test_an_actor_that_dies_with_its_state_starts_new_episodes(tmp_path, cluster, monkeypatch):
-    """Its successor begins at tick 21, after three chunks, with new seeds and random numbers; the replay ends the old episode."""
-    cluster((3,), forgets=True)
+@pytest.mark.parametrize(("lives", "words"), [(3, ()), (13, ("replay=prioritized",))])
+def test_an_episode_that_a_successor_cannot_repeat_is_cut(lives, words, tmp_path, cluster, monkeypatch, capsys):
+    """It begins after so many chunks of seven ticks; the replay, full with 75 ticks, ends the old episode there."""
+    cluster((lives,))
     cuts = []
     plain = Replay.cut
     monkeypatch.setattr(Replay, "cut", lambda self, index: cuts.append((index, self.ring.last)) or plain(self, index))
+    # one action is one too many to be repeated
+    assert begin(tmp_path / "run", *WORDS, *TWO, "checkpoint.replay_actions=0", *words) == exits.FINISHED
+    assert cuts == [(0, 7 * lives)]
+    assert "environment 0 starts a new episode, because its actor could not restore the old one" in capsys.readouterr().err
+
+
+def test_the_end_of_ray_ends_the_run(tmp_path, cluster):
+    """No successor is waited for, because none would start."""
+    local = cluster((3,), ended=True)
+    with pytest.raises(ActorsFailed, match="Ray has ended on this machine, and with it actor 0: killed"):
+        session.train(settled(*WORDS, *TWO), tmp_path / "run")
+    assert len(local.handles) == 2
+
+
+def test_a_cluster_without_free_cores_is_named_at_start(tmp_path, cluster, monkeypatch):
+    """No second actor is started, because it would wait as long."""
+    local = cluster()
+    monkeypatch.setattr(local, "ready", lambda handle, seconds: TimeoutError(f"it was not ready after {seconds:g} seconds"))
+    with pytest.raises(ActorsFailed, match="actor 0 could not start: it was not ready after 7 seconds"):
+        session.train(settled(*WORDS, *TWO, "collect.timeout=7"), tmp_path / "run")
+    assert len(local.handles) == 2
+
+
+def test_a_run_is_stopped_and_saved_without_its_actors(tmp_path, cluster, whole, monkeypatch):
+    """A scheduler's signal to all processes ends Ray too. No chunk arrives any more, and none is waited for."""
+    local = cluster()
+    plain = Actors.next
+
+    def next(self):
+        if self.rounds[0].step == 112:
+            monkeypatch.setattr(local, "arrived", lambda reference, seconds: os.kill(os.getpid(), signal.SIGTERM))
+        return plain(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Actors, "next", next)
+        assert begin(tmp_path / "run", *WORDS, *TWO) == exits.STOPPED
+    assert Checkpoints(tmp_path / "run").steps()[-1] == 112
+    cluster()
+    assert console("resume", tmp_path / "run") == exits.FINISHED
+    assert_same_run(tmp_path / "run", whole)
+
+
+def test_a_checkpoint_waits_for_no_chunk(tmp_path, cluster, monkeypatch):
+    """One is written within the chunk of steps 70 to 84; no actor has been asked for more than the rounds before it."""
+    taken, waited = [], []
+    plain, save = Actors.next, RemoteCollector.state_dict
+    monkeypatch.setattr(Actors, "next", lambda self: taken.append(self.rounds[0].step) or plain(self))
+
+    def state_dict(self):
+        before = len(taken)
+        found = save(self)
+        waited.append(len(taken) - before)
+        return found
+
+    monkeypatch.setattr(RemoteCollector, "state_dict", state_dict)
     assert begin(tmp_path / "run", *WORDS, *TWO) == exits.FINISHED
-    assert cuts == [(0, 21)]
-    assert lines(tmp_path / "run", "evaluations.jsonl")
+    assert len(waited) >= 4
+    assert not any(waited)
+    assert taken == [*range(0, 300, 14)]
+
+
+@pytest.mark.parametrize("words", [("env.vector=async",), ("env.vector=async", "env.on_error=restart")])
+def test_actors_have_worker_processes(words, tmp_path, cluster, whole):
+    cluster((2,))
+    assert begin(tmp_path / "run", *WORDS, *TWO, *words) == exits.FINISHED
+    assert lines(tmp_path / "run", "metrics.jsonl") == lines(whole, "metrics.jsonl")
+
+
+def made():
+    return gymnasium.make("CartPole-v1")
+
+
+def test_actors_get_functions_that_they_cannot_import():
+    """A lambda, and a function of the program itself; a function of a module is imported."""
+    lambda_ = name_of(lambda: made())
+    assert list(unimportable(lambda_)) == [lambda_]
+    assert unimportable(name_of(made)) == {}
+    config = settled("agent=dqn", "env=function", f"env.function={quoted(lambda_)}")
+    config["accelerate"]["mode"] = "fast"
+    functions = {lambda_: GIVEN.pop(lambda_)}  # as in another process
+    collector = collector_of_actor(config, None, functions, 1, 0, lambda rows: None)
+    collector.tick(0)
+    collector.envs.close()
+
+
+def test_a_state_that_does_not_fit_is_an_error_of_the_chunk(cluster):
+    """Not of an earlier call, whose error would be lost."""
+    config = settled(*WORDS, *TWO)
+    config["accelerate"]["mode"] = "fast"
+    actor = Actor(lambda append: collector_of_actor(config, None, {}, 1, 0, append))
+    weights = actor.weights.read()
+    _, state = actor.collect(weights, 0, 2, 7)
+    with pytest.raises(ValueError, match="the collector's lengths has shape"):
+        actor.collect(weights, 14, 2, 7, {**state, "lengths": np.zeros(2)})
+    actor.close()
 
 
 def test_an_actor_that_always_dies_ends_the_run(tmp_path, cluster):
@@ -130,6 +236,27 @@ def test_another_number_of_actors_cannot_go_on(tmp_path, cluster, monkeypatch, c
     assert begin(tmp_path / "run", *WORDS, *TWO) == exits.FINISHED
     assert console("resume", tmp_path / "run", "steps=400", "collect.actors=3") == exits.WRONG
     assert "collect" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_at_another_cluster_that_the_user_names(tmp_path, cluster, capsys):
+    """The old one may be gone. What config.yaml names is not joined: it may send any code, and the folder may be a stranger's."""
+    path, words = tmp_path / "run", [*WORDS, *TWO, "steps=100"]
+    cluster()
+    assert begin(path, *words, "collect.address=10.0.0.1:6379") == exits.FINISHED
+    cluster()
+    assert console("resume", path, "steps=140") == exits.WRONG
+    assert "collect.address=10.0.0.1:6379: this run connects to a Ray cluster" in capsys.readouterr().err
+    assert console("resume", path, "steps=140", "collect.address=10.0.0.2:6379", "collect.timeout=20") == exits.FINISHED
+    assert RunFolder(path).read_config()["collect"]["address"] == "10.0.0.2:6379"
+
+
+def test_resume_auto_finds_the_run_of_another_cluster(tmp_path):
+    first, second, other = (settled(*WORDS, *TWO, *words) for words in (["collect.address=a:1"], ["collect.timeout=9"], ["collect.envs=2"]))
+    assert auto_folder(first) == auto_folder(second) != auto_folder(other)
+    RunFolder(tmp_path).write_config(first)
+    assert continued(tmp_path, second) == second
+    with pytest.raises(ConfigError, match="collect"):
+        continued(tmp_path, other)
 
 
 @pytest.mark.parametrize("name", [*presets(), *ANY])
@@ -174,6 +301,7 @@ def test_chunks_are_joined_by_environment():
     [
         (("agent=dqn", "env.num=3"), r"env.num=3 does not go with collect.actors=2 and collect.envs=1, which are 2 environments"),
         (("agent=dqn", "runtime.lag=1"), r"runtime.lag=1 has no meaning beside collect=ray"),
+        (("agent=dqn", "collect.ticks=0"), r"collect.ticks must be a whole number of at least 1, not 0"),
         (("agent=dqn", "collect.actors=0"), r"collect.actors must be a whole number of at least 1, not 0"),
         (("agent=ppo", "collect.ahead=1"), r"collect.ahead=1 and collect.ticks=128 do not go with rollouts"),
     ],
@@ -181,6 +309,17 @@ def test_chunks_are_joined_by_environment():
 def test_what_does_not_go_with_actors_is_refused_at_start(words, message):
     with pytest.raises(ConfigError, match=message):
         settled("env=classic/cartpole", "collect=ray", *words)
+
+
+def test_what_is_no_way_to_collect_is_refused():
+    with pytest.raises(ConfigError, match="collect=3 is no way to collect: it takes here or ray"):
+        chosen({"collect": 3})
+
+
+def test_rollouts_of_actors_are_in_the_checkpoint(tmp_path, cluster):
+    """Otherwise a resumed run would begin a rollout within a chunk, and each of its rollouts would be that of two policies."""
+    with pytest.raises(ConfigError, match="checkpoint.replay=false does not go with rollouts of actors"):
+        session.train(settled(*RUNS["ppo"][1], "checkpoint.replay=false"), tmp_path / "run")
 
 
 def test_agents_that_plan_collect_here():

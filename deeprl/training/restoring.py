@@ -1,0 +1,105 @@
+"""What a checkpoint holds of a trainer, and the way back.
+
+`trainer` is a `deeprl.training.trainer.Trainer`; a type would be a circle of imports.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import torch
+
+from deeprl.config.rules import LEARNING
+from deeprl.errors import ConfigError
+from deeprl.runs.checkpoints import Checkpoints
+from deeprl.runs.config_file import check_identity, identity
+from deeprl.system.terminal import say
+from deeprl.types import Learned
+
+
+def ranks_of(parts: dict) -> int:
+    """Number of ranks that saved these parts of a checkpoint."""
+    trainer = parts.get("trainer")
+    size = trainer.get("ranks") if isinstance(trainer, dict) else None  # older checkpoints lack it
+    return size if type(size) is int else 1
+
+
+def state_of(trainer: Any) -> dict[str, Any]:
+    """The part `trainer` of a checkpoint."""
+    return {
+        "step": trainer.step,
+        "identity": identity(trainer.config, LEARNING),
+        "ranks": trainer.ranks.size,
+        "filled_from": trainer.filled_from,
+        "update_noise": trainer.update_noise.state_dict(),
+        "replay_noise": trainer.replay_noise.state_dict(),
+        "best": trainer.evaluator.best,
+        "final": trainer.final,
+        "pending": trainer.pending,
+        "done": trainer.done,
+        "stopped_early": trainer.stopped_early,
+        "lines": trainer.folder.sizes(),
+        "learned": None if trainer.learned is None else {k: v.clone() for k, v in trainer.learned.metrics.items()},
+        "seconds": trainer.stopwatch.seconds,
+    }
+
+
+def load(trainer: Any, which: str | int) -> tuple[int, dict[str, Any]]:
+    """The step that the first rank found, and the parts of this rank with those that all have in common."""
+    most: dict[str, int] = {"agent": trainer.agent.state_bytes()}
+    step, parts = trainer.checkpoints.load(which, most=most) if trainer.ranks.first else (0, {})
+    step, size = trainer.ranks.share((step, ranks_of(parts)))
+    if size != trainer.ranks.size:
+        raise ConfigError(
+            f"this run has {size} ranks, and {trainer.ranks.size} were started: each rank goes on with its own part of the replay. "
+            f"Start {size}: torchrun --nproc-per-node={size} -m deeprl resume {shlex.quote(str(trainer.folder.path))}"
+        )
+    if not trainer.ranks.first:
+        common = Checkpoints(trainer.folder.path).load(step, {"agent", "loggers"}, most)[1]
+        parts = {**trainer.checkpoints.load(step)[1], **common}
+    return step, parts
+
+
+def take(trainer: Any, step: int, parts: dict[str, Any]) -> None:
+    """Give a trainer the state of a checkpoint.
+
+    Raises:
+        Exception: one of `DAMAGE`; the parts are no state of this run.
+    """
+    state = parts["trainer"]
+    check_identity(trainer.config, LEARNING, state.get("identity", {}))
+    trainer.step = int(state["step"])
+    if trainer.step != step or not 0 <= trainer.filled_from <= step:
+        raise ValueError(f"it holds the state of step {trainer.step}")
+    for result in (state["best"], state["final"]):
+        if result is not None and not 0 <= int(result["step"]) <= step + 0 * float(result["mean"]):
+            raise ValueError(f"it knows an evaluation of step {result['step']}")
+    best, trainer.final, trainer.pending, trainer.done = (state[name] for name in ("best", "final", "pending", "done"))
+    trainer.stopped_early = state.get("stopped_early")  # older checkpoints lack it
+    kinds = [type(trainer.pending) in (int, type(None)), type(trainer.done) is bool, isinstance(trainer.stopped_early, str | None)]
+    kinds += [isinstance(parts["loggers"]["elapsed"], int | float), *(type(size) is int for size in state["lines"].values())]
+    if not all(kinds):
+        raise ValueError("it holds a value of another kind")
+    trainer.evaluator.best = best
+    if best is not None and best["step"] in trainer.checkpoints.steps():  # killed between saving and marking, or the disk was full
+        trainer.checkpoints.mark_best(best["step"])
+    trainer.loggers_state, trainer.lines = parts["loggers"], state["lines"]
+    trainer.stopwatch.before = float(state["seconds"])
+    trainer.update_noise.load_state_dict(state["update_noise"])
+    trainer.replay_noise.load_state_dict(state["replay_noise"])
+    trainer.agent.load_state(parts["agent"])
+    if state["learned"] is not None:
+        trainer.agent.read(state["learned"])  # raises where the next log line would
+        trainer.learned = Learned(torch.zeros(0), state["learned"])
+    if "replay" in parts:
+        trainer.filled_from = int(state["filled_from"])
+        trainer.replay.load(parts["replay"], trainer.checkpoints.segments(trainer.step))
+        trainer.saver.restored(trainer.step)
+    else:
+        trainer.filled_from = trainer.step
+        say(f"the checkpoint holds no replay: updates wait for {trainer.config['learning_starts']:,} more steps")
+    broken = trainer.collector.load_state_dict(parts["collector"])
+    if "replay" in parts:
+        for index in broken:
+            trainer.replay.cut(index)

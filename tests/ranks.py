@@ -1,0 +1,41 @@
+"""Processes as torchrun starts them, without its command, which takes seconds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+
+SECONDS = 300
+"""Until a process counts as hanging"""
+
+
+def in_ranks(size: int, work: Callable[[int], int | None]) -> list[int]:
+    """Exit codes of `size` forked processes; the negative number of a signal that ended one.
+
+    Args:
+        work: called in each with its rank; gives the exit code, None for 0.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    children = []
+    for rank in range(size):
+        child = os.fork()
+        if child == 0:
+            code = 99
+            try:
+                signal.alarm(SECONDS)
+                os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+                code = work(rank) or 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        children.append(child)
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
