@@ -14,9 +14,8 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import t as student
 
-from benchmarks.learning import RESULTS, planned, stored, train_all
+from benchmarks.learning import RESULTS, interval, planned, stored, train_all
 
 NAMES = {
     "holds": (("holds", range(10)), ("holds_pendulum", range(10))),
@@ -26,13 +25,6 @@ NAMES = {
 """Sets of `benchmarks.learning`, with their seeds"""
 LEAST = {"classic/cartpole": 475.0, "classic/pendulum": -200.0}
 """What a preset must hold with every seed"""
-
-
-def interval(values: list[float]) -> float:
-    """Half of Student's 95 % interval of the mean; 0 for one value."""
-    if len(values) < 2:
-        return 0.0
-    return float(student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
 
 
 def table(name: str) -> str:

@@ -150,6 +150,13 @@ def table(lines: list[dict]) -> str:
     return "\n".join(rows)
 
 
+def interval(values: list[float]) -> float:
+    """Half of Student's 95 % interval of the mean; 0 for one value."""
+    if len(values) < 2:
+        return 0.0
+    return float(student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
+
+
 def compared(lines: list[dict], at: int) -> str:
     """Mean over seeds, with Student's 95 % interval, of the mean of the last four evaluations up to step `at`; each seed behind it.
 
@@ -170,7 +177,7 @@ def compared(lines: list[dict], at: int) -> str:
         for env in envs:
             values = [value for _, (_, value) in sorted(found.get((name, env), {}).items())]
             mean = float(np.mean(values)) if values else 0.0
-            half = float(student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
+            half = interval(values)
             each = ", ".join(f"{value:,.0f}" for value in values)
             cells.append((f"{mean:,.0f} ± {half:,.0f} ({each})" if half else f"{mean:,.0f}") if values else "")
         rows.append(f"| {name} | " + " | ".join(cells) + " |")

@@ -11,6 +11,11 @@ import numpy as np
 
 from deeprl.remote.actor import Actor
 from deeprl.session import session
+from tests.builders import CARTPOLE
+
+WORDS = [word for word in CARTPOLE if not word.startswith("env.num")]
+"""A run whose environments are those of its actors"""
+TWO = ("collect=ray", "collect.actors=2", "collect.envs=1", "collect.ticks=7")
 
 
 class Died(Exception):

@@ -22,8 +22,7 @@ from deeprl.remote.cluster import package
 from deeprl.remote.collector import RemoteCollector
 from tests.builders import begin, lines
 from tests.promises.test_resume import assert_same_run
-from tests.remote.cluster import stand_in
-from tests.remote.test_remote import TWO, WORDS
+from tests.remote.cluster import TWO, WORDS
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.exhaustive
@@ -39,15 +38,6 @@ def actors() -> list[int]:
         except OSError:  # it has ended
             continue
     return found
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    path = tmp_path_factory.mktemp("ray") / "whole"
-    with pytest.MonkeyPatch.context() as patch:
-        stand_in(patch)
-        assert begin(path, *WORDS, *TWO) == exits.FINISHED
-    return path
 
 
 @pytest.mark.parametrize("killed", [False, True])

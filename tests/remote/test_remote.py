@@ -28,12 +28,10 @@ from deeprl.system.functions import GIVEN, name_of, unimportable
 from deeprl.types import Rows
 from tests.builders import ANY, CARTPOLE, KINDS, begin, console, lines, presets, settled, snapshot, spec_of
 from tests.promises.test_resume import assert_same_run
-from tests.remote.cluster import stand_in
+from tests.remote.cluster import TWO, WORDS
 
-WORDS = [word for word in CARTPOLE if not word.startswith("env.num")]
 TOGETHER = ("collect=ray", "collect.actors=1", "collect.envs=2", "collect.ticks=1", "collect.ahead=0")
 """One actor that is asked for one tick after the other, which is collecting here"""
-TWO = ("collect=ray", "collect.actors=2", "collect.envs=1", "collect.ticks=7")
 ROLLOUT = (
     "env=classic/cartpole", "steps=300", "replay.length=10", "evaluation.every=100", "evaluation.episodes=2", "evaluation.final_episodes=3",
     "evaluation.num=2", "checkpoint.every=80", "log.every=50", "runtime.threads=1",
@@ -81,16 +79,6 @@ def test_weights_are_as_old_as_is_said(tmp_path, cluster, monkeypatch):
         assert all(map(np.array_equal, weights.read(), arrays))
     different = {b"".join(array.tobytes() for array in arrays) for arrays in sent}
     assert len(different) == len(orders) - 1  # the first two rounds are ordered together
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The folder of an undisturbed run of two actors."""
-    path = tmp_path_factory.mktemp("remote") / "whole"
-    with pytest.MonkeyPatch.context() as patch:
-        stand_in(patch)
-        assert begin(path, *WORDS, *TWO) == exits.FINISHED
-    return path
 
 
 @pytest.mark.parametrize("lives", [(3,), (0, 5), (4, 2, 1, 3)])
