@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from deeprl.backups.bellman import Double, Max
 from deeprl.choice import in_range
-from deeprl.networks.blocks import MLP, stacked
+from deeprl.networks.blocks import stacked
+from deeprl.networks.mlp import MLP
 from deeprl.parts.auxiliary import Auxiliary
 from deeprl.parts.chains import Chain
 from deeprl.plan import Plan

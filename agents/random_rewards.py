@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import in_range
-from deeprl.networks.blocks import MLP, stacked
+from deeprl.networks.blocks import stacked
+from deeprl.networks.mlp import MLP
 from deeprl.parts.auxiliary import Auxiliary
 from deeprl.plan import Plan
 from deeprl.transforms.moments import Moments

@@ -27,7 +27,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deeprl.choice import in_range, one_of
-from deeprl.networks.blocks import MLP, stacked
+from deeprl.networks.blocks import stacked
+from deeprl.networks.mlp import MLP
 from deeprl.parts.auxiliary import Auxiliary
 from deeprl.plan import Plan
 from deeprl.types import Batch

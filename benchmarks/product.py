@@ -15,7 +15,8 @@ import time
 import torch
 
 from deeprl.accelerate.modes import precision, product
-from deeprl.networks.blocks import MLP, initialise
+from deeprl.networks.blocks import initialise
+from deeprl.networks.mlp import MLP
 from deeprl.system.machine import keep_memory, this_cpu
 
 PRODUCTS = "highest", "medium"

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from deeprl.agents.dvw import InverseVariance
 from deeprl.backups.bellman import Max
-from deeprl.networks.blocks import MLP
 from deeprl.networks.heads import Scalar
+from deeprl.networks.mlp import MLP
 from deeprl.networks.torsos import TorsoChoice
 from deeprl.optim.adam import Adam
 from deeprl.parts.chains import Single

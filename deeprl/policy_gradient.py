@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from deeprl.agent import Agent, Answer, watching
 from deeprl.choice import Choice, Part, in_range, one_of
 from deeprl.networks.actors import Actor
-from deeprl.networks.blocks import MLP, initialise
+from deeprl.networks.blocks import initialise
+from deeprl.networks.mlp import MLP
 from deeprl.networks.policies import PolicyChoice
 from deeprl.objective import Objective
 from deeprl.parts.exploration import certain

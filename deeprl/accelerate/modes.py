@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from deeprl.agent import Agent
-from deeprl.networks.blocks import ImageBlock
+from deeprl.networks.convolutions import ImageBlock
 from deeprl.system.machine import Cpu, this_cpu
 
 MODES = ("reference", "fast", "compiled")

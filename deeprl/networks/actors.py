@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, in_range, one_of
-from deeprl.networks.blocks import MLP, learning
+from deeprl.networks.blocks import learning
 from deeprl.networks.layers import SCHEMES
+from deeprl.networks.mlp import MLP
 from deeprl.networks.unit_norm import UnitMLP
 from deeprl.types import Spec
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from deeprl.choice import counts, in_range, one_of
 from deeprl.networks.batch_norm import BatchNorms
-from deeprl.networks.blocks import linear
 from deeprl.networks.layers import SCHEMES, Init
+from deeprl.networks.mlp import linear
 from deeprl.networks.residual_mlp import entered, vector_size
 from deeprl.networks.torsos import TorsoChoice, widths
 from deeprl.types import Spec

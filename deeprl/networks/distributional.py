@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import in_range
-from deeprl.networks.blocks import MLP
 from deeprl.networks.heads import HeadChoice, Streams
+from deeprl.networks.mlp import MLP
 from deeprl.types import NetworkNoise
 from deeprl.values.distributions import CategoricalValues, ImplicitValues, QuantileValues
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deeprl.networks.blocks import MLP, linear
+from deeprl.networks.mlp import MLP, linear
 
 BITS = 31
 """Of keys and hashes. Products of two such numbers are exact in int64."""

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, counts
-from deeprl.networks.blocks import MLP, initialise
+from deeprl.networks.blocks import initialise
+from deeprl.networks.mlp import MLP
 from deeprl.networks.weight_norm import weight_normalise
 from deeprl.types import Spec
 

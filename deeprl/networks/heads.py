@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, Part, in_range, one_of
-from deeprl.networks.blocks import MLP, NoisyMLP
+from deeprl.networks.mlp import MLP, NoisyMLP
 from deeprl.networks.unit_norm import UnitMLP
 from deeprl.types import NetworkNoise
 from deeprl.values.losses import huber, squared

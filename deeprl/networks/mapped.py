@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, Part
-from deeprl.networks.blocks import MLP
 from deeprl.networks.heads import Scalar, under
 from deeprl.networks.layers import Init
+from deeprl.networks.mlp import MLP
 from deeprl.transforms.channels import channel_scales
 from deeprl.types import NetworkNoise
 from deeprl.values.mapped import MappedValues, Units

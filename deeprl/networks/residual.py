@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deeprl.networks.blocks import ImageBlock, same_pads
+from deeprl.networks.convolutions import ImageBlock, same_pads
 
 
 class ResidualStacks(ImageBlock):

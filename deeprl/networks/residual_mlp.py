@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deeprl.choice import counts, one_of
-from deeprl.networks.blocks import Block, linear, repeated
+from deeprl.networks.blocks import Block
 from deeprl.networks.layers import SCHEMES, Init
+from deeprl.networks.mlp import linear, repeated
 from deeprl.networks.torsos import TorsoChoice, widths
 from deeprl.types import Spec
 

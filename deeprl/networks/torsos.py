@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, in_range, one_of
-from deeprl.networks.blocks import ACTIVATIONS, MLP, ConvStack, repeated
+from deeprl.networks.convolutions import ConvStack
 from deeprl.networks.dropout import DropoutMLP
 from deeprl.networks.layers import SCHEMES
+from deeprl.networks.mlp import ACTIVATIONS, MLP, repeated
 from deeprl.networks.residual import ResidualStacks
 from deeprl.networks.weight_norm import OPTIONS
 from deeprl.types import Spec

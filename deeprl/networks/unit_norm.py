@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deeprl.networks.blocks import MLP
+from deeprl.networks.mlp import MLP
 
 EPS = 1e-8
 """Shorter vectors are divided by this number, so that zeros stay zeros."""

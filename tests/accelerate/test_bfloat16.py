@@ -7,7 +7,7 @@ import torch
 
 from deeprl.accelerate.graph import has_compiler
 from deeprl.accelerate.modes import apply, set_products
-from deeprl.networks.blocks import MLP
+from deeprl.networks.mlp import MLP
 from deeprl.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import Spec
 from tests.accelerate.test_compile import build, given

@@ -7,8 +7,10 @@ from torch import nn
 
 from deeprl.accelerate.modes import apply, precision, product
 from deeprl.networks.actors import Deterministic
-from deeprl.networks.blocks import MLP, ConvStack, ImageBlock, NoisyMLP, initialise, patchwise, same_pads
+from deeprl.networks.blocks import initialise
+from deeprl.networks.convolutions import ConvStack, ImageBlock, patchwise, same_pads
 from deeprl.networks.layers import Init, fill_
+from deeprl.networks.mlp import MLP, NoisyMLP
 from deeprl.networks.torsos import Auto, MinAtarTorso, MLPTorso, Nature
 from deeprl.optim.flat import flatten_
 from deeprl.system.machine import Cpu, flush_denormals, keep_memory

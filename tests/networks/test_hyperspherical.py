@@ -9,8 +9,9 @@ import torch
 
 from deeprl.accelerate.modes import apply
 from deeprl.agents.idqn import Iterated
-from deeprl.networks.blocks import MLP, initialise
+from deeprl.networks.blocks import initialise
 from deeprl.networks.hyperspherical import Hyperspherical, HypersphericalBlocks, Learnt, shifted, towards, unit, unit_columns
+from deeprl.networks.mlp import MLP
 from deeprl.networks.torsos import MLPTorso
 from deeprl.optim.adam import Adam
 from deeprl.training.learner import CompiledLearner, Learner

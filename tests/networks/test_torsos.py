@@ -13,9 +13,11 @@ from deeprl.accelerate.modes import apply
 from deeprl.agents.idqn import Iterated
 from deeprl.config.build import build_agent
 from deeprl.config.instantiate import instantiate
-from deeprl.networks.blocks import MLP, ConvStack, initialise
+from deeprl.networks.blocks import initialise
+from deeprl.networks.convolutions import ConvStack
 from deeprl.networks.heads import Scalar
 from deeprl.networks.layers import Init
+from deeprl.networks.mlp import MLP
 from deeprl.networks.residual import ResidualStacks, halved
 from deeprl.networks.torsos import Auto, Impala, MinAtarTorso, MLPTorso, Nature
 from deeprl.training.learner import gradient

@@ -11,9 +11,9 @@ from torch import nn
 from deeprl.accelerate.modes import apply
 from deeprl.agents.idqn import Iterated
 from deeprl.config.build import build_agent
-from deeprl.networks.blocks import MLP, NoisyMLP
 from deeprl.networks.heads import Scalar
 from deeprl.networks.layers import lengths, rescaled
+from deeprl.networks.mlp import MLP, NoisyMLP
 from deeprl.networks.torsos import Auto, Impala, MinAtarTorso, MLPTorso, Nature
 from deeprl.networks.weight_norm import weight_normalise
 from deeprl.training.learner import gradient

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from deeprl.networks.blocks import MLP, initialise
+from deeprl.networks.blocks import initialise
+from deeprl.networks.mlp import MLP
 from deeprl.optim.adam import Adam
 from deeprl.optim.flat import flatten_
 from deeprl.optim.radam import RAdam
