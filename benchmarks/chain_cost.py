@@ -1,4 +1,5 @@
-"""What a chain of K Bellman iterations costs beside the agent that it extends: i-DQN (K = 5) beside DQN, i-IQN (K = 3) beside IQN.
+"""What a chain of K Bellman iterations costs beside the agent that it extends: i-DQN (K = 5) beside DQN, i-IQN (K = 3) beside IQN; and
+what its successors cost, iS-DQN (K = 5), and DQN without target network.
 
 python -m benchmarks.chain_cost [--rounds 5] [--updates 100] [--steps 400] [--json FILE] [overrides]
 
@@ -9,7 +10,8 @@ On MinAtar, with shared or separate torsos, in two forms of the same mathematics
 
 `update` is the agent alone on batches at hand; `loop` is the whole training loop (environment, acting, replay, one update in four steps),
 in which the loop form has the batched one's acting and target moves. Variants take turns, in an order that moves on each round; shown are
-medians of the milliseconds and of the ratios within a round. Multiply-adds are counted over forward and backward passes of one update.
+medians of the milliseconds and of the ratios within a round. Multiply-adds are counted over forward and backward passes of one update,
+parameters over all networks, those of the target side included.
 
 The authors of i-QN report ratios of whole trainings on a GPU: 1.31 for i-DQN and 1.52 for i-IQN.
 """
@@ -43,6 +45,8 @@ from deeprl.values.view import View
 
 FAMILIES = {"dqn": ("idqn", 5), "iqn": ("iiqn", 3)}
 """agent -> its chain, K"""
+SUCCESSORS = {"dqn": {"is_dqn K=5": ["agent=is_dqn", "agent.chain.length=5"], "target_free_dqn": ["agent=target_free_dqn"]}, "iqn": {}}
+"""agent -> other chains, only in our form"""
 FILLED = 2000
 SETTINGS = ("env=minatar/breakout", "learning_starts=1000", "replay.capacity=5000", "accelerate=fast", "runtime.threads=1")
 
@@ -198,11 +202,14 @@ def variants(overrides: list[str]) -> dict[str, list[Variant]]:
         for torso, form in itertools.product(("shared", "separate"), ("batched", "loop")):
             words = [f"agent={chained}", f"agent.chain.length={length}", f"agent.chain.torso={torso}", *SETTINGS, *overrides]
             found[plain].append(Variant(f"{chained} K={length} {torso} {form}", form, words))
+        for name, words in SUCCESSORS[plain].items():
+            found[plain].append(Variant(name, "batched", [*words, *SETTINGS, *overrides]))
     return found
 
 
 def row(variant: Variant, base: Variant) -> dict:
     line: dict = {"variant": variant.name, "baseline": base.name, "multiply_adds": variant.multiply_adds}
+    line["parameters"] = sum(parameter.numel() for parameter in variant.agent.parameters())
     line["multiply_adds_ratio"] = variant.multiply_adds / base.multiply_adds
     for kind, seconds in variant.seconds.items():
         line[f"{kind}_ms"] = 1e3 * statistics.median(seconds)
@@ -211,11 +218,12 @@ def row(variant: Variant, base: Variant) -> dict:
 
 
 def table(rows: list[dict]) -> str:
-    lines = ["| | multiply-adds, millions | ratio | update, ms | ratio | loop step, ms | ratio |", "|---|---|---|---|---|---|---|"]
+    lines = ["| | parameters | multiply-adds, millions | ratio | update, ms | ratio | loop step, ms | ratio |", "|---" * 8 + "|"]
     for each in rows:
         counted, update, loop = each["multiply_adds"] / 1e6, each["update_ms"], each["loop_ms"]
         lines.append(
-            f"| {each['variant']} | {counted:.1f} | {each['multiply_adds_ratio']:.2f} | {update:.3f} | {each['update_ratio']:.2f} "
+            f"| {each['variant']} | {each['parameters']:,} "
+            f"| {counted:.1f} | {each['multiply_adds_ratio']:.2f} | {update:.3f} | {each['update_ratio']:.2f} "
             f"| {loop:.3f} | {each['loop_ratio']:.2f} |"
         )
     return "\n".join(lines)

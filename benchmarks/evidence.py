@@ -15,14 +15,18 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.learning import RESULTS, interval, planned, stored, train_all
+from benchmarks.learning import RECIPES, RESULTS, interval, planned, stored, train_all
+from deeprl.report.statistics import Interval, bootstrap, improvement
 
 NAMES = {
     "holds": (("holds", range(10)), ("holds_pendulum", range(10))),
     "actors": (("actors", range(3)), ("actors_pendulum", range(3))),  # beside the same seeds of "holds", which collect in one process
     "successors": (("successors", range(5)),),
+    "minatar": (("minatar_main", range(5)),),
 }
 """Sets of `benchmarks.learning`, with their seeds"""
+BASELINE = {"successors": "dqn", "minatar": "dqn"}
+"""The agent beside which those of a set stand, over several tasks"""
 LEAST = {"classic/cartpole": 475.0, "classic/pendulum": -200.0}
 """What a preset must hold with every seed"""
 
@@ -46,6 +50,40 @@ def table(name: str) -> str:
     return "\n".join(rows)
 
 
+def shown(found: Interval) -> str:
+    return f"{found.point:.2f} [{found.low:.2f}, {found.high:.2f}]"
+
+
+def beside(name: str) -> str:
+    """A row for each agent that was trained on every task of the set: its scores over all tasks in units of the baseline's mean on each.
+
+    Interquartile mean of the finals; probability that a run ends higher than the baseline's on the same task; mean of the area under the
+    learning curve. With stratified bootstrap intervals of 95 %, over runs.
+    """
+    lines, baseline = stored(RESULTS / f"{name}.json"), BASELINE[name]
+    tasks = sorted({(line["env"], line["steps"]) for line in lines})
+    runs = {
+        agent: [[line for line in lines if (line["name"], line["env"], line["steps"]) == (agent, *task)] for task in tasks]
+        for agent in RECIPES
+        if any(line["name"] == agent for line in lines)
+    }
+    finals = {agent: [np.array([run["final"]["mean"] for run in each]) for each in of] for agent, of in runs.items()}
+    areas = {agent: [np.array([np.mean([mean for _, mean in run["curve"]]) for run in each]) for each in of] for agent, of in runs.items()}
+    rows = [
+        f"| agent | seeds | IQM of finals, of {baseline}'s | probability to end above {baseline} | area under the curve | steps/s |",
+        "|---" * 6 + "|",
+    ]
+    for agent, of in runs.items():
+        if not all(of):
+            continue
+        scores, area = ([each / base.mean() for each, base in zip(of[agent], of[baseline])] for of in (finals, areas))
+        speed = np.median([run["steps_per_second"] for each in of for run in each])
+        above = "" if agent == baseline else shown(improvement(finals[agent], finals[baseline]))
+        seeds = ", ".join(dict.fromkeys(str(len(each)) for each in of))
+        rows.append(f"| {agent} | {seeds} | {shown(bootstrap(scores))} | {above} | {shown(bootstrap(area, np.mean))} | {speed:,.0f} |")
+    return "\n".join(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=NAMES)
@@ -63,6 +101,8 @@ def main() -> None:
             results = RESULTS / f"{options.name}.json"
             train_all(name, runs[::-1] if options.reverse else runs, options.folder, results, options.mode, options.minutes)
     print(table(options.name))
+    if options.name in BASELINE:
+        print(f"\n{beside(options.name)}")
 
 
 if __name__ == "__main__":

@@ -91,6 +91,11 @@ SETS = {
     "mujoco_million": (("mujoco/half_cheetah", "mujoco/hopper"), "steps=1000000 evaluation.every=10000", ("td3", "sac")),
     "mujoco_half_million": (("mujoco/walker2d",), "steps=500000 evaluation.every=10000", ("td3", "sac")),
     "minatar": (("minatar/breakout", "minatar/asterix"), "steps=300000 evaluation.every=30000", AGENTS),
+    "minatar_main": (
+        ("minatar/asterix", "minatar/breakout", "minatar/space_invaders"),
+        "steps=500000 evaluation.every=25000",
+        ("dqn", "idqn", "munchausen_dqn", "mvi", "qrdqn", "iqn", "c51", "dvw", "log_dqn"),
+    ),
     "rollouts": (("classic/cartpole", "classic/acrobot"), "steps=500000 evaluation.every=25000", ("ppo", "a2c")),
     "rollouts_mujoco": (("mujoco/half_cheetah",), "steps=1000000 evaluation.every=50000", ("ppo", "ppo_running")),
     "rollouts_minatar": (("minatar/breakout", "minatar/asterix"), "steps=2000000 evaluation.every=100000", ("pqn",)),
