@@ -22,7 +22,8 @@ NAMES = {
     "holds": (("holds", range(10)), ("holds_pendulum", range(10))),
     "actors": (("actors", range(3)), ("actors_pendulum", range(3))),  # beside the same seeds of "holds", which collect in one process
     "successors": (("successors", range(5)),),
-    "minatar": (("minatar_main", range(5)),),
+    "ipqn": (("ipqn", range(3)),),
+    "minatar": (("rollouts_minatar_short", range(3)), ("rollouts_minatar", range(3)), ("minatar_main", range(5))),
 }
 """Sets of `benchmarks.learning`, with their seeds"""
 BASELINE = {"successors": "dqn", "minatar": "dqn"}
@@ -55,13 +56,13 @@ def shown(found: Interval) -> str:
 
 
 def beside(name: str) -> str:
-    """A row for each agent that was trained on every task of the set: its scores over all tasks in units of the baseline's mean on each.
+    """A row for each agent that was trained on every task of the baseline: its scores over all tasks in units of the baseline's mean on each.
 
     Interquartile mean of the finals; probability that a run ends higher than the baseline's on the same task; mean of the area under the
     learning curve. With stratified bootstrap intervals of 95 %, over runs.
     """
     lines, baseline = stored(RESULTS / f"{name}.json"), BASELINE[name]
-    tasks = sorted({(line["env"], line["steps"]) for line in lines})
+    tasks = sorted({(line["env"], line["steps"]) for line in lines if line["name"] == baseline})
     runs = {
         agent: [[line for line in lines if (line["name"], line["env"], line["steps"]) == (agent, *task)] for task in tasks]
         for agent in RECIPES

@@ -73,11 +73,18 @@ SUCCESSORS = {
     "gi_dqn": "agent=gi_dqn",
     "target_free_dqn": "agent=target_free_dqn",
 }
+CHAINED = "agent=pqn agent/chain=iterated_live"
+ROLLOUT_CHAINS = {  # a rollout has 512 steps
+    "ipqn": f"{CHAINED} agent.chain.length=3 agent.chain.shift_period=512",
+    "ipqn_old": f"{CHAINED} agent.chain.length=3 agent.chain.shift_period=2048",
+    "ipqn_short": f"{CHAINED} agent.chain.length=3 agent.chain.shift_period=512 agent.backup.lam=0.3",
+    "pqn_old": f"{CHAINED} agent.chain.length=1 agent.chain.shift_period=2048",
+}
 ACTORS = {
     "dqn_actors": "agent=dqn collect=ray collect.actors=2",
     "td3_actors": "agent=td3 collect=ray collect.actors=2",
 }
-RECIPES = {**AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS, **ACTORS}
+RECIPES = {**AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS, **ROLLOUT_CHAINS, **ACTORS}
 LOG_MAPPED = ("log_dqn", "loglin_dqn")
 """Not for CartPole, because a reward in every step is not what a logarithm is for (docs/algorithms/log_dqn.md)."""
 SETS = {
@@ -99,9 +106,11 @@ SETS = {
     "rollouts": (("classic/cartpole", "classic/acrobot"), "steps=500000 evaluation.every=25000", ("ppo", "a2c")),
     "rollouts_mujoco": (("mujoco/half_cheetah",), "steps=1000000 evaluation.every=50000", ("ppo", "ppo_running")),
     "rollouts_minatar": (("minatar/breakout", "minatar/asterix"), "steps=2000000 evaluation.every=100000", ("pqn",)),
+    "rollouts_minatar_short": (("minatar/breakout", "minatar/asterix"), "steps=500000 evaluation.every=25000", ("pqn",)),
     "rollouts_atari": (
         ("atari/pong",), "steps=2000000 evaluation.every=200000 agent/torso=nature agent.torso.padding=valid", ("pqn",),
     ),
+    "ipqn": (("classic/cartpole",), "steps=300000 evaluation.every=15000", ("pqn", *ROLLOUT_CHAINS)),
     "successors": (
         ("minatar/breakout", "minatar/asterix"), "steps=200000 evaluation.every=20000", ("dqn", "idqn", "is_dqn", "target_free_dqn"),
     ),
