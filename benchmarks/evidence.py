@@ -23,6 +23,7 @@ NAMES = {
     "actors": (("actors", range(3)), ("actors_pendulum", range(3))),  # beside the same seeds of "holds", which collect in one process
     "successors": (("successors", range(5)),),
     "ipqn": (("ipqn", range(3)),),
+    "minatar_choice": (("minatar_choice", (100, 101)),),
     "minatar": (("rollouts_minatar_short", range(3)), ("rollouts_minatar", range(3)), ("minatar_main", range(5))),
 }
 """Sets of `benchmarks.learning`, with their seeds"""
@@ -56,7 +57,7 @@ def shown(found: Interval) -> str:
 
 
 def beside(name: str) -> str:
-    """A row for each agent that was trained on every task of the baseline: its scores over all tasks in units of the baseline's mean on each.
+    """A row for each agent that was trained on every task of the baseline: its scores in units of the baseline's mean on each.
 
     Interquartile mean of the finals; probability that a run ends higher than the baseline's on the same task; mean of the area under the
     learning curve. With stratified bootstrap intervals of 95 %, over runs.

@@ -80,11 +80,16 @@ ROLLOUT_CHAINS = {  # a rollout has 512 steps
     "ipqn_short": f"{CHAINED} agent.chain.length=3 agent.chain.shift_period=512 agent.backup.lam=0.3",
     "pqn_old": f"{CHAINED} agent.chain.length=1 agent.chain.shift_period=2048",
 }
+CANDIDATES = {
+    "c51_eps": "agent=c51 agent.optimizer.eps=1e-8",
+    "qrdqn_eps": "agent=qrdqn agent.optimizer.eps=1e-8",
+    "iqn_eps": "agent=iqn agent.optimizer.eps=1e-8",
+}
 ACTORS = {
     "dqn_actors": "agent=dqn collect=ray collect.actors=2",
     "td3_actors": "agent=td3 collect=ray collect.actors=2",
 }
-RECIPES = {**AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS, **ROLLOUT_CHAINS, **ACTORS}
+RECIPES = {**AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS, **ROLLOUT_CHAINS, **CANDIDATES, **ACTORS}
 LOG_MAPPED = ("log_dqn", "loglin_dqn")
 """Not for CartPole, because a reward in every step is not what a logarithm is for (docs/algorithms/log_dqn.md)."""
 SETS = {
@@ -98,6 +103,9 @@ SETS = {
     "mujoco_million": (("mujoco/half_cheetah", "mujoco/hopper"), "steps=1000000 evaluation.every=10000", ("td3", "sac")),
     "mujoco_half_million": (("mujoco/walker2d",), "steps=500000 evaluation.every=10000", ("td3", "sac")),
     "minatar": (("minatar/breakout", "minatar/asterix"), "steps=300000 evaluation.every=30000", AGENTS),
+    "minatar_choice": (
+        ("minatar/seaquest",), "steps=300000 evaluation.every=30000", ("dqn", "c51", "c51_eps", "qrdqn", "qrdqn_eps", "iqn", "iqn_eps"),
+    ),
     "minatar_main": (
         ("minatar/asterix", "minatar/breakout", "minatar/space_invaders"),
         "steps=500000 evaluation.every=25000",
