@@ -101,7 +101,8 @@ def main() -> None:
         for name, seeds in NAMES[options.name][:: -1 if options.reverse else 1]:
             runs = planned(name, None, seeds)
             results = RESULTS / f"{options.name}.json"
-            train_all(name, runs[::-1] if options.reverse else runs, options.folder, results, options.mode, options.minutes)
+            folder = options.folder if name == options.name else options.folder / name  # two sets may have the same runs, but for budgets
+            train_all(name, runs[::-1] if options.reverse else runs, folder, results, options.mode, options.minutes)
     print(table(options.name))
     if options.name in BASELINE:
         print(f"\n{beside(options.name)}")
