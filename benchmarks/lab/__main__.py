@@ -1,9 +1,12 @@
 """The claims of the lab's papers, measured by exact evaluation of every policy that was played.
 
-python -m benchmarks.lab NAME [--seeds 20] [--jobs 1] [--json FILE] [--plot FILE]
+python -m benchmarks.lab NAME [--seeds 20] [--first 0] [--jobs 1] [--json FILE] [--plot FILE]
     NAME: dtr, robust_rvi, static_cvar, recursive_oce, iterated_cvar, ravi_ucb, moco, fqi_log, pnlsvi, vwls_mdvi, loop, reward_free,
         cooperative_lsvi, latent_mdp, dueling, random_duels, contextual, adversarial_mdp
     python -m benchmarks.lab page --plot FILE    the regret of all stored results, on one page
+
+Seeds are FIRST, FIRST + 1, …: a table whose settings were chosen after looking at some seeds says nothing about those. With --json the arms
+of an experiment of regret that the file already has, with the same seeds, are not run again.
 
 Regret is shown after a quarter, a half and all of the episodes, as mean ± half of a 95 % interval (Student's t). `slope` is that of
 ln regret against ln t over the last nine tenths, fitted for each seed: 1 is linear, ½ is √T. `doubling` is the mean regret of the last half
@@ -29,22 +32,27 @@ from benchmarks.lab.statistics import shown, slopes
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
-def regret(name: str, seeds: int, pool: ProcessPoolExecutor, keep: Callable[[dict], object]) -> dict:
+def regret(name: str, seeds: range, pool: ProcessPoolExecutor, before: dict, keep: Callable[[dict], object]) -> dict:
     """
     Args:
+        before: what an earlier run with the same seeds has found, or nothing.
         keep: called with what is known after each arm.
     """
     experiment = REGRET[name]()
     at = times(experiment.episodes)
     quarter, half = (int(np.flatnonzero(at == int(experiment.episodes * share))[0]) for share in (0.25, 0.5))
-    print(f"{name}: {experiment.claim}; {seeds} seeds\n")
+    print(f"{name}: {experiment.claim}; {len(seeds)} seeds\n")
     columns = ("T/4", "T/2", f"T={experiment.episodes}", "slope", "doubling", "suboptimality", "switches", "ms/episode")
     columns += tuple(metric.partition("/")[2] for metric in experiment.shown)
     print(f"{'arm':38}" + "".join(f"{column:>18}" for column in columns))
     rows: dict[str, dict] = {}
-    found = {"experiment": name, "claim": experiment.claim, "seeds": seeds, "times": at.tolist(), "arms": rows}
+    found = {"experiment": name, "claim": experiment.claim, "seeds": len(seeds), "first": seeds.start, "times": at.tolist(), "arms": rows}
     for arm in experiment.arms:
-        runs = list(pool.map(partial(curve, name, arm), range(seeds)))
+        if arm in before.get("arms", {}):
+            rows[arm] = before["arms"][arm]
+            print(f"{arm:38}  is in the file", flush=True)
+            continue
+        runs = list(pool.map(partial(curve, name, arm), seeds))
         curves, rest = np.array([run[0] for run in runs]), np.array([run[1:4] for run in runs])
         mean = curves.mean(0)
         doubling = float((mean[-1] - mean[half]) / max(mean[half] - mean[quarter], 1e-9))
@@ -63,21 +71,22 @@ def regret(name: str, seeds: int, pool: ProcessPoolExecutor, keep: Callable[[dic
     return found
 
 
-def robust(seeds: int, pool: ProcessPoolExecutor) -> dict:
+def robust(seeds: range, pool: ProcessPoolExecutor) -> dict:
     rows = {}
-    print(f"robust_rvi: f(Q) comes near the robust gain; robust policies are better in the worst case; {seeds} seeds, {seeds} garnets\n")
+    print("robust_rvi: f(Q) comes near the robust gain; robust policies are better in the worst case")
+    print(f"{len(seeds)} seeds, as many garnets\n")
     columns = ("updates a pair", "f(Q) - gain", "largest |error|", "policies differ", "gain: robust", "nominal")
     print(f"{'set':34}" + "".join(f"{column:>20}" for column in columns))
     for each, sweeps in SETS.items():
-        errors = np.array(list(pool.map(partial(gain_error, each, sweeps), range(seeds))))
-        cases = list(pool.map(partial(worst_cases, each), range(seeds)))
+        errors = np.array(list(pool.map(partial(gain_error, each, sweeps), seeds)))
+        cases = list(pool.map(partial(worst_cases, each), seeds))
         robust, nominal, differ = (np.array(column) for column in zip(*cases))
-        cells = [sweeps, shown(errors, 4), f"{np.abs(errors).max():.4f}", f"{differ.sum()} of {seeds}"]
+        cells = [sweeps, shown(errors, 4), f"{np.abs(errors).max():.4f}", f"{differ.sum()} of {len(seeds)}"]
         cells += [f"{robust.mean():.4f}", f"{nominal.mean():.4f}"]
         print(f"{each!s:34}" + "".join(f"{cell:>20}" for cell in cells), flush=True)
         rows[str(each)] = {"updates": sweeps, "error": errors.round(6).tolist(), "differ": differ.tolist(),
                            "robust": robust.round(8).tolist(), "nominal": nominal.round(8).tolist()}  # fmt: skip
-    return {"experiment": "robust_rvi", "seeds": seeds, "sets": rows}
+    return {"experiment": "robust_rvi", "seeds": len(seeds), "first": seeds.start, "sets": rows}
 
 
 def plot(found: list[dict], path: Path) -> None:
@@ -102,6 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=(*REGRET, "robust_rvi", *TABLES, "page"))
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
@@ -117,9 +127,15 @@ def main() -> None:
         if options.json:
             options.json.write_text(json.dumps(found) + "\n")
 
+    seeds, before = range(options.first, options.first + options.seeds), {}
+    if options.json and options.json.exists():
+        before = json.loads(options.json.read_text())
+        if (before["experiment"], before["seeds"], before.get("first", 0)) != (options.name, options.seeds, options.first):
+            parser.error(f"--json={options.json} holds {before['experiment']} with other seeds: name another file")
+
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("forkserver")) as pool:
         table = (TABLES | {"robust_rvi": robust}).get(options.name)
-        found = table(options.seeds, pool) if table else regret(options.name, options.seeds, pool, keep)
+        found = table(seeds, pool) if table else regret(options.name, seeds, pool, before, keep)
     keep(found)
     if options.plot and "times" in found:
         plot([found], options.plot)

@@ -23,9 +23,14 @@ DISCOUNT = 0.9
 ITERATIONS, SAMPLES = (1, 2, 4, 8), (10_000, 50_000, 150_000)
 
 
-def stored(name: str, seeds: int, rows: dict[str, np.ndarray]) -> dict:
+def stored(name: str, seeds: range, rows: dict[str, np.ndarray]) -> dict:
     """What --json writes: for each arm its figures, one row a seed."""
-    return {"experiment": name, "seeds": seeds, "arms": {arm: found.round(6).tolist() for arm, found in rows.items()}}
+    return {
+        "experiment": name,
+        "seeds": len(seeds),
+        "first": seeds.start,
+        "arms": {arm: found.round(6).tolist() for arm, found in rows.items()},
+    }
 
 
 def corrector(instance: int, expectations, smoothing: float, basis: int) -> MoCo:
@@ -79,21 +84,21 @@ def q_learning(instance: int) -> list[float]:
     return [*errors, agent.suboptimality()]
 
 
-def moco(seeds: int, pool: Executor) -> dict:
+def moco(seeds: range, pool: Executor) -> dict:
     rows = {}
-    print(f"moco: correction by d value functions, {seeds} garnets (20 states, 3 actions, 4 successors), discount {DISCOUNT}\n")
+    print(f"moco: correction by d value functions, {len(seeds)} garnets (20 states, 3 actions, 4 successors), discount {DISCOUNT}\n")
     line("log10 of the error of V: arm", [f"k={k}" for k in ITERATIONS])
     arms = {"value iteration": value_iteration}
     arms |= {f"MoCoVI λ={s} d={d}": partial(queried, s, d) for s in SMOOTHING for d in (0, 1, 2, 3)}
     for name, arm in arms.items():
-        found = rows[name] = np.array(list(pool.map(arm, range(seeds))))
+        found = rows[name] = np.array(list(pool.map(arm, seeds)))
         line(name, [shown(column) for column in found.T])
     print()
     line("error of V: arm", [f"{n} samples" for n in SAMPLES] + ["suboptimality"])
     arms = {"Q-learning": q_learning, "counts": partial(sampled, 0.0, 0)}
     arms |= {f"MoCoDyna λ={s} d={d}": partial(sampled, s, d) for s in SMOOTHING for d in (0, 1, 2)}
     for name, arm in arms.items():
-        found = rows[name] = np.array(list(pool.map(arm, range(seeds))))
+        found = rows[name] = np.array(list(pool.map(arm, seeds)))
         line(name, [shown(column, 3) for column in found.T[:-1]] + [shown(found[:, -1], 4)])
     return stored("moco", seeds, rows)
 
@@ -134,13 +139,13 @@ def batch(loss: str, successes: int, seed: int) -> list[float]:
     return costs
 
 
-def fqi_log(seeds: int, pool: Executor) -> dict:
+def fqi_log(seeds: range, pool: Executor) -> dict:
     rows = {}
-    print(f"fqi_log: log-loss needs less data; mountain car, H = {HORIZON}, actions held for {HOLD} steps; {seeds} seeds\n")
+    print(f"fqi_log: log-loss needs less data; mountain car, H = {HORIZON}, actions held for {HOLD} steps; {len(seeds)} seeds\n")
     line("cost of the greedy policy: arm", [f"n={n}" for n in EPISODES])
     for successes in (1, 5, 30):
         for loss in LOSSES:
-            found = np.array(list(pool.map(partial(batch, loss, successes), range(seeds))))
+            found = np.array(list(pool.map(partial(batch, loss, successes), seeds)))
             rows[name := f"{loss}, {successes} successes"] = found
             line(name, [shown(column) for column in found.T])
     return stored("fqi_log", seeds, rows)
@@ -187,17 +192,17 @@ def offline(noise: tuple[float, float], c: float, least: float, share: float, se
     return np.mean(found, 0).tolist()
 
 
-def pnlsvi(seeds: int, pool: Executor) -> dict:
+def pnlsvi(seeds: range, pool: Executor) -> dict:
     rows = {}
     kinds = {"equal weights": (25.0, 0.0), "least=0.01": (0.01, 0.0), "least=1": (1.0, 0.0)}
     kinds |= {"least=0.01 halves": (0.01, 0.5), "least=1 halves": (1.0, 0.5)}
-    print(f"pnlsvi: weights of inverse variance need less data; linear MDPs of 5 steps, {WORLDS} for each of {seeds} seeds")
+    print(f"pnlsvi: weights of inverse variance need less data; linear MDPs of 5 steps, {WORLDS} for each of {len(seeds)} seeds")
     print("The last columns are differences to equal weights without pessimism, by seed\n")
     line("suboptimality: arm", [*(f"n={n}" for n in OFFLINE), *(f"less c=0, n={n}" for n in OFFLINE[:2])], 19)
     for noise in NOISES:
         for c in (0.0, 0.01, 0.1):
             for kind, (least, share) in kinds.items():
-                found = np.array(list(pool.map(partial(offline, noise, c, least, share), range(seeds))))
+                found = np.array(list(pool.map(partial(offline, noise, c, least, share), seeds)))
                 rows[name := f"noise {noise[0]}/{noise[1]} c={c} {kind}"] = found
                 apart = found - rows[f"noise {noise[0]}/{noise[1]} c=0.0 equal weights"]
                 line(name, [shown(column, 4) for column in (*found.T, *apart.T[:2])], 19)
@@ -223,13 +228,13 @@ def simulated(noise: tuple[float, float], floor: float, seed: int) -> list[float
     return np.mean(found, 0).tolist()
 
 
-def vwls_mdvi(seeds: int, pool: Executor) -> dict:
+def vwls_mdvi(seeds: range, pool: Executor) -> dict:
     rows = {}
-    print(f"vwls_mdvi: weights of inverse variance need fewer samples; endless linear MDPs, {WORLDS} for each of {seeds} seeds\n")
+    print(f"vwls_mdvi: weights of inverse variance need fewer samples; endless linear MDPs, {WORLDS} for each of {len(seeds)} seeds\n")
     line("normalised error of the policy: arm", [*(f"M={m}" for m in DRAWS), *(f"less equal, M={m}" for m in DRAWS)], 19)
     for noise in NOISES:
         for kind, floor in {"equal weights": 10.0, "floor=√H": 10**0.5, "floor=1": 1.0, "floor=0.1": 0.1}.items():
-            found = np.array(list(pool.map(partial(simulated, noise, floor), range(seeds))))
+            found = np.array(list(pool.map(partial(simulated, noise, floor), seeds)))
             rows[name := f"noise {noise[0]}/{noise[1]} {kind}"] = found
             apart = found - rows[f"noise {noise[0]}/{noise[1]} equal weights"]
             line(name, [shown(column, 4) for column in (*found.T, *apart.T)], 19)
@@ -237,4 +242,4 @@ def vwls_mdvi(seeds: int, pool: Executor) -> dict:
 
 
 TABLES = {"moco": moco, "fqi_log": fqi_log, "pnlsvi": pnlsvi, "vwls_mdvi": vwls_mdvi}
-"""Functions of the number of seeds and of a pool of processes, which print their table and return it"""
+"""Functions of the seeds and of a pool of processes, which print their table and return it"""

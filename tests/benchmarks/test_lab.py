@@ -1,10 +1,12 @@
 """Statistics of benchmarks.lab: slopes, intervals, times, and one short curve of the collector of training."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from benchmarks.lab import experiments, planning
-from benchmarks.lab.__main__ import shown, slopes
+from benchmarks.lab.__main__ import regret, shown, slopes
 from deeprl.agents.lab.dtr_arms import EpsilonGreedy
 from deeprl.agents.lab.pnlsvi import PNLSVI
 from deeprl.envs.lab.dtr import Best, value
@@ -34,6 +36,26 @@ def test_a_curve_is_the_regret_of_the_policies_played(monkeypatch):
     monkeypatch.setitem(experiments.REGRET, "short", lambda: whole._replace(episodes=20, arms={"uniform": arm}))
     curve, *_ = experiments.curve("short", "uniform", 0)
     assert curve == pytest.approx([(value(Best()) - value(Uniform())) * t for t in experiments.times(20)])
+
+
+def test_arms_that_a_file_has_are_not_run_again(monkeypatch):
+    """Two arms, of which one is known; the other one gets the seeds that were asked for."""
+    whole = experiments.dtr()
+    monkeypatch.setitem(experiments.REGRET, "short", lambda: whole._replace(episodes=20, arms={"a": None, "b": None}))
+    ran = []
+
+    def curve(name, arm, seed):
+        ran.append((arm, seed))
+        return experiments.times(20).tolist(), 0.5, 1.0, 2.0, [[]] * len(experiments.times(20))
+
+    monkeypatch.setattr("benchmarks.lab.__main__.curve", curve)
+    kept = []
+    with ThreadPoolExecutor() as pool:
+        found = regret("short", range(7, 9), pool, {"arms": {"a": {"regret": "known"}}}, lambda found: kept.append(list(found["arms"])))
+    assert sorted(ran) == [("b", 7), ("b", 8)]
+    assert found["arms"]["a"] == {"regret": "known"}
+    assert found["arms"]["b"]["suboptimality"] == [0.5, 0.5]
+    assert (found["first"], found["seeds"], kept) == (7, 2, [["a", "b"]])
 
 
 def test_fed_episodes_have_the_law_of_episodes():
