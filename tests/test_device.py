@@ -127,6 +127,7 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
         ("agent=retrace_dqn", *CARTPOLE, *SINGLE, "replay=sequences", "replay.length=4"),
         ROWS | OFFSETS,
     ),
+    "bottleneck": (("agent=c51", *CARTPOLE, *SINGLE, "agent/backup=bottleneck", "replay.length=4"), ROWS | OFFSETS),
     "rbis prioritized": (
         ("agent=rbis_dqn", *MINATAR, *SINGLE, "replay.length=4", "replay.sampler._target_=deeprl.replay.samplers.Prioritized"),
         ROWS | OFFSETS | {"learn replay/sequences.py to host": 1},  # errors

@@ -15,7 +15,7 @@ from deeprl.networks.mapped import wrapped
 WORDS = {
     "signed": "values that may take either sign, in one channel, because it adds to them or subtracts from them",
     "scalar": "one value for each action, in one channel, because its corrections along a trajectory are for single values only",
-    "returns": "a loss of returns in ordinary units, because it estimates their variance",
+    "returns": "a loss of returns in ordinary units, because it compares them with rewards, or estimates their variance",
     "residual": "squared errors of single values, or probabilities of categories, because it learns their expectation",
     "quantiles": "atoms of equal probability, because it sorts them",
     "actor": "an actor, as agents for continuous actions have",

@@ -276,6 +276,7 @@ RUNS = {
         *CONTINUOUS,
     ),
     "retrace": ("agent=retrace_dqn",),
+    "bottleneck": ("agent=c51", "agent/backup=bottleneck"),
     "groups": ("agent=dqn", "agent/rewards=clip", "agent/auxiliary=self_prediction", "replay.n_step=2"),
     "scaled rewards": ("agent=dqn", "agent/rewards=scaled"),
     "masks": ("agent=munchausen_dqn", *CORRIDOR),

@@ -87,18 +87,19 @@ def survives(agent) -> None:
 
 def refused(head: str, backup: str, mapping: str, weighting: str, n_step: int) -> str | None:
     """The table of `deeprl list combinations`, written down a second time."""
-    soft, traces = backup in ("soft", "munchausen", "tsallis"), backup not in ("soft", "munchausen", "tsallis", "max", "double")
+    soft, path = backup in ("soft", "munchausen", "tsallis"), backup == "bottleneck"
+    traces = not soft and not path and backup not in ("max", "double")
     if mapping != "identity" and head != "scalar":
         return "agent/head=scalar"
     if soft and mapping in ("log", "loglinear"):
         return "either sign"
     if traces and (head in ("categorical", "quantile", "implicit_quantile") or mapping in ("log", "loglinear")):
         return "single values only"
-    if weighting == "inverse_variance" and mapping != "identity":
+    if (path or weighting == "inverse_variance") and mapping != "identity":
         return "ordinary units"
     if backup == "peng" and n_step > 1:
         return r"replay\.n_step=3: Rollout takes no n_step"
-    return r"replay\.n_step must be 1" if traces and n_step > 1 else None
+    return r"replay\.n_step must be 1" if (path or traces) and n_step > 1 else None
 
 
 def fits(head, backup, mapping, weighting, auxiliary, chain, n_step) -> bool:
