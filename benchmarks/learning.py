@@ -1,6 +1,6 @@
 """Learning of many agents on the same tasks: whole training runs, one after the other, kept as a table.
 
-python -m benchmarks.learning --folder FOLDER --set minatar [--seeds 0] [--agents dqn mvi] [--reverse] [--minutes 60]
+python -m benchmarks.learning --folder FOLDER --set minatar [--seeds 0] [--agents dqn mvi] [--tasks minatar/breakout] [--reverse] [--minutes 60]
 python -m benchmarks.learning --table [--into learning] [--at 150000 --agents td3 itd3]
 
 Finished runs are written to benchmarks/results/learning.json (or --into another) with the overrides and the commit that made them, and
@@ -250,6 +250,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="of the run folders")
     parser.add_argument("--set", choices=SETS, default="minatar")
     parser.add_argument("--agents", nargs="+", choices=RECIPES, default=None)
+    parser.add_argument("--tasks", nargs="+", default=None, help="some of those of the set")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--into", default="learning", help="the table benchmarks/results/INTO.json")
     parser.add_argument("--mode", default="compiled", help="accelerate=…")
@@ -262,7 +263,10 @@ def main() -> None:
         parser.error("--folder says where the run folders go; or print what there is with --table")
     results = RESULTS / f"{options.into}.json"
     if not options.table:
-        runs = planned(options.set, options.agents, options.seeds)
+        unknown = set(options.tasks or ()) - set(SETS[options.set][0])
+        if unknown:
+            parser.error(f"--tasks: {', '.join(unknown)} is not in the set {options.set}: {', '.join(SETS[options.set][0])}")
+        runs = [run for run in planned(options.set, options.agents, options.seeds) if not options.tasks or run[1] in options.tasks]
         train_all(options.set, runs[::-1] if options.reverse else runs, options.folder, results, options.mode, options.minutes)
     if options.at is not None:
         print(compared([line for line in stored(results) if options.agents is None or line["name"] in options.agents], options.at))
