@@ -1,10 +1,10 @@
 """Learning of many agents on the same tasks: whole training runs, one after the other, kept as a table.
 
-python -m benchmarks.learning --folder FOLDER --set minatar [--seeds 0] [--agents dqn mvi] [--tasks minatar/breakout] [--reverse] [--minutes 60]
+python -m benchmarks.learning --folder FOLDER --set minatar [--seeds 0] [--agents dqn mvi] [--tasks minatar/breakout] [--minutes 60]
 python -m benchmarks.learning --table [--into learning] [--at 150000 --agents td3 itd3]
 
 Finished runs are written to benchmarks/results/learning.json (or --into another) with the overrides and the commit that made them, and
-are not made again; a run that was interrupted is resumed from its folder. Two of these may run at once, one from each end (`--reverse`):
+are not made again; a run that was interrupted is resumed from its folder. Several of these may run at once (`--reverse`: from the end):
 the folder of a run is claimed by the process that trains it.
 """
 
