@@ -10,7 +10,8 @@ of an experiment of regret that the file already has, with the same seeds, are n
 
 Regret is shown after a quarter, a half and all of the episodes, as mean ± half of a 95 % interval (Student's t). `slope` is that of
 ln regret against ln t over the last nine tenths, fitted for each seed: 1 is linear, ½ is √T. `doubling` is the mean regret of the last half
-over that of the quarter before: 2 for linear regret, √2 for √T, 1 for ln T. The collector of training plays: a row is what train.py logs.
+over that of the quarter before: 2 for linear regret, √2 for √T, 1 for ln T; empty where that quarter had none. The collector of training
+plays: a row is what train.py logs.
 """
 
 from __future__ import annotations
@@ -55,10 +56,11 @@ def regret(name: str, seeds: range, pool: ProcessPoolExecutor, before: dict, kee
         runs = list(pool.map(partial(curve, name, arm), seeds))
         curves, rest = np.array([run[0] for run in runs]), np.array([run[1:4] for run in runs])
         mean = curves.mean(0)
-        doubling = float((mean[-1] - mean[half]) / max(mean[half] - mean[quarter], 1e-9))
+        before_half = mean[half] - mean[quarter]
+        doubling = float((mean[-1] - mean[half]) / before_half) if before_half > 1e-6 * abs(mean[-1]) else None
         cells = [shown(curves[:, i], 1 if mean[-1] > 10 else 3) for i in (quarter, half, -1)] + [
             shown(slopes(curves, at)),
-            f"{doubling:.2f}",
+            "" if doubling is None else f"{doubling:.2f}",
         ]
         cells += [shown(rest[:, 0], 4), f"{rest[:, 1].mean():.0f}", f"{rest[:, 2].mean():.2f}"]
         metrics = np.array([run[4] for run in runs]).mean(0)  # (times, metrics)
