@@ -75,7 +75,7 @@ def contextual() -> Experiment:
     arms: dict[str, ContextPlanning] = {f"barrier, scale {scale:g}": LogBarrier(scale) for scale in (10.0, 100.0)}
     arms |= {f"ε={epsilon}": EpsilonPlanning(epsilon) for epsilon in (0.1, 0.0)}
     made = {name: Arm(Contextual(), partial(ContextualMDP, planning=planning, lam=1.0, rate=0.5)) for name, planning in arms.items()}
-    return Experiment("the barrier's regret is sublinear where that of ε-greedy is linear", 300, made)
+    return Experiment("the barrier's regret is sublinear where that of ε-greedy is linear", 3000, made)
 
 
 def adversarial_mdp() -> Experiment:
@@ -83,7 +83,7 @@ def adversarial_mdp() -> Experiment:
     for name, world in (("flip 50, drift", Adversarial()), ("flip 1", Adversarial(flip=1, drift=0.0))):
         for kind, learner in (("policy optimisation", PolicyOptimisation()), ("LSVI-UCB", Stationary(0.1))):
             arms[f"{name}: {kind}"] = Arm(world, partial(AdversarialMDP, learner=learner, dynamics=Known()))
-    return Experiment("policy optimisation has sublinear regret where rewards change, LSVI-UCB linear", 300, arms)
+    return Experiment("policy optimisation has sublinear regret where rewards change, LSVI-UCB linear", 2000, arms)
 
 
 BEYOND: dict[str, Callable[[], Experiment]] = {
