@@ -243,10 +243,11 @@ def test_list_combinations(capsys):
     table = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line}
     heads = table["bounded"]  # the first line starts with the first head
     assert table["max"] == ["yes"] * (len(heads) + 1)
-    soft, retrace = (dict(zip(["bounded", *heads], table[backup])) for backup in ("soft", "retrace"))
-    assert (soft["bounded"], soft["signed_root"], soft["log"]) == ("yes", "yes", "(2)")
-    assert (retrace["scalar"], retrace["asinh"], retrace["categorical"], retrace["log"]) == ("yes", "yes", "(1)", "(1)")
-    assert table["(2)"][:6] == ["this", "row", "needs", "values", "that", "may"]
+    path, soft, retrace = (dict(zip(["bounded", *heads], table[backup])) for backup in ("bottleneck", "soft", "retrace"))
+    assert (path["scalar"], path["categorical"], path["asinh"]) == ("yes", "yes", "(1)")
+    assert (retrace["scalar"], retrace["asinh"], retrace["categorical"], retrace["log"]) == ("yes", "yes", "(2)", "(2)")
+    assert (soft["bounded"], soft["signed_root"], soft["log"]) == ("yes", "yes", "(3)")
+    assert table["(3)"][:6] == ["this", "row", "needs", "values", "that", "may"]
 
 
 def test_load_and_act(finished):
