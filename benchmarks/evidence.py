@@ -28,7 +28,7 @@ NAMES = {
 }
 """Sets of `benchmarks.learning`, with their seeds"""
 BASELINE = {"successors": "dqn", "minatar": "dqn"}
-"""The agent beside which those of a set stand, over several tasks"""
+"""Agent with which the others of a set are compared, over several tasks"""
 LEAST = {"classic/cartpole": 475.0, "classic/pendulum": -200.0}
 """What a preset must hold with every seed"""
 
@@ -56,11 +56,23 @@ def shown(found: Interval) -> str:
     return f"{found.point:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
-def beside(name: str) -> str:
+def final(run: dict) -> float:
+    return run["final"]["mean"]
+
+
+def area(run: dict) -> float:
+    """Area under the learning curve, as a mean over its evaluations."""
+    return float(np.mean([mean for _, mean in run["curve"]]))
+
+
+def compared(name: str) -> str:
     """A row for each agent that was trained on every task of the baseline: its scores in units of the baseline's mean on each.
 
     Interquartile mean of the finals; probability that a run ends higher than the baseline's on the same task; mean of the area under the
-    learning curve. With stratified bootstrap intervals of 95 %, over runs.
+    learning curve. With stratified bootstrap intervals of 95 %, over runs; the unit is held fixed, so that they do not contain its error.
+
+    Raises:
+        ValueError: the baseline's mean is no unit, because it is not positive.
     """
     lines, baseline = stored(RESULTS / f"{name}.json"), BASELINE[name]
     tasks = sorted({(line["env"], line["steps"]) for line in lines if line["name"] == baseline})
@@ -69,20 +81,26 @@ def beside(name: str) -> str:
         for agent in RECIPES
         if any(line["name"] == agent for line in lines)
     }
-    finals = {agent: [np.array([run["final"]["mean"] for run in each]) for each in of] for agent, of in runs.items()}
-    areas = {agent: [np.array([np.mean([mean for _, mean in run["curve"]]) for run in each]) for each in of] for agent, of in runs.items()}
+    missing = [agent for agent, found in runs.items() if not all(found)]
+    runs = {agent: found for agent, found in runs.items() if all(found)}
+    finals, areas = (
+        {agent: [np.array([score(run) for run in task]) for task in found] for agent, found in runs.items()} for score in (final, area)
+    )
+    units = [[scores.mean() for scores in kind[baseline]] for kind in (finals, areas)]
+    if min(*units[0], *units[1]) <= 0:
+        raise ValueError(f"a mean of {baseline} is not positive on one of {tasks}: its scores are no unit")
     rows = [
         f"| agent | seeds | IQM of finals, of {baseline}'s | probability to end above {baseline} | area under the curve | steps/s |",
         "|---" * 6 + "|",
     ]
-    for agent, of in runs.items():
-        if not all(of):
-            continue
-        scores, area = ([each / base.mean() for each, base in zip(of[agent], of[baseline])] for of in (finals, areas))
-        speed = np.median([run["steps_per_second"] for each in of for run in each])
+    for agent, found in runs.items():
+        scores, curves = ([each / unit for each, unit in zip(kind[agent], of)] for kind, of in zip((finals, areas), units))
+        speed = np.median([run["steps_per_second"] for task in found for run in task])
         above = "" if agent == baseline else shown(improvement(finals[agent], finals[baseline]))
-        seeds = ", ".join(dict.fromkeys(str(len(each)) for each in of))
-        rows.append(f"| {agent} | {seeds} | {shown(bootstrap(scores))} | {above} | {shown(bootstrap(area, np.mean))} | {speed:,.0f} |")
+        seeds = ", ".join(dict.fromkeys(str(len(task)) for task in found))
+        rows.append(f"| {agent} | {seeds} | {shown(bootstrap(scores))} | {above} | {shown(bootstrap(curves, np.mean))} | {speed:,.0f} |")
+    if missing:
+        rows.append(f"\nNot on every task: {', '.join(missing)}. Steps/s are those of runs that shared their machine.")
     return "\n".join(rows)
 
 
@@ -105,7 +123,7 @@ def main() -> None:
             train_all(name, runs[::-1] if options.reverse else runs, folder, results, options.mode, options.minutes)
     print(table(options.name))
     if options.name in BASELINE:
-        print(f"\n{beside(options.name)}")
+        print(f"\n{compared(options.name)}")
 
 
 if __name__ == "__main__":

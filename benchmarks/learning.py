@@ -135,7 +135,7 @@ def stored(results: Path) -> list[dict]:
 
 
 def keep(line: dict, results: Path) -> None:
-    """Add one run to the results, whoever else is writing."""
+    """Add one run to the results, under a lock, because several processes write."""
     with open(__file__) as lock:  # a file that is there anyway: nothing is left behind
         fcntl.flock(lock, fcntl.LOCK_EX)
         lines = [*stored(results), line]
@@ -226,14 +226,14 @@ def train_all(
     for agent, env, seed in runs:
         if minutes is not None and time.monotonic() - began > 60 * minutes:
             break
-        path = folder.resolve() / f"{agent}-{env.replace('/', '_')}-{seed}"
+        words = command(agent, env, seed, SETS[name][1], mode)
+        steps = int(next(word for word in words if word.startswith("steps=")).partition("=")[2])
+        path = folder.resolve() / f"{agent}-{env.replace('/', '_')}-{seed}-{steps}"
         claim = open(f"{path}.claim", "w")  # noqa: SIM115 (held while the run trains)
         try:
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             continue  # another process is training it
-        words = command(agent, env, seed, SETS[name][1], mode)
-        steps = int(next(word for word in words if word.startswith("steps=")).partition("=")[2])
         if any((line["name"], line["env"], line["seed"], line["steps"]) == (agent, env, seed, steps) for line in stored(results)):
             continue
         if not RunFolder(path).read_summary() and not train(path, words):  # a finished run is only read

@@ -5,8 +5,8 @@ python -m benchmarks.lab NAME [--seeds 20] [--first 0] [--jobs 1] [--json FILE] 
         cooperative_lsvi, latent_mdp, dueling, random_duels, contextual, adversarial_mdp
     python -m benchmarks.lab page --plot FILE    the regret of all stored results, on one page
 
-Seeds are FIRST, FIRST + 1, …: a table whose settings were chosen after looking at some seeds says nothing about those. With --json the arms
-of an experiment of regret that the file already has, with the same seeds, are not run again.
+Seeds are FIRST, FIRST + 1, …: seeds that were seen while settings were chosen give figures that are too good. With --json the arms of an
+experiment of regret that the file already has, with the same seeds and length, are not run again.
 
 Regret is shown after a quarter, a half and all of the episodes, as mean ± half of a 95 % interval (Student's t). `slope` is that of
 ln regret against ln t over the last nine tenths, fitted for each seed: 1 is linear, ½ is √T. `doubling` is the mean regret of the last half
@@ -36,7 +36,7 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 def regret(name: str, seeds: range, pool: ProcessPoolExecutor, before: dict, keep: Callable[[dict], object]) -> dict:
     """
     Args:
-        before: what an earlier run with the same seeds has found, or nothing.
+        before: what an earlier run with the same seeds has found, or nothing. Its arms are kept if it had the same times.
         keep: called with what is known after each arm.
     """
     experiment = REGRET[name]()
@@ -46,11 +46,11 @@ def regret(name: str, seeds: range, pool: ProcessPoolExecutor, before: dict, kee
     columns = ("T/4", "T/2", f"T={experiment.episodes}", "slope", "doubling", "suboptimality", "switches", "ms/episode")
     columns += tuple(metric.partition("/")[2] for metric in experiment.shown)
     print(f"{'arm':38}" + "".join(f"{column:>18}" for column in columns))
-    rows: dict[str, dict] = {}
+    known = before.get("arms", {}) if before.get("times") == at.tolist() else {}
+    rows: dict[str, dict] = {arm: row for arm, row in known.items() if arm in experiment.arms}
     found = {"experiment": name, "claim": experiment.claim, "seeds": len(seeds), "first": seeds.start, "times": at.tolist(), "arms": rows}
     for arm in experiment.arms:
-        if arm in before.get("arms", {}):
-            rows[arm] = before["arms"][arm]
+        if arm in rows:
             print(f"{arm:38}  is in the file", flush=True)
             continue
         runs = list(pool.map(partial(curve, name, arm), seeds))
@@ -122,7 +122,7 @@ def main() -> None:
         if options.plot is None:
             parser.error("page needs --plot FILE")
         stored = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("lab_*.json"))]
-        plot([found for found in stored if "arms" in found], options.plot)
+        plot([found for found in stored if "times" in found], options.plot)
         return
 
     def keep(found: dict) -> None:

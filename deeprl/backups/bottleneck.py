@@ -6,9 +6,11 @@ Non-Cumulative Objective" (2023).
     G_t  =  min( r_t, γ Z̄(s_{t+1}, a*) )     otherwise, and where the episode or the sequence ends after t;     a* is greedy
 
 Greedy actions are those of the target network. With `discount=1` values are rewards as they are; with less, the k-th next reward counts γᵏ.
+With γ = 0 the target is r.
 
 Where transitions are random, E min(r, Z) is less than min(r, E Z): Z = 0 or 2, evenly, and r = 1 give 1/2 and 1. A distributional head
-takes the minimum of each atom; a scalar head learns the second number, and is right only where everything is deterministic.
+takes the minimum of each atom. A scalar head bootstraps the second number, so that it is right only where everything is deterministic;
+elsewhere it learns a number between the two, which depends on the length of the sequences.
 
 Of the paper we know the abstract. The place of γ, and following greedy actions along a sequence, are ours.
 """

@@ -25,7 +25,7 @@ def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str =
         size: shape of the batch, (B,) or, for sequences, (T, B).
     """
     generator = torch.Generator().manual_seed(seed)
-    noise = map_tensors(lambda tensor: tensor[0], agent.noise((1, size[-1]), generator))  # rows of a sequence share their draw
+    noise = map_tensors(lambda tensor: tensor[0], agent.noise((1, *size), generator))
 
     def observations() -> torch.Tensor:
         shape = (*size, *spec.obs_shape)

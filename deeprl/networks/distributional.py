@@ -179,10 +179,11 @@ class ImplicitHead(Streams):
         return ImplicitValues(evaluate, policy, samples, self.kappa, features)
 
     def _fractions(self, name: str, noise: NetworkNoise, features: Tensor) -> Tensor:
-        """Fractions (B, n). Rows of a sequence share their draw; midpoints replace a missing draw."""
+        """Fractions (B, n), drawn for every row of a sequence, or once for all of its rows. Midpoints replace a missing draw."""
         drawn = noise.fractions.get(name)
         if drawn is None:
             drawn = midpoints(self.numbers[name], features.device).unsqueeze(0)
+        drawn = drawn.flatten(0, -2)
         return drawn.repeat(features.shape[1] // drawn.shape[0], 1)
 
 

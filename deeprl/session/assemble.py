@@ -65,7 +65,7 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
     if dropped:
         say(f"keys of agent={names['agent']} and tuned/{option} that the chosen parts do not take are ignored: {', '.join(dropped)}")
     if "replay.n_step" in keys - user and config["replay"].get("n_step", 1) != 1 and learns_from(config, "sequences"):
-        say(f"replay.n_step=1 replaces the value of tuned/{option}, because a trace replaces n-step returns")
+        say(f"replay.n_step=1 replaces the value of tuned/{option}, because sequences replace n-step returns")
         config["replay"]["n_step"] = 1
     choose_rollout(config, user)
     settle_collect(config, user)

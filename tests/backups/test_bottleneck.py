@@ -8,7 +8,7 @@ import torch
 
 from deeprl.backups.bottleneck import Bottleneck
 from deeprl.values.distributions import CategoricalValues
-from tests.builders import make_batch, values, view
+from tests.builders import CARTPOLE, make_batch, train, values, view
 
 
 def path(reward, discount, *, actions=0, ended=False):
@@ -63,6 +63,57 @@ def test_a_distribution_has_the_minimum_of_each_atom():
     assert found.atoms.flatten().tolist() == [0.0, 1.0]
     assert found.mean().item() == 0.5
     assert target(batch, [1.0], [1.0]) == [1.0]
+
+
+def test_targets_of_random_sequences_are_those_of_a_recursion():
+    """Two iterations with greedy actions of their own, categories, a termination inside of an episode, and an extra row after an end."""
+    rows, columns, actions, atoms = 5, 3, 2, 4
+    generator = torch.Generator().manual_seed(1)
+    support = torch.linspace(-1, 1, atoms)
+    logits = torch.randn((2, 2, rows, columns, actions, atoms), generator=generator)  # now and next, K, T, B
+    now, next = (CategoricalValues(each, support, -1.0, 1.0, torch.zeros(1, rows, columns, 1)) for each in logits)
+    batch = make_batch(
+        torch.zeros(rows, columns), torch.randint(actions, (rows, columns), generator=generator),
+        torch.randn((rows, columns), generator=generator), 0.9, torch.zeros(rows, columns),
+    )  # fmt: skip
+    discount, ended, valid, reward = batch.discount.clone(), batch.ended.clone(), batch.valid.clone(), batch.reward.clone()
+    discount[1, 1] = 0.0  # a lost life: terminated, not ended
+    ended[1, 0], ended[2, 2], discount[2, 2] = True, True, 0.0
+    reward[2, 0] = discount[2, 0] = 0.0
+    valid[2, 0] = False  # the extra row after an end
+    batch = batch._replace(reward=reward, discount=discount, ended=ended, valid=valid)
+
+    def bootstrapped(k, t, b):
+        best = next.mean()[k, t, b].argmax()
+        return support, logits[1, k, t, b, best].softmax(-1)
+
+    def recursion(k, t, b):
+        if not discount[t, b]:
+            return reward[t, b].expand(atoms), torch.full((atoms,), 1 / atoms)
+        follows = t + 1 < rows and not ended[t, b] and now.mean()[k, t + 1, b].argmax() == batch.action[t + 1, b]
+        z, p = recursion(k, t + 1, b) if follows else bootstrapped(k, t, b)
+        return torch.minimum(reward[t, b], 0.9 * z), p
+
+    found = Bottleneck()(view(), SimpleNamespace(now=now, next=next), batch)
+    assert found.probs is not None
+    carried = 0
+    for k, t, b in product(range(2), range(rows), range(columns)):
+        if valid[t, b]:
+            z, p = recursion(k, t, b)
+            for power in (1, 2, 3):
+                moment = (found.atoms[k, t, b] ** power * found.probs[k, t, b]).sum()
+                torch.testing.assert_close(moment, (z**power * p).sum())
+            carried += t + 1 < rows and bool(now.mean()[k, t + 1, b].argmax() == batch.action[t + 1, b])
+    assert carried > 5
+
+
+@pytest.mark.parametrize("head", ["implicit_quantile", "quantile", "categorical", "bounded"])
+def test_every_head_learns_from_sequences_of_the_replay(head, tmp_path):
+    """With noise as the trainer draws it, which a made-up batch need not have."""
+    words = (f"agent/head={head}", "agent/backup=bottleneck", "replay.length=4", "replay.batch_size=2")
+    trainer = train(tmp_path / "run", *CARTPOLE, *words, "steps=100", "evaluation.every=null", "evaluation.final_episodes=1")
+    assert trainer.agent.updates == 20
+    assert trainer.replay.batch_shape == (4, 2)
 
 
 def test_a_batch_without_time_is_refused():

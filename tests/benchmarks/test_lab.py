@@ -49,13 +49,16 @@ def test_arms_that_a_file_has_are_not_run_again(monkeypatch):
         return experiments.times(20).tolist(), 0.5, 1.0, 2.0, [[]] * len(experiments.times(20))
 
     monkeypatch.setattr("benchmarks.lab.__main__.curve", curve)
-    kept = []
+    kept, before = [], {"times": experiments.times(20).tolist(), "arms": {"a": {"regret": "known"}, "gone": {}}}
     with ThreadPoolExecutor() as pool:
-        found = regret("short", range(7, 9), pool, {"arms": {"a": {"regret": "known"}}}, lambda found: kept.append(list(found["arms"])))
+        found = regret("short", range(7, 9), pool, before, lambda found: kept.append(list(found["arms"])))
     assert sorted(ran) == [("b", 7), ("b", 8)]
     assert found["arms"]["a"] == {"regret": "known"}
     assert found["arms"]["b"]["suboptimality"] == [0.5, 0.5]
     assert (found["first"], found["seeds"], kept) == (7, 2, [["a", "b"]])
+    with ThreadPoolExecutor() as pool:
+        regret("short", range(7, 9), pool, before | {"times": [10, 40]}, lambda found: None)
+    assert sorted(ran)[:2] == [("a", 7), ("a", 8)]  # curves of another length are no rows of this table
 
 
 def test_fed_episodes_have_the_law_of_episodes():
