@@ -98,15 +98,21 @@ def plot(found: list[dict], path: Path) -> None:
     across = min(len(found), 3)
     down = -(-len(found) // across)
     figure = Figure(figsize=(6 * across, 4.5 * down), layout="constrained")
-    for axes, each in zip(figure.subplots(down, across, squeeze=False).ravel(), found):
+    grid = figure.subplots(down, across, squeeze=False).ravel()
+    for axes in grid[len(found) :]:
+        axes.set_axis_off()
+    for axes, each in zip(grid, found):
+        positive = True
         for arm, row in each["arms"].items():
             curves = np.array(row["regret"])
-            line = axes.plot(each["times"], np.maximum(curves.mean(0), 1e-3), label=arm, linewidth=1)[0]
+            line = axes.plot(each["times"], curves.mean(0), label=arm, linewidth=1)[0]
             low, high = np.quantile(curves, [0.1, 0.9], axis=0)
-            axes.fill_between(each["times"], np.maximum(low, 1e-3), np.maximum(high, 1e-3), alpha=0.1, color=line.get_color())
-        axes.set(xscale="log", yscale="log", title=each["experiment"], xlabel="episodes", ylabel="regret (mean; 10 % to 90 % of seeds)")
+            axes.fill_between(each["times"], low, high, alpha=0.1, color=line.get_color())
+            positive = positive and bool((low > 0).all())
+        scale = "log" if positive else "linear"  # regret to the best policy in hindsight may be negative
+        axes.set(xscale="log", yscale=scale, title=each["experiment"], xlabel="episodes", ylabel="regret (mean; 10 % to 90 % of seeds)")
         axes.legend(fontsize=5, ncols=2)
-    figure.savefig(path, dpi=80, metadata={"Date": None} if path.suffix == ".svg" else {"Software": None})
+    figure.savefig(path, dpi=60, metadata={"Date": None} if path.suffix == ".svg" else {"Software": None})
 
 
 def main() -> None:
