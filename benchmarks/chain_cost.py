@@ -149,12 +149,13 @@ class Variant:
         self.agent, self.learner, self.at_hand = agent, self.trainer.guard.learner, batches(self.trainer, 8)
         self.step = FILLED
         if form == "loop":
-            batched = float(agent.objectives["value"].loss(self.at_hand[0])[0])
+            batch = self.learner.batch(self.at_hand[0])
+            batched = float(agent.objectives["value"].loss(batch)[0])
             loop = Loop(agent)
             parameters = list(loop.online.parameters())
             optimizer = instantiate(self.trainer.config["agent"]["optimizer"], "agent.optimizer")
             objective = Objective(loop_loss(agent, loop), parameters, optimizer.build(parameters))
-            looped = float(objective.loss(self.at_hand[0])[0])
+            looped = float(objective.loss(batch)[0])
             assert abs(looped - batched) <= 1e-5 * max(1.0, abs(batched)), f"{name}: the loss is {looped}, and {batched} batched"
             agent.objectives["value"] = objective
         self.multiply_adds = self.counted()
