@@ -70,6 +70,7 @@ def compared(name: str) -> str:
 
     Interquartile mean of the finals; probability that a run ends higher than the baseline's on the same task; mean of the area under the
     learning curve. With stratified bootstrap intervals of 95 %, over runs; the unit is held fixed, so that they do not contain its error.
+    Steps/s are those of runs that may have shared their machine.
 
     Raises:
         ValueError: the baseline's mean is no unit, because it is not positive.
@@ -100,7 +101,7 @@ def compared(name: str) -> str:
         seeds = ", ".join(dict.fromkeys(str(len(task)) for task in found))
         rows.append(f"| {agent} | {seeds} | {shown(bootstrap(scores))} | {above} | {shown(bootstrap(curves, np.mean))} | {speed:,.0f} |")
     if missing:
-        rows.append(f"\nNot on every task: {', '.join(missing)}. Steps/s are those of runs that shared their machine.")
+        rows.append(f"\nNot on every task: {', '.join(missing)}.")
     return "\n".join(rows)
 
 
@@ -119,8 +120,7 @@ def main() -> None:
         for name, seeds in NAMES[options.name][:: -1 if options.reverse else 1]:
             runs = planned(name, None, seeds)
             results = RESULTS / f"{options.name}.json"
-            folder = options.folder if name == options.name else options.folder / name  # two sets may have the same runs, but for budgets
-            train_all(name, runs[::-1] if options.reverse else runs, folder, results, options.mode, options.minutes)
+            train_all(name, runs[::-1] if options.reverse else runs, options.folder, results, options.mode, options.minutes)
     print(table(options.name))
     if options.name in BASELINE:
         print(f"\n{compared(options.name)}")
