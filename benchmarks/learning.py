@@ -85,11 +85,20 @@ CANDIDATES = {
     "qrdqn_eps": "agent=qrdqn agent.optimizer.eps=1e-8",
     "iqn_eps": "agent=iqn agent.optimizer.eps=1e-8",
 }
+LAYER_NORM = "agent=sac agent.torso.layer_norm=true agent.actor_period=2"
+QUANTILES = "agent/head=quantile agent.head.quantiles=25 agent.head.init=null agent/reduce=truncate"
+STRONG = {  # candidates for configs/experiment/strong_mujoco.yaml, all within twice TD3's multiply-adds (benchmarks.update_cost)
+    "strong_crossq": "agent=crossq agent.torso.hidden=[304,304]",
+    "strong_crossq_quantiles": f"agent=crossq agent.torso.hidden=[304,304] {QUANTILES} agent/reduce@agent.actor_reduce=mean",
+    "strong_quantiles": f"{LAYER_NORM} {QUANTILES} agent/reduce@agent.actor_reduce=mean",
+    "strong_quantiles_three": f"{LAYER_NORM} {QUANTILES} agent/reduce@agent.actor_reduce=mean replay.n_step=3",
+    "strong_simba": "agent=sac agent.actor_period=2 agent/normalize=running agent/torso=simba agent.torso.width=112 agent.torso.blocks=1",
+}
 ACTORS = {
     "dqn_actors": "agent=dqn collect=ray collect.actors=2",
     "td3_actors": "agent=td3 collect=ray collect.actors=2",
 }
-RECIPES = {**AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS, **ROLLOUT_CHAINS, **CANDIDATES, **ACTORS}
+RECIPES = {**AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS, **ROLLOUT_CHAINS, **CANDIDATES, **STRONG, **ACTORS}
 LOG_MAPPED = ("log_dqn", "loglin_dqn")
 """Not for CartPole, because a reward in every step is not what a logarithm is for (docs/algorithms/log_dqn.md)."""
 SETS = {
@@ -99,6 +108,7 @@ SETS = {
     "actors": (("classic/cartpole",), "steps=150000", ("dqn_actors",)),
     "actors_pendulum": (("classic/pendulum",), "steps=20000", ("td3_actors",)),
     "mujoco": (("mujoco/hopper", "mujoco/half_cheetah"), "steps=150000", CONTINUOUS),
+    "strong_choice": (("mujoco/half_cheetah", "mujoco/hopper"), "steps=100000", STRONG),
     "mujoco_three": (("mujoco/hopper", "mujoco/half_cheetah", "mujoco/walker2d"), "steps=200000", ("td3", "sac")),
     "mujoco_million": (("mujoco/half_cheetah", "mujoco/hopper"), "steps=1000000 evaluation.every=10000", ("td3", "sac")),
     "mujoco_half_million": (("mujoco/walker2d",), "steps=500000 evaluation.every=10000", ("td3", "sac")),

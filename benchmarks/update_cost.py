@@ -15,6 +15,7 @@ import time
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.learning import RECIPES
 from deeprl.accelerate.modes import apply
 from deeprl.config.build import build_agent
 from deeprl.config.compose import compose
@@ -26,7 +27,8 @@ from deeprl.training.learner import Learner
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("agents", nargs="*", default=["sac", "flash_sac", "bro"], help="of continuous actions; the first one is the unit")
+    named = "of continuous actions, or recipes of benchmarks.learning; the first one is the unit"
+    parser.add_argument("agents", nargs="*", default=["sac", "flash_sac", "bro"], help=named)
     parser.add_argument("--env", default="mujoco/half_cheetah")
     parser.add_argument("--rounds", type=int, default=8)
     given = parser.parse_args()
@@ -34,7 +36,7 @@ def main() -> None:
     torch.set_flush_denormal(True)
     runs, found = {}, {}
     for name in given.agents:
-        composed, user, _ = compose([f"agent={name}", f"env={given.env}"])
+        composed, user, _ = compose([*RECIPES.get(name, f"agent={name}").split(), f"env={given.env}"])
         config = settle(composed, user)
         spec, size = instantiate(config["env"], "env").spec(), config["replay"]["batch_size"]
         agent = build_agent(config, spec)
