@@ -23,6 +23,7 @@ NAMES = {
     "actors": (("actors", range(3)), ("actors_pendulum", range(3))),  # beside the same seeds of "holds", which collect in one process
     "successors": (("successors", range(5)),),
     "ipqn": (("ipqn", range(3)),),
+    "control": (("control", range(5)),),  # beside the runs that benchmarks.control adds to the same file
     "strong_choice": (("strong_choice", (100,)),),
     "minatar_choice": (("minatar_choice", (100, 101)),),
     "minatar": (("rollouts_minatar_short", range(3)), ("rollouts_minatar", range(3)), ("minatar_main", range(5))),

@@ -85,6 +85,8 @@ CANDIDATES = {
     "qrdqn_eps": "agent=qrdqn agent.optimizer.eps=1e-8",
     "iqn_eps": "agent=iqn agent.optimizer.eps=1e-8",
 }
+DOUBLE = "agent/backup=double agent.head.init=null"  # as Tianshou chooses actions of targets, and draws weights
+CONTROL = {f"{name}_double": f"agent={name} {DOUBLE}" for name in ("dqn", "qrdqn", "iqn", "c51")}  # beside benchmarks.control
 LAYER_NORM = "agent=sac agent.torso.layer_norm=true agent.actor_period=2"
 QUANTILES = "agent/head=quantile agent.head.quantiles=25 agent.head.init=null agent/reduce=truncate"
 STRONG = {  # candidates for configs/experiment/strong_mujoco.yaml, all within twice TD3's multiply-adds (benchmarks.update_cost)
@@ -98,7 +100,7 @@ ACTORS = {
     "dqn_actors": "agent=dqn collect=ray collect.actors=2",
     "td3_actors": "agent=td3 collect=ray collect.actors=2",
 }
-RECIPES = {**AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS, **ROLLOUT_CHAINS, **CANDIDATES, **STRONG, **ACTORS}
+RECIPES = {**AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS, **ROLLOUT_CHAINS, **CANDIDATES, **CONTROL, **STRONG, **ACTORS}
 LOG_MAPPED = ("log_dqn", "loglin_dqn")
 """Not for CartPole, because a reward in every step is not what a logarithm is for (docs/algorithms/log_dqn.md)."""
 SETS = {
@@ -121,6 +123,7 @@ SETS = {
         "steps=500000 evaluation.every=25000",
         ("dqn", "idqn", "munchausen_dqn", "mvi", "qrdqn", "iqn", "c51", "dvw", "log_dqn"),
     ),
+    "control": (("minatar/breakout",), "steps=200000 evaluation.every=20000", CONTROL),
     "rollouts": (("classic/cartpole", "classic/acrobot"), "steps=500000 evaluation.every=25000", ("ppo", "a2c")),
     "rollouts_mujoco": (("mujoco/half_cheetah",), "steps=1000000 evaluation.every=50000", ("ppo", "ppo_running")),
     "rollouts_minatar": (("minatar/breakout", "minatar/asterix"), "steps=2000000 evaluation.every=100000", ("pqn",)),
