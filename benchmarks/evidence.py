@@ -24,12 +24,15 @@ NAMES = {
     "successors": (("successors", range(5)),),
     "ipqn": (("ipqn", range(3)),),
     "control": (("control", range(5)),),  # beside the runs that benchmarks.control adds to the same file
+    "discounts": (("discounts", range(3)),),
+    "auxiliary": (("auxiliary", range(3)),),
+    "atari": (("pong", range(2)), ("atari_breakout", range(1))),
     "strong_choice": (("strong_choice", (100,)),),
     "minatar_choice": (("minatar_choice", (100, 101)),),
     "minatar": (("rollouts_minatar_short", range(3)), ("rollouts_minatar", range(3)), ("minatar_main", range(5))),
 }
 """Sets of `benchmarks.learning`, with their seeds"""
-BASELINE = {"successors": "dqn", "minatar": "dqn"}
+BASELINE = {"successors": "dqn", "minatar": "dqn", "discounts": "dqn_0.99", "auxiliary": "dqn"}
 """Agent with which the others of a set are compared, over several tasks"""
 LEAST = {"classic/cartpole": 475.0, "classic/pendulum": -200.0}
 """What a preset must hold with every seed"""

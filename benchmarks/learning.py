@@ -87,6 +87,9 @@ CANDIDATES = {
 }
 DOUBLE = "agent/backup=double agent.head.init=null"  # as Tianshou chooses actions of targets, and draws weights
 CONTROL = {f"{name}_double": f"agent={name} {DOUBLE}" for name in ("dqn", "qrdqn", "iqn", "c51")}  # beside benchmarks.control
+DISCOUNTS = {  # low discounts with and without the logarithmic mapping
+    f"{name}_{discount}": f"agent={name} discount={discount}" for discount in (0.84, 0.96, 0.99) for name in ("dqn", "log_dqn")
+}
 LAYER_NORM = "agent=sac agent.torso.layer_norm=true agent.actor_period=2"
 QUANTILES = "agent/head=quantile agent.head.quantiles=25 agent.head.init=null agent/reduce=truncate"
 STRONG = {  # candidates for configs/experiment/strong_mujoco.yaml, all within twice TD3's multiply-adds (benchmarks.update_cost)
@@ -100,7 +103,7 @@ ACTORS = {
     "dqn_actors": "agent=dqn collect=ray collect.actors=2",
     "td3_actors": "agent=td3 collect=ray collect.actors=2",
 }
-RECIPES = {**AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS, **ROLLOUT_CHAINS, **CANDIDATES, **CONTROL, **STRONG, **ACTORS}
+RECIPES = {**AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS, **ROLLOUT_CHAINS, **CANDIDATES, **CONTROL, **DISCOUNTS, **STRONG, **ACTORS}
 LOG_MAPPED = ("log_dqn", "loglin_dqn")
 """Not for CartPole, because a reward in every step is not what a logarithm is for (docs/algorithms/log_dqn.md)."""
 SETS = {
@@ -124,6 +127,12 @@ SETS = {
         ("dqn", "idqn", "munchausen_dqn", "mvi", "qrdqn", "iqn", "c51", "dvw", "log_dqn"),
     ),
     "control": (("minatar/breakout",), "steps=200000 evaluation.every=20000", CONTROL),
+    "discounts": (("minatar/breakout", "minatar/asterix"), "steps=300000 evaluation.every=30000", DISCOUNTS),
+    "auxiliary": (
+        ("minatar/breakout", "minatar/asterix"), "steps=200000 evaluation.every=20000", ("dqn", "random_rewards", "self_prediction"),
+    ),
+    "pong": (("atari/pong",), "steps=1000000 evaluation.every=50000", ("dqn", "idqn")),
+    "atari_breakout": (("atari/breakout",), "steps=1000000 evaluation.every=50000", ("dqn",)),
     "rollouts": (("classic/cartpole", "classic/acrobot"), "steps=500000 evaluation.every=25000", ("ppo", "a2c")),
     "rollouts_mujoco": (("mujoco/half_cheetah",), "steps=1000000 evaluation.every=50000", ("ppo", "ppo_running")),
     "rollouts_minatar": (("minatar/breakout", "minatar/asterix"), "steps=2000000 evaluation.every=100000", ("pqn",)),

@@ -1,0 +1,68 @@
+"""Rank of the features that trained agents have: of random rewards, self-prediction and DQN alone (Tang and others, 2023).
+
+    python -m benchmarks.feature_rank RUN_FOLDER... [--observations 2048] [--json benchmarks/results/feature_rank.json]
+
+Features are those of the torso of the online network, which an auxiliary loss shapes. Observations are the agent's own greedy play of 16
+games. The effective rank is the smallest number of singular values that have 99 % of the sum of all (Kumar and others, 2021), of the
+features as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from deeprl.session.api import Run, load
+
+
+def effective_rank(features: torch.Tensor, missing: float = 0.01) -> int:
+    """Smallest number of singular values of `features` (B, F) whose sum is at least 1 - `missing` of the sum of all; 0 for all zeros."""
+    values = torch.linalg.svdvals(features.double())
+    share = values.cumsum(0) / values.sum()
+    return int((share < 1 - missing).sum()) + 1 if values.sum() > 0 else 0
+
+
+def play(run: Run, number: int, seed: int) -> torch.Tensor:
+    """(number, *obs) observations of greedy play, one after the other in 16 games."""
+    envs = run.make_evaluation(seed, num=16)
+    found, obs = [], torch.from_numpy(envs.reset())
+    while len(found) * 16 < number:
+        found.append(obs)
+        obs = torch.from_numpy(envs.step(run.agent.greedy(obs).numpy()).obs)
+    envs.close()
+    return torch.cat(found)[:number]
+
+
+def measure(path: Path, number: int) -> dict:
+    run = load(path)
+    with torch.no_grad():
+        obs = play(run, number, seed=12345)
+        features = run.agent.chain.online.features(run.agent.normalize(obs))[0]
+        active = (features != 0).any(0)
+    return {
+        "run": path.name,
+        "seed": run.config["seed"],
+        "features": features.shape[1],
+        "dead": int((~active).sum()),
+        "effective_rank": effective_rank(features),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--observations", type=int, default=2048)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    lines = [measure(folder, options.observations) for folder in options.folders]
+    for line in lines:
+        print(json.dumps(line))
+    if options.json:
+        options.json.write_text("[\n" + ",\n".join(json.dumps(line) for line in lines) + "\n]\n")
+
+
+if __name__ == "__main__":
+    main()
