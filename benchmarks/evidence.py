@@ -25,6 +25,7 @@ NAMES = {
     "ipqn": (("ipqn", range(3)),),
     "control": (("control", range(5)),),  # beside the runs that benchmarks.control adds to the same file
     "discounts": (("discounts", range(3)),),
+    "composition": (("composition", range(100, 103)),),
     "auxiliary": (("auxiliary", range(3)),),
     "atari": (("pong", range(2)), ("atari_breakout", range(1))),
     "strong_choice": (("strong_choice", (100,)),),
@@ -32,7 +33,7 @@ NAMES = {
     "minatar": (("rollouts_minatar_short", range(3)), ("rollouts_minatar", range(3)), ("minatar_main", range(5))),
 }
 """Sets of `benchmarks.learning`, with their seeds"""
-BASELINE = {"successors": "dqn", "minatar": "dqn", "discounts": "dqn_0.99", "auxiliary": "dqn"}
+BASELINE = {"successors": "dqn", "minatar": "dqn", "discounts": "dqn_0.99", "auxiliary": "dqn", "composition": "dqn"}
 """Agent with which the others of a set are compared, over several tasks"""
 LEAST = {"classic/cartpole": 475.0, "classic/pendulum": -200.0}
 """What a preset must hold with every seed"""

@@ -90,6 +90,22 @@ CONTROL = {f"{name}_double": f"agent={name} {DOUBLE}" for name in ("dqn", "qrdqn
 DISCOUNTS = {  # low discounts with and without the logarithmic mapping
     f"{name}_{discount}": f"agent={name} discount={discount}" for discount in (0.84, 0.96, 0.99) for name in ("dqn", "log_dqn")
 }
+HUBER = "agent.head.loss=huber"
+QUANTILE = "agent/head=quantile agent.head.quantiles=32"
+COMPOSITIONS = {  # what is added to a chain of iterations, alone and together
+    "is_munchausen": f"agent=is_dqn agent/backup=munchausen {HUBER}",
+    "is_mvi": f"agent=is_dqn agent/backup=tsallis {HUBER}",
+    "is_quantile": f"agent=is_dqn {QUANTILE}",
+    "is_three": "agent=is_dqn replay.n_step=3",
+    "is_layer_norm": "agent=is_dqn agent.torso.layer_norm=true agent.head.layer_norm=true",
+    "is_self_prediction": "agent=is_dqn agent/auxiliary=self_prediction",
+    "is_random_rewards": "agent=is_dqn agent/auxiliary=random_rewards",
+    "idqn_dvw": "agent=idqn agent/weighting=inverse_variance",
+    "is_munchausen_three": f"agent=is_dqn agent/backup=munchausen {HUBER} replay.n_step=3",
+    "is_quantile_three": f"agent=is_dqn {QUANTILE} replay.n_step=3",
+    "is_munchausen_quantile": f"agent=is_dqn agent/backup=munchausen {QUANTILE}",
+    "is_munchausen_quantile_three": f"agent=is_dqn agent/backup=munchausen {QUANTILE} replay.n_step=3",
+}
 LAYER_NORM = "agent=sac agent.torso.layer_norm=true agent.actor_period=2"
 QUANTILES = "agent/head=quantile agent.head.quantiles=25 agent.head.init=null agent/reduce=truncate"
 STRONG = {  # candidates for configs/experiment/strong_mujoco.yaml, all within twice TD3's multiply-adds (benchmarks.update_cost)
@@ -103,7 +119,19 @@ ACTORS = {
     "dqn_actors": "agent=dqn collect=ray collect.actors=2",
     "td3_actors": "agent=td3 collect=ray collect.actors=2",
 }
-RECIPES = {**AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS, **ROLLOUT_CHAINS, **CANDIDATES, **CONTROL, **DISCOUNTS, **STRONG, **ACTORS}
+RECIPES = {
+    **AGENTS,
+    **CONTINUOUS,
+    **ROLLOUTS,
+    **SUCCESSORS,
+    **ROLLOUT_CHAINS,
+    **CANDIDATES,
+    **CONTROL,
+    **DISCOUNTS,
+    **COMPOSITIONS,
+    **STRONG,
+    **ACTORS,
+}
 LOG_MAPPED = ("log_dqn", "loglin_dqn")
 """Not for CartPole, because a reward in every step is not what a logarithm is for (docs/algorithms/log_dqn.md)."""
 SETS = {
@@ -128,6 +156,7 @@ SETS = {
     ),
     "control": (("minatar/breakout",), "steps=200000 evaluation.every=20000", CONTROL),
     "discounts": (("minatar/breakout", "minatar/asterix"), "steps=300000 evaluation.every=30000", DISCOUNTS),
+    "composition": (("minatar/seaquest", "minatar/freeway"), "steps=300000 evaluation.every=30000", ("dqn", "is_dqn", *COMPOSITIONS)),
     "auxiliary": (
         ("minatar/breakout", "minatar/asterix"), "steps=200000 evaluation.every=20000", ("dqn", "random_rewards", "self_prediction"),
     ),
