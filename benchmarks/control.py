@@ -1,4 +1,4 @@
-"""A control: DQN, QR-DQN, IQN and C51 of Tianshou on a game of MinAtar, with the settings of the set `control` of benchmarks.learning.
+"""A control: DQN, QR-DQN, IQN and C51 of Tianshou on a game of MinAtar, with the settings of the set `control` of benchmarks.recipes.
 
     PEERS_PYTHON -m benchmarks.control --json benchmarks/results/control.json [--agents dqn c51] [--seeds 0 1] [--game breakout]
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.learning import RECIPES, RESULTS, interval, planned, stored, train_all
+from benchmarks.learning import RESULTS, interval, planned, stored, train_all
+from benchmarks.recipes import RECIPES
 from deeprl.report.statistics import Interval, bootstrap, improvement
 
 NAMES = {
@@ -32,7 +33,7 @@ NAMES = {
     "minatar_choice": (("minatar_choice", (100, 101)),),
     "minatar": (("rollouts_minatar_short", range(3)), ("rollouts_minatar", range(3)), ("minatar_main", range(5))),
 }
-"""Sets of `benchmarks.learning`, with their seeds"""
+"""Sets of `benchmarks.recipes`, with their seeds"""
 BASELINE = {"successors": "dqn", "minatar": "dqn", "discounts": "dqn_0.99", "auxiliary": "dqn", "composition": "dqn"}
 """Agent with which the others of a set are compared, over several tasks"""
 LEAST = {"classic/cartpole": 475.0, "classic/pendulum": -200.0}

@@ -15,7 +15,7 @@ import time
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.learning import RECIPES
+from benchmarks.recipes import RECIPES
 from deeprl.accelerate.modes import apply
 from deeprl.config.build import build_agent
 from deeprl.config.compose import compose
@@ -27,7 +27,7 @@ from deeprl.training.learner import Learner
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    named = "of continuous actions, or recipes of benchmarks.learning; the first one is the unit"
+    named = "of continuous actions, or recipes of benchmarks.recipes; the first one is the unit"
     parser.add_argument("agents", nargs="*", default=["sac", "flash_sac", "bro"], help=named)
     parser.add_argument("--env", default="mujoco/half_cheetah")
     parser.add_argument("--rounds", type=int, default=8)

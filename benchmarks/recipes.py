@@ -1,0 +1,141 @@
+"""What is trained as evidence: agents by name, as overrides, and sets of them with their tasks and budgets."""
+
+from __future__ import annotations
+
+AGENTS = {
+    "dqn": "agent=dqn",
+    "idqn": "agent=idqn",
+    "munchausen_dqn": "agent=munchausen_dqn",
+    "mvi": "agent=mvi",
+    "log_dqn": "agent=log_dqn",
+    "dvw": "agent=dvw",
+    "dvw_munchausen": "agent=dvw_munchausen",
+    "c51": "agent=c51",
+    "qrdqn": "agent=qrdqn",
+    "iqn": "agent=iqn",
+    "retrace_dqn": "agent=retrace_dqn",
+    "rbis_dqn": "agent=rbis_dqn",
+    "loglin_dqn": "agent=loglin_dqn",
+    "munchausen_iqn": "agent=munchausen_iqn",
+    "iiqn": "agent=iiqn",
+    "bounded": "agent=dqn agent/head=bounded agent.head.reward=[0,1]",
+    "double_dqn": "agent=double_dqn",
+    "dueling_dqn": "agent=dueling_dqn",
+    "noisy_dqn": "agent=noisy_dqn",
+    "random_rewards": "agent=dqn agent/auxiliary=random_rewards",
+    "self_prediction": "agent=dqn agent/auxiliary=self_prediction",
+}
+CONTINUOUS = {
+    "td3": "agent=td3",
+    "sac": "agent=sac",
+    "itd3": "agent=itd3 agent.chain.length=3",
+    "isac": "agent=isac agent.chain.length=3",
+    "tqc": "agent=tqc",
+    "aro_ddpg": "agent=aro_ddpg",
+    "rvi_sac": "agent=rvi_sac",
+    "sac_simba": "agent=sac agent/normalize=running agent/torso=simba agent.torso.width=256 agent.torso.blocks=1",
+}
+ROLLOUTS = {
+    "ppo": "agent=ppo",
+    "a2c": "agent=a2c",
+    "pqn": "agent=pqn",
+    "ppo_running": "agent=ppo agent/normalize=running agent/rewards=scaled",
+}
+SUCCESSORS = {
+    "is_dqn": "agent=is_dqn",
+    "gi_dqn": "agent=gi_dqn",
+    "target_free_dqn": "agent=target_free_dqn",
+}
+CHAINED = "agent=pqn agent/chain=iterated_live"
+ROLLOUT_CHAINS = {  # a rollout has 512 steps
+    "ipqn": f"{CHAINED} agent.chain.length=3 agent.chain.shift_period=512",
+    "ipqn_old": f"{CHAINED} agent.chain.length=3 agent.chain.shift_period=2048",
+    "ipqn_short": f"{CHAINED} agent.chain.length=3 agent.chain.shift_period=512 agent.backup.lam=0.3",
+    "pqn_old": f"{CHAINED} agent.chain.length=1 agent.chain.shift_period=2048",
+}
+CANDIDATES = {
+    "c51_eps": "agent=c51 agent.optimizer.eps=1e-8",
+    "qrdqn_eps": "agent=qrdqn agent.optimizer.eps=1e-8",
+    "iqn_eps": "agent=iqn agent.optimizer.eps=1e-8",
+}
+DOUBLE = "agent/backup=double agent.head.init=null"  # as Tianshou chooses actions of targets, and draws weights
+CONTROL = {f"{name}_double": f"agent={name} {DOUBLE}" for name in ("dqn", "qrdqn", "iqn", "c51")}  # beside benchmarks.control
+DISCOUNTS = {  # low discounts with and without the logarithmic mapping
+    f"{name}_{discount}": f"agent={name} discount={discount}" for discount in (0.84, 0.96, 0.99) for name in ("dqn", "log_dqn")
+}
+HUBER = "agent.head.loss=huber"
+QUANTILE = "agent/head=quantile agent.head.quantiles=32"
+COMPOSITIONS = {  # what is added to a chain of iterations, alone and together
+    "is_munchausen": f"agent=is_dqn agent/backup=munchausen {HUBER}",
+    "is_mvi": f"agent=is_dqn agent/backup=tsallis {HUBER}",
+    "is_quantile": f"agent=is_dqn {QUANTILE}",
+    "is_three": "agent=is_dqn replay.n_step=3",
+    "is_layer_norm": "agent=is_dqn agent.torso.layer_norm=true agent.head.layer_norm=true",
+    "is_self_prediction": "agent=is_dqn agent/auxiliary=self_prediction",
+    "is_random_rewards": "agent=is_dqn agent/auxiliary=random_rewards",
+    "idqn_dvw": "agent=idqn agent/weighting=inverse_variance",
+    "is_munchausen_three": f"agent=is_dqn agent/backup=munchausen {HUBER} replay.n_step=3",
+    "is_quantile_three": f"agent=is_dqn {QUANTILE} replay.n_step=3",
+    "is_munchausen_quantile": f"agent=is_dqn agent/backup=munchausen {QUANTILE}",
+    "is_munchausen_quantile_three": f"agent=is_dqn agent/backup=munchausen {QUANTILE} replay.n_step=3",
+}
+LAYER_NORM = "agent=sac agent.torso.layer_norm=true agent.actor_period=2"
+QUANTILES = "agent/head=quantile agent.head.quantiles=25 agent.head.init=null agent/reduce=truncate"
+STRONG = {  # candidates for configs/experiment/strong_mujoco.yaml, all within twice TD3's multiply-adds (benchmarks.update_cost)
+    "strong_crossq": "agent=crossq agent.torso.hidden=[304,304]",
+    "strong_crossq_quantiles": f"agent=crossq agent.torso.hidden=[304,304] {QUANTILES} agent/reduce@agent.actor_reduce=mean",
+    "strong_quantiles": f"{LAYER_NORM} {QUANTILES} agent/reduce@agent.actor_reduce=mean",
+    "strong_quantiles_three": f"{LAYER_NORM} {QUANTILES} agent/reduce@agent.actor_reduce=mean replay.n_step=3",
+    "strong_simba": "agent=sac agent.actor_period=2 agent/normalize=running agent/torso=simba agent.torso.width=112 agent.torso.blocks=1",
+}
+ACTORS = {
+    "dqn_actors": "agent=dqn collect=ray collect.actors=2",
+    "td3_actors": "agent=td3 collect=ray collect.actors=2",
+}
+RECIPES = {
+    **AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS, **ROLLOUT_CHAINS, **CANDIDATES, **CONTROL, **DISCOUNTS, **COMPOSITIONS, **STRONG,
+    **ACTORS,
+}  # fmt: skip
+LOG_MAPPED = ("log_dqn", "loglin_dqn")
+"""Not for CartPole, because a reward in every step is not what a logarithm is for (docs/algorithms/log_dqn.md)."""
+SETS = {
+    "cartpole": (("classic/cartpole",), "steps=150000", AGENTS),
+    "holds": (("classic/cartpole",), "steps=150000", ("dqn", "iqn", "c51", "munchausen_dqn", "mvi")),
+    "holds_pendulum": (("classic/pendulum",), "steps=20000", ("td3", "sac")),
+    "actors": (("classic/cartpole",), "steps=150000", ("dqn_actors",)),
+    "actors_pendulum": (("classic/pendulum",), "steps=20000", ("td3_actors",)),
+    "mujoco": (("mujoco/hopper", "mujoco/half_cheetah"), "steps=150000", CONTINUOUS),
+    "strong_choice": (("mujoco/half_cheetah", "mujoco/hopper"), "steps=100000", STRONG),
+    "mujoco_three": (("mujoco/hopper", "mujoco/half_cheetah", "mujoco/walker2d"), "steps=200000", ("td3", "sac")),
+    "mujoco_million": (("mujoco/half_cheetah", "mujoco/hopper"), "steps=1000000 evaluation.every=10000", ("td3", "sac")),
+    "mujoco_half_million": (("mujoco/walker2d",), "steps=500000 evaluation.every=10000", ("td3", "sac")),
+    "minatar": (("minatar/breakout", "minatar/asterix"), "steps=300000 evaluation.every=30000", AGENTS),
+    "minatar_choice": (
+        ("minatar/seaquest",), "steps=300000 evaluation.every=30000", ("dqn", "c51", "c51_eps", "qrdqn", "qrdqn_eps", "iqn", "iqn_eps"),
+    ),
+    "minatar_main": (
+        ("minatar/asterix", "minatar/breakout", "minatar/space_invaders"),
+        "steps=500000 evaluation.every=25000",
+        ("dqn", "idqn", "munchausen_dqn", "mvi", "qrdqn", "iqn", "c51", "dvw", "log_dqn"),
+    ),
+    "control": (("minatar/breakout",), "steps=200000 evaluation.every=20000", CONTROL),
+    "discounts": (("minatar/breakout", "minatar/asterix"), "steps=300000 evaluation.every=30000", DISCOUNTS),
+    "composition": (("minatar/seaquest", "minatar/freeway"), "steps=300000 evaluation.every=30000", ("dqn", "is_dqn", *COMPOSITIONS)),
+    "auxiliary": (
+        ("minatar/breakout", "minatar/asterix"), "steps=200000 evaluation.every=20000", ("dqn", "random_rewards", "self_prediction"),
+    ),
+    "pong": (("atari/pong",), "steps=1000000 evaluation.every=50000", ("dqn", "idqn")),
+    "atari_breakout": (("atari/breakout",), "steps=1000000 evaluation.every=50000", ("dqn",)),
+    "rollouts": (("classic/cartpole", "classic/acrobot"), "steps=500000 evaluation.every=25000", ("ppo", "a2c")),
+    "rollouts_mujoco": (("mujoco/half_cheetah",), "steps=1000000 evaluation.every=50000", ("ppo", "ppo_running")),
+    "rollouts_minatar": (("minatar/breakout", "minatar/asterix"), "steps=2000000 evaluation.every=100000", ("pqn",)),
+    "rollouts_minatar_short": (("minatar/breakout", "minatar/asterix"), "steps=500000 evaluation.every=25000", ("pqn",)),
+    "rollouts_atari": (
+        ("atari/pong",), "steps=2000000 evaluation.every=200000 agent/torso=nature agent.torso.padding=valid", ("pqn",),
+    ),
+    "ipqn": (("classic/cartpole",), "steps=300000 evaluation.every=15000", ("pqn", *ROLLOUT_CHAINS)),
+    "successors": (
+        ("minatar/breakout", "minatar/asterix"), "steps=200000 evaluation.every=20000", ("dqn", "idqn", "is_dqn", "target_free_dqn"),
+    ),
+}  # fmt: skip
+"""Tasks, budget, and the agents that are trained unless --agents names others."""
