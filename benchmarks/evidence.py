@@ -30,12 +30,16 @@ NAMES = {
     "auxiliary": (("auxiliary", range(3)),),
     "atari": (("pong", range(2)), ("atari_breakout", range(1))),
     "strong_choice": (("strong_choice", (100,)),),
+    "actor_critic": (("mujoco_chains", range(3)), ("mujoco_three", range(3))),
     "minatar_choice": (("minatar_choice", (100, 101)),),
     "minatar": (("rollouts_minatar_short", range(3)), ("rollouts_minatar", range(3)), ("minatar_main", range(5))),
 }
 """Sets of `benchmarks.recipes`, with their seeds"""
 BASELINE = {"successors": "dqn", "minatar": "dqn", "discounts": "dqn_0.99", "auxiliary": "dqn", "composition": "dqn"}
 """Agent with which the others of a set are compared, over several tasks"""
+GOAL = {"mujoco/half_cheetah": 15420.0, "mujoco/hopper": 4064.0, "mujoco/walker2d": 7346.0}
+"""The best published agents of one update a step after 1,000,000 steps (v4 of the tasks)"""
+AGAINST_GOAL = ("strong_choice", "actor_critic")
 LEAST = {"classic/cartpole": 475.0, "classic/pendulum": -200.0}
 """What a preset must hold with every seed"""
 
@@ -112,6 +116,21 @@ def compared(name: str) -> str:
     return "\n".join(rows)
 
 
+def against_goal(name: str) -> str:
+    """A row for each agent with the largest budget of the set: on each task the mean over seeds of the last four evaluations; and their
+    mean in units of `GOAL`, by which configs/experiment/strong_mujoco.yaml is chosen."""
+    lines = stored(RESULTS / f"{name}.json")
+    lines = [line for line in lines if line["steps"] == max(each["steps"] for each in lines)]
+    tasks = sorted({line["env"] for line in lines})
+    rows = [f"| agent | {' | '.join(tasks)} | of the goal |", "|---" * (len(tasks) + 2) + "|"]
+    for agent in [agent for agent in RECIPES if any(line["name"] == agent for line in lines)]:
+        found = [[line["last_four"] for line in lines if (line["name"], line["env"]) == (agent, task)] for task in tasks]
+        shares = [np.mean(values) / GOAL[task] for task, values in zip(tasks, found) if values]
+        cells = [f"{np.mean(values):,.0f} ± {interval(values):,.0f}" if values else "" for values in found]
+        rows.append(f"| {agent} | {' | '.join(cells)} | {f'{np.mean(shares):.3f}' if all(found) else ''} |")
+    return "\n".join(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=NAMES)
@@ -131,6 +150,8 @@ def main() -> None:
     print(table(options.name))
     if options.name in BASELINE:
         print(f"\n{compared(options.name)}")
+    if options.name in AGAINST_GOAL:
+        print(f"\n{against_goal(options.name)}")
 
 
 if __name__ == "__main__":

@@ -106,6 +106,7 @@ SETS = {
     "actors_pendulum": (("classic/pendulum",), "steps=20000", ("td3_actors",)),
     "mujoco": (("mujoco/hopper", "mujoco/half_cheetah"), "steps=150000", CONTINUOUS),
     "strong_choice": (("mujoco/half_cheetah", "mujoco/hopper"), "steps=100000", STRONG),
+    "mujoco_chains": (("mujoco/hopper", "mujoco/half_cheetah"), "steps=150000", ("itd3", "isac")),
     "mujoco_three": (("mujoco/hopper", "mujoco/half_cheetah", "mujoco/walker2d"), "steps=200000", ("td3", "sac")),
     "mujoco_million": (("mujoco/half_cheetah", "mujoco/hopper"), "steps=1000000 evaluation.every=10000", ("td3", "sac")),
     "mujoco_half_million": (("mujoco/walker2d",), "steps=500000 evaluation.every=10000", ("td3", "sac")),
