@@ -40,7 +40,7 @@ TARGET_UPDATES = 250
 """Updates for a copy of the target network: 1,000 steps"""
 EXPLORATION = (1.0, 0.1, 0.1)
 """Of ε: start, end, and the share of all steps over which it falls, after the random ones"""
-EPSILON_OF_ADAM = {"dqn": 1e-8, "c51": 1e-8, "qrdqn": 1e-8, "iqn": 1e-8}
+LEARNING_RATE, EPSILON_OF_ADAM = 2.5e-4, 1e-8
 ATOMS, LOW, HIGH, QUANTILES, SAMPLES, POLICY_SAMPLES = 51, 0.0, 25.0, 32, 8, 32
 
 
@@ -98,7 +98,7 @@ def algorithm(name: str, channels: int, discount: float = 0.99):
     """One of Tianshou's. Its distributional ones choose the actions of targets by the online network, so that DQN does here too."""
     space = gym.spaces.Discrete(ACTIONS)
     common = {
-        "optim": AdamOptimizerFactory(lr=2.5e-4, eps=EPSILON_OF_ADAM[name]),
+        "optim": AdamOptimizerFactory(lr=LEARNING_RATE, eps=EPSILON_OF_ADAM),
         "gamma": discount,
         "target_update_freq": TARGET_UPDATES,
     }

@@ -58,7 +58,7 @@ CANDIDATES = {
     "qrdqn_eps": "agent=qrdqn agent.optimizer.eps=1e-8",
     "iqn_eps": "agent=iqn agent.optimizer.eps=1e-8",
 }
-DOUBLE = "agent/backup=double agent.head.init=null"  # as Tianshou chooses actions of targets, and draws weights
+DOUBLE = "agent/backup=double agent.head.init=null agent.optimizer.eps=1e-8"  # as Tianshou chooses actions of targets, and draws weights
 CONTROL = {f"{name}_double": f"agent={name} {DOUBLE}" for name in ("dqn", "qrdqn", "iqn", "c51")}  # beside benchmarks.control
 DISCOUNTS = {  # low discounts with and without the logarithmic mapping
     f"{name}_{discount}": f"agent={name} discount={discount}" for discount in (0.84, 0.96, 0.99) for name in ("dqn", "log_dqn")
