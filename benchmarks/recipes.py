@@ -83,6 +83,7 @@ LAYER_NORM = "agent=sac agent.torso.layer_norm=true agent.actor_period=2"
 QUANTILES = "agent/head=quantile agent.head.quantiles=25 agent.head.init=null agent/reduce=truncate"
 STRONG = {  # candidates for configs/experiment/strong_mujoco.yaml, all within twice TD3's multiply-adds (benchmarks.update_cost)
     "strong_crossq": "agent=crossq agent.torso.hidden=[304,304]",
+    "strong_crossq_slow": "agent=crossq agent.torso.hidden=[304,304] agent.optimizer.lr=5e-4 agent.actor_optimizer.lr=5e-4",
     "strong_crossq_quantiles": f"agent=crossq agent.torso.hidden=[304,304] {QUANTILES} agent/reduce@agent.actor_reduce=mean",
     "strong_quantiles": f"{LAYER_NORM} {QUANTILES} agent/reduce@agent.actor_reduce=mean",
     "strong_quantiles_three": f"{LAYER_NORM} {QUANTILES} agent/reduce@agent.actor_reduce=mean replay.n_step=3",
