@@ -33,6 +33,7 @@ CONTINUOUS = {
     "tqc": "agent=tqc",
     "aro_ddpg": "agent=aro_ddpg",
     "rvi_sac": "agent=rvi_sac",
+    "strong_mujoco": "experiment=strong_mujoco",
     "sac_simba": "agent=sac agent/normalize=running agent/torso=simba agent.torso.width=256 agent.torso.blocks=1",
 }
 ROLLOUTS = {
@@ -105,10 +106,12 @@ SETS = {
     "holds_pendulum": (("classic/pendulum",), "steps=20000", ("td3", "sac")),
     "actors": (("classic/cartpole",), "steps=150000", ("dqn_actors",)),
     "actors_pendulum": (("classic/pendulum",), "steps=20000", ("td3_actors",)),
-    "mujoco": (("mujoco/hopper", "mujoco/half_cheetah"), "steps=150000", CONTINUOUS),
+    "mujoco": (
+        ("mujoco/hopper", "mujoco/half_cheetah"), "steps=150000", ("td3", "sac", "itd3", "isac", "tqc", "aro_ddpg", "rvi_sac", "sac_simba"),
+    ),
     "strong_choice": (("mujoco/half_cheetah", "mujoco/hopper"), "steps=100000", STRONG),
     "mujoco_chains": (("mujoco/hopper", "mujoco/half_cheetah"), "steps=150000", ("itd3", "isac")),
-    "mujoco_three": (("mujoco/hopper", "mujoco/half_cheetah", "mujoco/walker2d"), "steps=200000", ("td3", "sac")),
+    "mujoco_three": (("mujoco/hopper", "mujoco/half_cheetah", "mujoco/walker2d"), "steps=200000", ("strong_mujoco", "td3", "sac")),
     "mujoco_million": (("mujoco/half_cheetah", "mujoco/hopper"), "steps=1000000 evaluation.every=10000", ("td3", "sac")),
     "mujoco_half_million": (("mujoco/walker2d",), "steps=500000 evaluation.every=10000", ("td3", "sac")),
     "minatar": (("minatar/breakout", "minatar/asterix"), "steps=300000 evaluation.every=30000", AGENTS),
