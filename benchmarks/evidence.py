@@ -54,13 +54,18 @@ def table(name: str) -> str:
         below = str(sum(final < LEAST[env] for final in finals)) if env in LEAST else ""
         commits = ", ".join(dict.fromkeys(commit for run in runs for commit in run["commit"].split(", ")))
         shown = [
-            f"{np.mean(finals):.1f} ± {interval(finals):.1f}",
+            with_interval(finals, ".1f"),
             f"{min(finals):.1f}",
             below,
             ", ".join(f"{each:.1f}" for each in finals),
         ]
         rows.append(f"| {env}, {steps:,} | {agent} | {len(runs)} | {' | '.join(shown)} | {commits} |")
     return "\n".join(rows)
+
+
+def with_interval(values: list[float], digits: str) -> str:
+    """Mean and half of its interval; the value alone where there is one."""
+    return f"{np.mean(values):{digits}}" + (f" ± {interval(values):{digits}}" if len(values) > 1 else "")
 
 
 def shown(found: Interval) -> str:
@@ -126,7 +131,7 @@ def against_goal(name: str) -> str:
     for agent in [agent for agent in RECIPES if any(line["name"] == agent for line in lines)]:
         found = [[line["last_four"] for line in lines if (line["name"], line["env"]) == (agent, task)] for task in tasks]
         shares = [np.mean(values) / GOAL[task] for task, values in zip(tasks, found) if values]
-        cells = [f"{np.mean(values):,.0f} ± {interval(values):,.0f}" if values else "" for values in found]
+        cells = [with_interval(values, ",.0f") if values else "" for values in found]
         rows.append(f"| {agent} | {' | '.join(cells)} | {f'{np.mean(shares):.3f}' if all(found) else ''} |")
     return "\n".join(rows)
 
