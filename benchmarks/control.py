@@ -172,6 +172,10 @@ def train(name: str, game: str, seed: int, steps: int, every: int) -> dict:
     }  # fmt: skip
 
 
+def stored(results: Path) -> list[dict]:
+    return json.loads(results.read_text()) if results.exists() else []
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agents", nargs="*", default=["dqn", "qrdqn", "iqn", "c51"])
@@ -185,15 +189,15 @@ def main() -> None:
     torch.set_flush_denormal(True)
     for seed in options.seeds:
         for name in options.agents:
-            old = json.loads(options.json.read_text()) if options.json.exists() else []
             asked = (f"{name} of Tianshou", f"minatar/{options.game}", seed, options.steps)
-            if any((line["name"], line["env"], line["seed"], line["steps"]) == asked for line in old):
+            if any((line["name"], line["env"], line["seed"], line["steps"]) == asked for line in stored(options.json)):
                 continue
             line = train(name, options.game, seed, options.steps, options.every)
-            with open(__file__) as lock:  # other processes add to the file too
+            with open(Path(__file__).with_name("learning.py")) as lock:  # its `keep` adds to the same file, under the same lock
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                old = json.loads(options.json.read_text()) if options.json.exists() else []
-                options.json.write_text("[\n" + ",\n".join(json.dumps(each) for each in [*old, line]) + "\n]\n")
+                part = options.json.with_suffix(".partial")
+                part.write_text("[\n" + ",\n".join(json.dumps(each) for each in [*stored(options.json), line]) + "\n]\n")
+                part.replace(options.json)
             print(f"{line['name']}, seed {seed}: {line['final']['mean']:.1f}, {line['steps_per_second']:.0f} steps/s", flush=True)
 
 
