@@ -90,13 +90,17 @@ STRONG = {  # candidates for configs/experiment/strong_mujoco.yaml, all within t
     "strong_quantiles_three": f"{LAYER_NORM} {TRUNCATED} replay.n_step=3",
     "strong_simba": "agent=sac agent.actor_period=2 agent/normalize=running agent/torso=simba agent.torso.width=112 agent.torso.blocks=1",
 }
+PONG = {
+    "pong_dqn": "experiment=pong",
+    "pong_idqn": "experiment=pong agent=idqn agent.chain.shift_period=1500",  # three quarters of the period, as in configs/tuned/atari
+}
 ACTORS = {
     "dqn_actors": "agent=dqn collect=ray collect.actors=2",
     "td3_actors": "agent=td3 collect=ray collect.actors=2",
 }
 RECIPES = {
     **AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS, **ROLLOUT_CHAINS, **CANDIDATES, **CONTROL, **DISCOUNTS, **COMPOSITIONS, **STRONG,
-    **ACTORS,
+    **PONG, **ACTORS,
 }  # fmt: skip
 LOG_MAPPED = ("log_dqn", "loglin_dqn")
 """Not for CartPole, because a reward in every step is not what a logarithm is for (docs/algorithms/log_dqn.md)."""
@@ -129,7 +133,7 @@ SETS = {
     "auxiliary": (
         ("minatar/breakout", "minatar/asterix"), "steps=200000 evaluation.every=20000", ("dqn", "random_rewards", "self_prediction"),
     ),
-    "pong": (("atari/pong",), "steps=1000000 evaluation.every=50000", ("dqn", "idqn")),
+    "pong": (("atari/pong",), "steps=1000000", PONG),
     "atari_breakout": (("atari/breakout",), "steps=1000000 evaluation.every=50000", ("dqn",)),
     "rollouts": (("classic/cartpole", "classic/acrobot"), "steps=500000 evaluation.every=25000", ("ppo", "a2c")),
     "rollouts_mujoco": (("mujoco/half_cheetah",), "steps=1000000 evaluation.every=50000", ("ppo", "ppo_running")),
