@@ -1,6 +1,6 @@
 """A control: DQN, QR-DQN, IQN and C51 of Tianshou on a game of MinAtar, with the settings of the set `control` of benchmarks.recipes.
 
-    PEERS_PYTHON -m benchmarks.control --json benchmarks/results/control.json [--agents dqn c51] [--seeds 0 1] [--game breakout]
+    PEERS_PYTHON -m benchmarks.control --json benchmarks/results/control.json [--agents dqn c51] [--seeds 0 1] [--game asterix]
 
 PEERS_PYTHON is an interpreter with tianshou and minatar, run in a checkout of this repository. Tianshou's are the networks' heads, the
 policies, the replay, the targets, the losses and the updates; the loop around them, the game's wrapper and the evaluation are ours, and
@@ -41,7 +41,7 @@ TARGET_UPDATES = 250
 EXPLORATION = (1.0, 0.1, 0.1)
 """Of ε: start, end, and the share of all steps over which it falls, after the random ones"""
 LEARNING_RATE, EPSILON_OF_ADAM = 2.5e-4, 1e-8
-ATOMS, LOW, HIGH, QUANTILES, SAMPLES, POLICY_SAMPLES = 51, 0.0, 25.0, 32, 8, 32
+ATOMS, LOW, HIGH, QUANTILES, SAMPLES = 51, 0.0, 25.0, 32, 8
 
 
 class Game:
@@ -111,7 +111,7 @@ def algorithm(name: str, channels: int, discount: float = 0.99):
         policy = QRDQNPolicy(model=Network(channels, QUANTILES), action_space=space)
         return QRDQN(policy=policy, num_quantiles=QUANTILES, **common)
     implicit = ImplicitQuantileNetwork(preprocess_net=Convolution(channels), action_shape=ACTIONS, hidden_sizes=(128,))
-    samples = {"sample_size": POLICY_SAMPLES, "online_sample_size": SAMPLES, "target_sample_size": SAMPLES}
+    samples = {"sample_size": SAMPLES, "online_sample_size": SAMPLES, "target_sample_size": SAMPLES}
     return IQN(policy=IQNPolicy(model=implicit, action_space=space, **samples), **common)
 
 
@@ -180,7 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agents", nargs="*", default=["dqn", "qrdqn", "iqn", "c51"])
     parser.add_argument("--seeds", nargs="*", type=int, default=list(range(5)))
-    parser.add_argument("--game", default="breakout")
+    parser.add_argument("--game", default="asterix")
     parser.add_argument("--steps", type=int, default=200_000)
     parser.add_argument("--every", type=int, default=20_000, help="steps for an evaluation of 20 episodes")
     parser.add_argument("--json", type=Path, required=True, help="a list of such lines, to which these are added")

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.learning import RESULTS, interval, planned, stored, train_all
-from benchmarks.recipes import RECIPES
-from deeprl.report.statistics import Interval, bootstrap, improvement
+from benchmarks.recipes import DISCOUNTED, RECIPES
+from deeprl.report.statistics import Interval, improvement, iqm, relative
 
 NAMES = {
     "holds": (("holds", range(10)), ("holds_pendulum", range(10))),
@@ -35,8 +35,11 @@ NAMES = {
     "minatar": (("rollouts_minatar_short", range(3)), ("rollouts_minatar", range(3)), ("minatar_main", range(5))),
 }
 """Sets of `benchmarks.recipes`, with their seeds"""
-BASELINE = {"successors": "dqn", "minatar": "dqn", "discounts": "dqn_0.99", "auxiliary": "dqn", "composition": "dqn"}
-"""Agent with which the others of a set are compared, over several tasks"""
+BASELINE = {
+    **{name: {"": "dqn"} for name in ("successors", "minatar", "auxiliary", "composition")},
+    "discounts": {"": "dqn_0.99", **{f"log_dqn_{discount}": f"dqn_{discount}" for discount in DISCOUNTED}},
+}
+"""Agent with which each other agent of a set is compared over several tasks; "": those that are not named"""
 GOAL = {"mujoco/half_cheetah": 15420.0, "mujoco/hopper": 4064.0, "mujoco/walker2d": 7346.0}
 """The best published agents of one update a step after 1,000,000 steps (v4 of the tasks)"""
 AGAINST_GOAL = ("strong_choice", "actor_critic")
@@ -82,40 +85,43 @@ def area(run: dict) -> float:
 
 
 def compared(name: str) -> str:
-    """A row for each agent that was trained on every task of the baseline: its scores in units of the baseline's mean on each.
+    """A row for each agent that was trained on every task of its baseline: its scores in units of the baseline's mean on each.
 
     Interquartile mean of the finals; probability that a run ends higher than the baseline's on the same task; mean of the area under the
-    learning curve. With stratified bootstrap intervals of 95 %, over runs; the unit is held fixed, so that they do not contain its error.
-    Steps/s are those of runs that may have shared their machine.
+    learning curve. With stratified bootstrap intervals of 95 %, over the runs of both, which are somewhat too narrow for few seeds; least
+    so that of the probability, on which a verdict therefore rests. Steps/s are those of runs that may have shared their machine.
 
     Raises:
         ValueError: the baseline's mean is no unit, because it is not positive.
     """
-    lines, baseline = stored(RESULTS / f"{name}.json"), BASELINE[name]
-    tasks = sorted({(line["env"], line["steps"]) for line in lines if line["name"] == baseline})
-    runs = {
-        agent: [[line for line in lines if (line["name"], line["env"], line["steps"]) == (agent, *task)] for task in tasks]
-        for agent in RECIPES
-        if any(line["name"] == agent for line in lines)
-    }
-    missing = [agent for agent, found in runs.items() if not all(found)]
-    runs = {agent: found for agent, found in runs.items() if all(found)}
-    finals, areas = (
-        {agent: [np.array([score(run) for run in task]) for task in found] for agent, found in runs.items()} for score in (final, area)
-    )
-    units = [[scores.mean() for scores in kind[baseline]] for kind in (finals, areas)]
-    if min(*units[0], *units[1]) <= 0:
-        raise ValueError(f"a mean of {baseline} is not positive on one of {tasks}: its scores are no unit")
-    rows = [
-        f"| agent | seeds | IQM of finals, of {baseline}'s | probability to end above {baseline} | area under the curve | steps/s |",
-        "|---" * 6 + "|",
-    ]
-    for agent, found in runs.items():
-        scores, curves = ([each / unit for each, unit in zip(kind[agent], of)] for kind, of in zip((finals, areas), units))
-        speed = np.median([run["steps_per_second"] for task in found for run in task])
-        above = "" if agent == baseline else shown(improvement(finals[agent], finals[baseline]))
-        seeds = ", ".join(dict.fromkeys(str(len(task)) for task in found))
-        rows.append(f"| {agent} | {seeds} | {shown(bootstrap(scores))} | {above} | {shown(bootstrap(curves, np.mean))} | {speed:,.0f} |")
+    lines = stored(RESULTS / f"{name}.json")
+    names = [agent for agent in RECIPES if any(line["name"] == agent for line in lines)]
+    rows = ["| agent | baseline | seeds | IQM of finals | probability to end above | area under the curve | steps/s |", "|---" * 7 + "|"]
+    missing = []
+    for agent in names:
+        baseline = BASELINE[name].get(agent, BASELINE[name][""])
+        tasks = sorted({(line["env"], line["steps"]) for line in lines if line["name"] == baseline})
+        mine, theirs = (
+            [[line for line in lines if (line["name"], line["env"], line["steps"]) == (each, *task)] for task in tasks]
+            for each in (agent, baseline)
+        )
+        if not all(mine):
+            missing.append(agent)
+            continue
+        finals, units = ([np.array([final(run) for run in task]) for task in runs] for runs in (mine, theirs))
+        areas, area_units = ([np.array([area(run) for run in task]) for task in runs] for runs in (mine, theirs))
+        if min(scores.mean() for scores in (*units, *area_units)) <= 0:
+            raise ValueError(f"a mean of {baseline} is not positive on one of {tasks}: its scores are no unit")
+        itself = agent == baseline
+        cells = [
+            "" if itself else baseline,
+            ", ".join(dict.fromkeys(str(len(task)) for task in mine)),
+            f"{relative(finals, units, draws=1).point:.2f}" if itself else shown(relative(finals, units, iqm)),
+            "" if itself else shown(improvement(finals, units)),
+            "1.00" if itself else shown(relative(areas, area_units, np.mean)),
+            f"{np.median([run['steps_per_second'] for task in mine for run in task]):,.0f}",
+        ]
+        rows.append(f"| {agent} | {' | '.join(cells)} |")
     if missing:
         rows.append(f"\nNot on every task: {', '.join(missing)}.")
     return "\n".join(rows)

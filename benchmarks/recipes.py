@@ -54,15 +54,22 @@ ROLLOUT_CHAINS = {  # a rollout has 512 steps
     "ipqn_short": f"{CHAINED} agent.chain.length=3 agent.chain.shift_period=512 agent.backup.lam=0.3",
     "pqn_old": f"{CHAINED} agent.chain.length=1 agent.chain.shift_period=2048",
 }
-CANDIDATES = {
-    "c51_eps": "agent=c51 agent.optimizer.eps=1e-8",
-    "qrdqn_eps": "agent=qrdqn agent.optimizer.eps=1e-8",
-    "iqn_eps": "agent=iqn agent.optimizer.eps=1e-8",
+ENTROPIES = {"mvi_1": "agent=mvi agent.backup.q=1"}  # q alone differs from mvi
+CANDIDATES = {  # for configs/tuned/minatar, which holds one of each
+    **{f"{name}_{eps}": f"agent={name} agent.optimizer.eps={eps}" for name in ("c51", "qrdqn", "iqn") for eps in ("3.125e-4", "1e-8")},
+    **{f"dqn_{period}": f"agent=dqn agent.chain.target_update_period={period}" for period in (250, 500, 1000)},
+    **{f"log_dqn_{lr}": f"agent=log_dqn agent.optimizer.lr={lr}" for lr in ("2.5e-4", "1e-3")},
 }
 DOUBLE = "agent/backup=double agent.head.init=null agent.optimizer.eps=1e-8"  # as Tianshou chooses actions of targets, and draws weights
-CONTROL = {f"{name}_double": f"agent={name} {DOUBLE}" for name in ("dqn", "qrdqn", "iqn", "c51")}  # beside benchmarks.control
-DISCOUNTS = {  # low discounts with and without the logarithmic mapping
-    f"{name}_{discount}": f"agent={name} discount={discount}" for discount in (0.84, 0.96, 0.99) for name in ("dqn", "log_dqn")
+CONTROL = {  # beside benchmarks.control
+    **{f"{name}_double": f"agent={name} {DOUBLE}" for name in ("dqn", "qrdqn", "c51")},
+    "iqn_double": f"agent=iqn {DOUBLE} agent.head.policy_samples=8",  # in training, Tianshou takes as many as in the loss
+}
+DISCOUNTED = {0.84: 23, 0.96: 100, 0.99: 406}
+"""Low discounts, and k of the logarithmic mapping, so that the floor discount^k is the same in all"""
+DISCOUNTS = {
+    **{f"dqn_{discount}": f"agent=dqn discount={discount}" for discount in DISCOUNTED},
+    **{f"log_dqn_{discount}": f"agent=log_dqn discount={discount} agent.mapping.k={k}" for discount, k in DISCOUNTED.items()},
 }
 HUBER = "agent.head.loss=huber"
 QUANTILE = "agent/head=quantile agent.head.quantiles=32"
@@ -92,15 +99,16 @@ STRONG = {  # candidates for configs/experiment/strong_mujoco.yaml, all within t
 }
 PONG = {
     "pong_dqn": "experiment=pong",
-    "pong_idqn": "experiment=pong agent=idqn agent.chain.shift_period=1500",  # three quarters of the period, as in configs/tuned/atari
+    # three quarters of DQN's period, as in configs/tuned/atari
+    "pong_idqn": "experiment=pong agent=idqn ~agent.chain.target_update_period agent.chain.shift_period=1500",
 }
 ACTORS = {
     "dqn_actors": "agent=dqn collect=ray collect.actors=2",
     "td3_actors": "agent=td3 collect=ray collect.actors=2",
 }
 RECIPES = {
-    **AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS, **ROLLOUT_CHAINS, **CANDIDATES, **CONTROL, **DISCOUNTS, **COMPOSITIONS, **STRONG,
-    **PONG, **ACTORS,
+    **AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS, **ROLLOUT_CHAINS, **ENTROPIES, **CANDIDATES, **CONTROL, **DISCOUNTS, **COMPOSITIONS,
+    **STRONG, **PONG, **ACTORS,
 }  # fmt: skip
 LOG_MAPPED = ("log_dqn", "loglin_dqn")
 """Not for CartPole, because a reward in every step is not what a logarithm is for (docs/algorithms/log_dqn.md)."""
@@ -120,14 +128,14 @@ SETS = {
     "mujoco_half_million": (("mujoco/walker2d",), "steps=500000 evaluation.every=10000", ("td3", "sac")),
     "minatar": (("minatar/breakout", "minatar/asterix"), "steps=300000 evaluation.every=30000", AGENTS),
     "minatar_choice": (
-        ("minatar/seaquest",), "steps=300000 evaluation.every=30000", ("dqn", "c51", "c51_eps", "qrdqn", "qrdqn_eps", "iqn", "iqn_eps"),
+        ("minatar/seaquest",), "steps=300000 evaluation.every=30000", CANDIDATES,
     ),
     "minatar_main": (
         ("minatar/asterix", "minatar/breakout", "minatar/space_invaders"),
         "steps=500000 evaluation.every=25000",
-        ("dqn", "idqn", "munchausen_dqn", "mvi", "qrdqn", "iqn", "c51", "dvw", "log_dqn"),
+        ("dqn", "idqn", "munchausen_dqn", "mvi", "mvi_1", "qrdqn", "iqn", "c51", "dvw", "log_dqn"),
     ),
-    "control": (("minatar/breakout",), "steps=200000 evaluation.every=20000", CONTROL),
+    "control": (("minatar/asterix",), "steps=200000 evaluation.every=20000", CONTROL),
     "discounts": (("minatar/breakout", "minatar/asterix"), "steps=300000 evaluation.every=30000", DISCOUNTS),
     "composition": (("minatar/seaquest", "minatar/freeway"), "steps=300000 evaluation.every=30000", ("dqn", "is_dqn", *COMPOSITIONS)),
     "auxiliary": (

@@ -117,6 +117,26 @@ def bootstrap(tasks: Sequence[np.ndarray], statistic: Callable[..., np.ndarray] 
     return Interval(point, float(low), float(high))
 
 
+def relative(
+    tasks: Sequence[np.ndarray], baseline: Sequence[np.ndarray], statistic: Callable[..., np.ndarray] = iqm, draws: int = DRAWS
+) -> Interval:
+    """A statistic of all scores in units of a baseline's mean on their task, and its stratified-bootstrap interval.
+
+    The baseline's runs are drawn again too, because a unit of few runs is uncertain itself.
+
+    Args:
+        baseline: scores of other runs, of the same tasks in the same order, with positive means.
+    """
+    point = float(statistic(np.concatenate([scores / unit.mean() for scores, unit in zip(tasks, baseline, strict=True)]), axis=-1))
+    if all(len(scores) == 1 for scores in (*tasks, *baseline)):
+        return Interval(point, np.nan, np.nan)
+    units = [resampled([unit], draws, seed=1 + task).mean(axis=1, keepdims=True) for task, unit in enumerate(baseline)]
+    sizes = np.cumsum([len(scores) for scores in tasks])[:-1]
+    samples = [drawn / unit for drawn, unit in zip(np.split(resampled(tasks, draws), sizes, axis=1), units, strict=True)]
+    low, high = percentiles(statistic(np.concatenate(samples, axis=1), axis=-1))
+    return Interval(point, float(low), float(high))
+
+
 def profile(tasks: Sequence[np.ndarray], thresholds: np.ndarray, draws: int = DRAWS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Performance profile: the fraction of runs with a score above each threshold, and its pointwise stratified-bootstrap interval.
 

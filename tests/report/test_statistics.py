@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deeprl.report import statistics
-from deeprl.report.statistics import bootstrap, improvement, iqm, mean, mean_curve, mean_interval, profile, resampled
+from deeprl.report.statistics import bootstrap, improvement, iqm, mean, mean_curve, mean_interval, profile, relative, resampled
 
 
 def arrays(*tasks: list[float]) -> list[np.ndarray]:
@@ -94,6 +94,16 @@ def test_the_bootstrap_of_a_mean_has_the_spread_that_theory_gives():
     scores = np.repeat([0.0, 1.0], 50)
     _, low, high = bootstrap([scores], np.mean)
     assert (low, high) == pytest.approx((0.5 - 1.96 * 0.05, 0.5 + 1.96 * 0.05), abs=0.011)
+
+
+def test_a_unit_has_an_error_of_its_own():
+    """Baseline of mean 3 and 6. The agent's scores do not vary, so the whole interval comes from the unit: draws of (2, 4) have the means
+    2, 3, 3, 4, and of 6 always 6; the mean of 6 / (2, 3 or 4) and of 6 / 6 is 2, 1.5 or 1.25, the ends with a probability of 1/4 each."""
+    found = relative([np.array([6.0, 6.0]), np.array([6.0])], [np.array([2.0, 4.0]), np.array([6.0])], np.mean)
+    assert found.point == pytest.approx((2 + 2 + 1) / 3)
+    assert (found.low, found.high) == pytest.approx(((1.5 + 1.5 + 1) / 3, (3 + 3 + 1) / 3))
+    fixed = bootstrap([np.array([2.0, 2.0]), np.array([1.0])], np.mean)
+    assert fixed.low == fixed.high
 
 
 def test_a_profile_is_the_fraction_above_each_threshold():
