@@ -34,6 +34,7 @@ CONTINUOUS = {
     "aro_ddpg": "agent=aro_ddpg",
     "rvi_sac": "agent=rvi_sac",
     "strong_mujoco": "experiment=strong_mujoco",
+    "td3_quantiles": "agent=td3 agent/head=quantile agent.head.quantiles=25",
     "sac_simba": "agent=sac agent/normalize=running agent/torso=simba agent.torso.width=256 agent.torso.blocks=1",
 }
 ROLLOUTS = {

@@ -43,7 +43,10 @@ def in_range(owner: object, **bounds) -> None:
         value = getattr(owner, name)
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
         if not number or (low is not None and value < low) or (high is not None and value > high):
-            ends = f"at least {low}" if high is None else f"at most {high}" if low is None else f"between {low} and {high}"
+            if high is None:
+                ends = "a number" if low is None else f"at least {low}"
+            else:
+                ends = f"at most {high}" if low is None else f"between {low} and {high}"
             raise ValueError(f"{name} must be {ends}, not {value!r}")
 
 

@@ -193,6 +193,25 @@ def actor(record: Record) -> Found:
         )
 
 
+def resets(record: Record) -> Found:
+    at = get(record.config, "agent.resets.at") or ()
+    if record.updates and at and at[-1] >= record.updates:
+        yield (
+            "agent.resets.at",
+            f"{setting(record, 'agent.resets.at')} counts updates, of which the run makes {record.updates:,}, so that the last "
+            "reset does not come: lower it, or raise steps.",
+        )
+
+
+def lap(record: Record) -> Found:
+    if get(record.config, "replay.sampler.least") and get(record.config, "agent.head.loss") == "squared":
+        yield (
+            "agent.head.loss",
+            f"{setting(record, 'replay.sampler.least')} gives errors below it equal priorities, because a Huber loss is squared there, and "
+            f"{setting(record, 'agent.head.loss')}: set agent.head.loss=huber.",
+        )
+
+
 def head(record: Record) -> Found:
     """The range of a bounded head beside (discount horizon, at most an episode) · reward."""
     seen, discount, length = record.seen, record.config["discount"], episode(record)
@@ -233,6 +252,7 @@ def observations(record: Record) -> Found:
 
 
 FINDERS: tuple[Callable[[Record], Found], ...] = (
-    tuned, updates, evaluation, replay_memory, disk, short_replay, target_updates, windows, threads, checkpoints, horizon, actor, head,
+    tuned, updates, evaluation, replay_memory, disk, short_replay, target_updates, windows, threads, checkpoints, horizon, actor,
+    resets, lap, head,
     observations,
 )  # fmt: skip
