@@ -1,0 +1,88 @@
+"""docs/pictures: learning curves of stored results, drawn as `deeprl report` draws those of run folders.
+
+python -m benchmarks.pictures [NAME ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.learning import RESULTS, ROOT, stored
+from deeprl.report.figures import curves
+from deeprl.report.results import Results
+from deeprl.report.runs import LAST, Curve, Final, Run
+
+FOLDER = ROOT / "docs" / "pictures"
+
+
+class Picture(NamedTuple):
+    results: str
+    """File of benchmarks/results, without .json"""
+    agents: dict[str, str]
+    """Its agents, and their names in the legend"""
+    tasks: tuple[str, ...]
+    least: int = 0
+    """Steps of a run that belongs to the picture"""
+
+
+PICTURES = {
+    "successors": Picture(
+        "successors",
+        {"dqn": "DQN", "idqn": "i-DQN, K = 4", "is_dqn": "iS-DQN, K = 4", "target_free_dqn": "DQN without target network"},
+        ("minatar/asterix", "minatar/breakout"),
+    ),
+    "mujoco_million": Picture(
+        "learning", {"td3": "TD3", "sac": "SAC"}, ("mujoco/half_cheetah", "mujoco/hopper", "mujoco/walker2d"), 500_000
+    ),
+}
+
+
+def run(line: dict, task: str) -> Run:
+    """A stored line as a run of a report. Updates and seconds of its evaluations are not stored."""
+    step, reward = np.array(line["curve"], dtype=float).T
+    unknown = np.full_like(step, np.nan)
+    name = f"{line['name']}-{task}-{line['seed']}"
+    return Run(
+        name=name,
+        path=Path(name),
+        config={},
+        task=task,
+        agent=line["name"],
+        seed=str(line["seed"]),
+        state="finished",
+        remark="",
+        step=line["steps"],
+        updates=0,
+        seconds=float("nan"),
+        curve=Curve(step, unknown, unknown, reward),
+        final=Final(float(np.mean(reward[-LAST:])), line["steps"], "curve"),
+        commands=(),
+        machines=(),
+    )
+
+
+def draw(picture: Picture) -> bytes:
+    """Mean over seeds with Student's interval of 95 %, and every seed."""
+    lines = [line for line in stored(RESULTS / f"{picture.results}.json") if line["steps"] >= picture.least]
+    groups = {
+        shown: [run(line, line["env"]) for line in lines if line["name"] == agent and line["env"] in picture.tasks]
+        for agent, shown in picture.agents.items()
+    }
+    return curves(Results(groups), "step")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=list(PICTURES), metavar="NAME", help=", ".join(PICTURES))
+    for name in parser.parse_args().names:
+        path = FOLDER / f"{name}.png"
+        path.write_bytes(draw(PICTURES[name]))
+        print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Pictures of stored results: what is drawn is what the file has."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image
+
+from benchmarks.learning import RESULTS, stored
+from benchmarks.pictures import FOLDER, PICTURES, draw, run
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_agent_of_a_picture_has_runs_on_every_task(name):
+    picture = PICTURES[name]
+    lines = [line for line in stored(RESULTS / f"{picture.results}.json") if line["steps"] >= picture.least]
+    for agent in picture.agents:
+        assert {line["env"] for line in lines if line["name"] == agent} >= set(picture.tasks)
+
+
+def test_a_run_keeps_its_curve_and_the_mean_of_its_last_four_evaluations():
+    line = stored(RESULTS / "successors.json")[0]
+    drawn = run(line, line["env"])
+    assert [[step, reward] for step, reward in zip(drawn.curve.step, drawn.curve.reward)] == line["curve"]
+    assert drawn.final is not None and drawn.final.mean == pytest.approx(line["last_four"], abs=0.01)
+
+
+def test_the_picture_in_the_documentation_has_the_size_of_a_new_one():
+    """Not its bytes, because fonts and versions of Matplotlib differ from machine to machine."""
+    found, new = Image.open(FOLDER / "successors.png"), Image.open(io.BytesIO(draw(PICTURES["successors"])))
+    assert found.size[0] == new.size[0]
