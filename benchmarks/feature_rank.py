@@ -2,8 +2,8 @@
 
     python -m benchmarks.feature_rank RUN_FOLDER... [--observations 2048] [--json benchmarks/results/feature_rank.json]
 
-Features are those of the torso of the online network, which an auxiliary loss shapes. Observations are the agent's own greedy play of 16
-games. The effective rank is the smallest number of singular values that have 99 % of the sum of all (Kumar and others, 2021), of the
+Features are those of the torso of the online network, which an auxiliary loss shapes. Observations are the same for all runs of a task: an
+equal share of the greedy play of each, in 16 games. The effective rank is the smallest number of singular values that have 99 % of the sum of all (Kumar and others, 2021), of the
 features as they are.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from deeprl.runs.folder import RunFolder
 from deeprl.session.api import Run, load
 
 
@@ -36,14 +37,14 @@ def play(run: Run, number: int, seed: int) -> torch.Tensor:
     return torch.cat(found)[:number]
 
 
-def measure(path: Path, number: int) -> dict:
+def measure(path: Path, obs: torch.Tensor) -> dict:
     run = load(path)
     with torch.no_grad():
-        obs = play(run, number, seed=12345)
         features = run.agent.chain.online.features(run.agent.normalize(obs))[0]
         active = (features != 0).any(0)
     return {
         "run": path.name,
+        "env": run.config["names"]["env"],
         "seed": run.config["seed"],
         "features": features.shape[1],
         "dead": int((~active).sum()),
@@ -57,7 +58,14 @@ def main() -> None:
     parser.add_argument("--observations", type=int, default=2048)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    lines = [measure(folder, options.observations) for folder in options.folders]
+    tasks: dict[str, list[Path]] = {}
+    for folder in options.folders:
+        tasks.setdefault(RunFolder(folder).read_config()["names"]["env"], []).append(folder)
+    lines = []
+    for folders in tasks.values():
+        with torch.no_grad():
+            obs = torch.cat([play(load(folder), options.observations // len(folders), seed=12345) for folder in folders])
+        lines += [measure(folder, obs) for folder in folders]
     for line in lines:
         print(json.dumps(line))
     if options.json:
