@@ -3,8 +3,8 @@
     python -m benchmarks.feature_rank RUN_FOLDER... [--observations 2048] [--json benchmarks/results/feature_rank.json]
 
 Features are those of the torso of the online network, which an auxiliary loss shapes. Observations are the same for all runs of a task: an
-equal share of the greedy play of each, in 16 games. The effective rank is the smallest number of singular values that have 99 % of the sum of all (Kumar and others, 2021), of the
-features as they are.
+equal share of the greedy play of each, in 16 games. The effective rank is the smallest number of singular values that have 99 % of the sum
+of all (Kumar and others, 2021), of the features as they are.
 """
 
 from __future__ import annotations
