@@ -1,117 +1,187 @@
-"""Combinations of parts of the continuous agent: built, updated twice and differentiated, or refused by a sentence with both names. Every
-two options meet."""
+"""Combinations of parts of the continuous agent: built, updated and differentiated, or refused by a sentence with both names. Every two
+options meet."""
 
 from __future__ import annotations
 
 import copy
+import itertools
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import pytest
+import torch
 
+from deeprl.agent import Agent
 from deeprl.config import build
+from deeprl.config.instantiate import instantiate
 from deeprl.config.menu import options
 from deeprl.errors import ConfigError
-from tests.builders import CONTINUOUS, settled
+from deeprl.training.learner import Learner
+from tests.builders import CONTINUOUS, draw, entry, settled
 from tests.config.test_combinations import goes_on, survives
-from tests.pairwise import pairwise
+from tests.pairwise import Row, pairs, pairwise
+from tests.replay.test_replay import Stream
 
 HEADS, REDUCTIONS, TEMPERATURES, RATES = (options(f"agent/{slot}") for slot in ("head", "reduce", "temperature", "rate"))
 ACTORS, EXPLORERS = options("agent/actor"), ["gaussian", "sampled", "ornstein_uhlenbeck"]
 CHAINS = [chain for chain in options("agent/chain") if chain != "iterated_shared"]  # refused, see below
 MAPPINGS = ["identity", "signed_root", "asinh"]
-BASE = ("agent=td3", "env=classic/pendulum", "agent.torso.hidden=[7]", "agent.actor_torso.hidden=[6]", "agent.ensemble=3", "discount=1.0",
-        "replay.batch_size=6")  # fmt: skip
-SLOTS = (HEADS, MAPPINGS, CHAINS, REDUCTIONS, REDUCTIONS, TEMPERATURES, RATES, ACTORS, EXPLORERS, (False, True))
-NAMES = ("head", "mapping", "chain", "reduce", "actor_reduce", "temperature", "rate", "actor", "explore")
-WEIGHTINGS, AUXILIARIES = options("agent/weighting"), options("agent/auxiliary")
-LEARNING = (HEADS, MAPPINGS, CHAINS, ["minimum", "mean"], ["none", "learned"], RATES, WEIGHTINGS, AUXILIARIES)
-"""Slots that meet in the loss of the critics. All slots in one product would have millions of rows."""
+IMAGES = ("nature", "impala", "minatar")
+TORSOS = [torso for torso in options("agent/torso") if torso not in IMAGES]
+JOINT = ["batch_renorm", "inverted_residual"]
+WEIGHTINGS, AUXILIARIES, OPTIMIZERS = (options(f"agent/{slot}") for slot in ("weighting", "auxiliary", "optimizer"))
+SUITABLE = [auxiliary for auxiliary in AUXILIARIES if auxiliary != "gradient_correction"]  # it compares actions
+NORMALIZERS, REWARDS, REPLAYS = ["none", "running"], ["raw", "clip", "scaled"], ["uniform", "prioritized", "lap", "sequences"]
+BASE = ("agent=td3", "env=classic/pendulum", "agent.ensemble=3", "discount=1.0")
+SLOTS = {
+    "head": HEADS, "mapping": MAPPINGS, "chain": CHAINS, "reduce": REDUCTIONS, "actor_reduce": REDUCTIONS, "temperature": TEMPERATURES,
+    "rate": RATES, "actor": ACTORS, "explore": EXPLORERS, "noisy": (False, True),
+}  # fmt: skip
+FURTHER = {
+    "torso": TORSOS, "weighting": WEIGHTINGS, "auxiliary": SUITABLE, "actor_torso": TORSOS, "normalize": NORMALIZERS,
+    "optimizer": OPTIMIZERS, "actor_optimizer": OPTIMIZERS, "rewards": REWARDS, "replay": REPLAYS,
+}  # fmt: skip
+"""Slots that join the rows of `SLOTS` one after another, because the product of all would have 10¹¹ rows."""
+NAMES = (*SLOTS, *FURTHER)
+SHARED = {"actor_reduce": "reduce", "actor_torso": "torso", "actor_optimizer": "optimizer"}
+"""Slots with the options of another one."""
 
 
 def node(slot: str, option: str) -> dict:
-    place = "agent/reduce@agent.actor_reduce" if slot == "actor_reduce" else f"agent/{slot}"
-    return settled(*BASE, f"{place}={option}")["agent"][slot]
+    group = SHARED.get(slot, slot)
+    return settled(*BASE, f"agent/{group}={option}")["agent"][group]
+
+
+def narrow(torso: dict, width: int) -> None:
+    torso.update({"hidden": [width]} if "hidden" in torso else {"width": width})
 
 
 def configuration(*row) -> dict:
-    """`row` as in `SLOTS`; the last entry says whether heads are noisy."""
-    config = copy.deepcopy(settled(*BASE))
-    config["agent"].update({slot: node(slot, option) for slot, option in zip(NAMES, row)})
-    config["agent"]["head"]["noisy"] = row[-1]
-    if row[0] == "bounded":  # a discount of 1 has no bounds of its own
-        config["agent"]["head"].update(low=-50.0, high=50.0)
-    if row[5] != "none":  # log π is that of the action without the noise
-        config["agent"]["backup"]["smoothing"] = 0.0
-    if row[2] == "single":
-        config["agent"]["chain"]["target_update_period"] = 2
+    """Options in the order of `NAMES`, of all slots or of the first ones; `noisy` says whether heads are."""
+    config, chosen = copy.deepcopy(settled(*BASE)), dict(zip(NAMES, row))
+    noisy, replay = chosen.pop("noisy"), chosen.pop("replay", "uniform")
+    agent = config["agent"]
+    agent.update({slot: node(slot, option) for slot, option in chosen.items()})
+    agent["head"]["noisy"] = noisy
+    narrow(agent["torso"], 7)
+    narrow(agent["actor_torso"], 6)
+    if chosen["head"] == "bounded":  # a discount of 1 has no bounds of its own
+        agent["head"].update(low=-50.0, high=50.0)
+    if chosen["temperature"] != "none":  # log π is that of the action without the noise
+        agent["backup"]["smoothing"] = 0.0
+    if chosen["chain"] == "single":
+        agent["chain"]["target_update_period"] = 2
+    config["replay"] = {**settled(*BASE, f"replay={replay}")["replay"], "capacity": 60, "batch_size": 6}
+    if replay == "sequences":
+        config["replay"]["length"] = 4
     return config
 
 
-def refused(head, mapping, chain, reduce, actor_reduce, temperature, rate, actor, explore, noisy) -> str | None:
+def refused(
+    head, mapping, chain, reduce, actor_reduce, temperature, rate, actor, explore, noisy, torso="mlp", weighting="one", auxiliary="none", *_
+) -> str | None:  # fmt: skip
     """The rules, written down a second time."""
+    if auxiliary == "gradient_correction":
+        return "a finite number of actions"
     if actor == "deterministic" and (temperature != "none" or explore == "sampled"):
         return "a policy with a density"
     if mapping != "identity" and head != "scalar":
         return "agent/head=scalar"
-    if {"truncate", "quantile_mean"} & {reduce, actor_reduce} and head not in ("quantile", "implicit_quantile"):
-        return "atoms of equal probability"
-    return None
-
-
-def learning(head, mapping, chain, reduce, temperature, rate, weighting, auxiliary) -> dict:
-    """A row of `LEARNING` as a configuration."""
-    explore, actor = ("gaussian", "deterministic") if temperature == "none" else ("sampled", "squashed_gaussian")
-    config = configuration(head, mapping, chain, reduce, "first", temperature, rate, actor, explore, False)
-    config["agent"].update(weighting=node("weighting", weighting), auxiliary=node("auxiliary", auxiliary))
-    return config
-
-
-def refused_learning(head, mapping, chain, reduce, temperature, rate, weighting, auxiliary) -> str | None:
-    """The rules of `LEARNING`, written down a second time."""
-    if auxiliary == "gradient_correction":
-        return "a finite number of actions"
-    if mapping != "identity" and head != "scalar":
-        return "agent/head=scalar"
     if weighting == "inverse_variance" and mapping != "identity":
         return "ordinary units"
+    if {"truncate", "quantile_mean"} & {reduce, actor_reduce} and head not in ("quantile", "implicit_quantile"):
+        return "atoms of equal probability"
+    if torso in JOINT and chain not in ("none", "polyak_joint"):
+        return "both ends of a batch in one evaluation"
     copies = chain in ("single", "iterated", "iterated_live")
     return None if copies or weighting == "one" else "start a new iteration"
 
 
-@pytest.mark.parametrize("row", pairwise(*SLOTS, keep=lambda *row: refused(*row) is None), ids=lambda row: "-".join(map(str, row)))
+def fits(*row) -> bool:
+    return refused(*row) is None
+
+
+def joined(rows: Sequence[Row], slot: Iterable[Hashable], keep: Callable[..., bool]) -> list[Row]:
+    """
+    Rows with an option of one more slot, such that each option meets every other that is beside it in a row that `keep` takes. A row comes
+    again, with another option, where once is not enough. (Lei and Tai, 1998: covering arrays in the order of their parameters.)
+    """
+    fitting = [(row, [new for new in slot if keep(*row, new)]) for row in rows]
+    unmet = {(i, old, new) for row, news in fitting for new in news for i, old in enumerate(row)}
+    longer: list[Row] = []
+    used: Counter[Hashable] = Counter()
+    for row, news in itertools.cycle(fitting):
+        met = {new: unmet & {(i, old, new) for i, old in enumerate(row)} for new in news}
+        best = max(news, key=lambda new: (len(met[new]), -used[new]))  # where none meets more, the rarest
+        if met[best] or len(longer) < len(rows):
+            longer.append((*row, best))
+            unmet -= met[best]
+            used[best] += 1
+        if not unmet and len(longer) >= len(rows):
+            return longer
+    return longer
+
+
+FITTING = pairwise(*SLOTS.values(), keep=fits)
+for further in FURTHER.values():
+    FITTING = joined(FITTING, further, fits)
+
+PLAIN = (["scalar"], ["identity"], ["polyak"], ["minimum"], ["first"], ["none"], ["none"], ["deterministic"], ["gaussian"], [False])
+FEW = (HEADS, MAPPINGS, ["polyak"], REDUCTIONS, REDUCTIONS, TEMPERATURES, ["none"], ACTORS, EXPLORERS, [False])
+LEARNING = (HEADS, MAPPINGS, CHAINS, *PLAIN[3:], ["mlp"], WEIGHTINGS, AUXILIARIES)
+BOTH_ENDS = (*PLAIN[:2], CHAINS, *PLAIN[3:], JOINT, WEIGHTINGS)
+MISFITS = [row for slots in (FEW, LEARNING, BOTH_ENDS) for row in pairwise(*slots, keep=lambda *row: not fits(*row))]
+"""Those of the parts of a target, of the critics' loss, and of torsos with batch normalisation."""
+
+
+def called(row: Row) -> str:
+    return "-".join(map(str, row))
+
+
+def learns(agent: Agent, config: dict) -> None:
+    """Two updates from a replay of random episodes, of which the agent has seen all rows; their errors become priorities."""
+    part = instantiate({**config["replay"], "_partial_": True}, "replay")
+    build.check_replay(config, agent, part)
+    replay = part(spec=CONTINUOUS, num=2, discount=config["discount"], rewards=agent.rewards, needs=agent.needs)
+    stream, learner, generator = Stream(CONTINUOUS, num=2, seed=0), Learner(agent, replay.batch), torch.Generator().manual_seed(0)
+    for _ in range(25):
+        rows = next(stream)
+        agent.observe(rows)
+        replay.append(rows)
+    for u in replay.noise(2, generator)["u"]:
+        batch = draw(replay, u)._replace(noise=entry(agent.noise((1, *replay.batch_shape), generator)))
+        learned = learner.update(batch)
+        replay.update_priorities(batch.index, learned.error)
+        assert torch.isfinite(learned.error).all()
+        assert all(torch.isfinite(value).all() for value in learned.metrics.values())
+
+
+@pytest.mark.parametrize("row", FITTING, ids=called)
 def test_options_that_fit_together(row, tmp_path):
     config = configuration(*row)
     agent = build.build_agent(config, CONTINUOUS)
+    learns(agent, config)
     survives(agent)
     goes_on(agent, build.build_agent(config, CONTINUOUS), tmp_path / "checkpoint")
 
 
-FEW = (HEADS, MAPPINGS, ["polyak"], REDUCTIONS, REDUCTIONS, TEMPERATURES, ["none"], ACTORS, EXPLORERS, [False])
-
-
-@pytest.mark.parametrize("row", pairwise(*FEW, keep=lambda *row: refused(*row) is not None), ids=lambda row: "-".join(map(str, row)))
+@pytest.mark.parametrize("row", MISFITS, ids=called)
 def test_options_that_do_not_fit_together(row):
     with pytest.raises(ConfigError, match=refused(*row)) as error:
         build.build_agent(configuration(*row), CONTINUOUS)
     assert str(error.value).count("agent") >= 2
 
 
-FITTING = pairwise(*LEARNING, keep=lambda *row: refused_learning(*row) is None)
-MISFITS = pairwise(*LEARNING[:3], ["minimum"], ["none"], ["none"], *LEARNING[6:], keep=lambda *row: refused_learning(*row) is not None)
-
-
-@pytest.mark.parametrize("row", FITTING, ids=lambda row: "-".join(row))
-def test_parts_of_the_critics_loss_that_fit_together(row, tmp_path):
-    config = learning(*row)
-    agent = build.build_agent(config, CONTINUOUS)
-    survives(agent)
-    goes_on(agent, build.build_agent(config, CONTINUOUS), tmp_path / "checkpoint")
-
-
-@pytest.mark.parametrize("row", MISFITS, ids=lambda row: "-".join(row))
-def test_parts_of_the_critics_loss_that_do_not_fit_together(row):
-    with pytest.raises(ConfigError, match=refused_learning(*row)) as error:
-        build.build_agent(learning(*row), CONTINUOUS)
-    assert str(error.value).count("agent") >= 2
+def test_options_that_meet_in_no_row_are_refused_beside_every_head_chain_and_actor():
+    """What the first test stands on."""
+    met = {pair for row in FITTING for pair in pairs(row)}
+    every = [*SLOTS.values(), *FURTHER.values()]
+    for i, j in itertools.combinations(range(len(every)), 2):
+        for one, other in itertools.product(every[i], every[j]):
+            if (i, one, j, other) not in met:
+                slots = [HEADS, ["identity"], CHAINS, *PLAIN[3:7], ACTORS, *PLAIN[8:], ["mlp"], ["one"], ["none"]]
+                slots[i], slots[j] = [one], [other]
+                assert not pairwise(*slots, keep=fits)
 
 
 def test_an_anchor_among_the_heads_is_refused():
@@ -120,10 +190,20 @@ def test_an_anchor_among_the_heads_is_refused():
         build.build_agent(config, CONTINUOUS)
 
 
-def test_channels_of_rewards_are_refused():
-    config = configuration("scalar", "identity", "polyak", "minimum", "first", "none", "none", "deterministic", "gaussian", False)
-    config["agent"]["rewards"] = settled("agent=dqn", "env=toy/chain", "agent/rewards=polar")["agent"]["rewards"]
+@pytest.mark.parametrize("rewards", ["polar", "bands", "layers", "ensemble"])
+def test_channels_of_rewards_are_refused(rewards):
+    config = copy.deepcopy(settled(*BASE))
+    config["agent"]["rewards"] = node("rewards", rewards)
     with pytest.raises(ConfigError, match="rewards of one channel: agent/rewards=raw"):
+        build.build_agent(config, CONTINUOUS)
+
+
+@pytest.mark.parametrize("torso", IMAGES)
+@pytest.mark.parametrize("slot", ["torso", "actor_torso"])
+def test_convolutions_are_refused_where_observations_are_vectors(slot, torso):
+    config = copy.deepcopy(settled(*BASE))
+    config["agent"][slot] = node("torso", torso)
+    with pytest.raises(ConfigError, match="needs images .* choose agent/torso=mlp"):
         build.build_agent(config, CONTINUOUS)
 
 
