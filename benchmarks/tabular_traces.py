@@ -339,7 +339,7 @@ def full(seeds: int) -> dict:
     results = quick()
     results["convergence"] += convergence("map 1", gridworld(1), 4, (0.0, 0.5, 0.9, 1.0), 0.1)
     results["gridworlds"] = gridworlds(seeds)
-    results["off_policyness"] = off_policyness(seeds)
+    results["off_policyness"] = off_policyness(10 * seeds)
     return results
 
 
