@@ -23,7 +23,8 @@ def test_a_run_keeps_its_curve_and_the_mean_of_its_last_four_evaluations():
     line = stored(RESULTS / "successors.json")[0]
     drawn = run(line, line["env"])
     assert [[step, reward] for step, reward in zip(drawn.curve.step, drawn.curve.reward)] == line["curve"]
-    assert drawn.final is not None and drawn.final.mean == pytest.approx(line["last_four"], abs=0.01)
+    assert drawn.final is not None
+    assert drawn.final.mean == pytest.approx(line["last_four"], abs=0.01)
 
 
 def test_the_picture_in_the_documentation_has_the_size_of_a_new_one():

@@ -7,6 +7,7 @@ import copy
 import itertools
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import cache
 
 import pytest
 import torch
@@ -47,9 +48,13 @@ SHARED = {"actor_reduce": "reduce", "actor_torso": "torso", "actor_optimizer": "
 """Slots with the options of another one."""
 
 
+@cache
 def node(slot: str, option: str) -> dict:
+    """Composed together with options of the other slots, because that takes as long as for one."""
     group = SHARED.get(slot, slot)
-    return settled(*BASE, f"agent/{group}={option}")["agent"][group]
+    menus = {each: options(f"agent/{each}") for each in NAMES if each not in (*SHARED, "noisy", "replay")}
+    place = menus[group].index(option)
+    return settled(*BASE, *(f"agent/{each}={menu[place % len(menu)]}" for each, menu in menus.items()))["agent"][group]
 
 
 def narrow(torso: dict, width: int) -> None:
@@ -58,10 +63,10 @@ def narrow(torso: dict, width: int) -> None:
 
 def configuration(*row) -> dict:
     """Options in the order of `NAMES`, of all slots or of the first ones; `noisy` says whether heads are."""
-    config, chosen = copy.deepcopy(settled(*BASE)), dict(zip(NAMES, row))
+    config, chosen = settled(*BASE), dict(zip(NAMES, row))
     noisy, replay = chosen.pop("noisy"), chosen.pop("replay", "uniform")
     agent = config["agent"]
-    agent.update({slot: node(slot, option) for slot, option in chosen.items()})
+    agent.update(copy.deepcopy({slot: node(slot, option) for slot, option in chosen.items()}))
     agent["head"]["noisy"] = noisy
     narrow(agent["torso"], 7)
     narrow(agent["actor_torso"], 6)
@@ -110,15 +115,15 @@ def joined(rows: Sequence[Row], slot: Iterable[Hashable], keep: Callable[..., bo
     unmet = {(i, old, new) for row, news in fitting for new in news for i, old in enumerate(row)}
     longer: list[Row] = []
     used: Counter[Hashable] = Counter()
-    for row, news in itertools.cycle(fitting):
+    again = itertools.cycle(fitting)
+    while unmet or len(longer) < len(rows):
+        row, news = next(again)
         met = {new: unmet & {(i, old, new) for i, old in enumerate(row)} for new in news}
         best = max(news, key=lambda new: (len(met[new]), -used[new]))  # where none meets more, the rarest
         if met[best] or len(longer) < len(rows):
             longer.append((*row, best))
             unmet -= met[best]
             used[best] += 1
-        if not unmet and len(longer) >= len(rows):
-            return longer
     return longer
 
 
@@ -138,7 +143,7 @@ def called(row: Row) -> str:
     return "-".join(map(str, row))
 
 
-def learns(agent: Agent, config: dict) -> None:
+def learns(agent: Agent, config: dict, terminates: bool) -> None:
     """Two updates from a replay of random episodes, of which the agent has seen all rows; their errors become priorities."""
     part = instantiate({**config["replay"], "_partial_": True}, "replay")
     build.check_replay(config, agent, part)
@@ -146,6 +151,7 @@ def learns(agent: Agent, config: dict) -> None:
     stream, learner, generator = Stream(CONTINUOUS, num=2, seed=0), Learner(agent, replay.batch), torch.Generator().manual_seed(0)
     for _ in range(25):
         rows = next(stream)
+        rows = rows._replace(terminated=rows.terminated & terminates)
         agent.observe(rows)
         replay.append(rows)
     for u in replay.noise(2, generator)["u"]:
@@ -160,7 +166,7 @@ def learns(agent: Agent, config: dict) -> None:
 def test_options_that_fit_together(row, tmp_path):
     config = configuration(*row)
     agent = build.build_agent(config, CONTINUOUS)
-    learns(agent, config)
+    learns(agent, config, terminates=row[NAMES.index("rate")] != "average")  # which refuses to go on at a termination
     survives(agent)
     goes_on(agent, build.build_agent(config, CONTINUOUS), tmp_path / "checkpoint")
 
@@ -192,7 +198,7 @@ def test_an_anchor_among_the_heads_is_refused():
 
 @pytest.mark.parametrize("rewards", ["polar", "bands", "layers", "ensemble"])
 def test_channels_of_rewards_are_refused(rewards):
-    config = copy.deepcopy(settled(*BASE))
+    config = settled(*BASE)
     config["agent"]["rewards"] = node("rewards", rewards)
     with pytest.raises(ConfigError, match="rewards of one channel: agent/rewards=raw"):
         build.build_agent(config, CONTINUOUS)
@@ -201,7 +207,7 @@ def test_channels_of_rewards_are_refused(rewards):
 @pytest.mark.parametrize("torso", IMAGES)
 @pytest.mark.parametrize("slot", ["torso", "actor_torso"])
 def test_convolutions_are_refused_where_observations_are_vectors(slot, torso):
-    config = copy.deepcopy(settled(*BASE))
+    config = settled(*BASE)
     config["agent"][slot] = node("torso", torso)
     with pytest.raises(ConfigError, match="needs images .* choose agent/torso=mlp"):
         build.build_agent(config, CONTINUOUS)
