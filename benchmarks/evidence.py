@@ -116,7 +116,7 @@ def compared(name: str) -> str:
         cells = [
             "" if itself else baseline,
             ", ".join(dict.fromkeys(str(len(task)) for task in mine)),
-            f"{relative(finals, units, draws=1).point:.2f}" if itself else shown(relative(finals, units, iqm)),
+            f"{iqm(np.concatenate([scores / scores.mean() for scores in finals])):.2f}" if itself else shown(relative(finals, units, iqm)),
             "" if itself else shown(improvement(finals, units)),
             "1.00" if itself else shown(relative(areas, area_units, np.mean)),
             f"{np.median([run['steps_per_second'] for task in mine for run in task]):,.0f}",

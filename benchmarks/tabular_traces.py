@@ -224,10 +224,10 @@ def norms() -> list[dict]:
 
 
 def learning_curves(number: int, choice: Trace, alpha: float, seeds: int, steps: int = 3000, behaviour_epsilon: float = 0.2) -> np.ndarray:
-    """AUC of each of `seeds` trials, side by side: target ε 0.1, evaluation 0.05, Q ~ N(0, 0.01²), the first `uniform`
+    """AUC of each of `seeds` trials, side by side: target ε 0.1, evaluation 0.05, Q ~ N(0, 0.01²), the first five
     episodes at random, policies anew at the end of an episode, one evaluation of at most 51 steps after each episode. Traces are kept of
     the last 150 visits, where γ^150 is 1e-7."""
-    uniform, mdp, window = 5, gridworld(number), 150
+    mdp, window = gridworld(number), 150
     after, reward = torch.from_numpy(mdp.transition.argmax(-1)), torch.from_numpy(mdp.reward)
     over, (states, actions) = torch.from_numpy(mdp.terminal), mdp.reward.shape
     generator = torch.Generator().manual_seed(0)
@@ -245,7 +245,7 @@ def learning_curves(number: int, choice: Trace, alpha: float, seeds: int, steps:
     snapshots: list[tuple[int, Tensor, Tensor]] = []
     for t in range(steps + 1):
         greedy = frozen[lines, state]
-        noise = torch.where(episodes < uniform, 1.0, behaviour_epsilon).double()[:, None]
+        noise = torch.where(episodes < 5, 1.0, behaviour_epsilon).double()[:, None]
         behaviour = epsilon_greedy(greedy, 0.0) * (1 - noise) + noise / actions
         target = epsilon_greedy(greedy, choice.epsilon)
         action = draw(behaviour)

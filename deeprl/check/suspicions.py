@@ -253,6 +253,5 @@ def observations(record: Record) -> Found:
 
 FINDERS: tuple[Callable[[Record], Found], ...] = (
     tuned, updates, evaluation, replay_memory, disk, short_replay, target_updates, windows, threads, checkpoints, horizon, actor,
-    resets, lap, head,
-    observations,
+    resets, lap, head, observations,
 )  # fmt: skip

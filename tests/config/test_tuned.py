@@ -38,6 +38,7 @@ def test_the_most_particular_file_is_taken(env, agent, option):
         ("hopper", "td3", 10_000),
         ("walker2d", "td3", 25_000),
         ("reacher", "td3", 1000),
+        ("reacher", "simba", 1000),
         ("hopper", "ddpg", 25_000),
         ("hopper", "td3_paper", 1000),
         ("half_cheetah", "td3_paper", 10_000),
@@ -46,6 +47,12 @@ def test_the_most_particular_file_is_taken(env, agent, option):
 def test_what_one_task_needs_wins_over_its_family(task, agent, steps):
     assert settled(f"agent={agent}", f"env=mujoco/{task}")["learning_starts"] == steps
     assert settled(f"agent={agent}", f"env=mujoco/{task}", "learning_starts=7")["learning_starts"] == 7
+
+
+@pytest.mark.parametrize(("task", "discount"), [("hopper", 0.995), ("pusher", 0.95), ("reacher", 0.95)])
+def test_the_discount_of_simba_follows_from_the_length_of_an_episode(task, discount):
+    """1 − 5 / L within [0.95, 0.995]: L is 1,000, 100 and 50."""
+    assert settled("agent=simba", f"env=mujoco/{task}")["discount"] == discount
 
 
 def test_keys_are_those_of_a_file_and_of_the_files_it_starts_from():
