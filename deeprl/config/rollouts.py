@@ -29,7 +29,7 @@ def choose_rollout(config: dict[str, Any], user: set[str]) -> None:
         user: keys that the command line set.
 
     Raises:
-        ConfigError: the user set a key that has no meaning with this replay.
+        ConfigError: the user set a key that has no meaning with this replay, or chose none for an agent that learns from one.
     """
     replay = config["replay"]
     if resolve(replay["_target_"], "replay", None) is Auto:
@@ -40,6 +40,8 @@ def choose_rollout(config: dict[str, Any], user: set[str]) -> None:
             length = replay["length"] or 128
             config["replay"] = {"_target_": f"{Rollout.__module__}.Rollout", "_partial_": True, "length": length, **passes}
     if learns_nothing(config):
+        if not learns_from(config, "stream"):
+            raise ConfigError(f"agent={config['names']['agent']} learns from transitions, and replay=none keeps none: leave replay=none out.")
         for key in (*REPLACED, *ONLY_ROLLOUTS, "replay.length"):
             if key in user:
                 raise ConfigError(f"{key} has no meaning here, because this agent plans and makes no updates: leave it out.")

@@ -164,15 +164,19 @@ def finalise(config: dict) -> dict:
 def rollout_updates(config: dict) -> int | None:
     """Updates on each rollout; None if the run has another replay."""
     replay = config.get("replay")
-    if not isinstance(replay, dict) or "epochs" not in replay or "batch_size" in replay:  # replay=auto has the keys of all its kinds
+    if not isinstance(replay, dict) or "epochs" not in replay or replay_class(config) == "Auto":  # Auto has the keys of all its kinds
         return None
     return replay["epochs"] * replay["minibatches"]
 
 
 def learns_nothing(config: dict) -> bool:
     """Whether the run has no replay (`replay=none`), because its agent plans and makes no gradient updates."""
-    replay = config.get("replay")
-    return isinstance(replay, dict) and "_target_" in replay and set(replay) <= {"_target_", "_partial_"}
+    return replay_class(config) == "NoReplay"
+
+
+def replay_class(config: dict) -> str:
+    """Name of the replay's class, "" without one. Its keys say less, because before `drop_foreign` they include tuned ones of others."""
+    return str(get(config, "replay._target_", "")).rpartition(".")[2]
 
 
 def replay_rows(config: dict) -> int:

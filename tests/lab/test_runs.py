@@ -85,6 +85,19 @@ def test_a_replay_is_refused(tmp_path):
         settled("agent=lab/dtr", "env=lab/dtr", "replay.capacity=100")
 
 
+@pytest.mark.parametrize("words", [("agent=dqn", "env=classic/cartpole"), ("agent=td3", "env=classic/pendulum")])
+def test_no_replay_is_refused_for_an_agent_that_learns_from_one(tmp_path, capsys, words):
+    # whether tuned settings name replay.n_step (dqn) or not (td3)
+    assert front_door(*words, "replay=none", f"hydra.run.dir={tmp_path / 'run'}") == exits.WRONG
+    assert f"{words[0]} learns from transitions, and replay=none keeps none" in capsys.readouterr().err
+
+
+def test_tuned_sizes_of_a_replay_do_not_reach_a_rollout(tmp_path):
+    words = ("agent=td3", "env=classic/pendulum", "replay=rollout", "replay.length=64")
+    assert front_door(*words, "steps=128", "evaluation.every=128", "evaluation.episodes=1", f"hydra.run.dir={tmp_path}/run") == exits.FINISHED
+    assert RunFolder(tmp_path / "run").read_summary()["updates"] == 2 * 4 * 4
+
+
 def test_a_world_of_another_kind_is_refused(tmp_path, capsys):
     assert front_door("agent=lab/dtr", "env=toy/chain", f"hydra.run.dir={tmp_path / 'run'}") == exits.WRONG
     assert "env=lab/" in capsys.readouterr().err
