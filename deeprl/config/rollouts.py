@@ -41,7 +41,7 @@ def choose_rollout(config: dict[str, Any], user: set[str]) -> None:
             config["replay"] = {"_target_": f"{Rollout.__module__}.Rollout", "_partial_": True, "length": length, **passes}
     if learns_nothing(config):
         if not learns_from(config, "stream"):
-            raise ConfigError(f"agent={config['names']['agent']} learns from transitions, and replay=none keeps none: leave replay=none out.")
+            raise ConfigError(f"agent={config['names']['agent']} learns from transitions, and replay=none keeps none: leave it out.")
         for key in (*REPLACED, *ONLY_ROLLOUTS, "replay.length"):
             if key in user:
                 raise ConfigError(f"{key} has no meaning here, because this agent plans and makes no updates: leave it out.")
