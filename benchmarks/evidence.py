@@ -37,6 +37,7 @@ NAMES = {
 """Sets of `benchmarks.recipes`, with their seeds"""
 BASELINE = {
     **{name: {"": "dqn"} for name in ("successors", "minatar", "auxiliary", "composition")},
+    "minatar_choice": {"": "dqn_1000"},
     "discounts": {"": "dqn_0.99", **{f"log_dqn_{discount}": f"dqn_{discount}" for discount in DISCOUNTED}},
 }
 """Agent with which each other agent of a set is compared over several tasks; "": those that are not named"""
