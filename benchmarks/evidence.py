@@ -42,7 +42,7 @@ BASELINE = {
 }
 """Agent with which each other agent of a set is compared over several tasks; "": those that are not named"""
 GOAL = {"mujoco/half_cheetah": 15420.0, "mujoco/hopper": 4064.0, "mujoco/walker2d": 7346.0}
-"""The best published agents of one update a step after 1,000,000 steps (v4 of the tasks)"""
+"""The best published agents after 1,000,000 steps (v4 of the tasks), at any number of updates a step"""
 AGAINST_GOAL = ("strong_choice", "actor_critic")
 LEAST = {"classic/cartpole": 475.0, "classic/pendulum": -200.0}
 """What a preset must hold with every seed"""

@@ -208,7 +208,7 @@ class ActorCritic(Agent):
         details = chosen.metrics(returns) if hasattr(chosen, "metrics") else {}  # see `Values`
         shown = {"train/critic_loss": loss.detach(), "train/q_values": chosen.mean().detach(), **details}
         metrics = {**{name: over_valid(value, batch.valid) for name, value in shown.items()}, **rate.metrics, **weights, **others}
-        statistics = {**online.statistics, **{f"rate.{name}": new for name, new in rate.statistics.items()}}
+        statistics = {**online.statistics, **target.statistics, **{f"rate.{name}": new for name, new in rate.statistics.items()}}
         return total + rate.loss + extra, Learned(error.mean(0), metrics, statistics)
 
     def rate_loss(self, online: View, target: View, batch: Batch) -> RateLoss:

@@ -128,7 +128,7 @@ class ValueAgent(Agent):
         details = chosen.metrics(returns) if hasattr(chosen, "metrics") else {}  # see `Values`
         shown = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach(), **details}
         metrics = {**{name: over_valid(value, batch.valid) for name, value in shown.items()}, **reported, **metrics}
-        return total + extra, Learned(error.mean(0), metrics, online.statistics)
+        return total + extra, Learned(error.mean(0), metrics, {**online.statistics, **target.statistics})
 
     def prepare(self, rollout: Batch) -> dict[str, Tensor]:
         """Targets (K, [1,] L, M) of a backup over rollouts. All updates on a rollout have the same targets, those of the networks that

@@ -59,7 +59,8 @@ class BatchRenorms(BatchNorms):
 
 @dataclass(frozen=True)
 class BatchRenormMLP(TorsoChoice):
-    """An MLP with batch renormalisation, for target-free critics (`agent/chain=none`) and for actors.
+    """An MLP with batch renormalisation, for critics that see both ends of a batch together (`agent/chain=none` or
+    `polyak_joint`) and for actors.
 
     Args:
         hidden: widths; the authors' critic has [2048, 2048], their actor [256, 256].

@@ -28,11 +28,11 @@ class JointPolyak(Polyak):
     """`Polyak` for torsos with batch statistics: the online and the target network each see both ends of a batch in one batch (FlashSAC:
     Kim, Lee and others, 2026). For other torsos this changes nothing but the cost.
 
-    The target has moments of its own batch, and no use for running averages.
+    Each has moments and running averages of its own batch.
     """
 
     offers = frozenset({"joint"})
 
     def views(self, batch: Batch) -> tuple[View, View]:
         online, target = both_ends(self.online, batch, "online"), both_ends(self.target, batch, "target")
-        return FeatureView(self.online, batch, "online", *online), FeatureView(self.target, batch, "target", *target[:2], {})
+        return FeatureView(self.online, batch, "online", *online), FeatureView(self.target, batch, "target", *target)

@@ -177,7 +177,7 @@ def test_for_a_torso_without_statistics_the_chain_is_polyak(make):
 
 
 def test_target_and_online_network_see_both_ends_with_moments_of_their_own():
-    """The values are those of one batch with (s, a) first; only the online network's averages are reported."""
+    """The values are those of one batch with (s, a) first; each network's averages are reported, and stored."""
     torso = InvertedResidual(width=6, blocks=1, expansion=2)
     agent = sac(chain=JointPolyak, torso=torso)
     for seed in range(2):
@@ -185,12 +185,12 @@ def test_target_and_online_network_see_both_ends_with_moments_of_their_own():
     space = agent.spec.obs_shape[0] + agent.spec.action_dim
     x = torch.randn((8, space), generator=torch.Generator().manual_seed(0))
     batch = made_up(agent, agent.spec, size=4)._replace(obs=x[:4], next_obs=x[4:])
-    for view, network in zip(agent.chain.views(batch), (agent.chain.online, agent.chain.target)):
-        features, _ = network.torso.learn(x)
+    for view, side in zip(agent.chain.views(batch), ("online", "target")):
+        torso = getattr(agent.chain, side).torso
+        features, statistics = torso.learn(x)
         torch.testing.assert_close(torch.cat([view.now.features, view.next.features], 1), features)
-        assert bool(view.statistics) == (network is agent.chain.online)
-    assert not torch.equal(agent.chain.online.torso.running_mean_0, torch.zeros(2, 1, space))
-    assert torch.equal(agent.chain.target.torso.running_mean_0, torch.zeros(2, 1, space))
+        torch.testing.assert_close(view.statistics, {f"chain.{side}.torso.{name}": value for name, value in statistics.items()})
+        assert not torch.equal(torso.running_mean_0, torch.zeros(2, 1, space))
 
 
 def test_a_chain_that_sees_the_ends_apart_is_refused():
@@ -280,3 +280,12 @@ def test_batch_renormalisation_takes_the_chain_with_a_target():
     gradients, learned = gradient(agent, "critic", made_up(agent, agent.spec, size=4))
     assert flat(gradients).isfinite().all()
     assert learned.statistics["chain.online.torso.taken"] == 1
+
+
+def test_renormalisation_of_the_target_settles_with_that_of_the_online_network():
+    agent = sac(chain=JointPolyak, torso=BatchRenormMLP(hidden=(6,), settle=2))
+    for seed in range(3):
+        update(agent, made_up(agent, agent.spec, size=4, seed=seed))
+    online, target = (side.torso for side in (agent.chain.online, agent.chain.target))
+    assert online.taken == target.taken == 3
+    assert not torch.equal(target.running_mean_0, torch.zeros_like(target.running_mean_0))
