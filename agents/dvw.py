@@ -65,6 +65,10 @@ class InverseVariance(Weighting):
         scale_lr: float = 1e-3,
     ):
         super().__init__(plan=plan, chain=chain)
+        if "rollout" in getattr(plan.backup, "needs", ()):  # a policy in place of a backup has none
+            raise ValueError(
+                "weights need targets of single transitions, and this one gives those of whole rollouts: choose another agent/backup"
+            )
         if chain.anchors:
             raise ValueError("weights are renewed with copies of target networks, and agent.chain.anchor=head has none: set it to network")
         self.least_variance, self.least_weight, self.threshold, self.scale_lr = least_variance, least_weight, threshold, scale_lr

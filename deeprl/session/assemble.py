@@ -68,6 +68,9 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
         say(f"replay.n_step=1 replaces the value of tuned/{option}, because sequences replace n-step returns")
         config["replay"]["n_step"] = 1
     choose_rollout(config, user)
+    mapping = config["agent"].get("mapping", {})
+    if "n_step" in mapping and "agent.mapping.n_step" not in user:  # composed before the replay was settled
+        mapping["n_step"] = config["replay"].get("n_step", 1)
     settle_collect(config, user)
     config = finalise(config)
     if not planned_updates(config) and not learns_nothing(config):

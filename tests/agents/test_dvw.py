@@ -17,6 +17,7 @@ from deeprl.agents.dvw import InverseVariance
 from deeprl.agents.idqn import Iterated
 from deeprl.agents.mvi import Munchausen
 from deeprl.backups.bellman import Double, Max
+from deeprl.backups.peng import Peng
 from deeprl.choice import Choice
 from deeprl.config.build import build_agent
 from deeprl.networks.torsos import MLPTorso
@@ -63,6 +64,12 @@ def updates(agent, count: int, first: int = 1, learner: Learner | None = None) -
 def seen(agent, batch: Batch):
     batch = agent.normalized(batch)
     return *agent.chain.views(batch), batch
+
+
+def test_a_backup_over_rollouts_is_refused():
+    """Its targets need the order of a rollout, which the shuffled batches of the variance have not."""
+    with pytest.raises(ValueError, match="choose another agent/backup"):
+        weighted(backup=Peng(0.65))
 
 
 # ---- neutral

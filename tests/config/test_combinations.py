@@ -86,7 +86,7 @@ def survives(agent) -> None:
 
 
 def refused(head: str, backup: str, mapping: str, weighting: str, n_step: int) -> str | None:
-    """The table of `deeprl list combinations`, written down a second time."""
+    """The table of `deeprl list combinations`, written down a second time, and what constructors refuse."""
     soft, path = backup in ("soft", "munchausen", "tsallis"), backup == "bottleneck"
     traces = not soft and not path and backup not in ("max", "double")
     if mapping != "identity" and head != "scalar":
@@ -97,6 +97,8 @@ def refused(head: str, backup: str, mapping: str, weighting: str, n_step: int) -
         return "single values only"
     if (path or weighting == "inverse_variance") and mapping != "identity":
         return "ordinary units"
+    if backup == "peng" and weighting == "inverse_variance":
+        return "targets of single transitions"
     if backup == "peng" and n_step > 1:
         return r"replay\.n_step=3: Rollout takes no n_step"
     return r"replay\.n_step must be 1" if (path or traces) and n_step > 1 else None

@@ -127,6 +127,22 @@ def test_returns_of_a_tuned_file_give_way_to_a_trace(capsys):
     assert settle(*composed("agent=idqn", "agent/backup=retrace", "replay.n_step=2")[:2])["replay"]["n_step"] == 2  # refused when built
 
 
+@pytest.mark.parametrize("words", [("replay=rollout",), ("replay.n_step=1",)])
+def test_a_logarithm_has_the_steps_of_the_replay_that_trains(words):
+    """classic/dqn has three-step returns, which rollouts replace."""
+    own = ("agent=dqn", "agent/mapping=log", "agent/rewards=polar", "discount=0.96")
+    assert settled(*own)["agent"]["mapping"]["n_step"] == 3
+    assert settled(*own, *words)["agent"]["mapping"]["n_step"] == 1
+    assert settled(*own, *words, "agent.mapping.n_step=2")["agent"]["mapping"]["n_step"] == 2
+
+
+@pytest.mark.parametrize("env", ["mujoco/half_cheetah", "atari/pong", "minatar/breakout", "box2d/lunar_lander", "gym env.id=CartPole-v1"])
+def test_a2c_makes_one_update_on_each_short_rollout(env):
+    config = settled("agent=a2c", *f"env={env}".split())
+    assert [config["replay"][key] for key in ("length", "epochs", "minibatches")] == [5, 1, 1]
+    assert config["agent"]["optimizer"]["lr"] == 7e-4
+
+
 def test_keys_of_a_recipe_give_way_to_another_option_of_their_slot(capsys):
     """tqc sets the number of quantiles, and an implicit head has none."""
     config = settled("agent=tqc", "env=classic/pendulum", "agent/head=implicit_quantile")
