@@ -73,7 +73,8 @@ def with_interval(values: list[float], digits: str) -> str:
 
 
 def shown(found: Interval) -> str:
-    return f"{found.point:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    """The point with its interval; the point alone where one run has none."""
+    return f"{found.point:.2f}" + ("" if np.isnan(found.low) else f" [{found.low:.2f}, {found.high:.2f}]")
 
 
 def final(run: dict) -> float:
