@@ -142,7 +142,7 @@ def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
     summary = trainer.folder.read_summary() or {}
     final, names = summary["final"], trainer.config["names"]
     early = [f"stopped early at step {trainer.step:,} of {trainer.config['steps']:,}, because {trainer.stopped_early}"]
-    above = shown if shown.is_absolute() else Path(shown.parts[0])
+    above = shown if shown.is_absolute() else Path(*shown.parts[:1])  # "." has no parts
     return "\n".join(
         [
             f"{names['agent']} on {names['env']}: return {final['mean']:.1f} ± {final['std']:.1f} over {final['episodes']} evaluation"

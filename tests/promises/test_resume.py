@@ -144,6 +144,14 @@ def test_longer_training_goes_on_as_if_it_had_been_asked_for_at_once(finished, t
     assert same(left["module"], right["module"])
 
 
+def test_a_run_resumed_from_inside_of_its_folder_ends_well(finished, tmp_path, monkeypatch, capsys):
+    shutil.copytree(finished, tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run")
+    steps = RunFolder(Path()).read_config()["steps"] + 10
+    assert console("resume", ".", f"steps={steps}") == exits.FINISHED
+    assert "run folder: ." in capsys.readouterr().out
+
+
 def test_a_share_of_steps_is_turned_into_steps_here_too(finished, tmp_path, monkeypatch, capsys):
     """As a fraction of a step, a period would be over at every tick."""
     asked, path = [], shutil.copytree(finished, tmp_path / "run")
