@@ -136,6 +136,11 @@ def test_a_logarithm_has_the_steps_of_the_replay_that_trains(words):
     assert settled(*own, *words, "agent.mapping.n_step=2")["agent"]["mapping"]["n_step"] == 2
 
 
+@pytest.mark.parametrize("words", [(), ("replay.n_step=3",), ("agent/mapping=asinh", "agent/rewards=auto", "replay.n_step=3")])
+def test_other_maps_have_one_step_whatever_the_replay_has(words):
+    assert settled("agent=loglin_dqn", *words)["agent"]["mapping"]["n_step"] == 1
+
+
 @pytest.mark.parametrize("env", ["mujoco/half_cheetah", "atari/pong", "minatar/breakout", "box2d/lunar_lander", "gym env.id=CartPole-v1"])
 def test_a2c_makes_one_update_on_each_short_rollout(env):
     config = settled("agent=a2c", *f"env={env}".split())
