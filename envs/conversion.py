@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from gymnasium import spaces
 
 from deeprl.types import Spec
 
-from .masks import column, mask_of
+from .masks import KEY, ToldMask, column, mask_of
 from .vector.spaces import actions_of, described, observations_of
 
 
@@ -26,7 +27,7 @@ class Conversion:
     """
 
     def __init__(self, observation_space: spaces.Space, action_space: spaces.Space, channels: str | None, mask: bool | None):
-        self.actions = actions_of(action_space)
+        self.space, self.actions = observation_space, actions_of(action_space)
         num = self.actions.num
         self.mask, space = mask_of(observation_space, num, mask)
         shape, dtype, self.convert, self.note = observations_of(space, channels)
@@ -50,6 +51,35 @@ class Conversion:
         obs, mask = self.mask.divided(obs, info)
         row = self.convert(obs)
         return row if mask is None else np.concatenate([row, column(mask, self.actions.num, terminated)])
+
+    def rows(self, obs: Any, mask: np.ndarray | None) -> tuple[np.ndarray, bool] | None:
+        """Raw observations as agents see them.
+
+        Args:
+            obs: one observation of the environment's space, or a list or an array of several.
+            mask: (A,) or (M, A), of an environment that tells its masks in `info`.
+
+        Returns:
+            Rows (M, *obs), and whether it was one; None if `obs` holds anything else.
+
+        Raises:
+            ValueError: an observation has the wrong type, or a mask is wrong.
+        """
+        if isinstance(self.mask, ToldMask) != (mask is not None):
+            return None
+        if self._raw(obs):
+            several, masks, single = [obs], [mask], True
+        elif isinstance(obs, (list, np.ndarray)) and len(obs) and all(map(self._raw, obs)):
+            several, masks, single = list(obs), [None] * len(obs) if mask is None else list(mask), False
+        else:
+            return None
+        return np.stack([self.row(each, {KEY: told}, False) for each, told in zip(several, masks, strict=True)]), single
+
+    def _raw(self, obs: Any) -> bool:
+        """Whether it is one observation of the environment's space. Of a Box the type does not matter."""
+        if not isinstance(self.space, spaces.Box):
+            return bool(self.space.contains(obs))
+        return not isinstance(obs, Mapping) and np.shape(obs) == self.space.shape
 
     def action(self, action: Any) -> Any:
         """An action of `actions.to_env`, or several, in the type of the space."""

@@ -33,6 +33,8 @@ class GymGame(Game):
         channels, mask: as in `Gym`.
     """
 
+    conversion: Conversion
+
     def __init__(self, env: gymnasium.Env, channels: str | None = None, mask: bool | None = False):
         self.env = env
         self.conversion = Conversion(env.observation_space, env.action_space, channels, mask)

@@ -81,6 +81,7 @@ class VectorGames(Backend):
     """
 
     replaces = False
+    conversion: Conversion
 
     def __init__(self, make: Make, num: int, channels: str | None, mask: bool | None, seeded: bool):
         self.make, self.num, self.seeded = make, num, seeded
@@ -243,6 +244,7 @@ class Alone(Game):
     def __init__(self, games: VectorGames):
         self.games, vector = games, games.vector
         self.spec, self.actions, self.observation = games.spec, games.actions, games.conversion.observation
+        self.conversion = games.conversion
         self.fps = float((vector.metadata or {}).get("render_fps") or self.fps)
         self.limit = getattr(vector.spec, "max_episode_steps", None)  # EnvPool's `spec` is another class
 

@@ -25,7 +25,7 @@ from deeprl.config.menu import groups
 from deeprl.config.overrides import first_of, key_of, opened, quoted, swept
 from deeprl.config.rules import check as check_keys
 from deeprl.errors import ConfigError
-from deeprl.runs.folder import RunFolder, auto_folder, holds_run, require_no_run
+from deeprl.runs.folder import RunFolder, auto_folder, holds_run, require_new
 from deeprl.system import terminal
 from deeprl.system.terminal import answer, say
 from deeprl.system.torchrun import place
@@ -124,6 +124,9 @@ def check(overrides: list[str], sweep: bool) -> None:
     Raises:
         ConfigError: the command line is wrong.
     """
+    for given in [o.partition("=")[2].strip("'\"") for o in overrides if key_of(o) == "hydra.run.dir"]:
+        if given.startswith("~"):  # Hydra would call it a fault of grammar
+            raise ConfigError(f"hydra.run.dir={given}: the shell leaves this ~ as it is. Write hydra.run.dir={Path(given).expanduser()}")
     if sweep:
         say("-m runs one job after the other; `deeprl sweep` with the same overrides runs them side by side and can be resumed")
         for slot, options in ((o, swept(o)) for o in overrides if key_of(o) in groups()):
@@ -135,8 +138,8 @@ def check(overrides: list[str], sweep: bool) -> None:
     folder = run_folder_of(overrides)
     if folder is not None and Path(folder).resolve() == Path.cwd():
         raise ConfigError(f"hydra.run.dir={folder} is the current folder: name a folder of its own, such as hydra.run.dir=runs/mine.")
-    if folder and config["resume"] != "auto":
-        require_no_run(Path(folder))  # before Hydra writes into it
+    if folder and not (config["resume"] == "auto" and holds_run(Path(folder))):
+        require_new(Path(folder))  # before Hydra writes into it
     if sweep and place()[1] > 1:
         raise ConfigError("-m starts one run after the other, torchrun the processes of one run: leave one of them out.")
     if sweep and config["resume"] == "auto":

@@ -88,16 +88,30 @@ def holder(path: Path) -> str | None:
         os.close(handle)
 
 
-def require_no_run(path: Path) -> None:
-    """
+def require_new(path: Path, key: str = "hydra.run.dir=", continues: str = "resume=auto") -> None:
+    """A run starts in a folder that does not exist or is empty, because it would remove or overwrite files with the names of its own, and
+    because runs below a run folder are not found. What `beside` names may be there.
+
+    Args:
+        key, continues: words of the message: the argument that gave the folder, and the one that goes on with a run.
+
     Raises:
-        ConfigError: a run was already started in this folder.
+        ConfigError: a run was already started in this folder, or it holds other files.
     """
     if holds_run(path):
         raise ConfigError(
-            f"hydra.run.dir={path} already holds a run: choose another folder, or go on with "
-            f"`deeprl resume {shlex.quote(str(path))}` or resume=auto."
+            f"{key}{path} already holds a run: choose another folder, or go on with "
+            f"`deeprl resume {shlex.quote(str(path))}` or {continues}."
         )
+    found = sorted(entry.name for entry in os.scandir(path) if not beside(entry)) if path.is_dir() else []
+    if found:
+        few = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+        raise ConfigError(f"{key}{path} is not empty ({few}): a run starts in a new or empty folder, such as {key}{path / 'mine'}.")
+
+
+def beside(entry: os.DirEntry) -> bool:
+    """Whether an entry may be in a folder before the run: Hydra's record of the command line, the lock, or a log."""
+    return entry.name in (".hydra", "lock") or (entry.name.endswith((".log", ".out", ".err")) and entry.is_file())
 
 
 def find_runs(path: Path, note: Callable[[str], object] = say) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from deeprl.config.dry_run import dry_run
 from deeprl.config.instantiate import instantiate
 from deeprl.config.overrides import quoted
 from deeprl.config.stored import checked, continued, named_packages
+from deeprl.envs.vector.backend import Backend
 from deeprl.errors import CheckpointError, ConfigError
 from deeprl.runs.checkpoint import DAMAGE
 from deeprl.runs.checkpoints import Checkpoints
-from deeprl.runs.folder import RunFolder, claim, holds_run, read_lines
+from deeprl.runs.folder import RunFolder, claim, holds_run, read_lines, require_new
 from deeprl.session import session
 from deeprl.session.assemble import settle
 from deeprl.system.functions import name_of, takes
@@ -53,14 +55,15 @@ class Run:
     summary: dict[str, Any] | None
     env: Any
 
-    def act(self, obs: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    def act(self, obs: Any, mask: np.ndarray | None = None) -> np.ndarray:
         """Greedy actions for raw observations, each a function of its own observation. `agent.simplified()` lists what evaluation draws at
         random beside them, such as the fractions of implicit quantiles.
 
         Args:
-            obs: one observation (*obs), or several (M, *obs).
-            mask: where the environment has action masks, (A,) or (M, A): 1 for each action that is valid. None: the last A columns of
-                `obs` are the mask, as in the rows of `make_evaluation`.
+            obs: one observation as the environment gives it, or a list or array of several. Rows of `make_evaluation`, (*obs) or (M, *obs),
+                are taken too, where they are not of the environment's own space.
+            mask: where the environment has action masks, (A,) or (M, A): 1 for each action that is valid. None: the observation holds its
+                mask, in a dictionary, or as its last A numbers in the rows of `make_evaluation`.
 
         Returns:
             One action, or M of them, in the form that the environment takes.
@@ -68,27 +71,39 @@ class Run:
         Raises:
             ValueError: `obs` or `mask` has another shape, or the environment has no masks.
         """
-        spec = self.agent.spec
-        obs = np.asarray(obs)
-        if mask is not None:
-            if not spec.masked or np.shape(mask) != (*obs.shape[:-1], spec.num_actions):
-                wanted = (*obs.shape[:-1], spec.num_actions) if spec.masked else "None"
-                raise ValueError(f"mask must be {wanted} here, not of shape {np.shape(mask)}")
-            obs = np.concatenate([obs, mask], -1, dtype=np.float32)
-        single = obs.ndim == len(spec.obs_shape)
-        batch = torch.as_tensor(obs[None] if single else obs, dtype=spec.obs_dtype).to(self.config["device"])
-        if tuple(batch.shape[1:]) != tuple(spec.obs_shape):
-            raise ValueError(f"an observation has shape {tuple(spec.obs_shape)}, not {tuple(batch.shape[1:])}")
+        spec, backend = self.agent.spec, self._closed
+        if mask is not None and not spec.masked:
+            raise ValueError(f"mask must be None here, not of shape {np.shape(mask)}")
+        raw = backend.conversion and backend.conversion.rows(obs, mask)
+        rows, single = raw or self._as_rows(obs, mask)
+        batch = torch.as_tensor(rows, dtype=spec.obs_dtype).to(self.config["device"])
         with torch.no_grad():
-            action = self._to_env(self.agent.greedy(batch).cpu().numpy())
+            action = backend.actions.to_env(self.agent.greedy(batch).cpu().numpy())
+        action = backend.conversion.action(action) if backend.conversion else action
         return action[0] if single else action
 
-    def _to_env(self, action: np.ndarray) -> np.ndarray:
-        if not hasattr(self, "_actions"):
-            envs = self.env.make(0, num=1, vector="sync", evaluation=True)
-            self._actions = envs.backend.actions
-            envs.close()
-        return self._actions.to_env(action)
+    def _as_rows(self, obs: Any, mask: np.ndarray | None) -> tuple[np.ndarray, bool]:
+        """(M, *obs) of rows as agents see them, and whether it was one."""
+        spec = self.agent.spec
+        rows = np.asarray(obs)
+        if mask is not None:
+            if np.shape(mask) != (wanted := (*rows.shape[:-1], spec.num_actions)):
+                raise ValueError(f"mask must be {wanted} here, not of shape {np.shape(mask)}")
+            rows = np.concatenate([rows, mask], -1, dtype=np.float32)
+        single = rows.ndim == len(spec.obs_shape)
+        rows = rows[None] if single else rows
+        if rows.dtype.kind not in "fiub" or rows.shape[1:] != tuple(spec.obs_shape):
+            found = f"{tuple(rows.shape[1:])}" if rows.dtype.kind in "fiub" else f"{obs!r:.100}"
+            space = self._closed.conversion and f", or is one of {self._closed.conversion.space}"
+            raise ValueError(f"an observation has shape {tuple(spec.obs_shape)}{space or ''}, not {found}")
+        return rows, single
+
+    @cached_property
+    def _closed(self) -> Backend:
+        """An environment's backend for its spaces, closed already."""
+        envs = self.env.make(0, num=1, vector="sync", evaluation=True)
+        envs.close()
+        return envs.backend
 
     def metrics(self) -> dict[str, np.ndarray]:
         """The lines of metrics.jsonl as columns (lines,), `step` among them; NaN where a line lacks a metric or holds null, which stands
@@ -169,13 +184,13 @@ def train(
         overrides: as on the command line, ["agent=dqn", "steps=10000"]; or by key, {"agent": "dqn", "replay": {"n_step": 3}}.
         env: a function that returns a new Gymnasium environment, in place of the override `env`; with a parameter `num_envs`, a new
             vector environment.
-        folder: of the run; the default is a new folder under runs/.
+        folder: of the run, new or empty; the default is a new folder under runs/.
         resume: go on with the run in `folder`, if it holds one of this configuration; a finished one is only read.
         config_dir: an additional folder of configurations. It stays in the search path of this process.
         on_log, on_evaluation, on_checkpoint: see `deeprl.training.listeners.Listeners`.
 
     Raises:
-        ConfigError: the configuration is wrong, or `folder` holds a run and `resume` does not continue it.
+        ConfigError: the configuration is wrong, or `folder` holds other files, or a run that `resume` does not continue.
     """
     if isinstance(overrides, str):
         raise ConfigError(f"overrides are a list or a dictionary, not a text: deeprl.train({overrides.split()}).")
@@ -197,10 +212,10 @@ def train(
     prepare()
     config, user, chosen = compose(words)
     config = settle(config, user)
-    path = None if folder is None else Path(folder)
+    path = None if folder is None else Path(folder).expanduser()
     holds = path is not None and holds_run(path)
-    if holds and not resume:
-        raise ConfigError(f"folder={path} already holds a run: choose another folder, or go on with it by resume=True.")
+    if path is not None and not (holds and resume):
+        require_new(path, "folder=", "resume=True")
     if path is not None and holds:
         config = continued(path, config)
         if (RunFolder(path).read_status() or {}).get("state") == "finished":
@@ -224,11 +239,23 @@ def worded(overrides: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 def literal(value: Any) -> str:
-    """A value in the grammar of overrides."""
-    if isinstance(value, str):
-        return quoted(value)
+    """A value in the grammar of overrides.
+
+    Raises:
+        ConfigError: a configuration cannot hold a value of this type.
+    """
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    if isinstance(value, (str, Path)):
+        return quoted(str(value))
     if isinstance(value, (list, tuple)):
         return f"[{','.join(map(literal, value))}]"
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{literal(item)}" for key, item in value.items()) + "}"
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if not isinstance(value, (int, float)):
+        raise ConfigError(
+            f"{value!r:.100}, a {type(value).__name__}, is no value: a configuration takes texts, numbers, True, False, None and lists."
+        )
+    return repr(value)

@@ -12,7 +12,7 @@ from deeprl.config.instantiate import Allowed, instantiate
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.remote.choice import Here, chosen
 from deeprl.remote.cluster import cluster_for
-from deeprl.runs.folder import RunFolder, require_no_run
+from deeprl.runs.folder import RunFolder, require_new
 from deeprl.runs.loggers import Loggers, Logging
 from deeprl.session.assemble import assemble
 from deeprl.system import terminal
@@ -44,7 +44,7 @@ def train(
         "finished" or "stopped", and the trainer.
 
     Raises:
-        ConfigError: the folder already holds a run, and `resume` is false.
+        ConfigError: the folder holds a run or other files, and `resume` is false.
     """
     ranks = ranks or join(config, path, allowed)  # before the signals, because a process that waits cannot heed them
     collect = chosen(config, allowed)
@@ -54,7 +54,7 @@ def train(
     locked, signals = folder.lock() if ranks.first else contextlib.nullcontext(), Signals(ranks.signalled)
     with locked, cluster_for(collect) as cluster, signals:
         if not resume and ranks.first:
-            require_no_run(path)  # under the lock, which keeps other processes from starting a run here
+            require_new(path)  # under the lock, which keeps other processes from starting a run here
         status = folder.read_status() if resume else None
         trainer = built(config, folder, allowed, ranks, cluster=cluster, heed=signals.heed)
         logging = logging_of(config, allowed)

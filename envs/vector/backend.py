@@ -8,11 +8,14 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from deeprl.types import Spec
+
+if TYPE_CHECKING:
+    from deeprl.envs.conversion import Conversion
 
 from .spaces import AS_IT_IS, Actions, fault_of
 
@@ -31,6 +34,8 @@ class Game(ABC):
     """Smallest and largest reward, if the environment declares them"""
     observation: str = AS_IT_IS
     """What an observation is, for those who use a policy without this library"""
+    conversion: Conversion | None = None
+    """From the environment's own spaces; None: observations are the game's own already"""
 
     def layers(self) -> list[str]:
         """Names of the wrappers, from the outermost to the environment itself."""
@@ -96,6 +101,8 @@ class Backend(ABC):
 
     replaces: bool = True
     """Whether `rebuild` can replace one environment"""
+    conversion: Conversion | None = None
+    """As of a `Game`, if the games run in this process"""
 
     @abstractmethod
     def reset(self, seeds: Mapping[int, int | None]) -> dict[int, np.ndarray | Failure]:
@@ -124,7 +131,7 @@ class Serial(Backend):
     def __init__(self, build: Callable[[], Game], num: int):
         self.build, self.num = build, num
         self.games = [build() for _ in range(num)]
-        self.spec, self.actions = self.games[0].spec, self.games[0].actions
+        self.spec, self.actions, self.conversion = self.games[0].spec, self.games[0].actions, self.games[0].conversion
 
     def reset(self, seeds):
         answers = {}

@@ -357,6 +357,35 @@ def test_a_folder_that_holds_a_run_is_not_trained_in_again(finished, capsys):
     assert (finished / ".hydra" / "overrides.yaml").read_text() == before
 
 
+def test_a_folder_with_files_is_not_trained_in(tmp_path, finished, capsys):
+    """A run would remove checkpoints and lines that another program wrote there, and hide runs below its folder."""
+    mine = tmp_path / "mine" / "checkpoints" / "step_000000000100" / "weights"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("a week's work")
+    assert front_door(*CARTPOLE, f"hydra.run.dir={tmp_path / 'mine'}") == exits.WRONG
+    assert f"hydra.run.dir={tmp_path / 'mine'} is not empty (checkpoints)" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["checkpoints"]
+    assert front_door(*CARTPOLE, "resume=auto", f"hydra.run.dir={tmp_path / 'mine'}") == exits.WRONG
+    assert front_door(*CARTPOLE, f"hydra.run.dir={finished.parent}") == exits.WRONG
+    assert f"{finished.name}" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="folder=.*mine is not empty"):
+        deeprl.train([*CARTPOLE], folder=tmp_path / "mine")
+    assert mine.read_text() == "a week's work"
+
+
+def test_a_log_may_lie_in_the_folder_before_the_run(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "slurm-12.out").write_text("node 3")
+    assert front_door(*TOY, f"hydra.run.dir={tmp_path / 'run'}") == exits.FINISHED
+    assert (tmp_path / "run" / "slurm-12.out").read_text() == "node 3"
+
+
+@pytest.mark.parametrize("form", ["~/run", "'~/run'"])
+def test_a_tilde_that_the_shell_left_is_refused(form, capsys):
+    assert front_door(*TOY, f"hydra.run.dir={form}") == exits.WRONG
+    assert f"Write hydra.run.dir={Path.home() / 'run'}" in capsys.readouterr().err
+
+
 def test_a_folder_below_a_file_is_refused(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert front_door(*CARTPOLE, f"hydra.run.dir={tmp_path}/file/run") == exits.WRONG

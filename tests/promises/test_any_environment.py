@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+import deeprl
 from deeprl.cli import exits
 from deeprl.config.stored import named_packages
 from deeprl.runs.checkpoints import Checkpoints
@@ -114,3 +116,30 @@ def test_an_environment_that_cannot_be_made_is_a_wrong_configuration(tmp_path, m
 @pytest.mark.parametrize("wrappers", ["theirs.W", ["theirs.W"], {"path": "theirs.W"}, [{"path": "theirs.W", "kwargs": {}}]])
 def test_a_stored_wrapper_needs_trust_however_it_is_written(wrappers):
     assert named_packages({"wrappers": wrappers}) == ["theirs"]
+
+
+def numbers():
+    return Any(spaces.Discrete(3, start=1), spaces.MultiDiscrete([2, 3], dtype=np.int8))
+
+
+def pictures():
+    return Pictures()
+
+
+@pytest.mark.parametrize("make", [numbers, parts, pictures])
+def test_an_agent_acts_on_observations_as_the_environment_gives_them(make, tmp_path):
+    """One and several, and on the rows of its evaluation, which are the same observations as the network sees them."""
+    words = ("agent=dqn", "env=function", f"env.function={__name__}:{make.__name__}", *SHORT, "steps=1")
+    run = deeprl.train(words, folder=tmp_path / "run")
+    env = make()
+    space = env.observation_space
+    space.seed(0)
+    several = [space.sample() for _ in range(4)]
+    one_by_one = [run.act(obs) for obs in several]
+    assert all(env.action_space.contains(action) for action in one_by_one)
+    np.testing.assert_array_equal(run.act(several), one_by_one)
+    with contextlib.closing(run.make_evaluation(seed=5, num=1)) as envs:
+        rows = np.stack([envs.backend.conversion.row(obs, {}, False) for obs in several])
+    np.testing.assert_array_equal(run.act(rows), one_by_one)
+    with pytest.raises(ValueError, match="or is one of"):
+        run.act("nothing")

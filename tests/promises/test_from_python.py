@@ -43,6 +43,13 @@ def test_overrides_by_key_are_those_of_a_command_line():
     ]  # fmt: skip
 
 
+def test_values_of_numpy_and_paths_are_written_as_python_writes_them():
+    given = {"steps": np.int64(3), "lr": np.float32(0.5), "on": np.bool_(True), "hidden": np.array([8, 8]), "place": Path("a/b")}
+    assert worded(given) == ["steps=3", "lr=0.5", "on=true", "hidden=[8,8]", "place='a/b'"]
+    with pytest.raises(ConfigError, match="a set, is no value"):
+        worded({"hidden": {8}})
+
+
 def test_a_function_makes_the_environment_and_any_process_finds_it(capfd):
     run = deeprl.train(PLAIN, env=make)
     assert run.config["env"]["function"] == "tests.promises.test_from_python:make"
