@@ -25,6 +25,9 @@ WORDS = {
 }
 """Keys that hold one word, and the words that they take; None is any word."""
 
+SAME = {"runtime.lag": (0, None), "accelerate.product": ("highest", "auto")}
+"""Keys among those of speed that change the numbers: their value in older runs, which lack them, and the word that leaves it to deeprl"""
+
 
 def checked(config: dict[str, Any], allowed: tuple[str, ...]) -> dict[str, Any]:
     """The configuration, after a check that every key of a run exists, has the right type and is in range.
@@ -46,8 +49,8 @@ def checked(config: dict[str, Any], allowed: tuple[str, ...]) -> dict[str, Any]:
 
 
 def continued(path: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """The stored configuration of the run in `path`, which a run of `config` is to go on with. Where and how fast it computes may differ;
-    `PLACE` is that of `config`.
+    """The stored configuration of the run in `path`, which a run of `config` is to go on with. Where and how fast it computes may differ,
+    but not what it computes (`SAME`); `PLACE` is that of `config`.
 
     Raises:
         ConfigError: it is a run of another configuration.
@@ -55,6 +58,9 @@ def continued(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     stored = LATER | RunFolder(path).read_config()
     before, now = without_place(stored), without_place(config)
     different = [key for key in now if key not in ("resume", "accelerate", "runtime") and before.get(key) != now[key]]
+    for key, (older, undecided) in SAME.items():
+        if get(config, key, older) not in (get(stored, key, older), undecided):
+            different.append(key)
     if different:
         raise ConfigError(f"{path} holds a run of another configuration ({', '.join(different)} differ): choose another folder.")
     for key in PLACE:

@@ -16,10 +16,12 @@ from deeprl.report.runs import Run, short
 from deeprl.runs.config_file import flatten
 
 UNIMPORTANT = (
-    "seed", "names", "steps", "stop", "evaluation", "checkpoint", "log", "logger", "resume", "device", "accelerate", "runtime",
-    "env.vector", "env.on_error", "env.timeout",
+    "seed", "names", "steps", "stop", "evaluation", "checkpoint", "log", "logger", "resume", "device", "accelerate.mode",
+    "runtime.threads", "runtime.deterministic", "runtime.watchdog", "env.vector", "env.on_error", "env.timeout",
 )  # fmt: skip
 """Keys that decide how long a run trains, what is recorded, and where it is computed, but not what is learned up to a step."""
+OLDER = {"accelerate.product": "highest", "runtime.lag": "0"}
+"""Keys that older runs lack, with what they did"""
 ABSENT = "absent"
 NAMES = ("agent", "env", "replay")
 """Slots whose option is recorded under `names`, so that `--group agent` means its name."""
@@ -32,7 +34,7 @@ def settings(run: Run) -> dict[str, str]:
         key.removesuffix("._target_"): words[value] if value is None or isinstance(value, bool) else str(value)
         for key, value in flatten(run.config)
     }
-    return {**leaves, **{slot: leaves[f"names.{slot}"] for slot in NAMES if f"names.{slot}" in leaves}}
+    return {**OLDER, **leaves, **{slot: leaves[f"names.{slot}"] for slot in NAMES if f"names.{slot}" in leaves}}
 
 
 def important(leaves: dict[str, str]) -> dict[str, str]:

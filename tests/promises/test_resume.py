@@ -249,6 +249,10 @@ def test_resume_auto_starts_goes_on_and_has_done(tmp_path, monkeypatch, capfd):
     assert len(list(folder.parent.iterdir())) == 2
     assert front_door(*toy, "seed=2", f"hydra.run.dir={folder}") == exits.WRONG
     assert "(seed differ)" in capfd.readouterr().err
+    assert front_door(*toy, "runtime.threads=2", f"hydra.run.dir={folder}") == exits.FINISHED  # how fast, not what
+    for word in ("runtime.lag=1", "accelerate.product=bfloat16"):
+        assert front_door(*toy, word, f"hydra.run.dir={folder}") == exits.WRONG
+        assert f"({word.partition('=')[0]} differ)" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("form", ["hydra.run.dir={}/of_${{seed}}", "++hydra.run.dir={}/of_0", "hydra.run.dir='{}/of 0, ü'"])

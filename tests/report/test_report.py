@@ -99,6 +99,16 @@ def test_seeds_and_unimportant_keys_make_no_group(tmp_path):
     assert names(tmp_path) == {"agent=dqn": ["a", "b"]}
 
 
+def test_updates_that_lag_or_round_otherwise_are_another_group(tmp_path):
+    """Older runs have neither key: they multiplied in float32, and acted with the newest weights."""
+    for name, config in {"older": {}, "now": {"accelerate": {"product": "highest"}}, "bf": {"accelerate": {"product": "bfloat16"}}}.items():
+        write_run(tmp_path / name, config=config)
+    assert names(tmp_path) == {"accelerate.product=bfloat16": ["bf"], "accelerate.product=highest": ["now", "older"]}
+    write_run(tmp_path / "more" / "lag", config={"runtime": {"threads": 1, "lag": 1}})
+    write_run(tmp_path / "more" / "none", config={})
+    assert names(tmp_path / "more") == {"runtime.lag=0": ["none"], "runtime.lag=1": ["lag"]}
+
+
 def test_agents_name_groups_although_their_settings_differ_between_tasks(tmp_path):
     for agent, lr in (("dqn", 1.0), ("idqn", 2.0)):
         write_run(tmp_path / f"{agent}1", agent=agent, env="one", lr=lr)
