@@ -13,7 +13,7 @@ from yaml import YAMLError
 
 from deeprl.cli.arguments import allow_package
 from deeprl.cli.exits import FINISHED, ended, guarded
-from deeprl.config.rules import IDENTITY, finalise, get, nearest, put
+from deeprl.config.rules import IDENTITY, RESUMABLE, finalise, get, nearest, put
 from deeprl.errors import ConfigError
 from deeprl.runs.config_file import PLACE, flatten
 from deeprl.runs.folder import RunFolder
@@ -50,6 +50,12 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = ()) -> int
     config = changed(stored, overrides)
     status = folder.read_status() or {}
     prepare()
+    if status.get("state") == "finished" and status.get("stopped_early") and not overrides:
+        why = status["stopped_early"]
+        word = next((f"{key}=null" for key in ("stop.return", "stop.hours") if key in why), f"steps={config['steps']}")
+        again = f"deeprl resume {shlex.quote(str(path))} {word}"
+        answer(f"{path} finished early at step {status['step']:,}, because {why}. To train on: {again}")
+        return FINISHED
     if status.get("state") == "finished" and config["steps"] <= int(status["step"]):
         reached = int(status["step"])
         answer(f"{path} is finished at step {reached:,}. To train longer: deeprl resume {shlex.quote(str(path))} steps={2 * reached}")
@@ -74,6 +80,8 @@ def changed(stored: dict, overrides: list[str]) -> dict:
             raise ConfigError(
                 f"{override}: {key.split('.')[0]} cannot be changed, because it identifies the run. Start another run for it."
             )
+        if key in leaves and not {key, key.split(".")[0]} & set(RESUMABLE):
+            raise ConfigError(f"{override}: {key} counts only where a run starts. Leave it out, or start another run with it.")
         if key not in leaves:
             raise ConfigError(f"{override}: there is no key {key}.{nearest(key, leaves)}")
         try:

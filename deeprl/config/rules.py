@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from deeprl.errors import ConfigError
-from deeprl.runs.config_file import flatten
+from deeprl.runs.config_file import PLACE, flatten
 
 MOST = 2**53
 """Largest number, because schedules and JSON use floats, which are not exact for larger whole numbers."""
@@ -63,6 +63,8 @@ IDENTITY = (
     "agent", "env", "seed", "replay", "collect", "discount", "device", "accelerate", "runtime", "names", "learning_starts", "replay_ratio"
 )  # fmt: skip
 """Keys that tell runs apart: `deeprl resume` refuses to change them."""
+RESUMABLE = ("steps", "evaluation", "checkpoint", "log", "stop", "logger", *PLACE)
+"""Keys that `deeprl resume` may change: how long the run trains, and what it records"""
 LEARNING = tuple(key for key in IDENTITY if key not in ("device", "accelerate", "runtime"))
 """Keys of `IDENTITY` that affect what is learned. The others affect only where and how it is computed."""
 
@@ -129,6 +131,11 @@ def check(config: dict) -> None:
         )
     if not isinstance(config.get("init_from"), str | None):
         raise ConfigError(f"init_from={config['init_from']!r:.100} is out of range: it takes a run folder, or null.")
+    if config["stop"]["return"] is not None and config["evaluation"]["every"] is None:
+        raise ConfigError(
+            f"stop.return={config['stop']['return']} is compared with the evaluations of the run, and evaluation.every=null makes none "
+            "before its end: set evaluation.every, or leave stop.return out."
+        )
     replay = config["replay"]
     if not own and replay["capacity"] < replay["batch_size"]:
         raise ConfigError(

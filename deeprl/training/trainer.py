@@ -38,6 +38,10 @@ from deeprl.training.stopwatch import Stopwatch
 from deeprl.types import Learned
 
 
+CLOCKED = 100
+"""Steps between two looks at the clock, where a key depends on it: a log line may be due only every few minutes"""
+
+
 class Trainer:
     """Training loop of one run: order and frequency of all its parts.
 
@@ -179,9 +183,10 @@ class Trainer:
     # ---- on their periods ---------------------------------------------------------------------------------------------
 
     def _next_due(self) -> int:
-        """Next step at which a log line, an evaluation or a checkpoint is due; at most the last step."""
+        """Next step at which a log line, an evaluation, a checkpoint or a look at the clock is due; at most the last step."""
         config = self.config
-        periods = [config["log"]["every"], config["evaluation"]["every"], config["checkpoint"]["every"]]
+        clocked = config["checkpoint"]["minutes"] is not None or config["stop"]["hours"] is not None
+        periods = [config["log"]["every"], config["evaluation"]["every"], config["checkpoint"]["every"], CLOCKED if clocked else None]
         return min([(self.step // period + 1) * period for period in periods if period] + [config["steps"]])
 
     def _on_period(self, before: int, after: int) -> bool:
@@ -217,7 +222,7 @@ class Trainer:
         overdue, over = self.ranks.share((overdue, over))
         if after < config["steps"] and ((period and crossed(period, before, after)) or overdue or better):
             self.save(better, must=False)
-        if over:
+        if over and after < config["steps"]:
             self.stopped_early = f"stop.hours={hours:g} have passed"
         return self.stopped_early is not None
 

@@ -103,6 +103,22 @@ def test_a_run_that_is_good_enough_ends_early_and_says_so(tmp_path, capsys):
     reason = "stop.return=5 was reached"
     assert RunFolder(path).read_status()["stopped_early"] == RunFolder(path).read_summary()["stopped_early"] == reason
     assert f"stopped early at step 100 of 300, because {reason}" in capsys.readouterr().out
+    assert console("resume", path) == exits.FINISHED  # as resume=auto: a run that met its criterion has done what it was to do
+    assert f"finished early at step 100, because {reason}. To train on: deeprl resume {path} stop.return=null" in capsys.readouterr().out
+    assert RunFolder(path).read_status()["step"] == 100
+    assert console("resume", path, "stop.return=null") == exits.FINISHED
+    assert RunFolder(path).read_status()["step"] == 300
+
+
+def test_the_clock_is_read_although_no_line_is_due(tmp_path):
+    """After 100 steps, where the next line of the log is due at step 300. At its last step a run has not stopped early."""
+    words = (*CARTPOLE, "stop.hours=1e-9", "log.every=300", "evaluation.every=null", "checkpoint.every=null")
+    assert front_door(*words, f"hydra.run.dir={tmp_path / 'long'}") == exits.FINISHED
+    status = RunFolder(tmp_path / "long").read_status()
+    assert (status["step"], status["stopped_early"]) == (100, "stop.hours=1e-09 have passed")
+    assert front_door(*words, "steps=80", f"hydra.run.dir={tmp_path / 'short'}") == exits.FINISHED
+    status = RunFolder(tmp_path / "short").read_status()
+    assert (status["step"], status["stopped_early"]) == (80, None)
 
 
 def test_numbers_of_a_summary():

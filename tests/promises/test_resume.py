@@ -213,6 +213,7 @@ def test_resume_refuses_to_make_it_another_run(finished, override, capsys):
         ("step=500", "step. Did you mean steps?"),
         ("steps", "steps is not of the form key=value"),
         ("steps=0", "steps=0 is out of range"),
+        ("init_from=elsewhere", "init_from counts only where a run starts"),
         ("checkpoint.keep=many", "checkpoint.keep='many' is out of range"),
         ("steps=[", "steps=["),
     ],
