@@ -29,7 +29,9 @@ COMMANDS = {
         "replay.batch_size=100000000 replay.capacity=100000000", "replay.n_step=0", "learning_starts=-1", "replay_ratio=0",
         "replay_ratio=inf", "discount=1.5", "discount=true", "device=cuda:7", "device=gpu", "runtime.threads=1000000", "runtime.threads=0",
         "evaluation.every=2.5", "evaluation.video=yes", "evaluation.num=0", "evaluation.num=100000000", "checkpoint.keep=0",
-        "checkpoint.every=0", "stop.return=high", "stop.hours=-1", "log.every=null", "resume=yes", "accelerate.mode=warp",
+        "checkpoint.every=0", "stop.return=high", "stop.hours=-1", "log.every=null", "resume=yes",
+        "replay.length=8", "agent=ppo replay.length=0", "agent=pqn replay.epochs=0", "agent=ppo replay.minibatches=null",
+        "agent=ppo replay.length=-1", "agent=ppo replay.epochs=1.5", "stop.return=5 evaluation.every=null", "accelerate.mode=warp",
         "accelerate=compiled2", "logger=wandb", "logger.wandb=7",
     ],
     "parts": [
@@ -54,7 +56,8 @@ COMMANDS = {
         "env.max_episode_steps=0", "env=atari/pong env/protocol=atari", "env=atari/pong env.protocol.sticky=2", "env.on_error=ignore",
     ],
     "folders": [
-        "hydra.run.dir={file}/run", "hydra.run.dir={run}", "hydra.run.dir={file}", "hydra.run.dir=.", "hydra.run.dir=",
+        "hydra.run.dir={file}/run", "hydra.run.dir={run}", "hydra.run.dir={run}/checkpoints", "hydra.run.dir=~/run",
+        "hydra.run.dir={file}", "hydra.run.dir=.", "hydra.run.dir=",
         "hydra.run.dir=/proc/x", "--config-dir /nowhere", "--config-dir {broken}", "--config-dir", "--config-dir {file}",
         "--config-name nothing", "--config-path /nowhere",
     ],
@@ -67,7 +70,8 @@ COMMANDS = {
     "deeprl": [
         "deeprl", "deeprl trian", "deeprl train agent=dqnn", "deeprl list everything", "deeprl list agent/backups", "deeprl --foo",
         "deeprl list agents --foo", "deeprl resume", "deeprl resume {run} stpes=3", "deeprl resume {run} seed=3",
-        "deeprl resume {run} steps", "deeprl resume {run} steps=abc", "deeprl resume {run} --checkpoint 3", "deeprl eval",
+        "deeprl resume {run} steps", "deeprl resume {run} steps=abc", "deeprl resume {run} init_from=x",
+        "deeprl resume {run} --checkpoint 3", "deeprl eval",
         "deeprl eval {run} --episodes 0", "deeprl eval {run} --episodes many", "deeprl eval {run} --seed -1",
         "deeprl record {run} --episodes 0", "deeprl record {run} --seed x", "deeprl report", "deeprl report /nowhere",
         "deeprl report {file}", "deeprl report {run} --group agnet", "deeprl report {run} --names a,b", "deeprl report {run} --out {file}",

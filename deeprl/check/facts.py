@@ -15,7 +15,7 @@ from deeprl.accelerate.modes import WORTH_COMPILING
 from deeprl.agent import Agent
 from deeprl.check.record import Decision, Environment, Memory, Network, Seen, Target
 from deeprl.config.instantiate import instantiate
-from deeprl.config.rules import get, planned_updates
+from deeprl.config.rules import get, learns_nothing, planned_updates, rollout_updates
 from deeprl.replay.replay import Replay
 from deeprl.replay.rollout import Rollout
 from deeprl.session.assemble import WORTH_THREADS, widest
@@ -200,6 +200,10 @@ def slot_decision(slot: str, config: dict[str, Any], agent: Agent) -> tuple[str,
     shape = agent.spec.obs_shape
     group, _, place = slot.partition("@")
     if group == "replay":
+        if rollout_updates(config) is not None:
+            return "rollout", "the agent learns from rollouts"
+        if learns_nothing(config):
+            return "none", "the agent plans and makes no updates"
         return ("sequences", "the backup learns from them") if sequences(agent) else ("uniform", "no part asks for sequences")
     if group == "agent/torso":
         if place.endswith("encoder_torso") and getattr(agent, "encoder", None) is None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from pathlib import Path
 
 from deeprl.cli.arguments import at_least_one, checkpoints
-from deeprl.runs.folder import find_runs, read_lines
+from deeprl.cli.each import each_run
+from deeprl.runs.folder import read_lines
 from deeprl.system.terminal import answer
 
 
@@ -19,31 +19,32 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from deeprl.session.api import load
-    from deeprl.training.evaluation import evaluate, evaluation_seed, summarise
+    from deeprl.training.evaluation import evaluate, evaluation_seed, interval, summarise
     from deeprl.training.overestimation import Overestimation
 
-    for path in find_runs(options.run):
+    if options.episodes is not None:
+        at_least_one(options.episodes)
+
+    def one(path: Path) -> None:
         run = load(path, options.checkpoint, tuple(options.allow_package))
         seed = options.seed if options.seed is not None else evaluation_seed(run.config["seed"], run.step)
         default = recorded(path, run.step, seed, run.config["evaluation"]["final_episodes"])
-        episodes = at_least_one(options.episodes if options.episodes is not None else default)
+        episodes = options.episodes if options.episodes is not None else default
         num = run.config["evaluation"]["num"]
         values = Overestimation.of_run(run.agent.rewards, run.config)
         result = evaluate(run.agent, run.make_evaluation, episodes, num, seed, run.step, run.config["device"], listeners=(values,))
-        diagnostics = values.metrics()
-        numbers = summarise(result["returns"])
-        half = 1.96 * numbers["std"] / math.sqrt(max(numbers["episodes"] - 1, 1))
-        interval = [numbers["mean"] - half, numbers["mean"] + half]
+        diagnostics, numbers, around = values.metrics(), summarise(result["returns"]), interval(result["returns"])
         if options.json:
-            answer(json.dumps({"run": str(path), "step": run.step, **numbers, "interval": interval, **result, "diagnostics": diagnostics}))
-            continue
+            answer(json.dumps({"run": str(path), "step": run.step, **numbers, "interval": around, **result, "diagnostics": diagnostics}))
+            return
         answer(f"{path}, step {run.step:,}, seed {seed}, {episodes} episodes")
-        words = [f"mean {numbers['mean']:.2f}", "95 % interval [{:.2f}, {:.2f}]".format(*interval), f"IQM {numbers['iqm']:.2f}"]
-        answer("  " + "   ".join([*words, f"std {numbers['std']:.2f}"]))
+        told = "no interval of one episode" if around is None else "95 % interval [{:.2f}, {:.2f}]".format(*around)
+        answer("  " + "   ".join([f"mean {numbers['mean']:.2f}", told, f"IQM {numbers['iqm']:.2f}", f"std {numbers['std']:.2f}"]))
         if "value" in diagnostics:
             value, returned, over = (diagnostics[name] for name in ("value", "discounted_return", "overestimation"))
             answer(f"  discounted, in learned rewards: value {value:.2f}, return {returned:.2f}, overestimation {over:+.2f}")
-    return 0
+
+    return each_run(options.run, one)
 
 
 def recorded(path: Path, step: int, seed: int, default: int) -> int:

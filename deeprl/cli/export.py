@@ -7,6 +7,7 @@ import importlib.util
 from pathlib import Path
 
 from deeprl.cli.arguments import allow_package
+from deeprl.cli.each import each_run
 from deeprl.errors import ConfigError
 from deeprl.runs.folder import find_runs
 from deeprl.system.machine import extra
@@ -28,13 +29,12 @@ def run(options: argparse.Namespace) -> int:
     missing = [name for name in NEEDS if importlib.util.find_spec(name) is None] if "onnx" in formats else []
     if missing:
         raise ConfigError(f"--format {options.format} needs {', '.join(missing)}: {extra('export')}; or take --format torch")
-    runs = find_runs(options.run)
-    if options.out is not None and len(runs) > 1:
-        raise ConfigError(f"--out {options.out} takes one policy, and {options.run} holds {len(runs)} runs: name one of them")
+    if options.out is not None and (count := len(find_runs(options.run))) > 1:
+        raise ConfigError(f"--out {options.out} takes one policy, and {options.run} holds {count} runs: name one of them")
     from deeprl.export.build import export
     from deeprl.session.api import load
 
-    for path in runs:
+    def one(path: Path) -> None:
         loaded = load(path, options.checkpoint, tuple(options.allow_package))
         for sentence in loaded.agent.simplified():
             say(f"note: {sentence}")
@@ -43,4 +43,5 @@ def run(options: argparse.Namespace) -> int:
             if result is not None:
                 words = f"{result.equal:.2%} of {result.observations:,} actions equal, largest difference {result.largest:.2g}"
             answer(f"{file}: step {loaded.step:,}, {file.stat().st_size:,} bytes; {words}")
-    return 0
+
+    return each_run(options.run, one)

@@ -8,8 +8,9 @@ import contextlib
 from pathlib import Path
 
 from deeprl.cli.arguments import at_least_one, checkpoints
+from deeprl.cli.each import each_run
 from deeprl.errors import RunFolderError
-from deeprl.runs.folder import RunFolder, find_runs
+from deeprl.runs.folder import RunFolder
 from deeprl.system.terminal import answer, say
 
 
@@ -25,7 +26,8 @@ def run(options: argparse.Namespace) -> int:
     from deeprl.training.video import animation, check_rendering, film
 
     episodes = at_least_one(options.episodes)
-    for path in find_runs(options.run):
+
+    def one(path: Path) -> None:
         run = load(path, options.checkpoint, tuple(options.allow_package))
         check_rendering(run.env, "deeprl record")
         animations = {}
@@ -45,7 +47,8 @@ def run(options: argparse.Namespace) -> int:
             answer(line)
             animations[f"video/seed_{seed}"] = animation(target)
         show(path, run.step, animations)
-    return 0
+
+    return each_run(options.run, one)
 
 
 def show(path: Path, step: int, animations: dict[str, bytes]) -> None:

@@ -37,8 +37,13 @@ def choose_rollout(config: dict[str, Any], user: set[str]) -> None:
         if learns_from(config, "stream"):
             config["replay"] = {"_target_": f"{NoReplay.__module__}.NoReplay", "_partial_": True}
         if learns_from(config, "rollout"):
-            length = replay["length"] or 128
+            length = 128 if replay["length"] is None else replay["length"]
             config["replay"] = {"_target_": f"{Rollout.__module__}.Rollout", "_partial_": True, "length": length, **passes}
+        elif "replay.length" in user and not learns_from(config, "sequences"):
+            raise ConfigError(
+                "replay.length has no meaning here, because this agent learns from neither sequences nor rollouts: leave it out, or choose "
+                "a backup that learns from sequences, such as agent/backup=retrace."
+            )
     if learns_nothing(config):
         if not learns_from(config, "stream"):
             raise ConfigError(f"agent={config['names']['agent']} learns from transitions, and replay=none keeps none: leave it out.")
@@ -47,6 +52,10 @@ def choose_rollout(config: dict[str, Any], user: set[str]) -> None:
                 raise ConfigError(f"{key} has no meaning here, because this agent plans and makes no updates: leave it out.")
         config["learning_starts"] = 0
         return
+    if "epochs" in config["replay"] and resolve(config["replay"]["_target_"], "replay", None) is not Auto:
+        for key in ("length", "epochs", "minibatches"):  # here, because the update count below is made of them
+            if not isinstance(value := config["replay"][key], int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"replay.{key}={value!r} is out of range: it takes a whole number of at least 1.")
     updates = rollout_updates(config)
     rollouts = updates is not None
     for key in REPLACED if rollouts else ONLY_ROLLOUTS:

@@ -6,6 +6,8 @@ The trainer decides at which steps a line is logged. The clock only gives the ti
 from __future__ import annotations
 
 import json
+import re
+import secrets
 import time
 import warnings
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from typing import Any, Protocol
 from deeprl.choice import Choice
 from deeprl.runs.config_file import flatten
 from deeprl.runs.event_file import TensorBoard
-from deeprl.system.files import Appender, full, plain
+from deeprl.system.files import Appender, full, plain, read_regular, replace_file
 from deeprl.system.machine import extra
 
 
@@ -127,16 +129,20 @@ class JsonLines(Logger):
 
 
 class WandB(Logger):
-    """Weights & Biases, an optional package. A resumed run continues under the same id, the run folder's name."""
+    """Weights & Biases, an optional package. The id of a run there is drawn when it starts and stays in its folder, in `wandb_id`, because
+    folders of different runs may have one name. A resumed run continues under it; older runs without the file have their folder's name."""
 
     def __init__(self, folder: Path, project: str, entity: str | None = None, mode: str = "online", resume: bool = False):
         try:
             import wandb
         except ImportError:
             raise RuntimeError(f"logger=wandb needs the package wandb: {extra('wandb')}; or leave logger=wandb out") from None
-        name = Path(folder).resolve().name
+        name, file = Path(folder).resolve().name, Path(folder) / "wandb_id"
+        if not resume:
+            replace_file(file, f"{re.sub(r'[^A-Za-z0-9_.=,-]', '_', name)[-80:]}-{secrets.token_hex(4)}\n")
+        own = read_regular(file, 200).decode().strip() if file.exists() else name
         self._run = wandb.init(
-            project=project, entity=entity, mode=mode, dir=str(folder), id=name, name=name, resume="allow" if resume else None
+            project=project, entity=entity, mode=mode, dir=str(folder), id=own, name=name, resume="allow" if resume else None
         )
 
     def scalars(self, step: int, values: dict[str, float], elapsed: float) -> None:

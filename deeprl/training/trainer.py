@@ -37,7 +37,6 @@ from deeprl.training.saving import Saver
 from deeprl.training.stopwatch import Stopwatch
 from deeprl.types import Learned
 
-
 CLOCKED = 100
 """Steps between two looks at the clock, where a key depends on it: a log line may be due only every few minutes"""
 

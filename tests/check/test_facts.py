@@ -12,6 +12,7 @@ from deeprl.check import facts
 from deeprl.check.record import Network
 from deeprl.config.instantiate import instantiate
 from deeprl.replay.replay import Replay
+from deeprl.session.assemble import fitted
 from deeprl.training.episodes import Episode
 from deeprl.transforms.observations import Scale
 from deeprl.types import Rows
@@ -101,3 +102,12 @@ def test_amounts_of_memory_and_ends_of_actions():
     assert [amount(size) for size in (999, 1_500, 2_340_000, 7.09e9)] == ["999 B", "1.5 kB", "2.34 MB", "7.09 GB"]
     assert facts.ends(np.array([-2.0, -2.0])) == "-2"
     assert facts.ends(np.array([-2.0, 1.0])) == "-2 ... 1"
+
+
+@pytest.mark.parametrize(
+    ("words", "choice"), [(("agent=dqn",), "uniform"), (("agent=retrace_dqn",), "sequences"), (("agent=ppo",), "rollout")]
+)
+def test_what_replay_auto_chose(words, choice):
+    config = settled(*words, "env=classic/cartpole")
+    _, _, agent, _ = fitted(config)
+    assert facts.slot_decision("replay", config, agent)[0] == choice

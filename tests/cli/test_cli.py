@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 import deeprl
 from deeprl.cli import exits
@@ -22,7 +24,7 @@ from deeprl.errors import ConfigError
 from deeprl.runs.folder import RunFolder, read_lines
 from deeprl.runs.loggers import JsonLines
 from deeprl.session.session import ANOTHER, another
-from deeprl.training.evaluation import evaluation_seed, summarise
+from deeprl.training.evaluation import evaluation_seed, interval, summarise
 from tests.builders import CARTPOLE, console, front_door, lines
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -210,6 +212,33 @@ def test_eval_reads_many_runs_and_writes_for_people(finished, capsys):
     assert f"{finished}, step 300, seed" in text
     assert re.search(r"learned rewards: value ([\d.-]+), return ([\d.-]+), overestimation [+-][\d.]+", text)
     assert re.search(r"mean [\d.]+ +95 % interval \[[\d.-]+, [\d.]+\] +IQM [\d.]+ +std [\d.]+", text)
+
+
+@pytest.mark.parametrize("words", [("eval", "--episodes", 1), ("record",), ("export", "--format", "torch")])
+def test_one_run_that_cannot_be_read_keeps_no_other_from_its_turn(words, finished, tmp_path, capsys):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.yaml").write_text("steps: 3")
+    shutil.copytree(finished, tmp_path / "b")
+    assert console(words[0], tmp_path, *words[1:]) == exits.FAILED
+    told = capsys.readouterr()
+    assert f"deeprl: {tmp_path / 'a'} is left out: " in told.err
+    assert f"{tmp_path / 'b'}" in told.out
+
+
+def test_interval_of_few_episodes():
+    """Of 1, 2, 3: standard deviation 1, t(2) = 4.3027, so 2 ± 4.3027 / √3. Of 0 and 2: t(1) = 12.7062, deviation √2."""
+    assert interval([1.0, 2.0, 3.0]) == pytest.approx([2 - 2.4842, 2 + 2.4842], abs=1e-4)
+    assert interval([0.0, 2.0]) == pytest.approx([1 - 12.7062, 1 + 12.7062])
+    assert interval([4.0]) is None
+    for number in (4, 5, 10, 100):
+        low, high = interval(list(range(number)))
+        found = (high - low) / 2 / (np.std(range(number), ddof=1) / number**0.5)
+        assert found == pytest.approx(stats.t.ppf(0.975, number - 1), rel=2e-3)
+
+
+def test_one_episode_has_no_interval(finished, capsys):
+    assert console("eval", finished, "--episodes", 1) == exits.FINISHED
+    assert "no interval of one episode" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -286,9 +286,17 @@ def test_wandb_gets_the_same_numbers(tmp_path, monkeypatch):
     loggers.scalars(3, {"x": 1})
     loggers.flush()
     loggers.close()
-    assert fake.calls == [("init", tmp_path.name, "allow"), (3, {"x": 1.0}), "finish"]
+    assert fake.calls == [("init", tmp_path.name, "allow"), (3, {"x": 1.0}), "finish"]  # of a run from before `wandb_id`
     assert dict(fake) == {"a.b": 1, "config": "text"}
     assert fake.summary == {"final/mean": 2.0}
+    fake.calls.clear()
+    for place in ("one", "other"):  # two runs of one name stay two runs, and each goes on as itself
+        (tmp_path / place / "seed=1 ü").mkdir(parents=True)
+        for resume in (False, True):
+            WandB(tmp_path / place / "seed=1 ü", "project", resume=resume)
+    (one, begun), (same, resumed), (other, _), _ = ((name, resume) for _, name, resume in fake.calls)
+    assert re.fullmatch(r"seed=1__-[0-9a-f]{8}", one)
+    assert (begun, resumed, same == one, other == one) == (None, "allow", True, False)
 
 
 def test_records_are_those_of_tensorboard():

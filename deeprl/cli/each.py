@@ -1,0 +1,30 @@
+"""What a command does with each run of a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from deeprl.cli.exits import complain
+from deeprl.errors import FAILED, FINISHED, CheckpointError, ConfigError, RunFolderError
+from deeprl.runs.folder import find_runs
+
+
+def each_run(folder: Path, act: Callable[[Path], object]) -> int:
+    """Call `act` with every run in `folder`. Of several runs, one that cannot be read is named, and the others go on.
+
+    Returns:
+        the exit code: `FAILED` if a run was left out.
+
+    Raises:
+        RunFolderError, CheckpointError, ConfigError: the folder is the run itself, or holds just one, and it cannot be read.
+    """
+    runs, code = find_runs(folder), FINISHED
+    for path in runs:
+        try:
+            act(path)
+        except (RunFolderError, CheckpointError, ConfigError) as error:
+            if len(runs) == 1:
+                raise
+            code = complain(FAILED, f"{path} is left out: {error}")
+    return code
