@@ -37,6 +37,8 @@ COMMANDS = {
     "parts": [
         "agent.optimizer.lr=-1", "agent.optimizer.lr=nan", "agent.optimizer.lr=fast", "agent=idqn agent.chain.length=0",
         "agent=idqn agent.chain.length=abc", "agent.explore.schedule.end=2", "agent.explore.schedule.start=-0.5",
+        "agent.explore.schedule.duration=1.5", "agent.explore.schedule.begin=0.5", "agent=idqn agent.chain.length=1.5",
+        "agent.chain.target_update_period=2.5", "agent=td3 env=classic/pendulum agent.explore.random_steps=0.3",
         "agent.explore.schedule.duration=0", "agent.explore.schedule=0.1", "agent.torso.hidden=64", "agent.torso.hidden=[a]",
         "agent.torso.hidden=[0]", "agent.torso.hidden=[-3]", "agent.torso.hidden=[1000000,1000000]",
         "agent.head.dueling=maybe", "agent.head.loss=l1",

@@ -95,6 +95,10 @@ def instantiate(node: Any, path: str, allowed: Allowed = PACKAGES) -> Any:
             raise ConfigError(f"{path}.{key}={node[key]!r}: {cls.__name__} takes no {key}.{nearest(key, names)}")
         if names[key] == "bool" and not isinstance(items[key], bool):  # any other value would count as true
             raise ConfigError(f"{path}.{key}={node[key]!r} is out of range: it takes true or false.")
+        if names[key] in ("int", "int | None") and isinstance(items[key], (float, bool)):  # 1e4 is a float in YAML
+            if isinstance(items[key], bool) or not items[key].is_integer():  # a period of 1.5 would count, and mean nothing
+                raise ConfigError(f"{path}.{key}={node[key]!r} is out of range: it takes a whole number.")
+            items[key] = int(items[key])
     if node.get("_partial_"):
         return Deferred(cls, items, path)
     return construct(cls, (), items, path)
