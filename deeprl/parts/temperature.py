@@ -83,7 +83,7 @@ class FixedTemperature(Temperature):
     def metrics(self, log_prob: Tensor | None) -> dict[str, Tensor]:
         assert log_prob is not None, "a temperature, and a policy without a density"
         value = self()
-        return {"train/entropy": -log_prob.detach(), "train/temperature": value if isinstance(value, Tensor) else self.shown}
+        return {"train/entropy": -log_prob.detach(), "train/ent_coef": value if isinstance(value, Tensor) else self.shown}
 
 
 class LearnedTemperature(FixedTemperature):

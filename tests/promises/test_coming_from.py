@@ -50,6 +50,18 @@ def test_the_tables_are_read():
     assert len(CASES) > 50
 
 
+NETWORKS = {"DQN": [64, 64], "PPO": [64, 64], "SAC": [256, 256], "TD3": [400, 300]}
+"""Hidden layers of Stable-Baselines3's `MlpPolicy`"""
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_command_has_the_networks_and_one_step_returns_of_stable_baselines3(name):
+    """Tuned settings of the task have others."""
+    ours = dict(flatten(composed(*command(ALGORITHMS[name]))[0]))
+    assert {str(ours[key]) for key in ("agent.torso.hidden", "agent.actor_torso.hidden") if key in ours} == {str(NETWORKS[name])}
+    assert ours["replay.n_step"] == 1
+
+
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_the_command_has_the_defaults_of_stable_baselines3(name):
     peer = pytest.importorskip("stable_baselines3", reason="an extra: peers")
