@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.learning import RESULTS, interval, planned, stored, train_all
-from benchmarks.recipes import DISCOUNTED, RECIPES
+from benchmarks.learning import RESULTS, interval, planned, scores, stored, train_all
+from benchmarks.learning import compared as compared_at
+from benchmarks.recipes import DISCOUNTED, RECIPES, SETS
 from deeprl.report.statistics import Interval, improvement, iqm, relative
 
 NAMES = {
@@ -30,7 +31,8 @@ NAMES = {
     "auxiliary": (("auxiliary", range(3)),),
     "atari": (("pong", range(2)), ("atari_breakout", range(1))),
     "strong_choice": (("strong_choice", (100,)),),
-    "actor_critic": (("mujoco_chains", range(3)), ("mujoco_three", range(3))),
+    # seed 0 of the rivals is in learning.json, in runs of a million steps (Walker2d: half a million)
+    "actor_critic": (("mujoco_chains", range(3)), ("mujoco_strong", range(3)), ("mujoco_rivals", (1, 2))),
     "minatar_choice": (("minatar_choice", (100, 101)),),
     "minatar": (("rollouts_minatar_short", range(3)), ("rollouts_minatar", range(3)), ("minatar_main", range(5))),
 }
@@ -43,7 +45,8 @@ BASELINE = {
 """Agent with which each other agent of a set is compared over several tasks; "": those that are not named"""
 GOAL = {"mujoco/half_cheetah": 15420.0, "mujoco/hopper": 4064.0, "mujoco/walker2d": 7346.0}
 """The best published agents after 1,000,000 steps (v4 of the tasks), at any number of updates a step"""
-AGAINST_GOAL = ("strong_choice", "actor_critic")
+AGAINST_GOAL = {"strong_choice": (100_000,), "actor_critic": (150_000, 200_000)}
+"""Steps at which the agents of a set are compared; the goal is that of the last"""
 LEAST = {"classic/cartpole": 475.0, "classic/pendulum": -200.0}
 """What a preset must hold with every seed"""
 
@@ -129,18 +132,24 @@ def compared(name: str) -> str:
     return "\n".join(rows)
 
 
-def against_goal(name: str) -> str:
-    """A row for each agent with the largest budget of the set: on each task the mean over seeds of the last four evaluations; and their
-    mean in units of `GOAL`, by which configs/experiment/strong_mujoco.yaml is chosen."""
-    lines = stored(RESULTS / f"{name}.json")
-    lines = [line for line in lines if line["steps"] == max(each["steps"] for each in lines)]
-    tasks = sorted({line["env"] for line in lines})
-    rows = [f"| agent | {' | '.join(tasks)} | of the goal |", "|---" * (len(tasks) + 2) + "|"]
-    for agent in [agent for agent in RECIPES if any(line["name"] == agent for line in lines)]:
-        found = [[line["last_four"] for line in lines if (line["name"], line["env"]) == (agent, task)] for task in tasks]
-        shares = [np.mean(values) / GOAL[task] for task, values in zip(tasks, found) if values]
-        cells = [with_interval(values, ",.0f") if values else "" for values in found]
-        rows.append(f"| {agent} | {' | '.join(cells)} | {f'{np.mean(shares):.3f}' if all(found) else ''} |")
+def with_longer_runs(name: str) -> list[dict]:
+    """Runs of a set, and those of learning.json of the same agents."""
+    own = stored(RESULTS / f"{name}.json")
+    agents = {agent for part, _ in NAMES[name] for agent in SETS[part][2]}
+    return own + [line for line in stored(RESULTS / "learning.json") if line["name"] in agents]
+
+
+def against_goal(lines: list[dict], at: int) -> str:
+    """A row for each agent: on each task the mean of its `scores` over seeds; and their mean over tasks in units of `GOAL`, by which
+    configs/experiment/strong_mujoco.yaml is chosen."""
+    found = scores(lines, at)
+    tasks = sorted({task for _, task in found})
+    rows = [f"| {at:,} steps | {' | '.join(tasks)} | of the goal |", "|---" * (len(tasks) + 2) + "|"]
+    for agent in [agent for agent in RECIPES if any(agent == each for each, _ in found)]:
+        values = [list(found.get((agent, task), {}).values()) for task in tasks]
+        shares = [np.mean(each) / GOAL[task] for task, each in zip(tasks, values) if each]
+        cells = [with_interval(each, ",.0f") if each else "" for each in values]
+        rows.append(f"| {agent} | {' | '.join(cells)} | {f'{np.mean(shares):.3f}' if all(values) else ''} |")
     return "\n".join(rows)
 
 
@@ -163,8 +172,10 @@ def main() -> None:
     print(table(options.name))
     if options.name in BASELINE:
         print(f"\n{compared(options.name)}")
+    for at in AGAINST_GOAL.get(options.name, ()):
+        print(f"\n{compared_at(with_longer_runs(options.name), at)}")
     if options.name in AGAINST_GOAL:
-        print(f"\n{against_goal(options.name)}")
+        print(f"\n{against_goal(with_longer_runs(options.name), AGAINST_GOAL[options.name][-1])}")
 
 
 if __name__ == "__main__":

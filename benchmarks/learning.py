@@ -84,25 +84,34 @@ def interval(values: list[float]) -> float:
     return float(student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
 
 
-def compared(lines: list[dict], at: int) -> str:
-    """Mean over seeds, with Student's 95 % interval, of the mean of the last four evaluations up to step `at`; each seed behind it.
+WINDOW = 20_000
+"""Steps whose evaluations make a score: four of them where one is due every 5,000"""
+
+
+def scores(lines: list[dict], at: int) -> dict[tuple[str, str], dict[int, float]]:
+    """Agent and task -> seed -> mean of the evaluations in the last `WINDOW` steps up to `at`.
 
     Runs with a larger budget count as far as they have gone. Of a seed that was trained with several budgets, the smallest one counts.
     """
     found: dict[tuple[str, str], dict[int, tuple[int, float]]] = {}
     for line in lines:
-        curve = [mean for step, mean in line["curve"] if step <= at]
-        every = line["curve"][0][0]
-        if line["steps"] >= at and line["curve"][-1][0] >= at and len(curve) >= 4 and at % every == 0:
+        curve = [mean for step, mean in line["curve"] if at - WINDOW < step <= at]
+        if line["steps"] >= at and at in [step for step, _ in line["curve"]] and len(curve) > 1:
             seeds = found.setdefault((line["name"], line["env"]), {})
             if line["seed"] not in seeds or seeds[line["seed"]][0] > line["steps"]:
-                seeds[line["seed"]] = (line["steps"], float(np.mean(curve[-4:])))
+                seeds[line["seed"]] = (line["steps"], float(np.mean(curve)))
+    return {key: {seed: value for seed, (_, value) in sorted(seeds.items())} for key, seeds in found.items()}
+
+
+def compared(lines: list[dict], at: int) -> str:
+    """Mean over seeds of `scores`, with Student's 95 % interval; each seed behind it."""
+    found = scores(lines, at)
     envs = sorted({env for _, env in found})
     rows = [f"| up to {at:,} steps | " + " | ".join(envs) + " |", "|---|" + "---|" * len(envs)]
     for name in [name for name in RECIPES if any(name == each for each, _ in found)]:
         cells = []
         for env in envs:
-            values = [value for _, (_, value) in sorted(found.get((name, env), {}).items())]
+            values = list(found.get((name, env), {}).values())
             mean = float(np.mean(values)) if values else 0.0
             half = interval(values)
             each = ", ".join(f"{value:,.0f}" for value in values)
@@ -162,7 +171,7 @@ def main() -> None:
     parser.add_argument("--reverse", action="store_true", help="from the end of the list")
     parser.add_argument("--minutes", type=float, default=None, help="begin no run after so many")
     parser.add_argument("--table", action="store_true", help="only print the table, of all sets")
-    parser.add_argument("--at", type=int, default=None, help="with --table: last four evaluations up to this step, over seeds")
+    parser.add_argument("--at", type=int, default=None, help="with --table: scores up to this step, over seeds")
     options = parser.parse_args()
     if options.folder is None and not options.table:
         parser.error("--folder says where the run folders go; or print what there is with --table")
