@@ -20,7 +20,6 @@ from deeprl.config.dry_run import dry_run
 from deeprl.config.instantiate import instantiate
 from deeprl.config.overrides import quoted
 from deeprl.config.stored import checked, continued, named_packages
-from deeprl.envs.vector.backend import Backend
 from deeprl.errors import CheckpointError, ConfigError
 from deeprl.runs.checkpoint import DAMAGE
 from deeprl.runs.checkpoints import Checkpoints
@@ -99,8 +98,8 @@ class Run:
         return rows, single
 
     @cached_property
-    def _closed(self) -> Backend:
-        """An environment's backend for its spaces, closed already."""
+    def _closed(self) -> Any:
+        """Backend of an environment, for its spaces; closed already."""
         envs = self.env.make(0, num=1, vector="sync", evaluation=True)
         envs.close()
         return envs.backend
