@@ -59,7 +59,6 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
     names = config["names"]
     option = tuned.option(names["env"], names["agent"])
     keys = tuned.keys(option)
-    composed_steps = config["replay"].get("n_step")
     if not keys:
         say(f"no tuned settings for {names['agent']} on {tuned.family(names['env'])}: the defaults of the agent are used")
     dropped = drop_foreign(config, keys | tuned.recipe(names["agent"]), user)
@@ -70,8 +69,8 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
         config["replay"]["n_step"] = 1
     choose_rollout(config, user)
     mapping = config["agent"].get("mapping", {})
-    if composed_steps not in (None, 1) and mapping.get("n_step") == composed_steps and "agent.mapping.n_step" not in user:
-        mapping["n_step"] = config["replay"].get("n_step", 1)  # agent/mapping=log took it from the replay before that was settled
+    if mapping.get("n_step", 1) is None:
+        mapping["n_step"] = config["replay"].get("n_step", 1)  # here, because only now is it that of the replay that trains
     settle_collect(config, user)
     config = finalise(config)
     if not planned_updates(config) and not learns_nothing(config):

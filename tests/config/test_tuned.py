@@ -134,6 +134,9 @@ def test_a_logarithm_has_the_steps_of_the_replay_that_trains(words):
     assert settled(*own)["agent"]["mapping"]["n_step"] == 3
     assert settled(*own, *words)["agent"]["mapping"]["n_step"] == 1
     assert settled(*own, *words, "agent.mapping.n_step=2")["agent"]["mapping"]["n_step"] == 2
+    config, user, _ = compose([*own, *words])
+    config["agent"]["mapping"]["n_step"] = 3  # as a file of one's own sets it: the tuned number, by chance
+    assert settle(config, user)["agent"]["mapping"]["n_step"] == 3
 
 
 @pytest.mark.parametrize("words", [(), ("replay.n_step=3",), ("agent/mapping=asinh", "agent/rewards=auto", "replay.n_step=3")])
