@@ -60,6 +60,7 @@ def run(line: dict, task: str) -> Run:
         seconds=float("nan"),
         curve=Curve(step, unknown, unknown, reward),
         final=Final(float(np.mean(reward[-LAST:])), line["steps"], "curve"),
+        resumed=False,
         commands=(),
         machines=(),
     )

@@ -45,7 +45,7 @@ class Agent(nn.Module, Choice):
     """Name of the objective that gives the priorities and the agent's learning rate; it is due at every update."""
     spec: Spec
     objectives: dict[str, Objective]
-    rewards: Callable[[Tensor], Tensor]
+    rewards: Part
     """raw reward (...) -> learned reward (...) or (C, ...); the replay applies it before n-step sums"""
     needs: frozenset[str] = frozenset()
     products: torch.dtype = torch.float32

@@ -32,6 +32,9 @@ class Part(nn.Module, Choice):
     def observe(self, rows: Rows) -> None:
         """Accumulate statistics of collected data."""
 
+    def cut(self, environment: int) -> None:
+        """The running episode of an environment was truncated, because it could not be restored."""
+
 
 def in_range(owner: object, **bounds) -> None:
     """Check attributes of `owner`: `in_range(self, length=(1, None), tau=(0, 1))`, both ends included.

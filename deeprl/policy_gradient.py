@@ -56,7 +56,9 @@ class Surrogate(Choice):
         one_of(self, normalize=(True, False))
 
     def advantages(self, advantage: Tensor) -> Tensor:
-        return (advantage - advantage.mean()) / (advantage.std() + 1e-8) if self.normalize else advantage
+        if not self.normalize or advantage.numel() == 1:  # one row has no deviation
+            return advantage
+        return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
 
     def policy(self, log_prob: Tensor, old: Tensor, advantage: Tensor) -> Tensor:
         """L_π of each row, (B,)."""

@@ -272,5 +272,7 @@ class Atari(EnvChoice):
 
     def backend(self, vector: str, num: int, evaluation: bool) -> Backend:
         if vector == "ale":
+            if self.on_error == "restart":
+                raise ValueError("on_error must be fail with env.vector=ale, because none of its environments can be replaced")
             return AleVector(self.game, self.protocol, evaluation, num)
         return super().backend(vector, num, evaluation)

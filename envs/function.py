@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
 import gymnasium
 from gymnasium.vector import VectorEnv
 
 from deeprl.choice import one_of
+from deeprl.errors import ConfigError
 from deeprl.system.functions import GIVEN, found
 from deeprl.types import Spec
 
 from .gym import GymGame, looked_at
 from .vector.choice import EnvChoice
+
+RETURNED: WeakSet[gymnasium.Env] = WeakSet()
+"""Environments of this process that functions have returned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +64,12 @@ class Function(EnvChoice):
             raise ValueError(f"function={self.function} returned a vector environment: give it a parameter num_envs, and use env=vector")
         if not isinstance(env, gymnasium.Env):
             raise ValueError(f"function={self.function} returned {type(env).__name__}, not a gymnasium.Env")
+        if env.unwrapped in RETURNED:  # two games would step one environment, evaluation and training among them
+            raise ConfigError(
+                f"env.function={self.function} returned an environment a second time, and each one of a run must be its own: make a new "
+                'one at each call, env=lambda: gymnasium.make("CartPole-v1").'
+            )
+        RETURNED.add(env.unwrapped)
         return GymGame(env, self.channels, self.mask)
 
     def spec(self) -> Spec:

@@ -18,7 +18,7 @@ from deeprl.config.folders import file, source
 from deeprl.config.instantiate import instantiate
 from deeprl.config.rules import learns_nothing, planned_updates
 from deeprl.errors import ConfigError, NotFinite
-from deeprl.runs.folder import RunFolder
+from deeprl.runs.folder import RunFolder, holds_run, require_new
 from deeprl.session.assemble import assemble, settle
 from deeprl.system.machine import available_memory
 from deeprl.system.signals import interrupting
@@ -36,20 +36,23 @@ def build(overrides: Sequence[str], seconds: float) -> Record:
     """
     overrides = list(overrides)
     composed, user, chosen = compose(overrides)
-    root = Path(run_folder_of(overrides) or "runs")
+    folder = run_folder_of(overrides)
+    if folder and not (composed["resume"] == "auto" and holds_run(Path(folder))):
+        require_new(Path(folder))
+    root = Path(folder or "runs")
     config = settle(composed, user)
     if learns_nothing(config):
         named = f"agent={config['names']['agent']}"
         raise ConfigError(f"{named} makes no updates, whose speed this command measures: train with steps=1000 and see how long it takes.")
     asked, device = copy.deepcopy(config), str(config["device"])
     with interrupting(), tempfile.TemporaryDirectory(prefix="deeprl-check-") as name:
-        folder, laps, available = RunFolder(Path(name)), Laps(), available_memory()
-        trainer = assemble(config, folder, watched=laps.watch)
+        scratch, laps, available = RunFolder(Path(name)), Laps(), available_memory()
+        trainer = assemble(config, scratch, watched=laps.watch)
         device_available = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else None
         run = copy.deepcopy(config)  # before the measurement changes it
         say(f"measuring: the first updates, then {seconds:g} s of training, and up to {seconds:g} s of an evaluation")
         try:
-            speed, evaluating = measure(trainer, laps, seconds, folder.path)
+            speed, evaluating = measure(trainer, laps, seconds, scratch.path)
             memory = facts.memory(trainer, run, available, device_available, root)
         except NotFinite as error:  # its message names a file that is removed
             text = f"the measured training computed NaN or Inf: {front_door()} with these words keeps the batch"

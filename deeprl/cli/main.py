@@ -43,7 +43,11 @@ def main(words: list[str] | None = None) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """Parser whose errors are a `ConfigError`, which is printed as one sentence."""
+    """Parser whose errors are a `ConfigError`, which is printed as one sentence. Options are not abbreviated, because one command's --seed
+    would be another's --seeds."""
+
+    def __init__(self, **options):
+        super().__init__(**options, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         from deeprl.errors import ConfigError

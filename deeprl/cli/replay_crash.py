@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from deeprl.cli.arguments import allow_package
 from deeprl.errors import CheckpointError
 from deeprl.runs.folder import holds_run
 from deeprl.system.terminal import answer
+
+BUNDLE = re.compile(r"step_\d{12}(_rank\d+)?")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,10 +64,9 @@ def newest(path: Path) -> Path:
     Raises:
         CheckpointError: `path` is neither, or the run has no bundle.
     """
-    from deeprl.runs.checkpoint import STEP
-
-    if not any((path / name).exists() for name in ("crash", "manifest.json")):
+    bundles = (path / "crash").iterdir() if (path / "crash").is_dir() else ()
+    found = max((bundle for bundle in bundles if BUNDLE.fullmatch(bundle.name)), default=None)
+    if found is None and not (path / "manifest.json").exists():
         reason = ", because no update of this run produced NaN or Inf" if holds_run(path) else ", and is no run folder"
         raise CheckpointError(f"{path} holds no crash bundle{reason}.")
-    bundles = (path / "crash").iterdir() if (path / "crash").is_dir() else ()
-    return max((bundle for bundle in bundles if STEP.fullmatch(bundle.name)), default=path)
+    return found or path

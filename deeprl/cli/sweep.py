@@ -10,13 +10,13 @@ from pathlib import Path
 
 from deeprl.cli.arguments import natural
 from deeprl.config import folders
-from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError
+from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
 from deeprl.runs.folder import new_folder
 from deeprl.sweep.conduct import conduct
-from deeprl.sweep.folder import SweepFolder, require_empty
+from deeprl.sweep.folder import PLACES, Place, SweepFolder, require_empty
 from deeprl.sweep.grid import Job, expand
 from deeprl.sweep.launcher import Launcher, Local
-from deeprl.sweep.plan import check
+from deeprl.sweep.plan import Plan, check, side_by_side
 from deeprl.sweep.process import last_words
 from deeprl.sweep.standing import look
 from deeprl.sweep.table import View
@@ -31,7 +31,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=natural, metavar="N", help="jobs side by side; the default fills the cores with runtime.threads each"
     )
-    parser.add_argument("--on", choices=("local", "slurm", "ray"), default="local", help="where the jobs run; the default is this machine")
+    text = "where the jobs run; the default is this machine, of a sweep that goes on where it ran before"
+    parser.add_argument("--on", choices=PLACES, help=text)
     parser.add_argument("--dir", type=Path, help="folder of the sweep; the default is runs/sweep_<date>_<time>")
     parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="an additional folder of configurations")
     text = "a parameter of submitit, such as partition=gpu, timeout_min=600 or mem_gb=8; may be given several times"
@@ -42,22 +43,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.jobs == 0:
         raise ConfigError("--jobs must be at least 1, not 0")
-    for flag, given, place in (("--slurm", options.slurm, "slurm"), ("--ray-address", options.ray_address, "ray")):
-        if given and options.on != place:
-            raise ConfigError(f"{flag} is for --on {place}.")
     folder = chosen(options)
+    folder.place = placed(options, folder.place)
     if folder.config_dir:
         folders.add(Path(folder.config_dir))
     made = options.dir is None and options.overrides[:1] != ["resume"]
-    todo = [job for job in folder.jobs if made or look(folder.run(job)).state != "finished"]
+    todo = [job for job in folder.jobs if made or unfinished(folder, job)]
     if not todo:
         answer(f"{folder.path}: all {len(folder.jobs)} jobs are finished; nothing to do")
         return FINISHED
-    configs = check(todo, here=options.on == "local")
+    with folder.at_home():
+        plan = check(todo, here=folder.place.on == "local")
     if made:
         folder.path = new_folder(folder.path)
     try:
-        launcher = launcher_for(options, folder.path, [config["runtime"]["threads"] or usable_cores() for config in configs])
+        launcher = launcher_for(options, folder, plan)
     except ConfigError:
         if made:
             folder.path.rmdir()
@@ -66,8 +66,9 @@ def run(options: argparse.Namespace) -> int:
         folder.settle()
         if not launcher.stays:
             folder.require_free(todo)
+            require_none_queued(folder, todo)
         say(f"{folder.path}: {len(todo)} of {len(folder.jobs)} jobs to run")
-        view = View(folder, {job.name: config["steps"] for job, config in zip(todo, configs)}, launcher.slots)
+        view = View(folder, {job.name: config["steps"] for job, config in zip(todo, plan.configs)}, launcher.slots)
         try:
             with Signals() as signals:
                 codes = conduct(folder, todo, launcher, signals, view)
@@ -77,6 +78,49 @@ def run(options: argparse.Namespace) -> int:
         finally:
             view.close()
     return ended(folder, todo, codes, launcher.farewell())
+
+
+def placed(options: argparse.Namespace, before: Place) -> Place:
+    """Where the jobs of this command run.
+
+    Args:
+        before: where those of the command before ran. Its words count where the command line has none.
+
+    Raises:
+        ConfigError: a flag belongs to another place.
+    """
+    on = options.on or before.on
+    for flag, given, owner in (("--slurm", options.slurm, "slurm"), ("--ray-address", options.ray_address, "ray")):
+        if given and on != owner:
+            raise ConfigError(f"{flag} is for --on {owner}.")
+    kept = before if on == before.on else Place()
+    return Place(on, tuple(options.slurm) or kept.slurm, options.ray_address or kept.ray_address)
+
+
+def unfinished(folder: SweepFolder, job: Job) -> bool:
+    """Whether a job is to run. One whose folder is damaged fails by itself, and keeps no other from its turn."""
+    try:
+        return look(folder.run(job)).state != "finished"
+    except RunFolderError:
+        return True
+
+
+def require_none_queued(folder: SweepFolder, jobs: Sequence[Job]) -> None:
+    """
+    Raises:
+        RunFolderError: jobs of an earlier command are still in Slurm's queue, and would meet these ones in their folders.
+    """
+    notes = [note for job in jobs if (note := folder.note(job)).exists()]
+    if not notes:
+        return
+    from deeprl.sweep import slurm
+
+    queued = [note.stem for note in notes if slurm.queued(folder.path / "submitit", note)]
+    if queued:
+        raise RunFolderError(
+            f"{folder.path}: in Slurm's queue there are still jobs for {', '.join(queued)}. Resume with --on slurm, which finds them, or "
+            "cancel them (scancel). If they are gone, remove the files NAME.slurm."
+        )
 
 
 def chosen(options: argparse.Namespace) -> SweepFolder:
@@ -96,27 +140,25 @@ def chosen(options: argparse.Namespace) -> SweepFolder:
     path = options.dir or Path("runs", f"sweep_{time.strftime('%Y-%m-%d_%H-%M-%S')}")
     folder = SweepFolder(path, words, jobs, config_dir)
     if options.dir and folder.exists():
-        SweepFolder.read(path).require_same(folder)
-    elif options.dir:
+        found = SweepFolder.read(path)
+        found.require_same(folder)
+        return found
+    if options.dir:
         require_empty(path, "sweep")
     return folder
 
 
-def launcher_for(options: argparse.Namespace, path: Path, threads: Sequence[int]) -> Launcher:
-    """
-    Args:
-        threads: of each job.
-    """
-    most = max(threads)
-    if options.on == "slurm":
+def launcher_for(options: argparse.Namespace, folder: SweepFolder, plan: Plan) -> Launcher:
+    most = max(config["runtime"]["threads"] or usable_cores() for config in plan.configs)
+    if folder.place.on == "slurm":
         from deeprl.sweep import slurm
 
-        return slurm.Slurm(slurm.executor(path / "submitit", options.slurm, most), options.jobs)
-    if options.on == "ray":
+        return slurm.Slurm(slurm.executor(folder.path / "submitit", folder.place.slurm, most), options.jobs)
+    if folder.place.on == "ray":
         from deeprl.sweep import ray
 
-        return ray.Ray(options.ray_address, most, options.jobs)
-    return Local(options.jobs or max(usable_cores() // most, 1))
+        return ray.Ray(folder.place.ray_address, most, options.jobs)
+    return Local(side_by_side(plan, options.jobs, max(usable_cores() // most, 1)))
 
 
 def ended(folder: SweepFolder, todo: Sequence[Job], codes: Mapping[str, int], farewell: str) -> int:

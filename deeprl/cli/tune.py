@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from deeprl.cli.arguments import natural
 from deeprl.config import folders
-from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError
+from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
 from deeprl.runs.folder import new_folder
 from deeprl.sweep.conduct import conduct
 from deeprl.sweep.folder import SweepFolder, require_empty
 from deeprl.sweep.launcher import Local
-from deeprl.sweep.plan import check
+from deeprl.sweep.plan import Plan, check, side_by_side
 from deeprl.sweep.table import View
 from deeprl.system.files import replace_file
 from deeprl.system.machine import extra, usable_cores
@@ -71,13 +71,17 @@ def run(options: argparse.Namespace) -> int:
     space = spaces.parse(settings.overrides)
     space.start(settings.start)
     corners = space.corners()
-    configs = check(corners, here=True)
+    runs = SweepFolder(path or Path("runs"), settings.overrides, [], settings.config_dir, settings.cwd)
+    with runs.at_home():
+        plan = check(corners, here=True)
+    configs = plan.configs
     grid = comparable({job.name: Grid(config["steps"], config["evaluation"]["every"]) for job, config in zip(corners, configs)})
-    slots = options.jobs or max(usable_cores() // max(config["runtime"]["threads"] or usable_cores() for config in configs), 1)
+    usual = max(usable_cores() // max(config["runtime"]["threads"] or usable_cores() for config in configs), 1)
+    slots = side_by_side(Plan(configs, [max(plan.bytes)] * (options.jobs or usual)), options.jobs, usual)
     path = path or new_folder(Path("runs", f"tune_{time.strftime('%Y-%m-%d_%H-%M-%S')}"))
     if not exists(path):
         settings = replace(settings, together=min(slots, settings.seeds))
-    runs = SweepFolder(path, settings.overrides, [], settings.config_dir)
+    runs.path = path.absolute()
     with runs.lock():
         settings = settings.settle(path)
         study = open_study(path, pruner(settings, grid))
@@ -91,6 +95,8 @@ def run(options: argparse.Namespace) -> int:
         except (KeyboardInterrupt, OSError):
             say(f"Each trial goes on from its last checkpoints with:  {resume_command(path)}")
             raise
+        except RunFolderError as error:  # of `Trials.watch`
+            say(f"deeprl: {error}", urgent=True)
         finally:
             view.close()
         return ended(path, study, space, settings)
@@ -112,7 +118,8 @@ def chosen(options: argparse.Namespace) -> tuple[Path | None, Settings]:
     flags: dict[str, Any] = {
         name: value if (value := getattr(options, name)) is not None else default for name, default in DEFAULTS.items()
     }
-    given = Settings(tuple(words), config_dir, start=tuple(options.start), trials=options.trials or 20, together=1, **flags)
+    shared: dict[str, Any] = {"start": tuple(options.start), "trials": options.trials or 20, "together": 1, "cwd": str(Path.cwd())}
+    given = Settings(tuple(words), config_dir, **shared, **flags)
     if options.dir is None:
         return None, given
     if exists(options.dir):

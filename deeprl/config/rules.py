@@ -156,7 +156,7 @@ def finalise(config: dict) -> dict:
     check(config)
     steps = config["steps"]
     shares = [key for key, rule in RULES.items() if rule.share]
-    shares += [key for key, _ in flatten(config) if key.startswith("agent.") and key.endswith(".duration")]
+    shares += [key for key, _ in flatten(config) if key.startswith(("agent.", "replay.")) and key.endswith(".duration")]
     for key in shares:
         value = get(config, key)
         if isinstance(value, float) and 0 < value <= 1:

@@ -92,7 +92,7 @@ def compared(run: Run, policy: Policy, runner: programs.Runner, obs: np.ndarray,
     Raises:
         RunFolderError: the program takes other actions than the agent.
     """
-    expected = run.act(obs)
+    expected = run.act_on_rows(obs)
     if policy.discrete:
         with torch.no_grad():
             values = run.agent.greedy_values(torch.from_numpy(obs).to(run.config["device"])).cpu().numpy()
@@ -163,6 +163,8 @@ def write(folder: Path, contents: dict[str, bytes], about: dict[str, Any], follo
     folder.mkdir(parents=True, exist_ok=True)
     if folder.is_symlink() and not follow:
         raise OSError("it is a link and is not followed")
+    for kind in FORMATS.keys() - contents.keys():  # of an earlier export, and so perhaps of another checkpoint than policy.json tells
+        (folder / FORMATS[kind]).unlink(missing_ok=True)
     for kind, content in contents.items():
         replace_file(folder / FORMATS[kind], content)
     files = {FORMATS[kind]: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()} for kind, content in contents.items()}

@@ -10,12 +10,15 @@ from typing import Any
 from deeprl.errors import ConfigError
 from deeprl.remote.actor import Actor
 from deeprl.remote.choice import Here, OnRay
-from deeprl.system.machine import extra
+from deeprl.system.machine import extra, usable_cores
 from deeprl.system.terminal import say
 
 
-def package() -> Any:
+def package(wanted: str = "collect=ray") -> Any:
     """
+    Args:
+        wanted: the words that ask for Ray.
+
     Raises:
         ConfigError: Ray is missing.
     """
@@ -25,7 +28,7 @@ def package() -> Any:
     try:
         import ray
     except ImportError:
-        raise ConfigError(f"collect=ray needs the package ray: {extra('ray')}; or leave collect=ray out.") from None
+        raise ConfigError(f"{wanted} needs the package ray: {extra('ray')}; or leave {wanted} out.") from None
     return ray
 
 
@@ -46,7 +49,7 @@ class Cluster:
             self.ray.init(address=choice.address or "local", log_to_driver=False, logging_level="ERROR", **own)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ConfigError(f"collect.address={choice.address}: {' '.join(str(error).split())}") from error
-        if not choice.address and choice.actors > (machine := len(os.sched_getaffinity(0))):
+        if not choice.address and choice.actors > (machine := usable_cores()):
             say(f"collect.actors={choice.actors} share the {machine} cores of this machine with the learner")
         cores = sum(node["Resources"].get("CPU", 0) for node in self.ray.nodes() if node["Alive"])
         if cores < choice.actors:

@@ -113,6 +113,18 @@ class Replay(Choice):
         """Number of the newest transitions of each environment that cannot be sampled yet, because rows ahead of them are missing."""
         return self.n_step if self.rule.restarts else 0
 
+    def require_room(self) -> None:
+        """
+        Raises:
+            ValueError: with short episodes nothing might ever be drawn, because the end of each one takes a row too.
+        """
+        least = 2 * self.reach * self.num
+        if self.unripe and self.capacity < least:
+            raise ValueError(
+                f"capacity must be at least {least}, twice the {self.reach} rows that a draw needs of each environment ({self.num}), not "
+                f"{self.capacity}: the end of each episode takes a row too, and with short ones nothing could ever be drawn"
+            )
+
     @property
     def batch_shape(self) -> tuple[int, ...]:
         """Batch axes *B."""
@@ -164,11 +176,12 @@ class Replay(Choice):
         """Uniform numbers for `block` batches: {"u": (block, B)} float64."""
         return {"u": torch.rand(block, self.batch_size, generator=generator, dtype=torch.float64)}
 
-    def draw(self, u: Tensor) -> Drawn | Batch:
+    def draw(self, u: Tensor, step: int | None = None) -> Drawn | Batch:
         """Choose transitions and copy their rows.
 
         Args:
             u: (B,) float64 in [0, 1), on the CPU.
+            step: environment step, for the schedule of priorities' β; None: the rows written so far.
 
         Raises:
             ValueError: the replay is empty.
@@ -176,7 +189,7 @@ class Replay(Choice):
         live = self.live
         if not live.alive:
             raise ValueError("the replay is empty")
-        number, weight = self.draws.draw(u.numpy(), live, self.ring.last * self.num)
+        number, weight = self.draws.draw(u.numpy(), live, self.ring.last * self.num if step is None else step)
         gather = self._gathers.get(len(number))
         if gather is None:
             gather = self._gathers[len(number)] = self.gather(len(number))

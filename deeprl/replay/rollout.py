@@ -150,7 +150,7 @@ class Rollout(Choice):
         """Uniform numbers for `block` batches: {"u": (block, B)} float64."""
         return {"u": torch.rand(block, self.batch_size, generator=generator, dtype=torch.float64)}
 
-    def draw(self, u: Tensor) -> Batch:
+    def draw(self, u: Tensor, step: int | None = None) -> Batch:
         """The next B transitions of this pass, drawn without replacement (the shuffle of Fisher and Yates, a part at a time).
 
         Args:

@@ -97,6 +97,9 @@ class Prioritized(Choice):
     def __post_init__(self):
         in_range(self, alpha=(0, None), epsilon=(0, None), least=(0, None))
         one_of(self, initial=("max", "one"), normalization=("batch", "global"))
+        for end in ("value", "start", "end"):
+            if not getattr(self.beta, end, 0.0) >= 0.0:  # importance weights would be upside down
+                raise ValueError(f"beta.{end} must be at least 0, not {getattr(self.beta, end)!r}")
         if not callable(self.beta):
             raise ValueError(f"beta must be a schedule such as deeprl.schedules.Constant, not {self.beta!r}")
 
@@ -124,7 +127,8 @@ class PrioritizedDraws:
         index = np.concatenate((gone, new)) % live.size
         value = np.zeros(len(index))
         value[len(gone) :] = self.largest if self.choice.initial == "max" else 1.0
-        self.tree.set(index, value)
+        if len(index):
+            self.tree.set(index, value)
         self.first, self.last = live.first, live.last
 
     def draw(self, u: np.ndarray, live: Live, step: int) -> tuple[np.ndarray, np.ndarray | None]:

@@ -18,9 +18,13 @@ from deeprl.runs.config_file import flatten
 UNIMPORTANT = (
     "seed", "names", "steps", "stop", "evaluation", "checkpoint", "log", "logger", "resume", "device", "accelerate.mode",
     "runtime.threads", "runtime.deterministic", "runtime.watchdog", "env.vector", "env.on_error", "env.timeout",
+    "replay.device", "collect.address", "collect.timeout", "collect.restarts", "learner.backend", "learner.timeout",
 )  # fmt: skip
 """Keys that decide how long a run trains, what is recorded, and where it is computed, but not what is learned up to a step."""
-OLDER = {"accelerate.product": "highest", "runtime.lag": "0"}
+OLDER = {
+    "accelerate.product": "highest", "runtime.lag": "0", "collect": "deeprl.remote.choice.Here",
+    "learner": "deeprl.training.distributed.Single", "init_from": "null",
+}  # fmt: skip
 """Keys that older runs lack, with what they did"""
 ABSENT = "absent"
 NAMES = ("agent", "env", "replay")

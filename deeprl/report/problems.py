@@ -20,7 +20,7 @@ def problems(groups: dict[str, list[Run]], settings: Iterable[Setting]) -> list[
         settings: `differences` of the groups.
     """
     runs = list(chain.from_iterable(groups.values()))
-    return [*unfinished(runs), *mixed(settings), *seeds(groups), *unequal(runs), *computed(runs)]
+    return [*unfinished(runs), *inexact(runs), *mixed(settings), *seeds(groups), *unequal(runs), *computed(runs)]
 
 
 ENDED = {"finished": "finished early", "running": "is still running, or was killed,", "failed": "failed", "stopped": "was stopped"}
@@ -35,6 +35,12 @@ def unfinished(runs: Iterable[Run]) -> Iterator[str]:
             yield f"{run.name} {how} at step {run.step:,} of {f'{steps:,}' if number(steps) else short(steps)}{remark}"
         if run.final is None:
             yield f"{run.name} has no evaluation yet, and is in no figure"
+
+
+def inexact(runs: Iterable[Run]) -> Iterator[str]:
+    names = [run.name for run in runs if run.resumed and get(run.config, "checkpoint.replay") is False]
+    if names:
+        yield f"resumed without a replay (checkpoint.replay=false), so that updates paused for learning_starts: {listed(names)}"
 
 
 def mixed(settings: Iterable[Setting]) -> Iterator[str]:
@@ -63,6 +69,11 @@ def seeds(groups: dict[str, list[Run]]) -> Iterator[str]:
             for seed in (seed for seed in times if times[seed] > 1):
                 names = [run.name for run in scored[group] if run.task == task and run.seed == seed]
                 yield f"{group} has seed {seed} on {task} {len(names)} times, and each counts: {', '.join(names)}"
+    for group, runs in scored.items():
+        counts = Counter(run.task for run in runs)
+        if len(set(counts.values())) > 1:
+            each = ", ".join(f"{number} on {task}" for task, number in sorted(counts.items()))
+            yield f"{group} has {each}: aggregates over tasks count every run alike, and so these tasks unequally"
 
 
 def unequal(runs: list[Run]) -> Iterator[str]:

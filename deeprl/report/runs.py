@@ -79,6 +79,8 @@ class Run:
     """One a start"""
     machines: tuple[Machine, ...]
     """One a start, the last one last"""
+    resumed: bool
+    """Whether a start went on from a checkpoint"""
 
     @property
     def last(self) -> float:
@@ -140,6 +142,7 @@ def read(path: Path, name: str, note: Note) -> Run:
         final=final(curve, summary.get("final")),
         commands=tuple(short(start.get("command") or "unknown", 500) for start in starts),
         machines=tuple(machine(start) for start in starts),
+        resumed=any(isinstance(start, dict) and start.get("resumed_from") for start in starts),
     )
 
 

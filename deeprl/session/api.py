@@ -59,8 +59,8 @@ class Run:
         random beside them, such as the fractions of implicit quantiles.
 
         Args:
-            obs: one observation as the environment gives it, or a list or array of several. Rows of `make_evaluation`, (*obs) or (M, *obs),
-                are taken too, where they are not of the environment's own space.
+            obs: one observation as the environment gives it, or a list or array of several. Rows of `make_evaluation` are taken too, where
+                they are not of the environment's own space; `act_on_rows` is for them.
             mask: where the environment has action masks, (A,) or (M, A): 1 for each action that is valid. None: the observation holds its
                 mask, in a dictionary, or as its last A numbers in the rows of `make_evaluation`.
 
@@ -70,16 +70,19 @@ class Run:
         Raises:
             ValueError: `obs` or `mask` has another shape, or the environment has no masks.
         """
-        spec, backend = self.agent.spec, self._closed
-        if mask is not None and not spec.masked:
+        if mask is not None and not self.agent.spec.masked:
             raise ValueError(f"mask must be None here, not of shape {np.shape(mask)}")
-        raw = backend.conversion and backend.conversion.rows(obs, mask)
-        rows, single = raw or self._as_rows(obs, mask)
-        batch = torch.as_tensor(rows, dtype=spec.obs_dtype).to(self.config["device"])
-        with torch.no_grad():
-            action = backend.actions.to_env(self.agent.greedy(batch).cpu().numpy())
-        action = backend.conversion.action(action) if backend.conversion else action
+        conversion = self._closed.conversion
+        rows, single = (conversion and conversion.rows(obs, mask)) or self._as_rows(obs, mask)
+        action = self.act_on_rows(rows)
+        action = conversion.action(action) if conversion else action
         return action[0] if single else action
+
+    def act_on_rows(self, rows: np.ndarray) -> np.ndarray:
+        """As `act`, for observations as the network sees them, (M, *obs): those of `make_evaluation`."""
+        batch = torch.as_tensor(rows, dtype=self.agent.spec.obs_dtype).to(self.config["device"])
+        with torch.no_grad():
+            return self._closed.actions.to_env(self.agent.greedy(batch).cpu().numpy())
 
     def _as_rows(self, obs: Any, mask: np.ndarray | None) -> tuple[np.ndarray, bool]:
         """(M, *obs) of rows as agents see them, and whether it was one."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import os
 from collections.abc import Callable
 from functools import partial
@@ -25,13 +24,14 @@ from deeprl.networks.blocks import Block
 from deeprl.remote.choice import OnRay, chosen, settle_collect
 from deeprl.remote.cluster import Cluster
 from deeprl.remote.collector import Actors, RemoteCollector
-from deeprl.replay.replay import rows_and_memory
+from deeprl.replay.replay import Replay, rows_and_memory
 from deeprl.replay.sequences import Sequences
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
+from deeprl.session.needs import require_compiler, require_packages
 from deeprl.session.warm_start import warm_start
 from deeprl.system.functions import GIVEN, unimportable
-from deeprl.system.machine import extra, flush_denormals, keep_memory
+from deeprl.system.machine import flush_denormals, keep_memory
 from deeprl.system.ranks import ALONE, Alone
 from deeprl.system.terminal import say
 from deeprl.training import distributed, saving
@@ -113,16 +113,11 @@ def assemble(
     if config["runtime"]["deterministic"] != torch.are_deterministic_algorithms_enabled():
         torch.use_deterministic_algorithms(config["runtime"]["deterministic"])
     check_device(config)
-    if config["logger"].get("wandb") and importlib.util.find_spec("wandb") is None:
-        raise ConfigError(f"logger=wandb needs the package wandb: {extra('wandb')}; or leave logger=wandb out.")
     keep_memory()
     flush_denormals()
     stored = Checkpoints(folder.path)
     env, spec, agent, memory = fitted(config, allowed, stored.largest("agent") if allowed is not None and stored.steps() else None)
-    if get(config, "evaluation.video", False):
-        from deeprl.training.video import check_rendering  # imports OpenCV, which only videos need
-
-        check_rendering(env, "evaluation.video=true")
+    require_packages(config, env)
     automatic = pin(config, agent)
     distributed.refuse(config, agent, ranks)
     torch.set_num_threads(config["runtime"]["threads"])
@@ -141,6 +136,11 @@ def assemble(
         batch_device=config["device"],
         **distributed.shard(config, ranks),
     )
+    if isinstance(replay, Replay):
+        try:
+            replay.require_room()
+        except ValueError as error:
+            raise ConfigError(f"replay.{error}.") from error
     if not learns_nothing(config):
         where = ", with a copy on the device" if getattr(replay, "mirror", None) is not None else ""
         say(f"replay: {rows_and_memory(replay.capacity, replay.bytes)}{where}")
@@ -160,7 +160,12 @@ def assemble(
                 "checkpoint.replay=false does not go with rollouts of actors, because a resumed run would begin a rollout within a chunk: "
                 "leave it out."
             )
-        collector = RemoteCollector(agent, actors_of(config, choice, cluster, allowed, heed), replay.append, replay.cut, observe)
+
+        def cut(environment: int) -> None:
+            replay.cut(environment)
+            agent.rewards.cut(environment)
+
+        collector = RemoteCollector(agent, actors_of(config, choice, cluster, allowed, heed), replay.append, cut, observe)
     else:
         envs = env.make(config["seed"], first=ranks.rank * config["env"]["num"])
         envs.replay_actions = config["checkpoint"]["replay_actions"]
@@ -249,8 +254,7 @@ def pin(config: dict[str, Any], agent: Agent) -> bool:
         modes.set_products(agent, chosen["product"])
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if chosen["mode"] == "compiled" and not on_gpu(config) and not has_compiler():
-        raise ConfigError("accelerate=compiled needs a C++ compiler and found none: install g++, or use accelerate=fast.")
+    require_compiler(config)
     if config["runtime"]["threads"] is None:
         config["runtime"]["threads"] = MACHINE_THREADS if widest(agent) >= WORTH_THREADS else 1
     return automatic

@@ -63,8 +63,6 @@ def train(
             if ranks.share(resume and bool(trainer.checkpoints.steps())):
                 trainer.restore()
                 restored = True
-                if status and status["state"] == "finished":  # `steps` is now larger
-                    trainer.done, trainer.stopped_early = False, None
             require_same_weights(ranks, trainer.agent)
             loggers = Loggers([])
             if ranks.first:

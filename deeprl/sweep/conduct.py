@@ -57,7 +57,7 @@ def conduct(
                 if (job := next(waiting, None)) is None:
                     more = False
                     break
-                task = Task(job.overrides, folder.run(job), folder.log(job), Path.cwd(), folder.config_dir)
+                task = Task(job.overrides, folder.run(job), folder.log(job), Path(folder.cwd), folder.config_dir)
                 running[job.name] = launcher.start(task)
             for name, each in list(running.items()):
                 if (code := each.poll()) is not None:

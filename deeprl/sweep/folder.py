@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.runs.folder import JSON_LIMIT, RunFolder, holder
@@ -19,15 +19,38 @@ from deeprl.system.machine import now
 T = TypeVar("T")
 
 
+class Place(NamedTuple):
+    """Where the jobs of a sweep run."""
+
+    on: str = "local"
+    slurm: tuple[str, ...] = ()
+    """Parameters of submitit, KEY=VALUE."""
+    ray_address: str | None = None
+
+
+PLACES = ("local", "slurm", "ray")
+
+
 class SweepFolder:
     """
     Args:
         overrides: as the user gave them.
         config_dir: an additional folder of configurations.
+        cwd: the folder where the first command was given, of which relative paths in overrides are meant; None: the current one.
+        place: of the last command.
     """
 
-    def __init__(self, path: Path, overrides: Sequence[str], jobs: Sequence[Job], config_dir: str | None = None):
+    def __init__(
+        self,
+        path: Path,
+        overrides: Sequence[str],
+        jobs: Sequence[Job],
+        config_dir: str | None = None,
+        cwd: str | None = None,
+        place: Place = Place(),
+    ):
         self.path, self.overrides, self.jobs, self.config_dir = path.absolute(), list(overrides), list(jobs), config_dir
+        self.cwd, self.place = cwd or str(Path.cwd()), place
 
     @classmethod
     def read(cls, path: Path) -> SweepFolder:
@@ -41,7 +64,11 @@ class SweepFolder:
             sound = all(_is_name(job.name) and all(is_override(o) for o in job.overrides) for job in jobs)
             if not sound or len({job.name for job in jobs}) < len(jobs) or not isinstance(found["config_dir"], str | None):
                 raise ValueError("it names no folders or no overrides")
-            return cls(path, [str(override) for override in found["overrides"]], jobs, found["config_dir"])
+            place, cwd = Place(**found.get("place", {})), found.get("cwd")  # older sweeps have neither
+            place = place._replace(slurm=tuple(place.slurm))
+            if place.on not in PLACES or not all(isinstance(word, str) for word in (*place.slurm, place.ray_address or "", cwd or "")):
+                raise ValueError("it names no place for its jobs")
+            return cls(path, [str(override) for override in found["overrides"]], jobs, found["config_dir"], cwd, place)
 
         return read_record(path / "sweep.json", "sweep", parse)
 
@@ -49,15 +76,24 @@ class SweepFolder:
         return (self.path / "sweep.json").exists()
 
     def settle(self) -> None:
-        """Write sweep.json, under the lock. If another command has written it meanwhile, it must hold the same grid.
+        """Write sweep.json, under the lock. If it is there already, it must hold the same grid, and only the place may change.
 
         Raises:
             ConfigError: it holds another one.
         """
         if self.exists():
-            return SweepFolder.read(self.path).require_same(self)
+            found = SweepFolder.read(self.path)
+            found.require_same(self)
+            if found.place == self.place:
+                return None
         jobs = [{"folder": job.name, "overrides": job.overrides} for job in self.jobs]
-        content = {"overrides": self.overrides, "config_dir": self.config_dir, "time": now(), "jobs": jobs}
+        content: dict[str, Any] = {
+            "overrides": self.overrides,
+            "config_dir": self.config_dir,
+            "cwd": self.cwd,
+            "place": self.place._asdict(),
+        }
+        content |= {"time": now(), "jobs": jobs}
         return replace_file(self.path / "sweep.json", json.dumps(content, indent=1) + "\n")
 
     def run(self, job: Job) -> Path:
@@ -66,8 +102,24 @@ class SweepFolder:
     def log(self, job: Job) -> Path:
         return self.path / f"{job.name}.log"
 
+    def note(self, job: Job) -> Path:
+        """File with the number of the job in Slurm's queue."""
+        return self.path / f"{job.name}.slurm"
+
     def resume_command(self) -> str:
         return f"deeprl sweep resume {shlex.quote(str(self.path))}"
+
+    @contextlib.contextmanager
+    def at_home(self) -> Iterator[None]:
+        """Relative paths mean what they meant for the first command.
+
+        Raises:
+            RunFolderError: that folder is gone.
+        """
+        if not Path(self.cwd).is_dir():
+            raise RunFolderError(f"{self.path}: {self.cwd}, where this began, is gone, and relative paths were meant from there.")
+        with contextlib.chdir(self.cwd):
+            yield
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

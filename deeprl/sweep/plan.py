@@ -6,32 +6,38 @@ import contextlib
 import io
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from deeprl.config.compose import compose
 from deeprl.errors import ConfigError
 from deeprl.sweep.grid import Job
-from deeprl.system.terminal import say
+from deeprl.system.machine import available_memory
+from deeprl.system.terminal import amount, say
 
 
-def check(jobs: Sequence[Job], here: bool) -> list[dict[str, Any]]:
-    """Compose every job as training does, and build its environment and its agent. What the jobs say is said once.
+class Plan(NamedTuple):
+    configs: list[dict[str, Any]]
+    """The settled configuration of each job."""
+    bytes: list[int]
+    """Memory of each job's replay, once it is full."""
+
+
+def check(jobs: Sequence[Job], here: bool) -> Plan:
+    """Compose every job as training does, and build its environment, its agent and its replay. What the jobs say is said once.
 
     Args:
-        here: whether the jobs run on this machine, which must then have their device.
-
-    Returns:
-        the settled configuration of each job.
+        here: whether the jobs run on this machine, which must then have their device, the compiler and the packages that they need.
 
     Raises:
         ConfigError: a job is wrong; the message names the key, and the job.
     """
     from deeprl.config.build import check_device
     from deeprl.session.assemble import fitted, settle
+    from deeprl.session.needs import require
 
     if len(jobs) > 20:
         say(f"checking {len(jobs)} jobs")
-    configs, built, said = [], set(), io.StringIO()
+    configs, sizes, built, said = [], [], dict[str, int](), io.StringIO()
     for job in jobs:
         try:
             with contextlib.redirect_stderr(said):
@@ -40,11 +46,37 @@ def check(jobs: Sequence[Job], here: bool) -> list[dict[str, Any]]:
                     check_device(config)
                 kind = json.dumps({**config, "seed": 0}, sort_keys=True, default=str)  # seeds differ in most sweeps, and build alike
                 if kind not in built:
-                    fitted({**config, "device": "cpu"})
-                    built.add(kind)
+                    env, spec, agent, memory = fitted({**config, "device": "cpu"})
+                    require(config, env, agent, spec, machine=here)
+                    needs = {"spec": spec, "num": config["env"]["num"], "discount": config["discount"], "needs": agent.needs}
+                    built[kind] = memory(**needs).bytes  # of pages that nobody has written, which take no memory
         except ConfigError as error:
             raise ConfigError(f"{error} (job {job.name})" if len(jobs) > 1 else str(error)) from error
         configs.append(config)
+        sizes.append(built[kind])
     for line in dict.fromkeys(said.getvalue().splitlines()):
         say(line)
-    return configs
+    return Plan(configs, sizes)
+
+
+def side_by_side(plan: Plan, wanted: int | None, usual: int) -> int:
+    """Number of jobs that this machine runs at a time.
+
+    Args:
+        wanted: by --jobs; None: `usual`, or as many as have room for their replays.
+
+    Raises:
+        ConfigError: the replays of so many jobs do not fit in memory together.
+    """
+    available, largest = available_memory(), sorted(plan.bytes, reverse=True)
+    slots = wanted or usual
+    if available is None or sum(largest[:slots]) <= available:
+        return slots
+    fits = max(next(n for n in range(slots, -1, -1) if sum(largest[:n]) <= available), 1)  # of one job alone, training itself decides
+    if wanted is None:
+        say(f"{fits} jobs side by side, because the full replays of more need more than the {amount(available)} of memory that are free")
+        return fits
+    raise ConfigError(
+        f"--jobs {wanted}: the full replays of so many jobs need {amount(sum(largest[:wanted]))}, and {amount(available)} are free: "
+        f"--jobs {fits} fits, or a smaller replay.capacity."
+    )

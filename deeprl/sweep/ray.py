@@ -6,21 +6,9 @@ import subprocess
 from typing import Any
 
 from deeprl.errors import FAILED, STOPPED, ConfigError
+from deeprl.remote.cluster import package
 from deeprl.sweep.launcher import Running
 from deeprl.sweep.process import Task, stop, wait
-from deeprl.system.machine import extra
-
-
-def package() -> Any:
-    """
-    Raises:
-        ConfigError: Ray is missing.
-    """
-    try:
-        import ray
-    except ImportError:
-        raise ConfigError(f"--on ray needs the package ray: {extra('ray')}.") from None
-    return ray
 
 
 class Worker:
@@ -54,9 +42,9 @@ class Ray:
     stays, pause = False, 0.5
 
     def __init__(self, address: str | None, threads: int, slots: int | None = None):
-        self.ray, self.slots = package(), slots
+        self.ray, self.slots = package("--on ray"), slots
         try:
-            self.ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            self.ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ConfigError(f"--ray-address={address}: {' '.join(str(error).split())}") from error
         if not any(node["Resources"].get("CPU", 0) >= threads for node in self.ray.nodes()):

@@ -26,6 +26,11 @@ from deeprl.system.machine import extra
 TIMEOUTS = 1000
 """Times that a job may reach its time limit. submitit's default is 3, but a run that resumes may go on for ever."""
 
+LIMITS = {"timeout_min", "time", "slurm_time"}
+"""Names of the time limit of a job, in minutes."""
+AGAIN = 60.0
+"""Seconds until Slurm is asked again whether a job is in its queue."""
+
 
 def submitit() -> Any:
     """
@@ -51,13 +56,13 @@ def executor(folder: Path, parameters: Sequence[str], threads: int) -> Any:
         ConfigError: there is no Slurm on this machine, or a parameter is wrong.
     """
     package = submitit()
-    given = {"name": "deeprl", "cpus_per_task": threads}
+    given: dict[str, Any] = {"name": "deeprl", "cpus_per_task": threads}
     for word in parameters:
         try:
             parsed = OverridesParser.create().parse_override(word)
         except HydraException as error:
             raise ConfigError(f"--slurm {word} is not of the form KEY=VALUE.") from error
-        given[parsed.key_or_group] = parsed.value()  # type: ignore[assignment]
+        given[parsed.key_or_group] = parsed.value()
     try:
         found = package.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=TIMEOUTS)
         found.update_parameters(**{f"slurm_{name.removeprefix('slurm_')}": value for name, value in given.items()})
@@ -65,6 +70,11 @@ def executor(folder: Path, parameters: Sequence[str], threads: int) -> Any:
         raise ConfigError(f"--on slurm: {error}") from error
     except (NameError, ValueError, TypeError, AssertionError) as error:
         raise ConfigError(f"--slurm: {' '.join(str(error).split())}") from error
+    if not LIMITS & given.keys():
+        raise ConfigError(
+            "--on slurm needs a time limit for its jobs, because submitit's own is five minutes: --slurm timeout_min=600. A job that "
+            "reaches it is saved, queued again, and goes on."
+        )
     return found
 
 
@@ -101,25 +111,64 @@ class Slurm:
         )
 
     def _earlier(self, note: Path) -> Any:
-        if not note.exists():
-            return None
-        job = submitit().SlurmJob(folder=self.executor.folder, job_id=note.read_text().strip())
-        return None if job.done(force_check=True) else job
+        return found_again(self.executor.folder, note) if note.exists() else None
+
+
+def found_again(folder: Path, note: Path) -> Any:
+    """The job that a note names, if it has not ended."""
+    job = submitit().SlurmJob(folder=folder, job_id=note.read_text().strip())
+    return None if job.done(force_check=True) or lost(job) else job
+
+
+def queued(folder: Path, note: Path) -> bool:
+    """Whether the job that a note names may still be in the queue; true where nobody can tell.
+
+    Args:
+        folder: of submitit.
+    """
+    try:
+        return found_again(folder, note) is not None
+    except (ConfigError, OSError, RuntimeError, subprocess.SubprocessError):
+        return True
+
+
+def lost(job: Any) -> bool:
+    """Whether a job without an answer is in no queue. Only that tells where the cluster keeps no accounts: `sacct` knows no state then."""
+    if job.state != "UNKNOWN":
+        return False
+    try:
+        answer = subprocess.run(["squeue", "-h", "-j", job.job_id, "-o", "%T"], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return not answer.stdout.strip() and (answer.returncode == 0 or "Invalid job id" in answer.stderr)
 
 
 class Queued:
     def __init__(self, job: Any, log: Path):
         self.job, self.log = job, log
+        self._next, self._missed = time.monotonic() + AGAIN, 0
 
     def poll(self) -> int | None:
         if not self.job.done():
-            return None
+            return self._lost()
         try:
             return self.job.result()
         except submitit().core.utils.UncompletedJobError as error:  # it never answered: its node failed, or it was cancelled
             with open(self.log, "a") as file:
                 file.write(f"\n{error}\n")
             return FAILED
+
+    def _lost(self) -> int | None:
+        """`FAILED` once the queue has lacked the job twice: between two looks it might have ended, with an answer that is on its way."""
+        if time.monotonic() < self._next:
+            return None
+        self._next = time.monotonic() + AGAIN
+        self._missed = self._missed + 1 if lost(self.job) else 0
+        if self._missed < 2:
+            return None
+        with open(self.log, "a") as file:
+            file.write(f"\nSlurm has no job {self.job.job_id} any more, and it left no answer: it was cancelled, or its node failed.\n")
+        return FAILED
 
     def stop(self) -> None:
         """A cluster's jobs outlive the sweep."""

@@ -13,9 +13,14 @@ from deeprl.noise import NoiseStream, seed_sequence
 from deeprl.types import Acted
 
 
-def evaluation_seed(seed: int, step: int) -> int:
-    """The seed of a run's evaluation at `step`, which evaluations.jsonl records."""
-    return int(seed_sequence(seed, "evaluation", "run", step).generate_state(1)[0] >> 1)
+def evaluation_seed(seed: int, step: int, part: str = "run") -> int:
+    """The seed of a run's evaluation at `step`, which evaluations.jsonl records.
+
+    Args:
+        part: "run"; "final" for the last evaluation of a run that met `stop.return`; "fresh" for `deeprl eval` of the best checkpoint.
+            Those two would otherwise repeat the episodes by whose result the weights were chosen.
+    """
+    return int(seed_sequence(seed, "evaluation", part, step).generate_state(1)[0] >> 1)
 
 
 def evaluate(
@@ -42,9 +47,13 @@ def evaluate(
 
     Returns:
         {"seed", "returns", "lengths"}: one entry per episode, ordered by environment, then time.
+
+    Raises:
+        RuntimeError: more episodes than are wanted were cut off by failures (`env.on_error=restart`).
     """
     num = max(1, min(num, episodes))
     envs = make(seed, num)
+    cut = 0  # episodes that a failure cut off: they are no results, and others are played for them
     try:
         noise = NoiseStream(seed, "evaluation", "act", lambda ticks, g: agent.act_noise((ticks, num), g), block=64)
         quota = np.array([episodes // num + (i < episodes % num) for i in range(num)])
@@ -62,8 +71,11 @@ def evaluate(
                 listen(acted, after, counts)
             running += after.reward
             length += 1
+            cut += len(envs.restarted)
+            if cut > max(episodes, 10):
+                raise RuntimeError(f"{cut} episodes of an evaluation were cut off by failures of {envs.name}: the others may be too easy")
             for i in np.flatnonzero(after.ended):
-                if len(returns[i]) < quota[i]:
+                if len(returns[i]) < quota[i] and i not in envs.restarted:
                     returns[i].append(float(running[i]))
                     lengths[i].append(int(length[i]))
                 running[i], length[i] = 0.0, 0

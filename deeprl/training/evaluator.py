@@ -30,14 +30,17 @@ class Evaluator:
         self.best: dict | None = None
         self.filmed: bytes | None = None
 
-    def __call__(self, step: int, episodes: int, each_tick: Callable[[], None], say: Callable[[str], object]) -> tuple[dict, bool]:
+    def __call__(
+        self, step: int, episodes: int, each_tick: Callable[[], None], say: Callable[[str], object], part: str = "run"
+    ) -> tuple[dict, bool]:
         """Evaluate the agent as it is at `step`. Returns the summary of the returns, and whether it is the best.
 
         Args:
             each_tick: called before each step; it may raise to end the evaluation.
             say: prints a warning.
+            part: see `evaluation_seed`.
         """
-        seed = evaluation_seed(self.config["seed"], step)
+        seed = evaluation_seed(self.config["seed"], step, part)
         num, device = self.config["evaluation"]["num"], self.config["device"]
         overestimation, tape = Overestimation.of_run(self.agent.rewards, self.config), Tape()
         result = evaluate(self.agent, self.make, episodes, num, seed, step, device, each_tick, (overestimation, tape))

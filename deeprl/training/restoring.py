@@ -39,10 +39,16 @@ def state_of(trainer: Any) -> dict[str, Any]:
         "pending": trainer.pending,
         "done": trainer.done,
         "stopped_early": trainer.stopped_early,
+        "until": until(trainer),
         "lines": trainer.folder.sizes(),
         "learned": None if trainer.learned is None else {k: v.clone() for k, v in trainer.learned.metrics.items()},
         "seconds": trainer.stopwatch.seconds,
     }
+
+
+def until(trainer: Any) -> dict[str, Any]:
+    """What decides when training is over. A run that is resumed with other values is not over by the earlier ones."""
+    return {"steps": trainer.config["steps"], "stop": trainer.config["stop"]}
 
 
 def load(trainer: Any, which: str | int) -> tuple[int, dict[str, Any]]:
@@ -76,7 +82,9 @@ def take(trainer: Any, step: int, parts: dict[str, Any]) -> None:
         if result is not None and not 0 <= int(result["step"]) <= step + 0 * float(result["mean"]):
             raise ValueError(f"it knows an evaluation of step {result['step']}")
     best, trainer.final, trainer.pending, trainer.done = (state[name] for name in ("best", "final", "pending", "done"))
-    trainer.stopped_early = state.get("stopped_early")  # older checkpoints lack it
+    trainer.stopped_early = state.get("stopped_early")  # older checkpoints lack it, and `until`
+    if state.get("until", until(trainer)) != until(trainer) or ("until" not in state and trainer.step < trainer.config["steps"]):
+        trainer.done, trainer.stopped_early = False, None
     kinds = [type(trainer.pending) in (int, type(None)), type(trainer.done) is bool, isinstance(trainer.stopped_early, str | None)]
     kinds += [isinstance(parts["loggers"]["elapsed"], int | float), *(type(size) is int for size in state["lines"].values())]
     if not all(kinds):
@@ -103,3 +111,4 @@ def take(trainer: Any, step: int, parts: dict[str, Any]) -> None:
     if "replay" in parts:
         for index in broken:
             trainer.replay.cut(index)
+            trainer.agent.rewards.cut(index)

@@ -127,6 +127,8 @@ class Trainer:
         steps, num, lag = self.config["steps"], self.envs.num * self.ranks.size, self.config["runtime"].get("lag", 0)
         if self.pending is not None and self._on_period(self.pending, self.step):
             return
+        if self.stopped_early is not None:  # restored from the checkpoint of the evaluation that met the criterion
+            return
         due_next = self._next_due()
         while self.step < steps:
             self.signals.heed()
@@ -173,7 +175,7 @@ class Trainer:
 
     def learn(self) -> None:
         """One update."""
-        drawn = self.replay.draw(self.replay_noise.next()["u"])._replace(noise=self.update_noise.next())
+        drawn = self.replay.draw(self.replay_noise.next()["u"], self.step)._replace(noise=self.update_noise.next())
         self.learned = self.guard.update(drawn, lambda learned: self.replay.update_priorities(drawn.index, learned.error))
         if not self.stopwatch.running:
             settle_memory()  # again, because the first update loads a compiler
@@ -248,11 +250,11 @@ class Trainer:
         values.update(self.stopwatch.speeds(self.step, self.agent.updates))
         return values
 
-    def evaluate(self, episodes: int) -> tuple[dict, bool]:
-        """The summary of an evaluation, and whether it is the best."""
+    def evaluate(self, episodes: int, part: str = "run") -> tuple[dict, bool]:
+        """The summary of an evaluation, and whether it is the best. `part`: see `evaluation_seed`."""
         with self.stopwatch.pause():
             tick, say = self._evaluation_tick, self.progress.say
-            summary, better = self.ranks.lead(lambda: self.evaluator(self.step, episodes, tick, say), tick)
+            summary, better = self.ranks.lead(lambda: self.evaluator(self.step, episodes, tick, say, part), tick)
             if self.evaluator.filmed is not None:
                 assert self.loggers is not None
                 self.loggers.animation(self.step, "video/evaluation", self.evaluator.filmed)
@@ -270,7 +272,9 @@ class Trainer:
         self.done = True
         if self.final is None or self.final["step"] != self.step:  # a resumed run may have made it already
             self.save(must=False)  # the last evaluation may take long
-            self.final, better = self.evaluate(self.config["evaluation"]["final_episodes"])
+            # an evaluation that met `stop.return` was selected by its result, so the final one has episodes of its own
+            part = "run" if self.stopped_early is None else "final"
+            self.final, better = self.evaluate(self.config["evaluation"]["final_episodes"], part)
             self.loggers.scalars(self.step, evaluation_metrics(self.final))
             self.tell("on_evaluation", self.final)
             self.save(better)

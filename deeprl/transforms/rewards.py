@@ -77,6 +77,10 @@ class Scaled(Raw):
             self.scale.fill_(1.0 / (deviation if self.bound is None else max(deviation, float(self.largest) / self.bound)))
         self.sums = torch.from_numpy(np.where(rows.ended, 0.0, sums))
 
+    def cut(self, environment: int) -> None:
+        if self.sums.numel():
+            self.sums[environment] = 0.0
+
     def _load_from_state_dict(self, state, prefix, *rest):
         self.sums = torch.zeros_like(state[prefix + "sums"])  # its length is the number of environments, which the first `observe` sets
         super()._load_from_state_dict(state, prefix, *rest)

@@ -78,6 +78,7 @@ def reports(curves: Sequence[Curve], together: int, grid: Grid) -> Iterator[tupl
             yield wave * grid.steps + position, fmean(known)
 
 
-def score(curve: Curve, last: int) -> float:
-    """Mean of the last evaluations of a run."""
-    return fmean([curve.means[position] for position in sorted(curve.means)[-last:]])
+def score(curve: Curve, last: int, grid: Grid) -> float:
+    """Mean of the last evaluations of a finished run. One that met `stop.return` keeps its last evaluation for those that it saved."""
+    found = [curve.at(position) for position in grid.positions()[-last:]]
+    return fmean([value for value in found if value is not None])

@@ -31,6 +31,8 @@ class Settings:
     trials: int
     together: int
     """Seeds of a trial that train side by side; the pruner sees their mean."""
+    cwd: str | None = None
+    """Where the first command was given; older studies lack it."""
 
     @classmethod
     def read(cls, path: Path) -> Settings:
@@ -44,14 +46,15 @@ class Settings:
             words = all(is_override(word) for word in (*read.overrides, *read.start))
             counts = all(type(n) is int and n >= 1 for n in (read.seeds, read.last, read.trials, read.together))
             seed = type(read.sampler_seed) is int and read.sampler_seed >= 0
-            if not (words and counts and seed and read.pruner in PRUNERS and isinstance(read.config_dir, str | None)):
+            places = isinstance(read.config_dir, str | None) and isinstance(read.cwd, str | None)
+            if not (words and counts and seed and places and read.pruner in PRUNERS):
                 raise ValueError("it names no study")
             return read
 
         return read_record(path / "tune.json", "study", parse)
 
     def settle(self, path: Path) -> Settings:
-        """Write tune.json, under the lock. If the folder has one, it must hold the same study, whose `together` stays.
+        """Write tune.json, under the lock. If the folder has one, it must hold the same study, whose `together` and `cwd` stay.
 
         Returns:
             What the file holds now.
@@ -63,7 +66,7 @@ class Settings:
         if exists(path):
             found = Settings.read(path)
             found.require_same(self, path)
-            settled = replace(self, together=found.together)
+            settled = replace(self, together=found.together, cwd=found.cwd)
         replace_file(path / "tune.json", json.dumps(asdict(settled), indent=1) + "\n")
         return settled
 
@@ -72,7 +75,7 @@ class Settings:
         Raises:
             ConfigError: `other`, which a command line describes, is another study. The numbers of trials and of jobs may differ.
         """
-        if replace(other, trials=self.trials, together=self.together) != self:
+        if replace(other, trials=self.trials, together=self.together, cwd=self.cwd) != self:
             raise ConfigError(
                 f"--dir={path} holds another study, {shlex.join(self.overrides)}: choose another folder, or {resume_command(path)}."
             )

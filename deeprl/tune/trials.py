@@ -17,7 +17,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from deeprl.errors import FINISHED, STOPPED, RunFolderError
+from deeprl.errors import FINISHED, STOPPED, WRONG, RunFolderError
+from deeprl.runs.folder import RunFolder
 from deeprl.sweep.folder import SweepFolder
 from deeprl.sweep.grid import Job
 from deeprl.sweep.launcher import Running
@@ -30,6 +31,11 @@ from deeprl.tune.space import Space
 STARTUP = 5
 """Trials that are sampled at random and not pruned by the median, because there is too little to compare with."""
 NAME = "tune"
+FAULTS = 2
+"""Runs that fail by the machine, one after the other, until the study stops"""
+MACHINE = ("OSError", "PermissionError", "BlockingIOError", "FileNotFoundError", "MemoryError", "RunFolderError", "CheckpointError",
+           "RankError", "ActorsFailed", "KeyboardInterrupt", "no progress")  # fmt: skip
+"""How the error in status.json begins where the machine is the reason: a full disk, a folder in use, a step that hung"""
 
 
 def pruner(settings: Settings, grid: Grid) -> BasePruner:
@@ -63,6 +69,16 @@ def open_study(path: Path, by: BasePruner | None = None) -> optuna.Study:
         raise RunFolderError(f"{file} is damaged: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
+def by_settings(run: Path) -> bool:
+    """Whether the settings of a failed run are the reason, as far as its folder tells: a number that is not finite, an environment that
+    raised."""
+    try:
+        status = RunFolder(run).read_status()
+    except RunFolderError:
+        return False
+    return status is not None and status["state"] == "failed" and not str(status.get("error")).startswith(MACHINE)
+
+
 @dataclass
 class Open:
     """A trial that is not over."""
@@ -84,6 +100,8 @@ class Trials:
 
     def __init__(self, study: optuna.Study, space: Space, settings: Settings, runs: SweepFolder, grid: Grid):
         self.study, self.space, self.settings, self.runs, self.grid = study, space, settings, runs, grid
+        self.faults: dict[str, str] = {}
+        """Runs that failed by the machine since the last trial that ended, with their last words"""
         found = study.get_trials(deepcopy=False)
         self.open = {trial.number: self._opened(trial) for trial in found if trial.state is TrialState.RUNNING}
         self.asked = len(found)
@@ -100,11 +118,14 @@ class Trials:
             yield from self._unfinished(self._ask())
 
     def watch(self, running: Mapping[str, Running], codes: Mapping[str, int]) -> None:
-        """Report evaluations, and end trials that are pruned, have failed or are complete. A run that was stopped or killed from outside
-        leaves its trial open, because its settings are not the reason.
+        """Report evaluations, and end trials that are pruned, have failed or are complete. A run that was stopped or killed from outside,
+        or that failed by the machine, leaves its trial open, because its settings are not the reason.
 
         Args:
             codes: exit codes of runs that have ended.
+
+        Raises:
+            RunFolderError: `FAULTS` runs have failed by the machine since one has not: further trials would fail alike.
         """
         for number, each in list(self.open.items()):
             failed = [job for job in each.jobs if codes.get(job.name, FINISHED) > 0 and codes[job.name] != STOPPED]
@@ -114,11 +135,17 @@ class Trials:
                 if not ended and not any(job.name in running for job in each.jobs):
                     ended = self._complete(each, curves)
             except RunFolderError as error:
-                ended = self._fail(each, str(error))
-            if not ended and failed:
-                ended = self._fail(each, last_words(self.runs.log(failed[0])))
+                self._fault(f"trial {number}", str(error))
+                continue
+            for job in failed if not ended else ():
+                words = last_words(self.runs.log(job))
+                if codes[job.name] == WRONG or by_settings(self.runs.run(job)):
+                    ended = self._fail(each, words)
+                    break
+                self._fault(job.name, words)
             if ended:
                 del self.open[number]
+                self.faults.clear()
                 for job in each.jobs:
                     if job.name in running:
                         running[job.name].stop()
@@ -145,13 +172,25 @@ class Trials:
     def _complete(self, each: Open, curves: list[Curve]) -> str:
         if not all(curve.finished for curve in curves):
             return ""
-        scores = [score(curve, self.settings.last) for curve in curves]
+        scores = [score(curve, self.settings.last, self.grid) for curve in curves]
         value = fmean(scores)
         if not math.isfinite(value):
             return self._fail(each, f"its return is {value}")
         Trial(self.study, each.trial._trial_id).set_user_attr("scores", scores)
         self.study.tell(each.trial.number, value)
         return f"return {value:.4g}" + (", the best so far" if self.study.best_trial.number == each.trial.number else "")
+
+    def _fault(self, where: str, why: str) -> None:
+        """A failure that says nothing of the settings. The trial stays open, for a study that is resumed."""
+        if where in self.faults:
+            return
+        self.faults[where] = why
+        say(f"{where}: {why}")
+        if len(self.faults) >= FAULTS:
+            raise RunFolderError(
+                f"{self.runs.path}: {' and '.join(self.faults)} failed by the machine and not by their settings, so that the study stops "
+                "here. Mend the fault, then resume it: these trials go on."
+            )
 
     def _fail(self, each: Open, why: str) -> str:
         Trial(self.study, each.trial._trial_id).set_user_attr("error", why)

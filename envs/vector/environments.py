@@ -65,6 +65,7 @@ class Environments:
         obs: (M, *obs), observations to act on; None before the first reset.
         broken: environments whose running episode could not be restored by the last `load_state_dict`.
         num_restarts: episodes cut off by a failure so far.
+        restarted: environments whose episode the last `step` cut off.
         num_recreated: workers that this process has replaced during an episode.
         replay_actions: number of actions in the longest journal that is replayed.
     """
@@ -87,6 +88,7 @@ class Environments:
         self.obs: np.ndarray | None = None
         self.broken: list[int] = []
         self.num_restarts = self.num_recreated = 0
+        self.restarted: list[int] = []
         self.replay_actions = 100_000
         self._failed_in_a_row = [0] * self.num
         self._journals = [Journal(self.spec, first_episode - 1) for _ in range(self.num)]
@@ -112,6 +114,7 @@ class Environments:
         if self.obs is None:
             raise RuntimeError("reset the environments before the first step")
         action = self._checked(action)
+        self.restarted = []
         answers = [usable(answer, self.spec) for answer in self.backend.step(self.backend.actions.to_env(action), self._seeds)]
         used = [self._recover(i, action, answer) if isinstance(answer, Failure) else answer for i, answer in enumerate(answers)]
         first, last, reward, terminated, ended = zip(*used)
@@ -191,6 +194,7 @@ class Environments:
             raise self._failed(index, failure) from failure.error
         self._warn(index, failure, "restarted")
         self.num_restarts += 1
+        self.restarted.append(index)
         self.backend.rebuild(index)
         assert self.obs is not None
         return self._reset([index])[index], self.obs[index], 0.0, False, True  # a truncation without a step

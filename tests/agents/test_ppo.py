@@ -79,6 +79,12 @@ def categorical() -> tuple[CategoricalPolicy, Tensor]:
     return CategoricalPolicy(PolicyChoice(), DISCRETE, MLPTorso(hidden=(3,))), torch.tensor([[1.0, 0.0, -1.0]])
 
 
+def test_the_advantage_of_one_row_is_taken_as_it_is():
+    """It has no deviation."""
+    assert Surrogate().advantages(torch.tensor([3.0])).tolist() == [3.0]
+    assert Surrogate().advantages(torch.tensor([3.0, 5.0])).tolist() == pytest.approx([-(0.5**0.5), 0.5**0.5])
+
+
 @pytest.mark.parametrize(
     ("case", "expected"),
     [

@@ -101,10 +101,15 @@ def test_a_run_that_is_good_enough_ends_early_and_says_so(tmp_path, capsys):
     path = tmp_path / "good"
     assert front_door(*CARTPOLE, "stop.return=5", f"hydra.run.dir={path}") == exits.FINISHED
     assert RunFolder(path).read_status()["step"] == RunFolder(path).read_summary()["steps"] == 100
-    assert [len(e["returns"]) for e in RunFolder(path).read_evaluations()] == [2, 3]
+    chosen, final = RunFolder(path).read_evaluations()
+    assert [(len(e["returns"]), e["seed"]) for e in (chosen, final)] == [
+        (2, evaluation_seed(0, 100)), (3, evaluation_seed(0, 100, "final"))
+    ]  # fmt: skip
+    assert "stopped early at step 100 of 300, because stop.return=5 was reached" in capsys.readouterr().out
+    assert console("eval", path, "--json") == exits.FINISHED  # repeats the final one
+    assert json.loads(capsys.readouterr().out)["returns"] == final["returns"]
     reason = "stop.return=5 was reached"
     assert RunFolder(path).read_status()["stopped_early"] == RunFolder(path).read_summary()["stopped_early"] == reason
-    assert f"stopped early at step 100 of 300, because {reason}" in capsys.readouterr().out
     assert console("resume", path) == exits.FINISHED  # as resume=auto: a run that met its criterion has done what it was to do
     assert f"finished early at step 100, because {reason}. To train on: deeprl resume {path} stop.return=null" in capsys.readouterr().out
     assert RunFolder(path).read_status()["step"] == 100
@@ -204,6 +209,9 @@ def test_eval_of_the_best_checkpoint_repeats_its_evaluation(finished, capsys):
     assert console(*words) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["step"], told["returns"]) == (best["step"], line["returns"])
+    assert console("eval", finished, "--checkpoint", "best", "--json") == 0  # on episodes that did not choose it
+    told = json.loads(capsys.readouterr().out)
+    assert (told["step"], told["seed"] == line["seed"]) == (best["step"], False)
 
 
 def test_eval_reads_many_runs_and_writes_for_people(finished, capsys):
@@ -384,7 +392,7 @@ def test_wandb_is_asked_for_where_it_is_not_installed(tmp_path, monkeypatch, cap
 
 def test_compiling_without_a_compiler_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("deeprl.session.assemble.has_compiler", lambda: False)
+    monkeypatch.setattr("deeprl.session.needs.has_compiler", lambda: False)
     assert front_door("accelerate=compiled", "env=toy/chain") == exits.WRONG
     assert "accelerate=compiled " in capsys.readouterr().err
 

@@ -210,6 +210,14 @@ def test_a_run_that_will_make_no_update_says_so(word, warned, capsys):
         assert word in text
 
 
+def test_the_schedule_of_beta_is_set_by_its_ends_and_a_share_of_steps():
+    config = settled(
+        "agent=dqn", "env=classic/cartpole", "replay=prioritized", "replay.sampler.beta.start=0.4", "replay.sampler.beta.end=1"
+    )
+    beta = config["replay"]["sampler"]["beta"]
+    assert (beta["start"], beta["end"], beta["duration"]) == (0.4, 1, config["steps"])
+
+
 def test_shares_of_steps_become_steps():
     config = settled("env=classic/cartpole", "agent=dqn", "steps=2000", "evaluation.every=0.1", "agent.explore.schedule.duration=0.5")
     assert config["evaluation"]["every"] == 200

@@ -166,3 +166,8 @@ def test_games_are_named_and_a_misspelt_one_is_corrected():
         Atari(game="brekout")
     with pytest.raises(ValueError, match="sticky must be between 0 and 1"):
         Protocol(sticky=2)
+
+
+def test_ale_s_vector_replaces_no_environment():
+    with pytest.raises(ValueError, match="^on_error must be fail with env.vector=ale"):
+        Atari(game="pong", on_error="restart").make(0, num=1, vector="ale")

@@ -61,6 +61,45 @@ def test_a_function_makes_the_environment_and_any_process_finds_it(capfd):
     assert deeprl.load(run.folder, allow=("tests",)).act(np.zeros(4)) == run.act(np.zeros(4))
 
 
+def test_one_environment_for_all_is_refused():
+    """Evaluation would reset the episodes of training."""
+    one = make()
+    with pytest.raises(ConfigError, match="returned an environment a second time"):
+        deeprl.train(PLAIN, env=lambda: one)
+
+
+class Fragile(gymnasium.Env):
+    """Five steps of reward 1. The first three episodes of the process that get so far raise at their third step."""
+
+    left = 3
+
+    def __init__(self):
+        self.observation_space, self.action_space = gymnasium.spaces.Box(-1, 1, (2,)), gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps == 3 and Fragile.left:
+            Fragile.left -= 1
+            raise OSError("no answer")
+        return np.zeros(2, np.float32), 1.0, self.steps == 5, False, {}
+
+
+@pytest.mark.filterwarnings("ignore:environment:RuntimeWarning")
+def test_an_episode_that_a_failure_cuts_off_is_no_result(monkeypatch):
+    short = {**PLAIN, "steps": 1, "agent/torso": "mlp", "evaluation": {"every": None, "final_episodes": 4}, "env.on_error": "restart"}
+    run = deeprl.train(short, env=Fragile)
+    assert Fragile.left == 0
+    assert [list(each) for each in run.evaluations()["returns"]] == [[5.0] * 4]
+    monkeypatch.setattr(Fragile, "left", 10**9)
+    with pytest.raises(RuntimeError, match="cut off by failures"):
+        deeprl.train(short, env=Fragile)
+
+
 def test_the_command_line_takes_a_function_too(capfd):
     words = ["env=function", "env.function=tests.promises.test_from_python:make", "env.kwargs={length:7}", *worded(PLAIN)]
     assert front_door(*words) == exits.FINISHED

@@ -13,10 +13,12 @@ import pytest
 
 from deeprl.cli import exits
 from deeprl.config.rules import IDENTITY
+from deeprl.errors import Stopped
 from deeprl.replay.replay import Replay
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
 from deeprl.training.collector import Collector
+from deeprl.training.trainer import Trainer
 from tests.builders import CARTPOLE, KINDS, begin, console, equal, front_door, lines, presets, same
 from tests.corridor import CORRIDOR
 
@@ -229,6 +231,61 @@ def test_resume_of_no_run_and_of_one_in_use(finished, tmp_path, capsys):
     with RunFolder(finished).lock():
         assert console("resume", finished, "steps=400") == 1
     assert f"in use by pid {os.getpid()}" in capsys.readouterr().err
+
+
+SHORT = ("agent=dqn", "env=toy/chain", "learning_starts=20", "replay.capacity=100", "evaluation.final_episodes=2", "runtime.threads=1",
+         "checkpoint.every=null", "log.every=10", "accelerate=fast")  # fmt: skip
+
+
+def test_an_extension_that_dies_before_its_first_checkpoint_is_still_to_be_made(tmp_path, monkeypatch):
+    """status.json says "running" then, and the only checkpoint is that of the run's first end."""
+    path = tmp_path / "run"
+    assert begin(path, *SHORT, "steps=60", "evaluation.every=null") == exits.FINISHED
+
+    def die():
+        raise ArithmeticError("power cut")
+
+    with monkeypatch.context() as patch:
+        at_step(patch, 80, die)
+        assert console("resume", path, "steps=120") == exits.FAILED
+    assert Checkpoints(path / "").steps() == [60]
+    assert console("resume", path) == exits.FINISHED
+    assert RunFolder(path).read_summary()["steps"] == RunFolder(path).read_status()["step"] == 120
+
+
+def test_a_run_that_is_stopped_in_its_last_evaluation_can_be_made_longer(tmp_path, monkeypatch):
+    path, plain = tmp_path / "run", Trainer.evaluate
+
+    def evaluate(self, *given):
+        if self.done:
+            raise Stopped("stopped by SIGTERM")
+        return plain(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "evaluate", evaluate)
+        assert begin(path, *SHORT, "steps=60", "evaluation.every=null") == exits.STOPPED
+    assert console("resume", path, "steps=120") == exits.FINISHED
+    assert RunFolder(path).read_summary()["steps"] == 120
+
+
+def test_a_run_that_met_its_goal_and_died_before_its_last_evaluation_trains_no_further(tmp_path, monkeypatch):
+    words = (*SHORT, "steps=400", "evaluation.every=40", "stop.return=-1")
+    assert begin(tmp_path / "whole", *words) == exits.FINISHED
+
+    def finish(self):
+        raise ArithmeticError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_finish", finish)
+        assert begin(tmp_path / "died", *words) == exits.FAILED
+    assert console("resume", tmp_path / "died") == exits.FINISHED
+    assert RunFolder(tmp_path / "died").read_summary()["steps"] == 40
+    assert_same_run(tmp_path / "whole", tmp_path / "died")
+    first, last = lines(tmp_path / "whole", "evaluations.jsonl")  # the one that met the goal was selected by its result
+    assert first["step"] == last["step"] == 40
+    assert first["seed"] != last["seed"]
+    assert console("resume", tmp_path / "died", "stop.return=null") == exits.FINISHED
+    assert RunFolder(tmp_path / "died").read_summary()["steps"] == 400
 
 
 def test_resume_auto_starts_goes_on_and_has_done(tmp_path, monkeypatch, capfd):

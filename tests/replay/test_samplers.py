@@ -34,6 +34,31 @@ def middles(probability: np.ndarray) -> np.ndarray:
     return probability.cumsum() - probability / 2
 
 
+def test_nothing_new_and_nothing_gone_is_no_change():
+    """Rows were added, and all of them were retired before anything could be drawn."""
+    draws = Prioritized().over(4)
+    draws.refresh(Live(2, 2, 4))
+    assert (draws.first, draws.last, draws.tree.total) == (2, 2, 0.0)
+
+
+def test_beta_follows_the_step_that_it_is_told():
+    """Of a run on several ranks, or of one resumed without its replay, which the number of rows does not tell."""
+    seen = []
+    replay = Replay(
+        capacity=8, batch_size=2, sampler=Prioritized(beta=lambda step: seen.append(step) or 0.5), spec=SPEC, num=2, discount=0.9
+    )
+    replay.append(rows(2))
+    replay.draw(torch.zeros(2, dtype=torch.float64), 77)
+    replay.draw(torch.zeros(2, dtype=torch.float64))
+    assert seen == [77, 2]
+
+
+@pytest.mark.parametrize("beta", [Constant(-3.0), Linear(-0.1, 1.0, 5), Linear(0.1, -1.0, 5)])
+def test_weights_that_would_be_upside_down_are_refused(beta):
+    with pytest.raises(ValueError, match="beta.* at least 0"):
+        Prioritized(beta=beta)
+
+
 @pytest.mark.parametrize(("beta", "weight"), [(1.0, [1, 0.5, 0.3333, 0.25]), (0.4, [1, 0.7579, 0.6444, 0.5743])])
 @pytest.mark.parametrize("normalization", ["batch", "global"])
 def test_weights_of_the_table(beta, weight, normalization):

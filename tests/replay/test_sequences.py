@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from deeprl.cli import exits
 from deeprl.replay import replay as replay_module
 from deeprl.replay.replay import Replay
 from deeprl.replay.samplers import Prioritized, Uniform
 from deeprl.replay.sequences import Auto, Sequences
-from tests.builders import draw
+from tests.builders import draw, front_door
 from tests.pairwise import crossed
 from tests.replay.test_replay import CHANNELS, CONTINUOUS, FLOATS, STACKED, VECTOR, Stream, everything, one
 
@@ -295,3 +296,11 @@ def test_batches_on_a_gpu_are_those_of_the_cpu(spec, device):
             for x, y in zip([*a[:10], *a.extra.values()], [*b[:10], *b.extra.values()]):
                 assert y.device.type == "cuda"
                 assert torch.equal(x, y.cpu())
+
+
+def test_a_capacity_that_short_episodes_leave_without_a_draw_is_refused_at_start(tmp_path, capsys):
+    """Of episodes of one step each, half of the rows are their ends: 15 rows an environment never hold a sequence of eight."""
+    words = ("agent=retrace_dqn", "env=classic/cartpole", "env.num=2", "replay.length=8", "replay.batch_size=4", "steps=20")
+    assert front_door(*words, "replay.capacity=30", f"hydra.run.dir={tmp_path / 'run'}") == exits.WRONG
+    assert "replay.capacity must be at least 32, twice the 8 rows" in capsys.readouterr().err
+    assert front_door(*words, "replay.capacity=32", f"hydra.run.dir={tmp_path / 'run'}") == exits.FINISHED

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +19,7 @@ from deeprl.cli import exits
 from deeprl.cli import sweep as command
 from deeprl.cli.sweep_job import leave_at_signals
 from deeprl.runs.folder import RunFolder, holder
+from deeprl.sweep import plan
 from deeprl.sweep.process import Task
 from deeprl.system.signals import HANDLED
 from tests.builders import console, front_door, lines
@@ -103,10 +105,53 @@ def test_the_same_command_continues_and_a_finished_sweep_has_nothing_to_do(tmp_p
         assert lines(alone, name) == lines(folder / "seed=2", name)
 
 
+def test_relative_paths_mean_what_they_meant_for_the_first_command(tmp_path, monkeypatch, here, finished):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    assert front_door(*TOY, "hydra.run.dir=pre") == exits.FINISHED
+    here.signal = signal.SIGUSR1
+    assert console("sweep", *TOY, "init_from=pre", "seed=1,2", "--dir", "sweep") == exits.STOPPED
+    tasks, plain = [], Here.start
+    monkeypatch.setattr(Here, "start", lambda self, task: (tasks.append(task), monkeypatch.chdir(task.cwd), plain(self, task))[-1])
+    here.signal = None
+    monkeypatch.chdir(tmp_path / "b")
+    assert console("sweep", "resume", tmp_path / "a" / "sweep") == exits.FINISHED
+    assert [task.cwd for task in tasks] == [tmp_path / "a"]
+
+
+def test_a_job_whose_folder_is_damaged_keeps_no_other_from_its_turn(tmp_path, here, capsys):
+    folder = tmp_path / "sweep"
+    here.signal = signal.SIGUSR1
+    assert console("sweep", *TOY, "seed=1,2", "--dir", folder) == exits.STOPPED
+    here.signal = None
+    (folder / "seed=1" / "status.json").write_text("")
+    assert console("sweep", "resume", folder) == exits.FAILED
+    assert state(folder / "seed=2") == "finished"
+    assert "1 finished, 1 failed" in capsys.readouterr().out
+
+
+def test_replays_that_do_not_fit_together_are_refused_or_run_in_turn(tmp_path, monkeypatch, capsys):
+    """Each job's replay takes 5.74 kB when it is full, and 12,000 bytes are free."""
+    taken = []
+    monkeypatch.setattr(plan, "available_memory", lambda: 12_000)
+    monkeypatch.setattr(command, "usable_cores", lambda: 4)
+    monkeypatch.setattr(command, "Local", lambda slots: taken.append(slots) or Here())
+    words = ("sweep", *TOY, "seed=range(0,4)", "--dir", tmp_path / "sweep")
+    assert console(*words, "--jobs", 3) == exits.WRONG
+    assert "--jobs 3: the full replays of so many jobs need 17.2 kB, and 12 kB are free: --jobs 2 fits" in capsys.readouterr().err
+    assert console(*words) == exits.FINISHED
+    assert taken == [2]
+    assert "2 jobs side by side, because" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (["seed=0,1", "agent.optimizer.lrr=1"], "agent.optimizer.lr?"),
+        (["seed=0,1", "init_from=nowhere"], "init_from=nowhere"),
+        (["seed=0,1", "accelerate=compiled"], "accelerate=compiled needs a C++ compiler"),
+        (["seed=0,1", "--job", "2"], "--job"),
         (["agent=dqn,idqnn"], "agent=idqnn"),
         (["seed=0,-1"], "seed=-1 is out of range.* (job seed=-1)"),
         (["agent=dqn,td3", "env=toy/chain"], "agent=td3 takes continuous actions"),
@@ -119,6 +164,7 @@ def test_the_same_command_continues_and_a_finished_sweep_has_nothing_to_do(tmp_p
 )
 def test_what_is_wrong_is_said_before_anything_starts(tmp_path, monkeypatch, here, capsys, words, says):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("deeprl.session.needs.has_compiler", lambda: False)
     assert console("sweep", *words) == exits.WRONG
     error = capsys.readouterr().err
     assert all(part in error for part in says.split(".* "))
@@ -287,26 +333,49 @@ SLURM = {
 
 def test_jobs_of_slurm_stay_in_the_queue_and_are_found_there(tmp_path, monkeypatch, capsys):
     pytest.importorskip("submitit")
-    place, folder = tmp_path / "bin", tmp_path / "sweep"
-    place.mkdir()
+    scripts, folder = tmp_path / "bin", tmp_path / "sweep"
+    scripts.mkdir()
     for name, script in SLURM.items():
-        (place / name).write_text(f"#!/bin/sh\n{script}\n")
-        (place / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
+        (scripts / name).write_text(f"#!/bin/sh\n{script}\n")
+        (scripts / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{scripts}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_TEST", str(tmp_path))
     words = ("sweep", *TOY, "seed=1,2", "--dir", folder, "--on", "slurm")
     assert console(*words, "--slurm", "partitoin=long") == exits.WRONG
     assert "partitoin" in capsys.readouterr().err
-    for _ in range(2):
-        assert console(*words, "--slurm", "partition=long", "--slurm", "timeout_min=90") == exits.STOPPED
+    assert console(*words, "--slurm", "partition=long") == exits.WRONG
+    assert "--slurm timeout_min=600" in capsys.readouterr().err  # submitit's own limit is five minutes
+    for again in (False, True):  # where and how it ran stays with the sweep
+        place = ("--slurm", "partition=long", "--slurm", "timeout_min=90")
+        assert console(*(("sweep", "resume", folder) if again else (*words, *place))) == exits.STOPPED
         said = capsys.readouterr().out
         assert "To stop them, saved: scancel 12\n" in said
         assert "2 unfinished" in said
         assert (folder / "seed=1.slurm").read_text() == "12\n"
         assert not (folder / "seed=2.slurm").exists()
     assert (tmp_path / "submitted").read_text().count("12") == 1
+    (scripts / "sacct").write_text(f"#!/bin/sh\n{SLURM['sacct'].partition(';')[0]}\n")
+    assert console("sweep", "resume", folder, "--on", "local") == exits.FAILED
+    assert "in Slurm's queue there are still jobs for seed=1" in capsys.readouterr().err
     (script,) = (folder / "submitit").glob("*submission.sh")
     assert all(f"#SBATCH --{word}" in script.read_text() for word in ("partition=long", "time=90", "cpus-per-task=1", "signal=USR2@90"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "gone"), [("echo RUNNING", False), ("echo 'Invalid job id specified' >&2; exit 1", True), ("exit 1", False)]
+)
+def test_a_job_that_left_the_queue_without_an_answer_is_lost(answer, gone, tmp_path, monkeypatch):
+    """A cluster without accounts: sacct knows nothing. One look that lacks the job is not enough, because an answer may be on its way."""
+    pytest.importorskip("submitit")
+    from deeprl.sweep import slurm
+
+    (tmp_path / "squeue").write_text(f"#!/bin/sh\n{answer}\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(slurm, "AGAIN", 0.0)
+    job = slurm.Queued(SimpleNamespace(state="UNKNOWN", job_id="12", done=lambda: False), tmp_path / "log")
+    assert [job.poll(), job.poll()] == [None, exits.FAILED if gone else None]
+    assert not gone or "Slurm has no job 12 any more" in (tmp_path / "log").read_text()
 
 
 def test_without_slurm_its_queue_is_refused(tmp_path, monkeypatch, capsys):

@@ -9,7 +9,7 @@ import pytest
 
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.runs.folder import RunFolder, holder
-from deeprl.sweep.folder import SweepFolder
+from deeprl.sweep.folder import Place, SweepFolder
 from deeprl.sweep.grid import expand
 from deeprl.sweep.process import last_words
 from deeprl.system.machine import usable_cores
@@ -43,6 +43,9 @@ def test_what_is_written_is_read(folder, tmp_path):
         lambda found: found["jobs"][0].update(overrides=["--config-dir", "/tmp"]),
         lambda found: found["jobs"][0].update(overrides=[3]),
         lambda found: found.update(config_dir=3),
+        lambda found: found.update(cwd=3),
+        lambda found: found.update(place={"on": "moon"}),
+        lambda found: found.update(place={"on": "slurm", "slurm": [3]}),
         lambda found: found.pop("jobs"),
     ],
 )
@@ -53,6 +56,21 @@ def test_a_damaged_sweep_is_refused(folder, tmp_path, change):
     (tmp_path / "sweep.json").write_text(json.dumps(found))
     with pytest.raises(RunFolderError, match="sweep.json is damaged"):
         SweepFolder.read(tmp_path)
+
+
+def test_an_older_sweep_runs_here_and_from_here(folder, tmp_path, monkeypatch):
+    folder.settle()
+    found = json.loads((tmp_path / "sweep.json").read_text())
+    del found["cwd"], found["place"]
+    (tmp_path / "sweep.json").write_text(json.dumps(found))
+    monkeypatch.chdir(tmp_path)
+    read = SweepFolder.read(tmp_path)
+    assert (read.cwd, read.place) == (str(tmp_path), Place())
+
+
+def test_a_home_that_is_gone_is_named(tmp_path):
+    with pytest.raises(RunFolderError, match="nowhere, where this began, is gone"), SweepFolder(tmp_path, [], [], cwd="/nowhere").at_home():
+        pass
 
 
 def test_a_folder_without_a_sweep_is_refused(tmp_path):

@@ -119,6 +119,15 @@ def test_rewards_are_divided_by_the_deviation_of_the_discounted_sum():
     assert scaled(torch.tensor([3.0, -6.0])).tolist() == pytest.approx([3.0 / std, -6.0 / std], rel=1e-6)
 
 
+def test_an_episode_that_was_cut_off_leaves_no_sum():
+    """Rewards 4 and 4, γ = 0.5; after the cut the sum of the first environment begins anew: 1 beside 1 + 0.5 · 4."""
+    scaled = Scaled(discount=0.5)
+    scaled.observe(rows(reward=[4.0, 4.0]))
+    scaled.cut(0)
+    scaled.observe(rows(reward=[1.0, 1.0]))
+    assert scaled.sums.tolist() == [1.0, 3.0]
+
+
 def test_a_bound_on_scaled_sums():
     """Sums 1, 2, −8.5, 0: their deviation is 4.17, and a bound of 2 asks for at least 8.5 / 2. Later small sums do not lower it."""
     one, bounded, wide = (Scaled(discount=0.5, epsilon=0.0, bound=bound) for bound in (None, 2.0, 1e9))

@@ -49,8 +49,14 @@ def test_a_run_without_an_evaluation_has_no_value():
 
 
 def test_a_score_is_the_mean_of_the_last_evaluations():
-    assert score(curve(1.0, 2.0, 6.0), 2) == 4.0
-    assert score(curve(1.0, 2.0, 6.0), 9) == 3.0
+    assert score(curve(1.0, 2.0, 6.0, finished=True), 2, GRID) == 4.0
+    assert score(curve(1.0, 2.0, 6.0, finished=True), 9, GRID) == 3.0
+
+
+def test_a_run_that_met_its_goal_is_worth_more_than_one_that_never_did():
+    """It stops at its second evaluation, 480, which stands for the third; the mean of its own last two, 290, would lose to 300."""
+    assert score(curve(100.0, 480.0, finished=True), 2, GRID) == 480.0
+    assert score(curve(300.0, 300.0, 300.0, finished=True), 2, GRID) == 300.0
 
 
 def test_a_run_folder_is_read_with_the_last_line_of_a_position(tmp_path):

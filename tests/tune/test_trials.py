@@ -35,7 +35,7 @@ class Quiet:
 class Made:
     """A run that makes one evaluation at each look, from where its folder stands: x times the number of the evaluation, plus its seed.
 
-    With x below 0 it fails at its second evaluation.
+    With x below 0 it fails at its second evaluation, by NaN; with x below -1 by the disk.
     """
 
     def __init__(self, task: Task, launcher: Launcher):
@@ -53,7 +53,9 @@ class Made:
             self.folder.write_status("stopped", 10 * done, 0)
             return STOPPED
         if self.x < 0 and done == 1:
-            self.log.write_text("deeprl: the run failed: NotFinite: critic is nan\n")
+            error = "OSError: the disk is full" if self.x < -1 else "NotFinite: critic is nan"
+            self.log.write_text(f"deeprl: the run failed: {error}\n")
+            self.folder.write_status("failed", 10, 0, error)
             return FAILED
         done += 1
         self.folder.append_evaluation({"step": 10 * done, "seed": 0, "returns": [self.x * done + self.seed], "lengths": [1]})
@@ -144,6 +146,15 @@ def test_a_failed_trial_keeps_its_message_and_the_study_goes_on(tmp_path):
     assert first.user_attrs["error"] == "deeprl: the run failed: NotFinite: critic is nan"
     assert "trial=000,seed=1" not in launcher.started
     assert [trial.state.name for trial in rest] == ["COMPLETE", "COMPLETE"]
+
+
+def test_a_full_disk_leaves_trials_open_and_ends_the_study(tmp_path):
+    """Two runs in a row fail by the machine: no further trial is sampled, and none is booked as failed."""
+    launcher = Launcher()
+    with pytest.raises(RunFolderError, match="trial=000,seed=0 and trial=000,seed=1 failed by the machine"):
+        study_of(tmp_path, launcher, overrides=("x=interval(-3,-2)",), trials=9)
+    assert launcher.started == ["trial=000,seed=0", "trial=000,seed=1"]
+    assert [trial.state.name for trial in open_study(tmp_path).trials] == ["RUNNING"]
 
 
 @pytest.fixture(scope="module")

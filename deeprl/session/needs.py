@@ -1,0 +1,55 @@
+"""What a run needs of its machine and of other runs, asked before it starts: packages, a compiler, a display, the run of `init_from`."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from deeprl.accelerate.graph import has_compiler
+from deeprl.agent import Agent
+from deeprl.config.dry_run import dry_run
+from deeprl.config.rules import get
+from deeprl.errors import ConfigError
+from deeprl.session.warm_start import warm_start
+from deeprl.system.machine import extra
+from deeprl.types import Spec
+
+
+def require(config: dict[str, Any], env: Any, agent: Agent, spec: Spec, machine: bool) -> None:
+    """All of these checks, for a job that starts later, in another process.
+
+    Args:
+        agent: of this configuration, on the CPU. Its weights are overwritten.
+        machine: whether that process is on this machine.
+
+    Raises:
+        ConfigError: something is missing.
+    """
+    if machine:
+        require_packages(config, env)
+        require_compiler(config)
+    dry_run(agent, spec, "cpu")
+    if config.get("init_from"):
+        warm_start(agent, config["init_from"])
+
+
+def require_packages(config: dict[str, Any], env: Any) -> None:
+    """
+    Raises:
+        ConfigError: the run wants Weights & Biases or videos, and this machine cannot have them.
+    """
+    if config["logger"].get("wandb") and importlib.util.find_spec("wandb") is None:
+        raise ConfigError(f"logger=wandb needs the package wandb: {extra('wandb')}; or leave logger=wandb out.")
+    if get(config, "evaluation.video", False):
+        from deeprl.training.video import check_rendering  # imports OpenCV, which only videos need
+
+        check_rendering(env, "evaluation.video=true")
+
+
+def require_compiler(config: dict[str, Any]) -> None:
+    """
+    Raises:
+        ConfigError: the mode needs a compiler, and this machine has none.
+    """
+    if config["accelerate"]["mode"] == "compiled" and not str(config["device"]).startswith("cuda") and not has_compiler():
+        raise ConfigError("accelerate=compiled needs a C++ compiler and found none: install g++, or use accelerate=fast.")
