@@ -87,6 +87,11 @@ def test_what_train_refuses_is_refused(word, capsys):
     assert found.out == ""
 
 
+def test_a_run_folder_that_train_refuses_is_refused(finished, capsys):
+    assert console("check", *CARTPOLE, f"hydra.run.dir={finished}", *QUICK) == 2
+    assert f"hydra.run.dir={finished} already holds a run" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("seconds", ["0", "nan", "inf", "soon"])
 def test_seconds_are_a_positive_number(seconds, capsys):
     assert console("check", "--seconds", seconds) == 2

@@ -60,6 +60,12 @@ def test_both_programs_and_what_they_are(finished, exported):
     assert properties["environment"] == "classic/cartpole"
 
 
+def test_no_program_of_an_earlier_export_stays_beside_another_checkpoint(copied):
+    assert console("export", copied) == exits.FINISHED
+    assert console("export", copied, "--checkpoint", "best", "--format", "torch") == exits.FINISHED
+    assert sorted(names(copied / "exports")) == ["policy.json", "policy.pt2"]
+
+
 def test_both_act_like_the_loaded_run(finished, exported):
     obs = 3 * np.random.default_rng(0).standard_normal((100, 4), np.float32)
     action = deeprl.load(finished).act(obs)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from deeprl.cli import exits
+from deeprl.cli.replay_crash import newest
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
 from deeprl.session import session
@@ -287,7 +288,8 @@ def test_a_batch_that_is_not_finite_is_saved_by_its_own_rank(tmp_path, monkeypat
         return call
 
     assert in_ranks(2, work) == [exits.FAILED] * 2
-    assert [bundle.name for bundle in (path / "crash").iterdir()] == ["step_000000000204_rank1"]
+    (bundle,) = (path / "crash").iterdir()
+    assert (bundle.name, newest(path)) == ("step_000000000204_rank1", bundle)
     said = capfd.readouterr().err
     assert "is not finite on another rank, which has saved its batch" in said
     assert "deeprl, rank 1: the run failed: NotFinite" in said

@@ -109,6 +109,26 @@ def test_updates_that_lag_or_round_otherwise_are_another_group(tmp_path):
     assert names(tmp_path / "more") == {"runtime.lag=0": ["none"], "runtime.lag=1": ["lag"]}
 
 
+def test_keys_that_older_runs_lack_or_that_change_nothing_part_no_seeds(tmp_path):
+    slots = {"collect": {"_target_": "deeprl.remote.choice.Here"}, "learner": {"_target_": "deeprl.training.distributed.Single"}}
+    write_run(tmp_path / "older", seed=0)
+    write_run(tmp_path / "now", seed=1, config={**slots, "init_from": None})
+    assert names(tmp_path) == {"agent=dqn": ["now", "older"]}
+    on_ray = {"_target_": "deeprl.remote.choice.OnRay", "actors": 2}
+    write_run(tmp_path / "more" / "a", config={"collect": {**on_ray, "address": None, "timeout": 60}})
+    write_run(tmp_path / "more" / "b", seed=1, config={"collect": {**on_ray, "address": "auto", "timeout": 90}})
+    assert names(tmp_path / "more") == {"agent=dqn": ["a", "b"]}
+
+
+def test_tasks_with_unequal_seeds_and_runs_resumed_without_a_replay_are_told(tmp_path):
+    for seed in (0, 1, 2):
+        write_run(tmp_path / f"one{seed}", env="one", seed=seed)
+    write_run(tmp_path / "two", env="two", config={"checkpoint": {"replay": False}}, system={**SYSTEM, "resumed_from": 40})
+    found = notes(tmp_path)
+    assert "agent=dqn has 3 on one, 1 on two: aggregates over tasks count every run alike, and so these tasks unequally" in found
+    assert "resumed without a replay (checkpoint.replay=false), so that updates paused for learning_starts: two" in found
+
+
 def test_agents_name_groups_although_their_settings_differ_between_tasks(tmp_path):
     for agent, lr in (("dqn", 1.0), ("idqn", 2.0)):
         write_run(tmp_path / f"{agent}1", agent=agent, env="one", lr=lr)
