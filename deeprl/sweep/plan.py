@@ -19,7 +19,7 @@ class Plan(NamedTuple):
     configs: list[dict[str, Any]]
     """The settled configuration of each job."""
     bytes: list[int]
-    """Memory of each job's replay, once it is full."""
+    """Memory of each job's replay, once it is full; 0 for jobs of other machines."""
 
 
 def check(jobs: Sequence[Job], here: bool) -> Plan:
@@ -48,8 +48,15 @@ def check(jobs: Sequence[Job], here: bool) -> Plan:
                 if kind not in built:
                     env, spec, agent, memory = fitted({**config, "device": "cpu"})
                     require(config, env, agent, spec, machine=here)
-                    needs = {"spec": spec, "num": config["env"]["num"], "discount": config["discount"], "needs": agent.needs}
-                    built[kind] = memory(**needs).bytes  # of pages that nobody has written, which take no memory
+                    needs: dict[str, Any] = {
+                        "spec": spec,
+                        "num": config["env"]["num"],
+                        "discount": config["discount"],
+                        "needs": agent.needs,
+                    }
+                    needs |= {"device": "cpu"} if "device" in memory.kwargs else {}
+                    # of pages that nobody has written, which take no memory; on a cluster its own machines decide
+                    built[kind] = memory(**needs).bytes if here else 0
         except ConfigError as error:
             raise ConfigError(f"{error} (job {job.name})" if len(jobs) > 1 else str(error)) from error
         configs.append(config)
