@@ -8,11 +8,14 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from deeprl.agent import Agent
 from deeprl.config.compose import compose
+from deeprl.config.instantiate import Deferred
 from deeprl.errors import ConfigError
 from deeprl.sweep.grid import Job
 from deeprl.system.machine import available_memory
 from deeprl.system.terminal import amount, say
+from deeprl.types import Spec
 
 
 class Plan(NamedTuple):
@@ -48,15 +51,7 @@ def check(jobs: Sequence[Job], here: bool) -> Plan:
                 if kind not in built:
                     env, spec, agent, memory = fitted({**config, "device": "cpu"})
                     require(config, env, agent, spec, machine=here)
-                    needs: dict[str, Any] = {
-                        "spec": spec,
-                        "num": config["env"]["num"],
-                        "discount": config["discount"],
-                        "needs": agent.needs,
-                    }
-                    needs |= {"device": "cpu"} if "device" in memory.kwargs else {}
-                    # of pages that nobody has written, which take no memory; on a cluster its own machines decide
-                    built[kind] = memory(**needs).bytes if here else 0
+                    built[kind] = replay_bytes(config, spec, agent, memory) if here else 0  # on a cluster its own machines decide
         except ConfigError as error:
             raise ConfigError(f"{error} (job {job.name})" if len(jobs) > 1 else str(error)) from error
         configs.append(config)
@@ -64,6 +59,12 @@ def check(jobs: Sequence[Job], here: bool) -> Plan:
     for line in dict.fromkeys(said.getvalue().splitlines()):
         say(line)
     return Plan(configs, sizes)
+
+
+def replay_bytes(config: dict[str, Any], spec: Spec, agent: Agent, memory: Deferred) -> int:
+    """Memory of a full replay. Making it takes none, because nobody writes into its pages."""
+    place = {"device": "cpu"} if "device" in memory.kwargs else {}
+    return memory(spec=spec, num=config["env"]["num"], discount=config["discount"], needs=agent.needs, **place).bytes
 
 
 def side_by_side(plan: Plan, wanted: int | None, usual: int) -> int:
