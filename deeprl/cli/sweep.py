@@ -53,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
         answer(f"{folder.path}: all {len(folder.jobs)} jobs are finished; nothing to do")
         return FINISHED
     with folder.at_home():
-        plan = check(todo, here=folder.place.on == "local")
+        begun = {job.name for job in todo if not made and (folder.run(job) / "checkpoints" / "last").exists()}
+        plan = check(todo, here=folder.place.on == "local", begun=begun)
     if made:
         folder.path = new_folder(folder.path)
     try:

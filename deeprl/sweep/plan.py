@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deeprl.agent import Agent
 from deeprl.config.compose import compose
-from deeprl.config.instantiate import Deferred
 from deeprl.errors import ConfigError
 from deeprl.sweep.grid import Job
 from deeprl.system.machine import available_memory
 from deeprl.system.terminal import amount, say
-from deeprl.types import Spec
+
+if TYPE_CHECKING:  # torch is slow to import, and `--help` needs none of it
+    from deeprl.agent import Agent
+    from deeprl.config.instantiate import Deferred
+    from deeprl.types import Spec
 
 
 class Plan(NamedTuple):
@@ -25,11 +27,12 @@ class Plan(NamedTuple):
     """Memory of each job's replay, once it is full; 0 for jobs of other machines."""
 
 
-def check(jobs: Sequence[Job], here: bool) -> Plan:
+def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = ()) -> Plan:
     """Compose every job as training does, and build its environment, its agent and its replay. What the jobs say is said once.
 
     Args:
         here: whether the jobs run on this machine, which must then have their device, the compiler and the packages that they need.
+        begun: names of jobs that have a checkpoint, and so need the run of `init_from` no more.
 
     Raises:
         ConfigError: a job is wrong; the message names the key, and the job.
@@ -47,10 +50,11 @@ def check(jobs: Sequence[Job], here: bool) -> Plan:
                 config = settle(*compose(job.overrides)[:2])
                 if here:
                     check_device(config)
-                kind = json.dumps({**config, "seed": 0}, sort_keys=True, default=str)  # seeds differ in most sweeps, and build alike
+                needed = {**config, "init_from": None} if job.name in begun else config
+                kind = json.dumps({**needed, "seed": 0}, sort_keys=True, default=str)  # seeds differ in most sweeps, and build alike
                 if kind not in built:
                     env, spec, agent, memory = fitted({**config, "device": "cpu"})
-                    require(config, env, agent, spec, machine=here)
+                    require(needed, env, agent, spec, machine=here)
                     built[kind] = replay_bytes(config, spec, agent, memory) if here else 0  # on a cluster its own machines decide
         except ConfigError as error:
             raise ConfigError(f"{error} (job {job.name})" if len(jobs) > 1 else str(error)) from error

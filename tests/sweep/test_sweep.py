@@ -120,6 +120,19 @@ def test_relative_paths_mean_what_they_meant_for_the_first_command(tmp_path, mon
     assert [task.cwd for task in tasks] == [tmp_path / "a"]
 
 
+def test_a_job_with_a_checkpoint_needs_the_run_of_its_first_weights_no_more(tmp_path, here, capsys):
+    assert front_door(*TOY, f"hydra.run.dir={tmp_path / 'pre'}") == exits.FINISHED
+    words = ("sweep", *TOY, f"init_from={tmp_path / 'pre'}", "seed=1", "--dir", tmp_path / "sweep")
+    assert console(*words) == exits.FINISHED
+    (tmp_path / "pre").rename(tmp_path / "elsewhere")
+    status = tmp_path / "sweep" / "run" / "status.json"
+    status.write_text(status.read_text().replace("finished", "stopped"))
+    assert console("sweep", "resume", tmp_path / "sweep") == exits.FINISHED
+    (tmp_path / "sweep" / "run").rename(tmp_path / "gone")
+    assert console("sweep", "resume", tmp_path / "sweep") == exits.WRONG
+    assert "is no run folder" in capsys.readouterr().err
+
+
 def test_a_job_whose_folder_is_damaged_keeps_no_other_from_its_turn(tmp_path, here, capsys):
     folder = tmp_path / "sweep"
     here.signal = signal.SIGUSR1
