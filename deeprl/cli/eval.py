@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from deeprl.session.api import load
-    from deeprl.training.evaluation import evaluate, interval, summarise
+    from deeprl.training.evaluation import evaluate, interval, repeated_seed, summarise
     from deeprl.training.overestimation import Overestimation
 
     if options.episodes is not None:
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
 
     def one(path: Path) -> None:
         run = load(path, options.checkpoint, tuple(options.allow_package))
-        seed = options.seed if options.seed is not None else default_seed(path, run.config["seed"], run.step, options.checkpoint)
+        seed = options.seed if options.seed is not None else repeated_seed(path, run.config["seed"], run.step, options.checkpoint)
         default = recorded(path, run.step, seed, run.config["evaluation"]["final_episodes"])
         episodes = options.episodes if options.episodes is not None else default
         num = run.config["evaluation"]["num"]
@@ -45,18 +45,6 @@ def run(options: argparse.Namespace) -> int:
             answer(f"  discounted, in learned rewards: value {value:.2f}, return {returned:.2f}, overestimation {over:+.2f}")
 
     return each_run(options.run, one)
-
-
-def default_seed(path: Path, seed: int, step: int, checkpoint: str) -> int:
-    """Of the run's own last evaluation at this step, so that the command repeats it; of the best checkpoint a new one, because that
-    checkpoint was chosen by the result of the run's own."""
-    from deeprl.training.evaluation import evaluation_seed
-
-    if checkpoint == "best":
-        return evaluation_seed(seed, step, "fresh")
-    lines = read_lines(path / "evaluations.jsonl")
-    found = [line["seed"] for _, line in lines if line["step"] == step and type(line.get("seed")) is int and line["seed"] >= 0]
-    return found[-1] if found else evaluation_seed(seed, step)
 
 
 def recorded(path: Path, step: int, seed: int, default: int) -> int:

@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     """Film episodes. The seed of episode i is that of the checkpoint's evaluation, or --seed, plus i. `deeprl eval --episodes 1 --seed`
     with this seed plays the same episode."""
     from deeprl.session.api import load
-    from deeprl.training.evaluation import Tape, evaluate, evaluation_seed
+    from deeprl.training.evaluation import Tape, evaluate, repeated_seed
     from deeprl.training.video import animation, check_rendering, film
 
     episodes = at_least_one(options.episodes)
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
         run = load(path, options.checkpoint, tuple(options.allow_package))
         check_rendering(run.env, "deeprl record")
         animations = {}
-        first = options.seed if options.seed is not None else evaluation_seed(run.config["seed"], run.step)
+        first = options.seed if options.seed is not None else repeated_seed(path, run.config["seed"], run.step, options.checkpoint)
         for seed in range(first, first + episodes):
             tape = Tape()
             result = evaluate(run.agent, run.make_evaluation, 1, 1, seed, run.step, run.config["device"], listeners=[tape])

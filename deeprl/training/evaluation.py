@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from deeprl.agent import Agent
 from deeprl.noise import NoiseStream, seed_sequence
+from deeprl.runs.folder import read_lines
 from deeprl.types import Acted
 
 
@@ -17,10 +19,26 @@ def evaluation_seed(seed: int, step: int, part: str = "run") -> int:
     """The seed of a run's evaluation at `step`, which evaluations.jsonl records.
 
     Args:
-        part: "run"; "final" for the last evaluation of a run that met `stop.return`; "fresh" for `deeprl eval` of the best checkpoint.
+        part: "run"; "final" for the last evaluation of a run that ended early; "fresh" for `deeprl eval` of the best checkpoint.
             Those two would otherwise repeat the episodes by whose result the weights were chosen.
     """
     return int(seed_sequence(seed, "evaluation", part, step).generate_state(1)[0] >> 1)
+
+
+def repeated_seed(run: Path, seed: int, step: int, checkpoint: str) -> int:
+    """Of the run's own last evaluation at this step, so that it is repeated; for the best checkpoint a new one, because that checkpoint was
+    chosen by the result of the run's own.
+
+    Args:
+        run: its folder.
+        seed: of the run.
+        checkpoint: "best", "last" or a step, as the user named it.
+    """
+    if checkpoint == "best":
+        return evaluation_seed(seed, step, "fresh")
+    lines = read_lines(run / "evaluations.jsonl")
+    found = [line["seed"] for _, line in lines if line["step"] == step and type(line.get("seed")) is int and line["seed"] >= 0]
+    return found[-1] if found else evaluation_seed(seed, step)
 
 
 def evaluate(

@@ -46,7 +46,7 @@ class Evaluator:
         result = evaluate(self.agent, self.make, episodes, num, seed, step, device, each_tick, (overestimation, tape))
         self.filmed = None
         if get(self.config, "evaluation.video", False):
-            self.film(seed, step, tape, each_tick, say)
+            self.film(seed, step, tape, each_tick, say, "_final" if part == "final" else "")
         self.folder.append_evaluation({"step": step, **result})
         length = sum(result["lengths"]) / len(result["lengths"])
         summary = {**summarise(result["returns"]), "step": step, "length": length, "diagnostics": overestimation.metrics()}
@@ -55,7 +55,7 @@ class Evaluator:
             self.best = summary
         return summary, better
 
-    def film(self, seed: int, step: int, tape: Tape, each_tick: Callable[[], None], say: Callable[[str], object]) -> None:
+    def film(self, seed: int, step: int, tape: Tape, each_tick: Callable[[], None], say: Callable[[str], object], end: str = "") -> None:
         """Write videos/step_….mp4 and set `filmed`. An error becomes a warning, because a run must not end for a video.
 
         Raises:
@@ -63,7 +63,7 @@ class Evaluator:
         """
         from deeprl.training.video import animation, film  # OpenCV is slow to import, and only videos need it
 
-        path = self.folder.path / "videos" / f"step_{step:012d}.mp4"
+        path = self.folder.path / "videos" / f"step_{step:012d}{end}.mp4"
         try:
             with contextlib.closing(self.make(seed, 1, render=True)) as envs:
                 returned = film(envs, tape, path, each_tick)

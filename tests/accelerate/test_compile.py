@@ -314,8 +314,8 @@ def test_a_compiled_run_that_diverges_saves_the_batch_that_it_was_given(tmp_path
     """The suspect is what the replay drew, and the bundle holds the batch made of it."""
     plain, count = Replay.draw, [0]
 
-    def draw(self, u):
-        drawn = plain(self, u)
+    def draw(self, *given):
+        drawn = plain(self, *given)
         count[0] += 1
         if count[0] == 5:
             drawn.stored["rows"][:, self.layout.reward] = torch.nan

@@ -135,9 +135,9 @@ def poison(monkeypatch, update: int, separate: bool = False) -> None:
     """The batch of that update, 1-based, holds a reward that is NaN."""
     plain, count = Replay.draw, [0]
 
-    def draw(self, u=None):
+    def draw(self, *given):
         count[0] += 1
-        batch = self.batch(plain(self, u))
+        batch = self.batch(plain(self, *given))
         if separate:  # elsewhere every batch has memory of its own
             batch = batch._replace(**{name: getattr(batch, name).clone() for name in ("obs", "next_obs", "reward", "discount")})
         if count[0] == update:
