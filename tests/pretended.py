@@ -174,8 +174,8 @@ class Pretended:
             self._on()
 
     @contextlib.contextmanager
-    def recording(self, graph: Recording) -> Iterator[None]:
-        """`torch.cuda.graph`: operators are noted and change nothing."""
+    def recording(self, graph: Recording, stream: object) -> Iterator[None]:
+        """`torch.cuda.graph`: operators are noted and change nothing. `stream` must be given: torch's own is shared by all graphs."""
         self.recorded = graph
         try:
             yield

@@ -12,10 +12,12 @@ from torch import nn
 
 from deeprl.accelerate import compiled, graph
 from deeprl.networks.blocks import initialise
+from deeprl.networks.convolutions import ImageBlock
 from deeprl.networks.copies import Copies
+from deeprl.session import api
 from tests.builders import same
 from tests.corridor import CORRIDOR
-from tests.device_runs import CARTPOLE, ITERATED, MINATAR, PENDULUM, SINGLE, phases, run
+from tests.device_runs import CARTPOLE, ITERATED, MINATAR, PENDULUM, SINGLE, begin, phases, run
 from tests.pretended import Pretended, Recording
 from tests.promises.test_resume import assert_same_run
 
@@ -221,6 +223,31 @@ def test_a_recording_that_differs_is_noticed_and_leaves_no_trace(tmp_path, monke
         monkeypatch.setattr(Recording, "replay", wrong)
         run(tmp_path / "broken", "cuda", *words, "accelerate.mode=compiled")
     assert "could not be recorded as a CUDA graph (AssertionError: a recorded update differs by" in capsys.readouterr().err
+    assert_same_run(tmp_path / "reference", tmp_path / "broken")
+
+
+def test_a_loaded_run_computes_as_the_run_did(tmp_path, monkeypatch):
+    """In float32 convolutions and in the layouts of a recorded update, which are plain."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # torch's default
+    with Pretended() as device:
+        monkeypatch.setattr(compiled, "traced", traced_off(device))
+        begin(tmp_path / "run", "cuda", *MINATAR, *SINGLE, "agent=dqn", "accelerate.mode=compiled")
+        torch.backends.cudnn.allow_tf32 = True
+        agent = api.load(tmp_path / "run").agent
+    assert not torch.backends.cudnn.allow_tf32
+    assert {(block.patches, block.channels_last) for block in agent.modules() if isinstance(block, ImageBlock)} == {(False, False)}
+
+
+def test_kernels_that_were_launched_in_place_of_recorded_are_noticed(tmp_path, monkeypatch, capsys):
+    """As on a stream of another GPU: the recording changes what an update changes, and a replay changes nothing."""
+    words = ["agent=dqn", *CARTPOLE, *SINGLE]
+    with Pretended() as device:
+        run(tmp_path / "reference", "cuda", *words)
+        monkeypatch.setattr(compiled, "traced", traced_off(device))
+        monkeypatch.setattr(Recording, "forget", lambda self: None)
+        monkeypatch.setattr(Recording, "replay", lambda self: None)
+        run(tmp_path / "broken", "cuda", *words, "accelerate.mode=compiled")
+    assert "could not be recorded as a CUDA graph (AssertionError" in capsys.readouterr().err
     assert_same_run(tmp_path / "reference", tmp_path / "broken")
 
 

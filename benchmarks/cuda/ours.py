@@ -6,10 +6,12 @@ updating. A line of JSON for each mode, so that what was measured stays if a lat
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -61,7 +63,7 @@ def speeds(words: tuple[str, ...], device: str, seconds: float) -> dict[str, flo
     learner, lag = trainer.guard.learner, trainer.config["runtime"]["lag"]
     if isinstance(learner, CompiledLearner):
         learner.failed = None  # an error, because what is measured must be what is named
-    finish = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
+    finish = partial(torch.cuda.synchronize, device) if device.startswith("cuda") else lambda: None
 
     def step() -> None:
         before = trainer.step
@@ -75,7 +77,9 @@ def speeds(words: tuple[str, ...], device: str, seconds: float) -> dict[str, flo
 
     for _ in range(8):  # recording, compiling: of the delayed objectives too
         step()
-    return {"updates": rate(trainer.learn, seconds, finish), "steps": rate(step, seconds, finish)}
+    found = {"updates": rate(trainer.learn, seconds, finish), "steps": rate(step, seconds, finish)}
+    gc.unfreeze()  # `trainer.learn` froze the objects of this mode, whose memory the next one needs
+    return found
 
 
 def main() -> None:

@@ -53,16 +53,22 @@ class CudaGraph:
         self.written = written(graph)
         before = self._state()
         with torch.cuda.device(inputs[0].device):  # streams are those of the current device, which may be another GPU
+            # a stream of its own: that of torch belongs to the first GPU that recorded, and all graphs on it share the workspaces of
+            # libraries, which go with the first graph that is freed
             stream = torch.cuda.Stream()
             stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):  # libraries allocate their workspaces at their first use, which cannot be recorded
+            with torch.cuda.stream(stream):  # also after a recording that fails, which leaves its own context open
+                # libraries allocate their workspaces at their first use, which cannot be recorded
                 expected = [tensor.clone() for tensor in graph(*self.inputs)]
+                after = self._state()
+                self._restore(before)
+                self.recorded = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(self.recorded, stream=stream):
+                    self.results = graph(*self.inputs)
             torch.cuda.current_stream().wait_stream(stream)
-            after = self._state()
-            self._restore(before)
-            self.recorded = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.recorded):
-                self.results = graph(*self.inputs)
+        for tensor in self.results:  # kernels that were launched in place of recorded leave the right numbers, and replay nothing
+            tensor.fill_(torch.nan if tensor.is_floating_point() else 0)
+        self._restore(before)
         self.recorded.replay()
         results, state = [tensor.clone() for tensor in self.results], self._state()
         self._restore(before)

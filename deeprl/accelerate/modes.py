@@ -6,6 +6,8 @@ different products differ in their last bits.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -49,6 +51,35 @@ def apply(agent: nn.Module, mode: str) -> None:
             small = max(block.shape[1:]) <= SMALL_IMAGE
             block.patches = mode == "compiled" and small
             block.channels_last = mode != "reference" and not block.patches
+
+
+def compute_as(agent: nn.Module, config: dict[str, Any]) -> None:
+    """Compute like the run of a configuration, whose mode and product are decided: forms of the image blocks, and on CUDA the precision of
+    convolutions and whether kernels are deterministic. For commands that evaluate, export or repeat what the run did.
+
+    Raises:
+        ValueError: unknown mode.
+    """
+    apply(agent, form(config))
+    if on_gpu(config):
+        convolve_as(config)
+        if config["runtime"]["deterministic"] != torch.are_deterministic_algorithms_enabled():  # the call imports the compiler
+            torch.use_deterministic_algorithms(config["runtime"]["deterministic"])
+
+
+def on_gpu(config: dict[str, Any]) -> bool:
+    return str(config["device"]).startswith("cuda")
+
+
+def form(config: dict[str, Any]) -> str:
+    """The mode whose layouts are used: those of `compiled` suit the CPU's compiler."""
+    mode = config["accelerate"]["mode"]
+    return "reference" if mode == "compiled" and on_gpu(config) else mode
+
+
+def convolve_as(config: dict[str, Any]) -> None:
+    """TF32 in convolutions only where the run asks for it: torch allows it by default."""
+    torch.backends.cudnn.allow_tf32 = config["accelerate"].get("product", "highest") in ("high", "medium")
 
 
 def set_products(agent: Agent, product: str) -> None:

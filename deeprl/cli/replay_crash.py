@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     """Exit code 0 if the update fails again, 1 if every number is finite this time."""
     import torch
 
-    from deeprl.accelerate.modes import apply, precision, set_products
+    from deeprl.accelerate.modes import compute_as, precision, set_products
     from deeprl.config.build import build_agent, check_device
     from deeprl.config.folders import packages
     from deeprl.config.stored import checked
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     config = checked(config, allowed)
     check_device(config)
     agent = build_agent(config, spec, allowed, regular_size(bundle / "agent.safetensors"))
-    apply(agent, config["accelerate"]["mode"])
+    compute_as(agent, config)
     set_products(agent, failure["product"])
     torch.set_num_threads(config["runtime"]["threads"] or 1)
     objective = failure["objective"]

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from deeprl.choice import Choice, in_range, one_of
 from deeprl.replay.gather import Drawn, Gather, TransitionRule
@@ -96,6 +97,8 @@ class Replay(Choice):
         self.mirror = Mirror(self.ring, self.rule.device) if fits(device, self.rule.device, self.layout.memory) else None
         self.draws = sampler.over(self.layout.ticks * num)
         self._gathers: dict[int, Any] = {}
+        self._written = WeakIdKeyDictionary()
+        """`batch.index` of each draw from the device's copy -> ticks that had been written by then"""
 
     @staticmethod
     def memory(spec: Spec, capacity: int, num: int = 1, n_step: int = 1, sampler: Uniform | Prioritized = Uniform()) -> int:
@@ -193,16 +196,23 @@ class Replay(Choice):
         gather = self._gathers.get(len(number))
         if gather is None:
             gather = self._gathers[len(number)] = self.gather(len(number))
-        slot = self.ring.slots.reshape(-1).take(number % live.size)
-        return gather(torch.from_numpy(slot), torch.from_numpy(number), weight)
+        slot, index = self.ring.slots.reshape(-1).take(number % live.size), torch.from_numpy(number)
+        if self.mirror is not None:
+            self._written[index] = self.ring.last
+        return gather(torch.from_numpy(slot), index, weight)
 
     def batch(self, drawn: Drawn | Batch) -> Batch:
         """A draw as a `Batch`: a pure function of tensors, which a compiled update may contain. A `Batch` is returned as it is."""
         return drawn if isinstance(drawn, Batch) else self._gathers[drawn.index.shape[0]].batch(drawn)
 
     def intact(self, drawn: Drawn | Batch) -> bool:
-        """Whether `batch` still gives what was drawn: a draw from the device's copy reads its rows there, until they are overwritten."""
-        return self.mirror is None or isinstance(drawn, Batch) or int(drawn.index.min()) >= self.live.first
+        """Whether `batch` still gives what was drawn: a draw from the device's copy reads its rows there, until they are overwritten, or
+        until rows follow that were missing in the n-step window of one of the newest transitions."""
+        if self.mirror is None or isinstance(drawn, Batch):
+            return True
+        then = self._written[drawn.index]
+        whole = int(drawn.index.max()) // self.num + self.n_step <= then
+        return int(drawn.index.min()) >= self.live.first and (whole or then == self.ring.last)
 
     def gather(self, size: int) -> Any:
         """Function `gather(slot, index, weight)` -> `Drawn`, for `size` transitions; its method `batch` turns a `Drawn` into a `Batch`."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from deeprl.accelerate.modes import apply
+from deeprl.accelerate.modes import compute_as
 from deeprl.agent import Agent
 from deeprl.config import folders
 from deeprl.config.build import build_agent, check_actions, check_device, environment
@@ -154,7 +154,7 @@ def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...
     env, spec = environment(config, allowed)
     check_actions(config, spec, allowed)
     agent = build_agent(config, spec, allowed, checkpoints.largest("agent"))
-    apply(agent, config["accelerate"]["mode"])
+    compute_as(agent, config)
     dry_run(agent, spec, config["device"])
     torch.set_num_threads(config["runtime"]["threads"] or 1)
     which = int(checkpoint) if str(checkpoint).isdecimal() else str(checkpoint)

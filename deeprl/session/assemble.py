@@ -107,8 +107,8 @@ def assemble(
     Raises:
         ConfigError: the parts do not fit together, or the machine lacks something that they need.
     """
-    if config["runtime"]["deterministic"]:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once, at its first use
+    if config["runtime"]["deterministic"] or modes.on_gpu(config):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once, at its first use in any run of the process
     # only for a change, because the call imports the compiler
     if config["runtime"]["deterministic"] != torch.are_deterministic_algorithms_enabled():
         torch.use_deterministic_algorithms(config["runtime"]["deterministic"])
@@ -121,9 +121,8 @@ def assemble(
     automatic = pin(config, agent)
     distributed.refuse(config, agent, ranks)
     torch.set_num_threads(config["runtime"]["threads"])
-    if on_gpu(config):
-        # torch allows it for convolutions by default
-        torch.backends.cudnn.allow_tf32 = config["accelerate"]["product"] in ("high", "medium")
+    if modes.on_gpu(config):
+        modes.convolve_as(config)
     dry_run(agent, spec, config["device"], issubclass(memory.cls, Sequences))
     if config.get("init_from") and not stored.steps():  # a checkpoint of this run has later weights
         warm_start(agent, config["init_from"])
@@ -203,7 +202,7 @@ def collector_of_actor(
     config = {**config, "device": "cpu"}
     env, spec = environment(config, allowed)
     agent = build_agent(config, spec, allowed)
-    modes.apply(agent, form(config))
+    modes.apply(agent, modes.form(config))
     compiled = config["accelerate"]["mode"] == "compiled"
     learner = CompiledLearner(agent, batch_as_it_is, print) if compiled else Learner(agent, batch_as_it_is)
     envs = env.make(config["seed"], num=num, first=index * num)
@@ -250,7 +249,7 @@ def pin(config: dict[str, Any], agent: Agent) -> bool:
         stack = max((getattr(block, "n", 1) for block in blocks_of(agent)), default=1)
         chosen["product"] = modes.product(stack, widest(agent)) if str(config["device"]).startswith("cpu") else "highest"
     try:
-        modes.apply(agent, form(config))
+        modes.apply(agent, modes.form(config))
         modes.set_products(agent, chosen["product"])
     except ValueError as error:
         raise ConfigError(str(error)) from error
@@ -258,16 +257,6 @@ def pin(config: dict[str, Any], agent: Agent) -> bool:
     if config["runtime"]["threads"] is None:
         config["runtime"]["threads"] = MACHINE_THREADS if widest(agent) >= WORTH_THREADS else 1
     return automatic
-
-
-def on_gpu(config: dict[str, Any]) -> bool:
-    return str(config["device"]).startswith("cuda")
-
-
-def form(config: dict[str, Any]) -> str:
-    """The mode whose layouts are used: those of `compiled` suit the CPU's compiler."""
-    mode = config["accelerate"]["mode"]
-    return "reference" if mode == "compiled" and on_gpu(config) else mode
 
 
 def blocks_of(agent: Agent) -> list[Block]:
@@ -293,7 +282,7 @@ def learner_for(
     if chosen["mode"] != "compiled":
         return Learner(agent, batch, ranks)
 
-    gpu = on_gpu(config)
+    gpu = modes.on_gpu(config)
     other = "reference" if gpu else "fast"
 
     def failed(error: Exception) -> None:

@@ -40,6 +40,10 @@ def digest(tensors: Iterable[Tensor]) -> str:
     return found.hexdigest()
 
 
+OWN = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
+"""Errors of this rank's own device, which surface at a later call than the one that made them; older torch has no type for them"""
+
+
 class Alone:
     """A run of one process. Every method is neutral: what all ranks would agree on is what this one has.
 
@@ -159,7 +163,7 @@ class Ranks(Alone):
     def waiting(self, what: str) -> Iterator[None]:
         try:
             yield
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, *OWN):
             raise
         except RuntimeError as error:  # gloo and compiled code raise no type of their own
             reason = re.sub(r"^\[\S*\] ", "", str(error).strip().partition("\n")[0]).partition(". ")[0]

@@ -114,6 +114,22 @@ def test_a_draw_is_intact_until_its_rows_are_overwritten(n):
         assert here.intact(here.draw(u))  # a copy
 
 
+def test_a_draw_of_the_newest_transition_changes_with_the_rows_that_follow():
+    """Its window of three steps holds one row, and three after two more ticks: a crash bundle of it would be of another batch."""
+    stream = Stream(VECTOR, 1, seed=0)
+    with Pretended():
+        replay = test_replay.make(VECTOR, num=1, n_step=3, batch_device="cuda")
+        for _ in range(8):
+            replay.append(next(stream))
+        newest = torch.full((replay.batch_size,), 0.9999, dtype=torch.float64)
+        drawn = replay.draw(newest)
+        assert replay.intact(drawn)
+        oldest = replay.draw(torch.zeros(replay.batch_size, dtype=torch.float64))
+        replay.append(next(stream))
+        assert not replay.intact(drawn)
+        assert replay.intact(oldest)
+
+
 def test_where_the_rows_go():
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     with Pretended(memory=3 << 30):
