@@ -83,12 +83,12 @@ def take(trainer: Any, step: int, parts: dict[str, Any]) -> None:
             raise ValueError(f"it knows an evaluation of step {result['step']}")
     best, trainer.final, trainer.pending, trainer.done = (state[name] for name in ("best", "final", "pending", "done"))
     trainer.stopped_early = state.get("stopped_early")  # older checkpoints lack it, and `until`
-    if state.get("until", until(trainer)) != until(trainer) or ("until" not in state and trainer.step < trainer.config["steps"]):
-        trainer.done, trainer.stopped_early = False, None
     kinds = [type(trainer.pending) in (int, type(None)), type(trainer.done) is bool, isinstance(trainer.stopped_early, str | None)]
     kinds += [isinstance(parts["loggers"]["elapsed"], int | float), *(type(size) is int for size in state["lines"].values())]
     if not all(kinds):
         raise ValueError("it holds a value of another kind")
+    if state.get("until", until(trainer)) != until(trainer) or ("until" not in state and trainer.step < trainer.config["steps"]):
+        trainer.done, trainer.stopped_early = False, None
     trainer.evaluator.best = best
     if best is not None and best["step"] in trainer.checkpoints.steps():  # killed between saving and marking, or the disk was full
         trainer.checkpoints.mark_best(best["step"])

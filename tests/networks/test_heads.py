@@ -594,7 +594,8 @@ def test_experiments_say_what_the_papers_say():
     assert [c51["agent"]["head"][key] for key in ("atoms", "low", "high")] == [51, -10.0, 10.0]
     assert [qrdqn["agent"]["head"][key] for key in ("quantiles", "kappa")] == [200, 1.0]
     assert qrdqn["replay"]["sampler"]["_target_"].endswith("Prioritized")
-    assert qrdqn["replay"]["sampler"]["beta"]["value"] == 0.0  # gradients are unweighted
+    beta = qrdqn["replay"]["sampler"]["beta"]
+    assert beta["start"] == beta["end"] == 0.0  # gradients are unweighted
     for config in (iqn, iiqn):
         keys = ("samples", "target_samples", "policy_samples", "cosines", "first", "kappa")
         assert [config["agent"]["head"][key] for key in keys] == [64, 64, 32, 64, 1, 1.0]
