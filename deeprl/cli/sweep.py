@@ -64,10 +64,10 @@ def run(options: argparse.Namespace) -> int:
             folder.path.rmdir()
         raise
     with folder.lock():
-        folder.settle()
         if not launcher.stays:
             folder.require_free(todo)
             require_none_queued(folder, todo)
+        folder.settle()  # now, because a refused command leaves the place of the one before
         say(f"{folder.path}: {len(todo)} of {len(folder.jobs)} jobs to run")
         view = View(folder, {job.name: config["steps"] for job, config in zip(todo, plan.configs)}, launcher.slots)
         try:

@@ -20,6 +20,7 @@ from deeprl.cli import sweep as command
 from deeprl.cli.sweep_job import leave_at_signals
 from deeprl.runs.folder import RunFolder, holder
 from deeprl.sweep import plan
+from deeprl.sweep.folder import SweepFolder
 from deeprl.sweep.process import Task
 from deeprl.system.signals import HANDLED
 from tests.builders import console, front_door, lines
@@ -370,6 +371,7 @@ def test_jobs_of_slurm_stay_in_the_queue_and_are_found_there(tmp_path, monkeypat
     (scripts / "sacct").write_text(f"#!/bin/sh\n{SLURM['sacct'].partition(';')[0]}\n")
     assert console("sweep", "resume", folder, "--on", "local") == exits.FAILED
     assert "in Slurm's queue there are still jobs for seed=1" in capsys.readouterr().err
+    assert SweepFolder.read(folder).place.on == "slurm"
     (script,) = (folder / "submitit").glob("*submission.sh")
     assert all(f"#SBATCH --{word}" in script.read_text() for word in ("partition=long", "time=90", "cpus-per-task=1", "signal=USR2@90"))
 
