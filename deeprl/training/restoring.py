@@ -108,7 +108,7 @@ def take(trainer: Any, step: int, parts: dict[str, Any]) -> None:
         trainer.filled_from = trainer.step
         say(f"the checkpoint holds no replay: updates wait for {trainer.config['learning_starts']:,} more steps")
     broken = trainer.collector.load_state_dict(parts["collector"])
-    if "replay" in parts:
-        for index in broken:
+    for index in broken:
+        trainer.agent.rewards.cut(index)
+        if "replay" in parts:
             trainer.replay.cut(index)
-            trainer.agent.rewards.cut(index)
