@@ -6,7 +6,7 @@ python -m benchmarks.lab NAME [--seeds 20] [--first 0] [--jobs 1] [--json FILE] 
     python -m benchmarks.lab page --plot FILE    the regret of all stored results, on one page
 
 Seeds are FIRST, FIRST + 1, …: seeds that were seen while settings were chosen give figures that are too good. With --json the arms of an
-experiment of regret that the file already has, with the same seeds and length, are not run again.
+experiment of regret that the file already has, with the same settings, seeds and length, are not run again.
 
 Regret is shown after a quarter, a half and all of the episodes, as mean ± half of a 95 % interval (Student's t). `slope` is that of
 ln regret against ln t over the last nine tenths, fitted for each seed: 1 is linear, ½ is √T. `doubling` is the mean regret of the last half
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -31,6 +32,11 @@ from benchmarks.lab.planning import TABLES
 from benchmarks.lab.statistics import shown, slopes
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
+
+
+def commit() -> str:
+    """The commit that computes, as in the other result files."""
+    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=RESULTS, capture_output=True, text=True).stdout.strip()
 
 
 def regret(name: str, seeds: range, pool: ProcessPoolExecutor, before: dict, keep: Callable[[dict], object]) -> dict:
@@ -47,7 +53,10 @@ def regret(name: str, seeds: range, pool: ProcessPoolExecutor, before: dict, kee
     columns += tuple(metric.partition("/")[2] for metric in experiment.shown)
     print(f"{'arm':38}" + "".join(f"{column:>18}" for column in columns))
     known = before.get("arms", {}) if before.get("times") == at.tolist() else {}
-    rows: dict[str, dict] = {arm: row for arm, row in known.items() if arm in experiment.arms}
+    rows: dict[str, dict] = {}
+    for arm, row in known.items():
+        if arm in experiment.arms and row.get("settings") == experiment.arms[arm].settings:  # older files do not tell
+            rows[arm] = row
     found = {"experiment": name, "claim": experiment.claim, "seeds": len(seeds), "first": seeds.start, "times": at.tolist(), "arms": rows}
     for arm in experiment.arms:
         if arm in rows:
@@ -68,6 +77,7 @@ def regret(name: str, seeds: range, pool: ProcessPoolExecutor, before: dict, kee
         print(f"{arm:38}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
         rows[arm] = {"regret": curves.round(4).tolist(), "slope": slopes(curves, at).round(4).tolist(), "doubling": doubling,
                      "suboptimality": rest[:, 0].round(6).tolist(), "switches": rest[:, 1].tolist()}  # fmt: skip
+        rows[arm] |= {"settings": experiment.arms[arm].settings, "commit": commit()}
         rows[arm] |= dict(zip(experiment.shown, metrics.T.round(1).tolist()))
         keep(found)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from deeprl.planning_agent import PlanningAgent
@@ -12,8 +12,13 @@ class Arm(NamedTuple):
     """One row of the table."""
 
     world: Any
-    make: Callable[..., PlanningAgent]
-    """Takes `spec`, `seed` and `world`"""
+    make: partial[PlanningAgent]
+    """Partial of an agent; takes `spec`, `seed` and `world`"""
+
+    @property
+    def settings(self) -> str:
+        """All settings, as text."""
+        return f"{self.world!r} {self.make.func.__name__} {self.make.keywords!r}"
 
 
 class Experiment(NamedTuple):
