@@ -41,6 +41,7 @@ class AverageReward(Rate):
 
     needs = frozenset({"signed"})
     learned = True
+    keeps_statistics = False  # ρ is a parameter
 
     def __init__(self, *, networks: Networks, discount: float, update: str = "paper", lr: float | None = None):
         super().__init__(networks=networks)

@@ -73,6 +73,8 @@ class InverseVariance(Weighting):
             raise ValueError("weights are renewed with copies of target networks, and agent.chain.anchor=head has none: set it to network")
         self.least_variance, self.least_weight, self.threshold, self.scale_lr = least_variance, least_weight, threshold, scale_lr
         in_range(self, least_variance=(0, None), least_weight=(0, None), threshold=(0, None), scale_lr=(0, None))
+        if threshold == 0:
+            raise ValueError("threshold must be above 0, because the loss of the variance would be 0 everywhere")
         self.backup, self.ensemble = plan.backup, chain.online.ensemble
         self.optimizer = plan.optimizer if lr is None else replace(plan.optimizer, lr=lr)
         self.net = plan.network("weighting", chain.length, chain.torsos, plan.spec.num_actions)

@@ -20,83 +20,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from deeprl.choice import in_range, one_of
+from deeprl.parts.acting import Acting
 from deeprl.parts.chains import Chain, MakeNetwork, follow_, roll_
 from deeprl.types import Batch, NetworkNoise
 from deeprl.values.view import EntriesView, View
-
-
-@dataclass(frozen=True)
-class Acting:
-    """Rule that chooses the network that acts, or the critics that serve an actor.
-
-    Args:
-        rule: see `Iterated`.
-        length: K.
-    """
-
-    RULES: ClassVar = ("uniform", "uniform_with_target", "first", "last", "mean", "episode")
-    DRAWN: ClassVar = ("uniform", "uniform_with_target", "episode")
-    FOR_ACTORS: ClassVar = ("uniform", "first", "last", "mean")
-
-    rule: str
-    length: int
-
-    def noise(self, size: tuple[int, ...], generator) -> dict[str, Tensor]:
-        """Random numbers for `choose`; `size` is (ticks, M)."""
-        if self.rule not in self.DRAWN:
-            return {}
-        return {"head": torch.rand(size, generator=generator, dtype=torch.float64)}
-
-    def choose(
-        self, values: Tensor, noise: dict[str, Tensor], first: Tensor, memory: dict[str, Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `Chain.choose`."""
-        heads = values.shape[0]
-        if heads == 1 or self.rule == "first":
-            return values[0], memory
-        if self.rule == "last":
-            return values[-1], memory
-        if self.rule == "mean":
-            return values.mean(0), memory
-        head = (noise["head"] * heads).long()
-        if self.rule == "episode":
-            first = first.to(values.device)
-            head = torch.where(first, head, memory["head"].to(values.device)) if "head" in memory else head
-            memory = {"head": head}
-        return values[head, torch.arange(values.shape[1], device=values.device)], memory
-
-    @property
-    def draws(self) -> bool:
-        """Whether `choose` draws one of several networks."""
-        return self.rule in self.DRAWN and (self.length > 1 or self.rule == "uniform_with_target")
-
-    @property
-    def serves_one(self) -> bool:
-        return self.length > 1 and self.rule != "mean"
-
-    def iteration(self, noise: Tensor) -> Tensor | None:
-        """See `Chain.iteration`.
-
-        Raises:
-            ValueError: the rule chooses among networks that only agents for discrete actions have.
-        """
-        if self.rule not in self.FOR_ACTORS:
-            raise ValueError(f"acting must be one of {', '.join(self.FOR_ACTORS)} where an actor acts, not {self.rule!r}")
-        if not self.serves_one:
-            return None
-        if self.rule == "uniform":
-            return (noise * self.length).long().reshape(1)
-        return torch.full((1,), 0 if self.rule == "first" else self.length - 1, device=noise.device)
-
-    def typical(self, values: Tensor) -> Tensor:
-        """See `Chain.typical`."""
-        return {"first": values[0], "last": values[-1]}.get(self.rule, values.mean(0))
 
 
 @dataclass(frozen=True)
@@ -130,7 +62,7 @@ class Iterated(Chain):
         follow: Q̄_1 … Q̄_{K−1} are a `copy` of Q_1 … Q_{K−1}, renewed every D, or these themselves, `live`. With a network as the anchor
             live values come from copies that are renewed after every update, which are the same numbers.
         torso: `shared`, as in the authors' Atari runs; `shared_hidden`, the hidden layers of the head too, so that Q_k has its own last
-            layer alone; or `separate` networks.
+            layer alone, and what a head adds (noise, streams, fractions) comes behind them; or `separate` networks.
         acting: network that chooses the greedy action: `uniform`, one of the K online networks, drawn at each step (authors' `main`);
             `uniform_with_target`, the same with Q̄_0 added (their Atari branch); `first`; `last`; `mean` of the values; or `episode` (drawn
             once per episode).
@@ -158,11 +90,8 @@ class Iterated(Chain):
         one_of(self, acting=Acting.RULES, head_reduction=("sum", "mean"))
         self.sources = Sources(anchor, follow, torso, sync_period)
         self.live = follow == "live"
-        self.remembers = acting == "episode" and length > 1
-        self.rule = Acting(acting, length)
-        self.draws, self.serves_one = self.rule.draws, self.rule.serves_one
         make = partial(make, trunk=True) if torso == "shared_hidden" else make
-        super().__init__(make, length=length, torsos=length if torso == "separate" else 1, anchors=int(anchor == "head"))
+        super().__init__(make, length=length, torsos=length if torso == "separate" else 1, anchors=int(anchor == "head"), acting=acting)
 
     @property
     def periods(self) -> Mapping[str, int]:  # type: ignore[override]
@@ -178,31 +107,33 @@ class Iterated(Chain):
     def reset_target(self) -> None:
         if not self.anchors:
             super().reset_target()
-            self.follow((), 0)
+            if self.live:
+                follow_(self.target, self.online)
 
     def views(self, batch: Batch) -> tuple[View, View]:
         if not self.anchors:
             return super().views(batch)
-        served, serving = slice(1, None), slice(-1)  # Q_1 … Q_K and Q̄_0, Q_1 … Q_{K−1}, of K + 1 heads
-        return EntriesView(self.online, batch, "online", served), EntriesView(self.online, batch, "target", serving)
+        online, target = slice(1, None), slice(-1)  # of K + 1 heads: Q_1 … Q_K, and Q̄_0, Q_1 … Q_{K−1}
+        return EntriesView(self.online, batch, "online", online), EntriesView(self.online, batch, "target", target)
 
     def shift(self) -> None:
+        """Move the window by one iteration. Each line reads weights that the next one overwrites."""
         if self.anchors:
-            roll_(self.online)  # of Q̄_0 too, Q̄_0 ← Q_1
+            roll_(self.online)  # Q̄_0 ← Q_1,  Q_k ← Q_{k+1}  k < K: entry 0 is Q̄_0
             return
-        self.anchor()
-        roll_(self.online)
-        follow_(self.target, self.online)
+        self.move_anchor()  # Q̄_0 ← Q_1
+        roll_(self.online)  # Q_k ← Q_{k+1}  k < K
+        follow_(self.target, self.online)  # Q̄_k ← Q_k  k = 1 … K − 1, which are the former Q_{k+1}
 
     def shifting(self, due: Collection[str], updates: int) -> bool:
         # updates > 0, because the clock runs before the first update and a shift of untrained weights would copy Q_K over its predecessors
         return updates > 0 and "shift" in due
 
-    def follow(self, due: tuple[str, ...], updates: int) -> None:
+    def after_update(self, due: tuple[str, ...], updates: int) -> None:
         if self.live and not self.anchors:
             follow_(self.target, self.online)
 
-    def maintain(self, due: Collection[str], updates: int) -> None:
+    def on_period(self, due: Collection[str], updates: int) -> None:
         if self.shifting(due, updates):
             self.shift()
         elif updates and "sync" in due:
@@ -211,23 +142,9 @@ class Iterated(Chain):
     def combine(self, losses: Tensor) -> Tensor:
         return losses.sum() if self.head_reduction == "sum" else losses.mean()
 
-    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
-        return {**super().act_noise(size, generator), **self.rule.noise(size, generator)}
-
     def acting_values(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
         """Values of the networks that may act, (K or K + 1, M, A)."""
         values = self.online(obs, noise).mean()
         if self.acting != "uniform_with_target":
             return values[self.anchors :]
         return values if self.anchors else torch.cat([self.target(obs, noise).mean()[:1], values])
-
-    def iteration(self, noise: Tensor) -> Tensor | None:
-        return self.rule.iteration(noise)
-
-    def typical(self, values: Tensor) -> Tensor:
-        return self.rule.typical(values)
-
-    def choose(
-        self, values: Tensor, noise: dict[str, Tensor], first: Tensor, memory: dict[str, Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.rule.choose(values, noise, first, memory)

@@ -16,12 +16,9 @@ is TD3 or SAC, bit for bit. docs/algorithms/isac.md.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
-from torch import Tensor
-
-from deeprl.agents.idqn import Acting
 from deeprl.choice import counts, in_range, one_of
+from deeprl.parts.acting import Acting
 from deeprl.parts.chains import Chain, MakeNetwork, follow_
 
 
@@ -41,29 +38,13 @@ class IteratedPolyak(Chain):
         counts(self, length=1, sync_period=1)
         in_range(self, tau=(0, 1))
         one_of(self, acting=Acting.FOR_ACTORS)
-        self.rule = Acting(acting, length)
-        self.draws, self.serves_one = self.rule.draws, self.rule.serves_one
-        super().__init__(make, length=length, torsos=length)
+        super().__init__(make, length=length, torsos=length, acting=acting)
 
     def shifting(self, due: Collection[str], updates: int) -> bool:
         return False
 
-    def follow(self, due: tuple[str, ...], updates: int) -> None:
+    def after_update(self, due: tuple[str, ...], updates: int) -> None:
         if "target" in due:
-            self.anchor(self.tau)
+            self.move_anchor(self.tau)
             if updates % self.sync_period == 0:
                 follow_(self.target, self.online)
-
-    def iteration(self, noise: Tensor) -> Tensor | None:
-        return self.rule.iteration(noise)
-
-    def typical(self, values: Tensor) -> Tensor:
-        return self.rule.typical(values)
-
-    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
-        return {**super().act_noise(size, generator), **self.rule.noise(size, generator)}
-
-    def choose(
-        self, values: Tensor, noise: dict[str, Tensor], first: Tensor, memory: dict[str, Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.rule.choose(values, noise, first, memory)

@@ -1,14 +1,14 @@
 """Logarithmic Q-learning, LogDQN (van Seijen, Fatemi, Tavakoli, 2019).
 
-    f(x) = c ln(x + shift) + d,     d = −c ln(q0 + shift),     so that a head's output 0 has the value q0
-    T± = r± + γⁿ B±,     B± = clip(Q±(s', a*), 0, 1/(1 − γⁿ)),     r⁺ = max(r, 0),  r⁻ = max(−r, 0),     Q = Q⁺ − Q⁻
+    f(x) = c ln(x + shift) + d,     d = −c ln(max(q0, γᵏ) + shift),     so that a head's output 0 has the value max(q0, γᵏ)
+    T± = max(r± + γⁿ B±, γⁿᵏ),     B± = clip(Q±(s', a*), 0, 1/(1 − γⁿ)),     r⁺ = max(r, 0),  r⁻ = max(−r, 0),     Q = Q⁺ − Q⁻
     U± = Q± + β_reg (T± − Q±),     loss = Huber(f(U⁺) − Q̃⁺) + Huber(f(U⁻) − Q̃⁻)
 
 In a logarithmic space action gaps have the same size in all states, so that function approximation works with low discount factors.
 Rewards are split by sign (`agent/rewards=polar`) because a logarithm takes no negative values. `deeprl.values.mapping` computes U and the
 loss.
 
-Deep form: shift 0, and targets T ≥ γⁿᵏ. Linear and tabular form: shift γᵏ and no floor. For n > 1 the released code splits the n-step sum
+Deep form: shift 0. Linear and tabular form: shift γᵏ, and no floor in d and T. For n > 1 the released code splits the n-step sum
 by sign; here the replay splits each reward first. The clip of B± is also that of the released code; for n > 1 returns may be larger, see
 `bound`. Numbers and provenance: docs/algorithms/log_dqn.md.
 """

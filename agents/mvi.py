@@ -2,7 +2,10 @@
 
     y = r + α clip(τ ln π(a|s), l0) + γ Σ_b π(b|s') (Q̄(s', b) − τ ln π(b|s')),     π = softmax(Q̄ / τ)
 
-MVI(q) replaces the softmax by the q-exponential policy, ln by ln_q, and τ ln π(a|s) by the action gap Q̄(s, a) − Σ_b π(b|s) Q̄(s, b).
+MVI(q) has the q-exponential policy in place of the softmax, ln_q in place of ln, and the action gap in place of τ ln π(a|s):
+
+    y = r + α clip(Q̄(s, a) − Σ_b π(b|s) Q̄(s, b), l0) + γ Σ_b π(b|s') (Q̄(s', b) − τ ln_q π(b|s')),     π = exp_q(Q̄ / τ − ψ)
+
 Convention: ln_q x = (x^(q−1) − 1) / (q − 1); our q is 2 − q in papers with the exponent 1 − q.
 
 Both policies, at s and at s', are those of the target network. A termination does not remove the bonus, and in an n-step target only the
@@ -25,7 +28,7 @@ from deeprl.values.returns import Returns, pick
 from deeprl.values.view import View
 
 HALVINGS = 53
-"""Bits of float64"""
+"""Steps of the bisection: the significand of float64 has 53 bits, so that more of them change nothing"""
 
 
 def ln_q(x: Tensor, q: float) -> Tensor:
@@ -38,8 +41,8 @@ def exp_q(x: Tensor, q: float) -> Tensor:
 
 
 def running_sums(x: Tensor) -> Tensor:
-    """Σ_{j ≤ i} x_j, (..., A). On a GPU a product, because torch has no deterministic running sum of floats there; in float64, as on a CPU,
-    so that the results agree."""
+    """Σ_{j ≤ i} x_j, (..., A). On a GPU it is a product with a triangular matrix, because torch has no deterministic running sum of floats
+    there. The product is in float64, because the results then agree with those of a CPU."""
     if not x.is_cuda:
         return x.cumsum(-1)
     return (x.double() @ torch.ones(x.shape[-1], x.shape[-1], dtype=torch.float64, device=x.device).triu()).to(x.dtype)
@@ -72,8 +75,8 @@ def bisected_policy(z: Tensor, q: float) -> Tensor:
         low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)
     above, below = weights(low), weights(high)
     most, least = above.sum(-1, keepdim=True), below.sum(-1, keepdim=True)
-    share = (most - 1) / (most - least).clamp(min=1e-300)
-    return above.lerp(below, share.clamp(0, 1))  # compiled code may round these sums otherwise than those of the loop
+    fraction = (most - 1) / (most - least).clamp(min=1e-300)
+    return above.lerp(below, fraction.clamp(0, 1))  # compiled code may round these sums otherwise than those of the loop
 
 
 def q_exponential(values: Tensor, temperature: float, q: float, normaliser: str = "exact") -> Tensor:
@@ -88,9 +91,9 @@ def q_exponential(values: Tensor, temperature: float, q: float, normaliser: str 
     return torch.where(total > 0, policy / total, one_hot(z).to(policy.dtype))
 
 
-def bonus(raw: Tensor, action: Tensor, floor: float | None) -> Tensor:
+def bonus(of_actions: Tensor, action: Tensor, floor: float | None) -> Tensor:
     """Bonus of the action taken, not below `floor`: (K, *B, A) -> (K, *B)."""
-    taken = pick(raw, action)
+    taken = pick(of_actions, action)
     return taken if floor is None else taken.clamp(min=floor)
 
 
@@ -120,10 +123,10 @@ class Munchausen(Choice):
         check(self)
 
     def __call__(self, online: View, target: View, batch: Batch) -> Returns:
-        policy, log = boltzmann(target.next.mean(), self.temperature)
-        _, log_now = boltzmann(target.now.mean(), self.temperature)
-        extra = self.scale * bonus(log_now, batch.action, self.floor)  # (K, *B)
-        return soft_value(target.next, policy, log).bootstrap(batch.reward, batch.discount).plus(extra)
+        policy, scaled_log = boltzmann(target.next.mean(), self.temperature)
+        _, scaled_log_now = boltzmann(target.now.mean(), self.temperature)
+        munchausen_term = self.scale * bonus(scaled_log_now, batch.action, self.floor)  # (K, *B)
+        return soft_value(target.next, policy, scaled_log).bootstrap(batch.reward, batch.discount).plus(munchausen_term)
 
     def metrics(self, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
         """Metrics of the target network's policy at s'."""
@@ -173,12 +176,12 @@ class Tsallis(Choice):
 
     def __call__(self, online: View, target: View, batch: Batch) -> Returns:
         now = target.now.mean()
-        policy_now, log_now = self.policy(now)
-        raw = now - (policy_now * now).sum(-1, keepdim=True) if self.term == "gap" else log_now
-        extra = self.scale * bonus(raw, batch.action, self.floor)  # (K, *B)
-        policy, log = self.policy(target.next.mean())
-        share = {"entropic": 1.0, "consistent": 1 / self.q, "expected": 0.0}[self.bootstrap]
-        return soft_value(target.next, policy, share * log).bootstrap(batch.reward, batch.discount).plus(extra)
+        policy_now, scaled_log_now = self.policy(now)
+        gap = now - (policy_now * now).sum(-1, keepdim=True)
+        munchausen_term = self.scale * bonus(gap if self.term == "gap" else scaled_log_now, batch.action, self.floor)  # (K, *B)
+        policy, scaled_log = self.policy(target.next.mean())
+        factor = {"entropic": 1.0, "consistent": 1 / self.q, "expected": 0.0}[self.bootstrap]
+        return soft_value(target.next, policy, factor * scaled_log).bootstrap(batch.reward, batch.discount).plus(munchausen_term)
 
     def metrics(self, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
         """Metrics of the target network's policy at s'."""

@@ -30,6 +30,7 @@ from deeprl.choice import in_range, one_of
 from deeprl.networks.blocks import stacked
 from deeprl.networks.mlp import MLP
 from deeprl.parts.auxiliary import Auxiliary
+from deeprl.parts.chains import Chain
 from deeprl.plan import Plan
 from deeprl.types import Batch
 from deeprl.values.losses import average
@@ -83,6 +84,12 @@ class SelfPrediction(Auxiliary):
             in_range(self, latent=(1, None))
         self.spec, self.torso = plan.spec, plan.torso
         self.told = plan.spec.num_actions if plan.spec.num_actions > 1 else 0  # inputs of a predictor that tell the action
+
+    def check(self, chain: Chain) -> None:
+        if self.goal == "target" and (chain.anchors or chain.target is chain.online):
+            raise ValueError(
+                "auxiliary.goal must be online where the chain has no target network, because target would be the same encoder"
+            )
 
     def beside(self, torso: Any, n: int, heads: int) -> nn.ModuleDict:
         width = self.latent or torso.features
@@ -138,7 +145,17 @@ class Bidirectional(SelfPrediction):
     def beside(self, torso: Any, n: int, heads: int) -> nn.ModuleDict:
         parts = super().beside(torso, n, heads)
         second = self.torso.build(self.spec, n)
+        if hasattr(second, "learn"):
+            raise ValueError(
+                f"agent/auxiliary=bidirectional has a second encoder, whose running averages nothing would renew with "
+                f"{type(self.torso).__name__}: choose agent/auxiliary=self_prediction, or another agent/torso"
+            )
         parts.update({"second": second, "second_latent": self.projection(second, n)})
+        widths = torso.features, second.features
+        if self.latent is None and widths[0] != widths[1]:  # the first may end in hidden layers that heads share
+            raise ValueError(
+                f"auxiliary.latent must be a width and not null, because the two encoders have {widths[0]} and {widths[1]} features"
+            )
         parts["back"] = self.predictor(self.latent or torso.features, n)
         return parts
 

@@ -79,11 +79,11 @@ def attach(clock: Clock, trainer: Trainer) -> Callable[[int], None]:
     if type(learner) is Learner:  # else all of it is one compiled function
         for name, objective in agent.objectives.items():
             clock.wrap(objective.optimizer, "step", f"optimizer of {name}")
-    clock.wrap(agent, "follow", "targets that follow")
+    clock.wrap(agent, "after_update", "targets that follow")
     clock.wrap(learner, "update", "update")
     clock.wrap(trainer.replay, "update_priorities", "priorities")
     clock.wrap(trainer, "learn", "learn")
-    clock.wrap(agent, "maintain", "maintain")
+    clock.wrap(agent, "on_period", "maintain")
 
     def step(number: int) -> None:
         after = number + trainer.envs.num

@@ -72,7 +72,7 @@ def main() -> None:
     sampler = Prioritized() if args.prioritized else Uniform()
     before = resident()
     replay = Replay(capacity=args.rows, batch_size=32, sampler=sampler, spec=spec, num=1, discount=0.99)
-    announced = Replay.memory(spec, args.rows, sampler=sampler)
+    announced = replay.bytes
     print(f"announced {announced / 1e9:.3f} GB; process before {before / 1e9:.3f} GB, after construction {resident() / 1e9:.3f} GB")
     spent, start = 0.0, time.perf_counter()
     for step, rows in enumerate(play(args.game, args.rows + args.rows // 100), 1):  # a little more than fits

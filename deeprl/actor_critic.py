@@ -29,12 +29,12 @@ from deeprl.networks.value_network import Networks
 from deeprl.networks.weight_norm import weight_normalise
 from deeprl.objective import Objective
 from deeprl.optim.flat import flatten_
+from deeprl.parts.actor_value import ActorValue
 from deeprl.parts.auxiliary import Auxiliary
 from deeprl.parts.chains import Chain
 from deeprl.parts.exploration import ActorExploration, certain
 from deeprl.parts.rate import Rate, RateLoss
 from deeprl.parts.resets import Resets, renew_
-from deeprl.parts.serving import Serving
 from deeprl.parts.temperature import Temperature
 from deeprl.parts.weighting import Weighting
 from deeprl.plan import Plan
@@ -138,7 +138,7 @@ class ActorCritic(Agent):
             raise ValueError("chain.anchor must be network where critics serve an actor, not head")
         self.auxiliary.check(self.chain)
         self.weighting = weighting(plan=plan, chain=self.chain)
-        self.serving = Serving(critics, self.chain, actor_reduce)
+        self.actor_value = ActorValue(critics, self.chain, actor_reduce)
         actor_torso = actor_torso.resolve(spec)
         self.actor = actor.build(spec, actor_torso)
         initialise(self.actor, seed, "actor")
@@ -165,11 +165,11 @@ class ActorCritic(Agent):
         """Online and target critics at both ends of a batch, and the batch as they see it: observations are pairs (s, a) now, (s', a') next
         and at the successor, all with the one action of a critic. `extra` has log π(a'|s') as "next_log_prob"."""
         shift = batch.noise.get("shift")
-        now, after = (None, None) if shift is None else shift.split(2, -1)
+        shift_now, shift_next = (None, None) if shift is None else shift.split(2, -1)
 
         def later(obs: Tensor) -> tuple[Tensor, Tensor | None]:
             """(*B, S + D), and log π (*B,)"""
-            obs = self.seen(obs, after)
+            obs = self.seen(obs, shift_next)
             action, log_prob = self.backup.next_action(self.target_actor or self.actor, obs, batch.noise)
             return pair(obs, action), log_prob
 
@@ -180,19 +180,20 @@ class ActorCritic(Agent):
                 extra["next_log_prob"] = log_prob
             if "successor" in extra:
                 extra |= {"successor": later(extra["successor"])[0], "observed": self.normalize(batch.obs)}
-        batch = batch._replace(obs=pair(self.seen(batch.obs, now), batch.action), action=ONLY, next_obs=next_obs, extra=extra)
+        batch = batch._replace(obs=pair(self.seen(batch.obs, shift_now), batch.action), action=ONLY, next_obs=next_obs, extra=extra)
         return *self.chain.views(batch), batch
 
     def future(self, target: View, batch: Batch) -> Returns:
         """Return of the next state with the entropy there, atoms (K, *B, N)."""
         reduced = self.reduce(ensemble_returns(target.next, self.ensemble), batch.noise["reduce"])
-        return self.temperature.soften(reduced, batch.extra.get("next_log_prob"))
+        return self.temperature.add_entropy(reduced, batch.extra.get("next_log_prob"))
 
     def targets(self, online: View, target: View, batch: Batch) -> Returns:
         """y, atoms (K, *B, N): the agent's Bellman operator, a `deeprl.backups.bellman.Backup`."""
         return self.future(target, batch).bootstrap(self.rate.subtracted(batch), batch.discount)
 
     def critic_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
+        """L_Q, (), and `Learned` with the error of each transition (*B,), the largest of the ensemble's."""
         online, target, batch = self.views(batch)
         with torch.no_grad():
             returns = self.targets(online, target, batch)
@@ -225,21 +226,24 @@ class ActorCritic(Agent):
         return obs if self.encoder is None else self.encoder(obs, shift)
 
     def actor_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
+        """L_π, (), for observations (*B, S) of the batch and actions that the policy takes now. The loss of a learned temperature is added,
+        because it reads the same log π(a|s)."""
         with torch.no_grad():
             obs = self.seen(batch.obs)  # the critics alone train the encoder
-        action, log_prob, statistics = self.actor.learn(obs, batch.noise.get("action"))
-        value = self.serving(pair(obs, action), batch.noise)  # (*B,)
-        loss = self.temperature.cost(log_prob) - value
+        action, log_prob, statistics = self.actor.sample_with_statistics(obs, batch.noise.get("action"))
+        value = self.actor_value(pair(obs, action), batch.noise)  # (*B,)
+        loss = self.temperature.entropy_cost(log_prob) - value
         total = average((loss + self.temperature.loss(log_prob)).unsqueeze(0), batch.valid).sum()
         metrics = {"train/actor_loss": over_valid(loss.detach().unsqueeze(0), batch.valid), **self.temperature.metrics(log_prob)}
+        # there is no TD error: a learner checks that the value is finite, and priorities come from the critics
         return total, Learned(value.detach(), metrics, {f"actor.torso.{name}": new for name, new in statistics.items()})
 
     def due(self, update: int) -> tuple[str, ...]:
         periods = {**dict.fromkeys(self.objectives, 1), "actor": self.actor_period, "target": self.target_period}
         return tuple([name for name, period in periods.items() if update % period == 0])
 
-    def follow(self, due: tuple[str, ...]) -> None:
-        self.chain.follow(due, self.updates // self.target_period)
+    def after_update(self, due: tuple[str, ...]) -> None:
+        self.chain.after_update(due, self.updates // self.target_period)
         number = self.resets.number(self.updates)
         if number is not None:
             self.reset(number)
@@ -275,7 +279,7 @@ class ActorCritic(Agent):
         action = self.actor(seen)
         if self.rate.learned:  # differential values are no returns
             return Acted(action.cpu(), torch.ones(action.shape[0]), memory)
-        return Acted(action.cpu(), torch.ones(action.shape[0]), memory, self.serving.typical(pair(seen, action)).cpu())
+        return Acted(action.cpu(), torch.ones(action.shape[0]), memory, self.actor_value.typical(pair(seen, action)).cpu())
 
     def greedy(self, obs: Tensor) -> Tensor:
         return self.actor(self.seen(obs))
@@ -307,10 +311,10 @@ class ActorCritic(Agent):
         sampled = {"action": drawn.pop("normal").to(device)}  # one copy for many ticks
         return {**drawn, "network": NetworkNoise(sampled, {})}
 
-    def maintain(self, due: tuple[str, ...]) -> None:
+    def on_period(self, due: tuple[str, ...]) -> None:
         if self.chain.shifting(due, self.updates):
             self.weighting.shift(self.chain.target)
-        self.chain.maintain(due, self.updates)
+        self.chain.on_period(due, self.updates)
 
     def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
         """Metrics as numbers; with several iterations also one for each."""

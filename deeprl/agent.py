@@ -67,8 +67,10 @@ class Agent(nn.Module, Choice):
         """Environment steps so far."""
         return self.clock.step
 
-    def forward(self, name: str, batch: Batch) -> tuple[Tensor, Learned]:
-        """The loss of one objective. Parameters, outputs of networks, targets and the loss are float32, whatever `products` is."""
+    def loss_of(self, name: str, batch: Batch) -> tuple[Tensor, Learned]:
+        """The loss of one objective: the method that the agent gave to its `Objective`, such as `ValueAgent.loss`,
+        `ActorCritic.critic_loss` or `ActorCritic.actor_loss`. Parameters, outputs of networks, targets and the loss are float32, whatever
+        `products` is."""
         loss = self.objectives[name].loss
         if self.products == torch.float32:
             return loss(batch)
@@ -138,16 +140,16 @@ class Agent(nn.Module, Choice):
         data."""
         return (*self.objectives, "target")
 
-    def follow(self, due: tuple[str, ...]) -> None:
+    def after_update(self, due: tuple[str, ...]) -> None:
         """Upkeep that follows the parameters: called after every update, with the names that were due."""
 
     def tick(self, before: int, after: int) -> None:
         """Called at the end of a tick, after the environment steps (before, after]."""
         due = self.clock.tick(before, after)
         if due:
-            self.maintain(due)
+            self.on_period(due)
 
-    def maintain(self, due: tuple[str, ...]) -> None:
+    def on_period(self, due: tuple[str, ...]) -> None:
         """Called at the end of a tick with the names of the clock's periods that ended in it."""
 
     def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:

@@ -25,6 +25,9 @@ class Choice:
 class Part(nn.Module, Choice):
     """A choice with parameters or statistics of its own. The defaults of every method are neutral."""
 
+    keeps_statistics = True
+    """Whether `observe`, where a part overrides it, accumulates anything; false if it only checks"""
+
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
         """Random numbers for one or more updates; the leading axes of every tensor are `size` = (updates, *B)."""
         return {}

@@ -24,6 +24,7 @@ from deeprl.networks.actors import Actor
 from deeprl.networks.blocks import initialise
 from deeprl.networks.mlp import MLP
 from deeprl.networks.policies import PolicyChoice
+from deeprl.networks.weight_norm import weight_normalise
 from deeprl.objective import Objective
 from deeprl.parts.exploration import certain
 from deeprl.transforms.channels import channel_scales
@@ -90,7 +91,7 @@ class PolicyGradient(Agent):
         optimizer: of all weights, with one norm.
 
     Raises:
-        ValueError: a value is out of range, or the environment has action masks.
+        ValueError: a value is out of range, the environment has action masks, or the torso has running averages.
     """
 
     actions = "any"
@@ -124,10 +125,16 @@ class PolicyGradient(Agent):
         self.policy = policy.build(spec, torso)
         self.value: nn.Module = MLP(1, (self.policy.torso.features, *torso.head_hidden, 1), activate_last=False, init=torso.init,
                                     last_init="orthogonal")  # fmt: skip
+        if hasattr(self.policy.torso, "learn"):
+            raise ValueError(
+                f"{type(torso).__name__} has running averages, which only the losses of values and of an actor renew: "
+                "choose another agent/torso, such as mlp with torso.layer_norm=true"
+            )
         if not shared:
             self.value = Actor(spec, torso, 1, "orthogonal", unit=False)
-        initialise(self.policy, seed, "policy")
-        initialise(self.value, seed, "value")
+        for place, module in {"policy": self.policy, "value": self.value}.items():
+            initialise(module, seed, place)
+            weight_normalise(module, torso.weight_norm)
         parameters = [*self.policy.parameters(), *self.value.parameters()]
         self.objectives = {"policy": Objective(self.loss, parameters, optimizer.build(parameters))}
         self.observers = watching(self.normalize, self.rewards)

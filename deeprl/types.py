@@ -94,15 +94,15 @@ class Batch(NamedTuple):
     weight: Tensor
     """(*B,): importance weight, ones for uniform replay"""
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which is not used
-    """(*B,) int64: number of the row for `Replay.update_priorities`, on the CPU"""
+    """(*B,) int64: number of the transition, tick · M + environment, for `Replay.update_priorities`; -1 where not `valid`; on the CPU"""
     noise: dict[str, Any]
     """All random numbers of the update, drawn outside: a `ViewNoise` each under "online" and "target", and what the agent's `noise` adds by
     name"""
     extra: dict[str, Tensor]
     """Fields by declared needs: "successor" (the observation one step later), "terminated" (whether the first step terminated), "restart"
     (whether the last step terminated), "behavior_probability". An agent adds the masks (*B, A) bool that it divides from observations,
-    "valid" and "next_valid"; one with critics the log density of the next action, "next_log_prob", and beside a successor the observation
-    that is not a pair, "observed" """
+    "valid" and "next_valid"; one with critics the log density of the next action, "next_log_prob", and beside a successor the normalized
+    observation without the action, "observed" """
 
 
 class Acted(NamedTuple):

@@ -104,7 +104,7 @@ class ValueAgent(Agent):
         self.needs = self.backup.needs | self.auxiliary.needs
         self.observers = watching(self.normalize, self.rewards, self.auxiliary)
         self.clock = Clock(self.chain.periods)
-        self.exact = self.chain.remembers or "behavior_probability" in self.needs
+        self.exact = self.chain.rule.remembers or "behavior_probability" in self.needs
         """Whether acting needs the greedy action and its probability at every step"""
 
     def views(self, batch: Batch) -> tuple[View, View, Batch]:
@@ -113,6 +113,7 @@ class ValueAgent(Agent):
         return *self.chain.views(batch), batch
 
     def loss(self, batch: Batch) -> tuple[Tensor, Learned]:
+        """Σ_k mean w_k D(y_k, Z_k(s, a)) + auxiliary, (), and `Learned` with the error of each transition (*B,), the mean over k."""
         online, target, batch = self.views(batch)
         with torch.no_grad():
             if "returns" in batch.extra:
@@ -158,7 +159,7 @@ class ValueAgent(Agent):
             nonlocal remembered, chosen
             network = noise["network"] if explore else quiet(noise["network"])
             values = (answer or self.answer)(obs, network)
-            chosen, remembered = self.chain.choose(values, noise, first, memory)  # (M, A)
+            chosen, remembered = self.chain.rule.choose(values, noise, first, memory)  # (M, A)
             return chosen.argmax(-1)
 
         epsilon = self.explore.epsilon(step, explore)
@@ -174,15 +175,15 @@ class ValueAgent(Agent):
 
     def greedy_values(self, obs: Tensor) -> Tensor:
         values = self.answer(obs, QUIET)  # (K, M, A)
-        if self.chain.draws:
-            return self.chain.typical(values)
-        return self.chain.choose(values, {}, torch.ones(obs.shape[0], dtype=torch.bool), {})[0]
+        if self.chain.rule.draws:
+            return self.chain.rule.typical(values)
+        return self.chain.rule.choose(values, {}, torch.ones(obs.shape[0], dtype=torch.bool), {})[0]
 
     def simplified(self) -> list[str]:
         found = []
         if self.explore.evaluation:
             found.append(f"evaluation explores with probability {self.explore.evaluation:g}, and the greedy policy never does")
-        if self.chain.draws:
+        if self.chain.rule.draws:
             found.append("evaluation draws the network that acts, and the greedy policy takes the mean of their values")
         if self.chain.online.fractions is not None:
             found.append("evaluation draws the fractions of the quantiles, and the greedy policy takes evenly spaced ones")
@@ -201,8 +202,8 @@ class ValueAgent(Agent):
         if self.observers:
             super().observe(divided_rows(rows, self.spec.num_actions) if self.spec.masked else rows)
 
-    def follow(self, due: tuple[str, ...]) -> None:
-        self.chain.follow(due, self.updates)
+    def after_update(self, due: tuple[str, ...]) -> None:
+        self.chain.after_update(due, self.updates)
         number = self.resets.number(self.updates)
         if number is not None:
             self.reset(number)
@@ -216,10 +217,10 @@ class ValueAgent(Agent):
         for objective in self.objectives.values():
             objective.optimizer.reset()
 
-    def maintain(self, due: tuple[str, ...]) -> None:
+    def on_period(self, due: tuple[str, ...]) -> None:
         if self.chain.shifting(due, self.updates):
             self.weighting.shift(self.chain.target)
-        self.chain.maintain(due, self.updates)
+        self.chain.on_period(due, self.updates)
 
     def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
         """Metrics as numbers; with several iterations or channels also one for each."""

@@ -11,6 +11,8 @@ where outcomes commute as in a bandit. What is known: M, H, the first state, tha
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from deeprl.lab import belief
@@ -50,15 +52,19 @@ class LatentMDP(PlanningAgent):
         if self.cached is None or self.cached[0] != key:
             n = self.planned.sum(-1)  # (M, S, A)
             p = np.where(n[..., None] > 0, self.planned / np.maximum(n, 1.0)[..., None], 1.0 / self.planned.shape[-1])
-            horizon, log = self.contexts.horizon, self.optimism.log_term(n.size, self.episodes[0])
-
-            def bonus(state: np.ndarray, variance: np.ndarray) -> np.ndarray:
-                number = np.moveaxis(n[:, state], 0, -1)  # (N, A, M)
-                return np.where(number > 0, self.optimism.width(number, horizon, variance, log), horizon)
-
-            layers = belief.tree(p, self.prior, horizon)
-            self.cached = key, layers, belief.plan(layers, p, self.planned_reward, bonus)[0]
+            layers = belief.tree(p, self.prior, self.contexts.horizon)
+            self.cached = key, layers, belief.plan(layers, p, self.planned_reward, self.bonus(n))[0]
         return self.cached[1], self.cached[2]
+
+    def bonus(self, n: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Function of states (N,) and variances that gives their bonuses (N, A, M), for counts (M, S, A); H where there is no count."""
+        horizon, log = self.contexts.horizon, self.optimism.log_term(n.size, self.episodes[0])
+
+        def of(state: np.ndarray, variance: np.ndarray) -> np.ndarray:
+            number = np.moveaxis(n[:, state], 0, -1)
+            return np.where(number > 0, self.optimism.width(number, horizon, variance, log), horizon)
+
+        return of
 
     def choose(self, obs: np.ndarray, u: np.ndarray | None) -> np.ndarray:
         layers, actions = self.plan()

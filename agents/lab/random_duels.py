@@ -65,10 +65,14 @@ class RandomDuels(PlanningAgent):
         np.add.at(self.number, (t % self.shape[0], state, rows.action, after), 1.0)
         self.data.visit(rows, self.shape)
         for z, won in zip(self.data.path[rows.ended], rows.reward[rows.ended]):
-            if 2 * self.bonus_scale * math.sqrt(z @ np.linalg.solve(self.gram, z) / math.pi) > self.threshold or self.threshold == 0:
+            if self.to_learn(z) > self.threshold or self.threshold == 0:
                 self.data.keep(z, float(won))
                 self.gram += np.outer(z, z)
         self.data.path[rows.ended] = 0.0
+
+    def to_learn(self, z: np.ndarray) -> float:
+        """E |zᵀ (θ − θ')| of two draws of the posterior: what an answer about z (d,) can tell."""
+        return 2 * self.bonus_scale * math.sqrt(z @ np.linalg.solve(self.gram, z) / math.pi)
 
     def replan(self) -> None:
         self.w[...] = logistic_ridge(*self.data.known(), self.lam, self.w)

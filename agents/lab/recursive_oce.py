@@ -13,9 +13,9 @@ from __future__ import annotations
 import numpy as np
 
 from deeprl.lab.counts import Counts, read
-from deeprl.lab.optimism import Bonus
+from deeprl.lab.optimism import Bernstein, Bonus
 from deeprl.lab.planners import backward_induction
-from deeprl.lab.risk import Risk
+from deeprl.lab.risk import Mean, Risk
 from deeprl.planning_agent import PlanningAgent
 from deeprl.types import Rows, Spec
 
@@ -25,10 +25,10 @@ class RecursiveOCE(PlanningAgent):
 
     Args:
         risk: the measure, applied in every step.
-        optimism: the bonus of counts.
+        optimism: the bonus of counts; Bernstein's with the mean alone, because it takes the variance of outcomes, not of utilities.
 
     Raises:
-        ValueError: the world has no horizon.
+        ValueError: the world has no horizon, or the bonus does not fit the measure.
     """
 
     def __init__(self, *, spec: Spec, seed: int, world, risk: Risk, optimism: Bonus):
@@ -36,6 +36,11 @@ class RecursiveOCE(PlanningAgent):
         self.risk, self.optimism, mdp = risk, optimism, world.mdp
         if mdp.horizon is None:
             raise ValueError("world must have a horizon, because the agent plans for each step: env=lab/risk_ladder, lab/random_mdp ...")
+        if isinstance(optimism, Bernstein) and not isinstance(risk, Mean):
+            raise ValueError(
+                f"optimism must be hoeffding or none with risk={type(risk).__name__}, because Bernstein's bonus takes the variance of what "
+                "is averaged, here utilities: agent/optimism=hoeffding, or agent/risk=mean"
+            )
         shape = mdp.transition.shape
         self.policy = self.table("policy", np.zeros(shape[:2], np.int64))
         self.counts = Counts(self.statistic("number", np.zeros(shape)), self.statistic("reward", np.zeros(shape)))

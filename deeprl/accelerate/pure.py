@@ -126,7 +126,7 @@ class PureStep:
     def __init__(self, agent: Agent, name: str, unpack: Callable[[Any], Batch], ranks: Alone = ALONE):
         self.ranks = ranks
         objective = agent.objectives[name]
-        self.module = Bound(agent, lambda batch: agent(name, unpack(batch)))
+        self.module = Bound(agent, lambda batch: agent.loss_of(name, unpack(batch)))
         self.groups: Sequence[Flat] = objective.optimizer.groups
         names = {id(parameter): name for name, parameter in self.module.named_parameters()}
         self.shapes = [(names[id(parameter)], parameter.shape) for parameter in objective.parameters]

@@ -20,7 +20,7 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class PolicyBackup(Choice):
-    """Target of actor-critics: the next action comes from a policy.
+    """Next action of an actor-critic's target; the target y itself is `ActorCritic.targets`.
 
     TD3 (Fujimoto, van Hoof, Meger, 2018) adds clipped Gaussian noise to the target actor, one draw for each sample and action dimension.
     With `smoothing` 0 and one critic this is DDPG's target. SAC has neither: its next action is a sample of the online actor.

@@ -35,7 +35,7 @@ class Actor(nn.Module):
         self.obs_dims = len(spec.obs_shape)
         self.torso = torso.build(spec, 1)
         if hasattr(self.torso, "noise"):
-            raise ValueError("actor_torso.dropout must be 0, because dropout is for value networks")
+            raise ValueError("dropout must be 0 in the torso of a policy, because dropout is for value networks")
         sizes = (self.torso.features, *torso.head_hidden, outputs)
         self.last = (UnitMLP if unit else MLP)(1, sizes, activate_last=False, init=torso.init, last_init=last_init)
 
@@ -56,7 +56,7 @@ class Actor(nn.Module):
         """
         return self.drawn(self.outputs(obs), noise)
 
-    def learn(self, obs: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+    def sample_with_statistics(self, obs: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
         """`sample` in the actor's own loss, and new running statistics of the torso, see `learning`."""
         lead = obs.shape[: obs.dim() - self.obs_dims]
         features, statistics = learning(self.torso, obs.flatten(0, len(lead) - 1))

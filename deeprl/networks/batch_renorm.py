@@ -66,8 +66,8 @@ class BatchRenormMLP(TorsoChoice):
         hidden: widths; the authors' critic has [2048, 2048], their actor [256, 256].
         momentum: of the running averages.
         settle: updates before the running averages correct the batch's moments.
-        largest_ratio, largest_shift: r lies in [1 / largest_ratio, largest_ratio], d in ± largest_shift; from memory, not verified.
-        epsilon: added to variances; from memory, not verified.
+        largest_ratio, largest_shift: r lies in [1 / largest_ratio, largest_ratio], d in ± largest_shift; as in the authors' code.
+        epsilon: added to variances; as in the authors' code.
         head_hidden: hidden layers of the head; the authors' head is linear.
         init: initialiser of every layer, and of heads that name none.
     """

@@ -26,7 +26,7 @@ class HeadChoice(Choice):
         dueling: a stream for the state's value and one for the advantages (Wang et al., 2016), for each atom of a distribution.
         noisy: factorised Gaussian noise in every layer of the head (Fortunato et al., 2018).
         sigma: initial scale of that noise.
-        init, last_init: initialisers of the hidden layers and the last one; null takes the torso's.
+        init, last_init: initialisers of the hidden layers and the last one; null takes the torso's. Noisy layers have their own.
         layer_norm: normalise the hidden layers of the head before their ReLU.
         unit: weights of length 1 for each unit of the head, projected after each update; biases are free.
     """
@@ -41,6 +41,10 @@ class HeadChoice(Choice):
 
     def __post_init__(self):
         in_range(self, sigma=(0, None))
+        if self.noisy and self.last_init is not None:
+            raise ValueError(
+                f"last_init must be null in a noisy head, not {self.last_init!r}, because noisy layers have initial weights of their own"
+            )
         if self.unit and self.noisy:
             raise ValueError("unit must be false in a noisy head, because weights of mean plus noise have no fixed length")
 

@@ -66,12 +66,25 @@ class Mapped(Choice):
     def build(self, features: int, hidden: Sequence[int], actions: int, n: int, init: str) -> nn.Module:
         return MappedHead(self, features, tuple(hidden), actions, n, init)
 
-    def trunk(self, *arguments) -> MLP:
-        return self.head.trunk(*arguments)
+    def trunk(self, features: int, hidden: Sequence[int], torsos: int, init: str) -> MLP:
+        """See `HeadChoice.trunk`.
+
+        Raises:
+            ValueError: each channel has hidden layers of its own.
+        """
+        if not self.mapping.shared and len(self.scales) > 1:
+            raise ValueError(
+                "chain.torso must not be shared_hidden with mapping.shared=false, because then each channel has hidden layers of its own: "
+                "set chain.torso=shared, or mapping.shared=true"
+            )
+        return self.head.trunk(features, hidden, torsos, init)
 
 
 class MappedHead(nn.Module):
-    """Shared layers, then one scalar head for each channel: (torsos or 1, B, F) -> `MappedValues`."""
+    """Shared layers, then one scalar head for each channel: (torsos or 1, B, F) -> `MappedValues`.
+
+    Shared layers have no noise and no streams, so that with `mapping.shared` the options `noisy` and `dueling` concern the last layers.
+    """
 
     def __init__(self, choice: Mapped, features: int, hidden: tuple[int, ...], actions: int, n: int, init: str):
         super().__init__()
@@ -79,7 +92,7 @@ class MappedHead(nn.Module):
         self.units = Units(mapping, choice.scales, choice.signed)
         self.common: MLP | None = None
         if hidden and mapping.shared:
-            self.common = MLP(n, [features, *hidden], activate_last=True, init=head.init or init)
+            self.common = head.trunk(features, hidden, n, init)
             features, hidden = hidden[-1], ()
         self.channels = nn.ModuleList([head.build(features, hidden, actions, n, init) for _ in range(channels)])
         self.gradient = channels**-0.5 if mapping.scale_gradient else 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,12 @@ def unit_columns(weight: Tensor) -> Tensor:
 
 class UnitMLP(MLP):
     """An MLP whose units have weights of length 1; biases are free."""
+
+    def layers(self, outputs: bool) -> Sequence[int]:
+        found = super().layers(outputs)
+        if found:
+            raise ValueError("torso.weight_norm must be none where units have weights of length 1, because a gain would scale them again")
+        return found
 
     @torch.no_grad()
     def project_(self) -> None:

@@ -17,7 +17,7 @@ from deeprl.values.reduce import Reduction
 from deeprl.values.returns import Returns
 
 
-class Serving:
+class ActorValue:
     """Value of the actor's actions, by the iteration that serves it, or the mean of all.
 
     Args:
@@ -29,13 +29,13 @@ class Serving:
     def __init__(self, critics: Critics, chain: Chain, reduce: Reduction):
         self.ensemble, self.chain, self.reduce = critics.ensemble, chain, reduce
         if chain.length > 1:
-            chain.iteration(torch.zeros((), dtype=torch.float64))  # refuses rules of acting that only discrete agents have
+            chain.rule.iteration(torch.zeros((), dtype=torch.float64))  # refuses rules of acting that only discrete agents have
         self.subset = self.smallest(critics)
 
     def smallest(self, critics: Critics) -> CriticSubset | None:
         """Evaluation of the critics that serve the actor; None if all of them do, or if the iterations share torsos."""
         chain = self.chain
-        iterations = 1 if chain.serves_one else chain.length
+        iterations = 1 if chain.rule.serves_one else chain.length
         each = 1 if self.reduce.first_only else self.ensemble
         everything = (iterations, each) == (chain.length, self.ensemble) or chain.torsos < chain.length
         if everything or hasattr(chain.online.torso, "learn"):  # whose statistics are buffers of the whole stack
@@ -46,7 +46,7 @@ class Serving:
     def __call__(self, x: Tensor, noise: dict[str, Any]) -> Tensor:
         """Values (*B,) of pairs (*B, S + D), with the random numbers of an update."""
         chain, online = self.chain, self.chain.online
-        k = chain.iteration(noise["iteration"]) if chain.length > 1 else None
+        k = chain.rule.iteration(noise["iteration"]) if chain.length > 1 else None
         if self.subset is None:
             value = self.reduce(ensemble_returns(online(x, noise["critic"]), self.ensemble), noise["actor_reduce"]).mean()  # (K, *B)
             return value.mean(0) if k is None else value.index_select(0, k)[0]
@@ -55,7 +55,7 @@ class Serving:
 
     def typical(self, x: Tensor) -> Tensor:
         """Values (M,) of pairs (M, S + D) in evaluation."""
-        return self.chain.typical(self.reduce(ensemble_returns(self.chain.online(x), self.ensemble), {}).mean())
+        return self.chain.rule.typical(self.reduce(ensemble_returns(self.chain.online(x), self.ensemble), {}).mean())
 
 
 class Reading(nn.Module):

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import Part, in_range
+from deeprl.networks.blocks import restart_
 from deeprl.networks.value_network import ValueNetwork
 from deeprl.optim.flat import flatten_
+from deeprl.parts.acting import Acting
 from deeprl.types import Batch, NetworkNoise, ViewNoise
 from deeprl.values.view import View
 
@@ -60,29 +62,22 @@ class Chain(Part):
         length: K.
         torsos: number of online torsos, 1 (shared) or K.
         anchors: number of online heads before Q_1 that are not trained: 1 if Q̄_0 is one of them.
+        acting: which of the K networks acts, or serves an actor, see `deeprl.parts.acting.Acting`.
 
     Attributes:
         companions: (target, online) tensors without a chain of their own, which move with the anchor Q̄_0: the target actor, slow copies.
     """
 
     periods: Mapping[str, int] = {}
-    """Periods in environment steps, by name. After a multiple of a period `maintain` is called with its name."""
-
-    serves_one = False
-    """Whether `iteration` gives one iteration."""
-
-    draws = False
-    """Whether `choose` reads random numbers; if so, `typical` replaces it in `Agent.greedy`."""
+    """Periods in environment steps, by name. After a multiple of a period `on_period` is called with its name."""
 
     live = False
     """Whether online networks themselves give the values in targets, except those of an anchor."""
 
-    remembers = False
-    """Whether `choose` must be called at every step, because it has a memory."""
-
-    def __init__(self, make: MakeNetwork, length: int, torsos: int, anchors: int = 0):
+    def __init__(self, make: MakeNetwork, length: int, torsos: int, anchors: int = 0, acting: str = "last"):
         super().__init__()
         self.length, self.torsos, self.anchors = length, torsos, anchors
+        self.rule = Acting(acting, length)
         self.companions: list[tuple[list[Tensor], list[Tensor]]] = []
         self.online = make("online", stack=anchors + length, torsos=torsos, index=None)
         self.make_target(make)
@@ -98,12 +93,14 @@ class Chain(Part):
         self.reset_target()
 
     def reset_target(self) -> None:
-        """Copy Q_k to Q̄_{k−1} for every k, as in the i-QN authors' code. So Q̄_k differs from Q_k before the first sync."""
+        """Copy Q_k to Q̄_{k−1} for every k, as in the i-QN authors' code. So Q̄_k differs from Q_k before the first sync. Running averages
+        of the target's own batches start anew."""
         pairs = list(zip(self.target.parameters(), self.online.parameters()))
         _approach([t for t, _ in pairs], [torch.cat([o] * (t.shape[0] // o.shape[0])) for t, o in pairs])
+        restart_(self.target)
 
-    def anchor(self, tau: float = 1.0) -> None:
-        """Move the anchor Q̄_0, and with it the companions, towards the online networks."""
+    def move_anchor(self, tau: float = 1.0) -> None:
+        """Q̄_0 ← Q̄_0 + tau (Q_1 − Q̄_0), and the same for the companions."""
         anchor_(self.target, self.online, tau)
         self.accompany(tau)
 
@@ -112,7 +109,7 @@ class Chain(Part):
         for target, online in self.companions:
             _approach(target, online, tau)
 
-    def follow(self, due: tuple[str, ...], updates: int) -> None:
+    def after_update(self, due: tuple[str, ...], updates: int) -> None:
         """Called after every gradient update.
 
         Args:
@@ -120,7 +117,7 @@ class Chain(Part):
             updates: number of updates so far at which "target" was due.
         """
 
-    def maintain(self, due: Collection[str], updates: int) -> None:
+    def on_period(self, due: Collection[str], updates: int) -> None:
         """Called at the end of a tick in which a period ended.
 
         Args:
@@ -129,7 +126,7 @@ class Chain(Part):
         """
 
     def shifting(self, due: Collection[str], updates: int) -> bool:
-        """Whether the next `maintain` starts a new iteration, by a copy to the anchor Q̄_0."""
+        """Whether the next `on_period` starts a new iteration, by a copy to the anchor Q̄_0."""
         raise NotImplementedError
 
     def views(self, batch: Batch) -> tuple[View, View]:
@@ -140,7 +137,7 @@ class Chain(Part):
         return losses.sum()
 
     def acting_values(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
-        """Values from which `choose` selects, (K, M, A)."""
+        """Values from which `rule` selects, (K, M, A)."""
         return self.online(obs, noise).mean()
 
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
@@ -151,26 +148,7 @@ class Chain(Part):
 
     def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
         """Random numbers for acting beside those of exploration; `size` is (ticks, M). The agent moves them to its device."""
-        return {"network": self.online.noise(size, generator, "acting")}
-
-    def iteration(self, noise: Tensor) -> Tensor | None:
-        """The iteration whose critics serve an actor, (1,) int64; None: the mean of all.
-
-        Args:
-            noise: () float64, uniform in [0, 1), one number for each update.
-        """
-        return None
-
-    def typical(self, values: Tensor) -> Tensor:
-        """Values of the iteration that acts or serves an actor, (K, M, ...) -> (M, ...), for evaluation; the mean of all if each of them
-        may."""
-        return values.mean(0)
-
-    def choose(
-        self, values: Tensor, noise: dict[str, Tensor], first: Tensor, memory: dict[str, Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Values that act, (K, M, A) -> (M, A), and the memory for the next step."""
-        return values[-1], memory
+        return {"network": self.online.noise(size, generator, "acting"), **self.rule.noise(size, generator)}
 
 
 class Single(Chain):
@@ -190,6 +168,6 @@ class Single(Chain):
     def shifting(self, due: Collection[str], updates: int) -> bool:
         return updates > 0 and "sync" in due
 
-    def maintain(self, due: Collection[str], updates: int) -> None:
+    def on_period(self, due: Collection[str], updates: int) -> None:
         if self.shifting(due, updates):
-            self.anchor()
+            self.move_anchor()

@@ -19,9 +19,9 @@ class Polyak(Chain):
     def shifting(self, due, updates: int) -> bool:
         return False  # the iteration changes a little at every update
 
-    def follow(self, due: tuple[str, ...], updates: int) -> None:
+    def after_update(self, due: tuple[str, ...], updates: int) -> None:
         if "target" in due:
-            self.anchor(self.tau)
+            self.move_anchor(self.tau)
 
 
 class JointPolyak(Polyak):

@@ -31,15 +31,15 @@ class TargetFree(Chain):
     def reset_target(self) -> None:
         """There is none."""
 
-    def anchor(self, tau: float = 1.0) -> None:
+    def move_anchor(self, tau: float = 1.0) -> None:
         self.accompany(1.0)
 
     def shifting(self, due, updates: int) -> bool:
         return False
 
-    def follow(self, due: tuple[str, ...], updates: int) -> None:
+    def after_update(self, due: tuple[str, ...], updates: int) -> None:
         if "target" in due:
-            self.anchor()
+            self.move_anchor()
 
     def views(self, batch: Batch) -> tuple[View, View]:
         network = self.online

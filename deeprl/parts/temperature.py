@@ -14,6 +14,12 @@ from deeprl.choice import Part, in_range, one_of
 from deeprl.values.returns import Returns
 
 
+def required(log_prob: Tensor | None) -> Tensor:
+    """log π of a policy with a density; `deeprl.config.combinations` refuses a temperature for any other."""
+    assert log_prob is not None, "a temperature needs a policy with a density"
+    return log_prob
+
+
 class Temperature(Part):
     """α of the objective E[Σ γᵗ (r + α H(π))]. This base class is neutral: it adds no entropy.
 
@@ -24,11 +30,11 @@ class Temperature(Part):
     def __init__(self, *, action_dim: int):
         super().__init__()
 
-    def soften(self, future: Returns, log_prob: Tensor | None) -> Returns:
+    def add_entropy(self, future: Returns, log_prob: Tensor | None) -> Returns:
         """Z(s', a') − α log π(a'|s'), for `log_prob` (*B,)."""
         return future
 
-    def cost(self, log_prob: Tensor | None) -> Tensor | float:
+    def entropy_cost(self, log_prob: Tensor | None) -> Tensor | float:
         """α log π(a|s) in the actor's loss, (*B,)."""
         return 0.0
 
@@ -72,18 +78,15 @@ class FixedTemperature(Temperature):
         """α, without gradient."""
         return self.value
 
-    def soften(self, future: Returns, log_prob: Tensor | None) -> Returns:
-        assert log_prob is not None, "a temperature, and a policy without a density"
-        return future.plus((-self() * log_prob).unsqueeze(0))
+    def add_entropy(self, future: Returns, log_prob: Tensor | None) -> Returns:
+        return future.plus((-self() * required(log_prob)).unsqueeze(0))
 
-    def cost(self, log_prob: Tensor | None) -> Tensor | float:
-        assert log_prob is not None, "a temperature, and a policy without a density"
-        return self() * log_prob
+    def entropy_cost(self, log_prob: Tensor | None) -> Tensor | float:
+        return self() * required(log_prob)
 
     def metrics(self, log_prob: Tensor | None) -> dict[str, Tensor]:
-        assert log_prob is not None, "a temperature, and a policy without a density"
         value = self()
-        return {"train/entropy": -log_prob.detach(), "train/ent_coef": value if isinstance(value, Tensor) else self.shown}
+        return {"train/entropy": -required(log_prob).detach(), "train/ent_coef": value if isinstance(value, Tensor) else self.shown}
 
 
 class LearnedTemperature(FixedTemperature):
@@ -96,15 +99,24 @@ class LearnedTemperature(FixedTemperature):
     Args:
         value: initial α.
         target_entropy: H̄ per action dimension, in nats, for actions in [-1, 1]; −1 in SAC, −½ in BRO and SimBa.
-        lr: learning rate of log α; None: the actor's.
+        lr, betas: learning rate of log α, and coefficients of its Adam; None: the actor's.
         form: `log`, the loss above (softlearning), or `exp`, α in place of log α in it (pytorch_sac, CleanRL).
     """
 
-    def __init__(self, *, action_dim: int, value: float = 1.0, target_entropy: float = -1.0, lr: float | None = None, form: str = "log"):
+    def __init__(
+        self,
+        *,
+        action_dim: int,
+        value: float = 1.0,
+        target_entropy: float = -1.0,
+        lr: float | None = None,
+        betas: Sequence[float] | None = None,
+        form: str = "log",
+    ):
         super().__init__(action_dim=action_dim, value=value)
         if value <= 0:
             raise ValueError(f"value must be above 0, because its logarithm is learned, not {value}")
-        self.target_entropy, self.lr, self.form = target_entropy, lr, form
+        self.target_entropy, self.lr, self.betas, self.form = target_entropy, lr, betas, form
         in_range(self, target_entropy=(None, None), **({} if lr is None else {"lr": (0, None)}))
         one_of(self, form=("log", "exp"))
         self.target = target_entropy * action_dim
@@ -117,9 +129,11 @@ class LearnedTemperature(FixedTemperature):
         self.log_value.fill_(math.log(self.value))
 
     def groups(self, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
-        return [([self.log_value], optimizer if self.lr is None else replace(optimizer, lr=self.lr))]
+        if self.betas is not None and not hasattr(optimizer, "betas"):
+            raise ValueError(f"temperature.betas must be null, because actor_optimizer={type(optimizer).__name__} has none")
+        own = {"lr": self.lr, "betas": self.betas}
+        return [([self.log_value], replace(optimizer, **{name: value for name, value in own.items() if value is not None}))]
 
     def loss(self, log_prob: Tensor | None) -> Tensor | float:
-        assert log_prob is not None, "a temperature, and a policy without a density"
         factor = self.log_value if self.form == "log" else self.log_value.exp()
-        return -factor * (log_prob.detach() + self.target)
+        return -factor * (required(log_prob).detach() + self.target)

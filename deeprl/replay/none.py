@@ -20,7 +20,7 @@ class NoReplay(Choice):
     """
 
     offers = frozenset({"stream"})
-    bursts = False
+    is_rollout = False
     appends = False
     capacity = 1
     bytes = 0

@@ -56,7 +56,7 @@ class Replay(Choice):
     """
 
     offers = frozenset({"successor", "behavior_probability", "terminated", "restart"})
-    bursts = False
+    is_rollout = False
     """Whether all updates on the stored rows come together, see `deeprl.replay.rollout`"""
     appends = True
     """Whether rows are written ahead of a checkpoint, because they stay"""
@@ -99,12 +99,6 @@ class Replay(Choice):
         self._gathers: dict[int, Any] = {}
         self._written = WeakIdKeyDictionary()
         """`batch.index` of each draw from the device's copy -> ticks that had been written by then"""
-
-    @staticmethod
-    def memory(spec: Spec, capacity: int, num: int = 1, n_step: int = 1, sampler: Uniform | Prioritized = Uniform()) -> int:
-        """Memory of a full replay, in bytes."""
-        plan = layout(spec, capacity, num, n_step)
-        return plan.memory + sampler.memory(plan.ticks * num)
 
     @property
     def reach(self) -> int:
@@ -195,8 +189,9 @@ class Replay(Choice):
         number, weight = self.draws.draw(u.numpy(), live, self.ring.last * self.num if step is None else step)
         gather = self._gathers.get(len(number))
         if gather is None:
-            gather = self._gathers[len(number)] = self.gather(len(number))
-        slot, index = self.ring.slots.reshape(-1).take(number % live.size), torch.from_numpy(number)
+            gather = self._gathers[len(number)] = self.make_gather(len(number))
+        slot = self.ring.slots.reshape(-1).take(number % live.size)  # of the transitions' rows in the ring
+        index = torch.from_numpy(number)
         if self.mirror is not None:
             self._written[index] = self.ring.last
         return gather(torch.from_numpy(slot), index, weight)
@@ -214,7 +209,7 @@ class Replay(Choice):
         whole = int(drawn.index.max()) // self.num + self.n_step <= then
         return int(drawn.index.min()) >= self.live.first and (whole or then == self.ring.last)
 
-    def gather(self, size: int) -> Any:
+    def make_gather(self, size: int) -> Any:
         """Function `gather(slot, index, weight)` -> `Drawn`, for `size` transitions; its method `batch` turns a `Drawn` into a `Batch`."""
         return Gather(self.ring, self.rule, size) if self.mirror is None else MirrorGather(self.mirror, self.rule, size)
 

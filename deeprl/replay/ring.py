@@ -39,7 +39,9 @@ class Layout:
     size: int
     """Numbers in a stored observation"""
     front: int
+    """Rows before slot 0, copies of the last slots: the older frames of its observation"""
     back: int
+    """Rows after the last slot, copies of the first ones: what a window reaches ahead"""
     period: int
     """Slots of an environment: its ticks, the frames before the oldest, the row at the cursor, one extra row"""
     stride: int
@@ -63,20 +65,20 @@ class Layout:
         return self.num * (self.stride * (4 * self.width + (self.size if self.image else 0)) + 8 * self.ticks)
 
 
-def layout(spec: Spec, capacity: int, num: int, n_step: int) -> Layout:
+def layout(spec: Spec, capacity: int, num: int, reach: int) -> Layout:
     """Layout of a storage.
 
     Args:
         capacity: rows of all environments together.
         num: M environments.
-        n_step: rows that a window reaches ahead.
+        reach: rows that a window reaches ahead, n of n-step returns or more.
 
     Raises:
-        ValueError: the capacity is less than `n_step` rows for each environment.
+        ValueError: the capacity is less than `reach` rows for each environment.
     """
     ticks = capacity // num
-    if ticks < n_step:
-        raise ValueError(f"capacity must be at least n_step rows for each environment ({n_step} * {num}), not {capacity}")
+    if ticks < reach:
+        raise ValueError(f"capacity must be at least {reach} rows for each environment ({reach} * {num}), not {capacity}")
     image = spec.obs_dtype == torch.uint8
     # frames are stored singly only if an observation consists of them alone
     stack = spec.frame_stack if image and len(spec.obs_shape) == 3 and spec.obs_shape[0] == spec.frame_stack else 1
@@ -84,8 +86,8 @@ def layout(spec: Spec, capacity: int, num: int, n_step: int) -> Layout:
     period = ticks + front + 2
     action = 0 if image else size
     reward = action + max(spec.action_dim, 1)
-    stride = front + period + n_step
-    return Layout(num, ticks, stack, image, size, front, n_step, period, stride, action, reward, *range(reward + 1, reward + 7))
+    stride = front + period + reach
+    return Layout(num, ticks, stack, image, size, front, reach, period, stride, action, reward, *range(reward + 1, reward + 7))
 
 
 def windows(rows: Tensor, length: int, cut: int = 0) -> Tensor:

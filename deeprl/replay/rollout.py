@@ -33,7 +33,7 @@ class Rollout(Choice):
     """
 
     offers = frozenset({"rollout", "successor", "behavior_probability", "terminated"})
-    bursts = True
+    is_rollout = True
     """Whether all updates on the stored rows come together, after `begin`"""
     appends = False
     """Whether rows are written ahead of a checkpoint, because they stay. A rollout is part of each checkpoint."""
@@ -167,11 +167,11 @@ class Rollout(Choice):
         return self.taken(torch.tensor(self.order[start : self.drawn]))
 
     def taken(self, index: Tensor) -> Batch:
-        """Transitions (B,) of the rollout. Prepared columns have the rows last, (..., L · M)."""
+        """Transitions (B,) of the rollout. Its own fields have the rows first, (L · M, ...), prepared columns last, (..., L · M)."""
         whole, place = self.rollout, index.to(self.device)
         assert whole is not None
         rows = {name: getattr(whole, name)[place] for name in Batch._fields if name not in ("reward", "index", "noise", "extra")}
-        extra = {name: column.index_select(-1, place) for name, column in whole.extra.items()}
+        extra = {name: column[place] if name in self.offers else column.index_select(-1, place) for name, column in whole.extra.items()}
         return Batch(**rows, reward=whole.reward.index_select(-1, place), index=index, noise={}, extra=extra)
 
     def batch(self, drawn: Batch) -> Batch:

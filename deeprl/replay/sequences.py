@@ -79,7 +79,7 @@ class Sequences(Replay):
     def unripe(self) -> int:
         return self.reach - 1
 
-    def gather(self, size: int) -> SequenceWindows:
+    def make_gather(self, size: int) -> SequenceWindows:
         if self.mirror is None:
             return SequenceGather(self.ring, self.rule, self.length, size)
         return MirrorSequenceGather(self.mirror, self.rule, self.length, size)

@@ -50,7 +50,7 @@ def render(results: Results, settings: list[Setting], problems: list[str], image
         aggregates=list(results.aggregates()),
         normalisation=WORDS[results.normalisation[0]],
         pairs=pairs,
-        settings=[(setting.key, [cell(setting, group, len(results.cells)) for group in results.groups]) for setting in settings],
+        settings=[(setting.key, [cell(setting, group) for group in results.groups]) for setting in settings],
         machines=machines(runs),
         problems=problems,
         views=VIEWS,
@@ -80,7 +80,7 @@ def machines(runs: Iterable[Run]) -> list[tuple[Machine, list[int]]]:
     return list(found.items())
 
 
-def cell(setting: Setting, group: str, tasks: int) -> list[tuple[str, str]]:
+def cell(setting: Setting, group: str) -> list[tuple[str, str]]:
     """Values of a group, each with the tasks that have it, unless all have the same."""
     values = setting.values[group]
     return [(shown(value), "" if len(values) == 1 else ", ".join(on)) for value, on in values.items()]

@@ -150,11 +150,11 @@ def assemble(
         return env.make(seed, num=number, vector="sync", evaluation=True, render=render)
 
     learner, replay = watched(learner_for(config, agent, replay.batch, folder, automatic, ranks)), watched(replay)
-    observe = (lambda rows: None) if replay.bursts else None  # see `Trainer.burst`
+    observe = (lambda rows: None) if replay.is_rollout else None  # see `Trainer.learn_from_rollout`
     choice = chosen(config, allowed)
     collector: Collector | RemoteCollector
     if isinstance(choice, OnRay):
-        if replay.bursts and not config["checkpoint"]["replay"]:
+        if replay.is_rollout and not config["checkpoint"]["replay"]:
             raise ConfigError(
                 "checkpoint.replay=false does not go with rollouts of actors, because a resumed run would begin a rollout within a chunk: "
                 "leave it out."

@@ -125,6 +125,8 @@ def refuse(config: dict[str, Any], agent: Agent, ranks: Alone) -> None:
     if config["accelerate"]["mode"] == "compiled" and str(config["device"]).startswith("cuda"):
         raise ConfigError("accelerate=compiled is for one GPU: use accelerate=reference with learner=distributed.")
     for part in (getattr(observe, "__self__", agent) for observe in agent.observers):
+        if not getattr(part, "keeps_statistics", True):
+            continue
         slots = ("normalize", "rewards", "rate", "auxiliary")
         key = next((f"agent/{slot}" for slot in slots if getattr(agent, slot, None) is part), "agent")
         raise ConfigError(

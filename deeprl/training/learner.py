@@ -31,7 +31,7 @@ def gradient(agent: Agent, name: str, batch: Batch) -> tuple[Sequence[Tensor], L
         parameter.requires_grad_(True)
     try:
         with torch.enable_grad():
-            loss, learned = agent(name, batch)
+            loss, learned = agent.loss_of(name, batch)
             return torch.autograd.grad(loss, parameters), learned
     finally:
         for parameter in parameters:
@@ -62,7 +62,8 @@ class Learner:
             changed.
         """
         agent = self.agent
-        due = agent.due(agent.clock.update())
+        number = agent.clock.update()  # counted from 1
+        due = agent.due(number)
         batch = self.prepared(drawn)
         main: Learned | None = None
         metrics: dict[str, Tensor] = {}
@@ -80,7 +81,7 @@ class Learner:
             metrics[f"train/{name}_grad_norm"] = norm
             if name == agent.main:
                 main = learned
-        agent.follow(due)
+        agent.after_update(due)
         assert main is not None
         return Learned(main.error, metrics)
 
@@ -96,8 +97,8 @@ class Learner:
         gradients, (error, *statistics) = averaged[: len(gradients)], averaged[len(gradients) :]
         self.watch(error, "its error")  # Huber's error may be infinite where its gradient is not
         norm = self.agent.objectives[name].optimizer.step(gradients, self.agent.step, self.watch)
-        for name, value in zip(learned.statistics, statistics):
-            self.watch.store(self.agent.get_buffer(name), value)
+        for buffer, value in zip(learned.statistics, statistics):
+            self.watch.store(self.agent.get_buffer(buffer), value)
         return learned, norm
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict) -> Acted:

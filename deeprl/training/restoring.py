@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from typing import Any
 
@@ -79,7 +80,7 @@ def take(trainer: Any, step: int, parts: dict[str, Any]) -> None:
     if trainer.step != step or not 0 <= trainer.filled_from <= step:
         raise ValueError(f"it holds the state of step {trainer.step}")
     for result in (state["best"], state["final"]):
-        if result is not None and not 0 <= int(result["step"]) <= step + 0 * float(result["mean"]):
+        if result is not None and (not 0 <= int(result["step"]) <= step or not math.isfinite(float(result["mean"]))):
             raise ValueError(f"it knows an evaluation of step {result['step']}")
     best, trainer.final, trainer.pending, trainer.done = (state[name] for name in ("best", "final", "pending", "done"))
     trainer.stopped_early = state.get("stopped_early")  # older checkpoints lack it, and `until`

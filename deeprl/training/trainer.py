@@ -139,8 +139,8 @@ class Trainer:
             if lag:  # before the updates, so that a device computes them while the environments make the next step
                 self.collector.choose(after)
             due = self.updates_due(before, after)
-            if due and self.replay.bursts:
-                self.burst(due)
+            if due and self.replay.is_rollout:
+                self.learn_from_rollout(due)
             else:
                 for _ in range(due):
                     self.learn()
@@ -154,16 +154,16 @@ class Trainer:
     def updates_due(self, before: int, after: int) -> int:
         """Number of gradient updates after the steps (before, after]: `replay_ratio` per step, none before `learning_starts`; or as many
         as a rollout that is full asks for."""
-        if self.replay.bursts:
+        if self.replay.is_rollout:
             return self.replay.due
         starts = self.filled_from + self.config["learning_starts"]
         if after <= starts:
             return 0
         ratio = self.config["replay_ratio"]
         due = int(after * ratio) - int(max(before, starts) * ratio)
-        return due if due and len(self.replay) else 0  # whether it is empty depends on the number of ticks, so all ranks agree
+        return due if due and len(self.replay) else 0  # all ranks agree, because an empty replay depends on the number of ticks alone
 
-    def burst(self, due: int) -> None:
+    def learn_from_rollout(self, due: int) -> None:
         """All updates on a rollout. Statistics of its rows are merged at the end, because they must not change while it is used."""
         with self.guard.product:
             self.replay.begin(self.agent.prepare)

@@ -57,6 +57,9 @@ class Values(Protocol):
     def loss(self, target: Returns) -> tuple[Tensor, Tensor]:
         """After `at`: loss and |error| in ordinary units, both (K, *B)."""
 
+    # Those of a head have `unflatten(lead)` too: the values of observations with the axes `lead`, *B, in place of one batch axis. Some have
+    # `metrics(target)`: after `at`, what the log shows of their loss by name, (K, *B) each.
+
 
 def pick(values: Tensor, action: Tensor) -> Tensor:
     """Entries of (K, *B, A) at the actions (*B,): (K, *B). A critic has one action, and nothing to choose."""

@@ -161,7 +161,7 @@ def test_each_iteration_has_its_own_scale():
     agent.weighting.log_scale.copy_(torch.tensor([0.0, math.log(0.5), math.log(10.0)]))
     expected = [[1.0, 0.5, 0.25, 0.125], [1.0] * 4, [1.0, 1.0, 10.0, 10.0]]
     assert agent.weighting(*seen(agent, batch))[0].tolist() == [pytest.approx(row) for row in expected]
-    loss, _ = agent("scale", batch)
+    loss, _ = agent.loss_of("scale", batch)
     assert loss.item() == pytest.approx((1.875 / 4 - 1) ** 2 + 0.0 + (22 / 4 - 1) ** 2, rel=1e-5)
     (found,), _ = gradient(agent, "scale", batch)
     assert found.tolist() == pytest.approx([2 * (1.875 / 4 - 1) * 1.875 / 4, 0.0, 2 * 4.5 * 5.5], abs=1e-5)
@@ -172,7 +172,7 @@ def test_importance_weights_multiply_and_rows_that_are_no_transition_do_not_coun
     batch = given(agent, [[1.0, 2.0, 4.0]], log_scale=0.0)._replace(weight=torch.tensor([1.0, 3.0, 1.0]))
     assert agent.weighting(*seen(agent, batch))[0].tolist() == [[1.0, 1.5, 0.25]]
     masked = batch._replace(valid=torch.tensor([True, True, False]))
-    assert agent("scale", masked)[0].item() == pytest.approx((0.75 - 1) ** 2)
+    assert agent.loss_of("scale", masked)[0].item() == pytest.approx((0.75 - 1) ** 2)
 
 
 def test_over_sequences_the_weight_has_their_axes():
@@ -331,7 +331,7 @@ def test_the_objectives_come_in_the_order_of_the_paper_and_the_weight_uses_the_f
 
 def test_where_noise_differs_weights_bring_the_estimates_closer():
     """Noise 1 and 10 on two actions over one shared feature."""
-    errors = tabular_dvw.compare("bandit", False, seeds=4, updates=300)
+    errors = tabular_dvw.compare("bandit", False, seeds=range(4), updates=300)
     assert np.mean(errors["dvw"]) < 0.8 * np.mean(errors["uniform"])
     found = tabular_dvw.summary(errors)
     assert found["dvw"]["better_than_uniform"] >= 3
@@ -366,7 +366,7 @@ def test_the_losses_train_nothing_but_their_own(chain):
         "value": {id(p) for p in agent.chain.online.parameters()},
     }
     for name, expected in own.items():
-        gradients = torch.autograd.grad(agent(name, batch)[0], list(agent.parameters()), allow_unused=True)
+        gradients = torch.autograd.grad(agent.loss_of(name, batch)[0], list(agent.parameters()), allow_unused=True)
         touched = {id(p) for p, g in zip(agent.parameters(), gradients) if g is not None}
         assert touched == expected == {id(p) for p in agent.objectives[name].parameters}, name
 
@@ -451,6 +451,11 @@ def test_the_variance_network_takes_the_agents_optimizer_or_its_own_rate():
 def test_negative_settings_are_refused(field):
     with pytest.raises(ValueError, match=f"{field} must be at least 0"):
         weighted(**{field: -1.0})
+
+
+def test_a_threshold_of_zero_is_refused():
+    with pytest.raises(ValueError, match="threshold must be above 0"):
+        weighted(threshold=0.0)
 
 
 # ---- configurations

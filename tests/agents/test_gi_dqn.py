@@ -92,7 +92,7 @@ class Baird:
             if "weight" in name:
                 keep = 1.0 - ALPHA * self.decay if name.startswith("beside") else 1.0
                 p.copy_(keep * p - 0.5 * ALPHA * gradients[name])
-        self.chain.follow(("value", "target"), 1)
+        self.chain.after_update(("value", "target"), 1)
 
     def head(self, k: int) -> list[float]:
         return self.chain.online.head.advantage.weight_0[k - 1, :, 0].tolist()
@@ -115,7 +115,7 @@ class Baird:
         """Spectral radius of T updates and a shift, in the row space of Φ, because values do not see the rest."""
         basis = np.linalg.svd(ROWS)[2][:7].T  # (8, 7)
         once = self.matrix(self.update)
-        shift = self.matrix(lambda: self.chain.maintain(("shift",), 1))
+        shift = self.matrix(lambda: self.chain.on_period(("shift",), 1))
         inside = np.kron(np.eye(len(once) // 8), basis)
         return abs(np.linalg.eigvals(inside.T @ shift @ np.linalg.matrix_power(once, window) @ inside)).max()
 
@@ -151,7 +151,7 @@ def test_values_after_windows_of_fifty_updates(corrected, norms):
     """Root mean square of Q_5 after 1, 10, 100 and 400 windows."""
     baird = Baird(of_length(5), corrected)
     start = baird.state()
-    whole = baird.matrix(lambda: baird.chain.maintain(("shift",), 1)) @ np.linalg.matrix_power(baird.matrix(baird.update), 50)
+    whole = baird.matrix(lambda: baird.chain.on_period(("shift",), 1)) @ np.linalg.matrix_power(baird.matrix(baird.update), 50)
     place = list(baird.weights).index("online.head.advantage.weight_0") * 40 + 32
     found = [np.sqrt(np.square(ROWS @ (np.linalg.matrix_power(whole, n) @ start)[place : place + 8]).mean()) for n in (0, 1, 10, 100, 400)]
     assert found == pytest.approx((5.318432, *norms), rel=1e-5)
@@ -223,7 +223,7 @@ def test_h_rolls_with_its_iteration_and_decays_alone():
     assert {id(p) for p in of_h.parameters} == {id(p) for p in agent.chain.online.beside.parameters()}
     updates(agent, 4)
     before = agent.chain.online.beside.weight_0.clone()
-    agent.chain.maintain(("shift",), 4)
+    agent.chain.on_period(("shift",), 4)
     assert torch.equal(agent.chain.online.beside.weight_0, before[[1, 2, 2]])
 
 

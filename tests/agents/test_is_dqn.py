@@ -45,10 +45,10 @@ def updates(agent, count: int) -> None:
 def test_a_shift_moves_every_head_by_one():
     chain = SHARED(Weights, length=3)
     chain.online.head.copy_(torch.tensor([[10.0], [20.0], [30.0], [40.0]]))
-    chain.maintain(("shift",), updates=1)
+    chain.on_period(("shift",), updates=1)
     assert chain.online.head[:, 0].tolist() == [20, 30, 40, 40]
     assert (chain.periods, set(chain.state_dict())) == ({"shift": 6000}, {"online.head", "online.torso"})
-    chain.follow(("value", "target"), 1)
+    chain.after_update(("value", "target"), 1)
     assert chain.online.head[:, 0].tolist() == [20, 30, 40, 40]
 
 
@@ -162,7 +162,7 @@ def test_one_iteration_that_shifts_after_every_update_is_target_free():
 @pytest.mark.parametrize("torso", ["shared", "separate"])
 def test_live_followers_are_copies_after_every_update(torso):
     live, copies = (iterated(partial(chain, torso=torso)) for chain in (LIVE, partial(Iterated, sync_period=1)))
-    copies.chain.maintain(("sync",), 1)  # a chain with copies starts with those of Q_{k+1}
+    copies.chain.on_period(("sync",), 1)  # a chain with copies starts with those of Q_{k+1}
     for agent in (live, copies):
         updates(agent, 12)
     assert same(snapshot(live), snapshot(copies))

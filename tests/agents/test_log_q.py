@@ -269,6 +269,10 @@ def test_what_channels_share():
     common, one = shapes()
     assert common["common.weight_0"] == (1, 7, 4)
     assert common["channels.1.advantage.weight_0"] == (1, 4, 3)
+    normed = log_agent(LOG, torso=torso, head=Scalar(layer_norm=True)).chain.online.head.common
+    assert normed.layer_norm
+    unit = log_agent(LOG, torso=torso, head=Scalar(unit=True)).chain.online.head.common
+    torch.testing.assert_close(unit.weight_0.norm(dim=1), torch.ones(1, 4))
     apart, _ = shapes(shared=False)
     assert "common.weight_0" not in apart
     assert [apart[f"channels.{c}.advantage.weight_{i}"] for c in (0, 1) for i in (0, 1)] == [(1, 7, 4), (1, 4, 3)] * 2
@@ -281,6 +285,8 @@ def test_what_channels_share():
         factor = 2**-0.5 if "channels" not in name else 1.0
         torch.testing.assert_close(less[name], factor * plain[name])
     assert plain["head.common.weight_0"].abs().max() > 0
+    with pytest.raises(ValueError, match=r"chain\.torso must not be shared_hidden with mapping\.shared=false"):
+        log_agent(replace(LOG, shared=False), torso=torso, chain=partial(Iterated, torso="shared_hidden"))
 
 
 @pytest.mark.parametrize("length", [1, 3])

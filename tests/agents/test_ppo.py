@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from torch import Tensor
 
 from deeprl.cli import exits
 from deeprl.config.build import build_agent
 from deeprl.config.compose import compose
+from deeprl.envs.classic import Classic
+from deeprl.networks.batch_renorm import BatchRenormMLP
+from deeprl.networks.inverted_residual import InvertedResidual
 from deeprl.networks.policies import CategoricalPolicy, GaussianPolicy, PolicyChoice
 from deeprl.networks.torsos import MinAtarTorso, MLPTorso
 from deeprl.optim.adam import Adam
 from deeprl.policy_gradient import PolicyGradient, Surrogate
 from deeprl.replay.rollout import Rollout
+from deeprl.training.collector import Collector
 from deeprl.training.learner import CompiledLearner, Learner, gradient
 from deeprl.transforms.observations import Plain
 from deeprl.transforms.rewards import Raw
@@ -28,7 +34,6 @@ from tests.builders import (
     assert_close32,
     begin,
     console,
-    entry,
     flat,
     made_up,
     settled,
@@ -186,11 +191,27 @@ def test_agents_train_plain_and_traced(spec, shared):
     assert all(not torch.equal(value, before[name]) for name, value in agent.named_parameters())
 
 
-def test_raw_actions_are_stored_and_the_environment_gets_clipped_ones():
-    agent = agent_of(CONTINUOUS, policy=PolicyChoice(log_std=3.0, last_init=None))
-    noise = {"network": agent.act_noise((1, 4), torch.Generator().manual_seed(0))["network"]}
-    acted = agent.act(torch.zeros(4, 5), torch.ones(4, dtype=torch.bool), {}, 0, entry(noise), explore=True)
-    assert acted.action.abs().max() > 1
+def test_raw_actions_are_stored_and_the_environment_gets_clipped_ones(monkeypatch):
+    received, step = [], PendulumEnv.step
+    monkeypatch.setattr(PendulumEnv, "step", lambda env, action: received.append(float(action[0])) or step(env, action))
+    envs, spec = Classic(id="Pendulum-v1", num=4).make(0), spec_of("classic/pendulum")
+    agent, rollout = agent_of(spec, policy=PolicyChoice(log_std=3.0, last_init=None)), Rollout(length=3, spec=spec, num=4, discount=0.99)
+    Collector(agent, partial(agent.act, explore=True), envs, rollout.append, seed=0).tick(0)
+    action = rollout.stored["action"][0, :, 0]
+    assert action.abs().max() > 1
+    assert received == pytest.approx((2 * action.clamp(-1, 1)).tolist())  # a torque of ±2
+
+
+def test_a_torso_whose_averages_nothing_would_renew_is_refused():
+    for torso in (BatchRenormMLP(hidden=(5,)), InvertedResidual(width=8, blocks=1)):
+        with pytest.raises(ValueError, match="has running averages, which only the losses of values and of an actor renew"):
+            agent_of(CONTINUOUS, torso=torso)
+
+
+@pytest.mark.parametrize(("which", "gains"), [("none", 0), ("hidden", 2), ("all", 4)])
+def test_weights_of_policy_and_value_are_normalised(which, gains):
+    agent = agent_of(torso=MLPTorso(hidden=(7,), weight_norm=which))
+    assert sum("gain_" in name for name in agent.state_dict()) == gains
 
 
 def test_presets_of_both_kinds_of_actions():

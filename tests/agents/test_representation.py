@@ -19,10 +19,12 @@ from deeprl.agents.random_rewards import RandomRewards
 from deeprl.agents.self_prediction import Bidirectional, SelfPrediction
 from deeprl.config.build import build_agent
 from deeprl.config.dry_run import dry_run
+from deeprl.networks.batch_renorm import BatchRenormMLP
 from deeprl.networks.torsos import MLPTorso
 from deeprl.optim.adam import Adam, FlatAdam
 from deeprl.optim.flat import Groups
 from deeprl.parts.chains import Single
+from deeprl.parts.target_free import TargetFree
 from deeprl.replay.replay import Replay
 from deeprl.training.learner import CompiledLearner, Learner, gradient
 from deeprl.transforms.observations import Running
@@ -582,6 +584,31 @@ def test_a_whole_run_takes_successors_from_the_replay(tmp_path):
     assert "successor" in trainer.replay.rule.extras
     assert trainer.agent.updates > 10
     assert np.isfinite(trainer.agent.read(trainer.learned.metrics)["train/auxiliary_loss_back"])
+
+
+def test_a_run_over_rollouts_takes_successors_too(tmp_path):
+    trainer = train(
+        tmp_path / "run", "agent=pqn", "env=toy/chain", "agent/auxiliary=self_prediction", "steps=96", "env.num=2", "replay.length=8",
+        "replay.minibatches=2", "agent.torso.hidden=[8]", "agent.auxiliary.latent=5", "evaluation.final_episodes=1", "runtime.threads=1",
+        "log.every=50", "evaluation.every=100", "evaluation.episodes=1",
+    )  # fmt: skip
+    assert trainer.agent.updates > 10
+    assert np.isfinite(trainer.agent.read(trainer.learned.metrics)["train/auxiliary_loss"])
+
+
+@pytest.mark.parametrize("part", [SelfPrediction, Bidirectional])
+@pytest.mark.parametrize("chain", [TargetFree, partial(Iterated, anchor="head", follow="live", sync_period=None)])
+def test_a_goal_without_a_network_of_its_own_is_refused(part, chain):
+    with pytest.raises(ValueError, match=r"auxiliary\.goal must be online where the chain has no target network"):
+        value_agent(chain=chain, auxiliary=partial(part, goal="target"))
+
+
+def test_a_second_encoder_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="whose running averages nothing would renew"):
+        value_agent(chain=TargetFree, torso=BatchRenormMLP(hidden=(7,)), auxiliary=Bidirectional)
+    shared = partial(Iterated, torso="shared_hidden")
+    with pytest.raises(ValueError, match=r"auxiliary\.latent must be a width and not null, because the two encoders have 6 and 7 features"):
+        value_agent(chain=shared, torso=MLPTorso(hidden=(7,), head_hidden=(6,)), auxiliary=partial(Bidirectional, latent=None))
 
 
 @pytest.mark.parametrize(

@@ -22,15 +22,16 @@ from deeprl.networks.heads import Scalar
 from deeprl.networks.torsos import MLPTorso
 from deeprl.optim.adam import Adam
 from deeprl.optim.rmsprop import RMSProp
+from deeprl.parts.actor_value import CriticSubset, serving
 from deeprl.parts.exploration import OrnsteinUhlenbeck, Sampled
 from deeprl.parts.polyak import Polyak
 from deeprl.parts.resets import Resets
-from deeprl.parts.serving import CriticSubset, serving
 from deeprl.parts.temperature import FixedTemperature, LearnedTemperature, Temperature
 from deeprl.training.learner import gradient
 from deeprl.transforms.rewards import Raw
 from deeprl.types import QUIET, Spec
 from deeprl.values.reduce import First, Mean, Minimum, Subset, Truncate
+from deeprl.values.returns import Returns
 from tests.agents.test_td3 import EPS, TAU, agrees, batches, constants, mlp, said
 from tests.builders import CONTINUOUS, actor_critic, below, changed_by, entry, equal, random_batch, sac, same, snapshot, update, value_agent
 
@@ -88,6 +89,15 @@ def test_the_temperature_rises_if_the_entropy_is_below_its_target_and_falls_abov
         (slope,) = torch.autograd.grad(temperature.loss(log_prob).mean(), [temperature.log_value])
         assert slope.sign().item() == sign  # descent turns it around
     assert temperature().item() == pytest.approx(0.3)
+
+
+def test_the_temperature_may_have_an_adam_of_its_own():
+    (plain,) = LearnedTemperature(action_dim=2).groups(Adam(lr=0.1, betas=(0.5, 0.9)))
+    assert plain[1] == Adam(lr=0.1, betas=(0.5, 0.9))
+    (own,) = LearnedTemperature(action_dim=2, lr=0.2, betas=(0.9, 0.999)).groups(Adam(lr=0.1, betas=(0.5, 0.9)))
+    assert own[1] == Adam(lr=0.2, betas=(0.9, 0.999))
+    with pytest.raises(ValueError, match=r"temperature\.betas must be null, because actor_optimizer=RMSProp has none"):
+        LearnedTemperature(action_dim=2, betas=(0.9, 0.999)).groups(RMSProp(lr=0.1))
 
 
 def test_the_form_exp_multiplies_the_gradient_by_the_temperature():
@@ -273,13 +283,13 @@ def test_the_critics_that_serve_the_actor_are_those_of_the_whole_network(head, r
     agent = actor_critic(head=head, actor_reduce=reduce, chain=partial(IteratedPolyak, length=3, acting=acting))
     (batch,) = batches(agent, 1)
     action = torch.rand(B, 2)
-    assert isinstance(agent.serving.subset, CriticSubset) or (acting == "mean" and reduce == Minimum())
+    assert isinstance(agent.actor_value.subset, CriticSubset) or (acting == "mean" and reduce == Minimum())
     k = {"first": [0], "last": [2], "uniform": [int(3 * batch.noise["iteration"])], "mean": [0, 1, 2]}[acting]
     each = agent.chain.online(pair(batch.obs, action), batch.noise["critic"])
     atoms = each.expect(torch.zeros((), dtype=torch.int64))
     means = atoms.mean().unflatten(0, (3, 2))  # (K, E, B)
     expected = (means[k, 0] if reduce == First() else means[k].amin(1)).mean(0)
-    torch.testing.assert_close(agent.serving(pair(batch.obs, action), batch.noise), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(agent.actor_value(pair(batch.obs, action), batch.noise), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_worked_entries_of_the_critics_that_serve():
@@ -315,7 +325,14 @@ def test_each_critic_regresses_on_the_target_of_its_iteration(head, reduce):
     agent = sac(head=head, reduce=reduce, ensemble=3, chain=partial(IteratedPolyak, length=2))
     (batch,) = batches(agent, 1)
     loss, learned = agent.critic_loss(batch)
-    assert loss.shape == ()
+    online, target, paired = agent.views(batch)
+    returns = agent.targets(online, target, paired)  # atoms (K, B, N)
+    alone = 0.0
+    for place in range(6):  # E = 3 critics of each of the K = 2 iterations lie together
+        k = place // 3
+        mine = Returns(returns.atoms[k : k + 1], None if returns.probs is None else returns.probs[k : k + 1])
+        alone += online.now.entries(slice(place, place + 1)).at(paired.action).loss(mine)[0].mean()
+    torch.testing.assert_close(loss, alone)
     assert learned.error.shape == (B,)
     gradients, _ = gradient(agent, "critic", batch)
     assert all(part.flatten(1).norm(dim=1).min() > 0 for part in gradients if part.shape[0] == 6)  # every critic learns

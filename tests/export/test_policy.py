@@ -9,11 +9,12 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from deeprl.agents.idqn import Acting, Iterated
+from deeprl.agents.idqn import Iterated
 from deeprl.envs.vector.spaces import Actions, described
 from deeprl.export.policy import Policy, inside
 from deeprl.networks.distributional import ImplicitQuantile
 from deeprl.networks.heads import Scalar
+from deeprl.parts.acting import Acting
 from deeprl.parts.exploration import EpsilonGreedy
 from tests.builders import DISCRETE, actor_critic, entry, sac, value_agent
 

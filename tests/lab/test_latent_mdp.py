@@ -86,11 +86,11 @@ def test_it_learns(world):
 
 
 def test_values_are_optimistic_before_any_data():
-    """Every α is clipped to the number of steps left."""
-    world = LatentBandit(horizon=3)
-    layers, _ = agent(world).plan()
-    n = np.zeros((2, 2, 2))
-    _, alpha = belief.plan(layers, np.full((2, 2, 2, 2), 0.5), np.zeros((2, 2, 2)), lambda state, var: np.full(var.shape, 3.0) + n.sum())
+    """Every α is the number of steps left, to which it is clipped, because a pair without data has the bonus H."""
+    fresh = agent(LatentBandit(horizon=3))
+    layers, _ = fresh.plan()
+    number = np.zeros((2, 2, 2))
+    _, alpha = belief.plan(layers, np.full((2, 2, 2, 2), 0.5), np.zeros((2, 2, 2)), fresh.bonus(number))
     assert alpha.tolist() == [3.0, 3.0]
 
 

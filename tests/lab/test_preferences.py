@@ -102,10 +102,12 @@ def test_the_randomised_form_learns_and_asks_less_and_less():
 
 
 def test_what_would_be_learned_by_asking():
-    """E |N(0, 2 c² / 4)| = 2 c (1/2)/√π, for z = 1 and Σ = 4."""
-    c, random = 1.0, np.random.default_rng(0)
-    draws = random.normal(size=(200_000, 2)) * c / 2
-    assert np.abs(draws[:, 0] - draws[:, 1]).mean() == pytest.approx(2 * c / 2 / math.sqrt(math.pi), rel=0.01)
+    """The mean difference of two draws of the posterior N(w, c² Σ⁻¹) along z, here Σ = 4 and |z| = 1: E |N(0, 2 c² / 4)|."""
+    agent = randomised(c=0.5)
+    agent.gram[...] = 4 * np.eye(len(agent.w))
+    draws = np.random.default_rng(0).normal(size=(200_000, 2)) * agent.bonus_scale / 2
+    z = np.eye(len(agent.w))[0]
+    assert agent.to_learn(z) == pytest.approx(np.abs(draws[:, 0] - draws[:, 1]).mean(), rel=0.01)
 
 
 def test_what_does_not_fit_is_refused():

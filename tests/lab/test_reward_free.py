@@ -45,8 +45,6 @@ def test_the_target_of_a_pair_is_the_widest_corner():
 
 def test_weights_by_hand():
     """θ̂ = (1/3, 1/3, 1/3) and f = 1: p̂ = 1, w = √3, so σ² = max(cβw, κw, floor) at most 1."""
-    fresh = agent(bonus_scale=0.0, multiple=0.1, floor=0.05)
-    played(fresh, 1)
     first = agent(bonus_scale=0.0, multiple=0.1, floor=0.05)
     rows = type("R", (), {})()
     one = np.zeros((1, 6), np.float32)

@@ -84,6 +84,12 @@ def recursive(risk, world=None, optimism=Hoeffding(0.05)) -> RecursiveOCE:
     return RecursiveOCE(spec=world.spec(), seed=0, world=world, risk=risk, optimism=optimism)
 
 
+def test_the_bonus_of_bernstein_is_for_the_mean_alone():
+    recursive(Mean(), optimism=Bernstein(0.05))
+    with pytest.raises(ValueError, match="optimism must be hoeffding or none with risk=CVaR"):
+        recursive(CVaR(0.5), optimism=Bernstein(0.05))
+
+
 def played(agent, episodes: int, num: int = 1, seed: int = 0):
     collector = Collector(agent, partial(agent.act, explore=True), type(agent.world)(num=num).make(seed), lambda rows: None, seed)
     for tick in range(episodes * agent.world.mdp.horizon // num):

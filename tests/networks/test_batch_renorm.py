@@ -17,6 +17,7 @@ from deeprl.errors import ConfigError, NotFinite
 from deeprl.networks.batch_renorm import BatchRenormMLP
 from deeprl.networks.torsos import MLPTorso
 from deeprl.parts.chains import Single
+from deeprl.parts.polyak import JointPolyak
 from deeprl.parts.target_free import TargetFree
 from deeprl.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import Spec
@@ -156,11 +157,11 @@ def test_statistics_are_those_of_both_ends():
     """The critics' first norm sees (s, a) and (s', a') of one batch: its new mean is a hundredth of the mean of both."""
     agent = crossq()
     batch = made_up(agent, CONTINUOUS, size=8)
-    _, learned = agent("critic", batch)
+    _, learned = agent.loss_of("critic", batch)
     mean = learned.statistics["chain.online.torso.running_mean_0"][0, 0, :5]
     torch.testing.assert_close(mean, 0.01 * torch.cat([batch.obs, batch.next_obs]).mean(0))
     assert {name.rpartition(".")[0] for name in learned.statistics} == {"chain.online.torso"}
-    _, learned = agent("actor", batch)
+    _, learned = agent.loss_of("actor", batch)
     assert {name.rpartition(".")[0] for name in learned.statistics} == {"actor.torso"}
 
 
@@ -216,6 +217,19 @@ def test_a_reset_forgets_the_statistics():
         assert torso.of("running_variance", 0).eq(1).all()
 
 
+def test_a_reset_forgets_the_statistics_of_the_target_too():
+    """After a reset nothing is left of the batches: agents that saw different data are the same."""
+    agents = [
+        sac(CONTINUOUS, chain=JointPolyak, torso=BatchRenormMLP(hidden=(7,)), actor_torso=BatchRenormMLP(hidden=(5,))) for _ in range(2)
+    ]
+    for seed, agent in enumerate(agents):
+        Learner(agent, lambda batch: batch).update(made_up(agent, CONTINUOUS, size=8, seed=seed))
+        assert agent.chain.target.torso.taken == 1
+        agent.reset(1)
+    assert agents[0].chain.target.torso.taken == 0
+    assert same(snapshot(agents[0]), snapshot(agents[1]))
+
+
 def test_a_target_actor_copies_the_statistics():
     """At tau = 1, with which a target-free chain moves its companions, the target actor is the actor."""
     agent = sac(CONTINUOUS, chain=TargetFree, actor_torso=BatchRenormMLP(hidden=(5,)), backup=PolicyBackup(smoothing=0.0))
@@ -230,9 +244,9 @@ def test_one_critic_of_two_serves_the_actor():
     agent = sac(CONTINUOUS, chain=TargetFree, torso=BatchRenormMLP(hidden=(7,)), actor_reduce=First())
     batch = made_up(agent, CONTINUOUS, size=8)
     x = torch.cat([batch.obs, batch.action], -1)
-    torch.testing.assert_close(agent.serving(x, batch.noise), agent.chain.online(x).q[0, :, 0])
+    torch.testing.assert_close(agent.actor_value(x, batch.noise), agent.chain.online(x).q[0, :, 0])
 
 
 def test_plain_torsos_have_no_statistics():
     agent = sac(CONTINUOUS, chain=TargetFree, torso=MLPTorso(hidden=(7,)))
-    assert agent("critic", made_up(agent, CONTINUOUS))[1].statistics == {}
+    assert agent.loss_of("critic", made_up(agent, CONTINUOUS))[1].statistics == {}

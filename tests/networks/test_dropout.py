@@ -96,7 +96,7 @@ def test_one_critic_of_two_serves_the_actor_with_its_own_mask():
     batch = made_up(agent, CONTINUOUS, size=16)
     x = torch.cat([batch.obs, batch.action], -1)
     both = agent.chain.online(x, batch.noise["critic"])
-    torch.testing.assert_close(agent.serving(x, batch.noise), both.q[0, :, 0])
+    torch.testing.assert_close(agent.actor_value(x, batch.noise), both.q[0, :, 0])
 
 
 @pytest.mark.parametrize("chain", [{}, {"chain": TargetFree}])
@@ -112,7 +112,7 @@ def test_the_traced_update_is_the_plain_one(chain):
 
 
 def test_where_dropout_is_refused():
-    with pytest.raises(ValueError, match=r"actor_torso\.dropout must be 0"):
+    with pytest.raises(ValueError, match="dropout must be 0 in the torso of a policy"):
         sac(CONTINUOUS, actor_torso=MLPTorso(hidden=(7,), dropout=0.1))
     with pytest.raises(ValueError, match=r"torso\.dropout takes vectors"):
         MLPTorso(dropout=0.1).build(CONTINUOUS._replace(obs_shape=(1, 5, 5)), 1)

@@ -100,6 +100,11 @@ def test_every_head_with_every_backup_and_chain(head, backup, length, torso):
         assert all(value.isfinite().all() for value in (*learned.metrics.values(), learned.error))
 
 
+def test_a_noisy_head_takes_no_initialiser_of_its_last_layer():
+    with pytest.raises(ValueError, match="last_init must be null in a noisy head, not 'small'"):
+        Scalar(noisy=True, last_init="small")
+
+
 @HEAD
 @pytest.mark.parametrize("more", [{"dueling": True}, {"noisy": True}, {"dueling": True, "noisy": True}], ids=["dueling", "noisy", "both"])
 def test_every_head_can_be_dueling_and_noisy(head, more):

@@ -158,6 +158,13 @@ def test_unit_weights_of_heads_and_actors_keep_their_length(head):
     assert any(mlp.bias_1.abs().max() > 0 for mlp in found)
 
 
+@pytest.mark.parametrize("make", [partial(sac, head=Scalar(unit=True)), partial(sac, actor=SquashedGaussian(unit=True))])
+def test_units_of_length_one_have_no_gains(make):
+    torso = MLPTorso(hidden=(7,), weight_norm="all")
+    with pytest.raises(ValueError, match=r"torso\.weight_norm must be none where units have weights of length 1"):
+        make(torso=torso, actor_torso=torso)
+
+
 def test_a_noisy_head_has_no_unit_weights():
     with pytest.raises(ValueError, match="unit must be false in a noisy head"):
         Scalar(unit=True, noisy=True)

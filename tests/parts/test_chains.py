@@ -125,7 +125,7 @@ def tape(chain, ticks, updates=lambda step: 1) -> list[str]:
         target = chain.target.head.clone()
         chain.online.head += torch.tensor([[1.0], [3.0], [9.0]])  # an update that keeps all heads apart
         updated = chain.online.head.clone()
-        chain.maintain(clock.tick(before, after), updates(after))
+        chain.on_period(clock.tick(before, after), updates(after))
         shifted = torch.equal(chain.online.head[:-1], updated[1:])
         synced = torch.equal(chain.target.head[1:], updated[:-1])
         still = torch.equal(chain.target.head, target) and torch.equal(chain.online.head, updated)
@@ -165,7 +165,7 @@ def test_a_single_target_is_copied_on_its_own_period():
     seen, clock = [], Clock(chain.periods)
     for step in range(1, 13):
         chain.online.head.fill_(step)
-        chain.maintain(clock.tick(step - 1, step), updates=step > 5)  # and not before the first update
+        chain.on_period(clock.tick(step - 1, step), updates=step > 5)  # and not before the first update
         seen.append(chain.target.head.item())
     assert seen == [0, 0, 0, 0, 0, 0, 0, 8, 8, 8, 8, 12]
 

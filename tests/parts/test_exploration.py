@@ -113,7 +113,7 @@ def heads(acting: str, values, first=None, ticks: int = 1):
     acted = []
     for t in range(ticks):
         start = torch.zeros(m, dtype=torch.bool) if first is None else first(t)
-        chosen, memory = chain.choose(values, {"head": uniforms[t]}, start, memory)
+        chosen, memory = chain.rule.choose(values, {"head": uniforms[t]}, start, memory)
         acted.append(chosen.argmax(-1))
     return torch.stack(acted)
 
@@ -182,9 +182,9 @@ def test_a_head_is_kept_for_an_episode_where_that_is_the_rule():
 def test_episode_memory_follows_each_environment():
     chain = Iterated(Weights, length=4, acting="episode")
     values, uniform = disagreeing(4, 3), lambda *u: {"head": torch.tensor(u, dtype=torch.float64)}
-    chosen, memory = chain.choose(values, uniform(0.0, 0.3, 0.6), torch.tensor([True, True, True]), {})
+    chosen, memory = chain.rule.choose(values, uniform(0.0, 0.3, 0.6), torch.tensor([True, True, True]), {})
     assert chosen.argmax(-1).tolist() == [0, 1, 2]
-    chosen, memory = chain.choose(values, uniform(0.9, 0.9, 0.9), torch.tensor([False, True, False]), memory)
+    chosen, memory = chain.rule.choose(values, uniform(0.9, 0.9, 0.9), torch.tensor([False, True, False]), memory)
     assert chosen.argmax(-1).tolist() == [0, 3, 2]
     assert memory["head"].tolist() == [0, 3, 2]
 

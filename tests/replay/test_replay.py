@@ -431,8 +431,8 @@ def test_a_segment_missing_is_named():
 
 def test_memory_of_a_million_atari_transitions():
     atari = Spec((4, 84, 84), torch.uint8, 18, 0, frame_stack=4)
-    assert 7056e6 < Replay.memory(atari, 1_000_000) < 7.2e9
-    assert Replay.memory(atari, 1_000_000, 8, 3, Prioritized()) < 7.2e9
+    assert 7056e6 < layout(atari, 1_000_000, 1, 1).memory < 7.2e9
+    assert layout(atari, 1_000_000, 8, 3).memory + Prioritized().memory(1_000_000) < 7.2e9
     plan = layout(atari, 1000, 4, 3)
     replay = make(atari, 1000, 4, n_step=3)
     assert plan.memory == replay.ring.rows.nbytes + replay.ring.frames.nbytes + replay.ring.slots.nbytes

@@ -120,7 +120,7 @@ def test_orders_are_equally_likely():
 
 
 def test_a_draw_is_rows_and_prepared_columns():
-    rollout = filled(5, num=2, epochs=1, minibatches=5, needs=frozenset({"terminated", "behavior_probability"}))
+    rollout = filled(5, num=2, epochs=1, minibatches=5, needs=frozenset({"terminated", "behavior_probability", "successor"}))
     rollout.begin(lambda batch: {"column": batch.obs[..., 0].expand(3, 5, 2) * 10})
     batch = rollout.draw(torch.tensor([0.99, 0.0], dtype=torch.float64))
     t, e = batch.index // 2, batch.index % 2
@@ -131,6 +131,7 @@ def test_a_draw_is_rows_and_prepared_columns():
     assert batch.discount.tolist() == pytest.approx([0.9, 0.9])
     assert batch.extra["column"].tolist() == [(10 * (100 * e + t)).tolist()] * 3
     assert (batch.extra["terminated"].tolist(), batch.extra["behavior_probability"].tolist()) == ([False] * 2, [0.5] * 2)
+    assert torch.equal(batch.extra["successor"], batch.next_obs)
 
 
 def test_channels_of_rewards_stay_apart():

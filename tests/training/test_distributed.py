@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from deeprl.accelerate.graph import has_compiler
+from deeprl.agents.average_reward import AverageReward
 from deeprl.config.build import build_agent
 from deeprl.errors import ConfigError, NotFinite, RankError
 from deeprl.noise import map_tensors
@@ -145,6 +146,9 @@ def test_a_batch_or_an_agent_that_ranks_cannot_share_is_refused(tmp_path):
         message = refused("agent=dqn", f"agent/{slot}={option}")
         assert message.startswith(f"agent/{slot} (")
         assert f"`deeprl list agent/{slot}`" in message
+    refuse(
+        settled("agent=aro_ddpg", "env=mujoco/half_cheetah"), actor_critic(rate=partial(AverageReward, discount=1.0)), two
+    )  # a parameter
 
 
 def test_ranks_have_the_environments_of_one_process_and_noise_of_their_own(tmp_path):
