@@ -52,13 +52,15 @@ def main() -> None:
         return
     terminal.rank, _ = place()
     try:
-        code = guarded(checked) or guarded(followed if terminal.rank else lambda: launched(job))
-    except SystemExit as ended:  # raised by the job
-        code = ended.code if isinstance(ended.code, int) else int(bool(ended.code))
+        code = guarded(check_command_line)
+        if not code:
+            code = guarded(train_beside_first if terminal.rank else lambda: launch(job))
+    except SystemExit as stop:  # raised by the job
+        code = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
     leave(code)
 
 
-def followed() -> int:
+def train_beside_first() -> int:
     """The run as a rank beside the first one, which makes the run folder. Hydra is left out, because it would make another."""
     from deeprl.session.assemble import settle
     from deeprl.session.session import train
@@ -70,7 +72,7 @@ def followed() -> int:
     return guarded(lambda: ended(*train(config, ranks.home, ranks=ranks), ranks.home), ranks.home)
 
 
-def launched(job: Callable[[DictConfig], None]) -> int:
+def launch(job: Callable[[DictConfig], None]) -> int:
     """Leave the command line to Hydra, which makes the run folder and calls the job.
 
     Raises:
@@ -87,7 +89,7 @@ def launched(job: Callable[[DictConfig], None]) -> int:
     return FINISHED
 
 
-def checked() -> int:
+def check_command_line() -> int:
     """Check the command line before Hydra reads it, and put flags before overrides, as Hydra expects."""
     flags, overrides = split(sys.argv[1:])
     if flags.config_dir:

@@ -35,14 +35,14 @@ class Checkpoints:
         run: the run folder.
         keep: number of the newest checkpoints to keep, besides the best.
         segment: largest size in bytes of a segment that is joined from smaller ones.
-        follows: `save` removes nothing; `clean` does, once the checkpoint that this one belongs to is written.
+        clean_later: `save` removes nothing; `clean` does, once the checkpoint that this one belongs to is written.
     """
 
-    def __init__(self, run: Path, keep: int = 2, segment: int = 1 << 23, follows: bool = False):
+    def __init__(self, run: Path, keep: int = 2, segment: int = 1 << 23, clean_later: bool = False):
         if keep < 1:
             raise ValueError(f"checkpoint.keep must be at least 1, not {keep}: a run without a checkpoint cannot be resumed")
         self.folder, self.replay, self.keep = Path(run) / "checkpoints", Path(run) / "replay", keep
-        self.segment, self.follows = segment, follows
+        self.segment, self.clean_later = segment, clean_later
         self._segments: list[dict[str, Any]] = []
         """Segments of the checkpoint that was saved or loaded last, as manifest entries, oldest first"""
         self._ahead: list[dict[str, Any]] = []
@@ -98,7 +98,7 @@ class Checkpoints:
         if best:
             self._best_due = step
         self._mark_due()
-        if not self.follows:
+        if not self.clean_later:
             self.clean(step)
         return {"bytes": written, "seconds": time.perf_counter() - began}
 
@@ -138,7 +138,7 @@ class Checkpoints:
 
     def _refuse_links(self) -> None:
         own = self.folder.parent
-        for folder in (self.folder, self.replay, *((own, own.parent) if self.follows else ())):
+        for folder in (self.folder, self.replay, *((own, own.parent) if self.clean_later else ())):
             if folder.is_symlink():  # because files of another folder would be removed
                 raise CheckpointError(f"{folder} is a link, which is refused: put the whole run folder where there is space")
             if folder.exists() and not folder.is_dir():

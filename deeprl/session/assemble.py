@@ -144,7 +144,7 @@ def assemble(
         where = ", with a copy on the device" if getattr(replay, "mirror", None) is not None else ""
         say(f"replay: {rows_and_memory(replay.capacity, replay.bytes)}{where}")
     parts = folder.path if ranks.first else folder.path / "ranks" / str(ranks.rank)
-    checkpoints = Checkpoints(parts, config["checkpoint"]["keep"], max(saving.SEGMENT, replay.bytes // 256), follows=not ranks.first)
+    checkpoints = Checkpoints(parts, config["checkpoint"]["keep"], max(saving.SEGMENT, replay.bytes // 256), clean_later=not ranks.first)
 
     def make_evaluation(seed: int, number: int, render: bool = False):
         return env.make(seed, num=number, vector="sync", evaluation=True, render=render)
@@ -154,22 +154,31 @@ def assemble(
     choice = chosen(config, allowed)
     collector: Collector | RemoteCollector
     if isinstance(choice, OnRay):
-        if replay.is_rollout and not config["checkpoint"]["replay"]:
-            raise ConfigError(
-                "checkpoint.replay=false does not go with rollouts of actors, because a resumed run would begin a rollout within a chunk: "
-                "leave it out."
-            )
-
-        def cut(environment: int) -> None:
-            replay.cut(environment)
-            agent.rewards.cut(environment)
-
-        collector = RemoteCollector(agent, actors_of(config, choice, cluster, allowed, heed), replay.append, cut, observe)
+        collector = remote_collector(config, agent, replay, actors_of(config, choice, cluster, allowed, heed), observe)
     else:
         envs = env.make(config["seed"], first=ranks.rank * config["env"]["num"])
         envs.replay_actions = config["checkpoint"]["replay_actions"]
         collector = Collector(agent, learner.act, watched(envs), replay.append, config["seed"], config["device"], observe=observe)
     return Trainer(config, learner, collector, replay, make_evaluation, folder, checkpoints, config["accelerate"]["product"], ranks)
+
+
+def remote_collector(config: dict[str, Any], agent: Agent, replay: Any, actors: Actors, observe: Any) -> RemoteCollector:
+    """The collector of a run whose actors collect.
+
+    Raises:
+        ConfigError: a checkpoint of the run would not hold what it needs.
+    """
+    if replay.is_rollout and not config["checkpoint"]["replay"]:
+        raise ConfigError(
+            "checkpoint.replay=false does not go with rollouts of actors, because a resumed run would begin a rollout within a chunk: "
+            "leave it out."
+        )
+
+    def cut(environment: int) -> None:
+        replay.cut(environment)
+        agent.rewards.cut(environment)
+
+    return RemoteCollector(agent, actors, replay.append, cut, observe)
 
 
 def actors_of(config: dict[str, Any], choice: OnRay, cluster: Cluster | None, allowed: Allowed, heed: Callable[[], None]) -> Actors:

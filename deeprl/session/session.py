@@ -64,21 +64,11 @@ def train(
                 trainer.restore()
                 restored = True
             require_same_weights(ranks, trainer.agent)
-            loggers = Loggers([])
             if ranks.first:
-                folder.cut_after(trainer.step if restored else -1, trainer.lines)
-                folder.write_config(config)
-                start = {"resumed_from": trainer.step if restored else None, "ranks": ranks.size}
-                folder.append_system({**system_entry(config["device"]), **start})
-                trainer.write_status("running")
-                loggers = logging.open(path, purge_step=trainer.step + (trainer.pending is None) if restored else (0 if resume else None))
+                loggers = started(trainer, logging, restored, resume)
             else:
-                listeners = Listeners()  # those of the first rank are called
-            if not restored:
-                loggers.text(0, "config", as_page(config))
-                loggers.hparams(config)
-            else:
-                loggers.load_state_dict(trainer.loggers_state)
+                loggers, listeners = Loggers([]), Listeners()  # those of the first rank write and are called
+            if restored:
                 say(f"resumed from step {trainer.step:,}" + (f" (the run had reached step {status['step']:,})" if status else ""))
             progress = Progress(config["steps"], trainer.step, live=None if ranks.first else False)
             minutes = config["runtime"]["watchdog"] if ranks.first else None  # it hangs too if another rank does
@@ -98,6 +88,29 @@ def train(
             trainer.envs.close()
     ranks.leave()
     return outcome, trainer
+
+
+def started(trainer: Trainer, logging: Logging, restored: bool, resume: bool) -> Loggers:
+    """Write in the run folder that the run starts, or goes on, and open its loggers.
+
+    Args:
+        restored: the trainer has the state of a checkpoint.
+        resume: whatever the folder holds of steps after it is of an earlier process.
+    """
+    config, folder = trainer.config, trainer.folder
+    folder.cut_after(trainer.step if restored else -1, trainer.lines)
+    folder.write_config(config)
+    start = {"resumed_from": trainer.step if restored else None, "ranks": trainer.ranks.size}
+    folder.append_system({**system_entry(config["device"]), **start})
+    trainer.write_status("running")
+    if restored:
+        loggers = logging.open(folder.path, purge_step=trainer.step + (trainer.pending is None))
+        loggers.load_state_dict(trainer.loggers_state)
+    else:
+        loggers = logging.open(folder.path, purge_step=0 if resume else None)
+        loggers.text(0, "config", as_page(config))
+        loggers.hparams(config)
+    return loggers
 
 
 def logging_of(config: dict[str, Any], allowed: Allowed) -> Logging:
