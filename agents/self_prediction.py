@@ -88,7 +88,7 @@ class SelfPrediction(Auxiliary):
     def check(self, chain: Chain) -> None:
         if self.goal == "target" and (chain.anchors or chain.target is chain.online):
             raise ValueError(
-                "auxiliary.goal must be online where the chain has no target network, because target would be the same encoder"
+                "agent.auxiliary.goal must be online where the chain has no target network, because target would be the same encoder"
             )
 
     def beside(self, torso: Any, n: int, heads: int) -> nn.ModuleDict:
@@ -154,7 +154,7 @@ class Bidirectional(SelfPrediction):
         widths = torso.features, second.features
         if self.latent is None and widths[0] != widths[1]:  # the first may end in hidden layers that heads share
             raise ValueError(
-                f"auxiliary.latent must be a width and not null, because the two encoders have {widths[0]} and {widths[1]} features"
+                f"agent.auxiliary.latent must be a width and not null, because the two encoders have {widths[0]} and {widths[1]} features"
             )
         parts["back"] = self.predictor(self.latent or torso.features, n)
         return parts

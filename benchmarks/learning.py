@@ -148,7 +148,11 @@ def train_all(
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             continue  # another process is training it
-        if any((line["name"], line["env"], line["seed"], line["steps"]) == (agent, env, seed, steps) for line in stored(results)):
+        same = [line for line in stored(results) if (line["name"], line["env"], line["seed"], line["steps"]) == (agent, env, seed, steps)]
+        if same:
+            other = sorted(set(same[0]["overrides"]) ^ set(words))
+            if other:
+                print(f"{path.name}: kept as it is stored, with other settings: {', '.join(other)}", flush=True)
             continue
         if not RunFolder(path).read_summary() and not train(path, words):  # a finished run is only read
             print(f"{path.name}: did not finish, see {path}.log", flush=True)

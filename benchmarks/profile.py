@@ -83,7 +83,7 @@ def attach(clock: Clock, trainer: Trainer) -> Callable[[int], None]:
     clock.wrap(learner, "update", "update")
     clock.wrap(trainer.replay, "update_priorities", "priorities")
     clock.wrap(trainer, "learn", "learn")
-    clock.wrap(agent, "on_period", "maintain")
+    clock.wrap(agent, "on_period", "targets at their periods")
 
     def step(number: int) -> None:
         after = number + trainer.envs.num

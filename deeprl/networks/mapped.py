@@ -74,8 +74,8 @@ class Mapped(Choice):
         """
         if not self.mapping.shared and len(self.scales) > 1:
             raise ValueError(
-                "chain.torso must not be shared_hidden with mapping.shared=false, because then each channel has hidden layers of its own: "
-                "set chain.torso=shared, or mapping.shared=true"
+                "agent.chain.torso must not be shared_hidden with agent.mapping.shared=false, because then each channel has hidden layers "
+                "of its own: set agent.chain.torso=shared, or agent.mapping.shared=true"
             )
         return self.head.trunk(features, hidden, torsos, init)
 

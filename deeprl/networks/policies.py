@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,9 @@ class Deviations(Block):
     def __init__(self, dimension: int, initial: float):
         super().__init__()
         self.add("log_std", (1, dimension), Init("constant", value=initial))
+
+    def layers(self, outputs: bool) -> Sequence[int]:
+        return ()  # there are no weights to normalise
 
 
 class GaussianPolicy(Policy):

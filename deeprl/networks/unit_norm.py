@@ -25,7 +25,9 @@ class UnitMLP(MLP):
     def layers(self, outputs: bool) -> Sequence[int]:
         found = super().layers(outputs)
         if found:
-            raise ValueError("torso.weight_norm must be none where units have weights of length 1, because a gain would scale them again")
+            raise ValueError(
+                "weight_norm of the torso must be none where units have weights of length 1, because a gain would scale them again"
+            )
         return found
 
     @torch.no_grad()

@@ -130,7 +130,10 @@ class LearnedTemperature(FixedTemperature):
 
     def groups(self, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
         if self.betas is not None and not hasattr(optimizer, "betas"):
-            raise ValueError(f"temperature.betas must be null, because actor_optimizer={type(optimizer).__name__} has none")
+            raise ValueError(
+                f"agent.temperature.betas={list(self.betas)} is for Adam, and the actor's optimizer {type(optimizer).__name__} has none: "
+                "set agent.temperature.betas=null"
+            )
         own = {"lr": self.lr, "betas": self.betas}
         return [([self.log_value], replace(optimizer, **{name: value for name, value in own.items() if value is not None}))]
 

@@ -154,7 +154,8 @@ def assemble(
     choice = chosen(config, allowed)
     collector: Collector | RemoteCollector
     if isinstance(choice, OnRay):
-        collector = remote_collector(config, agent, replay, actors_of(config, choice, cluster, allowed, heed), observe)
+        actors = partial(actors_of, config, choice, cluster, allowed, heed)
+        collector = remote_collector(config, agent, replay, actors, observe)
     else:
         envs = env.make(config["seed"], first=ranks.rank * config["env"]["num"])
         envs.replay_actions = config["checkpoint"]["replay_actions"]
@@ -162,8 +163,11 @@ def assemble(
     return Trainer(config, learner, collector, replay, make_evaluation, folder, checkpoints, config["accelerate"]["product"], ranks)
 
 
-def remote_collector(config: dict[str, Any], agent: Agent, replay: Any, actors: Actors, observe: Any) -> RemoteCollector:
+def remote_collector(config: dict[str, Any], agent: Agent, replay: Any, actors: Callable[[], Actors], observe: Any) -> RemoteCollector:
     """The collector of a run whose actors collect.
+
+    Args:
+        actors: starts them, which may take minutes.
 
     Raises:
         ConfigError: a checkpoint of the run would not hold what it needs.
@@ -178,7 +182,7 @@ def remote_collector(config: dict[str, Any], agent: Agent, replay: Any, actors: 
         replay.cut(environment)
         agent.rewards.cut(environment)
 
-    return RemoteCollector(agent, actors, replay.append, cut, observe)
+    return RemoteCollector(agent, actors(), replay.append, cut, observe)
 
 
 def actors_of(config: dict[str, Any], choice: OnRay, cluster: Cluster | None, allowed: Allowed, heed: Callable[[], None]) -> Actors:

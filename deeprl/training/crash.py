@@ -88,12 +88,14 @@ def fault(agent: Agent, batch: Batch, objective: str) -> str | None:
         return lambda module, arguments, output: outputs.append(first_fault(leaves(output, f"output of {name}")))
 
     handles = [module.register_forward_hook(hook(name)) for name, module in agent.named_modules() if name]
-    handles.append(agent.register_forward_hook(hook(f"the loss {objective!r}")))
     try:
-        gradients, _ = gradient(agent, objective, batch)
+        with torch.no_grad():
+            loss = agent.loss_of(objective, batch)
     finally:
         for handle in handles:
             handle.remove()
+    outputs.append(first_fault(leaves(loss, f"output of the loss {objective!r}")))
+    gradients, _ = gradient(agent, objective, batch)
     names = {id(parameter): name for name, parameter in agent.named_parameters()}
     trained = [names.get(id(p), "a parameter") for p in agent.objectives[objective].parameters]
     computed = first_fault((f"gradient of {name}", tensor) for name, tensor in zip(trained, gradients))

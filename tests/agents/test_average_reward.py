@@ -88,6 +88,22 @@ def test_a_worked_target_of_two_steps():
     assert loss.item() == pytest.approx(72.0 + 1.5**2 / 2)
 
 
+def test_the_same_target_in_the_form_of_the_authors_code():
+    """ρ = 0.75 in place of ρ̄: y = 3 − 2 · 0.75 + 4 = 5.5, also the error of the rate beside each of two critics that say 0."""
+    agent = actor_critic(rate=average(update="joint"), backup=PolicyBackup(smoothing=0.0), reduce=Minimum())
+    (batch,) = batches(agent, 1)
+    ones = torch.ones(11)
+    batch = batch._replace(reward=3 * ones, discount=ones, steps=2 * torch.ones(11, dtype=torch.int64))
+    for network, value in ((agent.chain.online, 0.0), (agent.chain.target, 4.0)):
+        for name, parameter in network.named_parameters():
+            parameter.fill_(value if name == "head.advantage.bias_0" else 0.0)
+    agent.rate.slow.fill_(0.5)
+    agent.rate.average.fill_(0.75)
+    loss, learned = agent.critic_loss(batch)
+    assert learned.error.tolist() == pytest.approx([5.5] * 11)
+    assert loss.item() == pytest.approx(2 * 5.5**2 + 2 * 5.5**2 / 2)
+
+
 def test_the_slow_copy_follows_with_the_targets():
     agent = actor_critic(rate=average(), actor_period=2)  # tau 0.25
     for number, batch in enumerate(batches(agent, 4), 1):

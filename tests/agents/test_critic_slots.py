@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pytest
@@ -87,8 +88,11 @@ def test_with_weights_of_one_it_is_the_plain_agent(make, chain):
     assert not same(without(snapshot(other), "weighting"), snapshot(plain))
 
 
-@pytest.mark.parametrize("chain", CHAINS)
-@pytest.mark.parametrize("loss", LOSSES)
+TARGETLESS = ("none", "self_prediction_of_the_target")
+"""Refused, because there is no target network"""
+
+
+@pytest.mark.parametrize(("chain", "loss"), [pair for pair in product(CHAINS, LOSSES) if pair != TARGETLESS])
 def test_at_scale_zero_the_agent_is_the_plain_one(chain, loss):
     """Bit for bit, also where gradients are clipped by their norm: what is beside the heads has groups of its own."""
     slots = {"chain": CHAINS[chain], "optimizer": Adam(lr=0.01, max_grad_norm=0.5)}
@@ -277,6 +281,8 @@ def test_what_is_beside_the_heads_moves_with_the_critics(chain):
     target = agent.chain.target.beside.weight_0
     assert target.shape[0] == (2 if chain == "polyak" else 4)  # K·E
     torch.testing.assert_close(target[:2], before.lerp(online, 0.25) if chain == "polyak" else online[:2])
+    if chain == "separate":  # Q_1 ← Q_2, both critics of it
+        assert torch.equal(agent.chain.online.beside.weight_0[:2], online[2:])
 
 
 def test_a_reset_renews_weighting_and_auxiliary():

@@ -227,6 +227,17 @@ def test_h_rolls_with_its_iteration_and_decays_alone():
     assert torch.equal(agent.chain.online.beside.weight_0, before[[1, 2, 2]])
 
 
+def test_the_rate_of_h_is_a_multiple_and_weights_of_the_replay_count():
+    agent = value_agent(
+        chain=partial(LIVE, length=3, shift_period=5), auxiliary=partial(GradientCorrection, lr_multiple=3.0), optimizer=Adam(lr=0.01)
+    )
+    assert [group.choice.lr for group in agent.objectives["value"].optimizer.groups] == pytest.approx([0.01, 0.03])
+    batch = random_batch(DISCRETE, 11)
+    one, two = (gradient(agent, "value", batch._replace(weight=torch.full((11,), weight)))[0] for weight in (1.0, 2.0))
+    for single, double in zip(one, two):
+        torch.testing.assert_close(double, 2 * single)
+
+
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_the_correction_has_the_weight_of_its_iteration(reduction):
     """Gradient of Q_1's head: −2 δ_1 ∇Q_1 + 2 h_2 ∇y_2, or a third of both."""

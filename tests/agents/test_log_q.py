@@ -285,7 +285,7 @@ def test_what_channels_share():
         factor = 2**-0.5 if "channels" not in name else 1.0
         torch.testing.assert_close(less[name], factor * plain[name])
     assert plain["head.common.weight_0"].abs().max() > 0
-    with pytest.raises(ValueError, match=r"chain\.torso must not be shared_hidden with mapping\.shared=false"):
+    with pytest.raises(ValueError, match=r"agent\.chain\.torso must not be shared_hidden with agent\.mapping\.shared=false"):
         log_agent(replace(LOG, shared=False), torso=torso, chain=partial(Iterated, torso="shared_hidden"))
 
 

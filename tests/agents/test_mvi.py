@@ -8,7 +8,6 @@ from functools import partial
 import pytest
 import torch
 
-from deeprl.accelerate.modes import apply
 from deeprl.agents.idqn import Iterated
 from deeprl.agents.mvi import Munchausen, Tsallis, bisected_policy, exp_q, ln_q, q_exponential, sparsemax_normaliser
 from deeprl.backups.bellman import Max, Soft
@@ -484,12 +483,10 @@ def settled_sampler():
 # ---- in an agent
 
 
-@pytest.mark.parametrize("mode", ["reference", "fast"])
-def test_neutral_backups_train_like_dqn(mode):
+def test_neutral_backups_train_like_dqn():
     states = []
     for backup in (Max(), Soft(0.0), Munchausen(temperature=0.0, scale=0.0), Tsallis(temperature=0.0, scale=0.0), Munchausen()):
         agent = dqn(backup=backup)
-        apply(agent, mode)
         updates(agent, 12)
         states.append(snapshot(agent))
     assert all(same(states[0], state) for state in states[1:4])

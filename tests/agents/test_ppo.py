@@ -208,9 +208,10 @@ def test_a_torso_whose_averages_nothing_would_renew_is_refused():
             agent_of(CONTINUOUS, torso=torso)
 
 
+@pytest.mark.parametrize("spec", [DISCRETE, CONTINUOUS])
 @pytest.mark.parametrize(("which", "gains"), [("none", 0), ("hidden", 2), ("all", 4)])
-def test_weights_of_policy_and_value_are_normalised(which, gains):
-    agent = agent_of(torso=MLPTorso(hidden=(7,), weight_norm=which))
+def test_weights_of_policy_and_value_are_normalised(which, gains, spec):
+    agent = agent_of(spec, torso=MLPTorso(hidden=(7,), weight_norm=which))
     assert sum("gain_" in name for name in agent.state_dict()) == gains
 
 

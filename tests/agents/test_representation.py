@@ -599,7 +599,7 @@ def test_a_run_over_rollouts_takes_successors_too(tmp_path):
 @pytest.mark.parametrize("part", [SelfPrediction, Bidirectional])
 @pytest.mark.parametrize("chain", [TargetFree, partial(Iterated, anchor="head", follow="live", sync_period=None)])
 def test_a_goal_without_a_network_of_its_own_is_refused(part, chain):
-    with pytest.raises(ValueError, match=r"auxiliary\.goal must be online where the chain has no target network"):
+    with pytest.raises(ValueError, match=r"agent\.auxiliary\.goal must be online where the chain has no target network"):
         value_agent(chain=chain, auxiliary=partial(part, goal="target"))
 
 

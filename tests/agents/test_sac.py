@@ -96,7 +96,7 @@ def test_the_temperature_may_have_an_adam_of_its_own():
     assert plain[1] == Adam(lr=0.1, betas=(0.5, 0.9))
     (own,) = LearnedTemperature(action_dim=2, lr=0.2, betas=(0.9, 0.999)).groups(Adam(lr=0.1, betas=(0.5, 0.9)))
     assert own[1] == Adam(lr=0.2, betas=(0.9, 0.999))
-    with pytest.raises(ValueError, match=r"temperature\.betas must be null, because actor_optimizer=RMSProp has none"):
+    with pytest.raises(ValueError, match=r"RMSProp has none: set agent\.temperature\.betas=null"):
         LearnedTemperature(action_dim=2, betas=(0.9, 0.999)).groups(RMSProp(lr=0.1))
 
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from deeprl.accelerate.modes import apply
 from deeprl.backups.actor import PolicyBackup
 from deeprl.networks.torsos import MLPTorso
 from deeprl.optim.adam import Adam
@@ -146,11 +145,9 @@ def step(agent, name, batch):
     return gradients
 
 
-@pytest.mark.parametrize("mode", ["reference", "fast"])
 @pytest.mark.parametrize(("name", "other"), [("actor", "critic"), ("critic", "actor")])
-def test_a_step_of_one_leaves_the_other_bit_for_bit(name, other, mode):
+def test_a_step_of_one_leaves_the_other_bit_for_bit(name, other):
     agent = actor_critic()
-    apply(agent, mode)
     (batch,) = batches(agent, 1)
     before = snapshot(agent)
     step(agent, name, batch)
@@ -265,15 +262,13 @@ class Plain:
         return critic_loss.detach()
 
 
-@pytest.mark.parametrize("mode", ["reference", "fast"])
 @pytest.mark.parametrize(("critics", "smoothing", "delay", "reduce"), [(2, 0.2, 2, Minimum()), (1, 0.0, 1, First())], ids=["td3", "ddpg"])
-def test_twenty_updates_agree_with_plain_pytorch(mode, critics, smoothing, delay, reduce):
+def test_twenty_updates_agree_with_plain_pytorch(critics, smoothing, delay, reduce):
     agent = actor_critic(
         seed=1, actor_torso=MLPTorso(hidden=(7, 6)), torso=MLPTorso(hidden=(9, 8)), ensemble=critics, reduce=reduce, actor_period=delay,
         chain=partial(Polyak, tau=TAU), backup=PolicyBackup(smoothing=smoothing, clip=0.5),
         optimizer=Adam(lr=LR, eps=EPS), actor_optimizer=Adam(lr=ACTOR_LR, eps=EPS),
     )  # fmt: skip
-    apply(agent, mode)
     plain = Plain(agent, critics, smoothing, 0.5, delay)
     for batch in batches(agent, UPDATES):
         normal = batch.noise.get("smoothing", torch.zeros(B, 2))

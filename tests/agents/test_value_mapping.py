@@ -117,7 +117,7 @@ def test_the_target_of_mapdqn():
     mapping = LogLinear(averaging=0.1)
     units = Units(mapping, (1.0, -10.0))
     assert mapping.limit == pytest.approx(25.0)
-    assert replace(mapping, discount=0.96, n_step=1).limit == mapping.limit
+    assert replace(mapping, discount=0.9, n_step=2).limit == pytest.approx(1 / (1 - 0.81))
     value = torch.tensor([[[40.0], [0.001]]], dtype=torch.float64)
     target = torch.tensor([[[1.0], [0.0]]], dtype=torch.float64)
     mapped_target, error = units.regression_target(value, target)

@@ -39,9 +39,10 @@ def test_a_curve_is_the_regret_of_the_policies_played(monkeypatch):
 
 
 def test_arms_that_a_file_has_are_not_run_again(monkeypatch):
-    """Two arms, of which one is known; the other one gets the seeds that were asked for."""
+    """Three arms: one is known, one is not, and one is known with other settings; the two get the seeds that were asked for."""
     whole = experiments.dtr()
-    monkeypatch.setitem(experiments.REGRET, "short", lambda: whole._replace(episodes=20, arms={"a": None, "b": None}))
+    arm, other = whole.arms["greedy"], next(arm for name, arm in whole.arms.items() if name != "greedy")
+    monkeypatch.setitem(experiments.REGRET, "short", lambda: whole._replace(episodes=20, arms={"a": arm, "b": arm, "c": other}))
     ran = []
 
     def curve(name, arm, seed):
@@ -49,13 +50,15 @@ def test_arms_that_a_file_has_are_not_run_again(monkeypatch):
         return experiments.times(20).tolist(), 0.5, 1.0, 2.0, [[]] * len(experiments.times(20))
 
     monkeypatch.setattr("benchmarks.lab.__main__.curve", curve)
-    kept, before = [], {"times": experiments.times(20).tolist(), "arms": {"a": {"regret": "known"}, "gone": {}}}
+    kept, before = [], {"times": experiments.times(20).tolist(), "arms": {
+        "a": {"regret": "known", "settings": arm.settings}, "c": {"regret": "of others", "settings": arm.settings}, "gone": {}
+    }}  # fmt: skip
     with ThreadPoolExecutor() as pool:
         found = regret("short", range(7, 9), pool, before, lambda found: kept.append(list(found["arms"])))
-    assert sorted(ran) == [("b", 7), ("b", 8)]
-    assert found["arms"]["a"] == {"regret": "known"}
+    assert sorted(ran) == [("b", 7), ("b", 8), ("c", 7), ("c", 8)]
+    assert found["arms"]["a"]["regret"] == "known"
     assert found["arms"]["b"]["suboptimality"] == [0.5, 0.5]
-    assert (found["first"], found["seeds"], kept) == (7, 2, [["a", "b"]])
+    assert (found["first"], found["seeds"], kept) == (7, 2, [["a", "b"], ["a", "b", "c"]])
     with ThreadPoolExecutor() as pool:
         regret("short", range(7, 9), pool, before | {"times": [10, 40]}, lambda found: None)
     assert sorted(ran)[:2] == [("a", 7), ("a", 8)]  # curves of another length are no rows of this table

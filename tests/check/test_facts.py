@@ -61,7 +61,8 @@ def test_an_actor_and_its_target():
     ("updates", "device", "compiler"), [(1, "cpu", True), (10**6, "cpu", True), (10**6, "cpu", False), (1, "cuda", True)]
 )
 def test_the_reason_of_a_mode_names_what_decided(updates, device, compiler):
-    words = {"reference": device, "compiled": f"at least {WORTH_COMPILING:,}", "fast": "compil"}
+    slow = f"pays from {WORTH_COMPILING:,} on" if compiler else "no C++ compiler"
+    words = {"reference": device, "compiled": f"at least {WORTH_COMPILING:,}", "fast": slow}
     assert words[choose(updates, device, compiler)] in facts.why_mode(device, updates, compiler)
 
 

@@ -93,6 +93,7 @@ def test_evaluations_have_seeds_that_are_functions_of_the_step(finished):
     assert [(e["step"], e["seed"], len(e["returns"]), len(e["lengths"])) for e in evaluations] == [
         (step, evaluation_seed(0, step), episodes, episodes) for step, episodes in ((100, 2), (200, 2), (300, 3))
     ]
+    assert len({e["seed"] for e in evaluations}) == 3
     assert all(e["returns"] == e["lengths"] for e in evaluations)
 
 
@@ -253,7 +254,7 @@ def test_one_episode_has_no_interval(finished, capsys):
     ("words", "code", "says"),
     [
         (("--episodes", "0"), 2, "--episodes"),
-        (("--checkpoint", "7"), 1, "7"),
+        (("--checkpoint", "7"), 1, "step 7"),
         (("--checkpoint", "newest"), 1, "newest"),
     ],
 )
@@ -362,7 +363,7 @@ WRONG = [
     (["agent=idqn", "agent.chain.length=0"], ("agent.chain.length", "at least 1", " 0")),
     (["agent.optimizer.lr=-1"], ("agent.optimizer.lr", "at least 0", "-1")),
     (["agent=dqn", "agent.chain.length=3"], ("agent.chain.length",)),
-    (["agent/torso=nature"], ("agent",)),
+    (["agent/torso=nature"], ("agent/torso", "nature")),
     (["agent/normalize=running", "env=atari/pong"], ("agent/normalize=none",)),
     (["accelerate.mode=warp"], ("accelerate", "reference, fast, compiled", "'warp'")),
     (["accelerate.product=half"], ("accelerate.product", "highest, high, medium, bfloat16", "'half'")),

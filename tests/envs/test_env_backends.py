@@ -333,6 +333,7 @@ def test_workers_ignore_the_signals_that_stop_a_run(make):
             os.kill(process.pid, number)
     for action in actions_for(envs, 5):
         envs.step(action)
+    assert (envs.num_recreated, envs.num_restarts) == (0, 0)
 
 
 def test_workers_end_with_their_environment():

@@ -66,8 +66,11 @@ def test_features_of_sequences_are_those_of_their_images():
 
 
 def test_a_reset_takes_the_encoder_along():
-    agent = actor_critic(IMAGES, resets=Resets(period=1))
-    before = snapshot(agent.encoder)
-    noise = entry(agent.noise((1, B), torch.Generator().manual_seed(0)), 0)
-    update(agent, made_up(agent, IMAGES, size=B)._replace(noise=noise))
-    assert not same(before, snapshot(agent.encoder))
+    """To weights that do not depend on the data."""
+    agents = [actor_critic(IMAGES, resets=Resets(period=1)) for _ in range(2)]
+    before = snapshot(agents[0].encoder)
+    for seed, agent in enumerate(agents):
+        noise = entry(agent.noise((1, B), torch.Generator().manual_seed(0)), 0)
+        update(agent, made_up(agent, IMAGES, size=B, seed=seed)._replace(noise=noise))
+    assert same(snapshot(agents[0].encoder), snapshot(agents[1].encoder))
+    assert not same(before, snapshot(agents[0].encoder))

@@ -161,7 +161,7 @@ def test_unit_weights_of_heads_and_actors_keep_their_length(head):
 @pytest.mark.parametrize("make", [partial(sac, head=Scalar(unit=True)), partial(sac, actor=SquashedGaussian(unit=True))])
 def test_units_of_length_one_have_no_gains(make):
     torso = MLPTorso(hidden=(7,), weight_norm="all")
-    with pytest.raises(ValueError, match=r"torso\.weight_norm must be none where units have weights of length 1"):
+    with pytest.raises(ValueError, match="weight_norm of the torso must be none where units have weights of length 1"):
         make(torso=torso, actor_torso=torso)
 
 

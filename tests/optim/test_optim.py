@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +12,7 @@ from deeprl.optim.radam import RAdam
 from deeprl.optim.rmsprop import RMSProp
 from deeprl.schedules import Linear
 
+HALF = Linear(start=0.5, end=0.25, duration=10)
 SHAPES = (3, 2), (7,), (2, 4, 5), ()
 
 
@@ -47,8 +50,11 @@ def test_twenty_updates_agree_with_torch(weight_decay):
 
 @pytest.mark.parametrize(
     "choice",
-    [Adam(lr=0.1), Adam(lr=0.1, weight_decay=0.2, max_grad_norm=0.5), RMSProp(lr=0.1, max_grad_norm=0.5), RAdam(lr=0.1, max_grad_norm=0.5)],
-)
+    [
+        Adam(lr=0.1), Adam(lr=0.1, weight_decay=0.2, max_grad_norm=0.5, schedule=HALF), RMSProp(lr=0.1, max_grad_norm=0.5, schedule=HALF),
+        RAdam(lr=0.1, max_grad_norm=0.5, schedule=HALF),
+    ],
+)  # fmt: skip
 def test_the_pure_rule_is_the_step(choice):
     """`updated`, which is compiled, against `step`, over five steps from the same start."""
     generator = torch.Generator().manual_seed(0)
@@ -61,6 +67,29 @@ def test_the_pure_rule_is_the_step(choice):
         optimizer.step(gradients, step)
     for value, own in zip(values, (optimizer.flat, *(getattr(optimizer, name) for name in optimizer.averages))):
         torch.testing.assert_close(value, own, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("choice", [Adam(lr=0.1), RMSProp(lr=0.1), RAdam(lr=0.1)])
+def test_a_small_gradient_is_not_scaled_up(choice):
+    optimizer = replace(choice, max_grad_norm=0.5).build([nn.Parameter(torch.zeros(4), requires_grad=False)])
+    small, large = 0.1 * torch.ones(4), torch.ones(4)
+    assert torch.equal(optimizer.clipped(small, small.norm()), small)
+    torch.testing.assert_close(optimizer.clipped(large, large.norm()), large / 4)
+
+
+@pytest.mark.parametrize("choice", [Adam(lr=0.1), RMSProp(lr=0.1, momentum=0.5), RAdam(lr=0.1)])
+def test_after_a_reset_it_is_as_it_was_built_and_a_loaded_one_goes_on(choice):
+    def built():
+        return choice.build([nn.Parameter(torch.ones(3), requires_grad=False)])
+
+    used, fresh, loaded = built(), built(), built()
+    for step in range(3):
+        used.step([torch.ones(3)], step)
+    loaded.load_state_dict({name: tensor.clone() for name, tensor in used.state_dict().items()})
+    assert loaded.numbers(3) == used.numbers(3)
+    used.reset()
+    assert used.numbers(3) == fresh.numbers(3)
+    assert all(torch.equal(tensor, fresh.state_dict()[name]) for name, tensor in used.state_dict().items())
 
 
 def test_a_transposed_gradient_moves_the_right_weights():
@@ -168,7 +197,7 @@ def test_radam_by_hand_and_as_torch_has_it():
     assert [RAdam(lr=0.1).rectified(t) is None for t in range(1, 8)] == [True] * 5 + [False] * 2
     ours, theirs = (nn.Parameter(torch.ones(4)) for _ in range(2))
     ours.requires_grad_(False)
-    optimizer, reference = RAdam(lr=0.01).build([ours]), torch.optim.RAdam([theirs], lr=0.01)
+    optimizer, reference = RAdam(lr=0.01, eps=1e-2, schedule=HALF).build([ours]), torch.optim.RAdam([theirs], lr=0.005, eps=1e-2)
     generator = torch.Generator().manual_seed(0)
     for _ in range(20):
         theirs.grad = torch.randn(4, generator=generator)

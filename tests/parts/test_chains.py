@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import nn
 
-from deeprl.accelerate.modes import apply
 from deeprl.agents.idqn import Iterated
 from deeprl.networks.heads import Scalar
 from deeprl.networks.torsos import Nature
@@ -352,11 +351,9 @@ def regress(online, target, batch):
     return (bellman_target - online(batch.obs).gather(1, batch.action[:, None])[:, 0]).pow(2).mean()
 
 
-@pytest.mark.parametrize("mode", ["reference", "fast"])
-def test_separate_networks_agree_with_k_plain_ones(mode):
+def test_separate_networks_agree_with_k_plain_ones():
     """Authors' `main`: K networks with K optimizers whose moments stay with the place; two clocks."""
     agent = agent_of("separate", optimizer=Adam(lr=LR, eps=EPS))
-    apply(agent, mode)
     body, top = agent.chain.online.torso, agent.chain.online.head.advantage
     online = [nn.Sequential(layer(body.weight_0[k], body.bias_0[k]), nn.ReLU(), layer(top.weight_0[k], top.bias_0[k])) for k in range(K)]
     target = copy.deepcopy(online)
@@ -385,12 +382,10 @@ def test_separate_networks_agree_with_k_plain_ones(mode):
             close(ours.head.advantage, k, theirs[k][2], "0")
 
 
-@pytest.mark.parametrize("mode", ["reference", "fast"])
-def test_a_shared_torso_agrees_with_the_authors_layout(mode):
+def test_a_shared_torso_agrees_with_the_authors_layout():
     """Two torsos and K + 1 heads in one optimizer; head 0 over torso 0 is frozen. A sync copies all into the target; at a shift
     torso 0 ← torso 1, head k ← head k + 1, and then the target is copied. Q̄_0 = head 0 over torso 0, Q̄_k = head k over torso 1."""
     agent = agent_of("shared", optimizer=Adam(lr=LR, eps=EPS))
-    apply(agent, mode)
     body, top = agent.chain.online.torso, agent.chain.online.head.advantage
     # In ours Q̄_k starts as Q_{k+1}; the authors' follower starts as Q_k. A sync before the first update makes them the same.
     follow_(agent.chain.target, agent.chain.online)

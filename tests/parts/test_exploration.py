@@ -12,7 +12,7 @@ from deeprl.config.compose import compose
 from deeprl.config.instantiate import instantiate
 from deeprl.networks.heads import Scalar
 from deeprl.parts.chains import Chain, Single
-from deeprl.parts.exploration import EpsilonGreedy, GaussianNoise, Sampled, zipf
+from deeprl.parts.exploration import EpsilonGreedy, GaussianNoise, OrnsteinUhlenbeck, Sampled, zipf
 from deeprl.schedules import Constant, Linear
 from deeprl.session.assemble import settle
 from tests.builders import CONTINUOUS, DISCRETE, Weights, actor_critic, entry, sac, value_agent
@@ -191,7 +191,7 @@ def test_episode_memory_follows_each_environment():
 
 def test_one_head_has_no_choice_and_a_plain_chain_acts_with_its_last():
     assert heads("uniform", [[[0.0, 1.0]]]).tolist() == [[1]]
-    assert Chain(Weights, length=3, torsos=1).choose(torch.tensor(VALUES), {}, torch.tensor([True]), {})[0].argmax(-1).tolist() == [2]
+    assert Chain(Weights, length=3, torsos=1).rule.choose(torch.tensor(VALUES), {}, torch.tensor([True]), {})[0].argmax(-1).tolist() == [2]
 
 
 @pytest.mark.parametrize("chain", [partial(Single, target_update_period=10), partial(Iterated, length=3, acting="uniform_with_target")])
@@ -272,6 +272,20 @@ def test_exploring_takes_the_same_actions_whether_or_not_probabilities_are_read(
         torch.testing.assert_close(probability, expected)
 
 
+# ---- correlated noise
+
+
+def test_two_steps_of_correlated_noise_by_hand():
+    """x₁ = 0.2 · 1, then x₂ = 0.85 · 0.2 + 0.2 · (−2) = −0.23, added to actions of 0.5; the second environment stops at the bound."""
+    explore, memory, found = OrnsteinUhlenbeck(rate=0.15, std=0.2), {}, []
+    for normal in ([[1.0], [3.0]], [[-2.0], [1.0]]):
+        action, memory = explore.explored(torch.full((2, 1), 0.5), {"normal": torch.tensor(normal)}, memory)
+        found.append(action.flatten().tolist())
+    assert found[0] == pytest.approx([0.7, 1.0])
+    assert found[1] == pytest.approx([0.27, 1.0])
+    assert memory["noise"].flatten().tolist() == pytest.approx([-0.23, 0.71])
+
+
 # ---- noise that lasts
 
 
@@ -300,6 +314,8 @@ def test_without_repetition_noise_is_fresh_and_nothing_is_remembered():
     assert all(torch.equal(drawn[name], more[name]) for name in drawn)
     assert more.keys() - drawn.keys() == {"repeats"}
     assert more["repeats"].shape == (5, 2)
+    steep = Sampled(longest=3, exponent=100.0).noise((200, 5, 1), torch.Generator().manual_seed(0))
+    assert set(steep["repeats"].unique().tolist()) == {1}
 
 
 def test_an_agent_acts_with_the_noise_that_lasts():

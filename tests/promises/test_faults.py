@@ -273,7 +273,8 @@ def test_a_full_disk_costs_a_checkpoint_and_nothing_else(finished, tmp_path, mon
     assert re.search("No space left on device: .*step 160 .*step 80 ", said)
     assert_same_run(path, finished)
     left, right = (sorted(p.name for p in (folder / "replay").iterdir()) for folder in (path, finished))
-    assert len(left) <= len(right) or segment == 1000  # no segment of an attempt that failed
+    if segment != 1000:  # with segments of that size the whole run has joined others
+        assert len(left) <= len(right)  # no segment of an attempt that failed
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from deeprl.accelerate.modes import apply
 from deeprl.agents.idqn import Iterated
 from deeprl.backups.bellman import Double, Max
 from deeprl.networks.heads import Scalar
@@ -43,13 +42,11 @@ def dqn(**slots):
 
 @pytest.mark.parametrize("torso", ["shared", "separate"])
 @pytest.mark.parametrize("backup", [Max(), Double()])
-@pytest.mark.parametrize("mode", ["reference", "fast"])
-def test_a_chain_of_one_is_dqn(torso, backup, mode):
+def test_a_chain_of_one_is_dqn(torso, backup):
     """Whatever D, the reduction over heads and the rule of acting are."""
     chain = partial(Iterated, length=1, shift_period=T, sync_period=2, torso=torso, head_reduction="mean")
     one, plain = value_agent(chain=chain, backup=backup), dqn(backup=backup)
     for agent in (one, plain):
-        apply(agent, mode)
         updates(agent, 3 * T + 2)
     assert same(snapshot(one), snapshot(plain))
     assert same(one.objectives["value"].optimizer.state_dict(), plain.objectives["value"].optimizer.state_dict())
@@ -128,12 +125,10 @@ def test_clip_without_bound_gives_the_very_tensor():
 # ---- ensembles and targets
 
 
-@pytest.mark.parametrize("mode", ["reference", "fast"])
-def test_one_critic_is_its_minimum_and_its_mean(mode):
+def test_one_critic_is_its_minimum_and_its_mean():
     states = []
     for reduce in (First(), Minimum(), Mean()):
         agent = actor_critic(ensemble=1, reduce=reduce, actor_reduce=reduce)
-        apply(agent, mode)
         updates(agent, 6)
         states.append(snapshot(agent))
     assert same(states[0], states[1])
@@ -219,13 +214,11 @@ def test_weights_of_one_and_a_batch_that_is_all_valid():
 # ---- DQN in plain PyTorch
 
 
-@pytest.mark.parametrize("mode", ["reference", "fast"])
 @pytest.mark.parametrize(("loss", "double"), [("squared", False), ("huber", True)])
-def test_twenty_updates_agree_with_plain_pytorch(mode, loss, double):
+def test_twenty_updates_agree_with_plain_pytorch(loss, double):
     """Mnih et al. (2015) and van Hasselt et al. (2016), written anew."""
     eps = 1e-3  # with 1e-8, Adam's first step is the sign of a gradient, which rounding may turn
     agent = dqn(head=Scalar(loss=loss), backup=Double() if double else Max(), optimizer=Adam(lr=0.01, eps=eps))
-    apply(agent, mode)
 
     def plain(network) -> nn.Sequential:
         body, top = network.torso, network.head.advantage

@@ -276,6 +276,27 @@ def test_only_groups_on_every_task_are_aggregated(tmp_path):
     assert (worse["x"], worse["y"], worse["probability"]) == ("agent=idqn", "agent=dqn", 1)
 
 
+def test_the_interval_of_an_improvement_is_turned_around_with_it(tmp_path):
+    for seed, (one, other) in enumerate(zip([1.0, 4.0, 6.0, 2.0], [3.0, 5.0, 2.0, 7.0])):
+        write_run(tmp_path / f"a{seed}", [one], seed=seed)
+        write_run(tmp_path / f"b{seed}", [other], agent="idqn", seed=seed)
+    one, other = Results(grouped(read(tmp_path)[0])).improvements()
+    for row in (one, other):
+        assert row["probability_low"] < row["probability"] < row["probability_high"]
+    assert other["probability_low"] == pytest.approx(1 - one["probability_high"])
+
+
+def test_a_mean_curve_ends_with_the_runs_that_were_not_cut_short(tmp_path):
+    write_run(tmp_path / "a", [1, 2, 3, 4])
+    write_run(tmp_path / "b", [3, 4, 5, 6], seed=1)
+    write_run(tmp_path / "c", [5, 6], seed=2, state="stopped")
+    build_in(tmp_path)
+    shown = [row for row in rows(tmp_path / "out" / "curve_means.csv") if row["axis"] == "step"]
+    assert [(float(row["x"]), float(row["mean"]), int(row["seeds"])) for row in shown] == [
+        (100, 3, 3), (200, 4, 3), (300, 4, 2), (400, 5, 2)
+    ]  # fmt: skip
+
+
 def test_a_task_alone_keeps_its_raw_scores(tmp_path):
     write_run(tmp_path / "a", [7.0])
     results = Results(grouped(read(tmp_path)[0]))

@@ -103,8 +103,10 @@ def test_the_last_paragraph_of_a_log_says_why(tmp_path):
     assert last_words(log).splitlines() == [str(n) for n in range(9990, 10_000)]
 
 
-def test_a_quota_limits_the_cores(tmp_path):
-    affinity = usable_cores(tmp_path)
-    for text, cores in (("max 100000", affinity), ("100000 100000", 1), ("50000 100000", 1), ("100000000 100000", affinity)):
+def test_a_quota_limits_the_cores(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)), raising=False)
+    assert usable_cores(tmp_path) == 8
+    quotas = {"max 100000": 8, "100000 100000": 1, "50000 100000": 1, "300000 100000": 3, "100000000 100000": 8}
+    for text, cores in quotas.items():
         (tmp_path / "cpu.max").write_text(text)
         assert usable_cores(tmp_path) == cores

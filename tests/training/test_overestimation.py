@@ -64,6 +64,29 @@ def test_on_a_chain(episodes, num):
     assert result["returns"] == [1.0] * episodes
 
 
+def test_environments_play_as_many_episodes_each_however_long_these_are():
+    """Not the first that end, which would be the short ones of environment 0."""
+
+    class Two:
+        num, restarted, name = 2, (), "two"
+
+        def __init__(self):
+            self.tick = 0
+
+        def reset(self):
+            return np.zeros((2, 4), np.float32)
+
+        def step(self, action):
+            self.tick += 1
+            ended = np.array([True, self.tick % 10 == 0])
+            return SimpleNamespace(obs=np.zeros((2, 4), np.float32), reward=np.ones(2), terminated=ended, ended=ended)
+
+        def close(self):
+            pass
+
+    assert evaluate(Walker(), lambda seed, num: Two(), 4, 2, 3, 0)["lengths"] == [1, 1, 10, 10]
+
+
 def test_a_truncated_episode_counts_where_next_to_nothing_is_left_of_what_was_cut_off():
     """Five steps to the left, all in state 0. With γ = 0.05 a cut two steps later hides 0.0025 of the value there; one step later, 0.05."""
     _, found = told(Walker(right=False), 0.05, length=4, max_episode_steps=5)

@@ -21,6 +21,7 @@ from deeprl.tune.space import parse
 from deeprl.tune.trials import STARTUP, Trials, open_study, pruner
 
 GRID = Grid(steps=30, every=10)
+FINE = Grid(steps=30, every=5)
 
 
 class Killed(BaseException):
@@ -50,7 +51,7 @@ class Made:
             raise Killed
         done = len(self.folder.read_evaluations())
         if self.stopping:
-            self.folder.write_status("stopped", 10 * done, 0)
+            self.folder.write_status("stopped", self.launcher.grid.every * done, 0)
             return STOPPED
         if self.x < 0 and done == 1:
             error = "OSError: the disk is full" if self.x < -1 else "NotFinite: critic is nan"
@@ -58,9 +59,11 @@ class Made:
             self.folder.write_status("failed", 10, 0, error)
             return FAILED
         done += 1
-        self.folder.append_evaluation({"step": 10 * done, "seed": 0, "returns": [self.x * done + self.seed], "lengths": [1]})
-        self.folder.write_status("finished" if done == 3 else "running", 10 * done, 0)
-        return FINISHED if done == 3 else None
+        every = self.launcher.grid.every
+        last = done == len(self.launcher.grid.positions())
+        self.folder.append_evaluation({"step": every * done, "seed": 0, "returns": [self.x * done + self.seed], "lengths": [1]})
+        self.folder.write_status("finished" if last else "running", every * done, 0)
+        return FINISHED if last else None
 
     def stop(self):
         self.stopping = True
@@ -72,8 +75,8 @@ class Made:
 class Launcher:
     stays, pause = False, 0.0
 
-    def __init__(self, slots: int = 1, looks: int = -1):
-        self.slots, self.looks, self.started = slots, looks, list[str]()
+    def __init__(self, slots: int = 1, looks: int = -1, grid: Grid = GRID):
+        self.slots, self.looks, self.grid, self.started = slots, looks, grid, list[str]()
 
     def start(self, task: Task) -> Made:
         self.started.append(task.run.name)
@@ -86,9 +89,9 @@ DEFAULTS = Settings(("x=interval(0,10)",), None, seeds=2, last=2, pruner="median
 def study_of(path: Path, launcher: Launcher, signals=None, **given):
     path.mkdir(exist_ok=True)
     wanted = replace(DEFAULTS, **given)
-    study = open_study(path, pruner(wanted, GRID))
+    study = open_study(path, pruner(wanted, launcher.grid))
     runs = SweepFolder(path, wanted.overrides, [])
-    trials = Trials(study, parse(wanted.overrides), wanted, runs, GRID)
+    trials = Trials(study, parse(wanted.overrides), wanted, runs, launcher.grid)
     conduct(runs, trials.jobs(), launcher, signals or Signals(), Quiet(), trials.watch)
     return study
 
@@ -111,7 +114,7 @@ def test_seeds_of_a_trial_side_by_side_are_reported_together(tmp_path):
 
 
 def test_the_median_prunes_what_is_below_it_and_its_runs_stop_saved(tmp_path, capsys):
-    launcher = Launcher()
+    launcher = Launcher(grid=FINE)
     trials = study_of(tmp_path, launcher).trials
     pruned = [trial for trial in trials if trial.state.name == "PRUNED"]
     assert len(trials) == 8
@@ -130,9 +133,9 @@ def test_the_median_prunes_what_is_below_it_and_its_runs_stop_saved(tmp_path, ca
 
 
 def test_halving_keeps_the_best_third_at_each_rung(tmp_path):
-    study = study_of(tmp_path, Launcher(), pruner="halving")
-    assert {trial.last_step for trial in study.trials if trial.state.name == "PRUNED"} <= {10, 20}  # behind 60 // 9 and 3 * (60 // 9) steps
-    assert any(trial.state.name == "PRUNED" for trial in study.trials)
+    """At the first evaluations behind 60 // 9 = 6 and 3 · 6 of all 60 steps."""
+    study = study_of(tmp_path, Launcher(grid=FINE), pruner="halving")
+    assert {trial.last_step for trial in study.trials if trial.state.name == "PRUNED"} == {10, 20}
 
 
 def test_without_a_pruner_every_trial_is_complete(tmp_path):

@@ -87,6 +87,8 @@ def test_each_subset_of_two_is_drawn_equally_often():
 def test_truncation_leaves_out_the_largest_atoms_of_all_critics_together():
     atoms = torch.tensor([[1.0, 2.0, 3.0], [0.0, 9.0, 8.0]]).view(1, 2, 1, 3)
     assert Truncate(drop=1)(Returns(atoms), {}).atoms.tolist() == [[[0.0, 1.0, 2.0, 3.0]]]  # 2 · 1 atoms fewer
+    three = torch.cat([atoms, torch.tensor([[[4.0, 5.0, 6.0]]]).view(1, 1, 1, 3)], 1)
+    assert Truncate(drop=1)(Returns(three), {}).atoms.tolist() == [[[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]]]  # 3 · 1 fewer
     assert Truncate(drop=0)(Returns(atoms), {}).mean().item() == pytest.approx(23 / 6)
     with pytest.raises(ValueError, match="drop must be below the number of atoms of a critic, 3, not 3"):
         Truncate(drop=3)(Returns(atoms), {})
