@@ -41,6 +41,11 @@ WRONG = {
     "wide head": (replace(SOUND, support=(0.0, 1_002.0)), "agent.head.high", "at most 100"),
     "large observations": (within("seen", largest=101.0), "agent/normalize", "101"),
     "constants": (within("seen", constant=2), "env", "2 of 3"),
+    # just beyond the limits, whose other sides are in RIGHT
+    "evaluation, just": (within("evaluating", setup=3.64), "evaluation.every", "10 evaluations"),  # 38.6 s beside 38.5
+    "disk, just": (within("memory", disk_available=10**9 - 1), "checkpoint.replay", "1.0 GB"),
+    "checkpoints, just": (with_keys(within("speed", startup=3_559.4), checkpoint__every=None), "checkpoint.every", "1 h"),  # 3,600.1 s
+    "narrow head, just": (replace(SOUND, support=(0.0, 24.9)), "agent.head.high", "give 50"),
 }  # fmt: skip
 
 
@@ -73,6 +78,9 @@ RIGHT = {
     "wide head": replace(SOUND, support=(0.0, 1_000.0)),
     "no reward seen": within("seen", replace(SOUND, support=(0.0, 1e6)), reward_size=0.0, reward_largest=0.0),
     "observations": within("seen", largest=100.0),
+    "evaluation": within("evaluating", setup=3.62),
+    "disk": within("memory", disk_available=10**9),
+    "checkpoints": with_keys(within("speed", startup=3_559.2), checkpoint__every=None),
 }  # fmt: skip
 
 
