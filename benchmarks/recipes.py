@@ -88,7 +88,7 @@ COMPOSITIONS = {  # what is added to a chain of iterations, alone and together
     "is_munchausen_quantile": f"agent=is_dqn agent/backup=munchausen {QUANTILE}",
     "is_munchausen_quantile_three": f"agent=is_dqn agent/backup=munchausen {QUANTILE} replay.n_step=3",
 }
-NARROW = "agent=crossq agent.torso.hidden=[304,304] agent.temperature.form=log agent.temperature.betas=null"
+NARROW = "agent=crossq agent.torso.hidden=[304,304] agent.temperature.form=log"
 LAYER_NORM = "agent=sac agent.torso.layer_norm=true agent.actor_period=2"
 TRUNCATED = "agent/head=quantile agent.head.quantiles=25 agent.head.init=null agent/reduce=truncate agent/reduce@agent.actor_reduce=mean"
 STRONG = {  # candidates for configs/experiment/strong_mujoco.yaml, all within twice TD3's multiply-adds (benchmarks.update_cost)

@@ -57,7 +57,7 @@ def continued(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     """
     stored = LATER | RunFolder(path).read_config()
     before, now = without_place(stored), without_place(config)
-    different = [key for key in now if key not in ("resume", "accelerate", "runtime") and not same(before.get(key), now[key])]
+    different = [key for key in now if key not in ("resume", "accelerate", "runtime") and before.get(key) != now[key]]
     for key, (older, undecided) in SAME.items():
         if get(config, key, older) not in (get(stored, key, older), undecided):
             different.append(key)
@@ -67,14 +67,6 @@ def continued(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         if get(config, key, stored) is not stored:
             put(stored, key, get(config, key))
     return stored
-
-
-def same(before: Any, now: Any) -> bool:
-    """Whether two values are equal, but for keys of mappings that are null now and that an older run lacks."""
-    if not (isinstance(before, dict) and isinstance(now, dict)):
-        return bool(before == now)
-    new = [key for key, value in now.items() if key not in before and value is None]
-    return before.keys() == now.keys() - set(new) and all(same(value, now[key]) for key, value in before.items())
 
 
 def trusted(env: dict[str, Any], allowed: tuple[str, ...]) -> None:

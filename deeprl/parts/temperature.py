@@ -99,7 +99,7 @@ class LearnedTemperature(FixedTemperature):
     Args:
         value: initial α.
         target_entropy: H̄ per action dimension, in nats, for actions in [-1, 1]; −1 in SAC, −½ in BRO and SimBa.
-        lr, betas: learning rate of log α, and coefficients of its Adam; None: the actor's.
+        lr: learning rate of log α; None: the actor's.
         form: `log`, the loss above (softlearning), or `exp`, α in place of log α in it (pytorch_sac, CleanRL).
     """
 
@@ -110,13 +110,12 @@ class LearnedTemperature(FixedTemperature):
         value: float = 1.0,
         target_entropy: float = -1.0,
         lr: float | None = None,
-        betas: Sequence[float] | None = None,
         form: str = "log",
     ):
         super().__init__(action_dim=action_dim, value=value)
         if value <= 0:
             raise ValueError(f"value must be above 0, because its logarithm is learned, not {value}")
-        self.target_entropy, self.lr, self.betas, self.form = target_entropy, lr, betas, form
+        self.target_entropy, self.lr, self.form = target_entropy, lr, form
         in_range(self, target_entropy=(None, None), **({} if lr is None else {"lr": (0, None)}))
         one_of(self, form=("log", "exp"))
         self.target = target_entropy * action_dim
@@ -129,13 +128,7 @@ class LearnedTemperature(FixedTemperature):
         self.log_value.fill_(math.log(self.value))
 
     def groups(self, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
-        if self.betas is not None and not hasattr(optimizer, "betas"):
-            raise ValueError(
-                f"agent.temperature.betas={list(self.betas)} is for Adam, and the actor's optimizer {type(optimizer).__name__} has none: "
-                "set agent.temperature.betas=null"
-            )
-        own = {"lr": self.lr, "betas": self.betas}
-        return [([self.log_value], replace(optimizer, **{name: value for name, value in own.items() if value is not None}))]
+        return [([self.log_value], optimizer if self.lr is None else replace(optimizer, lr=self.lr))]
 
     def loss(self, log_prob: Tensor | None) -> Tensor | float:
         factor = self.log_value if self.form == "log" else self.log_value.exp()

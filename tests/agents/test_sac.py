@@ -91,15 +91,6 @@ def test_the_temperature_rises_if_the_entropy_is_below_its_target_and_falls_abov
     assert temperature().item() == pytest.approx(0.3)
 
 
-def test_the_temperature_may_have_an_adam_of_its_own():
-    (plain,) = LearnedTemperature(action_dim=2).groups(Adam(lr=0.1, betas=(0.5, 0.9)))
-    assert plain[1] == Adam(lr=0.1, betas=(0.5, 0.9))
-    (own,) = LearnedTemperature(action_dim=2, lr=0.2, betas=(0.9, 0.999)).groups(Adam(lr=0.1, betas=(0.5, 0.9)))
-    assert own[1] == Adam(lr=0.2, betas=(0.9, 0.999))
-    with pytest.raises(ValueError, match=r"RMSProp has none: set agent\.temperature\.betas=null"):
-        LearnedTemperature(action_dim=2, betas=(0.9, 0.999)).groups(RMSProp(lr=0.1))
-
-
 def test_the_form_exp_multiplies_the_gradient_by_the_temperature():
     slopes = []
     for form in ("log", "exp"):

@@ -363,7 +363,7 @@ WRONG = [
     (["agent=idqn", "agent.chain.length=0"], ("agent.chain.length", "at least 1", " 0")),
     (["agent.optimizer.lr=-1"], ("agent.optimizer.lr", "at least 0", "-1")),
     (["agent=dqn", "agent.chain.length=3"], ("agent.chain.length",)),
-    (["agent/torso=nature"], ("agent/torso", "nature")),
+    (["agent/torso=nature"], ("needs images", "agent/torso=mlp")),
     (["agent/normalize=running", "env=atari/pong"], ("agent/normalize=none",)),
     (["accelerate.mode=warp"], ("accelerate", "reference, fast, compiled", "'warp'")),
     (["accelerate.product=half"], ("accelerate.product", "highest, high, medium, bfloat16", "'half'")),

@@ -98,6 +98,8 @@ def refused(
         return "atoms of equal probability"
     if torso in JOINT and chain not in ("none", "polyak_joint"):
         return "both ends of a batch in one evaluation"
+    if torso in JOINT and auxiliary == "bidirectional":
+        return "a second encoder"
     copies = chain in ("single", "iterated", "iterated_live")
     return None if copies or weighting == "one" else "start a new iteration"
 
