@@ -20,31 +20,31 @@ def span(continues: Tensor, real: Tensor) -> Tensor:
     return torch.cat((torch.ones_like(continues[:, :1]), goes_on.cumprod(1)), 1)
 
 
-def within(flag: Tensor, alive: Tensor | None) -> Tensor:
+def within(flag: Tensor, in_window: Tensor | None) -> Tensor:
     """Whether a flag is set at a step of each transition, (B,) bool.
 
     Args:
         flag: (B, n), 1 or 0; (B,) if n is 1.
-        alive: (B, n) from `span`; None if n is 1.
+        in_window: (B, n) from `span`; None if n is 1.
     """
-    return (flag if alive is None else (flag * alive).sum(1)) > 0
+    return (flag if in_window is None else (flag * in_window).sum(1)) > 0
 
 
-def fold(reward: Tensor, continues: Tensor, alive: Tensor, powers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def fold(reward: Tensor, continues: Tensor, in_window: Tensor, powers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """n-step sums over windows of rows.
 
     Args:
         reward: (..., B, n), already transformed.
         continues: (B, n), 0 where terminated.
-        alive: (B, n) from `span`.
+        in_window: (B, n) from `span`.
         powers: (n + 1,) γ^0 ... γ^n.
 
     Returns:
         reward (..., B), discount (B,), steps (B,) int64.
     """
-    steps = alive.sum(1).long()
+    steps = in_window.sum(1).long()
     # at most one row has a termination, because a window stops there
-    bootstrap = 1.0 - (alive * (1.0 - continues)).sum(1)
+    bootstrap = 1.0 - (in_window * (1.0 - continues)).sum(1)
     # where, not a product, because a transform may give infinite rewards behind the window
-    earned = torch.where(alive > 0, reward * powers[:-1], 0.0).sum(-1)
+    earned = torch.where(in_window > 0, reward * powers[:-1], 0.0).sum(-1)
     return earned, powers[steps] * bootstrap, steps

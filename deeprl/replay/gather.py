@@ -111,13 +111,13 @@ class Windows:
         stored, lasting, rule = drawn.stored, drawn.lasting, self.rule
         rows, steps = stored["rows"], lasting["steps"]
         row = self._fields(rows)
-        reward, alive = rule.rewards(row.reward), stored.get("alive")
+        reward, in_window = rule.rewards(row.reward), stored.get("in_window")
         continues = torch.ones_like(row.continues) if rule.restarts else row.continues
-        if alive is None:
+        if in_window is None:
             discount = continues * rule.discount
         else:
-            reward, discount, steps = fold(reward, continues, alive, lasting["powers"])
-        ended = within(row.ended, alive)
+            reward, discount, steps = fold(reward, continues, in_window, lasting["powers"])
+        ended = within(row.ended, in_window)
         obs, successor = row.obs, row.successor
         if self.at.image:
             obs, successor = self._images(stored["frames"])
@@ -130,7 +130,7 @@ class Windows:
         if "terminated" in rule.extras:
             extra["terminated"] = (row.continues if self.n == 1 else row.continues[:, 0]) == 0
         if rule.restarts:
-            extra["restart"] = within(1.0 - row.continues, alive)
+            extra["restart"] = within(1.0 - row.continues, in_window)
         action = row.action if rule.spec.action_dim else row.action.long()
         return Batch(
             obs, action, reward, discount, next_obs, steps, ended, lasting["valid"], drawn.weight, drawn.index, drawn.noise, extra
@@ -162,13 +162,13 @@ class Windows:
         frames = frames.view(self.size, -1, self.at.size)
         return frames[:, :stack].view(self.size, *shape), frames[:, -stack:].view(self.size, *shape)
 
-    def _ahead(self, row: _Fields, alive: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _ahead(self, row: _Fields, in_window: Tensor | None) -> tuple[Tensor, Tensor]:
         """Rows up to the observation at t + m, and 1 where the first one of the next episode is meant; both (B,) int64."""
-        steps = torch.ones_like(row.probability).long() if alive is None else alive.sum(1).long()
+        steps = torch.ones_like(row.probability).long() if in_window is None else in_window.sum(1).long()
         if not self.rule.restarts:
             return steps, torch.zeros_like(steps)
         # a lost life terminates without an end, and has no extra row
-        return steps, (within(1.0 - row.continues, alive) & within(row.ended, alive)).long()
+        return steps, (within(1.0 - row.continues, in_window) & within(row.ended, in_window)).long()
 
 
 class Gather(Windows):
@@ -200,9 +200,9 @@ class Gather(Windows):
         if self.at.image:
             stored["frames"] = self._near(slot)
         if self.n > 1:
-            stored["alive"] = span(self.fields.continues, self.fields.real)
+            stored["in_window"] = span(self.fields.continues, self.fields.real)
         if self.apart:
-            stored["later"] = self._later(slot, stored.get("alive"))
+            stored["later"] = self._later(slot, stored.get("in_window"))
         if weight is not None:
             stored["weight"] = torch.from_numpy(weight).float()
         if self.stage is not None:
@@ -228,13 +228,13 @@ class Gather(Windows):
         self._blank(self.frames, self.age)
         return self.frames
 
-    def _later(self, slot: Tensor, alive: Tensor | None) -> Tensor:
+    def _later(self, slot: Tensor, in_window: Tensor | None) -> Tensor:
         """Observations at t + m, or after a termination the first one of the next episode, one row behind the episode's extra row.
 
         Args:
-            alive: (B, n) from `span`, on the CPU; None if n is 1.
+            in_window: (B, n) from `span`, on the CPU; None if n is 1.
         """
-        steps, over = self._ahead(self.fields, alive)
+        steps, over = self._ahead(self.fields, in_window)
         torch.index_select(self.sources["later"], 0, slot + steps + over - self.at.front, out=self.later)
         if self.at.image:
             age = self.age + steps.numpy()[:, None]

@@ -123,14 +123,14 @@ class MirrorGather(Windows):
         memory, at, slot = drawn.lasting, self.at, drawn.stored["slot"]
         stored = {"rows": memory["rows"].index_select(0, slot)}
         row = self._fields(stored["rows"])
-        alive = None
+        in_window = None
         if self.n > 1:
-            alive = stored["alive"] = span(row.continues, row.real)
+            in_window = stored["in_window"] = span(row.continues, row.real)
         age = stored["rows"][:, at.age, None]
         if at.image:
             stored["frames"] = blanked(memory["frames"].index_select(0, slot - at.front), age, at)
         if self.apart:
-            steps, over = self._ahead(row, alive)
+            steps, over = self._ahead(row, in_window)
             later = memory["later"].index_select(0, slot + steps + over - at.front)
             stored["later"] = blanked(later, (age + steps.unsqueeze(1)) * (1 - over).unsqueeze(1), at) if at.image else later
         return super().batch(drawn._replace(stored=stored))

@@ -167,7 +167,7 @@ class Replay(Choice):
 
     def __len__(self) -> int:
         """Number of transitions that can be sampled."""
-        return self.live.alive
+        return self.live.length
 
     def noise(self, block: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Uniform numbers for `block` batches: {"u": (block, B)} float64."""
@@ -184,7 +184,7 @@ class Replay(Choice):
             ValueError: the replay is empty.
         """
         live = self.live
-        if not live.alive:
+        if not live.length:
             raise ValueError("the replay is empty")
         number, weight = self.draws.draw(u.numpy(), live, self.ring.last * self.num if step is None else step)
         gather = self._gathers.get(len(number))

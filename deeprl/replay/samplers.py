@@ -26,11 +26,11 @@ class Live(NamedTuple):
     size: int
 
     @property
-    def alive(self) -> int:
+    def length(self) -> int:
         return self.last - self.first
 
     def nth(self, position: np.ndarray) -> np.ndarray:
-        """Numbers of the transitions at (B,) positions in leaf order, in [0, alive). Leaf order differs from age order once leaves are
+        """Numbers of the transitions at (B,) positions in leaf order, in [0, length). Leaf order differs from age order once leaves are
         reused."""
         lap = self.last - self.last % self.size  # number of the transition in leaf 0
         if self.first >= lap:
@@ -49,7 +49,7 @@ class UniformDraws:
 
     def draw(self, u: np.ndarray, live: Live, step: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Numbers (B,) and importance weights; None stands for ones."""
-        return live.nth((u * live.alive).astype(np.int64)), None
+        return live.nth((u * live.length).astype(np.int64)), None
 
     def update(self, number: np.ndarray, error: np.ndarray, live: Live) -> None:
         pass
@@ -135,15 +135,15 @@ class PrioritizedDraws:
         """Numbers (B,) and importance weights in float64; `step` is the environment step for β."""
         self.refresh(live)
         if self.tree.total <= 0.0:  # every priority is zero
-            return live.nth((u * live.alive).astype(np.int64)), None
+            return live.nth((u * live.length).astype(np.int64)), None
         leaf = self.tree.find(u * self.tree.total)
         beta = self.choice.beta(step)
         # N p / Σp in this order, because it is exactly 1 if all priorities are 1
-        weight = (self.tree.leaves[leaf] * live.alive / self.tree.total) ** -beta
+        weight = (self.tree.leaves[leaf] * live.length / self.tree.total) ** -beta
         if self.choice.normalization == "batch":
             weight = weight / weight.max()
         else:
-            weight = weight / (self.tree.minimum * live.alive / self.tree.total) ** -beta
+            weight = weight / (self.tree.minimum * live.length / self.tree.total) ** -beta
         return live.number(leaf), weight
 
     def update(self, number: np.ndarray, error: np.ndarray, live: Live) -> None:
@@ -156,8 +156,8 @@ class PrioritizedDraws:
         priority = np.maximum(np.abs(error.astype(np.float64)) + self.choice.epsilon, self.choice.least) ** self.choice.alpha
         if not np.isfinite(priority).all():
             raise NotFinite("priorities must be finite: an update reported an error that is NaN or infinite")
-        alive = number >= live.first
-        number, priority = number[alive], priority[alive]
+        stored = number >= live.first
+        number, priority = number[stored], priority[stored]
         if len(number):
             self.largest = max(self.largest, float(priority.max()))
             self.tree.set(number % live.size, priority)
@@ -170,11 +170,11 @@ class PrioritizedDraws:
     def load(self, state: dict, live: Live) -> None:
         self.tree = SumTree(self.tree.size, minimum=self.tree.lows is not None)
         priorities = np.asarray(state["priorities"], dtype=np.float64)
-        if len(priorities) != live.alive:
-            raise ValueError(f"the checkpoint holds {len(priorities)} priorities for {live.alive} transitions")
+        if len(priorities) != live.length:
+            raise ValueError(f"the checkpoint holds {len(priorities)} priorities for {live.length} transitions")
         largest = float(state["largest_priority"])
         if not (np.isfinite(priorities).all() and (priorities >= 0).all() and 0 <= largest < np.inf):
             raise ValueError("the checkpoint holds priorities that are negative or not finite")
-        if live.alive:
+        if live.length:
             self.tree.set(np.arange(live.first, live.last) % live.size, priorities)
         self.first, self.last, self.largest = live.first, live.last, largest

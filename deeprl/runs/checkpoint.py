@@ -29,7 +29,7 @@ from deeprl.system.machine import available_memory
 FORMAT = 1
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 STEP = re.compile(r"step_(\d{12})")
-SEGMENT = re.compile(r"segment_(\d{8})\.safetensors")
+SEGMENT_NAME = re.compile(r"segment_(\d{8})\.safetensors")
 REPLACED = "~replaced"
 MANIFEST_LIMIT, STATE_LIMIT, HEADER_LIMIT = 1 << 24, 1 << 25, 1 << 24
 """Largest files in bytes that are read, and therefore also written."""
@@ -180,7 +180,7 @@ def read_manifest(folder: Path) -> dict:
                 raise ValueError("the row numbers of a replay segment are not whole numbers of at least 0")
         names: set[str] = set()
         for name in (entry["file"] for entry in segments):
-            if not SEGMENT.fullmatch(name) or name in names:
+            if not SEGMENT_NAME.fullmatch(name) or name in names:
                 raise ValueError(f"{name!r} is not the name of a replay segment, or is listed twice")
             names.add(name)
     return manifest

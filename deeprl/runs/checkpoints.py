@@ -20,8 +20,8 @@ from torch import Tensor
 
 from deeprl.errors import CheckpointError, CheckpointWarning
 from deeprl.runs import checkpoint
-from deeprl.runs.checkpoint import REPLACED, SEGMENT, STEP, existing, read_manifest, read_tensors, step_folder, verify, write_tensors
-from deeprl.runs.segments import alive, follows, joined, size
+from deeprl.runs.checkpoint import REPLACED, SEGMENT_NAME, STEP, existing, read_manifest, read_tensors, step_folder, verify, write_tensors
+from deeprl.runs.segments import follows, joined, size, still_needed
 from deeprl.system.files import full, partial, read_regular, regular_size, replace_file
 
 HEADER = 1 << 14
@@ -34,15 +34,15 @@ class Checkpoints:
     Args:
         run: the run folder.
         keep: number of the newest checkpoints to keep, besides the best.
-        segment: largest size in bytes of a segment that is joined from smaller ones.
+        segment_bytes: largest size in bytes of a segment that is joined from smaller ones.
         clean_later: `save` removes nothing; `clean` does, once the checkpoint that this one belongs to is written.
     """
 
-    def __init__(self, run: Path, keep: int = 2, segment: int = 1 << 23, clean_later: bool = False):
+    def __init__(self, run: Path, keep: int = 2, segment_bytes: int = 1 << 23, clean_later: bool = False):
         if keep < 1:
             raise ValueError(f"checkpoint.keep must be at least 1, not {keep}: a run without a checkpoint cannot be resumed")
         self.folder, self.replay, self.keep = Path(run) / "checkpoints", Path(run) / "replay", keep
-        self.segment, self.clean_later = segment, clean_later
+        self.segment_bytes, self.clean_later = segment_bytes, clean_later
         self._segments: list[dict[str, Any]] = []
         """Segments of the checkpoint that was saved or loaded last, as manifest entries, oldest first"""
         self._ahead: list[dict[str, Any]] = []
@@ -86,7 +86,7 @@ class Checkpoints:
             listed.append(new)
             written += new["bytes"]
         if live_from is not None:
-            listed = [entry for entry in listed if alive(entry, live_from)]
+            listed = [entry for entry in listed if still_needed(entry, live_from)]
         try:
             written += checkpoint.save(self.folder / step_folder(step), parts, step=step, segments=listed)
         except OSError:
@@ -115,7 +115,7 @@ class Checkpoints:
         """
         self._refuse_links()
         self._ahead.append(self._write_segment(rows))
-        for entry in [entry for entry in self._ahead if not alive(entry, live_from)]:
+        for entry in [entry for entry in self._ahead if not still_needed(entry, live_from)]:
             self._ahead.remove(entry)
             self._remove(entry)
 
@@ -147,12 +147,12 @@ class Checkpoints:
     def _with_tail(self, rows: dict[str, Tensor], listed: list[dict[str, Any]]) -> dict[str, Tensor]:
         """`rows`, joined with the newest segments of `listed`, which are removed from that list.
 
-        Only segments up to twice the size of the rows (or up to `HEADER`) are joined. Segments thus double in size up to `self.segment`
+        Only segments up to twice the size of the rows (or up to `HEADER`) are joined. Thus segments double in size up to `segment_bytes`
         bytes, and their number stays small, because a manifest lists each one.
         """
         while listed and follows(rows, listed[-1]):
             large, old = size(rows), listed[-1]["bytes"]
-            if old > max(2 * large, HEADER) or old + large > self.segment:
+            if old > max(2 * large, HEADER) or old + large > self.segment_bytes:
                 break
             try:
                 self._verify_segment(listed[-1])
@@ -165,7 +165,7 @@ class Checkpoints:
     def _write_segment(self, rows: dict[str, Tensor]) -> dict[str, Any]:
         """Write a segment under the next number. Returns its manifest entry."""
         self.replay.mkdir(parents=True, exist_ok=True)
-        taken = [int(match[1]) for match in map(SEGMENT.fullmatch, os.listdir(self.replay)) if match]
+        taken = [int(match[1]) for match in map(SEGMENT_NAME.fullmatch, os.listdir(self.replay)) if match]
         name = f"segment_{max(taken, default=0) + 1:08d}.safetensors"
         with partial(self.replay / name) as new:
             written = write_tensors(new, {key: row.detach().cpu().contiguous() for key, row in rows.items()})

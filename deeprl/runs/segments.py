@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 
-def alive(entry: dict[str, Any], live_from: list[int]) -> bool:
+def still_needed(entry: dict[str, Any], live_from: list[int]) -> bool:
     """Whether the ring still holds a row of a segment.
 
     Args:

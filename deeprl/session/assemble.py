@@ -144,7 +144,9 @@ def assemble(
         where = ", with a copy on the device" if getattr(replay, "mirror", None) is not None else ""
         say(f"replay: {rows_and_memory(replay.capacity, replay.bytes)}{where}")
     parts = folder.path if ranks.first else folder.path / "ranks" / str(ranks.rank)
-    checkpoints = Checkpoints(parts, config["checkpoint"]["keep"], max(saving.SEGMENT, replay.bytes // 256), clean_later=not ranks.first)
+    checkpoints = Checkpoints(
+        parts, config["checkpoint"]["keep"], max(saving.SEGMENT_BYTES, replay.bytes // 256), clean_later=not ranks.first
+    )
 
     def make_evaluation(seed: int, number: int, render: bool = False):
         return env.make(seed, num=number, vector="sync", evaluation=True, render=render)

@@ -10,7 +10,7 @@ from deeprl.replay.rollout import Rollout
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.system.files import full
 
-SEGMENT = 8 << 20
+SEGMENT_BYTES = 8 << 20
 """Bytes of replay rows in one write between checkpoints, so that few rows are left for the checkpoint. A large replay writes a 256th of
 itself, because each checkpoint lists every segment."""
 
@@ -26,8 +26,8 @@ class Saver:
         self.checkpoints, self.replay = checkpoints, replay
         self.with_replay = config["checkpoint"]["replay"]
         periodic = config["checkpoint"]["every"] or config["checkpoint"]["minutes"] is not None
-        ahead = max(int(checkpoints.segment * replay.capacity / max(replay.bytes, 1)), replay.num)
-        self.segment = ahead if periodic and self.with_replay and replay.appends else math.inf
+        ahead = max(int(checkpoints.segment_bytes * replay.capacity / max(replay.bytes, 1)), replay.num)
+        self.ahead_steps = ahead if periodic and self.with_replay and replay.appends else math.inf
         """Steps after which rows are written ahead of their checkpoint"""
         self.segment_from = 0
         self.marks = [0] * replay.num
@@ -38,7 +38,7 @@ class Saver:
 
     def write_ahead(self, step: int) -> None:
         """Write rows for the next checkpoint, once there are enough. A full disk is ignored here, because the checkpoint reports it."""
-        if step - self.segment_from < self.segment:
+        if step - self.segment_from < self.ahead_steps:
             return
         began, marks, self.segment_from = time.monotonic(), self.replay.marks(), step
         try:

@@ -263,7 +263,7 @@ def test_a_full_disk_costs_a_checkpoint_and_nothing_else(finished, tmp_path, mon
     ahead of them."""
     path, step = tmp_path / "run", [0]
     with monkeypatch.context() as patch:
-        patch.setattr("deeprl.training.saving.SEGMENT", segment)
+        patch.setattr("deeprl.training.saving.SEGMENT_BYTES", segment)
         tick = Collector.tick
         patch.setattr(Collector, "tick", lambda self, now: (step.__setitem__(0, now), tick(self, now))[1])
         refused = full_disk(patch, lambda: 90 <= step[0] < 230)

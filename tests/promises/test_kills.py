@@ -93,7 +93,7 @@ def test_a_run_that_is_killed_again_and_again_is_the_uninterrupted_run(name, tmp
 def test_a_kill_at_any_write_of_a_checkpoint(tmp_path, monkeypatch, segment):
     """Every third of the writes 16 to 33: each leaves a run that ends where the uninterrupted one ends; also where replay rows are written
     ahead of their checkpoint, some twenty at a time, which writes all that the others write."""
-    monkeypatch.setattr("deeprl.training.saving.SEGMENT", segment)
+    monkeypatch.setattr("deeprl.training.saving.SEGMENT_BYTES", segment)
     words = [w for w in RUNS["dqn"] if not w.startswith(("steps", "evaluation.every", "checkpoint.every"))]
     words += ["steps=120", "evaluation.every=null", "checkpoint.every=40"]
     whole = tmp_path / "whole"

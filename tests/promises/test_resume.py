@@ -345,7 +345,7 @@ def test_the_same_command_twice_once_stopped_and_resumed_is_the_same_run_for_eve
 @pytest.mark.parametrize("name", ["prioritized", pytest.param("rbis", marks=pytest.mark.exhaustive)])
 def test_replay_rows_written_ahead_of_a_checkpoint_are_part_of_it(name, tmp_path, monkeypatch, whole):
     """In pieces of some twenty rows; the run stops in mid-piece, and another one crashes with pieces that no checkpoint lists."""
-    monkeypatch.setattr("deeprl.training.saving.SEGMENT", 1000)
+    monkeypatch.setattr("deeprl.training.saving.SEGMENT_BYTES", 1000)
     stopped, crashed = tmp_path / "stopped", tmp_path / "crashed"
     with monkeypatch.context() as patch:
         at_step(patch, 170, lambda: os.kill(os.getpid(), signal.SIGTERM))

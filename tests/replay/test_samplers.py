@@ -223,7 +223,7 @@ def test_rounding_never_leads_to_a_zero_leaf():
 def test_live_transitions_in_leaf_order():
     for first, last in ((0, 0), (0, 5), (2, 9), (3, 10), (10, 20), (7, 13), (19, 29), (20, 23)):
         live = Live(first, last, 10)
-        numbers = live.nth(np.arange(live.alive))
+        numbers = live.nth(np.arange(live.length))
         assert sorted(numbers.tolist()) == list(range(first, last))
         assert (np.diff(numbers % 10) > 0).all()
         np.testing.assert_array_equal(live.number(numbers % 10), numbers)

@@ -210,7 +210,7 @@ def test_a_crash_at_any_stage_leaves_a_readable_checkpoint(tmp_path, monkeypatch
     while True:
         stages += 1
         run = tmp_path / str(stages)
-        checkpoints = Checkpoints(run, keep=1, segment=segment)
+        checkpoints = Checkpoints(run, keep=1, segment_bytes=segment)
         checkpoints.save(1, {"agent": {"w": torch.ones(2)}, "n": 1}, rows, live_from=[0])
         stop, left = crash_at(monkeypatch, stages)
         try:
@@ -469,7 +469,7 @@ def held(checkpoints, step):
 
 
 def test_segments_are_written_once_shared_and_dropped_when_overwritten(tmp_path):
-    checkpoints = Checkpoints(tmp_path, keep=2, segment=0)  # two environments, a ring of 10 rows each
+    checkpoints = Checkpoints(tmp_path, keep=2, segment_bytes=0)  # two environments, a ring of 10 rows each
     first = checkpoints.save(1, {}, rows([0, 0], [5, 4]), live_from=[0, 0])
     second = checkpoints.save(2, {}, rows([5, 4], [8, 9]), live_from=[0, 0])
     third = checkpoints.save(3, {}, rows([8, 9], [14, 14]), live_from=[4, 4])  # row 4 of the first environment is still there
@@ -485,10 +485,10 @@ def test_segments_are_written_once_shared_and_dropped_when_overwritten(tmp_path)
 
 
 def test_a_resumed_run_goes_on_with_the_segments_of_its_checkpoint(tmp_path):
-    checkpoints = Checkpoints(tmp_path, keep=3, segment=0)
+    checkpoints = Checkpoints(tmp_path, keep=3, segment_bytes=0)
     for step in (1, 2, 3):
         checkpoints.save(step, {}, rows([5 * step - 5], [5 * step]), live_from=[0])
-    resumed = Checkpoints(tmp_path, keep=3, segment=0)
+    resumed = Checkpoints(tmp_path, keep=3, segment_bytes=0)
     resumed.load(2)
     resumed.save(4, {}, rows([10], [20]), live_from=[0])
     assert held(resumed, 4) == [([0], [5]), ([5], [10]), ([10], [20])]
@@ -565,7 +565,7 @@ def test_what_was_written_ahead_goes_when_the_ring_overwrites_it(tmp_path):
 
 def test_small_segments_are_joined(tmp_path):
     """A thousand checkpoints of ten rows each: segments double in size up to the limit, so that a manifest lists few of them."""
-    checkpoints = Checkpoints(tmp_path, keep=2, segment=1 << 16)
+    checkpoints = Checkpoints(tmp_path, keep=2, segment_bytes=1 << 16)
     for step in range(1000):
         checkpoints.save(step, {}, rows([5 * step, 5 * step], [5 * step + 5, 5 * step + 5]), live_from=[0, 0])
     listed = checkpoint.read_manifest(tmp_path / "checkpoints" / "step_000000000999")["segments"]
@@ -597,7 +597,7 @@ def test_what_could_not_be_read_back_is_not_published(tmp_path, monkeypatch):
 
 
 def test_segments_stay_while_a_kept_manifest_is_unreadable(tmp_path):
-    checkpoints = Checkpoints(tmp_path, keep=2, segment=0)
+    checkpoints = Checkpoints(tmp_path, keep=2, segment_bytes=0)
     checkpoints.save(1, {}, rows([0], [5]), live_from=[0])
     (tmp_path / "checkpoints" / "step_000000000001" / "manifest.json").write_text("{")
     checkpoints.save(2, {}, rows([5], [10]), live_from=[5])
