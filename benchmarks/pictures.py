@@ -20,30 +20,37 @@ FOLDER = ROOT / "docs" / "pictures"
 
 
 class Picture(NamedTuple):
-    results: str
-    """File of benchmarks/results, without .json"""
+    results: tuple[str, ...]
+    """Files of benchmarks/results, without .json"""
     agents: dict[str, str]
     """Its agents, and their names in the legend"""
     tasks: tuple[str, ...]
     least: int = 0
     """Steps of a run that belongs to the picture"""
+    most: float = float("inf")
+    """Steps that are shown of a run"""
 
 
 PICTURES = {
     "successors": Picture(
-        "successors",
+        ("successors",),
         {"dqn": "DQN", "idqn": "i-DQN, K = 4", "is_dqn": "iS-DQN, K = 4", "target_free_dqn": "DQN without target network"},
         ("minatar/asterix", "minatar/breakout"),
     ),
     "mujoco_million": Picture(
-        "learning", {"td3": "TD3", "sac": "SAC"}, ("mujoco/half_cheetah", "mujoco/hopper", "mujoco/walker2d"), 500_000
+        ("learning",), {"td3": "TD3", "sac": "SAC"}, ("mujoco/half_cheetah", "mujoco/hopper", "mujoco/walker2d"), 500_000
     ),
-}
+    "chains": Picture(  # seed 0 of TD3 and SAC is in learning.json, in runs of a million steps
+        ("actor_critic", "learning"), {"td3": "TD3", "itd3": "i-TD3, K = 3", "sac": "SAC", "isac": "i-SAC, K = 3"},
+        ("mujoco/half_cheetah", "mujoco/hopper"), 150_000, 150_000,
+    ),
+}  # fmt: skip
 
 
-def run(line: dict, task: str) -> Run:
-    """A stored line as a run of a report. Updates and seconds of its evaluations are not stored."""
-    step, reward = np.array(line["curve"], dtype=float).T
+def run(line: dict, most: float) -> Run:
+    """A stored line as a run of a report, up to `most` steps. Updates and seconds of its evaluations are not stored."""
+    task = line["env"]
+    step, reward = np.array([point for point in line["curve"] if point[0] <= most], dtype=float).T
     unknown = np.full_like(step, np.nan)
     name = f"{line['name']}-{task}-{line['seed']}"
     return Run(
@@ -68,9 +75,11 @@ def run(line: dict, task: str) -> Run:
 
 def draw(picture: Picture) -> bytes:
     """Mean over seeds with Student's interval of 95 %, and every seed."""
-    lines = [line for line in stored(RESULTS / f"{picture.results}.json") if line["steps"] >= picture.least]
+    lines = [line for name in picture.results for line in stored(RESULTS / f"{name}.json") if line["steps"] >= picture.least]
+    lines.sort(key=lambda line: -line["steps"])
+    each = {(line["name"], line["env"], line["seed"]): line for line in lines}  # of a seed, the smallest budget
     groups = {
-        shown: [run(line, line["env"]) for line in lines if line["name"] == agent and line["env"] in picture.tasks]
+        shown: [run(line, picture.most) for (name, task, _), line in each.items() if name == agent and task in picture.tasks]
         for agent, shown in picture.agents.items()
     }
     return curves(Results(groups), "step")

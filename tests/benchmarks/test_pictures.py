@@ -14,14 +14,15 @@ from benchmarks.pictures import FOLDER, PICTURES, draw, run
 @pytest.mark.parametrize("name", PICTURES)
 def test_every_agent_of_a_picture_has_runs_on_every_task(name):
     picture = PICTURES[name]
-    lines = [line for line in stored(RESULTS / f"{picture.results}.json") if line["steps"] >= picture.least]
+    lines = [line for file in picture.results for line in stored(RESULTS / f"{file}.json") if line["steps"] >= picture.least]
     for agent in picture.agents:
         assert {line["env"] for line in lines if line["name"] == agent} >= set(picture.tasks)
 
 
 def test_a_run_keeps_its_curve_and_the_mean_of_its_last_four_evaluations():
     line = stored(RESULTS / "successors.json")[0]
-    drawn = run(line, line["env"])
+    drawn, cut = run(line, float("inf")), run(line, line["curve"][2][0])
+    assert [[step, reward] for step, reward in zip(cut.curve.step, cut.curve.reward)] == line["curve"][:3]
     assert [[step, reward] for step, reward in zip(drawn.curve.step, drawn.curve.reward)] == line["curve"]
     assert drawn.final is not None
     assert drawn.final.mean == pytest.approx(line["last_four"], abs=0.01)
