@@ -161,6 +161,10 @@ def finalise(config: dict) -> dict:
         value = get(config, key)
         if isinstance(value, float) and 0 < value <= 1:
             put(config, key, max(1, round(value * steps)))
+        elif isinstance(value, float) and value > 1 and not value.is_integer():
+            raise ConfigError(
+                f"{key}={value!r} is out of range: it takes a whole number of steps, or a share of steps, a fraction in (0, 1]."
+            )
     for key, rule in RULES.items():
         value = get(config, key)
         if rule.kind is int and isinstance(value, float):

@@ -223,6 +223,8 @@ def test_shares_of_steps_become_steps():
     assert config["evaluation"]["every"] == 200
     assert config["agent"]["explore"]["schedule"]["duration"] == 1000
     assert config["agent"]["optimizer"]["schedule"]["duration"] == 2000
+    with pytest.raises(ConfigError, match=r"agent\.explore\.schedule\.duration=1\.5 is out of range: it takes a whole number of steps, or"):
+        settled("env=classic/cartpole", "agent=dqn", "agent.explore.schedule.duration=1.5")
 
 
 # ---- refusals
