@@ -128,7 +128,7 @@ class PolicyGradient(Agent):
         if hasattr(self.policy.torso, "learn"):
             raise ValueError(
                 f"{type(torso).__name__} has running averages, which only the losses of values and of an actor renew: "
-                "choose another agent/torso, such as mlp with torso.layer_norm=true"
+                "choose another agent/torso, such as mlp with agent.torso.layer_norm=true"
             )
         if not shared:
             self.value = Actor(spec, torso, 1, "orthogonal", unit=False)

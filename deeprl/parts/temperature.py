@@ -103,15 +103,7 @@ class LearnedTemperature(FixedTemperature):
         form: `log`, the loss above (softlearning), or `exp`, α in place of log α in it (pytorch_sac, CleanRL).
     """
 
-    def __init__(
-        self,
-        *,
-        action_dim: int,
-        value: float = 1.0,
-        target_entropy: float = -1.0,
-        lr: float | None = None,
-        form: str = "log",
-    ):
+    def __init__(self, *, action_dim: int, value: float = 1.0, target_entropy: float = -1.0, lr: float | None = None, form: str = "log"):
         super().__init__(action_dim=action_dim, value=value)
         if value <= 0:
             raise ValueError(f"value must be above 0, because its logarithm is learned, not {value}")

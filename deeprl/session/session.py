@@ -95,7 +95,7 @@ def started(trainer: Trainer, logging: Logging, restored: bool, resume: bool) ->
 
     Args:
         restored: the trainer has the state of a checkpoint.
-        resume: whatever the folder holds of steps after it is of an earlier process.
+        resume: the command continues a run, so that the folder may hold event files of an earlier process.
     """
     config, folder = trainer.config, trainer.folder
     folder.cut_after(trainer.step if restored else -1, trainer.lines)

@@ -71,9 +71,16 @@ def test_a_constant_of_all_values_changes_no_gradient_of_the_rate():
     torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-5, atol=1e-5)
 
 
-def test_a_worked_target_of_two_steps():
-    """ρ̄ = 0.5 counts once for each of two steps: y = 3 − 2 · 0.5 + 4 = 6."""
-    agent = actor_critic(rate=average(), backup=PolicyBackup(smoothing=0.0), reduce=Minimum())
+@pytest.mark.parametrize(
+    ("update_", "error", "of_rate"),
+    [
+        ("paper", 6.0, 1.5**2 / 2),  # y = 3 − 2 ρ̄ + 4; the rate's error is 3 + 4 − 4 − 2 ρ
+        ("joint", 5.5, 2 * 5.5**2 / 2),  # y = 3 − 2 ρ + 4, also the error of the rate beside each of two critics that say 0
+    ],
+)
+def test_a_worked_target_of_two_steps(update_, error, of_rate):
+    """ρ̄ = 0.5 or ρ = 0.75 counts once for each of two steps, for two critics that say 0 and targets that say 4."""
+    agent = actor_critic(rate=average(update=update_), backup=PolicyBackup(smoothing=0.0), reduce=Minimum())
     (batch,) = batches(agent, 1)
     ones = torch.ones(11)
     batch = batch._replace(reward=3 * ones, discount=ones, steps=2 * torch.ones(11, dtype=torch.int64))
@@ -83,25 +90,8 @@ def test_a_worked_target_of_two_steps():
     agent.rate.slow.fill_(0.5)
     agent.rate.average.fill_(0.75)
     loss, learned = agent.critic_loss(batch)
-    assert learned.error.tolist() == pytest.approx([6.0] * 11)
-    # (3 + 4 − 4 − 2 · 0.75)² / 2 of the rate beside 2 · 6² of two critics
-    assert loss.item() == pytest.approx(72.0 + 1.5**2 / 2)
-
-
-def test_the_same_target_in_the_form_of_the_authors_code():
-    """ρ = 0.75 in place of ρ̄: y = 3 − 2 · 0.75 + 4 = 5.5, also the error of the rate beside each of two critics that say 0."""
-    agent = actor_critic(rate=average(update="joint"), backup=PolicyBackup(smoothing=0.0), reduce=Minimum())
-    (batch,) = batches(agent, 1)
-    ones = torch.ones(11)
-    batch = batch._replace(reward=3 * ones, discount=ones, steps=2 * torch.ones(11, dtype=torch.int64))
-    for network, value in ((agent.chain.online, 0.0), (agent.chain.target, 4.0)):
-        for name, parameter in network.named_parameters():
-            parameter.fill_(value if name == "head.advantage.bias_0" else 0.0)
-    agent.rate.slow.fill_(0.5)
-    agent.rate.average.fill_(0.75)
-    loss, learned = agent.critic_loss(batch)
-    assert learned.error.tolist() == pytest.approx([5.5] * 11)
-    assert loss.item() == pytest.approx(2 * 5.5**2 + 2 * 5.5**2 / 2)
+    assert learned.error.tolist() == pytest.approx([error] * 11)
+    assert loss.item() == pytest.approx(2 * error**2 + of_rate)
 
 
 def test_the_slow_copy_follows_with_the_targets():
