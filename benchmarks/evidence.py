@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import ttest_ind
 
 from benchmarks.learning import RESULTS, interval, planned, scores, stored, train_all
 from benchmarks.learning import compared as compared_at
@@ -47,6 +48,8 @@ GOAL = {"mujoco/half_cheetah": 15420.0, "mujoco/hopper": 4064.0, "mujoco/walker2
 """The best published agents after 1,000,000 steps (v4 of the tasks), at any number of updates a step"""
 AGAINST_GOAL = {"strong_choice": (100_000,), "actor_critic": (150_000, 200_000)}
 """Steps at which the agents of a set are compared; the goal is that of the last"""
+PAIRS = {"actor_critic": (("itd3", "td3"), ("isac", "sac")), "successors": (("pqn", "dqn"),)}
+"""Agents that are compared by their difference; PQN of minatar.json after 500,000 steps with DQN after 200,000, which take it longer"""
 LEAST = {"classic/cartpole": 475.0, "classic/pendulum": -200.0}
 """What a preset must hold with every seed"""
 
@@ -153,6 +156,31 @@ def against_goal(lines: list[dict], at: int) -> str:
     return "\n".join(rows)
 
 
+def welch(one: list[float], other: list[float]) -> str:
+    """Difference of two means with Welch's interval of 95 %; without it where a side has one value."""
+    mean = f"{np.mean(one) - np.mean(other):,.1f}"
+    if min(len(one), len(other)) < 2:
+        return mean
+    found = ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
+    return f"{mean} [{found.low:,.1f}, {found.high:,.1f}]"
+
+
+def differences(name: str) -> str:
+    """A row for each pair of `PAIRS` and each task that both agents were trained on."""
+    rows = ["| task | pair | difference |", "|---|---|---|"]
+    if name in AGAINST_GOAL:
+        found = scores(with_longer_runs(name), AGAINST_GOAL[name][0])
+    else:
+        found = {}
+        for line in [line for file in ("minatar", "successors") for line in stored(RESULTS / f"{file}.json") if line["steps"] != 2_000_000]:
+            found.setdefault((line["name"], line["env"]), {})[line["seed"]] = final(line)
+    for one, other in PAIRS[name]:
+        for task in sorted({task for each, task in found if each == one} & {task for each, task in found if each == other}):
+            values = [list(found[each, task].values()) for each in (one, other)]
+            rows.append(f"| {task} | {one} less {other} | {welch(*values)} |")
+    return "\n".join(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=NAMES)
@@ -176,6 +204,8 @@ def main() -> None:
         print(f"\n{compared_at(with_longer_runs(options.name), at)}")
     if options.name in AGAINST_GOAL:
         print(f"\n{against_goal(with_longer_runs(options.name), AGAINST_GOAL[options.name][-1])}")
+    if options.name in PAIRS:
+        print(f"\n{differences(options.name)}")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.learning import interval
 from deeprl.agents.dvw import InverseVariance
 from deeprl.backups.bellman import Max
 from deeprl.networks.heads import Scalar
@@ -185,6 +186,8 @@ def main() -> None:
                 print(
                     f"{label:24}{arm:10}{found['mean']:>10.3f}{found['standard_error']:>10.3f}   {found['better_than_uniform']}", flush=True
                 )
+            gain = [plain - weighted for plain, weighted in zip(errors["uniform"], errors["dvw"])]
+            print(f"{label:24}{'uniform less dvw':16} {np.mean(gain):.3f} ± {interval(gain):.3f} (95 %)", flush=True)
     if options.json:
         options.json.write_text(
             json.dumps({"seeds": options.seeds, "first": options.first, "updates": options.updates, "problems": results}, indent=1) + "\n"
