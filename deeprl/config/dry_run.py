@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from deeprl.agent import Agent
 from deeprl.errors import ConfigError
 from deeprl.noise import map_tensors
-from deeprl.types import Batch, Spec
+from deeprl.replay.rollout import Rollout
+from deeprl.types import Batch, Rows, Spec
 
 MISFITS = (RuntimeError, ValueError, AssertionError, AttributeError, TypeError, KeyError, IndexError)
 """Errors of parts that do not fit together."""
@@ -27,7 +29,7 @@ def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str =
     generator = torch.Generator().manual_seed(seed)
     noise = map_tensors(lambda tensor: tensor[0], agent.noise((1, *size), generator))
 
-    def observations() -> torch.Tensor:
+    def observations() -> Tensor:
         shape = (*size, *spec.obs_shape)
         if spec.obs_dtype == torch.uint8:
             return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
@@ -50,16 +52,33 @@ def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str =
     reward = agent.rewards(raw.to(device))
     made = Batch(obs, action, raw, 0.99 * ones, after, ones.long(), ~true, true, ones, ones.long(), noise, extra)
     made = map_tensors(lambda tensor: tensor.to(device), made)._replace(reward=reward)
-    return prepared(agent, made) if "rollout" in agent.needs else made
+    return rolled_out(agent, spec, made, raw) if "rollout" in agent.needs else made
 
 
-def prepared(agent: Agent, batch: Batch) -> Batch:
-    """The batch (B,) with the columns that the agent prepares of it as a rollout of B ticks of one environment."""
-    names = [name for name in Batch._fields if name not in ("reward", "noise", "extra")]
-    rollout = batch._replace(**{name: getattr(batch, name).unsqueeze(1) for name in names}, reward=batch.reward.unsqueeze(-1), noise={})
-    with torch.no_grad():
-        columns = agent.prepare(rollout._replace(extra={name: column.unsqueeze(1) for name, column in batch.extra.items()}))
-    return batch._replace(extra={**batch.extra, **{name: column.squeeze(-1) for name, column in columns.items()}})
+def rolled_out(agent: Agent, spec: Spec, batch: Batch, raw: Tensor) -> Batch:
+    """The batch (B,) as updates on a rollout get it: B ticks of one environment, stored, prepared by the agent and drawn in order.
+
+    Args:
+        raw: (B,) rewards of the environment.
+    """
+    ticks = len(raw)
+    rollout = Rollout(
+        length=ticks,
+        minibatches=1,
+        spec=spec,
+        num=1,
+        discount=0.99,
+        rewards=agent.rewards,
+        needs=agent.needs,
+        batch_device=batch.obs.device,
+    )
+    probability = batch.extra.get("behavior_probability", torch.ones(ticks))
+    ends = torch.zeros(ticks, dtype=torch.bool)
+    columns = (batch.obs, batch.action, raw, batch.next_obs, ends, ends, probability)
+    for tick in range(ticks):
+        rollout.append(Rows(*(column[tick : tick + 1].cpu().numpy() for column in columns)))
+    rollout.begin(agent.prepare)
+    return rollout.draw(torch.zeros(ticks, dtype=torch.float64))._replace(noise=batch.noise)
 
 
 def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> None:

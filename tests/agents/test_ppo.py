@@ -15,7 +15,9 @@ from torch import Tensor
 from deeprl.cli import exits
 from deeprl.config.build import build_agent
 from deeprl.config.compose import compose
+from deeprl.config.dry_run import dry_run
 from deeprl.envs.classic import Classic
+from deeprl.errors import ConfigError
 from deeprl.networks.batch_renorm import BatchRenormMLP
 from deeprl.networks.inverted_residual import InvertedResidual
 from deeprl.networks.policies import CategoricalPolicy, GaussianPolicy, PolicyChoice
@@ -213,6 +215,18 @@ def test_a_torso_whose_averages_nothing_would_renew_is_refused():
 def test_weights_of_policy_and_value_are_normalised(which, gains, spec):
     agent = agent_of(spec, torso=MLPTorso(hidden=(7,), weight_norm=which))
     assert sum("gain_" in name for name in agent.state_dict()) == gains
+
+
+def test_the_made_up_batch_goes_through_a_rollout():
+    class WithoutEnvironments(PolicyGradient):
+        """Prepares columns (L,), where a rollout of M environments has (L, M)."""
+
+        def prepare(self, rollout):
+            return {name: column.squeeze(-1) for name, column in super().prepare(rollout).items()}
+
+    dry_run(agent_of(), DISCRETE, "cpu")
+    with pytest.raises(ConfigError, match="policy loss fails on a made-up batch"):
+        dry_run(agent_of(kind=WithoutEnvironments), DISCRETE, "cpu")
 
 
 def test_presets_of_both_kinds_of_actions():
