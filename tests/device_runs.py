@@ -74,7 +74,7 @@ def phases(device: Pretended) -> Iterator[Counter]:
 def begin(path: Path, device: str, *words: str) -> dict:
     """72 steps. Returns the configuration."""
     path.mkdir(parents=True)
-    rollouts = any(word == "agent=pqn" for word in words)
+    rollouts = any(word in ("agent=pqn", "agent=ppo") for word in words)
     short = [word for word in SHORT if not (rollouts and word.split("=")[0] in REPLACED)]
     config = settled(*short, *words, f"device={device}")
     session.train(config, path)

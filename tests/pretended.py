@@ -433,7 +433,8 @@ class Operators(TorchDispatchMode):
     def indexed(self, packet: Any, args: tuple, kwargs: dict) -> torch.device | None:
         """`x[index]` and `x[index] = value`: an index on the host is copied, a mask on the device is read."""
         device, (base, index, *value) = self.pretended, args
-        where = place(base) or HOST
+        where = next((known for each in tensors(base, index, value) if (known := place(each)) is not EITHER), HOST)
+        mark(base, where)
         for each in tensors(index):
             if place(each) == HOST and where == DEVICE:
                 device.cross(TO_DEVICE)

@@ -108,6 +108,15 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
         ("agent=pqn", *CARTPOLE[:2], "agent.explore.schedule.duration=48", "replay.length=8", "replay.epochs=2"),
         {"learn replay/rollout.py to device": 1},
     ),
+    "ppo": (
+        ("agent=ppo", PENDULUM[0], "agent.torso.hidden=[8]", "replay.length=8", "replay.epochs=2", "replay.minibatches=2"),
+        {
+            "learn replay/rollout.py to device": 1,
+            "tick policy_gradient.py to device": 1,  # acting noise of 512 ticks
+            "tick policy_gradient.py to host": 1,  # actions, which are samples of the policy
+            "tick parts/exploration.py to host": 0,
+        },
+    ),
     "qrdqn": (("agent=qrdqn", *MINATAR, *SINGLE, "agent.head.dueling=true"), ROWS),
     "bounded": (("agent=dqn", *CARTPOLE, *SINGLE, "agent/head=bounded", "agent/backup=double"), ROWS),
     "iiqn prioritized": (
@@ -168,7 +177,9 @@ def test_a_run_on_the_device_is_the_run_on_the_cpu(name, tmp_path):
     with Pretended() as device, phases(device) as most:
         there = run(tmp_path / "cuda", "cuda", *words)
     assert not device.faults
-    assert {key: number for key, number in most.items() if not key.startswith(FREE)} == ALWAYS | own
+    assert {key: number for key, number in most.items() if not key.startswith(FREE)} == {
+        key: number for key, number in (ALWAYS | own).items() if number
+    }
     assert there == action
     assert_same_run(tmp_path / "cpu", tmp_path / "cuda")
 
@@ -194,6 +205,11 @@ GRAPHS = {
     "crossq": ("agent=crossq", *PENDULUM, "agent.torso.settle=5"),
     "bfloat16": ("agent=sac", *PENDULUM, "accelerate.product=bfloat16"),
     "iiqn prioritized": ("agent=iiqn", *CARTPOLE, *ITERATED, "replay=prioritized", "replay.n_step=3"),
+    "sequences": ("agent=retrace_dqn", *CARTPOLE, *SINGLE, "replay=sequences", "replay.length=4"),
+    "rollouts": PATHS["pqn"][0],
+    "ppo": PATHS["ppo"][0],
+    "c51": ("agent=c51", *CARTPOLE, *SINGLE),
+    "noisy in main memory": ("agent=noisy_dqn", *CARTPOLE, *SINGLE, "replay.device=cpu"),
 }
 
 
