@@ -57,21 +57,24 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = ()) -> int
         answer(f"{path} finished early at step {status['step']:,}, because {why}. To train on: {again}")
         return FINISHED
     if status.get("state") == "finished" and config["steps"] <= int(status["step"]):
-        reached = int(status["step"])
-        answer(f"{path} is finished at step {reached:,}. To train longer: deeprl resume {shlex.quote(str(path))} steps={2 * reached}")
+        reached, named = int(status["step"]), shlex.quote(str(path))
+        unused = f", so that {' and '.join(overrides)} would change nothing" if overrides else ""
+        answer(f"{path} is finished at step {reached:,}{unused}. To train longer: deeprl resume {named} steps={2 * reached}")
         return FINISHED
+    changes = [f"{key}: {value} -> {get(config, key)}" for key, value in flatten(stored) if get(config, key) != value]
+    if changes:
+        answer("\n".join(changes))
     return guarded(lambda: ended(*train(config, path, resume=True, allowed=allowed), path), path)
 
 
 def changed(stored: dict, overrides: list[str]) -> dict:
-    """The stored configuration with overrides applied. Each changed key is printed.
+    """The stored configuration with overrides applied.
 
     Raises:
         ConfigError: a key is unknown, or belongs to `IDENTITY`; or the run connects to a cluster that the user has not named.
     """
     config = copy.deepcopy(stored)
     leaves = dict(flatten(stored))
-    lines = []
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
@@ -88,9 +91,7 @@ def changed(stored: dict, overrides: list[str]) -> dict:
             value = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[index,call-overload]
         except (OmegaConfBaseException, YAMLError, ValueError) as error:
             raise ConfigError(f"{override}: {' '.join(str(error).split())}") from error
-        if value != leaves[key]:
-            lines.append(f"{key}: {leaves[key]} -> {value}")
-            put(config, key, value)
+        put(config, key, value)
     config = finalise(config)
     address = get(config, "collect.address")
     if address not in (None, "auto") and not any(override.startswith("collect.address=") for override in overrides):
@@ -98,6 +99,4 @@ def changed(stored: dict, overrides: list[str]) -> dict:
             f"collect.address={address!s:.100}: this run connects to a Ray cluster, which may send it any code: if you trust it, name it "
             "by collect.address=ADDRESS, or auto; null is a Ray on this machine."
         )
-    if lines:
-        answer("\n".join(lines))
     return config

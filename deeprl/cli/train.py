@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,7 @@ from deeprl.config.menu import groups
 from deeprl.config.overrides import first_of, key_of, opened, quoted, swept
 from deeprl.config.rules import check as check_keys
 from deeprl.errors import ConfigError
-from deeprl.runs.folder import RunFolder, auto_folder, holds_run, require_new
+from deeprl.runs.folder import RunFolder, auto_folder, discard, holds_run, require_new
 from deeprl.system import terminal
 from deeprl.system.terminal import answer, say
 from deeprl.system.torchrun import place
@@ -95,6 +94,12 @@ def check_command_line() -> int:
     if flags.config_dir:
         folders.add(Path(flags.config_dir))
     sys.argv[1:] = [word for word in sys.argv[1:] if word not in flags.overrides] + [opened(word) for word in flags.overrides]
+    if flags.cfg == "job" and flags.resolve and not (flags.multirun or flags.package):
+        from deeprl.session.assemble import settle
+
+        config, user, _ = compose(overrides)
+        answer(OmegaConf.to_yaml(OmegaConf.create(settle(config, user))))  # as config.yaml has it, which Hydra does not know
+        sys.exit(FINISHED)
     if flags.cfg:
         compose([first for o in overrides if (first := first_of(o))] if flags.multirun else overrides)
     elif not (flags.hydra_help or flags.info or flags.shell_completion):
@@ -142,6 +147,8 @@ def check(overrides: list[str], sweep: bool) -> None:
         raise ConfigError(f"hydra.run.dir={folder} is the current folder: name a folder of its own, such as hydra.run.dir=runs/mine.")
     if folder and not (config["resume"] == "auto" and holds_run(Path(folder))):
         require_new(Path(folder))  # before Hydra writes into it
+    if sweep and folder:
+        raise ConfigError(f"hydra.run.dir={folder} is the folder of one run. The runs of -m lie under hydra.sweep.dir={folder}")
     if sweep and place()[1] > 1:
         raise ConfigError("-m starts one run after the other, torchrun the processes of one run: leave one of them out.")
     if sweep and config["resume"] == "auto":
@@ -164,7 +171,7 @@ def go_on(path: Path, config: dict) -> int:
     """Continue the run that resume=auto found in its folder."""
     from deeprl.cli.resume import resume
     from deeprl.config.rules import get
-    from deeprl.config.stored import continued, named_packages
+    from deeprl.config.stored import continued, own_packages
     from deeprl.runs.config_file import PLACE
 
     stored = continued(path, config)
@@ -172,10 +179,9 @@ def go_on(path: Path, config: dict) -> int:
     if status.get("state") == "finished":
         answer(f"{path}: this run is finished at step {status['step']:,}; nothing to do")
         return FINISHED
-    # these packages are allowed, because the user's own command line names the same ones
     places = {key: get(stored, key, stored) for key in PLACE}
     overrides = [f"{key}={'null' if place is None else place}" for key, place in places.items() if place is not stored]
-    return resume(path, overrides, ("gymnasium", *named_packages(stored["env"])))
+    return resume(path, overrides, own_packages(config))
 
 
 def start(cfg: DictConfig, path: Path) -> int:
@@ -197,12 +203,6 @@ def start(cfg: DictConfig, path: Path) -> int:
             raise
 
     return guarded(trained, path)
-
-
-def discard(path: Path) -> None:
-    """Remove the folder of a run that never started, if it holds nothing but Hydra's record of the command line and a lock."""
-    if path.is_dir() and all(entry.name in (".hydra", "lock") for entry in path.iterdir()):
-        shutil.rmtree(path)
 
 
 if __name__ == "__main__":

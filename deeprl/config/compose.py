@@ -17,9 +17,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from deeprl.config import folders
+from deeprl.config import folders, tuned
 from deeprl.config.menu import groups, options
-from deeprl.config.overrides import check_words, key_of, opened
+from deeprl.config.overrides import check_words, key_of, keys_of, opened
 from deeprl.config.resolvers import env_name, register_resolvers
 from deeprl.config.rules import nearest
 from deeprl.errors import ConfigError
@@ -33,6 +33,18 @@ ELSEWHERE = {
     "n_envs": "env.num", "num_envs": "env.num", "env_id": "env.id", "tau": "agent.chain.tau", "n_steps": "replay.length",
 }  # fmt: skip
 """What Stable-Baselines3 or CleanRL call a key"""
+
+OWN = {
+    "agent.chain.sync_period": ("iterated_live", "iterated_polyak", "iterated_shared"),  # steps, updates of the target, or none
+    "agent.chain.torso": ("iterated_live", "iterated_shared"),
+    "agent.explore.evaluation": ("none",),
+    "agent.explore.schedule": ("none",),
+    "agent.head.loss": ("bounded",),  # its point is the log-loss
+    "agent.optimizer.eps": ("rmsprop",),  # inside of the root
+    "agent.temperature.value": ("fixed",),  # a constant in place of an initial value
+}
+"""Keys with another meaning in these options than in the others of the slot. A value of a recipe, a tuned file or an experiment is not
+carried over between the two."""
 
 
 def prepare() -> None:
@@ -88,18 +100,20 @@ def choices(cfg: DictConfig) -> dict[str, str]:
 
 
 def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
-    """The resolved configuration of a run, without Hydra's part and with `names`; and the keys that the command line set.
+    """The resolved configuration of a run, without Hydra's part and with `names`, of which `settle` takes the experiment's away; and the
+    keys that the command line set.
 
     Raises:
         ConfigError: a key has no value.
     """
     chosen = choices(cfg)
-    user = {key_of(override) for override in cfg.hydra.overrides.task}
+    user = keys_of(cfg.hydra.overrides.task)
     own = cfg.copy()
     with open_dict(own):
         own.pop("hydra")
         own.pop("experiment", None)
         budget = container(own.pop("budget", None) or {})
+    give_own_values(own, user, chosen)
     for key, value in flatten(budget):  # applied last, so that it replaces all other values (configs/budget/tiny.yaml)
         if OmegaConf.select(own, key, default=budget) is not budget:  # only if the chosen parts have such a key
             OmegaConf.update(own, key, value)
@@ -108,8 +122,24 @@ def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
         raise ConfigError(f"{sorted(missing)[0]} has no value: give one, {sorted(missing)[0]}=...")
     resolved = OmegaConf.to_container(own, resolve=True)
     assert isinstance(resolved, dict)
-    resolved["names"] = {name: chosen[name] for name in ("env", "agent", "replay")}
+    resolved["names"] = {name: chosen[name] for name in ("env", "agent", "replay", "experiment") if chosen.get(name, "None") != "None"}
     return resolved, user  # type: ignore[return-value]
+
+
+def give_own_values(own: DictConfig, user: set[str], chosen: dict[str, str]) -> None:
+    """Set the keys of `OWN` in each slot for which the user has chosen another option than the recipe or the experiment, to the values
+    of that option."""
+    for key, apart in OWN.items():
+        group, _, name = key.rpartition(".")
+        slot = group.replace(".", "/")
+        if slot not in user:
+            continue
+        was, now = tuned.slot(chosen["agent"], group.partition(".")[2], chosen.get("experiment", "")), chosen[slot]
+        values = tuned.content(slot, now)
+        if now != was and {was, now} & {*apart} and name in values:
+            for place, value in flatten({key: values[name]}):
+                if place not in user:
+                    OmegaConf.update(own, place, value)
 
 
 def explain(overrides: list[str], error: Exception) -> str:

@@ -5,6 +5,8 @@ Hydra itself accepts two options for one slot (it takes the last), a key that no
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -14,10 +16,13 @@ from hydra.errors import HydraException
 from deeprl.config.menu import groups, options
 from deeprl.config.rules import FIXED, nearest
 from deeprl.errors import ConfigError
+from deeprl.runs.config_file import flatten
 from deeprl.system.terminal import front_door
 
 REQUIRED = ("env", "agent", "replay", "accelerate", "logger")
 """Slots that every run needs. The classes of the parts check the keys below them."""
+FREE = ("experiment", "budget")
+"""Slots that a run may lack"""
 OPEN = ("env.kwargs",)
 """Keys of dictionaries whose entries the user chooses freely, without a + in front."""
 
@@ -25,6 +30,18 @@ OPEN = ("env.kwargs",)
 def key_of(override: str) -> str:
     """ "agent.chain.length" of "+agent.chain.length=3"."""
     return override.split("=", 1)[0].lstrip("+~").split("@")[0]
+
+
+def keys_of(overrides: Iterable[str]) -> set[str]:
+    """The keys that overrides set; of `agent.chain={length: 3}` both agent.chain and agent.chain.length."""
+    found = set()
+    for override in overrides:
+        key, _, value = override.partition("=")
+        found.add(key_of(override))
+        if value.startswith("{"):
+            entries = OverridesParser.create().parse_override(f"{key}={value}").value()
+            found |= {place for place, _ in flatten({key_of(override): entries})} if isinstance(entries, dict) else set()
+    return found
 
 
 def opened(override: str) -> str:
@@ -47,6 +64,8 @@ def check_words(overrides: list[str]) -> None:
             raise ConfigError(f"{override} is not of the form key=value.")
         if key in REQUIRED and (override.startswith("~") or value in ("", "null", "~")):
             raise ConfigError(f"{override}: every run needs {key}. `deeprl list {key}` shows its options.")
+        if slot and key not in FREE and (override.startswith("~") or value in ("", "null", "~")):
+            raise ConfigError(f"{override}: {key} is a slot, and every run has an option of it: {', '.join(options(key))}.")
         if override.startswith("~") and (key in FIXED or key.endswith("._target_")):
             raise ConfigError(f"{override}: every run needs {key}.")
         if override.startswith("+") and slot:
@@ -73,8 +92,8 @@ def sweeps(override: str) -> bool:
 
 
 def quoted(text: str) -> str:
-    """`text` as the value of an override, quoted because it may contain any character."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    """`text` as the value of an override, quoted because it may contain any character. A backslash stands for itself but before a quote."""
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"
 
 
 def first_of(override: str) -> str | None:

@@ -151,13 +151,17 @@ def _words(rule: Rule) -> str:
     return words + (", or a share of steps, a fraction in (0, 1]" if rule.share else "") + (", or null" if rule.optional else "")
 
 
+def with_shares(config: dict) -> list[str]:
+    """Keys that take steps or a share of `steps`."""
+    durations = [key for key, _ in flatten(config) if key.startswith(("agent.", "replay.")) and key.endswith(".duration")]
+    return [key for key, rule in RULES.items() if rule.share] + durations
+
+
 def finalise(config: dict) -> dict:
     """Check the fixed part and turn shares of `steps` into steps, so that extending a run changes no schedule."""
     check(config)
     steps = config["steps"]
-    shares = [key for key, rule in RULES.items() if rule.share]
-    shares += [key for key, _ in flatten(config) if key.startswith(("agent.", "replay.")) and key.endswith(".duration")]
-    for key in shares:
+    for key in with_shares(config):
         value = get(config, key)
         if isinstance(value, float) and 0 < value <= 1:
             put(config, key, max(1, round(value * steps)))

@@ -3,6 +3,7 @@ line, and packages or files outside of deeprl need the user's permission."""
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from deeprl.config.rules import finalise, get, put
 from deeprl.errors import ConfigError
-from deeprl.runs.config_file import PLACE, without_place
+from deeprl.runs.config_file import PLACE, flatten, without_place
 from deeprl.runs.folder import RunFolder
 
 LATER = {"collect": {"_target_": "deeprl.remote.choice.Here"}, "learner": {"_target_": "deeprl.training.distributed.Single"}}
@@ -56,17 +57,27 @@ def continued(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         ConfigError: it is a run of another configuration.
     """
     stored = LATER | RunFolder(path).read_config()
-    before, now = without_place(stored), without_place(config)
+    before, now = (unnumbered(without_place(each)) for each in (stored, config))
     different = [key for key in now if key not in ("resume", "accelerate", "runtime") and before.get(key) != now[key]]
     for key, (older, undecided) in SAME.items():
         if get(config, key, older) not in (get(stored, key, older), undecided):
             different.append(key)
     if different:
         raise ConfigError(f"{path} holds a run of another configuration ({', '.join(different)} differ): choose another folder.")
-    for key in PLACE:
+    for key in (*PLACE, "env.function"):
         if get(config, key, stored) is not stored:
             put(stored, key, get(config, key))
     return stored
+
+
+def unnumbered(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without the number of a function that only its process finds, see `name_of`: a cell of a notebook that runs again
+    makes a new one."""
+    config = copy.deepcopy(config)
+    if get(config, "env.function") is not None:
+        for key in ("env.function", "names.env"):
+            put(config, key, str(get(config, key)).partition("#")[0])
+    return config
 
 
 def trusted(env: dict[str, Any], allowed: tuple[str, ...]) -> None:
@@ -96,6 +107,12 @@ def named_packages(env: dict[str, Any]) -> list[str]:
     if ":" in str(env.get("id", "")):
         named.append(str(env["id"]).split(":")[0])
     return [str(name).split(".")[0] for name in named if name]
+
+
+def own_packages(config: dict[str, Any]) -> tuple[str, ...]:
+    """Packages that a configuration of the user's own command names: those of its environment and of every `_target_`."""
+    targets = [str(value).split(".")[0] for key, value in flatten(config) if key.rpartition(".")[2] == "_target_"]
+    return ("gymnasium", *dict.fromkeys([*named_packages(config["env"]), *targets]))
 
 
 def texts(value: Any) -> Iterator[str]:

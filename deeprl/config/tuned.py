@@ -49,6 +49,17 @@ def recipe(agent: str) -> set[str]:
     return {f"agent.{key}" for each in lineage(agent) for key, _ in flatten(content("agent", each)) if "." in key}
 
 
+def slot(agent: str, name: str, experiment: str = "") -> str | None:
+    """The option that an experiment, or else an agent's recipe, has in a slot: "iterated" for `idqn` and "chain". None if they list no
+    such slot."""
+    files = [content("experiment", experiment), *(content("agent", each) for each in lineage(agent))]
+    for entry in (entry for found in files for entry in found.get("defaults", []) if isinstance(entry, dict)):
+        for key, option in entry.items():
+            if key.removeprefix("override ").removeprefix("/agent/") == name:
+                return str(option)
+    return None
+
+
 def content(group: str, name: str) -> dict[Any, Any]:
     """Content of one file without interpolations resolved; empty if there is no file."""
     path = file(group, name)

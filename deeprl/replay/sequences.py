@@ -23,6 +23,9 @@ from deeprl.replay.samplers import Prioritized, Uniform
 from deeprl.staging import Staging
 from deeprl.types import Batch
 
+LENGTH = 16
+"""T where nothing says otherwise"""
+
 
 class Sequences(Replay):
     """Replay whose batches have the axes (T, B).
@@ -52,7 +55,7 @@ class Sequences(Replay):
         *,
         capacity: int,
         batch_size: int,
-        length: int = 16,
+        length: int = LENGTH,
         n_step: int = 1,
         sampler: Uniform | Prioritized = Uniform(),
         device: str = "auto",
@@ -216,4 +219,4 @@ class Auto(Choice):
     ) -> Replay:
         common: dict[str, Any] = {"capacity": capacity, "batch_size": batch_size, "n_step": n_step, "sampler": sampler}
         common |= {"device": device, "needs": needs, **others}
-        return Sequences(length=16 if length is None else length, **common) if "sequences" in needs else Replay(**common)
+        return Sequences(length=LENGTH if length is None else length, **common) if "sequences" in needs else Replay(**common)

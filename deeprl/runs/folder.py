@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import shlex
+import shutil
 import socket
 import stat
 import time
@@ -53,6 +54,12 @@ def run_path(root: str | Path, env: str, agent: str, last: str) -> Path:
 def claim(root: str | Path, env: str, agent: str, seed: int) -> Path:
     """Create the folder of a run that starts now: `root/<env>/<agent>/<date>_<time>_seed<seed>`."""
     return new_folder(run_path(root, env, agent, f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_seed{seed}"))
+
+
+def discard(path: Path) -> None:
+    """Remove the folder of a run that never started, if it holds nothing but Hydra's record of the command line and a lock."""
+    if path.is_dir() and all(entry.name in (".hydra", "lock") for entry in path.iterdir()):
+        shutil.rmtree(path)
 
 
 def auto_folder(config: Any, root: str | Path = "runs", env: str | None = None, agent: str | None = None) -> Path:

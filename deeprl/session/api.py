@@ -19,11 +19,11 @@ from deeprl.config.compose import compose, prepare
 from deeprl.config.dry_run import dry_run
 from deeprl.config.instantiate import instantiate
 from deeprl.config.overrides import quoted
-from deeprl.config.stored import checked, continued, named_packages
+from deeprl.config.stored import checked, continued, own_packages
 from deeprl.errors import CheckpointError, ConfigError
 from deeprl.runs.checkpoint import DAMAGE
 from deeprl.runs.checkpoints import Checkpoints
-from deeprl.runs.folder import RunFolder, claim, holds_run, read_lines, require_new
+from deeprl.runs.folder import RunFolder, claim, discard, holds_run, read_lines, require_new
 from deeprl.session import session
 from deeprl.session.assemble import settle
 from deeprl.system.functions import name_of, takes
@@ -146,7 +146,7 @@ def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...
         ConfigError: the configuration is wrong, or not allowed, or the device is not available.
     """
     flush_denormals()
-    folder = RunFolder(Path(path))
+    folder = RunFolder(Path(path).expanduser())
     allowed = folders.packages(*allow)
     config = checked(folder.read_config(), allowed)
     check_device(config)
@@ -219,13 +219,18 @@ def train(
     if path is not None and not (holds and resume):
         require_new(path, "folder=", "resume=True")
     if path is not None and holds:
+        allowed = own_packages(config)
         config = continued(path, config)
         if (RunFolder(path).read_status() or {}).get("state") == "finished":
-            return load(path, allow=("gymnasium", *named_packages(config["env"])))
+            return load(path, allow=allowed)
     if path is None and place()[0] == 0:
         path = claim("runs", chosen["env"], chosen["agent"], config["seed"])
     ranks, listeners = join(config, path), Listeners(on_log, on_evaluation, on_checkpoint)
-    _, trainer = session.train(config, ranks.home, resume=holds, listeners=listeners, ranks=ranks)
+    try:
+        _, trainer = session.train(config, ranks.home, resume=holds, listeners=listeners, ranks=ranks)
+    except ConfigError:
+        discard(ranks.home)
+        raise
     return Run(ranks.home, config, trainer.agent, trainer.step, trainer.folder.read_summary(), instantiate(config["env"], "env", None))
 
 

@@ -18,15 +18,16 @@ from deeprl.config.build import build_agent, check_actions, check_device, check_
 from deeprl.config.dry_run import dry_run
 from deeprl.config.instantiate import Allowed, Deferred, drop_foreign, instantiate
 from deeprl.config.rollouts import choose_rollout, learns_from
-from deeprl.config.rules import finalise, get, learns_nothing, planned_updates, rollout_updates
+from deeprl.config.rules import finalise, get, learns_nothing, planned_updates, rollout_updates, with_shares
 from deeprl.errors import ConfigError
 from deeprl.networks.blocks import Block
 from deeprl.remote.choice import OnRay, chosen, settle_collect
 from deeprl.remote.cluster import Cluster
 from deeprl.remote.collector import Actors, RemoteCollector
 from deeprl.replay.replay import Replay, rows_and_memory
-from deeprl.replay.sequences import Sequences
+from deeprl.replay.sequences import LENGTH, Sequences
 from deeprl.runs.checkpoints import Checkpoints
+from deeprl.runs.config_file import flatten
 from deeprl.runs.folder import RunFolder
 from deeprl.session.needs import require_compiler, require_packages
 from deeprl.session.warm_start import warm_start
@@ -47,8 +48,8 @@ WORTH_THREADS = 256
 
 
 def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
-    """Turn a composed configuration into the one that `config.yaml` holds: check it, replace shares of `steps` by steps, and drop tuned
-    keys that the chosen parts do not take.
+    """Turn a composed configuration into the one that `config.yaml` holds: check it, replace shares of `steps` by steps, and drop keys of
+    tuned files and recipes that the chosen parts do not take, and those of an experiment below a slot that the user has chosen.
 
     Args:
         user: keys that the command line set.
@@ -57,21 +58,34 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
         ConfigError: a key is wrong, or the user set a key that the chosen part does not take.
     """
     names = config["names"]
+    experiment = names.pop("experiment", "")
     option = tuned.option(names["env"], names["agent"])
     keys = tuned.keys(option)
     if not keys:
         say(f"no tuned settings for {names['agent']} on {tuned.family(names['env'])}: the defaults of the agent are used")
-    dropped = drop_foreign(config, keys | tuned.recipe(names["agent"]), user)
+    swapped = tuple(f"{key.replace('/', '.')}." for key in user)
+    published = {key for key, _ in flatten(tuned.content("experiment", experiment)) if key.startswith(swapped)}
+    dropped = drop_foreign(config, keys | tuned.recipe(names["agent"]) | published, user)
     if dropped:
-        say(f"keys of agent={names['agent']} and tuned/{option} that the chosen parts do not take are ignored: {', '.join(dropped)}")
-    if "replay.n_step" in keys - user and config["replay"].get("n_step", 1) != 1 and learns_from(config, "sequences"):
-        say(f"replay.n_step=1 replaces the value of tuned/{option}, because sequences replace n-step returns")
-        config["replay"]["n_step"] = 1
+        sources = [f"agent={names['agent']}", f"tuned/{option}", *([f"experiment={experiment}"] if published else [])]
+        say(f"keys of {' and '.join(sources)} that the chosen parts do not take are ignored: {', '.join(dropped)}")
+    if learns_from(config, "sequences"):
+        replay = config["replay"]
+        if "replay.n_step" in keys - user and replay.get("n_step", 1) != 1:
+            say(f"replay.n_step=1 replaces the value of tuned/{option}, because sequences replace n-step returns")
+            replay["n_step"] = 1
+        if "replay.batch_size" in keys - user and "replay.length" not in keys:
+            number, length = replay["batch_size"], replay.get("length") or LENGTH
+            replay["batch_size"] = max(1, number // length)
+            say(f"replay.batch_size={replay['batch_size']}, sequences of {length}, replaces the {number} transitions of tuned/{option}")
     choose_rollout(config, user)
     mapping = config["agent"].get("mapping", {})
     if mapping.get("n_step", 1) is None:
         mapping["n_step"] = config["replay"].get("n_step", 1)  # here, because only now is it that of the replay that trains
     settle_collect(config, user)
+    for key in sorted(user.intersection(with_shares(config))):
+        if get(config, key) == 1 and not isinstance(get(config, key), float):
+            say(f"{key}=1 is one step; the whole run is {key}=1.0")
     config = finalise(config)
     if not planned_updates(config) and not learns_nothing(config):
         rollouts = rollout_updates(config) is not None

@@ -48,6 +48,6 @@ def parsed(source: str) -> tuple[Path, str | int]:
     """Folder and checkpoint of a value of `init_from`."""
     found = re.fullmatch(r"(.+)@(best|last|\d+)", source)
     if found is None:
-        return Path(source), "last"
+        return Path(source).expanduser(), "last"
     which = found[2]
-    return Path(found[1]), int(which) if which.isdecimal() else which
+    return Path(found[1]).expanduser(), int(which) if which.isdecimal() else which

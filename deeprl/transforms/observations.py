@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,7 +41,11 @@ class Scale(Plain):
             numbers = all(isinstance(number, (int, float)) and number > 0 for number in self.by)
             if not numbers or len(spec.obs_shape) != 1 or len(self.by) != spec.obs_shape[0]:
                 raise ValueError(f"by must be {spec.obs_shape} positive numbers, one for each component, not {by!r}")
-            self.register_buffer("factor", 1.0 / torch.tensor(self.by, dtype=torch.float32))
+            self.register_buffer("factor", 1.0 / torch.tensor(self.by, dtype=torch.float32), persistent=False)  # of the configuration
+
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+        state.pop(f"{prefix}factor", None)  # older checkpoints hold it
+        super()._load_from_state_dict(state, prefix, *rest)
 
     def forward(self, obs: Tensor) -> Tensor:
         return obs if self.by is None else obs * self.factor

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from scipy import stats
 
 import deeprl
@@ -20,12 +21,13 @@ from deeprl.cli import exits
 from deeprl.cli import main as cli
 from deeprl.cli import train as door
 from deeprl.cli.main import COMMANDS
+from deeprl.cli.resume import changed
 from deeprl.errors import ConfigError
 from deeprl.runs.folder import RunFolder, read_lines
 from deeprl.runs.loggers import JsonLines
 from deeprl.session.session import ANOTHER, another
 from deeprl.training.evaluation import evaluation_seed, interval, summarise
-from tests.builders import CARTPOLE, console, front_door, lines
+from tests.builders import CARTPOLE, console, front_door, lines, settled
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -438,6 +440,37 @@ def test_a_log_may_lie_in_the_folder_before_the_run(tmp_path):
 def test_a_tilde_that_the_shell_left_is_refused(form, capsys):
     assert front_door(*TOY, f"hydra.run.dir={form}") == exits.WRONG
     assert f"Write hydra.run.dir={Path.home() / 'run'}" in capsys.readouterr().err
+
+
+def test_a_sweep_takes_no_folder_of_one_run(tmp_path, capsys):
+    assert front_door("-m", "seed=1,2", *TOY, f"hydra.run.dir={tmp_path / 'run'}") == exits.WRONG
+    assert f"hydra.sweep.dir={tmp_path / 'run'}" in capsys.readouterr().err
+
+
+def test_the_printed_configuration_is_that_of_the_run(tmp_path, capsys):
+    words = [*TOY, "agent=dqn", "budget=tiny"]
+    assert front_door(*words, "--cfg", "job", "--resolve") == exits.FINISHED
+    printed = OmegaConf.create(capsys.readouterr().out)
+    assert front_door(*words, f"hydra.run.dir={tmp_path / 'run'}") == exits.FINISHED
+    stored = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    for automatic in ("runtime", "accelerate", "budget"):
+        printed.pop(automatic, None), stored.pop(automatic, None)
+    assert printed == stored
+    assert printed.steps == 400
+
+
+def test_a_finished_run_says_which_words_would_change_nothing(tmp_path, capsys):
+    assert front_door(*TOY, f"hydra.run.dir={tmp_path / 'run'}") == exits.FINISHED
+    capsys.readouterr()
+    assert console("resume", tmp_path / "run", "evaluation.final_episodes=1000") == exits.FINISHED
+    said = capsys.readouterr().out
+    assert "so that evaluation.final_episodes=1000 would change nothing" in said
+    assert "->" not in said
+
+
+def test_the_last_of_two_values_counts(tmp_path):
+    stored = settled("agent=dqn", "steps=100", "evaluation.every=10")
+    assert changed(stored, ["steps=200", "steps=100"])["steps"] == 100
 
 
 def test_a_folder_below_a_file_is_refused(tmp_path, capsys):

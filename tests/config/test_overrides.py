@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from deeprl.config.compose import compose
-from deeprl.config.overrides import check_words, opened
+from deeprl.config.overrides import check_words, keys_of, opened, quoted
 from deeprl.config.rules import check, planned_updates
 from deeprl.errors import ConfigError
 
@@ -18,6 +19,9 @@ from deeprl.errors import ConfigError
         ("~replay", "~replay: every run needs replay"),
         ("env=null", "env=null: every run needs env"),
         ("~seed", "~seed: every run needs seed"),
+        ("collect=null", "collect=null: collect is a slot, and every run has an option of it: here, ray"),
+        ("agent/explore=null", "agent/explore=null: agent/explore is a slot.*epsilon_greedy"),
+        ("~agent/explore", "~agent/explore: agent/explore is a slot"),
         ("~agent._target_", "agent._target_"),
         ("+agent=dqn", r"\+agent=dqn: .*without \+: agent=dqn"),
         ("+evaluation.evry=3", "evaluation.evry.* evaluation.every?"),
@@ -89,3 +93,14 @@ def test_ranges_have_two_ends(key, says):
 def test_planned_updates(steps, starts, ratio, num, updates):
     config = {"steps": steps, "learning_starts": starts, "replay_ratio": ratio, "env": {"num": num}}
     assert planned_updates(config) == updates
+
+
+@pytest.mark.parametrize("text", ["", "plain", "it's", "a\\b", "\\", "\\d+ \\'", "ends with \\\\", "a\\'b", "${x}"])
+def test_any_text_is_the_value_of_an_override(text):
+    value = OverridesParser.create().parse_override(f"key={quoted(text)}").value()
+    assert getattr(value, "text", value) == text
+
+
+def test_keys_that_overrides_set():
+    found = keys_of(["agent.chain={length: 3, a: {b: 1}}", "+seed=1", "agent/chain=single", "~x"])
+    assert found == {"agent.chain", "agent.chain.length", "agent.chain.a.b", "seed", "agent/chain", "x"}

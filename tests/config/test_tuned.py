@@ -7,11 +7,13 @@ from functools import cache
 import pytest
 
 from deeprl.config import folders, tuned
+from deeprl.config.build import build_agent
 from deeprl.config.compose import compose
 from deeprl.config.menu import options
+from deeprl.config.rules import get
 from deeprl.errors import ConfigError
 from deeprl.session.assemble import settle
-from tests.builders import composed, settled
+from tests.builders import composed, settled, spec_of
 
 
 @pytest.mark.parametrize(
@@ -159,3 +161,63 @@ def test_keys_of_a_recipe_give_way_to_another_option_of_their_slot(capsys):
     assert settled("agent=tqc", "env=classic/pendulum")["agent"]["head"]["quantiles"] == 25
     with pytest.raises(ConfigError, match="quantiles"):
         settled("agent=tqc", "env=classic/pendulum", "agent/head=implicit_quantile", "agent.head.quantiles=7")
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "value"),
+    [
+        ("agent=dqn agent/explore=none env=minatar/breakout", "explore.schedule.end", 0.0),
+        ("agent=dqn agent/explore=none env=minatar/breakout", "explore.schedule.duration", 1),
+        ("agent=dqn agent/explore=none env=minatar/breakout", "explore.schedule.begin", 10_000),  # learning_starts
+        ("agent=dqn agent/explore=none env=atari/pong", "explore.evaluation", 0.0),
+        ("agent=dqn agent/explore=none agent.explore.schedule.end=0.2 env=minatar/breakout", "explore.schedule.end", 0.2),
+        ("agent=dqn agent/explore=epsilon_greedy env=minatar/breakout", "explore.schedule.end", 0.1),
+        ("agent=idqn agent/chain=iterated_polyak", "chain.sync_period", 1),
+        ("agent=idqn agent/chain=iterated_live", "chain.sync_period", None),
+        ("agent=idqn agent/chain=iterated_live", "chain.torso", "shared_hidden"),
+        ("agent=idqn agent/chain=iterated", "chain.sync_period", 40),
+        ("agent=munchausen_dqn agent/head=bounded", "head.loss", "log"),
+        ("agent=simba agent/temperature=fixed env=classic/pendulum", "temperature.value", 0.2),
+        ("experiment=log_dqn_atari agent/optimizer=adam", "optimizer.eps", 1e-8),
+        ("experiment=log_dqn_atari agent/optimizer=rmsprop", "optimizer.eps", 1e-5),
+    ],
+)
+def test_a_key_that_means_something_else_in_the_chosen_option_has_its_value_there(words, key, value):
+    assert get(settled(*words.split()), f"agent.{key}") == value
+
+
+def test_keys_of_an_experiment_that_the_chosen_option_does_not_take_are_ignored(capsys):
+    config = settle(*composed("experiment=dvw_minatar", "agent/weighting=one")[:2])
+    assert set(config["agent"]["weighting"]) == {"_target_", "_partial_"}
+    assert "tuned/minatar/dqn and experiment=dvw_minatar that the chosen parts do not take are ignored" in capsys.readouterr().err
+    assert "experiment" not in config["names"]
+    with pytest.raises(ConfigError, match="agent.weighting.threshold: Weighting takes no threshold"):
+        settle(*composed("experiment=dvw_minatar", "agent/weighting=one", "agent.weighting.threshold=2")[:2])
+
+
+def test_a_wrong_key_of_an_experiment_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nagent: {head: {lost: huber}}\n")
+    monkeypatch.setattr(folders, "_added", [])
+    folders.add(tmp_path)
+    with pytest.raises(ConfigError, match="agent.head.lost"):
+        build_agent(settle(*compose(["experiment=mine"])[:2]), spec_of("classic/cartpole"))
+
+
+def test_a_batch_of_sequences_has_as_many_transitions_as_the_tuned_one(capsys):
+    config = settle(*composed("agent=idqn", "agent/backup=retrace", "replay.length=8")[:2])
+    assert config["replay"]["batch_size"] == 16  # of 128
+    assert "replay.batch_size=16, sequences of 8, replaces the 128 transitions of tuned/classic/cartpole/idqn" in capsys.readouterr().err
+    assert settled("agent=idqn", "agent/backup=retrace", "replay.length=8", "replay.batch_size=128")["replay"]["batch_size"] == 128
+    assert settled("agent=retrace_dqn")["replay"]["batch_size"] == 8  # tuned for sequences
+
+
+def test_a_key_within_a_dictionary_is_a_key_of_the_user():
+    with pytest.raises(ConfigError, match="agent.chain.length: Single takes no length"):
+        settle(*composed("agent=idqn", "agent/chain=single", "agent.chain={length: 3}")[:2])
+
+
+@pytest.mark.parametrize(("value", "told"), [("1", True), ("1.0", False), ("2", False)])
+def test_one_step_is_told_from_the_whole_run(value, told, capsys):
+    settle(*composed("agent=dqn", f"agent.explore.schedule.duration={value}")[:2])
+    assert ("agent.explore.schedule.duration=1 is one step; the whole run is" in capsys.readouterr().err) == told

@@ -236,6 +236,59 @@ def test_a_warm_start_takes_what_fits(capfd):
         deeprl.train({"agent": "td3", "env": "classic/pendulum", "init_from": "old"})
 
 
+def test_a_warm_start_leaves_the_configured_scale_of_observations():
+    scaled = {**PLAIN, "learning_starts": 1000}
+    old = deeprl.train({**scaled, "agent.normalize.by": [10.0] * 4}, env=make, folder="old")
+    new = deeprl.train({**scaled, "agent.normalize.by": [1.0] * 4, "init_from": "old"}, env=make)
+    ones = torch.ones(1, 4)
+    assert torch.equal(old.agent.normalize(ones), 0.1 * ones)
+    assert torch.equal(new.agent.normalize(ones), ones)
+    before = {**new.agent.state_dict(), "normalize.factor": torch.zeros(4)}  # of a checkpoint that held it
+    new.agent.load_state_dict(before)
+    assert torch.equal(new.agent.normalize(ones), ones)
+
+
+def test_a_function_without_an_importable_name_goes_on():
+    """As a cell of a notebook that is run again."""
+    first = deeprl.train(PLAIN, env=lambda: make(), folder="run")
+    again = deeprl.train(PLAIN, env=lambda: make(), folder="run", resume=True)
+    assert same(snapshot(first.agent), snapshot(again.agent))
+    with pytest.raises(ConfigError, match="env, names differ"):
+        deeprl.train(PLAIN, env=make, folder="run", resume=True)
+
+
+def test_a_run_with_a_class_of_the_user_goes_on(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("from deeprl.parts.exploration import EpsilonGreedy\n\n\nclass Mine(EpsilonGreedy):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    words = [*worded(PLAIN), "env=classic/cartpole", "agent.explore._target_=mine.Mine"]
+
+    def fail(step, metrics):
+        if step == 90:
+            raise KeyError("power cut")
+
+    for folder in ("python", "command"):
+        with pytest.raises(KeyError):
+            deeprl.train(words, folder=folder, on_log=fail)
+    assert deeprl.train(words, folder="python", resume=True).step == 120
+    assert deeprl.train(words, folder="python", resume=True).step == 120  # only read
+    assert front_door(*words, "resume=auto", "hydra.run.dir=command") == exits.FINISHED
+    with pytest.raises(ConfigError, match="mine.Mine is outside of the packages"):
+        deeprl.load("python")
+
+
+def test_a_wrong_configuration_leaves_no_folder():
+    with pytest.raises(ConfigError):
+        deeprl.train({**PLAIN, "agent.torso.hidden": [-1]}, env=make)
+    assert not [path for path in Path("runs").rglob("*") if path.is_file()]
+
+
+def test_the_home_folder_is_found(monkeypatch):
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    deeprl.train(PLAIN, env=make, folder="~/run")
+    assert deeprl.load("~/run", allow=["tests", "gymnasium"]).step == 120
+    assert deeprl.train({**PLAIN, "init_from": "~/run@last"}, env=make).step == 120
+
+
 def test_a_warm_start_that_was_killed_goes_on_with_its_own_weights():
     deeprl.train(PLAIN, env=make, folder="old")
     warm = {**PLAIN, "init_from": "old"}
