@@ -64,6 +64,13 @@ class EnvChoice(Choice):
         game.close()
         return game.spec
 
+    def try_evaluation(self, num: int) -> None:
+        """Refuse, before a run, `num` environments for evaluation that cannot work.
+
+        Raises:
+            ValueError: says why they cannot.
+        """
+
     def backend(self, vector: str, num: int, evaluation: bool) -> Backend:
         build = partial(self.build, evaluation)
         if vector == "sync":

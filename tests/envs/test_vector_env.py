@@ -463,6 +463,15 @@ def test_a_function_with_num_envs_makes_a_vector_from_python(tmp_path, monkeypat
         deeprl.train(SHORT, env=lambda num_envs: Whole(num_envs, fault="all"))
 
 
+def test_the_vector_of_evaluations_is_rehearsed_too(tmp_path, monkeypatch):
+    """A vector of one environment is never reset in part."""
+    monkeypatch.chdir(tmp_path)
+    alone = {**SHORT, "env.num": 1, "evaluation.episodes": 1}
+    with pytest.raises(ConfigError, match="its evaluation has 2 environments: .*env.num=1 with evaluation.num=1"):
+        deeprl.train(alone, env=lambda num_envs: Whole(num_envs, fault="all"))
+    deeprl.train({**alone, "evaluation.num": 1}, env=lambda num_envs: Whole(num_envs, fault="all"))
+
+
 @pytest.mark.parametrize(("function", "mode"), [("in_process", "NextStep"), ("in_process", "SameStep"), ("made_with_seeds", "NextStep")])
 def test_a_run_resumes_exactly(function, mode, tmp_path, monkeypatch):
     settings = {**SHORT, "env": "vector", "env.function": PLACE + function, "env.kwargs": {"mode": mode}}
