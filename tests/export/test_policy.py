@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 
 from deeprl.agents.idqn import Iterated
-from deeprl.envs.vector.spaces import Actions, described
+from deeprl.envs.vector.spaces import Actions, actions_of, described
 from deeprl.export.policy import Policy, inside
 from deeprl.networks.distributional import ImplicitQuantile
 from deeprl.networks.heads import Scalar
@@ -76,6 +76,14 @@ def test_an_exploring_evaluation_is_named():
 def test_discrete_actions_start_where_the_environments_do():
     agent = value_agent()
     assert torch.equal(Policy(agent, Actions(num=DISCRETE.num_actions, start=7))(OBS), agent.greedy(OBS) + 7)
+
+
+def test_combinations_are_taken_apart_as_the_environment_layer_does_it():
+    actions = actions_of(spaces.MultiDiscrete([[2], [3]], start=[[3], [-1]]))
+    agent = value_agent(DISCRETE._replace(num_actions=6))
+    action = Policy(agent, actions)(OBS)
+    assert (action.shape, action.dtype) == ((40, 2, 1), torch.int64)
+    np.testing.assert_array_equal(action.numpy(), actions.to_env(agent.greedy(OBS).numpy()))
 
 
 def test_continuous_actions_are_scaled_and_shaped_as_the_environment_layer_does_it():
