@@ -62,9 +62,12 @@ def actions_of(space: spaces.Space) -> Actions:
     if isinstance(space, spaces.MultiBinary):
         return _product(space, (2,) * math.prod(space.shape))
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
-        if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+        with np.errstate(over="ignore", invalid="ignore"):
+            bounded = np.isfinite(space.high - space.low).all() and np.isfinite(space.high + space.low).all()  # `to_env` needs both
+        if not bounded:
             raise ValueError(
-                f"the action space {space} has no bounds, so that actions in [-1, 1] cannot be scaled to it. "
+                f"the action space {space} has no bounds, or such wide ones that their sum or distance is infinite, so that actions in "
+                "[-1, 1] cannot be scaled to it. "
                 f"{OWN} a gymnasium.ActionWrapper whose action space has bounds."
             )
         return Actions(num=0, low=space.low.reshape(-1), high=space.high.reshape(-1), shape=space.shape)

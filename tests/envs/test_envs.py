@@ -98,6 +98,8 @@ def test_actions_keep_the_shape_and_type_of_their_space():
     ("space", "words"),
     [
         (spaces.Box(-np.inf, np.inf, (2,)), "no bounds"),
+        (spaces.Box(-3e38, 3e38, (2,)), "no bounds"),  # their distance overflows
+        (spaces.Box(2e38, 3e38, (2,)), "no bounds"),  # their sum does
         (spaces.MultiDiscrete([32, 33]), "1,056 combinations"),
         (spaces.MultiBinary(11), "2,048 combinations"),
         (spaces.Tuple([spaces.Discrete(2)]), "not supported"),
@@ -352,6 +354,9 @@ def test_choices_check_their_settings():
         Classic(id="CartPole-v1", vector="ale")
     with pytest.raises(ValueError, match=r"env\.vector=ale"):
         Classic(id="CartPole-v1").make(0, vector="ale")
+    for timeout in (0, 1e7, np.inf):
+        with pytest.raises(ValueError, match=f"^timeout must be .*not {timeout}"):
+            Counting(timeout=timeout)
     with pytest.raises(ValueError, match="num must be at least 1"):
         Counting(num=0)
     with pytest.raises(ValueError, match="on_error"):
