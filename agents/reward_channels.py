@@ -69,6 +69,8 @@ class Ensemble(Channels):
     def __init__(self, *, copies: int = 2, bound: float = 1.0, rewards: str = "whole"):
         self.copies, self.bound, self.rewards = copies, bound, rewards
         in_range(self, copies=(1, None), bound=(0, None))
+        if bound == 0:
+            raise ValueError("bound must be above 0, not 0, at which every reward is 0")
         one_of(self, rewards=("whole", "divided"))
         super().__init__((1.0 / copies,) * copies)
 

@@ -56,6 +56,18 @@ def in_range(owner: object, **bounds) -> None:
             raise ValueError(f"{name} must be {ends}, not {value!r}")
 
 
+def bounds_above_zero(owner: object, *names: str) -> None:
+    """Check fields that bound something: numbers above 0, or None for no bound.
+
+    Raises:
+        ValueError: naming the field, its value and the range.
+    """
+    for name in names:
+        value = getattr(owner, name)
+        if value is not None and not (isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0):
+            raise ValueError(f"{name} must be above 0, or null for no bound, not {value!r}")
+
+
 def counts(owner: object, **least: int) -> None:
     """Check fields that count something: `counts(self, width=1, blocks=0)`.
 

@@ -19,7 +19,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from deeprl.choice import Choice, in_range
+from deeprl.choice import Choice, bounds_above_zero, in_range
 from deeprl.types import Spec
 
 from .games import GAMES
@@ -255,10 +255,11 @@ class Atari(EnvChoice):
     """Episodes between fresh seeds. ALE reloads the ROM for each seed: with 1, random play is half as fast
     (`benchmarks.speed atari_loop` with learning_starts beyond its end)"""
     reward_clip: float | None = 1.0
-    """Bound at which agents clip rewards (`agent/rewards=auto` reads it); rewards stay raw here"""
+    """Bound at which agents clip rewards, None for no bound (`agent/rewards=auto` reads it); rewards stay raw here"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        bounds_above_zero(self, "reward_clip")
         if self.game not in GAMES:
             near = difflib.get_close_matches(self.game, GAMES, n=1, cutoff=0.0)
             raise ValueError(f"env.game={self.game} is not a game of ale-py, the nearest is {near[0] if near else 'none: install ale-py'}")

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from deeprl.types import Spec
 
 from .masks import KEY, ToldMask, column, mask_of
-from .vector.spaces import actions_of, described, observations_of
+from .vector.spaces import actions_of, observations_of
 
 
 class Conversion:
@@ -30,8 +30,7 @@ class Conversion:
         self.space, self.actions = observation_space, actions_of(action_space)
         num = self.actions.num
         self.mask, space = mask_of(observation_space, num, mask)
-        shape, dtype, self.convert, self.note = observations_of(space, channels)
-        self.observation = self.note or described(space, channels)
+        shape, dtype, self.convert, self.observation, self.note = observations_of(space, channels)
         if self.mask.masked:
             if len(shape) > 1:
                 raise ValueError(
@@ -39,6 +38,7 @@ class Conversion:
                     "or set env.mask=false"
                 )
             shape = (shape[0] + num,)
+            self.observation += f", followed by its action mask, {num} zeros and ones"
         self.spec = Spec(shape, dtype, num, 0 if num else math.prod(self.actions.shape), masked=self.mask.masked)
         self._dtype = None if isinstance(action_space, spaces.Discrete) else action_space.dtype
 

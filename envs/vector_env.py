@@ -26,7 +26,7 @@ from .vector.backend import Answer, Backend, Failure, Game, close_quietly
 
 ALONE = (
     'an ended environment must be reset alone, by options={"reset_mask": mask} of reset, as gymnasium.vector.SyncVectorEnv can (for an id: '
-    "env.kwargs.vectorization_mode=sync). Or make it with AutoresetMode.SAME_STEP, or use env.num=1"
+    "env.kwargs.vectorization_mode=sync). Or make it with AutoresetMode.SAME_STEP, or use env.num=1 with evaluation.num=1"
 )
 Make = Callable[[int, list[int] | None], Any]
 """`make(num_envs, seeds)` -> vector environment; None where seeds are given to `reset`"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -112,6 +112,15 @@ class Vectorized(EnvChoice):
         finally:
             games.close()
         return games.spec
+
+    def try_evaluation(self, num: int) -> None:
+        if num == self.num:  # rehearsed by `spec`
+            return
+        try:
+            with closing(self.backend("sync", num, True)) as games:
+                rehearse(games)
+        except ValueError as error:
+            raise ValueError(f"its evaluation has {num} environments: {error}") from error
 
     def rendering(self) -> EnvChoice:
         return self if self.id is None else replace(self, kwargs={**self.kwargs, "render_mode": "rgb_array"})

@@ -55,8 +55,11 @@ UNBUILDABLE = (MemoryError, RuntimeError, AttributeError, TypeError, LookupError
 """Errors of a constructor: memory is missing, for which torch has no class of its own, or a value has the wrong type."""
 
 
-def environment(config: dict, allowed: Allowed = PACKAGES) -> tuple[Any, Spec]:
+def environment(config: dict, allowed: Allowed = PACKAGES, trains: bool = False) -> tuple[Any, Spec]:
     """The object that `env` describes, and the `Spec` of its environments.
+
+    Args:
+        trains: environments for the run's evaluations are tried too.
 
     Raises:
         ConfigError: the environment cannot be made.
@@ -65,7 +68,11 @@ def environment(config: dict, allowed: Allowed = PACKAGES) -> tuple[Any, Spec]:
     if not all(hasattr(env, name) for name in ("spec", "make")):
         raise ConfigError(f"env._target_={config['env'].get('_target_')!r:.100} is no environment.")
     try:
-        return env, env.spec()
+        spec = env.spec()
+        if trains:
+            evaluation = config["evaluation"]
+            env.try_evaluation(min(evaluation["num"], max(evaluation["episodes"], evaluation["final_episodes"])))
+        return env, spec
     except ValueError as error:
         raise ConfigError(f"env: {error}") from error
     except (Exception, SystemExit) as error:

@@ -71,14 +71,16 @@ def export(run: Run, formats: Iterable[str] = tuple(FORMATS), out: Path | None =
 
 
 def played(run: Run, seed: int = 0) -> tuple[np.ndarray, Any]:
-    """Observations (PLAYED, *obs) of an evaluation environment, and its game. Every other action is random, because a policy alone may see
-    a few states only."""
+    """Observations (PLAYED, *obs) of an evaluation environment, and its game. Every other action is random among the valid ones, because a
+    policy alone may see a few states only."""
     spec, generator = run.agent.spec, np.random.default_rng(seed)
     with contextlib.closing(run.make_evaluation(evaluation_seed(run.config["seed"], run.step), 1)) as envs, torch.no_grad():
         rows = [envs.reset()]
         while len(rows) < PLAYED:
             if len(rows) % 2:
                 action = run.agent.greedy(torch.from_numpy(rows[-1]).to(run.config["device"])).cpu().numpy()
+            elif spec.masked:
+                action = generator.choice(np.flatnonzero(rows[-1][0, -spec.num_actions :]), size=1)
             elif spec.num_actions:
                 action = generator.integers(spec.num_actions, size=1)
             else:
@@ -96,7 +98,7 @@ def compared(run: Run, policy: Policy, runner: programs.Runner, obs: np.ndarray,
     if policy.discrete:
         with torch.no_grad():
             values = run.agent.greedy_values(torch.from_numpy(obs).to(run.config["device"])).cpu().numpy()
-        distance = check.of_values(values, policy.first)
+        distance = check.of_values(values, policy.first, policy.sizes)
     else:
         expected = expected.astype(np.float32, copy=False)
         distance = check.of_actions(expected, policy.reach.numpy().reshape(policy.shape))
@@ -138,7 +140,8 @@ def metadata(run: Run, game: Any) -> dict[str, Any]:
     obs = {"name": programs.INPUT, "shape": ["M", *spec.obs_shape], "dtype": str(spec.obs_dtype).removeprefix("torch.")}
     action: dict[str, Any] = {"name": programs.OUTPUT, "shape": ["M", *actions.shape], "dtype": "int64" if actions.num else "float32"}
     if actions.num:
-        action |= {"low": actions.start, "high": actions.start + actions.num - 1}
+        first = np.broadcast_to(actions.start, actions.shape)
+        action |= {"low": first, "high": first + np.reshape(actions.sizes or actions.num, actions.shape) - 1}
     else:
         action |= {"low": actions.low.reshape(actions.shape), "high": actions.high.reshape(actions.shape)}
     found = {

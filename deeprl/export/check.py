@@ -83,20 +83,20 @@ def agreement(run: Runner, obs: np.ndarray, expected: np.ndarray, distance: Call
     return Agreement(len(found), float(same.mean()), float(difference.max()))
 
 
-def of_values(values: np.ndarray, first: int) -> Callable[[np.ndarray], np.ndarray]:
+def of_values(values: np.ndarray, first: int | np.ndarray, sizes: tuple[int, ...] = ()) -> Callable[[np.ndarray], np.ndarray]:
     """Distance of discrete actions: what the agent loses by them, relative to the size of its values.
 
     Args:
         values: (M, A), the agent's.
-        first: number of the environment's first action.
+        first, sizes: `start` and `sizes` of the environment's `deeprl.envs.vector.spaces.Actions`.
     """
-    values = values.astype(np.float64)
+    values, sizes = values.astype(np.float64), sizes or values.shape[1:]
     size = np.maximum(np.abs(values).max(1), 1.0)
 
     def distance(actions: np.ndarray) -> np.ndarray:
-        index = actions - first
-        known = (index >= 0) & (index < values.shape[1])
-        taken = values[np.arange(len(values)), np.where(known, index, 0)]
+        parts = (actions - first).reshape(len(values), -1)  # (M, components)
+        known = ((parts >= 0) & (parts < sizes)).all(1)
+        taken = values[np.arange(len(values)), np.ravel_multi_index(tuple(parts.T), sizes, mode="clip")]
         return np.where(known, (values.max(1) - taken) / size, np.inf)
 
     return distance

@@ -12,7 +12,8 @@ from deeprl.agent import Agent
 
 
 class Policy(nn.Module):
-    """(M, *obs) raw observations -> actions as the environment takes them: (M,) int64, or (M, *shape) float32 within the bounds.
+    """(M, *obs) raw observations -> actions as the environment takes them: (M,) int64, or (M, *shape) int64 of several components, or
+    (M, *shape) float32 within the bounds.
 
     Args:
         agent: normalises observations itself, see `Agent.greedy`.
@@ -27,7 +28,8 @@ class Policy(nn.Module):
 
     def __init__(self, agent: Agent, actions: Any):
         super().__init__()
-        self.agent, self.discrete, self.first, self.shape = agent, bool(actions.num), int(actions.start), tuple(actions.shape)
+        self.agent, self.discrete, self.first, self.shape = agent, bool(actions.num), actions.start, tuple(actions.shape)
+        self.sizes = tuple(actions.sizes) or (actions.num,)
         if not self.discrete:
             low, high = inside(actions.low, np.inf), inside(actions.high, -np.inf)
             for name, value in {"low": low, "high": high, "centre": (high + low) / 2, "reach": (high - low) / 2}.items():
@@ -36,7 +38,12 @@ class Policy(nn.Module):
     def forward(self, obs: Tensor) -> Tensor:
         action = self.agent.greedy(obs)
         if self.discrete:
-            return action + self.first
+            firsts = np.broadcast_to(self.first, self.shape).reshape(-1).tolist()
+            parts: list[Tensor] = []
+            for size, first in zip(reversed(self.sizes), reversed(firsts)):  # the last component changes fastest
+                parts.insert(0, action % size + first)
+                action = action // size
+            return torch.stack(parts, -1).reshape(obs.shape[0], *self.shape)
         scaled = self.centre + self.reach * action.clamp(-1.0, 1.0)  # (M, D)
         return torch.minimum(torch.maximum(scaled, self.low), self.high).reshape(obs.shape[0], *self.shape)
 

@@ -96,6 +96,9 @@ class Prioritized(Choice):
 
     def __post_init__(self):
         in_range(self, alpha=(0, None), epsilon=(0, None), least=(0, None))
+        for name in ("alpha", "epsilon", "least"):
+            if getattr(self, name) == np.inf:
+                raise ValueError(f"{name} must be finite, not inf, because priorities would not be")
         one_of(self, initial=("max", "one"), normalization=("batch", "global"))
         for end in ("value", "start", "end"):
             if not getattr(self.beta, end, 0.0) >= 0.0:  # importance weights would be upside down

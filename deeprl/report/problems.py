@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from deeprl.config.rules import get
+from deeprl.config.rules import get, learns_nothing
 from deeprl.report.groups import Setting
 from deeprl.report.runs import DIRTY, Run, number, short
 
@@ -38,9 +38,10 @@ def unfinished(runs: Iterable[Run]) -> Iterator[str]:
 
 
 def inexact(runs: Iterable[Run]) -> Iterator[str]:
-    names = [run.name for run in runs if run.resumed and get(run.config, "checkpoint.replay") is False]
+    resumed = (run for run in runs if run.resumed and get(run.config, "checkpoint.replay") is False)
+    names = [run.name for run in resumed if not learns_nothing(run.config)]
     if names:
-        yield f"resumed without a replay (checkpoint.replay=false), so that updates paused for learning_starts: {listed(names)}"
+        yield f"resumed without a replay (checkpoint.replay=false), so that updates paused until there were new rows: {listed(names)}"
 
 
 def mixed(settings: Iterable[Setting]) -> Iterator[str]:

@@ -252,7 +252,7 @@ def fitted(config: dict[str, Any], allowed: Allowed = None, saved: int | None = 
     Raises:
         ConfigError: a part cannot be built, or two parts do not go together.
     """
-    env, spec = environment(config, allowed)
+    env, spec = environment(config, allowed, trains=True)
     check_actions(config, spec, allowed)
     agent = build_agent(config, spec, allowed, saved)
     memory = instantiate({**config["replay"], "_partial_": True}, "replay", allowed)

@@ -8,18 +8,21 @@ from typing import Any
 from deeprl.accelerate.graph import has_compiler
 from deeprl.agent import Agent
 from deeprl.config.dry_run import dry_run
+from deeprl.config.instantiate import Deferred
 from deeprl.config.rules import get
 from deeprl.errors import ConfigError
+from deeprl.replay.sequences import Sequences
 from deeprl.session.warm_start import warm_start
 from deeprl.system.machine import extra
 from deeprl.types import Spec
 
 
-def require(config: dict[str, Any], env: Any, agent: Agent, spec: Spec, machine: bool) -> None:
+def require(config: dict[str, Any], env: Any, agent: Agent, spec: Spec, memory: Deferred, machine: bool) -> None:
     """All of these checks, for a job that starts later, in another process.
 
     Args:
         agent: of this configuration, on the CPU. Its weights are overwritten.
+        memory: its replay, without arguments.
         machine: whether that process is on this machine.
 
     Raises:
@@ -28,7 +31,7 @@ def require(config: dict[str, Any], env: Any, agent: Agent, spec: Spec, machine:
     if machine:
         require_packages(config, env)
         require_compiler(config)
-    dry_run(agent, spec, "cpu")
+    dry_run(agent, spec, "cpu", issubclass(memory.cls, Sequences))
     if config.get("init_from"):
         warm_start(agent, config["init_from"])
 

@@ -54,7 +54,7 @@ def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = ()) -> Plan:
                 kind = json.dumps({**needed, "seed": 0}, sort_keys=True, default=str)  # seeds differ in most sweeps, and build alike
                 if kind not in built:
                     env, spec, agent, memory = fitted({**config, "device": "cpu"})
-                    require(needed, env, agent, spec, machine=here)
+                    require(needed, env, agent, spec, memory, machine=here)
                     built[kind] = replay_bytes(config, spec, agent, memory) if here else 0  # on a cluster its own machines decide
         except ConfigError as error:
             raise ConfigError(f"{error} (job {job.name})" if len(jobs) > 1 else str(error)) from error

@@ -50,7 +50,7 @@ def evaluate(
     step: int,
     device: str = "cpu",
     each_tick: Callable[[], None] = lambda: None,
-    listeners: Sequence[Callable[[Acted, Any, Sequence[bool]], None]] = (),
+    listeners: Sequence[Callable[[Acted, Any, Sequence[bool], Sequence[int]], None]] = (),
 ) -> dict:
     """Run `episodes` episodes on at most `num` environments side by side.
 
@@ -61,7 +61,8 @@ def evaluate(
         seed: all random numbers are a function of it, of `episodes` and of `num`.
         step: environment step, for schedules.
         each_tick: called before each step; it may raise to end the evaluation.
-        listeners: called after each step with the actions, the environments' `Step`, and whether each episode counts, (M,).
+        listeners: called after each step with the actions, the environments' `Step`, whether each episode counts, (M,), and the
+            environments whose episode a failure cut off.
 
     Returns:
         {"seed", "returns", "lengths"}: one entry per episode, ordered by environment, then time.
@@ -86,7 +87,7 @@ def evaluate(
             memory = acted.memory
             after = envs.step(acted.action.numpy())
             for listen in listeners:
-                listen(acted, after, counts)
+                listen(acted, after, counts, envs.restarted)
             running += after.reward
             length += 1
             cut += len(envs.restarted)
@@ -104,16 +105,21 @@ def evaluate(
 
 
 class Tape:
-    """A listener of `evaluate` that records the first episode of environment 0."""
+    """A listener of `evaluate` that records the first episode of environment 0 that no failure cuts off."""
 
     def __init__(self) -> None:
         self.actions: list[np.ndarray] = []
         """One action per step, (1,) int64 or (1, D) float32"""
         self.returned = 0.0
         self.ended = False
+        self.resets = 1
+        """Number of seeded resets up to the start of this episode"""
 
-    def __call__(self, acted: Acted, after: Any, counts: Sequence[bool]) -> None:
+    def __call__(self, acted: Acted, after: Any, counts: Sequence[bool], restarted: Sequence[int] = ()) -> None:
         if self.ended:
+            return
+        if 0 in restarted:
+            self.actions, self.returned, self.resets = [], 0.0, self.resets + 1
             return
         self.actions.append(acted.action.numpy()[:1].copy())
         self.returned += float(after.reward[0])

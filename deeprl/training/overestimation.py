@@ -59,44 +59,47 @@ class Overestimation:
 
     def __init__(self, rewards: Callable[[Tensor], Tensor], discount: float, lives: bool = False):
         self.rewards, self.discount, self.lives = rewards, discount, lives
-        self.running: dict[int, list[tuple[float, float]]] = {}
-        """environment -> (value, raw reward) of each step of its episode"""
+        self.running: dict[int, list[tuple[float, float, float]]] = {}
+        """environment -> (value, action gap, raw reward) of each step of its episode"""
         self.values: list[np.ndarray] = []
         self.returns: list[np.ndarray] = []
-        self.gaps: list[float] = []
+        self.gaps: list[np.ndarray] = []
 
     @classmethod
     def of_run(cls, rewards: Callable[[Tensor], Tensor], config: dict[str, Any]) -> Overestimation:
         return cls(rewards, config["discount"], get(config, "env.protocol.life_loss_terminal", False))
 
-    def __call__(self, acted: Acted, after: Any, counts: Sequence[bool]) -> None:
+    def __call__(self, acted: Acted, after: Any, counts: Sequence[bool], restarted: Sequence[int] = ()) -> None:
         """
         Args:
             after: `deeprl.envs.vector.environments.Step`.
             counts: (M,) whether each episode belongs to the evaluation.
+            restarted: environments whose episode a failure cut off; it does not count.
         """
         nan = [np.nan] * len(counts)
         values = nan if acted.value is None or self.lives else acted.value.tolist()
-        if acted.gap is not None:
-            self.gaps += [gap for gap, counted in zip(acted.gap.tolist(), counts) if counted]
-        for i, (value, counted) in enumerate(zip(values, counts)):
-            if counted:
-                self.running.setdefault(i, []).append((value, float(after.reward[i])))
+        gaps = nan if acted.gap is None else acted.gap.tolist()
+        for i, (value, gap, counted) in enumerate(zip(values, gaps, counts)):
+            if i in restarted:
+                self.running.pop(i, None)
+            elif counted:
+                self.running.setdefault(i, []).append((value, gap, float(after.reward[i])))
                 if after.ended[i]:
                     self._finish(self.running.pop(i), bool(after.terminated[i]))
 
-    def _finish(self, episode: list[tuple[float, float]], terminated: bool) -> None:
-        values, raw = np.array(episode).T  # (T,) each
+    def _finish(self, episode: list[tuple[float, float, float]], terminated: bool) -> None:
+        values, gaps, raw = np.array(episode).T  # (T,) each
         returns = discounted(learned(self.rewards, raw.astype(np.float32)), self.discount)
         left = self.discount ** np.arange(len(values), 0, -1.0)
         kept = ~np.isnan(values) & (terminated | (left <= NEGLIGIBLE))
+        self.gaps.append(gaps[~np.isnan(gaps)])
         self.values.append(values[kept])
         self.returns.append(returns[kept])
 
     def metrics(self) -> dict[str, float]:
         """Means over all states that count, under the names after "eval/"; empty without such states."""
-        found = {"action_gap": float(np.mean(self.gaps))} if self.gaps else {}
-        values, returns = (np.concatenate([np.empty(0), *parts]) for parts in (self.values, self.returns))
+        values, returns, gaps = (np.concatenate([np.empty(0), *parts]) for parts in (self.values, self.returns, self.gaps))
+        found = {"action_gap": float(gaps.mean())} if len(gaps) else {}
         if len(values):
             value, returned = float(values.mean()), float(returns.mean())
             found.update(value=value, discounted_return=returned, overestimation=value - returned)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from deeprl.config.rules import LEARNING
+from deeprl.config.rules import LEARNING, learns_nothing
 from deeprl.errors import ConfigError
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.config_file import check_identity, identity
@@ -107,7 +107,11 @@ def take(trainer: Any, step: int, parts: dict[str, Any]) -> None:
         trainer.saver.restored(trainer.step)
     else:
         trainer.filled_from = trainer.step
-        say(f"the checkpoint holds no replay: updates wait for {trainer.config['learning_starts']:,} more steps")
+        wait = "the checkpoint holds no replay: updates wait for"
+        if trainer.replay.is_rollout:
+            say(f"{wait} a whole rollout, replay.length={trainer.replay.length} ticks")
+        elif not learns_nothing(trainer.config):
+            say(f"{wait} {trainer.config['learning_starts']:,} more steps")
     broken = trainer.collector.load_state_dict(parts["collector"])
     for index in broken:
         trainer.agent.rewards.cut(index)

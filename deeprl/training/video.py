@@ -33,7 +33,8 @@ def film(envs, tape: Tape, path: Path, each_frame: Callable[[], None] = lambda: 
         Exception: of the environment or of `each_frame`; no file is left then.
     """
     game = envs.backend.game(0)
-    envs.reset()
+    for _ in range(tape.resets):
+        envs.reset()
     returned = 0.0
     with Film(path, game.fps) as written:
         written.add(game.frame())

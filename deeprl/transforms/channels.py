@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from deeprl.choice import in_range
+from deeprl.choice import bounds_above_zero
 from deeprl.transforms.rewards import Raw
 
 
@@ -56,8 +56,7 @@ class Polar(Channels):
     def __init__(self, *, bound: float | None = 1.0):
         super().__init__((1.0,))
         self.bound = bound
-        if bound is not None:
-            in_range(self, bound=(0, None))
+        bounds_above_zero(self, "bound")
 
     def split(self, size: Tensor) -> Tensor:
         return size.clamp(max=self.bound).unsqueeze(0) if self.bound is not None else size.unsqueeze(0)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deeprl.choice import Part, in_range
+from deeprl.choice import Part, bounds_above_zero, in_range
 from deeprl.transforms.moments import Moments
 from deeprl.types import Rows
 
@@ -27,8 +27,7 @@ class Clip(Raw):
     def __init__(self, *, bound: float | None = 1.0):
         super().__init__()
         self.bound = bound
-        if bound is not None:
-            in_range(self, bound=(0, None))
+        bounds_above_zero(self, "bound")
 
     def forward(self, reward: Tensor) -> Tensor:
         return reward if self.bound is None else reward.clamp(-self.bound, self.bound)
@@ -54,8 +53,7 @@ class Scaled(Raw):
         super().__init__()
         self.decay, self.epsilon, self.bound = discount, epsilon, bound
         in_range(self, decay=(0, 1), epsilon=(0, None))
-        if bound is not None and not bound > 0:
-            raise ValueError(f"bound must be above 0, or null for none, not {bound!r}")
+        bounds_above_zero(self, "bound")
         for name in ("count", "mean", "m2", "largest"):  # on the CPU for every device, because rows are observed there; `sums` too
             self.register_buffer(name, torch.zeros((), dtype=torch.float64, device="cpu"))
         self.register_buffer("scale", torch.ones(()))

@@ -14,6 +14,9 @@ from .backend import Backend, Game, Serial
 from .environments import Environments
 from .workers import Workers
 
+LONGEST_TIMEOUT = 2_000_000
+"""Seconds. The operating system takes no wait of 2^31 milliseconds"""
+
 
 def plain(value: Any) -> Any:
     """Mappings and sequences of a configuration as plain dicts and lists, which pickle and compare."""
@@ -46,7 +49,9 @@ class EnvChoice(Choice):
     def __post_init__(self) -> None:
         for field in fields(self):
             object.__setattr__(self, field.name, plain(getattr(self, field.name)))
-        in_range(self, num=(1, None), reseed_every=(1, None), timeout=(0, None))
+        in_range(self, num=(1, None), reseed_every=(1, None), timeout=(0, LONGEST_TIMEOUT))
+        if self.timeout == 0:
+            raise ValueError("timeout must be above 0, not 0, because every worker process would count as hanging")
         one_of(self, vector=self.vectors, on_error=("fail", "restart"))
 
     @property
@@ -63,6 +68,13 @@ class EnvChoice(Choice):
         game = self.build()
         game.close()
         return game.spec
+
+    def try_evaluation(self, num: int) -> None:
+        """Refuse, before a run, `num` environments for evaluation that cannot work.
+
+        Raises:
+            ValueError: says why they cannot.
+        """
 
     def backend(self, vector: str, num: int, evaluation: bool) -> Backend:
         build = partial(self.build, evaluation)

@@ -251,9 +251,9 @@ class Environments:
             if not possible(entry, self.spec):
                 raise ValueError(f"the journal of environment {i} holds actions, a seed or an episode that it cannot have")
         journals, obs, failures, interrupted = repeat(self.backend, entries, self.replay_actions)
-        for i in interrupted:
+        for i in interrupted if self.backend.replaces else ():
             self.backend.rebuild(i)
-        if failures and not self.backend.one_by_one:
+        if failures and not (self.backend.one_by_one and (self.backend.replaces or not interrupted)):
             failures = {i: failures.get(i, Failure("it can only be reset with the others")) for i in entries}
         self._journals = [journals[i] for i in range(self.num)]
         self._seeds = [self._seed_of(i, journal.episode + 1) for i, journal in enumerate(self._journals)]

@@ -21,13 +21,14 @@ class Repeated(NamedTuple):
     """Present observation of each environment"""
     failures: dict[int, Failure]
     interrupted: list[int]
-    """Environments that failed during the replay, and must be rebuilt before they are reset"""
+    """Environments that failed during the replay, and must be rebuilt before they are reset alone"""
 
 
 def repeat(backend: Backend, entries: Mapping[int, dict], limit: int) -> Repeated:
     """Replay the journals `entries` (`Journal.entry`, by environment) of at most `limit` actions.
 
-    All replays end together and shorter ones start later, because a library's vector can only step all environments.
+    All replays end together and shorter ones start later, because a library's vector can only step all environments. Those that wait, or
+    have failed, take a valid action, because an invalid one may raise.
     """
     spec, num = backend.spec, backend.num
     journals, obs = {i: Journal(spec, -1) for i in entries}, {}
@@ -37,6 +38,9 @@ def repeat(backend: Backend, entries: Mapping[int, dict], limit: int) -> Repeate
     total = max(map(len, recorded.values()), default=0)
     action = np.zeros(num, np.int64) if spec.num_actions else np.zeros((num, spec.action_dim), np.float32)
     unseeded: list[int | None] = [None] * num  # resets since the last seeded one had no seed
+    waits = spec.masked and backend.one_by_one and not backend.replaces
+    started = backend.reset(dict.fromkeys(range(num), 0)) if waits else {}
+    seen = {i: row for i, row in started.items() if not isinstance(row, Failure)}  # present observations, for their masks
 
     def fail(index: int, failure: Failure) -> None:
         failures[index] = Failure(f"its replay failed: {failure.cause}", failure.error)
@@ -55,9 +59,13 @@ def repeat(backend: Backend, entries: Mapping[int, dict], limit: int) -> Repeate
         running = [i for i in obs if i not in failures]
         if t == total:
             break
+        for i, row in seen.items():
+            action[i] = row[-spec.num_actions :].argmax()
         for i in running:
             action[i] = recorded[i][t - total + len(recorded[i])]
         answers = backend.step(backend.actions.to_env(action), unseeded, running) if running else []
+        if waits:
+            seen |= {i: answer[0] for i, answer in enumerate(answers) if answer and not isinstance(answer, Failure)}
         for i in running:
             answer = usable(answers[i], spec)
             if isinstance(answer, Failure):

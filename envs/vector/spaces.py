@@ -62,9 +62,12 @@ def actions_of(space: spaces.Space) -> Actions:
     if isinstance(space, spaces.MultiBinary):
         return _product(space, (2,) * math.prod(space.shape))
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
-        if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+        with np.errstate(over="ignore", invalid="ignore"):
+            bounded = np.isfinite(space.high - space.low).all() and np.isfinite(space.high + space.low).all()  # `to_env` needs both
+        if not bounded:
             raise ValueError(
-                f"the action space {space} has no bounds, so that actions in [-1, 1] cannot be scaled to it. "
+                f"the action space {space} has no bounds, or such wide ones that their sum or distance is infinite, so that actions in "
+                "[-1, 1] cannot be scaled to it. "
                 f"{OWN} a gymnasium.ActionWrapper whose action space has bounds."
             )
         return Actions(num=0, low=space.low.reshape(-1), high=space.high.reshape(-1), shape=space.shape)
@@ -109,8 +112,17 @@ class Observations(NamedTuple):
     convert: Convert
     """From one observation of the environment; raises ValueError on a wrong shape or type. NaN and Inf pass, because `fault_of` finds them
     for all families alike."""
+    content: str
+    """What `convert` makes of the environment's own observations, for those who use a policy elsewhere"""
     note: str = ""
     """What was chosen without being asked for, as a sentence"""
+
+
+AS_IT_IS = "as the environment gives it"
+
+
+def _floats(space: spaces.Box) -> str:
+    return AS_IT_IS if space.dtype == np.float32 else f"the environment's {space.dtype} numbers as float32"
 
 
 def channels_of(space: spaces.Space) -> str | None:
@@ -130,15 +142,17 @@ def observations_of(space: spaces.Space, channels: str | None = None) -> Observa
         ValueError: no vector and no image can be made of the space.
     """
     if isinstance(space, spaces.Discrete):
-        return Observations((int(space.n),), torch.float32, _one_hot(int(space.n), int(space.start)))
+        content = f"one-hot: component i is 1 where the environment's observation is {int(space.start)} + i"
+        return Observations((int(space.n),), torch.float32, _one_hot(int(space.n), int(space.start)), content)
     if isinstance(space, (spaces.Dict, spaces.Tuple)) and len(space) == 1:
         return _only(space, channels)
     if isinstance(space, spaces.Box):
         rank, pixels = len(space.shape), space.dtype == np.uint8
         if rank == 1:
-            return Observations(space.shape, torch.float32, _vector(space.shape))
+            return Observations(space.shape, torch.float32, _vector(space.shape), _floats(space))
         if rank == 2 and pixels:
-            return Observations((1, *space.shape), torch.uint8, _image(space.shape, None))
+            content = "the environment's image with an axis of one channel: image[None]"
+            return Observations((1, *space.shape), torch.uint8, _image(space.shape, None), content)
         if rank == 3 and (pixels or space.dtype.kind == "f"):
             return _images(space, channels)
     return _flattened(space)
@@ -151,9 +165,17 @@ def _images(space: spaces.Box, channels: str | None) -> Observations:
             raise ValueError(f"the observation space {space} holds images: set env.channels to first or last, where their channels are")
         note = f"env.channels={channels} is taken for observations of shape {space.shape}"
     shape = space.shape if channels == "first" else (space.shape[2], *space.shape[:2])
+    changes = [] if channels == "first" else ["with the channels first: transpose(2, 0, 1)"]
     if space.dtype == np.uint8:
-        return Observations(shape, torch.uint8, _image(space.shape, channels), note)
-    return Observations(shape, torch.float32, _float_image(space, channels), note)
+        convert, dtype = _image(space.shape, channels), torch.uint8
+    else:
+        bounded, convert = _float_image(space, channels)
+        dtype = torch.float32
+        if bounded:
+            changes.insert(0, "mapped from the bounds of its space to [0, 1]: (image - low) / (high - low)")
+    as_it_is = AS_IT_IS if space.dtype == np.uint8 else _floats(space)
+    content = f"the environment's image {', '.join(changes)}" if changes else as_it_is
+    return Observations(shape, dtype, convert, content, note)
 
 
 def _only(space: spaces.Dict | spaces.Tuple, channels: str | None) -> Observations:
@@ -167,7 +189,7 @@ def _only(space: spaces.Dict | spaces.Tuple, channels: str | None) -> Observatio
         except (KeyError, IndexError, TypeError) as error:
             raise ValueError(f"observation {obs!r:.100} has no part {key!r}") from error
 
-    return part._replace(convert=convert)
+    return part._replace(convert=convert, content=f"its only part {key!r}: {part.content}")
 
 
 FILTER = "a gymnasium.ObservationWrapper, or gymnasium.wrappers.FilterObservation, which keeps the parts in filter_keys"
@@ -198,7 +220,8 @@ def _flattened(space: spaces.Space) -> Observations:
         return check(row)
 
     note = f"observations of {type(space).__name__} are flattened to vectors of {flat.shape[0]} numbers"
-    return Observations(flat.shape, torch.float32, convert, note)
+    content = f"gymnasium.spaces.flatten of the environment's {type(space).__name__}, as float32"
+    return Observations(flat.shape, torch.float32, convert, content, note)
 
 
 def _unfit(space: spaces.Space, path: str = "") -> str:
@@ -209,18 +232,6 @@ def _unfit(space: spaces.Space, path: str = "") -> str:
         parts = space.items() if isinstance(space, spaces.Dict) else enumerate(space)
         return next(filter(None, (_unfit(part, f"{path}[{key!r}]") for key, part in parts)), "")
     return f"{path} {space}".strip()
-
-
-AS_IT_IS = "as the environment gives it"
-
-
-def described(space: spaces.Space, channels: str | None = None) -> str:
-    """What the conversion of `observations_of` makes of the environment's own observations, for those who use a policy elsewhere."""
-    if isinstance(space, spaces.Discrete):
-        return f"one-hot: component i is 1 where the environment's observation is {int(space.start)} + i"
-    if len(space.shape or ()) == 3:
-        return AS_IT_IS if channels == "first" else "the environment's image with the channels first: transpose(2, 0, 1)"
-    return AS_IT_IS if space.dtype == np.float32 else f"the environment's {space.dtype} numbers as float32"
 
 
 def _one_hot(n: int, start: int) -> Convert:
@@ -264,8 +275,8 @@ def _image(shape: tuple[int, ...], channels: str | None) -> Convert:
     return convert
 
 
-def _float_image(space: spaces.Box, channels: str) -> Convert:
-    """Images of floats, mapped from their bounds to [0, 1] if these are finite."""
+def _float_image(space: spaces.Box, channels: str) -> tuple[bool, Convert]:
+    """Images of floats, mapped from their bounds to [0, 1] if these are finite, and whether they are."""
     low = space.low.astype(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         width = space.high.astype(np.float32) - low
@@ -281,4 +292,4 @@ def _float_image(space: spaces.Box, channels: str) -> Convert:
             image = (image - low) / width
         return image if channels == "first" else np.ascontiguousarray(image.transpose(2, 0, 1))
 
-    return convert
+    return bounded, convert

@@ -168,6 +168,12 @@ def test_games_are_named_and_a_misspelt_one_is_corrected():
         Protocol(sticky=2)
 
 
+@pytest.mark.parametrize("bound", [0, -1.0])
+def test_a_bound_that_would_erase_rewards_is_refused(bound):
+    with pytest.raises(ValueError, match=f"^reward_clip must be above 0, or null for no bound, not {bound}"):
+        Atari(game="pong", reward_clip=bound)
+
+
 def test_ale_s_vector_replaces_no_environment():
     with pytest.raises(ValueError, match="^on_error must be fail with env.vector=ale"):
         Atari(game="pong", on_error="restart").make(0, num=1, vector="ale")

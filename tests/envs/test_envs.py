@@ -98,6 +98,8 @@ def test_actions_keep_the_shape_and_type_of_their_space():
     ("space", "words"),
     [
         (spaces.Box(-np.inf, np.inf, (2,)), "no bounds"),
+        (spaces.Box(-3e38, 3e38, (2,)), "no bounds"),  # their distance overflows
+        (spaces.Box(2e38, 3e38, (2,)), "no bounds"),  # their sum does
         (spaces.MultiDiscrete([32, 33]), "1,056 combinations"),
         (spaces.MultiBinary(11), "2,048 combinations"),
         (spaces.Tuple([spaces.Discrete(2)]), "not supported"),
@@ -215,9 +217,9 @@ def test_combinations_of_choices_are_one_action(space, few, last):
 
 
 def test_observations_are_vectors_or_images_with_channels_first():
-    shape, dtype, convert, _ = observations_of(spaces.Discrete(3, start=5))
+    shape, dtype, convert, *_ = observations_of(spaces.Discrete(3, start=5))
     assert (shape, dtype, convert(6).tolist()) == ((3,), torch.float32, [0, 1, 0])
-    shape, dtype, convert, note = observations_of(spaces.Box(-1, 1, (2,), np.float64))
+    shape, dtype, convert, _, note = observations_of(spaces.Box(-1, 1, (2,), np.float64))
     assert convert(np.array([0.1, 0.2])).dtype == np.float32
     assert not note
     image = spaces.Box(0, 255, (4, 5, 3), np.uint8)
@@ -225,7 +227,7 @@ def test_observations_are_vectors_or_images_with_channels_first():
     with pytest.raises(ValueError, match=r"set env\.channels"):
         observations_of(image)
     pixels = image.sample()
-    shape, dtype, convert, note = observations_of(image, "last")
+    shape, dtype, convert, _, note = observations_of(image, "last")
     assert (shape, dtype, note) == ((3, 4, 5), torch.uint8, "")
     assert np.array_equal(convert(pixels), pixels.transpose(2, 0, 1))
     assert observations_of(image, "first")[0] == (4, 5, 3)
@@ -352,6 +354,9 @@ def test_choices_check_their_settings():
         Classic(id="CartPole-v1", vector="ale")
     with pytest.raises(ValueError, match=r"env\.vector=ale"):
         Classic(id="CartPole-v1").make(0, vector="ale")
+    for timeout in (0, 1e7, np.inf):
+        with pytest.raises(ValueError, match=f"^timeout must be .*not {timeout}"):
+            Counting(timeout=timeout)
     with pytest.raises(ValueError, match="num must be at least 1"):
         Counting(num=0)
     with pytest.raises(ValueError, match="on_error"):

@@ -237,6 +237,35 @@ def test_running_episodes_are_restored(make, function, mode):
         assert all(map(np.array_equal, before.step(action), after.step(action)))
 
 
+def masked_run(make, mode):
+    """Environments that raise on an invalid action, whose running episodes have different lengths, and their state."""
+    setting = choice("in_process", kwargs={"mode": mode, "mask": "told"}, mask=True)
+    before = make(setting, 3)
+    obs = before.reset()
+    for _ in range(25):
+        obs = before.step(obs[:, 3:].argmax(-1)).obs
+    state = stored(before.state_dict())
+    assert len({entry["count"] for entry in state["environments"].values()}) > 1
+    return before, make(setting, 3), state
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "Disabled"])
+def test_environments_that_wait_for_their_replay_take_valid_actions(make, mode):
+    before, after, state = masked_run(make, mode)
+    assert np.array_equal(after.load_state_dict(state), before.obs)
+    assert after.broken == []
+
+
+def test_a_vector_whose_replay_raises_starts_again_together(make):
+    _, after, state = masked_run(make, "NextStep")
+    actions = state["environments"]["1"]["actions"]
+    state["environments"]["1"]["actions"] = (actions + 1) % 3
+    with pytest.warns(RuntimeWarning, match="environment 1: its replay failed: .*that action is not valid"):
+        obs = after.load_state_dict(state)
+    assert after.broken == [0, 1, 2]
+    assert (obs[:, 1] == 0).all()
+
+
 @pytest.mark.parametrize(("mode", "broken"), [("NextStep", [0, 1, 2]), ("SameStep", [0, 1, 2])])
 def test_an_environment_without_seeds_starts_again(make, mode, broken):
     setting = choice("Whole", kwargs={"mode": mode, "fault": "unseeded"})
@@ -432,6 +461,15 @@ def test_a_function_with_num_envs_makes_a_vector_from_python(tmp_path, monkeypat
     assert np.allclose(episodes - np.floor(episodes), 0.15, atol=1e-3)  # 5 tags and 0.01 + ... + 0.05: each step once
     with pytest.raises(ConfigError, match="env.num=1"):
         deeprl.train(SHORT, env=lambda num_envs: Whole(num_envs, fault="all"))
+
+
+def test_the_vector_of_evaluations_is_rehearsed_too(tmp_path, monkeypatch):
+    """A vector of one environment is never reset in part."""
+    monkeypatch.chdir(tmp_path)
+    alone = {**SHORT, "env.num": 1, "evaluation.episodes": 1}
+    with pytest.raises(ConfigError, match="its evaluation has 2 environments: .*env.num=1 with evaluation.num=1"):
+        deeprl.train(alone, env=lambda num_envs: Whole(num_envs, fault="all"))
+    deeprl.train({**alone, "evaluation.num": 1}, env=lambda num_envs: Whole(num_envs, fault="all"))
 
 
 @pytest.mark.parametrize(("function", "mode"), [("in_process", "NextStep"), ("in_process", "SameStep"), ("made_with_seeds", "NextStep")])

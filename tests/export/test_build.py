@@ -19,6 +19,7 @@ import deeprl
 from deeprl.cli import exits
 from deeprl.cli import export as command
 from deeprl.export import programs
+from deeprl.export.build import export
 from deeprl.export.policy import Policy
 from tests.builders import console, train
 from tests.promises.test_readme import blocks
@@ -116,6 +117,53 @@ def test_bounds_of_continuous_actions_and_conversions_of_observations(tmp_path, 
     assert about["normalize"] == "Running"
     assert about["env"]["wrappers"][0]["path"] == "gymnasium.wrappers.DtypeObservation"
     assert about["checked"]["onnx"]["largest"] < 1e-5
+
+
+TINY = {
+    "agent": "dqn", "agent.torso.hidden": [8], "steps": 60, "learning_starts": 40, "replay_ratio": 0.1, "replay.capacity": 100,
+    "replay.batch_size": 4, "evaluation.every": None, "evaluation.final_episodes": 1, "runtime.threads": 1, "accelerate": "fast",
+}  # fmt: skip
+
+
+class Combined(gymnasium.Env):
+    """Twelve actions of two components."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+    action_space = gymnasium.spaces.MultiDiscrete([3, 4], start=[0, 5])
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        return self.observation_space.sample(), float(action.sum()), self.np_random.random() < 0.1, False, {}
+
+
+def test_actions_of_several_components(tmp_path):
+    run = deeprl.train(TINY, env=Combined, folder=tmp_path / "run")
+    export(run, ["torch"])
+    about = json.loads((run.folder / "exports" / "policy.json").read_text())
+    assert about["output"] == {"name": "action", "shape": ["M", 2], "dtype": "int64", "low": [0, 5], "high": [2, 8]}
+
+
+class Strict(Combined):
+    """Raises on every action but the last."""
+
+    action_space = gymnasium.spaces.Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0], {"action_mask": np.int8([0, 0, 1])}
+
+    def step(self, action):
+        assert action == 2, "that action is not valid"
+        obs, *rest, _ = super().step(np.int64(action))
+        return obs, *rest, {"action_mask": np.int8([0, 0, 1])}
+
+
+def test_only_valid_actions_are_played(tmp_path):
+    run = deeprl.train({**TINY, "env.mask": True}, env=Strict, folder=tmp_path / "run")
+    assert set(export(run, ["torch"])) == {run.folder / "exports" / "policy.pt2"}
 
 
 def test_what_evaluation_draws_is_said(copied, capsys):

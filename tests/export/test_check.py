@@ -45,6 +45,15 @@ def test_an_action_that_does_not_exist_differs(action):
         discrete([action, 7, 7])
 
 
+def test_combinations_of_components():
+    """2 x 3 actions, which count from (7, 1): number 4 is (8, 2)."""
+    values = np.array([[0.0, 1.0, 2.0, 3.0, 4.0, 3.0]])
+    distance = of_values(values, np.array([7, 1]), (2, 3))
+    assert distance(np.array([[8, 2]])) == 0.0
+    assert distance(np.array([[8, 3]])) == 0.25
+    assert distance(np.array([[8, 4]])) == distance(np.array([[6, 2]])) == np.inf
+
+
 EXPECTED = np.array([[0.0], [1.0], [-2.0]], np.float32)
 
 

@@ -10,7 +10,8 @@ import torch
 from gymnasium import spaces
 
 from deeprl.agents.idqn import Iterated
-from deeprl.envs.vector.spaces import Actions, described
+from deeprl.envs.conversion import Conversion
+from deeprl.envs.vector.spaces import Actions, actions_of
 from deeprl.export.policy import Policy, inside
 from deeprl.networks.distributional import ImplicitQuantile
 from deeprl.networks.heads import Scalar
@@ -78,6 +79,14 @@ def test_discrete_actions_start_where_the_environments_do():
     assert torch.equal(Policy(agent, Actions(num=DISCRETE.num_actions, start=7))(OBS), agent.greedy(OBS) + 7)
 
 
+def test_combinations_are_taken_apart_as_the_environment_layer_does_it():
+    actions = actions_of(spaces.MultiDiscrete([[2], [3]], start=[[3], [-1]]))
+    agent = value_agent(DISCRETE._replace(num_actions=6))
+    action = Policy(agent, actions)(OBS)
+    assert (action.shape, action.dtype) == ((40, 2, 1), torch.int64)
+    np.testing.assert_array_equal(action.numpy(), actions.to_env(agent.greedy(OBS).numpy()))
+
+
 def test_continuous_actions_are_scaled_and_shaped_as_the_environment_layer_does_it():
     low, high = np.float32([[-3.0], [0.0]]).reshape(-1), np.float32([1.0, 0.5])
     actions, agent = Actions(num=0, low=low, high=high, shape=(2, 1)), actor_critic()
@@ -96,15 +105,37 @@ def test_bounds_in_float64_are_never_exceeded():
     assert (inside(-high, np.inf) == -rounded).all()
 
 
+MOVED = "with the channels first: transpose(2, 0, 1)"
+ONE_HOT = "one-hot: component i is 1 where the environment's observation is"
+SCALED = "mapped from the bounds of its space to [0, 1]: (image - low) / (high - low)"
+
+
 @pytest.mark.parametrize(
     ("space", "channels", "words"),
     [
         (spaces.Box(-1, 1, (3,), np.float32), None, "as the environment gives it"),
         (spaces.Box(-1, 1, (3,), np.float64), None, "the environment's float64 numbers as float32"),
-        (spaces.Discrete(4, start=-1), None, "one-hot: component i is 1 where the environment's observation is -1 + i"),
+        (spaces.Discrete(4, start=-1), None, f"{ONE_HOT} -1 + i"),
         (spaces.Box(0, 255, (4, 9, 9), np.uint8), "first", "as the environment gives it"),
-        (spaces.Box(0, 255, (9, 9, 3), np.uint8), "last", "the environment's image with the channels first: transpose(2, 0, 1)"),
+        (spaces.Box(0, 255, (9, 9, 3), np.uint8), "last", f"the environment's image {MOVED}"),
+        (spaces.Box(0, 255, (9, 9, 3), np.uint8), None, f"the environment's image {MOVED}"),
+        (spaces.Box(0, 255, (9, 9), np.uint8), None, "the environment's image with an axis of one channel: image[None]"),
+        (spaces.Box(0, 255, (9, 9, 2), np.float32), "last", f"the environment's image {SCALED}, {MOVED}"),
+        (spaces.Box(0, 255, (2, 9, 9), np.float32), None, f"the environment's image {SCALED}"),
+        (spaces.Box(-np.inf, np.inf, (2, 9, 9), np.float64), None, "the environment's float64 numbers as float32"),
+        (
+            spaces.Dict(a=spaces.Discrete(3)),
+            None,
+            f"its only part 'a': {ONE_HOT} 0 + i",
+        ),
+        (spaces.Dict(a=spaces.Box(0, 255, (9, 9, 3), np.uint8)), None, f"its only part 'a': the environment's image {MOVED}"),
+        (spaces.MultiDiscrete([2, 3]), None, "gymnasium.spaces.flatten of the environment's MultiDiscrete, as float32"),
+        (
+            spaces.Dict(observation=spaces.Box(0, 1, (9,)), action_mask=spaces.MultiBinary(2)),
+            None,
+            "as the environment gives it, followed by its action mask, 2 zeros and ones",
+        ),
     ],
 )
 def test_conversions_of_observations_are_described(space, channels, words):
-    assert described(space, channels) == words
+    assert Conversion(space, spaces.Discrete(2), channels, None).observation == words

@@ -174,6 +174,25 @@ def test_without_the_replay_a_resumed_run_collects_again(tmp_path, monkeypatch):
     assert RunFolder(path).read_status()["updates"] == 56 + 34
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("agent=ppo", "env=classic/cartpole", "replay.length=16", "replay.minibatches=2"), "a whole rollout, replay.length=16 ticks"),
+        (("agent=lab/ravi_ucb", "env=lab/river_swim", "discount=0.8"), ""),
+    ],
+    ids=["rollouts", "no replay"],
+)
+def test_a_resumed_run_waits_for_what_its_checkpoint_lacks(words, said, tmp_path, monkeypatch, capsys):
+    short = ("steps=120", "evaluation.every=null", "evaluation.final_episodes=1", "runtime.threads=1", "checkpoint.replay=false")
+    with monkeypatch.context() as patch:
+        at_step(patch, 72, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert begin(tmp_path / "run", *words, *short) == exits.STOPPED
+    capsys.readouterr()
+    assert console("resume", tmp_path / "run") == exits.FINISHED
+    told = [line for line in capsys.readouterr().err.splitlines() if "holds no replay" in line]
+    assert told == ([f"the checkpoint holds no replay: updates wait for {said}"] if said else [])
+
+
 def test_an_episode_that_cannot_be_repeated_is_cut_off_where_it_stood(tmp_path, monkeypatch):
     """Journals longer than `checkpoint.replay_actions` are not kept: the run goes on with new episodes, and no transition spans the gap."""
     path = tmp_path / "forgetful"

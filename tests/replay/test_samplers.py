@@ -174,7 +174,8 @@ def test_beta_follows_the_environment_steps():
 
 
 def test_wrong_values_are_refused():
-    for options in ({"alpha": -0.1}, {"epsilon": -1.0}, {"initial": "median"}, {"normalization": "none"}, {"beta": 0.5}):
+    infinite = [{name: np.inf} for name in ("alpha", "epsilon", "least")]
+    for options in (*infinite, {"alpha": -0.1}, {"epsilon": -1.0}, {"initial": "median"}, {"normalization": "none"}, {"beta": 0.5}):
         with pytest.raises(ValueError, match=next(iter(options))):
             Prioritized(**options)
 

@@ -126,7 +126,7 @@ def test_tasks_with_unequal_seeds_and_runs_resumed_without_a_replay_are_told(tmp
     write_run(tmp_path / "two", env="two", config={"checkpoint": {"replay": False}}, system={**SYSTEM, "resumed_from": 40})
     found = notes(tmp_path)
     assert "agent=dqn has 3 on one, 1 on two: aggregates over tasks count every run alike, and so these tasks unequally" in found
-    assert "resumed without a replay (checkpoint.replay=false), so that updates paused for learning_starts: two" in found
+    assert "resumed without a replay (checkpoint.replay=false), so that updates paused until there were new rows: two" in found
 
 
 def test_agents_name_groups_although_their_settings_differ_between_tasks(tmp_path):

@@ -21,6 +21,7 @@ from deeprl.cli.sweep_job import leave_at_signals
 from deeprl.runs.folder import RunFolder, holder
 from deeprl.sweep import plan
 from deeprl.sweep.folder import SweepFolder
+from deeprl.sweep.grid import expand
 from deeprl.sweep.process import Task
 from deeprl.system.signals import HANDLED
 from tests.builders import console, front_door, lines
@@ -184,6 +185,13 @@ def test_what_is_wrong_is_said_before_anything_starts(tmp_path, monkeypatch, her
     assert all(part in error for part in says.split(".* "))
     assert here.started == []
     assert os.listdir(tmp_path) == []
+
+
+def test_jobs_are_tried_with_the_batches_of_their_replay(monkeypatch):
+    tried = []
+    monkeypatch.setattr("deeprl.session.needs.dry_run", lambda agent, spec, device, sequences=False: tried.append(sequences))
+    plan.check(expand(["agent=dqn", "env=toy/chain", "replay=uniform,sequences"]), here=False)
+    assert tried == [False, True]
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path, here, capsys):

@@ -115,6 +115,16 @@ def test_episodes_beyond_the_quota_do_not_count():
     assert listener.metrics() == {"value": 3.0, "discounted_return": 1.0, "overestimation": 2.0}
 
 
+def test_episodes_that_a_failure_cut_off_do_not_count():
+    listener = Overestimation(Raw(), 0.5)
+    for value, reward, cut in ((100.0, 9.0, False), (100.0, 0.0, True), (3.0, 1.0, False)):
+        ended = np.array([cut or value == 3.0])
+        after = SimpleNamespace(reward=np.array([reward]), terminated=ended & (not cut), ended=ended)
+        acted = Acted(torch.zeros(1), torch.ones(1), {}, torch.tensor([value]), torch.tensor([value / 4]))
+        listener(acted, after, [True], [0] if cut else [])
+    assert listener.metrics() == {"value": 3.0, "discounted_return": 1.0, "overestimation": 2.0, "action_gap": 0.75}
+
+
 def test_where_values_end_with_a_life_nothing_is_said_of_returns(tmp_path):
     """Each of two lives brings 1: what is learned is 1 in both, and the return of the first is 1 + ½."""
     for lives in (False, True):

@@ -7,10 +7,13 @@ import shutil
 import subprocess
 import warnings
 from contextlib import closing
+from functools import partial
+from itertools import chain, repeat
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -20,11 +23,13 @@ from deeprl.envs.classic import Classic
 from deeprl.envs.gym import GymGame
 from deeprl.envs.minatar import CELL, MinAtar
 from deeprl.envs.mujoco import MuJoCo
-from deeprl.envs.toy import Chain
+from deeprl.envs.toy import Chain, Counting, CountingGame
 from deeprl.errors import ConfigError
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
-from deeprl.training.video import Film, animation, check_rendering
+from deeprl.training.evaluation import Tape, evaluate
+from deeprl.training.video import Film, animation, check_rendering, film
+from deeprl.types import Acted
 from tests.builders import CARTPOLE, begin, console, front_door, lines, same
 from tests.promises.test_faults import in_evaluation, send
 
@@ -278,6 +283,25 @@ def test_odd_sizes_and_colours_survive(tmp_path):
     assert len(found) == 5
     assert found[4].shape == (34, 22, 3)
     assert np.abs(found[4][16, 10].astype(int) - [200, 30, 30]).max() < 10  # red stays red
+
+
+@pytest.mark.filterwarnings("ignore:environment 0 of counting failed")
+def test_an_episode_that_a_failure_cut_off_is_not_filmed(tmp_path, monkeypatch):
+    """The first action raises, and the film is of the episode after."""
+    monkeypatch.setattr(CountingGame, "frame", lambda game: np.zeros((16, 16, 3), np.uint8), raising=False)
+    choice, tape, actions = Counting(failure="raise", on_error="restart"), Tape(), chain([2], repeat(1))
+
+    class Scripted:
+        def act_noise(self, size, generator):
+            return {"unused": torch.zeros(size)}
+
+        def act(self, *args, **kwargs):
+            return Acted(torch.tensor([next(actions)]), torch.ones(1), {})
+
+    make = partial(choice.make, vector="sync", evaluation=True)
+    result = evaluate(Scripted(), make, 1, 1, 0, 0, listeners=[tape])
+    assert len(tape.actions) == result["lengths"][0]
+    assert film(make(0, 1), tape, tmp_path / "film.mp4") == tape.returned == result["returns"][0]
 
 
 def test_what_raises_leaves_no_file(tmp_path):

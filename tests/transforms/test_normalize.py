@@ -104,8 +104,9 @@ def test_clipping_and_its_neutral_element():
     assert Clip(bound=2.0)(reward).tolist() == [-2.0, -0.5, 0.0, 2.0]
     assert Clip(bound=None)(reward) is reward
     assert Raw()(reward) is reward
-    with pytest.raises(ValueError, match="^bound must be at least 0"):
-        Clip(bound=-1.0)
+    for bound in (0.0, -1.0, float("nan"), "1"):  # 0 would make every reward 0
+        with pytest.raises(ValueError, match="^bound must be above 0, or null for no bound"):
+            Clip(bound=bound)
 
 
 def test_rewards_are_divided_by_the_deviation_of_the_discounted_sum():
