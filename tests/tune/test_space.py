@@ -22,6 +22,9 @@ from tests.promises.test_readme import commands
         ("range(1,6)", IntDistribution(1, 5)),  # without its end, as in a sweep
         ("range(0,9,4)", IntDistribution(0, 8, step=4)),
         ("range(0,1,0.25)", FloatDistribution(0.0, 0.75, step=0.25)),
+        ("range(0,1.2,0.3)", FloatDistribution(0.0, 0.9, step=0.3)),  # 0.3 + 0.3 + 0.3 is 0.8999…
+        ("range(0.95,1.1,0.05)", FloatDistribution(0.95, 1.1, step=0.05)),  # 1.0999…, of which a sweep makes a job
+        ("range(0.9,0,-0.3)", FloatDistribution(0.0, 0.9, step=0.3)),
         ("1,3,10", CategoricalDistribution(["1", "3", "10"])),
         ("choice([64,64],[256])", CategoricalDistribution(["[64,64]", "[256]"])),
     ],
