@@ -121,10 +121,15 @@ def _distribution(override: str, value: Any) -> BaseDistribution:
     low: Any
     high: Any
     try:
+        tags: set[str] = getattr(value, "tags", set())  # glob(*) has none
+        if unknown := tags - {"log"}:
+            raise ValueError(f"unknown tag {min(unknown)}")
+        if tags and not isinstance(value, IntervalSweep):
+            raise ValueError("the tag log is for an interval")
         if isinstance(value, IntervalSweep):
             low, high = value.start, value.end
             kind = IntDistribution if type(low) is type(high) is int else FloatDistribution
-            return kind(low, high, log="log" in value.tags)
+            return kind(low, high, log="log" in tags)
         if isinstance(value, RangeSweep):
             first, step = Decimal(str(value.start)), Decimal(str(value.step))
             numbers = [first + place * step for place, _ in enumerate(value.range())]  # exact, because Optuna leaves out 0.8999… for 0.9

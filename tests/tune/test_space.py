@@ -69,6 +69,8 @@ def test_the_first_trial_may_be_given():
         (["a=log(1e-5,1e-2)"], r"a=log\(1e-5,1e-2\): .*tag\(log,interval"),
         (["a=interval(2,1)"], r"a=interval\(2,1\) is no range to search"),
         (["a=tag(log,interval(0,1))"], "no range to search"),
+        (["a=tag(log,range(1,100))"], r"a=tag\(log,range\(1,100\)\) .*log is for an interval"),
+        (["a=tag(foo,interval(1,5))"], r"a=tag\(foo,interval\(1,5\)\) .*unknown tag foo"),
         (["a=range(3,3)"], "no range to search"),
         (["a=x,y,x"], "an option is given twice"),
         (["a=1,2", "a=3"], "a is given twice"),
