@@ -147,6 +147,15 @@ def test_the_fewest_keys_name_a_group(tmp_path):
     }
 
 
+@pytest.mark.parametrize("slot", ["agent", "replay"])
+def test_a_class_of_ones_own_with_the_keys_of_another_is_another_group(tmp_path, slot):
+    ours = {"agent": {"_target_": "deeprl.value_agent.ValueAgent"}, "replay": {"_target_": "deeprl.replay.replay.Replay"}}
+    write_run(tmp_path / "a", config=ours)
+    write_run(tmp_path / "b", config={**ours, slot: {"_target_": "mine.Mine"}})
+    assert len(names(tmp_path)) == 2
+    assert f"{slot}._target_=mine.Mine" in names(tmp_path)
+
+
 def test_groups_by_keys_of_the_configuration(tmp_path):
     for lr in (1, 2):
         for epsilon in (3, 4):
