@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from deeprl.errors import ConfigError, RunFolderError
-from deeprl.report.build import build, entry
+from deeprl.report.build import WRITTEN, build, entry
 from deeprl.report.groups import differences, grouped
 from deeprl.report.normalise import ATARI, Scale, scales
 from deeprl.report.page import duration, number
