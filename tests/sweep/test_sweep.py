@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from deeprl.cli import exits
 from deeprl.cli import sweep as command
 from deeprl.cli.sweep_job import leave_at_signals
+from deeprl.errors import ConfigError
 from deeprl.runs.folder import RunFolder, holder
 from deeprl.sweep import plan
 from deeprl.sweep.folder import SweepFolder
@@ -374,6 +376,42 @@ def test_jobs_of_slurm_stay_in_the_queue_and_are_found_there(tmp_path, monkeypat
     assert SweepFolder.read(folder).place.on == "slurm"
     (script,) = (folder / "submitit").glob("*submission.sh")
     assert all(f"#SBATCH --{word}" in script.read_text() for word in ("partition=long", "time=90", "cpus-per-task=1", "signal=USR2@90"))
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("time=10:00:00", "a whole number of minutes.*--slurm timeout_min=600"),
+        ("time=1-00:00:00", "a whole number of minutes"),
+        ("timeout_min=0", "a whole number of minutes"),
+        ("slurm_timeout_min=1,2", "a whole number of minutes"),
+        ("nodes=2", "one run in one process. Leave nodes out"),
+        ("slurm_tasks_per_node=2", "one run in one process"),
+        ("partition", "not of the form KEY=VALUE"),
+        ("=long", "not of the form KEY=VALUE"),
+    ],
+)
+def test_a_parameter_that_a_job_would_die_of_is_refused(word, says, tmp_path):
+    """submitit computes with the time limit when it is reached, and gives every task of a job the same run."""
+    pytest.importorskip("submitit")
+    from deeprl.sweep import slurm
+
+    with pytest.raises(ConfigError, match=rf"--slurm {re.escape(word)}.*{says}"):
+        slurm.executor(tmp_path, ["timeout_min=600", word], 1)
+
+
+def test_parameters_of_slurm_arrive_as_they_are_written(tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    from deeprl.sweep import slurm
+
+    (tmp_path / "srun").write_text("")
+    (tmp_path / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    text = {"partition": "gpu,long", "exclude": "node[1-3]", "constraint": "[a100|h100]", "account": "007", "gres": "gpu:a100:2"}
+    words = [*(f"{name}={value}" for name, value in text.items()), "slurm_timeout_min=600", "exclusive=true", "setup=[module load cuda]"]
+    found = slurm.executor(tmp_path, words, 1)._executor.parameters
+    expected = {**text, "job_name": "deeprl", "cpus_per_task": 1, "time": 600, "exclusive": True, "setup": ["module load cuda"]}
+    assert found == expected
 
 
 @pytest.mark.parametrize(
