@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from deeprl.errors import FAILED, STOPPED, ConfigError
+from deeprl.errors import FAILED, STOPPED, ConfigError, RunFolderError
 from deeprl.sweep.launcher import Running
 from deeprl.sweep.process import Task, stop, wait
 from deeprl.system.files import replace_file
@@ -111,12 +111,21 @@ class Slurm:
         self._queued: list[Queued] = []
 
     def start(self, task: Task) -> Running:
-        """Submit a job, unless an earlier sweep has submitted it and it has not ended."""
+        """Submit a job, unless an earlier sweep has submitted it and it has not ended.
+
+        Raises:
+            RunFolderError: Slurm refuses the job.
+        """
         note = task.run.with_name(f"{task.run.name}.slurm")
         job = self._earlier(note)
         if job is None:
             self.executor.folder.mkdir(parents=True, exist_ok=True)
-            job = self.executor.submit(Submission(task))
+            try:
+                job = self.executor.submit(Submission(task))
+            except RuntimeError as error:  # of submitit
+                raise RunFolderError(
+                    f"{task.run}: Slurm refused the job: {' '.join(str(error).split())}. When you resume, give each --slurm KEY=VALUE anew."
+                ) from error
             replace_file(note, f"{job.job_id}\n")
         self._queued.append(Queued(job, task.log))
         return self._queued[-1]

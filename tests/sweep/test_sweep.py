@@ -339,23 +339,56 @@ def test_a_preempted_job_of_submitit_is_requeued_and_goes_on(tmp_path):
     assert lines(alone, "metrics.jsonl") == lines(task.run, "metrics.jsonl")
 
 
+PENDING = 'printf "JobID|State|NodeList\\n12|PENDING|\\n"'
 SLURM = {
     "srun": "",
     "sbatch": 'echo "Submitted batch job 12" | tee -a $SLURM_TEST/submitted; kill -TERM $PPID',
-    "sacct": 'printf "JobID|State|NodeList\\n12|PENDING|\\n"; [ ! -e $SLURM_TEST/submitted ] || kill -TERM $PPID',
+    "sacct": f"{PENDING}; [ ! -e $SLURM_TEST/submitted ] || kill -TERM $PPID",
 }
 """A Slurm whose one job stays in the queue. Each command stops the sweep when it has answered."""
+
+
+def install(scripts: Path, commands: dict[str, str], monkeypatch) -> None:
+    """Put shell scripts first on the PATH."""
+    scripts.mkdir()
+    for name, script in commands.items():
+        (scripts / name).write_text(f"#!/bin/sh\n{script}\n")
+        (scripts / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{scripts}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_TEST", str(scripts.parent))
+
+
+def test_a_job_that_slurm_refuses_ends_the_sweep_with_its_remedy(tmp_path, monkeypatch, capsys):
+    """The job before stays in the queue."""
+    pytest.importorskip("submitit")
+    once = 'if mkdir $SLURM_TEST/once 2>&-; then echo "Submitted batch job 12"; else echo "sbatch: error: no room" >&2; exit 1; fi'
+    install(tmp_path / "bin", {"srun": "", "sbatch": once, "sacct": PENDING}, monkeypatch)
+    folder = tmp_path / "sweep"
+    assert console("sweep", *TOY, "seed=1,2", "--dir", folder, "--on", "slurm", "--slurm", "timeout_min=90") == exits.FAILED
+    said = capsys.readouterr().err
+    assert f"{folder / 'seed=2'}: Slurm refused the job: sbatch: error: no room. When you resume, give each --slurm" in said
+    assert f"deeprl sweep resume {folder}" in said
+    assert "scancel 12\n" in said
+
+
+def test_a_job_that_trains_elsewhere_is_not_submitted_to_slurm(tmp_path, monkeypatch, capsys):
+    """But one whose Slurm job is in the queue may well train."""
+    pytest.importorskip("submitit")
+    install(tmp_path / "bin", {**SLURM, "sacct": PENDING}, monkeypatch)
+    folder = tmp_path / "sweep"
+    words = ("sweep", *TOY, "seed=1,2", "--dir", folder, "--on", "slurm", "--slurm", "timeout_min=90")
+    assert console(*words) == exits.STOPPED  # seed=1 is in the queue
+    for seed, code in ((2, exits.FAILED), (1, exits.STOPPED)):
+        with RunFolder(folder / f"seed={seed}").lock():
+            assert console(*words) == code
+    assert f"still run elsewhere: seed=2 (pid {os.getpid()}" in capsys.readouterr().err
+    assert (tmp_path / "submitted").read_text().count("12") == 2  # seed=2 in the end
 
 
 def test_jobs_of_slurm_stay_in_the_queue_and_are_found_there(tmp_path, monkeypatch, capsys):
     pytest.importorskip("submitit")
     scripts, folder = tmp_path / "bin", tmp_path / "sweep"
-    scripts.mkdir()
-    for name, script in SLURM.items():
-        (scripts / name).write_text(f"#!/bin/sh\n{script}\n")
-        (scripts / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{scripts}:{os.environ['PATH']}")
-    monkeypatch.setenv("SLURM_TEST", str(tmp_path))
+    install(scripts, SLURM, monkeypatch)
     words = ("sweep", *TOY, "seed=1,2", "--dir", folder, "--on", "slurm")
     assert console(*words, "--slurm", "partitoin=long") == exits.WRONG
     assert "partitoin" in capsys.readouterr().err
@@ -370,7 +403,7 @@ def test_jobs_of_slurm_stay_in_the_queue_and_are_found_there(tmp_path, monkeypat
         assert (folder / "seed=1.slurm").read_text() == "12\n"
         assert not (folder / "seed=2.slurm").exists()
     assert (tmp_path / "submitted").read_text().count("12") == 1
-    (scripts / "sacct").write_text(f"#!/bin/sh\n{SLURM['sacct'].partition(';')[0]}\n")
+    (scripts / "sacct").write_text(f"#!/bin/sh\n{PENDING}\n")
     assert console("sweep", "resume", folder, "--on", "local") == exits.FAILED
     assert "in Slurm's queue there are still jobs for seed=1" in capsys.readouterr().err
     assert SweepFolder.read(folder).place.on == "slurm"
@@ -404,9 +437,7 @@ def test_parameters_of_slurm_arrive_as_they_are_written(tmp_path, monkeypatch):
     pytest.importorskip("submitit")
     from deeprl.sweep import slurm
 
-    (tmp_path / "srun").write_text("")
-    (tmp_path / "srun").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    install(tmp_path / "bin", {"srun": ""}, monkeypatch)
     text = {"partition": "gpu,long", "exclude": "node[1-3]", "constraint": "[a100|h100]", "account": "007", "gres": "gpu:a100:2"}
     words = [*(f"{name}={value}" for name, value in text.items()), "slurm_timeout_min=600", "exclusive=true", "setup=[module load cuda]"]
     found = slurm.executor(tmp_path, words, 1)._executor.parameters
