@@ -108,6 +108,13 @@ def test_the_same_command_continues_and_a_finished_sweep_has_nothing_to_do(tmp_p
         assert lines(alone, name) == lines(folder / "seed=2", name)
 
 
+def test_a_job_that_a_signal_ended_before_it_could_save_is_unfinished(tmp_path, here, monkeypatch, capsys):
+    monkeypatch.setattr(Here, "start", lambda self, task: (os.kill(os.getpid(), signal.SIGTERM), self)[1])
+    here.code = -signal.SIGTERM
+    assert console("sweep", *TOY, "seed=1,2", "--dir", tmp_path / "sweep") == exits.STOPPED
+    assert "2 unfinished" in capsys.readouterr().out
+
+
 def test_relative_paths_mean_what_they_meant_for_the_first_command(tmp_path, monkeypatch, here, finished):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -460,6 +467,41 @@ def test_a_job_that_left_the_queue_without_an_answer_is_lost(answer, gone, tmp_p
     job = slurm.Queued(SimpleNamespace(state="UNKNOWN", job_id="12", done=lambda: False), tmp_path / "log")
     assert [job.poll(), job.poll()] == [None, exits.FAILED if gone else None]
     assert not gone or "Slurm has no job 12 any more" in (tmp_path / "log").read_text()
+
+
+def test_a_job_that_never_answered_has_failed(tmp_path):
+    submitit = pytest.importorskip("submitit")
+    from deeprl.sweep.slurm import Queued
+
+    def result():
+        raise submitit.core.utils.UncompletedJobError("Job 12 has not produced any output")
+
+    job = Queued(SimpleNamespace(done=lambda: True, result=result), tmp_path / "log")
+    assert job.poll() == exits.FAILED
+    assert "Job 12 has not produced any output" in (tmp_path / "log").read_text()
+
+
+def test_scancel_stops_the_run_of_a_job():
+    from deeprl.sweep.slurm import Submission
+
+    class Process:
+        """A run during which Slurm signals its job."""
+
+        code: int | None = None
+
+        def poll(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return self.code
+
+        def send_signal(self, number):
+            self.code = number
+
+    process = Process()
+    before = signal.signal(signal.SIGTERM, lambda *_: setattr(process, "code", -1))  # a job without a handler of its own would die
+    try:
+        assert Submission(SimpleNamespace(begin=lambda: process))() == signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_without_slurm_its_queue_is_refused(tmp_path, monkeypatch, capsys):
