@@ -90,7 +90,7 @@ def read(name: str, text: str) -> Any:
     gpu,long or node[1-3] or 10:00:00, and stays as it stands."""
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (ValueError, yaml.YAMLError):  # ValueError: 2026-13-01 is no date
         return text
     if isinstance(value, bool) or (isinstance(value, list | dict) and name in STRUCTURED):
         return value

@@ -445,7 +445,7 @@ def test_parameters_of_slurm_arrive_as_they_are_written(tmp_path, monkeypatch):
     from deeprl.sweep import slurm
 
     install(tmp_path / "bin", {"srun": ""}, monkeypatch)
-    text = {"partition": "gpu,long", "exclude": "node[1-3]", "constraint": "[a100|h100]", "account": "007", "gres": "gpu:a100:2"}
+    text = {"partition": "a,b", "exclude": "n[1-3]", "constraint": "[a100|h100]", "qos": "007", "gres": "gpu:2", "comment": "2026-13-01"}
     words = [*(f"{name}={value}" for name, value in text.items()), "slurm_timeout_min=600", "exclusive=true", "setup=[module load cuda]"]
     found = slurm.executor(tmp_path, words, 1)._executor.parameters
     expected = {**text, "job_name": "deeprl", "cpus_per_task": 1, "time": 600, "exclusive": True, "setup": ["module load cuda"]}
