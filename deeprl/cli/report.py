@@ -42,4 +42,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+    if found := [word.strip() for word in text.split(",") if word.strip()]:
+        return found
+    raise argparse.ArgumentTypeError(f"it takes at least one word, not {text!r}; leave it out for the default")

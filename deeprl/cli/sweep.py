@@ -11,7 +11,7 @@ from pathlib import Path
 from deeprl.cli.arguments import natural
 from deeprl.config import folders
 from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
-from deeprl.runs.folder import new_folder
+from deeprl.runs.folder import holder, new_folder
 from deeprl.sweep.conduct import conduct
 from deeprl.sweep.folder import PLACES, Place, SweepFolder, require_empty
 from deeprl.sweep.grid import Job, expand
@@ -64,7 +64,9 @@ def run(options: argparse.Namespace) -> int:
             folder.path.rmdir()
         raise
     with folder.lock():
-        if not launcher.stays:
+        if launcher.stays:  # a job in the queue may well train
+            folder.require_free([job for job in todo if holder(folder.run(job)) and not waits(folder, job)])
+        else:
             folder.require_free(todo)
             require_none_queued(folder, todo)
         folder.settle()  # now, because a refused command leaves the place of the one before
@@ -73,8 +75,10 @@ def run(options: argparse.Namespace) -> int:
         try:
             with Signals() as signals:
                 codes = conduct(folder, todo, launcher, signals, view)
-        except (KeyboardInterrupt, OSError):
+        except (KeyboardInterrupt, OSError, RunFolderError) as error:
             say(f"Each job goes on from its last checkpoint with:  {folder.resume_command()}")
+            if isinstance(error, RunFolderError) and (left := launcher.farewell()):
+                say(left)
             raise
         finally:
             view.close()
@@ -111,17 +115,20 @@ def require_none_queued(folder: SweepFolder, jobs: Sequence[Job]) -> None:
     Raises:
         RunFolderError: jobs of an earlier command are still in Slurm's queue, and would meet these ones in their folders.
     """
-    notes = [note for job in jobs if (note := folder.note(job)).exists()]
-    if not notes:
-        return
-    from deeprl.sweep import slurm
-
-    queued = [note.stem for note in notes if slurm.queued(folder.path / "submitit", note)]
-    if queued:
+    if queued := [job.name for job in jobs if waits(folder, job)]:
         raise RunFolderError(
             f"{folder.path}: in Slurm's queue there are still jobs for {', '.join(queued)}. Resume with --on slurm, which finds them, or "
             "cancel them (scancel). If they are gone, remove the files NAME.slurm."
         )
+
+
+def waits(folder: SweepFolder, job: Job) -> bool:
+    """Whether a job of an earlier command may still be in Slurm's queue."""
+    if not folder.note(job).exists():
+        return False
+    from deeprl.sweep import slurm
+
+    return slurm.queued(folder.path / "submitit", folder.note(job))
 
 
 def chosen(options: argparse.Namespace) -> SweepFolder:

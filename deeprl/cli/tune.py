@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from deeprl.cli.arguments import natural
 from deeprl.config import folders
+from deeprl.config.rules import get
 from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
 from deeprl.runs.folder import new_folder
 from deeprl.sweep.conduct import conduct
@@ -75,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     with runs.at_home():
         plan = check(corners, here=True)
     configs = plan.configs
-    grid = comparable({job.name: Grid(config["steps"], config["evaluation"]["every"]) for job, config in zip(corners, configs)})
+    grid = comparable({job.name: config for job, config in zip(corners, configs)})
     usual = max(usable_cores() // max(config["runtime"]["threads"] or usable_cores() for config in configs), 1)
     slots = side_by_side(Plan(configs, [max(plan.bytes)] * (options.jobs or usual)), options.jobs, usual)
     path = path or new_folder(Path("runs", f"tune_{time.strftime('%Y-%m-%d_%H-%M-%S')}"))
@@ -130,19 +131,28 @@ def chosen(options: argparse.Namespace) -> tuple[Path | None, Settings]:
     return options.dir, given
 
 
-def comparable(grids: dict[str, Grid]) -> Grid:
-    """
+def comparable(configs: dict[str, dict[str, Any]]) -> Grid:
+    """When all runs of a study are evaluated.
+
     Raises:
-        ConfigError: trials would differ in steps or in evaluations.
+        ConfigError: trials would differ in environment, steps or evaluations, or have evaluations that cannot be told apart.
     """
-    (first, grid), *rest = grids.items()
-    for name, other in rest:
-        for key, ours, theirs in (("steps", grid.steps, other.steps), ("evaluation.every", grid.every, other.every)):
-            if ours != theirs:
+    (first, config), *rest = configs.items()
+    for key in ("names.env", "env.id", "env.game", "steps", "evaluation.every"):
+        for name, other in rest:
+            if (ours := get(config, key)) != (theirs := get(other, key)):
+                key = key.removeprefix("names.")
                 raise ConfigError(
                     f"{key} is {ours} with {first} and {theirs} with {name}, so trials cannot be compared: give one, {key}=..."
                 )
-    return grid
+    every = config["evaluation"]["every"]
+    for name, other in configs.items():
+        if every is not None and every < (num := other["env"]["num"]):
+            raise ConfigError(
+                f"evaluation.every={every} is less than env.num={num} with {name}, so that one step of the environments passes several "
+                f"evaluations: set evaluation.every to at least {num}."
+            )
+    return Grid(config["steps"], every)
 
 
 def ended(path: Path, study: optuna.Study, space: Space, settings: Settings) -> int:

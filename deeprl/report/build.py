@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import deeprl
@@ -24,6 +24,17 @@ MARK = b'<meta name="generator" content="deeprl report">'
 OPTIONAL = {"profile.png"}
 """Files that some reports lack; tables without rows are empty files."""
 CURVES = dict(zip(AXES, VIEWS))
+TABLES: dict[str, Callable[[Results], Iterable[Row]]] = {
+    "evaluations.csv": Results.evaluations,
+    "curve_means.csv": Results.means,
+    "scores.csv": Results.scores,
+    "summary.csv": Results.summary,
+    "aggregates.csv": Results.aggregates,
+    "profiles.csv": Results.profiles,
+    "improvement.csv": Results.improvements,
+}
+WRITTEN = {PAGE, *CURVES.values(), "intervals.png", *OPTIONAL, *TABLES}
+"""Every file that a report may write or remove."""
 
 
 def build(folders: Sequence[Path], out: Path, keys: Sequence[str] | None, names: Sequence[str] | None, command: str) -> list[str]:
@@ -65,20 +76,24 @@ def build(folders: Sequence[Path], out: Path, keys: Sequence[str] | None, names:
         "ignored": ", ".join(UNIMPORTANT),
         "grouping": f"; here groups are set by --group {','.join(keys)}" if keys else "",
     }
-    write(
-        out,
-        {**images, **{file: table(rows) for file, rows in tables(results)}, PAGE: render(results, settings, notes, images, made).encode()},
-    )
+    numbers = {file: table(rows(results)) for file, rows in TABLES.items()}
+    write(out, {**images, **numbers, PAGE: render(results, settings, notes, images, made).encode()})
     return notes
 
 
 def claim(out: Path) -> None:
     """
     Raises:
-        ConfigError: `out` is a file, or holds a page that is no report.
+        ConfigError: `out` is a file, or holds no report but files with the names of one.
     """
-    if (out.exists() and not out.is_dir()) or ((out / PAGE).exists() and MARK not in (out / PAGE).read_bytes()[:1000]):
-        raise ConfigError(f"--out {out} holds something else than a report of deeprl, which would be lost. Name another folder.")
+    page = out / PAGE
+    if page.is_file() and MARK in page.read_bytes()[:1000]:
+        return
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out} is no folder. Name another one.")
+    if taken := WRITTEN & {entry.name for entry in (out.iterdir() if out.exists() else ())}:
+        names = ", ".join(sorted(taken))
+        raise ConfigError(f"--out {out} is no report of deeprl, but holds {names}, which would be lost. Name another folder.")
 
 
 def named(groups: dict[str, list], names: Sequence[str]) -> dict[str, list]:
@@ -89,17 +104,6 @@ def named(groups: dict[str, list], names: Sequence[str]) -> dict[str, list]:
     if len(set(names)) != len(groups) or len(names) != len(groups):
         raise ConfigError(f"--names takes {len(groups)} different names, for these groups in this order: {'; '.join(groups)}")
     return dict(zip(names, groups.values()))
-
-
-def tables(results: Results) -> Iterator[tuple[str, Iterable[Row]]]:
-    """File name and rows of each CSV file."""
-    yield "evaluations.csv", results.evaluations()
-    yield "curve_means.csv", results.means()
-    yield "scores.csv", results.scores()
-    yield "summary.csv", results.summary()
-    yield "aggregates.csv", results.aggregates()
-    yield "profiles.csv", results.profiles()
-    yield "improvement.csv", results.improvements()
 
 
 def table(rows: Iterable[Row]) -> bytes:

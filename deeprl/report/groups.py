@@ -32,13 +32,15 @@ NAMES = ("agent", "env", "replay")
 
 
 def settings(run: Run) -> dict[str, str]:
-    """Every key of the configuration as text. The class of a part is the value of the part's own key: agent.backup = deeprl....Double."""
+    """Every key of the configuration as text. The class of a part is the value of the part's own key: agent.backup = deeprl....Double.
+    For `NAMES`, whose own key is the option's name, it is agent._target_."""
     words = {None: "null", True: "true", False: "false"}
     leaves = {
         key.removesuffix("._target_"): words[value] if value is None or isinstance(value, bool) else str(value)
         for key, value in flatten(run.config)
     }
-    return {**OLDER, **leaves, **{slot: leaves[f"names.{slot}"] for slot in NAMES if f"names.{slot}" in leaves}}
+    classes = {f"{slot}._target_": leaves[slot] for slot in NAMES if slot in leaves}
+    return {**OLDER, **leaves, **classes, **{slot: leaves[f"names.{slot}"] for slot in NAMES if f"names.{slot}" in leaves}}
 
 
 def important(leaves: dict[str, str]) -> dict[str, str]:

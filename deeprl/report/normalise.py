@@ -56,12 +56,14 @@ def human(env: dict[str, Any]) -> Scale | None:
 
 
 def threshold(env: dict[str, Any]) -> Scale | None:
-    """None where the registry has no positive threshold, or where wrappers or arguments may have changed the rewards. The environment is
-    only looked up, because a stranger's id may name a module to import."""
+    """None where the registry has no positive threshold, or where wrappers, arguments or another time limit may have changed the returns.
+    The environment is only looked up, because a stranger's id may name a module to import."""
     import gymnasium
 
     spec = gymnasium.registry.get(str(env.get("id")))
     if spec is None or not spec.reward_threshold or spec.reward_threshold <= 0 or env.get("wrappers") or env.get("kwargs"):
+        return None
+    if env.get("max_episode_steps") not in (None, spec.max_episode_steps):
         return None
     return Scale(0.0, float(spec.reward_threshold))
 

@@ -5,6 +5,7 @@ The trainer decides at which steps a line is logged. The clock only gives the ti
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import secrets
@@ -101,8 +102,10 @@ class Loggers:
         self._flushed = self._clock()
 
     def close(self) -> None:
-        for logger in self.loggers:
-            logger.close()
+        """An error of one logger costs the others no line; it is raised when all are closed."""
+        with contextlib.ExitStack() as stack:
+            for logger in self.loggers:
+                stack.callback(logger.close)
 
     def state_dict(self) -> dict[str, float]:
         return {"elapsed": self.elapsed}

@@ -14,10 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+import yaml
 
-from deeprl.errors import FAILED, STOPPED, ConfigError
+from deeprl.errors import FAILED, STOPPED, ConfigError, RunFolderError
 from deeprl.sweep.launcher import Running
 from deeprl.sweep.process import Task, stop, wait
 from deeprl.system.files import replace_file
@@ -26,8 +25,12 @@ from deeprl.system.machine import extra
 TIMEOUTS = 1000
 """Times that a job may reach its time limit. submitit's default is 3, but a run that resumes may go on for ever."""
 
-LIMITS = {"timeout_min", "time", "slurm_time"}
+LIMITS = ("timeout_min", "time")
 """Names of the time limit of a job, in minutes."""
+TASKS = ("nodes", "tasks_per_node", "ntasks_per_node")
+"""Names of the numbers of tasks of a job, each of which would start the same run."""
+STRUCTURED = ("setup", "teardown", "srun_args", "additional_parameters")
+"""Parameters that are lists or dictionaries."""
 AGAIN = 60.0
 """Seconds until Slurm is asked again whether a job is in its queue."""
 
@@ -58,24 +61,40 @@ def executor(folder: Path, parameters: Sequence[str], threads: int) -> Any:
     package = submitit()
     given: dict[str, Any] = {"name": "deeprl", "cpus_per_task": threads}
     for word in parameters:
-        try:
-            parsed = OverridesParser.create().parse_override(word)
-        except HydraException as error:
-            raise ConfigError(f"--slurm {word} is not of the form KEY=VALUE.") from error
-        given[parsed.key_or_group] = parsed.value()
+        key, _, text = word.partition("=")
+        name = key.removeprefix("slurm_")
+        if not (name and text):
+            raise ConfigError(f"--slurm {word} is not of the form KEY=VALUE.")
+        given[name] = value = read(name, text)
+        if name in LIMITS and (type(value) is not int or value < 1):
+            raise ConfigError(f"--slurm {word}: a time limit is a whole number of minutes, at least 1, as in --slurm timeout_min=600.")
+        if name in TASKS and value != 1:
+            raise ConfigError(f"--slurm {word}: a job is one run in one process. Leave {key} out.")
     try:
         found = package.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=TIMEOUTS)
-        found.update_parameters(**{f"slurm_{name.removeprefix('slurm_')}": value for name, value in given.items()})
+        found.update_parameters(**{f"slurm_{name}": value for name, value in given.items()})
     except RuntimeError as error:
         raise ConfigError(f"--on slurm: {error}") from error
     except (NameError, ValueError, TypeError, AssertionError) as error:
         raise ConfigError(f"--slurm: {' '.join(str(error).split())}") from error
-    if not LIMITS & given.keys():
+    if not given.keys() & LIMITS:
         raise ConfigError(
             "--on slurm needs a time limit for its jobs, because submitit's own is five minutes: --slurm timeout_min=600. A job that "
             "reaches it is saved, queued again, and goes on."
         )
     return found
+
+
+def read(name: str, text: str) -> Any:
+    """The value of a parameter: a number, true or false, a list or a dictionary, as in YAML. Anything else is Slurm's own notation, as in
+    gpu,long or node[1-3] or 10:00:00, and stays as it stands."""
+    try:
+        value = yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError):  # ValueError: 2026-13-01 is no date
+        return text
+    if isinstance(value, bool) or (isinstance(value, list | dict) and name in STRUCTURED):
+        return value
+    return value if isinstance(value, int | float) and str(value) == text else text  # YAML reads 10:00 as 600, and 010 as 8
 
 
 class Slurm:
@@ -92,12 +111,21 @@ class Slurm:
         self._queued: list[Queued] = []
 
     def start(self, task: Task) -> Running:
-        """Submit a job, unless an earlier sweep has submitted it and it has not ended."""
+        """Submit a job, unless an earlier sweep has submitted it and it has not ended.
+
+        Raises:
+            RunFolderError: Slurm refuses the job.
+        """
         note = task.run.with_name(f"{task.run.name}.slurm")
         job = self._earlier(note)
         if job is None:
             self.executor.folder.mkdir(parents=True, exist_ok=True)
-            job = self.executor.submit(Submission(task))
+            try:
+                job = self.executor.submit(Submission(task))
+            except RuntimeError as error:  # of submitit
+                raise RunFolderError(
+                    f"{task.run}: Slurm refused the job: {' '.join(str(error).split())}. When you resume, give each --slurm KEY=VALUE anew."
+                ) from error
             replace_file(note, f"{job.job_id}\n")
         self._queued.append(Queued(job, task.log))
         return self._queued[-1]

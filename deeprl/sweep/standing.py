@@ -53,5 +53,6 @@ def latest(path: Path) -> dict[str, Any]:
             for line in lines:
                 with contextlib.suppress(ValueError):  # cut off at either end
                     entry = strict_json(line)
-                    found |= {name: value for name, value in entry.items() if value is not None} if line.endswith(b"\n") else {}
+                    if line.endswith(b"\n") and isinstance(entry, dict) and isinstance(entry.get("step"), (int, float)):
+                        found |= {name: value for name, value in entry.items() if value is not None}
     return found

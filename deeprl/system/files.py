@@ -99,13 +99,13 @@ class Appender:
         # O_NONBLOCK, because opening a pipe would wait for its reader
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
         try:
-            if not os.fstat(handle).st_size:
-                if self._began:
-                    warnings.warn(f"{self.path} was removed during the run: its content is lost, and a new file is started", stacklevel=2)
-                self._waiting[:0] = self.start
-            while self._waiting:
-                del self._waiting[: os.write(handle, self._waiting)]
-                self._began = True
+            new = not os.fstat(handle).st_size
+            if new and self._began:
+                warnings.warn(f"{self.path} was removed during the run: its content is lost, and a new file is started", stacklevel=2)
+            first = self.start if new else b""
+            while rest := bytearray(first) + self._waiting:
+                self._waiting = rest[os.write(handle, rest) :]
+                self._began, first = True, b""
             if durable:
                 os.fsync(handle)
         finally:

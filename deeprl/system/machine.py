@@ -18,10 +18,11 @@ import subprocess
 import sys
 import time
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 PACKAGES = ("deeprl", "torch", "numpy", "gymnasium", "ale-py", "mujoco", "minatar", "hydra-core", "omegaconf", "safetensors", "tensorboard")
+GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # <malloc.h>
 
 
@@ -110,13 +111,30 @@ def this_cpu() -> Cpu:
     return Cpu(table.get("vendor_id", known), amx, table.get("model name") or known or platform.machine())
 
 
-def usable_cores(group: Path = Path("/sys/fs/cgroup")) -> int:
-    """Cores that this process may use: those of its affinity, or of the quota of its control group if that is less; at least 1."""
+def usable_cores() -> int:
+    """Cores that this process may use: those of its affinity, or of the quotas of its control groups if that is less; at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):  # there is no such group, or its quota is "max"
-        quota, period = (group / "cpu.max").read_text().split()
-        cores = min(cores, int(quota) // int(period))
+    for group in control_groups():
+        with contextlib.suppress(OSError, ValueError):  # there is no such group, or its quota is "max"
+            quota, period = (group / "cpu.max").read_text().split()
+            cores = min(cores, int(quota) // int(period))
     return max(cores, 1)
+
+
+def control_groups(controller: str = "") -> list[Path]:
+    """Folders of the control group of this process and of the groups around it, each of which limits it; the root comes last. In a
+    container the root is often its own group, and the only folder that exists.
+
+    Args:
+        controller: of version 1; "" is version 2.
+    """
+    own = PurePosixPath("/")
+    with contextlib.suppress(OSError):
+        for line in OWN_GROUPS.read_text().splitlines():  # "0::/user.slice", and in version 1 "4:cpu,memory:/slurm/job_7"
+            _, names, path = line.split(":", 2)
+            if controller in names.split(","):
+                own = PurePosixPath(path)
+    return [GROUPS / controller / str(each).lstrip("/") for each in (own, *own.parents) if ".." not in each.parts]
 
 
 def gpu_driver() -> str | None:
@@ -183,16 +201,19 @@ def resident_memory(pid: int) -> int | None:
 
 
 def available_memory() -> int | None:
-    """Bytes that this process can still allocate: of the machine, or of its control group if that is less. None where neither is known."""
+    """Bytes that this process can still allocate: of the machine, or of its control groups if that is less. None where neither is known."""
     known = []
     try:
         known.append(1024 * int(kernel_table("/proc/meminfo")["MemAvailable"].split()[0]))
     except (KeyError, ValueError):
         with contextlib.suppress(ValueError, OSError, AttributeError):
             known.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))  # macOS: all memory, used or not
-    for folder, most, used in (("", "memory.max", "memory.current"), ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes")):
-        group = Path("/sys/fs/cgroup", folder)
-        with contextlib.suppress(OSError, ValueError, KeyError):  # there is no such group, or its limit is "max"
-            reclaimable = int(kernel_table(group / "memory.stat")["inactive_file"])  # the kernel reclaims it when memory runs short
-            known.append(int((group / most).read_text()) - int((group / used).read_text()) + reclaimable)
+    for controller, most, used, reclaimed in (
+        ("", "memory.max", "memory.current", "inactive_file"),
+        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        for group in control_groups(controller):
+            with contextlib.suppress(OSError, ValueError, KeyError):  # there is no such group, or its limit is "max"
+                reclaimable = int(kernel_table(group / "memory.stat")[reclaimed])  # by the kernel, when memory runs short
+                known.append(int((group / most).read_text()) - int((group / used).read_text()) + reclaimable)
     return min(known) if known else None

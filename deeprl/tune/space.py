@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -119,17 +120,22 @@ def _seed(override: str, value: object) -> int:
 def _distribution(override: str, value: Any) -> BaseDistribution:
     low: Any
     high: Any
-    step: Any
     try:
+        tags: set[str] = getattr(value, "tags", set())  # glob(*) has none
+        if unknown := tags - {"log"}:
+            raise ValueError(f"unknown tag {min(unknown)}")
+        if tags and not isinstance(value, IntervalSweep):
+            raise ValueError("the tag log is for an interval")
         if isinstance(value, IntervalSweep):
             low, high = value.start, value.end
             kind = IntDistribution if type(low) is type(high) is int else FloatDistribution
-            return kind(low, high, log="log" in value.tags)
+            return kind(low, high, log="log" in tags)
         if isinstance(value, RangeSweep):
-            numbers: list[Any] = list(value.range())
-            low, high, step = min(numbers), max(numbers), abs(value.step)
-            kind = IntDistribution if type(low) is type(step) is int else FloatDistribution
-            return kind(low, high, step=step)
+            first, step = Decimal(str(value.start)), Decimal(str(value.step))
+            numbers = [first + place * step for place, _ in enumerate(value.range())]  # exact, because Optuna leaves out 0.8999… for 0.9
+            if type(value.start) is type(value.step) is int:
+                return IntDistribution(int(min(numbers)), int(max(numbers)), step=int(abs(step)))
+            return FloatDistribution(float(min(numbers)), float(max(numbers)), step=float(abs(step)))
         options = [found.partition("=")[2] for found in swept(override, glob=True)]
         if len(set(options)) < len(options):
             raise ValueError("an option is given twice")

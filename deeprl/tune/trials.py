@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -33,8 +34,10 @@ STARTUP = 5
 NAME = "tune"
 FAULTS = 2
 """Runs that fail by the machine, one after the other, until the study stops"""
-MACHINE = ("OSError", "PermissionError", "BlockingIOError", "FileNotFoundError", "MemoryError", "RunFolderError", "CheckpointError",
-           "RankError", "ActorsFailed", "KeyboardInterrupt", "no progress")  # fmt: skip
+MACHINE = (
+    *(name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, OSError)),
+    "MemoryError", "RunFolderError", "CheckpointError", "RankError", "ActorsFailed", "KeyboardInterrupt", "no progress",
+)  # fmt: skip
 """How the error in status.json begins where the machine is the reason: a full disk, a folder in use, a step that hung"""
 
 

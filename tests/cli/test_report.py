@@ -33,6 +33,13 @@ def test_groups_names_and_folder_are_the_users(tmp_path, capsys):
     assert [line.split(",")[1] for line in (out / "summary.csv").read_text().splitlines()] == ["group", "low", "high"]
 
 
+@pytest.mark.parametrize("nothing", ["", ","])
+def test_groups_by_no_key_are_refused(nothing, tmp_path, capsys):
+    write_run(tmp_path / "run")
+    assert console("report", tmp_path, "--out", tmp_path / "out", "--group", nothing) == exits.WRONG
+    assert f"--group: it takes at least one word, not {nothing!r}" in capsys.readouterr().err
+
+
 def test_a_folder_without_a_run_is_named_and_the_rest_is_reported(tmp_path, capsys):
     write_run(tmp_path / "run")
     assert console("report", tmp_path / "nowhere", tmp_path / "run", "--out", tmp_path / "out") == exits.FINISHED

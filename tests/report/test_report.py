@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from deeprl.errors import ConfigError, RunFolderError
-from deeprl.report.build import build, entry
+from deeprl.report.build import WRITTEN, build, entry
 from deeprl.report.groups import differences, grouped
 from deeprl.report.normalise import ATARI, Scale, scales
 from deeprl.report.page import duration, number
@@ -147,6 +147,15 @@ def test_the_fewest_keys_name_a_group(tmp_path):
     }
 
 
+@pytest.mark.parametrize("slot", ["agent", "replay"])
+def test_a_class_of_ones_own_with_the_keys_of_another_is_another_group(tmp_path, slot):
+    ours = {"agent": {"_target_": "deeprl.value_agent.ValueAgent"}, "replay": {"_target_": "deeprl.replay.replay.Replay"}}
+    write_run(tmp_path / "a", config=ours)
+    write_run(tmp_path / "b", config={**ours, slot: {"_target_": "mine.Mine"}})
+    assert len(names(tmp_path)) == 2
+    assert f"{slot}._target_=mine.Mine" in names(tmp_path)
+
+
 def test_groups_by_keys_of_the_configuration(tmp_path):
     for lr in (1, 2):
         for epsilon in (3, 4):
@@ -246,10 +255,12 @@ def test_atari_is_normalised_by_humans_where_every_game_has_one():
 
 def test_thresholds_of_the_registry_count_for_unchanged_environments():
     hopper, scores = {"id": "Hopper-v5"}, {"a": np.array([0.0, 1.0])}
-    assert scales({"a": [hopper]}, scores) == ("threshold", {"a": Scale(0.0, 3800.0)})
+    for same in (hopper, {**hopper, "max_episode_steps": None}, {**hopper, "max_episode_steps": 1000}):
+        assert scales({"a": [same]}, scores) == ("threshold", {"a": Scale(0.0, 3800.0)})
     for other in (
         {**hopper, "kwargs": {"x": 1}},
         {**hopper, "wrappers": ["w"]},
+        {**hopper, "max_episode_steps": 100},
         {"id": "MountainCar-v0"},
         {"id": "no:No-v0"},
         "text",
@@ -400,6 +411,29 @@ def test_a_report_is_replaced_but_nothing_else(tmp_path):
     with pytest.raises(ConfigError, match="--out"):
         build_in(tmp_path)
     assert (tmp_path / "out" / "index.html").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["index.html", "scores.csv", "profile.png", "curves_steps.png"])
+def test_files_of_the_user_with_the_names_of_a_report_are_kept(tmp_path, name):
+    write_run(tmp_path / "a")
+    mine = tmp_path / "out" / name
+    mine.mkdir(parents=True)
+    with pytest.raises(ConfigError, match=rf"--out .*{name}"):
+        build_in(tmp_path)
+    mine.rmdir()
+    mine.write_text("mine")
+    with pytest.raises(ConfigError, match=rf"--out .*{name}"):
+        build_in(tmp_path)
+    assert mine.read_text() == "mine"
+    mine.rename(tmp_path / "out" / "mine.txt")
+    build_in(tmp_path)  # beside other files
+
+
+def test_a_report_knows_the_names_of_its_files(tmp_path):
+    """What `claim` protects is what `build` writes."""
+    write_run(tmp_path / "a")
+    build_in(tmp_path)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == WRITTEN
 
 
 def test_names_must_be_as_many_as_groups(tmp_path):

@@ -50,6 +50,19 @@ def scalars(folder, name):
 # ---- JSON lines
 
 
+def test_a_logger_that_cannot_be_closed_costs_the_others_no_line(tmp_path):
+    class Offline(JsonLines):
+        def close(self):
+            raise RuntimeError("no network")
+
+    (tmp_path / "offline").mkdir()
+    loggers = Loggers([Offline(tmp_path / "offline"), JsonLines(tmp_path), Offline(tmp_path / "offline")])
+    loggers.scalars(1, {"a": 2.0})
+    with pytest.raises(RuntimeError, match="no network"):
+        loggers.close()
+    assert [line["a"] for line in lines(tmp_path)] == [2.0]
+
+
 def test_json_lines_hold_exact_numbers_in_order(tmp_path):
     clock = Clock()
     loggers = Loggers([JsonLines(tmp_path)], clock)

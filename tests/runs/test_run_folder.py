@@ -1,6 +1,7 @@
 """Run folders: names, locks, records, and configurations that are refused."""
 
 import errno
+import fcntl
 import json
 import os
 import re
@@ -16,7 +17,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from deeprl.errors import RunFolderError
-from deeprl.runs import config_file
+from deeprl.runs import config_file, folder
 from deeprl.runs.config_file import config_hash, flatten
 from deeprl.runs.folder import RunFolder, auto_folder, claim, find_runs, holds_run, new_folder
 from deeprl.system.machine import system_entry
@@ -178,6 +179,17 @@ def test_a_second_process_is_refused_and_told_who_holds_it(tmp_path):
         other.kill()
     with RunFolder(tmp_path).lock():  # a process that was killed holds nothing
         pass
+
+
+def test_a_look_at_the_lock_keeps_no_run_from_starting(tmp_path, monkeypatch):
+    """`holder` has the lock just when a run wants it, and gives it back at once."""
+    (tmp_path / "lock").touch()
+    look = os.open(tmp_path / "lock", os.O_RDONLY)
+    fcntl.flock(look, fcntl.LOCK_SH)
+    monkeypatch.setattr(folder.time, "sleep", lambda seconds: fcntl.flock(look, fcntl.LOCK_UN))
+    with RunFolder(tmp_path).lock():
+        pass
+    os.close(look)
 
 
 # ---- records

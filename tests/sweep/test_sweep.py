@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from deeprl.cli import exits
 from deeprl.cli import sweep as command
 from deeprl.cli.sweep_job import leave_at_signals
+from deeprl.errors import ConfigError
 from deeprl.runs.folder import RunFolder, holder
 from deeprl.sweep import plan
 from deeprl.sweep.folder import SweepFolder
@@ -105,6 +107,13 @@ def test_the_same_command_continues_and_a_finished_sweep_has_nothing_to_do(tmp_p
     assert front_door(*TOY, "seed=2", "runtime.threads=1", f"hydra.run.dir={alone}") == exits.FINISHED
     for name in ("metrics.jsonl", "evaluations.jsonl"):
         assert lines(alone, name) == lines(folder / "seed=2", name)
+
+
+def test_a_job_that_a_signal_ended_before_it_could_save_is_unfinished(tmp_path, here, monkeypatch, capsys):
+    monkeypatch.setattr(Here, "start", lambda self, task: (os.kill(os.getpid(), signal.SIGTERM), self)[1])
+    here.code = -signal.SIGTERM
+    assert console("sweep", *TOY, "seed=1,2", "--dir", tmp_path / "sweep") == exits.STOPPED
+    assert "2 unfinished" in capsys.readouterr().out
 
 
 def test_relative_paths_mean_what_they_meant_for_the_first_command(tmp_path, monkeypatch, here, finished):
@@ -345,23 +354,56 @@ def test_a_preempted_job_of_submitit_is_requeued_and_goes_on(tmp_path):
     assert lines(alone, "metrics.jsonl") == lines(task.run, "metrics.jsonl")
 
 
+PENDING = 'printf "JobID|State|NodeList\\n12|PENDING|\\n"'
 SLURM = {
     "srun": "",
     "sbatch": 'echo "Submitted batch job 12" | tee -a $SLURM_TEST/submitted; kill -TERM $PPID',
-    "sacct": 'printf "JobID|State|NodeList\\n12|PENDING|\\n"; [ ! -e $SLURM_TEST/submitted ] || kill -TERM $PPID',
+    "sacct": f"{PENDING}; [ ! -e $SLURM_TEST/submitted ] || kill -TERM $PPID",
 }
 """A Slurm whose one job stays in the queue. Each command stops the sweep when it has answered."""
+
+
+def install(scripts: Path, commands: dict[str, str], monkeypatch) -> None:
+    """Put shell scripts first on the PATH."""
+    scripts.mkdir()
+    for name, script in commands.items():
+        (scripts / name).write_text(f"#!/bin/sh\n{script}\n")
+        (scripts / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{scripts}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_TEST", str(scripts.parent))
+
+
+def test_a_job_that_slurm_refuses_ends_the_sweep_with_its_remedy(tmp_path, monkeypatch, capsys):
+    """The job before stays in the queue."""
+    pytest.importorskip("submitit")
+    once = 'if mkdir $SLURM_TEST/once 2>&-; then echo "Submitted batch job 12"; else echo "sbatch: error: no room" >&2; exit 1; fi'
+    install(tmp_path / "bin", {"srun": "", "sbatch": once, "sacct": PENDING}, monkeypatch)
+    folder = tmp_path / "sweep"
+    assert console("sweep", *TOY, "seed=1,2", "--dir", folder, "--on", "slurm", "--slurm", "timeout_min=90") == exits.FAILED
+    said = capsys.readouterr().err
+    assert f"{folder / 'seed=2'}: Slurm refused the job: sbatch: error: no room. When you resume, give each --slurm" in said
+    assert f"deeprl sweep resume {folder}" in said
+    assert "scancel 12\n" in said
+
+
+def test_a_job_that_trains_elsewhere_is_not_submitted_to_slurm(tmp_path, monkeypatch, capsys):
+    """But one whose Slurm job is in the queue may well train."""
+    pytest.importorskip("submitit")
+    install(tmp_path / "bin", {**SLURM, "sacct": PENDING}, monkeypatch)
+    folder = tmp_path / "sweep"
+    words = ("sweep", *TOY, "seed=1,2", "--dir", folder, "--on", "slurm", "--slurm", "timeout_min=90")
+    assert console(*words) == exits.STOPPED  # seed=1 is in the queue
+    for seed, code in ((2, exits.FAILED), (1, exits.STOPPED)):
+        with RunFolder(folder / f"seed={seed}").lock():
+            assert console(*words) == code
+    assert f"still run elsewhere: seed=2 (pid {os.getpid()}" in capsys.readouterr().err
+    assert (tmp_path / "submitted").read_text().count("12") == 2  # seed=2 in the end
 
 
 def test_jobs_of_slurm_stay_in_the_queue_and_are_found_there(tmp_path, monkeypatch, capsys):
     pytest.importorskip("submitit")
     scripts, folder = tmp_path / "bin", tmp_path / "sweep"
-    scripts.mkdir()
-    for name, script in SLURM.items():
-        (scripts / name).write_text(f"#!/bin/sh\n{script}\n")
-        (scripts / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{scripts}:{os.environ['PATH']}")
-    monkeypatch.setenv("SLURM_TEST", str(tmp_path))
+    install(scripts, SLURM, monkeypatch)
     words = ("sweep", *TOY, "seed=1,2", "--dir", folder, "--on", "slurm")
     assert console(*words, "--slurm", "partitoin=long") == exits.WRONG
     assert "partitoin" in capsys.readouterr().err
@@ -376,12 +418,46 @@ def test_jobs_of_slurm_stay_in_the_queue_and_are_found_there(tmp_path, monkeypat
         assert (folder / "seed=1.slurm").read_text() == "12\n"
         assert not (folder / "seed=2.slurm").exists()
     assert (tmp_path / "submitted").read_text().count("12") == 1
-    (scripts / "sacct").write_text(f"#!/bin/sh\n{SLURM['sacct'].partition(';')[0]}\n")
+    (scripts / "sacct").write_text(f"#!/bin/sh\n{PENDING}\n")
     assert console("sweep", "resume", folder, "--on", "local") == exits.FAILED
     assert "in Slurm's queue there are still jobs for seed=1" in capsys.readouterr().err
     assert SweepFolder.read(folder).place.on == "slurm"
     (script,) = (folder / "submitit").glob("*submission.sh")
     assert all(f"#SBATCH --{word}" in script.read_text() for word in ("partition=long", "time=90", "cpus-per-task=1", "signal=USR2@90"))
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("time=10:00:00", "a whole number of minutes.*--slurm timeout_min=600"),
+        ("time=1-00:00:00", "a whole number of minutes"),
+        ("timeout_min=0", "a whole number of minutes"),
+        ("slurm_timeout_min=1,2", "a whole number of minutes"),
+        ("nodes=2", "one run in one process. Leave nodes out"),
+        ("slurm_tasks_per_node=2", "one run in one process"),
+        ("partition", "not of the form KEY=VALUE"),
+        ("=long", "not of the form KEY=VALUE"),
+    ],
+)
+def test_a_parameter_that_a_job_would_die_of_is_refused(word, says, tmp_path):
+    """submitit computes with the time limit when it is reached, and gives every task of a job the same run."""
+    pytest.importorskip("submitit")
+    from deeprl.sweep import slurm
+
+    with pytest.raises(ConfigError, match=rf"--slurm {re.escape(word)}.*{says}"):
+        slurm.executor(tmp_path, ["timeout_min=600", word], 1)
+
+
+def test_parameters_of_slurm_arrive_as_they_are_written(tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    from deeprl.sweep import slurm
+
+    install(tmp_path / "bin", {"srun": ""}, monkeypatch)
+    text = {"partition": "a,b", "exclude": "n[1-3]", "constraint": "[a100|h100]", "qos": "007", "gres": "gpu:2", "comment": "2026-13-01"}
+    words = [*(f"{name}={value}" for name, value in text.items()), "slurm_timeout_min=600", "exclusive=true", "setup=[module load cuda]"]
+    found = slurm.executor(tmp_path, words, 1)._executor.parameters
+    expected = {**text, "job_name": "deeprl", "cpus_per_task": 1, "time": 600, "exclusive": True, "setup": ["module load cuda"]}
+    assert found == expected
 
 
 @pytest.mark.parametrize(
@@ -399,6 +475,41 @@ def test_a_job_that_left_the_queue_without_an_answer_is_lost(answer, gone, tmp_p
     job = slurm.Queued(SimpleNamespace(state="UNKNOWN", job_id="12", done=lambda: False), tmp_path / "log")
     assert [job.poll(), job.poll()] == [None, exits.FAILED if gone else None]
     assert not gone or "Slurm has no job 12 any more" in (tmp_path / "log").read_text()
+
+
+def test_a_job_that_never_answered_has_failed(tmp_path):
+    submitit = pytest.importorskip("submitit")
+    from deeprl.sweep.slurm import Queued
+
+    def result():
+        raise submitit.core.utils.UncompletedJobError("Job 12 has not produced any output")
+
+    job = Queued(SimpleNamespace(done=lambda: True, result=result), tmp_path / "log")
+    assert job.poll() == exits.FAILED
+    assert "Job 12 has not produced any output" in (tmp_path / "log").read_text()
+
+
+def test_scancel_stops_the_run_of_a_job():
+    from deeprl.sweep.slurm import Submission
+
+    class Process:
+        """A run during which Slurm signals its job."""
+
+        code: int | None = None
+
+        def poll(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return self.code
+
+        def send_signal(self, number):
+            self.code = number
+
+    process = Process()
+    before = signal.signal(signal.SIGTERM, lambda *_: setattr(process, "code", -1))  # a job without a handler of its own would die
+    try:
+        assert Submission(SimpleNamespace(begin=lambda: process))() == signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_without_slurm_its_queue_is_refused(tmp_path, monkeypatch, capsys):

@@ -12,7 +12,7 @@ from deeprl.runs.folder import RunFolder, holder
 from deeprl.sweep.folder import Place, SweepFolder
 from deeprl.sweep.grid import expand
 from deeprl.sweep.process import last_words
-from deeprl.system.machine import usable_cores
+from deeprl.system import machine
 
 GRID = ["agent=dqn,idqn", "seed=0,1"]
 
@@ -105,8 +105,9 @@ def test_the_last_paragraph_of_a_log_says_why(tmp_path):
 
 def test_a_quota_limits_the_cores(tmp_path, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)), raising=False)
-    assert usable_cores(tmp_path) == 8
+    monkeypatch.setattr(machine, "GROUPS", tmp_path)
+    assert machine.usable_cores() == 8
     quotas = {"max 100000": 8, "100000 100000": 1, "50000 100000": 1, "300000 100000": 3, "100000000 100000": 8}
     for text, cores in quotas.items():
         (tmp_path / "cpu.max").write_text(text)
-        assert usable_cores(tmp_path) == cores
+        assert machine.usable_cores() == cores

@@ -32,6 +32,13 @@ def test_a_job_is_read_from_its_run_folder(tmp_path):
     assert look(run) == Standing("finished", 300, 30.0, 7.0)
 
 
+def test_a_line_that_is_no_line_of_a_run_is_skipped(tmp_path):
+    running(tmp_path, 200)
+    with open(tmp_path / "metrics.jsonl", "w") as file:
+        file.write('{"step": 200}\n7\n[1]\n{"step": "x"}\n')
+    assert look(tmp_path).step == 200
+
+
 def test_time_left():
     done, half = Row("a", Standing("finished", 100, 10.0), 100), Row("b", Standing("running", 50, 10.0), 100)
     fresh = Row("c", Standing("waiting"), 100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -49,6 +50,25 @@ def test_a_failed_replacement_leaves_the_old_content_alone(tmp_path):
         files.replace_file(tmp_path / "file", 3)  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "old"
+
+
+def test_the_first_bytes_of_a_file_are_written_once_after_a_full_disk(tmp_path, monkeypatch):
+    """The disk refuses two flushes, then takes two bytes, then the rest."""
+    write, room = os.write, iter([0, 0, 2, 9])
+
+    def scarce(handle, data):
+        if not (most := next(room)):
+            raise OSError(errno.ENOSPC, "full")
+        return write(handle, bytes(data[:most]))
+
+    monkeypatch.setattr(os, "write", scarce)
+    appender = files.Appender(tmp_path / "file", b"START")
+    appender.write(b"x")
+    for _ in range(2):
+        with pytest.raises(OSError, match="full"):
+            appender.flush()
+    appender.flush()
+    assert (tmp_path / "file").read_bytes() == b"STARTx"
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o007, 0o077])

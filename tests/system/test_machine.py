@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from deeprl.system import machine
 
 
@@ -38,6 +40,38 @@ def test_both_layouts_of_kernel_files_are_read(tmp_path):
     (tmp_path / "memory.stat").write_text("anon 4096\ninactive_file 8192\ntotal_inactive_file 1\n")
     assert machine.kernel_table(tmp_path / "memory.stat")["inactive_file"] == "8192"
     assert machine.kernel_table(tmp_path / "missing") == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "memory", "names"),
+    [
+        ("0::/slurm/job_7/step_0", "", ("memory.max", "memory.current", "inactive_file")),
+        ("4:cpu,memory:/slurm/job_7/step_0", "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")),
+    ],
+)
+def test_the_control_groups_of_this_process_limit_it(line, memory, names, tmp_path, monkeypatch):
+    """The job has 1,000 bytes and one core, its step no limit; a neighbour has less, which does not count."""
+    monkeypatch.setattr(machine, "GROUPS", tmp_path)
+    monkeypatch.setattr(machine, "OWN_GROUPS", tmp_path / "own")
+    (tmp_path / "own").write_text(f"1:name=systemd:/elsewhere\n{line}\n")
+    most, used, reclaimed = names
+    for group, limit, cores in (("job_7", 1000, "100000"), ("job_7/step_0", "max", "max"), ("job_8", 1, "1")):
+        folder = tmp_path / memory / "slurm" / group
+        folder.mkdir(parents=True)
+        for name, content in ((most, limit), (used, 300), ("memory.stat", f"{reclaimed} 50"), ("cpu.max", f"{cores} 100000")):
+            (folder / name).write_text(f"{content}\n")
+    assert machine.available_memory() == 1000 - 300 + 50
+    if not memory:
+        monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)), raising=False)
+        assert machine.usable_cores() == 1
+
+
+def test_a_control_group_that_is_not_visible_leaves_the_root(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "OWN_GROUPS", tmp_path / "own")
+    for own in (None, "0::/../outside\n"):
+        if own:
+            (tmp_path / "own").write_text(own)
+        assert machine.control_groups() == [machine.GROUPS]
 
 
 def test_the_machine_is_read_without_torch():

@@ -22,6 +22,9 @@ from tests.promises.test_readme import commands
         ("range(1,6)", IntDistribution(1, 5)),  # without its end, as in a sweep
         ("range(0,9,4)", IntDistribution(0, 8, step=4)),
         ("range(0,1,0.25)", FloatDistribution(0.0, 0.75, step=0.25)),
+        ("range(0,1.2,0.3)", FloatDistribution(0.0, 0.9, step=0.3)),  # 0.3 + 0.3 + 0.3 is 0.8999…
+        ("range(0.95,1.1,0.05)", FloatDistribution(0.95, 1.1, step=0.05)),  # 1.0999…, of which a sweep makes a job
+        ("range(0.9,0,-0.3)", FloatDistribution(0.0, 0.9, step=0.3)),
         ("1,3,10", CategoricalDistribution(["1", "3", "10"])),
         ("choice([64,64],[256])", CategoricalDistribution(["[64,64]", "[256]"])),
     ],
@@ -66,6 +69,8 @@ def test_the_first_trial_may_be_given():
         (["a=log(1e-5,1e-2)"], r"a=log\(1e-5,1e-2\): .*tag\(log,interval"),
         (["a=interval(2,1)"], r"a=interval\(2,1\) is no range to search"),
         (["a=tag(log,interval(0,1))"], "no range to search"),
+        (["a=tag(log,range(1,100))"], r"a=tag\(log,range\(1,100\)\) .*log is for an interval"),
+        (["a=tag(foo,interval(1,5))"], r"a=tag\(foo,interval\(1,5\)\) .*unknown tag foo"),
         (["a=range(3,3)"], "no range to search"),
         (["a=x,y,x"], "an option is given twice"),
         (["a=1,2", "a=3"], "a is given twice"),

@@ -18,7 +18,7 @@ from deeprl.system.signals import Signals
 from deeprl.tune.scores import Grid
 from deeprl.tune.settings import Settings
 from deeprl.tune.space import parse
-from deeprl.tune.trials import STARTUP, Trials, open_study, pruner
+from deeprl.tune.trials import STARTUP, Trials, by_settings, open_study, pruner
 
 GRID = Grid(steps=30, every=10)
 FINE = Grid(steps=30, every=5)
@@ -158,6 +158,15 @@ def test_a_full_disk_leaves_trials_open_and_ends_the_study(tmp_path):
         study_of(tmp_path, launcher, overrides=("x=interval(-3,-2)",), trials=9)
     assert launcher.started == ["trial=000,seed=0", "trial=000,seed=1"]
     assert [trial.state.name for trial in open_study(tmp_path).trials] == ["RUNNING"]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [("TimeoutError: rows", False), ("BrokenPipeError: [Errno 32]", False), ("NotFinite: critic", True), ("RuntimeError: no", True)],
+)
+def test_every_error_of_the_system_is_a_fault_of_the_machine(tmp_path, error, expected):
+    RunFolder(tmp_path).write_status("failed", 10, 0, error)
+    assert by_settings(tmp_path) == expected
 
 
 @pytest.fixture(scope="module")

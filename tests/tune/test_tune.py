@@ -121,6 +121,8 @@ def test_settings_that_end_in_nan_are_a_failed_trial_and_a_study_of_these_alone_
         (["agent=dqn,td3"], "agent=td3 takes continuous actions"),
         (["steps=100,200"], "steps is 100 with steps=100 and 200 with steps=200"),
         (["evaluation.every=10,20"], "evaluation.every is 10 with"),
+        (["env=gym", "env.id=CartPole-v1,Acrobot-v1"], "env is gym/CartPole-v1 with env.id=CartPole-v1 and gym/Acrobot-v1 with"),
+        (["replay.n_step=1,2", "env.num=4", "evaluation.every=2"], "evaluation.every=2 is less than env.num=4 with"),
         (["replay.n_step=1,2", "--jobs", "0"], "--jobs must be at least 1"),
         (["replay.n_step=1,2", "--last", "0"], "--last must be at least 1"),
         (["replay.n_step=1,2", "--start", "replay.n_step=3"], "--start replay.n_step=3"),
@@ -138,6 +140,13 @@ def test_what_is_wrong_is_said_before_anything_starts(tmp_path, monkeypatch, her
     assert says in capsys.readouterr().err
     assert here.started == []
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("key", ["id", "game"])
+def test_a_study_is_for_one_environment_although_its_name_is_one(key):
+    configs = {name: {"names": {"env": "x"}, "env": {key: name}, "steps": 9, "evaluation": {"every": None}} for name in ("A", "B")}
+    with pytest.raises(ConfigError, match=f"env.{key} is A with A and B with B"):
+        command.comparable(configs)
 
 
 def test_a_missing_package_is_named(monkeypatch, capsys):
