@@ -127,18 +127,22 @@ def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
 
 
 def give_own_values(own: DictConfig, user: set[str], chosen: dict[str, str]) -> None:
-    """Set the keys of `OWN` in each slot for which the user has chosen another option than the recipe or the experiment, to the values
-    of that option."""
+    """Set the keys of `OWN` in each slot for which the user, or else the experiment, has chosen another option than the recipe, to the
+    values of that option."""
+    experiment = chosen.get("experiment", "")
+    published = {key for key, _ in flatten(tuned.content("experiment", experiment))}
     for key, apart in OWN.items():
         group, _, name = key.rpartition(".")
         slot = group.replace(".", "/")
-        if slot not in user:
+        recipe, theirs = tuned.slot("agent", chosen["agent"], slot), tuned.slot("experiment", experiment, slot)
+        if slot not in user and theirs is None:
             continue
-        was, now = tuned.slot(chosen["agent"], group.partition(".")[2], chosen.get("experiment", "")), chosen[slot]
+        was, kept = (theirs or recipe, user) if slot in user else (recipe, user | published)
+        now = chosen[slot]
         values = tuned.content(slot, now)
         if now != was and {was, now} & {*apart} and name in values:
             for place, value in flatten({key: values[name]}):
-                if place not in user:
+                if place not in kept:
                     OmegaConf.update(own, place, value)
 
 

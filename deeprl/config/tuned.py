@@ -49,14 +49,15 @@ def recipe(agent: str) -> set[str]:
     return {f"agent.{key}" for each in lineage(agent) for key, _ in flatten(content("agent", each)) if "." in key}
 
 
-def slot(agent: str, name: str, experiment: str = "") -> str | None:
-    """The option that an experiment, or else an agent's recipe, has in a slot: "iterated" for `idqn` and "chain". None if they list no
-    such slot."""
-    files = [content("experiment", experiment), *(content("agent", each) for each in lineage(agent))]
-    for entry in (entry for found in files for entry in found.get("defaults", []) if isinstance(entry, dict)):
-        for key, option in entry.items():
-            if key.removeprefix("override ").removeprefix("/agent/") == name:
-                return str(option)
+def slot(group: str, name: str, slot: str) -> str | None:
+    """The option that a file lists for a slot in its `defaults`: "iterated" of `agent`, `idqn` and "agent/chain"; else that of the agent's
+    recipes. None if they list no such slot."""
+    for each in lineage(name) if group == "agent" else [name]:
+        for entry in (entry for entry in content(group, each).get("defaults", []) if isinstance(entry, dict)):
+            for key, option in entry.items():
+                place = key.removeprefix("override ")
+                if slot == (place[1:] if place.startswith("/") else f"{group}/{place}"):
+                    return str(option)
     return None
 
 

@@ -160,7 +160,7 @@ def test_a_share_of_steps_is_turned_into_steps_here_too(finished, tmp_path, monk
     monkeypatch.setattr("deeprl.session.session.train", lambda config, path, **more: asked.append(config) or 1 / 0)
     assert console("resume", path, "steps=400", "evaluation.every=0.5") == exits.FAILED  # no training: 1 / 0
     assert asked[0]["evaluation"]["every"] == 200
-    assert "evaluation.every: 100 -> 0.5" in capsys.readouterr().out
+    assert "evaluation.every: 100 -> 200" in capsys.readouterr().out
 
 
 def test_without_the_replay_a_resumed_run_collects_again(tmp_path, monkeypatch):

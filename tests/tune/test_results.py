@@ -47,6 +47,7 @@ def study_of(space: Space, *trials: tuple) -> optuna.Study:
         ["agent=dqn", "env=classic/cartpole", "agent.optimizer.lr=1e-5", "replay.n_step=3"],
         ["agent=idqn", "agent/head=quantile", "agent/backup=double", "replay=prioritized", "agent.torso.hidden=[64,64]", "+env.kwargs.x=5"],
         ["agent=sac", "env=classic/pendulum", "agent/torso@agent.actor_torso=simba", "stop.return=null", "env.kwargs.g='a b: c'"],
+        ["agent=dqn", "agent/explore=none", "env=minatar/breakout"],  # beside tuned settings of another option
         ["experiment=idqn_atari", "env=atari/breakout", "agent=iqn", "agent.optimizer.eps=1e-4"],
         ["env=gym", "env.id=CartPole-v1", "agent=dqn", "env.wrappers=[{path: a.b, kwargs: {c: true}}]", "budget=tiny"],
     ],
@@ -59,6 +60,8 @@ def test_the_file_composes_to_the_same_configuration(tmp_path, monkeypatch, word
     folders.add(tmp_path / "best")
     wanted, _, chosen = compose([*tuned, "discount=0.96"])
     found, _, found_chosen = compose(["experiment=best"])
+    for config in (wanted, found):
+        config["names"].pop("experiment", None)
     assert found == wanted
     assert {**found_chosen, "experiment": chosen.get("experiment")} == chosen | {"experiment": chosen.get("experiment")}
 
