@@ -69,7 +69,7 @@ def environment(config: dict, allowed: Allowed = PACKAGES, trains: bool = False)
         raise ConfigError(f"env._target_={config['env'].get('_target_')!r:.100} is no environment.")
     try:
         spec = env.spec()
-        if trains:
+        if trains and hasattr(env, "try_evaluation"):
             evaluation = config["evaluation"]
             env.try_evaluation(min(evaluation["num"], max(evaluation["episodes"], evaluation["final_episodes"])))
         return env, spec

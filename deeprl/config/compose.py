@@ -41,6 +41,7 @@ OWN = {
     "agent.explore.schedule": ("none",),
     "agent.head.loss": ("bounded",),  # its point is the log-loss
     "agent.optimizer.eps": ("rmsprop",),  # inside of the root
+    "agent.optimizer.lr": ("rmsprop",),
     "agent.temperature.value": ("fixed",),  # a constant in place of an initial value
 }
 """Keys with another meaning in these options than in the others of the slot. A value of a recipe, a tuned file or an experiment is not
@@ -127,23 +128,27 @@ def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
 
 
 def give_own_values(own: DictConfig, user: set[str], chosen: dict[str, str]) -> None:
-    """Set the keys of `OWN` in each slot for which the user, or else the experiment, has chosen another option than the recipe, to the
-    values of that option."""
-    experiment = chosen.get("experiment", "")
-    published = {key for key, _ in flatten(tuned.content("experiment", experiment))}
+    """Take values of `OWN` that a recipe, a tuned file or an experiment has set for another option from the next of them that means the
+    chosen option, or else from the option itself."""
+    experiments = tuned.lineage(chosen.get("experiment", ""), "experiment")
     for key, apart in OWN.items():
-        group, _, name = key.rpartition(".")
+        group = key.rpartition(".")[0]
         slot = group.replace(".", "/")
-        recipe, theirs = tuned.slot("agent", chosen["agent"], slot), tuned.slot("experiment", experiment, slot)
-        if slot not in user and theirs is None:
+        now = chosen.get(slot, "")
+        default = {place: value for place, value in flatten(tuned.content(slot, now), f"{group}.") if f"{place}.".startswith(f"{key}.")}
+        # (option, values) from the weakest on
+        recipe = next((option for each in tuned.lineage(chosen["agent"]) if (option := tuned.slots("agent", each).get(slot))), "")
+        values = {f"agent.{place}": value for place, value in tuned.values("agent", chosen["agent"]).items()}
+        sources = [(now, default), (recipe, values | tuned.values("tuned", tuned.option(chosen["env"], chosen["agent"])))]
+        for each in reversed(experiments):
+            option = tuned.slots("experiment", each).get(slot) or sources[-1][0]
+            sources.append((option, dict(flatten(tuned.content("experiment", each)))))
+        if all(option == now or not {option, now} & {*apart} for option, _ in sources):
             continue
-        was, kept = (theirs or recipe, user) if slot in user else (recipe, user | published)
-        now = chosen[slot]
-        values = tuned.content(slot, now)
-        if now != was and {was, now} & {*apart} and name in values:
-            for place, value in flatten({key: values[name]}):
-                if place not in kept:
-                    OmegaConf.update(own, place, value)
+        fitting = [found for option, found in sources if option == now or not {option, now} & {*apart}]
+        for place in default:
+            if not any(f"{place}.".startswith(f"{mine}.") for mine in user if "." in mine):
+                OmegaConf.update(own, place, next(found[place] for found in reversed(fitting) if place in found))
 
 
 def explain(overrides: list[str], error: Exception) -> str:

@@ -33,11 +33,12 @@ def key_of(override: str) -> str:
 
 
 def keys_of(overrides: Iterable[str]) -> set[str]:
-    """The keys that overrides set; of `agent.chain={length: 3}` both agent.chain and agent.chain.length."""
+    """The keys that overrides set; of `agent.chain={length: 3}` both agent.chain and agent.chain.length, of
+    `agent/torso@agent.actor_torso=mlp` agent/actor_torso."""
     found = set()
     for override in overrides:
         key, _, value = override.partition("=")
-        found.add(key_of(override))
+        found.add(key.partition("@")[2].replace(".", "/") or key_of(override))
         if value.startswith("{"):
             entries = OverridesParser.create().parse_override(f"{key}={value}").value()
             found |= {place for place, _ in flatten({key_of(override): entries})} if isinstance(entries, dict) else set()
@@ -93,7 +94,7 @@ def sweeps(override: str) -> bool:
 
 def quoted(text: str) -> str:
     """`text` as the value of an override, quoted because it may contain any character. A backslash stands for itself but before a quote."""
-    return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"
 
 
 def first_of(override: str) -> str | None:

@@ -13,6 +13,8 @@ from deeprl.config.rules import finalise, get, put
 from deeprl.errors import ConfigError
 from deeprl.runs.config_file import PLACE, flatten, without_place
 from deeprl.runs.folder import RunFolder
+from deeprl.system.functions import GIVEN, found
+from deeprl.system.terminal import say
 
 LATER = {"collect": {"_target_": "deeprl.remote.choice.Here"}, "learner": {"_target_": "deeprl.training.distributed.Single"}}
 """Slots that older runs lack, with what they are there"""
@@ -64,15 +66,19 @@ def continued(path: Path, config: dict[str, Any]) -> dict[str, Any]:
             different.append(key)
     if different:
         raise ConfigError(f"{path} holds a run of another configuration ({', '.join(different)} differ): choose another folder.")
-    for key in (*PLACE, "env.function"):
+    function, given = get(stored, "env.function"), get(config, "env.function")
+    if function != given:
+        say(f"the function given for the environment is taken for that of the run, {function}")
+        GIVEN[function] = found(given)
+    for key in PLACE:
         if get(config, key, stored) is not stored:
             put(stored, key, get(config, key))
     return stored
 
 
 def unnumbered(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without the number of a function that only its process finds, see `name_of`: a cell of a notebook that runs again
-    makes a new one."""
+    """A configuration without the number of a lambda or a local function, see `name_of`, which has another one when a cell of a notebook
+    runs again."""
     config = copy.deepcopy(config)
     if get(config, "env.function") is not None:
         for key in ("env.function", "names.env"):

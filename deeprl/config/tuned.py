@@ -30,35 +30,41 @@ def option(env: str, agent: str) -> str:
     return next((name for name in names if file("tuned", name)), f"{family(env)}/{agent}")
 
 
-def lineage(agent: str) -> list[str]:
-    """An agent and the recipes from which it starts, in order: dueling_dqn, double_dqn, dqn."""
-    found = [agent]
-    while (start := starts("agent", content("agent", found[-1]))) and start[0] not in found:
+def lineage(name: str, group: str = "agent") -> list[str]:
+    """An agent and the recipes from which it starts, in order: dueling_dqn, double_dqn, dqn. Or an option of another group."""
+    found = [name]
+    while (start := starts(group, content(group, found[-1]))) and start[0] not in found:
         found.append(start[0])
     return found
 
 
 def keys(name: str) -> set[str]:
     """The keys that an option of `tuned` sets, together with those of the options from which it starts; empty if there is no file."""
-    own = content("tuned", name)
-    return {key for key, _ in flatten(own) if key != "defaults"}.union(*map(keys, starts("tuned", own)))
+    return set(values("tuned", name))
+
+
+def values(group: str, name: str) -> dict[str, Any]:
+    """Keys and values that an option sets, together with those of the options from which it starts."""
+    own, found = content(group, name), dict[str, Any]()
+    for start in starts(group, own):
+        found |= values(group, start) if start != name else {}
+    return found | {key: value for key, value in flatten(own) if key != "defaults"}
 
 
 def recipe(agent: str) -> set[str]:
     """The keys that an agent's recipe and those from which it starts set in their slots, as "agent.head.quantiles"."""
-    return {f"agent.{key}" for each in lineage(agent) for key, _ in flatten(content("agent", each)) if "." in key}
+    return {f"agent.{key}" for key in values("agent", agent) if "." in key}
 
 
-def slot(group: str, name: str, slot: str) -> str | None:
-    """The option that a file lists for a slot in its `defaults`: "iterated" of `agent`, `idqn` and "agent/chain"; else that of the agent's
-    recipes. None if they list no such slot."""
-    for each in lineage(name) if group == "agent" else [name]:
-        for entry in (entry for entry in content(group, each).get("defaults", []) if isinstance(entry, dict)):
-            for key, option in entry.items():
-                place = key.removeprefix("override ")
-                if slot == (place[1:] if place.startswith("/") else f"{group}/{place}"):
-                    return str(option)
-    return None
+def slots(group: str, name: str) -> dict[str, str]:
+    """The slots that a file itself lists in its `defaults`, with their options: {"agent/chain": "iterated"} of `agent` and `idqn`."""
+    found = {}
+    for entry in content(group, name).get("defaults", []):
+        for key, option in entry.items() if isinstance(entry, dict) else ():
+            place = key.removeprefix("override ")
+            slot, _, package = (place[1:] if place.startswith("/") else f"{group}/{place}").partition("@")
+            found[package.replace(".", "/") or slot] = str(option)
+    return found
 
 
 def content(group: str, name: str) -> dict[Any, Any]:

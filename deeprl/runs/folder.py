@@ -78,6 +78,14 @@ def holds_run(path: Path) -> bool:
     return any((Path(path) / name).is_file() for name in ("config.yaml", "status.json"))
 
 
+def _locked(handle: int) -> bool:
+    """Whether this process could lock an open file."""
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
 def holder(path: Path) -> str | None:
     """Who works in a run folder now, as in "pid 12 on host"; None if nobody does."""
     try:
@@ -174,22 +182,20 @@ class RunFolder:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
             raise RunFolderError(f"{self.path / 'lock'} is not a plain file: remove it to go on")
-        for left in reversed(range(20)):  # 0.2 s, because `holder` takes the lock for a moment
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if left:
-                    time.sleep(0.01)
-                    continue
-                holder = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
-                os.close(handle)
-                raise RunFolderError(
-                    f"{self.path} is in use by {holder}: wait for it, stop it, or give this run another folder (hydra.run.dir=…)"
-                ) from None
-            except OSError as error:
-                os.close(handle)
-                raise RunFolderError(f"{self.path / 'lock'} cannot be locked ({error}): put runs on a file system with locks") from error
+        try:
+            for _ in range(20):  # because `holder` takes the lock for a moment
+                if free := _locked(handle):
+                    break
+                time.sleep(0.01)
+        except OSError as error:
+            os.close(handle)
+            raise RunFolderError(f"{self.path / 'lock'} cannot be locked ({error}): put runs on a file system with locks") from error
+        if not free:
+            holder = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
+            os.close(handle)
+            raise RunFolderError(
+                f"{self.path} is in use by {holder}: wait for it, stop it, or give this run another folder (hydra.run.dir=…)"
+            )
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         self._lock = handle

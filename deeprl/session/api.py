@@ -229,7 +229,8 @@ def train(
     try:
         _, trainer = session.train(config, ranks.home, resume=holds, listeners=listeners, ranks=ranks)
     except ConfigError:
-        discard(ranks.home)
+        if folder is None and ranks.first:
+            discard(ranks.home)
         raise
     return Run(ranks.home, config, trainer.agent, trainer.step, trainer.folder.read_summary(), instantiate(config["env"], "env", None))
 

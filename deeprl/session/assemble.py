@@ -27,7 +27,6 @@ from deeprl.remote.collector import Actors, RemoteCollector
 from deeprl.replay.replay import Replay, rows_and_memory
 from deeprl.replay.sequences import LENGTH, Sequences
 from deeprl.runs.checkpoints import Checkpoints
-from deeprl.runs.config_file import flatten
 from deeprl.runs.folder import RunFolder
 from deeprl.session.needs import require_compiler, require_packages
 from deeprl.session.warm_start import warm_start
@@ -63,18 +62,20 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
     keys = tuned.keys(option)
     if not keys:
         say(f"no tuned settings for {names['agent']} on {tuned.family(names['env'])}: the defaults of the agent are used")
-    swapped = tuple(f"{key.replace('/', '.')}." for key in user)
-    published = {key for key, _ in flatten(tuned.content("experiment", experiment)) if key.startswith(swapped)}
-    dropped = drop_foreign(config, keys | tuned.recipe(names["agent"]) | published, user)
+    published = set(tuned.values("experiment", experiment))
+    slots = {key for key in user if "/" in key or key in ("agent", "env", "replay")}  # and those of the experiments it starts from
+    slots |= {slot for each in tuned.lineage(experiment, "experiment")[:-1] for slot in tuned.slots("experiment", each)}
+    swapped = tuple(f"{slot.replace('/', '.')}." for slot in slots)
+    dropped = drop_foreign(config, keys | tuned.recipe(names["agent"]) | {key for key in published if key.startswith(swapped)}, user)
     if dropped:
         sources = [f"agent={names['agent']}", f"tuned/{option}", *([f"experiment={experiment}"] if published else [])]
         say(f"keys of {' and '.join(sources)} that the chosen parts do not take are ignored: {', '.join(dropped)}")
-    if learns_from(config, "sequences"):
+    if learns_from(config, "sequences") or names["replay"] == "sequences":
         replay = config["replay"]
-        if "replay.n_step" in keys - user and replay.get("n_step", 1) != 1:
+        if "replay.n_step" in keys - user - published and replay.get("n_step", 1) != 1:
             say(f"replay.n_step=1 replaces the value of tuned/{option}, because sequences replace n-step returns")
             replay["n_step"] = 1
-        if "replay.batch_size" in keys - user and "replay.length" not in keys:
+        if "replay.batch_size" in keys - user - published and "replay.length" not in keys:
             number, length = replay["batch_size"], replay.get("length") or LENGTH
             replay["batch_size"] = max(1, number // length)
             say(f"replay.batch_size={replay['batch_size']}, sequences of {length}, replaces the {number} transitions of tuned/{option}")

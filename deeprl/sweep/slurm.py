@@ -68,6 +68,8 @@ def executor(folder: Path, parameters: Sequence[str], threads: int) -> Any:
         given[name] = value = read(name, text)
         if name in LIMITS and (type(value) is not int or value < 1):
             raise ConfigError(f"--slurm {word}: a time limit is a whole number of minutes, at least 1, as in --slurm timeout_min=600.")
+        if name in STRUCTURED and not isinstance(value, (list, dict)):
+            raise ConfigError(f"--slurm {word}: {key} takes a list or a dictionary, as in --slurm 'setup=[module load cuda]'.")
         if name in TASKS and value != 1:
             raise ConfigError(f"--slurm {word}: a job is one run in one process. Leave {key} out.")
     try:
@@ -123,8 +125,9 @@ class Slurm:
             try:
                 job = self.executor.submit(Submission(task))
             except RuntimeError as error:  # of submitit
+                reason = " ".join(str(error).split())
                 raise RunFolderError(
-                    f"{task.run}: Slurm refused the job: {' '.join(str(error).split())}. When you resume, give each --slurm KEY=VALUE anew."
+                    f"{task.run}: Slurm refused the job: {reason}. Resume as it is, or with other values: one --slurm then replaces all."
                 ) from error
             replace_file(note, f"{job.job_id}\n")
         self._queued.append(Queued(job, task.log))

@@ -95,12 +95,12 @@ def test_planned_updates(steps, starts, ratio, num, updates):
     assert planned_updates(config) == updates
 
 
-@pytest.mark.parametrize("text", ["", "plain", "it's", "a\\b", "\\", "\\d+ \\'", "ends with \\\\", "a\\'b", "${x}"])
+@pytest.mark.parametrize("text", ["", "plain", "it's", "a\\b", "\\", "\\d+ \\'", "ends with \\\\", "a\\'b", "${x}", "a\\\n"])
 def test_any_text_is_the_value_of_an_override(text):
     value = OverridesParser.create().parse_override(f"key={quoted(text)}").value()
     assert getattr(value, "text", value) == text
 
 
 def test_keys_that_overrides_set():
-    found = keys_of(["agent.chain={length: 3, a: {b: 1}}", "+seed=1", "agent/chain=single", "~x"])
-    assert found == {"agent.chain", "agent.chain.length", "agent.chain.a.b", "seed", "agent/chain", "x"}
+    found = keys_of(["agent.chain={length: 3, a: {b: 1}}", "+seed=1", "agent/chain=single", "~x", "agent/torso@agent.actor_torso=mlp"])
+    assert found == {"agent.chain", "agent.chain.length", "agent.chain.a.b", "seed", "agent/chain", "x", "agent/actor_torso"}

@@ -178,7 +178,9 @@ def test_keys_of_a_recipe_give_way_to_another_option_of_their_slot(capsys):
         ("agent=idqn agent/chain=iterated", "chain.sync_period", 40),
         ("agent=munchausen_dqn agent/head=bounded", "head.loss", "log"),
         ("agent=simba agent/temperature=fixed env=classic/pendulum", "temperature.value", 0.2),
-        ("experiment=log_dqn_atari agent/optimizer=adam", "optimizer.eps", 1e-8),
+        ("experiment=log_dqn_atari agent/optimizer=adam", "optimizer.eps", 1.5e-4),  # of tuned/atari/log_dqn, which is for Adam
+        ("experiment=log_dqn_atari agent/optimizer=adam", "optimizer.lr", 6.25e-5),
+        ("experiment=log_dqn_atari agent/optimizer=rmsprop", "optimizer.lr", 2.5e-3),
         ("experiment=log_dqn_atari agent/optimizer=rmsprop", "optimizer.eps", 1e-5),
     ],
 )
@@ -210,6 +212,7 @@ def test_a_batch_of_sequences_has_as_many_transitions_as_the_tuned_one(capsys):
     assert "replay.batch_size=16, sequences of 8, replaces the 128 transitions of tuned/classic/cartpole/idqn" in capsys.readouterr().err
     assert settled("agent=idqn", "agent/backup=retrace", "replay.length=8", "replay.batch_size=128")["replay"]["batch_size"] == 128
     assert settled("agent=retrace_dqn")["replay"]["batch_size"] == 8  # tuned for sequences
+    assert settled("agent=dqn", "replay=sequences", "replay.length=8")["replay"]["batch_size"] == 16
 
 
 def test_a_key_within_a_dictionary_is_a_key_of_the_user():

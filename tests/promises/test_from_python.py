@@ -250,9 +250,21 @@ def test_a_warm_start_leaves_the_configured_scale_of_observations():
 
 def test_a_function_without_an_importable_name_goes_on():
     """As a cell of a notebook that is run again."""
-    first = deeprl.train(PLAIN, env=lambda: make(), folder="run")
-    again = deeprl.train(PLAIN, env=lambda: make(), folder="run", resume=True)
-    assert same(snapshot(first.agent), snapshot(again.agent))
+
+    def fail(step, metrics):
+        if step == 90:
+            raise KeyError("power cut")
+
+    whole, calls = deeprl.train(PLAIN, env=lambda: make(), folder="whole"), []
+    with pytest.raises(KeyError):
+        deeprl.train(PLAIN, env=lambda: make(), folder="run", on_log=fail)
+    resumed = deeprl.train(PLAIN, env=lambda: calls.append(1) or make(), folder="run", resume=True)
+    assert same(snapshot(whole.agent), snapshot(resumed.agent))
+    assert calls
+    calls.clear()
+    read = deeprl.train(PLAIN, env=lambda: calls.append(2) or make(), folder="run", resume=True)
+    assert read.step == 120
+    assert 2 in calls  # its environment is that of the function given last
     with pytest.raises(ConfigError, match="env, names differ"):
         deeprl.train(PLAIN, env=make, folder="run", resume=True)
 
@@ -279,7 +291,11 @@ def test_a_run_with_a_class_of_the_user_goes_on(tmp_path, monkeypatch):
 def test_a_wrong_configuration_leaves_no_folder():
     with pytest.raises(ConfigError):
         deeprl.train({**PLAIN, "agent.torso.hidden": [-1]}, env=make)
-    assert not [path for path in Path("runs").rglob("*") if path.is_file()]
+    assert not list(Path("runs").rglob("*seed0"))
+    Path("mine").mkdir()
+    with pytest.raises(ConfigError):
+        deeprl.train({**PLAIN, "agent.torso.hidden": [-1]}, env=make, folder="mine")
+    assert Path("mine").is_dir()
 
 
 def test_the_home_folder_is_found(monkeypatch):

@@ -381,7 +381,7 @@ def test_a_job_that_slurm_refuses_ends_the_sweep_with_its_remedy(tmp_path, monke
     folder = tmp_path / "sweep"
     assert console("sweep", *TOY, "seed=1,2", "--dir", folder, "--on", "slurm", "--slurm", "timeout_min=90") == exits.FAILED
     said = capsys.readouterr().err
-    assert f"{folder / 'seed=2'}: Slurm refused the job: sbatch: error: no room. When you resume, give each --slurm" in said
+    assert f"{folder / 'seed=2'}: Slurm refused the job: sbatch: error: no room. Resume as it is" in said
     assert f"deeprl sweep resume {folder}" in said
     assert "scancel 12\n" in said
 
@@ -434,6 +434,7 @@ def test_jobs_of_slurm_stay_in_the_queue_and_are_found_there(tmp_path, monkeypat
         ("timeout_min=0", "a whole number of minutes"),
         ("slurm_timeout_min=1,2", "a whole number of minutes"),
         ("nodes=2", "one run in one process. Leave nodes out"),
+        ("setup=module load cuda", "setup takes a list or a dictionary"),
         ("slurm_tasks_per_node=2", "one run in one process"),
         ("partition", "not of the form KEY=VALUE"),
         ("=long", "not of the form KEY=VALUE"),

@@ -15,6 +15,7 @@ from deeprl.cli import tune
 from deeprl.config import folders
 from deeprl.config.compose import compose
 from deeprl.errors import FINISHED
+from deeprl.session.assemble import settle
 from deeprl.tune import figures, results
 from deeprl.tune.settings import Settings
 from deeprl.tune.space import Space, parse
@@ -48,6 +49,9 @@ def study_of(space: Space, *trials: tuple) -> optuna.Study:
         ["agent=idqn", "agent/head=quantile", "agent/backup=double", "replay=prioritized", "agent.torso.hidden=[64,64]", "+env.kwargs.x=5"],
         ["agent=sac", "env=classic/pendulum", "agent/torso@agent.actor_torso=simba", "stop.return=null", "env.kwargs.g='a b: c'"],
         ["agent=dqn", "agent/explore=none", "env=minatar/breakout"],  # beside tuned settings of another option
+        ["experiment=log_dqn_atari", "agent/optimizer=adam"],  # beside the experiment's values of another option
+        ["experiment=dvw_minatar", "agent/weighting=one"],
+        ["agent=idqn", "agent/backup=retrace", "replay.batch_size=16"],
         ["experiment=idqn_atari", "env=atari/breakout", "agent=iqn", "agent.optimizer.eps=1e-4"],
         ["env=gym", "env.id=CartPole-v1", "agent=dqn", "env.wrappers=[{path: a.b, kwargs: {c: true}}]", "budget=tiny"],
     ],
@@ -58,11 +62,9 @@ def test_the_file_composes_to_the_same_configuration(tmp_path, monkeypatch, word
     space = parse([*words, "discount=interval(0.9,1)"])
     results.write(tmp_path, study_of(space, (TrialState.COMPLETE, 5.0, {"discount": 0.96})), space, SETTINGS)
     folders.add(tmp_path / "best")
-    wanted, _, chosen = compose([*tuned, "discount=0.96"])
-    found, _, found_chosen = compose(["experiment=best"])
-    for config in (wanted, found):
-        config["names"].pop("experiment", None)
-    assert found == wanted
+    wanted, user, chosen = compose([*tuned, "discount=0.96"])
+    found, found_user, found_chosen = compose(["experiment=best"])
+    assert settle(found, found_user) == settle(wanted, user)
     assert {**found_chosen, "experiment": chosen.get("experiment")} == chosen | {"experiment": chosen.get("experiment")}
 
 
