@@ -130,22 +130,24 @@ def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
 def give_own_values(own: DictConfig, user: set[str], chosen: dict[str, str]) -> None:
     """Take values of `OWN` that a recipe, a tuned file or an experiment has set for another option from the next of them that means the
     chosen option, or else from the option itself."""
-    experiments = tuned.lineage(chosen.get("experiment", ""), "experiment")
+    agents = [tuned.slots("agent", each) for each in tuned.lineage(chosen["agent"])]
+    experiments = tuned.lineage(chosen.get("experiment", ""), "experiment")[::-1]
+    published = [tuned.slots("experiment", each) for each in experiments]
     for key, apart in OWN.items():
         group = key.rpartition(".")[0]
         slot = group.replace(".", "/")
         now = chosen.get(slot, "")
-        default = {place: value for place, value in flatten(tuned.content(slot, now), f"{group}.") if f"{place}.".startswith(f"{key}.")}
-        # (option, values) from the weakest on
-        recipe = next((option for each in tuned.lineage(chosen["agent"]) if (option := tuned.slots("agent", each).get(slot))), "")
-        values = {f"agent.{place}": value for place, value in tuned.values("agent", chosen["agent"]).items()}
-        sources = [(now, default), (recipe, values | tuned.values("tuned", tuned.option(chosen["env"], chosen["agent"])))]
-        for each in reversed(experiments):
-            option = tuned.slots("experiment", each).get(slot) or sources[-1][0]
-            sources.append((option, dict(flatten(tuned.content("experiment", each)))))
-        if all(option == now or not {option, now} & {*apart} for option, _ in sources):
+        options = [next((each[slot] for each in agents if slot in each), "")]  # of the recipe, then of each experiment
+        for each in published:
+            options.append(each.get(slot, options[-1]))
+        fits = [option == now or not {option, now} & {*apart} for option in options]
+        if all(fits):
             continue
-        fitting = [found for option, found in sources if option == now or not {option, now} & {*apart}]
+        recipe = {f"agent.{place}": value for place, value in tuned.values("agent", chosen["agent"]).items()}
+        values = [recipe | tuned.values("tuned", tuned.option(chosen["env"], chosen["agent"]))]
+        values += [dict(flatten(tuned.content("experiment", each))) for each in experiments]
+        default = {place: value for place, value in flatten(tuned.content(slot, now), f"{group}.") if f"{place}.".startswith(f"{key}.")}
+        fitting = [default, *(found for found, fit in zip(values, fits) if fit)]  # the strongest last
         for place in default:
             if not any(f"{place}.".startswith(f"{mine}.") for mine in user if "." in mine):
                 OmegaConf.update(own, place, next(found[place] for found in reversed(fitting) if place in found))
