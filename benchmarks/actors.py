@@ -41,7 +41,8 @@ from deeprl.remote.actor import Actor
 from deeprl.remote.choice import chosen
 from deeprl.remote.cluster import cluster_for
 from deeprl.runs.folder import RunFolder, read_lines
-from deeprl.session.assemble import assemble, collector_of_actor, settle
+from deeprl.session.assemble import assemble, collector_of_actor
+from deeprl.session.settle import settle
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = ("evaluation.every=null", "evaluation.final_episodes=1", "checkpoint.every=null", "checkpoint.replay=false", "runtime.threads=1")

@@ -17,7 +17,7 @@ from deeprl.config.compose import compose
 from deeprl.config.dry_run import made_up_batch
 from deeprl.config.instantiate import instantiate
 from deeprl.config.menu import options
-from deeprl.session.assemble import settle
+from deeprl.session.settle import settle
 from deeprl.training.learner import CompiledLearner, Learner
 
 TOYS = {"discrete": "toy/chain", "continuous": "classic/pendulum"}

@@ -18,7 +18,8 @@ import torch
 
 from deeprl.config.compose import compose
 from deeprl.runs.folder import RunFolder
-from deeprl.session.assemble import assemble, settle
+from deeprl.session.assemble import assemble
+from deeprl.session.settle import settle
 from deeprl.training.learner import Learner
 from deeprl.training.trainer import Trainer
 

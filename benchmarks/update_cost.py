@@ -21,7 +21,7 @@ from deeprl.config.build import build_agent
 from deeprl.config.compose import compose
 from deeprl.config.dry_run import made_up_batch
 from deeprl.config.instantiate import instantiate
-from deeprl.session.assemble import settle
+from deeprl.session.settle import settle
 from deeprl.training.learner import Learner
 
 

@@ -42,7 +42,7 @@ from deeprl.parts.temperature import LearnedTemperature
 from deeprl.replay.replay import Replay
 from deeprl.runs.folder import read_lines
 from deeprl.session import session
-from deeprl.session.assemble import settle
+from deeprl.session.settle import settle
 from deeprl.training.learner import Learner, gradient
 from deeprl.training.trainer import Trainer
 from deeprl.transforms.observations import Plain

@@ -21,7 +21,8 @@ from deeprl.noise import map_tensors
 from deeprl.runs.folder import RunFolder
 from deeprl.runs.loggers import Loggers
 from deeprl.session import session
-from deeprl.session.assemble import assemble, settle
+from deeprl.session.assemble import assemble
+from deeprl.session.settle import settle
 from deeprl.system.progress import Progress
 from deeprl.training.collector import Collector
 from deeprl.training.trainer import Trainer

@@ -61,8 +61,8 @@ def main() -> None:
 
 def train_beside_first() -> int:
     """The run as a rank beside the first one, which makes the run folder. Hydra is left out, because it would make another."""
-    from deeprl.session.assemble import settle
     from deeprl.session.session import train
+    from deeprl.session.settle import settle
     from deeprl.training.distributed import join
 
     config, user, _ = compose(split(sys.argv[1:])[1])
@@ -95,7 +95,7 @@ def check_command_line() -> int:
         folders.add(Path(flags.config_dir))
     sys.argv[1:] = [word for word in sys.argv[1:] if word not in flags.overrides] + [opened(word) for word in flags.overrides]
     if flags.cfg == "job" and flags.resolve and not (flags.multirun or flags.package):
-        from deeprl.session.assemble import settle
+        from deeprl.session.settle import settle
 
         config, user, _ = compose(overrides)
         answer(OmegaConf.to_yaml(OmegaConf.create(settle(config, user))))  # as config.yaml has it, which Hydra does not know
@@ -158,7 +158,7 @@ def check(overrides: list[str], sweep: bool) -> None:
         if parent.exists() and not parent.is_dir():
             raise ConfigError(f"hydra.run.dir={root}: {parent} is a file, so no run folder can be made there. Choose another folder.")
     if config["resume"] == "auto":
-        from deeprl.session.assemble import settle
+        from deeprl.session.settle import settle
 
         settled = settle(config, user)
         target = Path(folder) if folder else auto_folder(settled, env=chosen["env"], agent=chosen["agent"])
@@ -192,8 +192,8 @@ def start(cfg: DictConfig, path: Path) -> int:
         full["hydra"] = HydraConfig.get()
 
     def trained() -> int:
-        from deeprl.session.assemble import settle
         from deeprl.session.session import train
+        from deeprl.session.settle import settle
 
         try:
             config, user = resolve(full)

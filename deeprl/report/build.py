@@ -21,6 +21,7 @@ from deeprl.system.machine import now
 PAGE = "index.html"
 MARK = b'<meta name="generator" content="deeprl report">'
 """A page with it in its first bytes is ours and may be replaced."""
+UNFINISHED = b"<!doctype html>" + MARK + b"<p>This report was not finished. Its command makes it again.</p>"
 OPTIONAL = {"profile.png"}
 """Files that some reports lack; tables without rows are empty files."""
 CURVES = dict(zip(AXES, VIEWS))
@@ -125,7 +126,8 @@ def entry(value: object) -> object:
 
 
 def write(out: Path, files: dict[str, bytes]) -> None:
-    """Write the files, the page last, and remove those of an earlier report that are not among them.
+    """Write the files, the page last, and remove those of an earlier report that are not among them. A report that is killed leaves a page
+    with the mark too, so that the same command may write it again.
 
     Raises:
         ConfigError: the folder cannot be written to.
@@ -134,6 +136,8 @@ def write(out: Path, files: dict[str, bytes]) -> None:
         out.mkdir(parents=True, exist_ok=True)
         for name in OPTIONAL - {*files}:
             (out / name).unlink(missing_ok=True)
+        if not (out / PAGE).exists():
+            replace_file(out / PAGE, UNFINISHED)
         for name, content in files.items():
             replace_file(out / name, content)
     except OSError as error:

@@ -25,7 +25,7 @@ from deeprl.runs.checkpoint import DAMAGE
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder, claim, discard, holds_run, read_lines, require_new
 from deeprl.session import session
-from deeprl.session.assemble import settle
+from deeprl.session.settle import settle
 from deeprl.system.functions import name_of, takes
 from deeprl.system.machine import flush_denormals
 from deeprl.system.torchrun import place

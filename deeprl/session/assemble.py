@@ -13,19 +13,17 @@ import torch
 from deeprl.accelerate import modes
 from deeprl.accelerate.graph import has_compiler
 from deeprl.agent import Agent
-from deeprl.config import tuned
 from deeprl.config.build import build_agent, check_actions, check_device, check_replay, environment
 from deeprl.config.dry_run import dry_run
-from deeprl.config.instantiate import Allowed, Deferred, drop_foreign, instantiate
-from deeprl.config.rollouts import choose_rollout, learns_from
-from deeprl.config.rules import finalise, get, learns_nothing, planned_updates, rollout_updates, with_shares
+from deeprl.config.instantiate import Allowed, Deferred, instantiate
+from deeprl.config.rules import learns_nothing, planned_updates
 from deeprl.errors import ConfigError
 from deeprl.networks.blocks import Block
-from deeprl.remote.choice import OnRay, chosen, settle_collect
+from deeprl.remote.choice import OnRay, chosen
 from deeprl.remote.cluster import Cluster
 from deeprl.remote.collector import Actors, RemoteCollector
 from deeprl.replay.replay import Replay, rows_and_memory
-from deeprl.replay.sequences import LENGTH, Sequences
+from deeprl.replay.sequences import Sequences
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
 from deeprl.session.needs import require_compiler, require_packages
@@ -44,56 +42,6 @@ MACHINE_THREADS = torch.get_num_threads()
 """Number of threads that torch chose, before any run of this process changes it."""
 WORTH_THREADS = 256
 """Width of a layer from which several threads are used. They make smaller networks slower, and much slower when the cores are busy."""
-
-
-def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
-    """Turn a composed configuration into the one that `config.yaml` holds: check it, replace shares of `steps` by steps, and drop keys of
-    tuned files and recipes that the chosen parts do not take, and those of an experiment below a slot that the user has chosen.
-
-    Args:
-        user: keys that the command line set.
-
-    Raises:
-        ConfigError: a key is wrong, or the user set a key that the chosen part does not take.
-    """
-    names = config["names"]
-    experiment = names.pop("experiment", "")
-    option = tuned.option(names["env"], names["agent"])
-    keys = tuned.keys(option)
-    if not keys:
-        say(f"no tuned settings for {names['agent']} on {tuned.family(names['env'])}: the defaults of the agent are used")
-    published = set(tuned.values("experiment", experiment))
-    slots = {key for key in user if "/" in key or key in ("agent", "env", "replay")}  # and those of the experiments it starts from
-    slots |= {slot for each in tuned.lineage(experiment, "experiment")[:-1] for slot in tuned.slots("experiment", each)}
-    swapped = tuple(f"{slot.replace('/', '.')}." for slot in slots)
-    dropped = drop_foreign(config, keys | tuned.recipe(names["agent"]) | {key for key in published if key.startswith(swapped)}, user)
-    if dropped:
-        sources = [f"agent={names['agent']}", f"tuned/{option}", *([f"experiment={experiment}"] if published else [])]
-        say(f"keys of {' and '.join(sources)} that the chosen parts do not take are ignored: {', '.join(dropped)}")
-    if learns_from(config, "sequences") or names["replay"] == "sequences":
-        replay = config["replay"]
-        if "replay.n_step" in keys - user - published and replay.get("n_step", 1) != 1:
-            say(f"replay.n_step=1 replaces the value of tuned/{option}, because sequences replace n-step returns")
-            replay["n_step"] = 1
-        if "replay.batch_size" in keys - user - published and "replay.length" not in keys:
-            number, length = replay["batch_size"], replay.get("length") or LENGTH
-            replay["batch_size"] = max(1, number // length)
-            say(f"replay.batch_size={replay['batch_size']}, sequences of {length}, replaces the {number} transitions of tuned/{option}")
-    choose_rollout(config, user)
-    mapping = config["agent"].get("mapping", {})
-    if mapping.get("n_step", 1) is None:
-        mapping["n_step"] = config["replay"].get("n_step", 1)  # here, because only now is it that of the replay that trains
-    settle_collect(config, user)
-    for key in sorted(user.intersection(with_shares(config))):
-        if get(config, key) == 1 and not isinstance(get(config, key), float):
-            say(f"{key}=1 is one step; the whole run is {key}=1.0")
-    config = finalise(config)
-    if not planned_updates(config) and not learns_nothing(config):
-        rollouts = rollout_updates(config) is not None
-        named = ("steps", "env.num", "replay.length") if rollouts else ("steps", "learning_starts", "replay_ratio")
-        figures = ", ".join(f"{key}={get(config, key)}" for key in named)
-        say(f"this run will make no update, because it ends too early: {figures}. A short run that learns: budget=tiny")
-    return config
 
 
 def unwatched(part: Any) -> Any:
@@ -122,14 +70,7 @@ def assemble(
     Raises:
         ConfigError: the parts do not fit together, or the machine lacks something that they need.
     """
-    if config["runtime"]["deterministic"] or modes.on_gpu(config):
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once, at its first use in any run of the process
-    # only for a change, because the call imports the compiler
-    if config["runtime"]["deterministic"] != torch.are_deterministic_algorithms_enabled():
-        torch.use_deterministic_algorithms(config["runtime"]["deterministic"])
-    check_device(config)
-    keep_memory()
-    flush_denormals()
+    set_up_process(config)
     stored = Checkpoints(folder.path)
     env, spec, agent, memory = fitted(config, allowed, stored.largest("agent") if allowed is not None and stored.steps() else None)
     require_packages(config, env)
@@ -141,23 +82,7 @@ def assemble(
     dry_run(agent, spec, config["device"], issubclass(memory.cls, Sequences))
     if config.get("init_from") and not stored.steps():  # a checkpoint of this run has later weights
         warm_start(agent, config["init_from"])
-    replay = memory(
-        spec=spec,
-        num=config["env"]["num"],
-        discount=config["discount"],
-        rewards=agent.rewards,
-        needs=agent.needs,
-        batch_device=config["device"],
-        **distributed.shard(config, ranks),
-    )
-    if isinstance(replay, Replay):
-        try:
-            replay.require_room()
-        except ValueError as error:
-            raise ConfigError(f"replay.{error}.") from error
-    if not learns_nothing(config):
-        where = ", with a copy on the device" if getattr(replay, "mirror", None) is not None else ""
-        say(f"replay: {rows_and_memory(replay.capacity, replay.bytes)}{where}")
+    replay = empty_replay(config, spec, agent, memory, ranks)
     parts = folder.path if ranks.first else folder.path / "ranks" / str(ranks.rank)
     checkpoints = Checkpoints(
         parts, config["checkpoint"]["keep"], max(saving.SEGMENT_BYTES, replay.bytes // 256), clean_later=not ranks.first
@@ -178,6 +103,51 @@ def assemble(
         envs.replay_actions = config["checkpoint"]["replay_actions"]
         collector = Collector(agent, learner.act, watched(envs), replay.append, config["seed"], config["device"], observe=observe)
     return Trainer(config, learner, collector, replay, make_evaluation, folder, checkpoints, config["accelerate"]["product"], ranks)
+
+
+def set_up_process(config: dict[str, Any]) -> None:
+    """Settings of torch and of the machine that hold for the whole process, and must stand before the first tensor.
+
+    Raises:
+        ConfigError: `device` is not there.
+    """
+    if config["runtime"]["deterministic"] or modes.on_gpu(config):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once, at its first use in any run of the process
+    # only for a change, because the call imports the compiler
+    if config["runtime"]["deterministic"] != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(config["runtime"]["deterministic"])
+    check_device(config)
+    keep_memory()
+    flush_denormals()
+
+
+def empty_replay(config: dict[str, Any], spec: Spec, agent: Agent, memory: Deferred, ranks: Alone) -> Any:
+    """The replay, without rows.
+
+    Args:
+        memory: of `fitted`.
+
+    Raises:
+        ConfigError: the machine has too little memory for it.
+    """
+    replay = memory(
+        spec=spec,
+        num=config["env"]["num"],
+        discount=config["discount"],
+        rewards=agent.rewards,
+        needs=agent.needs,
+        batch_device=config["device"],
+        **distributed.shard(config, ranks),
+    )
+    if isinstance(replay, Replay):
+        try:
+            replay.require_room()
+        except ValueError as error:
+            raise ConfigError(f"replay.{error}.") from error
+    if not learns_nothing(config):
+        where = ", with a copy on the device" if getattr(replay, "mirror", None) is not None else ""
+        say(f"replay: {rows_and_memory(replay.capacity, replay.bytes)}{where}")
+    return replay
 
 
 def remote_collector(config: dict[str, Any], agent: Agent, replay: Any, actors: Callable[[], Actors], observe: Any) -> RemoteCollector:

@@ -38,8 +38,9 @@ def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = ()) -> Plan:
         ConfigError: a job is wrong; the message names the key, and the job.
     """
     from deeprl.config.build import check_device
-    from deeprl.session.assemble import fitted, settle
+    from deeprl.session.assemble import fitted
     from deeprl.session.needs import require
+    from deeprl.session.settle import settle
 
     if len(jobs) > 20:
         say(f"checking {len(jobs)} jobs")

@@ -12,7 +12,7 @@ from deeprl.config.compose import compose
 from deeprl.config.menu import options
 from deeprl.config.rules import get
 from deeprl.errors import ConfigError
-from deeprl.session.assemble import settle
+from deeprl.session.settle import settle
 from tests.builders import composed, settled, spec_of
 
 

@@ -14,7 +14,7 @@ from deeprl.networks.heads import Scalar
 from deeprl.parts.chains import Chain, Single
 from deeprl.parts.exploration import EpsilonGreedy, GaussianNoise, OrnsteinUhlenbeck, Sampled, zipf
 from deeprl.schedules import Constant, Linear
-from deeprl.session.assemble import settle
+from deeprl.session.settle import settle
 from tests.builders import CONTINUOUS, DISCRETE, Weights, actor_critic, entry, sac, value_agent
 
 A = 4

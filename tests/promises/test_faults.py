@@ -30,7 +30,7 @@ from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder, read_lines
 from deeprl.runs.loggers import JsonLines, Loggers, TensorBoard
 from deeprl.session import session
-from deeprl.session.assemble import settle
+from deeprl.session.settle import settle
 from deeprl.system import files
 from deeprl.system.watchdog import CHECKS, Watchdog
 from deeprl.training.collector import Collector

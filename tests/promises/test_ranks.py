@@ -20,7 +20,7 @@ from deeprl.cli.replay_crash import newest
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
 from deeprl.session import session
-from deeprl.session.assemble import settle
+from deeprl.session.settle import settle
 from deeprl.training.collector import Collector
 from deeprl.training.distributed import join
 from deeprl.training.evaluator import Evaluator

@@ -20,7 +20,7 @@ from deeprl.config.overrides import first_of
 from deeprl.config.rules import RULES, learns_nothing, planned_updates, rollout_updates
 from deeprl.runs.config_file import flatten
 from deeprl.session.api import worded
-from deeprl.session.assemble import settle
+from deeprl.session.settle import settle
 from deeprl.sweep.grid import expand
 from tests.promises.test_guides import GUIDES
 

@@ -19,6 +19,7 @@ from deeprl.report.page import duration, number
 from deeprl.report.problems import problems
 from deeprl.report.results import Results
 from deeprl.report.runs import find, read_all
+from deeprl.system.files import replace_file
 from tests.report.folders import SYSTEM, write_run
 
 
@@ -434,6 +435,24 @@ def test_a_report_knows_the_names_of_its_files(tmp_path):
     write_run(tmp_path / "a")
     build_in(tmp_path)
     assert {path.name for path in (tmp_path / "out").iterdir()} == WRITTEN
+
+
+def test_a_first_report_that_is_killed_is_made_again(tmp_path, monkeypatch):
+    """Its files stand beside a page with the mark, although the finished page is written last."""
+    write_run(tmp_path / "a")
+
+    def killed(path, content):
+        if path.name == "scores.csv":
+            raise KeyboardInterrupt
+        replace_file(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("deeprl.report.build.replace_file", killed)
+        with pytest.raises(KeyboardInterrupt):
+            build_in(tmp_path)
+    assert "not finished" in (tmp_path / "out" / "index.html").read_text()
+    build_in(tmp_path)
+    assert "not finished" not in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_names_must_be_as_many_as_groups(tmp_path):

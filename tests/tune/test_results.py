@@ -15,7 +15,7 @@ from deeprl.cli import tune
 from deeprl.config import folders
 from deeprl.config.compose import compose
 from deeprl.errors import FINISHED
-from deeprl.session.assemble import settle
+from deeprl.session.settle import settle
 from deeprl.tune import figures, results
 from deeprl.tune.settings import Settings
 from deeprl.tune.space import Space, parse
