@@ -48,7 +48,10 @@ GOAL = {"mujoco/half_cheetah": 15420.0, "mujoco/hopper": 4064.0, "mujoco/walker2
 """The best published agents after 1,000,000 steps (v4 of the tasks), at any number of updates a step"""
 AGAINST_GOAL = {"strong_choice": (100_000,), "actor_critic": (150_000, 200_000)}
 """Steps at which the agents of a set are compared; the goal is that of the last"""
-PAIRS = {"actor_critic": (("itd3", "td3"), ("isac", "sac")), "successors": (("pqn", "dqn"),)}
+PAIRS = {
+    "actor_critic": (("itd3", "td3"), ("isac", "sac"), ("strong_mujoco", "td3"), ("strong_mujoco", "sac")),
+    "successors": (("pqn", "dqn"),),
+}
 """Agents that are compared by their difference; PQN of minatar.json after 500,000 steps with DQN after 200,000, which take it longer"""
 LEAST = {"classic/cartpole": 475.0, "classic/pendulum": -200.0}
 """What a preset must hold with every seed"""
@@ -166,12 +169,13 @@ def welch(one: list[float], other: list[float]) -> str:
 
 
 def differences(name: str) -> str:
-    """A row for each pair of `PAIRS` and each task that both agents were trained on."""
+    """A row for each pair of `PAIRS` and each task that both agents were trained on, at each number of steps of `AGAINST_GOAL`."""
     rows = ["| task | pair | difference |", "|---|---|---|"]
-    if name in AGAINST_GOAL:
-        found = scores(with_longer_runs(name), AGAINST_GOAL[name][0])
-    else:
-        found = {}
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    for at in AGAINST_GOAL.get(name, ()):
+        reached = scores(with_longer_runs(name), at)
+        found |= {(agent, f"{task}, {at:,}"): values for (agent, task), values in reached.items()}
+    if name not in AGAINST_GOAL:
         for line in [line for file in ("minatar", "successors") for line in stored(RESULTS / f"{file}.json") if line["steps"] != 2_000_000]:
             found.setdefault((line["name"], line["env"]), {})[line["seed"]] = final(line)
     for one, other in PAIRS[name]:
