@@ -45,7 +45,7 @@ from deeprl.values.losses import average, over_valid
 from deeprl.values.mapping import Identity, Mapping
 from deeprl.values.reduce import Reduction
 from deeprl.values.returns import Returns
-from deeprl.values.view import View
+from deeprl.values.view import View, transitions
 
 
 class ActorCritic(Agent):
@@ -230,7 +230,7 @@ class ActorCritic(Agent):
         because it reads the same log π(a|s)."""
         with torch.no_grad():
             obs = self.seen(batch.obs)  # the critics alone train the encoder
-        action, log_prob, statistics = self.actor.sample_with_statistics(obs, batch.noise.get("action"))
+        action, log_prob, statistics = self.actor.sample_with_statistics(obs, batch.noise.get("action"), transitions(batch))
         value = self.actor_value(pair(obs, action), batch.noise)  # (*B,)
         loss = self.temperature.entropy_cost(log_prob) - value
         total = average((loss + self.temperature.loss(log_prob)).unsqueeze(0), batch.valid).sum()

@@ -56,10 +56,13 @@ class Actor(nn.Module):
         """
         return self.drawn(self.outputs(obs), noise)
 
-    def sample_with_statistics(self, obs: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
-        """`sample` in the actor's own loss, and new running statistics of the torso, see `learning`."""
+    def sample_with_statistics(
+        self, obs: Tensor, noise: Tensor | None, counted: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+        """`sample` in the actor's own loss, and new running statistics of the torso, see `learning`; `counted` is (*B,) here."""
         lead = obs.shape[: obs.dim() - self.obs_dims]
-        features, statistics = learning(self.torso, obs.flatten(0, len(lead) - 1))
+        counted = None if counted is None else counted.flatten()
+        features, statistics = learning(self.torso, obs.flatten(0, len(lead) - 1), counted=counted)
         return *self.drawn(self.last(features)[0].unflatten(0, lead), noise), statistics
 
     def greedy(self, outputs: Tensor) -> Tensor:

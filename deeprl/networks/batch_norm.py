@@ -58,13 +58,17 @@ class BatchNorms(Block):
 
         return self.layered(obs, norm)
 
-    def learn(self, obs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Features by the batch's moments, and new values of the buffers."""
+    def learn(self, obs: Tensor, counted: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Features by the batch's moments, and new values of the buffers.
+
+        Args:
+            counted: (B,), which rows count in the moments; None: all.
+        """
         new: dict[str, Tensor] = {}
 
         def norm(i: int, x: Tensor) -> Tensor:
             x = x.float()  # moments are float32, also where the layers multiply in bfloat16
-            variance, mean = torch.var_mean(x, 1, correction=0, keepdim=True)
+            variance, mean = moments(x, counted)
             new[f"running_mean_{i}"] = self.of("running_mean", i).lerp(mean.detach(), 1.0 - self.momentum)
             new[f"running_variance_{i}"] = self.of("running_variance", i).lerp(variance.detach(), 1.0 - self.momentum)
             x = (x - mean) * (variance + self.epsilon).rsqrt()
@@ -82,3 +86,12 @@ class BatchNorms(Block):
     def layered(self, obs: Tensor, norm: Callable[[int, Tensor], Tensor]) -> Tensor:
         """Features, (B, inputs) -> (n, B, features)."""
         raise NotImplementedError
+
+
+def moments(x: Tensor, counted: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Variance and mean (n, 1, width) over the rows of (n, B, width) that count, see `BatchNorms.learn`."""
+    if counted is None:
+        return torch.var_mean(x, 1, correction=0, keepdim=True)
+    share = (counted / counted.sum().clamp(min=1)).unsqueeze(-1)
+    mean = (share * x).sum(1, keepdim=True)
+    return (share * (x - mean).square()).sum(1, keepdim=True), mean

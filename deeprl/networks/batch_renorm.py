@@ -42,8 +42,8 @@ class BatchRenorms(BatchNorms):
             self.add(f"weight_{i}", (n, inside, outside), Init(choice.init, inside, outside))
             self.add(f"bias_{i}", (n, 1, outside), Init(choice.init, inside, outside, bias=True))
 
-    def learn(self, obs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        features, new = super().learn(obs)
+    def learn(self, obs: Tensor, counted: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        features, new = super().learn(obs, counted)
         return features, {**new, "taken": self.taken + 1}
 
     def corrected(self, i: int, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:

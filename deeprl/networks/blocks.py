@@ -84,12 +84,15 @@ def restart_(module: nn.Module) -> None:
             block.restart_()  # type: ignore[operator]
 
 
-def learning(torso: Any, x: Tensor, *noise: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+def learning(torso: Any, x: Tensor, *noise: dict[str, Tensor], counted: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
     """Features of a batch in the loss that trains the torso, and new values of the torso's buffers by name.
 
-    A torso with running statistics has a method `learn` for it (`deeprl.networks.batch_renorm`); any other torso computes as usual.
+    A torso with running statistics has a method `learn` for it (`deeprl.networks.batch_norm`); any other torso computes as usual.
+
+    Args:
+        counted: (B,), which rows of the batch count in its statistics; None: all.
     """
-    return torso.learn(x) if hasattr(torso, "learn") else (torso(x, *noise), {})
+    return torso.learn(x, counted) if hasattr(torso, "learn") else (torso(x, *noise), {})
 
 
 def stacked(block: nn.Module, features: Tensor) -> Tensor:

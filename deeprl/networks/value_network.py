@@ -66,10 +66,12 @@ class ValueNetwork(nn.Module):
         lead = obs.shape[: obs.dim() - self.obs_dims]
         return self.torso(obs.flatten(0, len(lead) - 1)).unflatten(1, lead)
 
-    def learned_features(self, *obs: Tensor, noise: NetworkNoise) -> tuple[Tensor, dict[str, Tensor]]:
+    def learned_features(self, *obs: Tensor, noise: NetworkNoise, counted: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Features of several observations (*B, *obs) in one evaluation of all torsos, (torsos, n·B, F), and new statistics of the torso,
-        see `learning`."""
-        return learning(self.torso, torch.cat([each.flatten(0, each.dim() - self.obs_dims - 1) for each in obs]), *self.torso_noise(noise))
+        see `learning`; `counted` is (*B,) here."""
+        rows = torch.cat([each.flatten(0, each.dim() - self.obs_dims - 1) for each in obs])
+        counted = None if counted is None else counted.flatten().repeat(len(obs))
+        return learning(self.torso, rows, *self.torso_noise(noise), counted=counted)
 
     def torso_noise(self, noise: NetworkNoise) -> list[dict[str, Tensor]]:
         """Arguments of the torso after the observations."""

@@ -92,6 +92,12 @@ def both_ends(network: Any, batch: Batch, side: str) -> tuple[Tensor, Tensor, di
 
     A torso with batch statistics so sees both ends of a batch in one batch.
     """
-    features, statistics = network.learned_features(batch.obs, batch.next_obs, noise=batch.noise.get(side, ViewNoise()).now)
+    noise = batch.noise.get(side, ViewNoise()).now
+    features, statistics = network.learned_features(batch.obs, batch.next_obs, noise=noise, counted=transitions(batch))
     now, later = features.chunk(2, 1)
     return now, later, {f"chain.{side}.torso.{name}": value for name, value in statistics.items()}
+
+
+def transitions(batch: Batch) -> Tensor | None:
+    """Which rows of sequences (T, B) are transitions; None where all are, in batches (B,)."""
+    return batch.valid if batch.valid.dim() > 1 else None

@@ -12,6 +12,7 @@ from torch import nn
 
 from deeprl.backups.actor import PolicyBackup
 from deeprl.config.build import build_agent
+from deeprl.config.dry_run import made_up_batch
 from deeprl.config.instantiate import instantiate
 from deeprl.errors import ConfigError, NotFinite
 from deeprl.networks.batch_renorm import BatchRenormMLP
@@ -163,6 +164,47 @@ def test_statistics_are_those_of_both_ends():
     assert {name.rpartition(".")[0] for name in learned.statistics} == {"chain.online.torso"}
     _, learned = agent.loss_of("actor", batch)
     assert {name.rpartition(".")[0] for name in learned.statistics} == {"actor.torso"}
+
+
+def test_the_loss_is_that_of_one_evaluation_of_both_ends():
+    """Written down once more: (s, a) and (s', a') in one batch, both by its moments, the minimum of the second half as target; a' by the
+    actor's averages."""
+    agent = crossq()
+    for seed in range(3):
+        Learner(agent, lambda batch: batch).update(made_up(agent, CONTINUOUS, size=8, seed=seed))
+    batch = made_up(agent, CONTINUOUS, size=8, seed=9)
+    action, log_prob = agent.actor.sample(batch.next_obs, batch.noise["next_action"])
+    assert log_prob is not None
+    pairs = torch.cat([torch.cat([batch.obs, batch.action], -1), torch.cat([batch.next_obs, action], -1)])
+    network = agent.chain.online
+    now, later = network.head.advantage(network.torso.learn(pairs)[0])[..., 0].chunk(2, 1)  # (2, 8) each
+    target = batch.reward + batch.discount * (later.amin(0) - agent.temperature() * log_prob)
+    torch.testing.assert_close(agent.critic_loss(batch)[0], (now - target).square().mean(1).sum())
+
+
+@pytest.mark.parametrize("kind", ["sac", "dqn"])
+def test_moments_are_those_of_transitions(kind):
+    """What a row of a sequence that is no transition holds, changes neither a loss nor a statistic; a batch of sequences without such rows
+    has the moments of its rows."""
+    torso = BatchRenormMLP(hidden=(7,))
+    agent = crossq() if kind == "sac" else value_agent(FIVE, chain=TargetFree, torso=torso)
+    batch = made_up_batch(agent, agent.spec, (3, 4))
+    valid = torch.ones(3, 4, dtype=torch.bool)
+    valid[1, 2] = False
+    batch = batch._replace(valid=valid, discount=batch.discount * valid)
+    strange = batch._replace(obs=batch.obs.clone(), next_obs=batch.next_obs.clone())
+    strange.obs[1, 2], strange.next_obs[1, 2] = 1000.0, -1000.0
+    for name in agent.objectives:
+        one, other = agent.loss_of(name, batch), agent.loss_of(name, strange)
+        torch.testing.assert_close(one[0], other[0])
+        assert one[1].statistics
+        for place, value in one[1].statistics.items():
+            torch.testing.assert_close(other[1].statistics[place], value, msg=place)
+    rows = torch.randn((12, 5), generator=torch.Generator().manual_seed(0))
+    block = built(torso.build(FIVE, 1))
+    (plain, new), (counted, same_new) = block.learn(rows), block.learn(rows, torch.ones(12, dtype=torch.bool))
+    torch.testing.assert_close(counted, plain)
+    torch.testing.assert_close(same_new["running_variance_1"], new["running_variance_1"])
 
 
 def test_each_loss_changes_the_statistics_of_its_own_networks():
