@@ -89,7 +89,8 @@ COMPOSITIONS = {  # what is added to a chain of iterations, alone and together
     "is_munchausen_quantile_three": f"agent=is_dqn agent/backup=munchausen {QUANTILE} replay.n_step=3",
 }
 NARROW = "agent=crossq agent.torso.hidden=[304,304] agent.temperature.form=log"
-LAYER_NORM = "agent=sac agent.torso.layer_norm=true agent.actor_period=2"
+RARER = "agent=sac agent.actor_period=2 agent.target_period=2"
+LAYER_NORM = f"{RARER} agent.torso.layer_norm=true"
 TRUNCATED = "agent/head=quantile agent.head.quantiles=25 agent.head.init=null agent/reduce=truncate agent/reduce@agent.actor_reduce=mean"
 STRONG = {  # candidates for configs/experiment/strong_mujoco.yaml, all within twice TD3's multiply-adds (benchmarks.update_cost)
     "strong_crossq": NARROW,
@@ -97,7 +98,7 @@ STRONG = {  # candidates for configs/experiment/strong_mujoco.yaml, all within t
     "strong_crossq_quantiles": f"{NARROW} {TRUNCATED}",
     "strong_quantiles": f"{LAYER_NORM} {TRUNCATED}",
     "strong_quantiles_three": f"{LAYER_NORM} {TRUNCATED} replay.n_step=3",
-    "strong_simba": "agent=sac agent.actor_period=2 agent/normalize=running agent/torso=simba agent.torso.width=112 agent.torso.blocks=1",
+    "strong_simba": f"{RARER} agent/normalize=running agent/torso=simba agent.torso.width=112 agent.torso.blocks=1",
 }
 PONG = {
     "pong_dqn": "experiment=pong",

@@ -100,7 +100,7 @@ loops(
     "atari",
     "sb3",
 )
-SAC, TQC = (f"agent={agent} env=mujoco/half_cheetah" for agent in ("sac", "tqc"))
+SAC, TQC = "agent=sac env=mujoco/half_cheetah", "agent=tqc env=mujoco/half_cheetah agent.reduce.drop=2"
 loops("sac_loop", "SAC on HalfCheetah-v5, everything on, as td3_loop", 1000, "SBX", SAC, "sac", "sbx", "sb3")
 loops(
     "tqc_loop", "TQC on HalfCheetah-v5, 5 critics of 512-512-512 with 25 quantiles, as td3_loop", 100, "SB3", TQC, "tqc", "sbx", "sb3",

@@ -273,6 +273,23 @@ def test_settings_of_a_task_reach_the_agents_that_start_from_its_own():
     assert tuned.option("box2d/car_racing", "tqc") == "box2d/car_racing/td3"
 
 
+def test_tqc_and_redq_have_the_settings_of_their_authors_on_a_task():
+    """Quantiles to drop, and MBPO's target entropy: −1 for the three dimensions of Hopper, −2 for the seventeen of Humanoid."""
+    dropped = {task: settled("agent=tqc", f"env=mujoco/{task}")["agent"]["reduce"]["drop"] for task in ("hopper", "half_cheetah", "ant")}
+    assert dropped == {"hopper": 5, "half_cheetah": 0, "ant": 2}
+    sizes = {"hopper": 3, "half_cheetah": 6, "walker2d": 6, "ant": 8, "humanoid": 17, "pusher": 7}
+    configs = {task: settled("agent=redq", f"env=mujoco/{task}") for task in sizes}
+    entropies = {task: round(sizes[task] * config["agent"]["temperature"]["target_entropy"], 4) for task, config in configs.items()}
+    assert entropies == {"hopper": -1, "half_cheetah": -3, "walker2d": -3, "ant": -4, "humanoid": -2, "pusher": -7}
+    assert {config["replay_ratio"] for config in configs.values()} == {20.0}
+
+
+def test_targets_of_sac_do_not_wait_for_its_actor():
+    """Those of TD3 do."""
+    targets = {agent: settled(f"agent={agent}", "env=classic/pendulum", "agent.actor_period=4") for agent in ("sac", "isac", "td3")}
+    assert {agent: config["agent"]["target_period"] for agent, config in targets.items()} == {"sac": 1, "isac": 1, "td3": None}
+
+
 def test_a_loss_that_fails_is_found_before_any_step():
     config = settled("agent=dqn", "env=toy/chain")
     agent, spec = build_agent(config, spec_of("toy/chain")), spec_of("toy/chain")
