@@ -15,7 +15,7 @@ from deeprl.cli.arguments import allow_package
 from deeprl.cli.exits import FINISHED, ended, guarded
 from deeprl.config.rules import IDENTITY, RESUMABLE, finalise, get, nearest, put
 from deeprl.errors import ConfigError
-from deeprl.runs.config_file import PLACE, flatten
+from deeprl.runs.config_file import CHANGEABLE, flatten
 from deeprl.runs.folder import RunFolder
 from deeprl.system.terminal import answer
 
@@ -79,7 +79,7 @@ def changed(stored: dict, overrides: list[str]) -> dict:
         key, equals, text = override.partition("=")
         if not equals:
             raise ConfigError(f"{override} is not of the form key=value.")
-        if key.split(".")[0] in IDENTITY and key not in PLACE:
+        if key.split(".")[0] in IDENTITY and key not in CHANGEABLE:
             raise ConfigError(
                 f"{override}: {key.split('.')[0]} cannot be changed, because it identifies the run. Start another run for it."
             )

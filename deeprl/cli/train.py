@@ -172,14 +172,14 @@ def go_on(path: Path, config: dict) -> int:
     from deeprl.cli.resume import resume
     from deeprl.config.rules import get
     from deeprl.config.stored import continued, own_packages
-    from deeprl.runs.config_file import PLACE
+    from deeprl.runs.config_file import CHANGEABLE
 
     stored = continued(path, config)
     status = RunFolder(path).read_status() or {}
     if status.get("state") == "finished":
         answer(f"{path}: this run is finished at step {status['step']:,}; nothing to do")
         return FINISHED
-    places = {key: get(stored, key, stored) for key in PLACE}
+    places = {key: get(stored, key, stored) for key in CHANGEABLE}
     overrides = [f"{key}={'null' if place is None else place}" for key, place in places.items() if place is not stored]
     return resume(path, overrides, own_packages(config))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from deeprl.errors import ConfigError
-from deeprl.runs.config_file import PLACE, flatten
+from deeprl.runs.config_file import CHANGEABLE, flatten
 
 MOST = 2**53
 """Largest number, because schedules and JSON use floats, which are not exact for larger whole numbers."""
@@ -63,7 +63,7 @@ IDENTITY = (
     "agent", "env", "seed", "replay", "collect", "discount", "device", "accelerate", "runtime", "names", "learning_starts", "replay_ratio"
 )  # fmt: skip
 """Keys that tell runs apart: `deeprl resume` refuses to change them."""
-RESUMABLE = ("steps", "evaluation", "checkpoint", "log", "stop", "logger", *PLACE)
+RESUMABLE = ("steps", "evaluation", "checkpoint", "log", "stop", "logger", *CHANGEABLE)
 """Keys that `deeprl resume` may change: how long the run trains, and what it records"""
 LEARNING = tuple(key for key in IDENTITY if key not in ("device", "accelerate", "runtime"))
 """Keys of `IDENTITY` that affect what is learned. The others affect only where and how it is computed."""

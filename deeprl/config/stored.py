@@ -4,14 +4,16 @@ line, and packages or files outside of deeprl need the user's permission."""
 from __future__ import annotations
 
 import copy
+import json
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deeprl.config.rules import finalise, get, put
+from deeprl.config.rules import RESUMABLE, finalise, get, put, with_shares
 from deeprl.errors import ConfigError
-from deeprl.runs.config_file import PLACE, flatten, without_place
+from deeprl.runs.config_file import CHANGEABLE, flatten, without_changeable
 from deeprl.runs.folder import RunFolder
 from deeprl.system.functions import GIVEN, found
 from deeprl.system.terminal import say
@@ -53,27 +55,43 @@ def checked(config: dict[str, Any], allowed: tuple[str, ...]) -> dict[str, Any]:
 
 def continued(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     """The stored configuration of the run in `path`, which a run of `config` is to go on with. Where and how fast it computes may differ,
-    but not what it computes (`SAME`); `PLACE` is that of `config`.
+    but not what it computes (`SAME`); `CHANGEABLE` is that of `config`.
 
     Raises:
         ConfigError: it is a run of another configuration.
     """
     stored = LATER | RunFolder(path).read_config()
-    before, now = (unnumbered(without_place(each)) for each in (stored, config))
+    before, now = (unnumbered(without_changeable(each)) for each in (stored, config))
     different = [key for key in now if key not in ("resume", "accelerate", "runtime") and before.get(key) != now[key]]
     for key, (older, undecided) in SAME.items():
         if get(config, key, older) not in (get(stored, key, older), undecided):
             different.append(key)
     if different:
+        words = words_of_resume(before, now) if {*different} <= {*now} else ""
+        if words:
+            command = f"deeprl resume {shlex.quote(str(path))} {words}"
+            raise ConfigError(f"{path} holds this run, but not with {words}: go on with {command}, or choose another folder.")
         raise ConfigError(f"{path} holds a run of another configuration ({', '.join(different)} differ): choose another folder.")
     function, given = get(stored, "env.function"), get(config, "env.function")
     if function != given:
         say(f"the function given for the environment is taken for that of the run, {function}")
         GIVEN[function] = found(given)
-    for key in PLACE:
+    for key in CHANGEABLE:
         if get(config, key, stored) is not stored:
             put(stored, key, get(config, key))
     return stored
+
+
+def words_of_resume(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Overrides with which `deeprl resume` makes the configuration `before` to `now`; empty if it refuses some of them. Periods that were
+    shares of `steps` stay as they are."""
+    old, new = ({key: value for key, value in flatten(each) if key != "resume"} for each in (before, now))
+    changed = [key for key in {**old, **new} if old.get(key, old) != new.get(key, new)]
+    shares = with_shares(now) if "steps" in changed else []
+    words = [key for key in changed if {key, key.split(".")[0]} & {*RESUMABLE}]
+    if any(key not in words and key not in shares and key.split(".")[0] not in ("accelerate", "runtime") for key in changed):
+        return ""
+    return " ".join(shlex.quote(f"{key}={new[key] if isinstance(new[key], str) else json.dumps(new[key])}") for key in words if key in new)
 
 
 def unnumbered(config: dict[str, Any]) -> dict[str, Any]:

@@ -18,8 +18,10 @@ CONFIG_LIMIT, DEPTH_LIMIT = 1 << 16, 50
 """Largest bytes and nesting of config.yaml. A configuration has 3 to 5 KiB, and the parser takes a second for 64 KiB."""
 
 
-PLACE = ("collect.address", "collect.timeout", "collect.restarts")
-"""Keys that say where actors are and when they count as dead. A run may go on with other values, on another cluster."""
+CHANGEABLE_ONCE = ("collect.address", "collect.timeout", "collect.restarts")
+CHANGEABLE = (*CHANGEABLE_ONCE, "env.on_error", "env.timeout", "runtime.watchdog")
+"""Keys that say where actors are, when a process counts as dead, and what happens then. A run may go on with other values. Older
+checkpoints name only `CHANGEABLE_ONCE`."""
 
 
 def container(config: Any) -> dict[str, Any]:
@@ -36,10 +38,10 @@ def flatten(config: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-def without_place(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without the keys of `PLACE`."""
+def without_changeable(config: dict[str, Any], changeable: tuple[str, ...] = CHANGEABLE) -> dict[str, Any]:
+    """A configuration without the keys of `CHANGEABLE`."""
     return {
-        key: {name: item for name, item in value.items() if f"{key}.{name}" not in PLACE} if isinstance(value, dict) else value
+        key: {name: item for name, item in value.items() if f"{key}.{name}" not in changeable} if isinstance(value, dict) else value
         for key, value in config.items()
     }
 
@@ -50,9 +52,9 @@ def config_hash(config: Any, ignore: Iterable[str] = ("resume", "hydra")) -> str
     return hashlib.sha256(json.dumps(plain(resolved), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def identity(config: dict[str, Any], keys: Iterable[str]) -> dict[str, str]:
-    """For each top-level key, a hash of its value without `PLACE`. A checkpoint stores it."""
-    config = without_place(config)
+def identity(config: dict[str, Any], keys: Iterable[str], changeable: tuple[str, ...] = CHANGEABLE) -> dict[str, str]:
+    """For each top-level key, a hash of its value without `CHANGEABLE`. A checkpoint stores it."""
+    config = without_changeable(config, changeable)
     return {key: config_hash({key: config.get(key)}) for key in keys}
 
 
@@ -64,7 +66,9 @@ def check_identity(config: dict[str, Any], keys: Iterable[str], stored: dict[str
     Raises:
         ValueError: the value of a key was edited after the checkpoint.
     """
-    changed = [key for key, now in identity(config, keys).items() if stored.get(key, now) != now]
+    keys = [*keys]
+    hashes = [identity(config, keys, changeable) for changeable in (CHANGEABLE, CHANGEABLE_ONCE)]
+    changed = [key for key in keys if key in stored and stored[key] not in [each[key] for each in hashes]]
     if changed:
         raise ValueError(f"config.yaml was edited since, in {', '.join(changed)}; restore the earlier values, or start another run")
 

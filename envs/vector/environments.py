@@ -217,9 +217,8 @@ class Environments:
 
     def _failed(self, index: int, failure: Failure) -> EnvironmentFailed:
         times = self._failed_in_a_row[index]
-        remedy = (
-            "env.on_error=restart would go on with a fresh one" if self.backend.replaces else "none of its environments can be replaced"
-        )
+        fresh = "env.on_error=restart goes on with a fresh one, also when the run is resumed"
+        remedy = fresh if self.backend.replaces else "none of its environments can be replaced"
         outcome = f"so it was {times} times in a row" if times > RESTARTS else remedy
         return EnvironmentFailed(self._sentence(index, failure, outcome))
 

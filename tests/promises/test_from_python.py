@@ -14,6 +14,8 @@ import deeprl
 from deeprl.cli import exits
 from deeprl.config.stored import named_packages
 from deeprl.errors import ConfigError
+from deeprl.runs.config_file import CHANGEABLE_ONCE, check_identity, identity
+from deeprl.runs.folder import RunFolder
 from deeprl.session.api import worded
 from deeprl.system.functions import found, name_of
 from tests.builders import console, front_door, same, snapshot
@@ -212,6 +214,55 @@ def test_a_folder_and_going_on_in_it(tmp_path):
     assert again.step == 120
     with pytest.raises(ConfigError, match="needs the folder"):
         deeprl.train(PLAIN, env=make, resume=True)
+
+
+class Breaks(gymnasium.Wrapper):
+    """Raises at its 70th step, whoever repeats it."""
+
+    steps = 0
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps == 70:
+            raise OSError("sensor lost")
+        return super().step(action)
+
+
+def breaking() -> gymnasium.Env:
+    return Breaks(make())
+
+
+@pytest.mark.filterwarnings("ignore:environment")
+def test_a_run_whose_environment_fails_again_goes_on_with_a_fresh_one():
+    """Because resuming is exact, the failure would come at the same step; env.on_error may therefore change."""
+    with pytest.raises(RuntimeError, match=r"sensor lost; env.on_error=restart goes on .*also when the run is resumed"):
+        deeprl.train(PLAIN, env=breaking, folder="run")
+    resume = ("resume", "run", "--allow-package", "tests")
+    assert console(*resume) == exits.FAILED
+    assert console(*resume, "env.num=2") == exits.WRONG
+    assert console(*resume, "env.on_error=restart", "env.timeout=7", "runtime.watchdog=9") == exits.FINISHED
+    config = RunFolder(Path("run")).read_config()
+    assert (config["env"]["on_error"], config["env"]["timeout"], config["runtime"]["watchdog"]) == ("restart", 7, 9)
+
+
+def test_a_run_with_more_steps_names_the_command_that_goes_on():
+    deeprl.train(PLAIN, env=make, folder="run")
+    """Periods that were shares of the steps stay those of the shorter run."""
+    with pytest.raises(ConfigError, match=r"go on with deeprl resume run steps=160 evaluation.every=60, or"):
+        deeprl.train({**PLAIN, "steps": 160, "evaluation.every": 60}, env=make, folder="run", resume=True)
+    with pytest.raises(ConfigError, match="another configuration"):
+        deeprl.train({**PLAIN, "steps": 160, "discount": 0.5}, env=make, folder="run", resume=True)
+    assert console("resume", "run", "--allow-package", "tests", "steps=160", "evaluation.every=60") == exits.FINISHED
+
+
+def test_checkpoints_from_before_these_keys_could_change_still_load():
+    """Their identity has env with on_error and timeout."""
+    config = {"env": {"id": "A", "on_error": "fail", "timeout": 60}, "discount": 0.9, "collect": {"address": None}}
+    older = identity(config, ["env", "discount", "collect"], CHANGEABLE_ONCE)
+    check_identity(config, ("env", "discount", "collect"), older)
+    check_identity({**config, "env": {**config["env"], "on_error": "restart"}}, ("env",), identity(config, ["env"]))
+    with pytest.raises(ValueError, match="edited since, in env"):
+        check_identity({**config, "env": {**config["env"], "id": "B"}}, ("env",), older)
 
 
 def test_a_warm_start_takes_what_fits(capfd):
