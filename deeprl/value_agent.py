@@ -1,6 +1,8 @@
 """The agent for discrete actions. Every value-based paper here is one choice of its parts.
 
-ℓ_k(s, a)  =  w_k · D( f([T Q̄_{k−1}](s, a)),  Q_k(s, a) )  +  auxiliary,      k = 1 … K
+ℓ_k(s, a)  =  w_k · D( f([T Q̄_{k−1}](s, a)),  f(Q_k(s, a)) )  +  auxiliary,      k = 1 … K
+
+The network predicts f(Q_k), where f is the mapping; for most agents it is the identity.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ class ValueAgent(Agent):
         resets: updates after which all networks start anew, with other initial weights.
         normalize: partial of a `Part` that maps observations to the networks' input.
         explore: ε-greedy.
-        optimizer: `deeprl.optim.adam.Adam`.
+        optimizer: a choice of `deeprl.optim`.
     """
 
     actions = "discrete"

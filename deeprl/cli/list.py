@@ -33,6 +33,7 @@ def run(asked: argparse.Namespace) -> int:
         folders.add(asked.config_dir)
     prepare()
     slot = PLURALS.get(asked.slot, asked.slot)
+    slot = slot.partition("@")[0] if slot else slot  # agent/torso@agent.actor_torso has the options of agent/torso
     if slot is None:
         answer("\n".join(menu((*SLOTS, *LAB))))
     elif slot == "combinations":

@@ -14,6 +14,7 @@ COMMANDS = {
     "tune": "search for good settings: deeprl tune agent=dqn KEY=a,b KEY=interval(0,1); deeprl tune resume DIR continues it",
     "check": "what a run would cost, measured over a few seconds, and what looks wrong with it",
     "resume": "continue a run from its last checkpoint",
+    "status": "a line for each run in and below folders: state, step, return, last checkpoint",
     "eval": "evaluate a checkpoint on fresh environments",
     "report": "learning curves and final scores of runs as a page, figures and tables",
     "record": "film episodes of the greedy policy: MP4 files under videos/",

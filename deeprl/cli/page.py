@@ -10,7 +10,7 @@ from deeprl.config.captions import Entry, keys, slots
 from deeprl.system.terminal import columns, front_door
 
 EXAMPLES = (
-    ("", "i-DQN on CartPole, a few minutes"),
+    ("", "i-DQN on CartPole, two minutes"),
     ("agent=dqn env=minatar/breakout", "another environment"),
     ("agent=idqn agent/backup=double agent.chain.length=4", "parts of two papers"),
     ("-m agent=dqn,idqn seed=0,1", "a grid, four runs"),
@@ -43,7 +43,7 @@ def help_page() -> str:
             "examples",
             *columns([(f"{front_door()} {words}", text) for words, text in EXAMPLES]),
             "",
-            "slots and their defaults; `deeprl list SLOT` shows the options of one",
+            "slots, with the options of dqn and td3, which recipes replace; `deeprl list SLOT` lists one",
             *menu(),
             "",
             "keys and their defaults, which a tuned file of agent and environment may change;",

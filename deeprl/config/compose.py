@@ -198,6 +198,12 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
         return f"{override}: {_clean(error)}"
     name = key.rpartition(".")[2]
     last = [k for k in keys if k.rpartition(".")[2] == name] or [k for k in keys if k == ELSEWHERE.get(name)]
+    part = key.rpartition(".")[0]
+    slot = part.replace(".", "/")
+    if slot in chosen and not last:
+        own = {k.removeprefix(f"{part}."): k for k in keys if k.startswith(f"{part}.") and not k.rpartition(".")[2].startswith("_")}
+        offered = f"has {', '.join(own)}" if own else "has no keys"
+        return f"{override}: there is no key {key}.{nearest(name, own, own)} {slot}={chosen[slot]} {offered}."
     hint = nearest(key, last) or (f" Did you mean {last[0]}?" if last else nearest(key, [*keys, *parents, *known]))
     return f"{override}: there is no key {key}.{hint}"
 

@@ -1,8 +1,8 @@
 """Target networks as a chain of K Bellman iterations, and the neutral element K = 1.
 
-Entry k − 1 of the online stack is Q_k, and entry k − 1 of the target stack is Q̄_{k−1}, its target. A chain changes its weights in three
-ways only, copies of slices along the leading stack axis. With an ensemble of E critics an iteration is E entries that lie together, and
-every slice below is in units of E.
+Entry k − 1 of the online stack is Q_k, and entry k − 1 of the target stack is Q̄_{k−1}, its target. A chain changes its weights by slices
+along the leading stack axis only: `anchor_` (a copy or an average), `follow_`, `roll_`, and `reset_target` at the start and at resets. With
+an ensemble of E critics an iteration is E entries that lie together, and every slice below is in units of E.
 """
 
 from __future__ import annotations

@@ -72,17 +72,17 @@ def assemble(
     """
     set_up_process(config)
     stored = Checkpoints(folder.path)
-    env, spec, agent, memory = fitted(config, allowed, stored.largest("agent") if allowed is not None and stored.steps() else None)
+    env, spec, agent, make_replay = fitted(config, allowed, stored.largest("agent") if allowed is not None and stored.steps() else None)
     require_packages(config, env)
     automatic = pin(config, agent)
     distributed.refuse(config, agent, ranks)
     torch.set_num_threads(config["runtime"]["threads"])
     if modes.on_gpu(config):
         modes.convolve_as(config)
-    dry_run(agent, spec, config["device"], issubclass(memory.cls, Sequences))
+    dry_run(agent, spec, config["device"], issubclass(make_replay.cls, Sequences))
     if config.get("init_from") and not stored.steps():  # a checkpoint of this run has later weights
         warm_start(agent, config["init_from"])
-    replay = empty_replay(config, spec, agent, memory, ranks)
+    replay = empty_replay(config, spec, agent, make_replay, ranks)
     parts = folder.path if ranks.first else folder.path / "ranks" / str(ranks.rank)
     checkpoints = Checkpoints(
         parts, config["checkpoint"]["keep"], max(saving.SEGMENT_BYTES, replay.bytes // 256), clean_later=not ranks.first
@@ -121,16 +121,16 @@ def set_up_process(config: dict[str, Any]) -> None:
     flush_denormals()
 
 
-def empty_replay(config: dict[str, Any], spec: Spec, agent: Agent, memory: Deferred, ranks: Alone) -> Any:
+def empty_replay(config: dict[str, Any], spec: Spec, agent: Agent, make_replay: Deferred, ranks: Alone) -> Any:
     """The replay, without rows.
 
     Args:
-        memory: of `fitted`.
+        make_replay: of `fitted`.
 
     Raises:
         ConfigError: the machine has too little memory for it.
     """
-    replay = memory(
+    replay = make_replay(
         spec=spec,
         num=config["env"]["num"],
         discount=config["discount"],
@@ -226,9 +226,9 @@ def fitted(config: dict[str, Any], allowed: Allowed = None, saved: int | None = 
     env, spec = environment(config, allowed, trains=True)
     check_actions(config, spec, allowed)
     agent = build_agent(config, spec, allowed, saved)
-    memory = instantiate({**config["replay"], "_partial_": True}, "replay", allowed)
-    check_replay(config, agent, memory)
-    return env, spec, agent, memory
+    make_replay = instantiate({**config["replay"], "_partial_": True}, "replay", allowed)
+    check_replay(config, agent, make_replay)
+    return env, spec, agent, make_replay
 
 
 def pin(config: dict[str, Any], agent: Agent) -> bool:

@@ -10,6 +10,7 @@ from deeprl.config.rollouts import choose_rollout, learns_from
 from deeprl.config.rules import finalise, get, learns_nothing, planned_updates, rollout_updates, with_shares
 from deeprl.remote.choice import settle_collect
 from deeprl.replay.sequences import LENGTH
+from deeprl.runs.config_file import flatten
 from deeprl.system.terminal import say
 
 
@@ -59,6 +60,15 @@ def drop_unused(config: dict[str, Any], user: set[str], experiment: str, publish
     if dropped:
         sources = [f"agent={names['agent']}", f"tuned/{option}", *([f"experiment={experiment}"] if published else [])]
         say(f"keys of {' and '.join(sources)} that the chosen parts do not take are ignored: {', '.join(dropped)}")
+        for slot in dict.fromkeys(key.rpartition(".")[0] for key in dropped):
+            own = [f"{key}={value}" for key, value in flatten(get(config, slot, {}), f"{slot}.") if is_default(key, value, keys | user)]
+            if slot.replace(".", "/") in user and own:
+                say(f"the option's own defaults: {', '.join(own)}")
+
+
+def is_default(key: str, value: Any, decided: set[str]) -> bool:
+    """Whether a value is a number that neither a tuned file nor the user has set."""
+    return key not in decided and isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def count_sequences(config: dict[str, Any], decided: set[str]) -> None:

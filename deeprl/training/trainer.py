@@ -191,7 +191,7 @@ class Trainer:
         return min([(self.step // period + 1) * period for period in periods if period] + [config["steps"]])
 
     def _on_period(self, before: int, after: int) -> bool:
-        """Log, evaluate, save, in this order, because a checkpoint covers the log of its step. Returns whether to stop early.
+        """Evaluate, log, save, in this order, because a checkpoint covers the log of its step. Returns whether to stop early.
 
         Raises:
             Stopped: in an evaluation. Nothing has been logged; a resumed run repeats the whole call.

@@ -37,7 +37,7 @@ class Returns(NamedTuple):
 
 
 class Values(Protocol):
-    """Prediction of a network with discrete actions for a batch of observations."""
+    """Prediction of a value network for a batch of observations; that of a critic has one action."""
 
     features: Tensor
     """(torsos, *B, F)"""

@@ -87,7 +87,7 @@ def test_the_first_and_the_last_job_of_a_sweep_compose(command):
 def test_there_are_commands():
     assert len(commands("python train.py")) > 20
     named = {command.split()[1] for command in commands("deeprl ")}
-    assert named == {"check", "export", "sweep", "tune", "resume", "eval", "record", "report", "list", "replay-crash"}
+    assert named == {"check", "export", "sweep", "tune", "resume", "eval", "record", "report", "list", "replay-crash", "status"}
 
 
 def test_python_examples_parse_and_their_overrides_compose():

@@ -1,0 +1,89 @@
+"""`deeprl status [DIR...]`: a line for each run: its state, how far it is, what it returns, and what a kill would cost now."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from deeprl.errors import RunFolderError
+from deeprl.runs.folder import RunFolder, find_runs, holder
+from deeprl.sweep.standing import look
+from deeprl.system.progress import duration
+from deeprl.system.terminal import answer, say
+
+UNHELD = "no process"
+HEADS = ("run", "state", "step", "of", "return", "steps/s", "left", "saved at")
+
+
+class Row(NamedTuple):
+    cells: tuple[str, ...]
+    """A text for each of `HEADS`"""
+    state: str
+    remark: str = ""
+    """A sentence below the table"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    text = "run folders, and folders above several (default: runs)"
+    parser.add_argument("folders", nargs="*", type=Path, default=[Path("runs")], metavar="DIR", help=text)
+
+
+def run(options: argparse.Namespace) -> int:
+    paths = {path.resolve(): path for folder in options.folders for path in find_runs(folder)}
+    rows = [row_of(path) for path in paths.values()]
+    answer("\n".join(table([row.cells for row in rows])))
+    for row in rows:
+        if row.remark:
+            say(row.remark)
+    if any(row.state == UNHELD for row in rows):
+        say(f"{UNHELD}: status.json says running, but no process of this machine holds the folder: it was killed, or runs elsewhere")
+    return 0
+
+
+def row_of(path: Path) -> Row:
+    """A damaged run folder has a row too."""
+    try:
+        folder = RunFolder(path)
+        steps, status, standing = folder.read_config().get("steps"), folder.read_status() or {}, look(path)
+    except RunFolderError as error:
+        return Row((str(path), "unreadable", *[""] * (len(HEADS) - 2)), "unreadable", str(error))
+    state = UNHELD if standing.state == "running" and holder(path) is None else standing.state
+    left = ""
+    if state == "running" and standing.speed and isinstance(steps, int):
+        left = duration(max(steps - standing.step, 0) / standing.speed)
+    cells = (
+        str(path),
+        state,
+        f"{standing.step:,}",
+        f"{steps:,}" if isinstance(steps, int) else "",
+        "" if standing.returned is None else f"{standing.returned:.4g}",
+        f"{standing.speed:,.0f}" if standing.speed else "",
+        left,
+        saved(path),
+    )
+    return Row(cells, state, f"{path}: {status['error']}" if state == "failed" and status.get("error") else "")
+
+
+def saved(path: Path) -> str:
+    """Step and age of the newest checkpoint."""
+    from deeprl.runs.checkpoints import Checkpoints  # here, because it imports torch, and --help need not
+
+    checkpoints = Checkpoints(path)
+    if not (steps := checkpoints.steps()):
+        return "never"
+    try:
+        written = checkpoints.at(steps[-1]).stat().st_mtime
+    except OSError:  # replaced by a newer one meanwhile
+        return f"{steps[-1]:,}"
+    return f"{steps[-1]:,}, {duration(max(time.time() - written, 0))} ago"
+
+
+def table(rows: list[tuple[str, ...]]) -> list[str]:
+    """Lines in columns: numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(HEADS, *rows)]
+    return [
+        "  ".join(f"{cell:<{width}}" if i in (0, 1) else f"{cell:>{width}}" for i, (cell, width) in enumerate(zip(row, widths))).rstrip()
+        for row in (HEADS, *rows)
+    ]

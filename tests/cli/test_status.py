@@ -1,0 +1,56 @@
+"""`deeprl status`, in this process."""
+
+from __future__ import annotations
+
+import os
+
+from deeprl.cli import exits
+from deeprl.cli.status import UNHELD, row_of, table
+from deeprl.runs.folder import RunFolder
+from tests.builders import console
+from tests.report.folders import write_run
+
+
+def test_a_line_for_each_run_and_reasons_below(tmp_path, capsys):
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", state="failed", error="RuntimeError: no more")
+    (write_run(tmp_path / "c") / "config.yaml").write_text("steps: &all 5")
+    assert console("status", tmp_path, tmp_path / "a") == exits.FINISHED
+    told = capsys.readouterr()
+    lines = [line.split() for line in told.out.splitlines()]
+    assert lines[0] == ["run", "state", "step", "of", "return", "steps/s", "left", "saved", "at"]
+    assert [line[1] for line in lines[1:]] == ["finished", "failed", "unreadable"]
+    assert lines[1][2:] == ["500", "500", "5", "never"]
+    assert f"{tmp_path / 'b'}: RuntimeError: no more" in told.err
+    assert f"{tmp_path / 'c'}" in told.err
+
+
+def test_a_run_that_nobody_holds_is_told_from_one_at_work(tmp_path, capsys):
+    path = write_run(tmp_path / "run", state="running")
+    assert row_of(path).state == UNHELD
+    assert console("status", path) == exits.FINISHED
+    assert "it was killed, or runs elsewhere" in capsys.readouterr().err
+    with RunFolder(path).lock():
+        assert row_of(path).state == "running"
+
+
+def test_the_newest_checkpoint_has_an_age(finished, tmp_path):
+    for step in (100, 200):
+        folder = tmp_path / "checkpoints" / f"step_{step:09d}"
+        folder.mkdir(parents=True)
+        os.utime(folder, (0, 0))
+    assert row_of(finished).cells[-1].startswith("300, ")
+    assert row_of(finished).cells[-1].endswith(" ago")
+
+
+def test_numbers_stand_to_the_right():
+    rows = [("a/b", "finished", "5", "10", "1", "", "", "never"), ("a", "running", "500", "1,000", "-2.5", "7", "1 s", "5, 2 s ago")]
+    assert table(rows)[1:] == [
+        "a/b  finished     5     10       1                      never",
+        "a    running    500  1,000    -2.5        7   1 s  5, 2 s ago",
+    ]
+
+
+def test_a_folder_without_runs_is_refused(tmp_path, capsys):
+    assert console("status", tmp_path) == exits.FAILED
+    assert "is no run folder and holds none" in capsys.readouterr().err
