@@ -155,22 +155,22 @@ class ValueAgent(Agent):
         return masked(self.chain.acting_values(self.normalize(obs), noise), valid)
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, answer: Answer | None = None) -> Acted:
-        remembered, chosen = memory, None
+        remembered, acting = memory, None
 
         def greedy() -> Tensor:
-            nonlocal remembered, chosen
+            nonlocal remembered, acting
             network = noise["network"] if explore else quiet(noise["network"])
             values = (answer or self.answer)(obs, network)
-            chosen, remembered = self.chain.rule.choose(values, noise, first, memory)  # (M, A)
-            return chosen.argmax(-1)
+            acting, remembered = self.chain.rule.choose(values, noise, first, memory)  # (M, A)
+            return acting.argmax(-1)
 
         epsilon = self.explore.epsilon(step, explore)
         valid = divided(obs, self.spec.num_actions)[1].cpu() if self.spec.masked else None
         action, probability = self.explore(greedy, self.spec.num_actions, epsilon, noise, self.exact, valid)
-        if explore or chosen is None:
+        if explore or acting is None:
             return Acted(action, probability, remembered)
-        chosen = chosen.cpu()
-        return Acted(action, probability, remembered, chosen.gather(-1, action.unsqueeze(-1)).squeeze(-1), action_gap(chosen))
+        acting = acting.cpu()
+        return Acted(action, probability, remembered, acting.gather(-1, action.unsqueeze(-1)).squeeze(-1), action_gap(acting))
 
     def greedy(self, obs: Tensor) -> Tensor:
         return self.greedy_values(obs).argmax(-1)

@@ -89,7 +89,8 @@ def launch(job: Callable[[DictConfig], None]) -> int:
 
 
 def check_command_line() -> int:
-    """Check the command line before Hydra reads it, and put flags before overrides, as Hydra expects."""
+    """Check the command line before Hydra reads it, and put flags before overrides, as Hydra expects. With resume=auto a run that exists is
+    continued here, without Hydra."""
     flags, overrides = split(sys.argv[1:])
     if flags.config_dir:
         folders.add(Path(flags.config_dir))
@@ -125,8 +126,7 @@ def split(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def check(overrides: list[str], sweep: bool) -> None:
-    """Compose and check a run. Of a sweep, the first job and one job for each option of a slot are composed. If resume=auto finds a run in
-    its folder, this function continues that run and ends the process.
+    """Compose and check a run. Of a sweep, the first job and one job for each option of a slot are composed.
 
     Raises:
         ConfigError: the command line is wrong.
@@ -161,10 +161,14 @@ def check(overrides: list[str], sweep: bool) -> None:
         from deeprl.session.settle import settle
 
         settled = settle(config, user)
-        target = Path(folder) if folder else auto_folder(settled, env=chosen["env"], agent=chosen["agent"])
-        sys.argv = [sys.argv[0], *[a for a in sys.argv[1:] if key_of(a) != "hydra.run.dir"], f"hydra.run.dir={quoted(str(target))}"]
-        if holds_run(target):
-            sys.exit(go_on(target, settled))
+        continue_if_found(Path(folder) if folder else auto_folder(settled, env=chosen["env"], agent=chosen["agent"]), settled)
+
+
+def continue_if_found(path: Path, config: dict) -> None:
+    """With resume=auto: continue the run in `path` and end the process; or else, let `path` be the folder that Hydra makes."""
+    sys.argv = [sys.argv[0], *[a for a in sys.argv[1:] if key_of(a) != "hydra.run.dir"], f"hydra.run.dir={quoted(str(path))}"]
+    if holds_run(path):
+        sys.exit(go_on(path, config))
 
 
 def go_on(path: Path, config: dict) -> int:

@@ -71,13 +71,13 @@ class Trainer:
         self.ranks = ranks
         self.config, self.agent, self.collector, self.envs, self.replay = config, learner.agent, collector, collector.envs, replay
         self.folder, self.checkpoints = folder, checkpoints
-        agent, seed, device, batch = learner.agent, config["seed"], config["device"], replay.batch_shape
+        agent, seed, device = learner.agent, config["seed"], config["device"]
         self.guard = Guard(learner, precision(product), folder, config, lambda: self.step, replay.intact)
         self.evaluator = Evaluator(config, agent, make_evaluation, folder)
         self.saver = Saver(config, checkpoints, replay)
         self.stopwatch = Stopwatch()
         self.update_noise = NoiseStream(
-            seed, "update", ranks.named("agent"), lambda updates, g: agent.noise((updates, *batch), g), 64, device
+            seed, "update", ranks.named("agent"), lambda updates, g: agent.noise((updates, *replay.batch_shape), g), 64, device
         )
         self.replay_noise = NoiseStream(seed, "replay", ranks.named("index"), replay.noise, 64)
         self.step = 0
