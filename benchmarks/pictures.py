@@ -44,6 +44,10 @@ PICTURES = {
         ("actor_critic", "learning"), {"td3": "TD3", "itd3": "i-TD3, K = 3", "sac": "SAC", "isac": "i-SAC, K = 3"},
         ("mujoco/half_cheetah", "mujoco/hopper"), 150_000, 150_000,
     ),
+    "strong": Picture(
+        ("actor_critic", "learning"), {"td3": "TD3", "sac": "SAC", "strong_mujoco": "CrossQ, 304-304"},
+        ("mujoco/half_cheetah", "mujoco/hopper", "mujoco/walker2d"), 200_000, 200_000,
+    ),
 }  # fmt: skip
 
 

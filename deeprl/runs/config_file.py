@@ -21,7 +21,7 @@ CONFIG_LIMIT, DEPTH_LIMIT = 1 << 16, 50
 CHANGEABLE_ONCE = ("collect.address", "collect.timeout", "collect.restarts")
 CHANGEABLE = (*CHANGEABLE_ONCE, "env.on_error", "env.timeout", "runtime.watchdog")
 """Keys that say where actors are, when a process counts as dead, and what happens then. A run may go on with other values. Older
-checkpoints name only `CHANGEABLE_ONCE`."""
+checkpoints leave out only `CHANGEABLE_ONCE`. So does the name of a folder of resume=auto, which an update of deeprl should find again."""
 
 
 def container(config: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.runs import config_file
-from deeprl.runs.config_file import config_hash, container, without_changeable
+from deeprl.runs.config_file import CHANGEABLE_ONCE, config_hash, container, without_changeable
 from deeprl.system.files import Appender, full, plain, read_regular, regular_size, remove_partials, replace_file, strict_json
 from deeprl.system.machine import now
 from deeprl.system.terminal import say
@@ -70,7 +70,7 @@ def auto_folder(config: Any, root: str | Path = "runs", env: str | None = None, 
     """
     resolved = container(config)
     env, agent = env or resolved["names"]["env"], agent or resolved["names"]["agent"]
-    return run_path(root, env, agent, f"auto_{config_hash(without_changeable(resolved))}_seed{resolved['seed']}")
+    return run_path(root, env, agent, f"auto_{config_hash(without_changeable(resolved, CHANGEABLE_ONCE))}_seed{resolved['seed']}")
 
 
 def holds_run(path: Path) -> bool:
