@@ -12,7 +12,8 @@ Where transitions are random, E min(r, Z) is less than min(r, E Z): Z = 0 or 2, 
 takes the minimum of each atom. A scalar head bootstraps the second number, so that it is right only where everything is deterministic;
 elsewhere it learns a number between the two, which depends on the length of the sequences.
 
-Of the paper we know the abstract. The place of γ, and following greedy actions along a sequence, are ours.
+The authors' code has one step, γ at the same place, and greedy actions of the online network (Double). Following greedy actions along a
+sequence is ours.
 """
 
 from __future__ import annotations

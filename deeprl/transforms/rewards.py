@@ -34,12 +34,15 @@ class Clip(Raw):
 
 
 class Scaled(Raw):
-    """Rewards divided by the standard deviation of the discounted sum of past rewards (the rule of OpenAI Baselines' VecNormalize).
+    """Rewards divided by the standard deviation of the discounted sum of past rewards (the rule of OpenAI Baselines' VecNormalize). As long
+    as all sums were equal, they have no deviation, and rewards stay as they are.
 
     Args:
         discount: γ of the discounted sum; a configuration value, `${discount}`.
         bound: largest magnitude that the discounted sums may have after the division (SimbaV2, FlashSAC): rewards are divided by at least
             the largest sum so far over `bound`. None: there is no bound.
+        clip: largest magnitude of a reward after the division, 10 in VecNormalize; None: it is not cut off. Rollouts are scaled by rewards
+            seen before them, so that the first large rewards may be far above 1.
     """
 
     count: Tensor
@@ -49,18 +52,19 @@ class Scaled(Raw):
     scale: Tensor
     sums: Tensor
 
-    def __init__(self, *, discount: float, epsilon: float = 1e-8, bound: float | None = None):
+    def __init__(self, *, discount: float, epsilon: float = 1e-8, bound: float | None = None, clip: float | None = None):
         super().__init__()
-        self.decay, self.epsilon, self.bound = discount, epsilon, bound
+        self.decay, self.epsilon, self.bound, self.clip = discount, epsilon, bound, clip
         in_range(self, decay=(0, 1), epsilon=(0, None))
-        bounds_above_zero(self, "bound")
+        bounds_above_zero(self, "bound", "clip")
         for name in ("count", "mean", "m2", "largest"):  # on the CPU for every device, because rows are observed there; `sums` too
             self.register_buffer(name, torch.zeros((), dtype=torch.float64, device="cpu"))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("sums", torch.zeros(0, dtype=torch.float64, device="cpu"))
 
     def forward(self, reward: Tensor) -> Tensor:
-        return reward * self.scale.to(reward.device)
+        scaled = reward * self.scale.to(reward.device)
+        return scaled if self.clip is None else scaled.clamp(-self.clip, self.clip)
 
     def observe(self, rows: Rows) -> None:
         sums = self.sums.numpy() if self.sums.numel() else np.zeros(len(rows.reward))
@@ -70,7 +74,7 @@ class Scaled(Raw):
         self.mean.copy_(torch.as_tensor(mean))
         self.m2.copy_(torch.as_tensor(m2))
         self.largest.fill_(max(float(self.largest), float(np.abs(sums).max())))
-        if count > 1:
+        if m2 > 0:
             deviation = float(np.sqrt(m2 / count + self.epsilon))
             self.scale.fill_(1.0 / (deviation if self.bound is None else max(deviation, float(self.largest) / self.bound)))
         self.sums = torch.from_numpy(np.where(rows.ended, 0.0, sums))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from functools import partial
@@ -38,6 +39,7 @@ from tests.builders import (
     console,
     flat,
     made_up,
+    make_batch,
     settled,
     snapshot,
     spec_of,
@@ -64,8 +66,8 @@ class Given(PolicyGradient):
         return torch.zeros(*obs.shape[:-1], 2), obs[..., 0]
 
 
-def advantages(reward=(1.0, 0.0, 2.0), before=(0.5, 0.4, 0.3), after=(0.4, 0.3, 0.2), terminated=(), ended=(), lam=0.8) -> Tensor:
-    """Advantages (3,) of three steps of one environment with these values, γ = 0.9."""
+def prepared(reward=(1.0, 0.0, 2.0), before=(0.5, 0.4, 0.3), after=(0.4, 0.3, 0.2), terminated=(), ended=(), lam=0.8) -> dict[str, Tensor]:
+    """What the losses read of three steps (3, 1) of one environment with these values, γ = 0.9."""
     spec = Spec((1,), torch.float32, 2, 0)
     rollout = Rollout(length=3, spec=spec, num=1, discount=0.9, minibatches=1)
     for t in range(3):
@@ -73,7 +75,12 @@ def advantages(reward=(1.0, 0.0, 2.0), before=(0.5, 0.4, 0.3), after=(0.4, 0.3, 
         flags = np.array([t in terminated]), np.array([t in ended])
         rollout.append(Rows(obs[0], np.array([0]), np.array([reward[t]], np.float32), obs[1], *flags, np.ones(1, np.float32)))
 
-    return agent_of(spec, kind=Given, lam=lam).prepare(rollout.whole())["advantage"][:, 0]
+    return agent_of(spec, kind=Given, lam=lam).prepare(rollout.whole())
+
+
+def advantages(**case) -> Tensor:
+    """(3,)"""
+    return prepared(**case)["advantage"][:, 0]
 
 
 def gaussian() -> tuple[GaussianPolicy, Tensor]:
@@ -104,6 +111,37 @@ def test_the_advantage_of_one_row_is_taken_as_it_is():
 )
 def test_advantages_by_hand(case, expected):
     assert advantages(**case).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_returns_are_advantages_and_values():
+    assert prepared()["returns"][:, 0].tolist() == pytest.approx([2.240992, 1.6236, 2.18], abs=1e-6)
+
+
+def test_the_whole_loss_by_hand():
+    """Two actions, both of probability ½. Advantages (1, 3) become ∓ 1/√2, and ratios 1.5 and 0.9 give L_π = ½ (1.5 − 0.9) / √2. Values
+    (1, 3), before (0.5, 3.5), returns (2, 3), within 0.2: L_V = ¼ (1.3² + 0.3²). The entropy is ln 2."""
+    agent = agent_of(
+        Spec((1,), torch.float32, 2, 0),
+        kind=Given,
+        surrogate=Surrogate(clip=0.2, value_clip=0.2, value_weight=0.5, entropy_weight=0.1),
+    )
+    half = math.log(0.5)
+    old = {"advantage": [1.0, 3.0], "returns": [2.0, 3.0], "value": [0.5, 3.5], "log_prob": [half - math.log(1.5), half - math.log(0.9)]}
+    batch = make_batch([[1.0], [3.0]], [0, 1], [0.0, 0.0], 0.9, [[0.0], [0.0]])
+    total, learned = agent.loss(batch._replace(extra={name: torch.tensor(value) for name, value in old.items()}))
+    policy, values = 0.5 * 0.6 / 2**0.5, 0.25 * (1.3**2 + 0.3**2)
+    assert learned.metrics["train/policy_loss"].item() == pytest.approx(policy, rel=1e-5)
+    assert learned.metrics["train/value_loss"].item() == pytest.approx(values, rel=1e-5)
+    assert total.item() == pytest.approx(policy + 0.5 * values - 0.1 * math.log(2), rel=1e-5)
+    assert learned.error.tolist() == pytest.approx([1.0, 0.0])
+
+
+def test_a_policy_begins_near_the_uniform_one():
+    """Its last layer has orthogonal rows of length 0.01, and no bias."""
+    last = dict(agent_of(policy=PolicyChoice()).policy.last.named_parameters())
+    weight = next(value for name, value in last.items() if name.startswith("weight"))[0]  # (7, 3)
+    torch.testing.assert_close(weight.mT @ weight, 1e-4 * torch.eye(3), rtol=1e-4, atol=1e-9)
+    assert not next(value for name, value in last.items() if name.startswith("bias")).any()
 
 
 def test_advantages_are_normalised_in_a_batch():

@@ -120,6 +120,20 @@ def test_rewards_are_divided_by_the_deviation_of_the_discounted_sum():
     assert scaled(torch.tensor([3.0, -6.0])).tolist() == pytest.approx([3.0 / std, -6.0 / std], rel=1e-6)
 
 
+def test_rewards_stay_as_they_are_until_their_sums_differ():
+    """A first rollout without a reward says nothing about the scale: 1, not 1 / √ε = 10,000."""
+    scaled, clipped = Scaled(discount=0.5), Scaled(discount=0.5, clip=10.0)
+    for part in (scaled, clipped):
+        for _ in range(99):
+            part.observe(rows(reward=[0.0]))
+        assert part(torch.tensor([3.0])).item() == 3.0
+        part.observe(rows(reward=[1.0]))  # deviation √(0.01 · 0.99)
+    assert scaled(torch.tensor([3.0, -0.5])).tolist() == pytest.approx([3 / 0.0099**0.5, -0.5 / 0.0099**0.5], rel=1e-5)
+    assert clipped(torch.tensor([3.0, -0.5])).tolist() == pytest.approx([10.0, -0.5 / 0.0099**0.5], rel=1e-5)
+    with pytest.raises(ValueError, match="clip must be above 0"):
+        Scaled(discount=0.5, clip=0.0)
+
+
 def test_an_episode_that_was_cut_off_leaves_no_sum():
     """Rewards 4 and 4, γ = 0.5; after the cut the sum of the first environment begins anew: 1 beside 1 + 0.5 · 4."""
     scaled = Scaled(discount=0.5)
