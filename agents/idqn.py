@@ -126,7 +126,7 @@ class Iterated(Chain):
         follow_(self.target, self.online)  # Q̄_k ← Q_k  k = 1 … K − 1, which are the former Q_{k+1}
 
     def shifting(self, due: Collection[str], updates: int) -> bool:
-        # updates > 0, because the clock runs before the first update and a shift of untrained weights would copy Q_K over its predecessors
+        # updates > 0, because a shift of untrained weights would copy Q_K over its predecessors; see also `Clock.with_updates`
         return updates > 0 and "shift" in due
 
     def after_update(self, due: tuple[str, ...], updates: int) -> None:

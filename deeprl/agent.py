@@ -145,12 +145,12 @@ class Agent(nn.Module, Choice):
 
     def tick(self, before: int, after: int) -> None:
         """Called at the end of a tick, after the environment steps (before, after]."""
-        due = self.clock.tick(before, after)
+        due = self.clock.with_updates(self.clock.tick(before, after))
         if due:
             self.on_period(due)
 
     def on_period(self, due: tuple[str, ...]) -> None:
-        """Called at the end of a tick with the names of the clock's periods that ended in it."""
+        """Called at the end of a tick with the names of the clock's periods that ended in it and had updates."""
 
     def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
         """Metrics of an update as numbers, for the log: means over all axes."""
@@ -175,6 +175,7 @@ class Agent(nn.Module, Choice):
             "optimizers": {name: o.optimizer.state_dict() for name, o in self.objectives.items()},
             "updates": self.updates,
             "step": self.step,
+            "periods": dict(self.clock.learned),
         }
 
     def state_bytes(self) -> int:
@@ -190,3 +191,7 @@ class Agent(nn.Module, Choice):
         self.clock.updates, self.clock.step = int(state["updates"]), int(state["step"])
         if min(self.updates, self.step) < 0:
             raise ValueError(f"an agent cannot have made {self.updates} updates in {self.step} steps")
+        periods = state.get("periods", {})  # older checkpoints lack them
+        self.clock.learned = {name: int(periods.get(name, 0)) for name in self.clock.learned}
+        if not all(0 <= updates <= self.updates for updates in self.clock.learned.values()):
+            raise ValueError(f"no period can have ended after {self.clock.learned} of {self.updates} updates")

@@ -62,6 +62,8 @@ class Clock:
     def __init__(self, periods: Mapping[str, int]):
         self.periods = dict(periods)
         self.step = self.updates = 0
+        self.learned = dict.fromkeys(self.periods, 0)
+        """For each period, the updates at its last end for which `with_updates` had some"""
 
     def update(self) -> int:
         """Count one gradient update. Returns the new count."""
@@ -72,3 +74,10 @@ class Clock:
         """Set the step to `after`. Returns the names of the periods with a multiple in (before, after]."""
         self.step = after
         return tuple([name for name, period in self.periods.items() if crossed(period, before, after)])
+
+    def with_updates(self, ended: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of the periods that ended in which updates were made. Steps go on without updates before learning starts, within a rollout,
+        and after a resume without replay; a chain that shifts then would copy one network over all others."""
+        found = tuple([name for name in ended if self.updates > self.learned[name]])
+        self.learned.update(dict.fromkeys(found, self.updates))
+        return found

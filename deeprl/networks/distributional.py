@@ -113,7 +113,7 @@ class ImplicitQuantile(HeadChoice):
         target_samples: N', number of fractions of a target.
         policy_samples: K, number of fractions for greedy actions and policies, in targets and when acting.
         cosines: number of i.
-        first: first i, 1 in Dopamine and i-QN, 0 in the paper (not verified).
+        first: first i, 1 in Dopamine, i-QN, DQN Zoo and the paper's runs (told by its authors to those of PFRL), 0 in its equation 4.
         kappa: error above which the loss is linear; 0 is the plain quantile loss.
     """
 

@@ -261,8 +261,8 @@ def test_after_one_sync_the_previous_target_is_the_old_one_and_after_two_the_fir
     part, target = agent.weighting, agent.chain.target
     mark(target, 1.0)
     mark(part.previous, 0.0)
-    agent.clock.updates = 1
     for number, (step, theta, omega) in enumerate([(T, 2.0, 20.0), (2 * T, 3.0, 30.0), (3 * T, 4.0, 40.0)]):
+        agent.clock.update()
         mark(agent.chain.online, theta)
         mark(part.net, omega)
         agent.tick(step - 2, step - 1)  # nothing is due

@@ -182,6 +182,17 @@ def test_no_head_takes_an_invalid_action(head, chain):
     assert all(metric.isfinite().all() and metric.abs().max() < 1e6 for metric in learned.metrics.values())
 
 
+def test_some_heads_of_masked_values_are_masked_too():
+    """Gi-DQN takes its targets from a part of the heads that were evaluated together."""
+    agent = value_agent(MASKED, chain=partial(Iterated, length=3))
+    batch = agent.normalized(made_up(agent, MASKED, size=20))
+    values, mask = agent.chain.views(batch)[0].now, batch.extra["valid"]
+    assert not mask.all()
+    part = values.entries(slice(1, 3)).mean()
+    assert part.equal(values.mean()[1:3])
+    assert (part == INVALID).equal(~mask.expand(part.shape))
+
+
 # ---- masks of ones change nothing
 
 DISCRETE = [name for name, kind in KINDS.items() if kind == "discrete"]

@@ -10,7 +10,9 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 
+import deeprl
 from deeprl.cli import exits
 from deeprl.config.rules import IDENTITY
 from deeprl.errors import Stopped
@@ -172,6 +174,20 @@ def test_without_the_replay_a_resumed_run_collects_again(tmp_path, monkeypatch):
     assert console("resume", path) == exits.FINISHED
     # updates up to step 172, none for 60 steps, then the rest: (172 − 60) / 2 + (300 − 232) / 2
     assert RunFolder(path).read_status()["updates"] == 56 + 34
+
+
+def test_no_chain_shifts_while_a_resumed_run_collects_again(tmp_path, monkeypatch):
+    """Three shifts of K = 3 without an update would leave three copies of Q_K."""
+    path = tmp_path / "chain"
+    chain = ("agent=idqn", "agent.chain.length=3", "agent.chain.shift_period=16", "agent.chain.sync_period=8", "checkpoint.replay=false")
+    words = [word for word in CARTPOLE if "target_update_period" not in word and word != "agent=dqn"]
+    with monkeypatch.context() as patch:
+        at_step(patch, 210, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert begin(path, *words, *chain) == exits.STOPPED
+    assert console("resume", path) == exits.FINISHED
+    heads = deeprl.load(path).agent.chain.online.head.advantage.weight_0
+    assert not torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[1], heads[2])
 
 
 @pytest.mark.parametrize(
