@@ -60,14 +60,15 @@ def drop_unused(config: dict[str, Any], user: set[str], experiment: str, publish
     if dropped:
         sources = [f"agent={names['agent']}", f"tuned/{option}", *([f"experiment={experiment}"] if published else [])]
         say(f"keys of {' and '.join(sources)} that the chosen parts do not take are ignored: {', '.join(dropped)}")
+        decided = keys | user | published | tuned.recipe(names["agent"])
         for slot in dict.fromkeys(key.rpartition(".")[0] for key in dropped):
-            own = [f"{key}={value}" for key, value in flatten(get(config, slot, {}), f"{slot}.") if is_default(key, value, keys | user)]
+            own = [f"{key}={value}" for key, value in flatten(get(config, slot, {}), f"{slot}.") if is_default(key, value, decided)]
             if slot.replace(".", "/") in user and own:
                 say(f"the option's own defaults: {', '.join(own)}")
 
 
 def is_default(key: str, value: Any, decided: set[str]) -> bool:
-    """Whether a value is a number that neither a tuned file nor the user has set."""
+    """Whether a value is a number that no recipe, tuned file, experiment or user has set."""
     return key not in decided and isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
