@@ -73,7 +73,7 @@ DISCOUNTS = {
     **{f"log_dqn_{discount}": f"agent=log_dqn discount={discount} agent.mapping.k={k}" for discount, k in DISCOUNTED.items()},
 }
 HUBER = "agent.head.loss=huber"
-QUANTILE = "agent/head=quantile agent.head.quantiles=32"
+QUANTILE = "agent/head=quantile agent.head.quantiles=32 agent.optimizer.eps=3.125e-4"  # as configs/tuned/minatar/qrdqn.yaml
 COMPOSITIONS = {  # what is added to a chain of iterations, alone and together
     "is_munchausen": f"agent=is_dqn agent/backup=munchausen {HUBER}",
     "is_mvi": f"agent=is_dqn agent/backup=tsallis {HUBER}",
