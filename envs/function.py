@@ -17,8 +17,25 @@ from deeprl.types import Spec
 from .gym import GymGame, looked_at
 from .vector.choice import EnvChoice
 
-RETURNED: WeakSet[gymnasium.Env] = WeakSet()
+RETURNED: WeakSet[Any] = WeakSet()
 """Environments of this process that functions have returned."""
+
+
+def is_new(env: gymnasium.Env | VectorEnv, function: str, example: str) -> None:
+    """
+    Args:
+        function: `env.function`, which has returned `env`.
+        example: of a function that makes a new one at each call.
+
+    Raises:
+        ConfigError: a function of this process has returned it before, so that evaluation and training would step one environment.
+    """
+    if env.unwrapped in RETURNED:
+        raise ConfigError(
+            f"env.function={function} returned an environment a second time, and each one of a run must be its own: make a new one at each "
+            f"call, env={example}."
+        )
+    RETURNED.add(env.unwrapped)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +81,7 @@ class Function(EnvChoice):
             raise ValueError(f"function={self.function} returned a vector environment: give it a parameter num_envs, and use env=vector")
         if not isinstance(env, gymnasium.Env):
             raise ValueError(f"function={self.function} returned {type(env).__name__}, not a gymnasium.Env")
-        if env.unwrapped in RETURNED:  # two games would step one environment, evaluation and training among them
-            raise ConfigError(
-                f"env.function={self.function} returned an environment a second time, and each one of a run must be its own: make a new "
-                'one at each call, env=lambda: gymnasium.make("CartPole-v1").'
-            )
-        RETURNED.add(env.unwrapped)
+        is_new(env, self.function, 'lambda: gymnasium.make("CartPole-v1")')
         return GymGame(env, self.channels, self.mask)
 
     def spec(self) -> Spec:

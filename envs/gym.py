@@ -25,6 +25,34 @@ FOUR = "not enough values to unpack (expected 5, got 4)"
 """What Python says of a step that returns a single `done`, here or in a wrapper of Gymnasium."""
 
 
+REPLACED = {
+    "NormalizeObservation": "agent/normalize=running",
+    "NormalizeReward": "agent/rewards=scaled",
+}
+
+
+def layers_of(env: Any) -> list[Any]:
+    """An environment, or a vector of environments, and what it wraps, from the outermost to the innermost."""
+    layers = [env]
+    while layers[-1] is not env.unwrapped and hasattr(layers[-1], "env"):
+        layers.append(layers[-1].env)
+    return layers
+
+
+def refuse_statistics(layer: Any) -> None:
+    """
+    Raises:
+        ValueError: a wrapper of Gymnasium that goes on normalising by running statistics. Evaluation and training make their own
+            environments, so that a policy would be evaluated on inputs of another scale, and by normalised rewards.
+    """
+    name, module = type(layer).__name__, type(layer).__module__
+    if module.startswith("gymnasium.wrappers") and name in REPLACED and layer.update_running_mean:
+        raise ValueError(
+            f"{name} has running statistics, which evaluation would not share with training: leave it out and set {REPLACED[name]}. Or "
+            "give it fixed statistics, and update_running_mean=False"
+        )
+
+
 class GymGame(Game):
     """A Gymnasium environment as a `Game`: observations are checked, and termination and truncation are kept apart. Action masks are the
     last columns of its observations.
@@ -41,14 +69,14 @@ class GymGame(Game):
         self.spec, self.actions, self.observation = self.conversion.spec, self.conversion.actions, self.conversion.observation
         self.fps = float(env.metadata.get("render_fps") or self.fps)
         self.limit = env.spec.max_episode_steps if env.spec else None
+        for layer in layers_of(env):
+            if isinstance(layer, gymnasium.wrappers.TimeLimit):  # of an environment that is not registered
+                self.limit = layer._max_episode_steps
+            refuse_statistics(layer)
         self.reward_range = getattr(env.unwrapped, "reward_range", None)  # Gymnasium 1.0 dropped it, some environments still declare it
 
     def layers(self):
-        names, env = [], self.env
-        while isinstance(env, gymnasium.Wrapper):
-            names.append(type(env).__name__)
-            env = env.env
-        return [*names, type(env).__name__]
+        return [type(layer).__name__ for layer in layers_of(self.env)]
 
     def reset(self, seed):
         answer = self.env.reset(seed=seed)

@@ -21,6 +21,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 
 from .conversion import Conversion
+from .gym import layers_of, refuse_statistics
 from .masks import KEY
 from .vector.backend import Answer, Backend, Failure, Game, close_quietly
 
@@ -89,6 +90,9 @@ class VectorGames(Backend):
         try:
             if self.vector.num_envs != num:
                 raise ValueError(f"{self.vector} has {self.vector.num_envs} environments, not the {num} that num_envs asks for")
+            for env in (self.vector, *getattr(self.vector.unwrapped, "envs", ())):
+                for layer in layers_of(env):
+                    refuse_statistics(layer)
             self.mode = mode_of(self.vector)
             self.conversion = Conversion(self.vector.single_observation_space, self.vector.single_action_space, channels, mask)
             self.form = self._form_of_seeds()
@@ -96,6 +100,7 @@ class VectorGames(Backend):
             self.close()
             raise
         self.spec, self.actions = self.conversion.spec._replace(frame_stack=frames(self.vector)), self.conversion.actions
+        self.limit = getattr(self.vector.spec, "max_episode_steps", None)  # EnvPool's `spec` is another class
         self.one_by_one = self.mode != AutoresetMode.SAME_STEP and not seeded and (num == 1 or self.form is not one_for_all)
 
     def _form_of_seeds(self) -> Callable[[list[int | None]], Any]:
@@ -246,14 +251,10 @@ class Alone(Game):
         self.spec, self.actions, self.observation = games.spec, games.actions, games.conversion.observation
         self.conversion = games.conversion
         self.fps = float((vector.metadata or {}).get("render_fps") or self.fps)
-        self.limit = getattr(vector.spec, "max_episode_steps", None)  # EnvPool's `spec` is another class
+        self.limit = games.limit
 
     def layers(self):
-        names, vector = [], self.games.vector
-        while vector is not vector.unwrapped:
-            names.append(type(vector).__name__)
-            vector = vector.env
-        return [*names, type(vector).__name__]
+        return [type(layer).__name__ for layer in layers_of(self.games.vector)]
 
     def reset(self, seed):
         return answered(self.games.reset({0: seed})[0])

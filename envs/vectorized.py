@@ -19,6 +19,7 @@ from deeprl.system.signals import HANDLED
 from deeprl.system.terminal import say
 from deeprl.types import Spec
 
+from .function import is_new
 from .gym import import_package, known
 from .rehearsal import rehearse
 from .vector.backend import Backend, Game
@@ -74,6 +75,8 @@ class Vectorized(EnvChoice):
             raise ValueError(f"{self.name} cannot be made with {given}: {type(error).__name__}: {error}") from error
         if not isinstance(vector, VectorEnv):
             raise ValueError(f"{self.name} returned {type(vector).__name__}, not a gymnasium.vector.VectorEnv")
+        if self.function is not None:
+            is_new(vector, self.function, 'lambda num_envs: gymnasium.make_vec("CartPole-v1", num_envs)')
         return vector
 
     def backend(self, vector: str, num: int, evaluation: bool) -> Backend:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,10 @@ from deeprl.agent import Agent
 from deeprl.noise import NoiseStream, seed_sequence
 from deeprl.runs.folder import read_lines
 from deeprl.types import Acted
+
+
+LONGEST = 100_000
+"""Steps after which an episode is cut off where no time limit is known, because a greedy policy may never end one."""
 
 
 def evaluation_seed(seed: int, step: int, part: str = "run") -> int:
@@ -54,7 +60,8 @@ def evaluate(
 ) -> dict:
     """Run `episodes` episodes on at most `num` environments side by side.
 
-    Environment i plays a fixed number of episodes, because taking the first ones that end would under-represent long episodes.
+    Environment i plays a fixed number of episodes, because taking the first ones that end would under-represent long episodes. Where no
+    time limit is known, an episode counts with its first `LONGEST` steps.
 
     Args:
         make: `make(seed, num)` -> environment layer with evaluation seeds.
@@ -73,6 +80,7 @@ def evaluate(
     num = max(1, min(num, episodes))
     envs = make(seed, num)
     cut = 0  # episodes that a failure cut off: they are no results, and others are played for them
+    longest = LONGEST if envs.backend.limit is None else math.inf
     try:
         noise = NoiseStream(seed, "evaluation", "act", lambda ticks, g: agent.act_noise((ticks, num), g), block=64)
         quota = np.array([episodes // num + (i < episodes % num) for i in range(num)])
@@ -86,10 +94,16 @@ def evaluate(
             acted = agent.act(torch.from_numpy(obs).to(device), torch.from_numpy(first), memory, step, noise.next(), explore=False)
             memory = acted.memory
             after = envs.step(acted.action.numpy())
+            length += 1
+            late = np.flatnonzero((length >= longest) & ~after.ended).tolist()
+            if late:
+                after = envs.cut(after, late)
+                remedy = "set env.max_episode_steps, or let the function return gymnasium.wrappers.TimeLimit(env, STEPS)"
+                cause = f"an episode of an evaluation was cut off after {LONGEST:,} steps, because no time limit of {envs.name} is known"
+                warnings.warn(f"{cause}: {remedy}", RuntimeWarning, stacklevel=2)
             for listen in listeners:
                 listen(acted, after, counts, envs.restarted)
             running += after.reward
-            length += 1
             cut += len(envs.restarted)
             if cut > max(episodes, 10):
                 raise RuntimeError(f"{cut} episodes of an evaluation were cut off by failures of {envs.name}: the others may be too easy")

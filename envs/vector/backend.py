@@ -64,6 +64,8 @@ class Failure(NamedTuple):
     error: BaseException | None = None
     lost: bool = False
     """Its process died or hung. The game is not the cause, so that a replay of seed and actions restores it"""
+    step: tuple[np.ndarray, float, bool] | None = None
+    """next_obs, reward and terminated of a step that ended its episode, if only the reset after it failed"""
 
 
 Answer = tuple[np.ndarray, np.ndarray, float, bool, bool]  # obs, next_obs, reward, terminated, ended of one environment
@@ -77,17 +79,23 @@ def usable(answer: Answer | Failure | None, spec: Spec) -> Answer | Failure:
     obs, next_obs, reward, _, ended = answer
     if not -LARGEST <= reward <= LARGEST:
         return Failure(f"reward is {reward}")
-    fault = fault_of(next_obs, spec) or (fault_of(obs, spec) if ended else "")
-    return Failure(fault) if fault else answer
+    fault = fault_of(next_obs, spec)
+    if fault:
+        return Failure(fault)
+    fault = fault_of(obs, spec) if ended else ""
+    return Failure(f"after a reset, {fault}", step=answer[1:4]) if fault else answer
 
 
-def advance(game: Game, action: Any, seed: int | None) -> Answer:
-    """One step, and a reset if it ended the episode: the same function in this process and in workers."""
+def advance(game: Game, action: Any, seed: int | None) -> Answer | Failure:
+    """One step, and a reset if it ended the episode: the same function in this process and in workers. An error of the step is raised."""
     next_obs, reward, terminated, ended = game.step(action)
     if not ended:
         return next_obs, next_obs, reward, terminated, False
     last = next_obs.copy()  # some environments reuse their buffer in reset
-    return game.reset(seed), last, reward, terminated, True
+    try:
+        return game.reset(seed), last, reward, terminated, True
+    except (Exception, SystemExit) as error:
+        return Failure(f"reset raised {type(error).__name__}: {error}", error, step=(last, reward, terminated))
 
 
 class Backend(ABC):
@@ -102,6 +110,8 @@ class Backend(ABC):
     replaces: bool = True
     """Whether `rebuild` can replace one environment"""
     conversion: Conversion | None = None
+    """As of a `Game`, if the games run in this process"""
+    limit: int | None = None
     """As of a `Game`, if the games run in this process"""
 
     @abstractmethod
@@ -132,6 +142,7 @@ class Serial(Backend):
         self.build, self.num = build, num
         self.games = [build() for _ in range(num)]
         self.spec, self.actions, self.conversion = self.games[0].spec, self.games[0].actions, self.games[0].conversion
+        self.limit = self.games[0].limit
 
     def reset(self, seeds):
         answers = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,8 @@ from .repeat import repeat
 from .spaces import NUMPY, fault_of
 
 RESTARTS = 100
-"""Largest number of failures of one environment in a row, without a step between them, under `env.on_error=restart`."""
+"""Largest number of failures of one environment in a row, without a step between them, under `env.on_error=restart`. A step that ends its
+episode before the reset fails counts as a step."""
 
 
 NEVER = 1 << 62
@@ -122,11 +123,25 @@ class Environments:
         self.obs = np.array(first) if any(ended) else next_obs
         for i, (journal, answer) in enumerate(zip(self._journals, used)):
             journal.note(action[i], answer, self.replay_actions)
-            if not isinstance(answers[i], Failure):
+            if i not in self.restarted:
                 self._failed_in_a_row[i] = 0
             if answer[4]:
                 self._begin(i, answer[0])
         return Step(self.obs, next_obs, np.array(reward, np.float32), np.array(terminated, bool), np.array(ended, bool))
+
+    def cut(self, after: Step, which: list[int]) -> Step:
+        """End the running episodes of `which` as a time limit would have: the last tick, `after`, with fresh episodes in these.
+
+        Raises:
+            RuntimeError: the backend cannot reset some environments without the others.
+        """
+        if not self.backend.one_by_one:
+            raise RuntimeError(f"{self.name} cannot reset environments {which} alone: give it a time limit")
+        self._start(which)
+        assert self.obs is not None
+        ended = after.ended.copy()
+        ended[which] = True
+        return after._replace(obs=self.obs, ended=ended)
 
     def _checked(self, action: np.ndarray) -> np.ndarray:
         spec = self.spec
@@ -166,17 +181,21 @@ class Environments:
         """First observations, after resets with fresh seeds.
 
         Raises:
-            EnvironmentFailed: under either `on_error`, because another reset of a fresh environment would fail too.
+            EnvironmentFailed: under either `on_error`, because a first reset that fails shows an environment that does not work.
         """
-        for i in indices:
-            self._seeds[i] = self._seed_of(i, self._journals[i].episode + 1, fresh=True)
-        firsts = {}
-        for i, first in self.backend.reset({i: self._seeds[i] for i in indices}).items():
-            if not isinstance(first, Failure):
-                firsts[i], first = first, Failure(fault_of(first, self.spec))
-            if first.cause:
+        firsts = self._tried(indices)
+        for i, first in firsts.items():
+            if isinstance(first, Failure):
                 raise self._failed(i, first) from first.error
         return firsts
+
+    def _tried(self, indices: Iterable[int]) -> dict[int, Any]:
+        """First observations, or failures, after resets with fresh seeds."""
+        for i in indices:
+            self._seeds[i] = self._seed_of(i, self._journals[i].episode + 1, fresh=True)
+        firsts = self.backend.reset({i: self._seeds[i] for i in indices})
+        faults = {i: fault_of(first, self.spec) for i, first in firsts.items() if not isinstance(first, Failure)}
+        return {i: Failure(faults[i]) if faults.get(i) else first for i, first in firsts.items()}
 
     # ----- failures
 
@@ -188,16 +207,32 @@ class Environments:
                 self.num_recreated += 1
                 self._warn(index, failure, f"made again from its seed and {self._journals[index].count} actions, nothing is lost")
                 return again
-            failure = Failure(f"{failure.cause}, and could not be made again: {again.cause}", again.error)
-        self._failed_in_a_row[index] += 1
-        if self.on_error == "fail" or self._failed_in_a_row[index] > RESTARTS:
-            raise self._failed(index, failure) from failure.error
-        self._warn(index, failure, "restarted")
+            failure = Failure(f"{failure.cause}, and could not be made again: {again.cause}", again.error, step=again.step)
+        first = self._restart(index, failure)
         self.num_restarts += 1
+        if failure.step is not None:
+            return first, *failure.step, True
         self.restarted.append(index)
-        self.backend.rebuild(index)
         assert self.obs is not None
-        return self._reset([index])[index], self.obs[index], 0.0, False, True  # a truncation without a step
+        return first, self.obs[index], 0.0, False, True  # a truncation without a step
+
+    def _restart(self, index: int, failure: Failure) -> np.ndarray:
+        """First observation of a fresh environment in place of the one that failed. One that cannot be made or reset is tried again,
+        because a simulator or a server may need a moment."""
+        while True:
+            self._failed_in_a_row[index] += 1
+            if self.on_error == "fail" or self._failed_in_a_row[index] > RESTARTS:
+                raise self._failed(index, failure) from failure.error
+            self._warn(index, failure, "restarted", 6)
+            try:
+                self.backend.rebuild(index)
+            except (Exception, SystemExit) as error:
+                failure = Failure(f"a fresh one could not be made: {type(error).__name__}: {error}", error)
+                continue
+            first = self._tried([index])[index]
+            if not isinstance(first, Failure):
+                return first
+            failure = first
 
     def _recreate(self, index: int, action: np.ndarray) -> Answer | Failure:
         """Answer to `action`, (M, ...), of a new environment in the state of the old one."""
@@ -218,12 +253,15 @@ class Environments:
     def _failed(self, index: int, failure: Failure) -> EnvironmentFailed:
         times = self._failed_in_a_row[index]
         fresh = "env.on_error=restart goes on with a fresh one, also when the run is resumed"
+        if self.on_error == "restart":
+            fresh = "env.on_error=restart replaces an environment after its first reset only"
         remedy = fresh if self.backend.replaces else "none of its environments can be replaced"
         outcome = f"so it was {times} times in a row" if times > RESTARTS else remedy
         return EnvironmentFailed(self._sentence(index, failure, outcome))
 
-    def _warn(self, index: int, failure: Failure, outcome: str) -> None:
-        warnings.warn(self._sentence(index, failure, outcome), RuntimeWarning, stacklevel=5)  # the caller of `step`
+    def _warn(self, index: int, failure: Failure, outcome: str, level: int = 5) -> None:
+        """`level`: of the caller of `step`, as in `warnings.warn`."""
+        warnings.warn(self._sentence(index, failure, outcome), RuntimeWarning, stacklevel=level)
 
     # ----- journals
 

@@ -27,6 +27,8 @@ from deeprl.system.signals import HANDLED
 from .backend import Backend, Failure, Game, advance
 
 _START = 120.0  # seconds on top of `env.timeout` for imports on a busy machine
+CLOSING = 2.0
+"""Seconds that a worker has to close its environment"""
 
 
 _open: weakref.WeakSet[Workers] = weakref.WeakSet()
@@ -79,6 +81,8 @@ def serve(build, pipe) -> None:
         except (Exception, SystemExit) as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             answer = Failure(f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})")
+        if isinstance(answer, Failure):
+            answer = answer._replace(error=None)  # an exception may hold what cannot be pickled
         try:
             pipe.send(answer)
         except OSError:
@@ -105,6 +109,8 @@ class Workers(Backend):
         self.context.set_forkserver_preload(["deeprl.envs.vector.backend", type(choice).__module__])
         self.processes: list = [None] * num
         self.pipes: list = [None] * num
+        self.answers = [True] * num
+        """Whether each worker has answered its last request: one that has not is killed at once"""
         _open.add(self)
         try:
             for index in range(num):
@@ -121,7 +127,7 @@ class Workers(Backend):
         with _safe_path():
             process.start()
         theirs.close()
-        self.processes[index], self.pipes[index] = process, ours
+        self.processes[index], self.pipes[index], self.answers[index] = process, ours, True
 
     def _ready(self, index: int):
         answer = self._receive(index, time.monotonic() + self.timeout + _START)
@@ -136,11 +142,13 @@ class Workers(Backend):
             pass  # the worker is dead: `_receive` reports it
 
     def _receive(self, index: int, deadline: float):
-        pipe = self.pipes[index]
+        pipe, self.answers[index] = self.pipes[index], True
         try:
             if pipe.poll(max(0.0, deadline - time.monotonic())):
                 return pipe.recv()
+            self.answers[index] = False
         except (EOFError, OSError):
+            self.answers[index] = False
             process = self.processes[index]
             process.join(1.0)
             return Failure(f"its process died (exit code {process.exitcode})", lost=True)
@@ -163,7 +171,7 @@ class Workers(Backend):
         return answers
 
     def rebuild(self, index):
-        self._end(index, patience=0.0)
+        self._end(index, patience=CLOSING if self.answers[index] else 0.0)
         self._launch(index)
         self._ready(index)
 
@@ -181,7 +189,7 @@ class Workers(Backend):
         for pipe in self.pipes:
             if pipe is not None:
                 pipe.close()  # all pipes first, so that the workers end in parallel
-        deadline = time.monotonic() + 2.0
+        deadline = time.monotonic() + CLOSING
         for index in range(self.num):
             self._end(index, patience=max(0.0, deadline - time.monotonic()))
         _open.discard(self)

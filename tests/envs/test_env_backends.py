@@ -8,15 +8,19 @@ import os
 import signal
 import time
 import warnings
+from typing import ClassVar
 
+import gymnasium
 import numpy as np
 import pytest
 
 from deeprl.envs.classic import Classic
+from deeprl.envs.gym import GymGame
 from deeprl.envs.minatar import MinAtar
 from deeprl.envs.mujoco import MuJoCo
 from deeprl.envs.toy import Chain, Counting
-from deeprl.envs.vector.environments import EnvironmentFailed
+from deeprl.envs.vector.backend import Serial
+from deeprl.envs.vector.environments import EnvironmentFailed, Environments
 from deeprl.noise import episode_seed
 
 BACKENDS = ["sync", "async"]
@@ -289,6 +293,71 @@ def test_a_worker_that_dies_or_hangs_is_made_again_where_it_was(make, stop, word
         assert same(expected, step)
     assert (torn.num_recreated, torn.num_restarts) == (2, 0)
     assert str(whole.state_dict()["environments"]) == str(torn.state_dict()["environments"])
+
+
+class Busy(gymnasium.Env):
+    """Episodes of three steps, the last one worth 100. The calls in `fails` are those, counted over all environments, that raise."""
+
+    observation_space, action_space = gymnasium.spaces.Box(-10, 10, (1,), np.float32), gymnasium.spaces.Discrete(2)
+    made = resets = 0
+    fails: ClassVar[dict[str, tuple[int, ...]]] = {}
+
+    def __init__(self):
+        Busy.made += 1
+        if Busy.made in self.fails.get("make", ()):
+            raise ConnectionError("the port is in use")
+
+    def reset(self, *, seed=None, options=None):
+        Busy.resets += 1
+        if Busy.resets in self.fails.get("reset", ()):
+            raise ConnectionError("the server is busy")
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        return np.full(1, self.steps, np.float32), 100.0 * (self.steps == 3), self.steps == 3, False, {}
+
+
+@pytest.fixture
+def busy(monkeypatch):
+    def make(on_error="restart", **fails):
+        monkeypatch.setattr(Busy, "made", 0)
+        monkeypatch.setattr(Busy, "resets", 0)
+        monkeypatch.setattr(Busy, "fails", fails)
+        return Environments(Serial(lambda: GymGame(Busy()), 1), "busy", 0, on_error=on_error)
+
+    return make
+
+
+@pytest.mark.parametrize("fails", [{"reset": (2,)}, {"reset": (2, 3)}, {"reset": (2,), "make": (2, 3)}])
+def test_a_reset_that_fails_leaves_the_step_before_it_as_it_was(busy, fails):
+    """The goal was reached, whatever happens afterwards; and a simulator that is not ready yet is tried again."""
+    envs = busy(**fails)
+    envs.reset()
+    with pytest.warns(RuntimeWarning, match=r"reset raised ConnectionError: the server is busy; restarted"):
+        rows = [envs.step(np.array([1])) for _ in range(6)]
+    assert [(row.next_obs.item(), row.reward.item(), row.terminated.item(), row.ended.item()) for row in rows] == 2 * [
+        (1, 0, False, False), (2, 0, False, False), (3, 100, True, True),
+    ]  # fmt: skip
+    assert (rows[2].obs.item(), envs.num_restarts, envs.restarted) == (0, 1, [])
+
+
+def test_no_advice_to_restart_where_restarts_are_chosen(busy):
+    with pytest.raises(EnvironmentFailed, match=r"failed at its first reset: reset raised .*; env\.on_error=restart replaces an .* only"):
+        busy(reset=(1,)).reset()
+    with pytest.raises(EnvironmentFailed, match=r"; env\.on_error=restart goes on with a fresh one"):
+        busy("fail", reset=(1,)).reset()
+
+
+def test_a_worker_that_is_replaced_closes_its_environment(make, tmp_path):
+    """Or a simulator would be left over for each failure."""
+    closed = tmp_path / "closed"
+    envs = make(Counting(failure="raise", on_error="restart", closed=str(closed)), 1, num=1, vector="async")
+    envs.reset()
+    with pytest.warns(RuntimeWarning, match="counted too far"):
+        envs.step(np.array([2]))
+    assert closed.exists()
 
 
 def test_an_environment_that_always_fails_is_not_restarted_for_ever(make, monkeypatch):

@@ -416,6 +416,26 @@ def test_wrappers_take_arguments_and_one_alone_needs_no_list():
             Gym(id="Scripted-v0", wrappers=wrong)
 
 
+@pytest.mark.parametrize(
+    ("name", "instead"), [("NormalizeObservation", "agent/normalize=running"), ("NormalizeReward", "agent/rewards=scaled")]
+)
+def test_running_statistics_that_evaluation_would_not_share_are_refused(name, instead):
+    """Evaluation makes environments of its own, which would begin with empty statistics, and its returns would be of normalised rewards."""
+    path = f"gymnasium.wrappers.{name}"
+    with pytest.raises(ValueError, match=f"{name} has running statistics, .*{instead}"):
+        Gym(id="Pendulum-v1", wrappers=[path, "gymnasium.wrappers.FlattenObservation"]).build()
+    with pytest.raises(ValueError, match=f"{name} has running statistics"):
+        GymGame(getattr(gymnasium.wrappers, name)(Scripted()))
+    fixed = getattr(gymnasium.wrappers, name)(Scripted())
+    fixed.update_running_mean = False
+    assert GymGame(fixed).layers() == [name, "Scripted"]
+
+
+def test_a_time_limit_of_an_environment_without_an_id_is_known():
+    assert GymGame(Scripted()).limit is None
+    assert GymGame(Double(gymnasium.wrappers.TimeLimit(Scripted(), 7))).limit == 7
+
+
 def mission():
     parts = {"image": spaces.Box(0, 255, (7, 7, 3), np.uint8), "mission": spaces.Text(9), "way": spaces.Discrete(4)}
     return Scripted(spaces.Dict(parts))

@@ -70,6 +70,36 @@ def test_one_environment_for_all_is_refused():
         deeprl.train(PLAIN, env=lambda: one)
 
 
+def test_one_vector_for_all_is_refused():
+    one = gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync")
+    with pytest.raises(ConfigError, match="returned an environment a second time"):
+        deeprl.train({**PLAIN, "env.num": 2, "evaluation.num": 2}, env=lambda num_envs: one)
+
+
+class Endless(gymnasium.Env):
+    """Reward 1 for ever."""
+
+    def __init__(self):
+        self.observation_space, self.action_space = gymnasium.spaces.Box(-1, 1, (2,)), gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(2, np.float32), 1.0, False, False, {}
+
+
+def test_an_evaluation_whose_episodes_never_end_does(monkeypatch):
+    monkeypatch.setattr("deeprl.training.evaluation.LONGEST", 6)
+    short = {**PLAIN, "steps": 30, "agent/torso": "mlp", "evaluation": {"every": None, "num": 2, "final_episodes": 5}}
+    with pytest.warns(RuntimeWarning, match=r"cut off after 6 steps, because no time limit of .* is known: set env\.max_episode_steps"):
+        run = deeprl.train(short, env=Endless)
+    assert [list(each) for each in run.evaluations()["returns"]] == [[6.0] * 5]
+    limited = deeprl.train(short, env=lambda: gymnasium.wrappers.TimeLimit(Endless(), 9))
+    assert [list(each) for each in limited.evaluations()["returns"]] == [[9.0] * 5]
+
+
 class Fragile(gymnasium.Env):
     """Five steps of reward 1. The first three episodes of the process that get so far raise at their third step."""
 
