@@ -65,4 +65,7 @@ def choose_rollout(config: dict[str, Any], user: set[str]) -> None:
             )
             raise ConfigError(f"{key} has no meaning here, because this agent learns {learns}: leave it out.")
     if updates is not None:  # for readers of the configuration; training does not read them
+        schedule = get(config, "agent.explore.schedule", None) or {}
+        if "agent.explore.schedule.begin" not in user and schedule.get("begin") == config["learning_starts"]:
+            schedule["begin"] = 0  # exploration falls from where learning starts
         config |= {"learning_starts": 0, "replay_ratio": updates / replay_rows(config)}

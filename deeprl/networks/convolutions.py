@@ -137,6 +137,6 @@ class ConvStack(ImageBlock):
             x = self.convolution(layer, i, x, layout, stride, (top, left))
             if self.layer_norm:
                 scale, shift = getattr(self, f"norm_scale_{layer}")[i], getattr(self, f"norm_shift_{layer}")[i]
-                x = F.layer_norm(x.permute(0, 2, 3, 1), scale.shape, scale, shift).permute(0, 3, 1, 2)
+                x = F.layer_norm(x.permute(0, 2, 3, 1).float(), scale.shape, scale, shift).permute(0, 3, 1, 2)
             x = x.relu_()
         return x.permute(0, 2, 3, 1).flatten(1)

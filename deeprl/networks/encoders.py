@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, counts
 from deeprl.networks.blocks import initialise
-from deeprl.networks.mlp import MLP
+from deeprl.networks.mlp import MLP, standard
 from deeprl.networks.weight_norm import weight_normalise
 from deeprl.types import Spec
 
@@ -48,7 +47,7 @@ class Encoder(nn.Module):
         if shift is not None:
             images = shifted(images, shift.flatten(0, -2), self.shift)
         projected = self.projection(self.torso(images))[0]
-        return F.layer_norm(projected, (self.features,)).tanh().unflatten(0, lead)
+        return standard(projected).tanh().unflatten(0, lead)
 
 
 def shifted(images: Tensor, offset: Tensor, most: int) -> Tensor:

@@ -51,6 +51,7 @@ class InvertedResidualBlocks(BatchNorms):
         super().__init__(n, choice.momentum, choice.epsilon)
         self.inputs, self.features, self.blocks = inputs, choice.width, choice.blocks
         inner = choice.width * choice.expansion
+        self.sizes = (inputs, choice.width, inner)
         self.add_norm(inputs)
         self.add_weight(0, inputs, choice.width, choice.init)
         for layer in self.firsts():

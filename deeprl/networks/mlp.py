@@ -25,6 +25,12 @@ def repeated(x: Tensor, n: int) -> Tensor:
     return x.expand(n, -1, -1).contiguous()
 
 
+def standard(x: Tensor) -> Tensor:
+    """Layer normalisation over the last axis, before scale and shift. In float32, as CUDA's autocast computes it: a processor's would stay
+    in bfloat16."""
+    return F.layer_norm(x.float(), x.shape[-1:])
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """(n, B, in) -> (n, B, out). A single output is computed as a reduction, because products with one column are slow."""
     if weight.shape[-1] == 1:
@@ -127,7 +133,7 @@ class MLP(Block):
         if not self.activated(i):
             return x
         if self.layer_norm:
-            x = F.layer_norm(x, x.shape[-1:]) * self.of(entries, f"norm_scale_{i}") + self.of(entries, f"norm_shift_{i}")
+            x = standard(x) * self.of(entries, f"norm_scale_{i}") + self.of(entries, f"norm_shift_{i}")
         return self.activation(x)
 
 

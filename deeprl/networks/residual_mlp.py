@@ -12,13 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deeprl.choice import counts, one_of
 from deeprl.networks.blocks import Block
 from deeprl.networks.layers import SCHEMES, Init
-from deeprl.networks.mlp import linear, repeated
+from deeprl.networks.mlp import linear, repeated, standard
 from deeprl.networks.torsos import TorsoChoice, widths
 from deeprl.types import Spec
 
@@ -51,7 +50,7 @@ def entered(obs: Tensor, inputs: int, n: int) -> Tensor:
 
 def affine_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Layer normalisation over the last axis, then scale and shift of shape (n, 1, F): (n, B, F) -> (n, B, F)."""
-    return F.layer_norm(x, x.shape[-1:]) * scale + shift
+    return standard(x) * scale + shift
 
 
 class ResidualMLP(Block):

@@ -24,7 +24,7 @@ def weight_normalise(module: nn.Module, which: str) -> None:
     weights.
 
     Raises:
-        ValueError: a block cannot have gains.
+        ValueError: a block cannot have gains, or a unit's weights are all zero.
     """
     if which == "none":
         return
@@ -32,6 +32,11 @@ def weight_normalise(module: nn.Module, which: str) -> None:
         if isinstance(block, Block):
             for layer in block.layers(outputs=which == "all"):
                 length = lengths(getattr(block, f"weight_{layer}"))
+                if which == "all" and not length.all():
+                    raise ValueError(
+                        "weight_norm=all divides by the length of a unit's weights, and a last layer starts with zeros: set "
+                        "agent.torso.weight_norm=hidden, or agent.mapping.zero_negative=false where a mapping starts it so"
+                    )
                 block.add(f"gain_{layer}", tuple(length.shape), Init("constant", value=1.0))
                 block.gained.add(layer)
     measure_gains_(module)

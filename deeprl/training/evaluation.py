@@ -16,7 +16,6 @@ from deeprl.noise import NoiseStream, seed_sequence
 from deeprl.runs.folder import read_lines
 from deeprl.types import Acted
 
-
 LONGEST = 100_000
 """Steps after which an episode is cut off where no time limit is known, because a greedy policy may never end one."""
 

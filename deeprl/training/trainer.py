@@ -176,7 +176,10 @@ class Trainer:
     def learn(self) -> None:
         """One update."""
         drawn = self.replay.draw(self.replay_noise.next()["u"], self.step)._replace(noise=self.update_noise.next())
+        before = {} if self.learned is None else self.learned.metrics
         self.learned = self.guard.update(drawn, lambda learned: self.replay.update_priorities(drawn.index, learned.error))
+        if len(before) > len(self.learned.metrics):  # an update of the critics alone: the actor's last numbers stay
+            self.learned = self.learned._replace(metrics={**before, **self.learned.metrics})
         if not self.stopwatch.running:
             settle_memory()  # again, because the first update loads a compiler
             self.stopwatch.measure(self.step, self.agent.updates)

@@ -7,7 +7,7 @@ import torch
 
 from deeprl.accelerate.graph import has_compiler
 from deeprl.accelerate.modes import apply, set_products
-from deeprl.networks.mlp import MLP
+from deeprl.networks.mlp import MLP, standard
 from deeprl.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import Spec
 from tests.accelerate.test_compile import build, given
@@ -41,6 +41,12 @@ def test_gradients_are_within_the_rounding_of_bfloat16(name):
         assert {tensor.dtype for tensor in found} == {torch.float32}
         kinds = {tensor.dtype for tensor in [learned.error, *learned.metrics.values(), *learned.statistics.values()]}
         assert torch.bfloat16 not in kinds
+
+
+def test_layer_normalisation_stays_in_float32():
+    """As under CUDA's autocast, which a processor stands for in crash bundles."""
+    with torch.autocast("cpu", torch.bfloat16):
+        assert standard(torch.randn(2, 4).to(torch.bfloat16)).dtype == torch.float32
 
 
 @pytest.mark.parametrize(("name", "spec"), [("dqn", IMAGES), ("iqn", None), ("sac", None)], ids=["images", "iqn", "sac"])

@@ -153,6 +153,22 @@ def test_a2c_makes_one_update_on_each_short_rollout(env):
     assert config["agent"]["optimizer"]["lr"] == 7e-4
 
 
+@pytest.mark.parametrize(
+    ("words", "begin"),
+    [
+        ("agent=dqn agent/backup=peng", 0),
+        ("agent=noisy_dqn agent/backup=peng agent/chain=none", 0),
+        ("agent=dqn agent/backup=peng agent.explore.schedule.begin=300", 300),
+        ("agent=dqn", 1000),
+    ],
+)
+def test_exploration_falls_from_where_learning_starts(words, begin):
+    """With rollouts that is the first step, whatever `learning_starts` a tuned file has."""
+    config = settled(*words.split(), "env=classic/cartpole", *(["learning_starts=1000"] if words == "agent=dqn" else []))
+    assert config["agent"]["explore"]["schedule"]["begin"] == begin
+    assert config["learning_starts"] == (0 if "peng" in words else begin)
+
+
 def test_keys_of_a_recipe_give_way_to_another_option_of_their_slot(capsys):
     """tqc sets the number of quantiles, and an implicit head has none."""
     config = settled("agent=tqc", "env=classic/pendulum", "agent/head=implicit_quantile")

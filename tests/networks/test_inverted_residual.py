@@ -16,10 +16,13 @@ from deeprl.networks.actors import SquashedGaussian
 from deeprl.networks.batch_renorm import BatchRenormMLP
 from deeprl.networks.distributional import Categorical
 from deeprl.networks.heads import Scalar
+from deeprl.networks.hyperspherical import Hyperspherical
 from deeprl.networks.inverted_residual import InvertedResidual, InvertedResidualBlocks, rms_normalised
+from deeprl.networks.residual_mlp import BroNet, Simba
 from deeprl.networks.torsos import MLPTorso
 from deeprl.networks.unit_norm import UnitMLP
 from deeprl.parts.polyak import JointPolyak, Polyak
+from deeprl.session.assemble import widest
 from deeprl.training.learner import CompiledLearner, gradient
 from deeprl.types import Spec
 from tests.builders import CONTINUOUS, flat, made_up, sac, same, settled, snapshot, spec_of, update, value_agent
@@ -210,6 +213,23 @@ def test_a_chain_that_sees_the_ends_apart_is_refused():
 
 
 SMALL = ("agent=flash_sac", "env=classic/pendulum", "agent.torso.width=6", "agent.actor_torso.width=5")
+
+
+@pytest.mark.parametrize(
+    "torso",
+    [
+        InvertedResidual(width=6),
+        BatchRenormMLP(hidden=(9,)),
+        MLPTorso(hidden=(9,)),
+        Simba(width=6),
+        BroNet(width=6),
+        Hyperspherical(width=6),
+    ],
+)
+def test_the_widest_layer_is_known(torso):
+    """By the rule for threads, which is why the width inside of a block counts."""
+    agent = sac(torso=torso, actor_torso=MLPTorso(hidden=(4,)), chain=partial(JointPolyak, tau=0.01))
+    assert widest(agent) == max(max(weight.shape[1:]) for weight in agent.chain.online.parameters() if weight.dim() == 3)
 
 
 def flash_sac(*words: str):

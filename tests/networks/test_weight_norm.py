@@ -51,6 +51,13 @@ def test_weights_and_gradients():
     assert (v * for_v).sum().item() == pytest.approx(0.0, abs=1e-6)
 
 
+def test_weights_that_start_with_zeros_have_no_direction():
+    with pytest.raises(ValueError, match=r"weight_norm=all divides by the length .*agent\.mapping\.zero_negative=false"):
+        build_agent(settled("agent=log_dqn", "env=toy/chain", "agent.torso.weight_norm=all"), spec_of("toy/chain"))
+    words = "agent=log_dqn env=toy/chain agent.torso.weight_norm=all agent.mapping.zero_negative=false"
+    build_agent(settled(*words.split()), spec_of("toy/chain"))
+
+
 def test_gradients_follow_the_formula_of_the_paper():
     """∂L/∂g = ∇_w L · v/‖v‖ and ∂L/∂v = (g/‖v‖) ∇_w L − (g ∂L/∂g / ‖v‖²) v, for each unit of linear and convolutional weights."""
     for shape, axes in (((2, 5, 3), (1,)), ((2, 3, 4, 3, 2), (2, 3, 4))):
