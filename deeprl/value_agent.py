@@ -1,6 +1,6 @@
 """The agent for discrete actions. Every value-based paper here is one choice of its parts.
 
-ℓ_k(s, a)  =  w_k · D( f([T Q̄_{k−1}](s, a)),  f(Q_k(s, a)) )  +  auxiliary,      k = 1 … K
+    L  =  Σ_k mean w_k · D( f([T Q̄_{k−1}](s, a)),  f(Q_k(s, a)) )  +  auxiliary        k = 1 … K
 
 The network predicts f(Q_k), where f is the mapping; for most agents it is the identity.
 """

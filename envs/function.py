@@ -76,7 +76,12 @@ class Function(EnvChoice):
                 f"function={self.function} cannot be imported ({error}): it must stand at the top of a module on PYTHONPATH. A lambda or a "
                 "function of a notebook exists only in the process that called deeprl.train(env=...)"
             ) from error
-        env = function(**self.kwargs)
+        try:
+            env = function(**self.kwargs)
+        except TypeError as error:
+            if "argument" not in str(error):
+                raise
+            raise ValueError(f"function={self.function} does not take env.kwargs={self.kwargs}: {error}") from error
         if isinstance(env, VectorEnv):  # EnvPool's are both
             raise ValueError(f"function={self.function} returned a vector environment: give it a parameter num_envs, and use env=vector")
         if not isinstance(env, gymnasium.Env):

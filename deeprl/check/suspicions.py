@@ -247,7 +247,7 @@ def observations(record: Record) -> Found:
         yield (
             "env",
             f"{seen.constant} of {seen.entries} entries of the observation kept one value other than 0 in {seen.rows:,} steps: "
-            "drop them with a wrapper (env.wrappers), or set agent/normalize=running.",
+            "drop them with a wrapper (env.wrappers, or in env.function), or set agent/normalize=running.",
         )
 
 

@@ -99,7 +99,7 @@ def placed(options: argparse.Namespace, before: Place) -> Place:
         if given and on != owner:
             raise ConfigError(f"{flag} is for --on {owner}.")
     kept = before if on == before.on else Place()
-    return Place(on, tuple(options.slurm) or kept.slurm, options.ray_address or kept.ray_address)
+    return Place(on, tuple(options.slurm) or kept.slurm, options.ray_address or kept.ray_address, options.jobs or kept.jobs)
 
 
 def unfinished(folder: SweepFolder, job: Job) -> bool:
@@ -161,12 +161,12 @@ def launcher_for(options: argparse.Namespace, folder: SweepFolder, plan: Plan) -
     if folder.place.on == "slurm":
         from deeprl.sweep import slurm
 
-        return slurm.Slurm(slurm.executor(folder.path / "submitit", folder.place.slurm, most), options.jobs)
+        return slurm.Slurm(slurm.executor(folder.path / "submitit", folder.place.slurm, most), folder.place.jobs)
     if folder.place.on == "ray":
         from deeprl.sweep import ray
 
-        return ray.Ray(folder.place.ray_address, most, options.jobs)
-    return Local(side_by_side(plan, options.jobs, max(usable_cores() // most, 1)))
+        return ray.Ray(folder.place.ray_address, most, folder.place.jobs)
+    return Local(side_by_side(plan, folder.place.jobs, max(usable_cores() // most, 1)))
 
 
 def ended(folder: SweepFolder, todo: Sequence[Job], codes: Mapping[str, int], farewell: str) -> int:

@@ -81,7 +81,7 @@ def refusals(consumers: Mapping[str, Any], provider: str, offered: frozenset[str
     ]
 
 
-CONSUMERS = ("backup", "weighting", "auxiliary", "temperature", "rate", "reduce", "actor_reduce", "explore")
+CONSUMERS = ("backup", "chain", "weighting", "auxiliary", "temperature", "rate", "reduce", "actor_reduce", "explore")
 """Slots of an agent with needs that its head or its actor must meet."""
 
 

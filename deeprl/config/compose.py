@@ -169,7 +169,7 @@ def explain(overrides: list[str], error: Exception) -> str:
         listed = "" if large and (near or len(offered) > 12) else f" It takes {', '.join(offered)}."
         return f"{key}={value} is not an option of {key}.{near}{listed}" + (f" (`deeprl list {key}s` shows them all.)" if large else "")
     good: list[str] = []
-    for override in overrides:
+    for override in sorted(overrides, key=lambda override: key_of(override) not in known):  # as Hydra: options before their keys
         try:
             resolve(_compose([*good, override]))
         except ConfigError:  # a value that a later override may supply
@@ -188,11 +188,8 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
     if key in known and key not in chosen and not override.startswith(("+", "~")):
         owner = key.rpartition("/")[0]
         return f"{override}: {owner}={chosen.get(owner)} has no slot {key}."
-    try:
-        base, _ = resolve(composed)
-    except ConfigError:
-        base = {}
-    keys = [k for k, _ in flatten(base)]
+    base: Any = OmegaConf.to_container(composed, resolve=False)  # as it is, because a required key may come later
+    keys = [k for k, _ in flatten({name: part for name, part in base.items() if name not in ("hydra", "experiment", "budget")})]
     parents = {".".join(k.split(".")[:i]) for k in keys for i in range(1, len(k.split(".")))}
     if key in keys or key in known or key.startswith("hydra"):
         return f"{override}: {_clean(error)}"

@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from deeprl.config.folders import packages
 from deeprl.config.instantiate import Allowed, instantiate
+from deeprl.config.stored import named_packages
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.remote.choice import Here, chosen
 from deeprl.remote.cluster import cluster_for
@@ -149,7 +151,8 @@ def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     quoted = shlex.quote(str(shown))
     if outcome == "stopped":
-        return f"stopped at step {trainer.step:,} and saved. Go on with:  {trainer.ranks.command} resume {quoted}"
+        again = f"{trainer.ranks.command} resume {quoted}{trust(trainer.config)}"
+        return f"stopped at step {trainer.step:,} and saved. Go on with:  {again}"
     summary = trainer.folder.read_summary() or {}
     final, names = summary["final"], trainer.config["names"]
     early = [f"stopped early at step {trainer.step:,} of {trainer.config['steps']:,}, because {trainer.stopped_early}"]
@@ -162,10 +165,16 @@ def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
             f"run folder: {quoted}",
             "try next:",
             f"  tensorboard --logdir {shlex.quote(str(above))}",
-            f"  deeprl eval {quoted} --episodes 100",
+            f"  deeprl eval {quoted} --episodes 100{trust(trainer.config)}",
             f"  {front_door()} {another(names['agent'], names['env'])}",
         ]
     )
+
+
+def trust(config: dict[str, Any]) -> str:
+    """Words with which a command accepts what the environment of this run imports."""
+    named = dict.fromkeys(name for name in named_packages(config["env"]) if name not in packages())
+    return "".join(f" --allow-package {name}" for name in named)
 
 
 ANOTHER = ("agent=td3 env=mujoco/hopper steps=200000", "agent=dqn env=minatar/breakout", "agent=dqn env=classic/acrobot")

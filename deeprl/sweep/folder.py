@@ -26,6 +26,8 @@ class Place(NamedTuple):
     slurm: tuple[str, ...] = ()
     """Parameters of submitit, KEY=VALUE."""
     ray_address: str | None = None
+    jobs: int | None = None
+    """At most so many side by side, as far as they were limited."""
 
 
 PLACES = ("local", "slurm", "ray")
@@ -66,7 +68,9 @@ class SweepFolder:
                 raise ValueError("it names no folders or no overrides")
             place, cwd = Place(**found.get("place", {})), found.get("cwd")  # older sweeps have neither
             place = place._replace(slurm=tuple(place.slurm))
-            if place.on not in PLACES or not all(isinstance(word, str) for word in (*place.slurm, place.ray_address or "", cwd or "")):
+            words = (*place.slurm, place.ray_address or "", cwd or "")
+            limited = place.jobs is None or (type(place.jobs) is int and place.jobs > 0)
+            if place.on not in PLACES or not limited or not all(isinstance(word, str) for word in words):
                 raise ValueError("it names no place for its jobs")
             return cls(path, [str(override) for override in found["overrides"]], jobs, found["config_dir"], cwd, place)
 

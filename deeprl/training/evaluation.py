@@ -105,7 +105,10 @@ def evaluate(
             running += after.reward
             cut += len(envs.restarted)
             if cut > max(episodes, 10):
-                raise RuntimeError(f"{cut} episodes of an evaluation were cut off by failures of {envs.name}: the others may be too easy")
+                raise RuntimeError(
+                    f"{cut} episodes of an evaluation were cut off by failures of {envs.name}, which the warnings above name: the others "
+                    "may be too easy, so mend the environment"
+                )
             for i in np.flatnonzero(after.ended):
                 if len(returns[i]) < quota[i] and i not in envs.restarted:
                     returns[i].append(float(running[i]))

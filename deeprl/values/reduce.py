@@ -100,10 +100,10 @@ class Subset(Reduction):
 
 @dataclass(frozen=True)
 class Truncate(Reduction):
-    """All atoms together without the largest `drop` of each critic (TQC: Kuznetsov, Shvechikov, Grishin, Vetrov, 2020).
+    """All atoms of all critics together without the E·d largest (TQC: Kuznetsov, Shvechikov, Grishin, Vetrov, 2020).
 
     Args:
-        drop: d; E·d atoms are left out.
+        drop: d, for each critic one count of d, whichever critics the largest atoms are of.
     """
 
     needs = frozenset({"quantiles"})

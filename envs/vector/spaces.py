@@ -50,7 +50,7 @@ LARGEST_PRODUCT = 1024
 """Combinations of a MultiDiscrete action, at most, because a network has one output for each"""
 LARGEST_FLAT = 10_000
 """Numbers of a flattened observation, at most"""
-OWN = "Gymnasium has no wrapper for this: write one of your own and name it in env.wrappers,"
+OWN = "Gymnasium has no wrapper for this: write one of your own, and name it in env.wrappers or let env.function return it,"
 
 
 def actions_of(space: spaces.Space) -> Actions:

@@ -223,3 +223,9 @@ def test_a_head_of_one_sign_is_refused_where_values_take_both(slot, option):
     config["agent"]["head"].update(low=0.0, high=50.0)
     with pytest.raises(ConfigError, match=f"agent/{slot}=.* needs values that may take either sign"):
         build.build_agent(config, CONTINUOUS)
+
+
+def test_a_chain_for_discrete_actions_says_so(monkeypatch):
+    monkeypatch.setattr("deeprl.parts.chains.Single.needs", frozenset({"actions"}), raising=False)
+    with pytest.raises(ConfigError, match="agent/chain=Single needs a finite number of actions"):
+        build.build_agent(settled("agent=td3", "env=classic/pendulum", "agent/chain=single"), CONTINUOUS)

@@ -12,6 +12,7 @@ import torch
 
 import deeprl
 from deeprl.cli import exits
+from deeprl.config.compose import compose
 from deeprl.config.stored import named_packages
 from deeprl.errors import ConfigError
 from deeprl.runs.config_file import CHANGEABLE_ONCE, check_identity, identity
@@ -137,6 +138,7 @@ def test_the_command_line_takes_a_function_too(capfd):
     assert front_door(*words) == exits.FINISHED
     (summary,) = Path("runs").rglob("summary.json")
     assert json.loads(summary.read_text())["final"]["length"] == 7
+    assert f"deeprl eval {next(Path('runs').rglob('summary.json')).parent} --episodes 100 --allow-package tests\n" in capfd.readouterr().out
     assert front_door("env=function", "env.function=tests.nowhere:make", *worded(PLAIN)) == exits.WRONG
     assert "function=tests.nowhere:make cannot be imported (No module named 'tests.nowhere')" in capfd.readouterr().err
 
@@ -165,6 +167,11 @@ def test_functions_that_make_something_else_are_refused():
 def test_images_of_a_function(capfd):
     run = deeprl.train({key: value for key, value in SHORT.items() if key != "agent.torso.hidden"}, env=Pictures)
     assert run.agent.spec.obs_shape == (3, 7, 7)
+
+
+def test_arguments_that_a_function_does_not_take_are_named_by_their_key():
+    with pytest.raises(ConfigError, match=r"does not take env\.kwargs=\{'lenght': 7\}: .*unexpected keyword argument 'lenght'"):
+        deeprl.train({**PLAIN, "env.kwargs": {"lenght": 7}}, env=make)
 
 
 def test_listeners_see_what_the_files_hold():
@@ -403,6 +410,11 @@ def test_a_warm_start_that_was_killed_goes_on_with_its_own_weights():
 def test_a_wrong_key_beside_right_options_is_the_one_that_is_named():
     with pytest.raises(ConfigError, match=r"^lr=0.1: there is no key lr. Did you mean agent.optimizer.lr\?$"):
         deeprl.train({"agent": "dqn", "env": "toy/chain", "lr": 0.1})
+    late = ["agent.chain.target_update_period=500", "agent=dqn", "agent.optimizer.learning_rate=1e-3"]  # idqn has no such period
+    with pytest.raises(ConfigError, match=r"^agent.optimizer.learning_rate=1e-3: .* Did you mean agent.optimizer.lr\?"):
+        compose(late)
+    with pytest.raises(ConfigError, match=r"^env.functon=odd:make: there is no key env.functon. Did you mean env.function\?"):
+        compose(["agent=dqn", "env=function", "env.functon=odd:make"])
     with pytest.raises(ConfigError, match=r"^agent=DQN is not an option of agent. Did you mean dqn\?"):
         deeprl.train({"agent": "DQN", "env": "toy/chain"})
 

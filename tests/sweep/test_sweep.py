@@ -169,6 +169,19 @@ def test_replays_that_do_not_fit_together_are_refused_or_run_in_turn(tmp_path, m
     assert "2 jobs side by side, because" in capsys.readouterr().err
 
 
+def test_a_limit_of_jobs_holds_until_another_is_given(tmp_path, monkeypatch):
+    """Someone may have set it because of memory."""
+    taken = []
+    monkeypatch.setattr(command, "usable_cores", lambda: 4)
+    monkeypatch.setattr(command, "Local", lambda slots: taken.append(slots) or Here())
+    folder = tmp_path / "sweep"
+    assert console("sweep", *TOY, "seed=range(0,4)", "--jobs", 1, "--dir", folder) == exits.FINISHED
+    for limit in ((), ("--jobs", 3), ()):
+        (folder / "seed=0" / "status.json").unlink()
+        console("sweep", "resume", folder, *limit)
+    assert taken == [1, 1, 3, 3]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
