@@ -51,6 +51,7 @@ class InverseVariance(Weighting):
     """
 
     needs = frozenset({"returns", "iterations"})
+    copied = ("frozen", "previous")
 
     def __init__(
         self,

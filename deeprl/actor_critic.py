@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ from deeprl.parts.exploration import ActorExploration, certain
 from deeprl.parts.rate import Rate, RateLoss
 from deeprl.parts.resets import Resets, renew_
 from deeprl.parts.temperature import Temperature
-from deeprl.parts.weighting import Weighting
+from deeprl.parts.weighting import Weighting, target_copies
 from deeprl.plan import Plan
 from deeprl.schedules import Clock
 from deeprl.transforms.channels import channel_scales
@@ -261,6 +262,12 @@ class ActorCritic(Agent):
         self.temperature.reset()
         for objective in self.objectives.values():
             objective.optimizer.reset()
+
+    def copies(self) -> dict[str, Callable[[], object]]:
+        found = target_copies(self.chain, self.weighting)
+        if self.target_actor is not None:
+            found["target_actor"] = partial(self.target_actor.load_state_dict, self.actor.state_dict())
+        return found
 
     def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
         """The policy's actions, (M, D)"""

@@ -149,6 +149,11 @@ class Agent(nn.Module, Choice):
         if due:
             self.on_period(due)
 
+    def copies(self) -> dict[str, Callable[[], object]]:
+        """Slow copies of other networks by their place in the state, such as "chain.target", each with the call that makes it equal to what
+        it copies. A later one may copy an earlier one."""
+        return {}
+
     def on_period(self, due: tuple[str, ...]) -> None:
         """Called at the end of a tick with the names of the clock's periods that ended in it and had updates."""
 

@@ -26,7 +26,7 @@ from deeprl.parts.auxiliary import Auxiliary
 from deeprl.parts.chains import Chain
 from deeprl.parts.exploration import EpsilonGreedy
 from deeprl.parts.resets import Resets, renew_
-from deeprl.parts.weighting import Weighting
+from deeprl.parts.weighting import Weighting, target_copies
 from deeprl.plan import Plan
 from deeprl.schedules import Clock
 from deeprl.transforms.masks import divided, divided_batch, divided_rows, without_mask
@@ -218,6 +218,9 @@ class ValueAgent(Agent):
         self.weighting.reset(self.chain, lambda module: renew_(module, self.seed, number, "weighting"))
         for objective in self.objectives.values():
             objective.optimizer.reset()
+
+    def copies(self) -> dict[str, Callable[[], object]]:
+        return target_copies(self.chain, self.weighting)
 
     def on_period(self, due: tuple[str, ...]) -> None:
         if self.chain.shifting(due, self.updates):

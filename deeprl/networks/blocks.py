@@ -77,13 +77,6 @@ def initialise(module: nn.Module, seed: int, place: str) -> None:
                 owner.restart_()
 
 
-def restart_(module: nn.Module) -> None:
-    """Forget the running statistics of every block in `module`."""
-    for block in module.modules():
-        if isinstance(block, Block) and hasattr(block, "restart_"):
-            block.restart_()  # type: ignore[operator]
-
-
 def learning(torso: Any, x: Tensor, *noise: dict[str, Tensor], counted: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
     """Features of a batch in the loss that trains the torso, and new values of the torso's buffers by name.
 

@@ -8,6 +8,8 @@ Copies of g and v copy w, so that hard target updates are exact. An average of g
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import nn
 
@@ -43,8 +45,14 @@ def weight_normalise(module: nn.Module, which: str) -> None:
 
 
 @torch.no_grad()
-def measure_gains_(module: nn.Module) -> None:
-    """Set every gain to the length of its weights, so that the layer is the plain one."""
-    for block in module.modules():
+def measure_gains_(module: nn.Module, kept: Collection[str] = ()) -> list[str]:
+    """Set every gain to the length of its weights, so that the layer is the plain one, except gains whose names are in `kept`. Returns the
+    names of those that were set."""
+    measured = []
+    for place, block in module.named_modules():
         for layer in getattr(block, "gained", ()):
-            block.get_parameter(f"gain_{layer}").copy_(lengths(block.get_parameter(f"weight_{layer}")))
+            name = f"{place}.gain_{layer}".removeprefix(".")
+            if name not in kept:
+                module.get_parameter(name).copy_(lengths(block.get_parameter(f"weight_{layer}")))
+                measured.append(name)
+    return measured

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import Part, in_range
-from deeprl.networks.blocks import restart_
 from deeprl.networks.value_network import ValueNetwork
 from deeprl.optim.flat import flatten_
 from deeprl.parts.acting import Acting
@@ -93,11 +92,12 @@ class Chain(Part):
         self.reset_target()
 
     def reset_target(self) -> None:
-        """Copy Q_k to Q̄_{k−1} for every k, as in the i-QN authors' code. So Q̄_k differs from Q_k before the first sync. Running averages
-        of the target's own batches start anew."""
-        pairs = list(zip(self.target.parameters(), self.online.parameters()))
-        _approach([t for t, _ in pairs], [torch.cat([o] * (t.shape[0] // o.shape[0])) for t, o in pairs])
-        restart_(self.target)
+        """Copy Q_k to Q̄_{k−1} for every k, as in the i-QN authors' code, with the running averages that belong to the weights. So Q̄_k
+        differs from Q_k before the first sync."""
+        online = self.online.state_dict()
+        for name, target in self.target.state_dict().items():
+            source, stacked = online[name], target.dim() > 0  # a number of batches belongs to the whole stack
+            target.copy_(torch.cat([source] * (len(target) // len(source))) if stacked else source)
 
     def move_anchor(self, tau: float = 1.0) -> None:
         """Q̄_0 ← Q̄_0 + tau (Q_1 − Q̄_0), and the same for the companions."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -26,6 +27,9 @@ class Weighting(Part):
         chain: the agent's target networks. The part reads sizes and weights and keeps no reference,
             because the agent owns the chain.
     """
+
+    copied: tuple[str, ...] = ()
+    """Names of its networks that `shift` makes equal to others"""
 
     def __init__(self, *, plan: Plan, chain: Chain):
         super().__init__()
@@ -60,3 +64,9 @@ class Weighting(Part):
         Args:
             renew_: gives a network of the part other initial weights.
         """
+
+
+def target_copies(chain: Chain, weighting: Weighting) -> dict[str, Callable[[], object]]:
+    """Those of `Agent.copies` that every agent with these two parts has."""
+    shift = partial(weighting.shift, chain.target)
+    return {"chain.target": chain.reset_target, **{f"weighting.{name}": shift for name in weighting.copied}}

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import torch
 
 from deeprl.agent import Agent
 from deeprl.errors import CheckpointError, ConfigError, RunFolderError
+from deeprl.networks.weight_norm import measure_gains_
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
 from deeprl.system.terminal import say
 
+SILENT = ("chain.target.", "target_actor.", "normalize.factor")
+"""Tensors of a source that carry nothing of their own: copies of others, and what older checkpoints hold of the configuration"""
+
 
 def warm_start(agent: Agent, source: str) -> None:
-    """Copy weights and statistics that have the same name and shape in both agents, and print what was taken. Optimizers, counters and
-    the replay start anew.
+    """Copy weights and statistics that have the same name and shape in both agents, and print what was taken and what was left. Optimizers,
+    counters and the replay start anew.
 
     Args:
         source: a run folder, with "@best", "@last" or "@STEP" at its end for a checkpoint; the default is the last.
@@ -37,11 +42,50 @@ def warm_start(agent: Agent, source: str) -> None:
     if not all(torch.isfinite(value).all() for value in fits.values() if value.is_floating_point()):
         raise ConfigError(f"init_from={source}: it holds a weight that is not finite. Choose another checkpoint.")
     agent.load_state_dict({**own, **fits})
-    say(f"init_from: {len(fits)} of {len(own)} tensors are those of {path}, step {step:,}")
+    gains, copies = agree_(agent, fits)
+    copied = {name for name in own if name.startswith(tuple(f"{place}." for place in copies))}
+    say(f"init_from: {len(fits.keys() - copied)} of {len(own)} tensors are those of {path}, step {step:,}")
     for name in own:
-        if name not in fits:
+        if name not in fits and name not in gains and name not in copied:
             there = f"it has the shape {tuple(theirs[name].shape)} there" if name in theirs else "there is none"
             say(f"init_from: {name} {tuple(own[name].shape)} starts anew, because {there}")
+    for remark, names in (
+        ("each new gain is the length of its weights", [name for name in gains if name not in copied]),
+        ("each copy that is not whole there starts equal to what it copies", copies),
+        ("this agent has no place for some of that run, so its outputs may differ", without_place(theirs, own)),
+    ):
+        if names:
+            say(f"init_from: {remark}: {', '.join(names)}")
+
+
+def agree_(agent: Agent, loaded: Collection[str]) -> tuple[list[str], list[str]]:
+    """Make what was not loaded agree with what was, because it still belongs to the initial weights. New gains become the lengths of their
+    weights, trained weights obey their constraints, and a copy of which a tensor is missing is made anew.
+
+    Returns the names of these gains and copies.
+    """
+    gains = measure_gains_(agent, kept=loaded)
+    for name in agent.objectives:
+        for project_ in agent.projections(name):
+            project_()
+    missing = agent.state_dict().keys() - {*loaded, *gains}
+    copies = {place: renew for place, renew in agent.copies().items() if any(name.startswith(f"{place}.") for name in missing)}
+    for renew in copies.values():
+        renew()
+    return gains, list(copies)
+
+
+def without_place(theirs: Iterable[str], own: Iterable[str]) -> list[str]:
+    """Names that only the source has, each cut to the first part that this agent lacks: `normalize` for all of its statistics."""
+    places = {place for name in own for place in beginnings(name)}
+    lost = [name for name in theirs if name not in places and not name.startswith(SILENT)]
+    return list(dict.fromkeys(next(place for place in beginnings(name) if place not in places) for name in lost))
+
+
+def beginnings(name: str) -> Iterator[str]:
+    """a, a.b and a.b.c of a.b.c."""
+    parts = name.split(".")
+    return (".".join(parts[: i + 1]) for i in range(len(parts)))
 
 
 def parsed(source: str) -> tuple[Path, str | int]:
