@@ -99,7 +99,7 @@ def memory(trainer: Trainer, config: dict[str, Any], available: int | None, devi
         available=available,
         device_available=device_available,
         checkpoint=each,
-        disk=each * (config["checkpoint"]["keep"] + 1) + stored,
+        disk=each * (config["checkpoint"]["keep"] + 2) + stored,  # the best, and a new one before an old one goes
         disk_available=shutil.disk_usage(place).free,
     )
 

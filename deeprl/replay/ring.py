@@ -137,6 +137,8 @@ class Ring:
         """One tick of all environments, written number by number, because for small M that is faster than NumPy calls on M numbers."""
         at, tick, near_end = self.layout, self.last % self.layout.ticks, False
         period, front, ended = at.period, at.front, rows.ended.tolist()
+        if self.last == 0 and front:
+            self._take_history(rows.obs)
         terminated, reward, probability = rows.terminated.tolist(), rows.reward.tolist(), rows.probability.tolist()
         if self.last - self.first == at.ticks:
             self._retire()
@@ -170,6 +172,17 @@ class Ring:
         self.last += 1
         if near_end:
             self._copy_ends()
+
+    def _take_history(self, obs: np.ndarray) -> None:
+        """Store the older frames of the first observations (M, *obs), which are zeros where an episode starts. A run that is resumed
+        without its replay goes on in the middle of one."""
+        front = self.layout.front
+        for e, frames in enumerate(obs[:, :front]):
+            if frames.any():
+                self.frames[self._base[e] : self._base[e] + front] = frames.reshape(front, -1)  # type: ignore[index]  # front: frames
+                self.rows[self._base[e] + front, self.layout.age] = front
+                self._count[e] = self._oldest[e] = front
+                self._fresh[e] = False
 
     def cut(self, environment: int) -> None:
         """Truncate the running episode of an environment at its newest row. The next row starts a new episode."""

@@ -65,7 +65,7 @@ def test_json_holds_the_record_its_forecast_and_suspicions(capsys):
             "evaluating", "checkpoint_seconds", "seen", "forecast", "suspicions"} <= set(found)  # fmt: skip
     assert found["networks"][0] == {"name": "chain.online", "parameters": 114, "trained": 114}
     memory = found["memory"]
-    assert memory["disk"] == memory["checkpoint"] * (found["config"]["checkpoint"]["keep"] + 1) + memory["replay"]  # 150 rows, all filled
+    assert memory["disk"] == memory["checkpoint"] * (found["config"]["checkpoint"]["keep"] + 2) + memory["replay"]  # 150 rows, all filled
     assert found["updates"] == planned_updates(settled(*CARTPOLE)) == 120
     assert found["config"]["steps"] == 300  # that of the run, although the measurement has no end
     assert found["tuned"] == "configs/tuned/classic/dqn.yaml"

@@ -379,6 +379,31 @@ def test_round_trip(spec, sampler, steps):
         assert np.array_equal(value, again.state_dict()[name]), name
 
 
+@pytest.mark.parametrize("capacity", [24, 200])
+@pytest.mark.parametrize("ticks", [1, 60])
+def test_an_empty_replay_begins_in_mid_episode(capacity, ticks):
+    """As after a checkpoint without it: the frames before its first row are in no row, and belong to the observations."""
+    stream = Stream(STACKED, 2, seed=3, longest=50)
+    for _ in range(5):
+        next(stream)
+    stream.ticks.clear()
+    assert stream.obs[0, :3].any(axis=(1, 2)).all()
+    assert not stream.obs[1, :3].any()  # a new episode
+    replay = make(STACKED, capacity=capacity, num=2, n_step=1)
+    for _ in range(ticks):
+        replay.append(next(stream))
+    check(replay, stream)
+    again = make(STACKED, capacity=capacity, num=2, n_step=1)
+    again.load(replay.state_dict(), [replay.rows()])
+    check(again, stream)
+    for _ in range(30):
+        rows = next(stream)
+        for each in (replay, again):
+            each.append(rows)
+    check(replay, stream)
+    check(again, stream)
+
+
 @pytest.mark.parametrize("capacity", [10, 200])
 @pytest.mark.parametrize("spec", [CONTINUOUS, STACKED], ids=["vector", "stacked"])
 def test_an_episode_cut_after_a_checkpoint_stays_cut(spec, capacity):
