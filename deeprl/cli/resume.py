@@ -50,11 +50,13 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = ()) -> int
     config = changed(stored, overrides)
     status = folder.read_status() or {}
     prepare()
-    if status.get("state") == "finished" and status.get("stopped_early") and not overrides:
+    longer = config["steps"] != stored["steps"] or config["stop"] != stored["stop"]
+    if status.get("state") == "finished" and status.get("stopped_early") and not longer:
         why = status["stopped_early"]
         word = next((f"{key}=null" for key in ("stop.return", "stop.hours") if key in why), f"steps={config['steps']}")
         again = f"deeprl resume {shlex.quote(str(path))} {word}"
-        answer(f"{path} finished early at step {status['step']:,}, because {why}. To train on: {again}")
+        unused = f", so that {' and '.join(overrides)} would change nothing" if overrides else ""
+        answer(f"{path} finished early at step {status['step']:,}, because {why}{unused}. To train on: {again}")
         return FINISHED
     if status.get("state") == "finished" and config["steps"] <= int(status["step"]):
         reached, named = int(status["step"]), shlex.quote(str(path))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deeprl.config.rules import RESUMABLE, finalise, get, put, with_shares
+from deeprl.config.rules import RESUMABLE, SWITCHES, finalise, get, put, with_shares
 from deeprl.errors import ConfigError
 from deeprl.runs.config_file import CHANGEABLE, flatten, without_changeable
 from deeprl.runs.folder import RunFolder
@@ -26,12 +26,22 @@ WORDS = {
         ("names.env", "names.agent", "names.replay", "device", "agent._target_", "env._target_", "replay._target_", "logger._target_"), None
     ),
     "accelerate.mode": ("auto", "reference", "fast", "compiled"),
-    "accelerate.product": ("highest", "high", "medium", "bfloat16"),
+    "accelerate.product": ("auto", "highest", "high", "medium", "bfloat16"),  # auto: of a run that failed before it was decided
 }
 """Keys that hold one word, and the words that they take; None is any word."""
 
 SAME = {"runtime.lag": (0, None), "accelerate.product": ("highest", "auto")}
 """Keys among those of speed that change the numbers: their value in older runs, which lack them, and the word that leaves it to deeprl"""
+
+
+def with_later(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with the slots and switches that it lacks if it was stored before there were any."""
+    config = LATER | config
+    for key, before in SWITCHES.items():
+        section, _, name = key.partition(".")
+        if before is not None and isinstance(config.get(section), dict):
+            config[section] = {name: before, **config[section]}
+    return config
 
 
 def checked(config: dict[str, Any], allowed: tuple[str, ...]) -> dict[str, Any]:
@@ -40,7 +50,7 @@ def checked(config: dict[str, Any], allowed: tuple[str, ...]) -> dict[str, Any]:
     Raises:
         ConfigError: a key fails the check, or names a package that is not allowed.
     """
-    config.update(LATER | config)
+    config.update(with_later(config))
     for key in SECTIONS:
         if not isinstance(config.get(key), dict):
             raise ConfigError(f"{key}={config.get(key)!r:.100} is out of range: it takes a mapping of keys.")
@@ -60,7 +70,7 @@ def continued(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: it is a run of another configuration.
     """
-    stored = LATER | RunFolder(path).read_config()
+    stored = with_later(RunFolder(path).read_config())
     before, now = (unnumbered(without_changeable(each)) for each in (stored, config))
     different = [key for key in now if key not in ("resume", "accelerate", "runtime") and before.get(key) != now[key]]
     for key, (older, undecided) in SAME.items():

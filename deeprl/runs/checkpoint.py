@@ -208,7 +208,7 @@ def verify(path: Path, entry: Any, limit: int | None = None) -> None:
     """Compare a file with its entry in the manifest: first its size, then its hash, in constant memory.
 
     Raises:
-        CheckpointError: the file differs, or is larger than `limit` or the available memory (bytes).
+        CheckpointError: the file differs, or is larger than `limit` (bytes), or than the available memory.
     """
     with blame(path):
         if entry is None:
@@ -216,11 +216,13 @@ def verify(path: Path, entry: Any, limit: int | None = None) -> None:
         size = regular_size(path)
         if size != entry["bytes"]:
             raise ValueError(f"it has {size} bytes instead of {entry['bytes']}")
-        limits = [n for n in (limit, available_memory()) if n is not None]
-        if limits and size > min(limits):
-            raise ValueError(f"it has more than {min(limits)} bytes")
+        if limit is not None and size > limit:
+            raise ValueError(f"it has more than {limit} bytes")
         if sha256(path) != entry["sha256"]:
             raise ValueError("its hash differs from the manifest's")
+    free = available_memory()
+    if free is not None and size > free:
+        raise CheckpointError(f"{path} cannot be read: it has {size:,} bytes, and {free:,} are free in memory")
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:

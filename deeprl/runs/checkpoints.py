@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import time
 import warnings
@@ -26,6 +27,9 @@ from deeprl.system.files import full, partial, read_regular, regular_size, repla
 
 HEADER = 1 << 14
 """Bytes up to which a segment is always joined with new rows, because the header is most of such a file."""
+
+OURS = re.compile(rf"{STEP.pattern}({REPLACED})?|{SEGMENT_NAME.pattern}|\.(step|segment)_.*\.partial")
+"""Names that this program gives, finished or not: what else is there may be a user's copy."""
 
 
 class Checkpoints:
@@ -182,7 +186,7 @@ class Checkpoints:
         names = {step_folder(old) for old in kept}
         names |= {name + REPLACED for name in names if not (self.folder / name).exists()}
         for path in list(self.folder.iterdir()):
-            if path.is_dir() and path.name not in names and path.name.lstrip(".").startswith("step_"):
+            if path.is_dir() and path.name not in names and OURS.fullmatch(path.name):
                 shutil.rmtree(path, ignore_errors=True)
         if not self.replay.is_dir():
             return
@@ -191,7 +195,7 @@ class Checkpoints:
         except CheckpointError:  # no segment is removed while a damaged manifest is kept, because its segments are unknown
             return
         for path in list(self.replay.iterdir()):
-            if path.name not in needed and path.name.lstrip(".").startswith("segment_"):
+            if path.name not in needed and OURS.fullmatch(path.name):
                 path.unlink(missing_ok=True)
 
     # -- reading

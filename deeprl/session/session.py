@@ -14,6 +14,7 @@ from deeprl.config.stored import named_packages
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.remote.choice import Here, chosen
 from deeprl.remote.cluster import cluster_for
+from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder, require_new
 from deeprl.runs.loggers import Loggers, Logging
 from deeprl.session.assemble import assemble
@@ -58,11 +59,14 @@ def train(
         if not resume and ranks.first:
             require_new(path)  # under the lock, which keeps other processes from starting a run here
         status = folder.read_status() if resume else None
+        if status is not None and ranks.first:
+            require_checkpoints(folder, status)
         trainer = built(config, folder, allowed, ranks, cluster=cluster, heed=signals.heed)
         logging = logging_of(config, allowed)
-        restored = False
+        restored = begins = False
         try:
-            if ranks.share(resume and bool(trainer.checkpoints.steps())):
+            begins = not ranks.share(resume and bool(trainer.checkpoints.steps()))
+            if not begins:
                 trainer.restore()
                 restored = True
             require_same_weights(ranks, trainer.agent)
@@ -84,12 +88,30 @@ def train(
             raise
         except BaseException as error:
             with contextlib.suppress(OSError):  # the error may be that of the disk
-                trainer.write_status("failed", f"{type(error).__name__}: {error}")
+                said = f"{type(error).__name__}: {error}"
+                if begins or restored:
+                    trainer.write_status("failed", said)
+                elif ranks.first and status is not None and status["state"] != "finished":  # it got no further than before
+                    folder.write_status("failed", status["step"], status["updates"], said)
             raise
         finally:
             trainer.envs.close()
     ranks.leave()
     return outcome, trainer
+
+
+def require_checkpoints(folder: RunFolder, status: dict[str, Any]) -> None:
+    """A run that has saved goes on from a checkpoint only, because it would else start at step 0 and empty its records.
+
+    Raises:
+        RunFolderError: its checkpoints are gone.
+    """
+    saved = status["state"] in ("finished", "stopped") or (status["state"] == "running" and status["step"] > 0)
+    if saved and not Checkpoints(folder.path).steps():
+        raise RunFolderError(
+            f"{folder.path} has a run of {status['step']:,} steps and no checkpoint of it any more: put checkpoints/ back, or start "
+            "another run in another folder."
+        )
 
 
 def started(trainer: Trainer, logging: Logging, restored: bool, resume: bool) -> Loggers:
@@ -135,6 +157,7 @@ def built(config: dict[str, Any], folder: RunFolder, allowed: Allowed, ranks: Al
     except BaseException as error:
         with contextlib.suppress(OSError, RunFolderError):
             if ranks.first and folder.read_status() is None:
+                folder.write_config(config)  # so that the same command begins the run again
                 folder.write_status("failed", 0, 0, f"{type(error).__name__}: {error}")
         raise
 

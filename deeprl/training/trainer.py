@@ -201,7 +201,7 @@ class Trainer:
         """
         self.guard.check()
         self.pending = before
-        config, better = self.config, False
+        config, better, best = self.config, False, self.evaluator.best
         metrics: dict[str, float] = {}
         if crossed(config["log"]["every"], before, after):
             metrics.update(self.metrics())
@@ -224,8 +224,9 @@ class Trainer:
         overdue = minutes is not None and time.monotonic() - self.stopwatch.saved > 60 * minutes
         over = hours is not None and self.stopwatch.seconds > 3600 * hours
         overdue, over = self.ranks.share((overdue, over))
-        if after < config["steps"] and ((period and crossed(period, before, after)) or overdue or better):
-            self.save(better, must=False)
+        due = after < config["steps"] and ((period and crossed(period, before, after)) or overdue or better)
+        if due and not self.save(better, must=False) and better:
+            self.evaluator.best = best  # the one that has a checkpoint
         if over and after < config["steps"]:
             self.stopped_early = f"stop.hours={hours:g} have passed"
         return self.stopped_early is not None
@@ -300,9 +301,9 @@ class Trainer:
 
     # ---- checkpoints --------------------------------------------------------------------------------------------------
 
-    def save(self, best: bool = False, must: bool = True) -> None:
+    def save(self, best: bool = False, must: bool = True) -> bool:
         """Write a checkpoint: everything that the rest of the run depends on. The first rank writes the run's own one last: with it the
-        parts of the other ranks count, and only then are older parts removed.
+        parts of the other ranks count, and only then are older parts removed. Returns whether the disk took it.
 
         Args:
             must: a full disk raises. Otherwise it is only reported; training continues, and the next checkpoint holds the missing rows.
@@ -326,9 +327,12 @@ class Trainer:
                         f"{problem}. Make space, then: {self.ranks.command} resume {shlex.quote(str(self.folder.path))}"
                     ) from error
                 self.progress.say(f"{problem}. Training goes on; make space before the next one is due")
+                return False
             else:
                 self.tell("on_checkpoint", self.checkpoints.at(self.step))
-            self.stopwatch.saved = time.monotonic()
+                return True
+            finally:
+                self.stopwatch.saved = time.monotonic()
 
     def _write(self, best: bool) -> None:
         assert self.loggers is not None

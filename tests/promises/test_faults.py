@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import multiprocessing
 import os
 import re
@@ -275,6 +276,28 @@ def test_a_full_disk_costs_a_checkpoint_and_nothing_else(finished, tmp_path, mon
     left, right = (sorted(p.name for p in (folder / "replay").iterdir()) for folder in (path, finished))
     if segment != 1000:  # with segments of that size the whole run has joined others
         assert len(left) <= len(right)  # no segment of an attempt that failed
+
+
+def test_the_best_checkpoint_is_the_best_that_could_be_saved(tmp_path, monkeypatch):
+    """The disk is full at the first evaluation, and later ones are not better: none has more than the reward of the chain."""
+    path, step = tmp_path / "run", [0]
+    words = (
+        "agent=dqn",
+        "env=toy/chain",
+        "steps=200",
+        "evaluation.every=50",
+        "evaluation.episodes=2",
+        "evaluation.num=1",
+        "learning_starts=20",
+    )
+    with monkeypatch.context() as patch:
+        tick = Collector.tick
+        patch.setattr(Collector, "tick", lambda self, now: (step.__setitem__(0, now), tick(self, now))[1])
+        full_disk(patch, lambda: 45 <= step[0] < 60)
+        assert begin(path, *words, "replay.capacity=100", "checkpoint.every=null", "runtime.threads=1") == exits.FINISHED
+    summary = json.loads((path / "summary.json").read_text())
+    assert summary["best"]["step"] > 50
+    assert Checkpoints(path).pointed("best") == summary["best"]["step"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

@@ -135,6 +135,65 @@ def test_a_run_that_fails_before_its_first_checkpoint_starts_again(finished, tmp
     assert_same_run(path, finished)
 
 
+def test_a_run_that_fails_while_it_is_built_starts_again_by_the_same_command(tmp_path, monkeypatch):
+    """By the machine, as on a card without memory: a batch script submits the same command again."""
+
+    def fail(*args, **kwargs):
+        raise MemoryError("the card is full")
+
+    words = (*CARTPOLE, "resume=auto", f"hydra.run.dir={tmp_path / 'run'}")
+    with monkeypatch.context() as patch:
+        patch.setattr("deeprl.session.session.assemble", fail)
+        assert front_door(*words) == exits.FAILED
+    assert RunFolder(tmp_path / "run").read_status()["error"] == "MemoryError: the card is full"
+    assert front_door(*words) == exits.FINISHED
+
+
+@pytest.mark.parametrize("state", ["finished", "stopped", "running"])
+def test_a_run_whose_checkpoints_are_gone_keeps_its_records(finished, tmp_path, capsys, state):
+    """Somebody made room. The run would otherwise begin at step 0, and empty them."""
+    path = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(path / "checkpoints")
+    folder = RunFolder(path)
+    folder.write_status(state, 300, 120)
+    before = {name: (path / name).read_bytes() for name in ("metrics.jsonl", "evaluations.jsonl", "status.json", "summary.json")}
+    assert console("resume", path, "steps=400") == exits.FAILED
+    assert "a run of 300 steps and no checkpoint of it any more" in capsys.readouterr().err
+    assert before == {name: (path / name).read_bytes() for name in before}
+
+
+def test_a_checkpoint_that_cannot_be_read_changes_no_status(finished, tmp_path, monkeypatch, capsys):
+    path = shutil.copytree(finished, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr("deeprl.runs.checkpoint.available_memory", lambda: 1000)
+        assert console("resume", path, "steps=400") == exits.FAILED
+    said = capsys.readouterr().err
+    assert "1,000 are free in memory" in said
+    assert "damaged" not in said
+    status = RunFolder(path).read_status()
+    assert (status["state"], status["step"], status["updates"]) == ("finished", 300, 120)
+
+
+def test_a_run_from_before_a_switch_goes_on(tmp_path):
+    path = tmp_path / "run"
+    assert begin(path, *CARTPOLE) == exits.FINISHED
+    text = (path / "config.yaml").read_text()
+    assert "  video: false\n" in text
+    for again in (lambda: console("resume", path), lambda: front_door(*CARTPOLE, "resume=auto", f"hydra.run.dir={path}")):
+        (path / "config.yaml").write_text(text.replace("  video: false\n", ""))
+        RunFolder(path).write_status("stopped", 300, 120)
+        assert again() == exits.FINISHED
+
+
+def test_an_early_end_is_not_measured_anew(tmp_path, capsys):
+    path = tmp_path / "run"
+    assert begin(path, *CARTPOLE, "stop.return=1") == exits.FINISHED
+    before = (path / "config.yaml").read_bytes()
+    assert console("resume", path, "evaluation.final_episodes=7") == exits.FINISHED
+    assert "so that evaluation.final_episodes=7 would change nothing" in capsys.readouterr().out
+    assert (path / "config.yaml").read_bytes() == before
+
+
 def test_longer_training_goes_on_as_if_it_had_been_asked_for_at_once(finished, tmp_path, capsys):
     """Schedules are in steps since the start: more `steps` change none of them."""
     path = tmp_path / "short"

@@ -640,3 +640,19 @@ def test_a_disk_that_is_full_for_one_write_loses_nothing(tmp_path, monkeypatch):
             break
         refused += 1
     assert refused == 6  # the segment, the agent, state.json, manifest.json, last, best
+
+
+def test_copies_that_a_user_makes_beside_checkpoints_stay(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.save(1, {"agent": torch.ones(2)})
+    (tmp_path / "replay").mkdir(exist_ok=True)
+    mine = [tmp_path / "checkpoints" / "step_000000000001.bak", tmp_path / "replay" / "segment_00000001.safetensors.bak"]
+    shutil.copytree(checkpoints.at(1), mine[0])
+    mine[1].touch()
+    leftover = tmp_path / "checkpoints" / ".step_000000000009.partial"
+    leftover.mkdir()
+    for step in (2, 3):
+        checkpoints.save(step, {"agent": torch.ones(2)})
+    assert all(path.exists() for path in mine)
+    assert not leftover.exists()
+    assert checkpoints.steps() == [3]
