@@ -81,7 +81,9 @@ def contextual() -> Experiment:
 def adversarial_mdp() -> Experiment:
     arms = {}
     for name, world in (("flip 50, drift", Adversarial()), ("flip 1", Adversarial(flip=1, drift=0.0))):
-        for kind, learner in (("policy optimisation", PolicyOptimisation()), ("LSVI-UCB", Stationary(0.1))):
+        learners = {"policy optimisation": PolicyOptimisation(), "a policy that never learns": PolicyOptimisation(eta=0.0)}
+        learners |= {f"LSVI-UCB, c={c}": Stationary(c) for c in (0.01, 0.1, 1.0)}
+        for kind, learner in learners.items():
             arms[f"{name}: {kind}"] = Arm(world, partial(AdversarialMDP, learner=learner, dynamics=Known()))
     return Experiment("policy optimisation has sublinear regret where rewards change, LSVI-UCB linear", 2000, arms)
 

@@ -181,8 +181,9 @@ def offline(noise: tuple[float, float], c: float, least: float, share: float, se
     found = []
     for instance in range(WORLDS * seed, WORLDS * (seed + 1)):
         world, random, row = LinearMDP(instance=instance, noise=noise), np.random.default_rng(instance), []
-        agent = PNLSVI(spec=world.spec(), seed=seed, world=world, penalty_scale=c, confidence=0.1, lam=0.01, least_variance=least,
-                       share=share)  # fmt: skip
+        # the same ridge penalty for all in the scale of rewards, because weights of 1 / least would else be a larger one
+        agent = PNLSVI(spec=world.spec(), seed=seed, world=world, penalty_scale=c, confidence=0.1, lam=0.01 / max(least, 1.0),
+                       least_variance=least, share=share)  # fmt: skip
         for n in OFFLINE:
             feed(agent, n - int(agent.episodes[0]), random)
             agent.replan()
