@@ -46,8 +46,9 @@ def test_read_of_a_linear_outer_function_is_one_sample():
     assert found == pytest.approx(2.0)
 
 
-def test_nested_values_are_unbiased_and_the_plug_in_is_too_high():
-    world = Sampled(3, 1.5, np.random.default_rng(0))
+@pytest.mark.parametrize("depth", [2, 3])
+def test_nested_values_are_unbiased_and_the_plug_in_is_too_high(depth):
+    world = Sampled(depth, 1.5, np.random.default_rng(0))
     exact = backward_induction(world.mdp)[1][0, 0]
     found = np.array([world.read(0, 0) for _ in range(3000)])
     assert abs(found.mean() - exact) < 3 * found.std() / np.sqrt(len(found))
