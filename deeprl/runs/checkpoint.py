@@ -218,11 +218,12 @@ def verify(path: Path, entry: Any, limit: int | None = None) -> None:
             raise ValueError(f"it has {size} bytes instead of {entry['bytes']}")
         if limit is not None and size > limit:
             raise ValueError(f"it has more than {limit} bytes")
-        if sha256(path) != entry["sha256"]:
-            raise ValueError("its hash differs from the manifest's")
     free = available_memory()
     if free is not None and size > free:
         raise CheckpointError(f"{path} cannot be read: it has {size:,} bytes, and {free:,} are free in memory")
+    with blame(path):
+        if sha256(path) != entry["sha256"]:
+            raise ValueError("its hash differs from the manifest's")
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:

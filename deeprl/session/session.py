@@ -109,7 +109,7 @@ def require_checkpoints(folder: RunFolder, status: dict[str, Any]) -> None:
     saved = status["state"] in ("finished", "stopped") or (status["state"] == "running" and status["step"] > 0)
     if saved and not Checkpoints(folder.path).steps():
         raise RunFolderError(
-            f"{folder.path} has a run of {status['step']:,} steps and no checkpoint of it any more: put checkpoints/ back, or start "
+            f"{folder.path / 'checkpoints'} holds no checkpoint any more of a run of {status['step']:,} steps: put them back, or start "
             "another run in another folder."
         )
 

@@ -100,7 +100,8 @@ def take(trainer: Any, step: int, parts: dict[str, Any]) -> None:
     trainer.agent.load_state(parts["agent"])
     if state["learned"] is not None:
         trainer.agent.read(state["learned"])  # raises where the next log line would
-        trainer.learned = Learned(torch.zeros(0), state["learned"])
+        device = trainer.config["device"]  # beside numbers of later updates
+        trainer.learned = Learned(torch.zeros(0), {name: value.to(device) for name, value in state["learned"].items()})
     if "replay" in parts:
         trainer.filled_from = int(state["filled_from"])
         trainer.replay.load(parts["replay"], trainer.checkpoints.segments(trainer.step))

@@ -158,7 +158,7 @@ def test_a_run_whose_checkpoints_are_gone_keeps_its_records(finished, tmp_path, 
     folder.write_status(state, 300, 120)
     before = {name: (path / name).read_bytes() for name in ("metrics.jsonl", "evaluations.jsonl", "status.json", "summary.json")}
     assert console("resume", path, "steps=400") == exits.FAILED
-    assert "a run of 300 steps and no checkpoint of it any more" in capsys.readouterr().err
+    assert "holds no checkpoint any more of a run of 300 steps" in capsys.readouterr().err
     assert before == {name: (path / name).read_bytes() for name in before}
 
 

@@ -68,7 +68,7 @@ def test_environments_play_as_many_episodes_each_however_long_these_are():
     """Not the first that end, which would be the short ones of environment 0."""
 
     class Two:
-        num, restarted, name = 2, (), "two"
+        num, restarted, name, backend = 2, (), "two", SimpleNamespace(limit=None)
 
         def __init__(self):
             self.tick = 0
