@@ -29,6 +29,7 @@ REPLACED = {
     "NormalizeObservation": "agent/normalize=running",
     "NormalizeReward": "agent/rewards=scaled",
 }
+"""Wrappers with statistics that change in every step, and the options whose statistics belong to the agent"""
 
 
 def layers_of(env: Any) -> list[Any]:

@@ -109,7 +109,7 @@ class Workers(Backend):
         self.context.set_forkserver_preload(["deeprl.envs.vector.backend", type(choice).__module__])
         self.processes: list = [None] * num
         self.pipes: list = [None] * num
-        self.answers = [True] * num
+        self.answered = [True] * num
         """Whether each worker has answered its last request: one that has not is killed at once"""
         _open.add(self)
         try:
@@ -127,7 +127,7 @@ class Workers(Backend):
         with _safe_path():
             process.start()
         theirs.close()
-        self.processes[index], self.pipes[index], self.answers[index] = process, ours, True
+        self.processes[index], self.pipes[index], self.answered[index] = process, ours, True
 
     def _ready(self, index: int):
         answer = self._receive(index, time.monotonic() + self.timeout + _START)
@@ -142,13 +142,13 @@ class Workers(Backend):
             pass  # the worker is dead: `_receive` reports it
 
     def _receive(self, index: int, deadline: float):
-        pipe, self.answers[index] = self.pipes[index], True
+        pipe, self.answered[index] = self.pipes[index], True
         try:
             if pipe.poll(max(0.0, deadline - time.monotonic())):
                 return pipe.recv()
-            self.answers[index] = False
+            self.answered[index] = False
         except (EOFError, OSError):
-            self.answers[index] = False
+            self.answered[index] = False
             process = self.processes[index]
             process.join(1.0)
             return Failure(f"its process died (exit code {process.exitcode})", lost=True)
@@ -171,7 +171,7 @@ class Workers(Backend):
         return answers
 
     def rebuild(self, index):
-        self._end(index, patience=CLOSING if self.answers[index] else 0.0)
+        self._end(index, patience=CLOSING if self.answered[index] else 0.0)
         self._launch(index)
         self._ready(index)
 
