@@ -1,10 +1,12 @@
 """What the documentation claims of learning, each claim with the runs behind it.
 
-    python -m benchmarks.evidence NAME --folder FOLDER [--reverse] [--minutes 60]
+    python -m benchmarks.evidence NAME --folder FOLDER [--again] [--reverse] [--minutes 60]
     python -m benchmarks.evidence NAME --table
 
 The first form trains what is missing in benchmarks/results/NAME.json (see `benchmarks.learning`), then prints the table; several processes
-may do it at once. No checkpoint is picked: every figure is the final evaluation, with the last weights.
+may do it at once. Nothing is missing in the sets that are stored whole: `--again` trains them anew, and writes to FOLDER/NAME.json instead.
+No checkpoint is picked: a figure is the final evaluation, with the last weights, or where steps are named the mean of all evaluations of
+the last 20,000 up to them.
 """
 
 from __future__ import annotations
@@ -59,9 +61,13 @@ LEAST = {"classic/cartpole": 475.0, "classic/pendulum": -200.0}
 """What a preset must hold with every seed"""
 
 
-def table(name: str) -> str:
-    """A row for each task and agent: the mean with its interval, the worst seed, and all finals."""
-    lines = sorted(stored(RESULTS / f"{name}.json"), key=lambda line: (line["env"], line["steps"], line["name"], line["seed"]))
+def table(name: str, results: Path = RESULTS) -> str:
+    """A row for each task and agent: the mean with its interval, the worst seed, and all finals.
+
+    Args:
+        results: the folder of NAME.json, here and below.
+    """
+    lines = sorted(stored(results / f"{name}.json"), key=lambda line: (line["env"], line["steps"], line["name"], line["seed"]))
     rows = ["| task | agent | seeds | mean | worst | below the bar | finals | commit |", "|---|---|---|---|---|---|---|---|"]
     for (env, steps, agent), group in groupby(lines, key=lambda line: (line["env"], line["steps"], line["name"])):
         runs = list(group)
@@ -97,7 +103,7 @@ def area(run: dict) -> float:
     return float(np.mean([mean for _, mean in run["curve"]]))
 
 
-def compared(name: str) -> str:
+def compared(name: str, results: Path = RESULTS) -> str:
     """A row for each agent that was trained on every task of its baseline: its scores in units of the baseline's mean on each.
 
     Interquartile mean of the finals; probability that a run ends higher than the baseline's on the same task; mean of the area under the
@@ -107,7 +113,7 @@ def compared(name: str) -> str:
     Raises:
         ValueError: the baseline's mean is no unit, because it is not positive.
     """
-    lines = stored(RESULTS / f"{name}.json")
+    lines = stored(results / f"{name}.json")
     names = [agent for agent in RECIPES if any(line["name"] == agent for line in lines)]
     rows = ["| agent | baseline | seeds | IQM of finals | probability to end above | area under the curve | steps/s |", "|---" * 7 + "|"]
     missing = []
@@ -118,7 +124,7 @@ def compared(name: str) -> str:
             [[line for line in lines if (line["name"], line["env"], line["steps"]) == (each, *task)] for task in tasks]
             for each in (agent, baseline)
         )
-        if not all(mine):
+        if not tasks or not all(mine):
             missing.append(agent)
             continue
         finals, units = ([np.array([final(run) for run in task]) for task in runs] for runs in (mine, theirs))
@@ -140,11 +146,11 @@ def compared(name: str) -> str:
     return "\n".join(rows)
 
 
-def with_longer_runs(name: str) -> list[dict]:
+def with_longer_runs(name: str, results: Path = RESULTS) -> list[dict]:
     """Runs of a set, and those of learning.json of the same agents."""
-    own = stored(RESULTS / f"{name}.json")
+    own = stored(results / f"{name}.json")
     agents = {agent for part, _ in NAMES[name] for agent in SETS[part][2]}
-    return own + [line for line in stored(RESULTS / "learning.json") if line["name"] in agents]
+    return own + [line for line in stored(results / "learning.json") if line["name"] in agents]
 
 
 def against_goal(lines: list[dict], at: int) -> str:
@@ -170,15 +176,15 @@ def welch(one: list[float], other: list[float]) -> str:
     return f"{mean} [{found.low:,.1f}, {found.high:,.1f}]"
 
 
-def differences(name: str) -> str:
+def differences(name: str, results: Path = RESULTS) -> str:
     """A row for each pair of `PAIRS` and each task that both agents were trained on, at each number of steps of `AGAINST_GOAL`."""
     rows = ["| task | pair | difference |", "|---|---|---|"]
     found: dict[tuple[str, str], dict[int, float]] = {}
     for at in AGAINST_GOAL.get(name, ()):
-        reached = scores(with_longer_runs(name), at)
+        reached = scores(with_longer_runs(name, results), at)
         found |= {(agent, f"{task}, {at:,}"): values for (agent, task), values in reached.items()}
     if name not in AGAINST_GOAL:
-        for line in [line for file in ("minatar", "successors") for line in stored(RESULTS / f"{file}.json") if line["steps"] != 2_000_000]:
+        for line in [line for file in ("minatar", "successors") for line in stored(results / f"{file}.json") if line["steps"] != 2_000_000]:
             found.setdefault((line["name"], line["env"]), {})[line["seed"]] = final(line)
     for one, other in PAIRS[name]:
         for task in sorted({task for each, task in found if each == one} & {task for each, task in found if each == other}):
@@ -194,24 +200,26 @@ def main() -> None:
     parser.add_argument("--mode", default="compiled", help="accelerate=…")
     parser.add_argument("--reverse", action="store_true", help="from the end of the list")
     parser.add_argument("--minutes", type=float, default=None, help="begin no run after so many")
+    parser.add_argument("--again", action="store_true", help="train what is stored too; the table goes to FOLDER")
     parser.add_argument("--table", action="store_true", help="only print the table")
     options = parser.parse_args()
-    if options.folder is None and not options.table:
+    if options.folder is None and (options.again or not options.table):
         parser.error("--folder says where the run folders go; or print what there is with --table")
+    results = options.folder if options.again else RESULTS
     if not options.table:
         for name, seeds in NAMES[options.name][:: -1 if options.reverse else 1]:
             runs = planned(name, None, seeds)
-            results = RESULTS / f"{options.name}.json"
-            train_all(name, runs[::-1] if options.reverse else runs, options.folder, results, options.mode, options.minutes)
-    print(table(options.name))
+            file = results / f"{options.name}.json"
+            train_all(name, runs[::-1] if options.reverse else runs, options.folder, file, options.mode, options.minutes)
+    print(table(options.name, results))
     if options.name in BASELINE:
-        print(f"\n{compared(options.name)}")
+        print(f"\n{compared(options.name, results)}")
     for at in AGAINST_GOAL.get(options.name, ()):
-        print(f"\n{compared_at(with_longer_runs(options.name), at)}")
+        print(f"\n{compared_at(with_longer_runs(options.name, results), at)}")
     if options.name in AGAINST_GOAL:
-        print(f"\n{against_goal(with_longer_runs(options.name), AGAINST_GOAL[options.name][-1])}")
+        print(f"\n{against_goal(with_longer_runs(options.name, results), AGAINST_GOAL[options.name][-1])}")
     if options.name in PAIRS:
-        print(f"\n{differences(options.name)}")
+        print(f"\n{differences(options.name, results)}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Learning of many agents on the same tasks: whole training runs, one after the other, kept as a table.
 
-python -m benchmarks.learning --folder FOLDER --set minatar [--seeds 0] [--agents dqn mvi] [--tasks minatar/breakout] [--minutes 60]
+python -m benchmarks.learning --folder FOLDER --set minatar [--again] [--seeds 0] [--agents dqn mvi] [--tasks minatar/breakout]
 python -m benchmarks.learning --table [--into learning] [--at 150000 --agents td3 itd3]
 
 Finished runs are written to benchmarks/results/learning.json (or --into another) with the overrides and the commit that made them, and
-are not made again; a run that was interrupted is resumed from its folder. Several of these may run at once (`--reverse`: from the end):
-the folder of a run is claimed by the process that trains it.
+are not made again, unless with `--again`, which writes to FOLDER/learning.json instead; a run that was interrupted is resumed from its
+folder. Several of these may run at once (`--reverse`: from the end): the folder of a run is claimed by the process that trains it.
 """
 
 from __future__ import annotations
@@ -174,12 +174,13 @@ def main() -> None:
     parser.add_argument("--mode", default="compiled", help="accelerate=…")
     parser.add_argument("--reverse", action="store_true", help="from the end of the list")
     parser.add_argument("--minutes", type=float, default=None, help="begin no run after so many")
+    parser.add_argument("--again", action="store_true", help="train what is stored too; the table goes to FOLDER")
     parser.add_argument("--table", action="store_true", help="only print the table, of all sets")
     parser.add_argument("--at", type=int, default=None, help="with --table: scores up to this step, over seeds")
     options = parser.parse_args()
-    if options.folder is None and not options.table:
+    if options.folder is None and (options.again or not options.table):
         parser.error("--folder says where the run folders go; or print what there is with --table")
-    results = RESULTS / f"{options.into}.json"
+    results = (options.folder if options.again else RESULTS) / f"{options.into}.json"
     if not options.table:
         unknown = set(options.tasks or ()) - set(SETS[options.set][0])
         if unknown:

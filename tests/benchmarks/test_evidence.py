@@ -1,0 +1,57 @@
+"""benchmarks.evidence and benchmarks.learning: which runs are made, and where their table is."""
+
+import json
+import sys
+
+import pytest
+
+from benchmarks import evidence, learning
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Names of the run folders that would have been trained; each fails at once."""
+    folders = []
+
+    def fail(folder, words):
+        folders.append(folder.name)
+        return False
+
+    monkeypatch.setattr(learning, "train", fail)
+    return folders
+
+
+def call(monkeypatch, module, *words):
+    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, words)])
+    module.main()
+
+
+def test_stored_runs_are_made_again_only_if_asked(monkeypatch, trained, tmp_path, capsys):
+    before = (learning.RESULTS / "successors.json").read_bytes()
+    call(monkeypatch, evidence, "successors", "--folder", tmp_path)
+    assert trained == []
+    assert "| minatar/asterix, 200,000 | dqn | 5 |" in capsys.readouterr().out
+
+    call(monkeypatch, evidence, "successors", "--folder", tmp_path, "--again")
+    assert len(trained) == 4 * 2 * 5  # agents, games, seeds
+    assert "dqn |" not in capsys.readouterr().out  # none of the new ones finished
+    assert (learning.RESULTS / "successors.json").read_bytes() == before
+
+
+def test_a_table_of_runs_that_were_made_again_holds_only_those(monkeypatch, trained, tmp_path, capsys):
+    line = next(line for line in learning.stored(learning.RESULTS / "successors.json") if line["name"] == "idqn")
+    (tmp_path / "successors.json").write_text(json.dumps([line]))
+    call(monkeypatch, evidence, "successors", "--folder", tmp_path, "--again", "--table")
+    assert trained == []
+    out = capsys.readouterr().out
+    assert f"| idqn | 1 | {line['final']['mean']:.1f} |" in out
+    assert "Not on every task: idqn." in out  # its baseline is missing
+
+
+def test_sets_of_learning_too(monkeypatch, trained, tmp_path, capsys):
+    words = "--set", "pong", "--agents", "pong_dqn", "--into", "atari", "--folder", tmp_path
+    call(monkeypatch, learning, *words)
+    assert trained == []
+    call(monkeypatch, learning, *words, "--again")
+    assert trained == ["pong_dqn-atari_pong-0-1000000"]
+    assert not (tmp_path / "atari.json").exists()
