@@ -84,6 +84,21 @@ def table(name: str, results: Path = RESULTS) -> str:
     return "\n".join(rows)
 
 
+def side_by_side(name: str, results: Path = RESULTS) -> str:
+    """A row for each agent, a column for each task: the mean of the finals with its interval, and the final of each seed."""
+    lines = sorted(stored(results / f"{name}.json"), key=lambda line: line["seed"])
+    tasks = sorted({(line["env"], line["steps"]) for line in lines})
+    rows = ["| agent | " + " | ".join(f"{env}, {steps:,}" for env, steps in tasks) + " |", "|---" * (len(tasks) + 1) + "|"]
+    for agent in [agent for agent in RECIPES if any(line["name"] == agent for line in lines)]:
+        cells = []
+        for task in tasks:
+            finals = [final(line) for line in lines if (line["name"], line["env"], line["steps"]) == (agent, *task)]
+            each = f" ({', '.join(f'{value:.1f}' for value in finals)})" if len(finals) > 1 else ""
+            cells.append(with_interval(finals, ".1f") + each if finals else "")
+        rows.append(f"| {agent} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 def with_interval(values: list[float], digits: str) -> str:
     """Mean and half of its interval; the value alone where there is one."""
     return f"{np.mean(values):{digits}}" + (f" ± {interval(values):{digits}}" if len(values) > 1 else "")
@@ -213,6 +228,7 @@ def main() -> None:
             train_all(name, runs[::-1] if options.reverse else runs, options.folder, file, options.mode, options.minutes)
     print(table(options.name, results))
     if options.name in BASELINE:
+        print(f"\n{side_by_side(options.name, results)}")
         print(f"\n{compared(options.name, results)}")
     for at in AGAINST_GOAL.get(options.name, ()):
         print(f"\n{compared_at(with_longer_runs(options.name, results), at)}")
