@@ -138,12 +138,33 @@ def test_experiments_say_what_the_papers_say():
     few = settled("experiment=dqn_atari100k")
     assert (few["agent"]["head"]["loss"], few["agent"]["chain"]["target_update_period"], few["replay"]["n_step"]) == ("huber", 1, 10)
     assert few["replay"]["capacity"] > few["steps"] == 100_000  # an episode's end takes a row too
+    nature = settled("experiment=dqn_nature")
+    optimizer = nature["agent"]["optimizer"]
+    assert (optimizer["lr"], optimizer["decay"], optimizer["momentum"], optimizer["eps"]) == (2.5e-4, 0.95, 0.0, 0.01 / 32**2)
+    assert (nature["agent"]["head"]["loss"], nature["agent"]["torso"]["padding"]) == ("huber", "valid")
+    assert nature["agent"]["explore"]["evaluation"] == 0.05
+    for name, n_step, end in (("dqn_nature", 1, 0.1), ("c51_paper", 1, 0.01), ("qrdqn_paper", 1, 0.01), ("iqn_paper", 1, 0.01)):
+        paper = settled(f"experiment={name}")
+        schedule, protocol, period = paper["agent"]["explore"]["schedule"], paper["env"]["protocol"], "target_update_period"
+        assert (paper["learning_starts"], paper["agent"]["chain"][period], paper["replay"]["n_step"]) == (50_000, 10_000, n_step)
+        assert (schedule["begin"], schedule["duration"], schedule["end"]) == (50_000, 1_000_000, end)
+        assert (protocol["sticky"], protocol["life_loss_terminal"], protocol["noop_max"]) == (0.0, True, 30)
+        assert "Uniform" in paper["replay"]["sampler"]["_target_"]
     munchausen = settled("experiment=munchausen_iqn_atari")
     assert (munchausen["agent"]["torso"]["init"], munchausen["agent"]["head"]["init"]) == ("quantile", "quantile")
     td3 = settled("experiment=td3_mujoco")
     assert (td3["learning_starts"], td3["replay"]["batch_size"], td3["agent"]["actor_period"]) == (25_000, 256, 2)
     assert td3["agent"]["actor_torso"]["hidden"] == td3["agent"]["torso"]["hidden"] == [256, 256]
     assert td3["agent"]["optimizer"]["lr"] == td3["agent"]["actor_optimizer"]["lr"] == 3e-4
+
+
+def test_agents_that_a_paper_compares_differ_in_what_it_changes():
+    agents = [settled("experiment=dvw_classic", f"agent={name}")["agent"] for name in ("dvw", "dvw_munchausen", "munchausen_dqn")]
+    assert agents[0]["torso"] == agents[1]["torso"] == agents[2]["torso"]
+    for task in ("ant", "half_cheetah", "hopper", "humanoid", "walker2d", "swimmer"):
+        redq, droq = (settled(f"agent={name}", f"env=mujoco/{task}") for name in ("redq", "droq"))
+        assert redq["agent"]["temperature"] == droq["agent"]["temperature"]
+        assert redq["discount"] == droq["discount"] == (0.9999 if task == "swimmer" else 0.99)
 
 
 @pytest.mark.parametrize("env", [name for name in options("env") if not name.startswith("atari/") or name == "atari/breakout"])
