@@ -117,7 +117,8 @@ class Iterated(Chain):
         return EntriesView(self.online, batch, "online", online), EntriesView(self.online, batch, "target", target)
 
     def shift(self) -> None:
-        """Move the window by one iteration. Each line reads weights that the next one overwrites."""
+        """Move the window by one iteration. The order matters: the first line reads Q_1 before the second overwrites it, and the third
+        copies what the second has moved."""
         if self.anchors:
             roll_(self.online)  # Q̄_0 ← Q_1,  Q_k ← Q_{k+1}  k < K: entry 0 is Q̄_0
             return

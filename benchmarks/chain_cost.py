@@ -149,7 +149,7 @@ class Variant:
         self.agent, self.learner, self.at_hand = agent, self.trainer.guard.learner, batches(self.trainer, 8)
         self.step = FILLED
         if form == "loop":
-            batch = self.learner.batch(self.at_hand[0])
+            batch = self.learner.to_batch(self.at_hand[0])
             batched = float(agent.objectives["value"].loss(batch)[0])
             loop = Loop(agent)
             parameters = list(loop.online.parameters())
@@ -165,7 +165,7 @@ class Variant:
     def counted(self) -> float:
         """Multiply-adds of one update's passes."""
         with FlopCounterMode(display=False) as counter:
-            gradient(self.agent, "value", self.learner.batch(self.at_hand[0]))
+            gradient(self.agent, "value", self.learner.to_batch(self.at_hand[0]))
         return counter.get_total_flops() / 2
 
     def updates(self, count: int) -> float:

@@ -25,7 +25,8 @@ def numbered(name: str, numbers: Tensor) -> dict[str, Tensor]:
 
 
 def of_iterations(loss: Tensor, values: Tensor) -> dict[str, Tensor]:
-    """Metrics of K > 1 iterations, from losses and values (K, *B): the loss of each, and the spread of their values."""
+    """Metrics of K > 1 iterations, from losses and values (K, *B): the loss of each, and the standard deviation of their
+    values over k."""
     return {**numbered("train/chain_loss", loss.flatten(1).mean(1)), "train/chain_spread": values.std(0, correction=0)}
 
 
@@ -36,7 +37,8 @@ Answer = Callable[[Tensor, NetworkNoise], Tensor]
 class Agent(nn.Module, Choice):
     """Networks, losses and target upkeep. An agent knows no environment, no replay, no generator and no budget.
 
-    Subclasses provide `objectives`, `act`, `noise`, `act_noise`, and may override the rest.
+    Subclasses provide `objectives`, `act`, `noise`, `act_noise`, `answer`, `greedy` (for discrete actions `greedy_values`), and may
+    override the rest.
     """
 
     actions: str = ""

@@ -63,7 +63,7 @@ class Clock:
         self.periods = dict(periods)
         self.step = self.updates = 0
         self.learned = dict.fromkeys(self.periods, 0)
-        """For each period, the updates at its last end for which `with_updates` had some"""
+        """For each period, the number of updates when it last ended after at least one new update"""
 
     def update(self) -> int:
         """Count one gradient update. Returns the new count."""
@@ -76,7 +76,7 @@ class Clock:
         return tuple([name for name, period in self.periods.items() if crossed(period, before, after)])
 
     def with_updates(self, ended: tuple[str, ...]) -> tuple[str, ...]:
-        """Those of the periods that ended in which updates were made. Steps go on without updates before learning starts, within a rollout,
+        """The ended periods in which at least one update was made. Steps go on without updates before learning starts, within a rollout,
         and after a resume without replay; a chain that shifts then would copy one network over all others."""
         found = tuple([name for name in ended if self.updates > self.learned[name]])
         self.learned.update(dict.fromkeys(found, self.updates))

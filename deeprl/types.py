@@ -81,7 +81,7 @@ class Batch(NamedTuple):
     reward: Tensor
     """(*B,) or (C, *B): sum over m <= n steps, each reward transformed first"""
     discount: Tensor
-    """(*B,): discount ** m * (1 - terminated at the last of the m steps); 0 on rows that are not `valid`. A time limit alone does not make
+    """(*B,): gamma ** m * (1 - terminated at the last of the m steps); 0 on rows that are not `valid`. A time limit alone does not make
     it 0; with the need "restart" neither does a termination."""
     next_obs: Tensor
     """(*B, *obs), m steps later; with the need "restart", after a termination the first observation of the next episode"""

@@ -107,7 +107,7 @@ class ValueAgent(Agent):
         self.observers = watching(self.normalize, self.rewards, self.auxiliary)
         self.clock = Clock(self.chain.periods)
         self.exact = self.chain.rule.remembers or "behavior_probability" in self.needs
-        """Whether acting needs the greedy action and its probability at every step"""
+        """Whether acting needs the greedy action and its probability at every step, for a rule with memory or for traces"""
 
     def views(self, batch: Batch) -> tuple[View, View, Batch]:
         """Online and target networks at both ends of a batch, and the batch with observations normalized."""
@@ -115,7 +115,8 @@ class ValueAgent(Agent):
         return *self.chain.views(batch), batch
 
     def loss(self, batch: Batch) -> tuple[Tensor, Learned]:
-        """Σ_k mean w_k D(y_k, Z_k(s, a)) + auxiliary, (), and `Learned` with the error of each transition (*B,), the mean over k."""
+        """Σ_k mean w_k D(f(y_k), f(Q_k(s, a))) + auxiliary, (), where y_k is the target of iteration k; and `Learned` with the error of
+        each transition (*B,), the mean over k."""
         online, target, batch = self.views(batch)
         with torch.no_grad():
             if "returns" in batch.extra:

@@ -1,4 +1,4 @@
-"""The layers of docs/architecture.md: every import points to a layer further left, and within a room there is no circle."""
+"""The layers of docs/architecture.md: every import points to a layer further left, and within a package there is no circle."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LAYERS = (
     ("cli",),
     ("__main__",),
 )
-"""Rooms of `deeprl/`, files and folders, from left to right. A room imports rooms of the layers left of its own, and itself. `report`
+"""Packages and modules of `deeprl/`, from left to right. Each imports those of the layers left of its own, and itself. `report`
 stands beside `training`, because it reads what training left in run folders, and neither knows the other. `export`
 stands behind `session`, because it takes a loaded run."""
 BESIDE = {"agents": 8, "envs": 4}

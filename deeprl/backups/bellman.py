@@ -27,12 +27,20 @@ class Backup(Protocol):
         """See `Choice.needs`."""
 
     def __call__(self, online: View, target: View, batch: Batch) -> Returns:
-        """Target of the regression, atoms (K, *B, N)."""
+        """Targets of the regression, atoms (K, *B, N), or (K, C, *B, N) with reward channels.
+
+        Args:
+            online, target: the online and the target networks at s and s'.
+        """
 
 
-def soft_value(values: Values, policy: Tensor, log: Tensor) -> Returns:
-    """Σ_b π(b) (Z(b) − τ ln π(b)): the entropy term shifts all atoms alike. `log` is τ ln π."""
-    return values.expect(policy).plus(-(policy * log).sum(-1))
+def soft_value(values: Values, policy: Tensor, scaled_log: Tensor) -> Returns:
+    """Σ_b π(b) (Z(b) − τ ln π(b)), atoms (K, *B, N): the entropy term shifts all atoms alike.
+
+    Args:
+        policy, scaled_log: π and τ ln π, (K, *B, A).
+    """
+    return values.expect(policy).plus(-(policy * scaled_log).sum(-1))
 
 
 def report(backup: Backup, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
@@ -45,7 +53,10 @@ def report(backup: Backup, online: View, target: View, batch: Batch) -> dict[str
 
 @dataclass(frozen=True)
 class Max(Choice):
-    """Q-learning (Mnih et al., 2015): each target network evaluates its own greedy action."""
+    """Q-learning (Mnih et al., 2015): each target network evaluates its own greedy action.
+
+    y = reward + discount · max_b Q̄(s', b)
+    """
 
     needs = frozenset({"actions"})
 
@@ -56,7 +67,10 @@ class Max(Choice):
 @dataclass(frozen=True)
 class Double(Choice):
     """Double Q-learning (van Hasselt, Guez, Silver, 2016): the online network selects the next action, the target network evaluates it. In
-    a chain, online network k selects for target network k."""
+    a chain, online network k selects for target network k.
+
+        y = reward + discount · Q̄(s', argmax_b Q(s', b))
+    """
 
     needs = frozenset({"actions"})
 
@@ -68,7 +82,8 @@ class Double(Choice):
 class Soft(Choice):
     """Entropy-regularised Q-learning (Haarnoja, Tang, Abbeel, Levine, 2017, for discrete actions).
 
-        y = r + γ Σ_b π(b|s') (Q̄(s', b) − τ ln π(b|s'))  =  r + γ τ ln Σ_b exp(Q̄(s', b) / τ),     π = softmax(Q̄(s', ·) / τ)
+        y = reward + discount · Σ_b π(b|s') (Q̄(s', b) − τ ln π(b|s')) = reward + discount · τ ln Σ_b exp(Q̄(s', b) / τ)
+        π = softmax(Q̄(s', ·) / τ)
 
     An n-step target includes the entropy of the last state only. Acting stays ε-greedy.
 

@@ -51,7 +51,7 @@ def main() -> None:
         return
     terminal.rank, _ = place()
     try:
-        code = guarded(check_command_line)
+        code = guarded(read_command_line)
         if not code:
             code = guarded(train_beside_first if terminal.rank else lambda: launch(job))
     except SystemExit as stop:  # raised by the job
@@ -88,9 +88,9 @@ def launch(job: Callable[[DictConfig], None]) -> int:
     return FINISHED
 
 
-def check_command_line() -> int:
-    """Check the command line before Hydra reads it, and put flags before overrides, as Hydra expects. With resume=auto a run that exists is
-    continued here, without Hydra."""
+def read_command_line() -> int:
+    """Check the command line before Hydra reads it, and put flags before overrides, as Hydra expects. Commands that need no Hydra end the
+    process here: printing a configuration, and resume=auto where the run exists."""
     flags, overrides = split(sys.argv[1:])
     if flags.config_dir:
         folders.add(Path(flags.config_dir))
@@ -104,7 +104,9 @@ def check_command_line() -> int:
     if flags.cfg:
         compose([first for o in overrides if (first := first_of(o))] if flags.multirun else overrides)
     elif not (flags.hydra_help or flags.info or flags.shell_completion):
-        check(overrides, sweep=flags.multirun)
+        wanted = check(overrides, sweep=flags.multirun)
+        if wanted:
+            continue_if_found(*wanted)
     prepare()
     return FINISHED
 
@@ -125,8 +127,11 @@ def split(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     return flags, list(flags.overrides)
 
 
-def check(overrides: list[str], sweep: bool) -> None:
+def check(overrides: list[str], sweep: bool) -> tuple[Path, dict] | None:
     """Compose and check a run. Of a sweep, the first job and one job for each option of a slot are composed.
+
+    Returns:
+        with resume=auto, the folder that the run has if it exists, and its settled configuration.
 
     Raises:
         ConfigError: the command line is wrong.
@@ -157,11 +162,12 @@ def check(overrides: list[str], sweep: bool) -> None:
     for parent in [root, *root.parents]:
         if parent.exists() and not parent.is_dir():
             raise ConfigError(f"hydra.run.dir={root}: {parent} is a file, so no run folder can be made there. Choose another folder.")
-    if config["resume"] == "auto":
-        from deeprl.session.settle import settle
+    if config["resume"] != "auto":
+        return None
+    from deeprl.session.settle import settle
 
-        settled = settle(config, user)
-        continue_if_found(Path(folder) if folder else auto_folder(settled, env=chosen["env"], agent=chosen["agent"]), settled)
+    settled = settle(config, user)
+    return Path(folder) if folder else auto_folder(settled, env=chosen["env"], agent=chosen["agent"]), settled
 
 
 def continue_if_found(path: Path, config: dict) -> None:

@@ -57,7 +57,7 @@ def prepare() -> None:
 
 @cache
 def register_games() -> None:
-    games = importlib.import_module("deeprl.envs.games").GAMES  # by name, because the room config may not import envs
+    games = importlib.import_module("deeprl.envs.games").GAMES  # by name, because the package config may not import envs
     for game in games:
         ConfigStore.instance().store(group="env/atari", name=game, node={"defaults": ["_atari", "_self_"], "game": game})
 

@@ -130,6 +130,7 @@ class Chain(Part):
         raise NotImplementedError
 
     def views(self, batch: Batch) -> tuple[View, View]:
+        """Online and target networks at both ends of a batch, K values each: target k − 1 serves online network k."""
         return View(self.online, batch, "online"), View(self.target, batch, "target")
 
     def combine(self, losses: Tensor) -> Tensor:

@@ -76,6 +76,7 @@ def train(
                 loggers, listeners = Loggers([]), Listeners()  # those of the first rank write and are called
             if restored:
                 say(f"resumed from step {trainer.step:,}" + (f" (the run had reached step {status['step']:,})" if status else ""))
+                say_if_learned_out(trainer)
             progress = Progress(config["steps"], trainer.step, live=None if ranks.first else False)
             minutes = config["runtime"]["watchdog"] if ranks.first else None  # it hangs too if another rank does
             try:
@@ -111,6 +112,18 @@ def require_checkpoints(folder: RunFolder, status: dict[str, Any]) -> None:
         raise RunFolderError(
             f"{folder.path / 'checkpoints'} holds no checkpoint any more of a run of {status['step']:,} steps: put them back, or start "
             "another run in another folder."
+        )
+
+
+def say_if_learned_out(trainer: Trainer) -> None:
+    """Say which learning rates are 0 in all steps that are left, because a schedule of the first command has come to its end."""
+    now, last, agent = trainer.step, trainer.config["steps"], trainer.agent
+    names = [name for name, rate in agent.learning_rates(now).items() if rate == 0.0 == agent.learning_rates(last)[name]]
+    if now < last and names:
+        say(
+            f"{', '.join(names)}: 0 from step {now:,} on, because the schedule of the learning rate has ended: the updates up to step "
+            f"{last:,} change no weight. To learn for longer, start another run with more steps, from these weights with "
+            f"init_from={shlex.quote(str(trainer.folder.path))}"
         )
 
 

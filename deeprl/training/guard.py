@@ -69,7 +69,7 @@ class Guard:
     def crashed(self, error: NotFinite) -> NotFinite:
         """Save the bundle. Returns an error that names its content."""
         agent, batch, objective, found = self.learner.agent, None, error.objective, None
-        suspects = [self.learner.batch(each) for each in self.suspects if self.intact(each)]
+        suspects = [self.learner.to_batch(each) for each in self.suspects if self.intact(each)]
         with self.product:
             if objective is not None:
                 batch, found = suspects[-1], crash.fault(agent, suspects[-1], objective)

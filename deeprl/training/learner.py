@@ -43,12 +43,12 @@ class Learner:
 
     Args:
         agent: its parameters are trained.
-        batch: turns a draw of the replay into a `Batch`, and leaves a `Batch` as it is; a pure function of tensors, `Replay.batch`.
+        to_batch: turns a draw of the replay into a `Batch`, and leaves a `Batch` as it is; a pure function of tensors, `Replay.batch`.
         ranks: the processes that learn together: each has a part of the batch, and all make the update of the whole.
     """
 
-    def __init__(self, agent: Agent, batch: Callable[[Any], Batch], ranks: Alone = ALONE):
-        self.agent, self.batch, self.ranks = agent, batch, ranks
+    def __init__(self, agent: Agent, to_batch: Callable[[Any], Batch], ranks: Alone = ALONE):
+        self.agent, self.to_batch, self.ranks = agent, to_batch, ranks
         self.projections = {name: agent.projections(name) for name in agent.objectives}
         self.watch = Watch(next(agent.parameters()).device)
 
@@ -68,7 +68,7 @@ class Learner:
         main: Learned | None = None
         metrics: dict[str, Tensor] = {}
         for name in due:
-            if name not in agent.objectives:
+            if name not in agent.objectives:  # "target", which `after_update` reads
                 continue
             try:
                 learned, norm = self.step(name, batch)
@@ -87,7 +87,7 @@ class Learner:
 
     def prepared(self, drawn: Any) -> Any:
         """The argument of `step`."""
-        return self.batch(drawn)
+        return self.to_batch(drawn)
 
     def step(self, name: str, batch: Any) -> tuple[Learned, Tensor]:
         """Update of one objective. Returns its `Learned`, and () the norm of its gradient before clipping."""
@@ -113,7 +113,7 @@ class Learner:
 class CompiledLearner(Learner):
     """A learner that compiles updates and answers at their first use, for the layout of their arguments.
 
-    A compiled update includes the arithmetic of `batch`, so that its argument is the draw. The float32 product must be the same at every
+    A compiled update includes the arithmetic of `to_batch`, so that its argument is the draw. The float32 product must be the same at every
     call, because the compiled code contains it.
 
     Args:
@@ -124,24 +124,24 @@ class CompiledLearner(Learner):
     def __init__(
         self,
         agent: Agent,
-        batch: Callable[[Any], Batch],
+        to_batch: Callable[[Any], Batch],
         failed: Callable[[Exception], object] | None = None,
         backend: str | None = None,
         ranks: Alone = ALONE,
     ):
-        super().__init__(agent, batch, ranks)
+        super().__init__(agent, to_batch, ranks)
         usual = "inductor" if self.watch.failed.device.type == "cpu" else "cuda_graph"
         self.failed, self.backend, self.broken = failed, backend or usual, False
         self.steps: dict[str, list[CompiledStep]] = {name: [] for name in agent.objectives}
         self.answers: CompiledAnswer | None = None
 
     def prepared(self, drawn: Any) -> Any:
-        return self.batch(drawn) if self.broken else drawn
+        return self.to_batch(drawn) if self.broken else drawn
 
     def step(self, name: str, batch: Any) -> tuple[Learned, Tensor]:
         found = None if self.broken else self.step_for(name, batch)
         if found is None:
-            return super().step(name, self.batch(batch))
+            return super().step(name, self.to_batch(batch))
         compiled, leaves = found
         check, norm, learned = compiled(leaves, self.agent.step)
         if not self.watch.immediate:
@@ -161,7 +161,7 @@ class CompiledLearner(Learner):
             if leaves is not None:
                 return compiled, leaves
         try:
-            compiled = CompiledStep(self.agent, name, self.batch, batch, self.watch, self.backend, self.ranks)
+            compiled = CompiledStep(self.agent, name, self.to_batch, batch, self.watch, self.backend, self.ranks)
         except Exception as error:  # a broken compiler raises many types; an error of the agent itself is raised again without the compiler
             self.give_up(error)
             return None

@@ -32,7 +32,7 @@ class Returns(NamedTuple):
         return self._replace(atoms=self.atoms + amount.unsqueeze(-1))
 
     def bootstrap(self, reward: Tensor, discount: Tensor) -> Returns:
-        """reward + discount · Z, both (*B,)."""
+        """reward + discount · Z: reward (*B,), or (C, *B) with channels, and discount (*B,)."""
         return self._replace(atoms=reward.unsqueeze(-1) + discount.unsqueeze(-1) * self.atoms)
 
 
@@ -55,7 +55,7 @@ class Values(Protocol):
         """The values of some heads, before `at`."""
 
     def loss(self, target: Returns) -> tuple[Tensor, Tensor]:
-        """After `at`: loss and |error| in ordinary units, both (K, *B)."""
+        """After `at`: the loss D(f(target), prediction) in the units of the head, and |error| in ordinary units, both (K, *B)."""
 
     # Those of a head have `unflatten(lead)` too: the values of observations with the axes `lead`, *B, in place of one batch axis. Some have
     # `metrics(target)`: after `at`, what the log shows of their loss by name, (K, *B) each.

@@ -12,8 +12,8 @@ from deeprl.values.returns import Values
 
 
 class View:
-    """One network at both ends of a batch. `now` and `next` are evaluated at their first use, at most once. Their means show the masks
-    that `batch.extra` holds, see `MaskedValues`.
+    """One network at both ends of a batch. `now` and `next` are evaluated at their first use, at most once. Where
+    `batch.extra` holds action masks, the means of invalid actions are `INVALID`, see `MaskedValues`.
 
     Attributes:
         statistics: see `Learned.statistics`.
@@ -90,7 +90,7 @@ class FeatureView(View):
 def both_ends(network: Any, batch: Batch, side: str) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Features of (obs, next_obs) from one evaluation, (torsos, B, F) each, and new statistics of the torso, see `Learned.statistics`.
 
-    A torso with batch statistics so sees both ends of a batch in one batch.
+    So a torso with batch statistics sees both ends of a batch at once.
     """
     noise = batch.noise.get(side, ViewNoise()).now
     features, statistics = network.learned_features(batch.obs, batch.next_obs, noise=noise, counted=transitions(batch))

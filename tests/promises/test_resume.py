@@ -202,9 +202,30 @@ def test_longer_training_goes_on_as_if_it_had_been_asked_for_at_once(finished, t
     assert console("resume", path) == exits.FINISHED
     assert f"deeprl resume {path} steps=400" in capsys.readouterr().out
     assert console("resume", path, "steps=300") == exits.FINISHED
-    assert "steps: 200 -> 300" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "steps: 200 -> 300" in said.out
+    assert "learning_rate: 0" not in said.err
     left, right = (Checkpoints(p).load("last")[1]["agent"] for p in (path, finished))
     assert same(left["module"], right["module"])
+
+
+def test_a_longer_run_says_that_its_learning_rate_has_ended(tmp_path, capsys):
+    path = tmp_path / "run"
+    decaying = (*CARTPOLE, "agent.optimizer.schedule.end=0")  # after its 300 steps
+    assert begin(path, *decaying) == exits.FINISHED
+    capsys.readouterr()
+    before = Checkpoints(path).load("last")[1]["agent"]
+    assert console("resume", path, "steps=340") == exits.FINISHED
+    said = capsys.readouterr().err
+    assert "train/learning_rate: 0 from step 300 on" in said
+    assert f"init_from={path}" in said
+    after = Checkpoints(path).load("last")[1]["agent"]
+    assert after["updates"] > before["updates"]
+    assert same(online(before), online(after))  # it is true
+
+
+def online(agent: dict) -> dict:
+    return {name: value for name, value in agent["module"].items() if "target" not in name}
 
 
 def test_a_run_resumed_from_inside_of_its_folder_ends_well(finished, tmp_path, monkeypatch, capsys):
