@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +18,9 @@ from tests.builders import CARTPOLE, front_door
 
 torch.set_num_threads(1)  # small tensors; and the machine is shared, with the other test process to begin with
 assemble.MACHINE_THREADS = 1  # for runs that leave it to the rule
+# kernels of other vector instructions (ATEN_CPU_CAPABILITY) abort or compute NaN, and inductor's folder is named after the user alone
+kernels = f"torchinductor_{getpass.getuser()}_{torch.backends.cpu.get_cpu_capability()}"
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir()) / kernels))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

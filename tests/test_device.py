@@ -268,7 +268,8 @@ def test_kernels_that_were_launched_in_place_of_recorded_are_noticed(tmp_path, m
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.exhaustive if name in ("dqn", "crossq") else ()) for name in GRAPHS])
 def test_updates_and_answers_as_cuda_graphs(name, tmp_path, monkeypatch):
-    """The bits of the same run whose operators are launched one by one, and at most two launches for each objective."""
+    """The bits of the same run whose operators are launched one by one, with less than a third of the launches. The few updates before
+    the recording, which are launched one by one too, are counted."""
     runs, launched = {}, {}
     for kind in ("eager", "cuda_graph"):
         with Pretended() as device, phases(device), monkeypatch.context() as patch:

@@ -11,7 +11,9 @@ import torch
 from deeprl.agents.gi_dqn import GradientCorrection, divergence_correction, square_correction
 from deeprl.agents.idqn import Iterated
 from deeprl.backups.bellman import Double, Max, Soft
-from deeprl.networks.distributional import Categorical, Quantile
+from deeprl.config.build import build_agent
+from deeprl.errors import ConfigError
+from deeprl.networks.distributional import Categorical
 from deeprl.networks.heads import Scalar
 from deeprl.networks.torsos import MLPTorso
 from deeprl.optim.adam import Adam
@@ -20,7 +22,7 @@ from deeprl.parts.chains import Single
 from deeprl.parts.target_free import TargetFree
 from deeprl.training.learner import gradient
 from deeprl.types import Spec
-from tests.builders import DISCRETE, make_batch, random_batch, settled, snapshot, update, value_agent
+from tests.builders import DISCRETE, make_batch, random_batch, settled, snapshot, spec_of, update, value_agent
 
 LIVE = partial(Iterated, follow="live", sync_period=None)
 
@@ -279,8 +281,18 @@ def test_parts_that_do_not_fit(slots, message):
         gi(**slots)
 
 
-def test_heads_whose_residual_has_no_expectation_are_refused():
-    assert "residual" in Scalar().offers & Categorical().offers
-    assert not any("residual" in head.offers for head in (Scalar(loss="huber"), Quantile()))
+@pytest.mark.parametrize("head", ["agent.head.loss=huber", "agent/head=quantile"])
+def test_heads_whose_residual_has_no_expectation_are_refused(head):
+    with pytest.raises(ConfigError, match="agent/auxiliary=GradientCorrection needs squared errors of single values, or probabilities"):
+        build_agent(settled("agent=gi_dqn", "env=toy/chain", head), spec_of("toy/chain"))
+
+
+@pytest.mark.parametrize("head", ["agent.head.loss=squared", "agent/head=categorical"])
+def test_heads_whose_residual_has_an_expectation(head):
+    agent = build_agent(settled("agent=gi_dqn", "env=toy/chain", head), spec_of("toy/chain"))
+    assert isinstance(agent.auxiliary, GradientCorrection)
+
+
+def test_the_rate_decays_with_adam_alone():
     assert settled("agent=gi_dqn", "env=classic/cartpole")["agent"]["auxiliary"]["decay"] == 1.0
     assert gi(optimizer=RMSProp(lr=0.01), decay=0.0).auxiliary.decay == 0.0

@@ -29,6 +29,7 @@ from tests.builders import (
     snapshot,
     spec_of,
     traced_gradient,
+    update,
     value_agent,
     view,
 )
@@ -601,3 +602,6 @@ def test_tuned_settings_are_those_of_dqn_but_for_what_the_paper_says(agent, env)
 def test_an_agent_of_the_configuration_updates():
     agent = build_agent(settled("agent=mvi", "env=toy/chain"), spec_of("toy/chain"))
     assert isinstance(agent.backup, Tsallis)
+    before = snapshot(agent)
+    update(agent, random_batch(spec_of("toy/chain"), 8))
+    assert not same(snapshot(agent), before)

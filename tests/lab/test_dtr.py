@@ -8,7 +8,7 @@ import torch
 
 from deeprl.agents.lab.dtr import DTRBandit, Fixed
 from deeprl.agents.lab.dtr_arms import EpsilonGreedy, ForcedPulls, Optimism
-from deeprl.envs.lab.dtr import DTR, Always, Best, value
+from deeprl.envs.lab.dtr import DTR, LAWS, Always, Best, value
 from deeprl.training.collector import Collector
 
 
@@ -45,8 +45,17 @@ def test_values_that_are_known():
 def test_the_first_threshold_is_five_fourteenths():
     near = {step: value(Moved(5 / 14 + step)) for step in (-1e-3, 0.0, 1e-3)}
     assert max(near, key=near.get) == 0.0
-    # E max of the four laws says the same: x · 2.4125 + (1 − x) · 1.416667 meets x · 1.2125 + (1 − x) · 2.083333
-    assert pytest.approx(5 / 14, abs=1e-6) == (2.083333 - 1.416667) / (2.4125 - 1.416667 - 1.2125 + 2.083333)
+
+
+def test_values_after_the_first_action_are_lines_that_meet_there():
+    """The expectation of max(1 + x₂, 3 x₂) is 2.4125 and 1.416667 under the two laws of action 0, 1.2125 and 2.083333 under those of
+    action 1, so that the lines of x₁ meet at 0.666667 / 1.866667."""
+    draws = np.random.default_rng(0)
+    best = [[np.maximum(1 + (x := draws.beta(*law, 400_000)), 3 * x).mean() for law in pair] for pair in LAWS]
+    assert best == [pytest.approx([2.4125, 1.416667], abs=3e-3), pytest.approx([1.2125, 2.083333], abs=3e-3)]
+    for x in (0.0, 0.3, 5 / 14, 1.0):
+        actions = [x * one + (1 - x) * other for one, other in ((2.4125, 1.416667), (1.2125, 2.083333))]
+        assert np.sign(round(actions[0] - actions[1], 5)) == np.sign(x - 5 / 14)
 
 
 def test_forced_pulls_come_in_rounds_that_grow_apart():

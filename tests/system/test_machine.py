@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 
@@ -78,3 +79,28 @@ def test_the_machine_is_read_without_torch():
     code = "import sys; from deeprl.system import machine; print(machine.available_memory() > 1 << 20, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False"]
+
+
+FAULTS = """
+import resource, sys
+from deeprl.system.machine import keep_memory
+kept = sys.argv[1] == "True" and keep_memory()
+for tick in range(11):
+    blocks = [bytearray(4 << 20) for _ in range(3)]
+    del blocks
+    if tick == 0:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_freed_memory_is_kept_for_the_next_update():
+    """Ten times 12 MiB are 30,720 pages of 4 KiB, each of which costs a page fault if the system got it back."""
+    told = {}
+    for keep in (True, False):
+        done = subprocess.run([sys.executable, "-c", FAULTS, str(keep)], capture_output=True, text=True, check=True)
+        answer, faults = done.stdout.split()
+        assert answer == str(keep)
+        told[keep] = int(faults)
+    assert told[True] < 100 < 10_000 < told[False]
