@@ -154,16 +154,20 @@ def test_watched_parts_are_the_parts(tmp_path):
     assert all(one.equal(other) for one, other in zip(*weights))
 
 
-def test_sigterm_in_a_check_is_like_control_c():
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_in_a_check_is_like_control_c(number):
     def terminated():
         with interrupting():
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             time.sleep(1)  # handlers run between two instructions of Python
 
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt):
-        terminated()
-    assert signal.getsignal(signal.SIGTERM) is before
+    started = signal.signal(number, signal.SIG_DFL)  # tests may run under nohup
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            terminated()
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, started)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

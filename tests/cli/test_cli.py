@@ -26,6 +26,7 @@ from deeprl.errors import ConfigError
 from deeprl.runs.folder import RunFolder, read_lines
 from deeprl.runs.loggers import JsonLines
 from deeprl.session.session import ANOTHER, another
+from deeprl.system.machine import peak_memory
 from deeprl.training.evaluation import evaluation_seed, interval, summarise
 from tests.builders import CARTPOLE, console, front_door, lines, settled
 
@@ -57,6 +58,7 @@ def test_status_summary_and_system(finished):
     assert set(summary) == {"final", "best", "steps", "stopped_early", "updates", "wall_seconds", "peak_memory_bytes", *speeds}
     assert set(summary["final"]) >= {"mean", "iqm", "std", "episodes", "step"}
     assert (summary["steps"], summary["updates"], summary["final"]["episodes"], summary["final"]["step"]) == (300, 120, 3, 300)
+    assert 100e6 < summary["peak_memory_bytes"] <= peak_memory()  # of this process; torch alone takes more than 100 MB
     (start,) = json.loads((finished / "system.json").read_text())
     assert "agent=dqn" in start["command"]
     assert start["resumed_from"] is None
@@ -221,7 +223,10 @@ def test_eval_reads_many_runs_and_writes_for_people(finished, capsys):
     assert console("eval", finished.parent, "--episodes", 2) == 0
     text = capsys.readouterr().out
     assert f"{finished}, step 300, seed" in text
-    assert re.search(r"learned rewards: value ([\d.-]+), return ([\d.-]+), overestimation [+-][\d.]+", text)
+    found = re.search(r"learned rewards: value ([\d.-]+), return ([\d.-]+), overestimation ([+-][\d.]+)", text)
+    value, returned, over = map(float, found.groups())
+    assert over == pytest.approx(value - returned, abs=0.011)  # each is rounded to two places
+    assert over != 0
     assert re.search(r"mean [\d.]+ +95 % interval \[[\d.-]+, [\d.]+\] +IQM [\d.]+ +std [\d.]+", text)
 
 

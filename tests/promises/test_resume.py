@@ -117,6 +117,7 @@ def test_a_run_that_crashes_and_is_resumed_is_the_uninterrupted_run(name, tmp_pa
     status = RunFolder(path).read_status()
     assert (status["state"], status["error"]) == ("failed", "ArithmeticError: out of luck")
     assert console("resume", path) == exits.FINISHED
+    assert re.search(r"resumed from step (160|200) \(the run had reached step 230\)", capsys.readouterr().err)
     assert_same_run(path, whole(name))
 
 

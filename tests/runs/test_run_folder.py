@@ -16,7 +16,7 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
-from deeprl.errors import RunFolderError
+from deeprl.errors import ConfigError, RunFolderError
 from deeprl.runs import config_file, folder
 from deeprl.runs.config_file import config_hash, flatten
 from deeprl.runs.folder import RunFolder, auto_folder, claim, find_runs, holds_run, new_folder
@@ -361,3 +361,23 @@ def test_a_configuration_is_parsed_once(tmp_path, monkeypatch):
     monkeypatch.setattr(yaml.reader.Reader, "__init__", lambda self, stream: made.append(1) or plain(self, stream))
     assert run.read_config() == CONFIG
     assert len(made) == 1
+
+
+@pytest.mark.parametrize(("name", "taken"), [("slurm.log", True), ("job.out", True), ("job.err", True), ("notes.txt", False)])
+def test_a_run_starts_beside_the_logs_of_its_job(name, taken, tmp_path):
+    """Slurm opens them before the run starts; a folder of that name is none."""
+    (tmp_path / name).write_text("")
+    if taken:
+        folder.require_new(tmp_path)
+        (tmp_path / name).unlink()
+        (tmp_path / name).mkdir()
+    with pytest.raises(ConfigError, match=f"is not empty \\({name}\\)"):
+        folder.require_new(tmp_path)
+
+
+def test_the_processor_is_recorded():
+    entry = system_entry()
+    assert entry["cpus"] == os.cpu_count()
+    assert entry["cpu"]
+    if sys.platform == "linux" and "model name" in (table := Path("/proc/cpuinfo").read_text()):
+        assert f": {entry['cpu']}\n" in table

@@ -11,6 +11,7 @@ from deeprl.agent import Agent
 from deeprl.config.build import build_agent
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.session.warm_start import warm_start
+from deeprl.training import evaluator
 from tests.builders import CARTPOLE, same, settled, snapshot, spec_of, train
 
 SHORT = ("steps=90", "evaluation.every=90", "evaluation.episodes=1", "evaluation.final_episodes=1", "agent.chain.target_update_period=80")
@@ -22,15 +23,15 @@ PENDULUM = (
 OBS = torch.linspace(-1.0, 1.0, 12).view(3, 4)
 
 
-def started(source: Path, env: str, *words: str) -> Agent:
+def started(source: Path | str, env: str, *words: str) -> Agent:
     """An agent with the weights of a run."""
     agent = build_agent(settled(*words, *NEW[env]), spec_of(f"classic/{env}"))
     warm_start(agent, str(source))
     return agent
 
 
-def stored(source: Path) -> dict[str, torch.Tensor]:
-    return Checkpoints(source).load("last", only={"agent"})[1]["agent"]["module"]
+def stored(source: Path, which: str | int = "last") -> dict[str, torch.Tensor]:
+    return Checkpoints(source).load(which, only={"agent"})[1]["agent"]["module"]
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,16 @@ def test_where_everything_fits_the_target_is_that_of_the_source(dqn):
     agent = started(dqn, "cartpole", "agent=dqn")
     assert same(snapshot(agent), stored(dqn))
     assert not torch.equal(agent.chain.target(OBS).mean(), agent.chain.online(OBS).mean())
+
+
+def test_a_checkpoint_may_be_named(tmp_path, monkeypatch):
+    """The best of equal evaluations is the first one, of step 100."""
+    path, plain = tmp_path / "run", evaluator.evaluate
+    monkeypatch.setattr(evaluator, "evaluate", lambda *arguments: {**plain(*arguments), "returns": [9.0]})
+    train(path, *CARTPOLE)
+    assert not same(stored(path, 100), stored(path))
+    for name, step in (("best", 100), ("100", 100), ("last", 300), ("300", 300)):
+        assert same(snapshot(started(f"{path}@{name}", "cartpole", "agent=dqn")), stored(path, step))
 
 
 def test_a_target_that_the_source_lacks_is_the_online_network(targetless, capfd):

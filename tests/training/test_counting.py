@@ -1,14 +1,18 @@
 """What the trainer counts: recent episodes, updates due, and the final evaluation beside the best one."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from deeprl.agents.idqn import Iterated
+from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.loggers import Loggers
+from deeprl.training import evaluator
 from deeprl.training.episodes import Episodes
 from deeprl.training.trainer import Trainer
-from tests.builders import CARTPOLE, train
+from tests.builders import CARTPOLE, DISCRETE, random_batch, same, snapshot, train, update, value_agent
 
 
 def test_the_mean_return_is_that_of_the_last_hundred_episodes():
@@ -43,3 +47,32 @@ def test_the_page_of_parameters_shows_the_final_evaluation_and_the_best(tmp_path
     trainer._finish()
     assert trainer.final["mean"] < 400
     assert shown == {"final/mean_reward": trainer.final["mean"], "best/mean_reward": trainer.evaluator.best["mean"]}
+
+
+def test_the_best_of_equal_evaluations_is_the_earliest(tmp_path, monkeypatch):
+    plain = evaluator.evaluate
+
+    def always_nine(*arguments):
+        result = plain(*arguments)
+        return {**result, "returns": [9.0] * len(result["returns"])}
+
+    monkeypatch.setattr(evaluator, "evaluate", always_nine)
+    trainer = train(tmp_path / "run", *CARTPOLE)
+    assert (trainer.final["mean"], trainer.final["step"]) == (9.0, 300)
+    assert trainer.evaluator.best["step"] == Checkpoints(tmp_path / "run").pointed("best") == 100
+
+
+def test_a_period_that_ended_before_a_checkpoint_does_not_end_again_without_updates():
+    """A chain of two shifts at step 30, after one update, and not at step 60 of the resumed run, because it has learned nothing since."""
+    chain = partial(Iterated, length=2, shift_period=30)
+    agent, resumed = value_agent(chain=chain), value_agent(chain=chain)
+    update(agent, random_batch(DISCRETE, 8))
+    agent.tick(0, 30)
+    resumed.load_state(agent.state())
+    before = snapshot(resumed)
+    resumed.tick(30, 60)
+    assert same(snapshot(resumed), before)
+    update(resumed, random_batch(DISCRETE, 8))
+    before = snapshot(resumed)
+    resumed.tick(60, 90)
+    assert not same(snapshot(resumed), before)

@@ -91,6 +91,17 @@ def test_tensorboard_plays_the_videos(filmed):
             assert gif.info["duration"] == 20
 
 
+def test_the_final_evaluation_of_a_run_that_stopped_by_its_result_has_a_video_of_its_own(tmp_path):
+    """Its episodes are others than those by which the run was stopped, at the same step."""
+    path = tmp_path / "run"
+    assert begin(path, *CARTPOLE, "evaluation.video=true", "stop.return=5") == exits.FINISHED
+    selected, final = RunFolder(path).read_evaluations()
+    assert selected["step"] == final["step"] == 100
+    assert names(path / "videos") == ["step_000000000100.mp4", "step_000000000100_final.mp4"]
+    for line, name in ((selected, "step_000000000100.mp4"), (final, "step_000000000100_final.mp4")):
+        assert len(frames(path / "videos" / name)) == line["lengths"][0] + 1
+
+
 def test_an_animation_of_a_long_video_leaves_frames_out(tmp_path):
     """250 frames at 50 a second, each as bright as its number: every third one, 60 ms each."""
     with Film(tmp_path / "videos" / "long.mp4", 50) as film:
