@@ -293,6 +293,18 @@ def test_heads_whose_residual_has_an_expectation(head):
     assert isinstance(agent.auxiliary, GradientCorrection)
 
 
+def test_the_correction_and_its_error_are_logged():
+    """Weights of h of 0.1 in Baird's rows, whose entries add up to 3: h = 0.3. Q is 3 in six states and 12 in the seventh, the target
+    0.99 · 12, so that δ is 8.88 and −0.12."""
+    baird = Baird(partial(LIVE, length=1, shift_period=5), corrected=True)
+    for name, parameter in baird.chain.online.named_parameters():
+        if name.startswith("beside") and "weight" in name:
+            parameter.fill_(0.1)
+    told = baird.agent.read(gradient(baird.agent, "value", BATCH)[1].metrics)
+    assert told["train/correction"] == pytest.approx(0.3)
+    assert told["train/correction_error"] == pytest.approx((6 * (0.3 - 8.88) ** 2 + (0.3 + 0.12) ** 2) / 7)
+
+
 def test_the_rate_decays_with_adam_alone():
     assert settled("agent=gi_dqn", "env=classic/cartpole")["agent"]["auxiliary"]["decay"] == 1.0
     assert gi(optimizer=RMSProp(lr=0.01), decay=0.0).auxiliary.decay == 0.0

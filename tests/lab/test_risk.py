@@ -1,10 +1,11 @@
 """Measures of risk, recursive and static planning, and the two tabular agents that learn them."""
 
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
+import torch
 
 from deeprl.agents.lab.recursive_oce import RecursiveOCE
 from deeprl.agents.lab.static_cvar import StaticCVaR
@@ -178,3 +179,21 @@ def test_an_action_is_a_function_of_its_own_row():
     agent = played(static(optimism=Bonus()), 60)
     obs = np.array([[1, 0, h, total] for h, total in ((0, 0.0), (1, 1.0), (2, 0.4), (2, 2.0))], np.float32)
     assert agent.choose(obs, None).tolist() == [agent.choose(row[None], None)[0] for row in obs]
+
+
+def test_a_switch_of_policy_is_counted_where_its_actions_change(monkeypatch):
+    """A plan after every episode; most choose the actions of the one before."""
+    tables, plain = [], RecursiveOCE.replan
+
+    def replan(self):
+        plain(self)
+        tables.append([parameter.clone() for parameter in self.parameters()])
+
+    agent = recursive(Mean())
+    tables.append([parameter.clone() for parameter in agent.parameters()])
+    monkeypatch.setattr(RecursiveOCE, "replan", replan)
+    told = played(agent, 200).diagnostics(0)
+    changed = [not all(map(torch.equal, before, after)) for before, after in pairwise(tables)]
+    assert len(changed) == told["rollout/episodes"] == 200
+    assert 0 < sum(changed) < 200
+    assert told["rollout/policy_switches"] == sum(changed)

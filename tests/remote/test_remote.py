@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -15,13 +16,14 @@ from deeprl.config.build import build_agent
 from deeprl.config.overrides import quoted
 from deeprl.config.stored import continued
 from deeprl.errors import ActorsFailed, ConfigError
+from deeprl.remote import collector
 from deeprl.remote.actor import Actor, Chunk, joined
 from deeprl.remote.choice import chosen
 from deeprl.remote.collector import Actors, RemoteCollector
 from deeprl.remote.weights import Weights
 from deeprl.replay.replay import Replay
 from deeprl.runs.checkpoints import Checkpoints
-from deeprl.runs.folder import RunFolder, auto_folder
+from deeprl.runs.folder import RunFolder, auto_folder, read_lines
 from deeprl.session import session
 from deeprl.session.assemble import collector_of_actor
 from deeprl.system.functions import GIVEN, name_of, unimportable
@@ -88,6 +90,26 @@ def test_an_actor_that_dies_changes_nothing(lives, tmp_path, cluster, whole, cap
     assert_same_run(tmp_path / "run", whole)
     assert len(local.handles) == 2 + len(lives)
     assert "died (killed) and is replaced" in capsys.readouterr().err
+    replaced = [line.get("time/actors_replaced") for _, line in read_lines(tmp_path / "run" / "metrics.jsonl") if "train/n_updates" in line]
+    assert replaced[-1] == len(lives)
+    assert all("time/actors_replaced" not in line for _, line in read_lines(whole / "metrics.jsonl"))
+
+
+def test_the_time_of_waiting_for_chunks_is_counted(tmp_path, cluster, monkeypatch):
+    """Each chunk takes a minute: 300 steps of 2 environments are 150 ticks, in chunks of 7."""
+    local, clock, plain = cluster(), [0.0], Actors.next
+
+    def next(self):
+        clock[0] += 60.0
+        return plain(self)
+
+    monkeypatch.setattr(Actors, "next", next)
+    monkeypatch.setattr(collector, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    assert begin(tmp_path / "run", *WORDS, *TWO) == exits.FINISHED
+    assert len(local.handles) == 2
+    metrics = [line for _, line in read_lines(tmp_path / "run" / "metrics.jsonl")]
+    waited = {line["step"]: line["time/waiting_for_actors"] for line in metrics if "time/waiting_for_actors" in line}
+    assert [waited[step] for step in (50, 100, 300)] == [60.0 * chunks for chunks in (4, 8, 22)]
 
 
 @pytest.mark.parametrize(("lives", "words"), [(3, ()), (13, ("replay=prioritized",))])

@@ -9,8 +9,9 @@ import pytest
 from deeprl.agents.idqn import Iterated
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.loggers import Loggers
-from deeprl.training import evaluator
+from deeprl.training import evaluator, saving
 from deeprl.training.episodes import Episodes
+from deeprl.training.saving import Saver
 from deeprl.training.trainer import Trainer
 from tests.builders import CARTPOLE, DISCRETE, random_batch, same, snapshot, train, update, value_agent
 
@@ -76,3 +77,87 @@ def test_a_period_that_ended_before_a_checkpoint_does_not_end_again_without_upda
     before = snapshot(resumed)
     resumed.tick(60, 90)
     assert not same(snapshot(resumed), before)
+
+
+def test_the_newest_return_and_frames_of_the_emulator_are_logged(tmp_path, monkeypatch):
+    """`time/frames` where the environment skips frames, as Atari does: four times the steps."""
+    newest, logged = [], []
+    plain = Trainer.metrics
+
+    def metrics(self):
+        newest.append([episode.reward for episode in self.collector.episodes.finished])
+        logged.append(plain(self))
+        return logged[-1]
+
+    monkeypatch.setattr(Trainer, "metrics", metrics)
+    trainer = train(tmp_path / "run", *CARTPOLE)
+    assert any(len(set(returns)) > 1 for returns in newest)
+    assert [line.get("rollout/episodic_return") for line in logged] == [returns[-1] if returns else None for returns in newest]
+    assert not any("time/frames" in line for line in logged)
+    trainer.config = {**trainer.config, "env": {"protocol": {"frame_skip": 4}}}
+    assert trainer.metrics()["time/frames"] == 1200.0
+
+
+class Disk:
+    """In place of the checkpoints: rows written ahead take three seconds, a checkpoint takes one."""
+
+    segment_bytes = 4
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    def write_ahead(self, rows, live_from):
+        self.clock.seconds += 3.0
+
+    def save(self, step, parts, rows=None, live_from=None, best=False):
+        return {"bytes": 7.0, "seconds": 1.0}
+
+
+class Rows:
+    """In place of a replay of ten rows of a byte."""
+
+    capacity = bytes = 10
+    num, appends = 1, True
+
+    def marks(self):
+        return [0]
+
+    def rows(self, marks):
+        return {}
+
+    def live_from(self):
+        return [0]
+
+    state_dict = dict
+
+
+def test_the_cost_of_a_checkpoint_counts_the_rows_ahead_of_it(monkeypatch):
+    """The longest wait at once is that for rows written ahead; of a checkpoint without, its own."""
+    clock = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(saving, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
+    saver = Saver({"checkpoint": {"replay": True, "every": 10, "minutes": None}}, Disk(clock), Rows())
+    costs = []
+    for step in range(1, 21):
+        saver.write_ahead(step)
+        if step % 10 == 0:
+            saver.save(step, {}, best=False)
+            costs.append([saver.cost[f"time/checkpoint_{name}"] for name in ("bytes", "seconds", "stall")])
+            monkeypatch.setattr(saver, "ahead_steps", 100)
+    assert costs == [[7.0, 1.0, 3.0], [7.0, 1.0, 1.0]]
+
+
+def test_the_bytes_of_a_checkpoint_are_those_of_its_files(tmp_path, monkeypatch):
+    """Rows that an earlier checkpoint wrote are shared, and count there alone."""
+    seen, told, plain = set(), [], Saver.save
+
+    def save(self, step, parts, best):
+        plain(self, step, parts, best)
+        files = [*(tmp_path / "run" / "checkpoints" / f"step_{step:012d}").rglob("*"), *(tmp_path / "run" / "replay").iterdir()]
+        new = [file for file in files if file.is_file() and (file.parent.name != "replay" or file.name not in seen)]
+        seen.update(file.name for file in new)
+        told.append((self.cost["time/checkpoint_bytes"], sum(file.stat().st_size for file in new)))
+
+    monkeypatch.setattr(Saver, "save", save)
+    train(tmp_path / "run", *CARTPOLE, "evaluation.every=null")
+    assert [bytes for bytes, _ in told] == [bytes for _, bytes in told]
+    assert told[-1][0] < told[-2][0]  # made twice at the last step, before and after the evaluation: no new rows
