@@ -115,3 +115,6 @@ def test_every_metric_is_described():
     found = {name for text in sources for name in re.findall(r'"((?:time|train|rollout|eval)/[a-z_]+)"', text)}
     assert len(found) > 50
     assert {name for name in found if f"`{name}`" not in page and f"`{name}/<" not in page} == {"train/channel_values"}  # never logged
+    described = set(re.findall(r"`((?:time|train|rollout|eval)/[a-z_]+)(?:/<\w>)?`", page))
+    made = {"train/actor_learning_rate", *(f"eval/{name}" for name in ("value", "discounted_return", "overestimation", "action_gap"))}
+    assert described - found == made, "metrics that no code logs"

@@ -112,10 +112,7 @@ def test_step_sizes():
     assert second / first == pytest.approx(third / second)
 
 
-def test_published_scores():
-    """Some cells of the authors' stored arrays."""
-    assert log_chain.PUBLISHED["regular", 3][1][log_chain.GAMMAS.index(0.94)] == 0.77
-    assert log_chain.PUBLISHED["log", 5][0][log_chain.GAMMAS.index(0.99)] == 0.32
+def test_every_discount_has_a_published_score():
     assert all(len(part) == len(log_chain.GAMMAS) for parts in log_chain.PUBLISHED.values() for part in parts)
 
 

@@ -38,7 +38,6 @@ def test_a_time_limit_of_the_command_line():
 
 
 def test_what_happens_to_an_atari_game():
-    pytest.importorskip("ale_py")
     found = environment("env=atari/pong", "env/protocol=nature", "env.protocol.max_episode_steps=9")
     assert found.layers[:3] == ("last 4 frames", "grey 84x84", "maximum of the last 2 of 4 frames")
     assert found.layers[-1] == "ALE"

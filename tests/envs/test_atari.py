@@ -1,14 +1,13 @@
 """Atari: the preprocessing against one written out with ALE's raw interface, ALE's vector against ours, and the protocols."""
 
+import ale_py
+import cv2
 import numpy as np
 import pytest
 import torch
 
-ale_py = pytest.importorskip("ale_py")
-cv2 = pytest.importorskip("cv2")
-
-from deeprl.envs.atari import GAMES, Atari, Noops, Protocol  # noqa: E402
-from deeprl.types import Spec  # noqa: E402
+from deeprl.envs.atari import GAMES, Atari, Noops, Protocol
+from deeprl.types import Spec
 
 LIVELY = Protocol(sticky=0.25, noop_max=30, eval_noop_max=5, life_loss_terminal=True)
 

@@ -46,7 +46,6 @@ def test_eval(run, capsys):
 
 
 def test_record(run, capsys):
-    pytest.importorskip("pygame")
     assert console("record", run) == 0
     printed(capsys)
 

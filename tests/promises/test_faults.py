@@ -122,12 +122,12 @@ def in_evaluation(patch, which: int, act) -> None:
     patch.setattr(Environments, "step", go)
 
 
-@pytest.mark.parametrize(("which", "stopped_at"), [(1, 100), (2, 200), (3, 300)])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("number", "which", "stopped_at"),
+    [(signal.SIGTERM, 1, 100), (signal.SIGTERM, 2, 200), (signal.SIGTERM, 3, 300), (signal.SIGUSR1, 2, 200), (signal.SIGINT, 2, 200)],
+)
 def test_a_signal_in_an_evaluation_stops_it_and_it_is_repeated(finished, tmp_path, monkeypatch, which, stopped_at, number):
     """In the first one, in a later one, in the last one; then once more in the repetition."""
-    if number != signal.SIGTERM and which != 2:
-        pytest.skip("the same code")
     path = tmp_path / "run"
     with monkeypatch.context() as patch:
         in_evaluation(patch, which, send(number))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hydra
 import numpy as np
 import pytest
 import torch
@@ -487,7 +488,6 @@ def test_wrong_values_are_refused():
 
 @pytest.mark.parametrize("name", ["uniform", "prioritized"])
 def test_the_configs_compose_and_build(name):
-    hydra = pytest.importorskip("hydra")
     folder = str(Path(__file__).parents[2] / "configs")
     with hydra.initialize_config_dir(folder, version_base=None):
         config = hydra.compose(overrides=[f"+replay={name}", "replay.capacity=50"]).replay
