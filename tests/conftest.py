@@ -14,10 +14,13 @@ import torch
 from deeprl.cli import exits
 from deeprl.config import folders
 from deeprl.session import assemble
+from deeprl.training import trainer
 from tests.builders import CARTPOLE, front_door
 
 torch.set_num_threads(1)  # small tensors; and the machine is shared, with the other test process to begin with
 assemble.MACHINE_THREADS = 1  # for runs that leave it to the rule
+os.fsync = lambda handle: None  # no power cut ends a test; what a killed process wrote is there
+trainer.settle_memory = lambda: None  # twice a run it would visit the objects of all tests so far
 # kernels of other vector instructions (ATEN_CPU_CAPABILITY) abort or compute NaN, and inductor's folder is named after the user alone
 kernels = f"torchinductor_{getpass.getuser()}_{torch.backends.cpu.get_cpu_capability()}"
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir()) / kernels))
