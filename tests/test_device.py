@@ -266,7 +266,9 @@ def test_kernels_that_were_launched_in_place_of_recorded_are_noticed(tmp_path, m
     assert_same_run(tmp_path / "reference", tmp_path / "broken")
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.exhaustive if name in ("dqn", "crossq", "c51", "rollouts") else ()) for name in GRAPHS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.exhaustive if name in ("dqn", "crossq", "c51", "rollouts") else ()) for name in GRAPHS]
+)
 def test_updates_and_answers_as_cuda_graphs(name, tmp_path, monkeypatch):
     """The bits of the same run whose operators are launched one by one, with less than a third of the launches. The few updates before
     the recording, which are launched one by one too, are counted."""

@@ -23,7 +23,7 @@ from deeprl.accelerate.pure import PureAnswer, PureStep
 from deeprl.agent import Agent
 from deeprl.optim.finite import Watch
 from deeprl.staging import Staging
-from deeprl.system.ranks import ALONE, Alone
+from deeprl.system.ranks import ALONE, Ranks
 from deeprl.types import Batch, Learned
 
 
@@ -50,7 +50,7 @@ class CompiledStep:
         batch: Any,
         watch: Watch,
         backend: str = "inductor",
-        ranks: Alone = ALONE,
+        ranks: Ranks = ALONE,
     ):
         pure, self.ranks = PureStep(agent, name, unpack, ranks), ranks
         self.groups = pure.groups

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from deeprl.agent import Agent
 from deeprl.optim.flat import Flat
-from deeprl.system.ranks import ALONE, Alone
+from deeprl.system.ranks import ALONE, Ranks
 from deeprl.types import Batch, Learned
 
 
@@ -123,7 +123,7 @@ class PureStep:
         metrics: names of the metrics of the last call.
     """
 
-    def __init__(self, agent: Agent, name: str, unpack: Callable[[Any], Batch], ranks: Alone = ALONE):
+    def __init__(self, agent: Agent, name: str, unpack: Callable[[Any], Batch], ranks: Ranks = ALONE):
         self.ranks = ranks
         objective = agent.objectives[name]
         self.module = Bound(agent, lambda batch: agent.loss_of(name, unpack(batch)))

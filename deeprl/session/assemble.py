@@ -30,7 +30,7 @@ from deeprl.session.needs import require_compiler, require_packages
 from deeprl.session.warm_start import warm_start
 from deeprl.system.functions import GIVEN, unimportable
 from deeprl.system.machine import flush_denormals, keep_memory
-from deeprl.system.ranks import ALONE, Alone
+from deeprl.system.ranks import ALONE, Ranks
 from deeprl.system.terminal import say
 from deeprl.training import distributed, saving
 from deeprl.training.collector import Collector
@@ -55,7 +55,7 @@ def assemble(
     allowed: Allowed = None,
     watched: Callable[[Any], Any] = unwatched,
     cluster: Cluster | None = None,
-    ranks: Alone = ALONE,
+    ranks: Ranks = ALONE,
     heed: Callable[[], None] = lambda: None,
 ) -> Trainer:
     """Build every part of a run. Writes the number of threads, the mode and the float32 product into `config`.
@@ -121,7 +121,7 @@ def set_up_process(config: dict[str, Any]) -> None:
     flush_denormals()
 
 
-def empty_replay(config: dict[str, Any], spec: Spec, agent: Agent, make_replay: Deferred, ranks: Alone) -> Any:
+def empty_replay(config: dict[str, Any], spec: Spec, agent: Agent, make_replay: Deferred, ranks: Ranks) -> Any:
     """The replay, without rows.
 
     Args:
@@ -269,7 +269,7 @@ def widest(agent: Agent) -> int:
 
 
 def learner_for(
-    config: dict[str, Any], agent: Agent, batch: Callable[[Any], Batch], folder: RunFolder, automatic: bool, ranks: Alone
+    config: dict[str, Any], agent: Agent, batch: Callable[[Any], Batch], folder: RunFolder, automatic: bool, ranks: Ranks
 ) -> Learner:
     """The learner for `accelerate.mode`, which `pin` has decided.
 

@@ -21,7 +21,7 @@ from deeprl.session.assemble import assemble
 from deeprl.system import terminal
 from deeprl.system.machine import system_entry
 from deeprl.system.progress import Progress
-from deeprl.system.ranks import Alone
+from deeprl.system.ranks import Ranks
 from deeprl.system.signals import Signals
 from deeprl.system.terminal import front_door, say
 from deeprl.system.watchdog import Watchdog
@@ -36,7 +36,7 @@ def train(
     resume: bool = False,
     allowed: Allowed = None,
     listeners: Listeners = Listeners(),
-    ranks: Alone | None = None,
+    ranks: Ranks | None = None,
 ) -> tuple[str, Trainer]:
     """Train in the run folder `path`. With `resume`, start from its last checkpoint, if there is one.
 
@@ -161,7 +161,7 @@ def logging_of(config: dict[str, Any], allowed: Allowed) -> Logging:
     return found
 
 
-def built(config: dict[str, Any], folder: RunFolder, allowed: Allowed, ranks: Alone, **where: Any) -> Trainer:
+def built(config: dict[str, Any], folder: RunFolder, allowed: Allowed, ranks: Ranks, **where: Any) -> Trainer:
     """The trainer of a run. An error other than `ConfigError` is written to status.json, because the machine caused it, not the user."""
     try:
         return assemble(config, folder, allowed, ranks=ranks, **where)

@@ -44,8 +44,8 @@ OWN = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
 """Errors of this rank's own device, which surface at a later call than the one that made them; older torch has no type for them"""
 
 
-class Alone:
-    """A run of one process. Every method is neutral: what all ranks would agree on is what this one has.
+class Ranks:
+    """The processes of a run, here a single one. Every method is neutral: what all ranks would agree on is what this one has.
 
     Attributes:
         rank, size: number of this process, from 0, and of all.
@@ -115,10 +115,10 @@ class Alone:
         """End the exchange, once all ranks have finished."""
 
 
-ALONE = Alone()
+ALONE = Ranks()
 
 
-class Ranks(Alone):
+class TorchrunRanks(Ranks):
     """Several processes, started by torchrun, each with its environments and its part of the replay.
 
     Args:

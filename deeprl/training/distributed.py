@@ -23,7 +23,7 @@ from deeprl.choice import Choice, in_range, one_of
 from deeprl.config.instantiate import Allowed, instantiate
 from deeprl.config.rules import learns_nothing, rollout_updates
 from deeprl.errors import ConfigError
-from deeprl.system.ranks import Alone, Ranks, digest
+from deeprl.system.ranks import Ranks, TorchrunRanks, digest
 from deeprl.system.torchrun import place
 
 
@@ -31,7 +31,7 @@ from deeprl.system.torchrun import place
 class Single(Choice):
     """One process."""
 
-    def join(self, device: str, home: Path | None) -> Alone:
+    def join(self, device: str, home: Path | None) -> Ranks:
         """
         Raises:
             ConfigError: torchrun started several processes.
@@ -42,7 +42,7 @@ class Single(Choice):
                 f"learner=single is one process, but torchrun started {size}: add learner=distributed, or leave torchrun out."
             )
         assert home is not None
-        return Alone(home)
+        return Ranks(home)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Distributed(Choice):
         one_of(self, backend=(None, "gloo", "nccl"))
         in_range(self, timeout=(0.1, None))
 
-    def join(self, device: str, home: Path | None) -> Ranks:
+    def join(self, device: str, home: Path | None) -> TorchrunRanks:
         """Wait for the other ranks.
 
         Raises:
@@ -80,10 +80,10 @@ class Distributed(Choice):
             if device != "cuda" or own >= count:
                 raise ConfigError(f"device={device}: every rank has a GPU of its own, device=cuda, and this machine has {count}.")
             torch.cuda.set_device(own)
-        return Ranks("gloo" if backend == "gloo" else "cpu:gloo,cuda:nccl", self.timeout, home)
+        return TorchrunRanks("gloo" if backend == "gloo" else "cpu:gloo,cuda:nccl", self.timeout, home)
 
 
-def join(config: dict[str, Any], home: Path | None, allowed: Allowed = None) -> Alone:
+def join(config: dict[str, Any], home: Path | None, allowed: Allowed = None) -> Ranks:
     """The processes of a run, once all have come.
 
     Args:
@@ -99,7 +99,7 @@ def join(config: dict[str, Any], home: Path | None, allowed: Allowed = None) -> 
     return found.join(str(config["device"]), home)
 
 
-def shard(config: dict[str, Any], ranks: Alone) -> dict[str, int]:
+def shard(config: dict[str, Any], ranks: Ranks) -> dict[str, int]:
     """Arguments of a rank's part of the replay, in place of those of the whole. A rollout needs none: its length is in ticks.
 
     Raises:
@@ -113,7 +113,7 @@ def shard(config: dict[str, Any], ranks: Alone) -> dict[str, int]:
     return {"batch_size": batch // ranks.size, "capacity": capacity // ranks.size}
 
 
-def refuse(config: dict[str, Any], agent: Agent, ranks: Alone) -> None:
+def refuse(config: dict[str, Any], agent: Agent, ranks: Ranks) -> None:
     """
     Raises:
         ConfigError: the ranks of this run would have different agents.
@@ -135,7 +135,7 @@ def refuse(config: dict[str, Any], agent: Agent, ranks: Alone) -> None:
         )
 
 
-def require_same_weights(ranks: Alone, agent: Agent) -> None:
+def require_same_weights(ranks: Ranks, agent: Agent) -> None:
     """
     Raises:
         RankError: the ranks have different weights or optimizers.

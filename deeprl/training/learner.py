@@ -18,7 +18,7 @@ from deeprl.accelerate.compiled import CompiledAnswer, CompiledStep
 from deeprl.agent import Agent
 from deeprl.errors import NotFinite
 from deeprl.optim.finite import Watch
-from deeprl.system.ranks import ALONE, Alone
+from deeprl.system.ranks import ALONE, Ranks
 from deeprl.types import Acted, Batch, Learned
 
 
@@ -47,7 +47,7 @@ class Learner:
         ranks: the processes that learn together: each has a part of the batch, and all make the update of the whole.
     """
 
-    def __init__(self, agent: Agent, to_batch: Callable[[Any], Batch], ranks: Alone = ALONE):
+    def __init__(self, agent: Agent, to_batch: Callable[[Any], Batch], ranks: Ranks = ALONE):
         self.agent, self.to_batch, self.ranks = agent, to_batch, ranks
         self.projections = {name: agent.projections(name) for name in agent.objectives}
         self.watch = Watch(next(agent.parameters()).device)
@@ -127,7 +127,7 @@ class CompiledLearner(Learner):
         to_batch: Callable[[Any], Batch],
         failed: Callable[[Exception], object] | None = None,
         backend: str | None = None,
-        ranks: Alone = ALONE,
+        ranks: Ranks = ALONE,
     ):
         super().__init__(agent, to_batch, ranks)
         usual = "inductor" if self.watch.failed.device.type == "cpu" else "cuda_graph"

@@ -24,7 +24,7 @@ from deeprl.runs.loggers import Loggers
 from deeprl.schedules import crossed
 from deeprl.system.machine import peak_memory, settle_memory
 from deeprl.system.progress import Progress
-from deeprl.system.ranks import ALONE, Alone
+from deeprl.system.ranks import ALONE, Ranks
 from deeprl.system.signals import Signals
 from deeprl.system.watchdog import Watchdog
 from deeprl.training.distributed import require_same_weights
@@ -66,7 +66,7 @@ class Trainer:
         folder: RunFolder,
         checkpoints: Checkpoints,
         product: str,
-        ranks: Alone = ALONE,
+        ranks: Ranks = ALONE,
     ):
         self.ranks = ranks
         self.config, self.agent, self.collector, self.envs, self.replay = config, learner.agent, collector, collector.envs, replay

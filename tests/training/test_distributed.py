@@ -19,7 +19,7 @@ from deeprl.optim.adam import Adam
 from deeprl.runs.folder import RunFolder
 from deeprl.session.assemble import assemble
 from deeprl.session.session import train
-from deeprl.system.ranks import ALONE, Alone, Ranks, digest
+from deeprl.system.ranks import ALONE, Ranks, TorchrunRanks, digest
 from deeprl.training.distributed import Distributed, Single, refuse, shard
 from deeprl.training.learner import CompiledLearner, Learner
 from tests.builders import CARTPOLE, CONTINUOUS, DISCRETE, actor_critic, made_up, sac, settled, snapshot, spec_of, value_agent
@@ -34,15 +34,15 @@ AGENTS = {
 }
 
 
-def learner(mode: str, agent, ranks: Alone = ALONE) -> Learner:
+def learner(mode: str, agent, ranks: Ranks = ALONE) -> Learner:
     if mode == "fast":
         return Learner(agent, lambda batch: batch, ranks)
     return CompiledLearner(agent, lambda batch: batch, backend=mode, ranks=ranks)
 
 
-def joined(tmp_path: Path) -> Ranks:
+def joined(tmp_path: Path) -> TorchrunRanks:
     torch.set_num_threads(1)
-    return Ranks("gloo", 5.0, tmp_path)
+    return TorchrunRanks("gloo", 5.0, tmp_path)
 
 
 def weights(agent) -> torch.Tensor:
@@ -57,7 +57,7 @@ INDUCTOR = [pytest.mark.exhaustive, pytest.mark.skipif(not has_compiler(), reaso
 def test_two_halves_of_a_batch_are_the_whole_batch(name, mode, tmp_path):
     """Fifty updates: the weights differ by less than 1e-5 of the distance that they have moved, those of the two ranks not at all."""
 
-    def trained(ranks: Alone) -> torch.Tensor:
+    def trained(ranks: Ranks) -> torch.Tensor:
         agent = AGENTS[name]()
         teacher = learner(mode, agent, ranks)
         size = 16 // ranks.size
@@ -123,7 +123,7 @@ def test_running_statistics_of_a_loss_stay_the_same_on_all_ranks(mode, tmp_path)
 
 
 def test_a_batch_or_an_agent_that_ranks_cannot_share_is_refused(tmp_path):
-    two = Alone()
+    two = Ranks()
     two.rank, two.size, two.first = 1, 2, False
 
     def refused(*words: str) -> str:
@@ -154,12 +154,12 @@ def test_a_batch_or_an_agent_that_ranks_cannot_share_is_refused(tmp_path):
 def test_ranks_have_the_environments_of_one_process_and_noise_of_their_own(tmp_path):
     """Two ranks with two environments beside one process with four; also the first of both, which has the noise of a single process."""
 
-    def begun(num: int, ranks: Alone):
+    def begun(num: int, ranks: Ranks):
         trainer = assemble(settled(*CARTPOLE, f"env.num={num}", "accelerate=fast"), RunFolder(tmp_path / "run"), ranks=ranks)
         trainer.envs.close()
         return trainer.envs.reset(), trainer.replay_noise.next()["u"], (trainer.update_noise.part, trainer.collector.noise.part)
 
-    second = Alone()
+    second = Ranks()
     second.rank, second.first = 1, False
     (whole, *_), (one, u, names), (two, other, others) = begun(4, ALONE), begun(2, ALONE), begun(2, second)
     assert np.concatenate([one, two]).tolist() == whole.tolist()
