@@ -61,7 +61,7 @@ def test_a_checkpoint_is_written_when_the_last_one_is_older_than_minutes(minutes
 
 
 def test_a_run_ends_after_its_hours(clock, tmp_path, capsys):
-    """2.4 hours are 144 minutes, and step 150 is the first one after them at which the trainer looks. Evaluations count too."""
+    """After 2.4 hours, which are 144 minutes, the trainer looks at the clock at step 150. Evaluations count too."""
     assert begin(tmp_path / "run", *TIMED, "stop.hours=2.4") == exits.FINISHED
     told = summary(tmp_path / "run")
     assert (told["steps"], told["stopped_early"]) == (150, "stop.hours=2.4 have passed")
