@@ -47,9 +47,9 @@ class Cosine(Linear):
         return (1.0 - done) * self.start + done * self.end
 
 
-def crossed(period: int, before: int, after: int) -> bool:
-    """Whether a multiple of `period` lies in (before, after], an interval of any length."""
-    return after // period > before // period
+def crossed(period: int | None, before: int, after: int) -> bool:
+    """Whether a multiple of `period` lies in (before, after], an interval of any length; None has no multiples."""
+    return period is not None and after // period > before // period
 
 
 class Clock:

@@ -200,36 +200,47 @@ class Trainer:
             Stopped: in an evaluation. Nothing has been logged; a resumed run repeats the whole call.
         """
         self.guard.check()
-        self.pending = before
-        config, better, best = self.config, False, self.evaluator.best
-        metrics: dict[str, float] = {}
+        self.pending, best = before, self.evaluator.best
+        metrics, better = self._measure(before, after)
+        self._log(before, after, metrics)
+        self.pending = None
+        self.progress.update(after, returned=metrics.get("rollout/ep_rew_mean"))
+        overdue, over = self.ranks.share(self._clocks())
+        if after < self.config["steps"]:  # the last step has a checkpoint of its own
+            due = overdue or better or crossed(self.config["checkpoint"]["every"], before, after)
+            if due and not self.save(better, must=False) and better:
+                self.evaluator.best = best  # the one that has a checkpoint
+            if over:
+                self.stopped_early = f"stop.hours={self.config['stop']['hours']:g} have passed"
+        return self.stopped_early is not None
+
+    def _measure(self, before: int, after: int) -> tuple[dict[str, float], bool]:
+        """The metrics that are due, and whether they are of the best evaluation so far."""
+        config, metrics, better = self.config, {}, False
         if crossed(config["log"]["every"], before, after):
             metrics.update(self.metrics())
-        every = config["evaluation"]["every"]
-        if every and crossed(every, before, after) and after < config["steps"]:
+        if after < config["steps"] and crossed(config["evaluation"]["every"], before, after):
             result, better = self.evaluate(config["evaluation"]["episodes"])
             metrics.update(evaluation_metrics(result))
             self.tell("on_evaluation", result)
             if config["stop"]["return"] is not None and result["mean"] >= config["stop"]["return"]:
                 self.stopped_early = f"stop.return={config['stop']['return']:g} was reached"
-        if metrics:
-            assert self.loggers is not None
-            self.loggers.scalars(after, metrics)
-            self.tell("on_log", metrics)
-            if crossed(config["log"]["every"], before, after):
-                self.collector.episodes.finished.clear()
-        self.pending = None
-        self.progress.update(after, returned=metrics.get("rollout/ep_rew_mean"))
-        period, minutes, hours = config["checkpoint"]["every"], config["checkpoint"]["minutes"], config["stop"]["hours"]
+        return metrics, better
+
+    def _log(self, before: int, after: int, metrics: dict[str, float]) -> None:
+        if not metrics:
+            return
+        assert self.loggers is not None
+        self.loggers.scalars(after, metrics)
+        self.tell("on_log", metrics)
+        if crossed(self.config["log"]["every"], before, after):
+            self.collector.episodes.finished.clear()
+
+    def _clocks(self) -> tuple[bool, bool]:
+        """Whether a checkpoint is overdue by `checkpoint.minutes`, and whether the run is over by `stop.hours`."""
+        minutes, hours = self.config["checkpoint"]["minutes"], self.config["stop"]["hours"]
         overdue = minutes is not None and time.monotonic() - self.stopwatch.saved > 60 * minutes
-        over = hours is not None and self.stopwatch.seconds > 3600 * hours
-        overdue, over = self.ranks.share((overdue, over))
-        due = after < config["steps"] and ((period and crossed(period, before, after)) or overdue or better)
-        if due and not self.save(better, must=False) and better:
-            self.evaluator.best = best  # the one that has a checkpoint
-        if over and after < config["steps"]:
-            self.stopped_early = f"stop.hours={hours:g} have passed"
-        return self.stopped_early is not None
+        return overdue, hours is not None and self.stopwatch.seconds > 3600 * hours
 
     def tell(self, listener: str, what: Any) -> None:
         """Call a listener of the user, which may stop the run before its last step."""
