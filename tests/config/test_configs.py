@@ -150,6 +150,22 @@ def test_experiments_say_what_the_papers_say():
         assert (schedule["begin"], schedule["duration"], schedule["end"]) == (50_000, 1_000_000, end)
         assert (protocol["sticky"], protocol["life_loss_terminal"], protocol["noop_max"]) == (0.0, True, 30)
         assert "Uniform" in paper["replay"]["sampler"]["_target_"]
+    double, prioritised, rainbow = (settled(f"experiment={name}") for name in ("double_dqn_paper", "prioritized_paper", "rainbow_paper"))
+    assert double["agent"]["chain"]["target_update_period"] == prioritised["agent"]["chain"]["target_update_period"] == 30_000
+    assert (double["agent"]["explore"]["schedule"]["end"], double["agent"]["explore"]["evaluation"]) == (0.01, 0.01)
+    assert double["agent"]["optimizer"] == optimizer
+    rates = prioritised["agent"]["optimizer"]
+    assert (rates["lr"], rates["eps"]) == (optimizer["lr"] / 4, optimizer["eps"] / 16)
+    for config, alpha in ((prioritised, 0.6), (rainbow, 0.5)):
+        sampler = config["replay"]["sampler"]
+        assert (sampler["alpha"], sampler["beta"]["start"], sampler["beta"]["end"]) == (alpha, 0.4, 1.0)
+        assert sampler["beta"]["duration"] == config["steps"] == 50_000_000
+        assert "Double" in config["agent"]["backup"]["_target_"]
+    head, adam = rainbow["agent"]["head"], rainbow["agent"]["optimizer"]
+    assert (head["atoms"], head["low"], head["high"], head["dueling"], head["noisy"]) == (51, -10.0, 10.0, True, True)
+    assert (adam["lr"], adam["eps"], adam["max_grad_norm"]) == (6.25e-5, 0.005 / 32, 10.0)
+    assert (rainbow["learning_starts"], rainbow["agent"]["chain"]["target_update_period"], rainbow["replay"]["n_step"]) == (20_000, 8000, 3)
+    assert rainbow["agent"]["explore"]["schedule"]["end"] == rainbow["agent"]["explore"]["evaluation"] == 0.0
     munchausen = settled("experiment=munchausen_iqn_atari")
     assert (munchausen["agent"]["torso"]["init"], munchausen["agent"]["head"]["init"]) == ("quantile", "quantile")
     td3 = settled("experiment=td3_mujoco")
