@@ -166,6 +166,14 @@ def test_experiments_say_what_the_papers_say():
     assert (adam["lr"], adam["eps"], adam["max_grad_norm"]) == (6.25e-5, 0.005 / 32, 10.0)
     assert (rainbow["learning_starts"], rainbow["agent"]["chain"]["target_update_period"], rainbow["replay"]["n_step"]) == (20_000, 8000, 3)
     assert rainbow["agent"]["explore"]["schedule"]["end"] == rainbow["agent"]["explore"]["evaluation"] == 0.0
+    ppo = settled("experiment=ppo_atari")
+    assert (ppo["env"]["num"], *(ppo["replay"][key] for key in ("length", "epochs", "minibatches"))) == (8, 128, 4, 4)
+    surrogate = ("clip", "value_clip", "value_weight", "entropy_weight", "normalize")
+    assert [ppo["agent"]["surrogate"][key] for key in surrogate] == [0.1, 0.1, 0.5, 0.01, True]
+    rate = ppo["agent"]["optimizer"]
+    assert (rate["lr"], rate["eps"], rate["max_grad_norm"], rate["schedule"]["end"]) == (2.5e-4, 1e-5, 0.5, 0.0)
+    assert (ppo["agent"]["shared"], ppo["agent"]["lam"], rate["schedule"]["duration"], ppo["steps"]) == (True, 0.95, 10_000_000, 10_000_000)
+    assert (ppo["env"]["protocol"]["sticky"], ppo["env"]["protocol"]["fire_reset"]) == (0.0, True)
     munchausen = settled("experiment=munchausen_iqn_atari")
     assert (munchausen["agent"]["torso"]["init"], munchausen["agent"]["head"]["init"]) == ("quantile", "quantile")
     td3 = settled("experiment=td3_mujoco")
