@@ -30,6 +30,7 @@ NAMES = {
     "ipqn": (("ipqn", range(3)),),
     "control": (("control", range(5)),),  # beside the runs that benchmarks.control adds to the same file
     "discounts": (("discounts", range(3)),),
+    "log_values": (("log_values", (100, 101)),),
     "composition": (("composition", range(100, 103)),),
     "auxiliary": (("auxiliary", range(3)),),
     "atari": (("pong", range(2)), ("atari_breakout", range(1))),
@@ -43,6 +44,7 @@ NAMES = {
 BASELINE = {
     **{name: {"": "dqn"} for name in ("successors", "minatar", "auxiliary", "composition")},
     "minatar_choice": {"": "dqn_1000"},
+    "log_values": {"": "dqn_0.96"},
     "discounts": {"": "dqn_0.99", **{f"log_dqn_{discount}": f"dqn_{discount}" for discount in DISCOUNTED}},
 }
 """Agent with which each other agent of a set is compared over several tasks; "": those that are not named"""
@@ -50,6 +52,8 @@ GOAL = {"mujoco/half_cheetah": 15420.0, "mujoco/hopper": 4064.0, "mujoco/walker2
 """What this project measures itself by: the best published agents after 1,000,000 steps (v4), at any number of updates a step. HalfCheetah
 is BRO with ten updates a step, from the result files of SimbaV2's authors. The other two are not verified; those files have at most 4,054
 on Hopper and 6,938 on Walker2d."""
+ESTIMATED = ("minatar", "log_values", "discounts")
+"""Sets whose learned values are shown beside the returns"""
 AGAINST_GOAL = {"strong_choice": (100_000,), "actor_critic": (150_000, 200_000)}
 """Steps at which the agents of a set are compared; the goal is that of the last"""
 PAIRS = {
@@ -95,6 +99,22 @@ def side_by_side(name: str, results: Path = RESULTS) -> str:
             finals = [final(line) for line in lines if (line["name"], line["env"], line["steps"]) == (agent, *task)]
             each = f" ({', '.join(f'{value:.1f}' for value in finals)})" if len(finals) > 1 else ""
             cells.append(with_interval(finals, ".1f") + each if finals else "")
+        rows.append(f"| {agent} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def estimates(name: str, results: Path = RESULTS) -> str:
+    """A row for each agent, a column for each task: the value that the last weights give to the actions of the final evaluation, and the
+    discounted return that followed them, each a mean over the runs. Soft agents' values hold an entropy too."""
+    lines = [line for line in stored(results / f"{name}.json") if "value" in line["final"].get("diagnostics", {})]
+    tasks = sorted({(line["env"], line["steps"]) for line in lines})
+    rows = ["| value / return | " + " | ".join(f"{env}, {steps:,}" for env, steps in tasks) + " |", "|---" * (len(tasks) + 1) + "|"]
+    for agent in [agent for agent in RECIPES if any(line["name"] == agent for line in lines)]:
+        cells = []
+        for task in tasks:
+            found = [line["final"]["diagnostics"] for line in lines if (line["name"], line["env"], line["steps"]) == (agent, *task)]
+            means = (sum(each[key] for each in found) / len(found) for key in ("value", "discounted_return") if found)
+            cells.append(" / ".join(f"{mean:.2f}" for mean in means))
         rows.append(f"| {agent} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
@@ -230,6 +250,8 @@ def main() -> None:
     if options.name in BASELINE:
         print(f"\n{side_by_side(options.name, results)}")
         print(f"\n{compared(options.name, results)}")
+    if options.name in ESTIMATED:
+        print(f"\n{estimates(options.name, results)}")
     for at in AGAINST_GOAL.get(options.name, ()):
         print(f"\n{compared_at(with_longer_runs(options.name, results), at)}")
     if options.name in AGAINST_GOAL:

@@ -72,6 +72,13 @@ DISCOUNTS = {
     **{f"dqn_{discount}": f"agent=dqn discount={discount}" for discount in DISCOUNTED},
     **{f"log_dqn_{discount}": f"agent=log_dqn discount={discount} agent.mapping.k={k}" for discount, k in DISCOUNTED.items()},
 }
+LOG_VARIANTS = {  # what might make LogDQN's values too large
+    "log_dqn_rmsprop": "agent=log_dqn agent/optimizer=rmsprop agent.optimizer.lr=2.5e-3 agent.optimizer.eps=1e-5",  # its authors'
+    "log_dqn_double": "agent=log_dqn agent/backup=double",
+    "log_dqn_averaging_1": "agent=log_dqn agent.mapping.averaging=1",
+    "log_dqn_k_50": "agent=log_dqn agent.mapping.k=50",
+    "log_dqn_c_2": "agent=log_dqn agent.mapping.c=2",
+}
 HUBER = "agent.head.loss=huber"
 QUANTILE = "agent/head=quantile agent.head.quantiles=32 agent.optimizer.eps=3.125e-4"  # as configs/tuned/minatar/qrdqn.yaml
 COMPOSITIONS = {  # what is added to a chain of iterations, alone and together
@@ -110,8 +117,8 @@ ACTORS = {
     "td3_actors": "agent=td3 collect=ray collect.actors=2",
 }
 RECIPES = {
-    **AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS, **ROLLOUT_CHAINS, **ENTROPIES, **CANDIDATES, **CONTROL, **DISCOUNTS, **COMPOSITIONS,
-    **STRONG, **PONG, **ACTORS,
+    **AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS, **ROLLOUT_CHAINS, **ENTROPIES, **CANDIDATES, **CONTROL, **DISCOUNTS, **LOG_VARIANTS,
+    **COMPOSITIONS, **STRONG, **PONG, **ACTORS,
 }  # fmt: skip
 LOG_MAPPED = ("log_dqn", "loglin_dqn")
 """Not for CartPole, because a reward in every step is not what a logarithm is for (docs/algorithms/log_dqn.md)."""
@@ -140,6 +147,9 @@ SETS = {
     ),
     "control": (("minatar/asterix",), "steps=200000 evaluation.every=20000", CONTROL),
     "discounts": (("minatar/breakout", "minatar/asterix"), "steps=300000 evaluation.every=30000", DISCOUNTS),
+    "log_values": (
+        ("minatar/breakout", "minatar/asterix"), "steps=200000 evaluation.every=20000", ("dqn_0.96", "log_dqn", *LOG_VARIANTS),
+    ),
     "composition": (("minatar/seaquest", "minatar/freeway"), "steps=300000 evaluation.every=30000", ("dqn", "is_dqn", *COMPOSITIONS)),
     "auxiliary": (
         ("minatar/breakout", "minatar/asterix"), "steps=200000 evaluation.every=20000", ("dqn", "random_rewards", "self_prediction"),

@@ -55,3 +55,18 @@ def test_sets_of_learning_too(monkeypatch, trained, tmp_path, capsys):
     call(monkeypatch, learning, *words, "--again")
     assert trained == ["pong_dqn-atari_pong-0-1000000"]
     assert not (tmp_path / "atari.json").exists()
+
+
+def test_learned_values_stand_beside_the_returns_that_followed(tmp_path):
+    """Means over runs; a run of before diagnostics were stored is left out."""
+    line = {"name": "dqn", "env": "minatar/asterix", "steps": 1000}
+    found = [{"value": 3.0, "discounted_return": 1.0}, {"value": 5.0, "discounted_return": 2.0}, {}]
+    lines = [{**line, "seed": seed, "final": {"mean": 0.0, "diagnostics": each}} for seed, each in enumerate(found)]
+    lines.append({**line, "name": "log_dqn", "steps": 2000, "seed": 0, "final": {"mean": 0.0, "diagnostics": found[0]}})
+    (tmp_path / "minatar.json").write_text(json.dumps(lines))
+    assert evidence.estimates("minatar", tmp_path).splitlines() == [
+        "| value / return | minatar/asterix, 1,000 | minatar/asterix, 2,000 |",
+        "|---|---|---|",
+        "| dqn | 4.00 / 1.50 |  |",
+        "| log_dqn |  | 3.00 / 1.00 |",
+    ]
