@@ -40,10 +40,13 @@ STYLE: dict[Any, Any] = {
 }
 
 Panel = Callable[[Axes, str], object]
+SHADED = 3
+"""Seeds from which an interval is shaded, because that of two is 12.7 times as wide as their distance"""
 
 
 def curves(results: Results, axis: str) -> bytes:
-    """Learning curves, one panel a task: mean and interval over seeds, single seeds faint; dotted where a shorter run has ended.
+    """Learning curves, one panel a task: mean over seeds, interval of `SHADED` seeds or more, single seeds faint; dotted where a shorter
+    run has ended.
 
     Args:
         axis: one of `AXES`.
@@ -70,7 +73,8 @@ def curves(results: Results, axis: str) -> bytes:
             axes.plot(mean.x / divisor, np.where(whole, mean.mean, np.nan), linewidth=1.8, markevery=every, **points)
             if not whole.all():
                 axes.plot(mean.x / divisor, mean.mean, color=colour, linewidth=1.4, linestyle=":")
-            axes.fill_between(mean.x / divisor, mean.low, mean.high, color=colour, alpha=0.08 if crowded else 0.16, linewidth=0)
+            low = np.where(mean.runs >= SHADED, mean.low, np.nan)
+            axes.fill_between(mean.x / divisor, low, mean.high, color=colour, alpha=0.08 if crowded else 0.16, linewidth=0)
         if not recorded:
             axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center")
         low, high = min(heights), max(heights)

@@ -6,7 +6,7 @@ groups of each task apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -34,13 +34,16 @@ NAMES = ("agent", "env", "replay")
 def settings(run: Run) -> dict[str, str]:
     """Every key of the configuration as text. The class of a part is the value of the part's own key: agent.backup = deeprl....Double.
     For `NAMES`, whose own key is the option's name, it is agent._target_."""
-    words = {None: "null", True: "true", False: "false"}
-    leaves = {
-        key.removesuffix("._target_"): words[value] if value is None or isinstance(value, bool) else str(value)
-        for key, value in flatten(run.config)
-    }
+    leaves = {key.removesuffix("._target_"): text(value) for key, value in flatten(run.config)}
     classes = {f"{slot}._target_": leaves[slot] for slot in NAMES if slot in leaves}
     return {**OLDER, **leaves, **classes, **{slot: leaves[f"names.{slot}"] for slot in NAMES if f"names.{slot}" in leaves}}
+
+
+def text(value: object) -> str:
+    """As in YAML, but 2.0 is 2, because a run with the one is a run with the other."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < 1e6 else str(value)
 
 
 def important(leaves: dict[str, str]) -> dict[str, str]:
@@ -75,8 +78,10 @@ def grouped(runs: Sequence[Run], keys: Sequence[str] | None = None) -> dict[str,
     return dict(sorted(zip(labels, found.values())))
 
 
-def label(keys: Iterable[str], values: Iterable[str]) -> str:
-    return short(", ".join(f"{key}={shown(value)}" for key, value in zip(keys, values)) or "all runs")
+def label(keys: Sequence[str], values: Sequence[str]) -> str:
+    """A key that the group lacks is left out, unless it lacks all of them."""
+    given = [(key, value) for key, value in zip(keys, values) if value != ABSENT] or list(zip(keys, values))
+    return short(", ".join(f"{key}={shown(value)}" for key, value in given) or "all runs")
 
 
 def shown(value: str) -> str:

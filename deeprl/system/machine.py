@@ -65,8 +65,12 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
+SOURCES = ("deeprl", "agents", "envs", "configs", "train.py")
+"""What a run executes or composes"""
+
+
 def commit(folder: Path) -> dict[str, Any] | None:
-    """Commit of the checkout in `folder`, and whether its files differ from it. None if `folder` itself is not a checkout, because
+    """Commit of the checkout in `folder`, and whether its `SOURCES` differ from it. None if `folder` itself is not a checkout, because
     git would then describe a repository around it, such as a user's own project in which deeprl is installed."""
 
     def ask(*words: str) -> str:
@@ -75,7 +79,7 @@ def commit(folder: Path) -> dict[str, Any] | None:
     if not (folder / ".git").exists():
         return None
     try:
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain", "--", *SOURCES))}
     except (OSError, subprocess.SubprocessError):
         return None
 

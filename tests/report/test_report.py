@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
 from deeprl.errors import ConfigError, RunFolderError
+from deeprl.report import figures
 from deeprl.report.build import WRITTEN, build, entry
 from deeprl.report.groups import differences, grouped
 from deeprl.report.normalise import ATARI, Scale, scales
@@ -135,6 +137,14 @@ def test_agents_name_groups_although_their_settings_differ_between_tasks(tmp_pat
         write_run(tmp_path / f"{agent}1", agent=agent, env="one", lr=lr)
         write_run(tmp_path / f"{agent}2", agent=agent, env="two", lr=lr / 10)
     assert names(tmp_path) == {"agent=dqn": ["dqn1", "dqn2"], "agent=idqn": ["idqn1", "idqn2"]}
+
+
+def test_a_group_is_not_named_after_a_key_that_it_lacks(tmp_path):
+    """A number is the same with and without a fraction of zero."""
+    for place, (agent, keys) in enumerate((("dqn", {}), ("mvi", {"q": 2}), ("mvi", {"q": 2.0}), ("mvi", {"q": 1.5}))):
+        write_run(tmp_path / str(place), agent=agent, seed=place, **keys)
+    assert names(tmp_path) == {"agent=dqn": ["0"], "agent=mvi, agent.q=1.5": ["3"], "agent=mvi, agent.q=2": ["1", "2"]}
+    assert names(tmp_path, ["agent.q"]) == {"agent.q=1.5": ["3"], "agent.q=2": ["1", "2"], "agent.q=absent": ["0"]}
 
 
 def test_the_fewest_keys_name_a_group(tmp_path):
@@ -390,6 +400,17 @@ def test_figures_are_drawn_of_anything_that_was_evaluated(tmp_path):
     build_in(tmp_path)
     shared = [row for row in rows(tmp_path / "out" / "curve_means.csv") if row["task"] == "two" and row["axis"] == "seconds"]
     assert shared == []
+
+
+def test_an_interval_is_shaded_from_three_seeds_on(tmp_path, monkeypatch):
+    """All evaluations have it, or none."""
+    shaded = []
+    monkeypatch.setattr(Axes, "fill_between", lambda self, x, low, high, **_: shaded.append(np.isfinite(low).tolist()))
+    for agent, seeds in (("dqn", 2), ("idqn", 3)):
+        for seed in range(seeds):
+            write_run(tmp_path / f"{agent}{seed}", [1, 2 + seed], agent=agent, seed=seed)
+    figures.curves(Results(grouped(read(tmp_path)[0])), "step")
+    assert shaded == [[False, False], [True, True]]
 
 
 def test_the_page_says_what_was_wrong(tmp_path):

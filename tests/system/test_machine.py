@@ -26,7 +26,10 @@ def test_only_a_checkout_has_a_commit(tmp_path):
     found = machine.commit(tmp_path)
     assert len(found["commit"]) == 40
     assert not found["dirty"]
-    (tmp_path / "new").touch()
+    (tmp_path / "results.json").touch()  # no run reads it
+    assert not machine.commit(tmp_path)["dirty"]
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "mine.py").touch()
     assert machine.commit(tmp_path)["dirty"]
 
 
