@@ -73,8 +73,8 @@ def curves(results: Results, axis: str) -> bytes:
             axes.plot(mean.x / divisor, np.where(whole, mean.mean, np.nan), linewidth=1.8, markevery=every, **points)
             if not whole.all():
                 axes.plot(mean.x / divisor, mean.mean, color=colour, linewidth=1.4, linestyle=":")
-            low = np.where(mean.runs >= SHADED, mean.low, np.nan)
-            axes.fill_between(mean.x / divisor, low, mean.high, color=colour, alpha=0.08 if crowded else 0.16, linewidth=0)
+            lower = np.where(mean.runs >= SHADED, mean.low, np.nan)
+            axes.fill_between(mean.x / divisor, lower, mean.high, color=colour, alpha=0.08 if crowded else 0.16, linewidth=0)
         if not recorded:
             axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center")
         low, high = min(heights), max(heights)
