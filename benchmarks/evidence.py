@@ -105,8 +105,11 @@ def side_by_side(name: str, results: Path = RESULTS) -> str:
 
 def estimates(name: str, results: Path = RESULTS) -> str:
     """A row for each agent, a column for each task: the value that the last weights give to the actions of the final evaluation, and the
-    discounted return that followed them, each a mean over the runs. Soft agents' values hold an entropy too."""
+    discounted return of learned (clipped) rewards that followed, each a mean over the runs. Values of soft agents include the entropy
+    bonus."""
     lines = [line for line in stored(results / f"{name}.json") if "value" in line["final"].get("diagnostics", {})]
+    if not lines:
+        return "no learned values are stored"
     tasks = sorted({(line["env"], line["steps"]) for line in lines})
     rows = ["| value / return | " + " | ".join(f"{env}, {steps:,}" for env, steps in tasks) + " |", "|---" * (len(tasks) + 1) + "|"]
     for agent in [agent for agent in RECIPES if any(line["name"] == agent for line in lines)]:

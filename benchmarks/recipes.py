@@ -72,8 +72,8 @@ DISCOUNTS = {
     **{f"dqn_{discount}": f"agent=dqn discount={discount}" for discount in DISCOUNTED},
     **{f"log_dqn_{discount}": f"agent=log_dqn discount={discount} agent.mapping.k={k}" for discount, k in DISCOUNTED.items()},
 }
-LOG_VARIANTS = {  # what might make LogDQN's values too large
-    "log_dqn_rmsprop": "agent=log_dqn agent/optimizer=rmsprop agent.optimizer.lr=2.5e-3 agent.optimizer.eps=1e-5",  # its authors'
+LOG_VARIANTS = {  # LogDQN, each without one of what might make its values too large
+    "log_dqn_rmsprop": "agent=log_dqn agent/optimizer=rmsprop agent.optimizer.lr=2.5e-3 agent.optimizer.eps=1e-5",  # the authors' optimizer
     "log_dqn_double": "agent=log_dqn agent/backup=double",
     "log_dqn_averaging_1": "agent=log_dqn agent.mapping.averaging=1",
     "log_dqn_k_50": "agent=log_dqn agent.mapping.k=50",

@@ -1,8 +1,8 @@
-"""Fixtures of all tests: one thread, and one finished run."""
+"""Fixtures of all tests: one thread, no waiting for the disk, no collection of garbage between runs, kernels of this processor, and one
+finished run."""
 
 from __future__ import annotations
 
-import getpass
 import os
 import tempfile
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ from tests.builders import CARTPOLE, front_door
 
 torch.set_num_threads(1)  # small tensors; and the machine is shared, with the other test process to begin with
 assemble.MACHINE_THREADS = 1  # for runs that leave it to the rule
-os.fsync = lambda handle: None  # no power cut ends a test; what a killed process wrote is there
+os.fsync = os.fstat  # no power cut ends a test; a wrong handle is still an error
 trainer.settle_memory = lambda: None  # twice a run it would visit the objects of all tests so far
-# kernels of other vector instructions (ATEN_CPU_CAPABILITY) abort or compute NaN, and inductor's folder is named after the user alone
-kernels = f"torchinductor_{getpass.getuser()}_{torch.backends.cpu.get_cpu_capability()}"
+# compiled kernels of one instruction set abort or give NaN on another (ATEN_CPU_CAPABILITY), and inductor's own folder is the same for all
+kernels = f"torchinductor_{os.getuid()}_{torch.backends.cpu.get_cpu_capability()}"
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir()) / kernels))
 
 

@@ -197,7 +197,7 @@ def test_layers_of_torch_start_alike_on_every_device():
     assert same(found.state_dict(), expected)
 
 
-GRAPHS = {
+GRAPHS = {  # c51 has the mechanisms of dqn, and rollouts those of ppo
     "dqn": (*CARTPOLE, *SINGLE, "agent=dqn"),
     "images, two updates a step": (*MINATAR, *SINGLE, "agent=dqn", "replay_ratio=2"),
     "sac": ("agent=sac", *PENDULUM, "agent/normalize=running", "agent/rewards=scaled"),

@@ -215,7 +215,8 @@ class Trainer:
         return self.stopped_early is not None
 
     def _measure(self, before: int, after: int) -> tuple[dict[str, float], bool]:
-        """The metrics that are due, and whether they are of the best evaluation so far."""
+        """Metrics of the log and of an evaluation, where due, and whether this evaluation is the best so far. Sets `stopped_early` where it
+        met `stop.return`."""
         config, metrics, better = self.config, {}, False
         if crossed(config["log"]["every"], before, after):
             metrics.update(self.metrics())
@@ -228,6 +229,7 @@ class Trainer:
         return metrics, better
 
     def _log(self, before: int, after: int, metrics: dict[str, float]) -> None:
+        """Write the metrics, if there are any. Episodes wait for the next line of the log, which tells the newest of them."""
         if not metrics:
             return
         assert self.loggers is not None

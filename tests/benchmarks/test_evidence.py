@@ -58,7 +58,7 @@ def test_sets_of_learning_too(monkeypatch, trained, tmp_path, capsys):
 
 
 def test_learned_values_stand_beside_the_returns_that_followed(tmp_path):
-    """Means over runs; a run of before diagnostics were stored is left out."""
+    """Means over runs; a run from before they were stored is left out."""
     line = {"name": "dqn", "env": "minatar/asterix", "steps": 1000}
     found = [{"value": 3.0, "discounted_return": 1.0}, {"value": 5.0, "discounted_return": 2.0}, {}]
     lines = [{**line, "seed": seed, "final": {"mean": 0.0, "diagnostics": each}} for seed, each in enumerate(found)]

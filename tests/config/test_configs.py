@@ -156,13 +156,17 @@ def test_experiments_say_what_the_papers_say():
     assert double["agent"]["optimizer"] == optimizer
     rates = prioritised["agent"]["optimizer"]
     assert (rates["lr"], rates["eps"]) == (optimizer["lr"] / 4, optimizer["eps"] / 16)
+    assert rainbow["agent"]["torso"]["padding"] == prioritised["agent"]["torso"]["padding"] == "valid"
+    assert rainbow["agent"]["torso"]["init"] == double["agent"]["torso"]["init"] == "torch"
+    for config in (double, prioritised, rainbow):
+        assert "Double" in config["agent"]["backup"]["_target_"]
+        assert config["env"]["protocol"] == nature["env"]["protocol"]
     for config, alpha in ((prioritised, 0.6), (rainbow, 0.5)):
         sampler = config["replay"]["sampler"]
         assert (sampler["alpha"], sampler["beta"]["start"], sampler["beta"]["end"]) == (alpha, 0.4, 1.0)
         assert sampler["beta"]["duration"] == config["steps"] == 50_000_000
-        assert "Double" in config["agent"]["backup"]["_target_"]
     head, adam = rainbow["agent"]["head"], rainbow["agent"]["optimizer"]
-    assert (head["atoms"], head["low"], head["high"], head["dueling"], head["noisy"]) == (51, -10.0, 10.0, True, True)
+    assert [head[key] for key in ("atoms", "low", "high", "dueling", "noisy", "sigma")] == [51, -10.0, 10.0, True, True, 0.5]
     assert (adam["lr"], adam["eps"], adam["max_grad_norm"]) == (6.25e-5, 0.005 / 32, 10.0)
     assert (rainbow["learning_starts"], rainbow["agent"]["chain"]["target_update_period"], rainbow["replay"]["n_step"]) == (20_000, 8000, 3)
     assert rainbow["agent"]["explore"]["schedule"]["end"] == rainbow["agent"]["explore"]["evaluation"] == 0.0
@@ -173,7 +177,8 @@ def test_experiments_say_what_the_papers_say():
     rate = ppo["agent"]["optimizer"]
     assert (rate["lr"], rate["eps"], rate["max_grad_norm"], rate["schedule"]["end"]) == (2.5e-4, 1e-5, 0.5, 0.0)
     assert (ppo["agent"]["shared"], ppo["agent"]["lam"], rate["schedule"]["duration"], ppo["steps"]) == (True, 0.95, 10_000_000, 10_000_000)
-    assert (ppo["env"]["protocol"]["sticky"], ppo["env"]["protocol"]["fire_reset"]) == (0.0, True)
+    assert ppo["env"]["protocol"] == {**nature["env"]["protocol"], "fire_reset": True}
+    assert (ppo["agent"]["torso"]["padding"], ppo["agent"]["torso"]["init"]) == ("valid", "orthogonal_relu")
     munchausen = settled("experiment=munchausen_iqn_atari")
     assert (munchausen["agent"]["torso"]["init"], munchausen["agent"]["head"]["init"]) == ("quantile", "quantile")
     td3 = settled("experiment=td3_mujoco")

@@ -53,9 +53,8 @@ def test_values_after_the_first_action_are_lines_that_meet_there():
     draws = np.random.default_rng(0)
     best = [[np.maximum(1 + (x := draws.beta(*law, 400_000)), 3 * x).mean() for law in pair] for pair in LAWS]
     assert best == [pytest.approx([2.4125, 1.416667], abs=3e-3), pytest.approx([1.2125, 2.083333], abs=3e-3)]
-    for x in (0.0, 0.3, 5 / 14, 1.0):
-        actions = [x * one + (1 - x) * other for one, other in ((2.4125, 1.416667), (1.2125, 2.083333))]
-        assert np.sign(round(actions[0] - actions[1], 5)) == np.sign(x - 5 / 14)
+    rise, gap = np.diff([one - other for one, other in best])[0], best[1][1] - best[0][1]
+    assert gap / -rise == pytest.approx(5 / 14, abs=3e-3)
 
 
 def test_forced_pulls_come_in_rounds_that_grow_apart():

@@ -1,5 +1,6 @@
 """What the trainer counts: recent episodes, updates due, and the final evaluation beside the best one."""
 
+import gc
 from functools import partial
 from types import SimpleNamespace
 
@@ -9,7 +10,9 @@ import pytest
 from deeprl.agents.idqn import Iterated
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.loggers import Loggers
+from deeprl.system.machine import settle_memory
 from deeprl.training import evaluator, saving
+from deeprl.training import trainer as trainer_module
 from deeprl.training.episodes import Episodes
 from deeprl.training.saving import Saver
 from deeprl.training.trainer import Trainer
@@ -161,3 +164,18 @@ def test_the_bytes_of_a_checkpoint_are_those_of_its_files(tmp_path, monkeypatch)
     train(tmp_path / "run", *CARTPOLE, "evaluation.every=null")
     assert [bytes for bytes, _ in told] == [bytes for _, bytes in told]
     assert told[-1][0] < told[-2][0]  # made twice at the last step, before and after the evaluation: no new rows
+
+
+def test_objects_of_before_training_are_exempt_from_collections_until_it_ends(tmp_path, monkeypatch):
+    """`settle_memory`, in place of which tests/conftest.py puts nothing."""
+    monkeypatch.setattr(trainer_module, "settle_memory", settle_memory)
+    frozen, plain = [], Trainer.learn
+
+    def learn(self):
+        plain(self)
+        frozen.append(gc.get_freeze_count())
+
+    monkeypatch.setattr(Trainer, "learn", learn)
+    train(tmp_path / "run", *CARTPOLE, "steps=100", "evaluation.every=null")
+    assert min(frozen) > 10_000
+    assert gc.get_freeze_count() == 0
