@@ -1,7 +1,7 @@
 """Reward channels of orchestrated value mapping (Fatemi, Tavakoli, ICLR 2022): finer splits than the one by sign.
 
-Every scheme gives Σ_c λ_c r_c = r, cut off at the largest edge, with all r_c in [0, 1]. Names of the released code are in parentheses; the
-paper's names are not verified. Numbers: docs/algorithms/loglin_dqn.md.
+Every scheme gives Σ_c λ_c r_c = r, cut off at the largest edge, with all r_c in [0, 1]. Names of the released code are in parentheses; its
+`polar` is the paper's Equation 13, `config_1` and `config_2` are its Configurations 1 and 2. Numbers: docs/algorithms/loglin_dqn.md.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class LogLinear(Mapping):
     Args:
         c: slope.
         delta: Δ of the released form.
-        shift: d of the paper's form (0.02 there, with c = 0.5; from memory, not verified). If it is above 0, `delta` must be 0.
+        shift: d of the paper's form (0.01687 with c = 0.5, by the authors' code). If it is above 0, `delta` must be 0.
     """
 
     needs = frozenset({"nonnegative"})

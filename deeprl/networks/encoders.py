@@ -18,7 +18,7 @@ from deeprl.types import Spec
 class Encoder(nn.Module):
     """ψ(s) = tanh(LayerNorm(W torso(s) + b)), (*B, *obs) -> (*B, F), with random shifts while the critics are trained (DrQ: Yarats,
     Kostrikov, Fergus, 2021). Only the critics' loss trains it, and targets read it too, without a slow copy (as in DrQ-v2; 2021).
-    In DrQ the actor has a projection of its own and sees shifted images (from memory, not verified); here it shares the projection.
+    In DrQ the actor has a projection of its own, which its own loss trains, and sees shifted images; here it shares the projection.
 
     Args:
         torso: module of one network, (B, *obs) -> (1, B, features).

@@ -6,8 +6,8 @@
 No layer has a bias. Every column of a weight (in, out) has length 1 and is projected after each update of its parameters. The scalers σ
 and the rates α are learnt vectors.
 
-Provenance: the constant, the projection, the form of a block and the start of α are read in the authors' code. The starts and scales of σ
-and the scale of α are not verified in it, only in forks and ports, and are therefore keys: `scaler`, `scaler_scale`, `alpha_scale`.
+Provenance: the constant, the projection, the form of a block and the start of α are read in the authors' code, the starts and scales of σ
+and the scale of α in copies of it. They are keys: `scaler`, `scaler_scale`, `alpha_scale`.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class HypersphericalBlocks(Block):
 
 @dataclass(frozen=True)
 class Hyperspherical(TorsoChoice):
-    """The torso of SimbaV2. Critics have these settings, actors `width=128` and `blocks=1` (both widths not verified); they see running
+    """The torso of SimbaV2. Critics have these settings, actors `width=128` and `blocks=1`; they see running
     normalised observations (`agent/normalize=running`).
 
     Features have length 1, hence a linear head needs large weights for large returns: scale the rewards, or choose a categorical head. The

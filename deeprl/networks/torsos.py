@@ -174,7 +174,7 @@ class MinAtarTorso(ImageChoice):
 class Impala(ImageChoice):
     """The large residual network of Espeholt et al. (2018), with the i-DQN authors' initialisers: 3872 features on 84x84.
 
-    The i-DQN authors set channels and layers on the command line; 16-32-32 and 256 are the IMPALA paper's, from memory, not verified.
+    The i-DQN authors set channels and layers on the command line; 16-32-32 and 256 are the IMPALA paper's (code of its authors).
     """
 
     channels: tuple[int, ...] = (16, 32, 32)

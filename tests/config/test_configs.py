@@ -332,6 +332,23 @@ def test_tqc_and_redq_have_the_settings_of_their_authors_on_a_task():
     entropies = {task: round(sizes[task] * config["agent"]["temperature"]["target_entropy"], 4) for task, config in configs.items()}
     assert entropies == {"hopper": -1, "half_cheetah": -3, "walker2d": -3, "ant": -4, "humanoid": -2, "pusher": -7}
     assert {config["replay_ratio"] for config in configs.values()} == {20.0}
+    assert {task: config["steps"] for task, config in configs.items() if config["steps"] != 300_000} == {
+        "hopper": 125_000,
+        "half_cheetah": 400_000,
+    }
+
+
+def test_droq_is_redq_with_the_dropout_of_its_authors_on_a_task():
+    rates = {}
+    for task in ("hopper", "walker2d", "ant", "humanoid", "half_cheetah"):
+        redq, droq = (settled(f"agent={agent}", f"env=mujoco/{task}") for agent in ("redq", "droq"))
+        rates[task] = droq["agent"]["torso"]["dropout"]
+        assert (droq["steps"], droq["replay_ratio"], droq["learning_starts"]) == (
+            redq["steps"],
+            redq["replay_ratio"],
+            redq["learning_starts"],
+        )
+    assert rates == {"hopper": 0.0001, "walker2d": 0.005, "ant": 0.01, "humanoid": 0.1, "half_cheetah": 0.01}
 
 
 def test_targets_of_sac_do_not_wait_for_its_actor():
