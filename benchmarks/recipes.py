@@ -139,7 +139,7 @@ SETS = {
     "mujoco_half_million": (("mujoco/walker2d",), "steps=500000 evaluation.every=10000", ("td3", "sac")),
     "minatar": (("minatar/breakout", "minatar/asterix"), "steps=300000 evaluation.every=30000", AGENTS),
     # not on seaquest, where C51 ended at 0.7 and 0.9 after 300,000 steps: too little to choose by
-    "minatar_choice": (("minatar/freeway",), "steps=200000 evaluation.every=20000", CANDIDATES),
+    "minatar_choice": (("minatar/freeway",), "steps=200000 evaluation.every=20000", (*CANDIDATES, "log_dqn_averaging_1")),
     "minatar_main": (
         ("minatar/asterix", "minatar/breakout", "minatar/space_invaders"),
         "steps=500000 evaluation.every=25000",
