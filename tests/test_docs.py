@@ -95,6 +95,12 @@ def test_a_page_names_every_agent_and_option_of_a_paper(choice):
     assert any(named.search(page.read_text()) for page in PAGES)
 
 
+def test_the_table_of_published_settings_has_every_experiment():
+    table = (ROOT / "docs" / "algorithms" / "README.md").read_text().split("| experiments |")[1].split("\n\n")[0]
+    named = re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `")))
+    assert sorted(named) == sorted(options("experiment"))
+
+
 def test_no_file_refers_outside_the_repository():
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if tracked.returncode:
