@@ -81,19 +81,20 @@ LOG_VARIANTS = {  # LogDQN, each without one of what might make its values too l
 }
 HUBER = "agent.head.loss=huber"
 QUANTILE = "agent/head=quantile agent.head.quantiles=32 agent.optimizer.eps=3.125e-4"  # as configs/tuned/minatar/qrdqn.yaml
-COMPOSITIONS = {  # what is added to a chain of iterations, alone and together
+COMPOSITIONS = {  # twelve, of a chain (iS-DQN's or i-DQN's), a backup, a head, a weighting, an auxiliary loss and three steps
     "is_munchausen": f"agent=is_dqn agent/backup=munchausen {HUBER}",
-    "is_mvi": f"agent=is_dqn agent/backup=tsallis {HUBER}",
     "is_quantile": f"agent=is_dqn {QUANTILE}",
     "is_three": "agent=is_dqn replay.n_step=3",
-    "is_layer_norm": "agent=is_dqn agent.torso.layer_norm=true agent.head.layer_norm=true",
     "is_self_prediction": "agent=is_dqn agent/auxiliary=self_prediction",
-    "is_random_rewards": "agent=is_dqn agent/auxiliary=random_rewards",
     "idqn_dvw": "agent=idqn agent/weighting=inverse_variance",
     "is_munchausen_three": f"agent=is_dqn agent/backup=munchausen {HUBER} replay.n_step=3",
     "is_quantile_three": f"agent=is_dqn {QUANTILE} replay.n_step=3",
     "is_munchausen_quantile": f"agent=is_dqn agent/backup=munchausen {QUANTILE}",
     "is_munchausen_quantile_three": f"agent=is_dqn agent/backup=munchausen {QUANTILE} replay.n_step=3",
+    # without a chain, because it costs time, and because Munchausen IQN is published as better than either of its parts
+    "munchausen_quantile": f"agent=munchausen_dqn {QUANTILE}",
+    "munchausen_three": "agent=munchausen_dqn replay.n_step=3",
+    "munchausen_quantile_three": f"agent=munchausen_dqn {QUANTILE} replay.n_step=3",
 }
 NARROW = "agent=crossq agent.torso.hidden=[304,304] agent.temperature.form=log"
 RARER = "agent=sac agent.actor_period=2 agent.target_period=2"
