@@ -59,6 +59,7 @@ AGAINST_GOAL = {"strong_choice": (100_000,), "actor_critic": (150_000, 200_000)}
 PAIRS = {
     "actor_critic": (("itd3", "td3"), ("isac", "sac"), ("strong_mujoco", "td3"), ("strong_mujoco", "sac")),
     "successors": (("pqn", "dqn"),),
+    "minatar": (("mvi", "mvi_1"),),
 }
 """Agents that are compared by their difference; PQN of minatar.json after 500,000 steps with DQN after 200,000, which take it longer"""
 LEAST = {"classic/cartpole": 475.0, "classic/pendulum": -200.0}
@@ -104,20 +105,20 @@ def side_by_side(name: str, results: Path = RESULTS) -> str:
 
 
 def estimates(name: str, results: Path = RESULTS) -> str:
-    """A row for each agent, a column for each task: the value that the last weights give to the actions of the final evaluation, and the
-    discounted return of learned (clipped) rewards that followed, each a mean over the runs. Values of soft agents include the entropy
-    bonus."""
+    """A row for each agent, a column for each task: the value that the last weights give to the actions of the final evaluation, the
+    discounted return of learned (clipped) rewards that followed, and the gap between the best and the second action, each a mean over the
+    runs. Values of soft agents include the entropy bonus."""
     lines = [line for line in stored(results / f"{name}.json") if "value" in line["final"].get("diagnostics", {})]
     if not lines:
         return "no learned values are stored"
     tasks = sorted({(line["env"], line["steps"]) for line in lines})
-    rows = ["| value / return | " + " | ".join(f"{env}, {steps:,}" for env, steps in tasks) + " |", "|---" * (len(tasks) + 1) + "|"]
+    rows = ["| value / return / gap | " + " | ".join(f"{env}, {steps:,}" for env, steps in tasks) + " |", "|---" * (len(tasks) + 1) + "|"]
     for agent in [agent for agent in RECIPES if any(line["name"] == agent for line in lines)]:
         cells = []
         for task in tasks:
             found = [line["final"]["diagnostics"] for line in lines if (line["name"], line["env"], line["steps"]) == (agent, *task)]
-            means = (sum(each[key] for each in found) / len(found) for key in ("value", "discounted_return") if found)
-            cells.append(" / ".join(f"{mean:.2f}" for mean in means))
+            means = [sum(each[key] for each in found) / len(found) for key in ("value", "discounted_return", "action_gap") if found]
+            cells.append("{:.2f} / {:.2f} / {:.3f}".format(*means) if found else "")
         rows.append(f"| {agent} | {' | '.join(cells)} |")
     return "\n".join(rows)
 

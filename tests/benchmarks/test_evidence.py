@@ -60,13 +60,14 @@ def test_sets_of_learning_too(monkeypatch, trained, tmp_path, capsys):
 def test_learned_values_stand_beside_the_returns_that_followed(tmp_path):
     """Means over runs; a run from before they were stored is left out."""
     line = {"name": "dqn", "env": "minatar/asterix", "steps": 1000}
-    found = [{"value": 3.0, "discounted_return": 1.0}, {"value": 5.0, "discounted_return": 2.0}, {}]
+    numbers = ("value", "discounted_return", "action_gap")
+    found = [dict(zip(numbers, (3.0, 1.0, 0.1))), dict(zip(numbers, (5.0, 2.0, 0.2))), {}]
     lines = [{**line, "seed": seed, "final": {"mean": 0.0, "diagnostics": each}} for seed, each in enumerate(found)]
     lines.append({**line, "name": "log_dqn", "steps": 2000, "seed": 0, "final": {"mean": 0.0, "diagnostics": found[0]}})
     (tmp_path / "minatar.json").write_text(json.dumps(lines))
     assert evidence.estimates("minatar", tmp_path).splitlines() == [
-        "| value / return | minatar/asterix, 1,000 | minatar/asterix, 2,000 |",
+        "| value / return / gap | minatar/asterix, 1,000 | minatar/asterix, 2,000 |",
         "|---|---|---|",
-        "| dqn | 4.00 / 1.50 |  |",
-        "| log_dqn |  | 3.00 / 1.00 |",
+        "| dqn | 4.00 / 1.50 / 0.150 |  |",
+        "| log_dqn |  | 3.00 / 1.00 / 0.100 |",
     ]
