@@ -13,7 +13,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 
 def sync_folder(folder: Path) -> None:
@@ -37,6 +37,13 @@ def create(path: Path, data: bytes = b"") -> int:
         file.flush()
         os.fsync(handle)
     return len(data)
+
+
+def appending(path: Path) -> TextIO:
+    """Open a file to append text. What is no plain file, such as a link or a pipe in a stranger's folder, is replaced."""
+    if path.is_symlink() or not path.is_file():
+        path.unlink(missing_ok=True)
+    return open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "a")
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from deeprl.system.files import appending
 from deeprl.system.terminal import alert
 
 CHECKS = 20
@@ -45,8 +46,7 @@ class Watchdog:
 
     def __enter__(self) -> Watchdog:
         if self.minutes is not None:
-            self.path.unlink(missing_ok=True)  # in a stranger's folder it may be a link or a pipe
-            self._file = open(self.path, "x")
+            self._file = appending(self.path)  # after the stacks of an earlier process of the run
             self._arm()
             self._thread.start()
         return self

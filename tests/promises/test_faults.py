@@ -528,6 +528,21 @@ def test_a_hang_writes_status_and_stacks_and_leaves_with_1(watchdog, tmp_path, c
     assert "test_faults.py" in (tmp_path / "stacks.txt").read_text()
 
 
+def test_the_stacks_of_a_hang_stay_when_the_run_goes_on(tmp_path):
+    """In a run that hangs, goes on, and hangs again."""
+    texts = []
+    for hangs in (True, False, True):
+        with Watchdog(tmp_path, 1000.0, lambda text: None, lambda code: None) as dog:
+            for _ in range(CHECKS if hangs else 0):
+                dog.check()
+        texts.append((tmp_path / "stacks.txt").read_text())
+    first, second, third = texts
+    assert "test_the_stacks_of_a_hang_stay" in first
+    assert second == first
+    assert third.startswith(first)
+    assert len(third) > len(first)
+
+
 def test_beats_keep_it_quiet_and_so_does_a_debugger(watchdog):
     dog, left = watchdog
     for _ in range(3 * CHECKS):
