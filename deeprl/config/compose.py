@@ -165,6 +165,8 @@ def explain(overrides: list[str], error: Exception) -> str:
         near = nearest(value, offered) or nearest(value, short, short)
         if key == "env" and re.search(r"-v\d+$", value):
             near += f" An id of Gymnasium is env=gym env.id={value}."
+        if key == "agent" and (published := [name for name in options("experiment") if name.startswith(f"{value}_")]):
+            near = f" There is {' and '.join(f'experiment={name}' for name in published)}."
         large = key in ("agent", "env")
         listed = "" if large and (near or len(offered) > 12) else f" It takes {', '.join(offered)}."
         return f"{key}={value} is not an option of {key}.{near}{listed}" + (f" (`deeprl list {key}s` shows them all.)" if large else "")

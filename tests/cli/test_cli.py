@@ -181,6 +181,8 @@ def test_deeprl_train_leaves_with_the_same_codes(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert console("train", "agent=dqnn") == exits.WRONG
     assert "agent=dqnn is not an option of agent. Did you mean dqn" in capsys.readouterr().err
+    assert front_door("agent=rainbow") == exits.WRONG  # an agent of which there are only a paper's settings
+    assert "agent=rainbow is not an option of agent. There is experiment=rainbow_paper. " in capsys.readouterr().err
 
 
 def test_a_sweep_has_a_folder_for_each_job(tmp_path, monkeypatch):
