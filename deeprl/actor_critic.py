@@ -45,7 +45,7 @@ from deeprl.types import QUIET, Acted, Batch, Learned, NetworkNoise, Spec
 from deeprl.values.losses import average, over_valid
 from deeprl.values.mapping import Identity, Mapping
 from deeprl.values.reduce import Reduction
-from deeprl.values.returns import Returns
+from deeprl.values.returns import Returns, head_metrics
 from deeprl.values.view import View, transitions
 
 
@@ -163,25 +163,31 @@ class ActorCritic(Agent):
         self.clock = Clock(self.chain.periods)
 
     def views(self, batch: Batch) -> tuple[View, View, Batch]:
-        """Online and target critics at both ends of a batch, and the batch as they see it: observations are pairs (s, a) now, (s', a') next
-        and at the successor, all with the one action of a critic. `extra` has log π(a'|s') as "next_log_prob"."""
-        shift = batch.noise.get("shift")
+        """Online and target critics at both ends of a batch, and the batch as critics see it:
+
+            obs     (s, a)     next_obs                 (s', a')           extra["successor"]   (s_{t+1}, a_{t+1})
+            action  `ONLY`     extra["next_log_prob"]   log π(a'|s')       extra["observed"]    s alone, beside a successor
+
+        a' and a_{t+1} are actions of the policy. They and their observations have no gradient.
+        """
+        shift = batch.noise.get("shift")  # of the pixels of images, see `deeprl.networks.encoders`; not that of a chain
         shift_now, shift_next = (None, None) if shift is None else shift.split(2, -1)
 
-        def later(obs: Tensor) -> tuple[Tensor, Tensor | None]:
-            """(*B, S + D), and log π (*B,)"""
+        def with_policy_action(obs: Tensor) -> tuple[Tensor, Tensor | None]:
+            """(s', a') with a' ~ π, (*B, S + D), and log π(a'|s'), (*B,)"""
             obs = self.seen(obs, shift_next)
             action, log_prob = self.backup.next_action(self.target_actor or self.actor, obs, batch.noise)
             return pair(obs, action), log_prob
 
         extra = dict(batch.extra)
         with torch.no_grad():
-            next_obs, log_prob = later(batch.next_obs)
+            next_obs, log_prob = with_policy_action(batch.next_obs)
             if log_prob is not None:
                 extra["next_log_prob"] = log_prob
             if "successor" in extra:
-                extra |= {"successor": later(extra["successor"])[0], "observed": self.normalize(batch.obs)}
-        batch = batch._replace(obs=pair(self.seen(batch.obs, shift_now), batch.action), action=ONLY, next_obs=next_obs, extra=extra)
+                extra |= {"successor": with_policy_action(extra["successor"])[0], "observed": self.normalize(batch.obs)}
+        obs = pair(self.seen(batch.obs, shift_now), batch.action)  # with gradient, because the critics' loss trains the encoder
+        batch = batch._replace(obs=obs, action=ONLY, next_obs=next_obs, extra=extra)
         return *self.chain.views(batch), batch
 
     def future(self, target: View, batch: Batch) -> Returns:
@@ -198,7 +204,7 @@ class ActorCritic(Agent):
         online, target, batch = self.views(batch)
         with torch.no_grad():
             returns = self.targets(online, target, batch)
-            weight, weights = self.weighting(online, target, batch)  # batch.weight times (K, *B)
+            weight, weight_metrics = self.weighting(online, target, batch)  # w_k: batch.weight times (K, *B)
         chosen = online.now.at(batch.action)
         returns = for_each(returns, chosen, self.ensemble)
         loss, error = chosen.loss(returns)  # (K·E, *B)
@@ -206,12 +212,12 @@ class ActorCritic(Agent):
         error = error.unflatten(0, (-1, self.ensemble)).amax(1)  # (K, *B), as in LAP
         total = self.chain.combine(average(weight * loss, batch.valid))
         rate = self.rate_loss(online, target, batch) if self.rate.learned else RateLoss(0.0, {}, {})
-        extra, others = self.auxiliary(online, target, batch)
-        details = chosen.metrics(returns) if hasattr(chosen, "metrics") else {}  # see `Values`
-        shown = {"train/critic_loss": loss.detach(), "train/q_values": chosen.mean().detach(), **details}
-        metrics = {**{name: over_valid(value, batch.valid) for name, value in shown.items()}, **rate.metrics, **weights, **others}
+        auxiliary_loss, auxiliary_metrics = self.auxiliary(online, target, batch)
+        own = {"train/critic_loss": loss.detach(), "train/q_values": chosen.mean().detach(), **head_metrics(chosen, returns)}
+        own = {name: over_valid(value, batch.valid) for name, value in own.items()}
+        metrics = {**own, **rate.metrics, **weight_metrics, **auxiliary_metrics}
         statistics = {**online.statistics, **target.statistics, **{f"rate.{name}": new for name, new in rate.statistics.items()}}
-        return total + rate.loss + extra, Learned(error.mean(0), metrics, statistics)
+        return total + rate.loss + auxiliary_loss, Learned(error.mean(0), metrics, statistics)
 
     def rate_loss(self, online: View, target: View, batch: Batch) -> RateLoss:
         """Loss of the rate's own parameters, for the batch as the critics see it."""

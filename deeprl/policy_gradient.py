@@ -29,7 +29,7 @@ from deeprl.objective import Objective
 from deeprl.parts.exploration import certain
 from deeprl.transforms.channels import channel_scales
 from deeprl.types import Acted, Batch, Learned, NetworkNoise, Spec
-from deeprl.values.recursion import linear_recursion
+from deeprl.values.recursion import goes_on, linear_recursion
 
 
 @dataclass(frozen=True)
@@ -123,14 +123,15 @@ class PolicyGradient(Agent):
             raise ValueError("this agent takes rewards of one channel: agent/rewards=raw")
         torso = torso.resolve(spec)
         self.policy = policy.build(spec, torso)
-        self.value: nn.Module = MLP(1, (self.policy.torso.features, *torso.head_hidden, 1), activate_last=False, init=torso.init,
-                                    last_init="orthogonal")  # fmt: skip
         if hasattr(self.policy.torso, "learn"):
             raise ValueError(
                 f"{type(torso).__name__} has running averages, which only the losses of values and of an actor renew: "
                 "choose another agent/torso, such as mlp with agent.torso.layer_norm=true"
             )
-        if not shared:
+        if shared:
+            sizes = (self.policy.torso.features, *torso.head_hidden, 1)
+            self.value: nn.Module = MLP(1, sizes, activate_last=False, init=torso.init, last_init="orthogonal")
+        else:  # an `Actor` is a torso and an MLP, here with the one output V
             self.value = Actor(spec, torso, 1, "orthogonal", unit=False)
         for place, module in {"policy": self.policy, "value": self.value}.items():
             initialise(module, seed, place)
@@ -148,12 +149,11 @@ class PolicyGradient(Agent):
         return self.policy.last(features)[0].unflatten(0, lead), self.value(features)[0].squeeze(-1).unflatten(0, lead)
 
     def prepare(self, rollout: Batch) -> dict[str, Tensor]:
-        """Advantages, returns, and what the network that collected says: log π(a|s) and V(s), (L, M) each."""
+        """Advantages, returns, log π(a|s) and V(s), (L, M) each, of the networks that collected the rollout."""
         outputs, value = self.outputs(self.normalize(rollout.obs))
         _, after = self.outputs(self.normalize(rollout.next_obs))
-        goes_on = torch.cat([~rollout.ended[:-1], torch.zeros_like(rollout.ended[-1:])])
         delta = rollout.reward + rollout.discount * after - value
-        advantage = linear_recursion(delta, self.lam * rollout.discount * goes_on)
+        advantage = linear_recursion(delta, self.lam * rollout.discount * goes_on(rollout.ended))
         return {
             "advantage": advantage,
             "returns": advantage + value,
@@ -162,23 +162,24 @@ class PolicyGradient(Agent):
         }
 
     def loss(self, batch: Batch) -> tuple[Tensor, Learned]:
-        old, surrogate = batch.extra, self.surrogate
+        """L, (), and `Learned` with |return − V(s)| of each transition, (B,)."""
+        old, surrogate = batch.extra, self.surrogate  # old: before the updates, see `prepare`
         outputs, value = self.outputs(self.normalize(batch.obs))
         log_prob, entropy = self.policy.log_prob(outputs, batch.action), self.policy.entropy(outputs)
-        policy = surrogate.policy(log_prob, old["log_prob"], surrogate.advantages(old["advantage"])).mean()
-        values = surrogate.value(value, old["value"], old["returns"]).mean()
-        total = policy + surrogate.value_weight * values - surrogate.entropy_weight * entropy.mean()
+        policy_loss = surrogate.policy(log_prob, old["log_prob"], surrogate.advantages(old["advantage"])).mean()  # L_π
+        value_loss = surrogate.value(value, old["value"], old["returns"]).mean()  # L_V
+        total = policy_loss + surrogate.value_weight * value_loss - surrogate.entropy_weight * entropy.mean()
         with torch.no_grad():
-            change = log_prob - old["log_prob"]
+            log_ratio = log_prob - old["log_prob"]  # log ρ
             metrics = {
-                "train/policy_loss": policy.detach(),
-                "train/value_loss": values.detach(),
+                "train/policy_loss": policy_loss.detach(),
+                "train/value_loss": value_loss.detach(),
                 "train/entropy": entropy.detach(),
-                "train/approx_kl": change.exp() - 1.0 - change,  # never negative, and of the divergence's size
+                "train/approx_kl": log_ratio.exp() - 1.0 - log_ratio,  # KL(π_old || π) by Schulman's estimator k3, which is never negative
                 "train/values": value.detach(),
             }
             if surrogate.clip is not None:
-                metrics["train/clip_fraction"] = ((change.exp() - 1.0).abs() > surrogate.clip).to(torch.float32)
+                metrics["train/clip_fraction"] = ((log_ratio.exp() - 1.0).abs() > surrogate.clip).to(torch.float32)
             return total, Learned((old["returns"] - value).abs(), metrics)
 
     def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:

@@ -35,7 +35,7 @@ from deeprl.values.losses import average, over_valid
 from deeprl.values.mapped import CHANNEL_VALUES
 from deeprl.values.mapping import Identity, Mapping
 from deeprl.values.masked import masked
-from deeprl.values.returns import Returns
+from deeprl.values.returns import Returns, head_metrics
 from deeprl.values.view import View
 
 
@@ -114,25 +114,28 @@ class ValueAgent(Agent):
         batch = self.normalized(batch)
         return *self.chain.views(batch), batch
 
+    def targets(self, online: View, target: View, batch: Batch) -> Returns:
+        """y_k, atoms (K, [C,] *B, N): the backup's; in an update on a rollout those that `prepare` computed for all of its updates."""
+        if "returns" in batch.extra:
+            return Returns(batch.extra["returns"].unsqueeze(-1))
+        return self.backup(online, target, batch)
+
     def loss(self, batch: Batch) -> tuple[Tensor, Learned]:
         """Σ_k mean w_k D(f(y_k), f(Q_k(s, a))) + auxiliary, (), where y_k is the target of iteration k; and `Learned` with the error of
         each transition (*B,), the mean over k."""
         online, target, batch = self.views(batch)
         with torch.no_grad():
-            if "returns" in batch.extra:
-                returns = Returns(batch.extra["returns"].unsqueeze(-1))
-            else:
-                returns = self.backup(online, target, batch)  # atoms (K, [C,] *B, N)
-            weight, weights = self.weighting(online, target, batch)  # batch.weight times (K, *B)
-            reported = {**report(self.backup, online, target, batch), **weights}
-        chosen = online.now.at(batch.action)
+            returns = self.targets(online, target, batch)
+            weight, weight_metrics = self.weighting(online, target, batch)  # w_k: batch.weight times (K, *B)
+            backup_metrics = report(self.backup, online, target, batch)
+        chosen = online.now.at(batch.action)  # Q_k(s, a)
         loss, error = chosen.loss(returns)  # (K, *B)
         total = self.chain.combine(average(weight * loss, batch.valid))
-        extra, metrics = self.auxiliary(online, target, batch)
-        details = chosen.metrics(returns) if hasattr(chosen, "metrics") else {}  # see `Values`
-        shown = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach(), **details}
-        metrics = {**{name: over_valid(value, batch.valid) for name, value in shown.items()}, **reported, **metrics}
-        return total + extra, Learned(error.mean(0), metrics, {**online.statistics, **target.statistics})
+        auxiliary_loss, auxiliary_metrics = self.auxiliary(online, target, batch)
+        own = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach(), **head_metrics(chosen, returns)}
+        own = {name: over_valid(value, batch.valid) for name, value in own.items()}
+        metrics = {**own, **backup_metrics, **weight_metrics, **auxiliary_metrics}
+        return total + auxiliary_loss, Learned(error.mean(0), metrics, {**online.statistics, **target.statistics})
 
     def prepare(self, rollout: Batch) -> dict[str, Tensor]:
         """Targets (K, [1,] L, M) of a backup over rollouts. All updates on a rollout have the same targets, those of the networks that

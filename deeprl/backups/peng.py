@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from deeprl.backups.policies import greedy
 from deeprl.choice import Choice, in_range
 from deeprl.types import Batch
-from deeprl.values.recursion import linear_recursion
+from deeprl.values.recursion import goes_on, linear_recursion
 from deeprl.values.returns import Returns
 from deeprl.values.view import View
 
@@ -38,9 +36,7 @@ class Peng(Choice):
     def __call__(self, online: View, target: View, batch: Batch) -> Returns:
         """Targets of a whole rollout, atoms (K, L, M, 1), with a mapping (K, 1, L, M, 1)."""
         future = target.next.expect(greedy(target.next.mean()))
-        one_step, ahead = future.bootstrap(batch.reward, batch.discount), future.mean()
-        goes_on = ~batch.ended
-        goes_on = torch.cat([goes_on[:-1], torch.zeros_like(goes_on[-1:])])
-        carry = (self.lam * batch.discount * goes_on).expand(ahead.shape)
-        returns = linear_recursion(one_step.mean() - carry * ahead, carry)
-        return Returns(returns.unsqueeze(-1))
+        one_step, value = future.bootstrap(batch.reward, batch.discount), future.mean()  # R_t + d_t V(s_{t+1}), and V(s_{t+1})
+        carry = (self.lam * batch.discount * goes_on(batch.ended)).expand(value.shape)  # λ d_t, 0 at an end
+        # G_t = [R_t + d_t V(s_{t+1})] − λ d_t V(s_{t+1})  +  λ d_t G_{t+1}
+        return Returns(linear_recursion(one_step.mean() - carry * value, carry).unsqueeze(-1))

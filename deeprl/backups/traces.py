@@ -62,15 +62,15 @@ def corrections(coefficient, delta: Tensor, ratio: Tensor, policy: Tensor, carry
     """
     length = delta.shape[-2]
     total = torch.zeros_like(delta)
-    weight = before = product = torch.ones_like(delta)
+    discount = beta = product = torch.ones_like(delta)  # γ^0, β_0, and the empty product of ratios
     for t in range(1, length):
         left = length - t  # number of starts whose t-th row is in the sequence
-        reached = ratio[..., t:, :]
-        weight = weight[..., :left, :] * carry[..., t - 1 : length - 1, :]
+        reached = ratio[..., t:, :]  # ρ_t
+        discount = discount[..., :left, :] * carry[..., t - 1 : length - 1, :]  # γ^t, 0 behind a stop
         product = (product[..., :left, :] * reached).clamp(max=LARGEST)
-        step = Step(before[..., :left, :], reached, policy[..., t:, :], product, lam, lam**t)
-        before = coefficient(step).clamp(max=LARGEST)
-        total[..., :left, :] += weight * before * delta[..., t:, :]
+        step = Step(beta[..., :left, :], reached, policy[..., t:, :], product, lam, lam**t)
+        beta = coefficient(step).clamp(max=LARGEST)  # β_t
+        total[..., :left, :] += discount * beta * delta[..., t:, :]
     return total
 
 

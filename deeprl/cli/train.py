@@ -1,4 +1,8 @@
-"""`deeprl train ...` and `python train.py ...`: compose and check, claim the folder, train."""
+"""`deeprl train ...` and `python train.py ...`: compose and check, claim the folder, train.
+
+main → read_command_line        checks the words before Hydra reads them; resume=auto and --cfg may end the process here
+     → launch → job → start     Hydra makes the run folder and calls `job`; `start` calls `deeprl.session.session.train`, read on there
+"""
 
 from __future__ import annotations
 
@@ -41,7 +45,7 @@ def main() -> None:
     def job(cfg: DictConfig) -> None:
         """One run. Hydra calls it after it has made the run folder."""
         sys.argv[1:1] = command  # back again, because system.json records the whole command
-        command.clear()
+        command.clear()  # once, because -m calls the job for each run of a sweep
         if code := start(cfg, Path(HydraConfig.get().runtime.output_dir)):
             sys.exit(code)
 

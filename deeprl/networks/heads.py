@@ -103,7 +103,7 @@ class Streams(nn.Module):
             kind = UnitMLP if choice.unit else MLP
             return kind(n, sizes, activate_last=False, init=init, last_init=choice.last_init, layer_norm=choice.layer_norm)
 
-        self.advantage = mlp(shape[0] * shape[1])
+        self.advantage = mlp(shape[0] * shape[1])  # without `dueling` the only stream: Q itself. The name is part of checkpoints
         if choice.dueling:
             self.value = mlp(shape[1])
 
@@ -117,6 +117,7 @@ class Streams(nn.Module):
         }
 
     def streams(self, features: Tensor, noise: NetworkNoise) -> Tensor:
+        """Outputs (n, B, A, N): the only stream, or V + advantage − mean over actions of advantage (Wang et al., 2016, equation 9)."""
         outputs = self._run("advantage", features, noise).unflatten(-1, self.shape)
         if self.dueling:
             outputs = self._run("value", features, noise).unsqueeze(-2) + outputs - outputs.mean(-2, keepdim=True)

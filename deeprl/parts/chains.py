@@ -1,8 +1,19 @@
 """Target networks as a chain of K Bellman iterations, and the neutral element K = 1.
 
-Entry k − 1 of the online stack is Q_k, and entry k − 1 of the target stack is Q̄_{k−1}, its target. A chain changes its weights by slices
-along the leading stack axis only: `anchor_` (a copy or an average), `follow_`, `roll_`, and `reset_target` at the start and at resets. With
-an ensemble of E critics an iteration is E entries that lie together, and every slice below is in units of E.
+    entry       0      1     …   K − 1
+    online      Q_1    Q_2   …   Q_K            trained
+    target      Q̄_0    Q̄_1   …   Q̄_{K−1}        entry i of the target stack gives the targets of entry i of the online stack
+
+A chain changes its weights by slices along this axis, the leading one of every parameter, and in no other way:
+
+    anchor_         target[0]   ← online[0]       Q̄_0 ← Q_1, a copy or an average
+    follow_         target[1:]  ← online[:-1]     Q̄_k ← Q_k
+    roll_           online[:-1] ← online[1:]      Q_k ← Q_{k+1}
+    reset_target    target      ← online          Q̄_{k−1} ← Q_k, at the start and at resets
+
+A shared torso has one entry online and two in the target: that of the anchor Q̄_0, and that of all others. If the anchor is a head of the
+online network (`anchors` = 1), the online stack is Q̄_0, Q_1 … Q_K, and there is no target stack. With an ensemble of E critics an iteration
+is E entries that lie together, and every slice here is in units of E.
 """
 
 from __future__ import annotations
@@ -31,9 +42,9 @@ def anchor_(target: ValueNetwork, online: ValueNetwork, tau: float = 1.0) -> Non
 
 
 def follow_(target: ValueNetwork, online: ValueNetwork) -> None:
-    """Q̄_k ← Q_k for k = 1 … K − 1. With a shared torso the target has two torsos: the first follows `anchor_`, the second this
-    function."""
+    """Q̄_k ← Q_k for k = 1 … K − 1."""
     e, pairs = online.ensemble, list(zip(target.parameters(), online.parameters()))
+    # in units of e, target and online have K and K entries; of a shared torso 2 and 1
     _approach([t[e:] for t, _ in pairs], [o[: t.shape[0] - e] for t, o in pairs])
 
 
@@ -96,8 +107,10 @@ class Chain(Part):
         differs from Q_k before the first sync."""
         online = self.online.state_dict()
         for name, target in self.target.state_dict().items():
-            source, stacked = online[name], target.dim() > 0  # a number of batches belongs to the whole stack
-            target.copy_(torch.cat([source] * (len(target) // len(source))) if stacked else source)
+            source = online[name]
+            if target.dim() > 0:  # a scalar, such as the count of batches seen, has no stack axis
+                source = torch.cat([source] * (len(target) // len(source)))  # a shared torso twice, all else once
+            target.copy_(source)
 
     def move_anchor(self, tau: float = 1.0) -> None:
         """Q̄_0 ← Q̄_0 + tau (Q_1 − Q̄_0), and the same for the companions."""

@@ -6,6 +6,11 @@ import torch
 from torch import Tensor
 
 
+def goes_on(ended: Tensor) -> Tensor:
+    """Whether row t + 1 of a rollout continues the episode of row t, (L, M) bool; false in the last row."""
+    return torch.cat([~ended[:-1], torch.zeros_like(ended[-1:])])
+
+
 def linear_recursion(add: Tensor, carry: Tensor) -> Tensor:
     """G_t = add_t + carry_t G_{t+1} along the axis before the last, with G = 0 behind its end; (..., L, M) -> (..., L, M).
 

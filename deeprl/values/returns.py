@@ -61,6 +61,11 @@ class Values(Protocol):
     # `metrics(target)`: after `at`, what the log shows of their loss by name, (K, *B) each.
 
 
+def head_metrics(chosen: Values, target: Returns) -> dict[str, Tensor]:
+    """What a head shows of its loss in the log, (K, *B) each: its `metrics(target)`, after `at`. Most heads have none."""
+    return chosen.metrics(target) if hasattr(chosen, "metrics") else {}
+
+
 def pick(values: Tensor, action: Tensor) -> Tensor:
     """Entries of (K, *B, A) at the actions (*B,): (K, *B). A critic has one action, and nothing to choose."""
     if values.shape[-1] == 1:
