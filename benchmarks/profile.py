@@ -74,9 +74,9 @@ def attach(clock: Clock, trainer: Trainer) -> Callable[[int], None]:
     clock.wrap(trainer.replay, "draw", "draw from replay")
     clock.wrap(trainer.guard.learner, "batch", "make the batch")  # a compiled step does it itself
     learner = trainer.guard.learner
-    plain = learner.step
+    plain = learner.update_objective
     timed = {name: clock.timed(plain, f"step of {name}") for name in agent.objectives}
-    learner.step = lambda name, batch: timed[name](name, batch)
+    learner.update_objective = lambda name, batch: timed[name](name, batch)
     if type(learner) is Learner:  # else all of it is one compiled function
         for name, objective in agent.objectives.items():
             clock.wrap(objective.optimizer, "step", f"optimizer of {name}")

@@ -182,7 +182,7 @@ SEEDS: dict[str, tuple[tuple[str, ...], Seed, Any]] = {
     "mask as an index in a loss": (DQN, looked(lambda error: error[error > 0]), (f"learn {HERE} read", 1)),
     "metrics read at every update": (
         DQN,
-        result(Learner, "step", lambda found, *_: (float(found[1]), found)[1]),
+        result(Learner, "update_objective", lambda found, *_: (float(found[1]), found)[1]),
         (f"learn {HERE} read", 1),
     ),
     "errors given to NumPy": (PRIORITIZED, priorities(lambda error: error), FAULT),

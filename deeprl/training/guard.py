@@ -17,15 +17,22 @@ class Guard:
     """Updates of a learner, checked: one that is not finite becomes a crash bundle, of the rank whose batch it was.
 
     Args:
-        product: precision of the updates' products.
+        matmul_precision: of float32 matrix products, set for the time of an update.
         step: the environment step, for the bundle.
         intact: whether a draw still gives its batch, see `Replay.intact`. Draws that do not are no suspects any more.
     """
 
     def __init__(
-        self, learner: Learner, product: precision, folder: RunFolder, config: dict, step: Callable[[], int], intact: Callable[[Any], bool]
+        self,
+        learner: Learner,
+        matmul_precision: precision,
+        folder: RunFolder,
+        config: dict,
+        step: Callable[[], int],
+        intact: Callable[[Any], bool],
     ):
-        self.learner, self.product, self.folder, self.config, self.step, self.intact = learner, product, folder, config, step, intact
+        self.learner, self.matmul_precision, self.folder, self.config = learner, matmul_precision, folder, config
+        self.step, self.intact = step, intact
         self.suspects: list[Any] = []
         """Draws of the updates since the last check; on a CPU only the last one"""
 
@@ -44,7 +51,7 @@ class Guard:
             self.check()
         self.suspects.append(drawn)
         try:
-            with self.product:
+            with self.matmul_precision:
                 learned = self.learner.update(drawn)
             then(learned)
         except NotFinite as error:
@@ -70,7 +77,7 @@ class Guard:
         """Save the bundle. Returns an error that names its content."""
         agent, batch, objective, found = self.learner.agent, None, error.objective, None
         suspects = [self.learner.to_batch(each) for each in self.suspects if self.intact(each)]
-        with self.product:
+        with self.matmul_precision:
             if objective is not None:
                 batch, found = suspects[-1], crash.fault(agent, suspects[-1], objective)
             elif suspects:
@@ -81,7 +88,7 @@ class Guard:
             return NotFinite(f"{whose} is not finite on another rank, which has saved its batch; checkpoints are untouched")
         found = found or str(error)
         failure = {"step": self.step(), "update": agent.updates, "objective": objective, "tensor": found, "rank": ranks.rank}
-        failure["product"] = self.product.choice
+        failure["product"] = self.matmul_precision.choice
         bundle = crash.write(self.folder, self.config, agent, batch, failure)
         return NotFinite(
             f"{whose} is not finite: {found}. The batch, its noise and the weights "

@@ -64,14 +64,14 @@ class Learner:
         agent = self.agent
         number = agent.clock.update()  # counted from 1
         due = agent.due(number)
-        batch = self.prepared(drawn)
+        batch = self.argument(drawn)
         main: Learned | None = None
         metrics: dict[str, Tensor] = {}
         for name in due:
-            if name not in agent.objectives:  # "target", which `after_update` reads
+            if name not in agent.objectives:  # "target" has no loss: `after_update` moves the target networks
                 continue
             try:
-                learned, norm = self.step(name, batch)
+                learned, norm = self.update_objective(name, batch)
             except NotFinite as error:
                 error.objective = name
                 raise
@@ -85,16 +85,17 @@ class Learner:
         assert main is not None
         return Learned(main.error, metrics)
 
-    def prepared(self, drawn: Any) -> Any:
-        """The argument of `step`."""
+    def argument(self, drawn: Any) -> Any:
+        """What `update_objective` takes: the batch. A compiled learner takes the draw, because its updates contain `to_batch`."""
         return self.to_batch(drawn)
 
-    def step(self, name: str, batch: Any) -> tuple[Learned, Tensor]:
-        """Update of one objective. Returns its `Learned`, and () the norm of its gradient before clipping."""
+    def update_objective(self, name: str, batch: Any) -> tuple[Learned, Tensor]:
+        """Loss, gradient and optimizer of one objective. Returns its `Learned`, and () the norm of its gradient before clipping."""
         gradients, learned = gradient(self.agent, name, batch)
-        # a mean is finite if and only if the numbers of all ranks are
-        averaged = self.ranks.mean([*gradients, learned.error.sum(), *learned.statistics.values()])
-        gradients, (error, *statistics) = averaged[: len(gradients)], averaged[len(gradients) :]
+        count = len(gradients)
+        # over the ranks; a mean is finite if and only if the numbers of all ranks are
+        means = self.ranks.mean([*gradients, learned.error.sum(), *learned.statistics.values()])
+        gradients, error, statistics = means[:count], means[count], means[count + 1 :]
         self.watch(error, "its error")  # Huber's error may be infinite where its gradient is not
         norm = self.agent.objectives[name].optimizer.step(gradients, self.agent.step, self.watch)
         for buffer, value in zip(learned.statistics, statistics):
@@ -135,25 +136,25 @@ class CompiledLearner(Learner):
         self.steps: dict[str, list[CompiledStep]] = {name: [] for name in agent.objectives}
         self.answers: CompiledAnswer | None = None
 
-    def prepared(self, drawn: Any) -> Any:
+    def argument(self, drawn: Any) -> Any:
         return self.to_batch(drawn) if self.broken else drawn
 
-    def step(self, name: str, batch: Any) -> tuple[Learned, Tensor]:
-        found = None if self.broken else self.step_for(name, batch)
-        if found is None:
-            return super().step(name, self.to_batch(batch))
+    def update_objective(self, name: str, batch: Any) -> tuple[Learned, Tensor]:
+        found = None if self.broken else self.compiled_for(name, batch)
+        if found is None:  # nothing compiled: a draw becomes a batch, and a batch stays as it is
+            return super().update_objective(name, self.to_batch(batch))
         compiled, leaves = found
         check, norm, learned = compiled(leaves, self.agent.step)
         if not self.watch.immediate:
-            self.watch(check, "")
-        elif not math.isfinite(check.item()):
+            self.watch(check, "")  # no words, because the guard finds the number later, from the batch
+        elif not math.isfinite(check.item()):  # the first of these that is not finite names the fault
             self.watch(learned.error.sum(), "its error")
             self.watch(norm, "the norm of its gradient")
             self.watch(check, "the norm of all its gradients")
         compiled.count()
         return learned, norm
 
-    def step_for(self, name: str, batch: Any) -> tuple[CompiledStep, list[Tensor]] | None:
+    def compiled_for(self, name: str, batch: Any) -> tuple[CompiledStep, list[Tensor]] | None:
         """Compiled update of one objective for batches of this layout, and the tensors that it reads of the batch; None if it does not
         compile."""
         for compiled in self.steps[name]:
@@ -166,7 +167,7 @@ class CompiledLearner(Learner):
             self.give_up(error)
             return None
         self.steps[name].append(compiled)
-        return self.step_for(name, batch)
+        return self.compiled_for(name, batch)
 
     def answer(self, obs: Tensor, noise: Any) -> Tensor:
         if self.answers is None and not self.broken:

@@ -165,7 +165,7 @@ class Trainer:
 
     def learn_from_rollout(self, due: int) -> None:
         """All updates on a rollout. Statistics of its rows are merged at the end, because they must not change while it is used."""
-        with self.guard.product:
+        with self.guard.matmul_precision:
             self.replay.begin(self.agent.prepare)
         for _ in range(due):
             self.watchdog.beat()
@@ -174,12 +174,17 @@ class Trainer:
             self.agent.observe(rows)
 
     def learn(self) -> None:
-        """One update."""
+        """One update: draw transitions, update the agent, set their priorities."""
         drawn = self.replay.draw(self.replay_noise.next()["u"], self.step)._replace(noise=self.update_noise.next())
-        before = {} if self.learned is None else self.learned.metrics
-        self.learned = self.guard.update(drawn, lambda learned: self.replay.update_priorities(drawn.index, learned.error))
-        if len(before) > len(self.learned.metrics):  # an update of the critics alone: the actor's last numbers stay
-            self.learned = self.learned._replace(metrics={**before, **self.learned.metrics})
+
+        def set_priorities(learned: Learned) -> None:
+            self.replay.update_priorities(drawn.index, learned.error)
+
+        learned = self.guard.update(drawn, set_priorities)  # in the guard, because a priority may be what is not finite
+        shown = {} if self.learned is None else self.learned.metrics
+        if len(shown) > len(learned.metrics):  # an objective was not due, such as the actor's: its last numbers stay in the log
+            learned = learned._replace(metrics={**shown, **learned.metrics})
+        self.learned = learned
         if not self.stopwatch.running:
             settle_memory()  # again, because the first update loads a compiler
             self.stopwatch.measure(self.step, self.agent.updates)

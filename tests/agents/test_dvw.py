@@ -306,7 +306,7 @@ def test_the_objectives_come_in_the_order_of_the_paper_and_the_weight_uses_the_f
     agent = weighted()
     assert agent.due(1) == (*agent.objectives, "target") == ("variance", "scale", "value", "target")
     learner, tape = Learner(agent, lambda batch: batch), []
-    step = learner.step
+    step = learner.update_objective
 
     def taped(name, batch):
         part = agent.weighting
@@ -314,7 +314,7 @@ def test_the_objectives_come_in_the_order_of_the_paper_and_the_weight_uses_the_f
         tape.append((name, part.log_scale.item(), weight.clone(), copy.deepcopy(part.net.state_dict())))
         return step(name, batch)
 
-    learner.step = taped
+    learner.update_objective = taped
     learner.update(random_batch(DISCRETE, B))
     (_, eta0, w0, omega0), (_, eta1, w1, omega1), (_, eta2, w2, omega2) = tape
     assert [name for name, *_ in tape] == ["variance", "scale", "value"]
