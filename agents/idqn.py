@@ -126,18 +126,18 @@ class Iterated(Chain):
         roll_(self.online)  # Q_k ← Q_{k+1}  k < K
         follow_(self.target, self.online)  # Q̄_k ← Q_k  k = 1 … K − 1, which are the former Q_{k+1}
 
-    def shifting(self, due: Collection[str], updates: int) -> bool:
+    def starts_iteration(self, ended: Collection[str], updates: int) -> bool:
         # updates > 0, because a shift of untrained weights would copy Q_K over its predecessors; see also `Clock.with_updates`
-        return updates > 0 and "shift" in due
+        return updates > 0 and "shift" in ended
 
-    def after_update(self, due: tuple[str, ...], updates: int) -> None:
+    def after_update(self, due: tuple[str, ...], target_updates: int) -> None:
         if self.live and not self.anchors:
             follow_(self.target, self.online)
 
-    def on_period(self, due: Collection[str], updates: int) -> None:
-        if self.shifting(due, updates):
+    def on_period(self, ended: Collection[str], updates: int) -> None:
+        if self.starts_iteration(ended, updates):
             self.shift()
-        elif updates and "sync" in due:
+        elif updates and "sync" in ended:
             follow_(self.target, self.online)
 
     def combine(self, losses: Tensor) -> Tensor:

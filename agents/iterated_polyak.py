@@ -40,11 +40,11 @@ class IteratedPolyak(Chain):
         one_of(self, acting=Acting.FOR_ACTORS)
         super().__init__(make, length=length, torsos=length, acting=acting)
 
-    def shifting(self, due: Collection[str], updates: int) -> bool:
+    def starts_iteration(self, ended: Collection[str], updates: int) -> bool:
         return False
 
-    def after_update(self, due: tuple[str, ...], updates: int) -> None:
+    def after_update(self, due: tuple[str, ...], target_updates: int) -> None:
         if "target" in due:
             self.move_anchor(self.tau)
-            if updates % self.sync_period == 0:
+            if target_updates % self.sync_period == 0:
                 follow_(self.target, self.online)

@@ -324,10 +324,10 @@ class ActorCritic(Agent):
         sampled = {"action": drawn.pop("normal").to(device)}  # one copy for many ticks
         return {**drawn, "network": NetworkNoise(sampled, {})}
 
-    def on_period(self, due: tuple[str, ...]) -> None:
-        if self.chain.shifting(due, self.updates):
+    def on_period(self, ended: tuple[str, ...]) -> None:
+        if self.chain.starts_iteration(ended, self.updates):
             self.weighting.shift(self.chain.target)
-        self.chain.on_period(due, self.updates)
+        self.chain.on_period(ended, self.updates)
 
     def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
         """Metrics as numbers; with several iterations also one for each."""

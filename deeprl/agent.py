@@ -147,16 +147,16 @@ class Agent(nn.Module, Choice):
 
     def tick(self, before: int, after: int) -> None:
         """Called at the end of a tick, after the environment steps (before, after]."""
-        due = self.clock.with_updates(self.clock.tick(before, after))
-        if due:
-            self.on_period(due)
+        ended = self.clock.with_updates(self.clock.tick(before, after))
+        if ended:
+            self.on_period(ended)
 
     def copies(self) -> dict[str, Callable[[], object]]:
         """Slow copies of other networks by their place in the state, such as "chain.target", each with the call that makes it equal to what
         it copies. A later one may copy an earlier one."""
         return {}
 
-    def on_period(self, due: tuple[str, ...]) -> None:
+    def on_period(self, ended: tuple[str, ...]) -> None:
         """Called at the end of a tick with the names of the clock's periods that ended in it and had updates."""
 
     def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
@@ -182,7 +182,7 @@ class Agent(nn.Module, Choice):
             "optimizers": {name: o.optimizer.state_dict() for name, o in self.objectives.items()},
             "updates": self.updates,
             "step": self.step,
-            "periods": dict(self.clock.learned),
+            "periods": dict(self.clock.at_last_end),
         }
 
     def state_bytes(self) -> int:
@@ -199,6 +199,6 @@ class Agent(nn.Module, Choice):
         if min(self.updates, self.step) < 0:
             raise ValueError(f"an agent cannot have made {self.updates} updates in {self.step} steps")
         periods = state.get("periods", {})  # older checkpoints lack them
-        self.clock.learned = {name: int(periods.get(name, 0)) for name in self.clock.learned}
-        if not all(0 <= updates <= self.updates for updates in self.clock.learned.values()):
-            raise ValueError(f"no period can have ended after {self.clock.learned} of {self.updates} updates")
+        self.clock.at_last_end = {name: int(periods.get(name, 0)) for name in self.clock.at_last_end}
+        if not all(0 <= updates <= self.updates for updates in self.clock.at_last_end.values()):
+            raise ValueError(f"no period can have ended after {self.clock.at_last_end} of {self.updates} updates")

@@ -62,8 +62,8 @@ class Clock:
     def __init__(self, periods: Mapping[str, int]):
         self.periods = dict(periods)
         self.step = self.updates = 0
-        self.learned = dict.fromkeys(self.periods, 0)
-        """For each period, the number of updates when it last ended after at least one new update"""
+        self.at_last_end = dict.fromkeys(self.periods, 0)
+        """For each period, the number of updates when it last ended with a new update in it"""
 
     def update(self) -> int:
         """Count one gradient update. Returns the new count."""
@@ -78,6 +78,6 @@ class Clock:
     def with_updates(self, ended: tuple[str, ...]) -> tuple[str, ...]:
         """The ended periods in which at least one update was made. Steps go on without updates before learning starts, within a rollout,
         and after a resume without replay; a chain that shifts then would copy one network over all others."""
-        found = tuple([name for name in ended if self.updates > self.learned[name]])
-        self.learned.update(dict.fromkeys(found, self.updates))
+        found = tuple([name for name in ended if self.updates > self.at_last_end[name]])
+        self.at_last_end.update(dict.fromkeys(found, self.updates))
         return found

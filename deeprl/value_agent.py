@@ -226,10 +226,10 @@ class ValueAgent(Agent):
     def copies(self) -> dict[str, Callable[[], object]]:
         return target_copies(self.chain, self.weighting)
 
-    def on_period(self, due: tuple[str, ...]) -> None:
-        if self.chain.shifting(due, self.updates):
+    def on_period(self, ended: tuple[str, ...]) -> None:
+        if self.chain.starts_iteration(ended, self.updates):
             self.weighting.shift(self.chain.target)
-        self.chain.on_period(due, self.updates)
+        self.chain.on_period(ended, self.updates)
 
     def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
         """Metrics as numbers; with several iterations or channels also one for each."""

@@ -175,8 +175,8 @@ class ImplicitHead(Streams):
             quantiles = self.streams(modulated(fractions), noise)  # (K, B·n, A, 1)
             return quantiles.unflatten(1, fractions.shape).squeeze(-1).transpose(2, 3)  # (K, B, A, n)
 
-        policy, samples = (self._fractions(name, noise, features) for name in ("policy", "samples"))
-        return ImplicitValues(evaluate, policy, samples, self.kappa, features)
+        policy_fractions, sample_fractions = (self._fractions(name, noise, features) for name in ("policy", "samples"))
+        return ImplicitValues(evaluate, policy_fractions, sample_fractions, self.kappa, features)
 
     def _fractions(self, name: str, noise: NetworkNoise, features: Tensor) -> Tensor:
         """Fractions (B, n), drawn for every row of a sequence, or once for all of its rows. Midpoints replace a missing draw."""

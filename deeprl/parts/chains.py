@@ -122,24 +122,25 @@ class Chain(Part):
         for target, online in self.companions:
             _approach(target, online, tau)
 
-    def after_update(self, due: tuple[str, ...], updates: int) -> None:
+    def after_update(self, due: tuple[str, ...], target_updates: int) -> None:
         """Called after every gradient update.
 
         Args:
             due: names from `Agent.due`. Networks that follow updates move if "target" is among them.
-            updates: number of updates so far at which "target" was due.
+            target_updates: number of updates so far at which "target" was due.
         """
 
-    def on_period(self, due: Collection[str], updates: int) -> None:
+    def on_period(self, ended: Collection[str], updates: int) -> None:
         """Called at the end of a tick in which a period ended.
 
         Args:
-            due: names of these periods.
+            ended: names of these periods, keys of `periods`.
             updates: gradient updates so far.
         """
 
-    def shifting(self, due: Collection[str], updates: int) -> bool:
-        """Whether the next `on_period` starts a new iteration, by a copy to the anchor Q̄_0."""
+    def starts_iteration(self, ended: Collection[str], updates: int) -> bool:
+        """Whether `on_period` with these arguments starts a new iteration, by a copy to the anchor Q̄_0; never before the first update,
+        because there is nothing learned to copy."""
         raise NotImplementedError
 
     def views(self, batch: Batch) -> tuple[View, View]:
@@ -179,9 +180,9 @@ class Single(Chain):
     def periods(self) -> Mapping[str, int]:  # type: ignore[override]
         return {"sync": self.target_update_period}
 
-    def shifting(self, due: Collection[str], updates: int) -> bool:
-        return updates > 0 and "sync" in due
+    def starts_iteration(self, ended: Collection[str], updates: int) -> bool:
+        return updates > 0 and "sync" in ended
 
-    def on_period(self, due: Collection[str], updates: int) -> None:
-        if self.shifting(due, updates):
+    def on_period(self, ended: Collection[str], updates: int) -> None:
+        if self.starts_iteration(ended, updates):
             self.move_anchor()

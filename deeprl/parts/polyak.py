@@ -16,10 +16,10 @@ class Polyak(Chain):
         in_range(self, tau=(0, 1))
         super().__init__(make, length=1, torsos=1)
 
-    def shifting(self, due, updates: int) -> bool:
+    def starts_iteration(self, ended, updates: int) -> bool:
         return False  # the iteration changes a little at every update
 
-    def after_update(self, due: tuple[str, ...], updates: int) -> None:
+    def after_update(self, due: tuple[str, ...], target_updates: int) -> None:
         if "target" in due:
             self.move_anchor(self.tau)
 

@@ -34,10 +34,10 @@ class TargetFree(Chain):
     def move_anchor(self, tau: float = 1.0) -> None:
         self.accompany(1.0)
 
-    def shifting(self, due, updates: int) -> bool:
+    def starts_iteration(self, ended, updates: int) -> bool:
         return False
 
-    def after_update(self, due: tuple[str, ...], updates: int) -> None:
+    def after_update(self, due: tuple[str, ...], target_updates: int) -> None:
         if "target" in due:
             self.move_anchor()
 

@@ -111,13 +111,14 @@ class QuantileValues:
 class ImplicitValues:
     """Quantiles at any fractions, which a network takes as an input (IQN: Dabney, Ostrovski, Silver, Munos, 2018).
 
-    Two sets of fractions are drawn independently. `mean`, and so every greedy action and policy, averages over `policy`; `expect` and
-    `loss` use `samples`. One set for both would overestimate the greedy action, because its value would come from the quantiles that
-    selected it. Each set is evaluated at its first use, `policy` at most once.
+    Two sets of fractions are drawn independently. `mean`, and so every greedy action and policy, averages over `policy_fractions` (τ̃ in the
+    paper); `expect` and `loss` use `sample_fractions` (τ in a prediction, τ' in a target). One set for both would overestimate the greedy
+    action, because its value would come from the quantiles that selected it. Each set is evaluated at its first use, `policy_fractions` at
+    most once.
 
     Args:
         evaluate: fractions (B, n) -> quantiles (K, B, A, n).
-        policy, samples: fractions, (B, n) with a different n each.
+        policy_fractions, sample_fractions: (B, n) with a different n each.
         kappa: of `losses.quantile_huber`.
         features: (torsos, B, F)
         lead: axes into which `unflatten` splits B; None before.
@@ -126,36 +127,37 @@ class ImplicitValues:
     def __init__(
         self,
         evaluate: Callable[[Tensor], Tensor],
-        policy: Tensor,
-        samples: Tensor,
+        policy_fractions: Tensor,
+        sample_fractions: Tensor,
         kappa: float,
         features: Tensor,
         lead: torch.Size | None = None,
     ):
-        self.evaluate, self.policy, self.samples, self.kappa, self.features, self.lead = evaluate, policy, samples, kappa, features, lead
+        self.evaluate, self.kappa, self.features, self.lead = evaluate, kappa, features, lead
+        self.policy_fractions, self.sample_fractions = policy_fractions, sample_fractions
         self._mean: Tensor | None = None
 
     def mean(self) -> Tensor:
         if self._mean is None:
-            self._mean = self._quantiles(self.policy).mean()
+            self._mean = self._quantiles(self.policy_fractions).mean()
         return self._mean
 
     def expect(self, policy: Tensor) -> Returns:
-        return self._quantiles(self.samples).expect(policy)
+        return self._quantiles(self.sample_fractions).expect(policy)
 
     def at(self, action: Tensor) -> QuantileValues:
-        """Quantiles of one action at the fractions `samples`."""
-        return self._quantiles(self.samples).at(action)
+        """Quantiles of one action at the fractions `sample_fractions`."""
+        return self._quantiles(self.sample_fractions).at(action)
 
     def entries(self, entries: slice) -> ImplicitValues:
         def some(fractions: Tensor) -> Tensor:
             return self.evaluate(fractions)[entries]
 
-        return ImplicitValues(some, self.policy, self.samples, self.kappa, self.features, self.lead)
+        return ImplicitValues(some, self.policy_fractions, self.sample_fractions, self.kappa, self.features, self.lead)
 
     def unflatten(self, lead: torch.Size) -> ImplicitValues:
         features = self.features.unflatten(1, lead)
-        return ImplicitValues(self.evaluate, self.policy, self.samples, self.kappa, features, lead)
+        return ImplicitValues(self.evaluate, self.policy_fractions, self.sample_fractions, self.kappa, features, lead)
 
     def _quantiles(self, fractions: Tensor) -> QuantileValues:
         quantiles = self.evaluate(fractions)

@@ -313,13 +313,13 @@ def implicit(lead=None) -> tuple[ImplicitValues, list]:
 def test_policies_are_over_one_set_of_fractions_and_returns_over_the_other():
     values, asked = implicit()
     means = values.mean()
-    assert [fractions is values.policy for fractions in asked] == [True]
-    assert means[1, 2, 3].item() == pytest.approx(1230 + values.policy[2].mean().item(), abs=1e-3)
+    assert [fractions is values.policy_fractions for fractions in asked] == [True]
+    assert means[1, 2, 3].item() == pytest.approx(1230 + values.policy_fractions[2].mean().item(), abs=1e-3)
     atoms = values.expect(torch.tensor([[3, 0, 1], [2, 2, 0]])).atoms
-    assert [fractions is values.samples for fractions in asked] == [False, True]
-    torch.testing.assert_close(atoms[1, 0], 1020 + values.samples[0])
+    assert [fractions is values.sample_fractions for fractions in asked] == [False, True]
+    torch.testing.assert_close(atoms[1, 0], 1020 + values.sample_fractions[0])
     averaged = values.expect(torch.full((K, B, A), 0.25)).atoms
-    torch.testing.assert_close(averaged[1, 2], 1215 + values.samples[2])
+    torch.testing.assert_close(averaged[1, 2], 1215 + values.sample_fractions[2])
 
 
 def test_the_policy_set_is_evaluated_once_however_often_it_is_asked_for():
@@ -328,7 +328,7 @@ def test_the_policy_set_is_evaluated_once_however_often_it_is_asked_for():
     target, batch, backup = SimpleNamespace(next=values), SimpleNamespace(reward=torch.zeros(B), discount=torch.ones(B)), Soft()
     backup(None, target, batch)
     report(backup, None, target, batch)
-    assert [fractions is values.policy for fractions in asked] == [True, False]
+    assert [fractions is values.policy_fractions for fractions in asked] == [True, False]
     assert values.mean() is values.mean()
 
 
@@ -336,9 +336,9 @@ def test_the_samples_of_an_action_are_quantiles_at_their_fractions():
     values, asked = implicit()
     chosen, action, target = values.at(torch.tensor([3, 0, 1])), torch.tensor([3, 0, 1]), Returns(100 * normal(K, B, M))
     assert len(asked) == 1
-    torch.testing.assert_close(chosen.quantiles, pick_atoms(values.evaluate(values.samples), action))
+    torch.testing.assert_close(chosen.quantiles, pick_atoms(values.evaluate(values.sample_fractions), action))
     torch.testing.assert_close(
-        chosen.loss(target)[0][1, 2], quantile_huber(1210 + values.samples[2], values.samples[2], target.atoms[1, 2])
+        chosen.loss(target)[0][1, 2], quantile_huber(1210 + values.sample_fractions[2], values.sample_fractions[2], target.atoms[1, 2])
     )
     assert chosen.mean().shape == (K, B)
 
@@ -372,7 +372,7 @@ def test_rows_of_a_sequence_get_their_axes_back(kind):
     chosen = values.at(torch.zeros(T, B, dtype=torch.int64))
     assert all(each.shape == (K, T, B) for each in chosen.loss(returns))
     if kind == "implicit":
-        torch.testing.assert_close(returns.atoms[1, 2, 1], 1000 + 100 * (2 * B + 1) + 30 + values.samples[2 * B + 1])
+        torch.testing.assert_close(returns.atoms[1, 2, 1], 1000 + 100 * (2 * B + 1) + 30 + values.sample_fractions[2 * B + 1])
 
 
 @pytest.mark.parametrize(
