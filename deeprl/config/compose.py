@@ -44,8 +44,8 @@ OWN = {
     "agent.optimizer.lr": ("rmsprop",),
     "agent.temperature.value": ("fixed",),  # a constant in place of an initial value
 }
-"""Keys with another meaning in these options than in the others of the slot. A value of a recipe, a tuned file or an experiment is not
-carried over between the two."""
+"""Keys that mean something else in these options than in the others of the slot. A value that was written for the one meaning is not used
+for the other."""
 
 
 def prepare() -> None:
@@ -127,30 +127,39 @@ def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
     return resolved, user  # type: ignore[return-value]
 
 
-def give_own_values(own: DictConfig, user: set[str], chosen: dict[str, str]) -> None:
-    """Take values of `OWN` that a recipe, a tuned file or an experiment has set for another option from the next of them that means the
-    chosen option, or else from the option itself."""
-    agents = [tuned.slots("agent", each) for each in tuned.lineage(chosen["agent"])]
-    experiments = tuned.lineage(chosen.get("experiment", ""), "experiment")[::-1]
-    published = [tuned.slots("experiment", each) for each in experiments]
-    for key, apart in OWN.items():
+def give_own_values(cfg: DictConfig, user: set[str], chosen: dict[str, str]) -> None:
+    """Replace values of the keys `OWN` that were written for another option than the one that runs.
+
+    The sources of a value are, from weak to strong: the file of the option that runs; the agent's recipe with its tuned file; the
+    experiments, from the one that the others start from to the chosen one. Each was written for the option that it chose, or that a weaker
+    one did. It counts for a key if the key means the same in that option and in the one that runs. The strongest that counts gives the
+    value; what the user set stays.
+    """
+    recipes = [tuned.slots("agent", each) for each in tuned.lineage(chosen["agent"])]  # the agent's own file first
+    experiments = tuned.lineage(chosen.get("experiment", ""), "experiment")[::-1]  # the chosen one last
+    experiment_slots = [tuned.slots("experiment", each) for each in experiments]
+    for key, special in OWN.items():
         group = key.rpartition(".")[0]
         slot = group.replace(".", "/")
-        now = chosen.get(slot, "")
-        options = [next((each[slot] for each in agents if slot in each), "")]  # of the recipe, then of each experiment
-        for each in published:
-            options.append(each.get(slot, options[-1]))
-        fits = [option == now or not {option, now} & {*apart} for option in options]
-        if all(fits):
+        running = chosen.get(slot, "")
+        written_for = [next((slots[slot] for slots in recipes if slot in slots), "")]  # of the recipe, then of each experiment
+        for slots in experiment_slots:
+            written_for.append(slots.get(slot, written_for[-1]))
+        counts = [option == running or not {option, running} & {*special} for option in written_for]
+        if all(counts):
             continue
         recipe = {f"agent.{place}": value for place, value in tuned.values("agent", chosen["agent"]).items()}
-        values = [recipe | tuned.values("tuned", tuned.option(chosen["env"], chosen["agent"]))]
-        values += [dict(flatten(tuned.content("experiment", each))) for each in experiments]
-        default = {place: value for place, value in flatten(tuned.content(slot, now), f"{group}.") if f"{place}.".startswith(f"{key}.")}
-        fitting = [default, *(found for found, fit in zip(values, fits) if fit)]  # the strongest last
-        for place in default:
-            if not any(f"{place}.".startswith(f"{mine}.") for mine in user if "." in mine):
-                OmegaConf.update(own, place, next(found[place] for found in reversed(fitting) if place in found))
+        sources = [recipe | tuned.values("tuned", tuned.option(chosen["env"], chosen["agent"]))]
+        sources += [dict(flatten(tuned.content("experiment", each))) for each in experiments]
+        strongest_first = [values for values, count in zip(sources, counts) if count][::-1]
+        for place, default in flatten(tuned.content(slot, running), f"{group}."):
+            if is_within(place, key) and not any(is_within(place, mine) for mine in user if "." in mine):
+                OmegaConf.update(cfg, place, next((values[place] for values in strongest_first if place in values), default))
+
+
+def is_within(key: str, parent: str) -> bool:
+    """Whether `key` is `parent` or lies below it."""
+    return f"{key}.".startswith(f"{parent}.")
 
 
 def explain(overrides: list[str], error: Exception) -> str:

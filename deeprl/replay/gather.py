@@ -83,7 +83,7 @@ class Windows:
         n = rule.n
         self.rule, self.at, self.n, self.size, self.device = rule, at, n, size, rule.device
         self.shape = rule.spec.obs_shape
-        self.apart = n > 1 or rule.restarts  # the next observation may lie further ahead than one row
+        self.gathers_next = n > 1 or rule.restarts  # next_obs is gathered by itself, because it may lie further ahead than one row
         self.weight = torch.ones(size, device=self.device)
         self.constants = {
             "steps": torch.ones(size, dtype=torch.int64, device=self.device),
@@ -98,13 +98,13 @@ class Windows:
         if frames is None:
             # only the observation of the row n steps later is read, its first columns
             found = {"rows": windows(rows, n + 1, cut=at.width - at.size)}
-            later = windows(rows, 1, cut=at.width - at.size)
+            next_obs = windows(rows, 1, cut=at.width - at.size)
         else:
             # if it is the next observation, or if the successor is needed, the frame of t + 1 is copied with those of t
-            ahead = not self.apart or "successor" in self.rule.extras
+            ahead = not self.gathers_next or "successor" in self.rule.extras
             found = {"rows": windows(rows, n), "frames": windows(frames, at.stack + ahead)}
-            later = windows(frames, at.stack)
-        return {**found, "later": later} if self.apart else found
+            next_obs = windows(frames, at.stack)
+        return {**found, "next_obs": next_obs} if self.gathers_next else found
 
     def batch(self, drawn: Drawn) -> Batch:
         """The batch of a draw, a pure function of tensors."""
@@ -121,7 +121,7 @@ class Windows:
         obs, successor = row.obs, row.successor
         if self.at.image:
             obs, successor = self._images(stored["frames"])
-        next_obs = stored["later"].view(self.size, *self.shape) if self.apart else successor
+        next_obs = stored["next_obs"].view(self.size, *self.shape) if self.gathers_next else successor
         extra = {}
         if "successor" in rule.extras:
             extra["successor"] = successor
@@ -163,12 +163,14 @@ class Windows:
         return frames[:, :stack].view(self.size, *shape), frames[:, -stack:].view(self.size, *shape)
 
     def _ahead(self, row: _Fields, in_window: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Rows up to the observation at t + m, and 1 where the first one of the next episode is meant; both (B,) int64."""
+        """Number of rows from t to next_obs, (B,) int64: m, and 1 more where it is the first observation of the next episode, behind the
+        extra row of the one that terminated."""
         steps = torch.ones_like(row.probability).long() if in_window is None else in_window.sum(1).long()
         if not self.rule.restarts:
             return steps, torch.zeros_like(steps)
         # a lost life terminates without an end, and has no extra row
-        return steps, (within(1.0 - row.continues, in_window) & within(row.ended, in_window)).long()
+        skipped = within(1.0 - row.continues, in_window) & within(row.ended, in_window)
+        return steps, skipped.long()
 
 
 class Gather(Windows):
@@ -185,8 +187,8 @@ class Gather(Windows):
         if self.at.image:
             self.frames = others[0]
             self.images = super()._images(self.frames)
-        if self.apart:
-            self.later = others[-1]
+        if self.gathers_next:
+            self.next_obs = others[-1]
 
     def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Drawn:
         """
@@ -198,11 +200,11 @@ class Gather(Windows):
         torch.index_select(self.sources["rows"], 0, slot, out=self.block)
         stored = {"rows": self.block}
         if self.at.image:
-            stored["frames"] = self._near(slot)
+            stored["frames"] = self._frames_now(slot)
         if self.n > 1:
             stored["in_window"] = span(self.fields.continues, self.fields.real)
-        if self.apart:
-            stored["later"] = self._later(slot, stored.get("in_window"))
+        if self.gathers_next:
+            stored["next_obs"] = self._next_obs(slot, stored.get("in_window"))
         if weight is not None:
             stored["weight"] = torch.from_numpy(weight).float()
         if self.stage is not None:
@@ -210,9 +212,11 @@ class Gather(Windows):
         return Drawn(stored.pop("weight", self.weight), index, stored, self.constants, {})
 
     def _fields(self, block: Tensor) -> _Fields:
+        """As in `Windows`. The views of the buffer are made once; on another device `block` is a copy with views of its own."""
         return self.fields if block is self.block else super()._fields(block)
 
     def _images(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """As `_fields`."""
         return self.images if frames is self.frames else super()._images(frames)
 
     def _blank(self, frames: Tensor, age: np.ndarray) -> None:
@@ -222,21 +226,21 @@ class Gather(Windows):
             images = frames.numpy().reshape(self.size, -1, self.at.size)
             images[front - np.arange(images.shape[1]) > age] = 0
 
-    def _near(self, slot: Tensor) -> Tensor:
+    def _frames_now(self, slot: Tensor) -> Tensor:
         """Frames of the images at t and at t + 1."""
         torch.index_select(self.sources["frames"], 0, slot - self.at.front if self.at.front else slot, out=self.frames)
         self._blank(self.frames, self.age)
         return self.frames
 
-    def _later(self, slot: Tensor, in_window: Tensor | None) -> Tensor:
+    def _next_obs(self, slot: Tensor, in_window: Tensor | None) -> Tensor:
         """Observations at t + m, or after a termination the first one of the next episode, one row behind the episode's extra row.
 
         Args:
             in_window: (B, n) from `span`, on the CPU; None if n is 1.
         """
-        steps, over = self._ahead(self.fields, in_window)
-        torch.index_select(self.sources["later"], 0, slot + steps + over - self.at.front, out=self.later)
+        steps, skipped = self._ahead(self.fields, in_window)
+        torch.index_select(self.sources["next_obs"], 0, slot + steps + skipped - self.at.front, out=self.next_obs)
         if self.at.image:
             age = self.age + steps.numpy()[:, None]
-            self._blank(self.later, age * (1 - over.numpy()[:, None]))  # 0 at the start of an episode
-        return self.later
+            self._blank(self.next_obs, age * (1 - skipped.numpy()[:, None]))  # 0 at the start of an episode
+        return self.next_obs

@@ -129,8 +129,8 @@ class MirrorGather(Windows):
         age = stored["rows"][:, at.age, None]
         if at.image:
             stored["frames"] = blanked(memory["frames"].index_select(0, slot - at.front), age, at)
-        if self.apart:
-            steps, over = self._ahead(row, in_window)
-            later = memory["later"].index_select(0, slot + steps + over - at.front)
-            stored["later"] = blanked(later, (age + steps.unsqueeze(1)) * (1 - over).unsqueeze(1), at) if at.image else later
+        if self.gathers_next:
+            steps, skipped = self._ahead(row, in_window)
+            next_obs = memory["next_obs"].index_select(0, slot + steps + skipped - at.front)
+            stored["next_obs"] = blanked(next_obs, (age + steps.unsqueeze(1)) * (1 - skipped).unsqueeze(1), at) if at.image else next_obs
         return super().batch(drawn._replace(stored=stored))

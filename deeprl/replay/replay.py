@@ -62,12 +62,6 @@ class Replay(Choice):
     """Whether rows are written ahead of a checkpoint, because they stay"""
     due = 0
 
-    def begin(self, prepare: Callable[[Batch], dict[str, Tensor]]) -> None:
-        raise NotImplementedError("only a rollout is prepared")
-
-    def end(self) -> Iterator[Rows]:
-        raise NotImplementedError("only a rollout ends")
-
     def __init__(
         self,
         *,
@@ -131,10 +125,10 @@ class Replay(Choice):
         needed, available = self.bytes, available_memory()
         if available is not None and needed > available:
             each = needed / self.capacity
-            fits = max(int((available - (64 << 20)) / each), 0)
+            possible = max(int((available - (64 << 20)) / each), 0)
             raise ValueError(
                 f"capacity={self.capacity} needs {needed:,} bytes ({each:,.0f} a row), and {available:,} are available: "
-                f"replay.capacity={fits} would fit"
+                f"replay.capacity={possible} would fit"
             )
 
     # Writing
@@ -253,3 +247,11 @@ class Replay(Choice):
         if self.mirror is not None:
             self.mirror.forget()
         self.draws.load(state, self.live)
+
+    # The part of the trainer's interface that only `deeprl.replay.rollout.Rollout` has
+
+    def begin(self, prepare: Callable[[Batch], dict[str, Tensor]]) -> None:
+        raise NotImplementedError("only a rollout is prepared")
+
+    def end(self) -> Iterator[Rows]:
+        raise NotImplementedError("only a rollout ends")

@@ -53,9 +53,11 @@ def train(
     collect = chosen(config, allowed)
     if ranks.size > 1 and not isinstance(collect, Here):
         raise ConfigError("collect=ray and learner=distributed do not go together: leave one of them out.")
-    folder, terminal.rank = RunFolder(path), ranks.rank
-    locked, signals = folder.lock() if ranks.first else contextlib.nullcontext(), Signals(ranks.signalled)
-    with locked, cluster_for(collect) as cluster, signals:
+    folder = RunFolder(path)
+    terminal.rank = ranks.rank  # of this process, for everything that it prints
+    lock = folder.lock() if ranks.first else contextlib.nullcontext()
+    signals = Signals(ranks.signalled)
+    with lock, cluster_for(collect) as cluster, signals:
         if not resume and ranks.first:
             require_new(path)  # under the lock, which keeps other processes from starting a run here
         status = folder.read_status() if resume else None
@@ -63,18 +65,18 @@ def train(
             require_checkpoints(folder, status)
         trainer = built(config, folder, allowed, ranks, cluster=cluster, heed=signals.heed)
         logging = logging_of(config, allowed)
-        restored = begins = False
+        ready = False  # whether the trainer has the state from which it goes on: that of step 0, or of a checkpoint
         try:
-            begins = not ranks.share(resume and bool(trainer.checkpoints.steps()))
-            if not begins:
+            restores = ranks.share(resume and bool(trainer.checkpoints.steps()))
+            if restores:
                 trainer.restore()
-                restored = True
+            ready = True
             require_same_weights(ranks, trainer.agent)
             if ranks.first:
-                loggers = started(trainer, logging, restored, resume)
+                loggers = started(trainer, logging, restores, resume)
             else:
                 loggers, listeners = Loggers([]), Listeners()  # those of the first rank write and are called
-            if restored:
+            if restores:
                 say(f"resumed from step {trainer.step:,}" + (f" (the run had reached step {status['step']:,})" if status else ""))
                 say_if_learned_out(trainer)
             progress = Progress(config["steps"], trainer.step, live=None if ranks.first else False)
@@ -88,17 +90,27 @@ def train(
         except ConfigError:  # the command was wrong, not the run
             raise
         except BaseException as error:
-            with contextlib.suppress(OSError):  # the error may be that of the disk
-                said = f"{type(error).__name__}: {error}"
-                if begins or restored:
-                    trainer.write_status("failed", said)
-                elif ranks.first and status is not None and status["state"] != "finished":  # it got no further than before
-                    folder.write_status("failed", status["step"], status["updates"], said)
+            record_failure(trainer, error, ready, status)
             raise
         finally:
             trainer.envs.close()
     ranks.leave()
     return outcome, trainer
+
+
+def record_failure(trainer: Trainer, error: BaseException, ready: bool, before: dict[str, Any] | None) -> None:
+    """Write an error to status.json.
+
+    Args:
+        ready: the trainer had the state from which it goes on. If not, the run got no further than before.
+        before: content of status.json when the command started; None if a run begins.
+    """
+    with contextlib.suppress(OSError):  # the error may be that of the disk
+        said = f"{type(error).__name__}: {error}"
+        if ready:
+            trainer.write_status("failed", said)
+        elif trainer.ranks.first and before is not None and before["state"] != "finished":
+            trainer.folder.write_status("failed", before["step"], before["updates"], said)
 
 
 def require_checkpoints(folder: RunFolder, status: dict[str, Any]) -> None:
