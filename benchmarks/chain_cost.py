@@ -171,7 +171,7 @@ class Variant:
     def updates(self, count: int) -> float:
         """Seconds for one."""
         began = time.perf_counter()
-        with self.trainer.guard.product:
+        with self.trainer.guard.matmul_precision:
             for _ in range(count):
                 self.learner.update(next(self.endless))
         return (time.perf_counter() - began) / count

@@ -79,7 +79,7 @@ def main() -> None:
     trainer = assembled([*overrides, "accelerate=fast"], 2000)
     period = getattr(trainer.agent, "actor_period", 1)
     lists, random = [], np.random.default_rng(0)
-    with trainer.guard.product:
+    with trainer.guard.matmul_precision:
         for batch in batches(trainer, period):
             with Record() as record:
                 trainer.guard.learner.update(batch)

@@ -51,7 +51,7 @@ def update(warm_up: int, overrides: list[str]) -> None:
     at_hand = itertools.cycle(batches(trainer, 8))
     gate = Gate(warm_up)
     while True:
-        with trainer.guard.product:
+        with trainer.guard.matmul_precision:
             trainer.guard.learner.update(next(at_hand))
         gate.passed()
 
