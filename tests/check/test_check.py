@@ -174,7 +174,9 @@ def test_a_signal_in_a_check_is_like_control_c(number):
 def test_an_interrupted_check_leaves_nothing(nothing_is_left, number):
     words = [sys.executable, "-m", "deeprl", "check", *CARTPOLE, "--seconds", "600"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE}
+    # as in a terminal: a shell's background jobs ignore SIGINT, and what they start does too
+    with subprocess.Popen(words, **pipes, text=True, env=environment, preexec_fn=lambda: signal.signal(number, signal.SIG_DFL)) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("measuring"):

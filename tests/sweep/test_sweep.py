@@ -305,7 +305,8 @@ def test_one_interrupt_of_the_terminal_stops_every_job_saved(tmp_path):
 def test_a_job_under_nohup_goes_on_when_its_terminal_closes():
     before = {number: signal.getsignal(number) for number in HANDLED}
     try:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        for number in HANDLED:  # the tests themselves may run in the background, where SIGINT is ignored
+            signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
         leave_at_signals()
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
         assert all(callable(signal.getsignal(number)) for number in HANDLED if number != signal.SIGHUP)
