@@ -12,6 +12,7 @@ the last 20,000 up to them.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 
@@ -91,35 +92,35 @@ def table(name: str, results: Path = RESULTS) -> str:
 
 def side_by_side(name: str, results: Path = RESULTS) -> str:
     """A row for each agent, a column for each task: the mean of the finals with its interval, and the final of each seed."""
-    lines = sorted(stored(results / f"{name}.json"), key=lambda line: line["seed"])
-    tasks = sorted({(line["env"], line["steps"]) for line in lines})
-    rows = ["| agent | " + " | ".join(f"{env}, {steps:,}" for env, steps in tasks) + " |", "|---" * (len(tasks) + 1) + "|"]
-    for agent in [agent for agent in RECIPES if any(line["name"] == agent for line in lines)]:
-        cells = []
-        for task in tasks:
-            finals = [final(line) for line in lines if (line["name"], line["env"], line["steps"]) == (agent, *task)]
-            each = f" ({', '.join(f'{value:.1f}' for value in finals)})" if len(finals) > 1 else ""
-            cells.append(with_interval(finals, ".1f") + each if finals else "")
-        rows.append(f"| {agent} | {' | '.join(cells)} |")
-    return "\n".join(rows)
+
+    def cell(runs: list[dict]) -> str:
+        finals = [final(run) for run in runs]
+        each = f" ({', '.join(f'{value:.1f}' for value in finals)})" if len(finals) > 1 else ""
+        return with_interval(finals, ".1f") + each
+
+    return by_task("agent", sorted(stored(results / f"{name}.json"), key=lambda line: line["seed"]), cell)
 
 
 def estimates(name: str, results: Path = RESULTS) -> str:
     """A row for each agent, a column for each task: the value that the last weights give to the actions of the final evaluation, the
     discounted return of learned (clipped) rewards that followed, and the gap between the best and the second action, each a mean over the
     runs. Values of soft agents include the entropy bonus."""
+
+    def cell(runs: list[dict]) -> str:
+        keys = ("value", "discounted_return", "action_gap")
+        return "{:.2f} / {:.2f} / {:.3f}".format(*(np.mean([run["final"]["diagnostics"][key] for run in runs]) for key in keys))
+
     lines = [line for line in stored(results / f"{name}.json") if "value" in line["final"].get("diagnostics", {})]
-    if not lines:
-        return "no learned values are stored"
+    return by_task("value / return / gap", lines, cell) if lines else "no learned values are stored"
+
+
+def by_task(head: str, lines: list[dict], cell: Callable[[list[dict]], str]) -> str:
+    """A row for each agent, a column for each task, and in it the cell of their runs; empty where there are none."""
     tasks = sorted({(line["env"], line["steps"]) for line in lines})
-    rows = ["| value / return / gap | " + " | ".join(f"{env}, {steps:,}" for env, steps in tasks) + " |", "|---" * (len(tasks) + 1) + "|"]
+    rows = [f"| {head} | " + " | ".join(f"{env}, {steps:,}" for env, steps in tasks) + " |", "|---" * (len(tasks) + 1) + "|"]
     for agent in [agent for agent in RECIPES if any(line["name"] == agent for line in lines)]:
-        cells = []
-        for task in tasks:
-            found = [line["final"]["diagnostics"] for line in lines if (line["name"], line["env"], line["steps"]) == (agent, *task)]
-            means = [sum(each[key] for each in found) / len(found) for key in ("value", "discounted_return", "action_gap") if found]
-            cells.append("{:.2f} / {:.2f} / {:.3f}".format(*means) if found else "")
-        rows.append(f"| {agent} | {' | '.join(cells)} |")
+        runs = [[line for line in lines if (line["name"], line["env"], line["steps"]) == (agent, *task)] for task in tasks]
+        rows.append(f"| {agent} | {' | '.join(cell(each) if each else '' for each in runs)} |")
     return "\n".join(rows)
 
 

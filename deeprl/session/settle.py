@@ -57,8 +57,9 @@ def drop_unused(config: dict[str, Any], user: set[str], experiment: str, publish
     slots |= {slot for each in tuned.lineage(experiment, "experiment")[:-1] for slot in tuned.slots("experiment", each)}
     swapped = tuple(f"{slot.replace('/', '.')}." for slot in slots)
     dropped = drop_foreign(config, keys | tuned.recipe(names["agent"]) | {key for key in published if key.startswith(swapped)}, user)
-    options = {slot for each in tuned.lineage(experiment, "experiment") for slot in tuned.slots("experiment", each)} - user
-    dropped = [key for key in dropped if key.rpartition(".")[0].replace(".", "/") not in options]  # the experiment knows what it replaces
+    filled = {slot for each in tuned.lineage(experiment, "experiment") for slot in tuned.slots("experiment", each)} - user
+    # nothing is told of a slot that the experiment itself fills, because its settings were written for that option
+    dropped = [key for key in dropped if key.rpartition(".")[0].replace(".", "/") not in filled]
     if dropped:
         sources = [f"agent={names['agent']}", f"tuned/{option}", *([f"experiment={experiment}"] if published else [])]
         say(f"keys of {' and '.join(sources)} that the chosen parts do not take are ignored: {', '.join(dropped)}")
