@@ -143,47 +143,58 @@ def area(run: dict) -> float:
     return float(np.mean([mean for _, mean in run["curve"]]))
 
 
+def action_gap(run: dict) -> float:
+    """Between the values of the best and the second action, with the last weights: a mean over the final evaluation."""
+    return run["final"]["diagnostics"]["action_gap"]
+
+
 def compared(name: str, results: Path = RESULTS) -> str:
     """A row for each agent that was trained on every task of its baseline: its scores in units of the baseline's mean on each.
 
     Interquartile mean of the finals; probability that a run ends higher than the baseline's on the same task; mean of the area under the
-    learning curve. With stratified bootstrap intervals of 95 %, over the runs of both, which are somewhat too narrow for few seeds; least
-    so that of the probability, on which a verdict therefore rests. Steps/s are those of runs that may have shared their machine.
+    learning curve; for the sets of `ESTIMATED` the mean of the action gap. With stratified bootstrap intervals of 95 %, over the runs of
+    both, which are somewhat too narrow for few seeds; least so that of the probability, on which a verdict therefore rests. Steps/s are
+    those of runs that may have shared their machine.
 
     Raises:
         ValueError: the baseline's mean is no unit, because it is not positive.
     """
     lines = stored(results / f"{name}.json")
     names = [agent for agent in RECIPES if any(line["name"] == agent for line in lines)]
-    rows = ["| agent | baseline | seeds | IQM of finals | probability to end above | area under the curve | steps/s |", "|---" * 7 + "|"]
+    means = {"area under the curve": area, **({"action gap": action_gap} if name in ESTIMATED else {})}
+    head = ["agent", "baseline", "seeds", "IQM of finals", "probability to end above", *means, "steps/s"]
+    rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     missing = []
     for agent in names:
         baseline = BASELINE[name].get(agent, BASELINE[name][""])
         tasks = sorted({(line["env"], line["steps"]) for line in lines if line["name"] == baseline})
-        mine, theirs = (
-            [[line for line in lines if (line["name"], line["env"], line["steps"]) == (each, *task)] for task in tasks]
-            for each in (agent, baseline)
-        )
-        if not tasks or not all(mine):
+        runs = [[line for line in lines if (line["name"], line["env"], line["steps"]) == (agent, *task)] for task in tasks]
+        units = [[line for line in lines if (line["name"], line["env"], line["steps"]) == (baseline, *task)] for task in tasks]
+        if not tasks or not all(runs):
             missing.append(agent)
             continue
-        finals, units = ([np.array([final(run) for run in task]) for task in runs] for runs in (mine, theirs))
-        areas, area_units = ([np.array([area(run) for run in task]) for task in runs] for runs in (mine, theirs))
-        if min(scores.mean() for scores in (*units, *area_units)) <= 0:
-            raise ValueError(f"a mean of {baseline} is not positive on one of {tasks}: its scores are no unit")
         itself = agent == baseline
+        finals, final_units = of_tasks(runs, final), of_tasks(units, final)
+        measured = {head: (of_tasks(runs, measure), of_tasks(units, measure)) for head, measure in means.items()}
+        if min(scores.mean() for each in (final_units, *(unit for _, unit in measured.values())) for scores in each) <= 0:
+            raise ValueError(f"a mean of {baseline} is not positive on one of {tasks}: its scores are no unit")
         cells = [
             "" if itself else baseline,
-            ", ".join(dict.fromkeys(str(len(task)) for task in mine)),
-            f"{iqm(np.concatenate([scores / scores.mean() for scores in finals])):.2f}" if itself else shown(relative(finals, units, iqm)),
-            "" if itself else shown(improvement(finals, units)),
-            "1.00" if itself else shown(relative(areas, area_units, np.mean)),
-            f"{np.median([run['steps_per_second'] for task in mine for run in task]):,.0f}",
+            ", ".join(dict.fromkeys(str(len(task)) for task in runs)),
+            f"{iqm(np.concatenate([scores / scores.mean() for scores in finals])):.2f}" if itself else shown(relative(finals, final_units)),
+            "" if itself else shown(improvement(finals, final_units)),
+            *("1.00" if itself else shown(relative(mine, unit, np.mean)) for mine, unit in measured.values()),
+            f"{np.median([run['steps_per_second'] for task in runs for run in task]):,.0f}",
         ]
         rows.append(f"| {agent} | {' | '.join(cells)} |")
     if missing:
         rows.append(f"\nNot on every task: {', '.join(missing)}.")
     return "\n".join(rows)
+
+
+def of_tasks(runs: list[list[dict]], measure: Callable[[dict], float]) -> list[np.ndarray]:
+    """What is measured of each run, an array for each task, as `deeprl.report.statistics` takes it."""
+    return [np.array([measure(run) for run in task]) for task in runs]
 
 
 def with_longer_runs(name: str, results: Path = RESULTS) -> list[dict]:

@@ -71,3 +71,23 @@ def test_learned_values_stand_beside_the_returns_that_followed(tmp_path):
         "| dqn | 4.00 / 1.50 / 0.150 |  |",
         "| log_dqn |  | 3.00 / 1.00 / 0.100 |",
     ]
+
+
+def test_an_action_gap_is_in_units_of_the_baseline_on_each_task(tmp_path):
+    """One run each, so that nothing has an interval: (0.4 / 0.2 + 0.9 / 0.3) / 2."""
+
+    def line(name, env, gap):
+        return {
+            "name": name, "env": env, "steps": 1000, "seed": 0, "steps_per_second": 100.0,
+            "curve": [[1000, 2.0]], "final": {"mean": 2.0, "diagnostics": {"action_gap": gap}},
+        }  # fmt: skip
+
+    gaps = {"dqn": (0.2, 0.3), "mvi": (0.4, 0.9)}
+    lines = [line(name, env, gap) for name, each in gaps.items() for env, gap in zip(("minatar/asterix", "minatar/breakout"), each)]
+    (tmp_path / "minatar.json").write_text(json.dumps(lines))
+    assert evidence.compared("minatar", tmp_path).splitlines() == [
+        "| agent | baseline | seeds | IQM of finals | probability to end above | area under the curve | action gap | steps/s |",
+        "|---|---|---|---|---|---|---|---|",
+        "| dqn |  | 1 | 1.00 |  | 1.00 | 1.00 | 100 |",
+        "| mvi | dqn | 1 | 1.00 | 0.50 | 1.00 | 2.50 | 100 |",
+    ]
