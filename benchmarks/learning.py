@@ -166,8 +166,8 @@ def train_all(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="of the run folders")
-    parser.add_argument("--set", choices=SETS, default="minatar")
-    parser.add_argument("--agents", nargs="+", choices=RECIPES, default=None)
+    parser.add_argument("--set", choices=SETS, default="minatar", metavar="NAME", help="one of SETS in benchmarks/recipes.py")
+    parser.add_argument("--agents", nargs="+", choices=RECIPES, metavar="NAME", help="of benchmarks/recipes.py; default: those of the set")
     parser.add_argument("--tasks", nargs="+", default=None, help="some of those of the set")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--into", default="learning", help="the table benchmarks/results/INTO.json")

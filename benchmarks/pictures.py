@@ -37,6 +37,18 @@ PICTURES = {
         {"dqn": "DQN", "idqn": "i-DQN, K = 4", "is_dqn": "iS-DQN, K = 4", "target_free_dqn": "DQN without target network"},
         ("minatar/asterix", "minatar/breakout"),
     ),
+    "minatar": Picture(  # the agents that end above DQN; the others are in the next picture, because ten curves cannot be told apart
+        ("minatar",),
+        {
+            "dqn": "DQN", "mvi_1": "MVI(q = 1)", "mvi": "MVI(q = 2)", "munchausen_dqn": "Munchausen DQN", "qrdqn": "QR-DQN", "iqn": "IQN",
+        },
+        ("minatar/asterix", "minatar/breakout", "minatar/space_invaders"),
+    ),
+    "minatar_others": Picture(
+        ("minatar",),
+        {"dqn": "DQN", "c51": "C51", "dvw": "DVW", "idqn": "i-DQN, K = 4", "log_dqn": "LogDQN, discount 0.96"},
+        ("minatar/asterix", "minatar/breakout", "minatar/space_invaders"),
+    ),
     "mujoco_million": Picture(
         ("learning",), {"td3": "TD3", "sac": "SAC"}, ("mujoco/half_cheetah", "mujoco/hopper", "mujoco/walker2d"), 500_000
     ),

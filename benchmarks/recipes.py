@@ -56,10 +56,12 @@ ROLLOUT_CHAINS = {  # a rollout has 512 steps
     "pqn_old": f"{CHAINED} agent.chain.length=1 agent.chain.shift_period=2048",
 }
 ENTROPIES = {"mvi_1": "agent=mvi agent.backup.q=1"}  # q alone differs from mvi
+CLOCKS = "agent.chain.shift_period={} agent.chain.sync_period={}"
 CANDIDATES = {  # for configs/tuned/minatar, which holds one of each
     **{f"{name}_{eps}": f"agent={name} agent.optimizer.eps={eps}" for name in ("c51", "qrdqn", "iqn") for eps in ("3.125e-4", "1e-8")},
     **{f"dqn_{period}": f"agent=dqn agent.chain.target_update_period={period}" for period in (250, 500, 1000)},
     **{f"log_dqn_{lr}": f"agent=log_dqn agent.optimizer.lr={lr}" for lr in ("2.5e-4", "1e-3")},
+    **{f"idqn_{period}": f"agent=idqn {CLOCKS.format(period, period // 20)}" for period in (200, 400, 800)},
 }
 DOUBLE = "agent/backup=double agent.head.init=null agent.optimizer.eps=1e-8"  # as Tianshou chooses actions of targets, and draws weights
 CONTROL = {  # beside benchmarks.control
