@@ -21,6 +21,7 @@ from scipy.stats import ttest_ind
 
 from benchmarks.learning import RESULTS, interval, planned, scores, stored, train_all
 from benchmarks.learning import compared as compared_at
+from benchmarks.rank_test import holm, p_value
 from benchmarks.recipes import DISCOUNTED, RECIPES, SETS
 from deeprl.report.statistics import Interval, improvement, iqm, relative
 
@@ -39,7 +40,7 @@ NAMES = {
     # seed 0 of the rivals is in learning.json, in runs of a million steps (Walker2d: half a million)
     "actor_critic": (("mujoco_chains", range(3)), ("mujoco_strong", range(3)), ("mujoco_rivals", (1, 2))),
     "minatar_choice": (("minatar_choice", (100, 101)),),
-    "minatar": (("rollouts_minatar_short", range(3)), ("rollouts_minatar", range(3)), ("minatar_main", range(5))),
+    "minatar": (("rollouts_minatar_short", range(3)), ("minatar_main", range(5))),
 }
 """Sets of `benchmarks.recipes`, with their seeds"""
 BASELINE = {
@@ -60,30 +61,34 @@ AGAINST_GOAL = {"strong_choice": (100_000,), "actor_critic": (150_000, 200_000)}
 PAIRS = {
     "actor_critic": (("itd3", "td3"), ("isac", "sac"), ("strong_mujoco", "td3"), ("strong_mujoco", "sac")),
     "successors": (("pqn", "dqn"),),
-    "minatar": (("mvi", "mvi_1"),),
+    "minatar": (("mvi", "mvi_1"), ("dqn_huber", "dqn"), *((agent, "dqn_huber") for agent in ("munchausen_dqn", "mvi", "mvi_1"))),
 }
 """Agents that are compared by their difference; PQN of minatar.json after 500,000 steps with DQN after 200,000, which take it longer"""
+BESIDE = {"successors": "minatar"}
+"""File with the runs of an agent of `PAIRS` that the set itself does not train"""
 LEAST = {"classic/cartpole": 475.0, "classic/pendulum": -200.0}
 """What a preset must hold with every seed"""
 
 
 def table(name: str, results: Path = RESULTS) -> str:
-    """A row for each task and agent: the mean with its interval, the worst seed, and all finals.
+    """A row for each task and agent: the mean of the finals with its interval, the worst of them, how many finals and how many means of the
+    last four evaluations of training are below the bar, and all finals.
 
     Args:
         results: the folder of NAME.json, here and below.
     """
     lines = sorted(stored(results / f"{name}.json"), key=lambda line: (line["env"], line["steps"], line["name"], line["seed"]))
-    rows = ["| task | agent | seeds | mean | worst | below the bar | finals | commit |", "|---|---|---|---|---|---|---|---|"]
+    head = ["task", "agent", "seeds", "mean", "worst", "below the bar", "last four below it", "finals", "commit"]
+    rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for (env, steps, agent), group in groupby(lines, key=lambda line: (line["env"], line["steps"], line["name"])):
         runs = list(group)
-        finals = [run["final"]["mean"] for run in runs]
-        below = str(sum(final < LEAST[env] for final in finals)) if env in LEAST else ""
+        finals, last_four = [run["final"]["mean"] for run in runs], [run["last_four"] for run in runs]
+        below = [str(sum(value < LEAST[env] for value in values)) if env in LEAST else "" for values in (finals, last_four)]
         commits = ", ".join(dict.fromkeys(commit for run in runs for commit in run["commit"].split(", ")))
         shown = [
             with_interval(finals, ".1f"),
             f"{min(finals):.1f}",
-            below,
+            *below,
             ", ".join(f"{each:.1f}" for each in finals),
         ]
         rows.append(f"| {env}, {steps:,} | {agent} | {len(runs)} | {' | '.join(shown)} | {commits} |")
@@ -153,8 +158,8 @@ def compared(name: str, results: Path = RESULTS) -> str:
 
     Interquartile mean of the finals; probability that a run ends higher than the baseline's on the same task; mean of the area under the
     learning curve; for the sets of `ESTIMATED` the mean of the action gap. With stratified bootstrap intervals of 95 %, over the runs of
-    both, which are somewhat too narrow for few seeds; least so that of the probability, on which a verdict therefore rests. Steps/s are
-    those of runs that may have shared their machine.
+    both, which are somewhat too narrow for few seeds. A verdict therefore rests on p, the exact one of the probability, after Holm's
+    correction for all rows of the table. Steps/s are those of runs that may have shared their machine.
 
     Raises:
         ValueError: the baseline's mean is no unit, because it is not positive.
@@ -162,8 +167,9 @@ def compared(name: str, results: Path = RESULTS) -> str:
     lines = stored(results / f"{name}.json")
     names = [agent for agent in RECIPES if any(line["name"] == agent for line in lines)]
     means = {"area under the curve": area, **({"action gap": action_gap} if name in ESTIMATED else {})}
-    head = ["agent", "baseline", "seeds", "IQM of finals", "probability to end above", *means, "steps/s"]
-    rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    head = ["agent", "baseline", "seeds", "IQM of finals", "probability to end above", "p", *means, "steps/s"]
+    rows: dict[str, list[str]] = {}
+    tests: dict[str, float] = {}
     missing = []
     for agent in names:
         baseline = BASELINE[name].get(agent, BASELINE[name][""])
@@ -178,18 +184,23 @@ def compared(name: str, results: Path = RESULTS) -> str:
         measured = {head: (of_tasks(runs, measure), of_tasks(units, measure)) for head, measure in means.items()}
         if min(scores.mean() for each in (final_units, *(unit for _, unit in measured.values())) for scores in each) <= 0:
             raise ValueError(f"a mean of {baseline} is not positive on one of {tasks}: its scores are no unit")
-        cells = [
+        if not itself:
+            tests[agent] = p_value(finals, final_units)
+        rows[agent] = [
             "" if itself else baseline,
             ", ".join(dict.fromkeys(str(len(task)) for task in runs)),
             f"{iqm(np.concatenate([scores / scores.mean() for scores in finals])):.2f}" if itself else shown(relative(finals, final_units)),
             "" if itself else shown(improvement(finals, final_units)),
+            "",  # of all rows together, below
             *("1.00" if itself else shown(relative(mine, unit, np.mean)) for mine, unit in measured.values()),
             f"{np.median([run['steps_per_second'] for task in runs for run in task]):,.0f}",
         ]
-        rows.append(f"| {agent} | {' | '.join(cells)} |")
+    for agent, corrected in zip(tests, holm(list(tests.values()))):
+        rows[agent][head.index("p") - 1] = f"{corrected:.3f}"
+    table = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {agent} | {' | '.join(cells)} |" for agent, cells in rows.items())]
     if missing:
-        rows.append(f"\nNot on every task: {', '.join(missing)}.")
-    return "\n".join(rows)
+        table.append(f"\nNot on every task: {', '.join(missing)}.")
+    return "\n".join(table)
 
 
 def of_tasks(runs: list[list[dict]], measure: Callable[[dict], float]) -> list[np.ndarray]:
@@ -228,20 +239,34 @@ def welch(one: list[float], other: list[float]) -> str:
 
 
 def differences(name: str, results: Path = RESULTS) -> str:
-    """A row for each pair of `PAIRS` and each task that both agents were trained on, at each number of steps of `AGAINST_GOAL`."""
-    rows = ["| task | pair | difference |", "|---|---|---|"]
-    found: dict[tuple[str, str], dict[int, float]] = {}
-    for at in AGAINST_GOAL.get(name, ()):
-        reached = scores(with_longer_runs(name, results), at)
-        found |= {(agent, f"{task}, {at:,}"): values for (agent, task), values in reached.items()}
-    if name not in AGAINST_GOAL:
-        for line in [line for file in ("minatar", "successors") for line in stored(results / f"{file}.json") if line["steps"] != 2_000_000]:
-            found.setdefault((line["name"], line["env"]), {})[line["seed"]] = final(line)
-    for one, other in PAIRS[name]:
-        for task in sorted({task for each, task in found if each == one} & {task for each, task in found if each == other}):
-            values = [list(found[each, task].values()) for each in (one, other)]
-            rows.append(f"| {task} | {one} less {other} | {welch(*values)} |")
+    """For each pair of `PAIRS`, at each number of steps of `AGAINST_GOAL`: a row for each task that both agents were trained on, with the
+    difference, and a row for all of them, with the probability that the first agent ends above the second, and its exact p after Holm's
+    correction for all pairs."""
+    rows = ["| task | pair | difference | probability to end above | p |", "|---|---|---|---|---|"]
+    reached = {f", {at:,}": scores(with_longer_runs(name, results), at) for at in AGAINST_GOAL.get(name, ())}
+    for at, found in (reached or {"": ends(name, results)}).items():
+        pairs = {}
+        for one, other in PAIRS[name]:
+            tasks = sorted({task for each, task in found if each == one} & {task for each, task in found if each == other})
+            if tasks:
+                pairs[one, other] = {task: [np.array(list(found[each, task].values())) for each in (one, other)] for task in tasks}
+        corrected = holm([p_value(*zip(*values.values())) for values in pairs.values()])
+        for ((one, other), values), p in zip(pairs.items(), corrected):
+            rows += [f"| {task}{at} | {one} less {other} | {welch(*each)} |  |  |" for task, each in values.items()]
+            rows.append(f"| all{at} | {one} less {other} |  | {shown(improvement(*zip(*values.values())))} | {p:.3f} |")
     return "\n".join(rows)
+
+
+def ends(name: str, results: Path) -> dict[tuple[str, str], dict[int, float]]:
+    """Agent and task -> seed -> final. Of agents that the set does not train, those in the file of `BESIDE`."""
+    lines = stored(results / f"{name}.json")
+    own = {line["name"] for line in lines}
+    if name in BESIDE:
+        lines = lines + [line for line in stored(results / f"{BESIDE[name]}.json") if line["name"] not in own]
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    for line in sorted(lines, key=lambda line: line["seed"]):
+        found.setdefault((line["name"], line["env"]), {})[line["seed"]] = final(line)
+    return found
 
 
 def main() -> None:

@@ -55,7 +55,11 @@ ROLLOUT_CHAINS = {  # a rollout has 512 steps
     "ipqn_short": f"{CHAINED} agent.chain.length=3 agent.chain.shift_period=512 agent.backup.lam=0.3",
     "pqn_old": f"{CHAINED} agent.chain.length=1 agent.chain.shift_period=2048",
 }
-ENTROPIES = {"mvi_1": "agent=mvi agent.backup.q=1"}  # q alone differs from mvi
+HUBER = "agent.head.loss=huber"
+ABLATIONS = {
+    "mvi_1": "agent=mvi agent.backup.q=1",  # q alone differs from mvi
+    "dqn_huber": f"agent=dqn {HUBER}",  # which munchausen_dqn and mvi have beside their backups
+}
 CLOCKS = "agent.chain.shift_period={} agent.chain.sync_period={}"
 CANDIDATES = {  # for configs/tuned/minatar, which holds one of each
     **{f"{name}_{eps}": f"agent={name} agent.optimizer.eps={eps}" for name in ("c51", "qrdqn", "iqn") for eps in ("3.125e-4", "1e-8")},
@@ -81,7 +85,6 @@ LOG_VARIANTS = {  # LogDQN, each without one of what might make its values too l
     "log_dqn_k_50": "agent=log_dqn agent.mapping.k=50",
     "log_dqn_c_2": "agent=log_dqn agent.mapping.c=2",
 }
-HUBER = "agent.head.loss=huber"
 QUANTILE = "agent/head=quantile agent.head.quantiles=32 agent.optimizer.eps=3.125e-4"  # as configs/tuned/minatar/qrdqn.yaml
 COMPOSITIONS = {  # twelve, of a chain (iS-DQN's or i-DQN's), a backup, a head, a weighting, an auxiliary loss and three steps
     "is_munchausen": f"agent=is_dqn agent/backup=munchausen {HUBER}",
@@ -120,7 +123,7 @@ ACTORS = {
     "td3_actors": "agent=td3 collect=ray collect.actors=2",
 }
 RECIPES = {
-    **AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS, **ROLLOUT_CHAINS, **ENTROPIES, **CANDIDATES, **CONTROL, **DISCOUNTS, **LOG_VARIANTS,
+    **AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS, **ROLLOUT_CHAINS, **ABLATIONS, **CANDIDATES, **CONTROL, **DISCOUNTS, **LOG_VARIANTS,
     **COMPOSITIONS, **STRONG, **PONG, **ACTORS,
 }  # fmt: skip
 LOG_MAPPED = ("log_dqn", "loglin_dqn")
@@ -146,7 +149,7 @@ SETS = {
     "minatar_main": (
         ("minatar/asterix", "minatar/breakout", "minatar/space_invaders"),
         "steps=500000 evaluation.every=25000",
-        ("dqn", "idqn", "munchausen_dqn", "mvi", "mvi_1", "qrdqn", "iqn", "c51", "dvw", "log_dqn"),
+        ("dqn", "idqn", "munchausen_dqn", "mvi", "mvi_1", "qrdqn", "iqn", "c51", "dvw", "log_dqn", "dqn_huber"),
     ),
     "control": (("minatar/asterix",), "steps=200000 evaluation.every=20000", CONTROL),
     "discounts": (("minatar/breakout", "minatar/asterix"), "steps=300000 evaluation.every=30000", DISCOUNTS),

@@ -86,8 +86,40 @@ def test_an_action_gap_is_in_units_of_the_baseline_on_each_task(tmp_path):
     lines = [line(name, env, gap) for name, each in gaps.items() for env, gap in zip(("minatar/asterix", "minatar/breakout"), each)]
     (tmp_path / "minatar.json").write_text(json.dumps(lines))
     assert evidence.compared("minatar", tmp_path).splitlines() == [
-        "| agent | baseline | seeds | IQM of finals | probability to end above | area under the curve | action gap | steps/s |",
-        "|---|---|---|---|---|---|---|---|",
-        "| dqn |  | 1 | 1.00 |  | 1.00 | 1.00 | 100 |",
-        "| mvi | dqn | 1 | 1.00 | 0.50 | 1.00 | 2.50 | 100 |",
+        "| agent | baseline | seeds | IQM of finals | probability to end above | p | area under the curve | action gap | steps/s |",
+        "|---|---|---|---|---|---|---|---|---|",
+        "| dqn |  | 1 | 1.00 |  |  | 1.00 | 1.00 | 100 |",
+        "| mvi | dqn | 1 | 1.00 | 0.50 | 1.000 | 1.00 | 2.50 | 100 |",
     ]
+
+
+def finals(tmp_path, file, steps, **agents):
+    """A file with one run a final: agent=(finals on Asterix, finals on Breakout)."""
+    lines = [
+        {"name": name, "env": env, "steps": steps, "seed": seed, "final": {"mean": mean}}
+        for name, tasks in agents.items()
+        for env, means in zip(("minatar/asterix", "minatar/breakout"), tasks)
+        for seed, mean in enumerate(means)
+    ]
+    (tmp_path / f"{file}.json").write_text(json.dumps(lines))
+
+
+def test_pairs_are_compared_task_by_task_and_over_all_tasks(tmp_path):
+    """Of 36 splits two are as far apart as those of the first pairs, and four as that of the last, with its tie. Holm: 3 · 2/36, and no
+    later p is smaller."""
+    finals(tmp_path, "minatar", 500_000, mvi=([4, 5], [6, 7]), mvi_1=([1, 2], [3, 4]), dqn_huber=([0, 1], [1, 2]))
+    rows = evidence.differences("minatar", tmp_path).splitlines()
+    assert [[row.split("|")[cell].strip().split(" [")[0] for cell in (2, 4, 5)] for row in rows if row.startswith("| all")] == [
+        ["mvi less mvi_1", "1.00", "0.167"],
+        ["mvi less dqn_huber", "1.00", "0.167"],
+        ["mvi_1 less dqn_huber", "0.94", "0.167"],  # 15 of 16 pairs
+    ]
+    assert rows[2].startswith("| minatar/asterix | mvi less mvi_1 | 3.0 [")
+
+
+def test_an_agent_of_another_file_is_compared_with_those_of_the_set_itself(tmp_path):
+    """PQN of minatar.json beside DQN of successors.json, and not beside the longer runs of DQN in minatar.json."""
+    finals(tmp_path, "successors", 200_000, dqn=([1, 2], [1, 2]))
+    finals(tmp_path, "minatar", 500_000, pqn=([3, 4], [3, 4]), dqn=([9, 9], [9, 9]))
+    rows = evidence.differences("successors", tmp_path).splitlines()
+    assert rows[-1] == "| all | pqn less dqn |  | 1.00 [1.00, 1.00] | 0.056 |"
