@@ -61,6 +61,7 @@ AGAINST_GOAL = {"strong_choice": (100_000,), "actor_critic": (150_000, 200_000)}
 PAIRS = {
     "actor_critic": (("itd3", "td3"), ("isac", "sac"), ("strong_mujoco", "td3"), ("strong_mujoco", "sac")),
     "successors": (("pqn", "dqn"),),
+    "control": tuple((f"{agent}_double", f"{agent} of Tianshou") for agent in ("dqn", "qrdqn", "iqn", "c51")),
     "minatar": (("mvi", "mvi_1"), ("dqn_huber", "dqn"), *((agent, "dqn_huber") for agent in ("munchausen_dqn", "mvi", "mvi_1"))),
 }
 """Agents that are compared by their difference; PQN of minatar.json after 500,000 steps with DQN after 200,000, which take it longer"""
