@@ -140,6 +140,10 @@ def shown(found: Interval) -> str:
     return f"{found.point:.2f}" + ("" if np.isnan(found.low) else f" [{found.low:.2f}, {found.high:.2f}]")
 
 
+def three_digits(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
 def final(run: dict) -> float:
     return run["final"]["mean"]
 
@@ -197,7 +201,7 @@ def compared(name: str, results: Path = RESULTS) -> str:
             f"{np.median([run['steps_per_second'] for task in runs for run in task]):,.0f}",
         ]
     for agent, corrected in zip(tests, holm(list(tests.values()))):
-        rows[agent][head.index("p") - 1] = f"{corrected:.3f}"
+        rows[agent][head.index("p") - 1] = three_digits(corrected)
     table = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {agent} | {' | '.join(cells)} |" for agent, cells in rows.items())]
     if missing:
         table.append(f"\nNot on every task: {', '.join(missing)}.")
@@ -254,7 +258,7 @@ def differences(name: str, results: Path = RESULTS) -> str:
         corrected = holm([p_value(*zip(*values.values())) for values in pairs.values()])
         for ((one, other), values), p in zip(pairs.items(), corrected):
             rows += [f"| {task}{at} | {one} less {other} | {welch(*each)} |  |  |" for task, each in values.items()]
-            rows.append(f"| all{at} | {one} less {other} |  | {shown(improvement(*zip(*values.values())))} | {p:.3f} |")
+            rows.append(f"| all{at} | {one} less {other} |  | {shown(improvement(*zip(*values.values())))} | {three_digits(p)} |")
     return "\n".join(rows)
 
 

@@ -37,7 +37,7 @@ PICTURES = {
         {"dqn": "DQN", "idqn": "i-DQN, K = 4", "is_dqn": "iS-DQN, K = 4", "target_free_dqn": "DQN without target network"},
         ("minatar/asterix", "minatar/breakout"),
     ),
-    "minatar": Picture(  # the agents that end above DQN; the others are in the next picture, because ten curves cannot be told apart
+    "minatar": Picture(  # the others are in the next picture, because ten curves cannot be told apart
         ("minatar",),
         {
             "dqn": "DQN", "mvi_1": "MVI(q = 1)", "mvi": "MVI(q = 2)", "munchausen_dqn": "Munchausen DQN", "qrdqn": "QR-DQN", "iqn": "IQN",
