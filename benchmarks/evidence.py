@@ -33,7 +33,7 @@ NAMES = {
     "control": (("control", range(5)),),  # beside the runs that benchmarks.control adds to the same file
     "discounts": (("discounts", range(3)),),
     "log_values": (("log_values", (100, 101)),),
-    "composition": (("composition", range(100, 103)),),
+    "composition": (("composition", range(200, 203)),),  # others than those by which settings were chosen on Freeway
     "auxiliary": (("auxiliary", range(3)),),
     "atari": (("pong", range(2)), ("atari_breakout", range(1))),
     "strong_choice": (("strong_choice", (100,)),),
@@ -64,9 +64,10 @@ PAIRS = {
     "control": tuple((f"{agent}_double", f"{agent} of Tianshou") for agent in ("dqn", "qrdqn", "iqn", "c51")),
     "minatar": (("mvi", "mvi_1"), ("dqn_huber", "dqn"), *((agent, "dqn_huber") for agent in ("munchausen_dqn", "mvi", "mvi_1"))),
 }
-"""Agents that are compared by their difference; PQN of minatar.json after 500,000 steps with DQN after 200,000, which take it longer"""
+"""Agents whose finals are compared pair by pair. PQN (500,000 steps, minatar.json) stands beside DQN (200,000 steps), because DQN takes
+longer still."""
 BESIDE = {"successors": "minatar"}
-"""File with the runs of an agent of `PAIRS` that the set itself does not train"""
+"""File with the runs of an agent of `PAIRS` that the set itself does not train; with --again in FOLDER too"""
 LEAST = {"classic/cartpole": 475.0, "classic/pendulum": -200.0}
 """What a preset must hold with every seed"""
 
@@ -86,13 +87,8 @@ def table(name: str, results: Path = RESULTS) -> str:
         finals, last_four = [run["final"]["mean"] for run in runs], [run["last_four"] for run in runs]
         below = [str(sum(value < LEAST[env] for value in values)) if env in LEAST else "" for values in (finals, last_four)]
         commits = ", ".join(dict.fromkeys(commit for run in runs for commit in run["commit"].split(", ")))
-        shown = [
-            with_interval(finals, ".1f"),
-            f"{min(finals):.1f}",
-            *below,
-            ", ".join(f"{each:.1f}" for each in finals),
-        ]
-        rows.append(f"| {env}, {steps:,} | {agent} | {len(runs)} | {' | '.join(shown)} | {commits} |")
+        cells = [with_interval(finals, ".1f"), f"{min(finals):.1f}", *below, ", ".join(f"{each:.1f}" for each in finals), commits]
+        rows.append(f"| {env}, {steps:,} | {agent} | {len(runs)} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
@@ -117,11 +113,13 @@ def estimates(name: str, results: Path = RESULTS) -> str:
         return "{:.2f} / {:.2f} / {:.3f}".format(*(np.mean([run["final"]["diagnostics"][key] for run in runs]) for key in keys))
 
     lines = [line for line in stored(results / f"{name}.json") if "value" in line["final"].get("diagnostics", {})]
-    return by_task("value / return / gap", lines, cell) if lines else "no learned values are stored"
+    return by_task("value / return / gap", lines, cell)
 
 
 def by_task(head: str, lines: list[dict], cell: Callable[[list[dict]], str]) -> str:
     """A row for each agent, a column for each task, and in it the cell of their runs; empty where there are none."""
+    if not lines:
+        return f"{head}: nothing is stored"
     tasks = sorted({(line["env"], line["steps"]) for line in lines})
     rows = [f"| {head} | " + " | ".join(f"{env}, {steps:,}" for env, steps in tasks) + " |", "|---" * (len(tasks) + 1) + "|"]
     for agent in [agent for agent in RECIPES if any(line["name"] == agent for line in lines)]:
@@ -173,7 +171,7 @@ def compared(name: str, results: Path = RESULTS) -> str:
     names = [agent for agent in RECIPES if any(line["name"] == agent for line in lines)]
     means = {"area under the curve": area, **({"action gap": action_gap} if name in ESTIMATED else {})}
     head = ["agent", "baseline", "seeds", "IQM of finals", "probability to end above", "p", *means, "steps/s"]
-    rows: dict[str, list[str]] = {}
+    rows: dict[str, tuple[list[str], list[str]]] = {}  # the cells before p and after it
     tests: dict[str, float] = {}
     missing = []
     for agent in names:
@@ -186,23 +184,26 @@ def compared(name: str, results: Path = RESULTS) -> str:
             continue
         itself = agent == baseline
         finals, final_units = of_tasks(runs, final), of_tasks(units, final)
-        measured = {head: (of_tasks(runs, measure), of_tasks(units, measure)) for head, measure in means.items()}
-        if min(scores.mean() for each in (final_units, *(unit for _, unit in measured.values())) for scores in each) <= 0:
+        measured = [(of_tasks(runs, measure), of_tasks(units, measure)) for measure in means.values()]
+        if min(task.mean() for each in (final_units, *(unit for _, unit in measured)) for task in each) <= 0:
             raise ValueError(f"a mean of {baseline} is not positive on one of {tasks}: its scores are no unit")
         if not itself:
             tests[agent] = p_value(finals, final_units)
-        rows[agent] = [
+        before = [
             "" if itself else baseline,
             ", ".join(dict.fromkeys(str(len(task)) for task in runs)),
-            f"{iqm(np.concatenate([scores / scores.mean() for scores in finals])):.2f}" if itself else shown(relative(finals, final_units)),
+            f"{iqm(np.concatenate([task / task.mean() for task in finals])):.2f}" if itself else shown(relative(finals, final_units)),
             "" if itself else shown(improvement(finals, final_units)),
-            "",  # of all rows together, below
-            *("1.00" if itself else shown(relative(mine, unit, np.mean)) for mine, unit in measured.values()),
+        ]
+        after = [
+            *("1.00" if itself else shown(relative(mine, unit, np.mean)) for mine, unit in measured),
             f"{np.median([run['steps_per_second'] for task in runs for run in task]):,.0f}",
         ]
-    for agent, corrected in zip(tests, holm(list(tests.values()))):
-        rows[agent][head.index("p") - 1] = three_digits(corrected)
-    table = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {agent} | {' | '.join(cells)} |" for agent, cells in rows.items())]
+        rows[agent] = before, after
+    corrected = {agent: three_digits(p) for agent, p in zip(tests, holm(list(tests.values())))}
+    table = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for agent, (before, after) in rows.items():
+        table.append(f"| {' | '.join([agent, *before, corrected.get(agent, ''), *after])} |")
     if missing:
         table.append(f"\nNot on every task: {', '.join(missing)}.")
     return "\n".join(table)
@@ -265,7 +266,7 @@ def differences(name: str, results: Path = RESULTS) -> str:
 def ends(name: str, results: Path) -> dict[tuple[str, str], dict[int, float]]:
     """Agent and task -> seed -> final. Of agents that the set does not train, those in the file of `BESIDE`."""
     lines = stored(results / f"{name}.json")
-    own = {line["name"] for line in lines}
+    own = {agent for part, _ in NAMES[name] for agent in SETS[part][2]}
     if name in BESIDE:
         lines = lines + [line for line in stored(results / f"{BESIDE[name]}.json") if line["name"] not in own]
     found: dict[tuple[str, str], dict[int, float]] = {}

@@ -1,7 +1,7 @@
 """Exact test that runs of two agents rank alike on several tasks, and the correction of a family of such tests.
 
-The verdicts of docs/claims.md rest on these p-values, because bootstrap intervals of few seeds are too narrow, and because nine independent
-tests at 5 % have a false rejection in 37 % of cases (1 − 0.95⁹).
+The verdicts of docs/claims.md rest on these p-values, because bootstrap intervals of few seeds are too narrow, and because ten independent
+tests at 5 % have a false rejection in 40 % of cases (1 − 0.95¹⁰).
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import numpy as np
 def p_value(x: Sequence[np.ndarray], y: Sequence[np.ndarray]) -> float:
     """Two-sided p of the probability that a run of X scores higher than one of Y (`deeprl.report.statistics.improvement`).
 
-    If the agents are alike, every split of the runs of a task into X's and Y's is as likely as the one that was seen, independently of the
-    other tasks. p is the share of all splits whose mean over tasks is at least as far from 1/2.
+    If the scores of both agents have the same distribution on each task, every split of its runs into X's and Y's is as likely as the one
+    that was seen, independently of the other tasks. p is the share of all splits whose mean probability over tasks is at least as far from
+    1/2.
 
     Args:
         x, y: scores of the same tasks in the same order, each (seeds,).

@@ -93,6 +93,20 @@ def test_an_action_gap_is_in_units_of_the_baseline_on_each_task(tmp_path):
     ]
 
 
+def test_p_is_corrected_for_all_agents_of_the_table(tmp_path):
+    """Of 36 splits two are as far apart as MVI(q)'s, 2 · 2/36, and sixteen as that of q = 1, 16/36."""
+    ends = {"dqn": (1, 2), "mvi": (3, 4), "mvi_1": (1.5, 3)}
+    lines = [
+        {
+            "name": name, "env": env, "steps": 1000, "seed": seed, "steps_per_second": 100.0,
+            "curve": [[1000, mean]], "final": {"mean": mean, "diagnostics": {"action_gap": 1.0}},
+        }
+        for name, means in ends.items() for env in ("minatar/asterix", "minatar/breakout") for seed, mean in enumerate(means)
+    ]  # fmt: skip
+    (tmp_path / "minatar.json").write_text(json.dumps(lines))
+    assert [row.split("|")[6].strip() for row in evidence.compared("minatar", tmp_path).splitlines()[3:]] == ["0.111", "0.444"]
+
+
 def finals(tmp_path, file, steps, **agents):
     """A file with one run a final: agent=(finals on Asterix, finals on Breakout)."""
     lines = [
@@ -115,6 +129,11 @@ def test_pairs_are_compared_task_by_task_and_over_all_tasks(tmp_path):
         ["mvi_1 less dqn_huber", "0.94", "0.167"],  # 15 of 16 pairs
     ]
     assert rows[2].startswith("| minatar/asterix | mvi less mvi_1 | 3.0 [")
+
+
+def test_an_agent_of_the_set_is_not_taken_from_another_file(tmp_path):
+    finals(tmp_path, "minatar", 500_000, pqn=([3, 4], [3, 4]), dqn=([9, 9], [9, 9]))
+    assert "dqn" not in evidence.differences("successors", tmp_path)
 
 
 def test_an_agent_of_another_file_is_compared_with_those_of_the_set_itself(tmp_path):

@@ -27,6 +27,8 @@ def test_tasks_that_disagree_say_nothing():
 def test_ties_count_one_half():
     """Scores 1, 2 beside 1, 1: X has 3/4 of the pairs, and 2 is X's in three of the six splits and Y's in the others."""
     assert p_value(arrays([1, 2]), arrays([1, 1])) == 1.0
+    # X without a 2 has 1/6 of the pairs: four splits give it none of the two, four give it both, and in the other twelve it has 1/2
+    assert p_value(arrays([1, 1, 1]), arrays([1, 2, 2])) == pytest.approx(8 / 20)
 
 
 @pytest.mark.parametrize("sizes", [(5, 5), (4, 6)])
