@@ -123,9 +123,14 @@ def by_task(head: str, lines: list[dict], cell: Callable[[list[dict]], str]) -> 
     tasks = sorted({(line["env"], line["steps"]) for line in lines})
     rows = [f"| {head} | " + " | ".join(f"{env}, {steps:,}" for env, steps in tasks) + " |", "|---" * (len(tasks) + 1) + "|"]
     for agent in [agent for agent in RECIPES if any(line["name"] == agent for line in lines)]:
-        runs = [[line for line in lines if (line["name"], line["env"], line["steps"]) == (agent, *task)] for task in tasks]
+        runs = runs_of(agent, tasks, lines)
         rows.append(f"| {agent} | {' | '.join(cell(each) if each else '' for each in runs)} |")
     return "\n".join(rows)
+
+
+def runs_of(agent: str, tasks: list[tuple[str, int]], lines: list[dict]) -> list[list[dict]]:
+    """Runs of an agent on each task, an environment with a number of steps."""
+    return [[line for line in lines if (line["name"], line["env"], line["steps"]) == (agent, *task)] for task in tasks]
 
 
 def with_interval(values: list[float], digits: str) -> str:
@@ -177,8 +182,8 @@ def compared(name: str, results: Path = RESULTS) -> str:
     for agent in names:
         baseline = BASELINE[name].get(agent, BASELINE[name][""])
         tasks = sorted({(line["env"], line["steps"]) for line in lines if line["name"] == baseline})
-        runs = [[line for line in lines if (line["name"], line["env"], line["steps"]) == (agent, *task)] for task in tasks]
-        units = [[line for line in lines if (line["name"], line["env"], line["steps"]) == (baseline, *task)] for task in tasks]
+        runs = runs_of(agent, tasks, lines)
+        units = runs_of(baseline, tasks, lines)
         if not tasks or not all(runs):
             missing.append(agent)
             continue

@@ -73,18 +73,23 @@ def test_learned_values_stand_beside_the_returns_that_followed(tmp_path):
     ]
 
 
+def store(tmp_path, file, steps, gaps=None, **agents):
+    """A file with one run a final: agent=(finals on Asterix, finals on Breakout); `gaps` has an agent's action gaps on both, else 1."""
+    lines = [
+        {
+            "name": name, "env": env, "steps": steps, "seed": seed, "steps_per_second": 100.0, "curve": [[steps, mean]],
+            "final": {"mean": mean, "diagnostics": {"action_gap": gap}},
+        }
+        for name, tasks in agents.items()
+        for env, means, gap in zip(("minatar/asterix", "minatar/breakout"), tasks, (gaps or {}).get(name, (1.0, 1.0)))
+        for seed, mean in enumerate(means)
+    ]  # fmt: skip
+    (tmp_path / f"{file}.json").write_text(json.dumps(lines))
+
+
 def test_an_action_gap_is_in_units_of_the_baseline_on_each_task(tmp_path):
     """One run each, so that nothing has an interval: (0.4 / 0.2 + 0.9 / 0.3) / 2."""
-
-    def line(name, env, gap):
-        return {
-            "name": name, "env": env, "steps": 1000, "seed": 0, "steps_per_second": 100.0,
-            "curve": [[1000, 2.0]], "final": {"mean": 2.0, "diagnostics": {"action_gap": gap}},
-        }  # fmt: skip
-
-    gaps = {"dqn": (0.2, 0.3), "mvi": (0.4, 0.9)}
-    lines = [line(name, env, gap) for name, each in gaps.items() for env, gap in zip(("minatar/asterix", "minatar/breakout"), each)]
-    (tmp_path / "minatar.json").write_text(json.dumps(lines))
+    store(tmp_path, "minatar", 1000, {"dqn": (0.2, 0.3), "mvi": (0.4, 0.9)}, dqn=([2.0], [2.0]), mvi=([2.0], [2.0]))
     assert evidence.compared("minatar", tmp_path).splitlines() == [
         "| agent | baseline | seeds | IQM of finals | probability to end above | p | area under the curve | action gap | steps/s |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -95,33 +100,14 @@ def test_an_action_gap_is_in_units_of_the_baseline_on_each_task(tmp_path):
 
 def test_p_is_corrected_for_all_agents_of_the_table(tmp_path):
     """Of 36 splits two are as far apart as MVI(q)'s, 2 · 2/36, and sixteen as that of q = 1, 16/36."""
-    ends = {"dqn": (1, 2), "mvi": (3, 4), "mvi_1": (1.5, 3)}
-    lines = [
-        {
-            "name": name, "env": env, "steps": 1000, "seed": seed, "steps_per_second": 100.0,
-            "curve": [[1000, mean]], "final": {"mean": mean, "diagnostics": {"action_gap": 1.0}},
-        }
-        for name, means in ends.items() for env in ("minatar/asterix", "minatar/breakout") for seed, mean in enumerate(means)
-    ]  # fmt: skip
-    (tmp_path / "minatar.json").write_text(json.dumps(lines))
+    store(tmp_path, "minatar", 1000, dqn=([1, 2], [1, 2]), mvi=([3, 4], [3, 4]), mvi_1=([1.5, 3], [1.5, 3]))
     assert [row.split("|")[6].strip() for row in evidence.compared("minatar", tmp_path).splitlines()[3:]] == ["0.111", "0.444"]
-
-
-def finals(tmp_path, file, steps, **agents):
-    """A file with one run a final: agent=(finals on Asterix, finals on Breakout)."""
-    lines = [
-        {"name": name, "env": env, "steps": steps, "seed": seed, "final": {"mean": mean}}
-        for name, tasks in agents.items()
-        for env, means in zip(("minatar/asterix", "minatar/breakout"), tasks)
-        for seed, mean in enumerate(means)
-    ]
-    (tmp_path / f"{file}.json").write_text(json.dumps(lines))
 
 
 def test_pairs_are_compared_task_by_task_and_over_all_tasks(tmp_path):
     """Of 36 splits two are as far apart as those of the first pairs, and four as that of the last, with its tie. Holm: 3 · 2/36, and no
     later p is smaller."""
-    finals(tmp_path, "minatar", 500_000, mvi=([4, 5], [6, 7]), mvi_1=([1, 2], [3, 4]), dqn_huber=([0, 1], [1, 2]))
+    store(tmp_path, "minatar", 500_000, mvi=([4, 5], [6, 7]), mvi_1=([1, 2], [3, 4]), dqn_huber=([0, 1], [1, 2]))
     rows = evidence.differences("minatar", tmp_path).splitlines()
     assert [[row.split("|")[cell].strip().split(" [")[0] for cell in (2, 4, 5)] for row in rows if row.startswith("| all")] == [
         ["mvi less mvi_1", "1.00", "0.167"],
@@ -132,13 +118,13 @@ def test_pairs_are_compared_task_by_task_and_over_all_tasks(tmp_path):
 
 
 def test_an_agent_of_the_set_is_not_taken_from_another_file(tmp_path):
-    finals(tmp_path, "minatar", 500_000, pqn=([3, 4], [3, 4]), dqn=([9, 9], [9, 9]))
+    store(tmp_path, "minatar", 500_000, pqn=([3, 4], [3, 4]), dqn=([9, 9], [9, 9]))
     assert "dqn" not in evidence.differences("successors", tmp_path)
 
 
 def test_an_agent_of_another_file_is_compared_with_those_of_the_set_itself(tmp_path):
     """PQN of minatar.json beside DQN of successors.json, and not beside the longer runs of DQN in minatar.json."""
-    finals(tmp_path, "successors", 200_000, dqn=([1, 2], [1, 2]))
-    finals(tmp_path, "minatar", 500_000, pqn=([3, 4], [3, 4]), dqn=([9, 9], [9, 9]))
+    store(tmp_path, "successors", 200_000, dqn=([1, 2], [1, 2]))
+    store(tmp_path, "minatar", 500_000, pqn=([3, 4], [3, 4]), dqn=([9, 9], [9, 9]))
     rows = evidence.differences("successors", tmp_path).splitlines()
     assert rows[-1] == "| all | pqn less dqn |  | 1.00 [1.00, 1.00] | 0.056 |"
