@@ -102,8 +102,8 @@ COMPOSITIONS = {  # twelve, of a chain (iS-DQN's or i-DQN's), a backup, a head, 
     "munchausen_quantile_three": f"agent=munchausen_dqn {QUANTILE} replay.n_step=3",
 }
 """The winner is what has the largest mean of the finals on Seaquest and Freeway, in units of DQN's mean on each; within 2 % of it, the
-larger area under the learning curve. It is then trained beside its parts on the three games of "minatar_main". Written before a run of these
-was read; the candidates with a Munchausen term were added after the main table was seen, where Munchausen DQN is ahead of DQN."""
+larger area under the learning curve. It is then trained beside its parts on the three games of "minatar_main". Written before a run of
+these was read; the candidates with a Munchausen term were added after the main table was seen, where Munchausen DQN is ahead of DQN."""
 NARROW = "agent=crossq agent.torso.hidden=[304,304] agent.temperature.form=log"
 RARER = "agent=sac agent.actor_period=2 agent.target_period=2"
 LAYER_NORM = f"{RARER} agent.torso.layer_norm=true"
