@@ -5,6 +5,7 @@
     loss         Σ_{s,a} n(s, a) (Q(s, a) + J − r(s, a) − p̂(s, a)·V)²: its squared Bellman error on all data, less what no model avoids
     switch       to a new hypothesis when the loss of the present one exceeds 4β,    β = b S A · span(V)² · c² 14 S ln(2At) / 4
 
+Extended value iteration stops at a span of 1/√max(t, 10,000) after t ticks, because the theory's 1/√t is a coarse one early.
 A new hypothesis has a loss of at most β/b. `Doubling` switches when the visits of a pair have doubled, which makes this UCRL2.
 
 From memory: the structure is the paper's; the tables and their sets are those of UCRL2, with constants of our own. Rewards are known.

@@ -3,7 +3,7 @@ epochs of geometric length with mean 1/(1 − γ).
 
     at the end of an epoch, once:   Q ← clip( r̂ + bonus + γ P̂ V, 0, 1/(1 − γ) )
                                     V ← (1/η) ln Σ_a π e^{ηQ},    π ∝ π e^{ηQ}
-    bonus                           c H √(S L / n),  H = 1/(1 − γ),  L = ln(2 S A k / δ)
+    bonus                           c H √(S L / n),  H = 1/(1 − γ),  L = ln(2 S A k / δ);  H where n = 0, whatever c is
 
 Optimism survives because π moves slowly, not because the planning problem is solved. `Converged` solves it in every epoch (UCBVI for
 discounted problems), the arm to compare with. From memory: the structure is the paper's, the constants are ours. There are no resets to
