@@ -1,6 +1,6 @@
 """Rank of the features that trained agents have: of random rewards, self-prediction and DQN alone (Tang and others, 2023).
 
-    python -m benchmarks.feature_rank RUN_FOLDER... [--observations 2048] [--json benchmarks/results/feature_rank.json]
+    python -m benchmarks.feature_rank FOLDER/* [--observations 2048] [--json benchmarks/results/feature_rank.json]
 
 Features are those of the torso of the online network, which an auxiliary loss shapes. Observations are the same for all runs of a task: an
 equal share of the greedy play of each, in 16 games. The effective rank is the smallest number of singular values that have 99 % of the sum
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     tasks: dict[str, list[Path]] = {}
-    for folder in options.folders:
+    for folder in filter(Path.is_dir, options.folders):  # beside the folders lie claims of processes that trained them
         tasks.setdefault(RunFolder(folder).read_config()["names"]["env"], []).append(folder)
     lines = []
     for folders in tasks.values():

@@ -158,7 +158,7 @@ class ActorCritic(Agent):
             "critic": Objective.of(self.critic_loss, [self.chain.online, self.encoder], optimizer, groups),
             "actor": Objective.of(self.actor_loss, [self.actor], actor_optimizer, self.temperature.groups(without_decay(actor_optimizer))),
         }
-        self.needs = self.rate.needs | self.auxiliary.needs
+        self.needs = self.rate.needs | self.weighting.needs | self.auxiliary.needs
         self.observers = watching(self.normalize, self.rewards, self.rate, self.auxiliary)
         self.clock = Clock(self.chain.periods)
 
@@ -202,10 +202,10 @@ class ActorCritic(Agent):
     def critic_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
         """L_Q, (), and `Learned` with the error of each transition (*B,), the largest of the ensemble's."""
         online, target, batch = self.views(batch)
+        chosen = online.now.at(batch.action)  # first, because a value has a gradient only if its first reader has one
         with torch.no_grad():
             returns = self.targets(online, target, batch)
             weight, weight_metrics = self.weighting(online, target, batch)  # w_k: batch.weight times (K, *B)
-        chosen = online.now.at(batch.action)
         returns = for_each(returns, chosen, self.ensemble)
         loss, error = chosen.loss(returns)  # (K·E, *B)
         loss = loss.unflatten(0, (-1, self.ensemble)).sum(1)  # the sum over the critics, not the mean

@@ -103,7 +103,7 @@ class ValueAgent(Agent):
             **self.weighting.trained(self.views),
             "value": Objective.of(self.loss, [self.chain.online], optimizer, groups),
         }
-        self.needs = self.backup.needs | self.auxiliary.needs
+        self.needs = self.backup.needs | self.weighting.needs | self.auxiliary.needs
         self.observers = watching(self.normalize, self.rewards, self.auxiliary)
         self.clock = Clock(self.chain.periods)
         self.exact = self.chain.rule.remembers or "behavior_probability" in self.needs
@@ -124,11 +124,11 @@ class ValueAgent(Agent):
         """Σ_k mean w_k D(f(y_k), f(Q_k(s, a))) + auxiliary, (), where y_k is the target of iteration k; and `Learned` with the error of
         each transition (*B,), the mean over k."""
         online, target, batch = self.views(batch)
+        chosen = online.now.at(batch.action)  # Q_k(s, a), first, because a value has a gradient only if its first reader has one
         with torch.no_grad():
             returns = self.targets(online, target, batch)
             weight, weight_metrics = self.weighting(online, target, batch)  # w_k: batch.weight times (K, *B)
             backup_metrics = report(self.backup, online, target, batch)
-        chosen = online.now.at(batch.action)  # Q_k(s, a)
         loss, error = chosen.loss(returns)  # (K, *B)
         total = self.chain.combine(average(weight * loss, batch.valid))
         auxiliary_loss, auxiliary_metrics = self.auxiliary(online, target, batch)

@@ -46,8 +46,8 @@ def soft_value(values: Values, policy: Tensor, scaled_log: Tensor) -> Returns:
 def report(backup: Backup, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
     """Metrics of a backup, if it has the method `metrics(online, target, batch)`: a pure function that returns tensors of any shape.
 
-    It is called without gradient, so it must not read `online.now`, see `View`. It should read only means that the backup has read too,
-    because these need no further forward pass."""
+    It is called without gradient. It should read only the prediction and means that the backup has read too, because these need no further
+    forward pass."""
     metrics = getattr(backup, "metrics", None)
     return metrics(online, target, batch) if metrics is not None else {}
 

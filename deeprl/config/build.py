@@ -137,7 +137,7 @@ def check_replay(config: dict, agent: Agent, replay: Deferred) -> None:
     Raises:
         ConfigError: a part of the agent needs what the replay does not offer.
     """
-    consumers = {f"agent/{slot}": getattr(agent, slot, None) for slot in ("backup", "auxiliary", "rate")} | {"agent": agent}
+    consumers = {f"agent/{slot}": getattr(agent, slot, None) for slot in ("backup", "weighting", "auxiliary", "rate")} | {"agent": agent}
     refused = refusals(consumers, f"replay={config['names']['replay']}", replay.cls.offers, REPLAY)  # type: ignore[attr-defined]
     if refused:
         remedy = "Choose replay=sequences, or leave replay out." if "sequences" in agent.needs else "Choose another replay."

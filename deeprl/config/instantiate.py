@@ -30,7 +30,8 @@ def resolve(target: object, path: str, allowed: Allowed = PACKAGES) -> type[Choi
         raise ConfigError(f"{path}._target_ must be the import path of a class, not {target!r}.")
     if allowed is not None and module.split(".")[0] not in allowed:
         raise ConfigError(
-            f"{path}._target_={target} is outside of the packages {', '.join(allowed)}: allow its package with --allow-package."
+            f"{path}._target_={target} is outside of the packages {', '.join(allowed)}: "
+            f"if you trust it, allow it with --allow-package {module.split('.')[0]}."
         )
     try:
         found = getattr(importlib.import_module(module), name)

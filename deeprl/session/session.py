@@ -10,7 +10,7 @@ from typing import Any
 
 from deeprl.config.folders import packages
 from deeprl.config.instantiate import Allowed, instantiate
-from deeprl.config.stored import named_packages
+from deeprl.config.stored import own_packages
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.remote.choice import Here, chosen
 from deeprl.remote.cluster import cluster_for
@@ -220,8 +220,8 @@ def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
 
 
 def trust(config: dict[str, Any]) -> str:
-    """Words with which a command accepts what the environment of this run imports."""
-    named = dict.fromkeys(name for name in named_packages(config["env"]) if name not in packages())
+    """Words with which a command accepts what this run imports: its environment, and parts that are not deeprl's."""
+    named = [name for name in own_packages(config) if name not in packages("gymnasium")]
     return "".join(f" --allow-package {name}" for name in named)
 
 

@@ -14,9 +14,9 @@ from deeprl.values.returns import Values
 class View:
     """One network at both ends of a batch. `now` and `next` are evaluated at their first use, at most once.
 
-    The first use also decides whether a value has a gradient. So the loss must be the first to read `online.now`, the prediction: a backup
-    and a weighting run without gradient, and read only `online.next` and the target's view. Where `batch.extra` holds action masks, the
-    means of invalid actions are `INVALID`, see `MaskedValues`.
+    The first use also decides whether a value has a gradient. So an agent's loss reads `online.now`, the prediction, before it calls backup
+    and weighting, which run without gradient. Where `batch.extra` holds action masks, the means of invalid actions are `INVALID`, see
+    `MaskedValues`.
 
     Attributes:
         statistics: see `Learned.statistics`.

@@ -357,7 +357,7 @@ def test_a_function_without_an_importable_name_goes_on():
         deeprl.train(PLAIN, env=make, folder="run", resume=True)
 
 
-def test_a_run_with_a_class_of_the_user_goes_on(tmp_path, monkeypatch):
+def test_a_run_with_a_class_of_the_user_goes_on(tmp_path, monkeypatch, capfd):
     (tmp_path / "mine.py").write_text("from deeprl.parts.exploration import EpsilonGreedy\n\n\nclass Mine(EpsilonGreedy):\n    pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     words = [*worded(PLAIN), "env=classic/cartpole", "agent.explore._target_=mine.Mine"]
@@ -371,8 +371,10 @@ def test_a_run_with_a_class_of_the_user_goes_on(tmp_path, monkeypatch):
             deeprl.train(words, folder=folder, on_log=fail)
     assert deeprl.train(words, folder="python", resume=True).step == 120
     assert deeprl.train(words, folder="python", resume=True).step == 120  # only read
+    capfd.readouterr()
     assert front_door(*words, "resume=auto", "hydra.run.dir=command") == exits.FINISHED
-    with pytest.raises(ConfigError, match="mine.Mine is outside of the packages"):
+    assert "deeprl eval command --episodes 100 --allow-package mine\n" in capfd.readouterr().out
+    with pytest.raises(ConfigError, match="mine.Mine is outside of the packages deeprl: if you trust it, allow it with --allow-package mine"):
         deeprl.load("python")
 
 
