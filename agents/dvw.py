@@ -71,7 +71,9 @@ class InverseVariance(Weighting):
                 "weights need targets of single transitions, and this one gives those of whole rollouts: choose another agent/backup"
             )
         if chain.anchors:
-            raise ValueError("weights are renewed with copies of target networks, and agent.chain.anchor=head has none: set it to network")
+            raise ValueError(
+                "weights are renewed with copies of target networks, and agent/chain=iterated_shared has none: choose another chain"
+            )
         self.least_variance, self.least_weight, self.threshold, self.scale_lr = least_variance, least_weight, threshold, scale_lr
         in_range(self, least_variance=(0, None), least_weight=(0, None), threshold=(0, None), scale_lr=(0, None))
         if threshold == 0:

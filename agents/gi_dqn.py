@@ -26,11 +26,12 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.backups.bellman import Double, Max
-from deeprl.choice import in_range
+from deeprl.choice import in_range, one_of
 from deeprl.networks.blocks import stacked
 from deeprl.networks.mlp import MLP
 from deeprl.parts.auxiliary import Auxiliary
-from deeprl.parts.chains import Chain
+from deeprl.parts.chains import Chain, MakeNetwork, follow_
+from deeprl.parts.window import Window
 from deeprl.plan import Plan
 from deeprl.types import Batch
 from deeprl.values.distributions import CategoricalValues, pick_atoms
@@ -50,6 +51,42 @@ def divergence_correction(target: Tensor, logits: Tensor, h: Tensor) -> Tensor:
     softmax(logits)) plus a constant."""
     dual = (target.detach() * h).sum(-1) - (logits.detach().log_softmax(-1) + h).logsumexp(-1)
     return (target * h.detach()).sum(-1) - dual
+
+
+class IteratedLive(Window):
+    """K iterations of which Q̄_0 is a network of its own, and Q̄_1 … Q̄_{K−1} are the online heads as they are.
+
+    Targets come from copies that are renewed after every update, which are the same numbers. Q̄_k never waits, so that T is the only clock.
+
+    Args:
+        torso: in Gi-TD the heads are linear on shared hidden layers.
+
+    The others are those of `Window`.
+    """
+
+    offers = frozenset({"iterations"})
+    live = True
+
+    def __init__(
+        self,
+        make: MakeNetwork,
+        *,
+        length: int = 5,
+        shift_period: int = 6000,
+        torso: str = "shared_hidden",
+        acting: str = "uniform",
+        head_reduction: str = "sum",
+    ):
+        self.torso = torso
+        one_of(self, torso=("shared", "shared_hidden", "separate"))
+        super().__init__(make, length=length, shift_period=shift_period, torso=torso, acting=acting, head_reduction=head_reduction)
+
+    def reset_target(self) -> None:
+        super().reset_target()
+        follow_(self.target, self.online)  # Q̄_k ← Q_k  k = 1 … K − 1
+
+    def after_update(self, due: tuple[str, ...], target_updates: int) -> None:
+        follow_(self.target, self.online)
 
 
 class Joined:

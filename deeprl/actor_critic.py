@@ -136,7 +136,9 @@ class ActorCritic(Agent):
         critics = Critics(networks, wrapped(head, mapping, self.rewards), ensemble, head.share, self.auxiliary.beside)
         self.chain = chain(critics)
         if self.chain.anchors:
-            raise ValueError("chain.anchor must be network where critics serve an actor, not head")
+            raise ValueError(
+                "chain=iterated_shared has no target network, which critics that serve an actor need: choose another agent/chain"
+            )
         self.auxiliary.check(self.chain)
         self.weighting = weighting(plan=plan, chain=self.chain)
         self.actor_value = ActorValue(critics, self.chain, actor_reduce)

@@ -94,7 +94,7 @@ class ValueAgent(Agent):
         self.chain = chain(partial(networks.chained, self.head, head.share, self.auxiliary.beside))
         if self.chain.anchors and getattr(optimizer, "weight_decay", 0):
             raise ValueError(
-                "optimizer.weight_decay must be 0 with chain.anchor=head, because it would shrink the head that is not trained"
+                "optimizer.weight_decay must be 0 with agent/chain=iterated_shared, because it would shrink the head that is not trained"
             )
         self.auxiliary.check(self.chain)
         self.weighting = weighting(plan=plan, chain=self.chain)

@@ -14,7 +14,7 @@ class Acting:
     """Rule that chooses the network that acts, or the critics that serve an actor.
 
     Args:
-        rule: `uniform`, `uniform_with_target`, `first`, `last`, `mean` or `episode`, see `deeprl.agents.idqn.Iterated`.
+        rule: `uniform`, `uniform_with_target`, `first`, `last`, `mean` or `episode`, see `deeprl.parts.window.Window`.
         length: K.
     """
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from deeprl.agents.gi_dqn import GradientCorrection, divergence_correction, square_correction
+from deeprl.agents.gi_dqn import GradientCorrection, IteratedLive, divergence_correction, square_correction
 from deeprl.agents.idqn import Iterated
+from deeprl.agents.is_dqn import IteratedShared
 from deeprl.backups.bellman import Double, Max, Soft
 from deeprl.config.build import build_agent
 from deeprl.errors import ConfigError
@@ -24,11 +25,9 @@ from deeprl.training.learner import gradient
 from deeprl.types import Spec
 from tests.builders import DISCRETE, make_batch, random_batch, settled, snapshot, spec_of, update, value_agent
 
-LIVE = partial(Iterated, follow="live", sync_period=None)
-
 
 def gi(chain=None, spec=DISCRETE, decay=1.0, **slots):
-    chain = chain or partial(LIVE, length=3, shift_period=5)
+    chain = chain or partial(IteratedLive, length=3, shift_period=5)
     return value_agent(spec, chain=chain, auxiliary=partial(GradientCorrection, decay=decay), **slots)
 
 
@@ -123,7 +122,7 @@ class Baird:
 
 
 def of_length(length: int) -> partial:
-    return partial(LIVE, length=length, shift_period=1)
+    return partial(IteratedLive, length=length, shift_period=1)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +142,7 @@ def test_the_live_chain_diverges_where_the_gradient_converges(length, corrected,
 
 @pytest.mark.parametrize(("window", "radius"), [(1, 1.00239), (10, 1.01013), (25, 0.99472), (50, 0.99438), (100, 0.99554)])
 def test_without_decay_of_h(window, radius):
-    assert Baird(partial(LIVE, length=5, shift_period=1), True, decay=0.0).radius(window) == pytest.approx(radius, abs=5.1e-6)
+    assert Baird(partial(IteratedLive, length=5, shift_period=1), True, decay=0.0).radius(window) == pytest.approx(radius, abs=5.1e-6)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +199,7 @@ def updates(agent, count: int) -> None:
 @pytest.mark.parametrize("head", [Scalar(), Categorical(atoms=7, low=-3.0, high=3.0)])
 @pytest.mark.parametrize("torso", ["shared", "separate"])
 def test_without_scale_it_is_the_live_chain(head, torso):
-    chain = partial(LIVE, length=3, shift_period=4, torso=torso)
+    chain = partial(IteratedLive, length=3, shift_period=4, torso=torso)
     plain, zero = value_agent(chain=chain, head=head), value_agent(chain=chain, head=head, auxiliary=partial(GradientCorrection, scale=0.0))
     whole = gi(chain, head=head)
     for agent in (plain, zero, whole):
@@ -211,7 +210,7 @@ def test_without_scale_it_is_the_live_chain(head, torso):
 
 
 def test_one_iteration_on_a_frozen_target_is_dqn():
-    one, dqn = gi(partial(LIVE, length=1, shift_period=5)), value_agent(chain=partial(Single, target_update_period=5))
+    one, dqn = gi(partial(IteratedLive, length=1, shift_period=5)), value_agent(chain=partial(Single, target_update_period=5))
     for agent in (one, dqn):
         updates(agent, 12)
     found = snapshot(one.chain)
@@ -231,7 +230,9 @@ def test_h_rolls_with_its_iteration_and_decays_alone():
 
 def test_the_rate_of_h_is_a_multiple_and_weights_of_the_replay_count():
     agent = value_agent(
-        chain=partial(LIVE, length=3, shift_period=5), auxiliary=partial(GradientCorrection, lr_multiple=3.0), optimizer=Adam(lr=0.01)
+        chain=partial(IteratedLive, length=3, shift_period=5),
+        auxiliary=partial(GradientCorrection, lr_multiple=3.0),
+        optimizer=Adam(lr=0.01),
     )
     assert [group.choice.lr for group in agent.objectives["value"].optimizer.groups] == pytest.approx([0.01, 0.03])
     batch = random_batch(DISCRETE, 11)
@@ -243,7 +244,7 @@ def test_the_rate_of_h_is_a_multiple_and_weights_of_the_replay_count():
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_the_correction_has_the_weight_of_its_iteration(reduction):
     """Gradient of Q_1's head: −2 δ_1 ∇Q_1 + 2 h_2 ∇y_2, or a third of both."""
-    agent, batch = gi(partial(LIVE, length=3, shift_period=5, head_reduction=reduction)), random_batch(DISCRETE, 11)
+    agent, batch = gi(partial(IteratedLive, length=3, shift_period=5, head_reduction=reduction)), random_batch(DISCRETE, 11)
     other = gi()
     for each in (agent, other):
         each.chain.online.beside.weight_0.fill_(0.3)
@@ -271,7 +272,7 @@ def test_double_selects_by_the_iteration_that_learns():
     [
         ({"chain": partial(Single, target_update_period=5)}, "needs targets that move with the online network"),
         ({"chain": partial(Iterated, length=3)}, "needs targets that move with the online network"),
-        ({"chain": partial(LIVE, length=3, anchor="head")}, "needs targets that move with the online network"),
+        ({"chain": partial(IteratedShared, length=3)}, "needs targets that move with the online network"),
         ({"backup": Soft()}, "agent/backup=max or double, not Soft"),
         ({"optimizer": RMSProp(lr=0.01)}, "decay must be 0, because RMSProp has none"),
     ],
@@ -296,7 +297,7 @@ def test_heads_whose_residual_has_an_expectation(head):
 def test_the_correction_and_its_error_are_logged():
     """Weights of h of 0.1 in Baird's rows, whose entries add up to 3: h = 0.3. Q is 3 in six states and 12 in the seventh, the target
     0.99 · 12, so that δ is 8.88 and −0.12."""
-    baird = Baird(partial(LIVE, length=1, shift_period=5), corrected=True)
+    baird = Baird(partial(IteratedLive, length=1, shift_period=5), corrected=True)
     for name, parameter in baird.chain.online.named_parameters():
         if name.startswith("beside") and "weight" in name:
             parameter.fill_(0.1)

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from deeprl.agents.dvw import InverseVariance
+from deeprl.agents.gi_dqn import IteratedLive
 from deeprl.agents.idqn import Iterated
+from deeprl.agents.is_dqn import IteratedShared
 from deeprl.backups.bellman import Double, Max
 from deeprl.backups.peng import Peng
 from deeprl.networks.heads import Scalar
@@ -23,8 +25,7 @@ from deeprl.types import Spec
 from tests.builders import DISCRETE, Weights, actor_critic, entry, make_batch, random_batch, same, snapshot, train, update, value_agent
 from tests.replay.test_rollout import returns
 
-SHARED = partial(Iterated, anchor="head", follow="live", sync_period=None)
-LIVE = partial(Iterated, follow="live", sync_period=None)
+SHARED, LIVE = (partial(chain, torso="shared") for chain in (IteratedShared, IteratedLive))
 EMBEDDED = MLPTorso(hidden=(7,), head_hidden=(6,))
 
 
@@ -210,28 +211,17 @@ def test_followers_are_the_heads_at_the_start_of_a_rollout():
 # ---- refusals
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"anchor": "heads"}, "anchor must be one of network, head, not 'heads'"),
-        ({"follow": "lively"}, "follow must be one of copy, live, not 'lively'"),
-        ({"follow": "live"}, "sync_period must be null with follow=live"),
-        ({"sync_period": None}, "sync_period must be at least 1"),
-        ({"anchor": "head"}, "follow must be live with anchor=head"),
-        ({"anchor": "head", "follow": "live", "sync_period": None, "torso": "separate"}, "torso must be shared or shared_hidden"),
-    ],
-)
-def test_answers_that_do_not_fit(options, message):
-    with pytest.raises(ValueError, match=f"^{message}"):
-        Iterated(Weights, **options)
+def test_a_head_as_the_anchor_has_no_torso_of_its_own():
+    with pytest.raises(ValueError, match="^torso must be one of shared, shared_hidden, not 'separate'"):
+        IteratedShared(Weights, torso="separate")
 
 
 @pytest.mark.parametrize(
     ("build", "message"),
     [
         (partial(iterated, optimizer=Adam(lr=0.01, weight_decay=0.1)), "optimizer.weight_decay must be 0"),
-        (partial(iterated, weighting=InverseVariance), "agent.chain.anchor=head has none"),
-        (partial(actor_critic, chain=SHARED), "chain.anchor must be network where critics serve an actor"),
+        (partial(iterated, weighting=InverseVariance), "agent/chain=iterated_shared has none"),
+        (partial(actor_critic, chain=SHARED), "chain=iterated_shared has no target network, which critics"),
     ],
 )
 def test_parts_that_a_head_as_the_anchor_does_not_fit(build, message):

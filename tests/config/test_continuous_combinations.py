@@ -194,7 +194,7 @@ def test_options_that_meet_in_no_row_are_refused_beside_every_head_chain_and_act
 
 def test_an_anchor_among_the_heads_is_refused():
     config = configuration("scalar", "identity", "iterated_shared", "minimum", "first", "none", "none", "deterministic", "gaussian", False)
-    with pytest.raises(ConfigError, match="chain.anchor must be network"):
+    with pytest.raises(ConfigError, match="chain=iterated_shared has no target network"):
         build.build_agent(config, CONTINUOUS)
 
 

@@ -189,7 +189,7 @@ def test_keys_of_a_recipe_give_way_to_another_option_of_their_slot(capsys):
         ("agent=dqn agent/explore=none agent.explore.schedule.end=0.2 env=minatar/breakout", "explore.schedule.end", 0.2),
         ("agent=dqn agent/explore=epsilon_greedy env=minatar/breakout", "explore.schedule.end", 0.1),
         ("agent=idqn agent/chain=iterated_polyak", "chain.sync_period", 1),
-        ("agent=idqn agent/chain=iterated_live", "chain.sync_period", None),
+        ("agent=idqn agent/chain=iterated_live", "chain.shift_period", 400),
         ("agent=idqn agent/chain=iterated_live", "chain.torso", "shared_hidden"),
         ("agent=idqn agent/chain=iterated", "chain.sync_period", 40),
         ("agent=munchausen_dqn agent/head=bounded", "head.loss", "log"),

@@ -1,0 +1,64 @@
+"""iS-QL, iterations as heads on one torso (Vincent and others, ICLR 2026, arXiv 2506.04398); docs/algorithms/is_dqn.md.
+
+    y_k = r + γ (1 − d) max_a' Q_{k−1}(s', a'), no gradient,     Q_0 = Q̄_0,     L = Σ_k mean (y_k − Q_k(s, a))²,     k = 1 … K
+
+    every T  (shift_period)   Q̄_0 ← Q_1,   Q_k ← Q_{k+1}  k < K:  the only clock
+
+Q̄_0 is one more head on the online torso, which no loss trains, so that there is no target network.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from deeprl.choice import one_of
+from deeprl.parts.chains import MakeNetwork, roll_
+from deeprl.parts.window import Window
+from deeprl.types import Batch, NetworkNoise
+from deeprl.values.view import EntriesView, View
+
+
+class IteratedShared(Window):
+    """The chain of iS-QL: the online stack is Q̄_0, Q_1 … Q_K, and its first K entries are the targets of the others.
+
+    Args:
+        torso: `shared_hidden`, or `shared`, where each head has hidden layers of its own. `separate` is none, because Q̄_0 has no torso.
+
+    The others are those of `Window`.
+    """
+
+    offers = frozenset({"iterations"})
+    live = True
+
+    def __init__(
+        self,
+        make: MakeNetwork,
+        *,
+        length: int = 5,
+        shift_period: int = 6000,
+        torso: str = "shared_hidden",
+        acting: str = "uniform",
+        head_reduction: str = "sum",
+    ):
+        self.torso = torso
+        one_of(self, torso=("shared", "shared_hidden"))
+        super().__init__(
+            make, length=length, shift_period=shift_period, torso=torso, acting=acting, head_reduction=head_reduction, anchors=1
+        )
+
+    def make_target(self, make: MakeNetwork) -> None:
+        object.__setattr__(self, "target", self.online)  # not as a second submodule, which a checkpoint would hold too
+
+    def reset_target(self) -> None:
+        """There is none."""
+
+    def views(self, batch: Batch) -> tuple[View, View]:
+        online, target = slice(1, None), slice(-1)  # of K + 1 heads: Q_1 … Q_K, and Q̄_0, Q_1 … Q_{K−1}
+        return EntriesView(self.online, batch, "online", online), EntriesView(self.online, batch, "target", target)
+
+    def shift(self) -> None:
+        roll_(self.online)  # Q̄_0 ← Q_1,  Q_k ← Q_{k+1}  k < K: entry 0 is Q̄_0
+
+    def acting_values(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
+        values = self.online(obs, noise).mean()
+        return values if self.acting == "uniform_with_target" else values[1:]
