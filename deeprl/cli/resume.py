@@ -23,7 +23,8 @@ from deeprl.system.terminal import answer
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path)
     allow_package(parser)
-    text = "new values of steps, evaluation, checkpoint, log, stop, logger or collect.address; no other key may change"
+    text = "new values of steps, evaluation, checkpoint, log, stop, logger, env.on_error, env.timeout, runtime.watchdog, "
+    text += "or collect's address, timeout and restarts"
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=text)  # without a default it counts as required
 
 
@@ -61,12 +62,22 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = ()) -> int
     if status.get("state") == "finished" and config["steps"] <= int(status["step"]):
         reached, named = int(status["step"]), shlex.quote(str(path))
         unused = f", so that {' and '.join(overrides)} would change nothing" if overrides else ""
-        answer(f"{path} is finished at step {reached:,}{unused}. To train longer: deeprl resume {named} steps={2 * reached}")
+        if learned_out(config, reached):
+            longer = f"Its learning rate is 0 from here on: to train longer, start another run with more steps, or with init_from={named}"
+        else:
+            longer = f"To train longer: deeprl resume {named} steps={2 * reached}"
+        answer(f"{path} is finished at step {reached:,}{unused}. {longer}")
         return FINISHED
     changes = [f"{key}: {value} -> {get(config, key)}" for key, value in flatten(stored) if get(config, key) != value]
     if changes:
         answer("\n".join(changes))
     return guarded(lambda: ended(*train(config, path, resume=True, allowed=allowed), path), path)
+
+
+def learned_out(config: dict, step: int) -> bool:
+    """Whether the schedule of a learning rate has come to an end at 0."""
+    schedules = [value.get("schedule") or {} for key, value in config["agent"].items() if key.endswith("optimizer")]
+    return any(each.get("end") == 0 and each["begin"] + each["duration"] <= step for each in schedules)
 
 
 def changed(stored: dict, overrides: list[str]) -> dict:

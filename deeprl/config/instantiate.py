@@ -31,7 +31,7 @@ def resolve(target: object, path: str, allowed: Allowed = PACKAGES) -> type[Choi
     if allowed is not None and module.split(".")[0] not in allowed:
         raise ConfigError(
             f"{path}._target_={target} is outside of the packages {', '.join(allowed)}: "
-            f"if you trust it, allow it with --allow-package {module.split('.')[0]}."
+            f"if you trust it, {allow_with(module.split('.')[0])}."
         )
     try:
         found = getattr(importlib.import_module(module), name)
@@ -43,6 +43,11 @@ def resolve(target: object, path: str, allowed: Allowed = PACKAGES) -> type[Choi
     if not (inspect.isclass(found) and issubclass(found, Choice) and ours):
         raise ConfigError(f"{path}._target_={target} is no choice: a configuration may name subclasses of deeprl.choice.Choice only.")
     return found
+
+
+def allow_with(package: str) -> str:
+    """How a user says that a stored configuration may name a package."""
+    return f'allow it with --allow-package {package}, from Python with allow=("{package}",)'
 
 
 @dataclass(frozen=True)

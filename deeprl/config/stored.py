@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from deeprl.config.instantiate import allow_with
 from deeprl.config.rules import RESUMABLE, SWITCHES, finalise, get, put, with_shares
 from deeprl.errors import ConfigError
 from deeprl.runs.config_file import CHANGEABLE, flatten, without_changeable
@@ -121,12 +122,12 @@ def trusted(env: dict[str, Any], allowed: tuple[str, ...]) -> None:
     """
     for name in named_packages(env):
         if name not in allowed:
-            raise ConfigError(f"env: this run imports {name}: if you trust it, allow it with --allow-package {name}.")
+            raise ConfigError(f"env: this run imports {name}: if you trust it, {allow_with(name)}.")
     owner = str(env.get("package") or "gymnasium").split(".")[0]
     for text in texts(env.get("kwargs")) if owner not in allowed else ():
         if names_file(text):
             given = f"env.kwargs: this run gives its environment the file {text!r:.200}"
-            raise ConfigError(f"{given}: if you trust it, allow it with --allow-package {owner}.")
+            raise ConfigError(f"{given}: if you trust it, {allow_with(owner)}.")
 
 
 def named_packages(env: dict[str, Any]) -> list[str]:

@@ -28,7 +28,7 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # <malloc.h>
 
 def extra(name: str) -> str:
     """The command that installs an extra of deeprl."""
-    return f'pip install "deeprl[{name}]", or in a checkout -e ".[{name}]"'
+    return f'pip install -e ".[{name}]" in its checkout'  # no index has a distribution of this name that is ours
 
 
 # ---- what system.json records

@@ -61,6 +61,7 @@ def test_the_commands_of_a_page_run(page, tmp_path):
     folder.mkdir()
     done = subprocess.run(["bash", "-c", script(page)], cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert " and 0 updates" not in done.stdout  # a command of a guide that trains nothing teaches nothing
 
 
 def test_the_batch_script_requeues_a_run_that_was_stopped_and_no_other(tmp_path):

@@ -405,6 +405,16 @@ def test_a_run_that_met_its_goal_and_died_before_its_last_evaluation_trains_no_f
     assert RunFolder(tmp_path / "died").read_summary()["steps"] == 400
 
 
+def test_a_finished_run_says_how_to_train_longer(tmp_path, capfd):
+    toy = ("agent=dqn", "env=toy/chain", "steps=60", "learning_starts=20", "replay.capacity=100", "evaluation.final_episodes=1")
+    for name, words in (("open", ()), ("ended", ("agent.optimizer.schedule.end=0",))):
+        assert front_door(*toy, *words, f"hydra.run.dir={tmp_path / name}") == exits.FINISHED
+        capfd.readouterr()
+        assert console("resume", tmp_path / name) == exits.FINISHED
+        said, way = capfd.readouterr().out, f"To train longer: deeprl resume {tmp_path / name} steps=120"
+        assert ("finished at step 60" in said, way in said, "Its learning rate is 0" in said) == (True, name == "open", name == "ended")
+
+
 def test_resume_auto_starts_goes_on_and_has_done(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     short = ("steps=60", "learning_starts=20", "replay.capacity=100", "evaluation.final_episodes=1")
