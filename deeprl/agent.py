@@ -161,7 +161,7 @@ class Agent(nn.Module, Choice):
 
     def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
         """Metrics of an update as numbers, for the log: means over all axes."""
-        means = [tensor.mean() for tensor in metrics.values()]
+        means = [tensor.contiguous().mean() for tensor in metrics.values()]  # as a restored one is, because strides change the rounding
         return dict(zip(metrics, torch.stack(means).tolist()))  # stacked, because the host waits for the device at every read
 
     def diagnostics(self, step: int) -> dict[str, float]:

@@ -6,6 +6,7 @@ because `deeprl.config.instantiate.resolve` accepts subclasses of `Choice` only.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import nn
@@ -47,10 +48,11 @@ def in_range(owner: object, **bounds) -> None:
     """
     for name, (low, high) in bounds.items():
         value = getattr(owner, name)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
         if not number or (low is not None and value < low) or (high is not None and value > high):
             if high is None:
                 ends = "a number" if low is None else f"at least {low}"
+                ends += " and finite" if value in (math.inf, -math.inf) and (low is None or value > low) else ""
             else:
                 ends = f"at most {high}" if low is None else f"between {low} and {high}"
             raise ValueError(f"{name} must be {ends}, not {value!r}")

@@ -124,7 +124,8 @@ def known(id: str) -> None:
     """
     if ":" not in id and id not in gymnasium.registry:
         near = difflib.get_close_matches(id, list(gymnasium.registry), n=1, cutoff=0.0)
-        package = f"env.package={id.split('/')[0]}, if that is" if "/" in id else "env.package to"
+        named = {"ALE": "ale_py"}.get(id.split("/")[0], id.split("/")[0])
+        package = f"env.package={named}, if that is" if "/" in id else "env.package to"
         raise ValueError(
             f"env.id={id} is not registered, the nearest is {near[0] if near else 'none'}: take that, or set {package} the package that "
             "registers it"
@@ -221,8 +222,8 @@ class Registered(EnvChoice):
             raise ValueError(f"id must be the name of an environment, not {self.id!r}")
         if not isinstance(self.kwargs, dict):
             raise ValueError(f"kwargs must be a mapping, such as {{size: 5}}, not {self.kwargs!r}")
-        if self.max_episode_steps is not None and self.max_episode_steps < 1:
-            raise ValueError(f"max_episode_steps must be at least 1, or null for the registered limit, not {self.max_episode_steps}")
+        if self.max_episode_steps is not None and not (isinstance(self.max_episode_steps, int) and self.max_episode_steps >= 1):
+            raise ValueError(f"max_episode_steps must be at least 1, or null for the registered limit, not {self.max_episode_steps!r}")
 
     def build(self, evaluation: bool = False) -> GymGame:
         return GymGame(make(self.id, self.max_episode_steps, self.kwargs))

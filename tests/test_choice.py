@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +15,8 @@ from deeprl.choice import in_range
     [
         (None, None, float("nan"), "low must be a number, not nan"),
         (1, None, 0, "low must be at least 1, not 0"),
+        (0, None, math.inf, "low must be at least 0 and finite, not inf"),
+        (None, None, -math.inf, "low must be a number and finite, not -inf"),
         (None, 1, 2, "low must be at most 1, not 2"),
         (0, 1, True, "low must be between 0 and 1, not True"),
     ],

@@ -13,7 +13,7 @@ from deeprl.agent import Agent
 from deeprl.choice import Choice
 from deeprl.config.combinations import CHAIN, CONSUMERS, REPLAY, against_actor, among_parts, class_of, refusals
 from deeprl.config.instantiate import PACKAGES, Allowed, Deferred, instantiate, resolve
-from deeprl.config.menu import options
+from deeprl.config.menu import groups, options
 from deeprl.config.tuned import content, lineage
 from deeprl.errors import ConfigError
 from deeprl.system.allowance import Allowance
@@ -114,6 +114,9 @@ def check_parts(part: Deferred) -> None:
         *_, wanted = get_args(parameter.annotation) or [parameter.annotation]  # Callable[..., Chain] -> Chain
         checked = inspect.isclass(wanted) and issubclass(wanted, Choice) and slot in slots  # issubclass refuses protocols
         if checked and not issubclass(class_of(slots[slot]), wanted):
+            if f"agent/{slot}" not in groups():
+                keys = ", ".join(f"agent.{slot}.{name}" for name in inspect.signature(wanted).parameters)
+                raise ConfigError(f"agent.{slot}={slots[slot]!r:.100} is out of range: it takes the keys {keys}.")
             raise ConfigError(
                 f"agent/{slot}={class_of(slots[slot]).__name__} does not fit, because this agent takes {wanted.__name__} there: "
                 f"`deeprl list agent/{slot}` shows what each option is for."
@@ -152,9 +155,11 @@ def check_device(config: dict) -> None:
         ConfigError: the device is not available.
     """
     name = str(config["device"])
+    if name.split(":")[0] in ("mps", "xpu"):
+        raise ConfigError(f"device={name} is not supported, because copies to a device are CUDA's: take cpu or cuda.")
     try:
         torch.zeros(1, device=name).item()  # item() fails on the device "meta", which holds no numbers
     except (RuntimeError, AssertionError) as error:
         count = torch.cuda.device_count()
-        have = ["cpu", *(f"cuda:{i}" for i in range(count))] + (["mps"] if torch.backends.mps.is_available() else [])
+        have = ["cpu", *(f"cuda:{i}" for i in range(count))]
         raise ConfigError(f"device={name} is not available here: this machine has {', '.join(have)}.") from error

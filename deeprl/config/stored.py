@@ -14,7 +14,7 @@ from typing import Any
 from deeprl.config.instantiate import allow_with
 from deeprl.config.rules import RESUMABLE, SWITCHES, finalise, get, put, with_shares
 from deeprl.errors import ConfigError
-from deeprl.runs.config_file import CHANGEABLE, flatten, without_changeable
+from deeprl.runs.config_file import CHANGEABLE, flatten, folder_of, without_changeable
 from deeprl.runs.folder import RunFolder
 from deeprl.system.functions import GIVEN, found
 from deeprl.system.terminal import say
@@ -73,6 +73,8 @@ def continued(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     """
     stored = with_later(RunFolder(path).read_config())
     before, now = (unnumbered(without_changeable(each)) for each in (stored, config))
+    if now.get("init_from") and not now["init_from"].rpartition("@")[2].isdecimal():  # a started run holds the step that it took
+        before["init_from"], now["init_from"] = folder_of(before.get("init_from") or ""), folder_of(now["init_from"])
     different = [key for key in now if key not in ("resume", "accelerate", "runtime") and before.get(key) != now[key]]
     for key, (older, undecided) in SAME.items():
         if get(config, key, older) not in (get(stored, key, older), undecided):
@@ -121,6 +123,8 @@ def trusted(env: dict[str, Any], allowed: tuple[str, ...]) -> None:
         ConfigError: `env` names a package or a file that the user has not allowed.
     """
     for name in named_packages(env):
+        if name == "__main__" and name not in allowed:
+            raise ConfigError("env: this run has an environment of a function that stood in a script: put the function in a module.")
         if name not in allowed:
             raise ConfigError(f"env: this run imports {name}: if you trust it, {allow_with(name)}.")
     owner = str(env.get("package") or "gymnasium").split(".")[0]

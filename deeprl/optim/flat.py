@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deeprl.choice import bounds_above_zero
 from deeprl.optim.finite import HOST, Watch
 
 
@@ -32,6 +33,29 @@ def flatten_(parameters: Iterable[nn.Parameter]) -> Tensor:
     for p, view in zip(parameters, flat.split([p.numel() for p in parameters])):
         p.data = view.view(p.shape)
     return flat
+
+
+def check(choice: Any) -> None:
+    """Check what every optimizer has.
+
+    Raises:
+        ValueError: `max_grad_norm` or `schedule` is out of range.
+    """
+    bounds_above_zero(choice, "max_grad_norm")
+    if choice.schedule is not None and not callable(choice.schedule):
+        raise ValueError(f"schedule must be one of deeprl.schedules, not {choice.schedule!r}: set schedule.start, .end and .duration")
+
+
+def two_betas(given: Any) -> tuple[float, float]:
+    """β₁ and β₂.
+
+    Raises:
+        ValueError: they are not two numbers in [0, 1).
+    """
+    betas = tuple(given) if isinstance(given, (list, tuple)) else ()
+    if len(betas) != 2 or not all(isinstance(beta, (int, float)) and 0 <= beta < 1 for beta in betas):
+        raise ValueError(f"betas must be two numbers in [0, 1), not {given!r}")
+    return betas
 
 
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from deeprl.choice import Choice, in_range
 from deeprl.optim.finite import HOST, Watch
-from deeprl.optim.flat import Flat
+from deeprl.optim.flat import Flat, check, two_betas
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,9 @@ class RAdam(Choice):
     schedule: Callable[[int], float] | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "betas", tuple(self.betas))
+        object.__setattr__(self, "betas", two_betas(self.betas))
         in_range(self, lr=(0, None), eps=(0, None))
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas must be two numbers in [0, 1), not {list(self.betas)}")
-        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
-            raise ValueError(f"max_grad_norm must be positive or null, not {self.max_grad_norm}")
+        check(self)
 
     def build(self, parameters: Sequence[nn.Parameter]) -> FlatRAdam:
         return FlatRAdam(self, parameters)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from deeprl.choice import Choice, in_range
 from deeprl.optim.finite import HOST, Watch
-from deeprl.optim.flat import Flat
+from deeprl.optim.flat import Flat, check
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ class RMSProp(Choice):
 
     def __post_init__(self):
         in_range(self, lr=(0, None), decay=(0, 1), momentum=(0, 1), eps=(0, None), initial=(0, None))
-        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
-            raise ValueError(f"max_grad_norm must be positive or null, not {self.max_grad_norm}")
+        check(self)
 
     def build(self, parameters: Sequence[nn.Parameter]) -> FlatRMSProp:
         return FlatRMSProp(self, parameters)

@@ -81,6 +81,8 @@ class Replay(Choice):
         in_range(self, capacity=(1, None), batch_size=(1, None), n_step=(1, None), discount=(0, 1), num=(1, None))
         self.device = device
         one_of(self, device=("auto", "cpu", "cuda"))
+        if not hasattr(sampler, "over"):
+            raise ValueError(f"sampler must be that of replay=uniform, prioritized or lap, not {sampler!r}: set replay in place of it")
         self.spec = spec
         self.rule = TransitionRule(spec, n_step, discount, rewards, needs & self.offers, torch.device(batch_device))
         self.layout = layout(spec, capacity, num, self.reach)

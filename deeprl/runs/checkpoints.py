@@ -246,6 +246,8 @@ class Checkpoints:
             try:
                 segments, parts = self._load(step, only, most)
             except CheckpointError as error:
+                if step not in self.steps() and self._candidates(which) != candidates:  # its run has saved another one and removed this
+                    return self.load(which, only, most)
                 reasons.append(str(error))
                 if i + 1 < len(candidates):
                     warnings.warn(f"{error}. Trying the checkpoint of step {candidates[i + 1]} instead.", CheckpointWarning, stacklevel=2)

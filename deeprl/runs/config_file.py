@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,11 @@ def flatten(config: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def folder_of(source: str) -> str:
+    """The folder of a value of `init_from`, FOLDER, FOLDER@best, FOLDER@last or FOLDER@STEP."""
+    return re.sub(r"@(best|last|\d+)$", "", source)
 
 
 def without_changeable(config: dict[str, Any], changeable: tuple[str, ...] = CHANGEABLE) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ from deeprl.config.dry_run import dry_run
 from deeprl.config.instantiate import instantiate
 from deeprl.config.overrides import quoted
 from deeprl.config.stored import checked, continued, own_packages
-from deeprl.errors import CheckpointError, ConfigError
+from deeprl.errors import STOPPED, CheckpointError, ConfigError
 from deeprl.runs.checkpoint import DAMAGE
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder, claim, discard, holds_run, read_lines, require_new
@@ -28,6 +29,7 @@ from deeprl.session import session
 from deeprl.session.settle import settle
 from deeprl.system.functions import name_of, takes
 from deeprl.system.machine import flush_denormals
+from deeprl.system.terminal import say
 from deeprl.system.torchrun import place
 from deeprl.training.crash import weights_fault
 from deeprl.training.distributed import join
@@ -192,8 +194,13 @@ def train(
         on_log, on_evaluation, on_checkpoint: see `deeprl.training.listeners.Listeners`.
 
     Raises:
-        ConfigError: the configuration is wrong, or `folder` holds other files, or a run that `resume` does not continue.
+        ConfigError: the configuration is wrong, or `folder` holds other files, or a run that `resume` does not continue; or a process that
+            a run has started imports this script.
+        KeyboardInterrupt: Ctrl-C stopped the run, which is saved.
+        SystemExit: with 75; another signal of docs/runs.md stopped the run, which is saved.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker of env.vector=async, which imports the script anew
+        raise ConfigError('each worker process imports this script: put deeprl.train(...) below if __name__ == "__main__":')
     if isinstance(overrides, str):
         raise ConfigError(f"overrides are a list or a dictionary, not a text: deeprl.train({overrides.split()}).")
     if env is not None and not callable(env):
@@ -227,11 +234,15 @@ def train(
         path = claim("runs", chosen["env"], chosen["agent"], config["seed"])
     ranks, listeners = join(config, path), Listeners(on_log, on_evaluation, on_checkpoint)
     try:
-        _, trainer = session.train(config, ranks.home, resume=holds, listeners=listeners, ranks=ranks)
+        outcome, trainer = session.train(config, ranks.home, resume=holds, listeners=listeners, ranks=ranks)
     except ConfigError:
         if folder is None and ranks.first:
             discard(ranks.home)
         raise
+    if outcome == "stopped":  # what follows this call belongs to a run that has ended, so it must not begin
+        said = f"{trainer.stop} at step {trainer.step:,} and saved. Go on with: deeprl.train(..., folder={str(ranks.home)!r}, resume=True)"
+        say(said, urgent=True)
+        raise KeyboardInterrupt if trainer.stop == "stopped by SIGINT" else SystemExit(STOPPED)
     return Run(ranks.home, config, trainer.agent, trainer.step, trainer.folder.read_summary(), instantiate(config["env"], "env", None))
 
 

@@ -58,7 +58,7 @@ def assemble(
     ranks: Ranks = ALONE,
     heed: Callable[[], None] = lambda: None,
 ) -> Trainer:
-    """Build every part of a run. Writes the number of threads, the mode and the float32 product into `config`.
+    """Build every part of a run. Writes the number of threads, the mode, the float32 product and the step of `init_from` into `config`.
 
     Args:
         allowed: packages that the configuration may name; None allows all, for a configuration from the user's own command line.
@@ -81,7 +81,7 @@ def assemble(
         modes.convolve_as(config)
     dry_run(agent, spec, config["device"], issubclass(make_replay.cls, Sequences))
     if config.get("init_from") and not stored.steps():  # a checkpoint of this run has later weights
-        warm_start(agent, config["init_from"])
+        config["init_from"] = warm_start(agent, config["init_from"])
     replay = empty_replay(config, spec, agent, make_replay, ranks)
     parts = folder.path if ranks.first else folder.path / "ranks" / str(ranks.rank)
     checkpoints = Checkpoints(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from deeprl.agent import Agent
 from deeprl.errors import CheckpointError, ConfigError, RunFolderError
 from deeprl.networks.weight_norm import measure_gains_
 from deeprl.runs.checkpoints import Checkpoints
+from deeprl.runs.config_file import folder_of
 from deeprl.runs.folder import RunFolder
 from deeprl.system.terminal import say
 
@@ -19,9 +19,10 @@ SILENT = ("chain.target.", "target_actor.", "normalize.factor")
 """Tensors of a source that carry nothing of their own: copies of others, and what older checkpoints hold of the configuration"""
 
 
-def warm_start(agent: Agent, source: str) -> None:
+def warm_start(agent: Agent, source: str) -> str:
     """Copy weights and statistics that have the same name and shape in both agents, and print what was taken and what was left. Optimizers,
-    counters and the replay start anew.
+    counters and the replay start anew. Returns the source with the step of its checkpoint, FOLDER@STEP, because a run that is killed before
+    its own first checkpoint begins again, when the source may have gone on.
 
     Args:
         source: a run folder, with "@best", "@last" or "@STEP" at its end for a checkpoint; the default is the last.
@@ -56,6 +57,7 @@ def warm_start(agent: Agent, source: str) -> None:
     ):
         if names:
             say(f"init_from: {remark}: {', '.join(names)}")
+    return f"{folder_of(source)}@{step}"
 
 
 def agree_(agent: Agent, loaded: Collection[str]) -> tuple[list[str], list[str]]:
@@ -90,8 +92,6 @@ def beginnings(name: str) -> Iterator[str]:
 
 def parsed(source: str) -> tuple[Path, str | int]:
     """Folder and checkpoint of a value of `init_from`."""
-    found = re.fullmatch(r"(.+)@(best|last|\d+)", source)
-    if found is None:
-        return Path(source).expanduser(), "last"
-    which = found[2]
-    return Path(found[1]).expanduser(), int(which) if which.isdecimal() else which
+    folder = folder_of(source)
+    which = source[len(folder) + 1 :] or "last"
+    return Path(folder).expanduser(), int(which) if which.isdecimal() else which

@@ -10,6 +10,7 @@ from deeprl.agent import Agent
 from deeprl.config.rules import get
 from deeprl.errors import Stopped
 from deeprl.runs.folder import RunFolder
+from deeprl.system import generators
 from deeprl.training.evaluation import Tape, evaluate, evaluation_seed, summarise
 from deeprl.training.overestimation import Overestimation
 
@@ -40,6 +41,12 @@ class Evaluator:
             say: prints a warning.
             part: see `evaluation_seed`.
         """
+        with generators.kept():  # an environment may draw from the process's generators, and training must not see that it was evaluated
+            return self.evaluated(step, episodes, each_tick, say, part)
+
+    def evaluated(
+        self, step: int, episodes: int, each_tick: Callable[[], None], say: Callable[[str], object], part: str
+    ) -> tuple[dict, bool]:
         seed = evaluation_seed(self.config["seed"], step, part)
         num, device = self.config["evaluation"]["num"], self.config["device"]
         overestimation, tape = Overestimation.of_run(self.agent.rewards, self.config), Tape()

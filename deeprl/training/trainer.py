@@ -6,6 +6,7 @@ number: `checkpoint.minutes` saves, `stop.hours` ends the run.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import shlex
 import time
@@ -92,6 +93,7 @@ class Trainer:
         self.done = False
         """Training is over, and the last evaluation is due or made."""
         self.stopped_early: str | None = None
+        self.stop: str | None = None  # "stopped by SIGTERM", once a signal has ended `run`
         """The criterion that ended training before `steps`."""
         self.loggers_state: dict = {}
         self.lines: dict[str, int] = {}
@@ -113,7 +115,8 @@ class Trainer:
             self._finish()
         except Stopped as stopped:
             self.save()
-            self.write_status("stopped", str(stopped))
+            self.stop = str(stopped)
+            self.write_status("stopped", self.stop)
             return "stopped"
         finally:
             gc.unfreeze()
@@ -315,6 +318,8 @@ class Trainer:
         if self.ranks.first:
             self.folder.write_summary(summary)
         self.loggers.hparams(self.config, {"final/mean_reward": final["mean"], "best/mean_reward": (best or final)["mean"]})
+        with contextlib.suppress(OSError):  # a full disk; `close` tries again
+            self.loggers.flush()  # before the status, because a finished run is not resumed to write them
         self.write_status("finished")
 
     # ---- checkpoints --------------------------------------------------------------------------------------------------

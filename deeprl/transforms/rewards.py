@@ -54,8 +54,8 @@ class Scaled(Raw):
 
     def __init__(self, *, discount: float, epsilon: float = 1e-8, bound: float | None = None, clip: float | None = None):
         super().__init__()
-        self.decay, self.epsilon, self.bound, self.clip = discount, epsilon, bound, clip
-        in_range(self, decay=(0, 1), epsilon=(0, None))
+        self.discount, self.epsilon, self.bound, self.clip = discount, epsilon, bound, clip
+        in_range(self, discount=(0, 1), epsilon=(0, None))
         bounds_above_zero(self, "bound", "clip")
         for name in ("count", "mean", "m2", "largest"):  # on the CPU for every device, because rows are observed there; `sums` too
             self.register_buffer(name, torch.zeros((), dtype=torch.float64, device="cpu"))
@@ -68,7 +68,7 @@ class Scaled(Raw):
 
     def observe(self, rows: Rows) -> None:
         sums = self.sums.numpy() if self.sums.numel() else np.zeros(len(rows.reward))
-        sums = sums * self.decay + rows.reward
+        sums = sums * self.discount + rows.reward
         count, mean, m2 = Moments.merge(float(self.count), self.mean.numpy(), self.m2.numpy(), sums)
         self.count.fill_(count)
         self.mean.copy_(torch.as_tensor(mean))

@@ -253,7 +253,7 @@ class Environments:
     def _failed(self, index: int, failure: Failure) -> EnvironmentFailed:
         times = self._failed_in_a_row[index]
         fresh = "env.on_error=restart goes on with a fresh one, also when the run is resumed"
-        if self.on_error == "restart":
+        if self.on_error == "restart" or self._journals[index].episode < 0:
             fresh = "env.on_error=restart replaces an environment after its first reset only"
         remedy = fresh if self.backend.replaces else "none of its environments can be replaced"
         outcome = f"so it was {times} times in a row" if times > RESTARTS else remedy

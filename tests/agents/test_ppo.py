@@ -281,9 +281,9 @@ def test_presets_take_the_observations_of_classic_control_as_they_are(agent, tas
 
 
 WORDS = (
-    "env.num=3", "agent.torso.hidden=[16]", "replay.length=10", "replay.epochs=2", "replay.minibatches=5", "steps=240",
+    "env.num=3", "agent.torso.hidden=[16]", "replay.length=10", "replay.epochs=2", "replay.minibatches=2", "steps=240",
     "evaluation.every=100", "evaluation.episodes=1", "evaluation.final_episodes=1", "evaluation.num=1", "checkpoint.every=70",
-    "log.every=50", "runtime.threads=1", "agent/normalize=running", "agent/rewards=scaled",
+    "log.every=3", "runtime.threads=1", "agent/normalize=running", "agent/rewards=scaled",
 )  # fmt: skip
 
 

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -180,9 +181,12 @@ def test_refusals():
         flatten_([weight, nn.Parameter(torch.zeros(1, dtype=torch.float64))])
     with pytest.raises(ValueError, match="no parameters"):
         flatten_([])
-    for wrong in ({"lr": -1.0}, {"lr": 1.0, "betas": (0.9, 1.0)}, {"lr": 1.0, "max_grad_norm": 0.0}, {"lr": 1.0, "weight_decay": -0.1}):
-        with pytest.raises(ValueError):
-            Adam(**wrong)
+    for name, value in (
+        ("lr", -1.0), ("lr", math.inf), ("betas", (0.9, 1.0)), ("betas", 0.9), ("betas", ("a", "b")), ("max_grad_norm", 0.0),
+        ("max_grad_norm", "abc"), ("weight_decay", -0.1), ("schedule", "linear"), ("schedule", 0.5),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"^{name} must be"):
+            Adam(**{"lr": 1.0, name: value})
 
 
 def test_radam_by_hand_and_as_torch_has_it():

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import random
+import signal
 from pathlib import Path
 
 import gymnasium
@@ -435,3 +439,52 @@ def test_arguments_that_are_no_overrides():
     for word in ("resume=auto", "hydra.run.dir=x"):
         with pytest.raises(ConfigError, match="from Python this is an argument"):
             deeprl.train([word])
+
+
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_signal_ends_the_script_too(number, raised, capfd):
+    """So that a loop over seeds does not begin the next run in the time that Slurm gives to save this one."""
+
+    def stop(step, metrics):
+        os.kill(os.getpid(), number)
+
+    with pytest.raises(raised) as left:
+        deeprl.train(PLAIN, env=make, folder="run", on_log=stop)
+    assert raised is KeyboardInterrupt or left.value.code == exits.STOPPED
+    assert f"stopped by {number.name} at step " in capfd.readouterr().err
+    assert same(snapshot(deeprl.train(PLAIN, env=make, folder="run", resume=True).agent), snapshot(deeprl.train(PLAIN, env=make).agent))
+
+
+class Careless(gymnasium.Env):
+    """It draws from the generators of the process, where `self.np_random` would be right."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
+    action_space = gymnasium.spaces.Discrete(3)
+
+    def draw(self) -> np.ndarray:
+        return np.array([np.random.uniform(-1, 1), random.uniform(-1, 1), torch.rand(())], np.float32)  # noqa: NPY002
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return self.draw(), {}
+
+    def step(self, action):
+        self.time += 1
+        return self.draw(), float(action == 1), self.time >= 10, False, {}
+
+
+def test_an_evaluation_leaves_the_generators_of_the_process_as_they_were():
+    def trained(every: int | None) -> dict[str, torch.Tensor]:
+        for seed in (random.seed, np.random.seed, torch.manual_seed):
+            seed(0)
+        return snapshot(deeprl.train({**PLAIN, "evaluation": {"every": every, "episodes": 3, "final_episodes": 1}}, env=Careless).agent)
+
+    assert same(trained(None), trained(30))
+
+
+def test_a_worker_that_imports_the_script_trains_nothing(monkeypatch):
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    with pytest.raises(ConfigError, match='put deeprl.train.* below if __name__ == "__main__":'):
+        deeprl.train(PLAIN, env=make)
+    assert not list(Path().iterdir())

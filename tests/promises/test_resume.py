@@ -494,3 +494,16 @@ def test_replay_rows_written_ahead_of_a_checkpoint_are_part_of_it(name, tmp_path
         entry["file"] for path in crashed.glob("checkpoints/step_*/manifest.json") for entry in json.loads(path.read_text())["segments"]
     }
     assert {path.name for path in (crashed / "replay").iterdir()} == listed
+
+
+def test_the_last_numbers_are_in_tensorboard_before_the_run_is_called_finished(tmp_path, monkeypatch):
+    """Because nothing resumes a finished run to write them."""
+    write, seen = RunFolder.write_status, []
+
+    def status(folder, state, *rest, **more):
+        write(folder, state, *rest, **more)
+        seen.append((state, any(b"final/mean_reward" in path.read_bytes() for path in folder.path.glob("events*"))))
+
+    monkeypatch.setattr(RunFolder, "write_status", status)
+    assert begin(tmp_path / "run", *CARTPOLE) == exits.FINISHED
+    assert seen[-1] == ("finished", True)

@@ -656,3 +656,19 @@ def test_copies_that_a_user_makes_beside_checkpoints_stay(tmp_path):
     assert all(path.exists() for path in mine)
     assert not leftover.exists()
     assert checkpoints.steps() == [3]
+
+
+@pytest.mark.parametrize("which", ["last", "best"])
+def test_a_checkpoint_that_its_run_replaces_while_it_is_read(which, tmp_path, monkeypatch):
+    """Another one is there: `deeprl eval` of a run that goes on must not fail."""
+    run, reader = Checkpoints(tmp_path, keep=1), Checkpoints(tmp_path)
+    run.save(1, {"n": 1}, best=True)
+    load = reader._load
+
+    def slow(step, *rest):
+        if step == 1:
+            run.save(2, {"n": 2}, best=True)  # and removes the first
+        return load(step, *rest)
+
+    monkeypatch.setattr(reader, "_load", slow)
+    assert reader.load(which) == (2, {"n": 2})

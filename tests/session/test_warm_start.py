@@ -9,7 +9,10 @@ import torch
 
 from deeprl.agent import Agent
 from deeprl.config.build import build_agent
+from deeprl.config.stored import continued
+from deeprl.errors import ConfigError
 from deeprl.runs.checkpoints import Checkpoints
+from deeprl.runs.folder import RunFolder
 from deeprl.session.warm_start import warm_start
 from deeprl.training import evaluator
 from tests.builders import CARTPOLE, same, settled, snapshot, spec_of, train
@@ -86,6 +89,22 @@ def test_a_checkpoint_may_be_named(tmp_path, monkeypatch):
     assert not same(stored(path, 100), stored(path))
     for name, step in (("best", 100), ("100", 100), ("last", 300), ("300", 300)):
         assert same(snapshot(started(f"{path}@{name}", "cartpole", "agent=dqn")), stored(path, step))
+
+
+def test_a_run_names_the_step_that_it_took(dqn, tmp_path):
+    """So that it begins again with the same weights if it is killed before its own first checkpoint, when its source has gone on."""
+    words = ("agent=dqn", *NEW["cartpole"], f"init_from={dqn}")
+    train(tmp_path / "run", *words)
+    step = Checkpoints(dqn).steps()[-1]
+    stored = RunFolder(tmp_path / "run").read_config()
+    assert stored["init_from"] == f"{dqn}@{step}"
+    for given, fits in ((f"{dqn}", True), (f"{dqn}@last", True), (f"{dqn}@{step}", True), (f"{dqn}@7", False), (f"{dqn}2", False)):
+        config = {**settled(*words), "init_from": given, "names": stored["names"]}
+        if fits:
+            assert continued(tmp_path / "run", config)["init_from"] == f"{dqn}@{step}"
+        else:
+            with pytest.raises(ConfigError, match="init_from differ"):
+                continued(tmp_path / "run", config)
 
 
 def test_a_target_that_the_source_lacks_is_the_online_network(targetless, capfd):
