@@ -343,10 +343,16 @@ def test_a_reset_that_fails_leaves_the_step_before_it_as_it_was(busy, fails):
 
 
 def test_no_advice_to_restart_where_restarts_are_chosen(busy):
-    with pytest.raises(EnvironmentFailed, match=r"failed at its first reset: reset raised .*; env\.on_error=restart replaces an .* only"):
-        busy(reset=(1,)).reset()
+    for chosen in ("fail", "restart"):  # neither goes on after a first reset that fails
+        with pytest.raises(
+            EnvironmentFailed, match=r"failed at its first reset: reset raised .*; env\.on_error=restart replaces an .* only"
+        ):
+            busy(chosen, reset=(1,)).reset()
+    envs = busy("fail", reset=(2,))
+    envs.reset()
     with pytest.raises(EnvironmentFailed, match=r"; env\.on_error=restart goes on with a fresh one"):
-        busy("fail", reset=(1,)).reset()
+        for _ in range(6):
+            envs.step(np.array([1]))
 
 
 def test_a_worker_that_is_replaced_closes_its_environment(make, tmp_path):
