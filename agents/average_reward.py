@@ -29,7 +29,7 @@ class AverageReward(Rate):
     """ρ as a parameter that is learned with the critics.
 
     Args:
-        networks: not used.
+        networks: see `Rate`.
         discount: the run's, which must be 1.
         update: `paper`, the equations above; `joint`, the authors' code: ρ is fitted with each critic's own prediction,
             L_ρ = Σ_j ½ mean (r − ρ + min_j Q̄_j(s', a') − Q_j(s, a))², and targets read ρ itself.

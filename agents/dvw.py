@@ -88,31 +88,31 @@ class InverseVariance(Weighting):
     def objectives(self) -> dict[str, Objective]:
         omega = list(self.net.parameters())
         return {
-            "variance": Objective(self.variance, omega, self.optimizer.build(omega)),
-            "scale": Objective(self.scale, [self.log_scale], Adam(lr=self.scale_lr).build([self.log_scale])),
+            "variance": Objective(self.variance_loss, omega, self.optimizer.build(omega)),
+            "scale": Objective(self.scale_loss, [self.log_scale], Adam(lr=self.scale_lr).build([self.log_scale])),
         }
 
-    def spread(self, net: ValueNetwork, batch: Batch) -> Tensor:
+    def variance(self, net: ValueNetwork, batch: Batch) -> Tensor:
         """F at the actions taken, (K, *B)."""
         return pick(net(batch.obs).mean(), batch.action).exp() + self.least_variance
 
     def weights(self, batch: Batch) -> Tensor:
         """η / F_ω̄, (K, *B), before the floor."""
         with torch.no_grad():
-            spread = self.spread(self.frozen, batch)
-        return self.log_scale.exp().view(-1, *(1 for _ in spread.shape[1:])) / spread
+            variance = self.variance(self.frozen, batch)
+        return self.log_scale.exp().view(-1, *(1 for _ in variance.shape[1:])) / variance
 
-    def variance(self, online: View, target: View, batch: Batch) -> tuple[Tensor, Learned]:
+    def variance_loss(self, online: View, target: View, batch: Batch) -> tuple[Tensor, Learned]:
         with torch.no_grad():
             # the previous target uses the target's noise, so that it needs no noise stream of its own
             returns = self.backup(online, View(self.previous, batch, "target"), batch).mean()
             residual = returns.unsqueeze(1) - target.now.at(batch.action).mean().unflatten(0, (-1, self.ensemble))  # (K, E, *B)
-        spread = self.spread(self.net, batch)
-        loss = huber(spread - residual.square().mean(1), self.threshold)
-        metrics = {"train/variance_loss": loss.detach(), "train/variance": spread.detach()}
+        variance = self.variance(self.net, batch)
+        loss = huber(variance - residual.square().mean(1), self.threshold)
+        metrics = {"train/variance_loss": loss.detach(), "train/variance": variance.detach()}
         return average(batch.weight * loss, batch.valid).sum(), Learned(residual.abs().flatten(0, 1).mean(0), metrics)
 
-    def scale(self, online: View, target: View, batch: Batch) -> tuple[Tensor, Learned]:
+    def scale_loss(self, online: View, target: View, batch: Batch) -> tuple[Tensor, Learned]:
         off = average(self.weights(batch), batch.valid) - 1.0  # (K,)
         metrics = {"train/weight_scale": self.log_scale.detach().exp()}
         return off.square().sum(), Learned(torch.zeros_like(batch.reward), metrics)

@@ -1,15 +1,13 @@
-"""Munchausen reinforcement learning (Vieillard, Pietquin, Geist, 2020) and its Tsallis form MVI(q) (Zhu, Chen, Schlegel, White, 2023).
+"""MVI(q), Munchausen reinforcement learning with Tsallis entropies (Zhu, Chen, Schlegel, White, 2023); docs/algorithms/mvi.md.
 
-    y = r + α clip(τ ln π(a|s), l0) + γ Σ_b π(b|s') (Q̄(s', b) − τ ln π(b|s')),     π = softmax(Q̄ / τ)
-
-MVI(q) has the q-exponential policy in place of the softmax, ln_q in place of ln, and the action gap in place of τ ln π(a|s):
+It has the q-exponential policy in place of the softmax, ln_q in place of ln, and the action gap in place of τ ln π(a|s):
 
     y = r + α clip(Q̄(s, a) − Σ_b π(b|s) Q̄(s, b), l0) + γ Σ_b π(b|s') (Q̄(s', b) − τ ln_q π(b|s')),     π = exp_q(Q̄ / τ − ψ)
 
 Convention: ln_q x = (x^(q−1) − 1) / (q − 1); our q is 2 − q in papers with the exponent 1 − q.
 
 Both policies, at s and at s', are those of the target network. A termination does not remove the bonus, and in an n-step target only the
-first action has one. Acting stays ε-greedy. Numbers and provenance: docs/algorithms/munchausen.md and mvi.md.
+first action has one. Acting stays ε-greedy.
 """
 
 from __future__ import annotations
@@ -21,10 +19,10 @@ import torch
 from torch import Tensor
 
 from deeprl.backups.bellman import soft_value
-from deeprl.backups.policies import boltzmann, one_hot, policy_metrics
+from deeprl.backups.policies import boltzmann, bonus, one_hot, policy_metrics
 from deeprl.choice import Choice, in_range, one_of
 from deeprl.types import Batch
-from deeprl.values.returns import Returns, pick
+from deeprl.values.returns import Returns
 from deeprl.values.view import View
 
 HALVINGS = 53
@@ -37,6 +35,7 @@ def ln_q(x: Tensor, q: float) -> Tensor:
 
 
 def exp_q(x: Tensor, q: float) -> Tensor:
+    """q-exponential for q > 1, the inverse of `ln_q`; 0 for x below −1/(q − 1)."""
     return (1 + (q - 1) * x).clamp(min=0) ** (1 / (q - 1))
 
 
@@ -91,49 +90,6 @@ def q_exponential(values: Tensor, temperature: float, q: float, normaliser: str 
     return torch.where(total > 0, policy / total, one_hot(z).to(policy.dtype))
 
 
-def bonus(of_actions: Tensor, action: Tensor, floor: float | None) -> Tensor:
-    """Bonus of the action taken, not below `floor`: (K, *B, A) -> (K, *B)."""
-    taken = pick(of_actions, action)
-    return taken if floor is None else taken.clamp(min=floor)
-
-
-def check(owner: Munchausen | Tsallis) -> None:
-    in_range(owner, temperature=(0, None), scale=(0, 1))
-    if owner.floor is not None:
-        in_range(owner, floor=(None, 0))
-
-
-@dataclass(frozen=True)
-class Munchausen(Choice):
-    """Munchausen backup: M-DQN, and M-IQN with an implicit quantile head.
-
-    Args:
-        temperature: τ, in units of Q. 0 is the limit, advantage learning.
-        scale: α. 0 is `Soft`, bit for bit.
-        floor: l0, the lower end of the clip, applied before α; null: no clip.
-    """
-
-    needs = frozenset({"signed", "actions"})
-
-    temperature: float = 0.03
-    scale: float = 0.9
-    floor: float | None = -1.0
-
-    def __post_init__(self):
-        check(self)
-
-    def __call__(self, online: View, target: View, batch: Batch) -> Returns:
-        policy, scaled_log = boltzmann(target.next.mean(), self.temperature)
-        _, scaled_log_now = boltzmann(target.now.mean(), self.temperature)
-        munchausen_term = self.scale * bonus(scaled_log_now, batch.action, self.floor)  # (K, *B)
-        return soft_value(target.next, policy, scaled_log).bootstrap(batch.reward, batch.discount).plus(munchausen_term)
-
-    def metrics(self, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
-        """Metrics of the target network's policy at s'."""
-        values = target.next.mean()
-        return policy_metrics(values, boltzmann(values, self.temperature)[0])
-
-
 @dataclass(frozen=True)
 class Tsallis(Choice):
     """MVI(q) backup. The authors' code of the online agent is not public. `term`, `bootstrap` and `normaliser` are options, because their
@@ -162,8 +118,11 @@ class Tsallis(Choice):
     normaliser: str = "exact"
 
     def __post_init__(self):
-        check(self)
-        in_range(self, q=(1, None))
+        in_range(self, temperature=(0, None), scale=(0, 1))
+        if self.q != math.inf:
+            in_range(self, q=(1, None))
+        if self.floor is not None:
+            in_range(self, floor=(None, 0))
         options = {"term": ("gap", "logq"), "bootstrap": ("entropic", "consistent", "expected"), "normaliser": ("exact", "first_order")}
         one_of(self, **options)
 

@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from deeprl.agents.mvi import Munchausen, Tsallis
+from deeprl.agents.munchausen import Munchausen
+from deeprl.agents.mvi import Tsallis
 from deeprl.backups.bellman import Max, Soft, report
 from deeprl.backups.policies import one_hot, policy_metrics
 from deeprl.envs.toy import TabularMDP, chain, random_mdp, value_iteration

@@ -149,7 +149,8 @@ class ActorCritic(Agent):
         self.target_actor = copy.deepcopy(self.actor) if backup.target_actor else None
         if self.target_actor is not None:
             flatten_(list(self.target_actor.parameters()))
-            self.chain.companions.append((moving(self.target_actor), moving(self.actor)))
+            # `Chain.move_anchor` moves it with the critics' targets: θ̄ ← θ̄ + tau (θ − θ̄)
+            self.chain.companions.append((averaged_tensors(self.target_actor), averaged_tensors(self.actor)))
         self.temperature, self.rate = temperature(action_dim=spec.action_dim), rate(networks=networks)
         self.chain.companions += self.rate.companions()
         if backup.smoothing and "density" in self.temperature.needs:
@@ -339,7 +340,7 @@ class ActorCritic(Agent):
         return super().read({**metrics, **of_iterations(metrics["train/critic_loss"], values)})
 
 
-def moving(actor: nn.Module) -> list[Tensor]:
+def averaged_tensors(actor: nn.Module) -> list[Tensor]:
     """What a target actor copies: parameters and running statistics."""
     return [*actor.parameters(), *[buffer for buffer in actor.buffers() if buffer.is_floating_point()]]
 

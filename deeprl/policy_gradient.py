@@ -57,6 +57,7 @@ class Surrogate(Choice):
         one_of(self, normalize=(True, False))
 
     def advantages(self, advantage: Tensor) -> Tensor:
+        """Advantages of a batch as the losses take them, (B,) -> (B,)."""
         if not self.normalize or advantage.numel() == 1:  # one row has no deviation
             return advantage
         return (advantage - advantage.mean()) / (advantage.std() + 1e-8)

@@ -124,7 +124,8 @@ class Learned(NamedTuple):
     """Report of one update. The caller decides when to read a number, because that waits for the device."""
 
     error: Tensor
-    """(*B,) |target - prediction| in ordinary units, mean over K, of an ensemble the largest: error for the priority"""
+    """(*B,) of the main objective |target - prediction| in ordinary units, mean over K, of an ensemble the largest: error for the priority.
+    Of another one any tensor that is finite where its loss is"""
     metrics: dict[str, Tensor]
     statistics: dict[str, Tensor] = {}  # noqa: RUF012 (never changed in place; torch.func takes no read-only mapping)
     """New values of the agent's buffers, by name: running statistics that the loss returns, because it is pure. The learner stores them."""

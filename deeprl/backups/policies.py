@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from deeprl.values.masked import INVALID
+from deeprl.values.returns import pick
 
 
 def greedy(values: Tensor) -> Tensor:
@@ -41,6 +42,12 @@ def boltzmann(values: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     weight = (behind / temperature).exp()
     total = weight.sum(-1, keepdim=True)
     return weight / total, behind - temperature * total.log()
+
+
+def bonus(of_actions: Tensor, action: Tensor, floor: float | None) -> Tensor:
+    """Bonus of the action taken, not below `floor`: (K, *B, A) -> (K, *B)."""
+    taken = pick(of_actions, action)
+    return taken if floor is None else taken.clamp(min=floor)
 
 
 def action_gap(values: Tensor) -> Tensor:

@@ -49,6 +49,8 @@ class Categorical(HeadChoice):
 
 
 class CategoricalHead(Streams):
+    """Features (torsos or n, B, F) -> `CategoricalValues` with logits (n, B, A, N)."""
+
     support: Tensor
 
     def __init__(self, choice: Categorical, features: int, hidden: Sequence[int], actions: int, n: int, init: str):
@@ -87,6 +89,8 @@ class Quantile(HeadChoice):
 
 
 class QuantileHead(Streams):
+    """Features (torsos or n, B, F) -> `QuantileValues` with (n, B, A, N)."""
+
     midpoints: Tensor
 
     def __init__(self, choice: Quantile, features: int, hidden: Sequence[int], actions: int, n: int, init: str):
@@ -164,6 +168,8 @@ class Fractions(nn.Module):
 
 
 class ImplicitHead(Streams):
+    """Features (torsos or n, B, F) -> values at N drawn fractions, (n, B, A, N)."""
+
     def __init__(self, choice: ImplicitQuantile, features: int, hidden: Sequence[int], actions: int, n: int, init: str):
         super().__init__(choice, features, hidden, (actions, 1), n, init)
         self.kappa, self.numbers = choice.kappa, {"policy": choice.policy_samples, "samples": choice.samples}

@@ -151,6 +151,8 @@ class Scalar(HeadChoice):
 
 
 class ScalarHead(Streams):
+    """Features (torsos or n, B, F) -> `ScalarValues` with (n, B, A)."""
+
     def __init__(self, choice: Scalar, features: int, hidden: Sequence[int], actions: int, n: int, init: str):
         super().__init__(choice, features, hidden, (actions, 1), n, init)
         self.distance = DISTANCES[choice.loss]

@@ -18,10 +18,16 @@ from deeprl.types import Spec
 
 
 class Policy(Actor):
-    """A torso, and an MLP that turns its features into the parameters of a distribution over actions."""
+    """A torso, and an MLP that turns its features into the parameters of a distribution over actions. `sampled` draws an action; `sample`
+    is that of an actor-critic, which it does not serve."""
+
+    stochastic = True
+
+    def drawn(self, outputs: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        raise NotImplementedError(f"{type(self).__name__} has `sampled` and `log_prob`")
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
-        """log π(a|s), (*B,), of outputs (*B, outputs) and actions as `drawn` gives them."""
+        """log π(a|s), (*B,), of outputs (*B, outputs) and actions as `sampled` gives them."""
         raise NotImplementedError
 
     def entropy(self, outputs: Tensor) -> Tensor:

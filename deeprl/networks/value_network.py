@@ -26,7 +26,7 @@ class ValueNetwork(nn.Module):
         index: torso of each head, if there are several torsos but fewer than heads.
         fractions: module that an implicit head shares between iterations like the torso: (torsos, B, F) and fractions (B, n) -> (torsos,
             B·n, F).
-        beside: modules of an auxiliary loss on the features, stacked like the torso, so that a chain copies them with the torso.
+        beside: modules of an auxiliary loss on the features, which a chain copies with the torso, see `Auxiliary.beside`.
         ensemble: E, entries of the stack that belong to one iteration.
     """
 

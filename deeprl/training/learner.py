@@ -64,7 +64,7 @@ class Learner:
         agent = self.agent
         number = agent.clock.update()  # counted from 1
         due = agent.due(number)
-        batch = self.argument(drawn)
+        batch = self.update_input(drawn)
         main: Learned | None = None
         metrics: dict[str, Tensor] = {}
         for name in due:
@@ -85,8 +85,8 @@ class Learner:
         assert main is not None
         return Learned(main.error, metrics)
 
-    def argument(self, drawn: Any) -> Any:
-        """What `update_objective` takes: the batch. A compiled learner takes the draw, because its updates contain `to_batch`."""
+    def update_input(self, drawn: Any) -> Any:
+        """What `update_objective` takes: the batch; in a compiled learner the draw, because its graph contains `to_batch`."""
         return self.to_batch(drawn)
 
     def update_objective(self, name: str, batch: Any) -> tuple[Learned, Tensor]:
@@ -136,7 +136,7 @@ class CompiledLearner(Learner):
         self.steps: dict[str, list[CompiledStep]] = {name: [] for name in agent.objectives}
         self.answers: CompiledAnswer | None = None
 
-    def argument(self, drawn: Any) -> Any:
+    def update_input(self, drawn: Any) -> Any:
         return self.to_batch(drawn) if self.broken else drawn
 
     def update_objective(self, name: str, batch: Any) -> tuple[Learned, Tensor]:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
+import torch
 from torch import Tensor
 
-from deeprl.types import Batch, ViewNoise
+from deeprl.types import Batch, NetworkNoise, ViewNoise
 from deeprl.values.masked import MaskedValues
 from deeprl.values.returns import Values
+
+
+class Network(Protocol):
+    """`deeprl.networks.value_network.ValueNetwork`, which this layer does not import."""
+
+    def __call__(self, obs: Tensor, noise: NetworkNoise = ...) -> Values: ...
+
+    def values(self, features: Tensor, lead: torch.Size, noise: NetworkNoise) -> Values: ...
+
+    def learned_features(self, *obs: Tensor, noise: NetworkNoise, counted: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]: ...
 
 
 class View:
@@ -22,7 +33,7 @@ class View:
         statistics: see `Learned.statistics`.
     """
 
-    def __init__(self, network: Any, batch: Batch, side: str):
+    def __init__(self, network: Network, batch: Batch, side: str):
         self.network, self.batch, self.noise = network, batch, batch.noise.get(side, ViewNoise())
         self.statistics: dict[str, Tensor] = {}
         self._now: Values | None = None
@@ -60,7 +71,7 @@ class EntriesView(View):
         entries: of the stack axis.
     """
 
-    def __init__(self, network: Any, batch: Batch, side: str, entries: slice):
+    def __init__(self, network: Network, batch: Batch, side: str, entries: slice):
         super().__init__(network, batch, side)
         self.entries = entries
 
@@ -79,7 +90,7 @@ class FeatureView(View):
         statistics: see `Learned.statistics`.
     """
 
-    def __init__(self, network: Any, batch: Batch, side: str, now: Tensor, next: Tensor, statistics: dict[str, Tensor]):
+    def __init__(self, network: Network, batch: Batch, side: str, now: Tensor, next: Tensor, statistics: dict[str, Tensor]):
         super().__init__(network, batch, side)
         self.features, self.lead, self.statistics = (now, next), batch.discount.shape, statistics
 
@@ -90,7 +101,7 @@ class FeatureView(View):
         return self.network.values(self.features[1], self.lead, self.noise.next)
 
 
-def both_ends(network: Any, batch: Batch, side: str) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+def both_ends(network: Network, batch: Batch, side: str) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Features of (obs, next_obs) from one evaluation, (torsos, B, F) each, and new statistics of the torso, see `Learned.statistics`.
 
     So a torso with batch statistics sees both ends of a batch at once.

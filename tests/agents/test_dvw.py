@@ -15,7 +15,7 @@ from benchmarks import tabular_dvw
 from deeprl.accelerate.modes import apply
 from deeprl.agents.dvw import InverseVariance
 from deeprl.agents.idqn import Iterated
-from deeprl.agents.mvi import Munchausen
+from deeprl.agents.munchausen import Munchausen
 from deeprl.backups.bellman import Double, Max
 from deeprl.backups.peng import Peng
 from deeprl.choice import Choice
@@ -125,7 +125,7 @@ def test_under_a_constant_variance_the_scale_is_that_variance_and_the_gradient_i
 
 def given(agent, spread, log_scale=1.0):
     """F_ω̄ as numbers, (K, B)."""
-    agent.weighting.spread = lambda net, batch: torch.as_tensor(spread, dtype=torch.float32)
+    agent.weighting.variance = lambda net, batch: torch.as_tensor(spread, dtype=torch.float32)
     agent.weighting.log_scale.fill_(log_scale)
     size = len(spread[0])
     return make_batch(torch.zeros(size, 5), [0] * size, [0.0] * size, 0.9, torch.zeros(size, 5))
@@ -198,7 +198,7 @@ def test_at_the_start_the_residual_is_the_initial_networks_own(chain):
     batch = random_batch(DISCRETE, B)
     online, target = agent.chain.views(batch)
     bellman = Max()(online, target, batch).mean() - target.now.at(batch.action).mean()
-    found = agent.weighting.variance(online, target, batch)[1]
+    found = agent.weighting.variance_loss(online, target, batch)[1]
     torch.testing.assert_close(found.error, bellman.abs().mean(0))
     for parameter in agent.weighting.frozen.parameters():
         parameter.zero_()
@@ -223,7 +223,7 @@ def test_the_variance_regresses_on_the_target_of_the_previous_target(length):
     part.previous, part.net = previous, Table(torch.zeros(length, 2, 2))  # F = 1 + 1/4
     for backup, value in ((Max(), 3.0), (Double(), 1.0)):
         part.backup = backup
-        loss, learned = part.variance(View(online, batch, "online"), View(target, batch, "target"), batch)
+        loss, learned = part.variance_loss(View(online, batch, "online"), View(target, batch, "target"), batch)
         k = np.arange(length)
         residual = np.stack([1 + 0.5 * (value + k) - (2 + k), 1 - (5 + k)], 1)  # (K, B)
         np.testing.assert_allclose(learned.error, np.abs(residual).mean(0), rtol=1e-6)
@@ -240,7 +240,7 @@ def test_the_threshold_and_the_importance_weight_are_in_the_loss_of_the_variance
     part.net = Table(torch.zeros(1, 1, 2))  # F = 1
     target = View(Table(torch.zeros(1, 1, 2)), batch, "target")
     part.previous = target.network
-    loss, _ = part.variance(target, target, batch)
+    loss, _ = part.variance_loss(target, target, batch)
     assert loss.item() == pytest.approx((0.5 * (8 - 0.25) + 4 * 0.0) / 2)
 
 
@@ -376,7 +376,7 @@ def test_the_variance_is_never_below_its_least():
     batch = random_batch(DISCRETE, B)
     last = [p for name, p in agent.weighting.net.named_parameters() if "advantage" in name and "bias" in name]
     last[-1].fill_(-200.0)
-    assert agent.weighting.spread(agent.weighting.net, batch).flatten().tolist() == pytest.approx([0.1] * B)
+    assert agent.weighting.variance(agent.weighting.net, batch).flatten().tolist() == pytest.approx([0.1] * B)
 
 
 # ---- what the framework must get from it

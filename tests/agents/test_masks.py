@@ -12,8 +12,9 @@ import torch
 
 from deeprl import load
 from deeprl.agents.idqn import Iterated
-from deeprl.agents.log_q import Log
-from deeprl.agents.mvi import Munchausen, Tsallis
+from deeprl.agents.log_dqn import Log
+from deeprl.agents.munchausen import Munchausen
+from deeprl.agents.mvi import Tsallis
 from deeprl.agents.rbis import RBIS, ImportanceSampling, TreeBackup
 from deeprl.agents.self_prediction import Bidirectional
 from deeprl.backups.bellman import Double, Max, Soft

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from deeprl.agents.idqn import Iterated
-from deeprl.agents.mvi import Munchausen, Tsallis, bisected_policy, exp_q, ln_q, q_exponential, sparsemax_normaliser
+from deeprl.agents.munchausen import Munchausen
+from deeprl.agents.mvi import Tsallis, bisected_policy, exp_q, ln_q, q_exponential, sparsemax_normaliser
 from deeprl.backups.bellman import Max, Soft
 from deeprl.backups.policies import boltzmann, one_hot, policy_metrics
 from deeprl.config.build import build_agent
@@ -571,9 +572,9 @@ def test_files_say_what_the_classes_say(option, cls):
 
 def test_experiments_have_the_published_settings():
     """docs/algorithms/munchausen.md, the Atari column of M-DQN; MVI(q) starts from it."""
-    for name, backup in (("munchausen_dqn_atari", "Munchausen"), ("mvi_atari", "Tsallis")):
+    for name, backup in (("munchausen_dqn_atari", "munchausen.Munchausen"), ("mvi_atari", "mvi.Tsallis")):
         run = settled(f"experiment={name}")
-        assert run["agent"]["backup"]["_target_"] == f"deeprl.agents.mvi.{backup}"
+        assert run["agent"]["backup"]["_target_"] == f"deeprl.agents.{backup}"
         assert [run["agent"]["backup"][key] for key in ("temperature", "scale", "floor")] == [0.03, 0.9, -1.0]
         assert (run["agent"]["optimizer"]["lr"], run["agent"]["optimizer"]["eps"]) == (5e-5, 3.125e-4)
         assert (run["replay"]["batch_size"], run["replay"]["capacity"], run["replay"]["n_step"]) == (32, 1_000_000, 1)

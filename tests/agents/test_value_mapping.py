@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from deeprl.agents.log_q import Log
+from deeprl.agents.log_dqn import Log
 from deeprl.agents.reward_channels import Bands, Ensemble, Layers
 from deeprl.agents.value_mapping import Asinh, LogLinear, PerChannel, SignedRoot
 from deeprl.config.build import build_agent

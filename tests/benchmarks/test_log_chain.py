@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import log_chain, tabular_log
-from deeprl.agents.log_q import Log
+from deeprl.agents.log_dqn import Log
 from deeprl.backups.policies import greedy
 from deeprl.envs.toy import value_iteration
 from deeprl.values.losses import squared

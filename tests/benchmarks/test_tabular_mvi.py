@@ -10,7 +10,8 @@ import torch
 
 from benchmarks import tabular_mvi
 from benchmarks.tabular_mvi import DISCOUNT, MDPS, SCALE, TEMPERATURE, far, gaps, iterate, laws, optimal
-from deeprl.agents.mvi import Munchausen, Tsallis
+from deeprl.agents.munchausen import Munchausen
+from deeprl.agents.mvi import Tsallis
 from deeprl.backups.bellman import Max, Soft
 from deeprl.envs.toy import random_mdp
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from deeprl.agents.idqn import Iterated
-from deeprl.agents.log_q import Log
+from deeprl.agents.log_dqn import Log
 from deeprl.agents.reward_channels import Bands, Ensemble
 from deeprl.envs.toy import Chain
 from deeprl.networks.heads import Scalar

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from deeprl.agents.idqn import Iterated
-from deeprl.agents.log_q import Log
+from deeprl.agents.log_dqn import Log
 from deeprl.agents.reward_channels import Bands
 from deeprl.agents.value_mapping import LogLinear, PerChannel
 from deeprl.backups.bellman import Double, Max

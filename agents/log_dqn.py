@@ -5,8 +5,8 @@
     U± = Q± + β_reg (T± − Q±),     loss = Huber(f(U⁺) − Q̃⁺) + Huber(f(U⁻) − Q̃⁻)
 
 In a logarithmic space action gaps have the same size in all states, so that function approximation works with low discount factors.
-Rewards are split by sign (`agent/rewards=polar`) because a logarithm takes no negative values. `deeprl.values.mapping` computes U and the
-loss.
+Rewards are split by sign (`agent/rewards=polar`) because a logarithm takes no negative values.
+`Units.regression_target` in `deeprl.values.mapped` computes U, and `MappedValues.loss` the loss.
 
 Deep form: shift 0. Linear and tabular form: shift γᵏ, and no floor in d and T. For n > 1 the released code splits the n-step sum
 by sign; here the replay splits each reward first. The clip of B± is also that of the released code; for n > 1 returns may be larger, see

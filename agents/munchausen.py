@@ -1,0 +1,53 @@
+"""Munchausen reinforcement learning (Vieillard, Pietquin, Geist, 2020); docs/algorithms/munchausen.md.
+
+    y = r + α clip(τ ln π(a|s), l0) + γ Σ_b π(b|s') (Q̄(s', b) − τ ln π(b|s')),     π = softmax(Q̄ / τ)
+
+Both policies, at s and at s', are those of the target network. A termination does not remove the bonus, and in an n-step target only the
+first action has one. Acting stays ε-greedy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from deeprl.backups.bellman import soft_value
+from deeprl.backups.policies import boltzmann, bonus, policy_metrics
+from deeprl.choice import Choice, in_range
+from deeprl.types import Batch
+from deeprl.values.returns import Returns
+from deeprl.values.view import View
+
+
+@dataclass(frozen=True)
+class Munchausen(Choice):
+    """Munchausen backup: M-DQN, and M-IQN with an implicit quantile head.
+
+    Args:
+        temperature: τ, in units of Q. 0 is the limit, advantage learning.
+        scale: α. 0 is `Soft`, bit for bit.
+        floor: l0, the lower end of the clip, applied before α; null: no clip.
+    """
+
+    needs = frozenset({"signed", "actions"})
+
+    temperature: float = 0.03
+    scale: float = 0.9
+    floor: float | None = -1.0
+
+    def __post_init__(self):
+        in_range(self, temperature=(0, None), scale=(0, 1))
+        if self.floor is not None:
+            in_range(self, floor=(None, 0))
+
+    def __call__(self, online: View, target: View, batch: Batch) -> Returns:
+        policy, scaled_log = boltzmann(target.next.mean(), self.temperature)
+        _, scaled_log_now = boltzmann(target.now.mean(), self.temperature)
+        munchausen_term = self.scale * bonus(scaled_log_now, batch.action, self.floor)  # (K, *B)
+        return soft_value(target.next, policy, scaled_log).bootstrap(batch.reward, batch.discount).plus(munchausen_term)
+
+    def metrics(self, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
+        """Metrics of the target network's policy at s'."""
+        values = target.next.mean()
+        return policy_metrics(values, boltzmann(values, self.temperature)[0])
