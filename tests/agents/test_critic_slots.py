@@ -248,7 +248,7 @@ def test_the_weight_of_a_sample_multiplies_the_losses_of_all_critics():
     agent, plain = actor_critic(chain=TARGETS["one"], weighting=InverseVariance), actor_critic(chain=TARGETS["one"])
     batch = batch_of(agent, 1)
     variance = 1.0 + torch.arange(B) % 4
-    agent.weighting.spread = lambda net, batch: variance.view(1, B)
+    agent.weighting.variance = lambda net, batch: variance.view(1, B)
     agent.weighting.log_scale.zero_()
     weighted = plain.critic_loss(batch._replace(weight=1.0 / variance))[0]
     torch.testing.assert_close(agent.critic_loss(batch)[0], weighted)
