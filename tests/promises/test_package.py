@@ -136,7 +136,7 @@ def test_the_template_adds_an_agent_and_an_environment(python, decoys):
 
 def test_the_tests_of_the_template_pass(python, tmp_path):
     shutil.copytree(ROOT / "docs" / "template" / "tests", tmp_path / "tests")
-    assert "4 passed" in run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=tmp_path)
+    assert "5 passed" in run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=tmp_path)
 
 
 def test_versions_agree():
