@@ -93,7 +93,7 @@ def test_a_checkpoint_may_be_named(tmp_path, monkeypatch):
 
 def test_a_run_names_the_step_that_it_took(dqn, tmp_path):
     """So that it begins again with the same weights if it is killed before its own first checkpoint, when its source has gone on."""
-    words = ("agent=dqn", *NEW["cartpole"], f"init_from={dqn}")
+    words = (*CARTPOLE, *SHORT, f"init_from={dqn}")
     train(tmp_path / "run", *words)
     step = Checkpoints(dqn).steps()[-1]
     stored = RunFolder(tmp_path / "run").read_config()
