@@ -18,14 +18,14 @@ class RBIS(Trace):
     """Recency-bounded importance sampling, min(λ^t, ρ_t β_{t−1}). A trace that was cut can recover. The operator is a contraction."""
 
     def coefficient(self, step: Step) -> Tensor:
-        return (step.ratio * step.before).clamp(max=step.limit)
+        return (step.ratio * step.previous).clamp(max=step.lam_power)
 
 
 class Retrace(Trace):
     """Retrace(λ), β_{t−1} λ min(1, ρ_t) (Munos, Stepleton, Harutyunyan, Bellemare, 2016). The operator is a contraction."""
 
     def coefficient(self, step: Step) -> Tensor:
-        return step.lam * step.before * step.ratio.clamp(max=1.0)
+        return step.lam * step.previous * step.ratio.clamp(max=1.0)
 
 
 class RecursiveRetrace(Trace):
@@ -33,7 +33,7 @@ class RecursiveRetrace(Trace):
     multiplied by λ where RBIS is bounded by λ^t. The operator is a contraction."""
 
     def coefficient(self, step: Step) -> Tensor:
-        return step.lam * (step.ratio * step.before).clamp(max=1.0)
+        return step.lam * (step.ratio * step.previous).clamp(max=1.0)
 
 
 class TreeBackup(Trace):
@@ -41,7 +41,7 @@ class TreeBackup(Trace):
     contraction."""
 
     def coefficient(self, step: Step) -> Tensor:
-        return step.lam * step.before * step.policy
+        return step.lam * step.previous * step.probability
 
 
 class ImportanceSampling(Trace):
@@ -49,14 +49,14 @@ class ImportanceSampling(Trace):
     cut off at 10¹²."""
 
     def coefficient(self, step: Step) -> Tensor:
-        return step.lam * step.before * step.ratio
+        return step.lam * step.previous * step.ratio
 
 
 class TruncatedIS(Trace):
     """Truncated importance sampling, λ^t min(1, ρ_1 ⋯ ρ_t). **The operator is no contraction**: the paper has a counter-example."""
 
     def coefficient(self, step: Step) -> Tensor:
-        return step.limit * step.product.clamp(max=1.0)
+        return step.lam_power * step.product.clamp(max=1.0)
 
 
 class QLambda(Trace):
@@ -64,4 +64,4 @@ class QLambda(Trace):
     contraction only if π and μ are close.**"""
 
     def coefficient(self, step: Step) -> Tensor:
-        return step.lam * step.before
+        return step.lam * step.previous

@@ -3,12 +3,13 @@
     G(s, a)  =  [T_π Q̄](s, a) + Σ_{t≥1} γ^t β_t δ_t,     δ_t = R_t + γ E_π Q̄(S_{t+1}, ·) − Q̄(S_t, A_t),     S_0 = s, A_0 = a
 
 The first term is the one-step target, so that λ = 0 is that target bit for bit. Methods differ in the coefficient β_t alone: a function of
-β_{t−1} and ρ_t = π(A_t|S_t) / μ(A_t|S_t), or of the whole trajectory up to t. ρ_0 is not used. The operator contracts for every trajectory
-if β_t ≤ ρ_t β_{t−1}; Q(λ) and truncated importance sampling do not guarantee it.
+β_{t−1}, of ρ_t = π(A_t|S_t) / μ(A_t|S_t) or of π(A_t|S_t), or of the whole trajectory up to t. ρ_0 is not used. The operator contracts for
+every trajectory if β_t ≤ ρ_t β_{t−1}; Q(λ) and truncated importance sampling do not guarantee it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,23 +31,26 @@ SMALLEST = 1e-6
 
 
 class Step(NamedTuple):
-    """Arguments of a coefficient β_t, t ≥ 1."""
+    """Arguments of a coefficient β_t, t ≥ 1. Tensors have the shape (..., T - t, B): one entry for each start whose t-th row is in the
+    sequence."""
 
-    before: Tensor
-    """β of the previous step"""
+    previous: Tensor
+    """β of the step before"""
     ratio: Tensor
     """Ratio of π to μ at this step"""
-    policy: Tensor
+    probability: Tensor
     """π(A_t|S_t)"""
     product: Tensor
     """Product of the ratios up to this step"""
     lam: float
     """λ"""
-    limit: Tensor | float
+    lam_power: Tensor | float
     """λ^t"""
 
 
-def corrections(coefficient, delta: Tensor, ratio: Tensor, policy: Tensor, carry: Tensor, lam: float) -> Tensor:
+def corrections(
+    coefficient: Callable[[Step], Tensor], delta: Tensor, ratio: Tensor, probability: Tensor, carry: Tensor, lam: float
+) -> Tensor:
     """Σ_{t≥1} γ^t β_t δ_{k+t} for the trace that starts at each row k of a sequence.
 
     A backward recursion is impossible, because β_t of a trajectory-aware trace depends on its start, so that G_k is not a function of
@@ -54,8 +58,9 @@ def corrections(coefficient, delta: Tensor, ratio: Tensor, policy: Tensor, carry
 
     Args:
         coefficient: `Step` -> β_t.
-        delta, ratio, policy: (..., T, B) δ, ρ and π(A|S) of every row.
+        delta, ratio, probability: (..., T, B) δ, ρ and π(A|S) of every row.
         carry: (..., T, B) factor of a trace from a row to the next: γ, or 0 where the trace stops.
+        lam: λ.
 
     Returns:
         (..., T, B)
@@ -68,7 +73,7 @@ def corrections(coefficient, delta: Tensor, ratio: Tensor, policy: Tensor, carry
         reached = ratio[..., t:, :]  # ρ_t
         discount = discount[..., :left, :] * carry[..., t - 1 : length - 1, :]  # γ^t, 0 behind a stop
         product = (product[..., :left, :] * reached).clamp(max=LARGEST)
-        step = Step(beta[..., :left, :], reached, policy[..., t:, :], product, lam, lam**t)
+        step = Step(beta[..., :left, :], reached, probability[..., t:, :], product, lam, lam**t)
         beta = coefficient(step).clamp(max=LARGEST)  # β_t
         total[..., :left, :] += discount * beta * delta[..., t:, :]
     return total
