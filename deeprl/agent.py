@@ -97,7 +97,9 @@ class Agent(nn.Module, Choice):
 
         Args:
             first: (M,) bool, whether an episode starts.
+            memory: that of the last `Acted`; {} at first.
             step: environment step, for schedules.
+            noise: of this tick, from `act_noise`.
             explore: true while data is collected, false in evaluation.
             answer: used in place of `self.answer`; a learner passes a compiled one.
         """

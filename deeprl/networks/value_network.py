@@ -21,7 +21,7 @@ class ValueNetwork(nn.Module):
 
     Args:
         torso: (B, *obs) -> (torsos, B, F), with the attribute `features`, F.
-        head: (torsos or 1, B, F), noise -> `Values`.
+        head: (torsos or 1, B, F), noise -> `Values`; an implicit one takes a third argument, fractions (B, n) -> (torsos or 1, B·n, F).
         obs_dims: number of axes of one observation.
         index: torso of each head, if there are several torsos but fewer than heads.
         fractions: module that an implicit head shares between iterations like the torso: (torsos, B, F) and fractions (B, n) -> (torsos,
@@ -88,8 +88,8 @@ class ValueNetwork(nn.Module):
         if self.fractions is None:
             values = self.head(self.served(features), noise)
         else:
-            share = self.fractions
-            values = self.head(self.served(features), noise, lambda fractions: self.served(share(features, fractions)))
+            embedding = self.fractions  # ψ ⊙ φ(τ)
+            values = self.head(self.served(features), noise, lambda fractions: self.served(embedding(features, fractions)))
         values.features = features  # of the torsos, because a head has one entry for each network that it serves
         return values.unflatten(lead) if len(lead) > 1 else values
 
