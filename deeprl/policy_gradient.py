@@ -62,14 +62,14 @@ class Surrogate(Choice):
             return advantage
         return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
 
-    def policy(self, log_prob: Tensor, old: Tensor, advantage: Tensor) -> Tensor:
+    def policy_loss(self, log_prob: Tensor, old: Tensor, advantage: Tensor) -> Tensor:
         """L_π of each row, (B,)."""
         if self.clip is None:
             return -advantage * log_prob
         ratio = (log_prob - old).exp()
         return -torch.minimum(ratio * advantage, ratio.clamp(1.0 - self.clip, 1.0 + self.clip) * advantage)
 
-    def value(self, value: Tensor, old: Tensor, returns: Tensor) -> Tensor:
+    def value_loss(self, value: Tensor, old: Tensor, returns: Tensor) -> Tensor:
         """½ (V − return)² of each row, (B,); with `value_clip` the larger one of V and of V near its old value."""
         loss = (value - returns).square()
         if self.value_clip is not None:
@@ -167,8 +167,8 @@ class PolicyGradient(Agent):
         old, surrogate = batch.extra, self.surrogate  # old: before the updates, see `prepare`
         outputs, value = self.outputs(self.normalize(batch.obs))
         log_prob, entropy = self.policy.log_prob(outputs, batch.action), self.policy.entropy(outputs)
-        policy_loss = surrogate.policy(log_prob, old["log_prob"], surrogate.advantages(old["advantage"])).mean()  # L_π
-        value_loss = surrogate.value(value, old["value"], old["returns"]).mean()  # L_V
+        policy_loss = surrogate.policy_loss(log_prob, old["log_prob"], surrogate.advantages(old["advantage"])).mean()  # L_π
+        value_loss = surrogate.value_loss(value, old["value"], old["returns"]).mean()  # L_V
         total = policy_loss + surrogate.value_weight * value_loss - surrogate.entropy_weight * entropy.mean()
         with torch.no_grad():
             log_ratio = log_prob - old["log_prob"]  # log ρ

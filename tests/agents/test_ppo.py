@@ -154,7 +154,7 @@ def test_advantages_are_normalised_in_a_batch():
 def test_the_clipped_surrogate_by_hand(advantage, ratio, value, slope):
     """Objective and its slope in the ratio."""
     log_prob = torch.tensor([float(ratio)]).log().requires_grad_()
-    objective = -Surrogate(clip=0.2).policy(log_prob, torch.zeros(1), torch.tensor([float(advantage)]))
+    objective = -Surrogate(clip=0.2).policy_loss(log_prob, torch.zeros(1), torch.tensor([float(advantage)]))
     objective.sum().backward()
     assert objective.item() == pytest.approx(value)
     assert log_prob.grad is not None
@@ -164,7 +164,7 @@ def test_the_clipped_surrogate_by_hand(advantage, ratio, value, slope):
 def test_the_clipped_value_loss_has_no_gradient_far_from_the_old_value():
     for value in (1.5, 2.1):
         v = torch.tensor([value], requires_grad=True)
-        loss = 2 * Surrogate(value_clip=0.2).value(v, torch.ones(1), torch.full((1,), 2.0))
+        loss = 2 * Surrogate(value_clip=0.2).value_loss(v, torch.ones(1), torch.full((1,), 2.0))
         loss.sum().backward()
         assert (loss.item(), v.grad.item()) == (pytest.approx(0.64), 0.0)
 
