@@ -397,3 +397,22 @@ def test_wrong_values_are_refused_with_the_full_key(key, value, message):
     put(config["agent"], key, value)
     with pytest.raises(ConfigError, match=f"^{message}"):
         build_agent(config, spec_of("classic/cartpole"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("device=mps",), r"^device=mps is not supported, because .*: take cpu or cuda\.$"),
+        (("env.max_episode_steps=abc",), r"^env\.max_episode_steps must be at least 1, .* not 'abc'\.$"),
+        (("replay.sampler=prioritized",), r"^replay\.sampler must be that of replay=uniform, .* not 'prioritized'"),
+    ],
+)
+def test_wrong_values_beside_the_agent_are_refused_by_key(words, message):
+    def begun() -> None:
+        config = settled("agent=dqn", "env=classic/cartpole", *words)
+        build.check_device(config)
+        _, spec = build.environment(config)
+        instantiate({**config["replay"], "_partial_": True}, "replay")(spec=spec, num=1, discount=0.9)
+
+    with pytest.raises(ConfigError, match=message):
+        begun()
