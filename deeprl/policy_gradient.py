@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from deeprl.agent import Agent, Answer, watching
 from deeprl.choice import Choice, Part, in_range, one_of
-from deeprl.networks.actors import Actor
+from deeprl.networks.actors import OutputNetwork
 from deeprl.networks.blocks import initialise
 from deeprl.networks.mlp import MLP
 from deeprl.networks.policies import PolicyChoice
@@ -132,8 +132,8 @@ class PolicyGradient(Agent):
         if shared:
             sizes = (self.policy.torso.features, *torso.head_hidden, 1)
             self.value: nn.Module = MLP(1, sizes, activate_last=False, init=torso.init, last_init="orthogonal")
-        else:  # an `Actor` is a torso and an MLP, here with the one output V
-            self.value = Actor(spec, torso, 1, "orthogonal", unit=False)
+        else:
+            self.value = OutputNetwork(spec, torso, 1, "orthogonal", unit=False)
         for place, module in {"policy": self.policy, "value": self.value}.items():
             initialise(module, seed, place)
             weight_normalise(module, torso.weight_norm)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import math
 import shlex
 from pathlib import Path
 
@@ -75,9 +76,12 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = ()) -> int
 
 
 def learned_out(config: dict, step: int) -> bool:
-    """Whether the schedule of a learning rate has come to an end at 0."""
+    """Whether the schedules of all learning rates have come to an end at 0."""
     schedules = [value.get("schedule") or {} for key, value in config["agent"].items() if key.endswith("optimizer")]
-    return any(each.get("end") == 0 and each["begin"] + each["duration"] <= step for each in schedules)
+    ends = [
+        each["begin"] + each["duration"] if {"begin", "duration"} <= {*each} and each.get("end") == 0 else math.inf for each in schedules
+    ]
+    return max(ends, default=math.inf) <= step
 
 
 def changed(stored: dict, overrides: list[str]) -> dict:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,7 +74,7 @@ def continued(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     """
     stored = with_later(RunFolder(path).read_config())
     before, now = (unnumbered(without_changeable(each)) for each in (stored, config))
-    if now.get("init_from") and not now["init_from"].rpartition("@")[2].isdecimal():  # a started run holds the step that it took
+    if now.get("init_from") and not re.search(r"@\d+$", now["init_from"]):  # a started run holds the step that it took
         before["init_from"], now["init_from"] = folder_of(before.get("init_from") or ""), folder_of(now["init_from"])
     different = [key for key in now if key not in ("resume", "accelerate", "runtime") and before.get(key) != now[key]]
     for key, (older, undecided) in SAME.items():

@@ -17,8 +17,8 @@ from deeprl.networks.unit_norm import UnitMLP
 from deeprl.types import Spec
 
 
-class Actor(nn.Module):
-    """A torso, and an MLP that turns its features into the parameters of a policy.
+class OutputNetwork(nn.Module):
+    """A torso, and an MLP that turns its features into numbers for each observation.
 
     Args:
         torso: choice that builds the features; its `head_hidden` are hidden layers after them.
@@ -26,9 +26,6 @@ class Actor(nn.Module):
         last_init: initialiser of the last layer; None takes the torso's.
         unit: weights of length 1 for each unit after the torso, projected after each update; biases are free.
     """
-
-    stochastic = False
-    """Whether `sample` needs noise and has a density"""
 
     def __init__(self, spec: Spec, torso: Any, outputs: int, last_init: str | None, unit: bool):
         super().__init__()
@@ -43,6 +40,13 @@ class Actor(nn.Module):
         """(*B, *obs) -> (*B, outputs)"""
         lead = obs.shape[: obs.dim() - self.obs_dims]
         return self.last(self.torso(obs.flatten(0, len(lead) - 1)))[0].unflatten(0, lead)
+
+
+class Actor(OutputNetwork):
+    """The policy of an actor-critic; its outputs are the parameters of the policy."""
+
+    stochastic = False
+    """Whether `sample` needs noise and has a density"""
 
     def forward(self, obs: Tensor) -> Tensor:
         """The policy's action without noise, (*B, *obs) -> (*B, D)."""

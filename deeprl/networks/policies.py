@@ -11,20 +11,18 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import Choice, in_range, one_of
-from deeprl.networks.actors import Actor
+from deeprl.networks.actors import OutputNetwork
 from deeprl.networks.blocks import Block
 from deeprl.networks.layers import SCHEMES, Init
 from deeprl.types import Spec
 
 
-class Policy(Actor):
-    """A torso, and an MLP that turns its features into the parameters of a distribution over actions. `sampled` draws an action; `sample`
-    is that of an actor-critic, which it does not serve."""
+class Policy(OutputNetwork):
+    """A policy on rollouts; its outputs are the parameters of a distribution over actions."""
 
-    stochastic = True
-
-    def drawn(self, outputs: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        raise NotImplementedError(f"{type(self).__name__} has `sampled` and `log_prob`")
+    def greedy(self, outputs: Tensor) -> Tensor:
+        """The most probable action, (*B, outputs) -> (*B,) int64 or (*B, D)."""
+        raise NotImplementedError
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
         """log π(a|s), (*B,), of outputs (*B, outputs) and actions as `sampled` gives them."""

@@ -98,6 +98,11 @@ def test_a_run_names_the_step_that_it_took(dqn, tmp_path):
     step = Checkpoints(dqn).steps()[-1]
     stored = RunFolder(tmp_path / "run").read_config()
     assert stored["init_from"] == f"{dqn}@{step}"
+    with pytest.raises(ConfigError, match="init_from differ"):
+        continued(tmp_path / "run", {**settled(*words), "init_from": "7", "names": stored["names"]})
+    RunFolder(tmp_path / "run").write_config({**stored, "init_from": "7@90"})  # a folder may be called by a number
+    assert continued(tmp_path / "run", {**settled(*words), "init_from": "7", "names": stored["names"]})["init_from"] == "7@90"
+    RunFolder(tmp_path / "run").write_config(stored)
     for given, fits in ((f"{dqn}", True), (f"{dqn}@last", True), (f"{dqn}@{step}", True), (f"{dqn}@7", False), (f"{dqn}2", False)):
         config = {**settled(*words), "init_from": given, "names": stored["names"]}
         if fits:
