@@ -44,6 +44,9 @@ def check(choice: Any) -> None:
     bounds_above_zero(choice, "max_grad_norm")
     if choice.schedule is not None and not callable(choice.schedule):
         raise ValueError(f"schedule must be one of deeprl.schedules, not {choice.schedule!r}: set schedule.start, .end and .duration")
+    for end in ("value", "start", "end"):  # of whatever schedule it is
+        if getattr(choice.schedule, end, 0) < 0:
+            raise ValueError(f"schedule.{end} is a factor of the learning rate, at least 0, not {getattr(choice.schedule, end)}")
 
 
 def two_betas(given: Any) -> tuple[float, float]:

@@ -94,7 +94,7 @@ class Checkpoints:
         try:
             written += checkpoint.save(self.folder / step_folder(step), parts, step=step, segments=listed)
         except OSError:
-            if new is not None:  # no checkpoint lists it, and a full disk would stay full
+            if new is not None and not self._may_list(step, new):  # otherwise a full disk stays full
                 self._remove(new)
             raise
         replace_file(self.folder / "last", step_folder(step) + "\n")
@@ -174,6 +174,14 @@ class Checkpoints:
         with partial(self.replay / name) as new:
             written = write_tensors(new, {key: row.detach().cpu().contiguous() for key, row in rows.items()})
         return {"file": name, **written, "start": rows["start"].tolist(), "stop": rows["stop"].tolist()}
+
+    def _may_list(self, step: int, entry: dict[str, Any]) -> bool:
+        """Whether the checkpoint of a step may list a segment: a save that failed late has put it in its place."""
+        folder = self.at(step)
+        try:
+            return folder.exists() and any(each["file"] == entry["file"] for each in read_manifest(folder)["segments"])
+        except CheckpointError:
+            return True  # unknown; `clean` removes it later
 
     def _remove(self, entry: dict[str, Any]) -> None:
         (self.replay / entry["file"]).unlink(missing_ok=True)

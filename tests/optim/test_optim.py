@@ -187,6 +187,8 @@ def test_refusals():
     ):  # fmt: skip
         with pytest.raises(ValueError, match=f"^{name} must be"):
             Adam(**{"lr": 1.0, name: value})
+    with pytest.raises(ValueError, match="^schedule.start is a factor of the learning rate, at least 0, not -1.0"):
+        Adam(lr=1.0, schedule=Linear(-1.0, 0.0, duration=10))
 
 
 def test_radam_by_hand_and_as_torch_has_it():

@@ -642,6 +642,30 @@ def test_a_disk_that_is_full_for_one_write_loses_nothing(tmp_path, monkeypatch):
     assert refused == 6  # the segment, the agent, state.json, manifest.json, last, best
 
 
+def test_a_save_that_fails_after_its_checkpoint_is_in_place_leaves_it_whole(tmp_path, monkeypatch):
+    """The flush of the folder fails, the last step of a save: the checkpoint is there already, with its segment."""
+    flush = checkpoint.sync_folder
+
+    def sync_folder(folder):
+        if folder.name == "checkpoints":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        flush(folder)
+
+    checkpoints = Checkpoints(tmp_path, keep=3)
+    checkpoints.save(1, {}, rows([0], [5]), live_from=[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "sync_folder", sync_folder)
+        with pytest.raises(OSError, match="Input/output"):
+            checkpoints.save(2, {}, rows([5], [9]), live_from=[0])
+    assert Checkpoints(tmp_path).load()[0] == 1
+    reader = Checkpoints(tmp_path)
+    assert reader.load(2)[0] == 2
+    assert torch.cat([part["rows"] for part in reader.segments(2)]).tolist() == list(range(9))
+    checkpoints.save(3, {}, rows([5], [12]), live_from=[0])
+    for step, rows_there in ((2, 9), (3, 12)):
+        assert torch.cat([part["rows"] for part in checkpoints.segments(step)]).tolist() == list(range(rows_there))
+
+
 def test_copies_that_a_user_makes_beside_checkpoints_stay(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=1)
     checkpoints.save(1, {"agent": torch.ones(2)})
