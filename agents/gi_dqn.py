@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from deeprl.backups.bellman import Double, Max
 from deeprl.choice import in_range, one_of
-from deeprl.networks.blocks import stacked
+from deeprl.networks.blocks import has_statistics, stacked
 from deeprl.networks.mlp import MLP
 from deeprl.parts.auxiliary import Auxiliary
 from deeprl.parts.chains import Chain, MakeNetwork, follow_
@@ -128,7 +128,7 @@ class GradientCorrection(Auxiliary):
         self.outputs = plan.spec.num_actions * getattr(plan.head, "atoms", 1)
 
     def check(self, chain: Chain) -> None:
-        if not chain.live or chain.anchors or hasattr(chain.online.torso, "learn"):
+        if not chain.live or chain.anchors or has_statistics(chain.online.torso):
             raise ValueError(
                 "auxiliary gradient_correction needs targets that move with the online network, and a torso without batch statistics: "
                 "agent/chain=iterated_live or none"

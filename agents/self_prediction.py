@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deeprl.choice import in_range, one_of
-from deeprl.networks.blocks import stacked
+from deeprl.networks.blocks import has_statistics, stacked
 from deeprl.networks.mlp import MLP
 from deeprl.parts.auxiliary import Auxiliary
 from deeprl.parts.chains import Chain
@@ -145,7 +145,7 @@ class Bidirectional(SelfPrediction):
     def beside(self, torso: Any, n: int, heads: int) -> nn.ModuleDict:
         parts = super().beside(torso, n, heads)
         second = self.torso.build(self.spec, n)
-        if hasattr(second, "learn"):
+        if has_statistics(second):
             raise ValueError(
                 f"agent/auxiliary=bidirectional has a second encoder, whose running averages nothing would renew with "
                 f"{type(self.torso).__name__}: choose agent/auxiliary=self_prediction, or another agent/torso"

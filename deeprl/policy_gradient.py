@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from deeprl.agent import Agent, Answer, watching
 from deeprl.choice import Choice, Part, in_range, one_of
 from deeprl.networks.actors import OutputNetwork
-from deeprl.networks.blocks import initialise
+from deeprl.networks.blocks import has_statistics, initialise
 from deeprl.networks.mlp import MLP
 from deeprl.networks.policies import PolicyChoice
 from deeprl.networks.weight_norm import weight_normalise
@@ -124,7 +124,7 @@ class PolicyGradient(Agent):
             raise ValueError("this agent takes rewards of one channel: agent/rewards=raw")
         torso = torso.resolve(spec)
         self.policy = policy.build(spec, torso)
-        if hasattr(self.policy.torso, "learn"):
+        if has_statistics(self.policy.torso):
             raise ValueError(
                 f"{type(torso).__name__} has running averages, which only the losses of values and of an actor renew: "
                 "choose another agent/torso, such as mlp with agent.torso.layer_norm=true"

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, in_range, one_of
-from deeprl.networks.blocks import learning
+from deeprl.networks.blocks import has_dropout, learning
 from deeprl.networks.layers import SCHEMES
 from deeprl.networks.mlp import MLP
 from deeprl.networks.unit_norm import UnitMLP
@@ -31,7 +31,7 @@ class OutputNetwork(nn.Module):
         super().__init__()
         self.obs_dims = len(spec.obs_shape)
         self.torso = torso.build(spec, 1)
-        if hasattr(self.torso, "noise"):
+        if has_dropout(self.torso):
             raise ValueError("dropout must be 0 in the torso of a policy, because dropout is for value networks")
         sizes = (self.torso.features, *torso.head_hidden, outputs)
         self.last = (UnitMLP if unit else MLP)(1, sizes, activate_last=False, init=torso.init, last_init=last_init)

@@ -77,15 +77,25 @@ def initialise(module: nn.Module, seed: int, place: str) -> None:
                 owner.restart_()
 
 
+def has_statistics(torso: Any) -> bool:
+    """Whether a torso has running statistics of batches, which a method `learn` renews (`deeprl.networks.batch_norm`)."""
+    return hasattr(torso, "learn")
+
+
+def has_dropout(torso: Any) -> bool:
+    """Whether a torso takes random numbers, which a method `noise` draws (`deeprl.networks.dropout`)."""
+    return hasattr(torso, "noise")
+
+
 def learning(torso: Any, x: Tensor, *noise: dict[str, Tensor], counted: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
     """Features of a batch in the loss that trains the torso, and new values of the torso's buffers by name.
 
-    A torso with running statistics has a method `learn` for it (`deeprl.networks.batch_norm`); any other torso computes as usual.
+    A torso without running statistics computes as usual.
 
     Args:
         counted: (B,), which rows of the batch count in its statistics; None: all.
     """
-    return torso.learn(x, counted) if hasattr(torso, "learn") else (torso(x, *noise), {})
+    return torso.learn(x, counted) if has_statistics(torso) else (torso(x, *noise), {})
 
 
 def stacked(block: nn.Module, features: Tensor) -> Tensor:

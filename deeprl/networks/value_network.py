@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deeprl.networks.blocks import REMEDY, initialise, learning
+from deeprl.networks.blocks import REMEDY, has_dropout, has_statistics, initialise, learning
 from deeprl.networks.heads import Scalar, under
 from deeprl.networks.weight_norm import weight_normalise
 from deeprl.types import QUIET, NetworkNoise, Spec
@@ -56,7 +56,7 @@ class ValueNetwork(nn.Module):
         """
         shapes = self.head.noise_shapes()  # type: ignore[operator]  # every head has them
         layers = {name: torch.randn((size[0], *shape), generator=generator) for name, shape in shapes.items()}
-        if hasattr(self.torso, "noise") and role != "acting":  # dropout is for regression, not for exploration
+        if has_dropout(self.torso) and role != "acting":  # dropout is for regression, not for exploration
             layers |= {f"torso.{name}": numbers for name, numbers in self.torso.noise(size[0], generator).items()}  # type: ignore[operator]
         fractions = {} if self.fractions is None else self.fractions.noise(size, generator, role)  # type: ignore[operator]
         return NetworkNoise(layers, fractions)
@@ -103,7 +103,7 @@ class Trunk(nn.Module):
 
     def __init__(self, torso: Any, hidden: Any):
         super().__init__()
-        if hasattr(torso, "learn") or hasattr(torso, "noise"):
+        if has_statistics(torso) or has_dropout(torso):
             raise ValueError("torso.head_hidden must be [] with a torso that has batch statistics or dropout: widen the torso instead")
         self.torso, self.hidden, self.features = torso, hidden, hidden.features
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from deeprl.networks.blocks import has_statistics
 from deeprl.networks.critics import Critics, ensemble_returns
 from deeprl.networks.value_network import ValueNetwork
 from deeprl.parts.chains import Chain
@@ -38,7 +39,7 @@ class ActorValue:
         iterations = 1 if chain.rule.serves_one else chain.length
         each = 1 if self.reduce.first_only else self.ensemble
         everything = (iterations, each) == (chain.length, self.ensemble) or chain.torsos < chain.length
-        if everything or hasattr(chain.online.torso, "learn"):  # whose statistics are buffers of the whole stack
+        if everything or has_statistics(chain.online.torso):  # whose statistics are buffers of the whole stack
             return None
         single = replace(critics, ensemble=1, beside=lambda *_: None)  # a critic an entry, because the template is read entry by entry
         return CriticSubset(single("actor", stack=iterations * each, torsos=iterations * each), each)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deeprl.networks.blocks import has_statistics
 from deeprl.networks.value_network import ValueNetwork
 from deeprl.parts.chains import Chain, MakeNetwork
 from deeprl.types import Batch
@@ -43,7 +44,7 @@ class TargetFree(Chain):
 
     def views(self, batch: Batch) -> tuple[View, View]:
         network = self.online
-        if not hasattr(network.torso, "learn"):
+        if not has_statistics(network.torso):
             return super().views(batch)
         now, later, statistics = both_ends(network, batch, "online")
         after = later.detach()
