@@ -22,7 +22,7 @@ from scipy.stats import ttest_ind
 from benchmarks.learning import RESULTS, interval, planned, scores, stored, train_all
 from benchmarks.learning import compared as compared_at
 from benchmarks.rank_test import holm, p_value
-from benchmarks.recipes import DISCOUNTED, RECIPES, SETS
+from benchmarks.recipes import COMPOSITIONS, DISCOUNTED, RECIPES, SETS
 from deeprl.report.statistics import Interval, improvement, iqm, relative
 
 NAMES = {
@@ -34,6 +34,7 @@ NAMES = {
     "discounts": (("discounts", range(3)),),
     "log_values": (("log_values", (100, 101)),),
     "composition": (("composition", range(200, 203)),),  # others than those by which settings were chosen on Freeway
+    "composition_main": (("composition_main", range(5)),),
     "auxiliary": (("auxiliary", range(3)),),
     "atari": (("pong", range(2)), ("atari_breakout", range(1))),
     "strong_choice": (("strong_choice", (100,)),),
@@ -44,7 +45,7 @@ NAMES = {
 }
 """Sets of `benchmarks.recipes`, with their seeds"""
 BASELINE = {
-    **{name: {"": "dqn"} for name in ("successors", "minatar", "auxiliary", "composition")},
+    **{name: {"": "dqn"} for name in ("successors", "minatar", "auxiliary", "composition", "composition_main")},
     "minatar_choice": {"": "dqn_1000"},
     "log_values": {"": "dqn_0.96"},
     "discounts": {"": "dqn_0.99", **{f"log_dqn_{discount}": f"dqn_{discount}" for discount in DISCOUNTED}},
@@ -61,13 +62,18 @@ AGAINST_GOAL = {"strong_choice": (100_000,), "actor_critic": (150_000, 200_000)}
 PAIRS = {
     "actor_critic": (("itd3", "td3"), ("isac", "sac"), ("strong_mujoco", "td3"), ("strong_mujoco", "sac")),
     "successors": (("pqn", "dqn"),),
+    "composition_main": tuple(("munchausen_quantile_three", part) for part in ("dqn", "munchausen_dqn", "qrdqn", "dqn_three")),
     "control": tuple((f"{agent}_double", f"{agent} of Tianshou") for agent in ("dqn", "qrdqn", "iqn", "c51")),
     "minatar": (("mvi", "mvi_1"), ("dqn_huber", "dqn"), *((agent, "dqn_huber") for agent in ("munchausen_dqn", "mvi", "mvi_1"))),
 }
 """Agents whose finals are compared pair by pair. PQN (500,000 steps, minatar.json) stands beside DQN (200,000 steps), because DQN takes
 longer still."""
-BESIDE = {"successors": "minatar"}
-"""File with the runs of an agent of `PAIRS` that the set itself does not train; with --again in FOLDER too"""
+BESIDE = {"successors": "minatar", "composition_main": "minatar"}
+"""File with the runs of agents that stand in a comparison with those of the set, which does not train them; with --again in FOLDER too"""
+CHOSEN_FROM = {"composition": COMPOSITIONS}
+"""Candidates of which a set chooses one, by the rule in benchmarks/recipes.py"""
+WITHIN = 0.02
+"""Part of the largest mean within which the area under the curve decides"""
 LEAST = {"classic/cartpole": 475.0, "classic/pendulum": -200.0}
 """What a preset must hold with every seed"""
 
@@ -172,7 +178,8 @@ def compared(name: str, results: Path = RESULTS) -> str:
     Raises:
         ValueError: the baseline's mean is no unit, because it is not positive.
     """
-    lines = stored(results / f"{name}.json")
+    own_tasks = {(line["env"], line["steps"]) for line in stored(results / f"{name}.json")}
+    lines = [line for line in with_beside(name, results) if (line["env"], line["steps"]) in own_tasks]
     names = [agent for agent in RECIPES if any(line["name"] == agent for line in lines)]
     means = {"area under the curve": area, **({"action gap": action_gap} if name in ESTIMATED else {})}
     head = ["agent", "baseline", "seeds", "IQM of finals", "probability to end above", "p", *means, "steps/s"]
@@ -217,6 +224,38 @@ def compared(name: str, results: Path = RESULTS) -> str:
 def of_tasks(runs: list[list[dict]], measure: Callable[[dict], float]) -> list[np.ndarray]:
     """What is measured of each run, an array for each task, as `deeprl.report.statistics` takes it."""
     return [np.array([measure(run) for run in task]) for task in runs]
+
+
+def with_beside(name: str, results: Path = RESULTS) -> list[dict]:
+    """Runs of a set, and those of the file in `BESIDE` of agents that stand in its comparisons and that it does not train itself."""
+    lines = stored(results / f"{name}.json")
+    if name not in BESIDE:
+        return lines
+    own = {agent for part, _ in NAMES[name] for agent in SETS[part][2]}
+    named = {agent for pair in PAIRS[name] for agent in pair} - own
+    return lines + [line for line in stored(results / f"{BESIDE[name]}.json") if line["name"] in named]
+
+
+def chosen(name: str, results: Path = RESULTS) -> str:
+    """A row for each candidate: mean of the finals, and of the areas under the curve, in units of the baseline's mean on each task. The
+    first row is the one that is chosen: the largest mean, or within `WITHIN` of it the larger area."""
+    lines = stored(results / f"{name}.json")
+    baseline = BASELINE[name][""]
+    tasks = sorted({(line["env"], line["steps"]) for line in lines})
+    units = runs_of(baseline, tasks, lines)
+    found = {}
+    for agent in CHOSEN_FROM[name]:
+        runs = runs_of(agent, tasks, lines)
+        if all(runs):
+            found[agent] = [
+                float(np.mean([mine.mean() / unit.mean() for mine, unit in zip(of_tasks(runs, measure), of_tasks(units, measure))]))
+                for measure in (final, area)
+            ]
+    ranked = sorted(found, key=lambda agent: found[agent][0], reverse=True)
+    near = [agent for agent in ranked if found[agent][0] >= (1 - WITHIN) * found[ranked[0]][0]]
+    ranked.sort(key=lambda agent: agent != max(near, key=lambda each: found[each][1]))  # stable: the others stay in order
+    rows = [f"| of {len(CHOSEN_FROM[name])} candidates | mean of finals, {baseline} = 1 | area under the curve |", "|---|---|---|"]
+    return "\n".join(rows + [f"| {agent} | {found[agent][0]:.2f} | {found[agent][1]:.2f} |" for agent in ranked])
 
 
 def with_longer_runs(name: str, results: Path = RESULTS) -> list[dict]:
@@ -270,12 +309,8 @@ def differences(name: str, results: Path = RESULTS) -> str:
 
 def ends(name: str, results: Path) -> dict[tuple[str, str], dict[int, float]]:
     """Agent and task -> seed -> final. Of agents that the set does not train, those in the file of `BESIDE`."""
-    lines = stored(results / f"{name}.json")
-    own = {agent for part, _ in NAMES[name] for agent in SETS[part][2]}
-    if name in BESIDE:
-        lines = lines + [line for line in stored(results / f"{BESIDE[name]}.json") if line["name"] not in own]
     found: dict[tuple[str, str], dict[int, float]] = {}
-    for line in sorted(lines, key=lambda line: line["seed"]):
+    for line in sorted(with_beside(name, results), key=lambda line: line["seed"]):
         found.setdefault((line["name"], line["env"]), {})[line["seed"]] = final(line)
     return found
 
@@ -302,6 +337,8 @@ def main() -> None:
     if options.name in BASELINE:
         print(f"\n{side_by_side(options.name, results)}")
         print(f"\n{compared(options.name, results)}")
+    if options.name in CHOSEN_FROM:
+        print(f"\n{chosen(options.name, results)}")
     if options.name in ESTIMATED:
         print(f"\n{estimates(options.name, results)}")
     for at in AGAINST_GOAL.get(options.name, ()):

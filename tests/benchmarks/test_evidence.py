@@ -98,6 +98,39 @@ def test_an_action_gap_is_in_units_of_the_baseline_on_each_task(tmp_path):
     ]
 
 
+def test_a_baseline_that_the_set_does_not_train_comes_from_the_file_beside_it(monkeypatch, tmp_path):
+    """DQN, and a part, of minatar.json; not IQN, which no pair names, and not C51, whose runs are longer."""
+    monkeypatch.setitem(evidence.PAIRS, "composition_main", (("is_three", "dqn"), ("is_three", "mvi"), ("is_three", "c51")))
+    store(tmp_path, "composition_main", 1000, is_three=([4.0], [8.0]))
+    store(tmp_path, "minatar", 2000, c51=([9.0], [9.0]))
+    longer = json.loads((tmp_path / "minatar.json").read_text())
+    store(tmp_path, "minatar", 1000, dqn=([2.0], [2.0]), mvi=([1.0], [1.0]), iqn=([9.0], [9.0]))
+    (tmp_path / "minatar.json").write_text(json.dumps([*json.loads((tmp_path / "minatar.json").read_text()), *longer]))
+    rows = [row.strip("| ").split(" | ") for row in evidence.compared("composition_main", tmp_path).splitlines()[2:]]
+    assert [(row[0], row[3]) for row in rows] == [("dqn", "1.00"), ("mvi", "0.50"), ("is_three", "3.00")]
+
+
+def test_a_candidate_is_chosen_by_its_finals_and_within_two_percent_by_its_area(tmp_path):
+    """DQN has 2 on Asterix and 4 on Breakout: (6/2 + 4/4) / 2 = 2. The second candidate is 1 % behind, with the larger area; the third is
+    not near, however large its area."""
+    store(
+        tmp_path, "composition", 1000, dqn=([1.0, 3.0], [4.0, 4.0]), is_three=([6.0, 6.0], [4.0, 4.0]),
+        is_munchausen=([5.92, 5.92], [4.0, 4.0]), is_quantile=([2.0, 2.0], [4.0, 4.0]),
+    )  # fmt: skip
+    file = tmp_path / "composition.json"
+    assert evidence.chosen("composition", tmp_path).splitlines()[2:] == [
+        "| is_three | 2.00 | 2.00 |", "| is_munchausen | 1.98 | 1.98 |", "| is_quantile | 1.00 | 1.00 |",
+    ]  # fmt: skip
+    lines = json.loads(file.read_text())
+    for line in lines:
+        if line["name"] in ("is_munchausen", "is_quantile"):
+            line["curve"] = [[500, 2 * line["curve"][0][1]], *line["curve"]]
+    file.write_text(json.dumps(lines))
+    assert evidence.chosen("composition", tmp_path).splitlines()[2:] == [
+        "| is_munchausen | 1.98 | 2.97 |", "| is_three | 2.00 | 2.00 |", "| is_quantile | 1.00 | 1.50 |",
+    ]  # fmt: skip
+
+
 def test_p_is_corrected_for_all_agents_of_the_table(tmp_path):
     """Of 36 splits two are as far apart as MVI(q)'s, 2 · 2/36, and sixteen as that of q = 1, 16/36."""
     store(tmp_path, "minatar", 1000, dqn=([1, 2], [1, 2]), mvi=([3, 4], [3, 4]), mvi_1=([1.5, 3], [1.5, 3]))
