@@ -36,7 +36,7 @@ NAMES = {
     "composition": (("composition", range(200, 203)),),  # others than those by which settings were chosen on Freeway
     "composition_main": (("composition_main", range(5)),),
     "auxiliary": (("auxiliary", range(3)),),
-    "atari": (("pong", range(2)), ("atari_breakout", range(1))),
+    "atari": (("pong_chain", range(2)), ("pong", range(2)), ("atari_breakout", range(1))),
     "strong_choice": (("strong_choice", (100,)),),
     # seed 0 of the rivals is in learning.json, in runs of a million steps (Walker2d: half a million)
     "actor_critic": (("mujoco_chains", range(3)), ("mujoco_strong", range(3)), ("mujoco_rivals", (1, 2))),
