@@ -104,6 +104,11 @@ class ValueAgent(Agent):
             "value": Objective.of(self.loss, [self.chain.online], optimizer, groups),
         }
         self.needs = self.backup.needs | self.weighting.needs | self.auxiliary.needs
+        if "behavior_probability" in self.needs and head.noisy:
+            raise ValueError(
+                f"head.noisy must be false with agent/backup={type(backup).__name__}, because noisy weights hide with which probability an "
+                "action was taken, and a trace divides by it"
+            )
         self.observers = watching(self.normalize, self.rewards, self.auxiliary)
         self.clock = Clock(self.chain.periods)
         self.exact = self.chain.rule.remembers or "behavior_probability" in self.needs

@@ -14,12 +14,21 @@ from deeprl.replay.sequences import Auto
 ONLY_ROLLOUTS = ("replay.epochs", "replay.minibatches")
 REPLACED = ("learning_starts", "replay_ratio", "replay.capacity", "replay.batch_size", "replay.n_step", "replay.device", "runtime.lag")
 """Keys without a meaning beside a rollout"""
+SIZES = {"length": 128, "epochs": 4, "minibatches": 4}
+"""Of a rollout, unless the configuration says otherwise"""
+PLAIN = {"length": 5, "epochs": 1, "minibatches": 1}
+"""The same for the plain policy gradient, which holds for the policy that collected the rollout: one update, the first"""
 
 
 def learns_from(config: dict[str, Any], what: str) -> bool:
     """Whether the agent of a configuration, or its backup, needs "sequences" or "rollout"."""
     targets = {path: get(config, f"{path}._target_") for path in ("agent", "agent.backup")}
     return any(what in getattr(resolve(target, path, None), "needs", ()) for path, target in targets.items() if target is not None)
+
+
+def plain(config: dict[str, Any]) -> bool:
+    """Whether the loss of the policy has no ratio of probabilities, so that it holds for one update of a rollout."""
+    return get(config, "agent.surrogate.clip", 0.0) is None
 
 
 def choose_rollout(config: dict[str, Any], user: set[str]) -> None:
@@ -37,8 +46,10 @@ def choose_rollout(config: dict[str, Any], user: set[str]) -> None:
         if learns_from(config, "stream"):
             config["replay"] = {"_target_": f"{NoReplay.__module__}.NoReplay", "_partial_": True}
         if learns_from(config, "rollout"):
-            length = 128 if replay["length"] is None else replay["length"]
-            config["replay"] = {"_target_": f"{Rollout.__module__}.Rollout", "_partial_": True, "length": length, **passes}
+            sizes = PLAIN if plain(config) else SIZES
+            given = {"length": replay["length"], **passes}
+            sizes = {name: sizes[name] if value is None else value for name, value in given.items()}
+            config["replay"] = {"_target_": f"{Rollout.__module__}.Rollout", "_partial_": True, **sizes}
         elif "replay.length" in user and not learns_from(config, "sequences"):
             raise ConfigError(
                 "replay.length has no meaning here, because this agent learns from neither sequences nor rollouts: leave it out, or choose "
@@ -58,6 +69,12 @@ def choose_rollout(config: dict[str, Any], user: set[str]) -> None:
                 raise ConfigError(f"replay.{key}={value!r} is out of range: it takes a whole number of at least 1.")
     updates = rollout_updates(config)
     rollouts = updates is not None
+    if updates is not None and updates > 1 and plain(config):
+        raise ConfigError(
+            f"replay.epochs={config['replay']['epochs']} and replay.minibatches={config['replay']['minibatches']} do not go with "
+            "agent/surrogate=plain (agent.surrogate.clip=null), because its gradient holds only for the policy that collected the rollout: "
+            "set both to 1, or choose agent=a2c, or agent/surrogate=clipped."
+        )
     for key in REPLACED if rollouts else ONLY_ROLLOUTS:
         if key in user:
             learns = (

@@ -196,6 +196,11 @@ def test_agents_that_a_paper_compares_differ_in_what_it_changes():
         assert redq["discount"] == droq["discount"] == (0.9999 if task == "swimmer" else 0.99)
 
 
+@pytest.mark.parametrize("agent", ["td3", "sac", "ppo", "a2c", "tqc", "itd3"])
+def test_a_stroke_of_the_swimmer_pays_off_late(agent):
+    assert settled(f"agent={agent}", "env=mujoco/swimmer")["discount"] == 0.9999
+
+
 @pytest.mark.parametrize("env", [name for name in options("env") if not name.startswith("atari/") or name == "atari/breakout"])
 def test_every_environment_composes(env):
     """The group alone, which is quicker than a whole configuration; all games of Atari share one file."""

@@ -146,7 +146,13 @@ def test_other_maps_have_one_step_whatever_the_replay_has(words):
     assert settled("agent=loglin_dqn", *words)["agent"]["mapping"]["n_step"] == 1
 
 
-@pytest.mark.parametrize("env", ["mujoco/half_cheetah", "atari/pong", "minatar/breakout", "box2d/lunar_lander", "gym env.id=CartPole-v1"])
+@pytest.mark.parametrize(
+    "env",
+    [
+        "mujoco/half_cheetah", "mujoco/swimmer", "atari/pong", "minatar/breakout", "box2d/lunar_lander", "gym env.id=CartPole-v1",
+        "vector env.id=CartPole-v1", "function env.function=gymnasium:make", "toy/chain",
+    ],
+)  # fmt: skip
 def test_a2c_makes_one_update_on_each_short_rollout(env):
     config = settled("agent=a2c", *f"env={env}".split())
     assert [config["replay"][key] for key in ("length", "epochs", "minibatches")] == [5, 1, 1]

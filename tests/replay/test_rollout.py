@@ -183,6 +183,15 @@ def test_auto_follows_from_the_agent():
     assert "epochs" not in settled("agent=dqn", "env=classic/cartpole")["replay"]
 
 
+def test_the_plain_policy_gradient_takes_one_update_of_a_rollout():
+    """A second one would be for another policy than that which collected."""
+    plain = settled("agent=ppo", "agent/surrogate=plain", "env=classic/cartpole")
+    assert [plain["replay"][key] for key in ("length", "epochs", "minibatches")] == [5, 1, 1]
+    for words in (("env=mujoco/hopper",), ("env=classic/cartpole", "replay.epochs=2"), ("env=classic/cartpole", "replay=rollout")):
+        with pytest.raises(ConfigError, match="do not go with agent/surrogate=plain .* set both to 1, or choose agent=a2c"):
+            settled("agent=ppo", "agent/surrogate=plain", *words)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
