@@ -31,6 +31,22 @@ def plain(config: dict[str, Any]) -> bool:
     return get(config, "agent.surrogate.clip", 0.0) is None
 
 
+def one_update(replay: dict[str, Any], user: set[str]) -> None:
+    """Replace the passes and batches that PPO's tuned settings, a budget or `replay=rollout` give by one update of a rollout.
+
+    Raises:
+        ConfigError: the user asked for more.
+    """
+    for key in ONLY_ROLLOUTS:
+        name = key.rpartition(".")[2]
+        if key in user and replay[name] != 1:
+            raise ConfigError(
+                f"{key}={replay[name]} does not go with agent/surrogate=plain (agent.surrogate.clip=null), because its gradient holds only "
+                "for the policy that collected the rollout: leave it out, or choose agent/surrogate=clipped."
+            )
+        replay[name] = 1
+
+
 def choose_rollout(config: dict[str, Any], user: set[str]) -> None:
     """Replace `replay=auto` by a rollout if the agent learns from rollouts, and by none if it plans from statistics of its own.
 
@@ -67,14 +83,10 @@ def choose_rollout(config: dict[str, Any], user: set[str]) -> None:
         for key in ("length", "epochs", "minibatches"):  # here, because the update count below is made of them
             if not isinstance(value := config["replay"][key], int) or isinstance(value, bool) or value < 1:
                 raise ConfigError(f"replay.{key}={value!r} is out of range: it takes a whole number of at least 1.")
+    if rollout_updates(config) is not None and plain(config):
+        one_update(config["replay"], user)
     updates = rollout_updates(config)
     rollouts = updates is not None
-    if updates is not None and updates > 1 and plain(config):
-        raise ConfigError(
-            f"replay.epochs={config['replay']['epochs']} and replay.minibatches={config['replay']['minibatches']} do not go with "
-            "agent/surrogate=plain (agent.surrogate.clip=null), because its gradient holds only for the policy that collected the rollout: "
-            "set both to 1, or choose agent=a2c, or agent/surrogate=clipped."
-        )
     for key in REPLACED if rollouts else ONLY_ROLLOUTS:
         if key in user:
             learns = (

@@ -146,6 +146,12 @@ def test_other_maps_have_one_step_whatever_the_replay_has(words):
     assert settled("agent=loglin_dqn", *words)["agent"]["mapping"]["n_step"] == 1
 
 
+def test_rollouts_of_actors_are_those_of_all_of_them():
+    """16 updates on 128 ticks of 6 environments, not of the 4 of the tuned file."""
+    config = settled("agent=ppo", "env=classic/cartpole", "collect=ray", "collect.actors=2", "collect.envs=3")
+    assert (config["env"]["num"], config["replay_ratio"]) == (6, 16 / (128 * 6))
+
+
 @pytest.mark.parametrize(
     "env",
     [

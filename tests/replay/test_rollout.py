@@ -187,9 +187,16 @@ def test_the_plain_policy_gradient_takes_one_update_of_a_rollout():
     """A second one would be for another policy than that which collected."""
     plain = settled("agent=ppo", "agent/surrogate=plain", "env=classic/cartpole")
     assert [plain["replay"][key] for key in ("length", "epochs", "minibatches")] == [5, 1, 1]
-    for words in (("env=mujoco/hopper",), ("env=classic/cartpole", "replay.epochs=2"), ("env=classic/cartpole", "replay=rollout")):
-        with pytest.raises(ConfigError, match="do not go with agent/surrogate=plain .* set both to 1, or choose agent=a2c"):
-            settled("agent=ppo", "agent/surrogate=plain", *words)
+    for words in (
+        ("agent=ppo", "agent/surrogate=plain", "env=mujoco/hopper"),
+        ("agent=a2c", "budget=tiny"),
+        ("agent=a2c", "env=toy/chain", "replay=rollout"),
+    ):
+        replay = settled(*words)["replay"]
+        assert (replay["epochs"], replay["minibatches"]) == (1, 1)
+    for key in ("replay.epochs", "replay.minibatches"):
+        with pytest.raises(ConfigError, match=f"{key}=2 does not go with agent/surrogate=plain .* leave it out, or choose"):
+            settled("agent=a2c", "env=classic/cartpole", f"{key}=2")
 
 
 @pytest.mark.parametrize(
