@@ -38,7 +38,7 @@ def run(asked: argparse.Namespace) -> int:
         answer("\n".join(menu((*SLOTS, *LAB))))
     elif slot == "combinations":
         answer(combinations())
-    elif options(slot):
+    elif slot and options(slot):
         answer("\n".join(columns(listed(slot))))
     else:
         raise ConfigError(f"deeprl list {slot}: there is no such slot.{nearest(slot, [*groups(), 'combinations'])}")

@@ -31,7 +31,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    paths = {path.resolve(): path for folder in options.folders for path in find_runs(folder)}
+    paths: dict[Path, Path] = {}
+    for folder in options.folders:
+        try:
+            paths |= {path.resolve(): path for path in find_runs(folder)}
+        except RunFolderError as error:
+            if len(options.folders) == 1:
+                raise
+            say(str(error))
+    if not paths:
+        raise RunFolderError(f"{', '.join(map(str, options.folders))}: no run folder is there")
     rows = [row_of(path) for path in paths.values()]
     answer("\n".join(table([row.cells for row in rows])))
     for row in rows:

@@ -47,7 +47,7 @@ class Cluster:
         own = {} if choice.address else {"num_cpus": choice.actors, "include_dashboard": False}
         try:
             self.ray.init(address=choice.address or "local", log_to_driver=False, logging_level="ERROR", **own)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise ConfigError(f"collect.address={choice.address}: {' '.join(str(error).split())}") from error
         if not choice.address and choice.actors > (machine := usable_cores()):
             say(f"collect.actors={choice.actors} share the {machine} cores of this machine with the learner")

@@ -7,7 +7,8 @@ groups of each task apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, count
+from operator import itemgetter
 from typing import NamedTuple
 
 from deeprl.config.rules import nearest
@@ -33,9 +34,11 @@ NAMES = ("agent", "env", "replay")
 
 def settings(run: Run) -> dict[str, str]:
     """Every key of the configuration as text. The class of a part is the value of the part's own key: agent.backup = deeprl....Double.
-    For `NAMES`, whose own key is the option's name, it is agent._target_."""
+    For `NAMES`, whose own key is the option's name, it is agent._target_. `learner.ranks` is the number of processes, each with `env.num`
+    environments; torchrun decides it, and no configuration."""
     leaves = {key.removesuffix("._target_"): text(value) for key, value in flatten(run.config)}
     classes = {f"{slot}._target_": leaves[slot] for slot in NAMES if slot in leaves}
+    leaves["learner.ranks"] = str(run.ranks)
     return {**OLDER, **leaves, **classes, **{slot: leaves[f"names.{slot}"] for slot in NAMES if f"names.{slot}" in leaves}}
 
 
@@ -71,11 +74,12 @@ def grouped(runs: Sequence[Run], keys: Sequence[str] | None = None) -> dict[str,
     found: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
         found.setdefault(tuple(known[run.name].get(key, ABSENT) for key in keys), []).append(run)
-    labels = [label(keys, values) for values in found]
-    for place, name in enumerate(labels):
-        if before := labels[:place].count(name):  # two values may look alike once they are shortened
-            labels[place] = f"{name} ({before + 1})"
-    return dict(sorted(zip(labels, found.values())))
+    labels: list[str] = []
+    for values in found:
+        name = label(keys, values)
+        again = (f"{name} ({number})" for number in count(2))  # because values may look alike once they are shortened
+        labels.append(name if name not in labels else next(each for each in again if each not in labels))
+    return dict(sorted(zip(labels, found.values()), key=itemgetter(0)))
 
 
 def label(keys: Sequence[str], values: Sequence[str]) -> str:

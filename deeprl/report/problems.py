@@ -20,7 +20,7 @@ def problems(groups: dict[str, list[Run]], settings: Iterable[Setting]) -> list[
         settings: `differences` of the groups.
     """
     runs = list(chain.from_iterable(groups.values()))
-    return [*unfinished(runs), *inexact(runs), *mixed(settings), *seeds(groups), *unequal(runs), *computed(runs)]
+    return [*unfinished(runs), *inexact(runs), *nameless(runs), *mixed(settings), *seeds(groups), *unequal(runs), *computed(runs)]
 
 
 ENDED = {"finished": "finished early", "running": "is still running, or was killed,", "failed": "failed", "stopped": "was stopped"}
@@ -42,6 +42,15 @@ def inexact(runs: Iterable[Run]) -> Iterator[str]:
     names = [run.name for run in resumed if not learns_nothing(run.config)]
     if names:
         yield f"resumed without a replay (checkpoint.replay=false), so that updates paused until there were new rows: {listed(names)}"
+
+
+def nameless(runs: Iterable[Run]) -> Iterator[str]:
+    tasks = sorted({run.task for run in runs if "#" in str(get(run.config, "env.function"))})
+    if tasks:
+        yield (
+            f"environments of lambdas or local functions are tasks of their own, a new one at each call: {', '.join(tasks)}; to compare "
+            "such runs, make the environment by a function at the top level of a module"
+        )
 
 
 def mixed(settings: Iterable[Setting]) -> Iterator[str]:

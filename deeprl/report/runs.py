@@ -81,6 +81,8 @@ class Run:
     """One a start, the last one last"""
     resumed: bool
     """Whether a start went on from a checkpoint"""
+    ranks: int = 1
+    """Processes that learn together"""
 
     @property
     def last(self) -> float:
@@ -125,7 +127,6 @@ def read(path: Path, name: str, note: Note) -> Run:
     starts = [start for start in attempt(folder.read_system, note) or [] if isinstance(start, dict)]
     step, updates = (status[key] if number(status.get(key)) else 0 for key in ("step", "updates"))
     curve = attempt(lambda: read_curve(path, step, updates, note), note) or Curve(*(np.empty(0) for _ in Curve._fields))
-    seconds: Any = summary.get("wall_seconds")
     return Run(
         name=name,
         path=path,
@@ -137,12 +138,13 @@ def read(path: Path, name: str, note: Note) -> Run:
         remark=short(status.get("error") or status.get("stopped_early") or "", 300),
         step=int(step),
         updates=int(updates),
-        seconds=float(seconds) if number(seconds) else float(curve.seconds[-1]) if len(curve.seconds) else np.nan,
+        seconds=wall_time(curve, summary),
         curve=curve,
         final=final(curve, summary.get("final")),
         commands=tuple(short(start.get("command") or "unknown", 500) for start in starts),
         machines=tuple(machine(start) for start in starts),
-        resumed=any(isinstance(start, dict) and start.get("resumed_from") for start in starts),
+        resumed=any(start.get("resumed_from") for start in starts),
+        ranks=next((int(start["ranks"]) for start in reversed(starts) if number(start.get("ranks"))), 1),
     )
 
 
@@ -205,6 +207,13 @@ def final(curve: Curve, summary: Any) -> Final | None:
     if isinstance(summary, dict) and number(summary.get("mean")) and number(summary.get("step")) and summary["step"] >= last >= 0:
         return Final(float(summary["mean"]), int(summary["step"]), "summary.json")
     return Final(float(curve.reward[-1]), int(last), "evaluations.jsonl") if last >= 0 else None
+
+
+def wall_time(curve: Curve, summary: dict[str, Any]) -> float:
+    """`wall_seconds` of summary.json, unless the run went on after it; without it the time of the last evaluation."""
+    seconds, steps = summary.get("wall_seconds"), summary.get("steps")
+    known = number(seconds) and number(steps) and (not len(curve.step) or steps >= curve.step[-1])
+    return float(seconds) if known else float(curve.seconds[-1]) if len(curve.seconds) else np.nan  # type: ignore[arg-type]
 
 
 def machine(start: dict[str, Any]) -> Machine:

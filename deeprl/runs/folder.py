@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -125,8 +126,10 @@ def require_new(path: Path, key: str = "hydra.run.dir=", continues: str = "resum
 
 
 def beside(entry: os.DirEntry) -> bool:
-    """Whether an entry may be in a folder before the run: Hydra's record of the command line, the lock, or a log."""
-    return entry.name in (".hydra", "lock") or (entry.name.endswith((".log", ".out", ".err")) and entry.is_file())
+    """Whether an entry may be in a folder before the run: Hydra's record of the command line, the lock, a log, or the traceback of a start
+    that failed before there was a run."""
+    log = entry.name in ("traceback.txt", "stacks.txt") or entry.name.endswith((".log", ".out", ".err"))
+    return entry.name in (".hydra", "lock") or (log and entry.is_file())
 
 
 def find_runs(path: Path, note: Callable[[str], object] = say) -> list[Path]:
@@ -143,16 +146,30 @@ def find_runs(path: Path, note: Callable[[str], object] = say) -> list[Path]:
         if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
             note(f"{error.filename} is left out: {error.strerror}")
 
-    found = []
+    found, strange = [], []
     for folder, names, _ in os.walk(path, onerror=unread):
         if holds_run(Path(folder)):
             found.append(Path(folder))
-            names.clear()
+            if foreign(Path(folder)):
+                strange.append(found.pop())
+            else:
+                names.clear()
         names[:] = sorted(name for name in names if not name.startswith("."))  # .hydra has a config.yaml of its own
         found += [link for name in names if (link := Path(folder, name)).is_symlink() and holds_run(link)]
-    if not found:
+    if not (found := found or strange):
         raise RunFolderError(f"{path} is no run folder and holds none: name a folder with a config.yaml, or one above it")
     return sorted(found)
+
+
+def foreign(path: Path) -> bool:
+    """Whether the config.yaml of a folder is another program's: no run was started beside it, and it has no section `names`. There may be
+    runs below."""
+    if (path / "status.json").is_file():
+        return False
+    try:
+        return re.search(rb"^names:", read_regular(path / "config.yaml", 1 << 20), re.MULTILINE) is None
+    except (OSError, ValueError):
+        return False  # the reader of a configuration says what is wrong
 
 
 # ---- content

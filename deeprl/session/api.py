@@ -70,12 +70,15 @@ class Run:
             One action, or M of them, in the form that the environment takes.
 
         Raises:
-            ValueError: `obs` or `mask` has another shape, or the environment has no masks.
+            ValueError: `obs` or `mask` has another shape, a number of `obs` is not finite, or the environment has no masks.
         """
         if mask is not None and not self.agent.spec.masked:
             raise ValueError(f"mask must be None here, not of shape {np.shape(mask)}")
         conversion = self._closed.conversion
         rows, single = (conversion and conversion.rows(obs, mask)) or self._as_rows(obs, mask)
+        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+            index = tuple(np.argwhere(~np.isfinite(rows))[0].tolist())
+            raise ValueError(f"an observation holds {rows[index]} at index {', '.join(map(str, index[1:]))}, which has no greedy action")
         action = self.act_on_rows(rows)
         action = conversion.action(action) if conversion else action
         return action[0] if single else action

@@ -45,7 +45,7 @@ class Ray:
         self.ray, self.slots = package("--on ray"), slots
         try:
             self.ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise ConfigError(f"--ray-address={address}: {' '.join(str(error).split())}") from error
         if not any(node["Resources"].get("CPU", 0) >= threads for node in self.ray.nodes()):
             self.ray.shutdown()

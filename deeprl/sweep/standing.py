@@ -36,10 +36,17 @@ def look(run: Path) -> Standing:
         return Standing()
     if status["state"] == "finished":
         summary = folder.read_summary() or {}
-        return Standing("finished", status["step"], summary.get("steps_per_second"), summary.get("final", {}).get("mean"))
+        final = summary.get("final")
+        mean = final.get("mean") if isinstance(final, dict) else None
+        return Standing("finished", status["step"], number(summary.get("steps_per_second")), number(mean))
     newest = latest(run / "metrics.jsonl")
     step = max(status["step"], newest.get("step", 0))
-    return Standing(status["state"], step, newest.get("time/fps"), newest.get("rollout/ep_rew_mean"))
+    return Standing(status["state"], step, number(newest.get("time/fps")), number(newest.get("rollout/ep_rew_mean")))
+
+
+def number(value: Any) -> float | None:
+    """A number from a file; None if it is none."""
+    return value if type(value) in (int, float) else None
 
 
 def latest(path: Path) -> dict[str, Any]:

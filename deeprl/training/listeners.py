@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Listeners:
-    """Functions that are called at the boundary of a step. A true answer ends the run there, as a stop criterion does: after its last
-    evaluation.
+    """Functions that are called at the boundary of a step. The answer True ends the run there, as a stop criterion does: after its last
+    evaluation. Any other answer does not, such as the number of characters that a file has written.
 
     Args:
         on_log: (step, metrics by name), for every line of metrics.jsonl.
@@ -27,4 +29,5 @@ class Listeners:
     def tell(self, name: str, step: int, what: Any) -> str | None:
         """Call one of them, if it is there. Returns the reason to stop, or None."""
         listener = getattr(self, name)
-        return f"{name} asked for it" if listener is not None and listener(step, copy.deepcopy(what)) else None
+        answer = None if listener is None else listener(step, copy.deepcopy(what))
+        return f"{name} asked for it" if isinstance(answer, bool | np.bool_) and answer else None

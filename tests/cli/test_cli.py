@@ -301,6 +301,11 @@ def test_a_strangers_run_may_not_name_code(finished, tmp_path, capsys):
     assert "antigravity" not in sys.modules
 
 
+def test_a_slot_without_a_name_is_refused(capsys):
+    assert console("list", "") == exits.WRONG
+    assert "there is no such slot" in capsys.readouterr().err
+
+
 def test_list_combinations(capsys):
     assert console("list", "combinations") == 0
     table = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line}

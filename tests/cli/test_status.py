@@ -52,6 +52,22 @@ def test_numbers_stand_to_the_right():
     ]
 
 
+def test_a_folder_without_runs_hides_no_others(tmp_path, capsys):
+    write_run(tmp_path / "a")
+    (tmp_path / "waiting").mkdir()
+    assert console("status", tmp_path / "a", tmp_path / "waiting") == exits.FINISHED
+    told = capsys.readouterr()
+    assert str(tmp_path / "a") in told.out
+    assert f"{tmp_path / 'waiting'} is no run folder and holds none" in told.err
+
+
+def test_a_number_that_is_none_leaves_its_cell_empty(tmp_path):
+    for place, text in enumerate(('{"final": null}', '{"final": [1]}', '{"final": {"mean": "abc"}, "steps_per_second": "x"}')):
+        path = write_run(tmp_path / str(place))
+        (path / "summary.json").write_text(text)
+        assert row_of(path).cells[1:6] == ("finished", "500", "500", "", "")
+
+
 def test_a_folder_without_runs_is_refused(tmp_path, capsys):
     assert console("status", tmp_path) == exits.FAILED
     assert "is no run folder and holds none" in capsys.readouterr().err

@@ -219,6 +219,10 @@ def test_listeners_change_nothing_and_may_stop():
     stopped = deeprl.train(PLAIN, env=make, on_evaluation=lambda step, result: step >= 80)
     assert (stopped.step, stopped.summary["stopped_early"]) == (80, "on_evaluation asked for it")
     assert stopped.summary["final"]["episodes"] == 3
+    written = deeprl.train(PLAIN, env=make, on_evaluation=lambda step, result: len(str(result)))  # as file.write answers
+    assert (written.step, written.summary["stopped_early"]) == (120, None)
+    with pytest.raises(ValueError, match="an observation holds nan at index 2"):
+        written.act(np.array([0.0, 0.0, np.nan, 0.0]))
 
 
 def test_a_true_answer_at_the_last_step_is_no_early_stop():

@@ -21,6 +21,8 @@ from deeprl.report.page import duration, number
 from deeprl.report.problems import problems
 from deeprl.report.results import Results
 from deeprl.report.runs import find, read_all
+from deeprl.runs.folder import RunFolder
+from deeprl.runs.loggers import JsonLines
 from deeprl.system.files import replace_file
 from tests.report.folders import SYSTEM, write_run
 
@@ -181,8 +183,35 @@ def test_groups_stay_apart_although_their_shortened_names_are_equal(tmp_path):
     """Values are shortened to 60 characters, and the class of a part to its last word."""
     write_run(tmp_path / "1", mode="x" * 60 + "1")
     write_run(tmp_path / "2", mode="x" * 60 + "2")
+    write_run(tmp_path / "3", mode="x" * 60 + "3")
     shown = "agent.mode=" + "x" * 59 + "…"
-    assert names(tmp_path) == {shown: ["1"], f"{shown} (2)": ["2"]}
+    assert names(tmp_path) == {shown: ["1"], f"{shown} (2)": ["2"], f"{shown} (3)": ["3"]}
+
+
+def test_runs_of_several_processes_are_a_group_of_their_own(tmp_path):
+    """Nothing else of the configuration says it: two ranks with `env.num=4` have eight environments."""
+    for seed, ranks in enumerate((1, 1, 2, 2)):
+        write_run(tmp_path / str(seed), seed=seed, system={**SYSTEM, "ranks": ranks})
+    assert names(tmp_path) == {"learner.ranks=1": ["0", "1"], "learner.ranks=2": ["2", "3"]}
+
+
+def test_environments_without_an_importable_name_are_named(tmp_path):
+    for seed in (1, 2):
+        name = f"__main__:<lambda>#{seed}"
+        write_run(tmp_path / str(seed), seed=seed, env=name, config={"env": {"function": name, "num": 1}})
+    sentence = "are tasks of their own, a new one at each call: __main__:<lambda>#1, __main__:<lambda>#2; to compare"
+    assert any(sentence in note for note in notes(tmp_path))
+
+
+def test_the_wall_time_of_a_run_that_goes_on_after_its_end_is_that_of_its_last_evaluation(tmp_path):
+    path = write_run(tmp_path / "run")
+    assert read(tmp_path)[0][0].seconds == 50
+    folder = RunFolder(path)
+    folder.append_evaluation({"step": 600, "seed": 7, "returns": [5.0], "lengths": [10]})
+    metrics = JsonLines(path)
+    metrics.scalars(600, {"train/n_updates": 300.0}, 66.0)
+    metrics.close()
+    assert read(tmp_path)[0][0].seconds == 66
 
 
 def test_only_keys_that_differ_on_a_task_are_listed(tmp_path):

@@ -124,6 +124,14 @@ def test_runs_are_found_below_a_folder(tmp_path):
         find_runs(tmp_path / "c")
 
 
+def test_runs_below_the_configuration_of_another_program_are_found(tmp_path):
+    (tmp_path / "config.yaml").write_text("project: mine\n")
+    assert find_runs(tmp_path) == [tmp_path]  # nothing is below: the reader of a configuration says what is wrong
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    RunFolder(tmp_path / "runs" / "a").write_config({**CONFIG, "names": {}})
+    assert find_runs(tmp_path) == [tmp_path / "runs" / "a"]
+
+
 def test_linked_runs_are_found_and_unreadable_folders_named(tmp_path, monkeypatch):
     """A folder of links is a way to choose runs for a report. Links to other folders are not followed, since they may lead back."""
     (tmp_path / "runs" / "a").mkdir(parents=True)
@@ -363,9 +371,12 @@ def test_a_configuration_is_parsed_once(tmp_path, monkeypatch):
     assert len(made) == 1
 
 
-@pytest.mark.parametrize(("name", "taken"), [("slurm.log", True), ("job.out", True), ("job.err", True), ("notes.txt", False)])
+@pytest.mark.parametrize(
+    ("name", "taken"), [("slurm.log", True), ("job.out", True), ("job.err", True), ("traceback.txt", True), ("notes.txt", False)]
+)
 def test_a_run_starts_beside_the_logs_of_its_job(name, taken, tmp_path):
-    """Slurm opens them before the run starts; a folder of that name is none."""
+    """Slurm opens logs before the run starts, and a start that failed before there was a run leaves its traceback. A folder of such a name
+    is no log."""
     (tmp_path / name).write_text("")
     if taken:
         folder.require_new(tmp_path)
