@@ -281,13 +281,19 @@ def test_presets_take_the_observations_of_classic_control_as_they_are(agent, tas
 
 
 WORDS = (
-    "env.num=3", "agent.torso.hidden=[16]", "replay.length=10", "replay.epochs=2", "replay.minibatches=2", "steps=240",
+    "env.num=3", "agent.torso.hidden=[16]", "replay.length=10", "steps=240",
     "evaluation.every=100", "evaluation.episodes=1", "evaluation.final_episodes=1", "evaluation.num=1", "checkpoint.every=70",
     "log.every=3", "runtime.threads=1", "agent/normalize=running", "agent/rewards=scaled",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("words", [("agent=ppo", "env=classic/pendulum"), ("agent=a2c", "env=classic/cartpole", "env.vector=async")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("agent=ppo", "env=classic/pendulum", "replay.epochs=2", "replay.minibatches=2"),
+        ("agent=a2c", "env=classic/cartpole", "env.vector=async"),
+    ],
+)
 def test_a_run_stopped_within_a_rollout_resumes_exactly(words, tmp_path, monkeypatch):
     assert begin(tmp_path / "whole", *words, *WORDS) == exits.FINISHED
     with monkeypatch.context() as patch:

@@ -435,7 +435,7 @@ def sequences(agent, seed: int = 0, length: int = 4, size: int = 5) -> Batch:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("head", [Scalar(), Scalar(dueling=True, loss="huber"), Scalar(noisy=True)], ids=["plain", "dueling", "noisy"])
+@pytest.mark.parametrize("head", [Scalar(), Scalar(dueling=True, loss="huber")], ids=["plain", "dueling"])
 @pytest.mark.parametrize("length", [1, 3])
 def test_agents_learn_from_sequences(head, length):
     """The loss is the mean over valid rows of the distance to the returns, entry by entry of the chain."""

@@ -235,7 +235,7 @@ def test_eval_reads_many_runs_and_writes_for_people(finished, capsys):
 @pytest.mark.parametrize("words", [("eval", "--episodes", 1), ("record",), ("export", "--format", "torch")])
 def test_one_run_that_cannot_be_read_keeps_no_other_from_its_turn(words, finished, tmp_path, capsys):
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "config.yaml").write_text("steps: 3")
+    (tmp_path / "a" / "config.yaml").write_text("steps: 3\nnames: {}")
     shutil.copytree(finished, tmp_path / "b")
     assert console(words[0], tmp_path, *words[1:]) == exits.FAILED
     told = capsys.readouterr()

@@ -43,7 +43,8 @@ def fits(auxiliary, replay, chain, optimizer, normalize, rewards, weighting, noi
     corrected = auxiliary == "gradient_correction"
     copies = "agent/chain=iterated_shared" not in chain
     live = "agent/chain=iterated_live" in chain and "agent/backup=retrace" not in replay and optimizer == "adam"
-    return (not corrected or live) and (copies or weighting == "one")
+    hidden = noisy and "agent/backup=retrace" in replay  # the probability by which a trace divides
+    return (not corrected or live) and (copies or weighting == "one") and not hidden
 
 
 DISCRETE = pairwise(AUXILIARY, REPLAY, CHAIN, OPTIMIZER, NORMALIZE, REWARDS, WEIGHTING, NOISY, LAG, keep=fits)
