@@ -178,7 +178,8 @@ def compared(name: str, results: Path = RESULTS) -> str:
     Raises:
         ValueError: the baseline's mean is no unit, because it is not positive.
     """
-    own_tasks = {(line["env"], line["steps"]) for line in stored(results / f"{name}.json")}
+    own = stored(results / f"{name}.json")
+    own_tasks, trained = {(line["env"], line["steps"]) for line in own}, {line["name"] for line in own}
     lines = [line for line in with_beside(name, results) if (line["env"], line["steps"]) in own_tasks]
     names = [agent for agent in RECIPES if any(line["name"] == agent for line in lines)]
     means = {"area under the curve": area, **({"action gap": action_gap} if name in ESTIMATED else {})}
@@ -199,7 +200,7 @@ def compared(name: str, results: Path = RESULTS) -> str:
         measured = [(of_tasks(runs, measure), of_tasks(units, measure)) for measure in means.values()]
         if min(task.mean() for each in (final_units, *(unit for _, unit in measured)) for task in each) <= 0:
             raise ValueError(f"a mean of {baseline} is not positive on one of {tasks}: its scores are no unit")
-        if not itself:
+        if not itself and agent in trained:  # the others are tested in the table of their own file
             tests[agent] = p_value(finals, final_units)
         before = [
             "" if itself else baseline,
