@@ -254,7 +254,8 @@ def chosen(name: str, results: Path = RESULTS) -> str:
             ]
     ranked = sorted(found, key=lambda agent: found[agent][0], reverse=True)
     near = [agent for agent in ranked if found[agent][0] >= (1 - WITHIN) * found[ranked[0]][0]]
-    ranked.sort(key=lambda agent: agent != max(near, key=lambda each: found[each][1]))  # stable: the others stay in order
+    winner = max(near, key=lambda agent: found[agent][1], default=None)
+    ranked.sort(key=lambda agent: agent != winner)  # stable: the others stay in order
     rows = [f"| of {len(CHOSEN_FROM[name])} candidates | mean of finals, {baseline} = 1 | area under the curve |", "|---|---|---|"]
     return "\n".join(rows + [f"| {agent} | {found[agent][0]:.2f} | {found[agent][1]:.2f} |" for agent in ranked])
 

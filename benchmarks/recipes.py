@@ -171,7 +171,7 @@ SETS = {
         ("minatar/breakout", "minatar/asterix"), "steps=200000 evaluation.every=20000", ("dqn", "random_rewards", "self_prediction"),
     ),
     "pong": (("atari/pong",), "steps=1000000", ("pong_dqn",)),
-    # the same beginning, because nothing in experiment=pong depends on the budget; an update costs more than twice DQN's
+    # the same beginning, because nothing in experiment=pong depends on the budget; shorter, because five heads cost time
     "pong_chain": (("atari/pong",), "steps=600000", ("pong_idqn",)),
     "atari_breakout": (("atari/breakout",), "steps=1000000 evaluation.every=50000", ("dqn",)),
     "rollouts": (("classic/cartpole", "classic/acrobot"), "steps=500000 evaluation.every=25000", ("ppo", "a2c")),

@@ -30,7 +30,7 @@ COMMANDS = {
         "replay_ratio=inf", "discount=1.5", "discount=true", "device=cuda:7", "device=gpu", "runtime.threads=1000000", "runtime.threads=0",
         "evaluation.every=2.5", "evaluation.video=yes", "evaluation.num=0", "evaluation.num=100000000", "checkpoint.keep=0",
         "checkpoint.every=0", "stop.return=high", "stop.hours=-1", "log.every=null", "resume=yes",
-        "replay.length=8", "agent=ppo replay.length=0", "agent=pqn replay.epochs=0", "agent=ppo replay.minibatches=half",
+        "replay.length=8", "agent=ppo replay.length=0", "agent=pqn replay.epochs=0", "agent=ppo replay.minibatches=null",
         "agent=ppo replay.length=-1", "agent=ppo replay.epochs=1.5", "stop.return=5 evaluation.every=null", "accelerate.mode=warp",
         "accelerate=compiled2", "logger=wandb", "logger.wandb=7",
     ],

@@ -14,10 +14,8 @@ from deeprl.replay.sequences import Auto
 ONLY_ROLLOUTS = ("replay.epochs", "replay.minibatches")
 REPLACED = ("learning_starts", "replay_ratio", "replay.capacity", "replay.batch_size", "replay.n_step", "replay.device", "runtime.lag")
 """Keys without a meaning beside a rollout"""
-SIZES = {"length": 128, "epochs": 4, "minibatches": 4}
-"""Of a rollout, unless the configuration says otherwise"""
-PLAIN = {"length": 5, "epochs": 1, "minibatches": 1}
-"""The same for the plain policy gradient, which holds for the policy that collected the rollout: one update, the first"""
+LENGTH, PLAIN_LENGTH = 128, 5
+"""Ticks of a rollout, and of one from which the plain policy gradient takes its one update"""
 
 
 def learns_from(config: dict[str, Any], what: str) -> bool:
@@ -32,7 +30,7 @@ def plain(config: dict[str, Any]) -> bool:
 
 
 def one_update(replay: dict[str, Any], user: set[str]) -> None:
-    """Replace the passes and batches that PPO's tuned settings, a budget or `replay=rollout` give by one update of a rollout.
+    """Replace the passes and batches of a rollout, as the defaults, PPO's tuned settings or a budget have them, by one update.
 
     Raises:
         ConfigError: the user asked for more.
@@ -62,10 +60,9 @@ def choose_rollout(config: dict[str, Any], user: set[str]) -> None:
         if learns_from(config, "stream"):
             config["replay"] = {"_target_": f"{NoReplay.__module__}.NoReplay", "_partial_": True}
         if learns_from(config, "rollout"):
-            sizes = PLAIN if plain(config) else SIZES
-            given = {"length": replay["length"], **passes}
-            sizes = {name: sizes[name] if value is None else value for name, value in given.items()}
-            config["replay"] = {"_target_": f"{Rollout.__module__}.Rollout", "_partial_": True, **sizes}
+            usual = PLAIN_LENGTH if plain(config) else LENGTH
+            length = usual if replay["length"] is None else replay["length"]
+            config["replay"] = {"_target_": f"{Rollout.__module__}.Rollout", "_partial_": True, "length": length, **passes}
         elif "replay.length" in user and not learns_from(config, "sequences"):
             raise ConfigError(
                 "replay.length has no meaning here, because this agent learns from neither sequences nor rollouts: leave it out, or choose "
@@ -83,18 +80,25 @@ def choose_rollout(config: dict[str, Any], user: set[str]) -> None:
         for key in ("length", "epochs", "minibatches"):  # here, because the update count below is made of them
             if not isinstance(value := config["replay"][key], int) or isinstance(value, bool) or value < 1:
                 raise ConfigError(f"replay.{key}={value!r} is out of range: it takes a whole number of at least 1.")
-    if rollout_updates(config) is not None and plain(config):
+    rollouts = rollout_updates(config) is not None
+    if rollouts and plain(config):
         one_update(config["replay"], user)
-    updates = rollout_updates(config)
-    rollouts = updates is not None
     for key in REPLACED if rollouts else ONLY_ROLLOUTS:
         if key in user:
             learns = (
                 "from rollouts, of which replay.length, .epochs and .minibatches say when and how much" if rollouts else "from no rollouts"
             )
             raise ConfigError(f"{key} has no meaning here, because this agent learns {learns}: leave it out.")
-    if updates is not None:  # for readers of the configuration; training does not read them
+    if rollouts:
         schedule = get(config, "agent.explore.schedule", None) or {}
         if "agent.explore.schedule.begin" not in user and schedule.get("begin") == config["learning_starts"]:
             schedule["begin"] = 0  # exploration falls from where learning starts
-        config |= {"learning_starts": 0, "replay_ratio": updates / replay_rows(config)}
+        config["learning_starts"] = 0
+
+
+def record_ratio(config: dict[str, Any]) -> None:
+    """Write the updates for each step of rollouts into `replay_ratio`, for readers of the configuration; training does not read it. The
+    number of environments must be final."""
+    updates = rollout_updates(config)
+    if updates is not None:
+        config["replay_ratio"] = updates / replay_rows(config)

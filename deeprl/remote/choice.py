@@ -7,7 +7,7 @@ from typing import Any
 
 from deeprl.choice import Choice, counts, in_range
 from deeprl.config.instantiate import Allowed, instantiate
-from deeprl.config.rules import learns_nothing, replay_rows, rollout_updates
+from deeprl.config.rules import learns_nothing, rollout_updates
 from deeprl.errors import ConfigError
 
 
@@ -89,5 +89,3 @@ def settle_collect(config: dict[str, Any], user: set[str]) -> None:
             f"take collect.ahead=0 and collect.ticks={length}, or leave both out."
         )
     config["env"]["num"] = found.num
-    if (updates := rollout_updates(config)) is not None:
-        config["replay_ratio"] = updates / replay_rows(config)  # of the rollouts of all actors
