@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from deeprl.config.instantiate import allow_with
 from deeprl.config.rules import RESUMABLE, SWITCHES, finalise, get, put, with_shares
 from deeprl.errors import ConfigError
-from deeprl.runs.config_file import CHANGEABLE, flatten, folder_of, without_changeable
+from deeprl.runs.config_file import CHANGEABLE, flatten, folder_of, step_of, without_changeable
 from deeprl.runs.folder import RunFolder
 from deeprl.system.functions import GIVEN, found
 from deeprl.system.terminal import say
@@ -74,8 +73,11 @@ def continued(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     """
     stored = with_later(RunFolder(path).read_config())
     before, now = (unnumbered(without_changeable(each)) for each in (stored, config))
-    if now.get("init_from") and not re.search(r"@\d+$", now["init_from"]):  # a started run holds the step that it took
-        before["init_from"], now["init_from"] = folder_of(before.get("init_from") or ""), folder_of(now["init_from"])
+    if before.get("init_from") and now.get("init_from"):
+        numbered = step_of(now["init_from"]).isdecimal()  # a started run holds the number of the checkpoint that it took
+        for each in (before, now):
+            folder, step = os.path.abspath(os.path.expanduser(folder_of(each["init_from"]))), step_of(each["init_from"])
+            each["init_from"] = f"{folder}@{step}" if numbered else folder
     different = [key for key in now if key not in ("resume", "accelerate", "runtime") and before.get(key) != now[key]]
     for key, (older, undecided) in SAME.items():
         if get(config, key, older) not in (get(stored, key, older), undecided):

@@ -44,6 +44,11 @@ def folder_of(source: str) -> str:
     return re.sub(r"@(best|last|\d+)$", "", source)
 
 
+def step_of(source: str) -> str:
+    """The checkpoint of a value of `init_from`: best, last, or a number; empty if it names none."""
+    return "".join(re.findall(r"@(best|last|\d+)$", source))
+
+
 def without_changeable(config: dict[str, Any], changeable: tuple[str, ...] = CHANGEABLE) -> dict[str, Any]:
     """A configuration without the keys of `CHANGEABLE`."""
     return {

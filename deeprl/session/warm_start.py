@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from deeprl.agent import Agent
 from deeprl.errors import CheckpointError, ConfigError, RunFolderError
 from deeprl.networks.weight_norm import measure_gains_
 from deeprl.runs.checkpoints import Checkpoints
-from deeprl.runs.config_file import folder_of
+from deeprl.runs.config_file import folder_of, step_of
 from deeprl.runs.folder import RunFolder
 from deeprl.system.terminal import say
 
@@ -21,8 +22,8 @@ SILENT = ("chain.target.", "target_actor.", "normalize.factor")
 
 def warm_start(agent: Agent, source: str) -> str:
     """Copy weights and statistics that have the same name and shape in both agents, and print what was taken and what was left. Optimizers,
-    counters and the replay start anew. Returns the source with the step of its checkpoint, FOLDER@STEP, because a run that is killed before
-    its own first checkpoint begins again, when the source may have gone on.
+    counters and the replay start anew. Returns the source as an absolute path with the step of its checkpoint, FOLDER@STEP,
+    because a run that is killed before its own first checkpoint begins again, perhaps from another folder, when the source has gone on.
 
     Args:
         source: a run folder, with "@best", "@last" or "@STEP" at its end for a checkpoint; the default is the last.
@@ -57,7 +58,7 @@ def warm_start(agent: Agent, source: str) -> str:
     ):
         if names:
             say(f"init_from: {remark}: {', '.join(names)}")
-    return f"{folder_of(source)}@{step}"
+    return f"{os.path.abspath(path)}@{step}"
 
 
 def agree_(agent: Agent, loaded: Collection[str]) -> tuple[list[str], list[str]]:
@@ -92,6 +93,5 @@ def beginnings(name: str) -> Iterator[str]:
 
 def parsed(source: str) -> tuple[Path, str | int]:
     """Folder and checkpoint of a value of `init_from`."""
-    folder = folder_of(source)
-    which = source[len(folder) + 1 :] or "last"
-    return Path(folder).expanduser(), int(which) if which.isdecimal() else which
+    which = step_of(source) or "last"
+    return Path(folder_of(source)).expanduser(), int(which) if which.isdecimal() else which

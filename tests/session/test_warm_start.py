@@ -112,6 +112,19 @@ def test_a_run_names_the_step_that_it_took(dqn, tmp_path):
                 continued(tmp_path / "run", config)
 
 
+def test_a_run_that_begins_again_in_another_folder_finds_its_source(dqn, tmp_path, monkeypatch):
+    """It was killed before its own first checkpoint, and `init_from` was a relative path."""
+    monkeypatch.chdir(dqn.parent)
+    train(tmp_path / "run", *CARTPOLE, *SHORT, f"init_from={dqn.name}")
+    stored, step = RunFolder(tmp_path / "run").read_config(), Checkpoints(dqn).steps()[-1]
+    assert stored["init_from"] == f"{dqn}@{step}"
+    for given in (dqn.name, f"{dqn.name}@{step}", f"{dqn}"):
+        config = {**settled(*CARTPOLE, *SHORT, f"init_from={given}"), "names": stored["names"]}
+        assert continued(tmp_path / "run", config)["init_from"] == f"{dqn}@{step}"
+    monkeypatch.chdir(tmp_path)
+    assert same(snapshot(started(stored["init_from"], "cartpole", "agent=dqn")), snapshot(started(dqn, "cartpole", "agent=dqn")))
+
+
 def test_a_target_that_the_source_lacks_is_the_online_network(targetless, capfd):
     agent = started(targetless, "cartpole", "agent=dqn")
     assert same(snapshot(agent.chain.online), snapshot(agent.chain.target))
