@@ -43,6 +43,10 @@ ROLLOUTS = {
     "pqn": "agent=pqn",
     "ppo_running": "agent=ppo agent/normalize=running agent/rewards=scaled",
 }
+SCALES = {  # of auxiliary losses, beside 0.1 and 1 of AGENTS, with which they are far larger than the loss of the values
+    **{f"random_rewards_{scale}": f"agent=dqn agent/auxiliary=random_rewards agent.auxiliary.scale={scale}" for scale in (0.01, 0.001)},
+    **{f"self_prediction_{scale}": f"agent=dqn agent/auxiliary=self_prediction agent.auxiliary.scale={scale}" for scale in (0.1, 0.01)},
+}
 SUCCESSORS = {
     "is_dqn": "agent=is_dqn",
     "gi_dqn": "agent=gi_dqn",
@@ -128,8 +132,8 @@ ACTORS = {
     "td3_actors": "agent=td3 collect=ray collect.actors=2",
 }
 RECIPES = {
-    **AGENTS, **CONTINUOUS, **ROLLOUTS, **SUCCESSORS, **ROLLOUT_CHAINS, **ABLATIONS, **CANDIDATES, **CONTROL, **DISCOUNTS, **LOG_VARIANTS,
-    **COMPOSITIONS, **THREE, **STRONG, **PONG, **ACTORS,
+    **AGENTS, **CONTINUOUS, **ROLLOUTS, **SCALES, **SUCCESSORS, **ROLLOUT_CHAINS, **ABLATIONS, **CANDIDATES, **CONTROL, **DISCOUNTS,
+    **LOG_VARIANTS, **COMPOSITIONS, **THREE, **STRONG, **PONG, **ACTORS,
 }  # fmt: skip
 LOG_MAPPED = ("log_dqn", "loglin_dqn")
 """Not for CartPole, because a reward in every step is not what a logarithm is for (docs/algorithms/log_dqn.md)."""
@@ -168,7 +172,9 @@ SETS = {
         ("munchausen_quantile_three", "dqn_three"),  # dqn, munchausen_dqn and qrdqn are in "minatar_main"
     ),
     "auxiliary": (
-        ("minatar/breakout", "minatar/asterix"), "steps=200000 evaluation.every=20000", ("dqn", "random_rewards", "self_prediction"),
+        ("minatar/breakout", "minatar/asterix"),
+        "steps=200000 evaluation.every=20000",
+        ("dqn", "random_rewards", "self_prediction", *SCALES),
     ),
     "pong": (("atari/pong",), "steps=1000000", ("pong_dqn",)),
     # the same beginning, because nothing in experiment=pong depends on the budget; shorter, because five heads cost time
