@@ -45,7 +45,7 @@ class InverseVariance(Weighting):
         least_variance: ε_w. It and `threshold` need another value for rewards far above 1.
         least_weight: w_min. Weights raised to it do not lower the others, so that the mean may exceed one (as in the authors' code).
         log_scale: initial log η; the first weights are about e / (1 + ε_w).
-        threshold: of the Huber loss on the variance, because that loss reduces the effect of large variances.
+        threshold: error above which the Huber loss of the variance is linear, because single large squares would dominate a squared loss.
         lr: learning rate of ω; None: the agent's optimizer unchanged, as in the paper.
         scale_lr: learning rate of log η, with Adam.
     """
@@ -82,6 +82,8 @@ class InverseVariance(Weighting):
         self.optimizer = plan.optimizer if lr is None else replace(plan.optimizer, lr=lr)
         self.net = plan.network("weighting", chain.length, chain.torsos, plan.spec.num_actions)
         self.frozen, self.previous = copy.deepcopy(self.net), copy.deepcopy(chain.target)
+        if isinstance(log_scale, bool) or not (isinstance(log_scale, (int, float)) and -20 <= log_scale <= 20):
+            raise ValueError(f"log_scale must be between -20 and 20, not {log_scale!r}")
         self.start = float(log_scale)
         self.log_scale = nn.Parameter(torch.full((chain.length,), self.start), requires_grad=False)
 

@@ -56,7 +56,8 @@ def divergence_correction(target: Tensor, logits: Tensor, h: Tensor) -> Tensor:
 class IteratedLive(Window):
     """K iterations of which Q̄_0 is a network of its own, and Q̄_1 … Q̄_{K−1} are the online heads as they are.
 
-    Targets come from copies that are renewed after every update, which are the same numbers. Q̄_k never waits, so that T is the only clock.
+    Q̄_1 … Q̄_{K−1} are stored as copies that are renewed after every update, so that their numbers are always those of the online heads.
+    There is no sync period: T is the only clock.
 
     Args:
         torso: in Gi-TD the heads are linear on shared hidden layers.

@@ -17,9 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from deeprl.choice import counts, in_range, one_of
+from deeprl.choice import counts, one_of
+from deeprl.networks.weight_norm import refuse_average
 from deeprl.parts.acting import Acting
 from deeprl.parts.chains import Chain, MakeNetwork, follow_
+from deeprl.parts.polyak import check_tau
 
 
 class IteratedPolyak(Chain):
@@ -36,9 +38,10 @@ class IteratedPolyak(Chain):
     def __init__(self, make: MakeNetwork, *, length: int = 3, tau: float = 0.005, sync_period: int = 1, acting: str = "uniform"):
         self.length, self.tau, self.sync_period, self.acting = length, tau, sync_period, acting
         counts(self, length=1, sync_period=1)
-        in_range(self, tau=(0, 1))
+        check_tau(tau)
         one_of(self, acting=Acting.FOR_ACTORS)
         super().__init__(make, length=length, torsos=length, acting=acting)
+        refuse_average(self.online, tau)
 
     def starts_iteration(self, ended: Collection[str], updates: int) -> bool:
         return False

@@ -28,7 +28,7 @@ from deeprl.networks.blocks import stacked
 from deeprl.networks.mlp import MLP
 from deeprl.parts.auxiliary import Auxiliary
 from deeprl.plan import Plan
-from deeprl.transforms.moments import Moments
+from deeprl.transforms.moments import merge
 from deeprl.types import Batch, Rows
 from deeprl.values.losses import average, squared
 from deeprl.values.view import View
@@ -77,7 +77,7 @@ class RandomRewards(Auxiliary):
     def observe(self, rows: Rows) -> None:
         with torch.no_grad():
             new = self.raw(self.normalized(torch.from_numpy(np.ascontiguousarray(rows.obs)).to(self.mean.device))).cpu().numpy()
-        count, mean, m2 = Moments.merge(float(self.count), self.mean.cpu().numpy(), self.m2.cpu().numpy(), new)
+        count, mean, m2 = merge(float(self.count), self.mean.cpu().numpy(), self.m2.cpu().numpy(), new)
         self.count.fill_(count)
         self.mean.copy_(torch.from_numpy(mean))
         self.m2.copy_(torch.from_numpy(m2))

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import in_range
-from deeprl.networks.torsos import MLPTorso
+from deeprl.networks.torsos import MLPTorso, widths
 from deeprl.networks.value_network import Networks
 from deeprl.optim.flat import flatten_
 from deeprl.parts.rate import Rate, RateLoss, undiscounted
@@ -68,10 +68,11 @@ class RelativeValue(Rate):
     ):
         super().__init__(networks=networks)
         undiscounted(discount)
-        self.kappa, self.allowed, self.initial_cost, self.cost_lr, self.lr = kappa, allowed, initial_cost, cost_lr, lr
+        self.kappa, self.allowed, self.initial_cost, self.cost_lr, self.lr, self.hidden = kappa, allowed, initial_cost, cost_lr, lr, hidden
+        widths(self, "hidden")
         rates = {name: (0, None) for name in ("cost_lr", "lr") if getattr(self, name) is not None}
         in_range(self, kappa=(0, 1), allowed=(0, 1), initial_cost=(0, None), **rates)
-        self.critic = replace(networks, torso=MLPTorso(hidden=tuple(hidden))).scalars("reset", stack=1, torsos=1, outputs=1)
+        self.critic = replace(networks, torso=MLPTorso(hidden=tuple(self.hidden))).scalars("reset", stack=1, torsos=1, outputs=1)
         for parameter in self.critic.head.parameters():
             parameter.zero_()
         self.target = copy.deepcopy(self.critic)

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from deeprl.choice import in_range, one_of
 from deeprl.networks.blocks import has_statistics, stacked
 from deeprl.networks.mlp import MLP
+from deeprl.networks.torsos import widths
 from deeprl.parts.auxiliary import Auxiliary
 from deeprl.parts.chains import Chain
 from deeprl.plan import Plan
@@ -38,12 +39,12 @@ from deeprl.values.view import View
 
 
 def cosine(predicted: Tensor, target: Tensor) -> Tensor:
-    """2 − 2 cos of the angle between prediction and target, (..., L) -> (...)."""
+    """2 − 2 cos of the angle between prediction and target, (..., Z) -> (...)."""
     return 2.0 - 2.0 * F.cosine_similarity(predicted, target, dim=-1)
 
 
 def distance(predicted: Tensor, target: Tensor) -> Tensor:
-    """‖predicted − target‖², (..., L) -> (...)."""
+    """‖predicted − target‖², (..., Z) -> (...)."""
     return (predicted - target).square().sum(-1)
 
 
@@ -54,7 +55,7 @@ class SelfPrediction(Auxiliary):
     """Auxiliary loss on the prediction of the next latent.
 
     Args:
-        latent: width of Φ, a linear map of the features; None: Φ is the features.
+        latent: Z, width of Φ, a linear map of the features; None: Φ is the features.
         hidden: hidden layers of a predictor; without any it is linear.
         loss: `cosine`, or the theory's `squared`.
         goal: encoder that gives the target: `online`, the one that learns, without gradient, as in the theory; or `target`, that of the
@@ -77,7 +78,8 @@ class SelfPrediction(Auxiliary):
         lr_multiple: float = 10.0,
     ):
         super().__init__(plan=plan)
-        self.latent, self.hidden, self.loss, self.goal, self.scale, self.lr_multiple = latent, tuple(hidden), loss, goal, scale, lr_multiple
+        self.latent, self.hidden, self.loss, self.goal, self.scale, self.lr_multiple = latent, hidden, loss, goal, scale, lr_multiple
+        widths(self, "hidden")
         one_of(self, loss=tuple(DISTANCES), goal=("online", "target"))
         in_range(self, scale=(0, None), lr_multiple=(0, None))
         if latent is not None:
@@ -111,7 +113,7 @@ class SelfPrediction(Auxiliary):
         return [(slow, optimizer), *groups] if slow else groups
 
     def predict(self, predictor: nn.Module, latent: Tensor, action: Tensor) -> Tensor:
-        """(torsos, *B, L) and (*B,) -> (torsos, *B, L)"""
+        """(torsos, *B, Z) and (*B,) -> (torsos, *B, Z)"""
         if self.told:
             taken = (torch.arange(self.told, device=action.device) == action.unsqueeze(-1)).to(latent.dtype)
             latent = torch.cat([latent, taken.expand(*latent.shape[:-1], -1)], -1)
@@ -119,11 +121,11 @@ class SelfPrediction(Auxiliary):
 
     @staticmethod
     def project(latent: nn.Module, features: Tensor) -> Tensor:
-        """(torsos, *B, L)"""
+        """(torsos, *B, Z)"""
         return features if isinstance(latent, nn.Identity) else stacked(latent, features)
 
     def first(self, network: Any, obs: Tensor) -> Tensor:
-        """Φ, (torsos, *B, L)."""
+        """Φ, (torsos, *B, Z)."""
         return self.project(network.beside["latent"], network.features(obs))
 
     def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -160,7 +162,7 @@ class Bidirectional(SelfPrediction):
         return parts
 
     def second(self, network: Any, obs: Tensor) -> Tensor:
-        """Ψ, (torsos, *B, L)."""
+        """Ψ, (torsos, *B, Z)."""
         lead = obs.shape[: obs.dim() - len(self.spec.obs_shape)]
         features = network.beside["second"](obs.flatten(0, len(lead) - 1)).unflatten(1, lead)
         return self.project(network.beside["second_latent"], features)

@@ -48,9 +48,11 @@ class LogLinear(Mapping):
 
     def __post_init__(self):
         super().__post_init__()
-        in_range(self, shift=(0, 1))
+        in_range(self, shift=(0, 1), delta=(None, None))
         if not self.c > 0:
             raise ValueError(f"c must be positive, not {self.c}")
+        if abs(self.delta / self.c) > 80:  # float32 holds e^±87
+            raise ValueError(f"delta must be between -80 c and 80 c, not {self.delta} with c={self.c}")
         if self.shift and self.delta:
             raise ValueError("shift is of the paper's form, delta of the released one: one of them must be 0")
         if not self.shift and not self.floor:
@@ -129,6 +131,8 @@ class PerChannel(Mapping):
         super().__post_init__()
         if not self.maps:
             raise ValueError("maps must name a mapping for each channel of the rewards")
+        if self.floor is not None:
+            raise ValueError(f"floor must be null, not {self.floor!r}, because each of maps has its own")
         object.__setattr__(self, "needs", frozenset().union(*(each.needs for each in self.maps)))
 
     def forward(self, value: Tensor) -> Tensor:

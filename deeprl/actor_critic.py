@@ -27,7 +27,7 @@ from deeprl.networks.blocks import initialise
 from deeprl.networks.critics import ONLY, Critics, ensemble_returns, for_each, pair, pair_spec
 from deeprl.networks.mapped import wrapped
 from deeprl.networks.value_network import Networks
-from deeprl.networks.weight_norm import weight_normalise
+from deeprl.networks.weight_norm import refuse_average, weight_normalise
 from deeprl.objective import Objective
 from deeprl.optim.flat import flatten_
 from deeprl.parts.actor_value import ActorValue
@@ -148,6 +148,7 @@ class ActorCritic(Agent):
         weight_normalise(self.actor, actor_torso.weight_norm)
         self.target_actor = copy.deepcopy(self.actor) if backup.target_actor else None
         if self.target_actor is not None:
+            refuse_average(self.actor, getattr(self.chain, "tau", 1.0))
             flatten_(list(self.target_actor.parameters()))
             # `Chain.move_anchor` moves it with the critics' targets: θ̄ ← θ̄ + tau (θ − θ̄)
             self.chain.companions.append((averaged_tensors(self.target_actor), averaged_tensors(self.actor)))

@@ -71,8 +71,8 @@ class Agent(nn.Module, Choice):
 
     def loss_of(self, name: str, batch: Batch) -> tuple[Tensor, Learned]:
         """The loss of one objective: the method that the agent gave to its `Objective`, such as `ValueAgent.loss`,
-        `ActorCritic.critic_loss` or `ActorCritic.actor_loss`. Parameters, outputs of networks, targets and the loss are float32, whatever
-        `products` is."""
+        `ActorCritic.critic_loss`, `ActorCritic.actor_loss` or `PolicyGradient.loss`. Parameters, outputs of networks, targets and the loss
+        are float32, whatever `products` is."""
         loss = self.objectives[name].loss
         if self.products == torch.float32:
             return loss(batch)

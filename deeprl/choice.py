@@ -82,6 +82,20 @@ def counts(owner: object, **least: int) -> None:
             raise ValueError(f"{name} must be a whole number of at least {low}, not {value!r}")
 
 
+def numbers(owner: object, name: str, count: int) -> tuple[float, ...]:
+    """Check a field with a list of finite numbers, and store YAML's list as a tuple. Returns it.
+
+    Raises:
+        ValueError: naming the field, its value and the form.
+    """
+    value = getattr(owner, name)
+    listed = isinstance(value, (list, tuple)) and len(value) == count
+    if not listed or not all(isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x) for x in value):
+        raise ValueError(f"{name} must be a list of {count} finite numbers, not {list(value) if isinstance(value, tuple) else value!r}")
+    object.__setattr__(owner, name, tuple(value))
+    return tuple(value)
+
+
 def one_of(owner: object, **options) -> None:
     """Check attributes of `owner` against the values they may take: `one_of(self, torso=("shared", "separate"))`."""
     for name, allowed in options.items():

@@ -85,6 +85,7 @@ class NoiseStream:
         """Range of the positions in `_few`"""
 
     def next(self) -> dict[str, Any]:
+        """Numbers of the present position by name, without the block axis; then move on by one."""
         position = self.position
         if not self._from <= position < self._until:
             self._take(position)

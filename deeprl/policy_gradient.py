@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.agent import Agent, Answer, watching
-from deeprl.choice import Choice, Part, in_range, one_of
+from deeprl.choice import Choice, Part, bounds_above_zero, in_range, one_of
 from deeprl.networks.actors import OutputNetwork
 from deeprl.networks.blocks import has_statistics, initialise
 from deeprl.networks.mlp import MLP
@@ -51,9 +51,7 @@ class Surrogate(Choice):
 
     def __post_init__(self):
         in_range(self, value_weight=(0, None), entropy_weight=(0, None))
-        for name in ("clip", "value_clip"):
-            if getattr(self, name) is not None:
-                in_range(self, **{name: (0, None)})
+        bounds_above_zero(self, "clip", "value_clip")
         one_of(self, normalize=(True, False))
 
     def advantages(self, advantage: Tensor) -> Tensor:
@@ -63,14 +61,22 @@ class Surrogate(Choice):
         return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
 
     def policy_loss(self, log_prob: Tensor, old: Tensor, advantage: Tensor) -> Tensor:
-        """L_π of each row, (B,)."""
+        """L_π of each row, (B,).
+
+        Args:
+            old: log π_old(a|s), (B,).
+        """
         if self.clip is None:
             return -advantage * log_prob
         ratio = (log_prob - old).exp()
         return -torch.minimum(ratio * advantage, ratio.clamp(1.0 - self.clip, 1.0 + self.clip) * advantage)
 
     def value_loss(self, value: Tensor, old: Tensor, returns: Tensor) -> Tensor:
-        """½ (V − return)² of each row, (B,); with `value_clip` the larger one of V and of V near its old value."""
+        """½ (V − return)² of each row, (B,); with `value_clip` the larger one of V and of V near its old value.
+
+        Args:
+            old: V(s) before the updates, (B,).
+        """
         loss = (value - returns).square()
         if self.value_clip is not None:
             near = old + (value - old).clamp(-self.value_clip, self.value_clip)

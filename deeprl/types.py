@@ -2,6 +2,7 @@
 
 K chained iterations   C reward channels   E critics   B batch (`*B` is B, or T, B for sequences)
 A actions              N atoms             D action dimension              M parallel environments
+T rows of a sequence   L ticks of a rollout
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class Batch(NamedTuple):
     steps: Tensor
     """(*B,) int64: m"""
     ended: Tensor
-    """(*B,) bool: episode boundary after this step"""
+    """(*B,) bool: episode boundary after one of the m steps; in sequences and rollouts m = 1"""
     valid: Tensor
     """(*B,) bool: false on rows of a sequence that are not transitions"""
     weight: Tensor
@@ -111,7 +112,7 @@ class Acted(NamedTuple):
     action: Tensor
     """(M,) int64 or (M, D)"""
     probability: Tensor
-    """(M,)"""
+    """(M,): with which the behaviour takes the action; a constant where no part reads it"""
     memory: dict[str, Tensor]
     """Argument of the next call, because agents keep no state between calls"""
     value: Tensor | None = None
@@ -124,8 +125,8 @@ class Learned(NamedTuple):
     """Report of one update. The caller decides when to read a number, because that waits for the device."""
 
     error: Tensor
-    """(*B,) of the main objective |target - prediction| in ordinary units, mean over K, of an ensemble the largest: error for the priority.
-    Of another one any tensor that is finite where its loss is"""
+    """Of the main objective: (*B,) |target - prediction| in ordinary units, mean over K, largest over an ensemble; it becomes the priority.
+    Of another objective: any tensor that is finite where the loss is, because the learner checks it"""
     metrics: dict[str, Tensor]
     statistics: dict[str, Tensor] = {}  # noqa: RUF012 (never changed in place; torch.func takes no read-only mapping)
     """New values of the agent's buffers, by name: running statistics that the loss returns, because it is pure. The learner stores them."""

@@ -18,6 +18,7 @@ from deeprl.agent import Agent, Answer, numbered, of_iterations, watching
 from deeprl.backups.bellman import Backup, report
 from deeprl.backups.policies import action_gap
 from deeprl.choice import Part
+from deeprl.networks.blocks import has_dropout
 from deeprl.networks.mapped import wrapped
 from deeprl.networks.value_network import Networks, quiet
 from deeprl.noise import map_tensors
@@ -108,6 +109,11 @@ class ValueAgent(Agent):
             raise ValueError(
                 f"head.noisy must be false with agent/backup={type(backup).__name__}, because noisy weights hide with which probability an "
                 "action was taken, and a trace divides by it"
+            )
+        if "rollout" in self.needs and (head.noisy or has_dropout(self.chain.online.torso)):
+            raise ValueError(
+                f"head.noisy must be false and torso.dropout 0 with agent/backup={type(backup).__name__}, because its targets are "
+                "values of the networks that acted, whose random numbers a rollout does not keep"
             )
         self.observers = watching(self.normalize, self.rewards, self.auxiliary)
         self.clock = Clock(self.chain.periods)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 RELATIVE, ABSOLUTE = 1e-2, 1e-5
-"""Largest difference between a recorded update and the same one launched kernel by kernel. Of what an update changes it is a share of the
-change of a whole tensor, not of a number: atomic additions change the last bits of sums, and Adam's first step has full size even where a
-gradient consists of nothing else"""
+"""Tolerances of a recorded update beside the same one launched kernel by kernel. Results are compared number by number, tensors that the
+update changes by the norm of their change, because atomic additions change the last bits of sums, and Adam's first step has full size even
+where a gradient is rounding alone"""
 
 
 def written(graph: torch.fx.GraphModule) -> list[int]:

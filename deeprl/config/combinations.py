@@ -103,6 +103,11 @@ def among_parts(head: Any, mapping: Any, rewards: Any, consumers: Mapping[str, A
     Raises:
         ValueError: the mapping does not go with the head or the rewards.
     """
+    if actor is not None and "nonnegative" in mapping.needs:
+        raise ValueError(
+            f"mapping {class_of(mapping).__name__} takes no negative values, and critics of continuous actions have one channel of rewards "
+            "with both signs: choose agent/mapping=signed_root or asinh"
+        )
     seen = wrapped(head, mapping, rewards)
     low, high = getattr(head, "bounds", (-math.inf, math.inf))
     range_ = "" if low < 0 < high else f" with returns from {low:g} to {high:g}"

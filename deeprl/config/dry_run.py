@@ -11,7 +11,7 @@ from deeprl.noise import map_tensors
 from deeprl.replay.rollout import Rollout
 from deeprl.types import Batch, Rows, Spec
 
-MISFITS = (RuntimeError, ValueError, AssertionError, AttributeError, TypeError, KeyError, IndexError)
+MISFITS = (RuntimeError, ValueError, AssertionError, AttributeError, TypeError, KeyError, IndexError, ArithmeticError)
 """Errors of parts that do not fit together."""
 
 

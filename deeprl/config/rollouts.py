@@ -96,6 +96,21 @@ def choose_rollout(config: dict[str, Any], user: set[str]) -> None:
         config["learning_starts"] = 0
 
 
+def refuse_single_rows(config: dict[str, Any]) -> None:
+    """
+    Raises:
+        ConfigError: each batch is one row, and the advantages of a batch are divided by their deviation, which one row does not have.
+    """
+    if rollout_updates(config) is None or not get(config, "agent.surrogate.normalize", False):
+        return
+    rows, count = replay_rows(config), config["replay"]["minibatches"]
+    if rows // count == 1:
+        raise ConfigError(
+            f"replay.minibatches={count} makes batches of one row of the {rows} of a rollout, and one row has no deviation by which "
+            "advantages are divided: choose fewer, or agent.surrogate.normalize=false."
+        )
+
+
 def record_ratio(config: dict[str, Any]) -> None:
     """Write the updates for each step of rollouts into `replay_ratio`, for readers of the configuration; training does not read it. The
     number of environments must be final."""

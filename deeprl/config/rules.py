@@ -50,13 +50,13 @@ RULES: dict[str, Rule] = {
     "replay.n_step": Rule(int, 1),
     "env.num": Rule(int, 1, 4096),
 }
-"""Ranges of the keys that every run has. A choice checks its own keys when it is built."""
+"""Ranges of the common keys; those of `replay` are those of a replay of transitions. A choice checks its own keys when it is built."""
 
 
 SWITCHES: dict[str, bool | None] = {"checkpoint.replay": None, "runtime.deterministic": None, "evaluation.video": False}
 """Keys that take true or false, and their values in older runs that lack them; None if every run has the key."""
 FIXED = (*RULES, *SWITCHES, "device", "resume", "init_from")
-"""Every key of configs/train.yaml."""
+"""Every key of configs/train.yaml, and the keys of `env` and `replay` that `RULES` checks."""
 
 
 IDENTITY = (

@@ -130,7 +130,7 @@ class ActorChoice(Choice):
 @dataclass(frozen=True)
 class Deterministic(ActorChoice):
     """Deterministic policy a = tanh(f(s)) (DDPG, TD3). `last_init=small` starts near zero as in DDPG; TD3's authors keep PyTorch's
-    default. `unit`: see `Actor`."""
+    default. `unit`: see `OutputNetwork`."""
 
     last_init: str | None = None
     unit: bool = False
@@ -153,7 +153,7 @@ class SquashedGaussian(ActorChoice):
             CleanRL).
         low, high: the interval.
         last_init: initialiser of the last layer; null takes the torso's.
-        unit: see `Actor`.
+        unit: see `OutputNetwork`.
     """
 
     bounds: str = "clamp"

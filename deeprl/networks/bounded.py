@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from deeprl.choice import Part, in_range, one_of
+from deeprl.choice import Part, in_range, numbers, one_of
 from deeprl.networks.heads import HeadChoice, Streams
 from deeprl.networks.layers import Init
 from deeprl.transforms.rewards import Clip
@@ -45,9 +45,12 @@ class Bounded(HeadChoice):
         super().__post_init__()
         one_of(self, loss=("log", "squared"))
         in_range(self, discount=(0, 1))
-        object.__setattr__(self, "reward", tuple(self.reward))
-        if len(self.reward) != 2 or not self.reward[0] <= 0 <= self.reward[1]:
+        low, high = numbers(self, "reward", 2)
+        if not low <= 0 <= high:
             raise ValueError(f"reward must be two numbers, the lower one at most 0 and the upper one at least 0, not {list(self.reward)}")
+        for name in ("low", "high"):
+            if getattr(self, name) is not None:
+                in_range(self, **{name: (None, None)})
         if self.discount == 1 and None in (self.low, self.high):
             name = "low" if self.low is None else "high"
             raise ValueError(f"{name} must be given where the discount is 1: no bound follows from rewards. Set it to the task's returns")

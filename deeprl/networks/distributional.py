@@ -32,7 +32,7 @@ class Categorical(HeadChoice):
 
     def __post_init__(self):
         super().__post_init__()
-        in_range(self, atoms=(2, None), low=(None, None))
+        in_range(self, atoms=(2, None), low=(None, None), high=(None, None))
         if not self.high > self.low:
             raise ValueError(f"high must be above low, not {self.high} and {self.low}")
 
@@ -115,9 +115,9 @@ class ImplicitQuantile(HeadChoice):
     Args:
         samples: N, number of fractions of a prediction.
         target_samples: N', number of fractions of a target.
-        policy_samples: K, number of fractions for greedy actions and policies, in targets and when acting.
+        policy_samples: number of fractions for greedy actions and policies, in targets and when acting (the paper's K).
         cosines: number of i.
-        first: first i, 1 in Dopamine, i-QN, DQN Zoo and the paper's runs (told by its authors to those of PFRL), 0 in its equation 4.
+        first: smallest i: 1 in Dopamine, i-QN, DQN Zoo and the paper's runs (its authors told PFRL's), 0 in the paper's equation 4.
         kappa: error above which the loss is linear; 0 is the plain quantile loss.
     """
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, Part, in_range, one_of
+from deeprl.networks.layers import SCHEMES
 from deeprl.networks.mlp import MLP, NoisyMLP
 from deeprl.networks.unit_norm import UnitMLP
 from deeprl.types import NetworkNoise
@@ -41,6 +42,7 @@ class HeadChoice(Choice):
 
     def __post_init__(self):
         in_range(self, sigma=(0, None))
+        one_of(self, init=(None, *SCHEMES), last_init=(None, *SCHEMES))
         if self.noisy and self.last_init is not None:
             raise ValueError(
                 f"last_init must be null in a noisy head, not {self.last_init!r}, because noisy layers have initial weights of their own"

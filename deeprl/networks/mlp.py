@@ -107,33 +107,21 @@ class MLP(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs (n, B, out). A shared input may lack the stack axis, or have one of size one."""
-        return self.some(None, x)
-
-    def some(self, entries: slice | None, x: Tensor) -> Tensor:
-        """`forward` of some entries of the stack; None: of all."""
         x = self.stacked(x)
-        if entries is not None:
-            x = x[entries]
         for i in range(self.depth):
-            weight = self.weight(i) if entries is None else self.weight(i)[entries]
-            x = self.rest(i, self.affine(i)(x, weight, self.of(entries, f"bias_{i}")), entries)
+            x = self.rest(i, self.affine(i)(x, self.weight(i), getattr(self, f"bias_{i}")))
         return x
-
-    def of(self, entries: slice | None, name: str) -> Tensor:
-        """A parameter, or some entries of it."""
-        parameter = getattr(self, name)
-        return parameter if entries is None else parameter[entries]
 
     def affine(self, i: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         """Affine map of layer i."""
         return linear if self.activated(i) else output
 
-    def rest(self, i: int, x: Tensor, entries: slice | None = None) -> Tensor:
+    def rest(self, i: int, x: Tensor) -> Tensor:
         """Layer i after its affine map: normalisation and activation."""
         if not self.activated(i):
             return x
         if self.layer_norm:
-            x = standard(x) * self.of(entries, f"norm_scale_{i}") + self.of(entries, f"norm_shift_{i}")
+            x = standard(x) * getattr(self, f"norm_scale_{i}") + getattr(self, f"norm_shift_{i}")
         return self.activation(x)
 
 

@@ -119,7 +119,7 @@ class PolicyChoice(Choice):
 
     def __post_init__(self):
         one_of(self, last_init=(None, *SCHEMES))
-        in_range(self, log_std=(None, None))
+        in_range(self, log_std=(-10, 10))
 
     def build(self, spec: Spec, torso: Any) -> Policy:
         """

@@ -48,11 +48,6 @@ def entered(obs: Tensor, inputs: int, n: int) -> Tensor:
     return repeated(obs.to(torch.float32), n)
 
 
-def affine_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Layer normalisation over the last axis, then scale and shift of shape (n, 1, F): (n, B, F) -> (n, B, F)."""
-    return standard(x) * scale + shift
-
-
 class ResidualMLP(Block):
     """n residual networks, (B, inputs) -> (n, B, width). Layer 0 embeds the observation, and block b has layers 2b + 1 and 2b + 2.
     Subclasses add normalisation and define `forward`.
@@ -91,7 +86,8 @@ class ResidualMLP(Block):
         return linear(x, getattr(self, f"weight_{layer}"), getattr(self, f"bias_{layer}"))
 
     def norm(self, name: int, x: Tensor) -> Tensor:
-        return affine_norm(x, getattr(self, f"norm_scale_{name}"), getattr(self, f"norm_shift_{name}"))
+        """Layer normalisation over the last axis, then scale and shift: (n, B, F) -> (n, B, F)."""
+        return standard(x) * getattr(self, f"norm_scale_{name}") + getattr(self, f"norm_shift_{name}")
 
 
 class SimbaBlocks(ResidualMLP):

@@ -11,6 +11,7 @@ the choice itself, except for `Auto`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,9 +89,7 @@ class MLPTorso(TorsoChoice):
         in_range(self, dropout=(0, 0.99))
 
     def build(self, spec: Spec, n: int) -> nn.Module:
-        inputs = 1
-        for size in spec.obs_shape:
-            inputs *= size
+        inputs = math.prod(spec.obs_shape)
         if not self.hidden:
             return Flatten(inputs, n)
         plain = len(spec.obs_shape) == 1 and spec.obs_dtype == torch.float32

@@ -3,7 +3,7 @@
 Length and direction of a unit's weights become separate parameters; ∂L/∂v is orthogonal to v. g starts as ‖v‖, so that the initial network
 is unchanged. (The paper's data-dependent initialisation is not included; whether its DQN experiment used it is not known.)
 
-Copies of g and v copy w, so that hard target updates are exact. An average of g and v is not the average of w.
+Copies of g and v copy w, so that hard target updates are exact. An average of g and v is not the average of w, hence refused.
 """
 
 from __future__ import annotations
@@ -42,6 +42,18 @@ def weight_normalise(module: nn.Module, which: str) -> None:
                 block.add(f"gain_{layer}", tuple(length.shape), Init("constant", value=1.0))
                 block.gained.add(layer)
     measure_gains_(module)
+
+
+def refuse_average(module: nn.Module, tau: float) -> None:
+    """
+    Raises:
+        ValueError: a target network approaches `module`, which has gains, by steps of `tau`.
+    """
+    if tau < 1.0 and any(getattr(block, "gained", ()) for block in module.modules()):
+        raise ValueError(
+            f"weight_norm must be none where target networks are averages (tau={tau}), because an average of lengths and directions is no "
+            "average of weights: choose a chain that copies, such as agent/chain=single, or set tau=1"
+        )
 
 
 @torch.no_grad()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,10 +69,6 @@ class FlatAdam(Flat):
         if self.choice.weight_decay:
             flat = flat * keep
         return flat - size * moment / (square.sqrt() * root + self.choice.eps), moment, square, count + 1.0
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.taken = int(self.count)
 
     def step(self, gradients: Sequence[Tensor], step: int, watch: Watch = HOST) -> Tensor:
         """Update the parameters in place.

@@ -145,6 +145,8 @@ class Flat:
             raise ValueError(f"the optimizer has {self.flat.numel()} parameters, its saved state {state['square'].numel()}")
         for name, own in self.state_dict().items():
             own.copy_(state[name])
+        if "count" in state:
+            self.taken = int(state["count"])
 
 
 class Groups:
@@ -153,7 +155,7 @@ class Groups:
     Each group is clipped by its own norm, so that a group with zero gradient does not change the others, bit for bit.
 
     Args:
-        groups: (parameters, `Adam` or `RMSProp`); norm and rate of the first group are reported.
+        groups: (parameters, choice of `deeprl.optim`); norm and rate of the first group are reported.
     """
 
     def __init__(self, groups: Sequence[tuple[Sequence[nn.Parameter], Any]]):

@@ -81,10 +81,6 @@ class FlatRAdam(Flat):
         scale = scaled * factor / (square.sqrt() + self.choice.eps) + (1.0 - scaled)
         return flat - size * moment * scale, moment, square, count + 1.0
 
-    def load_state_dict(self, state) -> None:
-        super().load_state_dict(state)
-        self.taken = int(self.count)
-
     def step(self, gradients: Sequence[Tensor], step: int, watch: Watch = HOST) -> Tensor:
         """Update the parameters in place; arguments, result and errors are those of `FlatAdam.step`."""
         self.check(gradients)

@@ -87,6 +87,6 @@ class Acting:
         return torch.full((1,), 0 if self.rule == "first" else self.length - 1, device=noise.device)
 
     def typical(self, values: Tensor) -> Tensor:
-        """Values of the iteration that acts or serves an actor, (K, M, ...) -> (M, ...), for evaluation; the mean of all if each of them
-        may."""
+        """Values in evaluation, (K, M, ...) -> (M, ...): of the first or the last network under these rules, the mean of all networks under
+        every other rule."""
         return {"first": values[0], "last": values[-1]}.get(self.rule, values.mean(0))

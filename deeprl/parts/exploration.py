@@ -29,7 +29,9 @@ class EpsilonGreedy(Choice):
     def __post_init__(self):
         in_range(self, evaluation=(0, 1))
         if not callable(self.schedule):
-            raise ValueError(f"schedule must have a _target_, such as deeprl.schedules.Constant with its value, not {self.schedule!r}")
+            raise ValueError(
+                f"schedule must have keys of its own, not the value {self.schedule!r}: for a constant ε set schedule.start and .end to it"
+            )
         for end in ("value", "start", "end"):  # of whatever schedule it is
             if not 0 <= getattr(self.schedule, end, 0) <= 1:
                 raise ValueError(f"schedule.{end} is a probability, between 0 and 1, not {getattr(self.schedule, end)}")
@@ -56,8 +58,8 @@ class EpsilonGreedy(Choice):
 
         Args:
             greedy: gives the greedy actions (M,). It is not called with ε = 1, where every valid action has the same probability.
-            exact: whether a part of the agent reads the probabilities. If not, they are zeros, and `greedy` is called only if an
-                environment does not explore.
+            exact: whether the greedy actions are needed at every step, because a part reads the probabilities or the chain's rule has a
+                memory. If not, the probabilities are zeros, and `greedy` is called only if an environment does not explore.
             valid: (M, A) bool, the actions that exploration may take; None: all.
         """
         random = noise["action"] if valid is None else drawn(noise["uniform"], valid)
@@ -69,10 +71,7 @@ class EpsilonGreedy(Choice):
         if all_explore and epsilon >= 1.0:
             return random, unknown(len(explores)) + share
         best = greedy().cpu()
-        if all_explore:
-            action = random
-        else:
-            action = torch.where(torch.tensor(explores), random, best) if any(explores) else best
+        action = torch.where(torch.tensor(explores), random, best) if any(explores) else best
         return action, (1.0 - epsilon) * (action == best).float() + share if exact else unknown(len(explores))
 
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from deeprl.choice import in_range
+from deeprl.networks.weight_norm import refuse_average
 from deeprl.parts.chains import Chain, MakeNetwork
 from deeprl.types import Batch
 from deeprl.values.view import FeatureView, View, both_ends
+
+
+def check_tau(tau: float) -> None:
+    """
+    Raises:
+        ValueError: it is not above 0, where targets would never move, and at most 1.
+    """
+    if not (isinstance(tau, (int, float)) and not isinstance(tau, bool) and 0 < tau <= 1):
+        raise ValueError(f"tau must be above 0 and at most 1, not {tau!r}")
 
 
 class Polyak(Chain):
@@ -13,8 +22,9 @@ class Polyak(Chain):
 
     def __init__(self, make: MakeNetwork, *, tau: float = 0.005):
         self.tau = tau
-        in_range(self, tau=(0, 1))
+        check_tau(tau)
         super().__init__(make, length=1, torsos=1)
+        refuse_average(self.online, tau)
 
     def starts_iteration(self, ended, updates: int) -> bool:
         return False  # the iteration changes a little at every update

@@ -88,7 +88,7 @@ class Actors:
         self.num_restarts = self.num_replaced = 0
         self._in_a_row = [0] * choice.actors
         self._behind = [False] * choice.actors
-        """Whether an actor is not in the state that its next chunk begins with, but must be sent it"""
+        """Whether the next request to an actor must carry its state, because its process is new"""
 
     def restore(self, states: Sequence[dict[str, Any] | None]) -> None:
         """Let actors that have collected nothing go on from the states of others."""

@@ -38,7 +38,7 @@ class Replay(Choice):
 
     Args:
         capacity: rows of all environments together, including an extra row at the end of each episode.
-        batch_size: B of `noise`.
+        batch_size: B, transitions of an update.
         n_step: n.
         sampler: `Uniform` or `Prioritized`.
         spec: of the environments.

@@ -75,7 +75,7 @@ class Rollout(Choice):
         self.bytes = sum(tensor.numel() * tensor.element_size() for tensor in self.stored.values())
         self.filled = 0
         """Ticks collected"""
-        self.most = 0
+        self.previous = 0
         """Ticks of the last rollout"""
         self.reach = 0
         """Rows that a transition needs ahead of it"""
@@ -144,7 +144,7 @@ class Rollout(Choice):
         """Drop the rollout. Yields its ticks, for statistics that must not change before."""
         for tick in range(self.filled):
             yield Rows(**{name: array[tick] for name, array in self.arrays.items()})
-        self.rollout, self.most, self.filled = None, self.filled, 0
+        self.rollout, self.previous, self.filled = None, self.filled, 0
 
     def noise(self, block: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Uniform numbers for `block` batches: {"u": (block, B)} float64."""
@@ -164,9 +164,9 @@ class Rollout(Choice):
             other = place + int(x * (self.capacity - place))
             self.order[place], self.order[other] = self.order[other], self.order[place]
         self.drawn += self.batch_size
-        return self.taken(torch.tensor(self.order[start : self.drawn]))
+        return self.gathered(torch.tensor(self.order[start : self.drawn]))
 
-    def taken(self, index: Tensor) -> Batch:
+    def gathered(self, index: Tensor) -> Batch:
         """Transitions (B,) of the rollout. Its own fields have the rows first, (L · M, ...), prepared columns last, (..., L · M)."""
         whole, place = self.rollout, index.to(self.device)
         assert whole is not None
@@ -185,7 +185,7 @@ class Rollout(Choice):
     def seen(self) -> tuple[Tensor, Tensor | None]:
         """Raw rewards (R,) of the newest transitions, those of the last rollout among them, and their observations (R, *obs); None for
         images."""
-        reward, obs = (self.stored[name][: max(self.filled, self.most)].flatten(0, 1) for name in ("reward", "obs"))
+        reward, obs = (self.stored[name][: max(self.filled, self.previous)].flatten(0, 1) for name in ("reward", "obs"))
         return reward, obs if obs.dtype == torch.float32 else None
 
     # Checkpoints: between two ticks, where nothing is being learned

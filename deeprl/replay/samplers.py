@@ -101,10 +101,12 @@ class Prioritized(Choice):
                 raise ValueError(f"{name} must be finite, not inf, because priorities would not be")
         one_of(self, initial=("max", "one"), normalization=("batch", "global"))
         for end in ("value", "start", "end"):
-            if not getattr(self.beta, end, 0.0) >= 0.0:  # importance weights would be upside down
-                raise ValueError(f"beta.{end} must be at least 0, not {getattr(self.beta, end)!r}")
+            if not 0.0 <= getattr(self.beta, end, 0.0) <= 1.0:  # 1 corrects for the priorities entirely
+                raise ValueError(f"beta.{end} must be between 0 and 1, not {getattr(self.beta, end)!r}")
         if not callable(self.beta):
-            raise ValueError(f"beta must be a schedule such as deeprl.schedules.Constant, not {self.beta!r}")
+            raise ValueError(
+                f"beta must have keys of its own, not the value {self.beta!r}: for a constant set beta.start and beta.end to it"
+            )
 
     def over(self, size: int) -> PrioritizedDraws:
         return PrioritizedDraws(self, size)

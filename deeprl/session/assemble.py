@@ -44,16 +44,11 @@ WORTH_THREADS = 256
 """Width of a layer from which several threads are used. They make smaller networks slower, and much slower when the cores are busy."""
 
 
-def unwatched(part: Any) -> Any:
-    """The part itself."""
-    return part
-
-
 def assemble(
     config: dict[str, Any],
     folder: RunFolder,
     allowed: Allowed = None,
-    watched: Callable[[Any], Any] = unwatched,
+    watched: Callable[[Any], Any] = lambda part: part,
     cluster: Cluster | None = None,
     ranks: Ranks = ALONE,
     heed: Callable[[], None] = lambda: None,

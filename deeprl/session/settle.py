@@ -6,7 +6,7 @@ from typing import Any
 
 from deeprl.config import tuned
 from deeprl.config.instantiate import drop_foreign
-from deeprl.config.rollouts import choose_rollout, learns_from, record_ratio
+from deeprl.config.rollouts import choose_rollout, learns_from, record_ratio, refuse_single_rows
 from deeprl.config.rules import finalise, get, learns_nothing, planned_updates, rollout_updates, with_shares
 from deeprl.remote.choice import settle_collect
 from deeprl.replay.sequences import LENGTH
@@ -33,6 +33,7 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
     if mapping.get("n_step", 1) is None:
         mapping["n_step"] = config["replay"].get("n_step", 1)  # here, because only now is it that of the replay that trains
     settle_collect(config, user)
+    refuse_single_rows(config)
     record_ratio(config)
     for key in sorted(user.intersection(with_shares(config))):
         if get(config, key) == 1 and not isinstance(get(config, key), float):

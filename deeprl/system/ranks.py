@@ -80,7 +80,7 @@ class Ranks:
         """Called at every step. Number of a signal that one of the ranks has received, 0 for none.
 
         Args:
-            number: the same of this rank.
+            number: signal that this rank has received, 0 for none.
         """
         return number
 

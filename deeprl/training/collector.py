@@ -13,8 +13,10 @@ from deeprl.staging import Staging
 from deeprl.training.episodes import Episodes
 from deeprl.types import Acted, Rows
 
-SMALL = 1000
+SMALL_OBSERVATIONS = 1000
 """Numbers in the observations of all environments, up to which one buffer is reused"""
+BLOCK = 512
+"""Ticks whose random numbers are drawn at once. Another value gives other numbers."""
 
 
 class Collector:
@@ -30,12 +32,12 @@ class Collector:
         observe: called with the rows of each tick; None: `agent.observe`.
     """
 
-    def __init__(self, agent: Agent, act, envs, append, seed: int, device: str = "cpu", block: int = 512, observe=None):
+    def __init__(self, agent: Agent, act, envs, append, seed: int, device: str = "cpu", observe=None):
         self.agent, self.act, self.envs, self.append = agent, act, envs, append
         self.observe = agent.observe if observe is None else observe
         self.stage = None if torch.device(device).type == "cpu" else Staging(torch.device(device))
         part = f"act {envs.first}" if envs.first else "act"  # each of several collectors has noise of its own
-        self.noise = NoiseStream(seed, "explore", part, lambda ticks, g: agent.act_noise((ticks, envs.num), g), block)
+        self.noise = NoiseStream(seed, "explore", part, lambda ticks, g: agent.act_noise((ticks, envs.num), g), BLOCK)
         self.episodes = Episodes(envs.num)
         self.memory: dict = {}
         self.obs: np.ndarray | None = None
@@ -44,7 +46,7 @@ class Collector:
         """Actions of the next tick, if they are chosen already"""
         self._seen: tuple[torch.Tensor, np.ndarray] | None = None
         """Reusable buffer for small observations, as a tensor and as an array, so that compiled code gets the same tensor at every tick"""
-        if math.prod(agent.spec.obs_shape) * envs.num <= SMALL and self.stage is None:
+        if math.prod(agent.spec.obs_shape) * envs.num <= SMALL_OBSERVATIONS and self.stage is None:
             seen = torch.zeros((envs.num, *agent.spec.obs_shape), dtype=agent.spec.obs_dtype)
             self._seen = seen, seen.numpy()
         self._first = torch.zeros(0, dtype=torch.bool)

@@ -161,7 +161,6 @@ def read(bundle: Path) -> tuple[dict, dict, Batch | None, dict, Spec]:
 
 def to_device(batch: Batch, device: str) -> Batch:
     """The batch on another device."""
-
     return map_tensors(lambda tensor: tensor.to(device), batch)
 
 

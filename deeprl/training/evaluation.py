@@ -31,8 +31,8 @@ def evaluation_seed(seed: int, step: int, part: str = "run") -> int:
 
 
 def repeated_seed(run: Path, seed: int, step: int, checkpoint: str) -> int:
-    """Of the run's own last evaluation at this step, so that it is repeated; for the best checkpoint a new one, because that checkpoint was
-    chosen by the result of the run's own.
+    """Seed with which a checkpoint is evaluated again: the seed of the run's own last evaluation at this step, so that the result is
+    repeated. For the best checkpoint a new seed, because that checkpoint was chosen by the result of the run's own.
 
     Args:
         run: its folder.
@@ -131,7 +131,7 @@ class Tape:
         self.resets = 1
         """Number of seeded resets up to the start of this episode"""
 
-    def __call__(self, acted: Acted, after: Any, counts: Sequence[bool], restarted: Sequence[int] = ()) -> None:
+    def __call__(self, acted: Acted, after: Any, counts: Sequence[bool], restarted: Sequence[int]) -> None:
         if self.ended:
             return
         if 0 in restarted:

@@ -41,19 +41,14 @@ class Evaluator:
             say: prints a warning.
             part: see `evaluation_seed`.
         """
-        with generators.kept():  # an environment may draw from the process's generators, and training must not see that it was evaluated
-            return self.evaluated(step, episodes, each_tick, say, part)
-
-    def evaluated(
-        self, step: int, episodes: int, each_tick: Callable[[], None], say: Callable[[str], object], part: str
-    ) -> tuple[dict, bool]:
         seed = evaluation_seed(self.config["seed"], step, part)
         num, device = self.config["evaluation"]["num"], self.config["device"]
         overestimation, tape = Overestimation.of_run(self.agent.rewards, self.config), Tape()
-        result = evaluate(self.agent, self.make, episodes, num, seed, step, device, each_tick, (overestimation, tape))
         self.filmed = None
-        if get(self.config, "evaluation.video", False):
-            self.film(seed, step, tape, each_tick, say, "_final" if part == "final" else "")
+        with generators.kept():  # an environment may draw from the process's generators, and training must not see that it was evaluated
+            result = evaluate(self.agent, self.make, episodes, num, seed, step, device, each_tick, (overestimation, tape))
+            if get(self.config, "evaluation.video", False):
+                self.film(seed, step, tape, each_tick, say, "_final" if part == "final" else "")
         self.folder.append_evaluation({"step": step, **result})
         length = sum(result["lengths"]) / len(result["lengths"])
         summary = {**summarise(result["returns"]), "step": step, "length": length, "diagnostics": overestimation.metrics()}

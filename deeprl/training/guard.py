@@ -82,15 +82,15 @@ class Guard:
                 batch, found = suspects[-1], crash.fault(agent, suspects[-1], objective)
             elif suspects:
                 batch, objective, found = crash.locate(agent, suspects)
-        whose = f"update {agent.updates:,} (step {self.step():,}) of " + (f"the loss {objective!r}" if objective else "the agent")
+        what = f"update {agent.updates:,} (step {self.step():,}) of " + (f"the loss {objective!r}" if objective else "the agent")
         ranks = self.learner.ranks
         if found is None and ranks.size > 1:
-            return NotFinite(f"{whose} is not finite on another rank, which has saved its batch; checkpoints are untouched")
+            return NotFinite(f"{what} is not finite on another rank, which has saved its batch; checkpoints are untouched")
         found = found or str(error)
         failure = {"step": self.step(), "update": agent.updates, "objective": objective, "tensor": found, "rank": ranks.rank}
         failure["product"] = self.matmul_precision.choice
         bundle = crash.write(self.folder, self.config, agent, batch, failure)
         return NotFinite(
-            f"{whose} is not finite: {found}. The batch, its noise and the weights "
+            f"{what} is not finite: {found}. The batch, its noise and the weights "
             f"are in {bundle}, `deeprl replay-crash {bundle}` repeats it; checkpoints are untouched"
         )

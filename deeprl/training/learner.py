@@ -55,6 +55,9 @@ class Learner:
     def update(self, drawn: Any) -> Learned:
         """Update of every objective that is due, in order; then of the parts that follow the parameters.
 
+        Args:
+            drawn: result of `Replay.draw`: a `Drawn`, or a batch.
+
         Returns the `Learned` of the main objective, with the metrics of all.
 
         Raises:

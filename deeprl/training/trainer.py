@@ -38,7 +38,7 @@ from deeprl.training.saving import Saver
 from deeprl.training.stopwatch import Stopwatch
 from deeprl.types import Learned
 
-CLOCKED = 100
+CLOCK_PERIOD = 100
 """Steps between two looks at the clock, where a key depends on it: a log line may be due only every few minutes"""
 
 
@@ -93,8 +93,9 @@ class Trainer:
         self.done = False
         """Training is over, and the last evaluation is due or made."""
         self.stopped_early: str | None = None
-        self.stop: str | None = None  # "stopped by SIGTERM", once a signal has ended `run`
         """The criterion that ended training before `steps`."""
+        self.stop: str | None = None
+        """Reason of the signal that ended `run`, such as "stopped by SIGTERM" """
         self.loggers_state: dict = {}
         self.lines: dict[str, int] = {}
         """`loggers_state` and `lines` of the restored checkpoint: the loggers' clock, and the lengths of metrics.jsonl and
@@ -198,7 +199,7 @@ class Trainer:
         """Next step at which a log line, an evaluation, a checkpoint or a look at the clock is due; at most the last step."""
         config = self.config
         clocked = config["checkpoint"]["minutes"] is not None or config["stop"]["hours"] is not None
-        periods = [config["log"]["every"], config["evaluation"]["every"], config["checkpoint"]["every"], CLOCKED if clocked else None]
+        periods = [config["log"]["every"], config["evaluation"]["every"], config["checkpoint"]["every"], CLOCK_PERIOD if clocked else None]
         return min([(self.step // period + 1) * period for period in periods if period] + [config["steps"]])
 
     def _on_period(self, before: int, after: int) -> bool:
@@ -325,8 +326,8 @@ class Trainer:
     # ---- checkpoints --------------------------------------------------------------------------------------------------
 
     def save(self, best: bool = False, must: bool = True) -> bool:
-        """Write a checkpoint: everything that the rest of the run depends on. The first rank writes the run's own one last: with it the
-        parts of the other ranks count, and only then are older parts removed. Returns whether the disk took it.
+        """Write a checkpoint: everything that the rest of the run depends on. The first rank writes last, because its checkpoint is the
+        run's own: the parts of the other ranks count only with it. Older parts are removed after that. Returns false if the disk was full.
 
         Args:
             must: a full disk raises. Otherwise it is only reported; training continues, and the next checkpoint holds the missing rows.

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deeprl.choice import Part, in_range
-from deeprl.transforms.moments import Moments
+from deeprl.choice import Part, in_range, numbers
+from deeprl.transforms.moments import merge
 from deeprl.types import Rows, Spec
 
 
@@ -36,11 +36,12 @@ class Scale(Plain):
 
     def __init__(self, *, spec: Spec, by: Sequence[float] | None = None):
         super().__init__(spec=spec)
-        self.by = None if by is None else tuple(by)
-        if self.by is not None:
-            numbers = all(isinstance(number, (int, float)) and number > 0 for number in self.by)
-            if not numbers or len(spec.obs_shape) != 1 or len(self.by) != spec.obs_shape[0]:
-                raise ValueError(f"by must be {spec.obs_shape} positive numbers, one for each component, not {by!r}")
+        self.by = by
+        if by is not None:
+            if len(spec.obs_shape) != 1:
+                raise ValueError(f"by must be null, not {by!r}, because observations of shape {spec.obs_shape} are no vectors")
+            if min(numbers(self, "by", spec.obs_shape[0])) <= 0:
+                raise ValueError(f"by must be positive numbers, one for each component, not {by!r}")
             self.register_buffer("factor", 1.0 / torch.tensor(self.by, dtype=torch.float32), persistent=False)  # of the configuration
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:
@@ -82,7 +83,7 @@ class Running(Part):
         return ((obs - self.shift) * self.scale).clamp(-self.clip, self.clip)
 
     def observe(self, rows: Rows) -> None:
-        count, mean, m2 = Moments.merge(float(self.count), self.mean.numpy(), self.m2.numpy(), rows.obs)
+        count, mean, m2 = merge(float(self.count), self.mean.numpy(), self.m2.numpy(), rows.obs)
         self.count.fill_(count)
         self.mean.copy_(torch.from_numpy(mean))
         self.m2.copy_(torch.from_numpy(m2))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import Part, bounds_above_zero, in_range
-from deeprl.transforms.moments import Moments
+from deeprl.transforms.moments import merge
 from deeprl.types import Rows
 
 
@@ -69,7 +69,7 @@ class Scaled(Raw):
     def observe(self, rows: Rows) -> None:
         sums = self.sums.numpy() if self.sums.numel() else np.zeros(len(rows.reward))
         sums = sums * self.discount + rows.reward
-        count, mean, m2 = Moments.merge(float(self.count), self.mean.numpy(), self.m2.numpy(), sums)
+        count, mean, m2 = merge(float(self.count), self.mean.numpy(), self.m2.numpy(), sums)
         self.count.fill_(count)
         self.mean.copy_(torch.as_tensor(mean))
         self.m2.copy_(torch.as_tensor(m2))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deeprl.choice import Choice, in_range, one_of
+from deeprl.choice import Choice, in_range, numbers, one_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +66,8 @@ class Mapping(Choice):
         for name in ("bound", "floor", "discount"):
             if getattr(self, name) is not None:
                 in_range(self, **{name: (0, 1 if name == "discount" else None)})
-        if self.initial is not None and len(self.initial) != 2:
-            raise ValueError(f"initial must be two numbers, for channels that count for and against, not {list(self.initial)}")
+        if self.initial is not None:
+            numbers(self, "initial", 2)  # for channels that count for and against
         if (self.clip_bootstrap or self.clip_target or self.clip_prediction) and self.limit is None:
             raise ValueError("bound must be given where the discount is 1: 1 / (1 - discount) is none")
 

@@ -93,7 +93,7 @@ class Subset(Reduction):
     def __call__(self, values: Returns, noise: dict[str, Tensor]) -> Returns:
         ensemble = values.atoms.shape[1]
         if self.size > ensemble:
-            raise ValueError(f"size {self.size} is more than the ensemble of {ensemble} critics")
+            raise ValueError(f"size of the reduction must be at most agent.ensemble={ensemble}, not {self.size}")
         drawn = noise["subset"].argsort()[: self.size] if noise else torch.arange(self.size, device=values.atoms.device)
         return Minimum()(mapped(values, lambda x: x.index_select(1, drawn)), {})
 
@@ -103,7 +103,7 @@ class Truncate(Reduction):
     """All atoms of all critics together without the E·d largest (TQC: Kuznetsov, Shvechikov, Grishin, Vetrov, 2020).
 
     Args:
-        drop: d, for each critic one count of d, whichever critics the largest atoms are of.
+        drop: d. The E·d largest of all atoms are dropped; how many of them come from one critic is not fixed.
     """
 
     needs = frozenset({"quantiles"})
@@ -116,7 +116,7 @@ class Truncate(Reduction):
     def __call__(self, values: Returns, noise: dict[str, Tensor]) -> Returns:
         ensemble, atoms = values.atoms.shape[1], values.atoms.shape[-1]
         if self.drop >= atoms:
-            raise ValueError(f"drop must be below the number of atoms of a critic, {atoms}, not {self.drop}")
+            raise ValueError(f"drop of the reduction must be below the number of atoms of a critic, {atoms}, not {self.drop}")
         return Returns(pool(values.atoms).sort(-1).values[..., : ensemble * (atoms - self.drop)])
 
 

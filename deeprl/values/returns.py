@@ -37,7 +37,11 @@ class Returns(NamedTuple):
 
 
 class Values(Protocol):
-    """Prediction of a value network for a batch of observations; that of a critic has one action."""
+    """Prediction of a value network for a batch of observations; that of a critic has one action.
+
+    Values of a head also have `unflatten(lead)`, which splits the batch axis into the axes `lead`; some have `metrics(target)`, see
+    `head_metrics`.
+    """
 
     features: Tensor
     """(torsos, *B, F)"""
@@ -57,9 +61,6 @@ class Values(Protocol):
     def loss(self, target: Returns) -> tuple[Tensor, Tensor]:
         """After `at`: the loss D(f(target), prediction) in the units of the head, and |error| in ordinary units, both (K, *B)."""
 
-    # Those of a head have `unflatten(lead)` too: the values of observations with the axes `lead`, *B, in place of one batch axis. Some have
-    # `metrics(target)`: after `at`, what the log shows of their loss by name, (K, *B) each.
-
 
 def head_metrics(chosen: Values, target: Returns) -> dict[str, Tensor]:
     """What a head shows of its loss in the log, (K, *B) each: its `metrics(target)`, after `at`. Most heads have none."""
@@ -67,7 +68,7 @@ def head_metrics(chosen: Values, target: Returns) -> dict[str, Tensor]:
 
 
 def pick(values: Tensor, action: Tensor) -> Tensor:
-    """Entries of (K, *B, A) at the actions (*B,): (K, *B). A critic has one action, and nothing to choose."""
+    """Entries of (K, [C,] *B, A) at the actions (*B,): (K, [C,] *B). A critic has one action, and nothing to choose."""
     if values.shape[-1] == 1:
         return values.squeeze(-1)
     index = action.expand(values.shape[:-1]).unsqueeze(-1)

@@ -368,13 +368,6 @@ def test_denormal_numbers_are_zero():
     assert (torch.full((20,), smallest) * 1.0).tolist() == pytest.approx([smallest] * 20)
 
 
-def test_entries_of_a_stack_alone():
-    mlp = MLP(6, [3, 5, 2], activate_last=False, layer_norm=True)
-    initialise(mlp, 0, "mlp")
-    x = torch.randn(4, 3)
-    torch.testing.assert_close(mlp.some(slice(None, None, 2), x), mlp(x)[::2])
-
-
 @pytest.mark.parametrize(("stride", "padding"), [(1, (0, 0)), (2, (1, 0)), (1, (1, 2))])
 def test_a_convolution_in_patches_is_a_convolution(stride, padding):
     x, weight, bias = torch.randn(3, 4, 9, 10), torch.randn(5, 4, 3, 3), torch.randn(5)

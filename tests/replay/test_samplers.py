@@ -53,9 +53,9 @@ def test_beta_follows_the_step_that_it_is_told():
     assert seen == [77, 2]
 
 
-@pytest.mark.parametrize("beta", [Constant(-3.0), Linear(-0.1, 1.0, 5), Linear(0.1, -1.0, 5)])
-def test_weights_that_would_be_upside_down_are_refused(beta):
-    with pytest.raises(ValueError, match="beta.* at least 0"):
+@pytest.mark.parametrize("beta", [Constant(-3.0), Linear(-0.1, 1.0, 5), Linear(0.1, -1.0, 5), Constant(1e30)])
+def test_exponents_that_correct_for_nothing_are_refused(beta):
+    with pytest.raises(ValueError, match="beta.* between 0 and 1"):
         Prioritized(beta=beta)
 
 
