@@ -186,6 +186,8 @@ class CountingGame(Game):
         failure, obs, reward = self.choice.failure, self.obs, 1.0
         if failure == "raise":
             raise ArithmeticError("counted too far")
+        if failure == "panic":
+            raise BaseException("counted too far")  # as an extension in Rust raises
         if failure == "exit":
             sys.exit(0)
         if failure == "die":
@@ -215,7 +217,7 @@ class Counting(EnvChoice):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of(self, failure=(None, "raise", "exit", "die", "hang", "nan", "inf", "shape", "dtype"))
+        one_of(self, failure=(None, "raise", "panic", "exit", "die", "hang", "nan", "inf", "shape", "dtype"))
 
     @property
     def name(self) -> str:

@@ -23,7 +23,7 @@ from gymnasium.vector.utils import batch_space, iterate
 from .conversion import Conversion
 from .gym import layers_of, refuse_statistics
 from .masks import KEY
-from .vector.backend import Answer, Backend, Failure, Game, close_quietly
+from .vector.backend import Answer, Backend, Failure, Game, close_quietly, own
 
 ALONE = (
     'an ended environment must be reset alone, by options={"reset_mask": mask} of reset, as gymnasium.vector.SyncVectorEnv can (for an id: '
@@ -126,8 +126,8 @@ class VectorGames(Backend):
     def reset(self, seeds):
         try:
             return self._reset_all(seeds) if len(seeds) == self.num else self._reset_some(seeds, None)
-        except (Exception, SystemExit) as error:
-            return dict.fromkeys(seeds, Failure(f"reset raised {type(error).__name__}: {error}", error))
+        except BaseException as error:
+            return dict.fromkeys(seeds, Failure(f"reset raised {type(error).__name__}: {error}", own(error)))
 
     def _reset_all(self, seeds: Mapping[int, int | None]) -> dict[int, np.ndarray]:
         given = [seeds[i] for i in range(self.num)]
@@ -172,8 +172,8 @@ class VectorGames(Backend):
     def step(self, actions, seeds, only=None):
         try:
             return self._step(self.conversion.action(actions), seeds)
-        except (Exception, SystemExit) as error:
-            return [Failure(f"the vector raised {type(error).__name__}: {error}", error)] * self.num
+        except BaseException as error:
+            return [Failure(f"the vector raised {type(error).__name__}: {error}", own(error))] * self.num
 
     def _step(self, actions: np.ndarray, seeds: list[int | None]) -> list[Answer | Failure | None]:
         obs, reward, terminated, truncated, info = self.vector.step(actions)

@@ -28,6 +28,10 @@ EPILOG = "deeprl COMMAND --help explains a command; deeprl train --help is the p
 
 
 def main(words: list[str] | None = None) -> None:
+    if words is None and sys.argv[1:2] in (["train"], ["resume"]):
+        from deeprl.system.signals import leave_at_signals
+
+        leave_at_signals()
     words = sys.argv[1:] if words is None else words
     if words[:1] == ["train"]:
         from deeprl.cli.train import main as train

@@ -7,8 +7,7 @@ import signal
 import sys
 import threading
 
-from deeprl.errors import STOPPED
-from deeprl.system.signals import HANDLED
+from deeprl.system.signals import leave_at_signals
 from deeprl.system.terminal import alert
 
 
@@ -20,13 +19,6 @@ def main() -> None:
     from deeprl.cli.train import main as train
 
     train()
-
-
-def leave_at_signals() -> None:
-    """Until training has its own handlers there is nothing to save. A signal that nohup ignores stays ignored."""
-    for number in HANDLED:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda *_: os._exit(STOPPED))
 
 
 def follow(pipe: int) -> None:

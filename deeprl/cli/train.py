@@ -27,9 +27,10 @@ from deeprl.config.compose import FAULTS, compose, prepare, resolve, run_folder_
 from deeprl.config.menu import groups
 from deeprl.config.overrides import first_of, key_of, opened, quoted, swept
 from deeprl.config.rules import check as check_keys
-from deeprl.errors import ConfigError
-from deeprl.runs.folder import RunFolder, auto_folder, discard, holds_run, require_new
+from deeprl.errors import ConfigError, RunFolderError
+from deeprl.runs.folder import RunFolder, auto_folder, discard, holder, holds_run, require_new
 from deeprl.system import terminal
+from deeprl.system.files import full
 from deeprl.system.terminal import answer, say
 from deeprl.system.torchrun import place
 
@@ -80,6 +81,7 @@ def launch(job: Callable[[DictConfig], None]) -> int:
 
     Raises:
         ConfigError: Hydra, OmegaConf or the file system raised an error outside of the job.
+        RunFolderError: the disk is full.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # without it Hydra prints its errors itself, in many lines, and leaves with 1
     try:
@@ -88,6 +90,8 @@ def launch(job: Callable[[DictConfig], None]) -> int:
         system = [each for each in (error, error.__cause__, error.__context__) if isinstance(each, OSError)]
         if not system or isinstance(error, HydraException):
             raise ConfigError(" ".join(str(error).split())) from error
+        if full(system[0]):
+            raise RunFolderError(f"the run folder cannot be made: {system[0]}") from error
         raise ConfigError(f"the run folder cannot be made: {system[0]}. Name another one: hydra.run.dir=FOLDER.") from error
     return FINISHED
 
@@ -154,6 +158,8 @@ def check(overrides: list[str], sweep: bool) -> tuple[Path, dict] | None:
     folder = run_folder_of(overrides)
     if folder is not None and Path(folder).resolve() == Path.cwd():
         raise ConfigError(f"hydra.run.dir={folder} is the current folder: name a folder of its own, such as hydra.run.dir=runs/mine.")
+    if folder and (who := holder(Path(folder))):
+        raise RunFolderError(f"hydra.run.dir={folder} is in use by {who}: wait for it, stop it, or give this run another folder.")
     if folder and not (config["resume"] == "auto" and holds_run(Path(folder))):
         require_new(Path(folder))  # before Hydra writes into it
     if sweep and folder:

@@ -14,6 +14,7 @@ from typing import Any
 from deeprl.config.instantiate import allow_with
 from deeprl.config.rules import RESUMABLE, SWITCHES, finalise, get, put, with_shares
 from deeprl.errors import ConfigError
+from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.config_file import CHANGEABLE, flatten, folder_of, step_of, without_changeable
 from deeprl.runs.folder import RunFolder
 from deeprl.system.functions import GIVEN, found
@@ -64,6 +65,11 @@ def checked(config: dict[str, Any], allowed: tuple[str, ...]) -> dict[str, Any]:
     return finalise(config)
 
 
+def is_gone(source: str) -> bool:
+    """Whether the run of `init_from` has removed the checkpoint that a number names."""
+    return step_of(source).isdecimal() and int(step_of(source)) not in Checkpoints(Path(folder_of(source)).expanduser()).steps()
+
+
 def continued(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     """The stored configuration of the run in `path`, which a run of `config` is to go on with. Where and how fast it computes may differ,
     but not what it computes (`SAME`); `CHANGEABLE` is that of `config`.
@@ -75,6 +81,8 @@ def continued(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     before, now = (unnumbered(without_changeable(each)) for each in (stored, config))
     if before.get("init_from") and now.get("init_from"):
         numbered = step_of(now["init_from"]).isdecimal()  # a started run holds the number of the checkpoint that it took
+        if not Checkpoints(path).steps() and (numbered or is_gone(before["init_from"])):  # it has nothing of its own yet
+            stored["init_from"] = before["init_from"] = now["init_from"]
         for each in (before, now):
             folder, step = os.path.abspath(os.path.expanduser(folder_of(each["init_from"]))), step_of(each["init_from"])
             each["init_from"] = f"{folder}@{step}" if numbered else folder

@@ -58,8 +58,9 @@ def claim(root: str | Path, env: str, agent: str, seed: int) -> Path:
 
 
 def discard(path: Path) -> None:
-    """Remove the folder of a run that never started, if it holds nothing but Hydra's record of the command line and a lock."""
-    if path.is_dir() and all(entry.name in (".hydra", "lock") for entry in path.iterdir()):
+    """Remove the folder of a run that never started, if it holds nothing but Hydra's record of the command line and a lock that nobody
+    holds."""
+    if path.is_dir() and holder(path) is None and all(entry.name in (".hydra", "lock") for entry in path.iterdir()):
         shutil.rmtree(path)
 
 
@@ -77,6 +78,21 @@ def auto_folder(config: Any, root: str | Path = "runs", env: str | None = None, 
 def holds_run(path: Path) -> bool:
     """Whether a run was ever started in this folder."""
     return any((Path(path) / name).is_file() for name in ("config.yaml", "status.json"))
+
+
+LOCKS: set[int] = set()
+"""Open files of the locks that this process holds"""
+
+
+def _close_locks() -> None:
+    """Called in a forked child, for example a helper of an environment, because the lock would stay as long as the child lives."""
+    for handle in LOCKS:
+        with contextlib.suppress(OSError):
+            os.close(handle)
+    LOCKS.clear()
+
+
+os.register_at_fork(after_in_child=_close_locks)
 
 
 def _locked(handle: int) -> bool:
@@ -216,12 +232,14 @@ class RunFolder:
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         self._lock = handle
+        LOCKS.add(handle)
         for folder in (self.path, self.path / "checkpoints", self.path / "replay"):
             remove_partials(folder)
 
     def release(self) -> None:
         if self._lock is not None:
             os.ftruncate(self._lock, 0)
+            LOCKS.discard(self._lock)
             os.close(self._lock)  # the file stays, because without it two processes could lock two files of this name
             self._lock = None
 
@@ -243,10 +261,22 @@ class RunFolder:
 
     # -- status and records
 
-    def write_status(self, state: str, step: int, updates: int, error: str | None = None, stopped_early: str | None = None) -> None:
+    def write_status(
+        self,
+        state: str,
+        step: int,
+        updates: int,
+        error: str | None = None,
+        stopped_early: str | None = None,
+        saved: int | None = None,
+    ) -> None:
+        """
+        Args:
+            saved: step of the last checkpoint; None: there is none.
+        """
         if state not in STATES:
             raise ValueError(f"state must be {', '.join(STATES)}, not {state!r}")
-        counts = {"step": int(step), "updates": int(updates)}
+        counts = {"step": int(step), "updates": int(updates), "saved": saved}
         self._write("status.json", {"state": state, **counts, "error": error, "stopped_early": stopped_early, "time": now()})
 
     def read_status(self) -> dict[str, Any] | None:
@@ -268,8 +298,9 @@ class RunFolder:
         self._write("summary.json", summary)
 
     def read_summary(self) -> dict[str, Any] | None:
-        """None unless the run has finished."""
-        return self._read("summary.json", dict)
+        """None unless the run has finished: the file stays where a finished run goes on for more steps."""
+        status = self.read_status()
+        return self._read("summary.json", dict) if status is not None and status["state"] == "finished" else None
 
     def append_evaluation(self, evaluation: dict[str, Any]) -> None:
         """Append a line to evaluations.jsonl. On a full disk it stays in memory until the next call or `flush`.

@@ -141,7 +141,7 @@ class WandB(Logger):
         except ImportError:
             raise RuntimeError(f"logger=wandb needs the package wandb: {extra('wandb')}; or leave logger=wandb out") from None
         name, file = Path(folder).resolve().name, Path(folder) / "wandb_id"
-        if not resume:
+        if not resume or not (file.exists() or (Path(folder) / "wandb").exists()):  # a run may switch it on when it goes on
             replace_file(file, f"{re.sub(r'[^A-Za-z0-9_.=,-]', '_', name)[-80:]}-{secrets.token_hex(4)}\n")
         own = read_regular(file, 200).decode().strip() if file.exists() else name
         self._run = wandb.init(

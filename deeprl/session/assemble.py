@@ -26,7 +26,7 @@ from deeprl.replay.replay import Replay, rows_and_memory
 from deeprl.replay.sequences import Sequences
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
-from deeprl.session.needs import require_compiler, require_packages
+from deeprl.session.needs import can_compile, require_compiler, require_packages
 from deeprl.session.warm_start import warm_start
 from deeprl.system.functions import GIVEN, unimportable
 from deeprl.system.machine import flush_denormals, keep_memory
@@ -69,6 +69,7 @@ def assemble(
     stored = Checkpoints(folder.path)
     env, spec, agent, make_replay = fitted(config, allowed, stored.largest("agent") if allowed is not None and stored.steps() else None)
     require_packages(config, env)
+    go_on_without_compiler(config, bool(stored.steps()) and ranks.size == 1)
     automatic = pin(config, agent)
     distributed.refuse(config, agent, ranks)
     torch.set_num_threads(config["runtime"]["threads"])
@@ -224,6 +225,14 @@ def fitted(config: dict[str, Any], allowed: Allowed = None, saved: int | None = 
     make_replay = instantiate({**config["replay"], "_partial_": True}, "replay", allowed)
     check_replay(config, agent, make_replay)
     return env, spec, agent, make_replay
+
+
+def go_on_without_compiler(config: dict[str, Any], resumed: bool) -> None:
+    """Replace the compiled mode of a run that has a checkpoint, on a machine that has no compiler, because a job that is queued again
+    cannot choose its machine. Ranks must have one mode, so that theirs stays."""
+    if resumed and config["accelerate"]["mode"] == "compiled" and not can_compile(config):
+        say("this machine has no C++ compiler, so this run goes on with accelerate=fast: from here on its last bits may differ")
+        config["accelerate"]["mode"] = "fast"
 
 
 def pin(config: dict[str, Any], agent: Agent) -> bool:

@@ -49,10 +49,15 @@ def require_packages(config: dict[str, Any], env: Any) -> None:
         check_rendering(env, "evaluation.video=true")
 
 
+def can_compile(config: dict[str, Any]) -> bool:
+    """Whether this machine can make the mode `compiled` work, which records CUDA graphs on a GPU and needs a compiler elsewhere."""
+    return str(config["device"]).startswith("cuda") or has_compiler()
+
+
 def require_compiler(config: dict[str, Any]) -> None:
     """
     Raises:
         ConfigError: the mode needs a compiler, and this machine has none.
     """
-    if config["accelerate"]["mode"] == "compiled" and not str(config["device"]).startswith("cuda") and not has_compiler():
+    if config["accelerate"]["mode"] == "compiled" and not can_compile(config):
         raise ConfigError("accelerate=compiled needs a C++ compiler and found none: install g++, or use accelerate=fast.")

@@ -53,6 +53,7 @@ def train(
     collect = chosen(config, allowed)
     if ranks.size > 1 and not isinstance(collect, Here):
         raise ConfigError("collect=ray and learner=distributed do not go together: leave one of them out.")
+    path = path.absolute()  # because an environment may change the current folder
     folder = RunFolder(path)
     terminal.rank = ranks.rank  # of this process, for everything that it prints
     lock = folder.lock() if ranks.first else contextlib.nullcontext()
@@ -110,7 +111,7 @@ def record_failure(trainer: Trainer, error: BaseException, ready: bool, before: 
         if ready:
             trainer.write_status("failed", said)
         elif trainer.ranks.first and before is not None and before["state"] != "finished":
-            trainer.folder.write_status("failed", before["step"], before["updates"], said)
+            trainer.folder.write_status("failed", before["step"], before["updates"], said, saved=before.get("saved"))
 
 
 def require_checkpoints(folder: RunFolder, status: dict[str, Any]) -> None:
@@ -119,7 +120,8 @@ def require_checkpoints(folder: RunFolder, status: dict[str, Any]) -> None:
     Raises:
         RunFolderError: its checkpoints are gone.
     """
-    saved = status["state"] in ("finished", "stopped") or (status["state"] == "running" and status["step"] > 0)
+    saved = status.get("saved") is not None or status["state"] in ("finished", "stopped")
+    saved = saved or (status["state"] == "running" and status["step"] > 0)  # older runs do not say what they have saved
     if saved and not Checkpoints(folder.path).steps():
         raise RunFolderError(
             f"{folder.path / 'checkpoints'} holds no checkpoint any more of a run of {status['step']:,} steps: put them back, or start "
@@ -194,9 +196,16 @@ def as_page(config: dict[str, Any]) -> str:
     return "```yaml\n" + OmegaConf.to_yaml(OmegaConf.create(config)) + "```"
 
 
+def from_here(path: Path) -> Path:
+    """The path as a user would write it: relative if it lies below the current folder."""
+    with contextlib.suppress(OSError, ValueError):  # the current folder was removed; it is no part of the path
+        return path.relative_to(Path.cwd())
+    return path
+
+
 def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
     """The last lines of a run: its result, its folder, and commands to try next."""
-    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    shown = from_here(path)
     quoted = shlex.quote(str(shown))
     if outcome == "stopped":
         again = f"{trainer.ranks.command} resume {quoted}{trust(trainer.config)}"

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from deeprl.errors import STOPPED
+from deeprl.errors import FAILED, FINISHED, STOPPED, RunFolderError
 from deeprl.sweep.folder import SweepFolder
 from deeprl.sweep.grid import Job
 from deeprl.sweep.launcher import Launcher, Running
 from deeprl.sweep.process import Task
+from deeprl.sweep.standing import look
 from deeprl.sweep.table import View
 from deeprl.system.signals import HANDLED, Signals
 
@@ -20,6 +21,19 @@ EARLY = {-number for number in HANDLED}
 
 Watch = Callable[[Mapping[str, Running], Mapping[str, int]], object]
 """Called with the jobs that run, which it may stop, and with the exit codes of those that have ended."""
+
+
+def confirmed(folder: SweepFolder, name: str) -> int:
+    """The exit code of a job whose process ended with 0: `FAILED` if its run is not finished, because an environment ended the process."""
+    run = folder.path / name
+    try:
+        if look(run).state == "finished":
+            return FINISHED
+    except RunFolderError:
+        pass
+    with open(run.with_name(f"{name}.log"), "a") as log:
+        log.write("\nthe process ended with 0 before the run was finished\n")
+    return FAILED
 
 
 def conduct(
@@ -62,6 +76,8 @@ def conduct(
             for name, each in list(running.items()):
                 if (code := each.poll()) is not None:
                     codes[name] = STOPPED if signals.stop and code in EARLY else code
+                    if code == FINISHED and not launcher.stays:  # on a cluster the folder may be seen late
+                        codes[name] = confirmed(folder, name)
                     del running[name]
             watch(running, codes)
             view.update(running, codes)

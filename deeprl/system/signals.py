@@ -4,15 +4,24 @@ SIGHUP, which a closed terminal sends, and the first Ctrl-C."""
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from deeprl.errors import Stopped
+from deeprl.errors import STOPPED, Stopped
 from deeprl.system.terminal import alert
 
 HANDLED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGXCPU, signal.SIGINT)
+
+
+def leave_at_signals() -> None:
+    """Leave with the code of a run that is saved at every signal of `HANDLED`, for a process that will train: until training has its own
+    handlers, and after it, there is nothing to save. A signal that nohup ignores stays ignored."""
+    for number in HANDLED:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: os._exit(STOPPED))
 
 
 @contextlib.contextmanager
@@ -62,6 +71,12 @@ class Signals:
             wanted = [n for n in HANDLED if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]  # nohup ignores SIGHUP
             self._before = {number: signal.signal(number, self._handle) for number in wanted}
         return self
+
+    def arm(self) -> None:
+        """Take the signals again, where an environment has taken them since."""
+        for number in self._before:
+            if signal.getsignal(number) != self._handle:
+                signal.signal(number, self._handle)
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():

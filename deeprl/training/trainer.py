@@ -108,6 +108,7 @@ class Trainer:
     def run(self, loggers: Loggers, progress: Progress, signals: Signals, watchdog: Watchdog, listeners: Listeners = Listeners()) -> str:
         """Train until `steps`, a stop criterion or a signal. Returns "finished" or "stopped"."""
         self.loggers, self.progress, self.signals, self.watchdog, self.listeners = loggers, progress, signals, watchdog, listeners
+        signals.arm()
         self.stopwatch.start()
         settle_memory()
         try:
@@ -281,6 +282,7 @@ class Trainer:
         with self.stopwatch.pause():
             tick, say = self._evaluation_tick, self.progress.say
             summary, better = self.ranks.lead(lambda: self.evaluator(self.step, episodes, tick, say, part), tick)
+            self.signals.arm()  # because it has made environments
             if self.evaluator.filmed is not None:
                 assert self.loggers is not None
                 self.loggers.animation(self.step, "video/evaluation", self.evaluator.filmed)
@@ -371,7 +373,8 @@ class Trainer:
     def write_status(self, state: str, error: str | None = None) -> None:
         """Write status.json."""
         if self.ranks.first:
-            self.folder.write_status(state, self.step, self.agent.updates, error=error, stopped_early=self.stopped_early)
+            saved = self.checkpoints.pointed("last")
+            self.folder.write_status(state, self.step, self.agent.updates, error, self.stopped_early, saved)
 
     def restore(self, which: str | int = "last") -> None:
         """Restore the state of a checkpoint.

@@ -86,6 +86,13 @@ def usable(answer: Answer | Failure | None, spec: Spec) -> Answer | Failure:
     return Failure(f"after a reset, {fault}", step=answer[1:4]) if fault else answer
 
 
+def own(error: BaseException) -> BaseException:
+    """The error of an environment; a panic of a Rust extension is no `Exception`. A request to this process is raised again."""
+    if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+        raise error
+    return error
+
+
 def advance(game: Game, action: Any, seed: int | None) -> Answer | Failure:
     """One step, and a reset if it ended the episode: the same function in this process and in workers. An error of the step is raised."""
     next_obs, reward, terminated, ended = game.step(action)
@@ -94,8 +101,8 @@ def advance(game: Game, action: Any, seed: int | None) -> Answer | Failure:
     last = next_obs.copy()  # some environments reuse their buffer in reset
     try:
         return game.reset(seed), last, reward, terminated, True
-    except (Exception, SystemExit) as error:
-        return Failure(f"reset raised {type(error).__name__}: {error}", error, step=(last, reward, terminated))
+    except BaseException as error:
+        return Failure(f"reset raised {type(error).__name__}: {error}", own(error), step=(last, reward, terminated))
 
 
 class Backend(ABC):
@@ -149,8 +156,8 @@ class Serial(Backend):
         for index, seed in seeds.items():
             try:
                 answers[index] = self.games[index].reset(seed)
-            except (Exception, SystemExit) as error:
-                answers[index] = Failure(f"reset raised {type(error).__name__}: {error}", error)
+            except BaseException as error:
+                answers[index] = Failure(f"reset raised {type(error).__name__}: {error}", own(error))
         return answers
 
     def step(self, actions, seeds, only=None):
@@ -158,8 +165,8 @@ class Serial(Backend):
         for index in range(self.num) if only is None else only:
             try:
                 answers[index] = advance(self.games[index], actions[index], seeds[index])
-            except (Exception, SystemExit) as error:
-                answers[index] = Failure(f"{type(error).__name__}: {error}", error)
+            except BaseException as error:
+                answers[index] = Failure(f"{type(error).__name__}: {error}", own(error))
         return answers
 
     def rebuild(self, index):

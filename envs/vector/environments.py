@@ -15,7 +15,7 @@ import numpy as np
 
 from deeprl.noise import episode_seed
 
-from .backend import Answer, Backend, Failure, usable
+from .backend import Answer, Backend, Failure, own, usable
 from .journal import Journal, possible
 from .repeat import repeat
 from .spaces import NUMPY, fault_of
@@ -226,8 +226,8 @@ class Environments:
             self._warn(index, failure, "restarted", 6)
             try:
                 self.backend.rebuild(index)
-            except (Exception, SystemExit) as error:
-                failure = Failure(f"a fresh one could not be made: {type(error).__name__}: {error}", error)
+            except BaseException as error:
+                failure = Failure(f"a fresh one could not be made: {type(error).__name__}: {error}", own(error))
                 continue
             first = self._tried([index])[index]
             if not isinstance(first, Failure):

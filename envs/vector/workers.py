@@ -68,7 +68,7 @@ def serve(build, pipe) -> None:
     try:
         game = build()
         pipe.send((game.spec, game.actions))
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # see `own`; signals are ignored here
         pipe.send(Failure(f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))
         return
     while True:
@@ -78,7 +78,7 @@ def serve(build, pipe) -> None:
             break
         try:
             answer = game.reset(seed) if kind == "reset" else advance(game, action, seed)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # see `own`; signals are ignored here
             where = traceback.extract_tb(error.__traceback__)[-1]
             answer = Failure(f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})")
         if isinstance(answer, Failure):

@@ -14,11 +14,13 @@ from deeprl.accelerate.graph import Layout, has_compiler, interpreted
 from deeprl.accelerate.modes import WORTH_COMPILING, apply, choose
 from deeprl.accelerate.pure import Constants
 from deeprl.config.build import build_agent
-from deeprl.errors import NotFinite
+from deeprl.errors import ConfigError, NotFinite
 from deeprl.networks.convolutions import ImageBlock
 from deeprl.networks.torsos import MinAtarTorso
 from deeprl.optim.adam import Adam
 from deeprl.replay.replay import Replay
+from deeprl.session.assemble import go_on_without_compiler
+from deeprl.session.needs import require_compiler
 from deeprl.training import crash
 from deeprl.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import QUIET, NetworkNoise, Spec
@@ -345,6 +347,17 @@ def test_a_run_with_compiled_steps_is_the_run_without(run, backend, tmp_path, mo
     start = flat(build_agent(settled(*overrides), trainer.agent.spec).parameters())
     assert (weights[0] - start).norm() > 0
     assert (weights[0] - weights[1]).norm() < 1e-4 * (weights[0] - start).norm()
+
+
+def test_a_run_that_goes_on_where_there_is_no_compiler(monkeypatch, capfd):
+    config = settled("agent=dqn", "env=toy/chain", "accelerate=compiled")
+    monkeypatch.setattr("deeprl.session.needs.has_compiler", lambda: False)
+    go_on_without_compiler(config, resumed=False)
+    with pytest.raises(ConfigError, match="needs a C\\+\\+ compiler"):
+        require_compiler(config)
+    go_on_without_compiler(config, resumed=True)
+    assert config["accelerate"]["mode"] == "fast"
+    assert "this run goes on with accelerate=fast" in capfd.readouterr().err
 
 
 def test_a_compiled_run_that_diverges_saves_the_batch_that_it_was_given(tmp_path, monkeypatch):

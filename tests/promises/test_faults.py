@@ -36,7 +36,7 @@ from deeprl.system import files
 from deeprl.system.watchdog import CHECKS, Watchdog
 from deeprl.training.collector import Collector
 from deeprl.types import Spec
-from tests.builders import CARTPOLE, begin, collecting, console, lines, same, value_agent
+from tests.builders import CARTPOLE, begin, collecting, console, front_door, lines, same, value_agent
 from tests.promises.test_resume import assert_same_run, at_step
 
 # ---- environments
@@ -493,6 +493,22 @@ def test_a_run_that_could_not_be_built_says_so(tmp_path, monkeypatch):
     status = RunFolder(tmp_path / "run").read_status()
     assert (status["state"], status["step"]) == ("failed", 0)
     assert "Too many open files" in status["error"]
+
+
+def test_a_second_command_leaves_the_folder_of_a_run_that_starts_alone(tmp_path, capsys):
+    with RunFolder(tmp_path / "run").lock():
+        assert front_door(*CARTPOLE, f"hydra.run.dir={tmp_path / 'run'}") == exits.FAILED
+        assert f"in use by pid {os.getpid()}" in capsys.readouterr().err
+        assert [entry.name for entry in (tmp_path / "run").iterdir()] == ["lock"]
+
+
+def test_a_full_disk_where_a_run_folder_is_made_is_no_wrong_command(tmp_path, monkeypatch, capsys):
+    def full(*given, **named):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("deeprl.cli.train.hydra.main", full)
+    assert front_door(*CARTPOLE, f"hydra.run.dir={tmp_path / 'run'}") == exits.FAILED
+    assert "the run folder cannot be made: [Errno 28] No space left" in capsys.readouterr().err
 
 
 def test_two_commands_on_one_folder(finished, capsys):

@@ -405,6 +405,22 @@ def test_the_home_folder_is_found(monkeypatch):
     assert deeprl.train({**PLAIN, "init_from": "~/run@last"}, env=make).step == 120
 
 
+def make_elsewhere() -> gymnasium.Env:
+    """An environment that changes the current folder."""
+    os.makedirs("elsewhere", exist_ok=True)
+    os.chdir("elsewhere")
+    return make()
+
+
+def test_an_environment_may_change_the_current_folder():
+    here = Path.cwd()
+    deeprl.train(PLAIN, env=make_elsewhere, folder="run")
+    os.chdir(here)
+    assert console("resume", "run", "--allow-package", "tests", "steps=160", "evaluation.every=60") == exits.FINISHED
+    os.chdir(here)
+    assert RunFolder(Path("run")).read_status()["step"] == 160
+
+
 def test_a_warm_start_that_was_killed_goes_on_with_its_own_weights():
     deeprl.train(PLAIN, env=make, folder="old")
     warm = {**PLAIN, "init_from": "old"}

@@ -150,13 +150,13 @@ def test_a_run_that_fails_while_it_is_built_starts_again_by_the_same_command(tmp
     assert front_door(*words) == exits.FINISHED
 
 
-@pytest.mark.parametrize("state", ["finished", "stopped", "running"])
+@pytest.mark.parametrize("state", ["finished", "stopped", "running", "failed"])
 def test_a_run_whose_checkpoints_are_gone_keeps_its_records(finished, tmp_path, capsys, state):
     """Somebody made room. The run would otherwise begin at step 0, and empty them."""
     path = shutil.copytree(finished, tmp_path / "run")
     shutil.rmtree(path / "checkpoints")
     folder = RunFolder(path)
-    folder.write_status(state, 300, 120)
+    folder.write_status(state, 300, 120, saved=300)
     before = {name: (path / name).read_bytes() for name in ("metrics.jsonl", "evaluations.jsonl", "status.json", "summary.json")}
     assert console("resume", path, "steps=400") == exits.FAILED
     assert "holds no checkpoint any more of a run of 300 steps" in capsys.readouterr().err

@@ -293,6 +293,7 @@ def test_wandb_gets_the_same_numbers(tmp_path, monkeypatch):
 
     fake = Fake()
     monkeypatch.setitem(sys.modules, "wandb", fake)
+    (tmp_path / "wandb").mkdir()
     loggers = Loggers([WandB(tmp_path, "project", resume=True)])
     loggers.hparams({"a": {"b": 1}}, {"final/mean": 2.0})
     loggers.text(0, "config", "text")
@@ -302,6 +303,10 @@ def test_wandb_gets_the_same_numbers(tmp_path, monkeypatch):
     assert fake.calls == [("init", tmp_path.name, "allow"), (3, {"x": 1.0}), "finish"]  # of a run from before `wandb_id`
     assert dict(fake) == {"a.b": 1, "config": "text"}
     assert fake.summary == {"final/mean": 2.0}
+    (tmp_path / "wandb").rmdir()  # a run that goes on and had no W&B before: folders of other runs may have its name
+    WandB(tmp_path, "project", resume=True)
+    assert fake.calls[-1] == ("init", (tmp_path / "wandb_id").read_text().strip(), "allow")
+    assert fake.calls[-1][1] != tmp_path.name
     fake.calls.clear()
     for place in ("one", "other"):  # two runs of one name stay two runs, and each goes on as itself
         (tmp_path / place / "seed=1 ü").mkdir(parents=True)

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.runs import config_file, folder
 from deeprl.runs.config_file import config_hash, flatten
-from deeprl.runs.folder import RunFolder, auto_folder, claim, find_runs, holds_run, new_folder
+from deeprl.runs.folder import LOCKS, RunFolder, auto_folder, claim, discard, find_runs, holds_run, new_folder
 from deeprl.system.machine import system_entry
 
 CONFIG = {"seed": 3, "steps": 1000, "names": {"env": "minatar/breakout", "agent": "idqn"}, "agent": {"optimizer": {"lr": 1e-5}}}
@@ -189,6 +189,36 @@ def test_a_second_process_is_refused_and_told_who_holds_it(tmp_path):
         pass
 
 
+def test_a_forked_child_does_not_hold_the_lock(tmp_path):
+    """As a pool of an environment that outlives a killed run."""
+    folder = RunFolder(tmp_path)
+    folder.acquire()
+    ready, release = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(ready[1], b"!")
+        os.read(release[0], 1)
+        os._exit(0)
+    try:
+        os.read(ready[0], 1)
+        os.close(folder._lock)  # as a kill does
+        LOCKS.clear()
+        with RunFolder(tmp_path).lock():
+            pass
+    finally:
+        os.write(release[1], b"!")
+        os.waitpid(child, 0)
+
+
+def test_the_folder_of_a_run_that_starts_is_not_removed(tmp_path):
+    run = tmp_path / "run"
+    with RunFolder(run).lock():
+        discard(run)
+        assert run.is_dir()
+    discard(run)
+    assert not run.exists()
+
+
 def test_a_look_at_the_lock_keeps_no_run_from_starting(tmp_path, monkeypatch):
     """`holder` has the lock just when a run wants it, and gives it back at once."""
     (tmp_path / "lock").touch()
@@ -215,11 +245,15 @@ def test_status_and_summary_are_replaced_whole(tmp_path, monkeypatch):
         "updates": 6,
         "error": "ValueError: no",
         "stopped_early": None,
+        "saved": None,
         "time": "",
     }
     with pytest.raises(ValueError, match="state must be"):
         run.write_status("done", 1, 1)
     run.write_summary({"final": {"mean": torch.tensor(1.5), "std": float("nan")}, "steps": 3})
+    assert run.read_summary() is None  # of an earlier end: the run has not finished
+    run.write_status("finished", 20, 6)
+    status = run.read_status()
     assert run.read_summary() == {"final": {"mean": 1.5, "std": None}, "steps": 3}
 
     def crash(*names):

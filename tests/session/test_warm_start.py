@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,22 @@ def test_a_run_that_begins_again_in_another_folder_finds_its_source(dqn, tmp_pat
         assert continued(tmp_path / "run", config)["init_from"] == f"{dqn}@{step}"
     monkeypatch.chdir(tmp_path)
     assert same(snapshot(started(stored["init_from"], "cartpole", "agent=dqn")), snapshot(started(dqn, "cartpole", "agent=dqn")))
+
+
+def test_a_run_without_a_checkpoint_may_begin_from_another_step(dqn, tmp_path):
+    """Its source has removed the one that it took: without this it could never begin again."""
+    train(tmp_path / "run", *CARTPOLE, *SHORT, f"init_from={dqn}")
+    folder, words = RunFolder(tmp_path / "run"), (*CARTPOLE, *SHORT, f"init_from={dqn}")
+    stored = folder.read_config()
+    folder.write_config({**stored, "init_from": f"{dqn}@7"})
+    config = {**settled(*words), "names": stored["names"]}
+    assert continued(tmp_path / "run", config)["init_from"] == f"{dqn}@7"  # it has weights of its own
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    assert continued(tmp_path / "run", config)["init_from"] == f"{dqn}"
+    folder.write_config(stored)
+    step = Checkpoints(dqn).steps()[-1]
+    assert continued(tmp_path / "run", config)["init_from"] == f"{dqn}@{step}"  # it is there: the same start again
+    assert continued(tmp_path / "run", {**config, "init_from": f"{dqn}@8"})["init_from"] == f"{dqn}@8"
 
 
 def test_a_target_that_the_source_lacks_is_the_online_network(targetless, capfd):

@@ -18,14 +18,13 @@ import pytest
 
 from deeprl.cli import exits
 from deeprl.cli import sweep as command
-from deeprl.cli.sweep_job import leave_at_signals
 from deeprl.errors import ConfigError
 from deeprl.runs.folder import RunFolder, holder
 from deeprl.sweep import plan
 from deeprl.sweep.folder import SweepFolder
 from deeprl.sweep.grid import expand
 from deeprl.sweep.process import Task
-from deeprl.system.signals import HANDLED
+from deeprl.system.signals import HANDLED, leave_at_signals
 from tests.builders import console, front_door, lines
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,6 +86,17 @@ def test_a_failed_job_stops_no_other_and_resuming_runs_it_alone_again(tmp_path, 
     here.started.clear()
     assert console("sweep", "resume", folder) == exits.FAILED
     assert here.started == [bad]
+
+
+def test_a_job_whose_process_leaves_with_0_before_its_end_has_failed(tmp_path, here, monkeypatch, capsys):
+    """As an extension does that calls exit(0)."""
+    train = front_door
+    monkeypatch.setattr(sys.modules[__name__], "front_door", lambda *words: train(*words, "hydra.run.dir=elsewhere"))
+    monkeypatch.chdir(tmp_path)
+    assert console("sweep", *TOY, "seed=1", "--dir", "sweep") == exits.FAILED
+    said = capsys.readouterr()
+    assert "the process ended with 0 before the run was finished" in said.out
+    assert "sweep: 1 failed" in said.out
 
 
 def test_the_same_command_continues_and_a_finished_sweep_has_nothing_to_do(tmp_path, here, capsys):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
+from deeprl.cli.main import main
+from deeprl.errors import STOPPED
 from deeprl.system.signals import HANDLED, Signals
 
 
@@ -29,6 +34,35 @@ def test_a_signal_is_remembered_and_handlers_are_put_back(name, capfd, no_nohup)
         assert signals.stop == name
     assert [signal.getsignal(number) for number in HANDLED] == before
     assert f"{name}: saving at the next step" in capfd.readouterr().err
+
+
+def test_before_training_and_after_it_a_signal_leaves_as_a_saved_run():
+    """There is nothing to save, and a batch script queues the job again."""
+    code = (
+        "import os, signal, sys; from deeprl.system.signals import Signals, leave_at_signals; leave_at_signals()\n"
+        "if sys.argv[1] == 'after':\n    with Signals(): pass\n"
+        "os.kill(os.getpid(), signal.SIGTERM); signal.pause()"
+    )
+    for when in ("before", "after"):
+        assert subprocess.run([sys.executable, "-c", code, when], check=False).returncode == STOPPED
+
+
+@pytest.mark.parametrize("words", [["train"], ["resume"], ["eval"]])
+def test_commands_that_train_leave_at_signals_from_their_first_line_on(words, monkeypatch):
+    called = []
+    monkeypatch.setattr("deeprl.system.signals.leave_at_signals", lambda: called.append(True))
+    monkeypatch.setattr(sys, "argv", ["deeprl", *words, "--help"])
+    with contextlib.suppress(SystemExit):
+        main()
+    assert bool(called) == (words != ["eval"])
+
+
+def test_signals_that_an_environment_has_taken_are_taken_again():
+    with Signals() as signals:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signals.arm()
+        signal.raise_signal(signal.SIGTERM)
+        assert signals.stop == "SIGTERM"
 
 
 def test_a_second_interrupt_leaves_at_once():
