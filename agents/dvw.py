@@ -82,8 +82,8 @@ class InverseVariance(Weighting):
         self.optimizer = plan.optimizer if lr is None else replace(plan.optimizer, lr=lr)
         self.net = plan.network("weighting", chain.length, chain.torsos, plan.spec.num_actions)
         self.frozen, self.previous = copy.deepcopy(self.net), copy.deepcopy(chain.target)
-        if isinstance(log_scale, bool) or not (isinstance(log_scale, (int, float)) and -20 <= log_scale <= 20):
-            raise ValueError(f"log_scale must be between -20 and 20, not {log_scale!r}")
+        if isinstance(log_scale, bool) or not (isinstance(log_scale, (int, float)) and -40 <= log_scale <= 40):
+            raise ValueError(f"log_scale must be between -40 and 40, not {log_scale!r}")
         self.start = float(log_scale)
         self.log_scale = nn.Parameter(torch.full((chain.length,), self.start), requires_grad=False)
 

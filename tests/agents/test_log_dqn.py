@@ -456,7 +456,7 @@ def test_mapdqn_with_two_logarithms_is_logdqn_up_to_its_four_differences():
         ({"precision": "half"}, "precision must be one of float32, float64"),
         ({"bound": -1.0}, "bound must be at least 0"),
         ({"discount": 1.1}, "discount must be between 0 and 1"),
-        ({"initial": (1.0,)}, "initial must be two numbers"),
+        ({"initial": (1.0,)}, "initial must be a list of 2 finite numbers"),
         ({"shift": -1.0}, "shift must be at least 0"),
     ],
 )

@@ -319,7 +319,7 @@ def test_spaces_that_do_not_fit_are_refused():
         actor_critic(DISCRETE)
     with pytest.raises(ValueError, match="^actor_period must be a whole number of at least 1"):
         actor_critic(actor_period=0)
-    with pytest.raises(ValueError, match="^tau must be between 0 and 1"):
+    with pytest.raises(ValueError, match="^tau must be above 0 and at most 1"):
         actor_critic(chain=partial(Polyak, tau=1.5))
     with pytest.raises(ValueError, match="^ensemble must be a whole number of at least 1"):
         actor_critic(ensemble=0)

@@ -386,7 +386,7 @@ def test_a_loss_that_fails_is_found_before_any_step():
         ("torso.hidden", 64, r"agent\.torso\.hidden must be a list .*\[64, 64\], not 64"),
         ("torso.hidden", [10**6, 10**6], "agent: it cannot be built here: .*memory"),
         ("explore.schedule.end", 2, r"agent\.explore .*schedule\.end .*between 0 and 1, not 2"),
-        ("explore.schedule", 0.1, r"agent\.explore\.schedule .*Constant.* not 0\.1"),
+        ("explore.schedule", 0.1, r"agent\.explore\.schedule must have keys of its own, not the value 0\.1"),
         ("optimizer.schedule", "linear", r"agent\.optimizer\.schedule .*'linear'.*schedule\.start"),
         ("optimizer.lr", float("inf"), r"agent\.optimizer\.lr must be at least 0 and finite, not inf"),
         ("resets", 100, r"agent\.resets=100 .*agent\.resets\.period, agent\.resets\.at"),

@@ -165,7 +165,7 @@ def test_unit_weights_of_heads_and_actors_keep_their_length(head):
 def test_units_of_length_one_have_no_gains(make):
     torso = MLPTorso(hidden=(7,), weight_norm="all")
     with pytest.raises(ValueError, match="weight_norm of the torso must be none where units have weights of length 1"):
-        make(torso=torso, actor_torso=torso)
+        make(torso=torso, actor_torso=torso, chain=partial(Polyak, tau=1.0))
 
 
 def test_a_noisy_head_has_no_unit_weights():

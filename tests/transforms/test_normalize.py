@@ -179,7 +179,9 @@ def test_no_scale_leaves_observations_as_they_are():
     assert Scale(spec=SPEC)(obs) is obs
 
 
-@pytest.mark.parametrize("by", [[1.0, 2.0], [1.0, 2.0, 0.0]])
-def test_a_scale_that_does_not_fit_is_refused(by):
-    with pytest.raises(ValueError, match="one for each component"):
+@pytest.mark.parametrize(
+    ("by", "says"), [([1.0, 2.0], "a list of 3 finite numbers"), ([1.0, 2.0, 0.0], "positive numbers, one for each component")]
+)
+def test_a_scale_that_does_not_fit_is_refused(by, says):
+    with pytest.raises(ValueError, match=says):
         Scale(spec=SPEC, by=by)

@@ -74,7 +74,7 @@ def test_a_subset_is_the_minimum_of_the_critics_that_were_drawn():
     noise = {"subset": torch.tensor([0.5, 0.1, 0.2])}  # critics 1 and 2
     assert Subset(size=2)(Returns(SCALAR), noise).mean().tolist() == [[2.0, 5.0]]
     assert torch.equal(Subset(size=3)(Returns(SCALAR), noise).atoms, Minimum()(Returns(SCALAR), {}).atoms)
-    with pytest.raises(ValueError, match="size 4 is more than the ensemble of 3 critics"):
+    with pytest.raises(ValueError, match="size of the reduction must be at most agent.ensemble=3, not 4"):
         Subset(size=4)(Returns(SCALAR), noise)
 
 
@@ -90,5 +90,5 @@ def test_truncation_leaves_out_the_largest_atoms_of_all_critics_together():
     three = torch.cat([atoms, torch.tensor([[[4.0, 5.0, 6.0]]]).view(1, 1, 1, 3)], 1)
     assert Truncate(drop=1)(Returns(three), {}).atoms.tolist() == [[[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]]]  # 3 · 1 fewer
     assert Truncate(drop=0)(Returns(atoms), {}).mean().item() == pytest.approx(23 / 6)
-    with pytest.raises(ValueError, match="drop must be below the number of atoms of a critic, 3, not 3"):
+    with pytest.raises(ValueError, match="drop of the reduction must be below the number of atoms of a critic, 3, not 3"):
         Truncate(drop=3)(Returns(atoms), {})
