@@ -112,7 +112,7 @@ class Acted(NamedTuple):
     action: Tensor
     """(M,) int64 or (M, D)"""
     probability: Tensor
-    """(M,): with which the behaviour takes the action; a constant where no part reads it"""
+    """(M,): probability of the action under the behaviour policy; a constant if no part of the agent reads it"""
     memory: dict[str, Tensor]
     """Argument of the next call, because agents keep no state between calls"""
     value: Tensor | None = None

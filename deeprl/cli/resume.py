@@ -33,11 +33,12 @@ def run(options: argparse.Namespace) -> int:
     return resume(options.run, options.overrides, tuple(options.allow_package))
 
 
-def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = ()) -> int:
+def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = (), source: str | None = None) -> int:
     """Continue a run.
 
     Args:
         allow: packages besides deeprl that the run's configuration may name. It may come from a stranger, so all others are refused.
+        source: `init_from` of a run without checkpoints, in place of the stored one; None: the stored one.
 
     Returns:
         the exit code.
@@ -49,6 +50,7 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = ()) -> int
 
     folder, allowed = RunFolder(path), packages(*allow)
     stored = checked(folder.read_config(), allowed)
+    stored["init_from"] = source or stored.get("init_from")
     config = changed(stored, overrides)
     status = folder.read_status() or {}
     prepare()
@@ -72,7 +74,8 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = ()) -> int
     changes = [f"{key}: {value} -> {get(config, key)}" for key, value in flatten(stored) if get(config, key) != value]
     if changes:
         answer("\n".join(changes))
-    return guarded(lambda: ended(*train(config, path, resume=True, allowed=allowed), path), path)
+    home = path.absolute()  # because an environment may change the current folder
+    return guarded(lambda: ended(*train(config, home, resume=True, allowed=allowed), home), home)
 
 
 def learned_out(config: dict, step: int) -> bool:

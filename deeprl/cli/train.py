@@ -201,7 +201,7 @@ def go_on(path: Path, config: dict) -> int:
         return FINISHED
     places = {key: get(stored, key, stored) for key in CHANGEABLE}
     overrides = [f"{key}={'null' if place is None else place}" for key, place in places.items() if place is not stored]
-    return resume(path, overrides, own_packages(config))
+    return resume(path, overrides, own_packages(config), stored.get("init_from"))
 
 
 def start(cfg: DictConfig, path: Path) -> int:

@@ -204,7 +204,7 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
     parents = {".".join(k.split(".")[:i]) for k in keys for i in range(1, len(k.split(".")))}
     if key in keys or key in known or key.startswith("hydra"):
         return f"{override}: {_clean(error)}"
-    if key in parents:
+    if key in parents and not override.partition("=")[2].startswith("{"):
         within = [k for k in keys if k.startswith(f"{key}.") and not k.endswith("._target_")]
         return f"{override}: {key} is no single value, but has the keys {', '.join(within)}: set these."
     name = key.rpartition(".")[2]

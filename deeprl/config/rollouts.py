@@ -106,8 +106,8 @@ def refuse_single_rows(config: dict[str, Any]) -> None:
     rows, count = replay_rows(config), config["replay"]["minibatches"]
     if rows // count == 1:
         raise ConfigError(
-            f"replay.minibatches={count} makes batches of one row of the {rows} of a rollout, and one row has no deviation by which "
-            "advantages are divided: choose fewer, or agent.surrogate.normalize=false."
+            f"replay.minibatches={count} leaves one row for each batch, because a rollout has {rows}. Advantages are divided by the "
+            "deviation of a batch, which one row does not have: choose fewer, a longer rollout, or agent.surrogate.normalize=false."
         )
 
 

@@ -50,7 +50,8 @@ RULES: dict[str, Rule] = {
     "replay.n_step": Rule(int, 1),
     "env.num": Rule(int, 1, 4096),
 }
-"""Ranges of the common keys; those of `replay` are those of a replay of transitions. A choice checks its own keys when it is built."""
+"""Ranges of the common keys. Those of `replay` hold for replays of transitions, not for rollouts. A choice checks its own keys when it is
+built."""
 
 
 SWITCHES: dict[str, bool | None] = {"checkpoint.replay": None, "runtime.deterministic": None, "evaluation.video": False}

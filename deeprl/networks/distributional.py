@@ -117,7 +117,7 @@ class ImplicitQuantile(HeadChoice):
         target_samples: N', number of fractions of a target.
         policy_samples: number of fractions for greedy actions and policies, in targets and when acting (the paper's K).
         cosines: number of i.
-        first: smallest i: 1 in Dopamine, i-QN, DQN Zoo and the paper's runs (its authors told PFRL's), 0 in the paper's equation 4.
+        first: smallest i: 1 in Dopamine, i-QN, DQN Zoo and the paper's runs (told to PFRL's authors), 0 in the paper's equation 4.
         kappa: error above which the loss is linear; 0 is the plain quantile loss.
     """
 

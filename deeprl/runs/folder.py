@@ -237,11 +237,11 @@ class RunFolder:
             remove_partials(folder)
 
     def release(self) -> None:
-        if self._lock is not None:
-            os.ftruncate(self._lock, 0)
-            LOCKS.discard(self._lock)
-            os.close(self._lock)  # the file stays, because without it two processes could lock two files of this name
-            self._lock = None
+        handle, self._lock = self._lock, None
+        if handle in LOCKS:  # not in a forked child, where it is closed, and its number may be another file's
+            LOCKS.discard(handle)
+            os.ftruncate(handle, 0)
+            os.close(handle)  # the file stays, because without it two processes could lock two files of this name
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -235,6 +235,7 @@ def train(
             return load(path, allow=allowed)
     if path is None and place()[0] == 0:
         path = claim("runs", chosen["env"], chosen["agent"], config["seed"])
+    path = None if path is None else path.absolute()  # because an environment may change the current folder
     ranks, listeners = join(config, path), Listeners(on_log, on_evaluation, on_checkpoint)
     try:
         outcome, trainer = session.train(config, ranks.home, resume=holds, listeners=listeners, ranks=ranks)

@@ -76,7 +76,7 @@ def conduct(
             for name, each in list(running.items()):
                 if (code := each.poll()) is not None:
                     codes[name] = STOPPED if signals.stop and code in EARLY else code
-                    if code == FINISHED and not launcher.stays:  # on a cluster the folder may be seen late
+                    if code == FINISHED and launcher.near:
                         codes[name] = confirmed(folder, name)
                     del running[name]
             watch(running, codes)

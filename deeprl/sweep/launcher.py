@@ -29,6 +29,8 @@ class Launcher(Protocol):
     """Jobs side by side; None: the launcher has a queue of its own."""
     stays: bool
     """Whether jobs go on when the sweep is stopped, because they belong to a cluster."""
+    near: bool
+    """Whether jobs run on this machine, which sees at once what they write."""
     pause: float
     """Seconds between two looks at the jobs."""
 
@@ -42,7 +44,7 @@ class Launcher(Protocol):
 class Local:
     """Processes of this machine."""
 
-    stays, pause = False, 0.2
+    stays, near, pause = False, True, 0.2
 
     def __init__(self, slots: int):
         self.slots: int | None = slots

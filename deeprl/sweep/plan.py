@@ -32,7 +32,7 @@ def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = ()) -> Plan:
 
     Args:
         here: whether the jobs run on this machine, which must then have their device, the compiler and the packages that they need.
-        begun: names of jobs that have a checkpoint, and so need the run of `init_from` no more.
+        begun: names of jobs that have a checkpoint, and so need neither the run of `init_from` nor a compiler.
 
     Raises:
         ConfigError: a job is wrong; the message names the key, and the job.
@@ -51,7 +51,9 @@ def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = ()) -> Plan:
                 config = settle(*compose(job.overrides)[:2])
                 if here:
                     check_device(config)
-                needed = {**config, "init_from": None} if job.name in begun else config
+                needed = config
+                if job.name in begun:  # without a compiler it goes on with accelerate=fast
+                    needed = {**config, "init_from": None, "accelerate": {**config["accelerate"], "mode": "auto"}}
                 kind = json.dumps({**needed, "seed": 0}, sort_keys=True, default=str)  # seeds differ in most sweeps, and build alike
                 if kind not in built:
                     env, spec, agent, memory = fitted({**config, "device": "cpu"})

@@ -39,7 +39,7 @@ class Ray:
         slots: jobs side by side; None: as many as Ray has cores for.
     """
 
-    stays, pause = False, 0.5
+    stays, near, pause = False, False, 0.5
 
     def __init__(self, address: str | None, threads: int, slots: int | None = None):
         self.ray, self.slots = package("--on ray"), slots

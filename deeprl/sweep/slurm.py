@@ -106,7 +106,7 @@ class Slurm:
         slots: jobs in the queue at a time; None: all of them.
     """
 
-    stays, pause = True, 1.0
+    stays, near, pause = True, False, 1.0
 
     def __init__(self, executor: Any, slots: int | None = None):
         self.executor, self.slots = executor, slots

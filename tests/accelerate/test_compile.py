@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+import shutil
 from functools import partial
 
 import pytest
@@ -19,6 +21,7 @@ from deeprl.networks.convolutions import ImageBlock
 from deeprl.networks.torsos import MinAtarTorso
 from deeprl.optim.adam import Adam
 from deeprl.replay.replay import Replay
+from deeprl.runs.folder import RunFolder
 from deeprl.session.assemble import go_on_without_compiler
 from deeprl.session.needs import require_compiler
 from deeprl.training import crash
@@ -28,6 +31,7 @@ from tests.builders import (
     KINDS,
     actor_critic,
     assert_close32,
+    console,
     entry,
     flat,
     made_up,
@@ -358,6 +362,17 @@ def test_a_run_that_goes_on_where_there_is_no_compiler(monkeypatch, capfd):
     go_on_without_compiler(config, resumed=True)
     assert config["accelerate"]["mode"] == "fast"
     assert "this run goes on with accelerate=fast" in capfd.readouterr().err
+
+
+def test_a_job_that_is_queued_again_on_a_machine_without_a_compiler_goes_on(finished, tmp_path, monkeypatch, capfd):
+    path = shutil.copytree(finished, tmp_path / "run")
+    text = (path / "config.yaml").read_text()
+    (path / "config.yaml").write_text(re.sub(r"(accelerate:\n(?:  .*\n)*?  mode: )\w+", r"\1compiled", text))
+    assert RunFolder(path).read_config()["accelerate"]["mode"] == "compiled"
+    monkeypatch.setattr("deeprl.session.needs.has_compiler", lambda: False)
+    assert console("resume", path, "steps=320") == 0
+    assert "this run goes on with accelerate=fast" in capfd.readouterr().err
+    assert RunFolder(path).read_config()["accelerate"]["mode"] == "fast"
 
 
 def test_a_compiled_run_that_diverges_saves_the_batch_that_it_was_given(tmp_path, monkeypatch):

@@ -241,7 +241,7 @@ def test_an_error_in_a_listener_ends_the_run_and_is_in_its_status():
 
 def test_a_folder_and_going_on_in_it(tmp_path):
     whole = deeprl.train(PLAIN, env=make, folder="whole")
-    assert str(whole.folder) == "whole"
+    assert whole.folder == Path("whole").absolute()
     with pytest.raises(ConfigError, match="folder=whole already holds a run.*resume=True"):
         deeprl.train(PLAIN, env=make, folder="whole")
 
@@ -414,11 +414,25 @@ def make_elsewhere() -> gymnasium.Env:
 
 def test_an_environment_may_change_the_current_folder():
     here = Path.cwd()
-    deeprl.train(PLAIN, env=make_elsewhere, folder="run")
+    run = deeprl.train(PLAIN, env=make_elsewhere, folder="run")
+    assert run.folder == here / "run"
     os.chdir(here)
     assert console("resume", "run", "--allow-package", "tests", "steps=160", "evaluation.every=60") == exits.FINISHED
     os.chdir(here)
     assert RunFolder(Path("run")).read_status()["step"] == 160
+
+
+def make_deaf() -> gymnasium.Env:
+    """An environment that takes a signal."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    return make()
+
+
+def test_a_run_hears_the_signals_that_an_environment_has_taken():
+    with pytest.raises(SystemExit) as left:
+        deeprl.train(PLAIN, env=make_deaf, folder="run", on_log=lambda step, metrics: signal.raise_signal(signal.SIGUSR1))
+    assert left.value.code == exits.STOPPED
+    assert RunFolder(Path("run")).read_status()["state"] == "stopped"
 
 
 def test_a_warm_start_that_was_killed_goes_on_with_its_own_weights():

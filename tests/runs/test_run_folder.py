@@ -210,6 +210,21 @@ def test_a_forked_child_does_not_hold_the_lock(tmp_path):
         os.waitpid(child, 0)
 
 
+def test_a_forked_child_that_leaves_the_lock_empties_no_other_file(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.acquire()
+    child = os.fork()
+    if child == 0:
+        with open(tmp_path / "other", "w") as file:  # takes the lowest number that is free, that of the lock
+            file.write("content")
+            file.flush()
+            folder.release()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert (tmp_path / "other").read_text() == "content"
+    folder.release()
+
+
 def test_the_folder_of_a_run_that_starts_is_not_removed(tmp_path):
     run = tmp_path / "run"
     with RunFolder(run).lock():

@@ -16,7 +16,7 @@ from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
 from deeprl.session.warm_start import warm_start
 from deeprl.training import evaluator
-from tests.builders import CARTPOLE, same, settled, snapshot, spec_of, train
+from tests.builders import CARTPOLE, front_door, same, settled, snapshot, spec_of, train
 
 SHORT = ("steps=90", "evaluation.every=90", "evaluation.episodes=1", "evaluation.final_episodes=1", "agent.chain.target_update_period=80")
 NEW = {"cartpole": ("env=classic/cartpole", "agent.torso.hidden=[16]"), "pendulum": ("env=classic/pendulum", "agent.torso.hidden=[16]")}
@@ -140,6 +140,10 @@ def test_a_run_without_a_checkpoint_may_begin_from_another_step(dqn, tmp_path):
     step = Checkpoints(dqn).steps()[-1]
     assert continued(tmp_path / "run", config)["init_from"] == f"{dqn}@{step}"  # it is there: the same start again
     assert continued(tmp_path / "run", {**config, "init_from": f"{dqn}@8"})["init_from"] == f"{dqn}@8"
+    folder.write_config({**stored, "init_from": f"{dqn}@7"})
+    folder.write_status("running", 0, 0)
+    assert front_door(*words, "resume=auto", f"hydra.run.dir={tmp_path / 'run'}") == 0
+    assert folder.read_config()["init_from"] == f"{dqn}@{step}"
 
 
 def test_a_target_that_the_source_lacks_is_the_online_network(targetless, capfd):

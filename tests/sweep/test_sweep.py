@@ -38,7 +38,7 @@ LONG = (*TOY, "steps=1000000", "learning_starts=1000000", "log.every=50")
 class Here:
     """A launcher whose jobs are over when they have started. It counts them."""
 
-    slots, stays, pause = 1, False, 0.0
+    slots, stays, near, pause = 1, False, True, 0.0
 
     def __init__(self, *ignored):
         self.started: list[str] = []

@@ -73,7 +73,7 @@ class Made:
 
 
 class Launcher:
-    stays, pause = False, 0.0
+    stays, near, pause = False, True, 0.0
 
     def __init__(self, slots: int = 1, looks: int = -1, grid: Grid = GRID):
         self.slots, self.looks, self.grid, self.started = slots, looks, grid, list[str]()
