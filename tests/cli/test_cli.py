@@ -337,7 +337,7 @@ def test_train_from_python_and_actions_as_the_environment_takes_them(tmp_path, m
     small = ["agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]", "replay.capacity=100", "replay.batch_size=8"]
     short = ["steps=60", "learning_starts=40", "evaluation.every=null", "evaluation.final_episodes=1"]
     run = deeprl.train(["agent=td3", "env=classic/pendulum", *small, *short])
-    assert run.folder.parent == Path("runs/classic_pendulum/td3")
+    assert run.folder.parent == Path("runs/classic_pendulum/td3").absolute()
     assert run.summary["updates"] == 20
     obs = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 5.0]], np.float32)
     unit = run.agent.actor(torch.from_numpy(obs)).numpy()
