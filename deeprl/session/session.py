@@ -41,6 +41,7 @@ def train(
     """Train in the run folder `path`. With `resume`, start from its last checkpoint, if there is one.
 
     Args:
+        path: absolute, because an environment may change the current folder.
         ranks: the processes of the run, if this one has met the others already.
 
     Returns:
@@ -53,7 +54,6 @@ def train(
     collect = chosen(config, allowed)
     if ranks.size > 1 and not isinstance(collect, Here):
         raise ConfigError("collect=ray and learner=distributed do not go together: leave one of them out.")
-    path = path.absolute()  # because an environment may change the current folder
     folder = RunFolder(path)
     terminal.rank = ranks.rank  # of this process, for everything that it prints
     lock = folder.lock() if ranks.first else contextlib.nullcontext()

@@ -75,9 +75,9 @@ def conduct(
                 running[job.name] = launcher.start(task)
             for name, each in list(running.items()):
                 if (code := each.poll()) is not None:
-                    codes[name] = STOPPED if signals.stop and code in EARLY else code
                     if code == FINISHED and launcher.near:
-                        codes[name] = confirmed(folder, name)
+                        code = confirmed(folder, name)
+                    codes[name] = STOPPED if signals.stop and code in EARLY else code
                     del running[name]
             watch(running, codes)
             view.update(running, codes)
