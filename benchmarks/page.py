@@ -6,6 +6,7 @@ python -m benchmarks.page
 
 from __future__ import annotations
 
+import argparse
 import json
 from itertools import groupby
 from pathlib import Path
@@ -26,6 +27,7 @@ the last four evaluations of the curve. One or two seeds rank nothing.
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     PAGE.write_text(page())
     print(PAGE.relative_to(ROOT))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.tabular_traces import MAPS, METHODS, gridworld, learning_curves, quick, table
+from benchmarks.tabular_traces import MAPS, METHODS, corrected, gridworld, learning_curves, quick, table
 from deeprl.agents.rbis import RBIS, Retrace
 from deeprl.envs.toy import value_iteration
 
@@ -34,6 +34,13 @@ def test_moves_of_a_gridworld():
     assert (mdp.reward[goal] == 1).all()
     assert mdp.reward.sum() == 4
     assert value_iteration(mdp, 0.9)[goal].tolist() == [1, 1, 1, 1]
+
+
+def test_p_of_differences():
+    """p is 0.05 where the interval of 95 % just reaches 0, and twice that where it is the second smallest of three."""
+    rows = [{"map": 1, "behaviour_epsilon": 0.1, "low": low, "high": high} for low, high in ((0.0, 2.0), (-3.0, -1.0), (-1.0, 1.0))]
+    assert [(row["difference"], row["p"]) for row in corrected(rows)] == [(1.0, 0.1), (-2.0, 0.0), (0.0, 1.0)]
+    assert corrected(rows[:1])[0]["p"] == 0.05
 
 
 def test_the_two_counter_examples(results):
