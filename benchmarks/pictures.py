@@ -60,7 +60,7 @@ PICTURES = {
         ("actor_critic", "learning"), {"td3": "TD3", "sac": "SAC", "strong_mujoco": "CrossQ, 304-304"},
         ("mujoco/half_cheetah", "mujoco/hopper", "mujoco/walker2d"), 200_000, 200_000,
     ),
-    "pong": Picture(("atari",), {"pong_dqn": "DQN"}, ("atari/pong",)),
+    "pong": Picture(("atari",), {"pong_dqn": "DQN", "pong_idqn": "i-DQN, K = 5"}, ("atari/pong",)),
 }  # fmt: skip
 
 
