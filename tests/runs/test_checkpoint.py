@@ -564,18 +564,18 @@ def test_what_was_written_ahead_goes_when_the_ring_overwrites_it(tmp_path):
 
 
 def test_small_segments_are_joined(tmp_path):
-    """A thousand checkpoints of ten rows each: segments double in size up to the limit, so that a manifest lists few of them."""
-    checkpoints = Checkpoints(tmp_path, keep=2, segment_bytes=1 << 16)
-    for step in range(1000):
+    """250 checkpoints of ten rows each: segments double in size up to the limit, so that a manifest lists few of them."""
+    checkpoints = Checkpoints(tmp_path, keep=2, segment_bytes=1 << 14)
+    for step in range(250):
         checkpoints.save(step, {}, rows([5 * step, 5 * step], [5 * step + 5, 5 * step + 5]), live_from=[0, 0])
-    listed = checkpoint.read_manifest(tmp_path / "checkpoints" / "step_000000000999")["segments"]
-    assert len(listed) < 10  # 80 kB of rows
-    starts, stops = zip(*held(checkpoints, 999))
+    listed = checkpoint.read_manifest(tmp_path / "checkpoints" / "step_000000000249")["segments"]
+    assert len(listed) < 10  # 20 kB of rows
+    starts, stops = zip(*held(checkpoints, 249))
     assert starts == ([0, 0], *stops[:-1])
-    assert stops[-1] == [5000, 5000]
-    split = [part["rows"].split((part["stop"] - part["start"]).tolist()) for part in checkpoints.segments(999)]
+    assert stops[-1] == [1250, 1250]
+    split = [part["rows"].split((part["stop"] - part["start"]).tolist()) for part in checkpoints.segments(249)]
     for e in (0, 1):
-        assert torch.cat([parts[e] for parts in split]).equal(torch.arange(5000) + 1000 * e)
+        assert torch.cat([parts[e] for parts in split]).equal(torch.arange(1250) + 1000 * e)
 
 
 def test_rows_that_do_not_follow_are_not_joined(tmp_path):
