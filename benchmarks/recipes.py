@@ -179,7 +179,8 @@ SETS = {
     "pong": (("atari/pong",), "steps=1000000", ("pong_dqn",)),
     # the same beginning, because nothing in experiment=pong depends on the budget; shorter, because five heads cost time
     "pong_chain": (("atari/pong",), "steps=600000", ("pong_idqn",)),
-    "atari_breakout": (("atari/breakout",), "steps=1000000 evaluation.every=50000", ("dqn",)),
+    # with the settings of experiment=pong, which are made for this budget: those of configs/tuned/atari are for 50 million steps
+    "atari_breakout": (("atari/breakout",), "steps=1000000", ("pong_dqn",)),
     "rollouts": (("classic/cartpole", "classic/acrobot"), "steps=500000 evaluation.every=25000", ("ppo", "a2c")),
     "rollouts_mujoco": (("mujoco/half_cheetah",), "steps=1000000 evaluation.every=50000", ("ppo", "ppo_running")),
     "rollouts_minatar": (("minatar/breakout", "minatar/asterix"), "steps=2000000 evaluation.every=100000", ("pqn",)),
