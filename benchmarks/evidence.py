@@ -36,6 +36,7 @@ NAMES = {
     "composition": (("composition", range(200, 203)),),  # others than those by which settings were chosen on Freeway
     "composition_main": (("composition_main", range(5)),),
     "auxiliary": (("auxiliary", range(3)),),
+    "asterix": (("asterix", range(3)),),
     "atari": (("pong_chain", range(2)), ("pong", range(2)), ("atari_breakout", range(1))),
     "strong_choice": (("strong_choice", (100,)),),
     # seed 0 of the rivals is in learning.json, in runs of a million steps (Walker2d: half a million)
@@ -45,7 +46,7 @@ NAMES = {
 }
 """Sets of `benchmarks.recipes`, with their seeds"""
 BASELINE = {
-    **{name: {"": "dqn"} for name in ("successors", "minatar", "auxiliary", "composition", "composition_main")},
+    **{name: {"": "dqn"} for name in ("successors", "minatar", "auxiliary", "asterix", "composition", "composition_main")},
     "minatar_choice": {"": "dqn_1000"},
     "log_values": {"": "dqn_0.96"},
     "discounts": {"": "dqn_0.99", **{f"log_dqn_{discount}": f"dqn_{discount}" for discount in DISCOUNTED}},
