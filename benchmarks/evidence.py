@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from itertools import groupby
+from itertools import combinations, groupby
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,8 @@ ESTIMATED = ("minatar", "log_values", "discounts")
 """Sets whose learned values are shown beside the returns"""
 AGAINST_GOAL = {"strong_choice": (100_000,), "actor_critic": (150_000, 200_000)}
 """Steps at which the agents of a set are compared; the goal is that of the last"""
+UP_TO = {"atari": 600_000}
+"""Steps up to which runs of different length are compared by their curves"""
 PAIRS = {
     "actor_critic": (("itd3", "td3"), ("isac", "sac"), ("strong_mujoco", "td3"), ("strong_mujoco", "sac")),
     "successors": (("pqn", "dqn"),),
@@ -71,6 +73,15 @@ PAIRS = {
 longer still."""
 BESIDE = {"successors": "minatar", "composition_main": "minatar"}
 """File with the runs of agents that stand in a comparison with those of the set, which does not train them; with --again in FOLDER too"""
+MINATAR_ANEW = "python -m benchmarks.evidence minatar --folder FOLDER --again"
+MILLION_ANEW = "python -m benchmarks.learning --set {} --seeds 0 --folder FOLDER --again"
+OTHERS_ANEW = {
+    "successors": MINATAR_ANEW,
+    "composition_main": MINATAR_ANEW,
+    "actor_critic": " and ".join(map(MILLION_ANEW.format, ("mujoco_million", "mujoco_half_million"))),
+    "control": "ENV/bin/python -m benchmarks.control --json FOLDER/control.json",
+}
+"""What trains anew the runs that stand beside those of a set, and which the set itself does not train"""
 CHOSEN_FROM = {"composition": COMPOSITIONS}
 """Candidates of which a set chooses one, by the rule in benchmarks/recipes.py"""
 WITHIN = 0.02
@@ -97,6 +108,31 @@ def table(name: str, results: Path = RESULTS) -> str:
         cells = [with_interval(finals, ".1f"), f"{min(finals):.1f}", *below, ", ".join(f"{each:.1f}" for each in finals), commits]
         rows.append(f"| {env}, {steps:,} | {agent} | {len(runs)} | {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def cost(name: str, results: Path = RESULTS) -> str:
+    seconds = [line["wall_seconds"] for line in stored(results / f"{name}.json")]
+    return f"{len(seconds)} runs, whose wall times add up to {sum(seconds) / 3600:.2f} hours."
+
+
+def curve_means(name: str, results: Path = RESULTS) -> str:
+    """A row for each task and pair of agents that have runs there: of each seed the mean of all evaluations up to `UP_TO` steps, and the
+    exact p that one agent's is above the other's, uncorrected."""
+    at = UP_TO[name]
+    found: dict[tuple[str, str], list[float]] = {}
+    for line in sorted(stored(results / f"{name}.json"), key=lambda line: line["seed"]):
+        if line["steps"] >= at:
+            found.setdefault((line["env"], line["name"]), []).append(float(np.mean([mean for step, mean in line["curve"] if step <= at])))
+    rows = [f"| mean of the evaluations up to {at:,} steps | each seed |  | each seed | p |", "|---" * 5 + "|"]
+    for (one, mine), (other, theirs) in combinations(sorted(found.items()), 2):
+        if one[0] == other[0]:
+            cells = [one[0], with_each(one[1], mine), "beside", with_each(other[1], theirs)]
+            rows.append(f"| {' | '.join(cells)} | {three_digits(p_value([np.array(mine)], [np.array(theirs)]))} |")
+    return "\n".join(rows)
+
+
+def with_each(agent: str, values: list[float]) -> str:
+    return f"{agent} {', '.join(f'{value:.1f}' for value in values)}"
 
 
 def side_by_side(name: str, results: Path = RESULTS) -> str:
@@ -337,6 +373,11 @@ def main() -> None:
             file = results / f"{options.name}.json"
             train_all(name, runs[::-1] if options.reverse else runs, options.folder, file, options.mode, options.minutes)
     print(table(options.name, results))
+    print(f"\n{cost(options.name, results)}")
+    if options.again and options.name in OTHERS_ANEW:
+        print(f"Beside them belong the runs of: {OTHERS_ANEW[options.name].replace('FOLDER', str(options.folder))}")
+    if options.name in UP_TO:
+        print(f"\n{curve_means(options.name, results)}")
     if options.name in BASELINE:
         print(f"\n{side_by_side(options.name, results)}")
         print(f"\n{compared(options.name, results)}")

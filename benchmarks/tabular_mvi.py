@@ -141,7 +141,9 @@ def moved(backup, mdp: TabularMDP, q: Tensor) -> float:
     return far(iterate(backup, mdp, q, sweeps=1)[live], q[live])
 
 
-COLUMNS = ("mean_gap", "ratio_min", "ratio_max", "added_min", "added_max", "value_error", "support", "moved_by_last_sweep")
+COLUMNS = (
+    "mean_gap", "ratio_min", "ratio_max", "added_min", "added_max", "value_error", "support", "greedy_is_optimal", "moved_by_last_sweep",
+)  # fmt: skip
 
 
 def main() -> None:

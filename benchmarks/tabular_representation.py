@@ -138,6 +138,17 @@ def table(results: list[dict]) -> str:
     return "\n".join(rows)
 
 
+def worst(results: list[dict]) -> str:
+    """The seed that says least for the claims of docs/claims.md."""
+    error = max(result["random_rewards"]["error"][1] for result in results)
+    kept = min(min(result["self_prediction"]["singular_values"]) for result in results)
+    collapsed = max(min(result["without_stop_gradient"]["singular_values"]) for result in results)
+    return (
+        f"worst of {len(results)} seeds: error of the values at the end {error:.2g}; smallest singular value of Φ at the end"
+        f" {kept:.3f} with the stopped gradient, {collapsed:.2g} without"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10)
@@ -146,6 +157,7 @@ def main() -> None:
     options = parser.parse_args()
     results = [one(seed, options.steps) for seed in range(options.seeds)]
     print(table(results))
+    print(worst(results))
     print("from, to: error of the values (random_rewards), ‖ΦᵀPΦ‖² or ‖ΦᵀPΨ‖²; medians; the worst drift of all seeds")
     if options.json:
         options.json.write_text(json.dumps({"steps": options.steps, "step": STEP, "seeds": results}, indent=1) + "\n")

@@ -165,3 +165,29 @@ def test_an_agent_of_another_file_is_compared_with_those_of_the_set_itself(tmp_p
     store(tmp_path, "minatar", 500_000, pqn=([3, 4], [3, 4]), dqn=([9, 9], [9, 9]))
     rows = evidence.differences("successors", tmp_path).splitlines()
     assert rows[-1] == "| all | pqn less dqn |  | 1.00 [1.00, 1.00] | 0.056 |"
+
+
+def test_runs_of_different_length_are_compared_by_their_curves_up_to_one_step(tmp_path):
+    """Of each seed the mean of the evaluations up to 600,000 steps; of six ways to deal four runs two are as far apart."""
+
+    def line(name, seed, *curve):
+        return {"name": name, "env": "atari/pong", "seed": seed, "steps": curve[-1][0], "curve": curve}
+
+    lines = [
+        line("pong_dqn", 1, (300_000, 1.0), (600_000, 3.0), (900_000, 99.0)),
+        line("pong_dqn", 0, (300_000, 0.0), (600_000, 2.0), (900_000, 99.0)),
+        line("pong_idqn", 0, (300_000, 4.0), (600_000, 8.0)),
+        line("pong_idqn", 1, (300_000, 5.0), (600_000, 6.0)),
+        line("pong_idqn", 2, (300_000, 50.0)),  # too short
+    ]
+    (tmp_path / "atari.json").write_text(json.dumps(lines))
+    assert evidence.curve_means("atari", tmp_path).splitlines()[2:] == [
+        "| atari/pong | pong_dqn 1.0, 2.0 | beside | pong_idqn 6.0, 5.5 | 0.333 |"
+    ]
+
+
+def test_runs_that_a_set_does_not_train_are_named_when_it_is_trained_anew(monkeypatch, trained, tmp_path, capsys):
+    call(monkeypatch, evidence, "composition_main", "--folder", tmp_path, "--again", "--table")
+    out = capsys.readouterr().out
+    assert "0 runs, whose wall times add up to 0.00 hours." in out
+    assert f"python -m benchmarks.evidence minatar --folder {tmp_path} --again" in out
