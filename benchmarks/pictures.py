@@ -61,6 +61,7 @@ PICTURES = {
         ("mujoco/half_cheetah", "mujoco/hopper", "mujoco/walker2d"), 200_000, 200_000,
     ),
     "pong": Picture(("atari",), {"pong_dqn": "DQN", "pong_idqn": "i-DQN, K = 5"}, ("atari/pong",)),
+    "breakout": Picture(("atari",), {"pong_dqn": "DQN"}, ("atari/breakout",)),
 }  # fmt: skip
 
 
