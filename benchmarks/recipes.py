@@ -60,6 +60,7 @@ ROLLOUT_CHAINS = {  # a rollout has 512 steps
     "pqn_old": f"{CHAINED} agent.chain.length=1 agent.chain.shift_period=2048",
 }
 BOUNDS = {"bounded_25": "agent=dqn agent/head=bounded agent.head.low=0 agent.head.high=25"}  # the bounds of configs/tuned/minatar/c51.yaml
+SEQUENCES = {"one_step_sequences": "agent=retrace_dqn agent.backup.lam=0"}  # the replay of retrace_dqn and rbis_dqn without their traces
 HUBER = "agent.head.loss=huber"
 ABLATIONS = {
     "mvi_1": "agent=mvi agent.backup.q=1",  # q alone differs from mvi
@@ -134,7 +135,7 @@ ACTORS = {
 }
 RECIPES = {
     **AGENTS, **CONTINUOUS, **ROLLOUTS, **SCALES, **SUCCESSORS, **ROLLOUT_CHAINS, **ABLATIONS, **CANDIDATES, **CONTROL, **DISCOUNTS,
-    **LOG_VARIANTS, **COMPOSITIONS, **THREE, **STRONG, **PONG, **ACTORS, **BOUNDS,
+    **LOG_VARIANTS, **COMPOSITIONS, **THREE, **STRONG, **PONG, **ACTORS, **BOUNDS, **SEQUENCES,
 }  # fmt: skip
 LOG_MAPPED = ("log_dqn", "loglin_dqn")
 """Not for CartPole, because a reward in every step is not what a logarithm is for (docs/algorithms/log_dqn.md)."""
@@ -180,7 +181,7 @@ SETS = {
     "asterix": (  # agents that were weak there in single runs of older commits, beside DQN and IQN
         ("minatar/asterix",),
         "steps=200000 evaluation.every=20000",
-        ("dqn", "iqn", "bounded", "bounded_25", "rbis_dqn", "retrace_dqn", "munchausen_iqn", "iiqn"),
+        ("dqn", "iqn", "bounded", "bounded_25", "rbis_dqn", "retrace_dqn", *SEQUENCES, "munchausen_iqn", "iiqn"),
     ),
     "pong": (("atari/pong",), "steps=1000000", ("pong_dqn",)),
     # the same beginning, because nothing in experiment=pong depends on the budget; shorter, because five heads cost time
