@@ -111,8 +111,19 @@ def table(name: str, results: Path = RESULTS) -> str:
 
 
 def cost(name: str, results: Path = RESULTS) -> str:
+    """How many runs are stored, and the sum of their wall times; a run that was suspended counts its pause."""
     seconds = [line["wall_seconds"] for line in stored(results / f"{name}.json")]
     return f"{len(seconds)} runs, whose wall times add up to {sum(seconds) / 3600:.2f} hours."
+
+
+def each_curve(name: str, results: Path = RESULTS) -> str:
+    """A row for each run: its wall time, the standard deviation between the episodes of its final evaluation, and all evaluations."""
+    rows = ["| task | agent | seed | hours | deviation of episodes | evaluations, steps: mean |", "|---" * 6 + "|"]
+    for line in sorted(stored(results / f"{name}.json"), key=lambda line: (line["env"], line["name"], line["seed"])):
+        curve = ", ".join(f"{step:,}: {mean:.1f}" for step, mean in line["curve"])
+        cells = [line["env"], line["name"], str(line["seed"]), f"{line['wall_seconds'] / 3600:.2f}", f"{line['final']['std']:.1f}", curve]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
 
 
 def curve_means(name: str, results: Path = RESULTS) -> str:
@@ -377,6 +388,7 @@ def main() -> None:
     if options.again and options.name in OTHERS_ANEW:
         print(f"Beside them belong the runs of: {OTHERS_ANEW[options.name].replace('FOLDER', str(options.folder))}")
     if options.name in UP_TO:
+        print(f"\n{each_curve(options.name, results)}")
         print(f"\n{curve_means(options.name, results)}")
     if options.name in BASELINE:
         print(f"\n{side_by_side(options.name, results)}")

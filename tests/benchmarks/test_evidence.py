@@ -186,6 +186,12 @@ def test_runs_of_different_length_are_compared_by_their_curves_up_to_one_step(tm
     ]
 
 
+def test_a_curve_is_printed_with_the_hours_and_the_spread_of_its_run(tmp_path):
+    line = {"name": "pong_dqn", "env": "atari/pong", "seed": 3, "wall_seconds": 5400.0, "final": {"std": 2.04}, "curve": [[50_000, -20.04]]}
+    (tmp_path / "atari.json").write_text(json.dumps([line]))
+    assert evidence.each_curve("atari", tmp_path).splitlines()[2:] == ["| atari/pong | pong_dqn | 3 | 1.50 | 2.0 | 50,000: -20.0 |"]
+
+
 def test_runs_that_a_set_does_not_train_are_named_when_it_is_trained_anew(monkeypatch, trained, tmp_path, capsys):
     call(monkeypatch, evidence, "composition_main", "--folder", tmp_path, "--again", "--table")
     out = capsys.readouterr().out
