@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import traceback
@@ -36,6 +37,8 @@ def guarded(command: Callable[[], int], run: Path | None = None) -> int:
     except BaseException as error:  # a panic of safetensors is a BaseException
         if run is not None:
             return complain(FAILED, failure(error, run))
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            return complain(WRONG, f"{str(error.filename):.60}… is too long for the file system: most take 255 bytes in a name")
         return complain(WRONG if isinstance(error, ValueError) else FAILED, unexpected(error))
 
 

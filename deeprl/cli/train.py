@@ -25,7 +25,7 @@ from deeprl.cli.page import help_page, version_page
 from deeprl.config import folders
 from deeprl.config.compose import FAULTS, compose, prepare, resolve, run_folder_of
 from deeprl.config.menu import groups
-from deeprl.config.overrides import first_of, key_of, opened, quoted, swept
+from deeprl.config.overrides import first_of, for_hydra, key_of, quoted, swept
 from deeprl.config.rules import check as check_keys
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.runs.folder import RunFolder, auto_folder, discard, holder, holds_run, require_new
@@ -40,13 +40,12 @@ PAGES = {"--help": help_page, "-h": help_page, "--version": version_page}
 
 def main() -> None:
     """Train with the command line in `sys.argv`, where Hydra reads it. The word "train" of `deeprl train` is removed for that time."""
-    command = ["train"] if sys.argv[1:2] == ["train"] else []
-    del sys.argv[1 : 1 + len(command)]
+    given = list(sys.argv)
+    del sys.argv[1 : 1 + (given[1:2] == ["train"])]
 
     def job(cfg: DictConfig) -> None:
         """One run. Hydra calls it after it has made the run folder."""
-        sys.argv[1:1] = command  # back again, because system.json records the whole command
-        command.clear()  # once, because -m calls the job for each run of a sweep
+        sys.argv[:] = given  # because system.json records the command as it was given, not as Hydra reads it
         if code := start(cfg, Path(HydraConfig.get().runtime.output_dir)):
             sys.exit(code)
 
@@ -87,13 +86,20 @@ def launch(job: Callable[[DictConfig], None]) -> int:
     try:
         hydra.main(version_base="1.3", config_path=str(folders.CONFIGS), config_name="train")(job)()
     except (*FAULTS, OSError) as error:
-        system = [each for each in (error, error.__cause__, error.__context__) if isinstance(each, OSError)]
-        if not system or isinstance(error, HydraException):
+        system = refusal(error)
+        if system is None or isinstance(error, HydraException):
             raise ConfigError(" ".join(str(error).split())) from error
-        if full(system[0]):
-            raise RunFolderError(f"the run folder cannot be made: {system[0]}") from error
-        raise ConfigError(f"the run folder cannot be made: {system[0]}. Name another one: hydra.run.dir=FOLDER.") from error
+        if full(system):
+            raise RunFolderError(f"the run folder cannot be made: {system}") from error
+        raise ConfigError(f"the run folder cannot be made: {system}. Name another one: hydra.run.dir=FOLDER.") from error
     return FINISHED
+
+
+def refusal(error: BaseException | None) -> OSError | None:
+    """The error of the file system behind another one. OmegaConf puts several of its own around that of a resolver."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def read_command_line() -> int:
@@ -102,7 +108,7 @@ def read_command_line() -> int:
     flags, overrides = split(sys.argv[1:])
     if flags.config_dir:
         folders.add(Path(flags.config_dir))
-    sys.argv[1:] = [word for word in sys.argv[1:] if word not in flags.overrides] + [opened(word) for word in flags.overrides]
+    sys.argv[1:] = [word for word in sys.argv[1:] if word not in flags.overrides] + overrides
     if flags.cfg == "job" and flags.resolve and not (flags.multirun or flags.package):
         from deeprl.session.settle import settle
 
@@ -120,7 +126,7 @@ def read_command_line() -> int:
 
 
 def split(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Hydra's flags, and the overrides.
+    """Hydra's flags, and the overrides as Hydra's grammar has them.
 
     Raises:
         ConfigError: Hydra does not know a flag, or a flag lacks its value.
@@ -132,7 +138,7 @@ def split(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = get_args_parser()
     parser.error = error  # type: ignore[method-assign]
     flags = parser.parse_intermixed_args(words)
-    return flags, list(flags.overrides)
+    return flags, [for_hydra(word) for word in flags.overrides]
 
 
 def check(overrides: list[str], sweep: bool) -> tuple[Path, dict] | None:

@@ -19,7 +19,7 @@ from yaml import YAMLError
 
 from deeprl.config import folders, tuned
 from deeprl.config.menu import groups, options
-from deeprl.config.overrides import check_words, key_of, keys_of, opened
+from deeprl.config.overrides import check_words, for_hydra, key_of, keys_of
 from deeprl.config.resolvers import env_name, register_resolvers
 from deeprl.config.rules import nearest
 from deeprl.errors import ConfigError
@@ -71,7 +71,7 @@ def compose(overrides: Iterable[str]) -> tuple[dict[str, Any], set[str], dict[st
     Raises:
         ConfigError: an override is wrong; the message names the nearest right key, group or value.
     """
-    overrides = [opened(override) for override in overrides]
+    overrides = [for_hydra(override) for override in overrides]
     prepare()
     check_words(overrides)
     try:
@@ -86,7 +86,7 @@ def run_folder_of(overrides: list[str]) -> str | None:
     if not any(key_of(override) == "hydra.run.dir" for override in overrides):
         return None
     prepare()
-    return str(_compose([opened(override) for override in overrides]).hydra.run.dir or "")
+    return str(_compose([for_hydra(override) for override in overrides]).hydra.run.dir or "")
 
 
 def _compose(overrides: list[str]) -> DictConfig:

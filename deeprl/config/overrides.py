@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ValueType
+from hydra.core.override_parser.types import QuotedString, ValueType
 from hydra.errors import HydraException
 
 from deeprl.config.menu import groups, options
@@ -25,6 +25,8 @@ FREE = ("experiment", "budget")
 """Slots that a run may lack"""
 OPEN = ("env.kwargs",)
 """Keys of dictionaries whose entries the user chooses freely, without a + in front."""
+PATHS = ("hydra.run.dir", "hydra.sweep.dir")
+"""Keys whose value is one path, which may have any letters"""
 
 
 def key_of(override: str) -> str:
@@ -45,10 +47,22 @@ def keys_of(overrides: Iterable[str]) -> set[str]:
     return found
 
 
-def opened(override: str) -> str:
-    """`override` with ++ in front if it sets an entry of `OPEN`: `env.kwargs.size=5` -> `++env.kwargs.size=5`."""
-    key = override.split("=", 1)[0]
-    return f"++{override}" if any(key == name or key.startswith(f"{name}.") for name in OPEN) else override
+def for_hydra(override: str) -> str:
+    """`override` as Hydra's grammar has it: `env.kwargs.size=5` -> `++env.kwargs.size=5`, because the entry is new, and
+    `hydra.run.dir=it's` -> `hydra.run.dir='it\\'s'`. A value that is quoted already stays. Idempotent."""
+    key, equals, value = override.partition("=")
+    if any(key == name or key.startswith(f"{name}.") for name in OPEN):
+        return f"++{override}"
+    return f"{key}={quoted(value)}" if key in PATHS and equals and not _is_text(override) else override
+
+
+def _is_text(override: str) -> bool:
+    """Whether Hydra reads a value as text, or as null, and not as a number, a list, several values, or a fault of grammar."""
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return not parsed.is_sweep_override() and isinstance(parsed.value(), str | QuotedString | None)
 
 
 def check_words(overrides: list[str]) -> None:

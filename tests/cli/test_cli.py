@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -151,8 +152,9 @@ def test_the_default_folder_is_named_after_the_run(tmp_path, monkeypatch, capsys
 
 def test_closing_lines_can_be_pasted_and_suggest_something_else(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert front_door(*TOY, "hydra.run.dir='my runs/ü 1'") == exits.FINISHED
+    assert front_door(*TOY, "hydra.run.dir=my runs/ü 1") == exits.FINISHED
     text = capsys.readouterr().out
+    assert "'hydra.run.dir=my runs/ü 1'" in RunFolder(Path("my runs/ü 1")).read_system()[0]["command"]  # as it was given
     assert "deeprl eval 'my runs/ü 1' --episodes 100" in text
     assert "tensorboard --logdir 'my runs'" in text
     assert another("td3", "mujoco/hopper") != another("idqn", "classic/cartpole")
@@ -446,6 +448,19 @@ def test_a_log_may_lie_in_the_folder_before_the_run(tmp_path):
     (tmp_path / "run" / "slurm-12.out").write_text("node 3")
     assert front_door(*TOY, f"hydra.run.dir={tmp_path / 'run'}") == exits.FINISHED
     assert (tmp_path / "run" / "slurm-12.out").read_text() == "node 3"
+
+
+def test_a_current_folder_that_takes_no_run_has_a_remedy(monkeypatch, capsys):
+    """As on a read-only disk. OmegaConf told of an interpolation there."""
+
+    def read_only(*names):
+        raise OSError(errno.EROFS, "Read-only file system", "runs")
+
+    monkeypatch.setattr("deeprl.config.resolvers.claim", read_only)
+    assert front_door(*TOY) == exits.WRONG
+    said = capsys.readouterr().err
+    assert "Read-only file system: 'runs'. Name another one: hydra.run.dir=FOLDER" in said
+    assert "interpolation" not in said
 
 
 @pytest.mark.parametrize("form", ["~/run", "'~/run'"])

@@ -32,6 +32,14 @@ def test_what_is_foreseen_is_a_sentence(error, code, capsys):
     assert capsys.readouterr().err == f"deeprl: {error}\n"
 
 
+def test_a_name_that_is_too_long_is_the_words_fault(tmp_path, capsys):
+    name = "n" * 300
+    assert guarded(lambda: (tmp_path / name / "config.yaml").stat().st_size) == WRONG
+    said = capsys.readouterr().err
+    assert "too long" in said
+    assert "Errno" not in said
+
+
 class Panic(BaseException):
     """As libraries in Rust raise it."""
 

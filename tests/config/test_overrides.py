@@ -6,7 +6,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from deeprl.config.compose import compose
-from deeprl.config.overrides import check_words, keys_of, opened, quoted
+from deeprl.config.overrides import check_words, for_hydra, keys_of, quoted
 from deeprl.config.rules import check, planned_updates
 from deeprl.errors import ConfigError
 
@@ -44,8 +44,8 @@ def test_not_refused():
 
 
 def test_entries_of_an_open_dictionary_need_no_plus():
-    assert opened("env.kwargs.size=5") == "++env.kwargs.size=5"
-    assert [opened(word) for word in ("env.kwargsize=5", "+env.kwargs.size=5", "seed=1")] == [
+    assert for_hydra("env.kwargs.size=5") == "++env.kwargs.size=5"
+    assert [for_hydra(word) for word in ("env.kwargsize=5", "+env.kwargs.size=5", "seed=1")] == [
         "env.kwargsize=5", "+env.kwargs.size=5", "seed=1",
     ]  # fmt: skip
     base = ["env=gym", "env.id=CartPole-v1"]
@@ -99,6 +99,23 @@ def test_planned_updates(steps, starts, ratio, num, updates):
 def test_any_text_is_the_value_of_an_override(text):
     value = OverridesParser.create().parse_override(f"key={quoted(text)}").value()
     assert getattr(value, "text", value) == text
+
+
+@pytest.mark.parametrize(
+    "path", ["runs/größe", "runs/ρ", "runs/😀", "my run (1)", "it's", "a,b", "a=b", "[a]", "1e3", "true", "runs/$HOME", "plain", "007", "a#b"]
+)
+def test_a_path_is_taken_as_it_stands(path):
+    """Hydra's grammar refused some of these, and read others as a number, a list or a sweep."""
+    for key in ("hydra.run.dir", "hydra.sweep.dir"):
+        word = for_hydra(f"{key}={path}")
+        value = OverridesParser.create().parse_override(word).value()
+        assert getattr(value, "text", value) == path
+        assert for_hydra(word) == word
+
+
+def test_a_path_in_quotes_or_with_an_interpolation_is_hydras():
+    for word in ("hydra.run.dir='my run'", 'hydra.run.dir="a,b"', "hydra.run.dir=${run_folder:runs}", "hydra.run.dir=", "seed=1,2"):
+        assert for_hydra(word) == word
 
 
 def test_keys_that_overrides_set():
