@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 FINISHED, FAILED, WRONG, STOPPED = 0, 1, 2, 75
 """Exit codes of every command: it did its work, it failed, its configuration is wrong, a signal stopped it after saving."""
 
@@ -38,3 +40,12 @@ class ActorsFailed(RuntimeError):
 
 class Stopped(Exception):
     """A request to stop, raised at a point where the state can be saved."""
+
+
+def origin(error: BaseException) -> str:
+    """Type of an exception and the line that raised it, "RuntimeError in my_agents/parts.py:7"; of a syntax error the wrong line."""
+    frames = [(each.filename, each.lineno) for each in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError):
+        frames.append((error.filename or "", error.lineno))
+    written = [f"{file}:{line}" for file, line in frames if file and not file.startswith("<frozen ")]  # the import system is not its cause
+    return f"{type(error).__name__} in {written[-1]}" if written else type(error).__name__

@@ -12,7 +12,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -78,7 +78,8 @@ def compose(overrides: Iterable[str]) -> tuple[dict[str, Any], set[str], dict[st
         cfg = _compose(overrides)
         return (*resolve(cfg), choices(cfg))
     except FAULTS as error:
-        raise ConfigError(explain(overrides, error)) from error
+        absent = folders.left_out() if isinstance(error, MissingConfigException) else ""
+        raise ConfigError(explain(overrides, error) + absent) from error
 
 
 def run_folder_of(overrides: list[str]) -> str | None:

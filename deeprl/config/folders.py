@@ -13,7 +13,8 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-from deeprl.errors import ConfigError
+from deeprl.errors import ConfigError, origin
+from deeprl.system.terminal import say
 
 CONFIGS = Path(str(resources.files("deeprl") / "configs"))
 ENTRY_POINTS = "deeprl.configs"
@@ -35,24 +36,58 @@ def add(folder: Path) -> None:
 
 
 @cache
-def extensions() -> dict[str, Path]:
-    """The packages of configurations that other distributions announce, and the folder of each.
-
-    Raises:
-        ConfigError: an announced package does not exist.
-    """
-    found = {}
+def announced() -> tuple[dict[str, Path], dict[str, str]]:
+    """The packages of configurations that other distributions announce with the folder of each; and those that are left out with the
+    reason, because a broken distribution must not stop a command that does not need it."""
+    found, broken = dict[str, Path](), dict[str, str]()
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.value):
         try:
-            spec = find_spec(point.value)
-        except ImportError:
-            spec = None
-        places = spec.submodule_search_locations if spec else None
-        if not places:
+            found[point.value] = _folder(point.value)
+        except (Exception, SystemExit) as error:
             name = point.dist.name if point.dist else point.name
-            raise ConfigError(f"the distribution {name} announces {point.value} under {ENTRY_POINTS}, but there is no such package.")
-        found[point.value] = Path(next(iter(places)))
-    return found
+            why = str(error) if isinstance(error, ConfigError) else f"it raised {origin(error)}: {error}"
+            broken[point.value] = (
+                f"the distribution {name} is left out with its options, because its package {point.value} (entry point {ENTRY_POINTS}) "
+                f"cannot be used: {why}. Mend it, or remove it: pip uninstall {name}"
+            )
+            say(f"warning: {broken[point.value]}")
+    return found, broken
+
+
+def _folder(module: str) -> Path:
+    """The folder of a package, whose parents are imported.
+
+    Raises:
+        ConfigError: there is no such package, or no such folder.
+        Exception: whatever a parent raises when it is imported.
+    """
+    try:
+        spec = find_spec(module)
+    except ModuleNotFoundError as error:
+        if not error.name or not f"{module}.".startswith(f"{error.name}."):  # something else is missing, which a parent imports
+            raise
+        spec = None
+    places = [*(spec.submodule_search_locations or ())] if spec else []
+    if not places:
+        raise ConfigError("there is no such package")
+    if not Path(places[0]).is_dir():
+        raise ConfigError(f"{places[0]} is no folder")
+    return Path(places[0])
+
+
+def extensions() -> dict[str, Path]:
+    """The packages of configurations that other distributions announce, and the folder of each."""
+    return announced()[0]
+
+
+def left_out(package: str = "") -> str:
+    """The reasons why distributions are left out, as the end of a message about a missing option or class; empty if none is.
+
+    Args:
+        package: only of the distribution whose configurations lie in this package.
+    """
+    reasons = [reason for module, reason in announced()[1].items() if package in ("", module.partition(".")[0])]
+    return "".join(f" T{reason[1:]}." for reason in reasons)
 
 
 def packages(*allowed: str) -> tuple[str, ...]:

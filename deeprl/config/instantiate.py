@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from deeprl.choice import Choice
+from deeprl.config.folders import left_out
 from deeprl.config.rules import nearest
-from deeprl.errors import ConfigError
+from deeprl.errors import ConfigError, origin
 
 PACKAGES = ("deeprl",)
 Allowed = tuple[str, ...] | None
@@ -31,7 +32,7 @@ def resolve(target: object, path: str, allowed: Allowed = PACKAGES) -> type[Choi
     if allowed is not None and module.split(".")[0] not in allowed:
         raise ConfigError(
             f"{path}._target_={target} is outside of the packages {', '.join(allowed)}: "
-            f"if you trust it, {allow_with(module.split('.')[0])}."
+            f"if you trust it, {allow_with(module.split('.')[0])}.{left_out(module.split('.')[0])}"
         )
     try:
         found = getattr(importlib.import_module(module), name)
@@ -39,6 +40,8 @@ def resolve(target: object, path: str, allowed: Allowed = PACKAGES) -> type[Choi
         absent = isinstance(error, ModuleNotFoundError) and error.name == module.split(".")[0]
         hint = " Is its distribution installed, or its folder in PYTHONPATH?" if absent else ""
         raise ConfigError(f"{path}._target_={target} cannot be found: {error}.{hint}") from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"{path}._target_={target} cannot be imported, because {module} raised {origin(error)}: {error}.") from error
     ours = allowed is None or getattr(found, "__module__", "").split(".")[0] in allowed
     if not (inspect.isclass(found) and issubclass(found, Choice) and ours):
         raise ConfigError(f"{path}._target_={target} is no choice: a configuration may name subclasses of deeprl.choice.Choice only.")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint
 
 import pytest
 
 from deeprl.config import folders, tuned
 from deeprl.config.compose import compose
+from deeprl.config.instantiate import resolve
 from deeprl.config.menu import options
 from deeprl.errors import ConfigError
 
@@ -26,9 +29,9 @@ def announced(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     points = [EntryPoint("extra", "extra.configs", folders.ENTRY_POINTS)]
     monkeypatch.setattr(folders, "entry_points", lambda group: [point for point in points if point.group == group])
-    folders.extensions.cache_clear()
+    folders.announced.cache_clear()
     yield points
-    folders.extensions.cache_clear()
+    folders.announced.cache_clear()
 
 
 def test_an_extension_adds_options_and_tuned_settings(announced):
@@ -51,10 +54,56 @@ def test_a_misspelt_option_of_an_extension_is_found(announced):
         compose(["agent=mina"])
 
 
-def test_an_extension_without_its_package_is_named(announced):
+BROKEN = {
+    "raises": ("raise RuntimeError('my own bug')\n", r"RuntimeError in .*raises/__init__\.py:1: my own bug"),
+    "leaves": ("import sys\nsys.exit(3)\n", r"SystemExit in .*leaves/__init__\.py:2: 3"),
+    "unreadable": ("def f(:\n", r"SyntaxError in .*unreadable/__init__\.py:1"),
+    "needs": ("import no_such_library\n", r"ModuleNotFoundError in .*needs/__init__\.py:1: No module named 'no_such_library'"),
+    "moved": ("", "there is no such package"),
+    "gone": (None, "there is no such package"),
+}
+"""Packages: the content of `__init__.py`, None where there is no such package, and why each is left out. None has a folder `configs`."""
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_extension_is_named_and_left_out(name, announced, tmp_path, capsys):
+    text, reason = BROKEN[name]
+    if text is not None:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(text)
+    announced.append(EntryPoint(name, f"{name}.configs", folders.ENTRY_POINTS))
+    assert set(folders.extensions()) == {"extra.configs"}
+    assert compose(["agent=mine"])[0]["steps"] == 123
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert re.search(rf"{name} is left out .* {name}\.configs .*{reason}.* pip uninstall {name}", told)
+
+
+def test_an_extension_whose_folder_is_a_file_is_left_out(announced, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    spec = ModuleSpec("odd.configs", None, is_package=True)
+    spec.submodule_search_locations = [str(tmp_path / "file")]
+    monkeypatch.setattr(folders, "find_spec", lambda module: spec)
+    assert folders.extensions() == {}
+    assert f"{tmp_path / 'file'} is no folder" in capsys.readouterr().err
+
+
+def test_the_broken_extension_is_the_cause_where_one_of_its_options_is_wanted(announced):
     announced.append(EntryPoint("gone", "gone.configs", folders.ENTRY_POINTS))
-    with pytest.raises(ConfigError, match=r"gone announces gone\.configs"):
-        folders.extensions()
+    with pytest.raises(ConfigError, match=r"agent=theirs is not an option .* The distribution gone is left out .* pip uninstall gone"):
+        compose(["agent=theirs"])
+    with pytest.raises(ConfigError, match=r"gone\.Agent is outside of the packages .* The distribution gone is left out"):
+        resolve("gone.Agent", "agent", folders.packages())
+    with pytest.raises(ConfigError) as told:
+        compose(["agent=dqn", "steps=nope", "stepss=3"])
+    assert "gone" not in str(told.value)
+
+
+def test_a_class_whose_module_raises_is_named_with_the_line(tmp_path, monkeypatch):
+    (tmp_path / "raising.py").write_text("\nraise RuntimeError('my own bug')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError, match=r"agent\._target_=raising\.Agent .* RuntimeError in .*raising\.py:2: my own bug"):
+        resolve("raising.Agent", "agent", None)
 
 
 def test_a_folder_of_the_command_line_is_searched(tmp_path, monkeypatch):
