@@ -14,6 +14,7 @@ from yaml import YAMLError
 
 from deeprl.cli.arguments import allow_package
 from deeprl.cli.exits import FINISHED, ended, guarded
+from deeprl.config.connections import connections, require_asked
 from deeprl.config.rules import IDENTITY, RESUMABLE, finalise, get, nearest, put
 from deeprl.errors import ConfigError
 from deeprl.runs.config_file import CHANGEABLE, flatten
@@ -71,6 +72,7 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = (), source
             longer = f"To train longer: deeprl resume {named} steps={2 * reached}"
         answer(f"{path} is finished at step {reached:,}{unused}. {longer}")
         return FINISHED
+    require_connections(config, overrides)
     changes = [f"{key}: {value} -> {get(config, key)}" for key, value in flatten(stored) if get(config, key) != value]
     if changes:
         answer("\n".join(changes))
@@ -91,7 +93,7 @@ def changed(stored: dict, overrides: list[str]) -> dict:
     """The stored configuration with overrides applied.
 
     Raises:
-        ConfigError: a key is unknown, or belongs to `IDENTITY`; or the run connects to a cluster that the user has not named.
+        ConfigError: a key is unknown, or belongs to `IDENTITY`.
     """
     config = copy.deepcopy(stored)
     leaves = dict(flatten(stored))
@@ -112,11 +114,16 @@ def changed(stored: dict, overrides: list[str]) -> dict:
         except (OmegaConfBaseException, YAMLError, ValueError) as error:
             raise ConfigError(f"{override}: {' '.join(str(error).split())}") from error
         put(config, key, value)
-    config = finalise(config)
-    address = get(config, "collect.address")
-    if address not in (None, "auto") and not any(override.startswith("collect.address=") for override in overrides):
-        raise ConfigError(
-            f"collect.address={address!s:.100}: this run connects to a Ray cluster, which may send it any code: if you trust it, name it "
-            "by collect.address=ADDRESS, or auto; null is a Ray on this machine."
-        )
-    return config
+    return finalise(config)
+
+
+def require_connections(config: dict, overrides: list[str]) -> None:
+    """
+    Raises:
+        ConfigError: the run connects to what the user has not named.
+    """
+    named = [override.partition("=")[0] for override in overrides]
+    for word, leads_to in connections(config).items():
+        key, _, value = word.partition("=")
+        instead = f"{key}={'false' if value == 'true' else 'null'}"
+        require_asked(key in named, word, leads_to, f"repeat {shlex.quote(word)}, or say {instead}")

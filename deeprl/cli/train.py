@@ -196,6 +196,7 @@ def continue_if_found(path: Path, config: dict) -> None:
 def go_on(path: Path, config: dict) -> int:
     """Continue the run that resume=auto found in its folder."""
     from deeprl.cli.resume import resume
+    from deeprl.config.connections import connections
     from deeprl.config.rules import get
     from deeprl.config.stored import continued, own_packages
     from deeprl.runs.config_file import CHANGEABLE
@@ -207,6 +208,7 @@ def go_on(path: Path, config: dict) -> int:
         return FINISHED
     places = {key: get(stored, key, stored) for key in CHANGEABLE}
     overrides = [f"{key}={'null' if place is None else place}" for key, place in places.items() if place is not stored]
+    overrides += [word for word in connections(config) if word not in overrides]  # this very command names them
     return resume(path, overrides, own_packages(config), stored.get("init_from"))
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from deeprl.config.connections import connections
 from deeprl.config.folders import packages
 from deeprl.config.instantiate import Allowed, instantiate
 from deeprl.config.stored import own_packages
@@ -208,7 +209,8 @@ def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
     shown = from_here(path)
     quoted = shlex.quote(str(shown))
     if outcome == "stopped":
-        again = f"{trainer.ranks.command} resume {quoted}{trust(trainer.config)}"
+        connects = "".join(f" {shlex.quote(word)}" for word in connections(trainer.config))
+        again = f"{trainer.ranks.command} resume {quoted}{connects}{trust(trainer.config)}"
         return f"stopped at step {trainer.step:,} and saved. Go on with:  {again}"
     summary = trainer.folder.read_summary() or {}
     final, names = summary["final"], trainer.config["names"]

@@ -7,15 +7,18 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from benchmarks.mutate.trial import add_bundle
+from deeprl.cli import train
 from deeprl.config.rules import put
 from deeprl.runs import checkpoint, folder
 from deeprl.runs.folder import RunFolder, read_lines
-from tests.builders import console
+from deeprl.runs.loggers import WandB
+from tests.builders import console, settled
 
 
 @pytest.fixture
@@ -117,6 +120,27 @@ def test_a_file_for_the_environment_needs_trust(run, tmp_path, capsys):
     for words in (("eval", run), ("resume", run, "steps=400")):
         assert "--allow-package gymnasium" in sentence(capsys, *words)
     assert "unexpected keyword argument" in sentence(capsys, "eval", run, "--allow-package", "gymnasium")
+
+
+def test_a_stored_configuration_does_not_switch_on_wandb(run, monkeypatch, capsys):
+    """It would upload the run's numbers to where a stranger's folder says."""
+    edited(run, "logger", {**RunFolder(run).read_config()["logger"], "wandb": True, "mode": "disabled"})
+    monkeypatch.setattr(WandB, "__init__", lambda *_, **__: pytest.fail("W&B was opened"))
+    assert "logger.wandb=true: this connects to Weights & Biases" in sentence(capsys, "resume", run, "steps=400")
+    monkeypatch.setattr(WandB, "__init__", lambda *_, **__: None)
+    monkeypatch.setattr(WandB, "hparams", opened := Mock())
+    for name in ("scalars", "text", "close"):
+        monkeypatch.setattr(WandB, name, lambda *_: None)
+    assert console("resume", run, "steps=320", "logger.wandb=true") == 0
+    assert opened.called
+    assert console("resume", run, "steps=340", "logger.wandb=false") == 0
+
+
+def test_the_same_command_with_resume_auto_confirms_what_it_connects_to(tmp_path, monkeypatch):
+    config = settled("agent=dqn", "env=toy/chain", "logger=wandb")
+    RunFolder(tmp_path).write_config(config)
+    monkeypatch.setattr("deeprl.cli.resume.resume", lambda path, overrides, *_: overrides)
+    assert "logger.wandb=true" in train.go_on(tmp_path, config)
 
 
 @pytest.mark.parametrize("text", ["./x", "~/x", "..", "a/b", "module:name", "conftest.py"])

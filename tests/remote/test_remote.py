@@ -259,7 +259,7 @@ def test_a_run_goes_on_at_another_cluster_that_the_user_names(tmp_path, cluster,
     assert begin(path, *words, "collect.address=10.0.0.1:6379") == exits.FINISHED
     cluster()
     assert console("resume", path, "steps=140") == exits.WRONG
-    assert "collect.address=10.0.0.1:6379: this run connects to a Ray cluster" in capsys.readouterr().err
+    assert "collect.address=10.0.0.1:6379: this connects to a Ray cluster" in capsys.readouterr().err
     assert console("resume", path, "steps=140", "collect.address=10.0.0.2:6379", "collect.timeout=20") == exits.FINISHED
     assert RunFolder(path).read_config()["collect"]["address"] == "10.0.0.2:6379"
 
