@@ -26,6 +26,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint that is missing, damaged or not of this program; the message names the file and the reason."""
 
 
+class UnreadableError(CheckpointError):
+    """A checkpoint that the machine could not read now. It may be whole, so no other one is taken in its place."""
+
+
 class RankError(RuntimeError):
     """A process of a run with several cannot go on without the others."""
 

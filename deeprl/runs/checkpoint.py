@@ -21,9 +21,9 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from deeprl.errors import CheckpointError
+from deeprl.errors import CheckpointError, UnreadableError
 from deeprl.runs.state import pack, unpack
-from deeprl.system.files import create, read_regular, regular_size, sha256, strict_json, sync_folder
+from deeprl.system.files import create, machine_fault, read_regular, regular_size, remove, sha256, strict_json, sync_folder
 from deeprl.system.machine import available_memory
 
 FORMAT = 1
@@ -102,6 +102,7 @@ def load(folder: Path, only: set[str] | None = None, most: dict[str, int] | None
 
     Raises:
         CheckpointError: a file is missing or damaged; the message names it.
+        UnreadableError: the machine cannot read a file now.
     """
     folder = existing(Path(folder))
     files, path = read_manifest(folder)["files"], folder / "state.json"
@@ -143,7 +144,7 @@ def clear(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        remove(path)
 
 
 def existing(folder: Path) -> Path:
@@ -195,20 +196,34 @@ def _digest(manifest: dict) -> str:
 
 @contextlib.contextmanager
 def blame(path: Path) -> Iterator[None]:
-    """Raise a CheckpointError that names `path` if the block raises one of `DAMAGE`."""
+    """Name `path` in the error if the block raises one of `DAMAGE`.
+
+    Raises:
+        UnreadableError: the machine could not read the file.
+        CheckpointError: the file is missing or damaged.
+    """
     try:
         yield
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing") from None
     except DAMAGE as error:
+        if fault := machine_fault(system_error(error, path) or error):
+            raise UnreadableError(f"{path} cannot be read: {fault}. It may be whole, so try again") from error
         raise CheckpointError(f"{path} is damaged: {error or type(error).__name__}") from error
+
+
+def system_error(error: BaseException, path: Path) -> OSError | None:
+    """The error of the system that safetensors has put into its own text."""
+    number = re.search(r"(?:os error|code:) (\d+)", str(error)) if isinstance(error, safetensors.SafetensorError) else None
+    return None if number is None else OSError(int(number[1]), os.strerror(int(number[1])), str(path))
 
 
 def verify(path: Path, entry: Any, limit: int | None = None) -> None:
     """Compare a file with its entry in the manifest: first its size, then its hash, in constant memory.
 
     Raises:
-        CheckpointError: the file differs, or is larger than `limit` (bytes), or than the available memory.
+        CheckpointError: the file differs, or is larger than `limit` (bytes).
+        UnreadableError: it is larger than the available memory, or the machine cannot read it.
     """
     with blame(path):
         if entry is None:
@@ -220,7 +235,7 @@ def verify(path: Path, entry: Any, limit: int | None = None) -> None:
             raise ValueError(f"it has more than {limit} bytes")
     free = available_memory()
     if free is not None and size > free:
-        raise CheckpointError(f"{path} cannot be read: it has {size:,} bytes, and {free:,} are free in memory")
+        raise UnreadableError(f"{path} cannot be read: it has {size:,} bytes, and {free:,} are free in memory")
     with blame(path):
         if sha256(path) != entry["sha256"]:
             raise ValueError("its hash differs from the manifest's")
@@ -243,11 +258,9 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
     try:
         safetensors.torch.save_file(ready, path)
     except safetensors.SafetensorError as error:
-        number = re.search(r"(?:os error|code:) (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
-    os.chmod(path, mode)  # because safetensors makes the file readable by its owner only
+        raise system_error(error, path) or error from None
+    with contextlib.suppress(OSError):  # some file systems have no modes
+        os.chmod(path, mode)  # because safetensors makes the file readable by its owner only
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}

@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deeprl.errors import CheckpointError, CheckpointWarning
+from deeprl.errors import CheckpointError, CheckpointWarning, UnreadableError
 from deeprl.runs import checkpoint
 from deeprl.runs.checkpoint import REPLACED, SEGMENT_NAME, STEP, existing, read_manifest, read_tensors, step_folder, verify, write_tensors
 from deeprl.runs.segments import follows, joined, size, still_needed
-from deeprl.system.files import full, partial, read_regular, regular_size, replace_file
+from deeprl.system.files import full, partial, read_regular, regular_size, remove, replace_file
 
 HEADER = 1 << 14
 """Bytes up to which a segment is always joined with new rows, because the header is most of such a file."""
@@ -184,7 +184,7 @@ class Checkpoints:
             return True  # unknown; `clean` removes it later
 
     def _remove(self, entry: dict[str, Any]) -> None:
-        (self.replay / entry["file"]).unlink(missing_ok=True)
+        remove(self.replay / entry["file"])
 
     def clean(self, step: int) -> None:
         """Remove checkpoints beyond `keep`, checkpoints after `step` (the run was resumed before them), leftovers of crashes, and segments
@@ -204,7 +204,7 @@ class Checkpoints:
             return
         for path in list(self.replay.iterdir()):
             if path.name not in needed and OURS.fullmatch(path.name):
-                path.unlink(missing_ok=True)
+                remove(path)
 
     # -- reading
 
@@ -247,6 +247,7 @@ class Checkpoints:
 
         Raises:
             CheckpointError: none is readable; the message gives the reason for each.
+            UnreadableError: the machine cannot read one now, which may be whole.
         """
         candidates = self._candidates(which)
         reasons = []
@@ -256,6 +257,8 @@ class Checkpoints:
             except CheckpointError as error:
                 if step not in self.steps() and self._candidates(which) != candidates:  # its run has saved another one and removed this
                     return self.load(which, only, most)
+                if isinstance(error, UnreadableError):  # a run that goes on from another one would remove this one
+                    raise
                 reasons.append(str(error))
                 if i + 1 < len(candidates):
                     warnings.warn(f"{error}. Trying the checkpoint of step {candidates[i + 1]} instead.", CheckpointWarning, stacklevel=2)

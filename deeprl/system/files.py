@@ -15,14 +15,48 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from deeprl.errors import RunFolderError
+
+
+LACKING = (errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+"""Errors of a file system that lacks a call, as some network and FUSE mounts do"""
+NAMING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
+"""Errors that tell something about a name. All others tell something about the machine, or about who may do what there."""
+
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder to disk, because without it a rename in the folder may be lost in a crash."""
+    """Flush a folder to disk, because without it a rename in the folder may be lost in a crash. Some file systems cannot flush a folder,
+    which is ignored, as databases do."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in LACKING:
+            raise
     finally:
         os.close(handle)
+
+
+def machine_fault(error: BaseException) -> str | None:
+    """What kept the machine from reading a file that may be whole, such as a disk or a server that does not answer, or missing memory.
+    None if the error is one of the content or of the name."""
+    if isinstance(error, MemoryError):
+        return "there is too little memory"
+    if isinstance(error, OSError) and error.errno is not None and error.errno not in NAMING:
+        return os.strerror(error.errno)
+    return None
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a link, if it is there.
+
+    Raises:
+        RunFolderError: nobody may remove files there.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError as error:
+        raise RunFolderError(f"{path} cannot be removed ({error.strerror}): put runs where files can be removed") from error
 
 
 def create(path: Path, data: bytes = b"") -> int:
@@ -57,8 +91,10 @@ def partial(path: Path) -> Iterator[Path]:
     try:
         yield name
         os.replace(name, path)
-    finally:
-        name.unlink(missing_ok=True)
+    except BaseException:
+        with contextlib.suppress(OSError):  # what happened first is told
+            name.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 
@@ -71,7 +107,7 @@ def remove_partials(folder: Path) -> None:
     """Remove temporary files that killed processes left, and links with such names."""
     for left in folder.glob(".*.partial"):
         if left.is_symlink() or left.is_file():
-            left.unlink()
+            remove(left)
 
 
 def full(error: BaseException) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from deeprl.accelerate.modes import precision
 from deeprl.config.rules import get
-from deeprl.errors import CheckpointError, RunFolderError, Stopped
+from deeprl.errors import CheckpointError, RunFolderError, Stopped, UnreadableError
 from deeprl.noise import NoiseStream
 from deeprl.replay.replay import Replay
 from deeprl.replay.rollout import Rollout
@@ -386,5 +386,7 @@ class Trainer:
         step, parts = load(self, which)
         try:
             take(self, step, parts)
+        except UnreadableError:
+            raise
         except DAMAGE as error:
             raise CheckpointError(f"the checkpoint of step {step:,} does not fit this run: {type(error).__name__}: {error}") from error

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from deeprl.errors import CheckpointError, CheckpointWarning
+from deeprl.errors import CheckpointError, CheckpointWarning, UnreadableError
 from deeprl.runs import checkpoint
 from deeprl.runs.checkpoint import load, save
 from deeprl.runs.checkpoints import Checkpoints
@@ -414,6 +414,27 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path):
         resumed.load()
     resumed.save(2, parts)  # the damaged one is replaced
     assert resumed.load()[0] == 2
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOMEM, errno.ESTALE])
+@pytest.mark.parametrize("call", ["sha256", "read_regular", "safetensors"])
+def test_a_checkpoint_that_the_machine_cannot_read_is_not_taken_for_damaged(tmp_path, monkeypatch, call, number):
+    """The one before it would be used, and the newest removed at the next save, though it may be whole."""
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(step, {"agent": torch.ones(3)})
+
+    def fails(*given):
+        if call == "safetensors":  # its own error holds the number
+            raise checkpoint.safetensors.SafetensorError(f"I/O error: {os.strerror(number)} (os error {number})")
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*((checkpoint.safetensors.torch, "load_file") if call == "safetensors" else (checkpoint, call)), fails)
+        with pytest.raises(UnreadableError, match=f"step_000000000002/.* cannot be read: {os.strerror(number)}"):
+            checkpoints.load()
+    assert checkpoints.load()[0] == 2
 
 
 def test_all_damaged_says_why_for_each(tmp_path):

@@ -8,7 +8,9 @@ import stat
 import time
 
 import pytest
+import torch
 
+from deeprl.errors import RunFolderError
 from deeprl.runs import checkpoint
 from deeprl.system import files
 
@@ -95,3 +97,72 @@ def test_a_key_given_twice_is_found_in_linear_time():
     with pytest.raises(ValueError, match="'99999' is given twice"):
         files.strict_json("{" + ", ".join([*pairs, '"99999": 1']) + "}")
     assert time.process_time() - began < 20 * once + 1.0
+
+
+# ---- file systems that lack a call
+
+
+def refusing(number):
+    def call(*given, **named):
+        raise OSError(number, os.strerror(number))
+
+    return call
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_folder_that_cannot_be_flushed_is_written_all_the_same(tmp_path, monkeypatch, number):
+    """Files can, in contrast, or nothing would be durable."""
+
+    def fsync(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            refusing(number)()
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    files.replace_file(tmp_path / "status.json", "new")
+    assert (tmp_path / "status.json").read_text() == "new"
+    monkeypatch.setattr(os, "fsync", refusing(number))
+    with pytest.raises(OSError):
+        files.replace_file(tmp_path / "status.json", "newer")
+
+
+def test_a_disk_that_fails_to_flush_a_folder_is_no_file_system_without_the_call(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", refusing(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error"):
+        files.sync_folder(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_modes_holds_checkpoints(tmp_path, monkeypatch, number):
+    monkeypatch.setattr(os, "chmod", refusing(number))
+    checkpoint.save(tmp_path / "step", {"agent": torch.ones(3)})
+    assert checkpoint.load(tmp_path / "step")["agent"].tolist() == [1, 1, 1]
+
+
+def test_a_file_that_nobody_may_remove_is_named(tmp_path, monkeypatch):
+    """What is replaced needs no removing."""
+    (tmp_path / ".x.partial").write_text("")
+    monkeypatch.setattr(os, "unlink", refusing(errno.EPERM))
+    files.replace_file(tmp_path / "status.json", "new")
+    with pytest.raises(RunFolderError, match=r"\.x\.partial cannot be removed \(Operation not permitted\): put runs where"):
+        files.remove_partials(tmp_path)
+
+
+# ---- damage, or a machine that cannot read
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (OSError(errno.EIO, ""), "Input/output error"),
+        (OSError(errno.ESTALE, ""), "Stale file handle"),
+        (OSError(errno.ENOMEM, ""), "Cannot allocate memory"),
+        (OSError(errno.EACCES, ""), "Permission denied"),
+        (MemoryError(), "there is too little memory"),
+        (OSError(errno.ENOENT, ""), None),
+        (OSError(errno.ELOOP, ""), None),
+        (OSError("it is not a plain file"), None),
+        (ValueError("it is nested too deeply"), None),
+    ],
+)
+def test_what_the_machine_cannot_read_may_be_whole(error, fault):
+    assert files.machine_fault(error) == fault
