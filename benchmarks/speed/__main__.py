@@ -42,7 +42,7 @@ class Racer:
         line = self.process.stdout.readline()
         return json.loads(line) if line else None
 
-    def slice(self, units: int) -> None:
+    def slice(self, units: int | str) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(f"{units}\n")
         self.process.stdin.flush()

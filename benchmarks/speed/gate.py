@@ -1,4 +1,5 @@
 """A contestant works in slices, so that many can be measured in turn: at the gate it says how long its slice took, and waits for the next.
+A slice is a number of units, and may have a number of seconds after which it ends in any case.
 
 The conversation runs over the process' own standard output and input, one line each way; whatever libraries print goes to standard error.
 """
@@ -6,6 +7,7 @@ The conversation runs over the process' own standard output and input, one line 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -26,6 +28,7 @@ class Gate:
         os.dup2(2, 1)
         self.left = warm_up
         self.done = 0
+        self.until = math.inf
         self.started = time.perf_counter()
 
     def passed(self, units: int = 1) -> None:
@@ -35,7 +38,7 @@ class Gate:
         """
         self.left -= units
         self.done += units
-        if self.left > 0:
+        if self.left > 0 and (self.until == math.inf or time.perf_counter() < self.until):
             return
         if self.finish is not None:
             self.finish()
@@ -46,3 +49,4 @@ class Gate:
             os._exit(0)  # neither evaluations nor checkpoints of a run that nobody wants
         self.left, self.done = int(line[0]), 0
         self.started = time.perf_counter()
+        self.until = self.started + float(line[1]) if line[1:] else math.inf

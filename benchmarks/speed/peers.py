@@ -1,6 +1,8 @@
 """Contestants: whole training loops of Stable-Baselines3 (PyTorch) and SBX (JAX), with the duties that our loop has.
 
-python -m benchmarks.speed.peers sb3|sbx|sb3+flush td3|sac|tqc|atari|minatar|minatar_mlp|cartpole|ppo_cartpole|ppo_cheetah WARM_UP [bare]
+python -m benchmarks.speed.peers sb3|sbx|sb3+flush TASK WARM_UP [bare]
+
+TASK is td3, td3_pendulum, sac, tqc, atari, minatar, minatar_mlp, cartpole, ppo_cartpole or ppo_cheetah.
 
 `bare` makes neither evaluations nor checkpoints.
 
@@ -9,6 +11,7 @@ python -m benchmarks.speed.peers sb3|sbx|sb3+flush td3|sac|tqc|atari|minatar|min
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 
@@ -21,7 +24,8 @@ from stable_baselines3.common.noise import NormalActionNoise
 
 from benchmarks.speed.gate import Gate
 
-torch.set_num_threads(int(__import__("os").environ.get("OMP_NUM_THREADS", "1")))
+if "OMP_NUM_THREADS" in os.environ:  # without it, the library's own default
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 class AtGate(BaseCallback):
@@ -77,8 +81,8 @@ def model(library: str, task: str, seed: int = 0):
         from stable_baselines3 import DQN, TD3
     else:
         from sbx import DQN, TD3
-    if task == "td3":
-        env = gym.make("HalfCheetah-v5")
+    if task in ("td3", "td3_pendulum"):
+        env = gym.make("HalfCheetah-v5" if task == "td3" else "Pendulum-v1")
         size = env.action_space.shape
         return TD3(
             "MlpPolicy", env, learning_rate=3e-4, batch_size=256, learning_starts=1000, train_freq=1, gradient_steps=1, policy_delay=2,

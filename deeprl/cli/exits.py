@@ -38,7 +38,7 @@ def guarded(command: Callable[[], int], run: Path | None = None) -> int:
         if run is not None:
             return complain(FAILED, failure(error, run))
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            return complain(WRONG, f"{str(error.filename):.60}… is too long for the file system: most take 255 bytes in a name")
+            return complain(WRONG, f"{error.filename!s:.60}… is too long for the file system: most take 255 bytes in a name")
         return complain(WRONG if isinstance(error, ValueError) else FAILED, unexpected(error))
 
 

@@ -20,6 +20,7 @@ from deeprl.runs.folder import RunFolder, require_new
 from deeprl.runs.loggers import Loggers, Logging
 from deeprl.session.assemble import assemble
 from deeprl.system import terminal
+from deeprl.system.contention import Contention
 from deeprl.system.machine import system_entry
 from deeprl.system.progress import Progress
 from deeprl.system.ranks import Ranks
@@ -81,7 +82,8 @@ def train(
             if restores:
                 say(f"resumed from step {trainer.step:,}" + (f" (the run had reached step {status['step']:,})" if status else ""))
                 say_if_learned_out(trainer)
-            progress = Progress(config["steps"], trainer.step, live=None if ranks.first else False)
+            contention = Contention(config["runtime"]["threads"])
+            progress = Progress(config["steps"], trainer.step, live=None if ranks.first else False, notice=contention.notice)
             minutes = config["runtime"]["watchdog"] if ranks.first else None  # it hangs too if another rank does
             try:
                 with Watchdog(path, minutes, partial(trainer.write_status, "failed")) as watchdog:

@@ -17,7 +17,6 @@ from typing import Any, TextIO
 
 from deeprl.errors import RunFolderError
 
-
 LACKING = (errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 """Errors of a file system that lacks a call, as some network and FUSE mounts do"""
 NAMING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)

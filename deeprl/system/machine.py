@@ -162,6 +162,19 @@ def flush_denormals() -> bool:
     return torch.set_flush_denormal(True)
 
 
+def waited_for_cores() -> float | None:
+    """Seconds for which threads of this process were ready and waited for a core, summed over the threads that exist now; None where the
+    system does not tell."""
+    waited = 0
+    try:
+        for task in os.listdir("/proc/self/task"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/self/task/{task}/schedstat") as file:
+                waited += int(file.read().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return waited / 1e9 if waited else None
+
+
 # ---- memory
 
 

@@ -20,6 +20,7 @@ class Progress:
         start: step at which this process starts.
         stream: stderr if None.
         live: a bar (True) or lines (False); by default a bar on a terminal.
+        notice: asked at each update for a line to print.
     """
 
     def __init__(
@@ -29,7 +30,9 @@ class Progress:
         stream: TextIO | None = None,
         live: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
+        notice: Callable[[], str | None] = lambda: None,
     ):
+        self._notice = notice
         self.total, self.stream, self._clock = max(total, 1), sys.stderr if stream is None else stream, clock
         self.step = start
         self._shown_step, self._shown_at = start, clock()
@@ -50,6 +53,8 @@ class Progress:
             self._returned = returned
         if evaluated is not None:
             self._evaluated = evaluated
+        if (noticed := self._notice()) is not None:
+            self.say(noticed)
         now = self._clock()
         if now < self._next_time or (self._bar is None and step < self._next_step):
             return
