@@ -8,6 +8,9 @@
 
 from __future__ import annotations
 
+import deeprl  # noqa: F401  (before torch, as every command of deeprl imports it, because it says how long torch's threads spin)
+
+# isort: split
 import itertools
 import sys
 import tempfile
