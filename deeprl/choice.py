@@ -7,7 +7,7 @@ because `deeprl.config.instantiate.resolve` accepts subclasses of `Choice` only.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -21,6 +21,9 @@ class Choice:
     needs: frozenset[str] = frozenset()
     """Requirements: fields of `batch.extra`, or properties that another part offers."""
     offers: frozenset[str] = frozenset()
+    calls_names: ClassVar[bool] = False
+    """Whether it imports and calls what its fields `package`, `function`, `wrappers` and `id` name, as environments do. In a stored
+    configuration `deeprl.config.trust` looks at these."""
 
 
 class Part(nn.Module, Choice):

@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 
 from deeprl.choice import one_of
+from deeprl.system.functions import found
 from deeprl.system.terminal import say
 from deeprl.types import Spec
 
@@ -151,13 +152,11 @@ def make(id: str, max_episode_steps: int | None, kwargs: dict[str, Any]) -> gymn
 def wrap(env: gymnasium.Env, wrappers: list[dict[str, Any]]) -> gymnasium.Env:
     """Apply wrappers, each a dotted path and its keyword arguments, the first one innermost."""
     for path, kwargs in ((entry["path"], entry["kwargs"]) for entry in wrappers):
-        module, _, name = path.rpartition(".")
         try:
-            wrapper = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as error:
+            wrapper: Any = found(":".join(path.rsplit(".", 1)))
+        except ImportError as error:
             raise ValueError(f"env.wrappers: {path} cannot be imported ({error}): give the dotted path of a class") from error
         if not (isinstance(wrapper, type) and issubclass(wrapper, gymnasium.Wrapper)):
-            # a stored configuration names modules of deeprl without the user's word, and a function there may do anything
             raise ValueError(f"env.wrappers: {path} is no subclass of gymnasium.Wrapper")
         try:
             env = wrapper(env, **kwargs)

@@ -178,10 +178,6 @@ class CountingGame(Game):
         ended = self.obs[1] >= self.length
         return self.obs, float(self.obs[0] + self.obs[1] / 100), bool(ended and self.obs[0] % 2), bool(ended)
 
-    def close(self):
-        if self.choice.closed is not None:
-            open(self.choice.closed, "w").close()
-
     def _fail(self):
         failure, obs, reward = self.choice.failure, self.obs, 1.0
         if failure == "raise":
@@ -212,8 +208,6 @@ class Counting(EnvChoice):
     failure: str | None = None
     forgetful: bool = False
     """Ignores its seeds, so that a replay differs from the run"""
-    closed: str | None = None
-    """A file that `close` makes"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,6 +11,8 @@ from deeprl.errors import ConfigError
 def allow_package(parser: argparse.ArgumentParser) -> None:
     text = "a package that the run's configuration may name"
     parser.add_argument("--allow-package", action="append", default=[], metavar="NAME", help=text)
+    text = "a file that the run's configuration may hand to its environment"
+    parser.add_argument("--allow-file", action="append", dest="allow_package", metavar="FILE", help=text)
 
 
 def checkpoints(parser: argparse.ArgumentParser, episodes: int | None, seed: str) -> None:

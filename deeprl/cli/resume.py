@@ -34,11 +34,12 @@ def run(options: argparse.Namespace) -> int:
     return resume(options.run, options.overrides, tuple(options.allow_package))
 
 
-def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = (), source: str | None = None) -> int:
+def resume(path: Path, overrides: list[str], allow: tuple[str, ...] | None = (), source: str | None = None) -> int:
     """Continue a run.
 
     Args:
-        allow: packages besides deeprl that the run's configuration may name. It may come from a stranger, so all others are refused.
+        allow: packages and files besides deeprl that the run's configuration may name. It may come from a stranger, so all others are
+            refused. None allows all, where it has been compared with the user's own (`continued`).
         source: `init_from` of a run without checkpoints, in place of the stored one; None: the stored one.
 
     Returns:
@@ -49,7 +50,7 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] = (), source
     from deeprl.config.stored import checked
     from deeprl.session.session import train
 
-    folder, allowed = RunFolder(path), packages(*allow)
+    folder, allowed = RunFolder(path), None if allow is None else packages(*allow)
     stored = checked(folder.read_config(), allowed)
     stored["init_from"] = source or stored.get("init_from")
     config = changed(stored, overrides)

@@ -198,7 +198,7 @@ def go_on(path: Path, config: dict) -> int:
     from deeprl.cli.resume import resume
     from deeprl.config.connections import connections
     from deeprl.config.rules import get
-    from deeprl.config.stored import continued, own_packages
+    from deeprl.config.stored import continued
     from deeprl.runs.config_file import CHANGEABLE
 
     stored = continued(path, config)
@@ -209,7 +209,7 @@ def go_on(path: Path, config: dict) -> int:
     places = {key: get(stored, key, stored) for key in CHANGEABLE}
     overrides = [f"{key}={'null' if place is None else place}" for key, place in places.items() if place is not stored]
     overrides += [word for word in connections(config) if word not in overrides]  # this very command names them
-    return resume(path, overrides, own_packages(config), stored.get("init_from"))
+    return resume(path, overrides, None, stored.get("init_from"))
 
 
 def start(cfg: DictConfig, path: Path) -> int:

@@ -10,18 +10,18 @@ from typing import Any
 from deeprl.choice import Choice
 from deeprl.config.folders import left_out
 from deeprl.config.rules import nearest
+from deeprl.config.trust import Allowed, allow_with, is_defined_in
 from deeprl.errors import ConfigError, origin
 
 PACKAGES = ("deeprl",)
-Allowed = tuple[str, ...] | None
-"""Packages whose classes a configuration may name; None allows all, for a configuration from the user's own command line."""
+"""Packages whose classes a configuration may name that nobody has looked at."""
 
 
 def resolve(target: object, path: str, allowed: Allowed = PACKAGES) -> type[Choice]:
     """The class that a `_target_` names.
 
-    The test is on the resolved object, not on its name: it must be a class, derive from `Choice`, and be *defined* in an allowed
-    package. `deeprl.config.instantiate.importlib` starts with an allowed package, but is refused.
+    The test is on the resolved object, not on its name, see `deeprl.config.trust`: it must be a class, derive from `Choice`, and be
+    *defined* in an allowed package. `deeprl.config.instantiate.importlib` starts with an allowed package, but is refused.
 
     Raises:
         ConfigError: the name is malformed, not allowed, or not that of a choice.
@@ -42,15 +42,10 @@ def resolve(target: object, path: str, allowed: Allowed = PACKAGES) -> type[Choi
         raise ConfigError(f"{path}._target_={target} cannot be found: {error}.{hint}") from error
     except (Exception, SystemExit) as error:
         raise ConfigError(f"{path}._target_={target} cannot be imported, because {module} raised {origin(error)}: {error}.") from error
-    ours = allowed is None or getattr(found, "__module__", "").split(".")[0] in allowed
+    ours = allowed is None or is_defined_in(found, allowed)
     if not (inspect.isclass(found) and issubclass(found, Choice) and ours):
         raise ConfigError(f"{path}._target_={target} is no choice: a configuration may name subclasses of deeprl.choice.Choice only.")
     return found
-
-
-def allow_with(package: str) -> str:
-    """How a user says that a stored configuration may name a package."""
-    return f'allow it with --allow-package {package}, from Python with allow=("{package}",)'
 
 
 @dataclass(frozen=True)

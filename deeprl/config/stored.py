@@ -7,12 +7,12 @@ import copy
 import json
 import os
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deeprl.config.instantiate import allow_with
+from deeprl.config.instantiate import resolve
 from deeprl.config.rules import RESUMABLE, SWITCHES, finalise, get, put, with_shares
+from deeprl.config.trust import Allowed, require_environment
 from deeprl.errors import ConfigError
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.config_file import CHANGEABLE, flatten, folder_of, step_of, without_changeable
@@ -46,11 +46,11 @@ def with_later(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def checked(config: dict[str, Any], allowed: tuple[str, ...]) -> dict[str, Any]:
+def checked(config: dict[str, Any], allowed: Allowed) -> dict[str, Any]:
     """The configuration, after a check that every key of a run exists, has the right type and is in range.
 
     Raises:
-        ConfigError: a key fails the check, or names a package that is not allowed.
+        ConfigError: a key fails the check, or names what is not allowed.
     """
     config.update(with_later(config))
     for key in SECTIONS:
@@ -61,7 +61,8 @@ def checked(config: dict[str, Any], allowed: tuple[str, ...]) -> dict[str, Any]:
         value = get(config, key, "highest" if key == "accelerate.product" else None)  # older runs have no product
         if not isinstance(value, str) or (words and value not in words):
             raise ConfigError(f"{key}={value!r:.100} is out of range: it takes {', '.join(words) if words else 'a word'}.")
-    trusted(config["env"], allowed)
+    if allowed is not None:
+        require_trusted(config, "", allowed)
     return finalise(config)
 
 
@@ -128,51 +129,18 @@ def unnumbered(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def trusted(env: dict[str, Any], allowed: tuple[str, ...]) -> None:
-    """
+def require_trusted(node: Any, path: str, allowed: tuple[str, ...]) -> None:
+    """Look at every name in a configuration before any part is built: those of classes, and those that the classes call.
+
     Raises:
-        ConfigError: `env` names a package or a file that the user has not allowed.
+        ConfigError: a name is not allowed, see `deeprl.config.trust`.
     """
-    for name in named_packages(env):
-        if name == "__main__" and name not in allowed:
-            raise ConfigError("env: this run has an environment of a function that stood in a script: put the function in a module.")
-        if name not in allowed:
-            raise ConfigError(f"env: this run imports {name}: if you trust it, {allow_with(name)}.")
-    owner = str(env.get("package") or "gymnasium").split(".")[0]
-    for text in texts(env.get("kwargs")) if owner not in allowed else ():
-        if names_file(text):
-            given = f"env.kwargs: this run gives its environment the file {text!r:.200}"
-            raise ConfigError(f"{given}: if you trust it, {allow_with(owner)}.")
-
-
-def named_packages(env: dict[str, Any]) -> list[str]:
-    """Top-level packages that `env` imports by name, besides those of its `_target_`s."""
-    wrappers = env.get("wrappers") or []
-    wrappers = wrappers if isinstance(wrappers, list) else [wrappers]
-    named = [
-        env.get("package"),
-        str(env.get("function") or "").partition(":")[0],
-        *(entry.get("path") if isinstance(entry, dict) else entry for entry in wrappers),
-    ]
-    if ":" in str(env.get("id", "")):
-        named.append(str(env["id"]).split(":")[0])
-    return [str(name).split(".")[0] for name in named if name]
-
-
-def own_packages(config: dict[str, Any]) -> tuple[str, ...]:
-    """Packages that a configuration of the user's own command names: those of its environment and of every `_target_`."""
-    targets = [str(value).split(".")[0] for key, value in flatten(config) if key.rpartition(".")[2] == "_target_"]
-    return ("gymnasium", *dict.fromkeys([*named_packages(config["env"]), *targets]))
-
-
-def texts(value: Any) -> Iterator[str]:
-    """Every text in nested mappings and lists."""
-    if isinstance(value, str):
-        yield value
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from texts(item)
-
-
-def names_file(text: str) -> bool:
-    """Whether an environment may read the text as a file, or as a module to import ("module:name")."""
-    return text.startswith((".", "~")) or any(c in text for c in (os.sep, ":", "\0")) or os.path.lexists(text)
+    if isinstance(node, list):
+        for index, item in enumerate(node):
+            require_trusted(item, f"{path}[{index}]", allowed)
+    if not isinstance(node, dict):
+        return
+    if "_target_" in node and resolve(node["_target_"], path, allowed).calls_names:
+        require_environment(node, path, allowed)
+    for key, item in node.items():
+        require_trusted(item, f"{path}.{key}" if path else str(key), allowed)

@@ -18,9 +18,9 @@ from deeprl.config import folders
 from deeprl.config.build import build_agent, check_actions, check_device, environment
 from deeprl.config.compose import compose, prepare
 from deeprl.config.dry_run import dry_run
-from deeprl.config.instantiate import instantiate
+from deeprl.config.instantiate import Allowed, instantiate
 from deeprl.config.overrides import quoted
-from deeprl.config.stored import checked, continued, own_packages
+from deeprl.config.stored import checked, continued
 from deeprl.errors import STOPPED, CheckpointError, ConfigError
 from deeprl.runs.checkpoint import DAMAGE
 from deeprl.runs.checkpoints import Checkpoints
@@ -143,16 +143,20 @@ def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...
     Args:
         path: the run folder.
         checkpoint: "last", "best" or a step.
-        allow: packages besides deeprl that the run's configuration may name.
+        allow: packages besides deeprl that the run's configuration may name, and files that it may hand to its environment.
 
     Raises:
         RunFolderError: the folder holds no run, or a file in it is damaged.
         CheckpointError: no such checkpoint is readable, or it does not fit the configuration.
         ConfigError: the configuration is wrong, or not allowed, or the device is not available.
     """
+    return read(Path(path).expanduser(), checkpoint, folders.packages(*allow))
+
+
+def read(path: Path, checkpoint: str | int, allowed: Allowed) -> Run:
+    """As `load`. `allowed` is None where the configuration has been compared with the user's own."""
     flush_denormals()
-    folder = RunFolder(Path(path).expanduser())
-    allowed = folders.packages(*allow)
+    folder = RunFolder(path)
     config = checked(folder.read_config(), allowed)
     check_device(config)
     checkpoints = Checkpoints(folder.path, config["checkpoint"]["keep"])
@@ -229,10 +233,9 @@ def train(
     if path is not None and not (holds and resume):
         require_new(path, "folder=", "resume=True")
     if path is not None and holds:
-        allowed = own_packages(config)
         config = continued(path, config)
         if (RunFolder(path).read_status() or {}).get("state") == "finished":
-            return load(path, allow=allowed)
+            return read(path, "last", None)
     if path is None and place()[0] == 0:
         path = claim("runs", chosen["env"], chosen["agent"], config["seed"])
     path = None if path is None else path.absolute()  # because an environment may change the current folder

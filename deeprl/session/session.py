@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from deeprl.config.connections import connections
-from deeprl.config.folders import packages
 from deeprl.config.instantiate import Allowed, instantiate
-from deeprl.config.stored import own_packages
+from deeprl.config.trust import words_of_trust
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.remote.choice import Here, chosen
 from deeprl.remote.cluster import cluster_for
@@ -212,7 +211,7 @@ def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
     quoted = shlex.quote(str(shown))
     if outcome == "stopped":
         connects = "".join(f" {shlex.quote(word)}" for word in connections(trainer.config))
-        again = f"{trainer.ranks.command} resume {quoted}{connects}{trust(trainer.config)}"
+        again = f"{trainer.ranks.command} resume {quoted}{connects}{words_of_trust(trainer.config)}"
         return f"stopped at step {trainer.step:,} and saved. Go on with:  {again}"
     summary = trainer.folder.read_summary() or {}
     final, names = summary["final"], trainer.config["names"]
@@ -226,16 +225,10 @@ def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
             f"run folder: {quoted}",
             "try next:",
             f"  tensorboard --logdir {shlex.quote(str(above))}",
-            f"  deeprl eval {quoted} --episodes 100{trust(trainer.config)}",
+            f"  deeprl eval {quoted} --episodes 100{words_of_trust(trainer.config)}",
             f"  {front_door()} {another(names['agent'], names['env'])}",
         ]
     )
-
-
-def trust(config: dict[str, Any]) -> str:
-    """Words with which a command accepts what this run imports: its environment, and parts that are not deeprl's."""
-    named = [name for name in own_packages(config) if name not in packages("gymnasium")]
-    return "".join(f" --allow-package {name}" for name in named)
 
 
 ANOTHER = ("agent=td3 env=mujoco/hopper steps=200000", "agent=dqn env=minatar/breakout", "agent=dqn env=classic/acrobot")

@@ -31,6 +31,7 @@ def plain(value: Any) -> Any:
 class EnvChoice(Choice):
     """Value of the key `env`: the settings of one family, and those that all families share."""
 
+    calls_names: ClassVar[bool] = True
     vectors: ClassVar[tuple[str, ...]] = ("sync", "async")
     render_remedy: ClassVar[str] = "It has no pictures: leave videos out"
     """Advice in the error message where no frame can be drawn"""

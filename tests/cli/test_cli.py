@@ -298,8 +298,8 @@ def test_a_strangers_run_may_not_name_code(finished, tmp_path, capsys):
         assert "agent.backup._target_=os.system " in capsys.readouterr().err
         assert console(*words, target, *more, "--allow-package", "os") == 2
         assert "agent.backup._target_=os.system " in capsys.readouterr().err
-        assert console(*words, package, *more) == 2
-        assert "--allow-package antigravity" in capsys.readouterr().err
+        assert console(*words, package, *more, "--allow-package", "antigravity") == 2
+        assert "env.id=antigravity:CartPole-v1: a stored configuration may call nothing of antigravity" in capsys.readouterr().err
     assert "antigravity" not in sys.modules
 
 

@@ -8,6 +8,8 @@ import os
 import signal
 import time
 import warnings
+from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import gymnasium
@@ -18,7 +20,7 @@ from deeprl.envs.classic import Classic
 from deeprl.envs.gym import GymGame
 from deeprl.envs.minatar import MinAtar
 from deeprl.envs.mujoco import MuJoCo
-from deeprl.envs.toy import Chain, Counting
+from deeprl.envs.toy import Chain, Counting, CountingGame
 from deeprl.envs.vector.backend import Serial
 from deeprl.envs.vector.environments import EnvironmentFailed, Environments
 from deeprl.noise import episode_seed
@@ -358,10 +360,25 @@ def test_no_advice_to_restart_where_restarts_are_chosen(busy):
         envs.step(np.array([1]))
 
 
+class Noting(CountingGame):
+    """`close` makes a file."""
+
+    def close(self):
+        Path(self.choice.closed).touch()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Closing(Counting):
+    closed: str
+
+    def build(self, evaluation=False):
+        return Noting(self)
+
+
 def test_a_worker_that_is_replaced_closes_its_environment(make, tmp_path):
     """Or a simulator would be left over for each failure."""
     closed = tmp_path / "closed"
-    envs = make(Counting(failure="raise", on_error="restart", closed=str(closed)), 1, num=1, vector="async")
+    envs = make(Closing(failure="raise", on_error="restart", closed=str(closed)), 1, num=1, vector="async")
     envs.reset()
     with pytest.warns(RuntimeWarning, match="counted too far"):
         envs.step(np.array([2]))

@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 import deeprl
 from deeprl.cli import exits
-from deeprl.config.stored import named_packages
+from deeprl.config.trust import named
 from deeprl.runs.checkpoints import Checkpoints
 from tests.builders import begin, console, front_door, same
 from tests.promises.test_resume import at_step
@@ -115,7 +115,7 @@ def test_an_environment_that_cannot_be_made_is_a_wrong_configuration(tmp_path, m
 
 @pytest.mark.parametrize("wrappers", ["theirs.W", ["theirs.W"], {"path": "theirs.W"}, [{"path": "theirs.W", "kwargs": {}}]])
 def test_a_stored_wrapper_needs_trust_however_it_is_written(wrappers):
-    assert named_packages({"wrappers": wrappers}) == ["theirs"]
+    assert [*named({"wrappers": wrappers})] == [("wrappers", "theirs.W", "theirs")]
 
 
 def numbers():

@@ -17,7 +17,6 @@ import torch
 import deeprl
 from deeprl.cli import exits
 from deeprl.config.compose import compose
-from deeprl.config.stored import named_packages
 from deeprl.errors import ConfigError
 from deeprl.runs.config_file import CHANGEABLE_ONCE, check_identity, identity
 from deeprl.runs.folder import RunFolder
@@ -165,7 +164,6 @@ def test_functions_that_make_something_else_are_refused():
         deeprl.train(PLAIN, env=lambda: 5)
     with pytest.raises(ConfigError, match="function must be the place of a function"):
         deeprl.train([*worded(PLAIN), "env=function", "env.function=make"])
-    assert named_packages({"function": "theirs.envs:make"}) == ["theirs"]
 
 
 def test_images_of_a_function(capfd):

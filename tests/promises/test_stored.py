@@ -92,6 +92,24 @@ def test_no_key_of_a_configuration_imports_a_package_without_trust(run, tmp_path
     assert "agent._target_" in found
 
 
+SHELL = {
+    "_target_": "deeprl.envs.function.Function", "num": 2, "vector": "sync", "reseed_every": 1, "on_error": "fail", "timeout": 60.0,
+    "function": "deeprl.system.terminal:os.system", "kwargs": {"command": "echo > pwned"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [("eval",), ("resume",), ("record",), ("export",)])
+def test_no_command_runs_the_shell_that_a_configuration_names(run, tmp_path, monkeypatch, words, capsys):
+    monkeypatch.chdir(tmp_path)
+    edited(run, "env", SHELL)
+    more = ("steps=400",) if words == ("resume",) else ()
+    assert "env.function=deeprl.system.terminal:os.system: a stored" in sentence(capsys, *words, run, *more)
+    edited(run, "env.function", "gymnasium.wrappers.rendering:os.system")
+    assert "--allow-package gymnasium" in sentence(capsys, *words, run, *more)
+    assert "is no function" in sentence(capsys, *words, run, *more, "--allow-package", "gymnasium")
+    assert not Path("pwned").exists()
+
+
 @pytest.mark.parametrize("key", ["agent", "replay", "accelerate", "names", "steps", "seed", "device"])
 def test_a_missing_key_is_named(run, key, capsys):
     config = RunFolder(run).read_config()
@@ -118,8 +136,9 @@ def test_a_file_for_the_environment_needs_trust(run, tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe")
     edited(run, "env.kwargs", {"xml_file": str(tmp_path / "pipe")})
     for words in (("eval", run), ("resume", run, "steps=400")):
-        assert "--allow-package gymnasium" in sentence(capsys, *words)
-    assert "unexpected keyword argument" in sentence(capsys, "eval", run, "--allow-package", "gymnasium")
+        assert f"--allow-file {tmp_path / 'pipe'}" in sentence(capsys, *words)
+        assert "--allow-file" in sentence(capsys, *words, "--allow-package", "gymnasium")
+    assert "unexpected keyword argument" in sentence(capsys, "eval", run, "--allow-file", tmp_path / "pipe")
 
 
 def test_a_stored_configuration_does_not_switch_on_wandb(run, monkeypatch, capsys):
@@ -145,7 +164,7 @@ def test_the_same_command_with_resume_auto_confirms_what_it_connects_to(tmp_path
 
 @pytest.mark.parametrize("text", ["./x", "~/x", "..", "a/b", "module:name", "conftest.py"])
 def test_names_of_files_and_modules_are_known(text, monkeypatch):
-    from deeprl.config.stored import names_file
+    from deeprl.config.trust import names_file
 
     monkeypatch.chdir(Path(__file__).parent.parent)
     assert names_file(text)
