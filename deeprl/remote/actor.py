@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -39,9 +40,12 @@ class Actor:
     Args:
         build: gives the collector, whose rows go to the function that it is called with. Its agent acts alone, and learns nothing.
         threads: of torch.
+        folder: of the learner, where relative paths of an environment are meant; None: on other machines that is the one of their Ray.
     """
 
-    def __init__(self, build: Callable[[Callable[[Rows], None]], Collector], threads: int = 1):
+    def __init__(self, build: Callable[[Callable[[Rows], None]], Collector], threads: int = 1, folder: str | None = None):
+        if folder is not None:
+            os.chdir(folder)
         keep_memory()
         flush_denormals()  # as in the process that learns, because the same game might round differently otherwise
         torch.set_num_threads(threads)

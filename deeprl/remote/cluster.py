@@ -10,26 +10,9 @@ from typing import Any
 from deeprl.errors import ConfigError
 from deeprl.remote.actor import Actor
 from deeprl.remote.choice import Here, OnRay
-from deeprl.system.machine import extra, usable_cores
+from deeprl.remote.connection import connect
+from deeprl.system.machine import usable_cores
 from deeprl.system.terminal import say
-
-
-def package(wanted: str = "collect=ray") -> Any:
-    """
-    Args:
-        wanted: the words that ask for Ray.
-
-    Raises:
-        ConfigError: Ray is missing.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # sends nothing home
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # an actor without a GPU sees the same devices as before
-    os.environ.setdefault("RAY_worker_niceness", "0")  # the learner waits for actors: other work must not go before them
-    try:
-        import ray
-    except ImportError:
-        raise ConfigError(f"{wanted} needs the package ray: {extra('ray')}; or leave {wanted} out.") from None
-    return ray
 
 
 class Cluster:
@@ -43,12 +26,9 @@ class Cluster:
     """
 
     def __init__(self, choice: OnRay):
-        self.ray = package()
-        own = {} if choice.address else {"num_cpus": choice.actors, "include_dashboard": False}
-        try:
-            self.ray.init(address=choice.address or "local", log_to_driver=False, logging_level="ERROR", **own)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ConfigError(f"collect.address={choice.address}: {' '.join(str(error).split())}") from error
+        own = {} if choice.address else {"num_cpus": choice.actors}
+        self.ray = connect(choice.address, "collect=ray", "collect.address", **own)
+        self.folder = None if choice.address else os.getcwd()
         if not choice.address and choice.actors > (machine := usable_cores()):
             say(f"collect.actors={choice.actors} share the {machine} cores of this machine with the learner")
         cores = sum(node["Resources"].get("CPU", 0) for node in self.ray.nodes() if node["Alive"])
@@ -59,7 +39,7 @@ class Cluster:
 
     def start(self, build: Callable) -> Handle:
         """An actor whose collector `build` gives."""
-        return Handle(self.ray, self.kind.remote(build))
+        return Handle(self.ray, self.kind.remote(build, folder=self.folder))
 
     def ready(self, handle: Handle, seconds: float) -> Exception | None:
         """Wait until an actor has built its part of the run. Returns the error if it could not."""

@@ -6,7 +6,7 @@ import subprocess
 from typing import Any
 
 from deeprl.errors import FAILED, STOPPED, ConfigError
-from deeprl.remote.cluster import package
+from deeprl.remote.connection import connect
 from deeprl.sweep.launcher import Running
 from deeprl.sweep.process import Task, stop, wait
 
@@ -42,11 +42,7 @@ class Ray:
     stays, near, pause = False, False, 0.5
 
     def __init__(self, address: str | None, threads: int, slots: int | None = None):
-        self.ray, self.slots = package("--on ray"), slots
-        try:
-            self.ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR")
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ConfigError(f"--ray-address={address}: {' '.join(str(error).split())}") from error
+        self.ray, self.slots = connect(address, "--on ray", "--ray-address"), slots
         if not any(node["Resources"].get("CPU", 0) >= threads for node in self.ray.nodes()):
             self.ray.shutdown()
             raise ConfigError(f"runtime.threads={threads}: no machine of the Ray cluster has so many cores.")

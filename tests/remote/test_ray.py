@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,8 +20,8 @@ from deeprl.cli import exits
 from deeprl.config.overrides import quoted
 from deeprl.envs.vector.environments import EnvironmentFailed
 from deeprl.remote.cluster import Cluster as RayCluster
-from deeprl.remote.cluster import package
 from deeprl.remote.collector import RemoteCollector
+from deeprl.remote.connection import package
 from tests.builders import begin, lines
 from tests.promises.test_resume import assert_same_run
 from tests.remote.cluster import TWO, WORDS
@@ -103,7 +105,7 @@ def test_a_function_of_this_process_reaches_the_actors_which_close_their_environ
 
 def test_errors_of_ray_are_deaths_and_those_of_actors_are_not(monkeypatch):
     """Ray ends an actor whose node has little memory left with an error that is none about actors."""
-    ray = package()
+    ray = package("collect=ray")
     found = object.__new__(RayCluster)
     found.ray = SimpleNamespace(exceptions=ray.exceptions, get=lambda error: (_ for _ in ()).throw(error))
     memory = ray.exceptions.OutOfMemoryError("killed")
@@ -112,3 +114,48 @@ def test_errors_of_ray_are_deaths_and_those_of_actors_are_not(monkeypatch):
     assert found.fetch(lost) is lost
     with pytest.raises(EnvironmentFailed, match="environment 3"):
         found.fetch(ray.exceptions.RayTaskError("collect", "", EnvironmentFailed("environment 3 failed")))
+
+
+def test_ray_listens_on_the_loopback_address_only():
+    """A process of its own, because ray reads at its import whether it may."""
+    subprocess.run([sys.executable, "-c", LISTENS], check=True, timeout=300, cwd=Path(__file__).parents[2])
+
+
+LISTENS = """
+import os
+from benchmarks.listening import listening
+from deeprl.remote.connection import connect
+
+ray = connect(None, "collect=ray", "collect.address", num_cpus=1)
+ray.get(ray.remote(lambda: None).remote())
+found = listening(os.getpid())
+ray.shutdown()
+assert len(found) >= 6, found
+assert {address for address, port in found} == {"127.0.0.1"}, found
+"""
+
+
+GAME = """
+import gymnasium
+
+def make():
+    assert open("words.txt").read() == "cart"  # a path that is meant from the current folder
+    return gymnasium.make("CartPole-v1")
+"""
+
+
+def test_actors_import_nothing_of_the_current_folder_and_what_is_on_the_users_path(tmp_path):
+    for name in ("deeprl", "yaml", "envs", "gymnasium", "ray", "numpy"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'a').write(__name__ + chr(10))\n")
+    (tmp_path / "words.txt").write_text("cart")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "my_games.py").write_text(GAME)
+
+    def console(*words: str) -> None:
+        command, path = Path(sys.executable).with_name("deeprl"), {"PYTHONPATH": str(tmp_path / "own")}
+        subprocess.run([command, *words], check=True, cwd=tmp_path, env={**os.environ, **path}, timeout=300)
+
+    game = ("env=function", "env.function=my_games:make", "hydra.run.dir=run")
+    console("train", "agent=dqn", "collect=ray", *game, "steps=200", "learning_starts=100", "evaluation.every=null", "runtime.threads=1")
+    console("resume", "run", "steps=300", "--allow-package", "my_games")
+    assert not (tmp_path / "imported").exists()
