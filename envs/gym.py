@@ -16,6 +16,7 @@ from deeprl.system.functions import found
 from deeprl.system.terminal import say
 from deeprl.types import Spec
 
+from .answers import flag, number
 from .conversion import Conversion
 from .masks import KEY
 from .vector.backend import Game
@@ -93,11 +94,8 @@ class GymGame(Game):
             if str(error) != FOUR:
                 raise
             raise TypeError(f"step returned four values, not observation, reward, terminated, truncated, info: {NEW}") from error
-        try:
-            reward = float(reward)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"reward is {type(reward).__name__} {reward!r:.100}, not a number") from error
-        return self.conversion.row(obs, info, bool(terminated)), reward, bool(terminated), bool(terminated or truncated)
+        terminated, truncated = flag("terminated", terminated), flag("truncated", truncated)
+        return self.conversion.row(obs, info, terminated), number(reward), terminated, terminated or truncated
 
     def frame(self):
         image: Any = self.env.render()

@@ -20,6 +20,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 
+from .answers import flags, numbers
 from .conversion import Conversion
 from .gym import layers_of, refuse_statistics
 from .masks import KEY
@@ -177,7 +178,8 @@ class VectorGames(Backend):
 
     def _step(self, actions: np.ndarray, seeds: list[int | None]) -> list[Answer | Failure | None]:
         obs, reward, terminated, truncated, info = self.vector.step(actions)
-        terminated, ended = np.asarray(terminated, bool), np.asarray(terminated, bool) | np.asarray(truncated, bool)
+        rewards, terminated = numbers(reward), flags("terminated", terminated)
+        ended = terminated | flags("truncated", truncated)
         which = np.flatnonzero(ended).tolist()
         if self.mode == AutoresetMode.SAME_STEP:
             firsts = self._rows(obs, info, [False] * self.num)
@@ -193,7 +195,7 @@ class VectorGames(Backend):
                 again = {i: seeds[i] for i in which}
                 for i, row in (self._reset_all(again) if len(which) == self.num else self._reset_some(again, rows)).items():
                     firsts[i] = row
-        return [(firsts[i], rows[i], float(reward[i]), bool(terminated[i]), bool(ended[i])) for i in range(self.num)]
+        return [(firsts[i], rows[i], rewards[i], bool(terminated[i]), bool(ended[i])) for i in range(self.num)]
 
     def _last(self, index: int, info: dict[str, Any], terminated: bool) -> np.ndarray:
         """Last observation of an environment that the vector has reset."""
