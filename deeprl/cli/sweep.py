@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from deeprl.cli.arguments import natural
-from deeprl.config import folders
+from deeprl.cli.arguments import allow_package, natural
+from deeprl.config import folders, trust
+from deeprl.config.trust import Allowed, require_file
 from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
 from deeprl.runs.folder import holder, new_folder
 from deeprl.sweep.conduct import conduct
@@ -38,6 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     text = "a parameter of submitit, such as partition=gpu, timeout_min=600 or mem_gb=8; may be given several times"
     parser.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help=text)
     parser.add_argument("--ray-address", metavar="ADDRESS", help="an existing Ray cluster, or auto; the default starts one on this machine")
+    allow_package(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -45,8 +48,8 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError("--jobs must be at least 1, not 0")
     folder = chosen(options)
     folder.place = placed(options, folder.place)
-    if folder.config_dir:
-        folders.add(Path(folder.config_dir))
+    allowed = allowed_to(options)
+    read_configs(folder.config_dir, allowed)
     made = options.dir is None and options.overrides[:1] != ["resume"]
     todo = [job for job in folder.jobs if made or unfinished(folder, job)]
     if not todo:
@@ -54,7 +57,8 @@ def run(options: argparse.Namespace) -> int:
         return FINISHED
     with folder.at_home():
         begun = {job.name for job in todo if not made and (folder.run(job) / "checkpoints" / "last").exists()}
-        plan = check(todo, here=folder.place.on == "local", begun=begun)
+        plan = check(todo, here=folder.place.on == "local", begun=begun, allowed=allowed)
+    folder.trust = words_of_trust(folder.config_dir, plan)
     if made:
         folder.path = new_folder(folder.path)
     try:
@@ -83,6 +87,40 @@ def run(options: argparse.Namespace) -> int:
         finally:
             view.close()
     return ended(folder, todo, codes, launcher.farewell())
+
+
+def allowed_to(options: argparse.Namespace) -> Allowed:
+    """What the jobs of a sweep or a study may name: anything if this very command gives their overrides.
+
+    Raises:
+        ConfigError: the command allows something, and nothing needs it.
+    """
+    if options.overrides[:1] == ["resume"]:
+        return folders.packages(*options.allow_package)
+    if options.allow_package:
+        raise ConfigError(
+            "--allow-package and --allow-file are for resume, because what a command itself names is allowed: leave them out."
+        )
+    return None
+
+
+def read_configs(config_dir: str | None, allowed: Allowed) -> None:
+    """Search the additional folder of a sweep or a study.
+
+    Raises:
+        ConfigError: only its folder names it, which may be a stranger's.
+    """
+    if config_dir is None:
+        return
+    if allowed is not None:
+        require_file("this takes configurations from", config_dir, allowed)
+    folders.add(Path(config_dir))
+
+
+def words_of_trust(config_dir: str | None, plan: Plan) -> str:
+    """Words with which a command resumes what it has begun."""
+    words = "".join(dict.fromkeys(trust.words_of_trust(config) for config in plan.configs))
+    return words + (f" --allow-file {shlex.quote(config_dir)}" if config_dir else "")
 
 
 def placed(options: argparse.Namespace, before: Place) -> Place:

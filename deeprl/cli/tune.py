@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deeprl.cli.arguments import natural
-from deeprl.config import folders
+from deeprl.cli.arguments import allow_package, natural
+from deeprl.cli.sweep import allowed_to, read_configs, words_of_trust
 from deeprl.config.rules import get
 from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
 from deeprl.runs.folder import new_folder
@@ -54,6 +54,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", action="append", default=[], metavar="KEY=VALUE", help=text)
     parser.add_argument("--sampler-seed", type=natural, metavar="N", help="seed of the sampler (default: 0)")
     parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="an additional folder of configurations")
+    allow_package(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -67,14 +68,15 @@ def run(options: argparse.Namespace) -> int:
         if getattr(options, flag) == 0:
             raise ConfigError(f"--{flag} must be at least 1, not 0")
     path, settings = chosen(options)
-    if settings.config_dir:
-        folders.add(Path(settings.config_dir))
+    allowed = allowed_to(options)
+    read_configs(settings.config_dir, allowed)
     space = spaces.parse(settings.overrides)
     space.start(settings.start)
     corners = space.corners()
     runs = SweepFolder(path or Path("runs"), settings.overrides, [], settings.config_dir, settings.cwd)
     with runs.at_home():
-        plan = check(corners, here=True)
+        plan = check(corners, here=True, allowed=allowed)
+    trusted = words_of_trust(settings.config_dir, plan)
     configs = plan.configs
     grid = comparable({job.name: config for job, config in zip(corners, configs)})
     usual = max(usable_cores() // max(config["runtime"]["threads"] or usable_cores() for config in configs), 1)
@@ -94,13 +96,13 @@ def run(options: argparse.Namespace) -> int:
             with Signals() as signals:
                 conduct(runs, trials.jobs(), launcher, signals, view, trials.watch)
         except (KeyboardInterrupt, OSError):
-            say(f"Each trial goes on from its last checkpoints with:  {resume_command(path)}")
+            say(f"Each trial goes on from its last checkpoints with:  {resume_command(path)}{trusted}")
             raise
         except RunFolderError as error:  # of `Trials.watch`
             say(f"deeprl: {error}", urgent=True)
         finally:
             view.close()
-        return ended(path, study, space, settings)
+        return ended(path, study, space, settings, trusted)
 
 
 def chosen(options: argparse.Namespace) -> tuple[Path | None, Settings]:
@@ -155,8 +157,12 @@ def comparable(configs: dict[str, dict[str, Any]]) -> Grid:
     return Grid(config["steps"], every)
 
 
-def ended(path: Path, study: optuna.Study, space: Space, settings: Settings) -> int:
-    """Write the results of a study, print its last lines, and return its exit code."""
+def ended(path: Path, study: optuna.Study, space: Space, settings: Settings, trusted: str) -> int:
+    """Write the results of a study, print its last lines, and return its exit code.
+
+    Args:
+        trusted: words with which a command resumes it.
+    """
     from deeprl.report.figures import png
     from deeprl.tune import figures, results
 
@@ -175,6 +181,6 @@ def ended(path: Path, study: optuna.Study, space: Space, settings: Settings) -> 
         answer(f"best: trial {trial.number}, return {trial.values[0]:.4g}, {' '.join(space.settings(trial.params))}")
         answer(f"Train with it, on a seed that no trial has seen:\n  {results.command(path, settings, space)}")
     if counts[results.OPEN] or counts["not sampled"]:
-        answer(f"Go on with:  {resume_command(path)}")
+        answer(f"Go on with:  {resume_command(path)}{trusted}")
         return STOPPED
     return FINISHED if trial else FAILED

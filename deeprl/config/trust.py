@@ -52,8 +52,8 @@ def require_environment(env: dict[str, Any], path: str, allowed: tuple[str, ...]
             raise ConfigError(f"{path}.wrappers: {wrapper:.200} is no class that is defined in a package which the command allows.")
     for key, package, text in files(env):
         # Gymnasium is allowed by habit, for any of its wrappers, and has some that write
-        if text not in allowed and (package not in allowed or package == "gymnasium"):
-            raise ConfigError(f"{path}.{key}: this run hands on the file {text!r:.200}: if you trust it, {allow_file_with(text)}.")
+        if package not in allowed or package == "gymnasium":
+            require_file(f"{path}.{key}: this run hands on the file", text, allowed)
 
 
 def require_package(given: str, package: str, allowed: tuple[str, ...]) -> None:
@@ -63,6 +63,16 @@ def require_package(given: str, package: str, allowed: tuple[str, ...]) -> None:
         raise ConfigError(f"{given}: a stored configuration may call nothing of {package}.")
     if package not in allowed:
         raise ConfigError(f"{given}: this run imports {package}: if you trust it, {allow_with(package)}.")
+
+
+def require_file(given: str, text: str, allowed: tuple[str, ...]) -> None:
+    """
+    Raises:
+        ConfigError: the user's command does not name the file.
+    """
+    if text not in allowed:
+        with_it = f"allow it with --allow-file {shlex.quote(text)}, from Python with allow=({text!r},)"
+        raise ConfigError(f"{given} {text!r:.200}: if you trust it, {with_it}.")
 
 
 def require_function(path: str, name: str, packages: Collection[str]) -> None:
@@ -154,11 +164,6 @@ def names_file(text: str) -> bool:
 def allow_with(package: str) -> str:
     """How a user says that a stored configuration may name a package."""
     return f'allow it with --allow-package {package}, from Python with allow=("{package}",)'
-
-
-def allow_file_with(text: str) -> str:
-    """How a user says that a stored configuration may hand on a file."""
-    return f"allow it with --allow-file {shlex.quote(text)}, from Python with allow=({text!r},)"
 
 
 def words_of_trust(config: dict[str, Any]) -> str:

@@ -53,6 +53,8 @@ class SweepFolder:
     ):
         self.path, self.overrides, self.jobs, self.config_dir = path.absolute(), list(overrides), list(jobs), config_dir
         self.cwd, self.place = cwd or str(Path.cwd()), place
+        self.trust = ""
+        """Words with which a command accepts what the jobs name, once they are known"""
 
     @classmethod
     def read(cls, path: Path) -> SweepFolder:
@@ -111,7 +113,7 @@ class SweepFolder:
         return self.path / f"{job.name}.slurm"
 
     def resume_command(self) -> str:
-        return f"deeprl sweep resume {shlex.quote(str(self.path))}"
+        return f"deeprl sweep resume {shlex.quote(str(self.path))}{self.trust}"
 
     @contextlib.contextmanager
     def at_home(self) -> Iterator[None]:
@@ -192,4 +194,6 @@ def _is_name(name: object) -> bool:
 
 
 def is_override(word: object) -> bool:
-    return isinstance(word, str) and not word.startswith("-")  # no flag for the command
+    """Whether a word of a stored file is one that a sweep or a study may give to its jobs: no flag, and nothing of Hydra's own part of a
+    configuration, by which Hydra calls any function."""
+    return isinstance(word, str) and not word.startswith("-") and "hydra" not in re.split(r"[^\w-]+", word.partition("=")[0])

@@ -17,6 +17,7 @@ from deeprl.system.terminal import amount, say
 if TYPE_CHECKING:  # torch is slow to import, and `--help` needs none of it
     from deeprl.agent import Agent
     from deeprl.config.instantiate import Deferred
+    from deeprl.config.trust import Allowed
     from deeprl.types import Spec
 
 
@@ -27,17 +28,19 @@ class Plan(NamedTuple):
     """Memory of each job's replay, once it is full; 0 for jobs of other machines."""
 
 
-def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = ()) -> Plan:
+def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = (), allowed: Allowed = None) -> Plan:
     """Compose every job as training does, and build its environment, its agent and its replay. What the jobs say is said once.
 
     Args:
         here: whether the jobs run on this machine, which must then have their device, the compiler and the packages that they need.
         begun: names of jobs that have a checkpoint, and so need neither the run of `init_from` nor a compiler.
+        allowed: what jobs of a stored file may name, which may be a stranger's.
 
     Raises:
         ConfigError: a job is wrong; the message names the key, and the job.
     """
     from deeprl.config.build import check_device
+    from deeprl.config.stored import require_trusted
     from deeprl.session.assemble import fitted
     from deeprl.session.needs import require
     from deeprl.session.settle import settle
@@ -48,7 +51,10 @@ def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = ()) -> Plan:
     for job in jobs:
         try:
             with contextlib.redirect_stderr(said):
-                config = settle(*compose(job.overrides)[:2])
+                config, user, _ = compose(job.overrides)
+                if allowed is not None:
+                    require_trusted(config, "", allowed)  # before `settle`, which imports classes
+                config = settle(config, user)
                 if here:
                     check_device(config)
                 needed = config

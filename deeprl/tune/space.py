@@ -41,6 +41,15 @@ class Space:
         """The overrides of the parameters. Real numbers are rounded to six digits, which people can read, and trained with as written."""
         return [f"{self.heads[name]}={_text(values[name])}" for name in self.heads]
 
+    def holds(self, values: Mapping[str, Any]) -> bool:
+        """Whether these are values of all parameters, each within its range."""
+        if values.keys() != self.distributions.keys():
+            return False
+        try:
+            return all(each._contains(each.to_internal_repr(values[name])) for name, each in self.distributions.items())
+        except (ValueError, TypeError):
+            return False
+
     def job(self, name: str, values: Mapping[str, Any], seed: int) -> Job:
         """A run in one thread, unless an override sets `runtime.threads`."""
         threads = [] if any(key_of(override) == "runtime.threads" for override in self.fixed) else ["runtime.threads=1"]

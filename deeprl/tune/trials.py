@@ -219,6 +219,12 @@ class Trials:
         return self.open[number]
 
     def _opened(self, trial: FrozenTrial) -> Open:
+        """
+        Raises:
+            RunFolderError: study.log has other values for the trial than the study searches: they would be words of a command line.
+        """
+        if not self.space.holds(trial.params):
+            raise RunFolderError(f"{self.runs.path / 'study.log'} is damaged: the values of trial {trial.number} are not of this study")
         names = self._names(trial.number)
         return Open(trial, [self.space.job(name, trial.params, self.space.seed + place) for place, name in enumerate(names)])
 

@@ -141,6 +141,40 @@ def test_relative_paths_mean_what_they_meant_for_the_first_command(tmp_path, mon
     assert [task.cwd for task in tasks] == [tmp_path / "a"]
 
 
+@pytest.mark.parametrize(
+    ("words", "config_dir", "says"),
+    [
+        (("env=function", "env.function=deeprl.system.terminal:os.system", "env.kwargs.command='touch pwned'"), None, "nothing of deeprl"),
+        (("env=function", "env.function=tests.builders:os.system", "env.kwargs.command='touch pwned'"), None, "--allow-package tests"),
+        (("env=gym", "env.id=CartPole-v1", "env.wrappers=[gymnasium.wrappers.rendering.os]"), None, "--allow-package gymnasium"),
+        (("agent.backup._target_=tests.nowhere.Thing",), None, "--allow-package tests"),
+        ((), "theirs", "--allow-file theirs"),
+    ],
+)
+def test_jobs_of_a_strangers_sweep_call_nothing_unasked(tmp_path, here, monkeypatch, words, config_dir, says, capsys):
+    """The same words of the user's own command are not asked about."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "theirs").mkdir()
+    given = [word for word in TOY if not (words and word.startswith("env="))]
+    (tmp_path / "sweep").mkdir()
+    SweepFolder(tmp_path / "sweep", given, expand([*given, *words]), config_dir).settle()
+    assert console("sweep", "resume", "sweep") == exits.WRONG
+    assert says in capsys.readouterr().err
+    assert here.started == []
+    assert not Path("pwned").exists()
+
+
+def test_a_sweep_of_the_users_own_function_is_resumed_by_the_printed_command(tmp_path, here, capsys):
+    words = [word for word in TOY if not word.startswith("env=")]
+    here.signal = signal.SIGUSR1
+    own = ("env=function", "env.function=tests.promises.test_from_python:make")
+    assert console("sweep", *words, *own, "seed=1,2", "--dir", tmp_path / "sweep") == exits.STOPPED
+    (command,) = re.findall(r"deeprl (sweep resume .*)", capsys.readouterr().out)
+    here.signal = None
+    assert command.endswith("--allow-package tests")
+    assert console(*command.split()) == exits.FINISHED
+
+
 def test_a_job_with_a_checkpoint_needs_the_run_of_its_first_weights_no_more(tmp_path, here, capsys):
     assert front_door(*TOY, f"hydra.run.dir={tmp_path / 'pre'}") == exits.FINISHED
     words = ("sweep", *TOY, f"init_from={tmp_path / 'pre'}", "seed=1", "--dir", tmp_path / "sweep")

@@ -63,6 +63,14 @@ def test_the_first_trial_may_be_given():
             space.start([word])
 
 
+@pytest.mark.parametrize("values", [{"a": "x"}, {"a": "w", "b": 1}, {"a": "x", "b": 9}, {"a": "x", "b": "1 c=2"}, {"a": None, "b": 1}])
+def test_values_that_a_study_does_not_search_are_known(values):
+    """They may stand in the log of a stranger's study, and would be words of a command line."""
+    space = parse(["a=x,y", "b=range(1,5)"])
+    assert space.holds({"a": "y", "b": 3})
+    assert not space.holds(values)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
