@@ -84,6 +84,12 @@ def test_lists_and_tables_are_read_alike_on_github_and_by_mkdocs(page):
     assert not found, "\n".join(found)
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/algorithms").glob("*.md")), ids=lambda page: page.stem)
+def test_a_page_of_a_paper_links_to_it(page):
+    if page.stem not in ("README", "lab"):  # an index; and many papers, named without links
+        assert re.search(r"\]\(https://(arxiv\.org|doi\.org)/", page.read_text())
+
+
 def test_the_index_links_to_every_page():
     assert set(re.findall(r"\]\((\w+\.md)\)", INDEX.read_text())) == {page.name for page in PAGES}
 
