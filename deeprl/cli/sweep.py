@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deeprl.cli.arguments import allow_package, natural
 from deeprl.config import folders, trust
+from deeprl.config.connections import RAY, require_asked
 from deeprl.config.trust import Allowed, require_file
 from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
 from deeprl.runs.folder import holder, new_folder
@@ -130,14 +131,18 @@ def placed(options: argparse.Namespace, before: Place) -> Place:
         before: where those of the command before ran. Its words count where the command line has none.
 
     Raises:
-        ConfigError: a flag belongs to another place.
+        ConfigError: a flag belongs to another place, or the jobs connect to what this command has not named.
     """
     on = options.on or before.on
     for flag, given, owner in (("--slurm", options.slurm, "slurm"), ("--ray-address", options.ray_address, "ray")):
         if given and on != owner:
             raise ConfigError(f"{flag} is for --on {owner}.")
     kept = before if on == before.on else Place()
-    return Place(on, tuple(options.slurm) or kept.slurm, options.ray_address or kept.ray_address, options.jobs or kept.jobs)
+    place = Place(on, tuple(options.slurm) or kept.slurm, options.ray_address or kept.ray_address, options.jobs or kept.jobs)
+    if words := place.connects():
+        asked = options.ray_address is not None
+        require_asked(asked, words, RAY, f"repeat {words}, or say --on local, or --ray-address auto for the cluster of this machine")
+    return place
 
 
 def unfinished(folder: SweepFolder, job: Job) -> bool:

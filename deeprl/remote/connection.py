@@ -51,8 +51,10 @@ def connect(address: str | None, wanted: str, key: str, **own: Any) -> Any:
         own: further arguments for a Ray that is started.
 
     Raises:
-        ConfigError: Ray is missing or too old, there is no cluster at the address, or it is another one than the token's.
+        ConfigError: Ray is missing or too old, or the address is that of no cluster that takes this user's token.
     """
+    if address in ("", "local"):  # by which Ray would start one that listens everywhere
+        raise ConfigError(f"{key}={address!r} is no cluster: without an address, Ray is started on this machine.")
     if address is None:
         # read when ray is imported: by this Ray keeps to the loopback address on Windows and macOS; the name is all that is theirs
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

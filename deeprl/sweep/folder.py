@@ -29,6 +29,11 @@ class Place(NamedTuple):
     jobs: int | None = None
     """At most so many side by side, as far as they were limited."""
 
+    def connects(self) -> str:
+        """The words that name a cluster of others, which may send any code; empty without one."""
+        stranger = self.on == "ray" and self.ray_address not in (None, "auto")
+        return f"--ray-address {shlex.quote(str(self.ray_address))}" if stranger else ""
+
 
 PLACES = ("local", "slurm", "ray")
 
@@ -113,7 +118,8 @@ class SweepFolder:
         return self.path / f"{job.name}.slurm"
 
     def resume_command(self) -> str:
-        return f"deeprl sweep resume {shlex.quote(str(self.path))}{self.trust}"
+        words = [f"deeprl sweep resume {shlex.quote(str(self.path))}", self.place.connects()]
+        return " ".join(filter(None, words)) + self.trust
 
     @contextlib.contextmanager
     def at_home(self) -> Iterator[None]:

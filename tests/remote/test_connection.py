@@ -73,13 +73,16 @@ def test_a_cluster_that_is_joined_decides_about_tokens_itself(ray, tmp_path):
     assert not (tmp_path / ".ray").exists()
 
 
-def test_a_ray_without_tokens_and_a_wrong_token_are_refused(ray):
+def test_a_ray_without_tokens_a_wrong_token_and_an_address_of_no_cluster_are_refused(ray):
     def refuse(**words):
         raise LookupError("InvalidAuthToken:\n wrong")
 
     ray.init = refuse
     with pytest.raises(ConfigError, match=r"collect.address=10.0.0.1:6379: InvalidAuthToken: wrong"):
         connect("10.0.0.1:6379", "collect=ray", "collect.address")
+    for local in ("local", ""):
+        with pytest.raises(ConfigError, match="--ray-address='.*' is no cluster"):
+            connect(local, "--on ray", "--ray-address")
     ray.__version__ = "2.58.1"
     with pytest.raises(ConfigError, match=r"collect=ray needs ray>=2.59, and 2.58.1 is installed"):
         connect(None, "collect=ray", "collect.address")

@@ -21,8 +21,8 @@ from deeprl.cli import sweep as command
 from deeprl.errors import ConfigError
 from deeprl.runs.folder import RunFolder, holder
 from deeprl.sweep import plan
-from deeprl.sweep.folder import SweepFolder
-from deeprl.sweep.grid import expand
+from deeprl.sweep.folder import Place, SweepFolder
+from deeprl.sweep.grid import Job, expand
 from deeprl.sweep.process import Task
 from deeprl.system.signals import HANDLED, leave_at_signals
 from tests.builders import console, front_door, lines
@@ -384,6 +384,21 @@ def test_a_missing_package_is_named(monkeypatch, tmp_path, capsys):
         assert console("sweep", *TOY, "--on", place) == exits.WRONG
         assert f'pip install -e ".[{place}]" in its checkout' in capsys.readouterr().err
     assert list(tmp_path.rglob("sweep_*")) == []
+
+
+def test_a_stored_address_of_ray_is_joined_only_if_the_command_repeats_it(tmp_path):
+    """The cluster may send any code, and the folder may be a stranger's."""
+    folder = SweepFolder(tmp_path, ["seed=1"], [Job("seed=1", ("seed=1",))], place=Place("ray", ray_address="10.0.0.1:6379"))
+
+    def place(on: str | None = None, address: str | None = None) -> Place:
+        return command.placed(SimpleNamespace(on=on, slurm=[], ray_address=address, jobs=None), folder.place)
+
+    for on in (None, "ray"):
+        with pytest.raises(ConfigError, match="--ray-address 10.0.0.1:6379: this connects to a Ray cluster"):
+            place(on)
+    assert place(address="10.0.0.1:6379") == folder.place
+    assert place(address="auto").connects() == place("local").connects() == ""
+    assert folder.resume_command() == f"deeprl sweep resume {tmp_path} --ray-address 10.0.0.1:6379"
 
 
 def test_a_preempted_job_of_submitit_is_requeued_and_goes_on(tmp_path):
