@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 from deeprl.cli.arguments import at_least_one, checkpoints
@@ -19,6 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from deeprl.session.api import load
+    from deeprl.system.progress import Progress
     from deeprl.training.evaluation import evaluate, interval, repeated_seed, summarise
     from deeprl.training.overestimation import Overestimation
 
@@ -32,7 +34,8 @@ def run(options: argparse.Namespace) -> int:
         episodes = options.episodes if options.episodes is not None else default
         num = run.config["evaluation"]["num"]
         values = Overestimation.of_run(run.agent.rewards, run.config)
-        result = evaluate(run.agent, run.make_evaluation, episodes, num, seed, run.step, run.config["device"], listeners=(values,))
+        tick = partial(Progress(episodes, live=False).evaluating, run.step, episodes)
+        result = evaluate(run.agent, run.env.make_evaluation, episodes, num, seed, run.step, run.config["device"], tick, (values,))
         diagnostics, numbers, around = values.metrics(), summarise(result["returns"]), interval(result["returns"])
         if options.json:
             answer(json.dumps({"run": str(path), "step": run.step, **numbers, "interval": around, **result, "diagnostics": diagnostics}))

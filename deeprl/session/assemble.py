@@ -84,9 +84,6 @@ def assemble(
         parts, config["checkpoint"]["keep"], max(saving.SEGMENT_BYTES, replay.bytes // 256), clean_later=not ranks.first
     )
 
-    def make_evaluation(seed: int, number: int, render: bool = False):
-        return env.make(seed, num=number, vector="sync", evaluation=True, render=render)
-
     learner, replay = watched(learner_for(config, agent, replay.batch, folder, automatic, ranks)), watched(replay)
     observe = (lambda rows: None) if replay.is_rollout else None  # see `Trainer.learn_from_rollout`
     choice = chosen(config, allowed)
@@ -98,7 +95,7 @@ def assemble(
         envs = env.make(config["seed"], first=ranks.rank * config["env"]["num"])
         envs.replay_actions = config["checkpoint"]["replay_actions"]
         collector = Collector(agent, learner.act, watched(envs), replay.append, config["seed"], config["device"], observe=observe)
-    return Trainer(config, learner, collector, replay, make_evaluation, folder, checkpoints, config["accelerate"]["product"], ranks)
+    return Trainer(config, learner, collector, replay, env.make_evaluation, folder, checkpoints, config["accelerate"]["product"], ranks)
 
 
 def set_up_process(config: dict[str, Any]) -> None:

@@ -45,6 +45,8 @@ class Progress:
             self._bar = _bar(self.stream, self.total, start)
         else:
             self._next_time += 10.0
+        self._patience = self._next_line = 0.0
+        """Seconds between two lines of an evaluation, and the time of the next one"""
 
     def update(self, step: int, returned: float | None = None, evaluated: float | None = None) -> None:
         """`returned`: mean training return; `evaluated`: mean evaluation return; None keeps the last one."""
@@ -59,6 +61,29 @@ class Progress:
         if now < self._next_time or (self._bar is None and step < self._next_step):
             return
         self._show(now)
+
+    def evaluating(self, step: int, episodes: int, played: int, steps: int) -> None:
+        """An evaluation of the agent at `step` goes on. A line of it appears after ten seconds, and then ever more rarely, because an
+        evaluation may take hours; a bar shows it at once.
+
+        Args:
+            episodes: of the evaluation.
+            played: of them, those that are over.
+            steps: environment steps of the evaluation so far.
+        """
+        now = self._clock()
+        if not steps:  # it begins
+            self._patience = 10.0 if self._bar is None else 0.25
+            self._next_line = now + self._patience
+        if now < self._next_line:
+            return
+        words = f"evaluation at step {step:,}: {played:,} of {episodes:,} episodes, {steps:,} steps"
+        if self._bar is not None:
+            self._draw(lambda bar: bar.update(0, words=words, refresh=True))
+        else:
+            self._patience *= 2
+            self.say(words)
+        self._next_line = now + self._patience
 
     def say(self, text: str) -> None:
         """Print a line, above the bar if there is one."""

@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from deeprl.system.files import appending
@@ -38,11 +38,26 @@ class Watchdog:
         self.folder, self.minutes, self.failed, self.leave = path, minutes, failed, leave
         self.path = path / "stacks.txt"
         self._beats = self._seen = self._idle = 0
+        self._doing, self._way_past = "", ""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def beat(self) -> None:
         self._beats += 1
+
+    @contextlib.contextmanager
+    def during(self, doing: str, way_past: str) -> Iterator[None]:
+        """In this block the message of a hang names what was going on.
+
+        Args:
+            doing: such as "the evaluation of step 1,000".
+            way_past: overrides with which a resumed run does not come to the same hang again.
+        """
+        self._doing, self._way_past = f" in {doing}", way_past
+        try:
+            yield
+        finally:
+            self._doing, self._way_past = "", ""
 
     def __enter__(self) -> Watchdog:
         if self.minutes is not None:
@@ -79,11 +94,13 @@ class Watchdog:
         faulthandler.dump_traceback_later(120 * self.minutes, exit=True, file=self._file)
 
     def _end_process(self) -> None:
-        text = f"no progress for {self.minutes:g} minutes (runtime.watchdog): the stacks of all threads are in {self.path}"
+        again = f"deeprl resume {shlex.quote(str(self.folder))}"
+        text = f"no progress for {self.minutes:g} minutes (runtime.watchdog){self._doing}: the stacks of all threads are in {self.path}"
+        text += f". Past this place, if it hangs there again: {again} {self._way_past}" if self._way_past else ""
         with contextlib.suppress(OSError):  # the process must end even where the disk is full
             faulthandler.dump_traceback(self._file, all_threads=True)
             self.failed(text)
-        alert(f"deeprl: {text}. The last checkpoint can be resumed: deeprl resume {shlex.quote(str(self.folder))}")
+        alert(f"deeprl: {text}. The last checkpoint can be resumed: {again}")
         self.leave(1)
 
 

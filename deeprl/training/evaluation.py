@@ -54,7 +54,7 @@ def evaluate(
     seed: int,
     step: int,
     device: str = "cpu",
-    each_tick: Callable[[], None] = lambda: None,
+    each_tick: Callable[[int, int], None] = lambda played, steps: None,
     listeners: Sequence[Callable[[Acted, Any, Sequence[bool], Sequence[int]], None]] = (),
 ) -> dict:
     """Run `episodes` episodes on at most `num` environments side by side.
@@ -66,7 +66,8 @@ def evaluate(
         make: `make(seed, num)` -> environment layer with evaluation seeds.
         seed: all random numbers are a function of it, of `episodes` and of `num`.
         step: environment step, for schedules.
-        each_tick: called before each step; it may raise to end the evaluation.
+        each_tick: called before each step with the number of episodes that are over and of steps so far; it may raise to end the
+            evaluation.
         listeners: called after each step with the actions, the environments' `Step`, whether each episode counts, (M,), and the
             environments whose episode a failure cut off.
 
@@ -78,6 +79,7 @@ def evaluate(
     """
     num = max(1, min(num, episodes))
     envs = make(seed, num)
+    ticks = 0
     cut = 0  # episodes that a failure cut off: they are no results, and others are played for them
     longest = LONGEST if envs.backend.limit is None else math.inf
     try:
@@ -89,7 +91,8 @@ def evaluate(
         obs, first = envs.reset(), np.ones(num, dtype=bool)
         memory: dict = {}
         while any(counts := [len(r) < q for r, q in zip(returns, quota)]):
-            each_tick()
+            each_tick(sum(map(len, returns)), ticks * num)
+            ticks += 1
             acted = agent.act(torch.from_numpy(obs).to(device), torch.from_numpy(first), memory, step, noise.next(), explore=False)
             memory = acted.memory
             after = envs.step(acted.action.numpy())
@@ -107,7 +110,7 @@ def evaluate(
             if cut > max(episodes, 10):
                 raise RuntimeError(
                     f"{cut} episodes of an evaluation were cut off by failures of {envs.name}, which the warnings above name: the others "
-                    "may be too easy, so mend the environment"
+                    "may be too easy, so mend the environment. Resumed with another evaluation.every, a run leaves this evaluation out"
                 )
             for i in np.flatnonzero(after.ended):
                 if len(returns[i]) < quota[i] and i not in envs.restarted:

@@ -32,12 +32,12 @@ class Evaluator:
         self.filmed: bytes | None = None
 
     def __call__(
-        self, step: int, episodes: int, each_tick: Callable[[], None], say: Callable[[str], object], part: str = "run"
+        self, step: int, episodes: int, each_tick: Callable[[int, int], None], say: Callable[[str], object], part: str = "run"
     ) -> tuple[dict, bool]:
         """Evaluate the agent as it is at `step`. Returns the summary of the returns, and whether it is the best.
 
         Args:
-            each_tick: called before each step; it may raise to end the evaluation.
+            each_tick: as in `evaluate`; called for each frame of the video too.
             say: prints a warning.
             part: see `evaluation_seed`.
         """
@@ -48,7 +48,8 @@ class Evaluator:
         with generators.kept():  # an environment may draw from the process's generators, and training must not see that it was evaluated
             result = evaluate(self.agent, self.make, episodes, num, seed, step, device, each_tick, (overestimation, tape))
             if get(self.config, "evaluation.video", False):
-                self.film(seed, step, tape, each_tick, say, "_final" if part == "final" else "")
+                played, steps = len(result["returns"]), sum(result["lengths"])
+                self.film(seed, step, tape, lambda: each_tick(played, steps), say, "_final" if part == "final" else "")
         self.folder.append_evaluation({"step": step, **result})
         length = sum(result["lengths"]) / len(result["lengths"])
         summary = {**summarise(result["returns"]), "step": step, "length": length, "diagnostics": overestimation.metrics()}
@@ -79,6 +80,18 @@ class Evaluator:
             raise
         except Exception as error:
             say(f"no video of step {step:,} ({type(error).__name__}: {error}). Training goes on")
+
+
+def way_past(config: dict, last: bool) -> str:
+    """Override with which a resumed run gets past an evaluation that hangs, for the message of the watchdog. Without one it hangs again,
+    because the episodes follow from the seed and the step.
+
+    Args:
+        last: it is the one at the end of the run.
+    """
+    if get(config, "env.vector") == "async":  # each step ends after env.timeout, but for those of a video, which are made in this process
+        return "evaluation.video=false" if get(config, "evaluation.video", False) else "env.timeout=SECONDS"
+    return "steps=STEPS" if last else "evaluation.every=STEPS"
 
 
 def evaluation_metrics(summary: dict) -> dict[str, float]:

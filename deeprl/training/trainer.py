@@ -29,7 +29,7 @@ from deeprl.system.ranks import ALONE, Ranks
 from deeprl.system.signals import Signals
 from deeprl.system.watchdog import Watchdog
 from deeprl.training.distributed import require_same_weights
-from deeprl.training.evaluator import Evaluator, evaluation_metrics
+from deeprl.training.evaluator import Evaluator, evaluation_metrics, way_past
 from deeprl.training.guard import Guard
 from deeprl.training.learner import Learner
 from deeprl.training.listeners import Listeners
@@ -279,9 +279,15 @@ class Trainer:
 
     def evaluate(self, episodes: int, part: str = "run") -> tuple[dict, bool]:
         """The summary of an evaluation, and whether it is the best. `part`: see `evaluation_seed`."""
-        with self.stopwatch.pause():
-            tick, say = self._evaluation_tick, self.progress.say
-            summary, better = self.ranks.lead(lambda: self.evaluator(self.step, episodes, tick, say, part), tick)
+
+        def tick(played: int, steps: int) -> None:
+            self._evaluation_tick()
+            self.progress.evaluating(self.step, episodes, played, steps)
+
+        hang = f"the evaluation of step {self.step:,}", way_past(self.config, self.done)
+        with self.stopwatch.pause(), self.watchdog.during(*hang):
+            say = self.progress.say
+            summary, better = self.ranks.lead(lambda: self.evaluator(self.step, episodes, tick, say, part), self._evaluation_tick)
             self.signals.arm()  # because it has made environments
             if self.evaluator.filmed is not None:
                 assert self.loggers is not None

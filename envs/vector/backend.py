@@ -119,7 +119,7 @@ class Backend(ABC):
     conversion: Conversion | None = None
     """As of a `Game`, if the games run in this process"""
     limit: int | None = None
-    """As of a `Game`, if the games run in this process"""
+    """As of a `Game`"""
 
     @abstractmethod
     def reset(self, seeds: Mapping[int, int | None]) -> dict[int, np.ndarray | Failure]:

@@ -83,6 +83,14 @@ class EnvChoice(Choice):
             return Serial(build, num)
         return Workers(build, num, self.timeout)
 
+    def make_evaluation(self, seed: int, num: int, render: bool = False) -> Environments:
+        """The environments of one evaluation: in worker processes of its own where training has them (`vector=async`), so that `timeout`
+        and `on_error` hold there too, and in this process otherwise, or to `render`.
+
+        Workers are not kept between evaluations, because state that outlives a reset would let the result depend on earlier evaluations.
+        """
+        return self.make(seed, num, "async" if self.vector == "async" and not render else "sync", evaluation=True, render=render)
+
     def rendering(self) -> EnvChoice:
         """The same choice with rendering switched on, because some libraries must know it when a game is made."""
         return self

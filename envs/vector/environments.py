@@ -181,13 +181,31 @@ class Environments:
         """First observations, after resets with fresh seeds.
 
         Raises:
-            EnvironmentFailed: under either `on_error`, because a first reset that fails shows an environment that does not work.
+            EnvironmentFailed: in training under either `on_error`, because a first reset that fails shows an environment that does not
+                work. In the evaluations of a run it has worked before.
         """
         firsts = self._tried(indices)
         for i, first in firsts.items():
             if isinstance(first, Failure):
-                raise self._failed(i, first) from first.error
+                if not self.evaluation:
+                    raise self._failed(i, first) from first.error
+                firsts[i] = self._first_again(i, first)
         return firsts
+
+    def _first_again(self, index: int, failure: Failure) -> np.ndarray:
+        """First observation in place of the failure of a reset: a lost worker is replaced once, with the same seed."""
+        if failure.lost:
+            try:
+                self.backend.rebuild(index)
+                first = self._tried([index])[index]
+            except RuntimeError as error:
+                first = Failure(str(error), error)
+            if not isinstance(first, Failure):
+                self.num_recreated += 1
+                self._warn(index, failure, "made again from its seed, nothing is lost", 6)
+                return first
+            failure = first
+        return self._restart(index, failure)
 
     def _tried(self, indices: Iterable[int]) -> dict[int, Any]:
         """First observations, or failures, after resets with fresh seeds."""
@@ -248,12 +266,13 @@ class Environments:
     def _sentence(self, index: int, failure: Failure, outcome: str) -> str:
         journal = self._journals[index]
         where = f"at step {journal.steps} of its episode {journal.episode}" if journal.episode >= 0 else "at its first reset"
+        where += " in an evaluation" if self.evaluation else ""
         return f"environment {self.first + index} of {self.name} failed {where}: {failure.cause}; {outcome}"
 
     def _failed(self, index: int, failure: Failure) -> EnvironmentFailed:
         times = self._failed_in_a_row[index]
         fresh = "env.on_error=restart goes on with a fresh one, also when the run is resumed"
-        if self.on_error == "restart" or self._journals[index].episode < 0:
+        if self.on_error == "restart" or (self._journals[index].episode < 0 and not self.evaluation):
             fresh = "env.on_error=restart replaces an environment after its first reset only"
         remedy = fresh if self.backend.replaces else "none of its environments can be replaced"
         outcome = f"so it was {times} times in a row" if times > RESTARTS else remedy

@@ -67,7 +67,7 @@ def serve(build, pipe) -> None:
         threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     try:
         game = build()
-        pipe.send((game.spec, game.actions))
+        pipe.send((game.spec, game.actions, game.limit))
     except BaseException as error:  # see `own`; signals are ignored here
         pipe.send(Failure(f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))
         return
@@ -116,7 +116,7 @@ class Workers(Backend):
             for index in range(num):
                 self._launch(index)
             for index in range(num):
-                self.spec, self.actions = self._ready(index)
+                self.spec, self.actions, self.limit = self._ready(index)
         except BaseException:
             self.close()
             raise

@@ -35,6 +35,7 @@ from deeprl.session.settle import settle
 from deeprl.system import files
 from deeprl.system.watchdog import CHECKS, Watchdog
 from deeprl.training.collector import Collector
+from deeprl.training.evaluator import way_past
 from deeprl.types import Spec
 from tests.builders import CARTPOLE, begin, collecting, console, front_door, lines, same, value_agent
 from tests.promises.test_resume import assert_same_run, at_step
@@ -542,6 +543,31 @@ def test_a_hang_writes_status_and_stacks_and_leaves_with_1(watchdog, tmp_path, c
     assert "no progress for 1000 minutes" in status["error"]
     assert f"deeprl resume {tmp_path}" in capfd.readouterr().err
     assert "test_faults.py" in (tmp_path / "stacks.txt").read_text()
+
+
+def test_a_hang_in_an_evaluation_names_it_and_the_way_past_it(watchdog, tmp_path, capfd):
+    dog, left = watchdog
+    with dog.during("the evaluation of step 1,000", "evaluation.every=STEPS"):
+        for _ in range(CHECKS):
+            dog.check()
+    assert left == [1]
+    error = RunFolder(tmp_path).read_status()["error"]
+    assert "in the evaluation of step 1,000" in error
+    assert f"deeprl resume {tmp_path} evaluation.every=STEPS" in error
+    assert error in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("vector", "video", "last", "past"),
+    [
+        ("sync", False, False, "evaluation.every=STEPS"),
+        ("sync", True, True, "steps=STEPS"),
+        ("async", False, False, "env.timeout=SECONDS"),
+        ("async", True, False, "evaluation.video=false"),
+    ],
+)
+def test_the_way_past_an_evaluation(vector, video, last, past):
+    assert way_past({"env": {"vector": vector}, "evaluation": {"video": video}}, last) == past
 
 
 def test_the_stacks_of_a_hang_stay_when_the_run_goes_on(tmp_path):

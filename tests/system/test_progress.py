@@ -42,6 +42,32 @@ def test_a_resumed_run_starts_where_it_is():
     assert line.startswith(" 60%  step 600 of 1,000  10 steps/s  40 s left")
 
 
+def evaluating(seconds: float, **options):
+    """What an evaluation of a step a second prints."""
+    clock, stream = Clock(), io.StringIO()
+    progress = Progress(1000, stream=stream, clock=clock, **options)
+    for begun in (500, 600):
+        for second in range(int(seconds)):
+            progress.evaluating(begun, 8, second // 30, 10 * second)
+            clock.now += 1
+    progress.close()
+    return stream.getvalue()
+
+
+def test_an_evaluation_says_how_far_it_is():
+    """After ten seconds, and then ever more rarely."""
+    assert evaluating(100).splitlines() == [
+        f"evaluation at step {step}: {text}"
+        for step in (500, 600)
+        for text in ("0 of 8 episodes, 100 steps", "1 of 8 episodes, 300 steps", "2 of 8 episodes, 700 steps")
+    ]
+    assert evaluating(10) == ""
+
+
+def test_the_bar_shows_an_evaluation_at_once():
+    assert "evaluation at step 500: 0 of 8 episodes, 10 steps" in evaluating(3, live=True)
+
+
 def test_say_prints_a_line():
     stream = io.StringIO()
     progress = Progress(10, stream=stream)
