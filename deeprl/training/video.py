@@ -9,17 +9,25 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import select
+import subprocess
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import imageio_ffmpeg
 import numpy as np
 
 from deeprl.errors import ConfigError
 from deeprl.training.evaluation import Tape
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into memory; without a display it would complain at every start
+
+
+PATIENCE = 60.0
+"""Seconds within which ffmpeg must take bytes, or complete the file"""
 
 
 def film(envs, tape: Tape, path: Path, each_frame: Callable[[], None] = lambda: None) -> float:
@@ -51,47 +59,117 @@ def film(envs, tape: Tape, path: Path, each_frame: Callable[[], None] = lambda: 
 class Film:
     """Writer of an MP4 file: `with Film(path, fps) as film: film.add(frame) …`. The file appears at `path` only once it is complete.
 
-    Its frames are read again and counted, because OpenCV does not report a full disk.
+    H.264 with colours at half resolution (yuv420p), which browsers play. The encoder, ffmpeg, is another process and gets the frames
+    through a pipe. They are counted in the finished file, because it may be cut where the disk is full.
+
+    Raises:
+        OSError: the file cannot be written.
+        ValueError: a frame has another size than the first.
     """
 
     def __init__(self, path: Path, fps: float):
         self.path, self.fps = path, fps
-        self.partial = path.with_name(f".{path.stem}.partial.mp4")  # the last suffix tells OpenCV the format
-        self._writer: cv2.VideoWriter | None = None
+        self.partial = path.with_name(f".{path.stem}.partial.mp4")
+        self._encoder: subprocess.Popen | None = None
+        self._size = 0, 0
         self._frames = 0
 
     def add(self, frame: np.ndarray) -> None:
         """(H, W, 3) uint8, RGB, of the same size each time."""
         high, wide = frame.shape[0] % 2, frame.shape[1] % 2  # padded to even sizes, because the codec halves the resolution of colours
         frame = np.pad(frame, ((0, high), (0, wide), (0, 0)), mode="edge") if high or wide else frame
-        if self._writer is None:
-            size = frame.shape[1], frame.shape[0]
-            self._writer = cv2.VideoWriter(str(self.partial), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), self.fps, size)
-            if not self._writer.isOpened():
-                raise OSError(f"{self.partial} cannot be written as MP4")
-        self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        size = frame.shape[1], frame.shape[0]
+        if self._encoder is None:
+            self._size = size
+            # a session of its own, because Ctrl-C reaches the whole process group, and the run decides what follows from it
+            self._encoder = subprocess.Popen(
+                command(self.partial, size, self.fps),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=self._said,
+                start_new_session=True,
+            )
+            os.set_blocking(self._pipe.fileno(), False)
+        if size != self._size:
+            raise ValueError(f"a frame has {size[0]} x {size[1]} pixels, the first one {self._size[0]} x {self._size[1]}")
+        self._write(np.ascontiguousarray(frame).data.cast("B"))
         self._frames += 1
+
+    @property
+    def _pipe(self):
+        assert self._encoder is not None
+        assert self._encoder.stdin is not None
+        return self._encoder.stdin
+
+    def _write(self, data: memoryview) -> None:
+        ready = select.poll()
+        ready.register(self._pipe, select.POLLOUT)
+        while data:
+            if not ready.poll(1000 * PATIENCE):
+                raise OSError(f"ffmpeg takes no frame of {self.path}")
+            try:
+                data = data[os.write(self._pipe.fileno(), data) :]
+            except BrokenPipeError as error:
+                raise OSError(self._failed()) from error
+
+    def _failed(self) -> str:
+        """Sentence with ffmpeg's last words."""
+        self._said.seek(0)
+        words = self._said.read().decode(errors="replace").splitlines()
+        return f"{self.path} could not be written: " + (words[-1] if words else "ffmpeg has ended")
 
     def __enter__(self) -> Film:
         self.path.parent.mkdir(exist_ok=True)
         if self.path.parent.is_symlink():
             raise OSError(f"{self.path.parent} is a link and is not followed")
         self.partial.unlink(missing_ok=True)  # left by a process that was killed, or a link
+        self._said = tempfile.TemporaryFile()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         try:
-            if self._writer is not None:
-                self._writer.release()
             if kind is None:
-                found = count_frames(self.partial)
-                if found != self._frames:
-                    raise OSError(f"{self.path} could not be written: {found} of {self._frames} frames are in it; is the disk full?")
-                with open(self.partial, "rb") as file:
-                    os.fsync(file.fileno())
-                os.replace(self.partial, self.path)
+                self._complete()
         finally:
+            if self._encoder is not None:
+                self._pipe.close()
+                self._encoder.kill()
+                self._encoder.wait()
+            self._said.close()
             self.partial.unlink(missing_ok=True)
+
+    def _complete(self) -> None:
+        """Wait for the encoder, and put the file in its place."""
+        if self._encoder is not None:
+            self._pipe.close()
+            try:
+                code = self._encoder.wait(PATIENCE)
+            except subprocess.TimeoutExpired as error:
+                raise OSError(f"{self.path} could not be written: ffmpeg does not end") from error
+            if code:
+                raise OSError(self._failed())
+        found = count_frames(self.partial)
+        if found != self._frames or not found:
+            raise OSError(f"{self.path} could not be written: {found} of {self._frames} frames are in it; is the disk full?")
+        with open(self.partial, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(self.partial, self.path)
+
+
+def command(path: Path, size: tuple[int, int], fps: float) -> list[str]:
+    """Words of ffmpeg that encode RGB frames from its standard input, at a quality (crf) without visible loss. It overwrites no file.
+
+    Args:
+        size: width and height.
+
+    Raises:
+        RuntimeError: the machine has no ffmpeg: no binary of imageio-ffmpeg is for it, and none is installed.
+    """
+    return [
+        *(imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-nostdin", "-n"),
+        *("-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", "{}x{}".format(*size), "-framerate", f"{fps:.6f}", "-i", "pipe:0"),
+        *("-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p", "-threads", "1", "-movflags", "+faststart", "-f", "mp4", f"file:{path}"),
+    ]
 
 
 def count_frames(path: Path) -> int:
@@ -141,6 +219,7 @@ def check_rendering(env, key: str) -> None:
             with contextlib.closing(env.make(0, num=1, vector="sync", evaluation=True, render=True)) as envs:
                 envs.reset()
                 envs.backend.game(0).frame()
+                imageio_ffmpeg.get_ffmpeg_exe()
     except Exception as error:  # each graphics library raises its own
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{key}: {env.name} cannot be rendered here ({reason}). {env.render_remedy}.") from error

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import chain, repeat
 
 import cv2
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
@@ -313,6 +314,59 @@ def test_an_episode_that_a_failure_cut_off_is_not_filmed(tmp_path, monkeypatch):
     result = evaluate(Scripted(), make, 1, 1, 0, 0, listeners=[tape])
     assert len(tape.actions) == result["lengths"][0]
     assert film(make(0, 1), tape, tmp_path / "film.mp4") == tape.returned == result["returns"][0]
+
+
+def test_browsers_can_play_it(tmp_path):
+    """H.264, and the index before the pictures."""
+    path = tmp_path / "videos" / "film.mp4"
+    with Film(path, 7.5) as film:
+        for _ in range(3):
+            film.add(np.zeros((32, 48, 3), np.uint8))
+    video = cv2.VideoCapture(str(path))
+    assert int(video.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little") in (b"h264", b"avc1")
+    assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(7.5)
+    content = path.read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")
+
+
+def test_a_frame_of_another_size_is_refused(tmp_path):
+    with Film(tmp_path / "videos" / "film.mp4", 10) as film:
+        film.add(np.zeros((32, 32, 3), np.uint8))
+        with pytest.raises(ValueError, match="48 x 32 pixels, the first one 32 x 32"):
+            film.add(np.zeros((32, 47, 3), np.uint8))
+        film.add(np.zeros((31, 32, 3), np.uint8))  # the same, once it is padded
+    assert len(frames(tmp_path / "videos" / "film.mp4")) == 2
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("echo no space left >&2; exit 1", "could not be written: no space left"),  # before, or while it gets a frame
+        ("exec sleep 60", "ffmpeg takes no frame"),
+        ("cat > /dev/null; exec sleep 60", "ffmpeg does not end"),
+        ("cat > /dev/null", "0 of 1 frames are in it"),
+    ],
+)
+def test_an_encoder_that_fails_or_hangs_is_ended(tmp_path, monkeypatch, program, words):
+    encoder = tmp_path / "ffmpeg"
+    encoder.write_text(f"#!/bin/sh\n{program}\n")
+    encoder.chmod(0o755)
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(encoder))
+    monkeypatch.setattr("deeprl.training.video.PATIENCE", 1.0)
+    with pytest.raises(OSError, match=words), Film(tmp_path / "videos" / "film.mp4", 10) as film:
+        film.add(np.zeros((400, 400, 3), np.uint8))
+    assert names(tmp_path / "videos") == []
+    assert film._encoder.returncode is not None
+
+
+def test_a_machine_without_ffmpeg_is_refused_at_start(monkeypatch):
+    def nowhere():
+        raise RuntimeError("No ffmpeg exe could be found.")
+
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", nowhere)
+    monkeypatch.setattr(GymGame, "frame", lambda self: np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(ConfigError, match=r"cannot be rendered here \(No ffmpeg exe could be found\.\)"):
+        check_rendering(Classic(id="CartPole-v1"), "evaluation.video=true")
 
 
 def test_what_raises_leaves_no_file(tmp_path):
