@@ -116,9 +116,7 @@ def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
         own.pop("experiment", None)
         budget = container(own.pop("budget", None) or {})
     give_own_values(own, user, chosen)
-    for key, value in flatten(budget):  # applied last, so that it replaces all other values (configs/budget/tiny.yaml)
-        if OmegaConf.select(own, key, default=budget) is not budget:  # only if the chosen parts have such a key
-            OmegaConf.update(own, key, value)
+    shorten(own, budget, user)
     missing = OmegaConf.missing_keys(own)
     if missing:
         raise ConfigError(f"{sorted(missing)[0]} has no value: give one, {sorted(missing)[0]}=...")
@@ -126,6 +124,16 @@ def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
     assert isinstance(resolved, dict)
     resolved["names"] = {name: chosen[name] for name in ("env", "agent", "replay", "experiment") if chosen.get(name, "None") != "None"}
     return resolved, user  # type: ignore[return-value]
+
+
+def shorten(cfg: DictConfig, budget: dict[str, Any], user: set[str]) -> None:
+    """Apply a budget (configs/budget/tiny.yaml). Its values replace all others, so that it comes last; those under `at_most` bound numbers
+    that the command line does not set. Keys that the chosen parts do not have are passed over."""
+    bounds, absent = dict(flatten(budget.pop("at_most", {}))), object()
+    for key, value in (*flatten(budget), *bounds.items()):
+        now = OmegaConf.select(cfg, key, default=absent)
+        if now is not absent and (key not in bounds or (key not in user and (now is None or now > value))):
+            OmegaConf.update(cfg, key, value)
 
 
 def give_own_values(cfg: DictConfig, user: set[str], chosen: dict[str, str]) -> None:

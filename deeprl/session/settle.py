@@ -7,7 +7,7 @@ from typing import Any
 from deeprl.config import tuned
 from deeprl.config.instantiate import drop_foreign
 from deeprl.config.rollouts import choose_rollout, learns_from, record_ratio, refuse_single_rows
-from deeprl.config.rules import finalise, get, learns_nothing, planned_updates, rollout_updates, with_shares
+from deeprl.config.rules import finalise, get, learns_nothing, planned_updates, put, rollout_updates, with_shares
 from deeprl.remote.choice import settle_collect
 from deeprl.replay.sequences import LENGTH
 from deeprl.runs.config_file import flatten
@@ -35,6 +35,7 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
     settle_collect(config, user)
     refuse_single_rows(config)
     record_ratio(config)
+    fit_periods(config, user)
     for key in sorted(user.intersection(with_shares(config))):
         if get(config, key) == 1 and not isinstance(get(config, key), float):
             say(f"{key}=1 is one step; the whole run is {key}=1.0")
@@ -95,6 +96,20 @@ def count_sequences(config: dict[str, Any], decided: set[str]) -> None:
         number, length = replay["batch_size"], replay.get("length") or LENGTH
         replay["batch_size"] = max(1, number // length)
         say(f"replay.batch_size={replay['batch_size']}, sequences of {length}, replaces the {number} transitions of tuned/{option}")
+
+
+FITTING = {"evaluation.every": 0.1, "log.every": 0.01}
+"""Periods, and the share of `steps` that replaces one that is as long as the run"""
+
+
+def fit_periods(config: dict[str, Any], user: set[str]) -> None:
+    """Shorten periods of tuned files and experiments that a run with few steps would never reach, so that it has curves. Those that the
+    user set stay. No weight depends on them."""
+    for key, share in FITTING.items():
+        period, steps = get(config, key), config["steps"]
+        if key not in user and isinstance(period, int) and isinstance(steps, int) and period >= steps > 1:
+            put(config, key, share)
+            say(f"{key}={max(1, round(share * steps))} replaces {period:,}, which the {steps:,} steps of this run do not reach")
 
 
 def tell_if_no_update(config: dict[str, Any]) -> None:

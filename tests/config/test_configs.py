@@ -249,10 +249,33 @@ def test_tuned_keys_that_the_chosen_part_does_not_take_are_dropped_and_those_of_
 def test_a_budget_has_the_last_word_and_passes_over_keys_that_the_parts_lack():
     atari, toy = (settled(f"env={env}", "agent=dqn", "steps=9000", "budget=tiny") for env in ("atari/pong", "toy/chain"))
     assert (atari["steps"], toy["steps"]) == (400, 400)
-    assert atari["env"]["protocol"]["max_episode_steps"] == 1000
     assert "protocol" not in toy["env"]
     assert toy["agent"]["explore"]["schedule"]["begin"] == 100  # follows learning_starts
     assert settled("env=toy/chain", "agent=dqn", "budget=tiny", "budget.steps=30")["steps"] == 30
+
+
+def test_bounds_of_a_budget_lower_only_what_the_command_does_not_set():
+    atari = settled("env=atari/pong", "agent=dqn", "budget=tiny", "replay.batch_size=48")
+    assert atari["env"]["protocol"]["max_episode_steps"] == 200
+    assert (atari["replay"]["batch_size"], atari["replay_ratio"], atari["runtime"]["threads"]) == (48, 0.25, 1)
+    small = ("env=toy/chain", "agent=dqn", "agent.torso.hidden=[8]", "budget=tiny")
+    assert settled(*small, "budget.at_most.replay.batch_size=500")["replay"]["batch_size"] == settled(*small[:-1])["replay"]["batch_size"]
+    assert settled(*small, "replay_ratio=2", "runtime.threads=2")["replay_ratio"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "every"),
+    [
+        (("steps=1500",), 150),  # tuned: 10,000
+        (("steps=10000",), 1000),  # only at the end, as 10,001
+        (("steps=10001",), 10_000),
+        (("steps=1500", "evaluation.every=10000"), 10_000),
+        (("steps=1500", "evaluation.every=null"), None),
+    ],
+)
+def test_evaluations_fit_a_short_run(words, every, capsys):
+    assert settled("env=gym", "env.id=Pendulum-v1", "agent=td3", *words)["evaluation"]["every"] == every
+    assert ("replaces 10,000" in capsys.readouterr().err) == (every in (150, 1000))
 
 
 @pytest.mark.parametrize(("word", "warned"), [("learning_starts=300", True), ("replay_ratio=0.001", True), ("learning_starts=299", False)])
