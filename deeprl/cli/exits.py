@@ -75,7 +75,7 @@ def failure(error: BaseException, path: Path) -> str:
 
 def ended(outcome: str, trainer: Trainer, path: Path) -> int:
     """The last lines of a run that trained, and its exit code."""
-    from deeprl.session.session import farewell
+    from deeprl.cli.farewell import farewell
 
     if trainer.ranks.first:  # it has written what is told here
         answer(farewell(outcome, trainer, path))

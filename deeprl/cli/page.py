@@ -10,7 +10,7 @@ from deeprl.config.captions import Entry, keys, slots
 from deeprl.system.terminal import columns, front_door
 
 EXAMPLES = (
-    ("", "i-DQN on CartPole, two minutes"),
+    ("", "i-DQN solves CartPole"),
     ("agent=dqn env=minatar/breakout", "another environment"),
     ("agent=idqn agent/backup=double agent.chain.length=4", "parts of two papers"),
     ("-m agent=dqn,idqn seed=0,1", "a grid, four runs"),

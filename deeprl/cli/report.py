@@ -28,9 +28,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def lacking() -> list[str]:
+    """Packages of the extra that are not installed."""
+    return [name for name in NEEDS if importlib.util.find_spec(name) is None]
+
+
 def run(options: argparse.Namespace) -> int:
-    missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := lacking():
         raise ConfigError(f"deeprl report needs {', '.join(missing)}: {extra('report')}")
     from deeprl.report.build import build
 

@@ -34,6 +34,9 @@ from deeprl.system.files import full
 from deeprl.system.terminal import answer, say
 from deeprl.system.torchrun import place
 
+FIRST = ("stop.return=475",)
+"""Overrides of a command that has none: whoever tries it first sees the run end once CartPole is solved, which Gymnasium says of 475. Any
+word of its own gives all steps of the settings, because runs that are compared should be of one length."""
 PAGES = {"--help": help_page, "-h": help_page, "--version": version_page}
 """Flags that print a page of deeprl instead of Hydra's."""
 
@@ -105,6 +108,9 @@ def refusal(error: BaseException | None) -> OSError | None:
 def read_command_line() -> int:
     """Check the command line before Hydra reads it, and put flags before overrides, as Hydra expects. Commands that need no Hydra end the
     process here: printing a configuration, and resume=auto where the run exists."""
+    if not sys.argv[1:]:
+        sys.argv += FIRST
+        say(f"a first run, which ends once an evaluation reaches 475 ({FIRST[0]}); with a setting, such as seed=0, it takes all steps")
     flags, overrides = split(sys.argv[1:])
     if flags.config_dir:
         folders.add(Path(flags.config_dir))

@@ -8,9 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deeprl.config.connections import connections
 from deeprl.config.instantiate import Allowed, instantiate
-from deeprl.config.trust import words_of_trust
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.remote.choice import Here, chosen
 from deeprl.remote.cluster import cluster_for
@@ -24,7 +22,7 @@ from deeprl.system.machine import system_entry
 from deeprl.system.progress import Progress
 from deeprl.system.ranks import Ranks
 from deeprl.system.signals import Signals
-from deeprl.system.terminal import front_door, say
+from deeprl.system.terminal import say
 from deeprl.system.watchdog import Watchdog
 from deeprl.training.distributed import join, require_same_weights
 from deeprl.training.listeners import Listeners
@@ -196,45 +194,3 @@ def as_page(config: dict[str, Any]) -> str:
     from omegaconf import OmegaConf
 
     return "```yaml\n" + OmegaConf.to_yaml(OmegaConf.create(config)) + "```"
-
-
-def from_here(path: Path) -> Path:
-    """The path as a user would write it: relative if it lies below the current folder."""
-    with contextlib.suppress(OSError, ValueError):  # the current folder was removed; it is no part of the path
-        return path.relative_to(Path.cwd())
-    return path
-
-
-def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
-    """The last lines of a run: its result, its folder, and commands to try next."""
-    shown = from_here(path)
-    quoted = shlex.quote(str(shown))
-    if outcome == "stopped":
-        connects = "".join(f" {shlex.quote(word)}" for word in connections(trainer.config))
-        again = f"{trainer.ranks.command} resume {quoted}{connects}{words_of_trust(trainer.config)}"
-        return f"stopped at step {trainer.step:,} and saved. Go on with:  {again}"
-    summary = trainer.folder.read_summary() or {}
-    final, names = summary["final"], trainer.config["names"]
-    early = [f"stopped early at step {trainer.step:,} of {trainer.config['steps']:,}, because {trainer.stopped_early}"]
-    above = shown if shown.is_absolute() else Path(*shown.parts[:1])  # "." has no parts
-    return "\n".join(
-        [
-            f"{names['agent']} on {names['env']}: return {final['mean']:.1f} ± {final['std']:.1f} over {final['episodes']} evaluation"
-            f" episodes after {trainer.step:,} steps and {trainer.agent.updates:,} updates ({summary['wall_seconds']:.0f} s)",
-            *(early if trainer.stopped_early else []),
-            f"run folder: {quoted}",
-            "try next:",
-            f"  tensorboard --logdir {shlex.quote(str(above))}",
-            f"  deeprl eval {quoted} --episodes 100{words_of_trust(trainer.config)}",
-            f"  {front_door()} {another(names['agent'], names['env'])}",
-        ]
-    )
-
-
-ANOTHER = ("agent=td3 env=mujoco/hopper steps=200000", "agent=dqn env=minatar/breakout", "agent=dqn env=classic/acrobot")
-"""Overrides for the next run, in order of preference."""
-
-
-def another(agent: str, env: str) -> str:
-    """The first of `ANOTHER` whose agent and environment both differ from those of the run."""
-    return next(words for words in ANOTHER if f"agent={agent} " not in words and f"env={env}" not in words.split())

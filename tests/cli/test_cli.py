@@ -11,6 +11,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -21,12 +22,13 @@ import deeprl
 from deeprl.cli import exits
 from deeprl.cli import main as cli
 from deeprl.cli import train as door
+from deeprl.cli.farewell import ANOTHER, another, following
 from deeprl.cli.main import COMMANDS
 from deeprl.cli.resume import changed
+from deeprl.config.compose import compose
 from deeprl.errors import ConfigError
 from deeprl.runs.folder import RunFolder, read_lines
 from deeprl.runs.loggers import JsonLines
-from deeprl.session.session import ANOTHER, another
 from deeprl.system.machine import peak_memory
 from deeprl.training.evaluation import evaluation_seed, interval, summarise
 from tests.builders import CARTPOLE, console, front_door, lines, settled
@@ -156,12 +158,32 @@ def test_closing_lines_can_be_pasted_and_suggest_something_else(tmp_path, monkey
     text = capsys.readouterr().out
     assert "'hydra.run.dir=my runs/ü 1'" in RunFolder(Path("my runs/ü 1")).read_system()[0]["command"]  # as it was given
     assert "deeprl eval 'my runs/ü 1' --episodes 100" in text
+    assert "deeprl report 'my runs'" in text
+    assert "deeprl record" not in text  # a chain has no pictures
     assert "tensorboard --logdir 'my runs'" in text
     assert another("td3", "mujoco/hopper") != another("idqn", "classic/cartpole")
     for words in ANOTHER:
         agent, env = (word.split("=")[1] for word in words.split()[:2])
         assert agent not in another(agent, "toy/chain").split()[0].split("=")
         assert env not in another("idqn", env)
+
+
+def test_the_next_run_of_an_own_environment_has_another_seed():
+    own = ["env=gym", "env.id=Acrobot-v1", "agent=dqn", "hydra.run.dir=runs/mine", "seed=4", "env.kwargs={a: 1}"]
+    expected = ["env=gym env.id=Acrobot-v1 agent=dqn 'env.kwargs={a: 1}' seed=5"]
+    for words in (own, ["train", *own]):
+        assert following({"agent": "dqn", "env": "gym"}, 4, words) == expected
+    assert following({"agent": "dqn", "env": "gym"}, 4, ["resume", "runs/mine", "steps=500"]) == []
+    assert following({"agent": "dqn", "env": "classic/cartpole"}, 4, []) == [another("dqn", "classic/cartpole")]
+
+
+def test_a_command_without_a_word_ends_when_cartpole_is_solved(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    door.read_command_line()
+    assert sys.argv[1:] == ["stop.return=475"]
+    assert "stop.return=475" in capsys.readouterr().err
+    assert compose([])[2]["env"] == "classic/cartpole"
+    assert gymnasium.spec("CartPole-v1").reward_threshold == 475
 
 
 TOY = ("agent=dqn", "env=toy/chain", "steps=40", "learning_starts=20", "replay.capacity=100", "evaluation.final_episodes=1")

@@ -1,0 +1,81 @@
+"""The last lines of a run: its result, its folder, and commands to try next."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from pathlib import Path
+
+from deeprl.cli.report import lacking
+from deeprl.config.connections import connections
+from deeprl.config.overrides import key_of
+from deeprl.config.trust import words_of_trust
+from deeprl.config.tuned import family
+from deeprl.system.terminal import front_door
+from deeprl.training.trainer import Trainer
+
+PICTURELESS = ("toy", "lab")
+"""Families of environments that cannot be filmed"""
+OURS = ("atari", "box2d", "classic", "minatar", "mujoco", *PICTURELESS)
+"""Families of environments that come with deeprl"""
+ANOTHER = ("agent=td3 env=mujoco/hopper steps=200000", "agent=sac env=classic/pendulum", "agent=dqn env=classic/acrobot")
+"""Overrides for the next run, in order of preference. None needs an extra."""
+
+
+def from_here(path: Path) -> Path:
+    """The path as a user would write it: relative if it lies below the current folder."""
+    with contextlib.suppress(OSError, ValueError):  # the current folder was removed; it is no part of the path
+        return path.relative_to(Path.cwd())
+    return path
+
+
+def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
+    """The last lines of a run: its result, its folder, and commands to try next."""
+    shown = from_here(path)
+    quoted, trusted = shlex.quote(str(shown)), words_of_trust(trainer.config)
+    connects = "".join(f" {shlex.quote(word)}" for word in connections(trainer.config))
+    resume = f"{trainer.ranks.command} resume {quoted}{connects}"
+    if outcome == "stopped":
+        return f"stopped at step {trainer.step:,} and saved. Go on with:  {resume}{trusted}"
+    summary = trainer.folder.read_summary() or {}
+    final, names = summary["final"], trainer.config["names"]
+    early = f"stopped early at step {trainer.step:,} of {trainer.config['steps']:,}, because {trainer.stopped_early}"
+    if str(trainer.stopped_early).startswith("stop.return"):
+        early += f". On to the last step:  {resume} stop.return=null{trusted}"
+    above = shlex.quote(str(shown if shown.is_absolute() else Path(*shown.parts[:1])))  # "." has no parts
+    return "\n".join(
+        [
+            f"{names['agent']} on {names['env']}: return {final['mean']:.1f} ± {final['std']:.1f} over {final['episodes']} evaluation"
+            f" episodes after {trainer.step:,} steps and {trainer.agent.updates:,} updates ({summary['wall_seconds']:.0f} s)",
+            *([early] if trainer.stopped_early else []),
+            f"run folder: {quoted}",
+            "try next:",
+            *([f"  deeprl record {quoted}{trusted}"] if family(names["env"]) not in PICTURELESS else []),
+            *([f"  deeprl report {above}"] if not lacking() else []),
+            f"  tensorboard --logdir {above}",
+            f"  deeprl eval {quoted} --episodes 100{trusted}",
+            *(f"  {front_door()} {words}" for words in following(names, trainer.config["seed"], sys.argv[1:])),
+        ]
+    )
+
+
+def following(names: dict[str, str], seed: int, words: list[str]) -> list[str]:
+    """Words of a command for the next run: another agent and environment; where the environment is the user's own, another seed.
+
+    Args:
+        names: of the run.
+        words: of this process. Only those of a training command are a run's.
+    """
+    if family(names["env"]) in OURS:
+        return [another(names["agent"], names["env"])]
+    words = words[1:] if words[:1] == ["train"] else words
+    if not words or "=" not in words[0]:
+        return []
+    kept = [word for word in words if key_of(word) not in ("seed", "hydra.run.dir", "resume")]
+    return [shlex.join([*kept, f"seed={seed + 1}"])]
+
+
+def another(agent: str, env: str) -> str:
+    """The first of `ANOTHER` whose agent and environment both differ from those of the run."""
+    return next(words for words in ANOTHER if f"agent={agent} " not in f"{words} " and f"env={env}" not in words.split())
