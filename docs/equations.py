@@ -31,4 +31,5 @@ def paragraph(row: str) -> str:
 def typeset(formula: str) -> str:
     """A formula as pieces that stand in one line if there is room."""
     pieces = [piece.strip() for piece in SPACE.split(formula)]
-    return " ".join(convert(piece).replace('display="inline"', 'displaystyle="true"', 1) for piece in pieces if piece)
+    set_alone = (convert(piece).replace('display="inline"', 'displaystyle="true"', 1) for piece in pieces if piece)
+    return " ".join(set_alone).replace("\\_", "_")  # the converter keeps the backslash of a name in \\text
