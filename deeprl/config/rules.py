@@ -12,6 +12,9 @@ from deeprl.runs.config_file import CHANGEABLE, flatten
 MOST = 2**53
 """Largest number, because schedules and JSON use floats, which are not exact for larger whole numbers."""
 
+EPISODES = 100_000
+"""Most episodes of an evaluation, because its line must be read back (`LINE_LIMIT`), and a stranger's run must end"""
+
 
 class Rule(NamedTuple):
     kind: type
@@ -32,8 +35,8 @@ RULES: dict[str, Rule] = {
     "replay_ratio": Rule(float, 0, open_low=True),
     "discount": Rule(float, 0, 1),
     "evaluation.every": Rule(int, 1, share=True, optional=True),
-    "evaluation.episodes": Rule(int, 1),
-    "evaluation.final_episodes": Rule(int, 1),
+    "evaluation.episodes": Rule(int, 1, EPISODES),
+    "evaluation.final_episodes": Rule(int, 1, EPISODES),
     "evaluation.num": Rule(int, 1, 4096),
     "checkpoint.every": Rule(int, 1, share=True, optional=True),
     "checkpoint.minutes": Rule(float, 0, optional=True, open_low=True),
@@ -42,7 +45,7 @@ RULES: dict[str, Rule] = {
     "log.every": Rule(int, 1, share=True),
     "stop.return": Rule(float, -float("inf"), optional=True),
     "stop.hours": Rule(float, 0, optional=True, open_low=True),
-    "runtime.threads": Rule(int, 1, 1024, optional=True),
+    "runtime.threads": Rule(int, 1, 256, optional=True),
     "runtime.lag": Rule(int, 0, 1),
     "runtime.watchdog": Rule(float, 0, 525_600, optional=True, open_low=True),
     "replay.capacity": Rule(int, 1),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from deeprl.agent import Agent
 from deeprl.errors import CheckpointError, ConfigError, RunFolderError
@@ -18,6 +20,8 @@ from deeprl.system.terminal import say
 
 SILENT = ("chain.target.", "target_actor.", "normalize.factor")
 """Tensors of a source that carry nothing of their own: copies of others, and what older checkpoints hold of the configuration"""
+
+FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
 def warm_start(agent: Agent, source: str) -> str:
@@ -35,22 +39,22 @@ def warm_start(agent: Agent, source: str) -> str:
     try:
         RunFolder(path).read_config()
         step, parts = Checkpoints(path).load(which, only={"agent"})
+        theirs, own = weights(parts["agent"]), agent.state_dict()
     except (RunFolderError, CheckpointError) as error:
         raise ConfigError(f"init_from={source}: {error}") from error
-    theirs, own = parts["agent"]["module"], agent.state_dict()
-    fits = {name: value for name, value in theirs.items() if name in own and own[name].shape == value.shape}
+    fits = {name: value for name, value in theirs.items() if name in own and alike(own[name], value)}
     if not fits:
-        raise ConfigError(f"init_from={source}: no weight of it has a name and shape that this agent has. Choose a run of a similar agent.")
+        raise ConfigError(f"init_from={source}: no weight of it has a name, shape and type of this agent. Choose a run of a similar agent.")
     if not all(torch.isfinite(value).all() for value in fits.values() if value.is_floating_point()):
         raise ConfigError(f"init_from={source}: it holds a weight that is not finite. Choose another checkpoint.")
     agent.load_state_dict({**own, **fits})
     gains, copies = agree_(agent, fits)
     copied = {name for name in own if name.startswith(tuple(f"{place}." for place in copies))}
     say(f"init_from: {len(fits.keys() - copied)} of {len(own)} tensors are those of {path}, step {step:,}")
-    for name in own:
+    for name, value in own.items():
         if name not in fits and name not in gains and name not in copied:
-            there = f"it has the shape {tuple(theirs[name].shape)} there" if name in theirs else "there is none"
-            say(f"init_from: {name} {tuple(own[name].shape)} starts anew, because {there}")
+            there = f"it {unlike(value, theirs[name])} there" if name in theirs else "there is none"
+            say(f"init_from: {name} {tuple(value.shape)} starts anew, because {there}")
     for remark, names in (
         ("each new gain is the length of its weights", [name for name in gains if name not in copied]),
         ("each copy that is not whole there starts equal to what it copies", copies),
@@ -59,6 +63,31 @@ def warm_start(agent: Agent, source: str) -> str:
         if names:
             say(f"init_from: {remark}: {', '.join(names)}")
     return f"{os.path.abspath(path)}@{step}"
+
+
+def weights(state: Any) -> dict[str, Tensor]:
+    """The tensors of an agent, by name.
+
+    Args:
+        state: the part `agent` of a checkpoint, which may be a stranger's.
+
+    Raises:
+        CheckpointError: it is not what an agent saves.
+    """
+    found = state.get("module") if isinstance(state, dict) else None
+    if not isinstance(found, dict) or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()):
+        raise CheckpointError("its agent holds no tensors by name")
+    return found
+
+
+def alike(own: Tensor, value: Tensor) -> bool:
+    """Whether a tensor may take the values of another: of the same shape, and of the same type or both of `FLOATS`."""
+    return own.shape == value.shape and (own.dtype == value.dtype or {own.dtype, value.dtype} <= FLOATS)
+
+
+def unlike(own: Tensor, value: Tensor) -> str:
+    """Why `alike` is false."""
+    return f"has the shape {tuple(value.shape)}" if own.shape != value.shape else f"is {str(value.dtype).removeprefix('torch.')}"
 
 
 def agree_(agent: Agent, loaded: Collection[str]) -> tuple[list[str], list[str]]:

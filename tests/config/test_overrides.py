@@ -67,7 +67,8 @@ def test_a_slot_that_the_choice_lacks(word, says):
     [
         ("steps=99999999999999999999", "at least 1 and at most 9007199254740992"),
         ("seed=-1", "between 0 and 2147483647"),
-        ("runtime.threads=1000000", "between 1 and 1024"),
+        ("runtime.threads=1024", "between 1 and 256"),
+        ("evaluation.final_episodes=1000000000000000", "between 1 and 100000"),
         ("env.num=1000000000", "between 1 and 4096"),
         ("replay.batch_size=100000000", "between 1 and 1048576"),
         ("replay_ratio=inf", "above 0 and at most"),

@@ -326,7 +326,7 @@ def test_a_warm_start_takes_what_fits(capfd):
     ):
         with pytest.raises(ConfigError, match=message):
             deeprl.train({**PLAIN, "init_from": wrong}, env=make)
-    with pytest.raises(ConfigError, match="no weight of it has a name and shape"):
+    with pytest.raises(ConfigError, match="no weight of it has a name, shape and type"):
         deeprl.train({"agent": "td3", "env": "classic/pendulum", "init_from": "old"})
 
 

@@ -12,6 +12,7 @@ from deeprl.agent import Agent
 from deeprl.config.build import build_agent
 from deeprl.config.stored import continued
 from deeprl.errors import ConfigError
+from deeprl.runs import checkpoint
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
 from deeprl.session.warm_start import warm_start
@@ -90,6 +91,36 @@ def test_a_checkpoint_may_be_named(tmp_path, monkeypatch):
     assert not same(stored(path, 100), stored(path))
     for name, step in (("best", 100), ("100", 100), ("last", 300), ("300", 300)):
         assert same(snapshot(started(f"{path}@{name}", "cartpole", "agent=dqn")), stored(path, step))
+
+
+MALFORMED = {
+    "no module": lambda state: {name: value for name, value in state.items() if name != "module"},
+    "a list": lambda state: [state],
+    "nested": lambda state: {"module": {"chain": state["module"]}},
+    "arrays": lambda state: {"module": {name: value.numpy() for name, value in state["module"].items()}},
+    "numbers": lambda state: {"module": dict.fromkeys(state["module"], 1.0)},
+    "names that are numbers": lambda state: {"module": dict(enumerate(state["module"].values()))},
+    "whole numbers": lambda state: {"module": {name: value.long() for name, value in state["module"].items()}},
+    "truths": lambda state: {"module": {name: value.bool() for name, value in state["module"].items()}},
+    "complex numbers": lambda state: {"module": {name: value.cfloat() for name, value in state["module"].items()}},
+}
+
+
+@pytest.mark.parametrize("change", MALFORMED.values(), ids=MALFORMED)
+def test_a_source_that_no_run_writes_is_refused(dqn, tmp_path, change):
+    source = shutil.copytree(dqn, tmp_path / "source")
+    step, parts = Checkpoints(dqn).load(only={"agent"})
+    checkpoint.save(Checkpoints(source).at(step), {"agent": change(parts["agent"])}, step=step)
+    with pytest.raises(ConfigError, match=f"init_from={source}"):
+        started(source, "cartpole")
+
+
+def test_a_source_whose_checkpoints_are_linked_is_refused(dqn, tmp_path):
+    source = shutil.copytree(dqn, tmp_path / "source")
+    (source / "checkpoints").rename(tmp_path / "elsewhere")
+    (source / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="checkpoints is a link"):
+        started(source, "cartpole")
 
 
 def test_a_run_names_the_step_that_it_took(dqn, tmp_path):
