@@ -18,7 +18,7 @@ NEEDS = ("matplotlib", "PIL", "scipy", "jinja2")
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="run folders, and folders above several")
     text = "the folder of the report; its earlier files are replaced (default: report, in the current folder)"
-    parser.add_argument("--out", type=Path, default=Path("report"), metavar="FOLDER", help=text)
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help=text)
     text = (
         "runs with equal values of these keys are a group, such as agent or agent.optimizer.lr (default: runs that differ in the seed only)"
     )
@@ -38,10 +38,13 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"deeprl report needs {', '.join(missing)}: {extra('report')}")
     from deeprl.report.build import build
 
-    notes = build(options.folders, options.out, options.group, options.names, shlex.join(["deeprl", *sys.argv[1:]]))
+    out = options.out or Path("report")
+    if options.out is None and out.is_symlink():  # the current folder may be a stranger's
+        raise ConfigError("report is a link, which is followed only if it is named: --out report")
+    notes = build(options.folders, out, options.group, options.names, shlex.join(["deeprl", *sys.argv[1:]]))
     for note in notes:
         say(f"note: {note}")
-    answer(f"{options.out / 'index.html'}")
+    answer(f"{out / 'index.html'}")
     return 0
 
 

@@ -11,7 +11,7 @@ from deeprl.errors import RunFolderError
 from deeprl.runs.folder import RunFolder, find_runs, holder
 from deeprl.sweep.standing import look
 from deeprl.system.progress import duration
-from deeprl.system.terminal import answer, say
+from deeprl.system.terminal import answer, one_line, say
 
 UNHELD = "no process"
 HEADS = ("run", "state", "step", "of", "return", "steps/s", "left", "saved at")
@@ -57,13 +57,13 @@ def row_of(path: Path) -> Row:
         folder = RunFolder(path)
         steps, status, standing = folder.read_config().get("steps"), folder.read_status() or {}, look(path)
     except RunFolderError as error:
-        return Row((str(path), "unreadable", *[""] * (len(HEADS) - 2)), "unreadable", str(error))
+        return Row((one_line(str(path)), "unreadable", *[""] * (len(HEADS) - 2)), "unreadable", str(error))
     state = UNHELD if standing.state == "running" and holder(path) is None else standing.state
     left = ""
     if state == "running" and standing.speed and isinstance(steps, int):
         left = duration(max(steps - standing.step, 0) / standing.speed)
     cells = (
-        str(path),
+        one_line(str(path)),
         state,
         f"{standing.step:,}",
         f"{steps:,}" if isinstance(steps, int) else "",

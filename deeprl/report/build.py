@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -15,8 +14,9 @@ from deeprl.report.page import VIEWS, render
 from deeprl.report.problems import problems
 from deeprl.report.results import AXES, Results, Row
 from deeprl.report.runs import find, read_all
-from deeprl.system.files import replace_file
+from deeprl.system.files import opened, replace_file
 from deeprl.system.machine import now
+from deeprl.system.tables import csv_bytes
 
 PAGE = "index.html"
 MARK = b'<meta name="generator" content="deeprl report">'
@@ -88,8 +88,9 @@ def claim(out: Path) -> None:
         ConfigError: `out` is a file, or holds no report but files with the names of one.
     """
     page = out / PAGE
-    if page.is_file() and MARK in page.read_bytes()[:1000]:
-        return
+    with contextlib.suppress(OSError), opened(page) as file:
+        if MARK in file.read(1000):
+            return
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is no folder. Name another one.")
     if taken := WRITTEN & {entry.name for entry in (out.iterdir() if out.exists() else ())}:
@@ -108,21 +109,9 @@ def named(groups: dict[str, list], names: Sequence[str]) -> dict[str, list]:
 
 
 def table(rows: Iterable[Row]) -> bytes:
-    """Rows as CSV; NaN is an empty cell. Without rows the file is empty."""
+    """Rows as CSV. Without rows the file is empty."""
     found = list(rows)
-    text = io.StringIO()
-    if found:
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(found[0])
-        writer.writerows([[entry(value) for value in row.values()] for row in found])
-    return text.getvalue().encode()
-
-
-def entry(value: object) -> object:
-    """A text that a spreadsheet would read as a formula is quoted by an apostrophe, because names may come from a stranger."""
-    if isinstance(value, str):
-        return f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
-    return "" if value != value else value
+    return csv_bytes(list(found[0]), (list(row.values()) for row in found)) if found else b""
 
 
 def write(out: Path, files: dict[str, bytes]) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import ceil
 from typing import Any
 
+import matplotlib
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -38,6 +39,17 @@ STYLE: dict[Any, Any] = {
     "figure.dpi": DPI,
     "text.parse_math": False,  # a name with two dollar signs is no formula
 }
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Matplotlib's own defaults and `STYLE`, whatever a matplotlibrc says: one in the current folder may be a stranger's, and
+    `text.usetex` starts a program."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
 
 Panel = Callable[[Axes, str], object]
 SHADED = 3
@@ -138,7 +150,7 @@ def panels(results: Results, titles: Sequence[str], draw: Panel, xlabel: str, yl
     longest = max(len(group) for group in results.groups)
     beside = max(int(width * 12 / (longest + 6)), 1)
     lines = ceil(len(results.groups) / beside)
-    with rc_context(STYLE):
+    with styled():
         figure = Figure(figsize=(width, rows * height + MARGIN + LINE * lines), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes, title in zip(grid.flat, titles):
@@ -176,7 +188,7 @@ def clock(seconds: float) -> tuple[str, float]:
 def png(figure: Figure) -> bytes:
     """With 256 colours, because the file then has a quarter of the size, and nobody sees it."""
     file = io.BytesIO()
-    with rc_context(STYLE), warnings.catch_warnings():
+    with styled(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a name in a script that the font lacks is drawn as boxes; the page has it in full
         canvas = FigureCanvasAgg(figure)
         canvas.draw()

@@ -109,8 +109,9 @@ def computed(runs: list[Run]) -> Iterator[str]:
     dirty = [run.name for run, machine in zip(known, last) if machine.commit.endswith(DIRTY)]
     if dirty:
         yield f"files differed from the commit, which therefore does not say what was run: {listed(dirty)}"
-    for package in sorted({name for machine in last for name, _ in machine.packages}):
-        yield from apart(known, [dict(machine.packages).get(package, "none") for machine in last], f"the version of {package} differs")
+    versions = [dict(machine.packages) for machine in last]
+    for package in sorted({name for each in versions for name in each}):
+        yield from apart(known, [each.get(package, "none") for each in versions], f"the version of {package} differs")
     yield from apart(known, [machine.hardware for machine in last], "hardware differs, so that wall clocks cannot be compared")
     for key in COMPUTING:
         yield from apart(runs, [get(run.config, key) for run in runs], f"{key} differs, so that wall clocks cannot be compared")

@@ -17,8 +17,8 @@ from deeprl.runs.folder import RunFolder, find_runs, read_lines
 
 LAST = 4
 """Number of evaluations in the score that averages several."""
-LONGEST = 120
-"""Most characters that are shown of a name."""
+LONGEST, PACKAGES = 120, 100
+"""Most characters that are shown of a name, and most packages of a start: a run records some twenty."""
 
 DIRTY = " (dirty)"
 Note = Callable[[str], object]
@@ -219,10 +219,11 @@ def wall_time(curve: Curve, summary: dict[str, Any]) -> float:
 def machine(start: dict[str, Any]) -> Machine:
     git, packages = start.get("git"), start.get("packages")
     commit = short(git.get("commit") or "", 40) + (DIRTY if git.get("dirty") else "") if isinstance(git, dict) else ""
+    named = list(packages.items())[:PACKAGES] if isinstance(packages, dict) else []
     parts = {"": start.get("cpu"), "GPU ": start.get("gpu"), "CUDA ": start.get("cuda"), "threads ": start.get("threads")}
     return Machine(
         commit=commit,
-        packages=tuple(sorted((short(name), short(version)) for name, version in packages.items())) if isinstance(packages, dict) else (),
+        packages=tuple(sorted((short(name), short(version)) for name, version in named)),
         hardware=", ".join(word + short(value) for word, value in parts.items() if value) or "unknown",
     )
 

@@ -17,9 +17,15 @@ rank = 0
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
-def printable(text: str) -> str:
-    """`text` with escape sequences made visible. Names from a stranger may hold some, which would change the cursor or hide text."""
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+def printable(text: str, kept: str = "\n\t") -> str:
+    """`text` with escape sequences, and bytes that are no UTF-8, made visible. Names from a stranger may hold some, which would change the
+    cursor, hide text, or be refused by an encoder."""
+    return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_line(text: str) -> str:
+    """`printable`, where a line break would make a row of its own."""
+    return printable(text, kept="")
 
 
 def say(text: str, stream: TextIO | None = None, urgent: bool = False) -> None:
@@ -113,6 +119,6 @@ def alert(text: str) -> None:
     """Write a line to stderr from a signal handler or a thread. It bypasses Python's buffers, because the interrupted code may hold their
     lock."""
     try:
-        os.write(2, f"\n{text}\n".encode())
+        os.write(2, f"\n{printable(text)}\n".encode())
     except OSError:
         pass

@@ -6,12 +6,11 @@ import warnings
 
 import numpy as np
 import optuna
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.trial import TrialState
 
-from deeprl.report.figures import COLOURS, STYLE
+from deeprl.report.figures import COLOURS, styled
 
 FEWEST = 4
 """Complete trials that an importance is computed from."""
@@ -29,7 +28,7 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 def importance(found: dict[str, float]) -> Figure:
     names = list(found)[::-1]
-    with rc_context(STYLE):
+    with styled():
         figure = Figure(figsize=(7.0, 1.0 + 0.32 * len(names)), layout="constrained")
         axes = figure.subplots()
         bars = axes.barh(names, [found[name] for name in names], color=COLOURS[0], height=0.6)
@@ -45,7 +44,7 @@ def history(study: optuna.Study) -> Figure:
     """Values of complete and of pruned trials, and the best so far."""
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.value is not None]
     looks = {TrialState.COMPLETE: ("complete", "o", COLOURS[0]), TrialState.PRUNED: ("pruned, at its last step", "X", COLOURS[1])}
-    with rc_context(STYLE):
+    with styled():
         figure = Figure(figsize=(7.0, 3.2), layout="constrained")
         axes = figure.subplots()
         for state, (label, marker, colour) in looks.items():

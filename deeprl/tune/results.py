@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shlex
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from deeprl.config.menu import groups
 from deeprl.config.overrides import key_of
-from deeprl.system.files import replace_file
+from deeprl.errors import RunFolderError
+from deeprl.system.files import make_folder, own_folder, replace_file
+from deeprl.system.tables import csv_bytes
 from deeprl.tune.settings import Settings
 from deeprl.tune.space import Space
 
@@ -28,12 +28,28 @@ def best(study: optuna.Study) -> FrozenTrial | None:
     return max(complete, key=lambda trial: trial.values[0], default=None)
 
 
+def require_own(path: Path) -> None:
+    """
+    Raises:
+        RunFolderError: `best` is a link. The folder of a study may be a stranger's, and best.yaml would be written where the link points.
+    """
+    try:
+        own_folder(path / "best")
+        own_folder(path / "best" / "experiment")
+    except OSError as error:
+        raise RunFolderError(f"{error.filename}: {error.strerror}; remove it to go on") from None
+
+
 def write(path: Path, study: optuna.Study, space: Space, settings: Settings) -> None:
-    """Write the table of trials and, once a trial is complete, best/experiment/best.yaml."""
+    """Write the table of trials and, once a trial is complete, best/experiment/best.yaml.
+
+    Raises:
+        OSError: a file cannot be written, or `best` is a link.
+    """
     replace_file(path / "trials.csv", table(study, space, settings))
     if (trial := best(study)) is not None:
-        file = path / "best" / "experiment" / "best.yaml"
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path / "best")
+        file = make_folder(path / "best" / "experiment") / "best.yaml"
         seeds = ", ".join(str(space.seed + place) for place in range(settings.seeds))
         caption = (
             f"# The best of {len(study.trials)} trials of deeprl tune: trial {trial.number}, return {trial.values[0]:.4g}, seeds {seeds}."
@@ -42,18 +58,19 @@ def write(path: Path, study: optuna.Study, space: Space, settings: Settings) -> 
         replace_file(file, f"# @package _global_\n{caption}\n{content}")
 
 
-def table(study: optuna.Study, space: Space, settings: Settings) -> str:
+def table(study: optuna.Study, space: Space, settings: Settings) -> bytes:
     """One line a trial. The value of a pruned trial is the last one that its pruner saw."""
-    file = io.StringIO()
-    out = csv.writer(file, lineterminator="\n")
     seeds = [f"seed {space.seed + place}" for place in range(settings.seeds)]
-    out.writerow(["trial", "state", "value", *space.heads, *seeds, "last_step", "error"])
-    for trial in study.get_trials(deepcopy=False):
+
+    def row(trial: FrozenTrial) -> list[object]:
         state = OPEN if trial.state is TrialState.RUNNING else trial.state.name.lower()
         values = [text.partition("=")[2] for text in space.settings(trial.params)]
-        scores = trial.user_attrs.get("scores", [""] * settings.seeds)
-        out.writerow([trial.number, state, trial.value, *values, *scores, trial.last_step, trial.user_attrs.get("error")])
-    return file.getvalue()
+        scores = trial.user_attrs.get("scores")
+        if not isinstance(scores, list) or len(scores) != settings.seeds:
+            scores = [""] * settings.seeds
+        return [trial.number, state, trial.value, *values, *scores, trial.last_step, trial.user_attrs.get("error")]
+
+    return csv_bytes(["trial", "state", "value", *space.heads, *seeds, "last_step", "error"], map(row, study.get_trials(deepcopy=False)))
 
 
 def experiment(overrides: list[str]) -> dict[str, Any]:

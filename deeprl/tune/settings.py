@@ -13,6 +13,8 @@ from deeprl.sweep.folder import is_override, read_record
 from deeprl.system.files import replace_file
 
 PRUNERS = ("median", "halving", "none")
+MOST_RUNS = 100_000
+"""Runs of a study, because all of them are listed at its start"""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,12 @@ class Settings:
     cwd: str | None = None
     """Where the first command was given; older studies lack it."""
 
+    def __post_init__(self):
+        if not all(type(n) is int and n >= 1 for n in (self.seeds, self.last, self.trials, self.together)):
+            raise ConfigError("trials, seeds, last and together are not all whole numbers of at least 1.")
+        if self.trials * self.seeds > MOST_RUNS:
+            raise ConfigError(f"--trials {self.trials} with --seeds {self.seeds}: a study has at most {MOST_RUNS:,} runs.")
+
     @classmethod
     def read(cls, path: Path) -> Settings:
         """
@@ -44,10 +52,9 @@ class Settings:
         def parse(found: Any) -> Settings:
             read = cls(**{**found, "overrides": tuple(found["overrides"]), "start": tuple(found["start"])})
             words = all(is_override(word) for word in (*read.overrides, *read.start))
-            counts = all(type(n) is int and n >= 1 for n in (read.seeds, read.last, read.trials, read.together))
             seed = type(read.sampler_seed) is int and read.sampler_seed >= 0
             places = isinstance(read.config_dir, str | None) and isinstance(read.cwd, str | None)
-            if not (words and counts and seed and places and read.pruner in PRUNERS):
+            if not (words and seed and places and read.pruner in PRUNERS):
                 raise ValueError("it names no study")
             return read
 

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.report import figures
-from deeprl.report.build import WRITTEN, build, entry
+from deeprl.report.build import UNFINISHED, WRITTEN, build, claim
 from deeprl.report.groups import differences, grouped
 from deeprl.report.normalise import ATARI, Scale, scales
 from deeprl.report.page import duration, number
 from deeprl.report.problems import problems
 from deeprl.report.results import Results
-from deeprl.report.runs import find, read_all
+from deeprl.report.runs import PACKAGES, find, read_all
 from deeprl.runs.folder import RunFolder
 from deeprl.runs.loggers import JsonLines
 from deeprl.system.files import replace_file
+from tests.builders import console
 from tests.report.folders import SYSTEM, write_run
 
 
@@ -449,8 +452,51 @@ def test_the_page_says_what_was_wrong(tmp_path):
     assert "a failed at step 500 of 500: RuntimeError: &lt;no&gt;" in (tmp_path / "out" / "index.html").read_text()
 
 
-def test_cells_that_a_spreadsheet_would_execute_are_quoted():
-    assert [entry(value) for value in ("=1+1", "@x", "agent=dqn", -3.5, float("nan"), 7)] == ["'=1+1", "'@x", "agent=dqn", -3.5, "", 7]
+def test_a_name_that_is_no_utf8_and_control_characters_refuse_no_report(tmp_path):
+    """As of a folder that was named in Latin-1."""
+    write_run(tmp_path / "m\udcfcller\x1b[2J\nnext", error="\ud800 =1+1", state="failed")
+    write_run(tmp_path / "b")
+    build_in(tmp_path)
+    for file in ("scores.csv", "evaluations.csv", "index.html"):
+        text = (tmp_path / "out" / file).read_bytes().decode()
+        assert "m\\udcfcller\\x1b[2J\nnext" in text
+        assert "\x1b" not in text
+
+
+def test_figures_are_drawn_as_ours_whatever_a_matplotlibrc_says(tmp_path, monkeypatch):
+    """`text.usetex` of a stranger's folder started LaTeX."""
+    write_run(tmp_path / "a")
+    results = Results(grouped(read_all([tmp_path / "a"], print)))
+    ours = figures.curves(results, "step")
+    for key, value in {"text.usetex": True, "font.size": 60.0, "axes.facecolor": "red"}.items():
+        monkeypatch.setitem(matplotlib.rcParams, key, value)
+    assert figures.curves(results, "step") == ours
+
+
+def test_a_start_has_no_more_packages_than_a_reader_takes(tmp_path):
+    """20,000 of them took the square of their number."""
+    packages = {f"package{number}": "1" for number in range(20_000)}
+    write_run(tmp_path / "a", system={**SYSTEM, "packages": packages})
+    (run,) = read_all([tmp_path / "a"], print)
+    assert len(run.machines[0].packages) == PACKAGES
+
+
+def test_of_a_page_that_is_there_only_the_beginning_is_read(tmp_path):
+    """One of 6 GB filled the memory."""
+    (tmp_path / "index.html").write_bytes(UNFINISHED)
+    os.truncate(tmp_path / "index.html", 1 << 40)
+    claim(tmp_path)
+
+
+def test_a_link_is_followed_only_if_it_is_named(tmp_path, monkeypatch, capsys):
+    """The current folder may be a stranger's, with a link `report` to any folder of the user."""
+    write_run(tmp_path / "a")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "report").symlink_to("mine")
+    monkeypatch.chdir(tmp_path)
+    assert console("report", "a") == 2
+    assert "--out report" in capsys.readouterr().err
+    assert not [*(tmp_path / "mine").iterdir()]
 
 
 def test_a_report_is_replaced_but_nothing_else(tmp_path):

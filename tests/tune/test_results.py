@@ -14,7 +14,7 @@ from optuna.trial import TrialState, create_trial
 from deeprl.cli import tune
 from deeprl.config import folders
 from deeprl.config.compose import compose
-from deeprl.errors import FINISHED
+from deeprl.errors import FINISHED, ConfigError, RunFolderError
 from deeprl.session.settle import settle
 from deeprl.tune import figures, results
 from deeprl.tune.settings import Settings
@@ -90,6 +90,34 @@ def test_the_best_trial_is_written_and_a_pruned_one_is_none(tmp_path):
         ["2", "complete", "7.0", "0.125", "x", "6.0", "8.0", "10", ""],
         ["3", "fail", "", "1.0", "x", "", "", "", "it broke"],
     ]
+
+
+@pytest.mark.parametrize("link", ["best", "best/experiment"])
+def test_the_best_settings_are_written_through_no_link(tmp_path, link):
+    study, folder = tmp_path / "study", tmp_path / "mine"
+    folder.mkdir()
+    (study / link).parent.mkdir(parents=True)
+    (study / link).symlink_to(folder)
+    with pytest.raises(RunFolderError, match=f"{link}: it is a link"):
+        results.require_own(study)
+    space = parse(["replay.n_step=1,2"])
+    with pytest.raises(OSError, match="it is a link"):
+        results.write(study, study_of(space, (TrialState.COMPLETE, 1.0, {"replay.n_step": "1"})), space, SETTINGS)
+    assert not [*folder.iterdir()]
+
+
+def test_texts_of_a_study_move_no_cursor_and_are_no_formula():
+    space = parse(["replay.n_step=1,2"])
+    study, params = study_of(space), {"replay.n_step": "1"}
+    told = {"error": "=cmd()\x1b[2J", "scores": 3}
+    study.add_trial(create_trial(state=TrialState.FAIL, params=params, distributions=space.distributions, user_attrs=told))
+    assert b"'=cmd()\\x1b[2J" in results.table(study, space, SETTINGS)
+
+
+@pytest.mark.parametrize(("trials", "seeds"), [(10**9, 3), (20, 10**9), (0, 1), (1.5, 1)])
+def test_a_study_has_a_number_of_runs_that_can_be_listed(trials, seeds):
+    with pytest.raises(ConfigError, match="trials"):
+        replace(SETTINGS, trials=trials, seeds=seeds)
 
 
 def test_without_a_complete_trial_nothing_is_best(tmp_path):
