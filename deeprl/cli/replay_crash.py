@@ -64,8 +64,11 @@ def newest(path: Path) -> Path:
     Raises:
         CheckpointError: `path` is neither, or the run has no bundle.
     """
-    bundles = (path / "crash").iterdir() if (path / "crash").is_dir() else ()
+    crash = path / "crash"
+    bundles = crash.iterdir() if crash.is_dir() else ()
     found = max((bundle for bundle in bundles if BUNDLE.fullmatch(bundle.name)), default=None)
+    if link := next((place for place in (crash, found) if place and place.is_symlink()), None):
+        raise CheckpointError(f"{link} is a link, which is refused.")
     if found is None and not (path / "manifest.json").exists():
         reason = ", because no update of this run produced NaN or Inf" if holds_run(path) else ", and is no run folder"
         raise CheckpointError(f"{path} holds no crash bundle{reason}.")

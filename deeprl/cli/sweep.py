@@ -69,6 +69,7 @@ def run(options: argparse.Namespace) -> int:
             folder.path.rmdir()
         raise
     with folder.lock():
+        folder.require_own(todo)
         if launcher.stays:  # a job in the queue may well train
             folder.require_free([job for job in todo if holder(folder.run(job)) and not waits(folder, job)])
         else:
@@ -131,13 +132,22 @@ def placed(options: argparse.Namespace, before: Place) -> Place:
         before: where those of the command before ran. Its words count where the command line has none.
 
     Raises:
-        ConfigError: a flag belongs to another place, or the jobs connect to what this command has not named.
+        ConfigError: a flag belongs to another place, the jobs connect to what this command has not named, or they would execute stored
+            commands.
     """
     on = options.on or before.on
     for flag, given, owner in (("--slurm", options.slurm, "slurm"), ("--ray-address", options.ray_address, "ray")):
         if given and on != owner:
             raise ConfigError(f"{flag} is for --on {owner}.")
     kept = before if on == before.on else Place()
+    if on == "slurm" and kept.slurm and not options.slurm:
+        from deeprl.sweep.slurm import executes
+
+        if commands := [word for word in kept.slurm if executes(word)]:
+            raise ConfigError(
+                f"{shlex.join(commands)} of sweep.json is executed by each job: if you trust it, give it again: "
+                f"{' '.join(f'--slurm {shlex.quote(word)}' for word in kept.slurm)}"
+            )
     place = Place(on, tuple(options.slurm) or kept.slurm, options.ray_address or kept.ray_address, options.jobs or kept.jobs)
     if words := place.connects():
         asked = options.ray_address is not None

@@ -61,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
     missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"deeprl tune needs {', '.join(missing)}: {extra('tune')}")
+    from deeprl.tune import results
     from deeprl.tune import space as spaces
     from deeprl.tune.trials import Trials, open_study, pruner
 
@@ -86,9 +87,11 @@ def run(options: argparse.Namespace) -> int:
         settings = replace(settings, together=min(slots, settings.seeds))
     runs.path = path.absolute()
     with runs.lock():
+        results.require_own(path)
         settings = settings.settle(path)
         study = open_study(path, pruner(settings, grid))
         trials = Trials(study, space, settings, runs, grid)
+        runs.require_own(runs.jobs)
         runs.require_free(runs.jobs)
         say(f"{runs.path}: {len(trials.open)} trials to go on with, {max(settings.trials - trials.asked, 0)} to sample")
         view, launcher = View(runs, dict.fromkeys((job.name for job in runs.jobs), grid.steps), slots), Local(slots)
@@ -162,18 +165,26 @@ def ended(path: Path, study: optuna.Study, space: Space, settings: Settings, tru
 
     Args:
         trusted: words with which a command resumes it.
+
+    Raises:
+        RunFolderError: the results cannot be written.
     """
     from deeprl.report.figures import png
     from deeprl.tune import figures, results
 
-    results.write(path, study, space, settings)
-    replace_file(path / "history.png", png(figures.history(study)))
+    found = figures.importances(study)
+    drawn = {"history.png": figures.history(study)} | ({"importance.png": figures.importance(found)} if found else {})
+    try:
+        results.write(path, study, space, settings)
+        for name, figure in drawn.items():
+            replace_file(path / name, png(figure))
+    except OSError as error:
+        raise RunFolderError(f"{path}: the results cannot be written: {error}") from error
     counts = Counter(results.OPEN if trial.state.name == "RUNNING" else trial.state.name.lower() for trial in study.trials)
     counts["not sampled"] = max(settings.trials - len(study.trials), 0)
     words = [f"{counts[word]} {word}" for word in ("complete", "pruned", "fail", results.OPEN, "not sampled") if counts[word]]
     answer(f"{path}: {', '.join(words)}; trials.csv and history.png list them")
-    if found := figures.importances(study):
-        replace_file(path / "importance.png", png(figures.importance(found)))
+    if found:
         answer("importance (importance.png): " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))
     elif counts["complete"]:
         answer(f"no importance.png: it needs {figures.FEWEST} complete trials of unequal return")

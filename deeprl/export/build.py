@@ -18,7 +18,7 @@ from deeprl.errors import RunFolderError
 from deeprl.export import check, programs
 from deeprl.export.policy import Policy
 from deeprl.session.api import Run
-from deeprl.system.files import plain, replace_file
+from deeprl.system.files import make_folder, plain, replace_file
 from deeprl.system.terminal import say
 from deeprl.training.evaluation import evaluation_seed
 
@@ -163,9 +163,10 @@ def write(folder: Path, contents: dict[str, bytes], about: dict[str, Any], follo
     Args:
         follow: whether the folder may be a link, as one that the user named.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if folder.is_symlink() and not follow:
-        raise OSError("it is a link and is not followed")
+    if follow:
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        make_folder(folder)
     for kind in FORMATS.keys() - contents.keys():  # of an earlier export, and so perhaps of another checkpoint than policy.json tells
         (folder / FORMATS[kind]).unlink(missing_ok=True)
     for kind, content in contents.items():

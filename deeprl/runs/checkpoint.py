@@ -23,7 +23,18 @@ from torch import Tensor
 
 from deeprl.errors import CheckpointError, UnreadableError
 from deeprl.runs.state import pack, unpack
-from deeprl.system.files import create, machine_fault, read_regular, regular_size, remove, sha256, strict_json, sync_folder
+from deeprl.system.files import (
+    create,
+    machine_fault,
+    opened,
+    read_regular,
+    regular_size,
+    remove,
+    sha256,
+    strict_json,
+    sync_file,
+    sync_folder,
+)
 from deeprl.system.machine import available_memory
 
 FORMAT = 1
@@ -108,7 +119,7 @@ def load(folder: Path, only: set[str] | None = None, most: dict[str, int] | None
     files, path = read_manifest(folder)["files"], folder / "state.json"
     verify(path, files.get("state.json"), STATE_LIMIT)
     with blame(path):
-        state = strict_json(path.read_bytes())
+        state = strict_json(read_regular(path, STATE_LIMIT))
         if not isinstance(state, dict):
             raise ValueError("it holds no parts")
     for name in files:
@@ -261,14 +272,13 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
         raise system_error(error, path) or error from None
     with contextlib.suppress(OSError):  # some file systems have no modes
         os.chmod(path, mode)  # because safetensors makes the file readable by its owner only
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
+    sync_file(path)
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     with blame(path):
-        with open(path, "rb") as file:  # checked here, because the library accepts a repeated name and a larger header
+        with opened(path) as file:  # checked here, because the library accepts a repeated name and a larger header
             (length,) = struct.unpack("<Q", file.read(8))
             if length > HEADER_LIMIT:
                 raise ValueError(f"its header claims {length} bytes")

@@ -143,7 +143,7 @@ class Checkpoints:
     def _refuse_links(self) -> None:
         own = self.folder.parent
         for folder in (self.folder, self.replay, *((own, own.parent) if self.clean_later else ())):
-            if folder.is_symlink():  # because files of another folder would be removed
+            if folder.is_symlink():  # because files of another folder would be read, or removed
                 raise CheckpointError(f"{folder} is a link, which is refused: put the whole run folder where there is space")
             if folder.exists() and not folder.is_dir():
                 raise CheckpointError(f"{folder} is no folder: remove it to go on")
@@ -249,6 +249,7 @@ class Checkpoints:
             CheckpointError: none is readable; the message gives the reason for each.
             UnreadableError: the machine cannot read one now, which may be whole.
         """
+        self._refuse_links()
         candidates = self._candidates(which)
         reasons = []
         for i, step in enumerate(candidates):
@@ -294,6 +295,8 @@ class Checkpoints:
     def _load(self, step: int, only: set[str] | None, most: dict[str, int] | None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Manifest entries of the segments (none if `only` is given), and the parts."""
         folder = self.at(step)
+        if folder.is_symlink():
+            raise CheckpointError(f"{folder} is a link, which is refused")
         manifest = read_manifest(folder)
         if manifest.get("step") != step:
             raise CheckpointError(f"{folder} is damaged: its manifest is that of step {manifest.get('step')}")

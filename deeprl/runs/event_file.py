@@ -5,6 +5,7 @@ TensorFlow with a hundred modules, file systems of clouds among them (about 0.2 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import struct
 import time
@@ -26,6 +27,9 @@ HPARAMS = "hparams"
 """Name of TensorBoard's plugin, the version of whose data is 0"""
 SESSION_START, SESSION_END = "_hparams_/session_start_info", "_hparams_/session_end_info"
 """Its tags"""
+
+STAMPED = re.compile(r"events\.out\.tfevents\.([0-9]{1,12})\.")
+"""Name of an event file, with the second in which it was begun. A stranger's may have so many digits that the next name is too long."""
 
 CHARTS = {
     "returns": {
@@ -84,7 +88,7 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, purge_step: int | None = None):
-        stamps = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*") if path.name.split(".")[3].isdecimal()]
+        stamps = [int(found[1]) for found in map(STAMPED.match, os.listdir(folder)) if found]
         stamp = max(int(time.time()), *(old + 1 for old in stamps)) if stamps else int(time.time())  # sorts after all existing files
         path = folder / f"events.out.tfevents.{stamp:010d}.{socket.gethostname()}.{os.getpid()}.0"
         first = Event(file_version="brain.Event:2", step=purge_step or 0, wall_time=time.time())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import re
 import shlex
 import shutil
 import socket
-import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,13 +19,28 @@ from typing import Any
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.runs import config_file
 from deeprl.runs.config_file import CHANGEABLE_ONCE, config_hash, container, without_changeable
-from deeprl.system.files import Appender, full, plain, read_regular, regular_size, remove_partials, replace_file, strict_json
+from deeprl.system.files import (
+    Appender,
+    cut,
+    ends_line,
+    full,
+    opened,
+    own_folder,
+    plain,
+    read_regular,
+    regular_size,
+    remove_partials,
+    replace_file,
+    sole,
+    strict_json,
+)
 from deeprl.system.machine import now
 from deeprl.system.terminal import say
 
 GROWING = ("metrics.jsonl", "evaluations.jsonl")
-JSON_LIMIT, LINE_LIMIT = 1 << 24, 1 << 22
-"""Largest bytes of a JSON file, and of one line of a file that grows, which is enough for an evaluation of 150,000 episodes."""
+JSON_LIMIT, LINE_LIMIT, LINES_LIMIT = 1 << 24, 1 << 22, 1 << 30
+"""Largest bytes of a JSON file; of one line of a file that grows, which is enough for an evaluation of 150,000 episodes; and of such a
+file, which is enough for millions of lines of metrics."""
 STATES = ("running", "finished", "failed", "stopped")
 
 # ---- names
@@ -212,9 +227,9 @@ class RunFolder:
             handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)  # a link's target would be emptied
         except OSError as error:
             raise RunFolderError(f"{self.path / 'lock'} cannot be opened: {error.strerror}") from error
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+        if not sole(os.fstat(handle)):
             os.close(handle)
-            raise RunFolderError(f"{self.path / 'lock'} is not a plain file: remove it to go on")
+            raise RunFolderError(f"{self.path / 'lock'} is not a plain file, or has a second name: remove it to go on")
         try:
             for _ in range(20):  # because `holder` takes the lock for a moment
                 if free := _locked(handle):
@@ -233,8 +248,10 @@ class RunFolder:
         os.pwrite(handle, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         self._lock = handle
         LOCKS.add(handle)
-        for folder in (self.path, self.path / "checkpoints", self.path / "replay"):
-            remove_partials(folder)
+        remove_partials(self.path)
+        for name in ("checkpoints", "replay"):
+            with contextlib.suppress(OSError):  # of a link, which `Checkpoints` refuses
+                remove_partials(own_folder(self.path / name))
 
     def release(self) -> None:
         handle, self._lock = self._lock, None
@@ -341,12 +358,11 @@ class RunFolder:
             path = self.path / name
             if not plain_file(path):
                 continue
-            found, size = path.read_bytes(), (sizes or {}).get(name, -1)
-            kept = found[:size] if 0 <= size <= len(found) else b""
-            if size != len(kept) or not (kept.endswith(b"\n") or not kept):
-                kept = "".join(line for line, entry in read_lines(path) if entry["step"] <= step).encode()
-            if kept != found:
-                replace_file(path, kept)
+            size = (sizes or {}).get(name, -1)
+            if ends_line(path, size):
+                cut(path, size)
+            else:
+                replace_file(path, (line.encode() for line, entry in read_lines(path) if entry["step"] <= step))
 
     def _write(self, name: str, content: Any) -> None:
         replace_file(self.path / name, json.dumps(plain(content), indent=1, allow_nan=False) + "\n")
@@ -386,11 +402,15 @@ def read_lines(path: Path, skipped: Callable[[int], object] = lambda number: Non
         skipped: called with the number of each line that is skipped, from 1; an overlong line counts as several.
 
     Raises:
-        RunFolderError: as in `plain_file`.
+        RunFolderError: as in `plain_file`, or it has more than `LINES_LIMIT` bytes.
     """
     if not plain_file(path):
         return
-    with open(path, errors="replace") as file:
+    try:
+        lines = opened(path, LINES_LIMIT)
+    except ValueError as error:
+        raise RunFolderError(f"{path} is refused: {error}; move it away to go on") from None
+    with io.TextIOWrapper(lines, "utf-8", "replace") as file:
         for number, line in enumerate(iter(lambda: file.readline(LINE_LIMIT), ""), 1):
             found = None
             with contextlib.suppress(ValueError):

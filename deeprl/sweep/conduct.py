@@ -13,6 +13,7 @@ from deeprl.sweep.launcher import Launcher, Running
 from deeprl.sweep.process import Task
 from deeprl.sweep.standing import look
 from deeprl.sweep.table import View
+from deeprl.system.files import appending
 from deeprl.system.signals import HANDLED, Signals
 
 EARLY = {-number for number in HANDLED}
@@ -31,7 +32,7 @@ def confirmed(folder: SweepFolder, name: str) -> int:
             return FINISHED
     except RunFolderError:
         pass
-    with open(run.with_name(f"{name}.log"), "a") as log:
+    with appending(run.with_name(f"{name}.log")) as log:
         log.write("\nthe process ended with 0 before the run was finished\n")
     return FAILED
 

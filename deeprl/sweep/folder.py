@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.runs.folder import JSON_LIMIT, RunFolder, holder
 from deeprl.sweep.grid import Job
-from deeprl.system.files import read_regular, replace_file, strict_json
+from deeprl.system.files import own_folder, read_regular, replace_file, strict_json
 from deeprl.system.machine import now
 
 T = TypeVar("T")
@@ -153,6 +153,17 @@ class SweepFolder:
         busy = [f"{job.name} ({who})" for job in jobs if (who := holder(self.run(job)))]
         if busy:
             raise RunFolderError(f"{self.path}: jobs still run elsewhere: {', '.join(busy)}. Wait for them, or stop them.")
+
+    def require_own(self, jobs: Sequence[Job]) -> None:
+        """
+        Raises:
+            RunFolderError: the folder of a job is a link. A sweep may be a stranger's, and its job would train where the link points.
+        """
+        for job in jobs:
+            try:
+                own_folder(self.run(job))
+            except OSError as error:
+                raise RunFolderError(f"{self.run(job)}: {error.strerror}; put the whole folder of the sweep where there is space") from None
 
     def require_same(self, other: SweepFolder) -> None:
         """

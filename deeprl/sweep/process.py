@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import deeprl
 from deeprl.config.overrides import quoted
+from deeprl.system.files import appending, tail
 
 PROGRAM = """
 import sys
@@ -43,8 +44,8 @@ class Task(NamedTuple):
         """Start the process. Its standard input is a pipe whose other end only this process has, so that it notices this process's end,
         by SIGKILL too. It stays in this process group, so that a terminal suspends and ends them together."""
         package = str(Path(deeprl.__file__).absolute().parents[1])  # spelt as in sys.path
-        with open(self.log, "ab") as file:
-            file.write(f"\n$ deeprl train {shlex.join(self.words())}\n\n".encode())
+        with appending(self.log) as file:
+            file.write(f"\n$ deeprl train {shlex.join(self.words())}\n\n")
             file.flush()
             command = [sys.executable, "-P", "-c", PROGRAM, package, *self.words()]
             return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=file, cwd=self.cwd)
@@ -66,9 +67,7 @@ def stop(process: subprocess.Popen) -> None:
 def last_words(log: Path) -> str:
     """The last paragraph of a log: the error of deeprl, if there is one, or the lines behind the last empty one, ten at most."""
     try:
-        with open(log, "rb") as file:
-            file.seek(max(file.seek(0, 2) - 8192, 0))
-            lines = file.read().decode(errors="replace").rstrip().splitlines()
+        lines = tail(log, 8192).decode(errors="replace").rstrip().splitlines()
     except OSError:
         return ""
     starts = [place for place, line in enumerate(lines) if line.startswith("deeprl: ")]

@@ -9,6 +9,7 @@ from deeprl.errors import FAILED, STOPPED, ConfigError
 from deeprl.remote.connection import connect
 from deeprl.sweep.launcher import Running
 from deeprl.sweep.process import Task, stop, wait
+from deeprl.system.files import appending
 
 
 class Worker:
@@ -73,7 +74,7 @@ class Remote:
             code = self.ray.get(self.code)
         except self.ray.exceptions.RayError as error:  # the worker or its machine died
             code = FAILED
-            with open(self.task.log, "a") as file:
+            with appending(self.task.log) as file:
                 file.write(f"\n{error}\n")
         self.ray.kill(self.worker)  # its cores are for the next job
         return code

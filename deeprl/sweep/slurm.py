@@ -7,6 +7,7 @@ requeues the job, which then continues the run.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -19,7 +20,7 @@ import yaml
 from deeprl.errors import FAILED, STOPPED, ConfigError, RunFolderError
 from deeprl.sweep.launcher import Running
 from deeprl.sweep.process import Task, stop, wait
-from deeprl.system.files import replace_file
+from deeprl.system.files import appending, make_folder, read_regular, replace_file
 from deeprl.system.machine import extra
 
 TIMEOUTS = 1000
@@ -87,6 +88,11 @@ def executor(folder: Path, parameters: Sequence[str], threads: int) -> Any:
     return found
 
 
+def executes(word: str) -> bool:
+    """Whether a parameter, KEY=VALUE, adds lines of its own to the script of a job: shell commands, or options of Slurm that name some."""
+    return word.partition("=")[0].removeprefix("slurm_") in STRUCTURED or not word.isprintable()
+
+
 def read(name: str, text: str) -> Any:
     """The value of a parameter: a number, true or false, a list or a dictionary, as in YAML. Anything else is Slurm's own notation, as in
     gpu,long or node[1-3] or 10:00:00, and stays as it stands."""
@@ -121,7 +127,7 @@ class Slurm:
         note = task.run.with_name(f"{task.run.name}.slurm")
         job = self._earlier(note)
         if job is None:
-            self.executor.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.executor.folder)
             try:
                 job = self.executor.submit(Submission(task))
             except RuntimeError as error:  # of submitit
@@ -146,8 +152,18 @@ class Slurm:
 
 
 def found_again(folder: Path, note: Path) -> Any:
-    """The job that a note names, if it has not ended."""
-    job = submitit().SlurmJob(folder=folder, job_id=note.read_text().strip())
+    """The job that a note names, if it has not ended.
+
+    Raises:
+        RunFolderError: the note names none.
+    """
+    try:
+        number = read_regular(note, 100).decode().strip()
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{note} is refused: {error}; remove it to go on") from None
+    if not re.fullmatch(r"\d+(_\d+)?", number, re.ASCII):
+        raise RunFolderError(f"{note} names no job of Slurm; remove it to go on")
+    job = submitit().SlurmJob(folder=folder, job_id=number)
     return None if job.done(force_check=True) or lost(job) else job
 
 
@@ -159,7 +175,7 @@ def queued(folder: Path, note: Path) -> bool:
     """
     try:
         return found_again(folder, note) is not None
-    except (ConfigError, OSError, RuntimeError, subprocess.SubprocessError):
+    except (ConfigError, RunFolderError, OSError, RuntimeError, subprocess.SubprocessError):
         return True
 
 
@@ -185,7 +201,7 @@ class Queued:
         try:
             return self.job.result()
         except submitit().core.utils.UncompletedJobError as error:  # it never answered: its node failed, or it was cancelled
-            with open(self.log, "a") as file:
+            with appending(self.log) as file:
                 file.write(f"\n{error}\n")
             return FAILED
 
@@ -197,7 +213,7 @@ class Queued:
         self._missed = self._missed + 1 if lost(self.job) else 0
         if self._missed < 2:
             return None
-        with open(self.log, "a") as file:
+        with appending(self.log) as file:
             file.write(f"\nSlurm has no job {self.job.job_id} any more, and it left no answer: it was cancelled, or its node failed.\n")
         return FAILED
 

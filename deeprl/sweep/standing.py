@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deeprl.errors import RunFolderError
-from deeprl.runs.folder import RunFolder, plain_file
-from deeprl.system.files import strict_json
+from deeprl.runs.folder import RunFolder
+from deeprl.system.files import strict_json, tail
 
 TAIL = 1 << 16
 """Bytes at the end of metrics.jsonl that hold the newest value of each metric."""
@@ -52,14 +50,10 @@ def number(value: Any) -> float | None:
 def latest(path: Path) -> dict[str, Any]:
     """The newest value of each metric near the end of a file."""
     found: dict[str, Any] = {}
-    with contextlib.suppress(OSError, RunFolderError):
-        if plain_file(path):
-            with open(path, "rb") as file:
-                file.seek(max(file.seek(0, os.SEEK_END) - TAIL, 0))
-                lines = file.read().splitlines(keepends=True)
-            for line in lines:
-                with contextlib.suppress(ValueError):  # cut off at either end
-                    entry = strict_json(line)
-                    if line.endswith(b"\n") and isinstance(entry, dict) and isinstance(entry.get("step"), (int, float)):
-                        found |= {name: value for name, value in entry.items() if value is not None}
+    with contextlib.suppress(OSError):
+        for line in tail(path, TAIL).splitlines(keepends=True):
+            with contextlib.suppress(ValueError):  # cut off at either end
+                entry = strict_json(line)
+                if line.endswith(b"\n") and isinstance(entry, dict) and isinstance(entry.get("step"), (int, float)):
+                    found |= {name: value for name, value in entry.items() if value is not None}
     return found

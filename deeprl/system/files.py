@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import math
 import os
 import secrets
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -58,25 +59,67 @@ def remove(path: Path) -> None:
         raise RunFolderError(f"{path} cannot be removed ({error.strerror}): put runs where files can be removed") from error
 
 
-def create(path: Path, data: bytes = b"") -> int:
+def sync_file(path: Path) -> None:
+    """Flush to disk a file that another library wrote."""
+    handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def create(path: Path, data: bytes | Iterable[bytes] = b"") -> int:
     """Write a new file, flush it to disk and return the number of bytes. No link is followed, and the umask decides who may read it.
+
+    Args:
+        data: the content, or its pieces, of which only one is in memory at a time.
 
     Raises:
         FileExistsError: the name exists, even if only as a dangling link.
     """
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
     with open(handle, "wb") as file:
-        file.write(data)
+        written = sum(file.write(piece) for piece in ((data,) if isinstance(data, bytes) else data))
         file.flush()
         os.fsync(handle)
-    return len(data)
+    return written
 
 
 def appending(path: Path) -> TextIO:
-    """Open a file to append text. What is no plain file, such as a link or a pipe in a stranger's folder, is replaced."""
-    if path.is_symlink() or not path.is_file():
-        path.unlink(missing_ok=True)
-    return open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "a")
+    """Open a file to append text. What is no plain file, such as a link or a pipe in a stranger's folder, is replaced, and so is a file
+    with a second name, because that may be any file of the user."""
+    if os.path.lexists(path) and not sole(path.lstat()):
+        remove(path)
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    return open(handle, "a", encoding="utf-8", errors="backslashreplace")
+
+
+def sole(info: os.stat_result) -> bool:
+    """Whether a plain file has no second name (a hard link), so that writing into it changes nothing elsewhere."""
+    return stat.S_ISREG(info.st_mode) and info.st_nlink <= 1
+
+
+def own_folder(path: Path) -> Path:
+    """A name for a folder inside of one that may be a stranger's. What a link names may be any folder of the user.
+
+    Raises:
+        OSError: it is a link, or a file.
+    """
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a link, which is refused", str(path))
+    if path.exists() and not path.is_dir():
+        raise OSError(errno.ENOTDIR, "it is no folder", str(path))
+    return path
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder inside of one that may be a stranger's, unless it is there.
+
+    Raises:
+        OSError: as in `own_folder`, or it cannot be made.
+    """
+    own_folder(path).mkdir(exist_ok=True)
+    return own_folder(path)
 
 
 @contextlib.contextmanager
@@ -97,7 +140,7 @@ def partial(path: Path) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
-def replace_file(path: Path, content: str | bytes) -> None:
+def replace_file(path: Path, content: str | bytes | Iterable[bytes]) -> None:
     with partial(path) as name:
         create(name, content.encode() if isinstance(content, str) else content)
 
@@ -174,20 +217,85 @@ def regular_size(path: Path) -> int:
     return info.st_size
 
 
-def read_regular(path: Path, limit: int) -> bytes:
-    """Content of a plain file of at most `limit` bytes.
+def opened(path: Path, limit: int | None = None) -> io.BufferedReader:
+    """Open a plain file to read it. Every file that may be a stranger's is opened here.
+
+    Args:
+        limit: largest size in bytes.
 
     Raises:
         OSError: as in `regular_size`.
         ValueError: the file is larger.
     """
-    if regular_size(path) > limit:
+    size = regular_size(path)
+    if limit is not None and size > limit:
         raise ValueError(f"it has more than {limit} bytes")
-    return path.read_bytes()
+    file = open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # exchanged since
+        file.close()
+        raise OSError("it is not a plain file")
+    return file
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Content of a plain file of at most `limit` bytes.
+
+    Raises:
+        OSError, ValueError: as in `opened`.
+    """
+    with opened(path, limit) as file:
+        return file.read(limit)
+
+
+def tail(path: Path, most: int) -> bytes:
+    """The last `most` bytes of a plain file.
+
+    Raises:
+        OSError: as in `regular_size`.
+    """
+    with opened(path) as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - most, 0))
+        return file.read(most)
+
+
+def ends_line(path: Path, size: int) -> bool:
+    """Whether a plain file has `size` bytes or more, and a line ends there.
+
+    Raises:
+        OSError: as in `regular_size`.
+    """
+    with opened(path) as file:
+        if not 0 < size <= file.seek(0, os.SEEK_END):
+            return size == 0
+        file.seek(size - 1)
+        return file.read(1) == b"\n"
+
+
+def cut(path: Path, size: int) -> None:
+    """Keep the first `size` bytes of a plain file, in constant memory. A file with a second name is copied, so that what is appended later
+    changes nothing elsewhere.
+
+    Raises:
+        OSError: as in `regular_size`.
+    """
+
+    def kept() -> Iterator[bytes]:
+        left = size
+        with opened(path) as file:
+            while left and (piece := file.read(min(left, 1 << 20))):
+                left -= len(piece)
+                yield piece
+
+    if regular_size(path) != size or not sole(path.lstat()):
+        replace_file(path, kept())
 
 
 def sha256(path: Path) -> str:
-    with open(path, "rb") as file:
+    """
+    Raises:
+        OSError: as in `regular_size`.
+    """
+    with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -25,6 +25,7 @@ from deeprl.errors import CheckpointError, RunFolderError
 from deeprl.noise import map_tensors
 from deeprl.runs.checkpoint import DAMAGE, load, save
 from deeprl.runs.folder import RunFolder
+from deeprl.system.files import own_folder
 from deeprl.training.learner import gradient
 from deeprl.types import Batch, NetworkNoise, Spec, ViewNoise
 
@@ -126,8 +127,12 @@ def write(folder: RunFolder, config: dict, agent: Agent, batch: Batch | None, fa
     """Save a bundle in `crash/` of a run folder and return its own folder."""
     rank = failure.get("rank", 0)
     bundle = folder.path / "crash" / (f"step_{failure['step']:012d}" + (f"_rank{rank}" if rank else ""))
-    if bundle.parent.is_symlink():
-        raise RunFolderError(f"{bundle.parent} is a link, which is refused: remove it, and the bundle of this failure can be written there")
+    try:
+        own_folder(bundle.parent)
+    except OSError as error:
+        raise RunFolderError(
+            f"{bundle.parent}: {error.strerror}: remove it, and the bundle of this failure can be written there"
+        ) from error
     spec = agent.spec._asdict() | {"obs_dtype": str(agent.spec.obs_dtype).removeprefix("torch.")}
     save(bundle, {"agent": agent.state(), "batch": batch and batch._asdict(), "failure": {**failure, "spec": spec}})
     RunFolder(bundle).write_config(config)

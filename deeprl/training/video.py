@@ -21,6 +21,7 @@ import imageio_ffmpeg
 import numpy as np
 
 from deeprl.errors import ConfigError
+from deeprl.system.files import make_folder, sync_file
 from deeprl.training.evaluation import Tape
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into memory; without a display it would complain at every start
@@ -119,9 +120,7 @@ class Film:
         return f"{self.path} could not be written: " + (words[-1] if words else "ffmpeg has ended")
 
     def __enter__(self) -> Film:
-        self.path.parent.mkdir(exist_ok=True)
-        if self.path.parent.is_symlink():
-            raise OSError(f"{self.path.parent} is a link and is not followed")
+        make_folder(self.path.parent)
         self.partial.unlink(missing_ok=True)  # left by a process that was killed, or a link
         self._said = tempfile.TemporaryFile()
         return self
@@ -151,8 +150,7 @@ class Film:
         found = count_frames(self.partial)
         if found != self._frames or not found:
             raise OSError(f"{self.path} could not be written: {found} of {self._frames} frames are in it; is the disk full?")
-        with open(self.partial, "rb") as file:
-            os.fsync(file.fileno())
+        sync_file(self.partial)
         os.replace(self.partial, self.path)
 
 

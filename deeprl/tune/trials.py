@@ -24,6 +24,7 @@ from deeprl.sweep.folder import SweepFolder
 from deeprl.sweep.grid import Job
 from deeprl.sweep.launcher import Running
 from deeprl.sweep.process import last_words
+from deeprl.system.files import cut, read_regular
 from deeprl.system.terminal import say
 from deeprl.tune.scores import Curve, Grid, read, reports, score
 from deeprl.tune.settings import Settings
@@ -32,6 +33,8 @@ from deeprl.tune.space import Space
 STARTUP = 5
 """Trials that are sampled at random and not pruned by the median, because there is too little to compare with."""
 NAME = "tune"
+STUDY_LIMIT = 1 << 27
+"""Largest bytes of study.log; a trial has some thousand."""
 FAULTS = 2
 """Runs that fail by the machine, one after the other, until the study stops"""
 MACHINE = (
@@ -58,14 +61,14 @@ def open_study(path: Path, by: BasePruner | None = None) -> optuna.Study:
     """The study in a folder, made if there is none. The caller holds the lock of the folder, so whatever a killed process left is removed.
 
     Raises:
-        RunFolderError: study.log is damaged.
+        RunFolderError: study.log is damaged, or no plain file, to which Optuna would append.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     file = path.absolute() / "study.log"
     try:
         file.with_name("study.log.lock").unlink(missing_ok=True)
-        if file.exists():
-            os.truncate(file, file.read_bytes().rfind(b"\n") + 1)
+        if os.path.lexists(file):
+            cut(file, read_regular(file, STUDY_LIMIT).rfind(b"\n") + 1)
         storage = JournalStorage(JournalFileBackend(str(file)))
         return optuna.create_study(storage=storage, study_name=NAME, direction="maximize", pruner=by, load_if_exists=True)
     except Exception as error:  # Optuna's own are of many kinds

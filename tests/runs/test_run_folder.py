@@ -316,6 +316,44 @@ def test_lines_after_a_checkpoint_are_cut_and_the_others_keep_their_bytes(tmp_pa
     RunFolder(tmp_path / "nothing here").cut_after(0)
 
 
+def test_a_file_of_any_size_is_cut_at_its_checkpoint_in_constant_memory(tmp_path):
+    """One of 2 GB was held in memory more than once. The rest of this one, a terabyte, is a hole."""
+    run, path = RunFolder(tmp_path), tmp_path / "metrics.jsonl"
+    kept = '{"step": 100}\n{"step": 200}\n'
+    path.write_text(kept + '{"step": 300}\n')
+    os.truncate(path, 1 << 40)
+    with pytest.raises(RunFolderError, match=r"metrics\.jsonl is refused: it has more than"):
+        run.cut_after(200)
+    run.cut_after(200, {"metrics.jsonl": len(kept)})
+    assert path.read_text() == kept
+
+
+def test_what_is_appended_to_changes_no_file_of_another_name(tmp_path):
+    """An archive may hold hard links to files that are there already."""
+    mine = tmp_path / "mine"
+    mine.write_text('{"step": 100}\n')
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    for name in ("lock", "evaluations.jsonl"):
+        os.link(mine, run.path / name)
+    with pytest.raises(RunFolderError, match="lock is not a plain file"):
+        run.acquire()
+    run.cut_after(100, run.sizes())
+    run.append_evaluation({"step": 200})
+    assert mine.read_text() == '{"step": 100}\n'
+    assert [line["step"] for line in run.read_evaluations()] == [100, 200]
+
+
+def test_a_link_among_the_folders_of_a_run_loses_no_partial_file(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".thesis.partial").touch()
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    (run.path / "checkpoints").symlink_to(tmp_path / "mine")
+    with run.lock():
+        assert (tmp_path / "mine" / ".thesis.partial").exists()
+
+
 # ---- configurations
 
 

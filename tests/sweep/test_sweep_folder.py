@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 
 import pytest
 
-from deeprl.errors import ConfigError, RunFolderError
+from deeprl.cli.sweep import placed
+from deeprl.errors import FAILED, ConfigError, RunFolderError
 from deeprl.runs.folder import RunFolder, holder
+from deeprl.sweep import slurm
+from deeprl.sweep.conduct import confirmed
 from deeprl.sweep.folder import Place, SweepFolder
 from deeprl.sweep.grid import expand
 from deeprl.sweep.process import last_words
@@ -90,6 +94,41 @@ def test_one_process_works_on_a_sweep_and_on_a_run(folder):
     folder.require_free(folder.jobs)
     with folder.lock(), pytest.raises(RunFolderError, match=f"pid {os.getpid()} .* works in this folder"), folder.lock():
         pass
+
+
+def test_a_job_trains_in_no_linked_folder_and_logs_through_no_link(folder, tmp_path):
+    """Each would let a stranger's sweep write to a file or folder of the user."""
+    mine, job = tmp_path / "mine", folder.jobs[0]
+    mine.write_text("theirs\n")
+    folder.log(job).symlink_to(mine)
+    assert confirmed(folder, job.name) == FAILED
+    assert "before the run was finished" in folder.log(job).read_text()
+    folder.require_own(folder.jobs)
+    folder.run(job).symlink_to(tmp_path)
+    with pytest.raises(RunFolderError, match=f"{job.name}: it is a link"):
+        folder.require_own(folder.jobs)
+    assert mine.read_text() == "theirs\n"
+
+
+@pytest.mark.parametrize("word", ["setup=[touch pwned]", "slurm_additional_parameters={prolog: x}", "partition=x\ntouch pwned"])
+def test_a_command_of_a_stored_place_is_given_again_or_refused(word):
+    """As the overrides of a sweep, it is a command line, which a stranger may have written."""
+    stored = Place("slurm", ("timeout_min=9", word))
+    options = argparse.Namespace(on=None, slurm=[], ray_address=None, jobs=None)
+    with pytest.raises(ConfigError, match="--slurm timeout_min=9 --slurm"):
+        placed(options, stored)
+    options.slurm = list(stored.slurm)
+    assert placed(options, stored).slurm == stored.slurm
+    options.slurm = []
+    assert placed(options, Place("slurm", ("timeout_min=9", "partition=long"))).slurm == ("timeout_min=9", "partition=long")
+
+
+@pytest.mark.parametrize("text", ["", "../../x", "12; touch x", "9" * 200])
+def test_a_note_names_a_job_of_slurm(tmp_path, text):
+    note = tmp_path / "a.slurm"
+    note.write_text(text)
+    with pytest.raises(RunFolderError, match="remove it to go on"):
+        slurm.found_again(tmp_path, note)
 
 
 def test_the_last_paragraph_of_a_log_says_why(tmp_path):

@@ -198,7 +198,7 @@ def test_record_follows_no_link(finished, tmp_path, capsys):
     elsewhere.mkdir()
     (path / "videos").symlink_to(elsewhere)
     assert console("record", path) == 1
-    assert "is a link and is not followed" in capsys.readouterr().err
+    assert "is a link, which is refused" in capsys.readouterr().err
     assert names(elsewhere) == []
 
 

@@ -146,7 +146,7 @@ def test_the_parameter_that_decides_is_the_important_one(tmp_path):
     assert sum(found.values()) == pytest.approx(1.0)
     (axes,) = figures.importance(found).axes
     assert [bar.get_width() for bar in axes.patches] == [found["b"], found["a"]]
-    assert tune.ended(tmp_path, study, space, SETTINGS) == FINISHED
+    assert tune.ended(tmp_path, study, space, SETTINGS, "") == FINISHED
     assert (tmp_path / "importance.png").read_bytes().startswith(b"\x89PNG")
     assert figures.importances(study_of(space, *((TrialState.COMPLETE, 1.0, {"a": a, "b": b}) for a, b in values))) == {}
 

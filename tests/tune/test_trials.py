@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -244,6 +245,27 @@ def test_half_a_line_and_a_lock_that_a_killed_process_left_are_removed(tmp_path,
         file.write('{"op_code":4,"worker')
     (tmp_path / "study.log.lock").symlink_to("nowhere")
     assert facts(study_of(tmp_path, Launcher())) == undisturbed
+
+
+@pytest.mark.parametrize("target", ["mine", "/dev/zero", "pipe"])
+def test_a_study_that_is_no_plain_file_is_neither_cut_nor_appended_to(tmp_path, target):
+    """The last line of a file of the user was cut, and Optuna's journal stood behind it."""
+    (tmp_path / "mine").write_text("a thesis\nwithout an end")
+    (tmp_path / "study").mkdir()
+    if target == "pipe":
+        os.mkfifo(tmp_path / "study" / "study.log")
+    else:
+        (tmp_path / "study" / "study.log").symlink_to(tmp_path / target)
+    with pytest.raises(RunFolderError, match=r"study\.log is damaged: .*not a plain file"):
+        open_study(tmp_path / "study")
+    assert (tmp_path / "mine").read_text() == "a thesis\nwithout an end"
+
+
+def test_a_study_larger_than_any_is_not_read(tmp_path):
+    (tmp_path / "study.log").touch()
+    os.truncate(tmp_path / "study.log", 1 << 40)
+    with pytest.raises(RunFolderError, match=r"study\.log is damaged: .*more than"):
+        open_study(tmp_path)
 
 
 def test_a_damaged_study_is_named(tmp_path):

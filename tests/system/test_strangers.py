@@ -1,0 +1,108 @@
+"""Files in folders that somebody else made: opened by one rule, which no source passes by."""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+
+import pytest
+
+import deeprl
+from deeprl.system import files
+
+
+def planted(path: Path, kind: str) -> None:
+    """What a stranger may put at a name: `outside` stands beside it."""
+    outside = path.parent.parent / "outside"
+    outside.write_text("theirs\n")
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "second name":
+        os.link(outside, path)
+    else:
+        path.symlink_to({"link": outside, "device": "/dev/zero", "dangling link": outside.with_name("new")}[kind])
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "device"])
+def test_only_plain_files_are_opened(tmp_path, kind):
+    (tmp_path / "folder").mkdir()
+    path = tmp_path / "folder" / "file"
+    planted(path, kind)
+    for read in (
+        lambda: files.read_regular(path, 10),
+        lambda: files.tail(path, 10),
+        lambda: files.sha256(path),
+        lambda: files.cut(path, 0),
+    ):
+        with pytest.raises(OSError, match="not a plain file"):
+            read()
+    assert (tmp_path / "outside").read_text() == "theirs\n"
+
+
+def test_no_more_is_read_than_a_limit(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    assert files.read_regular(path, 10) == b"0123456789"
+    assert files.tail(path, 3) == b"789"
+    os.truncate(path, 1 << 40)
+    with pytest.raises(ValueError, match="more than 10 bytes"):
+        files.read_regular(path, 10)
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "device", "second name"])
+def test_what_a_log_would_be_appended_to_is_replaced(tmp_path, kind):
+    (tmp_path / "folder").mkdir()
+    path = tmp_path / "folder" / "file"
+    planted(path, kind)
+    for word in ("one\n", "two \udcfc\n"):
+        with files.appending(path) as file:
+            file.write(word)
+    assert path.read_text() == "one\ntwo \\udcfc\n"
+    assert (tmp_path / "outside").read_text() == "theirs\n"
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_inside_of_another_is_no_link(tmp_path):
+    assert files.make_folder(tmp_path / "a") == files.make_folder(tmp_path / "a")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    (tmp_path / "dangling").symlink_to(tmp_path / "b")
+    for name in ("link", "dangling"):
+        with pytest.raises(OSError, match="is a link"):
+            files.make_folder(tmp_path / name)
+    assert not (tmp_path / "b").exists()
+
+
+OPENING = {
+    "open", "read_text", "read_bytes", "write_text", "write_bytes", "truncate", "ftruncate", "mkdir", "makedirs", "load_file", "touch",
+    "fromfile", "memmap", "loadtxt", "copyfile", "copy2", "copytree",
+}  # fmt: skip
+"""Calls that open or make what may be there already"""
+ELSEWHERE = {
+    "check/measure.py": {"open"},  # loggers
+    "cli/train.py": {"open"},
+    "config/captions.py": {"read_text"},  # configurations of deeprl, and of a folder that the command line names
+    "export/build.py": {"mkdir"},  # that --out names
+    "report/build.py": {"mkdir"},
+    "report/page.py": {"read_text"},  # its template
+    "runs/checkpoint.py": {"load_file", "mkdir"},  # of a file that was compared with its hash; under a name that was cleared
+    "runs/checkpoints.py": {"mkdir"},  # after `_refuse_links`
+    "runs/folder.py": {"open", "ftruncate", "mkdir"},  # the lock, which follows no link; the run folder itself
+    "session/session.py": {"open"},  # loggers
+    "system/files.py": OPENING,
+    "system/machine.py": {"read_text"},  # of the kernel
+    "system/terminal.py": {"open"},  # the null device
+}
+"""Where such calls may stand outside of `deeprl.system.files`"""
+
+
+def test_files_are_opened_by_the_rule_for_strangers_folders():
+    root = Path(deeprl.__file__).parent
+    found: dict[str, set[str]] = {}
+    for path in root.rglob("*.py"):
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            name = getattr(call.func, "id", getattr(call.func, "attr", None))
+            if name in OPENING:
+                found.setdefault(str(path.relative_to(root)), set()).add(name)
+    beyond = {file: names - ELSEWHERE.get(file, set()) for file, names in found.items()}
+    assert not {file: names for file, names in beyond.items() if names}, "use deeprl.system.files: opened, read_regular, make_folder …"
