@@ -256,7 +256,12 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
     """Write tensors to a new file, flush it to disk and return the manifest's entry.
 
     Names are sorted and metadata is left out, because equal tensors must give equal hashes.
+
+    Raises:
+        CheckpointError: the path is no UTF-8, as safetensors wants it.
     """
+    if not utf8(path):
+        raise CheckpointError(f"{path} cannot be written: its path is no UTF-8; put the run elsewhere")
     seen: set[int] = set()
     ready = {}
     for name in sorted(tensors):
@@ -276,7 +281,17 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
+def utf8(path: Path) -> bool:
+    return os.fsencode(path) == str(path).encode(errors="replace")
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
+    """
+    Raises:
+        CheckpointError: the file is missing or damaged, or its path is no UTF-8, as safetensors wants it.
+    """
+    if not utf8(path):
+        raise CheckpointError(f"{path} cannot be read: its path is no UTF-8; rename the folder")
     with blame(path):
         with opened(path) as file:  # checked here, because the library accepts a repeated name and a larger header
             (length,) = struct.unpack("<Q", file.read(8))

@@ -157,6 +157,17 @@ def test_what_cannot_be_saved_is_named_and_changes_nothing(tmp_path, bad):
     assert os.listdir(tmp_path) == ["c"]
 
 
+def test_a_path_that_is_no_utf8_is_no_damage(tmp_path):
+    """Safetensors takes no other, and called the file damaged."""
+    parts, there = {"agent": {"w": torch.ones(2)}}, tmp_path / "m\udcfcller"
+    with pytest.raises(CheckpointError, match="cannot be written: its path is no UTF-8"):
+        save(there / "step", parts)
+    save(tmp_path / "step", parts)
+    (tmp_path / "step").rename(tmp_path / "m\udcfc")
+    with pytest.raises(CheckpointError, match="cannot be read: its path is no UTF-8; rename the folder"):
+        load(tmp_path / "m\udcfc")
+
+
 def test_part_names_must_be_file_names(tmp_path):
     for parts in ({"../x": 1}, {"a": 1, "A": 2}, {"": 1}, {".hidden": 1}):
         with pytest.raises(ValueError, match="become file names"):
