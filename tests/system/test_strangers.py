@@ -80,7 +80,6 @@ OPENING = {
 """Calls that open or make what may be there already"""
 ELSEWHERE = {
     "check/measure.py": {"open"},  # loggers
-    "cli/train.py": {"open"},
     "config/captions.py": {"read_text"},  # configurations of deeprl, and of a folder that the command line names
     "export/build.py": {"mkdir"},  # that --out names
     "report/build.py": {"mkdir"},
@@ -90,7 +89,7 @@ ELSEWHERE = {
     "runs/folder.py": {"open", "ftruncate", "mkdir"},  # the lock, which follows no link; the run folder itself
     "session/session.py": {"open"},  # loggers
     "system/files.py": OPENING,
-    "system/machine.py": {"read_text"},  # of the kernel
+    "system/machine.py": {"read_text", "open"},  # of the kernel
     "system/terminal.py": {"open"},  # the null device
 }
 """Where such calls may stand outside of `deeprl.system.files`"""
