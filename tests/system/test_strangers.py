@@ -82,6 +82,7 @@ ELSEWHERE = {
     "check/measure.py": {"open"},  # loggers
     "config/captions.py": {"read_text"},  # configurations of deeprl, and of a folder that the command line names
     "export/build.py": {"mkdir"},  # that --out names
+    "remote/connection.py": {"mkdir", "open"},  # a token in the home of the user
     "report/build.py": {"mkdir"},
     "report/page.py": {"read_text"},  # its template
     "runs/checkpoint.py": {"load_file", "mkdir"},  # of a file that was compared with its hash; under a name that was cleared
