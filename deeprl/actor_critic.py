@@ -33,7 +33,7 @@ from deeprl.optim.flat import flatten_
 from deeprl.parts.actor_value import ActorValue
 from deeprl.parts.auxiliary import Auxiliary
 from deeprl.parts.chains import Chain
-from deeprl.parts.exploration import ActorExploration, certain
+from deeprl.parts.exploration import ActorExploration, Tick
 from deeprl.parts.rate import Rate, RateLoss
 from deeprl.parts.resets import Resets, renew_
 from deeprl.parts.temperature import Temperature
@@ -290,8 +290,7 @@ class ActorCritic(Agent):
             if self.explore.samples:
                 kept, memory = self.explore.held(network.layers["action"], noise, memory)
                 network = NetworkNoise({"action": kept}, {})
-            action, memory = self.explore(lambda: (answer or self.answer)(obs, network), step, noise, memory)
-            return Acted(action, certain(action.shape[0]), memory)
+            return Acted(*self.explore(lambda: (answer or self.answer)(obs, network), Tick(step, first, noise), memory))
         seen = self.seen(obs)
         action = self.actor(seen)
         if self.rate.learned:  # differential values are no returns

@@ -47,9 +47,17 @@ class Stopped(Exception):
 
 
 def origin(error: BaseException) -> str:
-    """Type of an exception and the line that raised it, "RuntimeError in my_agents/parts.py:7"; of a syntax error the wrong line."""
+    """Type of an exception and the line outside of torch that raised it, "RuntimeError in my_agents/parts.py:7"; of a syntax error the wrong
+    line."""
     frames = [(each.filename, each.lineno) for each in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError):
         frames.append((error.filename or "", error.lineno))
     written = [f"{file}:{line}" for file, line in frames if file and not file.startswith("<frozen ")]  # the import system is not its cause
+    written = [place for place in written if "/site-packages/torch/" not in place] or written  # torch was called wrongly
     return f"{type(error).__name__} in {written[-1]}" if written else type(error).__name__
+
+
+def located(error: BaseException) -> str:
+    """Sentences about an exception of a part, which may be the user's."""
+    text = " ".join(str(error).split()).rstrip(".")
+    return f"{origin(error)}{text and f': {text}'}. DEEPRL_DEBUG=1 before the command prints the traceback."

@@ -113,8 +113,8 @@ class Acted(NamedTuple):
     """(M,) int64 or (M, D)"""
     probability: Tensor
     """(M,): probability of the action under the behaviour policy; a constant if no part of the agent reads it"""
-    memory: dict[str, Tensor]
-    """Argument of the next call, because agents keep no state between calls"""
+    memory: dict[str, Any]
+    """Argument of the next call, because agents keep no state between calls: tensors (M, ...), in dictionaries"""
     value: Tensor | None = None
     """(M,): in evaluation, value of the action by the network that acts, in units of the learned rewards; None if it was not computed"""
     gap: Tensor | None = None

@@ -25,7 +25,7 @@ from deeprl.noise import map_tensors
 from deeprl.objective import Objective
 from deeprl.parts.auxiliary import Auxiliary
 from deeprl.parts.chains import Chain
-from deeprl.parts.exploration import EpsilonGreedy
+from deeprl.parts.exploration import Tick, ValueExploration
 from deeprl.parts.resets import Resets, renew_
 from deeprl.parts.weighting import Weighting, target_copies
 from deeprl.plan import Plan
@@ -38,6 +38,9 @@ from deeprl.values.mapping import Identity, Mapping
 from deeprl.values.masked import masked
 from deeprl.values.returns import Returns, head_metrics
 from deeprl.values.view import View
+
+EXPLORER = "explore"
+"""Name in the acting memory of what the exploration remembers"""
 
 
 class ValueAgent(Agent):
@@ -55,7 +58,7 @@ class ValueAgent(Agent):
         auxiliary: partial of an `Auxiliary`: another loss on the shared features.
         resets: updates after which all networks start anew, with other initial weights.
         normalize: partial of a `Part` that maps observations to the networks' input.
-        explore: ε-greedy.
+        explore: behaviour while data is collected, such as ε-greedy.
         optimizer: a choice of `deeprl.optim`.
     """
 
@@ -74,7 +77,7 @@ class ValueAgent(Agent):
         chain: Callable[..., Chain],
         rewards: Callable[..., Part],
         normalize: Callable[..., Part],
-        explore: EpsilonGreedy,
+        explore: ValueExploration,
         optimizer,
         mapping: Mapping = Identity(),
         weighting: Callable[..., Weighting] = Weighting,
@@ -172,16 +175,19 @@ class ValueAgent(Agent):
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, answer: Answer | None = None) -> Acted:
         remembered, acting = memory, None
 
-        def greedy() -> Tensor:
+        def policy() -> Tensor:
             nonlocal remembered, acting
             network = noise["network"] if explore else quiet(noise["network"])
             values = (answer or self.answer)(obs, network)
             acting, remembered = self.chain.rule.choose(values, noise, first, memory)  # (M, A)
-            return acting.argmax(-1)
+            return acting
 
-        epsilon = self.explore.epsilon(step, explore)
         valid = divided(obs, self.spec.num_actions)[1].cpu() if self.spec.masked else None
-        action, probability = self.explore(greedy, self.spec.num_actions, epsilon, noise, self.exact, valid)
+        tick = Tick(step, first, noise, self.spec.num_actions, valid, self.exact, explore)
+        before = memory.get(EXPLORER, {})
+        action, probability, after = self.explore(policy, tick, before)
+        if before or after:  # the chain's rule has names of its own
+            remembered = {**remembered, EXPLORER: after}
         if explore or acting is None:
             return Acted(action, probability, remembered)
         acting = acting.cpu()
@@ -253,4 +259,4 @@ class ValueAgent(Agent):
         return super().read(shown)
 
     def diagnostics(self, step: int) -> dict[str, float]:
-        return {"rollout/exploration_rate": self.explore.epsilon(step, True)}
+        return self.explore.diagnostics(step)

@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 INDEX = ROOT / "docs" / "algorithms" / "README.md"
 PAGES = sorted(page for page in INDEX.parent.glob("*.md") if page != INDEX)
 LINKING = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted((ROOT / "docs").rglob("*.md"))
-NEUTRAL = {"agent/mapping=identity", "agent/weighting=one", "agent/auxiliary=none"}
+NEUTRAL = {"agent/mapping=identity", "agent/weighting=one", "agent/auxiliary=none", "agent/explore=epsilon_greedy"}
 """Options of no paper."""
-SLOTS = ("head", "backup", "chain", "mapping", "weighting", "auxiliary")
+SLOTS = ("head", "backup", "chain", "mapping", "weighting", "auxiliary", "explore")
 CHOICES = {f"agent={name}" for name in options("agent")} | {f"agent/{slot}={name}" for slot in SLOTS for name in options(f"agent/{slot}")}
 # Brackets, because this file must not match itself.
 OUTSIDE = re.compile(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
+from operator import itemgetter
+
 import torch
 from torch import Tensor
 
 from deeprl.agent import Agent
-from deeprl.errors import ConfigError
+from deeprl.errors import ConfigError, located
 from deeprl.noise import map_tensors
 from deeprl.replay.rollout import Rollout
 from deeprl.types import Batch, Rows, Spec
-
-MISFITS = (RuntimeError, ValueError, AssertionError, AttributeError, TypeError, KeyError, IndexError, ArithmeticError)
-"""Errors of parts that do not fit together."""
-
 
 LATE = 10**12
 """An environment step after every warm-up and schedule, so that the policy acts instead of a warm-up."""
@@ -96,16 +95,37 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
             batch = made_up_batch(agent, spec, size, device)
             with torch.no_grad():
                 loss, _ = agent.loss_of(name, batch)
-        except MISFITS as error:
-            raise ConfigError(f"agent: its {name} loss fails on a made-up batch, so these parts do not fit together: {error}") from error
+        except Exception as error:
+            raise ConfigError(f"agent: its {name} loss fails on a made-up batch: {located(error)}") from error
         if loss.shape != () or not bool(torch.isfinite(loss)):
             raise ConfigError(f"agent: its {name} loss is {loss} on a made-up batch, not one finite number.")
     try:
-        noise = map_tensors(lambda tensor: tensor[0], agent.act_noise((1, 1), torch.Generator().manual_seed(0)))
-        obs, first = torch.zeros((1, *spec.obs_shape), dtype=spec.obs_dtype, device=device), torch.ones(1, dtype=torch.bool)
-        if spec.masked:
-            obs[..., -spec.num_actions :] = 1.0
-        for explore in (True, False):
-            agent.act(obs, first, {}, LATE, noise, explore)
-    except MISFITS as error:
-        raise ConfigError(f"agent: it cannot act with these parts, so they do not fit together: {error}") from error
+        act(agent, spec, device)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"agent: it cannot act with these parts: {located(error)}") from error
+
+
+def act(agent: Agent, spec: Spec, device: str) -> None:
+    """Four ticks of collection, early ones and late ones, and one of evaluation.
+
+    Raises:
+        ConfigError: the exploration keeps something on itself, which no checkpoint would hold, and evaluations would share.
+    """
+    noise = agent.act_noise((4, 1), torch.Generator().manual_seed(0))
+    obs, first = torch.zeros((1, *spec.obs_shape), dtype=spec.obs_dtype, device=device), torch.ones(1, dtype=torch.bool)
+    if spec.masked:
+        obs[..., -spec.num_actions :] = 1.0
+    memory: dict = {}
+    for tick, step in enumerate((LATE, LATE, 0, 0)):
+        acted = agent.act(obs, first if not tick else ~first, memory, step, map_tensors(itemgetter(tick), noise), True)
+        memory = acted.memory
+    agent.act(obs, first, {}, LATE, map_tensors(itemgetter(0), noise), False)
+    rule = getattr(agent, "explore", None)
+    kept = vars(rule).keys() - {field.name for field in fields(rule)} if is_dataclass(rule) else ()
+    if kept:
+        raise ConfigError(
+            f"agent.explore: {type(rule).__name__} keeps {', '.join(sorted(kept))} on itself, where no checkpoint and no evaluation finds "
+            "its own: return it in the memory."
+        )

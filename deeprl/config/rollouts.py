@@ -90,9 +90,10 @@ def choose_rollout(config: dict[str, Any], user: set[str]) -> None:
             )
             raise ConfigError(f"{key} has no meaning here, because this agent learns {learns}: leave it out.")
     if rollouts:
-        schedule = get(config, "agent.explore.schedule", None) or {}
-        if "agent.explore.schedule.begin" not in user and schedule.get("begin") == config["learning_starts"]:
-            schedule["begin"] = 0  # exploration falls from where learning starts
+        for name, schedule in (get(config, "agent.explore", None) or {}).items():
+            begins = isinstance(schedule, dict) and schedule.get("begin") == config["learning_starts"]
+            if begins and f"agent.explore.{name}.begin" not in user:
+                schedule["begin"] = 0  # exploration falls from where learning starts
         config["learning_starts"] = 0
 
 

@@ -1,10 +1,14 @@
-"""Exploration while data is collected. Random numbers are arguments, on the CPU."""
+"""Exploration: rules by which an agent acts while data is collected. Random numbers are arguments, on the CPU.
+
+A rule keeps nothing between two calls. What it remembers goes out and in as `memory`, which resets, checkpoints and evaluations rely on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,9 +17,85 @@ from torch import Tensor
 from deeprl.choice import Choice, counts, in_range
 from deeprl.schedules import Constant
 
+Policy = Callable[[], Tensor]
+"""Asks the network: values of the actions (M, A), or actions (M, D), on the agent's device. Greedy actions are `policy().argmax(-1)`."""
+Memory = dict[str, Any]
+"""Tensors (M, ...) by name, on any device; {} at the start of a run and of an evaluation. A rule returns a new one."""
+Explored = tuple[Tensor, Tensor, Memory]
+"""Actions (M,) or (M, D) and their probabilities (M,), on the CPU, and the memory for the next call. The probability is that of the action
+given all that came before, the memory included."""
+
+
+class Tick(NamedTuple):
+    """What a rule knows of a tick beside the policy."""
+
+    step: int
+    """Environment step, for schedules"""
+    first: Tensor
+    """(M,) bool: whether an episode starts"""
+    noise: dict[str, Any]
+    """Random numbers of this tick, from the rule's `noise`"""
+    actions: int = 0
+    """A; 0 for continuous actions"""
+    valid: Tensor | None = None
+    """(M, A) bool, the actions that exploration may take; None: all. Values of the others are `deeprl.values.masked.INVALID`"""
+    exact: bool = True
+    """Whether the policy is needed at every step, because a part reads the probabilities or the chain's rule has a memory. If not, the
+    probabilities may be `unknown`, and a rule need not ask for what it does not use."""
+    collects: bool = True
+    """False in evaluation"""
+
+
+class ValueExploration(Choice):
+    """Behaviour of an agent for discrete actions. A rule of one's own overrides `explored`, and `noise` if it draws more.
+
+    In evaluation every rule is ε-greedy with ε = `evaluation`, so that evaluations of two rules compare what was learned.
+    """
+
+    evaluation: float
+
+    def noise(self, size: tuple[int, ...], generator, actions: int, masked: bool = False) -> dict[str, Tensor]:
+        """Random numbers, `size` = (ticks, M): `explore`, uniform in [0, 1), and `action`, the random actions, made here once for many
+        steps; or, if `masked`, `uniform`, from which the actions follow when it is known which of them are valid."""
+        explore, action = (torch.rand(size, generator=generator, dtype=torch.float64) for _ in range(2))
+        return {"explore": explore, "uniform": action} if masked else {"explore": explore, "action": (action * actions).long()}
+
+    def __call__(self, policy: Policy, tick: Tick, memory: Memory) -> Explored:
+        if not tick.collects:
+            return *epsilon_greedy(policy, tick, self.evaluation), memory
+        return self.explored(policy, tick, memory)
+
+    def explored(self, policy: Policy, tick: Tick, memory: Memory) -> Explored:
+        """Actions while data is collected."""
+        raise NotImplementedError
+
+    def diagnostics(self, step: int) -> dict[str, float]:
+        """Numbers for the log."""
+        return {}
+
+
+def epsilon_greedy(policy: Policy, tick: Tick, epsilon: float) -> tuple[Tensor, Tensor]:
+    """With probability ε a uniformly random action, else the greedy one: actions and their probabilities, both (M,).
+
+    The policy is not asked with ε = 1, where every valid action has the same probability; nor, unless `tick.exact`, where every environment
+    explores.
+    """
+    noise, valid = tick.noise, tick.valid
+    random = noise["action"] if valid is None else drawn(noise["uniform"], valid)
+    share = epsilon / tick.actions if valid is None else (epsilon / valid.sum(-1).double()).float()
+    explores = [u < epsilon for u in noise["explore"].tolist()]
+    all_explore = all(explores)
+    if all_explore and not tick.exact:
+        return random, unknown(len(explores))
+    if all_explore and epsilon >= 1.0:
+        return random, unknown(len(explores)) + share
+    best = policy().argmax(-1).cpu()
+    action = torch.where(torch.tensor(explores), random, best) if any(explores) else best
+    return action, (1.0 - epsilon) * (action == best).float() + share if tick.exact else unknown(len(explores))
+
 
 @dataclass(frozen=True)
-class EpsilonGreedy(Choice):
+class EpsilonGreedy(ValueExploration):
     """ε-greedy exploration: with probability ε a uniformly random action.
 
     Args:
@@ -27,52 +107,37 @@ class EpsilonGreedy(Choice):
     evaluation: float = 0.0
 
     def __post_init__(self):
-        in_range(self, evaluation=(0, 1))
-        if not callable(self.schedule):
-            raise ValueError(
-                f"schedule must have keys of its own, not the value {self.schedule!r}: for a constant ε set schedule.start and .end to it"
-            )
-        for end in ("value", "start", "end"):  # of whatever schedule it is
-            if not 0 <= getattr(self.schedule, end, 0) <= 1:
-                raise ValueError(f"schedule.{end} is a probability, between 0 and 1, not {getattr(self.schedule, end)}")
+        check_epsilon(self)
 
-    def epsilon(self, step: int, explore: bool) -> float:
-        return self.schedule(step) if explore else self.evaluation
+    def explored(self, policy: Policy, tick: Tick, memory: Memory) -> Explored:
+        return *epsilon_greedy(policy, tick, self.schedule(tick.step)), memory
 
-    def noise(self, size: tuple[int, ...], generator, num_actions: int, masked: bool = False) -> dict[str, Tensor]:
-        """`explore`, uniform in [0, 1), and `action`, the random actions, made here once for many steps; or, if `masked`, `uniform`, from
-        which the actions follow when it is known which of them are valid."""
-        explore, action = (torch.rand(size, generator=generator, dtype=torch.float64) for _ in range(2))
-        return {"explore": explore, "uniform": action} if masked else {"explore": explore, "action": (action * num_actions).long()}
+    def diagnostics(self, step: int) -> dict[str, float]:
+        return {"rollout/exploration_rate": self.schedule(step)}
 
-    def __call__(
-        self,
-        greedy: Callable[[], Tensor],
-        num_actions: int,
-        epsilon: float,
-        noise: dict[str, Tensor],
-        exact: bool = True,
-        valid: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Actions and their probabilities, both (M,).
 
-        Args:
-            greedy: gives the greedy actions (M,). It is not called with ε = 1, where every valid action has the same probability.
-            exact: whether the greedy actions are needed at every step, because a part reads the probabilities or the chain's rule has a
-                memory. If not, the probabilities are zeros, and `greedy` is called only if an environment does not explore.
-            valid: (M, A) bool, the actions that exploration may take; None: all.
-        """
-        random = noise["action"] if valid is None else drawn(noise["uniform"], valid)
-        share = epsilon / num_actions if valid is None else (epsilon / valid.sum(-1).double()).float()
-        explores = [u < epsilon for u in noise["explore"].tolist()]
-        all_explore = all(explores)
-        if all_explore and not exact:
-            return random, unknown(len(explores))
-        if all_explore and epsilon >= 1.0:
-            return random, unknown(len(explores)) + share
-        best = greedy().cpu()
-        action = torch.where(torch.tensor(explores), random, best) if any(explores) else best
-        return action, (1.0 - epsilon) * (action == best).float() + share if exact else unknown(len(explores))
+def check_epsilon(owner: Any) -> None:
+    """Check `schedule` and `evaluation` of a rule.
+
+    Raises:
+        ValueError: one of them is no probability.
+    """
+    in_range(owner, evaluation=(0, 1))
+    check_schedule(owner, "schedule", 1)
+
+
+def check_schedule(owner: Any, name: str, high: float | None) -> None:
+    """Check a field of `owner` that is a schedule of numbers from 0 to `high`, or without an upper bound.
+
+    Raises:
+        ValueError: naming the field, its value and the range.
+    """
+    schedule = getattr(owner, name)
+    if not callable(schedule):
+        raise ValueError(f"{name} must have keys of its own, not the value {schedule!r}: for a constant set {name}.start and .end to it")
+    for end in ("value", "start", "end"):  # of whatever schedule it is
+        if (value := getattr(schedule, end, 0)) < 0 or (high is not None and value > high):
+            raise ValueError(f"{name}.{end} must be {'at least 0' if high is None else f'between 0 and {high}'}, not {value}")
 
 
 def drawn(uniform: Tensor, valid: Tensor) -> Tensor:
@@ -107,7 +172,7 @@ class ActorExploration(Choice):
             "uniform": torch.rand(size, generator=generator) * 2.0 - 1.0,
         }
 
-    def held(self, fresh: Tensor, noise: dict[str, Tensor], memory: dict) -> tuple[Tensor, dict]:
+    def held(self, fresh: Tensor, noise: dict[str, Any], memory: Memory) -> tuple[Tensor, Memory]:
         """Normal numbers of the policy's sample at this step, (M, D), and the memory for the next call; here the fresh ones.
 
         Args:
@@ -115,20 +180,14 @@ class ActorExploration(Choice):
         """
         return fresh, memory
 
-    def __call__(self, policy: Callable[[], Tensor], step: int, noise: dict[str, Tensor], memory: dict) -> tuple[Tensor, dict]:
-        """Actions (M, D), and the memory for the next call.
+    def __call__(self, policy: Policy, tick: Tick, memory: Memory) -> Explored:
+        if tick.step < self.random_steps:
+            action = tick.noise["uniform"]
+            return action, certain(action.shape[0]), memory
+        return self.explored(policy, tick, memory)
 
-        Args:
-            policy: gives the policy's actions (M, D).
-            step: environment step.
-            memory: of the last call; {} at the start of a run.
-        """
-        if step < self.random_steps:
-            return noise["uniform"], memory
-        return self.explored(policy().cpu(), noise, memory)
-
-    def explored(self, action: Tensor, noise: dict[str, Tensor], memory: dict) -> tuple[Tensor, dict]:
-        """The policy's actions with exploration."""
+    def explored(self, policy: Policy, tick: Tick, memory: Memory) -> Explored:
+        """Actions after the uniform ones. No part reads the densities: they are `certain`."""
         raise NotImplementedError
 
 
@@ -153,8 +212,9 @@ class GaussianNoise(ActorExploration):
     def __post_init__(self):
         in_range(self, std=(0, None), random_steps=(0, None))
 
-    def explored(self, action: Tensor, noise: dict[str, Tensor], memory: dict) -> tuple[Tensor, dict]:
-        return disturbed(action, self.std * noise["normal"].numpy()), memory
+    def explored(self, policy: Policy, tick: Tick, memory: Memory) -> Explored:
+        action = policy().cpu()
+        return disturbed(action, self.std * tick.noise["normal"].numpy()), certain(action.shape[0]), memory
 
 
 @dataclass(frozen=True)
@@ -174,10 +234,10 @@ class OrnsteinUhlenbeck(ActorExploration):
     def __post_init__(self):
         in_range(self, rate=(0, 1), std=(0, None), random_steps=(0, None))
 
-    def explored(self, action: Tensor, noise: dict[str, Tensor], memory: dict) -> tuple[Tensor, dict]:
-        fresh = self.std * noise["normal"]
+    def explored(self, policy: Policy, tick: Tick, memory: Memory) -> Explored:
+        action, fresh = policy().cpu(), self.std * tick.noise["normal"]
         state = (1.0 - self.rate) * memory["noise"] + fresh if "noise" in memory else fresh
-        return disturbed(action, state.numpy()), {"noise": state}
+        return disturbed(action, state.numpy()), certain(action.shape[0]), {"noise": state}
 
 
 @dataclass(frozen=True)
@@ -211,7 +271,7 @@ class Sampled(ActorExploration):
             drawn["repeats"] = zipf(torch.rand(size[:-1], generator=generator, dtype=torch.float64), self.longest, self.exponent)
         return drawn
 
-    def held(self, fresh: Tensor, noise: dict[str, Tensor], memory: dict) -> tuple[Tensor, dict]:
+    def held(self, fresh: Tensor, noise: dict[str, Any], memory: Memory) -> tuple[Tensor, Memory]:
         if self.longest == 1:
             return fresh, memory
         if not memory:
@@ -220,8 +280,9 @@ class Sampled(ActorExploration):
         kept = torch.where(over.unsqueeze(-1).to(fresh.device), fresh, memory["held"].to(fresh.device))
         return kept, {"held": kept, "left": torch.where(over, noise["repeats"], memory["left"]) - 1}
 
-    def explored(self, action: Tensor, noise: dict[str, Tensor], memory: dict) -> tuple[Tensor, dict]:
-        return action, memory
+    def explored(self, policy: Policy, tick: Tick, memory: Memory) -> Explored:
+        action = policy().cpu()
+        return action, certain(action.shape[0]), memory
 
 
 def zipf(uniform: Tensor, longest: int, exponent: float) -> Tensor:

@@ -117,6 +117,7 @@ class Collector:
             if state[name] is not None and (state[name].shape != shape or not np.isfinite(state[name]).all()):
                 raise ValueError(f"the collector's {name} has shape {state[name].shape}, not {shape}, or is not finite")
         self.episodes.load_state_dict(state)
+        check_memory(state["memory"], num)
         self.memory, chosen = state["memory"], state.get("chosen")  # older checkpoints lack it
         if chosen is not None:
             action = chosen["action"]
@@ -136,3 +137,15 @@ class Collector:
         if broken:
             self.chosen = None  # it was chosen for an observation that is gone
         return broken
+
+
+def check_memory(memory: dict, num: int) -> None:
+    """
+    Raises:
+        ValueError: the acting memory does not hold a finite tensor (num, ...) under every name.
+    """
+    for name, value in memory.items():
+        if isinstance(value, dict):
+            check_memory(value, num)
+        elif value.shape[:1] != (num,) or not torch.isfinite(value).all():
+            raise ValueError(f"the collector remembers {name} of shape {tuple(value.shape)}, not ({num}, ...), or it is not finite")

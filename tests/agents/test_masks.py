@@ -23,7 +23,8 @@ from deeprl.config.build import build_agent
 from deeprl.networks.bounded import Bounded
 from deeprl.networks.distributional import Categorical, ImplicitQuantile, Quantile
 from deeprl.networks.heads import Scalar
-from deeprl.parts.exploration import EpsilonGreedy, drawn
+from deeprl.parts.exploration import EpsilonGreedy, Tick, drawn
+from deeprl.parts.exploration import epsilon_greedy as epsilon_greedy_action
 from deeprl.parts.target_free import TargetFree
 from deeprl.replay.sequences import Sequences
 from deeprl.schedules import Constant
@@ -309,10 +310,11 @@ def test_the_probability_of_an_action_counts_the_valid():
     """ε = 0.4: 0.6 + 0.4 / 2 for the best of two, 0.4 / 2 for the other, 1 where there is no choice; and 1/2 in pure exploration."""
     noise = {"explore": torch.tensor([0.9, 0.1, 0.1], dtype=torch.float64), "uniform": torch.tensor([0.0, 0.9, 0.5], dtype=torch.float64)}
     valid = torch.tensor([[1, 0, 1], [1, 0, 1], [0, 1, 0]]) > 0
-    action, probability = EpsilonGreedy()(lambda: torch.tensor([0, 0, 1]), 3, 0.4, noise, valid=valid)
+    tick = Tick(0, torch.zeros(3, dtype=torch.bool), noise, 3, valid)
+    action, probability = epsilon_greedy_action(lambda: torch.eye(3)[[0, 0, 1]], tick, 0.4)
     assert action.tolist() == [0, 2, 1]
     assert probability.tolist() == pytest.approx([0.8, 0.2, 1.0])
-    action, probability = EpsilonGreedy()(None, 3, 1.0, noise, valid=valid)
+    action, probability = epsilon_greedy_action(None, tick, 1.0)
     assert action.tolist() == [0, 2, 1]
     assert probability.tolist() == pytest.approx([0.5, 0.5, 1.0])
 

@@ -23,7 +23,7 @@ from deeprl.networks.torsos import MLPTorso
 from deeprl.optim.adam import Adam
 from deeprl.optim.rmsprop import RMSProp
 from deeprl.parts.actor_value import CriticSubset, serving
-from deeprl.parts.exploration import OrnsteinUhlenbeck, Sampled
+from deeprl.parts.exploration import OrnsteinUhlenbeck, Sampled, Tick
 from deeprl.parts.polyak import Polyak
 from deeprl.parts.resets import Resets
 from deeprl.parts.temperature import FixedTemperature, LearnedTemperature, Temperature
@@ -422,7 +422,8 @@ def test_ornstein_uhlenbeck_noise_is_correlated_in_time_and_remembered():
     explore = OrnsteinUhlenbeck(rate=0.25, std=0.1, random_steps=0)
     memory, actions = {}, []
     for normal in (1.0, 0.0, -2.0):
-        action, memory = explore(lambda: torch.zeros(1, 1), 0, {"normal": torch.full((1, 1), normal)}, memory)
+        tick = Tick(0, torch.tensor([False]), {"normal": torch.full((1, 1), normal)})
+        action, _, memory = explore(lambda: torch.zeros(1, 1), tick, memory)
         actions.append(action.item())
     assert actions == pytest.approx([0.1, 0.075, 0.75 * 0.075 - 0.2])
 

@@ -9,14 +9,19 @@ import torch
 
 from deeprl.agents.idqn import Iterated
 from deeprl.config.compose import compose
-from deeprl.config.instantiate import instantiate
+from deeprl.config.instantiate import instantiate, resolve
+from deeprl.config.menu import options
+from deeprl.config.tuned import content
 from deeprl.networks.heads import Scalar
 from deeprl.parts.chains import Chain, Single
-from deeprl.parts.exploration import EpsilonGreedy, GaussianNoise, OrnsteinUhlenbeck, Sampled, zipf
+from deeprl.parts.exploration import EpsilonGreedy, GaussianNoise, OrnsteinUhlenbeck, Sampled, Tick, ValueExploration, zipf
 from deeprl.schedules import Constant, Linear
 from deeprl.session.settle import settle
-from tests.builders import CONTINUOUS, DISCRETE, Weights, actor_critic, entry, sac, value_agent
+from deeprl.training.collector import check_memory
+from deeprl.types import Spec
+from tests.builders import CONTINUOUS, DISCRETE, Weights, actor_critic, entry, sac, settled, value_agent
 
+MASKED = Spec((8,), torch.float32, 3, 0, masked=True)
 A = 4
 CHI_SQUARE = {2: 13.8, 3: 16.3, 4: 18.5}
 """Exceeded once in a thousand, by degrees of freedom. The draws are seeded: a test that passes goes on passing."""
@@ -24,6 +29,17 @@ CHI_SQUARE = {2: 13.8, 3: 16.3, 4: 18.5}
 
 def draws(explore, action):
     return {"explore": torch.tensor(explore, dtype=torch.float64), "action": torch.tensor(action)}
+
+
+def explored(epsilon: float, best, noise: dict, exact: bool = True, actions: int = A):
+    """Actions and probabilities of ε-greedy where the actions `best` have the largest values; None: nobody may ask for values."""
+    policy = never if best is None else lambda: torch.nn.functional.one_hot(torch.as_tensor(best), actions).float()
+    tick = Tick(0, torch.zeros(len(noise["explore"]), dtype=torch.bool), noise, actions, exact=exact)
+    return EpsilonGreedy(Constant(epsilon))(policy, tick, {})[:2]
+
+
+def continuous(step: int, noise: dict) -> Tick:
+    return Tick(step, torch.zeros(len(noise["normal"]), dtype=torch.bool), noise)
 
 
 def never():
@@ -35,7 +51,7 @@ def never():
 
 def test_who_explores_takes_the_drawn_action_and_the_others_the_best():
     noise = draws([0.29, 0.3, 0.1, 0.9], [3, 0, 2, 1])
-    action, probability = EpsilonGreedy()(lambda: torch.tensor([0, 3, 2, 1]), A, 0.3, noise)
+    action, probability = explored(0.3, [0, 3, 2, 1], noise)
     assert action.tolist() == [3, 3, 2, 1]
     # explored and not the best: ε/A; greedy: 1 − ε + ε/A; explored and the best by chance: as well
     assert probability.tolist() == pytest.approx([0.075, 0.775, 0.775, 0.775])
@@ -49,16 +65,16 @@ def test_uniforms_fall_into_equal_bins(monkeypatch):
 
 def test_with_epsilon_one_the_network_is_not_asked_and_with_zero_it_decides():
     noise = draws([0.0, 0.999], [2, 0])
-    action, probability = EpsilonGreedy()(never, A, 1.0, noise)
+    action, probability = explored(1.0, None, noise)
     assert action.tolist() == [2, 0]
     assert probability.tolist() == [0.25, 0.25]
-    action, probability = EpsilonGreedy()(lambda: torch.tensor([1, 1]), A, 0.0, noise)
+    action, probability = explored(0.0, [1, 1], noise)
     assert action.tolist() == [1, 1]
     assert probability.tolist() == [1.0, 1.0]
 
 
 def test_the_probability_is_right_when_everybody_happens_to_explore():
-    _, probability = EpsilonGreedy()(lambda: torch.tensor([2, 2]), A, 0.5, draws([0.1, 0.2], [2, 0]))
+    _, probability = explored(0.5, [2, 2], draws([0.1, 0.2], [2, 0]))
     assert probability.tolist() == [0.625, 0.125]
 
 
@@ -66,7 +82,7 @@ def test_reported_probabilities_are_the_frequencies():
     m, epsilon = 40_000, 0.4
     noise = EpsilonGreedy().noise((1, m), torch.Generator().manual_seed(0), A)
     best = torch.arange(m) % A
-    action, probability = EpsilonGreedy()(lambda: best, A, epsilon, entry(noise, 0))
+    action, probability = explored(epsilon, best, entry(noise, 0))
     hit = (action == best).float().mean().item()
     assert hit == pytest.approx(1 - epsilon + epsilon / A, abs=0.01)
     assert probability[action == best].unique().tolist() == pytest.approx([0.7])
@@ -74,9 +90,11 @@ def test_reported_probabilities_are_the_frequencies():
 
 
 def test_evaluation_has_an_epsilon_of_its_own():
-    explore = EpsilonGreedy(schedule=Constant(0.9), evaluation=0.001)
-    assert explore.epsilon(5, explore=True) == 0.9
-    assert explore.epsilon(5, explore=False) == 0.001
+    rule, tick = EpsilonGreedy(schedule=Constant(0.9), evaluation=0.1), Tick(5, torch.tensor([False]), draws([0.5], [3]), A)
+    acted = {collects: rule(lambda: torch.eye(A)[:1], tick._replace(collects=collects), {}) for collects in (True, False)}
+    assert [action.item() for action, *_ in acted.values()] == [3, 0]
+    assert [probability.item() for _, probability, _ in acted.values()] == pytest.approx([0.9 / A, 0.9 + 0.1 / A])
+    assert rule.diagnostics(5) == {"rollout/exploration_rate": 0.9}
     with pytest.raises(ValueError, match="^evaluation must be between 0 and 1"):
         EpsilonGreedy(evaluation=1.5)
 
@@ -96,8 +114,8 @@ def test_the_schedule_of_a_configuration_counts_from_learning_starts():
     config, user, _ = compose(["agent=dqn", "env=atari/pong", "learning_starts=2000"])
     explore = instantiate(settle(config, user)["agent"]["explore"], "agent.explore")
     decay = explore.schedule.duration
-    assert [explore.epsilon(t, True) for t in (0, 2000, 2000 + decay)] == [1.0, 1.0, 0.01]
-    assert explore.epsilon(2000 + decay // 2, True) == pytest.approx(0.505, abs=1e-5)
+    assert [explore.schedule(t) for t in (0, 2000, 2000 + decay)] == [1.0, 1.0, 0.01]
+    assert explore.schedule(2000 + decay // 2) == pytest.approx(0.505, abs=1e-5)
 
 
 # ---- heads of a chain
@@ -209,20 +227,54 @@ def test_noisy_layers_explore_and_are_quiet_in_evaluation(chain):
     assert torch.equal(evaluating[0], network(obs).mean()[0].argmax(-1))  # the means of the weights alone
 
 
+# ---- every rule for discrete actions, those of one's own too
+
+
+def rules() -> list[str]:
+    """Options of agent/explore for discrete actions."""
+    found = {name: content("agent/explore", name)["_target_"] for name in options("agent/explore")}
+    return [name for name, target in found.items() if issubclass(resolve(target, "agent.explore"), ValueExploration)]
+
+
+@pytest.mark.parametrize("rule", rules())
+@pytest.mark.parametrize("spec", [DISCRETE, MASKED])
+def test_every_rule_takes_valid_actions_and_knows_their_probability(rule, spec):
+    """E[1(a = i) / P(a)] = 1 for every action i that may be taken, at the first step of 20,000 environments."""
+    config = settled("agent=dqn", "env=toy/chain", f"agent/explore={rule}", "steps=1000", "learning_starts=0")
+    agent = value_agent(spec, explore=instantiate(config["agent"]["explore"], "agent.explore"))
+    agent.exact, m = True, 20_000
+    obs, first = torch.ones(m, *spec.obs_shape), torch.ones(m, dtype=torch.bool)
+    if spec.masked:
+        obs[:, -2] = 0.0
+    valid = obs[:, -3:] > 0
+    drawn = agent.act_noise((2, m), torch.Generator().manual_seed(0))
+    acted = agent.act(obs, first, {}, 50, entry(drawn, 0), True)
+    for i in acted.action.unique():
+        assert ((acted.action == i) / acted.probability).mean().item() == pytest.approx(1.0, abs=0.15)
+    again = agent.act(obs, ~first, acted.memory, 51, entry(drawn, 1), True)
+    for one in (acted, again):
+        assert valid.gather(-1, one.action.unsqueeze(-1)).all()
+        assert 0 < one.probability.min() <= one.probability.max() <= 1
+    check_memory(again.memory, m)
+    best = agent.act(obs, first, {}, 50, entry(drawn, 0), False)
+    assert (best.action == agent.greedy(obs)).all()  # whatever the rule
+    assert best.memory == {}
+
+
 # ---- continuous actions
 
 
 def test_gaussian_noise_is_scaled_and_cut_off_at_the_bounds():
     explore = GaussianNoise(std=0.5, random_steps=10)
     noise = {"normal": torch.tensor([[1.0, -4.0], [0.0, 2.0]]), "uniform": torch.tensor([[0.1, 0.2], [0.3, 0.4]])}
-    action, _ = explore(lambda: torch.tensor([[0.25, 0.25], [-0.5, 0.25]]), 10, noise, {})
+    action, *_ = explore(lambda: torch.tensor([[0.25, 0.25], [-0.5, 0.25]]), continuous(10, noise), {})
     assert action.tolist() == [[0.75, -1.0], [-0.5, 1.0]]
 
 
 def test_the_first_steps_are_uniform_and_do_not_ask_the_network():
     noise = GaussianNoise().noise((500, 7, 2), torch.Generator().manual_seed(0))
     row = entry(noise, 3)
-    action, _ = GaussianNoise(random_steps=10)(never, 9, row, {})
+    action, *_ = GaussianNoise(random_steps=10)(never, continuous(9, row), {})
     assert action is row["uniform"]
     uniform = noise["uniform"]
     assert uniform.shape == noise["normal"].shape == (500, 7, 2)
@@ -244,17 +296,14 @@ def test_evaluation_takes_the_actors_action_even_in_the_first_steps():
 
 
 def test_the_network_is_not_asked_where_nobody_reads_its_answer():
-    def never() -> torch.Tensor:
-        raise AssertionError("asked")
-
     noise = draws([0.1, 0.2], [0, 2])
-    action, probability = EpsilonGreedy()(never, 3, 0.3, noise, exact=False)
+    action, probability = explored(0.3, None, noise, exact=False)
     assert action.tolist() == [0, 2]
     assert probability.tolist() == [0.0, 0.0]
-    with pytest.raises(AssertionError, match="asked"):
-        EpsilonGreedy()(never, 3, 0.15, noise, exact=False)  # the second does not explore
-    with pytest.raises(AssertionError, match="asked"):
-        EpsilonGreedy()(never, 3, 0.3, noise)
+    with pytest.raises(AssertionError, match="was asked"):
+        explored(0.15, None, noise, exact=False)  # the second does not explore
+    with pytest.raises(AssertionError, match="was asked"):
+        explored(0.3, None, noise)
 
 
 @pytest.mark.parametrize("exact", [True, False])
@@ -264,9 +313,8 @@ def test_exploring_takes_the_same_actions_whether_or_not_probabilities_are_read(
     best = torch.tensor([1, 0, 2])
     for i in range(200):
         noise = entry(drawn, i)
-        action, probability = EpsilonGreedy()(lambda: best, 4, 0.5, noise, exact)
-        explored = noise["explore"] < 0.5
-        expected = torch.where(explored, noise["action"], best)
+        action, probability = explored(0.5, best, noise, exact)
+        expected = torch.where(noise["explore"] < 0.5, noise["action"], best)
         assert torch.equal(action, expected)
         expected = 0.5 * (action == best).float() + 0.125 if exact else torch.zeros(3)
         torch.testing.assert_close(probability, expected)
@@ -279,7 +327,8 @@ def test_two_steps_of_correlated_noise_by_hand():
     """x₁ = 0.2 · 1, then x₂ = 0.85 · 0.2 + 0.2 · (−2) = −0.23, added to actions of 0.5; the second environment stops at the bound."""
     explore, memory, found = OrnsteinUhlenbeck(rate=0.15, std=0.2), {}, []
     for normal in ([[1.0], [3.0]], [[-2.0], [1.0]]):
-        action, memory = explore.explored(torch.full((2, 1), 0.5), {"normal": torch.tensor(normal)}, memory)
+        tick = continuous(0, {"normal": torch.tensor(normal)})
+        action, _, memory = explore.explored(lambda: torch.full((2, 1), 0.5), tick, memory)
         found.append(action.flatten().tolist())
     assert found[0] == pytest.approx([0.7, 1.0])
     assert found[1] == pytest.approx([0.27, 1.0])

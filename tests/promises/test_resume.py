@@ -30,10 +30,11 @@ SIMBA = ("agent.actor_torso.width=8", "agent.torso.width=8")
 RUNS = {
     "dqn": CARTPOLE,
     "prioritized": (*CARTPOLE, "replay=prioritized"),
-    "idqn": (  # a chain in mid-window, a head per episode, statistics of observations and rewards, noise for updates
+    "idqn": (  # a chain in mid-window, a head per episode, held actions, statistics of observations and rewards, noise for updates
         *COMMON, "env=classic/cartpole", "agent=idqn", "agent.torso.hidden=[16]", "agent.chain.length=3", "agent.chain.shift_period=50",
         "agent.chain.sync_period=6", "agent.chain.acting=episode", "agent/normalize=running", "agent/rewards=scaled",
-        "agent.head.noisy=true", "agent.explore.schedule.duration=100", "agent.optimizer.schedule.duration=300", "replay.n_step=3",
+        "agent.head.noisy=true", "agent/explore=ez_greedy", "agent.explore.schedule.end=0.5", "agent.explore.exponent=1",
+        "agent.optimizer.schedule.duration=300", "replay.n_step=3",
     ),
     "rbis": (*COMMON, "env=classic/cartpole", "agent=rbis_dqn", "replay.length=5", "replay.batch_size=4", "agent.torso.hidden=[16]"),
     "masks": (*COMMON, *CORRIDOR, "agent=munchausen_dqn", "agent.torso.hidden=[16]"),
