@@ -47,8 +47,8 @@ class Stopped(Exception):
 
 
 def origin(error: BaseException) -> str:
-    """Type of an exception and the line outside of torch that raised it, "RuntimeError in my_agents/parts.py:7"; of a syntax error the wrong
-    line."""
+    """Type of an exception and the line outside of torch that raised it, "RuntimeError in my_agents/parts.py:7"; of a syntax error the
+    wrong line."""
     frames = [(each.filename, each.lineno) for each in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError):
         frames.append((error.filename or "", error.lineno))
