@@ -17,6 +17,7 @@ from deeprl.config.build import build_agent, check_actions, check_device, check_
 from deeprl.config.dry_run import dry_run
 from deeprl.config.instantiate import Allowed, Deferred, instantiate
 from deeprl.config.rules import learns_nothing, planned_updates
+from deeprl.config.stateless import require_stateless
 from deeprl.errors import ConfigError
 from deeprl.networks.blocks import Block
 from deeprl.remote.choice import OnRay, chosen
@@ -76,6 +77,7 @@ def assemble(
     if modes.on_gpu(config):
         modes.convolve_as(config)
     dry_run(agent, spec, config["device"], issubclass(make_replay.cls, Sequences))
+    require_stateless(agent=agent, env=env)
     if config.get("init_from") and not stored.steps():  # a checkpoint of this run has later weights
         config["init_from"] = warm_start(agent, config["init_from"])
     replay = empty_replay(config, spec, agent, make_replay, ranks)

@@ -22,6 +22,7 @@ from deeprl.config.folders import CONFIGS
 from deeprl.config.instantiate import instantiate
 from deeprl.config.menu import options
 from deeprl.config.rules import put
+from deeprl.config.stateless import require_stateless
 from deeprl.errors import ConfigError
 from deeprl.replay.replay import Replay
 from deeprl.replay.rollout import Rollout
@@ -46,6 +47,7 @@ def survives(config: dict, spec: Spec) -> None:
     agent = build_agent(config, spec)
     apply(agent, "fast")
     dry_run(agent, spec, "cpu")
+    require_stateless(agent=agent)
     acts = spec.action_dim and agent.actor_period <= 2  # with REDQ's, two updates leave the actor
     for online in (agent.chain.online, agent.actor) if acts else (agent.chain.online,):
         before = [p.clone() for p in online.parameters()]
