@@ -5,7 +5,8 @@ python -m benchmarks.mutate [--number 10000] [--seed 0] [--results benchmarks/re
 A short run with prioritised replay is trained, and a crash bundle is put beside it. Each mutation is applied to a copy of its folder, which
 `deeprl eval`, `deeprl resume` and `deeprl replay-crash` then read in one process: bytes of a checkpoint's files, one leaf of any JSON or
 YAML file, or a link at a name that resuming writes. Half of them get manifests whose sizes and hashes fit. A trial may take 5 s of
-processor time and 2 GiB of memory. `benchmarks/mutate/trial.py` explains the outcomes; the exit code counts the bad ones.
+processor time and 2 GiB of memory. `benchmarks.mutate.texts` and `.studies` follow, with one sweep or study in a hundred mutations.
+`benchmarks/mutate/trial.py` explains the outcomes; the exit code counts the bad ones.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from pathlib import Path
 
 from benchmarks.kill_and_resume import start
+from benchmarks.mutate import studies, texts
 from benchmarks.mutate.campaign import ROOM, campaign, shown, table
 from benchmarks.mutate.trial import WORDS, add_bundle
 
@@ -41,7 +43,7 @@ def main() -> int:
         for entry in sorted(done, key=lambda entry: -entry["seconds"])[:10]:
             print(f"  {entry['seconds']:.2f} s  {shown(entry)[:160]}")
         print(f"{len(done):,} mutations in {time.monotonic() - began:.0f} s, memory limit {ROOM >> 20:,} MiB, {len(bad)} bad")
-    return min(len(bad), 100)
+    return min(len(bad) + texts.run() + studies.run(options.number // 100), 100)
 
 
 if __name__ == "__main__":

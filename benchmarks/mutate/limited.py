@@ -104,7 +104,7 @@ def verdict(code: object, text: str) -> str:
     if strange := sorted({c for c in text if not c.isprintable() and c not in "\n\t"}):
         return f"BAD {strange} was printed"
     found = judged(code, text)
-    return f"{found}: {' '.join(text.split())[-300:]}" if found.startswith(("BAD", "failed")) else found
+    return f"{found} ({' '.join(text.split())[-300:]})" if found.startswith(("BAD", "failed")) else found
 
 
 def removed(folder: Path) -> None:

@@ -76,7 +76,7 @@ def trial(place: Path, number: int) -> tuple[str, str]:
 
 def outcome(place: Path, text: str) -> str:
     base = shutil.copytree(place / "shared", place / "runs")
-    name = text.replace("/", "_").replace("\x00", "")[:60]
+    name = text.replace("/", "_").replace("\x00", "").replace("\ud800", "?")[:60]  # what no file name can hold
     if name not in ("", ".", ".."):
         (base / "forged").rename(base / name)
     for run in base.iterdir():

@@ -51,10 +51,12 @@ def remove(path: Path) -> None:
     """Remove a file or a link, if it is there.
 
     Raises:
-        RunFolderError: nobody may remove files there.
+        RunFolderError: it is a folder, or nobody may remove files there.
     """
     try:
         path.unlink(missing_ok=True)
+    except IsADirectoryError:
+        raise RunFolderError(f"{path} is a folder, where a file belongs; move it away to go on") from None
     except PermissionError as error:
         raise RunFolderError(f"{path} cannot be removed ({error.strerror}): put runs where files can be removed") from error
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import deeprl
+from deeprl.errors import RunFolderError
 from deeprl.system import files
 
 
@@ -61,6 +62,13 @@ def test_what_a_log_would_be_appended_to_is_replaced(tmp_path, kind):
     assert path.read_text() == "one\ntwo \\udcfc\n"
     assert (tmp_path / "outside").read_text() == "theirs\n"
     assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_in_the_place_of_a_log_is_named(tmp_path):
+    (tmp_path / "log" / "mine").mkdir(parents=True)
+    with pytest.raises(RunFolderError, match="log is a folder, where a file belongs"):
+        files.appending(tmp_path / "log")
+    assert (tmp_path / "log" / "mine").is_dir()
 
 
 def test_a_folder_inside_of_another_is_no_link(tmp_path):
