@@ -80,7 +80,7 @@ class Checkpoints:
             OSError: the checkpoint could not be written. Earlier ones are untouched, and the next call writes all that is missing.
         """
         began, listed, new = time.perf_counter(), [], None
-        self._refuse_links()
+        self._refuse_links(self.folder, self.replay)
         self.folder.mkdir(parents=True, exist_ok=True)
         written = sum(entry["bytes"] for entry in self._ahead)
         if rows is not None or live_from is not None:
@@ -117,7 +117,7 @@ class Checkpoints:
         Raises:
             OSError: the rows could not be written; the next call must contain them.
         """
-        self._refuse_links()
+        self._refuse_links(self.folder, self.replay)
         self._ahead.append(self._write_segment(rows))
         for entry in [entry for entry in self._ahead if not still_needed(entry, live_from)]:
             self._ahead.remove(entry)
@@ -140,9 +140,9 @@ class Checkpoints:
             raise CheckpointError(f"{folder} cannot be the best checkpoint: it is missing, save it first")
         replace_file(self.folder / "best", folder.name + "\n")
 
-    def _refuse_links(self) -> None:
+    def _refuse_links(self, *folders: Path) -> None:
         own = self.folder.parent
-        for folder in (self.folder, self.replay, *((own, own.parent) if self.clean_later else ())):
+        for folder in (*folders, *((own, own.parent) if self.clean_later else ())):
             if folder.is_symlink():  # because files of another folder would be read, or removed
                 raise CheckpointError(f"{folder} is a link, which is refused: put the whole run folder where there is space")
             if folder.exists() and not folder.is_dir():
@@ -249,7 +249,7 @@ class Checkpoints:
             CheckpointError: none is readable; the message gives the reason for each.
             UnreadableError: the machine cannot read one now, which may be whole.
         """
-        self._refuse_links()
+        self._refuse_links(self.folder, *((self.replay,) if only is None else ()))
         candidates = self._candidates(which)
         reasons = []
         for i, step in enumerate(candidates):

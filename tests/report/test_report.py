@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import os
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
+import deeprl.report
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.report import figures
 from deeprl.report.build import UNFINISHED, WRITTEN, build, claim
@@ -471,6 +474,18 @@ def test_figures_are_drawn_as_ours_whatever_a_matplotlibrc_says(tmp_path, monkey
     for key, value in {"text.usetex": True, "font.size": 60.0, "axes.facecolor": "red"}.items():
         monkeypatch.setitem(matplotlib.rcParams, key, value)
     assert figures.curves(results, "step") == ours
+
+
+def test_matplotlib_is_imported_from_a_folder_of_ours(tmp_path, monkeypatch):
+    """It reads a matplotlibrc of the current folder when it is imported, and waits for ever if that is a pipe."""
+    (tmp_path / "matplotlib.py").write_text("import os\nplace = os.getcwd()\n")
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        patch.delitem(sys.modules, "matplotlib")
+        importlib.reload(deeprl.report)
+        assert sys.modules["matplotlib"].place == str(Path(deeprl.report.__file__).parent)
+    assert Path.cwd() == tmp_path
 
 
 def test_a_start_has_no_more_packages_than_a_reader_takes(tmp_path):
