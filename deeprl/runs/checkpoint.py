@@ -288,10 +288,11 @@ def utf8(path: Path) -> bool:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     Raises:
-        CheckpointError: the file is missing or damaged, or its path is no UTF-8, as safetensors wants it.
+        CheckpointError: the file is missing or damaged.
+        UnreadableError: its path is no UTF-8, as safetensors wants it.
     """
     if not utf8(path):
-        raise CheckpointError(f"{path} cannot be read: its path is no UTF-8; rename the folder")
+        raise UnreadableError(f"{path} cannot be read: its path is no UTF-8; rename the folder")
     with blame(path):
         with opened(path) as file:  # checked here, because the library accepts a repeated name and a larger header
             (length,) = struct.unpack("<Q", file.read(8))

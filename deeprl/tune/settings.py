@@ -38,9 +38,9 @@ class Settings:
 
     def __post_init__(self):
         if not all(type(n) is int and n >= 1 for n in (self.seeds, self.last, self.trials, self.together)):
-            raise ConfigError("trials, seeds, last and together are not all whole numbers of at least 1.")
+            raise ConfigError("trials, seeds, last and together are not all whole numbers of at least 1")
         if self.trials * self.seeds > MOST_RUNS:
-            raise ConfigError(f"--trials {self.trials} with --seeds {self.seeds}: a study has at most {MOST_RUNS:,} runs.")
+            raise ConfigError(f"--trials {self.trials} with --seeds {self.seeds}: a study has at most {MOST_RUNS:,} runs")
 
     @classmethod
     def read(cls, path: Path) -> Settings:
