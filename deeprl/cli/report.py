@@ -12,7 +12,7 @@ from deeprl.errors import ConfigError
 from deeprl.system.machine import extra
 from deeprl.system.terminal import answer, say
 
-NEEDS = ("matplotlib", "PIL", "scipy", "jinja2")
+NEEDS = ("matplotlib", "scipy", "jinja2")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 DEFAULTS = {"seeds": 3, "last": 3, "pruner": "median", "sampler_seed": 0}
 """Of flags that belong to the study, so that its first command alone takes them."""
-NEEDS = ("optuna", "matplotlib", "PIL", "scipy")
+NEEDS = ("optuna", "matplotlib", "scipy")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -27,8 +27,13 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # <malloc.h>
 
 
 def extra(name: str) -> str:
-    """The command that installs an extra of deeprl."""
-    return f'pip install -e ".[{name}]" in its checkout'  # no index has a distribution of this name that is ours
+    """The command that installs what an extra of deeprl needs. It names the packages, because no index has a distribution of the name
+    deeprl that is ours, and who installed a wheel has no checkout."""
+    requirements: list[str] = []
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        requirements = importlib.metadata.requires("deeprl") or []
+    wanted = [text.partition(";")[0].strip() for text in requirements if text.replace("'", '"').endswith(f'extra == "{name}"')]
+    return " ".join(["pip install", *(f'"{text}"' for text in wanted)]) if wanted else f'pip install -e ".[{name}]" in its checkout'
 
 
 # ---- what system.json records

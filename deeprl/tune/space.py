@@ -77,7 +77,7 @@ class Space:
             try:
                 written = OverridesParser.create().parse_override(word).get_value_element_as_str()  # as in the choices: 1e3 is 1000.0
                 value: Any = written if isinstance(distribution, CategoricalDistribution) else float(text)
-                if not distribution._contains(distribution.to_internal_repr(value)):
+                if not _holds(distribution, value):
                     raise ValueError
             except (ValueError, HydraException):
                 raise ConfigError(f"--start {word}: {text} is not within {name}={distribution}.") from None
@@ -158,6 +158,15 @@ def _ends(distribution: BaseDistribution) -> list[Any]:
         return list(distribution.choices)
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     return list(dict.fromkeys([distribution.low, distribution.high]))
+
+
+def _holds(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a value is one that the distribution may give."""
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    place = (value - distribution.low) / (distribution.step or 1)
+    return distribution.low <= value <= distribution.high and (not distribution.step or abs(place - round(place)) < 1e-8)
 
 
 def _text(value: object) -> str:

@@ -221,7 +221,7 @@ def test_a_model_that_cannot_be_run_is_written_with_a_warning(finished, tmp_path
 def test_a_missing_package_is_named_with_its_remedy(finished, tmp_path, monkeypatch, capsys, kind):
     monkeypatch.setattr(command, "NEEDS", ("onnx", "no_such_package"))
     assert console("export", finished, "--format", kind, "--out", tmp_path) == exits.WRONG
-    assert 'needs no_such_package: pip install -e ".[export]" in its checkout' in capsys.readouterr().err
+    assert 'needs no_such_package: pip install "onnx>=1.18" "onnxscript>=0.7"' in capsys.readouterr().err
     assert names(tmp_path) == set()
 
 

@@ -264,7 +264,7 @@ def test_configurations_name_a_choice_that_opens_loggers(tmp_path):
 
 def test_a_missing_extra_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(RuntimeError, match=r'pip install -e "\.\[wandb\]"'):
+    with pytest.raises(RuntimeError, match='pip install "wandb>='):
         Logging(wandb=True).open(tmp_path)
     assert os.listdir(tmp_path) == []
 

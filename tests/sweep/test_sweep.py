@@ -382,7 +382,7 @@ def test_a_missing_package_is_named(monkeypatch, tmp_path, capsys):
         place = {"submitit": "slurm"}.get(name, name)
         monkeypatch.chdir(tmp_path)
         assert console("sweep", *TOY, "--on", place) == exits.WRONG
-        assert f'pip install -e ".[{place}]" in its checkout' in capsys.readouterr().err
+        assert f'pip install "{name}>=' in capsys.readouterr().err
     assert list(tmp_path.rglob("sweep_*")) == []
 
 

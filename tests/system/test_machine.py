@@ -111,3 +111,12 @@ def test_freed_memory_is_kept_for_the_next_update():
         assert answer == str(keep)
         told[keep] = int(faults)
     assert told[True] < pages / 30 < pages / 3 < told[False]
+
+
+def test_a_missing_extra_is_installed_by_the_names_of_its_packages(monkeypatch):
+    """Who installed a wheel has no checkout, and no index has our distribution."""
+    told = ["torch>=2.6", 'minatar>=1.0.15; extra == "minatar"', 'onnx>=1.18; extra == "export"', "onnxscript>=0.7; extra == 'export'"]
+    monkeypatch.setattr(machine.importlib.metadata, "requires", lambda name: told)
+    assert machine.extra("minatar") == 'pip install "minatar>=1.0.15"'
+    assert machine.extra("export") == 'pip install "onnx>=1.18" "onnxscript>=0.7"'
+    assert machine.extra("ray") == 'pip install -e ".[ray]" in its checkout'  # installed before the extra was there

@@ -56,10 +56,12 @@ def test_every_option_and_both_ends_are_checked():
 
 
 def test_the_first_trial_may_be_given():
-    space = parse(["a=x,y", "b=int(interval(1,5))", "c=interval(0,1)"])
-    assert space.start(["b=3", "a=y", "c=1e-1"]) == {"b": 3, "a": "y", "c": 0.1}
-    for word, says in (("d=1", "d is no parameter"), ("b=6", "6 is not within b="), ("a=w", "w is not within"), ("b=x", "x is not within")):
-        with pytest.raises(ConfigError, match=says):
+    space = parse(["a=x,y", "b=int(interval(1,5))", "c=interval(0,1)", "e=range(0,1,0.1)", "f=range(1,8,3)"])
+    assert space.start(["b=3", "a=y", "c=1e-1", "e=0.3", "f=7"]) == {"b": 3, "a": "y", "c": 0.1, "e": 0.3, "f": 7}
+    with pytest.raises(ConfigError, match="d is no parameter"):
+        space.start(["d=1"])
+    for word in ("b=6", "a=w", "b=x", "b=2.5", "b=inf", "c=nan", "c=-0.1", "e=0.35", "e=1", "f=6"):
+        with pytest.raises(ConfigError, match=f"{word.partition('=')[2]} is not within {word[0]}="):
             space.start([word])
 
 
