@@ -12,7 +12,7 @@ from gymnasium import spaces
 from deeprl.types import Spec
 
 from .masks import KEY, ToldMask, column, mask_of
-from .vector.spaces import actions_of, observations_of
+from .vector.spaces import actions_of, brief, observations_of
 
 
 class Conversion:
@@ -27,6 +27,9 @@ class Conversion:
     """
 
     def __init__(self, observation_space: spaces.Space, action_space: spaces.Space, channels: str | None, mask: bool | None):
+        for name, space in (("observation_space", observation_space), ("action_space", action_space)):
+            if not isinstance(space, spaces.Space):
+                raise ValueError(f"its {name} is {space!r:.60}, and must be a space of Gymnasium: set self.{name} in its __init__")
         self.space, self.actions = observation_space, actions_of(action_space)
         num = self.actions.num
         self.mask, space = mask_of(observation_space, num, mask)
@@ -49,7 +52,10 @@ class Conversion:
             ValueError: it is not one of its space, or its mask is missing or wrong.
         """
         obs, mask = self.mask.divided(obs, info)
-        row = self.convert(obs)
+        try:
+            row = self.convert(obs)
+        except ValueError as error:
+            raise ValueError(f"{error}; its observation_space says {brief(self.space)}") from error
         return row if mask is None else np.concatenate([row, column(mask, self.actions.num, terminated)])
 
     def rows(self, obs: Any, mask: np.ndarray | None) -> tuple[np.ndarray, bool] | None:

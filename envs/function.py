@@ -14,7 +14,7 @@ from deeprl.errors import ConfigError
 from deeprl.system.functions import GIVEN, found
 from deeprl.types import Spec
 
-from .gym import GymGame, looked_at
+from .gym import GymGame, looked_at, missing
 from .vector.choice import EnvChoice
 
 RETURNED: WeakSet[Any] = WeakSet()
@@ -81,7 +81,7 @@ class Function(EnvChoice):
         except TypeError as error:
             if "argument" not in str(error):
                 raise
-            raise ValueError(f"function={self.function} does not take env.kwargs={self.kwargs}: {error}") from error
+            raise ValueError(f"function={self.function} does not take env.kwargs={self.kwargs}: {error}{missing(error)}") from error
         if isinstance(env, VectorEnv):  # EnvPool's are both
             raise ValueError(f"function={self.function} returned a vector environment: give it a parameter num_envs, and use env=vector")
         if not isinstance(env, gymnasium.Env):

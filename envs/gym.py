@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import find_highest_version, parse_env_id
 
 from deeprl.choice import one_of
 from deeprl.system.functions import found
@@ -18,10 +20,12 @@ from deeprl.types import Spec
 
 from .answers import flag, number
 from .conversion import Conversion
+from .games import GAMES
 from .masks import KEY
 from .vector.backend import Game
 from .vector.choice import EnvChoice
 
+RESET = "define it as def reset(self, *, seed=None, options=None)"
 NEW = "since Gym 0.26 and Gymnasium these are separate, and an older environment needs a wrapper, such as shimmy's"
 FOUR = "not enough values to unpack (expected 5, got 4)"
 """What Python says of a step that returns a single `done`, here or in a wrapper of Gymnasium."""
@@ -82,7 +86,12 @@ class GymGame(Game):
         return [type(layer).__name__ for layer in layers_of(self.env)]
 
     def reset(self, seed):
-        answer = self.env.reset(seed=seed)
+        try:
+            answer = self.env.reset(seed=seed)
+        except TypeError as error:
+            if "argument 'seed'" not in str(error):
+                raise
+            raise TypeError(f"{error}: {RESET}") from error
         if not (isinstance(answer, tuple) and len(answer) == 2):
             raise TypeError(f"reset returned {type(answer).__name__}, not observation and info: {NEW}")
         return self.conversion.row(*answer, False)
@@ -116,6 +125,21 @@ def import_package(package: str) -> None:
         raise ValueError(f"env.package={package} cannot be imported ({error}): install it") from error
 
 
+def atari(id: str) -> str:
+    """The option of env=atari/… that an id means: pong of PongNoFrameskip-v4 and ALE/Pong-v5. Empty if there is none."""
+    found = re.fullmatch(r"(?:ALE/)?(\w+?)(?:NoFrameskip|Deterministic)?(?:-ram)?-v\d+", id)
+    game = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", found[1]).lower() if found else ""
+    return game if game in GAMES else ""
+
+
+def tell_if_outdated(id: str) -> None:
+    """Gymnasium's own warning is a `DeprecationWarning`, which Python hides."""
+    namespace, name, version = parse_env_id(id.rpartition(":")[2])
+    newest = find_highest_version(namespace, name)
+    if version is not None and newest is not None and version < newest:
+        say(f"env.id={id} is out of date: Gymnasium has {name}-v{newest}")
+
+
 def known(id: str) -> None:
     """
     Raises:
@@ -125,6 +149,8 @@ def known(id: str) -> None:
         near = difflib.get_close_matches(id, list(gymnasium.registry), n=1, cutoff=0.0)
         named = {"ALE": "ale_py"}.get(id.split("/")[0], id.split("/")[0])
         package = f"env.package={named}, if that is" if "/" in id else "env.package to"
+        if game := atari(id):
+            raise ValueError(f"env.id={id} is not registered. Games of Atari run by their protocol: env=atari/{game}")
         raise ValueError(
             f"env.id={id} is not registered, the nearest is {near[0] if near else 'none'}: take that, or set {package} the package that "
             "registers it"
@@ -144,7 +170,13 @@ def make(id: str, max_episode_steps: int | None, kwargs: dict[str, Any]) -> gymn
     except gymnasium.error.DependencyNotInstalled as error:
         raise ValueError(f"env.id={id} needs a package that is not installed: {error}") from error
     except (gymnasium.error.Error, ImportError, TypeError) as error:
-        raise ValueError(f"env.id={id} cannot be made with env.kwargs={kwargs}: {error}") from error
+        raise ValueError(f"env.id={id} cannot be made with env.kwargs={kwargs}: {error}{missing(error)}") from error
+
+
+def missing(error: BaseException) -> str:
+    """The keys that give the arguments which a call lacked; empty if it lacked none."""
+    names = re.findall(r"'(\w+)'", str(error).partition("required")[2])
+    return f". Give {' '.join(f'env.kwargs.{name}=…' for name in names)}" if names else ""
 
 
 def wrap(env: gymnasium.Env, wrappers: list[dict[str, Any]]) -> gymnasium.Env:
@@ -225,6 +257,12 @@ class Registered(EnvChoice):
     def build(self, evaluation: bool = False) -> GymGame:
         return GymGame(make(self.id, self.max_episode_steps, self.kwargs))
 
+    def spec(self) -> Spec:
+        """Asked once a run, and therefore the place to tell what was found."""
+        found = super().spec()
+        tell_if_outdated(self.id)
+        return found
+
     def rendering(self) -> EnvChoice:
         return replace(self, kwargs={**self.kwargs, "render_mode": "rgb_array"})
 
@@ -263,6 +301,7 @@ class Gym(Registered):
     def spec(self) -> Spec:
         """Asked once a run, and therefore the place to tell what was guessed."""
         game = self.build()
+        tell_if_outdated(self.id)
         try:
             return looked_at(game, self.mask)
         except ValueError as error:

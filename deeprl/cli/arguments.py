@@ -35,6 +35,26 @@ def natural(text: str) -> int:
     return int(text)
 
 
+def counting(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"it takes a whole number of at least 1, not {text}")
+    return int(text)
+
+
+FOREIGN = {
+    "--dry-run": "`deeprl check` measures what a run would be and cost, and budget=tiny trains a few hundred steps",
+    "--watch": "`watch -n 10 deeprl status` repeats it",
+    "--verbose": "a run prints its progress; log.every sets the period of its metrics, and DEEPRL_DEBUG=1 in front prints tracebacks",
+}
+"""Flags of other programs, and what does the same here"""
+
+
+def foreign(words: list[str]) -> str:
+    """What deeprl has in place of the first flag in `words` that belongs to other programs; empty if there is none."""
+    found = next((FOREIGN[name] for word in words if (name := word.partition("=")[0]) in FOREIGN), "")
+    return f"; {found}" if found else ""
+
+
 def at_least_one(episodes: int) -> int:
     if episodes < 1:
         raise ConfigError(f"--episodes must be at least 1, not {episodes}")

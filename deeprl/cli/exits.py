@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from deeprl.errors import FAILED, FINISHED, STOPPED, WRONG, CheckpointError, ConfigError, RankError, RunFolderError
 from deeprl.system import terminal
 from deeprl.system.files import replace_file
-from deeprl.system.terminal import answer, plain_warnings, say
+from deeprl.system.terminal import answer, from_here, plain_warnings, say
 
 if TYPE_CHECKING:
     from deeprl.training.trainer import Trainer
@@ -59,18 +59,18 @@ def unexpected(error: BaseException) -> str:
 
 
 def failure(error: BaseException, path: Path) -> str:
-    """One paragraph about a failed run. The traceback is written to its folder."""
-    saved = any((path / "checkpoints").glob("step_*"))
-    resumable = f"Its last checkpoint can be resumed: deeprl resume {shlex.quote(str(path))}" if saved else "No checkpoint was saved."
+    """What failed, where more is told, and what can be done, a line each. The traceback is written to the folder of the run."""
+    saved, shown = any((path / "checkpoints").glob("step_*")), from_here(path)
+    resumable = f"Its last checkpoint can be resumed: deeprl resume {shlex.quote(str(shown))}" if saved else "No checkpoint was saved."
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted. {resumable}"
     text = traceback.format_exc()
     try:
         replace_file(path / "traceback.txt", text)
-        where = f" The traceback is in {path / 'traceback.txt'}."
+        where = [f"The traceback is in {shown / 'traceback.txt'}."]
     except OSError:
-        where = ""
-    return f"the run failed: {type(error).__name__}: {error}.{where} {resumable}"
+        where = []
+    return "\n  ".join([f"the run failed: {type(error).__name__}: {str(error).rstrip('.')}.", *where, resumable])
 
 
 def ended(outcome: str, trainer: Trainer, path: Path) -> int:

@@ -41,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
         for file, result in export(loaded, formats, options.out).items():
             words = "not checked"
             if result is not None:
-                words = f"{result.equal:.2%} of {result.observations:,} actions equal, largest difference {result.largest:.2g}"
+                words = f"agrees with the agent on {result.observations:,} observations: largest difference {result.largest:.2g}"
+                words += f", where rounding explains {result.allowed:.2g}"
             answer(f"{file}: step {loaded.step:,}, {file.stat().st_size:,} bytes; {words}")
 
     return each_run(options.run, one)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from deeprl.config.connections import connections
 from deeprl.config.overrides import key_of
 from deeprl.config.trust import words_of_trust
 from deeprl.config.tuned import family
-from deeprl.system.terminal import front_door
+from deeprl.system.terminal import from_here, front_door
 from deeprl.training.trainer import Trainer
 
 PICTURELESS = ("toy", "lab")
@@ -21,13 +20,6 @@ OURS = ("atari", "box2d", "classic", "minatar", "mujoco", *PICTURELESS)
 """Families of environments that come with deeprl"""
 ANOTHER = ("agent=td3 env=mujoco/hopper steps=200000", "agent=sac env=classic/pendulum", "agent=dqn env=classic/acrobot")
 """Overrides for the next run, in order of preference. None needs an extra."""
-
-
-def from_here(path: Path) -> Path:
-    """The path as a user would write it: relative if it lies below the current folder."""
-    with contextlib.suppress(OSError, ValueError):  # the current folder was removed; it is no part of the path
-        return path.relative_to(Path.cwd())
-    return path
 
 
 def farewell(outcome: str, trainer: Trainer, path: Path) -> str:

@@ -19,7 +19,10 @@ from deeprl.system.terminal import answer, columns
 if TYPE_CHECKING:
     from deeprl.config.combinations import Refusal
 
-PLURALS = {"agents": "agent", "envs": "env", "experiments": "experiment"}
+NAMES = {
+    "agents": "agent", "algorithms": "agent", "algos": "agent", "envs": "env", "environments": "env", "experiments": "experiment",
+}  # fmt: skip
+"""What people call a slot"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +35,7 @@ def run(asked: argparse.Namespace) -> int:
     if asked.config_dir:
         folders.add(asked.config_dir)
     prepare()
-    slot = PLURALS.get(asked.slot, asked.slot)
+    slot = NAMES.get(asked.slot, asked.slot)
     slot = slot.partition("@")[0] if slot else slot  # agent/torso@agent.actor_torso has the options of agent/torso
     if slot is None:
         answer("\n".join(menu((*SLOTS, *LAB))))
@@ -40,6 +43,8 @@ def run(asked: argparse.Namespace) -> int:
         answer(combinations())
     elif slot and options(slot):
         answer("\n".join(columns(listed(slot))))
+    elif slot and (rows := [row for row in listed(slot.partition("/")[0]) if row[0].startswith(f"{slot.removeprefix('env/')}/")]):
+        answer("\n".join(columns(rows)))  # a family: env/atari
     else:
         raise ConfigError(f"deeprl list {slot}: there is no such slot.{nearest(slot, [*groups(), 'combinations'])}")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -33,6 +34,8 @@ def main(words: list[str] | None = None) -> None:
 
         leave_at_signals()
     words = sys.argv[1:] if words is None else words
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"]
     if words[:1] == ["train"]:
         from deeprl.cli.train import main as train
 
@@ -86,7 +89,12 @@ def parsed(words: list[str]) -> tuple[Callable[[argparse.Namespace], int], argpa
         options.overrides += [word for word in rest if not word.startswith("-")]
         rest = [word for word in rest if word.startswith("-")]
     if rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        from deeprl.cli.arguments import foreign
+        from deeprl.config.rules import nearest
+
+        flags = re.findall(r"--[\w-]+", commands.choices[options.command].format_usage())
+        hint = foreign(rest) or nearest(rest[0].partition("=")[0], flags).rstrip("?")
+        parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
     return module.run, options
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from deeprl.cli.arguments import allow_package, natural
+from deeprl.cli.arguments import allow_package, counting
 from deeprl.config import folders, trust
 from deeprl.config.connections import RAY, require_asked
 from deeprl.config.trust import Allowed, require_file
@@ -32,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     text = "settings as for `deeprl train`; one with several values (agent=dqn,idqn seed=range(0,5)) makes a job of each. Or: resume DIR"
     parser.add_argument("overrides", nargs="*", metavar="key=a,b", help=text)
     parser.add_argument(
-        "--jobs", type=natural, metavar="N", help="jobs side by side; the default fills the cores with runtime.threads each"
+        "--jobs", type=counting, metavar="N", help="jobs side by side; the default fills the cores with runtime.threads each"
     )
     text = "where the jobs run; the default is this machine, of a sweep that goes on where it ran before"
     parser.add_argument("--on", choices=PLACES, help=text)
@@ -45,9 +45,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    if options.jobs == 0:
-        raise ConfigError("--jobs must be at least 1, not 0")
     folder = chosen(options)
+    if len(folder.jobs) == 1 and options.overrides[:1] != ["resume"]:
+        say("no setting has several values, so this sweep is one job; seed=0,1,2 makes three")
     folder.place = placed(options, folder.place)
     allowed = allowed_to(options)
     read_configs(folder.config_dir, allowed)

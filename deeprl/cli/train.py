@@ -19,6 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from deeprl.cli.arguments import foreign
 from deeprl.cli.exits import FINISHED, ended, guarded
 from deeprl.cli.leave import leave
 from deeprl.cli.page import help_page, version_page
@@ -28,6 +29,7 @@ from deeprl.config.menu import groups
 from deeprl.config.overrides import first_of, for_hydra, key_of, quoted, swept
 from deeprl.config.rules import check as check_keys
 from deeprl.errors import ConfigError, RunFolderError
+from deeprl.runs.config_file import folder_of
 from deeprl.runs.folder import RunFolder, auto_folder, discard, holder, holds_run, require_new
 from deeprl.system import terminal
 from deeprl.system.files import full
@@ -139,11 +141,17 @@ def split(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """
 
     def error(message: str) -> NoReturn:
-        raise ConfigError(f"{message}. A setting has no dashes: key=value (see --help).")
+        raise ConfigError(f"{message}{foreign(words)}. A setting has no dashes: key=value (see --help).")
 
     parser = get_args_parser()
     parser.error = error  # type: ignore[method-assign]
     flags = parser.parse_intermixed_args(words)
+    if flags.config_path or flags.config_name not in (None, "train"):
+        given = f"--config-path={flags.config_path}" if flags.config_path else f"--config-name={flags.config_name}"
+        raise ConfigError(
+            f"{given}: every run is composed from configs/train.yaml. Settings of your own stand in FOLDER/experiment/mine.yaml, and are "
+            "chosen with --config-dir FOLDER experiment=mine."
+        )
     return flags, [for_hydra(word) for word in flags.overrides]
 
 
@@ -185,11 +193,25 @@ def check(overrides: list[str], sweep: bool) -> tuple[Path, dict] | None:
         if parent.exists() and not parent.is_dir():
             raise ConfigError(f"hydra.run.dir={root}: {parent} is a file, so no run folder can be made there. Choose another folder.")
     if config["resume"] != "auto":
+        require_source(config["init_from"])
         return None
     from deeprl.session.settle import settle
 
     settled = settle(config, user)
     return Path(folder) if folder else auto_folder(settled, env=chosen["env"], agent=chosen["agent"]), settled
+
+
+def require_source(source: str | None) -> None:
+    """Ask early, without torch, whether there is the run of `init_from`. A run that goes on has its weights already.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    try:
+        if source is not None:
+            RunFolder(Path(folder_of(source)).expanduser()).read_config()
+    except RunFolderError as error:
+        raise ConfigError(f"init_from={source}: {error}") from error
 
 
 def continue_if_found(path: Path, config: dict) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deeprl.cli.arguments import allow_package, natural
+from deeprl.cli.arguments import allow_package, counting, natural
 from deeprl.cli.sweep import allowed_to, read_configs, words_of_trust
 from deeprl.config.rules import get
 from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
@@ -41,15 +41,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     text = "settings as for `deeprl train`; one with several values is searched:"
     text += " a,b · interval(0,1) · int(interval(1,5)) · tag(log,interval(1e-5,1e-2))"
     parser.add_argument("overrides", nargs="*", metavar="key=interval(a,b)", help=f"{text}. Or: resume DIR")
-    parser.add_argument("--trials", type=natural, metavar="N", help="trials of the study, with those it has already (default: 20)")
-    parser.add_argument("--seeds", type=natural, metavar="N", help="runs of a trial: seed, seed + 1 ... (default: 3)")
+    parser.add_argument("--trials", type=counting, metavar="N", help="trials of the study, with those it has already (default: 20)")
+    parser.add_argument("--seeds", type=counting, metavar="N", help="runs of a trial: seed, seed + 1 ... (default: 3)")
     parser.add_argument(
-        "--jobs", type=natural, metavar="N", help="runs side by side; the default fills the cores with runtime.threads each"
+        "--jobs", type=counting, metavar="N", help="runs side by side; the default fills the cores with runtime.threads each"
     )
     parser.add_argument("--dir", type=Path, help="folder of the study; the default is runs/tune_<date>_<time>")
     parser.add_argument("--pruner", choices=PRUNERS, help="stops trials that lag behind (default: median)")
     text = "a trial is worth the mean over its seeds of their last N evaluations (default: 3)"
-    parser.add_argument("--last", type=natural, metavar="N", help=text)
+    parser.add_argument("--last", type=counting, metavar="N", help=text)
     text = "value of a parameter in the first trial; may be given several times. The sampler chooses the others"
     parser.add_argument("--start", action="append", default=[], metavar="KEY=VALUE", help=text)
     parser.add_argument("--sampler-seed", type=natural, metavar="N", help="seed of the sampler (default: 0)")
@@ -65,9 +65,6 @@ def run(options: argparse.Namespace) -> int:
     from deeprl.tune import space as spaces
     from deeprl.tune.trials import Trials, open_study, pruner
 
-    for flag in ("jobs", "seeds", "last", "trials"):
-        if getattr(options, flag) == 0:
-            raise ConfigError(f"--{flag} must be at least 1, not 0")
     path, settings = chosen(options)
     allowed = allowed_to(options)
     read_configs(settings.config_dir, allowed)

@@ -19,7 +19,7 @@ from yaml import YAMLError
 
 from deeprl.config import folders, tuned
 from deeprl.config.menu import groups, options
-from deeprl.config.overrides import check_words, for_hydra, key_of, keys_of
+from deeprl.config.overrides import check_words, fault_of_grammar, for_hydra, key_of, keys_of
 from deeprl.config.resolvers import env_name, register_resolvers
 from deeprl.config.rules import nearest
 from deeprl.errors import ConfigError
@@ -185,6 +185,8 @@ def explain(overrides: list[str], error: Exception) -> str:
             near += f" An id of Gymnasium is env=gym env.id={value}."
         if key == "agent" and (published := [name for name in options("experiment") if name.startswith(f"{value}_")]):
             near = f" There is {' and '.join(f'experiment={name}' for name in published)}."
+        if owners := [slot for slot in known if not slot.startswith("tuned") and value in options(slot)]:
+            near = f" It is one of {owners[0]}: {owners[0]}={value}."
         large = key in ("agent", "env")
         listed = "" if large and (near or len(offered) > 12) else f" It takes {', '.join(offered)}."
         return f"{key}={value} is not an option of {key}.{near}{listed}" + (f" (`deeprl list {key}s` shows them all.)" if large else "")
@@ -202,6 +204,8 @@ def explain(overrides: list[str], error: Exception) -> str:
 
 def _explain_one(good: list[str], override: str, error: Exception, known: list[str]) -> str:
     """Message for `override`, which fails although the overrides `good` before it compose."""
+    if fault := fault_of_grammar(override):
+        return f"{override}: {fault}."
     key = key_of(override)
     composed = _compose(good)
     chosen = choices(composed)
@@ -224,7 +228,9 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
         own = {k.removeprefix(f"{part}."): k for k in keys if k.startswith(f"{part}.") and not k.rpartition(".")[2].startswith("_")}
         offered = f"has {', '.join(own)}" if own else "has no keys"
         return f"{override}: there is no key {key}.{nearest(name, own, own)} {slot}={chosen[slot]} {offered}."
-    hint = nearest(key, last) or (f" Did you mean {last[0]}?" if last else nearest(key, [*keys, *parents, *known]))
+    slots = [slot for slot in known if slot.rpartition("/")[2] == key.rpartition("/")[2] and not slot.startswith("tuned")]
+    hint = f" Did you mean {slots[0]}={override.partition('=')[2]}?" if slots else nearest(key, last)
+    hint = hint or (f" Did you mean {last[0]}?" if last else nearest(key, [*keys, *parents, *known]))
     return f"{override}: there is no key {key}.{hint}"
 
 

@@ -44,7 +44,8 @@ def resolve(target: object, path: str, allowed: Allowed = PACKAGES) -> type[Choi
         raise ConfigError(f"{path}._target_={target} cannot be imported, because {module} raised {origin(error)}: {error}.") from error
     ours = allowed is None or is_defined_in(found, allowed)
     if not (inspect.isclass(found) and issubclass(found, Choice) and ours):
-        raise ConfigError(f"{path}._target_={target} is no choice: a configuration may name subclasses of deeprl.choice.Choice only.")
+        form = f" A wrapper is written {{path: {target}, kwargs: {{...}}}}." if path.startswith("env.wrappers") else ""
+        raise ConfigError(f"{path}._target_={target} is no choice: a configuration may name subclasses of deeprl.choice.Choice only.{form}")
     return found
 
 

@@ -76,7 +76,10 @@ def check_words(overrides: list[str]) -> None:
         key, value = key_of(override), override.partition("=")[2]
         slot = key in known
         if not key or ("=" not in override and not override.startswith("~")):
-            raise ConfigError(f"{override} is not of the form key=value.")
+            spaced = " Write it without spaces beside the =." if "=" in overrides else ""
+            raise ConfigError(f"{override} is not of the form key=value.{spaced}")
+        if target != target.strip():
+            raise ConfigError(f"{override!r} has a space in front of the =: write {target.strip()}={value.strip()}")
         if key in REQUIRED and (override.startswith("~") or value in ("", "null", "~")):
             raise ConfigError(f"{override}: every run needs {key}. `deeprl list {key}` shows its options.")
         if slot and key not in FREE and (override.startswith("~") or value in ("", "null", "~")):
@@ -96,6 +99,24 @@ def check_words(overrides: list[str]) -> None:
         if sweeps(override):
             written = "" if slot else f" A list is written {key}=[{value}]."
             raise ConfigError(f"{override} is a sweep: `deeprl sweep {override}`, or `{front_door()} -m {override}`.{written}")
+
+
+def fault_of_grammar(override: str) -> str:
+    """Why Hydra cannot read an override, which it tells in the words of its parser; empty if it can."""
+    try:
+        OverridesParser.create().parse_override(override)
+        return ""
+    except HydraException:
+        key, _, value = override.partition("=")
+    if value.startswith("(") and value.endswith(")"):
+        return f"a list is written {key}=[{value[1:-1]}]"
+    for opening, closing in ("[]", "{}", "()"):
+        if (more := value.count(opening)) != (less := value.count(closing)):
+            return f"it has {more} {opening} and {less} {closing}"
+    for quote in "\"'":
+        if value.count(quote) % 2:
+            return f"a quote {quote} has no second one"
+    return f'the value cannot be read. Text with such letters stands in quotes of its own: "{key}={quoted(value)}"'
 
 
 def sweeps(override: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -107,6 +108,10 @@ def check(config: dict) -> None:
     Raises:
         ConfigError: a key of `RULES` is missing, of the wrong kind or out of range.
     """
+    for section in dict.fromkeys(key.rpartition(".")[0] for key in (*RULES, *SWITCHES) if "." in key):
+        if not isinstance(value := config.get(section, {}), dict):
+            keys = ", ".join(key for key in (*RULES, *SWITCHES) if key.startswith(f"{section}."))
+            raise ConfigError(f"{section}={value!r}: {section} is no single value, but has the keys {keys}: set these.")
     own = rollout_updates(config) is not None or learns_nothing(config)
     for key, rule in RULES.items():
         if own and key.startswith("replay."):  # the class checks its own keys
@@ -124,11 +129,17 @@ def check(config: dict) -> None:
         high = rule.high if rule.high is not None else MOST
         if not (whole and low and value <= high):
             most = f" and at most {high:.0f}" if whole and low and rule.high is None else ""
-            raise ConfigError(f"{key}={value!r} is out of range: it takes {_words(rule)}{most}.")
+            raise ConfigError(f"{key}={value!r} is out of range: it takes {_words(rule)}{most}.{_meant(key, value)}")
     for key, otherwise in SWITCHES.items():
         value = get(config, key, otherwise)
         if not isinstance(value, bool):
             raise ConfigError(f"{key}={value!r} is out of range: it takes true or false.")
+    device = str(config["device"])
+    if not re.fullmatch(r"[a-z]+(:\d+)?", device):
+        example = f" Write device=cuda:{device}." if device.isdecimal() else ""
+        raise ConfigError(f"device={config['device']!r:.100} is out of range: it takes cpu, cuda, or a GPU by its number, cuda:0.{example}")
+    if device.split(":")[0] in ("mps", "xpu"):
+        raise ConfigError(f"device={device} is not supported, because copies to a device are CUDA's: take cpu or cuda.")
     if config["resume"] not in (False, "auto"):
         raise ConfigError(
             f"resume={config['resume']!r} is out of range: it takes false or auto (`deeprl resume RUN` continues a given run)."
@@ -146,6 +157,15 @@ def check(config: dict) -> None:
             f"replay.capacity={replay['capacity']} is less than replay.batch_size={replay['batch_size']}: "
             "a batch could never be drawn. Raise the capacity or lower the batch size."
         )
+
+
+def _meant(key: str, value: Any) -> str:
+    """ " Write steps=10000." for 10k, 10 000 and their like."""
+    found = re.fullmatch(r"(\d[\d ]*\.?\d*) ?([kKmM]?)", value) if isinstance(value, str) else None
+    if found is None:
+        return ""
+    number = round(float(found[1].replace(" ", "")) * {"": 1, "k": 1_000, "m": 1_000_000}[found[2].lower()], 3)
+    return f" Write {key}={number:.15g}."
 
 
 def _words(rule: Rule) -> str:

@@ -30,11 +30,13 @@ class Agreement:
         equal: share of observations with exactly the agent's action.
         largest: largest difference. Continuous actions: in units of the half-range of the action. Discrete: the agent's best value minus
             its value of the program's action, relative to the largest |value| of the observation, if that is above 1.
+        allowed: what rounding explains there.
     """
 
     observations: int
     equal: float
     largest: float
+    allowed: float
 
 
 def made_up(spec: Spec, each: int = 64, seed: int = 0) -> np.ndarray:
@@ -80,7 +82,8 @@ def agreement(run: Runner, obs: np.ndarray, expected: np.ndarray, distance: Call
             f"where rounding explains {allowed[worst]:.3g}"
         )
     same = (found == expected).reshape(len(found), -1).all(1)
-    return Agreement(len(found), float(same.mean()), float(difference.max()))
+    worst = difference.argmax()
+    return Agreement(len(found), float(same.mean()), float(difference[worst]), float(allowed[worst]))
 
 
 def of_values(values: np.ndarray, first: int | np.ndarray, sizes: tuple[int, ...] = ()) -> Callable[[np.ndarray], np.ndarray]:

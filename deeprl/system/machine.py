@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -164,6 +165,7 @@ def flush_denormals() -> bool:
     """
     import torch
 
+    warnings.filterwarnings("ignore", "The value of the smallest subnormal", UserWarning)  # NumPy 1 tells whoever asks for a type's limits
     return torch.set_flush_denormal(True)
 
 

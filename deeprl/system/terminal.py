@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -9,6 +10,7 @@ import shutil
 import sys
 import textwrap
 import warnings
+from pathlib import Path
 from typing import Any, TextIO
 
 rank = 0
@@ -54,6 +56,13 @@ def answer(text: str) -> None:
 def front_door() -> str:
     """The command that trains, as this process was started: an installed deeprl has no train.py."""
     return "python train.py" if os.path.basename(sys.argv[0]) == "train.py" else "deeprl train"
+
+
+def from_here(path: Path) -> Path:
+    """The path as a user would write it: relative if it lies below the current folder."""
+    with contextlib.suppress(OSError, ValueError):  # the current folder was removed; it is no part of the path
+        return path.relative_to(Path.cwd())
+    return path
 
 
 def amount(size: float) -> str:

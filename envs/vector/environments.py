@@ -267,14 +267,14 @@ class Environments:
         journal = self._journals[index]
         where = f"at step {journal.steps} of its episode {journal.episode}" if journal.episode >= 0 else "at its first reset"
         where += " in an evaluation" if self.evaluation else ""
-        return f"environment {self.first + index} of {self.name} failed {where}: {failure.cause}; {outcome}"
+        return f"environment {self.first + index} of {self.name} failed {where}: {failure.cause}" + (f"; {outcome}" if outcome else "")
 
     def _failed(self, index: int, failure: Failure) -> EnvironmentFailed:
         times = self._failed_in_a_row[index]
         fresh = "env.on_error=restart goes on with a fresh one, also when the run is resumed"
         if self.on_error == "restart" or (self._journals[index].episode < 0 and not self.evaluation):
-            fresh = "env.on_error=restart replaces an environment after its first reset only"
-        remedy = fresh if self.backend.replaces else "none of its environments can be replaced"
+            fresh = "env.on_error=restart replaces an environment after its first reset only" if self.on_error == "restart" else ""
+        remedy = fresh if self.backend.replaces or not fresh else "none of its environments can be replaced"
         outcome = f"so it was {times} times in a row" if times > RESTARTS else remedy
         return EnvironmentFailed(self._sentence(index, failure, outcome))
 

@@ -53,6 +53,12 @@ LARGEST_FLAT = 10_000
 OWN = "Gymnasium has no wrapper for this: write one of your own, and name it in env.wrappers or let env.function return it,"
 
 
+def brief(space: spaces.Space) -> str:
+    """A space in at most 80 letters, because Text names every letter it allows, and Dict every part."""
+    text = str(space)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
 def actions_of(space: spaces.Space) -> Actions:
     """Raises ValueError for a space other than Discrete, MultiDiscrete and MultiBinary of few combinations, and bounded Box of floats."""
     if isinstance(space, spaces.Discrete):
@@ -198,7 +204,7 @@ FILTER = "a gymnasium.ObservationWrapper, or gymnasium.wrappers.FilterObservatio
 def _flattened(space: spaces.Space) -> Observations:
     """The vector of `gymnasium.spaces.flatten`."""
     if unfit := _unfit(space):
-        part = unfit if unfit == str(space) else f"{space}: its part {unfit}"
+        part = unfit if unfit == brief(space) else f"{brief(space)}: its part {unfit}"
         raise ValueError(
             f"the observation space {part} is not supported, because no vector of numbers can be made of it. Leave it out by a wrapper: "
             f"{FILTER}"
@@ -207,7 +213,7 @@ def _flattened(space: spaces.Space) -> Observations:
     assert isinstance(flat, spaces.Box)  # of all parts that `_unfit` lets pass
     if flat.shape[0] > LARGEST_FLAT:
         raise ValueError(
-            f"the observation space {space} has {flat.shape[0]:,} numbers, more than the {LARGEST_FLAT:,} of a flattened observation. "
+            f"the observation space {brief(space)} has {flat.shape[0]:,} numbers, and a flattened observation at most {LARGEST_FLAT:,}. "
             f"Choose the part that holds the image by a wrapper: {FILTER}"
         )
     check = _vector(flat.shape)
@@ -231,7 +237,7 @@ def _unfit(space: spaces.Space, path: str = "") -> str:
     if isinstance(space, (spaces.Dict, spaces.Tuple)):
         parts = space.items() if isinstance(space, spaces.Dict) else enumerate(space)
         return next(filter(None, (_unfit(part, f"{path}[{key!r}]") for key, part in parts)), "")
-    return f"{path} {space}".strip()
+    return f"{path} {brief(space)}".strip()
 
 
 def _one_hot(n: int, start: int) -> Convert:

@@ -76,8 +76,8 @@ def test_a_command_that_ends_well_has_its_own_code():
 def test_any_failure_of_a_run_leaves_its_traceback_in_the_folder(error, tmp_path, capsys):
     assert guarded(raising(error), tmp_path) == FAILED
     text = capsys.readouterr().err
-    assert f"the run failed: {type(error).__name__}: {error}. The traceback is in {tmp_path / 'traceback.txt'}." in text
-    assert text.endswith(" No checkpoint was saved.\n")
+    told = [f"deeprl: the run failed: {type(error).__name__}: {error}.", f"The traceback is in {tmp_path / 'traceback.txt'}."]
+    assert text == "\n  ".join([*told, "No checkpoint was saved."]) + "\n"
     assert "raise error" in (tmp_path / "traceback.txt").read_text()
 
 

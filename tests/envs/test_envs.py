@@ -15,7 +15,7 @@ from gymnasium import spaces
 
 from deeprl.envs.box2d import Box2D
 from deeprl.envs.classic import Classic
-from deeprl.envs.gym import Gym, GymGame
+from deeprl.envs.gym import Gym, GymGame, atari, missing
 from deeprl.envs.minatar import GAMES, MinAtar, MinAtarGame
 from deeprl.envs.mujoco import MuJoCo
 from deeprl.envs.toy import Counting, Tabular, chain, policy_values, random_mdp, value_iteration
@@ -639,3 +639,63 @@ def test_an_episode_of_box2d_follows_from_its_seed_and_actions(id):
     for seed in range(5):
         episode(used, seed)
     assert np.array_equal(episode(used, 7), episode(choice.build(), 7))
+
+
+# ---- faults of an environment that name their remedy
+
+
+class OldReset(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (3,))
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self):
+        return np.zeros(4, np.float32), {}
+
+
+def test_a_reset_without_a_seed_is_shown_how_to_take_one():
+    with pytest.raises(TypeError, match=r"argument 'seed': define it as def reset\(self, \*, seed=None, options=None\)"):
+        GymGame(OldReset()).reset(0)
+
+
+def test_a_wrong_observation_is_set_beside_its_space():
+    with pytest.raises(ValueError, match=r"shape \(4,\), .*; its observation_space says Box\(-1.0, 1.0, \(3,\), float32\)"):
+        GymGame(OldReset()).conversion.row(np.zeros(4, np.float32), {}, False)
+
+
+@pytest.mark.parametrize("name", ["observation_space", "action_space"])
+def test_an_environment_without_a_space_is_told_to_set_it(name, monkeypatch):
+    monkeypatch.setattr(OldReset, name, None)
+    with pytest.raises(ValueError, match=f"its {name} is None, and must be a space of Gymnasium: set self.{name}"):
+        GymGame(OldReset())
+
+
+def test_a_space_is_named_once_and_shortly():
+    space = gymnasium.spaces.Dict(text=gymnasium.spaces.Text(5), far=gymnasium.spaces.Box(0, 1, (3,)))
+    with pytest.raises(ValueError, match=r"the observation space .*Text\(1, 5, charset=.*…") as caught:
+        observations_of(space)
+    assert len(str(caught.value)) < 450
+
+
+@pytest.mark.parametrize(
+    ("id", "option"),
+    [("PongNoFrameskip-v4", "pong"), ("ALE/SpaceInvaders-v5", "space_invaders"), ("Breakout-ram-v4", "breakout"), ("CartPole-v1", "")],
+)
+def test_an_id_of_atari_leads_to_its_option(id, option):
+    assert atari(id) == option
+
+
+def test_a_missing_argument_is_a_key():
+    def make(level, size, *, seed=0):
+        pass
+
+    with pytest.raises(TypeError) as caught:
+        make()
+    assert missing(caught.value) == ". Give env.kwargs.level=… env.kwargs.size=…"
+    assert missing(TypeError("make() got an unexpected keyword argument 'level'")) == ""
+
+
+def test_an_id_that_gymnasium_has_replaced_is_told(capsys):
+    Gym(id="CartPole-v0").spec()
+    assert "env.id=CartPole-v0 is out of date: Gymnasium has CartPole-v1" in capsys.readouterr().err
+    Gym(id="CartPole-v1").spec()
+    assert capsys.readouterr().err == ""

@@ -25,7 +25,7 @@ def discrete(actions) -> Agreement:
 
 
 def test_equal_actions_agree():
-    assert discrete([8, 7, 7]) == Agreement(3, 1.0, 0.0)
+    assert discrete([8, 7, 7]) == Agreement(3, 1.0, 0.0, TOLERANCE)
 
 
 def test_the_other_action_of_a_tie_within_rounding_agrees():
@@ -63,7 +63,7 @@ def continuous(*changes: float) -> Agreement:
 
 
 def test_a_difference_counts_in_half_ranges():
-    assert continuous(0.0, 0.0, 0.0) == Agreement(3, 1.0, 0.0)
+    assert continuous(0.0, 0.0, 0.0) == Agreement(3, 1.0, 0.0, TOLERANCE)
     assert continuous(1e-5, 0.0, 0.0).largest == pytest.approx(5e-6)
     with pytest.raises(Differs, match="2 of 3 .* 0.1,"):
         continuous(0.0, -0.2, 0.1)

@@ -237,7 +237,7 @@ def test_a_limit_of_jobs_holds_until_another_is_given(tmp_path, monkeypatch):
         (["seed=0,-1"], "seed=-1 is out of range.* (job seed=-1)"),
         (["agent=dqn,td3", "env=toy/chain"], "agent=td3 takes continuous actions"),
         (["agent.optimizer.lr=1,-1"], "agent.optimizer.lr"),
-        (["seed=0,1", "--jobs", "0"], "--jobs must be at least 1"),
+        (["seed=0,1", "--jobs", "0"], "--jobs: it takes a whole number of at least 1, not 0"),
         (["seed=0,1", "--slurm", "mem_gb=3"], "--slurm is for --on slurm"),
         ([], "deeprl sweep takes a grid"),
         (["resume"], "deeprl sweep resume takes the folder"),
