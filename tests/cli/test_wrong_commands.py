@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.odd_commands import lay_out
 from benchmarks.wrong_commands import COMMANDS, command
 from deeprl.cli import exits
 from tests.builders import console, front_door
 
 CHEAP = ("keys and groups", "folders", "flags and sweeps", "deeprl", "exit 1")
-BUILT = ("device=", "accelerate.mode=", "logger", "replay.capacity=1000000000000", "seed=null")
+BUILT = (
+    "init_from={run}", "agent=c51", "agent=sac", "agent=ppo replay=", "device=cuda", "device=gpu", "accelerate.mode=", "logger",
+    "replay.capacity=1000000000000", "seed=null",
+)  # fmt: skip
 """Values that only the machine can refuse."""
 
 
@@ -25,13 +29,10 @@ def cases():
 
 @pytest.mark.parametrize(("group", "text"), cases())
 def test_one_sentence(group, text, finished, tmp_path, monkeypatch, capsys):
-    file, broken = tmp_path / "file", tmp_path / "broken" / "tuned" / "toy"
-    file.write_text("")
-    broken.mkdir(parents=True)
-    (broken / "dqn.yaml").write_text("steps: [3\nseed: {")
+    names = {**lay_out(tmp_path), "run": finished}
     monkeypatch.chdir("/proc" if "/proc" in group else tmp_path)
     monkeypatch.setattr("sys.argv", ["deeprl"])
-    _, *words = command(text, file=file, run=finished, broken=tmp_path / "broken")
+    _, *words = command(text, **names)
     words += ["env=toy/chain", "agent=dqn"] if "{broken}" in text else []
     code = console(*words[2:]) if text.startswith("deeprl") else front_door(*words[1:])
     assert code == (exits.FAILED if group == "exit 1" else exits.WRONG)
