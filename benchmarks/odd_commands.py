@@ -17,7 +17,8 @@ SHORT = (
 FAULTS = {
     1: [
         "NanObs", "NanReward", "InfReward", "HugeReward", "UintFloat", "WrongShape", "DictMissing", "DiscreteOut", "ObsString", "OldApi",
-        "NoSeed", "OldStep", "ResetObsOnly", "RewardNone", "RewardArray", "RewardText", "TextFlag", "Crash", "MaskGone", "HardExit",
+        "NoSeed", "OldStep", "ResetObsOnly", "RewardNone", "RewardArray", "RewardText", "TextFlag", "Crash", "MaskGone env.mask=true",
+        "HardExit env.vector=async",
         "Hang env.vector=async env.timeout=3",
     ],
     2: [

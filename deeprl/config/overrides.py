@@ -77,7 +77,7 @@ def check_words(overrides: list[str]) -> None:
         slot = key in known
         if not key or ("=" not in override and not override.startswith("~")):
             spaced = " Write it without spaces beside the =." if "=" in overrides else ""
-            raise ConfigError(f"{override} is not of the form key=value.{spaced}")
+            raise ConfigError(f"{override} is not of the form key=value (see --help).{spaced}")
         if target != target.strip():
             raise ConfigError(f"{override!r} has a space in front of the =: write {target.strip()}={value.strip()}")
         if key in REQUIRED and (override.startswith("~") or value in ("", "null", "~")):

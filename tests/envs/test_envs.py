@@ -122,7 +122,7 @@ def test_other_action_spaces_are_refused(space, words):
         (spaces.Graph(spaces.Box(0, 1, (2,)), None), "Graph"),
         (
             spaces.Dict({"pixels": spaces.Box(0, 255, (64, 64, 3), np.uint8), "t": spaces.Discrete(2)}),
-            "12,290 numbers, more than the 10,000",
+            "12,290 numbers, and a flattened observation at most 10,000",
         ),
         (spaces.Box(0, 1, (5, 5, 7)), r"set env\.channels"),
     ],
