@@ -18,6 +18,14 @@ class ConfigError(ValueError):
     """The configuration is wrong: exit code 2. The message names the key, the value and the remedy."""
 
 
+class UnknownNameError(ConfigError):
+    """A key that is missing or not known, or a class that is not there. In a stored configuration it may be a name of another commit."""
+
+
+class MachineError(RuntimeError):
+    """The machine, or a server, fails where the configuration may be right: exit code 1, so that a scheduler tries again."""
+
+
 class RunFolderError(RuntimeError):
     """A run folder that is in use, is not a run, or holds a file that is refused."""
 

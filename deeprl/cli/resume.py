@@ -47,11 +47,12 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] | None = (),
     """
     from deeprl.config.compose import prepare
     from deeprl.config.folders import packages
-    from deeprl.config.stored import checked
+    from deeprl.config.stored import checked, of_its_commit
     from deeprl.session.session import train
 
     folder, allowed = RunFolder(path), None if allow is None else packages(*allow)
-    stored = checked(folder.read_config(), allowed)
+    with of_its_commit(path):
+        stored = checked(folder.read_config(), allowed)
     stored["init_from"] = source or stored.get("init_from")
     config = changed(stored, overrides)
     status = folder.read_status() or {}
@@ -78,7 +79,12 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] | None = (),
     if changes:
         answer("\n".join(changes))
     home = path.absolute()  # because an environment may change the current folder
-    return guarded(lambda: ended(*train(config, home, resume=True, allowed=allowed), home), home)
+
+    def trained() -> int:
+        with of_its_commit(path):
+            return ended(*train(config, home, resume=True, allowed=allowed), home)
+
+    return guarded(trained, home)
 
 
 def learned_out(config: dict, step: int) -> bool:

@@ -11,7 +11,7 @@ from deeprl.choice import Choice
 from deeprl.config.folders import left_out
 from deeprl.config.rules import nearest
 from deeprl.config.trust import Allowed, allow_with, is_defined_in
-from deeprl.errors import ConfigError, origin
+from deeprl.errors import ConfigError, UnknownNameError, origin
 
 PACKAGES = ("deeprl",)
 """Packages whose classes a configuration may name that nobody has looked at."""
@@ -24,13 +24,13 @@ def resolve(target: object, path: str, allowed: Allowed = PACKAGES) -> type[Choi
     *defined* in an allowed package. `deeprl.config.instantiate.importlib` starts with an allowed package, but is refused.
 
     Raises:
-        ConfigError: the name is malformed, not allowed, or not that of a choice.
+        UnknownNameError: the name is malformed, not allowed, or not that of a choice.
     """
     module, _, name = str(target).rpartition(".")
     if not module:
-        raise ConfigError(f"{path}._target_ must be the import path of a class, not {target!r}.")
+        raise UnknownNameError(f"{path}._target_ must be the import path of a class, not {target!r}.")
     if allowed is not None and module.split(".")[0] not in allowed:
-        raise ConfigError(
+        raise UnknownNameError(
             f"{path}._target_={target} is outside of the packages {', '.join(allowed)}: "
             f"if you trust it, {allow_with(module.split('.')[0])}.{left_out(module.split('.')[0])}"
         )
@@ -39,9 +39,9 @@ def resolve(target: object, path: str, allowed: Allowed = PACKAGES) -> type[Choi
     except (ImportError, AttributeError) as error:
         absent = isinstance(error, ModuleNotFoundError) and error.name == module.split(".")[0]
         hint = " Is its distribution installed, or its folder in PYTHONPATH?" if absent else ""
-        raise ConfigError(f"{path}._target_={target} cannot be found: {error}.{hint}") from error
+        raise UnknownNameError(f"{path}._target_={target} cannot be found: {error}.{hint}") from error
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"{path}._target_={target} cannot be imported, because {module} raised {origin(error)}: {error}.") from error
+        raise UnknownNameError(f"{path}._target_={target} cannot be imported, because {module} raised {origin(error)}: {error}.") from error
     ours = allowed is None or is_defined_in(found, allowed)
     if not (inspect.isclass(found) and issubclass(found, Choice) and ours):
         form = f" A wrapper is written {{path: {target}, kwargs: {{...}}}}." if path.startswith("env.wrappers") else ""
@@ -97,7 +97,7 @@ def instantiate(node: Any, path: str, allowed: Allowed = PACKAGES) -> Any:
     names = accepted(cls)
     for key in items:
         if key not in names:
-            raise ConfigError(f"{path}.{key}={node[key]!r}: {cls.__name__} takes no {key}.{nearest(key, names)}")
+            raise UnknownNameError(f"{path}.{key}={node[key]!r}: {cls.__name__} takes no {key}.{nearest(key, names)}")
         if names[key] == "bool" and not isinstance(items[key], bool):  # any other value would count as true
             raise ConfigError(f"{path}.{key}={node[key]!r} is out of range: it takes true or false.")
         if names[key] in ("int", "int | None") and isinstance(items[key], (float, bool)):  # 1e4 is a float in YAML

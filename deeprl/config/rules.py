@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from deeprl.errors import ConfigError
+from deeprl.errors import ConfigError, UnknownNameError
 from deeprl.runs.config_file import CHANGEABLE, flatten
 
 MOST = 2**53
@@ -106,7 +106,8 @@ def nearest(word: str, candidates: Iterable[str], proposals: Mapping[str, str] |
 def check(config: dict) -> None:
     """
     Raises:
-        ConfigError: a key of `RULES` is missing, of the wrong kind or out of range.
+        UnknownNameError: a key of `RULES` is missing.
+        ConfigError: it is of the wrong kind or out of range.
     """
     for section in dict.fromkeys(key.rpartition(".")[0] for key in (*RULES, *SWITCHES) if "." in key):
         if not isinstance(value := config.get(section, {}), dict):
@@ -118,7 +119,7 @@ def check(config: dict) -> None:
             continue
         value = get(config, key, default="")
         if value == "":
-            raise ConfigError(f"{key} is missing.")
+            raise UnknownNameError(f"{key} is missing.")
         if value is None and rule.optional:
             continue
         if rule.share and isinstance(value, float) and 0 < value <= 1:

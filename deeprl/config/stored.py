@@ -3,21 +3,25 @@ line, and packages or files outside of deeprl need the user's permission."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
+import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from deeprl.config.instantiate import resolve
 from deeprl.config.rules import RESUMABLE, SWITCHES, finalise, get, put, with_shares
 from deeprl.config.trust import Allowed, require_environment
-from deeprl.errors import ConfigError
+from deeprl.errors import ConfigError, RunFolderError, UnknownNameError
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.config_file import CHANGEABLE, flatten, folder_of, step_of, without_changeable
 from deeprl.runs.folder import RunFolder
 from deeprl.system.functions import GIVEN, found
+from deeprl.system.machine import commit
 from deeprl.system.terminal import say
 
 LATER = {"collect": {"_target_": "deeprl.remote.choice.Here"}, "learner": {"_target_": "deeprl.training.distributed.Single"}}
@@ -37,9 +41,9 @@ SAME = {"runtime.lag": (0, None), "accelerate.product": ("highest", "auto")}
 
 
 def with_later(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with the slots and switches that it lacks if it was stored before there were any."""
+    """The configuration with the slots and keys that it lacks if it was stored before there were any."""
     config = LATER | config
-    for key, before in SWITCHES.items():
+    for key, before in {**SWITCHES, **{key: before for key, (before, _) in SAME.items()}}.items():
         section, _, name = key.partition(".")
         if before is not None and isinstance(config.get(section), dict):
             config[section] = {name: before, **config[section]}
@@ -55,15 +59,37 @@ def checked(config: dict[str, Any], allowed: Allowed) -> dict[str, Any]:
     config.update(with_later(config))
     for key in SECTIONS:
         if not isinstance(config.get(key), dict):
-            raise ConfigError(f"{key}={config.get(key)!r:.100} is out of range: it takes a mapping of keys.")
+            raise UnknownNameError(f"{key}={config.get(key)!r:.100} is out of range: it takes a mapping of keys.")
     config.setdefault("resume", False)
     for key, words in WORDS.items():
-        value = get(config, key, "highest" if key == "accelerate.product" else None)  # older runs have no product
+        value = get(config, key)
         if not isinstance(value, str) or (words and value not in words):
-            raise ConfigError(f"{key}={value!r:.100} is out of range: it takes {', '.join(words) if words else 'a word'}.")
+            raise UnknownNameError(f"{key}={value!r:.100} is out of range: it takes {', '.join(words) if words else 'a word'}.")
     if allowed is not None:
         require_trusted(config, "", allowed)
     return finalise(config)
+
+
+@contextlib.contextmanager
+def of_its_commit(path: Path) -> Iterator[None]:
+    """Say in an `UnknownNameError` of the block that the run in `path` is one of another commit of deeprl, if it is."""
+    try:
+        yield
+    except UnknownNameError as error:
+        made, own = made_by(path), commit(Path(__file__).resolve().parents[2])
+        if made is None or (own is not None and own["commit"] == made):
+            raise
+        other = f"{path} is a run of another commit of deeprl, {made[:7]}, where keys and classes may have had other names"
+        raise ConfigError(f"{error} {other}: go on with it there (git checkout {made[:7]}).") from error
+
+
+def made_by(path: Path) -> str | None:
+    """The commit of deeprl that the run in `path` was trained with last; None if it is not known."""
+    with contextlib.suppress(RunFolderError):
+        for start in RunFolder(path).read_system()[-1:]:
+            made = get(start, "git.commit")
+            return made if isinstance(made, str) and re.fullmatch("[0-9a-f]{7,64}", made) else None
+    return None
 
 
 def is_gone(source: str) -> bool:
@@ -88,9 +114,7 @@ def continued(path: Path, config: dict[str, Any]) -> dict[str, Any]:
             folder, step = os.path.abspath(os.path.expanduser(folder_of(each["init_from"]))), step_of(each["init_from"])
             each["init_from"] = f"{folder}@{step}" if numbered else folder
     different = [key for key in now if key not in ("resume", "accelerate", "runtime") and before.get(key) != now[key]]
-    for key, (older, undecided) in SAME.items():
-        if get(config, key, older) not in (get(stored, key, older), undecided):
-            different.append(key)
+    different += [key for key, (_, undecided) in SAME.items() if get(config, key) not in (get(stored, key), undecided)]
     if different:
         words = words_of_resume(before, now) if {*different} <= {*now} else ""
         if words:

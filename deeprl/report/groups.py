@@ -12,6 +12,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from deeprl.config.rules import nearest
+from deeprl.config.stored import LATER, SAME
 from deeprl.errors import ConfigError
 from deeprl.report.runs import Run, short
 from deeprl.runs.config_file import flatten
@@ -23,8 +24,7 @@ UNIMPORTANT = (
 )  # fmt: skip
 """Keys that decide how long a run trains, what is recorded, and where it is computed, but not what is learned up to a step."""
 OLDER = {
-    "accelerate.product": "highest", "runtime.lag": "0", "collect": "deeprl.remote.choice.Here",
-    "learner": "deeprl.training.distributed.Single", "init_from": "null",
+    **{key: before for key, (before, _) in SAME.items()}, **{slot: later["_target_"] for slot, later in LATER.items()}, "init_from": None
 }  # fmt: skip
 """Keys that older runs lack, with what they did"""
 ABSENT = "absent"
@@ -39,7 +39,12 @@ def settings(run: Run) -> dict[str, str]:
     leaves = {key.removesuffix("._target_"): text(value) for key, value in flatten(run.config)}
     classes = {f"{slot}._target_": leaves[slot] for slot in NAMES if slot in leaves}
     leaves["learner.ranks"] = str(run.ranks)
-    return {**OLDER, **leaves, **classes, **{slot: leaves[f"names.{slot}"] for slot in NAMES if f"names.{slot}" in leaves}}
+    return {
+        **{key: text(value) for key, value in OLDER.items()},
+        **leaves,
+        **classes,
+        **{slot: leaves[f"names.{slot}"] for slot in NAMES if f"names.{slot}" in leaves},
+    }
 
 
 def text(value: object) -> str:

@@ -20,7 +20,7 @@ from deeprl.config.compose import compose, prepare
 from deeprl.config.dry_run import dry_run
 from deeprl.config.instantiate import Allowed, instantiate
 from deeprl.config.overrides import quoted
-from deeprl.config.stored import checked, continued
+from deeprl.config.stored import checked, continued, of_its_commit
 from deeprl.errors import STOPPED, CheckpointError, ConfigError
 from deeprl.runs.checkpoint import DAMAGE
 from deeprl.runs.checkpoints import Checkpoints
@@ -149,6 +149,7 @@ def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...
         RunFolderError: the folder holds no run, or a file in it is damaged.
         CheckpointError: no such checkpoint is readable, or it does not fit the configuration.
         ConfigError: the configuration is wrong, or not allowed, or the device is not available.
+        MachineError: the environment cannot be made now.
     """
     return read(Path(path).expanduser(), checkpoint, folders.packages(*allow))
 
@@ -157,12 +158,13 @@ def read(path: Path, checkpoint: str | int, allowed: Allowed) -> Run:
     """As `load`. `allowed` is None where the configuration has been compared with the user's own."""
     flush_denormals()
     folder = RunFolder(path)
-    config = checked(folder.read_config(), allowed)
-    check_device(config)
-    checkpoints = Checkpoints(folder.path, config["checkpoint"]["keep"])
-    env, spec = environment(config, allowed)
-    check_actions(config, spec, allowed)
-    agent = build_agent(config, spec, allowed, checkpoints.largest("agent"))
+    with of_its_commit(path):
+        config = checked(folder.read_config(), allowed)
+        check_device(config)
+        checkpoints = Checkpoints(folder.path, config["checkpoint"]["keep"])
+        env, spec = environment(config, allowed)
+        check_actions(config, spec, allowed)
+        agent = build_agent(config, spec, allowed, checkpoints.largest("agent"))
     compute_as(agent, config)
     dry_run(agent, spec, config["device"])
     torch.set_num_threads(config["runtime"]["threads"] or 1)
