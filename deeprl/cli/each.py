@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deeprl.cli.exits import complain
-from deeprl.errors import FAILED, FINISHED, CheckpointError, ConfigError, RunFolderError
+from deeprl.errors import FAILED, FINISHED, CheckpointError, ConfigError, MachineError, RunFolderError
 from deeprl.runs.folder import find_runs
 
 
@@ -17,13 +17,13 @@ def each_run(folder: Path, act: Callable[[Path], object]) -> int:
         the exit code: `FAILED` if a run was left out.
 
     Raises:
-        RunFolderError, CheckpointError, ConfigError: the folder is the run itself, or holds just one, and it cannot be read.
+        RunFolderError, CheckpointError, ConfigError, MachineError: the folder is the run itself, or holds just one, and it cannot be read.
     """
     runs, code = find_runs(folder), FINISHED
     for path in runs:
         try:
             act(path)
-        except (RunFolderError, CheckpointError, ConfigError) as error:
+        except (RunFolderError, CheckpointError, ConfigError, MachineError) as error:
             if len(runs) == 1:
                 raise
             code = complain(FAILED, f"{path} is left out: {error}")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import shlex
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeprl.errors import FAILED, FINISHED, STOPPED, WRONG, CheckpointError, ConfigError, RankError, RunFolderError
+from deeprl.errors import FAILED, FINISHED, STOPPED, WRONG, CheckpointError, ConfigError, MachineError, RankError, RunFolderError
 from deeprl.system import terminal
 from deeprl.system.files import replace_file
-from deeprl.system.terminal import answer, from_here, plain_warnings, say
+from deeprl.system.terminal import answer, brief, described, described_trace, from_here, plain_warnings, say
 
 if TYPE_CHECKING:
     from deeprl.training.trainer import Trainer
@@ -30,7 +29,7 @@ def guarded(command: Callable[[], int], run: Path | None = None) -> int:
         return command()
     except ConfigError as error:
         return complain(WRONG, str(error))
-    except (RunFolderError, CheckpointError, RankError) as error:
+    except (RunFolderError, CheckpointError, RankError, MachineError) as error:
         return complain(FAILED, str(error))
     except SystemExit:
         raise
@@ -44,7 +43,8 @@ def guarded(command: Callable[[], int], run: Path | None = None) -> int:
 
 def complain(code: int, text: str) -> int:
     if os.environ.get("DEEPRL_DEBUG"):
-        say(traceback.format_exc(), urgent=True)
+        say(described_trace(), urgent=True)
+    text = brief(text)
     say(f"deeprl, rank {terminal.rank}: {text}" if terminal.rank else f"deeprl: {text}", urgent=True)
     return code
 
@@ -55,22 +55,23 @@ def unexpected(error: BaseException) -> str:
         return "interrupted"
     if isinstance(error, (ValueError, FileNotFoundError)):
         return str(error)
-    return f"{type(error).__name__}: {error}. DEEPRL_DEBUG=1 before the command prints the traceback."
+    return f"{described(error)}. DEEPRL_DEBUG=1 before the command prints the traceback."
 
 
 def failure(error: BaseException, path: Path) -> str:
     """What failed, where more is told, and what can be done, a line each. The traceback is written to the folder of the run."""
+    if isinstance(error, FileNotFoundError) and not (path / "lock").exists():  # which a run keeps as long as it has its folder
+        return f"{path} is gone: it was moved or removed in mid-run. Where it is now, it can be resumed: deeprl resume FOLDER"
     saved, shown = any((path / "checkpoints").glob("step_*")), from_here(path)
     resumable = f"Its last checkpoint can be resumed: deeprl resume {shlex.quote(str(shown))}" if saved else "No checkpoint was saved."
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted. {resumable}"
-    text = traceback.format_exc()
     try:
-        replace_file(path / "traceback.txt", text)
+        replace_file(path / "traceback.txt", described_trace())
         where = [f"The traceback is in {shown / 'traceback.txt'}."]
     except OSError:
         where = []
-    return "\n  ".join([f"the run failed: {type(error).__name__}: {str(error).rstrip('.')}.", *where, resumable])
+    return "\n  ".join([f"the run failed: {described(error).rstrip('.')}.", *where, resumable])
 
 
 def ended(outcome: str, trainer: Trainer, path: Path) -> int:

@@ -15,8 +15,9 @@ from deeprl.config.combinations import CHAIN, CONSUMERS, REPLAY, against_actor, 
 from deeprl.config.instantiate import PACKAGES, Allowed, Deferred, instantiate, resolve
 from deeprl.config.menu import groups, options
 from deeprl.config.tuned import content, lineage
-from deeprl.errors import ConfigError
+from deeprl.errors import ConfigError, MachineError
 from deeprl.system.allowance import Allowance
+from deeprl.system.files import machine_fault
 from deeprl.types import Spec
 from deeprl.values.mapping import Identity
 
@@ -63,6 +64,7 @@ def environment(config: dict, allowed: Allowed = PACKAGES, trains: bool = False)
 
     Raises:
         ConfigError: the environment cannot be made.
+        MachineError: it cannot be made now, for want of memory, or because a disk or a server does not answer.
     """
     env = instantiate(config["env"], "env", allowed)
     if not all(hasattr(env, name) for name in ("spec", "make")):
@@ -78,7 +80,8 @@ def environment(config: dict, allowed: Allowed = PACKAGES, trains: bool = False)
     except (Exception, SystemExit) as error:
         at = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{type(error).__name__} in {at.filename}:{at.lineno}"
-        raise ConfigError(f"env: {env.name} cannot be made, because it raised {where}: {error}") from error
+        passing = machine_fault(error) or isinstance(error, (ConnectionError, TimeoutError))
+        raise (MachineError if passing else ConfigError)(f"env: {env.name} cannot be made, because it raised {where}: {error}") from error
 
 
 def build_agent(config: dict, spec: Spec, allowed: Allowed = PACKAGES, saved: int | None = None) -> Agent:

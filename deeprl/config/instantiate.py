@@ -15,6 +15,8 @@ from deeprl.errors import ConfigError, UnknownNameError, origin
 
 PACKAGES = ("deeprl",)
 """Packages whose classes a configuration may name that nobody has looked at."""
+EARLIER = ("agents", "envs")
+"""Where classes of `deeprl.agents` and `deeprl.envs` stood at earlier commits"""
 
 
 def resolve(target: object, path: str, allowed: Allowed = PACKAGES) -> type[Choice]:
@@ -24,13 +26,14 @@ def resolve(target: object, path: str, allowed: Allowed = PACKAGES) -> type[Choi
     *defined* in an allowed package. `deeprl.config.instantiate.importlib` starts with an allowed package, but is refused.
 
     Raises:
-        UnknownNameError: the name is malformed, not allowed, or not that of a choice.
+        UnknownNameError: the name is malformed, or not that of a choice.
+        ConfigError: it is not allowed.
     """
     module, _, name = str(target).rpartition(".")
     if not module:
         raise UnknownNameError(f"{path}._target_ must be the import path of a class, not {target!r}.")
     if allowed is not None and module.split(".")[0] not in allowed:
-        raise UnknownNameError(
+        raise (UnknownNameError if module.split(".")[0] in EARLIER else ConfigError)(
             f"{path}._target_={target} is outside of the packages {', '.join(allowed)}: "
             f"if you trust it, {allow_with(module.split('.')[0])}.{left_out(module.split('.')[0])}"
         )

@@ -81,7 +81,7 @@ class Checkpoints:
         """
         began, listed, new = time.perf_counter(), [], None
         self._refuse_links(self.folder, self.replay)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._make(self.folder)
         written = sum(entry["bytes"] for entry in self._ahead)
         if rows is not None or live_from is not None:
             listed = [*self._segments, *self._ahead]
@@ -140,6 +140,10 @@ class Checkpoints:
             raise CheckpointError(f"{folder} cannot be the best checkpoint: it is missing, save it first")
         replace_file(self.folder / "best", folder.name + "\n")
 
+    def _make(self, folder: Path) -> None:
+        """Make a folder of checkpoints. A run folder that is gone is not made anew, because its other files are where it is now."""
+        folder.mkdir(parents=self.clean_later, exist_ok=True)
+
     def _refuse_links(self, *folders: Path) -> None:
         own = self.folder.parent
         for folder in (*folders, *((own, own.parent) if self.clean_later else ())):
@@ -168,7 +172,7 @@ class Checkpoints:
 
     def _write_segment(self, rows: dict[str, Tensor]) -> dict[str, Any]:
         """Write a segment under the next number. Returns its manifest entry."""
-        self.replay.mkdir(parents=True, exist_ok=True)
+        self._make(self.replay)
         taken = [int(match[1]) for match in map(SEGMENT_NAME.fullmatch, os.listdir(self.replay)) if match]
         name = f"segment_{max(taken, default=0) + 1:08d}.safetensors"
         with partial(self.replay / name) as new:

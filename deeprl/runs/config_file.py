@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from deeprl.errors import RunFolderError
+from deeprl.errors import ConfigError, RunFolderError
 from deeprl.system.files import plain, read_regular, replace_file
 
 CONFIG_LIMIT, DEPTH_LIMIT = 1 << 16, 50
@@ -87,9 +87,16 @@ def check_identity(config: dict[str, Any], keys: Iterable[str], stored: dict[str
 def write_config(path: Path, config: Any) -> None:
     """
     Raises:
-        RunFolderError: `read_config` would refuse it.
+        ConfigError: it has more than `CONFIG_LIMIT` bytes.
+        RunFolderError: `read_config` would refuse it for another reason.
     """
     text = OmegaConf.to_yaml(OmegaConf.create(container(config)))
+    if len(text.encode()) > CONFIG_LIMIT:
+        key, value = max(flatten(container(config)), key=lambda leaf: len(str(leaf[1])))
+        raise ConfigError(
+            f"{key}={value!s:.40}… is too long: config.yaml would have more than the {CONFIG_LIMIT:,} bytes that are read back. Put the "
+            "value in a file or a function of your own, and name that."
+        )
     parse_config(text, path)
     replace_file(path, text)
 
@@ -104,6 +111,8 @@ def read_config(path: Path) -> dict[str, Any]:
         return parse_config(read_regular(path, CONFIG_LIMIT).decode(), path)
     except FileNotFoundError:
         raise RunFolderError(f"{path.parent} is no run folder: it has no {path.name}") from None
+    except NotADirectoryError:
+        raise RunFolderError(f"{path.parent} is a file: name the run folder that holds it, {path.parent.parent}") from None
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{path} cannot be read: {error}") from None
 

@@ -24,6 +24,7 @@ from deeprl.system.files import (
     cut,
     ends_line,
     full,
+    machine_fault,
     opened,
     own_folder,
     plain,
@@ -35,12 +36,14 @@ from deeprl.system.files import (
     strict_json,
 )
 from deeprl.system.machine import now
-from deeprl.system.terminal import say
+from deeprl.system.terminal import brief, say
 
 GROWING = ("metrics.jsonl", "evaluations.jsonl")
 JSON_LIMIT, LINE_LIMIT, LINES_LIMIT = 1 << 24, 1 << 22, 1 << 30
 """Largest bytes of a JSON file; of one line of a file that grows, which is enough for an evaluation of 150,000 episodes; and of such a
 file, which is enough for millions of lines of metrics."""
+STARTS = 1000
+"""Starts that system.json tells of"""
 STATES = ("running", "finished", "failed", "stopped")
 
 # ---- names
@@ -91,8 +94,8 @@ def auto_folder(config: Any, root: str | Path = "runs", env: str | None = None, 
 
 
 def holds_run(path: Path) -> bool:
-    """Whether a run was ever started in this folder."""
-    return any((Path(path) / name).is_file() for name in ("config.yaml", "status.json"))
+    """Whether a run was ever started in this folder. Its first file is config.yaml."""
+    return (Path(path) / "config.yaml").is_file()
 
 
 LOCKS: set[int] = set()
@@ -157,9 +160,9 @@ def require_new(path: Path, key: str = "hydra.run.dir=", continues: str = "resum
 
 
 def beside(entry: os.DirEntry) -> bool:
-    """Whether an entry may be in a folder before the run: Hydra's record of the command line, the lock, a log, or the traceback of a start
-    that failed before there was a run."""
-    log = entry.name in ("traceback.txt", "stacks.txt") or entry.name.endswith((".log", ".out", ".err"))
+    """Whether an entry may be in a folder before the run: Hydra's record of the command line, the lock, a log, or what a start left that
+    failed before there was a run."""
+    log = entry.name in ("traceback.txt", "stacks.txt", "status.json") or entry.name.endswith((".log", ".out", ".err", ".partial"))
     return entry.name in (".hydra", "lock") or (log and entry.is_file())
 
 
@@ -177,6 +180,8 @@ def find_runs(path: Path, note: Callable[[str], object] = say) -> list[Path]:
         if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
             note(f"{error.filename} is left out: {error.strerror}")
 
+    if path.is_file():
+        raise RunFolderError(f"{path} is a file: name the run folder that holds it, {path.parent}")
     found, strange = [], []
     for folder, names, _ in os.walk(path, onerror=unread):
         if holds_run(Path(folder)):
@@ -294,6 +299,7 @@ class RunFolder:
         if state not in STATES:
             raise ValueError(f"state must be {', '.join(STATES)}, not {state!r}")
         counts = {"step": int(step), "updates": int(updates), "saved": saved}
+        error = error and brief(error)  # a reader refuses a large file
         self._write("status.json", {"state": state, **counts, "error": error, "stopped_early": stopped_early, "time": now()})
 
     def read_status(self) -> dict[str, Any] | None:
@@ -304,8 +310,9 @@ class RunFolder:
         return found
 
     def append_system(self, entry: dict[str, Any]) -> None:
-        """Append the `system_entry` of one start to system.json."""
-        self._write("system.json", [*self.read_system(), entry])
+        """Append the `system_entry` of one start to system.json. Of many starts, the first and the newest stay."""
+        found = self.read_system()
+        self._write("system.json", [*found[:1], *found[1:][2 - STARTS :], entry])
 
     def read_system(self) -> list[Any]:
         """One entry for each start of the run."""
@@ -377,6 +384,8 @@ class RunFolder:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
+            if fault := machine_fault(error):
+                raise RunFolderError(f"{path} cannot be read: {fault}. It may be whole, so try again") from None
             raise RunFolderError(f"{path} is damaged: {error}; move it away to go on") from None
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from deeprl.config.instantiate import Allowed, instantiate
+from deeprl.config.rules import get
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.remote.choice import Here, chosen
 from deeprl.remote.cluster import cluster_for
 from deeprl.runs.checkpoints import Checkpoints
-from deeprl.runs.folder import RunFolder, require_new
+from deeprl.runs.folder import RunFolder, holds_run, require_new
 from deeprl.runs.loggers import Loggers, Logging
 from deeprl.session.assemble import assemble
 from deeprl.system import terminal
@@ -22,7 +23,7 @@ from deeprl.system.machine import system_entry
 from deeprl.system.progress import Progress
 from deeprl.system.ranks import Ranks
 from deeprl.system.signals import Signals
-from deeprl.system.terminal import say
+from deeprl.system.terminal import described, say
 from deeprl.system.watchdog import Watchdog
 from deeprl.training.distributed import join, require_same_weights
 from deeprl.training.listeners import Listeners
@@ -106,8 +107,10 @@ def record_failure(trainer: Trainer, error: BaseException, ready: bool, before: 
         ready: the trainer had the state from which it goes on. If not, the run got no further than before.
         before: content of status.json when the command started; None if a run begins.
     """
+    if not holds_run(trainer.folder.path):
+        return  # not even config.yaml could be written, so that the same command may begin the run
     with contextlib.suppress(OSError):  # the error may be that of the disk
-        said = f"{type(error).__name__}: {error}"
+        said = described(error)
         if ready:
             trainer.write_status("failed", said)
         elif trainer.ranks.first and before is not None and before["state"] != "finished":
@@ -141,6 +144,18 @@ def say_if_learned_out(trainer: Trainer) -> None:
         )
 
 
+COMPUTING = ("packages.python", "packages.torch", "cpu", "gpu")
+"""Entries of system.json with which a resumed run is the same bit for bit"""
+
+
+def say_if_elsewhere(before: list[Any], now: dict[str, Any]) -> None:
+    """Say where a run goes on with other versions or on another processor than those of its last start, if that is known."""
+    known = [(key, get(start, key), get(now, key)) for start in before for key in COMPUTING]
+    changed = [f"{key.split('.')[-1]} {was!s:.100} -> {is_!s:.100}" for key, was, is_ in known if was is not None and was != is_]
+    if changed:
+        say(f"not as at the last start: {', '.join(changed)}. The run goes on, but its last bits may differ from those that it had there")
+
+
 def started(trainer: Trainer, logging: Logging, restored: bool, resume: bool) -> Loggers:
     """Write in the run folder that the run starts, or goes on, and open its loggers.
 
@@ -152,7 +167,10 @@ def started(trainer: Trainer, logging: Logging, restored: bool, resume: bool) ->
     folder.cut_after(trainer.step if restored else -1, trainer.lines)
     folder.write_config(config)
     start = {"resumed_from": trainer.step if restored else None, "ranks": trainer.ranks.size}
-    folder.append_system({**system_entry(config["device"]), **start})
+    entry, before = system_entry(config["device"]), folder.read_system()[-1:]
+    if restored:
+        say_if_elsewhere(before, entry)
+    folder.append_system({**entry, **start})
     trainer.write_status("running")
     if restored:
         loggers = logging.open(folder.path, purge_step=trainer.step + (trainer.pending is None))
@@ -182,10 +200,10 @@ def built(config: dict[str, Any], folder: RunFolder, allowed: Allowed, ranks: Ra
     except ConfigError:
         raise
     except BaseException as error:
-        with contextlib.suppress(OSError, RunFolderError):
+        with contextlib.suppress(OSError, RunFolderError, ConfigError):
             if ranks.first and folder.read_status() is None:
                 folder.write_config(config)  # so that the same command begins the run again
-                folder.write_status("failed", 0, 0, f"{type(error).__name__}: {error}")
+                folder.write_status("failed", 0, 0, described(error))
         raise
 
 

@@ -90,7 +90,7 @@ class SweepFolder:
         """Write sweep.json, under the lock. If it is there already, it must hold the same grid, and only the place may change.
 
         Raises:
-            ConfigError: it holds another one.
+            ConfigError: it holds another one, or the grid is too large.
         """
         if self.exists():
             found = SweepFolder.read(self.path)
@@ -105,7 +105,12 @@ class SweepFolder:
             "place": self.place._asdict(),
         }
         content |= {"time": now(), "jobs": jobs}
-        return replace_file(self.path / "sweep.json", json.dumps(content, indent=1) + "\n")
+        text = json.dumps(content, indent=1) + "\n"
+        if len(text) > JSON_LIMIT:
+            raise ConfigError(
+                f"{len(jobs):,} jobs are too many: sweep.json would have more than the {JSON_LIMIT:,} bytes that are read back"
+            )
+        return replace_file(self.path / "sweep.json", text)
 
     def run(self, job: Job) -> Path:
         return self.path / job.name

@@ -203,7 +203,8 @@ class Appender:
         try:
             self.flush()
         except OSError as error:
-            warnings.warn(f"the last {len(self._waiting):,} bytes of {self.path} are lost: {error.strerror}", stacklevel=2)
+            if self._waiting:
+                warnings.warn(f"the last {len(self._waiting):,} bytes of {self.path} are lost: {error.strerror}", stacklevel=2)
             self._waiting.clear()
 
 

@@ -22,6 +22,8 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from deeprl.system.terminal import brief
+
 PACKAGES = ("deeprl", "torch", "numpy", "gymnasium", "ale-py", "mujoco", "minatar", "hydra-core", "omegaconf", "safetensors", "tensorboard")
 GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # <malloc.h>
@@ -51,7 +53,7 @@ def system_entry(device: str = "cpu") -> dict[str, Any]:
     cuda = str(device).startswith("cuda") and torch.cuda.is_available()
     return {
         "time": now(),
-        "command": shlex.join(sys.argv),
+        "command": brief(shlex.join(sys.argv), 10_000),
         "folder": os.getcwd(),
         "host": socket.gethostname(),
         "pid": os.getpid(),

@@ -16,6 +16,8 @@ from typing import Any, TextIO
 rank = 0
 """Number of this process among those of its run (`deeprl.system.ranks`). Only the first one prints what is not urgent."""
 
+ERROR_LIMIT, LINE_LIMIT, TRACE_LIMIT = 4000, 1000, 20_000
+"""Most characters of an error, of a line of a traceback and of a traceback that are printed or written"""
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
@@ -28,6 +30,28 @@ def printable(text: str, kept: str = "\n\t") -> str:
 def one_line(text: str) -> str:
     """`printable`, where a line break would make a row of its own."""
     return printable(text, kept="")
+
+
+def brief(text: str, most: int = ERROR_LIMIT) -> str:
+    """`printable`, without the middle of a text of more than `most` characters: an environment may raise with all that it holds."""
+    if len(text) > most:
+        text = f"{text[: most // 2]} … {len(text) - most:,} characters are left out … {text[-most // 2 :]}"
+    return printable(text)
+
+
+def described(error: BaseException) -> str:
+    """Type and text of an exception, `brief`."""
+    try:
+        return brief(f"{type(error).__name__}: {error}")
+    except Exception as fault:  # of the exception's own code
+        return f"{type(error).__name__}, whose text cannot be made ({type(fault).__name__})"
+
+
+def described_trace() -> str:
+    """The traceback of the exception that is handled now, each line and the whole of it `brief`."""
+    import traceback  # only for errors, because a signal in the imports before the first handler ends a process with another code
+
+    return brief("\n".join(brief(line, LINE_LIMIT) for line in traceback.format_exc().split("\n")), TRACE_LIMIT)
 
 
 def say(text: str, stream: TextIO | None = None, urgent: bool = False) -> None:
@@ -91,7 +115,7 @@ def plain_warnings() -> None:
     """
 
     def plain(message, *rest, **named) -> str:
-        return printable(COLOUR.sub("", f"warning: {message}\n"))
+        return f"warning: {brief(COLOUR.sub('', str(message)))}\n"
 
     warnings.formatwarning = plain
 

@@ -24,7 +24,7 @@ class Episodes:
         num: M.
 
     Attributes:
-        finished: episodes since the last log line; the trainer empties it.
+        finished: the newest episodes since the last log line; the trainer empties it. Not all of them, because a checkpoint holds them.
     """
 
     def __init__(self, num: int):
@@ -32,7 +32,7 @@ class Episodes:
         self.returns = [0.0] * num
         self.lengths = [0] * num
         self.recent: deque[Episode] = deque(maxlen=WINDOW)
-        self.finished: list[Episode] = []
+        self.finished: deque[Episode] = deque(maxlen=WINDOW)
         self.number = 0
 
     def add(self, step: int, reward: np.ndarray, ended: np.ndarray) -> bool:
@@ -84,8 +84,8 @@ class Episodes:
             if state[name].shape != (self.num,) or not np.isfinite(state[name]).all():
                 raise ValueError(f"the collector's {name} has shape {state[name].shape}, not {(self.num,)}, or is not finite")
         self.returns, self.lengths = state["returns"].tolist(), state["lengths"].tolist()
-        recent, self.finished = (
-            [Episode(int(step), float(reward), int(length)) for step, reward, length in state[name]] for name in ("recent", "finished")
+        self.recent, self.finished = (
+            deque((Episode(int(step), float(reward), int(length)) for step, reward, length in state[name]), maxlen=WINDOW)
+            for name in ("recent", "finished")
         )
-        self.recent = deque(recent, maxlen=WINDOW)
         self.number = int(state["episodes"])

@@ -7,7 +7,8 @@ import warnings
 import pytest
 
 from deeprl.cli.exits import FAILED, FINISHED, WRONG, guarded
-from deeprl.errors import CheckpointError, ConfigError, RunFolderError
+from deeprl.errors import CheckpointError, ConfigError, MachineError, RunFolderError
+from deeprl.runs.folder import RunFolder
 
 
 def raising(error: BaseException):
@@ -24,6 +25,7 @@ def raising(error: BaseException):
         (ValueError("no such environment"), WRONG),
         (RunFolderError("in use"), FAILED),
         (CheckpointError("damaged"), FAILED),
+        (MachineError("a server"), FAILED),
         (FileNotFoundError("no such file"), FAILED),
     ],
 )
@@ -97,3 +99,37 @@ def test_an_interrupted_run_can_be_resumed(tmp_path, capsys):
 def test_a_wrong_configuration_is_no_failure_of_the_run(tmp_path, capsys):
     assert guarded(raising(ConfigError("steps=0")), tmp_path) == WRONG
     assert capsys.readouterr().err == "deeprl: steps=0\n"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x" * 10**7 + "\nlast"), RuntimeError("x\n" * 10**6), RuntimeError("lone \udcff")])
+def test_no_error_is_written_longer_than_a_person_reads(error, tmp_path, capsys):
+    """Readers of status.json refuse a large one; and half of a surrogate pair cannot be encoded."""
+    assert guarded(raising(error), tmp_path) == FAILED
+    folder = RunFolder(tmp_path)
+    folder.write_status("failed", 0, 0, str(error))
+    said, trace, stored = capsys.readouterr().err, (tmp_path / "traceback.txt").read_text(), folder.read_status()["error"]
+    assert said.startswith("deeprl: the run failed: RuntimeError: ")
+    assert "No checkpoint was saved." in said
+    assert trace.startswith("Traceback")
+    assert len(said) < 5000 > len(stored)
+    assert len(trace) < 25_000
+    for text in (trace, stored):
+        assert "last" in text or "\\udcff" in text or "are left out" in text
+
+
+def test_an_error_whose_text_raises_is_an_error_like_any_other(tmp_path, capsys):
+    class Mute(RuntimeError):
+        def __str__(self):
+            raise KeyError
+
+    assert guarded(raising(Mute()), tmp_path) == FAILED
+    assert "Mute, whose text cannot be made (KeyError)" in capsys.readouterr().err
+
+
+def test_a_run_folder_that_was_moved_in_mid_run_is_named(tmp_path, capsys):
+    """Checkpoints may be there, but not under this name."""
+    assert guarded(raising(FileNotFoundError(2, "No such file")), tmp_path / "run") == FAILED
+    assert "run is gone: it was moved or removed in mid-run" in capsys.readouterr().err
+    (tmp_path / "lock").touch()  # a file of the environment's was missing
+    assert guarded(raising(FileNotFoundError(2, "No such file")), tmp_path) == FAILED
+    assert "the run failed: FileNotFoundError" in capsys.readouterr().err

@@ -220,7 +220,7 @@ def test_a_crash_at_any_stage_leaves_a_readable_checkpoint(tmp_path, monkeypatch
     stages = 0
     while True:
         stages += 1
-        run = tmp_path / str(stages)
+        (run := tmp_path / str(stages)).mkdir()
         checkpoints = Checkpoints(run, keep=1, segment_bytes=segment)
         checkpoints.save(1, {"agent": {"w": torch.ones(2)}, "n": 1}, rows, live_from=[0])
         stop, left = crash_at(monkeypatch, stages)
@@ -646,6 +646,7 @@ def test_a_disk_that_is_full_for_one_write_loses_nothing(tmp_path, monkeypatch):
     write, refused = files_of_a_run.create, 0
     for refuse in range(1, 100):
         run, left = tmp_path / str(refuse), [refuse]
+        run.mkdir()
 
         def create(path, data=b"", left=left):
             left[0] -= 1
