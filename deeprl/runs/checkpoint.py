@@ -277,7 +277,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
         raise system_error(error, path) or error from None
     with contextlib.suppress(OSError):  # some file systems have no modes
         os.chmod(path, mode)  # because safetensors makes the file readable by its owner only
-    with open(path, "rb") as file:
+    with opened(path) as file:
         (length,) = struct.unpack("<Q", file.read(8))
     if length > HEADER_LIMIT:
         raise CheckpointError(f"{path.name} would have {len(ready):,} tensors, more than can be read back")

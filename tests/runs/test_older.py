@@ -41,7 +41,7 @@ def test_a_run_of_an_earlier_commit_is_read_and_goes_on(older):
         ("474d53c/dqn", "names.replay=None"),
         ("2fd86e6/dqn", "env._target_=envs.classic.Classic"),
         ("2fd86e6/td3", "env._target_=envs.classic.Classic"),
-        ("d8bcb4d/td3", "agent.actor.hidden="),
+        ("d8bcb4d/td3", "agent.critic._target_="),
     ],
     indirect=["older"],
 )
