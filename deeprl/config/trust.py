@@ -58,7 +58,10 @@ def require_environment(env: dict[str, Any], path: str, allowed: tuple[str, ...]
 
 def require_package(given: str, package: str, allowed: tuple[str, ...]) -> None:
     if package == "__main__" and package not in allowed:
-        raise ConfigError(f"{given}: this environment is of a function that stood in a script: put the function in a module.")
+        raise ConfigError(
+            f"{given}: this environment is of a function that stood in a script or a notebook: put the function in a module, or give it, "
+            "deeprl.load(FOLDER, env=FUNCTION)."
+        )
     if package in sys.stdlib_module_names or package == "deeprl":
         raise ConfigError(f"{given}: a stored configuration may call nothing of {package}.")
     if package not in allowed:

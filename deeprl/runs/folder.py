@@ -64,10 +64,14 @@ def new_folder(root: Path) -> Path:
 
 
 def run_path(root: str | Path, env: str, agent: str, last: str) -> Path:
-    """`root/<env>/<agent>/<last>`. In the names "/" becomes "_", because it would add a level; leading dots are removed, because they would
-    make a hidden or a parent folder."""
-    env, agent = (str(name).replace("/", "_").lstrip(".") or "_" for name in (env, agent))
-    return Path(root) / env / agent / last
+    """`root/<env>/<agent>/<last>`. In the names, signs become "_": "/" would add a level, and ":" means a host or a name to scp, rsync and
+    TensorBoard. Leading dots, which would make a hidden or a parent folder, are removed, and "__main__" is: function_make."""
+    return Path(root) / _plain(env) / _plain(agent) / last
+
+
+def _plain(name: str) -> str:
+    words = re.findall(r"[\w.=@+-]+", str(name).replace("__main__:", ""))
+    return "_".join(words).lstrip(".") or "_"
 
 
 def claim(root: str | Path, env: str, agent: str, seed: int) -> Path:
@@ -90,7 +94,10 @@ def auto_folder(config: Any, root: str | Path = "runs", env: str | None = None, 
     """
     resolved = container(config)
     env, agent = env or resolved["names"]["env"], agent or resolved["names"]["agent"]
-    return run_path(root, env, agent, f"auto_{config_hash(without_changeable(resolved, CHANGEABLE_ONCE))}_seed{resolved['seed']}")
+    last = f"auto_{config_hash(without_changeable(resolved, CHANGEABLE_ONCE))}_seed{resolved['seed']}"
+    path = run_path(root, env, agent, last)
+    older = Path(root) / (env.replace("/", "_").lstrip(".") or "_") / path.parent.name / last  # with the colon of a function's name
+    return older if older != path and holds_run(older) else path
 
 
 def holds_run(path: Path) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import multiprocessing
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +28,7 @@ from deeprl.runs.checkpoint import DAMAGE
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder, claim, discard, holds_run, read_lines, require_new
 from deeprl.session import session
+from deeprl.session.given import check_function, replace_function
 from deeprl.session.settle import settle
 from deeprl.system.functions import name_of, takes
 from deeprl.system.machine import flush_denormals
@@ -36,7 +39,7 @@ from deeprl.training.distributed import join
 from deeprl.training.listeners import Listeners
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """A run that was trained or read.
 
@@ -55,6 +58,27 @@ class Run:
     step: int
     summary: dict[str, Any] | None
     env: Any
+
+    def _shown(self) -> dict[str, str]:
+        returned = ((self.summary or {}).get("final") or {}).get("mean")
+        for _, line in read_lines(self.folder / "evaluations.jsonl") if returned is None else ():
+            returned = np.mean(line["returns"])
+        return {
+            "agent": self.config["names"]["agent"],
+            "environment": self.config["names"]["env"],
+            "step": f"{self.step:,}",
+            "return": "none yet" if returned is None else f"{returned:.1f}",
+            "folder": os.path.relpath(self.folder) if self.folder.is_relative_to(Path.cwd()) else str(self.folder),
+        }
+
+    def __repr__(self) -> str:
+        """One line: Run(idqn on classic/cartpole, step 400, return 11.0, runs/…). The return is the mean of the last evaluation."""
+        return "Run({agent} on {environment}, step {step}, return {return}, {folder})".format_map(self._shown())
+
+    def _repr_html_(self) -> str:
+        """A table, for notebooks."""
+        rows = (f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in self._shown().items())
+        return f"<table>{''.join(rows)}</table>"
 
     def act(self, obs: Any, mask: np.ndarray | None = None) -> np.ndarray:
         """Greedy actions for raw observations, each a function of its own observation. `agent.simplified()` lists what evaluation draws at
@@ -137,13 +161,14 @@ class Run:
         return self.env.make(seed, num=num, vector="sync", evaluation=True, render=render)
 
 
-def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...] = ()) -> Run:
+def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...] = (), env: Callable[..., Any] | None = None) -> Run:
     """Read a run folder, without training and without unpickling. Denormal numbers become zero in this process, as they did in the run.
 
     Args:
         path: the run folder.
         checkpoint: "last", "best" or a step.
         allow: packages besides deeprl that the run's configuration may name, and files that it may hand to its environment.
+        env: the function that makes its environments, in place of the stored name of one, which may have stood in a notebook.
 
     Raises:
         RunFolderError: the folder holds no run, or a file in it is damaged.
@@ -151,15 +176,19 @@ def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...
         ConfigError: the configuration is wrong, or not allowed, or the device is not available.
         MachineError: the environment cannot be made now.
     """
-    return read(Path(path).expanduser(), checkpoint, folders.packages(*allow))
+    given = () if env is None else ("__main__",)
+    return read(Path(path).expanduser(), checkpoint, folders.packages(*allow, *given), env)
 
 
-def read(path: Path, checkpoint: str | int, allowed: Allowed) -> Run:
+def read(path: Path, checkpoint: str | int, allowed: Allowed, function: Callable[..., Any] | None = None) -> Run:
     """As `load`. `allowed` is None where the configuration has been compared with the user's own."""
     flush_denormals()
     folder = RunFolder(path)
+    stored = folder.read_config()
+    if function is not None:
+        replace_function(stored, function)
     with of_its_commit(path):
-        config = checked(folder.read_config(), allowed)
+        config = checked(stored, allowed)
         check_device(config)
         checkpoints = Checkpoints(folder.path, config["checkpoint"]["keep"])
         env, spec = environment(config, allowed)
@@ -173,7 +202,9 @@ def read(path: Path, checkpoint: str | int, allowed: Allowed) -> Run:
     try:
         agent.load_state(parts["agent"], optimizers=False)
     except DAMAGE as error:
-        raise CheckpointError(f"the checkpoint of step {step:,} of {path} does not fit its configuration: {error}") from error
+        has = f"{spec.num_actions} actions" if spec.num_actions else f"{spec.action_dim} components of an action"
+        owner = "its configuration" if function is None else f"env={env.name}, which has observations {spec.obs_shape} and {has}"
+        raise CheckpointError(f"the checkpoint of step {step:,} of {path} does not fit {owner}: {error}") from error
     fault = weights_fault(agent)
     if fault:
         raise CheckpointError(f"the checkpoint of step {step:,} of {path} holds {fault}: no run writes such a checkpoint")
@@ -190,6 +221,7 @@ def train(
     on_log: Callable[[int, dict[str, float]], object] | None = None,
     on_evaluation: Callable[[int, dict[str, Any]], object] | None = None,
     on_checkpoint: Callable[[int, Path], object] | None = None,
+    **others: Any,
 ) -> Run:
     """Train with the same overrides, defaults and folders as the command line.
 
@@ -201,6 +233,7 @@ def train(
         resume: go on with the run in `folder`, if it holds one of this configuration; a finished one is only read.
         config_dir: an additional folder of configurations. It stays in the search path of this process.
         on_log, on_evaluation, on_checkpoint: see `deeprl.training.listeners.Listeners`.
+        others: refused, with the call that was meant.
 
     Raises:
         ConfigError: the configuration is wrong, or `folder` holds other files, or a run that `resume` does not continue; or a process that
@@ -212,11 +245,11 @@ def train(
         raise ConfigError('each worker process imports this script: put deeprl.train(...) below if __name__ == "__main__":')
     if isinstance(overrides, str):
         raise ConfigError(f"overrides are a list or a dictionary, not a text: deeprl.train({overrides.split()}).")
-    if env is not None and not callable(env):
-        raise ConfigError(
-            f"env takes a function that makes a new environment, not {env!r:.100}, because training and evaluation have environments of "
-            'their own: deeprl.train(..., env=lambda: gymnasium.make("CartPole-v1")).'
-        )
+    if others:
+        raise ConfigError(f"{', '.join(others)}: overrides are one dictionary or list, deeprl.train({others!r:.200}, ...).")
+    listeners = Listeners(on_log, on_evaluation, on_checkpoint)
+    if env is not None:
+        check_function(env)
     words = worded(overrides) if isinstance(overrides, Mapping) else list(overrides)
     for word in words:
         if word.startswith(("hydra.run.dir=", "resume=")):
@@ -241,7 +274,7 @@ def train(
     if path is None and place()[0] == 0:
         path = claim("runs", chosen["env"], chosen["agent"], config["seed"])
     path = None if path is None else path.absolute()  # because an environment may change the current folder
-    ranks, listeners = join(config, path), Listeners(on_log, on_evaluation, on_checkpoint)
+    ranks = join(config, path)
     try:
         outcome, trainer = session.train(config, ranks.home, resume=holds, listeners=listeners, ranks=ranks)
     except ConfigError:

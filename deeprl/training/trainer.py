@@ -232,8 +232,7 @@ class Trainer:
             metrics.update(self.metrics())
         if after < config["steps"] and crossed(config["evaluation"]["every"], before, after):
             result, better = self.evaluate(config["evaluation"]["episodes"])
-            metrics.update(evaluation_metrics(result))
-            self.tell("on_evaluation", result)
+            metrics.update(evaluation_metrics(result) | self.tell("on_evaluation", result))
             if config["stop"]["return"] is not None and result["mean"] >= config["stop"]["return"]:
                 self.stopped_early = f"stop.return={config['stop']['return']:g} was reached"
         return metrics, better
@@ -243,8 +242,10 @@ class Trainer:
         if not metrics:
             return
         assert self.loggers is not None
-        self.loggers.scalars(after, metrics)
-        self.tell("on_log", metrics)
+        told = self.tell("on_log", metrics)
+        if twice := told.keys() & metrics.keys():
+            raise ValueError(f"on_log and on_evaluation answered with the same name {', '.join(sorted(twice))} at step {after}")
+        self.loggers.scalars(after, metrics | told)
         if crossed(self.config["log"]["every"], before, after):
             self.collector.episodes.finished.clear()
 
@@ -254,11 +255,13 @@ class Trainer:
         overdue = minutes is not None and time.monotonic() - self.stopwatch.saved > 60 * minutes
         return overdue, hours is not None and self.stopwatch.seconds > 3600 * hours
 
-    def tell(self, listener: str, what: Any) -> None:
-        """Call a listener of the user, which may stop the run before its last step."""
-        reason = self.ranks.share(self.listeners.tell(listener, self.step, what))
+    def tell(self, listener: str, what: Any) -> dict[str, float]:
+        """Call a listener of the user, which may stop the run before its last step. Returns its numbers for the log."""
+        reason, numbers = self.listeners.tell(listener, self.step, what)
+        reason = self.ranks.share(reason)
         if reason and self.step < self.config["steps"] and not self.done:
             self.stopped_early = reason
+        return numbers
 
     def metrics(self) -> dict[str, float]:
         """All metrics at this step. Numbers of the last update are read from the device here, not in the update."""
@@ -309,8 +312,8 @@ class Trainer:
             # an evaluation that met `stop.return` was selected by its result, so the final one has episodes of its own
             part = "run" if self.stopped_early is None else "final"
             self.final, better = self.evaluate(self.config["evaluation"]["final_episodes"], part)
-            self.loggers.scalars(self.step, evaluation_metrics(self.final))
-            self.tell("on_evaluation", self.final)
+            told = self.tell("on_evaluation", self.final)
+            self.loggers.scalars(self.step, evaluation_metrics(self.final) | told)
             self.save(better)
         final, best = self.final, self.evaluator.best
         summary = {

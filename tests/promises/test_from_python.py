@@ -17,12 +17,14 @@ import torch
 import deeprl
 from deeprl.cli import exits
 from deeprl.config.compose import compose
-from deeprl.errors import ConfigError
+from deeprl.errors import CheckpointError, ConfigError
 from deeprl.runs.config_file import CHANGEABLE_ONCE, check_identity, identity
 from deeprl.runs.folder import RunFolder
-from deeprl.session.api import worded
+from deeprl.session.api import Run, worded
+from deeprl.session.given import replace_function
 from deeprl.system.functions import found, name_of
-from tests.builders import console, front_door, same, snapshot
+from deeprl.training.listeners import Listeners
+from tests.builders import console, front_door, lines, same, snapshot
 from tests.promises.test_any_environment import Pictures
 
 SHORT = {
@@ -59,7 +61,7 @@ def test_values_of_numpy_and_paths_are_written_as_python_writes_them():
 def test_a_function_makes_the_environment_and_any_process_finds_it(capfd):
     run = deeprl.train(PLAIN, env=make)
     assert run.config["env"]["function"] == "tests.promises.test_from_python:make"
-    assert run.folder.parent.parent.name == "function_tests.promises.test_from_python:make"
+    assert run.folder.parent.parent.name == "function_tests.promises.test_from_python_make"
     assert run.summary["final"]["length"] <= 20
     assert console("eval", run.folder) == exits.WRONG  # a stranger's function is not imported unasked
     assert "--allow-package tests" in capfd.readouterr().err
@@ -221,6 +223,100 @@ def test_listeners_change_nothing_and_may_stop():
     assert (written.step, written.summary["stopped_early"]) == (120, None)
     with pytest.raises(ValueError, match="an observation holds nan at index 2"):
         written.act(np.array([0.0, 0.0, np.nan, 0.0]))
+
+
+def test_listeners_add_numbers_to_the_log_and_a_resumed_run_adds_the_same():
+    def count(step, metrics):
+        return {"steps/half": step / 2}
+
+    def score(step, summary):
+        return {"best": np.float32(summary["mean"]), "none": float("nan")}
+
+    def fail(step, metrics):
+        return count(step, metrics) if step < 90 else 1 / 0
+
+    whole = deeprl.train(PLAIN, env=make, folder="whole", on_log=count, on_evaluation=score)
+    logged = whole.metrics()
+    assert logged["user/steps/half"][:-1].tolist() == [15, 20, 30, 40, 45, 60]
+    assert logged["user/best"][1] == pytest.approx(logged["eval/mean_reward"][1])
+    assert logged["user/best"][-1] == pytest.approx(whole.summary["final"]["mean"])
+    assert same(snapshot(whole.agent), snapshot(deeprl.train(PLAIN, env=make).agent))
+    with pytest.raises(ZeroDivisionError):
+        deeprl.train(PLAIN, env=make, folder="run", on_log=fail, on_evaluation=score)
+    deeprl.train(PLAIN, env=make, folder="run", resume=True, on_log=count, on_evaluation=score)
+    assert lines(Path("run"), "metrics.jsonl") == lines(Path("whole"), "metrics.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("listener", "answer", "says"),
+    [
+        ("on_log", {"a b": 1}, "the name 'a b'"),
+        ("on_log", {"a": "1"}, "a='1', which is no number"),
+        ("on_log", {"a": True}, "a=True, which is no number"),
+        ("on_evaluation", {5: 1}, "the name 5"),
+        ("on_checkpoint", {"a": 1}, "only on_log and on_evaluation can add"),
+    ],
+)
+def test_an_answer_that_cannot_be_logged_is_refused(listener, answer, says):
+    with pytest.raises(ValueError, match=f"^{listener} answered with .*{says}"):
+        Listeners(**{listener: lambda step, what: answer}).tell(listener, 1, {})
+
+
+def test_two_listeners_with_one_name_are_refused():
+    def both(step, what):
+        return {"score": 1}
+
+    with pytest.raises(ValueError, match="on_log and on_evaluation answered with the same name user/score at step 40"):
+        deeprl.train(PLAIN, env=make, on_log=both, on_evaluation=both)
+
+
+@pytest.mark.parametrize(
+    ("listener", "says"),
+    [
+        (lambda result: None, r"on_evaluation takes a function of \(step, summary\), and <lambda>\(result\) is none: too many positional"),
+        (lambda step, result, more: None, r"\(step, result, more\) is none: missing a required argument"),
+        (5, r"on_evaluation takes a function of \(step, summary\), not 5"),
+    ],
+)
+def test_a_listener_of_other_arguments_is_refused_before_anything_is_trained(listener, says):
+    with pytest.raises(ConfigError, match=says):
+        deeprl.train(PLAIN, env=make, on_evaluation=listener)
+    assert not Path("runs").exists()
+    assert Listeners(on_log=print, on_evaluation={"a": 1}.get).tell("on_evaluation", 1, {}) == (None, {})
+
+
+def test_overrides_as_arguments_are_explained():
+    says = r"agent, steps: overrides are one dictionary or list, deeprl.train\(\{'agent': 'dqn', 'steps': 5\}, \.\.\.\)"
+    with pytest.raises(ConfigError, match=says):
+        deeprl.train(agent="dqn", steps=5)
+
+
+def test_a_run_is_shown_in_one_line_and_as_a_table():
+    config = {"names": {"agent": "idqn", "env": "function/<lambda>"}}
+    run = Run(Path("runs/a").absolute(), config, None, 1400, {"final": {"mean": 11.04}}, None)
+    assert repr(run) == "Run(idqn on function/<lambda>, step 1,400, return 11.0, runs/a)"
+    assert "<tr><th>environment</th><td>function/&lt;lambda&gt;</td></tr>" in run._repr_html_()
+    assert "return none yet, /elsewhere" in repr(Run(Path("/elsewhere"), config, None, 0, None, None))
+
+
+def test_a_run_of_a_notebooks_function_is_loaded_with_the_function(monkeypatch):
+    run = deeprl.train({**PLAIN, "steps": 60}, env=lambda: make())
+    with pytest.raises(ConfigError):
+        deeprl.load(run.folder)
+    loaded = deeprl.load(run.folder, env=lambda: make())
+    assert loaded.act(np.zeros(4)) == run.act(np.zeros(4))
+    assert same(loaded.agent.state_dict(), run.agent.state_dict())
+    with pytest.raises(CheckpointError, match=r"does not fit env=__main__:.*, which has observations \(2,\) and 2 actions"):
+        deeprl.load(run.folder, env=Endless)
+    with pytest.raises(ConfigError, match="env takes a function without num_envs here"):
+        deeprl.load(run.folder, env=lambda num_envs: None)
+    with pytest.raises(ConfigError, match="env takes a function that makes a new environment, not 'classic/cartpole'"):
+        deeprl.load(run.folder, env="classic/cartpole")
+
+
+def test_a_function_is_refused_where_no_function_made_the_environment():
+    with pytest.raises(ConfigError, match="env must be left out, because no function made the environment of this run, classic/cartpole"):
+        replace_function({"names": {"env": "classic/cartpole"}, "env": {}}, make)
 
 
 def test_a_true_answer_at_the_last_step_is_no_early_stop():

@@ -51,6 +51,31 @@ def test_a_run_is_found_under_env_agent_and_time(tmp_path):
     assert claim(tmp_path, "../../x", "..", 0).parent == tmp_path / "_.._x" / "_"
 
 
+@pytest.mark.parametrize(
+    ("env", "folder"),
+    [
+        ("function/badenv:Base", "function_badenv_Base"),
+        ("function/__main__:make", "function_make"),
+        ("function/__main__:outer.<locals>.<lambda>#1", "function_outer._locals_._lambda_1"),
+        ("gym/ale_py:ALE/Pong-v5", "gym_ale_py_ALE_Pong-v5"),
+        ("classic/cartpole", "classic_cartpole"),
+        ("größe", "größe"),
+    ],
+)
+def test_folders_have_no_colon_and_no_dunder(env, folder, tmp_path):
+    assert claim(tmp_path, env, "dqn", 0).parents[1].name == folder
+
+
+def test_a_run_in_an_auto_folder_with_the_colon_of_a_function_goes_on(tmp_path):
+    config = {**CONFIG, "names": {**CONFIG["names"], "env": "function/mine:make"}}
+    path = auto_folder(config, tmp_path)
+    older = tmp_path / "function_mine:make" / path.parent.name / path.name
+    older.mkdir(parents=True)
+    assert auto_folder(config, tmp_path) == path
+    (older / "config.yaml").touch()
+    assert auto_folder(config, tmp_path) == older
+
+
 def test_auto_folders_tell_configurations_apart_but_not_the_order_of_keys():
     path = auto_folder(CONFIG)
     assert re.fullmatch(r"runs/minatar_breakout/idqn/auto_[0-9a-f]{12}_seed3", str(path))
