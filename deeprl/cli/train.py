@@ -219,6 +219,7 @@ def continue_if_found(path: Path, config: dict) -> None:
     sys.argv = [sys.argv[0], *[a for a in sys.argv[1:] if key_of(a) != "hydra.run.dir"], f"hydra.run.dir={quoted(str(path))}"]
     if holds_run(path):
         sys.exit(go_on(path, config))
+    require_new(path)  # before Hydra writes into it
 
 
 def go_on(path: Path, config: dict) -> int:

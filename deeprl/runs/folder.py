@@ -169,8 +169,10 @@ def require_new(path: Path, key: str = "hydra.run.dir=", continues: str = "resum
 def beside(entry: os.DirEntry) -> bool:
     """Whether an entry may be in a folder before the run: Hydra's record of the command line, the lock, a log, or what a start left that
     failed before there was a run."""
+    if entry.name == ".hydra":  # Hydra would write where a link points
+        return entry.is_dir(follow_symlinks=False) and all(sole(each.stat(follow_symlinks=False)) for each in os.scandir(entry))
     log = entry.name in ("traceback.txt", "stacks.txt", "status.json") or entry.name.endswith((".log", ".out", ".err", ".partial"))
-    return entry.name in (".hydra", "lock") or (log and entry.is_file())
+    return entry.name == "lock" or (log and entry.is_file())
 
 
 def find_runs(path: Path, note: Callable[[str], object] = say) -> list[Path]:

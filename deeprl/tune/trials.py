@@ -70,9 +70,23 @@ def open_study(path: Path, by: BasePruner | None = None) -> optuna.Study:
         if os.path.lexists(file):
             cut(file, read_regular(file, STUDY_LIMIT).rfind(b"\n") + 1)
         storage = JournalStorage(JournalFileBackend(str(file)))
-        return optuna.create_study(storage=storage, study_name=NAME, direction="maximize", pruner=by, load_if_exists=True)
+        study = optuna.create_study(storage=storage, study_name=NAME, direction="maximize", pruner=by, load_if_exists=True)
+        require_numbers(study.get_trials(deepcopy=False))
+        return study
     except Exception as error:  # Optuna's own are of many kinds
         raise RunFolderError(f"{file} is damaged: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+def require_numbers(trials: list[FrozenTrial]) -> None:
+    """
+    Raises:
+        TypeError, ValueError: a trial has values that no study writes, as one in the folder of a stranger may.
+    """
+    optuna.create_study(direction="maximize").add_trials(trials)  # Optuna checks what it is given, not what it reads
+    for trial in trials:
+        for value in (*(trial.values or ()), *trial.intermediate_values.values()):
+            if not isinstance(value, (int, float)):
+                raise ValueError(f"trial {trial.number} has the value {value!r:.50}")
 
 
 def by_settings(run: Path) -> bool:

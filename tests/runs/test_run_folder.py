@@ -498,6 +498,19 @@ def test_a_run_starts_beside_the_logs_of_its_job(name, taken, tmp_path):
         folder.require_new(tmp_path)
 
 
+@pytest.mark.parametrize("name", [".hydra", ".hydra/overrides.yaml"])
+def test_no_run_starts_where_the_record_of_the_command_would_be_written_through_a_link(name, tmp_path):
+    """Hydra writes three files into .hydra before there is a lock, as for a job of a stranger's sweep."""
+    run, mine = tmp_path / "run", tmp_path / "mine"
+    (run / name).parent.mkdir(parents=True)
+    mine.mkdir()
+    (run / name).symlink_to(mine)
+    with pytest.raises(ConfigError, match=r"is not empty \(\.hydra\)"):
+        folder.require_new(run)
+    (run / name).unlink()
+    folder.require_new(run)
+
+
 def test_the_processor_is_recorded():
     entry = system_entry()
     assert entry["cpus"] == os.cpu_count()

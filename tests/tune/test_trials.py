@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -259,6 +260,18 @@ def test_a_study_that_is_no_plain_file_is_neither_cut_nor_appended_to(tmp_path, 
     with pytest.raises(RunFolderError, match=r"study\.log is damaged: .*not a plain file"):
         open_study(tmp_path / "study")
     assert (tmp_path / "mine").read_text() == "a thesis\nwithout an end"
+
+
+@pytest.mark.parametrize("key", ["values", "intermediate_value"])
+def test_values_that_are_no_numbers_are_damage(tmp_path, key):
+    study_of(tmp_path, Launcher(), trials=1)
+    lines = [json.loads(line) for line in (tmp_path / "study.log").read_text().splitlines()]
+    for line in lines:
+        if line.get(key) is not None:
+            line[key] = ["x"] if key == "values" else "x"
+    (tmp_path / "study.log").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(RunFolderError, match=r"study\.log is damaged"):
+        open_study(tmp_path)
 
 
 def test_a_study_larger_than_any_is_not_read(tmp_path):
