@@ -258,8 +258,8 @@ def test_a_budget_has_the_last_word_and_passes_over_keys_that_the_parts_lack():
 
 def test_bounds_of_a_budget_lower_only_what_the_command_does_not_set():
     atari = settled("env=atari/pong", "agent=dqn", "budget=tiny", "replay.batch_size=48")
-    assert atari["env"]["protocol"]["max_episode_steps"] == 200
-    assert (atari["replay"]["batch_size"], atari["replay_ratio"], atari["runtime"]["threads"]) == (48, 0.25, 1)
+    assert atari["env"]["protocol"]["max_episode_steps"] == 100
+    assert (atari["replay"]["batch_size"], atari["replay_ratio"], atari["runtime"]["threads"]) == (48, 0.1, 1)
     small = ("env=toy/chain", "agent=dqn", "agent.torso.hidden=[8]", "budget=tiny")
     assert settled(*small, "budget.at_most.replay.batch_size=500")["replay"]["batch_size"] == settled(*small[:-1])["replay"]["batch_size"]
     assert settled(*small, "replay_ratio=2", "runtime.threads=2")["replay_ratio"] == 2
