@@ -62,7 +62,7 @@ def following(names: dict[str, str], seed: int, words: list[str]) -> list[str]:
     if family(names["env"]) in OURS:
         return [another(names["agent"], names["env"])]
     words = words[1:] if words[:1] == ["train"] else words
-    if not words or "=" not in words[0]:
+    if not words or "=" not in words[0] or {"-m", "--multirun"} & {*words}:
         return []
     kept = [word for word in words if key_of(word) not in ("seed", "hydra.run.dir", "resume")]
     return [shlex.join([*kept, f"seed={seed + 1}"])]

@@ -173,6 +173,25 @@ def test_a_second_interrupt_in_an_evaluation_leaves_at_once(finished, tmp_path, 
     assert_same_run(path, finished)
 
 
+@pytest.mark.filterwarnings("ignore:environment 0 of CartPole-v1 failed")
+def test_a_worker_that_dies_in_an_evaluation_changes_no_result(finished, tmp_path, monkeypatch):
+    """Of a run whose environments are worker processes; `finished` is the same in one process."""
+    plain, killed = Environments.step, []
+
+    def step(self, action):
+        if self.evaluation and self._journals[0].steps == 3:
+            killed.append(self.backend.processes[0])
+            killed[-1].kill()
+        return plain(self, action)
+
+    monkeypatch.setattr(Environments, "step", step)
+    assert begin(tmp_path / "run", *CARTPOLE, "env.vector=async") == exits.FINISHED
+    assert killed
+    assert lines(tmp_path / "run", "evaluations.jsonl") == lines(finished, "evaluations.jsonl")
+    (_, left), (_, right) = (Checkpoints(folder).load(only={"agent"}) for folder in (tmp_path / "run", finished))
+    assert same(left["agent"]["module"], right["agent"]["module"])
+
+
 def test_worker_processes_outlive_a_signal_to_all_until_the_run_is_saved(tmp_path, monkeypatch):
     """As Ctrl-C and schedulers send it: to the whole process group."""
     words = (*CARTPOLE, "env.vector=async", "evaluation.every=null")
