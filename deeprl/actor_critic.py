@@ -205,6 +205,7 @@ class ActorCritic(Agent):
 
     def critic_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
         """L_Q, (), and `Learned` with the error of each transition (*B,), the largest of the ensemble's."""
+        renewed = self.renewed(batch)
         online, target, batch = self.views(batch)
         chosen = online.now.at(batch.action)  # first, because a value has a gradient only if its first reader has one
         with torch.no_grad():
@@ -220,7 +221,7 @@ class ActorCritic(Agent):
         own = {"train/critic_loss": loss.detach(), "train/q_values": chosen.mean().detach(), **head_metrics(chosen, returns)}
         own = {name: over_valid(value, batch.valid) for name, value in own.items()}
         metrics = {**own, **rate.metrics, **weight_metrics, **auxiliary_metrics}
-        statistics = {**online.statistics, **target.statistics, **{f"rate.{name}": new for name, new in rate.statistics.items()}}
+        statistics = {**online.statistics, **target.statistics, **{f"rate.{name}": new for name, new in rate.statistics.items()}, **renewed}
         return total + rate.loss + auxiliary_loss, Learned(error.mean(0), metrics, statistics)
 
     def rate_loss(self, online: View, target: View, batch: Batch) -> RateLoss:
@@ -230,6 +231,15 @@ class ActorCritic(Agent):
             now = self.reduce(ensemble_returns(target.now, self.ensemble), batch.noise["reduce"]).mean()
             each = ensemble_returns(online.now, self.ensemble).mean()
         return self.rate.loss(future.mean(), now, each, batch)
+
+    def renewed(self, batch: Batch) -> dict[str, Tensor]:
+        """New running averages of an actor whose torso renews them at every update of the critics (`every_update`), by the observations."""
+        if not getattr(self.actor.torso, "every_update", False):
+            return {}
+        with torch.no_grad():
+            obs, counted = self.seen(batch.obs), transitions(batch)
+            _, new = self.actor.torso.learn(obs.flatten(0, -2), None if counted is None else counted.flatten())
+        return {f"actor.torso.{name}": value for name, value in new.items()}
 
     def seen(self, obs: Tensor, shift: Tensor | None = None) -> Tensor:
         """Observations as actor and critics see them, (*B, S)."""
@@ -246,8 +256,9 @@ class ActorCritic(Agent):
         loss = self.temperature.entropy_cost(log_prob) - value
         total = average((loss + self.temperature.loss(log_prob)).unsqueeze(0), batch.valid).sum()
         metrics = {"train/actor_loss": over_valid(loss.detach().unsqueeze(0), batch.valid), **self.temperature.metrics(log_prob)}
+        own = {} if getattr(self.actor.torso, "every_update", False) else {f"actor.torso.{name}": new for name, new in statistics.items()}
         # there is no TD error: a learner checks that the value is finite, and priorities come from the critics
-        return total, Learned(value.detach(), metrics, {f"actor.torso.{name}": new for name, new in statistics.items()})
+        return total, Learned(value.detach(), metrics, own)
 
     def due(self, update: int) -> tuple[str, ...]:
         periods = {**dict.fromkeys(self.objectives, 1), "actor": self.actor_period, "target": self.target_period}

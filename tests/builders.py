@@ -118,7 +118,7 @@ KINDS = {
     "ddpg": "continuous", "td3": "continuous", "td3_paper": "continuous",
     "sac": "continuous", "itd3": "continuous", "isac": "continuous", "tqc": "continuous", "redq": "continuous", "aro_ddpg": "continuous",
     "simba": "continuous", "crossq": "continuous", "droq": "continuous", "rvi_sac": "continuous",
-    "flash_sac": "continuous", "bro": "continuous",
+    "flash_sac": "continuous", "bro": "continuous", "xqc": "continuous",
 }  # fmt: skip
 
 

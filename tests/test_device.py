@@ -74,6 +74,10 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
             "check training/crash.py to device": 5,  # as above
         },
     ),
+    "xqc": (
+        ("agent=xqc", *PENDULUM[:1], "agent.torso.hidden=[8,8]", "agent.actor_torso.hidden=[8]", *PENDULUM[3:], "replay_ratio=1"),
+        NOISY_ROWS | SAMPLED | {"check training/crash.py to device": 5},  # the flags of scaled rewards that stay on the host
+    ),
     "aro_ddpg": (("agent=aro_ddpg", "env=classic/pendulum", *PENDULUM[1:], "discount=1"), ROWS),
     "rvi_sac": (
         ("agent=rvi_sac", *PENDULUM, "discount=1", "agent.rate.hidden=[8]"),

@@ -228,6 +228,8 @@ COMPARABLE = {
     "crossq": ("agent.optimizer.eps=0.001", "agent.actor_optimizer.eps=0.001"),
     # of its 2,560 units of a critic one may have an input so near zero that rounding decides, and then all rows of the batch differ
     "flash_sac": ("agent.torso.width=16", "agent.actor_torso.width=16"),
+    # the norm after the first layer takes away what the shift before it adds, so that the shift's gradient is rounding too
+    "xqc": ("agent.torso.hidden=[16]", "agent.actor_torso.hidden=[16]", "agent.optimizer.eps=0.001", "agent.actor_optimizer.eps=0.001"),
 }
 """Settings with which modes can be compared"""
 

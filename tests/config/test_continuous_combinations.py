@@ -29,7 +29,7 @@ CHAINS = [chain for chain in options("agent/chain") if chain != "iterated_shared
 MAPPINGS = ["identity", "signed_root", "asinh"]
 IMAGES = ("nature", "impala", "minatar")
 TORSOS = [torso for torso in options("agent/torso") if torso not in IMAGES]
-JOINT = ["batch_renorm", "inverted_residual"]
+JOINT = ["batch_renorm", "inverted_residual", "unit_batch_norm"]
 WEIGHTINGS, AUXILIARIES, OPTIMIZERS = (options(f"agent/{slot}") for slot in ("weighting", "auxiliary", "optimizer"))
 SUITABLE = [auxiliary for auxiliary in AUXILIARIES if auxiliary != "gradient_correction"]  # it compares actions
 NORMALIZERS, REWARDS, REPLAYS = ["none", "running"], ["raw", "clip", "scaled"], ["uniform", "prioritized", "lap", "sequences"]

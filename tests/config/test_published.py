@@ -98,6 +98,15 @@ PUBLISHED = {
             "agent.actor_period": 2, "replay.batch_size": 512,
         },
     ),
+    "XQC": (
+        "agent=xqc env=mujoco/hopper",
+        {
+            "agent.chain.tau": 0.005, "agent.torso.hidden": [512] * 4, "agent.actor_torso.hidden": [256] * 4, "agent.head.atoms": 101,
+            "agent.head.low": -5.0, "agent.head.high": 5.0, "agent.actor.low": -10.0, "agent.actor_period": 3, "discount": 0.995,
+            "agent.temperature.value": 0.01, "agent.temperature.target_entropy": -0.5, "agent.optimizer.lr": 3e-4, "replay_ratio": 2,
+            "agent.optimizer.schedule.end": 0.1, "agent.actor_optimizer.schedule.end": 0.7, "learning_starts": 5000,
+        },
+    ),
     "ARO-DDPG": (
         "agent=aro_ddpg env=mujoco/hopper",
         {"agent.torso.hidden": [128, 128], "agent.actor_torso.hidden": [128, 128], "discount": 1.0, "learning_starts": 5000},
