@@ -121,6 +121,10 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
             "tick parts/exploration.py to host": 0,
         },
     ),
+    "boltzmann": (
+        ("agent=dqn", *CARTPOLE[:2], "replay.batch_size=8", "agent.explore.temperature.duration=48", "agent/explore=boltzmann", *SINGLE),
+        ROWS | {"tick parts/boltzmann.py to host": 1, "tick parts/exploration.py to host": 0},  # the values, in place of the actions
+    ),
     "qrdqn": (("agent=qrdqn", *MINATAR, *SINGLE, "agent.head.dueling=true"), ROWS),
     "bounded": (("agent=dqn", *CARTPOLE, *SINGLE, "agent/head=bounded", "agent/backup=double"), ROWS),
     "iiqn prioritized": (

@@ -15,7 +15,7 @@ from deeprl.config.combinations import CHAIN, CONSUMERS, REPLAY, against_actor, 
 from deeprl.config.instantiate import PACKAGES, Allowed, Deferred, instantiate, resolve
 from deeprl.config.menu import groups, options
 from deeprl.config.tuned import content, lineage
-from deeprl.errors import ConfigError, MachineError
+from deeprl.errors import ConfigError, MachineError, located
 from deeprl.system.allowance import Allowance
 from deeprl.system.files import machine_fault
 from deeprl.types import Spec
@@ -52,8 +52,8 @@ def check_actions(config: dict, spec: Spec, allowed: Allowed = None) -> None:
         )
 
 
-UNBUILDABLE = (MemoryError, RuntimeError, AttributeError, TypeError, LookupError, ArithmeticError, AssertionError)
-"""Errors of a constructor: memory is missing, for which torch has no class of its own, or a value has the wrong type."""
+UNBUILDABLE = (MemoryError, RuntimeError)
+"""Errors of a constructor where memory is missing, for which torch has no class of its own"""
 
 
 def environment(config: dict, allowed: Allowed = PACKAGES, trains: bool = False) -> tuple[Any, Spec]:
@@ -101,6 +101,10 @@ def build_agent(config: dict, spec: Spec, allowed: Allowed = PACKAGES, saved: in
             agent = part(spec=spec, seed=config["seed"])
     except UNBUILDABLE as error:
         raise ConfigError(f"agent: it cannot be built here: {' '.join(str(error).split())}") from error
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"agent: it cannot be built: {located(error)}") from error
     return agent
 
 

@@ -11,7 +11,7 @@ from deeprl.choice import Choice
 from deeprl.config.folders import left_out
 from deeprl.config.rules import nearest
 from deeprl.config.trust import Allowed, allow_with, is_defined_in
-from deeprl.errors import ConfigError, UnknownNameError, origin
+from deeprl.errors import ConfigError, UnknownNameError, located, origin
 
 PACKAGES = ("deeprl",)
 """Packages whose classes a configuration may name that nobody has looked at."""
@@ -74,7 +74,10 @@ def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str) -> Any:
         field = text.split()[0] if text else ""
         raise ConfigError(f"{path}.{text}." if field in accepted(cls) else f"{path} ({cls.__name__}): {text}.") from error
     except (TypeError, AttributeError, LookupError, ArithmeticError) as error:  # a value has a wrong type, and no check covers it
-        raise ConfigError(f"{path} ({cls.__name__}): {error}.") from error
+        ours = cls.__module__.split(".")[0] == "deeprl"
+        raise ConfigError(f"{path} ({cls.__name__}): {f'{error}.' if ours else located(error)}") from error
+    except NameError as error:
+        raise ConfigError(f"{path} ({cls.__name__}): {located(error)}") from error
 
 
 def accepted(cls: type) -> dict[str, Any]:

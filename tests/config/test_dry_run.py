@@ -9,6 +9,7 @@ import torch
 
 from deeprl.backups.bellman import Max
 from deeprl.config.dry_run import dry_run
+from deeprl.config.instantiate import construct
 from deeprl.errors import ConfigError
 from deeprl.parts.exploration import ValueExploration, epsilon_greedy
 from tests.builders import DISCRETE, value_agent
@@ -37,6 +38,21 @@ def test_an_error_in_a_part_is_told_with_its_type_and_its_line(fault):
 def test_the_line_is_outside_of_torch():
     with pytest.raises(ConfigError, match=r"RuntimeError in \S*/deeprl/\S*\.py:\d+: "):
         dry_run(value_agent(backup=Misshapen()), DISCRETE, "cpu")
+
+
+@dataclass(frozen=True)
+class Unbuilt(Max):
+    fault: Exception
+
+    def __post_init__(self):
+        raise self.fault
+
+
+@pytest.mark.parametrize("fault", [TypeError("my own bug"), NameError("my own bug")])
+def test_an_error_in_the_constructor_of_a_part_too(fault):
+    says = rf"agent.backup \(Unbuilt\): {type(fault).__name__} in .*test_dry_run.py:\d+: my own bug\. DEEPRL_DEBUG=1"
+    with pytest.raises(ConfigError, match=says):
+        construct(Unbuilt, (), {"fault": fault}, "agent.backup")
 
 
 @dataclass(frozen=True)
