@@ -143,7 +143,7 @@ def as_it_should_be(case: Case, done: subprocess.CompletedProcess[str]) -> bool:
     """One sentence on stderr, the last one of a command that fails; further lines of it are indented."""
     lines = done.stderr.splitlines()
     if done.returncode != case.code or (case.code and case.group == "from Python"):
-        return done.returncode == case.code and lines[-1].startswith(("deeprl.", "ConfigError"))
+        return done.returncode == case.code and lines[-1].startswith(("deeprl.", "ConfigError", "ValueError"))
     if not case.code:
         return "Traceback" not in done.stderr
     told = [line.startswith("deeprl: ") for line in lines]

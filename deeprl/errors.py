@@ -69,3 +69,11 @@ def located(error: BaseException) -> str:
     """Sentences about an exception of a part, which may be the user's."""
     text = " ".join(str(error).split()).rstrip(".")
     return f"{origin(error)}{text and f': {text}'}. DEEPRL_DEBUG=1 before the command prints the traceback."
+
+
+class Failed(RuntimeError):
+    """A failure of a run that is told in three lines: what failed, why, and what can be done."""
+
+    def __init__(self, what: str, why: str = "", remedy: str = ""):
+        super().__init__(what + (f": {why}" if why else "") + (f"; {remedy}" if remedy else ""))
+        self.what, self.why, self.remedy = what, why, remedy

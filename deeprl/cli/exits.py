@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeprl.errors import FAILED, FINISHED, STOPPED, WRONG, CheckpointError, ConfigError, MachineError, RankError, RunFolderError
+from deeprl.errors import FAILED, FINISHED, STOPPED, WRONG, CheckpointError, ConfigError, Failed, MachineError, RankError, RunFolderError
 from deeprl.system import terminal
 from deeprl.system.files import replace_file
 from deeprl.system.terminal import answer, brief, described, described_trace, from_here, plain_warnings, say
@@ -59,7 +59,7 @@ def unexpected(error: BaseException) -> str:
 
 
 def failure(error: BaseException, path: Path) -> str:
-    """What failed, where more is told, and what can be done, a line each. The traceback is written to the folder of the run."""
+    """What failed, why, and what can be done, a line each. The traceback is written to the folder of the run."""
     if isinstance(error, FileNotFoundError) and not (path / "lock").exists():  # which a run keeps as long as it has its folder
         return f"{path} is gone: it was moved or removed in mid-run. Where it is now, it can be resumed: deeprl resume FOLDER"
     saved, shown = any((path / "checkpoints").glob("step_*")), from_here(path)
@@ -68,10 +68,16 @@ def failure(error: BaseException, path: Path) -> str:
         return f"interrupted. {resumable}"
     try:
         replace_file(path / "traceback.txt", described_trace())
-        where = [f"The traceback is in {shown / 'traceback.txt'}."]
+        where = f"The traceback is in {shown / 'traceback.txt'}."
     except OSError:
-        where = []
-    return "\n  ".join([f"the run failed: {described(error).rstrip('.')}.", *where, resumable])
+        where = ""
+    told = (
+        (f"{type(error).__name__}: {error.what}", brief(error.why), error.remedy)
+        if isinstance(error, Failed)
+        else (described(error), "", "")
+    )
+    what, why, remedy = (f"{text.rstrip('.')}. " if text else "" for text in told)
+    return "\n  ".join(line.rstrip() for line in (f"the run failed: {what}", why + where, remedy + resumable) if line)
 
 
 def ended(outcome: str, trainer: Trainer, path: Path) -> int:

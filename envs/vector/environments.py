@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from deeprl.errors import Failed
 from deeprl.noise import episode_seed
 
 from .backend import Answer, Backend, Failure, own, usable
@@ -44,7 +45,7 @@ class Step(NamedTuple):
     """(M,) bool: episode boundary after this step"""
 
 
-class EnvironmentFailed(RuntimeError):
+class EnvironmentFailed(Failed):
     """An environment raised, hung, died or returned NaN, and `env.on_error` is `fail`."""
 
 
@@ -263,11 +264,11 @@ class Environments:
             return failures[index]
         return usable(self.backend.step(self.backend.actions.to_env(action), self._seeds, [index])[index], self.spec)
 
-    def _sentence(self, index: int, failure: Failure, outcome: str) -> str:
+    def _what(self, index: int) -> str:
         journal = self._journals[index]
         where = f"at step {journal.steps} of its episode {journal.episode}" if journal.episode >= 0 else "at its first reset"
         where += " in an evaluation" if self.evaluation else ""
-        return f"environment {self.first + index} of {self.name} failed {where}: {failure.cause}" + (f"; {outcome}" if outcome else "")
+        return f"environment {self.first + index} of {self.name} failed {where}"
 
     def _failed(self, index: int, failure: Failure) -> EnvironmentFailed:
         times = self._failed_in_a_row[index]
@@ -276,11 +277,11 @@ class Environments:
             fresh = "env.on_error=restart replaces an environment after its first reset only" if self.on_error == "restart" else ""
         remedy = fresh if self.backend.replaces or not fresh else "none of its environments can be replaced"
         outcome = f"so it was {times} times in a row" if times > RESTARTS else remedy
-        return EnvironmentFailed(self._sentence(index, failure, outcome))
+        return EnvironmentFailed(self._what(index), failure.cause, outcome)
 
     def _warn(self, index: int, failure: Failure, outcome: str, level: int = 5) -> None:
         """`level`: of the caller of `step`, as in `warnings.warn`."""
-        warnings.warn(self._sentence(index, failure, outcome), RuntimeWarning, stacklevel=level)
+        warnings.warn(f"{self._what(index)}: {failure.cause}; {outcome}", RuntimeWarning, stacklevel=level)
 
     # ----- journals
 

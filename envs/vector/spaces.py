@@ -5,6 +5,7 @@ error that names it."""
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -55,7 +56,7 @@ OWN = "Gymnasium has no wrapper for this: write one of your own, and name it in 
 
 def brief(space: spaces.Space) -> str:
     """A space in at most 80 letters, because Text names every letter it allows, and Dict every part."""
-    text = str(space)
+    text = re.sub(r", charset=\w+", "", str(space))
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 

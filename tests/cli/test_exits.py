@@ -7,6 +7,7 @@ import warnings
 import pytest
 
 from deeprl.cli.exits import FAILED, FINISHED, WRONG, guarded
+from deeprl.envs.vector.environments import EnvironmentFailed
 from deeprl.errors import CheckpointError, ConfigError, MachineError, RunFolderError
 from deeprl.runs.folder import RunFolder
 
@@ -81,6 +82,18 @@ def test_any_failure_of_a_run_leaves_its_traceback_in_the_folder(error, tmp_path
     told = [f"deeprl: the run failed: {type(error).__name__}: {error}.", f"The traceback is in {tmp_path / 'traceback.txt'}."]
     assert text == "\n  ".join([*told, "No checkpoint was saved."]) + "\n"
     assert "raise error" in (tmp_path / "traceback.txt").read_text()
+
+
+def test_a_failed_environment_is_told_in_three_lines(tmp_path, capsys):
+    """What, why, and what to do. It was one paragraph of 600 letters."""
+    error = EnvironmentFailed("environment 0 of mine failed at step 5", "ValueError: no model", "env.on_error=restart goes on")
+    assert str(error) == "environment 0 of mine failed at step 5: ValueError: no model; env.on_error=restart goes on"
+    assert guarded(raising(error), tmp_path) == FAILED
+    assert capsys.readouterr().err.splitlines() == [
+        "deeprl: the run failed: EnvironmentFailed: environment 0 of mine failed at step 5.",
+        f"  ValueError: no model. The traceback is in {tmp_path / 'traceback.txt'}.",
+        "  env.on_error=restart goes on. No checkpoint was saved.",
+    ]
 
 
 def test_a_folder_with_spaces_can_be_pasted(tmp_path, capsys):

@@ -671,7 +671,7 @@ def test_an_environment_without_a_space_is_told_to_set_it(name, monkeypatch):
 
 def test_a_space_is_named_once_and_shortly():
     space = gymnasium.spaces.Dict(text=gymnasium.spaces.Text(5), far=gymnasium.spaces.Box(0, 1, (3,)))
-    with pytest.raises(ValueError, match=r"the observation space .*Text\(1, 5, charset=.*…") as caught:
+    with pytest.raises(ValueError, match=r"the observation space .*its part \['text'\] Text\(1, 5\)") as caught:
         observations_of(space)
     assert len(str(caught.value)) < 450
 
