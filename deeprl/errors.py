@@ -50,6 +50,14 @@ class ActorsFailed(RuntimeError):
     """Processes that collect data died too often, or could not be started."""
 
 
+class Failed(RuntimeError):
+    """A failure of a run that is told in three lines: what failed, why, and what can be done."""
+
+    def __init__(self, what: str, why: str = "", remedy: str = ""):
+        super().__init__(what + (f": {why}" if why else "") + (f"; {remedy}" if remedy else ""))
+        self.what, self.why, self.remedy = what, why, remedy
+
+
 class Stopped(Exception):
     """A request to stop, raised at a point where the state can be saved."""
 
@@ -69,11 +77,3 @@ def located(error: BaseException) -> str:
     """Sentences about an exception of a part, which may be the user's."""
     text = " ".join(str(error).split()).rstrip(".")
     return f"{origin(error)}{text and f': {text}'}. DEEPRL_DEBUG=1 before the command prints the traceback."
-
-
-class Failed(RuntimeError):
-    """A failure of a run that is told in three lines: what failed, why, and what can be done."""
-
-    def __init__(self, what: str, why: str = "", remedy: str = ""):
-        super().__init__(what + (f": {why}" if why else "") + (f"; {remedy}" if remedy else ""))
-        self.what, self.why, self.remedy = what, why, remedy
