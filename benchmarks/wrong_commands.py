@@ -45,7 +45,7 @@ COMMANDS = {
         "steps=10k", "'steps=5 000'", "agent.optimizer.lr=0,001", "agent.torso.hidden=64,64", "'agent.torso.hidden=(64,64)'",
         "resume=true", "resume=runs/x", "'agent.torso.hidden=[64 64]'", "device=0", "device=mps", "init_from=/nowhere",
         "init_from={run}@7", "init_from={run} agent=td3 env=classic/pendulum", "replay.capacity=50 replay.batch_size=64",
-        "checkpoint.every=1h", "stop.hours=0", "agent=c51 agent.head.high=-10", "agent=ppo batch_size=32",
+        "checkpoint.every=1h", "stop.hours=0", "agent=c51 agent.head.low=0 agent.head.high=-10", "agent=ppo batch_size=32",
         "agent=ppo learning_starts=10", "agent=ppo replay=prioritized", "agent=sac env=classic/cartpole",
     ],
     "parts": [
