@@ -97,7 +97,7 @@ COMMANDS = {
         "deeprl report {file}", "deeprl report {run} --group agnet", "deeprl report {run} --names a,b", "deeprl report {run} --out {file}",
         "deeprl list slots", "deeprl help nothing", "deeprl status --watch", "deeprl eval {run} --episodes 1.5",
         "deeprl eval {run} --n-eval-episodes 5", "deeprl eval {run} episodes=5", "deeprl export {run} --format onnxx",
-        "deeprl report {empty}", "deeprl export /nowhere --format torch", "deeprl resume {run} -m", "deeprl resume {run} steps=700,800",
+        "deeprl report {empty}", "deeprl resume {run} -m", "deeprl resume {run} steps=700,800",
         "deeprl resume {run} agent.optimizer.lr=1", "deeprl resume {run} env=toy/chain", "deeprl sweep",
         "deeprl sweep seed=0,1 --jobs 0", "deeprl sweep seed=0,1 --jobs many", "deeprl sweep seed=0..3", "deeprl sweep seed=0,0",
         "deeprl sweep seed=0,1 --dir {empty}/..", "deeprl sweep seed=0,1 --on pbs", "deeprl sweep seed=0,1 --slurm partition=gpu",
@@ -107,6 +107,7 @@ COMMANDS = {
         "deeprl tune replay.n_step=1,2 --pruner hyperband", "deeprl check {run}", "deeprl check --seconds -1",
     ],
     "exit 1": [
+        "deeprl export /nowhere --format torch",
         "deeprl eval {run} --checkpoint 7", "deeprl eval {run} --checkpoint newest", "deeprl eval {run} --checkpoint -3",
         "deeprl eval /nowhere", "deeprl resume /nowhere", "deeprl record /nowhere", "deeprl replay-crash {run}",
         "deeprl replay-crash /nowhere", "deeprl eval {file}", "deeprl resume {file}", "deeprl record {run} --checkpoint 7",
