@@ -185,7 +185,7 @@ def explain(overrides: list[str], error: Exception) -> str:
             near += f" An id of Gymnasium is env=gym env.id={value}."
         if key == "agent" and (published := [name for name in options("experiment") if name.startswith(f"{value}_")]):
             near = f" There is {' and '.join(f'experiment={name}' for name in published)}."
-        if owners := [slot for slot in known if not slot.startswith("tuned") and value in options(slot)]:
+        if owners := [slot for slot in slots_of(known) if value in options(slot)]:
             near = f" It is one of {owners[0]}: {owners[0]}={value}."
         large = key in ("agent", "env")
         listed = "" if large and (near or len(offered) > 12) else f" It takes {', '.join(offered)}."
@@ -200,6 +200,11 @@ def explain(overrides: list[str], error: Exception) -> str:
             return _explain_one(good, override, fault, known)
         good.append(override)
     return _clean(error)
+
+
+def slots_of(known: list[str]) -> list[str]:
+    """Groups of which a run chooses an option: neither tuned files nor the families of env."""
+    return [group for group in known if group == "env/protocol" or not group.startswith(("tuned", "env/"))]
 
 
 def _explain_one(good: list[str], override: str, error: Exception, known: list[str]) -> str:
@@ -228,8 +233,8 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
         own = {k.removeprefix(f"{part}."): k for k in keys if k.startswith(f"{part}.") and not k.rpartition(".")[2].startswith("_")}
         offered = f"has {', '.join(own)}" if own else "has no keys"
         return f"{override}: there is no key {key}.{nearest(name, own, own)} {slot}={chosen[slot]} {offered}."
-    slots = [slot for slot in known if slot.rpartition("/")[2] == key.rpartition("/")[2] and not slot.startswith("tuned")]
-    hint = f" Did you mean {slots[0]}={override.partition('=')[2]}?" if slots else nearest(key, last)
+    meant = [slot for slot in slots_of(known) if slot.rpartition("/")[2] == key.rpartition("/")[2]]
+    hint = f" Did you mean {meant[0]}={override.partition('=')[2]}?" if meant else nearest(key, last)
     hint = hint or (f" Did you mean {last[0]}?" if last else nearest(key, [*keys, *parents, *known]))
     return f"{override}: there is no key {key}.{hint}"
 

@@ -19,6 +19,8 @@ from tests.builders import composed, console
         ("agent/replay=prioritized", "Did you mean replay=prioritized?"),
         ("torso=mlp", "Did you mean agent/torso=mlp?"),
         ("agent=td3_mujoco", "It is one of experiment: experiment=td3_mujoco."),
+        ("env=ant", "Did you mean mujoco/ant?"),
+        ("agent=cartpole", "agent=cartpole is not an option of agent. (`deeprl list agents`"),
         ("agent.torso.hidden=(64,64)", "a list is written agent.torso.hidden=[64,64]"),
         ("agent.torso.hidden=[64", r"it has 1 [ and 0 ]"),
     ],
