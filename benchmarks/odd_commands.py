@@ -50,8 +50,8 @@ FILES = {
 }  # fmt: skip
 """Configurations of one's own, one fault each"""
 WORKS = [
-    "steps=1_000 budget=tiny", "steps=1e2", "init_from={run}", "init_from={run} env=classic/cartpole",
-    "env=classic/cartpole env.id=CartPole-v0",
+    "steps=1_000 budget=tiny", "steps=1e2", "init_from={run}", "init_from={run} env=classic/cartpole replay.batch_size=32",
+    "env=classic/cartpole env.id=CartPole-v0 replay.batch_size=32",
     "env=gym env.id=CartPole-v1 'env.wrappers=[{{path: gymnasium.wrappers.TimeLimit, kwargs: {{max_episode_steps: 10}}}}]'",
     "hydra.run.dir=runs/größe", "hydra.run.dir=runs/Ω", "hydra.run.dir=runs/😀", "'hydra.run.dir=runs/my run (1)'",
     "\"hydra.run.dir=runs/it's\"", "hydra.run.dir=runs/a,b", "'hydra.run.dir=runs/two words'", "'hydra.run.dir=\"quoted run\"'",
