@@ -91,7 +91,8 @@ class Case(NamedTuple):
         if self.group == "from Python":
             return [sys.executable, "-c", f"import deeprl; {self.text.format(**names)}"]
         if self.group == "shells":
-            return ["bash", "-o", "pipefail", "-c", self.text.format(**names, tiny=tiny, deeprl=shlex.join(deeprl))]
+            script = shlex.join([sys.executable, "-P", "-m", "deeprl"])  # -P: as the installed script, without the current folder
+            return ["bash", "-o", "pipefail", "-c", self.text.format(**names, tiny=tiny, deeprl=script)]
         words = shlex.split(self.text.format(**names, tiny=tiny))
         if words[0] == "plugin":
             return [*deeprl, *words[2:]] if words[1] == "deeprl" else [*train, *TINY]
