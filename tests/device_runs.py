@@ -43,7 +43,7 @@ PHASES = {
     "metrics": (Trainer, "metrics"),
     "evaluate": (Trainer, "evaluate"),
     "save": (Trainer, "save"),
-    "restore": (Trainer, "restore"),
+    "restore": (session, "restore"),
 }
 
 

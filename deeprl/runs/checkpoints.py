@@ -224,7 +224,7 @@ class Checkpoints:
             CheckpointError: there is no checkpoint.
         """
         found = [0]
-        for step in self._candidates("last"):
+        for step in self.candidates("last"):
             with contextlib.suppress(OSError):
                 found.append(regular_size(self.at(step) / f"{part}.safetensors"))
         return max(found)
@@ -253,14 +253,15 @@ class Checkpoints:
             CheckpointError: none is readable; the message gives the reason for each.
             UnreadableError: the machine cannot read one now, which may be whole.
         """
-        self._refuse_links(self.folder, *((self.replay,) if only is None else ()))
-        candidates = self._candidates(which)
+        if only is None:
+            self._refuse_links(self.replay)
+        candidates = self.candidates(which)
         reasons = []
         for i, step in enumerate(candidates):
             try:
                 segments, parts = self._load(step, only, most)
             except CheckpointError as error:
-                if step not in self.steps() and self._candidates(which) != candidates:  # its run has saved another one and removed this
+                if step not in self.steps() and self.candidates(which) != candidates:  # its run has saved another one and removed this
                     return self.load(which, only, most)
                 if isinstance(error, UnreadableError):  # a run that goes on from another one would remove this one
                     raise
@@ -278,7 +279,13 @@ class Checkpoints:
             self._verify_segment(entry)
             yield read_tensors(self.replay / entry["file"])
 
-    def _candidates(self, which: str | int) -> list[int]:
+    def candidates(self, which: str | int) -> list[int]:
+        """Steps of the checkpoints to try, one after the other.
+
+        Raises:
+            CheckpointError: there is none, or their folder is refused.
+        """
+        self._refuse_links(self.folder)
         steps = self.steps()
         if not steps:
             raise CheckpointError(f"{self.folder} holds no checkpoint: the run stopped before its first one, or this is no run folder")

@@ -27,6 +27,7 @@ from deeprl.system.terminal import described, say
 from deeprl.system.watchdog import Watchdog
 from deeprl.training.distributed import join, require_same_weights
 from deeprl.training.listeners import Listeners
+from deeprl.training.restoring import require_unchanged, restore
 from deeprl.training.trainer import Trainer
 
 
@@ -55,6 +56,8 @@ def train(
     if ranks.size > 1 and not isinstance(collect, Here):
         raise ConfigError("collect=ray and learner=distributed do not go together: leave one of them out.")
     folder = RunFolder(path)
+    if resume and not isinstance(collect, Here):
+        require_unchanged(config, Checkpoints(path))  # before a process is started for what the configuration says
     terminal.rank = ranks.rank  # of this process, for everything that it prints
     lock = folder.lock() if ranks.first else contextlib.nullcontext()
     signals = Signals(ranks.signalled)
@@ -70,7 +73,7 @@ def train(
         try:
             restores = ranks.share(resume and bool(trainer.checkpoints.steps()))
             if restores:
-                trainer.restore()
+                restore(trainer)
             ready = True
             require_same_weights(ranks, trainer.agent)
             if ranks.first:

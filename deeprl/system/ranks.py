@@ -88,6 +88,10 @@ class Ranks:
         """The value of the first rank."""
         return value
 
+    def gather(self, value: T) -> list[T]:
+        """The values of all ranks, in their order."""
+        return [value]
+
     def lead(self, function: Callable[[], T], step: Callable[[], object]) -> T:
         """Result of a function that only the first rank calls.
 
@@ -216,11 +220,14 @@ class TorchrunRanks(Ranks):
             if number:
                 raise error or OSError(number, f"{os.strerror(number)} (on another rank)")
 
-    def require_same(self, what: str, value: str) -> None:
-        found = [""] * self.size
+    def gather(self, value: T, what: str = "results") -> list[T]:
+        found = [value] * self.size
         with self.waiting(what):
             self.dist.all_gather_object(found, value)
-        if len(set(found)) > 1:
+        return found
+
+    def require_same(self, what: str, value: str) -> None:
+        if len(set(self.gather(value, what))) > 1:
             raise RankError(f"{what} differ between the ranks: they need the same command line, packages and kind of processor")
 
     def leave(self) -> None:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 import shlex
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from deeprl.config.rules import LEARNING, learns_nothing
-from deeprl.errors import ConfigError
+from deeprl.errors import CheckpointError, CheckpointWarning, ConfigError, UnreadableError
+from deeprl.runs.checkpoint import DAMAGE
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.config_file import check_identity, identity
 from deeprl.system.terminal import say
@@ -52,20 +55,117 @@ def until(trainer: Any) -> dict[str, Any]:
     return {"steps": trainer.config["steps"], "stop": trainer.config["stop"]}
 
 
-def load(trainer: Any, which: str | int) -> tuple[int, dict[str, Any]]:
-    """The step that the first rank found, and the parts of this rank with those that all have in common."""
+def restore(trainer: Any) -> None:
+    """Restore the state of the newest checkpoint that all ranks can read.
+
+    Raises:
+        CheckpointError: on all ranks; there is none, or its content is not a state of this run.
+        ConfigError: the run has another number of ranks.
+    """
+    step, parts = load(trainer)
+    error: CheckpointError | None = None
+    try:
+        take(trainer, step, parts)
+    except UnreadableError as caught:
+        error = caught
+    except DAMAGE as caught:
+        error = unfit(step, caught)
+        error.__cause__ = caught
+    if error := agreed(trainer.ranks.gather(error)):
+        raise error
+
+
+def load(trainer: Any) -> tuple[int, dict[str, Any]]:
+    """The newest checkpoint that all ranks can read: its step, and the parts of this rank with those that all have in common.
+
+    A `CheckpointWarning` of the first rank names each newer one, and what is wrong with it.
+
+    Raises:
+        CheckpointError: on all ranks; there is none, and the message gives the reason for each.
+        UnreadableError: on all ranks; the machine of one cannot read one now, which may be whole.
+        ConfigError: the run has another number of ranks.
+    """
+    ranks, reasons = trainer.ranks, list[str]()
+    steps, refused = offered(trainer.checkpoints) if ranks.first else ([], None)
+    steps, refused = ranks.share((steps, refused))
+    if refused:
+        raise refused
+    for step, following in zip(steps, [*steps[1:], None]):
+        parts, error = attempt(trainer, step) if ranks.first else ({}, None)
+        error, size = ranks.share((error, ranks_of(parts)))
+        if error is None:
+            require_size(trainer, size)
+            if not ranks.first:
+                parts, error = attempt(trainer, step)
+            error = agreed(ranks.gather(error))
+        if error is None:
+            return step, parts
+        if isinstance(error, UnreadableError):  # a run that goes on from another one would remove this one
+            raise error
+        reasons.append(str(error))
+        if following is not None and ranks.first:
+            warnings.warn(f"{error}. Trying the checkpoint of step {following} instead.", CheckpointWarning, stacklevel=2)
+    raise CheckpointError("; ".join(dict.fromkeys(reasons)))
+
+
+def offered(checkpoints: Checkpoints) -> tuple[list[int], CheckpointError | None]:
+    """Steps of the checkpoints to try, or why there are none."""
+    try:
+        return checkpoints.candidates("last"), None
+    except CheckpointError as error:
+        return [], error
+
+
+def attempt(trainer: Any, step: int) -> tuple[dict[str, Any], CheckpointError | None]:
+    """The parts of a checkpoint, or why this rank cannot read them."""
     most: dict[str, int] = {"agent": trainer.agent.state_bytes()}
-    step, parts = trainer.checkpoints.load(which, most=most) if trainer.ranks.first else (0, {})
-    step, size = trainer.ranks.share((step, ranks_of(parts)))
+    try:
+        parts = trainer.checkpoints.load(step, most=most)[1]
+        if not trainer.ranks.first:
+            parts |= Checkpoints(trainer.folder.path).load(step, {"agent", "loggers"}, most)[1]
+    except CheckpointError as error:
+        return {}, error
+    return parts, None
+
+
+def agreed(errors: Sequence[CheckpointError | None]) -> CheckpointError | None:
+    """The error that all ranks raise, if one of them has one: first that of a machine, because it says nothing about the file."""
+    found = [error for error in errors if error is not None]
+    return next((error for error in found if isinstance(error, UnreadableError)), found[0] if found else None)
+
+
+def require_size(trainer: Any, size: int) -> None:
+    """
+    Args:
+        size: number of ranks that saved the checkpoint.
+
+    Raises:
+        ConfigError: it is not that of this run.
+    """
     if size != trainer.ranks.size:
         raise ConfigError(
             f"this run has {size} ranks, and {trainer.ranks.size} were started: each rank goes on with its own part of the replay. "
             f"Start {size}: torchrun --nproc-per-node={size} -m deeprl resume {shlex.quote(str(trainer.folder.path))}"
         )
-    if not trainer.ranks.first:
-        common = Checkpoints(trainer.folder.path).load(step, {"agent", "loggers"}, most)[1]
-        parts = {**trainer.checkpoints.load(step)[1], **common}
-    return step, parts
+
+
+def require_unchanged(config: dict[str, Any], checkpoints: Checkpoints) -> None:
+    """
+    Raises:
+        CheckpointError: the configuration is another one than that of the run's last checkpoint, or none can be read.
+    """
+    if not checkpoints.steps():
+        return
+    with warnings.catch_warnings(action="ignore", category=CheckpointWarning):  # said when the whole checkpoint is read
+        step, parts = checkpoints.load(only={"trainer"})
+    try:
+        check_identity(config, LEARNING, parts["trainer"].get("identity", {}))
+    except DAMAGE as error:
+        raise unfit(step, error) from error
+
+
+def unfit(step: int, error: BaseException) -> CheckpointError:
+    return CheckpointError(f"the checkpoint of step {step:,} does not fit this run: {type(error).__name__}: {error}")
 
 
 def take(trainer: Any, step: int, parts: dict[str, Any]) -> None:

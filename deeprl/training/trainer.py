@@ -14,11 +14,10 @@ from typing import Any
 
 from deeprl.accelerate.modes import precision
 from deeprl.config.rules import get
-from deeprl.errors import CheckpointError, RunFolderError, Stopped, UnreadableError
+from deeprl.errors import RunFolderError, Stopped
 from deeprl.noise import NoiseStream
 from deeprl.replay.replay import Replay
 from deeprl.replay.rollout import Rollout
-from deeprl.runs.checkpoint import DAMAGE
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
 from deeprl.runs.loggers import Loggers
@@ -33,7 +32,7 @@ from deeprl.training.evaluator import Evaluator, evaluation_metrics, way_past
 from deeprl.training.guard import Guard
 from deeprl.training.learner import Learner
 from deeprl.training.listeners import Listeners
-from deeprl.training.restoring import load, state_of, take
+from deeprl.training.restoring import state_of
 from deeprl.training.saving import Saver
 from deeprl.training.stopwatch import Stopwatch
 from deeprl.types import Learned
@@ -384,18 +383,3 @@ class Trainer:
         if self.ranks.first:
             saved = self.checkpoints.pointed("last")
             self.folder.write_status(state, self.step, self.agent.updates, error, self.stopped_early, saved)
-
-    def restore(self, which: str | int = "last") -> None:
-        """Restore the state of a checkpoint.
-
-        Raises:
-            CheckpointError: no checkpoint is readable, or its content is not a state of this run.
-            ConfigError: the run has another number of ranks.
-        """
-        step, parts = load(self, which)
-        try:
-            take(self, step, parts)
-        except UnreadableError:
-            raise
-        except DAMAGE as error:
-            raise CheckpointError(f"the checkpoint of step {step:,} does not fit this run: {type(error).__name__}: {error}") from error

@@ -305,6 +305,22 @@ def test_another_number_of_ranks_is_refused(whole, capfd):
     assert (path / "status.json").read_bytes() == before
 
 
+def test_ranks_go_on_from_the_newest_checkpoint_that_all_can_read(whole, tmp_path, capfd):
+    path = tmp_path / "run"
+    shutil.copytree(whole("dqn"), path)
+    part = Checkpoints(path / "ranks" / "1")
+    before, last = part.steps()
+    (part.at(last) / "state.json").write_text("")
+    assert in_ranks(2, lambda rank: console("resume", path, "steps=320")) == [exits.FINISHED] * 2
+    assert f"resumed from step {before}" in capfd.readouterr().err
+    for step in part.steps():
+        (part.at(step) / "state.json").write_text("")
+    assert in_ranks(2, lambda rank: console("resume", path, "steps=340")) == [exits.FAILED] * 2
+    said = capfd.readouterr().err
+    assert "state.json is damaged" in said
+    assert "can be resumed" not in said
+
+
 def test_a_part_behind_a_link_is_refused(whole, tmp_path, capfd):
     """In a stranger's run folder it may lead to checkpoints of the user."""
     path, elsewhere = tmp_path / "run", tmp_path / "elsewhere"

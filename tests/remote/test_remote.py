@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from types import SimpleNamespace
 
@@ -262,6 +263,16 @@ def test_a_run_goes_on_at_another_cluster_that_the_user_names(tmp_path, cluster,
     assert "collect.address=10.0.0.1:6379: this connects to a Ray cluster" in capsys.readouterr().err
     assert console("resume", path, "steps=140", "collect.address=10.0.0.2:6379", "collect.timeout=20") == exits.FINISHED
     assert RunFolder(path).read_config()["collect"]["address"] == "10.0.0.2:6379"
+
+
+def test_no_process_is_started_for_a_configuration_that_is_not_that_of_the_run(tmp_path, whole, monkeypatch, capsys):
+    path = tmp_path / "run"
+    shutil.copytree(whole, path)
+    config = RunFolder(path).read_config()
+    RunFolder(path).write_config({**config, "collect": {**config["collect"], "actors": 1, "envs": 2}})
+    monkeypatch.setattr(session, "cluster_for", lambda choice: pytest.fail("Ray was started"))
+    assert console("resume", path, "steps=400") == exits.FAILED
+    assert "config.yaml was edited since, in collect" in capsys.readouterr().err
 
 
 def test_resume_auto_finds_the_run_of_another_cluster(tmp_path):
