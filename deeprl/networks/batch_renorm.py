@@ -6,6 +6,9 @@
 μ and σ are those of the batch, μ̄ and σ̄ their running averages, which replace them outside of the loss that trains the network
 (`deeprl.networks.batch_norm`). Before the averages have settled, r = 1 and d = 0: batch
 normalisation. With r and d not cut off, x̂ is the same inside the loss and outside.
+
+σ² and σ̄² contain ε, as Ioffe has it. CrossQ's code adds ε to s² / r², with s² the variance without it, and shifts by d s / √(s² + ε r²) in
+place of d: the same but for variances that are small beside ε.
 """
 
 from __future__ import annotations
