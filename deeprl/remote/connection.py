@@ -60,9 +60,11 @@ def connect(address: str | None, wanted: str, key: str, **own: Any) -> Any:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         own = {"include_dashboard": False, **own}
     ray = package(wanted)
+    if address is None:
+        require_tokens(ray, wanted)
     try:
         if address is None:
-            require_tokens(ray, wanted)
+            settle_token()
         path = search_path()
         job = ray.job_config.JobConfig(_py_driver_sys_path=path[::-1])  # Ray puts one before the other, and the current folder before all
         with contextlib.chdir(next(entry for entry in path if os.path.isdir(entry))):
@@ -83,15 +85,21 @@ def search_path() -> list[str]:
 
 
 def require_tokens(ray: Any, wanted: str) -> None:
-    """Let the Ray that this process starts ask for the user's token, which is made if there is none.
-
+    """
     Raises:
-        ConfigError: this Ray is too old for it.
-        OSError: the token cannot be written.
+        ConfigError: this Ray is too old to ask for a token by default.
     """
     if tuple(int(part) for part in ray.__version__.split(".")[:2]) < OLDEST:
         wants = ".".join(map(str, OLDEST))
         raise ConfigError(f"{wanted} needs ray>={wants}, and {ray.__version__} is installed: {extra('ray')}.")
+
+
+def settle_token() -> None:
+    """Let the Ray that this process starts ask for the user's token, which is made if there is none.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     os.environ.pop("RAY_AUTH_MODE", None)  # which may switch tokens off; without it Ray switches them on
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return

@@ -84,5 +84,5 @@ def test_a_ray_without_tokens_a_wrong_token_and_an_address_of_no_cluster_are_ref
         with pytest.raises(ConfigError, match="--ray-address='.*' is no cluster"):
             connect(local, "--on ray", "--ray-address")
     ray.__version__ = "2.58.1"
-    with pytest.raises(ConfigError, match=r"collect=ray needs ray>=2.59, and 2.58.1 is installed"):
+    with pytest.raises(ConfigError, match=r"^collect=ray needs ray>=2.59, and 2.58.1 is installed"):
         connect(None, "collect=ray", "collect.address")
