@@ -42,6 +42,7 @@ def trainer(tmp_path):
 
     def make(ranks: Ranks, saved_by: int = 2) -> SimpleNamespace:
         for path in (tmp_path, tmp_path / "ranks" / "1"):
+            path.mkdir(parents=True, exist_ok=True)
             checkpoints = Checkpoints(path, keep=3)
             for step in (100, 200, 300):
                 parts = {"trainer": {"step": step, "ranks": saved_by}, "collector": {"part": path.name}}
