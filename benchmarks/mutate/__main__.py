@@ -3,10 +3,12 @@
 python -m benchmarks.mutate [--number 10000] [--seed 0] [--results benchmarks/results/mutate.jsonl]
 
 A short run with prioritised replay is trained, and a crash bundle is put beside it. Each mutation is applied to a copy of its folder, which
-`deeprl eval`, `deeprl resume` and `deeprl replay-crash` then read in one process: bytes of a checkpoint's files, one leaf of any JSON or
-YAML file, or a link at a name that resuming writes. Half of them get manifests whose sizes and hashes fit. A trial may take 5 s of
-processor time and 2 GiB of memory. `benchmarks.mutate.texts` and `.studies` follow, with one sweep or study in a hundred mutations.
-`benchmarks/mutate/trial.py` explains the outcomes; the exit code counts the bad ones.
+commands then read in one process: bytes of a checkpoint's files, one leaf of any JSON or YAML file, a link at a name that resuming writes
+(`deeprl eval`, `resume` and `status`, a run with `init_from`, or `replay-crash`); or a whole part of the configuration, made of names that
+call something, files and connections (`eval`, `resume`, `record`, `export` or `replay-crash`). Half of them get manifests whose sizes and
+hashes fit. A trial may take 5 s of processor time and 2 GiB of memory; an audit hook sees what it starts, connects to, imports, or writes
+elsewhere. `benchmarks.mutate.texts` and `.studies` follow, with one sweep or study in a hundred mutations. `benchmarks/mutate/trial.py`
+explains the outcomes; the exit code counts the bad ones.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import yaml
 
+from benchmarks.mutate.parts import part
+
 NASTY = [
     None, True, -1, 0, 2**31, 2**63, 10**30, -(2**63), 0.5, 1e308, "", "..", "../../../etc/passwd", "/etc/passwd", "a" * 10_000,
     "\x1b[2J", [], {}, [[]] * 1000, {"$tensor": "w"}, {"$float": "inf"}, {"$float": "nan"}, {"$array": ["w", "O"]},
@@ -177,7 +179,7 @@ def written(run: Path, newest: Path) -> list[str]:
     ]
 
 
-MUTATIONS = (leaf, leaf, leaf, leaf, link, flip, truncate, remove, swap, header, numbers)
+MUTATIONS = (leaf, leaf, leaf, part, part, part, part, link, flip, truncate, remove, swap, header, numbers)
 
 
 # ---- what they share

@@ -17,16 +17,25 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from benchmarks.mutate.mutations import forge
+from benchmarks.mutate.parts import part
+from benchmarks.mutate.watch import watched
 from deeprl.cli import main as cli
+from deeprl.cli.exits import FINISHED, guarded
+from deeprl.config.build import build_agent, environment
+from deeprl.config.compose import compose
 from deeprl.config.dry_run import made_up_batch
 from deeprl.errors import Stopped
 from deeprl.runs.folder import RunFolder
 from deeprl.session.api import load
+from deeprl.session.settle import settle
+from deeprl.session.warm_start import warm_start
 from deeprl.system.signals import Signals
 from deeprl.training import crash, trainer
 
@@ -37,8 +46,10 @@ WORDS = (
     "checkpoint.every=100", "log.every=50", "runtime.threads=1",
 )  # fmt: skip
 """The run that is mutated; `add_bundle` completes it."""
-READERS = (("eval", "--episodes", "1"), ("resume", "steps=240"))
-"""Commands that read a run folder"""
+READERS = (("eval", "--episodes", "1"), ("resume", "steps=240"), ("status",), ("init_from",))
+"""Commands that read a run folder; `init_from` is the part of `deeprl train` that does"""
+BUILDERS = (("eval", "--episodes", "1"), ("resume", "steps=240"), ("record",), ("export", "--format", "torch"), ("replay-crash",))
+"""Commands that build what a configuration names"""
 SECONDS = 5
 """Processor time of one trial, because other work on the machine costs no processor time"""
 TICKS = {"link": 60}
@@ -70,15 +81,20 @@ def trial(run: Path, mutation: Callable, dice, fits: bool) -> tuple[str, str, fl
     if fits:
         for folder in (newest, *(run / "crash").glob("step_*")):
             forge(folder)
+    commands: Sequence[Sequence[str]] = (("replay-crash",),) if what.startswith("step_") else READERS
+    if mutation is part:
+        allowed = dice.choice(((), ("--allow-package", "gymnasium")))  # as a user types it for any wrapper
+        commands = ((*dice.choice(BUILDERS), *allowed),)
     before, began = surroundings(run), time.process_time()
-    found = outcome(run, (("replay-crash",),) if what.startswith("step_") else READERS, TICKS.get(mutation.__name__, 6))
+    with watched(run.parent) as seen:
+        found = outcome(run, commands, TICKS.get(mutation.__name__, 6))
     seconds = time.process_time() - began
     if seconds > SECONDS:
         found = f"BAD {seconds:.1f} s"
     if surroundings(run) != before:
         found = "BAD something outside of the folder was made or changed"
-    if "canary" in sys.modules:
-        found = "BAD code was run"
+    if seen:
+        found = f"BAD {'; '.join(dict.fromkeys(seen))[:500]}"
     return what, found, seconds
 
 
@@ -89,6 +105,8 @@ def outcome(run: Path, commands: Sequence[Sequence[str]], ticks: int) -> str:
         text = io.StringIO()
         try:
             with few(ticks), warned(text), redirect_stdout(text), redirect_stderr(text):
+                if name == "init_from":
+                    sys.exit(guarded(lambda: started_from(run)))
                 cli.main([name, str(run), *rest])
         except SystemExit as left:
             kinds.append(judged(left.code, text.getvalue()))
@@ -98,6 +116,19 @@ def outcome(run: Path, commands: Sequence[Sequence[str]], ticks: int) -> str:
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("highest")
     return next(kind for order in ("BAD", "failed", "stopped", "refused", "previous", "loaded") for kind in kinds if kind.startswith(order))
+
+
+def started_from(run: Path) -> int:
+    """What a new run with `init_from` does with the folder."""
+    agent = build_agent(*new_agent())
+    warm_start(agent, str(run))
+    return FINISHED
+
+
+@cache
+def new_agent() -> tuple[dict, Any]:
+    config = settle(*compose(WORDS)[:2])
+    return config, environment(config)[1]
 
 
 @contextmanager

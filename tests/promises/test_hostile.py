@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
+import socket
 import sys
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 import torch
 
 import deeprl
-from benchmarks.mutate import campaign, mutations, trial
+from benchmarks.mutate import campaign, mutations, trial, watch
 from deeprl.errors import RunFolderError
 from deeprl.replay.replay import Replay
 from deeprl.runs import checkpoint
@@ -23,6 +25,7 @@ from deeprl.runs.folder import RunFolder, read_lines
 from deeprl.system.files import strict_json
 from deeprl.system.terminal import printable
 from tests.builders import begin, console
+from tests.promises.test_stored import SHELL
 from tests.runs.test_checkpoint import rewrite
 
 
@@ -307,7 +310,7 @@ def test_mutations_are_refused_or_skipped(place, mutation, fits):
         assert found.split()[0] in ("refused", "previous", "stopped", "loaded"), what
 
 
-def test_a_trial_notices_what_it_is_for(place):
+def test_a_trial_notices_what_it_is_for(place, tmp_path):
     """Each fault that a trial looks for, made on purpose."""
 
     def judged(fault) -> str:
@@ -324,7 +327,25 @@ def test_a_trial_notices_what_it_is_for(place):
         (place / "outside" / "new").unlink()
         return "noticed" if after != before else "missed"
 
+    def named(run: Path) -> str:
+        """With the rule for names switched off."""
+        config = RunFolder(run).read_config()
+        config["env"] = SHELL
+        RunFolder(run).write_config(config)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("deeprl.config.stored.require_trusted", lambda *_: None)
+            return trial.trial(run, lambda newest, dice: "nothing", random.Random(0), False)[1]
+
+    def reaching(run: Path) -> str:
+        with watch.watched(run.parent) as seen:
+            (run / "new").write_text("")
+            (tmp_path / "new").write_text("")
+            socket.socket().connect_ex(("127.0.0.1", 9))
+        return " ".join(seen)
+
     assert judged(None) == "loaded"
+    assert "BAD os.system" in judged(named)
+    assert re.fullmatch(rf"open {tmp_path}/new socket.connect .*", judged(reaching))
     assert judged(outside) == "noticed"
     for code, text in ((0, "Traceback"), (1, "\x1b[2J"), (1, "MemoryError"), (-11, "")):
         assert trial.judged(code, text).startswith("BAD")

@@ -94,7 +94,7 @@ def test_no_key_of_a_configuration_imports_a_package_without_trust(run, tmp_path
 
 SHELL = {
     "_target_": "deeprl.envs.function.Function", "num": 2, "vector": "sync", "reseed_every": 1, "on_error": "fail", "timeout": 60.0,
-    "function": "deeprl.system.terminal:os.system", "kwargs": {"command": "echo > pwned"},
+    "function": "deeprl.system.terminal:os.system", "kwargs": {"command": "touch pwned"},
 }  # fmt: skip
 
 
