@@ -8,6 +8,8 @@ import traceback
 from typing import Any, get_args
 
 import torch
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from deeprl.agent import Agent
 from deeprl.choice import Choice
@@ -32,7 +34,10 @@ def agent_actions(config: dict, allowed: Allowed = None) -> str:
 
 def agents_for(kind: str) -> list[str]:
     """Names of the agents that take "discrete" or "continuous" actions, or both, and run on any such environment."""
-    recipes = {name: [content("agent", each) for each in lineage(name)] for name in options("agent")}
+    recipes = {}
+    for name in options("agent"):
+        with contextlib.suppress(UnicodeDecodeError, YAMLError, OmegaConfBaseException):  # a file of the user's that nobody chose
+            recipes[name] = [content("agent", each) for each in lineage(name)]
     targets = {name: next((found for found in files if "_target_" in found), None) for name, files in recipes.items()}
     return [name for name, found in targets.items() if found and agent_actions(found) in (kind, "any") and "/" not in name]
 

@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 def caption(path: Path) -> str:
     """The first comment of a file."""
     words = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text("utf-8", "replace").splitlines():  # one file of another's must not end the list
         if not line.startswith("# ") or line.startswith("#  "):
             break
         if not line.startswith("# @package"):

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from deeprl.config import folders, tuned
+from deeprl.config import folders, own_files, tuned
 from deeprl.config.menu import groups, options
 from deeprl.config.overrides import check_words, fault_of_grammar, for_hydra, key_of, keys_of
 from deeprl.config.resolvers import env_name, register_resolvers
@@ -80,6 +80,8 @@ def compose(overrides: Iterable[str]) -> tuple[dict[str, Any], set[str], dict[st
     except FAULTS as error:
         absent = folders.left_out() if isinstance(error, MissingConfigException) else ""
         raise ConfigError(explain(overrides, error) + absent) from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(own_files.fault(error)) from error
 
 
 def run_folder_of(overrides: list[str]) -> str | None:
@@ -122,6 +124,8 @@ def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
         raise ConfigError(f"{sorted(missing)[0]} has no value: give one, {sorted(missing)[0]}=...")
     resolved = OmegaConf.to_container(own, resolve=True)
     assert isinstance(resolved, dict)
+    own_files.check_chosen(chosen, resolved)  # type: ignore[arg-type]
+    refuse_idle(chosen, user)
     resolved["names"] = {name: chosen[name] for name in ("env", "agent", "replay", "experiment") if chosen.get(name, "None") != "None"}
     return resolved, user  # type: ignore[return-value]
 
@@ -134,6 +138,26 @@ def shorten(cfg: DictConfig, budget: dict[str, Any], user: set[str]) -> None:
         now = OmegaConf.select(cfg, key, default=absent)
         if now is not absent and (key not in bounds or (key not in user and (now is None or now > value))):
             OmegaConf.update(cfg, key, value)
+
+
+def refuse_idle(chosen: dict[str, str], user: set[str]) -> None:
+    """
+    Raises:
+        ConfigError: the chosen experiment only names an agent and an environment, for whose settings a tuned file stands, and another
+            environment was chosen to which these do not apply.
+    """
+    name = chosen.get("experiment", "None")
+    if name == "None":
+        return
+    lineage = tuned.lineage(name, "experiment")
+    slots = {slot: option for each in reversed(lineage) for slot, option in tuned.slots("experiment", each).items()}
+    if tuned.values("experiment", name) or slots.keys() - {"agent", "env", *user}:
+        return
+    if "env" not in slots or ("env" in user and tuned.family(slots["env"]) != tuned.family(chosen["env"])):
+        agent, env = chosen["agent"], chosen["env"]
+        family = tuned.family(slots.get("env", ""))
+        made = f"Its settings are for {family}: choose an environment of {family}, or write" if family else "Write"
+        raise ConfigError(f"experiment={name} sets nothing on env={env}. {made} agent={agent} env={env} without it.")
 
 
 def give_own_values(cfg: DictConfig, user: set[str], chosen: dict[str, str]) -> None:

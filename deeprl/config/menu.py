@@ -14,11 +14,16 @@ FAMILIES = ("lab",)
 
 def options(group: str) -> list[str]:
     """Options of a group: files, and nodes registered in code."""
-    found = {str(path.with_suffix("")) for path in files(group) if not _nested(path, group)}
+    found = option_files(group)
     if group == "env":
         nodes = ConfigStore.instance().repo.get("env", {}).get("atari", {})
         found |= {f"atari/{name.removesuffix('.yaml')}" for name in nodes}
     return sorted(name for name in found if not Path(name).name.startswith("_"))
+
+
+def option_files(group: str) -> set[str]:
+    """The files of a group, bases of other files included."""
+    return {str(path.with_suffix("")) for path in files(group) if not _nested(path, group)}
 
 
 def _nested(path: Path, group: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deeprl.config import tuned
+from deeprl.config import own_files, tuned
 from deeprl.config.instantiate import drop_foreign
 from deeprl.config.rollouts import choose_rollout, learns_from, record_ratio, refuse_single_rows
 from deeprl.config.rules import finalise, get, learns_nothing, planned_updates, put, rollout_updates, with_shares
@@ -63,14 +63,23 @@ def drop_unused(config: dict[str, Any], user: set[str], experiment: str, publish
     filled = {slot for each in tuned.lineage(experiment, "experiment") for slot in tuned.slots("experiment", each)} - user
     # nothing is told of a slot that the experiment itself fills, because its settings were written for that option
     dropped = [key for key in dropped if key.rpartition(".")[0].replace(".", "/") not in filled]
+    files = [("tuned", each, "") for each in tuned.lineage(option, "tuned")] + [
+        ("agent", each, "agent.") for each in tuned.lineage(names["agent"])
+    ]
+    own_files.check_keys([*files, *(("experiment", each, "") for each in tuned.lineage(experiment, "experiment"))], dropped)
     if dropped:
         sources = [f"agent={names['agent']}", f"tuned/{option}", *([f"experiment={experiment}"] if published else [])]
-        say(f"keys of {' and '.join(sources)} that the chosen parts do not take are ignored: {', '.join(dropped)}")
+        say(f"keys of {' and '.join(sources)} that the chosen parts do not take are ignored: {some(dropped)}")
         decided = keys | user | published | tuned.recipe(names["agent"])
         for slot in dict.fromkeys(key.rpartition(".")[0] for key in dropped):
             own = [f"{key}={value}" for key, value in flatten(get(config, slot, {}), f"{slot}.") if is_default(key, value, decided)]
             if slot.replace(".", "/") in user and own:
-                say(f"the option's own defaults: {', '.join(own)}")
+                say(f"the option's own defaults: {some(own)}")
+
+
+def some(names: list[str], most: int = 6) -> str:
+    """A list for a line: its first entries, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def is_default(key: str, value: Any, decided: set[str]) -> bool:
