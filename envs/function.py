@@ -91,7 +91,7 @@ class Function(EnvChoice):
 
     def spec(self) -> Spec:
         """Asked once a run, and therefore the place to tell what was chosen."""
-        return looked_at(self.build(), self.mask)
+        return looked_at(self.build(), self.mask, self.vector == "sync")
 
     def rendering(self) -> EnvChoice:
         return self  # the function decides about its render mode

@@ -21,6 +21,7 @@ from deeprl.types import Spec
 from .answers import flag, number
 from .conversion import Conversion
 from .games import GAMES
+from .glance import doubts
 from .masks import KEY
 from .vector.backend import Game
 from .vector.choice import EnvChoice
@@ -206,11 +207,12 @@ def wrapper_entries(value: Any) -> list[dict[str, Any]]:
     return [{"path": entry["path"], "kwargs": entry.get("kwargs") or {}} for entry in entries]
 
 
-def looked_at(game: GymGame, mask: bool | None) -> Spec:
-    """The spaces of a game, which is closed; a line on stderr says what was chosen without being asked for.
+def looked_at(game: GymGame, mask: bool | None, steps: bool) -> Spec:
+    """The spaces of a game, which is closed; lines on stderr say what was chosen without being asked for, and what looks wrong.
 
     Args:
         mask: `env.mask`.
+        steps: it may be stepped, because the run steps it in this process too; one that hangs or crashes belongs into a worker.
 
     Raises:
         ValueError: masks are wanted, and the first observation has none, or one of another form.
@@ -225,6 +227,8 @@ def looked_at(game: GymGame, mask: bool | None) -> Spec:
             with contextlib.suppress(Exception):  # the run says it better
                 if KEY in game.env.reset(seed=0)[1]:
                     say(f'info["{KEY}"] says which actions are valid: env.mask=true respects it, env.mask=false silences this line')
+        for doubt in doubts(game) if steps else ():
+            say(f"this environment looks wrong: {doubt}")
     finally:
         game.close()
     return game.spec
@@ -303,6 +307,6 @@ class Gym(Registered):
         game = self.build()
         tell_if_outdated(self.id)
         try:
-            return looked_at(game, self.mask)
+            return looked_at(game, self.mask, self.vector == "sync")
         except ValueError as error:
             raise ValueError(f"env.id={self.id}: {error}") from error

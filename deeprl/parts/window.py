@@ -13,6 +13,9 @@ from deeprl.parts.acting import Acting
 from deeprl.parts.chains import Chain, MakeNetwork, follow_, roll_
 from deeprl.types import NetworkNoise
 
+MOST = 256
+"""Largest K. Papers have up to 20."""
+
 
 class Window(Chain):
     """Q_1 … Q_K, trained on Q̄_0 … Q̄_{K−1}. Every T steps the window moves: Q_k takes the place of Q_{k−1}.
@@ -37,6 +40,8 @@ class Window(Chain):
     ):
         self.length, self.shift_period, self.acting, self.head_reduction = length, shift_period, acting, head_reduction
         in_range(self, length=(1, None), shift_period=(1, None))
+        if length > MOST:
+            raise ValueError(f"length must be at most {MOST:,}, not {length:,}")
         one_of(self, acting=Acting.RULES, head_reduction=("sum", "mean"))
         make = partial(make, trunk=True) if torso == "shared_hidden" else make
         super().__init__(make, length=length, torsos=length if torso == "separate" else 1, anchors=anchors, acting=acting)

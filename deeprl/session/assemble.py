@@ -16,7 +16,7 @@ from deeprl.agent import Agent
 from deeprl.config.build import build_agent, check_actions, check_device, check_replay, environment
 from deeprl.config.dry_run import dry_run
 from deeprl.config.instantiate import Allowed, Deferred, instantiate
-from deeprl.config.rules import learns_nothing, planned_updates
+from deeprl.config.rules import get, learns_nothing, planned_updates
 from deeprl.config.stateless import require_stateless
 from deeprl.errors import ConfigError
 from deeprl.networks.blocks import Block
@@ -32,7 +32,7 @@ from deeprl.session.warm_start import warm_start
 from deeprl.system.functions import GIVEN, unimportable
 from deeprl.system.machine import flush_denormals, keep_memory
 from deeprl.system.ranks import ALONE, Ranks
-from deeprl.system.terminal import say
+from deeprl.system.terminal import amount, say
 from deeprl.training import distributed, saving
 from deeprl.training.collector import Collector
 from deeprl.training.learner import CompiledLearner, Learner
@@ -78,6 +78,7 @@ def assemble(
         modes.convolve_as(config)
     dry_run(agent, spec, config["device"], issubclass(make_replay.cls, Sequences))
     require_stateless(agent=agent, env=env)
+    tell_width(config, agent)
     if config.get("init_from") and not stored.steps():  # a checkpoint of this run has later weights
         config["init_from"] = warm_start(agent, config["init_from"])
     replay = empty_replay(config, spec, agent, make_replay, ranks)
@@ -98,6 +99,22 @@ def assemble(
         envs.replay_actions = config["checkpoint"]["replay_actions"]
         collector = Collector(agent, learner.act, watched(envs), replay.append, config["seed"], config["device"], observe=observe)
     return Trainer(config, learner, collector, replay, env.make_evaluation, folder, checkpoints, config["accelerate"]["product"], ranks)
+
+
+WIDE = 50
+"""Networks side by side above which a run says what they cost. Papers have up to 20 critics, and iterations."""
+
+
+def tell_width(config: dict[str, Any], agent: Agent) -> None:
+    """Say what very many networks cost, because a zero too many would only show as a slow run."""
+    for key in ("agent.chain.length", "agent.ensemble"):
+        number = get(config, key)
+        if isinstance(number, int) and number > WIDE:
+            size = sum(tensor.nbytes for tensor in [*agent.parameters(), *agent.buffers()])
+            say(
+                f"{key}={number}: {number:,} networks side by side, and each update computes all of them. Weights and targets take "
+                f"{amount(size)}, and gradients and the optimizer up to three times that"
+            )
 
 
 def set_up_process(config: dict[str, Any]) -> None:

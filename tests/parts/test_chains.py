@@ -175,6 +175,11 @@ def test_numbers_below_one_are_refused_by_name(field):
         Iterated(Weights, **{field: 0})
 
 
+def test_more_iterations_than_anybody_means_are_refused():
+    with pytest.raises(ValueError, match="^length must be at most 256, not 1,000"):
+        Iterated(Weights, length=1000)
+
+
 @pytest.mark.parametrize("field", ["torso", "acting", "head_reduction"])
 def test_words_are_refused_with_the_menu(field):
     with pytest.raises(ValueError, match=f"^{field} must be one of .*, not 'both'"):

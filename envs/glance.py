@@ -1,0 +1,99 @@
+"""A glance at an environment that others wrote, before its run: what its author may not have meant, and training would not show.
+
+Two episodes begin with the same seed and take the same actions. This costs a few steps, and ends after a second, so that a slow
+environment does not delay its run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+
+from deeprl.system import generators
+
+from .vector.backend import Game
+
+TICKS = 8
+"""Steps of each of the two"""
+SECONDS = 1.0
+FAR = 10.0
+"""Widths of its space from which an observation counts as outside, because many environments leave theirs by a little"""
+
+
+class Begun(NamedTuple):
+    """The first ticks after a reset with a seed."""
+
+    rows: list[np.ndarray]
+    """Observations, the first ones of further episodes left out"""
+    rest: list[tuple[float, bool, bool]]
+    """Reward, terminated, ended of each tick"""
+
+
+def doubts(game: Game) -> Iterator[str]:
+    """Sentences about an environment, which is reset and stepped. Whatever it raises is left to the run, which says it better."""
+    if game.spec.num_actions == 1:
+        yield "it has a single action, so that there is nothing to learn: is action_space=Discrete(1) meant?"
+    with generators.kept(), contextlib.suppress(Exception):  # it may draw from those of the process, from which a run's numbers follow
+        end = time.monotonic() + SECONDS
+        first = begun(game, end)
+        if first.rest and all(ended for *_, ended in first.rest):
+            yield f"each of its first {len(first.rest)} episodes ended at its first step: are terminated and truncated meant?"
+        yield from outside(game, first.rows)
+        if time.monotonic() > end:
+            return
+        second = begun(game, end)
+        unlike = [not np.array_equal(one, two) for one, two in zip(first.rows, second.rows)]
+        unlike[1:] = [rows or one != two for rows, one, two in zip(unlike[1:], first.rest, second.rest)]
+        if any(unlike):
+            where = f"at step {unlike.index(True)}" if unlike.index(True) else "in their first observation"
+            yield (
+                f"two of its episodes with one seed and the same actions differ {where}, so that a run cannot be repeated or resumed "
+                "exactly: let reset(seed=...) seed all that it draws from, and clear all that it keeps"
+            )
+
+
+def begun(game: Game, end: float) -> Begun:
+    """
+    Args:
+        end: time after which no further step is made.
+    """
+    random, spec = np.random.default_rng(0), game.spec
+    row = game.reset(1000)
+    rows, rest = [row.copy()], list[tuple[float, bool, bool]]()
+    for _ in range(TICKS):
+        if time.monotonic() > end:
+            break
+        if spec.num_actions:
+            valid = np.flatnonzero(row[-spec.num_actions :]) if spec.masked else np.arange(spec.num_actions)
+            action = np.array([random.choice(valid)])
+        else:
+            action = random.uniform(-1, 1, (1, spec.action_dim)).astype(np.float32)
+        row, *answer = game.step(game.actions.to_env(action)[0])
+        rows.append(row.copy())
+        rest.append(tuple(answer))  # type: ignore[arg-type]
+        if answer[-1]:
+            row = game.reset(None)
+    return Begun(rows, rest)
+
+
+def outside(game: Game, rows: list[np.ndarray]) -> Iterator[str]:
+    """Observations of a bounded Box that lie far outside."""
+    space = game.conversion.space if game.conversion else None
+    if not (isinstance(space, spaces.Box) and space.is_bounded() and np.issubdtype(space.dtype, np.floating)):
+        return
+    low, high = space.low.ravel(), space.high.ravel()
+    values = np.stack(rows).reshape(len(rows), -1)
+    if values.shape[1] != low.size:
+        return
+    beyond = np.maximum(values - high, low - values) / np.maximum(high - low, np.finfo(np.float32).tiny)
+    tick, entry = np.unravel_index(beyond.argmax(), beyond.shape)
+    if beyond[tick, entry] > FAR:
+        yield (
+            f"its observations leave their space: entry {entry} was {values[tick, entry]:.3g}, and observation_space says "
+            f"{low[entry]:.3g} to {high[entry]:.3g}"
+        )
