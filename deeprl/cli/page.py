@@ -51,7 +51,7 @@ def help_page() -> str:
             *table([entry for file, prefix in KEYS for entry in keys(file, prefix)]),
             "",
             "more",
-            "  hydra.run.dir=FOLDER names the run folder; default: runs/<env>/<agent>/<date>_<time>_seed<seed>",
+            "  hydra.run.dir=FOLDER names the run folder; default: runs/<env>/<agent>/<date>-<time>_seed<seed>",
             "  agent.SLOT.KEY=value sets a key of a part, as in agent.optimizer.lr=1e-4",
             "  --cfg job --resolve prints the configuration of a command, with every key, and trains nothing",
             "  deeprl check [slot=option | key=value] ... measures the speed of a run, and says what looks wrong",

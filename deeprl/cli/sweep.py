@@ -14,7 +14,7 @@ from deeprl.config import folders, trust
 from deeprl.config.connections import RAY, require_asked
 from deeprl.config.trust import Allowed, require_file
 from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
-from deeprl.runs.folder import holder, new_folder
+from deeprl.runs.folder import STAMP, holder, new_folder
 from deeprl.sweep.conduct import conduct
 from deeprl.sweep.folder import PLACES, Place, SweepFolder, require_empty
 from deeprl.sweep.grid import Job, expand
@@ -36,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     text = "where the jobs run; the default is this machine, of a sweep that goes on where it ran before"
     parser.add_argument("--on", choices=PLACES, help=text)
-    parser.add_argument("--dir", type=Path, help="folder of the sweep; the default is runs/sweep_<date>_<time>")
+    parser.add_argument("--dir", type=Path, help="folder of the sweep; the default is runs/sweep_<date>-<time>")
     parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="an additional folder of configurations")
     text = "a parameter of submitit, such as partition=gpu, timeout_min=600 or mem_gb=8; may be given several times"
     parser.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help=text)
@@ -198,7 +198,7 @@ def chosen(options: argparse.Namespace) -> SweepFolder:
     if not words:
         raise ConfigError("deeprl sweep takes a grid, as in deeprl sweep agent=dqn,idqn seed=0,1, or resume DIR.")
     jobs, config_dir = expand(words), str(options.config_dir.absolute()) if options.config_dir else None
-    path = options.dir or Path("runs", f"sweep_{time.strftime('%Y-%m-%d_%H-%M-%S')}")
+    path = options.dir or Path("runs", f"sweep_{time.strftime(STAMP)}")
     folder = SweepFolder(path, words, jobs, config_dir)
     if options.dir and folder.exists():
         found = SweepFolder.read(path)

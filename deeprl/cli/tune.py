@@ -14,7 +14,7 @@ from deeprl.cli.arguments import allow_package, counting, natural
 from deeprl.cli.sweep import allowed_to, read_configs, words_of_trust
 from deeprl.config.rules import get
 from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
-from deeprl.runs.folder import new_folder
+from deeprl.runs.folder import STAMP, new_folder
 from deeprl.sweep.conduct import conduct
 from deeprl.sweep.folder import SweepFolder, require_empty
 from deeprl.sweep.launcher import Local
@@ -46,7 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=counting, metavar="N", help="runs side by side; the default fills the cores with runtime.threads each"
     )
-    parser.add_argument("--dir", type=Path, help="folder of the study; the default is runs/tune_<date>_<time>")
+    parser.add_argument("--dir", type=Path, help="folder of the study; the default is runs/tune_<date>-<time>")
     parser.add_argument("--pruner", choices=PRUNERS, help="stops trials that lag behind (default: median)")
     text = "a trial is worth the mean over its seeds of their last N evaluations (default: 3)"
     parser.add_argument("--last", type=counting, metavar="N", help=text)
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     grid = comparable({job.name: config for job, config in zip(corners, configs)})
     usual = max(usable_cores() // max(config["runtime"]["threads"] or usable_cores() for config in configs), 1)
     slots = side_by_side(Plan(configs, [max(plan.bytes)] * (options.jobs or usual)), options.jobs, usual)
-    path = path or new_folder(Path("runs", f"tune_{time.strftime('%Y-%m-%d_%H-%M-%S')}"))
+    path = path or new_folder(Path("runs", f"tune_{time.strftime(STAMP)}"))
     if not exists(path):
         settings = replace(settings, together=min(slots, settings.seeds))
     runs.path = path.absolute()

@@ -31,6 +31,10 @@ SESSION_START, SESSION_END = "_hparams_/session_start_info", "_hparams_/session_
 STAMPED = re.compile(r"events\.out\.tfevents\.([0-9]{1,12})\.")
 """Name of an event file, with the second in which it was begun. A stranger's may have so many digits that the next name is too long."""
 
+WHOLE = "whole_run"
+"""Group of the final metrics. HPARAMS shows scalars only, and TIME SERIES would open with their charts of single points, if their group did
+not come last in the alphabet."""
+
 CHARTS = {
     "returns": {
         "evaluation: mean return": "eval/mean_reward",
@@ -120,7 +124,7 @@ class TensorBoard:
         for all runs. Without a declaration it collects the names from all runs.
         """
         start = SessionStartInfo(start_time_secs=self._started)
-        for name, value in config.items():
+        for name, value in columns(config).items():
             if isinstance(value, bool):
                 start.hparams[name].bool_value = value
             elif isinstance(value, (int, float)):
@@ -132,7 +136,7 @@ class TensorBoard:
             tag, plugin = custom_scalars.CONFIG_SUMMARY_TAG, _plugin(custom_scalars.PLUGIN_NAME)
             self._summary(0, Summary.Value(tag=tag, metadata=plugin, tensor=_string(_layout().SerializeToString())))
         else:
-            self.scalars(self._step, final)
+            self.scalars(self._step, {f"{WHOLE}/{name}": value for name, value in final.items()})
             end = SessionEndInfo(status=Status.Value("STATUS_SUCCESS"), end_time_secs=time.time())
             self._plugin_data(SESSION_END, HParamsPluginData(session_end_info=end))
 
@@ -153,6 +157,24 @@ class TensorBoard:
     def _add(self, event: Event) -> None:
         event.wall_time = time.time()
         self._records.write(record(event.SerializeToString()))
+
+
+def columns(config: dict[str, Any]) -> dict[str, Any]:
+    """Hyper-parameters for the table HPARAMS, which shows those that differ first, in the order of their names: agent, env and seed stand
+    before `settings`, and a part is told by its class, without the module.
+
+    Args:
+        config: full keys and values.
+    """
+    found = {}
+    for key, value in config.items():
+        if key in ("names.agent", "names.env", "seed"):
+            found[key.removeprefix("names.")] = value
+        elif key.endswith("._target_"):
+            found[f"settings.{key.removesuffix('._target_')}"] = str(value).rpartition(".")[2]
+        else:
+            found[f"settings.{key}"] = value
+    return found
 
 
 def _plugin(name: str, content: bytes = b"") -> SummaryMetadata:

@@ -74,9 +74,14 @@ def _plain(name: str) -> str:
     return "_".join(words).lstrip(".") or "_"
 
 
+STAMP = "%y%m%d-%H%M%S"
+"""When a folder was made, as its name has it: 260131-120000 on 31 January 2026 at noon. It sorts by time, and is short, because TensorBoard
+shows the name beside each curve."""
+
+
 def claim(root: str | Path, env: str, agent: str, seed: int) -> Path:
-    """Create the folder of a run that starts now: `root/<env>/<agent>/<date>_<time>_seed<seed>`."""
-    return new_folder(run_path(root, env, agent, f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_seed{seed}"))
+    """Create the folder of a run that starts now: `root/<env>/<agent>/<date>-<time>_seed<seed>`."""
+    return new_folder(run_path(root, env, agent, f"{time.strftime(STAMP)}_seed{seed}"))
 
 
 def discard(path: Path) -> None:

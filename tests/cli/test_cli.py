@@ -146,7 +146,7 @@ def test_the_default_folder_is_named_after_the_run(tmp_path, monkeypatch, capsys
     toy = ("agent=idqn", "env=toy/chain", "steps=40", "learning_starts=20", "replay.capacity=100", "evaluation.final_episodes=1", "seed=7")
     assert front_door(*toy) == exits.FINISHED
     (folder,) = (tmp_path / "runs" / "toy_chain" / "idqn").iterdir()
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_seed7", folder.name)
+    assert re.fullmatch(r"\d{6}-\d{6}_seed7", folder.name)
     said = capsys.readouterr().out
     assert said.startswith("idqn on toy/chain: return ")
     assert f"deeprl eval runs/toy_chain/idqn/{folder.name}" in said

@@ -126,7 +126,8 @@ def test_tensorboard_reads_scalars_and_text(tmp_path):
 
 def test_tensorboard_reads_hyper_parameters_and_final_metrics(tmp_path):
     loggers = Loggers([TensorBoard(tmp_path)])
-    config = {"seed": 3, "agent": {"lr": 1e-4, "double": True, "name": "idqn", "sizes": [64, 64], "clip": None, "_partial_": True}}
+    part = {"_target_": "deeprl.backups.bellman.Double", "lr": 1e-4, "double": True, "sizes": [64, 64], "clip": None, "_partial_": True}
+    config = {"agent": {"backup": part}, "names": {"agent": "idqn", "env": "classic/cartpole"}, "seed": 3}
     loggers.hparams(config)
     loggers.scalars(500, {"eval/mean_reward": 4.0})
     loggers.hparams(config, {"final/mean": 21.5})
@@ -134,10 +135,13 @@ def test_tensorboard_reads_hyper_parameters_and_final_metrics(tmp_path):
     found = events(tmp_path).summary_metadata
     start = metadata.parse_session_start_info_plugin_data(found[metadata.SESSION_START_INFO_TAG].plugin_data.content)
     values = {name: getattr(value, value.WhichOneof("kind")) for name, value in start.hparams.items()}
-    assert values == {"seed": 3, "agent.lr": 1e-4, "agent.double": True, "agent.name": "idqn", "agent.sizes": "[64, 64]"}
+    settings = {"": "Double", ".lr": 1e-4, ".double": True, ".sizes": "[64, 64]"}
+    assert values == {
+        "agent": "idqn", "env": "classic/cartpole", "seed": 3, **{f"settings.agent.backup{key}": value for key, value in settings.items()},
+    }  # fmt: skip
     end = metadata.parse_session_end_info_plugin_data(found[metadata.SESSION_END_INFO_TAG].plugin_data.content)
     assert end.status == 1
-    assert scalars(tmp_path, "final/mean") == [(500, 21.5)]
+    assert scalars(tmp_path, "whole_run/final/mean") == [(500, 21.5)]
 
 
 def served(folder):
@@ -156,7 +160,7 @@ def test_the_hparams_page_gathers_all_runs(tmp_path):
     from tensorboard.context import RequestContext
     from tensorboard.plugins.hparams.backend_context import Context
 
-    for name, config in (("one", {"lr": 0.1, "tau": 0.5}), ("two", {"lr": 0.2, "steps": 3})):
+    for name, config in (("one", {"lr": 0.1, "seed": 0, "tau": 0.5}), ("two", {"lr": 0.2, "seed": 1, "steps": 3})):
         (tmp_path / name).mkdir()
         loggers = Loggers([TensorBoard(tmp_path / name)])
         loggers.hparams(config, {"final/mean": 1.0})
@@ -165,15 +169,23 @@ def test_the_hparams_page_gathers_all_runs(tmp_path):
     request = RequestContext()
     runs = context.hparams_metadata(request, "x")
     found = context.experiment_from_metadata(request, "x", True, runs, context.hparams_from_data_provider(request, "x", 100))
-    assert sorted(info.name for info in found.hparam_infos) == ["lr", "steps", "tau"]
-    assert [info.name.tag for info in found.metric_infos] == ["final/mean"]
+    assert [info.name for info in found.hparam_infos] == ["seed", "settings.lr", "settings.steps", "settings.tau"]
+    assert [info.name.tag for info in found.metric_infos] == ["whole_run/final/mean"]
+
+
+def test_the_metrics_of_the_whole_run_come_last(tmp_path):
+    """TIME SERIES has its groups in alphabetical order, and would open with charts of single points."""
+    assert begin(tmp_path / "run", "agent=dqn", "budget=tiny", "runtime.threads=1") == 0
+    groups = sorted({tag.partition("/")[0] for tag in events(tmp_path / "run").Tags()["scalars"]})
+    assert groups[0] == "eval"
+    assert groups[-1] == "whole_run"
 
 
 def test_regular_expressions_select_runs_by_their_folders(tmp_path):
     """Those of docs/tensorboard.md, on names as TensorBoard reads them: two environments, two agents, and a sweep."""
     folders = (
-        "classic_cartpole/dqn/2026-01-30_12-00-00_seed0", "classic_cartpole/idqn/2026-01-31_12-00-00_seed0",
-        "minatar_breakout/dqn/2026-02-01_12-00-00_seed2", "sweep/agent=dqn,seed=1", "sweep/agent=idqn,seed=1",
+        "classic_cartpole/dqn/260130-120000_seed0", "classic_cartpole/idqn/260131-120000_seed0",
+        "minatar_breakout/dqn/260201-120000_seed2", "sweep/agent=dqn,seed=1", "sweep/agent=idqn,seed=1",
     )  # fmt: skip
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True)
@@ -188,7 +200,7 @@ def test_regular_expressions_select_runs_by_their_folders(tmp_path):
         "/dqn/": [0, 2],
         "cartpole/.*seed0$": [0, 1],
         "/i?dqn/.*seed[01]$": [0, 1],
-        "2026-01-3": [0, 1],
+        "/26013": [0, 1],
         "sweep/.*agent=idqn": [4],
     }
 

@@ -47,7 +47,7 @@ def test_folders_are_exclusive_among_threads(tmp_path):
 def test_a_run_is_found_under_env_agent_and_time(tmp_path):
     path = claim(tmp_path, "minatar/breakout", "idqn", 3)
     assert path.parent == tmp_path / "minatar_breakout" / "idqn"
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_seed3(-\d+)?", path.name)
+    assert re.fullmatch(r"\d{6}-\d{6}_seed3(-\d+)?", path.name)
     assert claim(tmp_path, "../../x", "..", 0).parent == tmp_path / "_.._x" / "_"
 
 
