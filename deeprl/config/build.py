@@ -57,8 +57,8 @@ def check_actions(config: dict, spec: Spec, allowed: Allowed = None) -> None:
         )
 
 
-UNBUILDABLE = (MemoryError, RuntimeError)
-"""Errors of a constructor where memory is missing, for which torch has no class of its own"""
+UNBUILDABLE = (MemoryError, RuntimeError, AttributeError, TypeError, NameError, LookupError, ArithmeticError, AssertionError)
+"""Errors of a constructor: memory is missing, for which torch has no class of its own, or a value has the wrong type."""
 
 
 def environment(config: dict, allowed: Allowed = PACKAGES, trains: bool = False) -> tuple[Any, Spec]:
@@ -102,13 +102,14 @@ def build_agent(config: dict, spec: Spec, allowed: Allowed = PACKAGES, saved: in
     limit = contextlib.nullcontext() if saved is None else Allowance(4 * saved + (1 << 20))  # initial values are drawn beside the weights
     try:
         check_parts(part)
+    except UNBUILDABLE as error:  # a node is not that of a part
+        raise ConfigError(f"agent: it cannot be built here: {' '.join(str(error).split())}") from error
+    try:
         with torch.device(config["device"]), limit:
             agent = part(spec=spec, seed=config["seed"])
-    except UNBUILDABLE as error:
+    except (MemoryError, RuntimeError) as error:  # torch has no class of its own for missing memory
         raise ConfigError(f"agent: it cannot be built here: {' '.join(str(error).split())}") from error
-    except ValueError:
-        raise
-    except Exception as error:
+    except UNBUILDABLE as error:
         raise ConfigError(f"agent: it cannot be built: {located(error)}") from error
     return agent
 
