@@ -15,6 +15,11 @@ def allow_package(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-file", action="append", dest="allow_package", metavar="FILE", help=text)
 
 
+def allow_connection(parser: argparse.ArgumentParser) -> None:
+    text = "a setting by which jobs of a stored sweep connect to something, such as logger.wandb=true"
+    parser.add_argument("--allow-connection", action="append", dest="allow_package", metavar="KEY=VALUE", help=text)
+
+
 def checkpoints(parser: argparse.ArgumentParser, episodes: int | None, seed: str) -> None:
     """Arguments of the commands that play episodes with the agent of a checkpoint.
 

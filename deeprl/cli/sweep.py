@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from deeprl.cli.arguments import allow_package, counting
-from deeprl.config import folders, trust
+from deeprl.cli.arguments import allow_connection, allow_package, counting
+from deeprl.config import connections, folders, trust
 from deeprl.config.connections import RAY, require_asked
 from deeprl.config.trust import Allowed, require_file
 from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
@@ -42,6 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help=text)
     parser.add_argument("--ray-address", metavar="ADDRESS", help="an existing Ray cluster, or auto; the default starts one on this machine")
     allow_package(parser)
+    allow_connection(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -101,7 +102,8 @@ def allowed_to(options: argparse.Namespace) -> Allowed:
         return folders.packages(*options.allow_package)
     if options.allow_package:
         raise ConfigError(
-            "--allow-package and --allow-file are for resume, because what a command itself names is allowed: leave them out."
+            "--allow-package, --allow-file and --allow-connection are for resume, because what a command itself names is allowed: leave "
+            "them out."
         )
     return None
 
@@ -122,6 +124,8 @@ def read_configs(config_dir: str | None, allowed: Allowed) -> None:
 def words_of_trust(config_dir: str | None, plan: Plan) -> str:
     """Words with which a command resumes what it has begun."""
     words = "".join(dict.fromkeys(trust.words_of_trust(config) for config in plan.configs))
+    connects = dict.fromkeys(word for config in plan.configs for word in connections.connections(config))
+    words += "".join(f" {connections.allow_with(word)}" for word in connects)
     return words + (f" --allow-file {shlex.quote(config_dir)}" if config_dir else "")
 
 

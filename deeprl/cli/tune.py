@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deeprl.cli.arguments import allow_package, counting, natural
+from deeprl.cli.arguments import allow_connection, allow_package, counting, natural
 from deeprl.cli.sweep import allowed_to, read_configs, words_of_trust
 from deeprl.config.rules import get
 from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
@@ -55,6 +55,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sampler-seed", type=natural, metavar="N", help="seed of the sampler (default: 0)")
     parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="an additional folder of configurations")
     allow_package(parser)
+    allow_connection(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -3,6 +3,8 @@ stranger."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Collection
 from typing import Any
 
 from deeprl.config.rules import get
@@ -20,6 +22,24 @@ def connections(config: dict[str, Any]) -> dict[str, str]:
     if get(config, "logger.wandb", False) is not False:
         found["logger.wandb=true"] = WANDB
     return found
+
+
+def require_allowed(config: dict[str, Any], allowed: Collection[str]) -> None:
+    """
+    Args:
+        config: of a job of a stored sweep or study.
+        allowed: words of the user's command.
+
+    Raises:
+        ConfigError: the job connects to what none of them names.
+    """
+    for word, leads_to in connections(config).items():
+        require_asked(word in allowed, word, leads_to, f"allow it with {allow_with(word)}")
+
+
+def allow_with(word: str) -> str:
+    """How a user says that jobs of a stored sweep or study may connect."""
+    return f"--allow-connection {shlex.quote(word)}"
 
 
 def require_asked(asked: bool, given: str, leads_to: str, remedy: str) -> None:

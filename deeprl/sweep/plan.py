@@ -40,6 +40,7 @@ def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = (), allowed:
         ConfigError: a job is wrong; the message names the key, and the job.
     """
     from deeprl.config.build import check_device
+    from deeprl.config.connections import require_allowed
     from deeprl.config.stored import require_trusted
     from deeprl.session.assemble import fitted
     from deeprl.session.needs import require
@@ -54,6 +55,7 @@ def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = (), allowed:
                 config, user, _ = compose(job.overrides)
                 if allowed is not None:
                     require_trusted(config, "", allowed)  # before `settle`, which imports classes
+                    require_allowed(config, allowed)
                 config = settle(config, user)
                 if here:
                     check_device(config)

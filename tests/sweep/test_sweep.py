@@ -18,6 +18,7 @@ import pytest
 
 from deeprl.cli import exits
 from deeprl.cli import sweep as command
+from deeprl.config.connections import require_allowed
 from deeprl.errors import ConfigError
 from deeprl.runs.folder import RunFolder, holder
 from deeprl.sweep import plan
@@ -384,6 +385,16 @@ def test_a_missing_package_is_named(monkeypatch, tmp_path, capsys):
         assert console("sweep", *TOY, "--on", place) == exits.WRONG
         assert f'pip install "{name}>=' in capsys.readouterr().err
     assert list(tmp_path.rglob("sweep_*")) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "word"),
+    [({"logger": {"wandb": True}}, "logger.wandb=true"), ({"collect": {"address": "10.0.0.1:6379"}}, "collect.address=10.0.0.1:6379")],
+)
+def test_jobs_of_a_stored_sweep_connect_only_if_the_command_names_it(config, word):
+    with pytest.raises(ConfigError, match=f"allow it with --allow-connection {word}"):
+        require_allowed(config, ("deeprl", "wandb"))
+    require_allowed(config, ("deeprl", word))
 
 
 def test_a_stored_address_of_ray_is_joined_only_if_the_command_repeats_it(tmp_path):
