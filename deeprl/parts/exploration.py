@@ -52,6 +52,8 @@ class ValueExploration(Choice):
     In evaluation every rule is ε-greedy with ε = `evaluation`, so that evaluations of two rules compare what was learned.
     """
 
+    needs = frozenset({"actions"})
+
     evaluation: float
 
     def noise(self, size: tuple[int, ...], generator, actions: int, masked: bool = False) -> dict[str, Tensor]:
@@ -161,6 +163,8 @@ def certain(count: int) -> Tensor:
 class ActorExploration(Choice):
     """Behaviour of an agent for continuous actions while data is collected: uniform actions at first, then the policy's."""
 
+    needs = frozenset({"actor"})
+
     random_steps: int
     samples = False
     """Whether the policy samples its action; if not, it answers with its action without noise."""
@@ -253,7 +257,7 @@ class Sampled(ActorExploration):
         exponent: 2 in FlashSAC.
     """
 
-    needs = frozenset({"density"})
+    needs = frozenset({"actor", "density"})
     samples = True
 
     random_steps: int = 10_000

@@ -1,0 +1,93 @@
+"""Tables of the documentation that follow from the files on disk, written between two markers. A test compares them.
+
+python -m benchmarks.tables    after an option, a recipe or a page was added
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from deeprl.cli.page import SLOTS
+from deeprl.config.captions import Entry, slots
+from deeprl.config.instantiate import resolve
+from deeprl.config.menu import options
+from deeprl.config.tuned import content, lineage
+
+ROOT = Path(__file__).resolve().parent.parent
+BLOCK = re.compile(r"(<!-- python -m benchmarks\.tables: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+KINDS = {"discrete": "", "any": "discrete and continuous", "continuous": "continuous"}
+"""Actions that an agent takes -> the word before its name"""
+NEEDS = {"sequences": "over sequences", "rollout": "over rollouts", "actor": "continuous"}
+"""The same for what a part needs"""
+EXPERIMENTS = "`deeprl list experiments`: [a table](docs/algorithms/README.md#a-papers-settings-in-one-line)"
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    for path in PAGES:
+        path.write_text(renewed(path.read_text()))
+        print(path.relative_to(ROOT))
+
+
+def renewed(page: str) -> str:
+    """A page with its tables as they should be."""
+    return BLOCK.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n{found[3]}", page)
+
+
+def table(head: str, rows: list[list[str]]) -> str:
+    columns = head.split(" | ")
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)) + "\n"
+
+
+# ---- README.md
+
+
+def slot_table() -> str:
+    """A row for each slot, those of agents first: its options, and the comment behind its entry in `defaults`."""
+    found: dict[str, Entry] = {}
+    for file in SLOTS:
+        for entry in slots(file):
+            found.setdefault(entry.name, entry)
+    rows = [
+        [f"`{name}`", EXPERIMENTS if name == "experiment" else grouped(name, entry.value), entry.comment]
+        for name, entry in sorted(found.items(), key=lambda item: not item[0].startswith("agent"))
+        if name != "env" and "@" not in name  # the one has a page; the other has the options of another slot
+    ]
+    return table("slot | options | what it decides", rows)
+
+
+def grouped(slot: str, default: str) -> str:
+    """The options of a slot, the default first, after them those for which something is needed."""
+    groups: dict[str, list[str]] = {"": []}
+    names = [name for name in options(slot) if not name.startswith("lab/")]
+    for name in sorted(names, key=lambda name: (name != default, name)):
+        groups.setdefault(kind(slot, name), []).append(f"`{name}`")
+    return "; ".join(f"{word}: {' '.join(found)}".removeprefix(": ") for word, found in groups.items() if found)
+
+
+def kind(slot: str, name: str) -> str:
+    """The word before the options that need the same, "" for those that need nothing in particular."""
+    part = class_of(slot, name)
+    if slot == "agent":
+        return KINDS[part.actions]
+    return next((word for need, word in NEEDS.items() if need in getattr(part, "needs", ())), "")
+
+
+@cache
+def class_of(slot: str, name: str) -> Any:
+    """The class that an option names, itself or through the one from which it starts; None if it names none."""
+    found = [content(slot, each) for each in lineage(name, slot)]
+    target = next((file["_target_"] for file in found if "_target_" in file), None)
+    return resolve(target, slot) if target else None
+
+
+TABLES = {"slots": slot_table}
+PAGES = (ROOT / "README.md",)
+
+
+if __name__ == "__main__":
+    main()

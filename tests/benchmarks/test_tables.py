@@ -1,0 +1,24 @@
+"""The tables of the documentation are what the files on disk make of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import tables
+from benchmarks.tables import PAGES, grouped, renewed
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_the_tables_are_up_to_date(page):
+    assert page.read_text() == renewed(page.read_text()), "an option, a recipe or a page has changed: python -m benchmarks.tables"
+
+
+def test_options_stand_in_groups_by_what_they_need(monkeypatch):
+    monkeypatch.setattr(tables, "options", lambda slot: ["boltzmann", "gaussian", "epsilon_greedy"])
+    assert grouped("agent/explore", "epsilon_greedy") == "`epsilon_greedy` `boltzmann`; continuous: `gaussian`"
+
+
+def test_what_stands_outside_of_the_markers_stays():
+    page = "a\n\n<!-- python -m benchmarks.tables: slots -->\n\nold\n\n<!-- end -->\n\nb\n"
+    assert renewed(page).startswith("a\n\n<!-- python -m benchmarks.tables: slots -->\n\n| slot | options | what it decides |\n")
+    assert renewed(page).endswith("|\n\n<!-- end -->\n\nb\n")
