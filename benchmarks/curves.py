@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deeprl.runs.folder import RunFolder, find_runs
+from deeprl.runs.folder import RunFolder
+from deeprl.runs.places import find_runs
 
 
 def read(path: Path) -> dict:

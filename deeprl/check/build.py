@@ -18,7 +18,8 @@ from deeprl.config.folders import file, source
 from deeprl.config.instantiate import instantiate
 from deeprl.config.rules import learns_nothing, planned_updates
 from deeprl.errors import ConfigError, NotFinite
-from deeprl.runs.folder import RunFolder, holds_run, require_new
+from deeprl.runs.folder import RunFolder
+from deeprl.runs.places import holds_run, require_new
 from deeprl.session.assemble import assemble
 from deeprl.session.settle import settle
 from deeprl.system.machine import available_memory

@@ -9,7 +9,7 @@ from pathlib import Path
 from deeprl.cli.arguments import allow_package
 from deeprl.cli.each import each_run
 from deeprl.errors import ConfigError
-from deeprl.runs.folder import find_runs
+from deeprl.runs.places import find_runs
 from deeprl.system.machine import extra
 from deeprl.system.terminal import answer, say
 

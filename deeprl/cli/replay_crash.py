@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deeprl.cli.arguments import allow_package
 from deeprl.errors import CheckpointError
-from deeprl.runs.folder import holds_run
+from deeprl.runs.places import holds_run
 from deeprl.system.terminal import answer
 
 BUNDLE = re.compile(r"step_\d{12}(_rank\d+)?")

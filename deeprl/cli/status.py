@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deeprl.errors import RunFolderError
-from deeprl.runs.folder import RunFolder, find_runs, holder
+from deeprl.runs.folder import RunFolder, holder
+from deeprl.runs.places import find_runs
 from deeprl.sweep.standing import look
 from deeprl.system.progress import duration
 from deeprl.system.terminal import answer, one_line, say

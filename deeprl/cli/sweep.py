@@ -14,7 +14,8 @@ from deeprl.config import connections, folders, trust
 from deeprl.config.connections import RAY, require_asked
 from deeprl.config.trust import Allowed, require_file
 from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
-from deeprl.runs.folder import STAMP, holder, new_folder
+from deeprl.runs.folder import holder
+from deeprl.runs.places import STAMP, new_folder
 from deeprl.sweep.conduct import conduct
 from deeprl.sweep.folder import PLACES, Place, SweepFolder, require_empty
 from deeprl.sweep.grid import Job, expand

@@ -30,7 +30,8 @@ from deeprl.config.overrides import first_of, for_hydra, key_of, quoted, swept
 from deeprl.config.rules import check as check_keys
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.runs.config_file import folder_of
-from deeprl.runs.folder import RunFolder, auto_folder, discard, holder, holds_run, require_new
+from deeprl.runs.folder import RunFolder, holder
+from deeprl.runs.places import auto_folder, discard, holds_run, require_new
 from deeprl.system import terminal
 from deeprl.system.files import full
 from deeprl.system.terminal import answer, say

@@ -14,7 +14,7 @@ from deeprl.cli.arguments import allow_connection, allow_package, counting, natu
 from deeprl.cli.sweep import allowed_to, read_configs, words_of_trust
 from deeprl.config.rules import get
 from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
-from deeprl.runs.folder import STAMP, new_folder
+from deeprl.runs.places import STAMP, new_folder
 from deeprl.sweep.conduct import conduct
 from deeprl.sweep.folder import SweepFolder, require_empty
 from deeprl.sweep.launcher import Local

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from deeprl.config import tuned
-from deeprl.runs.folder import claim
+from deeprl.runs.places import claim
 
 
 def register_resolvers() -> None:

@@ -13,7 +13,8 @@ import numpy as np
 
 from deeprl.config.rules import MOST, get
 from deeprl.errors import RunFolderError
-from deeprl.runs.folder import RunFolder, find_runs, read_lines
+from deeprl.runs.folder import RunFolder, read_lines
+from deeprl.runs.places import find_runs
 
 LAST = 4
 """Number of evaluations in the score that averages several."""

@@ -14,13 +14,16 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from deeprl.choice import Choice
 from deeprl.runs.config_file import flatten
 from deeprl.runs.event_file import TensorBoard
 from deeprl.system.files import Appender, full, plain, read_regular, replace_file
 from deeprl.system.machine import extra
+
+Mode = Literal["online", "offline", "disabled"]
+"""Of Weights & Biases"""
 
 
 class Logger(Protocol):
@@ -135,7 +138,7 @@ class WandB(Logger):
     """Weights & Biases, an optional package. The id of a run there is drawn when it starts and stays in its folder, in `wandb_id`, because
     folders of different runs may have one name. A resumed run continues under it; older runs without the file have their folder's name."""
 
-    def __init__(self, folder: Path, project: str, entity: str | None = None, mode: str = "online", resume: bool = False):
+    def __init__(self, folder: Path, project: str, entity: str | None = None, mode: Mode = "online", resume: bool = False):
         try:
             import wandb
         except ImportError:
@@ -169,10 +172,10 @@ class Logging(Choice):
     wandb: bool = False
     project: str = "deeprl"
     entity: str | None = None
-    mode: str = "online"
+    mode: Mode = "online"
 
     def __post_init__(self) -> None:
-        if self.mode not in ("online", "offline", "disabled"):
+        if self.mode not in get_args(Mode):
             raise ValueError(f"logger.mode must be online, offline or disabled, not {self.mode!r}")
 
     def open(self, folder: Path, purge_step: int | None = None) -> Loggers:

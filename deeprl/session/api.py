@@ -26,7 +26,8 @@ from deeprl.config.stored import checked, continued, of_its_commit
 from deeprl.errors import STOPPED, CheckpointError, ConfigError
 from deeprl.runs.checkpoint import DAMAGE
 from deeprl.runs.checkpoints import Checkpoints
-from deeprl.runs.folder import RunFolder, claim, discard, holds_run, read_lines, require_new
+from deeprl.runs.folder import RunFolder, read_lines
+from deeprl.runs.places import claim, discard, holds_run, require_new
 from deeprl.session import session
 from deeprl.session.given import check_function, replace_function
 from deeprl.session.settle import settle

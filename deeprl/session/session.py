@@ -14,8 +14,9 @@ from deeprl.errors import ConfigError, RunFolderError
 from deeprl.remote.choice import Here, chosen
 from deeprl.remote.cluster import cluster_for
 from deeprl.runs.checkpoints import Checkpoints
-from deeprl.runs.folder import RunFolder, holds_run, require_new
+from deeprl.runs.folder import RunFolder
 from deeprl.runs.loggers import Loggers, Logging
+from deeprl.runs.places import holds_run, require_new
 from deeprl.session.assemble import assemble
 from deeprl.system import terminal
 from deeprl.system.contention import Contention

@@ -16,7 +16,8 @@ from deeprl.errors import ConfigError, MachineError, RunFolderError
 from deeprl.runs import checkpoint
 from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.config_file import read_config, write_config
-from deeprl.runs.folder import STARTS, RunFolder, holds_run, require_new
+from deeprl.runs.folder import STARTS, RunFolder
+from deeprl.runs.places import holds_run, require_new
 from deeprl.session.session import say_if_elsewhere
 from deeprl.sweep import folder as sweep_folder
 from deeprl.sweep.folder import SweepFolder

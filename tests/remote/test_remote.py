@@ -24,7 +24,8 @@ from deeprl.remote.collector import Actors, RemoteCollector
 from deeprl.remote.weights import Weights
 from deeprl.replay.replay import Replay
 from deeprl.runs.checkpoints import Checkpoints
-from deeprl.runs.folder import RunFolder, auto_folder, read_lines
+from deeprl.runs.folder import RunFolder, read_lines
+from deeprl.runs.places import auto_folder
 from deeprl.session import session
 from deeprl.session.assemble import collector_of_actor
 from deeprl.system.functions import GIVEN, name_of, unimportable

@@ -17,9 +17,10 @@ import yaml
 from omegaconf import OmegaConf
 
 from deeprl.errors import ConfigError, RunFolderError
-from deeprl.runs import config_file, folder
+from deeprl.runs import config_file, folder, places
 from deeprl.runs.config_file import config_hash, flatten
-from deeprl.runs.folder import LOCKS, RunFolder, auto_folder, claim, discard, find_runs, holds_run, new_folder
+from deeprl.runs.folder import LOCKS, RunFolder
+from deeprl.runs.places import auto_folder, claim, discard, find_runs, holds_run, new_folder
 from deeprl.system.machine import system_entry
 
 CONFIG = {"seed": 3, "steps": 1000, "names": {"env": "minatar/breakout", "agent": "idqn"}, "agent": {"optimizer": {"lr": 1e-5}}}
@@ -491,11 +492,11 @@ def test_a_run_starts_beside_the_logs_of_its_job(name, taken, tmp_path):
     is no log."""
     (tmp_path / name).write_text("")
     if taken:
-        folder.require_new(tmp_path)
+        places.require_new(tmp_path)
         (tmp_path / name).unlink()
         (tmp_path / name).mkdir()
     with pytest.raises(ConfigError, match=f"is not empty \\({name}\\)"):
-        folder.require_new(tmp_path)
+        places.require_new(tmp_path)
 
 
 @pytest.mark.parametrize("name", [".hydra", ".hydra/overrides.yaml"])
@@ -506,9 +507,9 @@ def test_no_run_starts_where_the_record_of_the_command_would_be_written_through_
     mine.mkdir()
     (run / name).symlink_to(mine)
     with pytest.raises(ConfigError, match=r"is not empty \(\.hydra\)"):
-        folder.require_new(run)
+        places.require_new(run)
     (run / name).unlink()
-    folder.require_new(run)
+    places.require_new(run)
 
 
 def test_the_processor_is_recorded():

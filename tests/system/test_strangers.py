@@ -96,6 +96,7 @@ ELSEWHERE = {
     "runs/checkpoint.py": {"load_file", "mkdir"},  # of a file that was compared with its hash; under a name that was cleared
     "runs/checkpoints.py": {"mkdir"},  # after `_refuse_links`
     "runs/folder.py": {"open", "ftruncate", "mkdir"},  # the lock, which follows no link; the run folder itself
+    "runs/places.py": {"mkdir"},  # new run folders
     "session/session.py": {"open"},  # loggers
     "system/files.py": OPENING,
     "system/machine.py": {"read_text", "open"},  # of the kernel
