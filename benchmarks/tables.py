@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from deeprl.cli.page import SLOTS
-from deeprl.config.captions import Entry, slots
+from deeprl.config.captions import Entry, caption, slots
 from deeprl.config.instantiate import resolve
 from deeprl.config.menu import options
 from deeprl.config.tuned import content, lineage
+from docs.navigation import pages
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- python -m benchmarks\.tables: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -85,8 +86,28 @@ def class_of(slot: str, name: str) -> Any:
     return resolve(target, slot) if target else None
 
 
-TABLES = {"slots": slot_table}
-PAGES = (ROOT / "README.md",)
+# ---- docs/algorithms/README.md
+
+
+def page_table() -> str:
+    """A row for each paper of a page, by the page's front matter."""
+    rows = []
+    for path, front in pages():
+        for place, paper in enumerate(front["papers"]):
+            agents = ", ".join(f"`{name}`" for name in paper.get("agents", []))
+            rows.append(["the same" if place else f"[{path.name}]({path.name})", paper["paper"], agents, paper.get("options", "")])
+    return table("page | paper | agents | options", rows)
+
+
+def experiment_table() -> str:
+    """A row for each experiment: the first comment of its file."""
+    files = sorted((ROOT / "configs" / "experiment").glob("*.yaml"))
+    rows = [[f"`{path.stem}`", re.sub(r"\S+<\w+>", r"`\g<0>`", caption(path))] for path in files]  # `env=atari/<game>`
+    return table("experiment | settings of", rows)
+
+
+TABLES = {"slots": slot_table, "pages": page_table, "experiments": experiment_table}
+PAGES = (ROOT / "README.md", ROOT / "docs" / "algorithms" / "README.md")
 
 
 if __name__ == "__main__":

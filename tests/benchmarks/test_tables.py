@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import tables
 from benchmarks.tables import PAGES, grouped, renewed
+from docs.navigation import pages
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
@@ -22,3 +23,13 @@ def test_what_stands_outside_of_the_markers_stays():
     page = "a\n\n<!-- python -m benchmarks.tables: slots -->\n\nold\n\n<!-- end -->\n\nb\n"
     assert renewed(page).startswith("a\n\n<!-- python -m benchmarks.tables: slots -->\n\n| slot | options | what it decides |\n")
     assert renewed(page).endswith("|\n\n<!-- end -->\n\nb\n")
+
+
+def test_pages_stand_in_the_order_of_their_front_matter_and_need_one(tmp_path):
+    text = "---\norder: {}\npapers: []\n---\n\n# Title\n"
+    for name, order in (("a", 20), ("b", 10)):
+        (tmp_path / f"{name}.md").write_text(text.format(order))
+    assert [path.stem for path, _ in pages(tmp_path)] == ["b", "a"]
+    (tmp_path / "c.md").write_text("# Title\n")
+    with pytest.raises(ValueError, match=r"c\.md has no front matter"):
+        pages(tmp_path)
