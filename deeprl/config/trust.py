@@ -5,12 +5,14 @@ What is called must be a class or a plain function that is *defined* in a packag
 nor what lies behind it, no builtin, no method, no instance such as `functools.partial`. A `_target_` may be defined in deeprl, in an
 installed distribution that announces configurations, or in a package that the user's command allows, and is a `Choice`. What `env.function`
 calls is in a package that the command itself allows, and a function or the class of an environment. Packages and wrappers are as the
-first, without deeprl. Files need the user's word too, because Gymnasium's wrappers write to them.
+first, without deeprl. Files need the user's word too, because Gymnasium's wrappers write to them. Gymnasium is allowed by habit, for any of
+its wrappers, so that of its functions only those that make an environment are called: others import, write or unpickle what they are given.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import shlex
 import sys
@@ -51,7 +53,6 @@ def require_environment(env: dict[str, Any], path: str, allowed: tuple[str, ...]
         if not (inspect.isclass(value) and is_defined_in(value, [name for name in allowed if name != "deeprl"])):
             raise ConfigError(f"{path}.wrappers: {wrapper:.200} is no class that is defined in a package which the command allows.")
     for key, package, text in files(env):
-        # Gymnasium is allowed by habit, for any of its wrappers, and has some that write
         if package not in allowed or package == "gymnasium":
             require_file(f"{path}.{key}: this run hands on the file", text, allowed)
 
@@ -86,7 +87,7 @@ def require_function(path: str, name: str, packages: Collection[str]) -> None:
     Raises:
         ConfigError: `name` is not that of a function, or of the class of an environment, that is defined in one of them.
     """
-    from gymnasium import Env
+    from gymnasium import Env, make, make_vec
     from gymnasium.vector import VectorEnv
 
     package = name.partition(":")[0].split(".")[0]
@@ -96,11 +97,18 @@ def require_function(path: str, name: str, packages: Collection[str]) -> None:
         return
     module, _, qualified = name.partition(":")
     value = imported(path, module, qualified)
-    if not is_defined_in(value, packages) or (inspect.isclass(value) and not issubclass(value, Env | VectorEnv)):
+    makes = issubclass(value, Env | VectorEnv) if inspect.isclass(value) else package != "gymnasium" or value in (make, make_vec)
+    if not (makes and is_defined_in(value, packages)) or is_method(path, module, qualified):
         raise ConfigError(
             f"{path}={name:.200} is no function, and no class of an environment, that is defined in a package which the command allows: a "
-            "stored configuration may name nothing else."
+            "stored configuration may name nothing else, and of Gymnasium's functions only make and make_vec."
         )
+
+
+def is_method(path: str, module: str, qualified: str) -> bool:
+    """Whether a name is that of something inside of a class, or of another object, but for its static methods and the classes in it."""
+    owner, _, name = qualified.rpartition(".")
+    return bool(owner) and not isinstance(inspect.getattr_static(imported(path, module, owner), name, None), staticmethod | type)
 
 
 def imported(path: str, module: str, name: str) -> Any:
@@ -166,7 +174,7 @@ def names_file(text: str) -> bool:
 
 def allow_with(package: str) -> str:
     """How a user says that a stored configuration may name a package."""
-    return f'allow it with --allow-package {package}, from Python with allow=("{package}",)'
+    return f"allow it with --allow-package {shlex.quote(package)}, from Python with allow=({json.dumps(package)},)"
 
 
 def words_of_trust(config: dict[str, Any]) -> str:
@@ -174,6 +182,6 @@ def words_of_trust(config: dict[str, Any]) -> str:
     env, known = config["env"], folders.packages()
     targets = [str(value).split(".")[0] for key, value in flatten(config) if key.rpartition(".")[2] == "_target_"]
     packages = [package for key, _, package in named(env) if package not in known or key == "function"]
-    words = [f"--allow-package {name}" for name in [*packages, *(name for name in targets if name not in known)]]
+    words = [f"--allow-package {shlex.quote(name)}" for name in [*packages, *(name for name in targets if name not in known)]]
     words += [f"--allow-file {shlex.quote(text)}" for _, package, text in files(env) if package == "gymnasium"]
     return "".join(f" {word}" for word in dict.fromkeys(words))

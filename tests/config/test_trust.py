@@ -41,6 +41,11 @@ class Thing:
         raise AssertionError
 
 
+@functools.wraps(make)
+def wrapped(**kwargs) -> gymnasium.Env:
+    return make(**kwargs)
+
+
 part, bound, listed, system = functools.partial(make), Cart.new, [].append, os.system
 
 
@@ -61,6 +66,9 @@ def gym(**keys) -> dict:
 HOSTILE = (
     "gymnasium.wrappers.rendering:os.system", "gymnasium.envs.registration:importlib.import_module", "gymnasium:spaces.sys.exit",
     "gymnasium.envs.registration:EnvSpec.from_json.__globals__.get", "gymnasium:logger.warnings.warn", "gymnasium:Env.__subclasses__",
+    "gymnasium.envs.registration:load_env_creator", "gymnasium.envs.registration:EnvSpec.from_json", "gymnasium:pprint_registry",
+    "gymnasium.vector.utils.misc:CloudpickleWrapper.__setstate__", "gymnasium.utils.play:play", "gymnasium.wrappers:__getattr__",
+    "gymnasium:Env.close", f"{HERE}:Cart.close", f"{HERE}:Cart.one.__class__", f"{HERE}:wrapped.__wrapped__",
     f"{HERE}:part", f"{HERE}:bound", f"{HERE}:listed", f"{HERE}:system", f"{HERE}:Cart.new", f"{HERE}:Thing", f"{HERE}:os.system",
     f"{HERE}:functools.partial", f"{HERE}:Function", f"{HERE}:name_of", "tests:__import__", "tests.nowhere:make", "tests", "tests:",
 )  # fmt: skip
@@ -73,10 +81,14 @@ def test_only_functions_of_the_allowed_package_itself_are_called(name):
 
 
 @pytest.mark.parametrize(
-    "name", [f"{HERE}:make", f"{HERE}:Cart", f"{HERE}:Cart.one", "gymnasium.envs.classic_control.cartpole:CartPoleEnv"]
+    "name",
+    [
+        *(f"{HERE}:make", f"{HERE}:wrapped", f"{HERE}:Cart", f"{HERE}:Cart.one"),
+        *("gymnasium:make", "gymnasium.envs.registration:make_vec", "gymnasium.envs.classic_control.cartpole:CartPoleEnv"),
+    ],
 )
 def test_functions_and_environments_of_an_allowed_package_are_called(name):
-    package = name.split(".")[0]
+    package = name.partition(":")[0].split(".")[0]
     assert f"--allow-package {package}" in refused(called(name))
     require_trusted({"env": called(name)}, "", ("deeprl", package))
 
@@ -121,6 +133,12 @@ def test_a_name_behind_a_function_of_gymnasium_needs_a_word():
     """`gymnasium.make` imports the module of an id."""
     env = called("gymnasium.envs.registration:make", id="this:Env-v0")
     assert "--allow-file this:Env-v0" in refused(env, "gymnasium")
+
+
+@pytest.mark.parametrize("key", ["package", "function"])
+def test_a_name_that_a_shell_would_execute_is_quoted_in_the_remedy(key):
+    assert "--allow-package '$(touch x)', from" in refused({**called("a:b"), key: "$(touch x)"})
+    assert "--allow-package '$(touch x)', from" in refused({"_target_": "$(touch x).Choice"})
 
 
 def test_a_command_is_printed_with_all_the_words_that_it_needs():
