@@ -98,7 +98,7 @@ def assemble(
         envs = env.make(config["seed"], first=ranks.rank * config["env"]["num"])
         envs.replay_actions = config["checkpoint"]["replay_actions"]
         collector = Collector(agent, learner.act, watched(envs), replay.append, config["seed"], config["device"], observe=observe)
-    return Trainer(config, learner, collector, replay, env.make_evaluation, folder, checkpoints, config["accelerate"]["product"], ranks)
+    return Trainer(config, learner, collector, replay, env.make_evaluation, folder, checkpoints, ranks)
 
 
 WIDE = 50

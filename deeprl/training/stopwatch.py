@@ -29,6 +29,11 @@ class Stopwatch:
         """Wall time of the whole run, in seconds."""
         return time.monotonic() - self.started + self.before
 
+    def past(self, minutes: float | None, hours: float | None) -> tuple[bool, bool]:
+        """Whether the last checkpoint is older than `minutes`, and the run older than `hours`; None is never."""
+        overdue = minutes is not None and time.monotonic() - self.saved > 60 * minutes
+        return overdue, hours is not None and self.seconds > 3600 * hours
+
     @property
     def running(self) -> bool:
         """Whether speeds are measured."""

@@ -10,10 +10,10 @@ import contextlib
 import gc
 import shlex
 import time
+from functools import partial
 from typing import Any
 
 from deeprl.accelerate.modes import precision
-from deeprl.config.rules import get
 from deeprl.errors import RunFolderError, Stopped
 from deeprl.noise import NoiseStream
 from deeprl.replay.replay import Replay
@@ -22,7 +22,7 @@ from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
 from deeprl.runs.loggers import Loggers
 from deeprl.schedules import crossed
-from deeprl.system.machine import peak_memory, settle_memory
+from deeprl.system.machine import settle_memory
 from deeprl.system.progress import Progress
 from deeprl.system.ranks import ALONE, Ranks
 from deeprl.system.signals import Signals
@@ -32,6 +32,7 @@ from deeprl.training.evaluator import Evaluator, evaluation_metrics, way_past
 from deeprl.training.guard import Guard
 from deeprl.training.learner import Learner
 from deeprl.training.listeners import Listeners
+from deeprl.training.metrics import metrics_of, summary_of
 from deeprl.training.restoring import state_of
 from deeprl.training.saving import Saver
 from deeprl.training.stopwatch import Stopwatch
@@ -49,7 +50,6 @@ class Trainer:
         learner: updates the agent.
         collector: a `Collector`, or a part with its interface, such as `deeprl.remote.collector.RemoteCollector`.
         folder: the run folder, claimed.
-        product: precision of the learner's products, `deeprl.accelerate.modes.precision`.
         make_evaluation: `make(seed, num, render=False)` -> environments for evaluation.
         checkpoints: of the run folder; on a rank that is not the first, those of its own part.
         ranks: the processes of the run. All of them go through this loop at the same time and decide alike; the first one logs, evaluates
@@ -65,14 +65,13 @@ class Trainer:
         make_evaluation,
         folder: RunFolder,
         checkpoints: Checkpoints,
-        product: str,
         ranks: Ranks = ALONE,
     ):
         self.ranks = ranks
         self.config, self.agent, self.collector, self.envs, self.replay = config, learner.agent, collector, collector.envs, replay
         self.folder, self.checkpoints = folder, checkpoints
         agent, seed, device = learner.agent, config["seed"], config["device"]
-        self.guard = Guard(learner, precision(product), folder, config, lambda: self.step, replay.intact)
+        self.guard = Guard(learner, precision(config["accelerate"]["product"]), folder, config, lambda: self.step, replay.intact)
         self.evaluator = Evaluator(config, agent, make_evaluation, folder)
         self.saver = Saver(config, checkpoints, replay)
         self.stopwatch = Stopwatch()
@@ -214,7 +213,7 @@ class Trainer:
         self._log(before, after, metrics)
         self.pending = None
         self.progress.update(after, returned=metrics.get("rollout/ep_rew_mean"))
-        overdue, over = self.ranks.share(self._clocks())
+        overdue, over = self.ranks.share(self.stopwatch.past(self.config["checkpoint"]["minutes"], self.config["stop"]["hours"]))
         if after < self.config["steps"]:  # the last step has a checkpoint of its own
             due = overdue or better or crossed(self.config["checkpoint"]["every"], before, after)
             if due and not self.save(better, must=False) and better:
@@ -228,7 +227,7 @@ class Trainer:
         met `stop.return`."""
         config, metrics, better = self.config, {}, False
         if crossed(config["log"]["every"], before, after):
-            metrics.update(self.metrics())
+            metrics.update(metrics_of(self))
         if after < config["steps"] and crossed(config["evaluation"]["every"], before, after):
             result, better = self.evaluate(config["evaluation"]["episodes"])
             metrics.update(evaluation_metrics(result) | self.tell("on_evaluation", result))
@@ -248,12 +247,6 @@ class Trainer:
         if crossed(self.config["log"]["every"], before, after):
             self.collector.episodes.finished.clear()
 
-    def _clocks(self) -> tuple[bool, bool]:
-        """Whether a checkpoint is overdue by `checkpoint.minutes`, and whether the run is over by `stop.hours`."""
-        minutes, hours = self.config["checkpoint"]["minutes"], self.config["stop"]["hours"]
-        overdue = minutes is not None and time.monotonic() - self.stopwatch.saved > 60 * minutes
-        return overdue, hours is not None and self.stopwatch.seconds > 3600 * hours
-
     def tell(self, listener: str, what: Any) -> dict[str, float]:
         """Call a listener of the user, which may stop the run before its last step. Returns its numbers for the log."""
         reason, numbers = self.listeners.tell(listener, self.step, what)
@@ -261,23 +254,6 @@ class Trainer:
         if reason and self.step < self.config["steps"] and not self.done:
             self.stopped_early = reason
         return numbers
-
-    def metrics(self) -> dict[str, float]:
-        """All metrics at this step. Numbers of the last update are read from the device here, not in the update."""
-        values: dict[str, float] = {**self.collector.metrics(), **self.agent.diagnostics(self.step)}
-        if self.collector.episodes.finished:
-            values["rollout/episodic_return"] = self.collector.episodes.finished[-1].reward
-        if self.learned is not None:
-            values.update(self.agent.read(self.learned.metrics))
-        values["train/n_updates"] = float(self.agent.updates)
-        values.update(self.agent.learning_rates(self.step))
-        values.update(self.saver.cost)
-        frames = get(self.config, "env.protocol.frame_skip")
-        if frames:
-            values["time/frames"] = float(frames * self.step)
-        values["time/time_elapsed"] = self.stopwatch.seconds
-        values.update(self.stopwatch.speeds(self.step, self.agent.updates))
-        return values
 
     def evaluate(self, episodes: int, part: str = "run") -> tuple[dict, bool]:
         """The summary of an evaluation, and whether it is the best. `part`: see `evaluation_seed`."""
@@ -288,8 +264,8 @@ class Trainer:
 
         hang = f"the evaluation of step {self.step:,}", way_past(self.config, self.done)
         with self.stopwatch.pause(), self.watchdog.during(*hang):
-            say = self.progress.say
-            summary, better = self.ranks.lead(lambda: self.evaluator(self.step, episodes, tick, say, part), self._evaluation_tick)
+            evaluation = partial(self.evaluator, self.step, episodes, tick, self.progress.say, part)
+            summary, better = self.ranks.lead(evaluation, self._evaluation_tick)
             self.signals.arm()  # because it has made environments
             if self.evaluator.filmed is not None:
                 assert self.loggers is not None
@@ -304,7 +280,7 @@ class Trainer:
     def _finish(self) -> None:
         """The last evaluation, checkpoint, and summary.json."""
         assert self.loggers is not None
-        speeds = self.metrics()
+        speeds = self.stopwatch.speeds(self.step, self.agent.updates)
         self.done = True
         if self.final is None or self.final["step"] != self.step:  # a resumed run may have made it already
             self.save(must=False)  # the last evaluation may take long
@@ -314,21 +290,10 @@ class Trainer:
             told = self.tell("on_evaluation", self.final)
             self.loggers.scalars(self.step, evaluation_metrics(self.final) | told)
             self.save(better)
-        final, best = self.final, self.evaluator.best
-        summary = {
-            "final": final,
-            "best": best,
-            "steps": self.step,
-            "stopped_early": self.stopped_early,
-            "updates": self.agent.updates,
-            "wall_seconds": self.stopwatch.seconds,
-            "steps_per_second": speeds.get("time/fps"),
-            "updates_per_second": speeds.get("time/updates_per_second"),
-            "peak_memory_bytes": peak_memory(),
-        }
         if self.ranks.first:
-            self.folder.write_summary(summary)
-        self.loggers.hparams(self.config, {"final/mean_reward": final["mean"], "best/mean_reward": (best or final)["mean"]})
+            self.folder.write_summary(summary_of(self, speeds))
+        best = self.evaluator.best or self.final
+        self.loggers.hparams(self.config, {"final/mean_reward": self.final["mean"], "best/mean_reward": best["mean"]})
         with contextlib.suppress(OSError):  # a full disk; `close` tries again
             self.loggers.flush()  # before the status, because a finished run is not resumed to write them
         self.write_status("finished")
@@ -379,7 +344,6 @@ class Trainer:
         self.write_status("running")
 
     def write_status(self, state: str, error: str | None = None) -> None:
-        """Write status.json."""
         if self.ranks.first:
             saved = self.checkpoints.pointed("last")
             self.folder.write_status(state, self.step, self.agent.updates, error, self.stopped_early, saved)

@@ -14,6 +14,7 @@ from deeprl.system.machine import settle_memory
 from deeprl.training import evaluator, saving
 from deeprl.training import trainer as trainer_module
 from deeprl.training.episodes import Episodes
+from deeprl.training.metrics import metrics_of
 from deeprl.training.saving import Saver
 from deeprl.training.trainer import Trainer
 from tests.builders import CARTPOLE, DISCRETE, random_batch, same, snapshot, train, update, value_agent
@@ -85,20 +86,19 @@ def test_a_period_that_ended_before_a_checkpoint_does_not_end_again_without_upda
 def test_the_newest_return_and_frames_of_the_emulator_are_logged(tmp_path, monkeypatch):
     """`time/frames` where the environment skips frames, as Atari does: four times the steps."""
     newest, logged = [], []
-    plain = Trainer.metrics
 
-    def metrics(self):
-        newest.append([episode.reward for episode in self.collector.episodes.finished])
-        logged.append(plain(self))
+    def metrics(trainer):
+        newest.append([episode.reward for episode in trainer.collector.episodes.finished])
+        logged.append(metrics_of(trainer))
         return logged[-1]
 
-    monkeypatch.setattr(Trainer, "metrics", metrics)
+    monkeypatch.setattr(trainer_module, "metrics_of", metrics)
     trainer = train(tmp_path / "run", *CARTPOLE)
     assert any(len(set(returns)) > 1 for returns in newest)
     assert [line.get("rollout/episodic_return") for line in logged] == [returns[-1] if returns else None for returns in newest]
     assert not any("time/frames" in line for line in logged)
     trainer.config = {**trainer.config, "env": {"protocol": {"frame_skip": 4}}}
-    assert trainer.metrics()["time/frames"] == 1200.0
+    assert metrics_of(trainer)["time/frames"] == 1200.0
 
 
 class Disk:
