@@ -10,14 +10,12 @@ SAC (Haarnoja and others, 2018): a squashed Gaussian, the minimum in both, α le
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deeprl.agent import Agent, Answer, of_iterations, watching
 from deeprl.backups.actor import PolicyBackup
@@ -27,15 +25,15 @@ from deeprl.networks.blocks import initialise
 from deeprl.networks.critics import ONLY, Critics, ensemble_returns, for_each, pair, pair_spec
 from deeprl.networks.mapped import wrapped
 from deeprl.networks.value_network import Networks
-from deeprl.networks.weight_norm import refuse_average, weight_normalise
-from deeprl.objective import Objective
-from deeprl.optim.flat import flatten_
+from deeprl.networks.weight_norm import weight_normalise
+from deeprl.objective import Objective, without_decay
 from deeprl.parts.actor_value import ActorValue
 from deeprl.parts.auxiliary import Auxiliary
 from deeprl.parts.chains import Chain
 from deeprl.parts.exploration import ActorExploration, Tick
 from deeprl.parts.rate import Rate, RateLoss
 from deeprl.parts.resets import Resets, renew_
+from deeprl.parts.target_actor import target_of
 from deeprl.parts.temperature import Temperature
 from deeprl.parts.weighting import Weighting, target_copies
 from deeprl.plan import Plan
@@ -144,14 +142,11 @@ class ActorCritic(Agent):
         self.actor_value = ActorValue(critics, self.chain, actor_reduce)
         actor_torso = actor_torso.resolve(spec)
         self.actor = actor.build(spec, actor_torso)
+        self.renews_actor = getattr(self.actor.torso, "every_update", False)
+        """The actor's running averages move at every update of the critics, see `renewed`"""
         initialise(self.actor, seed, "actor")
         weight_normalise(self.actor, actor_torso.weight_norm)
-        self.target_actor = copy.deepcopy(self.actor) if backup.target_actor else None
-        if self.target_actor is not None:
-            refuse_average(self.actor, getattr(self.chain, "tau", 1.0))
-            flatten_(list(self.target_actor.parameters()))
-            # `Chain.move_anchor` moves it with the critics' targets: θ̄ ← θ̄ + tau (θ − θ̄)
-            self.chain.companions.append((averaged_tensors(self.target_actor), averaged_tensors(self.actor)))
+        self.target_actor = target_of(self.actor, self.chain) if backup.target_actor else None
         self.temperature, self.rate = temperature(action_dim=spec.action_dim), rate(networks=networks)
         self.chain.companions += self.rate.companions()
         if backup.smoothing and "density" in self.temperature.needs:
@@ -233,13 +228,13 @@ class ActorCritic(Agent):
         return self.rate.loss(future.mean(), now, each, batch)
 
     def renewed(self, batch: Batch) -> dict[str, Tensor]:
-        """New running averages of an actor whose torso renews them at every update of the critics (`every_update`), by the observations."""
-        if not getattr(self.actor.torso, "every_update", False):
+        """New running averages of an actor whose torso has `every_update`: by the observations of every update of the critics."""
+        if not self.renews_actor:
             return {}
         with torch.no_grad():
             obs, counted = self.seen(batch.obs), transitions(batch)
             _, new = self.actor.torso.learn(obs.flatten(0, -2), None if counted is None else counted.flatten())
-        return {f"actor.torso.{name}": value for name, value in new.items()}
+        return of_torso(new)
 
     def seen(self, obs: Tensor, shift: Tensor | None = None) -> Tensor:
         """Observations as actor and critics see them, (*B, S)."""
@@ -256,9 +251,8 @@ class ActorCritic(Agent):
         loss = self.temperature.entropy_cost(log_prob) - value
         total = average((loss + self.temperature.loss(log_prob)).unsqueeze(0), batch.valid).sum()
         metrics = {"train/actor_loss": over_valid(loss.detach().unsqueeze(0), batch.valid), **self.temperature.metrics(log_prob)}
-        own = {} if getattr(self.actor.torso, "every_update", False) else {f"actor.torso.{name}": new for name, new in statistics.items()}
         # there is no TD error: a learner checks that the value is finite, and priorities come from the critics
-        return total, Learned(value.detach(), metrics, own)
+        return total, Learned(value.detach(), metrics, {} if self.renews_actor else of_torso(statistics))
 
     def due(self, update: int) -> tuple[str, ...]:
         periods = {**dict.fromkeys(self.objectives, 1), "actor": self.actor_period, "target": self.target_period}
@@ -304,9 +298,8 @@ class ActorCritic(Agent):
             return Acted(*self.explore(lambda: (answer or self.answer)(obs, network), Tick(step, first, noise), memory))
         seen = self.seen(obs)
         action = self.actor(seen)
-        if self.rate.learned:  # differential values are no returns
-            return Acted(action.cpu(), torch.ones(action.shape[0]), memory)
-        return Acted(action.cpu(), torch.ones(action.shape[0]), memory, self.actor_value.typical(pair(seen, action)).cpu())
+        value = None if self.rate.learned else self.actor_value.typical(pair(seen, action)).cpu()  # differential values are no returns
+        return Acted(action.cpu(), torch.ones(action.shape[0]), memory, value)
 
     def greedy(self, obs: Tensor) -> Tensor:
         return self.actor(self.seen(obs))
@@ -351,11 +344,6 @@ class ActorCritic(Agent):
         return super().read({**metrics, **of_iterations(metrics["train/critic_loss"], values)})
 
 
-def averaged_tensors(actor: nn.Module) -> list[Tensor]:
-    """What a target actor copies: parameters and running statistics."""
-    return [*actor.parameters(), *[buffer for buffer in actor.buffers() if buffer.is_floating_point()]]
-
-
-def without_decay(optimizer: Any) -> Any:
-    """An optimizer for log α, or for ρ, which weight decay would draw towards 0."""
-    return replace(optimizer, weight_decay=0.0) if hasattr(optimizer, "weight_decay") else optimizer
+def of_torso(statistics: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Running averages of the actor's torso under their names in the agent."""
+    return {f"actor.torso.{name}": value for name, value in statistics.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -46,3 +46,8 @@ class Objective:
             return cls(loss, plain, optimizer.build(plain))
         grouped = Groups([(plain, optimizer), *groups])
         return cls(loss, grouped.parameters, grouped)
+
+
+def without_decay(optimizer: Any) -> Any:
+    """An optimizer for log α, or for ρ, which weight decay would draw towards 0."""
+    return replace(optimizer, weight_decay=0.0) if hasattr(optimizer, "weight_decay") else optimizer
