@@ -34,16 +34,14 @@ def checkpoints(parser: argparse.ArgumentParser, episodes: int | None, seed: str
     allow_package(parser)
 
 
-def natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"it takes a whole number of at least 0, not {text}")
+def natural(text: str, least: int = 0) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"it takes a whole number of at least {least}, not {text}")
     return int(text)
 
 
 def counting(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"it takes a whole number of at least 1, not {text}")
-    return int(text)
+    return natural(text, least=1)
 
 
 FOREIGN = {

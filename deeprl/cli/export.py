@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from pathlib import Path
 
 from deeprl.cli.arguments import allow_package
 from deeprl.cli.each import each_run
 from deeprl.errors import ConfigError
 from deeprl.runs.places import find_runs
-from deeprl.system.machine import extra
+from deeprl.system.machine import extra, lacking
 from deeprl.system.terminal import answer, say
 
 NEEDS = ("onnx", "onnxscript")
@@ -26,8 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     formats = ("onnx", "torch") if options.format == "both" else (options.format,)
-    missing = [name for name in NEEDS if importlib.util.find_spec(name) is None] if "onnx" in formats else []
-    if missing:
+    if "onnx" in formats and (missing := lacking(NEEDS)):
         raise ConfigError(f"--format {options.format} needs {', '.join(missing)}: {extra('export')}; or take --format torch")
     if options.out is not None and (count := len(find_runs(options.run))) > 1:
         raise ConfigError(f"--out {options.out} takes one policy, and {options.run} holds {count} runs: name one of them")

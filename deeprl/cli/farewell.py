@@ -6,11 +6,12 @@ import shlex
 import sys
 from pathlib import Path
 
-from deeprl.cli.report import lacking
+from deeprl.cli.report import NEEDS
 from deeprl.config.connections import connections
 from deeprl.config.overrides import key_of
 from deeprl.config.trust import words_of_trust
 from deeprl.config.tuned import family
+from deeprl.system.machine import lacking
 from deeprl.system.terminal import from_here, front_door
 from deeprl.training.trainer import Trainer
 
@@ -44,7 +45,7 @@ def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
             f"run folder: {quoted}",
             "try next:",
             *([f"  deeprl record {quoted}{trusted}"] if family(names["env"]) not in PICTURELESS else []),
-            *([f"  deeprl report {above}"] if not lacking() else []),
+            *([f"  deeprl report {above}"] if not lacking(NEEDS) else []),
             f"  tensorboard --logdir {above}",
             f"  deeprl eval {quoted} --episodes 100{trusted}",
             *(f"  {front_door()} {words}" for words in following(names, trainer.config["seed"], sys.argv[1:])),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import shlex
 import sys
 from pathlib import Path
 
 from deeprl.errors import ConfigError
-from deeprl.system.machine import extra
+from deeprl.system.machine import extra, lacking
 from deeprl.system.terminal import answer, say
 
 NEEDS = ("matplotlib", "scipy", "jinja2")
@@ -28,13 +27,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def lacking() -> list[str]:
-    """Packages of the extra that are not installed."""
-    return [name for name in NEEDS if importlib.util.find_spec(name) is None]
-
-
 def run(options: argparse.Namespace) -> int:
-    if missing := lacking():
+    if missing := lacking(NEEDS):
         raise ConfigError(f"deeprl report needs {', '.join(missing)}: {extra('report')}")
     from deeprl.report.build import build
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import time
 from collections import Counter
 from dataclasses import replace
@@ -21,7 +20,7 @@ from deeprl.sweep.launcher import Local
 from deeprl.sweep.plan import Plan, check, side_by_side
 from deeprl.sweep.table import View
 from deeprl.system.files import replace_file
-from deeprl.system.machine import extra, usable_cores
+from deeprl.system.machine import extra, lacking, usable_cores
 from deeprl.system.signals import Signals
 from deeprl.system.terminal import answer, say
 from deeprl.tune.scores import Grid
@@ -59,8 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := lacking(NEEDS):
         raise ConfigError(f"deeprl tune needs {', '.join(missing)}: {extra('tune')}")
     from deeprl.tune import results
     from deeprl.tune import space as spaces

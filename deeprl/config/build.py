@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import traceback
 from typing import Any, get_args
 
 import torch
@@ -17,7 +16,7 @@ from deeprl.config.combinations import CHAIN, CONSUMERS, REPLAY, against_actor, 
 from deeprl.config.instantiate import PACKAGES, Allowed, Deferred, instantiate, resolve
 from deeprl.config.menu import groups, options
 from deeprl.config.tuned import content, lineage
-from deeprl.errors import ConfigError, MachineError, located
+from deeprl.errors import ConfigError, MachineError, located, origin
 from deeprl.system.allowance import Allowance
 from deeprl.system.files import machine_fault
 from deeprl.types import Spec
@@ -83,10 +82,9 @@ def environment(config: dict, allowed: Allowed = PACKAGES, trains: bool = False)
     except ValueError as error:
         raise ConfigError(f"env: {error}") from error
     except (Exception, SystemExit) as error:
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{type(error).__name__} in {at.filename}:{at.lineno}"
         passing = machine_fault(error) or isinstance(error, (ConnectionError, TimeoutError))
-        raise (MachineError if passing else ConfigError)(f"env: {env.name} cannot be made, because it raised {where}: {error}") from error
+        kind = MachineError if passing else ConfigError
+        raise kind(f"env: {env.name} cannot be made, because it raised {origin(error)}: {error}") from error
 
 
 def build_agent(config: dict, spec: Spec, allowed: Allowed = PACKAGES, saved: int | None = None) -> Agent:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from operator import itemgetter
 
 import torch
 from torch import Tensor
 
 from deeprl.agent import Agent
+from deeprl.config.stateless import known
 from deeprl.errors import ConfigError, located
 from deeprl.noise import map_tensors
 from deeprl.replay.rollout import Rollout
@@ -123,7 +124,7 @@ def act(agent: Agent, spec: Spec, device: str) -> None:
         memory = acted.memory
     agent.act(obs, first, {}, LATE, map_tensors(itemgetter(0), noise), False)
     rule = getattr(agent, "explore", None)
-    kept = vars(rule).keys() - {field.name for field in fields(rule)} if is_dataclass(rule) else ()
+    kept = vars(rule).keys() - known(type(rule)) if is_dataclass(rule) else ()
     if kept:
         raise ConfigError(
             f"agent.explore: {type(rule).__name__} keeps {', '.join(sorted(kept))} on itself, where no checkpoint and no evaluation finds "

@@ -9,6 +9,7 @@ from itertools import chain
 from deeprl.config.rules import get, learns_nothing
 from deeprl.report.groups import Setting
 from deeprl.report.runs import DIRTY, Run, number, short
+from deeprl.system.terminal import some
 
 MEASURING = ("evaluation.every", "evaluation.episodes", "evaluation.final_episodes")
 COMPUTING = ("device", "accelerate.mode", "accelerate.product", "runtime.threads")
@@ -59,8 +60,7 @@ def mixed(settings: Iterable[Setting]) -> Iterator[str]:
         for group in setting.mixed:
             found.setdefault(group, []).append(setting.key)
     for group, keys in found.items():
-        more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
-        yield f"{group} joins runs of different configurations: on one task they differ in {', '.join(keys[:5])}{more}"
+        yield f"{group} joins runs of different configurations: on one task they differ in {some(keys, 5)}"
 
 
 def seeds(groups: dict[str, list[Run]]) -> Iterator[str]:

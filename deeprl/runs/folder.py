@@ -67,6 +67,11 @@ def _locked(handle: int) -> bool:
     return False
 
 
+def _told(handle: int) -> str:
+    """What the holder of a lock has written into it."""
+    return os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
+
+
 def holder(path: Path) -> str | None:
     """Who works in a run folder now, as in "pid 12 on host"; None if nobody does."""
     try:
@@ -77,7 +82,7 @@ def holder(path: Path) -> str | None:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return None
     except BlockingIOError:
-        return os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
+        return _told(handle)
     except OSError:  # a file system without locks
         return None
     finally:
@@ -120,7 +125,7 @@ class RunFolder:
             os.close(handle)
             raise RunFolderError(f"{self.path / 'lock'} cannot be locked ({error}): put runs on a file system with locks") from error
         if not free:
-            holder = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
+            holder = _told(handle)
             os.close(handle)
             raise RunFolderError(
                 f"{self.path} is in use by {holder}: wait for it, stop it, or give this run another folder (hydra.run.dir=…)"

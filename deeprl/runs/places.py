@@ -15,7 +15,7 @@ from deeprl.errors import ConfigError, RunFolderError
 from deeprl.runs.config_file import CHANGEABLE_ONCE, config_hash, container, without_changeable
 from deeprl.runs.folder import holder
 from deeprl.system.files import read_regular, sole
-from deeprl.system.terminal import say
+from deeprl.system.terminal import say, some
 
 STAMP = "%y%m%d-%H%M%S"
 """When a folder was made, as its name has it: 260131-120000 on 31 January 2026 at noon. It sorts by time, and is short, because TensorBoard
@@ -93,10 +93,9 @@ def require_new(path: Path, key: str = "hydra.run.dir=", continues: str = "resum
             f"{key}{path} already holds a run: choose another folder, or go on with "
             f"`deeprl resume {shlex.quote(str(path))}` or {continues}."
         )
-    found = sorted(entry.name for entry in os.scandir(path) if not beside(entry)) if path.is_dir() else []
-    if found:
-        few = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
-        raise ConfigError(f"{key}{path} is not empty ({few}): a run starts in a new or empty folder, such as {key}{path / 'mine'}.")
+    if found := sorted(entry.name for entry in os.scandir(path) if not beside(entry)) if path.is_dir() else []:
+        new = f"a run starts in a new or empty folder, such as {key}{path / 'mine'}"
+        raise ConfigError(f"{key}{path} is not empty ({some(found, 3)}): {new}.")
 
 
 def beside(entry: os.DirEntry) -> bool:

@@ -11,7 +11,7 @@ from deeprl.config.rules import finalise, get, learns_nothing, planned_updates, 
 from deeprl.remote.choice import settle_collect
 from deeprl.replay.sequences import LENGTH
 from deeprl.runs.config_file import flatten
-from deeprl.system.terminal import say
+from deeprl.system.terminal import say, some
 
 
 def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
@@ -69,17 +69,12 @@ def drop_unused(config: dict[str, Any], user: set[str], experiment: str, publish
     own_files.check_keys([*files, *(("experiment", each, "") for each in tuned.lineage(experiment, "experiment"))], dropped)
     if dropped:
         sources = [f"agent={names['agent']}", f"tuned/{option}", *([f"experiment={experiment}"] if published else [])]
-        say(f"keys of {' and '.join(sources)} that the chosen parts do not take are ignored: {some(dropped)}")
+        say(f"keys of {' and '.join(sources)} that the chosen parts do not take are ignored: {some(dropped, 6)}")
         decided = keys | user | published | tuned.recipe(names["agent"])
         for slot in dict.fromkeys(key.rpartition(".")[0] for key in dropped):
             own = [f"{key}={value}" for key, value in flatten(get(config, slot, {}), f"{slot}.") if is_default(key, value, decided)]
             if slot.replace(".", "/") in user and own:
-                say(f"the option's own defaults: {some(own)}")
-
-
-def some(names: list[str], most: int = 6) -> str:
-    """A list for a line: its first entries, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+                say(f"the option's own defaults: {some(own, 6)}")
 
 
 def is_default(key: str, value: Any, decided: set[str]) -> bool:

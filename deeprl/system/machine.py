@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import gc
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import resource
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -37,6 +39,11 @@ def extra(name: str) -> str:
         requirements = importlib.metadata.requires("deeprl") or []
     wanted = [text.partition(";")[0].strip() for text in requirements if text.replace("'", '"').endswith(f'extra == "{name}"')]
     return " ".join(["pip install", *(f'"{text}"' for text in wanted)]) if wanted else f'pip install -e ".[{name}]" in its checkout'
+
+
+def lacking(packages: Iterable[str]) -> list[str]:
+    """Those that are not installed, by their names in Python."""
+    return [name for name in packages if importlib.util.find_spec(name) is None]
 
 
 # ---- what system.json records

@@ -10,6 +10,7 @@ import shutil
 import sys
 import textwrap
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -95,6 +96,11 @@ def amount(size: float) -> str:
         if size >= unit:
             return f"{size / unit:.3g} {name}"
     return f"{size:.0f} B"
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """A list for a line: its first entries, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def columns(rows: list[tuple[str, str]]) -> list[str]:

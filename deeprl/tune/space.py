@@ -46,7 +46,7 @@ class Space:
         if values.keys() != self.distributions.keys():
             return False
         try:
-            return all(each._contains(each.to_internal_repr(values[name])) for name, each in self.distributions.items())
+            return all(_holds(each, values[name]) for name, each in self.distributions.items())
         except (ValueError, TypeError):
             return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import pytest
 import torch
@@ -69,3 +70,19 @@ class Counting(ValueExploration):
 def test_a_rule_that_keeps_its_state_on_itself_is_refused():
     with pytest.raises(ConfigError, match="agent.explore: Counting keeps count on itself, .*return it in the memory"):
         dry_run(value_agent(explore=Counting()), DISCRETE, "cpu")
+
+
+@dataclass(frozen=True)
+class Tabulated(ValueExploration):
+    evaluation: float = 0.0
+
+    @cached_property
+    def table(self):
+        return [0.5]
+
+    def explored(self, policy, tick, memory):
+        return *epsilon_greedy(policy, tick, self.table[0]), memory
+
+
+def test_a_table_that_follows_from_the_fields_of_a_rule_is_no_state():
+    dry_run(value_agent(explore=Tabulated()), DISCRETE, "cpu")
