@@ -92,6 +92,8 @@ def check_words(overrides: list[str]) -> None:
             raise ConfigError(f"{override}: there is no key {key}.{nearest(key, FIXED)}")
         if slot and value.startswith("["):
             raise ConfigError(f"{override}: {key} takes one option. For a run with each option, put -m first: -m {key}={value.strip('[]')}")
+        if slot or "/" in key:
+            require_option(override)
         if slot and chosen.setdefault(target, value) != value:
             raise ConfigError(f"{key} is given twice, as {chosen[target]} and as {value}: leave one out.")
         if key.replace(".", "/") in known and "." in key and "=" in override and not value.startswith(("{", "$")):
@@ -99,6 +101,24 @@ def check_words(overrides: list[str]) -> None:
         if sweeps(override):
             written = "" if slot else f" A list is written {key}=[{value}]."
             raise ConfigError(f"{override} is a sweep: `deeprl sweep {override}`, or `{front_door()} -m {override}`.{written}")
+
+
+def require_option(override: str) -> None:
+    """
+    Raises:
+        ConfigError: the option of a slot is a path, by which Hydra reads any file of the machine: `experiment=../../stranger/mine`. Such a
+            file may set Hydra's own part of a configuration, which calls any function.
+    """
+    try:
+        value = OverridesParser.create().parse_override(override).value()
+    except HydraException:
+        return  # the composition reports what is wrong with it
+    for option in value if isinstance(value, list) else [value]:
+        text = option.text if isinstance(option, QuotedString) else str(option)
+        if text.startswith("/") or {"..", "."} & {*text.split("/")} or "${" in text or "\\" in text:
+            raise ConfigError(
+                f"{override}: an option is a name, not a path. A file of your own is chosen with --config-dir FOLDER, by its name in there."
+            )
 
 
 def fault_of_grammar(override: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.runs.folder import JSON_LIMIT, RunFolder, holder
-from deeprl.sweep.grid import Job
+from deeprl.sweep.grid import Job, is_override
 from deeprl.system.files import own_folder, read_regular, replace_file, strict_json
 from deeprl.system.machine import now
 
@@ -213,9 +213,3 @@ def require_empty(path: Path, kind: str) -> None:
 
 def _is_name(name: object) -> bool:
     return isinstance(name, str) and re.fullmatch(r"\w[\w.,=+-]*", name, flags=re.ASCII) is not None
-
-
-def is_override(word: object) -> bool:
-    """Whether a word of a stored file is one that a sweep or a study may give to its jobs: no flag, and nothing of Hydra's own part of a
-    configuration, by which Hydra calls any function."""
-    return isinstance(word, str) and not word.startswith("-") and "hydra" not in re.split(r"[^\w-]+", word.partition("=")[0])

@@ -34,6 +34,8 @@ def expand(overrides: Sequence[str]) -> list[Job]:
         key = key_of(override)
         if key == "resume" or key.split(".")[0].split("/")[0] == "hydra":
             raise ConfigError(f"{override}: a sweep sets {key} itself. --dir names the folder of the sweep.")
+        if not is_override(override):
+            raise ConfigError(f"{override}: a stored sweep has no flag, no resolver and nothing of Hydra. Give the value itself.")
     if all(key_of(override) != "runtime.threads" for override in overrides):
         overrides = [*overrides, "runtime.threads=1"]
     values = [_values(override) for override in overrides]
@@ -48,6 +50,14 @@ def expand(overrides: Sequence[str]) -> list[Job]:
     shared = Counter(name.lower() for name in names)  # macOS does not distinguish a from A in file names
     unclear = [shared[name.lower()] > 1 or len(name) > LONGEST or name.endswith(".log") for name in names]
     return [Job(_marked(name, chosen) if mark else name, chosen) for name, chosen, mark in zip(names, combinations, unclear)]
+
+
+def is_override(word: object) -> bool:
+    """Whether a word of a stored file is one that a sweep or a study may give to its jobs: no flag, nothing of Hydra's own part of a
+    configuration, by which Hydra calls any function, and no resolver (${oc.env:HOME}), which reads the environment or makes folders."""
+    if not isinstance(word, str) or word.startswith("-") or ":" in word.partition("${")[2]:
+        return False
+    return "hydra" not in re.split(r"[^\w-]+", word.partition("=")[0])
 
 
 def _values(override: str) -> list[str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from deeprl.errors import ConfigError
-from deeprl.sweep.folder import is_override, read_record
+from deeprl.sweep.folder import read_record
+from deeprl.sweep.grid import is_override
 from deeprl.system.files import replace_file
 
 PRUNERS = ("median", "halving", "none")

@@ -20,7 +20,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from deeprl.config.overrides import key_of, swept
 from deeprl.errors import ConfigError
-from deeprl.sweep.grid import Job
+from deeprl.sweep.grid import Job, is_override
 
 SYNTAX = "options are a,b; an interval is interval(0,1), of whole numbers int(interval(1,5)), logarithmic tag(log,interval(1e-5,1e-2))"
 ELSEWHERE = {"seed": "--seeds N trains N seeds a trial", "env": "a study tunes for one environment", "budget": "trials share one budget"}
@@ -96,6 +96,8 @@ def parse(overrides: Sequence[str]) -> Space:
         head, key = override.split("=", 1)[0], key_of(override)
         if key == "resume" or key.split(".")[0].split("/")[0] == "hydra":
             raise ConfigError(f"{override}: a study sets {key} itself. --dir names its folder.")
+        if not is_override(override):
+            raise ConfigError(f"{override}: a stored study has no flag, no resolver and nothing of Hydra. Give the value itself.")
         if head.startswith("~"):
             raise ConfigError(f"{override}: a study cannot leave keys out, because the YAML file with the best settings could not.")
         try:

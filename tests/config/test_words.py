@@ -14,6 +14,19 @@ from tests.builders import composed, console
 
 
 @pytest.mark.parametrize(
+    "word",
+    [
+        "experiment=../../mine", "experiment='../../mine'", "experiment=/tmp/mine", "experiment=[pong,../../mine]", "agent=str(../mine)",
+        "agent/torso@agent.actor_torso=../../mine", "experiment=${oc.env:HOME}", "agent=lab/../../../mine",
+    ],
+)  # fmt: skip
+def test_an_option_is_no_path(word):
+    """By which Hydra would read any file, and what it sets of Hydra's own part would be called: a stranger's sweep named one of its own."""
+    with pytest.raises(ConfigError, match="not a path|takes one option"):
+        check_words([word])
+
+
+@pytest.mark.parametrize(
     ("word", "says"),
     [
         ("agent/replay=prioritized", "Did you mean replay=prioritized?"),

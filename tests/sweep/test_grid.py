@@ -82,6 +82,7 @@ def test_names_that_would_be_equal_or_too_long_get_a_mark():
         (["seed=1,2", "seed=3"], "seed is given twice"),
         (["hydra.run.dir=x"], "hydra.run.dir=x: .*--dir"),
         (["hydra/launcher=joblib"], "hydra/launcher"),
+        (["device=${oc.env:DEVICE}"], "no resolver"),
         (["resume=auto"], "resume=auto"),
     ],
 )

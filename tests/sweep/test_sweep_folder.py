@@ -48,6 +48,8 @@ def test_what_is_written_is_read(folder, tmp_path):
         lambda found: found["jobs"][0].update(overrides=[3]),
         lambda found: found["jobs"][0].update(overrides=["+hydra.callbacks.mine._target_=os.system"]),
         lambda found: found["jobs"][0].update(overrides=["+agent/head@hydra.callbacks.mine=c51"]),
+        lambda found: found["jobs"][0].update(overrides=["seed=${run_folder:/tmp/theirs}"]),
+        lambda found: found["jobs"][0].update(overrides=["device=${${names.env}:HOME}"]),
         lambda found: found.update(config_dir=3),
         lambda found: found.update(cwd=3),
         lambda found: found.update(place={"on": "moon"}),
