@@ -6,10 +6,15 @@ requeues the job, which then continues the run.
 
 from __future__ import annotations
 
+import io
 import os
+import pickle
 import re
+import secrets
+import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +37,8 @@ TASKS = ("nodes", "tasks_per_node", "ntasks_per_node")
 """Names of the numbers of tasks of a job, each of which would start the same run."""
 STRUCTURED = ("setup", "teardown", "srun_args", "additional_parameters")
 """Parameters that are lists or dictionaries."""
+ANSWER_LIMIT, ANSWER_WAIT = 1 << 20, 15
+"""Largest bytes of the answer of a job, and seconds until a slow file system shows it"""
 AGAIN = 60.0
 """Seconds until Slurm is asked again whether a job is in its queue."""
 
@@ -52,7 +59,8 @@ def executor(folder: Path, parameters: Sequence[str], threads: int) -> Any:
     """The executor of submitit that puts jobs into the queue.
 
     Args:
-        folder: for scripts, pickles and logs of submitit.
+        folder: for scripts, pickles and logs of submitit, in a folder of this executor. In one that is known, a stranger may have put
+            pickles and links with the numbers of the next jobs.
         parameters: words KEY=VALUE for submitit's `update_parameters`.
         threads: of each job.
 
@@ -74,7 +82,8 @@ def executor(folder: Path, parameters: Sequence[str], threads: int) -> Any:
         if name in TASKS and value != 1:
             raise ConfigError(f"--slurm {word}: a job is one run in one process. Leave {key} out.")
     try:
-        found = package.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=TIMEOUTS)
+        own, python = folder / secrets.token_hex(8), f"{shlex.quote(sys.executable)} -P"  # which searches no module in the current folder
+        found = package.AutoExecutor(own, cluster="slurm", slurm_max_num_timeout=TIMEOUTS, slurm_python=python)
         found.update_parameters(**{f"slurm_{name}": value for name, value in given.items()})
     except RuntimeError as error:
         raise ConfigError(f"--on slurm: {error}") from error
@@ -127,6 +136,7 @@ class Slurm:
         note = task.run.with_name(f"{task.run.name}.slurm")
         job = self._earlier(note)
         if job is None:
+            make_folder(self.executor.folder.parent)
             make_folder(self.executor.folder)
             try:
                 job = self.executor.submit(Submission(task))
@@ -135,7 +145,7 @@ class Slurm:
                 raise RunFolderError(
                     f"{task.run}: Slurm refused the job: {reason}. Resume as it is, or with other values: one --slurm then replaces all."
                 ) from error
-            replace_file(note, f"{job.job_id}\n")
+            replace_file(note, f"{job.job_id} {self.executor.folder.name}\n")
         self._queued.append(Queued(job, task.log))
         return self._queued[-1]
 
@@ -148,22 +158,25 @@ class Slurm:
         )
 
     def _earlier(self, note: Path) -> Any:
-        return found_again(self.executor.folder, note) if note.exists() else None
+        return found_again(self.executor.folder.parent, note) if note.exists() else None
 
 
 def found_again(folder: Path, note: Path) -> Any:
     """The job that a note names, if it has not ended.
 
+    Args:
+        folder: of submitit.
+
     Raises:
         RunFolderError: the note names none.
     """
     try:
-        number = read_regular(note, 100).decode().strip()
+        words = read_regular(note, 100).decode().strip()
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{note} is refused: {error}; remove it to go on") from None
-    if not re.fullmatch(r"\d+(_\d+)?", number, re.ASCII):
+    if not (found := re.fullmatch(r"(\d+(?:_\d+)?)(?: ([0-9a-f]{16}))?", words, re.ASCII)):
         raise RunFolderError(f"{note} names no job of Slurm; remove it to go on")
-    job = submitit().SlurmJob(folder=folder, job_id=number)
+    job = submitit().SlurmJob(folder=folder / (found[2] or ""), job_id=found[1])  # older notes name no folder
     return None if job.done(force_check=True) or lost(job) else job
 
 
@@ -190,6 +203,28 @@ def lost(job: Any) -> bool:
     return not answer.stdout.strip() and (answer.returncode == 0 or "Invalid job id" in answer.stderr)
 
 
+class PlainValues(pickle.Unpickler):
+    """Reader of a pickle of numbers and texts. One that names a class or a function, which it would call, is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"it names {module}.{name}")
+
+
+def answer(job: Any) -> tuple[int, str]:
+    """Exit code of a job that has ended, and words for its log if it has none of its own. It is not asked of submitit, which unpickles
+    whatever lies in the folder."""
+    file, asked = Path(job.paths.result_pickle), time.monotonic()
+    while not file.exists() and time.monotonic() < asked + ANSWER_WAIT:
+        time.sleep(1.0)
+    try:
+        kind, value = PlainValues(io.BytesIO(read_regular(file, ANSWER_LIMIT))).load()
+    except FileNotFoundError:
+        return FAILED, f"Slurm has ended job {job.job_id}, and it left no answer: it was cancelled, or its node failed."
+    except Exception as error:  # a damaged pickle raises anything
+        return FAILED, f"{file} is no answer of a job: {error}"
+    return (value, "") if kind == "success" and type(value) is int else (FAILED, f"job {job.job_id} failed: {value}")
+
+
 class Queued:
     def __init__(self, job: Any, log: Path):
         self.job, self.log = job, log
@@ -198,12 +233,11 @@ class Queued:
     def poll(self) -> int | None:
         if not self.job.done():
             return self._lost()
-        try:
-            return self.job.result()
-        except submitit().core.utils.UncompletedJobError as error:  # it never answered: its node failed, or it was cancelled
+        code, words = answer(self.job)
+        if words:
             with appending(self.log) as file:
-                file.write(f"\n{error}\n")
-            return FAILED
+                file.write(f"\n{words}\n")
+        return code
 
     def _lost(self) -> int | None:
         """`FAILED` once the queue has lacked the job twice: between two looks it might have ended, with an answer that is on its way."""

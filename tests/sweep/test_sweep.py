@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -499,14 +500,15 @@ def test_jobs_of_slurm_stay_in_the_queue_and_are_found_there(tmp_path, monkeypat
         said = capsys.readouterr().out
         assert "To stop them, saved: scancel 12\n" in said
         assert "2 unfinished" in said
-        assert (folder / "seed=1.slurm").read_text() == "12\n"
+        assert re.fullmatch("12 [0-9a-f]{16}\n", (folder / "seed=1.slurm").read_text())
         assert not (folder / "seed=2.slurm").exists()
     assert (tmp_path / "submitted").read_text().count("12") == 1
     (scripts / "sacct").write_text(f"#!/bin/sh\n{PENDING}\n")
     assert console("sweep", "resume", folder, "--on", "local") == exits.FAILED
     assert "in Slurm's queue there are still jobs for seed=1" in capsys.readouterr().err
     assert SweepFolder.read(folder).place.on == "slurm"
-    (script,) = (folder / "submitit").glob("*submission.sh")
+    (script,) = (folder / "submitit").glob("*/*submission.sh")
+    assert f"{sys.executable} -P -u -m submitit" in script.read_text()  # of no decoy in the current folder
     assert all(f"#SBATCH --{word}" in script.read_text() for word in ("partition=long", "time=90", "cpus-per-task=1", "signal=USR2@90"))
 
 
@@ -562,16 +564,34 @@ def test_a_job_that_left_the_queue_without_an_answer_is_lost(answer, gone, tmp_p
     assert not gone or "Slurm has no job 12 any more" in (tmp_path / "log").read_text()
 
 
-def test_a_job_that_never_answered_has_failed(tmp_path):
-    submitit = pytest.importorskip("submitit")
-    from deeprl.sweep.slurm import Queued
+class Called:
+    """Pickled as a call of a function."""
 
-    def result():
-        raise submitit.core.utils.UncompletedJobError("Job 12 has not produced any output")
+    def __reduce__(self):
+        return os.mkdir, ("called",)
 
-    job = Queued(SimpleNamespace(done=lambda: True, result=result), tmp_path / "log")
-    assert job.poll() == exits.FAILED
-    assert "Job 12 has not produced any output" in (tmp_path / "log").read_text()
+
+@pytest.mark.parametrize(
+    ("answer", "code", "says"),
+    [
+        (None, exits.FAILED, "it left no answer"),
+        (("success", exits.STOPPED), exits.STOPPED, ""),
+        (("error", "a traceback"), exits.FAILED, "a traceback"),
+        (("success", Called()), exits.FAILED, "it names posix.mkdir"),
+    ],
+)
+def test_the_answer_of_a_job_calls_nothing(answer, code, says, tmp_path, monkeypatch):
+    """It lies in the folder of the sweep, which may be a stranger's."""
+    from deeprl.sweep import slurm
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(slurm, "ANSWER_WAIT", 0)
+    if answer is not None:
+        (tmp_path / "12_0_result.pkl").write_bytes(pickle.dumps(answer))
+    paths = SimpleNamespace(result_pickle=tmp_path / "12_0_result.pkl")
+    assert slurm.Queued(SimpleNamespace(done=lambda: True, job_id="12", paths=paths), tmp_path / "log").poll() == code
+    assert not says or says in (tmp_path / "log").read_text()
+    assert not (tmp_path / "called").exists()
 
 
 def test_scancel_stops_the_run_of_a_job():
