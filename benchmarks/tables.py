@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import argparse
 import re
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from deeprl.cli.page import SLOTS
+from deeprl.config.build import option_class
 from deeprl.config.captions import Entry, caption, slots
-from deeprl.config.instantiate import resolve
 from deeprl.config.menu import options
-from deeprl.config.tuned import content, lineage
 from docs.navigation import pages
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,18 +69,10 @@ def grouped(slot: str, default: str) -> str:
 
 def kind(slot: str, name: str) -> str:
     """The word before the options that need the same, "" for those that need nothing in particular."""
-    part = class_of(slot, name)
+    part = option_class(slot, name)
     if slot == "agent":
         return KINDS[part.actions]
     return next((word for need, word in NEEDS.items() if need in getattr(part, "needs", ())), "")
-
-
-@cache
-def class_of(slot: str, name: str) -> Any:
-    """The class that an option names, itself or through the one from which it starts; None if it names none."""
-    found = [content(slot, each) for each in lineage(name, slot)]
-    target = next((file["_target_"] for file in found if "_target_" in file), None)
-    return resolve(target, slot) if target else None
 
 
 # ---- docs/algorithms/README.md

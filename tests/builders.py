@@ -107,36 +107,6 @@ def draw(replay: Replay, u: torch.Tensor | None = None, seed: int = 0) -> Batch:
 
 # ---- configurations
 
-KINDS = {
-    "dqn": "discrete", "double_dqn": "discrete", "dueling_dqn": "discrete", "noisy_dqn": "discrete", "idqn": "discrete",
-    "c51": "discrete", "qrdqn": "discrete", "iqn": "discrete", "iiqn": "discrete",
-    "munchausen_dqn": "discrete", "mvi": "discrete",
-    "log_dqn": "discrete", "loglin_dqn": "discrete",
-    "dvw": "discrete", "dvw_munchausen": "discrete", "munchausen_iqn": "discrete",
-    "retrace_dqn": "discrete", "rbis_dqn": "discrete", "pqn": "discrete",
-    "is_dqn": "discrete", "gi_dqn": "discrete", "target_free_dqn": "discrete",
-    "ddpg": "continuous", "td3": "continuous", "td3_paper": "continuous",
-    "sac": "continuous", "itd3": "continuous", "isac": "continuous", "tqc": "continuous", "redq": "continuous", "aro_ddpg": "continuous",
-    "simba": "continuous", "crossq": "continuous", "droq": "continuous", "rvi_sac": "continuous",
-    "flash_sac": "continuous", "bro": "continuous", "xqc": "continuous",
-}  # fmt: skip
-
-
-ANY = ("ppo", "a2c")
-"""Presets for both kinds of actions, which have no chain; tests/agents/test_ppo.py is theirs."""
-
-
-REPRESENTATIVES = ("dqn", "idqn", "c51", "iqn", "log_dqn", "dvw", "rbis_dqn", "td3", "isac", "tqc")
-"""Presets that hold one of each mechanism between them: chains, kinds of heads, mappings and their optimizer, a learned weighting,
-sequences, actors. The others combine the same parts."""
-
-
-def presets(*but: str) -> list:
-    """Every preset as a parameter, except some; those that represent no mechanism only with `pytest -m exhaustive`."""
-    marks = {name: () if name in REPRESENTATIVES else (pytest.mark.exhaustive,) for name in KINDS if name not in but}
-    return [pytest.param(name, marks=mark) for name, mark in marks.items()]
-
-
 _composed, _settled = lru_cache(maxsize=None)(compose), lru_cache(maxsize=None)(lambda overrides: settle(*composed(*overrides)[:2]))
 
 

@@ -33,12 +33,29 @@ def agent_actions(config: dict, allowed: Allowed = None) -> str:
 
 def agents_for(kind: str) -> list[str]:
     """Names of the agents that take "discrete" or "continuous" actions, or both, and run on any such environment."""
-    recipes = {}
+    return [name for name, takes in kinds().items() if takes in (kind, "any")]
+
+
+def kinds() -> dict[str, str]:
+    """The kind of actions that each agent takes, as `agent_actions` says; without those of families, as `lab/dtr`."""
+    found = {}
     for name in options("agent"):
         with contextlib.suppress(UnicodeDecodeError, YAMLError, OmegaConfBaseException):  # a file of the user's that nobody chose
-            recipes[name] = [content("agent", each) for each in lineage(name)]
-    targets = {name: next((found for found in files if "_target_" in found), None) for name, files in recipes.items()}
-    return [name for name, found in targets.items() if found and agent_actions(found) in (kind, "any") and "/" not in name]
+            if "/" not in name and (target := option_target("agent", name)):
+                found[name] = agent_actions({"_target_": target})
+    return found
+
+
+def option_target(slot: str, option: str) -> str | None:
+    """The `_target_` of an option, its own or that of the option from which it starts; None if there is none."""
+    files = (content(slot, name) for name in lineage(option, slot))
+    return next((file["_target_"] for file in files if "_target_" in file), None)
+
+
+def option_class(slot: str, option: str) -> Any:
+    """The class of an option of this distribution; None if it names none."""
+    target = option_target(slot, option)
+    return resolve(target, slot) if target else None
 
 
 def check_actions(config: dict, spec: Spec, allowed: Allowed = None) -> None:

@@ -11,7 +11,8 @@ from deeprl.networks.mlp import MLP, standard
 from deeprl.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import Spec
 from tests.accelerate.test_compile import build, given
-from tests.builders import flat, made_up, presets, settled, traced_gradient
+from tests.builders import flat, made_up, settled, traced_gradient
+from tests.presets import presets
 from tests.promises.test_resume_options import SMALL, interrupted
 
 IMAGES = Spec((4, 10, 10), torch.uint8, 6, 0)

@@ -28,14 +28,12 @@ from deeprl.training import crash
 from deeprl.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import QUIET, NetworkNoise, Spec
 from tests.builders import (
-    KINDS,
     actor_critic,
     assert_close32,
     console,
     entry,
     flat,
     made_up,
-    presets,
     settled,
     spec_of,
     traced_gradient,
@@ -44,6 +42,7 @@ from tests.builders import (
     value_agent,
 )
 from tests.corridor import CORRIDOR
+from tests.presets import KINDS, presets
 
 IMAGES = Spec((4, 10, 10), torch.uint8, 6, 0)
 MASKED = Spec((7,), torch.float32, 2, 0, masked=True)

@@ -35,13 +35,11 @@ from deeprl.transforms.observations import Running
 from deeprl.types import Batch, Rows, Spec
 from deeprl.values.masked import INVALID, MaskedValues
 from tests.builders import (
-    KINDS,
     draw,
     entry,
     lines,
     made_up,
     make_batch,
-    presets,
     same,
     settled,
     snapshot,
@@ -52,6 +50,7 @@ from tests.builders import (
     value_agent,
     values,
 )
+from tests.presets import KINDS, presets
 
 PLAIN = Spec((5,), torch.float32, 3, 0)
 MASKED = Spec((8,), torch.float32, 3, 0, masked=True)

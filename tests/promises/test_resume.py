@@ -14,6 +14,7 @@ import torch
 
 import deeprl
 from deeprl.cli import exits
+from deeprl.config.rollouts import REPLACED
 from deeprl.config.rules import IDENTITY
 from deeprl.errors import Stopped
 from deeprl.replay.replay import Replay
@@ -21,12 +22,12 @@ from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.folder import RunFolder
 from deeprl.training.collector import Collector
 from deeprl.training.trainer import Trainer
-from tests.builders import CARTPOLE, KINDS, begin, console, equal, front_door, lines, presets, same
+from tests.builders import CARTPOLE, begin, console, equal, front_door, lines, same
 from tests.corridor import CORRIDOR
+from tests.presets import KINDS, criterion, mechanisms, narrow, presets
 
 COMMON = [word for word in CARTPOLE if not word.startswith(("agent", "env="))]
 CRITICS = ("agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]")
-SIMBA = ("agent.actor_torso.width=8", "agent.torso.width=8")
 RUNS = {
     "dqn": CARTPOLE,
     "prioritized": (*CARTPOLE, "replay=prioritized"),
@@ -459,8 +460,8 @@ def test_resume_auto_finds_its_folder_however_it_is_written(form, tmp_path, monk
 def test_the_same_command_twice_once_stopped_and_resumed_is_the_same_run_for_every_preset(name, tmp_path, monkeypatch):
     """Those in `RUNS` have a test above."""
     env = {"discrete": "classic/cartpole", "continuous": "classic/pendulum"}[KINDS[name]]
-    body = ("agent.torso.hidden=[16]",) if KINDS[name] == "discrete" else SIMBA if name in ("simba", "flash_sac", "bro") else CRITICS
-    command = (*COMMON, f"env={env}", f"agent={name}", *body, "steps=240", "evaluation.every=null")
+    own = [word for word in COMMON if "rollout" not in mechanisms(name) or word.partition("=")[0] not in REPLACED]
+    command = (*own, f"env={env}", f"agent={name}", *narrow(name), *criterion(name), "steps=240", "evaluation.every=null")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert begin(whole, *command) == exits.FINISHED
     with monkeypatch.context() as patch:

@@ -30,7 +30,8 @@ from deeprl.session import session
 from deeprl.session.assemble import collector_of_actor
 from deeprl.system.functions import GIVEN, name_of, unimportable
 from deeprl.types import Rows
-from tests.builders import ANY, CARTPOLE, KINDS, begin, console, lines, presets, settled, snapshot, spec_of
+from tests.builders import CARTPOLE, begin, console, lines, settled, snapshot, spec_of
+from tests.presets import ANY, KINDS, presets
 from tests.promises.test_resume import assert_same_run
 from tests.remote.cluster import TWO, WORDS
 
