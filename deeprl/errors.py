@@ -73,7 +73,12 @@ def origin(error: BaseException) -> str:
     return f"{type(error).__name__} in {written[-1]}" if written else type(error).__name__
 
 
+def on_one_line(error: BaseException) -> str:
+    """The text of an exception, which may be another library's."""
+    return " ".join(str(error).split())
+
+
 def located(error: BaseException) -> str:
     """Sentences about an exception of a part, which may be the user's."""
-    text = " ".join(str(error).split()).rstrip(".")
+    text = on_one_line(error).rstrip(".")
     return f"{origin(error)}{text and f': {text}'}. DEEPRL_DEBUG=1 before the command prints the traceback."

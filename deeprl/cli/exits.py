@@ -71,11 +71,9 @@ def failure(error: BaseException, path: Path) -> str:
         where = f"The traceback is in {shown / 'traceback.txt'}."
     except OSError:
         where = ""
-    told = (
-        (f"{type(error).__name__}: {error.what}", brief(error.why), error.remedy)
-        if isinstance(error, Failed)
-        else (described(error), "", "")
-    )
+    told = (described(error), "", "")
+    if isinstance(error, Failed):
+        told = (f"{type(error).__name__}: {error.what}", brief(error.why), error.remedy)
     what, why, remedy = (f"{text.rstrip('.')}. " if text else "" for text in told)
     return "\n  ".join(line.rstrip() for line in (f"the run failed: {what}", why + where, remedy + resumable) if line)
 

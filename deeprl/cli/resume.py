@@ -16,7 +16,7 @@ from deeprl.cli.arguments import allow_package
 from deeprl.cli.exits import FINISHED, ended, guarded
 from deeprl.config.connections import connections, require_asked
 from deeprl.config.rules import IDENTITY, RESUMABLE, finalise, get, nearest, put
-from deeprl.errors import ConfigError
+from deeprl.errors import ConfigError, on_one_line
 from deeprl.runs.config_file import CHANGEABLE, flatten
 from deeprl.runs.folder import RunFolder
 from deeprl.system.terminal import answer
@@ -119,7 +119,7 @@ def changed(stored: dict, overrides: list[str]) -> dict:
         try:
             value = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[index,call-overload]
         except (OmegaConfBaseException, YAMLError, ValueError) as error:
-            raise ConfigError(f"{override}: {' '.join(str(error).split())}") from error
+            raise ConfigError(f"{override}: {on_one_line(error)}") from error
         put(config, key, value)
     return finalise(config)
 

@@ -28,7 +28,7 @@ from deeprl.config.compose import FAULTS, compose, prepare, resolve, run_folder_
 from deeprl.config.menu import groups
 from deeprl.config.overrides import first_of, for_hydra, key_of, quoted, swept
 from deeprl.config.rules import check as check_keys
-from deeprl.errors import ConfigError, RunFolderError
+from deeprl.errors import ConfigError, RunFolderError, on_one_line
 from deeprl.runs.config_file import folder_of
 from deeprl.runs.folder import RunFolder, holder
 from deeprl.runs.places import auto_folder, discard, holds_run, require_new
@@ -94,7 +94,7 @@ def launch(job: Callable[[DictConfig], None]) -> int:
     except (*FAULTS, OSError) as error:
         system = refusal(error)
         if system is None or isinstance(error, HydraException):
-            raise ConfigError(" ".join(str(error).split())) from error
+            raise ConfigError(on_one_line(error)) from error
         if full(system):
             raise RunFolderError(f"the run folder cannot be made: {system}") from error
         raise ConfigError(f"the run folder cannot be made: {system}. Name another one: hydra.run.dir=FOLDER.") from error

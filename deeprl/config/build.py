@@ -16,7 +16,7 @@ from deeprl.config.combinations import CHAIN, CONSUMERS, REPLAY, against_actor, 
 from deeprl.config.instantiate import PACKAGES, Allowed, Deferred, instantiate, resolve
 from deeprl.config.menu import groups, options
 from deeprl.config.tuned import content, lineage
-from deeprl.errors import ConfigError, MachineError, located, origin
+from deeprl.errors import ConfigError, MachineError, located, on_one_line, origin
 from deeprl.system.allowance import Allowance
 from deeprl.system.files import machine_fault
 from deeprl.types import Spec
@@ -118,12 +118,12 @@ def build_agent(config: dict, spec: Spec, allowed: Allowed = PACKAGES, saved: in
     try:
         check_parts(part)
     except UNBUILDABLE as error:  # a node is not that of a part
-        raise ConfigError(f"agent: it cannot be built here: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"agent: it cannot be built here: {on_one_line(error)}") from error
     try:
         with torch.device(config["device"]), limit:
             agent = part(spec=spec, seed=config["seed"])
     except (MemoryError, RuntimeError) as error:  # torch has no class of its own for missing memory
-        raise ConfigError(f"agent: it cannot be built here: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"agent: it cannot be built here: {on_one_line(error)}") from error
     except UNBUILDABLE as error:
         raise ConfigError(f"agent: it cannot be built: {located(error)}") from error
     return agent

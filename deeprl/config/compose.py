@@ -21,8 +21,8 @@ from deeprl.config import folders, own_files, tuned
 from deeprl.config.menu import groups, options
 from deeprl.config.overrides import check_words, fault_of_grammar, for_hydra, key_of, keys_of
 from deeprl.config.resolvers import env_name, register_resolvers
-from deeprl.config.rules import nearest
-from deeprl.errors import ConfigError
+from deeprl.config.rules import is_within, nearest
+from deeprl.errors import ConfigError, on_one_line
 from deeprl.runs.config_file import container, flatten
 
 FAULTS = (HydraException, OmegaConfBaseException, YAMLError)
@@ -190,11 +190,6 @@ def give_own_values(cfg: DictConfig, user: set[str], chosen: dict[str, str]) -> 
                 OmegaConf.update(cfg, place, next((values[place] for values in strongest_first if place in values), default))
 
 
-def is_within(key: str, parent: str) -> bool:
-    """Whether `key` is `parent` or lies below it."""
-    return f"{key}.".startswith(f"{parent}.")
-
-
 def explain(overrides: list[str], error: Exception) -> str:
     """Message for overrides that do not compose: the first wrong override, and the nearest right one."""
     known = groups()
@@ -223,7 +218,7 @@ def explain(overrides: list[str], error: Exception) -> str:
         except FAULTS as fault:
             return _explain_one(good, override, fault, known)
         good.append(override)
-    return _clean(error)
+    return on_one_line(error)
 
 
 def slots_of(known: list[str]) -> list[str]:
@@ -245,7 +240,7 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
     keys = [k for k, _ in flatten({name: part for name, part in base.items() if name not in ("hydra", "experiment", "budget")})]
     parents = {".".join(k.split(".")[:i]) for k in keys for i in range(1, len(k.split(".")))}
     if key in keys or key in known or key.startswith("hydra"):
-        return f"{override}: {_clean(error)}"
+        return f"{override}: {on_one_line(error)}"
     if key in parents and not override.partition("=")[2].startswith("{"):
         within = [k for k in keys if k.startswith(f"{key}.") and not k.endswith("._target_")]
         return f"{override}: {key} is no single value, but has the keys {', '.join(within)}: set these."
@@ -261,8 +256,3 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
     hint = f" Did you mean {meant[0]}={override.partition('=')[2]}?" if meant else nearest(key, last)
     hint = hint or (f" Did you mean {last[0]}?" if last else nearest(key, [*keys, *parents, *known]))
     return f"{override}: there is no key {key}.{hint}"
-
-
-def _clean(error: Exception) -> str:
-    """The words of an error on one line."""
-    return " ".join(str(error).split())

@@ -9,7 +9,7 @@ from typing import Any
 
 from deeprl.choice import Choice
 from deeprl.config.folders import left_out
-from deeprl.config.rules import nearest
+from deeprl.config.rules import is_within, nearest
 from deeprl.config.trust import Allowed, allow_with, is_defined_in
 from deeprl.errors import ConfigError, UnknownNameError, located, origin
 
@@ -140,4 +140,4 @@ def drop_foreign(config: dict, tuned: set[str], user: set[str], path: str = "", 
 
 def _sets(keys: set[str], key: str) -> bool:
     """Whether `keys` contains `key`, or a key below it."""
-    return any(name == key or name.startswith(f"{key}.") for name in keys)
+    return any(is_within(name, key) for name in keys)

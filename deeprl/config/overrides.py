@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import QuotedString, ValueType
 from hydra.errors import HydraException
 
 from deeprl.config.menu import groups, options
-from deeprl.config.rules import FIXED, nearest
+from deeprl.config.rules import FIXED, is_within, nearest
 from deeprl.errors import ConfigError
 from deeprl.runs.config_file import flatten
 from deeprl.system.terminal import front_door
@@ -51,7 +51,7 @@ def for_hydra(override: str) -> str:
     """`override` as Hydra's grammar has it: `env.kwargs.size=5` -> `++env.kwargs.size=5`, because the entry is new, and
     `hydra.run.dir=it's` -> `hydra.run.dir='it\\'s'`. A value that is quoted already stays. Idempotent."""
     key, equals, value = override.partition("=")
-    if any(key == name or key.startswith(f"{name}.") for name in OPEN):
+    if any(is_within(key, name) for name in OPEN):
         return f"++{override}"
     return f"{key}={quoted(value)}" if key in PATHS and equals and not _is_text(override) else override
 

@@ -11,7 +11,7 @@ import yaml
 
 from deeprl.config import folders, tuned
 from deeprl.config.menu import groups, option_files
-from deeprl.config.rules import FIXED, get, nearest
+from deeprl.config.rules import FIXED, get, is_within, nearest
 from deeprl.errors import ConfigError
 from deeprl.runs.config_file import flatten
 
@@ -114,16 +114,12 @@ def check_keys(sources: Iterable[Source], dropped: Iterable[str]) -> None:
             continue
         for key in (f"{prefix}{key}" for key, _ in flatten(tuned.content(group, name)) if key.split(".")[0] not in ("defaults", "hydra")):
             slot = key.split(".")[0] in CLASSES
-            if slot and not any(_within(key, each) for each in dropped):
+            if slot and not any(is_within(key, each) for each in dropped):
                 continue
             known = keys_below(_group_of(key)) if slot else set(FIXED)
-            if not any(_within(key, each) or _within(each, key) for each in known):
+            if not any(is_within(key, each) or is_within(each, key) for each in known):
                 at = line_of(path, key.removeprefix(prefix))
                 raise ConfigError(f"{path}, line {at}: there is no key {key}.{nearest(key, known)}")
-
-
-def _within(key: str, parent: str) -> bool:
-    return f"{key}.".startswith(f"{parent}.")
 
 
 def _group_of(key: str) -> str:

@@ -89,6 +89,11 @@ def put(config: dict, path: str, value: Any) -> None:
     config[last] = value
 
 
+def is_within(key: str, parent: str) -> bool:
+    """Whether `key` is `parent` or lies below it."""
+    return f"{key}.".startswith(f"{parent}.")
+
+
 def nearest(word: str, candidates: Iterable[str], proposals: Mapping[str, str] | None = None) -> str:
     """' Did you mean …?' with the nearest candidate, or '' if none is near. Capitals do not count.
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from deeprl.errors import ConfigError
+from deeprl.errors import ConfigError, on_one_line
 from deeprl.system.machine import extra
 from deeprl.system.terminal import say
 
@@ -70,7 +70,7 @@ def connect(address: str | None, wanted: str, key: str, **own: Any) -> Any:
         with contextlib.chdir(next(entry for entry in path if os.path.isdir(entry))):
             ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", job_config=job, **own)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        raise ConfigError(f"{key}={address}: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{key}={address}: {on_one_line(error)}") from error
     if address is None and (host := ray.util.get_node_ip_address()) not in LOOPBACK:
         say(
             f"Ray listens on {host}, because the package ray was imported before deeprl could tell it not to: import it later, or set "

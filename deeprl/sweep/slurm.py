@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from deeprl.errors import FAILED, STOPPED, ConfigError, RunFolderError
+from deeprl.errors import FAILED, STOPPED, ConfigError, RunFolderError, on_one_line
 from deeprl.sweep.launcher import Running
 from deeprl.sweep.process import Task, stop, wait
 from deeprl.system.files import appending, make_folder, read_regular, replace_file
@@ -88,7 +88,7 @@ def executor(folder: Path, parameters: Sequence[str], threads: int) -> Any:
     except RuntimeError as error:
         raise ConfigError(f"--on slurm: {error}") from error
     except (NameError, ValueError, TypeError, AssertionError) as error:
-        raise ConfigError(f"--slurm: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"--slurm: {on_one_line(error)}") from error
     if not given.keys() & LIMITS:
         raise ConfigError(
             "--on slurm needs a time limit for its jobs, because submitit's own is five minutes: --slurm timeout_min=600. A job that "
@@ -141,7 +141,7 @@ class Slurm:
             try:
                 job = self.executor.submit(Submission(task))
             except RuntimeError as error:  # of submitit
-                reason = " ".join(str(error).split())
+                reason = on_one_line(error)
                 raise RunFolderError(
                     f"{task.run}: Slurm refused the job: {reason}. Resume as it is, or with other values: one --slurm then replaces all."
                 ) from error

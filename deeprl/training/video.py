@@ -20,7 +20,7 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 
-from deeprl.errors import ConfigError
+from deeprl.errors import ConfigError, on_one_line
 from deeprl.system.files import make_folder, sync_file
 from deeprl.training.evaluation import Tape
 
@@ -219,5 +219,5 @@ def check_rendering(env, key: str) -> None:
                 envs.backend.game(0).frame()
                 imageio_ffmpeg.get_ffmpeg_exe()
     except Exception as error:  # each graphics library raises its own
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = on_one_line(error) or type(error).__name__
         raise ConfigError(f"{key}: {env.name} cannot be rendered here ({reason}). {env.render_remedy}.") from error

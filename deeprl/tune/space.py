@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from deeprl.config.overrides import key_of, swept
-from deeprl.errors import ConfigError
+from deeprl.errors import ConfigError, on_one_line
 from deeprl.sweep.grid import Job, is_override
 
 SYNTAX = "options are a,b; an interval is interval(0,1), of whole numbers int(interval(1,5)), logarithmic tag(log,interval(1e-5,1e-2))"
@@ -103,7 +103,7 @@ def parse(overrides: Sequence[str]) -> Space:
         try:
             parsed = OverridesParser.create().parse_override(override)
         except HydraException as error:
-            raise ConfigError(f"{override}: {' '.join(str(error).split())}; {SYNTAX}.") from error
+            raise ConfigError(f"{override}: {on_one_line(error)}; {SYNTAX}.") from error
         if head.lstrip("+") in distributions:
             raise ConfigError(f"{key} is given twice: leave one out.")
         if not parsed.is_sweep_override():

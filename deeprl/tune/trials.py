@@ -18,7 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from deeprl.errors import FINISHED, STOPPED, WRONG, RunFolderError
+from deeprl.errors import FINISHED, STOPPED, WRONG, RunFolderError, on_one_line
 from deeprl.runs.folder import RunFolder
 from deeprl.sweep.folder import SweepFolder
 from deeprl.sweep.grid import Job
@@ -74,7 +74,7 @@ def open_study(path: Path, by: BasePruner | None = None) -> optuna.Study:
         require_numbers(study.get_trials(deepcopy=False))
         return study
     except Exception as error:  # Optuna's own are of many kinds
-        raise RunFolderError(f"{file} is damaged: {type(error).__name__}: {' '.join(str(error).split())}") from error
+        raise RunFolderError(f"{file} is damaged: {type(error).__name__}: {on_one_line(error)}") from error
 
 
 def require_numbers(trials: list[FrozenTrial]) -> None:
