@@ -3,7 +3,7 @@ one, and every key for a right one; here each of these is refused with the file,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ def check_keys(sources: Iterable[Source], dropped: Iterable[str]) -> None:
     Raises:
         ConfigError: a file of a user sets a key that no option has.
     """
-    dropped, below = [*dropped], cache(keys_below)  # one slot's options are read once
+    dropped, slots, below = [*dropped], cache(groups), cache(keys_below)  # folders are read once
     for group, name, prefix in sources:
         path = of_users(group, name)
         if path is None:
@@ -117,15 +117,15 @@ def check_keys(sources: Iterable[Source], dropped: Iterable[str]) -> None:
             slot = key.split(".")[0] in CLASSES
             if slot and not any(is_within(key, each) for each in dropped):
                 continue
-            known = below(_group_of(key)) if slot else set(FIXED)
+            known = below(_group_of(key, slots())) if slot else set(FIXED)
             if not any(is_within(key, each) or is_within(each, key) for each in known):
                 at = line_of(path, key.removeprefix(prefix))
                 raise ConfigError(f"{path}, line {at}: there is no key {key}.{nearest(key, known)}")
 
 
-def _group_of(key: str) -> str:
+def _group_of(key: str, known: Collection[str]) -> str:
     """The group that holds a key: agent/chain of agent.chain.length."""
-    parts, known = key.split("."), groups()
+    parts = key.split(".")
     return next((name for end in range(len(parts) - 1, 0, -1) if (name := "/".join(parts[:end])) in known), parts[0])
 
 
