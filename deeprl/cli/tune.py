@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from deeprl.cli.arguments import allow_connection, allow_package, counting, natural
 from deeprl.cli.sweep import allowed_to, read_configs, words_of_trust
 from deeprl.config.rules import get
+from deeprl.config.trust import Allowed
 from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
 from deeprl.runs.places import STAMP, new_folder
 from deeprl.sweep.conduct import conduct
 from deeprl.sweep.folder import SweepFolder, require_empty
+from deeprl.sweep.grid import Job
 from deeprl.sweep.launcher import Local
 from deeprl.sweep.plan import Plan, check, side_by_side
 from deeprl.sweep.table import View
@@ -93,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
         view, launcher = View(runs, dict.fromkeys((job.name for job in runs.jobs), grid.steps), slots), Local(slots)
         try:
             with Signals() as signals:
-                conduct(runs, trials.jobs(), launcher, signals, view, trials.watch)
+                conduct(runs, looked_at(trials.jobs(), runs, allowed), launcher, signals, view, trials.watch)
         except (KeyboardInterrupt, OSError):
             say(f"Each trial goes on from its last checkpoints with:  {resume_command(path)}{trusted}")
             raise
@@ -102,6 +105,28 @@ def run(options: argparse.Namespace) -> int:
         finally:
             view.close()
         return ended(path, study, space, settings, trusted)
+
+
+def looked_at(jobs: Iterable[Job], runs: SweepFolder, allowed: Allowed) -> Iterator[Job]:
+    """The jobs of a study, each checked before it starts: `check` saw every value once, and two may name together what neither does.
+
+    Args:
+        allowed: what jobs of a stored study may name; None: the study is the user's.
+
+    Raises:
+        ConfigError: a job names something else.
+    """
+    from deeprl.config.compose import compose
+    from deeprl.config.connections import require_allowed
+    from deeprl.config.stored import require_trusted
+
+    for job in jobs:
+        if allowed is not None:
+            with runs.at_home():
+                config, _, _ = compose(job.overrides)
+                require_trusted(config, "", allowed)
+                require_allowed(config, allowed)
+        yield job
 
 
 def chosen(options: argparse.Namespace) -> tuple[Path | None, Settings]:

@@ -84,7 +84,7 @@ def require_numbers(trials: list[FrozenTrial]) -> None:
     """
     optuna.create_study(direction="maximize").add_trials(trials)  # Optuna checks what it is given, not what it reads
     for trial in trials:
-        for value in (*(trial.values or ()), *trial.intermediate_values.values()):
+        for value in (*(trial.values or ()), *trial.intermediate_values, *trial.intermediate_values.values()):
             if not isinstance(value, (int, float)):
                 raise ValueError(f"trial {trial.number} has the value {value!r:.50}")
 
@@ -123,6 +123,7 @@ class Trials:
         self.faults: dict[str, str] = {}
         """Runs that failed by the machine since the last trial that ended, with their last words"""
         found = study.get_trials(deepcopy=False)
+        self._require_own(found)
         self.open = {trial.number: self._opened(trial) for trial in found if trial.state is TrialState.RUNNING}
         self.asked = len(found)
         waiting = [Job(name, ()) for number in range(self.asked, settings.trials) for name in self._names(number)]
@@ -235,13 +236,18 @@ class Trials:
         say(f"trial {number}: {' '.join(self.space.settings(params))}")
         return self.open[number]
 
-    def _opened(self, trial: FrozenTrial) -> Open:
+    def _require_own(self, trials: list[FrozenTrial]) -> None:
         """
         Raises:
-            RunFolderError: study.log has other values for the trial than the study searches: they would be words of a command line.
+            RunFolderError: study.log has other values for a trial than the study searches: they would be words of a command line, or those
+                of best.yaml.
         """
-        if not self.space.holds(trial.params):
-            raise RunFolderError(f"{self.runs.path / 'study.log'} is damaged: the values of trial {trial.number} are not of this study")
+        for trial in trials:
+            if not self.space.holds(trial.params):
+                log = self.runs.path / "study.log"
+                raise RunFolderError(f"{log} is damaged: the values of trial {trial.number} are not of this study")
+
+    def _opened(self, trial: FrozenTrial) -> Open:
         names = self._names(trial.number)
         return Open(trial, [self.space.job(name, trial.params, self.space.seed + place) for place, name in enumerate(names)])
 

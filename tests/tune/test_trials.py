@@ -10,6 +10,7 @@ from statistics import median
 
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, distribution_to_json
 
 from deeprl.errors import FAILED, FINISHED, STOPPED, RunFolderError
 from deeprl.runs.folder import RunFolder
@@ -262,7 +263,7 @@ def test_a_study_that_is_no_plain_file_is_neither_cut_nor_appended_to(tmp_path, 
     assert (tmp_path / "mine").read_text() == "a thesis\nwithout an end"
 
 
-@pytest.mark.parametrize("key", ["values", "intermediate_value"])
+@pytest.mark.parametrize("key", ["values", "intermediate_value", "step"])
 def test_values_that_are_no_numbers_are_damage(tmp_path, key):
     study_of(tmp_path, Launcher(), trials=1)
     lines = [json.loads(line) for line in (tmp_path / "study.log").read_text().splitlines()]
@@ -272,6 +273,20 @@ def test_values_that_are_no_numbers_are_damage(tmp_path, key):
     (tmp_path / "study.log").write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(RunFolderError, match=r"study\.log is damaged"):
         open_study(tmp_path)
+
+
+@pytest.mark.parametrize("params", [{}, {"y": 0.5}, {"x": 0.5}])
+def test_trials_that_are_over_have_values_of_this_study_too(tmp_path, params):
+    """The best of them stands in best.yaml: a stranger's had {_target_: os.system} there."""
+    study_of(tmp_path, Launcher(), trials=1)
+    lines = [json.loads(line) for line in (tmp_path / "study.log").read_text().splitlines()]
+    theirs = distribution_to_json(CategoricalDistribution([0.5, "{_target_: os.system}"]))
+    for line in lines:
+        if "distributions" in line:
+            line["params"], line["distributions"] = dict.fromkeys(params, 1), dict.fromkeys(params, theirs)
+    (tmp_path / "study.log").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(RunFolderError, match="the values of trial 0 are not of this study"):
+        study_of(tmp_path, Launcher(), trials=1)
 
 
 def test_a_study_larger_than_any_is_not_read(tmp_path):

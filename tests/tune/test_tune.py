@@ -19,6 +19,8 @@ from deeprl.cli import exits
 from deeprl.cli import tune as command
 from deeprl.errors import ConfigError
 from deeprl.runs.folder import RunFolder, holder
+from deeprl.sweep.folder import SweepFolder
+from deeprl.sweep.grid import Job
 from deeprl.tune.settings import Settings
 from tests.builders import console, front_door, lines
 from tests.sweep.test_sweep import TOY, Here
@@ -82,6 +84,18 @@ def test_the_same_folder_takes_no_other_study(tmp_path, here, capsys):
     (folder / "tune.json").write_text(json.dumps({**json.loads((folder / "tune.json").read_text()), "overrides": ["--config-dir=x"]}))
     assert console("tune", "resume", folder) == exits.FAILED
     assert "tune.json is damaged" in capsys.readouterr().err
+
+
+def test_every_job_of_a_stored_study_is_looked_at(tmp_path):
+    """With package=tests,gymnasium and x=1,a:b the check of the study sees each value once, and never the file a:b with Gymnasium."""
+    runs = SweepFolder(tmp_path, [], [])
+    words = ("agent=dqn", "env=gym", "env.id=CartPole-v1", "env.package=gymnasium")
+    good, bad = Job("a", (*words, "env.kwargs.x=1")), Job("b", (*words, "env.kwargs.x='a:b'"))
+    assert list(command.looked_at([good, bad], runs, None)) == [good, bad]
+    jobs = command.looked_at([good, bad], runs, ("deeprl", "gymnasium"))
+    assert next(jobs) == good
+    with pytest.raises(ConfigError, match="--allow-file a:b"):
+        next(jobs)
 
 
 def test_a_study_that_another_command_began_meanwhile_is_not_overwritten(tmp_path):
