@@ -453,7 +453,7 @@ def test_a_function_with_num_envs_makes_a_vector_from_python(tmp_path, monkeypat
         return in_process(num_envs, least=5, most=5)
 
     run = deeprl.train(SHORT, env=make)
-    assert run.folder.parent.parent.name.startswith("vector_tests.envs.test_vector_env:")
+    assert run.folder.parent.parent.name.startswith("vector_tests.envs.test_vector_env_")
     assert set(asked) == {4, 2}  # evaluations have environments of their own
     assert run.summary["final"]["length"] == 5
     assert run.evaluations()["lengths"][0].tolist() == [5, 5, 5]
