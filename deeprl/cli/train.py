@@ -177,22 +177,13 @@ def check(overrides: list[str], sweep: bool) -> tuple[Path, dict] | None:
     config, user, chosen = compose(overrides)
     check_keys(config)
     folder = run_folder_of(overrides)
-    if folder is not None and Path(folder).resolve() == Path.cwd():
-        raise ConfigError(f"hydra.run.dir={folder} is the current folder: name a folder of its own, such as hydra.run.dir=runs/mine.")
-    if folder and (who := holder(Path(folder))):
-        raise RunFolderError(f"hydra.run.dir={folder} is in use by {who}: wait for it, stop it, or give this run another folder.")
-    if folder and not (config["resume"] == "auto" and holds_run(Path(folder))):
-        require_new(Path(folder))  # before Hydra writes into it
+    check_folder(folder, resumes=config["resume"] == "auto")
     if sweep and folder:
         raise ConfigError(f"hydra.run.dir={folder} is the folder of one run. The runs of -m lie under hydra.sweep.dir={folder}")
     if sweep and place()[1] > 1:
         raise ConfigError("-m starts one run after the other, torchrun the processes of one run: leave one of them out.")
     if sweep and config["resume"] == "auto":
         raise ConfigError("resume=auto goes on with one run: leave -m out, or start each run of the sweep with a command of its own.")
-    root = Path(folder or "runs")
-    for parent in [root, *root.parents]:
-        if parent.exists() and not parent.is_dir():
-            raise ConfigError(f"hydra.run.dir={root}: {parent} is a file, so no run folder can be made there. Choose another folder.")
     if config["resume"] != "auto":
         require_source(config["init_from"])
         return None
@@ -200,6 +191,28 @@ def check(overrides: list[str], sweep: bool) -> tuple[Path, dict] | None:
 
     settled = settle(config, user)
     return Path(folder) if folder else auto_folder(settled, env=chosen["env"], agent=chosen["agent"]), settled
+
+
+def check_folder(folder: str | None, resumes: bool) -> None:
+    """
+    Args:
+        folder: of the command line, if it names one.
+        resumes: a run in this folder goes on.
+
+    Raises:
+        ConfigError: no run can start there.
+        RunFolderError: another process works there.
+    """
+    if folder is not None and Path(folder).resolve() == Path.cwd():
+        raise ConfigError(f"hydra.run.dir={folder} is the current folder: name a folder of its own, such as hydra.run.dir=runs/mine.")
+    if folder and (who := holder(Path(folder))):
+        raise RunFolderError(f"hydra.run.dir={folder} is in use by {who}: wait for it, stop it, or give this run another folder.")
+    if folder and not (resumes and holds_run(Path(folder))):
+        require_new(Path(folder))  # before Hydra writes into it
+    root = Path(folder or "runs")
+    for parent in [root, *root.parents]:
+        if parent.exists() and not parent.is_dir():
+            raise ConfigError(f"hydra.run.dir={root}: {parent} is a file, so no run folder can be made there. Choose another folder.")
 
 
 def require_source(source: str | None) -> None:
