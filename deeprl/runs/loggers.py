@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 from deeprl.choice import Choice
+from deeprl.errors import RunFolderError
 from deeprl.runs.config_file import flatten
 from deeprl.runs.event_file import TensorBoard
-from deeprl.system.files import Appender, full, plain, read_regular, replace_file
+from deeprl.system.files import Appender, full, own_folder, plain, read_regular, replace_file
 from deeprl.system.machine import extra
 
 Mode = Literal["online", "offline", "disabled"]
@@ -147,9 +148,20 @@ class WandB(Logger):
         if not resume or not (file.exists() or (Path(folder) / "wandb").exists()):  # a run may switch it on when it goes on
             replace_file(file, f"{re.sub(r'[^A-Za-z0-9_.=,-]', '_', name)[-80:]}-{secrets.token_hex(4)}\n")
         own = read_regular(file, 200).decode().strip() if file.exists() else name
-        self._run = wandb.init(
-            project=project, entity=entity, mode=mode, dir=str(folder), id=own, name=name, resume="allow" if resume else None
-        )
+        if "/" in own or not own.isprintable():
+            raise RunFolderError(f"{file} holds {own!r:.100}, which is no id of a run; remove it to go on")
+        try:
+            for place in ("wandb", ".wandb"):
+                own_folder(Path(folder) / place)
+        except OSError as error:
+            raise RunFolderError(f"{error.filename}: {error.strerror}; remove it to go on") from None
+        home = str(Path(folder).absolute())
+        # the current folder may be a stranger's: its wandb/settings name a server, and its .git/config programs that git starts
+        with contextlib.chdir(Path(__file__).parent):
+            wandb.setup()
+        git = {"disable_git": True}  # system.json has the commit of deeprl
+        again: Any = "allow" if resume else None
+        self._run = wandb.init(project=project, entity=entity, mode=mode, dir=home, id=own, name=name, resume=again, settings=git)
 
     def scalars(self, step: int, values: dict[str, float], elapsed: float) -> None:
         self._run.log(dict(values), step=step)

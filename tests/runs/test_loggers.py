@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from tensorboard.plugins.hparams import metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from deeprl.config.instantiate import resolve
+from deeprl.errors import RunFolderError
 from deeprl.runs import event_file
 from deeprl.runs.event_file import CHARTS
 from deeprl.runs.loggers import JsonLines, Loggers, Logging, TensorBoard, WandB
@@ -281,6 +283,20 @@ def test_a_missing_extra_says_how_to_get_it(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("place", ["wandb", ".wandb", "wandb_id"])
+def test_wandb_writes_where_no_link_and_no_id_of_a_stranger_leads(tmp_path, monkeypatch, place):
+    calls: list[str] = []
+    fake = SimpleNamespace(setup=lambda: None, init=lambda **options: calls.append("init"))
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    if place == "wandb_id":
+        (tmp_path / place).write_text("../../mine\n")
+    else:
+        (tmp_path / place).symlink_to(tmp_path.parent)
+    with pytest.raises(RunFolderError, match="no id of a run|is a link"):
+        WandB(tmp_path, "project", resume=True)
+    assert not calls
+
+
 def test_wandb_gets_the_same_numbers(tmp_path, monkeypatch):
     class Fake(dict):
         """A run: notes what is called, and is its own config and summary."""
@@ -290,7 +306,11 @@ def test_wandb_gets_the_same_numbers(tmp_path, monkeypatch):
             self.calls, self.summary = [], {}
             self.config = self
 
+        def setup(self):
+            self.set_up_in = os.getcwd()
+
         def init(self, **options):
+            assert options["settings"] == {"disable_git": True}
             self.calls.append(("init", options["id"], options["resume"]))
             return self
 
@@ -306,7 +326,9 @@ def test_wandb_gets_the_same_numbers(tmp_path, monkeypatch):
     fake = Fake()
     monkeypatch.setitem(sys.modules, "wandb", fake)
     (tmp_path / "wandb").mkdir()
+    monkeypatch.chdir(tmp_path)  # where wandb would read wandb/settings: a stranger's named another server
     loggers = Loggers([WandB(tmp_path, "project", resume=True)])
+    assert not Path(fake.set_up_in).is_relative_to(tmp_path)
     loggers.hparams({"a": {"b": 1}}, {"final/mean": 2.0})
     loggers.text(0, "config", "text")
     loggers.scalars(3, {"x": 1})
