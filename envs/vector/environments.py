@@ -271,13 +271,19 @@ class Environments:
         return f"environment {self.first + index} of {self.name} failed {where}"
 
     def _failed(self, index: int, failure: Failure) -> EnvironmentFailed:
+        return EnvironmentFailed(self._what(index), failure.cause, self._remedy(index))
+
+    def _remedy(self, index: int) -> str:
         times = self._failed_in_a_row[index]
-        fresh = "env.on_error=restart goes on with a fresh one, also when the run is resumed"
-        if self.on_error == "restart" or (self._journals[index].episode < 0 and not self.evaluation):
-            fresh = "env.on_error=restart replaces an environment after its first reset only" if self.on_error == "restart" else ""
-        remedy = fresh if self.backend.replaces or not fresh else "none of its environments can be replaced"
-        outcome = f"so it was {times} times in a row" if times > RESTARTS else remedy
-        return EnvironmentFailed(self._what(index), failure.cause, outcome)
+        if times > RESTARTS:
+            return f"so it was {times} times in a row"
+        if self.on_error != "restart" and self._journals[index].episode < 0 and not self.evaluation:
+            return ""  # the environment does not work
+        if not self.backend.replaces:
+            return "none of its environments can be replaced"
+        if self.on_error == "restart":
+            return "env.on_error=restart replaces an environment after its first reset only"
+        return "env.on_error=restart goes on with a fresh one, also when the run is resumed"
 
     def _warn(self, index: int, failure: Failure, outcome: str, level: int = 5) -> None:
         """`level`: of the caller of `step`, as in `warnings.warn`."""
