@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     with folder.at_home():
         begun = {job.name for job in todo if not made and (folder.run(job) / "checkpoints" / "last").exists()}
         plan = check(todo, here=folder.place.on == "local", begun=begun, allowed=allowed)
-    folder.trust = words_of_trust(folder.config_dir, plan)
+    folder.trust = words_to_resume(folder.config_dir, plan)
     if made:
         folder.path = new_folder(folder.path)
     try:
@@ -122,7 +122,7 @@ def read_configs(config_dir: str | None, allowed: Allowed) -> None:
     folders.add(Path(config_dir))
 
 
-def words_of_trust(config_dir: str | None, plan: Plan) -> str:
+def words_to_resume(config_dir: str | None, plan: Plan) -> str:
     """Words with which a command resumes what it has begun."""
     words = "".join(dict.fromkeys(trust.words_of_trust(config) for config in plan.configs))
     connects = dict.fromkeys(word for config in plan.configs for word in connections.connections(config))

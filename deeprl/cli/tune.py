@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deeprl.cli.arguments import allow_connection, allow_package, counting, natural
-from deeprl.cli.sweep import allowed_to, read_configs, words_of_trust
+from deeprl.cli.sweep import allowed_to, read_configs, words_to_resume
 from deeprl.config.rules import get
 from deeprl.config.trust import Allowed
 from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     runs = SweepFolder(path or Path("runs"), settings.overrides, [], settings.config_dir, settings.cwd)
     with runs.at_home():
         plan = check(corners, here=True, allowed=allowed)
-    trusted = words_of_trust(settings.config_dir, plan)
+    trusted = words_to_resume(settings.config_dir, plan)
     configs = plan.configs
     grid = comparable({job.name: config for job, config in zip(corners, configs)})
     usual = max(usable_cores() // max(config["runtime"]["threads"] or usable_cores() for config in configs), 1)

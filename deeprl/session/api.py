@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import multiprocessing
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,7 +32,7 @@ from deeprl.session.given import check_function, replace_function
 from deeprl.session.settle import settle
 from deeprl.system.functions import name_of, takes
 from deeprl.system.machine import flush_denormals
-from deeprl.system.terminal import say
+from deeprl.system.terminal import from_here, say
 from deeprl.system.torchrun import place
 from deeprl.training.crash import weights_fault
 from deeprl.training.distributed import join
@@ -69,7 +68,7 @@ class Run:
             "environment": self.config["names"]["env"],
             "step": f"{self.step:,}",
             "return": "none yet" if returned is None else f"{returned:.1f}",
-            "folder": os.path.relpath(self.folder) if self.folder.is_relative_to(Path.cwd()) else str(self.folder),
+            "folder": str(from_here(self.folder)),
         }
 
     def __repr__(self) -> str:
