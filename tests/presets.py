@@ -18,6 +18,7 @@ ANY = tuple(name for name, kind in kinds().items() if kind == "any")
 """Presets for both kinds of actions, which have no chain; tests/agents/test_ppo.py is theirs."""
 
 
+@cache
 def needs(slot: str, option: str) -> frozenset[str]:
     """What the part of an option needs, as its class says."""
     return stated(slot, option, "needs")

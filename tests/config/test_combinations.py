@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from typing import ClassVar
 
 import pytest
 import torch
@@ -22,13 +23,17 @@ from deeprl.runs import checkpoint
 from deeprl.training.learner import gradient
 from tests.builders import DISCRETE, equal, made_up, same, settled, update
 from tests.pairwise import pairs, pairwise
+from tests.presets import needs
 
 HEADS = options("agent/head")
-BACKUPS = [option for option in options("agent/backup") if option != "policy"]
-MAPPINGS = {"identity": "raw", "log": "polar", "loglinear": "polar", "signed_root": "raw", "asinh": "raw"}
-"""With rewards that suit them. The others are variants: `loglinear_paper`, and `per_channel`, which holds several."""
+BACKUPS = [option for option in options("agent/backup") if "actor" not in needs("agent/backup", option)]
+VARIANTS = {"loglinear_paper", "per_channel"}
+"""Of mappings; the last holds several."""
+ELSEWHERE = {"polyak", "polyak_joint", "iterated_polyak", "none"}
+"""Chains of the continuous agent, with which tests/config/test_continuous_combinations.py pairs everything."""
+MAPPINGS = ["identity", *(option for option in options("agent/mapping") if option not in {"identity", *VARIANTS})]
 WEIGHTINGS, AUXILIARIES, N_STEPS = options("agent/weighting"), options("agent/auxiliary"), (1, 3)
-CHAINS = ("single", "iterated", "iterated_shared", "iterated_live")
+CHAINS = [option for option in options("agent/chain") if option not in ELSEWHERE]
 BASE = ("agent=dqn", "env=toy/chain", "agent/torso=mlp", "agent.torso.hidden=[7]")
 
 
@@ -41,15 +46,19 @@ def configuration(head: str, backup: str, mapping: str, weighting: str, auxiliar
         "head": head,
         "backup": backup,
         "mapping": mapping,
-        "rewards": MAPPINGS[mapping],
+        "rewards": "polar" if "nonnegative" in needs("agent/mapping", mapping) else "raw",
         "weighting": weighting,
         "auxiliary": auxiliary,
     }
     config = copy.deepcopy(settled(*BASE))
     config["agent"].update({slot: node(slot, option) for slot, option in slots.items()})
     config["agent"]["chain"] = node("chain", chain) | ({} if chain == "single" else {"length": 3})
-    if backup == "peng":
-        config["replay"] = {**settled(*BASE, "agent/backup=peng")["replay"], "minibatches": 1, **({"n_step": n_step} if n_step > 1 else {})}
+    if "rollout" in needs("agent/backup", backup):
+        config["replay"] = {
+            **settled(*BASE, f"agent/backup={backup}")["replay"],
+            "minibatches": 1,
+            **({"n_step": n_step} if n_step > 1 else {}),
+        }
     else:
         config["replay"] = {**config["replay"], "n_step": n_step}
     return config
@@ -87,36 +96,36 @@ def survives(agent) -> None:
 
 def refused(head: str, backup: str, mapping: str, weighting: str, n_step: int) -> str | None:
     """The table of `deeprl list combinations`, written down a second time, and what constructors refuse."""
-    soft, path = backup in ("soft", "munchausen", "tsallis"), backup == "bottleneck"
-    traces = not soft and not path and backup not in ("max", "double")
+    needed, learned = needs("agent/backup", backup), needs("agent/weighting", weighting)
+    logarithm = "nonnegative" in needs("agent/mapping", mapping)
     if mapping != "identity" and head != "scalar":
         return "agent/head=scalar"
-    if soft and mapping in ("log", "loglinear"):
+    if "signed" in needed and logarithm:
         return "either sign"
-    if traces and (head in ("categorical", "quantile", "implicit_quantile") or mapping in ("log", "loglinear")):
+    if "scalar" in needed and (head in ("categorical", "quantile", "implicit_quantile") or logarithm):
         return "single values only"
-    if (path or weighting == "inverse_variance") and mapping != "identity":
+    if "returns" in needed | learned and mapping != "identity":
         return "ordinary units"
-    if backup == "peng" and weighting == "inverse_variance":
+    if "rollout" in needed and weighting != "one":
         return "targets of single transitions"
-    if backup == "peng" and n_step > 1:
+    if "rollout" in needed and n_step > 1:
         return r"replay\.n_step=3: Rollout takes no n_step"
-    return r"replay\.n_step must be 1" if (path or traces) and n_step > 1 else None
+    return r"replay\.n_step must be 1" if "sequences" in needed and n_step > 1 else None
 
 
 def fits(head, backup, mapping, weighting, auxiliary, chain, n_step) -> bool:
     """The last two refusals have tests in tests/agents/test_gi_dqn.py and test_is_dqn.py."""
-    if auxiliary == "gradient_correction":
+    if "residual" in needs("agent/auxiliary", auxiliary):
         residual = head in ("scalar", "categorical") and mapping == "identity" and backup in ("max", "double")
         if chain != "iterated_live" or not residual:
             return False
-    if chain == "iterated_shared" and weighting == "inverse_variance":
+    if chain == "iterated_shared" and "iterations" in needs("agent/weighting", weighting):
         return False
     return refused(head, backup, mapping, weighting, n_step) is None
 
 
-SLOTS = (HEADS, BACKUPS, list(MAPPINGS), WEIGHTINGS, AUXILIARIES, CHAINS, N_STEPS)
-REFUSED = pairwise(HEADS, BACKUPS, list(MAPPINGS), WEIGHTINGS, N_STEPS, keep=lambda *row: refused(*row) is not None)
+SLOTS = (HEADS, BACKUPS, MAPPINGS, WEIGHTINGS, AUXILIARIES, CHAINS, N_STEPS)
+REFUSED = pairwise(HEADS, BACKUPS, MAPPINGS, WEIGHTINGS, N_STEPS, keep=lambda *row: refused(*row) is not None)
 """Without auxiliary and chain, which have no say in these refusals."""
 
 
@@ -189,6 +198,21 @@ def test_a_need_without_an_offer_is_a_sentence_with_both_names():
         needs = frozenset({"scalar", "successor"})
 
     (refusal,) = refusals({"agent/backup": Needy()}, "agent/head=Categorical", frozenset({"signed"}), HEAD)
-    assert refusal == ("agent/backup=Needy", "scalar", "agent/head=Categorical")
+    assert refusal[:3] == ("agent/backup=Needy", "scalar", "agent/head=Categorical")
     assert str(refusal) == f"agent/backup=Needy needs {WORDS['scalar']}, and agent/head=Categorical offers none."
     assert refusals({"agent/backup": Deferred(Needy, {}, "")}, "x", frozenset({"scalar"}), HEAD) == []
+
+
+def test_a_need_of_a_part_alone_is_asked_of_the_replay_in_the_words_of_the_part():
+    class Needy(Choice):
+        needs = frozenset({"scalar", "goal"})
+        need_words: ClassVar[dict[str, str]] = {"goal": "the goal of each transition"}
+
+    class Silent(Choice):
+        needs = frozenset({"goal"})
+
+    assert [str(each) for each in refusals({"agent/backup": Needy(), "agent/rate": Silent()}, "replay=uniform", frozenset())] == [
+        "agent/backup=Needy needs the goal of each transition, and replay=uniform offers none.",
+        "agent/rate=Silent needs goal, and replay=uniform offers none.",
+    ]
+    assert refusals({"agent/backup": Needy()}, "replay=goals", frozenset({"goal"})) == []

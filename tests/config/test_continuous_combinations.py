@@ -14,25 +14,32 @@ import torch
 
 from deeprl.agent import Agent
 from deeprl.config import build
+from deeprl.config.build import option_class
 from deeprl.config.instantiate import instantiate
 from deeprl.config.menu import options
 from deeprl.errors import ConfigError
+from deeprl.networks.torsos import ImageChoice
 from deeprl.training.learner import Learner
+from deeprl.transforms.channels import Channels
 from tests.builders import CONTINUOUS, draw, entry, settled
-from tests.config.test_combinations import goes_on, survives
+from tests.config.test_combinations import VARIANTS, goes_on, survives
 from tests.pairwise import Row, pairs, pairwise
+from tests.presets import needs
 from tests.replay.test_replay import Stream
 
 HEADS, REDUCTIONS, TEMPERATURES, RATES = (options(f"agent/{slot}") for slot in ("head", "reduce", "temperature", "rate"))
-ACTORS, EXPLORERS = options("agent/actor"), ["gaussian", "sampled", "ornstein_uhlenbeck"]
+ACTORS, WEIGHTINGS, AUXILIARIES, OPTIMIZERS = (options(f"agent/{slot}") for slot in ("actor", "weighting", "auxiliary", "optimizer"))
+EXPLORERS = [option for option in options("agent/explore") if "actor" in needs("agent/explore", option)]
 CHAINS = [chain for chain in options("agent/chain") if chain != "iterated_shared"]  # refused, see below
-MAPPINGS = ["identity", "signed_root", "asinh"]
-IMAGES = ("nature", "impala", "minatar")
+SIGNED = [option for option in options("agent/mapping") if "nonnegative" not in needs("agent/mapping", option)]
+MAPPINGS = ["identity", *(option for option in SIGNED if option not in {"identity", *VARIANTS})]
+IMAGES = [torso for torso in options("agent/torso") if issubclass(option_class("agent/torso", torso), ImageChoice)]
 TORSOS = [torso for torso in options("agent/torso") if torso not in IMAGES]
-JOINT = ["batch_renorm", "inverted_residual", "unit_batch_norm"]
-WEIGHTINGS, AUXILIARIES, OPTIMIZERS = (options(f"agent/{slot}") for slot in ("weighting", "auxiliary", "optimizer"))
-SUITABLE = [auxiliary for auxiliary in AUXILIARIES if auxiliary != "gradient_correction"]  # it compares actions
-NORMALIZERS, REWARDS, REPLAYS = ["none", "running"], ["raw", "clip", "scaled"], ["uniform", "prioritized", "lap", "sequences"]
+JOINT = [torso for torso in TORSOS if "joint" in needs("agent/torso", torso)]
+SUITABLE = [auxiliary for auxiliary in AUXILIARIES if "actions" not in needs("agent/auxiliary", auxiliary)]
+CHANNELS = [option for option in options("agent/rewards") if issubclass(option_class("agent/rewards", option), Channels)]
+REWARDS = [option for option in options("agent/rewards") if option not in ("auto", *CHANNELS)]
+NORMALIZERS, REPLAYS = ["none", "running"], ["uniform", "prioritized", "lap", "sequences"]
 BASE = ("agent=td3", "env=classic/pendulum", "agent.ensemble=3", "discount=1.0")
 SLOTS = {
     "head": HEADS, "mapping": MAPPINGS, "chain": CHAINS, "reduce": REDUCTIONS, "actor_reduce": REDUCTIONS, "temperature": TEMPERATURES,
@@ -86,22 +93,23 @@ def refused(
     head, mapping, chain, reduce, actor_reduce, temperature, rate, actor, explore, noisy, torso="mlp", weighting="one", auxiliary="none", *_
 ) -> str | None:  # fmt: skip
     """The rules, written down a second time."""
-    if auxiliary == "gradient_correction":
+    if "actions" in needs("agent/auxiliary", auxiliary):
         return "a finite number of actions"
-    if actor == "deterministic" and (temperature != "none" or explore == "sampled"):
+    density = {"density"} & (needs("agent/temperature", temperature) | needs("agent/explore", explore))
+    if actor == "deterministic" and (temperature != "none" or density):
         return "a policy with a density"
     if mapping != "identity" and head != "scalar":
         return "agent/head=scalar"
-    if weighting == "inverse_variance" and mapping != "identity":
+    if "returns" in needs("agent/weighting", weighting) and mapping != "identity":
         return "ordinary units"
-    if {"truncate", "quantile_mean"} & {reduce, actor_reduce} and head not in ("quantile", "implicit_quantile"):
+    if "quantiles" in needs("agent/reduce", reduce) | needs("agent/reduce", actor_reduce) and head not in ("quantile", "implicit_quantile"):
         return "atoms of equal probability"
     if torso in JOINT and chain not in ("none", "polyak_joint"):
         return "both ends of a batch in one evaluation"
     if torso in JOINT and auxiliary == "bidirectional":
         return "a second encoder"
     copies = chain in ("single", "iterated", "iterated_live")
-    return None if copies or weighting == "one" else "start a new iteration"
+    return None if copies or "iterations" not in needs("agent/weighting", weighting) else "start a new iteration"
 
 
 def fits(*row) -> bool:
@@ -198,7 +206,7 @@ def test_an_anchor_among_the_heads_is_refused():
         build.build_agent(config, CONTINUOUS)
 
 
-@pytest.mark.parametrize("rewards", ["polar", "bands", "layers", "ensemble"])
+@pytest.mark.parametrize("rewards", CHANNELS)
 def test_channels_of_rewards_are_refused(rewards):
     config = settled(*BASE)
     config["agent"]["rewards"] = node("rewards", rewards)
