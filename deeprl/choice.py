@@ -7,6 +7,7 @@ because `deeprl.config.instantiate.resolve` accepts subclasses of `Choice` only.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import nn
@@ -21,6 +22,8 @@ class Choice:
     needs: frozenset[str] = frozenset()
     """Requirements: fields of `batch.extra`, or properties that another part offers."""
     offers: frozenset[str] = frozenset()
+    need_words: ClassVar[Mapping[str, str]] = {}
+    """What follows "needs" in a message, of needs that `deeprl.config.combinations.WORDS` does not have"""
     calls_names: ClassVar[bool] = False
     """Whether it imports and calls what its fields `package`, `function`, `wrappers` and `id` name, as environments do. In a stored
     configuration `deeprl.config.trust` looks at these."""

@@ -87,14 +87,14 @@ def combinations() -> str:
             columns[option] = (scalar, part("mapping", option), rewards["polar" if option in POLAR else "raw"])
     rows = {option: {"backup": backup, "weighting": weightings["one"]} for option, backup in backups.items()}
     rows |= {option: {"backup": backups["max"], "weighting": weighting} for option, weighting in weightings.items()}
-    needs: list[str] = []
+    needs: list[str] = []  # words of each
 
     def cell(refused: list[Refusal]) -> str:
         if not refused:
             return "yes"
-        if refused[0].need not in needs:
-            needs.append(refused[0].need)
-        return f"({needs.index(refused[0].need) + 1})"
+        if refused[0].words not in needs:
+            needs.append(refused[0].words)
+        return f"({needs.index(refused[0].words) + 1})"
 
     width = max(map(len, rows)) + 2
     lines = [" " * width + "".join(f"{name}  " for name in columns)]
@@ -105,7 +105,7 @@ def combinations() -> str:
         [
             *lines,
             "",
-            *(f"({number}) this row needs {WORDS[need]}" for number, need in enumerate(needs, 1)),
+            *(f"({number}) this row needs {need}" for number, need in enumerate(needs, 1)),
             "The table is for the default settings of a head. With low=0 or high=0, bounded and categorical heads represent one sign only.",
             "Every row fits every auxiliary loss and exploration, every n_step unless its backup needs sequences, and every chain; but "
             "inverse_variance needs one that copies target networks to start an iteration: single, iterated or iterated_live; and "

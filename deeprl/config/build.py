@@ -12,7 +12,7 @@ from yaml import YAMLError
 
 from deeprl.agent import Agent
 from deeprl.choice import Choice
-from deeprl.config.combinations import CHAIN, CONSUMERS, REPLAY, against_actor, among_parts, class_of, refusals
+from deeprl.config.combinations import CHAIN, CONSUMERS, against_actor, among_parts, class_of, refusals
 from deeprl.config.instantiate import PACKAGES, Allowed, Deferred, instantiate, resolve
 from deeprl.config.menu import groups, options
 from deeprl.config.tuned import content, lineage
@@ -169,7 +169,7 @@ def check_replay(config: dict, agent: Agent, replay: Deferred) -> None:
         ConfigError: a part of the agent needs what the replay does not offer.
     """
     consumers = {f"agent/{slot}": getattr(agent, slot, None) for slot in ("backup", "weighting", "auxiliary", "rate")} | {"agent": agent}
-    refused = refusals(consumers, f"replay={config['names']['replay']}", replay.cls.offers, REPLAY)  # type: ignore[attr-defined]
+    refused = refusals(consumers, f"replay={config['names']['replay']}", replay.cls.offers)  # type: ignore[attr-defined]
     if refused:
         remedy = "Choose replay=sequences, or leave replay out." if "sequences" in agent.needs else "Choose another replay."
         remedy = "Choose replay=rollout." if "rollout" in agent.needs else remedy

@@ -31,7 +31,7 @@ WORDS = {
     "terminated": "whether the first step of a transition terminated",
     "restart": "the first observation after an episode that terminated",
 }
-"""For each property, the words that follow "needs" in a message."""
+"""For each property that several parts need, the words that follow "needs" in a message. A part may have `need_words` of its own."""
 
 
 HEAD = frozenset({"signed", "scalar", "returns", "residual", "quantiles"})
@@ -46,19 +46,16 @@ CHAIN = frozenset({"joint", "iterations"})
 """Properties that a chain may offer."""
 
 
-REPLAY = frozenset(WORDS) - HEAD - ACTOR - CHAIN
-"""Properties that a replay may offer: fields of `batch.extra`, and an axis of time (sequences)."""
-
-
 class Refusal(NamedTuple):
-    """A need without an offer, for example agent/backup=Retrace, "scalar", agent/head=Categorical."""
+    """A need without an offer, for example agent/backup=Retrace, "scalar", agent/head=Categorical, and the words of the need."""
 
     consumer: str
     need: str
     provider: str
+    words: str
 
     def __str__(self) -> str:
-        return f"{self.consumer} needs {WORDS[self.need]}, and {self.provider} offers none."
+        return f"{self.consumer} needs {self.words}, and {self.provider} offers none."
 
 
 def class_of(part: Any) -> type:
@@ -66,19 +63,27 @@ def class_of(part: Any) -> type:
     return getattr(part, "cls", type(part))
 
 
-def refusals(consumers: Mapping[str, Any], provider: str, offered: frozenset[str], among: frozenset[str]) -> list[Refusal]:
+def words(part: type, need: str) -> str:
+    """What follows "needs" in a message: the part's own words, those that parts share, or the name of the need."""
+    return getattr(part, "need_words", {}).get(need) or WORDS.get(need, need)
+
+
+def refusals(consumers: Mapping[str, Any], provider: str, offered: frozenset[str], among: frozenset[str] | None = None) -> list[Refusal]:
     """The needs of `consumers` that are not `offered`.
 
     Args:
         consumers: slot -> part.
         provider: slot and class of the head or replay, for the message.
-        among: properties to compare; another provider offers the others.
+        among: properties to compare; another provider offers the others. None: all in which head, actor and chain have no say, as for a
+            replay, which offers fields of `batch.extra` and an axis of time.
     """
-    return [
-        Refusal(f"{slot}={class_of(part).__name__}", need, provider)
-        for slot, part in consumers.items()
-        for need in sorted((getattr(class_of(part), "needs", frozenset()) & among) - offered)
-    ]
+    found = []
+    for slot, part in consumers.items():
+        cls = class_of(part)
+        needs: frozenset[str] = getattr(cls, "needs", frozenset())
+        asked = needs - HEAD - ACTOR - CHAIN if among is None else needs & among
+        found += [Refusal(f"{slot}={cls.__name__}", need, provider, words(cls, need)) for need in sorted(asked - offered)]
+    return found
 
 
 CONSUMERS = ("backup", "chain", "weighting", "auxiliary", "temperature", "rate", "reduce", "actor_reduce", "explore")
