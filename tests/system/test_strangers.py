@@ -89,6 +89,7 @@ OPENING = {
 ELSEWHERE = {
     "check/measure.py": {"open"},  # loggers
     "config/captions.py": {"read_text"},  # configurations of deeprl, and of a folder that the command line names
+    "config/own_files.py": {"read_bytes", "read_text"},  # the same, and of plugins; a stored sweep's folder needs --allow-file
     "export/build.py": {"mkdir"},  # that --out names
     "remote/connection.py": {"mkdir", "open"},  # a token in the home of the user
     "report/build.py": {"mkdir"},
