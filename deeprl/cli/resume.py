@@ -55,24 +55,9 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] | None = (),
         stored = checked(folder.read_config(), allowed)
     stored["init_from"] = source or stored.get("init_from")
     config = changed(stored, overrides)
-    status = folder.read_status() or {}
     prepare()
-    longer = config["steps"] != stored["steps"] or config["stop"] != stored["stop"]
-    if status.get("state") == "finished" and status.get("stopped_early") and not longer:
-        why = status["stopped_early"]
-        word = next((f"{key}=null" for key in ("stop.return", "stop.hours") if key in why), f"steps={config['steps']}")
-        again = f"deeprl resume {shlex.quote(str(path))} {word}"
-        unused = f", so that {' and '.join(overrides)} would change nothing" if overrides else ""
-        answer(f"{path} finished early at step {status['step']:,}, because {why}{unused}. To train on: {again}")
-        return FINISHED
-    if status.get("state") == "finished" and config["steps"] <= int(status["step"]):
-        reached, named = int(status["step"]), shlex.quote(str(path))
-        unused = f", so that {' and '.join(overrides)} would change nothing" if overrides else ""
-        if learned_out(config, reached):
-            longer = f"Its learning rate is 0 from here on: to train longer, start another run with more steps, or with init_from={named}"
-        else:
-            longer = f"To train longer: deeprl resume {named} steps={2 * reached}"
-        answer(f"{path} is finished at step {reached:,}{unused}. {longer}")
+    if said := nothing_to_train(path, folder.read_status() or {}, stored, config, overrides):
+        answer(said)
         return FINISHED
     require_connections(config, overrides)
     changes = [f"{key}: {value} -> {get(config, key)}" for key, value in flatten(stored) if get(config, key) != value]
@@ -85,6 +70,23 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] | None = (),
             return ended(*train(config, home, resume=True, allowed=allowed), home)
 
     return guarded(trained, home)
+
+
+def nothing_to_train(path: Path, status: dict, stored: dict, config: dict, overrides: list[str]) -> str:
+    """Sentences about a finished run that the overrides make no longer; empty if there is something to train."""
+    if status.get("state") != "finished":
+        return ""
+    reached, named = int(status["step"]), shlex.quote(str(path))
+    unused = f", so that {' and '.join(overrides)} would change nothing" if overrides else ""
+    if (why := status.get("stopped_early")) and config["steps"] == stored["steps"] and config["stop"] == stored["stop"]:
+        word = next((f"{key}=null" for key in ("stop.return", "stop.hours") if key in why), f"steps={config['steps']}")
+        return f"{path} finished early at step {reached:,}, because {why}{unused}. To train on: deeprl resume {named} {word}"
+    if config["steps"] > reached:
+        return ""
+    longer = f"To train longer: deeprl resume {named} steps={2 * reached}"
+    if learned_out(config, reached):
+        longer = f"Its learning rate is 0 from here on: to train longer, start another run with more steps, or with init_from={named}"
+    return f"{path} is finished at step {reached:,}{unused}. {longer}"
 
 
 def learned_out(config: dict, step: int) -> bool:

@@ -114,10 +114,7 @@ def check(config: dict) -> None:
         UnknownNameError: a key of `RULES` is missing.
         ConfigError: it is of the wrong kind or out of range.
     """
-    for section in dict.fromkeys(key.rpartition(".")[0] for key in (*RULES, *SWITCHES) if "." in key):
-        if not isinstance(value := config.get(section, {}), dict):
-            keys = ", ".join(key for key in (*RULES, *SWITCHES) if key.startswith(f"{section}."))
-            raise ConfigError(f"{section}={value!r}: {section} is no single value, but has the keys {keys}: set these.")
+    _check_sections(config)
     own = rollout_updates(config) is not None or learns_nothing(config)
     for key, rule in RULES.items():
         if own and key.startswith("replay."):  # the class checks its own keys
@@ -140,12 +137,7 @@ def check(config: dict) -> None:
         value = get(config, key, otherwise)
         if not isinstance(value, bool):
             raise ConfigError(f"{key}={value!r} is out of range: it takes true or false.")
-    device = str(config["device"])
-    if not re.fullmatch(r"[a-z]+(:\d+)?", device):
-        example = f" Write device=cuda:{device}." if device.isdecimal() else ""
-        raise ConfigError(f"device={config['device']!r:.100} is out of range: it takes cpu, cuda, or a GPU by its number, cuda:0.{example}")
-    if device.split(":")[0] in ("mps", "xpu"):
-        raise ConfigError(f"device={device} is not supported, because copies to a device are CUDA's: take cpu or cuda.")
+    _check_device(config["device"])
     if config["resume"] not in (False, "auto"):
         raise ConfigError(
             f"resume={config['resume']!r} is out of range: it takes false or auto (`deeprl resume RUN` continues a given run)."
@@ -163,6 +155,22 @@ def check(config: dict) -> None:
             f"replay.capacity={replay['capacity']} is less than replay.batch_size={replay['batch_size']}: "
             "a batch could never be drawn. Raise the capacity or lower the batch size."
         )
+
+
+def _check_sections(config: dict) -> None:
+    for section in dict.fromkeys(key.rpartition(".")[0] for key in (*RULES, *SWITCHES) if "." in key):
+        if not isinstance(value := config.get(section, {}), dict):
+            keys = ", ".join(key for key in (*RULES, *SWITCHES) if key.startswith(f"{section}."))
+            raise ConfigError(f"{section}={value!r}: {section} is no single value, but has the keys {keys}: set these.")
+
+
+def _check_device(device: object) -> None:
+    name = str(device)
+    if not re.fullmatch(r"[a-z]+(:\d+)?", name):
+        example = f" Write device=cuda:{name}." if name.isdecimal() else ""
+        raise ConfigError(f"device={device!r:.100} is out of range: it takes cpu, cuda, or a GPU by its number, cuda:0.{example}")
+    if name.split(":")[0] in ("mps", "xpu"):
+        raise ConfigError(f"device={name} is not supported, because copies to a device are CUDA's: take cpu or cuda.")
 
 
 def _meant(key: str, value: Any) -> str:
