@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.tables import BLOCK
+
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
-FILES = re.findall(r"^`([\w./-]+)`\n\n```(?:python|yaml)\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+FILES = re.findall(r"^`([\w./-]+)`\n\n```(?:python|yaml|markdown)\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
 COMMANDS = [
     line.partition("#")[0].strip()
     for block in re.findall(r"^```bash\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
@@ -23,16 +25,16 @@ COMMANDS = [
 TRAININGS = [command for command in COMMANDS if command.startswith("python train.py")]
 SHORT = ("steps=300", "learning_starts=100", "replay.capacity=1000", "replay.batch_size=16", "evaluation.every=null",
          "evaluation.final_episodes=1", "checkpoint.every=null", "runtime.threads=1")  # fmt: skip
+PYTEST = ("-m", "pytest", "-n", "0", "-p", "no:cacheprovider")
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
     """A copy of what a contributor would edit, with the examples in it."""
     root = tmp_path_factory.mktemp("checkout")
-    for name in ("deeprl", "agents", "envs", "configs"):
+    for name in ("deeprl", "agents", "envs", "configs", "benchmarks", "changes", "docs", "tests"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"), symlinks=True)
-    (root / "tests").mkdir()
-    for name in ("train.py", "pyproject.toml", "tests/conftest.py", "tests/builders.py"):
+    for name in ("train.py", "pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"):
         shutil.copy(ROOT / name, root / name)
     for name, content in FILES:
         assert not (root / name).exists(), f"{name} exists already: the example of CONTRIBUTING.md has to be something new"
@@ -52,7 +54,7 @@ def run(checkout: Path, *command: str) -> str:
 
 def test_the_examples_are_found():
     assert [Path(name).suffix for name, _ in FILES].count(".py") == 3
-    assert len(FILES) == 7
+    assert len(FILES) == 9
     assert len(TRAININGS) == 5
 
 
@@ -70,14 +72,40 @@ def test_the_commands_train(command, checkout):
 
 
 def test_the_example_tests_pass(checkout):
-    (command,) = (command for command in COMMANDS if command.startswith("pytest tests/"))
-    assert "3 passed" in run(checkout, "-m", *shlex.split(command), "-n", "0", "-p", "no:cacheprovider")
+    (command,) = (command for command in COMMANDS if command.startswith("pytest tests/agents"))
+    assert "3 passed" in run(checkout, *PYTEST, *shlex.split(command)[1:])
 
 
 def test_the_examples_keep_the_style(checkout):
     names = [name for name, _ in FILES if name.endswith(".py")]
     run(checkout, "-m", "ruff", "check", "--no-cache", *names)
     run(checkout, "-m", "ruff", "format", "--check", "--no-cache", *names)
+
+
+def changed(checkout: Path) -> set[str]:
+    """Files that differ from those of the repository in more than generated blocks, or are new; without what runs leave."""
+    kept = (path for path in checkout.rglob("*") if path.suffix in (".md", ".py", ".yaml", ".toml") and path.is_file())
+    pairs = {name: (path, ROOT / name) for path in kept if not (name := str(path.relative_to(checkout))).startswith("runs/")}
+
+    def differ(path: Path, other: Path) -> bool:
+        return not other.exists() or BLOCK.sub("", path.read_text()) != BLOCK.sub("", other.read_text())
+
+    return {name for name, pair in pairs.items() if differ(*pair)}
+
+
+def test_a_paper_edits_nothing_but_its_own_files(checkout):
+    """With the tables written anew, the tests that ask for pages, rows and lines of the changelog pass."""
+    run(checkout, "-m", "benchmarks.tables")
+    assert all("softmax" in (checkout / page).read_text() for page in ("README.md", "docs/algorithms/README.md"))
+    visit = ("tests/test_docs.py", "tests/benchmarks/test_tables.py", "tests/benchmarks/test_changelog.py")
+    run(checkout, *PYTEST, *visit, "-k", "softmax or tables or fragment or every_agent_has")
+    assert changed(checkout) == {name for name, _ in FILES}
+
+
+@pytest.mark.exhaustive
+def test_generated_tests_visit_an_option_and_a_recipe_that_are_new(checkout):
+    visit = ("tests/config", "tests/accelerate", "tests/promises/test_resume.py", "tests/test_presets.py", "tests/agents/test_masks.py")
+    assert "softmax_dqn" in run(checkout, *PYTEST, *visit, "-m", "exhaustive or not exhaustive", "-k", "softmax", "-v")
 
 
 def test_files_that_are_named_exist():
