@@ -21,7 +21,7 @@ from deeprl.runs.checkpoints import Checkpoints
 from deeprl.runs.config_file import CHANGEABLE, flatten, folder_of, step_of, without_changeable
 from deeprl.runs.folder import RunFolder
 from deeprl.system.functions import GIVEN, found
-from deeprl.system.machine import commit
+from deeprl.system.machine import own_commit
 from deeprl.system.terminal import say
 
 LATER = {"collect": {"_target_": "deeprl.remote.choice.Here"}, "learner": {"_target_": "deeprl.training.distributed.Single"}}
@@ -76,7 +76,7 @@ def of_its_commit(path: Path) -> Iterator[None]:
     try:
         yield
     except UnknownNameError as error:
-        made, own = made_by(path), commit(Path(__file__).resolve().parents[2])
+        made, own = made_by(path), own_commit()
         if made is None or (own is not None and own["commit"] == made):
             raise
         other = f"{path} is a run of another commit of deeprl, {made[:7]}, where keys and classes may have had other names"

@@ -64,7 +64,7 @@ def system_entry(device: str = "cpu") -> dict[str, Any]:
         "folder": os.getcwd(),
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "git": commit(Path(__file__).resolve().parents[2]),
+        "git": own_commit(),
         "packages": versions,
         "platform": platform.platform(),
         "cpu": this_cpu().model,
@@ -97,6 +97,12 @@ def commit(folder: Path) -> dict[str, Any] | None:
         return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain", "--", *SOURCES))}
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+@cache
+def own_commit() -> dict[str, Any] | None:
+    """`commit` of the checkout from which deeprl was imported. It is asked once a process, because later commits do not change its code."""
+    return commit(Path(__file__).resolve().parents[2])
 
 
 # ---- processor
