@@ -26,7 +26,7 @@ from benchmarks.speed.__main__ import ROOT, Racer
 from benchmarks.speed.cases import CARTPOLE, Contestant
 from deeprl.system.machine import system_entry
 
-FILE = ROOT / "benchmarks/results/speed_busy.json"
+FILE = ROOT / "benchmarks/results/busy.json"
 TASKS = {  # overrides of ours, task of the peers, what they are
     "td3": ("agent=td3 env=classic/pendulum", "td3_pendulum", "TD3 on Pendulum, two layers of 256, batch 256, an update every step"),
     "sac": ("agent=sac env=mujoco/half_cheetah", "sac", "SAC on HalfCheetah-v5, two layers of 256, batch 256, an update every step"),

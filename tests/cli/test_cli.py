@@ -583,7 +583,7 @@ def test_lines_are_written_whole(tmp_path):
 @pytest.mark.parametrize(
     ("agent", "part", "says"),
     [
-        ("dqn", "agent/explore=gaussian", ("agent/explore=GaussianNoise", "ValueExploration")),
+        ("dqn", "agent/explore=gaussian", ("agent/explore=GaussianNoise", "actor")),
         ("dqn", "agent/backup=policy", ("agent/backup=PolicyBackup", "actor")),
         ("td3", "agent/backup=max", ("agent/backup=Max", "agent/actor=Deterministic")),
     ],
