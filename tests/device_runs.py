@@ -13,6 +13,7 @@ import numpy as np
 from deeprl.agent import Agent
 from deeprl.config.rollouts import REPLACED
 from deeprl.session import api, session
+from deeprl.training import trainer
 from deeprl.training.collector import Collector
 from deeprl.training.guard import Guard
 from deeprl.training.trainer import Trainer
@@ -40,7 +41,7 @@ PHASES = {
     "learn": (Trainer, "learn"),
     "maintain": (Agent, "tick"),
     "check": (Guard, "check"),
-    "metrics": (Trainer, "metrics"),
+    "metrics": (trainer, "metrics_of"),
     "evaluate": (Trainer, "evaluate"),
     "save": (Trainer, "save"),
     "restore": (session, "restore"),
