@@ -1,7 +1,7 @@
 """Training loops beside other work: default threads, and 0, 1, 2, 4, 8 other processes that never rest.
 
     python -m benchmarks.speed.busy                                      three loops, Stable-Baselines3's and SBX's beside them
-    python -m benchmarks.speed.busy td3 --before ../before               another checkout of deeprl beside this one
+    python -m benchmarks.speed.busy td3 --before ../before               another checkout of deeprl, with gate.py of this one
     python -m benchmarks.speed.busy td3 --alone --with GOMP_SPINCOUNT=1000 --with OMP_WAIT_POLICY=passive runtime.threads=1
     python -m benchmarks.speed.busy --table                              the stored rows
 
@@ -64,6 +64,9 @@ def contestants(task: str, options: argparse.Namespace) -> Iterator[Racer]:
     overrides, of_peers, _ = TASKS[task]
     ours = ("benchmarks.speed.ours", "loop", "1500", *overrides.split(), *COMMON.split())
     if options.before is not None:
+        gate = "benchmarks/speed/gate.py"
+        if (options.before / gate).read_bytes() != (ROOT / gate).read_bytes():  # an older one knows no slices of seconds
+            raise SystemExit(f"{options.before / gate} differs from that of this checkout: copy it there")
         yield started("before", ours, options.before.resolve(), {})
     yield started("deeprl", ours, ROOT, {})
     for words in options.variants:
@@ -127,14 +130,16 @@ def main() -> None:
         rows = list(race(task, options))
         print(table(rows, task), flush=True)
         if options.json:
-            keep(options.json, task, rows)
+            keep(options.json, task, rows, options.before)
 
 
-def keep(file: Path, task: str, rows: list[dict]) -> None:
+def keep(file: Path, task: str, rows: list[dict], before: Path | None) -> None:
     old = json.loads(file.read_text())["rows"] if file.exists() else []
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    ask = ["git", "rev-parse", "--short", "HEAD"]
+    roots = {row["contestant"]: before if row["contestant"] == "before" else ROOT for row in rows}
+    commits = {name: subprocess.run(ask, cwd=root, capture_output=True, text=True).stdout.strip() for name, root in roots.items()}
     system = {"processor": system_entry()["cpu"], "cores": len(os.sched_getaffinity(0))}
-    new = [{**row, "commit": commit} for row in rows]
+    new = [{**row, "commit": commits[row["contestant"]]} for row in rows]
     file.write_text(json.dumps({"system": system, "rows": [row for row in old if row["task"] != task] + new}, indent=1) + "\n")
 
 
