@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import in_range, one_of
-from deeprl.networks.value_network import Networks
-from deeprl.parts.rate import Rate, RateLoss, undiscounted
+from deeprl.learning.networks.value_network import Networks
+from deeprl.learning.parts.rate import Rate, RateLoss, undiscounted
 from deeprl.types import Batch, Rows
-from deeprl.values.losses import average
+from deeprl.learning.values.losses import average
 
 
 class AverageReward(Rate):

@@ -26,16 +26,16 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import in_range
-from deeprl.networks.value_network import ValueNetwork
-from deeprl.objective import Objective
-from deeprl.optim.adam import Adam
-from deeprl.parts.chains import Chain
-from deeprl.parts.weighting import Weighting
-from deeprl.plan import Plan
+from deeprl.learning.networks.value_network import ValueNetwork
+from deeprl.learning.objective import Objective
+from deeprl.learning.optim.adam import Adam
+from deeprl.learning.parts.chains import Chain
+from deeprl.learning.parts.weighting import Weighting
+from deeprl.learning.plan import Plan
 from deeprl.types import Batch, Learned
-from deeprl.values.losses import average, huber
-from deeprl.values.returns import pick
-from deeprl.values.view import View
+from deeprl.learning.values.losses import average, huber
+from deeprl.learning.values.returns import pick
+from deeprl.learning.values.view import View
 
 
 class InverseVariance(Weighting):

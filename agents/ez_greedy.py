@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import counts, in_range
-from deeprl.parts.exploration import Explored, Memory, Policy, Tick, ValueExploration, check_epsilon, epsilon_greedy, zipf
+from deeprl.learning.parts.exploration import Explored, Memory, Policy, Tick, ValueExploration, check_epsilon, epsilon_greedy, zipf
 from deeprl.schedules import Constant
 
 

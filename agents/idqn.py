@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from deeprl.choice import in_range, one_of
-from deeprl.parts.chains import MakeNetwork, follow_
-from deeprl.parts.window import Window
+from deeprl.learning.parts.chains import MakeNetwork, follow_
+from deeprl.learning.parts.window import Window
 
 
 class Iterated(Window):

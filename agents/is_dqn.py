@@ -12,10 +12,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from deeprl.choice import one_of
-from deeprl.parts.chains import MakeNetwork, roll_
-from deeprl.parts.window import Window
+from deeprl.learning.parts.chains import MakeNetwork, roll_
+from deeprl.learning.parts.window import Window
 from deeprl.types import Batch, NetworkNoise
-from deeprl.values.view import EntriesView, View
+from deeprl.learning.values.view import EntriesView, View
 
 
 class IteratedShared(Window):

@@ -18,10 +18,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from deeprl.choice import counts, one_of
-from deeprl.networks.weight_norm import refuse_average
-from deeprl.parts.acting import Acting
-from deeprl.parts.chains import Chain, MakeNetwork, follow_
-from deeprl.parts.polyak import check_tau
+from deeprl.learning.networks.weight_norm import refuse_average
+from deeprl.learning.parts.acting import Acting
+from deeprl.learning.parts.chains import Chain, MakeNetwork, follow_
+from deeprl.learning.parts.polyak import check_tau
 
 
 class IteratedPolyak(Chain):

@@ -6,7 +6,7 @@
 
 In a logarithmic space action gaps have the same size in all states, so that function approximation works with low discount factors.
 Rewards are split by sign (`agent/rewards=polar`) because a logarithm takes no negative values.
-`Units.regression_target` in `deeprl.values.mapped` computes U, and `MappedValues.loss` the loss.
+`Units.regression_target` in `deeprl.learning.values.mapped` computes U, and `MappedValues.loss` the loss.
 
 Deep form: shift 0. Linear and tabular form: shift γᵏ, and no floor in d and T. For n > 1 the released code splits the n-step sum
 by sign; here the replay splits each reward first. The clip of B± is also that of the released code; for n > 1 returns may be larger, see
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import in_range
-from deeprl.values.mapping import Mapping
+from deeprl.learning.values.mapping import Mapping
 
 
 def exp(x: Tensor) -> Tensor:

@@ -24,14 +24,14 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import in_range
-from deeprl.networks.blocks import stacked
-from deeprl.networks.mlp import MLP
-from deeprl.parts.auxiliary import Auxiliary
-from deeprl.plan import Plan
-from deeprl.transforms.moments import merge
+from deeprl.learning.networks.blocks import stacked
+from deeprl.learning.networks.mlp import MLP
+from deeprl.learning.parts.auxiliary import Auxiliary
+from deeprl.learning.plan import Plan
+from deeprl.learning.transforms.moments import merge
 from deeprl.types import Batch, Rows
-from deeprl.values.losses import average, squared
-from deeprl.values.view import View
+from deeprl.learning.values.losses import average, squared
+from deeprl.learning.values.view import View
 
 
 class RandomRewards(Auxiliary):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import in_range, one_of
-from deeprl.transforms.channels import Channels
+from deeprl.learning.transforms.channels import Channels
 
 
 class Bands(Channels):

@@ -24,12 +24,12 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import in_range
-from deeprl.networks.torsos import MLPTorso, widths
-from deeprl.networks.value_network import Networks
-from deeprl.optim.flat import flatten_
-from deeprl.parts.rate import Rate, RateLoss, undiscounted
+from deeprl.learning.networks.torsos import MLPTorso, widths
+from deeprl.learning.networks.value_network import Networks
+from deeprl.learning.optim.flat import flatten_
+from deeprl.learning.parts.rate import Rate, RateLoss, undiscounted
 from deeprl.types import Batch
-from deeprl.values.losses import average, squared
+from deeprl.learning.values.losses import average, squared
 
 
 class RelativeValue(Rate):

@@ -27,15 +27,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deeprl.choice import in_range, one_of
-from deeprl.networks.blocks import has_statistics, stacked
-from deeprl.networks.mlp import MLP
-from deeprl.networks.torsos import widths
-from deeprl.parts.auxiliary import Auxiliary
-from deeprl.parts.chains import Chain
-from deeprl.plan import Plan
+from deeprl.learning.networks.blocks import has_statistics, stacked
+from deeprl.learning.networks.mlp import MLP
+from deeprl.learning.networks.torsos import widths
+from deeprl.learning.parts.auxiliary import Auxiliary
+from deeprl.learning.parts.chains import Chain
+from deeprl.learning.plan import Plan
 from deeprl.types import Batch
-from deeprl.values.losses import average
-from deeprl.values.view import View
+from deeprl.learning.values.losses import average
+from deeprl.learning.values.view import View
 
 
 def cosine(predicted: Tensor, target: Tensor) -> Tensor:

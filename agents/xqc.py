@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import in_range, one_of
-from deeprl.networks.batch_norm import BatchNorms
-from deeprl.networks.layers import SCHEMES, Init
-from deeprl.networks.residual_mlp import entered, vector_size
-from deeprl.networks.torsos import TorsoChoice, widths
-from deeprl.networks.unit_norm import unit_columns
+from deeprl.learning.networks.batch_norm import BatchNorms
+from deeprl.learning.networks.layers import SCHEMES, Init
+from deeprl.learning.networks.residual_mlp import entered, vector_size
+from deeprl.learning.networks.torsos import TorsoChoice, widths
+from deeprl.learning.networks.unit_norm import unit_columns
 from deeprl.types import Spec
 
 

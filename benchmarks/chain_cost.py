@@ -31,17 +31,17 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.ours import assembled, batches
-from deeprl.accelerate import modes as accelerate
-from deeprl.config.instantiate import instantiate
-from deeprl.networks.value_network import Networks, ValueNetwork
-from deeprl.objective import Objective
+from deeprl.running.accelerate import modes as accelerate
+from deeprl.running.config.instantiate import instantiate
+from deeprl.learning.networks.value_network import Networks, ValueNetwork
+from deeprl.learning.objective import Objective
 from deeprl.system.machine import this_cpu
-from deeprl.training.learner import gradient
-from deeprl.training.trainer import Trainer
+from deeprl.running.training.learner import gradient
+from deeprl.running.training.trainer import Trainer
 from deeprl.types import Batch, Learned
-from deeprl.value_agent import ValueAgent
-from deeprl.values.losses import average
-from deeprl.values.view import View
+from deeprl.learning.value_agent import ValueAgent
+from deeprl.learning.values.losses import average
+from deeprl.learning.values.view import View
 
 FAMILIES = {"dqn": ("idqn", 5), "iqn": ("iiqn", 3)}
 """agent -> its chain, K"""

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from benchmarks.kill_and_resume import resume, start, step_of
-from deeprl.runs.folder import read_lines
+from deeprl.running.runs.folder import read_lines
 
 
 def peak(pid: int) -> float:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deeprl.runs.folder import RunFolder
-from deeprl.runs.places import find_runs
+from deeprl.running.runs.folder import RunFolder
+from deeprl.running.runs.places import find_runs
 
 
 def read(path: Path) -> dict:

@@ -23,7 +23,7 @@ from benchmarks.learning import RESULTS, interval, planned, scores, stored, trai
 from benchmarks.learning import compared as compared_at
 from benchmarks.rank_test import holm, p_value
 from benchmarks.recipes import COMPOSITIONS, DISCOUNTED, RECIPES, SETS
-from deeprl.report.statistics import Interval, improvement, iqm, relative
+from deeprl.tools.report.statistics import Interval, improvement, iqm, relative
 
 NAMES = {
     "holds": (("holds", range(10)), ("holds_pendulum", range(10))),
@@ -271,7 +271,7 @@ def compared(name: str, results: Path = RESULTS) -> str:
 
 
 def of_tasks(runs: list[list[dict]], measure: Callable[[dict], float]) -> list[np.ndarray]:
-    """What is measured of each run, an array for each task, as `deeprl.report.statistics` takes it."""
+    """What is measured of each run, an array for each task, as `deeprl.tools.report.statistics` takes it."""
     return [np.array([measure(run) for run in task]) for task in runs]
 
 

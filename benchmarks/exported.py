@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import deeprl
-from deeprl.session.api import Run
+from deeprl.running.session.api import Run
 
 
 def met(run: Run, count: int) -> np.ndarray:

@@ -33,8 +33,8 @@ from pathlib import Path
 
 from benchmarks.fault_cells import CELLS, Cell
 from benchmarks.kill_and_resume import differences, resume, start
-from deeprl.runs.checkpoints import Checkpoints
-from deeprl.runs.folder import RunFolder
+from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.runs.folder import RunFolder
 
 SLOW = ("-m", "benchmarks.slow_disk")
 KINDS = ("training", "writing", "resuming", "training", "writing", "evaluation")

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import torch
 
-from deeprl.runs.checkpoints import Checkpoints
-from deeprl.runs.folder import RunFolder, read_lines
+from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.runs.folder import RunFolder, read_lines
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ("-m", "deeprl.cli.main")

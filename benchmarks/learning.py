@@ -25,7 +25,7 @@ from scipy.stats import t as student
 
 from benchmarks.curves import read
 from benchmarks.recipes import LOG_MAPPED, RECIPES, SETS
-from deeprl.runs.folder import RunFolder
+from deeprl.running.runs.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

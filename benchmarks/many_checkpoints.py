@@ -17,8 +17,8 @@ from pathlib import Path
 
 import torch
 
-from deeprl.runs.checkpoint import read_manifest, step_folder
-from deeprl.runs.checkpoints import Checkpoints
+from deeprl.running.runs.checkpoint import read_manifest, step_folder
+from deeprl.running.runs.checkpoints import Checkpoints
 
 BYTES = 100
 

@@ -42,8 +42,8 @@ OWN = {
 }  # fmt: skip
 FILES = {
     "experiment/tab": "steps:\t3\n\tseed: 1", "experiment/twice": "# @package _global_\nsteps: 3\nsteps: 4",
-    "agent/backup/unknown_field": "_target_: deeprl.backups.bellman.Max\nalpha: 3",
-    "agent/backup/wrong_class": "_target_: deeprl.backups.bellman.Nothing", "agent/backup/foreign_class": "_target_: pathlib.Path",
+    "agent/backup/unknown_field": "_target_: deeprl.learning.backups.bellman.Max\nalpha: 3",
+    "agent/backup/wrong_class": "_target_: deeprl.learning.backups.bellman.Nothing", "agent/backup/foreign_class": "_target_: pathlib.Path",
     "experiment/wrong_option": "# @package _global_\ndefaults: [override /replay: nothing]", "agent/backup/no_target": "alpha: 3",
     "agent/backup/empty": "", "experiment/circular": "defaults: [circular, _self_]", "experiment/list": "- steps",
     "agent/backup/raises": "_target_: benchmarks.badenv.BrokenBackup",

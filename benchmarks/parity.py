@@ -11,14 +11,14 @@ import time
 
 import torch
 
-from deeprl.accelerate.modes import apply
-from deeprl.config.build import agent_actions, build_agent
-from deeprl.config.compose import compose
-from deeprl.config.dry_run import made_up_batch
-from deeprl.config.instantiate import instantiate
-from deeprl.config.menu import options
-from deeprl.session.settle import settle
-from deeprl.training.learner import CompiledLearner, Learner
+from deeprl.running.accelerate.modes import apply
+from deeprl.running.config.build import agent_actions, build_agent
+from deeprl.running.config.compose import compose
+from deeprl.running.config.dry_run import made_up_batch
+from deeprl.running.config.instantiate import instantiate
+from deeprl.running.config.menu import options
+from deeprl.running.session.settle import settle
+from deeprl.running.training.learner import CompiledLearner, Learner
 
 TOYS = {"discrete": "toy/chain", "continuous": "classic/pendulum"}
 

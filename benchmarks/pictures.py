@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.learning import RESULTS, ROOT, stored
-from deeprl.report.figures import curves
-from deeprl.report.results import Results
-from deeprl.report.runs import LAST, Curve, Final, Run
+from deeprl.tools.report.figures import curves
+from deeprl.tools.report.results import Results
+from deeprl.tools.report.runs import LAST, Curve, Final, Run
 
 FOLDER = ROOT / "docs" / "pictures"
 

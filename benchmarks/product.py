@@ -1,4 +1,4 @@
-"""Table behind `deeprl.accelerate.modes.product`: one forward and backward pass of a stack of MLPs under both float32 products.
+"""Table behind `deeprl.running.accelerate.modes.product`: one forward and backward pass of a stack of MLPs under both float32 products.
 
     python -m benchmarks.product [threads]
 
@@ -14,9 +14,9 @@ import time
 
 import torch
 
-from deeprl.accelerate.modes import precision, product
-from deeprl.networks.blocks import initialise
-from deeprl.networks.mlp import MLP
+from deeprl.running.accelerate.modes import precision, product
+from deeprl.learning.networks.blocks import initialise
+from deeprl.learning.networks.mlp import MLP
 from deeprl.system.machine import keep_memory, this_cpu
 
 PRODUCTS = "highest", "medium"

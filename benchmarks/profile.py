@@ -16,12 +16,12 @@ from pathlib import Path
 
 import torch
 
-from deeprl.config.compose import compose
-from deeprl.runs.folder import RunFolder
-from deeprl.session.assemble import assemble
-from deeprl.session.settle import settle
-from deeprl.training.learner import Learner
-from deeprl.training.trainer import Trainer
+from deeprl.running.config.compose import compose
+from deeprl.running.runs.folder import RunFolder
+from deeprl.running.session.assemble import assemble
+from deeprl.running.session.settle import settle
+from deeprl.running.training.learner import Learner
+from deeprl.running.training.trainer import Trainer
 
 
 class Clock:

@@ -15,7 +15,7 @@ import numpy as np
 
 
 def p_value(x: Sequence[np.ndarray], y: Sequence[np.ndarray]) -> float:
-    """Two-sided p of the probability that a run of X scores higher than one of Y (`deeprl.report.statistics.improvement`).
+    """Two-sided p of the probability that a run of X scores higher than one of Y (`deeprl.tools.report.statistics.improvement`).
 
     If the scores of both agents have the same distribution on each task, every split of its runs into X's and Y's is as likely as the one
     that was seen, independently of the other tasks. p is the share of all splits whose mean probability over tasks is at least as far from

@@ -19,8 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 CHILD = """
 import os, sys, time
-from deeprl.training.collector import Collector
-from deeprl.training.trainer import Trainer
+from deeprl.running.training.collector import Collector
+from deeprl.running.training.trainer import Trainer
 start, tick, learn, first = float(os.environ["STARTED"]), Collector.tick, Trainer.learn, []
 def step(self, number):
     if not first:

@@ -10,9 +10,9 @@ import re
 from pathlib import Path
 
 from deeprl.cli.page import SLOTS
-from deeprl.config.build import option_class
-from deeprl.config.captions import Entry, caption, slots
-from deeprl.config.menu import options
+from deeprl.running.config.build import option_class
+from deeprl.running.config.captions import Entry, caption, slots
+from deeprl.running.config.menu import options
 from docs.navigation import pages
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -28,20 +28,20 @@ from torch import Tensor
 
 from benchmarks.learning import interval
 from deeprl.agents.dvw import InverseVariance
-from deeprl.backups.bellman import Max
-from deeprl.networks.heads import Scalar
-from deeprl.networks.mlp import MLP
-from deeprl.networks.torsos import TorsoChoice
-from deeprl.optim.adam import Adam
-from deeprl.parts.chains import Single
-from deeprl.parts.exploration import EpsilonGreedy
-from deeprl.parts.weighting import Weighting
+from deeprl.learning.backups.bellman import Max
+from deeprl.learning.networks.heads import Scalar
+from deeprl.learning.networks.mlp import MLP
+from deeprl.learning.networks.torsos import TorsoChoice
+from deeprl.learning.optim.adam import Adam
+from deeprl.learning.parts.chains import Single
+from deeprl.learning.parts.exploration import EpsilonGreedy
+from deeprl.learning.parts.weighting import Weighting
 from deeprl.schedules import Linear
-from deeprl.training.learner import Learner
-from deeprl.transforms.observations import Plain
-from deeprl.transforms.rewards import Raw
+from deeprl.running.training.learner import Learner
+from deeprl.learning.transforms.observations import Plain
+from deeprl.learning.transforms.rewards import Raw
 from deeprl.types import Batch, Spec
-from deeprl.value_agent import ValueAgent
+from deeprl.learning.value_agent import ValueAgent
 
 ARMS = ("uniform", "dvw", "oracle")
 

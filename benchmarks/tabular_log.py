@@ -2,7 +2,7 @@
 
 python -m benchmarks.tabular_log [--json FILE]
 
-Two questions, answered by the agent's own maps, values and backup (`deeprl.values.mapped`, `deeprl.agents.log_dqn`, `Max`):
+Two questions, answered by the agent's own maps, values and backup (`deeprl.learning.values.mapped`, `deeprl.agents.log_dqn`, `Max`):
 
 1. One state, whose target is 0.02 or 1 with probability ½: mean 0.51, geometric mean 0.1414. Where does Q̃ ← Q̃ + β_log (f(U) − Q̃)
    settle? For small β_log at the root of E ln(1 + β_reg (T / q − 1)) = 0: the mean as β_reg → 0, the geometric mean at β_reg = 1.
@@ -22,10 +22,10 @@ import torch
 
 from benchmarks import log_chain
 from deeprl.agents.log_dqn import Log
-from deeprl.backups.bellman import Max
+from deeprl.learning.backups.bellman import Max
 from deeprl.envs.toy import TabularMDP, value_iteration
-from deeprl.values.losses import squared
-from deeprl.values.mapped import MappedValues, Units
+from deeprl.learning.values.losses import squared
+from deeprl.learning.values.mapped import MappedValues, Units
 
 TARGETS = (0.02, 1.0)
 PAIRS = ((0.001, 1.0), (0.01, 0.1), (0.1, 0.01), (1.0, 0.001))

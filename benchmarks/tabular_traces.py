@@ -1,5 +1,5 @@
 """Off-policy traces on worlds whose values are known exactly, through the functions that agents use
-(`deeprl/backups/traces.py`, `agents/rbis.py`).
+(`deeprl/learning/backups/traces.py`, `agents/rbis.py`).
 
 python -m benchmarks.tabular_traces [--seeds 40] [--json FILE]
 python -m benchmarks.tabular_traces --table        the differences of the last part as stored, with p after a correction
@@ -28,13 +28,13 @@ from torch import Tensor
 
 from benchmarks.rank_test import holm
 from deeprl.agents.rbis import RBIS, ImportanceSampling, QLambda, RecursiveRetrace, Retrace, TreeBackup, TruncatedIS
-from deeprl.backups import traces
-from deeprl.backups.policies import epsilon_greedy
-from deeprl.backups.traces import Step, Trace, corrections
+from deeprl.learning.backups import traces
+from deeprl.learning.backups.policies import epsilon_greedy
+from deeprl.learning.backups.traces import Step, Trace, corrections
 from deeprl.envs.toy import TabularMDP, policy_values, random_mdp, value_iteration
 from deeprl.types import Batch
-from deeprl.values.losses import squared
-from deeprl.values.scalar import ScalarValues
+from deeprl.learning.values.losses import squared
+from deeprl.learning.values.scalar import ScalarValues
 
 METHODS = {
     "importance_sampling": ImportanceSampling, "q_lambda": QLambda, "tree_backup": TreeBackup, "retrace": Retrace,

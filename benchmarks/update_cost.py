@@ -16,13 +16,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.recipes import RECIPES
-from deeprl.accelerate.modes import apply
-from deeprl.config.build import build_agent
-from deeprl.config.compose import compose
-from deeprl.config.dry_run import made_up_batch
-from deeprl.config.instantiate import instantiate
-from deeprl.session.settle import settle
-from deeprl.training.learner import Learner
+from deeprl.running.accelerate.modes import apply
+from deeprl.running.config.build import build_agent
+from deeprl.running.config.compose import compose
+from deeprl.running.config.dry_run import made_up_batch
+from deeprl.running.config.instantiate import instantiate
+from deeprl.running.session.settle import settle
+from deeprl.running.training.learner import Learner
 
 
 def main() -> None:

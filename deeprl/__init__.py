@@ -17,7 +17,7 @@ if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
 def __getattr__(name: str):
     # torch and hydra are imported when they are needed, not by `import deeprl`
     if name in __all__:
-        from deeprl.session import api
+        from deeprl.running.session import api
 
         return getattr(api, name)
     raise AttributeError(f"module 'deeprl' has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """Base classes of everything that a configuration may name.
 
 Every class that a `_target_` points at derives from `Choice`. It serves as a mark: a configuration from a stranger cannot name `os.system`,
-because `deeprl.config.instantiate.resolve` accepts subclasses of `Choice` only.
+because `deeprl.running.config.instantiate.resolve` accepts subclasses of `Choice` only.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Choice:
     """Requirements: fields of `batch.extra`, or properties that another part offers."""
     offers: frozenset[str] = frozenset()
     need_words: ClassVar[Mapping[str, str]] = {}
-    """What follows "needs" in a message, of needs that `deeprl.config.combinations.WORDS` does not have"""
+    """What follows "needs" in a message, of needs that `deeprl.running.config.combinations.WORDS` does not have"""
     calls_names: ClassVar[bool] = False
     """Whether it imports and calls what its fields `package`, `function`, `wrappers` and `id` name, as environments do. In a stored
-    configuration `deeprl.config.trust` looks at these."""
+    configuration `deeprl.running.config.trust` looks at these."""
 
 
 class Part(nn.Module, Choice):

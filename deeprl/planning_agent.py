@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deeprl.agent import Agent, Answer
+from deeprl.learning.agent import Agent, Answer
 from deeprl.noise import seed_sequence
-from deeprl.parts.exploration import certain
-from deeprl.transforms.rewards import Raw
+from deeprl.learning.parts.exploration import certain
+from deeprl.learning.transforms.rewards import Raw
 from deeprl.types import Acted, Rows, Spec
 
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from deeprl.cli import exits
-from deeprl.config import folders
-from deeprl.session import assemble
-from deeprl.training import trainer
+from deeprl.running.config import folders
+from deeprl.running.session import assemble
+from deeprl.running.training import trainer
 from tests.builders import CARTPOLE, front_door
 
 torch.set_num_threads(1)  # small tensors; and the machine is shared, with the other test process to begin with

@@ -10,13 +10,13 @@ from unittest import mock
 
 import numpy as np
 
-from deeprl.agent import Agent
-from deeprl.config.rollouts import REPLACED
-from deeprl.session import api, session
-from deeprl.training import trainer
-from deeprl.training.collector import Collector
-from deeprl.training.guard import Guard
-from deeprl.training.trainer import Trainer
+from deeprl.learning.agent import Agent
+from deeprl.running.config.rollouts import REPLACED
+from deeprl.running.session import api, session
+from deeprl.running.training import trainer
+from deeprl.running.training.collector import Collector
+from deeprl.running.training.guard import Guard
+from deeprl.running.training.trainer import Trainer
 from tests.builders import settled
 from tests.pretended import Pretended
 

@@ -9,8 +9,8 @@ from functools import cache
 
 import pytest
 
-from deeprl.config.build import kinds, option_class
-from deeprl.config.tuned import content, lineage
+from deeprl.running.config.build import kinds, option_class
+from deeprl.running.config.tuned import content, lineage
 
 KINDS = {name: kind for name, kind in kinds().items() if kind != "any"}
 """Preset -> "discrete" or "continuous"."""

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from deeprl.accelerate import compiled, graph
-from deeprl.networks.blocks import initialise
-from deeprl.networks.convolutions import ImageBlock
-from deeprl.networks.copies import Copies
-from deeprl.session import api
+from deeprl.running.accelerate import compiled, graph
+from deeprl.learning.networks.blocks import initialise
+from deeprl.learning.networks.convolutions import ImageBlock
+from deeprl.learning.networks.copies import Copies
+from deeprl.running.session import api
 from tests.builders import same
 from tests.corridor import CORRIDOR
 from tests.device_runs import CARTPOLE, ITERATED, MINATAR, PENDULUM, SINGLE, begin, phases, run

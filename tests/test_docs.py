@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deeprl.config.menu import options
+from deeprl.running.config.menu import options
 from docs.navigation import pages
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -22,16 +22,17 @@ LAYERS = (
     ("agent", "parts"),
     ("value_agent", "actor_critic", "policy_gradient", "planning_agent", "accelerate", "config"),
     ("training", "report"),
-    ("remote",),
+    ("collect",),
     ("session",),
     ("sweep", "check", "export"),  # a sweep checks jobs as a session would build them, then starts each as a process of its own
     ("tune",),  # its runs are jobs of a sweep
     ("cli",),
     ("__main__",),
 )
-"""Packages and modules of `deeprl/`, from left to right. Each imports those of the layers left of its own, and itself. `report`
-stands beside `training`, because it reads what training left in run folders, and neither knows the other. `export`
-stands behind `session`, because it takes a loaded run."""
+"""Rooms, from left to right. Each imports those of the layers left of its own, and itself. `report` stands beside `training`, because it
+reads what training left in run folders, and neither knows the other. `export` stands behind `session`, because it takes a loaded run."""
+WINGS = ("learning", "running", "tools")
+"""Folders of rooms in `deeprl/`. The others are rooms themselves."""
 BESIDE = {"agents": 8, "envs": 4}
 """Folders beside `deeprl/`: how many of the layers they may import."""
 
@@ -76,8 +77,9 @@ IMPORTS = {name: imported(path.read_text(), name, path.name == "__init__.py") fo
 
 
 def room(module: str) -> str:
-    """`values` of `deeprl.values.scalar`; empty for `deeprl` itself."""
-    return [*module.split("."), ""][1]
+    """`values` of `deeprl.learning.values.scalar`; empty for `deeprl` itself and for a wing."""
+    path = module.split(".")[1:]
+    return [*(path[1:] if path and path[0] in WINGS else path), ""][0]
 
 
 def refused(module: str, target: str) -> bool:
@@ -125,19 +127,19 @@ def test_there_is_no_circle():
 def test_a_circle_and_a_wrong_arrow_are_found():
     """What the tests above are there to find."""
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
-    assert refused("deeprl.values.scalar", "deeprl.backups.bellman")
-    assert refused("deeprl.value_agent", "deeprl.config.rules")
-    assert refused("deeprl.envs.toy", "deeprl.agent")
-    assert refused("deeprl.session.session", "agents.idqn")
-    assert not refused("deeprl.agents.idqn", "deeprl.value_agent")
+    assert refused("deeprl.learning.values.scalar", "deeprl.learning.backups.bellman")
+    assert refused("deeprl.learning.value_agent", "deeprl.running.config.rules")
+    assert refused("deeprl.envs.toy", "deeprl.learning.agent")
+    assert refused("deeprl.running.session.session", "agents.idqn")
+    assert not refused("deeprl.agents.idqn", "deeprl.learning.value_agent")
 
 
 def test_the_parser_sees_every_way_to_import():
     source = (
         "import deeprl.agents.idqn\nfrom deeprl.envs import toy\nfrom . import dvw\nfrom .mvi import bonus\n"
-        "def f():\n    from deeprl.types import Spec, Batch\nif TYPE_CHECKING:\n    from deeprl.agent import Agent\n"
+        "def f():\n    from deeprl.types import Spec, Batch\nif TYPE_CHECKING:\n    from deeprl.learning.agent import Agent\n"
     )
-    expected = {"deeprl.agents.idqn", "deeprl.envs.toy", "deeprl.agents.dvw", "deeprl.agents.mvi", "deeprl.types", "deeprl.agent"}
+    expected = {"deeprl.agents.idqn", "deeprl.envs.toy", "deeprl.agents.dvw", "deeprl.agents.mvi", "deeprl.types", "deeprl.learning.agent"}
     assert imported(source, "deeprl.agents.rbis") == expected
 
 
@@ -150,7 +152,7 @@ def test_a_folder_has_one_name(top):
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no checkout")
 def test_git_ignores_no_module():
-    """A pattern for run folders, `runs/` without a leading slash, also hides `deeprl/runs/`."""
+    """A pattern for run folders, `runs/` without a leading slash, also hides `deeprl/running/runs/`."""
     done = subprocess.run(["git", "check-ignore", "--no-index", *map(str, MODULES.values())], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == ""
 
@@ -160,7 +162,7 @@ def test_mathematics_does_not_know_the_machinery():
     for name, path in MODULES.items():
         if room(name) == "agents" or (room(name) in LAYER and LAYER[room(name)] <= LAYER["agent"] and room(name) not in ("runs", "system")):
             source = path.read_text()
-            for word in ("hydra", "omegaconf", "gymnasium", "deeprl.runs"):
+            for word in ("hydra", "omegaconf", "gymnasium", "deeprl.running.runs"):
                 assert f"import {word}" not in source, name
                 assert f"from {word}" not in source, name
 

@@ -16,7 +16,7 @@ from functools import partial
 import torch
 
 from benchmarks.speed.ours import assembled
-from deeprl.training.learner import CompiledLearner
+from deeprl.running.training.learner import CompiledLearner
 
 NATURE = ("agent/torso=nature", "agent.torso.padding=valid", "replay_ratio=0.25")
 CASES = {

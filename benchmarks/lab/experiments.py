@@ -25,7 +25,7 @@ from deeprl.lab.optimism import Bernstein, Bonus, Hoeffding
 from deeprl.lab.planners import policy_gain, relative_value_iteration
 from deeprl.lab.risk import CVaR, Entropic, Mean, Piecewise
 from deeprl.lab.uncertainty import KL, ChiSquare, Contamination, TotalVariation, Uncertainty, Wasserstein
-from deeprl.training.collector import Collector
+from deeprl.running.training.collector import Collector
 
 
 def dtr() -> Experiment:

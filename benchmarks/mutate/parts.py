@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 MODULES = (
-    "deeprl.system.terminal", "deeprl.system.machine", "deeprl.system.files", "deeprl.sweep.process", "deeprl.config.trust", "deeprl",
+    "deeprl.system.terminal", "deeprl.system.machine", "deeprl.system.files", "deeprl.tools.sweep.process", "deeprl.running.config.trust", "deeprl",
     "deeprl.envs.gym", "gymnasium", "gymnasium.core", "gymnasium.envs.registration", "gymnasium.wrappers", "gymnasium.wrappers.rendering",
     "gymnasium.utils.play", "gymnasium.envs.classic_control.cartpole", "canary", "os", "subprocess", "builtins", "importlib", "pty",
     "__main__", "this", ".", "", "torch.hub", "numpy", "pickle", "benchmarks.mutate.parts",
@@ -90,12 +90,12 @@ def environment(dice: random.Random, before: dict[str, Any] | None, deep: bool =
 
 def collection(dice: random.Random, before: object) -> dict[str, Any]:
     keys = {"actors": 2, "envs": 1, "ticks": 8, "ahead": 1, "address": dice.choice(ADDRESSES), "timeout": 5.0, "restarts": 0}
-    return {"_target_": "deeprl.remote.choice.OnRay", **keys}
+    return {"_target_": "deeprl.running.collect.choice.OnRay", **keys}
 
 
 def loggers(dice: random.Random, before: object) -> dict[str, Any]:
     mode = dice.choice(("online", "offline", "disabled"))
-    return {"_target_": "deeprl.runs.loggers.Logging", "wandb": dice.choice((True, 1, "yes")), "project": "x", "entity": "x", "mode": mode}
+    return {"_target_": "deeprl.running.runs.loggers.Logging", "wandb": dice.choice((True, 1, "yes")), "project": "x", "entity": "x", "mode": mode}
 
 
 def source(dice: random.Random, before: object) -> str:

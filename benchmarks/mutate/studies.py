@@ -57,7 +57,7 @@ class Over:
     pid = 0
 
     def __init__(self, command: list[str], **ignored: object):
-        from deeprl.runs.folder import RunFolder
+        from deeprl.running.runs.folder import RunFolder
 
         run = RunFolder(Path(next(word for word in command if word.startswith("hydra.run.dir=")).partition("=")[2].strip("'")))
         run.path.mkdir(exist_ok=True)
@@ -79,7 +79,7 @@ class Over:
 
 @contextmanager
 def jobs_that_are_over() -> Iterator[None]:
-    from deeprl.sweep import process
+    from deeprl.tools.sweep import process
 
     plain = process.subprocess.Popen
     process.subprocess.Popen = Over  # type: ignore[assignment,misc]

@@ -48,7 +48,7 @@ def forge(run: Path, text: str) -> None:
 
 
 def prepare(shared: Path) -> None:
-    from tests.report.folders import write_run
+    from tests.tools.report.folders import write_run
 
     for name in ("plain", "forged"):
         write_run(shared / name)

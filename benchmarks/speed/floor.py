@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.speed.gate import Gate
 from benchmarks.speed.ours import assembled, batches
-from deeprl.training.trainer import Trainer
+from deeprl.running.training.trainer import Trainer
 
 aten = torch.ops.aten
 PRODUCTS = {aten.mm.default: (0, 1), aten.addmm.default: (1, 2), aten.bmm.default: (0, 1), aten.baddbmm.default: (1, 2)}

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 from deeprl.cli.exits import FAILED, FINISHED
-from deeprl.config import folders
+from deeprl.running.config import folders
 from deeprl.system.terminal import answer
 
 
@@ -21,9 +21,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from deeprl.check.build import build
-    from deeprl.check.page import as_json, page
-    from deeprl.check.suspicions import suspicions
+    from deeprl.tools.check.build import build
+    from deeprl.tools.check.page import as_json, page
+    from deeprl.tools.check.suspicions import suspicions
 
     if options.config_dir:
         folders.add(options.config_dir)

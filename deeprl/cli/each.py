@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deeprl.cli.exits import complain
 from deeprl.errors import FAILED, FINISHED, CheckpointError, ConfigError, MachineError, RunFolderError
-from deeprl.runs.places import find_runs
+from deeprl.running.runs.places import find_runs
 
 
 def each_run(folder: Path, act: Callable[[Path], object]) -> int:

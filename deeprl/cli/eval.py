@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deeprl.cli.arguments import at_least_one, checkpoints
 from deeprl.cli.each import each_run
-from deeprl.runs.folder import read_lines
+from deeprl.running.runs.folder import read_lines
 from deeprl.system.terminal import answer
 
 
@@ -19,10 +19,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from deeprl.session.api import load
+    from deeprl.running.session.api import load
     from deeprl.system.progress import Progress
-    from deeprl.training.evaluation import evaluate, interval, repeated_seed, summarise
-    from deeprl.training.overestimation import Overestimation
+    from deeprl.running.training.evaluation import evaluate, interval, repeated_seed, summarise
+    from deeprl.running.training.overestimation import Overestimation
 
     if options.episodes is not None:
         at_least_one(options.episodes)

@@ -15,7 +15,7 @@ from deeprl.system.files import replace_file
 from deeprl.system.terminal import answer, brief, described, described_trace, from_here, plain_warnings, say
 
 if TYPE_CHECKING:
-    from deeprl.training.trainer import Trainer
+    from deeprl.running.training.trainer import Trainer
 
 
 def guarded(command: Callable[[], int], run: Path | None = None) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from deeprl.cli.arguments import allow_package
 from deeprl.cli.each import each_run
 from deeprl.errors import ConfigError
-from deeprl.runs.places import find_runs
+from deeprl.running.runs.places import find_runs
 from deeprl.system.machine import extra, lacking
 from deeprl.system.terminal import answer, say
 
@@ -29,8 +29,8 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"--format {options.format} needs {', '.join(missing)}: {extra('export')}; or take --format torch")
     if options.out is not None and (count := len(find_runs(options.run))) > 1:
         raise ConfigError(f"--out {options.out} takes one policy, and {options.run} holds {count} runs: name one of them")
-    from deeprl.export.build import export
-    from deeprl.session.api import load
+    from deeprl.tools.export.build import export
+    from deeprl.running.session.api import load
 
     def one(path: Path) -> None:
         loaded = load(path, options.checkpoint, tuple(options.allow_package))

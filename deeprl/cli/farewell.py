@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 from deeprl.cli.report import NEEDS
-from deeprl.config.connections import connections
-from deeprl.config.overrides import key_of
-from deeprl.config.trust import words_of_trust
-from deeprl.config.tuned import family
+from deeprl.running.config.connections import connections
+from deeprl.running.config.overrides import key_of
+from deeprl.running.config.trust import words_of_trust
+from deeprl.running.config.tuned import family
 from deeprl.system.machine import lacking
 from deeprl.system.terminal import from_here, front_door
-from deeprl.training.trainer import Trainer
+from deeprl.running.training.trainer import Trainer
 
 PICTURELESS = ("toy", "lab")
 """Families of environments that cannot be filmed"""

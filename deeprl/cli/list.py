@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deeprl.cli.page import LAB, SLOTS, menu
-from deeprl.config import folders
-from deeprl.config.captions import caption
-from deeprl.config.compose import compose, prepare
-from deeprl.config.menu import groups, options
-from deeprl.config.rules import nearest
+from deeprl.running.config import folders
+from deeprl.running.config.captions import caption
+from deeprl.running.config.compose import compose, prepare
+from deeprl.running.config.menu import groups, options
+from deeprl.running.config.rules import nearest
 from deeprl.errors import ConfigError
 from deeprl.system.terminal import answer, columns
 
 if TYPE_CHECKING:
-    from deeprl.config.combinations import Refusal
+    from deeprl.running.config.combinations import Refusal
 
 NAMES = {
     "agents": "agent", "algorithms": "agent", "algos": "agent", "envs": "env", "environments": "env", "experiments": "experiment",
@@ -69,8 +69,8 @@ POLAR = ("log", "loglinear", "loglinear_paper")
 
 def combinations() -> str:
     """Table with a row for each backup and weighting, a column for each head and each mapping of the scalar head, and reasons below."""
-    from deeprl.config.combinations import WORDS, among_parts
-    from deeprl.config.instantiate import instantiate
+    from deeprl.running.config.combinations import WORDS, among_parts
+    from deeprl.running.config.instantiate import instantiate
 
     def part(slot: str, option: str) -> Any:
         words = ["agent=dqn", "env=toy/chain", f"agent/{slot}={option}"]

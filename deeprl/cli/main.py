@@ -90,7 +90,7 @@ def parsed(words: list[str]) -> tuple[Callable[[argparse.Namespace], int], argpa
         rest = [word for word in rest if word.startswith("-")]
     if rest:
         from deeprl.cli.arguments import foreign
-        from deeprl.config.rules import nearest
+        from deeprl.running.config.rules import nearest
 
         flags = re.findall(r"--[\w-]+", commands.choices[options.command].format_usage())
         hint = foreign(rest) or nearest(rest[0].partition("=")[0], flags).rstrip("?")

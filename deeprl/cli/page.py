@@ -6,7 +6,7 @@ import platform
 from importlib import metadata
 
 import deeprl
-from deeprl.config.captions import Entry, keys, slots
+from deeprl.running.config.captions import Entry, keys, slots
 from deeprl.system.terminal import columns, front_door
 
 EXAMPLES = (

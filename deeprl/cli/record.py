@@ -10,7 +10,7 @@ from pathlib import Path
 from deeprl.cli.arguments import at_least_one, checkpoints
 from deeprl.cli.each import each_run
 from deeprl.errors import RunFolderError
-from deeprl.runs.folder import RunFolder
+from deeprl.running.runs.folder import RunFolder
 from deeprl.system.terminal import answer, say
 
 
@@ -21,9 +21,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Film episodes. The seed of episode i is that of the checkpoint's evaluation, or --seed, plus i. `deeprl eval --episodes 1 --seed`
     with this seed plays the same episode."""
-    from deeprl.session.api import load
-    from deeprl.training.evaluation import Tape, evaluate, repeated_seed
-    from deeprl.training.video import animation, check_rendering, film
+    from deeprl.running.session.api import load
+    from deeprl.running.training.evaluation import Tape, evaluate, repeated_seed
+    from deeprl.running.training.video import animation, check_rendering, film
 
     episodes = at_least_one(options.episodes)
 
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
 
 def show(path: Path, step: int, animations: dict[str, bytes]) -> None:
     """Add animations to the event files of a run. While it trains it has a file open, after which TensorBoard must find no other."""
-    from deeprl.runs.event_file import TensorBoard
+    from deeprl.running.runs.event_file import TensorBoard
 
     folder = RunFolder(path)
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deeprl.cli.arguments import allow_package
 from deeprl.errors import CheckpointError
-from deeprl.runs.places import holds_run
+from deeprl.running.runs.places import holds_run
 from deeprl.system.terminal import answer
 
 BUNDLE = re.compile(r"step_\d{12}(_rank\d+)?")
@@ -23,14 +23,14 @@ def run(options: argparse.Namespace) -> int:
     """Exit code 0 if the update fails again, 1 if every number is finite this time."""
     import torch
 
-    from deeprl.accelerate.modes import compute_as, precision, set_products
-    from deeprl.config.build import build_agent, check_device
-    from deeprl.config.folders import packages
-    from deeprl.config.stored import checked
-    from deeprl.runs.checkpoint import DAMAGE
+    from deeprl.running.accelerate.modes import compute_as, precision, set_products
+    from deeprl.running.config.build import build_agent, check_device
+    from deeprl.running.config.folders import packages
+    from deeprl.running.config.stored import checked
+    from deeprl.running.runs.checkpoint import DAMAGE
     from deeprl.system.files import regular_size
     from deeprl.system.machine import flush_denormals
-    from deeprl.training import crash
+    from deeprl.running.training import crash
 
     flush_denormals()  # as in the run, because it makes a division by a denormal number one by zero
     bundle = newest(options.bundle)

@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if missing := lacking(NEEDS):
         raise ConfigError(f"deeprl report needs {', '.join(missing)}: {extra('report')}")
-    from deeprl.report.build import build
+    from deeprl.tools.report.build import build
 
     out = options.out or Path("report")
     if options.out is None and out.is_symlink():  # the current folder may be a stranger's

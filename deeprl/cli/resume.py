@@ -14,11 +14,11 @@ from yaml import YAMLError
 
 from deeprl.cli.arguments import allow_package
 from deeprl.cli.exits import FINISHED, ended, guarded
-from deeprl.config.connections import connections, require_asked
-from deeprl.config.rules import IDENTITY, RESUMABLE, finalise, get, nearest, put
+from deeprl.running.config.connections import connections, require_asked
+from deeprl.running.config.rules import IDENTITY, RESUMABLE, finalise, get, nearest, put
 from deeprl.errors import ConfigError, on_one_line
-from deeprl.runs.config_file import CHANGEABLE, flatten
-from deeprl.runs.folder import RunFolder
+from deeprl.running.runs.config_file import CHANGEABLE, flatten
+from deeprl.running.runs.folder import RunFolder
 from deeprl.system.terminal import answer
 
 
@@ -45,10 +45,10 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] | None = (),
     Returns:
         the exit code.
     """
-    from deeprl.config.compose import prepare
-    from deeprl.config.folders import packages
-    from deeprl.config.stored import checked, of_its_commit
-    from deeprl.session.session import train
+    from deeprl.running.config.compose import prepare
+    from deeprl.running.config.folders import packages
+    from deeprl.running.config.stored import checked, of_its_commit
+    from deeprl.running.session.session import train
 
     folder, allowed = RunFolder(path), None if allow is None else packages(*allow)
     with of_its_commit(path):

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deeprl.errors import RunFolderError
-from deeprl.runs.folder import RunFolder, holder
-from deeprl.runs.places import find_runs
-from deeprl.sweep.standing import look
+from deeprl.running.runs.folder import RunFolder, holder
+from deeprl.running.runs.places import find_runs
+from deeprl.tools.sweep.standing import look
 from deeprl.system.progress import duration
 from deeprl.system.terminal import answer, one_line, say
 
@@ -78,7 +78,7 @@ def row_of(path: Path) -> Row:
 
 def saved(path: Path) -> str:
     """Step and age of the newest checkpoint."""
-    from deeprl.runs.checkpoints import Checkpoints  # here, because it imports torch, and --help need not
+    from deeprl.running.runs.checkpoints import Checkpoints  # here, because it imports torch, and --help need not
 
     checkpoints = Checkpoints(path)
     if not (steps := checkpoints.steps()):

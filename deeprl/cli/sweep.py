@@ -10,20 +10,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deeprl.cli.arguments import allow_connection, allow_package, counting
-from deeprl.config import connections, folders, trust
-from deeprl.config.connections import RAY, require_asked
-from deeprl.config.trust import Allowed, require_file
+from deeprl.running.config import connections, folders, trust
+from deeprl.running.config.connections import RAY, require_asked
+from deeprl.running.config.trust import Allowed, require_file
 from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
-from deeprl.runs.folder import holder
-from deeprl.runs.places import STAMP, new_folder
-from deeprl.sweep.conduct import conduct
-from deeprl.sweep.folder import PLACES, Place, SweepFolder, require_empty
-from deeprl.sweep.grid import Job, expand
-from deeprl.sweep.launcher import Launcher, Local
-from deeprl.sweep.plan import Plan, check, side_by_side
-from deeprl.sweep.process import last_words
-from deeprl.sweep.standing import look
-from deeprl.sweep.table import View
+from deeprl.running.runs.folder import holder
+from deeprl.running.runs.places import STAMP, new_folder
+from deeprl.tools.sweep.conduct import conduct
+from deeprl.tools.sweep.folder import PLACES, Place, SweepFolder, require_empty
+from deeprl.tools.sweep.grid import Job, expand
+from deeprl.tools.sweep.launcher import Launcher, Local
+from deeprl.tools.sweep.plan import Plan, check, side_by_side
+from deeprl.tools.sweep.process import last_words
+from deeprl.tools.sweep.standing import look
+from deeprl.tools.sweep.table import View
 from deeprl.system.machine import usable_cores
 from deeprl.system.signals import Signals
 from deeprl.system.terminal import answer, say
@@ -146,7 +146,7 @@ def placed(options: argparse.Namespace, before: Place) -> Place:
             raise ConfigError(f"{flag} is for --on {owner}.")
     kept = before if on == before.on else Place()
     if on == "slurm" and kept.slurm and not options.slurm:
-        from deeprl.sweep.slurm import executes
+        from deeprl.tools.sweep.slurm import executes
 
         if commands := [word for word in kept.slurm if executes(word)]:
             raise ConfigError(
@@ -184,7 +184,7 @@ def waits(folder: SweepFolder, job: Job) -> bool:
     """Whether a job of an earlier command may still be in Slurm's queue."""
     if not folder.note(job).exists():
         return False
-    from deeprl.sweep import slurm
+    from deeprl.tools.sweep import slurm
 
     return slurm.queued(folder.path / "submitit", folder.note(job))
 
@@ -217,11 +217,11 @@ def chosen(options: argparse.Namespace) -> SweepFolder:
 def launcher_for(options: argparse.Namespace, folder: SweepFolder, plan: Plan) -> Launcher:
     most = max(config["runtime"]["threads"] or usable_cores() for config in plan.configs)
     if folder.place.on == "slurm":
-        from deeprl.sweep import slurm
+        from deeprl.tools.sweep import slurm
 
         return slurm.Slurm(slurm.executor(folder.path / "submitit", folder.place.slurm, most), folder.place.jobs)
     if folder.place.on == "ray":
-        from deeprl.sweep import ray
+        from deeprl.tools.sweep import ray
 
         return ray.Ray(folder.place.ray_address, most, folder.place.jobs)
     return Local(side_by_side(plan, folder.place.jobs, max(usable_cores() // most, 1)))

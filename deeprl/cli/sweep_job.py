@@ -1,4 +1,4 @@
-"""One job of a sweep: `deeprl train`, stopped saved when the process that started it has ended. `deeprl.sweep.process` starts it."""
+"""One job of a sweep: `deeprl train`, stopped saved when the process that started it has ended. `deeprl.tools.sweep.process` starts it."""
 
 from __future__ import annotations
 

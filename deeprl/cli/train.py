@@ -1,7 +1,7 @@
 """`deeprl train ...` and `python train.py ...`: compose and check, claim the folder, train.
 
 main → read_command_line        checks the words before Hydra reads them; resume=auto and --cfg may end the process here
-     → launch → job → start     Hydra makes the run folder and calls `job`; `start` calls `deeprl.session.session.train`, read on there
+     → launch → job → start     Hydra makes the run folder and calls `job`; `start` calls `deeprl.running.session.session.train`, read on there
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from deeprl.cli.arguments import foreign
 from deeprl.cli.exits import FINISHED, ended, guarded
 from deeprl.cli.leave import leave
 from deeprl.cli.page import help_page, version_page
-from deeprl.config import folders
-from deeprl.config.compose import FAULTS, compose, prepare, resolve, run_folder_of
-from deeprl.config.menu import groups
-from deeprl.config.overrides import first_of, for_hydra, key_of, quoted, swept
-from deeprl.config.rules import check as check_keys
+from deeprl.running.config import folders
+from deeprl.running.config.compose import FAULTS, compose, prepare, resolve, run_folder_of
+from deeprl.running.config.menu import groups
+from deeprl.running.config.overrides import first_of, for_hydra, key_of, quoted, swept
+from deeprl.running.config.rules import check as check_keys
 from deeprl.errors import ConfigError, RunFolderError, on_one_line
-from deeprl.runs.config_file import folder_of
-from deeprl.runs.folder import RunFolder, holder
-from deeprl.runs.places import auto_folder, discard, holds_run, require_new
+from deeprl.running.runs.config_file import folder_of
+from deeprl.running.runs.folder import RunFolder, holder
+from deeprl.running.runs.places import auto_folder, discard, holds_run, require_new
 from deeprl.system import terminal
 from deeprl.system.files import full
 from deeprl.system.terminal import answer, say
@@ -71,9 +71,9 @@ def main() -> None:
 
 def train_beside_first() -> int:
     """The run as a rank beside the first one, which makes the run folder. Hydra is left out, because it would make another."""
-    from deeprl.session.session import train
-    from deeprl.session.settle import settle
-    from deeprl.training.distributed import join
+    from deeprl.running.session.session import train
+    from deeprl.running.session.settle import settle
+    from deeprl.running.training.distributed import join
 
     config, user, _ = compose(split(sys.argv[1:])[1])
     config = settle(config, user)
@@ -119,7 +119,7 @@ def read_command_line() -> int:
         folders.add(Path(flags.config_dir))
     sys.argv[1:] = [word for word in sys.argv[1:] if word not in flags.overrides] + overrides
     if flags.cfg == "job" and flags.resolve and not (flags.multirun or flags.package):
-        from deeprl.session.settle import settle
+        from deeprl.running.session.settle import settle
 
         config, user, _ = compose(overrides)
         answer(OmegaConf.to_yaml(OmegaConf.create(settle(config, user))))  # as config.yaml has it, which Hydra does not know
@@ -187,7 +187,7 @@ def check(overrides: list[str], sweep: bool) -> tuple[Path, dict] | None:
     if config["resume"] != "auto":
         require_source(config["init_from"])
         return None
-    from deeprl.session.settle import settle
+    from deeprl.running.session.settle import settle
 
     settled = settle(config, user)
     return Path(folder) if folder else auto_folder(settled, env=chosen["env"], agent=chosen["agent"]), settled
@@ -239,10 +239,10 @@ def continue_if_found(path: Path, config: dict) -> None:
 def go_on(path: Path, config: dict) -> int:
     """Continue the run that resume=auto found in its folder."""
     from deeprl.cli.resume import resume
-    from deeprl.config.connections import connections
-    from deeprl.config.rules import get
-    from deeprl.config.stored import continued
-    from deeprl.runs.config_file import CHANGEABLE
+    from deeprl.running.config.connections import connections
+    from deeprl.running.config.rules import get
+    from deeprl.running.config.stored import continued
+    from deeprl.running.runs.config_file import CHANGEABLE
 
     stored = continued(path, config)
     status = RunFolder(path).read_status() or {}
@@ -263,8 +263,8 @@ def start(cfg: DictConfig, path: Path) -> int:
         full["hydra"] = HydraConfig.get()
 
     def trained() -> int:
-        from deeprl.session.session import train
-        from deeprl.session.settle import settle
+        from deeprl.running.session.session import train
+        from deeprl.running.session.settle import settle
 
         try:
             config, user = resolve(full)

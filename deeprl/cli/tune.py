@@ -12,27 +12,27 @@ from typing import TYPE_CHECKING, Any
 
 from deeprl.cli.arguments import allow_connection, allow_package, counting, natural
 from deeprl.cli.sweep import allowed_to, read_configs, words_to_resume
-from deeprl.config.rules import get
-from deeprl.config.trust import Allowed
+from deeprl.running.config.rules import get
+from deeprl.running.config.trust import Allowed
 from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
-from deeprl.runs.places import STAMP, new_folder
-from deeprl.sweep.conduct import conduct
-from deeprl.sweep.folder import SweepFolder, require_empty
-from deeprl.sweep.grid import Job
-from deeprl.sweep.launcher import Local
-from deeprl.sweep.plan import Plan, check, side_by_side
-from deeprl.sweep.table import View
+from deeprl.running.runs.places import STAMP, new_folder
+from deeprl.tools.sweep.conduct import conduct
+from deeprl.tools.sweep.folder import SweepFolder, require_empty
+from deeprl.tools.sweep.grid import Job
+from deeprl.tools.sweep.launcher import Local
+from deeprl.tools.sweep.plan import Plan, check, side_by_side
+from deeprl.tools.sweep.table import View
 from deeprl.system.files import replace_file
 from deeprl.system.machine import extra, lacking, usable_cores
 from deeprl.system.signals import Signals
 from deeprl.system.terminal import answer, say
-from deeprl.tune.scores import Grid
-from deeprl.tune.settings import PRUNERS, Settings, exists, resume_command
+from deeprl.tools.tune.scores import Grid
+from deeprl.tools.tune.settings import PRUNERS, Settings, exists, resume_command
 
 if TYPE_CHECKING:
     import optuna
 
-    from deeprl.tune.space import Space
+    from deeprl.tools.tune.space import Space
 
 DEFAULTS = {"seeds": 3, "last": 3, "pruner": "median", "sampler_seed": 0}
 """Of flags that belong to the study, so that its first command alone takes them."""
@@ -63,9 +63,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if missing := lacking(NEEDS):
         raise ConfigError(f"deeprl tune needs {', '.join(missing)}: {extra('tune')}")
-    from deeprl.tune import results
-    from deeprl.tune import space as spaces
-    from deeprl.tune.trials import Trials, open_study, pruner
+    from deeprl.tools.tune import results
+    from deeprl.tools.tune import space as spaces
+    from deeprl.tools.tune.trials import Trials, open_study, pruner
 
     path, settings = chosen(options)
     allowed = allowed_to(options)
@@ -116,9 +116,9 @@ def looked_at(jobs: Iterable[Job], runs: SweepFolder, allowed: Allowed) -> Itera
     Raises:
         ConfigError: a job names something else.
     """
-    from deeprl.config.compose import compose
-    from deeprl.config.connections import require_allowed
-    from deeprl.config.stored import require_trusted
+    from deeprl.running.config.compose import compose
+    from deeprl.running.config.connections import require_allowed
+    from deeprl.running.config.stored import require_trusted
 
     for job in jobs:
         if allowed is not None:
@@ -190,8 +190,8 @@ def ended(path: Path, study: optuna.Study, space: Space, settings: Settings, tru
     Raises:
         RunFolderError: the results cannot be written.
     """
-    from deeprl.report.figures import png
-    from deeprl.tune import figures, results
+    from deeprl.tools.report.figures import png
+    from deeprl.tools.tune import figures, results
 
     found = figures.importances(study)
     drawn = {"history.png": figures.history(study)} | ({"importance.png": figures.importance(found)} if found else {})

@@ -199,7 +199,7 @@ class MirrorSequenceGather(SequenceWindows):
 
 class Auto(Choice):
     """`Sequences` for an agent that needs sequences, else `Replay` without `length`. For an agent that needs rollouts the configuration
-    itself is replaced, see `deeprl.config.rollouts.choose_rollout`; `epochs` and `minibatches` are for these."""
+    itself is replaced, see `deeprl.running.config.rollouts.choose_rollout`; `epochs` and `minibatches` are for these."""
 
     offers = Sequences.offers
 

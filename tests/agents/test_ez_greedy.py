@@ -9,7 +9,7 @@ import torch
 
 from deeprl.agents.ez_greedy import EZGreedy
 from deeprl.agents.idqn import Iterated
-from deeprl.parts.exploration import EpsilonGreedy, Tick
+from deeprl.learning.parts.exploration import EpsilonGreedy, Tick
 from deeprl.schedules import Constant
 from tests.builders import DISCRETE, entry, value_agent
 

@@ -12,15 +12,15 @@ from deeprl.agents.dvw import InverseVariance
 from deeprl.agents.gi_dqn import IteratedLive
 from deeprl.agents.idqn import Iterated
 from deeprl.agents.is_dqn import IteratedShared
-from deeprl.backups.bellman import Double, Max
-from deeprl.backups.peng import Peng
-from deeprl.networks.heads import Scalar
-from deeprl.networks.torsos import MLPTorso, Nature
-from deeprl.networks.value_network import Networks
-from deeprl.optim.adam import Adam
-from deeprl.parts.chains import Single
-from deeprl.parts.target_free import TargetFree
-from deeprl.training.learner import gradient
+from deeprl.learning.backups.bellman import Double, Max
+from deeprl.learning.backups.peng import Peng
+from deeprl.learning.networks.heads import Scalar
+from deeprl.learning.networks.torsos import MLPTorso, Nature
+from deeprl.learning.networks.value_network import Networks
+from deeprl.learning.optim.adam import Adam
+from deeprl.learning.parts.chains import Single
+from deeprl.learning.parts.target_free import TargetFree
+from deeprl.running.training.learner import gradient
 from deeprl.types import Spec
 from tests.builders import DISCRETE, Weights, actor_critic, entry, make_batch, random_batch, same, snapshot, train, update, value_agent
 from tests.replay.test_rollout import returns

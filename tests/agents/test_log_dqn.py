@@ -14,19 +14,19 @@ from deeprl.agents.idqn import Iterated
 from deeprl.agents.log_dqn import Log
 from deeprl.agents.reward_channels import Bands
 from deeprl.agents.value_mapping import LogLinear, PerChannel
-from deeprl.backups.bellman import Double, Max
-from deeprl.networks.heads import Scalar
-from deeprl.networks.mapped import wrapped
-from deeprl.networks.torsos import MLPTorso, Nature
-from deeprl.optim.adam import Adam
-from deeprl.parts.chains import Single
-from deeprl.training.learner import gradient
-from deeprl.transforms.channels import Polar
-from deeprl.transforms.rewards import Clip, Raw
-from deeprl.values.losses import huber, squared
-from deeprl.values.mapped import MappedValues, Units
-from deeprl.values.mapping import Identity
-from deeprl.values.returns import Returns
+from deeprl.learning.backups.bellman import Double, Max
+from deeprl.learning.networks.heads import Scalar
+from deeprl.learning.networks.mapped import wrapped
+from deeprl.learning.networks.torsos import MLPTorso, Nature
+from deeprl.learning.optim.adam import Adam
+from deeprl.learning.parts.chains import Single
+from deeprl.running.training.learner import gradient
+from deeprl.learning.transforms.channels import Polar
+from deeprl.learning.transforms.rewards import Clip, Raw
+from deeprl.learning.values.losses import huber, squared
+from deeprl.learning.values.mapped import MappedValues, Units
+from deeprl.learning.values.mapping import Identity
+from deeprl.learning.values.returns import Returns
 from tests.builders import (
     DISCRETE,
     assert_close32,

@@ -17,23 +17,23 @@ from deeprl.agents.munchausen import Munchausen
 from deeprl.agents.mvi import Tsallis
 from deeprl.agents.rbis import RBIS, ImportanceSampling, TreeBackup
 from deeprl.agents.self_prediction import Bidirectional
-from deeprl.backups.bellman import Double, Max, Soft
-from deeprl.backups.policies import action_gap, boltzmann, epsilon_greedy, policy_metrics
-from deeprl.config.build import build_agent
-from deeprl.networks.bounded import Bounded
-from deeprl.networks.distributional import Categorical, ImplicitQuantile, Quantile
-from deeprl.networks.heads import Scalar
-from deeprl.parts.exploration import EpsilonGreedy, Tick, drawn
-from deeprl.parts.exploration import epsilon_greedy as epsilon_greedy_action
-from deeprl.parts.target_free import TargetFree
+from deeprl.learning.backups.bellman import Double, Max, Soft
+from deeprl.learning.backups.policies import action_gap, boltzmann, epsilon_greedy, policy_metrics
+from deeprl.running.config.build import build_agent
+from deeprl.learning.networks.bounded import Bounded
+from deeprl.learning.networks.distributional import Categorical, ImplicitQuantile, Quantile
+from deeprl.learning.networks.heads import Scalar
+from deeprl.learning.parts.exploration import EpsilonGreedy, Tick, drawn
+from deeprl.learning.parts.exploration import epsilon_greedy as epsilon_greedy_action
+from deeprl.learning.parts.target_free import TargetFree
 from deeprl.replay.sequences import Sequences
 from deeprl.schedules import Constant
-from deeprl.training.learner import gradient
-from deeprl.transforms.channels import Polar
-from deeprl.transforms.masks import divided, divided_batch
-from deeprl.transforms.observations import Running
+from deeprl.running.training.learner import gradient
+from deeprl.learning.transforms.channels import Polar
+from deeprl.learning.transforms.masks import divided, divided_batch
+from deeprl.learning.transforms.observations import Running
 from deeprl.types import Batch, Rows, Spec
-from deeprl.values.masked import INVALID, MaskedValues
+from deeprl.learning.values.masked import INVALID, MaskedValues
 from tests.builders import (
     draw,
     entry,

@@ -14,22 +14,22 @@ from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from torch import Tensor
 
 from deeprl.cli import exits
-from deeprl.config.build import build_agent
-from deeprl.config.compose import compose
-from deeprl.config.dry_run import dry_run
+from deeprl.running.config.build import build_agent
+from deeprl.running.config.compose import compose
+from deeprl.running.config.dry_run import dry_run
 from deeprl.envs.classic import Classic
 from deeprl.errors import ConfigError
-from deeprl.networks.batch_renorm import BatchRenormMLP
-from deeprl.networks.inverted_residual import InvertedResidual
-from deeprl.networks.policies import CategoricalPolicy, GaussianPolicy, PolicyChoice
-from deeprl.networks.torsos import MinAtarTorso, MLPTorso
-from deeprl.optim.adam import Adam
-from deeprl.policy_gradient import PolicyGradient, Surrogate
+from deeprl.learning.networks.batch_renorm import BatchRenormMLP
+from deeprl.learning.networks.inverted_residual import InvertedResidual
+from deeprl.learning.networks.policies import CategoricalPolicy, GaussianPolicy, PolicyChoice
+from deeprl.learning.networks.torsos import MinAtarTorso, MLPTorso
+from deeprl.learning.optim.adam import Adam
+from deeprl.learning.policy_gradient import PolicyGradient, Surrogate
 from deeprl.replay.rollout import Rollout
-from deeprl.training.collector import Collector
-from deeprl.training.learner import CompiledLearner, Learner, gradient
-from deeprl.transforms.observations import Plain
-from deeprl.transforms.rewards import Raw
+from deeprl.running.training.collector import Collector
+from deeprl.running.training.learner import CompiledLearner, Learner, gradient
+from deeprl.learning.transforms.observations import Plain
+from deeprl.learning.transforms.rewards import Raw
 from deeprl.types import Rows, Spec
 from tests.builders import (
     CONTINUOUS,

@@ -14,24 +14,24 @@ from torch.distributions.transforms import TanhTransform
 from deeprl.agents.idqn import Iterated
 from deeprl.agents.iterated_polyak import IteratedPolyak
 from deeprl.agents.value_mapping import SignedRoot
-from deeprl.backups.actor import PolicyBackup
-from deeprl.networks.actors import SquashedGaussian, log_density
-from deeprl.networks.critics import pair
-from deeprl.networks.distributional import Categorical, ImplicitQuantile, Quantile
-from deeprl.networks.heads import Scalar
-from deeprl.networks.torsos import MLPTorso
-from deeprl.optim.adam import Adam
-from deeprl.optim.rmsprop import RMSProp
-from deeprl.parts.actor_value import CriticSubset, serving
-from deeprl.parts.exploration import OrnsteinUhlenbeck, Sampled, Tick
-from deeprl.parts.polyak import Polyak
-from deeprl.parts.resets import Resets
-from deeprl.parts.temperature import FixedTemperature, LearnedTemperature, Temperature
-from deeprl.training.learner import gradient
-from deeprl.transforms.rewards import Raw
+from deeprl.learning.backups.actor import PolicyBackup
+from deeprl.learning.networks.actors import SquashedGaussian, log_density
+from deeprl.learning.networks.critics import pair
+from deeprl.learning.networks.distributional import Categorical, ImplicitQuantile, Quantile
+from deeprl.learning.networks.heads import Scalar
+from deeprl.learning.networks.torsos import MLPTorso
+from deeprl.learning.optim.adam import Adam
+from deeprl.learning.optim.rmsprop import RMSProp
+from deeprl.learning.parts.actor_value import CriticSubset, serving
+from deeprl.learning.parts.exploration import OrnsteinUhlenbeck, Sampled, Tick
+from deeprl.learning.parts.polyak import Polyak
+from deeprl.learning.parts.resets import Resets
+from deeprl.learning.parts.temperature import FixedTemperature, LearnedTemperature, Temperature
+from deeprl.running.training.learner import gradient
+from deeprl.learning.transforms.rewards import Raw
 from deeprl.types import QUIET, Spec
-from deeprl.values.reduce import First, Mean, Minimum, Subset, Truncate
-from deeprl.values.returns import Returns
+from deeprl.learning.values.reduce import First, Mean, Minimum, Subset, Truncate
+from deeprl.learning.values.returns import Returns
 from tests.agents.test_td3 import EPS, TAU, agrees, batches, constants, mlp, said
 from tests.builders import CONTINUOUS, actor_critic, below, changed_by, entry, equal, random_batch, sac, same, snapshot, update, value_agent
 

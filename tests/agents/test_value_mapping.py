@@ -11,17 +11,17 @@ import torch
 from deeprl.agents.log_dqn import Log
 from deeprl.agents.reward_channels import Bands, Ensemble, Layers
 from deeprl.agents.value_mapping import Asinh, LogLinear, PerChannel, SignedRoot
-from deeprl.config.build import build_agent
-from deeprl.config.instantiate import instantiate
+from deeprl.running.config.build import build_agent
+from deeprl.running.config.instantiate import instantiate
 from deeprl.errors import ConfigError
-from deeprl.networks.heads import Scalar
-from deeprl.networks.mapped import wrapped
-from deeprl.transforms.channels import Polar
-from deeprl.transforms.rewards import Raw
-from deeprl.values.mapped import Units
-from deeprl.values.mapping import Identity, Mapping
+from deeprl.learning.networks.heads import Scalar
+from deeprl.learning.networks.mapped import wrapped
+from deeprl.learning.transforms.channels import Polar
+from deeprl.learning.transforms.rewards import Raw
+from deeprl.learning.values.mapped import Units
+from deeprl.learning.values.mapping import Identity, Mapping
 from tests.builders import settled, spec_of, value_agent
-from tests.config.test_configs import survives
+from tests.running.config.test_configs import survives
 
 LOGLIN = LogLinear(c=0.5)
 PAPER = LogLinear(c=0.5, shift=0.02, floor=0.0)
@@ -322,7 +322,7 @@ def test_experiments_say_what_the_papers_say():
         assert (optimizer["centered"], optimizer["initial"]) == (True, 1.0)
         assert (config["replay"]["capacity"], config["replay"]["batch_size"], config["replay"]["n_step"]) == (1_000_000, 32, 1)
         assert (config["env"]["protocol"]["sticky"], config["env"]["protocol"]["max_episode_steps"]) == (0.25, 27_000)
-        assert agent["rewards"] == {"_target_": "deeprl.transforms.channels.Polar", "_partial_": True, "bound": 1.0}
+        assert agent["rewards"] == {"_target_": "deeprl.learning.transforms.channels.Polar", "_partial_": True, "bound": 1.0}
         assert agent["torso"]["padding"] == "same"
         mapping = instantiate(agent["mapping"], "agent.mapping")
         assert (mapping.c, mapping.averaging, mapping.limit) == (0.5, pytest.approx(0.00025 / 0.0025), pytest.approx(25.0))

@@ -11,17 +11,17 @@ from torch.distributions import Normal
 from torch.nn import functional as F
 
 from deeprl.agents.xqc import UnitBatchNorm
-from deeprl.networks.actors import SquashedGaussian
-from deeprl.networks.distributional import Categorical
-from deeprl.optim.adam import Adam
-from deeprl.parts.polyak import JointPolyak
-from deeprl.parts.temperature import LearnedTemperature
-from deeprl.training.learner import gradient
+from deeprl.learning.networks.actors import SquashedGaussian
+from deeprl.learning.networks.distributional import Categorical
+from deeprl.learning.optim.adam import Adam
+from deeprl.learning.parts.polyak import JointPolyak
+from deeprl.learning.parts.temperature import LearnedTemperature
+from deeprl.running.training.learner import gradient
 from deeprl.types import Spec
-from deeprl.values.reduce import Minimum
+from deeprl.learning.values.reduce import Minimum
 from tests.agents.test_td3 import batches
 from tests.builders import changed_by, entry, random_batch, sac, update
-from tests.networks.test_blocks import built
+from tests.learning.networks.test_blocks import built
 
 ATOMS, LOW, HIGH, TAU, EPS, ALPHA = 7, -2.0, 2.0, 0.25, 1e-5, 0.1
 ONE = Spec((1,), torch.float32, 3, 0)

@@ -9,11 +9,11 @@ import torch
 
 from benchmarks.chain_cost import Loop, loop_loss
 from deeprl.agents.idqn import Iterated
-from deeprl.networks.distributional import ImplicitQuantile
-from deeprl.networks.heads import Scalar
-from deeprl.objective import Objective
-from deeprl.optim.adam import Adam
-from deeprl.training.learner import gradient
+from deeprl.learning.networks.distributional import ImplicitQuantile
+from deeprl.learning.networks.heads import Scalar
+from deeprl.learning.objective import Objective
+from deeprl.learning.optim.adam import Adam
+from deeprl.running.training.learner import gradient
 from tests.builders import DISCRETE, entry, random_batch, value_agent
 
 K = 3

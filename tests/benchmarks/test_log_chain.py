@@ -10,11 +10,11 @@ import torch
 
 from benchmarks import log_chain, tabular_log
 from deeprl.agents.log_dqn import Log
-from deeprl.backups.policies import greedy
+from deeprl.learning.backups.policies import greedy
 from deeprl.envs.toy import value_iteration
-from deeprl.values.losses import squared
-from deeprl.values.mapped import MappedValues, Units
-from deeprl.values.returns import Returns
+from deeprl.learning.values.losses import squared
+from deeprl.learning.values.mapped import MappedValues, Units
+from deeprl.learning.values.returns import Returns
 
 SMALL = 7
 

@@ -25,12 +25,12 @@ from deeprl.cli import train as door
 from deeprl.cli.farewell import ANOTHER, another, following
 from deeprl.cli.main import COMMANDS
 from deeprl.cli.resume import changed
-from deeprl.config.compose import compose
+from deeprl.running.config.compose import compose
 from deeprl.errors import ConfigError
-from deeprl.runs.folder import RunFolder, read_lines
-from deeprl.runs.loggers import JsonLines
+from deeprl.running.runs.folder import RunFolder, read_lines
+from deeprl.running.runs.loggers import JsonLines
 from deeprl.system.machine import peak_memory
-from deeprl.training.evaluation import evaluation_seed, interval, summarise
+from deeprl.running.training.evaluation import evaluation_seed, interval, summarise
 from tests.builders import CARTPOLE, console, front_door, lines, settled
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -312,7 +312,7 @@ def edited(finished: Path, path: Path, old: str, new: str) -> Path:
 
 
 def test_a_strangers_run_may_not_name_code(finished, tmp_path, capsys):
-    target = edited(finished, tmp_path / "a", "_target_: deeprl.backups.bellman.Max", "_target_: os.system")
+    target = edited(finished, tmp_path / "a", "_target_: deeprl.learning.backups.bellman.Max", "_target_: os.system")
     package = edited(finished, tmp_path / "b", "id: CartPole-v1", "id: antigravity:CartPole-v1")
     for words in (("eval",), ("resume",)):
         more = ("steps=400",) if words == ("resume",) else ()
@@ -414,7 +414,7 @@ WRONG = [
 @pytest.mark.parametrize(("overrides", "says"), WRONG, ids=[" ".join(overrides) for overrides, _ in WRONG])
 def test_a_wrong_command_line_leaves_with_2_and_names_the_key(overrides, says, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("deeprl.config.build.agents_for", lambda kind: ["dqn"])  # composes every agent; tests/config asks it
+    monkeypatch.setattr("deeprl.running.config.build.agents_for", lambda kind: ["dqn"])  # composes every agent; tests/running/config asks it
     assert front_door(*overrides) == exits.WRONG == 2
     error = capsys.readouterr().err
     assert [word for word in says if word not in error] == []
@@ -431,7 +431,7 @@ def test_wandb_is_asked_for_where_it_is_not_installed(tmp_path, monkeypatch, cap
 
 def test_compiling_without_a_compiler_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("deeprl.session.needs.has_compiler", lambda: False)
+    monkeypatch.setattr("deeprl.running.session.needs.has_compiler", lambda: False)
     assert front_door("accelerate=compiled", "env=toy/chain") == exits.WRONG
     assert "accelerate=compiled " in capsys.readouterr().err
 
@@ -478,7 +478,7 @@ def test_a_current_folder_that_takes_no_run_has_a_remedy(monkeypatch, capsys):
     def read_only(*names):
         raise OSError(errno.EROFS, "Read-only file system", "runs")
 
-    monkeypatch.setattr("deeprl.config.resolvers.claim", read_only)
+    monkeypatch.setattr("deeprl.running.config.resolvers.claim", read_only)
     assert front_door(*TOY) == exits.WRONG
     said = capsys.readouterr().err
     assert "Read-only file system: 'runs'. Name another one: hydra.run.dir=FOLDER" in said

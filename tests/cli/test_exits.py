@@ -9,7 +9,7 @@ import pytest
 from deeprl.cli.exits import FAILED, FINISHED, WRONG, guarded
 from deeprl.envs.vector.environments import EnvironmentFailed
 from deeprl.errors import CheckpointError, ConfigError, MachineError, RunFolderError
-from deeprl.runs.folder import RunFolder
+from deeprl.running.runs.folder import RunFolder
 
 
 def raising(error: BaseException):

@@ -15,13 +15,13 @@ from omegaconf import OmegaConf
 import deeprl
 from deeprl.cli import exits
 from deeprl.cli.page import EXAMPLES, LAB, help_page
-from deeprl.config.captions import caption, keys, slots
-from deeprl.config.compose import compose, prepare
-from deeprl.config.folders import CONFIGS
-from deeprl.config.menu import groups, options
-from deeprl.config.overrides import first_of
-from deeprl.config.rules import FIXED
-from deeprl.runs.config_file import flatten
+from deeprl.running.config.captions import caption, keys, slots
+from deeprl.running.config.compose import compose, prepare
+from deeprl.running.config.folders import CONFIGS
+from deeprl.running.config.menu import groups, options
+from deeprl.running.config.overrides import first_of
+from deeprl.running.config.rules import FIXED
+from deeprl.running.runs.config_file import flatten
 from deeprl.system.terminal import columns
 from tests.builders import console, front_door
 

@@ -10,7 +10,7 @@ import pytest
 
 from deeprl.cli import exits, report
 from tests.builders import console
-from tests.report.folders import write_run
+from tests.tools.report.folders import write_run
 
 
 def test_a_run_that_training_wrote(finished, tmp_path, monkeypatch, capsys):

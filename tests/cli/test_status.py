@@ -8,9 +8,9 @@ import time
 
 from deeprl.cli import exits
 from deeprl.cli.status import UNHELD, row_of, table
-from deeprl.runs.folder import RunFolder
+from deeprl.running.runs.folder import RunFolder
 from tests.builders import console
-from tests.report.folders import write_run
+from tests.tools.report.folders import write_run
 
 
 def test_a_line_for_each_run_and_reasons_below(tmp_path, capsys):

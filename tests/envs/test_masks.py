@@ -8,7 +8,7 @@ import pytest
 from gymnasium import spaces
 
 from deeprl.cli import exits
-from deeprl.config.build import environment
+from deeprl.running.config.build import environment
 from deeprl.envs.function import Function
 from deeprl.envs.gym import Gym, GymGame
 from deeprl.errors import ConfigError

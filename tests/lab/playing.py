@@ -4,7 +4,7 @@ from functools import partial
 from typing import TypeVar
 
 from deeprl.planning_agent import PlanningAgent
-from deeprl.training.collector import Collector
+from deeprl.running.training.collector import Collector
 
 A = TypeVar("A", bound=PlanningAgent)
 

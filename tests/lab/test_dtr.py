@@ -9,7 +9,7 @@ import torch
 from deeprl.agents.lab.dtr import DTRBandit, Fixed
 from deeprl.agents.lab.dtr_arms import EpsilonGreedy, ForcedPulls, Optimism
 from deeprl.envs.lab.dtr import DTR, LAWS, Always, Best, value
-from deeprl.training.collector import Collector
+from deeprl.running.training.collector import Collector
 
 
 def agent(optimism, lam: float = 1e-6, capacity: int = 400) -> DTRBandit:

@@ -9,7 +9,7 @@ from deeprl.agents.lab.fqi_log import FQILog, fourier, iterate
 from deeprl.envs.lab.mountain_car import START, MountainCar, cost, moved
 from deeprl.envs.lab.worlds import RiskLadder
 from deeprl.lab.sigmoid import LogLoss, SquaredLoss, fitted, sigmoid
-from deeprl.training.collector import Collector
+from deeprl.running.training.collector import Collector
 
 LOSSES = LogLoss(), SquaredLoss()
 

@@ -11,7 +11,7 @@ from deeprl.envs.lab.worlds import LinearMixture, RiskLadder
 from deeprl.lab import ridge
 from deeprl.lab.planners import backward_induction
 from deeprl.lab.risk import CVaR
-from deeprl.training.collector import Collector
+from deeprl.running.training.collector import Collector
 
 
 def agent(models, tau: float = 0.5, world=None, points: int = 301) -> IteratedCVaR:

@@ -12,7 +12,7 @@ from deeprl.envs.lab.linear import EndlessLinearMDP, LinearMDP
 from deeprl.envs.lab.worlds import RandomMDP
 from deeprl.lab import ridge
 from deeprl.lab.planners import backward_induction, discounted_values
-from deeprl.training.collector import Collector
+from deeprl.running.training.collector import Collector
 
 
 @pytest.mark.parametrize("world", [LinearMDP(instance=3), EndlessLinearMDP(instance=3, d=2)])

@@ -10,7 +10,7 @@ from deeprl.envs.lab.worlds import Garnet, RiskLadder
 from deeprl.lab.correction import corrected, orthonormal
 from deeprl.lab.mdp import FiniteMDP
 from deeprl.lab.planners import discounted_values
-from deeprl.training.collector import Collector
+from deeprl.running.training.collector import Collector
 
 WORLD = Garnet(states=20, branches=4, restart=0.0)
 P, R = WORLD.mdp.transition, WORLD.mdp.expected_reward()

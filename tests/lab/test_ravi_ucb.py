@@ -8,7 +8,7 @@ import pytest
 from deeprl.agents.lab.ravi_ucb import Converged, Mirror, RaviUCB
 from deeprl.envs.lab.worlds import RiskLadder, RiverSwim, TwoStates
 from deeprl.lab.planners import discounted_values
-from deeprl.training.collector import Collector
+from deeprl.running.training.collector import Collector
 
 MDP = TwoStates().mdp
 UNIFORM = np.full((2, 2), -np.log(2.0))

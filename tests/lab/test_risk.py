@@ -15,7 +15,7 @@ from deeprl.lab.mdp import FiniteMDP
 from deeprl.lab.optimism import Bernstein, Bonus, Hoeffding
 from deeprl.lab.planners import backward_induction
 from deeprl.lab.risk import CVaR, Entropic, Mean, MeanVariance, Piecewise, Risk
-from deeprl.training.collector import Collector
+from deeprl.running.training.collector import Collector
 
 P, X = np.array([0.25, 0.75]), np.array([0.0, 1.0])
 MEASURES = {

@@ -11,7 +11,7 @@ from deeprl.agents.lab.robust_rvi import RobustRVI
 from deeprl.envs.lab.worlds import Garnet, RiskLadder, TwoStates
 from deeprl.lab.planners import relative_value_iteration
 from deeprl.lab.uncertainty import KL, ChiSquare, Contamination, TotalVariation, Uncertainty, Wasserstein
-from deeprl.training.collector import Collector
+from deeprl.running.training.collector import Collector
 
 P, V = np.array([0.5, 0.3, 0.2]), np.array([1.0, 2.0, 4.0])
 GRID = np.array([(i, j, 200 - i - j) for i in range(201) for j in range(201 - i)]) / 200.0

@@ -13,8 +13,8 @@ from gymnasium import spaces
 
 import deeprl
 from deeprl.cli import exits
-from deeprl.config.trust import named
-from deeprl.runs.checkpoints import Checkpoints
+from deeprl.running.config.trust import named
+from deeprl.running.runs.checkpoints import Checkpoints
 from tests.builders import begin, console, front_door, same
 from tests.promises.test_resume import at_step
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deeprl.runs.config_file import flatten
+from deeprl.running.runs.config_file import flatten
 from tests.builders import composed
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "coming_from.md").read_text()

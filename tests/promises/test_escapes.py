@@ -11,8 +11,8 @@ import pytest
 
 import deeprl
 from deeprl.cli.exits import guarded
-from deeprl.config.rules import put
-from deeprl.runs.folder import RunFolder
+from deeprl.running.config.rules import put
+from deeprl.running.runs.folder import RunFolder
 from tests.builders import console
 
 ESCAPE, SHOWN = "\x1b[2J", "\\x1b[2J"

@@ -21,21 +21,21 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from deeprl.cli import exits
-from deeprl.config.compose import compose
+from deeprl.running.config.compose import compose
 from deeprl.envs.toy import Counting
 from deeprl.envs.vector.environments import Environments
 from deeprl.envs.vector.workers import Workers
 from deeprl.errors import ConfigError
-from deeprl.runs import checkpoint
-from deeprl.runs.checkpoints import Checkpoints
-from deeprl.runs.folder import RunFolder, read_lines
-from deeprl.runs.loggers import JsonLines, Loggers, TensorBoard
-from deeprl.session import session
-from deeprl.session.settle import settle
+from deeprl.running.runs import checkpoint
+from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.runs.folder import RunFolder, read_lines
+from deeprl.running.runs.loggers import JsonLines, Loggers, TensorBoard
+from deeprl.running.session import session
+from deeprl.running.session.settle import settle
 from deeprl.system import files
 from deeprl.system.watchdog import CHECKS, Watchdog
-from deeprl.training.collector import Collector
-from deeprl.training.evaluator import way_past
+from deeprl.running.training.collector import Collector
+from deeprl.running.training.evaluator import way_past
 from deeprl.types import Spec
 from tests.builders import CARTPOLE, begin, collecting, console, front_door, lines, same, value_agent
 from tests.promises.test_resume import assert_same_run, at_step
@@ -284,7 +284,7 @@ def test_a_full_disk_costs_a_checkpoint_and_nothing_else(finished, tmp_path, mon
     ahead of them."""
     path, step = tmp_path / "run", [0]
     with monkeypatch.context() as patch:
-        patch.setattr("deeprl.training.saving.SEGMENT_BYTES", segment)
+        patch.setattr("deeprl.running.training.saving.SEGMENT_BYTES", segment)
         tick = Collector.tick
         patch.setattr(Collector, "tick", lambda self, now: (step.__setitem__(0, now), tick(self, now))[1])
         refused = full_disk(patch, lambda: 90 <= step[0] < 230)
@@ -508,7 +508,7 @@ def test_a_run_that_could_not_be_built_says_so(tmp_path, monkeypatch):
     def few(*args, **kwargs):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr("deeprl.session.session.assemble", few)
+    monkeypatch.setattr("deeprl.running.session.session.assemble", few)
     assert begin(tmp_path / "run", *CARTPOLE) == exits.FAILED
     status = RunFolder(tmp_path / "run").read_status()
     assert (status["state"], status["step"]) == ("failed", 0)
@@ -626,8 +626,8 @@ def test_an_idle_watchdog_leaves_nothing_behind(tmp_path):
 HANG = """
 import ctypes, sys, threading
 from pathlib import Path
-from deeprl.runs.loggers import JsonLines, Loggers, TensorBoard
-from deeprl.runs.folder import RunFolder, read_lines
+from deeprl.running.runs.loggers import JsonLines, Loggers, TensorBoard
+from deeprl.running.runs.folder import RunFolder, read_lines
 from deeprl.system.watchdog import Watchdog
 folder = RunFolder(Path(sys.argv[1]))
 with Watchdog(folder.path, 1 / 600, lambda text: folder.write_status("failed", 7, 3, error=text)) as dog:

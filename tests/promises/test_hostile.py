@@ -19,14 +19,14 @@ import deeprl
 from benchmarks.mutate import campaign, mutations, trial, watch
 from deeprl.errors import RunFolderError
 from deeprl.replay.replay import Replay
-from deeprl.runs import checkpoint
-from deeprl.runs.checkpoints import Checkpoints
-from deeprl.runs.folder import RunFolder, read_lines
+from deeprl.running.runs import checkpoint
+from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.runs.folder import RunFolder, read_lines
 from deeprl.system.files import strict_json
 from deeprl.system.terminal import printable
 from tests.builders import begin, console
 from tests.promises.test_stored import SHELL
-from tests.runs.test_checkpoint import rewrite
+from tests.running.runs.test_checkpoint import rewrite
 
 
 @pytest.fixture
@@ -333,7 +333,7 @@ def test_a_trial_notices_what_it_is_for(place, tmp_path):
         config["env"] = SHELL
         RunFolder(run).write_config(config)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("deeprl.config.stored.require_trusted", lambda *_: None)
+            patch.setattr("deeprl.running.config.stored.require_trusted", lambda *_: None)
             return trial.trial(run, lambda newest, dice: "nothing", random.Random(0), False)[1]
 
     def reaching(run: Path) -> str:

@@ -16,7 +16,7 @@ from benchmarks import faults
 from benchmarks.fault_cells import FAMILIES
 from benchmarks.kill_and_resume import differences
 from deeprl.cli import exits
-from deeprl.training.collector import Collector
+from deeprl.running.training.collector import Collector
 from tests.builders import begin, console
 from tests.promises.test_resume import RUNS, assert_same_run
 
@@ -94,7 +94,7 @@ def test_a_run_that_is_killed_again_and_again_is_the_uninterrupted_run(name, tmp
 def test_a_kill_at_any_write_of_a_checkpoint(tmp_path, monkeypatch, segment):
     """Every third of the writes 16 to 33: each leaves a run that ends where the uninterrupted one ends; also where replay rows are written
     ahead of their checkpoint, some twenty at a time, which writes all that the others write."""
-    monkeypatch.setattr("deeprl.training.saving.SEGMENT_BYTES", segment)
+    monkeypatch.setattr("deeprl.running.training.saving.SEGMENT_BYTES", segment)
     words = [w for w in RUNS["dqn"] if not w.startswith(("steps", "evaluation.every", "checkpoint.every"))]
     words += ["steps=120", "evaluation.every=null", "checkpoint.every=40"]
     whole = tmp_path / "whole"

@@ -10,16 +10,16 @@ import torch
 from torch import nn
 
 from deeprl.agents.idqn import Iterated
-from deeprl.backups.bellman import Double, Max
-from deeprl.networks.heads import Scalar
-from deeprl.optim.adam import Adam
-from deeprl.parts.chains import Single, anchor_
-from deeprl.parts.polyak import Polyak
+from deeprl.learning.backups.bellman import Double, Max
+from deeprl.learning.networks.heads import Scalar
+from deeprl.learning.optim.adam import Adam
+from deeprl.learning.parts.chains import Single, anchor_
+from deeprl.learning.parts.polyak import Polyak
 from deeprl.schedules import Constant, Linear
-from deeprl.training.learner import gradient
-from deeprl.transforms.observations import Running
-from deeprl.transforms.rewards import Clip, Raw
-from deeprl.values.reduce import First, Mean, Minimum
+from deeprl.running.training.learner import gradient
+from deeprl.learning.transforms.observations import Running
+from deeprl.learning.transforms.rewards import Clip, Raw
+from deeprl.learning.values.reduce import First, Mean, Minimum
 from tests.builders import DISCRETE, actor_critic, entry, random_batch, same, snapshot, train, update, value_agent
 
 B, T = 11, 5

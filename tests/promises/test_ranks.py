@@ -17,14 +17,14 @@ import pytest
 
 from deeprl.cli import exits
 from deeprl.cli.replay_crash import newest
-from deeprl.runs.checkpoints import Checkpoints
-from deeprl.runs.folder import RunFolder
-from deeprl.session import session
-from deeprl.session.settle import settle
-from deeprl.training.collector import Collector
-from deeprl.training.distributed import join
-from deeprl.training.evaluator import Evaluator
-from deeprl.training.saving import Saver
+from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.runs.folder import RunFolder
+from deeprl.running.session import session
+from deeprl.running.session.settle import settle
+from deeprl.running.training.collector import Collector
+from deeprl.running.training.distributed import join
+from deeprl.running.training.evaluator import Evaluator
+from deeprl.running.training.saving import Saver
 from tests.builders import CARTPOLE, composed, console, equal, front_door, lines
 from tests.promises.test_kills import after
 from tests.promises.test_resume import assert_same_run, at_step

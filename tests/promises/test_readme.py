@@ -13,15 +13,15 @@ import pytest
 
 import deeprl
 from deeprl.cli.main import parsed
-from deeprl.config.compose import compose
-from deeprl.config.instantiate import instantiate
-from deeprl.config.menu import groups, options
-from deeprl.config.overrides import first_of
-from deeprl.config.rules import RULES, learns_nothing, planned_updates, rollout_updates
-from deeprl.runs.config_file import flatten
-from deeprl.session.api import worded
-from deeprl.session.settle import settle
-from deeprl.sweep.grid import expand
+from deeprl.running.config.compose import compose
+from deeprl.running.config.instantiate import instantiate
+from deeprl.running.config.menu import groups, options
+from deeprl.running.config.overrides import first_of
+from deeprl.running.config.rules import RULES, learns_nothing, planned_updates, rollout_updates
+from deeprl.running.runs.config_file import flatten
+from deeprl.running.session.api import worded
+from deeprl.running.session.settle import settle
+from deeprl.tools.sweep.grid import expand
 from tests.promises.test_guides import GUIDES
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,14 +14,14 @@ import torch
 
 import deeprl
 from deeprl.cli import exits
-from deeprl.config.rollouts import REPLACED
-from deeprl.config.rules import IDENTITY
+from deeprl.running.config.rollouts import REPLACED
+from deeprl.running.config.rules import IDENTITY
 from deeprl.errors import Stopped
 from deeprl.replay.replay import Replay
-from deeprl.runs.checkpoints import Checkpoints
-from deeprl.runs.folder import RunFolder
-from deeprl.training.collector import Collector
-from deeprl.training.trainer import Trainer
+from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.runs.folder import RunFolder
+from deeprl.running.training.collector import Collector
+from deeprl.running.training.trainer import Trainer
 from tests.builders import CARTPOLE, begin, console, equal, front_door, lines, same
 from tests.corridor import CORRIDOR
 from tests.presets import KINDS, criterion, mechanisms, narrow, presets
@@ -146,7 +146,7 @@ def test_a_run_that_fails_while_it_is_built_starts_again_by_the_same_command(tmp
 
     words = (*CARTPOLE, "resume=auto", f"hydra.run.dir={tmp_path / 'run'}")
     with monkeypatch.context() as patch:
-        patch.setattr("deeprl.session.session.assemble", fail)
+        patch.setattr("deeprl.running.session.session.assemble", fail)
         assert front_door(*words) == exits.FAILED
     assert RunFolder(tmp_path / "run").read_status()["error"] == "MemoryError: the card is full"
     assert front_door(*words) == exits.FINISHED
@@ -168,7 +168,7 @@ def test_a_run_whose_checkpoints_are_gone_keeps_its_records(finished, tmp_path, 
 def test_a_checkpoint_that_cannot_be_read_changes_no_status(finished, tmp_path, monkeypatch, capsys):
     path = shutil.copytree(finished, tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr("deeprl.runs.checkpoint.available_memory", lambda: 1000)
+        patch.setattr("deeprl.running.runs.checkpoint.available_memory", lambda: 1000)
         assert console("resume", path, "steps=400") == exits.FAILED
     said = capsys.readouterr().err
     assert "1,000 are free in memory" in said
@@ -242,7 +242,7 @@ def test_a_run_resumed_from_inside_of_its_folder_ends_well(finished, tmp_path, m
 def test_a_share_of_steps_is_turned_into_steps_here_too(finished, tmp_path, monkeypatch, capsys):
     """As a fraction of a step, a period would be over at every tick."""
     asked, path = [], shutil.copytree(finished, tmp_path / "run")
-    monkeypatch.setattr("deeprl.session.session.train", lambda config, path, **more: asked.append(config) or 1 / 0)
+    monkeypatch.setattr("deeprl.running.session.session.train", lambda config, path, **more: asked.append(config) or 1 / 0)
     assert console("resume", path, "steps=400", "evaluation.every=0.5") == exits.FAILED  # no training: 1 / 0
     assert asked[0]["evaluation"]["every"] == 200
     assert "evaluation.every: 100 -> 200" in capsys.readouterr().out
@@ -474,7 +474,7 @@ def test_the_same_command_twice_once_stopped_and_resumed_is_the_same_run_for_eve
 @pytest.mark.parametrize("name", ["prioritized", pytest.param("rbis", marks=pytest.mark.exhaustive)])
 def test_replay_rows_written_ahead_of_a_checkpoint_are_part_of_it(name, tmp_path, monkeypatch, whole):
     """In pieces of some twenty rows; the run stops in mid-piece, and another one crashes with pieces that no checkpoint lists."""
-    monkeypatch.setattr("deeprl.training.saving.SEGMENT_BYTES", 1000)
+    monkeypatch.setattr("deeprl.running.training.saving.SEGMENT_BYTES", 1000)
     stopped, crashed = tmp_path / "stopped", tmp_path / "crashed"
     with monkeypatch.context() as patch:
         at_step(patch, 170, lambda: os.kill(os.getpid(), signal.SIGTERM))

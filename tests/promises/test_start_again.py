@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 
 from deeprl.cli import exits
-from deeprl.config.build import environment
+from deeprl.running.config.build import environment
 from deeprl.errors import ConfigError, MachineError, RunFolderError
-from deeprl.runs import checkpoint
-from deeprl.runs.checkpoints import Checkpoints
-from deeprl.runs.config_file import read_config, write_config
-from deeprl.runs.folder import STARTS, RunFolder
-from deeprl.runs.places import holds_run, require_new
-from deeprl.session.session import say_if_elsewhere
-from deeprl.sweep import folder as sweep_folder
-from deeprl.sweep.folder import SweepFolder
-from deeprl.sweep.grid import expand
+from deeprl.running.runs import checkpoint
+from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.runs.config_file import read_config, write_config
+from deeprl.running.runs.folder import STARTS, RunFolder
+from deeprl.running.runs.places import holds_run, require_new
+from deeprl.running.session.session import say_if_elsewhere
+from deeprl.tools.sweep import folder as sweep_folder
+from deeprl.tools.sweep.folder import SweepFolder
+from deeprl.tools.sweep.grid import expand
 from deeprl.system import files
-from deeprl.training.episodes import WINDOW, Episodes
+from deeprl.running.training.episodes import WINDOW, Episodes
 from tests.builders import CARTPOLE, begin, console
 from tests.promises.test_resume import assert_same_run, at_step
 
@@ -58,7 +58,7 @@ def test_a_run_folder_that_is_moved_in_mid_run_ends_the_run_and_is_resumed_there
     """Nothing is made where it was, where rows that are written ahead made a new folder of replay segments."""
     path, there = tmp_path / "run", tmp_path / "moved"
     with monkeypatch.context() as patch:
-        patch.setattr("deeprl.training.saving.SEGMENT_BYTES", 1000)
+        patch.setattr("deeprl.running.training.saving.SEGMENT_BYTES", 1000)
         at_step(patch, 100, lambda: path.rename(there))
         assert begin(path, *CARTPOLE) == exits.FAILED
     assert f"{path} is gone: it was moved or removed in mid-run" in capsys.readouterr().err
@@ -93,7 +93,7 @@ class Broken:
 )
 def test_an_environment_that_the_machine_cannot_make_now_is_no_wrong_configuration(monkeypatch, error, expected):
     """Schedulers try again after 1 and give up after 2."""
-    monkeypatch.setattr("deeprl.config.build.instantiate", lambda *given: Broken(error))
+    monkeypatch.setattr("deeprl.running.config.build.instantiate", lambda *given: Broken(error))
     with pytest.raises((MachineError, ConfigError), match="broken cannot be made") as caught:
         environment({"env": {}})
     assert type(caught.value) is expected
@@ -169,6 +169,6 @@ def test_a_status_that_the_machine_cannot_read_is_not_called_damaged(tmp_path, m
     def fails(*given):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("deeprl.runs.folder.read_regular", fails)
+    monkeypatch.setattr("deeprl.running.runs.folder.read_regular", fails)
     with pytest.raises(RunFolderError, match=r"status\.json cannot be read: Input/output error"):
         RunFolder(tmp_path).read_status()

@@ -14,10 +14,10 @@ import torch
 
 from benchmarks.mutate.trial import add_bundle
 from deeprl.cli import train
-from deeprl.config.rules import put
-from deeprl.runs import checkpoint, folder
-from deeprl.runs.folder import RunFolder, read_lines
-from deeprl.runs.loggers import WandB
+from deeprl.running.config.rules import put
+from deeprl.running.runs import checkpoint, folder
+from deeprl.running.runs.folder import RunFolder, read_lines
+from deeprl.running.runs.loggers import WandB
 from tests.builders import console, settled
 
 
@@ -46,8 +46,8 @@ def sentence(capsys, *words: object) -> str:
 LEAVES = (
     ("agent", []), ("agent", None), ("agent._target_", 3), ("agent.head", {}), ("agent.torso", "x"), ("agent.torso.hidden", "x"),
     ("agent.explore.schedule", {}), ("agent.optimizer", 0.5), ("env", "x"), ("env.id", 5), ("env.kwargs", 5), ("env.obs_scale", "x"),
-    ("env._target_", "deeprl.optim.adam.Adam"), ("logger", {}), ("logger._target_", "deeprl.optim.adam.Adam"),
-    ("replay._target_", "deeprl.optim.adam.Adam"), ("agent._target_", "deeprl.optim.adam.Adam"), ("runtime.watchdog", 10**13),
+    ("env._target_", "deeprl.learning.optim.adam.Adam"), ("logger", {}), ("logger._target_", "deeprl.learning.optim.adam.Adam"),
+    ("replay._target_", "deeprl.learning.optim.adam.Adam"), ("agent._target_", "deeprl.learning.optim.adam.Adam"), ("runtime.watchdog", 10**13),
     ("replay", None), ("names", None), ("names.agent", 1), ("device", 3), ("device", "meta"), ("accelerate", []),
     ("accelerate.mode", {}), ("accelerate.product", "low"), ("runtime.threads", "x"), ("evaluation", None), ("evaluation.num", 10**30),
     ("checkpoint.keep", True), ("seed", -1), ("discount", "x"), ("agent.reward_clip", 1),
@@ -127,7 +127,7 @@ def test_a_network_larger_than_its_checkpoint_is_refused_before_it_is_allocated(
 
 def test_without_a_checkpoint_nothing_is_allocated(run, monkeypatch, capsys):
     shutil.rmtree(run / "checkpoints")
-    monkeypatch.setattr("deeprl.session.api.build_agent", lambda *_: pytest.fail("an agent was built"))
+    monkeypatch.setattr("deeprl.running.session.api.build_agent", lambda *_: pytest.fail("an agent was built"))
     assert "holds no checkpoint" in sentence(capsys, "eval", run)
 
 
@@ -146,7 +146,7 @@ def test_a_stored_configuration_does_not_switch_on_wandb(run, monkeypatch, capsy
     edited(run, "logger", {**RunFolder(run).read_config()["logger"], "wandb": True, "mode": "disabled"})
     monkeypatch.setattr(WandB, "__init__", lambda *_, **__: pytest.fail("W&B was opened"))
     assert "logger.wandb=true: this connects to Weights & Biases" in sentence(capsys, "resume", run, "steps=400")
-    monkeypatch.setattr("deeprl.session.assemble.require_packages", lambda *_: None)  # W&B need not be installed
+    monkeypatch.setattr("deeprl.running.session.assemble.require_packages", lambda *_: None)  # W&B need not be installed
     monkeypatch.setattr(WandB, "__init__", lambda *_, **__: None)
     monkeypatch.setattr(WandB, "hparams", opened := Mock())
     for name in ("scalars", "text", "close"):
@@ -165,7 +165,7 @@ def test_the_same_command_with_resume_auto_confirms_what_it_connects_to(tmp_path
 
 @pytest.mark.parametrize("text", ["./x", "~/x", "..", "a/b", "module:name", "conftest.py"])
 def test_names_of_files_and_modules_are_known(text, monkeypatch):
-    from deeprl.config.trust import names_file
+    from deeprl.running.config.trust import names_file
 
     monkeypatch.chdir(Path(__file__).parent.parent)
     assert names_file(text)

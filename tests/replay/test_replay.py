@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
-from deeprl.accelerate.graph import traced
+from deeprl.running.accelerate.graph import traced
 from deeprl.noise import torch_generator
 from deeprl.replay import replay as replay_module
 from deeprl.replay.fold import fold, span

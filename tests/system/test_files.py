@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from deeprl.errors import RunFolderError
-from deeprl.runs import checkpoint
+from deeprl.running.runs import checkpoint
 from deeprl.system import files
 
 

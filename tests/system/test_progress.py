@@ -7,7 +7,7 @@ import io
 import pytest
 
 from deeprl.system.progress import Progress, duration
-from tests.runs.test_loggers import Clock
+from tests.running.runs.test_loggers import Clock
 
 
 def shown(total, ticks, **options):

@@ -87,18 +87,18 @@ OPENING = {
 }  # fmt: skip
 """Calls that open or make what may be there already"""
 ELSEWHERE = {
-    "check/measure.py": {"open"},  # loggers
-    "config/captions.py": {"read_text"},  # configurations of deeprl, and of a folder that the command line names
-    "config/own_files.py": {"read_bytes", "read_text"},  # the same, and of plugins; a stored sweep's folder needs --allow-file
-    "export/build.py": {"mkdir"},  # that --out names
-    "remote/connection.py": {"mkdir", "open"},  # a token in the home of the user
-    "report/build.py": {"mkdir"},
-    "report/page.py": {"read_text"},  # its template
-    "runs/checkpoint.py": {"load_file", "mkdir"},  # of a file that was compared with its hash; under a name that was cleared
-    "runs/checkpoints.py": {"mkdir"},  # after `_refuse_links`
-    "runs/folder.py": {"open", "ftruncate", "mkdir"},  # the lock, which follows no link; the run folder itself
-    "runs/places.py": {"mkdir"},  # new run folders
-    "session/session.py": {"open"},  # loggers
+    "tools/check/measure.py": {"open"},  # loggers
+    "running/config/captions.py": {"read_text"},  # configurations of deeprl, and of a folder that the command line names
+    "running/config/own_files.py": {"read_bytes", "read_text"},  # the same, and of plugins; a stored sweep's folder needs --allow-file
+    "tools/export/build.py": {"mkdir"},  # that --out names
+    "running/collect/connection.py": {"mkdir", "open"},  # a token in the home of the user
+    "tools/report/build.py": {"mkdir"},
+    "tools/report/page.py": {"read_text"},  # its template
+    "running/runs/checkpoint.py": {"load_file", "mkdir"},  # of a file that was compared with its hash; under a name that was cleared
+    "running/runs/checkpoints.py": {"mkdir"},  # after `_refuse_links`
+    "running/runs/folder.py": {"open", "ftruncate", "mkdir"},  # the lock, which follows no link; the run folder itself
+    "running/runs/places.py": {"mkdir"},  # new run folders
+    "running/session/session.py": {"open"},  # loggers
     "system/files.py": OPENING,
     "system/machine.py": {"read_text", "open"},  # of the kernel
     "system/terminal.py": {"open"},  # the null device

@@ -7,9 +7,9 @@ import torch
 from my_agents.corridor import Corridor
 from my_agents.expected_sarsa import ExpectedSarsa
 
-from deeprl.values.losses import squared
-from deeprl.values.masked import MaskedValues
-from deeprl.values.scalar import ScalarValues
+from deeprl.learning.values.losses import squared
+from deeprl.learning.values.masked import MaskedValues
+from deeprl.learning.values.scalar import ScalarValues
 
 
 def target(epsilon: float) -> float:

@@ -1,0 +1,1 @@
+"""What is learned and how: values, backups, networks, the parts of an agent, and the three agents that they make."""

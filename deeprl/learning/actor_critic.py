@@ -1,0 +1,349 @@
+"""The agent for continuous actions. Every actor-critic here is one choice of its parts, which the discrete agent shares.
+
+    y_k  =  r + γ (1 − d) [ reduce_j Z̄_{k−1,j}(s', a') − α log π(a'|s') ]         a' ~ π(·|s'),    k = 1 … K
+    L_Q  =  Σ_k Σ_j mean w_k D(y_k, Z_{k,j}(s, a))  +  auxiliary                  every update
+    L_π  =  mean [ α log π(a|s) − reduce_j Q_j(s, a) ]                            a ~ π(·|s); every `actor_period`-th update
+
+TD3 (Fujimoto, van Hoof, Meger, 2018): a deterministic π, noise on a', the minimum in y and the first critic in L_π, α = 0.
+SAC (Haarnoja and others, 2018): a squashed Gaussian, the minimum in both, α learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deeprl.learning.agent import Agent, Answer, of_iterations, watching
+from deeprl.learning.backups.actor import PolicyBackup
+from deeprl.choice import Part, counts
+from deeprl.learning.networks.actors import ActorChoice
+from deeprl.learning.networks.blocks import initialise
+from deeprl.learning.networks.critics import ONLY, Critics, ensemble_returns, for_each, pair, pair_spec
+from deeprl.learning.networks.mapped import wrapped
+from deeprl.learning.networks.value_network import Networks
+from deeprl.learning.networks.weight_norm import weight_normalise
+from deeprl.learning.objective import Objective, without_decay
+from deeprl.learning.parts.actor_value import ActorValue
+from deeprl.learning.parts.auxiliary import Auxiliary
+from deeprl.learning.parts.chains import Chain
+from deeprl.learning.parts.exploration import ActorExploration, Tick
+from deeprl.learning.parts.rate import Rate, RateLoss
+from deeprl.learning.parts.resets import Resets, renew_
+from deeprl.learning.parts.target_actor import target_of
+from deeprl.learning.parts.temperature import Temperature
+from deeprl.learning.parts.weighting import Weighting, target_copies
+from deeprl.learning.plan import Plan
+from deeprl.schedules import Clock
+from deeprl.learning.transforms.channels import channel_scales
+from deeprl.types import QUIET, Acted, Batch, Learned, NetworkNoise, Spec
+from deeprl.learning.values.losses import average, over_valid
+from deeprl.learning.values.mapping import Identity, Mapping
+from deeprl.learning.values.reduce import Reduction
+from deeprl.learning.values.returns import Returns, head_metrics
+from deeprl.learning.values.view import View, transitions
+
+
+class ActorCritic(Agent):
+    """Agent for continuous actions: an actor, and critics (K, E, *B, N).
+
+    Args:
+        spec, seed: spaces of the environment; seed of the initial weights.
+        encoder, encoder_torso: choices of the features of images, which actor and critics share; vectors are used as they are.
+        torso, head: choices that build the critics over (observation, action), `deeprl.learning.networks`.
+        ensemble: E, number of critics.
+        mapping: units in which the critics predict.
+        actor, actor_torso: choices that build the policy, `deeprl.learning.networks.actors`, and its features.
+        backup: policy of the next action in targets.
+        chain: partial of a `deeprl.learning.parts.chains.Chain` over the critics.
+        reduce, actor_reduce: reduction of the ensemble to one value in the target, and in the actor's loss.
+        weighting, auxiliary: as in `ValueAgent`, for the critics.
+        temperature: partial of a `Temperature`: weight of the entropy.
+        rate: partial of a `Rate`: rate of reward that targets subtract.
+        actor_period: critic updates per update of the actor (TD3's policy delay).
+        target_period: critic updates per update of target networks that follow updates; None: `actor_period`.
+        resets: updates after which all networks start anew, with other initial weights.
+        explore: behaviour while data is collected.
+        rewards, normalize: as in `ValueAgent`.
+        optimizer, actor_optimizer: of the critics, and of the actor.
+
+    Raises:
+        ValueError: the actions are discrete, or the parts do not fit together.
+    """
+
+    actions = "continuous"
+    main = "critic"
+    rewards: Part
+
+    def __init__(
+        self,
+        *,
+        spec: Spec,
+        seed: int,
+        encoder,
+        encoder_torso,
+        torso,
+        head,
+        ensemble: int,
+        actor: ActorChoice,
+        actor_torso,
+        backup: PolicyBackup,
+        chain: Callable[..., Chain],
+        reduce: Reduction,
+        actor_reduce: Reduction,
+        actor_period: int,
+        explore: ActorExploration,
+        rewards: Callable[..., Part],
+        normalize: Callable[..., Part],
+        optimizer,
+        actor_optimizer,
+        temperature: Callable[..., Temperature] = Temperature,
+        rate: Callable[..., Rate] = Rate,
+        target_period: int | None = None,
+        resets: Resets = Resets(),
+        mapping: Mapping = Identity(),
+        weighting: Callable[..., Weighting] = Weighting,
+        auxiliary: Callable[..., Auxiliary] = Auxiliary,
+    ):
+        super().__init__()
+        self.ensemble, self.actor_period, self.resets = ensemble, actor_period, resets
+        self.target_period = actor_period if target_period is None else target_period
+        counts(self, ensemble=1, actor_period=1, target_period=1)
+        if not spec.action_dim:
+            raise ValueError("this agent takes continuous actions, and the environment's actions are discrete")
+        self.spec, self.seed, self.backup, self.explore = spec, seed, backup, explore
+        self.reduce, self.actor_reduce = reduce, actor_reduce
+        self.rewards, self.normalize = rewards(), normalize(spec=spec)
+        head.check(self.rewards)
+        if channel_scales(self.rewards) != (1.0,):
+            raise ValueError("this agent takes rewards of one channel: agent/rewards=raw")
+        if head.dueling:
+            raise ValueError("head.dueling compares actions, and a critic sees one action: set it to false")
+
+        self.encoder = encoder.build(spec, encoder_torso, seed)
+        observed = Networks(spec, (torso if self.encoder is None else encoder_torso).resolve(spec), seed)
+        if self.encoder is not None:
+            spec = spec._replace(obs_shape=(self.encoder.features,), obs_dtype=torch.float32)  # what actor and critics see
+        space = pair_spec(spec)
+        networks = Networks(space, torso.resolve(space), seed)
+        plan = Plan(space, networks.torso, self.normalize, optimizer, self.targets, head, networks.scalars, observed.scalars)
+        self.auxiliary = auxiliary(plan=plan)
+        critics = Critics(networks, wrapped(head, mapping, self.rewards), ensemble, head.share, self.auxiliary.beside)
+        self.chain = chain(critics)
+        if self.chain.anchors:
+            raise ValueError(
+                "chain=iterated_shared has no target network, which critics that serve an actor need: choose another agent/chain"
+            )
+        self.auxiliary.check(self.chain)
+        self.weighting = weighting(plan=plan, chain=self.chain)
+        self.actor_value = ActorValue(critics, self.chain, actor_reduce)
+        actor_torso = actor_torso.resolve(spec)
+        self.actor = actor.build(spec, actor_torso)
+        self.renews_actor = getattr(self.actor.torso, "every_update", False)
+        """The actor's running averages move at every update of the critics, see `renewed`"""
+        initialise(self.actor, seed, "actor")
+        weight_normalise(self.actor, actor_torso.weight_norm)
+        self.target_actor = target_of(self.actor, self.chain) if backup.target_actor else None
+        self.temperature, self.rate = temperature(action_dim=spec.action_dim), rate(networks=networks)
+        self.chain.companions += self.rate.companions()
+        if backup.smoothing and "density" in self.temperature.needs:
+            raise ValueError("backup.smoothing must be 0 beside a temperature, because log π is that of the action without the noise")
+        groups = [*self.rate.groups(without_decay(optimizer)), *self.auxiliary.groups(self.chain.online.beside, optimizer)]
+        self.objectives = {
+            **self.weighting.trained(self.views),
+            "critic": Objective.of(self.critic_loss, [self.chain.online, self.encoder], optimizer, groups),
+            "actor": Objective.of(self.actor_loss, [self.actor], actor_optimizer, self.temperature.groups(without_decay(actor_optimizer))),
+        }
+        self.needs = self.rate.needs | self.weighting.needs | self.auxiliary.needs
+        self.observers = watching(self.normalize, self.rewards, self.rate, self.auxiliary)
+        self.clock = Clock(self.chain.periods)
+
+    def views(self, batch: Batch) -> tuple[View, View, Batch]:
+        """Online and target critics at both ends of a batch, and the batch as critics see it:
+
+            obs     (s, a)     next_obs                 (s', a')           extra["successor"]   (s_{t+1}, a_{t+1})
+            action  `ONLY`     extra["next_log_prob"]   log π(a'|s')       extra["observed"]    s alone, beside a successor
+
+        a' and a_{t+1} are actions of the policy. They and their observations have no gradient.
+        """
+        shift = batch.noise.get("shift")  # of the pixels of images, see `deeprl.learning.networks.encoders`; not that of a chain
+        shift_now, shift_next = (None, None) if shift is None else shift.split(2, -1)
+
+        def with_policy_action(obs: Tensor) -> tuple[Tensor, Tensor | None]:
+            """(s', a') with a' ~ π, (*B, S + D), and log π(a'|s'), (*B,)"""
+            obs = self.seen(obs, shift_next)
+            action, log_prob = self.backup.next_action(self.target_actor or self.actor, obs, batch.noise)
+            return pair(obs, action), log_prob
+
+        extra = dict(batch.extra)
+        with torch.no_grad():
+            next_obs, log_prob = with_policy_action(batch.next_obs)
+            if log_prob is not None:
+                extra["next_log_prob"] = log_prob
+            if "successor" in extra:
+                extra |= {"successor": with_policy_action(extra["successor"])[0], "observed": self.normalize(batch.obs)}
+        obs = pair(self.seen(batch.obs, shift_now), batch.action)  # with gradient, because the critics' loss trains the encoder
+        batch = batch._replace(obs=obs, action=ONLY, next_obs=next_obs, extra=extra)
+        return *self.chain.views(batch), batch
+
+    def future(self, target: View, batch: Batch) -> Returns:
+        """Return of the next state with the entropy there, atoms (K, *B, N)."""
+        reduced = self.reduce(ensemble_returns(target.next, self.ensemble), batch.noise["reduce"])
+        return self.temperature.add_entropy(reduced, batch.extra.get("next_log_prob"))
+
+    def targets(self, online: View, target: View, batch: Batch) -> Returns:
+        """y, atoms (K, *B, N): the agent's Bellman operator, a `deeprl.learning.backups.bellman.Backup`."""
+        return self.future(target, batch).bootstrap(self.rate.subtracted(batch), batch.discount)
+
+    def critic_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
+        """L_Q, (), and `Learned` with the error of each transition (*B,), the largest of the ensemble's."""
+        renewed = self.renewed(batch)
+        online, target, batch = self.views(batch)
+        chosen = online.now.at(batch.action)  # first, because a value has a gradient only if its first reader has one
+        with torch.no_grad():
+            returns = self.targets(online, target, batch)
+            weight, weight_metrics = self.weighting(online, target, batch)  # w_k: batch.weight times (K, *B)
+        returns = for_each(returns, chosen, self.ensemble)
+        loss, error = chosen.loss(returns)  # (K·E, *B)
+        loss = loss.unflatten(0, (-1, self.ensemble)).sum(1)  # the sum over the critics, not the mean
+        error = error.unflatten(0, (-1, self.ensemble)).amax(1)  # (K, *B), as in LAP
+        total = self.chain.combine(average(weight * loss, batch.valid))
+        rate = self.rate_loss(online, target, batch) if self.rate.learned else RateLoss(0.0, {}, {})
+        auxiliary_loss, auxiliary_metrics = self.auxiliary(online, target, batch)
+        own = {"train/critic_loss": loss.detach(), "train/q_values": chosen.mean().detach(), **head_metrics(chosen, returns)}
+        own = {name: over_valid(value, batch.valid) for name, value in own.items()}
+        metrics = {**own, **rate.metrics, **weight_metrics, **auxiliary_metrics}
+        statistics = {**online.statistics, **target.statistics, **{f"rate.{name}": new for name, new in rate.statistics.items()}, **renewed}
+        return total + rate.loss + auxiliary_loss, Learned(error.mean(0), metrics, statistics)
+
+    def rate_loss(self, online: View, target: View, batch: Batch) -> RateLoss:
+        """Loss of the rate's own parameters, for the batch as the critics see it."""
+        with torch.no_grad():
+            future = self.future(target, batch)
+            now = self.reduce(ensemble_returns(target.now, self.ensemble), batch.noise["reduce"]).mean()
+            each = ensemble_returns(online.now, self.ensemble).mean()
+        return self.rate.loss(future.mean(), now, each, batch)
+
+    def renewed(self, batch: Batch) -> dict[str, Tensor]:
+        """New running averages of an actor whose torso has `every_update`: by the observations of every update of the critics."""
+        if not self.renews_actor:
+            return {}
+        with torch.no_grad():
+            obs, counted = self.seen(batch.obs), transitions(batch)
+            _, new = self.actor.torso.learn(obs.flatten(0, -2), None if counted is None else counted.flatten())
+        return of_torso(new)
+
+    def seen(self, obs: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Observations as actor and critics see them, (*B, S)."""
+        obs = self.normalize(obs)
+        return obs if self.encoder is None else self.encoder(obs, shift)
+
+    def actor_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
+        """L_π, (), for observations (*B, S) of the batch and actions that the policy takes now. The loss of a learned temperature is added,
+        because it reads the same log π(a|s)."""
+        with torch.no_grad():
+            obs = self.seen(batch.obs)  # the critics alone train the encoder
+        action, log_prob, statistics = self.actor.sample_with_statistics(obs, batch.noise.get("action"), transitions(batch))
+        value = self.actor_value(pair(obs, action), batch.noise)  # (*B,)
+        loss = self.temperature.entropy_cost(log_prob) - value
+        total = average((loss + self.temperature.loss(log_prob)).unsqueeze(0), batch.valid).sum()
+        metrics = {"train/actor_loss": over_valid(loss.detach().unsqueeze(0), batch.valid), **self.temperature.metrics(log_prob)}
+        # there is no TD error: a learner checks that the value is finite, and priorities come from the critics
+        return total, Learned(value.detach(), metrics, {} if self.renews_actor else of_torso(statistics))
+
+    def due(self, update: int) -> tuple[str, ...]:
+        periods = {**dict.fromkeys(self.objectives, 1), "actor": self.actor_period, "target": self.target_period}
+        return tuple([name for name, period in periods.items() if update % period == 0])
+
+    def after_update(self, due: tuple[str, ...]) -> None:
+        self.chain.after_update(due, self.updates // self.target_period)
+        number = self.resets.number(self.updates)
+        if number is not None:
+            self.reset(number)
+
+    @torch.no_grad()
+    def reset(self, number: int) -> None:
+        """Give all networks other initial weights, those of this reset, and forget the optimizers' averages. Replay and rate stay."""
+        for place, module in {"online": self.chain.online, "actor": self.actor, "encoder": self.encoder}.items():
+            if module is not None:
+                renew_(module, self.seed, number, place)
+        self.chain.reset_target()
+        self.weighting.reset(self.chain, lambda module: renew_(module, self.seed, number, "weighting"))
+        if self.target_actor is not None:
+            self.target_actor.load_state_dict(self.actor.state_dict())
+        self.temperature.reset()
+        for objective in self.objectives.values():
+            objective.optimizer.reset()
+
+    def copies(self) -> dict[str, Callable[[], object]]:
+        found = target_copies(self.chain, self.weighting)
+        if self.target_actor is not None:
+            found["target_actor"] = partial(self.target_actor.load_state_dict, self.actor.state_dict())
+        return found
+
+    def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
+        """The policy's actions, (M, D)"""
+        seen = self.seen(obs)
+        return self.actor.sample(seen, noise.layers["action"])[0] if self.explore.samples else self.actor(seen)
+
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, answer: Answer | None = None) -> Acted:
+        if explore:
+            network = noise["network"]
+            if self.explore.samples:
+                kept, memory = self.explore.held(network.layers["action"], noise, memory)
+                network = NetworkNoise({"action": kept}, {})
+            return Acted(*self.explore(lambda: (answer or self.answer)(obs, network), Tick(step, first, noise), memory))
+        seen = self.seen(obs)
+        action = self.actor(seen)
+        value = None if self.rate.learned else self.actor_value.typical(pair(seen, action)).cpu()  # differential values are no returns
+        return Acted(action.cpu(), torch.ones(action.shape[0]), memory, value)
+
+    def greedy(self, obs: Tensor) -> Tensor:
+        return self.actor(self.seen(obs))
+
+    def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+        updates, shape = size[0], (*size, self.spec.action_dim)
+        drawn = self.backup.noise(shape, self.actor.stochastic, generator)
+        if self.actor.stochastic:
+            drawn["action"] = torch.randn(shape, generator=generator)
+        if self.chain.length > 1:
+            drawn["iteration"] = torch.rand(updates, generator=generator, dtype=torch.float64)
+        if self.encoder is not None:
+            drawn |= self.encoder.noise(size, generator)
+        reductions = {"reduce": self.reduce, "actor_reduce": self.actor_reduce}
+        return {
+            **drawn,
+            **{name: reduction.noise(updates, self.ensemble, generator) for name, reduction in reductions.items()},
+            **self.chain.noise(size, generator),
+            **self.auxiliary.noise(size, generator),
+            "critic": self.chain.online.noise(size, generator, "target"),
+        }
+
+    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+        shape = (*size, self.spec.action_dim)
+        drawn: dict[str, Any] = self.explore.noise(shape, generator)
+        if not self.explore.samples:
+            return {**drawn, "network": QUIET}
+        device = next(self.parameters()).device
+        sampled = {"action": drawn.pop("normal").to(device)}  # one copy for many ticks
+        return {**drawn, "network": NetworkNoise(sampled, {})}
+
+    def on_period(self, ended: tuple[str, ...]) -> None:
+        if self.chain.starts_iteration(ended, self.updates):
+            self.weighting.shift(self.chain.target)
+        self.chain.on_period(ended, self.updates)
+
+    def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
+        """Metrics as numbers; with several iterations also one for each."""
+        if "train/critic_loss" not in metrics or self.chain.length == 1:
+            return super().read(metrics)
+        values = metrics["train/q_values"].unflatten(0, (-1, self.ensemble)).mean(1)  # (K, *B)
+        return super().read({**metrics, **of_iterations(metrics["train/critic_loss"], values)})
+
+
+def of_torso(statistics: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Running averages of the actor's torso under their names in the agent."""
+    return {f"actor.torso.{name}": value for name, value in statistics.items()}

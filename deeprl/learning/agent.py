@@ -1,0 +1,206 @@
+"""Base class of discrete and continuous agents: objectives taken in order, and the state for a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deeprl.choice import Choice, Part
+from deeprl.learning.objective import Objective
+from deeprl.schedules import Clock
+from deeprl.types import Acted, Batch, Learned, NetworkNoise, Rows, Spec
+
+
+def watching(*parts: Part) -> list[Callable[[Rows], None]]:
+    """`observe` of the parts that override it."""
+    return [part.observe for part in parts if type(part).observe is not Part.observe]
+
+
+def numbered(name: str, numbers: Tensor) -> dict[str, Tensor]:
+    """(n,) -> one metric for each number, counted from 1."""
+    return {f"{name}/{k}": number for k, number in enumerate(numbers, start=1)}
+
+
+def of_iterations(loss: Tensor, values: Tensor) -> dict[str, Tensor]:
+    """Metrics of K > 1 iterations, from losses and values (K, *B): the loss of each, and the standard deviation of their
+    values over k."""
+    return {**numbered("train/chain_loss", loss.flatten(1).mean(1)), "train/chain_spread": values.std(0, correction=0)}
+
+
+Answer = Callable[[Tensor, NetworkNoise], Tensor]
+"""(M, *obs) and noise -> result of `Agent.answer`"""
+
+
+class Agent(nn.Module, Choice):
+    """Networks, losses and target upkeep. An agent knows no environment, no replay, no generator and no budget.
+
+    Subclasses provide `objectives`, `act`, `noise`, `act_noise`, `answer`, `greedy` (for discrete actions `greedy_values`), and may
+    override the rest.
+    """
+
+    actions: str = ""
+    """"discrete", "continuous" or "any": actions that it can take"""
+    main: str = ""
+    """Name of the objective that gives the priorities and the agent's learning rate; it is due at every update."""
+    spec: Spec
+    objectives: dict[str, Objective]
+    rewards: Part
+    """raw reward (...) -> learned reward (...) or (C, ...); the replay applies it before n-step sums"""
+    needs: frozenset[str] = frozenset()
+    products: torch.dtype = torch.float32
+    """Type in which convolutions and hidden layers multiply in a loss; `deeprl.running.accelerate.modes.set_products` sets it"""
+
+    def __init__(self):
+        super().__init__()
+        self.clock = Clock({})
+        self.observers: list[Callable[[Rows], None]] = []
+        """`observe` of the parts that keep statistics of collected data"""
+
+    @property
+    def updates(self) -> int:
+        """Gradient updates so far."""
+        return self.clock.updates
+
+    @property
+    def step(self) -> int:
+        """Environment steps so far."""
+        return self.clock.step
+
+    def loss_of(self, name: str, batch: Batch) -> tuple[Tensor, Learned]:
+        """The loss of one objective: the method that the agent gave to its `Objective`, such as `ValueAgent.loss`,
+        `ActorCritic.critic_loss`, `ActorCritic.actor_loss` or `PolicyGradient.loss`. Parameters, outputs of networks, targets and the loss
+        are float32, whatever `products` is."""
+        loss = self.objectives[name].loss
+        if self.products == torch.float32:
+            return loss(batch)
+        # without the cache, because weights that it converts without a gradient first (a target, Double) would then have none at all
+        with torch.autocast(batch.obs.device.type, self.products, cache_enabled=False):
+            return loss(batch)
+
+    def projections(self, name: str) -> list[Callable[[], None]]:
+        """`project_` of every block whose parameters one objective trains, see `deeprl.learning.networks.blocks.Block`. A learner calls them after
+        each update of the objective; targets are not trained, hence not projected."""
+        trained = {id(parameter) for parameter in self.objectives[name].parameters}
+        own = [m for m in self.modules() if any(id(parameter) in trained for parameter in m.parameters(recurse=False))]
+        found: list[Any] = [getattr(module, "project_", None) for module in own]
+        return [project_ for project_ in found if project_ is not None]
+
+    def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
+        """Output of the networks for (M, *obs) when the agent acts: a pure function of parameters, buffers and its arguments."""
+        raise NotImplementedError
+
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, answer: Answer | None = None) -> Acted:
+        """Actions for (M, *obs).
+
+        Args:
+            first: (M,) bool, whether an episode starts.
+            memory: that of the last `Acted`; {} at first.
+            step: environment step, for schedules.
+            noise: of this tick, from `act_noise`.
+            explore: true while data is collected, false in evaluation.
+            answer: used in place of `self.answer`; a learner passes a compiled one.
+        """
+        raise NotImplementedError
+
+    def greedy(self, obs: Tensor) -> Tensor:
+        """Actions of the policy that the agent has learned, for (M, *obs): (M,) int64, or (M, D) in [-1, 1]. A pure function of parameters,
+        buffers and observations. `act` in evaluation takes the same actions, except for what `simplified` lists."""
+        raise NotImplementedError
+
+    def greedy_values(self, obs: Tensor) -> Tensor:
+        """Values of which `greedy` takes the largest, (M, A), if the actions are discrete."""
+        raise NotImplementedError
+
+    def simplified(self) -> list[str]:
+        """What evaluation draws at random and `greedy` does not, one sentence each."""
+        return []
+
+    def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+        """Random numbers for updates; `size` is (updates, *B)."""
+        raise NotImplementedError
+
+    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+        """Random numbers for acting; `size` is (ticks, M). Those of networks are on the agent's device, the others on the CPU."""
+        raise NotImplementedError
+
+    def prepare(self, rollout: Batch) -> dict[str, Tensor]:
+        """What the losses need of a whole rollout, computed once before it is learned from: columns (..., L, M) for `batch.extra`.
+
+        Args:
+            rollout: with the axes (L, M).
+        """
+        return {}
+
+    def observe(self, rows: Rows) -> None:
+        """Accumulate statistics of collected data."""
+        for observe in self.observers:
+            observe(rows)
+
+    def due(self, update: int) -> tuple[str, ...]:
+        """Names of objectives, and "target" for target networks that follow updates, due at an update, counted from 1. They depend on no
+        data."""
+        return (*self.objectives, "target")
+
+    def after_update(self, due: tuple[str, ...]) -> None:
+        """Upkeep that follows the parameters: called after every update, with the names that were due."""
+
+    def tick(self, before: int, after: int) -> None:
+        """Called at the end of a tick, after the environment steps (before, after]."""
+        ended = self.clock.with_updates(self.clock.tick(before, after))
+        if ended:
+            self.on_period(ended)
+
+    def copies(self) -> dict[str, Callable[[], object]]:
+        """Slow copies of other networks by their place in the state, such as "chain.target", each with the call that makes it equal to what
+        it copies. A later one may copy an earlier one."""
+        return {}
+
+    def on_period(self, ended: tuple[str, ...]) -> None:
+        """Called at the end of a tick with the names of the clock's periods that ended in it and had updates."""
+
+    def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
+        """Metrics of an update as numbers, for the log: means over all axes."""
+        means = [tensor.contiguous().mean() for tensor in metrics.values()]  # as a restored one is, because strides change the rounding
+        return dict(zip(metrics, torch.stack(means).tolist()))  # stacked, because the host waits for the device at every read
+
+    def diagnostics(self, step: int) -> dict[str, float]:
+        """Numbers that are logged beside the metrics of updates."""
+        return {}
+
+    def learning_rates(self, step: int) -> dict[str, float]:
+        """Learning rates by metric name: `train/learning_rate` of the main objective, and one for each other objective."""
+        return {
+            "train/learning_rate" if name == self.main else f"train/{name}_learning_rate": objective.optimizer.rate(step)
+            for name, objective in self.objectives.items()
+        }
+
+    def state(self) -> dict:
+        """Everything a checkpoint needs: weights, statistics, optimizers and counters."""
+        return {
+            "module": self.state_dict(),
+            "optimizers": {name: o.optimizer.state_dict() for name, o in self.objectives.items()},
+            "updates": self.updates,
+            "step": self.step,
+            "periods": dict(self.clock.at_last_end),
+        }
+
+    def state_bytes(self) -> int:
+        """Upper bound of the size of `state()` in a file; a larger file is refused."""
+        tensors = [*self.state_dict().values(), *(t for o in self.objectives.values() for t in o.optimizer.tensors())]
+        return 2 * sum(t.numel() * t.element_size() for t in tensors) + (1 << 20)
+
+    def load_state(self, state: dict, optimizers: bool = True) -> None:
+        self.load_state_dict(state["module"])
+        if optimizers:
+            for name, objective in self.objectives.items():
+                objective.optimizer.load_state_dict(state["optimizers"][name])
+        self.clock.updates, self.clock.step = int(state["updates"]), int(state["step"])
+        if min(self.updates, self.step) < 0:
+            raise ValueError(f"an agent cannot have made {self.updates} updates in {self.step} steps")
+        periods = state.get("periods", {})  # older checkpoints lack them
+        self.clock.at_last_end = {name: int(periods.get(name, 0)) for name in self.clock.at_last_end}
+        if not all(0 <= updates <= self.updates for updates in self.clock.at_last_end.values()):
+            raise ValueError(f"no period can have ended after {self.clock.at_last_end} of {self.updates} updates")

@@ -1,0 +1,174 @@
+"""Policies for continuous actions in [-1, 1]."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deeprl.choice import Choice, in_range, one_of
+from deeprl.learning.networks.blocks import has_dropout, learning
+from deeprl.learning.networks.layers import SCHEMES
+from deeprl.learning.networks.mlp import MLP
+from deeprl.learning.networks.unit_norm import UnitMLP
+from deeprl.types import Spec
+
+
+class OutputNetwork(nn.Module):
+    """A torso, and an MLP that turns its features into numbers for each observation.
+
+    Args:
+        torso: choice that builds the features; its `head_hidden` are hidden layers after them.
+        outputs: numbers for each observation.
+        last_init: initialiser of the last layer; None takes the torso's.
+        unit: weights of length 1 for each unit after the torso, projected after each update; biases are free.
+    """
+
+    def __init__(self, spec: Spec, torso: Any, outputs: int, last_init: str | None, unit: bool):
+        super().__init__()
+        self.obs_dims = len(spec.obs_shape)
+        self.torso = torso.build(spec, 1)
+        if has_dropout(self.torso):
+            raise ValueError("dropout must be 0 in the torso of a policy, because dropout is for value networks")
+        sizes = (self.torso.features, *torso.head_hidden, outputs)
+        self.last = (UnitMLP if unit else MLP)(1, sizes, activate_last=False, init=torso.init, last_init=last_init)
+
+    def outputs(self, obs: Tensor) -> Tensor:
+        """(*B, *obs) -> (*B, outputs)"""
+        lead = obs.shape[: obs.dim() - self.obs_dims]
+        return self.last(self.torso(obs.flatten(0, len(lead) - 1)))[0].unflatten(0, lead)
+
+
+class Actor(OutputNetwork):
+    """The policy of an actor-critic; its outputs are the parameters of the policy."""
+
+    stochastic = False
+    """Whether `sample` needs noise and has a density"""
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """The policy's action without noise, (*B, *obs) -> (*B, D)."""
+        return self.greedy(self.outputs(obs))
+
+    def sample(self, obs: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """An action (*B, D) and the logarithm of its density (*B,); None without a density.
+
+        Args:
+            noise: (*B, D) standard normal numbers for a stochastic policy.
+        """
+        return self.drawn(self.outputs(obs), noise)
+
+    def sample_with_statistics(
+        self, obs: Tensor, noise: Tensor | None, counted: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+        """`sample` in the actor's own loss, and new running statistics of the torso, see `learning`; `counted` is (*B,) here."""
+        lead = obs.shape[: obs.dim() - self.obs_dims]
+        counted = None if counted is None else counted.flatten()
+        features, statistics = learning(self.torso, obs.flatten(0, len(lead) - 1), counted=counted)
+        return *self.drawn(self.last(features)[0].unflatten(0, lead), noise), statistics
+
+    def greedy(self, outputs: Tensor) -> Tensor:
+        """Action without noise, (*B, outputs) -> (*B, D)."""
+        raise NotImplementedError
+
+    def drawn(self, outputs: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """See `sample`."""
+        return self.greedy(outputs), None
+
+
+class DeterministicActor(Actor):
+    def greedy(self, outputs: Tensor) -> Tensor:
+        return outputs.tanh()
+
+
+class SquashedGaussianActor(Actor):
+    """u = μ(s) + σ(s) ξ,   a = tanh(u),   log π(a|s) = Σ_i [log N(u_i; μ_i, σ_i) − log(1 − a_i²)]
+
+    with log(1 − tanh² u) = 2 (log 2 − u − softplus(−2u)), which stays exact where tanh rounds to ± 1."""
+
+    stochastic = True
+
+    def __init__(self, choice: SquashedGaussian, spec: Spec, torso: Any):
+        super().__init__(spec, torso, 2 * spec.action_dim, choice.last_init, choice.unit)
+        self.choice = choice
+
+    def parameters_of(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log σ of u, (*B, D) each."""
+        mean, raw = outputs.chunk(2, -1)
+        low, high = self.choice.low, self.choice.high
+        if self.choice.bounds == "clamp":
+            return mean, raw.clamp(low, high)
+        return mean, low + 0.5 * (high - low) * (raw.tanh() + 1.0)
+
+    def greedy(self, outputs: Tensor) -> Tensor:
+        return outputs.chunk(2, -1)[0].tanh()
+
+    def drawn(self, outputs: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        assert noise is not None, "a stochastic policy without noise"
+        mean, log_std = self.parameters_of(outputs)
+        u = mean + log_std.exp() * noise
+        return u.tanh(), log_density(u, noise, log_std)
+
+
+def log_density(u: Tensor, noise: Tensor, log_std: Tensor) -> Tensor:
+    """log π(tanh u), (*B, D) -> (*B,), for u = μ + σ · noise."""
+    normal = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
+    return (normal - 2.0 * (math.log(2) - u - F.softplus(-2.0 * u))).sum(-1)
+
+
+class ActorChoice(Choice):
+    def build(self, spec: Spec, torso: Any) -> Actor:
+        """
+        Args:
+            torso: choice of the features, from observations.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Deterministic(ActorChoice):
+    """Deterministic policy a = tanh(f(s)) (DDPG, TD3). `last_init=small` starts near zero as in DDPG; TD3's authors keep PyTorch's
+    default. `unit`: see `OutputNetwork`."""
+
+    last_init: str | None = None
+    unit: bool = False
+
+    offers = frozenset({"actor"})
+
+    def __post_init__(self):
+        one_of(self, last_init=(None, *SCHEMES))
+
+    def build(self, spec: Spec, torso: Any) -> Actor:
+        return DeterministicActor(spec, torso, spec.action_dim, self.last_init, self.unit)
+
+
+@dataclass(frozen=True)
+class SquashedGaussian(ActorChoice):
+    """A Gaussian squashed by tanh (SAC: Haarnoja et al., 2018).
+
+    Args:
+        bounds: of log σ: `clamp` cuts it off (softlearning, Stable-Baselines3), `rescale` maps a tanh to the interval (pytorch_sac,
+            CleanRL).
+        low, high: the interval.
+        last_init: initialiser of the last layer; null takes the torso's.
+        unit: see `OutputNetwork`.
+    """
+
+    bounds: str = "clamp"
+    low: float = -20.0
+    high: float = 2.0
+    last_init: str | None = None
+    unit: bool = False
+
+    offers = frozenset({"actor", "density"})
+
+    def __post_init__(self):
+        one_of(self, bounds=("clamp", "rescale"), last_init=(None, *SCHEMES))
+        in_range(self, low=(None, None), high=(None, None))
+        if not self.high > self.low:
+            raise ValueError(f"high must be above low, not {self.high} and {self.low}")
+
+    def build(self, spec: Spec, torso: Any) -> Actor:
+        return SquashedGaussianActor(self, spec, torso)

@@ -1,0 +1,129 @@
+"""Stochastic policies with a closed-form density and entropy: categorical for discrete actions, Gaussian for continuous ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deeprl.choice import Choice, in_range, one_of
+from deeprl.learning.networks.actors import OutputNetwork
+from deeprl.learning.networks.blocks import Block
+from deeprl.learning.networks.layers import SCHEMES, Init
+from deeprl.types import Spec
+
+
+class Policy(OutputNetwork):
+    """A policy on rollouts; its outputs are the parameters of a distribution over actions."""
+
+    def greedy(self, outputs: Tensor) -> Tensor:
+        """The most probable action, (*B, outputs) -> (*B,) int64 or (*B, D)."""
+        raise NotImplementedError
+
+    def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
+        """log π(a|s), (*B,), of outputs (*B, outputs) and actions as `sampled` gives them."""
+        raise NotImplementedError
+
+    def entropy(self, outputs: Tensor) -> Tensor:
+        """Entropy of π(·|s), (*B,)."""
+        raise NotImplementedError
+
+    def noise(self, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Random numbers for `sampled`, (*size, outputs or D)."""
+        raise NotImplementedError
+
+    def sampled(self, outputs: Tensor, noise: Tensor) -> Tensor:
+        """An action, (*B,) int64 or (*B, D)."""
+        raise NotImplementedError
+
+
+class CategoricalPolicy(Policy):
+    """π = softmax of the outputs. An action is the largest of the outputs plus Gumbel noise."""
+
+    def __init__(self, choice: PolicyChoice, spec: Spec, torso: Any):
+        super().__init__(spec, torso, spec.num_actions, choice.last_init, unit=False)
+
+    def greedy(self, outputs: Tensor) -> Tensor:
+        return outputs.argmax(-1)
+
+    def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
+        return outputs.log_softmax(-1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self, outputs: Tensor) -> Tensor:
+        log = outputs.log_softmax(-1)
+        return -(log.exp() * log).sum(-1)
+
+    def noise(self, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        exponential = torch.empty((*size, self.last.sizes[-1])).exponential_(generator=generator)
+        return -exponential.log()
+
+    def sampled(self, outputs: Tensor, noise: Tensor) -> Tensor:
+        return (outputs + noise).argmax(-1)
+
+
+class Deviations(Block):
+    """log σ of a Gaussian, the same in every state: (1, D)."""
+
+    def __init__(self, dimension: int, initial: float):
+        super().__init__()
+        self.add("log_std", (1, dimension), Init("constant", value=initial))
+
+    def layers(self, outputs: bool) -> Sequence[int]:
+        return ()  # there are no weights to normalise
+
+
+class GaussianPolicy(Policy):
+    """a = μ(s) + σ ξ, not squashed: the environment layer clips actions to [−1, 1], and log π is that of the action before it."""
+
+    def __init__(self, choice: PolicyChoice, spec: Spec, torso: Any):
+        super().__init__(spec, torso, spec.action_dim, choice.last_init, unit=False)
+        self.deviations = Deviations(spec.action_dim, choice.log_std)
+
+    @property
+    def log_std(self) -> Tensor:
+        """(D,)"""
+        return self.deviations.log_std[0]  # type: ignore[index]
+
+    def greedy(self, outputs: Tensor) -> Tensor:
+        return outputs
+
+    def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
+        scaled = (action - outputs) * (-self.log_std).exp()
+        return (-0.5 * scaled.square() - self.log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def entropy(self, outputs: Tensor) -> Tensor:
+        return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum().expand(outputs.shape[:-1])
+
+    def noise(self, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return torch.randn((*size, self.last.sizes[-1]), generator=generator)
+
+    def sampled(self, outputs: Tensor, noise: Tensor) -> Tensor:
+        return outputs + self.log_std.exp() * noise
+
+
+@dataclass(frozen=True)
+class PolicyChoice(Choice):
+    """The policy that follows from the actions: categorical or Gaussian.
+
+    Args:
+        last_init: initialiser of the last layer; null takes the torso's.
+        log_std: initial log σ of a Gaussian.
+    """
+
+    last_init: str | None = "orthogonal_small"
+    log_std: float = 0.0
+
+    def __post_init__(self):
+        one_of(self, last_init=(None, *SCHEMES))
+        in_range(self, log_std=(-10, 10))
+
+    def build(self, spec: Spec, torso: Any) -> Policy:
+        """
+        Args:
+            torso: choice of the features.
+        """
+        return (CategoricalPolicy if spec.num_actions else GaussianPolicy)(self, spec, torso)

@@ -1,0 +1,53 @@
+"""A loss, the parameters it trains, and the optimizer that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from deeprl.learning.optim.flat import Flat, Groups
+from deeprl.types import Learned
+
+
+@dataclass
+class Objective:
+    """One loss, the parameters that it trains, and their optimizer.
+
+    Args:
+        loss: batch -> (scalar loss, `Learned`); a pure function of parameters and batch.
+        parameters: trained by this loss. All others are constants for it.
+        optimizer: holds the parameters in one flat tensor, or in one for each group.
+    """
+
+    loss: Callable[..., tuple[Tensor, Learned]]
+    parameters: Sequence[nn.Parameter]
+    optimizer: Flat | Groups
+
+    @classmethod
+    def of(
+        cls,
+        loss: Callable[..., tuple[Tensor, Learned]],
+        modules: Sequence[nn.Module | None],
+        optimizer: Any,
+        groups: Sequence[tuple[Sequence[nn.Parameter], Any]] = (),
+    ) -> Objective:
+        """Objective that trains all parameters of some modules.
+
+        Args:
+            optimizer: choice for the parameters that are in no group.
+            groups: parameters, of these modules or of others, with a choice of their own.
+        """
+        others = {id(parameter) for group, _ in groups for parameter in group}
+        plain = [p for module in modules if module is not None for p in module.parameters() if id(p) not in others]
+        if not groups:
+            return cls(loss, plain, optimizer.build(plain))
+        grouped = Groups([(plain, optimizer), *groups])
+        return cls(loss, grouped.parameters, grouped)
+
+
+def without_decay(optimizer: Any) -> Any:
+    """An optimizer for log α, or for ρ, which weight decay would draw towards 0."""
+    return replace(optimizer, weight_decay=0.0) if hasattr(optimizer, "weight_decay") else optimizer

@@ -1,0 +1,194 @@
+"""State of an optimizer over flat parameters: its parameters are views of one tensor, and each of its averages is one tensor.
+
+So Polyak averaging is one `lerp_` of flat tensors, a sync is one `copy_`, and a checkpoint holds few tensors. The optimizer must be built
+after the module is on its device, because `module.to(...)` gives every parameter its own memory again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deeprl.choice import bounds_above_zero
+from deeprl.learning.optim.finite import HOST, Watch
+
+
+def flatten_(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Make the parameters views of one flat tensor with the same values, and return that tensor. In-place copies (`load_state_dict`,
+    `copy_`) keep them views.
+
+    Raises:
+        ValueError: there are no parameters, or several types or devices.
+    """
+    parameters = list(parameters)
+    if not parameters:
+        raise ValueError("there are no parameters to flatten")
+    kinds = {(p.dtype, p.device) for p in parameters}
+    if len(kinds) > 1:
+        raise ValueError(f"parameters of one optimizer share a type and a device, not {sorted(map(str, kinds))}")
+    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
+    for p, view in zip(parameters, flat.split([p.numel() for p in parameters])):
+        p.data = view.view(p.shape)
+    return flat
+
+
+def check(choice: Any) -> None:
+    """Check what every optimizer has.
+
+    Raises:
+        ValueError: `max_grad_norm` or `schedule` is out of range.
+    """
+    bounds_above_zero(choice, "max_grad_norm")
+    if choice.schedule is not None and not callable(choice.schedule):
+        raise ValueError(f"schedule must be one of deeprl.schedules, not {choice.schedule!r}: set schedule.start, .end and .duration")
+    for end in ("value", "start", "end"):  # of whatever schedule it is
+        if getattr(choice.schedule, end, 0) < 0:
+            raise ValueError(f"schedule.{end} is a factor of the learning rate, at least 0, not {getattr(choice.schedule, end)}")
+
+
+def two_betas(given: Any) -> tuple[float, float]:
+    """β₁ and β₂.
+
+    Raises:
+        ValueError: they are not two numbers in [0, 1).
+    """
+    betas = tuple(given) if isinstance(given, (list, tuple)) else ()
+    if len(betas) != 2 or not all(isinstance(beta, (int, float)) and 0 <= beta < 1 for beta in betas):
+        raise ValueError(f"betas must be two numbers in [0, 1), not {given!r}")
+    return betas
+
+
+def total_norm(gradients: Sequence[Tensor]) -> Tensor:
+    """() norm of all gradients together."""
+    if len(gradients) == 1:
+        return torch.linalg.vector_norm(gradients[0])
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
+
+
+class Flat:
+    """Base class of an optimizer's state. A rule adds its averages and `step`.
+
+    Attributes:
+        flat: (P,) the parameters; `parameters` are views of it.
+        groups: flat optimizers, one for each group of parameters; here only itself.
+        taken: updates so far, if the rule depends on them.
+    """
+
+    taken = 0
+    averages: tuple[str, ...] = ()
+    """Names of the tensors in a checkpoint, without the parameters, which belong to their modules."""
+
+    def __init__(self, choice, parameters: Sequence[nn.Parameter]):
+        self.choice, self.parameters = choice, list(parameters)
+        self.flat = flatten_(self.parameters)
+        self.groups: Sequence[Flat] = [self]
+
+    def check(self, gradients: Sequence[Tensor]) -> None:
+        """
+        Raises:
+            ValueError: the number of gradients or a shape differs from the parameters.
+        """
+        if len(gradients) != len(self.parameters) or any(g.shape != p.shape for g, p in zip(gradients, self.parameters)):
+            shapes = [tuple(g.shape) for g in gradients], [tuple(p.shape) for p in self.parameters]
+            raise ValueError(f"gradients have shapes {shapes[0]}, parameters {shapes[1]}")
+
+    def clipped(self, gradient: Tensor, norm: Tensor) -> Tensor:
+        """The flat gradient, scaled to a norm of at most `max_grad_norm`. `FlatAdam.step` has the same arithmetic for lists."""
+        most = self.choice.max_grad_norm
+        return gradient if most is None else gradient * (most / (norm + 1e-6)).clamp(max=1.0)
+
+    def step(self, gradients: Sequence[Tensor], step: int, watch: Watch = HOST) -> Tensor:
+        """Update the parameters in place, see `FlatAdam.step`."""
+        raise NotImplementedError
+
+    def numbers(self, step: int) -> tuple[float, ...]:
+        """Arguments of `updated` for the next update: the learning rate at an environment step, and numbers that depend on it."""
+        raise NotImplementedError
+
+    def updated(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The rule as a pure function, for compiling: parameters and averages after an update.
+
+        Args:
+            flat, averages: before the update; averages in the order of their names.
+            gradient: (P,) clipped.
+            numbers: of this update, () float32 each.
+        """
+        raise NotImplementedError
+
+    def rate(self, step: int) -> float:
+        """Learning rate at an environment step."""
+        choice = self.choice
+        return choice.lr if choice.schedule is None else choice.lr * choice.schedule(step)
+
+    def tensors(self) -> list[Tensor]:
+        """The averages."""
+        return [getattr(self, name) for name in self.averages]
+
+    def reset(self) -> None:
+        """Set the averages to their values before the first update."""
+        for tensor in self.tensors():
+            tensor.zero_()
+        self.taken = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(zip(self.averages, self.tensors()))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """
+        Raises:
+            ValueError: the averages belong to another number of parameters.
+        """
+        if state["square"].shape != self.flat.shape:
+            raise ValueError(f"the optimizer has {self.flat.numel()} parameters, its saved state {state['square'].numel()}")
+        for name, own in self.state_dict().items():
+            own.copy_(state[name])
+        if "count" in state:
+            self.taken = int(state["count"])
+
+
+class Groups:
+    """One optimizer for several groups of parameters with one loss.
+
+    Each group is clipped by its own norm, so that a group with zero gradient does not change the others, bit for bit.
+
+    Args:
+        groups: (parameters, choice of `deeprl.learning.optim`); norm and rate of the first group are reported.
+    """
+
+    def __init__(self, groups: Sequence[tuple[Sequence[nn.Parameter], Any]]):
+        self.groups = [choice.build(parameters) for parameters, choice in groups]
+        self.parameters = [parameter for group in self.groups for parameter in group.parameters]
+
+    def step(self, gradients: Sequence[Tensor], step: int, watch: Watch = HOST) -> Tensor:
+        """Update all groups in place, see `FlatAdam.step`."""
+        watch(total_norm(gradients), "the norm of its gradient")  # before any group changes
+        norms, left = [], list(gradients)
+        for group in self.groups:
+            count = len(group.parameters)
+            mine, left = left[:count], left[count:]
+            norms.append(group.step(mine, step, watch))
+        if left:
+            raise ValueError(f"{len(gradients)} gradients for {len(self.parameters)} parameters")
+        return norms[0]
+
+    def rate(self, step: int) -> float:
+        return self.groups[0].rate(step)
+
+    def tensors(self) -> list[Tensor]:
+        """The averages of all groups."""
+        return [tensor for group in self.groups for tensor in group.tensors()]
+
+    def reset(self) -> None:
+        """See `Flat.reset`."""
+        for group in self.groups:
+            group.reset()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {str(i): group.state_dict() for i, group in enumerate(self.groups)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for i, group in enumerate(self.groups):
+            group.load_state_dict(state[str(i)])

@@ -1,0 +1,55 @@
+"""Auxiliary losses on the features that an agent's networks share. Critics have those of pairs (observation, action)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from deeprl.choice import Part
+from deeprl.learning.parts.chains import Chain
+from deeprl.learning.plan import Plan
+from deeprl.types import Batch
+from deeprl.learning.values.view import View
+
+
+class Auxiliary(Part):
+    """An auxiliary loss on the shared features. This base class is neutral: it adds none.
+
+    Args:
+        plan: finished choices of the agent.
+    """
+
+    def __init__(self, *, plan: Plan):
+        super().__init__()
+
+    def beside(self, torso: Any, n: int, heads: int) -> nn.Module | None:
+        """Modules that every network of the chain has beside its head: blocks that `initialise` can fill, stacks of `n` like its torso, or
+        of `heads` like its head. In an ensemble both count each critic.
+
+        A chain copies and rolls them with torso and head. The agent's optimizer trains those of the online network."""
+        return None
+
+    def check(self, chain: Chain) -> None:
+        """Read what the loss needs to know of the agent's chain. The part keeps no reference, because the agent owns the chain.
+
+        Raises:
+            ValueError: the loss has no meaning with this chain.
+        """
+
+    def groups(self, beside: Any, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
+        """All parameters of the modules from `beside`, in groups, each with its optimizer.
+
+        Args:
+            optimizer: choice that trains the agent.
+        """
+        return []
+
+    def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor | float, dict[str, Tensor]]:
+        """Scalar that is added to the loss of the values, and metrics.
+
+        Args:
+            batch: as the networks see it; of critics see `ActorCritic.views`.
+        """
+        return 0.0, {}

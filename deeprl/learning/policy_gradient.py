@@ -1,0 +1,213 @@
+"""The agent that learns a policy from its own rollouts. A2C and PPO are two choices of its parts.
+
+    δ_t = R_t + d_t V(s_{t+1}) − V(s_t)                    Â_t = δ_t + d_t λ Â_{t+1}, or δ_t where the episode or the rollout ends
+    L   = L_π + c_v L_V − c_e mean H(π(·|s))               R_t is the reward, d_t is γ (1 − terminated)
+
+    A2C   L_π = − mean Â log π(a|s)                                                            one update on a rollout
+    PPO   L_π = − mean min(ρ Â, clip(ρ, 1 − ε, 1 + ε) Â),   ρ = π(a|s) / π_old(a|s)            several passes over it
+
+Mnih and others, 2016; Schulman and others, 2016 and 2017. docs/algorithms/ppo.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deeprl.learning.agent import Agent, Answer, watching
+from deeprl.choice import Choice, Part, bounds_above_zero, in_range, one_of
+from deeprl.learning.networks.actors import OutputNetwork
+from deeprl.learning.networks.blocks import has_statistics, initialise
+from deeprl.learning.networks.mlp import MLP
+from deeprl.learning.networks.policies import PolicyChoice
+from deeprl.learning.networks.weight_norm import weight_normalise
+from deeprl.learning.objective import Objective
+from deeprl.learning.parts.exploration import certain
+from deeprl.learning.transforms.channels import channel_scales
+from deeprl.types import Acted, Batch, Learned, NetworkNoise, Spec
+from deeprl.learning.values.recursion import goes_on, linear_recursion
+
+
+@dataclass(frozen=True)
+class Surrogate(Choice):
+    """The policy's loss and the value's.
+
+    Args:
+        clip: ε of PPO; None: the plain gradient of A2C.
+        value_clip: ε by which V may move from its value before the updates; None: it is not bounded.
+        value_weight, entropy_weight: c_v and c_e. L_V is ½ mean (V − return)².
+        normalize: advantages of a batch have mean 0 and deviation 1.
+    """
+
+    clip: float | None = 0.2
+    value_clip: float | None = None
+    value_weight: float = 1.0
+    entropy_weight: float = 0.0
+    normalize: bool = True
+
+    def __post_init__(self):
+        in_range(self, value_weight=(0, None), entropy_weight=(0, None))
+        bounds_above_zero(self, "clip", "value_clip")
+        one_of(self, normalize=(True, False))
+
+    def advantages(self, advantage: Tensor) -> Tensor:
+        """Advantages of a batch as the losses take them, (B,) -> (B,)."""
+        if not self.normalize or advantage.numel() == 1:  # one row has no deviation
+            return advantage
+        return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+
+    def policy_loss(self, log_prob: Tensor, old: Tensor, advantage: Tensor) -> Tensor:
+        """L_π of each row, (B,).
+
+        Args:
+            old: log π_old(a|s), (B,).
+        """
+        if self.clip is None:
+            return -advantage * log_prob
+        ratio = (log_prob - old).exp()
+        return -torch.minimum(ratio * advantage, ratio.clamp(1.0 - self.clip, 1.0 + self.clip) * advantage)
+
+    def value_loss(self, value: Tensor, old: Tensor, returns: Tensor) -> Tensor:
+        """½ (V − return)² of each row, (B,); with `value_clip` the larger one of V and of V near its old value.
+
+        Args:
+            old: V(s) before the updates, (B,).
+        """
+        loss = (value - returns).square()
+        if self.value_clip is not None:
+            near = old + (value - old).clamp(-self.value_clip, self.value_clip)
+            loss = torch.maximum(loss, (near - returns).square())
+        return 0.5 * loss
+
+
+class PolicyGradient(Agent):
+    """Agent for discrete or continuous actions: a policy, and a value of states.
+
+    Args:
+        spec, seed: spaces of the environment; seed of the initial weights.
+        torso: choice of the features of policy and value.
+        shared: whether policy and value have one torso.
+        policy: choice that builds the policy.
+        lam: λ of the advantages.
+        surrogate: the losses.
+        rewards, normalize: as in `ValueAgent`.
+        optimizer: of all weights, with one norm.
+
+    Raises:
+        ValueError: a value is out of range, the environment has action masks, or the torso has running averages.
+    """
+
+    actions = "any"
+    main = "policy"
+    needs = frozenset({"rollout"})
+    rewards: Part
+
+    def __init__(
+        self,
+        *,
+        spec: Spec,
+        seed: int,
+        torso,
+        shared: bool,
+        policy: PolicyChoice,
+        lam: float,
+        surrogate: Surrogate,
+        rewards: Callable[..., Part],
+        normalize: Callable[..., Part],
+        optimizer,
+    ):
+        super().__init__()
+        self.spec, self.lam, self.surrogate, self.shared = spec, lam, surrogate, shared
+        in_range(self, lam=(0, 1))
+        if spec.masked:
+            raise ValueError("this agent does not know action masks: env.mask=false, or an agent of values such as agent=pqn")
+        self.rewards, self.normalize = rewards(), normalize(spec=spec)
+        if channel_scales(self.rewards) != (1.0,):
+            raise ValueError("this agent takes rewards of one channel: agent/rewards=raw")
+        torso = torso.resolve(spec)
+        self.policy = policy.build(spec, torso)
+        if has_statistics(self.policy.torso):
+            raise ValueError(
+                f"{type(torso).__name__} has running averages, which only the losses of values and of an actor renew: "
+                "choose another agent/torso, such as mlp with agent.torso.layer_norm=true"
+            )
+        if shared:
+            sizes = (self.policy.torso.features, *torso.head_hidden, 1)
+            self.value: nn.Module = MLP(1, sizes, activate_last=False, init=torso.init, last_init="orthogonal")
+        else:
+            self.value = OutputNetwork(spec, torso, 1, "orthogonal", unit=False)
+        for place, module in {"policy": self.policy, "value": self.value}.items():
+            initialise(module, seed, place)
+            weight_normalise(module, torso.weight_norm)
+        parameters = [*self.policy.parameters(), *self.value.parameters()]
+        self.objectives = {"policy": Objective(self.loss, parameters, optimizer.build(parameters))}
+        self.observers = watching(self.normalize, self.rewards)
+
+    def outputs(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Parameters of the policy (*B, outputs), and values (*B,), of normalised observations."""
+        if not self.shared:
+            return self.policy.outputs(obs), self.value.outputs(obs).squeeze(-1)  # type: ignore[operator]
+        lead = obs.shape[: obs.dim() - self.policy.obs_dims]
+        features = self.policy.torso(obs.flatten(0, len(lead) - 1))  # (1, B, F)
+        return self.policy.last(features)[0].unflatten(0, lead), self.value(features)[0].squeeze(-1).unflatten(0, lead)
+
+    def prepare(self, rollout: Batch) -> dict[str, Tensor]:
+        """Advantages, returns, log π(a|s) and V(s), (L, M) each, of the networks that collected the rollout."""
+        outputs, value = self.outputs(self.normalize(rollout.obs))
+        _, after = self.outputs(self.normalize(rollout.next_obs))
+        delta = rollout.reward + rollout.discount * after - value
+        advantage = linear_recursion(delta, self.lam * rollout.discount * goes_on(rollout.ended))
+        return {
+            "advantage": advantage,
+            "returns": advantage + value,
+            "log_prob": self.policy.log_prob(outputs, rollout.action),
+            "value": value,
+        }
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Learned]:
+        """L, (), and `Learned` with |return − V(s)| of each transition, (B,)."""
+        old, surrogate = batch.extra, self.surrogate  # old: before the updates, see `prepare`
+        outputs, value = self.outputs(self.normalize(batch.obs))
+        log_prob, entropy = self.policy.log_prob(outputs, batch.action), self.policy.entropy(outputs)
+        policy_loss = surrogate.policy_loss(log_prob, old["log_prob"], surrogate.advantages(old["advantage"])).mean()  # L_π
+        value_loss = surrogate.value_loss(value, old["value"], old["returns"]).mean()  # L_V
+        total = policy_loss + surrogate.value_weight * value_loss - surrogate.entropy_weight * entropy.mean()
+        with torch.no_grad():
+            log_ratio = log_prob - old["log_prob"]  # log ρ
+            metrics = {
+                "train/policy_loss": policy_loss.detach(),
+                "train/value_loss": value_loss.detach(),
+                "train/entropy": entropy.detach(),
+                "train/approx_kl": log_ratio.exp() - 1.0 - log_ratio,  # KL(π_old || π) by Schulman's estimator k3, which is never negative
+                "train/values": value.detach(),
+            }
+            if surrogate.clip is not None:
+                metrics["train/clip_fraction"] = ((log_ratio.exp() - 1.0).abs() > surrogate.clip).to(torch.float32)
+            return total, Learned((old["returns"] - value).abs(), metrics)
+
+    def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
+        """An action of the policy, (M,) int64 or (M, D)"""
+        return self.policy.sampled(self.policy.outputs(self.normalize(obs)), noise.layers["action"])
+
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, answer: Answer | None = None) -> Acted:
+        if explore:
+            return Acted((answer or self.answer)(obs, noise["network"]).cpu(), certain(obs.shape[0]), memory)
+        outputs, value = self.outputs(self.normalize(obs))
+        return Acted(self.policy.greedy(outputs).cpu(), certain(obs.shape[0]), memory, value.cpu())
+
+    def greedy(self, obs: Tensor) -> Tensor:
+        return self.policy.greedy(self.policy.outputs(self.normalize(obs)))
+
+    def greedy_values(self, obs: Tensor) -> Tensor:
+        return self.policy.outputs(self.normalize(obs))
+
+    def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+        return {}
+
+    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+        drawn = self.policy.noise(size, generator).to(next(self.parameters()).device)  # one copy for many ticks
+        return {"network": NetworkNoise({"action": drawn}, {})}

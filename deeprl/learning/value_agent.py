@@ -1,0 +1,262 @@
+"""The agent for discrete actions. Every value-based paper here is one choice of its parts.
+
+    L  =  Σ_k mean w_k · D( f([T Q̄_{k−1}](s, a)),  f(Q_k(s, a)) )  +  auxiliary        k = 1 … K
+
+The network predicts f(Q_k), where f is the mapping; for most agents it is the identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deeprl.learning.agent import Agent, Answer, numbered, of_iterations, watching
+from deeprl.learning.backups.bellman import Backup, report
+from deeprl.learning.backups.policies import action_gap
+from deeprl.choice import Part
+from deeprl.learning.networks.blocks import has_dropout
+from deeprl.learning.networks.mapped import wrapped
+from deeprl.learning.networks.value_network import Networks, quiet
+from deeprl.noise import map_tensors
+from deeprl.learning.objective import Objective
+from deeprl.learning.parts.auxiliary import Auxiliary
+from deeprl.learning.parts.chains import Chain
+from deeprl.learning.parts.exploration import Tick, ValueExploration
+from deeprl.learning.parts.resets import Resets, renew_
+from deeprl.learning.parts.weighting import Weighting, target_copies
+from deeprl.learning.plan import Plan
+from deeprl.schedules import Clock
+from deeprl.learning.transforms.masks import divided, divided_batch, divided_rows, without_mask
+from deeprl.types import QUIET, Acted, Batch, Learned, NetworkNoise, Rows, Spec
+from deeprl.learning.values.losses import average, over_valid
+from deeprl.learning.values.mapped import CHANNEL_VALUES
+from deeprl.learning.values.mapping import Identity, Mapping
+from deeprl.learning.values.masked import masked
+from deeprl.learning.values.returns import Returns, head_metrics
+from deeprl.learning.values.view import View
+
+EXPLORER = "explore"
+"""Name in the acting memory of what the exploration remembers"""
+
+
+class ValueAgent(Agent):
+    """Agent for discrete actions: Q-learning with networks.
+
+    Args:
+        spec: the environment's spaces.
+        seed: of the initial weights.
+        torso, head: choices that build the network, `deeprl.learning.networks`.
+        mapping: units in which the head predicts, over one or more reward channels.
+        backup: Bellman operator.
+        chain: partial of a `deeprl.learning.parts.chains.Chain`; target networks and the number of iterations learned at once.
+        rewards: transforms raw rewards (the replay applies it).
+        weighting: partial of a `Weighting`: weight of each sample in the regression.
+        auxiliary: partial of an `Auxiliary`: another loss on the shared features.
+        resets: updates after which all networks start anew, with other initial weights.
+        normalize: partial of a `Part` that maps observations to the networks' input.
+        explore: behaviour while data is collected, such as ε-greedy.
+        optimizer: a choice of `deeprl.learning.optim`.
+    """
+
+    actions = "discrete"
+    main = "value"
+    rewards: Part
+
+    def __init__(
+        self,
+        *,
+        spec: Spec,
+        seed: int,
+        torso,
+        head,
+        backup: Backup,
+        chain: Callable[..., Chain],
+        rewards: Callable[..., Part],
+        normalize: Callable[..., Part],
+        explore: ValueExploration,
+        optimizer,
+        mapping: Mapping = Identity(),
+        weighting: Callable[..., Weighting] = Weighting,
+        auxiliary: Callable[..., Auxiliary] = Auxiliary,
+        resets: Resets = Resets(),
+    ):
+        super().__init__()
+        if not spec.num_actions:
+            raise ValueError("this agent takes discrete actions, and the environment's actions are continuous")
+        self.spec, self.seed, self.backup, self.explore = spec, seed, backup, explore
+        self.resets, seen = resets, without_mask(spec)
+        self.torso, self.rewards, self.normalize = torso.resolve(seen), rewards(), normalize(spec=seen)
+        head.check(self.rewards)
+        networks = Networks(seen, self.torso, seed)
+        plan = Plan(seen, self.torso, self.normalize, optimizer, backup, head, networks.scalars, networks.scalars)
+        self.auxiliary = auxiliary(plan=plan)
+        self.head = wrapped(head, mapping, self.rewards)
+        self.chain = chain(partial(networks.chained, self.head, head.share, self.auxiliary.beside))
+        if self.chain.anchors and getattr(optimizer, "weight_decay", 0):
+            raise ValueError(
+                "optimizer.weight_decay must be 0 with agent/chain=iterated_shared, because it would shrink the head that is not trained"
+            )
+        self.auxiliary.check(self.chain)
+        self.weighting = weighting(plan=plan, chain=self.chain)
+        groups = self.auxiliary.groups(self.chain.online.beside, optimizer)
+        self.objectives = {
+            **self.weighting.trained(self.views),
+            "value": Objective.of(self.loss, [self.chain.online], optimizer, groups),
+        }
+        self.needs = self.backup.needs | self.weighting.needs | self.auxiliary.needs
+        if "behavior_probability" in self.needs and head.noisy:
+            raise ValueError(
+                f"head.noisy must be false with agent/backup={type(backup).__name__}, because noisy weights hide with which probability an "
+                "action was taken, and a trace divides by it"
+            )
+        if "rollout" in self.needs and (head.noisy or has_dropout(self.chain.online.torso)):
+            raise ValueError(
+                f"head.noisy must be false and torso.dropout 0 with agent/backup={type(backup).__name__}, because its targets are "
+                "values of the networks that acted, whose random numbers a rollout does not keep"
+            )
+        self.observers = watching(self.normalize, self.rewards, self.auxiliary)
+        self.clock = Clock(self.chain.periods)
+        self.exact = self.chain.rule.remembers or "behavior_probability" in self.needs
+        """Whether acting needs the greedy action and its probability at every step, for a rule with memory or for traces"""
+
+    def views(self, batch: Batch) -> tuple[View, View, Batch]:
+        """Online and target networks at both ends of a batch, and the batch with observations normalized."""
+        batch = self.normalized(batch)
+        return *self.chain.views(batch), batch
+
+    def targets(self, online: View, target: View, batch: Batch) -> Returns:
+        """y_k, atoms (K, [C,] *B, N): the backup's; in an update on a rollout those that `prepare` computed for all of its updates."""
+        if "returns" in batch.extra:
+            return Returns(batch.extra["returns"].unsqueeze(-1))
+        return self.backup(online, target, batch)
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Learned]:
+        """Σ_k mean w_k D(f(y_k), f(Q_k(s, a))) + auxiliary, (), where y_k is the target of iteration k; and `Learned` with the error of
+        each transition (*B,), the mean over k."""
+        online, target, batch = self.views(batch)
+        chosen = online.now.at(batch.action)  # Q_k(s, a), first, because a value has a gradient only if its first reader has one
+        with torch.no_grad():
+            returns = self.targets(online, target, batch)
+            weight, weight_metrics = self.weighting(online, target, batch)  # w_k: batch.weight times (K, *B)
+            backup_metrics = report(self.backup, online, target, batch)
+        loss, error = chosen.loss(returns)  # (K, *B)
+        total = self.chain.combine(average(weight * loss, batch.valid))
+        auxiliary_loss, auxiliary_metrics = self.auxiliary(online, target, batch)
+        own = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach(), **head_metrics(chosen, returns)}
+        own = {name: over_valid(value, batch.valid) for name, value in own.items()}
+        metrics = {**own, **backup_metrics, **weight_metrics, **auxiliary_metrics}
+        return total + auxiliary_loss, Learned(error.mean(0), metrics, {**online.statistics, **target.statistics})
+
+    def prepare(self, rollout: Batch) -> dict[str, Tensor]:
+        """Targets (K, [1,] L, M) of a backup over rollouts. All updates on a rollout have the same targets, those of the networks that
+        collected it."""
+        if "rollout" not in self.backup.needs:
+            return {}
+        return {"returns": self.backup(*self.views(rollout)).atoms.squeeze(-1)}
+
+    def normalized(self, batch: Batch) -> Batch:
+        """The batch with observations normalized, and without action masks in them, see `divided_batch`."""
+        if self.spec.masked:
+            batch = divided_batch(batch, self.spec.num_actions)
+        extra = {name: self.normalize(value) if name == "successor" else value for name, value in batch.extra.items()}
+        return batch._replace(obs=self.normalize(batch.obs), next_obs=self.normalize(batch.next_obs), extra=extra)
+
+    def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
+        """Values to choose from, (K, M, A)"""
+        if not self.spec.masked:
+            return self.chain.acting_values(self.normalize(obs), noise)
+        obs, valid = divided(obs, self.spec.num_actions)
+        return masked(self.chain.acting_values(self.normalize(obs), noise), valid)
+
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, answer: Answer | None = None) -> Acted:
+        remembered, acting = memory, None
+
+        def policy() -> Tensor:
+            nonlocal remembered, acting
+            network = noise["network"] if explore else quiet(noise["network"])
+            values = (answer or self.answer)(obs, network)
+            acting, remembered = self.chain.rule.choose(values, noise, first, memory)  # (M, A)
+            return acting
+
+        valid = divided(obs, self.spec.num_actions)[1].cpu() if self.spec.masked else None
+        tick = Tick(step, first, noise, self.spec.num_actions, valid, self.exact, explore)
+        before = memory.get(EXPLORER, {})
+        action, probability, after = self.explore(policy, tick, before)
+        if before or after:  # the chain's rule has names of its own
+            remembered = {**remembered, EXPLORER: after}
+        if explore or acting is None:
+            return Acted(action, probability, remembered)
+        acting = acting.cpu()
+        return Acted(action, probability, remembered, acting.gather(-1, action.unsqueeze(-1)).squeeze(-1), action_gap(acting))
+
+    def greedy(self, obs: Tensor) -> Tensor:
+        return self.greedy_values(obs).argmax(-1)
+
+    def greedy_values(self, obs: Tensor) -> Tensor:
+        values = self.answer(obs, QUIET)  # (K, M, A)
+        if self.chain.rule.draws:
+            return self.chain.rule.typical(values)
+        return self.chain.rule.choose(values, {}, torch.ones(obs.shape[0], dtype=torch.bool), {})[0]
+
+    def simplified(self) -> list[str]:
+        found = []
+        if self.explore.evaluation:
+            found.append(f"evaluation explores with probability {self.explore.evaluation:g}, and the greedy policy never does")
+        if self.chain.rule.draws:
+            found.append("evaluation draws the network that acts, and the greedy policy takes the mean of their values")
+        if self.chain.online.fractions is not None:
+            found.append("evaluation draws the fractions of the quantiles, and the greedy policy takes evenly spaced ones")
+        return found
+
+    def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+        return {**self.chain.noise(size, generator), **self.auxiliary.noise(size, generator)}
+
+    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+        explorer = self.explore.noise(size, generator, self.spec.num_actions, self.spec.masked)
+        network = self.chain.act_noise(size, generator)
+        device = next(self.parameters()).device
+        return {**explorer, **map_tensors(lambda tensor: tensor.to(device), network)}  # one copy for many ticks
+
+    def observe(self, rows: Rows) -> None:
+        if self.observers:
+            super().observe(divided_rows(rows, self.spec.num_actions) if self.spec.masked else rows)
+
+    def after_update(self, due: tuple[str, ...]) -> None:
+        self.chain.after_update(due, self.updates)
+        number = self.resets.number(self.updates)
+        if number is not None:
+            self.reset(number)
+
+    @torch.no_grad()
+    def reset(self, number: int) -> None:
+        """Give all networks other initial weights, those of this reset, and forget the optimizers' averages. Replay and statistics stay."""
+        renew_(self.chain.online, self.seed, number, "online")
+        self.chain.reset_target()
+        self.weighting.reset(self.chain, lambda module: renew_(module, self.seed, number, "weighting"))
+        for objective in self.objectives.values():
+            objective.optimizer.reset()
+
+    def copies(self) -> dict[str, Callable[[], object]]:
+        return target_copies(self.chain, self.weighting)
+
+    def on_period(self, ended: tuple[str, ...]) -> None:
+        if self.chain.starts_iteration(ended, self.updates):
+            self.weighting.shift(self.chain.target)
+        self.chain.on_period(ended, self.updates)
+
+    def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
+        """Metrics as numbers; with several iterations or channels also one for each."""
+        shown = {name: value for name, value in metrics.items() if name != CHANNEL_VALUES}
+        loss = metrics["train/loss"]  # (K, *B)
+        if loss.shape[0] > 1:
+            shown.update(of_iterations(loss, metrics["train/q_values"]))
+        if CHANNEL_VALUES in metrics:
+            shown.update(numbered("train/channel_value", metrics[CHANNEL_VALUES].transpose(0, 1).flatten(1).mean(1)))
+        return super().read(shown)
+
+    def diagnostics(self, step: int) -> dict[str, float]:
+        return self.explore.diagnostics(step)

@@ -1,0 +1,117 @@
+"""One network at both ends of a batch."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from deeprl.types import Batch, NetworkNoise, ViewNoise
+from deeprl.learning.values.masked import MaskedValues
+from deeprl.learning.values.returns import Values
+
+
+class Network(Protocol):
+    """`deeprl.learning.networks.value_network.ValueNetwork`, which this layer does not import."""
+
+    def __call__(self, obs: Tensor, noise: NetworkNoise = ...) -> Values: ...
+
+    def values(self, features: Tensor, lead: torch.Size, noise: NetworkNoise) -> Values: ...
+
+    def learned_features(self, *obs: Tensor, noise: NetworkNoise, counted: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]: ...
+
+
+class View:
+    """One network at both ends of a batch. `now` and `next` are evaluated at their first use, at most once.
+
+    The first use also decides whether a value has a gradient. So an agent's loss reads `online.now`, the prediction, before it calls backup
+    and weighting, which run without gradient. Where `batch.extra` holds action masks, the means of invalid actions are `INVALID`, see
+    `MaskedValues`.
+
+    Attributes:
+        statistics: see `Learned.statistics`.
+    """
+
+    def __init__(self, network: Network, batch: Batch, side: str):
+        self.network, self.batch, self.noise = network, batch, batch.noise.get(side, ViewNoise())
+        self.statistics: dict[str, Tensor] = {}
+        self._now: Values | None = None
+        self._next: Values | None = None
+
+    # no cached_property: up to Python 3.11 it takes a lock, which torch.compile cannot trace
+
+    @property
+    def now(self) -> Values:
+        if self._now is None:
+            self._now = self.shown(self.evaluate_now(), "valid")
+        return self._now
+
+    @property
+    def next(self) -> Values:
+        if self._next is None:
+            self._next = self.shown(self.evaluate_next(), "next_valid")
+        return self._next
+
+    def shown(self, values: Values, mask: str) -> Values:
+        valid = self.batch.extra.get(mask)
+        return values if valid is None else MaskedValues(values, valid)
+
+    def evaluate_now(self) -> Values:
+        return self.network(self.batch.obs, self.noise.now)
+
+    def evaluate_next(self) -> Values:
+        return self.network(self.batch.next_obs, self.noise.next)
+
+
+class EntriesView(View):
+    """A view of some heads of a network.
+
+    Args:
+        entries: of the stack axis.
+    """
+
+    def __init__(self, network: Network, batch: Batch, side: str, entries: slice):
+        super().__init__(network, batch, side)
+        self.entries = entries
+
+    def evaluate_now(self) -> Values:
+        return super().evaluate_now().entries(self.entries)
+
+    def evaluate_next(self) -> Values:
+        return super().evaluate_next().entries(self.entries)
+
+
+class FeatureView(View):
+    """A view of features that were computed before.
+
+    Args:
+        now, next: features of both ends, (torsos, B, F) with the axes *B flattened.
+        statistics: see `Learned.statistics`.
+    """
+
+    def __init__(self, network: Network, batch: Batch, side: str, now: Tensor, next: Tensor, statistics: dict[str, Tensor]):
+        super().__init__(network, batch, side)
+        self.features, self.lead, self.statistics = (now, next), batch.discount.shape, statistics
+
+    def evaluate_now(self) -> Values:
+        return self.network.values(self.features[0], self.lead, self.noise.now)
+
+    def evaluate_next(self) -> Values:
+        return self.network.values(self.features[1], self.lead, self.noise.next)
+
+
+def both_ends(network: Network, batch: Batch, side: str) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Features of (obs, next_obs) from one evaluation, (torsos, B, F) each, and new statistics of the torso, see `Learned.statistics`.
+
+    So a torso with batch statistics sees both ends of a batch at once.
+    """
+    noise = batch.noise.get(side, ViewNoise()).now
+    features, statistics = network.learned_features(batch.obs, batch.next_obs, noise=noise, counted=transitions(batch))
+    now, later = features.chunk(2, 1)
+    return now, later, {f"chain.{side}.torso.{name}": value for name, value in statistics.items()}
+
+
+def transitions(batch: Batch) -> Tensor | None:
+    """Which rows of sequences (T, B) are transitions; None where all are, in batches (B,)."""
+    return batch.valid if batch.valid.dim() > 1 else None

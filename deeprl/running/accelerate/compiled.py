@@ -1,0 +1,132 @@
+"""An objective's update as one compiled function: loss, gradient, norm, clipping, and the optimizer's rule. The agent's answer is compiled
+too.
+
+The function is traced once into a graph of plain operators, which inductor compiles. The graph contains no Python, so that a call costs
+little more than its kernels; the guards of `torch.compile` and the optimizer's own calls, which matter most for small networks, are gone.
+In return, a value that is not a tensor must not change after the first call: a loss is a pure function of parameters, buffers and batch,
+and everything else that it reads is a frozen choice.
+
+Tensors that are not trained, such as targets and statistics, are arguments that the function reads at each call. Buffers may be replaced by
+tensors of the same shape, strides and type. Parameters that share memory must be written in place, see `deeprl.running.accelerate.pure.share`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deeprl.running.accelerate.graph import BACKENDS, Kept, Layout, paths, reached, traced
+from deeprl.running.accelerate.pure import PureAnswer, PureStep
+from deeprl.learning.agent import Agent
+from deeprl.learning.optim.finite import Watch
+from deeprl.staging import Staging
+from deeprl.system.ranks import ALONE, Ranks
+from deeprl.types import Batch, Learned
+
+
+class CompiledStep:
+    """Compiled update of one objective, for batches of one layout.
+
+    Args:
+        agent, name: the agent, and the name of its objective.
+        unpack: turns the argument `batch` into a `Batch`.
+        batch: first argument of the update, nested named tuples and dictionaries of tensors.
+        watch: its `failed` stops updates on devices other than the CPU.
+        backend: see `BACKENDS`.
+        ranks: see `PureStep`. Their mean is a part of the graph.
+
+    Raises:
+        Exception: any error of tracing or of the compiler.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        name: str,
+        unpack: Callable[[Any], Batch],
+        batch: Any,
+        watch: Watch,
+        backend: str = "inductor",
+        ranks: Ranks = ALONE,
+    ):
+        pure, self.ranks = PureStep(agent, name, unpack, ranks), ranks
+        self.groups = pure.groups
+        host = [torch.zeros(len(group.numbers(0))) for group in self.groups]
+        self.written = [(group, numbers.numpy()) for group, numbers in zip(self.groups, host)]
+        device = self.groups[0].flat.device
+        numbers = [each.to(device) for each in host]  # on a CPU the same tensors
+        self.host, self.numbers, self.stage = host, numbers, None if device.type == "cpu" else Staging(device)
+        averages = [[getattr(group, name) for name in group.averages] for group in self.groups]
+        flats, shared, loose = [group.flat for group in self.groups], pure.constants.flats(), pure.constants.loose()
+        graph, wanted = traced(pure, (flats, averages, numbers, watch.failed, shared, loose, batch))
+        self.metrics = pure.metrics
+        kept = Kept(wanted)
+        self.fixed = kept([*flats, *[average for own in averages for average in own], *numbers, watch.failed, *shared])
+        self.loose = kept(list(pure.constants.places.values()))
+        self.kind, self.paths = type(batch), kept(paths(batch))
+        leaves = reached(batch, self.paths)
+        self.layout = Layout(leaves)
+        stays = {id(tensor) for tensor in getattr(batch, "lasting", {}).values()}  # of `deeprl.replay.gather.Drawn`
+        for (group, written), there, here in zip(self.written, numbers, host):
+            written[:] = group.numbers(0)  # with sizes of 0 a backend that compares an update with its operators would compare no step
+            there.copy_(here)
+        inputs, own = self.inputs(leaves), len(self.fixed) + len(self.loose)
+        self.run = BACKENDS[backend](graph, inputs, [True] * own + [id(leaf) in stays for leaf in leaves])
+
+    def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
+        return [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves]
+
+    def leaves(self, batch: Any) -> list[Tensor] | None:
+        """Tensors that the update reads of a batch; None if it was compiled for another kind or layout of batches."""
+        if type(batch) is not self.kind:
+            return None
+        leaves = reached(batch, self.paths)
+        return leaves if self.layout.of(leaves) else None
+
+    def __call__(self, leaves: list[Tensor], step: int) -> tuple[Tensor, Tensor, Learned]:
+        """Update in place; nothing changes if a number is not finite. See `PureStep.__call__`.
+
+        Args:
+            step: environment step, for schedules.
+        """
+        for group, written in self.written:
+            written[:] = group.numbers(step)
+        if self.stage is not None:
+            for into, there in zip(self.numbers, self.stage(self.host)):
+                into.copy_(there)
+        with self.ranks.waiting("gradients"):
+            check, norm, error, *metrics = self.run(self.inputs(leaves))
+        return check, norm, Learned(error, dict(zip(self.metrics, metrics)))
+
+    def count(self) -> None:
+        """Count one update, because the optimizer's rule may depend on the number of updates."""
+        for group in self.groups:
+            group.taken += 1
+
+
+class CompiledAnswer:
+    """Compiled `Agent.answer`, for observations and noise of one layout. Arguments and errors are those of `CompiledStep`."""
+
+    def __init__(self, agent: Agent, obs: Tensor, noise: Any, backend: str = "inductor"):
+        pure = PureAnswer(agent)
+        flats, loose = pure.constants.flats(), pure.constants.loose()
+        graph, wanted = traced(pure, (flats, loose, obs, noise))
+        kept = Kept(wanted)
+        self.fixed, self.loose = kept(flats), kept(list(pure.constants.places.values()))
+        assert kept([obs]), "an agent that acts without looking"
+        self.paths = kept(paths(noise))
+        leaves = [obs, *reached(noise, self.paths)]
+        self.layout = Layout(leaves)
+        inputs = self.inputs(leaves)
+        self.run = BACKENDS[backend](graph, inputs, [True] * (len(inputs) - len(leaves)) + [False] * len(leaves))
+
+    def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
+        return [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves]
+
+    def __call__(self, obs: Tensor, noise: Any) -> Tensor | None:
+        """The answer; None if observations or noise have another layout."""
+        leaves = [obs, *reached(noise, self.paths)]
+        return self.run(self.inputs(leaves))[0] if self.layout.of(leaves) else None

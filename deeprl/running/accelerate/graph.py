@@ -1,0 +1,164 @@
+"""From a function of tensors to a traced graph, and from the graph to compiled code."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deeprl.running.accelerate.cuda_graph import CudaGraph
+
+
+def has_compiler() -> bool:
+    """Whether a C++ compiler is on the path, because inductor needs one on the CPU."""
+    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++"))
+
+
+def apart(bias: Tensor, x: Tensor, weight: Tensor) -> Any:
+    """A product, then its bias. Inductor fuses the addition with the next operators; `baddbmm` would first fill its result with the
+    bias. In bfloat16 it stays one operator, because two would round twice."""
+    return torch.bmm(x, weight) + bias if x.dtype != torch.bfloat16 else NotImplemented
+
+
+def traced(function: Callable[..., list[Tensor]], arguments: tuple) -> tuple[torch.fx.GraphModule, list[bool]]:
+    """Graph of a function of nested tensors. Its inputs are the leaves that it reads, in order; it writes into them at its end only.
+
+    Returns:
+        the graph, and a bool for each leaf of `arguments`: whether it is an input.
+    """
+    import torch._inductor.lowering  # some decompositions need it imported
+    from torch._inductor.decomposition import select_decomp_table  # slow to import, like the next one
+    from torch.fx.experimental.proxy_tensor import make_fx
+    from torch.utils import _pytree as pytree
+
+    leaves, structure = pytree.tree_flatten(arguments)
+
+    def of_leaves(*leaves):
+        return function(*pytree.tree_unflatten(leaves, structure))
+
+    table = {**select_decomp_table(), torch.ops.aten.baddbmm.default: apart}
+    with torch.no_grad():
+        # fake tensors, so that nothing is computed or changed
+        graph = make_fx(torch.func.functionalize(of_leaves), table, tracing_mode="fake", _allow_non_fake_inputs=True)(*leaves)
+    graph.graph.eliminate_dead_code()
+    inputs = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    wanted = [bool(node.users) for node in inputs]
+    for node, keep in zip(inputs, wanted):
+        if not keep:
+            graph.graph.erase_node(node)
+    graph.recompile()
+    return graph, wanted
+
+
+Run = Callable[[list[Tensor]], Sequence[Tensor]]
+"""A compiled graph: a function of the list of its inputs, which it may empty"""
+
+
+def inductor(graph: torch.fx.GraphModule, inputs: list[Tensor], lasting: list[bool]) -> Run:
+    """Compile a graph for inputs of these layouts.
+
+    The second attempt is for Ctrl-C, which also ends the C++ compiler while this process goes on to its next checkpoint: the compiler is
+    not broken then. The third attempt uses the public interface, for versions of torch without the private one.
+    """
+    for _ in range(2):
+        with contextlib.suppress(Exception):
+            return lowered(copy.deepcopy(graph))  # the compiler rewrites it
+    return documented(graph, inputs)
+
+
+def documented(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
+    """Compile with `torch._inductor.compile`, the public interface."""
+    call = torch._inductor.compile(graph, [*inputs], options={"cpp_wrapper": True})
+    return lambda values: call(*values)
+
+
+def lowered(graph: torch.fx.GraphModule) -> Run:
+    """Compile with a private interface, to the same kernels without the wrappers that handle gradients and aliases at every call, because a
+    traced graph has neither. Rewrites the graph.
+
+    With `documented` the compiled CartPole loop is 6 % slower: `python -m benchmarks.speed cartpole_loop --beside` a checkout whose
+    `inductor` calls `documented` only.
+    """
+    from torch._guards import TracingContext, tracing
+    from torch._inductor import config
+    from torch._inductor.compile_fx import compile_fx_inner
+    from torch._inductor.fx_passes.joint_graph import joint_graph_passes
+    from torch._inductor.virtualized import V
+
+    fakes = [node.meta["val"] for node in graph.graph.nodes if node.op == "placeholder"]
+    mode = fakes[0].fake_mode
+    with config.patch(cpp_wrapper=True), V.set_fake_mode(mode), tracing(TracingContext(mode)), torch.no_grad():
+        code: Any = compile_fx_inner(joint_graph_passes(graph), fakes, cpp_wrapper=True, is_inference=True)
+    return code.current_callable
+
+
+def interpreted(graph: torch.fx.GraphModule, inputs: list[Tensor], lasting: list[bool]) -> Run:
+    """Run a traced graph without compiling it, for tests without a compiler."""
+    return lambda values: graph(*values)
+
+
+BACKENDS: dict[str, Callable[[torch.fx.GraphModule, list[Tensor], list[bool]], Run]] = {
+    "inductor": inductor,
+    "cuda_graph": CudaGraph,
+    "eager": interpreted,
+}
+"""`backend(graph, inputs, lasting)`; `lasting`: whether each input keeps its memory from call to call"""
+
+
+class Kept:
+    """Selection of the arguments that a traced graph kept, called for one group of arguments after another.
+
+    Args:
+        wanted: a bool for each leaf, see `traced`.
+    """
+
+    def __init__(self, wanted: list[bool]):
+        self.left = list(wanted)
+
+    def __call__(self, candidates: Sequence) -> list:
+        mine = [each for each, keep in zip(candidates, self.left) if keep]
+        del self.left[: len(candidates)]
+        return mine
+
+
+Path = tuple[Any, ...]
+"""Place of a tensor in nested named tuples and dictionaries: an index or a key for each level"""
+
+
+def paths(value: Any, path: Path = ()) -> list[Path]:
+    """Paths of all tensors, in the order in which `traced` flattens them."""
+    if isinstance(value, Tensor):
+        return [path]
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return [found for key, item in items for found in paths(item, (*path, key))]
+
+
+def reached(value: Any, paths: Sequence[Path]) -> list[Tensor]:
+    """The tensors at these paths."""
+    found = []
+    for path in paths:
+        at = value
+        for key in path:
+            at = at[key]
+        found.append(at)
+    return found
+
+
+class Layout:
+    """Shapes, strides and types that a compiled function assumes of some tensors. It keeps the tensors alive."""
+
+    def __init__(self, tensors: Sequence[Tensor]):
+        self.known = [(t, t.shape, t.stride(), t.dtype) for t in tensors]
+
+    def of(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether tensors have this layout. The check is fast for identical tensors, because replays reuse their buffers."""
+        for t, (known, shape, stride, dtype) in zip(tensors, self.known):
+            if t is not known and (t.shape != shape or t.stride() != stride or t.dtype != dtype):
+                return False
+        return True

@@ -1,0 +1,191 @@
+"""From a checked configuration to an agent, and checks that agent, environment, replay and device go together."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from typing import Any, get_args
+
+import torch
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from deeprl.learning.agent import Agent
+from deeprl.choice import Choice
+from deeprl.running.config.combinations import CHAIN, CONSUMERS, against_actor, among_parts, class_of, refusals
+from deeprl.running.config.instantiate import PACKAGES, Allowed, Deferred, instantiate, resolve
+from deeprl.running.config.menu import groups, options
+from deeprl.running.config.tuned import content, lineage
+from deeprl.errors import ConfigError, MachineError, located, on_one_line, origin
+from deeprl.system.allowance import Allowance
+from deeprl.system.files import machine_fault
+from deeprl.types import Spec
+from deeprl.learning.values.mapping import Identity
+
+
+def agent_actions(config: dict, allowed: Allowed = None) -> str:
+    """ "discrete", "continuous" or "any": the kind of actions that the agent of a configuration takes."""
+    found = resolve(config.get("_target_"), "agent", allowed)
+    if not issubclass(found, Agent):
+        raise ConfigError(f"agent._target_={config['_target_']} is no agent.")
+    return found.actions
+
+
+def agents_for(kind: str) -> list[str]:
+    """Names of the agents that take "discrete" or "continuous" actions, or both, and run on any such environment."""
+    return [name for name, takes in kinds().items() if takes in (kind, "any")]
+
+
+def kinds() -> dict[str, str]:
+    """The kind of actions that each agent takes, as `agent_actions` says; without those of families, as `lab/dtr`."""
+    found = {}
+    for name in options("agent"):
+        with contextlib.suppress(UnicodeDecodeError, YAMLError, OmegaConfBaseException):  # a file of the user's that nobody chose
+            if "/" not in name and (target := option_target("agent", name)):
+                found[name] = agent_actions({"_target_": target})
+    return found
+
+
+def option_target(slot: str, option: str) -> str | None:
+    """The `_target_` of an option, its own or that of the option from which it starts; None if there is none."""
+    files = (content(slot, name) for name in lineage(option, slot))
+    return next((file["_target_"] for file in files if "_target_" in file), None)
+
+
+def option_class(slot: str, option: str) -> Any:
+    """The class of an option of this distribution; None if it names none."""
+    target = option_target(slot, option)
+    return resolve(target, slot) if target else None
+
+
+def check_actions(config: dict, spec: Spec, allowed: Allowed = None) -> None:
+    """
+    Raises:
+        ConfigError: agent and environment differ in their kind of actions.
+    """
+    has = "discrete" if spec.num_actions else "continuous"
+    takes = agent_actions(config["agent"], allowed)
+    agent, env = (f"{slot}={config['names'][slot]}" for slot in ("agent", "env"))
+    if takes not in (has, "any"):
+        raise ConfigError(
+            f"{agent} takes {takes} actions, and {env} has {spec.num_actions or spec.action_dim} {has} actions: "
+            f"choose one of agent={', '.join(agents_for(has))}, or another environment."
+        )
+
+
+UNBUILDABLE = (MemoryError, RuntimeError, AttributeError, TypeError, NameError, LookupError, ArithmeticError, AssertionError)
+"""Errors of a constructor: memory is missing, for which torch has no class of its own, or a value has the wrong type."""
+
+
+def environment(config: dict, allowed: Allowed = PACKAGES, trains: bool = False) -> tuple[Any, Spec]:
+    """The object that `env` describes, and the `Spec` of its environments.
+
+    Args:
+        trains: environments for the run's evaluations are tried too.
+
+    Raises:
+        ConfigError: the environment cannot be made.
+        MachineError: it cannot be made now, for want of memory, or because a disk or a server does not answer.
+    """
+    env = instantiate(config["env"], "env", allowed)
+    if not all(hasattr(env, name) for name in ("spec", "make")):
+        raise ConfigError(f"env._target_={config['env'].get('_target_')!r:.100} is no environment.")
+    try:
+        spec = env.spec()
+        if trains and hasattr(env, "try_evaluation"):
+            evaluation = config["evaluation"]
+            env.try_evaluation(min(evaluation["num"], max(evaluation["episodes"], evaluation["final_episodes"])))
+        return env, spec
+    except ValueError as error:
+        raise ConfigError(f"env: {error}") from error
+    except (Exception, SystemExit) as error:
+        passing = machine_fault(error) or isinstance(error, (ConnectionError, TimeoutError))
+        kind = MachineError if passing else ConfigError
+        raise kind(f"env: {env.name} cannot be made, because it raised {origin(error)}: {error}") from error
+
+
+def build_agent(config: dict, spec: Spec, allowed: Allowed = PACKAGES, saved: int | None = None) -> Agent:
+    """Build the agent, without environments and replay, because `eval` and `load` do not need them.
+
+    Args:
+        saved: bytes of the file that holds its weights and optimizers. An agent that needs much more is refused before it allocates.
+
+    Raises:
+        ConfigError: the agent cannot be built.
+    """
+    part = instantiate({**config["agent"], "_partial_": True}, "agent", allowed)
+    limit = contextlib.nullcontext() if saved is None else Allowance(4 * saved + (1 << 20))  # initial values are drawn beside the weights
+    try:
+        check_parts(part)
+    except UNBUILDABLE as error:  # a node is not that of a part
+        raise ConfigError(f"agent: it cannot be built here: {on_one_line(error)}") from error
+    try:
+        with torch.device(config["device"]), limit:
+            agent = part(spec=spec, seed=config["seed"])
+    except (MemoryError, RuntimeError) as error:  # torch has no class of its own for missing memory
+        raise ConfigError(f"agent: it cannot be built here: {on_one_line(error)}") from error
+    except UNBUILDABLE as error:
+        raise ConfigError(f"agent: it cannot be built: {located(error)}") from error
+    return agent
+
+
+def check_parts(part: Deferred) -> None:
+    """
+    Raises:
+        ConfigError: a part has the wrong class, or needs what actor, head with its mapping, or chain do not offer.
+    """
+    slots = part.kwargs
+    consumers = {slot: slots[slot] for slot in CONSUMERS if slot in slots}
+    if "head" in slots and (refused := against_actor(consumers, slots.get("actor"))):
+        raise ConfigError(str(refused[0]))  # before the classes, because it says why
+    for slot, parameter in inspect.signature(part.cls, eval_str=True).parameters.items():
+        *_, wanted = get_args(parameter.annotation) or [parameter.annotation]  # Callable[..., Chain] -> Chain
+        checked = inspect.isclass(wanted) and issubclass(wanted, Choice) and slot in slots  # issubclass refuses protocols
+        if checked and not issubclass(class_of(slots[slot]), wanted):
+            if f"agent/{slot}" not in groups():
+                keys = ", ".join(f"agent.{slot}.{name}" for name in inspect.signature(wanted).parameters)
+                raise ConfigError(f"agent.{slot}={slots[slot]!r:.100} is out of range: it takes the keys {keys}.")
+            raise ConfigError(
+                f"agent/{slot}={class_of(slots[slot]).__name__} does not fit, because this agent takes {wanted.__name__} there: "
+                f"`deeprl list agent/{slot}` shows what each option is for."
+            )
+    if "head" not in slots:
+        return
+    rewards = slots["rewards"]()
+    try:
+        refused = among_parts(slots["head"], slots.get("mapping", Identity()), rewards, consumers, slots.get("actor"))
+        chain: Any = class_of(slots["chain"])
+        named = {f"agent/{slot}": slots[slot] for slot in ("torso", "weighting") if slot in slots}
+        refused += refusals(named, f"agent/chain={chain.__name__}", chain.offers, CHAIN)
+    except ValueError as error:
+        raise ConfigError(f"agent.{error}.") from error
+    if refused:
+        raise ConfigError(str(refused[0]))
+
+
+def check_replay(config: dict, agent: Agent, replay: Deferred) -> None:
+    """
+    Raises:
+        ConfigError: a part of the agent needs what the replay does not offer.
+    """
+    consumers = {f"agent/{slot}": getattr(agent, slot, None) for slot in ("backup", "weighting", "auxiliary", "rate")} | {"agent": agent}
+    refused = refusals(consumers, f"replay={config['names']['replay']}", replay.cls.offers)  # type: ignore[attr-defined]
+    if refused:
+        remedy = "Choose replay=sequences, or leave replay out." if "sequences" in agent.needs else "Choose another replay."
+        remedy = "Choose replay=rollout." if "rollout" in agent.needs else remedy
+        remedy = "Choose replay=none." if "stream" in agent.needs else remedy
+        raise ConfigError(f"{refused[-1]} {remedy}")
+
+
+def check_device(config: dict) -> None:
+    """
+    Raises:
+        ConfigError: the device is not available.
+    """
+    name = str(config["device"])
+    try:
+        torch.zeros(1, device=name).item()  # item() fails on the device "meta", which holds no numbers
+    except (RuntimeError, AssertionError) as error:
+        count = torch.cuda.device_count()
+        have = ["cpu", *(f"cuda:{i}" for i in range(count))]
+        raise ConfigError(f"device={name} is not available here: this machine has {', '.join(have)}.") from error

@@ -1,0 +1,258 @@
+"""Composition of overrides to a resolved configuration, with errors that name the nearest right key, group or value."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from deeprl.running.config import folders, own_files, tuned
+from deeprl.running.config.menu import groups, options
+from deeprl.running.config.overrides import check_words, fault_of_grammar, for_hydra, key_of, keys_of
+from deeprl.running.config.resolvers import env_name, register_resolvers
+from deeprl.running.config.rules import is_within, nearest
+from deeprl.errors import ConfigError, on_one_line
+from deeprl.running.runs.config_file import container, flatten
+
+FAULTS = (HydraException, OmegaConfBaseException, YAMLError)
+"""Errors of a composition."""
+
+ELSEWHERE = {
+    "learning_rate": "agent.optimizer.lr", "gamma": "discount", "total_timesteps": "steps", "buffer_size": "replay.capacity",
+    "n_envs": "env.num", "num_envs": "env.num", "env_id": "env.id", "tau": "agent.chain.tau", "n_steps": "replay.length",
+}  # fmt: skip
+"""What Stable-Baselines3 or CleanRL call a key"""
+
+OWN = {
+    "agent.chain.sync_period": ("iterated_live", "iterated_polyak", "iterated_shared"),  # steps, updates of the target, or none
+    "agent.chain.torso": ("iterated_live", "iterated_shared"),
+    "agent.explore.evaluation": ("none",),
+    "agent.explore.schedule": ("none",),
+    "agent.head.loss": ("bounded",),  # its point is the log-loss
+    "agent.optimizer.eps": ("rmsprop",),  # inside of the root
+    "agent.optimizer.lr": ("rmsprop",),
+    "agent.temperature.value": ("fixed",),  # a constant in place of an initial value
+}
+"""Keys that mean something else in these options than in the others of the slot. A value that was written for the one meaning is not used
+for the other."""
+
+
+def prepare() -> None:
+    """Register the resolvers, folders and games that a composition needs. Idempotent."""
+    register_resolvers()
+    folders.register()
+    register_games()
+
+
+@cache
+def register_games() -> None:
+    games = importlib.import_module("deeprl.envs.games").GAMES  # by name, because the package config may not import envs
+    for game in games:
+        ConfigStore.instance().store(group="env/atari", name=game, node={"defaults": ["_atari", "_self_"], "game": game})
+
+
+def compose(overrides: Iterable[str]) -> tuple[dict[str, Any], set[str], dict[str, str]]:
+    """Compose a configuration.
+
+    Returns:
+        the resolved configuration; the keys that the overrides set; the chosen options, {"env": "classic/cartpole", "agent": "idqn", ...}.
+
+    Raises:
+        ConfigError: an override is wrong; the message names the nearest right key, group or value.
+    """
+    overrides = [for_hydra(override) for override in overrides]
+    prepare()
+    check_words(overrides)
+    try:
+        cfg = _compose(overrides)
+        return (*resolve(cfg), choices(cfg))
+    except FAULTS as error:
+        absent = folders.left_out() if isinstance(error, MissingConfigException) else ""
+        raise ConfigError(explain(overrides, error) + absent) from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(own_files.fault(error)) from error
+
+
+def run_folder_of(overrides: list[str]) -> str | None:
+    """The value of hydra.run.dir in overrides, with interpolations resolved; None if they do not set it."""
+    if not any(key_of(override) == "hydra.run.dir" for override in overrides):
+        return None
+    prepare()
+    return str(_compose([for_hydra(override) for override in overrides]).hydra.run.dir or "")
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(folders.CONFIGS), version_base="1.3"):
+        return hydra_compose("train", overrides=overrides, return_hydra_config=True)
+
+
+def choices(cfg: DictConfig) -> dict[str, str]:
+    chosen = {name: str(value) for name, value in cfg.hydra.runtime.choices.items() if not name.startswith("hydra/")}
+    return {**chosen, "env": env_name(cfg)}
+
+
+def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
+    """The resolved configuration of a run, without Hydra's part and with `names`, of which `settle` takes the experiment's away; and the
+    keys that the command line set.
+
+    Raises:
+        ConfigError: a key has no value.
+    """
+    chosen = choices(cfg)
+    user = keys_of(cfg.hydra.overrides.task)
+    own = cfg.copy()
+    with open_dict(own):
+        own.pop("hydra")
+        own.pop("experiment", None)
+        budget = container(own.pop("budget", None) or {})
+    give_own_values(own, user, chosen)
+    shorten(own, budget, user)
+    missing = OmegaConf.missing_keys(own)
+    if missing:
+        raise ConfigError(f"{sorted(missing)[0]} has no value: give one, {sorted(missing)[0]}=...")
+    resolved = OmegaConf.to_container(own, resolve=True)
+    assert isinstance(resolved, dict)
+    own_files.check_chosen(chosen, resolved)  # type: ignore[arg-type]
+    refuse_idle(chosen, user)
+    resolved["names"] = {name: chosen[name] for name in ("env", "agent", "replay", "experiment") if chosen.get(name, "None") != "None"}
+    return resolved, user  # type: ignore[return-value]
+
+
+def shorten(cfg: DictConfig, budget: dict[str, Any], user: set[str]) -> None:
+    """Apply a budget (configs/budget/tiny.yaml). Its values replace all others, so that it comes last; those under `at_most` bound numbers
+    that the command line does not set. Keys that the chosen parts do not have are passed over."""
+    bounds, absent = dict(flatten(budget.pop("at_most", {}))), object()
+    for key, value in (*flatten(budget), *bounds.items()):
+        now = OmegaConf.select(cfg, key, default=absent)
+        if now is not absent and (key not in bounds or (key not in user and (now is None or now > value))):
+            OmegaConf.update(cfg, key, value)
+
+
+def refuse_idle(chosen: dict[str, str], user: set[str]) -> None:
+    """
+    Raises:
+        ConfigError: the chosen experiment only names an agent and an environment, for whose settings a tuned file stands, and another
+            environment was chosen to which these do not apply.
+    """
+    name = chosen.get("experiment", "None")
+    if name == "None":
+        return
+    lineage = tuned.lineage(name, "experiment")
+    slots = {slot: option for each in reversed(lineage) for slot, option in tuned.slots("experiment", each).items()}
+    if tuned.values("experiment", name) or slots.keys() - {"agent", "env", *user}:
+        return
+    if "env" not in slots or ("env" in user and tuned.family(slots["env"]) != tuned.family(chosen["env"])):
+        agent, env = chosen["agent"], chosen["env"]
+        family = tuned.family(slots.get("env", ""))
+        made = f"Its settings are for {family}: choose an environment of {family}, or write" if family else "Write"
+        raise ConfigError(f"experiment={name} sets nothing on env={env}. {made} agent={agent} env={env} without it.")
+
+
+def give_own_values(cfg: DictConfig, user: set[str], chosen: dict[str, str]) -> None:
+    """Replace values of the keys `OWN` that were written for another option than the one that runs.
+
+    The sources of a value are, from weak to strong: the file of the option that runs; the agent's recipe with its tuned file; the
+    experiments, from the one that the others start from to the chosen one. Each was written for the option that it chose, or that a weaker
+    one did. It counts for a key if the key means the same in that option and in the one that runs. The strongest that counts gives the
+    value; what the user set stays.
+    """
+    recipes = [tuned.slots("agent", each) for each in tuned.lineage(chosen["agent"])]  # the agent's own file first
+    experiments = tuned.lineage(chosen.get("experiment", ""), "experiment")[::-1]  # the chosen one last
+    experiment_slots = [tuned.slots("experiment", each) for each in experiments]
+    for key, special in OWN.items():
+        group = key.rpartition(".")[0]
+        slot = group.replace(".", "/")
+        running = chosen.get(slot, "")
+        written_for = [next((slots[slot] for slots in recipes if slot in slots), "")]  # of the recipe, then of each experiment
+        for slots in experiment_slots:
+            written_for.append(slots.get(slot, written_for[-1]))
+        counts = [option == running or not {option, running} & {*special} for option in written_for]
+        if all(counts):
+            continue
+        recipe = {f"agent.{place}": value for place, value in tuned.values("agent", chosen["agent"]).items()}
+        sources = [recipe | tuned.values("tuned", tuned.option(chosen["env"], chosen["agent"]))]
+        sources += [dict(flatten(tuned.content("experiment", each))) for each in experiments]
+        strongest_first = [values for values, count in zip(sources, counts) if count][::-1]
+        for place, default in flatten(tuned.content(slot, running), f"{group}."):
+            if is_within(place, key) and not any(is_within(place, mine) for mine in user if "." in mine):
+                OmegaConf.update(cfg, place, next((values[place] for values in strongest_first if place in values), default))
+
+
+def explain(overrides: list[str], error: Exception) -> str:
+    """Message for overrides that do not compose: the first wrong override, and the nearest right one."""
+    known = groups()
+    for override in overrides:
+        key, value = key_of(override), override.partition("=")[2].strip("'\"")  # quoted, where it comes from Python
+        offered = options(key) if key in known else []
+        if not offered or value in ("", "null", "~", *offered) or any(c in value for c in ",({["):
+            continue
+        short = {option.rpartition("/")[2]: option for option in offered}
+        near = nearest(value, offered) or nearest(value, short, short)
+        if key == "env" and re.search(r"-v\d+$", value):
+            near += f" An id of Gymnasium is env=gym env.id={value}."
+        if key == "agent" and (published := [name for name in options("experiment") if name.startswith(f"{value}_")]):
+            near = f" There is {' and '.join(f'experiment={name}' for name in published)}."
+        if owners := [slot for slot in slots_of(known) if value in options(slot)]:
+            near = f" It is one of {owners[0]}: {owners[0]}={value}."
+        large = key in ("agent", "env")
+        listed = "" if large and (near or len(offered) > 12) else f" It takes {', '.join(offered)}."
+        return f"{key}={value} is not an option of {key}.{near}{listed}" + (f" (`deeprl list {key}s` shows them all.)" if large else "")
+    good: list[str] = []
+    for override in sorted(overrides, key=lambda override: key_of(override) not in known):  # as Hydra: options before their keys
+        try:
+            resolve(_compose([*good, override]))
+        except ConfigError:  # a value that a later override may supply
+            pass
+        except FAULTS as fault:
+            return _explain_one(good, override, fault, known)
+        good.append(override)
+    return on_one_line(error)
+
+
+def slots_of(known: list[str]) -> list[str]:
+    """Groups of which a run chooses an option: neither tuned files nor the families of env."""
+    return [group for group in known if group == "env/protocol" or not group.startswith(("tuned", "env/"))]
+
+
+def _explain_one(good: list[str], override: str, error: Exception, known: list[str]) -> str:
+    """Message for `override`, which fails although the overrides `good` before it compose."""
+    if fault := fault_of_grammar(override):
+        return f"{override}: {fault}."
+    key = key_of(override)
+    composed = _compose(good)
+    chosen = choices(composed)
+    if key in known and key not in chosen and not override.startswith(("+", "~")):
+        owner = key.rpartition("/")[0]
+        return f"{override}: {owner}={chosen.get(owner)} has no slot {key}."
+    base: Any = OmegaConf.to_container(composed, resolve=False)  # as it is, because a required key may come later
+    keys = [k for k, _ in flatten({name: part for name, part in base.items() if name not in ("hydra", "experiment", "budget")})]
+    parents = {".".join(k.split(".")[:i]) for k in keys for i in range(1, len(k.split(".")))}
+    if key in keys or key in known or key.startswith("hydra"):
+        return f"{override}: {on_one_line(error)}"
+    if key in parents and not override.partition("=")[2].startswith("{"):
+        within = [k for k in keys if k.startswith(f"{key}.") and not k.endswith("._target_")]
+        return f"{override}: {key} is no single value, but has the keys {', '.join(within)}: set these."
+    name = key.rpartition(".")[2]
+    last = [k for k in keys if k.rpartition(".")[2] == name] or [k for k in keys if k == ELSEWHERE.get(name)]
+    part = key.rpartition(".")[0]
+    slot = part.replace(".", "/")
+    if slot in chosen and not last:
+        own = {k.removeprefix(f"{part}."): k for k in keys if k.startswith(f"{part}.") and not k.rpartition(".")[2].startswith("_")}
+        offered = f"has {', '.join(own)}" if own else "has no keys"
+        return f"{override}: there is no key {key}.{nearest(name, own, own)} {slot}={chosen[slot]} {offered}."
+    meant = [slot for slot in slots_of(known) if slot.rpartition("/")[2] == key.rpartition("/")[2]]
+    hint = f" Did you mean {meant[0]}={override.partition('=')[2]}?" if meant else nearest(key, last)
+    hint = hint or (f" Did you mean {last[0]}?" if last else nearest(key, [*keys, *parents, *known]))
+    return f"{override}: there is no key {key}.{hint}"

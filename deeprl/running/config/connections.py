@@ -1,0 +1,57 @@
+"""What a stored configuration would connect this machine to: only where the user's command says so itself, because the file may come from a
+stranger."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection
+from typing import Any
+
+from deeprl.running.config.rules import get
+from deeprl.errors import ConfigError
+
+RAY = "a Ray cluster, which may send it any code"
+WANDB = "Weights & Biases, which gets the numbers of the run, or writes its files into this folder"
+
+
+def connections(config: dict[str, Any]) -> dict[str, str]:
+    """Overrides that repeat what a run connects to, and what each leads to. Every new way out of the machine gets its line here."""
+    found = {}
+    if (address := get(config, "collect.address")) not in (None, "auto"):
+        found[f"collect.address={address}"] = RAY
+    if get(config, "logger.wandb", False) is not False:
+        found["logger.wandb=true"] = WANDB
+    return found
+
+
+def require_allowed(config: dict[str, Any], allowed: Collection[str]) -> None:
+    """
+    Args:
+        config: of a job of a stored sweep or study.
+        allowed: words of the user's command.
+
+    Raises:
+        ConfigError: the job connects to what none of them names.
+    """
+    for word, leads_to in connections(config).items():
+        require_asked(word in allowed, word, leads_to, f"allow it with {allow_with(word)}")
+
+
+def allow_with(word: str) -> str:
+    """How a user says that jobs of a stored sweep or study may connect."""
+    return f"--allow-connection {shlex.quote(word)}"
+
+
+def require_asked(asked: bool, given: str, leads_to: str, remedy: str) -> None:
+    """
+    Args:
+        asked: the user's command names the connection itself.
+        given: key and value of the stored file.
+        leads_to: what it connects to, such as `RAY`.
+        remedy: what confirms or avoids it.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if not asked:
+        raise ConfigError(f"{given:.200}: this connects to {leads_to}: if you trust it, {remedy}.")

@@ -1,0 +1,132 @@
+"""Test of an agent before the first environment step: a made-up batch goes through every loss."""
+
+from __future__ import annotations
+
+from dataclasses import is_dataclass
+from operator import itemgetter
+
+import torch
+from torch import Tensor
+
+from deeprl.learning.agent import Agent
+from deeprl.running.config.stateless import known
+from deeprl.errors import ConfigError, located
+from deeprl.noise import map_tensors
+from deeprl.replay.rollout import Rollout
+from deeprl.types import Batch, Rows, Spec
+
+LATE = 10**12
+"""An environment step after every warm-up and schedule, so that the policy acts instead of a warm-up."""
+
+
+def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str = "cpu", seed: int = 0) -> Batch:
+    """Random rows of the environment's shapes and types, with the noise and the extras that the agent needs. No row ends an episode,
+    but every other one says that a termination lies before `next_obs`.
+
+    Args:
+        size: shape of the batch, (B,) or, for sequences, (T, B).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noise = map_tensors(lambda tensor: tensor[0], agent.noise((1, *size), generator))
+
+    def observations() -> Tensor:
+        shape = (*size, *spec.obs_shape)
+        if spec.obs_dtype == torch.uint8:
+            return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+        made = torch.randn(shape, generator=generator)
+        if spec.masked:
+            made[..., -spec.num_actions :] = torch.randint(2, (*size, spec.num_actions), generator=generator).float()
+            made[..., -1] = 1.0  # at least one action is valid
+        return made
+
+    obs, after = observations(), observations()
+    if spec.num_actions:
+        action = torch.randint(spec.num_actions, size, generator=generator)
+    else:
+        action = torch.rand((*size, spec.action_dim), generator=generator) * 2 - 1
+    raw = 5 * torch.randn(size, generator=generator)
+    ones, true = torch.ones(size), torch.ones(size, dtype=torch.bool)
+    every_other = torch.arange(raw.numel()).reshape(size) % 2 == 0
+    offered = {"successor": after, "behavior_probability": 0.3 * ones, "terminated": ~true, "restart": every_other}
+    extra = {name: value for name, value in offered.items() if name in agent.needs}
+    reward = agent.rewards(raw.to(device))
+    made = Batch(obs, action, raw, 0.99 * ones, after, ones.long(), ~true, true, ones, ones.long(), noise, extra)
+    made = map_tensors(lambda tensor: tensor.to(device), made)._replace(reward=reward)
+    return rolled_out(agent, spec, made, raw) if "rollout" in agent.needs else made
+
+
+def rolled_out(agent: Agent, spec: Spec, batch: Batch, raw: Tensor) -> Batch:
+    """The batch (B,) as updates on a rollout get it: B ticks of one environment, stored, prepared by the agent and drawn in order.
+
+    Args:
+        raw: (B,) rewards of the environment.
+    """
+    ticks = len(raw)
+    rollout = Rollout(
+        length=ticks,
+        minibatches=1,
+        spec=spec,
+        num=1,
+        discount=0.99,
+        rewards=agent.rewards,
+        needs=agent.needs,
+        batch_device=batch.obs.device,
+    )
+    probability = batch.extra.get("behavior_probability", torch.ones(ticks))
+    ends = torch.zeros(ticks, dtype=torch.bool)
+    columns = (batch.obs, batch.action, raw, batch.next_obs, ends, ends, probability)
+    for tick in range(ticks):
+        rollout.append(Rows(*(column[tick : tick + 1].cpu().numpy() for column in columns)))
+    rollout.begin(agent.prepare)
+    return rollout.draw(torch.zeros(ticks, dtype=torch.float64))._replace(noise=batch.noise)
+
+
+def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> None:
+    """Send one made-up batch through every loss, and act once, before any environment step.
+
+    Args:
+        sequences: whether the replay gives sequences, even if the agent does not need them.
+
+    Raises:
+        ConfigError: a loss fails or is not one finite number, or the agent cannot act.
+    """
+    size = (2, 3) if sequences or "sequences" in agent.needs else (3,)
+    for name in agent.objectives:
+        try:
+            batch = made_up_batch(agent, spec, size, device)
+            with torch.no_grad():
+                loss, _ = agent.loss_of(name, batch)
+        except Exception as error:
+            raise ConfigError(f"agent: its {name} loss fails on a made-up batch: {located(error)}") from error
+        if loss.shape != () or not bool(torch.isfinite(loss)):
+            raise ConfigError(f"agent: its {name} loss is {loss} on a made-up batch, not one finite number.")
+    try:
+        act(agent, spec, device)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"agent: it cannot act with these parts: {located(error)}") from error
+
+
+def act(agent: Agent, spec: Spec, device: str) -> None:
+    """Four ticks of collection, early ones and late ones, and one of evaluation.
+
+    Raises:
+        ConfigError: the exploration keeps something on itself, which no checkpoint would hold, and evaluations would share.
+    """
+    noise = agent.act_noise((4, 1), torch.Generator().manual_seed(0))
+    obs, first = torch.zeros((1, *spec.obs_shape), dtype=spec.obs_dtype, device=device), torch.ones(1, dtype=torch.bool)
+    if spec.masked:
+        obs[..., -spec.num_actions :] = 1.0
+    memory: dict = {}
+    for tick, step in enumerate((LATE, LATE, 0, 0)):
+        acted = agent.act(obs, first if not tick else ~first, memory, step, map_tensors(itemgetter(tick), noise), True)
+        memory = acted.memory
+    agent.act(obs, first, {}, LATE, map_tensors(itemgetter(0), noise), False)
+    rule = getattr(agent, "explore", None)
+    kept = vars(rule).keys() - known(type(rule)) if is_dataclass(rule) else ()
+    if kept:
+        raise ConfigError(
+            f"agent.explore: {type(rule).__name__} keeps {', '.join(sorted(kept))} on itself, where no checkpoint and no evaluation finds "
+            "its own: return it in the memory."
+        )

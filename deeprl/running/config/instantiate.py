@@ -1,0 +1,143 @@
+"""Objects from nodes of a configuration. A node may name allowed classes only."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+from deeprl.choice import Choice
+from deeprl.running.config.folders import left_out
+from deeprl.running.config.rules import is_within, nearest
+from deeprl.running.config.trust import Allowed, allow_with, is_defined_in
+from deeprl.errors import ConfigError, UnknownNameError, located, origin
+
+PACKAGES = ("deeprl",)
+"""Packages whose classes a configuration may name that nobody has looked at."""
+EARLIER = ("agents", "envs")
+"""Where classes of `deeprl.agents` and `deeprl.envs` stood at earlier commits"""
+
+
+def resolve(target: object, path: str, allowed: Allowed = PACKAGES) -> type[Choice]:
+    """The class that a `_target_` names.
+
+    The test is on the resolved object, not on its name, see `deeprl.running.config.trust`: it must be a class, derive from `Choice`, and be
+    *defined* in an allowed package. `deeprl.running.config.instantiate.importlib` starts with an allowed package, but is refused.
+
+    Raises:
+        UnknownNameError: the name is malformed, or not that of a choice.
+        ConfigError: it is not allowed.
+    """
+    module, _, name = str(target).rpartition(".")
+    if not module:
+        raise UnknownNameError(f"{path}._target_ must be the import path of a class, not {target!r}.")
+    if allowed is not None and module.split(".")[0] not in allowed:
+        raise (UnknownNameError if module.split(".")[0] in EARLIER else ConfigError)(
+            f"{path}._target_={target} is outside of the packages {', '.join(allowed)}: "
+            f"if you trust it, {allow_with(module.split('.')[0])}.{left_out(module.split('.')[0])}"
+        )
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        absent = isinstance(error, ModuleNotFoundError) and error.name == module.split(".")[0]
+        hint = " Is its distribution installed, or its folder in PYTHONPATH?" if absent else ""
+        raise UnknownNameError(f"{path}._target_={target} cannot be found: {error}.{hint}") from error
+    except (Exception, SystemExit) as error:
+        raise UnknownNameError(f"{path}._target_={target} cannot be imported, because {module} raised {origin(error)}: {error}.") from error
+    ours = allowed is None or is_defined_in(found, allowed)
+    if not (inspect.isclass(found) and issubclass(found, Choice) and ours):
+        form = f" A wrapper is written {{path: {target}, kwargs: {{...}}}}." if path.startswith("env.wrappers") else ""
+        raise ConfigError(f"{path}._target_={target} is no choice: a configuration may name subclasses of deeprl.choice.Choice only.{form}")
+    return found
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """A part that its owner builds, because only the owner knows the sizes. Its errors name the key in the configuration."""
+
+    cls: type
+    kwargs: dict[str, Any]
+    path: str
+
+    def __call__(self, *args, **kwargs):
+        return construct(self.cls, args, {**self.kwargs, **kwargs}, self.path)
+
+
+def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str) -> Any:
+    try:
+        return cls(*args, **kwargs)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        text = str(error).rstrip(".")
+        field = text.split()[0] if text else ""
+        raise ConfigError(f"{path}.{text}." if field in accepted(cls) else f"{path} ({cls.__name__}): {text}.") from error
+    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:  # a value has a wrong type, and no check covers it
+        ours = cls.__module__.split(".")[0] == "deeprl"
+        raise ConfigError(f"{path} ({cls.__name__}): {f'{error}.' if ours else located(error)}") from error
+    except NameError as error:
+        raise ConfigError(f"{path} ({cls.__name__}): {located(error)}") from error
+
+
+def accepted(cls: type) -> dict[str, Any]:
+    """Keyword arguments of a choice, with their annotations as text."""
+    parameters = inspect.signature(cls).parameters.values()
+    return {p.name: p.annotation for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+
+
+def instantiate(node: Any, path: str, allowed: Allowed = PACKAGES) -> Any:
+    """The object that a configuration node describes: `_target_` names the class; `_partial_: true` gives a `Deferred`.
+
+    Raises:
+        ConfigError: a key or value is wrong; the message names the full key.
+    """
+    if isinstance(node, list):
+        return tuple(instantiate(item, f"{path}[{i}]", allowed) for i, item in enumerate(node))
+    if not isinstance(node, dict):
+        return node
+    items = {key: instantiate(value, f"{path}.{key}", allowed) for key, value in node.items() if key not in ("_target_", "_partial_")}
+    if "_target_" not in node:
+        return items
+    cls = resolve(node["_target_"], path, allowed)
+    names = accepted(cls)
+    for key in items:
+        if key not in names:
+            raise UnknownNameError(f"{path}.{key}={node[key]!r}: {cls.__name__} takes no {key}.{nearest(key, names)}")
+        if names[key] == "bool" and not isinstance(items[key], bool):  # any other value would count as true
+            raise ConfigError(f"{path}.{key}={node[key]!r} is out of range: it takes true or false.")
+        if names[key] in ("int", "int | None") and isinstance(items[key], (float, bool)):  # 1e4 is a float in YAML
+            if isinstance(items[key], bool) or not items[key].is_integer():  # a period of 1.5 would count, and mean nothing
+                raise ConfigError(f"{path}.{key}={node[key]!r} is out of range: it takes a whole number.")
+            items[key] = int(items[key])
+    if node.get("_partial_"):
+        return Deferred(cls, items, path)
+    return construct(cls, (), items, path)
+
+
+def drop_foreign(config: dict, tuned: set[str], user: set[str], path: str = "", allowed: Allowed = None) -> list[str]:
+    """Remove tuned keys that the chosen class does not take. For example, `agent/chain=single` has no `length`, which tuned files set.
+
+    Returns:
+        The removed keys.
+
+    Raises:
+        ConfigError: the user set such a key.
+    """
+    dropped: list[str] = []
+    names = accepted(resolve(config["_target_"], path, allowed)) if isinstance(config.get("_target_"), str) else None
+    for key in list(config):
+        full = f"{path}.{key}" if path else key
+        if names is not None and key not in (*names, "_target_", "_partial_") and _sets(tuned, full):
+            if _sets(user, full):
+                raise ConfigError(f"{full}: {config['_target_'].rpartition('.')[2]} takes no {key}.{nearest(key, names)}")
+            dropped.append(full)
+            del config[key]
+        elif isinstance(config[key], dict):
+            dropped += drop_foreign(config[key], tuned, user, full, allowed)
+    return dropped
+
+
+def _sets(keys: set[str], key: str) -> bool:
+    """Whether `keys` contains `key`, or a key below it."""
+    return any(is_within(name, key) for name in keys)

@@ -1,0 +1,187 @@
+"""Checks of the overrides of a command line, before they are composed.
+
+Hydra itself accepts two options for one slot (it takes the last), a key that no part reads, and a run without a slot that every run needs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString, ValueType
+from hydra.errors import HydraException
+
+from deeprl.running.config.menu import groups, options
+from deeprl.running.config.rules import FIXED, is_within, nearest
+from deeprl.errors import ConfigError
+from deeprl.running.runs.config_file import flatten
+from deeprl.system.terminal import front_door
+
+REQUIRED = ("env", "agent", "replay", "accelerate", "logger")
+"""Slots that every run needs. The classes of the parts check the keys below them."""
+FREE = ("experiment", "budget")
+"""Slots that a run may lack"""
+OPEN = ("env.kwargs",)
+"""Keys of dictionaries whose entries the user chooses freely, without a + in front."""
+PATHS = ("hydra.run.dir", "hydra.sweep.dir")
+"""Keys whose value is one path, which may have any letters"""
+
+
+def key_of(override: str) -> str:
+    """ "agent.chain.length" of "+agent.chain.length=3"."""
+    return override.split("=", 1)[0].lstrip("+~").split("@")[0]
+
+
+def keys_of(overrides: Iterable[str]) -> set[str]:
+    """The keys that overrides set; of `agent.chain={length: 3}` both agent.chain and agent.chain.length, of
+    `agent/torso@agent.actor_torso=mlp` agent/actor_torso."""
+    found = set()
+    for override in overrides:
+        key, _, value = override.partition("=")
+        found.add(key.partition("@")[2].replace(".", "/") or key_of(override))
+        if value.startswith("{"):
+            entries = OverridesParser.create().parse_override(f"{key}={value}").value()
+            found |= {place for place, _ in flatten({key_of(override): entries})} if isinstance(entries, dict) else set()
+    return found
+
+
+def for_hydra(override: str) -> str:
+    """`override` as Hydra's grammar has it: `env.kwargs.size=5` -> `++env.kwargs.size=5`, because the entry is new, and
+    `hydra.run.dir=it's` -> `hydra.run.dir='it\\'s'`. A value that is quoted already stays. Idempotent."""
+    key, equals, value = override.partition("=")
+    if any(is_within(key, name) for name in OPEN):
+        return f"++{override}"
+    return f"{key}={quoted(value)}" if key in PATHS and equals and not _is_text(override) else override
+
+
+def _is_text(override: str) -> bool:
+    """Whether Hydra reads a value as text, or as null, and not as a number, a list, several values, or a fault of grammar."""
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return not parsed.is_sweep_override() and isinstance(parsed.value(), str | QuotedString | None)
+
+
+def check_words(overrides: list[str]) -> None:
+    """
+    Raises:
+        ConfigError: an override cannot be right; the message names the first one.
+    """
+    known, chosen = groups(), dict[str, str]()
+    for override in overrides:
+        target = override.split("=", 1)[0]  # together with a package such as "@agent.actor_reduce"
+        key, value = key_of(override), override.partition("=")[2]
+        slot = key in known
+        if not key or ("=" not in override and not override.startswith("~")):
+            spaced = " Write it without spaces beside the =." if "=" in overrides else ""
+            raise ConfigError(f"{override} is not of the form key=value (see --help).{spaced}")
+        if target != target.strip():
+            raise ConfigError(f"{override!r} has a space in front of the =: write {target.strip()}={value.strip()}")
+        if key in REQUIRED and (override.startswith("~") or value in ("", "null", "~")):
+            raise ConfigError(f"{override}: every run needs {key}. `deeprl list {key}` shows its options.")
+        if slot and key not in FREE and (override.startswith("~") or value in ("", "null", "~")):
+            raise ConfigError(f"{override}: {key} is a slot, and every run has an option of it: {', '.join(options(key))}.")
+        if override.startswith("~") and (key in FIXED or key.endswith("._target_")):
+            raise ConfigError(f"{override}: every run needs {key}.")
+        if override.startswith("+") and slot:
+            raise ConfigError(f"{override}: a slot is chosen without +: {override.lstrip('+')}")
+        if override.startswith("+") and not slot and key not in FIXED and key.split(".")[0] not in (*REQUIRED, "hydra"):
+            raise ConfigError(f"{override}: there is no key {key}.{nearest(key, FIXED)}")
+        if slot and value.startswith("["):
+            raise ConfigError(f"{override}: {key} takes one option. For a run with each option, put -m first: -m {key}={value.strip('[]')}")
+        if slot or "/" in key:
+            require_option(override)
+        if slot and chosen.setdefault(target, value) != value:
+            raise ConfigError(f"{key} is given twice, as {chosen[target]} and as {value}: leave one out.")
+        if key.replace(".", "/") in known and "." in key and "=" in override and not value.startswith(("{", "$")):
+            raise ConfigError(f"{override}: {key} is a slot, and an option of it is chosen with a slash: {key.replace('.', '/')}={value}")
+        if sweeps(override):
+            written = "" if slot else f" A list is written {key}=[{value}]."
+            raise ConfigError(f"{override} is a sweep: `deeprl sweep {override}`, or `{front_door()} -m {override}`.{written}")
+
+
+def require_option(override: str) -> None:
+    """
+    Raises:
+        ConfigError: the option of a slot is a path, by which Hydra reads any file of the machine: `experiment=../../stranger/mine`. Such a
+            file may set Hydra's own part of a configuration, which calls any function.
+    """
+    try:
+        value = OverridesParser.create().parse_override(override).value()
+    except HydraException:
+        return  # the composition reports what is wrong with it
+    for option in value if isinstance(value, list) else [value]:
+        text = option.text if isinstance(option, QuotedString) else str(option)
+        if text.startswith("/") or {"..", "."} & {*text.split("/")} or "${" in text or "\\" in text:
+            raise ConfigError(
+                f"{override}: an option is a name, not a path. A file of your own is chosen with --config-dir FOLDER, by its name in there."
+            )
+
+
+def fault_of_grammar(override: str) -> str:
+    """Why Hydra cannot read an override, which it tells in the words of its parser; empty if it can."""
+    try:
+        OverridesParser.create().parse_override(override)
+        return ""
+    except HydraException:
+        key, _, value = override.partition("=")
+    if value.startswith("(") and value.endswith(")"):
+        return f"a list is written {key}=[{value[1:-1]}]"
+    for opening, closing in ("[]", "{}", "()"):
+        if (more := value.count(opening)) != (less := value.count(closing)):
+            return f"it has {more} {opening} and {less} {closing}"
+    for quote in "\"'":
+        if value.count(quote) % 2:
+            return f"a quote {quote} has no second one"
+    return f'the value cannot be read. Text with such letters stands in quotes of its own: "{key}={quoted(value)}"'
+
+
+def sweeps(override: str) -> bool:
+    """Whether an override stands for several runs, as seed=1,2 does."""
+    try:
+        return OverridesParser.create().parse_override(override).is_sweep_override()
+    except HydraException:
+        return False  # the composition reports what is wrong with it
+
+
+def quoted(text: str) -> str:
+    """`text` as the value of an override, quoted because it may contain any character. A backslash stands for itself but before a quote."""
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"
+
+
+def first_of(override: str) -> str | None:
+    """The first job of a sweep: seed=1,2,3 or seed=range(1,4) -> seed=1. None if only Hydra can expand the sweep: glob(*)."""
+    return next(iter(swept(override)), None)
+
+
+class Menu:
+    """What Hydra's parser asks for the options that glob(*) matches."""
+
+    def get_group_options(self, group: str, results_filter: Any = None) -> list[str]:
+        return options(group)
+
+
+def swept(override: str, glob: bool = False) -> list[str]:
+    """The values of an override in the jobs of a sweep, one override each. Empty if only Hydra can expand it.
+
+    Args:
+        glob: whether to expand glob(*) too.
+
+    Raises:
+        ConfigError: the sweep has no job.
+    """
+    try:
+        (parsed,) = OverridesParser.create(config_loader=Menu()).parse_overrides([override])  # type: ignore[arg-type]
+    except HydraException:
+        return [override]  # the composition reports what is wrong with it
+    if not parsed.is_sweep_override():
+        return [override]
+    if not parsed.is_discrete_sweep() or (parsed.value_type is ValueType.GLOB_CHOICE_SWEEP and not glob):
+        return []
+    found = [f"{override.split('=', 1)[0]}={value}" for value in parsed.sweep_string_iterator()]
+    if not found:
+        raise ConfigError(f"{override} is a sweep without a run.")
+    return found

@@ -1,0 +1,151 @@
+"""Files of configurations that a user or another distribution wrote. Hydra takes a list for a file of keys, an option without a class for
+one, and every key for a right one; here each of these is refused with the file, and the line where one is at fault."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deeprl.running.config import folders, tuned
+from deeprl.running.config.menu import groups, option_files
+from deeprl.running.config.rules import FIXED, get, is_within, nearest
+from deeprl.errors import ConfigError
+from deeprl.running.runs.config_file import flatten
+
+Source = tuple[str, str, str]
+"""Group and option of a file, and what stands in front of its keys in a configuration."""
+
+
+def of_users(group: str, name: str) -> Path | None:
+    """The file of an option, if it is none of deeprl's."""
+    path = folders.file(group, name)
+    return None if path is None or path.is_relative_to(folders.CONFIGS) else path
+
+
+def check_content(path: Path) -> None:
+    """
+    Raises:
+        ConfigError: the file is not UTF-8, or holds something else than keys with values.
+    """
+    data = path.read_bytes()
+    try:
+        root = yaml.compose(data.decode(), yaml.SafeLoader)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}, line {line}: byte 0x{data[error.start]:02x} is no UTF-8. Save the file as UTF-8.") from error
+    if root is not None and not isinstance(root, yaml.MappingNode):
+        kind = "a list" if isinstance(root, yaml.SequenceNode) else "text"
+        raise ConfigError(f"{path}, line {root.start_mark.line + 1}: {kind} stands where keys belong. Write key: value.")
+
+
+def check_chosen(chosen: Mapping[str, str], config: dict[str, Any]) -> None:
+    """
+    Args:
+        chosen: {"agent/backup": "mine", ...}, and agent/torso@agent.actor_torso where a slot has the options of another.
+        config: composed of them.
+
+    Raises:
+        ConfigError: a chosen file of a user has something else than keys, or names no class in a slot whose options are classes.
+    """
+    for slot, option in chosen.items():
+        group, _, place = slot.partition("@")
+        path = of_users(group, option)
+        if path is None:
+            continue
+        check_content(path)
+        part = get(config, place or group.replace("/", "."))
+        if group.split("/")[0] in CLASSES and _has_classes(group) and not (isinstance(part, dict) and part.get("_target_")):
+            raise ConfigError(f"{path}: {slot}={option} names no class. Add a line _target_: my_module.MyClass.")
+
+
+CLASSES = ("agent", "env", "replay", "collect", "accelerate", "learner", "logger")
+"""Slots whose options are classes"""
+
+
+def _has_classes(group: str) -> bool:
+    """Whether our own options of a group name classes, in contrast to those of env/protocol."""
+    return any("\n_target_:" in f"\n{path.read_text()}" for path in (folders.CONFIGS / group).glob("*.yaml"))
+
+
+def fault(error: Exception) -> str:
+    """Message about a composition that ended with `error` in a file of a user: text that is no UTF-8, or a circle of defaults.
+
+    Raises:
+        ConfigError: of `check_content`.
+    """
+    for folder in folders.folders()[1:]:
+        for path in sorted(folder.rglob("*.yaml")):
+            if isinstance(error, UnicodeDecodeError):
+                check_content(path)
+            else:
+                group = str(path.parent.relative_to(folder))
+                if circle := circle_of(group, path.stem):
+                    return f"{path}: its defaults lead back to it, {' > '.join(circle)}. Take one of these out."
+    return f"a configuration cannot be read: {type(error).__name__}: {error}"
+
+
+def circle_of(group: str, name: str) -> list[str]:
+    """Options of a group that start from each other, from `name` to `name`; empty if those of `name` end."""
+    paths = [[name]]
+    for path in paths:
+        for start in tuned.starts(group, tuned.content(group, path[-1])):
+            if start == name:
+                return [*path, start]
+            if start not in path:
+                paths.append([*path, start])
+    return []
+
+
+def check_keys(sources: Iterable[Source], dropped: Iterable[str]) -> None:
+    """
+    Args:
+        dropped: keys that the chosen parts do not take. Each of them is right if an option of its slot has it.
+
+    Raises:
+        ConfigError: a file of a user sets a key that no option has.
+    """
+    dropped, slots, below = [*dropped], cache(groups), cache(keys_below)  # folders are read once
+    for group, name, prefix in sources:
+        path = of_users(group, name)
+        if path is None:
+            continue
+        for key in (f"{prefix}{key}" for key, _ in flatten(tuned.content(group, name)) if key.split(".")[0] not in ("defaults", "hydra")):
+            slot = key.split(".")[0] in CLASSES
+            if slot and not any(is_within(key, each) for each in dropped):
+                continue
+            known = below(_group_of(key, slots())) if slot else set(FIXED)
+            if not any(is_within(key, each) or is_within(each, key) for each in known):
+                at = line_of(path, key.removeprefix(prefix))
+                raise ConfigError(f"{path}, line {at}: there is no key {key}.{nearest(key, known)}")
+
+
+def _group_of(key: str, known: Collection[str]) -> str:
+    """The group that holds a key: agent/chain of agent.chain.length."""
+    parts = key.split(".")
+    return next((name for end in range(len(parts) - 1, 0, -1) if (name := "/".join(parts[:end])) in known), parts[0])
+
+
+def keys_below(group: str) -> set[str]:
+    """Full names of all keys that options of a group set, and of the slots below it."""
+    place, found = group.replace("/", "."), {name.replace("/", ".") for name in groups() if name.startswith(f"{group}/")}
+    for name in option_files(group):
+        found |= {f"{place}.{key}" for key, _ in flatten(tuned.content(group, name)) if key.split(".")[0] != "defaults"}
+        found |= {slot.replace("/", ".") for slot in tuned.slots(group, name)}
+    return found
+
+
+def line_of(path: Path, key: str) -> int:
+    """The line of a file in which a key stands."""
+    node: Any = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
+    line = 1
+    for word in key.split("."):
+        entries = {name.value: (name, value) for name, value in node.value} if isinstance(node, yaml.MappingNode) else {}
+        if word not in entries:
+            break
+        name, node = entries[word]
+        line = name.start_mark.line + 1
+    return line

@@ -1,0 +1,252 @@
+"""The fixed part of a configuration: the keys that every run has, and their ranges."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from deeprl.errors import ConfigError, UnknownNameError
+from deeprl.running.runs.config_file import CHANGEABLE, flatten
+
+MOST = 2**53
+"""Largest number, because schedules and JSON use floats, which are not exact for larger whole numbers."""
+
+EPISODES = 100_000
+"""Most episodes of an evaluation, because its line must be read back (`LINE_LIMIT`), and a stranger's run must end"""
+
+
+class Rule(NamedTuple):
+    kind: type
+    """int or float; a float may be written as an integer."""
+    low: float
+    high: float | None = None
+    """None: `MOST`"""
+    optional: bool = False
+    share: bool = False
+    """A float in (0, 1] is a share of `steps`, turned into steps at start."""
+    open_low: bool = False
+
+
+RULES: dict[str, Rule] = {
+    "seed": Rule(int, 0, 2**31 - 1),
+    "steps": Rule(int, 1),
+    "learning_starts": Rule(int, 0),
+    "replay_ratio": Rule(float, 0, open_low=True),
+    "discount": Rule(float, 0, 1),
+    "evaluation.every": Rule(int, 1, share=True, optional=True),
+    "evaluation.episodes": Rule(int, 1, EPISODES),
+    "evaluation.final_episodes": Rule(int, 1, EPISODES),
+    "evaluation.num": Rule(int, 1, 4096),
+    "checkpoint.every": Rule(int, 1, share=True, optional=True),
+    "checkpoint.minutes": Rule(float, 0, optional=True, open_low=True),
+    "checkpoint.keep": Rule(int, 1),
+    "checkpoint.replay_actions": Rule(int, 0),
+    "log.every": Rule(int, 1, share=True),
+    "stop.return": Rule(float, -float("inf"), optional=True),
+    "stop.hours": Rule(float, 0, optional=True, open_low=True),
+    "runtime.threads": Rule(int, 1, 256, optional=True),
+    "runtime.lag": Rule(int, 0, 1),
+    "runtime.watchdog": Rule(float, 0, 525_600, optional=True, open_low=True),
+    "replay.capacity": Rule(int, 1),
+    "replay.batch_size": Rule(int, 1, 2**20),
+    "replay.n_step": Rule(int, 1),
+    "env.num": Rule(int, 1, 4096),
+}
+"""Ranges of the common keys. Those of `replay` hold for replays of transitions, not for rollouts. A choice checks its own keys when it is
+built."""
+
+
+SWITCHES: dict[str, bool | None] = {"checkpoint.replay": None, "runtime.deterministic": None, "evaluation.video": False}
+"""Keys that take true or false, and their values in older runs that lack them; None if every run has the key."""
+FIXED = (*RULES, *SWITCHES, "device", "resume", "init_from")
+"""Every key of configs/train.yaml, and the keys of `env` and `replay` that `RULES` checks."""
+
+
+IDENTITY = (
+    "agent", "env", "seed", "replay", "collect", "discount", "device", "accelerate", "runtime", "names", "learning_starts", "replay_ratio"
+)  # fmt: skip
+"""Keys that tell runs apart: `deeprl resume` refuses to change them."""
+RESUMABLE = ("steps", "evaluation", "checkpoint", "log", "stop", "logger", *CHANGEABLE)
+"""Keys that `deeprl resume` may change: how long the run trains, and what it records"""
+LEARNING = tuple(key for key in IDENTITY if key not in ("device", "accelerate", "runtime"))
+"""Keys of `IDENTITY` that affect what is learned. The others affect only where and how it is computed."""
+
+
+def get(config: dict, path: str, default: Any = None) -> Any:
+    for key in path.split("."):
+        if not isinstance(config, dict) or key not in config:
+            return default
+        config = config[key]
+    return config
+
+
+def put(config: dict, path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for key in parents:
+        config = config[key]
+    config[last] = value
+
+
+def is_within(key: str, parent: str) -> bool:
+    """Whether `key` is `parent` or lies below it."""
+    return f"{key}.".startswith(f"{parent}.")
+
+
+def nearest(word: str, candidates: Iterable[str], proposals: Mapping[str, str] | None = None) -> str:
+    """' Did you mean …?' with the nearest candidate, or '' if none is near. Capitals do not count.
+
+    Args:
+        proposals: what is proposed for a candidate; null: the candidate itself.
+    """
+    compared = {each.lower(): each for each in candidates}
+    found = difflib.get_close_matches(word.lower(), compared, n=1, cutoff=0.5)
+    if not found:
+        return ""
+    near = compared[found[0]]
+    return f" Did you mean {near if proposals is None else proposals[near]}?"
+
+
+def check(config: dict) -> None:
+    """
+    Raises:
+        UnknownNameError: a key of `RULES` is missing.
+        ConfigError: it is of the wrong kind or out of range.
+    """
+    _check_sections(config)
+    own = rollout_updates(config) is not None or learns_nothing(config)
+    for key, rule in RULES.items():
+        if own and key.startswith("replay."):  # the class checks its own keys
+            continue
+        value = get(config, key, default="")
+        if value == "":
+            raise UnknownNameError(f"{key} is missing.")
+        if value is None and rule.optional:
+            continue
+        if rule.share and isinstance(value, float) and 0 < value <= 1:
+            continue
+        numeric = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+        whole = numeric and (rule.kind is float or float(value).is_integer())
+        low = numeric and (value > rule.low if rule.open_low else value >= rule.low)
+        high = rule.high if rule.high is not None else MOST
+        if not (whole and low and value <= high):
+            most = f" and at most {high:.0f}" if whole and low and rule.high is None else ""
+            raise ConfigError(f"{key}={value!r} is out of range: it takes {_words(rule)}{most}.{_meant(key, value)}")
+    for key, otherwise in SWITCHES.items():
+        value = get(config, key, otherwise)
+        if not isinstance(value, bool):
+            raise ConfigError(f"{key}={value!r} is out of range: it takes true or false.")
+    _check_device(config["device"])
+    if config["resume"] not in (False, "auto"):
+        raise ConfigError(
+            f"resume={config['resume']!r} is out of range: it takes false or auto (`deeprl resume RUN` continues a given run)."
+        )
+    if not isinstance(config.get("init_from"), str | None):
+        raise ConfigError(f"init_from={config['init_from']!r:.100} is out of range: it takes a run folder, or null.")
+    if config["stop"]["return"] is not None and config["evaluation"]["every"] is None:
+        raise ConfigError(
+            f"stop.return={config['stop']['return']} is compared with the evaluations of the run, and evaluation.every=null makes none "
+            "before its end: set evaluation.every, or leave stop.return out."
+        )
+    replay = config["replay"]
+    if not own and replay["capacity"] < replay["batch_size"]:
+        raise ConfigError(
+            f"replay.capacity={replay['capacity']} is less than replay.batch_size={replay['batch_size']}: "
+            "a batch could never be drawn. Raise the capacity or lower the batch size."
+        )
+
+
+def _check_sections(config: dict) -> None:
+    for section in dict.fromkeys(key.rpartition(".")[0] for key in (*RULES, *SWITCHES) if "." in key):
+        if not isinstance(value := config.get(section, {}), dict):
+            keys = ", ".join(key for key in (*RULES, *SWITCHES) if key.startswith(f"{section}."))
+            raise ConfigError(f"{section}={value!r}: {section} is no single value, but has the keys {keys}: set these.")
+
+
+def _check_device(device: object) -> None:
+    name = str(device)
+    if not re.fullmatch(r"[a-z]+(:\d+)?", name):
+        example = f" Write device=cuda:{name}." if name.isdecimal() else ""
+        raise ConfigError(f"device={device!r:.100} is out of range: it takes cpu, cuda, or a GPU by its number, cuda:0.{example}")
+    if name.split(":")[0] in ("mps", "xpu"):
+        raise ConfigError(f"device={name} is not supported, because copies to a device are CUDA's: take cpu or cuda.")
+
+
+def _meant(key: str, value: Any) -> str:
+    """ " Write steps=10000." for 10k, 10 000 and their like."""
+    found = re.fullmatch(r"(\d[\d ]*\.?\d*) ?([kKmM]?)", value) if isinstance(value, str) else None
+    if found is None:
+        return ""
+    number = round(float(found[1].replace(" ", "")) * {"": 1, "k": 1_000, "m": 1_000_000}[found[2].lower()], 3)
+    return f" Write {key}={number:.15g}."
+
+
+def _words(rule: Rule) -> str:
+    kind = "a whole number" if rule.kind is int else "a number"
+    low = "" if rule.low == -float("inf") else f" {'above' if rule.open_low else 'of at least'} {rule.low}"
+    words = f"{kind} between {rule.low} and {rule.high}" if rule.high is not None else f"{kind}{low}"
+    return words + (", or a share of steps, a fraction in (0, 1]" if rule.share else "") + (", or null" if rule.optional else "")
+
+
+def with_shares(config: dict) -> list[str]:
+    """Keys that take steps or a share of `steps`."""
+    durations = [key for key, _ in flatten(config) if key.startswith(("agent.", "replay.")) and key.endswith(".duration")]
+    return [key for key, rule in RULES.items() if rule.share] + durations
+
+
+def finalise(config: dict) -> dict:
+    """Check the fixed part and turn shares of `steps` into steps, so that extending a run changes no schedule."""
+    check(config)
+    steps = config["steps"]
+    for key in with_shares(config):
+        value = get(config, key)
+        if isinstance(value, float) and 0 < value <= 1:
+            put(config, key, max(1, round(value * steps)))
+        elif isinstance(value, float) and value > 1 and not value.is_integer():
+            raise ConfigError(
+                f"{key}={value!r} is out of range: it takes a whole number of steps, or a share of steps, a fraction in (0, 1]."
+            )
+    for key, rule in RULES.items():
+        value = get(config, key)
+        if rule.kind is int and isinstance(value, float):
+            put(config, key, int(value))
+    return config
+
+
+def rollout_updates(config: dict) -> int | None:
+    """Updates on each rollout; None if the run has another replay."""
+    replay = config.get("replay")
+    if not isinstance(replay, dict) or "epochs" not in replay or replay_class(config) == "Auto":  # Auto has the keys of all its kinds
+        return None
+    return replay["epochs"] * replay["minibatches"]
+
+
+def learns_nothing(config: dict) -> bool:
+    """Whether the run has no replay (`replay=none`), because its agent plans and makes no gradient updates."""
+    return replay_class(config) == "NoReplay"
+
+
+def replay_class(config: dict) -> str:
+    """Name of the replay's class, "" without one. Its keys say less, because before `drop_foreign` they include tuned ones of others."""
+    return str(get(config, "replay._target_", "")).rpartition(".")[2]
+
+
+def replay_rows(config: dict) -> int:
+    """Rows that the replay may hold."""
+    replay = config["replay"]
+    if learns_nothing(config):
+        return 0
+    return replay["capacity"] if rollout_updates(config) is None else replay["length"] * config["env"]["num"]
+
+
+def planned_updates(config: dict) -> int:
+    """Number of gradient updates of a run. It ends at `steps`, rounded up to a multiple of `env.num`."""
+    if learns_nothing(config):
+        return 0
+    num, starts, ratio = config["env"]["num"], config["learning_starts"], config["replay_ratio"]
+    end = -(-config["steps"] // num) * num
+    each = rollout_updates(config)
+    if each is not None:
+        return end // (num * config["replay"]["length"]) * each
+    return max(int(end * ratio) - int(starts * ratio), 0)

@@ -1,0 +1,170 @@
+"""Checks of a configuration from a run folder. It may be edited by hand or come from a stranger. It is therefore checked like a command
+line, and packages or files outside of deeprl need the user's permission."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from deeprl.running.config.instantiate import resolve
+from deeprl.running.config.rules import RESUMABLE, SWITCHES, finalise, get, put, with_shares
+from deeprl.running.config.trust import Allowed, require_environment
+from deeprl.errors import ConfigError, RunFolderError, UnknownNameError
+from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.runs.config_file import CHANGEABLE, flatten, folder_of, step_of, without_changeable
+from deeprl.running.runs.folder import RunFolder
+from deeprl.system.functions import GIVEN, found
+from deeprl.system.machine import own_commit
+from deeprl.system.terminal import say
+
+LATER = {"collect": {"_target_": "deeprl.running.collect.choice.Here"}, "learner": {"_target_": "deeprl.running.training.distributed.Single"}}
+"""Slots that older runs lack, with what they are there"""
+SECTIONS = (*LATER, "agent", "env", "replay", "logger", "accelerate", "runtime", "evaluation", "checkpoint", "log", "stop", "names")
+WORDS = {
+    **dict.fromkeys(
+        ("names.env", "names.agent", "names.replay", "device", "agent._target_", "env._target_", "replay._target_", "logger._target_"), None
+    ),
+    "accelerate.mode": ("auto", "reference", "fast", "compiled"),
+    "accelerate.product": ("auto", "highest", "high", "medium", "bfloat16"),  # auto: of a run that failed before it was decided
+}
+"""Keys that hold one word, and the words that they take; None is any word."""
+
+SAME = {"runtime.lag": (0, None), "accelerate.product": ("highest", "auto")}
+"""Keys among those of speed that change the numbers: their value in older runs, which lack them, and the word that leaves it to deeprl"""
+
+
+def with_later(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with the slots and keys that it lacks if it was stored before there were any."""
+    config = LATER | config
+    for key, before in {**SWITCHES, **{key: before for key, (before, _) in SAME.items()}}.items():
+        section, _, name = key.partition(".")
+        if before is not None and isinstance(config.get(section), dict):
+            config[section] = {name: before, **config[section]}
+    return config
+
+
+def checked(config: dict[str, Any], allowed: Allowed) -> dict[str, Any]:
+    """The configuration, after a check that every key of a run exists, has the right type and is in range.
+
+    Raises:
+        ConfigError: a key fails the check, or names what is not allowed.
+    """
+    config.update(with_later(config))
+    for key in SECTIONS:
+        if not isinstance(config.get(key), dict):
+            raise UnknownNameError(f"{key}={config.get(key)!r:.100} is out of range: it takes a mapping of keys.")
+    config.setdefault("resume", False)
+    for key, words in WORDS.items():
+        value = get(config, key)
+        if not isinstance(value, str) or (words and value not in words):
+            raise UnknownNameError(f"{key}={value!r:.100} is out of range: it takes {', '.join(words) if words else 'a word'}.")
+    if allowed is not None:
+        require_trusted(config, "", allowed)
+    return finalise(config)
+
+
+@contextlib.contextmanager
+def of_its_commit(path: Path) -> Iterator[None]:
+    """Say in an `UnknownNameError` of the block that the run in `path` is one of another commit of deeprl, if it is."""
+    try:
+        yield
+    except UnknownNameError as error:
+        made, own = made_by(path), own_commit()
+        if made is None or (own is not None and own["commit"] == made):
+            raise
+        other = f"{path} is a run of another commit of deeprl, {made[:7]}, where keys and classes may have had other names"
+        raise ConfigError(f"{error} {other}: go on with it there (git checkout {made[:7]}).") from error
+
+
+def made_by(path: Path) -> str | None:
+    """The commit of deeprl that the run in `path` was trained with last; None if it is not known."""
+    with contextlib.suppress(RunFolderError):
+        for start in RunFolder(path).read_system()[-1:]:
+            made = get(start, "git.commit")
+            return made if isinstance(made, str) and re.fullmatch("[0-9a-f]{7,64}", made) else None
+    return None
+
+
+def is_gone(source: str) -> bool:
+    """Whether the run of `init_from` has removed the checkpoint that a number names."""
+    return step_of(source).isdecimal() and int(step_of(source)) not in Checkpoints(Path(folder_of(source)).expanduser()).steps()
+
+
+def continued(path: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """The stored configuration of the run in `path`, which a run of `config` is to go on with. Where and how fast it computes may differ,
+    but not what it computes (`SAME`); `CHANGEABLE` is that of `config`.
+
+    Raises:
+        ConfigError: it is a run of another configuration.
+    """
+    stored = with_later(RunFolder(path).read_config())
+    before, now = (unnumbered(without_changeable(each)) for each in (stored, config))
+    if before.get("init_from") and now.get("init_from"):
+        numbered = step_of(now["init_from"]).isdecimal()  # a started run holds the number of the checkpoint that it took
+        if not Checkpoints(path).steps() and (numbered or is_gone(before["init_from"])):  # it has nothing of its own yet
+            stored["init_from"] = before["init_from"] = now["init_from"]
+        for each in (before, now):
+            folder, step = os.path.abspath(os.path.expanduser(folder_of(each["init_from"]))), step_of(each["init_from"])
+            each["init_from"] = f"{folder}@{step}" if numbered else folder
+    different = [key for key in now if key not in ("resume", "accelerate", "runtime") and before.get(key) != now[key]]
+    different += [key for key, (_, undecided) in SAME.items() if get(config, key) not in (get(stored, key), undecided)]
+    if different:
+        words = words_of_resume(before, now) if {*different} <= {*now} else ""
+        if words:
+            command = f"deeprl resume {shlex.quote(str(path))} {words}"
+            raise ConfigError(f"{path} holds this run, but not with {words}: go on with {command}, or choose another folder.")
+        raise ConfigError(f"{path} holds a run of another configuration ({', '.join(different)} differ): choose another folder.")
+    function, given = get(stored, "env.function"), get(config, "env.function")
+    if function != given:
+        say(f"the function given for the environment is taken for that of the run, {function}")
+        GIVEN[function] = found(given)
+    for key in CHANGEABLE:
+        if get(config, key, stored) is not stored:
+            put(stored, key, get(config, key))
+    return stored
+
+
+def words_of_resume(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Overrides with which `deeprl resume` makes the configuration `before` to `now`; empty if it refuses some of them. Periods that were
+    shares of `steps` stay as they are."""
+    old, new = ({key: value for key, value in flatten(each) if key != "resume"} for each in (before, now))
+    changed = [key for key in {**old, **new} if old.get(key, old) != new.get(key, new)]
+    shares = with_shares(now) if "steps" in changed else []
+    words = [key for key in changed if {key, key.split(".")[0]} & {*RESUMABLE}]
+    if any(key not in words and key not in shares and key.split(".")[0] not in ("accelerate", "runtime") for key in changed):
+        return ""
+    return " ".join(shlex.quote(f"{key}={new[key] if isinstance(new[key], str) else json.dumps(new[key])}") for key in words if key in new)
+
+
+def unnumbered(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without the number of a lambda or a local function, see `name_of`, which has another one when a cell of a notebook
+    runs again."""
+    config = copy.deepcopy(config)
+    if get(config, "env.function") is not None:
+        for key in ("env.function", "names.env"):
+            put(config, key, str(get(config, key)).partition("#")[0])
+    return config
+
+
+def require_trusted(node: Any, path: str, allowed: tuple[str, ...]) -> None:
+    """Look at every name in a configuration before any part is built: those of classes, and those that the classes call.
+
+    Raises:
+        ConfigError: a name is not allowed, see `deeprl.running.config.trust`.
+    """
+    if isinstance(node, list):
+        for index, item in enumerate(node):
+            require_trusted(item, f"{path}[{index}]", allowed)
+    if not isinstance(node, dict):
+        return
+    if "_target_" in node and resolve(node["_target_"], path, allowed).calls_names:
+        require_environment(node, path, allowed)
+    for key, item in node.items():
+        require_trusted(item, f"{path}.{key}" if path else str(key), allowed)

@@ -1,0 +1,79 @@
+"""Tuned settings: which file of `configs/tuned` an agent uses on an environment.
+
+<family>/<task>/<agent>.yaml    one task
+<family>/<agent>.yaml           every task of the family
+<family>/_base.yaml             settings that agents of the family share; used only if an agent's file lists it in `defaults`
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from deeprl.running.config.folders import file
+from deeprl.running.runs.config_file import flatten
+
+
+def family(env: str) -> str:
+    """Family of an environment: "mujoco" for "mujoco/hopper", "gym" for "gym"."""
+    return str(env).split("/")[0]
+
+
+def option(env: str, agent: str) -> str:
+    """The option of the group `tuned`: the agent's file for the task, else its file for the family, else those of the recipes from which it
+    starts, in the same order. For classic/cartpole and double_dqn it is "classic/dqn", because double_dqn starts from dqn.
+
+    If there is no file, it is the name that the agent's file for the family would have.
+    """
+    names = [f"{place}/{each}" for each in lineage(agent) for place in dict.fromkeys((env, family(env)))]
+    return next((name for name in names if file("tuned", name)), f"{family(env)}/{agent}")
+
+
+def lineage(name: str, group: str = "agent") -> list[str]:
+    """An agent and the recipes from which it starts, in order: dueling_dqn, double_dqn, dqn. Or an option of another group."""
+    found = [name]
+    while (start := starts(group, content(group, found[-1]))) and start[0] not in found:
+        found.append(start[0])
+    return found
+
+
+def keys(name: str) -> set[str]:
+    """The keys that an option of `tuned` sets, together with those of the options from which it starts; empty if there is no file."""
+    return set(values("tuned", name))
+
+
+def values(group: str, name: str) -> dict[str, Any]:
+    """Keys and values that an option sets, together with those of the options from which it starts."""
+    own, found = content(group, name), dict[str, Any]()
+    for start in starts(group, own):
+        found |= values(group, start) if start != name else {}
+    return found | {key: value for key, value in flatten(own) if key != "defaults"}
+
+
+def recipe(agent: str) -> set[str]:
+    """The keys that an agent's recipe and those from which it starts set in their slots, as "agent.head.quantiles"."""
+    return {f"agent.{key}" for key in values("agent", agent) if "." in key}
+
+
+def slots(group: str, name: str) -> dict[str, str]:
+    """The slots that a file itself lists in its `defaults`, with their options: {"agent/chain": "iterated"} of `agent` and `idqn`."""
+    found = {}
+    for entry in content(group, name).get("defaults", []):
+        for key, option in entry.items() if isinstance(entry, dict) else ():
+            place = key.removeprefix("override ")
+            slot, _, package = (place[1:] if place.startswith("/") else f"{group}/{place}").partition("@")
+            found[package.replace(".", "/") or slot] = str(option)
+    return found
+
+
+def content(group: str, name: str) -> dict[Any, Any]:
+    """Content of one file without interpolations resolved; empty if there is no file."""
+    path = file(group, name)
+    found = OmegaConf.to_container(OmegaConf.load(path), resolve=False) if path else {}
+    return found if isinstance(found, dict) else {}
+
+
+def starts(group: str, found: dict[Any, Any]) -> list[str]:
+    """The options of its own group that a file lists in `defaults`, as `dqn` or as `/tuned/classic/dqn`."""
+    return [entry.removeprefix(f"/{group}/") for entry in found.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]

@@ -1,0 +1,187 @@
+"""Configurations of runs, and config.yaml: plain values only, because a run folder may come from a stranger."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from deeprl.errors import ConfigError, RunFolderError
+from deeprl.running.runs.moved import former, translated
+from deeprl.system.files import plain, read_regular, replace_file
+
+CONFIG_LIMIT, DEPTH_LIMIT = 1 << 16, 50
+"""Largest bytes and nesting of config.yaml. A configuration has 3 to 5 KiB, and the parser takes a second for 64 KiB."""
+
+
+CHANGEABLE_ONCE = ("collect.address", "collect.timeout", "collect.restarts")
+CHANGEABLE = (*CHANGEABLE_ONCE, "env.on_error", "env.timeout", "runtime.watchdog")
+"""Keys that say where actors are, when a process counts as dead, and what happens then. A run may go on with other values. Older
+checkpoints leave out only `CHANGEABLE_ONCE`. So does the name of a folder of resume=auto, which an update of deeprl should find again."""
+
+
+def container(config: Any) -> dict[str, Any]:
+    """Plain values of a configuration, OmegaConf's or a dict."""
+    return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else dict(config)  # type: ignore[return-value]
+
+
+def flatten(config: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Full key and value of every leaf, such as ("agent.chain.length", 5). Lists and empty dicts are leaves."""
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def folder_of(source: str) -> str:
+    """The folder of a value of `init_from`, FOLDER, FOLDER@best, FOLDER@last or FOLDER@STEP."""
+    return re.sub(r"@(best|last|\d+)$", "", source)
+
+
+def step_of(source: str) -> str:
+    """The checkpoint of a value of `init_from`: best, last, or a number; empty if it names none."""
+    return "".join(re.findall(r"@(best|last|\d+)$", source))
+
+
+def without_changeable(config: dict[str, Any], changeable: tuple[str, ...] = CHANGEABLE) -> dict[str, Any]:
+    """A configuration without the keys of `CHANGEABLE`."""
+    return {
+        key: {name: item for name, item in value.items() if f"{key}.{name}" not in changeable} if isinstance(value, dict) else value
+        for key, value in config.items()
+    }
+
+
+def config_hash(config: Any, ignore: Iterable[str] = ("resume", "hydra")) -> str:
+    """Hash of a resolved configuration: twelve hexadecimal digits that depend neither on the order of the keys nor on where classes moved."""
+    resolved = {key: value for key, value in container(config).items() if key not in set(ignore)}
+    return hashlib.sha256(json.dumps(plain(former(resolved)), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def identity(config: dict[str, Any], keys: Iterable[str], changeable: tuple[str, ...] = CHANGEABLE) -> dict[str, str]:
+    """For each top-level key, a hash of its value without `CHANGEABLE`. A checkpoint stores it."""
+    config = without_changeable(config, changeable)
+    return {key: config_hash({key: config.get(key)}) for key in keys}
+
+
+def check_identity(config: dict[str, Any], keys: Iterable[str], stored: dict[str, str]) -> None:
+    """
+    Args:
+        stored: `identity` of the configuration that trained a checkpoint; older checkpoints lack some keys.
+
+    Raises:
+        ValueError: the value of a key was edited after the checkpoint.
+    """
+    keys = [*keys]
+    hashes = [identity(config, keys, changeable) for changeable in (CHANGEABLE, CHANGEABLE_ONCE)]
+    changed = [key for key in keys if key in stored and stored[key] not in [each[key] for each in hashes]]
+    if changed:
+        raise ValueError(f"config.yaml was edited since, in {', '.join(changed)}; restore the earlier values, or start another run")
+
+
+def write_config(path: Path, config: Any) -> None:
+    """
+    Raises:
+        ConfigError: it has more than `CONFIG_LIMIT` bytes.
+        RunFolderError: `read_config` would refuse it for another reason.
+    """
+    text = OmegaConf.to_yaml(OmegaConf.create(container(config)))
+    if len(text.encode()) > CONFIG_LIMIT:
+        key, value = max(flatten(container(config)), key=lambda leaf: len(str(leaf[1])))
+        raise ConfigError(
+            f"{key}={value!s:.40}… is too long: config.yaml would have more than the {CONFIG_LIMIT:,} bytes that are read back. Put the "
+            "value in a file or a function of your own, and name that."
+        )
+    parse_config(text, path)
+    replace_file(path, text)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Plain dicts, lists, strings and numbers.
+
+    Raises:
+        RunFolderError: there is no such file, or it has content that no run writes.
+    """
+    try:
+        return translated(parse_config(read_regular(path, CONFIG_LIMIT).decode(), path))
+    except FileNotFoundError:
+        raise RunFolderError(f"{path.parent} is no run folder: it has no {path.name}") from None
+    except NotADirectoryError:
+        raise RunFolderError(f"{path.parent} is a file: name the run folder that holds it, {path.parent.parent}") from None
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path} cannot be read: {error}") from None
+
+
+def parse_config(text: str, path: Path) -> dict[str, Any]:
+    """A configuration as a run writes it. Aliases, tags and interpolations are refused, because they hide the values that they give.
+
+    Raises:
+        RunFolderError: the text has other content; the message names the line.
+    """
+    try:
+        loader = Plain(text)
+        node = loader.get_single_node()
+        if not isinstance(node, yaml.MappingNode):
+            raise Refused("no mapping of keys")
+        found = loader.construct_document(node)
+        only_plain(found, "")
+        return found
+    except Refused as error:
+        where = f"{path}, line {error.line}," if error.line else f"{path}"
+        raise RunFolderError(f"{where} is refused, because it has {error}; no run writes such a file") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise RunFolderError(f"{path} is not the YAML that a run writes: {str(error) or type(error).__name__}") from None
+
+
+class Refused(Exception):
+    """YAML that no run writes."""
+
+    def __init__(self, what: str, mark: Any = None):
+        super().__init__(what)
+        self.line = mark.line + 1 if mark is not None else None
+
+
+class Plain(yaml.SafeLoader):
+    """Loader that refuses such content while it reads, because the time of the parser grows with the square of the nesting."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise Refused("a YAML alias or anchor", event.start_mark)
+        if getattr(event, "tag", None) is not None:
+            raise Refused(f"the YAML tag {event.tag}", event.start_mark)
+        if self.depth >= DEPTH_LIMIT:
+            raise Refused(f"nesting deeper than {DEPTH_LIMIT}", event.start_mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        if isinstance(node, yaml.ScalarNode) and "${" in node.value:
+            raise Refused(f"an interpolation, {node.value[:80]!r}", node.start_mark)
+        if isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if len(keys) < len(node.value) or len(set(keys)) < len(keys) or "<<" in keys:
+                raise Refused("a key that is not a name, is given twice, or merges (<<)", node.start_mark)
+        return node
+
+
+def only_plain(value: Any, key: str) -> None:
+    """
+    Raises:
+        Refused: a value is a date or bytes.
+    """
+    if isinstance(value, dict):
+        for name, item in value.items():
+            only_plain(item, f"{key}.{name}")
+    elif isinstance(value, list):
+        for item in value:
+            only_plain(item, key)
+    elif value is not None and not isinstance(value, (str, int, float, bool)):
+        raise Refused(f"a {type(value).__name__} at {key.lstrip('.')}")

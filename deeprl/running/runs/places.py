@@ -1,0 +1,149 @@
+"""Where run folders lie: the names of new ones, which folders are those of runs, and what may be in one before its run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from deeprl.errors import ConfigError, RunFolderError
+from deeprl.running.runs.config_file import CHANGEABLE_ONCE, config_hash, container, without_changeable
+from deeprl.running.runs.folder import holder
+from deeprl.system.files import read_regular, sole
+from deeprl.system.terminal import say, some
+
+STAMP = "%y%m%d-%H%M%S"
+"""When a folder was made, as its name has it: 260131-120000 on 31 January 2026 at noon. It sorts by time, and is short, because TensorBoard
+shows the name beside each curve."""
+
+
+def new_folder(root: Path) -> Path:
+    """Create `root`, or root-2, root-3 … where it exists. Two processes never get the same folder."""
+    root = Path(root)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    folder, number = root, 1
+    while True:
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
+            folder = root.with_name(f"{root.name}-{number}")
+
+
+def run_path(root: str | Path, env: str, agent: str, last: str) -> Path:
+    """`root/<env>/<agent>/<last>`. In the names, signs become "_": "/" would add a level, and ":" means a host or a name to scp, rsync and
+    TensorBoard. Leading dots, which would make a hidden or a parent folder, are removed, and "__main__" is: function_make."""
+    return Path(root) / _plain(env) / _plain(agent) / last
+
+
+def _plain(name: str) -> str:
+    words = re.findall(r"[\w.=@+-]+", str(name).replace("__main__:", ""))
+    return "_".join(words).lstrip(".") or "_"
+
+
+def claim(root: str | Path, env: str, agent: str, seed: int) -> Path:
+    """Create the folder of a run that starts now: `root/<env>/<agent>/<date>-<time>_seed<seed>`."""
+    return new_folder(run_path(root, env, agent, f"{time.strftime(STAMP)}_seed{seed}"))
+
+
+def discard(path: Path) -> None:
+    """Remove the folder of a run that never started, if it holds nothing but Hydra's record of the command line and a lock that nobody
+    holds."""
+    if path.is_dir() and holder(path) is None and all(entry.name in (".hydra", "lock") for entry in path.iterdir()):
+        shutil.rmtree(path)
+
+
+def auto_folder(config: Any, root: str | Path = "runs", env: str | None = None, agent: str | None = None) -> Path:
+    """The folder of `resume=auto`: `root/<env>/<agent>/auto_<hash of the configuration>_seed<seed>`. It is not created.
+
+    Args:
+        env, agent: names as on the command line; by default those under `names` in the configuration.
+    """
+    resolved = container(config)
+    env, agent = env or resolved["names"]["env"], agent or resolved["names"]["agent"]
+    last = f"auto_{config_hash(without_changeable(resolved, CHANGEABLE_ONCE))}_seed{resolved['seed']}"
+    path = run_path(root, env, agent, last)
+    older = Path(root) / (env.replace("/", "_").lstrip(".") or "_") / path.parent.name / last  # with the colon of a function's name
+    return older if older != path and holds_run(older) else path
+
+
+def holds_run(path: Path) -> bool:
+    """Whether a run was ever started in this folder. Its first file is config.yaml."""
+    return (Path(path) / "config.yaml").is_file()
+
+
+def require_new(path: Path, key: str = "hydra.run.dir=", continues: str = "resume=auto") -> None:
+    """A run starts in a folder that does not exist or is empty, because it would remove or overwrite files with the names of its own, and
+    because runs below a run folder are not found. What `beside` names may be there.
+
+    Args:
+        key, continues: words of the message: the argument that gave the folder, and the one that goes on with a run.
+
+    Raises:
+        ConfigError: a run was already started in this folder, or it holds other files.
+    """
+    if holds_run(path):
+        raise ConfigError(
+            f"{key}{path} already holds a run: choose another folder, or go on with "
+            f"`deeprl resume {shlex.quote(str(path))}` or {continues}."
+        )
+    if found := sorted(entry.name for entry in os.scandir(path) if not beside(entry)) if path.is_dir() else []:
+        new = f"a run starts in a new or empty folder, such as {key}{path / 'mine'}"
+        raise ConfigError(f"{key}{path} is not empty ({some(found, 3)}): {new}.")
+
+
+def beside(entry: os.DirEntry) -> bool:
+    """Whether an entry may be in a folder before the run: Hydra's record of the command line, the lock, a log, or what a start left that
+    failed before there was a run."""
+    if entry.name == ".hydra":  # Hydra would write where a link points
+        return entry.is_dir(follow_symlinks=False) and all(sole(each.stat(follow_symlinks=False)) for each in os.scandir(entry.path))
+    log = entry.name in ("traceback.txt", "stacks.txt", "status.json") or entry.name.endswith((".log", ".out", ".err", ".partial"))
+    return entry.name == "lock" or (log and entry.is_file())
+
+
+def find_runs(path: Path, note: Callable[[str], object] = say) -> list[Path]:
+    """`path` if it is a run folder, or else all run folders below it, sorted. Links to run folders are found; other links are not followed.
+
+    Args:
+        note: called with a sentence about each folder that cannot be read.
+
+    Raises:
+        RunFolderError: there is none.
+    """
+
+    def unread(error: OSError) -> None:
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            note(f"{error.filename} is left out: {error.strerror}")
+
+    if path.is_file():
+        raise RunFolderError(f"{path} is a file: name the run folder that holds it, {path.parent}")
+    found, strange = [], []
+    for folder, names, _ in os.walk(path, onerror=unread):
+        if holds_run(Path(folder)):
+            found.append(Path(folder))
+            if foreign(Path(folder)):
+                strange.append(found.pop())
+            else:
+                names.clear()
+        names[:] = sorted(name for name in names if not name.startswith("."))  # .hydra has a config.yaml of its own
+        found += [link for name in names if (link := Path(folder, name)).is_symlink() and holds_run(link)]
+    if not (found := found or strange):
+        raise RunFolderError(f"{path} is no run folder and holds none: name a folder with a config.yaml, or one above it")
+    return sorted(found)
+
+
+def foreign(path: Path) -> bool:
+    """Whether the config.yaml of a folder is another program's: no run was started beside it, and it has no section `names`. There may be
+    runs below."""
+    if (path / "status.json").is_file():
+        return False
+    try:
+        return re.search(rb"^names:", read_regular(path / "config.yaml", 1 << 20), re.MULTILINE) is None
+    except (OSError, ValueError):
+        return False  # the reader of a configuration says what is wrong

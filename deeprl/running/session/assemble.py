@@ -1,0 +1,317 @@
+"""From a configuration to a trainer: every part of a run is built here."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+from deeprl.running.accelerate import modes
+from deeprl.running.accelerate.graph import has_compiler
+from deeprl.learning.agent import Agent
+from deeprl.running.config.build import build_agent, check_actions, check_device, check_replay, environment
+from deeprl.running.config.dry_run import dry_run
+from deeprl.running.config.instantiate import Allowed, Deferred, instantiate
+from deeprl.running.config.rules import get, learns_nothing, planned_updates
+from deeprl.running.config.stateless import require_stateless
+from deeprl.errors import ConfigError
+from deeprl.learning.networks.blocks import Block
+from deeprl.running.collect.choice import OnRay, chosen
+from deeprl.running.collect.cluster import Cluster
+from deeprl.running.collect.collector import Actors, RemoteCollector
+from deeprl.replay.replay import Replay, rows_and_memory
+from deeprl.replay.sequences import Sequences
+from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.runs.folder import RunFolder
+from deeprl.running.session.needs import can_compile, require_compiler, require_packages
+from deeprl.running.session.warm_start import warm_start
+from deeprl.system.functions import GIVEN, unimportable
+from deeprl.system.machine import flush_denormals, keep_memory
+from deeprl.system.ranks import ALONE, Ranks
+from deeprl.system.terminal import amount, say
+from deeprl.running.training import distributed, saving
+from deeprl.running.training.collector import Collector
+from deeprl.running.training.learner import CompiledLearner, Learner
+from deeprl.running.training.trainer import Trainer
+from deeprl.types import Batch, Rows, Spec
+
+MACHINE_THREADS = torch.get_num_threads()
+"""Number of threads that torch chose, before any run of this process changes it."""
+WORTH_THREADS = 256
+"""Width of a layer from which several threads are used. They make smaller networks slower, and much slower when the cores are busy."""
+
+
+def assemble(
+    config: dict[str, Any],
+    folder: RunFolder,
+    allowed: Allowed = None,
+    watched: Callable[[Any], Any] = lambda part: part,
+    cluster: Cluster | None = None,
+    ranks: Ranks = ALONE,
+    heed: Callable[[], None] = lambda: None,
+) -> Trainer:
+    """Build every part of a run. Writes the number of threads, the mode, the float32 product and the step of `init_from` into `config`.
+
+    Args:
+        allowed: packages that the configuration may name; None allows all, for a configuration from the user's own command line.
+        watched: called with the learner, the environments and the replay; the trainer gets its results. `deeprl check` measures the calls.
+        cluster: where actors collect, if `collect` says so.
+        ranks: the processes of the run.
+        heed: called while actors are waited for, see `Actors`.
+
+    Raises:
+        ConfigError: the parts do not fit together, or the machine lacks something that they need.
+    """
+    set_up_process(config)
+    stored = Checkpoints(folder.path)
+    env, spec, agent, make_replay = fitted(config, allowed, stored.largest("agent") if allowed is not None and stored.steps() else None)
+    require_packages(config, env)
+    go_on_without_compiler(config, bool(stored.steps()) and ranks.size == 1)
+    automatic = pin(config, agent)
+    distributed.refuse(config, agent, ranks)
+    torch.set_num_threads(config["runtime"]["threads"])
+    if modes.on_gpu(config):
+        modes.convolve_as(config)
+    dry_run(agent, spec, config["device"], issubclass(make_replay.cls, Sequences))
+    require_stateless(agent=agent, env=env)
+    tell_width(config, agent)
+    if config.get("init_from") and not stored.steps():  # a checkpoint of this run has later weights
+        config["init_from"] = warm_start(agent, config["init_from"])
+    replay = empty_replay(config, spec, agent, make_replay, ranks)
+    parts = folder.path if ranks.first else folder.path / "ranks" / str(ranks.rank)
+    checkpoints = Checkpoints(
+        parts, config["checkpoint"]["keep"], max(saving.SEGMENT_BYTES, replay.bytes // 256), clean_later=not ranks.first
+    )
+
+    learner, replay = watched(learner_for(config, agent, replay.batch, folder, automatic, ranks)), watched(replay)
+    observe = (lambda rows: None) if replay.is_rollout else None  # see `Trainer.learn_from_rollout`
+    choice = chosen(config, allowed)
+    collector: Collector | RemoteCollector
+    if isinstance(choice, OnRay):
+        actors = partial(actors_of, config, choice, cluster, allowed, heed)
+        collector = remote_collector(config, agent, replay, actors, observe)
+    else:
+        envs = env.make(config["seed"], first=ranks.rank * config["env"]["num"])
+        envs.replay_actions = config["checkpoint"]["replay_actions"]
+        collector = Collector(agent, learner.act, watched(envs), replay.append, config["seed"], config["device"], observe=observe)
+    return Trainer(config, learner, collector, replay, env.make_evaluation, folder, checkpoints, ranks)
+
+
+WIDE = 50
+"""Networks side by side above which a run says what they cost. Papers have up to 20 critics, and iterations."""
+
+
+def tell_width(config: dict[str, Any], agent: Agent) -> None:
+    """Say what very many networks cost, because a zero too many would only show as a slow run."""
+    for key in ("agent.chain.length", "agent.ensemble"):
+        number = get(config, key)
+        if isinstance(number, int) and number > WIDE:
+            size = sum(tensor.nbytes for tensor in [*agent.parameters(), *agent.buffers()])
+            say(
+                f"{key}={number}: {number:,} networks side by side, and each update computes all of them. Weights and targets take "
+                f"{amount(size)}, and gradients and the optimizer up to three times that"
+            )
+
+
+def set_up_process(config: dict[str, Any]) -> None:
+    """Settings of torch and of the machine that hold for the whole process, and must stand before the first tensor.
+
+    Raises:
+        ConfigError: `device` is not there.
+    """
+    if config["runtime"]["deterministic"] or modes.on_gpu(config):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once, at its first use in any run of the process
+    # only for a change, because the call imports the compiler
+    if config["runtime"]["deterministic"] != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(config["runtime"]["deterministic"])
+    check_device(config)
+    keep_memory()
+    flush_denormals()
+
+
+def empty_replay(config: dict[str, Any], spec: Spec, agent: Agent, make_replay: Deferred, ranks: Ranks) -> Any:
+    """The replay, without rows.
+
+    Args:
+        make_replay: of `fitted`.
+
+    Raises:
+        ConfigError: the machine has too little memory for it.
+    """
+    replay = make_replay(
+        spec=spec,
+        num=config["env"]["num"],
+        discount=config["discount"],
+        rewards=agent.rewards,
+        needs=agent.needs,
+        batch_device=config["device"],
+        **distributed.shard(config, ranks),
+    )
+    if isinstance(replay, Replay):
+        try:
+            replay.require_room()
+        except ValueError as error:
+            raise ConfigError(f"replay.{error}.") from error
+    if not learns_nothing(config):
+        where = ", with a copy on the device" if getattr(replay, "mirror", None) is not None else ""
+        say(f"replay: {rows_and_memory(replay.capacity, replay.bytes)}{where}")
+    return replay
+
+
+def remote_collector(config: dict[str, Any], agent: Agent, replay: Any, actors: Callable[[], Actors], observe: Any) -> RemoteCollector:
+    """The collector of a run whose actors collect.
+
+    Args:
+        actors: starts them, which may take minutes.
+
+    Raises:
+        ConfigError: a checkpoint of the run would not hold what it needs.
+    """
+    if replay.is_rollout and not config["checkpoint"]["replay"]:
+        raise ConfigError(
+            "checkpoint.replay=false does not go with rollouts of actors, because a resumed run would begin a rollout within a chunk: "
+            "leave it out."
+        )
+
+    def cut(environment: int) -> None:
+        replay.cut(environment)
+        agent.rewards.cut(environment)
+
+    return RemoteCollector(agent, actors(), replay.append, cut, observe)
+
+
+def actors_of(config: dict[str, Any], choice: OnRay, cluster: Cluster | None, allowed: Allowed, heed: Callable[[], None]) -> Actors:
+    """The actors of a run, once all of them are ready.
+
+    Raises:
+        ConfigError: this command has no cluster.
+    """
+    if cluster is None:
+        raise ConfigError("collect=ray is for training, and this command starts no actors: leave it out here.")
+    late = (1 + choice.ahead) * choice.ticks * choice.num
+    say(f"collect: {choice.actors} actors with {choice.envs} environments each; their weights are up to {late:,} steps old")
+    # a copy, because successors of actors must compute as they did, also if the learner changes its mode
+    config, functions = copy.deepcopy(config), unimportable(str(config["env"].get("function")))
+    return Actors(choice, cluster, lambda index: partial(collector_of_actor, config, allowed, functions, choice.envs, index), heed)
+
+
+def collector_of_actor(
+    config: dict[str, Any], allowed: Allowed, functions: dict[str, Any], num: int, index: int, append: Callable[[Rows], None]
+) -> Collector:
+    """The collector of one actor, in its own process. It computes on the CPU.
+
+    Args:
+        config: after `pin`.
+        functions: see `unimportable`.
+        num: environments of the actor.
+        index: of the actor, from 0.
+    """
+    GIVEN.update(functions)
+    config = {**config, "device": "cpu"}
+    env, spec = environment(config, allowed)
+    agent = build_agent(config, spec, allowed)
+    modes.apply(agent, modes.form(config))
+    compiled = config["accelerate"]["mode"] == "compiled"
+    learner = CompiledLearner(agent, batch_as_it_is, print) if compiled else Learner(agent, batch_as_it_is)
+    envs = env.make(config["seed"], num=num, first=index * num)
+    envs.replay_actions = config["checkpoint"]["replay_actions"]
+    return Collector(agent, learner.act, envs, append, config["seed"], observe=lambda rows: None)
+
+
+def batch_as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+def fitted(config: dict[str, Any], allowed: Allowed = None, saved: int | None = None) -> tuple[Any, Spec, Agent, Deferred]:
+    """The parts of a run that must go together: the environment, its `Spec`, the agent, and the replay without its arguments.
+
+    Args:
+        saved: as in `build_agent`.
+
+    Raises:
+        ConfigError: a part cannot be built, or two parts do not go together.
+    """
+    env, spec = environment(config, allowed, trains=True)
+    check_actions(config, spec, allowed)
+    agent = build_agent(config, spec, allowed, saved)
+    make_replay = instantiate({**config["replay"], "_partial_": True}, "replay", allowed)
+    check_replay(config, agent, make_replay)
+    return env, spec, agent, make_replay
+
+
+def go_on_without_compiler(config: dict[str, Any], resumed: bool) -> None:
+    """Replace the compiled mode of a run that has a checkpoint, on a machine that has no compiler, because a job that is queued again
+    cannot choose its machine. Ranks must have one mode, so that theirs stays."""
+    if resumed and config["accelerate"]["mode"] == "compiled" and not can_compile(config):
+        say("this machine has no C++ compiler, so this run goes on with accelerate=fast: from here on its last bits may differ")
+        config["accelerate"]["mode"] = "fast"
+
+
+def pin(config: dict[str, Any], agent: Agent) -> bool:
+    """Decide `accelerate.mode`, `accelerate.product` and the number of threads by fixed rules, and write them into the configuration. A
+    resumed run reads them there.
+
+    Returns:
+        Whether the mode was chosen here. Such a mode may be replaced if it does not work.
+
+    Raises:
+        ConfigError: the mode or the product is unknown, or the mode needs a compiler and this machine has none.
+    """
+    chosen = config["accelerate"]
+    automatic = chosen["mode"] == "auto"
+    if automatic:
+        chosen["mode"] = modes.choose(planned_updates(config), str(config["device"]), has_compiler())
+    if chosen.get("product", "auto") == "auto":
+        stack = max((getattr(block, "n", 1) for block in blocks_of(agent)), default=1)
+        chosen["product"] = modes.product(stack, widest(agent)) if str(config["device"]).startswith("cpu") else "highest"
+    try:
+        modes.apply(agent, modes.form(config))
+        modes.set_products(agent, chosen["product"])
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    require_compiler(config)
+    if config["runtime"]["threads"] is None:
+        config["runtime"]["threads"] = MACHINE_THREADS if widest(agent) >= WORTH_THREADS else 1
+    return automatic
+
+
+def blocks_of(agent: Agent) -> list[Block]:
+    return [module for module in agent.modules() if isinstance(module, Block)]
+
+
+def widest(agent: Agent) -> int:
+    """Width of the agent's widest layer, inputs included."""
+    return max((max(getattr(block, "sizes", (1,))) for block in blocks_of(agent)), default=1)
+
+
+def learner_for(
+    config: dict[str, Any], agent: Agent, batch: Callable[[Any], Batch], folder: RunFolder, automatic: bool, ranks: Ranks
+) -> Learner:
+    """The learner for `accelerate.mode`, which `pin` has decided.
+
+    Args:
+        batch: function from a draw of the replay to a batch.
+        folder: run folder. Its config.yaml is written again if an automatic mode does not work.
+        automatic: whether `pin` chose the mode.
+    """
+    chosen = config["accelerate"]
+    if chosen["mode"] != "compiled":
+        return Learner(agent, batch, ranks)
+
+    gpu = modes.on_gpu(config)
+    other = "reference" if gpu else "fast"
+
+    def failed(error: Exception) -> None:
+        how = "recorded as a CUDA graph" if gpu else "compiled"
+        why = (str(error).strip().splitlines() or [""])[0]
+        say(f"the update could not be {how} ({type(error).__name__}: {why}), so this run goes on with accelerate={other}")
+        chosen["mode"] = other
+        modes.apply(agent, other)
+        if ranks.first:
+            folder.write_config(config)
+
+    return CompiledLearner(agent, batch, failed if automatic or gpu else None, ranks=ranks)

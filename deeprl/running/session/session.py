@@ -1,0 +1,218 @@
+"""Training in one run folder: build the parts, train, and write the outcome to the folder even after an error."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from deeprl.running.config.instantiate import Allowed, instantiate
+from deeprl.running.config.rules import get
+from deeprl.errors import ConfigError, RunFolderError
+from deeprl.running.collect.choice import Here, chosen
+from deeprl.running.collect.cluster import cluster_for
+from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.runs.folder import RunFolder
+from deeprl.running.runs.loggers import Loggers, Logging
+from deeprl.running.runs.places import holds_run, require_new
+from deeprl.running.session.assemble import assemble
+from deeprl.system import terminal
+from deeprl.system.contention import Contention
+from deeprl.system.machine import system_entry
+from deeprl.system.progress import Progress
+from deeprl.system.ranks import Ranks
+from deeprl.system.signals import Signals
+from deeprl.system.terminal import described, say
+from deeprl.system.watchdog import Watchdog
+from deeprl.running.training.distributed import join, require_same_weights
+from deeprl.running.training.listeners import Listeners
+from deeprl.running.training.restoring import require_unchanged, restore
+from deeprl.running.training.trainer import Trainer
+
+
+def train(
+    config: dict[str, Any],
+    path: Path,
+    resume: bool = False,
+    allowed: Allowed = None,
+    listeners: Listeners = Listeners(),
+    ranks: Ranks | None = None,
+) -> tuple[str, Trainer]:
+    """Train in the run folder `path`. With `resume`, start from its last checkpoint, if there is one.
+
+    Args:
+        path: absolute, because an environment may change the current folder.
+        ranks: the processes of the run, if this one has met the others already.
+
+    Returns:
+        "finished" or "stopped", and the trainer.
+
+    Raises:
+        ConfigError: the folder holds a run or other files, and `resume` is false.
+    """
+    ranks = ranks or join(config, path, allowed)  # before the signals, because a process that waits cannot heed them
+    collect = chosen(config, allowed)
+    if ranks.size > 1 and not isinstance(collect, Here):
+        raise ConfigError("collect=ray and learner=distributed do not go together: leave one of them out.")
+    folder = RunFolder(path)
+    if resume and not isinstance(collect, Here):
+        require_unchanged(config, Checkpoints(path))  # before a process is started for what the configuration says
+    terminal.rank = ranks.rank  # of this process, for everything that it prints
+    lock = folder.lock() if ranks.first else contextlib.nullcontext()
+    signals = Signals(ranks.signalled)
+    with lock, cluster_for(collect) as cluster, signals:
+        if not resume and ranks.first:
+            require_new(path)  # under the lock, which keeps other processes from starting a run here
+        status = folder.read_status() if resume else None
+        if status is not None and ranks.first:
+            require_checkpoints(folder, status)
+        trainer = built(config, folder, allowed, ranks, cluster=cluster, heed=signals.heed)
+        logging = logging_of(config, allowed)
+        ready = False  # whether the trainer has the state from which it goes on: that of step 0, or of a checkpoint
+        try:
+            restores = ranks.share(resume and bool(trainer.checkpoints.steps()))
+            if restores:
+                restore(trainer)
+            ready = True
+            require_same_weights(ranks, trainer.agent)
+            if ranks.first:
+                loggers = started(trainer, logging, restores, resume)
+            else:
+                loggers, listeners = Loggers([]), Listeners()  # those of the first rank write and are called
+            if restores:
+                say(f"resumed from step {trainer.step:,}" + (f" (the run had reached step {status['step']:,})" if status else ""))
+                say_if_learned_out(trainer)
+            contention = Contention(config["runtime"]["threads"])
+            progress = Progress(config["steps"], trainer.step, live=None if ranks.first else False, notice=contention.notice)
+            minutes = config["runtime"]["watchdog"] if ranks.first else None  # it hangs too if another rank does
+            try:
+                with Watchdog(path, minutes, partial(trainer.write_status, "failed")) as watchdog:
+                    outcome = trainer.run(loggers, progress, signals, watchdog, listeners)
+            finally:
+                progress.close()
+                loggers.close()
+        except ConfigError:  # the command was wrong, not the run
+            raise
+        except BaseException as error:
+            record_failure(trainer, error, ready, status)
+            raise
+        finally:
+            trainer.envs.close()
+    ranks.leave()
+    return outcome, trainer
+
+
+def record_failure(trainer: Trainer, error: BaseException, ready: bool, before: dict[str, Any] | None) -> None:
+    """Write an error to status.json.
+
+    Args:
+        ready: the trainer had the state from which it goes on. If not, the run got no further than before.
+        before: content of status.json when the command started; None if a run begins.
+    """
+    if not holds_run(trainer.folder.path):
+        return  # not even config.yaml could be written, so that the same command may begin the run
+    with contextlib.suppress(OSError):  # the error may be that of the disk
+        said = described(error)
+        if ready:
+            trainer.write_status("failed", said)
+        elif trainer.ranks.first and before is not None and before["state"] != "finished":
+            trainer.folder.write_status("failed", before["step"], before["updates"], said, saved=before.get("saved"))
+
+
+def require_checkpoints(folder: RunFolder, status: dict[str, Any]) -> None:
+    """A run that has saved goes on from a checkpoint only, because it would else start at step 0 and empty its records.
+
+    Raises:
+        RunFolderError: its checkpoints are gone.
+    """
+    saved = status.get("saved") is not None or status["state"] in ("finished", "stopped")
+    saved = saved or (status["state"] == "running" and status["step"] > 0)  # older runs do not say what they have saved
+    if saved and not Checkpoints(folder.path).steps():
+        raise RunFolderError(
+            f"{folder.path / 'checkpoints'} holds no checkpoint any more of a run of {status['step']:,} steps: put them back, or start "
+            "another run in another folder."
+        )
+
+
+def say_if_learned_out(trainer: Trainer) -> None:
+    """Say which learning rates are 0 in all steps that are left, because a schedule of the first command has come to its end."""
+    now, last, agent = trainer.step, trainer.config["steps"], trainer.agent
+    names = [name for name, rate in agent.learning_rates(now).items() if rate == 0.0 == agent.learning_rates(last)[name]]
+    if now < last and names:
+        say(
+            f"{', '.join(names)}: 0 from step {now:,} on, because the schedule of the learning rate has ended: the updates up to step "
+            f"{last:,} change no weight. To learn for longer, start another run with more steps, from these weights with "
+            f"init_from={shlex.quote(str(trainer.folder.path))}"
+        )
+
+
+COMPUTING = ("packages.python", "packages.torch", "cpu", "gpu")
+"""Entries of system.json with which a resumed run is the same bit for bit"""
+
+
+def say_if_elsewhere(before: list[Any], now: dict[str, Any]) -> None:
+    """Say where a run goes on with other versions or on another processor than those of its last start, if that is known."""
+    known = [(key, get(start, key), get(now, key)) for start in before for key in COMPUTING]
+    changed = [f"{key.split('.')[-1]} {was!s:.100} -> {is_!s:.100}" for key, was, is_ in known if was is not None and was != is_]
+    if changed:
+        say(f"not as at the last start: {', '.join(changed)}. The run goes on, but its last bits may differ from those that it had there")
+
+
+def started(trainer: Trainer, logging: Logging, restored: bool, resume: bool) -> Loggers:
+    """Write in the run folder that the run starts, or goes on, and open its loggers.
+
+    Args:
+        restored: the trainer has the state of a checkpoint.
+        resume: the command continues a run, so that the folder may hold event files of an earlier process.
+    """
+    config, folder = trainer.config, trainer.folder
+    folder.cut_after(trainer.step if restored else -1, trainer.lines)
+    folder.write_config(config)
+    start = {"resumed_from": trainer.step if restored else None, "ranks": trainer.ranks.size}
+    entry, before = system_entry(config["device"]), folder.read_system()[-1:]
+    if restored:
+        say_if_elsewhere(before, entry)
+    folder.append_system({**entry, **start})
+    trainer.write_status("running")
+    if restored:
+        loggers = logging.open(folder.path, purge_step=trainer.step + (trainer.pending is None))
+        loggers.load_state_dict(trainer.loggers_state)
+    else:
+        loggers = logging.open(folder.path, purge_step=0 if resume else None)
+        loggers.text(0, "config", as_page(config))
+        loggers.hparams(config)
+    return loggers
+
+
+def logging_of(config: dict[str, Any], allowed: Allowed) -> Logging:
+    """
+    Raises:
+        ConfigError: `logger` does not name a `Logging`.
+    """
+    found = instantiate(config["logger"], "logger", allowed)
+    if not isinstance(found, Logging):
+        raise ConfigError(f"logger._target_={config['logger'].get('_target_')!r:.100} is not a choice of loggers.")
+    return found
+
+
+def built(config: dict[str, Any], folder: RunFolder, allowed: Allowed, ranks: Ranks, **where: Any) -> Trainer:
+    """The trainer of a run. An error other than `ConfigError` is written to status.json, because the machine caused it, not the user."""
+    try:
+        return assemble(config, folder, allowed, ranks=ranks, **where)
+    except ConfigError:
+        raise
+    except BaseException as error:
+        with contextlib.suppress(OSError, RunFolderError, ConfigError):
+            if ranks.first and folder.read_status() is None:
+                folder.write_config(config)  # so that the same command begins the run again
+                folder.write_status("failed", 0, 0, described(error))
+        raise
+
+
+def as_page(config: dict[str, Any]) -> str:
+    """The configuration as text for TensorBoard."""
+    from omegaconf import OmegaConf
+
+    return "```yaml\n" + OmegaConf.to_yaml(OmegaConf.create(config)) + "```"

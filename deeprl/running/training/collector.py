@@ -1,0 +1,151 @@
+"""One tick of data collection: act, step all environments, append, count episodes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from deeprl.learning.agent import Agent
+from deeprl.noise import NoiseStream
+from deeprl.staging import Staging
+from deeprl.running.training.episodes import Episodes
+from deeprl.types import Acted, Rows
+
+SMALL_OBSERVATIONS = 1000
+"""Numbers in the observations of all environments, up to which one buffer is reused"""
+BLOCK = 512
+"""Ticks whose random numbers are drawn at once. Another value gives other numbers."""
+
+
+class Collector:
+    """Collection of data: acting, environment steps, statistics of episodes.
+
+    Args:
+        agent: gives the noise of acting, and observes the rows.
+        act: gives actions, see `Learner.act`.
+        envs: the environment layer; it ends and restarts episodes itself.
+        append: where rows go, `Replay.append`.
+        seed: of the exploration noise.
+        device: where the agent computes.
+        observe: called with the rows of each tick; None: `agent.observe`.
+    """
+
+    def __init__(self, agent: Agent, act, envs, append, seed: int, device: str = "cpu", observe=None):
+        self.agent, self.act, self.envs, self.append = agent, act, envs, append
+        self.observe = agent.observe if observe is None else observe
+        self.stage = None if torch.device(device).type == "cpu" else Staging(torch.device(device))
+        part = f"act {envs.first}" if envs.first else "act"  # each of several collectors has noise of its own
+        self.noise = NoiseStream(seed, "explore", part, lambda ticks, g: agent.act_noise((ticks, envs.num), g), BLOCK)
+        self.episodes = Episodes(envs.num)
+        self.memory: dict = {}
+        self.obs: np.ndarray | None = None
+        self.first: np.ndarray | None = None
+        self.chosen: Acted | None = None
+        """Actions of the next tick, if they are chosen already"""
+        self._seen: tuple[torch.Tensor, np.ndarray] | None = None
+        """Reusable buffer for small observations, as a tensor and as an array, so that compiled code gets the same tensor at every tick"""
+        if math.prod(agent.spec.obs_shape) * envs.num <= SMALL_OBSERVATIONS and self.stage is None:
+            seen = torch.zeros((envs.num, *agent.spec.obs_shape), dtype=agent.spec.obs_dtype)
+            self._seen = seen, seen.numpy()
+        self._first = torch.zeros(0, dtype=torch.bool)
+        """`first` as a tensor, made when it changes"""
+        self._starting = False
+        """Whether some environment is at an episode's start"""
+        self._probability = torch.zeros(0), np.zeros(0, np.float32)
+        """Probabilities of the last tick, as a tensor and as an array; if no part reads them, every tick has the same tensor"""
+
+    def choose(self, step: int) -> Acted:
+        """Actions of the tick at `step`, with the present weights. The tick takes them, even if the weights have changed since."""
+        if self.obs is None:
+            self.obs = self.envs.reset()
+            self.first = np.ones(self.envs.num, dtype=bool)
+            self._first, self._starting = torch.from_numpy(self.first), True
+        if self._seen is None:
+            obs = torch.from_numpy(self.obs)
+            if self.stage is not None:
+                (obs,) = self.stage([obs])
+        else:
+            obs, seen = self._seen
+            seen[...] = self.obs
+        self.chosen = acted = self.act(obs, self._first, self.memory, step, self.noise.next())
+        self.memory = acted.memory
+        return acted
+
+    def tick(self, step: int) -> None:
+        """M environment steps, numbered from `step`."""
+        acted, self.chosen = self.chosen or self.choose(step), None
+        assert self.obs is not None
+        action = acted.action.numpy()
+        after = self.envs.step(action)
+        known, probability = self._probability
+        if acted.probability is not known:
+            probability = acted.probability.numpy()
+            probability.flags.writeable = False  # some agents return the same tensor every time
+            self._probability = acted.probability, probability
+        rows = Rows(self.obs, action, after.reward, after.next_obs, after.terminated, after.ended, probability)
+        self.append(rows)
+        self.observe(rows)
+        self.obs, self.first = after.obs, after.ended
+        ending = self.episodes.add(step, after.reward, after.ended)
+        if ending or self._starting:
+            self._first = torch.from_numpy(after.ended)
+            self._starting = ending
+
+    def metrics(self) -> dict[str, float]:
+        """Statistics of the last episodes, and the number that failures have cut off, if there are any."""
+        restarts = {"rollout/env_restarts": float(self.envs.num_restarts)} if self.envs.num_restarts else {}
+        return {**restarts, **self.episodes.metrics()}
+
+    def state_dict(self) -> dict:
+        return {
+            "noise": self.noise.state_dict(),
+            **self.episodes.state_dict(),
+            "memory": dict(self.memory),
+            "chosen": None if self.chosen is None else {"action": self.chosen.action, "probability": self.chosen.probability},
+            "obs": None if self.obs is None else self.obs.copy(),
+            "first": None if self.first is None else self.first.copy(),
+            "envs": self.envs.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict) -> list[int]:
+        """Returns the environments whose running episode could not be repeated and was replaced by a new one."""
+        self.noise.load_state_dict(state["noise"])
+        spec, num = self.agent.spec, self.envs.num
+        for name, shape in {"obs": (num, *spec.obs_shape), "first": (num,)}.items():
+            if state[name] is not None and (state[name].shape != shape or not np.isfinite(state[name]).all()):
+                raise ValueError(f"the collector's {name} has shape {state[name].shape}, not {shape}, or is not finite")
+        self.episodes.load_state_dict(state)
+        check_memory(state["memory"], num)
+        self.memory, chosen = state["memory"], state.get("chosen")  # older checkpoints lack it
+        if chosen is not None:
+            action = chosen["action"]
+            if action.shape != ((num, spec.action_dim) if spec.action_dim else (num,)) or not torch.isfinite(action).all():
+                raise ValueError(f"the collector's chosen actions have shape {tuple(action.shape)}, or are not finite")
+            self.chosen = Acted(action, chosen["probability"], self.memory)
+        self.obs, self.first = state["obs"], state["first"]
+        if self.obs is None:
+            return []
+        self.envs.load_state_dict(state["envs"])
+        broken = list(self.envs.broken)
+        for i in broken:
+            self.obs[i] = self.envs.obs[i]
+            self.first[i] = True
+            self.episodes.drop(i)
+        self._first, self._starting = torch.from_numpy(self.first), True
+        if broken:
+            self.chosen = None  # it was chosen for an observation that is gone
+        return broken
+
+
+def check_memory(memory: dict, num: int) -> None:
+    """
+    Raises:
+        ValueError: the acting memory does not hold a finite tensor (num, ...) under every name.
+    """
+    for name, value in memory.items():
+        if isinstance(value, dict):
+            check_memory(value, num)
+        elif value.shape[:1] != (num,) or not torch.isfinite(value).all():
+            raise ValueError(f"the collector remembers {name} of shape {tuple(value.shape)}, not ({num}, ...), or it is not finite")

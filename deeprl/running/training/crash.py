@@ -1,0 +1,179 @@
+"""Report of an update that produced NaN or Inf: the first faulty tensor, and a bundle from which the update can be repeated.
+
+On a CPU every update is checked before it is applied. On another device a check waits for the device. There the trainer checks every
+`CHECK_PERIOD` updates and before every evaluation and checkpoint, and no weight changes after the failing update (`deeprl.learning.optim.finite`).
+
+    crash/step_<12 digits>/   a checkpoint folder (safetensors and JSON) with the parts `agent`, `batch` and `failure`, and config.yaml
+
+`agent` holds weights, targets, statistics and moments, `batch` the batch with its noise. On a CPU these are exactly those of the failing
+update. Elsewhere `batch` is the first batch, among the last `CHECK_PERIOD`, that fails with the frozen weights; target networks and
+statistics may be up to `CHECK_PERIOD` updates newer. A batch with rows that were overwritten in the replay since is not among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deeprl.running.accelerate.modes import PRODUCTS
+from deeprl.learning.agent import Agent
+from deeprl.errors import CheckpointError, RunFolderError
+from deeprl.noise import map_tensors
+from deeprl.running.runs.checkpoint import DAMAGE, load, save
+from deeprl.running.runs.folder import RunFolder
+from deeprl.system.files import own_folder
+from deeprl.running.training.learner import gradient
+from deeprl.types import Batch, NetworkNoise, Spec, ViewNoise
+
+CHECK_PERIOD = 16
+"""Updates between two checks on a device other than the CPU. Their batches are kept, on Atari 1.8 MB each."""
+
+# ---- the first faulty tensor
+
+
+def describe(name: str, tensor: Tensor) -> str:
+    """Description of a fault, such as: batch.reward: 2 of 32 entries are not finite, the first is nan at [4]"""
+    wrong = ~torch.isfinite(tensor)
+    at = wrong.nonzero()[0].tolist()
+    return f"{name}: {int(wrong.sum())} of {tensor.numel()} entries are not finite, the first is {tensor[tuple(at)].item()} at {at}"
+
+
+def leaves(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+    """The tensors in nested dicts, tuples and small objects such as `Values`, with their names."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from leaves(item, f"{name}.{key}")
+    elif hasattr(value, "_asdict"):
+        yield from leaves(value._asdict(), name)
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from leaves(item, f"{name}[{i}]")
+    elif type(value).__module__.startswith("deeprl") and not isinstance(value, torch.nn.Module) and hasattr(value, "__dict__"):
+        yield from leaves(vars(value), name)
+
+
+def first_fault(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
+    """The description of the first tensor that is not finite."""
+    for name, tensor in tensors:
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            return describe(name, tensor)
+    return None
+
+
+def weights_fault(agent: Agent) -> str | None:
+    """Description of a parameter that is not finite, or of a statistic or target that is NaN; None if there is none."""
+    parameters, device = {name for name, _ in agent.named_parameters()}, next(agent.parameters()).device
+    state = {name: tensor for name, tensor in agent.state_dict().items() if tensor.is_floating_point()}
+    wrong = [(~torch.isfinite(tensor) if name in parameters else tensor.isnan()).any().to(device) for name, tensor in state.items()]
+    for name, found in zip(state, torch.stack(wrong).tolist()):  # stacked, because the host waits for the device at every read
+        if found:
+            return describe(f"weights {name}", state[name])
+    return None
+
+
+def fault(agent: Agent, batch: Batch, objective: str) -> str | None:
+    """Compute the gradient of one objective again and describe the first tensor that is not finite, in the order of cause: the batch, the
+    weights, the output of each module, the loss, the gradients. None if all are finite."""
+    found = first_fault(leaves(batch, "batch")) or weights_fault(agent)
+    if found:
+        return found
+    outputs: list[str | None] = []
+
+    def hook(name: str):
+        return lambda module, arguments, output: outputs.append(first_fault(leaves(output, f"output of {name}")))
+
+    handles = [module.register_forward_hook(hook(name)) for name, module in agent.named_modules() if name]
+    try:
+        with torch.no_grad():
+            loss = agent.loss_of(objective, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    outputs.append(first_fault(leaves(loss, f"output of the loss {objective!r}")))
+    gradients, _ = gradient(agent, objective, batch)
+    names = {id(parameter): name for name, parameter in agent.named_parameters()}
+    trained = [names.get(id(p), "a parameter") for p in agent.objectives[objective].parameters]
+    computed = first_fault((f"gradient of {name}", tensor) for name, tensor in zip(trained, gradients))
+    found = next(filter(None, outputs), computed)
+    if found:
+        return found
+    norms = torch.stack(torch._foreach_norm(list(gradients)))
+    if not torch.linalg.vector_norm(norms).isfinite():
+        name, largest = max(zip(trained, gradients), key=lambda pair: float(pair[1].abs().max()))
+        return f"gradient of {name}: every entry is finite, the largest is {float(largest.abs().max()):.3g}, but their norm overflows"
+    return None
+
+
+def locate(agent: Agent, batches: Sequence[Batch]) -> tuple[Batch, str | None, str | None]:
+    """The first of several batches with which an objective fails, the objective, and the description; the last batch if none fails."""
+    for batch in batches:
+        for objective in agent.objectives:
+            found = fault(agent, batch, objective)
+            if found:
+                return batch, objective, found
+    return batches[-1], None, None
+
+
+# ---- the bundle
+
+
+def write(folder: RunFolder, config: dict, agent: Agent, batch: Batch | None, failure: dict) -> Path:
+    """Save a bundle in `crash/` of a run folder and return its own folder."""
+    rank = failure.get("rank", 0)
+    bundle = folder.path / "crash" / (f"step_{failure['step']:012d}" + (f"_rank{rank}" if rank else ""))
+    try:
+        own_folder(bundle.parent)
+    except OSError as error:
+        raise RunFolderError(
+            f"{bundle.parent}: {error.strerror}: remove it, and the bundle of this failure can be written there"
+        ) from error
+    spec = agent.spec._asdict() | {"obs_dtype": str(agent.spec.obs_dtype).removeprefix("torch.")}
+    save(bundle, {"agent": agent.state(), "batch": batch and batch._asdict(), "failure": {**failure, "spec": spec}})
+    RunFolder(bundle).write_config(config)
+    return bundle
+
+
+def read(bundle: Path) -> tuple[dict, dict, Batch | None, dict, Spec]:
+    """Content of a bundle: configuration, the agent's state, the batch, the failure, the environment's shapes.
+
+    Raises:
+        RunFolderError, CheckpointError
+    """
+    parts = load(bundle)
+    config = RunFolder(bundle).read_config()
+    try:
+        batch = None if parts["batch"] is None else Batch(**parts["batch"])
+        if batch is not None:  # a checkpoint holds plain tuples in place of records
+            views = {
+                name: ViewNoise(*(NetworkNoise(*end) for end in value)) for name, value in batch.noise.items() if isinstance(value, tuple)
+            }
+            batch = batch._replace(noise={**batch.noise, **views})
+        failure = parts["failure"]
+        numbers = all(type(failure[name]) is int for name in ("update", "step"))
+        words = isinstance(failure["tensor"], str) and isinstance(failure["objective"], str | None)
+        if not (numbers and words and failure["product"] in PRODUCTS):
+            raise ValueError("its failure has a value of another kind")
+        return config, parts["agent"], batch, failure, spec_of(failure)
+    except DAMAGE as error:
+        raise CheckpointError(f"{bundle} is no crash bundle: {type(error).__name__}: {error}") from None
+
+
+def to_device(batch: Batch, device: str) -> Batch:
+    """The batch on another device."""
+    return map_tensors(lambda tensor: tensor.to(device), batch)
+
+
+def spec_of(failure: dict) -> Spec:
+    stored = failure["spec"]
+    dtype = {"float32": torch.float32, "uint8": torch.uint8}[stored["obs_dtype"]]
+    counts = stored["num_actions"], stored["action_dim"], stored["frame_stack"]
+    shape, masked = tuple(stored["obs_shape"]), stored.get("masked", False)
+    if not all(type(number) is int and number >= 0 for number in (*shape, *counts)) or type(masked) is not bool:
+        raise ValueError("its shapes are no whole numbers")
+    return Spec(shape, dtype, *counts, masked)

@@ -1,0 +1,179 @@
+"""Evaluation: environments and seeds of its own, whole episodes, raw rewards. Training does not depend on it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from deeprl.learning.agent import Agent
+from deeprl.noise import NoiseStream, seed_sequence
+from deeprl.running.runs.folder import read_lines
+from deeprl.types import Acted
+
+LONGEST = 100_000
+"""Steps after which an episode is cut off where no time limit is known, because a greedy policy may never end one."""
+
+
+def evaluation_seed(seed: int, step: int, part: str = "run") -> int:
+    """The seed of a run's evaluation at `step`, which evaluations.jsonl records.
+
+    Args:
+        part: "run"; "final" for the last evaluation of a run that ended early; "fresh" for `deeprl eval` of the best checkpoint.
+            Those two would otherwise repeat the episodes by whose result the weights were chosen.
+    """
+    return int(seed_sequence(seed, "evaluation", part, step).generate_state(1)[0] >> 1)
+
+
+def repeated_seed(run: Path, seed: int, step: int, checkpoint: str) -> int:
+    """Seed with which a checkpoint is evaluated again: the seed of the run's own last evaluation at this step, so that the result is
+    repeated. For the best checkpoint a new seed, because that checkpoint was chosen by the result of the run's own.
+
+    Args:
+        run: its folder.
+        seed: of the run.
+        checkpoint: "best", "last" or a step, as the user named it.
+    """
+    if checkpoint == "best":
+        return evaluation_seed(seed, step, "fresh")
+    lines = read_lines(run / "evaluations.jsonl")
+    found = [line["seed"] for _, line in lines if line["step"] == step and type(line.get("seed")) is int and line["seed"] >= 0]
+    return found[-1] if found else evaluation_seed(seed, step)
+
+
+def evaluate(
+    agent: Agent,
+    make,
+    episodes: int,
+    num: int,
+    seed: int,
+    step: int,
+    device: str = "cpu",
+    each_tick: Callable[[int, int], None] = lambda played, steps: None,
+    listeners: Sequence[Callable[[Acted, Any, Sequence[bool], Sequence[int]], None]] = (),
+) -> dict:
+    """Run `episodes` episodes on at most `num` environments side by side.
+
+    Environment i plays a fixed number of episodes, because taking the first ones that end would under-represent long episodes. Where no
+    time limit is known, an episode counts with its first `LONGEST` steps.
+
+    Args:
+        make: `make(seed, num)` -> environment layer with evaluation seeds.
+        seed: all random numbers are a function of it, of `episodes` and of `num`.
+        step: environment step, for schedules.
+        each_tick: called before each step with the number of episodes that are over and of steps so far; it may raise to end the
+            evaluation.
+        listeners: called after each step with the actions, the environments' `Step`, whether each episode counts, (M,), and the
+            environments whose episode a failure cut off.
+
+    Returns:
+        {"seed", "returns", "lengths"}: one entry per episode, ordered by environment, then time.
+
+    Raises:
+        RuntimeError: more episodes than are wanted were cut off by failures (`env.on_error=restart`).
+    """
+    num = max(1, min(num, episodes))
+    envs = make(seed, num)
+    ticks = 0
+    cut = 0  # episodes that a failure cut off: they are no results, and others are played for them
+    longest = LONGEST if envs.backend.limit is None else math.inf
+    try:
+        noise = NoiseStream(seed, "evaluation", "act", lambda ticks, g: agent.act_noise((ticks, num), g), block=64)
+        quota = np.array([episodes // num + (i < episodes % num) for i in range(num)])
+        returns: list[list[float]] = [[] for _ in range(num)]
+        lengths: list[list[int]] = [[] for _ in range(num)]
+        running, length = np.zeros(num), np.zeros(num, dtype=np.int64)
+        obs, first = envs.reset(), np.ones(num, dtype=bool)
+        memory: dict = {}
+        while any(counts := [len(r) < q for r, q in zip(returns, quota)]):
+            each_tick(sum(map(len, returns)), ticks * num)
+            ticks += 1
+            acted = agent.act(torch.from_numpy(obs).to(device), torch.from_numpy(first), memory, step, noise.next(), explore=False)
+            memory = acted.memory
+            after = envs.step(acted.action.numpy())
+            length += 1
+            late = np.flatnonzero((length >= longest) & ~after.ended).tolist()
+            if late:
+                after = envs.cut(after, late)
+                remedy = "set env.max_episode_steps, or let the function return gymnasium.wrappers.TimeLimit(env, STEPS)"
+                cause = f"an episode of an evaluation was cut off after {LONGEST:,} steps, because no time limit of {envs.name} is known"
+                warnings.warn(f"{cause}: {remedy}", RuntimeWarning, stacklevel=2)
+            for listen in listeners:
+                listen(acted, after, counts, envs.restarted)
+            running += after.reward
+            cut += len(envs.restarted)
+            if cut > max(episodes, 10):
+                raise RuntimeError(
+                    f"{cut} episodes of an evaluation were cut off by failures of {envs.name}, which the warnings above name: the others "
+                    "may be too easy, so mend the environment. Resumed with another evaluation.every, a run leaves this evaluation out"
+                )
+            for i in np.flatnonzero(after.ended):
+                if len(returns[i]) < quota[i] and i not in envs.restarted:
+                    returns[i].append(float(running[i]))
+                    lengths[i].append(int(length[i]))
+                running[i], length[i] = 0.0, 0
+            obs, first = after.obs, after.ended
+    finally:
+        envs.close()
+    return {"seed": seed, "returns": [x for r in returns for x in r], "lengths": [x for r in lengths for x in r]}
+
+
+class Tape:
+    """A listener of `evaluate` that records the first episode of environment 0 that no failure cuts off."""
+
+    def __init__(self) -> None:
+        self.actions: list[np.ndarray] = []
+        """One action per step, (1,) int64 or (1, D) float32"""
+        self.returned = 0.0
+        self.ended = False
+        self.resets = 1
+        """Number of seeded resets up to the start of this episode"""
+
+    def __call__(self, acted: Acted, after: Any, counts: Sequence[bool], restarted: Sequence[int]) -> None:
+        if self.ended:
+            return
+        if 0 in restarted:
+            self.actions, self.returned, self.resets = [], 0.0, self.resets + 1
+            return
+        self.actions.append(acted.action.numpy()[:1].copy())
+        self.returned += float(after.reward[0])
+        self.ended = bool(after.ended[0])
+
+
+def interval(returns: Sequence[float]) -> list[float] | None:
+    """Lower and upper bound of Student's 95 % interval of the mean; None of a single return.
+
+    The quantile of n − 1 degrees of freedom is its expansion around the normal one (Abramowitz and Stegun, 26.7.5), to 0.2 %; with one and
+    two degrees, where that is too coarse, it is the exact number.
+    """
+    freedom = len(returns) - 1
+    if freedom == 0:
+        return None
+    z = 1.959963984540054
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    series = z + sum(term / freedom**power for power, term in enumerate(terms, 1))
+    half = {1: 12.7062, 2: 4.3027}.get(freedom, series) * float(np.std(returns, ddof=1)) / len(returns) ** 0.5
+    mean = float(np.mean(returns))
+    return [mean - half, mean + half]
+
+
+def summarise(returns: list[float]) -> dict[str, float]:
+    """Mean, interquartile mean (the mean of the middle half), standard deviation, number of episodes."""
+    values = np.sort(np.asarray(returns, dtype=np.float64))
+    cut = len(values) // 4
+    return {
+        "mean": float(values.mean()),
+        "iqm": float(values[cut : len(values) - cut].mean()),
+        "std": float(values.std()),
+        "episodes": len(values),
+    }

@@ -1,0 +1,46 @@
+"""What a run tells in numbers: a line of its log, and the summary at its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deeprl.running.config.rules import get
+from deeprl.system.machine import peak_memory
+
+
+def metrics_of(trainer: Any) -> dict[str, float]:
+    """All metrics at the trainer's step. Numbers of the last update are read from the device here, not in the update."""
+    agent, episodes = trainer.agent, trainer.collector.episodes
+    values: dict[str, float] = {**trainer.collector.metrics(), **agent.diagnostics(trainer.step)}
+    if episodes.finished:
+        values["rollout/episodic_return"] = episodes.finished[-1].reward
+    if trainer.learned is not None:
+        values.update(agent.read(trainer.learned.metrics))
+    values["train/n_updates"] = float(agent.updates)
+    values.update(agent.learning_rates(trainer.step))
+    values.update(trainer.saver.cost)
+    frames = get(trainer.config, "env.protocol.frame_skip")
+    if frames:
+        values["time/frames"] = float(frames * trainer.step)
+    values["time/time_elapsed"] = trainer.stopwatch.seconds
+    values.update(trainer.stopwatch.speeds(trainer.step, agent.updates))
+    return values
+
+
+def summary_of(trainer: Any, speeds: dict[str, float]) -> dict[str, Any]:
+    """Content of summary.json.
+
+    Args:
+        speeds: of the stopwatch, before the last evaluation.
+    """
+    return {
+        "final": trainer.final,
+        "best": trainer.evaluator.best,
+        "steps": trainer.step,
+        "stopped_early": trainer.stopped_early,
+        "updates": trainer.agent.updates,
+        "wall_seconds": trainer.stopwatch.seconds,
+        "steps_per_second": speeds.get("time/fps"),
+        "updates_per_second": speeds.get("time/updates_per_second"),
+        "peak_memory_bytes": peak_memory(),
+    }

@@ -1,0 +1,87 @@
+"""Writing the checkpoints of a run, and what follows from a full disk."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from deeprl.replay.replay import Replay
+from deeprl.replay.rollout import Rollout
+from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.system.files import full
+
+SEGMENT_BYTES = 8 << 20
+"""Bytes of replay rows in one write between checkpoints, so that few rows are left for the checkpoint. A large replay writes a 256th of
+itself, because each checkpoint lists every segment."""
+
+
+class Saver:
+    """Writer of checkpoints, with the rows of the replay if `checkpoint.replay` is true.
+
+    Attributes:
+        cost: metrics of the last checkpoint, its size and duration.
+    """
+
+    def __init__(self, config: dict, checkpoints: Checkpoints, replay: Replay | Rollout):
+        self.checkpoints, self.replay = checkpoints, replay
+        self.with_replay = config["checkpoint"]["replay"]
+        periodic = config["checkpoint"]["every"] or config["checkpoint"]["minutes"] is not None
+        ahead = max(int(checkpoints.segment_bytes * replay.capacity / max(replay.bytes, 1)), replay.num)
+        self.ahead_steps = ahead if periodic and self.with_replay and replay.appends else math.inf
+        """Steps after which rows are written ahead of their checkpoint"""
+        self.segment_from = 0
+        self.marks = [0] * replay.num
+        """Rows of each environment that are on disk"""
+        self.stall = 0.0
+        """Longest wait of training for the disk since the last checkpoint, in seconds"""
+        self.cost: dict[str, float] = {}
+
+    def write_ahead(self, step: int) -> None:
+        """Write rows for the next checkpoint, once there are enough. A full disk is ignored here, because the checkpoint reports it."""
+        if step - self.segment_from < self.ahead_steps:
+            return
+        began, marks, self.segment_from = time.monotonic(), self.replay.marks(), step
+        try:
+            self.checkpoints.write_ahead(self.replay.rows(self.marks), self.replay.live_from())
+            self.marks = marks
+        except OSError as error:
+            if not full(error):
+                raise
+        self.stall = max(self.stall, time.monotonic() - began)
+
+    def save(self, step: int, parts: dict, best: bool) -> None:
+        """Write the checkpoint of `step`, from the state of every part but the replay.
+
+        Raises:
+            OSError: it could not be written; see `full_disk`.
+        """
+        if self.with_replay:
+            marks, live_from = self.replay.marks(), self.replay.live_from()
+            rows = self.replay.rows(self.marks) if marks != self.marks else None
+            parts = {**parts, "replay": self.replay.state_dict()}
+            done = self.checkpoints.save(step, parts, rows, live_from, best=best)
+            self.marks = marks
+        else:
+            done = self.checkpoints.save(step, parts, best=best)
+        self.cost = {
+            "time/checkpoint_bytes": float(done["bytes"]),
+            "time/checkpoint_seconds": done["seconds"],
+            "time/checkpoint_stall": max(self.stall, done["seconds"]),
+        }
+        self.segment_from, self.stall = step, 0.0
+
+    def full_disk(self, step: int, error: OSError) -> str:
+        """Message about the full disk that prevented the checkpoint of `step`.
+
+        Raises:
+            OSError: `error` itself, if it has another cause.
+        """
+        if not full(error):
+            raise error
+        last = self.checkpoints.pointed("last")
+        before = "and there is none before it" if last is None else f"the one of step {last:,} is untouched"
+        return f"{error.strerror}: the checkpoint of step {step:,} could not be written, {before}"
+
+    def restored(self, step: int) -> None:
+        """Record that the replay holds the rows of the checkpoint of `step`."""
+        self.marks, self.segment_from = self.replay.marks(), step

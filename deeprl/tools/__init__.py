@@ -1,0 +1,1 @@
+"""Tools around runs. No run needs them."""

@@ -1,0 +1,84 @@
+"""A check from its overrides to its record: compose, build the trainer in a temporary folder, measure it, remove the folder."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from deeprl.tools.check import facts
+from deeprl.tools.check.measure import Laps, measure
+from deeprl.tools.check.record import Record
+from deeprl.running.config import tuned
+from deeprl.running.config.compose import compose, run_folder_of
+from deeprl.running.config.folders import file, source
+from deeprl.running.config.instantiate import instantiate
+from deeprl.running.config.rules import learns_nothing, planned_updates
+from deeprl.errors import ConfigError, NotFinite
+from deeprl.running.runs.folder import RunFolder
+from deeprl.running.runs.places import holds_run, require_new
+from deeprl.running.session.assemble import assemble
+from deeprl.running.session.settle import settle
+from deeprl.system.machine import available_memory
+from deeprl.system.signals import interrupting
+from deeprl.system.terminal import front_door, say
+
+
+def build(overrides: Sequence[str], seconds: float) -> Record:
+    """The record of the run that `deeprl train overrides` would start.
+
+    Args:
+        seconds: duration of the measured training, and at most that of an evaluation.
+
+    Raises:
+        ConfigError: as in training.
+    """
+    overrides = list(overrides)
+    composed, user, chosen = compose(overrides)
+    folder = run_folder_of(overrides)
+    if folder and not (composed["resume"] == "auto" and holds_run(Path(folder))):
+        require_new(Path(folder))
+    root = Path(folder or "runs")
+    config = settle(composed, user)
+    if learns_nothing(config):
+        named = f"agent={config['names']['agent']}"
+        raise ConfigError(f"{named} makes no updates, whose speed this command measures: train with steps=1000 and see how long it takes.")
+    asked, device = copy.deepcopy(config), str(config["device"])
+    with interrupting(), tempfile.TemporaryDirectory(prefix="deeprl-check-") as name:
+        scratch, laps, available = RunFolder(Path(name)), Laps(), available_memory()
+        trainer = assemble(config, scratch, watched=laps.watch)
+        device_available = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else None
+        run = copy.deepcopy(config)  # before the measurement changes it
+        say(f"measuring: the first updates, then {seconds:g} s of training, and up to {seconds:g} s of an evaluation")
+        try:
+            speed, evaluating = measure(trainer, laps, seconds, scratch.path)
+            memory = facts.memory(trainer, run, available, device_available, root)
+        except NotFinite as error:  # its message names a file that is removed
+            text = f"the measured training computed NaN or Inf: {front_door()} with these words keeps the batch"
+            raise RuntimeError(text) from error
+        finally:
+            trainer.envs.close()
+        option = tuned.option(run["names"]["env"], run["names"]["agent"])
+        path = file("tuned", option)
+        run["accelerate"]["mode"] = config["accelerate"]["mode"]  # "fast" if the update did not compile
+        return Record(
+            config=run,
+            tuned=source(path) if path else None,
+            system=facts.system(device),
+            decisions=facts.decisions(asked, run, chosen, trainer.agent),
+            environment=facts.environment(run, instantiate(run["env"], "env", None)),
+            networks=facts.networks(trainer.agent),
+            memory=memory,
+            updates=planned_updates(run),
+            targets=facts.targets(run, trainer.agent),
+            support=facts.support(run),
+            average_reward=bool(getattr(getattr(trainer.agent, "rate", None), "learned", False)),
+            sequences=facts.sequences(trainer.agent),
+            speed=speed,
+            evaluating=evaluating,
+            checkpoint_seconds=trainer.saver.cost["time/checkpoint_seconds"],
+            seen=facts.seen(trainer.replay, trainer.collector.episodes, trainer.agent),
+        )

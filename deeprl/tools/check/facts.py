@@ -1,0 +1,222 @@
+"""Facts about the parts of a run that need no measurement, and about the rows that a measurement left in the replay."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from deeprl.running.accelerate.graph import has_compiler
+from deeprl.running.accelerate.modes import WORTH_COMPILING
+from deeprl.learning.agent import Agent
+from deeprl.tools.check.record import Decision, Environment, Memory, Network, Seen, Target
+from deeprl.running.config.instantiate import instantiate
+from deeprl.running.config.rules import get, learns_nothing, planned_updates, rollout_updates
+from deeprl.replay.replay import Replay
+from deeprl.replay.rollout import Rollout
+from deeprl.running.session.assemble import WORTH_THREADS, widest
+from deeprl.system.machine import gpu_driver, peak_memory, resident_memory, system_entry, usable_cores
+from deeprl.running.training.episodes import Episodes
+from deeprl.running.training.trainer import Trainer
+
+ENOUGH = 500
+"""Rows from which an entry of observations that never changed counts as constant"""
+
+
+def system(device: str) -> dict[str, Any]:
+    driver = gpu_driver() if device.startswith("cuda") else None
+    return {**system_entry(device), "cores": usable_cores(), "driver": driver}
+
+
+def networks(agent: Agent) -> tuple[Network, ...]:
+    """Parameters by network: parts of the agent, and within a chain or a weighting its networks."""
+    trained = {id(parameter) for objective in agent.objectives.values() for parameter in objective.parameters}
+    found: dict[str, Network] = {}
+    for path, parameter in agent.named_parameters():
+        first, *rest = path.split(".")
+        name = f"{first}.{rest[0]}" if first in ("chain", "weighting") else first
+        _, total, own = found.get(name, Network(name, 0, 0))
+        size = parameter.numel()
+        found[name] = Network(name, total + size, own + size * (id(parameter) in trained))
+    return tuple(found.values())
+
+
+def environment(config: dict[str, Any], env: Any) -> Environment:
+    """
+    Args:
+        env: the object that `env` describes. One game is made and closed.
+    """
+    game = env.build()
+    spec, kind = game.spec, str(game.spec.obs_dtype).removeprefix("torch.")
+    space = f"{spec.obs_shape} {kind}"
+    actions = f"{spec.num_actions} discrete" if spec.num_actions else f"{spec.action_dim} continuous, each in [-1, 1]"
+    own = game.actions
+    if not spec.num_actions and own.low is not None and not (np.all(own.low == -1) and np.all(own.high == 1)):
+        actions += f", rescaled to [{ends(own.low)}, {ends(own.high)}]"
+    made = Environment(space, actions, tuple(game.layers()), game.limit, game.reward_range, config["env"]["num"], config["env"]["vector"])
+    game.close()
+    return made
+
+
+def ends(bounds: np.ndarray) -> str:
+    """One end of an interval for every component of an action: -2, or -2 ... -1."""
+    low, high = np.min(bounds), np.max(bounds)
+    return f"{low:g}" if low == high else f"{low:g} ... {high:g}"
+
+
+def size(tensors: Any) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def memory(trainer: Trainer, config: dict[str, Any], available: int | None, device_available: int | None, root: Path) -> Memory:
+    """
+    Args:
+        trainer: after the measurement, which ended with a checkpoint.
+        config: of the run.
+        available, device_available: free memory before the measurement.
+        root: the folder that would hold the run.
+    """
+    agent, replay, checkpoints = trainer.agent, trainer.replay, trainer.checkpoints
+    state = checkpoints.folder / f"step_{trainer.step:012d}"
+    each = sum(path.stat().st_size for path in state.rglob("*") if path.is_file())
+    workers = [resident_memory(child.pid) for child in multiprocessing.active_children() if child.pid is not None]
+    known = [bytes_ for bytes_ in workers if bytes_ is not None]
+    rows = min(replay.capacity, config["steps"])
+    stored = replay.bytes * rows // replay.capacity if config["checkpoint"]["replay"] else 0
+    place = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
+    cuda = str(config["device"]).startswith("cuda")
+    return Memory(
+        weights=size(agent.state_dict().values()),
+        optimizer=size(tensor for objective in agent.objectives.values() for tensor in objective.optimizer.tensors()),
+        replay=replay.bytes,
+        process=peak_memory(),
+        workers=sum(known) if known else None,
+        device=torch.cuda.max_memory_allocated(config["device"]) if cuda else None,
+        available=available,
+        device_available=device_available,
+        checkpoint=each,
+        disk=each * (config["checkpoint"]["keep"] + 2) + stored,  # the best, and a new one before an old one goes
+        disk_available=shutil.disk_usage(place).free,
+    )
+
+
+def targets(config: dict[str, Any], agent: Agent) -> tuple[Target, ...]:
+    """How often target networks follow. A period of the chain is named `sync` or `shift`; its key is `sync_period`, or that of DQN."""
+    chain, steps = get(config, "agent.chain", {}), max(config["steps"] - config["learning_starts"], 0)
+    found = []
+    for name, period in agent.clock.periods.items():
+        key = next((key for key in (f"{name}_period", "target_update_period") if key in chain), None)
+        if key is not None:
+            found.append(Target(f"agent.chain.{key}", period, steps // period))
+    if "tau" in chain and not agent.clock.periods:
+        updates = planned_updates(config) // getattr(agent, "target_period", 1)
+        found.append(Target("agent.chain.tau", chain["tau"], updates * chain["tau"]))
+    return tuple(found)
+
+
+def support(config: dict[str, Any]) -> tuple[float, float] | None:
+    """Range of returns of a bounded head. A mapping changes the units, so that the range says nothing then."""
+    if not str(get(config, "agent.mapping._target_", "Identity")).endswith(".Identity"):
+        return None
+    low, high = instantiate(config["agent"]["head"], "agent.head", None).bounds
+    return (float(low), float(high)) if np.isfinite([low, high]).all() else None
+
+
+def seen(replay: Replay | Rollout, played: Episodes, agent: Agent) -> Seen:
+    """Statistics of the rows that the measurement collected."""
+    raw, vectors = replay.seen()
+    learned = agent.rewards(raw).abs()
+    lengths, returns = [e.length for e in played.recent], [e.reward for e in played.recent]
+    entries = constant = 0
+    largest = 0.0
+    if vectors is not None:
+        with torch.no_grad():
+            normalize: Any = agent.normalize
+            obs = normalize(vectors.to(next(agent.parameters()).device)).flatten(1).cpu()
+        entries, largest = obs.shape[1], float(obs.abs().max())
+        still = (obs == obs[0]).all(0) & (obs[0] != 0) if len(obs) >= ENOUGH else torch.zeros(entries, dtype=torch.bool)
+        constant = int(still.sum())
+    return Seen(
+        rows=len(raw),
+        episodes=played.number,
+        length=float(np.mean(lengths)) if lengths else None,
+        returned=float(np.mean(returns)) if returns else None,
+        reward_low=float(raw.min()),
+        reward_high=float(raw.max()),
+        reward_size=float(learned.mean()),
+        reward_largest=float(learned.max()),
+        entries=entries,
+        constant=constant,
+        largest=largest,
+    )
+
+
+# ---- automatic choices
+
+
+def decisions(asked: dict[str, Any], config: dict[str, Any], chosen: dict[str, str], agent: Agent) -> tuple[Decision, ...]:
+    """What every automatic setting chose, and why.
+
+    Args:
+        asked: the configuration before the trainer was built.
+        config: afterwards.
+        chosen: options by slot.
+    """
+    device, updates = str(config["device"]), planned_updates(config)
+    found = []
+    if asked["accelerate"]["mode"] == "auto":
+        found.append(Decision("accelerate", config["accelerate"]["mode"], why_mode(device, updates, has_compiler())))
+    if asked["runtime"]["threads"] is None:
+        units = widest(agent)
+        rule = f"less than {WORTH_THREADS}" if units < WORTH_THREADS else "so as many as torch chooses on this machine"
+        why = f"the widest layer has {units:,} units, {rule}"
+        found.append(Decision("runtime.threads", str(config["runtime"]["threads"]), why))
+    for slot, option in chosen.items():
+        if option == "auto" and slot != "accelerate":
+            found.append(Decision(slot, *slot_decision(slot, config, agent)))
+    return tuple(found)
+
+
+def why_mode(device: str, updates: int, compiler: bool) -> str:
+    """The reason of `deeprl.running.accelerate.modes.choose`."""
+    if not device.startswith("cpu"):
+        return f"the device is {device}"
+    if updates < WORTH_COMPILING:
+        return f"{updates:,} updates are planned, and compiling pays from {WORTH_COMPILING:,} on"
+    return f"{updates:,} updates are planned, at least {WORTH_COMPILING:,}" if compiler else "there is no C++ compiler"
+
+
+def sequences(agent: Agent) -> bool:
+    """Whether the agent learns from sequences."""
+    return "sequences" in agent.needs
+
+
+def slot_decision(slot: str, config: dict[str, Any], agent: Agent) -> tuple[str, str]:
+    """Choice of a slot with the option `auto`, and its reason."""
+    shape = agent.spec.obs_shape
+    group, _, place = slot.partition("@")
+    if group == "replay":
+        if rollout_updates(config) is not None:
+            return "rollout", "the agent learns from rollouts"
+        if learns_nothing(config):
+            return "none", "the agent plans and makes no updates"
+        return ("sequences", "the backup learns from them") if sequences(agent) else ("uniform", "no part asks for sequences")
+    if group == "agent/torso":
+        if place.endswith("encoder_torso") and getattr(agent, "encoder", None) is None:
+            return "none", "there is no encoder"
+        choice = instantiate(get(config, place or "agent.torso"), place or "agent.torso", None)
+        return type(choice.resolve(agent.spec)).__name__, f"observations have shape {shape}"
+    if group == "agent/encoder":
+        built = getattr(agent, "encoder", None) is not None
+        return ("ImageEncoder", "observations are images") if built else ("none", "observations are vectors")
+    if group == "agent/rewards":
+        bound = get(config, "agent.rewards.bound")
+        return ("raw", "env.reward_clip is not set") if bound is None else (f"clipped at ±{bound:g}", "env.reward_clip, from the protocol")
+    if group == "agent/normalize":
+        scaled = get(config, "agent.normalize.by") is not None
+        return ("divided by env.obs_scale", "the environment's file has it") if scaled else ("none", "env.obs_scale is not set")
+    return "auto", "see the comment of its file"

@@ -1,0 +1,137 @@
+"""A policy as a `torch.export` program and as an ONNX model, both with a free number of observations M."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from deeprl.running.accelerate.graph import apart
+from deeprl.running.accelerate.modes import apply
+from deeprl.tools.export.policy import Policy
+
+INPUT, OUTPUT = "obs", "action"
+"""Names in the ONNX model"""
+ROWS = 3
+"""Observations with which a policy is traced. Not 1, because the tracer would take that for a fixed size."""
+REFERENCE_ROWS = 64
+"""Observations for ONNX's reference evaluator, which is slow"""
+
+Runner = Callable[[np.ndarray], np.ndarray]
+"""(M, *obs) -> actions of a program"""
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Hide what the exporters print about their own steps."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def exported(policy: Policy) -> ExportedProgram:
+    """The policy as a program on the CPU, with the parameters and buffers that it reads and no others. `policy` is not changed."""
+    mine = copy.deepcopy(policy).cpu()
+    apply(mine, "reference")  # plain convolutions, because layouts and patches serve this machine
+    spec = policy.agent.spec
+    obs = torch.zeros((ROWS, *spec.obs_shape), dtype=spec.obs_dtype)
+
+    def program() -> ExportedProgram:
+        with torch.no_grad(), silence():
+            return torch.export.export(mine, (obs,), dynamic_shapes=({0: Dim("M")},), strict=False)
+
+    # twice, because a program stores every parameter of its module: critics, target networks, deviations of noisy layers
+    for name in unread(program()):
+        owner, _, last = name.rpartition(".")
+        module = mine.get_submodule(owner)
+        (module.register_parameter if last in module._parameters else module.register_buffer)(last, None)
+    found = program()
+    for node in found.graph.nodes:
+        node.meta.pop("stack_trace", None)  # lines of code, and folders of this machine
+    return found
+
+
+def unread(program: ExportedProgram) -> list[str]:
+    """Names of the parameters and buffers that no operator of a program reads."""
+    read = {node.name for node in program.graph.nodes if node.op == "placeholder" and node.users}
+    signature = program.graph_signature
+    places = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    return [name for place, name in places.items() if place not in read]
+
+
+def runner(program: ExportedProgram) -> Runner:
+    module = program.module()
+    return lambda obs: module(torch.from_numpy(obs)).numpy()
+
+
+def saved(program: ExportedProgram, metadata: dict[str, Any]) -> bytes:
+    """A program as the content of a .pt2 file, with the metadata as its extra file `policy.json`."""
+    file = io.BytesIO()
+    with silence():
+        torch.export.save(program, file, extra_files={"policy.json": json.dumps(metadata)})
+    return file.getvalue()
+
+
+# ---- ONNX
+
+
+def sinh(x: Tensor) -> Tensor:
+    return 0.5 * (x.exp() - (-x).exp())
+
+
+REPLACED = {torch.ops.aten.sinh.default: sinh, torch.ops.aten.baddbmm.default: apart}
+"""ONNX Runtime has no sinh in float64, in which value mappings are; torch 2.6 cannot convert `baddbmm` with a free number of rows"""
+
+
+def onnx_model(program: ExportedProgram, metadata: dict[str, Any]) -> bytes:
+    """A program as the content of an .onnx file, weights included. Each key of the metadata is a property of the model; what is no text is
+    there as JSON."""
+    with torch.no_grad(), silence():
+        program = program.run_decompositions(REPLACED)
+        model = torch.onnx.export(program, (), dynamo=True, external_data=False, verbose=False, input_names=[INPUT], output_names=[OUTPUT])
+    assert model is not None
+    proto = model.model_proto
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "M"
+    del proto.graph.value_info[:]  # shapes in between, under the exporter's name of M
+    for node in proto.graph.node:
+        del node.metadata_props[:]  # what the exporter notes for its own developers
+    for key, value in metadata.items():
+        proto.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
+    return proto.SerializeToString()
+
+
+def onnx_runner(model: bytes) -> tuple[str, Runner, int | None]:
+    """
+    Returns:
+        name of the evaluator: ONNX Runtime if it is installed, or else the slow one of the package onnx; the runner; and the number of
+        observations that it can take in a reasonable time, None: any.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        import onnx
+        from onnx.reference import ReferenceEvaluator
+
+        evaluator: Any = ReferenceEvaluator(onnx.load_from_string(model))
+        return f"onnx {onnx.__version__}", lambda obs: np.asarray(evaluator.run(None, {INPUT: obs})[0]), REFERENCE_ROWS
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return f"onnxruntime {onnxruntime.__version__}", lambda obs: np.asarray(session.run(None, {INPUT: obs})[0]), None

@@ -1,0 +1,156 @@
+"""Groups: runs of a task that differ in nothing but the seed, and in keys that do not affect what is learned.
+
+A group has one name on all tasks, although its configuration differs between them (tuned settings): the values of a few keys that tell the
+groups of each task apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations, count
+from operator import itemgetter
+from typing import NamedTuple
+
+from deeprl.running.config.rules import nearest
+from deeprl.running.config.stored import LATER, SAME
+from deeprl.errors import ConfigError
+from deeprl.tools.report.runs import Run, short
+from deeprl.running.runs.config_file import flatten
+
+UNIMPORTANT = (
+    "seed", "names", "steps", "stop", "evaluation", "checkpoint", "log", "logger", "resume", "device", "accelerate.mode",
+    "runtime.threads", "runtime.deterministic", "runtime.watchdog", "env.vector", "env.on_error", "env.timeout",
+    "replay.device", "collect.address", "collect.timeout", "collect.restarts", "learner.backend", "learner.timeout",
+)  # fmt: skip
+"""Keys that decide how long a run trains, what is recorded, and where it is computed, but not what is learned up to a step."""
+OLDER = {
+    **{key: before for key, (before, _) in SAME.items()}, **{slot: later["_target_"] for slot, later in LATER.items()}, "init_from": None
+}  # fmt: skip
+"""Keys that older runs lack, with what they did"""
+ABSENT = "absent"
+NAMES = ("agent", "env", "replay")
+"""Slots whose option is recorded under `names`, so that `--group agent` means its name."""
+
+
+def settings(run: Run) -> dict[str, str]:
+    """Every key of the configuration as text. The class of a part is the value of the part's own key: agent.backup = deeprl....Double.
+    For `NAMES`, whose own key is the option's name, it is agent._target_. `learner.ranks` is the number of processes, each with `env.num`
+    environments; torchrun decides it, and no configuration."""
+    leaves = {key.removesuffix("._target_"): text(value) for key, value in flatten(run.config)}
+    classes = {f"{slot}._target_": leaves[slot] for slot in NAMES if slot in leaves}
+    leaves["learner.ranks"] = str(run.ranks)
+    return {
+        **{key: text(value) for key, value in OLDER.items()},
+        **leaves,
+        **classes,
+        **{slot: leaves[f"names.{slot}"] for slot in NAMES if f"names.{slot}" in leaves},
+    }
+
+
+def text(value: object) -> str:
+    """As in YAML, but 2.0 is 2, because a run with the one is a run with the other."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < 1e6 else str(value)
+
+
+def important(leaves: dict[str, str]) -> dict[str, str]:
+    """Only keys that affect what is learned."""
+    inside = tuple(f"{key}." for key in UNIMPORTANT)
+    return {key: value for key, value in leaves.items() if key not in (*UNIMPORTANT, *NAMES) and not key.startswith(inside)}
+
+
+def grouped(runs: Sequence[Run], keys: Sequence[str] | None = None) -> dict[str, list[Run]]:
+    """Group name -> runs of all tasks, ordered by name.
+
+    Args:
+        keys: runs with equal values of these keys form a group, whatever else differs. None: groups are inferred.
+
+    Raises:
+        ConfigError: no run has such a key.
+    """
+    known = {run.name: settings(run) for run in runs}
+    if keys is None:
+        keys = telling_apart(runs, known)
+    for key in keys:
+        if not any(key in leaves for leaves in known.values()):
+            candidates = {key for leaves in known.values() for key in leaves}
+            raise ConfigError(f"--group {key}: no run has this key.{nearest(key, candidates)}")
+    found: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        found.setdefault(tuple(known[run.name].get(key, ABSENT) for key in keys), []).append(run)
+    labels: list[str] = []
+    for values in found:
+        name = label(keys, values)
+        again = (f"{name} ({number})" for number in count(2))  # because values may look alike once they are shortened
+        labels.append(name if name not in labels else next(each for each in again if each not in labels))
+    return dict(sorted(zip(labels, found.values()), key=itemgetter(0)))
+
+
+def label(keys: Sequence[str], values: Sequence[str]) -> str:
+    """A key that the group lacks is left out, unless it lacks all of them."""
+    given = [(key, value) for key, value in zip(keys, values) if value != ABSENT] or list(zip(keys, values))
+    return short(", ".join(f"{key}={shown(value)}" for key, value in given) or "all runs")
+
+
+def shown(value: str) -> str:
+    """A value for people. Of a class its name is enough."""
+    return short(value.rpartition(".")[2] if value.startswith("deeprl.") else value, 60)
+
+
+def telling_apart(runs: Sequence[Run], known: dict[str, dict[str, str]]) -> list[str]:
+    """The fewest keys (found greedily) whose values tell the inferred groups of each task apart; `agent` first, if agents differ at all."""
+    clusters: dict[tuple, dict[str, str]] = {}
+    for run in runs:
+        leaves = known[run.name]
+        cluster = clusters.setdefault((run.task, *sorted(important(leaves).items())), dict(leaves))
+        for key in [key for key in cluster if cluster[key] != leaves.get(key)]:
+            del cluster[key]  # a value that varies inside of a cluster cannot name it
+    everywhere = [key for key in ("agent", "steps", "replay") if all(key in cluster for cluster in clusters.values())]
+    candidates = sorted({*everywhere, *(key for cluster in clusters.values() for key in important(cluster))}, key=preference)
+    keys = [key for key in everywhere if key == "agent"]
+    pairs = [(mine, other) for (one, mine), (two, other) in combinations(clusters.items(), 2) if one[0] == two[0]]
+    pairs = [(one, other) for one, other in pairs if all(one[key] == other[key] for key in keys)]
+    while pairs:
+        best = max(candidates, key=lambda key: sum(one.get(key) != other.get(key) for one, other in pairs))  # the first of equals
+        keys.append(best)
+        pairs = [(one, other) for one, other in pairs if one.get(best) == other.get(best)]
+    if len(keys) > 1 and keys[0] == "agent" and len({cluster["agent"] for cluster in clusters.values()}) == 1:
+        del keys[0]
+    return keys
+
+
+def preference(key: str) -> tuple[bool, int, int, str]:
+    """Short keys come first, and so a part before the keys inside of it."""
+    return key not in ("steps", "replay"), key.count("."), len(key), key
+
+
+class Setting(NamedTuple):
+    """A key whose values differ between the runs of a task."""
+
+    key: str
+    values: dict[str, dict[str, list[str]]]
+    """Group -> value -> the tasks on which the group has it"""
+    mixed: tuple[str, ...]
+    """Groups in which it differs between the runs of a task"""
+
+
+def differences(groups: dict[str, list[Run]]) -> list[Setting]:
+    """Keys that affect what is learned and differ between the runs of at least one task."""
+    tasks = sorted({run.task for runs in groups.values() for run in runs})
+    leaves = {run.name: important(settings(run)) for runs in groups.values() for run in runs}
+    found = []
+    for key in sorted({key for each in leaves.values() for key in each}):
+        values = {
+            (group, task): sorted({leaves[run.name].get(key, ABSENT) for run in runs if run.task == task})
+            for group, runs in groups.items()
+            for task in tasks
+        }
+        if all(len({value for group in groups for value in values[group, task]}) <= 1 for task in tasks):
+            continue
+        table: dict[str, dict[str, list[str]]] = {group: {} for group in groups}
+        for (group, task), each in values.items():
+            for value in each:
+                table[group].setdefault(value, []).append(task)
+        found.append(Setting(key, table, tuple(group for group in groups if any(len(values[group, task]) > 1 for task in tasks))))
+    return found

@@ -1,0 +1,130 @@
+"""What a reader must know before believing a figure: runs that are unfinished, unequal or missing, one sentence each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from deeprl.running.config.rules import get, learns_nothing
+from deeprl.tools.report.groups import Setting
+from deeprl.tools.report.runs import DIRTY, Run, number, short
+from deeprl.system.terminal import some
+
+MEASURING = ("evaluation.every", "evaluation.episodes", "evaluation.final_episodes")
+COMPUTING = ("device", "accelerate.mode", "accelerate.product", "runtime.threads")
+
+
+def problems(groups: dict[str, list[Run]], settings: Iterable[Setting]) -> list[str]:
+    """
+    Args:
+        settings: `differences` of the groups.
+    """
+    runs = list(chain.from_iterable(groups.values()))
+    return [*unfinished(runs), *inexact(runs), *nameless(runs), *mixed(settings), *seeds(groups), *unequal(runs), *computed(runs)]
+
+
+ENDED = {"finished": "finished early", "running": "is still running, or was killed,", "failed": "failed", "stopped": "was stopped"}
+
+
+def unfinished(runs: Iterable[Run]) -> Iterator[str]:
+    for run in runs:
+        remark = f": {run.remark}" if run.remark else ""
+        if run.state != "finished" or run.remark:
+            how = ENDED.get(run.state, "has no readable status and was")
+            steps = run.config.get("steps")
+            yield f"{run.name} {how} at step {run.step:,} of {f'{steps:,}' if number(steps) else short(steps)}{remark}"
+        if run.final is None:
+            yield f"{run.name} has no evaluation yet, and is in no figure"
+
+
+def inexact(runs: Iterable[Run]) -> Iterator[str]:
+    resumed = (run for run in runs if run.resumed and get(run.config, "checkpoint.replay") is False)
+    names = [run.name for run in resumed if not learns_nothing(run.config)]
+    if names:
+        yield f"resumed without a replay (checkpoint.replay=false), so that updates paused until there were new rows: {listed(names)}"
+
+
+def nameless(runs: Iterable[Run]) -> Iterator[str]:
+    tasks = sorted({run.task for run in runs if "#" in str(get(run.config, "env.function"))})
+    if tasks:
+        yield (
+            f"environments of lambdas or local functions are tasks of their own, a new one at each call: {', '.join(tasks)}; to compare "
+            "such runs, make the environment by a function at the top level of a module"
+        )
+
+
+def mixed(settings: Iterable[Setting]) -> Iterator[str]:
+    found: dict[str, list[str]] = {}
+    for setting in settings:
+        for group in setting.mixed:
+            found.setdefault(group, []).append(setting.key)
+    for group, keys in found.items():
+        yield f"{group} joins runs of different configurations: on one task they differ in {some(keys, 5)}"
+
+
+def seeds(groups: dict[str, list[Run]]) -> Iterator[str]:
+    scored = {group: [run for run in runs if run.final] for group, runs in groups.items()}
+    for task in sorted({run.task for runs in groups.values() for run in runs}):
+        numbers = {group: Counter(run.seed for run in runs if run.task == task) for group, runs in scored.items()}
+        counts = {group: sum(number.values()) for group, number in numbers.items()}
+        for group, count in counts.items():
+            if count == 0:
+                yield f"{group} has no scored run on {task}, and is left out of aggregates over tasks"
+            if count == 1:
+                yield f"{group} has one seed on {task}: no interval can be given"
+        if len({*counts.values()} - {0}) > 1:
+            yield f"on {task} the groups have different numbers of seeds: {', '.join(f'{group} {n}' for group, n in counts.items() if n)}"
+        for group, times in numbers.items():
+            for seed in (seed for seed in times if times[seed] > 1):
+                names = [run.name for run in scored[group] if run.task == task and run.seed == seed]
+                yield f"{group} has seed {seed} on {task} {len(names)} times, and each counts: {', '.join(names)}"
+    for group, runs in scored.items():
+        counts = Counter(run.task for run in runs)
+        if len(set(counts.values())) > 1:
+            each = ", ".join(f"{number} on {task}" for task, number in sorted(counts.items()))
+            yield f"{group} has {each}: aggregates over tasks count every run alike, and so these tasks unequally"
+
+
+def unequal(runs: list[Run]) -> Iterator[str]:
+    """How long the runs of a task trained, and how their scores were measured."""
+    for task in sorted({run.task for run in runs}):
+        here = [run for run in runs if run.task == task and run.final]
+        yield from apart(here, [f"{run.final.step:,}" for run in here if run.final], f"on {task} the final scores are of different steps")
+        for key in MEASURING:
+            yield from apart(here, [get(run.config, key) for run in here], f"on {task} {key} differs")
+
+
+def computed(runs: list[Run]) -> Iterator[str]:
+    """Code, software and hardware."""
+    for run in runs:
+        parts = [name for name, *values in zip(("commit", "packages", "hardware"), *run.machines) if len(set(values)) > 1]
+        if parts:
+            yield f"{run.name} was resumed with other {' and '.join(parts)}; the last start is shown"
+    known = [run for run in runs if run.machines]
+    last = [run.machines[-1] for run in known]
+    if len(known) < len(runs):
+        yield f"system.json is missing or empty: {listed([run.name for run in runs if not run.machines])}"
+    yield from apart(known, [machine.commit.removesuffix(DIRTY)[:12] or "unknown" for machine in last], "the commit differs")
+    dirty = [run.name for run, machine in zip(known, last) if machine.commit.endswith(DIRTY)]
+    if dirty:
+        yield f"files differed from the commit, which therefore does not say what was run: {listed(dirty)}"
+    versions = [dict(machine.packages) for machine in last]
+    for package in sorted({name for each in versions for name in each}):
+        yield from apart(known, [each.get(package, "none") for each in versions], f"the version of {package} differs")
+    yield from apart(known, [machine.hardware for machine in last], "hardware differs, so that wall clocks cannot be compared")
+    for key in COMPUTING:
+        yield from apart(runs, [get(run.config, key) for run in runs], f"{key} differs, so that wall clocks cannot be compared")
+
+
+def apart(runs: Iterable[Run], values: Iterable[object], sentence: str) -> Iterator[str]:
+    """The sentence with all values, if there are several."""
+    found: dict[str, list[str]] = {}
+    for run, value in zip(runs, values):
+        found.setdefault(short(value), []).append(run.name)
+    if len(found) > 1:
+        yield f"{sentence}: {', '.join(f'{each} ({listed(names)})' for each, names in found.items())}"
+
+
+def listed(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 2 else f"{len(names)} runs"

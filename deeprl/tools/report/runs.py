@@ -1,0 +1,239 @@
+"""Runs as their folders describe them. A folder may come from a stranger: nothing in it is imported or executed, and what does not look
+like the work of a run is named and left out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from deeprl.running.config.rules import MOST, get
+from deeprl.errors import RunFolderError
+from deeprl.running.runs.folder import RunFolder, read_lines
+from deeprl.running.runs.places import find_runs
+
+LAST = 4
+"""Number of evaluations in the score that averages several."""
+LONGEST, PACKAGES = 120, 100
+"""Most characters that are shown of a name, and most packages of a start: a run records some twenty."""
+
+DIRTY = " (dirty)"
+Note = Callable[[str], object]
+"""Takes one sentence about a fault of a run."""
+
+
+class Curve(NamedTuple):
+    """One entry an evaluation, (E,), in the order of steps."""
+
+    step: np.ndarray
+    updates: np.ndarray
+    """Gradient updates made so far; NaN where metrics.jsonl is missing"""
+    seconds: np.ndarray
+    """Wall time since the start of training, evaluations and checkpoints included; NaN where metrics.jsonl is missing"""
+    reward: np.ndarray
+    """`eval/mean_reward`, the mean return of the evaluation's episodes"""
+
+
+class Final(NamedTuple):
+    """The last evaluation of a run."""
+
+    mean: float
+    step: int
+    source: str
+    """The file that holds it"""
+
+
+class Machine(NamedTuple):
+    """What a run was computed with."""
+
+    commit: str
+    """Empty if unknown; ends with `DIRTY` if files differed from it"""
+    packages: tuple[tuple[str, str], ...]
+    hardware: str
+
+
+@dataclass(frozen=True)
+class Run:
+    name: str
+    """Its folder, without what the folders of all runs have in common"""
+    path: Path
+    config: dict[str, Any]
+    task: str
+    agent: str
+    seed: str
+    state: str
+    """running, finished, failed, stopped or unknown"""
+    remark: str
+    """The error of a failed run, or the criterion that ended it early"""
+    step: int
+    updates: int
+    seconds: float
+    """Wall time; NaN if unknown"""
+    curve: Curve
+    final: Final | None
+    """None before the first evaluation"""
+    commands: tuple[str, ...]
+    """One a start"""
+    machines: tuple[Machine, ...]
+    """One a start, the last one last"""
+    resumed: bool
+    """Whether a start went on from a checkpoint"""
+    ranks: int = 1
+    """Processes that learn together"""
+
+    @property
+    def last(self) -> float:
+        """Mean of the last `LAST` evaluations, or of all if there are fewer."""
+        return float(np.mean(self.curve.reward[-LAST:]))
+
+
+def find(folders: Iterable[Path], note: Note) -> list[Path]:
+    """All run folders in and below `folders`, each once. A folder without a run is noted."""
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        try:
+            found |= {path.resolve(): path for path in find_runs(folder, note)}
+        except RunFolderError as error:
+            note(str(error))
+    return list(found.values())
+
+
+def read_all(paths: Iterable[Path], note: Note) -> list[Run]:
+    """The runs in folders of runs. A folder that cannot be read is noted."""
+    absolute = [Path(os.path.abspath(path)) for path in paths]
+    above = Path(os.path.commonpath([path.parent for path in absolute])) if absolute else Path()
+    runs = []
+    for path in absolute:
+        name = str(path.relative_to(above))
+        try:
+            runs.append(read(path, name, lambda text, name=name: note(f"{name}: {text}")))  # type: ignore[misc]
+        except RunFolderError as error:
+            note(f"{name} is left out: {error}")
+    return runs
+
+
+def read(path: Path, name: str, note: Note) -> Run:
+    """
+    Raises:
+        RunFolderError: the folder has no readable configuration.
+    """
+    folder = RunFolder(path)
+    config = folder.read_config()
+    status = attempt(folder.read_status, note) or {}
+    summary = attempt(folder.read_summary, note) or {}
+    starts = [start for start in attempt(folder.read_system, note) or [] if isinstance(start, dict)]
+    step, updates = (status[key] if number(status.get(key)) else 0 for key in ("step", "updates"))
+    curve = attempt(lambda: read_curve(path, step, updates, note), note) or Curve(*(np.empty(0) for _ in Curve._fields))
+    return Run(
+        name=name,
+        path=path,
+        config=config,
+        task=short(get(config, "names.env") or get(config, "env.id") or "unnamed task"),
+        agent=short(get(config, "names.agent") or "unnamed agent"),
+        seed=short(config.get("seed")),
+        state=status.get("state", "unknown"),
+        remark=short(status.get("error") or status.get("stopped_early") or "", 300),
+        step=int(step),
+        updates=int(updates),
+        seconds=wall_time(curve, summary),
+        curve=curve,
+        final=final(curve, summary.get("final")),
+        commands=tuple(short(start.get("command") or "unknown", 500) for start in starts),
+        machines=tuple(machine(start) for start in starts),
+        resumed=any(start.get("resumed_from") for start in starts),
+        ranks=next((int(start["ranks"]) for start in reversed(starts) if number(start.get("ranks"))), 1),
+    )
+
+
+def attempt(reading: Callable[[], Any], note: Note) -> Any:
+    """What a file holds; None, and a note, if it is damaged."""
+    try:
+        return reading()
+    except RunFolderError as error:
+        note(str(error))
+        return None
+
+
+def read_curve(path: Path, step: int, updates: int, note: Note) -> Curve:
+    """
+    Args:
+        step, updates: of status.json; together with metrics.jsonl they say how many updates had been made at an evaluation.
+    """
+    rewards: dict[float, float] = {}
+    damaged: list[int] = []
+    for _, line in read_lines(path / "evaluations.jsonl", damaged.append):
+        returns = line.get("returns")
+        if number(line["step"]) and isinstance(returns, list) and returns and all(map(number, returns)):
+            rewards[float(line["step"])] = float(np.mean(returns))
+        else:
+            damaged.append(-1)
+    left_out("evaluations.jsonl", damaged, note)
+    times, counts = {}, {0.0: 0.0, float(step): float(updates)}
+    damaged = []
+    for _, line in read_lines(path / "metrics.jsonl", damaged.append):
+        if number(line["step"]) and number(line.get("time")):
+            times[float(line["step"])] = float(line["time"])
+            if number(line.get("train/n_updates")):
+                counts[float(line["step"])] = float(line["train/n_updates"])
+    left_out("metrics.jsonl", damaged, note)
+    if rewards and not times:
+        note("metrics.jsonl has no times: updates and wall clock are unknown")
+    steps = np.array(sorted(rewards))
+    return Curve(
+        step=steps,
+        updates=interpolated(steps, counts) if times else np.full(len(steps), np.nan),
+        seconds=interpolated(steps, times) if times else np.full(len(steps), np.nan),
+        reward=np.array([rewards[step] for step in steps]),
+    )
+
+
+def left_out(file: str, damaged: list[int], note: Note) -> None:
+    if damaged:
+        lines = ", ".join(str(line) for line in damaged[:5] if line > 0)
+        note(f"{len(damaged)} damaged {'line' if len(damaged) == 1 else 'lines'} of {file} left out{f' (line {lines})' if lines else ''}")
+
+
+def interpolated(steps: np.ndarray, known: dict[float, float]) -> np.ndarray:
+    places = sorted(known)
+    return np.interp(steps, places, [known[place] for place in places])
+
+
+def final(curve: Curve, summary: Any) -> Final | None:
+    """The last evaluation: `final` of summary.json, unless the run went on after it; without it the last line of evaluations.jsonl."""
+    last = curve.step[-1] if len(curve.step) else -1
+    if isinstance(summary, dict) and number(summary.get("mean")) and number(summary.get("step")) and summary["step"] >= last >= 0:
+        return Final(float(summary["mean"]), int(summary["step"]), "summary.json")
+    return Final(float(curve.reward[-1]), int(last), "evaluations.jsonl") if last >= 0 else None
+
+
+def wall_time(curve: Curve, summary: dict[str, Any]) -> float:
+    """`wall_seconds` of summary.json, unless the run went on after it; without it the time of the last evaluation."""
+    seconds, steps = summary.get("wall_seconds"), summary.get("steps")
+    known = number(seconds) and number(steps) and (not len(curve.step) or steps >= curve.step[-1])
+    return float(seconds) if known else float(curve.seconds[-1]) if len(curve.seconds) else np.nan  # type: ignore[arg-type]
+
+
+def machine(start: dict[str, Any]) -> Machine:
+    git, packages = start.get("git"), start.get("packages")
+    commit = short(git.get("commit") or "", 40) + (DIRTY if git.get("dirty") else "") if isinstance(git, dict) else ""
+    named = list(packages.items())[:PACKAGES] if isinstance(packages, dict) else []
+    parts = {"": start.get("cpu"), "GPU ": start.get("gpu"), "CUDA ": start.get("cuda"), "threads ": start.get("threads")}
+    return Machine(
+        commit=commit,
+        packages=tuple(sorted((short(name), short(version)) for name, version in named)),
+        hardware=", ".join(word + short(value) for word, value in parts.items() if value) or "unknown",
+    )
+
+
+def number(value: Any) -> bool:
+    """Whether a value from a file is a number that can be calculated with."""
+    return type(value) in (int, float) and abs(value) <= MOST
+
+
+def short(value: Any, most: int = LONGEST) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= most else text[: most - 1] + "…"

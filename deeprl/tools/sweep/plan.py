@@ -1,0 +1,105 @@
+"""The check of every job before the first one starts."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from deeprl.running.config.compose import compose
+from deeprl.errors import ConfigError
+from deeprl.tools.sweep.grid import Job
+from deeprl.system.machine import available_memory
+from deeprl.system.terminal import amount, say
+
+if TYPE_CHECKING:  # torch is slow to import, and `--help` needs none of it
+    from deeprl.learning.agent import Agent
+    from deeprl.running.config.instantiate import Deferred
+    from deeprl.running.config.trust import Allowed
+    from deeprl.types import Spec
+
+
+class Plan(NamedTuple):
+    configs: list[dict[str, Any]]
+    """The settled configuration of each job."""
+    bytes: list[int]
+    """Memory of each job's replay, once it is full; 0 for jobs of other machines."""
+
+
+def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = (), allowed: Allowed = None) -> Plan:
+    """Compose every job as training does, and build its environment, its agent and its replay. What the jobs say is said once.
+
+    Args:
+        here: whether the jobs run on this machine, which must then have their device, the compiler and the packages that they need.
+        begun: names of jobs that have a checkpoint, and so need neither the run of `init_from` nor a compiler.
+        allowed: what jobs of a stored file may name, which may be a stranger's.
+
+    Raises:
+        ConfigError: a job is wrong; the message names the key, and the job.
+    """
+    from deeprl.running.config.build import check_device
+    from deeprl.running.config.connections import require_allowed
+    from deeprl.running.config.stored import require_trusted
+    from deeprl.running.session.assemble import fitted
+    from deeprl.running.session.needs import require
+    from deeprl.running.session.settle import settle
+
+    if len(jobs) > 20:
+        say(f"checking {len(jobs)} jobs")
+    configs, sizes, built, said = [], [], dict[str, int](), io.StringIO()
+    for job in jobs:
+        try:
+            with contextlib.redirect_stderr(said):
+                config, user, _ = compose(job.overrides)
+                if allowed is not None:
+                    require_trusted(config, "", allowed)  # before `settle`, which imports classes
+                    require_allowed(config, allowed)
+                config = settle(config, user)
+                if here:
+                    check_device(config)
+                needed = config
+                if job.name in begun:  # without a compiler it goes on with accelerate=fast
+                    needed = {**config, "init_from": None, "accelerate": {**config["accelerate"], "mode": "auto"}}
+                kind = json.dumps({**needed, "seed": 0}, sort_keys=True, default=str)  # seeds differ in most sweeps, and build alike
+                if kind not in built:
+                    env, spec, agent, memory = fitted({**config, "device": "cpu"})
+                    require(needed, env, agent, spec, memory, machine=here)
+                    built[kind] = replay_bytes(config, spec, agent, memory) if here else 0  # on a cluster its own machines decide
+        except ConfigError as error:
+            raise ConfigError(f"{error} (job {job.name})" if len(jobs) > 1 else str(error)) from error
+        configs.append(config)
+        sizes.append(built[kind])
+    for line in dict.fromkeys(said.getvalue().splitlines()):
+        say(line)
+    return Plan(configs, sizes)
+
+
+def replay_bytes(config: dict[str, Any], spec: Spec, agent: Agent, memory: Deferred) -> int:
+    """Memory of a full replay. Making it takes none, because nobody writes into its pages."""
+    place = {"device": "cpu"} if "device" in memory.kwargs else {}
+    return memory(spec=spec, num=config["env"]["num"], discount=config["discount"], needs=agent.needs, **place).bytes
+
+
+def side_by_side(plan: Plan, wanted: int | None, usual: int) -> int:
+    """Number of jobs that this machine runs at a time.
+
+    Args:
+        wanted: by --jobs; None: `usual`, or as many as have room for their replays.
+
+    Raises:
+        ConfigError: the replays of so many jobs do not fit in memory together.
+    """
+    available, largest = available_memory(), sorted(plan.bytes, reverse=True)
+    slots = wanted or usual
+    if available is None or sum(largest[:slots]) <= available:
+        return slots
+    fits = max(next(n for n in range(slots, -1, -1) if sum(largest[:n]) <= available), 1)  # of one job alone, training itself decides
+    if wanted is None:
+        say(f"{fits} jobs side by side, because the full replays of more need more than the {amount(available)} of memory that are free")
+        return fits
+    raise ConfigError(
+        f"--jobs {wanted}: the full replays of so many jobs need {amount(sum(largest[:wanted]))}, and {amount(available)} are free: "
+        f"--jobs {fits} fits, or a smaller replay.capacity."
+    )

@@ -1,0 +1,95 @@
+"""A torso of torch's own layers: its numbers, its initial values, its place in a chain, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from deeprl.agents.idqn import Iterated
+from deeprl.learning.networks.copies import Copies
+from deeprl.learning.networks.torsos import TorsoChoice
+from deeprl.running.training.learner import gradient
+from deeprl.types import Spec
+from tests.builders import assert_close32, flat, made_up, snapshot, traced_gradient, update, value_agent
+from tests.learning.networks.test_blocks import built
+
+SPEC = Spec((5,), torch.float32, 3, 0)
+
+
+def tanh() -> nn.Module:
+    return nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Sequential(nn.Linear(7, 6), nn.Tanh()))
+
+
+def copies(n: int, seed: int = 0) -> Copies:
+    return built(Copies(n, tanh, (5,)), seed)
+
+
+@dataclass(frozen=True)
+class Tanh(TorsoChoice):
+    def build(self, spec: Spec, n: int) -> nn.Module:
+        return Copies(n, tanh, spec.obs_shape)
+
+
+@dataclass(frozen=True)
+class Listed(TorsoChoice):
+    """Without the stack axis: one module for each entry."""
+
+    def build(self, spec: Spec, n: int) -> nn.Module:
+        module = nn.ModuleList(tanh() for _ in range(n))
+        module.features = 6
+        return module
+
+
+def test_each_entry_is_the_plain_network():
+    net, x = copies(3), torch.randn((4, 5), generator=torch.Generator().manual_seed(0))
+    assert net.features == 6
+    found = net(x)
+    for i in range(3):
+        one = tanh()
+        one.load_state_dict({name.replace("/", "."): parameter[i] for name, parameter in net.named_parameters()})
+        assert_close32(found[i], one(x).detach())
+
+
+def test_initial_values_are_those_of_the_layers_and_follow_from_the_seed():
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    many, single, other = copies(4), copies(1), copies(1, seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, parameter in many.named_parameters():
+        assert torch.equal(parameter[:1], single.get_parameter(name))
+        assert not torch.equal(parameter[0], parameter[1])
+        assert not torch.equal(parameter[0], other.get_parameter(name)[0])
+        assert not parameter.requires_grad
+    bound = 5**-0.5  # torch's own for a linear layer of five inputs
+    assert bound / 2 < many.get_parameter("0/weight").abs().max() <= bound
+
+
+@pytest.mark.parametrize("torso", ["shared", "separate"])
+def test_in_a_chain_they_learn_and_trace(torso):
+    chain = partial(Iterated, length=3, shift_period=2, sync_period=1, torso=torso)
+    agent = value_agent(SPEC, torso=Tanh(), chain=chain)
+    batch = made_up(agent, SPEC)
+    found, _ = traced_gradient(agent, "value", batch)
+    expected, _ = gradient(agent, "value", batch)
+    assert_close32(flat(found), flat(expected))
+    before = snapshot(agent.chain.online)
+    for step in (1, 2, 3):
+        update(agent, batch)
+        agent.tick(step - 1, step)
+    after = snapshot(agent.chain.online)
+    assert not any(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d(5), nn.Dropout()])
+def test_layers_that_are_no_functions_are_refused(layer):
+    with pytest.raises(ValueError, match="buffers or dropout"):
+        Copies(1, lambda: nn.Sequential(nn.Linear(5, 5), layer), (5,))
+
+
+def test_a_torso_without_the_stack_axis_is_told_the_remedy():
+    with pytest.raises(ValueError, match=r"torso\.0\.0\.weight has shape \(7, 5\).*`Copies\(n, make, shape\)`"):
+        value_agent(SPEC, torso=Listed())

@@ -1,0 +1,88 @@
+"""What is said of a part of one's own that fails, or keeps state, before the first environment step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import pytest
+import torch
+
+from deeprl.learning.backups.bellman import Max
+from deeprl.running.config.dry_run import dry_run
+from deeprl.running.config.instantiate import construct
+from deeprl.errors import ConfigError
+from deeprl.learning.parts.exploration import ValueExploration, epsilon_greedy
+from tests.builders import DISCRETE, value_agent
+
+
+class Broken(Max):
+    def __call__(self, online, target, batch):
+        raise self.fault
+
+    def __init__(self, fault: Exception):
+        object.__setattr__(self, "fault", fault)
+
+
+class Misshapen(Max):
+    def __call__(self, online, target, batch):
+        return target.next.expect(torch.ones(7, 7))
+
+
+@pytest.mark.parametrize("fault", [TypeError("my own bug"), NameError("my own bug"), OSError("my own bug")])
+def test_an_error_in_a_part_is_told_with_its_type_and_its_line(fault):
+    says = rf"value loss fails on a made-up batch: {type(fault).__name__} in .*test_dry_run.py:\d+: my own bug\. DEEPRL_DEBUG=1 before"
+    with pytest.raises(ConfigError, match=says):
+        dry_run(value_agent(backup=Broken(fault)), DISCRETE, "cpu")
+
+
+def test_the_line_is_outside_of_torch():
+    with pytest.raises(ConfigError, match=r"RuntimeError in \S*/deeprl/\S*\.py:\d+: "):
+        dry_run(value_agent(backup=Misshapen()), DISCRETE, "cpu")
+
+
+@dataclass(frozen=True)
+class Unbuilt(Max):
+    fault: Exception
+
+    def __post_init__(self):
+        raise self.fault
+
+
+@pytest.mark.parametrize("fault", [TypeError("my own bug"), NameError("my own bug")])
+def test_an_error_in_the_constructor_of_a_part_too(fault):
+    says = rf"agent.backup \(Unbuilt\): {type(fault).__name__} in .*test_dry_run.py:\d+: my own bug\. DEEPRL_DEBUG=1"
+    with pytest.raises(ConfigError, match=says):
+        construct(Unbuilt, (), {"fault": fault}, "agent.backup")
+
+
+@dataclass(frozen=True)
+class Counting(ValueExploration):
+    """Remembers on itself how often it explored."""
+
+    evaluation: float = 0.0
+
+    def explored(self, policy, tick, memory):
+        object.__setattr__(self, "count", getattr(self, "count", 0) + 1)
+        return *epsilon_greedy(policy, tick, 0.5), memory
+
+
+def test_a_rule_that_keeps_its_state_on_itself_is_refused():
+    with pytest.raises(ConfigError, match="agent.explore: Counting keeps count on itself, .*return it in the memory"):
+        dry_run(value_agent(explore=Counting()), DISCRETE, "cpu")
+
+
+@dataclass(frozen=True)
+class Tabulated(ValueExploration):
+    evaluation: float = 0.0
+
+    @cached_property
+    def table(self):
+        return [0.5]
+
+    def explored(self, policy, tick, memory):
+        return *epsilon_greedy(policy, tick, self.table[0]), memory
+
+
+def test_a_table_that_follows_from_the_fields_of_a_rule_is_no_state():
+    dry_run(value_agent(explore=Tabulated()), DISCRETE, "cpu")

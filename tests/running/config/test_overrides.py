@@ -1,0 +1,125 @@
+"""Words of a command line that cannot be meant are refused before Hydra composes, by names that the user has typed."""
+
+from __future__ import annotations
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from deeprl.running.config.compose import compose
+from deeprl.running.config.overrides import check_words, for_hydra, keys_of, quoted
+from deeprl.running.config.rules import check, planned_updates
+from deeprl.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("agent=dqn agent=idqn", "agent is given twice, as dqn and as idqn"),
+        ("agent/reduce=mean agent/reduce=first", "agent/reduce is given twice"),
+        ("~replay", "~replay: every run needs replay"),
+        ("env=null", "env=null: every run needs env"),
+        ("~seed", "~seed: every run needs seed"),
+        ("collect=null", "collect=null: collect is a slot, and every run has an option of it: here, ray"),
+        ("agent/explore=null", "agent/explore=null: agent/explore is a slot.*epsilon_greedy"),
+        ("~agent/explore", "~agent/explore: agent/explore is a slot"),
+        ("~agent._target_", "agent._target_"),
+        ("+agent=dqn", r"\+agent=dqn: .*without \+: agent=dqn"),
+        ("+evaluation.evry=3", "evaluation.evry.* evaluation.every?"),
+        ("agent.backup=max", "agent/backup=max"),
+        ("agent=[dqn,idqn]", "-m agent=dqn,idqn"),
+        ("seed=40,41", r"-m seed=40,41.* seed=\[40,41\]"),
+        ("agent=dqn,idqn", "-m agent=dqn,idqn"),
+        ("dqn", "dqn is not of the form key=value"),
+        ("=3", "=3 is not of the form key=value"),
+    ],
+)
+def test_refused(words, says):
+    with pytest.raises(ConfigError, match=says):
+        check_words(words.split())
+
+
+def test_not_refused():
+    twice = ["agent=dqn", "agent=dqn", "steps=3", "steps=4", "agent/reduce=mean", "agent/reduce@agent.actor_reduce=first"]
+    check_words([*twice, "~agent.optimizer.eps", "+agent.new=3", "+hydra.x=1", "experiment=null", "agent.torso.hidden=[1,2]", "a='1,2'"])
+
+
+def test_entries_of_an_open_dictionary_need_no_plus():
+    assert for_hydra("env.kwargs.size=5") == "++env.kwargs.size=5"
+    assert [for_hydra(word) for word in ("env.kwargsize=5", "+env.kwargs.size=5", "seed=1")] == [
+        "env.kwargsize=5", "+env.kwargs.size=5", "seed=1",
+    ]  # fmt: skip
+    base = ["env=gym", "env.id=CartPole-v1"]
+    for word in ("env.kwargs.size=5", "env.kwargs={size: 5}", "+env.kwargs.size=5"):
+        assert compose([*base, word])[0]["env"]["kwargs"] == {"size": 5}
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [("env/protocol=nature", "env=classic/cartpole has no slot env/protocol"), ("agent/actor=deterministic", "agent=dqn has no slot")],
+)
+def test_a_slot_that_the_choice_lacks(word, says):
+    with pytest.raises(ConfigError, match=says):
+        compose(["agent=dqn", word])
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ("steps=99999999999999999999", "at least 1 and at most 9007199254740992"),
+        ("seed=-1", "between 0 and 2147483647"),
+        ("runtime.threads=1024", "between 1 and 256"),
+        ("evaluation.final_episodes=1000000000000000", "between 1 and 100000"),
+        ("env.num=1000000000", "between 1 and 4096"),
+        ("replay.batch_size=100000000", "between 1 and 1048576"),
+        ("replay_ratio=inf", "above 0 and at most"),
+        ("discount=1.5", "between 0 and 1[.]"),
+    ],
+)
+def test_ranges_have_two_ends(key, says):
+    with pytest.raises(ConfigError, match=f"^{key.split('=')[0]}=.*{says}"):
+        check(compose([key])[0])
+
+
+@pytest.mark.parametrize(
+    ("steps", "starts", "ratio", "num", "updates"),
+    [
+        (100, 100, 1.0, 1, 0),
+        (101, 100, 1.0, 1, 1),
+        (101, 100, 1.0, 8, 4),
+        (1000, 10, 0.001, 1, 1),
+        (999, 10, 0.001, 1, 0),
+        (50, 100, 1.0, 1, 0),
+    ],
+)
+def test_planned_updates(steps, starts, ratio, num, updates):
+    config = {"steps": steps, "learning_starts": starts, "replay_ratio": ratio, "env": {"num": num}}
+    assert planned_updates(config) == updates
+
+
+@pytest.mark.parametrize("text", ["", "plain", "it's", "a\\b", "\\", "\\d+ \\'", "ends with \\\\", "a\\'b", "${x}", "a\\\n"])
+def test_any_text_is_the_value_of_an_override(text):
+    value = OverridesParser.create().parse_override(f"key={quoted(text)}").value()
+    assert getattr(value, "text", value) == text
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["runs/größe", "runs/ж", "runs/😀", "my run (1)", "it's", "a,b", "a=b", "[a]", "1e3", "true", "runs/$HOME", "plain", "007", "a#b"],
+)
+def test_a_path_is_taken_as_it_stands(path):
+    """Hydra's grammar refused some of these, and read others as a number, a list or a sweep."""
+    for key in ("hydra.run.dir", "hydra.sweep.dir"):
+        word = for_hydra(f"{key}={path}")
+        value = OverridesParser.create().parse_override(word).value()
+        assert getattr(value, "text", value) == path
+        assert for_hydra(word) == word
+
+
+def test_a_path_in_quotes_or_with_an_interpolation_is_hydras():
+    for word in ("hydra.run.dir='my run'", 'hydra.run.dir="a,b"', "hydra.run.dir=${run_folder:runs}", "hydra.run.dir=", "seed=1,2"):
+        assert for_hydra(word) == word
+
+
+def test_keys_that_overrides_set():
+    found = keys_of(["agent.chain={length: 3, a: {b: 1}}", "+seed=1", "agent/chain=single", "~x", "agent/torso@agent.actor_torso=mlp"])
+    assert found == {"agent.chain", "agent.chain.length", "agent.chain.a.b", "seed", "agent/chain", "x", "agent/actor_torso"}

@@ -1,0 +1,145 @@
+"""Configurations that a user wrote: a file without keys, text of another encoding, defaults in a circle, misspelt keys."""
+
+from __future__ import annotations
+
+import pytest
+
+from deeprl.running.config import folders, own_files
+from deeprl.running.config.build import agents_for
+from deeprl.running.config.captions import caption
+from deeprl.running.config.compose import compose
+from deeprl.running.config.own_files import line_of
+from deeprl.errors import ConfigError
+from deeprl.running.session.settle import settle
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """Writes a file into a folder of the user's, which compositions search."""
+    monkeypatch.setattr(folders, "_added", [])
+    folders.add(tmp_path)
+
+    def write(name, content):
+        path = tmp_path / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words", "told"),
+    [
+        ("agent/backup/mine", "temperature: 0.2\n", "agent=dqn agent/backup=mine", r"mine\.yaml: agent/backup=mine names no class"),
+        ("agent/backup/mine", "", "agent=dqn agent/backup=mine", r"mine\.yaml: agent/backup=mine names no class"),
+        ("agent/mine", "# nothing\n", "agent=mine", r"mine\.yaml: agent=mine names no class\. Add a line _target_: "),
+        ("env/mine", "", "env=mine", r"mine\.yaml: env=mine names no class"),
+        ("agent/backup/mine", "# a\n- b\n", "agent=dqn agent/backup=mine", r"mine\.yaml, line 2: a list stands where keys belong"),
+        ("agent/mine", "- b\n", "agent=mine", r"mine\.yaml, line 1: a list stands where keys belong"),
+        ("experiment/mine", "- steps: 3\n", "experiment=mine", r"mine\.yaml, line 1: a list stands"),
+        ("tuned/classic/dqn", "", "agent=dqn", None),  # ours is found first
+        ("agent/backup/mine", b"# a\n# gr\xf6\xdfer\n", "agent=dqn agent/backup=mine", r"mine\.yaml, line 2: byte 0xf6 is no UTF-8"),
+        ("env/mine", "defaults: [gym, _self_]\nid: CartPole-v1\n", "env=mine", None),  # the class stands in the file that it starts from
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_option_is_named_when_it_is_chosen(mine, name, content, words, told):
+    mine(name, content)
+    if told is None:
+        compose(words.split())
+        return
+    with pytest.raises(ConfigError, match=told):
+        compose(words.split())
+
+
+def test_defaults_in_a_circle_are_told(mine):
+    mine("agent/one", "defaults: [two, _self_]\n")
+    mine("agent/two", "defaults: [dqn, one, _self_]\n")
+    with pytest.raises(ConfigError, match=r"agent/one\.yaml: its defaults lead back to it, one > two > one\."):
+        compose(["agent=one"])
+
+
+def test_a_file_that_nobody_chose_stops_nothing(mine):
+    path = mine("agent/broken", b"# gr\xf6\xdfer\n- a\n")
+    assert compose(["agent=dqn"])[2]["agent"] == "dqn"
+    assert "ppo" in agents_for("continuous")
+    assert caption(path) == "gr\ufffd\ufffder"
+
+
+TYPO = r"tuned/classic/mine\.yaml, line 3: there is no key agent\.optimzer\.lr\. Did you mean agent\.optimizer\.lr\?"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ("agent:\n  optimzer: {lr: 1.0e-3}\n", TYPO),
+        ("steps: 50\nstepss: 60\n", r"line 3: there is no key stepss\. Did you mean steps\?"),
+        ("evaluation: {evry: 5}\n", r"line 2: there is no key evaluation\.evry\. Did you mean evaluation\.every\?"),
+        ("replay: {batchsize: 5}\n", r"there is no key replay\.batchsize\. Did you mean replay\.batch_size\?"),
+        ("agent: {explore: {schedule: {durations: 5}}}\n", r"there is no key agent\.explore\.schedule\.durations\. Did you mean"),
+        ("agent: {chain: {tau: 0.1, shift_period: 9}}\n", None),  # of other chains
+        ("agent: {actor: {spread: 1.0}, backup: {scale: 0.5}, temperature: {value: 1.0}}\n", "agent.actor.spread"),
+        ("env: {kwargs: {size: 5}}\n", None),
+    ],
+)
+def test_a_key_that_no_option_has_is_a_typo(mine, capsys, settings, told):
+    mine("agent/mine", "defaults: [dqn, _self_]\n")
+    mine("tuned/classic/mine", f"# @package _global_\n{settings}")
+    if told is None:
+        settle(*compose(["agent=mine"])[:2])
+        return
+    with pytest.raises(ConfigError, match=told):
+        settle(*compose(["agent=mine"])[:2])
+
+
+def test_keys_of_other_options_are_ignored_with_short_lines(mine, capsys):
+    mine("agent/mine", "defaults: [dqn, _self_]\n")
+    mine(
+        "tuned/classic/mine",
+        "# @package _global_\nagent: {chain: {tau: 0.1, shift_period: 9}, head: {low: 0, high: 1, atoms: 3, quantiles: 9}}\n",
+    )
+    settle(*compose(["agent=mine", "agent/chain=single"])[:2])
+    assert max(map(len, capsys.readouterr().err.splitlines())) < 250
+
+
+def test_every_key_of_our_own_files_exists(monkeypatch):
+    """The rule for files of users, asked of ours: everything that a tuned file or an experiment sets is a key of some option."""
+    monkeypatch.setattr(own_files, "of_users", folders.file)
+    places = {group: folders.CONFIGS / group for group in ("tuned", "experiment")}
+    sources = [(group, str(path.relative_to(top).with_suffix("")), "") for group, top in places.items() for path in top.rglob("*.yaml")]
+    assert len(sources) > 100
+    own_files.check_keys(sources, dropped=["agent", "env", "replay", "collect", "accelerate", "learner", "logger"])
+
+
+def test_the_line_of_a_key(mine):
+    path = mine("a", "# comment\na:\n  b: 1\n  c:\n    d: {e: 2}\n")
+    assert [line_of(path, key) for key in ("a", "a.b", "a.c.d.e", "a.x")] == [2, 3, 5, 2]
+
+
+@pytest.mark.parametrize("words", ["experiment=dqn_atari env=classic/cartpole", "experiment=sac_mujoco env=classic/pendulum agent=td3"])
+def test_an_experiment_that_sets_nothing_is_refused(words):
+    with pytest.raises(
+        ConfigError, match=r"experiment=\w+ sets nothing on env=classic/\w+\. .* write agent=\w+ env=classic/\w+ without it"
+    ):
+        compose(words.split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "experiment=dqn_atari",
+        "experiment=dqn_atari env=atari/breakout",
+        "experiment=sac_mujoco env=mujoco/hopper agent=redq",
+        "experiment=strong_mujoco env=classic/pendulum",  # which sets critics of another size
+    ],
+)
+def test_an_experiment_that_sets_something_is_taken(words):
+    compose(words.split())
+
+
+def test_an_empty_experiment_sets_nothing(mine):
+    mine("experiment/mine", "# @package _global_\n")
+    with pytest.raises(ConfigError, match="experiment=mine sets nothing"):
+        compose(["experiment=mine"])
+    mine("experiment/mine", "# @package _global_\ndefaults: [override /agent: dqn, override /agent/torso: mlp, _self_]\n")
+    compose(["experiment=mine"])

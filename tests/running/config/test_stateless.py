@@ -1,0 +1,60 @@
+"""A choice that notes something is refused: no checkpoint holds it, and evaluation shares it with training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import pytest
+from torch import nn
+
+from deeprl.choice import Choice
+from deeprl.running.config.stateless import require_stateless
+from deeprl.envs.toy import Chain
+from deeprl.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Step(Choice):
+    length: float = 0.5
+    inner: tuple[Choice, ...] = field(default=())
+
+    @cached_property
+    def table(self) -> list[float]:
+        return [self.length] * 3
+
+    def __call__(self) -> float:
+        return self.table[0]
+
+
+@dataclass(frozen=True)
+class Counting(Step):
+    def __call__(self) -> float:
+        object.__setattr__(self, "calls", getattr(self, "calls", 0) + 1)
+        return self.length
+
+
+def agent(part: Choice) -> nn.Module:
+    module = nn.ModuleDict({"head": nn.Linear(2, 2)})
+    module.head.backup = part
+    return module
+
+
+def test_a_choice_that_counts_its_calls_is_refused_where_it_stands():
+    counting = Counting()
+    whole = agent(Step(inner=(Step(), counting)))
+    require_stateless(agent=whole)  # not used yet
+    counting()
+    with pytest.raises(ConfigError, match=r"agent\.head\.backup\.inner\.1 \(Counting\) keeps state in calls"):
+        require_stateless(agent=whole)
+    with pytest.raises(ConfigError, match=r"env \(Counting\) keeps state in calls"):
+        require_stateless(env=counting)
+    require_stateless(env=replace(counting))  # a copy has the fields only
+
+
+def test_values_that_follow_from_fields_are_no_state():
+    step, env = Step(), Chain()
+    step()
+    env.spec()
+    require_stateless(agent=agent(step), env=env)
+    assert "table" in vars(step)

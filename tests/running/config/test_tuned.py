@@ -1,0 +1,254 @@
+"""Tuned settings: the file that an agent on an environment takes."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from deeprl.running.config import folders, tuned
+from deeprl.running.config.build import build_agent
+from deeprl.running.config.compose import compose
+from deeprl.running.config.menu import options
+from deeprl.running.config.rules import get
+from deeprl.errors import ConfigError
+from deeprl.running.session.settle import settle
+from tests.builders import composed, settled, spec_of
+
+
+@pytest.mark.parametrize(
+    ("env", "agent", "option"),
+    [
+        ("mujoco/hopper", "td3", "mujoco/hopper/td3"),  # the task
+        ("mujoco/hopper", "td3_paper", "mujoco/td3_paper"),  # the family
+        ("mujoco/hopper", "ddpg", "mujoco/ddpg"),  # a file for the family comes before the parent's file for the task
+        ("classic/cartpole", "dueling_dqn", "classic/dqn"),  # by way of double_dqn
+        ("atari/pong", "mvi", "atari/munchausen_dqn"),
+        ("gym", "munchausen_iqn", "gym/iqn"),
+        ("toy/chain", "idqn", "toy/idqn"),  # there is no such file
+        ("mujoco/hopper", "dqn", "mujoco/dqn"),
+        ("my/env", "my_agent", "my/my_agent"),  # where a user's file would be
+    ],
+)
+def test_the_most_particular_file_is_taken(env, agent, option):
+    assert tuned.option(env, agent) == option
+
+
+@pytest.mark.parametrize(
+    ("task", "agent", "steps"),
+    [
+        ("hopper", "td3", 10_000),
+        ("walker2d", "td3", 25_000),
+        ("reacher", "td3", 1000),
+        ("reacher", "simba", 1000),
+        ("hopper", "ddpg", 25_000),
+        ("hopper", "td3_paper", 1000),
+        ("half_cheetah", "td3_paper", 10_000),
+    ],
+)
+def test_what_one_task_needs_wins_over_its_family(task, agent, steps):
+    assert settled(f"agent={agent}", f"env=mujoco/{task}")["learning_starts"] == steps
+    assert settled(f"agent={agent}", f"env=mujoco/{task}", "learning_starts=7")["learning_starts"] == 7
+
+
+@pytest.mark.parametrize(("task", "discount"), [("hopper", 0.995), ("pusher", 0.95), ("reacher", 0.95)])
+def test_the_discount_of_simba_follows_from_the_length_of_an_episode(task, discount):
+    """1 − 5 / L within [0.95, 0.995]: L is 1,000, 100 and 50."""
+    assert settled("agent=simba", f"env=mujoco/{task}")["discount"] == discount
+
+
+def test_keys_are_those_of_a_file_and_of_the_files_it_starts_from():
+    assert tuned.keys("mujoco/ant/td3_paper") == tuned.keys("mujoco/td3") >= {"learning_starts", "replay.batch_size"}
+    assert tuned.keys("atari/iiqn") - tuned.keys("atari/idqn") == {"replay.n_step"}
+    assert "defaults" not in tuned.keys("atari/iiqn")
+    assert tuned.keys("toy/idqn") == set()
+
+
+def test_without_a_file_of_the_agent_the_base_of_the_family_does_not_count(capsys):
+    """td3 on Atari has no file, so nothing of atari/_base applies and a line says so."""
+    assert tuned.keys("atari/_base")
+    config = settle(*composed("agent=td3", "env=atari/pong")[:2])  # not `settled`: a second call of it prints no line
+    assert "no tuned settings for td3 on atari: the defaults of the agent are used" in capsys.readouterr().err
+    assert config["steps"] == compose(["agent=td3", "env=toy/chain"])[0]["steps"] == 100_000
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch) -> None:
+    """A folder of the user's with two agents that start from dqn, of which `own` has tuned settings."""
+    files = {
+        "agent/plain.yaml": "defaults: [dqn, _self_]\n",
+        "agent/own.yaml": "defaults: [dqn, _self_]\n",
+        "tuned/classic/own.yaml": "# @package _global_\nlearning_starts: 77\nagent: {chain: {target_update_period: 99}}\n",
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr(folders, "_added", [])
+    folders.add(tmp_path)
+
+
+def test_tuned_settings_of_a_user_are_taken_and_no_line_denies_it(mine, capsys):
+    config = settle(*compose(["agent=own", "env=classic/cartpole"])[:2])
+    assert (config["learning_starts"], config["agent"]["chain"]["target_update_period"]) == (77, 99)
+    assert "no tuned settings" not in capsys.readouterr().err
+    settle(*compose(["agent=own", "env=classic/cartpole", "agent/chain=polyak"])[:2])
+    assert (
+        "keys of agent=own and tuned/classic/own that the chosen parts do not take are ignored: agent.chain.target_update_period"
+        in capsys.readouterr().err
+    )
+
+
+def test_an_agent_of_a_user_takes_the_tuned_settings_of_the_recipe_that_its_own_starts_from(mine, capsys):
+    own, ours = (settle(*compose([f"agent={agent}", "env=classic/cartpole"])[:2]) for agent in ("plain", "dqn"))
+    assert {**own, "names": None} == {**ours, "names": None}
+    assert "no tuned settings" not in capsys.readouterr().err
+
+
+def test_a_recipe_that_starts_from_itself_ends(tmp_path, monkeypatch):
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "loop.yaml").write_text("defaults: [loop, _self_]\n")
+    monkeypatch.setattr(folders, "CONFIGS", tmp_path)
+    assert tuned.lineage("loop") == ["loop"]
+
+
+def test_every_file_belongs_to_agents_and_environments(monkeypatch):
+    """And is found by one of them: a file that no run takes has a wrong name."""
+    monkeypatch.setattr(tuned, "lineage", cache(tuned.lineage))  # which reads files, and would for each environment
+    files = {str(path.relative_to(folders.CONFIGS / "tuned").with_suffix("")) for path in (folders.CONFIGS / "tuned").rglob("*.yaml")}
+    agents = options("agent")
+    taken = {tuned.option(env, agent) for env in options("env") for agent in agents}
+    assert {name for name in files if not name.rpartition("/")[2].startswith("_")} == taken & files
+
+
+def test_returns_of_a_tuned_file_give_way_to_a_trace(capsys):
+    """classic/idqn has three-step returns; a trace replays sequences, whose rows are single steps."""
+    assert settled("agent=idqn")["replay"]["n_step"] == 3
+    config = settle(*composed("agent=idqn", "agent/backup=retrace")[:2])
+    assert config["replay"]["n_step"] == 1
+    assert "replay.n_step=1" in capsys.readouterr().err
+    assert settle(*composed("agent=idqn", "agent/backup=retrace", "replay.n_step=2")[:2])["replay"]["n_step"] == 2  # refused when built
+
+
+@pytest.mark.parametrize("words", [("replay=rollout",), ("replay.n_step=1",)])
+def test_a_logarithm_has_the_steps_of_the_replay_that_trains(words):
+    """classic/dqn has three-step returns, which rollouts replace."""
+    own = ("agent=dqn", "agent/mapping=log", "agent/rewards=polar", "discount=0.96")
+    assert settled(*own)["agent"]["mapping"]["n_step"] == 3
+    assert settled(*own, *words)["agent"]["mapping"]["n_step"] == 1
+    assert settled(*own, *words, "agent.mapping.n_step=2")["agent"]["mapping"]["n_step"] == 2
+    config, user, _ = compose([*own, *words])
+    config["agent"]["mapping"]["n_step"] = 3  # as a file of one's own sets it: the tuned number, by chance
+    assert settle(config, user)["agent"]["mapping"]["n_step"] == 3
+
+
+@pytest.mark.parametrize("words", [(), ("replay.n_step=3",), ("agent/mapping=asinh", "agent/rewards=auto", "replay.n_step=3")])
+def test_other_maps_have_one_step_whatever_the_replay_has(words):
+    assert settled("agent=loglin_dqn", *words)["agent"]["mapping"]["n_step"] == 1
+
+
+def test_rollouts_of_actors_are_those_of_all_of_them():
+    """16 updates on 128 ticks of 6 environments, not of the 4 of the tuned file."""
+    config = settled("agent=ppo", "env=classic/cartpole", "collect=ray", "collect.actors=2", "collect.envs=3")
+    assert (config["env"]["num"], config["replay_ratio"]) == (6, 16 / (128 * 6))
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        "mujoco/half_cheetah", "mujoco/swimmer", "atari/pong", "minatar/breakout", "box2d/lunar_lander", "gym env.id=CartPole-v1",
+        "vector env.id=CartPole-v1", "function env.function=gymnasium:make", "toy/chain",
+    ],
+)  # fmt: skip
+def test_a2c_makes_one_update_on_each_short_rollout(env):
+    config = settled("agent=a2c", *f"env={env}".split())
+    assert [config["replay"][key] for key in ("length", "epochs", "minibatches")] == [5, 1, 1]
+    assert config["agent"]["optimizer"]["lr"] == 7e-4
+
+
+@pytest.mark.parametrize(
+    ("words", "begin"),
+    [
+        ("agent=dqn agent/backup=peng", 0),
+        ("agent=noisy_dqn agent/backup=peng agent/chain=none", 0),
+        ("agent=dqn agent/backup=peng agent.explore.schedule.begin=300", 300),
+        ("agent=dqn", 1000),
+    ],
+)
+def test_exploration_falls_from_where_learning_starts(words, begin):
+    """With rollouts that is the first step, whatever `learning_starts` a tuned file has."""
+    config = settled(*words.split(), "env=classic/cartpole", *(["learning_starts=1000"] if words == "agent=dqn" else []))
+    assert config["agent"]["explore"]["schedule"]["begin"] == begin
+    assert config["learning_starts"] == (0 if "peng" in words else begin)
+
+
+def test_keys_of_a_recipe_give_way_to_another_option_of_their_slot(capsys):
+    """tqc sets the number of quantiles, and an implicit head has none."""
+    config = settled("agent=tqc", "env=classic/pendulum", "agent/head=implicit_quantile")
+    assert config["agent"]["head"]["_target_"].endswith("ImplicitQuantile")
+    assert "quantiles" not in config["agent"]["head"]
+    assert settled("agent=tqc", "env=classic/pendulum")["agent"]["head"]["quantiles"] == 25
+    with pytest.raises(ConfigError, match="quantiles"):
+        settled("agent=tqc", "env=classic/pendulum", "agent/head=implicit_quantile", "agent.head.quantiles=7")
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "value"),
+    [
+        ("agent=dqn agent/explore=none env=minatar/breakout", "explore.schedule.end", 0.0),
+        ("agent=dqn agent/explore=none env=minatar/breakout", "explore.schedule.duration", 1),
+        ("agent=dqn agent/explore=none env=minatar/breakout", "explore.schedule.begin", 10_000),  # learning_starts
+        ("agent=dqn agent/explore=none env=atari/pong", "explore.evaluation", 0.0),
+        ("agent=dqn agent/explore=none agent.explore.schedule.end=0.2 env=minatar/breakout", "explore.schedule.end", 0.2),
+        ("agent=dqn agent/explore=epsilon_greedy env=minatar/breakout", "explore.schedule.end", 0.1),
+        ("agent=idqn agent/chain=iterated_polyak", "chain.sync_period", 1),
+        ("agent=idqn agent/chain=iterated_live", "chain.shift_period", 400),
+        ("agent=idqn agent/chain=iterated_live", "chain.torso", "shared_hidden"),
+        ("agent=idqn agent/chain=iterated", "chain.sync_period", 40),
+        ("agent=munchausen_dqn agent/head=bounded", "head.loss", "log"),
+        ("agent=simba agent/temperature=fixed env=classic/pendulum", "temperature.value", 0.2),
+        ("experiment=log_dqn_atari agent/optimizer=adam", "optimizer.eps", 1.5e-4),  # of tuned/atari/log_dqn, which is for Adam
+        ("experiment=log_dqn_atari agent/optimizer=adam", "optimizer.lr", 6.25e-5),
+        ("experiment=log_dqn_atari agent/optimizer=rmsprop", "optimizer.lr", 2.5e-3),
+        ("experiment=log_dqn_atari agent/optimizer=rmsprop", "optimizer.eps", 1e-5),
+    ],
+)
+def test_a_key_that_means_something_else_in_the_chosen_option_has_its_value_there(words, key, value):
+    assert get(settled(*words.split()), f"agent.{key}") == value
+
+
+def test_keys_of_an_experiment_that_the_chosen_option_does_not_take_are_ignored(capsys):
+    config = settle(*composed("experiment=dvw_minatar", "agent/weighting=one")[:2])
+    assert set(config["agent"]["weighting"]) == {"_target_", "_partial_"}
+    assert "tuned/minatar/dqn and experiment=dvw_minatar that the chosen parts do not take are ignored" in capsys.readouterr().err
+    assert "experiment" not in config["names"]
+    with pytest.raises(ConfigError, match="agent.weighting.threshold: Weighting takes no threshold"):
+        settle(*composed("experiment=dvw_minatar", "agent/weighting=one", "agent.weighting.threshold=2")[:2])
+
+
+def test_a_wrong_key_of_an_experiment_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nagent: {head: {lost: huber}}\n")
+    monkeypatch.setattr(folders, "_added", [])
+    folders.add(tmp_path)
+    with pytest.raises(ConfigError, match="agent.head.lost"):
+        build_agent(settle(*compose(["experiment=mine"])[:2]), spec_of("classic/cartpole"))
+
+
+def test_a_batch_of_sequences_has_as_many_transitions_as_the_tuned_one(capsys):
+    config = settle(*composed("agent=idqn", "agent/backup=retrace", "replay.length=8")[:2])
+    assert config["replay"]["batch_size"] == 16  # of 128
+    assert "replay.batch_size=16, sequences of 8, replaces the 128 transitions of tuned/classic/cartpole/idqn" in capsys.readouterr().err
+    assert settled("agent=idqn", "agent/backup=retrace", "replay.length=8", "replay.batch_size=128")["replay"]["batch_size"] == 128
+    assert settled("agent=retrace_dqn")["replay"]["batch_size"] == 8  # tuned for sequences
+    assert settled("agent=dqn", "replay=sequences", "replay.length=8")["replay"]["batch_size"] == 16
+
+
+def test_a_key_within_a_dictionary_is_a_key_of_the_user():
+    with pytest.raises(ConfigError, match="agent.chain.length: Single takes no length"):
+        settle(*composed("agent=idqn", "agent/chain=single", "agent.chain={length: 3}")[:2])
+
+
+@pytest.mark.parametrize(("value", "told"), [("1", True), ("1.0", False), ("2", False)])
+def test_one_step_is_told_from_the_whole_run(value, told, capsys):
+    settle(*composed("agent=dqn", f"agent.explore.schedule.duration={value}")[:2])
+    assert ("agent.explore.schedule.duration=1 is one step; the whole run is" in capsys.readouterr().err) == told

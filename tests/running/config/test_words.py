@@ -1,0 +1,138 @@
+"""What a wrong word of the command line is answered with: the word that was meant, where it can be known."""
+
+from __future__ import annotations
+
+import pytest
+
+from deeprl.cli.main import parsed
+from deeprl.cli.train import require_source, split
+from deeprl.running.config.compose import compose
+from deeprl.running.config.overrides import check_words, fault_of_grammar
+from deeprl.running.config.rules import check, put
+from deeprl.errors import ConfigError
+from tests.builders import composed, console
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "experiment=../../mine", "experiment='../../mine'", "experiment=/tmp/mine", "experiment=[pong,../../mine]", "agent=str(../mine)",
+        "agent/torso@agent.actor_torso=../../mine", "experiment=${oc.env:HOME}", "agent=lab/../../../mine",
+    ],
+)  # fmt: skip
+def test_an_option_is_no_path(word):
+    """By which Hydra would read any file, and what it sets of Hydra's own part would be called: a stranger's sweep named one of its own."""
+    with pytest.raises(ConfigError, match="not a path|takes one option"):
+        check_words([word])
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("agent/replay=prioritized", "Did you mean replay=prioritized?"),
+        ("torso=mlp", "Did you mean agent/torso=mlp?"),
+        ("agent=td3_mujoco", "It is one of experiment: experiment=td3_mujoco."),
+        ("env=ant", "Did you mean mujoco/ant?"),
+        ("agent=cartpole", "agent=cartpole is not an option of agent. (`deeprl list agents`"),
+        ("agent.torso.hidden=(64,64)", "a list is written agent.torso.hidden=[64,64]"),
+        ("agent.torso.hidden=[64", r"it has 1 [ and 0 ]"),
+    ],
+)
+def test_a_composition_names_what_was_meant(word, says):
+    with pytest.raises(ConfigError) as caught:
+        compose([word])
+    assert says in str(caught.value)
+    assert not {"LexerNoViableAlt", "https:", "mismatched"} & {*str(caught.value).split()}
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("a=(1,2)", "a=[1,2]"),
+        ("a={b: 1", "1 { and 0 }"),
+        ("a='b", "a quote ' has no second one"),
+        ("a=größe", "\"a='größe'\""),
+        ("a=[1]", ""),
+    ],
+)
+def test_a_fault_of_grammar_is_told_without_hydras_words(word, says):
+    assert says in fault_of_grammar(word)
+    assert bool(fault_of_grammar(word)) == bool(says)
+
+
+@pytest.mark.parametrize(("words", "says"), [(["seed =3"], "write seed=3"), (["agent", "=", "dqn"], "without spaces beside the =")])
+def test_a_space_beside_the_sign(words, says):
+    with pytest.raises(ConfigError, match=says):
+        check_words(words)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("steps", "10k", "Write steps=10000."),
+        ("steps", "5 000", "Write steps=5000."),
+        ("replay.capacity", "1.5M", "Write replay.capacity=1500000."),
+        ("steps", "many", "a whole number of at least 1."),
+        ("evaluation", False, "evaluation=False: evaluation is no single value, but has the keys evaluation.every, evaluation.episodes"),
+        ("env", 3, "env=3: env is no single value"),
+        ("device", 0, "Write device=cuda:0."),
+        ("device", "gpu 1", "it takes cpu, cuda, or a GPU by its number, cuda:0."),
+    ],
+)
+def test_a_value_names_what_was_meant(key, value, says):
+    config = composed("agent=dqn", "env=toy/chain")[0]
+    put(config, key, value)
+    with pytest.raises(ConfigError) as caught:
+        check(config)
+    assert says in str(caught.value)
+    assert str(caught.value).endswith(".")
+
+
+def test_the_run_of_init_from_is_asked_for_first(tmp_path):
+    require_source(None)
+    with pytest.raises(ConfigError, match=f"init_from={tmp_path}@best: .* is no run folder"):
+        require_source(f"{tmp_path}@best")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--dry-run"], "`deeprl check`"),
+        (["--config-name", "mine"], "--config-name=mine: every run is composed from configs/train.yaml"),
+        (["--config-path=/x"], "--config-path=/x: every run is composed from configs/train.yaml"),
+    ],
+)
+def test_flags_that_training_lacks(words, says):
+    with pytest.raises(ConfigError) as caught:
+        split(words)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["status", "--watch"], "`watch -n 10 deeprl status`"),
+        (["status", "--verbose"], "DEEPRL_DEBUG=1"),
+        (["eval", "run", "--n-eval-episodes", "5"], "Did you mean --episodes"),
+        (["eval", "run", "episodes=5"], "Did you mean --episodes"),
+        (["sweep", "seed=0,1", "--jobs", "0"], "argument --jobs: it takes a whole number of at least 1, not 0"),
+        (["sweep", "seed=0,1", "--jobs", "many"], "argument --jobs: it takes a whole number of at least 1, not many"),
+    ],
+)
+def test_flags_that_a_command_lacks(words, says):
+    with pytest.raises(ConfigError) as caught:
+        parsed(words)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("slot", "shown"), [("algos", "munchausen"), ("env/atari", "space_invaders"), ("environments", "classic/cartpole")]
+)
+def test_a_slot_by_another_name(slot, shown, capsys):
+    assert console("list", slot) == 0
+    assert shown in capsys.readouterr().out
+
+
+def test_help_is_a_command_too(capsys):
+    assert console("help", "eval") == 0
+    assert "--episodes" in capsys.readouterr().out

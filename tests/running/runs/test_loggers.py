@@ -1,0 +1,371 @@
+"""Loggers: what other programs read is what was logged."""
+
+import io
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from deeprl.running.config.instantiate import resolve
+from deeprl.errors import RunFolderError
+from deeprl.running.runs import event_file
+from deeprl.running.runs.event_file import CHARTS
+from deeprl.running.runs.loggers import JsonLines, Loggers, Logging, TensorBoard, WandB
+from tests.builders import begin
+
+CONFIGS = Path(__file__).parents[3] / "configs" / "logger"
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def events(folder):
+    found = EventAccumulator(str(folder))
+    found.Reload()
+    return found
+
+
+def scalars(folder, name):
+    return [(event.step, event.value) for event in events(folder).Scalars(name)]
+
+
+# ---- JSON lines
+
+
+def test_a_logger_that_cannot_be_closed_costs_the_others_no_line(tmp_path):
+    class Offline(JsonLines):
+        def close(self):
+            raise RuntimeError("no network")
+
+    (tmp_path / "offline").mkdir()
+    loggers = Loggers([Offline(tmp_path / "offline"), JsonLines(tmp_path), Offline(tmp_path / "offline")])
+    loggers.scalars(1, {"a": 2.0})
+    with pytest.raises(RuntimeError, match="no network"):
+        loggers.close()
+    assert [line["a"] for line in lines(tmp_path)] == [2.0]
+
+
+def test_json_lines_hold_exact_numbers_in_order(tmp_path):
+    clock = Clock()
+    loggers = Loggers([JsonLines(tmp_path)], clock)
+    clock.now += 1.5
+    loggers.scalars(5, {"train/loss": torch.tensor(0.1, dtype=torch.float64), "rollout/ep_rew_mean": 1 / 3})
+    loggers.scalars(10, {"train/loss": math.nan, "x": -math.inf})
+    loggers.close()
+    assert lines(tmp_path) == [
+        {"step": 5, "time": 1.5, "train/loss": 0.1, "rollout/ep_rew_mean": 1 / 3},
+        {"step": 10, "time": 1.5, "train/loss": None, "x": None},
+    ]
+    assert list(lines(tmp_path)[0]) == ["step", "time", "train/loss", "rollout/ep_rew_mean"]
+
+
+def test_a_flush_puts_lines_on_disk_and_watchers_get_them_every_few_seconds(tmp_path):
+    clock = Clock()
+    loggers = Loggers([JsonLines(tmp_path)], clock)
+    loggers.scalars(1, {"x": 1})
+    assert lines(tmp_path) == []
+    loggers.flush()
+    assert len(lines(tmp_path)) == 1
+    loggers.scalars(2, {"x": 1})
+    assert len(lines(tmp_path)) == 1
+    clock.now += 6
+    loggers.scalars(3, {"x": 1})
+    assert len(lines(tmp_path)) == 3
+
+
+def test_a_resumed_run_appends_and_its_time_goes_on(tmp_path):
+    clock = Clock()
+    first = Loggers([JsonLines(tmp_path)], clock)
+    clock.now += 10
+    first.scalars(1, {"x": 1})
+    state = first.state_dict()
+    first.close()
+    clock.now += 1000
+    second = Loggers([JsonLines(tmp_path)], clock)
+    second.load_state_dict(state)
+    clock.now += 2
+    second.scalars(2, {"x": 2})
+    second.close()
+    assert [(line["step"], line["time"]) for line in lines(tmp_path)] == [(1, 10.0), (2, 12.0)]
+
+
+# ---- TensorBoard
+
+
+def test_tensorboard_reads_scalars_and_text(tmp_path):
+    loggers = Loggers([TensorBoard(tmp_path)])
+    for step in range(0, 300, 100):
+        loggers.scalars(step, {"train/loss": 0.5 * step, "rollout/ep_rew_mean": 1.25})
+    loggers.text(0, "config", "    seed: 0\n    name: ü")
+    loggers.close()
+    assert scalars(tmp_path, "train/loss") == [(0, 0.0), (100, 50.0), (200, 100.0)]
+    assert scalars(tmp_path, "rollout/ep_rew_mean") == [(0, 1.25), (100, 1.25), (200, 1.25)]
+    found = events(tmp_path)
+    assert found.SummaryMetadata("config/text_summary").plugin_data.plugin_name == "text"
+    (page,) = found.Tensors("config/text_summary")
+    assert page.tensor_proto.string_val[0].decode() == "    seed: 0\n    name: ü"
+
+
+def test_tensorboard_reads_hyper_parameters_and_final_metrics(tmp_path):
+    loggers = Loggers([TensorBoard(tmp_path)])
+    part = {"_target_": "deeprl.learning.backups.bellman.Double", "lr": 1e-4, "double": True, "sizes": [64, 64], "clip": None, "_partial_": True}
+    config = {"agent": {"backup": part}, "names": {"agent": "idqn", "env": "classic/cartpole"}, "seed": 3}
+    loggers.hparams(config)
+    loggers.scalars(500, {"eval/mean_reward": 4.0})
+    loggers.hparams(config, {"final/mean": 21.5})
+    loggers.close()
+    found = events(tmp_path).summary_metadata
+    start = metadata.parse_session_start_info_plugin_data(found[metadata.SESSION_START_INFO_TAG].plugin_data.content)
+    values = {name: getattr(value, value.WhichOneof("kind")) for name, value in start.hparams.items()}
+    settings = {"": "Double", ".lr": 1e-4, ".double": True, ".sizes": "[64, 64]"}
+    assert values == {
+        "agent": "idqn", "env": "classic/cartpole", "seed": 3, **{f"settings.agent.backup{key}": value for key, value in settings.items()},
+    }  # fmt: skip
+    end = metadata.parse_session_end_info_plugin_data(found[metadata.SESSION_END_INFO_TAG].plugin_data.content)
+    assert end.status == 1
+    assert scalars(tmp_path, "whole_run/final/mean") == [(500, 21.5)]
+
+
+def served(folder):
+    """What a plugin of TensorBoard gets, for `--logdir folder`."""
+    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+    from tensorboard.plugins.base_plugin import TBContext
+
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(folder))
+    multiplexer.Reload()
+    return TBContext(logdir=str(folder), multiplexer=multiplexer, data_provider=MultiplexerDataProvider(multiplexer, str(folder)))
+
+
+def test_the_hparams_page_gathers_all_runs(tmp_path):
+    """TensorBoard's own query, over two runs that share only some of their hyper-parameters."""
+    from tensorboard.context import RequestContext
+    from tensorboard.plugins.hparams.backend_context import Context
+
+    for name, config in (("one", {"lr": 0.1, "seed": 0, "tau": 0.5}), ("two", {"lr": 0.2, "seed": 1, "steps": 3})):
+        (tmp_path / name).mkdir()
+        loggers = Loggers([TensorBoard(tmp_path / name)])
+        loggers.hparams(config, {"final/mean": 1.0})
+        loggers.close()
+    context = Context(served(tmp_path))
+    request = RequestContext()
+    runs = context.hparams_metadata(request, "x")
+    found = context.experiment_from_metadata(request, "x", True, runs, context.hparams_from_data_provider(request, "x", 100))
+    assert [info.name for info in found.hparam_infos] == ["seed", "settings.lr", "settings.steps", "settings.tau"]
+    assert [info.name.tag for info in found.metric_infos] == ["whole_run/final/mean"]
+
+
+def test_the_metrics_of_the_whole_run_come_last(tmp_path):
+    """TIME SERIES has its groups in alphabetical order, and would open with charts of single points."""
+    assert begin(tmp_path / "run", "agent=dqn", "budget=tiny", "runtime.threads=1") == 0
+    groups = sorted({tag.partition("/")[0] for tag in events(tmp_path / "run").Tags()["scalars"]})
+    assert groups[0] == "eval"
+    assert groups[-1] == "whole_run"
+
+
+def test_regular_expressions_select_runs_by_their_folders(tmp_path):
+    """Those of docs/tensorboard.md, on names as TensorBoard reads them: two environments, two agents, and a sweep."""
+    folders = (
+        "classic_cartpole/dqn/260130-120000_seed0", "classic_cartpole/idqn/260131-120000_seed0",
+        "minatar_breakout/dqn/260201-120000_seed2", "sweep/agent=dqn,seed=1", "sweep/agent=idqn,seed=1",
+    )  # fmt: skip
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+        TensorBoard(tmp_path / folder).close()
+    names = sorted(served(tmp_path).multiplexer.Runs())
+    assert names == sorted(folders)
+    page = (CONFIGS.parents[1] / "docs" / "tensorboard.md").read_text()
+    table = page.split("| expression | runs |")[1].split("\n\n")[0]
+    expressions = re.findall(r"^\| `(.*?)` \|", table, flags=re.MULTILINE)
+    found = {text: [folders.index(name) for name in names if re.search(text, name)] for text in expressions}
+    assert found == {
+        "/dqn/": [0, 2],
+        "cartpole/.*seed0$": [0, 1],
+        "/i?dqn/.*seed[01]$": [0, 1],
+        "/26013": [0, 1],
+        "sweep/.*agent=idqn": [4],
+    }
+
+
+def test_the_custom_scalars_page_has_one_layout_for_all_runs(tmp_path):
+    """TensorBoard's own merge of the runs' layouts."""
+    from tensorboard.context import RequestContext
+    from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
+
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        loggers = Loggers([TensorBoard(tmp_path / name)])
+        loggers.hparams({"seed": 0})
+        loggers.hparams({"seed": 0}, {"final/mean": 1.0})
+        loggers.close()
+    layout = json.loads(CustomScalarsPlugin(served(tmp_path)).layout_impl(RequestContext(), "x"))
+    charts = {category["title"]: [chart["multiline"]["tag"] for chart in category["chart"]] for category in layout["category"]}
+    assert charts == {
+        "returns": [["eval/mean_reward$"], ["rollout/ep_rew_mean$"], ["rollout/ep_len_mean$"]],
+        "losses": [["train/(loss|critic_loss|value_loss)$"], ["train/(actor_loss|policy_loss)$"], ["train/(q_values|values)$"]],
+        "speed": [["time/fps$"], ["time/updates_per_second$"]],
+    }
+
+
+@pytest.mark.parametrize("agent", ["agent=dqn", "agent=td3 env=classic/pendulum", "agent=ppo"])
+def test_every_chart_of_the_layout_has_a_metric(agent, tmp_path):
+    """But that of the policy's loss, where an agent has no policy."""
+    assert begin(tmp_path / "run", *agent.split(), "budget=tiny", "budget.steps=240", "log.every=40", "runtime.threads=1") == 0
+    logged = {name for line in lines(tmp_path / "run") for name in line}
+    empty = [tag for charts in CHARTS.values() for tag in charts.values() if not any(re.fullmatch(tag, name) for name in logged)]
+    assert empty == (["train/(actor_loss|policy_loss)"] if agent == "agent=dqn" else [])
+
+
+def test_what_followed_the_checkpoint_is_hidden_after_a_resume(tmp_path):
+    first = Loggers([TensorBoard(tmp_path)])
+    for step in range(1, 6):
+        first.scalars(step, {"x": step})
+    first.flush()  # killed: never closed, and the last record torn
+    (file,) = tmp_path.glob("events*")
+    with open(file, "ab") as torn:
+        torn.write(b"\x20\0\0\0\0")
+    second = Loggers([TensorBoard(tmp_path, purge_step=4)])  # the same second: its name must still come later
+    second.scalars(4, {"x": 40})
+    second.close()
+    assert scalars(tmp_path, "x") == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 40.0)]
+    first.close()
+
+
+def test_tensorboard_costs_no_heavy_import():
+    heavy = ("tensorflow", "torch.utils.tensorboard", "wandb", "pandas", "rich")
+    code = f"import sys, deeprl.running.runs.loggers; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# ---- configuration
+
+
+def test_configurations_name_a_choice_that_opens_loggers(tmp_path):
+    config = OmegaConf.to_container(OmegaConf.load(CONFIGS / "default.yaml"))
+    choice = resolve(config.pop("_target_"), "logger")(**config)
+    assert choice == Logging()
+    loggers = choice.open(tmp_path)
+    loggers.scalars(1, {"x": 2.0})
+    loggers.close()
+    assert lines(tmp_path)[0]["x"] == scalars(tmp_path, "x")[0][1] == 2.0
+    extra = OmegaConf.to_container(OmegaConf.load(CONFIGS / "wandb.yaml"))
+    assert extra.pop("defaults") == ["default"]
+    assert Logging(**extra) == Logging(wandb=True)
+    with pytest.raises(ValueError, match=r"logger\.mode .*online, offline or disabled.*'fast'"):
+        Logging(mode="fast")
+
+
+def test_a_missing_extra_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(RuntimeError, match='pip install "wandb>='):
+        Logging(wandb=True).open(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", ["wandb", ".wandb", "wandb_id"])
+def test_wandb_writes_where_no_link_and_no_id_of_a_stranger_leads(tmp_path, monkeypatch, place):
+    calls: list[str] = []
+    fake = SimpleNamespace(setup=lambda: None, init=lambda **options: calls.append("init"))
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    if place == "wandb_id":
+        (tmp_path / place).write_text("../../mine\n")
+    else:
+        (tmp_path / place).symlink_to(tmp_path.parent)
+    with pytest.raises(RunFolderError, match="no id of a run|is a link"):
+        WandB(tmp_path, "project", resume=True)
+    assert not calls
+
+
+def test_wandb_gets_the_same_numbers(tmp_path, monkeypatch):
+    class Fake(dict):
+        """A run: notes what is called, and is its own config and summary."""
+
+        def __init__(self):
+            super().__init__()
+            self.calls, self.summary = [], {}
+            self.config = self
+
+        def setup(self):
+            self.set_up_in = os.getcwd()
+
+        def init(self, **options):
+            assert options["settings"] == {"disable_git": True}
+            self.calls.append(("init", options["id"], options["resume"]))
+            return self
+
+        def log(self, values, step):
+            self.calls.append((step, values))
+
+        def update(self, values, allow_val_change):
+            super().update(values)
+
+        def finish(self):
+            self.calls.append("finish")
+
+    fake = Fake()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    (tmp_path / "wandb").mkdir()
+    monkeypatch.chdir(tmp_path)  # where wandb would read wandb/settings: a stranger's named another server
+    loggers = Loggers([WandB(tmp_path, "project", resume=True)])
+    assert not Path(fake.set_up_in).is_relative_to(tmp_path)
+    loggers.hparams({"a": {"b": 1}}, {"final/mean": 2.0})
+    loggers.text(0, "config", "text")
+    loggers.scalars(3, {"x": 1})
+    loggers.flush()
+    loggers.close()
+    assert fake.calls == [("init", tmp_path.name, "allow"), (3, {"x": 1.0}), "finish"]  # of a run from before `wandb_id`
+    assert dict(fake) == {"a.b": 1, "config": "text"}
+    assert fake.summary == {"final/mean": 2.0}
+    (tmp_path / "wandb").rmdir()  # a run that goes on and had no W&B before: folders of other runs may have its name
+    WandB(tmp_path, "project", resume=True)
+    assert fake.calls[-1] == ("init", (tmp_path / "wandb_id").read_text().strip(), "allow")
+    assert fake.calls[-1][1] != tmp_path.name
+    fake.calls.clear()
+    for place in ("one", "other"):  # two runs of one name stay two runs, and each goes on as itself
+        (tmp_path / place / "seed=1 ü").mkdir(parents=True)
+        for resume in (False, True):
+            WandB(tmp_path / place / "seed=1 ü", "project", resume=resume)
+    (one, begun), (same, resumed), (other, _), _ = ((name, resume) for _, name, resume in fake.calls)
+    assert re.fullmatch(r"seed=1__-[0-9a-f]{8}", one)
+    assert (begun, resumed, same == one, other == one) == (None, "allow", True, False)
+
+
+def test_records_are_those_of_tensorboard():
+    """The check value of CRC-32C is that of the digits 1 to 9."""
+    assert event_file.crc(b"123456789") == 0xE3069283
+    for data in (b"", b"a", bytes(range(256)) * 5):
+        theirs = io.BytesIO()
+        RecordWriter(theirs).write(data)
+        assert event_file.record(data) == theirs.getvalue()
+
+
+def test_constants_are_those_of_tensorboard():
+    ours = event_file.HPARAMS, event_file.SESSION_START, event_file.SESSION_END, 0
+    theirs = metadata.PLUGIN_NAME, metadata.SESSION_START_INFO_TAG, metadata.SESSION_END_INFO_TAG, metadata.PLUGIN_DATA_VERSION
+    assert ours == theirs
+
+
+def test_a_start_imports_no_stub_of_tensorflow():
+    code = "import sys; import deeprl.running.runs.event_file; print({'tensorboard.compat.tensorflow_stub', 'fsspec'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"

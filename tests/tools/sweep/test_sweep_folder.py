@@ -1,0 +1,156 @@
+"""The folder of a sweep: what sweep.json holds, what is refused in it, and who may work on it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+
+import pytest
+
+from deeprl.cli.sweep import placed
+from deeprl.errors import FAILED, ConfigError, RunFolderError
+from deeprl.running.runs.folder import RunFolder, holder
+from deeprl.tools.sweep import slurm
+from deeprl.tools.sweep.conduct import confirmed
+from deeprl.tools.sweep.folder import Place, SweepFolder
+from deeprl.tools.sweep.grid import expand
+from deeprl.tools.sweep.process import last_words
+from deeprl.system import machine
+
+GRID = ["agent=dqn,idqn", "seed=0,1"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return SweepFolder(tmp_path, GRID, expand(GRID))
+
+
+def test_what_is_written_is_read(folder, tmp_path):
+    folder.settle()
+    found = SweepFolder.read(tmp_path)
+    assert (found.overrides, found.jobs, found.config_dir) == (GRID, folder.jobs, None)
+    assert found.run(found.jobs[0]) == tmp_path / "agent=dqn,seed=0"
+    assert os.listdir(tmp_path) == ["sweep.json"]
+    found.require_same(SweepFolder(tmp_path, [], expand(["seed=0,1", "agent=dqn,idqn"][::-1])))
+    with pytest.raises(ConfigError, match="another sweep, agent=dqn,idqn seed=0,1"):
+        SweepFolder(tmp_path, GRID, expand(["seed=0,1"])).settle()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: found["jobs"][0].update(folder="../elsewhere"),
+        lambda found: found["jobs"][0].update(folder="/etc"),
+        lambda found: found["jobs"][0].update(folder=".hidden"),
+        lambda found: found["jobs"][0].update(folder=found["jobs"][1]["folder"]),
+        lambda found: found["jobs"][0].update(overrides=["--config-dir", "/tmp"]),
+        lambda found: found["jobs"][0].update(overrides=[3]),
+        lambda found: found["jobs"][0].update(overrides=["+hydra.callbacks.mine._target_=os.system"]),
+        lambda found: found["jobs"][0].update(overrides=["+agent/head@hydra.callbacks.mine=c51"]),
+        lambda found: found["jobs"][0].update(overrides=["seed=${run_folder:/tmp/theirs}"]),
+        lambda found: found["jobs"][0].update(overrides=["device=${${names.env}:HOME}"]),
+        lambda found: found.update(config_dir=3),
+        lambda found: found.update(cwd=3),
+        lambda found: found.update(place={"on": "moon"}),
+        lambda found: found.update(place={"on": "slurm", "slurm": [3]}),
+        lambda found: found.pop("jobs"),
+    ],
+)
+def test_a_damaged_sweep_is_refused(folder, tmp_path, change):
+    folder.settle()
+    found = json.loads((tmp_path / "sweep.json").read_text())
+    change(found)
+    (tmp_path / "sweep.json").write_text(json.dumps(found))
+    with pytest.raises(RunFolderError, match="sweep.json is damaged"):
+        SweepFolder.read(tmp_path)
+
+
+def test_an_older_sweep_runs_here_and_from_here(folder, tmp_path, monkeypatch):
+    folder.settle()
+    found = json.loads((tmp_path / "sweep.json").read_text())
+    del found["cwd"], found["place"]
+    (tmp_path / "sweep.json").write_text(json.dumps(found))
+    monkeypatch.chdir(tmp_path)
+    read = SweepFolder.read(tmp_path)
+    assert (read.cwd, read.place) == (str(tmp_path), Place())
+
+
+def test_a_home_that_is_gone_is_named(tmp_path):
+    with pytest.raises(RunFolderError, match="nowhere, where this began, is gone"), SweepFolder(tmp_path, [], [], cwd="/nowhere").at_home():
+        pass
+
+
+def test_a_folder_without_a_sweep_is_refused(tmp_path):
+    with pytest.raises(RunFolderError, match="holds no sweep"):
+        SweepFolder.read(tmp_path)
+
+
+def test_one_process_works_on_a_sweep_and_on_a_run(folder):
+    job = folder.jobs[1]
+    assert holder(folder.run(job)) is None
+    with RunFolder(folder.run(job)).lock():
+        assert holder(folder.run(job)).startswith(f"pid {os.getpid()} on ")
+        with pytest.raises(RunFolderError, match=rf"agent=dqn,seed=1 \(pid {os.getpid()} on "):
+            folder.require_free(folder.jobs)
+    folder.require_free(folder.jobs)
+    with folder.lock(), pytest.raises(RunFolderError, match=f"pid {os.getpid()} .* works in this folder"), folder.lock():
+        pass
+
+
+def test_a_job_trains_in_no_linked_folder_and_logs_through_no_link(folder, tmp_path):
+    """Each would let a stranger's sweep write to a file or folder of the user."""
+    mine, job = tmp_path / "mine", folder.jobs[0]
+    mine.write_text("theirs\n")
+    folder.log(job).symlink_to(mine)
+    assert confirmed(folder, job.name) == FAILED
+    assert "before the run was finished" in folder.log(job).read_text()
+    folder.require_own(folder.jobs)
+    folder.run(job).symlink_to(tmp_path)
+    with pytest.raises(RunFolderError, match=f"{job.name}: it is a link"):
+        folder.require_own(folder.jobs)
+    assert mine.read_text() == "theirs\n"
+
+
+@pytest.mark.parametrize("word", ["setup=[touch pwned]", "slurm_additional_parameters={prolog: x}", "partition=x\ntouch pwned"])
+def test_a_command_of_a_stored_place_is_given_again_or_refused(word):
+    """As the overrides of a sweep, it is a command line, which a stranger may have written."""
+    stored = Place("slurm", ("timeout_min=9", word))
+    options = argparse.Namespace(on=None, slurm=[], ray_address=None, jobs=None)
+    with pytest.raises(ConfigError, match="--slurm timeout_min=9 --slurm"):
+        placed(options, stored)
+    options.slurm = list(stored.slurm)
+    assert placed(options, stored).slurm == stored.slurm
+    options.slurm = []
+    assert placed(options, Place("slurm", ("timeout_min=9", "partition=long"))).slurm == ("timeout_min=9", "partition=long")
+
+
+@pytest.mark.parametrize("text", ["", "../../x", "12; touch x", "9" * 200])
+def test_a_note_names_a_job_of_slurm(tmp_path, text):
+    note = tmp_path / "a.slurm"
+    note.write_text(text)
+    with pytest.raises(RunFolderError, match="remove it to go on"):
+        slurm.found_again(tmp_path, note)
+
+
+def test_the_last_paragraph_of_a_log_says_why(tmp_path):
+    log = tmp_path / "log"
+    assert last_words(log) == ""
+    log.write_text(
+        "deeprl: an earlier failure\n\n$ deeprl train\n\nwarning: slow\n 5%  step 3\ndeeprl: the run failed: ValueError.\nIts end.\n"
+    )
+    assert last_words(log) == "deeprl: the run failed: ValueError.\nIts end."
+    log.write_text("deeprl: an earlier failure\n\n$ deeprl train\n\nKilled\n")
+    assert last_words(log) == "Killed"
+    log.write_text("\n".join(map(str, range(10_000))))
+    assert last_words(log).splitlines() == [str(n) for n in range(9990, 10_000)]
+
+
+def test_a_quota_limits_the_cores(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)), raising=False)
+    monkeypatch.setattr(machine, "GROUPS", tmp_path)
+    assert machine.usable_cores() == 8
+    quotas = {"max 100000": 8, "100000 100000": 1, "50000 100000": 1, "300000 100000": 3, "100000000 100000": 8}
+    for text, cores in quotas.items():
+        (tmp_path / "cpu.max").write_text(text)
+        assert machine.usable_cores() == cores
