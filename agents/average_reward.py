@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from deeprl.choice import in_range, one_of
 from deeprl.learning.networks.value_network import Networks
 from deeprl.learning.parts.rate import Rate, RateLoss, undiscounted
-from deeprl.types import Batch, Rows
 from deeprl.learning.values.losses import average
+from deeprl.types import Batch, Rows
 
 
 class AverageReward(Rate):

@@ -32,10 +32,10 @@ from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.chains import Chain
 from deeprl.learning.parts.weighting import Weighting
 from deeprl.learning.plan import Plan
-from deeprl.types import Batch, Learned
 from deeprl.learning.values.losses import average, huber
 from deeprl.learning.values.returns import pick
 from deeprl.learning.values.view import View
+from deeprl.types import Batch, Learned
 
 
 class InverseVariance(Weighting):

@@ -25,19 +25,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deeprl.learning.backups.bellman import Double, Max
 from deeprl.choice import in_range, one_of
+from deeprl.learning.backups.bellman import Double, Max
 from deeprl.learning.networks.blocks import has_statistics, stacked
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.parts.auxiliary import Auxiliary
 from deeprl.learning.parts.chains import Chain, MakeNetwork, follow_
 from deeprl.learning.parts.window import Window
 from deeprl.learning.plan import Plan
-from deeprl.types import Batch
 from deeprl.learning.values.distributions import CategoricalValues, pick_atoms
 from deeprl.learning.values.losses import average, project
 from deeprl.learning.values.returns import Returns, Values, pick
 from deeprl.learning.values.view import View
+from deeprl.types import Batch
 
 
 def square_correction(target: Tensor, value: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:

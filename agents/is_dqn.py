@@ -14,8 +14,8 @@ from torch import Tensor
 from deeprl.choice import one_of
 from deeprl.learning.parts.chains import MakeNetwork, roll_
 from deeprl.learning.parts.window import Window
-from deeprl.types import Batch, NetworkNoise
 from deeprl.learning.values.view import EntriesView, View
+from deeprl.types import Batch, NetworkNoise
 
 
 class IteratedShared(Window):

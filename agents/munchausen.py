@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from deeprl.choice import Choice, in_range
 from deeprl.learning.backups.bellman import soft_value
 from deeprl.learning.backups.policies import boltzmann, bonus, policy_metrics
-from deeprl.choice import Choice, in_range
-from deeprl.types import Batch
 from deeprl.learning.values.returns import Returns
 from deeprl.learning.values.view import View
+from deeprl.types import Batch
 
 
 @dataclass(frozen=True)

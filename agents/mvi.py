@@ -18,12 +18,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from deeprl.choice import Choice, in_range, one_of
 from deeprl.learning.backups.bellman import soft_value
 from deeprl.learning.backups.policies import boltzmann, bonus, one_hot, policy_metrics
-from deeprl.choice import Choice, in_range, one_of
-from deeprl.types import Batch
 from deeprl.learning.values.returns import Returns
 from deeprl.learning.values.view import View
+from deeprl.types import Batch
 
 HALVINGS = 53
 """Steps of the bisection: the significand of float64 has 53 bits, so that more of them change nothing"""

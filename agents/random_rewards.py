@@ -29,9 +29,9 @@ from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.parts.auxiliary import Auxiliary
 from deeprl.learning.plan import Plan
 from deeprl.learning.transforms.moments import merge
-from deeprl.types import Batch, Rows
 from deeprl.learning.values.losses import average, squared
 from deeprl.learning.values.view import View
+from deeprl.types import Batch, Rows
 
 
 class RandomRewards(Auxiliary):

@@ -3,8 +3,8 @@
     RBIS: β_t = min(λ^t, ρ_t β_{t−1})        Retrace: β_t = λ β_{t−1} min(1, ρ_t)        (β_0 = 1)
 
 RBIS keeps a trace at λ^t while the importance ratios allow it, and a trace that was cut early can recover; in Retrace it cannot.
-`deeprl.learning.backups.traces.Trace` is the operator that uses the coefficients. At λ = 0 all methods are equal; at λ = 1 RBIS equals Recursive
-Retrace. Numbers and provenance: docs/algorithms/rbis.md and retrace.md.
+`deeprl.learning.backups.traces.Trace` is the operator that uses the coefficients. At λ = 0 all methods are equal; at λ = 1 RBIS equals
+Recursive Retrace. Numbers and provenance: docs/algorithms/rbis.md and retrace.md.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ from deeprl.learning.networks.torsos import MLPTorso, widths
 from deeprl.learning.networks.value_network import Networks
 from deeprl.learning.optim.flat import flatten_
 from deeprl.learning.parts.rate import Rate, RateLoss, undiscounted
-from deeprl.types import Batch
 from deeprl.learning.values.losses import average, squared
+from deeprl.types import Batch
 
 
 class RelativeValue(Rate):

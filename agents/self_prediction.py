@@ -33,9 +33,9 @@ from deeprl.learning.networks.torsos import widths
 from deeprl.learning.parts.auxiliary import Auxiliary
 from deeprl.learning.parts.chains import Chain
 from deeprl.learning.plan import Plan
-from deeprl.types import Batch
 from deeprl.learning.values.losses import average
 from deeprl.learning.values.view import View
+from deeprl.types import Batch
 
 
 def cosine(predicted: Tensor, target: Tensor) -> Tensor:

@@ -3,9 +3,9 @@
 
     a* = argmax_a Σ_j λ_j Q_j(s', a),     T_j = r_j + γ B_j,     U_j = q_j + β_r (T_j − q_j),     loss = Σ_j Huber(f_j(U_j) − Q̃_j)
 
-B_j and q_j are cut off to [0, 1 / (1 − γ)]; LogDQN's γⁿ is γ here, because `n_step` is 1. `deeprl.learning.values.mapped` computes U and the loss.
-Admissible maps are invertible and strictly monotone, with a slope bounded away from 0 and ∞ on the occurring values (from memory, not
-verified). Numbers and provenance: docs/algorithms/loglin_dqn.md, and value_mapping.md for the maps of other papers.
+B_j and q_j are cut off to [0, 1 / (1 − γ)]; LogDQN's γⁿ is γ here, because `n_step` is 1. `deeprl.learning.values.mapped` computes U and
+the loss. Admissible maps are invertible and strictly monotone, with a slope bounded away from 0 and ∞ on the occurring values (from memory,
+not verified). Numbers and provenance: docs/algorithms/loglin_dqn.md, and value_mapping.md for the maps of other papers.
 """
 
 from __future__ import annotations

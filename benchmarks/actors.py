@@ -16,9 +16,9 @@ A round is one chunk of each of N actors: L ticks of M environments. With r upda
 On paper a round takes the longer of the two if actors are a round ahead, and their sum otherwise; and never less than the work of all
 N + 1 processes divided by the cores. More than N* = (actor's time) / (learner's time for one chunk) actors wait for the learner.
 
-The simulation repeats the recursion of `deeprl.running.collect.collector` round by round, with chunks whose durations scatter as the measured ones:
-round r begins when the learner has finished round r − 1 and all its chunks are there, and a chunk begins when its actor is free and its
-round is ordered.
+The simulation repeats the recursion of `deeprl.running.collect.collector` round by round, with chunks whose durations scatter as the
+measured ones: round r begins when the learner has finished round r − 1 and all its chunks are there, and a chunk begins when its actor is
+free and its round is ordered.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deeprl.running.config.compose import compose
 from deeprl.running.collect.actor import Actor
 from deeprl.running.collect.choice import chosen
 from deeprl.running.collect.cluster import cluster_for
+from deeprl.running.config.compose import compose
 from deeprl.running.runs.folder import RunFolder, read_lines
 from deeprl.running.session.assemble import assemble, collector_of_actor
 from deeprl.running.session.settle import settle

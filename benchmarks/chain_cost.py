@@ -31,17 +31,17 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.ours import assembled, batches
-from deeprl.running.accelerate import modes as accelerate
-from deeprl.running.config.instantiate import instantiate
 from deeprl.learning.networks.value_network import Networks, ValueNetwork
 from deeprl.learning.objective import Objective
-from deeprl.system.machine import this_cpu
-from deeprl.running.training.learner import gradient
-from deeprl.running.training.trainer import Trainer
-from deeprl.types import Batch, Learned
 from deeprl.learning.value_agent import ValueAgent
 from deeprl.learning.values.losses import average
 from deeprl.learning.values.view import View
+from deeprl.running.accelerate import modes as accelerate
+from deeprl.running.config.instantiate import instantiate
+from deeprl.running.training.learner import gradient
+from deeprl.running.training.trainer import Trainer
+from deeprl.system.machine import this_cpu
+from deeprl.types import Batch, Learned
 
 FAMILIES = {"dqn": ("idqn", 5), "iqn": ("iiqn", 3)}
 """agent -> its chain, K"""

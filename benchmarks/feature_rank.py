@@ -21,9 +21,9 @@ import torch
 
 from benchmarks.learning import RESULTS
 from benchmarks.rank_test import holm, p_value
-from deeprl.tools.report.statistics import improvement
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.api import Run, load
+from deeprl.tools.report.statistics import improvement
 
 
 def effective_rank(features: torch.Tensor, missing: float = 0.01) -> int:

@@ -14,9 +14,9 @@ import time
 
 import torch
 
-from deeprl.running.accelerate.modes import precision, product
 from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.mlp import MLP
+from deeprl.running.accelerate.modes import precision, product
 from deeprl.system.machine import keep_memory, this_cpu
 
 PRODUCTS = "highest", "medium"

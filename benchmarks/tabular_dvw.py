@@ -36,12 +36,12 @@ from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.chains import Single
 from deeprl.learning.parts.exploration import EpsilonGreedy
 from deeprl.learning.parts.weighting import Weighting
-from deeprl.schedules import Linear
-from deeprl.running.training.learner import Learner
 from deeprl.learning.transforms.observations import Plain
 from deeprl.learning.transforms.rewards import Raw
-from deeprl.types import Batch, Spec
 from deeprl.learning.value_agent import ValueAgent
+from deeprl.running.training.learner import Learner
+from deeprl.schedules import Linear
+from deeprl.types import Batch, Spec
 
 ARMS = ("uniform", "dvw", "oracle")
 

@@ -22,8 +22,8 @@ import torch
 
 from benchmarks import log_chain
 from deeprl.agents.log_dqn import Log
-from deeprl.learning.backups.bellman import Max
 from deeprl.envs.toy import TabularMDP, value_iteration
+from deeprl.learning.backups.bellman import Max
 from deeprl.learning.values.losses import squared
 from deeprl.learning.values.mapped import MappedValues, Units
 

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 
 from deeprl.agents.munchausen import Munchausen
 from deeprl.agents.mvi import Tsallis
+from deeprl.envs.toy import TabularMDP, chain, random_mdp, value_iteration
 from deeprl.learning.backups.bellman import Max, Soft, report
 from deeprl.learning.backups.policies import one_hot, policy_metrics
-from deeprl.envs.toy import TabularMDP, chain, random_mdp, value_iteration
-from deeprl.types import Batch
 from deeprl.learning.values.losses import squared
 from deeprl.learning.values.scalar import ScalarValues
 from deeprl.learning.values.view import View
+from deeprl.types import Batch
 
 TEMPERATURE, SCALE, DISCOUNT, SWEEPS = 0.3, 0.9, 0.9, 400
 

@@ -28,13 +28,13 @@ from torch import Tensor
 
 from benchmarks.rank_test import holm
 from deeprl.agents.rbis import RBIS, ImportanceSampling, QLambda, RecursiveRetrace, Retrace, TreeBackup, TruncatedIS
+from deeprl.envs.toy import TabularMDP, policy_values, random_mdp, value_iteration
 from deeprl.learning.backups import traces
 from deeprl.learning.backups.policies import epsilon_greedy
 from deeprl.learning.backups.traces import Step, Trace, corrections
-from deeprl.envs.toy import TabularMDP, policy_values, random_mdp, value_iteration
-from deeprl.types import Batch
 from deeprl.learning.values.losses import squared
 from deeprl.learning.values.scalar import ScalarValues
+from deeprl.types import Batch
 
 METHODS = {
     "importance_sampling": ImportanceSampling, "q_lambda": QLambda, "tree_backup": TreeBackup, "retrace": Retrace,

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.learning.agent import Agent, Answer
-from deeprl.noise import seed_sequence
 from deeprl.learning.parts.exploration import certain
 from deeprl.learning.transforms.rewards import Raw
+from deeprl.noise import seed_sequence
 from deeprl.types import Acted, Rows, Spec
 
 

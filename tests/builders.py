@@ -16,42 +16,42 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from deeprl.running.accelerate.graph import traced
-from deeprl.running.accelerate.pure import PureStep
+from deeprl.cli import exits
+from deeprl.cli import main as cli
+from deeprl.cli import train as door
+from deeprl.errors import ConfigError
 from deeprl.learning.actor_critic import ActorCritic
 from deeprl.learning.agent import Agent
 from deeprl.learning.backups.actor import PolicyBackup
 from deeprl.learning.backups.bellman import Max
-from deeprl.cli import exits
-from deeprl.cli import main as cli
-from deeprl.cli import train as door
-from deeprl.running.config.compose import compose
-from deeprl.running.config.dry_run import made_up_batch
-from deeprl.running.config.instantiate import instantiate
-from deeprl.errors import ConfigError
 from deeprl.learning.networks.actors import Deterministic, SquashedGaussian
 from deeprl.learning.networks.encoders import ImageEncoder
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.networks.torsos import MinAtarTorso, MLPTorso
-from deeprl.noise import map_tensors
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.chains import Single
 from deeprl.learning.parts.exploration import EpsilonGreedy, GaussianNoise, Sampled
 from deeprl.learning.parts.polyak import Polyak
 from deeprl.learning.parts.temperature import LearnedTemperature
+from deeprl.learning.transforms.observations import Plain
+from deeprl.learning.transforms.rewards import Raw
+from deeprl.learning.value_agent import ValueAgent
+from deeprl.learning.values.losses import squared
+from deeprl.learning.values.reduce import First, Minimum
+from deeprl.learning.values.scalar import ScalarValues
+from deeprl.noise import map_tensors
 from deeprl.replay.replay import Replay
+from deeprl.running.accelerate.graph import traced
+from deeprl.running.accelerate.pure import PureStep
+from deeprl.running.config.compose import compose
+from deeprl.running.config.dry_run import made_up_batch
+from deeprl.running.config.instantiate import instantiate
 from deeprl.running.runs.folder import read_lines
 from deeprl.running.session import session
 from deeprl.running.session.settle import settle
 from deeprl.running.training.learner import Learner, gradient
 from deeprl.running.training.trainer import Trainer
-from deeprl.learning.transforms.observations import Plain
-from deeprl.learning.transforms.rewards import Raw
 from deeprl.types import QUIET, Batch, Learned, Spec
-from deeprl.learning.value_agent import ValueAgent
-from deeprl.learning.values.losses import squared
-from deeprl.learning.values.reduce import First, Minimum
-from deeprl.learning.values.scalar import ScalarValues
 
 DISCRETE = Spec((5,), torch.float32, 3, 0)
 CONTINUOUS = Spec((5,), torch.float32, 0, 2)

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from deeprl.running.accelerate import compiled, graph
 from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.convolutions import ImageBlock
 from deeprl.learning.networks.copies import Copies
+from deeprl.running.accelerate import compiled, graph
 from deeprl.running.session import api
 from tests.builders import same
 from tests.corridor import CORRIDOR

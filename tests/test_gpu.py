@@ -13,8 +13,8 @@ from deeprl.running.runs.checkpoints import Checkpoints
 from tests.builders import begin, console, same
 from tests.device_runs import CARTPOLE, MINATAR, PENDULUM, SHORT, SINGLE, run
 from tests.promises.test_resume import assert_same_run, at_step
-from tests.test_device import GRAPHS, PATHS
 from tests.running.training.test_crash import poison
+from tests.test_device import GRAPHS, PATHS
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the first test uses cuBLAS, whatever its run asks for
 pytestmark = pytest.mark.gpu

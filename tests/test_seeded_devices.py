@@ -11,27 +11,27 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deeprl.learning.actor_critic import ActorCritic
 from deeprl.agents.dvw import InverseVariance
+from deeprl.learning.actor_critic import ActorCritic
 from deeprl.learning.networks import blocks
 from deeprl.learning.networks.distributional import CategoricalHead, QuantileHead
 from deeprl.learning.networks.value_network import ValueNetwork
-from deeprl.noise import map_tensors
 from deeprl.learning.optim.adam import FlatAdam
 from deeprl.learning.optim.finite import Watch
 from deeprl.learning.optim.rmsprop import FlatRMSProp
 from deeprl.learning.parts.chains import Chain
 from deeprl.learning.parts.exploration import GaussianNoise
-from deeprl.replay.gather import Gather, Windows
-from deeprl.replay.mirror import Mirror, MirrorGather
-from deeprl.replay.replay import Replay
-from deeprl.staging import Staging
-from deeprl.running.training.collector import Collector
-from deeprl.running.training.learner import Learner
-from deeprl.running.training.trainer import Trainer
 from deeprl.learning.transforms.observations import Running
 from deeprl.learning.value_agent import ValueAgent
 from deeprl.learning.values.mapped import Units
+from deeprl.noise import map_tensors
+from deeprl.replay.gather import Gather, Windows
+from deeprl.replay.mirror import Mirror, MirrorGather
+from deeprl.replay.replay import Replay
+from deeprl.running.training.collector import Collector
+from deeprl.running.training.learner import Learner
+from deeprl.running.training.trainer import Trainer
+from deeprl.staging import Staging
 from tests.device_runs import CARTPOLE, ITERATED, PENDULUM, SINGLE, begin, phases
 from tests.pretended import Pretended
 

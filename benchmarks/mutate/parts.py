@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 MODULES = (
-    "deeprl.system.terminal", "deeprl.system.machine", "deeprl.system.files", "deeprl.tools.sweep.process", "deeprl.running.config.trust", "deeprl",
+    "deeprl.system.terminal", "deeprl.system.machine", "deeprl.system.files", "deeprl.tools.sweep.process", "deeprl.running.config.trust",
+    "deeprl",
     "deeprl.envs.gym", "gymnasium", "gymnasium.core", "gymnasium.envs.registration", "gymnasium.wrappers", "gymnasium.wrappers.rendering",
     "gymnasium.utils.play", "gymnasium.envs.classic_control.cartpole", "canary", "os", "subprocess", "builtins", "importlib", "pty",
     "__main__", "this", ".", "", "torch.hub", "numpy", "pickle", "benchmarks.mutate.parts",
@@ -95,7 +96,13 @@ def collection(dice: random.Random, before: object) -> dict[str, Any]:
 
 def loggers(dice: random.Random, before: object) -> dict[str, Any]:
     mode = dice.choice(("online", "offline", "disabled"))
-    return {"_target_": "deeprl.running.runs.loggers.Logging", "wandb": dice.choice((True, 1, "yes")), "project": "x", "entity": "x", "mode": mode}
+    return {
+        "_target_": "deeprl.running.runs.loggers.Logging",
+        "wandb": dice.choice((True, 1, "yes")),
+        "project": "x",
+        "entity": "x",
+        "mode": mode,
+    }
 
 
 def source(dice: random.Random, before: object) -> str:

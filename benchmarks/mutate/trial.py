@@ -28,16 +28,16 @@ from benchmarks.mutate.parts import part
 from benchmarks.mutate.watch import watched
 from deeprl.cli import main as cli
 from deeprl.cli.exits import FINISHED, guarded
+from deeprl.errors import Stopped
 from deeprl.running.config.build import build_agent, environment
 from deeprl.running.config.compose import compose
 from deeprl.running.config.dry_run import made_up_batch
-from deeprl.errors import Stopped
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.api import load
 from deeprl.running.session.settle import settle
 from deeprl.running.session.warm_start import warm_start
-from deeprl.system.signals import Signals
 from deeprl.running.training import crash, trainer
+from deeprl.system.signals import Signals
 
 WORDS = (
     "agent=dqn", "env=classic/cartpole", "env.num=2", "steps=200", "learning_starts=60", "replay_ratio=0.5",

@@ -19,16 +19,16 @@ from pathlib import Path
 import torch
 
 from benchmarks.speed.gate import Gate
-from deeprl.running.config.compose import compose
 from deeprl.noise import map_tensors
+from deeprl.running.config.compose import compose
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.loggers import Loggers
 from deeprl.running.session import session
 from deeprl.running.session.assemble import assemble
 from deeprl.running.session.settle import settle
-from deeprl.system.progress import Progress
 from deeprl.running.training.collector import Collector
 from deeprl.running.training.trainer import Trainer
+from deeprl.system.progress import Progress
 
 
 def assembled(overrides: list[str], rows: int) -> Trainer:

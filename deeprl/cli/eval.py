@@ -20,9 +20,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from deeprl.running.session.api import load
-    from deeprl.system.progress import Progress
     from deeprl.running.training.evaluation import evaluate, interval, repeated_seed, summarise
     from deeprl.running.training.overestimation import Overestimation
+    from deeprl.system.progress import Progress
 
     if options.episodes is not None:
         at_least_one(options.episodes)

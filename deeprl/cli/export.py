@@ -29,8 +29,8 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"--format {options.format} needs {', '.join(missing)}: {extra('export')}; or take --format torch")
     if options.out is not None and (count := len(find_runs(options.run))) > 1:
         raise ConfigError(f"--out {options.out} takes one policy, and {options.run} holds {count} runs: name one of them")
-    from deeprl.tools.export.build import export
     from deeprl.running.session.api import load
+    from deeprl.tools.export.build import export
 
     def one(path: Path) -> None:
         loaded = load(path, options.checkpoint, tuple(options.allow_package))

@@ -11,9 +11,9 @@ from deeprl.running.config.connections import connections
 from deeprl.running.config.overrides import key_of
 from deeprl.running.config.trust import words_of_trust
 from deeprl.running.config.tuned import family
+from deeprl.running.training.trainer import Trainer
 from deeprl.system.machine import lacking
 from deeprl.system.terminal import from_here, front_door
-from deeprl.running.training.trainer import Trainer
 
 PICTURELESS = ("toy", "lab")
 """Families of environments that cannot be filmed"""

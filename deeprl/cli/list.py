@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deeprl.cli.page import LAB, SLOTS, menu
+from deeprl.errors import ConfigError
 from deeprl.running.config import folders
 from deeprl.running.config.captions import caption
 from deeprl.running.config.compose import compose, prepare
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.rules import nearest
-from deeprl.errors import ConfigError
 from deeprl.system.terminal import answer, columns
 
 if TYPE_CHECKING:

@@ -28,9 +28,9 @@ def run(options: argparse.Namespace) -> int:
     from deeprl.running.config.folders import packages
     from deeprl.running.config.stored import checked
     from deeprl.running.runs.checkpoint import DAMAGE
+    from deeprl.running.training import crash
     from deeprl.system.files import regular_size
     from deeprl.system.machine import flush_denormals
-    from deeprl.running.training import crash
 
     flush_denormals()  # as in the run, because it makes a division by a denormal number one by zero
     bundle = newest(options.bundle)

@@ -14,9 +14,9 @@ from yaml import YAMLError
 
 from deeprl.cli.arguments import allow_package
 from deeprl.cli.exits import FINISHED, ended, guarded
+from deeprl.errors import ConfigError, on_one_line
 from deeprl.running.config.connections import connections, require_asked
 from deeprl.running.config.rules import IDENTITY, RESUMABLE, finalise, get, nearest, put
-from deeprl.errors import ConfigError, on_one_line
 from deeprl.running.runs.config_file import CHANGEABLE, flatten
 from deeprl.running.runs.folder import RunFolder
 from deeprl.system.terminal import answer

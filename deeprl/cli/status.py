@@ -10,9 +10,9 @@ from typing import NamedTuple
 from deeprl.errors import RunFolderError
 from deeprl.running.runs.folder import RunFolder, holder
 from deeprl.running.runs.places import find_runs
-from deeprl.tools.sweep.standing import look
 from deeprl.system.progress import duration
 from deeprl.system.terminal import answer, one_line, say
+from deeprl.tools.sweep.standing import look
 
 UNHELD = "no process"
 HEADS = ("run", "state", "step", "of", "return", "steps/s", "left", "saved at")

@@ -10,12 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deeprl.cli.arguments import allow_connection, allow_package, counting
+from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
 from deeprl.running.config import connections, folders, trust
 from deeprl.running.config.connections import RAY, require_asked
 from deeprl.running.config.trust import Allowed, require_file
-from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
 from deeprl.running.runs.folder import holder
 from deeprl.running.runs.places import STAMP, new_folder
+from deeprl.system.machine import usable_cores
+from deeprl.system.signals import Signals
+from deeprl.system.terminal import answer, say
 from deeprl.tools.sweep.conduct import conduct
 from deeprl.tools.sweep.folder import PLACES, Place, SweepFolder, require_empty
 from deeprl.tools.sweep.grid import Job, expand
@@ -24,9 +27,6 @@ from deeprl.tools.sweep.plan import Plan, check, side_by_side
 from deeprl.tools.sweep.process import last_words
 from deeprl.tools.sweep.standing import look
 from deeprl.tools.sweep.table import View
-from deeprl.system.machine import usable_cores
-from deeprl.system.signals import Signals
-from deeprl.system.terminal import answer, say
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

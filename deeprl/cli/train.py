@@ -1,7 +1,8 @@
 """`deeprl train ...` and `python train.py ...`: compose and check, claim the folder, train.
 
 main → read_command_line        checks the words before Hydra reads them; resume=auto and --cfg may end the process here
-     → launch → job → start     Hydra makes the run folder and calls `job`; `start` calls `deeprl.running.session.session.train`, read on there
+     → launch → job → start     Hydra makes the run folder and calls `job`; `start` calls `deeprl.running.session.session.train`, read on
+     there
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from deeprl.cli.arguments import foreign
 from deeprl.cli.exits import FINISHED, ended, guarded
 from deeprl.cli.leave import leave
 from deeprl.cli.page import help_page, version_page
+from deeprl.errors import ConfigError, RunFolderError, on_one_line
 from deeprl.running.config import folders
 from deeprl.running.config.compose import FAULTS, compose, prepare, resolve, run_folder_of
 from deeprl.running.config.menu import groups
 from deeprl.running.config.overrides import first_of, for_hydra, key_of, quoted, swept
 from deeprl.running.config.rules import check as check_keys
-from deeprl.errors import ConfigError, RunFolderError, on_one_line
 from deeprl.running.runs.config_file import folder_of
 from deeprl.running.runs.folder import RunFolder, holder
 from deeprl.running.runs.places import auto_folder, discard, holds_run, require_new

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from deeprl.cli.arguments import allow_connection, allow_package, counting, natural
 from deeprl.cli.sweep import allowed_to, read_configs, words_to_resume
+from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
 from deeprl.running.config.rules import get
 from deeprl.running.config.trust import Allowed
-from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
 from deeprl.running.runs.places import STAMP, new_folder
+from deeprl.system.files import replace_file
+from deeprl.system.machine import extra, lacking, usable_cores
+from deeprl.system.signals import Signals
+from deeprl.system.terminal import answer, say
 from deeprl.tools.sweep.conduct import conduct
 from deeprl.tools.sweep.folder import SweepFolder, require_empty
 from deeprl.tools.sweep.grid import Job
 from deeprl.tools.sweep.launcher import Local
 from deeprl.tools.sweep.plan import Plan, check, side_by_side
 from deeprl.tools.sweep.table import View
-from deeprl.system.files import replace_file
-from deeprl.system.machine import extra, lacking, usable_cores
-from deeprl.system.signals import Signals
-from deeprl.system.terminal import answer, say
 from deeprl.tools.tune.scores import Grid
 from deeprl.tools.tune.settings import PRUNERS, Settings, exists, resume_command
 

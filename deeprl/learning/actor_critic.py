@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deeprl.choice import Part, counts
 from deeprl.learning.agent import Agent, Answer, of_iterations, watching
 from deeprl.learning.backups.actor import PolicyBackup
-from deeprl.choice import Part, counts
 from deeprl.learning.networks.actors import ActorChoice
 from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.critics import ONLY, Critics, ensemble_returns, for_each, pair, pair_spec
@@ -37,14 +37,14 @@ from deeprl.learning.parts.target_actor import target_of
 from deeprl.learning.parts.temperature import Temperature
 from deeprl.learning.parts.weighting import Weighting, target_copies
 from deeprl.learning.plan import Plan
-from deeprl.schedules import Clock
 from deeprl.learning.transforms.channels import channel_scales
-from deeprl.types import QUIET, Acted, Batch, Learned, NetworkNoise, Spec
 from deeprl.learning.values.losses import average, over_valid
 from deeprl.learning.values.mapping import Identity, Mapping
 from deeprl.learning.values.reduce import Reduction
 from deeprl.learning.values.returns import Returns, head_metrics
 from deeprl.learning.values.view import View, transitions
+from deeprl.schedules import Clock
+from deeprl.types import QUIET, Acted, Batch, Learned, NetworkNoise, Spec
 
 
 class ActorCritic(Agent):

@@ -81,8 +81,8 @@ class Agent(nn.Module, Choice):
             return loss(batch)
 
     def projections(self, name: str) -> list[Callable[[], None]]:
-        """`project_` of every block whose parameters one objective trains, see `deeprl.learning.networks.blocks.Block`. A learner calls them after
-        each update of the objective; targets are not trained, hence not projected."""
+        """`project_` of every block whose parameters one objective trains, see `deeprl.learning.networks.blocks.Block`. A learner calls
+        them after each update of the objective; targets are not trained, hence not projected."""
         trained = {id(parameter) for parameter in self.objectives[name].parameters}
         own = [m for m in self.modules() if any(id(parameter) in trained for parameter in m.parameters(recurse=False))]
         found: list[Any] = [getattr(module, "project_", None) for module in own]

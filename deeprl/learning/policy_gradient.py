@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deeprl.learning.agent import Agent, Answer, watching
 from deeprl.choice import Choice, Part, bounds_above_zero, in_range, one_of
+from deeprl.learning.agent import Agent, Answer, watching
 from deeprl.learning.networks.actors import OutputNetwork
 from deeprl.learning.networks.blocks import has_statistics, initialise
 from deeprl.learning.networks.mlp import MLP
@@ -28,8 +28,8 @@ from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.objective import Objective
 from deeprl.learning.parts.exploration import certain
 from deeprl.learning.transforms.channels import channel_scales
-from deeprl.types import Acted, Batch, Learned, NetworkNoise, Spec
 from deeprl.learning.values.recursion import goes_on, linear_recursion
+from deeprl.types import Acted, Batch, Learned, NetworkNoise, Spec
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deeprl.choice import Part
 from deeprl.learning.agent import Agent, Answer, numbered, of_iterations, watching
 from deeprl.learning.backups.bellman import Backup, report
 from deeprl.learning.backups.policies import action_gap
-from deeprl.choice import Part
 from deeprl.learning.networks.blocks import has_dropout
 from deeprl.learning.networks.mapped import wrapped
 from deeprl.learning.networks.value_network import Networks, quiet
-from deeprl.noise import map_tensors
 from deeprl.learning.objective import Objective
 from deeprl.learning.parts.auxiliary import Auxiliary
 from deeprl.learning.parts.chains import Chain
@@ -29,15 +28,16 @@ from deeprl.learning.parts.exploration import Tick, ValueExploration
 from deeprl.learning.parts.resets import Resets, renew_
 from deeprl.learning.parts.weighting import Weighting, target_copies
 from deeprl.learning.plan import Plan
-from deeprl.schedules import Clock
 from deeprl.learning.transforms.masks import divided, divided_batch, divided_rows, without_mask
-from deeprl.types import QUIET, Acted, Batch, Learned, NetworkNoise, Rows, Spec
 from deeprl.learning.values.losses import average, over_valid
 from deeprl.learning.values.mapped import CHANNEL_VALUES
 from deeprl.learning.values.mapping import Identity, Mapping
 from deeprl.learning.values.masked import masked
 from deeprl.learning.values.returns import Returns, head_metrics
 from deeprl.learning.values.view import View
+from deeprl.noise import map_tensors
+from deeprl.schedules import Clock
+from deeprl.types import QUIET, Acted, Batch, Learned, NetworkNoise, Rows, Spec
 
 EXPLORER = "explore"
 """Name in the acting memory of what the exploration remembers"""

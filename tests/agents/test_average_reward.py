@@ -14,9 +14,9 @@ from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.chains import Single
 from deeprl.learning.parts.polyak import Polyak
+from deeprl.learning.values.reduce import Minimum
 from deeprl.schedules import Linear
 from deeprl.types import Rows, Spec
-from deeprl.learning.values.reduce import Minimum
 from tests.agents.test_td3 import batches
 from tests.builders import actor_critic, entry, make_batch, same, snapshot, update
 

@@ -12,21 +12,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from deeprl.running.accelerate.modes import apply
 from deeprl.agents.dvw import InverseVariance
 from deeprl.agents.gi_dqn import GradientCorrection
 from deeprl.agents.idqn import Iterated
 from deeprl.agents.random_rewards import RandomRewards
 from deeprl.agents.self_prediction import Bidirectional, SelfPrediction
-from deeprl.learning.backups.actor import PolicyBackup
-from deeprl.running.config.build import build_agent
 from deeprl.errors import ConfigError
+from deeprl.learning.backups.actor import PolicyBackup
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.chains import Single
 from deeprl.learning.parts.polyak import Polyak
 from deeprl.learning.parts.resets import Resets
 from deeprl.learning.parts.target_free import TargetFree
+from deeprl.running.accelerate.modes import apply
+from deeprl.running.config.build import build_agent
 from deeprl.running.training.learner import CompiledLearner, Learner
 from deeprl.types import Batch, Rows, Spec
 from tests.agents.test_td3 import constants

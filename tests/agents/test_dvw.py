@@ -12,22 +12,22 @@ import pytest
 import torch
 
 from benchmarks import tabular_dvw
-from deeprl.running.accelerate.modes import apply
 from deeprl.agents.dvw import InverseVariance
 from deeprl.agents.idqn import Iterated
 from deeprl.agents.munchausen import Munchausen
+from deeprl.choice import Choice
 from deeprl.learning.backups.bellman import Double, Max
 from deeprl.learning.backups.peng import Peng
-from deeprl.choice import Choice
-from deeprl.running.config.build import build_agent
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.chains import Single
-from deeprl.running.training.learner import CompiledLearner, Learner, gradient
-from deeprl.types import Batch
 from deeprl.learning.values.losses import huber
 from deeprl.learning.values.returns import Returns
 from deeprl.learning.values.view import View
+from deeprl.running.accelerate.modes import apply
+from deeprl.running.config.build import build_agent
+from deeprl.running.training.learner import CompiledLearner, Learner, gradient
+from deeprl.types import Batch
 from tests.builders import DISCRETE, Table, entry, make_batch, random_batch, same, settled, snapshot, spec_of, update, value_agent
 
 B, T, D = 11, 5, 2

@@ -11,9 +11,8 @@ import torch
 from deeprl.agents.gi_dqn import GradientCorrection, IteratedLive, divergence_correction, square_correction
 from deeprl.agents.idqn import Iterated
 from deeprl.agents.is_dqn import IteratedShared
-from deeprl.learning.backups.bellman import Double, Max, Soft
-from deeprl.running.config.build import build_agent
 from deeprl.errors import ConfigError
+from deeprl.learning.backups.bellman import Double, Max, Soft
 from deeprl.learning.networks.distributional import Categorical
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.networks.torsos import MLPTorso
@@ -21,6 +20,7 @@ from deeprl.learning.optim.adam import Adam
 from deeprl.learning.optim.rmsprop import RMSProp
 from deeprl.learning.parts.chains import Single
 from deeprl.learning.parts.target_free import TargetFree
+from deeprl.running.config.build import build_agent
 from deeprl.running.training.learner import gradient
 from deeprl.types import Spec
 from tests.builders import DISCRETE, make_batch, random_batch, settled, snapshot, spec_of, update, value_agent

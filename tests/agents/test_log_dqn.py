@@ -20,13 +20,13 @@ from deeprl.learning.networks.mapped import wrapped
 from deeprl.learning.networks.torsos import MLPTorso, Nature
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.chains import Single
-from deeprl.running.training.learner import gradient
 from deeprl.learning.transforms.channels import Polar
 from deeprl.learning.transforms.rewards import Clip, Raw
 from deeprl.learning.values.losses import huber, squared
 from deeprl.learning.values.mapped import MappedValues, Units
 from deeprl.learning.values.mapping import Identity
 from deeprl.learning.values.returns import Returns
+from deeprl.running.training.learner import gradient
 from tests.builders import (
     DISCRETE,
     assert_close32,

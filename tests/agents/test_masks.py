@@ -19,21 +19,21 @@ from deeprl.agents.rbis import RBIS, ImportanceSampling, TreeBackup
 from deeprl.agents.self_prediction import Bidirectional
 from deeprl.learning.backups.bellman import Double, Max, Soft
 from deeprl.learning.backups.policies import action_gap, boltzmann, epsilon_greedy, policy_metrics
-from deeprl.running.config.build import build_agent
 from deeprl.learning.networks.bounded import Bounded
 from deeprl.learning.networks.distributional import Categorical, ImplicitQuantile, Quantile
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.parts.exploration import EpsilonGreedy, Tick, drawn
 from deeprl.learning.parts.exploration import epsilon_greedy as epsilon_greedy_action
 from deeprl.learning.parts.target_free import TargetFree
-from deeprl.replay.sequences import Sequences
-from deeprl.schedules import Constant
-from deeprl.running.training.learner import gradient
 from deeprl.learning.transforms.channels import Polar
 from deeprl.learning.transforms.masks import divided, divided_batch
 from deeprl.learning.transforms.observations import Running
-from deeprl.types import Batch, Rows, Spec
 from deeprl.learning.values.masked import INVALID, MaskedValues
+from deeprl.replay.sequences import Sequences
+from deeprl.running.config.build import build_agent
+from deeprl.running.training.learner import gradient
+from deeprl.schedules import Constant
+from deeprl.types import Batch, Rows, Spec
 from tests.builders import (
     draw,
     entry,

@@ -13,10 +13,10 @@ from deeprl.agents.munchausen import Munchausen
 from deeprl.agents.mvi import Tsallis, bisected_policy, exp_q, ln_q, q_exponential, sparsemax_normaliser
 from deeprl.learning.backups.bellman import Max, Soft
 from deeprl.learning.backups.policies import boltzmann, one_hot, policy_metrics
-from deeprl.running.config.build import build_agent
-from deeprl.running.config.instantiate import instantiate
 from deeprl.learning.networks.heads import Scalar
 from deeprl.replay.replay import Replay
+from deeprl.running.config.build import build_agent
+from deeprl.running.config.instantiate import instantiate
 from deeprl.running.training.learner import gradient
 from deeprl.types import Batch, Rows
 from tests.builders import (

@@ -14,9 +14,6 @@ from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from torch import Tensor
 
 from deeprl.cli import exits
-from deeprl.running.config.build import build_agent
-from deeprl.running.config.compose import compose
-from deeprl.running.config.dry_run import dry_run
 from deeprl.envs.classic import Classic
 from deeprl.errors import ConfigError
 from deeprl.learning.networks.batch_renorm import BatchRenormMLP
@@ -25,11 +22,14 @@ from deeprl.learning.networks.policies import CategoricalPolicy, GaussianPolicy,
 from deeprl.learning.networks.torsos import MinAtarTorso, MLPTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.policy_gradient import PolicyGradient, Surrogate
-from deeprl.replay.rollout import Rollout
-from deeprl.running.training.collector import Collector
-from deeprl.running.training.learner import CompiledLearner, Learner, gradient
 from deeprl.learning.transforms.observations import Plain
 from deeprl.learning.transforms.rewards import Raw
+from deeprl.replay.rollout import Rollout
+from deeprl.running.config.build import build_agent
+from deeprl.running.config.compose import compose
+from deeprl.running.config.dry_run import dry_run
+from deeprl.running.training.collector import Collector
+from deeprl.running.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import Rows, Spec
 from tests.builders import (
     CONTINUOUS,

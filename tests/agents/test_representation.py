@@ -12,23 +12,23 @@ import torch
 
 from benchmarks import tabular_representation as flows
 from benchmarks.tabular_dvw import LinearTorso
-from deeprl.running.accelerate.modes import apply
 from deeprl.agents.dvw import InverseVariance
 from deeprl.agents.idqn import Iterated
 from deeprl.agents.is_dqn import IteratedShared
 from deeprl.agents.random_rewards import RandomRewards
 from deeprl.agents.self_prediction import Bidirectional, SelfPrediction
-from deeprl.running.config.build import build_agent
-from deeprl.running.config.dry_run import dry_run
 from deeprl.learning.networks.batch_renorm import BatchRenormMLP
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.optim.adam import Adam, FlatAdam
 from deeprl.learning.optim.flat import Groups
 from deeprl.learning.parts.chains import Single
 from deeprl.learning.parts.target_free import TargetFree
-from deeprl.replay.replay import Replay
-from deeprl.running.training.learner import CompiledLearner, Learner, gradient
 from deeprl.learning.transforms.observations import Running
+from deeprl.replay.replay import Replay
+from deeprl.running.accelerate.modes import apply
+from deeprl.running.config.build import build_agent
+from deeprl.running.config.dry_run import dry_run
+from deeprl.running.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import Batch, Rows, Spec
 from tests.builders import DISCRETE, draw, made_up, make_batch, random_batch, same, settled, snapshot, spec_of, train, update, value_agent
 

@@ -9,17 +9,17 @@ import torch
 
 from deeprl.agents.iterated_polyak import IteratedPolyak
 from deeprl.agents.rvi_sac import RelativeValue
-from deeprl.learning.backups.actor import PolicyBackup
-from deeprl.running.config import build
-from deeprl.running.config.instantiate import instantiate
 from deeprl.errors import ConfigError
+from deeprl.learning.backups.actor import PolicyBackup
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.polyak import Polyak
 from deeprl.learning.parts.resets import Resets
 from deeprl.replay.replay import Replay
-from deeprl.schedules import Linear
+from deeprl.running.config import build
+from deeprl.running.config.instantiate import instantiate
 from deeprl.running.training.learner import CompiledLearner, Learner
+from deeprl.schedules import Linear
 from tests.agents.test_average_reward import TWO_STATES, transitions
 from tests.agents.test_td3 import B, batches, constants
 from tests.builders import actor_critic, entry, made_up, sac, same, settled, snapshot, update

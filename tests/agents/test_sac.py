@@ -27,11 +27,11 @@ from deeprl.learning.parts.exploration import OrnsteinUhlenbeck, Sampled, Tick
 from deeprl.learning.parts.polyak import Polyak
 from deeprl.learning.parts.resets import Resets
 from deeprl.learning.parts.temperature import FixedTemperature, LearnedTemperature, Temperature
-from deeprl.running.training.learner import gradient
 from deeprl.learning.transforms.rewards import Raw
-from deeprl.types import QUIET, Spec
 from deeprl.learning.values.reduce import First, Mean, Minimum, Subset, Truncate
 from deeprl.learning.values.returns import Returns
+from deeprl.running.training.learner import gradient
+from deeprl.types import QUIET, Spec
 from tests.agents.test_td3 import EPS, TAU, agrees, batches, constants, mlp, said
 from tests.builders import CONTINUOUS, actor_critic, below, changed_by, entry, equal, random_batch, sac, same, snapshot, update, value_agent
 

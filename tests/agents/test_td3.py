@@ -13,8 +13,8 @@ from deeprl.learning.backups.actor import PolicyBackup
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.polyak import Polyak
-from deeprl.running.training.learner import gradient
 from deeprl.learning.values.reduce import First, Minimum
+from deeprl.running.training.learner import gradient
 from tests.builders import CONTINUOUS, DISCRETE, actor_critic, entry, lines, random_batch, same, snapshot, train, update
 
 B = 11

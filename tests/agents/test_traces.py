@@ -12,25 +12,25 @@ import torch
 from deeprl.agents.idqn import Iterated
 from deeprl.agents.rbis import RBIS, ImportanceSampling, QLambda, RecursiveRetrace, Retrace, TreeBackup, TruncatedIS
 from deeprl.agents.value_mapping import SignedRoot
+from deeprl.errors import ConfigError
 from deeprl.learning.backups.bellman import Max
 from deeprl.learning.backups.policies import epsilon_greedy
 from deeprl.learning.backups.traces import SMALLEST, Trace, corrections
-from deeprl.running.config.build import build_agent, check_replay
-from deeprl.running.config.dry_run import dry_run
-from deeprl.running.config.instantiate import instantiate
-from deeprl.errors import ConfigError
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.networks.mapped import wrapped
-from deeprl.replay.replay import Replay
-from deeprl.replay.sequences import Auto, Sequences
-from deeprl.running.training.learner import gradient
 from deeprl.learning.transforms.channels import Polar
-from deeprl.types import Batch
 from deeprl.learning.value_agent import ValueAgent
 from deeprl.learning.values.losses import over_valid
 from deeprl.learning.values.mapped import MappedValues, Units
 from deeprl.learning.values.mapping import Identity
 from deeprl.learning.values.returns import Returns
+from deeprl.replay.replay import Replay
+from deeprl.replay.sequences import Auto, Sequences
+from deeprl.running.config.build import build_agent, check_replay
+from deeprl.running.config.dry_run import dry_run
+from deeprl.running.config.instantiate import instantiate
+from deeprl.running.training.learner import gradient
+from deeprl.types import Batch
 from tests.builders import (
     assert_close32,
     entry,

@@ -11,8 +11,6 @@ import torch
 from deeprl.agents.log_dqn import Log
 from deeprl.agents.reward_channels import Bands, Ensemble, Layers
 from deeprl.agents.value_mapping import Asinh, LogLinear, PerChannel, SignedRoot
-from deeprl.running.config.build import build_agent
-from deeprl.running.config.instantiate import instantiate
 from deeprl.errors import ConfigError
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.networks.mapped import wrapped
@@ -20,6 +18,8 @@ from deeprl.learning.transforms.channels import Polar
 from deeprl.learning.transforms.rewards import Raw
 from deeprl.learning.values.mapped import Units
 from deeprl.learning.values.mapping import Identity, Mapping
+from deeprl.running.config.build import build_agent
+from deeprl.running.config.instantiate import instantiate
 from tests.builders import settled, spec_of, value_agent
 from tests.running.config.test_configs import survives
 

@@ -16,9 +16,9 @@ from deeprl.learning.networks.distributional import Categorical
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.polyak import JointPolyak
 from deeprl.learning.parts.temperature import LearnedTemperature
+from deeprl.learning.values.reduce import Minimum
 from deeprl.running.training.learner import gradient
 from deeprl.types import Spec
-from deeprl.learning.values.reduce import Minimum
 from tests.agents.test_td3 import batches
 from tests.builders import changed_by, entry, random_batch, sac, update
 from tests.learning.networks.test_blocks import built

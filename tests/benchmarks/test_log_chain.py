@@ -10,8 +10,8 @@ import torch
 
 from benchmarks import log_chain, tabular_log
 from deeprl.agents.log_dqn import Log
-from deeprl.learning.backups.policies import greedy
 from deeprl.envs.toy import value_iteration
+from deeprl.learning.backups.policies import greedy
 from deeprl.learning.values.losses import squared
 from deeprl.learning.values.mapped import MappedValues, Units
 from deeprl.learning.values.returns import Returns

@@ -12,8 +12,8 @@ from benchmarks import tabular_mvi
 from benchmarks.tabular_mvi import DISCOUNT, MDPS, SCALE, TEMPERATURE, far, gaps, iterate, laws, optimal
 from deeprl.agents.munchausen import Munchausen
 from deeprl.agents.mvi import Tsallis
-from deeprl.learning.backups.bellman import Max, Soft
 from deeprl.envs.toy import random_mdp
+from deeprl.learning.backups.bellman import Max, Soft
 
 RANDOM, CHAIN = MDPS.values()
 

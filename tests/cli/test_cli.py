@@ -25,12 +25,12 @@ from deeprl.cli import train as door
 from deeprl.cli.farewell import ANOTHER, another, following
 from deeprl.cli.main import COMMANDS
 from deeprl.cli.resume import changed
-from deeprl.running.config.compose import compose
 from deeprl.errors import ConfigError
+from deeprl.running.config.compose import compose
 from deeprl.running.runs.folder import RunFolder, read_lines
 from deeprl.running.runs.loggers import JsonLines
-from deeprl.system.machine import peak_memory
 from deeprl.running.training.evaluation import evaluation_seed, interval, summarise
+from deeprl.system.machine import peak_memory
 from tests.builders import CARTPOLE, console, front_door, lines, settled
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -414,7 +414,9 @@ WRONG = [
 @pytest.mark.parametrize(("overrides", "says"), WRONG, ids=[" ".join(overrides) for overrides, _ in WRONG])
 def test_a_wrong_command_line_leaves_with_2_and_names_the_key(overrides, says, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("deeprl.running.config.build.agents_for", lambda kind: ["dqn"])  # composes every agent; tests/running/config asks it
+    monkeypatch.setattr(
+        "deeprl.running.config.build.agents_for", lambda kind: ["dqn"]
+    )  # composes every agent; tests/running/config asks it
     assert front_door(*overrides) == exits.WRONG == 2
     error = capsys.readouterr().err
     assert [word for word in says if word not in error] == []

@@ -8,10 +8,10 @@ import pytest
 from gymnasium import spaces
 
 from deeprl.cli import exits
-from deeprl.running.config.build import environment
 from deeprl.envs.function import Function
 from deeprl.envs.gym import Gym, GymGame
 from deeprl.errors import ConfigError
+from deeprl.running.config.build import environment
 from deeprl.types import Spec
 from tests.builders import begin, settled
 from tests.corridor import Corridor

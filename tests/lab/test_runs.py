@@ -11,10 +11,10 @@ import pytest
 
 import deeprl
 from deeprl.cli import exits
+from deeprl.errors import ConfigError
 from deeprl.running.config.build import build_agent, check_replay, environment
 from deeprl.running.config.instantiate import instantiate
 from deeprl.running.config.menu import options
-from deeprl.errors import ConfigError
 from deeprl.running.runs.folder import RunFolder
 from tests.builders import begin, console, front_door, lines, settled
 from tests.promises.test_resume import assert_same_run, at_step

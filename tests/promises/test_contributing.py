@@ -104,7 +104,13 @@ def test_a_paper_edits_nothing_but_its_own_files(checkout):
 
 @pytest.mark.exhaustive
 def test_generated_tests_visit_an_option_and_a_recipe_that_are_new(checkout):
-    visit = ("tests/running/config", "tests/running/accelerate", "tests/promises/test_resume.py", "tests/test_presets.py", "tests/agents/test_masks.py")
+    visit = (
+        "tests/running/config",
+        "tests/running/accelerate",
+        "tests/promises/test_resume.py",
+        "tests/test_presets.py",
+        "tests/agents/test_masks.py",
+    )
     said = run(checkout, *PYTEST, *visit, "-m", "exhaustive or not exhaustive", "-k", "softmax")
     assert int(re.findall(r"(\d+) passed", said)[0]) > 20
 

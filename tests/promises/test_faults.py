@@ -21,21 +21,21 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from deeprl.cli import exits
-from deeprl.running.config.compose import compose
 from deeprl.envs.toy import Counting
 from deeprl.envs.vector.environments import Environments
 from deeprl.envs.vector.workers import Workers
 from deeprl.errors import ConfigError
+from deeprl.running.config.compose import compose
 from deeprl.running.runs import checkpoint
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder, read_lines
 from deeprl.running.runs.loggers import JsonLines, Loggers, TensorBoard
 from deeprl.running.session import session
 from deeprl.running.session.settle import settle
-from deeprl.system import files
-from deeprl.system.watchdog import CHECKS, Watchdog
 from deeprl.running.training.collector import Collector
 from deeprl.running.training.evaluator import way_past
+from deeprl.system import files
+from deeprl.system.watchdog import CHECKS, Watchdog
 from deeprl.types import Spec
 from tests.builders import CARTPOLE, begin, collecting, console, front_door, lines, same, value_agent
 from tests.promises.test_resume import assert_same_run, at_step

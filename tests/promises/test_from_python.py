@@ -16,14 +16,14 @@ import torch
 
 import deeprl
 from deeprl.cli import exits
-from deeprl.running.config.compose import compose
 from deeprl.errors import CheckpointError, ConfigError
+from deeprl.running.config.compose import compose
 from deeprl.running.runs.config_file import CHANGEABLE_ONCE, check_identity, identity
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.api import Run, worded
 from deeprl.running.session.given import replace_function
-from deeprl.system.functions import found, name_of
 from deeprl.running.training.listeners import Listeners
+from deeprl.system.functions import found, name_of
 from tests.builders import console, front_door, lines, same, snapshot
 from tests.promises.test_any_environment import Pictures
 
@@ -460,7 +460,9 @@ def test_a_function_without_an_importable_name_goes_on():
 
 
 def test_a_run_with_a_class_of_the_user_goes_on(tmp_path, monkeypatch, capfd):
-    (tmp_path / "mine.py").write_text("from deeprl.learning.parts.exploration import EpsilonGreedy\n\n\nclass Mine(EpsilonGreedy):\n    pass\n")
+    (tmp_path / "mine.py").write_text(
+        "from deeprl.learning.parts.exploration import EpsilonGreedy\n\n\nclass Mine(EpsilonGreedy):\n    pass\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     words = [*worded(PLAIN), "env=classic/cartpole", "agent.explore._target_=mine.Mine"]
 

@@ -15,11 +15,11 @@ from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.chains import Single, anchor_
 from deeprl.learning.parts.polyak import Polyak
-from deeprl.schedules import Constant, Linear
-from deeprl.running.training.learner import gradient
 from deeprl.learning.transforms.observations import Running
 from deeprl.learning.transforms.rewards import Clip, Raw
 from deeprl.learning.values.reduce import First, Mean, Minimum
+from deeprl.running.training.learner import gradient
+from deeprl.schedules import Constant, Linear
 from tests.builders import DISCRETE, actor_critic, entry, random_batch, same, snapshot, train, update, value_agent
 
 B, T = 11, 5

@@ -14,10 +14,10 @@ import torch
 
 import deeprl
 from deeprl.cli import exits
-from deeprl.running.config.rollouts import REPLACED
-from deeprl.running.config.rules import IDENTITY
 from deeprl.errors import Stopped
 from deeprl.replay.replay import Replay
+from deeprl.running.config.rollouts import REPLACED
+from deeprl.running.config.rules import IDENTITY
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.training.collector import Collector

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 
 from deeprl.cli import exits
-from deeprl.running.config.build import environment
 from deeprl.errors import ConfigError, MachineError, RunFolderError
+from deeprl.running.config.build import environment
 from deeprl.running.runs import checkpoint
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import read_config, write_config
 from deeprl.running.runs.folder import STARTS, RunFolder
 from deeprl.running.runs.places import holds_run, require_new
 from deeprl.running.session.session import say_if_elsewhere
+from deeprl.running.training.episodes import WINDOW, Episodes
+from deeprl.system import files
 from deeprl.tools.sweep import folder as sweep_folder
 from deeprl.tools.sweep.folder import SweepFolder
 from deeprl.tools.sweep.grid import expand
-from deeprl.system import files
-from deeprl.running.training.episodes import WINDOW, Episodes
 from tests.builders import CARTPOLE, begin, console
 from tests.promises.test_resume import assert_same_run, at_step
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
-from deeprl.running.accelerate.graph import traced
 from deeprl.noise import torch_generator
 from deeprl.replay import replay as replay_module
 from deeprl.replay.fold import fold, span
 from deeprl.replay.replay import Replay
 from deeprl.replay.ring import layout
 from deeprl.replay.samplers import Prioritized, Uniform, UniformDraws
+from deeprl.running.accelerate.graph import traced
 from deeprl.types import Rows, Spec
 from tests.builders import draw
 from tests.pairwise import crossed

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from deeprl.learning.agent import Agent
 from deeprl.agents.idqn import Iterated
+from deeprl.cli import exits
+from deeprl.errors import ConfigError
+from deeprl.learning.agent import Agent
 from deeprl.learning.backups.bellman import Max
 from deeprl.learning.backups.peng import Peng
-from deeprl.cli import exits
+from deeprl.learning.parts.target_free import TargetFree
+from deeprl.learning.values.recursion import linear_recursion
+from deeprl.replay.rollout import Rollout
 from deeprl.running.config.build import build_agent
 from deeprl.running.config.rules import planned_updates
-from deeprl.errors import ConfigError
-from deeprl.learning.parts.target_free import TargetFree
-from deeprl.replay.rollout import Rollout
 from deeprl.running.training.learner import CompiledLearner, Learner
 from deeprl.types import Rows, Spec
-from deeprl.learning.values.recursion import linear_recursion
 from tests.builders import DISCRETE, begin, console, made_up, settled, snapshot, spec_of, value_agent, view
 from tests.promises.test_resume import assert_same_run, at_step
 

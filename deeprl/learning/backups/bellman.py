@@ -12,11 +12,11 @@ from typing import Protocol
 
 from torch import Tensor
 
-from deeprl.learning.backups.policies import boltzmann, greedy, policy_metrics
 from deeprl.choice import Choice, in_range
-from deeprl.types import Batch
+from deeprl.learning.backups.policies import boltzmann, greedy, policy_metrics
 from deeprl.learning.values.returns import Returns, Values
 from deeprl.learning.values.view import View
+from deeprl.types import Batch
 
 
 class Backup(Protocol):

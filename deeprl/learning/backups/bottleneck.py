@@ -23,11 +23,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deeprl.learning.backups.policies import greedy
 from deeprl.choice import Choice
-from deeprl.types import Batch
+from deeprl.learning.backups.policies import greedy
 from deeprl.learning.values.returns import Returns
 from deeprl.learning.values.view import View
+from deeprl.types import Batch
 
 
 @dataclass(frozen=True)

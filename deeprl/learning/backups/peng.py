@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deeprl.learning.backups.policies import greedy
 from deeprl.choice import Choice, in_range
-from deeprl.types import Batch
+from deeprl.learning.backups.policies import greedy
 from deeprl.learning.values.recursion import goes_on, linear_recursion
 from deeprl.learning.values.returns import Returns
 from deeprl.learning.values.view import View
+from deeprl.types import Batch
 
 
 @dataclass(frozen=True)

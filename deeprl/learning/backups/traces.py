@@ -16,11 +16,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from deeprl.learning.backups.policies import epsilon_greedy
 from deeprl.choice import Choice, in_range
-from deeprl.types import Batch
+from deeprl.learning.backups.policies import epsilon_greedy
 from deeprl.learning.values.returns import Returns, pick
 from deeprl.learning.values.view import View
+from deeprl.types import Batch
 
 LARGEST = 1e12
 """Bound on products of importance ratios, because a squared error of a larger size could overflow float32."""

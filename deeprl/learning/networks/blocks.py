@@ -1,6 +1,7 @@
 """Base of all layers with a leading stack axis n (chained iterations x ensemble x seeds), and how their parameters start.
 
-Parameters start as zeros and without `requires_grad`, because `initialise` fills them and `deeprl.running.training.learner.gradient` sets the flag.
+Parameters start as zeros and without `requires_grad`, because `initialise` fills them and `deeprl.running.training.learner.gradient` sets
+the flag.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from deeprl.learning.networks.layers import Init, fill_, rescaled
 from deeprl.noise import torch_generator
 
 REMEDY = (
-    "put layers of torch into `Copies(n, make, shape)` of deeprl.learning.networks.copies; a layer of your own derives from `Block` and makes its "
-    "parameters by `self.add(name, (n, ...), Init(...))`, see deeprl.learning.networks.blocks"
+    "put layers of torch into `Copies(n, make, shape)` of deeprl.learning.networks.copies; a layer of your own derives from `Block` and "
+    "makes its parameters by `self.add(name, (n, ...), Init(...))`, see deeprl.learning.networks.blocks"
 )
 """For a parameter without the stack axis or without an initial value"""
 

@@ -12,8 +12,8 @@ from deeprl.choice import Part, in_range, numbers, one_of
 from deeprl.learning.networks.heads import HeadChoice, Streams
 from deeprl.learning.networks.layers import Init
 from deeprl.learning.transforms.rewards import Clip
-from deeprl.types import NetworkNoise
 from deeprl.learning.values.scalar import BoundedValues
+from deeprl.types import NetworkNoise
 
 EDGE = 0.01
 """Least distance of a bounded head's first predictions from the ends of its range, as a share of the range (0.01 is ours)."""

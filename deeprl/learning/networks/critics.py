@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.learning.networks.value_network import Networks, ValueNetwork
-from deeprl.types import Spec
 from deeprl.learning.values.mapped import MappedValues
 from deeprl.learning.values.returns import Returns, Values
+from deeprl.types import Spec
 
 ONLY = torch.zeros((), dtype=torch.int64)
 """The one action of a critic, for `Values.at` and `Values.expect`"""

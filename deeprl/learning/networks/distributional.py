@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from deeprl.choice import in_range
 from deeprl.learning.networks.heads import HeadChoice, Streams
 from deeprl.learning.networks.mlp import MLP
-from deeprl.types import NetworkNoise
 from deeprl.learning.values.distributions import CategoricalValues, ImplicitValues, QuantileValues
+from deeprl.types import NetworkNoise
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from deeprl.choice import Choice, Part, in_range, one_of
 from deeprl.learning.networks.layers import SCHEMES
 from deeprl.learning.networks.mlp import MLP, NoisyMLP
 from deeprl.learning.networks.unit_norm import UnitMLP
-from deeprl.types import NetworkNoise
 from deeprl.learning.values.losses import huber, squared
 from deeprl.learning.values.scalar import ScalarValues
+from deeprl.types import NetworkNoise
 
 DISTANCES = {"squared": squared, "huber": huber}
 

@@ -14,9 +14,9 @@ from deeprl.learning.networks.heads import Scalar, under
 from deeprl.learning.networks.layers import Init
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.transforms.channels import channel_scales
-from deeprl.types import NetworkNoise
 from deeprl.learning.values.mapped import MappedValues, Units
 from deeprl.learning.values.mapping import Mapping
+from deeprl.types import NetworkNoise
 
 
 def wrapped(head: Any, mapping: Mapping, rewards: Part) -> Any:

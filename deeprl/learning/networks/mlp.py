@@ -39,8 +39,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def output(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """`linear` of a network's last layer: in float32 even where hidden layers multiply in bfloat16 (`deeprl.learning.agent.Agent.products`), which
-    would round a return of 300 to a multiple of 2."""
+    """`linear` of a network's last layer: in float32 even where hidden layers multiply in bfloat16
+    (`deeprl.learning.agent.Agent.products`), which would round a return of 300 to a multiple of 2."""
     device = x.device.type
     if not torch.is_autocast_enabled(device):
         return linear(x, weight, bias)

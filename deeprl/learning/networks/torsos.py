@@ -1,12 +1,12 @@
 """Torsos, from observations to features: choices whose `build(spec, n)` gives a module (B, *obs) -> (n, B, features).
 
 The module has the attribute `features`. Every parameter has the stack axis n first, no `requires_grad`, and an entry in `initial` (see
-`deeprl.learning.networks.blocks.Block`). Plain layers of torch have neither the axis nor the entry: `deeprl.learning.networks.copies.Copies` adds both. The
-module draws no random numbers, and it scales uint8 pixels itself.
+`deeprl.learning.networks.blocks.Block`). Plain layers of torch have neither the axis nor the entry:
+`deeprl.learning.networks.copies.Copies` adds both. The module draws no random numbers, and it scales uint8 pixels itself.
 
 `head_hidden` are the widths of the hidden layers between torso and last layer. They belong to the head, because i-QN's chain shares the
-convolutions only. `weight_norm` applies to torso and head, see `deeprl.learning.networks.weight_norm`. `resolve(spec)` returns a concrete choice:
-the choice itself, except for `Auto`.
+convolutions only. `weight_norm` applies to torso and head, see `deeprl.learning.networks.weight_norm`. `resolve(spec)` returns a concrete
+choice: the choice itself, except for `Auto`.
 """
 
 from __future__ import annotations

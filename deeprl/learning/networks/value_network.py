@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from deeprl.learning.networks.blocks import REMEDY, has_dropout, has_statistics, initialise, learning
 from deeprl.learning.networks.heads import Scalar, under
 from deeprl.learning.networks.weight_norm import weight_normalise
-from deeprl.types import QUIET, NetworkNoise, Spec
 from deeprl.learning.values.returns import Values
+from deeprl.types import QUIET, NetworkNoise, Spec
 
 
 class ValueNetwork(nn.Module):

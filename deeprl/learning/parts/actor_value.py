@@ -13,9 +13,9 @@ from deeprl.learning.networks.blocks import has_statistics
 from deeprl.learning.networks.critics import Critics, ensemble_returns
 from deeprl.learning.networks.value_network import ValueNetwork
 from deeprl.learning.parts.chains import Chain
-from deeprl.types import NetworkNoise
 from deeprl.learning.values.reduce import Reduction
 from deeprl.learning.values.returns import Returns
+from deeprl.types import NetworkNoise
 
 
 class ActorValue:

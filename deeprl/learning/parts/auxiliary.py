@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from deeprl.choice import Part
 from deeprl.learning.parts.chains import Chain
 from deeprl.learning.plan import Plan
-from deeprl.types import Batch
 from deeprl.learning.values.view import View
+from deeprl.types import Batch
 
 
 class Auxiliary(Part):

@@ -28,8 +28,8 @@ from deeprl.choice import Part, in_range
 from deeprl.learning.networks.value_network import ValueNetwork
 from deeprl.learning.optim.flat import flatten_
 from deeprl.learning.parts.acting import Acting
-from deeprl.types import Batch, NetworkNoise, ViewNoise
 from deeprl.learning.values.view import View
+from deeprl.types import Batch, NetworkNoise, ViewNoise
 
 MakeNetwork = Callable[..., ValueNetwork]
 """`make(place, stack, torsos, index)`: a network of `stack` heads over `torsos` torsos, where head k reads torso `index[k]`."""

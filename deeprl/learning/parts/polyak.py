@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from deeprl.learning.networks.weight_norm import refuse_average
 from deeprl.learning.parts.chains import Chain, MakeNetwork
-from deeprl.types import Batch
 from deeprl.learning.values.view import FeatureView, View, both_ends
+from deeprl.types import Batch
 
 
 def check_tau(tau: float) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from deeprl.learning.networks.blocks import has_statistics
 from deeprl.learning.networks.value_network import ValueNetwork
 from deeprl.learning.parts.chains import Chain, MakeNetwork
-from deeprl.types import Batch
 from deeprl.learning.values.view import FeatureView, View, both_ends
+from deeprl.types import Batch
 
 
 class TargetFree(Chain):

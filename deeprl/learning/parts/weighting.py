@@ -12,8 +12,8 @@ from deeprl.choice import Part
 from deeprl.learning.objective import Objective
 from deeprl.learning.parts.chains import Chain
 from deeprl.learning.plan import Plan
-from deeprl.types import Batch, Learned
 from deeprl.learning.values.view import View
+from deeprl.types import Batch, Learned
 
 Views = Callable[[Batch], tuple[View, View, Batch]]
 """Of the replay's batch: an agent's online and target networks at both ends of it, and the batch as these networks see it"""

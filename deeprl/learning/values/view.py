@@ -7,9 +7,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from deeprl.types import Batch, NetworkNoise, ViewNoise
 from deeprl.learning.values.masked import MaskedValues
 from deeprl.learning.values.returns import Values
+from deeprl.types import Batch, NetworkNoise, ViewNoise
 
 
 class Network(Protocol):

@@ -7,7 +7,8 @@ In return, a value that is not a tensor must not change after the first call: a 
 and everything else that it reads is a frozen choice.
 
 Tensors that are not trained, such as targets and statistics, are arguments that the function reads at each call. Buffers may be replaced by
-tensors of the same shape, strides and type. Parameters that share memory must be written in place, see `deeprl.running.accelerate.pure.share`.
+tensors of the same shape, strides and type. Parameters that share memory must be written in place, see
+`deeprl.running.accelerate.pure.share`.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deeprl.running.accelerate.graph import BACKENDS, Kept, Layout, paths, reached, traced
-from deeprl.running.accelerate.pure import PureAnswer, PureStep
 from deeprl.learning.agent import Agent
 from deeprl.learning.optim.finite import Watch
+from deeprl.running.accelerate.graph import BACKENDS, Kept, Layout, paths, reached, traced
+from deeprl.running.accelerate.pure import PureAnswer, PureStep
 from deeprl.staging import Staging
 from deeprl.system.ranks import ALONE, Ranks
 from deeprl.types import Batch, Learned

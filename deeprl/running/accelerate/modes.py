@@ -1,4 +1,5 @@
-"""Modes of computation with the same mathematics: layouts and the precision of products. Compiling is in `deeprl.running.accelerate.compiled`.
+"""Modes of computation with the same mathematics: layouts and the precision of products. Compiling is in
+`deeprl.running.accelerate.compiled`.
 
 `reference` is the oracle; `fast` agrees with it up to rounding. Fixed rules choose before training, never a timing inside a run, because
 different products differ in their last bits.

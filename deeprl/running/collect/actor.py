@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from deeprl.running.collect.weights import Weights
-from deeprl.system.machine import flush_denormals, keep_memory
 from deeprl.running.training.collector import Collector
+from deeprl.system.machine import flush_denormals, keep_memory
 from deeprl.types import Rows
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from deeprl.choice import Choice, counts, in_range
+from deeprl.errors import ConfigError
 from deeprl.running.config.instantiate import Allowed, instantiate
 from deeprl.running.config.rules import learns_nothing, rollout_updates
-from deeprl.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -22,14 +22,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deeprl.learning.agent import Agent
 from deeprl.errors import ActorsFailed
+from deeprl.learning.agent import Agent
 from deeprl.running.collect.actor import Chunk, joined
 from deeprl.running.collect.choice import OnRay
 from deeprl.running.collect.cluster import Cluster, Handle
 from deeprl.running.collect.weights import Weights
-from deeprl.system.terminal import say
 from deeprl.running.training.episodes import Episodes
+from deeprl.system.terminal import say
 from deeprl.types import Rows
 
 

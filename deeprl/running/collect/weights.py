@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from deeprl.running.accelerate.pure import Constants
 from deeprl.learning.agent import Agent
 from deeprl.noise import map_tensors
+from deeprl.running.accelerate.pure import Constants
 
 
 class Touched(TorchDispatchMode):

@@ -10,17 +10,17 @@ import torch
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from deeprl.learning.agent import Agent
 from deeprl.choice import Choice
+from deeprl.errors import ConfigError, MachineError, located, on_one_line, origin
+from deeprl.learning.agent import Agent
+from deeprl.learning.values.mapping import Identity
 from deeprl.running.config.combinations import CHAIN, CONSUMERS, against_actor, among_parts, class_of, refusals
 from deeprl.running.config.instantiate import PACKAGES, Allowed, Deferred, instantiate, resolve
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.tuned import content, lineage
-from deeprl.errors import ConfigError, MachineError, located, on_one_line, origin
 from deeprl.system.allowance import Allowance
 from deeprl.system.files import machine_fault
 from deeprl.types import Spec
-from deeprl.learning.values.mapping import Identity
 
 
 def agent_actions(config: dict, allowed: Allowed = None) -> str:

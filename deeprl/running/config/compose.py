@@ -17,12 +17,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from deeprl.errors import ConfigError, on_one_line
 from deeprl.running.config import folders, own_files, tuned
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.overrides import check_words, fault_of_grammar, for_hydra, key_of, keys_of
 from deeprl.running.config.resolvers import env_name, register_resolvers
 from deeprl.running.config.rules import is_within, nearest
-from deeprl.errors import ConfigError, on_one_line
 from deeprl.running.runs.config_file import container, flatten
 
 FAULTS = (HydraException, OmegaConfBaseException, YAMLError)

@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Collection
 from typing import Any
 
-from deeprl.running.config.rules import get
 from deeprl.errors import ConfigError
+from deeprl.running.config.rules import get
 
 RAY = "a Ray cluster, which may send it any code"
 WANDB = "Weights & Biases, which gets the numbers of the run, or writes its files into this folder"

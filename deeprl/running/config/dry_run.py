@@ -8,11 +8,11 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
-from deeprl.learning.agent import Agent
-from deeprl.running.config.stateless import known
 from deeprl.errors import ConfigError, located
+from deeprl.learning.agent import Agent
 from deeprl.noise import map_tensors
 from deeprl.replay.rollout import Rollout
+from deeprl.running.config.stateless import known
 from deeprl.types import Batch, Rows, Spec
 
 LATE = 10**12

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from deeprl.choice import Choice
+from deeprl.errors import ConfigError, UnknownNameError, located, origin
 from deeprl.running.config.folders import left_out
 from deeprl.running.config.rules import is_within, nearest
 from deeprl.running.config.trust import Allowed, allow_with, is_defined_in
-from deeprl.errors import ConfigError, UnknownNameError, located, origin
 
 PACKAGES = ("deeprl",)
 """Packages whose classes a configuration may name that nobody has looked at."""

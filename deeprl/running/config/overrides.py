@@ -13,9 +13,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString, ValueType
 from hydra.errors import HydraException
 
+from deeprl.errors import ConfigError
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.rules import FIXED, is_within, nearest
-from deeprl.errors import ConfigError
 from deeprl.running.runs.config_file import flatten
 from deeprl.system.terminal import front_door
 

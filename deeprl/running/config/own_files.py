@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
+from deeprl.errors import ConfigError
 from deeprl.running.config import folders, tuned
 from deeprl.running.config.menu import groups, option_files
 from deeprl.running.config.rules import FIXED, get, is_within, nearest
-from deeprl.errors import ConfigError
 from deeprl.running.runs.config_file import flatten
 
 Source = tuple[str, str, str]

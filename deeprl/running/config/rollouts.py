@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from deeprl.running.config.instantiate import resolve
-from deeprl.running.config.rules import get, learns_nothing, replay_rows, rollout_updates
 from deeprl.errors import ConfigError
 from deeprl.replay.none import NoReplay
 from deeprl.replay.rollout import Rollout
 from deeprl.replay.sequences import Auto
+from deeprl.running.config.instantiate import resolve
+from deeprl.running.config.rules import get, learns_nothing, replay_rows, rollout_updates
 
 ONLY_ROLLOUTS = ("replay.epochs", "replay.minibatches")
 REPLACED = ("learning_starts", "replay_ratio", "replay.capacity", "replay.batch_size", "replay.n_step", "replay.device", "runtime.lag")

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from deeprl.errors import ConfigError, RunFolderError, UnknownNameError
 from deeprl.running.config.instantiate import resolve
 from deeprl.running.config.rules import RESUMABLE, SWITCHES, finalise, get, put, with_shares
 from deeprl.running.config.trust import Allowed, require_environment
-from deeprl.errors import ConfigError, RunFolderError, UnknownNameError
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import CHANGEABLE, flatten, folder_of, step_of, without_changeable
 from deeprl.running.runs.folder import RunFolder
@@ -24,7 +24,10 @@ from deeprl.system.functions import GIVEN, found
 from deeprl.system.machine import own_commit
 from deeprl.system.terminal import say
 
-LATER = {"collect": {"_target_": "deeprl.running.collect.choice.Here"}, "learner": {"_target_": "deeprl.running.training.distributed.Single"}}
+LATER = {
+    "collect": {"_target_": "deeprl.running.collect.choice.Here"},
+    "learner": {"_target_": "deeprl.running.training.distributed.Single"},
+}
 """Slots that older runs lack, with what they are there"""
 SECTIONS = (*LATER, "agent", "env", "replay", "logger", "accelerate", "runtime", "evaluation", "checkpoint", "log", "stop", "names")
 WORDS = {

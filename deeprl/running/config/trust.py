@@ -20,8 +20,8 @@ from collections.abc import Collection, Iterator
 from types import FunctionType
 from typing import Any
 
-from deeprl.running.config import folders
 from deeprl.errors import ConfigError
+from deeprl.running.config import folders
 from deeprl.running.runs.config_file import flatten
 from deeprl.system.functions import GIVEN, found
 

@@ -21,7 +21,17 @@ from torch import Tensor
 
 from deeprl.errors import CheckpointError, CheckpointWarning, UnreadableError
 from deeprl.running.runs import checkpoint
-from deeprl.running.runs.checkpoint import REPLACED, SEGMENT_NAME, STEP, existing, read_manifest, read_tensors, step_folder, verify, write_tensors
+from deeprl.running.runs.checkpoint import (
+    REPLACED,
+    SEGMENT_NAME,
+    STEP,
+    existing,
+    read_manifest,
+    read_tensors,
+    step_folder,
+    verify,
+    write_tensors,
+)
 from deeprl.running.runs.segments import follows, joined, size, still_needed
 from deeprl.system.files import full, partial, read_regular, regular_size, remove, replace_file
 

@@ -59,7 +59,7 @@ def without_changeable(config: dict[str, Any], changeable: tuple[str, ...] = CHA
 
 
 def config_hash(config: Any, ignore: Iterable[str] = ("resume", "hydra")) -> str:
-    """Hash of a resolved configuration: twelve hexadecimal digits that depend neither on the order of the keys nor on where classes moved."""
+    """Hash of a resolved configuration: twelve hexadecimal digits. Neither the order of the keys nor a class that moved changes them."""
     resolved = {key: value for key, value in container(config).items() if key not in set(ignore)}
     return hashlib.sha256(json.dumps(plain(former(resolved)), sort_keys=True).encode()).hexdigest()[:12]
 

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from deeprl.running.accelerate.modes import compute_as
+from deeprl.errors import STOPPED, CheckpointError, ConfigError
 from deeprl.learning.agent import Agent
+from deeprl.running.accelerate.modes import compute_as
 from deeprl.running.config import folders
 from deeprl.running.config.build import build_agent, check_actions, check_device, environment
 from deeprl.running.config.compose import compose, prepare
@@ -22,7 +23,6 @@ from deeprl.running.config.dry_run import dry_run
 from deeprl.running.config.instantiate import Allowed, instantiate
 from deeprl.running.config.overrides import quoted
 from deeprl.running.config.stored import checked, continued, of_its_commit
-from deeprl.errors import STOPPED, CheckpointError, ConfigError
 from deeprl.running.runs.checkpoint import DAMAGE
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder, read_lines
@@ -30,13 +30,13 @@ from deeprl.running.runs.places import claim, discard, holds_run, require_new
 from deeprl.running.session import session
 from deeprl.running.session.given import check_function, replace_function
 from deeprl.running.session.settle import settle
+from deeprl.running.training.crash import weights_fault
+from deeprl.running.training.distributed import join
+from deeprl.running.training.listeners import Listeners
 from deeprl.system.functions import name_of, takes
 from deeprl.system.machine import flush_denormals
 from deeprl.system.terminal import from_here, say
 from deeprl.system.torchrun import place
-from deeprl.running.training.crash import weights_fault
-from deeprl.running.training.distributed import join
-from deeprl.running.training.listeners import Listeners
 
 
 @dataclass(repr=False)

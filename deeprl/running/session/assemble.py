@@ -10,33 +10,33 @@ from typing import Any
 
 import torch
 
+from deeprl.errors import ConfigError
+from deeprl.learning.agent import Agent
+from deeprl.learning.networks.blocks import Block
+from deeprl.replay.replay import Replay, rows_and_memory
+from deeprl.replay.sequences import Sequences
 from deeprl.running.accelerate import modes
 from deeprl.running.accelerate.graph import has_compiler
-from deeprl.learning.agent import Agent
+from deeprl.running.collect.choice import OnRay, chosen
+from deeprl.running.collect.cluster import Cluster
+from deeprl.running.collect.collector import Actors, RemoteCollector
 from deeprl.running.config.build import build_agent, check_actions, check_device, check_replay, environment
 from deeprl.running.config.dry_run import dry_run
 from deeprl.running.config.instantiate import Allowed, Deferred, instantiate
 from deeprl.running.config.rules import get, learns_nothing, planned_updates
 from deeprl.running.config.stateless import require_stateless
-from deeprl.errors import ConfigError
-from deeprl.learning.networks.blocks import Block
-from deeprl.running.collect.choice import OnRay, chosen
-from deeprl.running.collect.cluster import Cluster
-from deeprl.running.collect.collector import Actors, RemoteCollector
-from deeprl.replay.replay import Replay, rows_and_memory
-from deeprl.replay.sequences import Sequences
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.needs import can_compile, require_compiler, require_packages
 from deeprl.running.session.warm_start import warm_start
-from deeprl.system.functions import GIVEN, unimportable
-from deeprl.system.machine import flush_denormals, keep_memory
-from deeprl.system.ranks import ALONE, Ranks
-from deeprl.system.terminal import amount, say
 from deeprl.running.training import distributed, saving
 from deeprl.running.training.collector import Collector
 from deeprl.running.training.learner import CompiledLearner, Learner
 from deeprl.running.training.trainer import Trainer
+from deeprl.system.functions import GIVEN, unimportable
+from deeprl.system.machine import flush_denormals, keep_memory
+from deeprl.system.ranks import ALONE, Ranks
+from deeprl.system.terminal import amount, say
 from deeprl.types import Batch, Rows, Spec
 
 MACHINE_THREADS = torch.get_num_threads()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from deeprl.running.config.rules import get, put
 from deeprl.errors import ConfigError
+from deeprl.running.config.rules import get, put
 from deeprl.system.functions import GIVEN, name_of, takes
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-from deeprl.running.accelerate.graph import has_compiler
+from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
+from deeprl.replay.sequences import Sequences
+from deeprl.running.accelerate.graph import has_compiler
 from deeprl.running.config.dry_run import dry_run
 from deeprl.running.config.instantiate import Deferred
 from deeprl.running.config.rules import get
-from deeprl.errors import ConfigError
-from deeprl.replay.sequences import Sequences
 from deeprl.running.session.warm_start import warm_start
 from deeprl.system.machine import extra
 from deeprl.types import Spec

@@ -8,16 +8,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deeprl.running.config.instantiate import Allowed, instantiate
-from deeprl.running.config.rules import get
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.collect.choice import Here, chosen
 from deeprl.running.collect.cluster import cluster_for
+from deeprl.running.config.instantiate import Allowed, instantiate
+from deeprl.running.config.rules import get
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.loggers import Loggers, Logging
 from deeprl.running.runs.places import holds_run, require_new
 from deeprl.running.session.assemble import assemble
+from deeprl.running.training.distributed import join, require_same_weights
+from deeprl.running.training.listeners import Listeners
+from deeprl.running.training.restoring import require_unchanged, restore
+from deeprl.running.training.trainer import Trainer
 from deeprl.system import terminal
 from deeprl.system.contention import Contention
 from deeprl.system.machine import system_entry
@@ -26,10 +30,6 @@ from deeprl.system.ranks import Ranks
 from deeprl.system.signals import Signals
 from deeprl.system.terminal import described, say
 from deeprl.system.watchdog import Watchdog
-from deeprl.running.training.distributed import join, require_same_weights
-from deeprl.running.training.listeners import Listeners
-from deeprl.running.training.restoring import require_unchanged, restore
-from deeprl.running.training.trainer import Trainer
 
 
 def train(

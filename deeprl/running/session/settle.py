@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from deeprl.replay.sequences import LENGTH
+from deeprl.running.collect.choice import settle_collect
 from deeprl.running.config import own_files, tuned
 from deeprl.running.config.instantiate import drop_foreign
 from deeprl.running.config.rollouts import choose_rollout, learns_from, record_ratio, refuse_single_rows
 from deeprl.running.config.rules import finalise, get, learns_nothing, planned_updates, put, rollout_updates, with_shares
-from deeprl.running.collect.choice import settle_collect
-from deeprl.replay.sequences import LENGTH
 from deeprl.running.runs.config_file import flatten
 from deeprl.system.terminal import say, some
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deeprl.learning.agent import Agent
 from deeprl.errors import CheckpointError, ConfigError, RunFolderError
+from deeprl.learning.agent import Agent
 from deeprl.learning.networks.weight_norm import measure_gains_
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import folder_of, step_of

@@ -9,8 +9,8 @@ import torch
 
 from deeprl.learning.agent import Agent
 from deeprl.noise import NoiseStream
-from deeprl.staging import Staging
 from deeprl.running.training.episodes import Episodes
+from deeprl.staging import Staging
 from deeprl.types import Acted, Rows
 
 SMALL_OBSERVATIONS = 1000

@@ -1,7 +1,8 @@
 """Report of an update that produced NaN or Inf: the first faulty tensor, and a bundle from which the update can be repeated.
 
 On a CPU every update is checked before it is applied. On another device a check waits for the device. There the trainer checks every
-`CHECK_PERIOD` updates and before every evaluation and checkpoint, and no weight changes after the failing update (`deeprl.learning.optim.finite`).
+`CHECK_PERIOD` updates and before every evaluation and checkpoint, and no weight changes after the failing update
+(`deeprl.learning.optim.finite`).
 
     crash/step_<12 digits>/   a checkpoint folder (safetensors and JSON) with the parts `agent`, `batch` and `failure`, and config.yaml
 
@@ -19,14 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deeprl.running.accelerate.modes import PRODUCTS
-from deeprl.learning.agent import Agent
 from deeprl.errors import CheckpointError, RunFolderError
+from deeprl.learning.agent import Agent
 from deeprl.noise import map_tensors
+from deeprl.running.accelerate.modes import PRODUCTS
 from deeprl.running.runs.checkpoint import DAMAGE, load, save
 from deeprl.running.runs.folder import RunFolder
-from deeprl.system.files import own_folder
 from deeprl.running.training.learner import gradient
+from deeprl.system.files import own_folder
 from deeprl.types import Batch, NetworkNoise, Spec, ViewNoise
 
 CHECK_PERIOD = 16

@@ -19,11 +19,11 @@ from typing import Any
 
 import torch
 
-from deeprl.learning.agent import Agent
 from deeprl.choice import Choice, in_range, one_of
+from deeprl.errors import ConfigError
+from deeprl.learning.agent import Agent
 from deeprl.running.config.instantiate import Allowed, instantiate
 from deeprl.running.config.rules import learns_nothing, rollout_updates
-from deeprl.errors import ConfigError
 from deeprl.system.ranks import Ranks, TorchrunRanks, digest
 from deeprl.system.torchrun import place
 

@@ -6,13 +6,13 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+from deeprl.errors import Stopped
 from deeprl.learning.agent import Agent
 from deeprl.running.config.rules import get
-from deeprl.errors import Stopped
 from deeprl.running.runs.folder import RunFolder
-from deeprl.system import generators
 from deeprl.running.training.evaluation import Tape, evaluate, evaluation_seed, summarise
 from deeprl.running.training.overestimation import Overestimation
+from deeprl.system import generators
 
 
 class Evaluator:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from deeprl.running.accelerate.modes import precision
 from deeprl.errors import NotFinite
+from deeprl.running.accelerate.modes import precision
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.training import crash
 from deeprl.running.training.learner import Learner

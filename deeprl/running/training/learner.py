@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deeprl.running.accelerate.compiled import CompiledAnswer, CompiledStep
-from deeprl.learning.agent import Agent
 from deeprl.errors import NotFinite
+from deeprl.learning.agent import Agent
 from deeprl.learning.optim.finite import Watch
+from deeprl.running.accelerate.compiled import CompiledAnswer, CompiledStep
 from deeprl.system.ranks import ALONE, Ranks
 from deeprl.types import Acted, Batch, Learned
 

@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deeprl.running.config.rules import get
 from deeprl.learning.transforms.channels import channel_scales
+from deeprl.running.config.rules import get
 from deeprl.types import Acted
 
 NEGLIGIBLE = 0.01

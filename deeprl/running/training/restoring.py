@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from deeprl.running.config.rules import LEARNING, learns_nothing
 from deeprl.errors import CheckpointError, CheckpointWarning, ConfigError, UnreadableError
+from deeprl.running.config.rules import LEARNING, learns_nothing
 from deeprl.running.runs.checkpoint import DAMAGE
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import check_identity, identity

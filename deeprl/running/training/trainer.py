@@ -13,20 +13,14 @@ import time
 from functools import partial
 from typing import Any
 
-from deeprl.running.accelerate.modes import precision
 from deeprl.errors import RunFolderError, Stopped
 from deeprl.noise import NoiseStream
 from deeprl.replay.replay import Replay
 from deeprl.replay.rollout import Rollout
+from deeprl.running.accelerate.modes import precision
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.loggers import Loggers
-from deeprl.schedules import crossed
-from deeprl.system.machine import settle_memory
-from deeprl.system.progress import Progress
-from deeprl.system.ranks import ALONE, Ranks
-from deeprl.system.signals import Signals
-from deeprl.system.watchdog import Watchdog
 from deeprl.running.training.distributed import require_same_weights
 from deeprl.running.training.evaluator import Evaluator, evaluation_metrics, way_past
 from deeprl.running.training.guard import Guard
@@ -36,6 +30,12 @@ from deeprl.running.training.metrics import metrics_of, summary_of
 from deeprl.running.training.restoring import state_of
 from deeprl.running.training.saving import Saver
 from deeprl.running.training.stopwatch import Stopwatch
+from deeprl.schedules import crossed
+from deeprl.system.machine import settle_memory
+from deeprl.system.progress import Progress
+from deeprl.system.ranks import ALONE, Ranks
+from deeprl.system.signals import Signals
+from deeprl.system.watchdog import Watchdog
 from deeprl.types import Learned
 
 CLOCK_PERIOD = 100

@@ -21,8 +21,8 @@ import imageio_ffmpeg
 import numpy as np
 
 from deeprl.errors import ConfigError, on_one_line
-from deeprl.system.files import make_folder, sync_file
 from deeprl.running.training.evaluation import Tape
+from deeprl.system.files import make_folder, sync_file
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into memory; without a display it would complain at every start
 

@@ -9,15 +9,12 @@ from pathlib import Path
 
 import torch
 
-from deeprl.tools.check import facts
-from deeprl.tools.check.measure import Laps, measure
-from deeprl.tools.check.record import Record
+from deeprl.errors import ConfigError, NotFinite
 from deeprl.running.config import tuned
 from deeprl.running.config.compose import compose, run_folder_of
 from deeprl.running.config.folders import file, source
 from deeprl.running.config.instantiate import instantiate
 from deeprl.running.config.rules import learns_nothing, planned_updates
-from deeprl.errors import ConfigError, NotFinite
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.places import holds_run, require_new
 from deeprl.running.session.assemble import assemble
@@ -25,6 +22,9 @@ from deeprl.running.session.settle import settle
 from deeprl.system.machine import available_memory
 from deeprl.system.signals import interrupting
 from deeprl.system.terminal import front_door, say
+from deeprl.tools.check import facts
+from deeprl.tools.check.measure import Laps, measure
+from deeprl.tools.check.record import Record
 
 
 def build(overrides: Sequence[str], seconds: float) -> Record:

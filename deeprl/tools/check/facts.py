@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from deeprl.running.accelerate.graph import has_compiler
-from deeprl.running.accelerate.modes import WORTH_COMPILING
 from deeprl.learning.agent import Agent
-from deeprl.tools.check.record import Decision, Environment, Memory, Network, Seen, Target
-from deeprl.running.config.instantiate import instantiate
-from deeprl.running.config.rules import get, learns_nothing, planned_updates, rollout_updates
 from deeprl.replay.replay import Replay
 from deeprl.replay.rollout import Rollout
+from deeprl.running.accelerate.graph import has_compiler
+from deeprl.running.accelerate.modes import WORTH_COMPILING
+from deeprl.running.config.instantiate import instantiate
+from deeprl.running.config.rules import get, learns_nothing, planned_updates, rollout_updates
 from deeprl.running.session.assemble import WORTH_THREADS, widest
-from deeprl.system.machine import gpu_driver, peak_memory, resident_memory, system_entry, usable_cores
 from deeprl.running.training.episodes import Episodes
 from deeprl.running.training.trainer import Trainer
+from deeprl.system.machine import gpu_driver, peak_memory, resident_memory, system_entry, usable_cores
+from deeprl.tools.check.record import Decision, Environment, Memory, Network, Seen, Target
 
 ENOUGH = 500
 """Rows from which an entry of observations that never changed counts as constant"""

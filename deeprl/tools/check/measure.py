@@ -12,18 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deeprl.learning.agent import Agent
-from deeprl.tools.check.record import Evaluating, Speed
-from deeprl.running.config.rules import MOST
 from deeprl.errors import Stopped
+from deeprl.learning.agent import Agent
 from deeprl.replay.replay import Replay
 from deeprl.replay.rollout import Rollout
+from deeprl.running.config.rules import MOST
 from deeprl.running.runs.loggers import Logging
+from deeprl.running.training.learner import Learner
+from deeprl.running.training.trainer import Trainer
 from deeprl.system.progress import Progress
 from deeprl.system.signals import Signals
 from deeprl.system.watchdog import Watchdog
-from deeprl.running.training.learner import Learner
-from deeprl.running.training.trainer import Trainer
+from deeprl.tools.check.record import Evaluating, Speed
 
 LONGEST_WAIT = 10_000
 """Updates after which the measurement starts even if an objective was never due"""

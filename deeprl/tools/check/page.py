@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from deeprl.tools.check.record import Forecast, Record, forecast
-from deeprl.tools.check.suspicions import Suspicion
-from deeprl.running.config.rules import replay_rows
 from deeprl.replay.replay import rows_and_memory
+from deeprl.running.config.rules import replay_rows
 from deeprl.system.files import plain
 from deeprl.system.progress import duration
 from deeprl.system.terminal import amount, columns
+from deeprl.tools.check.record import Forecast, Record, forecast
+from deeprl.tools.check.suspicions import Suspicion
 
 Rows = list[tuple[str, str]]
 BUSY = 0.8

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from deeprl.tools.check.record import Record, forecast
 from deeprl.running.config.rules import get, replay_rows, rollout_updates
 from deeprl.running.config.tuned import family
 from deeprl.system.progress import duration
+from deeprl.tools.check.record import Record, forecast
 
 FEW_TARGETS = 10
 """Updates of the target networks below which a run hardly iterates the Bellman operator"""

@@ -15,12 +15,12 @@ import torch
 
 import deeprl
 from deeprl.errors import RunFolderError
-from deeprl.tools.export import check, programs
-from deeprl.tools.export.policy import Policy
 from deeprl.running.session.api import Run
+from deeprl.running.training.evaluation import evaluation_seed
 from deeprl.system.files import make_folder, plain, replace_file
 from deeprl.system.terminal import say
-from deeprl.running.training.evaluation import evaluation_seed
+from deeprl.tools.export import check, programs
+from deeprl.tools.export.policy import Policy
 
 FORMATS = {"onnx": "policy.onnx", "torch": "policy.pt2"}
 """Files by format"""

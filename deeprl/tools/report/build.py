@@ -8,15 +8,15 @@ from pathlib import Path
 
 import deeprl
 from deeprl.errors import ConfigError, RunFolderError
+from deeprl.system.files import opened, replace_file
+from deeprl.system.machine import now
+from deeprl.system.tables import csv_bytes
 from deeprl.tools.report import figures
 from deeprl.tools.report.groups import UNIMPORTANT, differences, grouped
 from deeprl.tools.report.page import VIEWS, render
 from deeprl.tools.report.problems import problems
 from deeprl.tools.report.results import AXES, Results, Row
 from deeprl.tools.report.runs import find, read_all
-from deeprl.system.files import opened, replace_file
-from deeprl.system.machine import now
-from deeprl.system.tables import csv_bytes
 
 PAGE = "index.html"
 MARK = b'<meta name="generator" content="deeprl report">'

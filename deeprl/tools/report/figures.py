@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from PIL import Image
 
+from deeprl.system.terminal import printable
 from deeprl.tools.report.results import Results
 from deeprl.tools.report.runs import short
-from deeprl.system.terminal import printable
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#882255", "#999933", "#332288")
 """The palette of Okabe and Ito without its yellow, which is pale on white, and three of Paul Tol's "muted"."""

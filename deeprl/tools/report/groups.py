@@ -11,11 +11,11 @@ from itertools import combinations, count
 from operator import itemgetter
 from typing import NamedTuple
 
+from deeprl.errors import ConfigError
 from deeprl.running.config.rules import nearest
 from deeprl.running.config.stored import LATER, SAME
-from deeprl.errors import ConfigError
-from deeprl.tools.report.runs import Run, short
 from deeprl.running.runs.config_file import flatten
+from deeprl.tools.report.runs import Run, short
 
 UNIMPORTANT = (
     "seed", "names", "steps", "stop", "evaluation", "checkpoint", "log", "logger", "resume", "device", "accelerate.mode",

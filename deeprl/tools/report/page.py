@@ -11,13 +11,13 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from deeprl.system.terminal import printable
 from deeprl.tools.report.figures import DPI
 from deeprl.tools.report.groups import Setting, shown
 from deeprl.tools.report.normalise import WORDS
 from deeprl.tools.report.results import Results
 from deeprl.tools.report.runs import LAST, Machine, Run
 from deeprl.tools.report.statistics import DRAWS
-from deeprl.system.terminal import printable
 
 TEMPLATE = Path(__file__).with_name("page.html")
 FEW = 10

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from deeprl.running.config.rules import get, learns_nothing
+from deeprl.system.terminal import some
 from deeprl.tools.report.groups import Setting
 from deeprl.tools.report.runs import DIRTY, Run, number, short
-from deeprl.system.terminal import some
 
 MEASURING = ("evaluation.every", "evaluation.episodes", "evaluation.final_episodes")
 COMPUTING = ("device", "accelerate.mode", "accelerate.product", "runtime.threads")

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deeprl.running.config.rules import MOST, get
 from deeprl.errors import RunFolderError
+from deeprl.running.config.rules import MOST, get
 from deeprl.running.runs.folder import RunFolder, read_lines
 from deeprl.running.runs.places import find_runs
 

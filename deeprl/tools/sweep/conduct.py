@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from deeprl.errors import FAILED, FINISHED, STOPPED, RunFolderError
+from deeprl.system.files import appending
+from deeprl.system.signals import HANDLED, Signals
 from deeprl.tools.sweep.folder import SweepFolder
 from deeprl.tools.sweep.grid import Job
 from deeprl.tools.sweep.launcher import Launcher, Running
 from deeprl.tools.sweep.process import Task
 from deeprl.tools.sweep.standing import look
 from deeprl.tools.sweep.table import View
-from deeprl.system.files import appending
-from deeprl.system.signals import HANDLED, Signals
 
 EARLY = {-number for number in HANDLED}
 """Codes of a process that a signal met before it could handle one: it had nothing to save."""

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs.folder import JSON_LIMIT, RunFolder, holder
-from deeprl.tools.sweep.grid import Job, is_override
 from deeprl.system.files import own_folder, read_regular, replace_file, strict_json
 from deeprl.system.machine import now
+from deeprl.tools.sweep.grid import Job, is_override
 
 T = TypeVar("T")
 

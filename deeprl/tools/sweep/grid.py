@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from deeprl.running.config.overrides import key_of, swept
 from deeprl.errors import ConfigError
+from deeprl.running.config.overrides import key_of, swept
 
 LONGEST = 120
 """Characters of a name. File systems take 255 bytes, and the log file adds some."""

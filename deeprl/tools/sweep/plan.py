@@ -8,11 +8,11 @@ import json
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deeprl.running.config.compose import compose
 from deeprl.errors import ConfigError
-from deeprl.tools.sweep.grid import Job
+from deeprl.running.config.compose import compose
 from deeprl.system.machine import available_memory
 from deeprl.system.terminal import amount, say
+from deeprl.tools.sweep.grid import Job
 
 if TYPE_CHECKING:  # torch is slow to import, and `--help` needs none of it
     from deeprl.learning.agent import Agent

@@ -7,9 +7,9 @@ from typing import Any
 
 from deeprl.errors import FAILED, STOPPED, ConfigError
 from deeprl.running.collect.connection import connect
+from deeprl.system.files import appending
 from deeprl.tools.sweep.launcher import Running
 from deeprl.tools.sweep.process import Task, stop, wait
-from deeprl.system.files import appending
 
 
 class Worker:

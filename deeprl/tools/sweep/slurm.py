@@ -23,10 +23,10 @@ from typing import Any
 import yaml
 
 from deeprl.errors import FAILED, STOPPED, ConfigError, RunFolderError, on_one_line
-from deeprl.tools.sweep.launcher import Running
-from deeprl.tools.sweep.process import Task, stop, wait
 from deeprl.system.files import appending, make_folder, read_regular, replace_file
 from deeprl.system.machine import extra
+from deeprl.tools.sweep.launcher import Running
+from deeprl.tools.sweep.process import Task, stop, wait
 
 TIMEOUTS = 1000
 """Times that a job may reach its time limit. submitit's default is 3, but a run that resumes may go on for ever."""

@@ -9,11 +9,11 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, TextIO
 
 from deeprl.errors import FINISHED, STOPPED, RunFolderError
+from deeprl.system.progress import duration
+from deeprl.system.terminal import console, is_terminal, printable, say
 from deeprl.tools.sweep.folder import SweepFolder
 from deeprl.tools.sweep.grid import Job
 from deeprl.tools.sweep.standing import Standing, look
-from deeprl.system.progress import duration
-from deeprl.system.terminal import console, is_terminal, printable, say
 
 ORDER = ("running", "starting", "queued", "failed", "stopped", "waiting", "finished")
 """States in the order of the table: what a reader looks for comes first."""

@@ -11,9 +11,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 
+from deeprl.errors import RunFolderError
 from deeprl.running.config.menu import groups
 from deeprl.running.config.overrides import key_of
-from deeprl.errors import RunFolderError
 from deeprl.system.files import make_folder, own_folder, replace_file
 from deeprl.system.tables import csv_bytes
 from deeprl.tools.tune.settings import Settings

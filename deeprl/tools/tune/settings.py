@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from deeprl.errors import ConfigError
+from deeprl.system.files import replace_file
 from deeprl.tools.sweep.folder import read_record
 from deeprl.tools.sweep.grid import is_override
-from deeprl.system.files import replace_file
 
 PRUNERS = ("median", "halving", "none")
 MOST_RUNS = 100_000

@@ -18,8 +18,8 @@ from hydra.core.override_parser.types import IntervalSweep, RangeSweep
 from hydra.errors import HydraException
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from deeprl.running.config.overrides import key_of, swept
 from deeprl.errors import ConfigError, on_one_line
+from deeprl.running.config.overrides import key_of, swept
 from deeprl.tools.sweep.grid import Job, is_override
 
 SYNTAX = "options are a,b; an interval is interval(0,1), of whole numbers int(interval(1,5)), logarithmic tag(log,interval(1e-5,1e-2))"

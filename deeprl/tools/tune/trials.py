@@ -20,12 +20,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from deeprl.errors import FINISHED, STOPPED, WRONG, RunFolderError, on_one_line
 from deeprl.running.runs.folder import RunFolder
+from deeprl.system.files import cut, read_regular
+from deeprl.system.terminal import say
 from deeprl.tools.sweep.folder import SweepFolder
 from deeprl.tools.sweep.grid import Job
 from deeprl.tools.sweep.launcher import Running
 from deeprl.tools.sweep.process import last_words
-from deeprl.system.files import cut, read_regular
-from deeprl.system.terminal import say
 from deeprl.tools.tune.scores import Curve, Grid, read, reports, score
 from deeprl.tools.tune.settings import Settings
 from deeprl.tools.tune.space import Space

@@ -10,19 +10,19 @@ import pytest
 import torch
 from torch import nn
 
-from deeprl.learning.backups.actor import PolicyBackup
-from deeprl.running.config.build import build_agent
-from deeprl.running.config.dry_run import made_up_batch
-from deeprl.running.config.instantiate import instantiate
 from deeprl.errors import ConfigError, NotFinite
+from deeprl.learning.backups.actor import PolicyBackup
 from deeprl.learning.networks.batch_renorm import BatchRenormMLP
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.parts.chains import Single
 from deeprl.learning.parts.polyak import JointPolyak
 from deeprl.learning.parts.target_free import TargetFree
+from deeprl.learning.values.reduce import First
+from deeprl.running.config.build import build_agent
+from deeprl.running.config.dry_run import made_up_batch
+from deeprl.running.config.instantiate import instantiate
 from deeprl.running.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import Spec
-from deeprl.learning.values.reduce import First
 from tests.builders import CONTINUOUS, assert_close32, flat, made_up, sac, same, settled, snapshot, spec_of, traced_gradient, value_agent
 from tests.learning.networks.test_blocks import built
 

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deeprl.running.accelerate.modes import apply, precision, product
 from deeprl.learning.networks.actors import Deterministic
 from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.convolutions import ConvStack, ImageBlock, patchwise, same_pads
@@ -15,6 +14,7 @@ from deeprl.learning.networks.layers import Init, fill_
 from deeprl.learning.networks.mlp import MLP, NoisyMLP
 from deeprl.learning.networks.torsos import Auto, MinAtarTorso, MLPTorso, Nature
 from deeprl.learning.optim.flat import flatten_
+from deeprl.running.accelerate.modes import apply, precision, product
 from deeprl.system.machine import Cpu, flush_denormals
 from deeprl.types import Spec
 

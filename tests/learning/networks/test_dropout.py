@@ -10,9 +10,9 @@ import torch
 from deeprl.learning.networks.dropout import dropped, hashed
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.parts.target_free import TargetFree
+from deeprl.learning.values.reduce import First
 from deeprl.running.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import QUIET, ViewNoise
-from deeprl.learning.values.reduce import First
 from tests.builders import CONTINUOUS, assert_close32, flat, made_up, sac, snapshot, traced_gradient, value_agent
 
 ROWS, UNITS, RATE = 1000, 200, 0.1

@@ -10,26 +10,26 @@ import pytest
 import torch
 
 from deeprl.agents.idqn import Iterated
-from deeprl.learning.backups.bellman import Double, Max
-from deeprl.running.config.build import build_agent
 from deeprl.envs.toy import value_iteration
 from deeprl.errors import ConfigError
+from deeprl.learning.backups.bellman import Double, Max
 from deeprl.learning.networks.bounded import EDGE, Bounded
 from deeprl.learning.networks.distributional import Categorical, ImplicitQuantile, Quantile, cosines, midpoints
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.networks.torsos import MLPTorso, Nature
 from deeprl.learning.networks.value_network import ValueNetwork, quiet
-from deeprl.noise import map_tensors
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.chains import Single, follow_
 from deeprl.learning.parts.exploration import EpsilonGreedy
-from deeprl.schedules import Constant, Linear
-from deeprl.running.training.learner import gradient
 from deeprl.learning.transforms.rewards import Clip, Raw
-from deeprl.types import QUIET, NetworkNoise, Spec
 from deeprl.learning.values.distributions import QuantileValues
 from deeprl.learning.values.losses import huber, project
 from deeprl.learning.values.returns import Returns
+from deeprl.noise import map_tensors
+from deeprl.running.config.build import build_agent
+from deeprl.running.training.learner import gradient
+from deeprl.schedules import Constant, Linear
+from deeprl.types import QUIET, NetworkNoise, Spec
 from tests.builders import (
     DISCRETE,
     assert_close32,

@@ -7,13 +7,13 @@ from functools import partial
 import pytest
 import torch
 
-from deeprl.running.accelerate.modes import apply
 from deeprl.agents.idqn import Iterated
 from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.hyperspherical import Hyperspherical, HypersphericalBlocks, Learnt, shifted, towards, unit, unit_columns
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.optim.adam import Adam
+from deeprl.running.accelerate.modes import apply
 from deeprl.running.training.learner import CompiledLearner, Learner
 from deeprl.types import Spec
 from tests.builders import CONTINUOUS, actor_critic, made_up, same, snapshot, value_agent

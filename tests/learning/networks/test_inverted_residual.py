@@ -9,8 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from deeprl.running.accelerate.modes import apply
-from deeprl.running.config.build import build_agent
 from deeprl.errors import ConfigError
 from deeprl.learning.networks.actors import SquashedGaussian
 from deeprl.learning.networks.batch_renorm import BatchRenormMLP
@@ -22,6 +20,8 @@ from deeprl.learning.networks.residual_mlp import BroNet, Simba
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.networks.unit_norm import UnitMLP
 from deeprl.learning.parts.polyak import JointPolyak, Polyak
+from deeprl.running.accelerate.modes import apply
+from deeprl.running.config.build import build_agent
 from deeprl.running.session.assemble import widest
 from deeprl.running.training.learner import CompiledLearner, gradient
 from deeprl.types import Spec

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from deeprl.running.accelerate.modes import apply
 from deeprl.agents.idqn import Iterated
-from deeprl.running.config.build import build_agent
-from deeprl.running.config.instantiate import instantiate
 from deeprl.errors import ConfigError
 from deeprl.learning.networks.hyperspherical import Hyperspherical, HypersphericalBlocks
 from deeprl.learning.networks.residual_mlp import BroNet, BroNetBlocks, Simba, SimbaBlocks
 from deeprl.learning.networks.torsos import MLPTorso
+from deeprl.running.accelerate.modes import apply
+from deeprl.running.config.build import build_agent
+from deeprl.running.config.instantiate import instantiate
 from deeprl.running.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import Spec
 from tests.builders import CONTINUOUS, assert_close32, flat, made_up, sac, same, settled, snapshot, spec_of, traced_gradient, value_agent

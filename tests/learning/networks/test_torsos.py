@@ -9,10 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deeprl.running.accelerate.modes import apply
 from deeprl.agents.idqn import Iterated
-from deeprl.running.config.build import build_agent
-from deeprl.running.config.instantiate import instantiate
 from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.convolutions import ConvStack
 from deeprl.learning.networks.heads import Scalar
@@ -20,6 +17,9 @@ from deeprl.learning.networks.layers import Init
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.residual import ResidualStacks, halved
 from deeprl.learning.networks.torsos import Auto, Impala, MinAtarTorso, MLPTorso, Nature
+from deeprl.running.accelerate.modes import apply
+from deeprl.running.config.build import build_agent
+from deeprl.running.config.instantiate import instantiate
 from deeprl.running.training.learner import gradient
 from deeprl.types import Spec
 from tests.builders import assert_close32, flat, made_up, same, settled, snapshot, spec_of, traced_gradient, update, value_agent

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from deeprl.running.accelerate.modes import apply
 from deeprl.agents.idqn import Iterated
-from deeprl.running.config.build import build_agent
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.networks.layers import lengths, rescaled
 from deeprl.learning.networks.mlp import MLP, NoisyMLP
 from deeprl.learning.networks.torsos import Auto, Impala, MinAtarTorso, MLPTorso, Nature
 from deeprl.learning.networks.weight_norm import weight_normalise
+from deeprl.running.accelerate.modes import apply
+from deeprl.running.config.build import build_agent
 from deeprl.running.training.learner import gradient
 from deeprl.types import Spec
 from tests.builders import (

@@ -9,8 +9,8 @@ import torch
 
 from deeprl.learning.parts.boltzmann import Boltzmann, probabilities
 from deeprl.learning.parts.exploration import Tick
-from deeprl.schedules import Constant
 from deeprl.learning.values.masked import INVALID, masked
+from deeprl.schedules import Constant
 
 VALUES = torch.tensor([0.0, math.log(2.0), math.log(5.0)])  # at temperature 1: 1/8, 2/8, 5/8
 

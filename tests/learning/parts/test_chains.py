@@ -18,8 +18,8 @@ from deeprl.learning.networks.torsos import Nature
 from deeprl.learning.networks.value_network import ValueNetwork
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.chains import Single, anchor_, follow_, roll_
-from deeprl.schedules import Clock, crossed
 from deeprl.running.training.learner import gradient
+from deeprl.schedules import Clock, crossed
 from deeprl.types import Spec
 from tests.builders import DISCRETE, Weights, random_batch, same, snapshot, update, value_agent
 

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from deeprl.agents.idqn import Iterated
+from deeprl.learning.networks.heads import Scalar
+from deeprl.learning.parts.chains import Chain, Single
+from deeprl.learning.parts.exploration import EpsilonGreedy, GaussianNoise, OrnsteinUhlenbeck, Sampled, Tick, ValueExploration, zipf
 from deeprl.running.config.compose import compose
 from deeprl.running.config.instantiate import instantiate, resolve
 from deeprl.running.config.menu import options
 from deeprl.running.config.tuned import content
-from deeprl.learning.networks.heads import Scalar
-from deeprl.learning.parts.chains import Chain, Single
-from deeprl.learning.parts.exploration import EpsilonGreedy, GaussianNoise, OrnsteinUhlenbeck, Sampled, Tick, ValueExploration, zipf
-from deeprl.schedules import Constant, Linear
 from deeprl.running.session.settle import settle
 from deeprl.running.training.collector import check_memory
+from deeprl.schedules import Constant, Linear
 from deeprl.types import Spec
 from tests.builders import CONTINUOUS, DISCRETE, Weights, actor_critic, entry, sac, settled, value_agent
 

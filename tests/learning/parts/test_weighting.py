@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deeprl.running.config.build import build_agent, check_replay
-from deeprl.running.config.instantiate import Deferred
 from deeprl.errors import ConfigError
 from deeprl.learning.parts.weighting import Weighting
 from deeprl.replay.replay import Replay
+from deeprl.running.config.build import build_agent, check_replay
+from deeprl.running.config.instantiate import Deferred
 from tests.builders import CONTINUOUS, DISCRETE, actor_critic, made_up, settled, spec_of, update, value_agent
 
 

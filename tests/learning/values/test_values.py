@@ -8,11 +8,11 @@ import torch
 from deeprl.learning.networks.heads import Scalar, under
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.networks.value_network import ValueNetwork
-from deeprl.types import NetworkNoise, Spec, ViewNoise
 from deeprl.learning.values.losses import huber, squared
 from deeprl.learning.values.returns import Returns, pick
 from deeprl.learning.values.scalar import ScalarValues
 from deeprl.learning.values.view import View
+from deeprl.types import NetworkNoise, Spec, ViewNoise
 from tests.builders import Table, make_batch
 
 K, B, A, N = 2, 3, 4, 5

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
+from deeprl.learning.networks.mlp import MLP, standard
 from deeprl.running.accelerate.graph import has_compiler
 from deeprl.running.accelerate.modes import apply, set_products
-from deeprl.learning.networks.mlp import MLP, standard
 from deeprl.running.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import Spec
-from tests.running.accelerate.test_compile import build, given
 from tests.builders import flat, made_up, settled, traced_gradient
 from tests.presets import presets
 from tests.promises.test_resume_options import SMALL, interrupted
+from tests.running.accelerate.test_compile import build, given
 
 IMAGES = Spec((4, 10, 10), torch.uint8, 6, 0)
 

@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from deeprl.running.accelerate import graph as compiling
-from deeprl.running.accelerate.graph import Layout, has_compiler, interpreted
-from deeprl.running.accelerate.modes import WORTH_COMPILING, apply, choose
-from deeprl.running.accelerate.pure import Constants
-from deeprl.running.config.build import build_agent
 from deeprl.errors import ConfigError, NotFinite
 from deeprl.learning.networks.convolutions import ImageBlock
 from deeprl.learning.networks.torsos import MinAtarTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.replay.replay import Replay
+from deeprl.running.accelerate import graph as compiling
+from deeprl.running.accelerate.graph import Layout, has_compiler, interpreted
+from deeprl.running.accelerate.modes import WORTH_COMPILING, apply, choose
+from deeprl.running.accelerate.pure import Constants
+from deeprl.running.config.build import build_agent
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.assemble import go_on_without_compiler
 from deeprl.running.session.needs import require_compiler

@@ -17,11 +17,11 @@ import pytest
 
 import deeprl
 from deeprl.cli import exits
-from deeprl.running.config.overrides import quoted
 from deeprl.envs.vector.environments import EnvironmentFailed
 from deeprl.running.collect.cluster import Cluster as RayCluster
 from deeprl.running.collect.collector import RemoteCollector
 from deeprl.running.collect.connection import package
+from deeprl.running.config.overrides import quoted
 from tests.builders import begin, lines
 from tests.promises.test_resume import assert_same_run
 from tests.running.collect.cluster import TWO, WORDS

@@ -13,16 +13,16 @@ import pytest
 import torch
 
 from deeprl.cli import exits
-from deeprl.running.config.build import build_agent
-from deeprl.running.config.overrides import quoted
-from deeprl.running.config.stored import continued
 from deeprl.errors import ActorsFailed, ConfigError
+from deeprl.replay.replay import Replay
 from deeprl.running.collect import collector
 from deeprl.running.collect.actor import Actor, Chunk, joined
 from deeprl.running.collect.choice import chosen
 from deeprl.running.collect.collector import Actors, RemoteCollector
 from deeprl.running.collect.weights import Weights
-from deeprl.replay.replay import Replay
+from deeprl.running.config.build import build_agent
+from deeprl.running.config.overrides import quoted
+from deeprl.running.config.stored import continued
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder, read_lines
 from deeprl.running.runs.places import auto_folder

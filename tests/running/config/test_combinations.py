@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from deeprl.choice import Choice
+from deeprl.errors import ConfigError
 from deeprl.running.config import build
 from deeprl.running.config.combinations import HEAD, WORDS, refusals
 from deeprl.running.config.instantiate import Deferred, instantiate
 from deeprl.running.config.menu import options
-from deeprl.errors import ConfigError
 from deeprl.running.runs import checkpoint
 from deeprl.running.training.learner import gradient
 from tests.builders import DISCRETE, equal, made_up, same, settled, update

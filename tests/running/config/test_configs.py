@@ -12,8 +12,12 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from deeprl.running.accelerate.modes import apply
 from deeprl.choice import Choice
+from deeprl.errors import ConfigError
+from deeprl.replay.replay import Replay
+from deeprl.replay.rollout import Rollout
+from deeprl.replay.sequences import Auto
+from deeprl.running.accelerate.modes import apply
 from deeprl.running.config import build, tuned
 from deeprl.running.config.build import agent_actions, agents_for, build_agent, check_actions, check_replay
 from deeprl.running.config.compose import prepare
@@ -23,10 +27,6 @@ from deeprl.running.config.instantiate import instantiate
 from deeprl.running.config.menu import options
 from deeprl.running.config.rules import put
 from deeprl.running.config.stateless import require_stateless
-from deeprl.errors import ConfigError
-from deeprl.replay.replay import Replay
-from deeprl.replay.rollout import Rollout
-from deeprl.replay.sequences import Auto
 from deeprl.types import Spec
 from tests.builders import entry, made_up, settled, spec_of, update
 from tests.presets import ANY, KINDS, REPRESENTATIVES, criterion, presets
@@ -422,7 +422,11 @@ def test_a_loss_that_fails_is_found_before_any_step():
         ("head.dueling", "maybe", r"agent\.head\.dueling='maybe' .*true or false"),
         ("_target_", None, r"agent\._target_ .*not None"),
         ("_target_", "os.system", r"agent\._target_=os\.system .*deeprl"),
-        ("backup._target_", "deeprl.running.config.instantiate.importlib", r"agent\.backup\._target_=deeprl\.running\.config\.instantiate\.importlib "),
+        (
+            "backup._target_",
+            "deeprl.running.config.instantiate.importlib",
+            r"agent\.backup\._target_=deeprl\.running\.config\.instantiate\.importlib ",
+        ),
         ("head._target_", "deeprl.learning.networks.heads.Nothing", r"agent\.head\._target_=deeprl\.learning\.networks\.heads\.Nothing "),
     ],
 )

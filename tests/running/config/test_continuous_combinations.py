@@ -12,20 +12,20 @@ from functools import cache
 import pytest
 import torch
 
+from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
+from deeprl.learning.networks.torsos import ImageChoice
+from deeprl.learning.transforms.channels import Channels
 from deeprl.running.config import build
 from deeprl.running.config.build import option_class
 from deeprl.running.config.instantiate import instantiate
 from deeprl.running.config.menu import options
-from deeprl.errors import ConfigError
-from deeprl.learning.networks.torsos import ImageChoice
 from deeprl.running.training.learner import Learner
-from deeprl.learning.transforms.channels import Channels
 from tests.builders import CONTINUOUS, draw, entry, settled
-from tests.running.config.test_combinations import VARIANTS, goes_on, survives
 from tests.pairwise import Row, pairs, pairwise
 from tests.presets import needs
 from tests.replay.test_replay import Stream
+from tests.running.config.test_combinations import VARIANTS, goes_on, survives
 
 HEADS, REDUCTIONS, TEMPERATURES, RATES = (options(f"agent/{slot}") for slot in ("head", "reduce", "temperature", "rate"))
 ACTORS, WEIGHTINGS, AUXILIARIES, OPTIMIZERS = (options(f"agent/{slot}") for slot in ("actor", "weighting", "auxiliary", "optimizer"))

@@ -8,11 +8,11 @@ from functools import cached_property
 import pytest
 import torch
 
+from deeprl.errors import ConfigError
 from deeprl.learning.backups.bellman import Max
+from deeprl.learning.parts.exploration import ValueExploration, epsilon_greedy
 from deeprl.running.config.dry_run import dry_run
 from deeprl.running.config.instantiate import construct
-from deeprl.errors import ConfigError
-from deeprl.learning.parts.exploration import ValueExploration, epsilon_greedy
 from tests.builders import DISCRETE, value_agent
 
 

@@ -8,11 +8,11 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from deeprl.errors import ConfigError
 from deeprl.running.config import folders, tuned
 from deeprl.running.config.compose import compose
 from deeprl.running.config.instantiate import resolve
 from deeprl.running.config.menu import options
-from deeprl.errors import ConfigError
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from deeprl.errors import ConfigError
 from deeprl.running.config.compose import compose
 from deeprl.running.config.overrides import check_words, for_hydra, keys_of, quoted
 from deeprl.running.config.rules import check, planned_updates
-from deeprl.errors import ConfigError
 
 
 @pytest.mark.parametrize(

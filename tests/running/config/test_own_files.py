@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from deeprl.errors import ConfigError
 from deeprl.running.config import folders, own_files
 from deeprl.running.config.build import agents_for
 from deeprl.running.config.captions import caption
 from deeprl.running.config.compose import compose
 from deeprl.running.config.own_files import line_of
-from deeprl.errors import ConfigError
 from deeprl.running.session.settle import settle
 
 

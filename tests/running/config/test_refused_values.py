@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from deeprl.running.config.build import build_agent
 from deeprl.errors import ConfigError
+from deeprl.running.config.build import build_agent
 from tests.builders import settled, spec_of
 
 CASES = {

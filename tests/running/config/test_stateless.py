@@ -9,9 +9,9 @@ import pytest
 from torch import nn
 
 from deeprl.choice import Choice
-from deeprl.running.config.stateless import require_stateless
 from deeprl.envs.toy import Chain
 from deeprl.errors import ConfigError
+from deeprl.running.config.stateless import require_stateless
 
 
 @dataclass(frozen=True)

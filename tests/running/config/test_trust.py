@@ -8,10 +8,10 @@ import os
 import gymnasium
 import pytest
 
-from deeprl.running.config.stored import require_trusted
-from deeprl.running.config.trust import words_of_trust
 from deeprl.envs.function import Function
 from deeprl.errors import ConfigError
+from deeprl.running.config.stored import require_trusted
+from deeprl.running.config.trust import words_of_trust
 from deeprl.system.functions import name_of
 
 HERE = __name__

@@ -6,12 +6,12 @@ from functools import cache
 
 import pytest
 
+from deeprl.errors import ConfigError
 from deeprl.running.config import folders, tuned
 from deeprl.running.config.build import build_agent
 from deeprl.running.config.compose import compose
 from deeprl.running.config.menu import options
 from deeprl.running.config.rules import get
-from deeprl.errors import ConfigError
 from deeprl.running.session.settle import settle
 from tests.builders import composed, settled, spec_of
 

@@ -6,10 +6,10 @@ import pytest
 
 from deeprl.cli.main import parsed
 from deeprl.cli.train import require_source, split
+from deeprl.errors import ConfigError
 from deeprl.running.config.compose import compose
 from deeprl.running.config.overrides import check_words, fault_of_grammar
 from deeprl.running.config.rules import check, put
-from deeprl.errors import ConfigError
 from tests.builders import composed, console
 
 

@@ -17,8 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from deeprl.running.config.instantiate import resolve
 from deeprl.errors import RunFolderError
+from deeprl.running.config.instantiate import resolve
 from deeprl.running.runs import event_file
 from deeprl.running.runs.event_file import CHARTS
 from deeprl.running.runs.loggers import JsonLines, Loggers, Logging, TensorBoard, WandB
@@ -128,7 +128,14 @@ def test_tensorboard_reads_scalars_and_text(tmp_path):
 
 def test_tensorboard_reads_hyper_parameters_and_final_metrics(tmp_path):
     loggers = Loggers([TensorBoard(tmp_path)])
-    part = {"_target_": "deeprl.learning.backups.bellman.Double", "lr": 1e-4, "double": True, "sizes": [64, 64], "clip": None, "_partial_": True}
+    part = {
+        "_target_": "deeprl.learning.backups.bellman.Double",
+        "lr": 1e-4,
+        "double": True,
+        "sizes": [64, 64],
+        "clip": None,
+        "_partial_": True,
+    }
     config = {"agent": {"backup": part}, "names": {"agent": "idqn", "env": "classic/cartpole"}, "seed": 3}
     loggers.hparams(config)
     loggers.scalars(500, {"eval/mean_reward": 4.0})

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
 from deeprl.running.config.build import build_agent
 from deeprl.running.config.stored import continued
-from deeprl.errors import ConfigError
 from deeprl.running.runs import checkpoint
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder

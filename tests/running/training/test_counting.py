@@ -10,13 +10,13 @@ import pytest
 from deeprl.agents.idqn import Iterated
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.loggers import Loggers
-from deeprl.system.machine import settle_memory
 from deeprl.running.training import evaluator, saving
 from deeprl.running.training import trainer as trainer_module
 from deeprl.running.training.episodes import Episodes
 from deeprl.running.training.metrics import metrics_of
 from deeprl.running.training.saving import Saver
 from deeprl.running.training.trainer import Trainer
+from deeprl.system.machine import settle_memory
 from tests.builders import CARTPOLE, DISCRETE, random_batch, same, snapshot, train, update, value_agent
 
 

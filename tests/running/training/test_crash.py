@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 
-from deeprl.running.accelerate.modes import precision
 from deeprl.cli import exits
 from deeprl.errors import CheckpointError, NotFinite
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.optim.finite import Watch
 from deeprl.replay.replay import Replay
+from deeprl.running.accelerate.modes import precision
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.training import crash

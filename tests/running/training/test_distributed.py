@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from deeprl.running.accelerate.graph import has_compiler
 from deeprl.agents.average_reward import AverageReward
-from deeprl.running.config.build import build_agent
 from deeprl.errors import ConfigError, NotFinite, RankError
-from deeprl.noise import map_tensors
 from deeprl.learning.optim.adam import Adam
+from deeprl.noise import map_tensors
+from deeprl.running.accelerate.graph import has_compiler
+from deeprl.running.config.build import build_agent
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.assemble import assemble
 from deeprl.running.session.session import train
-from deeprl.system.ranks import ALONE, Ranks, TorchrunRanks, digest
 from deeprl.running.training.distributed import Distributed, Single, refuse, shard
 from deeprl.running.training.learner import CompiledLearner, Learner
+from deeprl.system.ranks import ALONE, Ranks, TorchrunRanks, digest
 from tests.builders import CARTPOLE, CONTINUOUS, DISCRETE, actor_critic, made_up, sac, settled, snapshot, spec_of, value_agent
 from tests.ranks import in_ranks
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from deeprl.learning.agent import Agent
 from deeprl.errors import ConfigError
+from deeprl.learning.agent import Agent
 from deeprl.running.session import session
 from deeprl.running.training.learner import Learner
 from tests.builders import settled

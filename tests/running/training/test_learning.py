@@ -9,18 +9,18 @@ import pytest
 import torch
 
 from deeprl.agents.idqn import Iterated
-from deeprl.learning.backups.bellman import Double, Max
 from deeprl.envs.toy import Tabular, TabularMDP, backup, chain, policy_values, random_mdp, value_iteration
+from deeprl.learning.backups.bellman import Double, Max
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.networks.torsos import MLPTorso
-from deeprl.noise import NoiseStream
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.chains import Single
 from deeprl.learning.parts.exploration import EpsilonGreedy
+from deeprl.noise import NoiseStream
 from deeprl.replay.replay import Replay
 from deeprl.replay.samplers import Prioritized, Uniform
-from deeprl.schedules import Constant, Linear
 from deeprl.running.training.collector import Collector
+from deeprl.schedules import Constant, Linear
 from deeprl.types import Batch, Spec
 from tests.builders import collecting, draw, make_batch, update, value_agent
 

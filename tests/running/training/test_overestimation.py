@@ -15,11 +15,11 @@ from deeprl.agents.reward_channels import Bands, Ensemble
 from deeprl.envs.toy import Chain
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.parts.exploration import EpsilonGreedy
-from deeprl.schedules import Constant
-from deeprl.running.training.evaluation import evaluate
-from deeprl.running.training.overestimation import Overestimation, discounted, learned
 from deeprl.learning.transforms.channels import Polar
 from deeprl.learning.transforms.rewards import Clip, Raw
+from deeprl.running.training.evaluation import evaluate
+from deeprl.running.training.overestimation import Overestimation, discounted, learned
+from deeprl.schedules import Constant
 from deeprl.types import Acted
 from tests.builders import actor_critic, entry, train, value_agent
 

@@ -8,8 +8,8 @@ import pytest
 
 from deeprl.errors import CheckpointError, CheckpointWarning, ConfigError, UnreadableError
 from deeprl.running.runs.checkpoints import Checkpoints
-from deeprl.system.ranks import ALONE, Ranks
 from deeprl.running.training.restoring import load
+from deeprl.system.ranks import ALONE, Ranks
 
 
 class First(Ranks):

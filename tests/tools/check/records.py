@@ -6,8 +6,8 @@ import copy
 from dataclasses import replace
 from typing import Any
 
-from deeprl.tools.check.record import Environment, Evaluating, Memory, Network, Record, Seen, Speed, Target
 from deeprl.running.config.rules import put
+from deeprl.tools.check.record import Environment, Evaluating, Memory, Network, Record, Seen, Speed, Target
 
 CONFIG: dict[str, Any] = {
     "names": {"env": "toy/chain", "agent": "dqn", "replay": "auto"},

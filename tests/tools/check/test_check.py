@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from deeprl.tools.check.build import build
-from deeprl.tools.check.measure import Laps, first_updates
-from deeprl.tools.check.suspicions import suspicions
 from deeprl.running.config.rules import planned_updates
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.assemble import assemble
 from deeprl.system.signals import interrupting
+from deeprl.tools.check.build import build
+from deeprl.tools.check.measure import Laps, first_updates
+from deeprl.tools.check.suspicions import suspicions
 from tests.builders import CARTPOLE, console, sac, settled, value_agent
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from deeprl.running.accelerate.modes import WORTH_COMPILING, choose
-from deeprl.tools.check import facts
-from deeprl.tools.check.record import Network
-from deeprl.running.config.instantiate import instantiate
+from deeprl.learning.transforms.observations import Scale
 from deeprl.replay.replay import Replay
+from deeprl.running.accelerate.modes import WORTH_COMPILING, choose
+from deeprl.running.config.instantiate import instantiate
 from deeprl.running.session.assemble import fitted
 from deeprl.running.training.episodes import Episode
-from deeprl.learning.transforms.observations import Scale
+from deeprl.tools.check import facts
+from deeprl.tools.check.record import Network
 from deeprl.types import Rows
 from tests.builders import DISCRETE, actor_critic, settled, value_agent
 

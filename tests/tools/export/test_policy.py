@@ -12,11 +12,11 @@ from gymnasium import spaces
 from deeprl.agents.idqn import Iterated
 from deeprl.envs.conversion import Conversion
 from deeprl.envs.vector.spaces import Actions, actions_of
-from deeprl.tools.export.policy import Policy, inside
 from deeprl.learning.networks.distributional import ImplicitQuantile
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.parts.acting import Acting
 from deeprl.learning.parts.exploration import EpsilonGreedy
+from deeprl.tools.export.policy import Policy, inside
 from tests.builders import DISCRETE, actor_critic, entry, sac, value_agent
 
 OBS = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))

@@ -13,16 +13,16 @@ import onnx
 import pytest
 import torch
 
-from deeprl.learning.agent import Agent
 from deeprl.agents.idqn import Iterated
-from deeprl.running.config.build import build_agent
 from deeprl.envs.vector.spaces import Actions
-from deeprl.tools.export.check import Agreement, agreement, made_up, of_actions, of_values
-from deeprl.tools.export.policy import Policy
-from deeprl.tools.export.programs import Runner, exported, onnx_model, onnx_runner, runner, saved
+from deeprl.learning.agent import Agent
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.networks.torsos import Nature
 from deeprl.learning.transforms.observations import Running
+from deeprl.running.config.build import build_agent
+from deeprl.tools.export.check import Agreement, agreement, made_up, of_actions, of_values
+from deeprl.tools.export.policy import Policy
+from deeprl.tools.export.programs import Runner, exported, onnx_model, onnx_runner, runner, saved
 from deeprl.types import Rows, Spec
 from tests.builders import actor_critic, sac, settled, spec_of, value_agent
 

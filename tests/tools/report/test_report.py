@@ -18,6 +18,9 @@ from matplotlib.axes import Axes
 
 import deeprl.tools.report
 from deeprl.errors import ConfigError, RunFolderError
+from deeprl.running.runs.folder import RunFolder
+from deeprl.running.runs.loggers import JsonLines
+from deeprl.system.files import replace_file
 from deeprl.tools.report import figures
 from deeprl.tools.report.build import UNFINISHED, WRITTEN, build, claim
 from deeprl.tools.report.groups import differences, grouped
@@ -26,9 +29,6 @@ from deeprl.tools.report.page import duration, number
 from deeprl.tools.report.problems import problems
 from deeprl.tools.report.results import Results
 from deeprl.tools.report.runs import PACKAGES, find, read_all
-from deeprl.running.runs.folder import RunFolder
-from deeprl.running.runs.loggers import JsonLines
-from deeprl.system.files import replace_file
 from tests.builders import console
 from tests.tools.report.folders import SYSTEM, write_run
 
@@ -121,7 +121,10 @@ def test_updates_that_lag_or_round_otherwise_are_another_group(tmp_path):
 
 
 def test_keys_that_older_runs_lack_or_that_change_nothing_part_no_seeds(tmp_path):
-    slots = {"collect": {"_target_": "deeprl.running.collect.choice.Here"}, "learner": {"_target_": "deeprl.running.training.distributed.Single"}}
+    slots = {
+        "collect": {"_target_": "deeprl.running.collect.choice.Here"},
+        "learner": {"_target_": "deeprl.running.training.distributed.Single"},
+    }
     write_run(tmp_path / "older", seed=0)
     write_run(tmp_path / "now", seed=1, config={**slots, "init_from": None})
     assert names(tmp_path) == {"agent=dqn": ["now", "older"]}

@@ -19,14 +19,14 @@ import pytest
 
 from deeprl.cli import exits
 from deeprl.cli import sweep as command
-from deeprl.running.config.connections import require_allowed
 from deeprl.errors import ConfigError
+from deeprl.running.config.connections import require_allowed
 from deeprl.running.runs.folder import RunFolder, holder
+from deeprl.system.signals import HANDLED, leave_at_signals
 from deeprl.tools.sweep import plan
 from deeprl.tools.sweep.folder import Place, SweepFolder
 from deeprl.tools.sweep.grid import Job, expand
 from deeprl.tools.sweep.process import Task
-from deeprl.system.signals import HANDLED, leave_at_signals
 from tests.builders import console, front_door, lines
 
 ROOT = Path(__file__).resolve().parents[3]

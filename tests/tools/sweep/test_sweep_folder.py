@@ -11,12 +11,12 @@ import pytest
 from deeprl.cli.sweep import placed
 from deeprl.errors import FAILED, ConfigError, RunFolderError
 from deeprl.running.runs.folder import RunFolder, holder
+from deeprl.system import machine
 from deeprl.tools.sweep import slurm
 from deeprl.tools.sweep.conduct import confirmed
 from deeprl.tools.sweep.folder import Place, SweepFolder
 from deeprl.tools.sweep.grid import expand
 from deeprl.tools.sweep.process import last_words
-from deeprl.system import machine
 
 GRID = ["agent=dqn,idqn", "seed=0,1"]
 

@@ -12,9 +12,9 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from deeprl.cli import tune
+from deeprl.errors import FINISHED, ConfigError, RunFolderError
 from deeprl.running.config import folders
 from deeprl.running.config.compose import compose
-from deeprl.errors import FINISHED, ConfigError, RunFolderError
 from deeprl.running.session.settle import settle
 from deeprl.tools.tune import figures, results
 from deeprl.tools.tune.settings import Settings

@@ -14,10 +14,10 @@ from optuna.distributions import CategoricalDistribution, distribution_to_json
 
 from deeprl.errors import FAILED, FINISHED, STOPPED, RunFolderError
 from deeprl.running.runs.folder import RunFolder
+from deeprl.system.signals import Signals
 from deeprl.tools.sweep.conduct import conduct
 from deeprl.tools.sweep.folder import SweepFolder
 from deeprl.tools.sweep.process import Task
-from deeprl.system.signals import Signals
 from deeprl.tools.tune.scores import Grid
 from deeprl.tools.tune.settings import Settings
 from deeprl.tools.tune.space import parse
