@@ -1,4 +1,4 @@
-"""The layers of docs/architecture.md: every import points to a layer further left, and within a package there is no circle."""
+"""The rooms of docs/architecture.md: every import points to a layer further left, and within a room there is no circle."""
 
 from __future__ import annotations
 
