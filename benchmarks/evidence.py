@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import ttest_ind
 
+from benchmarks.headline import against_goal, beside_published
 from benchmarks.learning import RESULTS, interval, planned, scores, stored, train_all
 from benchmarks.learning import compared as compared_at
 from benchmarks.rank_test import holm, p_value
@@ -39,6 +40,9 @@ NAMES = {
     "asterix": (("asterix", range(3)),),
     "atari": (("pong_chain", range(2)), ("pong", range(2)), ("atari_breakout", range(1))),
     "strong_choice": (("strong_choice", (100,)),),
+    "xqc_choice": (("xqc_choice", (300, 301)),),
+    "headline": (("headline", range(3)),),
+    "sac_hopper": (("sac_hopper", range(400, 406)),),
     # seed 0 of the rivals is in learning.json, in runs of a million steps (Walker2d: half a million)
     "actor_critic": (("mujoco_chains", range(3)), ("mujoco_strong", range(3)), ("mujoco_rivals", (1, 2))),
     "minatar_choice": (("minatar_choice", (100, 101)),),
@@ -52,15 +56,11 @@ BASELINE = {
     "discounts": {"": "dqn_0.99", **{f"log_dqn_{discount}": f"dqn_{discount}" for discount in DISCOUNTED}},
 }
 """Agent with which each other agent of a set is compared over several tasks; "": those that are not named"""
-GOAL = {"mujoco/half_cheetah": 15420.0, "mujoco/hopper": 4064.0, "mujoco/walker2d": 7346.0}
-"""What this project measures itself by: the best published agents after 1,000,000 steps (v4), at any number of updates a step. HalfCheetah
-is BRO with ten updates a step, from the result files of SimbaV2's authors. The other two are not verified; those files have at most 4,054
-on Hopper and 6,938 on Walker2d."""
 ESTIMATED = ("minatar", "log_values", "discounts")
 """Sets whose learned values are shown beside the returns"""
-AGAINST_GOAL = {"strong_choice": (100_000,), "actor_critic": (150_000, 200_000)}
+AGAINST_GOAL = {"strong_choice": (100_000,), "xqc_choice": (60_000,), "actor_critic": (150_000, 200_000)}
 """Steps at which the agents of a set are compared; the goal is that of the last"""
-UP_TO = {"atari": 600_000}
+UP_TO = {"atari": 600_000, "sac_hopper": 100_000}
 """Steps up to which runs of different length are compared by their curves"""
 PAIRS = {
     "actor_critic": (("itd3", "td3"), ("isac", "sac"), ("strong_mujoco", "td3"), ("strong_mujoco", "sac")),
@@ -315,20 +315,6 @@ def with_longer_runs(name: str, results: Path = RESULTS) -> list[dict]:
     return own + [line for line in stored(results / "learning.json") if line["name"] in agents]
 
 
-def against_goal(lines: list[dict], at: int) -> str:
-    """A row for each agent: on each task the mean of its `scores` over seeds; and their mean over tasks in units of `GOAL`, by which
-    configs/experiment/strong_mujoco.yaml is chosen."""
-    found = scores(lines, at)
-    tasks = sorted({task for _, task in found})
-    rows = [f"| {at:,} steps | {' | '.join(tasks)} | of the goal |", "|---" * (len(tasks) + 2) + "|"]
-    for agent in [agent for agent in RECIPES if any(agent == each for each, _ in found)]:
-        values = [list(found.get((agent, task), {}).values()) for task in tasks]
-        shares = [np.mean(each) / GOAL[task] for task, each in zip(tasks, values) if each]
-        cells = [with_interval(each, ",.0f") if each else "" for each in values]
-        rows.append(f"| {agent} | {' | '.join(cells)} | {f'{np.mean(shares):.3f}' if all(values) else ''} |")
-    return "\n".join(rows)
-
-
 def welch(one: list[float], other: list[float]) -> str:
     """Difference of two means with Welch's interval of 95 %; without it where a side has one value."""
     mean = f"{np.mean(one) - np.mean(other):,.1f}"
@@ -371,7 +357,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="of the run folders")
     parser.add_argument("--mode", default="compiled", help="accelerate=…")
     parser.add_argument("--reverse", action="store_true", help="from the end of the list")
-    parser.add_argument("--minutes", type=float, default=None, help="begin no run after so many")
+    parser.add_argument("--minutes", type=float, default=None, help="stop after so many; what runs is saved, and goes on at the next call")
     parser.add_argument("--again", action="store_true", help="train what is stored too; the table goes to FOLDER")
     parser.add_argument("--table", action="store_true", help="only print the table")
     options = parser.parse_args()
@@ -403,6 +389,8 @@ def main() -> None:
         print(f"\n{against_goal(with_longer_runs(options.name, results), AGAINST_GOAL[options.name][-1])}")
     if options.name in PAIRS:
         print(f"\n{differences(options.name, results)}")
+    if options.name == "headline":
+        print(f"\n{beside_published(stored(results / 'headline.json'))}")
 
 
 if __name__ == "__main__":

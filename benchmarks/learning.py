@@ -13,7 +13,9 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
+import math
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -24,15 +26,20 @@ import numpy as np
 from scipy.stats import t as student
 
 from benchmarks.curves import read
-from benchmarks.recipes import LOG_MAPPED, RECIPES, SETS
+from benchmarks.recipes import AS_PUBLISHED, LOG_MAPPED, PUBLISHED_VERSION, RECIPES, SETS
 from deeprl.running.runs.folder import RunFolder
+from deeprl.system.signals import interrupting
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-def command(agent: str, env: str, seed: int, budget: str, mode: str) -> list[str]:
-    return [*RECIPES[agent].split(), f"env={env}", f"seed={seed}", *budget.split(), f"accelerate={mode}", "runtime.threads=1"]
+def command(name: str, agent: str, env: str, seed: int, mode: str) -> list[str]:
+    """Words of `train.py` for a run of the set `name`."""
+    version = [PUBLISHED_VERSION[env]] if name in AS_PUBLISHED else []
+    return [
+        *RECIPES[agent].split(), f"env={env}", *version, f"seed={seed}", *SETS[name][1].split(), f"accelerate={mode}", "runtime.threads=1",
+    ]  # fmt: skip
 
 
 def stored(results: Path) -> list[dict]:
@@ -49,12 +56,35 @@ def keep(line: dict, results: Path) -> None:
         part.replace(results)
 
 
-def train(folder: Path, words: list[str]) -> bool:
-    """Start or resume; returns whether it finished. `resume=auto` makes the same command do both."""
+def train(folder: Path, words: list[str], until: float = math.inf) -> bool:
+    """Start or resume; returns whether it finished. `resume=auto` makes the same command do both. The processor time of each start is
+    written behind the folder's name, that of one whose caller was killed is not.
+
+    Args:
+        until: when the run is stopped, in seconds of `time.monotonic`. It is saved then, as it is when this process is told to end.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{folder}.log", "a") as log:
-        line = [sys.executable, str(ROOT / "train.py"), f"hydra.run.dir={folder}", "resume=auto", *words]
-        return subprocess.run(line, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode == 0
+    line = [sys.executable, str(ROOT / "train.py"), f"hydra.run.dir={folder}", "resume=auto", *words]
+    before = processor_seconds()
+    with open(f"{folder}.log", "a") as log, interrupting():
+        process = subprocess.Popen(line, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        try:
+            process.wait(None if until == math.inf else max(until - time.monotonic(), 0.0))
+        except subprocess.TimeoutExpired:
+            pass
+        finally:  # also where this process is told to end
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+            with open(f"{folder}.seconds", "a") as seconds:
+                seconds.write(f"{processor_seconds() - before:.1f}\n")
+    return process.returncode == 0
+
+
+def processor_seconds() -> float:
+    """Of all processes that this one has started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def commits(folder: Path) -> str:
@@ -133,14 +163,14 @@ def train_all(
     """Train what is not in the table yet, and is not trained by another process.
 
     Args:
-        minutes: begin no run after so many.
+        minutes: stop after so many, with the run that is going on saved.
     """
-    began = time.monotonic()
+    until = math.inf if minutes is None else time.monotonic() + 60 * minutes
     folder.mkdir(parents=True, exist_ok=True)
     for agent, env, seed in runs:
-        if minutes is not None and time.monotonic() - began > 60 * minutes:
+        if time.monotonic() > until:
             break
-        words = command(agent, env, seed, SETS[name][1], mode)
+        words = command(name, agent, env, seed, mode)
         steps = int(next(word for word in words if word.startswith("steps=")).partition("=")[2])
         path = folder.resolve() / f"{agent}-{env.replace('/', '_')}-{seed}-{steps}"
         claim = open(f"{path}.claim", "w")  # noqa: SIM115 (held while the run trains)
@@ -154,11 +184,13 @@ def train_all(
             if other:
                 print(f"{path.name}: kept as it is stored, with other settings: {', '.join(other)}", flush=True)
             continue
-        if not RunFolder(path).read_summary() and not train(path, words):  # a finished run is only read
-            print(f"{path.name}: did not finish, see {path}.log", flush=True)
+        if not RunFolder(path).read_summary() and not train(path, words, until):  # a finished run is only read
+            print(f"{path.name}: {'did not finish' if time.monotonic() < until else 'stopped'}, see {path}.log", flush=True)
             continue
         assert RunFolder(path).read_summary(), f"{path} has no summary.json"
-        line = {"name": agent, **read(path), "overrides": words, "commit": commits(path)}
+        spent = Path(f"{path}.seconds")
+        hours = {"processor_seconds": sum(map(float, spent.read_text().split()))} if spent.exists() else {}
+        line = {"name": agent, **read(path), **hours, "overrides": words, "commit": commits(path)}
         keep(line, results)
         print(f"{path.name}: {line['final']['mean']:.1f}, {line['steps_per_second']:.0f} steps/s", flush=True)
 
@@ -173,7 +205,7 @@ def main() -> None:
     parser.add_argument("--into", default="learning", help="the table benchmarks/results/INTO.json")
     parser.add_argument("--mode", default="compiled", help="accelerate=…")
     parser.add_argument("--reverse", action="store_true", help="from the end of the list")
-    parser.add_argument("--minutes", type=float, default=None, help="begin no run after so many")
+    parser.add_argument("--minutes", type=float, default=None, help="stop after so many; what runs is saved, and goes on at the next call")
     parser.add_argument("--again", action="store_true", help="train what is stored too; the table goes to FOLDER")
     parser.add_argument("--table", action="store_true", help="only print the table, of all sets")
     parser.add_argument("--at", type=int, default=None, help="with --table: scores up to this step, over seeds")

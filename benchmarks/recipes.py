@@ -124,6 +124,21 @@ STRONG = {  # candidates for configs/experiment/strong_mujoco.yaml, all within t
     "strong_quantiles_three": f"{LAYER_NORM} {TRUNCATED} replay.n_step=3",
     "strong_simba": f"{RARER} agent/normalize=running agent/torso=simba agent.torso.width=112 agent.torso.blocks=1",
 }
+XQC = "agent=xqc agent.torso.hidden={} agent.actor_torso.hidden=[128,128,128,128] replay_ratio={}"
+SMALL_XQC = {  # whose critics cost at most four times TD3's multiply-adds a step; the rule: docs/claims.md
+    "xqc_192": XQC.format("[192,192,192,192]", 1),
+    "xqc_128_two": XQC.format("[128,128,128,128]", 2),
+    "xqc_304_shallow": XQC.format("[304,304]", 1),
+}
+ORTHOGONAL = "agent.torso.init=orthogonal_relu agent.actor_torso.init=orthogonal_relu"
+SAC_CHANGED = {  # what published SACs have otherwise, one at a time; the rule: docs/claims.md
+    "sac_critic_rate": "agent=sac agent.optimizer.lr=1e-3",
+    "sac_two_updates": "agent=sac replay_ratio=2",
+    "sac_discount": "agent=sac discount=0.995",
+    "sac_orthogonal": f"agent=sac {ORTHOGONAL}",
+    "sac_half_entropy": "agent=sac agent.temperature.target_entropy=-0.5",
+    "sac_5000_random": "agent=sac learning_starts=5000",
+}
 PONG = {
     "pong_dqn": "experiment=pong",
     # three quarters of DQN's period, as in configs/tuned/atari
@@ -135,7 +150,7 @@ ACTORS = {
 }
 RECIPES = {
     **AGENTS, **CONTINUOUS, **ROLLOUTS, **SCALES, **SUCCESSORS, **ROLLOUT_CHAINS, **ABLATIONS, **CANDIDATES, **CONTROL, **DISCOUNTS,
-    **LOG_VARIANTS, **COMPOSITIONS, **THREE, **STRONG, **PONG, **ACTORS, **BOUNDS, **SEQUENCES,
+    **LOG_VARIANTS, **COMPOSITIONS, **THREE, **STRONG, **SMALL_XQC, **SAC_CHANGED, **PONG, **ACTORS, **BOUNDS, **SEQUENCES,
 }  # fmt: skip
 LOG_MAPPED = ("log_dqn", "loglin_dqn")
 """Not for CartPole, because a reward in every step is not what a logarithm is for (docs/algorithms/log_dqn.md)."""
@@ -149,6 +164,13 @@ SETS = {
         ("mujoco/hopper", "mujoco/half_cheetah"), "steps=150000", ("td3", "sac", "itd3", "isac", "tqc", "aro_ddpg", "rvi_sac", "sac_simba"),
     ),
     "strong_choice": (("mujoco/half_cheetah", "mujoco/hopper"), "steps=100000", STRONG),
+    "xqc_choice": (("mujoco/half_cheetah", "mujoco/hopper"), "steps=60000 checkpoint.every=10000", SMALL_XQC),
+    "headline": (
+        ("mujoco/half_cheetah", "mujoco/hopper", "mujoco/walker2d", "mujoco/ant", "mujoco/humanoid"),
+        "steps=200000 checkpoint.every=10000",
+        ("strong_crossq", "sac", "td3"),
+    ),
+    "sac_hopper": (("mujoco/hopper",), "steps=100000 checkpoint.every=10000", ("sac", *SAC_CHANGED)),
     "mujoco_chains": (("mujoco/hopper", "mujoco/half_cheetah"), "steps=150000", ("itd3", "isac")),
     "mujoco_strong": (("mujoco/hopper", "mujoco/half_cheetah", "mujoco/walker2d"), "steps=200000", ("strong_mujoco",)),
     "mujoco_rivals": (("mujoco/hopper", "mujoco/half_cheetah", "mujoco/walker2d"), "steps=200000", ("td3", "sac")),
@@ -201,3 +223,13 @@ SETS = {
     ),
 }  # fmt: skip
 """Tasks, budget, and the agents that are trained unless --agents names others."""
+PUBLISHED_VERSION = {
+    "mujoco/half_cheetah": "env.id=HalfCheetah-v4",
+    "mujoco/hopper": "env.id=Hopper-v4",
+    "mujoco/walker2d": "env.id=Walker2d-v4",
+    "mujoco/ant": "env.id=Ant-v4",
+    "mujoco/humanoid": "env.id=Humanoid-v4",
+}
+"""Words that make a task the version of which results are published"""
+AS_PUBLISHED = ("xqc_choice", "headline", "sac_hopper")
+"""Sets that are trained on it"""

@@ -2,10 +2,11 @@
 
 import json
 import sys
+import time
 
 import pytest
 
-from benchmarks import evidence, learning
+from benchmarks import evidence, headline, learning
 
 
 @pytest.fixture
@@ -13,7 +14,7 @@ def trained(monkeypatch):
     """Names of the run folders that would have been trained; each fails at once."""
     folders = []
 
-    def fail(folder, words):
+    def fail(folder, words, until):
         folders.append(folder.name)
         return False
 
@@ -197,3 +198,36 @@ def test_runs_that_a_set_does_not_train_are_named_when_it_is_trained_anew(monkey
     out = capsys.readouterr().out
     assert "0 runs, whose wall times add up to 0.00 hours." in out
     assert f"python -m benchmarks.evidence minatar --folder {tmp_path} --again" in out
+
+
+def test_a_run_that_is_not_done_in_time_is_told_to_stop(tmp_path, monkeypatch):
+    """It saves and leaves with another code than 0; its processor time is written down for the sum of all starts."""
+    monkeypatch.setattr(learning, "ROOT", tmp_path)
+    (tmp_path / "train.py").write_text("import time; time.sleep(600)")
+    assert not learning.train(tmp_path / "run", ["steps=1"], until=time.monotonic() + 0.1)
+    (tmp_path / "train.py").write_text("")
+    assert learning.train(tmp_path / "run", ["steps=1"])
+    assert len((tmp_path / "run.seconds").read_text().split()) == 2
+
+
+def test_the_headline_runs_on_the_version_of_the_published_results():
+    assert "env.id=Ant-v4" in learning.command("headline", "td3", "mujoco/ant", 0, "fast")
+    assert not [word for word in learning.command("mujoco_rivals", "td3", "mujoco/hopper", 0, "fast") if word.startswith("env.id")]
+
+
+def test_the_goal_is_the_best_of_the_published_agents():
+    assert list(headline.GOAL.values()) == [15420.0, 4064.0, 7346.0, 7612.0, 12606.0]
+
+
+def test_our_agents_stand_above_the_published_ones(tmp_path):
+    """The score is the mean of the evaluations in the last 20,000 steps."""
+    curve = [[185_000, 1.0], [190_000, 90.0], [200_000, 110.0]]
+    lines = [
+        {"name": "td3", "env": "mujoco/hopper", "steps": 200_000, "seed": seed, "curve": curve[seed:], "processor_seconds": 3600.0}
+        for seed in (0, 1)
+    ]
+    rows = headline.beside_published(lines).splitlines()
+    assert rows[2].startswith("| td3 |  | 84 ± ")
+    assert rows[2].endswith(" |  |  |  | 0, 2, 0, 0, 0 | 1.00 |")
+    assert rows[-2] == "| the best published | 10,835 | 3,543 | 5,311 | 5,732 | 9,640 |  |  |"
+    assert rows[-1] == "| … with one update a step | 10,835 | 2,577 | 5,311 | 5,272 | 9,640 |  |  |"
