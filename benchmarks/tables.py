@@ -21,7 +21,7 @@ KINDS = {"discrete": "", "any": "discrete and continuous", "continuous": "contin
 """Actions that an agent takes -> the word before its name"""
 NEEDS = {"sequences": "over sequences", "rollout": "over rollouts", "actor": "continuous"}
 """The same for what a part needs"""
-EXPERIMENTS = "`deeprl list experiments`: [a table](docs/algorithms/README.md#a-papers-settings-in-one-line)"
+EXPERIMENTS = "`deeprl list experiments`: [a table](algorithms/README.md#a-papers-settings-in-one-line)"
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def table(head: str, rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)) + "\n"
 
 
-# ---- README.md
+# ---- docs/slots.md
 
 
 def slot_table() -> str:
@@ -96,7 +96,7 @@ def experiment_table() -> str:
 
 
 TABLES = {"slots": slot_table, "pages": page_table, "experiments": experiment_table}
-PAGES = (ROOT / "README.md", ROOT / "docs" / "algorithms" / "README.md")
+PAGES = (ROOT / "docs" / "slots.md", ROOT / "docs" / "algorithms" / "README.md")
 
 
 if __name__ == "__main__":
