@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from deeprl.choice import in_range, one_of
 from deeprl.learning.backups.bellman import Double, Max
+from deeprl.learning.backups.mellowmax import Mellowmax
 from deeprl.learning.networks.blocks import has_statistics, stacked
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.parts.auxiliary import Auxiliary
@@ -91,7 +92,7 @@ class IteratedLive(Window):
 
 
 class Joined:
-    """Values of Q̄_0, then those of Q_1 … Q_{K−1}, as far as `Max` and `Double` read them."""
+    """Values of Q̄_0, then those of Q_1 … Q_{K−1}, as far as the backups of `GradientCorrection` read them."""
 
     def __init__(self, anchor: Values, live: Values):
         self.parts = anchor.entries(slice(1)), live.entries(slice(-1))
@@ -121,8 +122,8 @@ class GradientCorrection(Auxiliary):
         super().__init__(plan=plan)
         self.scale, self.decay, self.lr_multiple = scale, decay, lr_multiple
         in_range(self, scale=(0, None), decay=(0, None), lr_multiple=(0, None))
-        if not isinstance(plan.backup, (Max, Double)):
-            raise ValueError(f"the gradient goes through a maximum: agent/backup=max or double, not {type(plan.backup).__name__}")
+        if not isinstance(plan.backup, (Max, Double, Mellowmax)):
+            raise ValueError(f"the gradient goes through one step: agent/backup=max, double or mellowmax, not {type(plan.backup).__name__}")
         if decay and not hasattr(plan.optimizer, "weight_decay"):
             raise ValueError(f"decay must be 0, because {type(plan.optimizer).__name__} has none; agent/optimizer=adam has")
         self.backup, self.init = plan.backup, plan.torso.init

@@ -101,10 +101,11 @@ loops(
     "sb3",
 )
 SAC, TQC = "agent=sac env=mujoco/half_cheetah", "agent=tqc env=mujoco/half_cheetah agent.reduce.drop=2"
+CRITICS = "critics of 512-512-512 with 25 quantiles, as td3_loop"
 loops("sac_loop", "SAC on HalfCheetah-v5, everything on, as td3_loop", 1000, "SBX", SAC, "sac", "sbx", "sb3")
-loops(
-    "tqc_loop", "TQC on HalfCheetah-v5, 5 critics of 512-512-512 with 25 quantiles, as td3_loop", 100, "SB3", TQC, "tqc", "sbx", "sb3",
-    threads=(2,),
+loops("tqc_loop", f"TQC on HalfCheetah-v5, 5 {CRITICS}", 100, "SB3", TQC, "tqc", "sb3", threads=(2,))
+loops(  # SBX builds two critics, whatever it is asked for
+    "tqc_two_loop", f"TQC on HalfCheetah-v5, 2 {CRITICS}", 100, "SB3", f"{TQC} agent.ensemble=2", "tqc_two", "sbx", "sb3", threads=(2,),
 )  # fmt: skip
 COSTS = {
     "TD3": TD3,

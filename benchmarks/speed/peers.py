@@ -2,7 +2,7 @@
 
 python -m benchmarks.speed.peers sb3|sbx|sb3+flush TASK WARM_UP [bare]
 
-TASK is td3, td3_pendulum, sac, tqc, atari, minatar, minatar_mlp, cartpole, ppo_cartpole or ppo_cheetah.
+TASK is td3, td3_pendulum, sac, tqc, tqc_two, atari, minatar, minatar_mlp, cartpole, ppo_cartpole or ppo_cheetah.
 
 `bare` makes neither evaluations nor checkpoints.
 
@@ -88,7 +88,7 @@ def model(library: str, task: str, seed: int = 0):
             "MlpPolicy", env, learning_rate=3e-4, batch_size=256, learning_starts=1000, train_freq=1, gradient_steps=1, policy_delay=2,
             action_noise=NormalActionNoise(np.zeros(size), 0.1 * np.ones(size)), policy_kwargs={"net_arch": [256, 256]}, seed=0,
         )  # fmt: skip
-    if task in ("sac", "tqc"):
+    if task in ("sac", "tqc", "tqc_two"):
         return stochastic(library, task)
     if task.startswith("ppo"):
         return proximal(library, task, seed)
@@ -123,7 +123,7 @@ def model(library: str, task: str, seed: int = 0):
 
 
 def stochastic(library: str, task: str):
-    """SAC, or TQC with the critics that ours has; Stable-Baselines3 has TQC in sb3-contrib."""
+    """SAC, or TQC with the five or two critics that ours has; Stable-Baselines3 has TQC in sb3-contrib."""
     if library == "sbx":
         from sbx import SAC, TQC
     else:
@@ -133,7 +133,10 @@ def stochastic(library: str, task: str):
     env = gym.make("HalfCheetah-v5")
     if task == "sac":
         return SAC("MlpPolicy", env, policy_kwargs={"net_arch": [256, 256]}, **common)
-    kwargs = {"n_critics": 5, "n_quantiles": 25, "net_arch": {"pi": [256, 256], "qf": [512, 512, 512]}}
+    critics = 2 if task == "tqc_two" else 5
+    if library == "sbx" and critics != 2:
+        raise SystemExit("SBX builds two critics, whatever n_critics says")
+    kwargs = {"n_critics": critics, "n_quantiles": 25, "net_arch": {"pi": [256, 256], "qf": [512, 512, 512]}}
     return TQC("MlpPolicy", env, policy_kwargs=kwargs, **common)
 
 
@@ -170,7 +173,7 @@ def main() -> None:
     folder = tempfile.mkdtemp()
     chosen.set_logger(configure(folder, ["csv", "tensorboard"]))
     callbacks: list[BaseCallback] = [AtGate(gate)]
-    if task in ("td3", "sac", "tqc") and sys.argv[4:] != ["bare"]:
+    if task in ("td3", "sac", "tqc", "tqc_two") and sys.argv[4:] != ["bare"]:
         callbacks.append(EvalCallback(gym.make("HalfCheetah-v5"), n_eval_episodes=10, eval_freq=5000, verbose=0, warn=False))
         callbacks.append(CheckpointCallback(50_000, folder))
     chosen.learn(10_000_000, callback=callbacks)

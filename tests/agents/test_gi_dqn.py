@@ -13,6 +13,7 @@ from deeprl.agents.idqn import Iterated
 from deeprl.agents.is_dqn import IteratedShared
 from deeprl.errors import ConfigError
 from deeprl.learning.backups.bellman import Double, Max, Soft
+from deeprl.learning.backups.mellowmax import Mellowmax
 from deeprl.learning.networks.distributional import Categorical
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.networks.torsos import MLPTorso
@@ -23,7 +24,7 @@ from deeprl.learning.parts.target_free import TargetFree
 from deeprl.running.config.build import build_agent
 from deeprl.running.training.learner import gradient
 from deeprl.types import Spec
-from tests.builders import DISCRETE, make_batch, random_batch, settled, snapshot, spec_of, update, value_agent
+from tests.builders import DISCRETE, make_batch, random_batch, settled, snapshot, spec_of, transition, update, value_agent, view
 
 
 def gi(chain=None, spec=DISCRETE, decay=1.0, **slots):
@@ -46,6 +47,16 @@ def test_one_sample_by_hand():
     assert (now.grad / 2).tolist() == pytest.approx([-0.45, -0.35])
     assert (after.grad / 2).tolist() == pytest.approx([0.27, 0.0])  # 0.9 · 0.3, by the maximising action alone
     assert (h.grad / 2).tolist() == pytest.approx([-0.45, -0.05], abs=1e-6)
+
+
+def test_with_mellowmax_the_gradient_goes_to_every_action():
+    """The sample above with ω = 5: y = 1 + 0.9 · mm(0, 0.5) and 1 + 0.9 · mm(1.5, 1), gradient 0.27 · softmax(5 · (1.5, 1))."""
+    after = torch.tensor([[[0.0, 0.5]], [[1.5, 1.0]]], requires_grad=True)
+    target = Mellowmax(5.0)(None, view(next=after), transition(reward=1.0, discount=0.9)).mean()  # (K, B)
+    loss, _ = square_correction(target, torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [0.3]]))
+    loss.sum().backward()
+    assert target.flatten().tolist() == pytest.approx([1.339434, 2.239434], abs=1e-6)
+    assert (after.grad[1] / 2).flatten().tolist() == pytest.approx([0.249518, 0.020482], abs=1e-6)
 
 
 def test_the_divergence_is_the_maximum_of_its_dual():
@@ -273,7 +284,7 @@ def test_double_selects_by_the_iteration_that_learns():
         ({"chain": partial(Single, target_update_period=5)}, "needs targets that move with the online network"),
         ({"chain": partial(Iterated, length=3)}, "needs targets that move with the online network"),
         ({"chain": partial(IteratedShared, length=3)}, "needs targets that move with the online network"),
-        ({"backup": Soft()}, "agent/backup=max or double, not Soft"),
+        ({"backup": Soft()}, "agent/backup=max, double or mellowmax, not Soft"),
         ({"optimizer": RMSProp(lr=0.01)}, "decay must be 0, because RMSProp has none"),
     ],
 )
