@@ -17,7 +17,7 @@ from itertools import combinations, groupby
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import ttest_ind
+import scipy
 
 from benchmarks.headline import against_goal, beside_published
 from benchmarks.learning import RESULTS, interval, planned, scores, stored, train_all
@@ -320,7 +320,7 @@ def welch(one: list[float], other: list[float]) -> str:
     mean = f"{np.mean(one) - np.mean(other):,.1f}"
     if min(len(one), len(other)) < 2:
         return mean
-    found = ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
+    found = scipy.stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
     return f"{mean} [{found.low:,.1f}, {found.high:,.1f}]"
 
 

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import t as student
+import scipy
 
 from benchmarks.curves import read
 from benchmarks.recipes import AS_PUBLISHED, LOG_MAPPED, PUBLISHED_VERSION, RECIPES, SETS
@@ -111,7 +111,7 @@ def interval(values: list[float]) -> float:
     """Half of Student's 95 % interval of the mean; 0 for one value."""
     if len(values) < 2:
         return 0.0
-    return float(student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
+    return float(scipy.stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
 
 
 WINDOW = 20_000

@@ -21,9 +21,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import scipy
 import torch
-from scipy.stats import norm as normal
-from scipy.stats import ttest_ind
 from torch import Tensor
 
 from benchmarks.rank_test import holm
@@ -313,7 +312,7 @@ def off_policyness(seeds: int) -> list[dict]:
     found = []
     for number, epsilon in itertools.product(MAPS, (0.1, 0.2, 0.5, 1.0)):
         rbis, retrace = (learning_curves(number, choice(lam=0.9), 0.9, seeds, behaviour_epsilon=epsilon) for choice in (RBIS, Retrace))
-        interval = ttest_ind(rbis, retrace, equal_var=False).confidence_interval()
+        interval = scipy.stats.ttest_ind(rbis, retrace, equal_var=False).confidence_interval()
         found.append(
             {"map": number, "behaviour_epsilon": epsilon, "seeds": seeds, "retrace": round(float(retrace.mean()), 1),
              "rbis": round(float(rbis.mean()), 1), "low": round(float(interval.low), 1), "high": round(float(interval.high), 1)}
@@ -326,7 +325,9 @@ def corrected(rows: list[dict]) -> list[dict]:
 
     Hundreds of seeds make the areas' mean normal, so a half of the interval of 95 % is 1.96 standard errors.
     """
-    found = [2 * normal.sf(abs(row["low"] + row["high"]) / (row["high"] - row["low"]) * normal.ppf(0.975)) for row in rows]
+    found = [
+        2 * scipy.stats.norm.sf(abs(row["low"] + row["high"]) / (row["high"] - row["low"]) * scipy.stats.norm.ppf(0.975)) for row in rows
+    ]
     return [
         {"map": row["map"], "behaviour_epsilon": row["behaviour_epsilon"], "difference": round((row["low"] + row["high"]) / 2, 1),
          "low": row["low"], "high": row["high"], "p": round(float(p), 3)} for row, p in zip(rows, holm(found))

@@ -1,57 +1,32 @@
-"""Small builders that the tests share. Sizes of axes all differ, so that a wrong broadcast shows."""
+"""Small builders that the tests share. Sizes of axes all differ, so that a wrong broadcast shows. A builder imports what it builds, because
+a test of one function should not wait for the whole program."""
 
 from __future__ import annotations
 
 import copy
 import sys
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import cache, partial
 from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves
 
-from deeprl.cli import exits
-from deeprl.cli import main as cli
-from deeprl.cli import train as door
-from deeprl.errors import ConfigError
-from deeprl.learning.actor_critic import ActorCritic
-from deeprl.learning.agent import Agent
-from deeprl.learning.backups.actor import PolicyBackup
-from deeprl.learning.backups.bellman import Max
-from deeprl.learning.networks.actors import Deterministic, SquashedGaussian
-from deeprl.learning.networks.encoders import ImageEncoder
-from deeprl.learning.networks.heads import Scalar
-from deeprl.learning.networks.torsos import MinAtarTorso, MLPTorso
-from deeprl.learning.optim.adam import Adam
-from deeprl.learning.parts.chains import Single
-from deeprl.learning.parts.exploration import EpsilonGreedy, GaussianNoise, Sampled
-from deeprl.learning.parts.polyak import Polyak
-from deeprl.learning.parts.temperature import LearnedTemperature
-from deeprl.learning.transforms.observations import Plain
-from deeprl.learning.transforms.rewards import Raw
-from deeprl.learning.value_agent import ValueAgent
 from deeprl.learning.values.losses import squared
-from deeprl.learning.values.reduce import First, Minimum
 from deeprl.learning.values.scalar import ScalarValues
 from deeprl.noise import map_tensors
-from deeprl.replay.replay import Replay
-from deeprl.running.accelerate.graph import traced
-from deeprl.running.accelerate.pure import PureStep
-from deeprl.running.config.compose import compose
-from deeprl.running.config.dry_run import made_up_batch
-from deeprl.running.config.instantiate import instantiate
-from deeprl.running.runs.folder import read_lines
-from deeprl.running.session import session
-from deeprl.running.session.settle import settle
-from deeprl.running.training.learner import Learner, gradient
-from deeprl.running.training.trainer import Trainer
 from deeprl.types import QUIET, Batch, Learned, Spec
+
+if TYPE_CHECKING:
+    from deeprl.learning.actor_critic import ActorCritic
+    from deeprl.learning.agent import Agent
+    from deeprl.learning.value_agent import ValueAgent
+    from deeprl.replay.replay import Replay
+    from deeprl.running.training.trainer import Trainer
 
 DISCRETE = Spec((5,), torch.float32, 3, 0)
 CONTINUOUS = Spec((5,), torch.float32, 0, 2)
@@ -85,11 +60,15 @@ def random_batch(spec: Spec, size: int, seed: int = 0, noise=None) -> Batch:
 
 def update(agent: Agent, batch: Batch) -> Learned:
     """One plain gradient update."""
+    from deeprl.running.training.learner import Learner
+
     return Learner(agent, lambda batch: batch).update(batch)
 
 
 def collecting(agent: Agent) -> Callable:
     """What a collector asks for actions."""
+    from deeprl.running.training.learner import Learner
+
     return Learner(agent, lambda batch: batch).act
 
 
@@ -107,11 +86,23 @@ def draw(replay: Replay, u: torch.Tensor | None = None, seed: int = 0) -> Batch:
 
 # ---- configurations
 
-_composed, _settled = lru_cache(maxsize=None)(compose), lru_cache(maxsize=None)(lambda overrides: settle(*composed(*overrides)[:2]))
+
+@cache
+def _composed(overrides: tuple[str, ...]) -> tuple[dict, set[str], dict[str, str]]:
+    from deeprl.running.config.compose import compose
+
+    return compose(overrides)
+
+
+@cache
+def _settled(overrides: tuple[str, ...]) -> dict:
+    from deeprl.running.session.settle import settle
+
+    return settle(*composed(*overrides)[:2])
 
 
 def composed(*overrides: str) -> tuple[dict, set[str], dict[str, str]]:
-    """As `compose` gives it: a quarter of a second in Hydra, so once a process, and a copy for each caller, who may change it."""
+    """As `compose` gives it: once a process, and a copy for each caller, who may change it."""
     return copy.deepcopy(_composed(overrides))
 
 
@@ -119,8 +110,10 @@ def settled(*overrides: str) -> dict:
     return copy.deepcopy(_settled(overrides))
 
 
-@lru_cache
+@cache
 def spec_of(env: str) -> Spec:
+    from deeprl.running.config.instantiate import instantiate
+
     return instantiate(settled(f"env={env}")["env"], "env").spec()
 
 
@@ -131,6 +124,11 @@ def flat(gradients) -> torch.Tensor:
 
 def traced_gradient(agent, name: str, batch: Batch) -> tuple[list[torch.Tensor], Learned]:
     """The gradient of an objective, of its optimizer's flat tensors, as the graph computes it that a compiler would get."""
+    from torch.utils._pytree import tree_leaves
+
+    from deeprl.running.accelerate.graph import traced
+    from deeprl.running.accelerate.pure import PureStep
+
     pure, metrics = PureStep(agent, name, lambda batch: batch), []
 
     def listed(flats, shared, loose, batch):
@@ -155,6 +153,8 @@ def assert_close32(found: torch.Tensor, expected: torch.Tensor) -> None:
 
 def made_up(agent, spec: Spec, size: int = 3, seed: int = 0) -> Batch:
     """A batch of random rows; sequences of four if the agent needs them."""
+    from deeprl.running.config.dry_run import made_up_batch
+
     return made_up_batch(agent, spec, (4, size) if "sequences" in agent.needs else (size,), seed=seed)
 
 
@@ -170,6 +170,8 @@ CARTPOLE = (
 
 def front_door(*words: str) -> int:
     """`python train.py words`: its exit code."""
+    from deeprl.cli import train as door
+
     before = sys.argv
     sys.argv = ["train.py", *words]
     try:
@@ -183,6 +185,12 @@ def front_door(*words: str) -> int:
 
 def begin(path: Path, *words: str) -> int:
     """As `front_door(*words, f"hydra.run.dir={path}")`, from where Hydra has composed: where the command line is not what is tested."""
+    from deeprl.cli import exits
+    from deeprl.cli import train as door
+    from deeprl.errors import ConfigError
+    from deeprl.running.session import session
+    from deeprl.running.session.settle import settle
+
     config, user, _ = composed(*words)
     path.mkdir(parents=True)
 
@@ -198,6 +206,8 @@ def begin(path: Path, *words: str) -> int:
 
 def console(*words: object) -> int:
     """`deeprl words`: its exit code."""
+    from deeprl.cli import main as cli
+
     with pytest.raises(SystemExit) as left:
         cli.main([str(word) for word in words])
     return int(left.value.code or 0)
@@ -205,6 +215,8 @@ def console(*words: object) -> int:
 
 def lines(folder: Path, name: str) -> list[dict]:
     """Without clock times."""
+    from deeprl.running.runs.folder import read_lines
+
     return [{k: v for k, v in line.items() if k != "time" and not k.startswith("time/")} for _, line in read_lines(folder / name)]
 
 
@@ -260,6 +272,16 @@ class Weights(nn.Module):
 
 
 def value_agent(spec: Spec = DISCRETE, seed: int = 0, **slots) -> ValueAgent:
+    from deeprl.learning.backups.bellman import Max
+    from deeprl.learning.networks.heads import Scalar
+    from deeprl.learning.networks.torsos import MLPTorso
+    from deeprl.learning.optim.adam import Adam
+    from deeprl.learning.parts.chains import Single
+    from deeprl.learning.parts.exploration import EpsilonGreedy
+    from deeprl.learning.transforms.observations import Plain
+    from deeprl.learning.transforms.rewards import Raw
+    from deeprl.learning.value_agent import ValueAgent
+
     parts = {
         "torso": MLPTorso(hidden=(7,)),
         "head": Scalar(),
@@ -274,6 +296,19 @@ def value_agent(spec: Spec = DISCRETE, seed: int = 0, **slots) -> ValueAgent:
 
 
 def actor_critic(spec: Spec = CONTINUOUS, seed: int = 0, **slots) -> ActorCritic:
+    from deeprl.learning.actor_critic import ActorCritic
+    from deeprl.learning.backups.actor import PolicyBackup
+    from deeprl.learning.networks.actors import Deterministic
+    from deeprl.learning.networks.encoders import ImageEncoder
+    from deeprl.learning.networks.heads import Scalar
+    from deeprl.learning.networks.torsos import MinAtarTorso, MLPTorso
+    from deeprl.learning.optim.adam import Adam
+    from deeprl.learning.parts.exploration import GaussianNoise
+    from deeprl.learning.parts.polyak import Polyak
+    from deeprl.learning.transforms.observations import Plain
+    from deeprl.learning.transforms.rewards import Raw
+    from deeprl.learning.values.reduce import First, Minimum
+
     parts = {
         "encoder": ImageEncoder(features=4, shift=2),
         "encoder_torso": MinAtarTorso(channels=3),
@@ -297,6 +332,12 @@ def actor_critic(spec: Spec = CONTINUOUS, seed: int = 0, **slots) -> ActorCritic
 
 
 def sac(spec: Spec = CONTINUOUS, seed: int = 0, **slots) -> ActorCritic:
+    from deeprl.learning.backups.actor import PolicyBackup
+    from deeprl.learning.networks.actors import SquashedGaussian
+    from deeprl.learning.parts.exploration import Sampled
+    from deeprl.learning.parts.temperature import LearnedTemperature
+    from deeprl.learning.values.reduce import Minimum
+
     parts = {
         "actor": SquashedGaussian(),
         "backup": PolicyBackup(target_actor=False, smoothing=0.0),
@@ -310,6 +351,9 @@ def sac(spec: Spec = CONTINUOUS, seed: int = 0, **slots) -> ActorCritic:
 
 def train(path: Path, *overrides: str) -> Trainer:
     """A whole run in `path`, as `train.py` makes it, without its command line."""
+    from deeprl.running.session import session
+    from deeprl.running.session.settle import settle
+
     config, user, _ = composed(*overrides)
     path.mkdir(parents=True)
     return session.train(settle(config, user), path)[1]
@@ -321,6 +365,8 @@ def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:
 
 def changed_by(agent: Agent, name: str, batch: Batch) -> set[str]:
     """Names of the parameters and buffers that one step of an objective changes."""
+    from deeprl.running.training.learner import gradient
+
     before = snapshot(agent)
     gradients, _ = gradient(agent, name, batch)
     agent.objectives[name].optimizer.step(gradients, 0)

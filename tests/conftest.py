@@ -1,52 +1,64 @@
 """Fixtures of all tests: one thread, no waiting for the disk, no collection of garbage between runs, kernels of this processor, and one
-finished run."""
+finished run. Nothing of deeprl, nor torch, is imported here at the top: the smallest test does not need them."""
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
-from deeprl.cli import exits
-from deeprl.running.config import folders
-from deeprl.running.session import assemble
-from deeprl.running.training import trainer
-from tests.builders import CARTPOLE, front_door
+FEW = 3
+"""Most files of tests that run in one process, because a second one takes longer to start than they do to run"""
 
-torch.set_num_threads(1)  # small tensors; and the machine is shared, with the other test process to begin with
-assemble.MACHINE_THREADS = 1  # for runs that leave it to the rule
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors; and the machine is shared, with the other test process to begin with
 os.fsync = os.fstat  # no power cut ends a test; a wrong handle is still an error
-trainer.settle_memory = lambda: None  # twice a run it would visit the objects of all tests so far
-# compiled kernels of one instruction set abort or give NaN on another (ATEN_CPU_CAPABILITY), and inductor's own folder is the same for all
-kernels = f"torchinductor_{os.getuid()}_{torch.backends.cpu.get_cpu_capability()}"
+# compiled kernels of one instruction set abort or give NaN on another, and inductor's own folder is the same for all
+kernels = f"torchinductor_{os.getuid()}_{os.environ.get('ATEN_CPU_CAPABILITY', 'own')}"
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir()) / kernels))
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Processes of `-n auto`, which is the default: none beside this one for few files."""
+    places = [Path(word.partition("::")[0]) for word in config.args]
+    files = [file for place in places for file in (place.rglob("test_*.py") if place.is_dir() else [place])]
+    return 2 if len({*files}) > FEW else 0
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if not torch.cuda.is_available():
-        for item in items:
-            if item.get_closest_marker("gpu"):
+    of_gpus = [item for item in items if item.get_closest_marker("gpu")]
+    if of_gpus:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in of_gpus:
                 item.add_marker(pytest.mark.skip(reason="needs a GPU"))
 
 
 @pytest.fixture(autouse=True)
 def one_process():
     """What a command settles for its whole process: threads, product, determinism, and folders of configurations (`--config-dir`)."""
+    if trainer := sys.modules.get("deeprl.running.training.trainer"):
+        trainer.settle_memory = lambda: None  # twice a run it would visit the objects of all tests so far
     yield
-    torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("highest")
-    if torch.are_deterministic_algorithms_enabled():  # the call imports the compiler
-        torch.use_deterministic_algorithms(False)
-    folders._added.clear()
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+        torch.set_float32_matmul_precision("highest")
+        if torch.are_deterministic_algorithms_enabled():  # the call imports the compiler
+            torch.use_deterministic_algorithms(False)
+    if folders := sys.modules.get("deeprl.running.config.folders"):
+        folders._added.clear()
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Iterator[Path]:
     """DQN on CartPole: 300 steps of two environments, 120 updates."""
+    from deeprl.cli import exits
+    from tests.builders import CARTPOLE, front_door
+
     path = tmp_path_factory.mktemp("cli") / "finished"
     assert front_door(*CARTPOLE, f"hydra.run.dir={path}") == exits.FINISHED
     before = contents(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PRIVATE = {("hydra._internal.utils", "get_args_parser"): "hydra-core"}
+PRIVATE = {("hydra._internal.utils", "get_args_parser"): "hydra-core", ("omegaconf._utils", "get_yaml_loader"): "omegaconf"}
 """(module, name) -> distribution"""
 
 

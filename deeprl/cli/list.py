@@ -11,7 +11,6 @@ from deeprl.cli.page import LAB, SLOTS, menu
 from deeprl.errors import ConfigError
 from deeprl.running.config import folders
 from deeprl.running.config.captions import caption
-from deeprl.running.config.compose import compose, prepare
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.rules import nearest
 from deeprl.system.terminal import answer, columns
@@ -34,7 +33,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(asked: argparse.Namespace) -> int:
     if asked.config_dir:
         folders.add(asked.config_dir)
-    prepare()
     slot = NAMES.get(asked.slot, asked.slot)
     slot = slot.partition("@")[0] if slot else slot  # agent/torso@agent.actor_torso has the options of agent/torso
     if slot is None:
@@ -70,6 +68,7 @@ POLAR = ("log", "loglinear", "loglinear_paper")
 def combinations() -> str:
     """Table with a row for each backup and weighting, a column for each head and each mapping of the scalar head, and reasons below."""
     from deeprl.running.config.combinations import WORDS, among_parts
+    from deeprl.running.config.compose import compose
     from deeprl.running.config.instantiate import instantiate
 
     def part(slot: str, option: str) -> Any:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -18,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from deeprl.errors import ConfigError, on_one_line
-from deeprl.running.config import folders, own_files, tuned
+from deeprl.running.config import bases, folders, own_files, source, tuned
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.overrides import check_words, fault_of_grammar, for_hydra, key_of, keys_of
 from deeprl.running.config.resolvers import env_name, register_resolvers
@@ -49,17 +47,9 @@ for the other."""
 
 
 def prepare() -> None:
-    """Register the resolvers, folders and games that a composition needs. Idempotent."""
+    """Register the resolvers and folders that a composition needs. Idempotent."""
     register_resolvers()
-    folders.register()
-    register_games()
-
-
-@cache
-def register_games() -> None:
-    games = importlib.import_module("deeprl.envs.games").GAMES  # by name, because the package config may not import envs
-    for game in games:
-        ConfigStore.instance().store(group="env/atari", name=game, node={"defaults": ["_atari", "_self_"], "game": game})
+    source.register()
 
 
 def compose(overrides: Iterable[str]) -> tuple[dict[str, Any], set[str], dict[str, str]]:
@@ -76,7 +66,8 @@ def compose(overrides: Iterable[str]) -> tuple[dict[str, Any], set[str], dict[st
     check_words(overrides)
     try:
         cfg = _compose(overrides)
-        return (*resolve(cfg), choices(cfg))
+        chosen = choices(cfg)
+        return (*resolve(cfg), chosen)
     except FAULTS as error:
         absent = folders.left_out() if isinstance(error, MissingConfigException) else ""
         raise ConfigError(explain(overrides, error) + absent) from error
@@ -92,9 +83,46 @@ def run_folder_of(overrides: list[str]) -> str | None:
     return str(_compose([for_hydra(override) for override in overrides]).hydra.run.dir or "")
 
 
-def _compose(overrides: list[str]) -> DictConfig:
+def mode_of(overrides: list[str]) -> Any:
+    """Whether Hydra is told to make one run or several, hydra.mode; None if nothing says so."""
+    return _compose(overrides).hydra.mode
+
+
+def run_once(job: Callable[[DictConfig], None], overrides: list[str]) -> None:
+    """As `hydra.main` makes one run, but of a composition that is known. `hydra.main` composes twice, first to look for hydra.mode."""
+    overrides = [*overrides, "hydra.mode=RUN"]
+    config = _compose(overrides)
+    with _initialized():
+        hydra: Any = GlobalHydra.instance().hydra
+        hydra.config_loader = Composed(hydra.config_loader, config)
+        hydra.run(config_name="train", task_function=job, overrides=overrides)
+
+
+class Composed:
+    """Hydra's loader of configurations, for a run that is composed already."""
+
+    def __init__(self, loader: Any, config: DictConfig):
+        self.loader, self.config = loader, config
+
+    def load_configuration(self, **ignored: Any) -> DictConfig:
+        return self.config
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+
+def _initialized() -> AbstractContextManager[None]:
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(folders.CONFIGS), version_base="1.3"):
+    return initialize_config_dir(str(folders.CONFIGS), job_name="train", version_base="1.3")  # type: ignore[return-value]
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    return bases.composed(overrides, by_hydra)
+
+
+def by_hydra(overrides: list[str]) -> DictConfig:
+    """The composition of Hydra, from the files to the last override."""
+    with _initialized():
         return hydra_compose("train", overrides=overrides, return_hydra_config=True)
 
 
@@ -107,22 +135,24 @@ def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
     """The resolved configuration of a run, without Hydra's part and with `names`, of which `settle` takes the experiment's away; and the
     keys that the command line set.
 
+    Args:
+        cfg: as it is composed; it is used up.
+
     Raises:
         ConfigError: a key has no value.
     """
     chosen = choices(cfg)
     user = keys_of(cfg.hydra.overrides.task)
-    own = cfg.copy()
-    with open_dict(own):
-        own.pop("hydra")
-        own.pop("experiment", None)
-        budget = container(own.pop("budget", None) or {})
-    give_own_values(own, user, chosen)
-    shorten(own, budget, user)
-    missing = OmegaConf.missing_keys(own)
+    with open_dict(cfg):
+        cfg.pop("hydra")
+        cfg.pop("experiment", None)
+        budget = container(cfg.pop("budget", None) or {})
+    give_own_values(cfg, user, chosen)
+    shorten(cfg, budget, user)
+    missing = OmegaConf.missing_keys(cfg)
     if missing:
         raise ConfigError(f"{sorted(missing)[0]} has no value: give one, {sorted(missing)[0]}=...")
-    resolved = OmegaConf.to_container(own, resolve=True)
+    resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(resolved, dict)
     own_files.check_chosen(chosen, resolved)  # type: ignore[arg-type]
     refuse_idle(chosen, user)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-
-from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.plugins import Plugins
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from deeprl.errors import ConfigError, origin
 from deeprl.system.terminal import say
@@ -106,10 +104,33 @@ def file(group: str, name: str) -> Path | None:
     return next((path for folder in folders() if (path := folder / group / f"{name}.yaml").is_file()), None)
 
 
-def files(group: str = "") -> Iterator[Path]:
-    """Every file of a group and its subgroups, relative to the folder of the group. A file that two folders hold is given twice."""
-    for folder in folders():
-        yield from (path.relative_to(folder / group) for path in (folder / group).rglob("*.yaml"))
+def is_group(name: str) -> bool:
+    """Whether a folder of this name holds options: agent/head."""
+    return any((folder / name).is_dir() for folder in folders())
+
+
+def stamp(found: os.stat_result) -> tuple[int, int, int]:
+    """What changes when a file does."""
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def stamps(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Every YAML file of a folder and its subfolders, with what changes when the file does; without those that cannot be read."""
+    found, below = dict[str, tuple[int, int, int]](), [str(folder)]
+    for place in below:
+        with suppress(OSError), os.scandir(place) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(entry.path)
+                elif entry.name.endswith(".yaml") and entry.is_file():  # no link that leads nowhere
+                    found[entry.path] = stamp(entry.stat())
+    return found
+
+
+def names(group: str = "") -> Iterator[str]:
+    """The options of a group and its subgroups, as their files lie in it: `dqn` and `head/scalar` of agent. Two folders may hold one."""
+    for place in (folder / group for folder in folders()):
+        yield from (path[len(str(place)) + 1 : -len(".yaml")] for path in stamps(place))
 
 
 def source(path: Path) -> str:
@@ -120,16 +141,3 @@ def source(path: Path) -> str:
         if path.is_relative_to(folder):
             return f"{module}: {path.relative_to(folder)}"
     return str(path)
-
-
-class SearchPath(SearchPathPlugin):
-    """Hydra asks this plugin for folders before each composition."""
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        for folder in folders()[1:]:
-            search_path.append(provider="deeprl", path=f"file://{folder}")
-
-
-def register() -> None:
-    """Idempotent."""
-    Plugins.instance().register(SearchPath)

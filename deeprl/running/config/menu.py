@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import importlib
+from functools import cache
 
-from hydra.core.config_store import ConfigStore
-
-from deeprl.running.config.folders import files
+from deeprl.running.config.folders import names
 
 FAMILIES = ("lab",)
 """Folders of `agent` that hold recipes, not options of a slot"""
 
 
+@cache
+def games() -> frozenset[str]:
+    """Names of the installed Atari games, which are options without files."""
+    return frozenset(importlib.import_module("deeprl.envs.games").GAMES)  # by name, because the package config may not import envs
+
+
 def options(group: str) -> list[str]:
-    """Options of a group: files, and nodes registered in code."""
+    """Options of a group: files, and the Atari games."""
     found = option_files(group)
     if group == "env":
-        nodes = ConfigStore.instance().repo.get("env", {}).get("atari", {})
-        found |= {f"atari/{name.removesuffix('.yaml')}" for name in nodes}
-    return sorted(name for name in found if not Path(name).name.startswith("_"))
+        found |= {f"atari/{game}" for game in games()}
+    return sorted(name for name in found if not name.rpartition("/")[2].startswith("_"))
 
 
 def option_files(group: str) -> set[str]:
     """The files of a group, bases of other files included."""
-    return {str(path.with_suffix("")) for path in files(group) if not _nested(path, group)}
+    return {name for name in names(group) if not _nested(name, group)}
 
 
-def _nested(path: Path, group: str) -> bool:
+def _nested(name: str, group: str) -> bool:
     """Whether a file belongs to a subgroup: agent/head/scalar.yaml is no option of agent, but agent/lab/dtr.yaml is one, and
     env/classic/cartpole.yaml is one of env."""
-    if group == "agent" and path.parts[0] in FAMILIES:
+    first, *below = name.split("/")
+    if group == "agent" and first in FAMILIES:
         return False
-    return len(path.parts) > 1 and (group.startswith("agent") or path.parts[0] == "protocol")
+    return bool(below) and (group.startswith("agent") or first == "protocol")
 
 
 def groups() -> list[str]:
     families = {f"agent/{family}" for family in FAMILIES}
-    return sorted({str(path.parent) for path in files() if path.parent != Path()} - families | {"env"})
+    return sorted({name.rpartition("/")[0] for name in names()} - families - {""} | {"env"})

@@ -7,11 +7,11 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from deeprl.running.config.folders import file
+from deeprl.running.config.parsed import parsed
 from deeprl.running.runs.config_file import flatten
 
 
@@ -70,8 +70,8 @@ def slots(group: str, name: str) -> dict[str, str]:
 def content(group: str, name: str) -> dict[Any, Any]:
     """Content of one file without interpolations resolved; empty if there is no file."""
     path = file(group, name)
-    found = OmegaConf.to_container(OmegaConf.load(path), resolve=False) if path else {}
-    return found if isinstance(found, dict) else {}
+    found = parsed(path).content if path else {}
+    return copy.deepcopy(found) if isinstance(found, dict) else {}
 
 
 def starts(group: str, found: dict[Any, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy  # `scipy.stats` is imported by its first use
 
 LEVEL = 0.95
 DRAWS = 10_000
@@ -52,7 +52,7 @@ def mean_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     mean = np.nanmean(values, axis=0)
     square = np.nansum((values - mean) ** 2, axis=0)
     freedom = np.where(count > 1, count - 1, np.nan)
-    half = stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(square / freedom / count)
+    half = scipy.stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(square / freedom / count)
     return mean, mean - half, mean + half
 
 
@@ -85,7 +85,7 @@ def mean_curve(curves: Sequence[tuple[np.ndarray, np.ndarray]], complete: Sequen
 
 def iqm(scores: np.ndarray, axis: int = -1) -> np.ndarray:
     """Interquartile mean: the mean without the lowest and the highest ⌊n/4⌋ values."""
-    return stats.trim_mean(scores, 0.25, axis=axis)
+    return scipy.stats.trim_mean(scores, 0.25, axis=axis)
 
 
 def resampled(tasks: Sequence[np.ndarray], draws: int = DRAWS, seed: int = 0) -> np.ndarray:
