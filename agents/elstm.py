@@ -1,0 +1,146 @@
+"""eLSTM and its exact real-time recurrent learning (Irie, Gopalakrishnan, Schmidhuber, ICLR 2024, "Exploring the Promise and Limits of
+Real-Time Recurrent Learning"): an LSTM whose recurrent weights are element-wise.
+
+    f = σ(x F + w_f ⊙ c + b_f)     z = tanh(x Z + w_z ⊙ c + b_z)     c' = f ⊙ c + (1 − f) ⊙ z     o = σ([x, c'] O + b_o)     h = o ⊙ c'
+
+A unit's memory depends on its own past alone. So its sensitivities, ∂c/∂parameters, are as many numbers as the parameters, and a step of
+forward differentiation costs as much as a step of the cell:
+
+    A = (1 − f)(1 − z²)     B = (c − z) f (1 − f)     K = f + A ⊙ w_z + B ⊙ w_f                 (K = ∂c'/∂c)
+    S_Z ← K S_Z + x A     S_F ← K S_F + x B     S_w ← K S_w + (A or B) c     S_b ← K S_b + (A or B)
+
+The gradient then reaches back to the start of an episode, however short the segments are, and memory does not grow with its length. It is
+exact for the parameters of one layer's memory while weights do not change; after an update the sensitivities are a little old, which the
+paper accepts. O, and what lies before the cell, get the gradient within a step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from deeprl.choice import in_range
+from deeprl.learning.networks.cores import Core, CoreChoice
+from deeprl.learning.networks.layers import Init
+
+
+class Sensitivity(NamedTuple):
+    """∂c by the parameters of each unit, for n stacked cells and B rows; index 0 of the third axis is of f, 1 of z."""
+
+    weight: Tensor
+    """(n, B, 2, inputs, H)"""
+    memory: Tensor
+    """(n, B, 2, H): of w"""
+    bias: Tensor
+    """(n, B, 2, H)"""
+
+
+def normal(*shape: int, scale: float) -> Tensor:
+    return torch.randn(shape) * scale
+
+
+def driven(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """What the input gives to f and z: x (n, R, inputs) -> (n, R, 2, H)."""
+    return torch.einsum("nri,ngih->nrgh", x, weight) + bias[:, None]
+
+
+def gates(u: Tensor, memory: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """f and z (n, B, H) of u = `driven`, w = `memory` (n, 2, H) and the state c (n, B, H)."""
+    f, z = (u + memory[:, None] * c[:, :, None]).unbind(2)
+    return f.sigmoid(), z.tanh()
+
+
+class ELSTMCore(Core):
+    """State c (n, B, H), output h. Weights start as N(0, scale²), biases as zeros."""
+
+    def __init__(self, n: int, inputs: int, width: int, scale: float = 0.1):
+        super().__init__(n, inputs, width, width)
+        drawn = {"weight_x": (2, inputs, width), "weight_c": (2, width), "weight_o": (inputs + width, width)}
+        for name, shape in drawn.items():
+            self.add(name, (n, *shape), Init("made", make=partial(normal, *shape, scale=scale)))
+        self.add("bias_c", (n, 2, width), Init("constant", value=0.0))
+        self.add("bias_o", (n, 1, width), Init("constant", value=0.0))
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """(n, R, inputs) -> (n, R, 3H): what the input gives to f, z and o."""
+        return torch.cat([driven(x, self.weight_x, self.bias_c).flatten(2), self.gated(x)], -1)
+
+    def gated(self, x: Tensor) -> Tensor:
+        """What the input gives to o, (n, R, H)."""
+        return torch.baddbmm(self.bias_o, x, self.weight_o[:, : self.inputs])
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        f, z = gates(x[..., : 2 * self.features].unflatten(-1, (2, -1)), self.weight_c, state)
+        c = f * state + (1 - f) * z
+        return self.output(x[..., 2 * self.features :], c), c
+
+    def output(self, u: Tensor, c: Tensor) -> Tensor:
+        """h (n, B, H) of u = `gated`."""
+        return torch.baddbmm(u, c, self.weight_o[:, self.inputs :]).sigmoid() * c
+
+    def insensitive(self, batch: int) -> Sensitivity:
+        """The sensitivities at the start of an episode."""
+        zeros = partial(self.start(batch).new_zeros, dtype=self.weight_x.dtype)
+        rows = (self.n, batch, 2, self.features)
+        return Sensitivity(zeros((*rows[:3], self.inputs, self.features)), zeros(rows), zeros(rows))
+
+    def carried(self, s: Sensitivity) -> Tensor:
+        """(n, B, H): zeros whose gradient by the parameters of the memory is s."""
+        weight, memory, bias = (parameter - parameter.detach() for parameter in (self.weight_x, self.weight_c, self.bias_c))
+        return (s.weight * weight[:, None]).sum((2, 3)) + (s.memory * memory[:, None] + s.bias * bias[:, None]).sum(2)
+
+
+@torch.no_grad()
+def sensed(past: Sensitivity, x: Tensor, c: Tensor, f: Tensor, z: Tensor, memory: Tensor) -> Sensitivity:
+    """Sensitivities after a step from c (n, B, H) with the input x (n, B, inputs)."""
+    by = torch.stack([(c - z) * f * (1 - f), (1 - f) * (1 - z.square())], 2)  # B, A
+    k = (f + (by * memory[:, None]).sum(2))[:, :, None]
+    weight = k[:, :, None] * past.weight + x[:, :, None, :, None] * by[:, :, :, None]
+    return Sensitivity(weight, k * past.memory + by * c[:, :, None], k * past.bias + by)
+
+
+def unroll_exact(core: ELSTMCore, x: Tensor, state: Tensor, past: Sensitivity, first: Tensor) -> tuple[Tensor, Tensor, Sensitivity]:
+    """T steps whose losses have the gradient of the whole episode so far.
+
+    Args:
+        x: (n, T, B, inputs).
+        state, past: before row 0.
+        first: (T, B) bool, rows whose observation is the first of an episode.
+
+    Returns:
+        y (n, T, B, features), state and sensitivities after the last row.
+    """
+    weight, memory, bias = core.weight_x.detach(), core.weight_c.detach(), core.bias_c.detach()  # their gradient is that of `carried`
+    u = driven(x.flatten(1, 2), weight, bias).unflatten(1, x.shape[1:3])
+    gated = core.gated(x.flatten(1, 2)).unflatten(1, x.shape[1:3])
+    going, ys = (~first).to(state.dtype), []
+    for t in range(x.shape[1]):
+        c = state.detach() * going[t][:, None]
+        past = Sensitivity(*(s * going[t].reshape(-1, *[1] * (s.dim() - 2)) for s in past))
+        f, z = gates(u[:, t], memory, c)
+        past = sensed(past, x[:, t], c, f, z, memory)
+        state = f * c + (1 - f) * z
+        ys.append(core.output(gated[:, t], state + core.carried(past)))
+    return torch.stack(ys, 1), state.detach(), past
+
+
+@dataclass(frozen=True)
+class ELSTM(CoreChoice):
+    """
+    Args:
+        width: units H, also the width of the output.
+        scale: standard deviation of the weights at the start; the authors' code has 0.1.
+    """
+
+    width: int = 128
+    scale: float = 0.1
+
+    def __post_init__(self) -> None:
+        in_range(self, width=(1, None), scale=(0, None))
+
+    def build(self, inputs: int, n: int) -> Core:
+        return ELSTMCore(n, inputs, self.width, self.scale)

@@ -1,0 +1,164 @@
+"""Recurrent cores: worked numbers, PyTorch's own cells, and what every core must obey."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from deeprl.agents.elstm import ELSTM, ELSTMCore, unroll_exact
+from deeprl.agents.srwm import SRWM, rewritten
+from deeprl.learning.networks.blocks import initialise
+from deeprl.learning.networks.cores import GRU, LSTM, GRUCore, Keep, LSTMCore, unroll
+
+CHOICES = [LSTM(6), GRU(6), LSTM(6, "orthogonal"), ELSTM(6), SRWM(8, 2, 2), Keep()]
+T, B, N, INPUTS = 7, 3, 2, 4
+
+
+def made(choice, dtype=torch.float64):
+    core = choice.build(INPUTS, N)
+    initialise(core, 3, "core")
+    return core.to(dtype)
+
+
+def rows(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(N, T, B, INPUTS, generator=generator, dtype=torch.float64)
+
+
+NEVER = torch.zeros(T, B, dtype=torch.bool)
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: type(choice).__name__)
+def test_segments_joined_end_to_end_are_one_unroll(choice):
+    core, x = made(choice), rows()
+    whole, last = unroll(core, x, core.start(B), NEVER)
+    before, state = unroll(core, x[:, :3], core.start(B), NEVER[:3])
+    after, end = unroll(core, x[:, 3:], state, NEVER[3:])
+    assert whole.shape == (N, T, B, core.features)
+    torch.testing.assert_close(torch.cat([before, after], 1), whole, rtol=0, atol=1e-14)
+    torch.testing.assert_close(end, last, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: type(choice).__name__)
+def test_the_first_row_of_an_episode_starts_anew(choice):
+    core, x = made(choice), rows()
+    first = NEVER.clone()
+    first[3, 1] = True
+    y, _ = unroll(core, x, core.start(B), first)
+    fresh, _ = unroll(core, x[:, 3:], core.start(B), NEVER[3:])
+    going, _ = unroll(core, x, core.start(B), NEVER)
+    torch.testing.assert_close(y[:, 3:, 1], fresh[:, :, 1], rtol=0, atol=1e-14)
+    torch.testing.assert_close(y[:, :, 0], going[:, :, 0], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: type(choice).__name__)
+def test_entries_of_a_stack_and_rows_of_a_batch_do_not_meet(choice):
+    core, x = made(choice), rows()
+    y, _ = unroll(core, x, core.start(B), NEVER)
+    other = x.clone()
+    other[0, :, 1] += 1
+    changed = (unroll(core, other, core.start(B), NEVER)[0] != y).any(-1).any(1)
+    assert changed.tolist() == [[False, True, False], [False] * 3]
+
+
+def test_lstm_and_gru_are_pytorchs():
+    for core, theirs in ((made(LSTM(6)), torch.nn.LSTM), (made(GRU(6)), torch.nn.GRU)):
+        module = theirs(INPUTS, 6).double()
+        with torch.no_grad():
+            for name, mine in (
+                ("weight_ih_l0", "weight_x"),
+                ("weight_hh_l0", "weight_h"),
+                ("bias_ih_l0", "bias_x"),
+                ("bias_hh_l0", "bias_h"),
+            ):
+                getattr(module, name).copy_(getattr(core, mine)[1].mT.reshape(getattr(module, name).shape))
+        y, _ = unroll(core, rows(), core.start(B), NEVER)
+        torch.testing.assert_close(y[1], module(rows()[1])[0], rtol=0, atol=1e-12)
+
+
+def worked(core, columns):
+    for name, value in columns.items():
+        getattr(core, name).data[:] = torch.tensor(value, dtype=torch.float64)
+    x = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64).reshape(1, 3, 1, 1)
+    first = torch.zeros(3, 1, dtype=torch.bool)
+    y, state = unroll(core, x, core.start(1), first)
+    first[2] = True
+    return y.flatten().tolist(), state.flatten().tolist(), unroll(core, x, core.start(1), first)[0].flatten().tolist()
+
+
+def test_worked_numbers_of_an_lstm():
+    core = LSTMCore(1, 1, 1).double()
+    y, state, reset = worked(core, {"weight_x": (0.5, -0.5, 1, 0.25), "weight_h": (0.1, 0.2, -0.3, 0.4), "bias_x": (0, 1, 0, 0)})
+    assert y == pytest.approx([0.248187, 0.061541, 0.184395], abs=1e-6)
+    assert state == pytest.approx([0.184395, 0.357677], abs=1e-6)
+    assert reset[2] == pytest.approx(0.134981, abs=1e-6)
+
+
+def test_worked_numbers_of_a_gru():
+    core = GRUCore(1, 1, 1).double()
+    y, _, reset = worked(core, {"weight_x": (0.5, -0.5, 1), "weight_h": (0.1, 0.2, -0.3), "bias_h": (0, 0, 0.4)})
+    assert y == pytest.approx([0.527845, 0.158086, 0.405348], abs=1e-6)
+    assert reset[2] == pytest.approx(0.348503, abs=1e-6)
+
+
+def gradients(core: ELSTMCore, y: torch.Tensor) -> list[torch.Tensor]:
+    weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(N, B, -1, core.features).transpose(1, 2)
+    return list(torch.autograd.grad((weights * (y + y.square())).sum(), list(core.parameters())))
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_real_time_recurrent_learning_is_back_propagation_through_time(reset):
+    core, x = made(ELSTM(6)), rows()
+    for parameter in core.parameters():
+        parameter.data.mul_(5)  # far from linear
+        parameter.requires_grad_()
+    first = NEVER.clone()
+    first[3, 1] = reset
+    through_time, _ = unroll(core, x, core.start(B), first)
+    exact, _, _ = unroll_exact(core, x, core.start(B), core.insensitive(B), first)
+    torch.testing.assert_close(exact, through_time, rtol=0, atol=1e-14)
+    for mine, theirs in zip(gradients(core, exact), gradients(core, through_time)):
+        torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-12)
+
+
+def test_segments_with_carried_sensitivities_have_the_gradient_of_the_whole():
+    """Back-propagation within the same segments has not."""
+    core, x = made(ELSTM(6)), rows()
+    for parameter in core.parameters():
+        parameter.requires_grad_()
+    whole, _ = unroll(core, x, core.start(B), NEVER)
+    before, state, past = unroll_exact(core, x[:, :3], core.start(B), core.insensitive(B), NEVER[:3])
+    after, _, _ = unroll_exact(core, x[:, 3:], state, past, NEVER[3:])
+    cut, _ = unroll(core, x[:, 3:], state, NEVER[3:])
+    expected = gradients(core, whole)
+    for mine, theirs in zip(gradients(core, torch.cat([before, after], 1)), expected):
+        torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-12)
+    truncated = gradients(core, torch.cat([before.detach(), cut], 1))
+    assert not torch.allclose(truncated[0], expected[0])
+
+
+def test_the_encoder_gets_the_gradient_within_a_step():
+    core, x = made(ELSTM(6)), rows().requires_grad_()
+    y, _, _ = unroll_exact(core, x, core.start(B), core.insensitive(B), NEVER)
+    (gradient,) = torch.autograd.grad(y[:, 4].sum(), x)
+    assert gradient.flatten(2).abs().sum(-1).gt(0).tolist() == [[t == 4 for t in range(T)]] * N
+
+
+def test_a_matrix_rewrites_what_its_key_reads():
+    """With a learning rate of 1 and a one-hot key, W k becomes W q; with a key that is the query, or no learning rate, nothing changes."""
+    d = 3
+    w = torch.zeros(3 * d + 4, d, dtype=torch.float64)
+    w[: 2 * d] = torch.randn(2 * d, d, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    x = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
+    w[2 * d + 1, 0] = 1000.0  # the key: one-hot at 1
+    w[3 * d :, 0] = 1000.0  # σ = 1
+    y, new = rewritten(w, x)
+    torch.testing.assert_close(y, w[:d, 0])
+    query = w[d : 2 * d, 0].softmax(-1)
+    torch.testing.assert_close(new[:, 1], w @ query)
+    assert torch.equal(new[:, [0, 2]], w[:, [0, 2]])
+    w[3 * d :, 0] = -1000.0
+    assert torch.equal(rewritten(w, x)[1], w)
+    w[d : 2 * d] = w[2 * d : 3 * d]
+    w[3 * d :, 0] = 1000.0
+    assert torch.equal(rewritten(w, x)[1], w)
