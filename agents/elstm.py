@@ -57,6 +57,12 @@ def gates(u: Tensor, memory: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
 class ELSTMCore(Core):
     """State c (n, B, H), output h. Weights start as N(0, scale²), biases as zeros."""
 
+    weight_x: Tensor
+    weight_c: Tensor
+    bias_c: Tensor
+    weight_o: Tensor
+    bias_o: Tensor
+
     def __init__(self, n: int, inputs: int, width: int, scale: float = 0.1):
         super().__init__(n, inputs, width, width)
         drawn = {"weight_x": (2, inputs, width), "weight_c": (2, width), "weight_o": (inputs + width, width)}

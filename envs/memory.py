@@ -25,6 +25,8 @@ from .vector.spaces import Actions
 class SeededGame(Game):
     """A game of one-hot observations (size,) and `num` actions, whose generator starts anew with each seed."""
 
+    limit: int
+
     def __init__(self, size: int, num: int):
         self.spec, self.actions = Spec((size,), torch.float32, num, 0), Actions(num=num)
         self.rows = np.eye(size, dtype=np.float32)

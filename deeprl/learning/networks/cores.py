@@ -69,6 +69,11 @@ def unroll(core: Core, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor,
 class Gates(Core):
     """A core whose gates are sums of a linear map of the input and one of the last output: weights (n, inputs, G), (n, features, G)."""
 
+    weight_x: Tensor
+    weight_h: Tensor
+    bias_x: Tensor
+    bias_h: Tensor
+
     def __init__(self, n: int, inputs: int, features: int, size: int, gates: int, init: str):
         super().__init__(n, inputs, features, size)
         width, bound = gates * features, Init("torch", features)  # PyTorch's own: every number U(-1/sqrt(features), 1/sqrt(features))
