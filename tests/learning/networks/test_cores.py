@@ -7,10 +7,11 @@ import torch
 
 from deeprl.agents.elstm import ELSTM, ELSTMCore, unroll_exact
 from deeprl.agents.srwm import SRWM, rewritten
+from deeprl.agents.stable_ssm import RATES, StableSSM
 from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.cores import GRU, LSTM, GRUCore, Keep, LSTMCore, unroll
 
-CHOICES = [LSTM(6), GRU(6), LSTM(6, "orthogonal"), ELSTM(6), SRWM(8, 2, 2), Keep()]
+CHOICES = [LSTM(6), GRU(6), LSTM(6, "orthogonal"), ELSTM(6), SRWM(8, 2, 2), StableSSM(6, 3, 2), Keep()]
 T, B, N, INPUTS = 7, 3, 2, 4
 
 
@@ -162,3 +163,22 @@ def test_a_matrix_rewrites_what_its_key_reads():
     w[d : 2 * d] = w[2 * d : 3 * d]
     w[3 * d :, 0] = 1000.0
     assert torch.equal(rewritten(w, x)[1], w)
+
+
+@pytest.mark.parametrize(
+    ("rate", "at_zero", "at_one"), [("exp", -1, -2.718282), ("softplus", -0.693147, -1.313262), ("best", -10, -0.909091)]
+)
+def test_worked_decay_rates(rate, at_zero, at_one):
+    of, first = RATES[rate]
+    assert of(torch.tensor([0.0, 1.0, first])).tolist() == pytest.approx([at_zero, at_one, -0.5], abs=1e-6)
+
+
+def test_a_state_space_step_is_the_exact_solution_for_a_constant_input():
+    """s' = λ s + u over a time Δ, in complex numbers."""
+    core = made(StableSSM(6, 3))
+    s, u = torch.randn(N, B, 6, 3, dtype=torch.complex128), torch.randn(N, B, 6, dtype=torch.float64)
+    step, rate = core.get_parameter("log_step_0").exp()[:, None, :, None], RATES["best"][0](core.get_parameter("w_0"))[:, None]
+    rates = rate + 1j * torch.pi * torch.arange(3, dtype=torch.float64)
+    expected = (step * rates).exp() * s + ((step * rates).exp() - 1) / rates * u[..., None]
+    real, imaginary = core.moved(0, (s.real, s.imag), u)
+    torch.testing.assert_close(torch.complex(real, imaginary), expected, rtol=0, atol=1e-7)  # the frequencies are float32
