@@ -6,8 +6,8 @@ made from trainable numbers w by a function that keeps them negative.
     Re λ:   direct  w      exp  −e^w      softplus  −ln(1 + e^w)      best  −1/(w² + 0.1)
 
 Each of the channels has its own step Δ, log-uniform in [0.001, 0.1] at first, and N states with Im λ = π j and Re λ = −½ at first, as
-S4D-Lin (Gu et al., 2022). The paper trains w with a rate of 1e-3 at most and without weight decay. Residual connection, norm and gate are the
-authors' layer; a complex state is stored as real and imaginary parts.
+S4D-Lin (Gu et al., 2022). The paper trains w with a rate of 1e-3 at most and without weight decay. Residual connection, norm and gate are
+the authors' layer; a complex state is stored as real and imaginary parts.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ RATES: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
 
 class StateSpaceCore(Core):
     """State: layers × (real, imaginary) × width × N."""
+
+    frequency: Tensor
 
     def __init__(self, n: int, inputs: int, width: int, states: int, layers: int, rate: str):
         super().__init__(n, inputs, width, layers * 2 * width * states)
