@@ -8,7 +8,7 @@ Expectations", ICML 2023), for Bellman's optimality equation with sampled next s
 
 python -m benchmarks.nested_expectations [--json FILE]
 
-From memory: the estimator is the paper's. The Δ of `agents/lab/robust_rvi.py` is the same, one level deep. The table has, for equal numbers
+From memory: the estimator is the paper's. The Δ of `deeprl_lab/agents/robust_rvi.py` is the same, one level deep. The table has, for equal numbers
 of sampled next states, the mean error ± its standard error, and the root mean squared error of one estimate.
 """
 
@@ -22,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from deeprl.envs.lab.worlds import RandomMDP
-from deeprl.lab.mdp import FiniteMDP
-from deeprl.lab.planners import backward_induction
+from deeprl_lab.envs.worlds import RandomMDP
+from deeprl_lab.mathematics.mdp import FiniteMDP
+from deeprl_lab.mathematics.planners import backward_induction
 
 Outer = Callable[[np.ndarray], np.ndarray]
 """g: means (..., *shape) -> (...)"""

@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("deeprl", "agents", "envs")
+FOLDERS = ("deeprl", "agents", "envs", "deeprl_lab")
 
 
 def code_lines(path: Path) -> int:

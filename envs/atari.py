@@ -247,6 +247,7 @@ class AleVector(Backend):
 class Atari(EnvChoice):
     """A game of ALE's list, under a protocol. `game` is the ROM's name: pong, space_invaders."""
 
+    pictures: ClassVar[bool] = True
     vectors: ClassVar[tuple[str, ...]] = ("sync", "async", "ale")
 
     game: str

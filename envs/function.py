@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakSet
 
 import gymnasium
@@ -48,6 +48,8 @@ class Function(EnvChoice):
         channels: for images, which axis holds the channels: first or last. None takes the only one of both with at most four entries.
         mask: True: `info["action_mask"]` says which actions are valid; None: only a Dict of observation and action_mask does; False: none.
     """
+
+    pictures: ClassVar[bool] = True
 
     function: str
     kwargs: dict[str, Any] = field(default_factory=dict)

@@ -238,6 +238,7 @@ def looked_at(game: GymGame, mask: bool | None, steps: bool) -> Spec:
 class Registered(EnvChoice):
     """An environment made by its Gymnasium id. Families add their own settings."""
 
+    pictures: ClassVar[bool] = True
     render_remedy: ClassVar[str] = (
         "It needs the render mode rgb_array and what its package draws with: mostly pygame (pip install pygame-ce), for MuJoCo without a "
         "display MUJOCO_GL=egl or MUJOCO_GL=osmesa in the shell. Or leave videos out"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import colorsys
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -71,6 +72,8 @@ class MinAtarGame(Game):
 
 @dataclass(frozen=True, kw_only=True)
 class MinAtar(EnvChoice):
+    pictures: ClassVar[bool] = True
+
     game: str
     sticky: float = 0.1
     difficulty_ramping: bool = True

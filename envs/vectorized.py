@@ -40,6 +40,7 @@ class Vectorized(EnvChoice):
         channels, mask: as in `deeprl.envs.gym.Gym`.
     """
 
+    pictures: ClassVar[bool] = True
     vectors: ClassVar[tuple[str, ...]] = ("sync",)
     render_remedy: ClassVar[str] = "It needs the render mode rgb_array, and a vector that draws each environment. Or leave videos out"
 

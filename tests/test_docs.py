@@ -119,7 +119,7 @@ def test_no_file_refers_outside_the_repository():
 
 def test_every_metric_is_described():
     page = (ROOT / "docs" / "runs.md").read_text()
-    sources = [path.read_text() for folder in ("deeprl", "agents") for path in (ROOT / folder).rglob("*.py")]
+    sources = [path.read_text() for folder in ("deeprl", "agents", "deeprl_lab") for path in (ROOT / folder).rglob("*.py")]
     found = {name for text in sources for name in re.findall(r'"((?:time|train|rollout|eval)/[a-z_]+)"', text)}
     assert len(found) > 50
     assert {name for name in found if f"`{name}`" not in page and f"`{name}/<" not in page} == {"train/channel_values"}  # never logged

@@ -11,17 +11,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = ("deeprl", "benchmarks", "tests", "agents", "envs", "configs")
+OURS = ("deeprl", "deeprl_lab", "benchmarks", "tests", "agents", "envs", "configs")
 
 LAYERS = (
     ("staging",),
     ("types", "noise", "errors"),
     ("choice", "plan", "system"),
-    ("lab",),
     ("schedules", "values", "transforms", "optim", "runs"),
     ("backups", "networks", "replay", "objective"),
     ("agent", "parts"),
-    ("value_agent", "actor_critic", "policy_gradient", "planning_agent", "accelerate", "config"),
+    ("value_agent", "actor_critic", "policy_gradient", "accelerate", "config"),
     ("training", "report"),
     ("collect",),
     ("session",),
@@ -34,16 +33,22 @@ LAYERS = (
 reads what training left in run folders, and neither knows the other. `export` stands behind `session`, because it takes a loaded run."""
 WINGS = ("learning", "running", "tools")
 """Folders of rooms in `deeprl/`. The others are rooms themselves."""
-BESIDE = {"agents": 8, "envs": 4}
+BESIDE = {"agents": 7, "envs": 3}
 """Folders beside `deeprl/`: how many of the layers they may import."""
+EXTENSION = "deeprl_lab"
+ROOMS = (("mathematics",), ("envs",), ("planning_agent",), ("agents",))
+"""The layers of the extension"""
+HOMES = {"deeprl": "deeprl", "agents": "deeprl.agents", "envs": "deeprl.envs", EXTENSION: EXTENSION}
+"""Folders, and the names under which they are imported"""
 
 LAYER = {room: number for number, layer in enumerate(LAYERS) for room in layer}
+INNER = {room: number for number, layer in enumerate(ROOMS) for room in layer}
 
 
 def modules() -> dict[str, Path]:
     """Import name -> file, of everything that is installed."""
     found = {}
-    for folder, prefix in (("deeprl", "deeprl"), ("agents", "deeprl.agents"), ("envs", "deeprl.envs")):
+    for folder, prefix in HOMES.items():
         for path in sorted((ROOT / folder).rglob("*.py")):  # does not follow links
             parts = path.relative_to(ROOT / folder).with_suffix("").parts
             found[".".join((prefix, *(part for part in parts if part != "__init__")))] = path
@@ -88,6 +93,11 @@ def room(module: str) -> str:
 def refused(module: str, target: str) -> bool:
     """Whether an import points to the right, or sideways into another room."""
     here, there = room(module), room(target)
+    if module.split(".")[0] == EXTENSION:
+        inside = target.split(".")[0] == EXTENSION
+        return here not in INNER or (
+            INNER.get(there, 9) > INNER[here] if inside else LAYER.get(there, 0 if there == "envs" else 99) >= BESIDE["agents"]
+        )
     if target.split(".")[0] != "deeprl":
         return True  # by its second name, or from what is not installed
     if here == there or not here or target == "deeprl":  # which holds the version, and imports nothing at its top
@@ -98,7 +108,8 @@ def refused(module: str, target: str) -> bool:
 
 
 def test_every_room_has_a_layer():
-    assert {room(name) for name in MODULES} - {""} == {*LAYER, *BESIDE}
+    of_deeprl = {name for name in MODULES if name.split(".")[0] == "deeprl"}
+    assert {room(name) for name in of_deeprl} - {""} == {*LAYER, *BESIDE}
 
 
 def test_imports_point_to_the_left():

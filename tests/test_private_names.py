@@ -18,7 +18,7 @@ PRIVATE = {("hydra._internal.utils", "get_args_parser"): "hydra-core", ("omegaco
 
 def imported() -> set[tuple[str, str]]:
     found = set()
-    for path in (path for folder in ("deeprl", "agents", "envs") for path in (ROOT / folder).rglob("*.py")):
+    for path in (path for folder in ("deeprl", "agents", "envs", "deeprl_lab") for path in (ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and not node.level and not node.module.startswith(("deeprl", "torch", "__")):
                 found |= {(node.module, alias.name) for alias in node.names}

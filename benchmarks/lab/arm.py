@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
-from deeprl.planning_agent import PlanningAgent
+from deeprl_lab.planning_agent import PlanningAgent
 
 
 class Arm(NamedTuple):

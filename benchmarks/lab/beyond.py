@@ -6,21 +6,21 @@ from collections.abc import Callable
 from functools import partial
 
 from benchmarks.lab.arm import Arm, Experiment
-from deeprl.agents.lab.adversarial_mdp import AdversarialMDP, PolicyOptimisation, Stationary
-from deeprl.agents.lab.contextual import ContextPlanning, ContextualMDP, EpsilonPlanning, LogBarrier
-from deeprl.agents.lab.cooperative_lsvi import CooperativeLSVI
-from deeprl.agents.lab.dueling import Dueling
-from deeprl.agents.lab.latent_mdp import LatentMDP
-from deeprl.agents.lab.random_duels import RandomDuels
-from deeprl.agents.lab.reward_free import RewardFree
-from deeprl.envs.lab.adversarial import Adversarial
-from deeprl.envs.lab.contextual import Contextual
-from deeprl.envs.lab.duel import Duel
-from deeprl.envs.lab.latent import LatentBandit, LatentRandom
-from deeprl.envs.lab.linear_tabular import SimplexMDP
-from deeprl.envs.lab.worlds import LinearMixture
-from deeprl.lab.dynamics import Counted, Known
-from deeprl.lab.optimism import Bernstein, Bonus
+from deeprl_lab.agents.adversarial_mdp import AdversarialMDP, PolicyOptimisation, Stationary
+from deeprl_lab.agents.contextual import ContextPlanning, ContextualMDP, EpsilonPlanning, LogBarrier
+from deeprl_lab.agents.cooperative_lsvi import CooperativeLSVI
+from deeprl_lab.agents.dueling import Dueling
+from deeprl_lab.agents.latent_mdp import LatentMDP
+from deeprl_lab.agents.random_duels import RandomDuels
+from deeprl_lab.agents.reward_free import RewardFree
+from deeprl_lab.envs.adversarial import Adversarial
+from deeprl_lab.envs.contextual import Contextual
+from deeprl_lab.envs.duel import Duel
+from deeprl_lab.envs.latent import LatentBandit, LatentRandom
+from deeprl_lab.envs.linear_tabular import SimplexMDP
+from deeprl_lab.envs.worlds import LinearMixture
+from deeprl_lab.mathematics.dynamics import Counted, Known
+from deeprl_lab.mathematics.optimism import Bernstein, Bonus
 
 
 def reward_free() -> Experiment:

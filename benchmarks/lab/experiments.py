@@ -10,22 +10,22 @@ import torch
 
 from benchmarks.lab.arm import Arm, Experiment
 from benchmarks.lab.beyond import BEYOND
-from deeprl.agents.lab.dtr import DTRBandit
-from deeprl.agents.lab.dtr_arms import EpsilonGreedy, ForcedPulls, Optimism
-from deeprl.agents.lab.iterated_cvar import IteratedCVaR
-from deeprl.agents.lab.loop import Discrepancy, Doubling, Loop
-from deeprl.agents.lab.model_classes import FiniteClass, Mixture
-from deeprl.agents.lab.ravi_ucb import Converged, Mirror, RaviUCB
-from deeprl.agents.lab.recursive_oce import RecursiveOCE
-from deeprl.agents.lab.robust_rvi import RobustRVI
-from deeprl.agents.lab.static_cvar import StaticCVaR
-from deeprl.envs.lab.dtr import DTR
-from deeprl.envs.lab.worlds import Garnet, LinearMixture, RandomMDP, RiskLadder, RiverSwim, TwoStates
-from deeprl.lab.optimism import Bernstein, Bonus, Hoeffding
-from deeprl.lab.planners import policy_gain, relative_value_iteration
-from deeprl.lab.risk import CVaR, Entropic, Mean, Piecewise
-from deeprl.lab.uncertainty import KL, ChiSquare, Contamination, TotalVariation, Uncertainty, Wasserstein
 from deeprl.running.training.collector import Collector
+from deeprl_lab.agents.dtr import DTRBandit
+from deeprl_lab.agents.dtr_arms import EpsilonGreedy, ForcedPulls, Optimism
+from deeprl_lab.agents.iterated_cvar import IteratedCVaR
+from deeprl_lab.agents.loop import Discrepancy, Doubling, Loop
+from deeprl_lab.agents.model_classes import FiniteClass, Mixture
+from deeprl_lab.agents.ravi_ucb import Converged, Mirror, RaviUCB
+from deeprl_lab.agents.recursive_oce import RecursiveOCE
+from deeprl_lab.agents.robust_rvi import RobustRVI
+from deeprl_lab.agents.static_cvar import StaticCVaR
+from deeprl_lab.envs.dtr import DTR
+from deeprl_lab.envs.worlds import Garnet, LinearMixture, RandomMDP, RiskLadder, RiverSwim, TwoStates
+from deeprl_lab.mathematics.optimism import Bernstein, Bonus, Hoeffding
+from deeprl_lab.mathematics.planners import policy_gain, relative_value_iteration
+from deeprl_lab.mathematics.risk import CVaR, Entropic, Mean, Piecewise
+from deeprl_lab.mathematics.uncertainty import KL, ChiSquare, Contamination, TotalVariation, Uncertainty, Wasserstein
 
 
 def dtr() -> Experiment:

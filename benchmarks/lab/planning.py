@@ -8,15 +8,15 @@ from functools import partial
 import numpy as np
 
 from benchmarks.lab.statistics import line, shown
-from deeprl.agents.lab.fqi_log import FQILog, iterate
-from deeprl.agents.lab.moco import MoCo, Queried, Sampled
-from deeprl.agents.lab.pnlsvi import PNLSVI
-from deeprl.agents.lab.vwls_mdvi import VWLSMDVI
-from deeprl.envs.lab.linear import EndlessLinearMDP, LinearMDP
-from deeprl.envs.lab.mountain_car import START, MountainCar, cost, moved
-from deeprl.envs.lab.worlds import Garnet
-from deeprl.lab.planners import discounted_values
-from deeprl.lab.sigmoid import LogLoss, SquaredLoss
+from deeprl_lab.agents.fqi_log import FQILog, iterate
+from deeprl_lab.agents.moco import MoCo, Queried, Sampled
+from deeprl_lab.agents.pnlsvi import PNLSVI
+from deeprl_lab.agents.vwls_mdvi import VWLSMDVI
+from deeprl_lab.envs.linear import EndlessLinearMDP, LinearMDP
+from deeprl_lab.envs.mountain_car import START, MountainCar, cost, moved
+from deeprl_lab.envs.worlds import Garnet
+from deeprl_lab.mathematics.planners import discounted_values
+from deeprl_lab.mathematics.sigmoid import LogLoss, SquaredLoss
 
 SMOOTHING = 0.1, 0.5, 1.0
 DISCOUNT = 0.9

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 from deeprl.cli.report import NEEDS
+from deeprl.running.config import folders
 from deeprl.running.config.connections import connections
+from deeprl.running.config.instantiate import instantiate
 from deeprl.running.config.overrides import key_of
 from deeprl.running.config.trust import words_of_trust
 from deeprl.running.config.tuned import family
@@ -15,10 +17,6 @@ from deeprl.running.training.trainer import Trainer
 from deeprl.system.machine import lacking
 from deeprl.system.terminal import from_here, front_door
 
-PICTURELESS = ("toy", "lab")
-"""Families of environments that cannot be filmed"""
-OURS = ("atari", "box2d", "classic", "minatar", "mujoco", *PICTURELESS)
-"""Families of environments that come with deeprl"""
 ANOTHER = ("agent=td3 env=mujoco/hopper steps=200000", "agent=sac env=classic/pendulum", "agent=dqn env=classic/acrobot")
 """Overrides for the next run, in order of preference. None needs an extra."""
 
@@ -44,7 +42,7 @@ def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
             *([early] if trainer.stopped_early else []),
             f"run folder: {quoted}",
             "try next:",
-            *([f"  deeprl record {quoted}{trusted}"] if family(names["env"]) not in PICTURELESS else []),
+            *([f"  deeprl record {quoted}{trusted}"] if instantiate(trainer.config["env"], "env", None).pictures else []),
             *([f"  deeprl report {above}"] if not lacking(NEEDS) else []),
             f"  tensorboard --logdir {above}",
             f"  deeprl eval {quoted} --episodes 100{trusted}",
@@ -60,13 +58,19 @@ def following(names: dict[str, str], seed: int, words: list[str]) -> list[str]:
         names: of the run.
         words: of this process. Only those of a training command are a run's.
     """
-    if family(names["env"]) in OURS:
+    if is_ours(names["env"]):
         return [another(names["agent"], names["env"])]
     words = words[1:] if words[:1] == ["train"] else words
     if not words or "=" not in words[0] or {"-m", "--multirun"} & {*words}:
         return []
     kept = [word for word in words if key_of(word) not in ("seed", "hydra.run.dir", "resume")]
     return [shlex.join([*kept, f"seed={seed + 1}"])]
+
+
+def is_ours(env: str) -> bool:
+    """Whether an environment is one of the tasks that come with deeprl, and neither the user's own nor an extension's."""
+    found = folders.file("env", env) or folders.file("env", f"_{family(env)}")
+    return "/" in env and found is not None and found.is_relative_to(folders.CONFIGS)
 
 
 def another(agent: str, env: str) -> str:

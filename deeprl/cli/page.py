@@ -18,11 +18,6 @@ EXAMPLES = (
 )
 SLOTS = ("train", "env/_atari", "agent/dqn", "agent/td3", "agent/ppo")
 """Files that define the slots. If several files define a slot, its default is that of the first file."""
-LAB = tuple(
-    f"agent/lab/{name}"
-    for name in ("recursive_oce", "robust_rvi", "iterated_cvar", "ravi_ucb", "mocovi", "fqi_log", "loop", "dueling", "adversarial_mdp")
-)
-"""Files that define the slots of the lab's agents, which are in `deeprl list` alone, because `--help` is for one screen"""
 KEYS = (("train", ""), ("env/_base", "env."), ("replay/uniform", "replay."))
 """Files with the keys of every run, and the prefix of these keys."""
 

@@ -80,8 +80,8 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
-SOURCES = ("deeprl", "agents", "envs", "configs", "train.py")
-"""What a run executes or composes"""
+SOURCES = ("deeprl*", "agents", "envs", "configs", "train.py")
+"""What a run executes or composes, as git's patterns; extensions that stand beside deeprl have its name in front of theirs"""
 
 
 def commit(folder: Path) -> dict[str, Any] | None:

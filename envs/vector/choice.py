@@ -33,6 +33,8 @@ class EnvChoice(Choice):
 
     calls_names: ClassVar[bool] = True
     vectors: ClassVar[tuple[str, ...]] = ("sync", "async")
+    pictures: ClassVar[bool] = False
+    """Whether its games have a `frame`"""
     render_remedy: ClassVar[str] = "It has no pictures: leave videos out"
     """Advice in the error message where no frame can be drawn"""
 

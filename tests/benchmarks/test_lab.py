@@ -7,10 +7,10 @@ import pytest
 
 from benchmarks.lab import experiments, planning
 from benchmarks.lab.__main__ import regret, shown, slopes
-from deeprl.agents.lab.dtr_arms import EpsilonGreedy
-from deeprl.agents.lab.pnlsvi import PNLSVI
-from deeprl.envs.lab.dtr import Best, value
-from deeprl.envs.lab.linear import LinearMDP
+from deeprl_lab.agents.dtr_arms import EpsilonGreedy
+from deeprl_lab.agents.pnlsvi import PNLSVI
+from deeprl_lab.envs.dtr import Best, value
+from deeprl_lab.envs.linear import LinearMDP
 
 
 def test_slopes_of_known_curves():

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.approximation_tails import averaged_error, hill, iterates, tail_index
 from benchmarks.nested_expectations import Sampled, read
-from deeprl.lab.planners import backward_induction
+from deeprl_lab.mathematics.planners import backward_induction
 
 
 @pytest.mark.parametrize(("alpha", "p"), [(0.3, 2.6375), (0.2, 3.7094), (0.1, 6.7976), (0.05, 12.909), (0.01, 61.672)])

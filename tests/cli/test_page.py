@@ -14,10 +14,11 @@ from omegaconf import OmegaConf
 
 import deeprl
 from deeprl.cli import exits
-from deeprl.cli.page import EXAMPLES, LAB, help_page
+from deeprl.cli.list import recipes_of_others
+from deeprl.cli.page import EXAMPLES, help_page
 from deeprl.running.config.captions import caption, keys, slots
 from deeprl.running.config.compose import compose, prepare
-from deeprl.running.config.folders import CONFIGS
+from deeprl.running.config.folders import CONFIGS, file
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.overrides import first_of
 from deeprl.running.config.rules import FIXED
@@ -26,7 +27,7 @@ from deeprl.system.terminal import columns
 from tests.builders import console, front_door
 
 ROOT = Path(__file__).resolve().parents[2]
-LAB_SLOTS = {entry.name for file in LAB for entry in slots(file)}
+OTHERS = {entry.name for file in recipes_of_others() for entry in slots(file)}
 SLOTS = [group for group in groups() if not group.startswith(("tuned", "env/")) or group == "env/protocol"]
 
 
@@ -49,7 +50,7 @@ def test_examples_begin_with_the_command_that_was_called(monkeypatch, script, co
 
 def test_the_page_has_every_slot_and_every_key():
     named = {word.split("=")[0].split("@")[0] for word in re.findall(r"^  ([\w/@.]+=)", help_page(), flags=re.MULTILINE)}
-    assert set(SLOTS) - LAB_SLOTS <= named
+    assert set(SLOTS) - OTHERS <= named
     assert set(FIXED) <= named
 
 
@@ -72,7 +73,7 @@ def test_examples_compose(words):
 @pytest.mark.parametrize("slot", SLOTS)
 def test_every_option_has_a_caption(slot):
     prepare()
-    bare = [name for name in options(slot) if (path := CONFIGS / slot / f"{name}.yaml").is_file() and not caption(path)]
+    bare = [name for name in options(slot) if (path := file(slot, name)) and not caption(path)]
     assert bare == []
 
 
@@ -144,10 +145,10 @@ def test_pages_wait_for_no_torch(words):
     assert "torch" not in imported
 
 
-def test_the_list_has_the_slots_of_the_lab_too(capsys):
+def test_the_list_has_the_slots_of_extensions_too(capsys):
     assert console("list") == 0
     said = capsys.readouterr().out
     words = "optimism risk uncertainty models planning expectations loss switching dynamics learner"
     named = {f"agent/{word}" for word in words.split()}
-    assert named == LAB_SLOTS
-    assert all(f"{slot}=" in said for slot in LAB_SLOTS)
+    assert named <= OTHERS
+    assert all(f"{slot}=" in said for slot in OTHERS)

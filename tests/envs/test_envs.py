@@ -22,6 +22,8 @@ from deeprl.envs.toy import Counting, Tabular, chain, policy_values, random_mdp,
 from deeprl.envs.vector.backend import Serial
 from deeprl.envs.vector.environments import EnvironmentFailed, Environments
 from deeprl.envs.vector.spaces import actions_of, channels_of, observations_of
+from deeprl.running.config import folders
+from deeprl.running.config.compose import prepare
 
 ROOT = Path(__file__).parents[2]
 
@@ -584,8 +586,7 @@ def test_the_sampled_mdp_is_the_tabular_one():
 
 
 def environment_names():
-    folder = ROOT / "configs" / "env"
-    files = [path.relative_to(folder) for path in folder.rglob("*.yaml")]
+    files = [*folders.files("env")]
     return sorted(str(path.with_suffix("")) for path in files if not path.name.startswith("_") and path.parts[0] != "protocol")
 
 
@@ -594,6 +595,7 @@ def test_every_configuration_builds(name):
     for package, start in (("minatar", "minatar"), ("Box2D", "box2d")):
         if name.startswith(start):
             pytest.importorskip(package)
+    prepare()
     with hydra.initialize_config_dir(str(ROOT / "configs"), version_base=None):
         needed = {
             "gym": ["env.id=CartPole-v1"],

@@ -3,8 +3,8 @@
 from functools import partial
 from typing import TypeVar
 
-from deeprl.planning_agent import PlanningAgent
 from deeprl.running.training.collector import Collector
+from deeprl_lab.planning_agent import PlanningAgent
 
 A = TypeVar("A", bound=PlanningAgent)
 

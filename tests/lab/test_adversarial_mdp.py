@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
-from deeprl.agents.lab.adversarial_mdp import AdversarialMDP, PolicyOptimisation, Stationary
-from deeprl.envs.lab.adversarial import Adversarial
-from deeprl.envs.lab.worlds import RandomMDP
-from deeprl.lab.dynamics import Counted, Known
-from deeprl.lab.planners import backward_induction, softmax
+from deeprl_lab.agents.adversarial_mdp import AdversarialMDP, PolicyOptimisation, Stationary
+from deeprl_lab.envs.adversarial import Adversarial
+from deeprl_lab.envs.worlds import RandomMDP
+from deeprl_lab.mathematics.dynamics import Counted, Known
+from deeprl_lab.mathematics.planners import backward_induction, softmax
 from tests.lab.playing import played
 
 WORLD = Adversarial()

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from deeprl.agents.lab.contextual import ContextualMDP, EpsilonPlanning, LogBarrier
-from deeprl.envs.lab.contextual import Contextual
-from deeprl.envs.lab.worlds import RandomMDP
-from deeprl.lab.barrier import barrier_occupancy
-from deeprl.lab.mdp import FiniteMDP
-from deeprl.lab.planners import backward_induction
+from deeprl_lab.agents.contextual import ContextualMDP, EpsilonPlanning, LogBarrier
+from deeprl_lab.envs.contextual import Contextual
+from deeprl_lab.envs.worlds import RandomMDP
+from deeprl_lab.mathematics.barrier import barrier_occupancy
+from deeprl_lab.mathematics.mdp import FiniteMDP
+from deeprl_lab.mathematics.planners import backward_induction
 from tests.lab.playing import played
 
 WORLD = Contextual()

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from deeprl.agents.lab.cooperative_lsvi import CooperativeLSVI, lsvi
-from deeprl.envs.lab.linear_tabular import SimplexMDP
-from deeprl.envs.lab.worlds import RandomMDP
-from deeprl.lab.counts import Counts
-from deeprl.lab.mdp import FiniteMDP
-from deeprl.lab.planners import backward_induction
+from deeprl_lab.agents.cooperative_lsvi import CooperativeLSVI, lsvi
+from deeprl_lab.envs.linear_tabular import SimplexMDP
+from deeprl_lab.envs.worlds import RandomMDP
+from deeprl_lab.mathematics.counts import Counts
+from deeprl_lab.mathematics.mdp import FiniteMDP
+from deeprl_lab.mathematics.planners import backward_induction
 from tests.lab.playing import played
 
 WORLD = SimplexMDP(states=5, d=3, horizon=3)

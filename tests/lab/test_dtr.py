@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from deeprl.agents.lab.dtr import DTRBandit, Fixed
-from deeprl.agents.lab.dtr_arms import EpsilonGreedy, ForcedPulls, Optimism
-from deeprl.envs.lab.dtr import DTR, LAWS, Always, Best, value
 from deeprl.running.training.collector import Collector
+from deeprl_lab.agents.dtr import DTRBandit, Fixed
+from deeprl_lab.agents.dtr_arms import EpsilonGreedy, ForcedPulls, Optimism
+from deeprl_lab.envs.dtr import DTR, LAWS, Always, Best, value
 
 
 def agent(optimism, lam: float = 1e-6, capacity: int = 400) -> DTRBandit:

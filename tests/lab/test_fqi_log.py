@@ -5,11 +5,11 @@ from functools import partial
 import numpy as np
 import pytest
 
-from deeprl.agents.lab.fqi_log import FQILog, fourier, iterate
-from deeprl.envs.lab.mountain_car import START, MountainCar, cost, moved
-from deeprl.envs.lab.worlds import RiskLadder
-from deeprl.lab.sigmoid import LogLoss, SquaredLoss, fitted, sigmoid
 from deeprl.running.training.collector import Collector
+from deeprl_lab.agents.fqi_log import FQILog, fourier, iterate
+from deeprl_lab.envs.mountain_car import START, MountainCar, cost, moved
+from deeprl_lab.envs.worlds import RiskLadder
+from deeprl_lab.mathematics.sigmoid import LogLoss, SquaredLoss, fitted, sigmoid
 
 LOSSES = LogLoss(), SquaredLoss()
 

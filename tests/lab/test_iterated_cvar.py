@@ -5,13 +5,13 @@ from functools import partial
 import numpy as np
 import pytest
 
-from deeprl.agents.lab.iterated_cvar import IteratedCVaR
-from deeprl.agents.lab.model_classes import FiniteClass, Mixture
-from deeprl.envs.lab.worlds import LinearMixture, RiskLadder
-from deeprl.lab import ridge
-from deeprl.lab.planners import backward_induction
-from deeprl.lab.risk import CVaR
 from deeprl.running.training.collector import Collector
+from deeprl_lab.agents.iterated_cvar import IteratedCVaR
+from deeprl_lab.agents.model_classes import FiniteClass, Mixture
+from deeprl_lab.envs.worlds import LinearMixture, RiskLadder
+from deeprl_lab.mathematics import ridge
+from deeprl_lab.mathematics.planners import backward_induction
+from deeprl_lab.mathematics.risk import CVaR
 
 
 def agent(models, tau: float = 0.5, world=None, points: int = 301) -> IteratedCVaR:

@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
-from deeprl.agents.lab.latent_mdp import LatentMDP
-from deeprl.envs.lab.latent import LatentBandit, LatentRandom
-from deeprl.envs.lab.worlds import RandomMDP
-from deeprl.lab import belief
-from deeprl.lab.optimism import Bernstein, Bonus
+from deeprl_lab.agents.latent_mdp import LatentMDP
+from deeprl_lab.envs.latent import LatentBandit, LatentRandom
+from deeprl_lab.envs.worlds import RandomMDP
+from deeprl_lab.mathematics import belief
+from deeprl_lab.mathematics.optimism import Bernstein, Bonus
 from tests.lab.playing import played
 
 

@@ -6,13 +6,13 @@ from functools import partial
 import numpy as np
 import pytest
 
-from deeprl.agents.lab.pnlsvi import PNLSVI
-from deeprl.agents.lab.vwls_mdvi import VWLSMDVI
-from deeprl.envs.lab.linear import EndlessLinearMDP, LinearMDP
-from deeprl.envs.lab.worlds import RandomMDP
-from deeprl.lab import ridge
-from deeprl.lab.planners import backward_induction, discounted_values
 from deeprl.running.training.collector import Collector
+from deeprl_lab.agents.pnlsvi import PNLSVI
+from deeprl_lab.agents.vwls_mdvi import VWLSMDVI
+from deeprl_lab.envs.linear import EndlessLinearMDP, LinearMDP
+from deeprl_lab.envs.worlds import RandomMDP
+from deeprl_lab.mathematics import ridge
+from deeprl_lab.mathematics.planners import backward_induction, discounted_values
 
 
 @pytest.mark.parametrize("world", [LinearMDP(instance=3), EndlessLinearMDP(instance=3, d=2)])

@@ -5,10 +5,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from deeprl.agents.lab.loop import Discrepancy, Doubling, Loop, Switching
-from deeprl.envs.lab.worlds import Garnet, RiskLadder, RiverSwim, TwoStates
-from deeprl.lab.planners import extended_value_iteration, optimistic_kernel, policy_gain, relative_value_iteration
 from deeprl.running.training.collector import Collector
+from deeprl_lab.agents.loop import Discrepancy, Doubling, Loop, Switching
+from deeprl_lab.envs.worlds import Garnet, RiskLadder, RiverSwim, TwoStates
+from deeprl_lab.mathematics.planners import extended_value_iteration, optimistic_kernel, policy_gain, relative_value_iteration
 
 P, V = np.array([0.5, 0.3, 0.2]), np.array([1.0, 2.0, 4.0])
 GRID = np.array([(i, j, 200 - i - j) for i in range(201) for j in range(201 - i)]) / 200.0

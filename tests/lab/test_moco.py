@@ -5,12 +5,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from deeprl.agents.lab.moco import MoCo, Queried, Sampled
-from deeprl.envs.lab.worlds import Garnet, RiskLadder
-from deeprl.lab.correction import corrected, orthonormal
-from deeprl.lab.mdp import FiniteMDP
-from deeprl.lab.planners import discounted_values
 from deeprl.running.training.collector import Collector
+from deeprl_lab.agents.moco import MoCo, Queried, Sampled
+from deeprl_lab.envs.worlds import Garnet, RiskLadder
+from deeprl_lab.mathematics.correction import corrected, orthonormal
+from deeprl_lab.mathematics.mdp import FiniteMDP
+from deeprl_lab.mathematics.planners import discounted_values
 
 WORLD = Garnet(states=20, branches=4, restart=0.0)
 P, R = WORLD.mdp.transition, WORLD.mdp.expected_reward()

@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from deeprl.agents.lab.dueling import Dueling, candidates, deterministic_policies, occupancies
-from deeprl.agents.lab.random_duels import RandomDuels
-from deeprl.envs.lab.duel import Duel
-from deeprl.envs.lab.worlds import RandomMDP
-from deeprl.lab.dynamics import Counted, Known
-from deeprl.lab.planners import backward_induction
-from deeprl.lab.preferences import logistic_ridge
+from deeprl_lab.agents.dueling import Dueling, candidates, deterministic_policies, occupancies
+from deeprl_lab.agents.random_duels import RandomDuels
+from deeprl_lab.envs.duel import Duel
+from deeprl_lab.envs.worlds import RandomMDP
+from deeprl_lab.mathematics.dynamics import Counted, Known
+from deeprl_lab.mathematics.planners import backward_induction
+from deeprl_lab.mathematics.preferences import logistic_ridge
 from tests.lab.playing import played
 
 WORLD = Duel()

@@ -5,10 +5,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from deeprl.agents.lab.ravi_ucb import Converged, Mirror, RaviUCB
-from deeprl.envs.lab.worlds import RiskLadder, RiverSwim, TwoStates
-from deeprl.lab.planners import discounted_values
 from deeprl.running.training.collector import Collector
+from deeprl_lab.agents.ravi_ucb import Converged, Mirror, RaviUCB
+from deeprl_lab.envs.worlds import RiskLadder, RiverSwim, TwoStates
+from deeprl_lab.mathematics.planners import discounted_values
 
 MDP = TwoStates().mdp
 UNIFORM = np.full((2, 2), -np.log(2.0))

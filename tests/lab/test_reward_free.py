@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from deeprl.agents.lab.reward_free import RewardFree, evaluate, plan, unit_rewards
-from deeprl.envs.lab.worlds import LinearMixture, RandomMDP
-from deeprl.lab.planners import backward_induction
+from deeprl_lab.agents.reward_free import RewardFree, evaluate, plan, unit_rewards
+from deeprl_lab.envs.worlds import LinearMixture, RandomMDP
+from deeprl_lab.mathematics.planners import backward_induction
 from tests.lab.playing import played
 
 WORLD = LinearMixture(d=3, states=4, num_actions=2, horizon=4)

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from deeprl.agents.lab.recursive_oce import RecursiveOCE
-from deeprl.agents.lab.static_cvar import StaticCVaR
-from deeprl.envs.lab.worlds import RandomMDP, RiskLadder, TwoStates
-from deeprl.lab import budget
-from deeprl.lab.mdp import FiniteMDP
-from deeprl.lab.optimism import Bernstein, Bonus, Hoeffding
-from deeprl.lab.planners import backward_induction
-from deeprl.lab.risk import CVaR, Entropic, Mean, MeanVariance, Piecewise, Risk
 from deeprl.running.training.collector import Collector
+from deeprl_lab.agents.recursive_oce import RecursiveOCE
+from deeprl_lab.agents.static_cvar import StaticCVaR
+from deeprl_lab.envs.worlds import RandomMDP, RiskLadder, TwoStates
+from deeprl_lab.mathematics import budget
+from deeprl_lab.mathematics.mdp import FiniteMDP
+from deeprl_lab.mathematics.optimism import Bernstein, Bonus, Hoeffding
+from deeprl_lab.mathematics.planners import backward_induction
+from deeprl_lab.mathematics.risk import CVaR, Entropic, Mean, MeanVariance, Piecewise, Risk
 
 P, X = np.array([0.25, 0.75]), np.array([0.0, 1.0])
 MEASURES = {

@@ -7,11 +7,11 @@ from math import comb
 import numpy as np
 import pytest
 
-from deeprl.agents.lab.robust_rvi import RobustRVI
-from deeprl.envs.lab.worlds import Garnet, RiskLadder, TwoStates
-from deeprl.lab.planners import relative_value_iteration
-from deeprl.lab.uncertainty import KL, ChiSquare, Contamination, TotalVariation, Uncertainty, Wasserstein
 from deeprl.running.training.collector import Collector
+from deeprl_lab.agents.robust_rvi import RobustRVI
+from deeprl_lab.envs.worlds import Garnet, RiskLadder, TwoStates
+from deeprl_lab.mathematics.planners import relative_value_iteration
+from deeprl_lab.mathematics.uncertainty import KL, ChiSquare, Contamination, TotalVariation, Uncertainty, Wasserstein
 
 P, V = np.array([0.5, 0.3, 0.2]), np.array([1.0, 2.0, 4.0])
 GRID = np.array([(i, j, 200 - i - j) for i in range(201) for j in range(201 - i)]) / 200.0

@@ -32,7 +32,7 @@ PYTEST = ("-m", "pytest", "-n", "0", "-p", "no:cacheprovider")
 def checkout(tmp_path_factory) -> Path:
     """A copy of what a contributor would edit, with the examples in it."""
     root = tmp_path_factory.mktemp("checkout")
-    for name in ("deeprl", "agents", "envs", "configs", "benchmarks", "changes", "docs", "tests"):
+    for name in ("deeprl", "agents", "envs", "configs", "deeprl_lab", "benchmarks", "changes", "docs", "tests"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"), symlinks=True)
     for name in ("train.py", "pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"):
         shutil.copy(ROOT / name, root / name)

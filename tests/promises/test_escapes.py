@@ -34,7 +34,9 @@ def printed(capsys) -> str:
 def test_commands_print_through_one_function():
     """`answer` and `say` escape; `print` does not."""
     ours = Path(deeprl.__file__).parent
-    for path in (path for package in (ours, ours.parent / "agents", ours.parent / "envs") for path in package.rglob("*.py")):
+    for path in (
+        path for package in (ours, *(ours.parent / name for name in ("agents", "envs", "deeprl_lab"))) for path in package.rglob("*.py")
+    ):
         calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
         printing = [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
         assert len(printing) == (path == ours / "system" / "terminal.py"), path

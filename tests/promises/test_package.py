@@ -41,7 +41,7 @@ def built(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("package")
     source = root / "source"
     unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
-    for name in ("deeprl", "agents", "envs", "configs", "docs/template"):
+    for name in ("deeprl", "agents", "envs", "configs", "deeprl_lab", "docs/template"):
         shutil.copytree(ROOT / name, source / name, ignore=unwanted, symlinks=True)
     for name in ("pyproject.toml", "README.md", "LICENSE", "train.py"):
         shutil.copy(ROOT / name, source / name)
@@ -92,7 +92,8 @@ def test_the_wheel_holds_the_checkout(built):
     with zipfile.ZipFile(next((built / "wheels").glob("deeprl-*.whl"))) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     expected = {"deeprl/py.typed"}
-    for folder, home in (("deeprl", "deeprl"), ("agents", "deeprl/agents"), ("envs", "deeprl/envs"), ("configs", "deeprl/configs")):
+    for folder in ("deeprl", "agents", "envs", "configs", "deeprl_lab"):
+        home = folder if folder.startswith("deeprl") else f"deeprl/{folder}"
         paths = [path for suffix in ("*.py", "*.yaml", "*.html") for path in (ROOT / folder).rglob(suffix)]  # does not follow links
         expected |= {f"{home}/{path.relative_to(ROOT / folder)}" for path in paths}
     assert names == expected

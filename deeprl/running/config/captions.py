@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from deeprl.running.config.folders import CONFIGS
+from deeprl.running.config import folders
 
 LINE = re.compile(r"( *)(- )?([\w@]+): *(.*?)(?: +# (.*))?")
 
@@ -36,7 +36,7 @@ def caption(path: Path) -> str:
 
 def slots(file: str) -> list[Entry]:
     """The slots in the `defaults` of a file, such as "train" or "agent/dqn", that have a comment."""
-    owner = file.split("/")[0] if "/" in file else ""  # agent/lab/dtr: the group is agent
+    owner = file.split("/")[0] if "/" in file else ""  # agent/FAMILY/mine: the group is agent
     found = [entry for entry, default in _entries(file) if default and entry.comment]
     return [entry._replace(name=f"{owner}/{entry.name}".replace("@", f"@{owner}.")) if owner else entry for entry in found]
 
@@ -50,7 +50,8 @@ def _entries(file: str) -> list[tuple[Entry, bool]]:
     """Every entry, and whether it belongs to `defaults`."""
     found: list[tuple[Entry, bool]] = []
     parents: list[tuple[int, str]] = []
-    for line in (CONFIGS / f"{file}.yaml").read_text().splitlines():
+    path = folders.file("", file)
+    for line in path.read_text("utf-8", "replace").splitlines() if path else ():
         if match := LINE.fullmatch(line):
             indent, dash, name, value, comment = match.groups()
             parents = [parent for parent in parents if parent[0] < len(indent)]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import re
 from functools import cache
+from pathlib import Path
 
-from deeprl.running.config.folders import names
-
-FAMILIES = ("lab",)
-"""Folders of `agent` that hold recipes, not options of a slot"""
+from deeprl.running.config.folders import folders, names, stamps
 
 
 @cache
@@ -27,18 +26,34 @@ def options(group: str) -> list[str]:
 
 def option_files(group: str) -> set[str]:
     """The files of a group, bases of other files included."""
-    return {name for name in names(group) if not _nested(name, group)}
+    families = agent_families() if group == "agent" else set()
 
+    def nested(name: str) -> bool:
+        """Whether a file belongs to a subgroup: agent/head/scalar.yaml is no option of agent, but agent/FAMILY/mine.yaml is one, and
+        env/classic/cartpole.yaml is one of env."""
+        first, *below = name.split("/")
+        return bool(below) and first not in families and (group.startswith("agent") or first == "protocol")
 
-def _nested(name: str, group: str) -> bool:
-    """Whether a file belongs to a subgroup: agent/head/scalar.yaml is no option of agent, but agent/lab/dtr.yaml is one, and
-    env/classic/cartpole.yaml is one of env."""
-    first, *below = name.split("/")
-    if group == "agent" and first in FAMILIES:
-        return False
-    return bool(below) and (group.startswith("agent") or first == "protocol")
+    return {name for name in names(group) if not nested(name)}
 
 
 def groups() -> list[str]:
-    families = {f"agent/{family}" for family in FAMILIES}
+    families = {f"agent/{family}" for family in agent_families()}
     return sorted({name.rpartition("/")[0] for name in names()} - families - {""} | {"env"})
+
+
+def agent_families() -> set[str]:
+    """Folders of `agent` that hold agents of a family. The others are slots, because a file lists them in its `defaults`; from a folder
+    that no file lists, composition chooses nothing."""
+    listed = {slot for folder in folders() for path in stamps(folder / "agent") for slot in SLOT.findall(_defaults(path))}
+    return {first for first, _, below in (name.partition("/") for name in names("agent")) if below} - listed
+
+
+DEFAULTS = re.compile(r"^defaults:(.*(?:\n(?:[ -].*)?)*)", re.MULTILINE)
+SLOT = re.compile(r"[ \[](?:override )?(?:/agent/)?(\w+)(?:@[\w.]+)?: ")
+
+
+def _defaults(path: str) -> str:
+    """The `defaults` of a file, found without a parser, because every command reads them all."""
+    found = DEFAULTS.search(Path(path).read_text("utf-8", "replace"))
+    return re.sub(" #.*", "", found[1]) if found else ""

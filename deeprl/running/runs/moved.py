@@ -3,6 +3,8 @@ first release."""
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.metadata import entry_points
 from typing import Any
 
 LEARNING = ("values", "backups", "networks", "parts", "transforms", "optim", "agent", "value_agent", "actor_critic", "policy_gradient")
@@ -12,19 +14,31 @@ MOVED = {
     "deeprl.remote": "deeprl.running.collect",
 }
 """Old package or module: the new one"""
-FORMER = {new: old for old, new in MOVED.items()}
+ENTRY_POINTS = "deeprl.moved"
+"""Group of entry points by which a distribution says that its own modules moved: the name is the old path, the value the new one. It
+renames only: whether a class may be called is asked of the new name."""
 
 
-def translated(config: Any, table: dict[str, str] = MOVED) -> Any:
+@cache
+def moved() -> dict[str, str]:
+    """`MOVED`, and what installed distributions announce."""
+    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)} | MOVED
+
+
+def translated(config: Any) -> Any:
     """A configuration whose `_target_`s are where their classes are today."""
-    if isinstance(config, dict):
-        return {key: _path(value, table) if key == "_target_" else translated(value, table) for key, value in config.items()}
-    return [translated(value, table) for value in config] if isinstance(config, list) else config
+    return _renamed(config, moved())
 
 
 def former(config: Any) -> Any:
     """A configuration whose `_target_`s are where their classes were first. Hashes are of these, so that a move changes none."""
-    return translated(config, FORMER)
+    return _renamed(config, {new: old for old, new in moved().items()})
+
+
+def _renamed(config: Any, table: dict[str, str]) -> Any:
+    if isinstance(config, dict):
+        return {key: _path(value, table) if key == "_target_" else _renamed(value, table) for key, value in config.items()}
+    return [_renamed(value, table) for value in config] if isinstance(config, list) else config
 
 
 def _path(target: Any, table: dict[str, str]) -> Any:

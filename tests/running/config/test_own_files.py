@@ -105,8 +105,7 @@ def test_keys_of_other_options_are_ignored_with_short_lines(mine, capsys):
 def test_every_key_of_our_own_files_exists(monkeypatch):
     """The rule for files of users, asked of ours: everything that a tuned file or an experiment sets is a key of some option."""
     monkeypatch.setattr(own_files, "of_users", folders.file)
-    places = {group: folders.CONFIGS / group for group in ("tuned", "experiment")}
-    sources = [(group, str(path.relative_to(top).with_suffix("")), "") for group, top in places.items() for path in top.rglob("*.yaml")]
+    sources = [(group, str(path.with_suffix("")), "") for group in ("tuned", "experiment") for path in folders.files(group)]
     assert len(sources) > 100
     own_files.check_keys(sources, dropped=["agent", "env", "replay", "collect", "accelerate", "learner", "logger"])
 

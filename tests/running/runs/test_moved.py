@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import EntryPoint
 
 import pytest
 
 from deeprl.running.runs.config_file import config_hash
-from deeprl.running.runs.moved import MOVED, former, translated
+from deeprl.running.runs import moved
+from deeprl.running.runs.moved import former, translated
 
 BEFORE = {"seed": 3, "agent": {"_target_": "deeprl.value_agent.ValueAgent", "torso": {"_target_": "deeprl.networks.torsos.MLPTorso"}}}
 """A configuration as a run of 9114cc1 stored it"""
@@ -28,6 +30,32 @@ def test_a_hash_is_that_of_the_commit_before_the_move():
     assert config_hash(BEFORE) == config_hash(translated(BEFORE)) == "9432fec18919"
 
 
-@pytest.mark.parametrize("new", MOVED.values())
+@pytest.mark.parametrize("new", moved.moved().values())
 def test_moved_paths_are_there(new):
     import_module(new)
+
+
+def test_an_extension_says_where_its_modules_went(monkeypatch):
+    """And redirects none of deeprl's that moved."""
+    points = [EntryPoint("mine.old", "mine.new", moved.ENTRY_POINTS), EntryPoint("deeprl.values", "mine.values", moved.ENTRY_POINTS)]
+    monkeypatch.setattr(moved, "entry_points", lambda group: points)
+    moved.moved.cache_clear()
+    try:
+        assert translated({"_target_": "mine.old.a.A", "b": [{"_target_": "mine.older.B"}]}) == {
+            "_target_": "mine.new.a.A", "b": [{"_target_": "mine.older.B"}],
+        }  # fmt: skip
+        assert former({"_target_": "mine.new.a.A"}) == {"_target_": "mine.old.a.A"}
+        assert translated(BEFORE)["agent"]["_target_"] == "deeprl.learning.value_agent.ValueAgent"
+        assert translated({"_target_": "deeprl.values.scalar.X"})["_target_"] == "deeprl.learning.values.scalar.X"
+    finally:
+        moved.moved.cache_clear()
+
+
+def test_the_lab_has_said_so():
+    """A run of before it was a package of its own."""
+    old = {"_target_": "deeprl.agents.lab.dtr.DTRBandit", "optimism": {"_target_": "deeprl.lab.optimism.Bonus"}}
+    assert translated(old) == {
+        "_target_": "deeprl_lab.agents.dtr.DTRBandit",
+        "optimism": {"_target_": "deeprl_lab.mathematics.optimism.Bonus"},
+    }
+    assert former(translated(old)) == old
