@@ -8,8 +8,9 @@ Expectations", ICML 2023), for Bellman's optimality equation with sampled next s
 
 python -m benchmarks.nested_expectations [--json FILE]
 
-From memory: the estimator is the paper's. The Δ of `deeprl_lab/agents/robust_rvi.py` is the same, one level deep. The table has, for equal numbers
-of sampled next states, the mean error ± its standard error, and the root mean squared error of one estimate.
+From memory: the estimator is the paper's. The Δ of `deeprl_lab/agents/robust_rvi.py` is the same, one level deep.
+The table has, for equal numbers of sampled next states, the mean error ± its standard error, and the root mean
+squared error of one estimate.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from deeprl.running.runs.config_file import config_hash
 from deeprl.running.runs import moved
+from deeprl.running.runs.config_file import config_hash
 from deeprl.running.runs.moved import former, translated
 
 BEFORE = {"seed": 3, "agent": {"_target_": "deeprl.value_agent.ValueAgent", "torso": {"_target_": "deeprl.networks.torsos.MLPTorso"}}}
