@@ -15,11 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deeprl.learning.agent import Agent, Answer
-from deeprl.learning.parts.exploration import certain
-from deeprl.learning.transforms.rewards import Raw
-from deeprl.noise import seed_sequence
-from deeprl.types import Acted, Rows, Spec
+from deeprl.extend import Acted, Agent, Answer, Raw, Rows, Spec, certain, seed_sequence
 
 
 class PlanningAgent(Agent):

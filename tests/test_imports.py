@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -21,6 +22,7 @@ LAYERS = (
     ("backups", "networks", "replay", "objective"),
     ("agent", "parts"),
     ("value_agent", "actor_critic", "policy_gradient", "accelerate", "config"),
+    ("extend",),
     ("training", "report"),
     ("collect",),
     ("session",),
@@ -33,7 +35,7 @@ LAYERS = (
 reads what training left in run folders, and neither knows the other. `export` stands behind `session`, because it takes a loaded run."""
 WINGS = ("learning", "running", "tools")
 """Folders of rooms in `deeprl/`. The others are rooms themselves."""
-BESIDE = {"agents": 7, "envs": 3}
+BESIDE = {"agents": 8, "envs": 3}
 """Folders beside `deeprl/`: how many of the layers they may import."""
 EXTENSION = "deeprl_lab"
 ROOMS = (("mathematics",), ("envs",), ("planning_agent",), ("agents",))
@@ -95,9 +97,9 @@ def refused(module: str, target: str) -> bool:
     here, there = room(module), room(target)
     if module.split(".")[0] == EXTENSION:
         inside = target.split(".")[0] == EXTENSION
-        return here not in INNER or (
-            INNER.get(there, 9) > INNER[here] if inside else LAYER.get(there, 0 if there == "envs" else 99) >= BESIDE["agents"]
-        )
+        return INNER[there] > INNER[here] if inside else target != "deeprl.extend"
+    if here == "extend" and there == "envs":  # of whose layer it shows the interfaces
+        return False
     if target.split(".")[0] != "deeprl":
         return True  # by its second name, or from what is not installed
     if here == there or not here or target == "deeprl":  # which holds the version, and imports nothing at its top
@@ -146,6 +148,22 @@ def test_a_circle_and_a_wrong_arrow_are_found():
     assert refused("deeprl.envs.toy", "deeprl.learning.agent")
     assert refused("deeprl.running.session.session", "agents.idqn")
     assert not refused("deeprl.agents.idqn", "deeprl.learning.value_agent")
+
+
+def test_whoever_extends_imports_the_contract_alone():
+    """The template, the worked examples of CONTRIBUTING, whose own files are new, and the extension (`refused`, above)."""
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    template = [path.read_text() for path in (ROOT / "docs" / "template").rglob("*.py")]
+    found = set().union(*(imported(source, "mine") for source in (*examples, *template)))
+    assert {name for name in found if name in MODULES or name.split(".")[0] != "deeprl"} == {"deeprl.extend", "tests.builders"}
+    assert refused("deeprl_lab.envs.dtr", "deeprl.types")
+    assert refused("deeprl_lab.envs.dtr", "deeprl_lab.agents.dtr")
+
+
+def test_nothing_in_deeprl_knows_the_extension():
+    for folder in ("deeprl", "agents", "envs", "configs"):
+        paths = [path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".yaml", ".html")]
+        assert [path for path in paths if re.search(r"\blab\b|deeprl_lab", path.read_text())] == []
 
 
 def test_the_parser_sees_every_way_to_import():

@@ -19,8 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deeprl.choice import Choice, in_range
-from deeprl.types import Rows, Spec
+from deeprl.extend import Choice, Rows, Spec, in_range
 from deeprl_lab.agents.cooperative_lsvi import lsvi
 from deeprl_lab.mathematics import ridge
 from deeprl_lab.mathematics.counts import Counts, read

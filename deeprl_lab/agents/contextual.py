@@ -15,8 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deeprl.choice import Choice, in_range
-from deeprl.types import Rows, Spec
+from deeprl.extend import Choice, Rows, Spec, in_range
 from deeprl_lab.mathematics import ridge
 from deeprl_lab.mathematics.barrier import barrier_occupancy
 from deeprl_lab.mathematics.counts import read

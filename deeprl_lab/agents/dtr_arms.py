@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deeprl.choice import Choice, counts, in_range
+from deeprl.extend import Choice, counts, in_range
 from deeprl_lab.mathematics import ridge
 
 

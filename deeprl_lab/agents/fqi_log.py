@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deeprl.choice import counts, in_range
-from deeprl.types import Rows, Spec
+from deeprl.extend import Rows, Spec, counts, in_range
 from deeprl_lab.mathematics.sigmoid import Loss, fitted, sigmoid
 from deeprl_lab.planning_agent import PlanningAgent
 

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deeprl.choice import counts
-from deeprl.types import Rows, Spec
+from deeprl.extend import Rows, Spec, counts
 from deeprl_lab.agents.model_classes import ModelClass
 from deeprl_lab.mathematics.counts import read
 from deeprl_lab.mathematics.planners import backward_induction

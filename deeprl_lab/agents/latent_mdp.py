@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from deeprl.types import Rows, Spec
+from deeprl.extend import Rows, Spec
 from deeprl_lab.mathematics import belief
 from deeprl_lab.mathematics.optimism import Bonus
 from deeprl_lab.planning_agent import PlanningAgent

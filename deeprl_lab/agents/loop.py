@@ -19,8 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deeprl.choice import Choice, in_range
-from deeprl.types import Rows, Spec
+from deeprl.extend import Choice, Rows, Spec, in_range
 from deeprl_lab.mathematics.planners import extended_value_iteration, policy_gain, relative_value_iteration
 from deeprl_lab.planning_agent import PlanningAgent
 

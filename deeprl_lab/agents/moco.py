@@ -20,8 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deeprl.choice import Choice, counts, in_range
-from deeprl.types import Rows, Spec
+from deeprl.extend import Choice, Rows, Spec, counts, in_range
 from deeprl_lab.mathematics.correction import corrected, orthonormal
 from deeprl_lab.mathematics.mdp import FiniteMDP
 from deeprl_lab.mathematics.planners import discounted_values

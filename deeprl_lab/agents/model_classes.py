@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deeprl.choice import Choice, in_range
+from deeprl.extend import Choice, in_range
 from deeprl_lab.mathematics import ridge
 
 Stored = dict[str, np.ndarray]

@@ -19,8 +19,7 @@ import math
 
 import numpy as np
 
-from deeprl.choice import in_range
-from deeprl.types import Rows, Spec
+from deeprl.extend import Rows, Spec, in_range
 from deeprl_lab.mathematics import ridge
 from deeprl_lab.mathematics.counts import read
 from deeprl_lab.mathematics.planners import backward_induction

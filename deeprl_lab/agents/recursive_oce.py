@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deeprl.types import Rows, Spec
+from deeprl.extend import Rows, Spec
 from deeprl_lab.mathematics.counts import Counts, read
 from deeprl_lab.mathematics.optimism import Bernstein, Bonus
 from deeprl_lab.mathematics.planners import backward_induction

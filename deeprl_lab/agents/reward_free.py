@@ -18,8 +18,7 @@ import math
 
 import numpy as np
 
-from deeprl.choice import counts, in_range
-from deeprl.types import Rows, Spec
+from deeprl.extend import Rows, Spec, counts, in_range
 from deeprl_lab.mathematics import ridge
 from deeprl_lab.mathematics.counts import read
 from deeprl_lab.planning_agent import PlanningAgent

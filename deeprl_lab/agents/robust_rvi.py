@@ -19,8 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from deeprl.choice import counts, in_range, one_of
-from deeprl.types import Rows, Spec
+from deeprl.extend import Rows, Spec, counts, in_range, one_of
 from deeprl_lab.mathematics.planners import relative_value_iteration
 from deeprl_lab.mathematics.uncertainty import Uncertainty
 from deeprl_lab.planning_agent import PlanningAgent

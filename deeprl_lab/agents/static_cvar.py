@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deeprl.choice import in_range
-from deeprl.types import Rows, Spec
+from deeprl.extend import Rows, Spec, in_range
 from deeprl_lab.mathematics import budget
 from deeprl_lab.mathematics.counts import Counts, read
 from deeprl_lab.mathematics.optimism import Bonus

@@ -13,9 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from deeprl.choice import counts, in_range
-from deeprl.envs.vector.backend import Game
-from deeprl.envs.vector.choice import EnvChoice
+from deeprl.extend import EnvChoice, Game, counts, in_range
 from deeprl_lab.envs.linear_tabular import SimplexMDP
 from deeprl_lab.envs.worlds import FiniteGame
 from deeprl_lab.mathematics.mdp import FiniteMDP

@@ -18,10 +18,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from deeprl.envs.vector.backend import Game
-from deeprl.envs.vector.choice import EnvChoice
-from deeprl.envs.vector.spaces import Actions
-from deeprl.types import Spec
+from deeprl.extend import Actions, EnvChoice, Game, Spec
 
 LAWS = (((4, 1), (1, 2)), ((1, 4), (2, 1)))
 """Parameters of the Beta laws of x₂ after each action: with probability x₁, else"""

@@ -13,11 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from deeprl.choice import counts, in_range
-from deeprl.envs.vector.backend import Game
-from deeprl.envs.vector.choice import EnvChoice
-from deeprl.envs.vector.spaces import Actions
-from deeprl.types import Spec
+from deeprl.extend import Actions, EnvChoice, Game, Spec, counts, in_range
 
 
 class Contexts(NamedTuple):

@@ -10,8 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from deeprl.choice import counts, in_range
-from deeprl.envs.vector.backend import Game
+from deeprl.extend import Game, counts, in_range
 from deeprl_lab.mathematics.mdp import FiniteMDP
 
 from .worlds import EndlessWorld, FiniteGame, FiniteWorld

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from deeprl.choice import counts
+from deeprl.extend import counts
 from deeprl_lab.envs.worlds import FiniteWorld
 from deeprl_lab.mathematics.mdp import FiniteMDP
 

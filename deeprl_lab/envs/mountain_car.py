@@ -14,11 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from deeprl.choice import counts
-from deeprl.envs.vector.backend import Game
-from deeprl.envs.vector.choice import EnvChoice
-from deeprl.envs.vector.spaces import Actions
-from deeprl.types import Spec
+from deeprl.extend import Actions, EnvChoice, Game, Spec, counts
 
 GOAL = 0.6
 LOW, HIGH = np.array([-1.2, -0.07]), np.array([GOAL, 0.07])

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deeprl.types import Rows
+from deeprl.extend import Rows
 
 
 def read(obs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

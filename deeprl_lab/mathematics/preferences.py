@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deeprl.types import Rows
+from deeprl.extend import Rows
 from deeprl_lab.mathematics.counts import read
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deeprl.choice import Choice
+from deeprl.extend import Choice
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deeprl.choice import Choice, in_range
+from deeprl.extend import Choice, in_range
 from deeprl_lab.mathematics.concave import maximum
 
 

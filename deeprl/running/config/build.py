@@ -37,7 +37,7 @@ def agents_for(kind: str) -> list[str]:
 
 
 def kinds() -> dict[str, str]:
-    """The kind of actions that each agent takes, as `agent_actions` says; without those of families, as `lab/dtr`."""
+    """The kind of actions that each agent takes, as `agent_actions` says; without those of families of them, `agent=FAMILY/mine`."""
     found = {}
     for name in options("agent"):
         with contextlib.suppress(UnicodeDecodeError, YAMLError, OmegaConfBaseException):  # a file of the user's that nobody chose

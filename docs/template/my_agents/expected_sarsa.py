@@ -7,11 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deeprl.choice import Choice, in_range
-from deeprl.learning.backups.policies import epsilon_greedy
-from deeprl.learning.values.returns import Returns
-from deeprl.learning.values.view import View
-from deeprl.types import Batch
+from deeprl.extend import Batch, Choice, Returns, View, epsilon_greedy, in_range
 
 
 @dataclass(frozen=True)

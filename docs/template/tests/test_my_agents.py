@@ -7,9 +7,7 @@ import torch
 from my_agents.corridor import Corridor
 from my_agents.expected_sarsa import ExpectedSarsa
 
-from deeprl.learning.values.losses import squared
-from deeprl.learning.values.masked import MaskedValues
-from deeprl.learning.values.scalar import ScalarValues
+from deeprl.extend import MaskedValues, ScalarValues, squared
 
 
 def target(epsilon: float) -> float:

@@ -1,0 +1,61 @@
+"""The contract with everything that extends deeprl: a paper, a torso, a rule of exploration, a sampler, an environment.
+
+A package of one's own imports from `deeprl` nothing but these names. What a name promises stands in its docstring, and changes only with a
+deprecation: one release warns and takes the old form too. The files behind the names may move at any time.
+"""
+
+from deeprl.choice import Choice, Part, counts, in_range, one_of
+from deeprl.envs.vector.backend import Game
+from deeprl.envs.vector.choice import EnvChoice
+from deeprl.envs.vector.spaces import Actions
+from deeprl.errors import ConfigError
+from deeprl.learning.agent import Agent, Answer
+from deeprl.learning.backups.bellman import Max
+from deeprl.learning.backups.policies import epsilon_greedy, greedy
+from deeprl.learning.backups.traces import Step, Trace
+from deeprl.learning.networks.copies import Copies
+from deeprl.learning.networks.heads import HeadChoice
+from deeprl.learning.networks.mlp import MLP
+from deeprl.learning.networks.torsos import TorsoChoice, widths
+from deeprl.learning.objective import Objective
+from deeprl.learning.parts.auxiliary import Auxiliary
+from deeprl.learning.parts.chains import Chain, follow_
+from deeprl.learning.parts.exploration import ActorExploration, Explored, Memory, Policy, Tick, ValueExploration, certain
+from deeprl.learning.parts.rate import Rate
+from deeprl.learning.parts.weighting import Weighting
+from deeprl.learning.plan import Plan
+from deeprl.learning.transforms.rewards import Raw
+from deeprl.learning.values.losses import average, squared
+from deeprl.learning.values.mapping import Mapping
+from deeprl.learning.values.masked import MaskedValues
+from deeprl.learning.values.reduce import Reduction
+from deeprl.learning.values.returns import Returns
+from deeprl.learning.values.scalar import ScalarValues
+from deeprl.learning.values.view import View
+from deeprl.noise import seed_sequence
+from deeprl.replay.samplers import Live
+from deeprl.schedules import Constant
+from deeprl.types import Acted, Batch, Learned, Rows, Spec
+
+__all__ = [  # noqa: RUF022 (grouped by what they are for)
+    # What a configuration names; checks of its fields, whose message names the field
+    "Choice", "Part", "in_range", "one_of", "counts", "widths", "ConfigError",
+    # Records that cross borders
+    "Spec", "Rows", "Batch", "Acted", "Learned",
+    # A Bellman operator takes views of two networks and a batch, and gives returns; a trace takes steps of sequences
+    "View", "Returns", "Trace", "Step", "Max", "greedy", "epsilon_greedy",
+    # Values that a head predicts, the units of a prediction, distances
+    "ScalarValues", "MaskedValues", "Mapping", "Reduction", "squared", "average",
+    # Parts that an agent owns, built from its plan
+    "Plan", "Chain", "follow_", "Weighting", "Auxiliary", "Rate", "Objective",
+    # A rule of exploration: ticks in, actions with their probabilities out
+    "ValueExploration", "ActorExploration", "Tick", "Policy", "Memory", "Explored", "Constant",
+    # Networks with a stack axis
+    "TorsoChoice", "Copies", "MLP", "HeadChoice",
+    # A sampler chooses among live transitions
+    "Live",
+    # An agent from scratch, without networks if it likes
+    "Agent", "Answer", "Raw", "certain", "seed_sequence",
+    # An environment
+    "EnvChoice", "Game", "Actions",
+]  # fmt: skip
