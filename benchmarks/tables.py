@@ -10,9 +10,12 @@ import re
 from pathlib import Path
 
 from deeprl.cli.page import SLOTS
+from deeprl.running.config import folders
 from deeprl.running.config.build import option_class
 from deeprl.running.config.captions import Entry, caption, slots
+from deeprl.running.config.compose import prepare
 from deeprl.running.config.menu import options
+from deeprl.running.config.own_files import of_users
 from docs.navigation import pages
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,10 +64,14 @@ def slot_table() -> str:
 def grouped(slot: str, default: str) -> str:
     """The options of a slot, the default first, after them those for which something is needed."""
     groups: dict[str, list[str]] = {"": []}
-    names = [name for name in options(slot) if not name.startswith("lab/")]
-    for name in sorted(names, key=lambda name: (name != default, name)):
+    for name in sorted(ours(slot), key=lambda name: (name != default, name)):
         groups.setdefault(kind(slot, name), []).append(f"`{name}`")
     return "; ".join(f"{word}: {' '.join(found)}".removeprefix(": ") for word, found in groups.items() if found)
+
+
+def ours(slot: str) -> list[str]:
+    """Options that come with deeprl, and not with an extension, whose pages are its own."""
+    return [name for name in options(slot) if not of_users(slot, name)]
 
 
 def kind(slot: str, name: str) -> str:
@@ -95,8 +102,30 @@ def experiment_table() -> str:
     return table("experiment | settings of", rows)
 
 
-TABLES = {"slots": slot_table, "pages": page_table, "experiments": experiment_table}
-PAGES = (ROOT / "docs" / "slots.md", ROOT / "docs" / "algorithms" / "README.md")
+# ---- docs/usage.md
+
+
+def environment_table() -> str:
+    """A row for each family, with the names of its environments, and for each environment of one's own with its first comment."""
+    prepare()
+    families = dict[str, list[str]]()
+    for family, _, name in (env.partition("/") for env in ours("env") if not env.startswith("toy/")):  # for tests
+        families.setdefault(family, []).append(name)
+    rows = []
+    for family, names in families.items():
+        files = [path for name in names if (path := folders.file("env", f"{family}/{name}".rstrip("/")))]
+        found = {extra for path in files for extra in re.findall(r"\[(\w+)\]", caption(path))}
+        needs = f"extra `{found.pop()}`" if found else ""
+        if files and names != [""]:
+            rows.append([f"`{family}/…`", " ".join(f"`{name}`" for name in names), needs])
+        else:
+            text = caption(files[0] if files else folders.file("env", f"_{family}")).rstrip(":")
+            rows.append([f"`{family}`" if files else f"`{family}/…`", re.sub(r"[\w.]+=[^\s,;]+", r"`\g<0>`", text), needs])
+    return table("family | names | needs", rows)
+
+
+TABLES = {"slots": slot_table, "pages": page_table, "experiments": experiment_table, "environments": environment_table}
+PAGES = (ROOT / "docs" / "slots.md", ROOT / "docs" / "algorithms" / "README.md", ROOT / "docs" / "usage.md")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from unittest import mock
 
@@ -19,6 +19,7 @@ from deeprl.running.training.guard import Guard
 from deeprl.running.training.trainer import Trainer
 from tests.builders import settled
 from tests.pretended import Pretended
+from tests.promises.test_resume import assert_same_run
 
 SHORT = (
     "env.num=2", "steps=72", "learning_starts=32", "replay_ratio=0.5", "replay.capacity=64", "replay.n_step=1", "evaluation.every=40",
@@ -89,3 +90,39 @@ def run(path: Path, device: str, *words: str) -> list:
     loaded = api.load(path)
     spec = loaded.agent.spec
     return loaded.act(np.ones((3, *spec.obs_shape), str(spec.obs_dtype).removeprefix("torch."))).tolist()
+
+
+FREE = ("evaluate", "save", "restore")
+ALWAYS = {
+    "tick staging.py to device, no wait": 1,  # observations
+    "tick parts/exploration.py to host": 1,  # actions
+    "check optim/finite.py read": 1,
+    "check training/crash.py read": 1,  # all weights, before a checkpoint
+    "metrics agent.py read": 1,
+}
+
+
+def staged(number: int) -> dict[str, int]:
+    """Pinned blocks of an update: the new rows and the places of the batch; and noise, once in 64 updates."""
+    return {"learn staging.py to device, no wait": number}
+
+
+ROWS = staged(2)
+NOISY_ROWS = staged(3)
+GATHERED = staged(1)  # the batch, from main memory
+
+
+def check_device(folder: Path, words: Sequence[str], own: dict[str, int]) -> None:
+    """A run on the pretended device is the run on the CPU, and crosses to the host where `ALWAYS` and `own` say.
+
+    Args:
+        own: most crossings of one call, "phase file kind" -> number. Each needs a reason, because the host waits there.
+    """
+    action = run(folder / "cpu", "cpu", *words)
+    with Pretended() as device, phases(device) as most:
+        there = run(folder / "cuda", "cuda", *words)
+    assert not device.faults
+    expected = {key: number for key, number in (ALWAYS | own).items() if number}
+    assert {key: number for key, number in most.items() if not key.startswith(FREE)} == expected
+    assert there == action
+    assert_same_run(folder / "cpu", folder / "cuda")

@@ -17,28 +17,24 @@ from deeprl.running.accelerate import compiled, graph
 from deeprl.running.session import api
 from tests.builders import same
 from tests.corridor import CORRIDOR
-from tests.device_runs import CARTPOLE, ITERATED, MINATAR, PENDULUM, SINGLE, begin, phases, run
+from tests.device_runs import (
+    CARTPOLE,
+    GATHERED,
+    ITERATED,
+    MINATAR,
+    NOISY_ROWS,
+    PENDULUM,
+    ROWS,
+    SINGLE,
+    begin,
+    check_device,
+    phases,
+    run,
+    staged,
+)
 from tests.pretended import Pretended, Recording
 from tests.promises.test_resume import assert_same_run
 
-FREE = ("evaluate", "save", "restore")
-ALWAYS = {
-    "tick staging.py to device, no wait": 1,  # observations
-    "tick parts/exploration.py to host": 1,  # actions
-    "check optim/finite.py read": 1,
-    "check training/crash.py read": 1,  # all weights, before a checkpoint
-    "metrics agent.py read": 1,
-}
-
-
-def staged(number: int) -> dict[str, int]:
-    """Pinned blocks of an update: the new rows and the places of the batch; and noise, once in 64 updates."""
-    return {"learn staging.py to device, no wait": number}
-
-
-ROWS = staged(2)
-NOISY_ROWS = staged(3)
-GATHERED = staged(1)  # the batch, from main memory
 SAMPLED = {"tick actor_critic.py to device": 1}  # acting noise of 512 ticks
 ERRORS = {"learn replay/replay.py to host": 1}  # become priorities
 STATISTICS = {f"tick agents/random_rewards.py {kind}": number for kind, number in (("to device", 3), ("to host", 3), ("read", 1))}
@@ -181,14 +177,7 @@ MORE = (
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.exhaustive if name in MORE else ()) for name in PATHS])
 def test_a_run_on_the_device_is_the_run_on_the_cpu(name, tmp_path):
     words, own = PATHS[name]
-    action = run(tmp_path / "cpu", "cpu", *words)
-    with Pretended() as device, phases(device) as most:
-        there = run(tmp_path / "cuda", "cuda", *words)
-    assert not device.faults
-    expected = {key: number for key, number in (ALWAYS | own).items() if number}
-    assert {key: number for key, number in most.items() if not key.startswith(FREE)} == expected
-    assert there == action
-    assert_same_run(tmp_path / "cpu", tmp_path / "cuda")
+    check_device(tmp_path, words, own)
 
 
 def test_layers_of_torch_start_alike_on_every_device():

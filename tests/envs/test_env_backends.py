@@ -3,7 +3,6 @@
 The counting environment's observation is (tag of its episode, step, sum of its actions), so that a row shows where it belongs.
 """
 
-import json
 import os
 import signal
 import time
@@ -24,8 +23,8 @@ from deeprl.envs.toy import Chain, Counting, CountingGame
 from deeprl.envs.vector.backend import Serial
 from deeprl.envs.vector.environments import EnvironmentFailed, Environments
 from deeprl.noise import episode_seed
+from tests.conformance import BACKENDS, a_single_one_is_the_first_of_many, actions_for, backends_agree, resumes_exactly, same, stored
 
-BACKENDS = ["sync", "async"]
 CHOICES = {
     "counting": Counting(),
     "counting unseeded": Counting(reseed_every=3),
@@ -37,27 +36,6 @@ CHOICES = {
     "hopper": MuJoCo(id="Hopper-v5", reseed_every=2, max_episode_steps=25),
     "minatar": MinAtar(game="breakout", reseed_every=2),
 }
-
-
-def actions_for(envs, ticks, seed=0):
-    random = np.random.default_rng(seed)
-    if envs.spec.num_actions:
-        return random.integers(0, envs.spec.num_actions, (ticks, envs.num))
-    return random.uniform(-1, 1, (ticks, envs.num, envs.spec.action_dim)).astype(np.float32)
-
-
-def same(one, other):
-    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
-
-
-def stored(state):
-    """What a checkpoint does to a state: arrays aside, the rest through JSON."""
-    arrays = {i: entry["actions"].copy() for i, entry in state["environments"].items()}
-    rest = {i: {k: v for k, v in entry.items() if k != "actions"} for i, entry in state["environments"].items()}
-    back = json.loads(json.dumps({**state, "environments": rest}))
-    for i, entry in back["environments"].items():
-        entry["actions"] = arrays[i]
-    return back
 
 
 @pytest.fixture
@@ -104,25 +82,13 @@ def test_rows_stay_inside_their_episode(make, vector, num):
         for name in CHOICES
     ],
 )
-def test_every_backend_gives_the_same_episodes(make, name):
-    sync, workers = (make(CHOICES[name], 3, num=2, vector=vector) for vector in BACKENDS)
-    assert np.array_equal(sync.reset(), workers.reset())
-    ended = 0
-    for action in actions_for(sync, 60):
-        one, other = sync.step(action), workers.step(action)
-        assert same(one, other)
-        ended += one.ended.sum()
-    assert ended > 0
-    assert str(sync.state_dict()) == str(workers.state_dict())
+def test_every_backend_gives_the_same_episodes(name):
+    backends_agree(CHOICES[name])
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_a_single_environment_is_the_first_of_many(make, name):
-    single, many = make(CHOICES[name], 3), make(CHOICES[name], 3, num=3)
-    assert np.array_equal(single.reset(), many.reset()[:1])
-    for action in actions_for(many, 60):
-        assert all(np.array_equal(one, other[:1]) for one, other in zip(single.step(action[:1]), many.step(action), strict=True))
-    assert str(single.state_dict()["environments"]["0"]) == str(many.state_dict()["environments"]["0"])
+def test_a_single_environment_is_the_first_of_many(name):
+    a_single_one_is_the_first_of_many(CHOICES[name])
 
 
 def test_copies_do_not_depend_on_each_other(make):
@@ -136,20 +102,8 @@ def test_copies_do_not_depend_on_each_other(make):
 @pytest.mark.parametrize(  # the journal is the same code for both
     ("vector", "name"), [*(("sync", name) for name in CHOICES), ("async", "counting unseeded"), ("async", "hopper")]
 )
-def test_resume_in_mid_episode_is_exact(make, vector, name):
-    choice = CHOICES[name]
-    before = make(choice, 3, num=3, vector=vector)
-    before.reset()
-    actions = actions_for(before, 90)
-    for action in actions[:37]:
-        last = before.step(action)
-    state = stored(before.state_dict())
-    after = make(choice, 3, num=3, vector=vector)
-    assert np.array_equal(after.load_state_dict(state), last.obs)
-    assert after.broken == []
-    assert str(after.state_dict()) == str(state)
-    for action in actions[37:]:
-        assert same(before.step(action), after.step(action))
+def test_resume_in_mid_episode_is_exact(vector, name):
+    resumes_exactly(CHOICES[name], vector)
 
 
 def test_resume_right_after_reset_and_before_it(make):

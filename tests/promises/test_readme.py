@@ -15,7 +15,7 @@ import deeprl
 from deeprl.cli.main import parsed
 from deeprl.running.config.compose import compose
 from deeprl.running.config.instantiate import instantiate
-from deeprl.running.config.menu import groups, options
+from deeprl.running.config.menu import groups
 from deeprl.running.config.overrides import first_of
 from deeprl.running.config.rules import RULES, learns_nothing, planned_updates, rollout_updates
 from deeprl.running.runs.config_file import flatten
@@ -122,19 +122,6 @@ def test_the_table_has_every_slot():
     assert {slot for slot in named if slot.startswith("agent/")} == used - UNLISTED
     top = {slot for slot in groups() if "/" not in slot}
     assert {slot for slot in named if "/" not in slot} == top - {"env"}
-
-
-def test_the_table_has_every_environment():
-    """Of MuJoCo and Atari the page names a few; the lab has a page of its own, and the toy is for tests."""
-    table = USAGE.split("## Environments")[1].split("Observations may be")[0]
-    named = {family: set(re.findall(r"`(\w+)`", names)) for family, names in re.findall(r"^\| `(\w+)/…` \| (.*?) \|", table, re.MULTILINE)}
-    known = {family: {name for kind, _, name in (env.partition("/") for env in options("env")) if kind == family} for family in named}
-    assert named["mujoco"] < known["mujoco"]
-    assert len(known["mujoco"]) == 11
-    for family in set(named) - {"mujoco", "atari"}:
-        assert named[family] == known[family]
-    families = {env.partition("/")[0] for env in options("env")} | {"atari"}  # whose games need no files
-    assert families - {"lab", "toy"} == {*named, *re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)}
 
 
 def test_keys_in_the_table_exist_and_none_is_left_out():
