@@ -50,7 +50,7 @@ def sources(folders: tuple[str, ...] = FOLDERS) -> list[Path]:
 
 def house() -> None:
     """Print the counts."""
-    paths = [*sources(), *sources(("deeprl_lab",))]
+    paths = sources()
     trees = {path: ast.parse(path.read_text()) for path in paths}
     classes = [node for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     names = Counter(node.name for node in classes)
