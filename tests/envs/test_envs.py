@@ -586,8 +586,7 @@ def test_the_sampled_mdp_is_the_tabular_one():
 
 
 def environment_names():
-    files = [*folders.files("env")]
-    return sorted(str(path.with_suffix("")) for path in files if not path.name.startswith("_") and path.parts[0] != "protocol")
+    return sorted(name for name in folders.names("env") if not name.rpartition("/")[2].startswith("_") and not name.startswith("protocol/"))
 
 
 @pytest.mark.parametrize("name", environment_names())

@@ -114,7 +114,7 @@ def test_a_recipe_that_starts_from_itself_ends(tmp_path, monkeypatch):
 def test_every_file_belongs_to_agents_and_environments(monkeypatch):
     """And is found by one of them: a file that no run takes has a wrong name."""
     monkeypatch.setattr(tuned, "lineage", cache(tuned.lineage))  # which reads files, and would for each environment
-    files = {str(path.with_suffix("")) for path in folders.files("tuned")}
+    files = {*folders.names("tuned")}
     agents = options("agent")
     taken = {tuned.option(env, agent) for env in options("env") for agent in agents}
     assert {name for name in files if not name.rpartition("/")[2].startswith("_")} == taken & files
