@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations, groupby
 from pathlib import Path
 
@@ -20,10 +21,10 @@ import numpy as np
 import scipy
 
 from benchmarks.headline import against_goal, beside_published
-from benchmarks.learning import RESULTS, interval, planned, scores, stored, train_all
+from benchmarks.learning import RESULTS, after, interval, planned, scores, stored, train_all
 from benchmarks.learning import compared as compared_at
 from benchmarks.rank_test import holm, p_value
-from benchmarks.recipes import COMPOSITIONS, DISCOUNTED, RECIPES, SETS
+from benchmarks.recipes import AS_PUBLISHED, COMPOSITIONS, DISCOUNTED, RECIPES, SAC_CHANGED, SETS, SMALL_XQC
 from deeprl.tools.report.statistics import Interval, improvement, iqm, relative
 
 NAMES = {
@@ -41,7 +42,7 @@ NAMES = {
     "atari": (("pong_chain", range(2)), ("pong", range(2)), ("atari_breakout", range(1))),
     "strong_choice": (("strong_choice", (100,)),),
     "xqc_choice": (("xqc_choice", (300, 301)),),
-    "headline": (("headline", range(3)),),
+    "headline": (("headline", range(3)), ("headline_xqc", range(5))),
     "sac_hopper": (("sac_hopper", range(400, 406)),),
     # seed 0 of the rivals is in learning.json, in runs of a million steps (Walker2d: half a million)
     "actor_critic": (("mujoco_chains", range(3)), ("mujoco_strong", range(3)), ("mujoco_rivals", (1, 2))),
@@ -58,19 +59,21 @@ BASELINE = {
 """Agent with which each other agent of a set is compared over several tasks; "": those that are not named"""
 ESTIMATED = ("minatar", "log_values", "discounts")
 """Sets whose learned values are shown beside the returns"""
-AGAINST_GOAL = {"strong_choice": (100_000,), "xqc_choice": (60_000,), "actor_critic": (150_000, 200_000)}
+AGAINST_GOAL = {"strong_choice": (100_000,), "xqc_choice": (60_000,), "headline": (200_000,), "actor_critic": (150_000, 200_000)}
 """Steps at which the agents of a set are compared; the goal is that of the last"""
 UP_TO = {"atari": 600_000, "sac_hopper": 100_000}
-"""Steps up to which runs of different length are compared by their curves"""
+"""Steps up to which runs are compared by their curves: of different length, or where learning early is the question"""
 PAIRS = {
     "actor_critic": (("itd3", "td3"), ("isac", "sac"), ("strong_mujoco", "td3"), ("strong_mujoco", "sac")),
+    "headline": tuple((small, other) for small in SMALL_XQC for other in ("strong_crossq", "sac", "td3")),
+    "sac_hopper": tuple((changed, "sac") for changed in SAC_CHANGED),
     "successors": (("pqn", "dqn"),),
     "composition_main": tuple(("munchausen_quantile_three", part) for part in ("dqn", "munchausen_dqn", "qrdqn", "dqn_three")),
     "control": tuple((f"{agent}_double", f"{agent} of Tianshou") for agent in ("dqn", "qrdqn", "iqn", "c51")),
     "minatar": (("mvi", "mvi_1"), ("dqn_huber", "dqn"), *((agent, "dqn_huber") for agent in ("munchausen_dqn", "mvi", "mvi_1"))),
 }
-"""Agents whose finals are compared pair by pair. PQN (500,000 steps, minatar.json) stands beside DQN (200,000 steps), because DQN takes
-longer still."""
+"""Agents whose finals, or curves in sets of `UP_TO`, are compared pair by pair. PQN (500,000 steps, minatar.json) stands beside DQN
+(200,000 steps), because DQN takes longer still."""
 BESIDE = {"successors": "minatar", "composition_main": "minatar"}
 """File with the runs of agents that stand in a comparison with those of the set, which does not train them; with --again in FOLDER too"""
 MINATAR_ANEW = "python -m benchmarks.evidence minatar --folder FOLDER --again"
@@ -133,13 +136,18 @@ def curve_means(name: str, results: Path = RESULTS) -> str:
     found: dict[tuple[str, str], list[float]] = {}
     for line in sorted(stored(results / f"{name}.json"), key=lambda line: line["seed"]):
         if line["steps"] >= at:
-            found.setdefault((line["env"], line["name"]), []).append(float(np.mean([mean for step, mean in line["curve"] if step <= at])))
+            found.setdefault((line["env"], line["name"]), []).append(up_to(at, line))
     rows = [f"| mean of the evaluations up to {at:,} steps | each seed |  | each seed | p |", "|---" * 5 + "|"]
     for (one, mine), (other, theirs) in combinations(sorted(found.items()), 2):
         if one[0] == other[0]:
             cells = [one[0], with_each(one[1], mine), "beside", with_each(other[1], theirs)]
             rows.append(f"| {' | '.join(cells)} | {three_digits(p_value([np.array(mine)], [np.array(theirs)]))} |")
     return "\n".join(rows)
+
+
+def up_to(at: int, run: dict) -> float:
+    """Mean of the evaluations up to a step."""
+    return float(np.mean([mean for step, mean in run["curve"] if step <= at]))
 
 
 def with_each(agent: str, values: list[float]) -> str:
@@ -309,8 +317,10 @@ def chosen(name: str, results: Path = RESULTS) -> str:
 
 
 def with_longer_runs(name: str, results: Path = RESULTS) -> list[dict]:
-    """Runs of a set, and those of learning.json of the same agents."""
+    """Runs of a set, and those of learning.json of the same agents on the same version of a task."""
     own = stored(results / f"{name}.json")
+    if name in AS_PUBLISHED:
+        return own
     agents = {agent for part, _ in NAMES[name] for agent in SETS[part][2]}
     return own + [line for line in stored(results / "learning.json") if line["name"] in agents]
 
@@ -344,10 +354,12 @@ def differences(name: str, results: Path = RESULTS) -> str:
 
 
 def ends(name: str, results: Path) -> dict[tuple[str, str], dict[int, float]]:
-    """Agent and task -> seed -> final. Of agents that the set does not train, those in the file of `BESIDE`."""
+    """Agent and task -> seed -> final, or in sets of `UP_TO` the mean of the curve. Of agents that the set does not train, those in the
+    file of `BESIDE`."""
+    measure = partial(up_to, UP_TO[name]) if name in UP_TO else final
     found: dict[tuple[str, str], dict[int, float]] = {}
     for line in sorted(with_beside(name, results), key=lambda line: line["seed"]):
-        found.setdefault((line["name"], line["env"]), {})[line["seed"]] = final(line)
+        found.setdefault((line["name"], line["env"]), {})[line["seed"]] = measure(line)
     return found
 
 
@@ -365,10 +377,11 @@ def main() -> None:
         parser.error("--folder says where the run folders go; or print what there is with --table")
     results = options.folder if options.again else RESULTS
     if not options.table:
+        until = after(options.minutes)
         for name, seeds in NAMES[options.name][:: -1 if options.reverse else 1]:
             runs = planned(name, None, seeds)
             file = results / f"{options.name}.json"
-            train_all(name, runs[::-1] if options.reverse else runs, options.folder, file, options.mode, options.minutes)
+            train_all(name, runs[::-1] if options.reverse else runs, options.folder, file, options.mode, until)
     print(table(options.name, results))
     print(f"\n{cost(options.name, results)}")
     if options.again and options.name in OTHERS_ANEW:

@@ -12,9 +12,8 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.learning import interval, scores
-from benchmarks.recipes import RECIPES
+from benchmarks.recipes import FIVE, RECIPES
 
-TASKS = ("mujoco/half_cheetah", "mujoco/hopper", "mujoco/walker2d", "mujoco/ant", "mujoco/humanoid")
 PUBLISHED = {
     "FlashSAC, 1": ((10835, 2061, 5311, 5272, 9640), (14465, 4064, 7346, 7590, 12606)),
     "CrossQ, 1": ((9363, 2577, 5174, 4853, 6348), (12893, 2467, 6257, 6980, 10480)),
@@ -27,11 +26,11 @@ PUBLISHED = {
     "REDQ, 20": ((9095, 3543, 4491, 3953, 3348), (11506, 3299, 5229, 5315, 5279)),
     "DroQ, 20": ((8735, 2607, 3848, 3814, 3404), (11070, 2798, 4782, 5965, 5380)),
 }
-"""Agent and its updates a step -> returns on `TASKS` after 200,000 and after 1,000,000 steps of v4: means over ten seeds (FlashSAC and BRO:
+"""Agent and its updates a step -> returns on `FIVE` after 200,000 and after 1,000,000 steps of v4: means over ten seeds (FlashSAC and BRO:
 five), single evaluations at that step, from result files of authors. FlashSAC: `Holiday-Robot/FlashSAC`,
 results/stateRL_cpusim/FlashSAC.csv. XQC: `danielpalenicek/xqc`, results/xqc.csv. The others: `DAVIAN-Robotics/SimbaV2`, results/baseline.
 That SAC makes one update a step is inferred from the name of its file."""
-GOAL = dict(zip(TASKS, (float(max(million)) for million in zip(*(million for _, million in PUBLISHED.values())))))
+GOAL = dict(zip(FIVE, (float(max(million)) for million in zip(*(million for _, million in PUBLISHED.values())))))
 """What this project measures itself by: the best of them on each task after 1,000,000 steps, at any number of updates a step"""
 
 
@@ -59,9 +58,9 @@ def beside_published(lines: list[dict], at: int = 200_000) -> str:
     """A row for each agent of ours, with the number of seeds on each task and the hours of processor time that a run takes on average;
     below them the published agents and the best of them."""
     found = scores(lines, at)
-    rows = [f"| {at:,} steps, v4 | {' | '.join(TASKS)} | seeds | hours |", "|---" * (len(TASKS) + 3) + "|"]
+    rows = [f"| {at:,} steps, v4 | {' | '.join(FIVE)} | seeds | hours |", "|---" * (len(FIVE) + 3) + "|"]
     for agent in [agent for agent in RECIPES if any(agent == each for each, _ in found)]:
-        values = [list(found.get((agent, task), {}).values()) for task in TASKS]
+        values = [list(found.get((agent, task), {}).values()) for task in FIVE]
         hours = [line["processor_seconds"] / 3600 for line in lines if line["name"] == agent and "processor_seconds" in line]
         seeds = ", ".join(str(len(each)) for each in values)
         rows.append(f"| {agent} | {' | '.join(map(cell, values))} | {seeds} | {np.mean(hours):.2f} |")

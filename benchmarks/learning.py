@@ -81,6 +81,11 @@ def train(folder: Path, words: list[str], until: float = math.inf) -> bool:
     return process.returncode == 0
 
 
+def after(minutes: float | None) -> float:
+    """That time, in seconds of `time.monotonic`; None: never."""
+    return math.inf if minutes is None else time.monotonic() + 60 * minutes
+
+
 def processor_seconds() -> float:
     """Of all processes that this one has started and that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -157,15 +162,8 @@ def planned(name: str, agents: Sequence[str] | None, seeds: Iterable[int]) -> li
     return [run for run in runs if name != "cartpole" or run[0] not in LOG_MAPPED]
 
 
-def train_all(
-    name: str, runs: Iterable[tuple[str, str, int]], folder: Path, results: Path, mode: str, minutes: float | None = None
-) -> None:
-    """Train what is not in the table yet, and is not trained by another process.
-
-    Args:
-        minutes: stop after so many, with the run that is going on saved.
-    """
-    until = math.inf if minutes is None else time.monotonic() + 60 * minutes
+def train_all(name: str, runs: Iterable[tuple[str, str, int]], folder: Path, results: Path, mode: str, until: float = math.inf) -> None:
+    """Train what is not in the table yet, and is not trained by another process, until a time; see `train`."""
     folder.mkdir(parents=True, exist_ok=True)
     for agent, env, seed in runs:
         if time.monotonic() > until:
@@ -218,7 +216,7 @@ def main() -> None:
         if unknown:
             parser.error(f"--tasks: {', '.join(unknown)} is not in the set {options.set}: {', '.join(SETS[options.set][0])}")
         runs = [run for run in planned(options.set, options.agents, options.seeds) if not options.tasks or run[1] in options.tasks]
-        train_all(options.set, runs[::-1] if options.reverse else runs, options.folder, results, options.mode, options.minutes)
+        train_all(options.set, runs[::-1] if options.reverse else runs, options.folder, results, options.mode, after(options.minutes))
     if options.at is not None:
         print(compared([line for line in stored(results) if options.agents is None or line["name"] in options.agents], options.at))
         return

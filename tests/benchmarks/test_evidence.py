@@ -231,3 +231,10 @@ def test_our_agents_stand_above_the_published_ones(tmp_path):
     assert rows[2].endswith(" |  |  |  | 0, 2, 0, 0, 0 | 1.00 |")
     assert rows[-2] == "| the best published | 10,835 | 3,543 | 5,311 | 5,732 | 9,640 |  |  |"
     assert rows[-1] == "| … with one update a step | 10,835 | 2,577 | 5,311 | 5,272 | 9,640 |  |  |"
+
+
+def test_runs_on_the_published_version_are_not_mixed_with_those_of_another(tmp_path):
+    store(tmp_path, "headline", 200_000, sac=([1.0], [2.0]))
+    store(tmp_path, "learning", 300_000, sac=([3.0], [4.0]))
+    assert [line["steps"] for line in evidence.with_longer_runs("headline", tmp_path)] == [200_000, 200_000]
+    assert len(evidence.with_longer_runs("actor_critic", tmp_path)) == 2
