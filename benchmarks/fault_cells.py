@@ -73,8 +73,11 @@ LAUNCHES = {
     "": PROGRAM,
     "ranks": ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "deeprl"),
     "ray": PROGRAM,
+    "sweep": PROGRAM,
 }
 """Arguments of Python that start the console script"""
+JOBS = ("seed=0", "seed=1")
+"""Of a sweep: overrides, and run folders below that of the sweep"""
 NEEDS = {"own/connect_four": "pettingzoo"}
 
 
@@ -105,6 +108,11 @@ class Cell(NamedTuple):
     @property
     def program(self) -> tuple[str, ...]:
         return LAUNCHES[self.launch]
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """Run folders below the folder of the cell; empty: it is one itself."""
+        return JOBS if self.launch == "sweep" else ("",)
 
     @property
     def overrides(self) -> list[str]:
@@ -230,4 +238,5 @@ CELLS = [
     Cell("retrace_dqn", "own/masks", "sequences", "sync"),
     Cell("dqn", "own/masks", "prioritized", "sync", ("learner=distributed",), launch="ranks"),
     Cell("mvi", "highway/highway", "uniform", "sync"),
+    Cell("dqn", "classic/cartpole", "uniform", "sync", launch="sweep"),
 ]

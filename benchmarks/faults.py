@@ -13,6 +13,7 @@ that are missing. Kills are of four kinds, in turn:
     resuming     at a random moment of the first seconds of the process
     evaluation   in the last evaluation
 
+A sweep of two jobs is killed alone, or with its jobs, and continued by `deeprl sweep resume`; its first job says when.
 The exit code counts cells that differ.
 """
 
@@ -31,8 +32,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.fault_cells import CELLS, Cell
-from benchmarks.kill_and_resume import differences, resume, start
+from benchmarks.fault_cells import CELLS, JOBS, Cell
+from benchmarks.kill_and_resume import PROGRAM, differences, launch, resume, start
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
 
@@ -67,6 +68,14 @@ def family(pid: int) -> list[int]:
     return [pid, *(each for child in children for each in family(child))]
 
 
+def alive(pid: int) -> bool:
+    """Whether a process has not ended. One that nobody has waited for has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def kill(process: subprocess.Popen, run: Path, before: int, delay: float, kind: str, whole: bool) -> dict | None:
     """SIGKILL at a moment of one of `KINDS`, after `delay` seconds. None if the process had ended before.
 
@@ -89,10 +98,13 @@ def kill(process: subprocess.Popen, run: Path, before: int, delay: float, kind: 
         until(lambda: last_step(run) == (RunFolder(run).read_config()["steps"]))
     if process.poll() is not None:
         return None
-    for number in family(process.pid) if whole else [process.pid]:
+    started = family(process.pid)
+    for number in started if whole else [process.pid]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(number, signal.SIGKILL)
     process.wait()
+    while run.name in JOBS and any(map(alive, started)):  # jobs stop saved when their sweep ends, and hold their folders until then
+        time.sleep(0.01)
     status = RunFolder(run).read_status() or {}
     return {"saved": status.get("step", 0), "kind": kind, "inside": bool(half_written(run) - left)}
 
@@ -100,6 +112,22 @@ def kill(process: subprocess.Popen, run: Path, before: int, delay: float, kind: 
 def last_step(run: Path) -> int | None:
     """Of the newest checkpoint."""
     return Checkpoints(run).pointed("last")
+
+
+def begun(cell: Cell, folder: Path, overrides: list[str], output: Path) -> subprocess.Popen:
+    if cell.launch == "sweep":
+        return launch([*PROGRAM, "sweep", *overrides, "seed=0,1", f"--jobs={len(JOBS)}", f"--dir={folder}"], output)
+    return start(folder, overrides, output, cell.program)
+
+
+def resumed(cell: Cell, folder: Path, output: Path, slow: bool) -> subprocess.Popen:
+    """
+    Args:
+        slow: on a disk whose flushes are slowed.
+    """
+    if cell.launch == "sweep":
+        return launch([*PROGRAM, "sweep", "resume", str(folder)], output)
+    return resume(folder, output, cell.allow, SLOW if slow else cell.program)
 
 
 def measure(cell: Cell, folder: Path, kills: int, dice: random.Random) -> dict:
@@ -115,24 +143,24 @@ def measure(cell: Cell, folder: Path, kills: int, dice: random.Random) -> dict:
         if start(source, list(cell.starts_from), output).wait() != 0:
             return {**result, "differences": ["the run that it starts from failed"]}
     overrides = [*cell.overrides, *([f"init_from={source}"] if cell.starts_from else [])]
-    if start(whole, overrides, output, cell.program).wait() != 0:
+    if begun(cell, whole, overrides, output).wait() != 0:
         return {**result, "differences": ["the uninterrupted run failed"]}
-    seconds = (RunFolder(whole).read_summary() or {})["wall_seconds"]
-    process = start(killed, overrides, output, cell.program)
+    first = killed / cell.jobs[0]
+    seconds = (RunFolder(whole / cell.jobs[0]).read_summary() or {})["wall_seconds"]
+    process = begun(cell, killed, overrides, output)
     for number in range(kills):
         kind = KINDS[number % len(KINDS)]
         longest = {"resuming": 3.0, "evaluation": 0.2}.get(kind, 1.2 * seconds / kills)
-        done = kill(
-            process, killed, starts(killed) if number else 0, dice.uniform(0, longest), kind, dice.random() < 0.5 or bool(cell.launch)
-        )
+        together = dice.random() < 0.5 or cell.launch in ("ranks", "ray")
+        done = kill(process, first, starts(first) if number else 0, dice.uniform(0, longest), kind, together)
         if done is None:
             break
         result["kills"].append(done)
         slow = KINDS[(number + 1) % len(KINDS)] == "writing" and not cell.launch
-        process = resume(killed, output, cell.allow, SLOW if slow else cell.program)
+        process = resumed(cell, killed, output, slow)
     if process.wait() != 0:
         return {**result, "differences": [f"the resumed run ended with {process.returncode}, see {output}"]}
-    result["differences"] = differences(whole, killed)
+    result["differences"] = [found for job in cell.jobs for found in differences(whole / job, killed / job)]
     if not result["differences"]:
         for path in (whole, killed):
             shutil.rmtree(path)
@@ -149,7 +177,8 @@ def table(results: list[dict]) -> str:
         inside = sum(kill["inside"] for kill in line["kills"])
         verdict = ", ".join(line["differences"]) or "equal bit for bit"
         rows.append(
-            f"| {line['agent']} | {line['env']} | {line['replay']} | {line['vector']} | {len(line['kills'])} | {inside} | {verdict} |"
+            f"| {line['agent']} | {line['env']} | {line['replay']} | {' by '.join(filter(None, (line['vector'], line.get('launch'))))} "
+            f"| {len(line['kills'])} | {inside} | {verdict} |"
         )
     kills = [kill for line in results for kill in line["kills"]]
     equal = sum(not line["differences"] for line in results)

@@ -30,7 +30,7 @@ def start(folder: Path, overrides: list[str], output: Path | None = None, progra
         output: a file that takes what the run prints.
         program: arguments of Python that stand for the console script.
     """
-    return _launch([*program, "train", f"hydra.run.dir={folder}", *overrides], output)
+    return launch([*program, "train", f"hydra.run.dir={folder}", *overrides], output)
 
 
 def resume(folder: Path, output: Path | None = None, allow: tuple[str, ...] = (), program: tuple[str, ...] = PROGRAM) -> subprocess.Popen:
@@ -38,10 +38,10 @@ def resume(folder: Path, output: Path | None = None, allow: tuple[str, ...] = ()
     Args:
         allow: packages that the run's configuration may name.
     """
-    return _launch([*program, "resume", str(folder), *(word for name in allow for word in ("--allow-package", name))], output)
+    return launch([*program, "resume", str(folder), *(word for name in allow for word in ("--allow-package", name))], output)
 
 
-def _launch(words: list[str], output: Path | None) -> subprocess.Popen:
+def launch(words: list[str], output: Path | None) -> subprocess.Popen:
     with open(output or os.devnull, "a") as file:
         return subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=file, stderr=file)
 

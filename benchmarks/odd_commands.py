@@ -58,8 +58,12 @@ WORKS = [
     "'hydra.run.dir=runs/$HOME'", "deeprl list algos", "deeprl list env/atari", "deeprl help", "deeprl sweep {tiny} --dir {empty}/sweep",
     "deeprl resume {run}", "deeprl check {tiny} --seconds 0.0001", "deeprl report {run} --out {empty}/report",
 ]  # fmt: skip
-REFUSED = ["agent.chain.length=1000", "experiment=dqn_atari env=classic/cartpole", "experiment=sac_mujoco env=classic/pendulum agent=sac"]
-"""That an idle configuration, or a thousand networks, may be meant has to be said; these wait for their answer."""
+REFUSED = [
+    "agent=idqn agent.chain.length=1000",
+    "experiment=dqn_atari env=classic/cartpole",
+    "experiment=sac_mujoco env=classic/pendulum agent=sac",
+]
+"""Experiments that set nothing here, and a thousand networks"""
 SHELL = [
     "OMP_NUM_THREADS=abc {deeprl} train {tiny}", "env -u HOME {deeprl} train {tiny}", "LC_ALL=C {deeprl} train {tiny}",
     "env -u TMPDIR {deeprl} train {tiny}", "TERM=dumb {deeprl} train {tiny}", "PYTHONWARNINGS=error {deeprl} train {tiny}",

@@ -41,7 +41,7 @@ COMMANDS = {
         "checkpoint.every=0", "stop.return=high", "stop.hours=-1", "log.every=null", "resume=yes",
         "replay.length=8", "agent=ppo replay.length=0", "agent=pqn replay.epochs=0", "agent=ppo replay.minibatches=null",
         "agent=ppo replay.length=-1", "agent=ppo replay.epochs=1.5", "stop.return=5 evaluation.every=null", "accelerate.mode=warp",
-        "accelerate=compiled2", "logger=wandb", "logger.wandb=7",
+        "accelerate=compiled2", "logger=wandb logger.mode=nowhere", "logger.wandb=7",
         "steps=10k", "'steps=5 000'", "agent.optimizer.lr=0,001", "agent.torso.hidden=64,64", "'agent.torso.hidden=(64,64)'",
         "resume=true", "resume=runs/x", "'agent.torso.hidden=[64 64]'", "device=0", "device=mps", "init_from=/nowhere",
         "init_from={run}@7", "init_from={run} agent=td3 env=classic/pendulum", "replay.capacity=50 replay.batch_size=64",
