@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from deeprl.choice import Choice
-from deeprl.errors import ConfigError, MachineError, located, on_one_line, origin
+from deeprl.errors import ConfigError, MachineError, UnknownNameError, located, on_one_line, origin
 from deeprl.learning.agent import Agent
 from deeprl.learning.values.mapping import Identity
 from deeprl.running.config.combinations import CHAIN, CONSUMERS, against_actor, among_parts, class_of, refusals
@@ -132,13 +132,16 @@ def build_agent(config: dict, spec: Spec, allowed: Allowed = PACKAGES, saved: in
 def check_parts(part: Deferred) -> None:
     """
     Raises:
-        ConfigError: a part has the wrong class, or needs what actor, head with its mapping, or chain do not offer.
+        ConfigError: a part is missing, has the wrong class, or needs what actor, head with its mapping, or chain do not offer.
     """
-    slots = part.kwargs
+    slots, parameters = part.kwargs, inspect.signature(part.cls, eval_str=True).parameters
+    missing = [slot for slot, each in parameters.items() if each.default is each.empty and slot not in (*slots, "spec", "seed")]
+    if missing:
+        raise UnknownNameError(f"agent.{missing[0]} is missing: `deeprl list agent/{missing[0]}` shows what it may be.")
     consumers = {slot: slots[slot] for slot in CONSUMERS if slot in slots}
     if "head" in slots and (refused := against_actor(consumers, slots.get("actor"))):
         raise ConfigError(str(refused[0]))  # before the classes, because it says why
-    for slot, parameter in inspect.signature(part.cls, eval_str=True).parameters.items():
+    for slot, parameter in parameters.items():
         *_, wanted = get_args(parameter.annotation) or [parameter.annotation]  # Callable[..., Chain] -> Chain
         checked = inspect.isclass(wanted) and issubclass(wanted, Choice) and slot in slots  # issubclass refuses protocols
         if checked and not issubclass(class_of(slots[slot]), wanted):

@@ -86,21 +86,37 @@ def accepted(cls: type) -> dict[str, Any]:
     return {p.name: p.annotation for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
 
 
-def instantiate(node: Any, path: str, allowed: Allowed = PACKAGES) -> Any:
+def is_deferred(owner: type, annotation: object) -> bool | None:
+    """Whether an owner itself builds what its parameter with this annotation takes; None: a class that is not ours does not say."""
+    return True if "Callable[..., " in str(annotation) else False if owner.__module__.split(".")[0] == "deeprl" else None
+
+
+def instantiate(node: Any, path: str, allowed: Allowed = PACKAGES, deferred: bool | None = None) -> Any:
     """The object that a configuration node describes: `_target_` names the class; `_partial_: true` gives a `Deferred`.
+
+    Args:
+        deferred: what `_partial_` must be, see `is_deferred`.
 
     Raises:
         ConfigError: a key or value is wrong; the message names the full key.
     """
     if isinstance(node, list):
-        return tuple(instantiate(item, f"{path}[{i}]", allowed) for i, item in enumerate(node))
+        return tuple(instantiate(item, f"{path}[{i}]", allowed, deferred) for i, item in enumerate(node))
     if not isinstance(node, dict):
         return node
-    items = {key: instantiate(value, f"{path}.{key}", allowed) for key, value in node.items() if key not in ("_target_", "_partial_")}
-    if "_target_" not in node:
+    cls = resolve(node["_target_"], path, allowed) if "_target_" in node else None
+    names = accepted(cls) if cls else {}
+    items = {
+        key: instantiate(value, f"{path}.{key}", allowed, is_deferred(cls, names.get(key)) if cls else deferred)
+        for key, value in node.items()
+        if key not in ("_target_", "_partial_")
+    }
+    if cls is None:
         return items
-    cls = resolve(node["_target_"], path, allowed)
-    names = accepted(cls)
+    partial = node.get("_partial_", False)
+    if not isinstance(partial, bool) or deferred not in (None, partial):
+        form = "true or false" if deferred is None else str(deferred).lower()
+        raise ConfigError(f"{path}._partial_={partial!r:.100} is out of range: it takes {form}.")
     for key in items:
         if key not in names:
             raise UnknownNameError(f"{path}.{key}={node[key]!r}: {cls.__name__} takes no {key}.{nearest(key, names)}")
@@ -110,7 +126,7 @@ def instantiate(node: Any, path: str, allowed: Allowed = PACKAGES) -> Any:
             if isinstance(items[key], bool) or not items[key].is_integer():  # a period of 1.5 would count, and mean nothing
                 raise ConfigError(f"{path}.{key}={node[key]!r} is out of range: it takes a whole number.")
             items[key] = int(items[key])
-    if node.get("_partial_"):
+    if partial:
         return Deferred(cls, items, path)
     return construct(cls, (), items, path)
 

@@ -52,3 +52,16 @@ def test_a_value_that_nobody_can_mean(text):
 @pytest.mark.parametrize("words", ["agent/chain=polyak agent.chain.tau=1", "agent/chain=single agent.chain.target_update_period=9"])
 def test_weights_that_are_copied_may_have_a_length_of_their_own(words):
     build_agent(settled("agent=dqn", "env=toy/chain", "agent.torso.weight_norm=hidden", *words.split()), spec_of("toy/chain"))
+
+
+def test_a_part_that_is_missing_or_built_by_the_wrong_one_is_named():
+    """As in a stored configuration that somebody edited; the first two were a KeyError of ours, the third an AttributeError."""
+    config, spec = settled("agent=idqn", "env=toy/chain"), spec_of("toy/chain")
+    for slot in ("chain", "rewards", "torso"):
+        agent = {key: part for key, part in config["agent"].items() if key != slot}
+        with pytest.raises(ConfigError, match=f"^agent.{slot} is missing: `deeprl list agent/{slot}` shows"):
+            build_agent({**config, "agent": agent}, spec)
+    for slot, given, takes in (("mapping", "../x", "false"), ("mapping", True, "false"), ("chain", False, "true"), ("chain", 1, "true")):
+        agent = {**config["agent"], slot: {**config["agent"][slot], "_partial_": given}}
+        with pytest.raises(ConfigError, match=f"^agent.{slot}._partial_={given!r} is out of range: it takes {takes}"):
+            build_agent({**config, "agent": agent}, spec)
