@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import gymnasium.envs.mujoco.mujoco_rendering  # noqa: F401 (its glfw starts a Python once, to ask its library for its version)
 import torch
 
 from benchmarks.mutate.mutations import forge

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,6 +39,8 @@ class Layout:
     """True: observations are uint8 in a separate matrix. False: they are the first columns of a row"""
     size: int
     """Numbers in a stored observation"""
+    actions: int
+    """Discrete actions; 0 if they are continuous"""
     front: int
     """Rows before slot 0, copies of the last slots: the older frames of its observation"""
     back: int
@@ -87,7 +90,21 @@ def layout(spec: Spec, capacity: int, num: int, reach: int) -> Layout:
     action = 0 if image else size
     reward = action + max(spec.action_dim, 1)
     stride = front + period + reach
-    return Layout(num, ticks, stack, image, size, front, reach, period, stride, action, reward, *range(reward + 1, reward + 7))
+    sizes = num, ticks, stack, image, size, spec.num_actions, front, reach, period, stride
+    return Layout(*sizes, action, reward, *range(reward + 1, reward + 7))
+
+
+def require_actions(found: Any, count: int) -> None:
+    """
+    Args:
+        found: stored actions, an array or a tensor.
+        count: discrete actions of the environment; 0 if they are continuous.
+
+    Raises:
+        ValueError: the environment has not all of them.
+    """
+    if count and not ((found >= 0) & (found < count)).all():
+        raise ValueError(f"the stored replay has actions outside of 0 to {count - 1}, those of the environment")
 
 
 def windows(rows: Tensor, length: int, cut: int = 0) -> Tensor:
@@ -298,6 +315,7 @@ class Ring:
         for name, array in (("rows", self.rows), ("frames", self.frames)):
             if array is not None and segment[name].shape != (sum((stop - start).tolist()), array.shape[1]):
                 raise ValueError(f"a segment of the stored replay has {name} of shape {segment[name].shape}")
+        require_actions(segment["rows"][:, self.layout.action], self.layout.actions)
         for e, (start, stop) in enumerate(zip(segment["start"].tolist(), segment["stop"].tolist())):
             skip = max(int(reached[e]) - start, 0)  # overwritten later, or in an earlier segment too
             if start > reached[e]:

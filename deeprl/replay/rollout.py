@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import Choice, counts, in_range
+from deeprl.replay.ring import require_actions
 from deeprl.types import Batch, Rows, Spec
 
 Prepare = Callable[[Batch], dict[str, Tensor]]
@@ -204,6 +205,7 @@ class Rollout(Choice):
             if not 0 <= filled < self.length or found.shape != (filled, *tensor.shape[1:]) or found.dtype != tensor.dtype:
                 raise ValueError(f"the stored rollout has {name} of shape {tuple(found.shape)}, this one {tuple(tensor.shape)}")
             tensor[:filled] = found
+        require_actions(self.stored["action"][:filled], self.spec.num_actions)
         self.filled = filled
 
     def marks(self) -> list[int]:

@@ -452,6 +452,18 @@ def test_a_segment_missing_is_named():
     make(VECTOR, capacity=50).load(state, [first, second])
 
 
+@pytest.mark.parametrize("action", [VECTOR.num_actions, -1, np.nan])
+def test_a_stored_action_that_the_environment_has_not_is_named(action):
+    """It was an IndexError of the first update."""
+    stream, replay = Stream(VECTOR, 1, seed=0), make(VECTOR, capacity=50)
+    for _ in range(10):
+        replay.append(next(stream))
+    segment = replay.rows()
+    segment["rows"][4, replay.layout.action] = action
+    with pytest.raises(ValueError, match=f"actions outside of 0 to {VECTOR.num_actions - 1}"):
+        make(VECTOR, capacity=50).load(replay.state_dict(), [segment])
+
+
 # Memory
 
 

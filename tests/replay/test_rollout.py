@@ -169,6 +169,10 @@ def test_values_are_checked():
     state = filled(4, num=2).state_dict() | {"filled": 2}
     with pytest.raises(ValueError, match="the stored rollout has obs of shape"):
         Rollout(length=4, spec=ONE, num=2, discount=0.9).load(state, [])
+    state = filled(4, num=2).state_dict()
+    state["rows"]["action"][1] = ONE.num_actions
+    with pytest.raises(ValueError, match="actions outside of 0 to"):
+        Rollout(length=8, spec=ONE, num=2, discount=0.9).load(state, [])
 
 
 # ---- configurations
