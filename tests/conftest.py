@@ -3,6 +3,7 @@ finished run. Nothing of deeprl, nor torch, is imported here at the top: the sma
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -26,6 +27,17 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     places = [Path(word.partition("::")[0]) for word in config.args]
     files = [file for place in places for file in (place.rglob("test_*.py") if place.is_dir() else [place])]
     return 2 if len({*files}) > FEW else 0
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Modules and tests stay until the end: the garbage collector need not look at them while they are made, nor in each of its rounds."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

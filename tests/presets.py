@@ -12,18 +12,19 @@ import pytest
 from deeprl.running.config.build import kinds, option_class
 from deeprl.running.config.tuned import content, lineage
 
-KINDS = {name: kind for name, kind in kinds().items() if kind != "any"}
+ALL = kinds()
+KINDS = {name: kind for name, kind in ALL.items() if kind != "any"}
 """Preset -> "discrete" or "continuous"."""
-ANY = tuple(name for name, kind in kinds().items() if kind == "any")
+ANY = tuple(name for name, kind in ALL.items() if kind == "any")
 """Presets for both kinds of actions, which have no chain; tests/agents/test_ppo.py is theirs."""
 
 
-@cache
 def needs(slot: str, option: str) -> frozenset[str]:
     """What the part of an option needs, as its class says."""
     return stated(slot, option, "needs")
 
 
+@cache
 def stated(slot: str, option: str, name: str) -> frozenset[str]:
     """`needs` or `offers` of a class; nothing where they follow from settings, as those of heads."""
     found = getattr(option_class(slot, option), name, None)

@@ -14,9 +14,9 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+import scipy
 import torch
 from omegaconf import OmegaConf
-from scipy import stats
 
 import deeprl
 from deeprl.cli import exits
@@ -275,7 +275,7 @@ def test_interval_of_few_episodes():
     for number in (4, 5, 10, 100):
         low, high = interval(list(range(number)))
         found = (high - low) / 2 / (np.std(range(number), ddof=1) / number**0.5)
-        assert found == pytest.approx(stats.t.ppf(0.975, number - 1), rel=2e-3)
+        assert found == pytest.approx(scipy.stats.t.ppf(0.975, number - 1), rel=2e-3)
 
 
 def test_one_episode_has_no_interval(finished, capsys):

@@ -31,14 +31,19 @@ def composed(overrides: list[str], by_hydra: Callable[[list[str]], DictConfig]) 
     """What `by_hydra` would compose, and what it composes of options alone at their first use."""
     try:
         given = OverridesParser.create().parse_overrides(overrides)
-        if not all(is_option(each) or is_value(each) for each in given):
-            return by_hydra(overrides)
-        config = _base(tuple(each.input_line or "" for each in given if is_option(each)), by_hydra)
-        for each in given:
-            if not is_option(each):
-                OmegaConf.update(config, each.key_or_group, each.value(), merge=True, force_add=each.is_force_add())
-    except (HydraException, OmegaConfBaseException):
+    except HydraException:
         return by_hydra(overrides)
+    options, values = ([each for each in given if is_option(each) == chosen] for chosen in (True, False))
+    if not all(map(is_value, values)):
+        return by_hydra(overrides)
+    try:
+        config = _base(tuple(each.input_line or "" for each in options), by_hydra)
+        for each in values:
+            OmegaConf.update(config, each.key_or_group, each.value(), merge=True, force_add=each.is_force_add())
+    except (HydraException, OmegaConfBaseException):
+        if values:
+            return by_hydra(overrides)
+        raise
     _note(config, given)
     return config
 

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,8 +27,7 @@ from tests.builders import begin, lines
 from tests.promises.test_resume import assert_same_run
 from tests.running.collect.cluster import TWO, WORDS
 
-pytest.importorskip("ray")
-pytestmark = pytest.mark.exhaustive
+pytestmark = [pytest.mark.exhaustive, pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray")]
 
 
 def actors() -> list[int]:

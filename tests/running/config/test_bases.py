@@ -1,11 +1,14 @@
 """Compositions whose options are known are what Hydra composes, and see each file as it is now."""
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from deeprl.cli import train as door
 from deeprl.running.config import bases, folders
 from deeprl.running.config.compose import by_hydra, compose, prepare
+from tests.builders import front_door
 
 
 @pytest.fixture
@@ -78,3 +81,20 @@ def test_a_file_that_comes_and_goes_is_seen(mine):
     assert compose(["agent=a2c", "env=toy/chain"])[0]["seed"] == 8
     (place / "a2c.yaml").unlink()
     assert compose(["agent=a2c", "env=toy/chain"])[0]["seed"] == 0
+
+
+def test_a_command_is_composed_once(tmp_path, monkeypatch):
+    """It is checked before its folder is made, and Hydra runs what was checked."""
+    plain, asked, begun = ConfigLoaderImpl.load_configuration, [], []
+
+    def counted(loader, **given):
+        asked.append(given["overrides"])
+        return plain(loader, **given)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", counted)
+    monkeypatch.setattr(bases, "_bases", {})
+    monkeypatch.setattr(door, "start", lambda cfg, path: begun.append((cfg.seed, path)))
+    assert front_door("agent=a2c", "seed=7", f"hydra.run.dir={tmp_path / 'run'}") == 0
+    assert asked == [["agent=a2c"]]
+    assert begun == [(7, tmp_path / "run")]
+    assert OmegaConf.load(tmp_path / "run" / ".hydra" / "hydra.yaml").hydra.overrides.task == ["agent=a2c", "seed=7"]
