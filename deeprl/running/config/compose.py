@@ -16,7 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from deeprl.errors import ConfigError, on_one_line
-from deeprl.running.config import bases, folders, own_files, source, tuned
+from deeprl.running.config import folders, own_files, source, tuned
+from deeprl.running.config.composition import composed
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.overrides import check_words, fault_of_grammar, for_hydra, key_of, keys_of
 from deeprl.running.config.resolvers import env_name, register_resolvers
@@ -117,13 +118,13 @@ def _initialized() -> AbstractContextManager[None]:
 
 
 def _compose(overrides: list[str]) -> DictConfig:
-    return bases.composed(overrides, by_hydra)
+    return composed(overrides, by_hydra)
 
 
-def by_hydra(overrides: list[str]) -> DictConfig:
-    """The composition of Hydra, from the files to the last override."""
+def by_hydra(name: str | None, overrides: list[str]) -> DictConfig:
+    """The composition of Hydra, from the file of this name (none: Hydra's own part) to the last override."""
     with _initialized():
-        return hydra_compose("train", overrides=overrides, return_hydra_config=True)
+        return hydra_compose(name, overrides=overrides, return_hydra_config=True)
 
 
 def choices(cfg: DictConfig) -> dict[str, str]:

@@ -1,0 +1,155 @@
+"""Compositions are what Hydra composes, to the order of keys, and see each file as it is now."""
+
+import json
+
+import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from deeprl.cli import train as door
+from deeprl.running.config import composition, folders
+from deeprl.running.config.compose import by_hydra, compose, prepare
+from deeprl.running.config.composition import composed
+from deeprl.running.config.menu import options
+from tests.builders import front_door
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "_added", [])
+    folders.add(tmp_path)
+    (tmp_path / "experiment").mkdir()
+    return tmp_path / "experiment" / "mine.yaml"
+
+
+def all_of(config) -> dict:
+    """With Hydra's own part."""
+    return OmegaConf.to_container(config, resolve=False)
+
+
+def both(words: list[str]) -> bool:
+    """Whether Hydra was not asked for the files of a composition, which is equal to its own, to the order of keys."""
+    prepare()
+    asked = []
+
+    def noted(name, overrides):
+        asked.append(name)
+        return by_hydra(name, overrides)
+
+    found, expected = composed(words, noted), by_hydra("train", words)
+    assert json.dumps(all_of(found), default=str) == json.dumps(all_of(expected), default=str)
+    return "train" not in asked
+
+
+TD3 = "env=mujoco/hopper", "agent=td3", "agent/torso@agent.actor_torso=simba"
+
+
+@pytest.mark.parametrize(
+    ("words", "ours"),
+    [
+        ((), True),
+        (("experiment=iiqn_atari", "budget=tiny", "agent/chain=polyak"), True),
+        (("seed=3", *TD3, "agent.optimizer.lr=1e-3", "++env.kwargs.name='a=b, c'", "agent.torso.hidden=[8]"), True),
+        ((*TD3, "hydra.run.dir=/tmp/mine", "evaluation={episodes: 3}", "stop.return=null", "agent.backup=null"), True),
+        ((*TD3, "hydra.job.name=mine", "seed=3"), False),
+        ((*TD3, "+env.kwargs.size=5", "~evaluation.video"), False),
+    ],
+)
+def test_words_make_what_hydra_composes(words, ours):
+    assert both([*words]) == ours
+
+
+@pytest.mark.parametrize(
+    ("text", "ours"),
+    [
+        ("# @package _global_\ndefaults: [override /agent: sac, override /env: mujoco/hopper]\nsteps: 5\n", True),
+        ("# @package _global_\ndefaults: [dqn_atari, _self_]\nagent: {torso: null, backup: 1, chain: {more: {deep: 1}}}\n", True),
+        ("# @package _global_\ndefaults: [_self_, dqn_atari]\nsteps: ???\nagent: ???\nenv: {id: '???'}\n", True),
+        ("# @package agent\nchain: {}\nhead: ${agent.chain}\n2: [{a: '???'}, null]\n", True),
+        ("defaults: [{/agent/backup@more: double}, {/agent/head@_global_.agent.other: scalar}]\nmine: 1\n", True),
+        ("# @package _global_\ndefaults: [override /hydra/launcher: basic]\nhydra: {job: {name: mine}, sweep: {dir: there}}\n", True),
+        ("# @package _global_\ndefaults: [{optional nothing: here}, {optional /agent/head@agent.other: '${experiment}'}]\n", True),
+        ("# @package _global_\nagent: {rewards: {bound: {a: 1}}}\n", False),  # an interpolation gets keys
+        ("# @package _global_\ndefaults: [{/agent/backup: [max, double]}]\n", False),
+    ],
+)
+def test_a_file_of_a_user_makes_what_hydra_composes(mine, text, ours):
+    mine.write_text(text)
+    assert both(["experiment=mine", "seed=1"]) == ours
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "defaults: [{override /agent/nothing: here}]\n",
+        "defaults: [{override /agent: sac}, dqn_atari]\n",
+        "defaults: [{nothing: here}]\n",
+        "# @package _global_\nagent: [1]\n",
+    ],
+)
+def test_defaults_that_are_wrong_are_told_by_hydra(mine, text):
+    prepare()
+    mine.write_text(text)
+    with pytest.raises(HydraException) as expected:
+        by_hydra("train", ["experiment=mine"])
+    with pytest.raises(type(expected.value)) as told:
+        composed(["experiment=mine"], by_hydra)
+    assert str(told.value) == str(expected.value)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("agent", options("agent"))
+def test_every_agent_is_composed_as_by_hydra(agent):
+    assert all(both([f"agent={agent}", f"env={env}"]) for env in ("classic/cartpole", "mujoco/hopper", "minatar/asterix", "atari/pong"))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_is_composed_as_by_hydra(experiment):
+    assert both([f"experiment={experiment}"])
+
+
+def test_what_fails_is_told_by_hydra():
+    prepare()
+    with pytest.raises(Exception, match=r"Could not override 'agent\.nope'") as told:
+        composed(["agent=dqn", "agent.nope=1"], by_hydra)
+    with pytest.raises(type(told.value)) as expected:
+        by_hydra("train", ["agent=dqn", "agent.nope=1"])
+    assert str(told.value) == str(expected.value)
+    assert not isinstance(told.value, OmegaConfBaseException)
+
+
+def test_a_file_that_changes_is_seen(mine):
+    for steps in (5, 6):
+        mine.write_text(f"# @package _global_\nsteps: {steps}\n")
+        assert compose(["experiment=mine", "seed=1"])[0]["steps"] == steps
+
+
+def test_a_file_that_comes_and_goes_is_seen(mine):
+    """The tuned settings of an agent for a task, in a folder of the user's: no override names them."""
+    assert compose(["agent=a2c", "env=toy/chain"])[0]["seed"] == 0
+    place = mine.parents[1] / "tuned" / "toy" / "chain"
+    place.mkdir(parents=True)
+    (place / "a2c.yaml").write_text("# @package _global_\nseed: 8\n")
+    assert compose(["agent=a2c", "env=toy/chain"])[0]["seed"] == 8
+    (place / "a2c.yaml").unlink()
+    assert compose(["agent=a2c", "env=toy/chain"])[0]["seed"] == 0
+
+
+def test_a_command_is_composed_once(tmp_path, monkeypatch):
+    """It is checked before its folder is made, and Hydra runs what was checked."""
+    plain, asked, begun = ConfigLoaderImpl.load_configuration, [], []
+
+    def counted(loader, **given):
+        asked.append(given["overrides"])
+        return plain(loader, **given)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", counted)
+    monkeypatch.setattr(composition, "_parts", {})
+    monkeypatch.setattr(door, "start", lambda cfg, path: begun.append((cfg.seed, path)))
+    assert front_door("agent=a2c", "seed=7", f"hydra.run.dir={tmp_path / 'run'}") == 0
+    assert asked == [["hydra/job_logging=none", "hydra/hydra_logging=none"]]  # for its own part
+    assert begun == [(7, tmp_path / "run")]
+    assert OmegaConf.load(tmp_path / "run" / ".hydra" / "hydra.yaml").hydra.overrides.task == ["agent=a2c", "seed=7"]
