@@ -15,11 +15,8 @@ from hydra.plugins.config_source import ConfigSource
 from omegaconf import OmegaConf
 
 from deeprl.running.config import folders
-from deeprl.running.config.menu import games
+from deeprl.running.config.menu import GAMES, games
 from deeprl.running.config.parsed import parsed
-
-GAMES = "env/atari"
-"""The group whose options are the installed games, which have no files"""
 
 
 class Unusual(Exception):

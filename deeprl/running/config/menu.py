@@ -9,6 +9,9 @@ from pathlib import Path
 
 from deeprl.running.config.folders import folders, names, stamps
 
+GAMES = "env/atari"
+"""The group whose options are the installed games, which have no files"""
+
 
 @cache
 def games() -> frozenset[str]:

@@ -14,11 +14,8 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from deeprl.running.config import folders
-from deeprl.running.config.menu import games
+from deeprl.running.config.menu import GAMES, games
 from deeprl.running.config.parsed import parsed
-
-GAMES_OF = "env/atari"
-"""The group whose options are the installed games, which have no files"""
 
 
 class Folder(ConfigSource):
@@ -43,7 +40,7 @@ class Folder(ConfigSource):
         return self.is_group("")
 
     def is_group(self, config_path: str) -> bool:
-        return os.path.isdir(os.path.join(self.path, config_path)) or (self._is_first() and config_path.rstrip("/") == GAMES_OF)
+        return os.path.isdir(os.path.join(self.path, config_path)) or (self._is_first() and config_path.rstrip("/") == GAMES)
 
     def is_config(self, config_path: str) -> bool:
         return os.path.isfile(self._file(config_path)) or self._game(config_path) is not None
@@ -52,14 +49,14 @@ class Folder(ConfigSource):
         folder, found = os.path.join(self.path, config_path), list[str]()
         for name in os.listdir(folder) if os.path.isdir(folder) else ():
             self._list_add_result(found, os.path.join(config_path, name), name, results_filter)
-        return sorted({*found, *(games() if self._is_first() and config_path == GAMES_OF else ())})
+        return sorted({*found, *(games() if self._is_first() and config_path == GAMES else ())})
 
     def _file(self, config_path: str) -> str:
         return os.path.join(self.path, self._normalize_file_name(config_path))
 
     def _game(self, config_path: str) -> str | None:
         group, _, name = config_path.removesuffix(".yaml").rpartition("/")
-        return name if self._is_first() and group == GAMES_OF and name in games() else None
+        return name if self._is_first() and group == GAMES and name in games() else None
 
     def _is_first(self) -> bool:
         return self.path == str(folders.CONFIGS)
