@@ -48,7 +48,7 @@ def groups() -> list[str]:
 def agent_families() -> set[str]:
     """Folders of `agent` that hold agents of a family. The others are slots, because a file lists them in its `defaults`; from a folder
     that no file lists, composition chooses nothing."""
-    listed = {slot for folder in folders() for path in stamps(folder / "agent") for slot in SLOT.findall(_defaults(path))}
+    listed = {slot for folder in folders() for path, now in stamps(folder / "agent").items() for slot in _listed(path, now)}
     return {first for first, _, below in (name.partition("/") for name in names("agent")) if below} - listed
 
 
@@ -56,7 +56,8 @@ DEFAULTS = re.compile(r"^defaults:(.*(?:\n(?:[ -].*)?)*)", re.MULTILINE)
 SLOT = re.compile(r"[ \[](?:override )?(?:/agent/)?(\w+)(?:@[\w.]+)?: ")
 
 
-def _defaults(path: str) -> str:
-    """The `defaults` of a file, found without a parser, because every command reads them all."""
+@cache
+def _listed(path: str, now: tuple[int, ...]) -> frozenset[str]:
+    """Slots in the `defaults` of a file as it is now, found without a parser, because every command reads all files."""
     found = DEFAULTS.search(Path(path).read_text("utf-8", "replace"))
-    return re.sub(" #.*", "", found[1]) if found else ""
+    return frozenset(SLOT.findall(re.sub(" #.*", "", found[1]) if found else ""))
