@@ -36,7 +36,7 @@ def composed(overrides: list[str], by_hydra: ByHydra) -> DictConfig:
     """What Hydra composes of configs/train.yaml and the overrides, in a fraction of the time."""
     try:
         given = OverridesParser.create().parse_overrides(overrides)
-        options = {each.get_key_element(): each.value() for each in given if is_option(each)}
+        options: dict[str, Any] = {each.get_key_element(): each.value() for each in given if is_option(each)}
         values = [each for each in given if not is_option(each)]
         if len(options) + len(values) < len(given) or not all(map(is_value, values)) or ConfigStore.instance().repo.keys() - OF_HYDRA:
             raise Unusual(overrides)

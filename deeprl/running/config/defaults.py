@@ -80,9 +80,10 @@ class Entry:
 def entry(written: Any) -> Entry:
     """An entry as YAML has it, text or {words: name}."""
     chosen = isinstance(written, dict)
-    words, name = next(iter(written.items()), (None, None)) if chosen else (written, None)
-    text = isinstance(words, str) and isinstance(name, str | None)
-    if not text or (chosen and len(written) > 1) or any(each in words for each in ("_group_", "_name_", ":", "${")):
+    if chosen and len(written) != 1:
+        raise Unusual(written)
+    words, name = next(iter(written.items())) if chosen else (written, None)
+    if not isinstance(words, str) or not isinstance(name, str | None) or any(each in words for each in ("_group_", "_name_", ":", "${")):
         raise Unusual(written)
     front, at, package = words.partition("@")
     *keywords, path = front.split(" ")
