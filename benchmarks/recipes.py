@@ -59,7 +59,7 @@ ROLLOUT_CHAINS = {  # a rollout has 512 steps
     "ipqn_short": f"{CHAINED} agent.chain.length=3 agent.chain.shift_period=512 agent.backup.lam=0.3",
     "pqn_old": f"{CHAINED} agent.chain.length=1 agent.chain.shift_period=2048",
 }
-BOUNDS = {"bounded_25": "agent=dqn agent/head=bounded agent.head.low=0 agent.head.high=25"}  # the bounds of configs/tuned/minatar/c51.yaml
+BOUNDS = {"bounded_25": "agent=dqn agent/head=bounded agent.head.low=0 agent.head.high=25"}  # of configs/tuned/minatar/dqn.yaml
 SEQUENCES = {"one_step_sequences": "agent=retrace_dqn agent.backup.lam=0"}  # the replay of retrace_dqn and rbis_dqn without their traces
 HUBER = "agent.head.loss=huber"
 ABLATIONS = {

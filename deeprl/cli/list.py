@@ -78,9 +78,7 @@ def combinations() -> str:
     from deeprl.running.config.instantiate import instantiate
 
     def part(slot: str, option: str) -> Any:
-        words = ["agent=dqn", "env=toy/chain", f"agent/{slot}={option}"]
-        words += ["agent.mapping.n_step=1"] if slot == "mapping" else []  # null is that of a replay, and there is none here
-        return instantiate(compose(words)[0]["agent"][slot], f"agent.{slot}", None)
+        return instantiate(compose(["agent=dqn", "env=toy/chain", f"agent/{slot}={option}"])[0]["agent"][slot], f"agent.{slot}", None)
 
     backups = {option: part("backup", option) for option in options("agent/backup") if option != "policy"}  # policy: continuous agents only
     weightings = {option: part("weighting", option) for option in options("agent/weighting")}

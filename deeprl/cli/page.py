@@ -18,7 +18,7 @@ EXAMPLES = (
 )
 SLOTS = ("train", "env/_atari", "agent/dqn", "agent/td3", "agent/ppo")
 """Files that define the slots. If several files define a slot, its default is that of the first file."""
-KEYS = (("train", ""), ("env/_base", "env."), ("replay/uniform", "replay."))
+KEYS = (("train", ""), ("env/_base", "env."), ("replay/_memory", "replay."), ("replay/uniform", "replay."))
 """Files with the keys of every run, and the prefix of these keys."""
 
 

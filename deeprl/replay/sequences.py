@@ -199,7 +199,7 @@ class MirrorSequenceGather(SequenceWindows):
 
 class Auto(Choice):
     """`Sequences` for an agent that needs sequences, else `Replay` without `length`. For an agent that needs rollouts the configuration
-    itself is replaced, see `deeprl.running.config.rollouts.choose_rollout`; `epochs` and `minibatches` are for these."""
+    itself was replaced. Run folders of before 29 November 2026 have it; it may go with the first release."""
 
     offers = Sequences.offers
 

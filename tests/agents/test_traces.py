@@ -25,7 +25,7 @@ from deeprl.learning.values.mapped import MappedValues, Units
 from deeprl.learning.values.mapping import Identity
 from deeprl.learning.values.returns import Returns
 from deeprl.replay.replay import Replay
-from deeprl.replay.sequences import Auto, Sequences
+from deeprl.replay.sequences import Sequences
 from deeprl.running.config.build import build_agent, check_replay
 from deeprl.running.config.dry_run import dry_run
 from deeprl.running.config.instantiate import instantiate
@@ -513,7 +513,7 @@ def test_an_agent_with_traces_gets_sequences_and_others_transitions():
     for agent, expected in (("dqn", Replay), ("retrace_dqn", Sequences), ("rbis_dqn", Sequences)):
         config = settled(f"agent={agent}", "env=classic/cartpole")
         part = instantiate({**config["replay"], "_partial_": True}, "replay")
-        assert part.cls is Auto
+        assert part.cls is expected
         spec = spec_of("classic/cartpole")
         built = build_agent(config, spec)
         check_replay(config, built, part)

@@ -81,7 +81,7 @@ def test_a_replay_is_refused(tmp_path):
     _, spec = environment(config, None)
     with pytest.raises(ConfigError, match=r"needs no replay.*replay=none"):
         check_replay(config, build_agent(config, spec, None), instantiate({**config["replay"], "_partial_": True}, "replay"))
-    with pytest.raises(ConfigError, match=r"replay\.capacity has no meaning"):
+    with pytest.raises(ConfigError, match=r"there is no key replay\.capacity"):
         settled("agent=lab/dtr", "env=lab/dtr", "replay.capacity=100")
 
 

@@ -16,12 +16,12 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from deeprl.errors import ConfigError, on_one_line
-from deeprl.running.config import folders, own_files, source, tuned
+from deeprl.running.config import folders, own_files, settings, source, tuned
 from deeprl.running.config.composition import composed
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.overrides import check_words, fault_of_grammar, for_hydra, key_of, keys_of
 from deeprl.running.config.resolvers import env_name, register_resolvers
-from deeprl.running.config.rules import is_within, nearest
+from deeprl.running.config.rules import nearest
 from deeprl.running.runs.config_file import container, flatten
 
 FAULTS = (HydraException, OmegaConfBaseException, YAMLError)
@@ -32,19 +32,6 @@ ELSEWHERE = {
     "n_envs": "env.num", "num_envs": "env.num", "env_id": "env.id", "tau": "agent.chain.tau", "n_steps": "replay.length",
 }  # fmt: skip
 """What Stable-Baselines3 or CleanRL call a key"""
-
-OWN = {
-    "agent.chain.sync_period": ("iterated_live", "iterated_polyak", "iterated_shared"),  # steps, updates of the target, or none
-    "agent.chain.torso": ("iterated_live", "iterated_shared"),
-    "agent.explore.evaluation": ("none",),
-    "agent.explore.schedule": ("none",),
-    "agent.head.loss": ("bounded",),  # its point is the log-loss
-    "agent.optimizer.eps": ("rmsprop",),  # inside of the root
-    "agent.optimizer.lr": ("rmsprop",),
-    "agent.temperature.value": ("fixed",),  # a constant in place of an initial value
-}
-"""Keys that mean something else in these options than in the others of the slot. A value that was written for the one meaning is not used
-for the other."""
 
 
 def prepare() -> None:
@@ -133,8 +120,8 @@ def choices(cfg: DictConfig) -> dict[str, str]:
 
 
 def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
-    """The resolved configuration of a run, without Hydra's part and with `names`, of which `settle` takes the experiment's away; and the
-    keys that the command line set.
+    """The resolved configuration of a run, without Hydra's part and with `names`, of which `settle` takes those away that no run has; and
+    the keys that the command line set.
 
     Args:
         cfg: as it is composed; it is used up.
@@ -148,8 +135,8 @@ def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
         cfg.pop("hydra")
         cfg.pop("experiment", None)
         budget = container(cfg.pop("budget", None) or {})
-    give_own_values(cfg, user, chosen)
-    shorten(cfg, budget, user)
+    others = settings.apply(cfg, chosen, user)
+    shorten(cfg, settings.spread(budget, chosen), user)
     missing = OmegaConf.missing_keys(cfg)
     if missing:
         raise ConfigError(f"{sorted(missing)[0]} has no value: give one, {sorted(missing)[0]}=...")
@@ -158,6 +145,8 @@ def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
     own_files.check_chosen(chosen, resolved)  # type: ignore[arg-type]
     refuse_idle(chosen, user)
     resolved["names"] = {name: chosen[name] for name in ("env", "agent", "replay", "experiment") if chosen.get(name, "None") != "None"}
+    if others:
+        resolved["names"]["others"] = others
     return resolved, user  # type: ignore[return-value]
 
 
@@ -191,36 +180,6 @@ def refuse_idle(chosen: dict[str, str], user: set[str]) -> None:
         raise ConfigError(f"experiment={name} sets nothing on env={env}. {made} agent={agent} env={env} without it.")
 
 
-def give_own_values(cfg: DictConfig, user: set[str], chosen: dict[str, str]) -> None:
-    """Replace values of the keys `OWN` that were written for another option than the one that runs.
-
-    The sources of a value are, from weak to strong: the file of the option that runs; the agent's recipe with its tuned file; the
-    experiments, from the one that the others start from to the chosen one. Each was written for the option that it chose, or that a weaker
-    one did. It counts for a key if the key means the same in that option and in the one that runs. The strongest that counts gives the
-    value; what the user set stays.
-    """
-    recipes = [tuned.slots("agent", each) for each in tuned.lineage(chosen["agent"])]  # the agent's own file first
-    experiments = tuned.lineage(chosen.get("experiment", ""), "experiment")[::-1]  # the chosen one last
-    experiment_slots = [tuned.slots("experiment", each) for each in experiments]
-    for key, special in OWN.items():
-        group = key.rpartition(".")[0]
-        slot = group.replace(".", "/")
-        running = chosen.get(slot, "")
-        written_for = [next((slots[slot] for slots in recipes if slot in slots), "")]  # of the recipe, then of each experiment
-        for slots in experiment_slots:
-            written_for.append(slots.get(slot, written_for[-1]))
-        counts = [option == running or not {option, running} & {*special} for option in written_for]
-        if all(counts):
-            continue
-        recipe = {f"agent.{place}": value for place, value in tuned.values("agent", chosen["agent"]).items()}
-        sources = [recipe | tuned.values("tuned", tuned.option(chosen["env"], chosen["agent"]))]
-        sources += [dict(flatten(tuned.content("experiment", each))) for each in experiments]
-        strongest_first = [values for values, count in zip(sources, counts) if count][::-1]
-        for place, default in flatten(tuned.content(slot, running), f"{group}."):
-            if is_within(place, key) and not any(is_within(place, mine) for mine in user if "." in mine):
-                OmegaConf.update(cfg, place, next((values[place] for values in strongest_first if place in values), default))
-
-
 def explain(overrides: list[str], error: Exception) -> str:
     """Message for overrides that do not compose: the first wrong override, and the nearest right one."""
     known = groups()
@@ -237,6 +196,8 @@ def explain(overrides: list[str], error: Exception) -> str:
             near = f" There is {' and '.join(f'experiment={name}' for name in published)}."
         if owners := [slot for slot in slots_of(known) if value in options(slot)]:
             near = f" It is one of {owners[0]}: {owners[0]}={value}."
+        if override == "replay=auto":
+            near = " Leave it out: the recipe of the agent, or its backup, chooses the replay."
         large = key in ("agent", "env")
         listed = "" if large and (near or len(offered) > 12) else f" It takes {', '.join(offered)}."
         return f"{key}={value} is not an option of {key}.{near}{listed}" + (f" (`deeprl list {key}s` shows them all.)" if large else "")
@@ -269,7 +230,10 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
         return f"{override}: {owner}={chosen.get(owner)} has no slot {key}."
     base: Any = OmegaConf.to_container(composed, resolve=False)  # as it is, because a required key may come later
     keys = [k for k, _ in flatten({name: part for name, part in base.items() if name not in ("hydra", "experiment", "budget")})]
+    keys = [k for k in keys if not settings.is_setting(k)]
     parents = {".".join(k.split(".")[:i]) for k in keys for i in range(1, len(k.split(".")))}
+    if override.partition("=")[2].startswith("{"):  # the first wrong entry
+        key = next((entry for entry in sorted(keys_of([override])) if entry not in (*keys, *parents)), key)
     if key in keys or key in known or key.startswith("hydra"):
         return f"{override}: {on_one_line(error)}"
     if key in parents and not override.partition("=")[2].startswith("{"):
@@ -279,6 +243,8 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
     last = [k for k in keys if k.rpartition(".")[2] == name] or [k for k in keys if k == ELSEWHERE.get(name)]
     part = key.rpartition(".")[0]
     slot = part.replace(".", "/")
+    if slot in chosen and slot not in ("agent", "env"):
+        last = [k for k in last if k.startswith(f"{part}.")]  # a key of another slot would be another thing
     if slot in chosen and not last:
         own = {k.removeprefix(f"{part}."): k for k in keys if k.startswith(f"{part}.") and not k.rpartition(".")[2].startswith("_")}
         offered = f"has {', '.join(own)}" if own else "has no keys"

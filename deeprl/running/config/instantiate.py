@@ -10,7 +10,7 @@ from typing import Any
 from deeprl.choice import Choice
 from deeprl.errors import ConfigError, UnknownNameError, located, origin
 from deeprl.running.config.folders import left_out
-from deeprl.running.config.rules import is_within, nearest
+from deeprl.running.config.rules import nearest
 from deeprl.running.config.trust import Allowed, allow_with, is_defined_in
 
 PACKAGES = ("deeprl",)
@@ -129,31 +129,3 @@ def instantiate(node: Any, path: str, allowed: Allowed = PACKAGES, deferred: boo
     if partial:
         return Deferred(cls, items, path)
     return construct(cls, (), items, path)
-
-
-def drop_foreign(config: dict, tuned: set[str], user: set[str], path: str = "", allowed: Allowed = None) -> list[str]:
-    """Remove tuned keys that the chosen class does not take. For example, `agent/chain=single` has no `length`, which tuned files set.
-
-    Returns:
-        The removed keys.
-
-    Raises:
-        ConfigError: the user set such a key.
-    """
-    dropped: list[str] = []
-    names = accepted(resolve(config["_target_"], path, allowed)) if isinstance(config.get("_target_"), str) else None
-    for key in list(config):
-        full = f"{path}.{key}" if path else key
-        if names is not None and key not in (*names, "_target_", "_partial_") and _sets(tuned, full):
-            if _sets(user, full):
-                raise ConfigError(f"{full}: {config['_target_'].rpartition('.')[2]} takes no {key}.{nearest(key, names)}")
-            dropped.append(full)
-            del config[key]
-        elif isinstance(config[key], dict):
-            dropped += drop_foreign(config[key], tuned, user, full, allowed)
-    return dropped
-
-
-def _sets(keys: set[str], key: str) -> bool:
-    """Whether `keys` contains `key`, or a key below it."""
-    return any(is_within(name, key) for name in keys)

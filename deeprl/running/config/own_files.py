@@ -12,8 +12,9 @@ import yaml
 
 from deeprl.errors import ConfigError
 from deeprl.running.config import folders, tuned
-from deeprl.running.config.menu import groups, option_files
+from deeprl.running.config.menu import groups, option_files, options
 from deeprl.running.config.rules import FIXED, get, is_within, nearest
+from deeprl.running.config.settings import is_setting
 from deeprl.running.runs.config_file import flatten
 
 Source = tuple[str, str, str]
@@ -100,27 +101,66 @@ def circle_of(group: str, name: str) -> list[str]:
     return []
 
 
-def check_keys(sources: Iterable[Source], dropped: Iterable[str]) -> None:
+def check_keys(sources: Iterable[Source], config: dict[str, Any]) -> None:
     """
     Args:
-        dropped: keys that the chosen parts do not take. Each of them is right if an option of its slot has it.
+        config: the run's, composed of these files.
 
     Raises:
-        ConfigError: a file of a user sets a key that no option has.
+        ConfigError: a file of a user sets a key that no option has, or one of a slot that stands under none of its options.
     """
-    dropped, slots, below = [*dropped], cache(groups), cache(keys_below)  # folders are read once
+    known, below = cache(lambda: {*groups()}), cache(keys_below)  # folders are read once
     for group, name, prefix in sources:
         path = of_users(group, name)
         if path is None:
             continue
-        for key in (f"{prefix}{key}" for key, _ in flatten(tuned.content(group, name)) if key.split(".")[0] not in ("defaults", "hydra")):
-            slot = key.split(".")[0] in CLASSES
-            if slot and not any(is_within(key, each) for each in dropped):
+        for word, value in tuned.content(group, name).items():
+            if word in ("defaults", "hydra"):
                 continue
-            known = below(_group_of(key, slots())) if slot else set(FIXED)
-            if not any(is_within(key, each) or is_within(each, key) for each in known):
-                at = line_of(path, key.removeprefix(prefix))
-                raise ConfigError(f"{path}, line {at}: there is no key {key}.{nearest(key, known)}")
+            slot, _, option = word.partition("=")
+            place, wanted = (slot.replace("/", "."), _group_of_slot(slot, known())) if is_setting(word) else ("", "")
+            if wanted:
+                _check_option(path, word, value, option, wanted)
+            for key, _ in flatten(value, f"{word}.") if isinstance(value, dict) else [(word, value)]:
+                full = f"{place}{key.removeprefix(word)}" if wanted else f"{prefix}{key}"
+                if wanted:
+                    right = {f"{place}.{each}" for each in tuned.values(wanted, option)}
+                else:
+                    right = below(_group_of(full, known())) if full.split(".")[0] in CLASSES else set(FIXED)
+                if not any(is_within(full, each) or is_within(each, full) for each in right) and not _is_taken(full, config):
+                    raise ConfigError(f"{path}, line {line_of(path, key)}: there is no key {full}.{nearest(full, right)}")
+                slot = "replay" if full.startswith("replay.") else "/".join(full.split(".")[:-1][:2])  # agent.rate may be a key, not a slot
+                if not wanted and slot.split("/")[0] in ("agent", "replay") and _group_of_slot(slot, known()) in known() - {"agent"}:
+                    raise ConfigError(
+                        f"{path}, line {line_of(path, key)}: {full} stands under no option of {slot}. Write it under the one that it is "
+                        f"for, {slot}=OPTION: {{{full.rpartition('.')[2]}: ...}}, at the margin of the file."
+                    )
+
+
+def _check_option(path: Path, word: str, value: Any, option: str, group: str) -> None:
+    """
+    Raises:
+        ConfigError: there is no such option, or no keys stand under it.
+    """
+    offered = [*options(group), *(name for name in option_files(group) if name.startswith("_"))]
+    if option not in offered:
+        raise ConfigError(f"{path}, line {line_of(path, word)}: {group} has no option {option}.{nearest(option, offered)}")
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}, line {line_of(path, word)}: keys belong under {word}. Write {word}: {{key: value}}.")
+
+
+def _is_taken(key: str, config: dict[str, Any]) -> bool:
+    """Whether the class that the run has there takes a key, although no file lists it."""
+    from deeprl.running.config.instantiate import accepted, resolve  # torch, for which pages do not wait
+
+    part, _, name = key.rpartition(".")
+    target = get(config, f"{part}._target_")
+    return target is not None and name in accepted(resolve(target, part, None))
+
+
+def _group_of_slot(place: str, known: Collection[str]) -> str:
+    """The group of the options of a slot: agent/torso of agent/actor_torso."""
+    return place if place in known else f"{place.partition('/')[0]}/{place.rpartition('_')[2]}"
 
 
 def _group_of(key: str, known: Collection[str]) -> str:
@@ -133,7 +173,8 @@ def keys_below(group: str) -> set[str]:
     """Full names of all keys that options of a group set, and of the slots below it."""
     place, found = group.replace("/", "."), {name.replace("/", ".") for name in groups() if name.startswith(f"{group}/")}
     for name in option_files(group):
-        found |= {f"{place}.{key}" for key, _ in flatten(tuned.content(group, name)) if key.split(".")[0] != "defaults"}
+        keys = (key for key, _ in flatten(tuned.content(group, name)) if not is_setting(key))
+        found |= {f"{place}.{key}" for key in keys if key.split(".")[0] != "defaults"}
         found |= {slot.replace("/", ".") for slot in tuned.slots(group, name)}
     return found
 

@@ -228,7 +228,7 @@ def learns_nothing(config: dict) -> bool:
 
 
 def replay_class(config: dict) -> str:
-    """Name of the replay's class, "" without one. Its keys say less, because before `drop_foreign` they include tuned ones of others."""
+    """Name of the replay's class, "" without one."""
     return str(get(config, "replay._target_", "")).rpartition(".")[2]
 
 

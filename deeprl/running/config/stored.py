@@ -20,6 +20,7 @@ from deeprl.running.config.trust import Allowed, require_environment
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import CHANGEABLE, flatten, folder_of, step_of, without_changeable
 from deeprl.running.runs.folder import RunFolder
+from deeprl.running.runs.moved import automatic
 from deeprl.system.functions import GIVEN, found
 from deeprl.system.machine import own_commit
 from deeprl.system.terminal import say
@@ -108,7 +109,7 @@ def continued(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         ConfigError: it is a run of another configuration.
     """
     stored = with_later(RunFolder(path).read_config())
-    before, now = (unnumbered(without_changeable(each)) for each in (stored, config))
+    before, now = (unnumbered(without_changeable(automatic(each))) for each in (stored, config))
     if before.get("init_from") and now.get("init_from"):
         numbered = step_of(now["init_from"]).isdecimal()  # a started run holds the number of the checkpoint that it took
         if not Checkpoints(path).steps() and (numbered or is_gone(before["init_from"])):  # it has nothing of its own yet

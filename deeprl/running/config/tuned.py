@@ -51,11 +51,6 @@ def values(group: str, name: str) -> dict[str, Any]:
     return found | {key: value for key, value in flatten(own) if key != "defaults"}
 
 
-def recipe(agent: str) -> set[str]:
-    """The keys that an agent's recipe and those from which it starts set in their slots, as "agent.head.quantiles"."""
-    return {f"agent.{key}" for key in values("agent", agent) if "." in key}
-
-
 def slots(group: str, name: str) -> dict[str, str]:
     """The slots that a file itself lists in its `defaults`, with their options: {"agent/chain": "iterated"} of `agent` and `idqn`."""
     found = {}
@@ -63,7 +58,7 @@ def slots(group: str, name: str) -> dict[str, str]:
         for key, option in entry.items() if isinstance(entry, dict) else ():
             place = key.removeprefix("override ")
             slot, _, package = (place[1:] if place.startswith("/") else f"{group}/{place}").partition("@")
-            found[package.replace(".", "/") or slot] = str(option)
+            found[package.removeprefix("_global_.").replace(".", "/") or slot] = str(option)
     return found
 
 

@@ -17,6 +17,8 @@ MOVED = {
 ENTRY_POINTS = "deeprl.moved"
 """Group of entry points by which a distribution says that its own modules moved: the name is the old path, the value the new one. It
 renames only: whether a class may be called is asked of the new name."""
+CHOSEN = ("uniform", "sequences", "rollout", "rollout_once", "none")
+"""What `replay=auto` chose"""
 
 
 @cache
@@ -39,6 +41,18 @@ def _renamed(config: Any, table: dict[str, str]) -> Any:
     if isinstance(config, dict):
         return {key: _path(value, table) if key == "_target_" else _renamed(value, table) for key, value in config.items()}
     return [_renamed(value, table) for value in config] if isinstance(config, list) else config
+
+
+def automatic(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as it was while `replay=auto` chose the replay, by which runs of that time are compared with those of today."""
+    replay, names = config.get("replay"), config.get("names")
+    if not isinstance(replay, dict) or not isinstance(names, dict) or names.get("replay") not in CHOSEN:
+        return config
+    if names["replay"] in ("uniform", "sequences"):
+        length = replay.get("length", 16)
+        rollouts = {"length": None if length == 16 else length, "epochs": 4, "minibatches": 4}
+        replay = {**replay, "_target_": "deeprl.replay.sequences.Auto", **rollouts}
+    return {**config, "replay": replay, "names": {**names, "replay": "auto"}}
 
 
 def _path(target: Any, table: dict[str, str]) -> Any:

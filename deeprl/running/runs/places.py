@@ -14,6 +14,7 @@ from typing import Any
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs.config_file import CHANGEABLE_ONCE, config_hash, container, without_changeable
 from deeprl.running.runs.folder import holder
+from deeprl.running.runs.moved import automatic
 from deeprl.system.files import read_regular, sole
 from deeprl.system.terminal import say, some
 
@@ -67,10 +68,11 @@ def auto_folder(config: Any, root: str | Path = "runs", env: str | None = None, 
     """
     resolved = container(config)
     env, agent = env or resolved["names"]["env"], agent or resolved["names"]["agent"]
-    last = f"auto_{config_hash(without_changeable(resolved, CHANGEABLE_ONCE))}_seed{resolved['seed']}"
-    path = run_path(root, env, agent, last)
-    older = Path(root) / (env.replace("/", "_").lstrip(".") or "_") / path.parent.name / last  # with the colon of a function's name
-    return older if older != path and holds_run(older) else path
+    hashes = [config_hash(without_changeable(each, CHANGEABLE_ONCE)) for each in (resolved, automatic(resolved))]
+    path, earlier = (run_path(root, env, agent, f"auto_{each}_seed{resolved['seed']}") for each in hashes)
+    name = env.replace("/", "_").lstrip(".") or "_"  # with the colon of a function's name
+    older = [Path(root) / name / each.parent.name / each.name for each in (path, earlier)]
+    return next((each for each in (path, earlier, *older) if holds_run(each)), path)
 
 
 def holds_run(path: Path) -> bool:

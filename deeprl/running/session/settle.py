@@ -4,34 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from deeprl.replay.sequences import LENGTH
 from deeprl.running.collect.choice import settle_collect
 from deeprl.running.config import own_files, tuned
-from deeprl.running.config.instantiate import drop_foreign
-from deeprl.running.config.rollouts import choose_rollout, learns_from, record_ratio, refuse_single_rows
+from deeprl.running.config.rollouts import record_ratio, refuse_single_rows, settle_source
 from deeprl.running.config.rules import finalise, get, learns_nothing, planned_updates, put, rollout_updates, with_shares
-from deeprl.running.runs.config_file import flatten
 from deeprl.system.terminal import say, some
 
 
 def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
-    """Check a configuration, replace shares of `steps` by steps, and drop what the chosen parts do not take.
+    """Check a configuration, and replace shares of `steps` by steps.
 
     Args:
         config: of `deeprl.running.config.compose.compose`. It is changed.
         user: keys that the command line set.
 
     Raises:
-        ConfigError: a key is wrong, or the user set a key that the chosen part does not take.
+        ConfigError: a key is wrong.
     """
     experiment = config["names"].pop("experiment", "")
-    published = set(tuned.values("experiment", experiment))
-    drop_unused(config, user, experiment, published)
-    count_sequences(config, user | published)
-    choose_rollout(config, user)
-    mapping = config["agent"].get("mapping", {})
-    if mapping.get("n_step", 1) is None:
-        mapping["n_step"] = config["replay"].get("n_step", 1)  # here, because only now is it that of the replay that trains
+    check_files(config, experiment)
+    for slot, options in config["names"].pop("others", {}).items():
+        say(f"{slot} has its own defaults, because the settings here are for {some(options, 3)}")
+    settle_source(config, user)
     settle_collect(config, user)
     refuse_single_rows(config)
     record_ratio(config)
@@ -44,62 +38,19 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
     return config
 
 
-def drop_unused(config: dict[str, Any], user: set[str], experiment: str, published: set[str]) -> None:
-    """Drop keys of tuned files and recipes that the chosen parts do not take, and keys of the experiment below a slot for which another
-    option is chosen, by the user or by an experiment that starts from another.
-
-    Args:
-        published: keys that the experiment sets.
+def check_files(config: dict[str, Any], experiment: str) -> None:
+    """
+    Raises:
+        ConfigError: a file of the user that the run starts from has a wrong key.
     """
     names = config["names"]
     option = tuned.option(names["env"], names["agent"])
-    keys = tuned.keys(option)
-    if not keys:
+    if not tuned.keys(option):
         say(f"no tuned settings for {names['agent']} on {tuned.family(names['env'])}: the defaults of the agent are used")
-    slots = {key for key in user if "/" in key or key in ("agent", "env", "replay")}
-    slots |= {slot for each in tuned.lineage(experiment, "experiment")[:-1] for slot in tuned.slots("experiment", each)}
-    swapped = tuple(f"{slot.replace('/', '.')}." for slot in slots)
-    dropped = drop_foreign(config, keys | tuned.recipe(names["agent"]) | {key for key in published if key.startswith(swapped)}, user)
-    filled = {slot for each in tuned.lineage(experiment, "experiment") for slot in tuned.slots("experiment", each)} - user
-    # nothing is told of a slot that the experiment itself fills, because its settings were written for that option
-    dropped = [key for key in dropped if key.rpartition(".")[0].replace(".", "/") not in filled]
-    files = [("tuned", each, "") for each in tuned.lineage(option, "tuned")] + [
-        ("agent", each, "agent.") for each in tuned.lineage(names["agent"])
-    ]
-    own_files.check_keys([*files, *(("experiment", each, "") for each in tuned.lineage(experiment, "experiment"))], dropped)
-    if dropped:
-        sources = [f"agent={names['agent']}", f"tuned/{option}", *([f"experiment={experiment}"] if published else [])]
-        say(f"keys of {' and '.join(sources)} that the chosen parts do not take are ignored: {some(dropped, 6)}")
-        decided = keys | user | published | tuned.recipe(names["agent"])
-        for slot in dict.fromkeys(key.rpartition(".")[0] for key in dropped):
-            own = [f"{key}={value}" for key, value in flatten(get(config, slot, {}), f"{slot}.") if is_default(key, value, decided)]
-            if slot.replace(".", "/") in user and own:
-                say(f"the option's own defaults: {some(own, 6)}")
-
-
-def is_default(key: str, value: Any, decided: set[str]) -> bool:
-    """Whether a value is a number that no recipe, tuned file, experiment or user has set."""
-    return key not in decided and isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def count_sequences(config: dict[str, Any], decided: set[str]) -> None:
-    """Where sequences are replayed, replace a tuned `n_step` by 1, and a tuned number of transitions by that of sequences with as many.
-
-    Args:
-        decided: keys that the user or the experiment set, which stay.
-    """
-    names, replay = config["names"], config["replay"]
-    if not (learns_from(config, "sequences") or names["replay"] == "sequences"):
-        return
-    option = tuned.option(names["env"], names["agent"])
-    keys = tuned.keys(option)
-    if "replay.n_step" in keys - decided and replay.get("n_step", 1) != 1:
-        say(f"replay.n_step=1 replaces the value of tuned/{option}, because sequences replace n-step returns")
-        replay["n_step"] = 1
-    if "replay.batch_size" in keys - decided and "replay.length" not in keys:
-        number, length = replay["batch_size"], replay.get("length") or LENGTH
-        replay["batch_size"] = max(1, number // length)
-        say(f"replay.batch_size={replay['batch_size']}, sequences of {length}, replaces the {number} transitions of tuned/{option}")
+    files = [("tuned", each, "") for each in tuned.lineage(option, "tuned")]
+    files += [("agent", each, "agent.") for each in tuned.lineage(names["agent"])]
+    files += [("experiment", each, "") for each in tuned.lineage(experiment, "experiment")]
+    own_files.check_keys(files, config)
 
 
 FITTING = {"evaluation.every": 0.1, "log.every": 0.01}

@@ -53,14 +53,11 @@ def configuration(head: str, backup: str, mapping: str, weighting: str, auxiliar
     config = copy.deepcopy(settled(*BASE))
     config["agent"].update({slot: node(slot, option) for slot, option in slots.items()})
     config["agent"]["chain"] = node("chain", chain) | ({} if chain == "single" else {"length": 3})
-    if "rollout" in needs("agent/backup", backup):
-        config["replay"] = {
-            **settled(*BASE, f"agent/backup={backup}")["replay"],
-            "minibatches": 1,
-            **({"n_step": n_step} if n_step > 1 else {}),
-        }
-    else:
-        config["replay"] = {**config["replay"], "n_step": n_step}
+    config["replay"] = settled(*BASE, f"agent/backup={backup}")["replay"]
+    if n_step > 1 or "n_step" in config["replay"]:
+        config["replay"]["n_step"] = n_step
+    if "minibatches" in config["replay"]:
+        config["replay"]["minibatches"] = 1
     return config
 
 

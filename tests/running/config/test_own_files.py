@@ -9,6 +9,7 @@ from deeprl.running.config import folders, own_files
 from deeprl.running.config.build import agents_for
 from deeprl.running.config.captions import caption
 from deeprl.running.config.compose import compose
+from deeprl.running.config.menu import option_files
 from deeprl.running.config.own_files import line_of
 from deeprl.running.session.settle import settle
 
@@ -66,7 +67,8 @@ def test_a_file_that_nobody_chose_stops_nothing(mine):
     assert caption(path) == "gr\ufffd\ufffder"
 
 
-TYPO = r"tuned/classic/mine\.yaml, line 3: there is no key agent\.optimzer\.lr\. Did you mean agent\.optimizer\.lr\?"
+TYPO = r"tuned/classic/mine\.yaml, line 3: there is no key agent\.optimzer\.lr\. Did you mean agent\.optimizer\?"
+LOOSE = r"line 2: agent\.chain\.tau stands under no option of agent/chain\. Write it under the one that it is for, agent/chain=OPTION: "
 
 
 @pytest.mark.parametrize(
@@ -75,10 +77,13 @@ TYPO = r"tuned/classic/mine\.yaml, line 3: there is no key agent\.optimzer\.lr\.
         ("agent:\n  optimzer: {lr: 1.0e-3}\n", TYPO),
         ("steps: 50\nstepss: 60\n", r"line 3: there is no key stepss\. Did you mean steps\?"),
         ("evaluation: {evry: 5}\n", r"line 2: there is no key evaluation\.evry\. Did you mean evaluation\.every\?"),
-        ("replay: {batchsize: 5}\n", r"there is no key replay\.batchsize\. Did you mean replay\.batch_size\?"),
-        ("agent: {explore: {schedule: {durations: 5}}}\n", r"there is no key agent\.explore\.schedule\.durations\. Did you mean"),
-        ("agent: {chain: {tau: 0.1, shift_period: 9}}\n", None),  # of other chains
-        ("agent: {actor: {spread: 1.0}, backup: {scale: 0.5}, temperature: {value: 1.0}}\n", "agent.actor.spread"),
+        ("replay=uniform: {batchsize: 5}\n", r"line 2: there is no key replay\.batchsize\. Did you mean replay\.batch_size\?"),
+        ("agent/explore=epsilon_greedy: {schedule: {durations: 5}}\n", r"line 2: there is no key agent\.explore\.schedule\.durations\."),
+        ("agent/chain=polyak: {tau: 0.1}\nagent/chain=iterated: {shift_period: 9}\n", None),  # of other chains
+        ("agent/actor_torso=simba: {width: 9}\n", None),  # of other agents
+        ("agent/chain=polyac: {tau: 0.1}\n", r"line 2: agent/chain has no option polyac\. Did you mean polyak\?"),
+        ("agent: {chain: {tau: 0.1}}\n", LOOSE),
+        ("replay: {batch_size: 5}\n", r"line 2: replay\.batch_size stands under no option of replay\."),
         ("env: {kwargs: {size: 5}}\n", None),
     ],
 )
@@ -92,22 +97,13 @@ def test_a_key_that_no_option_has_is_a_typo(mine, capsys, settings, told):
         settle(*compose(["agent=mine"])[:2])
 
 
-def test_keys_of_other_options_are_ignored_with_short_lines(mine, capsys):
-    mine("agent/mine", "defaults: [dqn, _self_]\n")
-    mine(
-        "tuned/classic/mine",
-        "# @package _global_\nagent: {chain: {tau: 0.1, shift_period: 9}, head: {low: 0, high: 1, atoms: 3, quantiles: 9}}\n",
-    )
-    settle(*compose(["agent=mine", "agent/chain=single"])[:2])
-    assert max(map(len, capsys.readouterr().err.splitlines())) < 250
-
-
 def test_every_key_of_our_own_files_exists(monkeypatch):
-    """The rule for files of users, asked of ours: everything that a tuned file or an experiment sets is a key of some option."""
+    """The rule for files of users, asked of ours."""
     monkeypatch.setattr(own_files, "of_users", folders.file)
-    sources = [(group, name, "") for group in ("tuned", "experiment") for name in folders.names(group)]
+    places = {("tuned", ""), ("experiment", ""), ("agent", "agent.")}
+    sources = [(group, name, prefix) for group, prefix in places for name in option_files(group)]
     assert len(sources) > 100
-    own_files.check_keys(sources, dropped=["agent", "env", "replay", "collect", "accelerate", "learner", "logger"])
+    own_files.check_keys(sources, {})
 
 
 def test_the_line_of_a_key(mine):

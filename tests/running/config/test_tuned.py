@@ -8,12 +8,12 @@ import pytest
 
 from deeprl.errors import ConfigError
 from deeprl.running.config import folders, tuned
-from deeprl.running.config.build import build_agent
 from deeprl.running.config.compose import compose
 from deeprl.running.config.menu import options
 from deeprl.running.config.rules import get
+from deeprl.running.config.settings import of_option
 from deeprl.running.session.settle import settle
-from tests.builders import composed, settled, spec_of
+from tests.builders import composed, settled
 
 
 @pytest.mark.parametrize(
@@ -58,15 +58,13 @@ def test_the_discount_of_simba_follows_from_the_length_of_an_episode(task, disco
 
 
 def test_keys_are_those_of_a_file_and_of_the_files_it_starts_from():
-    assert tuned.keys("mujoco/ant/td3_paper") == tuned.keys("mujoco/td3") >= {"learning_starts", "replay.batch_size"}
-    assert tuned.keys("atari/iiqn") - tuned.keys("atari/idqn") == {"replay.n_step"}
+    assert tuned.keys("mujoco/ant/td3_paper") == tuned.keys("mujoco/td3") >= {"learning_starts", "replay=uniform.capacity"}
+    assert tuned.keys("mujoco/simba") - tuned.keys("mujoco/td3") == {"discount"}
     assert "defaults" not in tuned.keys("atari/iiqn")
     assert tuned.keys("toy/idqn") == set()
 
 
-def test_without_a_file_of_the_agent_the_base_of_the_family_does_not_count(capsys):
-    """td3 on Atari has no file, so nothing of atari/_base applies and a line says so."""
-    assert tuned.keys("atari/_base")
+def test_without_a_file_of_the_agent_a_line_says_so(capsys):
     config = settle(*composed("agent=td3", "env=atari/pong")[:2])  # not `settled`: a second call of it prints no line
     assert "no tuned settings for td3 on atari: the defaults of the agent are used" in capsys.readouterr().err
     assert config["steps"] == compose(["agent=td3", "env=toy/chain"])[0]["steps"] == 100_000
@@ -78,7 +76,7 @@ def mine(tmp_path, monkeypatch) -> None:
     files = {
         "agent/plain.yaml": "defaults: [dqn, _self_]\n",
         "agent/own.yaml": "defaults: [dqn, _self_]\n",
-        "tuned/classic/own.yaml": "# @package _global_\nlearning_starts: 77\nagent: {chain: {target_update_period: 99}}\n",
+        "tuned/classic/own.yaml": "# @package _global_\nlearning_starts: 77\nagent/chain=single: {target_update_period: 99}\n",
     }
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -92,10 +90,7 @@ def test_tuned_settings_of_a_user_are_taken_and_no_line_denies_it(mine, capsys):
     assert (config["learning_starts"], config["agent"]["chain"]["target_update_period"]) == (77, 99)
     assert "no tuned settings" not in capsys.readouterr().err
     settle(*compose(["agent=own", "env=classic/cartpole", "agent/chain=polyak"])[:2])
-    assert (
-        "keys of agent=own and tuned/classic/own that the chosen parts do not take are ignored: agent.chain.target_update_period"
-        in capsys.readouterr().err
-    )
+    assert "agent/chain=polyak has its own defaults, because the settings here are for single" in capsys.readouterr().err
 
 
 def test_an_agent_of_a_user_takes_the_tuned_settings_of_the_recipe_that_its_own_starts_from(mine, capsys):
@@ -120,13 +115,15 @@ def test_every_file_belongs_to_agents_and_environments(monkeypatch):
     assert {name for name in files if not name.rpartition("/")[2].startswith("_")} == taken & files
 
 
-def test_returns_of_a_tuned_file_give_way_to_a_trace(capsys):
-    """classic/idqn has three-step returns; a trace replays sequences, whose rows are single steps."""
-    assert settled("agent=idqn")["replay"]["n_step"] == 3
-    config = settle(*composed("agent=idqn", "agent/backup=retrace")[:2])
-    assert config["replay"]["n_step"] == 1
-    assert "replay.n_step=1" in capsys.readouterr().err
-    assert settle(*composed("agent=idqn", "agent/backup=retrace", "replay.n_step=2")[:2])["replay"]["n_step"] == 2  # refused when built
+def test_a_trace_chooses_sequences_which_have_settings_of_their_own():
+    """classic/dqn has three-step returns and batches of 128 transitions; the rows of sequences are single steps."""
+    replay = {words: settled("agent=idqn", *words)["replay"] for words in [(), ("agent/backup=retrace",), ("replay=prioritized",)]}
+    assert [[each[key] for key in ("n_step", "batch_size", "capacity")] for each in replay.values()] == [
+        [3, 128, 50_000],
+        [1, 8, 50_000],
+        [3, 128, 50_000],  # starts from uniform
+    ]
+    assert settled("agent=idqn", "agent/backup=retrace", "replay.n_step=2")["replay"]["n_step"] == 2  # refused when built
 
 
 @pytest.mark.parametrize("words", [("replay=rollout",), ("replay.n_step=1",)])
@@ -136,9 +133,6 @@ def test_a_logarithm_has_the_steps_of_the_replay_that_trains(words):
     assert settled(*own)["agent"]["mapping"]["n_step"] == 3
     assert settled(*own, *words)["agent"]["mapping"]["n_step"] == 1
     assert settled(*own, *words, "agent.mapping.n_step=2")["agent"]["mapping"]["n_step"] == 2
-    config, user, _ = compose([*own, *words])
-    config["agent"]["mapping"]["n_step"] = 3  # as a file of one's own sets it: the tuned number, by chance
-    assert settle(config, user)["agent"]["mapping"]["n_step"] == 3
 
 
 @pytest.mark.parametrize("words", [(), ("replay.n_step=3",), ("agent/mapping=asinh", "agent/rewards=auto", "replay.n_step=3")])
@@ -201,8 +195,12 @@ def test_keys_of_a_recipe_give_way_to_another_option_of_their_slot(capsys):
         ("agent=dqn agent/explore=none agent.explore.schedule.end=0.2 env=minatar/breakout", "explore.schedule.end", 0.2),
         ("agent=dqn agent/explore=epsilon_greedy env=minatar/breakout", "explore.schedule.end", 0.1),
         ("agent=idqn agent/chain=iterated_polyak", "chain.sync_period", 1),
-        ("agent=idqn agent/chain=iterated_live", "chain.shift_period", 400),
+        ("agent=idqn agent/chain=iterated_live", "chain.shift_period", 500),
         ("agent=idqn agent/chain=iterated_live", "chain.torso", "shared_hidden"),
+        ("agent=idqn agent/chain=single", "chain.target_update_period", 500),
+        ("agent=noisy_dqn agent/head=categorical", "head.noisy", True),  # of every head
+        ("agent=ppo agent/torso=mlp", "torso.hidden", [64, 64]),  # whose file starts from auto's
+        ("agent=ppo agent/surrogate=plain env=atari/pong", "surrogate.clip", None),
         ("agent=idqn agent/chain=iterated", "chain.sync_period", 40),
         ("agent=munchausen_dqn agent/head=bounded", "head.loss", "log"),
         ("agent=simba agent/temperature=fixed env=classic/pendulum", "temperature.value", 0.2),
@@ -216,35 +214,26 @@ def test_a_key_that_means_something_else_in_the_chosen_option_has_its_value_ther
     assert get(settled(*words.split()), f"agent.{key}") == value
 
 
-def test_keys_of_an_experiment_that_the_chosen_option_does_not_take_are_ignored(capsys):
+def test_an_experiment_has_no_settings_for_another_option(capsys):
     config = settle(*composed("experiment=dvw_minatar", "agent/weighting=one")[:2])
     assert set(config["agent"]["weighting"]) == {"_target_", "_partial_"}
-    assert "tuned/minatar/dqn and experiment=dvw_minatar that the chosen parts do not take are ignored" in capsys.readouterr().err
-    assert "experiment" not in config["names"]
-    with pytest.raises(ConfigError, match="agent.weighting.threshold: Weighting takes no threshold"):
+    assert "agent/weighting=one has its own defaults, because the settings here are for inverse_variance" in capsys.readouterr().err
+    assert set(config["names"]) == {"env", "agent", "replay"}
+    with pytest.raises(ConfigError, match="there is no key agent.weighting.threshold"):
         settle(*composed("experiment=dvw_minatar", "agent/weighting=one", "agent.weighting.threshold=2")[:2])
 
 
 def test_a_wrong_key_of_an_experiment_is_refused(tmp_path, monkeypatch):
     (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nagent: {head: {lost: huber}}\n")
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nagent/head=scalar: {lost: huber}\n")
     monkeypatch.setattr(folders, "_added", [])
     folders.add(tmp_path)
-    with pytest.raises(ConfigError, match="agent.head.lost"):
-        build_agent(settle(*compose(["experiment=mine"])[:2]), spec_of("classic/cartpole"))
-
-
-def test_a_batch_of_sequences_has_as_many_transitions_as_the_tuned_one(capsys):
-    config = settle(*composed("agent=idqn", "agent/backup=retrace", "replay.length=8")[:2])
-    assert config["replay"]["batch_size"] == 16  # of 128
-    assert "replay.batch_size=16, sequences of 8, replaces the 128 transitions of tuned/classic/cartpole/idqn" in capsys.readouterr().err
-    assert settled("agent=idqn", "agent/backup=retrace", "replay.length=8", "replay.batch_size=128")["replay"]["batch_size"] == 128
-    assert settled("agent=retrace_dqn")["replay"]["batch_size"] == 8  # tuned for sequences
-    assert settled("agent=dqn", "replay=sequences", "replay.length=8")["replay"]["batch_size"] == 16
+    with pytest.raises(ConfigError, match=r"mine.yaml, line 2: there is no key agent.head.lost. Did you mean agent.head.loss\?"):
+        settle(*compose(["experiment=mine"])[:2])
 
 
 def test_a_key_within_a_dictionary_is_a_key_of_the_user():
-    with pytest.raises(ConfigError, match="agent.chain.length: Single takes no length"):
+    with pytest.raises(ConfigError, match=r"there is no key agent\.chain\.length\. agent/chain=single has target_update_period"):
         settle(*composed("agent=idqn", "agent/chain=single", "agent.chain={length: 3}")[:2])
 
 
@@ -252,3 +241,17 @@ def test_a_key_within_a_dictionary_is_a_key_of_the_user():
 def test_one_step_is_told_from_the_whole_run(value, told, capsys):
     settle(*composed("agent=dqn", f"agent.explore.schedule.duration={value}")[:2])
     assert ("agent.explore.schedule.duration=1 is one step; the whole run is" in capsys.readouterr().err) == told
+
+
+@pytest.mark.parametrize(
+    ("slot", "option", "settings", "values"),
+    [
+        ("replay", "uniform", {"replay=uniform": {"batch_size": 5}, "replay=rollout": {"length": 7}}, {"batch_size": 5}),
+        ("replay", "rollout", {"replay=uniform": {"batch_size": 5}}, {}),
+        ("replay", "lap", {"replay=uniform": {"batch_size": 5}, "replay=prioritized": {"batch_size": 6}}, {"batch_size": 6}),
+        ("replay", "lap", {"replay=prioritized": {"sampler": {"alpha": 0.9, "initial": "max"}}}, {"sampler.initial": "max"}),
+        ("agent/surrogate", "plain", {"agent/surrogate=clipped": {"clip": 0.1, "value_weight": 0.5}}, {"value_weight": 0.5}),
+    ],
+)
+def test_an_option_takes_its_settings_and_for_keys_that_it_lacks_those_of_the_option_that_it_starts_from(slot, option, settings, values):
+    assert of_option(settings, slot, slot, option) == values

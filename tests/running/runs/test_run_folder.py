@@ -20,6 +20,7 @@ from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs import config_file, folder, places
 from deeprl.running.runs.config_file import config_hash, flatten
 from deeprl.running.runs.folder import LOCKS, RunFolder
+from deeprl.running.runs.moved import automatic
 from deeprl.running.runs.places import auto_folder, claim, discard, find_runs, holds_run, new_folder
 from deeprl.system.machine import system_entry
 
@@ -75,6 +76,19 @@ def test_a_run_in_an_auto_folder_with_the_colon_of_a_function_goes_on(tmp_path):
     assert auto_folder(config, tmp_path) == path
     (older / "config.yaml").touch()
     assert auto_folder(config, tmp_path) == older
+
+
+def test_a_run_whose_replay_the_option_auto_chose_goes_on(tmp_path):
+    rows, names = {"capacity": 9, "n_step": 1}, {"env": "toy/chain", "agent": "dqn"}
+    now = {"seed": 0, "replay": {"_target_": "deeprl.replay.replay.Replay", **rows}, "names": {**names, "replay": "uniform"}}
+    auto = {"_target_": "deeprl.replay.sequences.Auto", **rows, "length": None, "epochs": 4, "minibatches": 4}
+    then = {"seed": 0, "replay": auto, "names": {**names, "replay": "auto"}}
+    assert automatic(now) == automatic(then) == then
+    started = auto_folder(then, tmp_path)
+    assert auto_folder(now, tmp_path) != started
+    started.mkdir(parents=True)
+    (started / "config.yaml").touch()
+    assert auto_folder(now, tmp_path) == started
 
 
 def test_auto_folders_tell_configurations_apart_but_not_the_order_of_keys():

@@ -1,0 +1,97 @@
+"""Values below a slot, which stand under the option that they were written for, in the words that choose it:
+
+    agent/chain=polyak: {tau: 0.005}
+    replay=uniform: {batch_size: 256}
+
+in a recipe, a tuned file or an experiment. They count in a run of this option; and of options whose
+files start from its file, for keys that these do not set themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from deeprl.running.config import tuned
+from deeprl.running.config.rules import is_within
+from deeprl.running.runs.config_file import flatten
+
+Settings = dict[str, dict[str, Any]]
+"""agent/chain=polyak -> its values, not resolved"""
+
+
+def places(chosen: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """For each slot by its place in a configuration, agent/actor_torso, the group of its options and the one that was chosen."""
+    found = {}
+    for slot, option in chosen.items():
+        group, _, place = slot.partition("@")
+        found[place.replace(".", "/") or group] = group, option
+    return found
+
+
+def is_setting(key: str) -> bool:
+    """Whether a key of a file stands for an option, and not for a value."""
+    return "=" in key
+
+
+def taken(cfg: DictConfig) -> list[Settings]:
+    """Take the settings out of a composed configuration: those of the recipe, and those of tuned files and experiments."""
+    found = list[Settings]()
+    with open_dict(cfg):
+        for part in (cfg.agent, cfg):
+            settings: Settings = {}
+            for key in [str(key) for key in part if is_setting(str(key))]:
+                value: Any = part.pop(key)
+                if OmegaConf.is_dict(value):
+                    settings[key] = OmegaConf.to_container(value, resolve=False)  # type: ignore[assignment]
+            found.append(settings)
+    return found
+
+
+def apply(cfg: DictConfig, chosen: Mapping[str, str], user: Iterable[str]) -> dict[str, list[str]]:
+    """Give each slot the settings of its option; what the command line sets stays.
+
+    Args:
+        cfg: as Hydra composed it. It is changed.
+        chosen: {"agent/chain": "polyak", ...}.
+        user: keys that the command line sets.
+
+    Returns:
+        the options that the command line chose and that have no settings, agent/chain=polyak; with the options of the slot that have some.
+    """
+    user, written, given = [*user], dict[str, list[str]](), set[str]()
+    leaves = [key for key in user if "." in key and not any(other != key and is_within(other, key) for other in user)]
+    for settings in taken(cfg):
+        for slot, (group, option) in places(chosen).items():
+            for name, value in of_option(settings, slot, group, option).items():
+                given.add(slot)
+                key = f"{slot.replace('/', '.')}.{name}"
+                if not any(is_within(key, leaf) for leaf in leaves):
+                    OmegaConf.update(cfg, key, value, force_add=True)
+            if slot in user and (options := [key.partition("=")[2] for key in settings if key.partition("=")[0] == slot]):
+                written.setdefault(f"{slot}={option}", []).extend(options)
+    return {words: options for words, options in written.items() if words.partition("=")[0] not in given}
+
+
+def of_option(settings: Settings, slot: str, group: str, option: str) -> dict[str, Any]:
+    """Keys and values for an option: its own settings, and those of the options that it starts from, for keys that its own file lacks."""
+    written = [key.partition("=")[2] for key in settings if key.partition("=")[0] == slot]
+    if written in ([], [option]):  # without a look at files
+        return dict(flatten(settings.get(f"{slot}={option}", {})))
+    found, own = dict[str, Any](), set[str]()
+    for each in tuned.lineage(option, group):
+        values = flatten(settings.get(f"{slot}={each}", {}))
+        found |= {key: value for key, value in values if not any(is_within(key, mine) or is_within(mine, key) for mine in (*found, *own))}
+        own |= {key for key, _ in flatten(tuned.content(group, each)) if key != "defaults"}
+    return found
+
+
+def spread(budget: dict[str, Any], chosen: Mapping[str, str]) -> dict[str, Any]:
+    """A budget with the settings of the chosen options below their slots, and no others."""
+    found = {key: value for key, value in budget.items() if not is_setting(key)}
+    for slot, (group, option) in places(chosen).items():
+        if values := of_option(budget, slot, group, option):
+            found[slot.replace("/", ".")] = values
+    return found
