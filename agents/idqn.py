@@ -15,9 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from deeprl.choice import in_range, one_of
-from deeprl.learning.parts.chains import MakeNetwork, follow_
-from deeprl.learning.parts.window import Window
+from deeprl.extend import MakeNetwork, Window, follow_, in_range, one_of
 
 
 class Iterated(Window):

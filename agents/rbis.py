@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from deeprl.learning.backups.traces import Step, Trace
+from deeprl.extend import Step, Trace
 
 
 class RBIS(Trace):

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deeprl.choice import in_range
-from deeprl.learning.values.mapping import Mapping
+from deeprl.extend import Mapping, in_range
 
 
 @dataclass(frozen=True, kw_only=True)

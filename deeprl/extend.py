@@ -19,10 +19,11 @@ from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.torsos import TorsoChoice, widths
 from deeprl.learning.objective import Objective
 from deeprl.learning.parts.auxiliary import Auxiliary
-from deeprl.learning.parts.chains import Chain, follow_
+from deeprl.learning.parts.chains import Chain, MakeNetwork, follow_
 from deeprl.learning.parts.exploration import ActorExploration, Explored, Memory, Policy, Tick, ValueExploration, certain
 from deeprl.learning.parts.rate import Rate
 from deeprl.learning.parts.weighting import Weighting
+from deeprl.learning.parts.window import Window
 from deeprl.learning.plan import Plan
 from deeprl.learning.transforms.rewards import Raw
 from deeprl.learning.values.losses import average, squared
@@ -33,7 +34,7 @@ from deeprl.learning.values.returns import Returns
 from deeprl.learning.values.scalar import ScalarValues
 from deeprl.learning.values.view import View
 from deeprl.noise import seed_sequence
-from deeprl.replay.samplers import Live
+from deeprl.replay.samplers import Draws, Live, Sampler
 from deeprl.schedules import Constant
 from deeprl.types import Acted, Batch, Learned, Rows, Spec
 
@@ -47,13 +48,13 @@ __all__ = [  # noqa: RUF022 (grouped by what they are for)
     # Values that a head predicts, the units of a prediction, distances
     "ScalarValues", "MaskedValues", "Mapping", "Reduction", "squared", "average",
     # Parts that an agent owns, built from its plan
-    "Plan", "Chain", "follow_", "Weighting", "Auxiliary", "Rate", "Objective",
+    "Plan", "Chain", "Window", "MakeNetwork", "follow_", "Weighting", "Auxiliary", "Rate", "Objective",
     # A rule of exploration: ticks in, actions with their probabilities out
     "ValueExploration", "ActorExploration", "Tick", "Policy", "Memory", "Explored", "Constant",
     # Networks with a stack axis
     "TorsoChoice", "Copies", "MLP", "HeadChoice",
     # A sampler chooses among live transitions
-    "Live",
+    "Sampler", "Draws", "Live",
     # An agent from scratch, without networks if it likes
     "Agent", "Answer", "Raw", "certain", "seed_sequence",
     # An environment

@@ -19,7 +19,7 @@ from deeprl.choice import Choice, in_range, one_of
 from deeprl.replay.gather import Drawn, Gather, TransitionRule
 from deeprl.replay.mirror import Mirror, MirrorGather, fits
 from deeprl.replay.ring import Ring, layout
-from deeprl.replay.samplers import Live, Prioritized, PrioritizedDraws, Uniform
+from deeprl.replay.samplers import Live, Sampler, Uniform
 from deeprl.system.machine import available_memory
 from deeprl.system.terminal import amount
 from deeprl.types import Batch, Rows, Spec
@@ -40,7 +40,7 @@ class Replay(Choice):
         capacity: rows of all environments together, including an extra row at the end of each episode.
         batch_size: B, transitions of an update.
         n_step: n.
-        sampler: `Uniform` or `Prioritized`.
+        sampler: chooses the transitions.
         spec: of the environments.
         num: M.
         discount: γ.
@@ -68,7 +68,7 @@ class Replay(Choice):
         capacity: int,
         batch_size: int,
         n_step: int = 1,
-        sampler: Uniform | Prioritized = Uniform(),
+        sampler: Sampler = Uniform(),
         device: str = "auto",
         spec: Spec,
         num: int,
@@ -81,7 +81,7 @@ class Replay(Choice):
         in_range(self, capacity=(1, None), batch_size=(1, None), n_step=(1, None), discount=(0, 1), num=(1, None))
         self.device = device
         one_of(self, device=("auto", "cpu", "cuda"))
-        if not hasattr(sampler, "over"):
+        if not isinstance(sampler, Sampler):
             raise ValueError(f"sampler must be that of replay=uniform, prioritized or lap, not {sampler!r}: set replay in place of it")
         self.spec = spec
         self.rule = TransitionRule(spec, n_step, discount, rewards, needs & self.offers, torch.device(batch_device))
@@ -152,7 +152,7 @@ class Replay(Choice):
     @property
     def prioritized(self) -> bool:
         """Whether the sampler uses priorities."""
-        return isinstance(self.draws, PrioritizedDraws)
+        return self.draws.takes_errors
 
     # Sampling
 

@@ -1,4 +1,4 @@
-"""Samplers: the choice of a batch's transitions. Both samplers turn the same uniform numbers u (float64) into positions among the live rows
+"""Samplers: the choice of a batch's transitions. Ours turn the same uniform numbers u (float64) into positions among the live rows
 in leaf order, so that prioritised replay with α = 0 is uniform replay, bit for bit.
 
 Transitions are numbered from the start of the run. Those in `[first, last)` can be sampled, and number i is in leaf i mod size.
@@ -44,34 +44,65 @@ class Live(NamedTuple):
         return np.where(number >= self.last, number - self.size, number)
 
 
-class UniformDraws:
-    """Uniform sampling of live transitions."""
+class Draws:
+    """A sampler at work in one replay. A subclass gives `draw`, and, if it keeps anything of the rows, the rest."""
+
+    takes_errors = False
+    """Whether `update` is called after each update of the agent"""
 
     def draw(self, u: np.ndarray, live: Live, step: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Numbers (B,) and importance weights; None stands for ones."""
-        return live.nth((u * live.length).astype(np.int64)), None
+        """Choose among the live transitions.
+
+        Args:
+            u: (B,) float64, uniform in [0, 1): all randomness that there is.
+            step: environment step, for schedules.
+
+        Returns:
+            their numbers (B,) int64, and importance weights (B,); None stands for ones.
+        """
+        raise NotImplementedError
 
     def update(self, number: np.ndarray, error: np.ndarray, live: Live) -> None:
-        pass
+        """Take the errors (B,) of transitions that were drawn earlier. Some may have been overwritten since."""
 
     def state_dict(self, live: Live) -> dict:
+        """What a checkpoint needs: numbers, and arrays with an entry for each live transition."""
         return {}
 
     def load(self, state: dict, live: Live) -> None:
-        pass
+        """
+        Raises:
+            ValueError: the state is not one of these transitions.
+        """
 
 
-@dataclass(frozen=True)
-class Uniform(Choice):
-    def over(self, size: int) -> UniformDraws:
-        return UniformDraws()
+class Sampler(Choice):
+    """What a replay's key `sampler` names: a frozen dataclass of the sampler's settings."""
+
+    def over(self, size: int) -> Draws:
+        """Begin in a replay of `size` transitions."""
+        raise NotImplementedError
 
     def memory(self, size: int) -> int:
+        """Bytes that it keeps for `size` transitions."""
         return 0
 
 
+class UniformDraws(Draws):
+    """Uniform sampling of live transitions."""
+
+    def draw(self, u: np.ndarray, live: Live, step: int) -> tuple[np.ndarray, np.ndarray | None]:
+        return live.nth((u * live.length).astype(np.int64)), None
+
+
 @dataclass(frozen=True)
-class Prioritized(Choice):
+class Uniform(Sampler):
+    def over(self, size: int) -> UniformDraws:
+        return UniformDraws()
+
+
+@dataclass(frozen=True)
+class Prioritized(Sampler):
     """Proportional prioritised replay (Schaul et al., 2016): p_i = (|δ_i| + ε)^α, P(i) = p_i / Σp, w_i = (N P(i))^(-β) / max w.
 
     With `least` 1, α 0.4, β 0 and a Huber loss this is LAP (Fujimoto, Meger, Precup, 2020): errors below 1, where the loss is squared, are
@@ -115,8 +146,10 @@ class Prioritized(Choice):
         return SumTree.memory(size)
 
 
-class PrioritizedDraws:
+class PrioritizedDraws(Draws):
     """The sum tree of `Prioritized`. Priorities of new and retired rows are written together, at the next use of the tree."""
+
+    takes_errors = True
 
     def __init__(self, choice: Prioritized, size: int):
         self.choice = choice
@@ -137,7 +170,7 @@ class PrioritizedDraws:
         self.first, self.last = live.first, live.last
 
     def draw(self, u: np.ndarray, live: Live, step: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Numbers (B,) and importance weights in float64; `step` is the environment step for β."""
+        """With importance weights in float64; `step` is that of β."""
         self.refresh(live)
         if self.tree.total <= 0.0:  # every priority is zero
             return live.nth((u * live.length).astype(np.int64)), None

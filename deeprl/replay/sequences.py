@@ -19,7 +19,7 @@ from deeprl.replay.gather import TransitionRule
 from deeprl.replay.mirror import Mirror, blanked
 from deeprl.replay.replay import Replay
 from deeprl.replay.ring import Ring, windows
-from deeprl.replay.samplers import Prioritized, Uniform
+from deeprl.replay.samplers import Sampler, Uniform
 from deeprl.staging import Staging
 from deeprl.types import Batch
 
@@ -57,7 +57,7 @@ class Sequences(Replay):
         batch_size: int,
         length: int = LENGTH,
         n_step: int = 1,
-        sampler: Uniform | Prioritized = Uniform(),
+        sampler: Sampler = Uniform(),
         device: str = "auto",
         num: int,
         **others,
@@ -212,7 +212,7 @@ class Auto(Choice):
         epochs: int = 4,
         minibatches: int = 4,
         n_step: int = 1,
-        sampler: Uniform | Prioritized = Uniform(),
+        sampler: Sampler = Uniform(),
         device: str = "auto",
         needs: frozenset[str] = frozenset(),
         **others,
