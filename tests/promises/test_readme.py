@@ -46,8 +46,8 @@ def compose_and_settle(overrides: list[str]) -> dict:
     config, user, _ = compose(overrides)
     config = settle(config, user)
     for slot in ("agent", "replay"):  # constructs every stateless part, and checks that each key is one its class takes
-        instantiate({**config[slot], "_partial_": True}, slot)
-    instantiate(config["env"], "env")
+        instantiate({**config[slot], "_partial_": True}, slot, None)
+    instantiate(config["env"], "env", None)
     return config
 
 
