@@ -49,6 +49,12 @@ def wrapped(**kwargs) -> gymnasium.Env:
 part, bound, listed, system = functools.partial(make), Cart.new, [].append, os.system
 
 
+@pytest.fixture(autouse=True)
+def no_extension(monkeypatch):
+    """Whichever are installed here."""
+    monkeypatch.setattr("deeprl.running.config.folders.packages", lambda *allowed: ("deeprl", *allowed))
+
+
 def refused(env: dict, *allow: str) -> str:
     with pytest.raises(ConfigError) as caught:
         require_trusted({"env": env}, "", ("deeprl", *allow))
