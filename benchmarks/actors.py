@@ -36,6 +36,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.speed.ours import sample
 from deeprl.running.collect.actor import Actor
 from deeprl.running.collect.choice import chosen
 from deeprl.running.collect.cluster import cluster_for
@@ -135,16 +136,17 @@ def measured_costs(name: str, seconds: float) -> Costs:
     with tempfile.TemporaryDirectory() as folder:
         trainer = assemble(settled(*words, f"env.num={ENVS}"), RunFolder(Path(folder)))
         try:
-            while trainer.step < 1200 or not trainer.updates_due(trainer.step, trainer.step + ENVS):
+            while trainer.step < 1200:
                 trainer.collector.tick(trainer.step)
                 trainer.step += ENVS
             rows: list = []
             keep, trainer.collector.append = trainer.collector.append, rows.append
             trainer.collector.tick(trainer.step)
             trainer.collector.append = keep
-            trainer.learn()
-            updates = timed(trainer.learn, seconds)
-            stores = timed(lambda: (trainer.replay.append(rows[0]), trainer.agent.observe(rows[0])), seconds / 4)
+            learn = lambda: trainer.learn(sample(trainer))  # noqa: E731
+            learn()
+            updates = timed(learn, seconds)
+            stores = timed(lambda: trainer.source.append(rows[0]), seconds / 4)
         finally:
             trainer.envs.close()
     config = settled(*words, "collect=ray", "collect.actors=1", f"collect.envs={ENVS}", f"collect.ticks={TICKS}")

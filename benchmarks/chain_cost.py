@@ -183,8 +183,8 @@ class Variant:
         while self.step < stop:
             before, self.step = self.step, self.step + num
             trainer.collector.tick(before)
-            for _ in range(trainer.updates_due(before, self.step)):
-                trainer.learn()
+            for drawn in trainer.source.updates(before, self.step):
+                trainer.learn(drawn)
             self.agent.tick(before, self.step)
         return (time.perf_counter() - began) / count
 

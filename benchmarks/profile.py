@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.speed.ours import sample
 from deeprl.running.config.compose import compose
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.assemble import assemble
@@ -67,11 +68,11 @@ def attach(clock: Clock, trainer: Trainer) -> Callable[[int], None]:
     clock.wrap(agent, "act", "act")
     clock.wrap(trainer.envs, "step", "environments")
     collector.append = clock.timed(collector.append, "append to replay")
-    clock.wrap(agent, "observe", "observe")
+    clock.wrap(trainer.source, "observe", "observe")
     clock.wrap(collector, "tick", "collect")
-    clock.wrap(trainer.replay_noise, "next", "noise for sampling")
+    clock.wrap(trainer.source.uniforms, "next", "noise for sampling")
     clock.wrap(trainer.update_noise, "next", "noise of the loss")
-    clock.wrap(trainer.replay, "draw", "draw from replay")
+    clock.wrap(trainer.source, "draw", "draw from replay")
     clock.wrap(trainer.guard.learner, "batch", "make the batch")  # a compiled step does it itself
     learner = trainer.guard.learner
     plain = learner.update_objective
@@ -82,15 +83,15 @@ def attach(clock: Clock, trainer: Trainer) -> Callable[[int], None]:
             clock.wrap(objective.optimizer, "step", f"optimizer of {name}")
     clock.wrap(agent, "after_update", "targets that follow")
     clock.wrap(learner, "update", "update")
-    clock.wrap(trainer.replay, "update_priorities", "priorities")
+    clock.wrap(trainer.source, "priorities", "priorities")
     clock.wrap(trainer, "learn", "learn")
     clock.wrap(agent, "on_period", "targets at their periods")
 
     def step(number: int) -> None:
         after = number + trainer.envs.num
         collector.tick(number)
-        for _ in range(trainer.updates_due(number, after)):
-            trainer.learn()
+        for drawn in trainer.source.updates(number, after):
+            trainer.learn(drawn)
         agent.tick(number, after)
 
     return clock.timed(step, "step")
@@ -144,7 +145,7 @@ def main() -> None:
     if operators:
         with torch.profiler.profile() as profile:
             for _ in range(50):
-                trainer.learn()
+                trainer.learn(sample(trainer))
         print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=operators, max_name_column_width=40))
 
 

@@ -89,7 +89,7 @@ def main() -> None:
         begin = time.perf_counter()
         batch = replay.batch(replay.draw(u))
         if args.prioritized:
-            replay.update_priorities(batch.index, torch.rand(32))
+            replay.priorities(batch, torch.rand(32))
         times.append(time.perf_counter() - begin)
     total = resident()
     print(f"{len(replay):,} transitions of {args.game} can be sampled")

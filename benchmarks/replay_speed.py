@@ -44,7 +44,7 @@ def measure(name: str, spec: Spec, capacity: int, batch: int, n_step: int, sampl
         return replay.batch(replay.draw(uniforms[turn[0]]))
 
     def learn():
-        replay.update_priorities(sample().index, errors)
+        replay.priorities(sample(), errors)
 
     print(
         f"{name:12} {type(sampler).__name__:12} n={n_step} B={batch:<4} M={num}  append {fastest(lambda: replay.append(rows)):6.1f}"

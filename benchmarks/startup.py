@@ -30,8 +30,8 @@ def step(self, number):
     if any(word.startswith("agent=lab/") for word in sys.argv):
         print(first[0], "nan", flush=True)
         os._exit(0)
-def update(self):
-    learn(self)
+def update(self, drawn):
+    learn(self, drawn)
     print(first[0], time.time() - first[1], flush=True)
     os._exit(0)
 Collector.tick, Trainer.learn = step, update

@@ -35,6 +35,7 @@ from deeprl.learning.values.scalar import ScalarValues
 from deeprl.learning.values.view import View
 from deeprl.noise import seed_sequence
 from deeprl.replay.samplers import Draws, Live, Sampler
+from deeprl.replay.source import Source, steady
 from deeprl.schedules import Constant
 from deeprl.types import Acted, Batch, Learned, Rows, Spec
 
@@ -55,6 +56,8 @@ __all__ = [  # noqa: RUF022 (grouped by what they are for)
     "TorsoChoice", "Copies", "MLP", "HeadChoice",
     # A sampler chooses among live transitions
     "Sampler", "Draws", "Live",
+    # A source says when, and from what, is learned
+    "Source", "steady",
     # An agent from scratch, without networks if it likes
     "Agent", "Answer", "Raw", "certain", "seed_sequence",
     # An environment

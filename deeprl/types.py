@@ -95,7 +95,7 @@ class Batch(NamedTuple):
     weight: Tensor
     """(*B,): importance weight, ones for uniform replay"""
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which is not used
-    """(*B,) int64: number of the transition, tick · M + environment, for `Replay.update_priorities`; -1 where not `valid`; on the CPU"""
+    """(*B,) int64: number of the transition, tick · M + environment, for `Source.priorities`; -1 where not `valid`; on the CPU"""
     noise: dict[str, Any]
     """All random numbers of the update, drawn outside: a `ViewNoise` each under "online" and "target", and what the agent's `noise` adds by
     name"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from unittest import mock
 import numpy as np
 
 from deeprl.learning.agent import Agent
+from deeprl.replay.replay import Replay
+from deeprl.replay.rollout import Rollout
 from deeprl.running.config.rollouts import REPLACED
 from deeprl.running.session import api, session
 from deeprl.running.training import trainer
@@ -39,6 +42,8 @@ PENDULUM = (
 
 PHASES = {
     "tick": (Collector, "tick"),
+    "draw": (Replay, "draw"),
+    "draw of a rollout": (Rollout, "gathered"),
     "learn": (Trainer, "learn"),
     "maintain": (Agent, "tick"),
     "check": (Guard, "check"),
@@ -61,7 +66,7 @@ def phases(device: Pretended) -> Iterator[Counter]:
                 result = plain(*args, **kwargs)
             for (name, kind, file), number in (device.crossings - before).items():
                 if name == phase:
-                    key = f"{phase} {file.removeprefix('deeprl/')} {kind}"
+                    key = f"{phase} {re.sub('^deeprl/((learning|running)/)?', '', file)} {kind}"
                     most[key] = max(most[key], number)
             return result
 
@@ -102,14 +107,10 @@ ALWAYS = {
 }
 
 
-def staged(number: int) -> dict[str, int]:
-    """Pinned blocks of an update: the new rows and the places of the batch; and noise, once in 64 updates."""
-    return {"learn staging.py to device, no wait": number}
-
-
-ROWS = staged(2)
-NOISY_ROWS = staged(3)
-GATHERED = staged(1)  # the batch, from main memory
+ROWS = {"draw staging.py to device, no wait": 2}  # the new rows and the places of the batch
+NOISE = {"learn staging.py to device, no wait": 1}  # once in 64 updates
+NOISY_ROWS = ROWS | NOISE
+GATHERED = {"draw staging.py to device, no wait": 1}  # the batch, from main memory
 
 
 def check_device(folder: Path, words: Sequence[str], own: dict[str, int]) -> None:

@@ -22,6 +22,7 @@ from tests.device_runs import (
     GATHERED,
     ITERATED,
     MINATAR,
+    NOISE,
     NOISY_ROWS,
     PENDULUM,
     ROWS,
@@ -30,7 +31,6 @@ from tests.device_runs import (
     check_device,
     phases,
     run,
-    staged,
 )
 from tests.pretended import Pretended, Recording
 from tests.promises.test_resume import assert_same_run
@@ -39,7 +39,7 @@ SAMPLED = {"tick actor_critic.py to device": 1}  # acting noise of 512 ticks
 ERRORS = {"learn replay/replay.py to host": 1}  # become priorities
 STATISTICS = {f"tick agents/random_rewards.py {kind}": number for kind, number in (("to device", 3), ("to host", 3), ("read", 1))}
 """On the device, because the loss reads them"""
-OFFSETS = {"learn replay/sequences.py to device": 1}  # once in a run
+OFFSETS = {"draw replay/sequences.py to device": 1}  # once in a run
 PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "dqn": (("agent=dqn", *CARTPOLE, *SINGLE), ROWS),
     "images": (("agent=dqn", *MINATAR, *SINGLE, "replay_ratio=2"), ROWS),
@@ -106,12 +106,12 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "c51": (("agent=c51", *CARTPOLE, *SINGLE), ROWS),
     "pqn": (
         ("agent=pqn", *CARTPOLE[:2], "agent.explore.schedule.duration=48", "replay.length=8", "replay.epochs=2"),
-        {"learn replay/rollout.py to device": 1},
+        {"draw of a rollout replay/rollout.py to device": 1},
     ),
     "ppo": (
         ("agent=ppo", PENDULUM[0], "agent.torso.hidden=[8]", "replay.length=8", "replay.epochs=2", "replay.minibatches=2"),
         {
-            "learn replay/rollout.py to device": 1,
+            "draw of a rollout replay/rollout.py to device": 1,
             "tick policy_gradient.py to device": 1,  # acting noise of 512 ticks
             "tick policy_gradient.py to host": 1,  # actions, which are samples of the policy
             "tick parts/exploration.py to host": 0,
@@ -129,7 +129,7 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     ),
     "noisy n steps": (
         ("agent=noisy_dqn", *MINATAR, *SINGLE, "replay=prioritized", "replay.n_step=3"),
-        NOISY_ROWS | ERRORS | {"learn replay/gather.py to device": 1, "tick value_agent.py to device": 4},  # once the powers of γ
+        NOISY_ROWS | ERRORS | {"draw replay/gather.py to device": 1, "tick value_agent.py to device": 4},  # once the powers of γ
     ),
     "log": (("agent=log_dqn", *CARTPOLE, *SINGLE, "agent/optimizer=rmsprop"), ROWS),
     "loglin": (("agent=loglin_dqn", *CARTPOLE, *SINGLE), ROWS),
@@ -165,7 +165,7 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
         ROWS,
     ),
 }
-IN_MAIN_MEMORY = {"images": GATHERED, "rvi_sac": staged(2) | SAMPLED, "retrace": GATHERED}
+IN_MAIN_MEMORY = {"images": GATHERED, "rvi_sac": GATHERED | NOISE | SAMPLED, "retrace": GATHERED}
 PATHS |= {f"{name} in main memory": ((*PATHS[name][0], "replay.device=cpu"), own) for name, own in IN_MAIN_MEMORY.items()}
 MORE = (
     "dqn", "idqn", "idqn episode", "idqn target", "self prediction", "qrdqn", "bounded", "loglin", "retrace", "bidirectional", "statistics",

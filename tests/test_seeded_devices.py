@@ -25,8 +25,8 @@ from deeprl.learning.transforms.observations import Running
 from deeprl.learning.value_agent import ValueAgent
 from deeprl.learning.values.mapped import Units
 from deeprl.noise import map_tensors
-from deeprl.replay.gather import Gather, Windows
-from deeprl.replay.mirror import Mirror, MirrorGather
+from deeprl.replay.gather import Transitions
+from deeprl.replay.mirror import Mirror
 from deeprl.replay.replay import Replay
 from deeprl.running.training.collector import Collector
 from deeprl.running.training.learner import Learner
@@ -75,9 +75,9 @@ def home(*names: str) -> Callable[[Any], None]:
     return bring
 
 
-def constant_home(name: str) -> Callable[[Windows], None]:
-    def bring(windows: Windows) -> None:
-        windows.constants[name] = windows.constants[name].cpu()
+def constant_home(name: str) -> Callable[[Transitions], None]:
+    def bring(gather: Transitions) -> None:
+        gather.lasting[name] = gather.lasting[name].cpu()
 
     return bring
 
@@ -115,8 +115,8 @@ def actions_there(self, policy, step, noise, memory):
 
 
 def priorities(fetch: Callable[[Tensor], Tensor]) -> Seed:
-    update = lambda self, index, error: self.draws.update(index.numpy(), fetch(error.detach()).numpy(), self.live)  # noqa: E731
-    return instead(Replay, "update_priorities", update)
+    update = lambda self, drawn, error: self.draws.update(drawn.index.numpy(), fetch(error.detach()).numpy(), self.live)  # noqa: E731
+    return instead(Replay, "priorities", update)
 
 
 def one_block(kind: Callable[[Tensor], Tensor]) -> Seed:
@@ -169,12 +169,12 @@ SEEDS: dict[str, tuple[tuple[str, ...], Seed, Any]] = {
         FAULT,
     ),
     "observations on the host": (DQN, after(Collector, "__init__", lambda collector: setattr(collector, "stage", None)), FAULT),
-    "rows on the host": (FROM_MAIN_MEMORY, after(Gather, "__init__", lambda gather: setattr(gather, "stage", None)), FAULT),
-    "places of rows on the host": (DQN, after(MirrorGather, "__init__", lambda gather: setattr(gather, "stage", list)), FAULT),
+    "rows on the host": (FROM_MAIN_MEMORY, after(Transitions, "__init__", lambda gather: setattr(gather, "stage", None)), FAULT),
+    "places of rows on the host": (DQN, after(Transitions, "__init__", lambda gather: setattr(gather, "stage", list)), FAULT),
     "mirror on the host": (DQN, after(Mirror, "__init__", home("rows")), FAULT),
-    "importance weights on the host": (DQN, after(Windows, "__init__", home("weight")), FAULT),
-    "mask on the host": (DQN, after(Windows, "__init__", constant_home("valid")), FAULT),
-    "powers of the discount on the host": ((*DQN, "replay.n_step=3"), after(Windows, "__init__", constant_home("powers")), FAULT),
+    "importance weights on the host": (DQN, after(Transitions, "__init__", home("weight")), FAULT),
+    "mask on the host": (DQN, after(Transitions, "__init__", constant_home("valid")), FAULT),
+    "powers of the discount on the host": ((*DQN, "replay.n_step=3"), after(Transitions, "__init__", constant_home("powers")), FAULT),
     "list as an index": (IDQN, after(ValueNetwork, "__init__", as_list), ("learn networks/value_network.py to device", 1)),
     "weights drawn on the device": (DQN, instead(blocks, "fill_", lambda tensor, init, generator: tensor.uniform_(-0.1, 0.1)), FAULT),
     "number read in a loss": (DQN, looked(lambda error: error.sum().item()), (f"learn {HERE} read", 1)),

@@ -15,7 +15,7 @@ from functools import partial
 
 import torch
 
-from benchmarks.speed.ours import assembled
+from benchmarks.speed.ours import assembled, sample
 from deeprl.running.training.learner import CompiledLearner
 
 NATURE = ("agent/torso=nature", "agent.torso.padding=valid", "replay_ratio=0.25")
@@ -71,14 +71,14 @@ def speeds(words: tuple[str, ...], device: str, seconds: float) -> dict[str, flo
         trainer.step = after = before + trainer.envs.num
         if lag:
             trainer.collector.choose(after)
-        for _ in range(trainer.updates_due(before, after)):
-            trainer.learn()
+        for drawn in trainer.source.updates(before, after):
+            trainer.learn(drawn)
         trainer.agent.tick(before, after)
 
     for _ in range(8):  # recording, compiling: of the delayed objectives too
         step()
-    found = {"updates": rate(trainer.learn, seconds, finish), "steps": rate(step, seconds, finish)}
-    gc.unfreeze()  # `trainer.learn` froze the objects of this mode, whose memory the next one needs
+    found = {"updates": rate(lambda: trainer.learn(sample(trainer)), seconds, finish), "steps": rate(step, seconds, finish)}
+    gc.unfreeze()  # the first update froze the objects of this mode, whose memory the next one needs
     return found
 
 

@@ -155,7 +155,7 @@ def curve(name: str, arm: str, seed: int) -> tuple[list[float], float, float, fl
     experiment = REGRET[name]()
     world, make = experiment.arms[arm]
     agent = make(spec=world.spec(), seed=seed, world=world)
-    collector = Collector(agent, partial(agent.act, explore=True), world.make(seed), lambda rows: None, seed)
+    collector = Collector(agent, partial(agent.act, explore=True), world.make(seed), agent.observe, seed)
     wanted, found, began = set(times(experiment.episodes).tolist()), [], time.process_time()
     metrics: list[list[float]] = []
     with torch.no_grad():

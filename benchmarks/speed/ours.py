@@ -15,6 +15,7 @@ import itertools
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -40,11 +41,16 @@ def assembled(overrides: list[str], rows: int) -> Trainer:
     return trainer
 
 
+def sample(trainer: Trainer) -> Any:
+    """What one more update learns from."""
+    return trainer.source.draw(trainer.source.uniforms.next()["u"], trainer.step)
+
+
 def batches(trainer: Trainer, count: int) -> list:
     """Copies: the replay uses its buffers again."""
     found = []
     for _ in range(count):
-        drawn = trainer.replay.draw(trainer.replay_noise.next()["u"])._replace(noise=trainer.update_noise.next())
+        drawn = sample(trainer)._replace(noise=trainer.update_noise.next())
         found.append(map_tensors(torch.Tensor.clone, drawn))
     return found
 
@@ -63,7 +69,7 @@ def learn(warm_up: int, overrides: list[str]) -> None:
     trainer = assembled(overrides, 2000)
     gate = Gate(warm_up)
     while True:
-        trainer.learn()
+        trainer.learn(sample(trainer))
         gate.passed()
 
 

@@ -1,15 +1,20 @@
-"""Gathering: copies of windows of stored rows, and the views of these that form a batch."""
+"""Gathering: copies of windows of stored rows, and the views of these that form a batch.
+
+The rows lie in main memory (`Ring`), where a draw copies them into buffers that are used again; or on the device too (`Mirror`), where the
+arithmetic of a batch copies them, so that a captured update contains it. Which rows are copied is one function for both.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from deeprl.replay.fold import fold, span, within
+from deeprl.replay.mirror import Mirror, blanked
 from deeprl.replay.ring import Layout, Ring, windows
 from deeprl.staging import Staging
 from deeprl.types import Batch, Spec
@@ -23,7 +28,7 @@ class Drawn(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # as in Batch
     """(B,), on the CPU, because only the replay reads it"""
     stored: dict[str, Tensor]
-    """Tensors from which `Gather.batch` computes a batch"""
+    """Tensors from which `Transitions.batch` computes a batch: copies of rows, or "slot", where they lie on the device"""
     lasting: dict[str, Tensor]
     """More of them, the same at every draw"""
     noise: dict[str, Tensor]
@@ -43,6 +48,42 @@ class _Fields(NamedTuple):
     real: Tensor
     ended: Tensor
     probability: Tensor
+
+
+class Here:
+    """Windows in main memory: copies go into buffers that are used again.
+
+    Args:
+        windows: overlapping windows by name, (places, numbers of a window).
+        size: windows that are copied at once.
+    """
+
+    def __init__(self, windows: dict[str, Tensor], size: int):
+        self.windows = windows
+        self.buffers = {name: torch.empty(size, view.shape[1], dtype=view.dtype) for name, view in windows.items()}
+
+    def take(self, name: str, place: Tensor) -> Tensor:
+        """(size, numbers of a window) copies of the windows at `place`, (size,)."""
+        return torch.index_select(self.windows[name], 0, place, out=self.buffers[name])
+
+    def blank(self, frames: Tensor, age: Tensor, at: Layout) -> Tensor:
+        """See `blanked`; in place, and for nothing if no window begins before its episode."""
+        if at.front and (ages := age.numpy()).min() < at.front:
+            images = frames.numpy().reshape(len(frames), -1, at.size)
+            images[at.front - np.arange(images.shape[1]) > ages] = 0
+        return frames
+
+
+class There(NamedTuple):
+    """Windows on a device, as `Here`, without buffers, because a captured update has its own."""
+
+    windows: dict[str, Tensor]
+
+    def take(self, name: str, place: Tensor) -> Tensor:
+        return self.windows[name].index_select(0, place)
+
+    def blank(self, frames: Tensor, age: Tensor, at: Layout) -> Tensor:
+        return blanked(frames, age, at)
 
 
 class TransitionRule(NamedTuple):
@@ -72,28 +113,36 @@ class TransitionRule(NamedTuple):
         return "restart" in self.extras
 
 
-class Windows:
-    """Windows of stored rows, wherever these lie, as batches of one size. A subclass selects the windows.
+class Transitions:
+    """Stored rows as batches of transitions, for one batch size.
 
     Args:
-        at: layout of the rows.
+        mirror: the copy on the device, from which rows are taken if there is one.
+        size: B.
     """
 
-    def __init__(self, at: Layout, rule: TransitionRule, size: int):
-        n = rule.n
-        self.rule, self.at, self.n, self.size, self.device = rule, at, n, size, rule.device
-        self.shape = rule.spec.obs_shape
+    def __init__(self, ring: Ring, mirror: Mirror | None, rule: TransitionRule, size: int):
+        n, device = rule.n, rule.device
+        self.rule, self.at, self.mirror, self.n, self.size, self.shape = rule, ring.layout, mirror, n, size, rule.spec.obs_shape
         self.gathers_next = n > 1 or rule.restarts  # next_obs is gathered by itself, because it may lie further ahead than one row
-        self.weight = torch.ones(size, device=self.device)
-        self.constants = {
-            "steps": torch.ones(size, dtype=torch.int64, device=self.device),
-            "valid": torch.ones(size, dtype=torch.bool, device=self.device),
+        self.weight = torch.ones(size, device=device)
+        self.lasting = {
+            "steps": torch.ones(size, dtype=torch.int64, device=device),
+            "valid": torch.ones(size, dtype=torch.bool, device=device),
         }
         if n > 1:
-            self.constants["powers"] = rule.powers
+            self.lasting["powers"] = rule.powers
+        self.stage = None if device.type == "cpu" and mirror is None else Staging(device)
+        self.known: tuple[Any, ...] = (None, None)
+        """The buffer of rows in main memory, and its views"""
+        if mirror is None:
+            self.here = Here(self.windows(*ring.tensors()), size)
+            self.known = self.here.buffers["rows"], self._fields(self.here.buffers["rows"])
+        else:
+            self.lasting |= self.windows(mirror.rows, mirror.frames)
 
     def windows(self, rows: Tensor, frames: Tensor | None) -> dict[str, Tensor]:
-        """Overlapping views of a ring's memory, of which a batch is selected by the places of its rows."""
+        """Overlapping views of a memory, of which a batch is selected by the places of its rows."""
         at, n = self.at, self.n
         if frames is None:
             # only the observation of the row n steps later is read, its first columns
@@ -106,11 +155,45 @@ class Windows:
             next_obs = windows(frames, at.stack)
         return {**found, "next_obs": next_obs} if self.gathers_next else found
 
+    def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Drawn:
+        """
+        Args:
+            slot: (B,) where the rows lie.
+            index: (B,) the transitions' numbers.
+            weight: (B,) float64, None for ones.
+        """
+        if self.mirror is None:
+            stored = self.gathered(self.here, slot)
+        else:
+            self.mirror.follow()
+            stored = {"slot": slot}
+        if weight is not None:
+            stored["weight"] = torch.from_numpy(weight).float()
+        if self.stage is not None:
+            stored = dict(zip(stored, self.stage(list(stored.values()))))
+        return Drawn(stored.pop("weight", self.weight), index, stored, self.lasting, {})
+
+    def gathered(self, memory: Here | There, slot: Tensor) -> dict[str, Tensor]:
+        """Copies of all that a batch is computed from: rows, and by themselves frames, observations m steps later, the mask of windows."""
+        at, rows = self.at, memory.take("rows", slot)
+        stored, row, in_window, age = {"rows": rows}, self.fields(rows), None, rows[:, at.age, None]
+        if at.image:
+            stored["frames"] = memory.blank(memory.take("frames", slot - at.front if at.front else slot), age, at)
+        if self.n > 1:
+            in_window = stored["in_window"] = span(row.continues, row.real)
+        if self.gathers_next:
+            steps, skipped = self._ahead(row, in_window)
+            found = memory.take("next_obs", slot + steps + skipped - at.front)
+            # the first observation of an episode has age 0
+            stored["next_obs"] = memory.blank(found, (age + steps.unsqueeze(1)) * (1 - skipped).unsqueeze(1), at) if at.image else found
+        return stored
+
     def batch(self, drawn: Drawn) -> Batch:
         """The batch of a draw, a pure function of tensors."""
         stored, lasting, rule = drawn.stored, drawn.lasting, self.rule
-        rows, steps = stored["rows"], lasting["steps"]
-        row = self._fields(rows)
+        if self.mirror is not None:
+            stored = self.gathered(There(lasting), stored["slot"])
+        row, steps = self.fields(stored["rows"]), lasting["steps"]
         reward, in_window = rule.rewards(row.reward), stored.get("in_window")
         continues = torch.ones_like(row.continues) if rule.restarts else row.continues
         if in_window is None:
@@ -135,6 +218,11 @@ class Windows:
         return Batch(
             obs, action, reward, discount, next_obs, steps, ended, lasting["valid"], drawn.weight, drawn.index, drawn.noise, extra
         )  # fmt: skip
+
+    def fields(self, block: Tensor) -> _Fields:
+        """Views of rows. Those of the buffer are made once; on another device `block` is a copy with views of its own."""
+        known, fields = self.known
+        return fields if block is known else self._fields(block)
 
     def _fields(self, block: Tensor) -> _Fields:
         at, n = self.at, self.n
@@ -171,76 +259,3 @@ class Windows:
         # a lost life terminates without an end, and has no extra row
         skipped = within(1.0 - row.continues, in_window) & within(row.ended, in_window)
         return steps, skipped.long()
-
-
-class Gather(Windows):
-    """Gathering from main memory: the buffers, and the views of them that form a batch. Operations that depend on data, such as the place
-    of an observation n steps later, belong to the draw."""
-
-    def __init__(self, ring: Ring, rule: TransitionRule, size: int):
-        super().__init__(ring.layout, rule, size)
-        self.stage = None if self.device.type == "cpu" else Staging(self.device)
-        self.sources = self.windows(torch.from_numpy(ring.rows), None if ring.frames is None else torch.from_numpy(ring.frames))
-        self.block, *others = [torch.empty(size, source.shape[1], dtype=source.dtype) for source in self.sources.values()]
-        self.fields = super()._fields(self.block)
-        self.age = self.block.numpy()[:, self.at.age, None]
-        if self.at.image:
-            self.frames = others[0]
-            self.images = super()._images(self.frames)
-        if self.gathers_next:
-            self.next_obs = others[-1]
-
-    def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Drawn:
-        """
-        Args:
-            slot: (B,) where the rows lie.
-            index: (B,) the transitions' numbers.
-            weight: (B,) float64, None for ones.
-        """
-        torch.index_select(self.sources["rows"], 0, slot, out=self.block)
-        stored = {"rows": self.block}
-        if self.at.image:
-            stored["frames"] = self._frames_now(slot)
-        if self.n > 1:
-            stored["in_window"] = span(self.fields.continues, self.fields.real)
-        if self.gathers_next:
-            stored["next_obs"] = self._next_obs(slot, stored.get("in_window"))
-        if weight is not None:
-            stored["weight"] = torch.from_numpy(weight).float()
-        if self.stage is not None:
-            stored = dict(zip(stored, self.stage(list(stored.values()))))
-        return Drawn(stored.pop("weight", self.weight), index, stored, self.constants, {})
-
-    def _fields(self, block: Tensor) -> _Fields:
-        """As in `Windows`. The views of the buffer are made once; on another device `block` is a copy with views of its own."""
-        return self.fields if block is self.block else super()._fields(block)
-
-    def _images(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """As `_fields`."""
-        return self.images if frames is self.frames else super()._images(frames)
-
-    def _blank(self, frames: Tensor, age: np.ndarray) -> None:
-        """Zero the frames before the episode's start. age: (B, 1) number of the episode's frames before frame `front`."""
-        front = self.at.front
-        if front and age.min() < front:
-            images = frames.numpy().reshape(self.size, -1, self.at.size)
-            images[front - np.arange(images.shape[1]) > age] = 0
-
-    def _frames_now(self, slot: Tensor) -> Tensor:
-        """Frames of the images at t and at t + 1."""
-        torch.index_select(self.sources["frames"], 0, slot - self.at.front if self.at.front else slot, out=self.frames)
-        self._blank(self.frames, self.age)
-        return self.frames
-
-    def _next_obs(self, slot: Tensor, in_window: Tensor | None) -> Tensor:
-        """Observations at t + m, or after a termination the first one of the next episode, one row behind the episode's extra row.
-
-        Args:
-            in_window: (B, n) from `span`, on the CPU; None if n is 1.
-        """
-        steps, skipped = self._ahead(self.fields, in_window)
-        torch.index_select(self.sources["next_obs"], 0, slot + steps + skipped - self.at.front, out=self.next_obs)
-        if self.at.image:
-            age = self.age + steps.numpy()[:, None]
-            self._blank(self.next_obs, age * (1 - skipped.numpy()[:, None]))  # 0 at the start of an episode
-        return self.next_obs

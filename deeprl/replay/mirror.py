@@ -2,7 +2,7 @@
 
 The ring in main memory stays the storage: it counts, refuses, and is what a checkpoint reads. Rows that are new since the last draw follow
 before the next one. Each transition crosses once, and not at every update that draws it; on Atari that is 7 KB for each step in place of
-1.1 MB for each update of 32 transitions. The batch is gathered by the arithmetic of `MirrorGather.batch`, which a captured update contains.
+1.1 MB for each update of 32 transitions. The batch is gathered by the arithmetic of `Transitions.batch`, which a captured update contains.
 """
 
 from __future__ import annotations
@@ -11,11 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deeprl.replay.fold import span
-from deeprl.replay.gather import Drawn, TransitionRule, Windows
 from deeprl.replay.ring import Layout, Ring
 from deeprl.staging import Staging
-from deeprl.types import Batch
 
 CHUNK = 1 << 23
 """Most bytes of rows that are sent at once"""
@@ -104,33 +101,3 @@ def blanked(frames: Tensor, age: Tensor, at: Layout) -> Tensor:
     images = frames.view(len(frames), -1, at.size)
     before = at.front - torch.arange(images.shape[1], device=frames.device)
     return torch.where((before <= age).unsqueeze(-1), images, 0).view(frames.shape)
-
-
-class MirrorGather(Windows):
-    """Gathering on the device, in `batch`, whose results are those of `Gather`, bit for bit."""
-
-    def __init__(self, mirror: Mirror, rule: TransitionRule, size: int):
-        super().__init__(mirror.ring.layout, rule, size)
-        self.mirror, self.stage = mirror, Staging(rule.device)
-        self.memory = self.windows(mirror.rows, mirror.frames)
-
-    def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Drawn:
-        self.mirror.follow()
-        there, *weights = self.stage([slot] if weight is None else [slot, torch.from_numpy(weight).float()])
-        return Drawn(weights[0] if weights else self.weight, index, {"slot": there}, self.memory | self.constants, {})
-
-    def batch(self, drawn: Drawn) -> Batch:
-        memory, at, slot = drawn.lasting, self.at, drawn.stored["slot"]
-        stored = {"rows": memory["rows"].index_select(0, slot)}
-        row = self._fields(stored["rows"])
-        in_window = None
-        if self.n > 1:
-            in_window = stored["in_window"] = span(row.continues, row.real)
-        age = stored["rows"][:, at.age, None]
-        if at.image:
-            stored["frames"] = blanked(memory["frames"].index_select(0, slot - at.front), age, at)
-        if self.gathers_next:
-            steps, skipped = self._ahead(row, in_window)
-            next_obs = memory["next_obs"].index_select(0, slot + steps + skipped - at.front)
-            stored["next_obs"] = blanked(next_obs, (age + steps.unsqueeze(1)) * (1 - skipped).unsqueeze(1), at) if at.image else next_obs
-        return super().batch(drawn._replace(stored=stored))

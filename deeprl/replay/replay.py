@@ -8,29 +8,24 @@ f is the agent's reward transform. γ, termination, truncation and n exist here 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from deeprl.choice import Choice, in_range, one_of
-from deeprl.replay.gather import Drawn, Gather, TransitionRule
-from deeprl.replay.mirror import Mirror, MirrorGather, fits
+from deeprl.choice import in_range, one_of
+from deeprl.replay.gather import Drawn, TransitionRule, Transitions
+from deeprl.replay.mirror import Mirror, fits
 from deeprl.replay.ring import Ring, layout
 from deeprl.replay.samplers import Live, Sampler, Uniform
+from deeprl.replay.source import Source, rows_and_memory, steady
 from deeprl.system.machine import available_memory
-from deeprl.system.terminal import amount
 from deeprl.types import Batch, Rows, Spec
 
 
-def rows_and_memory(rows: int, memory: int) -> str:
-    """The size of a replay for people: 50,000 rows, 2.8 MB when full."""
-    return f"{rows:,} rows, {amount(memory)} when full"
-
-
-class Replay(Choice):
+class Replay(Source):
     """Replay memory of M environments.
 
     The result of `draw` shares no memory with the storage, but **the next `draw` of the same batch size writes into the same buffers**:
@@ -41,6 +36,8 @@ class Replay(Choice):
         batch_size: B, transitions of an update.
         n_step: n.
         sampler: chooses the transitions.
+        learning_starts: steps before the first update.
+        replay_ratio: updates a step.
         spec: of the environments.
         num: M.
         discount: γ.
@@ -56,11 +53,7 @@ class Replay(Choice):
     """
 
     offers = frozenset({"successor", "behavior_probability", "terminated", "restart"})
-    is_rollout = False
-    """Whether all updates on the stored rows come together, see `deeprl.replay.rollout`"""
-    appends = True
-    """Whether rows are written ahead of a checkpoint, because they stay"""
-    due = 0
+    paced_by = ("learning_starts", "replay_ratio")
 
     def __init__(
         self,
@@ -70,6 +63,8 @@ class Replay(Choice):
         n_step: int = 1,
         sampler: Sampler = Uniform(),
         device: str = "auto",
+        learning_starts: int = 0,
+        replay_ratio: float = 1.0,
         spec: Spec,
         num: int,
         discount: float,
@@ -79,6 +74,7 @@ class Replay(Choice):
     ):
         self.capacity, self.batch_size, self.n_step, self.discount, self.num = capacity, batch_size, n_step, discount, num
         in_range(self, capacity=(1, None), batch_size=(1, None), n_step=(1, None), discount=(0, 1), num=(1, None))
+        self.learning_starts, self.replay_ratio = learning_starts, replay_ratio
         self.device = device
         one_of(self, device=("auto", "cpu", "cuda"))
         if not isinstance(sampler, Sampler):
@@ -106,7 +102,12 @@ class Replay(Choice):
         """Number of the newest transitions of each environment that cannot be sampled yet, because rows ahead of them are missing."""
         return self.n_step if self.rule.restarts else 0
 
-    def require_room(self) -> None:
+    @classmethod
+    def planned(cls, settings: Mapping[str, Any], steps: int, num: int) -> int:
+        end = -(-steps // num) * num  # a run ends with a step of all environments
+        return steady(0, end, settings["learning_starts"], settings["replay_ratio"])
+
+    def room(self) -> str:
         """
         Raises:
             ValueError: with short episodes nothing might ever be drawn, because the end of each one takes a row too.
@@ -117,11 +118,7 @@ class Replay(Choice):
                 f"capacity must be at least {least}, twice the {self.reach} rows that a draw needs of each environment ({self.num}), not "
                 f"{self.capacity}: the end of each episode takes a row too, and with short ones nothing could ever be drawn"
             )
-
-    @property
-    def batch_shape(self) -> tuple[int, ...]:
-        """Batch axes *B."""
-        return (self.batch_size,)
+        return rows_and_memory(self.capacity, self.bytes) + ("" if self.mirror is None else ", with a copy on the device")
 
     def _refuse_if_too_large(self) -> None:
         needed, available = self.bytes, available_memory()
@@ -136,18 +133,12 @@ class Replay(Choice):
     # Writing
 
     def append(self, rows: Rows) -> None:
-        """Store one tick of M environments."""
         self.ring.append(rows)
+        self.observe(rows)
 
-    def update_priorities(self, index: Tensor, error: Tensor) -> None:
-        """Set the priorities of sampled transitions from their errors.
-
-        Args:
-            index: (B,) `batch.index`, on the CPU. Rows that were overwritten since then are skipped.
-            error: (B,) `learned.error`.
-        """
+    def priorities(self, drawn: Drawn | Batch, error: Tensor) -> None:
         if self.prioritized:
-            self.draws.update(index.numpy(), error.detach().cpu().numpy(), self.live)
+            self.draws.update(drawn.index.numpy(), error.detach().cpu().numpy(), self.live)
 
     @property
     def prioritized(self) -> bool:
@@ -165,9 +156,12 @@ class Replay(Choice):
         """Number of transitions that can be sampled."""
         return self.live.length
 
-    def noise(self, block: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Uniform numbers for `block` batches: {"u": (block, B)} float64."""
-        return {"u": torch.rand(block, self.batch_size, generator=generator, dtype=torch.float64)}
+    def updates(self, before: int, after: int) -> Iterator[Drawn | Batch]:
+        due = steady(before, after, self.begun + self.learning_starts, self.replay_ratio)
+        if not due or not len(self):  # all ranks agree, because an empty replay depends on the number of steps alone
+            return
+        for _ in range(due):
+            yield self.draw(self.uniforms.next()["u"], after)
 
     def draw(self, u: Tensor, step: int | None = None) -> Drawn | Batch:
         """Choose transitions and copy their rows.
@@ -193,7 +187,6 @@ class Replay(Choice):
         return gather(torch.from_numpy(slot), index, weight)
 
     def batch(self, drawn: Drawn | Batch) -> Batch:
-        """A draw as a `Batch`: a pure function of tensors, which a compiled update may contain. A `Batch` is returned as it is."""
         return drawn if isinstance(drawn, Batch) else self._gathers[drawn.index.shape[0]].batch(drawn)
 
     def intact(self, drawn: Drawn | Batch) -> bool:
@@ -207,11 +200,11 @@ class Replay(Choice):
 
     def make_gather(self, size: int) -> Any:
         """Function `gather(slot, index, weight)` -> `Drawn`, for `size` transitions; its method `batch` turns a `Drawn` into a `Batch`."""
-        return Gather(self.ring, self.rule, size) if self.mirror is None else MirrorGather(self.mirror, self.rule, size)
+        return Transitions(self.ring, self.mirror, self.rule, size)
 
     def seen(self) -> tuple[Tensor, Tensor | None]:
         """Raw rewards (R,) of the stored transitions, and their observations (R, *obs); None for images."""
-        at, rows = self.layout, self.rows()["rows"]
+        at, rows = self.layout, self.ring.written([0] * self.num)["rows"]
         rows = rows[rows[:, at.real] > 0]
         return rows[:, at.reward], None if at.image else rows[:, : at.size].unflatten(1, self.spec.obs_shape)
 
@@ -222,38 +215,25 @@ class Replay(Choice):
         return {**self.ring.state_dict(), **self.draws.state_dict(self.live)}
 
     def marks(self) -> list[int]:
-        """Number of rows ever written by each environment."""
         return self.ring.count.tolist()
 
     def live_from(self) -> list[int]:
-        """Number of the oldest stored row of each environment. Segments that end before it are not needed."""
         return self.ring.held().tolist()
 
     def cut(self, environment: int) -> None:
-        """Mark the running episode of an environment as truncated at its newest row, because it cannot be continued."""
         self.ring.cut(environment)
         if self.mirror is not None:
             self.mirror.forget()
 
-    def rows(self, since: list[int] | None = None) -> dict[str, Tensor]:
-        """Segment of the rows written since `marks()` returned `since`, without those that were overwritten."""
-        return self.ring.written([0] * self.num if since is None else since)
+    def restart(self, step: int) -> str:
+        self.begun = step
+        return f"{self.learning_starts:,} more steps"
+
+    def rows(self, since: list[int] | None = None) -> dict[str, Tensor] | None:
+        return None if since == self.marks() else self.ring.written(since or [0] * self.num)
 
     def load(self, state: dict, segments: Iterable[dict[str, Tensor]]) -> None:
-        """Restore `state`, with the rows in `segments`, oldest first.
-
-        Raises:
-            ValueError: rows are missing, or belong to another environment.
-        """
         self.ring.load(state, segments)
         if self.mirror is not None:
             self.mirror.forget()
         self.draws.load(state, self.live)
-
-    # The part of the trainer's interface that only `deeprl.replay.rollout.Rollout` has
-
-    def begin(self, prepare: Callable[[Batch], dict[str, Tensor]]) -> None:
-        raise NotImplementedError("only a rollout is prepared")
-
-    def end(self) -> Iterator[Rows]:
-        raise NotImplementedError("only a rollout ends")

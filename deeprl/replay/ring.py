@@ -141,6 +141,10 @@ class Ring:
         """(M,) rows ever written; also the number of the row at the cursor."""
         return np.array(self._count, dtype=np.int64)
 
+    def tensors(self) -> tuple[Tensor, Tensor | None]:
+        """Rows, and frames if there are any, as tensors of the same memory."""
+        return torch.from_numpy(self.rows), None if self.frames is None else torch.from_numpy(self.frames)
+
     def changed(self, since: list[int] | None) -> np.ndarray:
         """(R,) places of the rows from number `since` of each environment up to its cursor, and of their copies; None: of all rows."""
         start, found = self.held() if since is None else np.maximum(since, self.held()), []

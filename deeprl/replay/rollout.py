@@ -6,22 +6,20 @@ returns, once. Then each pass (*epoch*) draws every transition exactly once, in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from deeprl.choice import Choice, counts, in_range
+from deeprl.choice import counts, in_range
 from deeprl.replay.ring import require_actions
+from deeprl.replay.source import Source, rows_and_memory
 from deeprl.types import Batch, Rows, Spec
 
-Prepare = Callable[[Batch], dict[str, Tensor]]
-"""See `Agent.prepare`"""
 
-
-class Rollout(Choice):
-    """Storage of one rollout, with the interface of `Replay`.
+class Rollout(Source):
+    """Storage of one rollout. Statistics of its rows are merged at its end, because they must not change while it is used.
 
     Args:
         length: L, ticks.
@@ -34,10 +32,7 @@ class Rollout(Choice):
     """
 
     offers = frozenset({"rollout", "successor", "behavior_probability", "terminated"})
-    is_rollout = True
-    """Whether all updates on the stored rows come together, after `begin`"""
-    appends = False
-    """Whether rows are written ahead of a checkpoint, because they stay. A rollout is part of each checkpoint."""
+    paced_by = ("env.num", "replay.length")
 
     def __init__(
         self,
@@ -78,23 +73,17 @@ class Rollout(Choice):
         """Ticks collected"""
         self.previous = 0
         """Ticks of the last rollout"""
-        self.reach = 0
-        """Rows that a transition needs ahead of it"""
-        self.rollout: Batch | None = None
-        """The whole rollout while it is learned from, with the axes (L · M)"""
-        self.order: list[int] = []
-        self.drawn = 0
-        """Transitions drawn in this pass"""
 
-    @property
-    def batch_shape(self) -> tuple[int, ...]:
-        """Batch axes *B."""
-        return (self.batch_size,)
+    @classmethod
+    def planned(cls, settings: Mapping[str, Any], steps: int, num: int) -> int:
+        return -(-steps // num) // settings["length"] * settings["epochs"] * settings["minibatches"]
 
-    @property
-    def due(self) -> int:
-        """Updates that are due now: E · N at the end of a rollout, else 0."""
-        return self.epochs * self.minibatches if self.filled == self.length else 0
+    @classmethod
+    def chunk(cls, settings: Mapping[str, Any]) -> int:
+        return settings["length"]
+
+    def room(self) -> str:
+        return rows_and_memory(self.capacity, self.bytes)
 
     def __len__(self) -> int:
         """Transitions collected."""
@@ -103,31 +92,42 @@ class Rollout(Choice):
     # Writing
 
     def append(self, rows: Rows) -> None:
-        """Store one tick of M environments."""
         for name, array in self.arrays.items():
             array[self.filled] = getattr(rows, name)
         self.filled += 1
 
     def cut(self, environment: int) -> None:
-        """Mark the running episode of an environment as truncated at its newest row, because it cannot be continued."""
         if self.filled:
             self.arrays["ended"][self.filled - 1, environment] = True
 
-    def update_priorities(self, index: Tensor, error: Tensor) -> None:
-        """There are none."""
-
     # Learning
 
-    def begin(self, prepare: Prepare) -> None:
-        """Start learning from a full rollout."""
+    def updates(self, before: int, after: int) -> Iterator[Batch]:
+        """E · N batches at the end of a rollout, which is dropped behind the last one. Each pass is a shuffle (Fisher and Yates), a part at
+        a time."""
+        if self.filled < self.length:
+            return
+        rollout, size = self.prepared(), self.batch_size
+        for _ in range(self.epochs):
+            order = list(range(self.capacity))
+            for start in range(0, self.capacity, size):
+                for place, u in enumerate(self.uniforms.next()["u"].tolist(), start):
+                    other = place + int(u * (self.capacity - place))
+                    order[place], order[other] = order[other], order[place]
+                yield self.gathered(rollout, torch.tensor(order[start : start + size]))
+        for tick in range(self.length):
+            self.observe(Rows(**{name: array[tick] for name, array in self.arrays.items()}))
+        self.previous, self.filled = self.length, 0
+
+    def prepared(self) -> Batch:
+        """The rollout as a batch with the axis (L · M), and with the columns that the agent prepares."""
         with torch.no_grad():
             whole = self.whole()
-            prepared = {name: column.flatten(-2) for name, column in prepare(whole).items()}
+            columns = {name: column.flatten(-2) for name, column in self.prepare(whole).items()}
         flat = {name: getattr(whole, name).flatten(0, 1) for name in Batch._fields if name not in ("reward", "noise", "extra")}
         extra = {name: column.flatten(0, 1) for name, column in whole.extra.items()}
         reward = whole.reward.flatten(-2)  # channels come first
-        self.rollout = Batch(**flat, reward=reward, noise={}, extra={**extra, **prepared})
-        self.drawn = 0
+        return Batch(**flat, reward=reward, noise={}, extra={**extra, **columns})
 
     def whole(self) -> Batch:
         """The rollout as a batch with the axes (L, M)."""
@@ -141,47 +141,12 @@ class Rollout(Choice):
             {name: column for name, column in offered.items() if name in self.extras},
         )  # fmt: skip
 
-    def end(self) -> Iterator[Rows]:
-        """Drop the rollout. Yields its ticks, for statistics that must not change before."""
-        for tick in range(self.filled):
-            yield Rows(**{name: array[tick] for name, array in self.arrays.items()})
-        self.rollout, self.previous, self.filled = None, self.filled, 0
-
-    def noise(self, block: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Uniform numbers for `block` batches: {"u": (block, B)} float64."""
-        return {"u": torch.rand(block, self.batch_size, generator=generator, dtype=torch.float64)}
-
-    def draw(self, u: Tensor, step: int | None = None) -> Batch:
-        """The next B transitions of this pass, drawn without replacement (the shuffle of Fisher and Yates, a part at a time).
-
-        Args:
-            u: (B,) float64 in [0, 1), on the CPU.
-        """
-        assert self.rollout is not None, "a rollout is drawn from before `begin`"
-        if self.drawn % self.capacity == 0:
-            self.order, self.drawn = list(range(self.capacity)), 0
-        start = self.drawn
-        for place, x in enumerate(u.tolist(), start):
-            other = place + int(x * (self.capacity - place))
-            self.order[place], self.order[other] = self.order[other], self.order[place]
-        self.drawn += self.batch_size
-        return self.gathered(torch.tensor(self.order[start : self.drawn]))
-
-    def gathered(self, index: Tensor) -> Batch:
-        """Transitions (B,) of the rollout. Its own fields have the rows first, (L · M, ...), prepared columns last, (..., L · M)."""
-        whole, place = self.rollout, index.to(self.device)
-        assert whole is not None
+    def gathered(self, whole: Batch, index: Tensor) -> Batch:
+        """Transitions (B,) of `prepared`. Its own fields have the rows first, (L · M, ...), prepared columns last, (..., L · M)."""
+        place = index.to(self.device)
         rows = {name: getattr(whole, name)[place] for name in Batch._fields if name not in ("reward", "index", "noise", "extra")}
         extra = {name: column[place] if name in self.offers else column.index_select(-1, place) for name, column in whole.extra.items()}
         return Batch(**rows, reward=whole.reward.index_select(-1, place), index=index, noise={}, extra=extra)
-
-    def batch(self, drawn: Batch) -> Batch:
-        """A draw is a batch already."""
-        return drawn
-
-    def intact(self, drawn: Batch) -> bool:
-        """A draw has memory of its own."""
-        return True
 
     def seen(self) -> tuple[Tensor, Tensor | None]:
         """Raw rewards (R,) of the newest transitions, those of the last rollout among them, and their observations (R, *obs); None for
@@ -208,11 +173,6 @@ class Rollout(Choice):
         require_actions(self.stored["action"][:filled], self.spec.num_actions)
         self.filled = filled
 
-    def marks(self) -> list[int]:
-        return [0] * self.num
-
-    def live_from(self) -> list[int]:
-        return [0] * self.num
-
-    def rows(self, since: list[int] | None = None) -> dict[str, Tensor]:
-        raise NotImplementedError("rows of a rollout are part of its state")
+    def restart(self, step: int) -> str:
+        self.begun = step
+        return f"a whole rollout, replay.length={self.length} ticks"

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deeprl.choice import Choice, in_range
-from deeprl.replay.gather import TransitionRule
-from deeprl.replay.mirror import Mirror, blanked
+from deeprl.choice import in_range
+from deeprl.replay.gather import Here, There, TransitionRule
+from deeprl.replay.mirror import Mirror
 from deeprl.replay.replay import Replay
 from deeprl.replay.ring import Ring, windows
 from deeprl.replay.samplers import Sampler, Uniform
@@ -83,32 +83,38 @@ class Sequences(Replay):
         return self.reach - 1
 
     def make_gather(self, size: int) -> SequenceWindows:
-        if self.mirror is None:
-            return SequenceGather(self.ring, self.rule, self.length, size)
-        return MirrorSequenceGather(self.mirror, self.rule, self.length, size)
+        return SequenceWindows(self.ring, self.mirror, self.rule, self.length, size)
 
-    def update_priorities(self, index: Tensor, error: Tensor) -> None:
-        """Set the priorities of sequences to the mean error of their valid rows.
-
-        Args:
-            index, error: (T, B); `index` is on the CPU.
-        """
-        if not self.prioritized:
-            return
-        valid = index >= 0
-        mean = torch.where(valid, error.detach().cpu(), 0.0).sum(0) / valid.sum(0)
-        super().update_priorities(index[0], mean)
+    def priorities(self, drawn: Batch, error: Tensor) -> None:  # type: ignore[override]  # its samples are batches
+        """The priority of a sequence is the mean error of its valid rows."""
+        if self.prioritized:
+            valid = drawn.index >= 0
+            mean = torch.where(valid, error.detach().cpu(), 0.0).sum(0) / valid.sum(0)
+            self.draws.update(drawn.index[0].numpy(), mean.numpy(), self.live)
 
 
 class SequenceWindows:
-    """Stored rows as batches of sequences, for one batch size. A subclass selects the rows, wherever these lie."""
+    """Stored rows as batches of sequences, for one batch size.
 
-    def __init__(self, ring: Ring, rule: TransitionRule, length: int, size: int):
-        at = ring.layout
-        self.rule, self.num, self.at, self.size, self.length = rule, at.num, at, size, length
+    Args:
+        mirror: the copy on the device, from which rows are taken if there is one.
+        length, size: T, B.
+    """
+
+    def __init__(self, ring: Ring, mirror: Mirror | None, rule: TransitionRule, length: int, size: int):
+        at, device = ring.layout, rule.device
+        self.rule, self.num, self.at, self.mirror, self.size, self.length = rule, at.num, at, mirror, size, length
         self.offsets = torch.arange(length + 1 + rule.restarts)[:, None]
-        self.source = torch.from_numpy(ring.rows)
-        self.ones = torch.ones((length, size), device=rule.device)
+        self.offsets_there = self.offsets if mirror is None else self.offsets.to(device)
+        self.rows, frames = ring.tensors()
+        self.ones = torch.ones((length, size), device=device)
+        self.stage = None if device.type == "cpu" and mirror is None else Staging(device)
+        memory = self.windows(self.rows, frames) if mirror is None else self.windows(mirror.rows, mirror.frames)
+        self.memory = Here(memory, self.offsets.numel() * size) if mirror is None else There(memory)
+
+    def windows(self, rows: Tensor, frames: Tensor | None) -> dict[str, Tensor]:
+        """Overlapping views of a memory, of which sequences are selected row by row."""
+        return {"rows": rows} | ({} if frames is None else {"frames": windows(frames, self.at.stack)})
 
     def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Batch:
         """
@@ -117,8 +123,38 @@ class SequenceWindows:
             index: (B,) the numbers of the first transitions.
             weight: (B,) float64, None for ones.
         """
+        weights = [] if weight is None else [torch.from_numpy(weight).float()]
+        if self.mirror is None:
+            rows, obs = self.gathered(slot + self.offsets)
+            real = rows[..., self.at.real] > 0
+            if self.stage is not None:
+                rows, obs, *weights = self.stage([rows, obs, *weights])
+        else:
+            assert self.stage is not None
+            self.mirror.follow()
+            start, *weights = self.stage([slot, *weights])
+            rows, obs = self.gathered(start + self.offsets_there)
+            real = self.rows[slot + self.offsets[: self.length], self.at.real] > 0
+        return self.batch(rows, obs, real, index, weights)
+
+    def gathered(self, place: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows (T, B, width) and observations (T + 1, B, *obs), or a row more, from the places (T + 1, B)."""
+        at, memory, place = self.at, self.memory, place.flatten()
+        rows = memory.take("rows", place)
+        obs = rows[:, : at.size]
+        if at.image:
+            obs = memory.blank(memory.take("frames", place - at.front), rows[:, at.age, None], at)
+        return rows.view(-1, self.size, at.width)[: self.length], obs.reshape(-1, self.size, *self.rule.spec.obs_shape)
+
+    def batch(self, rows: Tensor, obs: Tensor, real: Tensor, index: Tensor, weights: list[Tensor]) -> Batch:
+        """
+        Args:
+            rows, obs: of `gathered`, on the device.
+            real: (T, B) bool on the CPU, whether a row is a transition, because only the replay reads the numbers that depend on it.
+            index: (B,) the numbers of the first transitions.
+            weights: importance weights (B,), if there are any.
+        """
         at, rule, length = self.at, self.rule, self.length
-        rows, obs, real, *weights = self.selected(slot, [] if weight is None else [torch.from_numpy(weight).float()])
         action = rows[..., at.action : at.reward] if rule.spec.action_dim else rows[..., at.action].long()
         valid, continues, ended = rows[..., at.real] > 0, rows[..., at.continues], rows[..., at.ended] > 0
         after, terminated = obs[1 : length + 1], continues == 0
@@ -134,70 +170,8 @@ class SequenceWindows:
         reward, discount = rule.rewards(rows[..., at.reward]), continues * rule.discount
         return Batch(obs[:length], action, reward, discount, next_obs, valid.long(), ended, valid, importance, number, {}, extra)
 
-    def selected(self, slot: Tensor, weights: list[Tensor]) -> list[Tensor]:
-        """Rows (T, B, width) and observations (T + 1, B, *obs), or a row more, on the device; (T, B) bool on the CPU, whether a row is a
-        transition, because only the replay reads the numbers that depend on it; then the weights."""
-        raise NotImplementedError
 
-
-class SequenceGather(SequenceWindows):
-    """Gathering of sequences from main memory."""
-
-    def __init__(self, ring: Ring, rule: TransitionRule, length: int, size: int):
-        super().__init__(ring, rule, length, size)
-        at, rows = self.at, len(self.offsets) * size
-        self.block = torch.empty(rows, at.width)
-        if at.image:
-            self.frame_source = windows(torch.from_numpy(ring.frames), at.stack)
-            self.frames = torch.empty(rows, at.stack * at.size, dtype=torch.uint8)
-        self.stage = None if rule.device.type == "cpu" else Staging(rule.device)
-
-    def selected(self, slot: Tensor, weights: list[Tensor]) -> list[Tensor]:
-        place = (slot + self.offsets).flatten()
-        torch.index_select(self.source, 0, place, out=self.block)
-        rows = self.block.view(-1, self.size, self.at.width)[: self.length]
-        moving = [rows, self._observations(place), *weights]
-        there, obs, *weights = moving if self.stage is None else self.stage(moving)
-        return [there, obs, rows[..., self.at.real] > 0, *weights]
-
-    def _observations(self, place: Tensor) -> Tensor:
-        """Observations of the rows at `place`, (rows, B, *obs)."""
-        at, shape = self.at, self.rule.spec.obs_shape
-        if not at.image:
-            return self.block[:, : at.size].view(-1, self.size, *shape)
-        torch.index_select(self.frame_source, 0, place - at.front, out=self.frames)
-        if at.front:
-            age = self.block[:, at.age, None].numpy()
-            if age.min() < at.front:  # zero the frames before the episode's start
-                self.frames.numpy().reshape(len(place), at.stack, at.size)[at.front - np.arange(at.stack) > age] = 0
-        return self.frames.view(-1, self.size, *shape)
-
-
-class MirrorSequenceGather(SequenceWindows):
-    """Gathering of sequences on the device."""
-
-    def __init__(self, mirror: Mirror, rule: TransitionRule, length: int, size: int):
-        super().__init__(mirror.ring, rule, length, size)
-        self.mirror, self.there = mirror, self.offsets.to(rule.device)
-        self.stage = Staging(rule.device)
-
-    def selected(self, slot: Tensor, weights: list[Tensor]) -> list[Tensor]:
-        at, mirror = self.at, self.mirror
-        mirror.follow()
-        start, *weights = self.stage([slot, *weights])
-        place = (start + self.there).flatten()
-        rows = mirror.rows.index_select(0, place)
-        if mirror.frames is None:
-            obs = rows[:, : at.size]
-        else:
-            frames = windows(mirror.frames, at.stack).index_select(0, place - at.front)
-            obs = blanked(frames, rows[:, at.age, None], at)
-        obs, rows = obs.reshape(-1, self.size, *self.rule.spec.obs_shape), rows.view(-1, self.size, at.width)[: self.length]
-        real = self.source[(slot + self.offsets[: self.length]), at.real] > 0
-        return [rows, obs, real, *weights]
-
-
-class Auto(Choice):
+class Auto(Replay):
     """`Sequences` for an agent that needs sequences, else `Replay` without `length`. For an agent that needs rollouts the configuration
     itself was replaced. Run folders of before 29 November 2026 have it; it may go with the first release."""
 

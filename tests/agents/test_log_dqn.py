@@ -522,9 +522,9 @@ THREE = ("agent/chain=iterated", "agent.chain.length=3", "agent.chain.shift_peri
 def test_mapped_agents_learn_the_chain_from_their_replay(more, channels, tmp_path):
     """q*(s, right) = γ^(3 − s), through replay, n-step folding and priorities, in the first channel of gains."""
     trainer = train(tmp_path / "run", *more, *TOY)
-    agent, batch = trainer.agent, draw(trainer.replay)
+    agent, batch = trainer.agent, draw(trainer.source)
     assert batch.reward.shape == (channels, trainer.config["replay"]["batch_size"])
-    assert max(draw(trainer.replay, seed=seed).reward[0].max() for seed in range(20)) > 0
+    assert max(draw(trainer.source, seed=seed).reward[0].max() for seed in range(20)) > 0
     assert (batch.reward[1:] == 0).all()  # rewards are 0 and 1
     values = agent.chain.online(torch.eye(5)[:4]).mean()  # (K, 4, A)
     assert values.shape == (agent.chain.length, 4, 2)
@@ -532,7 +532,7 @@ def test_mapped_agents_learn_the_chain_from_their_replay(more, channels, tmp_pat
         assert each[:, 1].tolist() == pytest.approx([0.729, 0.81, 0.9, 1.0], abs=0.25)
     if channels == 2:
         assert values[0].argmax(-1).tolist() == [1, 1, 1, 1]
-    if trainer.replay.prioritized:
+    if trainer.source.prioritized:
         assert batch.weight.unique().numel() > 1
 
 

@@ -583,7 +583,7 @@ def test_a_whole_run_takes_successors_from_the_replay(tmp_path):
         "agent.auxiliary.latent=5", "agent.chain.target_update_period=20", "evaluation.final_episodes=1", "runtime.threads=1",
         "log.every=50", "agent.explore.schedule.duration=100", "evaluation.every=100", "evaluation.episodes=1",
     )  # fmt: skip
-    assert "successor" in trainer.replay.rule.extras
+    assert "successor" in trainer.source.rule.extras
     assert trainer.agent.updates > 10
     assert np.isfinite(trainer.agent.read(trainer.learned.metrics)["train/auxiliary_loss_back"])
 

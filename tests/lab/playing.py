@@ -10,7 +10,7 @@ A = TypeVar("A", bound=PlanningAgent)
 
 
 def played(agent: A, episodes: int, seed: int = 0, num: int = 1) -> A:
-    collector = Collector(agent, partial(agent.act, explore=True), agent.world.make(seed, num), lambda rows: None, seed)
+    collector = Collector(agent, partial(agent.act, explore=True), agent.world.make(seed, num), agent.observe, seed)
     while agent.meter[1] < episodes:
         collector.tick(0)
     return agent

@@ -17,7 +17,7 @@ def agent(optimism, lam: float = 1e-6, capacity: int = 400) -> DTRBandit:
 
 
 def played(agent: DTRBandit, episodes: int, num: int = 1, seed: int = 0) -> DTRBandit:
-    collector = Collector(agent, partial(agent.act, explore=True), DTR(num=num).make(seed), lambda rows: None, seed)
+    collector = Collector(agent, partial(agent.act, explore=True), DTR(num=num).make(seed), agent.observe, seed)
     for tick in range(2 * episodes // num):
         collector.tick(tick)
     return agent
@@ -127,7 +127,7 @@ def test_regret_stays_below_that_of_a_tenth_of_random_actions():
     arms = {"forced": agent(ForcedPulls(3, 1.0), capacity=800), "epsilon": agent(EpsilonGreedy(0.1), capacity=800)}
     late = {}
     for name, arm in arms.items():
-        collector = Collector(arm, partial(arm.act, explore=True), DTR().make(1), lambda rows: None, 1)
+        collector = Collector(arm, partial(arm.act, explore=True), DTR().make(1), arm.observe, 1)
         with torch.no_grad():
             for tick in range(1600):
                 collector.tick(tick)

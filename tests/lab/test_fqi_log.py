@@ -85,7 +85,7 @@ def agent_of(world, loss=LOSSES[0], episodes: int = 8, fits: int = 2, hold: int 
 def test_it_collects_then_fits_then_plays(num):
     world = MountainCar(horizon=7, num=num)
     agent = agent_of(world)
-    collector = Collector(agent, partial(agent.act, explore=True), world.make(0), lambda rows: None, 0)
+    collector = Collector(agent, partial(agent.act, explore=True), world.make(0), agent.observe, 0)
     for tick in range(7 * 8 // num):
         collector.tick(tick)
         assert bool(agent.weights.any()) == (agent.number[0] >= 4)

@@ -20,7 +20,7 @@ def agent(models, tau: float = 0.5, world=None, points: int = 301) -> IteratedCV
 
 
 def played(agent: IteratedCVaR, episodes: int, seed: int = 0) -> IteratedCVaR:
-    collector = Collector(agent, partial(agent.act, explore=True), agent.world.make(seed), lambda rows: None, seed)
+    collector = Collector(agent, partial(agent.act, explore=True), agent.world.make(seed), agent.observe, seed)
     for tick in range(episodes * agent.world.mdp.horizon):
         collector.tick(tick)
     return agent

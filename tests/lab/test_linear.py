@@ -121,7 +121,7 @@ def test_halves_and_doublings():
     world = LinearMDP(horizon=2, num=2)
     agent, plans = pnlsvi(world), []
     agent.replan = lambda: plans.append(int(agent.episodes[0]))
-    collector = Collector(agent, partial(agent.act, explore=True), world.make(0), lambda rows: None, 0)
+    collector = Collector(agent, partial(agent.act, explore=True), world.make(0), agent.observe, 0)
     for tick in range(20):
         collector.tick(tick)
     assert plans == [2, 4, 8, 16]

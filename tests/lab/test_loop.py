@@ -61,7 +61,7 @@ def test_the_gain_of_a_policy_by_hand():
 def played(switching: Switching, ticks: int, c: float = 0.01) -> Loop:
     world = RiverSwim()
     agent = Loop(spec=world.spec(), seed=0, world=world, switching=switching, bonus_scale=c)
-    collector = Collector(agent, partial(agent.act, explore=True), world.make(0), lambda rows: None, 0)
+    collector = Collector(agent, partial(agent.act, explore=True), world.make(0), agent.observe, 0)
     for tick in range(ticks):
         collector.tick(tick)
     return agent

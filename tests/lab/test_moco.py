@@ -122,7 +122,7 @@ def test_from_samples_the_correction_removes_what_smoothing_adds():
 def test_it_learns_in_the_loop():
     world = Garnet()
     agent = agent_of(Sampled(), basis=1, world=world, interval=500, epsilon=1.0)
-    collector = Collector(agent, partial(agent.act, explore=True), world.make(0), lambda rows: None, 0)
+    collector = Collector(agent, partial(agent.act, explore=True), world.make(0), agent.observe, 0)
     for tick in range(6000):
         collector.tick(tick)
     assert agent.meter[1] == 12

@@ -59,7 +59,7 @@ def test_the_river_flows_to_the_left():
 def played(planning, ticks: int, c: float = 0.01) -> RaviUCB:
     world = RiverSwim()
     agent = RaviUCB(spec=world.spec(), seed=0, world=world, discount=0.95, planning=planning, bonus_scale=c, confidence=0.1)
-    collector = Collector(agent, partial(agent.act, explore=True), world.make(0), lambda rows: None, 0)
+    collector = Collector(agent, partial(agent.act, explore=True), world.make(0), agent.observe, 0)
     for tick in range(ticks):
         collector.tick(tick)
     return agent

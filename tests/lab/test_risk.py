@@ -92,7 +92,7 @@ def test_the_bonus_of_bernstein_is_for_the_mean_alone():
 
 
 def played(agent, episodes: int, num: int = 1, seed: int = 0):
-    collector = Collector(agent, partial(agent.act, explore=True), type(agent.world)(num=num).make(seed), lambda rows: None, seed)
+    collector = Collector(agent, partial(agent.act, explore=True), type(agent.world)(num=num).make(seed), agent.observe, seed)
     for tick in range(episodes * agent.world.mdp.horizon // num):
         collector.tick(tick)
     return agent
@@ -150,7 +150,7 @@ def test_exact_value_is_the_mean_of_what_is_collected():
     agent = played(static(RandomMDP(instance=1), 1.0, 0.5, Bernstein(0.01)), 60)
     policy, total = agent.value(), []
     agent.replan = lambda: None
-    collector = Collector(agent, partial(agent.act, explore=True), RandomMDP(instance=1).make(5), lambda rows: None, 5)
+    collector = Collector(agent, partial(agent.act, explore=True), RandomMDP(instance=1).make(5), agent.observe, 5)
     for tick in range(3000 * 4):
         collector.tick(tick)
     total = [episode.reward for episode in collector.episodes.finished]

@@ -126,7 +126,7 @@ def test_one_update_by_hand():
 
 def test_the_collector_teaches_it():
     learner = agent(Contamination(0.2))
-    collector = Collector(learner, partial(learner.act, explore=True), TwoStates(num=3).make(0), lambda rows: None, 0)
+    collector = Collector(learner, partial(learner.act, explore=True), TwoStates(num=3).make(0), learner.observe, 0)
     for tick in range(400):
         collector.tick(tick)
     assert learner.counts.sum() == 1200

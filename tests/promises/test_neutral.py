@@ -96,7 +96,7 @@ def test_a_chain_of_one_trains_like_dqn(trained, tmp_path):
 @pytest.mark.parametrize("more", [("replay.sampler.normalization=global",), ("replay.sampler.initial=one", "replay.sampler.epsilon=0.5")])
 def test_prioritised_replay_without_priorities_trains_like_uniform_replay(trained, tmp_path, more):
     uniform = train(tmp_path / "run", *TOY, *DQN, "replay=prioritized", "replay.sampler.alpha=0", *more)
-    assert uniform.replay.prioritized
+    assert uniform.source.prioritized
     assert equal(uniform.agent, trained)
 
 

@@ -17,7 +17,8 @@ from deeprl.running.config.compose import compose
 from deeprl.running.config.instantiate import instantiate
 from deeprl.running.config.menu import groups
 from deeprl.running.config.overrides import first_of
-from deeprl.running.config.rules import RULES, learns_nothing, planned_updates, rollout_updates
+from deeprl.running.config.rules import RULES
+from deeprl.running.config.sources import chunk, planned_updates, source_class
 from deeprl.running.runs.config_file import flatten
 from deeprl.running.session.api import worded
 from deeprl.running.session.settle import settle
@@ -66,7 +67,7 @@ def test_training_commands_learn_something_within_a_tiny_budget(command):
     words = [first_of(word) for word in shlex.split(command)[2:] if not word.startswith("-")]
     config = settle(*compose([*words, "budget=tiny"])[:2])
     assert config["steps"] == 400
-    assert planned_updates(config) >= (30 if rollout_updates(config) is None else 16) or learns_nothing(config)
+    assert planned_updates(config) >= (30 if chunk(config) is None else 16) or not source_class(config).paced_by
 
 
 @pytest.mark.parametrize("command", commands("deeprl "))

@@ -32,8 +32,8 @@ def assert_equal_batches(make, spec, device: str, **options) -> None:
                 assert b.obs.is_cuda
                 for x, y in zip([*a[:10], *a.extra.values()], [*b[:10], *b.extra.values()], strict=True):
                     assert torch.equal(x, y.cpu())
-                here.update_priorities(a.index, a.reward.abs())
-                there.update_priorities(b.index, b.reward.abs())
+                here.priorities(a, a.reward.abs())
+                there.priorities(b, b.reward.abs())
                 draws += 1
         assert not pretended.faults
     assert draws > 60

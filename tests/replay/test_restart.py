@@ -147,7 +147,7 @@ def test_a_checkpoint_between_a_fall_and_the_next_step(spec, sampler):
     while len(stream.ticks) < 40 or not (stream.ticks[-1].terminated & stream.ticks[-1].ended).any():
         replay.append(next(stream))
         if len(replay):
-            replay.update_priorities((batch := draw(replay)).index, batch.reward)
+            replay.priorities((batch := draw(replay)), batch.reward)
     again = make(spec, **options)
     again.load(replay.state_dict(), [replay.rows()])
     for _ in range(20):
@@ -156,7 +156,7 @@ def test_a_checkpoint_between_a_fall_and_the_next_step(spec, sampler):
         rows = next(stream)
         for each in (replay, again):
             each.append(rows)
-            each.update_priorities(a.index, a.reward)
+            each.priorities(a, a.reward)
     check(make_uniform(again), stream)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -20,9 +21,9 @@ from deeprl.learning.parts.target_free import TargetFree
 from deeprl.learning.values.recursion import linear_recursion
 from deeprl.replay.rollout import Rollout
 from deeprl.running.config.build import build_agent
-from deeprl.running.config.rules import planned_updates
+from deeprl.running.config.sources import planned_updates
 from deeprl.running.training.learner import CompiledLearner, Learner
-from deeprl.types import Rows, Spec
+from deeprl.types import Batch, Rows, Spec
 from tests.builders import DISCRETE, begin, console, made_up, settled, snapshot, spec_of, value_agent, view
 from tests.promises.test_resume import assert_same_run, at_step
 
@@ -95,15 +96,19 @@ def test_lambda_zero_is_one_step_bit_for_bit():
 
 
 def drawn(rollout: Rollout, prepare=lambda batch: {}) -> list[torch.Tensor]:
-    rollout.begin(prepare)
-    u = rollout.noise(rollout.due, torch.Generator().manual_seed(0))["u"]
-    return [rollout.draw(u[i]).index for i in range(rollout.due)]
+    return [batch.index for batch in learned_from(rollout, prepare)]
+
+
+def learned_from(rollout: Rollout, prepare=lambda batch: {}, observe=lambda rows: None) -> Iterator[Batch]:
+    rollout.connect(0, "index", observe, prepare)
+    return rollout.updates(0, 1)
 
 
 def test_every_pass_has_every_transition_once():
     rollout = filled(6, num=4, epochs=3, minibatches=8)
-    assert (rollout.due, rollout.batch_shape) == (24, (3,))
+    assert rollout.batch_shape == (3,)
     found = drawn(rollout)
+    assert len(found) == 24
     passes = [torch.cat(found[i : i + 8]).tolist() for i in (0, 8, 16)]
     assert all(sorted(each) == list(range(24)) for each in passes)
     assert passes[0] != passes[1] != passes[2]
@@ -121,8 +126,7 @@ def test_orders_are_equally_likely():
 
 def test_a_draw_is_rows_and_prepared_columns():
     rollout = filled(5, num=2, epochs=1, minibatches=5, needs=frozenset({"terminated", "behavior_probability", "successor"}))
-    rollout.begin(lambda batch: {"column": batch.obs[..., 0].expand(3, 5, 2) * 10})
-    batch = rollout.draw(torch.tensor([0.99, 0.0], dtype=torch.float64))
+    batch = next(learned_from(rollout, lambda batch: {"column": batch.obs[..., 0].expand(3, 5, 2) * 10}))
     t, e = batch.index // 2, batch.index % 2
     assert batch.obs[:, 0].tolist() == (100 * e + t).tolist()
     assert batch.next_obs[:, 0].tolist() == (100 * e + t + 1).tolist()
@@ -137,17 +141,18 @@ def test_a_draw_is_rows_and_prepared_columns():
 def test_channels_of_rewards_stay_apart():
     """Two channels, r and 10 r: row i of a batch has both of its own."""
     rollout = filled(4, num=2, epochs=1, minibatches=4, rewards=lambda raw: torch.stack([raw, 10 * raw]))
-    rollout.begin(lambda batch: {})
-    batch = rollout.draw(torch.tensor([0.9, 0.4], dtype=torch.float64))
+    batch = next(learned_from(rollout))
     t = (batch.index // 2).tolist()
     assert batch.reward.tolist() == [t, [10 * each for each in t]]
 
 
 def test_statistics_see_the_rows_when_the_rollout_is_dropped():
     rollout = filled(3, num=2, minibatches=1)
-    seen = [rows.obs[:, 0].tolist() for rows in rollout.end()]
+    seen = []
+    for _ in learned_from(rollout, observe=lambda rows: seen.append(rows.obs[:, 0].tolist())):
+        assert not seen
     assert seen == [[0, 100], [1, 101], [2, 102]]
-    assert (len(rollout), rollout.due) == (0, 0)
+    assert (len(rollout), list(rollout.updates(1, 2))) == (0, [])
 
 
 def test_a_lost_environment_ends_its_episode():
@@ -236,10 +241,8 @@ def test_targets_are_held_through_a_rollout():
         rollout.append(Rows(obs, np.array([1, 2]), np.ones(2, np.float32), after, *np.zeros((2, 2), bool), np.ones(2, np.float32)))
     targets = agent.prepare(rollout.whole())["returns"]
     assert targets.shape == (1, 8, 2)
-    rollout.begin(agent.prepare)
     learner = Learner(agent, rollout.batch)
-    for u in rollout.noise(8, torch.Generator().manual_seed(0))["u"]:
-        batch = rollout.draw(u)._replace(noise={})
+    for batch in learned_from(rollout, agent.prepare):
         before = agent.chain.online(batch.obs).mean()[0].gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)
         expected = (targets.flatten(-2)[0, batch.index] - before).abs()
         torch.testing.assert_close(learner.update(batch).error, expected)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -106,7 +108,7 @@ def test_alpha_zero_is_uniform_bit_for_bit(num, normalization):
         assert all(torch.equal(x, y) for x, y in zip(a[:10], b[:10]))
         assert b.weight.dtype == torch.float32
         assert (b.weight == 1).all()
-        prioritized.update_priorities(b.index, torch.from_numpy(random.random(32)))
+        prioritized.priorities(b, torch.from_numpy(random.random(32)))
 
 
 def test_new_rows_get_the_running_maximum():
@@ -115,9 +117,9 @@ def test_new_rows_get_the_running_maximum():
         replay = Replay(capacity=10, batch_size=2, sampler=sampler, spec=SPEC, num=1, discount=0.9)
         for _ in range(3):
             replay.append(rows(1))
-        replay.update_priorities(torch.tensor([0, 1]), torch.tensor([5.0, 0.5]))
+        replay.priorities(SimpleNamespace(index=torch.tensor([0, 1])), torch.tensor([5.0, 0.5]))
         replay.append(rows(1))  # has the maximum of now, 5, not the one of the next line
-        replay.update_priorities(torch.tensor([0]), torch.tensor([7.0]))
+        replay.priorities(SimpleNamespace(index=torch.tensor([0])), torch.tensor([7.0]))
         assert replay.state_dict()["priorities"].tolist() == [7.0, 0.5, 1.0, expected]
 
 
@@ -130,7 +132,7 @@ def test_rows_overwritten_since_sampling_keep_their_new_priority():
     replay.append(rows(1))
     index = torch.tensor([0, 1, 2, 3])
     assert set(batch.index.tolist()) <= set(index.tolist())
-    replay.update_priorities(index, torch.tensor([9.0, 9.0, 0.25, 0.5]))
+    replay.priorities(SimpleNamespace(index=index), torch.tensor([9.0, 9.0, 0.25, 0.5]))
     assert replay.state_dict()["priorities"].tolist() == [0.25, 0.5, 1.0, 1.0]
     assert replay.state_dict()["largest_priority"] == 1.0  # the errors of rows that are gone leave no trace
 

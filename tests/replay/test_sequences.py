@@ -158,7 +158,7 @@ def test_a_replay_restored_from_segments_goes_on_bit_for_bit(spec, sampler):
         for _ in range(9):
             replay.append(next(stream))
             if len(replay):
-                replay.update_priorities(draw(replay).index, torch.from_numpy(random.random((3, 4))))
+                replay.priorities(draw(replay), torch.from_numpy(random.random((3, 4))))
         segments.append(replay.rows(marks))
         marks = replay.marks()
     again.load(replay.state_dict(), [s for s in segments if (s["stop"] > torch.tensor(replay.live_from())).any()])
@@ -167,9 +167,9 @@ def test_a_replay_restored_from_segments_goes_on_bit_for_bit(spec, sampler):
         pairs = zip([*ours[:10], *ours.extra.values()], [*theirs[:10], *theirs.extra.values()])
         assert all(torch.equal(a, b) for a, b in pairs)
         error, rows = torch.from_numpy(random.random((3, 4))), next(stream)
-        for each, index in ((replay, ours.index), (again, theirs.index)):
+        for each, batch in ((replay, ours), (again, theirs)):
             each.append(rows)
-            each.update_priorities(index, error)
+            each.priorities(batch, error)
     for name, value in replay.state_dict().items():
         assert np.array_equal(value, again.state_dict()[name]), name
 
@@ -196,7 +196,9 @@ def test_the_priority_of_a_sequence_is_the_mean_error_of_its_transitions():
     batch = everything(replay)  # starts 0 … 4
     start = torch.tensor([[0, 2], [1, 3], [-1, 4]])
     assert {0, 2} <= set(batch.index[0].tolist())
-    replay.update_priorities(start, torch.tensor([[1.0, 3.0], [2.0, 6.0], [1e9, 9.0]]))  # what an invalid row says does not count
+    replay.priorities(
+        batch._replace(index=start), torch.tensor([[1.0, 3.0], [2.0, 6.0], [1e9, 9.0]])
+    )  # what an invalid row says does not count
     assert replay.state_dict()["priorities"].tolist() == [1.5, 1.0, 6.0, 1.0, 1.0]
     assert replay.state_dict()["largest_priority"] == 6.0
     weighted = draw(replay, torch.tensor([0.05, 0.6], dtype=torch.float64))
@@ -215,7 +217,7 @@ def test_priorities_without_power_sample_uniformly():
         if len(uniform):
             a, b = draw(uniform), draw(prioritized)
             assert all(torch.equal(x, y) for x, y in zip(a[:10], b[:10]))
-            prioritized.update_priorities(b.index, torch.rand(4, 4))
+            prioritized.priorities(b, torch.rand(4, 4))
 
 
 def test_an_empty_replay_is_one_without_a_whole_window():

@@ -8,7 +8,7 @@ from typing import Any
 from deeprl.choice import Choice, counts, in_range
 from deeprl.errors import ConfigError
 from deeprl.running.config.instantiate import Allowed, instantiate
-from deeprl.running.config.rules import learns_nothing, rollout_updates
+from deeprl.running.config.sources import chunk, source_class
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def settle_collect(config: dict[str, Any], user: set[str]) -> None:
     Raises:
         ConfigError: another key of the configuration does not go with actors.
     """
-    node, length = config["collect"], config["replay"].get("length") if rollout_updates(config) is not None else None
+    node, length = config["collect"], chunk(config)
     if "ticks" in node:
         node["ticks"] = node["ticks"] if node["ticks"] is not None else length or 64
         node["ahead"] = node["ahead"] if node["ahead"] is not None else int(length is None)
@@ -79,7 +79,8 @@ def settle_collect(config: dict[str, Any], user: set[str]) -> None:
             f"env.num={config['env']['num']} does not go with collect.actors={found.actors} and collect.envs={found.envs}, which are"
             f" {found.num} environments: leave env.num out."
         )
-    if learns_nothing(config):
+    source = source_class(config)
+    if not source.paced_by or not source.collects:
         raise ConfigError("collect=ray is for agents that learn from a replay or from rollouts: leave it out.")
     if config["runtime"].get("lag"):
         raise ConfigError("runtime.lag=1 has no meaning beside collect=ray, whose actors act while the learner works: leave it out.")

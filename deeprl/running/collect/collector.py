@@ -167,16 +167,14 @@ class RemoteCollector:
     """Collection of data by actors, in place of a `Collector`.
 
     Args:
-        agent: the learner's; it observes the rows.
+        agent: the learner's.
         envs: the actors.
-        append: where rows go, `Replay.append`.
-        cut: marks the running episode of an environment as ended at its newest row, `Replay.cut`.
-        observe: called with the rows of each tick; None: `agent.observe`.
+        append: where rows go, `Source.append`.
+        cut: marks the running episode of an environment as ended at its newest row, `Source.cut`.
     """
 
-    def __init__(self, agent: Agent, envs: Actors, append: Callable, cut: Callable[[int], None], observe: Callable | None = None):
+    def __init__(self, agent: Agent, envs: Actors, append: Callable, cut: Callable[[int], None]):
         self.agent, self.envs, self.append, self.cut = agent, envs, append, cut
-        self.observe = agent.observe if observe is None else observe
         self.weights = Weights(agent)
         self.episodes = Episodes(envs.num)
         self.ordered = 0
@@ -202,7 +200,6 @@ class RemoteCollector:
         rows = Rows(*(part[self.at] for part in self.chunk.rows))
         self.at += 1
         self.append(rows)
-        self.observe(rows)
         self.episodes.add(step, rows.reward, rows.ended)
 
     def _next_round(self) -> None:

@@ -56,7 +56,7 @@ def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str =
 
 
 def rolled_out(agent: Agent, spec: Spec, batch: Batch, raw: Tensor) -> Batch:
-    """The batch (B,) as updates on a rollout get it: B ticks of one environment, stored, prepared by the agent and drawn in order.
+    """The batch (B,) as updates on a rollout get it: B ticks of one environment, stored, prepared by the agent and drawn.
 
     Args:
         raw: (B,) rewards of the environment.
@@ -77,8 +77,8 @@ def rolled_out(agent: Agent, spec: Spec, batch: Batch, raw: Tensor) -> Batch:
     columns = (batch.obs, batch.action, raw, batch.next_obs, ends, ends, probability)
     for tick in range(ticks):
         rollout.append(Rows(*(column[tick : tick + 1].cpu().numpy() for column in columns)))
-    rollout.begin(agent.prepare)
-    return rollout.draw(torch.zeros(ticks, dtype=torch.float64))._replace(noise=batch.noise)
+    rollout.connect(0, "dry run", agent.observe, agent.prepare)
+    return next(rollout.updates(0, ticks))._replace(noise=batch.noise)
 
 
 def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from deeprl.errors import ConfigError
 from deeprl.running.config.instantiate import resolve
-from deeprl.running.config.rules import get, learns_nothing, replay_rows, rollout_updates
+from deeprl.running.config.rules import get
+from deeprl.running.config.sources import chunk, source_class
 
 REPLACED = ("learning_starts", "replay_ratio", "runtime.lag")
 """Keys without a meaning beside a rollout"""
@@ -33,17 +34,17 @@ def settle_source(config: dict[str, Any], user: set[str]) -> None:
         ConfigError: the user set a key that has no meaning with this replay, or chose none for an agent that learns from one.
     """
     replay = config["replay"]
-    if learns_nothing(config):
+    if not source_class(config).paced_by:
         if not learns_from(config, "stream"):
             raise ConfigError(f"agent={config['names']['agent']} learns from transitions, and replay=none keeps none: leave it out.")
         refuse_keys(user, "plans and makes no updates")
         config["learning_starts"] = 0
-    if rollout_updates(config) is None:
+    if chunk(config) is None:
         return
     for key in ("length", "epochs", "minibatches"):  # here, because the update count below is made of them
         if not isinstance(value := replay[key], int) or isinstance(value, bool) or value < 1:
             raise ConfigError(f"replay.{key}={value!r} is out of range: it takes a whole number of at least 1.")
-    if plain(config) and rollout_updates(config) != 1:
+    if plain(config) and replay["epochs"] * replay["minibatches"] != 1:
         raise ConfigError(
             f"replay.epochs={replay['epochs']} replay.minibatches={replay['minibatches']} do not go with agent.surrogate.clip=null "
             "(agent/surrogate=plain), because its gradient holds only for the policy that collected the rollout: choose "
@@ -72,9 +73,9 @@ def refuse_single_rows(config: dict[str, Any]) -> None:
     Raises:
         ConfigError: each batch is one row, and the advantages of a batch are divided by their deviation, which one row does not have.
     """
-    if rollout_updates(config) is None or not get(config, "agent.surrogate.normalize", False):
+    if chunk(config) is None or not get(config, "agent.surrogate.normalize", False):
         return
-    rows, count = replay_rows(config), config["replay"]["minibatches"]
+    rows, count = config["replay"]["length"] * config["env"]["num"], config["replay"]["minibatches"]
     if rows // count == 1:
         raise ConfigError(
             f"replay.minibatches={count} leaves one row for each batch, because a rollout has {rows}. Advantages are divided by the "
@@ -85,6 +86,6 @@ def refuse_single_rows(config: dict[str, Any]) -> None:
 def record_ratio(config: dict[str, Any]) -> None:
     """Write the updates for each step of rollouts into `replay_ratio`, for readers of the configuration; training does not read it. The
     number of environments must be final."""
-    updates = rollout_updates(config)
-    if updates is not None:
-        config["replay_ratio"] = updates / replay_rows(config)
+    if chunk(config) is not None:
+        replay = config["replay"]
+        config["replay_ratio"] = replay["epochs"] * replay["minibatches"] / (replay["length"] * config["env"]["num"])

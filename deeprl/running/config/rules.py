@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -54,8 +55,7 @@ RULES: dict[str, Rule] = {
     "replay.n_step": Rule(int, 1),
     "env.num": Rule(int, 1, 4096),
 }
-"""Ranges of the common keys. Those of `replay` hold for replays of transitions, not for rollouts. A choice checks its own keys when it is
-built."""
+"""Ranges of the common keys. Those of `replay` hold where its option has them. A choice checks its own keys when it is built."""
 
 
 SWITCHES: dict[str, bool | None] = {"checkpoint.replay": None, "runtime.deterministic": None, "evaluation.video": False}
@@ -115,11 +115,10 @@ def check(config: dict) -> None:
         ConfigError: it is of the wrong kind or out of range.
     """
     _check_sections(config)
-    own = rollout_updates(config) is not None or learns_nothing(config)
     for key, rule in RULES.items():
-        if own and key.startswith("replay."):  # the class checks its own keys
-            continue
         value = get(config, key, default="")
+        if value == "" and key.startswith("replay."):  # each option has keys of its own, and its class asks for them
+            continue
         if value == "":
             raise UnknownNameError(f"{key} is missing.")
         if value is None and rule.optional:
@@ -150,7 +149,7 @@ def check(config: dict) -> None:
             "before its end: set evaluation.every, or leave stop.return out."
         )
     replay = config["replay"]
-    if not own and replay["capacity"] < replay["batch_size"]:
+    if replay.get("capacity", math.inf) < replay.get("batch_size", 0):
         raise ConfigError(
             f"replay.capacity={replay['capacity']} is less than replay.batch_size={replay['batch_size']}: "
             "a batch could never be drawn. Raise the capacity or lower the batch size."
@@ -212,41 +211,3 @@ def finalise(config: dict) -> dict:
         if rule.kind is int and isinstance(value, float):
             put(config, key, int(value))
     return config
-
-
-def rollout_updates(config: dict) -> int | None:
-    """Updates on each rollout; None if the run has another replay."""
-    replay = config.get("replay")
-    if not isinstance(replay, dict) or "epochs" not in replay or replay_class(config) == "Auto":  # Auto has the keys of all its kinds
-        return None
-    return replay["epochs"] * replay["minibatches"]
-
-
-def learns_nothing(config: dict) -> bool:
-    """Whether the run has no replay (`replay=none`), because its agent plans and makes no gradient updates."""
-    return replay_class(config) == "NoReplay"
-
-
-def replay_class(config: dict) -> str:
-    """Name of the replay's class, "" without one."""
-    return str(get(config, "replay._target_", "")).rpartition(".")[2]
-
-
-def replay_rows(config: dict) -> int:
-    """Rows that the replay may hold."""
-    replay = config["replay"]
-    if learns_nothing(config):
-        return 0
-    return replay["capacity"] if rollout_updates(config) is None else replay["length"] * config["env"]["num"]
-
-
-def planned_updates(config: dict) -> int:
-    """Number of gradient updates of a run. It ends at `steps`, rounded up to a multiple of `env.num`."""
-    if learns_nothing(config):
-        return 0
-    num, starts, ratio = config["env"]["num"], config["learning_starts"], config["replay_ratio"]
-    end = -(-config["steps"] // num) * num
-    each = rollout_updates(config)
-    if each is not None:
-        return end // (num * config["replay"]["length"]) * each
-    return max(int(end * ratio) - int(starts * ratio), 0)

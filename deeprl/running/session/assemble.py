@@ -13,8 +13,8 @@ import torch
 from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
 from deeprl.learning.networks.blocks import Block
-from deeprl.replay.replay import Replay, rows_and_memory
 from deeprl.replay.sequences import Sequences
+from deeprl.replay.source import Source
 from deeprl.running.accelerate import modes
 from deeprl.running.accelerate.graph import has_compiler
 from deeprl.running.collect.choice import OnRay, chosen
@@ -23,7 +23,8 @@ from deeprl.running.collect.collector import Actors, RemoteCollector
 from deeprl.running.config.build import build_agent, check_actions, check_device, check_replay, environment
 from deeprl.running.config.dry_run import dry_run
 from deeprl.running.config.instantiate import Allowed, Deferred, instantiate
-from deeprl.running.config.rules import get, learns_nothing, planned_updates
+from deeprl.running.config.rules import get
+from deeprl.running.config.sources import build_source, planned_updates, source_class
 from deeprl.running.config.stateless import require_stateless
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
@@ -31,6 +32,7 @@ from deeprl.running.session.needs import can_compile, require_compiler, require_
 from deeprl.running.session.warm_start import warm_start
 from deeprl.running.training import distributed, saving
 from deeprl.running.training.collector import Collector
+from deeprl.running.training.idle import Idle
 from deeprl.running.training.learner import CompiledLearner, Learner
 from deeprl.running.training.trainer import Trainer
 from deeprl.system.functions import GIVEN, unimportable
@@ -71,7 +73,7 @@ def assemble(
     env, spec, agent, make_replay = fitted(config, allowed, stored.largest("agent") if allowed is not None and stored.steps() else None)
     require_packages(config, env)
     go_on_without_compiler(config, bool(stored.steps()) and ranks.size == 1)
-    automatic = pin(config, agent)
+    automatic = pin(config, agent, planned_updates(config, make_replay.cls))
     distributed.refuse(config, agent, ranks)
     torch.set_num_threads(config["runtime"]["threads"])
     if modes.on_gpu(config):
@@ -81,24 +83,25 @@ def assemble(
     tell_width(config, agent)
     if config.get("init_from") and not stored.steps():  # a checkpoint of this run has later weights
         config["init_from"] = warm_start(agent, config["init_from"])
-    replay = empty_replay(config, spec, agent, make_replay, ranks)
+    source = empty_source(config, spec, agent, make_replay, ranks)
     parts = folder.path if ranks.first else folder.path / "ranks" / str(ranks.rank)
     checkpoints = Checkpoints(
-        parts, config["checkpoint"]["keep"], max(saving.SEGMENT_BYTES, replay.bytes // 256), clean_later=not ranks.first
+        parts, config["checkpoint"]["keep"], max(saving.SEGMENT_BYTES, source.bytes // 256), clean_later=not ranks.first
     )
 
-    learner, replay = watched(learner_for(config, agent, replay.batch, folder, automatic, ranks)), watched(replay)
-    observe = (lambda rows: None) if replay.is_rollout else None  # see `Trainer.learn_from_rollout`
+    learner, source = watched(learner_for(config, agent, source.batch, folder, automatic, ranks)), watched(source)
     choice = chosen(config, allowed)
-    collector: Collector | RemoteCollector
-    if isinstance(choice, OnRay):
+    collector: Collector | RemoteCollector | Idle
+    if not source.collects:
+        collector = Idle(config["env"]["num"])
+    elif isinstance(choice, OnRay):
         actors = partial(actors_of, config, choice, cluster, allowed, heed)
-        collector = remote_collector(config, agent, replay, actors, observe)
+        collector = remote_collector(config, agent, source, actors)
     else:
         envs = env.make(config["seed"], first=ranks.rank * config["env"]["num"])
         envs.replay_actions = config["checkpoint"]["replay_actions"]
-        collector = Collector(agent, learner.act, watched(envs), replay.append, config["seed"], config["device"], observe=observe)
-    return Trainer(config, learner, collector, replay, env.make_evaluation, folder, checkpoints, ranks)
+        collector = Collector(agent, learner.act, watched(envs), source.append, config["seed"], config["device"])
+    return Trainer(config, learner, collector, source, env.make_evaluation, folder, checkpoints, ranks)
 
 
 WIDE = 50
@@ -133,8 +136,8 @@ def set_up_process(config: dict[str, Any]) -> None:
     flush_denormals()
 
 
-def empty_replay(config: dict[str, Any], spec: Spec, agent: Agent, make_replay: Deferred, ranks: Ranks) -> Any:
-    """The replay, without rows.
+def empty_source(config: dict[str, Any], spec: Spec, agent: Agent, make_replay: Deferred, ranks: Ranks) -> Source:
+    """The source, without rows.
 
     Args:
         make_replay: of `fitted`.
@@ -142,27 +145,17 @@ def empty_replay(config: dict[str, Any], spec: Spec, agent: Agent, make_replay: 
     Raises:
         ConfigError: the machine has too little memory for it.
     """
-    replay = make_replay(
-        spec=spec,
-        num=config["env"]["num"],
-        discount=config["discount"],
-        rewards=agent.rewards,
-        needs=agent.needs,
-        batch_device=config["device"],
-        **distributed.shard(config, ranks),
-    )
-    if isinstance(replay, Replay):
-        try:
-            replay.require_room()
-        except ValueError as error:
-            raise ConfigError(f"replay.{error}.") from error
-    if not learns_nothing(config):
-        where = ", with a copy on the device" if getattr(replay, "mirror", None) is not None else ""
-        say(f"replay: {rows_and_memory(replay.capacity, replay.bytes)}{where}")
-    return replay
+    found = build_source(config, spec, agent, make_replay, **distributed.shard(config["replay"], ranks))
+    try:
+        room = found.room()
+    except ValueError as error:
+        raise ConfigError(f"replay.{error}.") from error
+    if room:
+        say(f"replay: {room}")
+    return found
 
 
-def remote_collector(config: dict[str, Any], agent: Agent, replay: Any, actors: Callable[[], Actors], observe: Any) -> RemoteCollector:
+def remote_collector(config: dict[str, Any], agent: Agent, source: Source, actors: Callable[[], Actors]) -> RemoteCollector:
     """The collector of a run whose actors collect.
 
     Args:
@@ -171,17 +164,17 @@ def remote_collector(config: dict[str, Any], agent: Agent, replay: Any, actors: 
     Raises:
         ConfigError: a checkpoint of the run would not hold what it needs.
     """
-    if replay.is_rollout and not config["checkpoint"]["replay"]:
+    if source.chunk(config["replay"]) is not None and not config["checkpoint"]["replay"]:
         raise ConfigError(
             "checkpoint.replay=false does not go with rollouts of actors, because a resumed run would begin a rollout within a chunk: "
             "leave it out."
         )
 
     def cut(environment: int) -> None:
-        replay.cut(environment)
+        source.cut(environment)
         agent.rewards.cut(environment)
 
-    return RemoteCollector(agent, actors(), replay.append, cut, observe)
+    return RemoteCollector(agent, actors(), source.append, cut)
 
 
 def actors_of(config: dict[str, Any], choice: OnRay, cluster: Cluster | None, allowed: Allowed, heed: Callable[[], None]) -> Actors:
@@ -219,7 +212,7 @@ def collector_of_actor(
     learner = CompiledLearner(agent, batch_as_it_is, print) if compiled else Learner(agent, batch_as_it_is)
     envs = env.make(config["seed"], num=num, first=index * num)
     envs.replay_actions = config["checkpoint"]["replay_actions"]
-    return Collector(agent, learner.act, envs, append, config["seed"], observe=lambda rows: None)
+    return Collector(agent, learner.act, envs, append, config["seed"])
 
 
 def batch_as_it_is(batch: Batch) -> Batch:
@@ -238,6 +231,7 @@ def fitted(config: dict[str, Any], allowed: Allowed = None, saved: int | None = 
     env, spec = environment(config, allowed, trains=True)
     check_actions(config, spec, allowed)
     agent = build_agent(config, spec, allowed, saved)
+    source_class(config, allowed)
     make_replay = instantiate({**config["replay"], "_partial_": True}, "replay", allowed)
     check_replay(config, agent, make_replay)
     return env, spec, agent, make_replay
@@ -251,9 +245,12 @@ def go_on_without_compiler(config: dict[str, Any], resumed: bool) -> None:
         config["accelerate"]["mode"] = "fast"
 
 
-def pin(config: dict[str, Any], agent: Agent) -> bool:
+def pin(config: dict[str, Any], agent: Agent, updates: int) -> bool:
     """Decide `accelerate.mode`, `accelerate.product` and the number of threads by fixed rules, and write them into the configuration. A
     resumed run reads them there.
+
+    Args:
+        updates: of the whole run.
 
     Returns:
         Whether the mode was chosen here. Such a mode may be replaced if it does not work.
@@ -264,7 +261,7 @@ def pin(config: dict[str, Any], agent: Agent) -> bool:
     chosen = config["accelerate"]
     automatic = chosen["mode"] == "auto"
     if automatic:
-        chosen["mode"] = modes.choose(planned_updates(config), str(config["device"]), has_compiler())
+        chosen["mode"] = modes.choose(updates, str(config["device"]), has_compiler())
     if chosen.get("product", "auto") == "auto":
         stack = max((getattr(block, "n", 1) for block in blocks_of(agent)), default=1)
         chosen["product"] = modes.product(stack, widest(agent)) if str(config["device"]).startswith("cpu") else "highest"

@@ -7,7 +7,8 @@ from typing import Any
 from deeprl.running.collect.choice import settle_collect
 from deeprl.running.config import own_files, tuned
 from deeprl.running.config.rollouts import record_ratio, refuse_single_rows, settle_source
-from deeprl.running.config.rules import finalise, get, learns_nothing, planned_updates, put, rollout_updates, with_shares
+from deeprl.running.config.rules import finalise, get, put, with_shares
+from deeprl.running.config.sources import planned_updates, source_class
 from deeprl.system.terminal import say, some
 
 
@@ -69,9 +70,7 @@ def fit_periods(config: dict[str, Any], user: set[str]) -> None:
 
 def tell_if_no_update(config: dict[str, Any]) -> None:
     """Say that a run of an agent that learns ends before its first update."""
-    if planned_updates(config) or learns_nothing(config):
-        return
-    rollouts = rollout_updates(config) is not None
-    named = ("steps", "env.num", "replay.length") if rollouts else ("steps", "learning_starts", "replay_ratio")
-    figures = ", ".join(f"{key}={get(config, key)}" for key in named)
-    say(f"this run will make no update, because it ends too early: {figures}. A short run that learns: budget=tiny")
+    named = source_class(config).paced_by
+    if named and not planned_updates(config):
+        figures = ", ".join(f"{key}={get(config, key)}" for key in ("steps", *named))
+        say(f"this run will make no update, because it ends too early: {figures}. A short run that learns: budget=tiny")

@@ -23,18 +23,16 @@ class Collector:
     """Collection of data: acting, environment steps, statistics of episodes.
 
     Args:
-        agent: gives the noise of acting, and observes the rows.
+        agent: gives the noise of acting.
         act: gives actions, see `Learner.act`.
         envs: the environment layer; it ends and restarts episodes itself.
-        append: where rows go, `Replay.append`.
+        append: where rows go, `Source.append`.
         seed: of the exploration noise.
         device: where the agent computes.
-        observe: called with the rows of each tick; None: `agent.observe`.
     """
 
-    def __init__(self, agent: Agent, act, envs, append, seed: int, device: str = "cpu", observe=None):
+    def __init__(self, agent: Agent, act, envs, append, seed: int, device: str = "cpu"):
         self.agent, self.act, self.envs, self.append = agent, act, envs, append
-        self.observe = agent.observe if observe is None else observe
         self.stage = None if torch.device(device).type == "cpu" else Staging(torch.device(device))
         part = f"act {envs.first}" if envs.first else "act"  # each of several collectors has noise of its own
         self.noise = NoiseStream(seed, "explore", part, lambda ticks, g: agent.act_noise((ticks, envs.num), g), BLOCK)
@@ -86,7 +84,6 @@ class Collector:
             self._probability = acted.probability, probability
         rows = Rows(self.obs, action, after.reward, after.next_obs, after.terminated, after.ended, probability)
         self.append(rows)
-        self.observe(rows)
         self.obs, self.first = after.obs, after.ended
         ending = self.episodes.add(step, after.reward, after.ended)
         if ending or self._starting:

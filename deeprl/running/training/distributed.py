@@ -23,7 +23,6 @@ from deeprl.choice import Choice, in_range, one_of
 from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
 from deeprl.running.config.instantiate import Allowed, instantiate
-from deeprl.running.config.rules import learns_nothing, rollout_updates
 from deeprl.system.ranks import Ranks, TorchrunRanks, digest
 from deeprl.system.torchrun import place
 
@@ -100,18 +99,23 @@ def join(config: dict[str, Any], home: Path | None, allowed: Allowed = None) -> 
     return found.join(str(config["device"]), home)
 
 
-def shard(config: dict[str, Any], ranks: Ranks) -> dict[str, int]:
-    """Arguments of a rank's part of the replay, in place of those of the whole. A rollout needs none: its length is in ticks.
+SHARED = ("batch_size", "capacity")
+"""Keys of a source that count what all ranks have together. A rollout has neither: its length is in ticks"""
+
+
+def shard(settings: dict[str, Any], ranks: Ranks) -> dict[str, int]:
+    """Arguments of a rank's part of the source, in place of those of the whole.
+
+    Args:
+        settings: the node `replay`.
 
     Raises:
         ConfigError: the batch cannot be divided.
     """
-    if ranks.size == 1 or rollout_updates(config) is not None:
-        return {}
-    batch, capacity = config["replay"]["batch_size"], config["replay"]["capacity"]
+    batch = settings.get("batch_size", 0)
     if batch % ranks.size:
         raise ConfigError(f"replay.batch_size={batch} cannot be divided among {ranks.size} ranks: choose a multiple of {ranks.size}.")
-    return {"batch_size": batch // ranks.size, "capacity": capacity // ranks.size}
+    return {key: settings[key] // ranks.size for key in SHARED if key in settings and ranks.size > 1}
 
 
 def refuse(config: dict[str, Any], agent: Agent, ranks: Ranks) -> None:
@@ -121,7 +125,7 @@ def refuse(config: dict[str, Any], agent: Agent, ranks: Ranks) -> None:
     """
     if ranks.size == 1:
         return
-    if learns_nothing(config):
+    if not agent.objectives:
         raise ConfigError(f"learner=distributed needs gradients, and agent={config['names']['agent']} plans without: leave torchrun out.")
     if config["accelerate"]["mode"] == "compiled" and str(config["device"]).startswith("cuda"):
         raise ConfigError("accelerate=compiled is for one GPU: use accelerate=reference with learner=distributed.")

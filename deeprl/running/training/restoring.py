@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from deeprl.errors import CheckpointError, CheckpointWarning, ConfigError, UnreadableError
-from deeprl.running.config.rules import LEARNING, learns_nothing
+from deeprl.running.config.rules import LEARNING
 from deeprl.running.runs.checkpoint import DAMAGE
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import check_identity, identity
@@ -35,9 +35,9 @@ def state_of(trainer: Any) -> dict[str, Any]:
         "step": trainer.step,
         "identity": identity(trainer.config, LEARNING),
         "ranks": trainer.ranks.size,
-        "filled_from": trainer.filled_from,
+        "filled_from": trainer.source.begun,
         "update_noise": trainer.update_noise.state_dict(),
-        "replay_noise": trainer.replay_noise.state_dict(),
+        "replay_noise": trainer.source.uniforms.state_dict(),
         "best": trainer.evaluator.best,
         "final": trainer.final,
         "pending": trainer.pending,
@@ -177,7 +177,8 @@ def take(trainer: Any, step: int, parts: dict[str, Any]) -> None:
     state = parts["trainer"]
     check_identity(trainer.config, LEARNING, state.get("identity", {}))
     trainer.step = int(state["step"])
-    if trainer.step != step or not 0 <= trainer.filled_from <= step:
+    begun = int(state["filled_from"])
+    if trainer.step != step or not 0 <= begun <= step:
         raise ValueError(f"it holds the state of step {trainer.step}")
     for result in (state["best"], state["final"]):
         if result is not None and (not 0 <= int(result["step"]) <= step or not math.isfinite(float(result["mean"]))):
@@ -196,25 +197,20 @@ def take(trainer: Any, step: int, parts: dict[str, Any]) -> None:
     trainer.loggers_state, trainer.lines = parts["loggers"], state["lines"]
     trainer.stopwatch.before = float(state["seconds"])
     trainer.update_noise.load_state_dict(state["update_noise"])
-    trainer.replay_noise.load_state_dict(state["replay_noise"])
+    trainer.source.uniforms.load_state_dict(state["replay_noise"])
     trainer.agent.load_state(parts["agent"])
     if state["learned"] is not None:
         trainer.agent.read(state["learned"])  # raises where the next log line would
         device = trainer.config["device"]  # beside numbers of later updates
         trainer.learned = Learned(torch.zeros(0), {name: value.to(device) for name, value in state["learned"].items()})
     if "replay" in parts:
-        trainer.filled_from = int(state["filled_from"])
-        trainer.replay.load(parts["replay"], trainer.checkpoints.segments(trainer.step))
+        trainer.source.begun = begun
+        trainer.source.load(parts["replay"], trainer.checkpoints.segments(trainer.step))
         trainer.saver.restored(trainer.step)
-    else:
-        trainer.filled_from = trainer.step
-        wait = "the checkpoint holds no replay: updates wait for"
-        if trainer.replay.is_rollout:
-            say(f"{wait} a whole rollout, replay.length={trainer.replay.length} ticks")
-        elif not learns_nothing(trainer.config):
-            say(f"{wait} {trainer.config['learning_starts']:,} more steps")
+    elif awaited := trainer.source.restart(trainer.step):
+        say(f"the checkpoint holds no replay: updates wait for {awaited}")
     broken = trainer.collector.load_state_dict(parts["collector"])
     for index in broken:
         trainer.agent.rewards.cut(index)
         if "replay" in parts:
-            trainer.replay.cut(index)
+            trainer.source.cut(index)

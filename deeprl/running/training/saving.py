@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from deeprl.replay.replay import Replay
-from deeprl.replay.rollout import Rollout
+from deeprl.replay.source import Source
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.system.files import full
 
@@ -22,15 +21,15 @@ class Saver:
         cost: metrics of the last checkpoint, its size and duration.
     """
 
-    def __init__(self, config: dict, checkpoints: Checkpoints, replay: Replay | Rollout):
-        self.checkpoints, self.replay = checkpoints, replay
+    def __init__(self, config: dict, checkpoints: Checkpoints, source: Source):
+        self.checkpoints, self.source = checkpoints, source
         self.with_replay = config["checkpoint"]["replay"]
         periodic = config["checkpoint"]["every"] or config["checkpoint"]["minutes"] is not None
-        ahead = max(int(checkpoints.segment_bytes * replay.capacity / max(replay.bytes, 1)), replay.num)
-        self.ahead_steps = ahead if periodic and self.with_replay and replay.appends else math.inf
+        ahead = max(int(checkpoints.segment_bytes * source.capacity / max(source.bytes, 1)), source.num)
+        self.ahead_steps = ahead if periodic and self.with_replay else math.inf
         """Steps after which rows are written ahead of their checkpoint"""
         self.segment_from = 0
-        self.marks = [0] * replay.num
+        self.marks = source.marks()
         """Rows of each environment that are on disk"""
         self.stall = 0.0
         """Longest wait of training for the disk since the last checkpoint, in seconds"""
@@ -40,9 +39,11 @@ class Saver:
         """Write rows for the next checkpoint, once there are enough. A full disk is ignored here, because the checkpoint reports it."""
         if step - self.segment_from < self.ahead_steps:
             return
-        began, marks, self.segment_from = time.monotonic(), self.replay.marks(), step
+        began, marks, rows, self.segment_from = time.monotonic(), self.source.marks(), self.source.rows(self.marks), step
+        if rows is None:
+            return
         try:
-            self.checkpoints.write_ahead(self.replay.rows(self.marks), self.replay.live_from())
+            self.checkpoints.write_ahead(rows, self.source.live_from())
             self.marks = marks
         except OSError as error:
             if not full(error):
@@ -56,10 +57,9 @@ class Saver:
             OSError: it could not be written; see `full_disk`.
         """
         if self.with_replay:
-            marks, live_from = self.replay.marks(), self.replay.live_from()
-            rows = self.replay.rows(self.marks) if marks != self.marks else None
-            parts = {**parts, "replay": self.replay.state_dict()}
-            done = self.checkpoints.save(step, parts, rows, live_from, best=best)
+            marks = self.source.marks()
+            parts = {**parts, "replay": self.source.state_dict()}
+            done = self.checkpoints.save(step, parts, self.source.rows(self.marks), self.source.live_from(), best=best)
             self.marks = marks
         else:
             done = self.checkpoints.save(step, parts, best=best)
@@ -84,4 +84,4 @@ class Saver:
 
     def restored(self, step: int) -> None:
         """Record that the replay holds the rows of the checkpoint of `step`."""
-        self.marks, self.segment_from = self.replay.marks(), step
+        self.marks, self.segment_from = self.source.marks(), step

@@ -13,10 +13,12 @@ import time
 from functools import partial
 from typing import Any
 
+from torch import Tensor
+
 from deeprl.errors import RunFolderError, Stopped
 from deeprl.noise import NoiseStream
-from deeprl.replay.replay import Replay
-from deeprl.replay.rollout import Rollout
+from deeprl.replay.gather import Drawn
+from deeprl.replay.source import Source
 from deeprl.running.accelerate.modes import precision
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
@@ -36,7 +38,7 @@ from deeprl.system.progress import Progress
 from deeprl.system.ranks import ALONE, Ranks
 from deeprl.system.signals import Signals
 from deeprl.system.watchdog import Watchdog
-from deeprl.types import Learned
+from deeprl.types import Batch, Learned
 
 CLOCK_PERIOD = 100
 """Steps between two looks at the clock, where a key depends on it: a log line may be due only every few minutes"""
@@ -61,27 +63,25 @@ class Trainer:
         config: dict,
         learner: Learner,
         collector,
-        replay: Replay | Rollout,
+        source: Source,
         make_evaluation,
         folder: RunFolder,
         checkpoints: Checkpoints,
         ranks: Ranks = ALONE,
     ):
         self.ranks = ranks
-        self.config, self.agent, self.collector, self.envs, self.replay = config, learner.agent, collector, collector.envs, replay
+        self.config, self.agent, self.collector, self.envs, self.source = config, learner.agent, collector, collector.envs, source
         self.folder, self.checkpoints = folder, checkpoints
         agent, seed, device = learner.agent, config["seed"], config["device"]
-        self.guard = Guard(learner, precision(config["accelerate"]["product"]), folder, config, lambda: self.step, replay.intact)
+        self.guard = Guard(learner, precision(config["accelerate"]["product"]), folder, config, lambda: self.step, source.intact)
         self.evaluator = Evaluator(config, agent, make_evaluation, folder)
-        self.saver = Saver(config, checkpoints, replay)
+        self.saver = Saver(config, checkpoints, source)
         self.stopwatch = Stopwatch()
         self.update_noise = NoiseStream(
-            seed, "update", ranks.named("agent"), lambda updates, g: agent.noise((updates, *replay.batch_shape), g), 64, device
+            seed, "update", ranks.named("agent"), lambda updates, g: agent.noise((updates, *source.batch_shape), g), 64, device
         )
-        self.replay_noise = NoiseStream(seed, "replay", ranks.named("index"), replay.noise, 64)
+        source.connect(seed, ranks.named("index"), agent.observe, self.prepare)
         self.step = 0
-        self.filled_from = 0
-        """Step at which the replay was empty: 0, or the step of a checkpoint that held no replay."""
         self.learned: Learned | None = None
         self.final: dict | None = None
         """Summary of the last evaluation, once it is made."""
@@ -141,12 +141,9 @@ class Trainer:
             self.step = after = before + num
             if lag:  # before the updates, so that a device computes them while the environments make the next step
                 self.collector.choose(after)
-            due = self.updates_due(before, after)
-            if due and self.replay.is_rollout:
-                self.learn_from_rollout(due)
-            else:
-                for _ in range(due):
-                    self.learn()
+            for drawn in self.source.updates(before, after):
+                self.watchdog.beat()
+                self.learn(drawn)
             self.agent.tick(before, after)
             self.saver.write_ahead(after)
             if after >= due_next:
@@ -154,34 +151,17 @@ class Trainer:
                     return
                 due_next = self._next_due()
 
-    def updates_due(self, before: int, after: int) -> int:
-        """Number of gradient updates after the steps (before, after]: `replay_ratio` per step, none before `learning_starts`; or as many
-        as a rollout that is full asks for."""
-        if self.replay.is_rollout:
-            return self.replay.due
-        starts = self.filled_from + self.config["learning_starts"]
-        if after <= starts:
-            return 0
-        ratio = self.config["replay_ratio"]
-        due = int(after * ratio) - int(max(before, starts) * ratio)
-        return due if due and len(self.replay) else 0  # all ranks agree, because an empty replay depends on the number of ticks alone
-
-    def learn_from_rollout(self, due: int) -> None:
-        """All updates on a rollout. Statistics of its rows are merged at the end, because they must not change while it is used."""
+    def prepare(self, batch: Batch) -> dict[str, Tensor]:
+        """See `Agent.prepare`."""
         with self.guard.matmul_precision:
-            self.replay.begin(self.agent.prepare)
-        for _ in range(due):
-            self.watchdog.beat()
-            self.learn()
-        for rows in self.replay.end():
-            self.agent.observe(rows)
+            return self.agent.prepare(batch)
 
-    def learn(self) -> None:
-        """One update: draw transitions, update the agent, set their priorities."""
-        drawn = self.replay.draw(self.replay_noise.next()["u"], self.step)._replace(noise=self.update_noise.next())
+    def learn(self, drawn: Drawn | Batch) -> None:
+        """One update from a sample of the source: update the agent, set priorities."""
+        drawn = drawn._replace(noise=self.update_noise.next())
 
         def set_priorities(learned: Learned) -> None:
-            self.replay.update_priorities(drawn.index, learned.error)
+            self.source.priorities(drawn, learned.error)
 
         learned = self.guard.update(drawn, set_priorities)  # in the guard, because a priority may be what is not finite
         shown = {} if self.learned is None else self.learned.metrics

@@ -14,7 +14,7 @@ from deeprl.running.config import tuned
 from deeprl.running.config.compose import compose, run_folder_of
 from deeprl.running.config.folders import file, source
 from deeprl.running.config.instantiate import instantiate
-from deeprl.running.config.rules import learns_nothing, planned_updates
+from deeprl.running.config.sources import planned_updates, source_class
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.places import holds_run, require_new
 from deeprl.running.session.assemble import assemble
@@ -43,7 +43,7 @@ def build(overrides: Sequence[str], seconds: float) -> Record:
         require_new(Path(folder))
     root = Path(folder or "runs")
     config = settle(composed, user)
-    if learns_nothing(config):
+    if not source_class(config).paced_by:
         named = f"agent={config['names']['agent']}"
         raise ConfigError(f"{named} makes no updates, whose speed this command measures: train with steps=1000 and see how long it takes.")
     asked, device = copy.deepcopy(config), str(config["device"])
@@ -80,5 +80,5 @@ def build(overrides: Sequence[str], seconds: float) -> Record:
             speed=speed,
             evaluating=evaluating,
             checkpoint_seconds=trainer.saver.cost["time/checkpoint_seconds"],
-            seen=facts.seen(trainer.replay, trainer.collector.episodes, trainer.agent),
+            seen=facts.seen(trainer.source, trainer.collector.episodes, trainer.agent),
         )

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from deeprl.learning.agent import Agent
-from deeprl.replay.replay import Replay
-from deeprl.replay.rollout import Rollout
+from deeprl.replay.source import Source
 from deeprl.running.accelerate.graph import has_compiler
 from deeprl.running.accelerate.modes import WORTH_COMPILING
 from deeprl.running.config.instantiate import instantiate
-from deeprl.running.config.rules import get, learns_nothing, planned_updates, rollout_updates
+from deeprl.running.config.rules import get
+from deeprl.running.config.sources import planned_updates
 from deeprl.running.session.assemble import WORTH_THREADS, widest
 from deeprl.running.training.episodes import Episodes
 from deeprl.running.training.trainer import Trainer
@@ -80,19 +80,19 @@ def memory(trainer: Trainer, config: dict[str, Any], available: int | None, devi
         available, device_available: free memory before the measurement.
         root: the folder that would hold the run.
     """
-    agent, replay, checkpoints = trainer.agent, trainer.replay, trainer.checkpoints
+    agent, source, checkpoints = trainer.agent, trainer.source, trainer.checkpoints
     state = checkpoints.folder / f"step_{trainer.step:012d}"
     each = sum(path.stat().st_size for path in state.rglob("*") if path.is_file())
     workers = [resident_memory(child.pid) for child in multiprocessing.active_children() if child.pid is not None]
     known = [bytes_ for bytes_ in workers if bytes_ is not None]
-    rows = min(replay.capacity, config["steps"])
-    stored = replay.bytes * rows // replay.capacity if config["checkpoint"]["replay"] else 0
+    rows = min(source.capacity, config["steps"])
+    stored = source.bytes * rows // source.capacity if config["checkpoint"]["replay"] else 0
     place = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
     cuda = str(config["device"]).startswith("cuda")
     return Memory(
         weights=size(agent.state_dict().values()),
         optimizer=size(tensor for objective in agent.objectives.values() for tensor in objective.optimizer.tensors()),
-        replay=replay.bytes,
+        replay=source.bytes,
         process=peak_memory(),
         workers=sum(known) if known else None,
         device=torch.cuda.max_memory_allocated(config["device"]) if cuda else None,
@@ -126,9 +126,9 @@ def support(config: dict[str, Any]) -> tuple[float, float] | None:
     return (float(low), float(high)) if np.isfinite([low, high]).all() else None
 
 
-def seen(replay: Replay | Rollout, played: Episodes, agent: Agent) -> Seen:
+def seen(source: Source, played: Episodes, agent: Agent) -> Seen:
     """Statistics of the rows that the measurement collected."""
-    raw, vectors = replay.seen()
+    raw, vectors = source.seen()
     learned = agent.rewards(raw).abs()
     lengths, returns = [e.length for e in played.recent], [e.reward for e in played.recent]
     entries = constant = 0
@@ -200,10 +200,8 @@ def slot_decision(slot: str, config: dict[str, Any], agent: Agent) -> tuple[str,
     shape = agent.spec.obs_shape
     group, _, place = slot.partition("@")
     if group == "replay":
-        if rollout_updates(config) is not None:
+        if "rollout" in agent.needs:
             return "rollout", "the agent learns from rollouts"
-        if learns_nothing(config):
-            return "none", "the agent plans and makes no updates"
         return ("sequences", "the backup learns from them") if sequences(agent) else ("uniform", "no part asks for sequences")
     if group == "agent/torso":
         if place.endswith("encoder_torso") and getattr(agent, "encoder", None) is None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from deeprl.errors import Stopped
 from deeprl.learning.agent import Agent
-from deeprl.replay.replay import Replay
-from deeprl.replay.rollout import Rollout
+from deeprl.replay.source import Source
 from deeprl.running.config.rules import MOST
 from deeprl.running.runs.loggers import Logging
 from deeprl.running.training.learner import Learner
@@ -58,12 +58,21 @@ class Laps:
 
         return measured
 
+    def timed_each(self, name: str, call: Callable[..., Iterator]) -> Callable[..., Iterator]:
+        """The same for what a call yields, without the time in which it is used."""
+
+        def measured(*args: Any) -> Iterator:
+            following = self.timed(name, partial(next, call(*args), None))
+            return iter(following, None)
+
+        return measured
+
     def watch(self, part: Any) -> Watched:
         """The part, with its calls timed."""
         if isinstance(part, Learner):
             return Watched(part, act=self.timed("acting", part.act), update=self.timed("update", part.update))
-        if isinstance(part, Replay | Rollout):
-            drawing = {name: self.timed("drawing", getattr(part, name)) for name in ("draw", "update_priorities")}
+        if isinstance(part, Source):
+            drawing = {"updates": self.timed_each("drawing", part.updates), "priorities": self.timed("drawing", part.priorities)}
             return Watched(part, append=self.timed("replay", part.append), **drawing)
         return Watched(part, step=self.timed("environment", part.step))
 
@@ -77,9 +86,6 @@ class Watched:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._part, name)
-
-    def __len__(self) -> int:
-        return len(self._part)
 
 
 class Window(Signals):
@@ -138,10 +144,9 @@ def first_updates(agent: Agent) -> int:
     return LONGEST_WAIT
 
 
-def endless(config: dict[str, Any], first: int) -> None:
-    """Change the configuration of a trainer in place, because its parts share it: no end, no evaluations or checkpoints between, and the
-    first update after `first` steps."""
-    config.update(steps=MOST, learning_starts=first)
+def endless(config: dict[str, Any]) -> None:
+    """Change the configuration of a trainer in place, because its parts share it: no end, and no evaluations or checkpoints between."""
+    config.update(steps=MOST)
     config["evaluation"].update(every=None, video=False)
     config["checkpoint"].update(every=None, minutes=None)
     config["stop"].update({"return": None, "hours": None})
@@ -154,10 +159,12 @@ def measure(trainer: Trainer, laps: Laps, seconds: float, folder: Path) -> tuple
         trainer: new; its parts are watched by `laps`.
         folder: for log lines; a temporary one.
     """
-    config, replay = trainer.config, trainer.replay
+    config, source = trainer.config, trainer.source
     num = config["env"]["num"]
-    trainer.step = trainer.filled_from = config["steps"] // 2 // num * num
-    endless(config, math.prod(replay.batch_shape) + num * replay.reach)
+    trainer.step = config["steps"] // 2 // num * num
+    # earlier than it waits for learning_starts, once it holds a batch
+    source.restart(trainer.step + math.prod(source.batch_shape) + num * source.reach - config["learning_starts"])
+    endless(config)
     window = Window(trainer, laps, first_updates(trainer.agent), seconds)
     loggers = Logging().open(folder)
     try:

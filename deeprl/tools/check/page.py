@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from deeprl.replay.replay import rows_and_memory
-from deeprl.running.config.rules import replay_rows
+from deeprl.replay.source import rows_and_memory
+from deeprl.running.config.rules import get
 from deeprl.system.files import plain
 from deeprl.system.progress import duration
 from deeprl.system.terminal import amount, columns
@@ -110,7 +110,8 @@ def trust(record: Record) -> Rows:
 
 def memory(record: Record) -> Rows:
     at, config = record.memory, record.config
-    capacity, steps = replay_rows(config), config["steps"]
+    capacity = get(config, "replay.capacity") or get(config, "replay.length", 0) * config["env"]["num"]  # or that of a rollout
+    steps = config["steps"]
     part = f"; this run writes {steps:,}: {amount(at.replay * steps / capacity)}" if steps < capacity else ""
     free = "" if at.available is None else f", {amount(at.available)} free"
     rows = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from deeprl.running.config.rules import get, replay_rows, rollout_updates
+from deeprl.running.config.rules import get
 from deeprl.running.config.tuned import family
 from deeprl.system.progress import duration
 from deeprl.tools.check.record import Record, forecast
@@ -90,12 +90,15 @@ def evaluation(record: Record) -> Found:
 
 def replay_memory(record: Record) -> Found:
     config, memory = record.config, record.memory
-    used = memory.replay * min(config["steps"] / replay_rows(config), 1.0)
+    capacity = get(config, "replay.capacity")
+    if capacity is None:  # what it holds is as large as its updates ask
+        return
+    used = memory.replay * min(config["steps"] / capacity, 1.0)
     if memory.available is not None and used > MOST_MEMORY * memory.available:
         yield (
             "replay.capacity",
             f"{setting(record, 'replay.capacity')} takes {used / 1e9:.1f} of {memory.available / 1e9:.1f} GB of free memory: lower "
-            f"replay.capacity to {int(MOST_MEMORY * memory.available / memory.replay * replay_rows(config)):,}, or free memory.",
+            f"replay.capacity to {int(MOST_MEMORY * memory.available / memory.replay * capacity):,}, or free memory.",
         )
 
 
@@ -111,10 +114,11 @@ def disk(record: Record) -> Found:
 
 def short_replay(record: Record) -> Found:
     config, length = record.config, episode(record)
-    if rollout_updates(config) is not None:  # which goes on with the episode
+    capacity = get(config, "replay.capacity")
+    if capacity is None:  # a rollout, which goes on with the episode
         return
-    rows = config["replay"]["capacity"] / config["env"]["num"]
-    if length is not None and rows < length and config["replay"]["capacity"] < config["steps"]:
+    rows = capacity / config["env"]["num"]
+    if length is not None and rows < length and capacity < config["steps"]:
         yield (
             "replay.capacity",
             f"{setting(record, 'replay.capacity')} holds less than one episode of up to {length:,.0f} steps"

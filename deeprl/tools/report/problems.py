@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from deeprl.running.config.rules import get, learns_nothing
+from deeprl.running.config.rules import get
 from deeprl.system.terminal import some
 from deeprl.tools.report.groups import Setting
 from deeprl.tools.report.runs import DIRTY, Run, number, short
@@ -40,7 +40,7 @@ def unfinished(runs: Iterable[Run]) -> Iterator[str]:
 
 def inexact(runs: Iterable[Run]) -> Iterator[str]:
     resumed = (run for run in runs if run.resumed and get(run.config, "checkpoint.replay") is False)
-    names = [run.name for run in resumed if not learns_nothing(run.config)]
+    names = [run.name for run in resumed if run.updates]  # without updates there is nothing to pause
     if names:
         yield f"resumed without a replay (checkpoint.replay=false), so that updates paused until there were new rows: {listed(names)}"
 

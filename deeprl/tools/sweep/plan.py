@@ -78,8 +78,10 @@ def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = (), allowed:
 
 def replay_bytes(config: dict[str, Any], spec: Spec, agent: Agent, memory: Deferred) -> int:
     """Memory of a full replay. Making it takes none, because nobody writes into its pages."""
+    from deeprl.running.config.sources import build_source
+
     place = {"device": "cpu"} if "device" in memory.kwargs else {}
-    return memory(spec=spec, num=config["env"]["num"], discount=config["discount"], needs=agent.needs, **place).bytes
+    return build_source({**config, "device": "cpu"}, spec, agent, memory, **place).bytes
 
 
 def side_by_side(plan: Plan, wanted: int | None, usual: int) -> int:

@@ -113,7 +113,7 @@ def test_every_head_learns_from_sequences_of_the_replay(head, tmp_path):
     words = (f"agent/head={head}", "agent/backup=bottleneck", "replay.length=4", "replay.batch_size=2")
     trainer = train(tmp_path / "run", *CARTPOLE, *words, "steps=100", "evaluation.every=null", "evaluation.final_episodes=1")
     assert trainer.agent.updates == 20
-    assert trainer.replay.batch_shape == (4, 2)
+    assert trainer.source.batch_shape == (4, 2)
 
 
 def test_a_batch_without_time_is_refused():

@@ -167,7 +167,7 @@ def learns(agent: Agent, config: dict, terminates: bool) -> None:
     for u in replay.noise(2, generator)["u"]:
         batch = draw(replay, u)._replace(noise=entry(agent.noise((1, *replay.batch_shape), generator)))
         learned = learner.update(batch)
-        replay.update_priorities(batch.index, learned.error)
+        replay.priorities(batch, learned.error)
         assert torch.isfinite(learned.error).all()
         assert all(torch.isfinite(value).all() for value in learned.metrics.values())
 

@@ -6,9 +6,11 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from deeprl.errors import ConfigError
+from deeprl.replay.replay import Replay
 from deeprl.running.config.compose import compose
 from deeprl.running.config.overrides import check_words, for_hydra, keys_of, quoted
-from deeprl.running.config.rules import check, planned_updates
+from deeprl.running.config.rules import check
+from deeprl.running.config.sources import planned_updates
 
 
 @pytest.mark.parametrize(
@@ -92,8 +94,8 @@ def test_ranges_have_two_ends(key, says):
     ],
 )
 def test_planned_updates(steps, starts, ratio, num, updates):
-    config = {"steps": steps, "learning_starts": starts, "replay_ratio": ratio, "env": {"num": num}}
-    assert planned_updates(config) == updates
+    config = {"steps": steps, "learning_starts": starts, "replay_ratio": ratio, "env": {"num": num}, "replay": {}}
+    assert planned_updates(config, Replay) == updates
 
 
 @pytest.mark.parametrize("text", ["", "plain", "it's", "a\\b", "\\", "\\d+ \\'", "ends with \\\\", "a\\'b", "${x}", "a\\\n"])

@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from deeprl import types
 from deeprl.agents.idqn import Iterated
+from deeprl.replay.replay import Replay
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.loggers import Loggers
 from deeprl.running.training import evaluator, saving
@@ -31,17 +33,12 @@ def test_the_mean_return_is_that_of_the_last_hundred_episodes():
 @pytest.mark.parametrize(("before", "after", "due"), [(8, 10, 0), (10, 12, 1), (9, 11, 0), (9, 12, 1), (0, 20, 5), (20, 30, 5)])
 def test_updates_follow_the_steps_after_the_warm_up(before, after, due):
     """One in two steps after the first ten: none for steps of the warm-up, even in a tick that ends after it."""
-    trainer = SimpleNamespace(replay=Full(), config={"learning_starts": 10, "replay_ratio": 0.5}, filled_from=0)
-    assert Trainer.updates_due(trainer, before, after) == due
-
-
-class Full:
-    """A replay that holds a row."""
-
-    is_rollout = False
-
-    def __len__(self):
-        return 1
+    replay = Replay(capacity=40, batch_size=3, learning_starts=10, replay_ratio=0.5, spec=DISCRETE, num=1, discount=0.9)
+    replay.connect(0, "index", lambda rows: None, lambda batch: {})
+    assert list(replay.updates(before, after)) == []  # it holds no row
+    obs, zero, no = np.zeros((1, 5), np.float32), np.zeros(1, np.float32), np.zeros(1, bool)
+    replay.append(types.Rows(obs, np.zeros(1, np.int64), zero, obs, no, no, zero))
+    assert len(list(replay.updates(before, after))) == due
 
 
 def test_the_page_of_parameters_shows_the_final_evaluation_and_the_best(tmp_path, monkeypatch):
@@ -120,7 +117,7 @@ class Rows:
     """In place of a replay of ten rows of a byte."""
 
     capacity = bytes = 10
-    num, appends = 1, True
+    num = 1
 
     def marks(self):
         return [0]
@@ -171,8 +168,8 @@ def test_objects_of_before_training_are_exempt_from_collections_until_it_ends(tm
     monkeypatch.setattr(trainer_module, "settle_memory", settle_memory)
     frozen, plain = [], Trainer.learn
 
-    def learn(self):
-        plain(self)
+    def learn(self, drawn):
+        plain(self, drawn)
         frozen.append(gc.get_freeze_count())
 
     monkeypatch.setattr(Trainer, "learn", learn)

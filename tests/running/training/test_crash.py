@@ -224,7 +224,7 @@ def test_weights_that_are_not_finite_never_reach_a_checkpoint(tmp_path, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(Collector, "tick", spoil)
-        patch.setattr("deeprl.running.training.trainer.Trainer.learn", lambda self: None)
+        patch.setattr("deeprl.running.training.trainer.Trainer.learn", lambda self, drawn: None)
         assert front_door(*CARTPOLE, "evaluation.every=null", f"hydra.run.dir={path}") == exits.FAILED
     assert "weights chain.target" in capsys.readouterr().err
     assert Checkpoints(path).steps() == [80]

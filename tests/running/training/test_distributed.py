@@ -133,11 +133,11 @@ def test_a_batch_or_an_agent_that_ranks_cannot_share_is_refused(tmp_path):
             refuse(config, agent, two)
         return str(error.value)
 
-    assert shard(settled("replay.batch_size=32", "replay.capacity=1001"), two) == {"batch_size": 16, "capacity": 500}
-    assert shard(settled("replay.batch_size=33"), ALONE) == {}
-    assert shard(settled("agent=ppo", "env=classic/cartpole"), two) == {}
+    assert shard(settled("replay.batch_size=32", "replay.capacity=1001")["replay"], two) == {"batch_size": 16, "capacity": 500}
+    assert shard(settled("replay.batch_size=33")["replay"], ALONE) == {}
+    assert shard(settled("agent=ppo", "env=classic/cartpole")["replay"], two) == {}
     with pytest.raises(ConfigError, match="replay.batch_size=33 cannot be divided among 2 ranks"):
-        shard(settled("replay.batch_size=33"), two)
+        shard(settled("replay.batch_size=33")["replay"], two)
     with pytest.raises(ConfigError, match="collect=ray and learner=distributed do not go together"):
         train(settled("agent=dqn", "env=classic/cartpole", "collect=ray"), tmp_path / "run", ranks=two)
     with pytest.raises(ConfigError, match="agent=lab/.* plans without"):
@@ -157,7 +157,7 @@ def test_ranks_have_the_environments_of_one_process_and_noise_of_their_own(tmp_p
     def begun(num: int, ranks: Ranks):
         trainer = assemble(settled(*CARTPOLE, f"env.num={num}", "accelerate=fast"), RunFolder(tmp_path / "run"), ranks=ranks)
         trainer.envs.close()
-        return trainer.envs.reset(), trainer.replay_noise.next()["u"], (trainer.update_noise.part, trainer.collector.noise.part)
+        return trainer.envs.reset(), trainer.source.uniforms.next()["u"], (trainer.update_noise.part, trainer.collector.noise.part)
 
     second = Ranks()
     second.rank, second.first = 1, False

@@ -151,7 +151,7 @@ def run(mdp: TabularMDP, discount: float, steps: int, limit: int, n_step: int = 
         if step >= 100:
             for _ in range(num):
                 batch = draw(replay, draws.next()["u"])
-                replay.update_priorities(batch.index, update(agent, batch).error)
+                replay.priorities(batch, update(agent, batch).error)
         agent.tick(step, step + num)
     envs.close()
     return agent

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from deeprl.running.config.rules import planned_updates
+from deeprl.running.config.sources import planned_updates
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.assemble import assemble
 from deeprl.system.signals import interrupting
@@ -147,8 +147,9 @@ def test_watched_parts_are_the_parts(tmp_path):
         for _ in range(40):
             trainer.collector.tick(trainer.step)
             trainer.step += 2
-        for _ in range(5):
-            trainer.learn()
+        for drawn in trainer.source.updates(80, 90):
+            trainer.learn(drawn)
+        assert trainer.agent.updates == 5
         trainer.envs.close()
         weights.append([parameter.clone() for parameter in trainer.agent.parameters()])
     assert all(one.equal(other) for one, other in zip(*weights))

@@ -1,0 +1,171 @@
+"""The slot `replay`: when, and from what, an agent learns.
+
+    for drawn in source.updates(before, after):     # after each step of M environments
+        learn(drawn)
+
+An option derives from `Source` and overrides what it has: rows that it keeps, the updates that are due, what a checkpoint must hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from deeprl.choice import Choice
+from deeprl.noise import NoiseStream
+from deeprl.replay.gather import Drawn
+from deeprl.system.terminal import amount
+from deeprl.types import Batch, Rows
+
+Prepare = Callable[[Batch], dict[str, Tensor]]
+"""See `Agent.prepare`"""
+
+
+def rows_and_memory(rows: int, memory: int) -> str:
+    """The size of a source for people: 50,000 rows, 2.8 MB when full."""
+    return f"{rows:,} rows, {amount(memory)} when full"
+
+
+def steady(before: int, after: int, starts: int, ratio: float) -> int:
+    """Updates after the steps (before, after], at `ratio` a step, none for steps up to `starts`."""
+    return int(after * ratio) - int(max(before, starts) * ratio) if after > starts else 0
+
+
+class Source(Choice):
+    """What is learned from. The defaults are those of an empty source: rows are dropped, no update is due, nothing is saved.
+
+    It is built with the settings of its option, and with `spec`, `num`, `discount`, `rewards`, `needs` and `batch_device`, see
+    `deeprl.replay.replay.Replay`.
+
+    Attributes:
+        num: M environments that are stepped.
+        batch_size: B, transitions or sequences of an update.
+        capacity, bytes: rows that it holds at most, and their memory.
+        begun: step since which it is filled: 0, or that of a checkpoint without its rows.
+        uniforms: stream of its random numbers, of which the position is part of each checkpoint.
+        observe, prepare: the agent's, see `connect`.
+    """
+
+    paced_by: ClassVar[tuple[str, ...]] = ()
+    """Keys that say when it is learned from; none, where it never is. Those without a dot are given to the constructor too"""
+    collects: ClassVar[bool] = True
+    """Whether it takes steps of environments. Otherwise a step is only counted, and no environment is made but those of evaluations"""
+    num = 1
+    batch_size = 0
+    capacity = 1
+    bytes = 0
+    begun = 0
+    uniforms: NoiseStream
+    observe: Callable[[Rows], object] = staticmethod(lambda rows: None)
+    prepare: Prepare = staticmethod(lambda batch: {})
+
+    # ---- before it is built. `settings` are its node of the configuration, with `learning_starts` and `replay_ratio`
+
+    @classmethod
+    def planned(cls, settings: Mapping[str, Any], steps: int, num: int) -> int:
+        """Updates of a whole run of `steps` steps of `num` environments."""
+        return 0
+
+    @classmethod
+    def chunk(cls, settings: Mapping[str, Any]) -> int | None:
+        """Steps of each environment that one policy must collect as a whole; None if the steps of several policies may be mixed."""
+        return None
+
+    # ---- in a run
+
+    def connect(self, seed: int, part: str, observe: Callable[[Rows], object], prepare: Prepare) -> None:
+        """Join the source to its run.
+
+        Args:
+            seed, part: name of the stream of its random numbers, see `deeprl.noise.NoiseStream`.
+            observe: `Agent.observe`, called with all rows that are learned from, when the agent's statistics may change.
+            prepare: `Agent.prepare`.
+        """
+        self.uniforms = NoiseStream(seed, "replay", part, self.noise, 64)
+        self.observe, self.prepare = observe, prepare
+
+    def noise(self, block: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Uniform numbers for `block` batches: {"u": (block, B)} float64."""
+        return {"u": torch.rand(block, self.batch_size, generator=generator, dtype=torch.float64)}
+
+    def room(self) -> str:
+        """What it keeps, in words; "" for nothing.
+
+        Raises:
+            ValueError: it is too small for this run.
+        """
+        return ""
+
+    def append(self, rows: Rows) -> None:
+        """Take one step of M environments."""
+        self.observe(rows)
+
+    def cut(self, environment: int) -> None:
+        """Mark the running episode of an environment as truncated at its newest row, because it cannot be continued."""
+
+    def updates(self, before: int, after: int) -> Iterator[Drawn | Batch]:
+        """The samples of all updates that are due after the steps (before, after], each drawn when it is asked for."""
+        return iter(())
+
+    def priorities(self, drawn: Drawn | Batch, error: Tensor) -> None:
+        """Set the priorities of a sample.
+
+        Args:
+            drawn: of `updates`. Rows that were overwritten since then are skipped.
+            error: (*B,) `Learned.error`.
+        """
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Batch axes *B."""
+        return (self.batch_size,)
+
+    @property
+    def reach(self) -> int:
+        """Rows that a sample reaches ahead of its transitions."""
+        return 0
+
+    def batch(self, drawn: Any) -> Batch:
+        """A sample as a `Batch`: a pure function of tensors, which a compiled update may contain. A `Batch` is returned as it is."""
+        return drawn
+
+    def intact(self, drawn: Drawn | Batch) -> bool:
+        """Whether `batch` still gives what was drawn."""
+        return True
+
+    def seen(self) -> tuple[Tensor, Tensor | None]:
+        """Raw rewards (R,) of the newest transitions, and their observations (R, *obs); None for images."""
+        return torch.zeros(0), None
+
+    # ---- checkpoints
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is not in `rows`."""
+        return {}
+
+    def load(self, state: dict[str, Any], segments: Iterable[dict[str, Tensor]]) -> None:
+        """Restore `state`, with the rows in `segments`, oldest first.
+
+        Raises:
+            ValueError: rows are missing, or belong to another run.
+        """
+
+    def restart(self, step: int) -> str:
+        """Go on from `step` with nothing stored. Returns what updates wait for; "" for nothing."""
+        self.begun = step
+        return ""
+
+    def marks(self) -> list[int]:
+        """(M,) number of rows that each environment has written for `rows`."""
+        return [0] * self.num
+
+    def live_from(self) -> list[int]:
+        """(M,) number of the oldest stored row of each environment. Segments that end before it are not needed."""
+        return self.marks()
+
+    def rows(self, since: list[int] | None = None) -> dict[str, Tensor] | None:
+        """Segment of the rows written since `marks` returned `since`, or of all, without those that were overwritten; None without any."""
+        return None

@@ -1,0 +1,66 @@
+"""What a configuration says of its source, the slot `replay`, before that is built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deeprl.errors import ConfigError
+from deeprl.learning.agent import Agent
+from deeprl.replay.source import Source
+from deeprl.running.config.instantiate import Allowed, Deferred, resolve
+from deeprl.types import Spec
+
+
+def source_class(config: dict[str, Any], allowed: Allowed = None) -> type[Source]:
+    """The class of the source.
+
+    Args:
+        allowed: packages that it may come from; None allows all, for a configuration from the user's own command line.
+
+    Raises:
+        ConfigError: there is no such class, or it is no source.
+    """
+    target = config["replay"].get("_target_")
+    found = resolve(target, "replay", allowed)
+    if not issubclass(found, Source):
+        raise ConfigError(f"replay._target_={target} is no source of data: `deeprl list replay` shows them.")
+    return found
+
+
+def paces(config: dict[str, Any], cls: type[Source]) -> dict[str, Any]:
+    """What the top of the configuration says to a source: `learning_starts` and `replay_ratio`, if it is paced by them."""
+    return {key: config[key] for key in cls.paced_by if key in config}
+
+
+def build_source(config: dict[str, Any], spec: Spec, agent: Agent, make: Deferred, **own: Any) -> Source:
+    """The source, without rows.
+
+    Args:
+        make: the source, without its arguments.
+        own: arguments in place of those that the configuration has.
+    """
+    return make(
+        spec=spec,
+        num=config["env"]["num"],
+        discount=config["discount"],
+        rewards=agent.rewards,
+        needs=agent.needs,
+        batch_device=config["device"],
+        **paces(config, make.cls),
+        **own,
+    )
+
+
+def planned_updates(config: dict[str, Any], cls: type[Source] | None = None) -> int:
+    """Number of gradient updates of a run. It ends at `steps`, rounded up to a multiple of `env.num`.
+
+    Args:
+        cls: of the source; None: that of the configuration, which is the user's own.
+    """
+    cls = cls or source_class(config)
+    return cls.planned({**config["replay"], **paces(config, cls)}, config["steps"], config["env"]["num"])
+
+
+def chunk(config: dict[str, Any]) -> int | None:
+    """Steps of each environment that one policy collects as a whole: the length of a rollout; None with other sources."""
+    return source_class(config).chunk(config["replay"])
