@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.counts import Costs
+
 FEW = 3
 """Most files of tests that run in one process, because a second one takes longer to start than they do to run"""
 
@@ -38,6 +40,14 @@ def pytest_collection():
     finally:
         gc.freeze()
         gc.enable()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cost", type=int, metavar="N", help="print the N dearest tests; fail above the counts in tests/counts.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Costs(config))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

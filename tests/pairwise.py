@@ -42,3 +42,14 @@ def crossed(*slots: Sequence[Hashable]) -> list:
     """Every combination as a parameter; by default those that `pairwise` chooses, the others with `pytest -m exhaustive`."""
     few = set(pairwise(*slots))
     return [pytest.param(*row, marks=() if row in few else pytest.mark.exhaustive) for row in itertools.product(*slots)]
+
+
+def once(*slots: Sequence) -> list:
+    """Every combination as a parameter; by default few that have each option, the others with `pytest -m exhaustive`. For what a part does
+    alone, beside whatever stands in the other slots."""
+    few = {tuple(place % len(slot) for slot in slots) for place in range(max(map(len, slots)))}
+    places = itertools.product(*(range(len(slot)) for slot in slots))
+    return [
+        pytest.param(*(slot[place] for slot, place in zip(slots, row)), marks=() if row in few else pytest.mark.exhaustive)
+        for row in places
+    ]

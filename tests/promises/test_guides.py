@@ -1,15 +1,18 @@
-"""Pages whose commands are executed in the order of the page: files are written, shell and Python blocks run, in an empty folder."""
+"""Pages whose commands are executed in the order of the page: files are written, commands and Python blocks run, in an empty folder."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from deeprl.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = ("quickstart", "own_environment", "resume", "tensorboard")
@@ -42,26 +45,44 @@ def blocks(page: str) -> list[re.Match]:
     return list(FOUND.finditer((ROOT / "docs" / f"{page}.md").read_text()))
 
 
-def script(page: str) -> str:
-    """A page as one shell script."""
-    lines = ["set -euo pipefail\n"]
-    for block in blocks(page):
-        if block["file"]:
-            lines.append(f"mkdir -p $(dirname {block['file']})\ncat > {block['file']} <<'END OF FILE'\n{block['text']}END OF FILE\n")
-        elif block["language"] == "bash":
-            lines.append(block["text"])
-        elif block["language"] == "python":
-            lines.append(f"python - <<'END OF FILE'\n{block['text']}END OF FILE\n")
-    return "".join(lines)
+def follow(line: str, monkeypatch) -> None:
+    """A line of a shell, in this process: a command of deeprl, which has to succeed, or the setting of a variable. A run of thousands
+    of steps has a tenth of them."""
+    command, *words = shlex.split(line, comments=True) or [":"]
+    if command == "deeprl":
+        short, code = [re.sub(r"^steps=(\d+)000$", r"steps=\g<1>00", word) for word in words], None
+        monkeypatch.setattr(sys, "argv", ["deeprl"])
+        try:
+            main([*short, *(["learning_starts=100"] if words[0] == "train" and short != words else [])])
+        except SystemExit as left:
+            code = left.code
+        assert not code, line
+    elif command == "export":
+        name, _, value = words[0].partition("=")
+        assert (name, value) == ("PYTHONPATH", "$PWD")
+        monkeypatch.setenv(name, os.getcwd())
+        monkeypatch.syspath_prepend(os.getcwd())
+    else:
+        assert command in (":", "pip", "tensorboard")  # nothing is installed, and the second one is a server
 
 
 @pytest.mark.parametrize("page", GUIDES)
-def test_the_commands_of_a_page_run(page, tmp_path):
-    environment, folder = shell(tmp_path / "bin", tensorboard=":"), tmp_path / "empty"  # tensorboard: a server
-    folder.mkdir()
-    done = subprocess.run(["bash", "-c", script(page)], cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert " and 0 updates" not in done.stdout  # a command of a guide that trains nothing teaches nothing
+def test_the_commands_of_a_page_run(page, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    loaded = {*sys.modules}
+    for block in blocks(page):
+        if block["file"]:
+            Path(block["file"]).parent.mkdir(parents=True, exist_ok=True)
+            Path(block["file"]).write_text(block["text"])
+        elif block["language"] == "bash":
+            for line in block["text"].splitlines():
+                follow(line, monkeypatch)
+        elif block["language"] == "python":
+            exec(compile(block["text"], page, "exec"), {"__name__": "__main__"})
+    for name in {*sys.modules} - loaded:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+    assert " and 0 updates" not in capfd.readouterr().out  # a command of a guide that trains nothing teaches nothing
 
 
 def test_the_batch_script_requeues_a_run_that_was_stopped_and_no_other(tmp_path):

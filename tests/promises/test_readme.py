@@ -13,16 +13,17 @@ import pytest
 
 import deeprl
 from deeprl.cli.main import parsed
-from deeprl.running.config.compose import compose
+from deeprl.running.config.compose import compose, prepare
 from deeprl.running.config.instantiate import instantiate
-from deeprl.running.config.menu import groups
-from deeprl.running.config.overrides import first_of
+from deeprl.running.config.menu import groups, options
+from deeprl.running.config.overrides import check_words, first_of, for_hydra, key_of
 from deeprl.running.config.rules import RULES
 from deeprl.running.config.sources import chunk, planned_updates, source_class
 from deeprl.running.runs.config_file import flatten
 from deeprl.running.session.api import worded
 from deeprl.running.session.settle import settle
 from deeprl.tools.sweep.grid import expand
+from tests.presets import covering
 from tests.promises.test_guides import GUIDES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,20 +53,46 @@ def compose_and_settle(overrides: list[str]) -> dict:
     return config
 
 
-@pytest.mark.parametrize("command", commands("python train.py"))
-def test_training_commands_compose(command):
-    words = shlex.split(command)[2:]
-    flags = [word for word in words if word.startswith("-")]
-    assert all(flag in ("-m", "--cfg=job", "--resolve") for flag in flags)
-    overrides = [word for word in words if not word.startswith("-")]
-    compose_and_settle([first_of(override) for override in overrides] if "-m" in flags else overrides)
+TRAININGS = commands("python train.py")
 
 
-@pytest.mark.parametrize("command", commands("python train.py"))
-def test_training_commands_learn_something_within_a_tiny_budget(command):
+def words_of(command: str) -> list[str]:
+    """Without flags, and of a sweep the first job."""
+    return [first_of(word) for word in shlex.split(command)[2:] if not word.startswith("-")]
+
+
+SLOTS = groups()
+COMPOSED_ELSEWHERE = ("agent", "env", "experiment")
+"""Each option of these, in tests/running/config/test_configs.py."""
+
+
+prepare()  # games of Atari are options
+OPTIONS = {slot: options(slot) for slot in COMPOSED_ELSEWHERE}
+
+
+def named(command: str) -> frozenset[str]:
+    """What else a line asks composition for: keys, and options of slots."""
+    keys = {word: word.partition("=")[0].split("@")[0] for word in words_of(command)}
+    return frozenset(word if key in SLOTS else key_of(word) for word, key in keys.items() if key not in COMPOSED_ELSEWHERE)
+
+
+FEW = covering({command: named(command) for command in TRAININGS})
+"""Lines that have every key and every option of all lines between them. The others differ in values and in what stands beside what."""
+
+
+def test_words_of_training_commands_are_right():
+    for command in TRAININGS:
+        assert {word for word in shlex.split(command)[2:] if word.startswith("-")} <= {"-m", "--cfg=job", "--resolve"}
+        words = words_of(command)
+        check_words([for_hydra(word) for word in words])
+        chosen = dict(word.split("=") for word in words if word.partition("=")[0] in COMPOSED_ELSEWHERE)
+        assert all(option in OPTIONS[slot] for slot, option in chosen.items()), command
+
+
+@pytest.mark.parametrize("command", [pytest.param(line, marks=() if line in FEW else pytest.mark.exhaustive) for line in TRAININGS])
+def test_training_commands_compose_and_learn_something_within_a_tiny_budget(command):
     """Whatever the line itself says about steps."""
-    words = [first_of(word) for word in shlex.split(command)[2:] if not word.startswith("-")]
-    config = settle(*compose([*words, "budget=tiny"])[:2])
+    config = compose_and_settle([*words_of(command), "budget=tiny"])
     assert config["steps"] == 400
     assert planned_updates(config) >= (30 if chunk(config) is None else 16) or not source_class(config).paced_by
 

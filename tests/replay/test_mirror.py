@@ -9,21 +9,23 @@ from deeprl.replay import mirror
 from deeprl.replay.mirror import fits
 from deeprl.replay.replay import Replay
 from deeprl.replay.samplers import Prioritized, Uniform
+from tests.pairwise import crossed
 from tests.pretended import Pretended
 from tests.replay import test_replay, test_sequences
 from tests.replay.test_replay import CONTINUOUS, FLOATS, STACKED, VECTOR, Stream, draw
 
-SPECS = pytest.mark.parametrize("spec", [VECTOR, CONTINUOUS, STACKED, FLOATS], ids=["vector", "continuous", "stacked", "floats"])
-NEEDS = ({"successor", "behavior_probability", "terminated"}, {"restart"})
+SPECS = {"vector": VECTOR, "continuous": CONTINUOUS, "stacked": STACKED, "floats": FLOATS}
+NEEDS = {"plain": frozenset({"successor", "behavior_probability", "terminated"}), "restart": frozenset({"restart"})}
+DEVICES = ("cuda", "cpu")
 
 
 def assert_equal_batches(make, spec, device: str, **options) -> None:
-    """130 ticks of two environments, which overwrite a replay of 50 ticks each more than once; two draws after every third one."""
-    stream, draws = Stream(spec, 2, seed=0), 0
+    """55 ticks of two environments, which overwrite a replay of 20 ticks each more than once; two draws after every third one."""
+    stream, draws, options = Stream(spec, 2, seed=0), 0, {"num": 2, "capacity": 40, **options}
     with Pretended() as pretended:
-        here, there = make(spec, num=2, **options), make(spec, num=2, **options, device=device, batch_device="cuda")
+        here, there = make(spec, **options), make(spec, **options, device=device, batch_device="cuda")
         assert (there.mirror is not None) == (device == "cuda")
-        for t in range(130):
+        for t in range(55):
             rows = next(stream)
             here.append(rows)
             there.append(rows)
@@ -36,23 +38,18 @@ def assert_equal_batches(make, spec, device: str, **options) -> None:
                 there.priorities(b, b.reward.abs())
                 draws += 1
         assert not pretended.faults
-    assert draws > 60
+    assert draws > 30
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-@pytest.mark.parametrize("n", [1, 3])
-@pytest.mark.parametrize("needs", NEEDS, ids=["plain", "restart"])
-@SPECS
+@pytest.mark.parametrize(("spec", "needs", "n", "device"), crossed(tuple(SPECS), tuple(NEEDS), (1, 3), DEVICES))
 def test_transitions(spec, needs, n, device):
     sampler = Prioritized() if n == 3 else Uniform()
-    assert_equal_batches(test_replay.make, spec, device, n_step=n, sampler=sampler, needs=frozenset(needs))
+    assert_equal_batches(test_replay.make, SPECS[spec], device, n_step=n, sampler=sampler, needs=NEEDS[needs])
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-@pytest.mark.parametrize("needs", NEEDS, ids=["plain", "restart"])
-@SPECS
+@pytest.mark.parametrize(("spec", "needs", "device"), crossed(tuple(SPECS), tuple(NEEDS), DEVICES))
 def test_sequences_of_transitions(spec, needs, device):
-    assert_equal_batches(test_sequences.make, spec, device, needs=frozenset({"sequences", *needs}), sampler=Prioritized())
+    assert_equal_batches(test_sequences.make, SPECS[spec], device, needs=NEEDS[needs] | {"sequences"}, sampler=Prioritized())
 
 
 @pytest.mark.parametrize("spec", [CONTINUOUS, STACKED], ids=["continuous", "stacked"])

@@ -6,14 +6,13 @@ import pytest
 import torch
 
 from deeprl.learning.networks.mlp import MLP, standard
-from deeprl.running.accelerate.graph import has_compiler
 from deeprl.running.accelerate.modes import apply, set_products
 from deeprl.running.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import Spec
 from tests.builders import flat, made_up, settled, traced_gradient
 from tests.presets import presets
 from tests.promises.test_resume_options import SMALL, interrupted
-from tests.running.accelerate.test_compile import build, given
+from tests.running.accelerate.test_compile import build, given, needs_compiler
 
 IMAGES = Spec((4, 10, 10), torch.uint8, 6, 0)
 
@@ -64,19 +63,19 @@ def test_the_traced_update_rounds_as_the_plain_one(name, spec):
         assert apart(flat(found), flat(expected)) < 0.2 * apart(flat(exact), flat(expected))
 
 
-@pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
+@needs_compiler
 def test_a_compiled_update_keeps_weights_and_averages_in_float32():
-    plain, lower = build("double_dqn", IMAGES), build("double_dqn", IMAGES)
+    plain, lower = build("double_dqn"), build("double_dqn")
     apply(lower, "compiled")
     set_products(lower, "bfloat16")
     learners = Learner(plain, given), CompiledLearner(lower, given)
     for seed in range(3):
-        batch = made_up(plain, IMAGES, size=16, seed=seed)
+        batch = made_up(plain, plain.spec, size=16, seed=seed)
         for learner in learners:
             learner.update(batch)
     state, optimizer = lower.state()["module"], lower.objectives["value"].optimizer
     assert torch.bfloat16 not in {tensor.dtype for tensor in [*state.values(), *optimizer.tensors()]}
-    start = build("double_dqn", IMAGES).state_dict()
+    start = build("double_dqn").state_dict()
     moved, other = (torch.cat([(agent.state_dict()[name] - start[name]).flatten() for name in start]) for agent in (lower, plain))
     assert apart(moved, other) < 0.2
 
@@ -101,7 +100,7 @@ def test_an_output_is_float32():
         assert outputs.flatten().tolist() == ([300.0] * 2 if last else [torch.tensor(300.7).item()] * 2)
 
 
-@pytest.mark.parametrize("mode", ["fast", pytest.param("compiled", marks=pytest.mark.skipif(not has_compiler(), reason="no C++ compiler"))])
+@pytest.mark.parametrize("mode", ["fast", pytest.param("compiled", marks=[needs_compiler, pytest.mark.exhaustive])])
 def test_a_run_is_resumed_exactly(mode, tmp_path, monkeypatch):
     words = ("agent=td3", "env=classic/pendulum", "agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]", "replay.batch_size=8")
     interrupted((*words, *SMALL, f"accelerate={mode}", "accelerate.product=bfloat16"), tmp_path, monkeypatch)
