@@ -14,13 +14,13 @@ import numpy as np
 from deeprl.learning.agent import Agent
 from deeprl.replay.replay import Replay
 from deeprl.replay.rollout import Rollout
-from deeprl.running.config.rollouts import REPLACED
 from deeprl.running.session import api, session
 from deeprl.running.training import trainer
 from deeprl.running.training.collector import Collector
 from deeprl.running.training.guard import Guard
 from deeprl.running.training.trainer import Trainer
 from tests.builders import settled
+from tests.presets import OF_TRANSITIONS
 from tests.pretended import Pretended
 from tests.promises.test_resume import assert_same_run
 
@@ -82,7 +82,7 @@ def begin(path: Path, device: str, *words: str) -> dict:
     """72 steps. Returns the configuration."""
     path.mkdir(parents=True)
     rollouts = any(word in ("agent=pqn", "agent=ppo") for word in words)
-    short = [word for word in SHORT if not (rollouts and word.split("=")[0] in REPLACED)]
+    short = [word for word in SHORT if not (rollouts and word.split("=")[0] in OF_TRANSITIONS)]
     config = settled(*short, *words, f"device={device}")
     session.train(config, path)
     return config

@@ -12,6 +12,9 @@ import pytest
 from deeprl.running.config.build import kinds, option_class
 from deeprl.running.config.tuned import content, lineage
 
+OF_TRANSITIONS = ("learning_starts", "replay_ratio", "runtime.lag", "replay.capacity", "replay.n_step", "replay.batch_size")
+"""Keys that a run on rollouts has not, or refuses"""
+
 ALL = kinds()
 KINDS = {name: kind for name, kind in ALL.items() if kind != "any"}
 """Preset -> "discrete" or "continuous"."""

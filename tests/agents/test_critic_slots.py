@@ -358,5 +358,5 @@ def test_what_critics_cannot_have_is_refused_by_the_table(option, part, provider
 
 
 def test_a_gradient_through_a_maximum_is_refused_from_python_too():
-    with pytest.raises(ValueError, match="agent/backup=max or double, not method"):
+    with pytest.raises(ValueError, match="agent/backup=max, double or mellowmax, not method"):
         actor_critic(chain=TargetFree, auxiliary=GradientCorrection)

@@ -41,7 +41,9 @@ def test_a_key_of_the_table_exists(section, key):
     """Beside Stable-Baselines3's settings; an override in place of theirs."""
     overrides, own = command(section), key.split() if "=" in key else []
     named = {word.partition("=")[0] for word in own}
-    config, _, _ = composed(*(word for word in overrides if word.partition("=")[0] not in named), *own)
+    below = tuple(f"{name.replace('/', '.')}." for name in named)  # keys of the option that another one replaces
+    kept = [word for word in overrides if word.partition("=")[0] not in named and not word.startswith(below)]
+    config, _, _ = composed(*kept, *own)
     assert own or key in dict(flatten(config))
 
 
@@ -59,7 +61,7 @@ def test_the_command_has_the_networks_and_one_step_returns_of_stable_baselines3(
     """Tuned settings of the task have others."""
     ours = dict(flatten(composed(*command(ALGORITHMS[name]))[0]))
     assert {str(ours[key]) for key in ("agent.torso.hidden", "agent.actor_torso.hidden") if key in ours} == {str(NETWORKS[name])}
-    assert ours["replay.n_step"] == 1
+    assert ours.get("replay.n_step", 1) == 1
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

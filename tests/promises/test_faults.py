@@ -526,7 +526,7 @@ def test_a_full_disk_where_a_run_folder_is_made_is_no_wrong_command(tmp_path, mo
     def full(*given, **named):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("deeprl.cli.train.hydra.main", full)
+    monkeypatch.setattr("deeprl.cli.train.run_once", full)
     assert front_door(*CARTPOLE, f"hydra.run.dir={tmp_path / 'run'}") == exits.FAILED
     assert "the run folder cannot be made: [Errno 28] No space left" in capsys.readouterr().err
 

@@ -479,7 +479,7 @@ def test_a_run_with_a_class_of_the_user_goes_on(tmp_path, monkeypatch, capfd):
     assert front_door(*words, "resume=auto", "hydra.run.dir=command") == exits.FINISHED
     assert "deeprl eval command --episodes 100 --allow-package mine\n" in capfd.readouterr().out
     with pytest.raises(
-        ConfigError, match="mine.Mine is outside of the packages deeprl: if you trust it, allow it with --allow-package mine"
+        ConfigError, match="mine.Mine is outside of the packages deeprl, deeprl_lab: if you trust it, allow it with --allow-package mine"
     ):
         deeprl.load("python")
 

@@ -161,7 +161,8 @@ def test_keys_in_the_table_exist_and_none_is_left_out():
             group = group if key.startswith(".") else key.rpartition(".")[0]
             named.add(group + key if key.startswith(".") else key)
     config, _, _ = compose([])
-    assert named - {"hydra.run.dir"} <= {key for key, _ in flatten(config)}
+    rollouts, _, _ = compose(["agent=ppo"])
+    assert named - {"hydra.run.dir"} <= {key for key, _ in (*flatten(config), *flatten(rollouts))}
     assert set(RULES) <= named
 
 

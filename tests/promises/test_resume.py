@@ -16,7 +16,6 @@ import deeprl
 from deeprl.cli import exits
 from deeprl.errors import Stopped
 from deeprl.replay.replay import Replay
-from deeprl.running.config.rollouts import REPLACED
 from deeprl.running.config.rules import IDENTITY
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
@@ -24,7 +23,7 @@ from deeprl.running.training.collector import Collector
 from deeprl.running.training.trainer import Trainer
 from tests.builders import CARTPOLE, begin, console, equal, front_door, lines, same
 from tests.corridor import CORRIDOR
-from tests.presets import KINDS, criterion, mechanisms, narrow, presets
+from tests.presets import KINDS, OF_TRANSITIONS, criterion, mechanisms, narrow, presets
 
 COMMON = [word for word in CARTPOLE if not word.startswith(("agent", "env="))]
 CRITICS = ("agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]")
@@ -460,7 +459,7 @@ def test_resume_auto_finds_its_folder_however_it_is_written(form, tmp_path, monk
 def test_the_same_command_twice_once_stopped_and_resumed_is_the_same_run_for_every_preset(name, tmp_path, monkeypatch):
     """Those in `RUNS` have a test above."""
     env = {"discrete": "classic/cartpole", "continuous": "classic/pendulum"}[KINDS[name]]
-    own = [word for word in COMMON if "rollout" not in mechanisms(name) or word.partition("=")[0] not in REPLACED]
+    own = [word for word in COMMON if "rollout" not in mechanisms(name) or word.partition("=")[0] not in OF_TRANSITIONS]
     command = (*own, f"env={env}", f"agent={name}", *narrow(name), *criterion(name), "steps=240", "evaluation.every=null")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert begin(whole, *command) == exits.FINISHED

@@ -89,6 +89,8 @@ OPENING = {
 ELSEWHERE = {
     "tools/check/measure.py": {"open"},  # loggers
     "running/config/captions.py": {"read_text"},  # configurations of deeprl, and of a folder that the command line names
+    "running/config/menu.py": {"read_text"},  # the same as captions
+    "running/config/parsed.py": {"read_text"},
     "running/config/own_files.py": {"read_bytes", "read_text"},  # the same, and of plugins; a stored sweep's folder needs --allow-file
     "tools/export/build.py": {"mkdir"},  # that --out names
     "running/collect/connection.py": {"mkdir", "open"},  # a token in the home of the user

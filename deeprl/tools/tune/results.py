@@ -12,8 +12,10 @@ from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 
 from deeprl.errors import RunFolderError
+from deeprl.running.config.compose import compose
 from deeprl.running.config.menu import groups
 from deeprl.running.config.overrides import key_of
+from deeprl.running.config.settings import places
 from deeprl.system.files import make_folder, own_folder, replace_file
 from deeprl.system.tables import csv_bytes
 from deeprl.tools.tune.settings import Settings
@@ -75,7 +77,7 @@ def table(study: optuna.Study, space: Space, settings: Settings) -> bytes:
 
 def experiment(overrides: list[str]) -> dict[str, Any]:
     """The content of a file of the group `experiment` that does what overrides do, but for budget=, which is for trying commands out."""
-    known = groups()
+    known, below = groups(), options_below(overrides)
     defaults: list[Any] = []
     keys: dict[str, Any] = {}
     for override in overrides:
@@ -87,12 +89,23 @@ def experiment(overrides: list[str]) -> dict[str, Any]:
         elif key_of(override) in known:
             defaults.append({f"override /{head}": value})
         else:
-            *parents, last = head.split(".")
-            place = keys
+            slot = max((slot for slot in below if head.startswith(f"{slot}.")), key=len, default="")
+            *parents, last = head.removeprefix(f"{slot}.").split(".")
+            place = keys.setdefault(below[slot], {}) if slot else keys
             for each in parents:
                 place = place.setdefault(each, {})
             place[last] = value
     return {"defaults": [*defaults, "_self_"], **keys}
+
+
+def options_below(overrides: list[str]) -> dict[str, str]:
+    """For each slot whose keys overrides set, agent.optimizer, the words in a file below which its values stand: agent/optimizer=adam."""
+    if not any(key_of(override).startswith(("agent.", "replay.")) for override in overrides):
+        return {}
+    chosen = places(compose(overrides)[2])
+    return {
+        slot.replace("/", "."): f"{slot}={option}" for slot, (_, option) in chosen.items() if slot == "replay" or slot.startswith("agent/")
+    }
 
 
 def command(path: Path, settings: Settings, space: Space) -> str:

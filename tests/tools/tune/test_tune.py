@@ -132,7 +132,7 @@ def test_settings_that_end_in_nan_are_a_failed_trial_and_a_study_of_these_alone_
     [
         ([f"{LR}r=interval(0,1)"], f"{LR}?"),
         ([f"{LR}=interval(-1,1)"], f"{LR}"),
-        (["agent=dqn,td3"], "agent=td3 takes continuous actions"),
+        (["agent=dqn,td3", "replay.capacity=1000"], "agent=td3 takes continuous actions"),
         (["steps=100,200"], "steps is 100 with steps=100 and 200 with steps=200"),
         (["evaluation.every=10,20"], "evaluation.every is 10 with"),
         (["env=gym", "env.id=CartPole-v1,Acrobot-v1"], "env is gym/CartPole-v1 with env.id=CartPole-v1 and gym/Acrobot-v1 with"),
