@@ -13,9 +13,12 @@ from torch import nn
 from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.convolutions import ImageBlock
 from deeprl.learning.networks.copies import Copies
-from deeprl.running.accelerate import compiled, graph
+from deeprl.running.accelerate import compiled, graph, modes
+from deeprl.running.config.build import build_agent, environment
+from deeprl.running.config.dry_run import made_up_batch
 from deeprl.running.session import api
-from tests.builders import same
+from deeprl.running.training.learner import Learner
+from tests.builders import same, settled
 from tests.corridor import CORRIDOR
 from tests.device_runs import (
     CARTPOLE,
@@ -32,6 +35,7 @@ from tests.device_runs import (
     phases,
     run,
 )
+from tests.presets import covering
 from tests.pretended import Pretended, Recording
 from tests.promises.test_resume import assert_same_run
 
@@ -167,17 +171,41 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
 }
 IN_MAIN_MEMORY = {"images": GATHERED, "rvi_sac": GATHERED | NOISE | SAMPLED, "retrace": GATHERED}
 PATHS |= {f"{name} in main memory": ((*PATHS[name][0], "replay.device=cpu"), own) for name, own in IN_MAIN_MEMORY.items()}
-MORE = (
-    "dqn", "idqn", "idqn episode", "idqn target", "self prediction", "qrdqn", "bounded", "loglin", "retrace", "bidirectional", "statistics",
-    "impala", "hyperspherical",
-)  # fmt: skip
-"""Paths whose mechanisms others have too"""
+FEW = covering({name: frozenset(own.items()) for name, (_, own) in PATHS.items()})
+"""Paths that have every crossing of all between them; the others run with `pytest -m exhaustive`"""
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.exhaustive if name in MORE else ()) for name in PATHS])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in FEW else pytest.mark.exhaustive) for name in PATHS])
 def test_a_run_on_the_device_is_the_run_on_the_cpu(name, tmp_path):
     words, own = PATHS[name]
     check_device(tmp_path, words, own)
+
+
+def given(batch):
+    """For learners that are asked with batches."""
+    return batch
+
+
+def updated(config: dict, device: str) -> dict[str, torch.Tensor]:
+    """The state after updates on made-up batches, one for each objective at least."""
+    agent = build_agent({**config, "device": device}, environment(config)[1])
+    modes.apply(agent, "reference")
+    learner = Learner(agent, given)
+    for step in (1, 2):
+        learner.update(made_up_batch(agent, agent.spec, (4, 3) if "sequences" in agent.needs else (3,), device, seed=step))
+        agent.tick(step - 1, step)
+    return {name: tensor.cpu() for name, tensor in agent.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", [name for name, (words, _) in PATHS.items() if name not in FEW and "replay.device=cpu" not in words])
+def test_an_update_on_the_device_is_that_on_the_cpu(name):
+    """Of the parts whose crossings others have too."""
+    config = settled(*PATHS[name][0])
+    expected = updated(config, "cpu")
+    with Pretended() as device, device.during("update"):
+        found = updated(config, "cuda")
+    assert not device.faults
+    assert same(found, expected)
 
 
 def test_layers_of_torch_start_alike_on_every_device():
@@ -199,7 +227,7 @@ GRAPHS = {  # c51 has the mechanisms of dqn, and rollouts those of ppo
     "images, two updates a step": (*MINATAR, *SINGLE, "agent=dqn", "replay_ratio=2"),
     "sac": ("agent=sac", *PENDULUM, "agent/normalize=running", "agent/rewards=scaled"),
     "crossq": ("agent=crossq", *PENDULUM, "agent.torso.settle=5"),
-    "bfloat16": ("agent=sac", *PENDULUM, "accelerate.product=bfloat16"),
+    "bfloat16": ("agent=sac", *PENDULUM, "agent/normalize=running", "agent/rewards=scaled", "accelerate.product=bfloat16"),
     "iiqn prioritized": ("agent=iiqn", *CARTPOLE, *ITERATED, "replay=prioritized", "replay.n_step=3"),
     "sequences": ("agent=retrace_dqn", *CARTPOLE, *SINGLE, "replay=sequences", "replay.length=4"),
     "rollouts": PATHS["pqn"][0],
@@ -263,19 +291,20 @@ def test_kernels_that_were_launched_in_place_of_recorded_are_noticed(tmp_path, m
     assert_same_run(tmp_path / "reference", tmp_path / "broken")
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.exhaustive if name in ("dqn", "crossq", "c51", "rollouts") else ()) for name in GRAPHS]
-)
+REPEATED = ("dqn", "sac", "crossq", "c51", "rollouts")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.exhaustive if name in REPEATED else ()) for name in GRAPHS])
 def test_updates_and_answers_as_cuda_graphs(name, tmp_path, monkeypatch):
     """The bits of the same run whose operators are launched one by one, with less than a third of the launches. The few updates before
-    the recording, which are launched one by one too, are counted."""
-    runs, launched = {}, {}
+    the recording, which are launched one by one too, are counted. One of the runs is resumed too."""
+    runs, launched, train = {}, {}, run if name == "iiqn prioritized" else begin
     for kind in ("eager", "cuda_graph"):
         with Pretended() as device, phases(device), monkeypatch.context() as patch:
             patch.setattr(compiled, "traced", traced_off(device))
             patch.setitem(graph.BACKENDS, "cuda_graph", graph.BACKENDS[kind])
             words = [*GRAPHS[name], "accelerate.mode=compiled"]
-            runs[kind] = run(tmp_path / kind, "cuda", *words)
+            runs[kind] = train(tmp_path / kind, "cuda", *words)
             launched[kind] = device.launched["learn"]
         assert not device.faults
     assert runs["eager"] == runs["cuda_graph"]

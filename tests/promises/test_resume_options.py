@@ -1,4 +1,5 @@
-"""Exact resume for options that keep state of their own, every two together: a run stopped half-way and resumed is the whole run."""
+"""Exact resume for options that keep state of their own: a run stopped half-way and resumed is the whole run. By default each option is in
+a run; with `pytest -m exhaustive` every two are."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import pytest
 from deeprl.cli import exits
 from tests.builders import begin, console
 from tests.pairwise import pairwise
+from tests.presets import covering
 from tests.promises.test_resume import assert_same_run, at_step
 
 SMALL = (
@@ -62,6 +64,12 @@ CRITICS = (
 CONTINUOUS = pairwise(CRITICS, REPLAY[:3], OPTIMIZER, OPTIMIZER, NORMALIZE, REWARDS, LAG)
 
 
+def rows(table: list) -> list:
+    """As parameters; few rows have every option."""
+    few = covering({place: frozenset(enumerate(row)) for place, row in enumerate(table)})
+    return [pytest.param(row, marks=() if place in few else pytest.mark.exhaustive) for place, row in enumerate(table)]
+
+
 def interrupted(words: tuple[str, ...], tmp_path, monkeypatch) -> None:
     assert begin(tmp_path / "whole", *words) == exits.FINISHED
     with monkeypatch.context() as patch:
@@ -71,7 +79,7 @@ def interrupted(words: tuple[str, ...], tmp_path, monkeypatch) -> None:
     assert_same_run(tmp_path / "stopped", tmp_path / "whole")
 
 
-@pytest.mark.parametrize("row", DISCRETE, ids=range(len(DISCRETE)))
+@pytest.mark.parametrize("row", rows(DISCRETE), ids=range(len(DISCRETE)))
 def test_discrete_agents(row, tmp_path, monkeypatch):
     auxiliary, replay, chain, optimizer, normalize, rewards, weighting, noisy, lag = row
     slots = {"auxiliary": auxiliary, "optimizer": optimizer, "normalize": normalize, "rewards": rewards, "weighting": weighting}
@@ -80,7 +88,7 @@ def test_discrete_agents(row, tmp_path, monkeypatch):
     interrupted((*words, f"runtime.lag={lag}"), tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("row", CONTINUOUS, ids=range(len(CONTINUOUS)))
+@pytest.mark.parametrize("row", rows(CONTINUOUS), ids=range(len(CONTINUOUS)))
 def test_continuous_agents(row, tmp_path, monkeypatch):
     agent, replay, optimizer, actor_optimizer, normalize, rewards, lag = row
     slots = {"optimizer": optimizer, "normalize": normalize, "rewards": rewards}

@@ -230,10 +230,10 @@ def test_every_head_traces_as_one_graph(head):
 def test_tabular_heads_reach_the_values_of_value_iteration(head, world, tolerance):
     """The reduction of FQI-LOG to FQI among them (docs/algorithms/bounded.md): in a table, log-loss and squares have the same minimum."""
     mdp = WORLDS[world]
-    optimizer = Adam(lr=0.05, schedule=Linear(start=1.0, end=0.0, duration=1500))
+    optimizer = Adam(lr=0.08, schedule=Linear(start=1.0, end=0.0, duration=800))
     agent = value_agent(spec_of_mdp(mdp), torso=TABLE, head=head, chain=partial(Single, target_update_period=10), optimizer=optimizer)
     batch = enumerated(mdp, GAMMA)
-    for step in range(1500):
+    for step in range(800):
         update(agent, batch)
         agent.tick(step, step + 1)
     optimal = value_iteration(mdp, GAMMA)[~mdp.terminal]
@@ -245,10 +245,10 @@ def test_an_implicit_head_learns_a_distribution():
     """One state, reward −1 or 3 as often: quantiles at fractions below ½ are −1 and above 3, their mean is 1."""
     spec = Spec((1,), torch.float32, 1, 0)
     head = ImplicitQuantile(samples=16, target_samples=1, policy_samples=16, cosines=16, kappa=0.1)
-    optimizer = Adam(lr=0.01, schedule=Linear(start=1.0, end=0.0, duration=800))
+    optimizer = Adam(lr=0.01, schedule=Linear(start=1.0, end=0.0, duration=500))
     agent = value_agent(spec, torso=MLPTorso(hidden=(), head_hidden=(32,)), head=head, optimizer=optimizer)
     ones = torch.ones(32, 1)
-    for step in range(800):
+    for step in range(500):
         noise = entry(agent.noise((1, 32), torch.Generator().manual_seed(step)), 0)
         batch = random_batch(spec, 32, 0, noise)
         reward = torch.tensor([-1.0, 3.0]).repeat(16)
