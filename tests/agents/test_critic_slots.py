@@ -312,7 +312,7 @@ def test_a_restored_agent_goes_on_bit_for_bit(chain, loss):
 # ---- modes
 
 
-MODES = {("vectors", "random_rewards"), ("images", "bidirectional")}
+MODES = {("images", "random_rewards")}
 
 
 @pytest.mark.parametrize(

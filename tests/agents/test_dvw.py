@@ -29,6 +29,7 @@ from deeprl.running.config.build import build_agent
 from deeprl.running.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import Batch
 from tests.builders import DISCRETE, Table, entry, make_batch, random_batch, same, settled, snapshot, spec_of, update, value_agent
+from tests.pairwise import once
 
 B, T, D = 11, 5, 2
 
@@ -417,8 +418,7 @@ def test_the_agent_contains_its_weighting_once():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("chain", CHAINS)
-@pytest.mark.parametrize("backup", [Max(), Double(), Bonus()])
+@pytest.mark.parametrize(("chain", "backup"), once(tuple(CHAINS), (Max(), Double(), Bonus())))
 def test_it_traces_and_follows_what_moves_under_it(chain, backup):
     plain, traced = (weighted(chain, backup=backup) for _ in range(2))
     for agent in (plain, traced):

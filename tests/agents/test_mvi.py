@@ -34,6 +34,7 @@ from tests.builders import (
     value_agent,
     view,
 )
+from tests.pairwise import once
 from tests.promises.test_neutral import dqn, updates
 
 NOW = [1.0, 1.02, 0.95]
@@ -495,8 +496,7 @@ def test_neutral_backups_train_like_dqn():
     assert not same(states[0], states[4])
 
 
-@pytest.mark.parametrize("backup", [Soft(), Munchausen(), Tsallis(), Tsallis(q=3.0), Tsallis(q=1.0)])
-@pytest.mark.parametrize("length", [1, 3])
+@pytest.mark.parametrize(("backup", "length"), once((Soft(), Munchausen(), Tsallis(), Tsallis(q=3.0), Tsallis(q=1.0)), (1, 3)))
 def test_every_backup_in_a_chain_learns_reports_and_traces(backup, length):
     agent = value_agent(backup=backup, chain=partial(Iterated, length=length, shift_period=5, sync_period=2), head=Scalar(loss="huber"))
     updates(agent, 6)

@@ -31,6 +31,7 @@ from deeprl.running.config.dry_run import dry_run
 from deeprl.running.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import Batch, Rows, Spec
 from tests.builders import DISCRETE, draw, made_up, make_batch, random_batch, same, settled, snapshot, spec_of, train, update, value_agent
+from tests.pairwise import once
 
 B, T, D = 11, 5, 2
 N, WIDTH, GAMMA = flows.STATES, flows.WIDTH, flows.GAMMA
@@ -538,8 +539,7 @@ def test_a_restored_agent_goes_on_bit_for_bit(chain, loss):
     assert same(snapshot(agent), snapshot(other))
 
 
-@pytest.mark.parametrize("chain", CHAINS)
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(("chain", "loss"), once(tuple(CHAINS), tuple(LOSSES)))
 def test_it_traces(chain, loss):
     plain, traced = (value_agent(chain=CHAINS[chain], auxiliary=LOSSES[loss], weighting=InverseVariance) for _ in range(2))
     for agent in (plain, traced):

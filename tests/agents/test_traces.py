@@ -46,6 +46,7 @@ from tests.builders import (
     value_agent,
     values,
 )
+from tests.pairwise import once
 
 METHODS = {
     "is": ImportanceSampling, "q_lambda": QLambda, "tree_backup": TreeBackup, "retrace": Retrace, "truncated_is": TruncatedIS,
@@ -494,8 +495,7 @@ def test_metrics_are_over_valid_rows():
     assert over_valid(flat, torch.ones(3, dtype=torch.bool)) is flat
 
 
-@EVERY
-@pytest.mark.parametrize("mapping", [Identity(), SignedRoot()], ids=["plain", "mapped"])
+@pytest.mark.parametrize(("method", "mapping"), once(tuple(METHODS), (SignedRoot(), Identity())))
 def test_traces_trace_as_one_graph(method, mapping):
     """A chain of three over sequences; `tests/test_compile.py` does the same for the recipes."""
     agent = value_agent(backup=METHODS[method](lam=0.8, epsilon=0.2), chain=partial(Iterated, length=3), mapping=mapping)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -58,17 +59,26 @@ def test_the_examples_are_found():
     assert len(TRAININGS) == 5
 
 
-@pytest.mark.parametrize("command", TRAININGS)
-def test_the_commands_train(command, checkout):
-    words = shlex.split(command)[1:]
-    names = dict(word.split("=", 1) for word in words[1:])
-    folder = f"runs/{TRAININGS.index(command)}"
-    said = run(checkout, *words, *SHORT, f"hydra.run.dir={folder}")
-    assert said.startswith(f"{names['agent']} on {names.get('env', 'classic/cartpole')}: return ")
-    assert "no tuned settings" not in said or "frozen_lake" in command  # that of dqn, from which softmax_dqn starts
-    config = (checkout / folder / "config.yaml").read_text()
-    for target, word in (("softmax_dqn.Softmax", "softmax"), ("tanh_torso.Tanh", "tanh")):
-        assert (f"deeprl.agents.{target}" in config) == (word in command)
+TRAIN = """
+import json, sys
+from tests.builders import front_door
+for command in json.loads(sys.argv[1]):
+    print("---")
+    assert front_door(*command) == 0
+"""
+
+
+def test_the_commands_train(checkout):
+    """In one process, because what is new is new in all of them."""
+    commands = [[*shlex.split(line)[2:], *SHORT, f"hydra.run.dir=runs/{place}"] for place, line in enumerate(TRAININGS)]
+    outputs = run(checkout, "-c", TRAIN, json.dumps(commands)).split("---\n")[1:]
+    for place, (command, said) in enumerate(zip(TRAININGS, outputs, strict=True)):
+        names = dict(word.split("=", 1) for word in shlex.split(command)[2:])
+        assert said.startswith(f"{names['agent']} on {names.get('env', 'classic/cartpole')}: return ")
+        assert "no tuned settings" not in said or "frozen_lake" in command  # that of dqn, from which softmax_dqn starts
+        config = (checkout / "runs" / str(place) / "config.yaml").read_text()
+        for target, word in (("softmax_dqn.Softmax", "softmax"), ("tanh_torso.Tanh", "tanh")):
+            assert (f"deeprl.agents.{target}" in config) == (word in command)
 
 
 def test_the_example_tests_pass(checkout):

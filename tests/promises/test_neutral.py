@@ -67,16 +67,16 @@ def test_a_chain_of_one_acts_like_dqn(acting):
     assert torch.equal(acted[0].probability, acted[1].probability)
 
 
-TOY = ("env=toy/chain", "env.num=2", "env.slip=0.2", "steps=400", "learning_starts=50", "replay.capacity=200", "agent/torso=mlp",
+TOY = ("env=toy/chain", "env.num=2", "env.slip=0.2", "steps=220", "learning_starts=50", "replay.capacity=100", "agent/torso=mlp",
        "agent.torso.hidden=[16]", "evaluation.final_episodes=2", "log.every=100", "checkpoint.every=null")  # fmt: skip
 DQN = ("agent=dqn", "agent.chain.target_update_period=20")
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """DQN on a slippery chain: 350 updates, and a replay that wraps around."""
+    """DQN on a slippery chain: 170 updates, and a replay that wraps around."""
     trainer = train(tmp_path_factory.mktemp("neutral") / "dqn", *TOY, *DQN)
-    assert trainer.agent.updates == 350
+    assert trainer.agent.updates == 170
     return trainer.agent
 
 

@@ -218,7 +218,7 @@ def test_each_loss_changes_the_statistics_of_its_own_networks():
     assert same(before, snapshot(agent))
 
 
-@pytest.mark.parametrize("settle", [0, 100])
+@pytest.mark.parametrize("settle", [0, pytest.param(100, marks=pytest.mark.exhaustive)])
 def test_the_traced_update_is_the_plain_one(settle):
     """Gradients of every objective, and all statistics after three updates. Weights are not compared, because Adam scales up gradients that
     are rounding alone."""

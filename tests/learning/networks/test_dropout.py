@@ -99,7 +99,7 @@ def test_one_critic_of_two_serves_the_actor_with_its_own_mask():
     torch.testing.assert_close(agent.actor_value(x, batch.noise), both.q[0, :, 0])
 
 
-@pytest.mark.parametrize("chain", [{}, {"chain": TargetFree}])
+@pytest.mark.parametrize("chain", [pytest.param({}, marks=pytest.mark.exhaustive), {"chain": TargetFree}])
 def test_the_traced_update_is_the_plain_one(chain):
     agent = sac(CONTINUOUS, torso=MLPTorso(hidden=(7, 6), layer_norm=True, dropout=0.3), **chain)
     batch = made_up(agent, CONTINUOUS, size=16)

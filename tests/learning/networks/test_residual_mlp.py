@@ -21,6 +21,7 @@ from deeprl.running.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import Spec
 from tests.builders import CONTINUOUS, assert_close32, flat, made_up, sac, same, settled, snapshot, spec_of, traced_gradient, value_agent
 from tests.learning.networks.test_blocks import ATARI, VECTOR, built, close
+from tests.pairwise import once
 
 FIVE = Spec((5,), torch.float32, 3, 0)
 TORSOS = {"simba": Simba, "bronet": BroNet, "hyperspherical": Hyperspherical}
@@ -196,7 +197,7 @@ def agent_of(kind: str, name: str, mode: str = "reference"):
     return agent
 
 
-AGENTS = [(kind, name) for kind in ("sac", "dqn") for name in TORSOS]
+AGENTS = once(("sac", "dqn"), tuple(TORSOS))
 
 
 @pytest.mark.parametrize(("kind", "name"), AGENTS)

@@ -88,6 +88,7 @@ def test_every_agent_on_every_family_that_fits(agent, env):
     survives(settled(f"agent={agent}", f"env={env}", *criterion(agent)), spec_of(env))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("agent", "env"), [pair for pair in FITTING if pair not in BUILT])
 def test_every_other_pair_composes_of_parts_that_take_its_keys(agent, env):
     """Their tuned files differ; what they build has been built above."""

@@ -1,5 +1,5 @@
 """Combinations of parts of the continuous agent: built, updated and differentiated, or refused by a sentence with both names. Every two
-options meet."""
+options of values, policies and chains meet; with `pytest -m exhaustive` every two of all slots."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from deeprl.running.config.menu import options
 from deeprl.running.training.learner import Learner
 from tests.builders import CONTINUOUS, draw, entry, settled
 from tests.pairwise import Row, pairs, pairwise
-from tests.presets import needs
+from tests.presets import covering, needs
 from tests.replay.test_replay import Stream
 from tests.running.config.test_combinations import VARIANTS, goes_on, survives
 
@@ -172,7 +172,11 @@ def learns(agent: Agent, config: dict, terminates: bool) -> None:
         assert all(torch.isfinite(value).all() for value in learned.metrics.values())
 
 
-@pytest.mark.parametrize("row", FITTING, ids=called)
+FEW = covering({row: frozenset([*pairs(row[: len(SLOTS)]), *enumerate(row)]) for row in FITTING})
+"""Rows that have every two options of `SLOTS` and every option of the further ones"""
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, marks=() if row in FEW else pytest.mark.exhaustive) for row in FITTING], ids=called)
 def test_options_that_fit_together(row, tmp_path):
     config = configuration(*row)
     agent = build.build_agent(config, CONTINUOUS)

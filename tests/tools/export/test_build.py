@@ -61,8 +61,8 @@ def test_both_programs_and_what_they_are(finished, exported):
     assert properties["environment"] == "classic/cartpole"
 
 
-def test_no_program_of_an_earlier_export_stays_beside_another_checkpoint(copied):
-    assert console("export", copied) == exits.FINISHED
+def test_no_program_of_an_earlier_export_stays_beside_another_checkpoint(copied, exported):
+    shutil.copytree(exported, copied / "exports")
     assert console("export", copied, "--checkpoint", "best", "--format", "torch") == exits.FINISHED
     assert sorted(names(copied / "exports")) == ["policy.json", "policy.pt2"]
 
@@ -187,6 +187,7 @@ def test_a_program_that_acts_otherwise_is_not_written(finished, tmp_path, monkey
 
 
 def test_a_model_that_acts_otherwise_is_not_written(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(programs, "onnx_model", lambda program, metadata: b"")
     monkeypatch.setattr(programs, "onnx_runner", lambda model: ("broken", lambda obs: np.ones(len(obs), np.int64), None))
     assert console("export", finished, "--out", tmp_path / "out") == exits.FAILED
     assert "the ONNX model (broken) is not the policy of" in capsys.readouterr().err
@@ -209,6 +210,7 @@ def test_a_model_that_cannot_be_run_is_written_with_a_warning(finished, tmp_path
     def missing(model):
         raise NotImplementedError("Sinh")
 
+    monkeypatch.setattr(programs, "onnx_model", lambda program, metadata: b"")
     monkeypatch.setattr(programs, "onnx_runner", missing)
     assert console("export", finished, "--format", "onnx", "--out", tmp_path) == exits.FINISHED
     told = capsys.readouterr()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import onnx
@@ -61,7 +61,7 @@ def chain(**settings) -> Agent:
 
 
 KINDS: dict[str, tuple[Callable[[], Agent], Actions | None]] = {
-    "iqn": (lambda: preset("agent=iqn", CARTPOLE), None),
+    "iqn": (lambda: preset("agent=iqn", CARTPOLE, "agent.torso.hidden=[8]"), None),
     "duelling noisy": (lambda: value_agent(head=Scalar(dueling=True, noisy=True, sigma=5.0)), Actions(num=3, start=7)),
     "chain, drawn": (chain, None),
     "log": (lambda: preset("agent=log_dqn", BREAKOUT), None),
@@ -71,7 +71,7 @@ KINDS: dict[str, tuple[Callable[[], Agent], Actions | None]] = {
     "crossq": (lambda: averaged(preset("agent=crossq", PENDULUM, "agent.torso.hidden=[8]")), TORQUE),
 }
 OTHERS: dict[str, tuple[Callable[[], Agent], Actions | None]] = {
-    "dqn": (lambda: preset("agent=dqn", CARTPOLE), None),
+    "dqn": (lambda: preset("agent=dqn", CARTPOLE, "agent.torso.hidden=[8]"), None),
     "c51": (lambda: preset("agent=c51", CARTPOLE), None),
     "sac, normalised": (lambda: observed(sac(normalize=Running)), UNEVEN),
     "encoder": (lambda: actor_critic(IMAGE._replace(num_actions=0, action_dim=2)), UNEVEN),
@@ -92,10 +92,22 @@ OTHERS: dict[str, tuple[Callable[[], Agent], Actions | None]] = {
 }
 
 
+@cache
 def policy(kind: str) -> Policy:
     make, actions = {**KINDS, **OTHERS}[kind]
     agent = make()
     return Policy(agent, actions or Actions(num=agent.spec.num_actions))
+
+
+@cache
+def program_of(kind: str):
+    """Seconds each, so once for all tests."""
+    return exported(policy(kind))
+
+
+@cache
+def onnx_of(kind: str) -> bytes:
+    return onnx_model(program_of(kind), {})
 
 
 def compared(policy: Policy, run: Runner) -> Agreement:
@@ -113,9 +125,8 @@ def compared(policy: Policy, run: Runner) -> Agreement:
 @pytest.mark.parametrize("kind", [*KINDS, *(pytest.param(kind, marks=pytest.mark.exhaustive) for kind in OTHERS)])
 def test_programs_act_like_the_agent(kind):
     whole = policy(kind)
-    program = exported(whole)
-    assert compared(whole, runner(program)).equal > 0.99
-    name, run, most = onnx_runner(onnx_model(program, {}))
+    assert compared(whole, runner(program_of(kind))).equal > 0.99
+    name, run, most = onnx_runner(onnx_of(kind))
     assert (name.split()[0], most) == ("onnxruntime", None)
     result = compared(whole, run)
     assert result.observations == len(made_up(whole.agent.spec))
@@ -132,7 +143,7 @@ def test_programs_act_like_the_agent(kind):
     ],
 )
 def test_a_program_holds_what_acting_reads(kind, read):
-    names = exported(policy(kind)).state_dict
+    names = program_of(kind).state_dict
     assert {next((start for start in read if f"{name}.".startswith(f"{start}.")), name) for name in names} == read
 
 
@@ -144,7 +155,7 @@ def test_deviations_of_noisy_layers_stay_behind():
 
 
 def test_the_number_of_observations_is_free_and_named_in_onnx():
-    model = onnx.load_from_string(onnx_model(exported(policy("dqn")), {"agent": "dqn", "step": 300, "input": {"shape": ["M", 4]}}))
+    model = onnx.load_from_string(onnx_model(program_of("dqn"), {"agent": "dqn", "step": 300, "input": {"shape": ["M", 4]}}))
     ends = [
         (value.name, [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim])
         for value in (*model.graph.input, *model.graph.output)
@@ -157,21 +168,20 @@ def test_the_number_of_observations_is_free_and_named_in_onnx():
 def test_a_saved_program_can_be_loaded_with_torch_alone():
     whole = policy("dqn")
     extra = {"policy.json": ""}
-    loaded = torch.export.load(io.BytesIO(saved(exported(whole), {"step": 300})), extra_files=extra)
+    loaded = torch.export.load(io.BytesIO(saved(program_of("dqn"), {"step": 300})), extra_files=extra)
     assert compared(whole, runner(loaded)).equal > 0.99
     assert json.loads(extra["policy.json"]) == {"step": 300}
 
 
 def test_no_folder_of_this_machine_is_in_the_files():
-    program = exported(policy("dqn"))
-    for content in (saved(program, {}), onnx_model(program, {})):
+    for content in (saved(program_of("dqn"), {}), onnx_of("dqn")):
         assert b"value_agent.py" not in content
 
 
 def test_the_evaluator_of_onnx_stands_in_for_a_missing_onnxruntime(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     whole = policy("dqn")
-    name, run, most = onnx_runner(onnx_model(exported(whole), {}))
+    name, run, most = onnx_runner(onnx_of("dqn"))
     assert name.startswith("onnx ")
     assert most == 64
     assert compared(whole, run).equal > 0.99

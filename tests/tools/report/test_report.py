@@ -33,6 +33,21 @@ from tests.builders import console
 from tests.tools.report.folders import SYSTEM, write_run
 
 
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch) -> dict:
+    """Figures take most of the time of a report, and few tests look at them: those have `drawn`."""
+    plain = {name: getattr(figures, name) for name in ("curves", "intervals", "profiles")}
+    for name in plain:
+        monkeypatch.setattr(figures, name, lambda *_: b"\x89PNG")
+    return plain
+
+
+@pytest.fixture
+def drawn(undrawn, monkeypatch) -> None:
+    for name, function in undrawn.items():
+        monkeypatch.setattr(figures, name, function)
+
+
 def read(*folders: Path) -> tuple[list, list[str]]:
     notes: list[str] = []
     return read_all(find(folders, notes.append), notes.append), notes
@@ -371,7 +386,7 @@ def build_in(folder: Path, **options) -> list[str]:
     return build([folder], folder / "out", options.get("keys"), options.get("names"), "deeprl report")
 
 
-def test_the_tables_hold_the_numbers(tmp_path):
+def test_the_tables_hold_the_numbers(drawn, tmp_path):
     write_run(tmp_path / "a", [1, 2, 3, 4, 6], seed=0)
     write_run(tmp_path / "b", [3, 4, 5, 6, 8], seed=1)
     assert build_in(tmp_path) == []
@@ -427,7 +442,7 @@ def test_nothing_escapes_from_the_page(tmp_path):
     assert "default-src 'none'" in page
 
 
-def test_figures_are_drawn_of_anything_that_was_evaluated(tmp_path):
+def test_figures_are_drawn_of_anything_that_was_evaluated(drawn, tmp_path):
     """One evaluation; wall clocks that do not overlap; a run that ended early; eleven groups; names that fill a line."""
     write_run(tmp_path / "a", [1], env="one")
     write_run(tmp_path / "b", [1, 2], env="two", speed=1)
@@ -440,7 +455,7 @@ def test_figures_are_drawn_of_anything_that_was_evaluated(tmp_path):
     assert shared == []
 
 
-def test_an_interval_is_shaded_from_three_seeds_on(tmp_path, monkeypatch):
+def test_an_interval_is_shaded_from_three_seeds_on(drawn, tmp_path, monkeypatch):
     """All evaluations have it, or none."""
     shaded = []
     monkeypatch.setattr(Axes, "fill_between", lambda self, x, low, high, **_: shaded.append(np.isfinite(low).tolist()))
@@ -469,7 +484,7 @@ def test_a_name_that_is_no_utf8_and_control_characters_refuse_no_report(tmp_path
         assert "\x1b" not in text
 
 
-def test_figures_are_drawn_as_ours_whatever_a_matplotlibrc_says(tmp_path, monkeypatch):
+def test_figures_are_drawn_as_ours_whatever_a_matplotlibrc_says(drawn, tmp_path, monkeypatch):
     """`text.usetex` of a stranger's folder started LaTeX."""
     write_run(tmp_path / "a")
     results = Results(grouped(read_all([tmp_path / "a"], print)))
