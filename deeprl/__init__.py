@@ -8,10 +8,10 @@ __version__ = "0.1.0"
 __all__ = ["load", "train"]
 
 # A thread of torch that waits for another one spins, by default for milliseconds. On cores that other programs use too it spins while the
-# thread that it waits for has no core, and training is many times slower. After 3,000 rounds it sleeps.
+# thread that it waits for has no core, and training is many times slower. After 12,000 rounds it sleeps: fewer cost an idle machine a tenth of SAC, more crawl beside others.
 # `python -m benchmarks.speed.busy` measures it. OpenMP reads it when torch is imported, so that it has no effect afterwards.
 if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-    os.environ["GOMP_SPINCOUNT"] = "3000"
+    os.environ["GOMP_SPINCOUNT"] = "12000"
 
 
 def __getattr__(name: str):

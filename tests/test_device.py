@@ -93,7 +93,7 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "idqn": (("agent=idqn", *CARTPOLE, *ITERATED), ROWS | {"tick value_agent.py to device": 1}),  # acting noise of 512 ticks
     "idqn episode": (
         ("agent=idqn", *CARTPOLE, *ITERATED, "agent.chain.acting=episode"),
-        ROWS | {"tick value_agent.py to device": 1, "tick agents/idqn.py to device": 2},  # where episodes start; the memory after resuming
+        ROWS | {"tick value_agent.py to device": 1, "tick parts/acting.py to device": 2},  # where episodes start; the memory after resuming
     ),
     "idqn target": (
         ("agent=idqn", *CARTPOLE, *ITERATED, "agent.chain.acting=uniform_with_target"),
