@@ -8,8 +8,8 @@ __version__ = "0.1.0"
 __all__ = ["load", "train"]
 
 # A thread of torch that waits for another one spins, by default for milliseconds. On cores that other programs use too it spins while the
-# thread that it waits for has no core, and training is many times slower. After 12,000 rounds it sleeps: fewer cost an idle machine a tenth of SAC, more crawl beside others.
-# `python -m benchmarks.speed.busy` measures it. OpenMP reads it when torch is imported, so that it has no effect afterwards.
+# thread that it waits for has no core, and training is many times slower. After 12,000 rounds it sleeps. 3,000 cost SAC on an idle machine
+# a tenth of its speed. `python -m benchmarks.speed.busy` measures it. OpenMP reads it when torch is imported, and never afterwards.
 if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
     os.environ["GOMP_SPINCOUNT"] = "12000"
 
