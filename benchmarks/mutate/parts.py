@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from benchmarks.kill_and_resume import ROOT
+from deeprl.running.runs.moved import former
 
 MODULES = (
     "deeprl.system.terminal", "deeprl.system.machine", "deeprl.system.files", "deeprl.tools.sweep.process", "deeprl.running.config.trust",
@@ -34,12 +38,17 @@ ARGUMENTS: tuple[dict[str, Any], ...] = (
 IDS = ("CartPole-v1", "canary:Thing-v0", "this:Thing-v0", "deeprl.__main__:Thing-v0", "GymV26Environment-v0", "Ant-v5", "", "../x", "os:x")
 PACKAGES = (None, "canary", "antigravity", "deeprl.__main__", "gymnasium.utils.play", "os", "..", "benchmarks.mutate.__main__")
 ADDRESSES = (None, "10.0.0.1:6379", "ray://127.0.0.1:1", "local", 5, "127.0.0.1:1")
-CLASSES = (
-    "envs.function.Function", "envs.vectorized.Vectorized", "envs.gym.Gym", "envs.classic.Classic", "envs.toy.Chain", "envs.atari.Atari",
-    "envs.mujoco.MuJoCo", "envs.minatar.MinAtar", "envs.lab.dtr.DTR", "runs.loggers.Logging", "remote.choice.OnRay", "remote.choice.Here",
-    "training.distributed.Distributed", "replay.choice.Uniform", "agents.dvw.DVW", "backups.bellman.Max", "choice.Choice", "choice.Part",
-)  # fmt: skip
-"""Below deeprl"""
+
+
+def classes() -> tuple[str, ...]:
+    """`_target_` of every option on disk and what it was called before it moved, and two classes that no option names."""
+    texts = (file.read_text() for room in ("configs", "deeprl_lab/configs") for file in sorted((ROOT / room).rglob("*.yaml")))
+    targets = sorted({target for text in texts for target in re.findall(r"_target_: *([\w.]+)", text)})
+    earlier = [former({"_target_": target})["_target_"] for target in targets]
+    return (*dict.fromkeys([*targets, *earlier]), "deeprl.choice.Choice", "deeprl.choice.Part")
+
+
+CLASSES = classes()
 
 
 def part(folder: Path, dice: random.Random) -> str:
@@ -77,7 +86,7 @@ def environment(dice: random.Random, before: dict[str, Any] | None, deep: bool =
     shared = {"num": 2, "vector": "sync", "reseed_every": 1, "on_error": "fail", "timeout": 60.0}
     kind = dice.choice(("function", "vectorized", "gym", "gym", "wrappers", "other"))
     if kind == "other":
-        return {**(before or shared), "_target_": f"deeprl.{dice.choice(CLASSES)}"}
+        return {**(before or shared), "_target_": dice.choice(CLASSES)}
     keys: dict[str, Any] = {"_target_": f"deeprl.envs.{'gym.Gym' if kind == 'wrappers' else f'{kind}.{kind.capitalize()}'}", **shared}
     if kind in ("function", "vectorized"):
         keys |= {"function": name(dice), "kwargs": arguments(dice, deep)}
@@ -111,7 +120,7 @@ def source(dice: random.Random, before: object) -> str:
 
 def choice(dice: random.Random, before: Any) -> dict[str, Any]:
     kept = before if isinstance(before, dict) and dice.random() < 0.5 else {}
-    return {**kept, "_target_": dice.choice((f"deeprl.{dice.choice(CLASSES)}", name(dice, ".")))}
+    return {**kept, "_target_": dice.choice((dice.choice(CLASSES), name(dice, ".")))}
 
 
 SWAPS: tuple[tuple[str, Callable[..., Any]], ...] = (
