@@ -63,7 +63,7 @@ OWN = {
     "own/held": ("function", "Held", "{discrete: true}"),
     "own/process": ("function", "ProcessWide", ""),
     "own/process_discrete": ("function", "ProcessWide", "{discrete: true}"),
-    "own/thread": ("function", "Threaded", ""),
+    "own/thread": ("function", "Threaded", "{goal: 0}"),  # ARO-DDPG refuses what terminates
     "own/masks": ("function", "Masked", ""),
     "own/vector": ("vector", "Swarm", ""),
     "own/connect_four": ("function", "ConnectFour", ""),

@@ -23,12 +23,13 @@ class Drift(gymnasium.Env):
 
     Args:
         discrete: four moves, in place of a move (2,).
+        goal: an episode terminates nearer to the middle than this.
     """
 
-    def __init__(self, discrete: bool = False):
+    def __init__(self, discrete: bool = False, goal: float = 0.2):
         self.observation_space: spaces.Space = spaces.Box(-5, 5, (3,), np.float32)
         self.action_space: spaces.Space = spaces.Discrete(4) if discrete else spaces.Box(-1, 1, (2,), np.float32)
-        self.discrete = discrete
+        self.discrete, self.goal = discrete, goal
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
         super().reset(seed=seed)
@@ -47,7 +48,7 @@ class Drift(gymnasium.Env):
         self.move(MOVES[int(action)] if self.discrete else np.asarray(action, np.float64))
         self.left -= 1
         distance = float(np.abs(self.place).sum())
-        return self.seen(), -distance, distance < 0.2, self.left <= 0, {}
+        return self.seen(), -distance, distance < self.goal, self.left <= 0, {}
 
     def move(self, by: np.ndarray) -> None:
         self.place = np.clip(self.place + 0.3 * by + 0.1 * self.noise(), -4, 4)
