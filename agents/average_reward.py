@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from deeprl.choice import in_range, one_of
 from deeprl.learning.networks.value_network import Networks
-from deeprl.learning.parts.rate import Rate, RateLoss, undiscounted
+from deeprl.learning.parts.rate import Rate, undiscounted
 from deeprl.learning.values.losses import average
-from deeprl.types import Batch, Rows
+from deeprl.types import Batch, Rows, Term
 
 
 class AverageReward(Rate):
@@ -62,11 +62,11 @@ class AverageReward(Rate):
     def companions(self) -> list[tuple[list[Tensor], list[Tensor]]]:
         return [([self.slow], [self.average])]
 
-    def loss(self, future: Tensor, target_now: Tensor, online_now: Tensor, batch: Batch) -> RateLoss:
+    def loss(self, future: Tensor, target_now: Tensor, online_now: Tensor, batch: Batch) -> Term:
         now = target_now.unsqueeze(1) if self.update == "paper" else online_now
         error = (batch.reward + batch.discount * future).unsqueeze(1) - now - self.average * batch.steps  # (K, 1 or E, *B)
         loss = average((batch.weight * 0.5 * error.square()).sum(1), batch.valid).mean()
-        return RateLoss(loss, {"train/average_reward": self.average.detach().clone()}, {})
+        return Term(loss, {"train/average_reward": self.average.clone()})
 
     def observe(self, rows: Rows) -> None:
         if rows.terminated.any():

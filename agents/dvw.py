@@ -35,7 +35,7 @@ from deeprl.learning.plan import Plan
 from deeprl.learning.values.losses import average, huber
 from deeprl.learning.values.returns import pick
 from deeprl.learning.values.view import View
-from deeprl.types import Batch, Learned
+from deeprl.types import Batch, Term
 
 
 class InverseVariance(Weighting):
@@ -104,20 +104,19 @@ class InverseVariance(Weighting):
             variance = self.variance(self.frozen, batch)
         return self.log_scale.exp().view(-1, *(1 for _ in variance.shape[1:])) / variance
 
-    def variance_loss(self, online: View, target: View, batch: Batch) -> tuple[Tensor, Learned]:
+    def variance_loss(self, online: View, target: View, batch: Batch) -> Term:
         with torch.no_grad():
             # the previous target uses the target's noise, so that it needs no noise stream of its own
             returns = self.backup(online, View(self.previous, batch, "target"), batch).mean()
             residual = returns.unsqueeze(1) - target.now.at(batch.action).mean().unflatten(0, (-1, self.ensemble))  # (K, E, *B)
         variance = self.variance(self.net, batch)
         loss = huber(variance - residual.square().mean(1), self.threshold)
-        metrics = {"train/variance_loss": loss.detach(), "train/variance": variance.detach()}
-        return average(batch.weight * loss, batch.valid).sum(), Learned(residual.abs().flatten(0, 1).mean(0), metrics)
+        metrics = {"train/variance_loss": loss, "train/variance": variance}
+        return Term(average(batch.weight * loss, batch.valid).sum(), metrics, error=residual.abs().flatten(0, 1).mean(0))
 
-    def scale_loss(self, online: View, target: View, batch: Batch) -> tuple[Tensor, Learned]:
+    def scale_loss(self, online: View, target: View, batch: Batch) -> Term:
         off = average(self.weights(batch), batch.valid) - 1.0  # (K,)
-        metrics = {"train/weight_scale": self.log_scale.detach().exp()}
-        return off.square().sum(), Learned(torch.zeros_like(batch.reward), metrics)
+        return Term(off.square().sum(), {"train/weight_scale": self.log_scale.exp()})
 
     def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         weight = self.weights(batch).clamp(min=self.least_weight)

@@ -38,7 +38,7 @@ from deeprl.learning.values.distributions import CategoricalValues, pick_atoms
 from deeprl.learning.values.losses import average, project
 from deeprl.learning.values.returns import Returns, Values, pick
 from deeprl.learning.values.view import View
-from deeprl.types import Batch
+from deeprl.types import Batch, Term
 
 
 def square_correction(target: Tensor, value: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,7 +152,7 @@ class GradientCorrection(Auxiliary):
         moving: Any = SimpleNamespace(next=Joined(target.next, live.next) if self.anchored else live.next)
         return self.backup(live, moving, batch)
 
-    def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, online: View, target: View, batch: Batch) -> Term:
         network: Any = online.network
         returns, chosen = self.targets(target, batch, network), online.now.at(batch.action)
         h = stacked(network.beside, online.now.features.detach())  # (K, *B, A · N)
@@ -164,7 +164,7 @@ class GradientCorrection(Auxiliary):
         else:
             h = pick(h, batch.action)
             loss, error = square_correction(returns.mean(), chosen.mean(), h)
-            metrics["train/correction_error"] = (h.detach() - error).square()
-        metrics["train/correction"] = h.detach().abs()
+            metrics["train/correction_error"] = (h - error).square()
+        metrics["train/correction"] = h.abs()
         total = average(batch.weight * loss, batch.valid).sum()
-        return self.scale * self.share * total, metrics
+        return Term(self.scale * self.share * total, metrics)

@@ -31,7 +31,7 @@ from deeprl.learning.plan import Plan
 from deeprl.learning.transforms.moments import merge
 from deeprl.learning.values.losses import average, squared
 from deeprl.learning.values.view import View
-from deeprl.types import Batch, Rows
+from deeprl.types import Batch, Rows, Term
 
 
 class RandomRewards(Auxiliary):
@@ -82,7 +82,7 @@ class RandomRewards(Auxiliary):
         self.mean.copy_(torch.from_numpy(mean))
         self.m2.copy_(torch.from_numpy(m2))
 
-    def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, online: View, target: View, batch: Batch) -> Term:
         now: Any = online.network
         later: Any = target.network
         values = stacked(now.beside, online.now.features)  # (torsos, *B, h)
@@ -92,4 +92,4 @@ class RandomRewards(Auxiliary):
             going_on = self.discount * ~batch.extra["terminated"]
             bootstrapped = self.rewards(batch.extra.get("observed", batch.obs)) + going_on.unsqueeze(-1) * after
         loss = average(batch.weight * squared(bootstrapped - values).mean(-1), batch.valid).sum()
-        return self.scale * loss, {"train/auxiliary_loss": loss.detach()}
+        return Term(self.scale * loss, {"train/auxiliary_loss": loss})

@@ -27,9 +27,9 @@ from deeprl.choice import in_range
 from deeprl.learning.networks.torsos import MLPTorso, widths
 from deeprl.learning.networks.value_network import Networks
 from deeprl.learning.optim.flat import flatten_
-from deeprl.learning.parts.rate import Rate, RateLoss, undiscounted
+from deeprl.learning.parts.rate import Rate, undiscounted
 from deeprl.learning.values.losses import average, squared
-from deeprl.types import Batch
+from deeprl.types import Batch, Term
 
 
 class RelativeValue(Rate):
@@ -95,7 +95,7 @@ class RelativeValue(Rate):
         # 1  with V̄(s'), which the agent adds: the target of the critics
         return batch.reward - self.cost.detach() * batch.extra["restart"] - self.offset * batch.steps
 
-    def loss(self, future: Tensor, target_now: Tensor, online_now: Tensor, batch: Batch) -> RateLoss:
+    def loss(self, future: Tensor, target_now: Tensor, online_now: Tensor, batch: Batch) -> Term:
         # 2
         offset = self.offset.lerp(average(future, batch.valid).mean().to(torch.float32), self.kappa)  # a mapping has float64
 
@@ -110,5 +110,5 @@ class RelativeValue(Rate):
         cost = -self.cost * (f_r - self.allowed)
 
         metrics = {"train/average_reward": self.offset, "train/termination_rate": f_r, "train/reset_cost": self.cost}
-        shown = {name: value.detach().clone() for name, value in metrics.items()}
-        return RateLoss((critic + cost).sum(), shown, {"offset": offset, "frequency": frequency})
+        shown = {name: value.clone() for name, value in metrics.items()}
+        return Term((critic + cost).sum(), shown, {"offset": offset, "frequency": frequency})

@@ -35,7 +35,7 @@ from deeprl.learning.parts.chains import Chain
 from deeprl.learning.plan import Plan
 from deeprl.learning.values.losses import average
 from deeprl.learning.values.view import View
-from deeprl.types import Batch
+from deeprl.types import Batch, Term
 
 
 def cosine(predicted: Tensor, target: Tensor) -> Tensor:
@@ -128,14 +128,14 @@ class SelfPrediction(Auxiliary):
         """Φ, (torsos, *B, Z)."""
         return self.project(network.beside["latent"], network.features(obs))
 
-    def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, online: View, target: View, batch: Batch) -> Term:
         network: Any = online.network
         now = self.project(network.beside["latent"], online.now.features)
         with torch.no_grad():
             # a chain with a shared torso has two target torsos; the first is that of Q̄_0
             latent = self.first(target.network if self.goal == "target" else network, batch.extra["successor"])[: now.shape[0]]
         loss = self.error(self.predict(network.beside["forth"], now, batch.action), latent, batch)
-        return self.scale * loss, {"train/auxiliary_loss": loss.detach()}
+        return Term(self.scale * loss, {"train/auxiliary_loss": loss})
 
     def error(self, predicted: Tensor, target: Tensor, batch: Batch) -> Tensor:
         return average(batch.weight * DISTANCES[self.loss](predicted, target), batch.valid).sum()
@@ -167,7 +167,7 @@ class Bidirectional(SelfPrediction):
         features = network.beside["second"](obs.flatten(0, len(lead) - 1)).unflatten(1, lead)
         return self.project(network.beside["second_latent"], features)
 
-    def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, online: View, target: View, batch: Batch) -> Term:
         network: Any = online.network
         successor, beside = batch.extra["successor"], network.beside
         now, after = self.project(beside["latent"], online.now.features), self.second(network, successor)
@@ -179,5 +179,4 @@ class Bidirectional(SelfPrediction):
         earlier, later = (latent[: now.shape[0]] for latent in latents)
         forth = self.error(self.predict(beside["forth"], now, batch.action), later, batch)
         back = self.error(self.predict(beside["back"], after, batch.action), earlier, batch)
-        metrics = {"train/auxiliary_loss": (forth + back).detach(), "train/auxiliary_loss_back": back.detach()}
-        return self.scale * (forth + back), metrics
+        return Term(self.scale * (forth + back), {"train/auxiliary_loss": forth + back, "train/auxiliary_loss_back": back})

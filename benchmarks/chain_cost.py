@@ -41,7 +41,7 @@ from deeprl.running.config.instantiate import instantiate
 from deeprl.running.training.learner import gradient
 from deeprl.running.training.trainer import Trainer
 from deeprl.system.machine import this_cpu
-from deeprl.types import Batch, Learned
+from deeprl.types import Batch, Term
 
 FAMILIES = {"dqn": ("idqn", 5), "iqn": ("iiqn", 3)}
 """agent -> its chain, K"""
@@ -109,10 +109,10 @@ def fill(single: nn.Module, stacked: nn.Module, k: int) -> None:
         parameter.copy_(stack[k : k + 1])
 
 
-def loop_loss(agent: ValueAgent, loop: Loop) -> Callable[[Batch], tuple[Tensor, Learned]]:
+def loop_loss(agent: ValueAgent, loop: Loop) -> Callable[[Batch], Term]:
     """`ValueAgent.loss` of a plain chain, one iteration after the other."""
 
-    def loss(batch: Batch) -> tuple[Tensor, Learned]:
+    def loss(batch: Batch) -> Term:
         batch = agent.normalized(batch)
         losses, errors, values = [], [], []
         for online, target in zip(loop.online, loop.target):
@@ -123,12 +123,12 @@ def loop_loss(agent: ValueAgent, loop: Loop) -> Callable[[Batch], tuple[Tensor, 
             one, error = chosen.loss(returns)  # (1, B)
             losses.append(one)
             errors.append(error)
-            values.append(chosen.mean().detach())
+            values.append(chosen.mean())
         for memory in loop.memories:
             memory.said.clear()
         every = torch.cat(losses)  # (K, B)
         total = agent.chain.combine(average(batch.weight * every, batch.valid))
-        return total, Learned(torch.cat(errors).mean(0), {"train/loss": every.detach(), "train/q_values": torch.cat(values)})
+        return Term(total, {"train/loss": every, "train/q_values": torch.cat(values)}, error=torch.cat(errors).mean(0))
 
     return loss
 
@@ -150,12 +150,12 @@ class Variant:
         self.step = FILLED
         if form == "loop":
             batch = self.learner.to_batch(self.at_hand[0])
-            batched = float(agent.objectives["value"].loss(batch)[0])
+            batched = float(agent.objectives["value"].loss(batch).loss)
             loop = Loop(agent)
             parameters = list(loop.online.parameters())
             optimizer = instantiate(self.trainer.config["agent"]["optimizer"], "agent.optimizer")
             objective = Objective(loop_loss(agent, loop), parameters, optimizer.build(parameters))
-            looped = float(objective.loss(batch)[0])
+            looped = float(objective.loss(batch).loss)
             assert abs(looped - batched) <= 1e-5 * max(1.0, abs(batched)), f"{name}: the loss is {looped}, and {batched} batched"
             agent.objectives["value"] = objective
         self.multiply_adds = self.counted()

@@ -7,6 +7,7 @@ T rows of a sequence   L ticks of a rollout
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -121,12 +122,41 @@ class Acted(NamedTuple):
     """(M,): in evaluation with discrete actions, the best value minus the second"""
 
 
-class Learned(NamedTuple):
+class Report(NamedTuple):
     """Report of one update. The caller decides when to read a number, because that waits for the device."""
 
     error: Tensor
-    """Of the main objective: (*B,) |target - prediction| in ordinary units, mean over K, largest over an ensemble; it becomes the priority.
-    Of another objective: any tensor that is finite where the loss is, because the learner checks it"""
+    """Of the main objective: (*B,), see `Term.error`; it becomes the priority. Of another one: a tensor that is finite where the loss is"""
     metrics: dict[str, Tensor]
+    """See `Term.metrics`, without gradient"""
     statistics: dict[str, Tensor] = {}  # noqa: RUF012 (never changed in place; torch.func takes no read-only mapping)
-    """New values of the agent's buffers, by name: running statistics that the loss returns, because it is pure. The learner stores them."""
+    """See `Term.statistics`; empty once the learner has stored them"""
+
+
+@dataclass(frozen=True)
+class Term:
+    """A term of a loss, with what belongs to it. Terms are added: losses as numbers, metrics and statistics by name. The error is that of
+    the first term which has one."""
+
+    loss: Tensor | float = 0.0
+    """(), a pure function of parameters, buffers and batch"""
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+    """Numbers for the log, of any shape; their gradient is cut off"""
+    statistics: dict[str, Tensor] = field(default_factory=dict)
+    """New values of the agent's buffers, by name: running statistics that the loss returns, because it is pure. The learner stores them"""
+    error: Tensor | None = None
+    """Of the main objective: |target - prediction| (*B,) in ordinary units, mean over K, largest over an ensemble. Of another one: any
+    tensor that is finite where the loss is, because the learner checks it; None: the loss"""
+
+    def __add__(self, other: Term) -> Term:
+        return Term(
+            self.loss + other.loss,
+            {**self.metrics, **other.metrics},
+            {**self.statistics, **other.statistics},
+            other.error if self.error is None else self.error,
+        )
+
+    def report(self) -> Report:
+        """What is left when the gradient has been taken."""
+        error = torch.as_tensor(self.loss) if self.error is None else self.error
+        return Report(error.detach(), {name: value.detach() for name, value in self.metrics.items()}, self.statistics)

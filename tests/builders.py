@@ -19,7 +19,7 @@ from torch import nn
 from deeprl.learning.values.losses import squared
 from deeprl.learning.values.scalar import ScalarValues
 from deeprl.noise import map_tensors
-from deeprl.types import QUIET, Batch, Learned, Spec
+from deeprl.types import QUIET, Batch, Report, Spec
 
 if TYPE_CHECKING:
     from deeprl.learning.actor_critic import ActorCritic
@@ -58,7 +58,7 @@ def random_batch(spec: Spec, size: int, seed: int = 0, noise=None) -> Batch:
     return make_batch(obs, action, torch.randn(size, generator=generator), discount, next_obs, noise=noise)
 
 
-def update(agent: Agent, batch: Batch) -> Learned:
+def update(agent: Agent, batch: Batch) -> Report:
     """One plain gradient update."""
     from deeprl.running.training.learner import Learner
 
@@ -122,7 +122,7 @@ def flat(gradients) -> torch.Tensor:
     return torch.cat([part.flatten() for part in gradients])
 
 
-def traced_gradient(agent, name: str, batch: Batch) -> tuple[list[torch.Tensor], Learned]:
+def traced_gradient(agent, name: str, batch: Batch) -> tuple[list[torch.Tensor], Report]:
     """The gradient of an objective, of its optimizer's flat tensors, as the graph computes it that a compiler would get."""
     from torch.utils._pytree import tree_leaves
 
@@ -140,7 +140,7 @@ def traced_gradient(agent, name: str, batch: Batch) -> tuple[list[torch.Tensor],
     graph, wanted = traced(listed, arguments)
     found = graph(*[leaf for leaf, keep in zip(tree_leaves(arguments), wanted) if keep])
     count = len(pure.groups)
-    return found[:count], Learned(found[count], dict(zip(metrics, found[count + 1 :])))
+    return found[:count], Report(found[count], dict(zip(metrics, found[count + 1 :])))
 
 
 def assert_close32(found: torch.Tensor, expected: torch.Tensor) -> None:

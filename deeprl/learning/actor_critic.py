@@ -6,11 +6,13 @@
 
 TD3 (Fujimoto, van Hoof, Meger, 2018): a deterministic π, noise on a', the minimum in y and the first critic in L_π, α = 0.
 SAC (Haarnoja and others, 2018): a squashed Gaussian, the minimum in both, α learned.
+Whole updates in plain PyTorch, to which a test holds this agent equal: tests/references/td3.py and sac.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +24,7 @@ from deeprl.learning.agent import Agent, Answer, of_iterations, watching
 from deeprl.learning.backups.actor import PolicyBackup
 from deeprl.learning.networks.actors import ActorChoice
 from deeprl.learning.networks.blocks import initialise
-from deeprl.learning.networks.critics import ONLY, Critics, ensemble_returns, for_each, pair, pair_spec
+from deeprl.learning.networks.critics import ONLY, Critics, ensemble_loss, ensemble_returns, for_each, pair, pair_spec
 from deeprl.learning.networks.mapped import wrapped
 from deeprl.learning.networks.value_network import Networks
 from deeprl.learning.networks.weight_norm import weight_normalise
@@ -31,7 +33,7 @@ from deeprl.learning.parts.actor_value import ActorValue
 from deeprl.learning.parts.auxiliary import Auxiliary
 from deeprl.learning.parts.chains import Chain
 from deeprl.learning.parts.exploration import ActorExploration, Tick
-from deeprl.learning.parts.rate import Rate, RateLoss
+from deeprl.learning.parts.rate import Rate
 from deeprl.learning.parts.resets import Resets, renew_
 from deeprl.learning.parts.target_actor import target_of
 from deeprl.learning.parts.temperature import Temperature
@@ -41,10 +43,10 @@ from deeprl.learning.transforms.channels import channel_scales
 from deeprl.learning.values.losses import average, over_valid
 from deeprl.learning.values.mapping import Identity, Mapping
 from deeprl.learning.values.reduce import Reduction
-from deeprl.learning.values.returns import Returns, head_metrics
+from deeprl.learning.values.returns import Returns, regression_metrics
 from deeprl.learning.values.view import View, transitions
 from deeprl.schedules import Clock
-from deeprl.types import QUIET, Acted, Batch, Learned, NetworkNoise, Spec
+from deeprl.types import QUIET, Acted, Batch, NetworkNoise, Spec, Term
 
 
 class ActorCritic(Agent):
@@ -198,34 +200,29 @@ class ActorCritic(Agent):
         """y, atoms (K, *B, N): the agent's Bellman operator, a `deeprl.learning.backups.bellman.Backup`."""
         return self.future(target, batch).bootstrap(self.rate.subtracted(batch), batch.discount)
 
-    def critic_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
-        """L_Q, (), and `Learned` with the error of each transition (*B,), the largest of the ensemble's."""
+    def critic_loss(self, batch: Batch) -> Term:
+        """L_Q; the error is the largest of an ensemble's, a mean over k."""
         renewed = self.renewed(batch)
         online, target, batch = self.views(batch)
-        chosen = online.now.at(batch.action)  # first, because a value has a gradient only if its first reader has one
+        chosen = online.now.at(batch.action)  # Z_{k,j}(s, a), first, because a value has a gradient only if its first reader has one
         with torch.no_grad():
-            returns = self.targets(online, target, batch)
-            weight, weight_metrics = self.weighting(online, target, batch)  # w_k: batch.weight times (K, *B)
-        returns = for_each(returns, chosen, self.ensemble)
-        loss, error = chosen.loss(returns)  # (K·E, *B)
-        loss = loss.unflatten(0, (-1, self.ensemble)).sum(1)  # the sum over the critics, not the mean
-        error = error.unflatten(0, (-1, self.ensemble)).amax(1)  # (K, *B), as in LAP
-        total = self.chain.combine(average(weight * loss, batch.valid))
-        rate = self.rate_loss(online, target, batch) if self.rate.learned else RateLoss(0.0, {}, {})
-        auxiliary_loss, auxiliary_metrics = self.auxiliary(online, target, batch)
-        own = {"train/critic_loss": loss.detach(), "train/q_values": chosen.mean().detach(), **head_metrics(chosen, returns)}
-        own = {name: over_valid(value, batch.valid) for name, value in own.items()}
-        metrics = {**own, **rate.metrics, **weight_metrics, **auxiliary_metrics}
-        statistics = {**online.statistics, **target.statistics, **{f"rate.{name}": new for name, new in rate.statistics.items()}, **renewed}
-        return total + rate.loss + auxiliary_loss, Learned(error.mean(0), metrics, statistics)
+            returns = for_each(self.targets(online, target, batch), chosen, self.ensemble)  # y_k, for every critic j
+            weight, shown = self.weighting(online, target, batch)  # w_k: batch.weight times (K, *B)
+        loss, error = ensemble_loss(chosen, returns, self.ensemble)  # Σ_j D, and the largest |y_k − Q_{k,j}|, (K, *B)
+        shown = {**regression_metrics("train/critic_loss", loss, chosen, returns, batch.valid), **shown}
+        total, statistics = self.chain.combine(average(weight * loss, batch.valid)), {**online.statistics, **target.statistics, **renewed}
+        return Term(total, shown, statistics, error.mean(0)) + self.rate_loss(online, target, batch) + self.auxiliary(online, target, batch)
 
-    def rate_loss(self, online: View, target: View, batch: Batch) -> RateLoss:
+    def rate_loss(self, online: View, target: View, batch: Batch) -> Term:
         """Loss of the rate's own parameters, for the batch as the critics see it."""
+        if not self.rate.learned:
+            return Term()
         with torch.no_grad():
             future = self.future(target, batch)
             now = self.reduce(ensemble_returns(target.now, self.ensemble), batch.noise["reduce"]).mean()
             each = ensemble_returns(online.now, self.ensemble).mean()
-        return self.rate.loss(future.mean(), now, each, batch)
+        term = self.rate.loss(future.mean(), now, each, batch)
+        return replace(term, statistics={f"rate.{name}": new for name, new in term.statistics.items()})
 
     def renewed(self, batch: Batch) -> dict[str, Tensor]:
         """New running averages of an actor whose torso has `every_update`: by the observations of every update of the critics."""
@@ -241,8 +238,8 @@ class ActorCritic(Agent):
         obs = self.normalize(obs)
         return obs if self.encoder is None else self.encoder(obs, shift)
 
-    def actor_loss(self, batch: Batch) -> tuple[Tensor, Learned]:
-        """L_π, (), for observations (*B, S) of the batch and actions that the policy takes now. The loss of a learned temperature is added,
+    def actor_loss(self, batch: Batch) -> Term:
+        """L_π, for observations (*B, S) of the batch and actions that the policy takes now. The loss of a learned temperature is added,
         because it reads the same log π(a|s)."""
         with torch.no_grad():
             obs = self.seen(batch.obs)  # the critics alone train the encoder
@@ -250,9 +247,8 @@ class ActorCritic(Agent):
         value = self.actor_value(pair(obs, action), batch.noise)  # (*B,)
         loss = self.temperature.entropy_cost(log_prob) - value
         total = average((loss + self.temperature.loss(log_prob)).unsqueeze(0), batch.valid).sum()
-        metrics = {"train/actor_loss": over_valid(loss.detach().unsqueeze(0), batch.valid), **self.temperature.metrics(log_prob)}
-        # there is no TD error: a learner checks that the value is finite, and priorities come from the critics
-        return total, Learned(value.detach(), metrics, {} if self.renews_actor else of_torso(statistics))
+        metrics = {"train/actor_loss": over_valid(loss.unsqueeze(0), batch.valid), **self.temperature.metrics(log_prob)}
+        return Term(total, metrics, {} if self.renews_actor else of_torso(statistics), value)
 
     def due(self, update: int) -> tuple[str, ...]:
         periods = {**dict.fromkeys(self.objectives, 1), "actor": self.actor_period, "target": self.target_period}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from deeprl.choice import Choice, Part
 from deeprl.learning.objective import Objective
 from deeprl.schedules import Clock
-from deeprl.types import Acted, Batch, Learned, NetworkNoise, Rows, Spec
+from deeprl.types import Acted, Batch, NetworkNoise, Rows, Spec, Term
 
 
 def watching(*parts: Part) -> list[Callable[[Rows], None]]:
@@ -69,7 +69,7 @@ class Agent(nn.Module, Choice):
         """Environment steps so far."""
         return self.clock.step
 
-    def loss_of(self, name: str, batch: Batch) -> tuple[Tensor, Learned]:
+    def loss_of(self, name: str, batch: Batch) -> Term:
         """The loss of one objective: the method that the agent gave to its `Objective`, such as `ValueAgent.loss`,
         `ActorCritic.critic_loss`, `ActorCritic.actor_loss` or `PolicyGradient.loss`. Parameters, outputs of networks, targets and the loss
         are float32, whatever `products` is."""

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from deeprl.learning.optim.flat import Flat, Groups
-from deeprl.types import Learned
+from deeprl.types import Term
 
 
 @dataclass
@@ -17,19 +17,19 @@ class Objective:
     """One loss, the parameters that it trains, and their optimizer.
 
     Args:
-        loss: batch -> (scalar loss, `Learned`); a pure function of parameters and batch.
+        loss: batch -> `Term`; a pure function of parameters and batch.
         parameters: trained by this loss. All others are constants for it.
         optimizer: holds the parameters in one flat tensor, or in one for each group.
     """
 
-    loss: Callable[..., tuple[Tensor, Learned]]
+    loss: Callable[..., Term]
     parameters: Sequence[nn.Parameter]
     optimizer: Flat | Groups
 
     @classmethod
     def of(
         cls,
-        loss: Callable[..., tuple[Tensor, Learned]],
+        loss: Callable[..., Term],
         modules: Sequence[nn.Module | None],
         optimizer: Any,
         groups: Sequence[tuple[Sequence[nn.Parameter], Any]] = (),

@@ -6,7 +6,8 @@
     A2C   L_π = − mean Â log π(a|s)                                                            one update on a rollout
     PPO   L_π = − mean min(ρ Â, clip(ρ, 1 − ε, 1 + ε) Â),   ρ = π(a|s) / π_old(a|s)            several passes over it
 
-Mnih and others, 2016; Schulman and others, 2016 and 2017. docs/algorithms/ppo.md.
+Mnih and others, 2016; Schulman and others, 2016 and 2017. docs/algorithms/ppo.md. All updates on a rollout in plain PyTorch, to which a
+test holds this agent equal: tests/references/ppo.py.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from deeprl.learning.objective import Objective
 from deeprl.learning.parts.exploration import certain
 from deeprl.learning.transforms.channels import channel_scales
 from deeprl.learning.values.recursion import goes_on, linear_recursion
-from deeprl.types import Acted, Batch, Learned, NetworkNoise, Spec
+from deeprl.types import Acted, Batch, NetworkNoise, Spec, Term
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,14 @@ class Surrogate(Choice):
             near = old + (value - old).clamp(-self.value_clip, self.value_clip)
             loss = torch.maximum(loss, (near - returns).square())
         return 0.5 * loss
+
+    def metrics(self, log_ratio: Tensor) -> dict[str, Tensor]:
+        """How far the policy has moved, for log ρ of each row, (B,)."""
+        ratio = log_ratio.exp()
+        found = {"train/approx_kl": ratio - 1.0 - log_ratio}  # KL(π_old || π) by Schulman's estimator k3, which is never negative
+        if self.clip is not None:
+            found["train/clip_fraction"] = ((ratio - 1.0).abs() > self.clip).to(torch.float32)
+        return found
 
 
 class PolicyGradient(Agent):
@@ -168,26 +177,17 @@ class PolicyGradient(Agent):
             "value": value,
         }
 
-    def loss(self, batch: Batch) -> tuple[Tensor, Learned]:
-        """L, (), and `Learned` with |return − V(s)| of each transition, (B,)."""
+    def loss(self, batch: Batch) -> Term:
+        """L; the error is |return − V(s)|."""
         old, surrogate = batch.extra, self.surrogate  # old: before the updates, see `prepare`
         outputs, value = self.outputs(self.normalize(batch.obs))
         log_prob, entropy = self.policy.log_prob(outputs, batch.action), self.policy.entropy(outputs)
         policy_loss = surrogate.policy_loss(log_prob, old["log_prob"], surrogate.advantages(old["advantage"])).mean()  # L_π
         value_loss = surrogate.value_loss(value, old["value"], old["returns"]).mean()  # L_V
         total = policy_loss + surrogate.value_weight * value_loss - surrogate.entropy_weight * entropy.mean()
+        losses = {"train/policy_loss": policy_loss, "train/value_loss": value_loss, "train/entropy": entropy, "train/values": value}
         with torch.no_grad():
-            log_ratio = log_prob - old["log_prob"]  # log ρ
-            metrics = {
-                "train/policy_loss": policy_loss.detach(),
-                "train/value_loss": value_loss.detach(),
-                "train/entropy": entropy.detach(),
-                "train/approx_kl": log_ratio.exp() - 1.0 - log_ratio,  # KL(π_old || π) by Schulman's estimator k3, which is never negative
-                "train/values": value.detach(),
-            }
-            if surrogate.clip is not None:
-                metrics["train/clip_fraction"] = ((log_ratio.exp() - 1.0).abs() > surrogate.clip).to(torch.float32)
-            return total, Learned((old["returns"] - value).abs(), metrics)
+            return Term(total, {**losses, **surrogate.metrics(log_prob - old["log_prob"])}, error=(old["returns"] - value).abs())
 
     def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
         """An action of the policy, (M,) int64 or (M, D)"""

@@ -2,7 +2,8 @@
 
     L  =  Σ_k mean w_k · D( f([T Q̄_{k−1}](s, a)),  f(Q_k(s, a)) )  +  auxiliary        k = 1 … K
 
-The network predicts f(Q_k), where f is the mapping; for most agents it is the identity.
+The network predicts f(Q_k), where f is the mapping; for most agents it is the identity. The whole update of DQN in plain PyTorch, to which
+a test holds this agent equal: tests/references/dqn.py.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ from deeprl.learning.parts.resets import Resets, renew_
 from deeprl.learning.parts.weighting import Weighting, target_copies
 from deeprl.learning.plan import Plan
 from deeprl.learning.transforms.masks import divided, divided_batch, divided_rows, without_mask
-from deeprl.learning.values.losses import average, over_valid
+from deeprl.learning.values.losses import average
 from deeprl.learning.values.mapped import CHANNEL_VALUES
 from deeprl.learning.values.mapping import Identity, Mapping
 from deeprl.learning.values.masked import masked
-from deeprl.learning.values.returns import Returns, head_metrics
+from deeprl.learning.values.returns import Returns, regression_metrics
 from deeprl.learning.values.view import View
 from deeprl.noise import map_tensors
 from deeprl.schedules import Clock
-from deeprl.types import QUIET, Acted, Batch, Learned, NetworkNoise, Rows, Spec
+from deeprl.types import QUIET, Acted, Batch, NetworkNoise, Rows, Spec, Term
 
 EXPLORER = "explore"
 """Name in the acting memory of what the exploration remembers"""
@@ -134,22 +135,18 @@ class ValueAgent(Agent):
             return Returns(batch.extra["returns"].unsqueeze(-1))
         return self.backup(online, target, batch)
 
-    def loss(self, batch: Batch) -> tuple[Tensor, Learned]:
-        """Σ_k mean w_k D(f(y_k), f(Q_k(s, a))) + auxiliary, (), where y_k is the target of iteration k; and `Learned` with the error of
-        each transition (*B,), the mean over k."""
+    def loss(self, batch: Batch) -> Term:
+        """Σ_k mean w_k D(f(y_k), f(Q_k(s, a))) + auxiliary, where y_k is the target of iteration k; the error is a mean over k."""
         online, target, batch = self.views(batch)
         chosen = online.now.at(batch.action)  # Q_k(s, a), first, because a value has a gradient only if its first reader has one
         with torch.no_grad():
-            returns = self.targets(online, target, batch)
-            weight, weight_metrics = self.weighting(online, target, batch)  # w_k: batch.weight times (K, *B)
-            backup_metrics = report(self.backup, online, target, batch)
-        loss, error = chosen.loss(returns)  # (K, *B)
+            returns = self.targets(online, target, batch)  # y_k
+            weight, shown = self.weighting(online, target, batch)  # w_k: batch.weight times (K, *B)
+            shown = {**report(self.backup, online, target, batch), **shown}
+        loss, error = chosen.loss(returns)  # D, and |y_k − Q_k| in ordinary units, (K, *B)
+        shown = {**regression_metrics("train/loss", loss, chosen, returns, batch.valid), **shown}
         total = self.chain.combine(average(weight * loss, batch.valid))
-        auxiliary_loss, auxiliary_metrics = self.auxiliary(online, target, batch)
-        own = {"train/loss": loss.detach(), "train/q_values": chosen.mean().detach(), **head_metrics(chosen, returns)}
-        own = {name: over_valid(value, batch.valid) for name, value in own.items()}
-        metrics = {**own, **backup_metrics, **weight_metrics, **auxiliary_metrics}
-        return total + auxiliary_loss, Learned(error.mean(0), metrics, {**online.statistics, **target.statistics})
+        return Term(total, shown, {**online.statistics, **target.statistics}, error.mean(0)) + self.auxiliary(online, target, batch)
 
     def prepare(self, rollout: Batch) -> dict[str, Tensor]:
         """Targets (K, [1,] L, M) of a backup over rollouts. All updates on a rollout have the same targets, those of the networks that

@@ -63,7 +63,7 @@ def test_a_constant_of_all_values_changes_no_gradient_of_the_rate():
     slopes = []
     for _ in range(2):
         agent.rate.average.requires_grad_(True)
-        slopes.append(torch.autograd.grad(agent.critic_loss(batch)[0], [agent.rate.average])[0])
+        slopes.append(torch.autograd.grad(agent.critic_loss(batch).loss, [agent.rate.average])[0])
         for name, parameter in agent.chain.target.named_parameters():
             if name == "head.advantage.bias_0":
                 parameter += 7.0
@@ -88,9 +88,9 @@ def test_a_worked_target_of_two_steps(update_, error, of_rate):
             parameter.fill_(value if name == "head.advantage.bias_0" else 0.0)
     agent.rate.slow.fill_(0.5)
     agent.rate.average.fill_(0.75)
-    loss, learned = agent.critic_loss(batch)
-    assert learned.error.tolist() == pytest.approx([error] * 11)
-    assert loss.item() == pytest.approx(2 * error**2 + of_rate)
+    term = agent.critic_loss(batch)
+    assert term.error.tolist() == pytest.approx([error] * 11)
+    assert term.loss.item() == pytest.approx(2 * error**2 + of_rate)
 
 
 def test_the_slow_copy_follows_with_the_targets():

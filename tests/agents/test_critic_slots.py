@@ -125,7 +125,7 @@ def test_an_auxiliary_loss_trains_the_torsos_of_the_online_critics_and_the_encod
     for parameter in agent.parameters():
         parameter.requires_grad_(True)
     online, target, batch = agent.views(batch_of(agent, 9))
-    total, _ = agent.auxiliary(online, target, batch)
+    total = agent.auxiliary(online, target, batch).loss
     gradients = torch.autograd.grad(total, list(agent.parameters()), allow_unused=True)
     touched = {name for (name, _), g in zip(agent.named_parameters(), gradients) if g is not None and bool(g.abs().sum() > 0)}
     names = {name for name, _ in agent.named_parameters()}
@@ -198,10 +198,10 @@ def test_the_latent_of_the_next_pair_is_predicted():
     assert forth.weight_0.shape == (1, 3, 3)  # the action is in Φ, and no other input tells it
     forth.weight_0.copy_(torch.eye(3)[None])
     forth.bias_0.zero_()
-    total, metrics = agent.auxiliary(*agent.views(transitions(agent)))
+    term = agent.auxiliary(*agent.views(transitions(agent)))
     expected = 2.0**2 + 4.0**2 + (TANH + 0.5) ** 2
-    assert metrics["train/auxiliary_loss"].item() == pytest.approx(expected)
-    assert total.item() == pytest.approx(0.5 * expected)
+    assert term.metrics["train/auxiliary_loss"].item() == pytest.approx(expected)
+    assert term.loss.item() == pytest.approx(0.5 * expected)
 
 
 def test_the_values_of_random_rewards_are_those_of_pairs_and_the_rewards_those_of_observations():
@@ -211,7 +211,7 @@ def test_the_values_of_random_rewards_are_those_of_pairs_and_the_rewards_those_o
         network.beside.weight_0.copy_(torch.tensor(weight).view(1, 3, 1))
         network.beside.bias_0.zero_()
     agent.auxiliary.rewards = lambda obs: obs[:, :1]
-    total, _ = agent.auxiliary(*agent.views(transitions(agent)))
+    total = agent.auxiliary(*agent.views(transitions(agent))).loss
     going_on, terminated = 1 + 0.5 * (11 + 4 * TANH) - (2 - 3), 1 - (2 - 3)
     assert total.item() == pytest.approx(0.1 * (2 * going_on**2 + terminated**2) / 3)
 
@@ -238,10 +238,10 @@ def test_the_variance_is_the_mean_over_the_critics_that_are_fitted_to_one_target
     for parameter in part.net.parameters():
         parameter.zero_()
     batch = batch_of(agent, 1)._replace(reward=torch.ones(B), discount=torch.full((B,), 0.5))
-    loss, learned = agent.objectives["variance"].loss(batch)
-    assert loss.item() == pytest.approx(4.25 - 1.0 - 0.5)  # Huber at one
-    assert learned.error.tolist() == pytest.approx([2.0] * B)  # (1.5 + 2.5) / 2
-    assert learned.metrics["train/variance"].shape == (1, B)  # one number for each iteration
+    term = agent.objectives["variance"].loss(batch)
+    assert term.loss.item() == pytest.approx(4.25 - 1.0 - 0.5)  # Huber at one
+    assert term.error.tolist() == pytest.approx([2.0] * B)  # (1.5 + 2.5) / 2
+    assert term.metrics["train/variance"].shape == (1, B)  # one number for each iteration
 
 
 def test_the_weight_of_a_sample_multiplies_the_losses_of_all_critics():
@@ -250,9 +250,9 @@ def test_the_weight_of_a_sample_multiplies_the_losses_of_all_critics():
     variance = 1.0 + torch.arange(B) % 4
     agent.weighting.variance = lambda net, batch: variance.view(1, B)
     agent.weighting.log_scale.zero_()
-    weighted = plain.critic_loss(batch._replace(weight=1.0 / variance))[0]
-    torch.testing.assert_close(agent.critic_loss(batch)[0], weighted)
-    assert agent.critic_loss(batch)[0] != plain.critic_loss(batch)[0]
+    weighted = plain.critic_loss(batch._replace(weight=1.0 / variance)).loss
+    torch.testing.assert_close(agent.critic_loss(batch).loss, weighted)
+    assert agent.critic_loss(batch).loss != plain.critic_loss(batch).loss
 
 
 # ---- upkeep

@@ -162,7 +162,7 @@ def test_each_iteration_has_its_own_scale():
     agent.weighting.log_scale.copy_(torch.tensor([0.0, math.log(0.5), math.log(10.0)]))
     expected = [[1.0, 0.5, 0.25, 0.125], [1.0] * 4, [1.0, 1.0, 10.0, 10.0]]
     assert agent.weighting(*seen(agent, batch))[0].tolist() == [pytest.approx(row) for row in expected]
-    loss, _ = agent.loss_of("scale", batch)
+    loss = agent.loss_of("scale", batch).loss
     assert loss.item() == pytest.approx((1.875 / 4 - 1) ** 2 + 0.0 + (22 / 4 - 1) ** 2, rel=1e-5)
     (found,), _ = gradient(agent, "scale", batch)
     assert found.tolist() == pytest.approx([2 * (1.875 / 4 - 1) * 1.875 / 4, 0.0, 2 * 4.5 * 5.5], abs=1e-5)
@@ -173,7 +173,7 @@ def test_importance_weights_multiply_and_rows_that_are_no_transition_do_not_coun
     batch = given(agent, [[1.0, 2.0, 4.0]], log_scale=0.0)._replace(weight=torch.tensor([1.0, 3.0, 1.0]))
     assert agent.weighting(*seen(agent, batch))[0].tolist() == [[1.0, 1.5, 0.25]]
     masked = batch._replace(valid=torch.tensor([True, True, False]))
-    assert agent.loss_of("scale", masked)[0].item() == pytest.approx((0.75 - 1) ** 2)
+    assert agent.loss_of("scale", masked).loss.item() == pytest.approx((0.75 - 1) ** 2)
 
 
 def test_over_sequences_the_weight_has_their_axes():
@@ -199,7 +199,7 @@ def test_at_the_start_the_residual_is_the_initial_networks_own(chain):
     batch = random_batch(DISCRETE, B)
     online, target = agent.chain.views(batch)
     bellman = Max()(online, target, batch).mean() - target.now.at(batch.action).mean()
-    found = agent.weighting.variance_loss(online, target, batch)[1]
+    found = agent.weighting.variance_loss(online, target, batch)
     torch.testing.assert_close(found.error, bellman.abs().mean(0))
     for parameter in agent.weighting.frozen.parameters():
         parameter.zero_()
@@ -224,13 +224,13 @@ def test_the_variance_regresses_on_the_target_of_the_previous_target(length):
     part.previous, part.net = previous, Table(torch.zeros(length, 2, 2))  # F = 1 + 1/4
     for backup, value in ((Max(), 3.0), (Double(), 1.0)):
         part.backup = backup
-        loss, learned = part.variance_loss(View(online, batch, "online"), View(target, batch, "target"), batch)
+        term = part.variance_loss(View(online, batch, "online"), View(target, batch, "target"), batch)
         k = np.arange(length)
         residual = np.stack([1 + 0.5 * (value + k) - (2 + k), 1 - (5 + k)], 1)  # (K, B)
-        np.testing.assert_allclose(learned.error, np.abs(residual).mean(0), rtol=1e-6)
+        np.testing.assert_allclose(term.error, np.abs(residual).mean(0), rtol=1e-6)
         off = torch.tensor(1.25 - residual**2)
-        assert loss.item() == pytest.approx(huber(off).mean(1).sum().item(), rel=1e-6)
-        assert learned.metrics["train/variance"].flatten().tolist() == [1.25] * 2 * length
+        assert term.loss.item() == pytest.approx(huber(off).mean(1).sum().item(), rel=1e-6)
+        assert term.metrics["train/variance"].flatten().tolist() == [1.25] * 2 * length
     assert not any(1 in states for states, _ in target.asked)  # the present target is asked at s alone
 
 
@@ -241,7 +241,7 @@ def test_the_threshold_and_the_importance_weight_are_in_the_loss_of_the_variance
     part.net = Table(torch.zeros(1, 1, 2))  # F = 1
     target = View(Table(torch.zeros(1, 1, 2)), batch, "target")
     part.previous = target.network
-    loss, _ = part.variance_loss(target, target, batch)
+    loss = part.variance_loss(target, target, batch).loss
     assert loss.item() == pytest.approx((0.5 * (8 - 0.25) + 4 * 0.0) / 2)
 
 
@@ -367,7 +367,7 @@ def test_the_losses_train_nothing_but_their_own(chain):
         "value": {id(p) for p in agent.chain.online.parameters()},
     }
     for name, expected in own.items():
-        gradients = torch.autograd.grad(agent.loss_of(name, batch)[0], list(agent.parameters()), allow_unused=True)
+        gradients = torch.autograd.grad(agent.loss_of(name, batch).loss, list(agent.parameters()), allow_unused=True)
         touched = {id(p) for p, g in zip(agent.parameters(), gradients) if g is not None}
         assert touched == expected == {id(p) for p in agent.objectives[name].parameters}, name
 

@@ -141,7 +141,7 @@ def test_no_gradient_reaches_the_target_network():
     agent = log_agent()
     for parameter in agent.parameters():
         parameter.requires_grad_(True)
-    loss, _ = agent.loss(random_batch(DISCRETE, 6)._replace(reward=agent.rewards(torch.randn(6))))
+    loss = agent.loss(random_batch(DISCRETE, 6)._replace(reward=agent.rewards(torch.randn(6)))).loss
     loss.backward()
     assert all(parameter.grad is None for parameter in agent.chain.target.parameters())
     assert all(parameter.grad is not None for parameter in agent.chain.online.parameters())
@@ -251,7 +251,7 @@ def test_duelling_and_noisy_heads_in_channels(head):
     batch = random_batch(DISCRETE, 6, noise=noise)
     batch = batch._replace(reward=agent.rewards(batch.reward))
     with torch.no_grad():
-        loss, quiet = agent.loss(batch)[0], agent.loss(batch._replace(noise={}))[0]
+        loss, quiet = agent.loss(batch).loss, agent.loss(batch._replace(noise={})).loss
         start = agent.chain.online(batch.obs)
     assert (start.mapped[:, 1] == 0).all()  # the last layers of both streams
     assert loss.isfinite()
@@ -560,7 +560,7 @@ def test_errors_are_priorities_in_ordinary_units():
     batch = make_batch(torch.zeros(2, 5), [0, 1], [1.0, -1.0], 0.0, torch.zeros(2, 5))
     batch = batch._replace(reward=agent.rewards(batch.reward))
     with torch.no_grad():
-        _, learned = agent.loss(batch)
+        learned = agent.loss(batch)
         q = agent.chain.online(batch.obs).at(batch.action).mean()[0]
     expected = torch.tensor([1.0 - FLOOR, FLOOR - 1.0]).double() - q
     torch.testing.assert_close(learned.error.double(), expected.abs(), rtol=1e-5, atol=1e-6)

@@ -178,9 +178,9 @@ def test_no_head_takes_an_invalid_action(head, chain):
             assert (policy[~mask.expand(mean.shape)] == 0).all()
             assert (policy * log).isfinite().all()
             assert end.expect(policy.to(end.values.mean().dtype)).mean().isfinite().all()
-    loss, learned = agent.objectives["value"].loss(made)
-    assert loss.isfinite()
-    assert all(metric.isfinite().all() and metric.abs().max() < 1e6 for metric in learned.metrics.values())
+    term = agent.objectives["value"].loss(made)
+    assert term.loss.isfinite()
+    assert all(metric.isfinite().all() and metric.abs().max() < 1e6 for metric in term.metrics.values())
 
 
 def test_some_heads_of_masked_values_are_masked_too():
@@ -280,9 +280,9 @@ def test_rows_that_are_no_transitions_disturb_no_loss():
     agent = value_agent(MASKED, backup=Munchausen(floor=None))
     batch = draw(replay)
     assert not batch.valid.all()
-    loss, learned = agent.objectives["value"].loss(batch._replace(noise=entry(agent.noise((1, 2, 4), None))))
-    assert loss.isfinite()
-    assert learned.error[batch.valid].max() < 100
+    term = agent.objectives["value"].loss(batch._replace(noise=entry(agent.noise((1, 2, 4), None))))
+    assert term.loss.isfinite()
+    assert term.error[batch.valid].max() < 100
 
 
 # ---- metrics

@@ -114,7 +114,7 @@ def test_the_loss_trains_the_online_network_alone_and_everything_has_a_group(cha
     for parameter in agent.parameters():
         parameter.requires_grad_(True)
     batch = with_successor(random_batch(DISCRETE, B), 99)
-    total, _ = agent.auxiliary(*seen(agent, batch))
+    total = agent.auxiliary(*seen(agent, batch)).loss
     gradients = torch.autograd.grad(total, list(agent.parameters()), allow_unused=True)
     touched = {name for (name, _), g in zip(agent.named_parameters(), gradients) if g is not None and bool(g.abs().sum() > 0)}
     names = {name for name, _ in agent.named_parameters()}
@@ -202,12 +202,12 @@ def test_of_the_two_target_torsos_of_a_shared_one_the_first_is_asked(loss):
     agent = value_agent(chain=CHAINS["shared"], auxiliary=LOSSES[loss])
     batch, before = with_successor(random_batch(DISCRETE, B)), None
     for entry, differs in ((1, False), (0, True)):
-        before = agent.auxiliary(*seen(agent, batch))[0]
+        before = agent.auxiliary(*seen(agent, batch)).loss
         for name, parameter in agent.chain.target.named_parameters():
             if not name.startswith("head"):
                 assert parameter.shape[0] == 2
                 parameter[entry] += 0.1 * torch.arange(parameter[entry].numel()).view(parameter[entry].shape).sin()
-        assert (not torch.equal(agent.auxiliary(*seen(agent, batch))[0], before)) == differs
+        assert (not torch.equal(agent.auxiliary(*seen(agent, batch)).loss, before)) == differs
 
 
 # ---- 7.2 random rewards
@@ -246,7 +246,7 @@ def pairs(transition: np.ndarray) -> Batch:
 def auxiliary_gradient(agent, batch: Batch, *parameters) -> list[np.ndarray]:
     for parameter in parameters:
         parameter.requires_grad_(True)
-    total, _ = agent.auxiliary(*seen(agent, batch))
+    total = agent.auxiliary(*seen(agent, batch)).loss
     found = torch.autograd.grad(total, parameters)
     for parameter in parameters:
         parameter.requires_grad_(False)
@@ -297,10 +297,10 @@ def test_the_loss_of_random_values_by_hand():
     )
     bootstrapped = ((1 + 15 - 1) ** 2 + (-1 + 20 - 2) ** 2) / 2
     ended = ((1 - 1) ** 2 + (-1 - 2) ** 2) / 2
-    total, metrics = part(*seen(agent, batch))
+    term = part(*seen(agent, batch))
     expected = (bootstrapped + 2 * ended + bootstrapped) / 3
-    assert metrics["train/auxiliary_loss"].item() == pytest.approx(expected)
-    assert total.item() == pytest.approx(0.1 * expected)
+    assert term.metrics["train/auxiliary_loss"].item() == pytest.approx(expected)
+    assert term.loss.item() == pytest.approx(0.1 * expected)
 
 
 def ticks(obs: np.ndarray) -> Rows:
@@ -458,10 +458,10 @@ def test_the_loss_of_self_prediction_by_hand():
     forth.weight_0.copy_(torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [-2.0, 0.0], [-1.0, 1.0]]]))  # identity, and by action
     obs, after = torch.tensor([[1.0, 0.0]] * 4), torch.tensor([[3.0, 0.0]] * 4)
     batch = make_batch(obs, [0, 1, 2, 1], [0.0] * 4, 0.9, -after, valid=torch.tensor([1, 1, 1, 0]))._replace(extra={"successor": after})
-    total, metrics = agent.auxiliary(*seen(agent, batch))
-    assert metrics["train/auxiliary_loss"].item() == pytest.approx((0 + 4 + 2) / 3, abs=1e-6)
-    assert total.item() == pytest.approx(1.0, abs=1e-6)
-    heavy, _ = agent.auxiliary(*seen(agent, batch._replace(weight=torch.tensor([1.0, 1.0, 4.0, 1.0]))))
+    term = agent.auxiliary(*seen(agent, batch))
+    assert term.metrics["train/auxiliary_loss"].item() == pytest.approx((0 + 4 + 2) / 3, abs=1e-6)
+    assert term.loss.item() == pytest.approx(1.0, abs=1e-6)
+    heavy = agent.auxiliary(*seen(agent, batch._replace(weight=torch.tensor([1.0, 1.0, 4.0, 1.0])))).loss
     assert heavy.item() == pytest.approx(0.5 * (4 + 8) / 3, abs=1e-6)
 
 
@@ -478,12 +478,12 @@ def test_dead_features_give_finite_gradients():
 def test_the_goal_comes_from_the_online_encoder_or_from_the_target(kind):
     made = [value_agent(auxiliary=partial(kind, latent=4, hidden=(), goal=encoder)) for encoder in ("online", "target")]
     batch = with_successor(random_batch(DISCRETE, B), 3)
-    losses = [agent.auxiliary(*seen(agent, batch))[0] for agent in made]
+    losses = [agent.auxiliary(*seen(agent, batch)).loss for agent in made]
     assert torch.equal(*losses)  # the target is a copy at the start
     for agent in made:
         for parameter in agent.chain.target.parameters():
             parameter.mul_(1.5).add_(0.1)
-    after = [agent.auxiliary(*seen(agent, batch))[0] for agent in made]
+    after = [agent.auxiliary(*seen(agent, batch)).loss for agent in made]
     assert torch.equal(after[0], losses[0])
     assert not torch.equal(after[1], losses[1])
 
@@ -572,7 +572,7 @@ def test_sequences_keep_their_axes():
         fields = {"obs", "action", "reward", "discount", "next_obs", "valid", "weight"}
         parts = {name: value.unflatten(0, (4, 2)) for name, value in flat._asdict().items() if name in fields}
         batch = flat._replace(**parts, extra={name: value.unflatten(0, (4, 2)) for name, value in flat.extra.items()})
-        torch.testing.assert_close(agent.auxiliary(*seen(agent, batch))[0], agent.auxiliary(*seen(agent, flat))[0])
+        torch.testing.assert_close(agent.auxiliary(*seen(agent, batch)).loss, agent.auxiliary(*seen(agent, flat)).loss)
 
 
 def test_a_whole_run_takes_successors_from_the_replay(tmp_path):

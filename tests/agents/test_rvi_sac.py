@@ -69,10 +69,10 @@ def test_worked_numbers(restart, steps, y, y_r):
     """V̄(s') = 9.5 + 0.5 · 1.60742 = 10.30371 with α = 0.5."""
     agent = said(sac(rate=relative()), critics=9.5, resets=0.4, kept=(0.25, 0.01, 2.0))
     batch = one_row(agent, reward=1.0, restart=restart, steps=steps)
-    loss, learned = agent.critic_loss(batch)
-    assert learned.error.tolist() == pytest.approx([y] * B)
+    term = agent.critic_loss(batch)
+    assert term.error.tolist() == pytest.approx([y] * B)
     beside = y_r**2 - 2 * (0.01 - 0.001)
-    assert loss.item() == pytest.approx(2 * y**2 + beside)
+    assert term.loss.item() == pytest.approx(2 * y**2 + beside)
     metrics = update(agent, batch).metrics
     assert agent.rate.offset.item() == pytest.approx(0.995 * 0.25 + 0.005 * 10.30371)
     assert agent.rate.frequency.item() == pytest.approx(0.995 * 0.01 + 0.005 * 0.4)
@@ -97,8 +97,8 @@ def test_rows_that_are_no_transitions_count_for_nothing():
     valid = torch.arange(B) % 3 > 0
     spoiled = batch._replace(valid=valid, reward=torch.where(valid, 1.0, 77.0), steps=torch.where(valid, 1, 0))
     spoiled.extra["restart"] = valid
-    assert agent.critic_loss(spoiled)[0].item() == pytest.approx(
-        agent.critic_loss(batch._replace(extra={"restart": valid | True}))[0].item()
+    assert agent.critic_loss(spoiled).loss.item() == pytest.approx(
+        agent.critic_loss(batch._replace(extra={"restart": valid | True})).loss.item()
     )
 
 

@@ -1,13 +1,11 @@
-"""SAC and its relatives: densities, the temperature, chains of critics, and a reference in plain PyTorch."""
+"""SAC and its relatives: densities, the temperature, and chains of critics."""
 
 from __future__ import annotations
 
-import copy
 from functools import partial
 
 import pytest
 import torch
-from torch import nn
 from torch.distributions import Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
@@ -32,7 +30,7 @@ from deeprl.learning.values.reduce import First, Mean, Minimum, Subset, Truncate
 from deeprl.learning.values.returns import Returns
 from deeprl.running.training.learner import gradient
 from deeprl.types import QUIET, Spec
-from tests.agents.test_td3 import EPS, TAU, agrees, batches, constants, mlp, said
+from tests.agents.test_td3 import TAU, batches, constants, said
 from tests.builders import CONTINUOUS, actor_critic, below, changed_by, entry, equal, random_batch, sac, same, snapshot, update, value_agent
 
 B = 11
@@ -134,10 +132,10 @@ def test_without_entropy_and_spread_it_is_td3_without_smoothing():
     for name in ("weight_0", "bias_0"):
         getattr(plain.actor.last, name).copy_(getattr(narrow.actor.last, name)[..., :2])
     (batch,) = batches(narrow, 1)
-    one, _ = narrow.critic_loss(batch)
-    other, _ = plain.critic_loss(batch)
+    one = narrow.critic_loss(batch).loss
+    other = plain.critic_loss(batch).loss
     assert torch.equal(one, other)
-    torch.testing.assert_close(narrow.actor_loss(batch)[1].error, said(plain.chain.online, batch.obs, plain.actor(batch.obs)).amin(0))
+    torch.testing.assert_close(narrow.actor_loss(batch).error, said(plain.chain.online, batch.obs, plain.actor(batch.obs)).amin(0))
 
 
 @pytest.mark.parametrize("make", [actor_critic, sac], ids=["td3", "sac"])
@@ -246,10 +244,10 @@ def test_targets_of_an_iteration_come_from_the_iteration_before():
             parameter.zero_()
             if name == "head.advantage.bias_0":
                 parameter[:, 0, 0] = scale * torch.tensor([10.0, 9.0, 20.0, 21.0, 30.0, 29.0])  # two critics each
-    loss, learned = agent.critic_loss(batch._replace(reward=torch.ones(B), discount=torch.full((B,), 0.5)))
+    term = agent.critic_loss(batch._replace(reward=torch.ones(B), discount=torch.full((B,), 0.5)))
     y = torch.tensor([1 + 0.5 * 9, 1 + 0.5 * 20, 1 + 0.5 * 29])
-    assert loss.item() == pytest.approx(2 * y.square().sum().item())
-    assert learned.error.tolist() == pytest.approx([y.mean().item()] * B)  # the critics of an iteration agree
+    assert term.loss.item() == pytest.approx(2 * y.square().sum().item())
+    assert term.error.tolist() == pytest.approx([y.mean().item()] * B)  # the critics of an iteration agree
 
 
 def test_critics_that_share_torsos_along_a_chain_read_their_own():
@@ -297,7 +295,7 @@ def test_the_priority_is_that_of_the_critic_that_is_furthest_off():
     (batch,) = batches(agent, 1)
     constants(agent.chain.online, 0.5, -1.0, 2.0)
     constants(agent.chain.target, 0.0, 0.0, 0.0)
-    _, learned = agent.critic_loss(batch._replace(reward=torch.ones(B)))
+    learned = agent.critic_loss(batch._replace(reward=torch.ones(B)))
     assert learned.error.tolist() == pytest.approx([2.0] * B)  # |1 − 0.5|, |1 + 1|, |1 − 2|
 
 
@@ -315,7 +313,7 @@ def test_each_critic_regresses_on_the_target_of_its_iteration(head, reduce):
     """The loss of the ensemble is the sum of the losses of its critics, each for itself."""
     agent = sac(head=head, reduce=reduce, ensemble=3, chain=partial(IteratedPolyak, length=2))
     (batch,) = batches(agent, 1)
-    loss, learned = agent.critic_loss(batch)
+    term = agent.critic_loss(batch)
     online, target, paired = agent.views(batch)
     returns = agent.targets(online, target, paired)  # atoms (K, B, N)
     alone = 0.0
@@ -323,8 +321,8 @@ def test_each_critic_regresses_on_the_target_of_its_iteration(head, reduce):
         k = place // 3
         mine = Returns(returns.atoms[k : k + 1], None if returns.probs is None else returns.probs[k : k + 1])
         alone += online.now.entries(slice(place, place + 1)).at(paired.action).loss(mine)[0].mean()
-    torch.testing.assert_close(loss, alone)
-    assert learned.error.shape == (B,)
+    torch.testing.assert_close(term.loss, alone)
+    assert term.error.shape == (B,)
     gradients, _ = gradient(agent, "critic", batch)
     assert all(part.flatten(1).norm(dim=1).min() > 0 for part in gradients if part.shape[0] == 6)  # every critic learns
 
@@ -337,10 +335,10 @@ def test_a_mapping_leaves_the_critics_values_in_ordinary_units():
     torch.testing.assert_close(said(mapped.chain.online, obs, action), inverse.to(torch.float64), rtol=1e-5, atol=1e-6)
     (batch,) = batches(mapped, 1)
     for name in ("critic", "actor"):
-        loss, learned = mapped.objectives[name].loss(batch)
-        assert loss.isfinite()
-        assert learned.error.shape == (B,)
-    assert plain.critic_loss(batch)[0] != mapped.critic_loss(batch)[0]
+        term = mapped.objectives[name].loss(batch)
+        assert term.loss.isfinite()
+        assert term.error.shape == (B,)
+    assert plain.critic_loss(batch).loss != mapped.critic_loss(batch).loss
 
 
 def test_tqc_drops_the_largest_atoms_of_the_pooled_target():
@@ -355,7 +353,7 @@ def test_tqc_drops_the_largest_atoms_of_the_pooled_target():
     tau = (torch.arange(4) + 0.5) / 4
     huber = torch.where(error.abs() <= 1, 0.5 * error**2, error.abs() - 0.5)
     expected = ((tau[:, None] - (error < 0).float()).abs() * huber).mean(-1).sum(-1).mean(1).sum()
-    torch.testing.assert_close(agent.critic_loss(batch)[0], expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(agent.critic_loss(batch).loss, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_sequences_are_batches_with_one_more_axis():
@@ -367,7 +365,7 @@ def test_sequences_are_batches_with_one_more_axis():
     }, noise=noise)  # fmt: skip
     flat = rows._replace(noise={**noise, **{name: noise[name].flatten(0, 1) for name in ("next_action", "action")}})
     for name in ("critic", "actor"):
-        torch.testing.assert_close(agent.objectives[name].loss(long)[0], agent.objectives[name].loss(flat)[0])
+        torch.testing.assert_close(agent.objectives[name].loss(long).loss, agent.objectives[name].loss(flat).loss)
 
 
 # ---- resets
@@ -426,69 +424,6 @@ def test_ornstein_uhlenbeck_noise_is_correlated_in_time_and_remembered():
         action, _, memory = explore(lambda: torch.zeros(1, 1), tick, memory)
         actions.append(action.item())
     assert actions == pytest.approx([0.1, 0.075, 0.75 * 0.075 - 0.2])
-
-
-# ---- a reference in plain PyTorch
-
-
-class Plain:
-    """SAC with twin critics and a learned temperature, as pytorch_sac orders it: critics, then actor and temperature from one sample."""
-
-    def __init__(self, agent):
-        self.actor, self.critics = mlp(agent.actor, 0), nn.ModuleList(mlp(agent.chain.online, e) for e in range(2))
-        self.target = copy.deepcopy(self.critics)
-        self.log_alpha = torch.tensor([0.5]).log().requires_grad_(True)
-        self.critic_adam = torch.optim.Adam(self.critics.parameters(), lr=0.01, eps=EPS)
-        self.actor_adam = torch.optim.Adam(self.actor.parameters(), lr=0.003, eps=EPS)
-        self.alpha_adam = torch.optim.Adam([self.log_alpha], lr=0.02, eps=EPS)
-
-    def policy(self, obs, noise):
-        mean, log_std = self.actor(obs).chunk(2, -1)
-        normal = Normal(mean, log_std.clamp(-20, 2).exp())
-        u = mean + log_std.clamp(-20, 2).exp() * noise
-        log_prob = normal.log_prob(u) - torch.log1p(-u.tanh().square())
-        return u.tanh(), log_prob.sum(-1)
-
-    def train(self, batch):
-        alpha = self.log_alpha.detach().exp()
-        with torch.no_grad():
-            action, log_prob = self.policy(batch.next_obs, batch.noise["next_action"])
-            value = torch.cat([critic(torch.cat([batch.next_obs, action], 1)) for critic in self.target], 1).amin(1)
-            goal = batch.reward + batch.discount * (value - alpha * log_prob)
-        seen = torch.cat([batch.obs, batch.action], 1)
-        loss = sum(nn.functional.mse_loss(critic(seen)[:, 0], goal) for critic in self.critics)
-        self.critic_adam.zero_grad()
-        loss.backward()
-        self.critic_adam.step()
-        action, log_prob = self.policy(batch.obs, batch.noise["action"])
-        value = torch.cat([critic(torch.cat([batch.obs, action], 1)) for critic in self.critics], 1).amin(1)
-        self.actor_adam.zero_grad()
-        (alpha * log_prob - value).mean().backward()
-        self.actor_adam.step()
-        self.alpha_adam.zero_grad()
-        (-self.log_alpha * (log_prob.detach() - 2.0)).mean().backward()  # H̄ = −2
-        self.alpha_adam.step()
-        for p, q in zip(self.critics.parameters(), self.target.parameters()):
-            q.data.copy_(TAU * p.data + (1 - TAU) * q.data)
-        return loss.detach()
-
-
-def test_twenty_updates_agree_with_plain_pytorch():
-    agent = sac(
-        actor_torso=MLPTorso(hidden=(7, 6)), torso=MLPTorso(hidden=(9, 8)), chain=partial(Polyak, tau=TAU),
-        temperature=partial(LearnedTemperature, value=0.5, lr=0.02),
-        optimizer=Adam(lr=0.01, eps=EPS), actor_optimizer=Adam(lr=0.003, eps=EPS),
-    )  # fmt: skip
-    plain = Plain(agent)
-    for batch in batches(agent, 20):
-        loss = plain.train(batch)
-        learned = update(agent, batch)
-        torch.testing.assert_close(learned.metrics["train/critic_loss"].mean(), loss, rtol=1e-5, atol=1e-6)
-    agrees(agent.actor, 0, plain.actor)
-    torch.testing.assert_close(agent.temperature(), plain.log_alpha.detach().exp(), rtol=1e-5, atol=1e-6)
-    for ours, theirs in ((agent.chain.online, plain.critics), (agent.chain.target, plain.target)):
-        for e, critic in enumerate(theirs):
-            agrees(ours, e, critic)
 
 
 def test_on_a_bandit_the_policy_becomes_the_best_fit_of_its_entropic_optimum():

@@ -445,21 +445,21 @@ def test_agents_learn_from_sequences(head, length):
     batch = sequences(agent)
     assert not batch.valid.all()
     with torch.no_grad():
-        loss, learned = agent.loss(batch)
+        term = agent.loss(batch)
         online, target = agent.chain.views(batch)
         bellman_target = agent.backup(online, target, batch).mean()
         error = bellman_target - online.now.at(batch.action).mean()
     expected = head.build(3, (), 2, 1, "torch").distance(error)[:, batch.valid].mean(1).sum()
-    torch.testing.assert_close(loss, expected)
-    torch.testing.assert_close(learned.error, error.abs().mean(0))
-    assert learned.error.shape == (4, 5)
-    torch.testing.assert_close(learned.metrics["train/q_values"].mean(), online.now.at(batch.action).mean()[:, batch.valid].mean())
+    torch.testing.assert_close(term.loss, expected)
+    torch.testing.assert_close(term.error, error.abs().mean(0))
+    assert term.error.shape == (4, 5)
+    torch.testing.assert_close(term.metrics["train/q_values"].mean(), online.now.at(batch.action).mean()[:, batch.valid].mean())
     if length == 1:
-        torch.testing.assert_close(learned.metrics["train/loss"].mean(), loss)
+        torch.testing.assert_close(term.metrics["train/loss"].mean(), term.loss)
     before = snapshot(agent.chain.online)
     update(agent, batch)
     assert not same(before, snapshot(agent.chain.online))
-    assert agent.read(learned.metrics).keys() >= {"train/loss", "train/q_values"}
+    assert agent.read(term.metrics).keys() >= {"train/loss", "train/q_values"}
 
 
 def test_rows_that_are_no_transitions_teach_nothing():

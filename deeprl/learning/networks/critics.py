@@ -75,3 +75,13 @@ def for_each(returns: Returns, values: Values, ensemble: int) -> Returns:
         return x.unsqueeze(1) if isinstance(values, MappedValues) else x
 
     return Returns(repeated(returns.atoms), None if returns.probs is None else repeated(returns.probs))
+
+
+def ensemble_loss(chosen: Values, returns: Returns, ensemble: int) -> tuple[Tensor, Tensor]:
+    """Loss and |error| of each iteration, (K, *B): the sum over its critics, not the mean, and their largest error, as in LAP.
+
+    Args:
+        returns: result of `for_each`.
+    """
+    loss, error = (each.unflatten(0, (-1, ensemble)) for each in chosen.loss(returns))
+    return loss.sum(1), error.amax(1)

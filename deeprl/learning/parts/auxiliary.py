@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from deeprl.choice import Part
 from deeprl.learning.parts.chains import Chain
 from deeprl.learning.plan import Plan
 from deeprl.learning.values.view import View
-from deeprl.types import Batch
+from deeprl.types import Batch, Term
 
 
 class Auxiliary(Part):
@@ -46,10 +46,10 @@ class Auxiliary(Part):
         """
         return []
 
-    def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor | float, dict[str, Tensor]]:
-        """Scalar that is added to the loss of the values, and metrics.
+    def forward(self, online: View, target: View, batch: Batch) -> Term:
+        """What is added to the loss of the values, with metrics.
 
         Args:
             batch: as the networks see it; of critics see `ActorCritic.views`.
         """
-        return 0.0, {}
+        return Term()

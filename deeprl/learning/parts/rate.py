@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 
 from deeprl.choice import Part
 from deeprl.learning.networks.value_network import Networks
-from deeprl.types import Batch
-
-
-class RateLoss(NamedTuple):
-    """What a rate adds to the critics' loss."""
-
-    loss: Tensor | float
-    """()"""
-    metrics: dict[str, Tensor]
-    statistics: dict[str, Tensor]
-    """New values of its buffers, see `Learned.statistics`"""
+from deeprl.types import Batch, Term
 
 
 def undiscounted(discount: float) -> None:
@@ -60,8 +50,8 @@ class Rate(Part):
         """Slow copies, which move with the target networks, see `Chain.companions`."""
         return []
 
-    def loss(self, future: Tensor, target_now: Tensor, online_now: Tensor, batch: Batch) -> RateLoss:
-        """Loss of the rate's own parameters.
+    def loss(self, future: Tensor, target_now: Tensor, online_now: Tensor, batch: Batch) -> Term:
+        """Loss of the rate's own parameters, with new values of its buffers under their names in the rate.
 
         Args:
             future: value of the next observation in targets, (K, *B).
@@ -69,4 +59,4 @@ class Rate(Part):
             online_now: values of (s, a) by each online critic, (K, E, *B).
             batch: as the critics see it: its observations are (s, a) now and (s', a') next.
         """
-        return RateLoss(0.0, {}, {})
+        return Term()

@@ -86,7 +86,7 @@ class FixedTemperature(Temperature):
 
     def metrics(self, log_prob: Tensor | None) -> dict[str, Tensor]:
         value = self()
-        return {"train/entropy": -required(log_prob).detach(), "train/ent_coef": value if isinstance(value, Tensor) else self.shown}
+        return {"train/entropy": -required(log_prob), "train/ent_coef": value if isinstance(value, Tensor) else self.shown}
 
 
 class LearnedTemperature(FixedTemperature):

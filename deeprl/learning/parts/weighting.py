@@ -13,7 +13,7 @@ from deeprl.learning.objective import Objective
 from deeprl.learning.parts.chains import Chain
 from deeprl.learning.plan import Plan
 from deeprl.learning.values.view import View
-from deeprl.types import Batch, Learned
+from deeprl.types import Batch, Term
 
 Views = Callable[[Batch], tuple[View, View, Batch]]
 """Of the replay's batch: an agent's online and target networks at both ends of it, and the batch as these networks see it"""
@@ -50,7 +50,7 @@ class Weighting(Part):
     def trained(self, views: Views) -> dict[str, Objective]:
         """`objectives`, with losses of the replay's batch."""
 
-        def of_batch(loss: Callable[..., tuple[Tensor, Learned]]) -> Callable[[Batch], tuple[Tensor, Learned]]:
+        def of_batch(loss: Callable[..., Term]) -> Callable[[Batch], Term]:
             return lambda batch: loss(*views(batch))
 
         return {name: replace(objective, loss=of_batch(objective.loss)) for name, objective in self.objectives().items()}

@@ -10,6 +10,8 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from deeprl.learning.values.losses import over_valid
+
 
 class Returns(NamedTuple):
     """Distributions of returns: `atoms[..., n]` has probability `probs[..., n]`."""
@@ -40,7 +42,7 @@ class Values(Protocol):
     """Prediction of a value network for a batch of observations; that of a critic has one action.
 
     Values of a head also have `unflatten(lead)`, which splits the batch axis into the axes `lead`; some have `metrics(target)`, see
-    `head_metrics`.
+    `regression_metrics`.
     """
 
     features: Tensor
@@ -62,9 +64,15 @@ class Values(Protocol):
         """After `at`: the loss D(f(target), prediction) in the units of the head, and |error| in ordinary units, both (K, *B)."""
 
 
-def head_metrics(chosen: Values, target: Returns) -> dict[str, Tensor]:
-    """What a head shows of its loss in the log, (K, *B) each: its `metrics(target)`, after `at`. Most heads have none."""
-    return chosen.metrics(target) if hasattr(chosen, "metrics") else {}
+def regression_metrics(name: str, loss: Tensor, chosen: Values, target: Returns, valid: Tensor) -> dict[str, Tensor]:
+    """What a regression shows in the log, means over the valid rows.
+
+    Args:
+        name: of the loss (K, *B) in the log.
+        chosen: the prediction, after `at`. Most heads add nothing; some have a method `metrics(target)`, numbers (K, *B) each.
+    """
+    of_head = chosen.metrics(target) if hasattr(chosen, "metrics") else {}
+    return {key: over_valid(value, valid) for key, value in {name: loss, "train/q_values": chosen.mean(), **of_head}.items()}
 
 
 def pick(values: Tensor, action: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ class View:
     `MaskedValues`.
 
     Attributes:
-        statistics: see `Learned.statistics`.
+        statistics: see `Term.statistics`.
     """
 
     def __init__(self, network: Network, batch: Batch, side: str):
@@ -87,7 +87,7 @@ class FeatureView(View):
 
     Args:
         now, next: features of both ends, (torsos, B, F) with the axes *B flattened.
-        statistics: see `Learned.statistics`.
+        statistics: see `Term.statistics`.
     """
 
     def __init__(self, network: Network, batch: Batch, side: str, now: Tensor, next: Tensor, statistics: dict[str, Tensor]):
@@ -102,7 +102,7 @@ class FeatureView(View):
 
 
 def both_ends(network: Network, batch: Batch, side: str) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Features of (obs, next_obs) from one evaluation, (torsos, B, F) each, and new statistics of the torso, see `Learned.statistics`.
+    """Features of (obs, next_obs) from one evaluation, (torsos, B, F) each, and new statistics of the torso, see `Term.statistics`.
 
     So a torso with batch statistics sees both ends of a batch at once.
     """

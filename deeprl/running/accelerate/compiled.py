@@ -25,7 +25,7 @@ from deeprl.running.accelerate.graph import BACKENDS, Kept, Layout, paths, reach
 from deeprl.running.accelerate.pure import PureAnswer, PureStep
 from deeprl.staging import Staging
 from deeprl.system.ranks import ALONE, Ranks
-from deeprl.types import Batch, Learned
+from deeprl.types import Batch, Report
 
 
 class CompiledStep:
@@ -87,7 +87,7 @@ class CompiledStep:
         leaves = reached(batch, self.paths)
         return leaves if self.layout.of(leaves) else None
 
-    def __call__(self, leaves: list[Tensor], step: int) -> tuple[Tensor, Tensor, Learned]:
+    def __call__(self, leaves: list[Tensor], step: int) -> tuple[Tensor, Tensor, Report]:
         """Update in place; nothing changes if a number is not finite. See `PureStep.__call__`.
 
         Args:
@@ -100,7 +100,7 @@ class CompiledStep:
                 into.copy_(there)
         with self.ranks.waiting("gradients"):
             check, norm, error, *metrics = self.run(self.inputs(leaves))
-        return check, norm, Learned(error, dict(zip(self.metrics, metrics)))
+        return check, norm, Report(error, dict(zip(self.metrics, metrics)))
 
     def count(self) -> None:
         """Count one update, because the optimizer's rule may depend on the number of updates."""

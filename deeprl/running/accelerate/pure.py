@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from deeprl.learning.agent import Agent
 from deeprl.learning.optim.flat import Flat
 from deeprl.system.ranks import ALONE, Ranks
-from deeprl.types import Batch, Learned
+from deeprl.types import Batch, Report
 
 
 class Place(NamedTuple):
@@ -135,14 +135,15 @@ class PureStep:
         assert not any(flat.untyped_storage().data_ptr() in own for flat in self.constants.flats()), "constants among what is trained"
         self.metrics: list[str] = []
 
-    def gradients(self, flats: Sequence[Tensor], constants: dict[str, Tensor], batch: Any) -> tuple[tuple[Tensor, ...], Learned]:
-        """Gradients with respect to the optimizer's flat tensors, and the `Learned`."""
+    def gradients(self, flats: Sequence[Tensor], constants: dict[str, Tensor], batch: Any) -> tuple[tuple[Tensor, ...], Report]:
+        """Gradients with respect to the optimizer's flat tensors, and the `Report`."""
 
-        def loss(flats: tuple[Tensor, ...]) -> tuple[Tensor, Learned]:
-            return torch.func.functional_call(self.module, {**views(flats, self.shapes), **constants}, (batch,))
+        def loss(flats: tuple[Tensor, ...]) -> tuple[Tensor | float, Report]:
+            term = torch.func.functional_call(self.module, {**views(flats, self.shapes), **constants}, (batch,))
+            return term.loss, term.report()
 
-        gradients, (_, learned) = torch.func.grad_and_value(loss, has_aux=True)(tuple(flats))
-        return gradients, learned
+        gradients, (_, report) = torch.func.grad_and_value(loss, has_aux=True)(tuple(flats))
+        return gradients, report
 
     def __call__(
         self, flats: Sequence[Tensor], averages: Sequence[Sequence[Tensor]], numbers: Sequence[Tensor], failed: Tensor,
@@ -160,8 +161,8 @@ class PureStep:
             of their names in `metrics`.
         """
         constants = self.constants.named(shared, loose)
-        gradients, learned = self.gradients(flats, constants, batch)
-        averaged = self.ranks.mean([*gradients, learned.error.sum(), *learned.statistics.values()])
+        gradients, report = self.gradients(flats, constants, batch)
+        averaged = self.ranks.mean([*gradients, report.error.sum(), *report.statistics.values()])
         gradients, (error, *statistics) = tuple(averaged[: len(flats)]), averaged[len(flats) :]
         norms = [torch.linalg.vector_norm(g) for g in gradients]
         # with the error, because Huber's may be infinite where its gradient is not; 0 times NaN or Inf is NaN
@@ -173,11 +174,11 @@ class PureStep:
             new = group.updated(flat, mine, group.clipped(gradient, norm), own.unbind())
             for into, value in zip(old, new):
                 into.copy_(torch.where(fine, value, into))
-        for name, value in zip(learned.statistics, statistics):
+        for name, value in zip(report.statistics, statistics):
             into = constants[f"agent.{name}"]
             into.copy_(torch.where(fine, value, into))
-        self.metrics = list(learned.metrics)
-        return [check, norms[0], learned.error, *learned.metrics.values()]
+        self.metrics = list(report.metrics)
+        return [check, norms[0], report.error, *report.metrics.values()]
 
 
 class PureAnswer:

@@ -95,7 +95,7 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
         try:
             batch = made_up_batch(agent, spec, size, device)
             with torch.no_grad():
-                loss, _ = agent.loss_of(name, batch)
+                loss = torch.as_tensor(agent.loss_of(name, batch).loss)
         except Exception as error:
             raise ConfigError(f"agent: its {name} loss fails on a made-up batch: {located(error)}") from error
         if loss.shape != () or not bool(torch.isfinite(loss)):

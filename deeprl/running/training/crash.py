@@ -92,11 +92,11 @@ def fault(agent: Agent, batch: Batch, objective: str) -> str | None:
     handles = [module.register_forward_hook(hook(name)) for name, module in agent.named_modules() if name]
     try:
         with torch.no_grad():
-            loss = agent.loss_of(objective, batch)
+            term = agent.loss_of(objective, batch)
     finally:
         for handle in handles:
             handle.remove()
-    outputs.append(first_fault(leaves(loss, f"output of the loss {objective!r}")))
+    outputs.append(first_fault(leaves(term, f"output of the loss {objective!r}")))
     gradients, _ = gradient(agent, objective, batch)
     names = {id(parameter): name for name, parameter in agent.named_parameters()}
     trained = [names.get(id(p), "a parameter") for p in agent.objectives[objective].parameters]

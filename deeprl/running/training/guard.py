@@ -10,7 +10,7 @@ from deeprl.running.accelerate.modes import precision
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.training import crash
 from deeprl.running.training.learner import Learner
-from deeprl.types import Learned
+from deeprl.types import Report
 
 
 class Guard:
@@ -36,11 +36,11 @@ class Guard:
         self.suspects: list[Any] = []
         """Draws of the updates since the last check; on a CPU only the last one"""
 
-    def update(self, drawn: Any, then: Callable[[Learned], None]) -> Learned:
+    def update(self, drawn: Any, then: Callable[[Report], None]) -> Report:
         """See `Learner.update`.
 
         Args:
-            then: called with the `Learned` of the update; it may raise `NotFinite` too.
+            then: called with the `Report` of the update; it may raise `NotFinite` too.
 
         Raises:
             NotFinite: naming the bundle.
@@ -52,11 +52,11 @@ class Guard:
         self.suspects.append(drawn)
         try:
             with self.matmul_precision:
-                learned = self.learner.update(drawn)
-            then(learned)
+                report = self.learner.update(drawn)
+            then(report)
         except NotFinite as error:
             raise self.crashed(error) from error
-        return learned
+        return report
 
     def check(self, weights: bool = False) -> None:
         """Check that all updates so far were finite, and with `weights` all weights too, because a checkpoint must hold nothing else.

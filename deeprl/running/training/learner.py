@@ -19,11 +19,11 @@ from deeprl.learning.agent import Agent
 from deeprl.learning.optim.finite import Watch
 from deeprl.running.accelerate.compiled import CompiledAnswer, CompiledStep
 from deeprl.system.ranks import ALONE, Ranks
-from deeprl.types import Acted, Batch, Learned
+from deeprl.types import Acted, Batch, Report
 
 
-def gradient(agent: Agent, name: str, batch: Batch) -> tuple[Sequence[Tensor], Learned]:
-    """Gradient of one objective with respect to its parameters, in their order.
+def gradient(agent: Agent, name: str, batch: Batch) -> tuple[Sequence[Tensor], Report]:
+    """Gradient of one objective with respect to its parameters, in their order, and its `Report`.
 
     `requires_grad` is on only during this call and only for these parameters, so that a frozen critic costs no weight gradients."""
     parameters = agent.objectives[name].parameters
@@ -31,8 +31,9 @@ def gradient(agent: Agent, name: str, batch: Batch) -> tuple[Sequence[Tensor], L
         parameter.requires_grad_(True)
     try:
         with torch.enable_grad():
-            loss, learned = agent.loss_of(name, batch)
-            return torch.autograd.grad(loss, parameters), learned
+            term = agent.loss_of(name, batch)
+            assert isinstance(term.loss, Tensor)
+            return torch.autograd.grad(term.loss, parameters), term.report()
     finally:
         for parameter in parameters:
             parameter.requires_grad_(False)
@@ -52,13 +53,13 @@ class Learner:
         self.projections = {name: agent.projections(name) for name in agent.objectives}
         self.watch = Watch(next(agent.parameters()).device)
 
-    def update(self, drawn: Any) -> Learned:
+    def update(self, drawn: Any) -> Report:
         """Update of every objective that is due, in order; then of the parts that follow the parameters.
 
         Args:
             drawn: result of `Replay.draw`: a `Drawn`, or a batch.
 
-        Returns the `Learned` of the main objective, with the metrics of all.
+        Returns the `Report`: the error of the main objective, and the metrics of all.
 
         Raises:
             NotFinite: on a CPU, a loss or a gradient is NaN or Inf, on this rank or another; the parameters of this objective were not
@@ -68,42 +69,42 @@ class Learner:
         number = agent.clock.update()  # counted from 1
         due = agent.due(number)
         batch = self.update_input(drawn)
-        main: Learned | None = None
+        error: Tensor | None = None
         metrics: dict[str, Tensor] = {}
         for name in due:
             if name not in agent.objectives:  # "target" has no loss: `after_update` moves the target networks
                 continue
             try:
-                learned, norm = self.update_objective(name, batch)
-            except NotFinite as error:
-                error.objective = name
+                report, norm = self.update_objective(name, batch)
+            except NotFinite as fault:
+                fault.objective = name
                 raise
             for project_ in self.projections[name]:
                 project_()
-            metrics.update(learned.metrics)
+            metrics.update(report.metrics)
             metrics[f"train/{name}_grad_norm"] = norm
             if name == agent.main:
-                main = learned
+                error = report.error
         agent.after_update(due)
-        assert main is not None
-        return Learned(main.error, metrics)
+        assert error is not None
+        return Report(error, metrics)
 
     def update_input(self, drawn: Any) -> Any:
         """What `update_objective` takes: the batch; in a compiled learner the draw, because its graph contains `to_batch`."""
         return self.to_batch(drawn)
 
-    def update_objective(self, name: str, batch: Any) -> tuple[Learned, Tensor]:
-        """Loss, gradient and optimizer of one objective. Returns its `Learned`, and () the norm of its gradient before clipping."""
-        gradients, learned = gradient(self.agent, name, batch)
+    def update_objective(self, name: str, batch: Any) -> tuple[Report, Tensor]:
+        """Loss, gradient and optimizer of one objective. Returns its `Report`, and () the norm of its gradient before clipping."""
+        gradients, report = gradient(self.agent, name, batch)
         count = len(gradients)
         # over the ranks; a mean is finite if and only if the numbers of all ranks are
-        means = self.ranks.mean([*gradients, learned.error.sum(), *learned.statistics.values()])
+        means = self.ranks.mean([*gradients, report.error.sum(), *report.statistics.values()])
         gradients, error, statistics = means[:count], means[count], means[count + 1 :]
         self.watch(error, "its error")  # Huber's error may be infinite where its gradient is not
         norm = self.agent.objectives[name].optimizer.step(gradients, self.agent.step, self.watch)
-        for buffer, value in zip(learned.statistics, statistics):
+        for buffer, value in zip(report.statistics, statistics):
             self.watch.store(self.agent.get_buffer(buffer), value)
-        return learned, norm
+        return report, norm
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict) -> Acted:
         """The agent's actions while data is collected, see `Agent.act`."""
@@ -142,20 +143,20 @@ class CompiledLearner(Learner):
     def update_input(self, drawn: Any) -> Any:
         return self.to_batch(drawn) if self.broken else drawn
 
-    def update_objective(self, name: str, batch: Any) -> tuple[Learned, Tensor]:
+    def update_objective(self, name: str, batch: Any) -> tuple[Report, Tensor]:
         found = None if self.broken else self.compiled_for(name, batch)
         if found is None:  # nothing compiled: a draw becomes a batch, and a batch stays as it is
             return super().update_objective(name, self.to_batch(batch))
         compiled, leaves = found
-        check, norm, learned = compiled(leaves, self.agent.step)
+        check, norm, report = compiled(leaves, self.agent.step)
         if not self.watch.immediate:
             self.watch(check, "")  # no words, because the guard finds the number later, from the batch
         elif not math.isfinite(check.item()):  # the first of these that is not finite names the fault
-            self.watch(learned.error.sum(), "its error")
+            self.watch(report.error.sum(), "its error")
             self.watch(norm, "the norm of its gradient")
             self.watch(check, "the norm of all its gradients")
         compiled.count()
-        return learned, norm
+        return report, norm
 
     def compiled_for(self, name: str, batch: Any) -> tuple[CompiledStep, list[Tensor]] | None:
         """Compiled update of one objective for batches of this layout, and the tensors that it reads of the batch; None if it does not

@@ -19,7 +19,7 @@ from deeprl.running.runs.checkpoint import DAMAGE
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import check_identity, identity
 from deeprl.system.terminal import say
-from deeprl.types import Learned
+from deeprl.types import Report
 
 
 def ranks_of(parts: dict) -> int:
@@ -202,7 +202,7 @@ def take(trainer: Any, step: int, parts: dict[str, Any]) -> None:
     if state["learned"] is not None:
         trainer.agent.read(state["learned"])  # raises where the next log line would
         device = trainer.config["device"]  # beside numbers of later updates
-        trainer.learned = Learned(torch.zeros(0), {name: value.to(device) for name, value in state["learned"].items()})
+        trainer.learned = Report(torch.zeros(0), {name: value.to(device) for name, value in state["learned"].items()})
     if "replay" in parts:
         trainer.source.begun = begun
         trainer.source.load(parts["replay"], trainer.checkpoints.segments(trainer.step))

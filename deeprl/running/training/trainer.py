@@ -38,7 +38,7 @@ from deeprl.system.progress import Progress
 from deeprl.system.ranks import ALONE, Ranks
 from deeprl.system.signals import Signals
 from deeprl.system.watchdog import Watchdog
-from deeprl.types import Batch, Learned
+from deeprl.types import Batch, Report
 
 CLOCK_PERIOD = 100
 """Steps between two looks at the clock, where a key depends on it: a log line may be due only every few minutes"""
@@ -82,7 +82,7 @@ class Trainer:
         )
         source.connect(seed, ranks.named("index"), agent.observe, self.prepare)
         self.step = 0
-        self.learned: Learned | None = None
+        self.learned: Report | None = None
         self.final: dict | None = None
         """Summary of the last evaluation, once it is made."""
         self.pending: int | None = None
@@ -160,8 +160,8 @@ class Trainer:
         """One update from a sample of the source: update the agent, set priorities."""
         drawn = drawn._replace(noise=self.update_noise.next())
 
-        def set_priorities(learned: Learned) -> None:
-            self.source.priorities(drawn, learned.error)
+        def set_priorities(report: Report) -> None:
+            self.source.priorities(drawn, report.error)
 
         learned = self.guard.update(drawn, set_priorities)  # in the guard, because a priority may be what is not finite
         shown = {} if self.learned is None else self.learned.metrics

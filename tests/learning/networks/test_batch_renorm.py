@@ -158,11 +158,11 @@ def test_statistics_are_those_of_both_ends():
     """The critics' first norm sees (s, a) and (s', a') of one batch: its new mean is a hundredth of the mean of both."""
     agent = crossq()
     batch = made_up(agent, CONTINUOUS, size=8)
-    _, learned = agent.loss_of("critic", batch)
+    learned = agent.loss_of("critic", batch)
     mean = learned.statistics["chain.online.torso.running_mean_0"][0, 0, :5]
     torch.testing.assert_close(mean, 0.01 * torch.cat([batch.obs, batch.next_obs]).mean(0))
     assert {name.rpartition(".")[0] for name in learned.statistics} == {"chain.online.torso"}
-    _, learned = agent.loss_of("actor", batch)
+    learned = agent.loss_of("actor", batch)
     assert {name.rpartition(".")[0] for name in learned.statistics} == {"actor.torso"}
 
 
@@ -179,7 +179,7 @@ def test_the_loss_is_that_of_one_evaluation_of_both_ends():
     network = agent.chain.online
     now, later = network.head.advantage(network.torso.learn(pairs)[0])[..., 0].chunk(2, 1)  # (2, 8) each
     target = batch.reward + batch.discount * (later.amin(0) - agent.temperature() * log_prob)
-    torch.testing.assert_close(agent.critic_loss(batch)[0], (now - target).square().mean(1).sum())
+    torch.testing.assert_close(agent.critic_loss(batch).loss, (now - target).square().mean(1).sum())
 
 
 @pytest.mark.parametrize("kind", ["sac", "dqn"])
@@ -196,10 +196,10 @@ def test_moments_are_those_of_transitions(kind):
     strange.obs[1, 2], strange.next_obs[1, 2] = 1000.0, -1000.0
     for name in agent.objectives:
         one, other = agent.loss_of(name, batch), agent.loss_of(name, strange)
-        torch.testing.assert_close(one[0], other[0])
-        assert one[1].statistics
-        for place, value in one[1].statistics.items():
-            torch.testing.assert_close(other[1].statistics[place], value, msg=place)
+        torch.testing.assert_close(one.loss, other.loss)
+        assert one.statistics
+        for place, value in one.statistics.items():
+            torch.testing.assert_close(other.statistics[place], value, msg=place)
     rows = torch.randn((12, 5), generator=torch.Generator().manual_seed(0))
     block = built(torso.build(FIVE, 1))
     (plain, new), (counted, same_new) = block.learn(rows), block.learn(rows, torch.ones(12, dtype=torch.bool))
@@ -291,4 +291,4 @@ def test_one_critic_of_two_serves_the_actor():
 
 def test_plain_torsos_have_no_statistics():
     agent = sac(CONTINUOUS, chain=TargetFree, torso=MLPTorso(hidden=(7,)))
-    assert agent.loss_of("critic", made_up(agent, CONTINUOUS))[1].statistics == {}
+    assert agent.loss_of("critic", made_up(agent, CONTINUOUS)).statistics == {}

@@ -175,7 +175,7 @@ def test_what_the_agent_learns_is_its_head_s_loss_of_the_backup(head):
     agent = agent_of(head)
     batch = batch_of(agent)
     with torch.no_grad():
-        _, learned = agent.loss(batch)
+        learned = agent.loss(batch)
         online, target = agent.chain.views(batch)
         returns = Max()(online, target, batch)
         chosen = online.now.at(batch.action)

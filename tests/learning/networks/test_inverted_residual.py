@@ -265,7 +265,7 @@ def test_the_loss_is_the_cross_entropy_of_the_projected_soft_target():
     for seed in range(4):
         update(agent, made_up(agent, agent.spec, size=6, seed=seed))
     batch = made_up(agent, agent.spec, size=4, seed=9)
-    found = agent.critic_loss(batch)[0]
+    found = agent.critic_loss(batch).loss
     obs, after = agent.seen(batch.obs), agent.seen(batch.next_obs)
     action, log_prob = agent.actor.sample(after, batch.noise["next_action"])
     pairs = torch.cat([torch.cat([obs, batch.action], -1), torch.cat([after, action], -1)])

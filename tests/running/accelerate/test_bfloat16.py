@@ -25,7 +25,7 @@ def test_float32_is_the_default_bit_for_bit():
     agent = build("dqn", IMAGES)
     batch = made_up(agent, IMAGES)
     assert agent.products == torch.float32
-    assert torch.equal(agent.loss_of("value", batch)[0], agent.objectives["value"].loss(batch)[0])
+    assert torch.equal(agent.loss_of("value", batch).loss, agent.objectives["value"].loss(batch).loss)
 
 
 @pytest.mark.parametrize("name", presets())

@@ -241,7 +241,7 @@ def test_a_bundle_holds_the_noise_of_its_batch(tmp_path):
     _, _, found, *_ = crash.read(bundle)
     assert found.noise["online"].now.layers.keys() == batch.noise["online"].now.layers.keys() != set()
     assert all(torch.equal(value, found.noise["online"].now.layers[name]) for name, value in batch.noise["online"].now.layers.items())
-    assert torch.equal(agent.loss_of("value", found)[0], agent.loss_of("value", batch)[0])
+    assert torch.equal(agent.loss_of("value", found).loss, agent.loss_of("value", batch).loss)
     damaged = crash.write(RunFolder(tmp_path), {"device": "cpu"}, agent, batch._replace(noise=[1, 2]), {**failure, "step": 2})
     with pytest.raises(CheckpointError, match="no crash bundle"):
         crash.read(damaged)
