@@ -11,15 +11,14 @@ With transitions of m steps ρ counts m times. Q is defined up to a constant. do
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from deeprl.choice import in_range, one_of
 from deeprl.learning.networks.value_network import Networks
+from deeprl.learning.optim.flat import Optimizer, Trained
 from deeprl.learning.parts.rate import Rate, undiscounted
 from deeprl.learning.values.losses import average
 from deeprl.types import Batch, Rows, Term
@@ -56,7 +55,7 @@ class AverageReward(Rate):
         rate = self.slow if self.update == "paper" else self.average.detach()
         return batch.reward - rate * batch.steps
 
-    def groups(self, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
+    def groups(self, optimizer: Optimizer) -> Trained:
         return [([self.average], optimizer if self.lr is None else replace(optimizer, lr=self.lr))]
 
     def companions(self) -> list[tuple[list[Tensor], list[Tensor]]]:

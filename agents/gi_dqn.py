@@ -17,7 +17,6 @@ h is linear in the features, which have no gradient from it, as in the authors' 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -28,8 +27,9 @@ from torch import Tensor, nn
 from deeprl.choice import in_range, one_of
 from deeprl.learning.backups.bellman import Double, Max
 from deeprl.learning.backups.mellowmax import Mellowmax
-from deeprl.learning.networks.blocks import has_statistics, stacked
+from deeprl.learning.networks.blocks import Torso, has_statistics, stacked
 from deeprl.learning.networks.mlp import MLP
+from deeprl.learning.optim.flat import Optimizer, Trained
 from deeprl.learning.parts.auxiliary import Auxiliary
 from deeprl.learning.parts.chains import Chain, MakeNetwork, follow_
 from deeprl.learning.parts.window import Window
@@ -37,7 +37,7 @@ from deeprl.learning.plan import Plan
 from deeprl.learning.values.distributions import CategoricalValues, pick_atoms
 from deeprl.learning.values.losses import average, project
 from deeprl.learning.values.returns import Returns, Values, pick
-from deeprl.learning.values.view import View
+from deeprl.learning.values.view import Network, View
 from deeprl.types import Batch, Term
 
 
@@ -138,14 +138,14 @@ class GradientCorrection(Auxiliary):
         self.anchored = chain.target is not chain.online
         self.share = float(chain.combine(torch.ones(chain.length))) / chain.length  # of each loss in the agent's
 
-    def beside(self, torso: Any, n: int, heads: int) -> nn.Module:
+    def beside(self, torso: Torso, n: int, heads: int) -> nn.Module:
         return MLP(heads, (torso.features, self.outputs), activate_last=False, init=self.init)
 
-    def groups(self, beside: Any, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
+    def groups(self, beside: nn.Module, optimizer: Optimizer) -> Trained:
         own = {"weight_decay": self.decay} if self.decay or hasattr(optimizer, "weight_decay") else {}
         return [(list(beside.parameters()), replace(optimizer, lr=self.lr_multiple * optimizer.lr, **own))]
 
-    def targets(self, target: View, batch: Batch, network: Any) -> Returns:
+    def targets(self, target: View, batch: Batch, network: Network) -> Returns:
         """[T Q_{k−1}](s, a) with the gradient of Q_{k−1}."""
         # a view of its own, because the agent's may hold values without a graph
         live = View(network, batch, "online")
@@ -153,7 +153,7 @@ class GradientCorrection(Auxiliary):
         return self.backup(live, moving, batch)
 
     def forward(self, online: View, target: View, batch: Batch) -> Term:
-        network: Any = online.network
+        network = online.network
         returns, chosen = self.targets(target, batch, network), online.now.at(batch.action)
         h = stacked(network.beside, online.now.features.detach())  # (K, *B, A · N)
         metrics = {}

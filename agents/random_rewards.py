@@ -15,17 +15,16 @@ network of s with a tanh, standardised over all collected data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from deeprl.choice import in_range
-from deeprl.learning.networks.blocks import stacked
+from deeprl.learning.networks.blocks import Torso, stacked
 from deeprl.learning.networks.mlp import MLP
+from deeprl.learning.optim.flat import Optimizer, Trained
 from deeprl.learning.parts.auxiliary import Auxiliary
 from deeprl.learning.plan import Plan
 from deeprl.learning.transforms.moments import merge
@@ -59,10 +58,10 @@ class RandomRewards(Auxiliary):
         for name in ("count", "mean", "m2"):
             self.register_buffer(name, torch.zeros(() if name == "count" else heads, dtype=torch.float64))
 
-    def beside(self, torso: Any, n: int, heads: int) -> nn.Module:
+    def beside(self, torso: Torso, n: int, heads: int) -> nn.Module:
         return MLP(n, (torso.features, self.heads), activate_last=False, init=self.init)
 
-    def groups(self, beside: nn.Module, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
+    def groups(self, beside: nn.Module, optimizer: Optimizer) -> Trained:
         return [(list(beside.parameters()), replace(optimizer, lr=self.lr_multiple * optimizer.lr))]
 
     def raw(self, obs: Tensor) -> Tensor:
@@ -83,8 +82,7 @@ class RandomRewards(Auxiliary):
         self.m2.copy_(torch.from_numpy(m2))
 
     def forward(self, online: View, target: View, batch: Batch) -> Term:
-        now: Any = online.network
-        later: Any = target.network
+        now, later = online.network, target.network
         values = stacked(now.beside, online.now.features)  # (torsos, *B, h)
         with torch.no_grad():
             # a chain with a shared torso has two target torsos; the first is that of Q̄_0

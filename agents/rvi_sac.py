@@ -18,7 +18,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +25,7 @@ from torch import Tensor, nn
 from deeprl.choice import in_range
 from deeprl.learning.networks.torsos import MLPTorso, widths
 from deeprl.learning.networks.value_network import Networks
-from deeprl.learning.optim.flat import flatten_
+from deeprl.learning.optim.flat import Optimizer, Trained, flatten_
 from deeprl.learning.parts.rate import Rate, undiscounted
 from deeprl.learning.values.losses import average, squared
 from deeprl.types import Batch, Term
@@ -81,7 +80,7 @@ class RelativeValue(Rate):
         self.register_buffer("frequency", torch.zeros(1))
         self.cost = nn.Parameter(torch.tensor([float(initial_cost)]), requires_grad=False)
 
-    def groups(self, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
+    def groups(self, optimizer: Optimizer) -> Trained:
         critic, cost = (optimizer if lr is None else replace(optimizer, lr=lr) for lr in (self.lr, self.cost_lr))
         return [(list(self.critic.parameters()), critic), ([self.cost], cost)]
 

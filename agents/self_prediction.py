@@ -27,14 +27,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deeprl.choice import in_range, one_of
-from deeprl.learning.networks.blocks import has_statistics, stacked
+from deeprl.learning.networks.blocks import Torso, has_statistics, stacked
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.torsos import widths
+from deeprl.learning.optim.flat import Optimizer, Trained
 from deeprl.learning.parts.auxiliary import Auxiliary
 from deeprl.learning.parts.chains import Chain
 from deeprl.learning.plan import Plan
 from deeprl.learning.values.losses import average
-from deeprl.learning.values.view import View
+from deeprl.learning.values.view import Network, View
 from deeprl.types import Batch, Term
 
 
@@ -93,11 +94,11 @@ class SelfPrediction(Auxiliary):
                 "agent.auxiliary.goal must be online where the chain has no target network, because target would be the same encoder"
             )
 
-    def beside(self, torso: Any, n: int, heads: int) -> nn.ModuleDict:
+    def beside(self, torso: Torso, n: int, heads: int) -> nn.ModuleDict:
         width = self.latent or torso.features
         return nn.ModuleDict({"latent": self.projection(torso, n), "forth": self.predictor(width, n)})
 
-    def projection(self, torso: Any, n: int) -> nn.Module:
+    def projection(self, torso: Torso, n: int) -> nn.Module:
         """Module from features to latents."""
         if self.latent is None:
             return nn.Identity()
@@ -106,10 +107,10 @@ class SelfPrediction(Auxiliary):
     def predictor(self, width: int, n: int) -> nn.Module:
         return MLP(n, (width + self.told, *self.hidden, width), activate_last=False, init=self.torso.init)
 
-    def groups(self, beside: Any, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
+    def groups(self, beside: nn.ModuleDict, optimizer: Optimizer) -> Trained:
         quick = [p for name in ("forth", "back") if name in beside for p in beside[name].parameters()]
         slow = [p for name in ("latent", "second", "second_latent") if name in beside for p in beside[name].parameters()]
-        groups: list[tuple[Sequence[nn.Parameter], Any]] = [(quick, replace(optimizer, lr=self.lr_multiple * optimizer.lr))]
+        groups: Trained = [(quick, replace(optimizer, lr=self.lr_multiple * optimizer.lr))]
         return [(slow, optimizer), *groups] if slow else groups
 
     def predict(self, predictor: nn.Module, latent: Tensor, action: Tensor) -> Tensor:
@@ -124,12 +125,12 @@ class SelfPrediction(Auxiliary):
         """(torsos, *B, Z)"""
         return features if isinstance(latent, nn.Identity) else stacked(latent, features)
 
-    def first(self, network: Any, obs: Tensor) -> Tensor:
+    def first(self, network: Network, obs: Tensor) -> Tensor:
         """Φ, (torsos, *B, Z)."""
         return self.project(network.beside["latent"], network.features(obs))
 
     def forward(self, online: View, target: View, batch: Batch) -> Term:
-        network: Any = online.network
+        network = online.network
         now = self.project(network.beside["latent"], online.now.features)
         with torch.no_grad():
             # a chain with a shared torso has two target torsos; the first is that of Q̄_0
@@ -144,9 +145,9 @@ class SelfPrediction(Auxiliary):
 class Bidirectional(SelfPrediction):
     """Bidirectional form: a second encoder Ψ, with its own torso, encodes the successor, and each encoder predicts the other's latent."""
 
-    def beside(self, torso: Any, n: int, heads: int) -> nn.ModuleDict:
+    def beside(self, torso: Torso, n: int, heads: int) -> nn.ModuleDict:
         parts = super().beside(torso, n, heads)
-        second = self.torso.build(self.spec, n)
+        second: Any = self.torso.build(self.spec, n)
         if has_statistics(second):
             raise ValueError(
                 f"agent/auxiliary=bidirectional has a second encoder, whose running averages nothing would renew with "
@@ -161,14 +162,14 @@ class Bidirectional(SelfPrediction):
         parts["back"] = self.predictor(self.latent or torso.features, n)
         return parts
 
-    def second(self, network: Any, obs: Tensor) -> Tensor:
+    def second(self, network: Network, obs: Tensor) -> Tensor:
         """Ψ, (torsos, *B, Z)."""
         lead = obs.shape[: obs.dim() - len(self.spec.obs_shape)]
         features = network.beside["second"](obs.flatten(0, len(lead) - 1)).unflatten(1, lead)
         return self.project(network.beside["second_latent"], features)
 
     def forward(self, online: View, target: View, batch: Batch) -> Term:
-        network: Any = online.network
+        network = online.network
         successor, beside = batch.extra["successor"], network.beside
         now, after = self.project(beside["latent"], online.now.features), self.second(network, successor)
         if self.goal == "target":

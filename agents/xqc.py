@@ -15,10 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deeprl.choice import in_range, one_of
 from deeprl.learning.networks.batch_norm import BatchNorms
+from deeprl.learning.networks.blocks import Torso
 from deeprl.learning.networks.layers import SCHEMES, Init
 from deeprl.learning.networks.residual_mlp import entered, vector_size
 from deeprl.learning.networks.torsos import TorsoChoice, widths
@@ -77,5 +78,5 @@ class UnitBatchNorm(TorsoChoice):
         in_range(self, momentum=(0, 1), epsilon=(0, None))
         one_of(self, init=SCHEMES)
 
-    def build(self, spec: Spec, n: int) -> nn.Module:
+    def build(self, spec: Spec, n: int) -> Torso:
         return UnitBatchNorms(self, n, vector_size(spec, "unit_batch_norm"))

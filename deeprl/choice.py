@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import nn
 
-from deeprl.types import Rows
+from deeprl.types import Noise, Rows
 
 
 class Choice:
@@ -35,7 +35,7 @@ class Part(nn.Module, Choice):
     keeps_statistics = True
     """Whether `observe`, where a part overrides it, accumulates anything; false if it only checks"""
 
-    def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+    def noise(self, size: tuple[int, ...], generator) -> Noise:
         """Random numbers for one or more updates; the leading axes of every tensor are `size` = (updates, *B)."""
         return {}
 

@@ -37,13 +37,13 @@ from deeprl.noise import seed_sequence
 from deeprl.replay.samplers import Draws, Live, Sampler
 from deeprl.replay.source import Source, steady
 from deeprl.schedules import Constant
-from deeprl.types import Acted, Batch, Learned, Rows, Spec
+from deeprl.types import Acted, Batch, Rows, Spec, Term
 
 __all__ = [  # noqa: RUF022 (grouped by what they are for)
     # What a configuration names; checks of its fields, whose message names the field
     "Choice", "Part", "in_range", "one_of", "counts", "widths", "ConfigError",
     # Records that cross borders
-    "Spec", "Rows", "Batch", "Acted", "Learned",
+    "Spec", "Rows", "Batch", "Acted", "Term",
     # A Bellman operator takes views of two networks and a batch, and gives returns; a trace takes steps of sequences
     "View", "Returns", "Trace", "Step", "Max", "greedy", "epsilon_greedy",
     # Values that a head predicts, the units of a prediction, distances

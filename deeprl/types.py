@@ -52,6 +52,10 @@ class Rows(NamedTuple):
     """(M,) float32: probability with which the behaviour took the action; a constant where no part of the agent reads it"""
 
 
+Noise = dict[str, Any]
+"""Random numbers by name: tensors, or records and dictionaries of them"""
+
+
 class NetworkNoise(NamedTuple):
     """The random numbers of one evaluation of a value network."""
 
@@ -97,7 +101,7 @@ class Batch(NamedTuple):
     """(*B,): importance weight, ones for uniform replay"""
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which is not used
     """(*B,) int64: number of the transition, tick · M + environment, for `Source.priorities`; -1 where not `valid`; on the CPU"""
-    noise: dict[str, Any]
+    noise: Noise
     """All random numbers of the update, drawn outside: a `ViewNoise` each under "online" and "target", and what the agent's `noise` adds by
     name"""
     extra: dict[str, Tensor]

@@ -17,9 +17,10 @@ OURS = ("deeprl", "deeprl_lab", "benchmarks", "tests", "agents", "envs", "config
 LAYERS = (
     ("staging",),
     ("types", "noise", "errors"),
-    ("choice", "plan", "system"),
+    ("choice", "system"),
     ("schedules", "values", "transforms", "optim", "runs"),
     ("backups", "networks", "replay", "objective"),
+    ("plan",),
     ("agent", "parts"),
     ("value_agent", "actor_critic", "policy_gradient", "accelerate", "config"),
     ("extend",),
@@ -35,7 +36,7 @@ LAYERS = (
 reads what training left in run folders, and neither knows the other. `export` stands behind `session`, because it takes a loaded run."""
 WINGS = ("learning", "running", "tools")
 """Folders of rooms in `deeprl/`. The others are rooms themselves."""
-BESIDE = {"agents": 8, "envs": 3}
+BESIDE = {"agents": 9, "envs": 3}
 """Folders beside `deeprl/`: how many of the layers they may import."""
 EXTENSION = "deeprl_lab"
 ROOMS = (("mathematics",), ("envs",), ("planning_agent",), ("agents",))

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,12 +22,16 @@ from deeprl.choice import Part, counts
 from deeprl.learning.agent import Agent, Answer, of_iterations, watching
 from deeprl.learning.backups.actor import PolicyBackup
 from deeprl.learning.networks.actors import ActorChoice
-from deeprl.learning.networks.blocks import initialise
+from deeprl.learning.networks.blocks import initialise, learning
 from deeprl.learning.networks.critics import ONLY, Critics, ensemble_loss, ensemble_returns, for_each, pair, pair_spec
+from deeprl.learning.networks.encoders import ImageEncoder
+from deeprl.learning.networks.heads import HeadChoice
 from deeprl.learning.networks.mapped import wrapped
+from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.networks.value_network import Networks
 from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.objective import Objective, without_decay
+from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.parts.actor_value import ActorValue
 from deeprl.learning.parts.auxiliary import Auxiliary
 from deeprl.learning.parts.chains import Chain
@@ -46,7 +49,7 @@ from deeprl.learning.values.reduce import Reduction
 from deeprl.learning.values.returns import Returns, regression_metrics
 from deeprl.learning.values.view import View, transitions
 from deeprl.schedules import Clock
-from deeprl.types import QUIET, Acted, Batch, NetworkNoise, Spec, Term
+from deeprl.types import QUIET, Acted, Batch, NetworkNoise, Noise, Spec, Term
 
 
 class ActorCritic(Agent):
@@ -85,13 +88,13 @@ class ActorCritic(Agent):
         *,
         spec: Spec,
         seed: int,
-        encoder,
-        encoder_torso,
-        torso,
-        head,
+        encoder: ImageEncoder,
+        encoder_torso: TorsoChoice,
+        torso: TorsoChoice,
+        head: HeadChoice,
         ensemble: int,
         actor: ActorChoice,
-        actor_torso,
+        actor_torso: TorsoChoice,
         backup: PolicyBackup,
         chain: Callable[..., Chain],
         reduce: Reduction,
@@ -100,8 +103,8 @@ class ActorCritic(Agent):
         explore: ActorExploration,
         rewards: Callable[..., Part],
         normalize: Callable[..., Part],
-        optimizer,
-        actor_optimizer,
+        optimizer: Optimizer,
+        actor_optimizer: Optimizer,
         temperature: Callable[..., Temperature] = Temperature,
         rate: Callable[..., Rate] = Rate,
         target_period: int | None = None,
@@ -230,7 +233,7 @@ class ActorCritic(Agent):
             return {}
         with torch.no_grad():
             obs, counted = self.seen(batch.obs), transitions(batch)
-            _, new = self.actor.torso.learn(obs.flatten(0, -2), None if counted is None else counted.flatten())
+            _, new = learning(self.actor.torso, obs.flatten(0, -2), counted=None if counted is None else counted.flatten())
         return of_torso(new)
 
     def seen(self, obs: Tensor, shift: Tensor | None = None) -> Tensor:
@@ -285,7 +288,7 @@ class ActorCritic(Agent):
         seen = self.seen(obs)
         return self.actor.sample(seen, noise.layers["action"])[0] if self.explore.samples else self.actor(seen)
 
-    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, answer: Answer | None = None) -> Acted:
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, answer: Answer | None = None) -> Acted:
         if explore:
             network = noise["network"]
             if self.explore.samples:
@@ -300,7 +303,7 @@ class ActorCritic(Agent):
     def greedy(self, obs: Tensor) -> Tensor:
         return self.actor(self.seen(obs))
 
-    def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+    def noise(self, size: tuple[int, ...], generator) -> Noise:
         updates, shape = size[0], (*size, self.spec.action_dim)
         drawn = self.backup.noise(shape, self.actor.stochastic, generator)
         if self.actor.stochastic:
@@ -318,9 +321,9 @@ class ActorCritic(Agent):
             "critic": self.chain.online.noise(size, generator, "target"),
         }
 
-    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+    def act_noise(self, size: tuple[int, ...], generator) -> Noise:
         shape = (*size, self.spec.action_dim)
-        drawn: dict[str, Any] = self.explore.noise(shape, generator)
+        drawn: Noise = self.explore.noise(shape, generator)
         if not self.explore.samples:
             return {**drawn, "network": QUIET}
         device = next(self.parameters()).device

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from deeprl.choice import Choice, Part
 from deeprl.learning.objective import Objective
 from deeprl.schedules import Clock
-from deeprl.types import Acted, Batch, NetworkNoise, Rows, Spec, Term
+from deeprl.types import Acted, Batch, NetworkNoise, Noise, Rows, Spec, Term
 
 
 def watching(*parts: Part) -> list[Callable[[Rows], None]]:
@@ -92,7 +92,7 @@ class Agent(nn.Module, Choice):
         """Output of the networks for (M, *obs) when the agent acts: a pure function of parameters, buffers and its arguments."""
         raise NotImplementedError
 
-    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, answer: Answer | None = None) -> Acted:
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, answer: Answer | None = None) -> Acted:
         """Actions for (M, *obs).
 
         Args:
@@ -118,11 +118,11 @@ class Agent(nn.Module, Choice):
         """What evaluation draws at random and `greedy` does not, one sentence each."""
         return []
 
-    def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+    def noise(self, size: tuple[int, ...], generator) -> Noise:
         """Random numbers for updates; `size` is (updates, *B)."""
         raise NotImplementedError
 
-    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+    def act_noise(self, size: tuple[int, ...], generator) -> Noise:
         """Random numbers for acting; `size` is (ticks, M). Those of networks are on the agent's device, the others on the CPU."""
         raise NotImplementedError
 

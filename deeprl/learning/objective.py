@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import nn
 
-from deeprl.learning.optim.flat import Flat, Groups
+from deeprl.learning.optim.flat import Flat, Groups, Optimizer
 from deeprl.types import Term
 
 
@@ -31,8 +30,8 @@ class Objective:
         cls,
         loss: Callable[..., Term],
         modules: Sequence[nn.Module | None],
-        optimizer: Any,
-        groups: Sequence[tuple[Sequence[nn.Parameter], Any]] = (),
+        optimizer: Optimizer,
+        groups: Sequence[tuple[Sequence[nn.Parameter], Optimizer]] = (),
     ) -> Objective:
         """Objective that trains all parameters of some modules.
 
@@ -48,6 +47,6 @@ class Objective:
         return cls(loss, grouped.parameters, grouped)
 
 
-def without_decay(optimizer: Any) -> Any:
+def without_decay(optimizer: Optimizer) -> Optimizer:
     """An optimizer for log α, or for ρ, which weight decay would draw towards 0."""
     return replace(optimizer, weight_decay=0.0) if hasattr(optimizer, "weight_decay") else optimizer

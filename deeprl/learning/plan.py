@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from deeprl.choice import Part
+from deeprl.learning.networks.heads import HeadChoice
+from deeprl.learning.networks.torsos import TorsoChoice
+from deeprl.learning.networks.value_network import ValueNetwork
+from deeprl.learning.optim.flat import Optimizer
+from deeprl.learning.values.returns import Returns
 from deeprl.types import Spec
 
 
@@ -27,10 +32,10 @@ class Plan:
     """
 
     spec: Spec
-    torso: Any
-    normalize: Any
-    optimizer: Any
-    backup: Any
-    head: Any
-    network: Callable[..., Any]
-    observed: Callable[..., Any]
+    torso: TorsoChoice
+    normalize: Part
+    optimizer: Optimizer
+    backup: Callable[..., Returns]
+    head: HeadChoice
+    network: Callable[..., ValueNetwork]
+    observed: Callable[..., ValueNetwork]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,12 +24,14 @@ from deeprl.learning.networks.actors import OutputNetwork
 from deeprl.learning.networks.blocks import has_statistics, initialise
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.policies import PolicyChoice
+from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.objective import Objective
+from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.parts.exploration import certain
 from deeprl.learning.transforms.channels import channel_scales
 from deeprl.learning.values.recursion import goes_on, linear_recursion
-from deeprl.types import Acted, Batch, NetworkNoise, Spec, Term
+from deeprl.types import Acted, Batch, NetworkNoise, Noise, Spec, Term
 
 
 @dataclass(frozen=True)
@@ -120,14 +121,14 @@ class PolicyGradient(Agent):
         *,
         spec: Spec,
         seed: int,
-        torso,
+        torso: TorsoChoice,
         shared: bool,
         policy: PolicyChoice,
         lam: float,
         surrogate: Surrogate,
         rewards: Callable[..., Part],
         normalize: Callable[..., Part],
-        optimizer,
+        optimizer: Optimizer,
     ):
         super().__init__()
         self.spec, self.lam, self.surrogate, self.shared = spec, lam, surrogate, shared
@@ -193,7 +194,7 @@ class PolicyGradient(Agent):
         """An action of the policy, (M,) int64 or (M, D)"""
         return self.policy.sampled(self.policy.outputs(self.normalize(obs)), noise.layers["action"])
 
-    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, answer: Answer | None = None) -> Acted:
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, answer: Answer | None = None) -> Acted:
         if explore:
             return Acted((answer or self.answer)(obs, noise["network"]).cpu(), certain(obs.shape[0]), memory)
         outputs, value = self.outputs(self.normalize(obs))
@@ -205,9 +206,9 @@ class PolicyGradient(Agent):
     def greedy_values(self, obs: Tensor) -> Tensor:
         return self.policy.outputs(self.normalize(obs))
 
-    def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+    def noise(self, size: tuple[int, ...], generator) -> Noise:
         return {}
 
-    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+    def act_noise(self, size: tuple[int, ...], generator) -> Noise:
         drawn = self.policy.noise(size, generator).to(next(self.parameters()).device)  # one copy for many ticks
         return {"network": NetworkNoise({"action": drawn}, {})}

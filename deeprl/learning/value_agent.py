@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,9 +19,12 @@ from deeprl.learning.agent import Agent, Answer, numbered, of_iterations, watchi
 from deeprl.learning.backups.bellman import Backup, report
 from deeprl.learning.backups.policies import action_gap
 from deeprl.learning.networks.blocks import has_dropout
+from deeprl.learning.networks.heads import HeadChoice
 from deeprl.learning.networks.mapped import wrapped
+from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.networks.value_network import Networks, quiet
 from deeprl.learning.objective import Objective
+from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.parts.auxiliary import Auxiliary
 from deeprl.learning.parts.chains import Chain
 from deeprl.learning.parts.exploration import Tick, ValueExploration
@@ -38,7 +40,7 @@ from deeprl.learning.values.returns import Returns, regression_metrics
 from deeprl.learning.values.view import View
 from deeprl.noise import map_tensors
 from deeprl.schedules import Clock
-from deeprl.types import QUIET, Acted, Batch, NetworkNoise, Rows, Spec, Term
+from deeprl.types import QUIET, Acted, Batch, NetworkNoise, Noise, Rows, Spec, Term
 
 EXPLORER = "explore"
 """Name in the acting memory of what the exploration remembers"""
@@ -72,14 +74,14 @@ class ValueAgent(Agent):
         *,
         spec: Spec,
         seed: int,
-        torso,
-        head,
+        torso: TorsoChoice,
+        head: HeadChoice,
         backup: Backup,
         chain: Callable[..., Chain],
         rewards: Callable[..., Part],
         normalize: Callable[..., Part],
         explore: ValueExploration,
-        optimizer,
+        optimizer: Optimizer,
         mapping: Mapping = Identity(),
         weighting: Callable[..., Weighting] = Weighting,
         auxiliary: Callable[..., Auxiliary] = Auxiliary,
@@ -169,7 +171,7 @@ class ValueAgent(Agent):
         obs, valid = divided(obs, self.spec.num_actions)
         return masked(self.chain.acting_values(self.normalize(obs), noise), valid)
 
-    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, answer: Answer | None = None) -> Acted:
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, answer: Answer | None = None) -> Acted:
         remembered, acting = memory, None
 
         def policy() -> Tensor:
@@ -209,10 +211,10 @@ class ValueAgent(Agent):
             found.append("evaluation draws the fractions of the quantiles, and the greedy policy takes evenly spaced ones")
         return found
 
-    def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+    def noise(self, size: tuple[int, ...], generator) -> Noise:
         return {**self.chain.noise(size, generator), **self.auxiliary.noise(size, generator)}
 
-    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+    def act_noise(self, size: tuple[int, ...], generator) -> Noise:
         explorer = self.explore.noise(size, generator, self.spec.num_actions, self.spec.masked)
         network = self.chain.act_noise(size, generator)
         device = next(self.parameters()).device

@@ -35,6 +35,10 @@ class Drawn(NamedTuple):
     """As in `Batch`"""
 
 
+Sample = Drawn | Batch
+"""What an update is made from: rows as the replay drew them, or a batch"""
+
+
 class _Fields(NamedTuple):
     """Fields of transitions, as views of a block of windows."""
 

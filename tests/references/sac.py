@@ -26,7 +26,7 @@ class SAC:
         return u.tanh(), (normal.log_prob(u) - torch.log1p(-u.tanh().square())).sum(-1)
 
     def update(self, batch, next_noise, noise):
-        """One update, where `batch.discount` is γ (1 − terminated) and both noises (B, D) are standard normal. Returns the critics' loss."""
+        """One update, where `batch.discount` is γ (1 − terminated) and both noises (B, D) are normal. Returns the critics' loss."""
         alpha = self.log_alpha.detach().exp()
         with torch.no_grad():
             action, log_prob = self.policy(batch.next_obs, next_noise)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from deeprl.choice import Choice, in_range, one_of
 from deeprl.learning.networks.blocks import has_dropout, learning
 from deeprl.learning.networks.layers import SCHEMES
 from deeprl.learning.networks.mlp import MLP
+from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.networks.unit_norm import UnitMLP
 from deeprl.types import Spec
 
@@ -27,7 +27,7 @@ class OutputNetwork(nn.Module):
         unit: weights of length 1 for each unit after the torso, projected after each update; biases are free.
     """
 
-    def __init__(self, spec: Spec, torso: Any, outputs: int, last_init: str | None, unit: bool):
+    def __init__(self, spec: Spec, torso: TorsoChoice, outputs: int, last_init: str | None, unit: bool):
         super().__init__()
         self.obs_dims = len(spec.obs_shape)
         self.torso = torso.build(spec, 1)
@@ -90,7 +90,7 @@ class SquashedGaussianActor(Actor):
 
     stochastic = True
 
-    def __init__(self, choice: SquashedGaussian, spec: Spec, torso: Any):
+    def __init__(self, choice: SquashedGaussian, spec: Spec, torso: TorsoChoice):
         super().__init__(spec, torso, 2 * spec.action_dim, choice.last_init, choice.unit)
         self.choice = choice
 
@@ -119,7 +119,7 @@ def log_density(u: Tensor, noise: Tensor, log_std: Tensor) -> Tensor:
 
 
 class ActorChoice(Choice):
-    def build(self, spec: Spec, torso: Any) -> Actor:
+    def build(self, spec: Spec, torso: TorsoChoice) -> Actor:
         """
         Args:
             torso: choice of the features, from observations.
@@ -140,7 +140,7 @@ class Deterministic(ActorChoice):
     def __post_init__(self):
         one_of(self, last_init=(None, *SCHEMES))
 
-    def build(self, spec: Spec, torso: Any) -> Actor:
+    def build(self, spec: Spec, torso: TorsoChoice) -> Actor:
         return DeterministicActor(spec, torso, spec.action_dim, self.last_init, self.unit)
 
 
@@ -170,5 +170,5 @@ class SquashedGaussian(ActorChoice):
         if not self.high > self.low:
             raise ValueError(f"high must be above low, not {self.high} and {self.low}")
 
-    def build(self, spec: Spec, torso: Any) -> Actor:
+    def build(self, spec: Spec, torso: TorsoChoice) -> Actor:
         return SquashedGaussianActor(self, spec, torso)

@@ -17,10 +17,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deeprl.choice import counts, in_range, one_of
 from deeprl.learning.networks.batch_norm import BatchNorms
+from deeprl.learning.networks.blocks import Torso
 from deeprl.learning.networks.layers import SCHEMES, Init
 from deeprl.learning.networks.mlp import linear
 from deeprl.learning.networks.residual_mlp import entered, vector_size
@@ -98,5 +99,5 @@ class BatchRenormMLP(TorsoChoice):
         r = ((variance + self.epsilon).sqrt() / deviation).clamp(1.0 / self.largest_ratio, self.largest_ratio)
         return r, ((mean - running_mean) / deviation).clamp(-self.largest_shift, self.largest_shift)
 
-    def build(self, spec: Spec, n: int) -> nn.Module:
+    def build(self, spec: Spec, n: int) -> Torso:
         return BatchRenorms(self, n, vector_size(spec, "batch_renorm"))

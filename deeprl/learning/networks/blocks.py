@@ -6,8 +6,8 @@ the flag.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -78,17 +78,41 @@ def initialise(module: nn.Module, seed: int, place: str) -> None:
                 owner.restart_()
 
 
-def has_statistics(torso: Any) -> bool:
+class Torso(Protocol):
+    """A module (B, *obs) -> (n, B, features), built by a `deeprl.learning.networks.torsos.TorsoChoice`."""
+
+    features: int
+
+    def __call__(self, obs: Tensor, /, *noise: dict[str, Tensor]) -> Tensor: ...
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+
+
+class BatchTorso(Torso, Protocol):
+    """A torso with running statistics of batches, such as those of `deeprl.learning.networks.batch_norm`."""
+
+    def learn(self, x: Tensor, counted: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `learning`."""
+
+
+class DropoutTorso(Torso, Protocol):
+    """A torso that takes random numbers, such as those of `deeprl.learning.networks.dropout`."""
+
+    def noise(self, count: int, generator) -> dict[str, Tensor]:
+        """Numbers of `count` evaluations."""
+
+
+def has_statistics(torso: object) -> TypeGuard[BatchTorso]:
     """Whether a torso has running statistics of batches, which a method `learn` renews (`deeprl.learning.networks.batch_norm`)."""
     return hasattr(torso, "learn")
 
 
-def has_dropout(torso: Any) -> bool:
+def has_dropout(torso: object) -> TypeGuard[DropoutTorso]:
     """Whether a torso takes random numbers, which a method `noise` draws (`deeprl.learning.networks.dropout`)."""
     return hasattr(torso, "noise")
 
 
-def learning(torso: Any, x: Tensor, *noise: dict[str, Tensor], counted: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+def learning(torso: Torso, x: Tensor, *noise: dict[str, Tensor], counted: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
     """Features of a batch in the loss that trains the torso, and new values of the torso's buffers by name.
 
     A torso without running statistics computes as usual.

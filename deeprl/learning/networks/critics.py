@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from deeprl.learning.networks.heads import HeadChoice
+from deeprl.learning.networks.mapped import Mapped
 from deeprl.learning.networks.value_network import Networks, ValueNetwork
 from deeprl.learning.values.mapped import MappedValues
 from deeprl.learning.values.returns import Returns, Values
@@ -45,9 +46,9 @@ class Critics:
     """
 
     networks: Networks
-    head: Any
+    head: HeadChoice | Mapped
     ensemble: int
-    share: Any
+    share: Callable[..., nn.Module | None]
     beside: Callable[..., nn.Module | None]
 
     def __call__(self, place: str, stack: int, torsos: int, index: Sequence[int] | None = None, trunk: bool = False) -> ValueNetwork:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, counts
-from deeprl.learning.networks.blocks import initialise
+from deeprl.learning.networks.blocks import Torso, initialise
 from deeprl.learning.networks.mlp import MLP, standard
+from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.types import Spec
 
@@ -26,7 +26,7 @@ class Encoder(nn.Module):
         shift: largest shift in pixels, to each side.
     """
 
-    def __init__(self, torso: Any, features: int, shift: int, obs_dims: int):
+    def __init__(self, torso: Torso, features: int, shift: int, obs_dims: int):
         super().__init__()
         self.torso, self.features, self.shift, self.obs_dims = torso, features, shift, obs_dims
         self.projection = MLP(1, (torso.features, features), activate_last=False)
@@ -83,7 +83,7 @@ class ImageEncoder(Choice):
     def __post_init__(self):
         counts(self, features=1, shift=0)
 
-    def build(self, spec: Spec, torso: Any, seed: int) -> Encoder | None:
+    def build(self, spec: Spec, torso: TorsoChoice, seed: int) -> Encoder | None:
         """
         Args:
             torso: choice of the layers below. Its `head_hidden` belong to heads and are not used.
@@ -93,5 +93,5 @@ class ImageEncoder(Choice):
         dims, torso = len(spec.obs_shape), torso.resolve(spec)
         encoder = Encoder(torso.build(spec, 1), self.features, self.shift if dims == 3 else 0, dims)
         initialise(encoder, seed, "encoder")
-        weight_normalise(encoder.torso, torso.weight_norm)
+        weight_normalise(encoder.get_submodule("torso"), torso.weight_norm)
         return encoder

@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from deeprl.choice import in_range, one_of
-from deeprl.learning.networks.blocks import Block
+from deeprl.learning.networks.blocks import Block, Torso
 from deeprl.learning.networks.layers import SCHEMES, Init
 from deeprl.learning.networks.residual_mlp import counts, entered, vector_size
 from deeprl.learning.networks.torsos import TorsoChoice, widths
@@ -172,6 +172,6 @@ class Hyperspherical(TorsoChoice):
         alpha = Learnt(given(self.alpha, 1 / (self.blocks + 1)), given(self.alpha_scale, self.width**-0.5))
         return {"scaler": Learnt(given(self.scaler, root), given(self.scaler_scale, root)), "alpha": alpha}
 
-    def build(self, spec: Spec, n: int) -> nn.Module:
+    def build(self, spec: Spec, n: int) -> Torso:
         inputs, inner = vector_size(spec, "hyperspherical"), self.expansion * self.width
         return HypersphericalBlocks(n, inputs, self.width, inner, self.blocks, constant=self.constant, init=self.init, **self.learnt())

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, Part
-from deeprl.learning.networks.heads import Scalar, under
+from deeprl.learning.networks.heads import HeadChoice, Scalar, under
 from deeprl.learning.networks.layers import Init
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.transforms.channels import channel_scales
@@ -19,7 +18,7 @@ from deeprl.learning.values.mapping import Mapping
 from deeprl.types import NetworkNoise
 
 
-def wrapped(head: Any, mapping: Mapping, rewards: Part) -> Any:
+def wrapped(head: HeadChoice, mapping: Mapping, rewards: Part) -> HeadChoice | Mapped:
     """The head in units of a mapping, over the channels of `rewards`; the head itself, of any kind, if the mapping is neutral.
 
     Raises:

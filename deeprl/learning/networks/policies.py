@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from deeprl.choice import Choice, in_range, one_of
 from deeprl.learning.networks.actors import OutputNetwork
 from deeprl.learning.networks.blocks import Block
 from deeprl.learning.networks.layers import SCHEMES, Init
+from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.types import Spec
 
 
@@ -44,7 +44,7 @@ class Policy(OutputNetwork):
 class CategoricalPolicy(Policy):
     """π = softmax of the outputs. An action is the largest of the outputs plus Gumbel noise."""
 
-    def __init__(self, choice: PolicyChoice, spec: Spec, torso: Any):
+    def __init__(self, choice: PolicyChoice, spec: Spec, torso: TorsoChoice):
         super().__init__(spec, torso, spec.num_actions, choice.last_init, unit=False)
 
     def greedy(self, outputs: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class Deviations(Block):
 class GaussianPolicy(Policy):
     """a = μ(s) + σ ξ, not squashed: the environment layer clips actions to [−1, 1], and log π is that of the action before it."""
 
-    def __init__(self, choice: PolicyChoice, spec: Spec, torso: Any):
+    def __init__(self, choice: PolicyChoice, spec: Spec, torso: TorsoChoice):
         super().__init__(spec, torso, spec.action_dim, choice.last_init, unit=False)
         self.deviations = Deviations(spec.action_dim, choice.log_std)
 
@@ -121,7 +121,7 @@ class PolicyChoice(Choice):
         one_of(self, last_init=(None, *SCHEMES))
         in_range(self, log_std=(-10, 10))
 
-    def build(self, spec: Spec, torso: Any) -> Policy:
+    def build(self, spec: Spec, torso: TorsoChoice) -> Policy:
         """
         Args:
             torso: choice of the features.

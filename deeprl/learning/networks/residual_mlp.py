@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deeprl.choice import counts, one_of
-from deeprl.learning.networks.blocks import Block
+from deeprl.learning.networks.blocks import Block, Torso
 from deeprl.learning.networks.layers import SCHEMES, Init
 from deeprl.learning.networks.mlp import linear, repeated, standard
 from deeprl.learning.networks.torsos import TorsoChoice, widths
@@ -148,7 +148,7 @@ class Simba(TorsoChoice):
         counts(self, width=1, blocks=0, expansion=1)
         one_of(self, init=SCHEMES, residual_init=SCHEMES)
 
-    def build(self, spec: Spec, n: int) -> nn.Module:
+    def build(self, spec: Spec, n: int) -> Torso:
         inputs, inner = vector_size(spec, "simba"), self.expansion * self.width
         return SimbaBlocks(n, inputs, self.width, inner, self.blocks, init=self.init, residual_init=self.residual_init)
 
@@ -174,5 +174,5 @@ class BroNet(TorsoChoice):
         counts(self, width=1, blocks=0)
         one_of(self, init=SCHEMES)
 
-    def build(self, spec: Spec, n: int) -> nn.Module:
+    def build(self, spec: Spec, n: int) -> Torso:
         return BroNetBlocks(n, vector_size(spec, "bronet"), self.width, self.blocks, init=self.init)

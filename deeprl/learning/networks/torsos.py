@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, in_range, one_of
+from deeprl.learning.networks.blocks import Torso
 from deeprl.learning.networks.convolutions import ConvStack
 from deeprl.learning.networks.dropout import DropoutMLP
 from deeprl.learning.networks.layers import SCHEMES
@@ -64,7 +65,7 @@ class TorsoChoice(Choice):
     def resolve(self, spec: Spec) -> TorsoChoice:
         return self
 
-    def build(self, spec: Spec, n: int) -> nn.Module:
+    def build(self, spec: Spec, n: int) -> Torso:
         raise NotImplementedError
 
 
@@ -88,7 +89,7 @@ class MLPTorso(TorsoChoice):
         one_of(self, init=SCHEMES, weight_norm=OPTIONS, activation=tuple(ACTIVATIONS))
         in_range(self, dropout=(0, 0.99))
 
-    def build(self, spec: Spec, n: int) -> nn.Module:
+    def build(self, spec: Spec, n: int) -> Torso:
         inputs = math.prod(spec.obs_shape)
         if not self.hidden:
             return Flatten(inputs, n)
@@ -142,7 +143,7 @@ class Nature(ImageChoice):
         one_of(self, padding=("same", "valid"), init=SCHEMES, weight_norm=OPTIONS)
         in_range(self, scale=(0, None))
 
-    def build(self, spec: Spec, n: int) -> nn.Module:
+    def build(self, spec: Spec, n: int) -> Torso:
         layers = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
         return convolutions(self, spec, n, layers)
 
@@ -165,7 +166,7 @@ class MinAtarTorso(ImageChoice):
         one_of(self, padding=("same", "valid"), init=SCHEMES, weight_norm=OPTIONS)
         in_range(self, channels=(1, None), scale=(0, None))
 
-    def build(self, spec: Spec, n: int) -> nn.Module:
+    def build(self, spec: Spec, n: int) -> Torso:
         return convolutions(self, spec, n, ((self.channels, 3, 1),))
 
 
@@ -193,7 +194,7 @@ class Impala(ImageChoice):
         if not self.channels:
             raise ValueError("channels must name at least one stack")
 
-    def build(self, spec: Spec, n: int) -> nn.Module:
+    def build(self, spec: Spec, n: int) -> Torso:
         inits = {"init": self.init, "residual_init": self.residual_init}
         return ResidualStacks(n, self.image(spec), self.channels, blocks=self.blocks, scale=self.factor(spec), **inits)
 
@@ -233,5 +234,5 @@ class Auto(TorsoChoice):
             return MinAtarTorso(**common)
         raise ValueError(f"no torso follows from observations of shape {shape}: choose one, agent/torso=mlp, nature, impala or minatar")
 
-    def build(self, spec: Spec, n: int) -> nn.Module:
+    def build(self, spec: Spec, n: int) -> Torso:
         return self.resolve(spec).build(spec, n)

@@ -9,8 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deeprl.learning.networks.blocks import REMEDY, has_dropout, has_statistics, initialise, learning
-from deeprl.learning.networks.heads import Scalar, under
+from deeprl.learning.networks.blocks import REMEDY, Torso, has_dropout, has_statistics, initialise, learning
+from deeprl.learning.networks.heads import HeadChoice, Scalar, under
+from deeprl.learning.networks.mapped import Mapped
+from deeprl.learning.networks.mlp import MLP
+from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.values.returns import Values
 from deeprl.types import QUIET, NetworkNoise, Spec
@@ -34,7 +37,7 @@ class ValueNetwork(nn.Module):
 
     def __init__(
         self,
-        torso: nn.Module,
+        torso: Torso,
         head: nn.Module,
         obs_dims: int,
         index: Sequence[int] | None = None,
@@ -57,7 +60,7 @@ class ValueNetwork(nn.Module):
         shapes = self.head.noise_shapes()  # type: ignore[operator]  # every head has them
         layers = {name: torch.randn((size[0], *shape), generator=generator) for name, shape in shapes.items()}
         if has_dropout(self.torso) and role != "acting":  # dropout is for regression, not for exploration
-            layers |= {f"torso.{name}": numbers for name, numbers in self.torso.noise(size[0], generator).items()}  # type: ignore[operator]
+            layers |= {f"torso.{name}": numbers for name, numbers in self.torso.noise(size[0], generator).items()}
         fractions = {} if self.fractions is None else self.fractions.noise(size, generator, role)  # type: ignore[operator]
         return NetworkNoise(layers, fractions)
 
@@ -101,7 +104,7 @@ class ValueNetwork(nn.Module):
 class Trunk(nn.Module):
     """A torso and the hidden layers that all heads share: (*B, *obs) -> (torsos, B, F)."""
 
-    def __init__(self, torso: Any, hidden: Any):
+    def __init__(self, torso: Torso, hidden: MLP):
         super().__init__()
         if has_statistics(torso) or has_dropout(torso):
             raise ValueError("torso.head_hidden must be [] with a torso that has batch statistics or dropout: widen the torso instead")
@@ -127,12 +130,12 @@ class Networks:
     """
 
     spec: Spec
-    torso: Any
+    torso: TorsoChoice
     seed: int
 
     def chained(
         self,
-        head: Any,
+        head: HeadChoice | Mapped,
         share: Callable[..., nn.Module | None],
         beside: Callable[..., nn.Module | None],
         place: str,
@@ -165,7 +168,7 @@ class Networks:
         top = Scalar().build(body.features, self.torso.head_hidden, outputs, stack, self.torso.init)
         return self._started(body, top, place)
 
-    def _started(self, body: Any, top: nn.Module, place: str, *others: Any) -> ValueNetwork:
+    def _started(self, body: Torso, top: nn.Module, place: str, *others: Any) -> ValueNetwork:
         network = ValueNetwork(body, top, len(self.spec.obs_shape), *others)
         initialise(network, self.seed, place)
         weight_normalise(network, self.torso.weight_norm)

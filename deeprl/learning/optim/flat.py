@@ -6,14 +6,39 @@ after the module is on its device, because `module.to(...)` gives every paramete
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import Field
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from deeprl.choice import bounds_above_zero
 from deeprl.learning.optim.finite import HOST, Watch
+
+
+class Optimizer(Protocol):
+    """Interface of the choices of this folder, frozen dataclasses: `dataclasses.replace` gives one with another learning rate."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field]]
+
+    @property
+    def lr(self) -> float: ...
+
+    @property
+    def max_grad_norm(self) -> float | None:
+        """Largest norm of a gradient; None: it is not clipped."""
+
+    @property
+    def schedule(self) -> Callable[[int], float] | None:
+        """Factor of `lr` at an environment step, one of `deeprl.schedules`."""
+
+    def build(self, parameters: Sequence[nn.Parameter]) -> Flat:
+        """State and rule for these parameters."""
+
+
+Trained = list[tuple[Sequence[nn.Parameter], Optimizer]]
+"""Groups of parameters, each with its optimizer"""
 
 
 def flatten_(parameters: Iterable[nn.Parameter]) -> Tensor:
@@ -35,7 +60,7 @@ def flatten_(parameters: Iterable[nn.Parameter]) -> Tensor:
     return flat
 
 
-def check(choice: Any) -> None:
+def check(choice: Optimizer) -> None:
     """Check what every optimizer has.
 
     Raises:
@@ -49,7 +74,7 @@ def check(choice: Any) -> None:
             raise ValueError(f"schedule.{end} is a factor of the learning rate, at least 0, not {getattr(choice.schedule, end)}")
 
 
-def two_betas(given: Any) -> tuple[float, float]:
+def two_betas(given: object) -> tuple[float, float]:
     """β₁ and β₂.
 
     Raises:
@@ -158,7 +183,7 @@ class Groups:
         groups: (parameters, choice of `deeprl.learning.optim`); norm and rate of the first group are reported.
     """
 
-    def __init__(self, groups: Sequence[tuple[Sequence[nn.Parameter], Any]]):
+    def __init__(self, groups: Trained):
         self.groups = [choice.build(parameters) for parameters, choice in groups]
         self.parameters = [parameter for group in self.groups for parameter in group.parameters]
 

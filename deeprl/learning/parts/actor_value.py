@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from deeprl.learning.networks.value_network import ValueNetwork
 from deeprl.learning.parts.chains import Chain
 from deeprl.learning.values.reduce import Reduction
 from deeprl.learning.values.returns import Returns
-from deeprl.types import NetworkNoise
+from deeprl.types import NetworkNoise, Noise
 
 
 class ActorValue:
@@ -44,7 +43,7 @@ class ActorValue:
         single = replace(critics, ensemble=1, beside=lambda *_: None)  # one critic is one stack entry of the template
         return CriticSubset(single("actor", stack=iterations * each, torsos=iterations * each), each)
 
-    def __call__(self, x: Tensor, noise: dict[str, Any]) -> Tensor:
+    def __call__(self, x: Tensor, noise: Noise) -> Tensor:
         """Values (*B,) of pairs (*B, S + D), with the random numbers of an update."""
         chain, online = self.chain, self.chain.online
         k = chain.rule.iteration(noise["iteration"]) if chain.length > 1 else None

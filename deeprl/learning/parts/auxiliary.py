@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
 from deeprl.choice import Part
+from deeprl.learning.networks.blocks import Torso
+from deeprl.learning.optim.flat import Optimizer, Trained
 from deeprl.learning.parts.chains import Chain
 from deeprl.learning.plan import Plan
 from deeprl.learning.values.view import View
@@ -24,7 +25,7 @@ class Auxiliary(Part):
     def __init__(self, *, plan: Plan):
         super().__init__()
 
-    def beside(self, torso: Any, n: int, heads: int) -> nn.Module | None:
+    def beside(self, torso: Torso, n: int, heads: int) -> nn.Module | None:
         """Modules that every network of the chain has beside its head: blocks that `initialise` can fill, stacks of `n` like its torso, or
         of `heads` like its head. In an ensemble both count each critic.
 
@@ -38,7 +39,7 @@ class Auxiliary(Part):
             ValueError: the loss has no meaning with this chain.
         """
 
-    def groups(self, beside: Any, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
+    def groups(self, beside: Any, optimizer: Optimizer) -> Trained:
         """All parameters of the modules from `beside`, in groups, each with its optimizer.
 
         Args:

@@ -19,7 +19,6 @@ is E entries that lie together, and every slice here is in units of E.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +28,7 @@ from deeprl.learning.networks.value_network import ValueNetwork
 from deeprl.learning.optim.flat import flatten_
 from deeprl.learning.parts.acting import Acting
 from deeprl.learning.values.view import View
-from deeprl.types import Batch, NetworkNoise, ViewNoise
+from deeprl.types import Batch, NetworkNoise, Noise, ViewNoise
 
 MakeNetwork = Callable[..., ValueNetwork]
 """`make(place, stack, torsos, index)`: a network of `stack` heads over `torsos` torsos, where head k reads torso `index[k]`."""
@@ -155,13 +154,13 @@ class Chain(Part):
         """Values from which `rule` selects, (K, M, A)."""
         return self.online(obs, noise).mean()
 
-    def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+    def noise(self, size: tuple[int, ...], generator) -> Noise:
         """Random numbers of the networks at both ends of a batch: independent for the four evaluations, the same for all k."""
         now = self.online.noise(size, generator, "prediction")
         online = ViewNoise(now, self.online.noise(size, generator, "target"))
         return {"online": online, "target": ViewNoise(*(self.target.noise(size, generator, "target") for _ in range(2)))}
 
-    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+    def act_noise(self, size: tuple[int, ...], generator) -> Noise:
         """Random numbers for acting beside those of exploration; `size` is (ticks, M). The agent moves them to its device."""
         return {"network": self.online.noise(size, generator, "acting"), **self.rule.noise(size, generator)}
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from deeprl.choice import Choice, counts, in_range
 from deeprl.schedules import Constant
+from deeprl.types import Noise
 
 Policy = Callable[[], Tensor]
 """Asks the network: values of the actions (M, A), or actions (M, D), on the agent's device. Greedy actions are `policy().argmax(-1)`."""
@@ -33,7 +34,7 @@ class Tick(NamedTuple):
     """Environment step, for schedules"""
     first: Tensor
     """(M,) bool: whether an episode starts"""
-    noise: dict[str, Any]
+    noise: Noise
     """Random numbers of this tick, from the rule's `noise`"""
     actions: int = 0
     """A; 0 for continuous actions"""
@@ -176,7 +177,7 @@ class ActorExploration(Choice):
             "uniform": torch.rand(size, generator=generator) * 2.0 - 1.0,
         }
 
-    def held(self, fresh: Tensor, noise: dict[str, Any], memory: Memory) -> tuple[Tensor, Memory]:
+    def held(self, fresh: Tensor, noise: Noise, memory: Memory) -> tuple[Tensor, Memory]:
         """Normal numbers of the policy's sample at this step, (M, D), and the memory for the next call; here the fresh ones.
 
         Args:
@@ -275,7 +276,7 @@ class Sampled(ActorExploration):
             drawn["repeats"] = zipf(torch.rand(size[:-1], generator=generator, dtype=torch.float64), self.longest, self.exponent)
         return drawn
 
-    def held(self, fresh: Tensor, noise: dict[str, Any], memory: Memory) -> tuple[Tensor, Memory]:
+    def held(self, fresh: Tensor, noise: Noise, memory: Memory) -> tuple[Tensor, Memory]:
         if self.longest == 1:
             return fresh, memory
         if not memory:

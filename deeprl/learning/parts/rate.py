@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from torch import Tensor, nn
+from torch import Tensor
 
 from deeprl.choice import Part
 from deeprl.learning.networks.value_network import Networks
+from deeprl.learning.optim.flat import Optimizer, Trained
 from deeprl.types import Batch, Term
 
 
@@ -38,7 +36,7 @@ class Rate(Part):
         """Rewards of the critics' targets, (*B,): those of the batch minus the rate of each of their steps."""
         return batch.reward
 
-    def groups(self, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
+    def groups(self, optimizer: Optimizer) -> Trained:
         """Parameters that are trained beside the critics, each group with its optimizer.
 
         Args:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Part, in_range, one_of
+from deeprl.learning.optim.flat import Optimizer, Trained
 from deeprl.learning.values.returns import Returns
 
 
@@ -38,7 +37,7 @@ class Temperature(Part):
         """α log π(a|s) in the actor's loss, (*B,)."""
         return 0.0
 
-    def groups(self, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
+    def groups(self, optimizer: Optimizer) -> Trained:
         """Parameters that are trained beside the actor, each group with its optimizer.
 
         Args:
@@ -119,7 +118,7 @@ class LearnedTemperature(FixedTemperature):
     def reset(self) -> None:
         self.log_value.fill_(math.log(self.value))
 
-    def groups(self, optimizer: Any) -> list[tuple[Sequence[nn.Parameter], Any]]:
+    def groups(self, optimizer: Optimizer) -> Trained:
         return [([self.log_value], optimizer if self.lr is None else replace(optimizer, lr=self.lr))]
 
     def loss(self, log_prob: Tensor | None) -> Tensor | float:

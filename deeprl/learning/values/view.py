@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -15,7 +15,11 @@ from deeprl.types import Batch, NetworkNoise, ViewNoise
 class Network(Protocol):
     """`deeprl.learning.networks.value_network.ValueNetwork`, which this layer does not import."""
 
+    beside: Any
+
     def __call__(self, obs: Tensor, noise: NetworkNoise = ...) -> Values: ...
+
+    def features(self, obs: Tensor) -> Tensor: ...
 
     def values(self, features: Tensor, lead: torch.Size, noise: NetworkNoise) -> Values: ...
 

@@ -14,18 +14,18 @@ tensors of the same shape, strides and type. Parameters that share memory must b
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from deeprl.learning.agent import Agent
 from deeprl.learning.optim.finite import Watch
+from deeprl.replay.gather import Sample
 from deeprl.running.accelerate.graph import BACKENDS, Kept, Layout, paths, reached, traced
 from deeprl.running.accelerate.pure import PureAnswer, PureStep
 from deeprl.staging import Staging
 from deeprl.system.ranks import ALONE, Ranks
-from deeprl.types import Batch, Report
+from deeprl.types import Batch, NetworkNoise, Report
 
 
 class CompiledStep:
@@ -47,8 +47,8 @@ class CompiledStep:
         self,
         agent: Agent,
         name: str,
-        unpack: Callable[[Any], Batch],
-        batch: Any,
+        unpack: Callable[..., Batch],
+        batch: Sample,
         watch: Watch,
         backend: str = "inductor",
         ranks: Ranks = ALONE,
@@ -80,7 +80,7 @@ class CompiledStep:
     def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
         return [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves]
 
-    def leaves(self, batch: Any) -> list[Tensor] | None:
+    def leaves(self, batch: Sample) -> list[Tensor] | None:
         """Tensors that the update reads of a batch; None if it was compiled for another kind or layout of batches."""
         if type(batch) is not self.kind:
             return None
@@ -111,7 +111,7 @@ class CompiledStep:
 class CompiledAnswer:
     """Compiled `Agent.answer`, for observations and noise of one layout. Arguments and errors are those of `CompiledStep`."""
 
-    def __init__(self, agent: Agent, obs: Tensor, noise: Any, backend: str = "inductor"):
+    def __init__(self, agent: Agent, obs: Tensor, noise: NetworkNoise, backend: str = "inductor"):
         pure = PureAnswer(agent)
         flats, loose = pure.constants.flats(), pure.constants.loose()
         graph, wanted = traced(pure, (flats, loose, obs, noise))
@@ -127,7 +127,7 @@ class CompiledAnswer:
     def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
         return [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves]
 
-    def __call__(self, obs: Tensor, noise: Any) -> Tensor | None:
+    def __call__(self, obs: Tensor, noise: NetworkNoise) -> Tensor | None:
         """The answer; None if observations or noise have another layout."""
         leaves = [obs, *reached(noise, self.paths)]
         return self.run(self.inputs(leaves))[0] if self.layout.of(leaves) else None

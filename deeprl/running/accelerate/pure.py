@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from deeprl.learning.agent import Agent
 from deeprl.learning.optim.flat import Flat
+from deeprl.replay.gather import Sample
 from deeprl.system.ranks import ALONE, Ranks
-from deeprl.types import Batch, Report
+from deeprl.types import Batch, NetworkNoise, Report
 
 
 class Place(NamedTuple):
@@ -123,7 +124,7 @@ class PureStep:
         metrics: names of the metrics of the last call.
     """
 
-    def __init__(self, agent: Agent, name: str, unpack: Callable[[Any], Batch], ranks: Ranks = ALONE):
+    def __init__(self, agent: Agent, name: str, unpack: Callable[..., Batch], ranks: Ranks = ALONE):
         self.ranks = ranks
         objective = agent.objectives[name]
         self.module = Bound(agent, lambda batch: agent.loss_of(name, unpack(batch)))
@@ -135,7 +136,7 @@ class PureStep:
         assert not any(flat.untyped_storage().data_ptr() in own for flat in self.constants.flats()), "constants among what is trained"
         self.metrics: list[str] = []
 
-    def gradients(self, flats: Sequence[Tensor], constants: dict[str, Tensor], batch: Any) -> tuple[tuple[Tensor, ...], Report]:
+    def gradients(self, flats: Sequence[Tensor], constants: dict[str, Tensor], batch: Sample) -> tuple[tuple[Tensor, ...], Report]:
         """Gradients with respect to the optimizer's flat tensors, and the `Report`."""
 
         def loss(flats: tuple[Tensor, ...]) -> tuple[Tensor | float, Report]:
@@ -147,7 +148,7 @@ class PureStep:
 
     def __call__(
         self, flats: Sequence[Tensor], averages: Sequence[Sequence[Tensor]], numbers: Sequence[Tensor], failed: Tensor,
-        shared: Sequence[Tensor], loose: dict[str, Tensor], batch: Any,
+        shared: Sequence[Tensor], loose: dict[str, Tensor], batch: Sample,
     ) -> list[Tensor]:  # fmt: skip
         """Update in place; nothing changes if a number is not finite.
 
@@ -192,5 +193,5 @@ class PureAnswer:
         self.module = Bound(agent, agent.answer)
         self.constants = Constants(self.module)
 
-    def __call__(self, flats: list[Tensor], loose: dict[str, Tensor], obs: Tensor, noise: Any) -> list[Tensor]:
+    def __call__(self, flats: list[Tensor], loose: dict[str, Tensor], obs: Tensor, noise: NetworkNoise) -> list[Tensor]:
         return [torch.func.functional_call(self.module, self.constants.named(flats, loose), (obs, noise))]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from deeprl.errors import NotFinite
+from deeprl.replay.gather import Sample
 from deeprl.running.accelerate.modes import precision
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.training import crash
@@ -29,14 +29,14 @@ class Guard:
         folder: RunFolder,
         config: dict,
         step: Callable[[], int],
-        intact: Callable[[Any], bool],
+        intact: Callable[..., bool],
     ):
         self.learner, self.matmul_precision, self.folder, self.config = learner, matmul_precision, folder, config
         self.step, self.intact = step, intact
-        self.suspects: list[Any] = []
+        self.suspects: list[Sample] = []
         """Draws of the updates since the last check; on a CPU only the last one"""
 
-    def update(self, drawn: Any, then: Callable[[Report], None]) -> Report:
+    def update(self, drawn: Sample, then: Callable[[Report], None]) -> Report:
         """See `Learner.update`.
 
         Args:

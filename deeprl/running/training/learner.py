@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,9 +16,10 @@ from torch import Tensor
 from deeprl.errors import NotFinite
 from deeprl.learning.agent import Agent
 from deeprl.learning.optim.finite import Watch
+from deeprl.replay.gather import Sample
 from deeprl.running.accelerate.compiled import CompiledAnswer, CompiledStep
 from deeprl.system.ranks import ALONE, Ranks
-from deeprl.types import Acted, Batch, Report
+from deeprl.types import Acted, Batch, NetworkNoise, Report
 
 
 def gradient(agent: Agent, name: str, batch: Batch) -> tuple[Sequence[Tensor], Report]:
@@ -48,12 +48,12 @@ class Learner:
         ranks: the processes that learn together: each has a part of the batch, and all make the update of the whole.
     """
 
-    def __init__(self, agent: Agent, to_batch: Callable[[Any], Batch], ranks: Ranks = ALONE):
+    def __init__(self, agent: Agent, to_batch: Callable[..., Batch], ranks: Ranks = ALONE):
         self.agent, self.to_batch, self.ranks = agent, to_batch, ranks
         self.projections = {name: agent.projections(name) for name in agent.objectives}
         self.watch = Watch(next(agent.parameters()).device)
 
-    def update(self, drawn: Any) -> Report:
+    def update(self, drawn: Sample) -> Report:
         """Update of every objective that is due, in order; then of the parts that follow the parameters.
 
         Args:
@@ -89,13 +89,13 @@ class Learner:
         assert error is not None
         return Report(error, metrics)
 
-    def update_input(self, drawn: Any) -> Any:
+    def update_input(self, drawn: Sample) -> Sample:
         """What `update_objective` takes: the batch; in a compiled learner the draw, because its graph contains `to_batch`."""
         return self.to_batch(drawn)
 
-    def update_objective(self, name: str, batch: Any) -> tuple[Report, Tensor]:
+    def update_objective(self, name: str, batch: Sample) -> tuple[Report, Tensor]:
         """Loss, gradient and optimizer of one objective. Returns its `Report`, and () the norm of its gradient before clipping."""
-        gradients, report = gradient(self.agent, name, batch)
+        gradients, report = gradient(self.agent, name, self.to_batch(batch))
         count = len(gradients)
         # over the ranks; a mean is finite if and only if the numbers of all ranks are
         means = self.ranks.mean([*gradients, report.error.sum(), *report.statistics.values()])
@@ -110,7 +110,7 @@ class Learner:
         """The agent's actions while data is collected, see `Agent.act`."""
         return self.agent.act(obs, first, memory, step, noise, explore=True, answer=self.answer)
 
-    def answer(self, obs: Tensor, noise: Any) -> Tensor:
+    def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
         """See `Agent.answer`."""
         return self.agent.answer(obs, noise)
 
@@ -129,7 +129,7 @@ class CompiledLearner(Learner):
     def __init__(
         self,
         agent: Agent,
-        to_batch: Callable[[Any], Batch],
+        to_batch: Callable[..., Batch],
         failed: Callable[[Exception], object] | None = None,
         backend: str | None = None,
         ranks: Ranks = ALONE,
@@ -140,13 +140,13 @@ class CompiledLearner(Learner):
         self.steps: dict[str, list[CompiledStep]] = {name: [] for name in agent.objectives}
         self.answers: CompiledAnswer | None = None
 
-    def update_input(self, drawn: Any) -> Any:
+    def update_input(self, drawn: Sample) -> Sample:
         return self.to_batch(drawn) if self.broken else drawn
 
-    def update_objective(self, name: str, batch: Any) -> tuple[Report, Tensor]:
+    def update_objective(self, name: str, batch: Sample) -> tuple[Report, Tensor]:
         found = None if self.broken else self.compiled_for(name, batch)
         if found is None:  # nothing compiled: a draw becomes a batch, and a batch stays as it is
-            return super().update_objective(name, self.to_batch(batch))
+            return super().update_objective(name, batch)
         compiled, leaves = found
         check, norm, report = compiled(leaves, self.agent.step)
         if not self.watch.immediate:
@@ -158,7 +158,7 @@ class CompiledLearner(Learner):
         compiled.count()
         return report, norm
 
-    def compiled_for(self, name: str, batch: Any) -> tuple[CompiledStep, list[Tensor]] | None:
+    def compiled_for(self, name: str, batch: Sample) -> tuple[CompiledStep, list[Tensor]] | None:
         """Compiled update of one objective for batches of this layout, and the tensors that it reads of the batch; None if it does not
         compile."""
         for compiled in self.steps[name]:
@@ -173,7 +173,7 @@ class CompiledLearner(Learner):
         self.steps[name].append(compiled)
         return self.compiled_for(name, batch)
 
-    def answer(self, obs: Tensor, noise: Any) -> Tensor:
+    def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
         if self.answers is None and not self.broken:
             try:
                 self.answers = CompiledAnswer(self.agent, obs, noise, self.backend)
