@@ -153,6 +153,8 @@ class Term:
     tensor that is finite where the loss is, because the learner checks it; None: the loss"""
 
     def __add__(self, other: Term) -> Term:
+        if other is NO_TERM:  # no addition of 0 and its gradient, which every update would pay for
+            return self
         return Term(
             self.loss + other.loss,
             {**self.metrics, **other.metrics},
@@ -164,3 +166,7 @@ class Term:
         """What is left when the gradient has been taken."""
         error = torch.as_tensor(self.loss) if self.error is None else self.error
         return Report(error.detach(), {name: value.detach() for name, value in self.metrics.items()}, self.statistics)
+
+
+NO_TERM = Term()
+"""Of parts that add nothing"""

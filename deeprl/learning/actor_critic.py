@@ -49,7 +49,7 @@ from deeprl.learning.values.reduce import Reduction
 from deeprl.learning.values.returns import Returns, regression_metrics
 from deeprl.learning.values.view import View, transitions
 from deeprl.schedules import Clock
-from deeprl.types import QUIET, Acted, Batch, NetworkNoise, Noise, Spec, Term
+from deeprl.types import NO_TERM, QUIET, Acted, Batch, NetworkNoise, Noise, Spec, Term
 
 
 class ActorCritic(Agent):
@@ -219,7 +219,7 @@ class ActorCritic(Agent):
     def rate_loss(self, online: View, target: View, batch: Batch) -> Term:
         """Loss of the rate's own parameters, for the batch as the critics see it."""
         if not self.rate.learned:
-            return Term()
+            return NO_TERM
         with torch.no_grad():
             future = self.future(target, batch)
             now = self.reduce(ensemble_returns(target.now, self.ensemble), batch.noise["reduce"]).mean()

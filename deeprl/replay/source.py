@@ -115,7 +115,7 @@ class Source(Choice):
 
         Args:
             drawn: of `updates`. Rows that were overwritten since then are skipped.
-            error: (*B,) `Learned.error`.
+            error: (*B,) `Report.error`.
         """
 
     @property

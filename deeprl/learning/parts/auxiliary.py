@@ -12,7 +12,7 @@ from deeprl.learning.optim.flat import Optimizer, Trained
 from deeprl.learning.parts.chains import Chain
 from deeprl.learning.plan import Plan
 from deeprl.learning.values.view import View
-from deeprl.types import Batch, Term
+from deeprl.types import NO_TERM, Batch, Term
 
 
 class Auxiliary(Part):
@@ -53,4 +53,4 @@ class Auxiliary(Part):
         Args:
             batch: as the networks see it; of critics see `ActorCritic.views`.
         """
-        return Term()
+        return NO_TERM

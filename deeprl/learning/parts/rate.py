@@ -7,7 +7,7 @@ from torch import Tensor
 from deeprl.choice import Part
 from deeprl.learning.networks.value_network import Networks
 from deeprl.learning.optim.flat import Optimizer, Trained
-from deeprl.types import Batch, Term
+from deeprl.types import NO_TERM, Batch, Term
 
 
 def undiscounted(discount: float) -> None:
@@ -57,4 +57,4 @@ class Rate(Part):
             online_now: values of (s, a) by each online critic, (K, E, *B).
             batch: as the critics see it: its observations are (s, a) now and (s', a') next.
         """
-        return Term()
+        return NO_TERM
