@@ -30,10 +30,10 @@ from deeprl.learning.values.reduce import First, Mean, Minimum, Subset, Truncate
 from deeprl.learning.values.returns import Returns
 from deeprl.running.training.learner import gradient
 from deeprl.types import QUIET, Spec
-from tests.agents.test_td3 import TAU, batches, constants, said
+from tests.agents.test_td3 import batches, constants, said
 from tests.builders import CONTINUOUS, actor_critic, below, changed_by, entry, equal, random_batch, sac, same, snapshot, update, value_agent
 
-B = 11
+B, TAU = 11, 0.05
 HEADS = {
     "scalar": Scalar(),
     "categorical": Categorical(atoms=5),
