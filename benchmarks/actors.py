@@ -138,7 +138,7 @@ def measured_costs(name: str, seconds: float) -> Costs:
         try:
             while trainer.step < 1200:
                 trainer.collector.tick(trainer.step)
-                trainer.step += ENVS
+                trainer.standing.step += ENVS
             rows: list = []
             keep, trainer.collector.append = trainer.collector.append, rows.append
             trainer.collector.tick(trainer.step)

@@ -68,7 +68,7 @@ def speeds(words: tuple[str, ...], device: str, seconds: float) -> dict[str, flo
     def step() -> None:
         before = trainer.step
         trainer.collector.tick(before)
-        trainer.step = after = before + trainer.envs.num
+        trainer.standing.step = after = before + trainer.envs.num
         if lag:
             trainer.collector.choose(after)
         for drawn in trainer.source.updates(before, after):

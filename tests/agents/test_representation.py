@@ -585,7 +585,7 @@ def test_a_whole_run_takes_successors_from_the_replay(tmp_path):
     )  # fmt: skip
     assert "successor" in trainer.source.rule.extras
     assert trainer.agent.updates > 10
-    assert np.isfinite(trainer.agent.read(trainer.learned.metrics)["train/auxiliary_loss_back"])
+    assert np.isfinite(trainer.agent.read(trainer.standing.learned)["train/auxiliary_loss_back"])
 
 
 def test_a_run_over_rollouts_takes_successors_too(tmp_path):
@@ -595,7 +595,7 @@ def test_a_run_over_rollouts_takes_successors_too(tmp_path):
         "log.every=50", "evaluation.every=100", "evaluation.episodes=1",
     )  # fmt: skip
     assert trainer.agent.updates > 10
-    assert np.isfinite(trainer.agent.read(trainer.learned.metrics)["train/auxiliary_loss"])
+    assert np.isfinite(trainer.agent.read(trainer.standing.learned)["train/auxiliary_loss"])
 
 
 @pytest.mark.parametrize("part", [SelfPrediction, Bidirectional])

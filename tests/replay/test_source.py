@@ -84,7 +84,7 @@ def test_an_agent_learns_from_a_file_alone(words, tmp_path):
     """Action 1 is worth 1, everywhere in the file; no environment is stepped."""
     trainer = train(tmp_path / "run", *words, "agent.optimizer.lr=0.01")
     assert (trainer.agent.updates, trainer.collector.episodes.number) == (120, 0)
-    assert trainer.final is not None
+    assert trainer.standing.final is not None
     stored = trainer.source.stored
     values = trainer.agent.chain.online(torch.from_numpy(stored.obs)).mean()[0]
     assert values[torch.from_numpy(stored.action) == 1, 1].mean().item() == pytest.approx(1.0, abs=0.2)

@@ -20,7 +20,7 @@ from deeprl.running.runs.places import holds_run, require_new
 from deeprl.running.session.assemble import assemble
 from deeprl.running.training.distributed import join, require_same_weights
 from deeprl.running.training.listeners import Listeners
-from deeprl.running.training.restoring import require_unchanged, restore
+from deeprl.running.training.restoring import require_unchanged
 from deeprl.running.training.trainer import Trainer
 from deeprl.system import terminal
 from deeprl.system.contention import Contention
@@ -74,11 +74,11 @@ def train(
         try:
             restores = ranks.share(resume and bool(trainer.checkpoints.steps()))
             if restores:
-                restore(trainer)
+                trainer.restore()
             ready = True
             require_same_weights(ranks, trainer.agent)
             if ranks.first:
-                loggers = started(trainer, logging, restores, resume)
+                loggers = started(trainer, logging, resume)
             else:
                 loggers, listeners = Loggers([]), Listeners()  # those of the first rank write and are called
             if restores:
@@ -160,25 +160,25 @@ def say_if_elsewhere(before: list[Any], now: dict[str, Any]) -> None:
         say(f"not as at the last start: {', '.join(changed)}. The run goes on, but its last bits may differ from those that it had there")
 
 
-def started(trainer: Trainer, logging: Logging, restored: bool, resume: bool) -> Loggers:
+def started(trainer: Trainer, logging: Logging, resume: bool) -> Loggers:
     """Write in the run folder that the run starts, or goes on, and open its loggers.
 
     Args:
-        restored: the trainer has the state of a checkpoint.
         resume: the command continues a run, so that the folder may hold event files of an earlier process.
     """
     config, folder = trainer.config, trainer.folder
-    folder.cut_after(trainer.step if restored else -1, trainer.lines)
+    known = trainer.restored
+    folder.cut_after(trainer.step if known else -1, known.lines if known else {})
     folder.write_config(config)
-    start = {"resumed_from": trainer.step if restored else None, "ranks": trainer.ranks.size}
+    start = {"resumed_from": trainer.step if known else None, "ranks": trainer.ranks.size}
     entry, before = system_entry(config["device"]), folder.read_system()[-1:]
-    if restored:
+    if known:
         say_if_elsewhere(before, entry)
     folder.append_system({**entry, **start})
     trainer.write_status("running")
-    if restored:
-        loggers = logging.open(folder.path, purge_step=trainer.step + (trainer.pending is None))
-        loggers.load_state_dict(trainer.loggers_state)
+    if known:
+        loggers = logging.open(folder.path, purge_step=trainer.step + (known.standing.pending is None))
+        loggers.load_state_dict(known.loggers)
     else:
         loggers = logging.open(folder.path, purge_step=0 if resume else None)
         loggers.text(0, "config", as_page(config))

@@ -14,8 +14,8 @@ def metrics_of(trainer: Any) -> dict[str, float]:
     values: dict[str, float] = {**trainer.collector.metrics(), **agent.diagnostics(trainer.step)}
     if episodes.finished:
         values["rollout/episodic_return"] = episodes.finished[-1].reward
-    if trainer.learned is not None:
-        values.update(agent.read(trainer.learned.metrics))
+    if trainer.standing.learned is not None:
+        values.update(agent.read(trainer.standing.learned))
     values["train/n_updates"] = float(agent.updates)
     values.update(agent.learning_rates(trainer.step))
     values.update(trainer.saver.cost)
@@ -34,10 +34,10 @@ def summary_of(trainer: Any, speeds: dict[str, float]) -> dict[str, Any]:
         speeds: of the stopwatch, before the last evaluation.
     """
     return {
-        "final": trainer.final,
+        "final": trainer.standing.final,
         "best": trainer.evaluator.best,
         "steps": trainer.step,
-        "stopped_early": trainer.stopped_early,
+        "stopped_early": trainer.standing.stopped_early,
         "updates": trainer.agent.updates,
         "wall_seconds": trainer.stopwatch.seconds,
         "steps_per_second": speeds.get("time/fps"),

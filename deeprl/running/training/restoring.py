@@ -1,25 +1,21 @@
-"""What a checkpoint holds of a trainer, and the way back.
-
-`trainer` is a `deeprl.running.training.trainer.Trainer`; a type would be a circle of imports.
-"""
+"""The checkpoint from which a run goes on: the newest one that all ranks can read."""
 
 from __future__ import annotations
 
-import math
 import shlex
 import warnings
-from collections.abc import Sequence
-from typing import Any
-
-import torch
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 from deeprl.errors import CheckpointError, CheckpointWarning, ConfigError, UnreadableError
 from deeprl.running.config.rules import LEARNING
 from deeprl.running.runs.checkpoint import DAMAGE
 from deeprl.running.runs.checkpoints import Checkpoints
-from deeprl.running.runs.config_file import check_identity, identity
-from deeprl.system.terminal import say
-from deeprl.types import Report
+from deeprl.running.runs.config_file import check_identity
+from deeprl.system.ranks import Ranks
+
+T = TypeVar("T")
 
 
 def ranks_of(parts: dict) -> int:
@@ -29,54 +25,33 @@ def ranks_of(parts: dict) -> int:
     return size if type(size) is int else 1
 
 
-def state_of(trainer: Any) -> dict[str, Any]:
-    """The part `trainer` of a checkpoint."""
-    return {
-        "step": trainer.step,
-        "identity": identity(trainer.config, LEARNING),
-        "ranks": trainer.ranks.size,
-        "filled_from": trainer.source.begun,
-        "update_noise": trainer.update_noise.state_dict(),
-        "replay_noise": trainer.source.uniforms.state_dict(),
-        "best": trainer.evaluator.best,
-        "final": trainer.final,
-        "pending": trainer.pending,
-        "done": trainer.done,
-        "stopped_early": trainer.stopped_early,
-        "until": until(trainer),
-        "lines": trainer.folder.sizes(),
-        "learned": None if trainer.learned is None else {k: v.clone() for k, v in trainer.learned.metrics.items()},
-        "seconds": trainer.stopwatch.seconds,
-    }
-
-
-def until(trainer: Any) -> dict[str, Any]:
-    """What decides when training is over. A run that is resumed with other values is not over by the earlier ones."""
-    return {"steps": trainer.config["steps"], "stop": trainer.config["stop"]}
-
-
-def restore(trainer: Any) -> None:
-    """Restore the state of the newest checkpoint that all ranks can read.
+def together(ranks: Ranks, step: int, take: Callable[[], T]) -> T:
+    """The result of `take`, which gives the run the state of the checkpoint of `step`.
 
     Raises:
-        CheckpointError: on all ranks; there is none, or its content is not a state of this run.
-        ConfigError: the run has another number of ranks.
+        CheckpointError: on all ranks; on one of them the content is not a state of this run.
+        UnreadableError: on all ranks; the machine of one cannot read it now.
     """
-    step, parts = load(trainer)
     error: CheckpointError | None = None
     try:
-        take(trainer, step, parts)
+        found = take()
     except UnreadableError as caught:
         error = caught
     except DAMAGE as caught:
         error = unfit(step, caught)
         error.__cause__ = caught
-    if error := agreed(trainer.ranks.gather(error)):
+    if error := agreed(ranks.gather(error)):
         raise error
+    return found
 
 
-def load(trainer: Any) -> tuple[int, dict[str, Any]]:
+def newest(checkpoints: Checkpoints, ranks: Ranks, folder: Path, most: dict[str, int]) -> tuple[int, dict[str, Any]]:
     """The newest checkpoint that all ranks can read: its step, and the parts of this rank with those that all have in common.
+
+    Args:
+        checkpoints: those of this rank.
+        folder: of the run, where the first rank's checkpoints are.
+        most: for some parts, the largest allowed size of their file in bytes.
 
     A `CheckpointWarning` of the first rank names each newer one, and what is wrong with it.
 
@@ -85,18 +60,18 @@ def load(trainer: Any) -> tuple[int, dict[str, Any]]:
         UnreadableError: on all ranks; the machine of one cannot read one now, which may be whole.
         ConfigError: the run has another number of ranks.
     """
-    ranks, reasons = trainer.ranks, list[str]()
-    steps, refused = offered(trainer.checkpoints) if ranks.first else ([], None)
+    reasons = list[str]()
+    steps, refused = offered(checkpoints) if ranks.first else ([], None)
     steps, refused = ranks.share((steps, refused))
     if refused:
         raise refused
     for step, following in zip(steps, [*steps[1:], None]):
-        parts, error = attempt(trainer, step) if ranks.first else ({}, None)
+        parts, error = attempt(checkpoints, ranks, folder, most, step) if ranks.first else ({}, None)
         error, size = ranks.share((error, ranks_of(parts)))
         if error is None:
-            require_size(trainer, size)
+            require_size(ranks, folder, size)
             if not ranks.first:
-                parts, error = attempt(trainer, step)
+                parts, error = attempt(checkpoints, ranks, folder, most, step)
             error = agreed(ranks.gather(error))
         if error is None:
             return step, parts
@@ -116,13 +91,14 @@ def offered(checkpoints: Checkpoints) -> tuple[list[int], CheckpointError | None
         return [], error
 
 
-def attempt(trainer: Any, step: int) -> tuple[dict[str, Any], CheckpointError | None]:
+def attempt(
+    checkpoints: Checkpoints, ranks: Ranks, folder: Path, most: dict[str, int], step: int
+) -> tuple[dict[str, Any], CheckpointError | None]:
     """The parts of a checkpoint, or why this rank cannot read them."""
-    most: dict[str, int] = {"agent": trainer.agent.state_bytes()}
     try:
-        parts = trainer.checkpoints.load(step, most=most)[1]
-        if not trainer.ranks.first:
-            parts |= Checkpoints(trainer.folder.path).load(step, {"agent", "loggers"}, most)[1]
+        parts = checkpoints.load(step, most=most)[1]
+        if not ranks.first:
+            parts |= Checkpoints(folder).load(step, {"agent", "loggers"}, most)[1]
     except CheckpointError as error:
         return {}, error
     return parts, None
@@ -134,7 +110,7 @@ def agreed(errors: Sequence[CheckpointError | None]) -> CheckpointError | None:
     return next((error for error in found if isinstance(error, UnreadableError)), found[0] if found else None)
 
 
-def require_size(trainer: Any, size: int) -> None:
+def require_size(ranks: Ranks, folder: Path, size: int) -> None:
     """
     Args:
         size: number of ranks that saved the checkpoint.
@@ -142,10 +118,10 @@ def require_size(trainer: Any, size: int) -> None:
     Raises:
         ConfigError: it is not that of this run.
     """
-    if size != trainer.ranks.size:
+    if size != ranks.size:
         raise ConfigError(
-            f"this run has {size} ranks, and {trainer.ranks.size} were started: each rank goes on with its own part of the replay. "
-            f"Start {size}: torchrun --nproc-per-node={size} -m deeprl resume {shlex.quote(str(trainer.folder.path))}"
+            f"this run has {size} ranks, and {ranks.size} were started: each rank goes on with its own part of the replay. "
+            f"Start {size}: torchrun --nproc-per-node={size} -m deeprl resume {shlex.quote(str(folder))}"
         )
 
 
@@ -166,51 +142,3 @@ def require_unchanged(config: dict[str, Any], checkpoints: Checkpoints) -> None:
 
 def unfit(step: int, error: BaseException) -> CheckpointError:
     return CheckpointError(f"the checkpoint of step {step:,} does not fit this run: {type(error).__name__}: {error}")
-
-
-def take(trainer: Any, step: int, parts: dict[str, Any]) -> None:
-    """Give a trainer the state of a checkpoint.
-
-    Raises:
-        Exception: one of `DAMAGE`; the parts are no state of this run.
-    """
-    state = parts["trainer"]
-    check_identity(trainer.config, LEARNING, state.get("identity", {}))
-    trainer.step = int(state["step"])
-    begun = int(state["filled_from"])
-    if trainer.step != step or not 0 <= begun <= step:
-        raise ValueError(f"it holds the state of step {trainer.step}")
-    for result in (state["best"], state["final"]):
-        if result is not None and (not 0 <= int(result["step"]) <= step or not math.isfinite(float(result["mean"]))):
-            raise ValueError(f"it knows an evaluation of step {result['step']}")
-    best, trainer.final, trainer.pending, trainer.done = (state[name] for name in ("best", "final", "pending", "done"))
-    trainer.stopped_early = state.get("stopped_early")  # older checkpoints lack it, and `until`
-    kinds = [type(trainer.pending) in (int, type(None)), type(trainer.done) is bool, isinstance(trainer.stopped_early, str | None)]
-    kinds += [isinstance(parts["loggers"]["elapsed"], int | float), *(type(size) is int for size in state["lines"].values())]
-    if not all(kinds):
-        raise ValueError("it holds a value of another kind")
-    if state.get("until", until(trainer)) != until(trainer) or ("until" not in state and trainer.step < trainer.config["steps"]):
-        trainer.done, trainer.stopped_early = False, None
-    trainer.evaluator.best = best
-    if best is not None and best["step"] in trainer.checkpoints.steps():  # killed between saving and marking, or the disk was full
-        trainer.checkpoints.mark_best(best["step"])
-    trainer.loggers_state, trainer.lines = parts["loggers"], state["lines"]
-    trainer.stopwatch.before = float(state["seconds"])
-    trainer.update_noise.load_state_dict(state["update_noise"])
-    trainer.source.uniforms.load_state_dict(state["replay_noise"])
-    trainer.agent.load_state(parts["agent"])
-    if state["learned"] is not None:
-        trainer.agent.read(state["learned"])  # raises where the next log line would
-        device = trainer.config["device"]  # beside numbers of later updates
-        trainer.learned = Report(torch.zeros(0), {name: value.to(device) for name, value in state["learned"].items()})
-    if "replay" in parts:
-        trainer.source.begun = begun
-        trainer.source.load(parts["replay"], trainer.checkpoints.segments(trainer.step))
-        trainer.saver.restored(trainer.step)
-    elif awaited := trainer.source.restart(trainer.step):
-        say(f"the checkpoint holds no replay: updates wait for {awaited}")
-    broken = trainer.collector.load_state_dict(parts["collector"])
-    for index in broken:
-        trainer.agent.rewards.cut(index)
-        if "replay" in parts:
-            trainer.source.cut(index)

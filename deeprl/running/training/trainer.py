@@ -29,8 +29,9 @@ from deeprl.running.training.guard import Guard
 from deeprl.running.training.learner import Learner
 from deeprl.running.training.listeners import Listeners
 from deeprl.running.training.metrics import metrics_of, summary_of
-from deeprl.running.training.restoring import state_of
 from deeprl.running.training.saving import Saver
+from deeprl.running.training.snapshot import Restored, Snapshot
+from deeprl.running.training.standing import Standing
 from deeprl.running.training.stopwatch import Stopwatch
 from deeprl.schedules import crossed
 from deeprl.system.machine import settle_memory
@@ -81,25 +82,25 @@ class Trainer:
             seed, "update", ranks.named("agent"), lambda updates, g: agent.noise((updates, *source.batch_shape), g), 64, device
         )
         source.connect(seed, ranks.named("index"), agent.observe, self.prepare)
-        self.step = 0
-        self.learned: Report | None = None
-        self.final: dict | None = None
-        """Summary of the last evaluation, once it is made."""
-        self.pending: int | None = None
-        """First step of the tick whose logging and evaluation are not done, because a signal ended the evaluation; a resumed run repeats
-        both."""
-        self.done = False
-        """Training is over, and the last evaluation is due or made."""
-        self.stopped_early: str | None = None
-        """The criterion that ended training before `steps`."""
+        self.snapshot = Snapshot(
+            config, ranks, folder, checkpoints, agent, collector, source, self.evaluator, self.update_noise, self.stopwatch, self.saver
+        )
+        self.standing = Standing()
+        self.restored: Restored | None = None
         self.stop: str | None = None
         """Reason of the signal that ended `run`, such as "stopped by SIGTERM" """
-        self.loggers_state: dict = {}
-        self.lines: dict[str, int] = {}
-        """`loggers_state` and `lines` of the restored checkpoint: the loggers' clock, and the lengths of metrics.jsonl and
-        evaluations.jsonl."""
         self.loggers: Loggers | None = None
         self.listeners = Listeners()
+
+    @property
+    def step(self) -> int:
+        """Environment steps so far."""
+        return self.standing.step
+
+    def restore(self) -> None:
+        """Go on from the newest checkpoint that all ranks can read. Errors are those of `Snapshot.restore`."""
+        self.restored = self.snapshot.restore()
+        self.standing = self.restored.standing
 
     # ---- the loop -----------------------------------------------------------------------------------------------------
 
@@ -110,7 +111,7 @@ class Trainer:
         self.stopwatch.start()
         settle_memory()
         try:
-            if not self.done:
+            if not self.standing.done:
                 self._train()
             self._finish()
         except Stopped as stopped:
@@ -128,9 +129,9 @@ class Trainer:
             Stopped: by a signal, at the boundary of a step.
         """
         steps, num, lag = self.config["steps"], self.envs.num * self.ranks.size, self.config["runtime"].get("lag", 0)
-        if self.pending is not None and self._on_period(self.pending, self.step):
+        if self.standing.pending is not None and self._on_period(self.standing.pending, self.step):
             return
-        if self.stopped_early is not None:  # restored from the checkpoint of the evaluation that met the criterion
+        if self.standing.stopped_early is not None:  # restored from the checkpoint of the evaluation that met the criterion
             return
         due_next = self._next_due()
         while self.step < steps:
@@ -138,7 +139,7 @@ class Trainer:
             self.watchdog.beat()
             before = self.step
             self.collector.tick(before)
-            self.step = after = before + num
+            self.standing.step = after = before + num
             if lag:  # before the updates, so that a device computes them while the environments make the next step
                 self.collector.choose(after)
             for drawn in self.source.updates(before, after):
@@ -163,11 +164,9 @@ class Trainer:
         def set_priorities(report: Report) -> None:
             self.source.priorities(drawn, report.error)
 
-        learned = self.guard.update(drawn, set_priorities)  # in the guard, because a priority may be what is not finite
-        shown = {} if self.learned is None else self.learned.metrics
-        if len(shown) > len(learned.metrics):  # an objective was not due, such as the actor's: its last numbers stay in the log
-            learned = learned._replace(metrics={**shown, **learned.metrics})
-        self.learned = learned
+        report = self.guard.update(drawn, set_priorities)  # in the guard, because a priority may be what is not finite
+        shown = self.standing.learned or {}  # an objective may not be due, such as the actor's: its last numbers stay in the log
+        self.standing.learned = {**shown, **report.metrics} if len(shown) > len(report.metrics) else report.metrics
         if not self.stopwatch.running:
             settle_memory()  # again, because the first update loads a compiler
             self.stopwatch.measure(self.step, self.agent.updates)
@@ -188,10 +187,10 @@ class Trainer:
             Stopped: in an evaluation. Nothing has been logged; a resumed run repeats the whole call.
         """
         self.guard.check()
-        self.pending, best = before, self.evaluator.best
+        self.standing.pending, best = before, self.evaluator.best
         metrics, better = self._measure(before, after)
         self._log(before, after, metrics)
-        self.pending = None
+        self.standing.pending = None
         self.progress.update(after, returned=metrics.get("rollout/ep_rew_mean"))
         overdue, over = self.ranks.share(self.stopwatch.past(self.config["checkpoint"]["minutes"], self.config["stop"]["hours"]))
         if after < self.config["steps"]:  # the last step has a checkpoint of its own
@@ -199,8 +198,8 @@ class Trainer:
             if due and not self.save(better, must=False) and better:
                 self.evaluator.best = best  # the one that has a checkpoint
             if over:
-                self.stopped_early = f"stop.hours={self.config['stop']['hours']:g} have passed"
-        return self.stopped_early is not None
+                self.standing.stopped_early = f"stop.hours={self.config['stop']['hours']:g} have passed"
+        return self.standing.stopped_early is not None
 
     def _measure(self, before: int, after: int) -> tuple[dict[str, float], bool]:
         """Metrics of the log and of an evaluation, where due, and whether this evaluation is the best so far. Sets `stopped_early` where it
@@ -212,7 +211,7 @@ class Trainer:
             result, better = self.evaluate(config["evaluation"]["episodes"])
             metrics.update(evaluation_metrics(result) | self.tell("on_evaluation", result))
             if config["stop"]["return"] is not None and result["mean"] >= config["stop"]["return"]:
-                self.stopped_early = f"stop.return={config['stop']['return']:g} was reached"
+                self.standing.stopped_early = f"stop.return={config['stop']['return']:g} was reached"
         return metrics, better
 
     def _log(self, before: int, after: int, metrics: dict[str, float]) -> None:
@@ -231,8 +230,8 @@ class Trainer:
         """Call a listener of the user, which may stop the run before its last step. Returns its numbers for the log."""
         reason, numbers = self.listeners.tell(listener, self.step, what)
         reason = self.ranks.share(reason)
-        if reason and self.step < self.config["steps"] and not self.done:
-            self.stopped_early = reason
+        if reason and self.step < self.config["steps"] and not self.standing.done:
+            self.standing.stopped_early = reason
         return numbers
 
     def evaluate(self, episodes: int, part: str = "run") -> tuple[dict, bool]:
@@ -242,7 +241,7 @@ class Trainer:
             self._evaluation_tick()
             self.progress.evaluating(self.step, episodes, played, steps)
 
-        hang = f"the evaluation of step {self.step:,}", way_past(self.config, self.done)
+        hang = f"the evaluation of step {self.step:,}", way_past(self.config, self.standing.done)
         with self.stopwatch.pause(), self.watchdog.during(*hang):
             evaluation = partial(self.evaluator, self.step, episodes, tick, self.progress.say, part)
             summary, better = self.ranks.lead(evaluation, self._evaluation_tick)
@@ -261,19 +260,19 @@ class Trainer:
         """The last evaluation, checkpoint, and summary.json."""
         assert self.loggers is not None
         speeds = self.stopwatch.speeds(self.step, self.agent.updates)
-        self.done = True
-        if self.final is None or self.final["step"] != self.step:  # a resumed run may have made it already
+        self.standing.done = True
+        if self.standing.final is None or self.standing.final["step"] != self.step:  # a resumed run may have made it already
             self.save(must=False)  # the last evaluation may take long
             # an evaluation that met `stop.return` was selected by its result, so the final one has episodes of its own
-            part = "run" if self.stopped_early is None else "final"
-            self.final, better = self.evaluate(self.config["evaluation"]["final_episodes"], part)
-            told = self.tell("on_evaluation", self.final)
-            self.loggers.scalars(self.step, evaluation_metrics(self.final) | told)
+            part = "run" if self.standing.stopped_early is None else "final"
+            self.standing.final, better = self.evaluate(self.config["evaluation"]["final_episodes"], part)
+            told = self.tell("on_evaluation", self.standing.final)
+            self.loggers.scalars(self.step, evaluation_metrics(self.standing.final) | told)
             self.save(better)
         if self.ranks.first:
             self.folder.write_summary(summary_of(self, speeds))
-        best = self.evaluator.best or self.final
-        self.loggers.hparams(self.config, {"final/mean_reward": self.final["mean"], "best/mean_reward": best["mean"]})
+        best = self.evaluator.best or self.standing.final
+        self.loggers.hparams(self.config, {"final/mean_reward": self.standing.final["mean"], "best/mean_reward": best["mean"]})
         with contextlib.suppress(OSError):  # a full disk; `close` tries again
             self.loggers.flush()  # before the status, because a finished run is not resumed to write them
         self.write_status("finished")
@@ -317,7 +316,7 @@ class Trainer:
         assert self.loggers is not None
         self.loggers.flush()
         self.folder.flush()
-        parts = {"collector": self.collector.state_dict(), "trainer": state_of(self)}
+        parts = self.snapshot.take(self.standing)
         if self.ranks.first:
             parts = {"agent": self.agent.state(), **parts, "loggers": self.loggers.state_dict()}
         self.saver.save(self.step, parts, best)
@@ -326,4 +325,4 @@ class Trainer:
     def write_status(self, state: str, error: str | None = None) -> None:
         if self.ranks.first:
             saved = self.checkpoints.pointed("last")
-            self.folder.write_status(state, self.step, self.agent.updates, error, self.stopped_early, saved)
+            self.folder.write_status(state, self.step, self.agent.updates, error, self.standing.stopped_early, saved)

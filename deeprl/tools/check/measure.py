@@ -161,7 +161,7 @@ def measure(trainer: Trainer, laps: Laps, seconds: float, folder: Path) -> tuple
     """
     config, source = trainer.config, trainer.source
     num = config["env"]["num"]
-    trainer.step = config["steps"] // 2 // num * num
+    trainer.standing.step = config["steps"] // 2 // num * num
     # earlier than it waits for learning_starts, once it holds a batch
     source.restart(trainer.step + math.prod(source.batch_shape) + num * source.reach - config["learning_starts"])
     endless(config)

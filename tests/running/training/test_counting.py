@@ -45,10 +45,10 @@ def test_the_page_of_parameters_shows_the_final_evaluation_and_the_best(tmp_path
     shown = {}
     monkeypatch.setattr(Loggers, "hparams", lambda self, config, metrics=None: shown.update(metrics or {}))
     trainer = train(tmp_path / "run", *CARTPOLE)
-    trainer.evaluator.best = {**trainer.final, "mean": 400.0}
+    trainer.evaluator.best = {**trainer.standing.final, "mean": 400.0}
     trainer._finish()
-    assert trainer.final["mean"] < 400
-    assert shown == {"final/mean_reward": trainer.final["mean"], "best/mean_reward": trainer.evaluator.best["mean"]}
+    assert trainer.standing.final["mean"] < 400
+    assert shown == {"final/mean_reward": trainer.standing.final["mean"], "best/mean_reward": trainer.evaluator.best["mean"]}
 
 
 def test_the_best_of_equal_evaluations_is_the_earliest(tmp_path, monkeypatch):
@@ -60,7 +60,7 @@ def test_the_best_of_equal_evaluations_is_the_earliest(tmp_path, monkeypatch):
 
     monkeypatch.setattr(evaluator, "evaluate", always_nine)
     trainer = train(tmp_path / "run", *CARTPOLE)
-    assert (trainer.final["mean"], trainer.final["step"]) == (9.0, 300)
+    assert (trainer.standing.final["mean"], trainer.standing.final["step"]) == (9.0, 300)
     assert trainer.evaluator.best["step"] == Checkpoints(tmp_path / "run").pointed("best") == 100
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from deeprl.errors import CheckpointError, CheckpointWarning, ConfigError, UnreadableError
 from deeprl.running.runs.checkpoints import Checkpoints
-from deeprl.running.training.restoring import load
+from deeprl.running.training.restoring import newest
 from deeprl.system.ranks import ALONE, Ranks
 
 
@@ -48,10 +48,13 @@ def trainer(tmp_path):
                 parts = {"trainer": {"step": step, "ranks": saved_by}, "collector": {"part": path.name}}
                 checkpoints.save(step, parts if path != tmp_path else {**parts, "agent": {}, "loggers": {}})
         own = Checkpoints(tmp_path if ranks.first else tmp_path / "ranks" / "1")
-        agent, folder = SimpleNamespace(state_bytes=lambda: 1000), SimpleNamespace(path=tmp_path)
-        return SimpleNamespace(ranks=ranks, checkpoints=own, agent=agent, folder=folder)
+        return SimpleNamespace(ranks=ranks, checkpoints=own, folder=tmp_path)
 
     return make
+
+
+def load(trainer: SimpleNamespace) -> tuple[int, dict]:
+    return newest(trainer.checkpoints, trainer.ranks, trainer.folder, {"agent": 1000})
 
 
 def damage(trainer: SimpleNamespace, step: int) -> None:

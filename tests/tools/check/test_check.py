@@ -146,7 +146,7 @@ def test_watched_parts_are_the_parts(tmp_path):
         trainer = assemble(settled(*CARTPOLE), folder, **watched)
         for _ in range(40):
             trainer.collector.tick(trainer.step)
-            trainer.step += 2
+            trainer.standing.step += 2
         for drawn in trainer.source.updates(80, 90):
             trainer.learn(drawn)
         assert trainer.agent.updates == 5
