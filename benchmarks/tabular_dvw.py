@@ -29,6 +29,7 @@ from torch import Tensor
 from benchmarks.learning import interval
 from deeprl.agents.dvw import InverseVariance
 from deeprl.learning.backups.bellman import Max
+from deeprl.learning.choices import ValueChoices
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.torsos import TorsoChoice
@@ -130,10 +131,11 @@ def learn(problem: Problem, arm: str, seed: int, updates: int) -> float:
     """Full-batch updates with a step size that falls to zero; the error of what was learned."""
     actions = problem.values.shape[1]
     weighting = {"uniform": Weighting, "dvw": InverseVariance, "oracle": Oracle}[arm]
+    optimizer = Adam(lr=0.03, schedule=Linear(start=1.0, end=0.0, duration=updates))
     agent = ValueAgent(
-        spec=Spec((problem.obs.shape[1],), torch.float32, actions, 0), seed=seed, torso=LinearTorso(problem.width), head=Scalar(),
-        backup=Max(), chain=partial(Single, target_update_period=10), rewards=Raw, normalize=Plain, explore=EpsilonGreedy(),
-        optimizer=Adam(lr=0.03, schedule=Linear(start=1.0, end=0.0, duration=updates)), weighting=weighting,
+        spec=Spec((problem.obs.shape[1],), torch.float32, actions, 0), seed=seed, backup=Max(),
+        chain=partial(Single, target_update_period=10), rewards=Raw, normalize=Plain, explore=EpsilonGreedy(),
+        network=ValueChoices(torso=LinearTorso(problem.width), head=Scalar(), optimizer=optimizer, weighting=weighting),
     )  # fmt: skip
     learner = Learner(agent, lambda batch: batch)
     for step in range(updates):

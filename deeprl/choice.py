@@ -6,9 +6,10 @@ because `deeprl.running.config.instantiate.resolve` accepts subclasses of `Choic
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -27,6 +28,24 @@ class Choice:
     calls_names: ClassVar[bool] = False
     """Whether it imports and calls what its fields `package`, `function`, `wrappers` and `id` name, as environments do. In a stored
     configuration `deeprl.running.config.trust` looks at these."""
+    argument_groups: ClassVar[Mapping[str, type[Group]]] = {}
+    """Arguments of the constructor that are groups, by name"""
+
+
+class Group:
+    """Choices that a constructor takes as one argument, such as all of one network: a frozen dataclass derived from it. In a configuration
+    its fields are keys of the owner, see `keys_of`."""
+
+    keys: ClassVar[Mapping[str, str]] = {}
+    """Keys of fields that have not the field's name"""
+
+    @classmethod
+    def key(cls, field: str) -> str:
+        return cls.keys.get(field, field)
+
+    @classmethod
+    def fields(cls, eval_str: bool = False) -> Mapping[str, inspect.Parameter]:
+        return inspect.signature(cls, eval_str=eval_str).parameters
 
 
 class Part(nn.Module, Choice):
@@ -44,6 +63,27 @@ class Part(nn.Module, Choice):
 
     def cut(self, environment: int) -> None:
         """The running episode of an environment was truncated, because it could not be restored."""
+
+
+def keys_of(owner: type[Choice], eval_str: bool = False) -> dict[str, inspect.Parameter]:
+    """What a configuration may give a choice: the arguments of its constructor by name, and in place of a group the group's fields by key.
+
+    Args:
+        eval_str: annotations as types, not as text.
+    """
+    found: dict[str, inspect.Parameter] = {}
+    for name, parameter in inspect.signature(owner, eval_str=eval_str).parameters.items():
+        group = owner.argument_groups.get(name)
+        found |= {name: parameter} if group is None else {group.key(field): each for field, each in group.fields(eval_str).items()}
+    return found
+
+
+def grouped(owner: type[Choice], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a constructor, from the values of the keys of `keys_of`."""
+    found = dict(given)
+    for name, group in owner.argument_groups.items():
+        found[name] = group(**{field: found.pop(group.key(field)) for field in group.fields() if group.key(field) in found})
+    return found
 
 
 def in_range(owner: object, **bounds) -> None:

@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import nn
 
+from deeprl.choice import grouped
 from deeprl.learning.values.losses import squared
 from deeprl.learning.values.scalar import ScalarValues
 from deeprl.noise import map_tensors
@@ -292,7 +293,7 @@ def value_agent(spec: Spec = DISCRETE, seed: int = 0, **slots) -> ValueAgent:
         "explore": EpsilonGreedy(),
         "optimizer": Adam(lr=0.01),
     }
-    return ValueAgent(spec=spec, seed=seed, **{**parts, **slots})
+    return ValueAgent(spec=spec, seed=seed, **grouped(ValueAgent, {**parts, **slots}))
 
 
 def actor_critic(spec: Spec = CONTINUOUS, seed: int = 0, **slots) -> ActorCritic:
@@ -328,7 +329,7 @@ def actor_critic(spec: Spec = CONTINUOUS, seed: int = 0, **slots) -> ActorCritic
         "optimizer": Adam(lr=0.01),
         "actor_optimizer": Adam(lr=0.003),
     }
-    return ActorCritic(spec=spec, seed=seed, **{**parts, **slots})
+    return ActorCritic(spec=spec, seed=seed, **grouped(ActorCritic, {**parts, **slots}))
 
 
 def sac(spec: Spec = CONTINUOUS, seed: int = 0, **slots) -> ActorCritic:

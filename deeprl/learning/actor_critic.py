@@ -14,38 +14,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from deeprl.choice import Part, counts
 from deeprl.learning.agent import Agent, Answer, of_iterations, watching
-from deeprl.learning.backups.actor import PolicyBackup
-from deeprl.learning.networks.actors import ActorChoice
+from deeprl.learning.choices import CriticChoices, ImageChoices, PolicyChoices, TargetChoices
 from deeprl.learning.networks.blocks import initialise, learning
 from deeprl.learning.networks.critics import ONLY, Critics, ensemble_loss, ensemble_returns, for_each, pair, pair_spec
-from deeprl.learning.networks.encoders import ImageEncoder
-from deeprl.learning.networks.heads import HeadChoice
 from deeprl.learning.networks.mapped import wrapped
-from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.networks.value_network import Networks
 from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.objective import Objective, without_decay
-from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.parts.actor_value import ActorValue
-from deeprl.learning.parts.auxiliary import Auxiliary
-from deeprl.learning.parts.chains import Chain
 from deeprl.learning.parts.exploration import ActorExploration, Tick
 from deeprl.learning.parts.rate import Rate
 from deeprl.learning.parts.resets import Resets, renew_
 from deeprl.learning.parts.target_actor import target_of
 from deeprl.learning.parts.temperature import Temperature
-from deeprl.learning.parts.weighting import Weighting, target_copies
+from deeprl.learning.parts.weighting import target_copies
 from deeprl.learning.plan import Plan
 from deeprl.learning.transforms.channels import channel_scales
 from deeprl.learning.values.losses import average, over_valid
-from deeprl.learning.values.mapping import Identity, Mapping
-from deeprl.learning.values.reduce import Reduction
 from deeprl.learning.values.returns import Returns, regression_metrics
 from deeprl.learning.values.view import View, transitions
 from deeprl.schedules import Clock
@@ -57,23 +49,12 @@ class ActorCritic(Agent):
 
     Args:
         spec, seed: spaces of the environment; seed of the initial weights.
-        encoder, encoder_torso: choices of the features of images, which actor and critics share; vectors are used as they are.
-        torso, head: choices that build the critics over (observation, action), `deeprl.learning.networks`.
-        ensemble: E, number of critics.
-        mapping: units in which the critics predict.
-        actor, actor_torso: choices that build the policy, `deeprl.learning.networks.actors`, and its features.
-        backup: policy of the next action in targets.
-        chain: partial of a `deeprl.learning.parts.chains.Chain` over the critics.
-        reduce, actor_reduce: reduction of the ensemble to one value in the target, and in the actor's loss.
-        weighting, auxiliary: as in `ValueAgent`, for the critics.
-        temperature: partial of a `Temperature`: weight of the entropy.
-        rate: partial of a `Rate`: rate of reward that targets subtract.
-        actor_period: critic updates per update of the actor (TD3's policy delay).
-        target_period: critic updates per update of target networks that follow updates; None: `actor_period`.
-        resets: updates after which all networks start anew, with other initial weights.
+        images, critic, actor, target: choices of each network, and of targets, see `deeprl.learning.choices`.
         explore: behaviour while data is collected.
         rewards, normalize: as in `ValueAgent`.
-        optimizer, actor_optimizer: of the critics, and of the actor.
+        temperature: partial of a `Temperature`: weight of the entropy.
+        rate: partial of a `Rate`: rate of reward that targets subtract.
+        resets: updates after which all networks start anew, with other initial weights.
 
     Raises:
         ValueError: the actions are discrete, or the parts do not fit together.
@@ -81,6 +62,7 @@ class ActorCritic(Agent):
 
     actions = "continuous"
     main = "critic"
+    argument_groups: ClassVar = {"images": ImageChoices, "critic": CriticChoices, "actor": PolicyChoices, "target": TargetChoices}
     rewards: Part
 
     def __init__(
@@ -88,79 +70,67 @@ class ActorCritic(Agent):
         *,
         spec: Spec,
         seed: int,
-        encoder: ImageEncoder,
-        encoder_torso: TorsoChoice,
-        torso: TorsoChoice,
-        head: HeadChoice,
-        ensemble: int,
-        actor: ActorChoice,
-        actor_torso: TorsoChoice,
-        backup: PolicyBackup,
-        chain: Callable[..., Chain],
-        reduce: Reduction,
-        actor_reduce: Reduction,
-        actor_period: int,
+        images: ImageChoices,
+        critic: CriticChoices,
+        actor: PolicyChoices,
+        target: TargetChoices,
         explore: ActorExploration,
         rewards: Callable[..., Part],
         normalize: Callable[..., Part],
-        optimizer: Optimizer,
-        actor_optimizer: Optimizer,
         temperature: Callable[..., Temperature] = Temperature,
         rate: Callable[..., Rate] = Rate,
-        target_period: int | None = None,
         resets: Resets = Resets(),
-        mapping: Mapping = Identity(),
-        weighting: Callable[..., Weighting] = Weighting,
-        auxiliary: Callable[..., Auxiliary] = Auxiliary,
     ):
         super().__init__()
-        self.ensemble, self.actor_period, self.resets = ensemble, actor_period, resets
-        self.target_period = actor_period if target_period is None else target_period
+        self.ensemble, self.actor_period, self.resets = critic.ensemble, actor.period, resets
+        self.target_period = actor.period if target.period is None else target.period
         counts(self, ensemble=1, actor_period=1, target_period=1)
         if not spec.action_dim:
             raise ValueError("this agent takes continuous actions, and the environment's actions are discrete")
-        self.spec, self.seed, self.backup, self.explore = spec, seed, backup, explore
-        self.reduce, self.actor_reduce = reduce, actor_reduce
+        self.spec, self.seed, self.backup, self.explore = spec, seed, target.backup, explore
+        self.reduce, self.actor_reduce = target.reduce, actor.reduce
         self.rewards, self.normalize = rewards(), normalize(spec=spec)
-        head.check(self.rewards)
+        critic.head.check(self.rewards)
         if channel_scales(self.rewards) != (1.0,):
             raise ValueError("this agent takes rewards of one channel: agent/rewards=raw")
-        if head.dueling:
+        if critic.head.dueling:
             raise ValueError("head.dueling compares actions, and a critic sees one action: set it to false")
 
-        self.encoder = encoder.build(spec, encoder_torso, seed)
-        observed = Networks(spec, (torso if self.encoder is None else encoder_torso).resolve(spec), seed)
+        self.encoder = images.encoder.build(spec, images.torso, seed)
+        observed = Networks(spec, (critic.torso if self.encoder is None else images.torso).resolve(spec), seed)
         if self.encoder is not None:
             spec = spec._replace(obs_shape=(self.encoder.features,), obs_dtype=torch.float32)  # what actor and critics see
         space = pair_spec(spec)
-        networks = Networks(space, torso.resolve(space), seed)
-        plan = Plan(space, networks.torso, self.normalize, optimizer, self.targets, head, networks.scalars, observed.scalars)
-        self.auxiliary = auxiliary(plan=plan)
-        critics = Critics(networks, wrapped(head, mapping, self.rewards), ensemble, head.share, self.auxiliary.beside)
-        self.chain = chain(critics)
+        networks = Networks(space, critic.torso.resolve(space), seed)
+        plan = Plan(space, networks.torso, self.normalize, critic.optimizer, self.targets, critic.head, networks.scalars, observed.scalars)
+        self.auxiliary = critic.auxiliary(plan=plan)
+        head = wrapped(critic.head, critic.mapping, self.rewards)
+        critics = Critics(networks, head, critic.ensemble, critic.head.share, self.auxiliary.beside)
+        self.chain = target.chain(critics)
         if self.chain.anchors:
             raise ValueError(
                 "chain=iterated_shared has no target network, which critics that serve an actor need: choose another agent/chain"
             )
         self.auxiliary.check(self.chain)
-        self.weighting = weighting(plan=plan, chain=self.chain)
-        self.actor_value = ActorValue(critics, self.chain, actor_reduce)
-        actor_torso = actor_torso.resolve(spec)
-        self.actor = actor.build(spec, actor_torso)
+        self.weighting = critic.weighting(plan=plan, chain=self.chain)
+        self.actor_value = ActorValue(critics, self.chain, actor.reduce)
+        torso = actor.torso.resolve(spec)
+        self.actor = actor.output.build(spec, torso)
         self.renews_actor = getattr(self.actor.torso, "every_update", False)
         """The actor's running averages move at every update of the critics, see `renewed`"""
         initialise(self.actor, seed, "actor")
-        weight_normalise(self.actor, actor_torso.weight_norm)
-        self.target_actor = target_of(self.actor, self.chain) if backup.target_actor else None
+        weight_normalise(self.actor, torso.weight_norm)
+        self.target_actor = target_of(self.actor, self.chain) if self.backup.target_actor else None
         self.temperature, self.rate = temperature(action_dim=spec.action_dim), rate(networks=networks)
         self.chain.companions += self.rate.companions()
-        if backup.smoothing and "density" in self.temperature.needs:
+        if self.backup.smoothing and "density" in self.temperature.needs:
             raise ValueError("backup.smoothing must be 0 beside a temperature, because log π is that of the action without the noise")
-        groups = [*self.rate.groups(without_decay(optimizer)), *self.auxiliary.groups(self.chain.online.beside, optimizer)]
+        own = [*self.rate.groups(without_decay(critic.optimizer)), *self.auxiliary.groups(self.chain.online.beside, critic.optimizer)]
+        alpha = self.temperature.groups(without_decay(actor.optimizer))
         self.objectives = {
             **self.weighting.trained(self.views),
-            "critic": Objective.of(self.critic_loss, [self.chain.online, self.encoder], optimizer, groups),
-            "actor": Objective.of(self.actor_loss, [self.actor], actor_optimizer, self.temperature.groups(without_decay(actor_optimizer))),
+            "critic": Objective.of(self.critic_loss, [self.chain.online, self.encoder], critic.optimizer, own),
+            "actor": Objective.of(self.actor_loss, [self.actor], actor.optimizer, alpha),
         }
         self.needs = self.rate.needs | self.weighting.needs | self.auxiliary.needs
         self.observers = watching(self.normalize, self.rewards, self.rate, self.auxiliary)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,23 +19,19 @@ from deeprl.choice import Part
 from deeprl.learning.agent import Agent, Answer, numbered, of_iterations, watching
 from deeprl.learning.backups.bellman import Backup, report
 from deeprl.learning.backups.policies import action_gap
+from deeprl.learning.choices import ValueChoices
 from deeprl.learning.networks.blocks import has_dropout
-from deeprl.learning.networks.heads import HeadChoice
 from deeprl.learning.networks.mapped import wrapped
-from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.networks.value_network import Networks, quiet
 from deeprl.learning.objective import Objective
-from deeprl.learning.optim.flat import Optimizer
-from deeprl.learning.parts.auxiliary import Auxiliary
 from deeprl.learning.parts.chains import Chain
 from deeprl.learning.parts.exploration import Tick, ValueExploration
 from deeprl.learning.parts.resets import Resets, renew_
-from deeprl.learning.parts.weighting import Weighting, target_copies
+from deeprl.learning.parts.weighting import target_copies
 from deeprl.learning.plan import Plan
 from deeprl.learning.transforms.masks import divided, divided_batch, divided_rows, without_mask
 from deeprl.learning.values.losses import average
 from deeprl.learning.values.mapped import CHANNEL_VALUES
-from deeprl.learning.values.mapping import Identity, Mapping
 from deeprl.learning.values.masked import masked
 from deeprl.learning.values.returns import Returns, regression_metrics
 from deeprl.learning.values.view import View
@@ -52,21 +49,18 @@ class ValueAgent(Agent):
     Args:
         spec: the environment's spaces.
         seed: of the initial weights.
-        torso, head: choices that build the network, `deeprl.learning.networks`.
-        mapping: units in which the head predicts, over one or more reward channels.
+        network: choices of the network, see `deeprl.learning.choices`.
         backup: Bellman operator.
         chain: partial of a `deeprl.learning.parts.chains.Chain`; target networks and the number of iterations learned at once.
         rewards: transforms raw rewards (the replay applies it).
-        weighting: partial of a `Weighting`: weight of each sample in the regression.
-        auxiliary: partial of an `Auxiliary`: another loss on the shared features.
-        resets: updates after which all networks start anew, with other initial weights.
         normalize: partial of a `Part` that maps observations to the networks' input.
         explore: behaviour while data is collected, such as ε-greedy.
-        optimizer: a choice of `deeprl.learning.optim`.
+        resets: updates after which all networks start anew, with other initial weights.
     """
 
     actions = "discrete"
     main = "value"
+    argument_groups: ClassVar = {"network": ValueChoices}
     rewards: Part
 
     def __init__(
@@ -74,17 +68,12 @@ class ValueAgent(Agent):
         *,
         spec: Spec,
         seed: int,
-        torso: TorsoChoice,
-        head: HeadChoice,
+        network: ValueChoices,
         backup: Backup,
         chain: Callable[..., Chain],
         rewards: Callable[..., Part],
         normalize: Callable[..., Part],
         explore: ValueExploration,
-        optimizer: Optimizer,
-        mapping: Mapping = Identity(),
-        weighting: Callable[..., Weighting] = Weighting,
-        auxiliary: Callable[..., Auxiliary] = Auxiliary,
         resets: Resets = Resets(),
     ):
         super().__init__()
@@ -92,19 +81,20 @@ class ValueAgent(Agent):
             raise ValueError("this agent takes discrete actions, and the environment's actions are continuous")
         self.spec, self.seed, self.backup, self.explore = spec, seed, backup, explore
         self.resets, seen = resets, without_mask(spec)
-        self.torso, self.rewards, self.normalize = torso.resolve(seen), rewards(), normalize(spec=seen)
+        self.torso, self.rewards, self.normalize = network.torso.resolve(seen), rewards(), normalize(spec=seen)
+        head, optimizer = network.head, network.optimizer
         head.check(self.rewards)
         networks = Networks(seen, self.torso, seed)
         plan = Plan(seen, self.torso, self.normalize, optimizer, backup, head, networks.scalars, networks.scalars)
-        self.auxiliary = auxiliary(plan=plan)
-        self.head = wrapped(head, mapping, self.rewards)
+        self.auxiliary = network.auxiliary(plan=plan)
+        self.head = wrapped(head, network.mapping, self.rewards)
         self.chain = chain(partial(networks.chained, self.head, head.share, self.auxiliary.beside))
         if self.chain.anchors and getattr(optimizer, "weight_decay", 0):
             raise ValueError(
                 "optimizer.weight_decay must be 0 with agent/chain=iterated_shared, because it would shrink the head that is not trained"
             )
         self.auxiliary.check(self.chain)
-        self.weighting = weighting(plan=plan, chain=self.chain)
+        self.weighting = network.weighting(plan=plan, chain=self.chain)
         groups = self.auxiliary.groups(self.chain.online.beside, optimizer)
         self.objectives = {
             **self.weighting.trained(self.views),

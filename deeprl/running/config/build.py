@@ -10,7 +10,7 @@ import torch
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from deeprl.choice import Choice
+from deeprl.choice import Choice, keys_of
 from deeprl.errors import ConfigError, MachineError, UnknownNameError, located, on_one_line, origin
 from deeprl.learning.agent import Agent
 from deeprl.learning.values.mapping import Identity
@@ -134,7 +134,7 @@ def check_parts(part: Deferred) -> None:
     Raises:
         ConfigError: a part is missing, has the wrong class, or needs what actor, head with its mapping, or chain do not offer.
     """
-    slots, parameters = part.kwargs, inspect.signature(part.cls, eval_str=True).parameters
+    slots, parameters = part.kwargs, keys_of(part.cls, eval_str=True)
     missing = [slot for slot, each in parameters.items() if each.default is each.empty and slot not in (*slots, "spec", "seed")]
     if missing:
         raise UnknownNameError(f"agent.{missing[0]} is missing: `deeprl list agent/{missing[0]}` shows what it may be.")

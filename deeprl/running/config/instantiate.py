@@ -7,7 +7,7 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-from deeprl.choice import Choice
+from deeprl.choice import Choice, grouped, keys_of
 from deeprl.errors import ConfigError, UnknownNameError, located, origin
 from deeprl.running.config.folders import left_out
 from deeprl.running.config.rules import nearest
@@ -66,7 +66,7 @@ class Deferred:
 
 def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str) -> Any:
     try:
-        return cls(*args, **kwargs)
+        return cls(*args, **grouped(cls, kwargs))
     except ConfigError:
         raise
     except ValueError as error:
@@ -82,8 +82,7 @@ def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str) -> Any:
 
 def accepted(cls: type) -> dict[str, Any]:
     """Keyword arguments of a choice, with their annotations as text."""
-    parameters = inspect.signature(cls).parameters.values()
-    return {p.name: p.annotation for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    return {key: p.annotation for key, p in keys_of(cls).items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
 
 
 def is_deferred(owner: type, annotation: object) -> bool | None:

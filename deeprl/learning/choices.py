@@ -1,0 +1,104 @@
+"""The choices of an agent, by network: what its constructor takes in place of one argument for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from deeprl.choice import Group
+from deeprl.learning.backups.actor import PolicyBackup
+from deeprl.learning.networks.actors import ActorChoice
+from deeprl.learning.networks.encoders import ImageEncoder
+from deeprl.learning.networks.heads import HeadChoice
+from deeprl.learning.networks.torsos import TorsoChoice
+from deeprl.learning.optim.flat import Optimizer
+from deeprl.learning.parts.auxiliary import Auxiliary
+from deeprl.learning.parts.chains import Chain
+from deeprl.learning.parts.weighting import Weighting
+from deeprl.learning.values.mapping import Identity, Mapping
+from deeprl.learning.values.reduce import Reduction
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueChoices(Group):
+    """A network of values, and how it learns.
+
+    Args:
+        torso, head: its layers and outputs, `deeprl.learning.networks`.
+        optimizer: a choice of `deeprl.learning.optim`.
+        mapping: units in which the head predicts, over one or more reward channels.
+        weighting: partial of a `Weighting`: weight of each sample in the regression.
+        auxiliary: partial of an `Auxiliary`: another loss on the shared features.
+    """
+
+    torso: TorsoChoice
+    head: HeadChoice
+    optimizer: Optimizer
+    mapping: Mapping = field(default_factory=Identity)
+    weighting: Callable[..., Weighting] = Weighting
+    auxiliary: Callable[..., Auxiliary] = Auxiliary
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticChoices(ValueChoices):
+    """Critics over (observation, action).
+
+    Args:
+        ensemble: E, number of critics.
+    """
+
+    ensemble: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyChoices(Group):
+    """The actor.
+
+    Args:
+        output, torso: what builds its last layer, `deeprl.learning.networks.actors`, and its features.
+        optimizer: a choice of `deeprl.learning.optim`.
+        reduce: reduction of the critics to one value in its loss.
+        period: updates of the critics per update of the actor (TD3's policy delay).
+    """
+
+    keys: ClassVar = {"output": "actor", **{name: f"actor_{name}" for name in ("torso", "optimizer", "reduce", "period")}}
+
+    output: ActorChoice
+    torso: TorsoChoice
+    optimizer: Optimizer
+    reduce: Reduction
+    period: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetChoices(Group):
+    """Targets of critics.
+
+    Args:
+        backup: policy of the next action.
+        chain: partial of a `deeprl.learning.parts.chains.Chain` over the critics.
+        reduce: reduction of the critics to one value.
+        period: updates of the critics per update of target networks that follow updates; None: that of the actor.
+    """
+
+    keys: ClassVar = {"period": "target_period"}
+
+    backup: PolicyBackup
+    chain: Callable[..., Chain]
+    reduce: Reduction
+    period: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageChoices(Group):
+    """Features of images, which actor and critics share; vectors are used as they are.
+
+    Args:
+        encoder, torso: `deeprl.learning.networks.encoders`, and its layers.
+    """
+
+    keys: ClassVar = {"torso": "encoder_torso"}
+
+    encoder: ImageEncoder
+    torso: TorsoChoice
