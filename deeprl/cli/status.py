@@ -12,7 +12,7 @@ from deeprl.running.runs.folder import RunFolder, holder
 from deeprl.running.runs.places import find_runs
 from deeprl.system.progress import duration
 from deeprl.system.terminal import answer, one_line, say
-from deeprl.tools.sweep.standing import look
+from deeprl.tools.sweep.job_status import look
 
 UNHELD = "no process"
 HEADS = ("run", "state", "step", "of", "return", "steps/s", "left", "saved at")

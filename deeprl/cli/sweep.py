@@ -22,10 +22,10 @@ from deeprl.system.terminal import answer, say
 from deeprl.tools.sweep.conduct import conduct
 from deeprl.tools.sweep.folder import PLACES, Place, SweepFolder, require_empty
 from deeprl.tools.sweep.grid import Job, expand
+from deeprl.tools.sweep.job_status import look
 from deeprl.tools.sweep.launcher import Launcher, Local
 from deeprl.tools.sweep.plan import Plan, check, side_by_side
 from deeprl.tools.sweep.process import last_words
-from deeprl.tools.sweep.standing import look
 from deeprl.tools.sweep.table import View
 
 

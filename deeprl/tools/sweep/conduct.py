@@ -11,9 +11,9 @@ from deeprl.system.files import appending
 from deeprl.system.signals import HANDLED, Signals
 from deeprl.tools.sweep.folder import SweepFolder
 from deeprl.tools.sweep.grid import Job
+from deeprl.tools.sweep.job_status import look
 from deeprl.tools.sweep.launcher import Launcher, Running
 from deeprl.tools.sweep.process import Task
-from deeprl.tools.sweep.standing import look
 from deeprl.tools.sweep.table import View
 
 EARLY = {-number for number in HANDLED}

@@ -13,7 +13,7 @@ from deeprl.system.progress import duration
 from deeprl.system.terminal import console, is_terminal, printable, say
 from deeprl.tools.sweep.folder import SweepFolder
 from deeprl.tools.sweep.grid import Job
-from deeprl.tools.sweep.standing import Standing, look
+from deeprl.tools.sweep.job_status import JobStatus, look
 
 ORDER = ("running", "starting", "queued", "failed", "stopped", "waiting", "finished")
 """States in the order of the table: what a reader looks for comes first."""
@@ -21,7 +21,7 @@ ORDER = ("running", "starting", "queued", "failed", "stopped", "waiting", "finis
 
 class Row(NamedTuple):
     job: str
-    standing: Standing
+    standing: JobStatus
     steps: int
     """Steps of the whole job."""
 
@@ -51,7 +51,7 @@ class View:
     ):
         self.folder, self.steps, self.slots, self.clock = folder, steps, slots, clock
         self.stream = sys.stderr if stream is None else stream
-        self._ended: dict[str, Standing] = {}
+        self._ended: dict[str, JobStatus] = {}
         self._shown: dict[str, str] = {}
         self._next = 0.0
         self._live: Any = None
@@ -100,14 +100,14 @@ class View:
         left = remaining(rows, self.slots)
         return ", ".join(words) + (f"; {duration(left)} left" if left else "")
 
-    def _standing(self, job: Job, running: bool, code: int | None) -> Standing:
+    def _standing(self, job: Job, running: bool, code: int | None) -> JobStatus:
         """What is true now: the run folder may still hold the end of an earlier process."""
         if job.name in self._ended:
             return self._ended[job.name]
         try:
             found = look(self.folder.run(job))
         except RunFolderError:
-            found = Standing("failed")
+            found = JobStatus("failed")
         if running:
             now = ("running", "finished")  # a finished job is never started, so that its process is about to end
             return found if found.state in now else found._replace(state="queued" if self.slots is None else "starting")

@@ -10,7 +10,7 @@ import pytest
 from deeprl.running.runs.folder import RunFolder
 from deeprl.tools.sweep.folder import SweepFolder
 from deeprl.tools.sweep.grid import expand
-from deeprl.tools.sweep.standing import Standing, look
+from deeprl.tools.sweep.job_status import JobStatus, look
 from deeprl.tools.sweep.table import Row, View, remaining
 from tests.running.runs.test_loggers import Clock
 
@@ -24,12 +24,12 @@ def running(run, step, **metrics):
 
 def test_a_job_is_read_from_its_run_folder(tmp_path):
     run = tmp_path / "run"
-    assert look(run) == Standing("waiting", 0)
+    assert look(run) == JobStatus("waiting", 0)
     running(run, 200, **{"time/fps": 20.0})
-    assert look(run) == Standing("running", 200, 20.0, 1.5)
+    assert look(run) == JobStatus("running", 200, 20.0, 1.5)
     RunFolder(run).write_status("finished", 300, 0)
     RunFolder(run).write_summary({"final": {"mean": 7.0}, "steps_per_second": 30.0})
-    assert look(run) == Standing("finished", 300, 30.0, 7.0)
+    assert look(run) == JobStatus("finished", 300, 30.0, 7.0)
 
 
 def test_a_line_that_is_no_line_of_a_run_is_skipped(tmp_path):
@@ -40,8 +40,8 @@ def test_a_line_that_is_no_line_of_a_run_is_skipped(tmp_path):
 
 
 def test_time_left():
-    done, half = Row("a", Standing("finished", 100, 10.0), 100), Row("b", Standing("running", 50, 10.0), 100)
-    fresh = Row("c", Standing("waiting"), 100)
+    done, half = Row("a", JobStatus("finished", 100, 10.0), 100), Row("b", JobStatus("running", 50, 10.0), 100)
+    fresh = Row("c", JobStatus("waiting"), 100)
     assert half.left == 5.0
     assert remaining([done], 2) is None
     assert remaining([half, fresh], 1) == 15.0

@@ -13,7 +13,7 @@ TAIL = 1 << 16
 """Bytes at the end of metrics.jsonl that hold the newest value of each metric."""
 
 
-class Standing(NamedTuple):
+class JobStatus(NamedTuple):
     state: str = "waiting"
     """waiting, or the state of status.json."""
     step: int = 0
@@ -23,7 +23,7 @@ class Standing(NamedTuple):
     """Mean return of the last training episodes; of a finished run, of its final evaluation."""
 
 
-def look(run: Path) -> Standing:
+def look(run: Path) -> JobStatus:
     """
     Raises:
         RunFolderError: a file of the run folder is damaged.
@@ -31,15 +31,15 @@ def look(run: Path) -> Standing:
     folder = RunFolder(run)
     status = folder.read_status()
     if status is None:
-        return Standing()
+        return JobStatus()
     if status["state"] == "finished":
         summary = folder.read_summary() or {}
         final = summary.get("final")
         mean = final.get("mean") if isinstance(final, dict) else None
-        return Standing("finished", status["step"], number(summary.get("steps_per_second")), number(mean))
+        return JobStatus("finished", status["step"], number(summary.get("steps_per_second")), number(mean))
     newest = latest(run / "metrics.jsonl")
     step = max(status["step"], newest.get("step", 0))
-    return Standing(status["state"], step, number(newest.get("time/fps")), number(newest.get("rollout/ep_rew_mean")))
+    return JobStatus(status["state"], step, number(newest.get("time/fps")), number(newest.get("rollout/ep_rew_mean")))
 
 
 def number(value: Any) -> float | None:
