@@ -1,13 +1,16 @@
-"""Sentences about values that a choice does not take."""
+"""Sentences about values that a choice does not take, and groups of arguments."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from inspect import Parameter
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
-from deeprl.choice import in_range
+from deeprl.choice import Choice, Group, grouped, in_range, keys_of
 
 
 @pytest.mark.parametrize(
@@ -24,3 +27,27 @@ from deeprl.choice import in_range
 def test_the_sentence_names_the_ends_that_there_are(low, high, value, sentence):
     with pytest.raises(ValueError, match=f"^{sentence}$"):
         in_range(SimpleNamespace(low=value), low=(low, high))
+
+
+@dataclass(frozen=True)
+class Net(Group):
+    keys: ClassVar = {"torso": "actor_torso"}
+
+    torso: str
+    width: int = 3
+
+
+class Owner(Choice):
+    argument_groups: ClassVar = {"net": Net}
+
+    def __init__(self, *, net: Net, seed: int):
+        self.net, self.seed = net, seed
+
+
+def test_fields_of_a_group_are_keys_of_its_owner():
+    assert {key: each.default for key, each in keys_of(Owner).items()} == {
+        "actor_torso": Parameter.empty,
+        "width": 3,
+        "seed": Parameter.empty,
+    }
+    assert grouped(Owner, {"seed": 1, "actor_torso": "mlp"}) == {"seed": 1, "net": Net("mlp")}
