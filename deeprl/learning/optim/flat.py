@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -158,10 +158,10 @@ class Flat:
             tensor.zero_()
         self.taken = 0
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Tensor]:
         return dict(zip(self.averages, self.tensors()))
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """
         Raises:
             ValueError: the averages belong to another number of parameters.
@@ -211,9 +211,9 @@ class Groups:
         for group in self.groups:
             group.reset()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
         return {str(i): group.state_dict() for i, group in enumerate(self.groups)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, dict[str, Tensor]]) -> None:
         for i, group in enumerate(self.groups):
             group.load_state_dict(state[str(i)])

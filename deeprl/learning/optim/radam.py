@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +71,7 @@ class FlatRAdam(Flat):
         factor = self.choice.rectified(t)
         return self.rate(step) / (1.0 - self.choice.betas[0] ** t), factor or 0.0, float(factor is not None)
 
-    def updated(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Any]) -> tuple[Tensor, ...]:
+    def updated(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor | float]) -> tuple[Tensor, ...]:
         moment, square, count = averages
         first, second = self.choice.betas
         size, factor, scaled = numbers

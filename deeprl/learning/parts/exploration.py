@@ -119,7 +119,7 @@ class EpsilonGreedy(ValueExploration):
         return {"rollout/exploration_rate": self.schedule(step)}
 
 
-def check_epsilon(owner: Any) -> None:
+def check_epsilon(owner: object) -> None:
     """Check `schedule` and `evaluation` of a rule.
 
     Raises:
@@ -129,7 +129,7 @@ def check_epsilon(owner: Any) -> None:
     check_schedule(owner, "schedule", 1)
 
 
-def check_schedule(owner: Any, name: str, high: float | None) -> None:
+def check_schedule(owner: object, name: str, high: float | None) -> None:
     """Check a field of `owner` that is a schedule of numbers from 0 to `high`, or without an upper bound.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +43,7 @@ class Scale(Plain):
                 raise ValueError(f"by must be positive numbers, one for each component, not {by!r}")
             self.register_buffer("factor", 1.0 / torch.tensor(self.by, dtype=torch.float32), persistent=False)  # of the configuration
 
-    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest) -> None:
         state.pop(f"{prefix}factor", None)  # older checkpoints hold it
         super()._load_from_state_dict(state, prefix, *rest)
 
