@@ -29,12 +29,12 @@ from torch import Tensor
 from benchmarks.learning import interval
 from deeprl.agents.dvw import InverseVariance
 from deeprl.learning.backups.bellman import Max
-from deeprl.learning.choices import ValueChoices
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.chains import Single
+from deeprl.learning.parts.choices import ValueChoices
 from deeprl.learning.parts.exploration import EpsilonGreedy
 from deeprl.learning.parts.weighting import Weighting
 from deeprl.learning.transforms.observations import Plain

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from deeprl.choice import Part, counts
 from deeprl.learning.agent import Agent, Answer, of_iterations, watching
-from deeprl.learning.choices import CriticChoices, ImageChoices, PolicyChoices, TargetChoices
 from deeprl.learning.networks.blocks import initialise, learning
 from deeprl.learning.networks.critics import ONLY, Critics, ensemble_loss, ensemble_returns, for_each, pair, pair_spec
 from deeprl.learning.networks.mapped import wrapped
@@ -29,6 +28,7 @@ from deeprl.learning.networks.value_network import Networks
 from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.objective import Objective, without_decay
 from deeprl.learning.parts.actor_value import ActorValue
+from deeprl.learning.parts.choices import CriticChoices, ImageChoices, PolicyChoices, TargetChoices
 from deeprl.learning.parts.exploration import ActorExploration, Tick
 from deeprl.learning.parts.rate import Rate
 from deeprl.learning.parts.resets import Resets, renew_
@@ -49,7 +49,7 @@ class ActorCritic(Agent):
 
     Args:
         spec, seed: spaces of the environment; seed of the initial weights.
-        images, critic, actor, target: choices of each network, and of targets, see `deeprl.learning.choices`.
+        images, critic, actor, target: choices of each network, and of targets, see `deeprl.learning.parts.choices`.
         explore: behaviour while data is collected.
         rewards, normalize: as in `ValueAgent`.
         temperature: partial of a `Temperature`: weight of the entropy.

@@ -19,12 +19,12 @@ from deeprl.choice import Part
 from deeprl.learning.agent import Agent, Answer, numbered, of_iterations, watching
 from deeprl.learning.backups.bellman import Backup, report
 from deeprl.learning.backups.policies import action_gap
-from deeprl.learning.choices import ValueChoices
 from deeprl.learning.networks.blocks import has_dropout
 from deeprl.learning.networks.mapped import wrapped
 from deeprl.learning.networks.value_network import Networks, quiet
 from deeprl.learning.objective import Objective
 from deeprl.learning.parts.chains import Chain
+from deeprl.learning.parts.choices import ValueChoices
 from deeprl.learning.parts.exploration import Tick, ValueExploration
 from deeprl.learning.parts.resets import Resets, renew_
 from deeprl.learning.parts.weighting import target_copies
@@ -49,7 +49,7 @@ class ValueAgent(Agent):
     Args:
         spec: the environment's spaces.
         seed: of the initial weights.
-        network: choices of the network, see `deeprl.learning.choices`.
+        network: choices of the network, see `deeprl.learning.parts.choices`.
         backup: Bellman operator.
         chain: partial of a `deeprl.learning.parts.chains.Chain`; target networks and the number of iterations learned at once.
         rewards: transforms raw rewards (the replay applies it).
