@@ -375,7 +375,7 @@ def test_a_run_that_is_stopped_in_its_last_evaluation_can_be_made_longer(tmp_pat
     path, plain = tmp_path / "run", Trainer.evaluate
 
     def evaluate(self, *given):
-        if self.done:
+        if self.standing.done:
             raise Stopped("stopped by SIGTERM")
         return plain(self, *given)
 
