@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from deeprl.choice import Part
@@ -37,7 +39,7 @@ class Auxiliary(Part):
             ValueError: the loss has no meaning with this chain.
         """
 
-    def groups(self, beside: nn.Module, optimizer: Optimizer) -> Trained:
+    def groups(self, beside: Any, optimizer: Optimizer) -> Trained:
         """All parameters of the modules from `beside`, in groups, each with its optimizer.
 
         Args:
