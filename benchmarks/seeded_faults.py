@@ -1,24 +1,33 @@
-"""What the suite finds: one small fault at a time in a copy of the checkout, and the tests that concern its file.
+"""What the suite finds: one small fault at a time in a copy of the checkout, and the tests that could find it, the cheapest first.
 
-python -m benchmarks.seeded_faults FAULTS.json [--number 60] [--seed 0] [--only 3 7] [--limit 300] [--checkout .] [--out RESULTS.jsonl]
+python -m benchmarks.seeded_faults FAULTS.json [--number 60] [--seed 0] [--also OTHER]     draws faults
+python -m benchmarks.seeded_faults FAULTS.json --reach REACH.jsonl [--tests tests/replay]          which tests pass through each of them
+python -m benchmarks.seeded_faults FAULTS.json --try REACH.jsonl [--only 3 7] [--limit 900] [--out RESULTS.jsonl]
+each of them [--checkout .]
 
-Faults are a sign, a comparison, a constant or a missing line; kinds and rooms take turns. FAULTS.json is drawn where it does not exist, so
-that two checkouts whose files are the same can be given the same faults. A fault is found if a test fails or the time is over.
+Faults are a sign, a comparison, a constant or a missing line; kinds and rooms take turns; with `--also` they are of lines that both
+checkouts have. Within a function only a test that passes through the statement, itself or in a process that it starts, can find its fault:
+one run of the suite with probes tells which. The top of a module is passed once a process, so that for a fault there tests are chosen by
+name: those that name its module, then its room. A fault is found if a test fails or the time is over.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import importlib
 import itertools
 import json
+import os
 import random
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,29 +39,47 @@ SIGNS = {ast.Add: ("+", "-"), ast.Sub: ("-", "+"), ast.Mult: ("*", "/"), ast.Div
 COMPARISONS = {ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">"), ast.Eq: ("==", "!="),
                ast.NotEq: ("!=", "==")}  # fmt: skip
 LINES = (ast.Expr, ast.Assign, ast.AugAssign, ast.Return, ast.Raise)
-PROMISES = ("tests/promises/test_resume.py", "tests/promises/test_neutral.py", "tests/running/training/test_learning.py")
-"""Whole runs, which every part of learning passes through."""
+PROBE = """import json, os
+seen = set()
+def passed(place):
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
+    if test and (place, test) not in seen:
+        seen.add((place, test))
+        with open({path!r}, "a") as file:
+            file.write(json.dumps([place, test]) + "\\n")
+"""
+"""The module of a checkout with probes. Processes that a test starts inherit its name."""
+AT_MOST = 60.0
+"""Seconds of tests for one fault, the cheapest of those that pass through it"""
 
 
 @dataclass(frozen=True)
 class Fault:
     file: str
-    line: int
-    start: int  # offsets in the text
-    end: int
+    line: str
+    """The text of its line, which its file has once"""
+    column: int
     old: str
     new: str
     kind: str
 
+    def start(self, text: str) -> int | None:
+        """Its place; None if the line is not there (once)."""
+        lines = f"\n{text}"
+        return lines.index(f"\n{self.line}\n") + self.column if lines.count(f"\n{self.line}\n") == 1 else None
+
 
 def faults_of(file: str, text: str) -> Iterator[Fault]:
-    """All faults that a file can have."""
-    starts = [0, *itertools.accumulate(len(line.encode()) for line in text.splitlines(keepends=True))]
+    """All faults that a file can have, on lines that it has once."""
+    lines = text.splitlines()
+    starts = [0, *itertools.accumulate(len(line.encode()) + 1 for line in lines)]
     data = text.encode()  # whose offsets ast gives
 
-    def fault(kind: str, start: int, end: int, new: str) -> Fault:
-        line = data.count(b"\n", 0, start) + 1
-        return Fault(file, line, start, end, data[start:end].decode(), new, kind)
+    def fault(kind: str, start: int, end: int, new: str) -> Iterator[Fault]:
+        number = data.count(b"\n", 0, start)
+        line = lines[number]
+        if lines.count(line) == 1:
+            yield Fault(file, line, len(data[starts[number] : start].decode()), data[start:end].decode(), new, kind)
 
     def first(node: ast.AST) -> int:
         return starts[node.lineno - 1] + node.col_offset
@@ -67,100 +94,210 @@ def faults_of(file: str, text: str) -> Iterator[Fault]:
             between, (old, new) = data[last(node.left) : first(node.right)], SIGNS[type(node.op)]
             if between.count(old.encode()) == 1 and not isinstance(node.left, ast.JoinedStr):
                 at = last(node.left) + between.index(old.encode())
-                yield fault("sign", at, at + len(old), new)
+                yield from fault("sign", at, at + len(old), new)
         elif isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in COMPARISONS:
             between, (old, new) = data[last(node.left) : first(node.comparators[0])], COMPARISONS[type(node.ops[0])]
             if between.count(old.encode()) == 1:
                 at = last(node.left) + between.index(old.encode())
-                yield fault("comparison", at, at + len(old), new)
+                yield from fault("comparison", at, at + len(old), new)
         elif isinstance(node, ast.Constant) and id(node) not in said and type(node.value) in (bool, int, float):
-            new = (
-                str(not node.value)
-                if isinstance(node.value, bool)
-                else f"{node.value + 1 if isinstance(node.value, int) else node.value * 2 + 1}"
-            )
-            yield fault("constant", first(node), last(node), new)
+            new = not node.value if isinstance(node.value, bool) else node.value + 1 if isinstance(node.value, int) else node.value * 2 + 1
+            yield from fault("constant", first(node), last(node), str(new))
         elif isinstance(node, LINES) and node.col_offset and id(getattr(node, "value", None)) not in said:
-            yield fault("missing line", first(node), last(node), "pass")  # not of a module, without which nothing is imported
+            yield from fault("missing line", first(node), last(node), "pass")  # not of a module, without which nothing is imported
 
 
-def drawn(checkout: Path, number: int, seed: int) -> list[Fault]:
+def drawn(checkout: Path, number: int, seed: int, also: Path | None) -> list[Fault]:
     """Rooms and kinds take turns; within a room, each fault is as likely as any other."""
-    chance, found = random.Random(seed), []
+    chance, found = random.Random(seed), list[Fault]()
+
+    def every(top: Path, folder: str) -> list[Fault]:
+        files = sorted(path for path in (top / folder).rglob("*.py") if path.stat().st_size > 500)
+        return [each for path in files for each in faults_of(str(path.relative_to(top)), path.read_text())]
+
     for room, kind in itertools.islice(zip(itertools.cycle(ROOMS), itertools.cycle(KINDS)), number):
-        top = checkout / (room if room in ("agents", "envs") else f"deeprl/{room}")
-        files = sorted(path for path in top.rglob("*.py") if path.stat().st_size > 500)
-        every = [each for path in files for each in faults_of(str(path.relative_to(checkout)), path.read_text()) if each.kind == kind]
-        found.append(chance.choice([each for each in every if each not in found]))
+        folder = room if room in ("agents", "envs") else f"deeprl/{room}"
+        there = {*every(also, folder)} if also else None
+        fitting = [each for each in every(checkout, folder) if each.kind == kind and (there is None or each in there)]
+        found.append(chance.choice([each for each in fitting if each not in found]))
     return found
 
 
-def tests_of(file: str, checkout: Path) -> list[str]:
-    """Those that name the module, those of its room, and where networks learn those of agents and some promises. In this order."""
+@contextmanager
+def copied(checkout: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+
+        def ignored(place: str, names: list[str]) -> set[str]:
+            return {*names} & ({".git", "runs", "__pycache__"} if Path(place) == checkout else {"__pycache__"})
+
+        yield Path(shutil.copytree(checkout, Path(folder) / "checkout", symlinks=True, ignore=ignored))
+
+
+HEAVY = ("torch", "gymnasium", "hydra", "pytest", "tensorboard.compat.proto.event_pb2")
+"""What every process of tests would import again"""
+OURS = ("deeprl", "deeprl_lab", "benchmarks", "tests", "docs")
+
+
+def suite_in(checkout: Path, *words: str, limit: float | None = None) -> tuple[int | None, list[str]]:
+    """Exit code of pytest in a checkout, None if the time is over, and its lines. A test that starts a program elsewhere starts that of the
+    checkout too."""
+    for name in HEAVY:
+        importlib.import_module(name)
+    with tempfile.TemporaryFile("w+") as told:
+        child = os.fork()
+        if child == 0:
+            code = 99
+            try:
+                os.setsid()
+                for handle in (1, 2):
+                    os.dup2(told.fileno(), handle)
+                os.chdir(checkout)
+                os.environ["PYTHONPATH"] = sys.path[0] = str(checkout)
+                for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
+                    del sys.modules[name]
+                code = int(sys.modules["pytest"].main(["-n", "0", "-p", "no:cacheprovider", "--tb=no", *words]))
+            finally:
+                sys.stdout.flush()
+                os._exit(code)
+        began, done = time.monotonic(), (0, 0)
+        while done == (0, 0) and (limit is None or time.monotonic() - began < limit):
+            time.sleep(0.05)
+            done = os.waitpid(child, os.WNOHANG)
+        if done == (0, 0):
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        told.seek(0)
+        return None if done == (0, 0) else os.waitstatus_to_exitcode(done[1]), told.read().splitlines()
+
+
+class Probes(ast.NodeTransformer):
+    """A call before each statement of a function that has a fault."""
+
+    def __init__(self, places: dict[int, list[int]]):
+        self.places, self.within = places, 0
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        self.within += 1
+        node = self.generic_visit(node)
+        self.within -= 1
+        return node
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        for name, statements in ast.iter_fields(node):
+            if isinstance(statements, list) and statements and isinstance(statements[0], ast.stmt):
+                new = list[ast.stmt]()
+                for each in statements:
+                    inner = [
+                        end for part in ast.iter_child_nodes(each) if isinstance(part, ast.stmt) for end in (part.lineno, part.end_lineno)
+                    ]
+                    own = {*range(each.lineno, each.end_lineno + 1)} - ({*range(min(inner), max(inner) + 1)} if inner else set())
+                    for place in (place for line in sorted(own) for place in self.places.get(line, ()) if self.within):
+                        new.append(ast.parse(f"__import__('seeded_probe').passed({place})").body[0])
+                    new.append(each)
+                setattr(node, name, new)
+        return super().generic_visit(node)
+
+
+def reach(faults: list[Fault], checkout: Path, out: Path, tests: list[str]) -> None:
+    """Appends [place of a fault, test] for each test that passes through it, and [null, test, seconds] for each test."""
+    with copied(checkout) as copy:
+        (copy / "seeded_probe.py").write_text(PROBE.format(path=str(out.resolve())))
+        for file in {fault.file for fault in faults}:
+            path, lines = copy / file, defaultdict[int, list[int]](list)
+            text = path.read_text()
+            for place, fault in enumerate(faults):
+                if fault.file == file and (start := fault.start(text)) is not None:
+                    lines[text.count("\n", 0, start) + 1].append(place)
+            path.write_text(ast.unparse(ast.fix_missing_locations(Probes(lines).visit(ast.parse(text)))))
+        _, said = suite_in(copy, "--durations=0", "-vvv", "-rfE", *tests)
+    seconds = Counter[str]()
+    for line in said:
+        if (words := line.split(maxsplit=2))[1:2] and words[1] in ("setup", "call", "teardown"):
+            seconds[words[2]] += float(words[0].removesuffix("s"))
+    failed = {line.partition(" ")[2].partition(" - ")[0] for line in said if line.startswith(("FAILED ", "ERROR "))}  # whatever the fault
+    seconds = Counter({test: each for test, each in seconds.items() if test not in failed})
+    with out.open("a") as file:
+        file.writelines(json.dumps([None, *each]) + "\n" for each in seconds.items())
+    print(*said, sep="\n")
+
+
+def reached(path: Path) -> dict[int, list[str]]:
+    """Tests of each fault, the cheapest first."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    seconds = {test: each[0] for place, test, *each in lines if place is None}
+    found = defaultdict[int, set[str]](set)
+    for place, test, *_ in lines:
+        if place is not None and test in seconds:
+            found[place].add(test)
+    chosen = {}
+    for place, tests in found.items():
+        ranked = sorted(tests, key=lambda test: (seconds[test], test))
+        total = itertools.accumulate(seconds[test] for test in ranked)
+        chosen[place] = [test for test, until in zip(ranked, total) if until <= AT_MOST or test == ranked[0]]
+    return chosen
+
+
+def named(file: str, checkout: Path) -> list[str]:
+    """Files of tests that name the module, then those of its room."""
     module = ("deeprl." if file.startswith(("agents", "envs")) else "") + file.removesuffix(".py").replace("/", ".")
     parent, _, name = module.rpartition(".")
-    naming = [
-        str(path.relative_to(checkout))
-        for path in sorted((checkout / "tests").rglob("test_*.py"))
-        if module in (text := path.read_text()) or f"from {parent} import {name}\n" in text
-    ]
-    room = Path(file).parent.relative_to("deeprl") if file.startswith("deeprl") else Path(file.split("/")[0])
-    rooms = [str(Path("tests") / each) for each in (room, room.parent) if each.parts and (checkout / "tests" / each).is_dir()][:1]
-    learns = file.startswith(("agents", "deeprl/learning", "deeprl/replay", "deeprl/running/training", "deeprl/running/session"))
-    return list(dict.fromkeys([*naming, *rooms, *(("tests/agents", *PROMISES) if learns else ())]))
+    every = sorted((checkout / "tests").rglob("test_*.py"))
+    naming = [path for path in every if module in (text := path.read_text()) or f"from {parent} import {name}\n" in text]
+    room = checkout / "tests" / (Path(file).parent.relative_to("deeprl") if file.startswith("deeprl") else Path(file.split("/")[0]))
+    while not room.is_dir():
+        room = room.parent
+    return [str(path.relative_to(checkout)) for path in dict.fromkeys([*naming, *sorted(room.rglob("test_*.py"))])]
 
 
-def tried(fault: Fault, checkout: Path, limit: float) -> dict:
+def tried(fault: Fault, checkout: Path, limit: float, passing: list[str]) -> dict:
     """In a copy, because the fault must not be left behind."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "checkout"
-        shutil.copytree(checkout, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", "__pycache__", "runs", "results"))
+    tests = passing or named(fault.file, checkout)
+    told = {**asdict(fault), "by": None, "tests": len(passing) or tests}
+    with copied(checkout) as copy:
         path = copy / fault.file
-        data = path.read_bytes()
-        if data[fault.start : fault.end].decode() != fault.old:
-            return {**asdict(fault), "result": "not there"}
-        path.write_bytes(data[: fault.start] + fault.new.encode() + data[fault.end :])
-        tests = [name for name in tests_of(fault.file, checkout) if (copy / name).exists()]
-        words = [sys.executable, "-m", "pytest", "-x", "-n", "0", "-p", "no:cacheprovider", "--tb=no", *tests]
-        start = time.monotonic()
-        try:
-            done = subprocess.run(words, cwd=copy, capture_output=True, text=True, timeout=limit, check=False)
-            result, by = (
-                {0: "survived", 5: "survived"}.get(done.returncode, "found"),
-                [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))],
-            )
-        except subprocess.TimeoutExpired:
-            result, by = "time", []
-        return {**asdict(fault), "result": result, "by": by[:1], "tests": tests, "seconds": round(time.monotonic() - start)}
+        text = path.read_text() if path.exists() else ""
+        if (start := fault.start(text)) is None:
+            return {**told, "result": "not there"}
+        path.write_text(text[:start] + fault.new + text[start + len(fault.old) :])
+        (copy / "chosen.txt").write_text("\n".join(tests))
+        code, said = suite_in(copy, "-x", "@chosen.txt", limit=limit)
+    failed = [line for line in said if line.startswith(("FAILED", "ERROR"))]
+    result = {0: "survived", 5: "survived", None: "time"}.get(code, "found")
+    return {**told, "result": result, "by": failed[0] if failed else None}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("faults", type=Path)
+    parser.add_argument("--checkout", type=Path, default=Path())
     parser.add_argument("--number", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--also", type=Path)
+    parser.add_argument("--reach", type=Path)
+    parser.add_argument("--tests", nargs="*", default=(), help="with --reach: a part of the suite")
+    parser.add_argument("--try", type=Path, dest="reached")
     parser.add_argument("--only", type=int, nargs="*", help="places in the list")
-    parser.add_argument("--limit", type=float, default=300, help="seconds for the tests of a fault")
-    parser.add_argument("--checkout", type=Path, default=Path())
+    parser.add_argument("--limit", type=float, default=900, help="seconds for the tests of a fault")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     checkout = options.checkout.resolve()
     if not options.faults.exists():
-        options.faults.write_text(json.dumps([asdict(each) for each in drawn(checkout, options.number, options.seed)], indent=1))
+        found = drawn(checkout, options.number, options.seed, options.also)
+        options.faults.write_text(json.dumps([asdict(each) for each in found], indent=1, ensure_ascii=False))
     faults = [Fault(**each) for each in json.loads(options.faults.read_text())]
-    counts: dict[str, int] = {}
-    for place in options.only if options.only is not None else range(len(faults)):
-        fault = faults[place]
-        told = tried(fault, checkout, options.limit)
-        counts[told["result"]] = counts.get(told["result"], 0) + 1
-        print(
-            f"{place:3} {told['result']:9} {fault.kind:12} {fault.file}:{fault.line}  {fault.old[:40]!r} > {fault.new!r}  {told.get('by')}",
-            flush=True,
-        )
-        if options.out:
-            with open(options.out, "a") as file:
-                file.write(json.dumps({"place": place, **told}) + "\n")
-    print(", ".join(f"{number} {result}" for result, number in counts.items()))
+    if options.reach:
+        reach(faults, checkout, options.reach, options.tests)
+    if options.reached:
+        passing, counts = reached(options.reached), Counter[str]()
+        for place in options.only if options.only is not None else range(len(faults)):
+            start = time.monotonic()
+            told = {"place": place, **tried(faults[place], checkout, options.limit, passing.get(place, []))}
+            counts[told["result"]] += 1
+            print(f"{place:3} {told['result']:9} {time.monotonic() - start:4.0f} s  {faults[place]}  {told['by']}", flush=True)
+            if options.out:
+                with options.out.open("a") as file:
+                    file.write(json.dumps(told, ensure_ascii=False) + "\n")
+        print(", ".join(f"{number} {result}" for result, number in counts.items()))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,9 @@ def in_ranks(size: int, work: Callable[[int], int | None]) -> list[int]:
     Args:
         work: called in each with its rank; gives the exit code, None for 0.
     """
+    import torch._dynamo  # as the first exchange of a process does, which takes longer than its run
+    import torch.distributed._functional_collectives  # noqa: F401
+
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

@@ -26,7 +26,7 @@ from deeprl.cli.leave import leave
 from deeprl.cli.page import help_page, version_page
 from deeprl.errors import ConfigError, RunFolderError, on_one_line
 from deeprl.running.config import folders
-from deeprl.running.config.compose import FAULTS, compose, mode_of, prepare, resolve, run_folder_of, run_once
+from deeprl.running.config.compose import FAULTS, compose, one_run, prepare, resolve, run_folder_of, run_once
 from deeprl.running.config.menu import groups
 from deeprl.running.config.overrides import first_of, for_hydra, key_of, quoted, swept
 from deeprl.running.config.rules import check as check_keys
@@ -92,10 +92,11 @@ def launch(job: Callable[[DictConfig], None]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # without it Hydra prints its errors itself, in many lines, and leaves with 1
     flags, overrides = split(sys.argv[1:])
     try:
-        if any(flag for name, flag in vars(flags).items() if name not in ("overrides", "config_name")) or mode_of(overrides):
-            hydra.main(version_base="1.3", config_path=str(folders.CONFIGS), config_name="train")(job)()
+        plain = not any(flag for name, flag in vars(flags).items() if name not in ("overrides", "config_name"))
+        if config := one_run(overrides) if plain else None:
+            run_once(job, config)
         else:
-            run_once(job, overrides)
+            hydra.main(version_base="1.3", config_path=str(folders.CONFIGS), config_name="train")(job)()
     except (*FAULTS, OSError) as error:
         system = refusal(error)
         if system is None or isinstance(error, HydraException):

@@ -53,10 +53,6 @@ def system_entry(device: str = "cpu") -> dict[str, Any]:
     """Command, software and hardware of this process. The GPU's name is read only if `device` is a GPU, because that takes GPU memory."""
     import torch
 
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
     cuda = str(device).startswith("cuda") and torch.cuda.is_available()
     return {
         "time": now(),
@@ -65,7 +61,7 @@ def system_entry(device: str = "cpu") -> dict[str, Any]:
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "git": own_commit(),
-        "packages": versions,
+        "packages": dict(versions()),
         "platform": platform.platform(),
         "cpu": this_cpu().model,
         "cpus": os.cpu_count(),
@@ -73,6 +69,16 @@ def system_entry(device: str = "cpu") -> dict[str, Any]:
         "cuda": torch.version.cuda if cuda else None,
         "threads": torch.get_num_threads(),
     }
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Of Python and of packages. They are asked once a process, because what is installed later is not what was imported."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def now() -> str:

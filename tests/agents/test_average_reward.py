@@ -42,7 +42,7 @@ def test_the_gain_and_the_bias_of_two_states(update_, scale, shift):
     adam = Adam(lr=0.04, schedule=Linear(start=1.0, end=0.0, duration=800))
     agent = actor_critic(
         TWO_STATES, torso=MLPTorso(hidden=()), actor_torso=MLPTorso(hidden=()), rate=average(update=update_), optimizer=adam,
-        actor_optimizer=Adam(lr=0.0), backup=PolicyBackup(smoothing=0.0), chain=partial(Polyak, tau=0.1), actor_period=1,
+        backup=PolicyBackup(smoothing=0.0), chain=partial(Polyak, tau=0.1), actor_period=801, target_period=1,
     )  # fmt: skip
     for parameter in agent.actor.parameters():
         parameter.zero_()  # the action of the data

@@ -179,7 +179,8 @@ def test_returns_of_two_iterations():
 
 
 ROLLOUTS = ("agent=pqn", "env=classic/cartpole", "env.num=2", "agent.torso.hidden=[16]", "replay.length=10", "replay.minibatches=5",
-            "steps=200", "evaluation.final_episodes=1", "checkpoint.every=null", "log.every=100", "runtime.threads=1")  # fmt: skip
+            "steps=200", "evaluation.every=null", "evaluation.final_episodes=1", "checkpoint.every=null", "log.every=100",
+            "runtime.threads=1")  # fmt: skip
 
 
 def chained(length: int, period: int) -> tuple[str, ...]:

@@ -290,7 +290,7 @@ WORDS = (
 @pytest.mark.parametrize(
     "words",
     [
-        ("agent=ppo", "env=classic/pendulum", "replay.epochs=2", "replay.minibatches=2"),
+        ("agent=ppo", "env=classic/pendulum", "env.max_episode_steps=20", "replay.epochs=2", "replay.minibatches=2"),
         ("agent=a2c", "env=classic/cartpole", "env.vector=async"),
     ],
 )

@@ -110,7 +110,7 @@ def learned_table(update_count: int, batch_of, chain, **more):
     adam = Adam(lr=0.05, schedule=Linear(start=1.0, end=0.0, duration=update_count))
     agent = actor_critic(
         TWO_STATES, torso=MLPTorso(hidden=()), actor_torso=MLPTorso(hidden=()), rate=relative(kappa=0.05, hidden=(), **more),
-        optimizer=adam, actor_optimizer=Adam(lr=0.0), backup=PolicyBackup(target_actor=False, smoothing=0.0), chain=chain, actor_period=1,
+        optimizer=adam, backup=PolicyBackup(target_actor=False, smoothing=0.0), chain=chain, actor_period=update_count + 1, target_period=1,
     )  # fmt: skip
     for parameter in agent.actor.parameters():
         parameter.zero_()  # the action of the data

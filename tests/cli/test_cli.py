@@ -143,8 +143,7 @@ def test_numbers_of_a_summary():
 
 def test_the_default_folder_is_named_after_the_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    toy = ("agent=idqn", "env=toy/chain", "steps=40", "learning_starts=20", "replay.capacity=100", "evaluation.final_episodes=1", "seed=7")
-    assert front_door(*toy) == exits.FINISHED
+    assert front_door("agent=idqn", *TOY[1:], "seed=7") == exits.FINISHED
     (folder,) = (tmp_path / "runs" / "toy_chain" / "idqn").iterdir()
     assert re.fullmatch(r"\d{6}-\d{6}_seed7", folder.name)
     said = capsys.readouterr().out
@@ -186,7 +185,8 @@ def test_a_command_without_a_word_ends_when_cartpole_is_solved(monkeypatch, caps
     assert gymnasium.spec("CartPole-v1").reward_threshold == 475
 
 
-TOY = ("agent=dqn", "env=toy/chain", "steps=40", "learning_starts=20", "replay.capacity=100", "evaluation.final_episodes=1")
+TOY = ("agent=dqn", "env=toy/chain", "steps=40", "learning_starts=20", "replay.capacity=100", "evaluation.every=null",
+       "evaluation.final_episodes=1")  # fmt: skip
 
 
 def test_deeprl_train_is_train_py(tmp_path, monkeypatch, capsys):
@@ -360,7 +360,7 @@ def test_train_from_python_and_actions_as_the_environment_takes_them(tmp_path, m
     monkeypatch.chdir(tmp_path)
     small = ["agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]", "replay.capacity=100", "replay.batch_size=8"]
     short = ["steps=60", "learning_starts=40", "evaluation.every=null", "evaluation.final_episodes=1"]
-    run = deeprl.train(["agent=td3", "env=classic/pendulum", *small, *short])
+    run = deeprl.train(["agent=td3", "env=classic/pendulum", "env.max_episode_steps=20", *small, *short])
     assert run.folder.parent == Path("runs/classic_pendulum/td3").absolute()
     assert run.summary["updates"] == 20
     obs = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 5.0]], np.float32)

@@ -93,8 +93,8 @@ def test_no_replay_is_refused_for_an_agent_that_learns_from_one(tmp_path, capsys
 
 
 def test_tuned_sizes_of_a_replay_do_not_reach_a_rollout(tmp_path):
-    words = ("agent=td3", "env=classic/pendulum", "replay=rollout", "replay.length=64", "steps=128", "evaluation.episodes=1")
-    assert front_door(*words, f"hydra.run.dir={tmp_path / 'run'}") == exits.FINISHED
+    words = ("agent=td3", "env=classic/pendulum", "env.max_episode_steps=20", "replay=rollout", "replay.length=64", "steps=128")
+    assert front_door(*words, "evaluation.every=null", "evaluation.final_episodes=1", f"hydra.run.dir={tmp_path / 'run'}") == exits.FINISHED
     assert RunFolder(tmp_path / "run").read_summary()["updates"] == 2 * 4 * 4
 
 

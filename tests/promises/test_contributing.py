@@ -59,31 +59,46 @@ def test_the_examples_are_found():
     assert len(TRAININGS) == 5
 
 
-TRAIN = """
+FOLLOWED = """
 import json, sys
+import pytest
+from benchmarks import tables
 from tests.builders import front_door
-for command in json.loads(sys.argv[1]):
+trainings, tested = map(json.loads, sys.argv[1:])
+sys.stderr = sys.stdout  # in order
+for command in trainings:
     print("---")
     assert front_door(*command) == 0
+print("---")
+sys.argv[1:] = []
+tables.main()
+sys.exit(pytest.main(tested))
 """
 
 
-def test_the_commands_train(checkout):
-    """In one process, because what is new is new in all of them."""
-    commands = [[*shlex.split(line)[2:], *SHORT, f"hydra.run.dir=runs/{place}"] for place, line in enumerate(TRAININGS)]
-    outputs = run(checkout, "-c", TRAIN, json.dumps(commands)).split("---\n")[1:]
-    for place, (command, said) in enumerate(zip(TRAININGS, outputs, strict=True)):
+@pytest.fixture(scope="module")
+def followed(checkout) -> list[str]:
+    """What the trainings print, each for itself, and the tests: of the example, and those that ask for pages, rows and lines of the
+    changelog. In one process, because what is new is new in all of them."""
+    trainings = [[*shlex.split(line)[2:], *SHORT, f"hydra.run.dir=runs/{place}"] for place, line in enumerate(TRAININGS)]
+    (example,) = (shlex.split(command)[1] for command in COMMANDS if command.startswith("pytest tests/agents"))
+    visit = (example, "tests/test_docs.py", "tests/benchmarks/test_tables.py", "tests/benchmarks/test_changelog.py")
+    chosen = ("-rp", "-k", "softmax or tables or fragment or every_agent_has")
+    return run(checkout, "-c", FOLLOWED, json.dumps(trainings), json.dumps([*PYTEST[2:], *visit, *chosen])).split("---\n")[1:]
+
+
+def test_the_commands_train(checkout, followed):
+    for place, (command, said) in enumerate(zip(TRAININGS, followed[:-1], strict=True)):
         names = dict(word.split("=", 1) for word in shlex.split(command)[2:])
-        assert said.startswith(f"{names['agent']} on {names.get('env', 'classic/cartpole')}: return ")
+        assert f"{names['agent']} on {names.get('env', 'classic/cartpole')}: return " in said
         assert "no tuned settings" not in said or "frozen_lake" in command  # that of dqn, from which softmax_dqn starts
         config = (checkout / "runs" / str(place) / "config.yaml").read_text()
         for target, word in (("softmax_dqn.Softmax", "softmax"), ("tanh_torso.Tanh", "tanh")):
             assert (f"deeprl.agents.{target}" in config) == (word in command)
 
 
-def test_the_example_tests_pass(checkout):
-    (command,) = (command for command in COMMANDS if command.startswith("pytest tests/agents"))
-    assert "3 passed" in run(checkout, *PYTEST, *shlex.split(command)[1:])
+def test_the_example_tests_pass(followed):
+    assert followed[-1].count("PASSED tests/agents/test_softmax_dqn.py::") == 3
 
 
 def test_the_examples_keep_the_style(checkout):
@@ -103,12 +118,10 @@ def changed(checkout: Path) -> set[str]:
     return {name for name, pair in pairs.items() if differ(*pair)}
 
 
-def test_a_paper_edits_nothing_but_its_own_files(checkout):
+def test_a_paper_edits_nothing_but_its_own_files(checkout, followed):
     """With the tables written anew, the tests that ask for pages, rows and lines of the changelog pass."""
-    run(checkout, "-m", "benchmarks.tables")
+    assert all(f"PASSED tests/{name}" in followed[-1] for name in ("test_docs", "benchmarks/test_tables", "benchmarks/test_changelog"))
     assert all("softmax" in (checkout / page).read_text() for page in ("docs/slots.md", "docs/algorithms/README.md"))
-    visit = ("tests/test_docs.py", "tests/benchmarks/test_tables.py", "tests/benchmarks/test_changelog.py")
-    run(checkout, *PYTEST, *visit, "-k", "softmax or tables or fragment or every_agent_has")
     assert changed(checkout) == {name for name, _ in FILES}
 
 

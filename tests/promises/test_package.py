@@ -18,6 +18,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = ("steps=300", "learning_starts=100", "replay.capacity=1000", "replay.batch_size=16", "evaluation.every=null",
          "evaluation.final_episodes=1", "checkpoint.every=null", "runtime.threads=1")  # fmt: skip
+COMMANDS = """
+import json, sys
+from deeprl.cli.main import main
+for words in json.loads(sys.argv[1]):
+    try:
+        main(words)
+    except SystemExit as left:
+        assert not left.code, words
+"""
 DECOY = 'raise RuntimeError("the working directory was searched")\n'
 
 
@@ -35,6 +44,12 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     return done.stdout
 
 
+def build(source: Path, **kinds: Path) -> None:
+    """As pip does it, by the hooks of PEP 517. Kinds are `sdist` and `wheel`, each with its folder."""
+    hooks = "; ".join(f"build_meta.build_{kind}({str(folder)!r})" for kind, folder in kinds.items())
+    run(sys.executable, "-c", f"from setuptools import build_meta; {hooks}", cwd=source)
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
     """A folder with wheels of deeprl and of the template, and the source distribution. Built from copies, because a build leaves files."""
@@ -45,10 +60,8 @@ def built(tmp_path_factory) -> Path:
         shutil.copytree(ROOT / name, source / name, ignore=unwanted, symlinks=True)
     for name in ("pyproject.toml", "README.md", "LICENSE", "train.py"):
         shutil.copy(ROOT / name, source / name)
-    pip = (sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", root / "wheels")
-    run(sys.executable, "-c", "from setuptools.build_meta import build_sdist; build_sdist('../sdist')", cwd=source)
-    run(*pip, source, cwd=root)
-    run(*pip, source / "docs" / "template", cwd=root)
+    build(source, sdist=root / "sdist", wheel=root / "wheels")
+    build(source / "docs" / "template", wheel=root / "wheels")
     return root
 
 
@@ -104,8 +117,7 @@ def test_the_source_distribution_builds_the_same_wheel(built):
         assert not [member.name for member in sdist if member.issym() or member.islnk()]
         sdist.extractall(built / "unpacked", filter="data")
     (source,) = (built / "unpacked").iterdir()
-    wheel = ("-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", built / "again", source)
-    run(sys.executable, *wheel, cwd=built)
+    build(source, wheel=built / "again")
 
     def content(folder: str) -> dict[str, int]:
         with zipfile.ZipFile(next((built / folder).glob("deeprl-*.whl"))) as file:
@@ -114,14 +126,15 @@ def test_the_source_distribution_builds_the_same_wheel(built):
     assert content("again") == content("wheels")
 
 
-@pytest.mark.parametrize("vector", ["sync", "async"])
-def test_it_trains_in_a_folder_full_of_decoys(vector, python, decoys):
-    words = ("agent=dqn", "env.num=2", f"env.vector={vector}", *SHORT, "hydra.run.dir=out")
-    said = run(python.parent / "deeprl", "train", *words, cwd=decoys)
+def test_it_trains_in_a_folder_full_of_decoys(python, decoys):
+    """The script, with processes of its own for environments; the other commands in one process, whose path is that of the script."""
+    deeprl, words = python.parent / "deeprl", ("agent=dqn", "env.num=2", "env.vector=async", *SHORT, "hydra.run.dir=out")
+    said = run(deeprl, "train", *words, cwd=decoys)
     assert said.startswith("dqn on classic/cartpole: return ")
     assert json.loads((decoys / "out" / "status.json").read_text())["state"] == "finished"
-    for command in (("list",), ("eval", "out", "--episodes", "1"), ("record", "out", "--episodes", "1"), ("resume", "out", "steps=320")):
-        run(python.parent / "deeprl", *command, cwd=decoys)
+    run(deeprl, "resume", "out", "steps=320", cwd=decoys)
+    commands = [["list"], ["eval", "out", "--episodes", "1"], ["record", "out", "--episodes", "1"]]
+    run(python, "-P", "-c", COMMANDS, json.dumps(commands), cwd=decoys)
 
 
 def test_the_template_adds_an_agent_and_an_environment(python, decoys):

@@ -26,6 +26,7 @@ from tests.corridor import CORRIDOR
 from tests.presets import KINDS, OF_TRANSITIONS, criterion, mechanisms, narrow, presets
 
 COMMON = [word for word in CARTPOLE if not word.startswith(("agent", "env="))]
+PENDULUM = "env=classic/pendulum", "env.max_episode_steps=20"  # in place of 200, most of which would be those of evaluations
 CRITICS = ("agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]")
 RUNS = {
     "dqn": CARTPOLE,
@@ -39,7 +40,7 @@ RUNS = {
     "rbis": (*COMMON, "env=classic/cartpole", "agent=rbis_dqn", "replay.length=5", "replay.batch_size=4", "agent.torso.hidden=[16]"),
     "masks": (*COMMON, *CORRIDOR, "agent=munchausen_dqn", "agent.torso.hidden=[16]"),
     "groups": (*CARTPOLE, "agent/auxiliary=self_prediction"),  # an optimizer with several groups, whose state is nested
-    "td3": (*COMMON, "env=classic/pendulum", "agent=td3", *CRITICS, "evaluation.every=null"),
+    "td3": (*COMMON, *PENDULUM, "agent=td3", *CRITICS, "evaluation.every=null"),
 }  # fmt: skip
 
 
@@ -407,9 +408,8 @@ def test_a_run_that_met_its_goal_and_died_before_its_last_evaluation_trains_no_f
 
 
 def test_a_finished_run_says_how_to_train_longer(tmp_path, capfd):
-    toy = ("agent=dqn", "env=toy/chain", "steps=60", "learning_starts=20", "replay.capacity=100", "evaluation.final_episodes=1")
     for name, words in (("open", ()), ("ended", ("agent.optimizer.schedule.end=0",))):
-        assert front_door(*toy, *words, f"hydra.run.dir={tmp_path / name}") == exits.FINISHED
+        assert begin(tmp_path / name, *SHORT, "steps=60", "evaluation.every=null", *words) == exits.FINISHED
         capfd.readouterr()
         assert console("resume", tmp_path / name) == exits.FINISHED
         said, way = capfd.readouterr().out, f"To train longer: deeprl resume {tmp_path / name} steps=120"
@@ -418,8 +418,7 @@ def test_a_finished_run_says_how_to_train_longer(tmp_path, capfd):
 
 def test_resume_auto_starts_goes_on_and_has_done(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    short = ("steps=60", "learning_starts=20", "replay.capacity=100", "evaluation.final_episodes=1")
-    toy = ("agent=dqn", "env=toy/chain", "resume=auto", *short)
+    toy = (*SHORT, "steps=60", "evaluation.every=null", "resume=auto")
     with monkeypatch.context() as patch:
         at_step(patch, 30, lambda: os.kill(os.getpid(), signal.SIGUSR1))
         assert front_door(*toy) == exits.STOPPED
@@ -444,7 +443,7 @@ def test_resume_auto_starts_goes_on_and_has_done(tmp_path, monkeypatch, capfd):
 @pytest.mark.parametrize("form", ["hydra.run.dir={}/of_${{seed}}", "++hydra.run.dir={}/of_0", "hydra.run.dir='{}/of 0, ü'"])
 def test_resume_auto_finds_its_folder_however_it_is_written(form, tmp_path, monkeypatch, capfd):
     """A job that is queued again with the same command goes on, instead of starting anew or being refused."""
-    words = ("agent=dqn", "env=toy/chain", "resume=auto", "steps=60", "learning_starts=20", "replay.capacity=100", form.format(tmp_path))
+    words = (*SHORT, "steps=60", "evaluation.every=null", "resume=auto", form.format(tmp_path))
     with monkeypatch.context() as patch:
         at_step(patch, 30, lambda: os.kill(os.getpid(), signal.SIGUSR1))
         assert front_door(*words) == exits.STOPPED
@@ -458,9 +457,9 @@ def test_resume_auto_finds_its_folder_however_it_is_written(form, tmp_path, monk
 @pytest.mark.parametrize("name", presets("dqn", "idqn", "rbis_dqn", "td3"))
 def test_the_same_command_twice_once_stopped_and_resumed_is_the_same_run_for_every_preset(name, tmp_path, monkeypatch):
     """Those in `RUNS` have a test above."""
-    env = {"discrete": "classic/cartpole", "continuous": "classic/pendulum"}[KINDS[name]]
+    env = {"discrete": ("env=classic/cartpole",), "continuous": PENDULUM}[KINDS[name]]
     own = [word for word in COMMON if "rollout" not in mechanisms(name) or word.partition("=")[0] not in OF_TRANSITIONS]
-    command = (*own, f"env={env}", f"agent={name}", *narrow(name), *criterion(name), "steps=240", "evaluation.every=null")
+    command = (*own, *env, f"agent={name}", *narrow(name), *criterion(name), "steps=240", "evaluation.every=null")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert begin(whole, *command) == exits.FINISHED
     with monkeypatch.context() as patch:

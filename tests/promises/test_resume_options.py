@@ -12,7 +12,7 @@ from deeprl.cli import exits
 from tests.builders import begin, console
 from tests.pairwise import pairwise
 from tests.presets import covering
-from tests.promises.test_resume import assert_same_run, at_step
+from tests.promises.test_resume import PENDULUM, assert_same_run, at_step
 
 SMALL = (
     "env.num=2", "steps=120", "learning_starts=40", "replay_ratio=0.5", "replay.capacity=100", "evaluation.every=60",
@@ -93,5 +93,5 @@ def test_continuous_agents(row, tmp_path, monkeypatch):
     agent, replay, optimizer, actor_optimizer, normalize, rewards, lag = row
     slots = {"optimizer": optimizer, "normalize": normalize, "rewards": rewards}
     words = [f"agent/{slot}={option}" for slot, option in slots.items()] + [f"agent/optimizer@agent.actor_optimizer={actor_optimizer}"]
-    words += [*agent, "env=classic/pendulum", "agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]", *replay, *SMALL]
+    words += [*agent, *PENDULUM, "agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]", *replay, *SMALL]
     interrupted((*words, f"runtime.lag={lag}"), tmp_path, monkeypatch)

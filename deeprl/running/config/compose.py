@@ -71,19 +71,22 @@ def run_folder_of(overrides: list[str]) -> str | None:
     return str(_compose([for_hydra(override) for override in overrides]).hydra.run.dir or "")
 
 
-def mode_of(overrides: list[str]) -> Any:
-    """Whether Hydra is told to make one run or several, hydra.mode; None if nothing says so."""
-    return _compose(overrides).hydra.mode
-
-
-def run_once(job: Callable[[DictConfig], None], overrides: list[str]) -> None:
-    """As `hydra.main` makes one run, but of a composition that is known. `hydra.main` composes twice, first to look for hydra.mode."""
-    overrides = [*overrides, "hydra.mode=RUN"]
+def one_run(overrides: list[str]) -> DictConfig | None:
+    """The composition of one run, with Hydra's part; None if hydra.mode says what Hydra shall make."""
     config = _compose(overrides)
+    if config.hydra.mode:
+        return None
+    config.hydra.mode = "RUN"
+    config.hydra.overrides.hydra.append("hydra.mode=RUN")
+    return config
+
+
+def run_once(job: Callable[[DictConfig], None], config: DictConfig) -> None:
+    """As `hydra.main` makes one run, but of a composition that is known. `hydra.main` composes twice, first to look for hydra.mode."""
     with _initialized():
         hydra: Any = GlobalHydra.instance().hydra
         hydra.config_loader = Composed(hydra.config_loader, config)
-        hydra.run(config_name="train", task_function=job, overrides=overrides)
+        hydra.run(config_name="train", task_function=job, overrides=[])
 
 
 class Composed:

@@ -11,13 +11,15 @@ from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
+from omegaconf._utils import get_omega_conf_dumper  # which text needs quotes
 
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs.moved import former, translated
 from deeprl.system.files import plain, read_regular, replace_file
 
 CONFIG_LIMIT, DEPTH_LIMIT = 1 << 16, 50
-"""Largest bytes and nesting of config.yaml. A configuration has 3 to 5 KiB, and the parser takes a second for 64 KiB."""
+"""Largest bytes and nesting of config.yaml. A configuration has 3 to 5 KiB; without libyaml the parser takes a second for 64 KiB."""
+Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # with libyaml in a tenth of the time
 
 
 CHANGEABLE_ONCE = ("collect.address", "collect.timeout", "collect.restarts")
@@ -85,13 +87,26 @@ def check_identity(config: dict[str, Any], keys: Iterable[str], stored: dict[str
         raise ValueError(f"config.yaml was edited since, in {', '.join(changed)}; restore the earlier values, or start another run")
 
 
+class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+Dumper.add_representer(str, get_omega_conf_dumper().str_representer)
+
+
+def written(config: Any) -> str:
+    """YAML of plain values, as OmegaConf writes it."""
+    return yaml.dump(container(config), default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=Dumper)
+
+
 def write_config(path: Path, config: Any) -> None:
     """
     Raises:
         ConfigError: it has more than `CONFIG_LIMIT` bytes.
         RunFolderError: `read_config` would refuse it for another reason.
     """
-    text = OmegaConf.to_yaml(OmegaConf.create(container(config)))
+    text = written(config)
     if len(text.encode()) > CONFIG_LIMIT:
         key, value = max(flatten(container(config)), key=lambda leaf: len(str(leaf[1])))
         raise ConfigError(
@@ -125,10 +140,12 @@ def parse_config(text: str, path: Path) -> dict[str, Any]:
         RunFolderError: the text has other content; the message names the line.
     """
     try:
-        loader = Plain(text)
+        only_named(yaml.parse(text, Loader=Loader))
+        loader = Loader(text)
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             raise Refused("no mapping of keys")
+        only_keys(node)
         found = loader.construct_document(node)
         only_plain(found, "")
         return found
@@ -147,29 +164,39 @@ class Refused(Exception):
         self.line = mark.line + 1 if mark is not None else None
 
 
-class Plain(yaml.SafeLoader):
-    """Loader that refuses such content while it reads, because the time of the parser grows with the square of the nesting."""
+def only_named(events: Iterable[yaml.Event]) -> None:
+    """While the text is read, because the time of a parser in Python grows with the square of the nesting.
 
+    Raises:
+        Refused: there is an alias, a tag or an interpolation, or the nesting is too deep.
+    """
     depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
+    for event in events:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise Refused("a YAML alias or anchor", event.start_mark)
         if getattr(event, "tag", None) is not None:
-            raise Refused(f"the YAML tag {event.tag}", event.start_mark)
-        if self.depth >= DEPTH_LIMIT:
+            raise Refused(f"the YAML tag {event.tag}", event.start_mark)  # type: ignore[attr-defined]
+        if isinstance(event, yaml.ScalarEvent) and "${" in event.value:
+            raise Refused(f"an interpolation, {event.value[:80]!r}", event.start_mark)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth >= DEPTH_LIMIT:
             raise Refused(f"nesting deeper than {DEPTH_LIMIT}", event.start_mark)
-        self.depth += 1
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        if isinstance(node, yaml.ScalarNode) and "${" in node.value:
-            raise Refused(f"an interpolation, {node.value[:80]!r}", node.start_mark)
-        if isinstance(node, yaml.MappingNode):
-            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            if len(keys) < len(node.value) or len(set(keys)) < len(keys) or "<<" in keys:
-                raise Refused("a key that is not a name, is given twice, or merges (<<)", node.start_mark)
-        return node
+
+
+def only_keys(node: yaml.Node) -> None:
+    """
+    Raises:
+        Refused: a key is no text, stands twice, or merges.
+    """
+    if isinstance(node, yaml.MappingNode):
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if len(keys) < len(node.value) or len(set(keys)) < len(keys) or "<<" in keys:
+            raise Refused("a key that is not a name, is given twice, or merges (<<)", node.start_mark)
+        for _, value in node.value:
+            only_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            only_keys(value)
 
 
 def only_plain(value: Any, key: str) -> None:

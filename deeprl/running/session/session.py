@@ -14,6 +14,7 @@ from deeprl.running.collect.cluster import cluster_for
 from deeprl.running.config.instantiate import Allowed, instantiate
 from deeprl.running.config.rules import get
 from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.runs.config_file import written
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.loggers import Loggers, Logging
 from deeprl.running.runs.places import holds_run, require_new
@@ -213,6 +214,4 @@ def built(config: dict[str, Any], folder: RunFolder, allowed: Allowed, ranks: Ra
 
 def as_page(config: dict[str, Any]) -> str:
     """The configuration as text for TensorBoard."""
-    from omegaconf import OmegaConf
-
-    return "```yaml\n" + OmegaConf.to_yaml(OmegaConf.create(config)) + "```"
+    return "```yaml\n" + written(config) + "```"

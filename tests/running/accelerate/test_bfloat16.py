@@ -11,8 +11,9 @@ from deeprl.running.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import Spec
 from tests.builders import flat, made_up, settled, traced_gradient
 from tests.presets import presets
+from tests.promises.test_resume import PENDULUM
 from tests.promises.test_resume_options import SMALL, interrupted
-from tests.running.accelerate.test_compile import build, given, needs_compiler
+from tests.running.accelerate.test_compile import BACKENDS, build, given, needs_compiler
 
 IMAGES = Spec((4, 10, 10), torch.uint8, 6, 0)
 
@@ -63,12 +64,12 @@ def test_the_traced_update_rounds_as_the_plain_one(name, spec):
         assert apart(flat(found), flat(expected)) < 0.2 * apart(flat(exact), flat(expected))
 
 
-@needs_compiler
-def test_a_compiled_update_keeps_weights_and_averages_in_float32():
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_compiled_update_keeps_weights_and_averages_in_float32(backend):
     plain, lower = build("double_dqn"), build("double_dqn")
     apply(lower, "compiled")
     set_products(lower, "bfloat16")
-    learners = Learner(plain, given), CompiledLearner(lower, given)
+    learners = Learner(plain, given), CompiledLearner(lower, given, backend=backend)
     for seed in range(3):
         batch = made_up(plain, plain.spec, size=16, seed=seed)
         for learner in learners:
@@ -102,7 +103,7 @@ def test_an_output_is_float32():
 
 @pytest.mark.parametrize("mode", ["fast", pytest.param("compiled", marks=[needs_compiler, pytest.mark.exhaustive])])
 def test_a_run_is_resumed_exactly(mode, tmp_path, monkeypatch):
-    words = ("agent=td3", "env=classic/pendulum", "agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]", "replay.batch_size=8")
+    words = ("agent=td3", *PENDULUM, "agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]", "replay.batch_size=8")
     interrupted((*words, *SMALL, f"accelerate={mode}", "accelerate.product=bfloat16"), tmp_path, monkeypatch)
 
 

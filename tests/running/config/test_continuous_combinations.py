@@ -89,27 +89,35 @@ def configuration(*row) -> dict:
     return config
 
 
+def asking(slot: str, what: str) -> set[str]:
+    """Options that need it."""
+    return {option for option in options(f"agent/{slot}") if what in needs(f"agent/{slot}", option)}
+
+
+ACTIONS, ITERATIONS, RETURNS = asking("auxiliary", "actions"), asking("weighting", "iterations"), asking("weighting", "returns")
+DENSE, EXPLORING, QUANTILES = asking("temperature", "density"), asking("explore", "density"), asking("reduce", "quantiles")
+
+
 def refused(
     head, mapping, chain, reduce, actor_reduce, temperature, rate, actor, explore, noisy, torso="mlp", weighting="one", auxiliary="none", *_
 ) -> str | None:  # fmt: skip
     """The rules, written down a second time."""
-    if "actions" in needs("agent/auxiliary", auxiliary):
+    if auxiliary in ACTIONS:
         return "a finite number of actions"
-    density = {"density"} & (needs("agent/temperature", temperature) | needs("agent/explore", explore))
-    if actor == "deterministic" and (temperature != "none" or density):
+    if actor == "deterministic" and (temperature != "none" or temperature in DENSE or explore in EXPLORING):
         return "a policy with a density"
     if mapping != "identity" and head != "scalar":
         return "agent/head=scalar"
-    if "returns" in needs("agent/weighting", weighting) and mapping != "identity":
+    if weighting in RETURNS and mapping != "identity":
         return "ordinary units"
-    if "quantiles" in needs("agent/reduce", reduce) | needs("agent/reduce", actor_reduce) and head not in ("quantile", "implicit_quantile"):
+    if (reduce in QUANTILES or actor_reduce in QUANTILES) and head not in ("quantile", "implicit_quantile"):
         return "atoms of equal probability"
     if torso in JOINT and chain not in ("none", "polyak_joint"):
         return "both ends of a batch in one evaluation"
     if torso in JOINT and auxiliary == "bidirectional":
         return "a second encoder"
     copies = chain in ("single", "iterated", "iterated_live")
-    return None if copies or "iterations" not in needs("agent/weighting", weighting) else "start a new iteration"
+    return None if copies or weighting not in ITERATIONS else "start a new iteration"
 
 
 def fits(*row) -> bool:

@@ -23,6 +23,7 @@ from deeprl.running.runs.folder import LOCKS, RunFolder
 from deeprl.running.runs.moved import automatic
 from deeprl.running.runs.places import auto_folder, claim, discard, find_runs, holds_run, new_folder
 from deeprl.system.machine import system_entry
+from tests.builders import settled
 
 CONFIG = {"seed": 3, "steps": 1000, "names": {"env": "minatar/breakout", "agent": "idqn"}, "agent": {"optimizer": {"lr": 1e-5}}}
 
@@ -462,7 +463,8 @@ def test_configurations_come_back_as_they_were(tmp_path):
         ("a: 1\n---\nb: 1", "YAML that a run writes"),
         ("a: [", "YAML that a run writes"),
         ("a: \0", "YAML that a run writes"),
-        ("a: " + "[" * 10000, "nesting deeper than 50"),
+        ("a: " + "[" * 60, "nesting deeper than 50"),
+        ("a: " + "[" * 10000, "nesting"),  # libyaml looks ahead, and has a limit of its own
     ],
 )
 def test_configurations_that_no_run_writes_are_refused(tmp_path, text, reason):
@@ -489,13 +491,23 @@ def test_configurations_that_are_too_large_or_no_file_are_refused(tmp_path, monk
         run.read_config()
 
 
-def test_a_configuration_is_parsed_once(tmp_path, monkeypatch):
-    """The parser takes a second for the largest one that is read."""
-    run, made, plain = RunFolder(tmp_path), [], yaml.reader.Reader.__init__
+def test_a_configuration_is_read_once_and_checked_once(tmp_path, monkeypatch):
+    """The parser takes a second for the largest one that is read, where PyYAML has no libyaml."""
+    run, made, plain = RunFolder(tmp_path), [], config_file.Loader
     run.write_config(CONFIG)
-    monkeypatch.setattr(yaml.reader.Reader, "__init__", lambda self, stream: made.append(1) or plain(self, stream))
+    monkeypatch.setattr(config_file, "Loader", lambda text: made.append(1) or plain(text))
     assert run.read_config() == CONFIG
-    assert len(made) == 1
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize("libyaml", [True, False])
+def test_a_configuration_is_written_as_omegaconf_writes_it(tmp_path, monkeypatch, libyaml):
+    if not libyaml:
+        monkeypatch.setattr(config_file, "Loader", yaml.SafeLoader)
+    config = settled("agent=dqn")
+    RunFolder(tmp_path).write_config(config)
+    assert (tmp_path / "config.yaml").read_text() == OmegaConf.to_yaml(OmegaConf.create(config))
+    assert RunFolder(tmp_path).read_config() == config
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,7 @@ def test_where_values_end_with_a_life_nothing_is_said_of_returns(tmp_path):
         "discount=0.05",
         "learning_starts=20",
         "replay.capacity=100",
+        "evaluation.every=null",
         "evaluation.final_episodes=1",
     )
     trainer = train(tmp_path / "run", *small, "agent/torso=mlp", "agent.torso.hidden=[4]")

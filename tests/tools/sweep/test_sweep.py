@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import multiprocessing
 import os
 import pickle
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -321,14 +321,21 @@ def test_a_run_that_another_process_holds_is_refused(tmp_path, here, capsys):
 # ---- processes
 
 
-def begun(folder: Path, *words: str) -> subprocess.Popen:
+def begun(folder: Path, *words: str) -> multiprocessing.Process:
     """A sweep as a process, in a process group of its own as from a shell, once its first job has trained a few steps."""
-    with open(folder.with_suffix(".out"), "w") as out:
-        program = [sys.executable, "-m", "deeprl", "sweep", *LONG, *words, "--jobs", "1", "--dir", str(folder)]
-        process = subprocess.Popen(program, cwd=ROOT, stdout=out, stderr=out, process_group=0)
-    while process.poll() is None and not lines(folder / "seed=1", "metrics.jsonl"):
+    told = folder.with_suffix(".out")
+
+    def sweep() -> None:
+        os.setpgid(0, 0)
+        with open(told, "w") as out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            code = console("sweep", *LONG, *words, "--jobs", "1", "--dir", folder)
+        os._exit(code)
+
+    process = multiprocessing.get_context("fork").Process(target=sweep)  # which imports nothing again
+    process.start()
+    while process.is_alive() and not lines(folder / "seed=1", "metrics.jsonl"):
         time.sleep(0.05)
-    assert process.poll() is None, folder.with_suffix(".out").read_text()
+    assert process.is_alive(), told.read_text()
     return process
 
 
@@ -344,7 +351,8 @@ def test_one_interrupt_of_the_terminal_stops_every_job_saved(tmp_path):
     folder = tmp_path / "sweep"
     process = begun(folder, "seed=1,2")
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait() == exits.STOPPED
+    process.join()
+    assert process.exitcode == exits.STOPPED
     assert_saved(folder / "seed=1")
     assert not (folder / "seed=2").exists()
     out = folder.with_suffix(".out").read_text()
@@ -369,7 +377,7 @@ def test_the_jobs_of_a_killed_sweep_stop_saved(tmp_path):
     folder = tmp_path / "sweep"
     process = begun(folder, "seed=1,2")
     process.kill()
-    process.wait()
+    process.join()
     while holder(folder / "seed=1"):  # the lock is gone with its process
         time.sleep(0.05)
     assert_saved(folder / "seed=1")
@@ -423,7 +431,7 @@ def test_a_preempted_job_of_submitit_is_requeued_and_goes_on(tmp_path):
 
     executor = submitit.LocalExecutor(tmp_path / "submitit")
     executor.update_parameters(timeout_min=60)
-    words = ("steps=6000", "learning_starts=5900", "log.every=50", "checkpoint.every=200")  # long enough to be stopped on any machine
+    words = ("steps=3000", "learning_starts=2900", "log.every=50", "checkpoint.every=200")  # long enough to be stopped on any machine
     task = toy_task(tmp_path, *words)
     running = Slurm(executor).start(task)
     while not lines(task.run, "metrics.jsonl"):
