@@ -106,14 +106,14 @@ def test_without_the_floor_it_is_another_agent(chain):
 @pytest.mark.parametrize("chain", ["one", "shared"])
 def test_under_a_constant_variance_the_scale_is_that_variance_and_the_gradient_is_unweighted(chain):
     c = 0.7
-    one, plain = weighted(chain, least_variance=0.0, scale_lr=0.01), value_agent(chain=CHAINS[chain])
+    one, plain = weighted(chain, least_variance=0.0, scale_lr=0.05), value_agent(chain=CHAINS[chain])
     net = one.weighting.frozen.state_dict()
     one.weighting.frozen.load_state_dict({name: torch.zeros_like(value) for name, value in net.items()})
     last = next(name for name in net if name.endswith("advantage.bias_0"))
     one.weighting.frozen.get_parameter(last).fill_(math.log(c))
     batch = random_batch(DISCRETE, B)
     objective = one.objectives["scale"]
-    for step in range(1500):
+    for step in range(400):
         objective.optimizer.step(gradient(one, "scale", batch)[0], step)
     assert one.weighting.log_scale.exp().tolist() == pytest.approx([c] * one.chain.length, rel=1e-4)
     weight, _ = one.weighting(*seen(one, batch))
@@ -140,10 +140,10 @@ EXAMPLES = [
 
 @pytest.mark.parametrize(("spread", "scale", "plain", "floored", "mean"), EXAMPLES)
 def test_the_best_scale_is_the_harmonic_mean(spread, scale, plain, floored, mean):
-    agent = weighted(scale_lr=0.02)
+    agent = weighted(scale_lr=0.1)
     batch = given(agent, [spread])
     objective = agent.objectives["scale"]
-    for step in range(3000):
+    for step in range(800):
         objective.optimizer.step(gradient(agent, "scale", batch)[0], step)
     found = agent.weighting.log_scale.exp().item()
     assert found == pytest.approx(scale, rel=1e-4)

@@ -29,7 +29,7 @@ from deeprl.running.config.build import build_agent
 from deeprl.running.config.compose import compose
 from deeprl.running.config.dry_run import dry_run
 from deeprl.running.training.collector import Collector
-from deeprl.running.training.learner import CompiledLearner, Learner, gradient
+from deeprl.running.training.learner import Learner, gradient
 from deeprl.types import Rows, Spec
 from tests.builders import (
     CONTINUOUS,
@@ -218,7 +218,7 @@ def test_the_reported_divergence_is_zero_before_the_first_update():
 
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("spec", [DISCRETE, CONTINUOUS, DISCRETE._replace(obs_shape=(3, 10, 10), obs_dtype=torch.uint8)])
-def test_agents_train_plain_and_traced(spec, shared):
+def test_agents_train_and_trace(spec, shared):
     torso = {} if len(spec.obs_shape) == 1 else {"torso": MinAtarTorso(channels=2, head_hidden=(8,))}
     agent = agent_of(spec, shared=shared, surrogate=Surrogate(value_clip=0.2, entropy_weight=0.01), **torso)
     batch = made_up(agent, spec, size=6)
@@ -227,7 +227,7 @@ def test_agents_train_plain_and_traced(spec, shared):
     assert_close32(flat(found), flat(expected))
     torch.testing.assert_close(learned.error, plain.error)
     before = snapshot(agent)
-    CompiledLearner(agent, lambda batch: batch, backend="eager").update(batch)
+    Learner(agent, lambda batch: batch).update(batch)
     assert all(not torch.equal(value, before[name]) for name, value in agent.named_parameters())
 
 

@@ -11,7 +11,7 @@ from deeprl.learning.networks.dropout import dropped, hashed
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.parts.target_free import TargetFree
 from deeprl.learning.values.reduce import First
-from deeprl.running.training.learner import CompiledLearner, Learner, gradient
+from deeprl.running.training.learner import Learner, gradient
 from deeprl.types import QUIET, ViewNoise
 from tests.builders import CONTINUOUS, assert_close32, flat, made_up, sac, snapshot, traced_gradient, value_agent
 
@@ -108,7 +108,6 @@ def test_the_traced_update_is_the_plain_one(chain):
         expected, plain = gradient(agent, name, batch)
         assert_close32(flat(found), flat(expected))
         torch.testing.assert_close(learned.error, plain.error)
-    CompiledLearner(agent, lambda batch: batch, backend="eager").update(batch)
 
 
 def test_where_dropout_is_refused():

@@ -294,9 +294,9 @@ def test_parity_of_fast_image_blocks(make):
 
 
 @needs_compiler
-@pytest.mark.parametrize(("name", "closed"), [("idqn", "documented"), ("td3", "lowered")])
+@pytest.mark.parametrize(("name", "closed"), [pytest.param("idqn", "documented", marks=exhaustive), ("td3", "lowered")])
 def test_parity_of_compiled_code(name, closed, monkeypatch):
-    """Each door to the compiler without the other. The other presets: `python -m benchmarks.parity`."""
+    """Each door to the compiler without the other; runs go through the first one. The other presets: `python -m benchmarks.parity`."""
 
     def shut(*_, **__):
         raise RuntimeError("not this way")
@@ -491,7 +491,8 @@ def test_every_agent_answers_alike_where_acting_is_compiled(name, monkeypatch):
 
 
 @needs_compiler
-@pytest.mark.parametrize("name", ["idqn", pytest.param("td3", marks=exhaustive)])
+@exhaustive
+@pytest.mark.parametrize("name", ["idqn", "td3"])
 def test_compiled_answers(name):
     agent = build(name)
     obs, noise = asked(agent, 1)
