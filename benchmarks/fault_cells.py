@@ -123,12 +123,15 @@ class Cell(NamedTuple):
         elif self.env in OWN:
             option, name, given = OWN[self.env]
             env = [f"env={option}", f"env.function=benchmarks.hostile_envs:{name}", *([f"env.kwargs={given}"] if given else [])]
-        words = [f"agent={self.agent}", *env, f"replay={self.replay}", "runtime.threads=1"]
+        once = self.agent == "a2c"  # its gradient holds for one pass
+        words = [f"agent={self.agent}", *env, f"replay={self.replay}{'_once' if once else ''}", "runtime.threads=1"]
         words += [] if self.vector == "vector" else [f"env.vector={self.vector}"]
         families = ROLLOUTS if self.replay == "rollout" else FAMILIES
         sizes = families[self.env.split("/")[0]]
         if self.launch == "ray":
             sizes = tuple(word for word in sizes if not word.startswith("env.num"))
+        if once:
+            sizes = tuple(word for word in sizes if not word.startswith(("replay.epochs", "replay.minibatches")))
         return [*words, *COMMON, *sizes, *OPTIONS.get(self.agent, ()), *self.extra]
 
     @property

@@ -10,7 +10,10 @@ import pytest
 from gymnasium.utils.env_checker import data_equivalence
 
 from benchmarks import hostile_envs
-from benchmarks.fault_cells import CELLS, Cell
+from benchmarks.fault_cells import CELLS, FOREIGN, NEEDS, Cell
+from deeprl.running.config.compose import compose
+from deeprl.running.session.assemble import fitted
+from deeprl.running.session.settle import settle
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,3 +57,11 @@ def test_the_own_vector_resets_the_ended_ones_alone():
     moved, *_ = swarm.step([0, 0])
     again, _ = swarm.reset(seed=[3, 4], options={"reset_mask": np.array([True, False])})
     assert np.array_equal(again, [first[0], moved[1]])
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell.env not in FOREIGN and cell.env not in NEEDS], ids=lambda cell: cell.name)
+def test_the_configuration_of_a_cell_is_accepted(cell):
+    """One that is refused runs nothing, and its cell would count as a difference."""
+    config, user, _ = compose(cell.overrides)
+    fitted(settle(config, user))
