@@ -25,6 +25,7 @@ from deeprl.types import Spec
 from .games import GAMES
 from .vector.backend import Backend, Game
 from .vector.choice import EnvChoice
+from .vector.info import NOTHING
 from .vector.spaces import Actions
 
 __all__ = ["GAMES", "Atari", "Protocol"]
@@ -234,7 +235,7 @@ class AleVector(Backend):
         self.lives = np.array(lives)
         ended = over | (self.elapsed >= self.protocol.max_episode_steps)
         first = self.reset({int(i): seeds[i] for i in np.flatnonzero(ended)}) if ended.any() else {}
-        return [(first.get(i, next_obs[i]), next_obs[i], float(reward[i]), terminated[i], ended[i]) for i in range(self.num)]
+        return [(first.get(i, next_obs[i]), next_obs[i], float(reward[i]), terminated[i], ended[i], NOTHING) for i in range(self.num)]
 
     def rebuild(self, index):
         raise NotImplementedError("ALE's vector runs all games in one library and cannot replace one of them: use env.vector=async")

@@ -95,6 +95,8 @@ class GymGame(Game):
             raise TypeError(f"{error}: {RESET}") from error
         if not (isinstance(answer, tuple) and len(answer) == 2):
             raise TypeError(f"reset returned {type(answer).__name__}, not observation and info: {NEW}")
+        if self.info:
+            self.info.begin()
         return self.conversion.row(*answer, False)
 
     def step(self, action):
@@ -105,6 +107,8 @@ class GymGame(Game):
                 raise
             raise TypeError(f"step returned four values, not observation, reward, terminated, truncated, info: {NEW}") from error
         terminated, truncated = flag("terminated", terminated), flag("truncated", truncated)
+        if self.info:
+            self.info.note(info)
         return self.conversion.row(obs, info, terminated), number(reward), terminated, terminated or truncated
 
     def frame(self):

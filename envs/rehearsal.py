@@ -115,10 +115,10 @@ class Stage:
             used = usable(answer, self.spec)
             if isinstance(used, Failure):
                 raise ValueError(f"environment {i} failed at step {self.clock[i]} of an episode: {used.cause}") from used.error
-            first, last, *rest = used
+            first, last, *rest, ended, _ = used
             self.clock[i] += 1
-            self._show(i, last, tuple(rest))
-            if rest[-1]:
+            self._show(i, last, (*rest, ended))
+            if ended:
                 self.ends += 1
                 self.again |= np.array_equal(first, last)
                 self.clock[i] = 0

@@ -25,6 +25,7 @@ from .conversion import Conversion
 from .gym import layers_of, refuse_statistics
 from .masks import KEY
 from .vector.backend import Answer, Backend, Failure, Game, close_quietly, own
+from .vector.info import NOTHING, EpisodeInfo
 
 ALONE = (
     'an ended environment must be reset alone, by options={"reset_mask": mask} of reset, as gymnasium.vector.SyncVectorEnv can (for an id: '
@@ -75,6 +76,7 @@ class VectorGames(Backend):
         make: makes the vector.
         num: M.
         channels, mask: as in `Gym`.
+        names: of the numbers that episodes tell, see `EpisodeInfo`.
         seeded: the vector takes its seeds when it is made, like EnvPool's, and is made again for new ones.
 
     Raises:
@@ -85,8 +87,11 @@ class VectorGames(Backend):
     replaces = False
     conversion: Conversion
 
-    def __init__(self, make: Make, num: int, channels: str | None, mask: bool | None, seeded: bool):
+    def __init__(self, make: Make, num: int, channels: str | None, mask: bool | None, seeded: bool, names: Mapping[str, str] | None = None):
         self.make, self.num, self.seeded = make, num, seeded
+        self.names = names or {}
+        self.info = [EpisodeInfo(self.names) for _ in range(num)]
+        self.all = np.ones(num, bool)
         self.vector = make(num, list(range(num)) if seeded else None)
         try:
             if self.vector.num_envs != num:
@@ -125,6 +130,8 @@ class VectorGames(Backend):
         raise ValueError(f"{self.vector} cannot be reset: {type(first).__name__}: {first}") from first
 
     def reset(self, seeds):
+        for i in seeds:
+            self.info[i].begin()
         try:
             return self._reset_all(seeds) if len(seeds) == self.num else self._reset_some(seeds, None)
         except BaseException as error:
@@ -181,6 +188,7 @@ class VectorGames(Backend):
         rewards, terminated = numbers(reward), flags("terminated", terminated)
         ended = terminated | flags("truncated", truncated)
         which = np.flatnonzero(ended).tolist()
+        told = self._told(info, which) if self.names else {}
         if self.mode == AutoresetMode.SAME_STEP:
             firsts = self._rows(obs, info, [False] * self.num)
             lasts = {i: self._last(i, info, bool(terminated[i])) for i in which}
@@ -195,12 +203,22 @@ class VectorGames(Backend):
                 again = {i: seeds[i] for i in which}
                 for i, row in (self._reset_all(again) if len(which) == self.num else self._reset_some(again, rows)).items():
                     firsts[i] = row
-        return [(firsts[i], rows[i], rewards[i], bool(terminated[i]), bool(ended[i])) for i in range(self.num)]
+        return [(firsts[i], rows[i], rewards[i], bool(terminated[i]), bool(ended[i]), told.get(i, NOTHING)) for i in range(self.num)]
+
+    def _told(self, info: dict[str, Any], ended: list[int]) -> dict[int, Mapping[str, float]]:
+        """Numbers of the episodes that this step has ended."""
+        for i, episode in enumerate(self.info):
+            of_step = info.get("final_info", info) if i in ended and self.mode == AutoresetMode.SAME_STEP else info
+            episode.note({name: of_step[name][i] for name in self.names if name in of_step and of_step.get(f"_{name}", self.all)[i]})
+        found = {i: self.info[i].of_episode() for i in ended}
+        for i in ended:
+            self.info[i].begin()
+        return found
 
     def _last(self, index: int, info: dict[str, Any], terminated: bool) -> np.ndarray:
         """Last observation of an environment that the vector has reset."""
         final = info.get("final_obs")
-        if final is None or not info.get("_final_obs", np.ones(self.num, bool))[index]:
+        if final is None or not info.get("_final_obs", self.all)[index]:
             raise RuntimeError(
                 f'environment {index} ended, and info["final_obs"] has no last observation of it, as metadata["autoreset_mode"]='
                 f"{self.mode} promises"
@@ -262,7 +280,7 @@ class Alone(Game):
         return answered(self.games.reset({0: seed})[0])
 
     def step(self, action):
-        _, obs, reward, terminated, ended = answered(self.games.step(np.asarray(action)[None], [None])[0])
+        _, obs, reward, terminated, ended, _ = answered(self.games.step(np.asarray(action)[None], [None])[0])
         return obs, reward, terminated, ended
 
     def frame(self):

@@ -96,7 +96,7 @@ class Vectorized(EnvChoice):
             if not takes(make, "num_envs"):
                 raise ValueError(f"function={self.function} has no parameter num_envs, and must make env.num environments")
             seeded = takes(make, "seed") and "seed" not in self.kwargs
-        return VectorGames(partial(self._make, make), num, self.channels, self.mask, seeded)
+        return VectorGames(partial(self._make, make), num, self.channels, self.mask, seeded, self.info)
 
     def build(self, evaluation: bool = False) -> Game:
         return self.backend("sync", 1, evaluation).game(0)

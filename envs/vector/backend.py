@@ -17,6 +17,7 @@ from deeprl.types import Spec
 if TYPE_CHECKING:
     from deeprl.envs.conversion import Conversion
 
+from .info import NOTHING, EpisodeInfo, Info
 from .spaces import AS_IT_IS, Actions, fault_of
 
 
@@ -36,6 +37,8 @@ class Game(ABC):
     """What an observation is, for those who use a policy without this library"""
     conversion: Conversion | None = None
     """From the environment's own spaces; None: observations are the game's own already"""
+    info: EpisodeInfo | None = None
+    """Gathers numbers of the running episode, where the environment tells some; None: nobody asks for them"""
 
     def layers(self) -> list[str]:
         """Names of the wrappers, from the outermost to the environment itself."""
@@ -68,7 +71,8 @@ class Failure(NamedTuple):
     """next_obs, reward and terminated of a step that ended its episode, if only the reset after it failed"""
 
 
-Answer = tuple[np.ndarray, np.ndarray, float, bool, bool]  # obs, next_obs, reward, terminated, ended of one environment
+Answer = tuple[np.ndarray, np.ndarray, float, bool, bool, Info]
+"""obs, next_obs, reward, terminated, ended of one environment, and the numbers of its episode if it ended"""
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -76,7 +80,7 @@ def usable(answer: Answer | Failure | None, spec: Spec) -> Answer | Failure:
     """The answer itself, or a `Failure` that describes its fault."""
     if answer is None or isinstance(answer, Failure):
         return answer or Failure("no answer")
-    obs, next_obs, reward, _, ended = answer
+    obs, next_obs, reward, _, ended, _ = answer
     if not -LARGEST <= reward <= LARGEST:
         return Failure(f"reward is {reward}")
     fault = fault_of(next_obs, spec)
@@ -97,10 +101,11 @@ def advance(game: Game, action: Any, seed: int | None) -> Answer | Failure:
     """One step, and a reset if it ended the episode: the same function in this process and in workers. An error of the step is raised."""
     next_obs, reward, terminated, ended = game.step(action)
     if not ended:
-        return next_obs, next_obs, reward, terminated, False
+        return next_obs, next_obs, reward, terminated, False, NOTHING
+    info = game.info.of_episode() if game.info else NOTHING
     last = next_obs.copy()  # some environments reuse their buffer in reset
     try:
-        return game.reset(seed), last, reward, terminated, True
+        return game.reset(seed), last, reward, terminated, True, info
     except BaseException as error:
         return Failure(f"reset raised {type(error).__name__}: {error}", own(error), step=(last, reward, terminated))
 

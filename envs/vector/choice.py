@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ from deeprl.types import Spec
 
 from .backend import Backend, Game, Serial
 from .environments import Environments
+from .info import EpisodeInfo
 from .workers import Workers
 
 LONGEST_TIMEOUT = 2_000_000
@@ -48,10 +49,12 @@ class EnvChoice(Choice):
     """Reaction to an environment that raises or hangs: fail (end the run) or restart (a fresh environment)"""
     timeout: float = 60.0
     """Seconds after which a worker process counts as hanging"""
+    info: Mapping[str, str] = field(default_factory=dict)
+    """Numbers that episodes are asked for, see `EpisodeInfo`. No key of `env`: `log.info` gives it"""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
+        for each in fields(self):
+            object.__setattr__(self, each.name, plain(getattr(self, each.name)))
         in_range(self, num=(1, None), reseed_every=(1, None), timeout=(0, LONGEST_TIMEOUT))
         if self.timeout == 0:
             raise ValueError("timeout must be above 0, not 0, because every worker process would count as hanging")
@@ -65,6 +68,16 @@ class EnvChoice(Choice):
     def build(self, evaluation: bool = False) -> Game:
         """One environment. Called in the process that will step it."""
         raise NotImplementedError
+
+    def asked(self, info: Mapping[str, str]) -> EnvChoice:
+        """The same choice, whose episodes tell these numbers."""
+        return replace(self, info=info)
+
+    def counted(self, evaluation: bool) -> Game:
+        """`build`, with what gathers the numbers of its episodes."""
+        game = self.build(evaluation)
+        game.info = EpisodeInfo(self.info) if self.info else None
+        return game
 
     def spec(self) -> Spec:
         """Spaces of the environment. Builds one environment and closes it."""
@@ -80,7 +93,7 @@ class EnvChoice(Choice):
         """
 
     def backend(self, vector: str, num: int, evaluation: bool) -> Backend:
-        build = partial(self.build, evaluation)
+        build = partial(self.counted, evaluation)
         if vector == "sync":
             return Serial(build, num)
         return Workers(build, num, self.timeout)
@@ -118,4 +131,6 @@ class EnvChoice(Choice):
         if vector not in self.vectors:
             raise ValueError(f"env.vector={vector} does not exist for {self.name}: use one of {', '.join(self.vectors)}")
         backend = self.backend(vector, num, evaluation)
-        return Environments(backend, self.name, seed, evaluation, first_episode, self.reseed_every, self.on_error, first)
+        return Environments(
+            backend, self.name, seed, evaluation, first_episode, self.reseed_every, self.on_error, first, () if evaluation else self.info
+        )

@@ -8,15 +8,17 @@ actions, not on the backend. `state_dict` returns the journals of all environmen
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from deeprl.errors import Failed
 from deeprl.noise import episode_seed
+from deeprl.system.terminal import say
 
 from .backend import Answer, Backend, Failure, own, usable
+from .info import NOTHING, Info
 from .journal import Journal, possible
 from .repeat import repeat
 from .spaces import NUMPY, fault_of
@@ -43,6 +45,8 @@ class Step(NamedTuple):
     """(M,) bool: no bootstrap. A lost life may be terminated without ended; a time limit is ended without terminated."""
     ended: np.ndarray
     """(M,) bool: episode boundary after this step"""
+    info: Sequence[Info]
+    """(M,) numbers of the episodes that ended, by name; empty where none ended"""
 
 
 class EnvironmentFailed(Failed):
@@ -57,6 +61,7 @@ class Environments:
         name: of the environment, for messages.
         seed: the run's seed. Episode e of environment i is seeded with `episode_seed(seed, i, e, evaluation)`.
         first: i of the first environment, where others are stepped elsewhere.
+        names: of the numbers that episodes are asked for; a line on stderr says which of them the first episode lacks.
         first_episode: number of the first episode of each environment, so that later evaluations need not repeat earlier ones.
         reseed_every: episodes with a number divisible by it take a fresh seed, the others go on with the generators as they are. Where the
             backend can only reset all environments together, only a reset of all has seeds.
@@ -82,6 +87,7 @@ class Environments:
         reseed_every: int = 1,
         on_error: str = "fail",
         first: int = 0,
+        names: Iterable[str] = (),
     ):
         self.backend, self.name, self.first = backend, name, first
         self.seed, self.evaluation, self.on_error = seed, evaluation, on_error
@@ -92,6 +98,7 @@ class Environments:
         self.num_restarts = self.num_recreated = 0
         self.restarted: list[int] = []
         self.replay_actions = 100_000
+        self._asked = set(names)
         self._failed_in_a_row = [0] * self.num
         self._journals = [Journal(self.spec, first_episode - 1) for _ in range(self.num)]
         self._seeds: list[int | None] = [None] * self.num  # for the reset that follows each running episode
@@ -119,7 +126,7 @@ class Environments:
         self.restarted = []
         answers = [usable(answer, self.spec) for answer in self.backend.step(self.backend.actions.to_env(action), self._seeds)]
         used = [self._recover(i, action, answer) if isinstance(answer, Failure) else answer for i, answer in enumerate(answers)]
-        first, last, reward, terminated, ended = zip(*used)
+        first, last, reward, terminated, ended, info = zip(*used)
         next_obs = np.array(last)
         self.obs = np.array(first) if any(ended) else next_obs
         for i, (journal, answer) in enumerate(zip(self._journals, used)):
@@ -128,7 +135,15 @@ class Environments:
                 self._failed_in_a_row[i] = 0
             if answer[4]:
                 self._begin(i, answer[0])
-        return Step(self.obs, next_obs, np.array(reward, np.float32), np.array(terminated, bool), np.array(ended, bool))
+                if self._asked and i not in self.restarted:
+                    self._tell_missing(answer[5])
+        return Step(self.obs, next_obs, np.array(reward, np.float32), np.array(terminated, bool), np.array(ended, bool), info)
+
+    def _tell_missing(self, info: Info) -> None:
+        """Say once which numbers the first episode that ends does not tell. `is_success` is asked of every environment."""
+        missing, self._asked = sorted(self._asked - {*info, "is_success"}), set()
+        if missing:
+            say(f"log.info: {', '.join(missing)} did not stand in info at the end of an episode of {self.name}")
 
     def cut(self, after: Step, which: list[int]) -> Step:
         """End the running episodes of `which` as a time limit would have: the last tick, `after`, with fresh episodes in these.
@@ -230,10 +245,10 @@ class Environments:
         first = self._restart(index, failure)
         self.num_restarts += 1
         if failure.step is not None:
-            return first, *failure.step, True
+            return first, *failure.step, True, NOTHING
         self.restarted.append(index)
         assert self.obs is not None
-        return first, self.obs[index], 0.0, False, True  # a truncation without a step
+        return first, self.obs[index], 0.0, False, True, NOTHING  # a truncation without a step
 
     def _restart(self, index: int, failure: Failure) -> np.ndarray:
         """First observation of a fresh environment in place of the one that failed. One that cannot be made or reset is tried again,

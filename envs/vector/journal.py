@@ -42,7 +42,7 @@ class Journal:
 
     def note(self, action: np.ndarray, answer: Answer, limit: int) -> None:
         """Record one step. Of stacked frames only the newest is hashed, because the older ones were hashed before."""
-        _, obs, reward, terminated, ended = answer
+        _, obs, reward, terminated, ended, _ = answer
         self.steps += 1
         self.count += 1
         if self.count <= limit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,8 @@ class Chunk(NamedTuple):
 
     rows: Rows
     """Each array with the axes (L, M, ...)"""
+    info: list[list[Mapping[str, float]]]
+    """(L, M) numbers of the episodes that ended (`log.info`)"""
     cut: list[int]
     """Environments whose episode before the first tick could not be continued, so that it ended one tick earlier"""
     restarts: int
@@ -31,7 +33,8 @@ def joined(chunks: Sequence[Chunk], envs: int) -> Chunk:
     """The chunks of all actors, M environments each, as one of all environments."""
     rows = Rows(*(np.concatenate(parts, 1) for parts in zip(*(chunk.rows for chunk in chunks))))
     cut = [actor * envs + i for actor, chunk in enumerate(chunks) for i in chunk.cut]
-    return Chunk(rows, cut, sum(chunk.restarts for chunk in chunks))
+    info = [[each for tick in ticks for each in tick] for ticks in zip(*(chunk.info for chunk in chunks))]
+    return Chunk(rows, info, cut, sum(chunk.restarts for chunk in chunks))
 
 
 class Actor:
@@ -73,11 +76,13 @@ class Actor:
         cut = [] if state is None else self.collector.load_state_dict(copy.deepcopy(state))
         self.weights.write(weights)
         self.ticks.clear()
+        info = []
         for tick in range(ticks):
             self.collector.tick(step + tick * stride)
+            info.append(list(self.collector.info))
         self.collector.episodes.finished.clear()
         rows = Rows(*(np.stack(parts) for parts in zip(*self.ticks)))
-        return Chunk(rows, cut, self.collector.envs.num_restarts), self.collector.state_dict()
+        return Chunk(rows, info, cut, self.collector.envs.num_restarts), self.collector.state_dict()
 
     def close(self) -> None:
         """End the environments and their processes."""

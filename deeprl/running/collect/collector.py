@@ -197,10 +197,10 @@ class RemoteCollector:
         if self.chunk is None or self.at == len(self.chunk.rows.reward):
             self._next_round()
         assert self.chunk is not None
-        rows = Rows(*(part[self.at] for part in self.chunk.rows))
+        rows, info = Rows(*(part[self.at] for part in self.chunk.rows)), self.chunk.info[self.at]
         self.at += 1
         self.append(rows)
-        self.episodes.add(step, rows.reward, rows.ended)
+        self.episodes.add(step, rows.reward, rows.ended, info)
 
     def _next_round(self) -> None:
         began = time.monotonic()
@@ -235,6 +235,7 @@ class RemoteCollector:
             **self.episodes.state_dict(),
             "ordered": self.ordered,
             "rows": rows,
+            "info": [] if self.chunk is None else self.chunk.info[self.at :],
             "restarts": self.envs.num_restarts,
             "weights": [list(each.weights) for each in self.envs.rounds],
             "actors": self.envs.states,
@@ -256,7 +257,9 @@ class RemoteCollector:
                 raise ValueError("it holds weights of actors that are not those of this agent, or are not finite")
         self.envs.num_restarts = int(state["restarts"])
         if state["rows"] is not None:
-            self.chunk, self.at = Chunk(self._checked(Rows(**state["rows"])), [], self.envs.num_restarts), 0
+            rows = self._checked(Rows(**state["rows"]))
+            info = state.get("info") or [[{}] * self.envs.num] * len(rows.reward)  # older checkpoints lack it
+            self.chunk, self.at = Chunk(rows, info, [], self.envs.num_restarts), 0
         self.envs.restore(actors)
         for number, arrays in enumerate(weights, self.ordered - len(weights)):
             self.envs.order(arrays, self._step(number))

@@ -17,6 +17,7 @@ from deeprl.learning.values.mapping import Identity
 from deeprl.running.config.combinations import CHAIN, CONSUMERS, against_actor, among_parts, class_of, refusals
 from deeprl.running.config.instantiate import PACKAGES, Allowed, Deferred, instantiate, resolve
 from deeprl.running.config.menu import groups, options
+from deeprl.running.config.rules import asked_info
 from deeprl.running.config.tuned import content, lineage
 from deeprl.system.allowance import Allowance
 from deeprl.system.files import machine_fault
@@ -90,6 +91,8 @@ def environment(config: dict, allowed: Allowed = PACKAGES, trains: bool = False)
     env = instantiate(config["env"], "env", allowed)
     if not all(hasattr(env, name) for name in ("spec", "make")):
         raise ConfigError(f"env._target_={config['env'].get('_target_')!r:.100} is no environment.")
+    if hasattr(env, "asked"):
+        env = env.asked(asked_info(config))
     try:
         spec = env.spec()
         if trains and hasattr(env, "try_evaluation"):

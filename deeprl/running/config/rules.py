@@ -74,6 +74,24 @@ LEARNING = tuple(key for key in IDENTITY if key not in ("device", "accelerate", 
 """Keys of `IDENTITY` that affect what is learned. The others affect only where and how it is computed."""
 
 
+HOW = ("last", "sum", "mean")
+"""Ways to gather a number of `info` over an episode"""
+
+
+def asked_info(config: dict) -> dict[str, str]:
+    """`log.info` as name: how. A name alone is short for its last value.
+
+    Raises:
+        ConfigError: it is no list of names, or asks for another way than those of `HOW`.
+    """
+    asked = get(config, "log.info", ["is_success"])  # older runs lack the key
+    if isinstance(asked, list) and all(isinstance(word, str) for word in asked):
+        found = {name: how or "last" for name, _, how in (word.partition(":") for word in asked)}
+        if all(how in HOW for how in found.values()):
+            return found
+    raise ConfigError(f"log.info={asked!r:.200} is out of range: it takes a list of names, [x, y:sum, z:mean] ({', '.join(HOW)}).")
+
+
 def get(config: dict, path: str, default: Any = None) -> Any:
     for key in path.split("."):
         if not isinstance(config, dict) or key not in config:
@@ -136,6 +154,7 @@ def check(config: dict) -> None:
         value = get(config, key, otherwise)
         if not isinstance(value, bool):
             raise ConfigError(f"{key}={value!r} is out of range: it takes true or false.")
+    asked_info(config)
     _check_device(config["device"])
     if config["resume"] not in (False, "auto"):
         raise ConfigError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -40,6 +41,8 @@ class Collector:
         self.memory: dict = {}
         self.obs: np.ndarray | None = None
         self.first: np.ndarray | None = None
+        self.info: Sequence[Mapping[str, float]] = ()
+        """(M,) numbers of the episodes that the last tick ended"""
         self.chosen: Acted | None = None
         """Actions of the next tick, if they are chosen already"""
         self._seen: tuple[torch.Tensor, np.ndarray] | None = None
@@ -85,7 +88,8 @@ class Collector:
         rows = Rows(self.obs, action, after.reward, after.next_obs, after.terminated, after.ended, probability)
         self.append(rows)
         self.obs, self.first = after.obs, after.ended
-        ending = self.episodes.add(step, after.reward, after.ended)
+        self.info = after.info
+        ending = self.episodes.add(step, after.reward, after.ended, self.info)
         if ending or self._starting:
             self._first = torch.from_numpy(after.ended)
             self._starting = ending

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,8 @@ class Episode(NamedTuple):
     reward: float
     """Sum of raw rewards, also if the agent clips them."""
     length: int
+    info: Mapping[str, float] = {}
+    """Numbers of the task that it told (`log.info`)"""
 
 
 class Episodes:
@@ -35,18 +38,19 @@ class Episodes:
         self.finished: deque[Episode] = deque(maxlen=WINDOW)
         self.number = 0
 
-    def add(self, step: int, reward: np.ndarray, ended: np.ndarray) -> bool:
+    def add(self, step: int, reward: np.ndarray, ended: np.ndarray, info: Sequence[Mapping[str, float]]) -> bool:
         """Count one tick, which began at `step`. Returns whether an episode ended in it.
 
         Args:
             reward, ended: (M,) of `Rows`.
+            info: (M,) of the environment's `Step`.
         """
         self.returns = [sum + value for sum, value in zip(self.returns, reward.tolist())]
         self.lengths = [length + 1 for length in self.lengths]
         ending = True in ended.tolist()
         if ending:
             for i in np.flatnonzero(ended).tolist():
-                episode = Episode(step + self.num, self.returns[i], self.lengths[i])
+                episode = Episode(step + self.num, self.returns[i], self.lengths[i], info[i])
                 self.recent.append(episode)
                 self.finished.append(episode)
                 self.number += 1
@@ -64,6 +68,7 @@ class Episodes:
         return {
             "rollout/ep_rew_mean": float(np.mean([e.reward for e in self.recent])),
             "rollout/ep_len_mean": float(np.mean([e.length for e in self.recent])),
+            **{f"rollout/info/{name}": mean for name, mean in means([e.info for e in self.recent]).items()},
         }
 
     def state_dict(self) -> dict:
@@ -84,8 +89,16 @@ class Episodes:
             if state[name].shape != (self.num,) or not np.isfinite(state[name]).all():
                 raise ValueError(f"the collector's {name} has shape {state[name].shape}, not {(self.num,)}, or is not finite")
         self.returns, self.lengths = state["returns"].tolist(), state["lengths"].tolist()
-        self.recent, self.finished = (
-            deque((Episode(int(step), float(reward), int(length)) for step, reward, length in state[name]), maxlen=WINDOW)
-            for name in ("recent", "finished")
-        )
+        self.recent, self.finished = (deque((episode(*entry) for entry in state[name]), maxlen=WINDOW) for name in ("recent", "finished"))
         self.number = int(state["episodes"])
+
+
+def episode(step: int, reward: float, length: int, info: Mapping[str, float] | None = None) -> Episode:
+    """An episode of a checkpoint; those of older ones have no numbers of the task."""
+    return Episode(int(step), float(reward), int(length), {str(name): float(value) for name, value in (info or {}).items()})
+
+
+def means(infos: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each number over the episodes that tell it."""
+    names = sorted({name for info in infos for name in info})
+    return {name: float(np.mean([info[name] for info in infos if name in info])) for name in names}

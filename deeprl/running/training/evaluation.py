@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,8 @@ def evaluate(
             environments whose episode a failure cut off.
 
     Returns:
-        {"seed", "returns", "lengths"}: one entry per episode, ordered by environment, then time.
+        {"seed", "returns", "lengths", "info"}: one entry per episode, ordered by environment, then time; "info" has the numbers of the
+        task (`log.info`) by name, and stands there if an episode told some.
 
     Raises:
         RuntimeError: more episodes than are wanted were cut off by failures (`env.on_error=restart`).
@@ -87,6 +88,7 @@ def evaluate(
         quota = np.array([episodes // num + (i < episodes % num) for i in range(num)])
         returns: list[list[float]] = [[] for _ in range(num)]
         lengths: list[list[int]] = [[] for _ in range(num)]
+        infos: list[list[Mapping[str, float]]] = [[] for _ in range(num)]
         running, length = np.zeros(num), np.zeros(num, dtype=np.int64)
         obs, first = envs.reset(), np.ones(num, dtype=bool)
         memory: dict = {}
@@ -116,11 +118,15 @@ def evaluate(
                 if len(returns[i]) < quota[i] and i not in envs.restarted:
                     returns[i].append(float(running[i]))
                     lengths[i].append(int(length[i]))
+                    infos[i].append(after.info[i])
                 running[i], length[i] = 0.0, 0
             obs, first = after.obs, after.ended
     finally:
         envs.close()
-    return {"seed": seed, "returns": [x for r in returns for x in r], "lengths": [x for r in lengths for x in r]}
+    told = [info for r in infos for info in r]
+    names = sorted({name for info in told for name in info})
+    info = {"info": {name: [each.get(name) for each in told] for name in names}} if names else {}
+    return {"seed": seed, "returns": [x for r in returns for x in r], "lengths": [x for r in lengths for x in r], **info}
 
 
 class Tape:
@@ -177,3 +183,9 @@ def summarise(returns: list[float]) -> dict[str, float]:
         "std": float(values.std()),
         "episodes": len(values),
     }
+
+
+def means_told(result: dict) -> dict[str, float]:
+    """The mean of each number of the task over the episodes of `evaluate` that told it."""
+    told = {name: [value for value in values if value is not None] for name, values in result.get("info", {}).items()}
+    return {name: float(np.mean(values)) for name, values in told.items()}

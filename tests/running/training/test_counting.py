@@ -26,7 +26,7 @@ def test_the_mean_return_is_that_of_the_last_hundred_episodes():
     """Returns 1 … 150 of episodes of one step: the mean of 51 … 150 is 100.5."""
     episodes = Episodes(1)
     for step in range(150):
-        episodes.add(step, np.array([step + 1.0]), np.array([True]))
+        episodes.add(step, np.array([step + 1.0]), np.array([True]), [{}])
     assert episodes.metrics()["rollout/ep_rew_mean"] == 100.5
 
 

@@ -79,7 +79,7 @@ def test_environments_play_as_many_episodes_each_however_long_these_are():
         def step(self, action):
             self.tick += 1
             ended = np.array([True, self.tick % 10 == 0])
-            return SimpleNamespace(obs=np.zeros((2, 4), np.float32), reward=np.ones(2), terminated=ended, ended=ended)
+            return SimpleNamespace(obs=np.zeros((2, 4), np.float32), reward=np.ones(2), terminated=ended, ended=ended, info=[{}, {}])
 
         def close(self):
             pass
