@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -85,8 +84,7 @@ class Agent(nn.Module, Choice):
         them after each update of the objective; targets are not trained, hence not projected."""
         trained = {id(parameter) for parameter in self.objectives[name].parameters}
         own = [m for m in self.modules() if any(id(parameter) in trained for parameter in m.parameters(recurse=False))]
-        found: list[Any] = [getattr(module, "project_", None) for module in own]
-        return [project_ for project_ in found if project_ is not None]
+        return [project_ for module in own if (project_ := getattr(module, "project_", None)) is not None]
 
     def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
         """Output of the networks for (M, *obs) when the agent acts: a pure function of parameters, buffers and its arguments."""

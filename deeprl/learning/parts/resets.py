@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -28,9 +27,8 @@ class Resets(Choice):
     def __post_init__(self):
         if self.period is not None:
             counts(self, period=1)
-        at: Any = self.at  # a list, as YAML gives it
-        whole = isinstance(at, (list, tuple)) and all(type(update) is int and update > 0 for update in at)
-        if not whole or list(at) != sorted(set(at)):
+        at: object = self.at  # a list, as YAML gives it
+        if not (isinstance(at, (list, tuple)) and all(type(update) is int and update > 0 for update in at) and list(at) == sorted(set(at))):
             raise ValueError(f"at must be a list of positive whole numbers in rising order, such as [15000, 50000], not {self.at!r}")
         object.__setattr__(self, "at", tuple(at))
 
