@@ -12,6 +12,7 @@ from deeprl.errors import ConfigError
 from deeprl.running.config import folders
 from deeprl.running.config.captions import caption
 from deeprl.running.config.menu import groups, options
+from deeprl.running.config.overrides import placed
 from deeprl.running.config.own_files import of_users
 from deeprl.running.config.rules import nearest
 from deeprl.system.terminal import answer, columns
@@ -35,7 +36,7 @@ def run(asked: argparse.Namespace) -> int:
     if asked.config_dir:
         folders.add(asked.config_dir)
     slot = NAMES.get(asked.slot, asked.slot)
-    slot = slot.partition("@")[0] if slot else slot  # agent/torso@agent.actor_torso has the options of agent/torso
+    slot = placed(slot).partition("@")[0] if slot else slot  # agent/actor/torso has the options of agent/torso
     if slot is None:
         answer("\n".join(menu((*SLOTS, *recipes_of_others()))))
     elif slot == "combinations":

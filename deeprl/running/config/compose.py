@@ -228,9 +228,9 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
     key = key_of(override)
     composed = _compose(good)
     chosen = choices(composed)
-    if key in known and key not in chosen and not override.startswith(("+", "~")):
-        owner = key.rpartition("/")[0]
-        return f"{override}: {owner}={chosen.get(owner)} has no slot {key}."
+    target, owner = override.partition("=")[0], key.rpartition("/")[0]  # together with a package, agent/torso@agent.actor_torso
+    if key in known and target not in chosen and (owner or target == key) and not override.startswith(("+", "~")):
+        return f"{override}: {owner}={chosen.get(owner)} has no slot {target}."
     base: Any = OmegaConf.to_container(composed, resolve=False)  # as it is, because a required key may come later
     keys = [k for k, _ in flatten({name: part for name, part in base.items() if name not in ("hydra", "experiment", "budget")})]
     keys = [k for k in keys if not settings.is_setting(k)]

@@ -47,9 +47,22 @@ def keys_of(overrides: Iterable[str]) -> set[str]:
     return found
 
 
+def placed(override: str) -> str:
+    """`agent/actor/torso=mlp`, which chooses the torso of the actor, with the package that Hydra wants:
+    `agent/torso@agent.actor_torso=mlp`. Other overrides stay."""
+    key, equals, value = override.partition("=")
+    room, *rest = key.split("/")
+    known = groups() if len(rest) == 2 else []
+    if not rest or f"{room}/{rest[-1]}" not in known or key in known or not rest[0].isidentifier():
+        return override
+    network, slot = rest
+    return f"{room}/{slot}@{room}.{network}_{slot}{equals}{value}"
+
+
 def for_hydra(override: str) -> str:
-    """`override` as Hydra's grammar has it: `env.kwargs.size=5` -> `++env.kwargs.size=5`, because the entry is new, and
+    """`override` as Hydra's grammar has it, see `placed`: `env.kwargs.size=5` -> `++env.kwargs.size=5`, because the entry is new, and
     `hydra.run.dir=it's` -> `hydra.run.dir='it\\'s'`. A value that is quoted already stays. Idempotent."""
+    override = placed(override)
     key, equals, value = override.partition("=")
     if any(is_within(key, name) for name in OPEN):
         return f"++{override}"

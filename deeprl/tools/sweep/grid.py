@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from deeprl.errors import ConfigError
-from deeprl.running.config.overrides import key_of, swept
+from deeprl.running.config.overrides import key_of, placed, swept
 
 LONGEST = 120
 """Characters of a name. File systems take 255 bytes, and the log file adds some."""
@@ -30,6 +30,7 @@ def expand(overrides: Sequence[str]) -> list[Job]:
     Raises:
         ConfigError: an override belongs to the sweep itself, cannot be expanded, or makes a job twice.
     """
+    overrides = [placed(override) for override in overrides]
     for override in overrides:
         key = key_of(override)
         if key == "resume" or key.split(".")[0].split("/")[0] == "hydra":

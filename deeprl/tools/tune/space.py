@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from deeprl.errors import ConfigError, on_one_line
-from deeprl.running.config.overrides import key_of, swept
+from deeprl.running.config.overrides import key_of, placed, swept
 from deeprl.tools.sweep.grid import Job, is_override
 
 SYNTAX = "options are a,b; an interval is interval(0,1), of whole numbers int(interval(1,5)), logarithmic tag(log,interval(1e-5,1e-2))"
@@ -92,7 +92,7 @@ def parse(overrides: Sequence[str]) -> Space:
     """
     fixed, seed = [], 0
     heads, distributions = dict[str, str](), dict[str, BaseDistribution]()
-    for override in overrides:
+    for override in map(placed, overrides):
         head, key = override.split("=", 1)[0], key_of(override)
         if key == "resume" or key.split(".")[0].split("/")[0] == "hydra":
             raise ConfigError(f"{override}: a study sets {key} itself. --dir names its folder.")

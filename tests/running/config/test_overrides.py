@@ -11,6 +11,7 @@ from deeprl.running.config.compose import compose
 from deeprl.running.config.overrides import check_words, for_hydra, keys_of, quoted
 from deeprl.running.config.rules import check
 from deeprl.running.config.sources import planned_updates
+from deeprl.tools.sweep.grid import expand
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,11 @@ def test_entries_of_an_open_dictionary_need_no_plus():
 
 @pytest.mark.parametrize(
     ("word", "says"),
-    [("env/protocol=nature", "env=classic/cartpole has no slot env/protocol"), ("agent/actor=deterministic", "agent=dqn has no slot")],
+    [
+        ("env/protocol=nature", "env=classic/cartpole has no slot env/protocol"),
+        ("agent/actor=deterministic", "agent=dqn has no slot"),
+        ("agent/actor/torso=mlp", "agent=dqn has no slot agent/torso@agent.actor_torso"),
+    ],
 )
 def test_a_slot_that_the_choice_lacks(word, says):
     with pytest.raises(ConfigError, match=says):
@@ -119,6 +124,16 @@ def test_a_path_is_taken_as_it_stands(path):
 
 def test_a_path_in_quotes_or_with_an_interpolation_is_hydras():
     for word in ("hydra.run.dir='my run'", 'hydra.run.dir="a,b"', "hydra.run.dir=${run_folder:runs}", "hydra.run.dir=", "seed=1,2"):
+        assert for_hydra(word) == word
+
+
+def test_a_slot_of_a_network_is_named_by_the_network():
+    """agent/actor/torso: what Hydra calls agent/torso@agent.actor_torso."""
+    assert for_hydra("agent/actor/torso=simba") == "agent/torso@agent.actor_torso=simba"
+    assert [job.overrides[0].rpartition("/")[2] for job in expand(["agent/actor/reduce=first,mean"])] == [
+        "reduce@agent.actor_reduce=first", "reduce@agent.actor_reduce=mean",
+    ]  # fmt: skip
+    for word in ("agent/torso=simba", "agent=lab/dtr", "agent/torso@agent.actor_torso=simba", "env/atari/pong=1", "agent/actor/tors=mlp"):
         assert for_hydra(word) == word
 
 
