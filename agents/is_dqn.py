@@ -60,5 +60,7 @@ class IteratedShared(Window):
         roll_(self.online)  # Q̄_0 ← Q_1,  Q_k ← Q_{k+1}  k < K: entry 0 is Q̄_0
 
     def acting_values(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
-        values = self.online(obs, noise).mean()
+        return self.of_iterations(self.online(obs, noise).mean())
+
+    def of_iterations(self, values: Tensor) -> Tensor:
         return values if self.acting == "uniform_with_target" else values[1:]

@@ -50,6 +50,8 @@ class Rows(NamedTuple):
     """(M,) bool: episode boundary after this step, for any cause. A lost life may be terminated without ended."""
     probability: np.ndarray
     """(M,) float32: probability with which the behaviour took the action; a constant where no part of the agent reads it"""
+    state: np.ndarray = np.zeros((1, 0), np.float32)
+    """(M, S) float32: `Acted.state`; S is 0 without a core"""
 
 
 Noise = dict[str, Any]
@@ -106,7 +108,9 @@ class Batch(NamedTuple):
     name"""
     extra: dict[str, Tensor]
     """Fields by declared needs: "successor" (the observation one step later), "terminated" (whether the first step terminated), "restart"
-    (whether the last step terminated), "behavior_probability". An agent adds the masks (*B, A) bool that it divides from observations,
+    (whether the last step terminated), "behavior_probability", "state" (B, S), that of the core before the first row of sequences or of a
+    rollout (T, B), and with it, if rows come before that serve the core alone, their observations "burn_in" (T', B, *obs) and whether a row
+    is the last of its episode, "burn_in_ends" (T', B) bool. An agent adds the masks (*B, A) bool that it divides from observations,
     "valid" and "next_valid"; one with critics the log density of the next action, "next_log_prob", and beside a successor the normalized
     observation without the action, "observed" """
 
@@ -124,6 +128,8 @@ class Acted(NamedTuple):
     """(M,): in evaluation, value of the action by the network that acts, in units of the learned rewards; None if it was not computed"""
     gap: Tensor | None = None
     """(M,): in evaluation with discrete actions, the best value minus the second"""
+    state: Tensor | None = None
+    """(M, S): state of the core before this observation, zeros where an episode starts; None without a core"""
 
 
 class Report(NamedTuple):

@@ -134,7 +134,7 @@ class PlanningAgent(Agent):
         action = self.choose(obs.cpu().numpy(), noise["u"].cpu().numpy() if explore else None)
         return Acted(torch.from_numpy(np.asarray(action, np.int64)), certain(len(action)), memory)
 
-    def greedy(self, obs: Tensor) -> Tensor:
+    def greedy(self, obs: Tensor, *state: Tensor) -> Tensor:
         return torch.from_numpy(np.asarray(self.choose(obs.cpu().numpy(), None), np.int64))
 
     def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:

@@ -1,10 +1,33 @@
-"""Gymnasium's classic control tasks: CartPole, Acrobot, MountainCar, Pendulum."""
+"""Gymnasium's classic control tasks: CartPole, Acrobot, MountainCar, Pendulum; also with some numbers of an observation hidden."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from .gym import Registered
+import gymnasium
+import numpy as np
+
+from .gym import GymGame, Registered, make
+
+
+class Columns(gymnasium.ObservationWrapper):
+    """Shows some numbers of an observation and no others.
+
+    Args:
+        visible: their places, from 0.
+    """
+
+    def __init__(self, env: gymnasium.Env, visible: list[int]):
+        super().__init__(env)
+        full: Any = env.observation_space
+        if not all(0 <= place < full.shape[0] for place in visible):
+            raise ValueError(f"visible must be places from 0 to {full.shape[0] - 1}, not {visible}")
+        self.visible = np.array(visible)
+        self.observation_space = gymnasium.spaces.Box(full.low[self.visible], full.high[self.visible], dtype=full.dtype)
+
+    def observation(self, observation: np.ndarray) -> np.ndarray:
+        return observation[self.visible]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,3 +36,11 @@ class Classic(Registered):
 
     obs_scale: list[float] | None = None
     """Size that each component of an observation reaches. Observations stay raw here; agents may divide by it."""
+    visible: list[int] | None = None
+    """Components that agents see, from 0; None: all. Without velocities a task needs memory (agent/core)"""
+
+    def build(self, evaluation: bool = False) -> GymGame:
+        env = make(self.id, self.max_episode_steps, self.kwargs)
+        if self.visible is not None:
+            env = Columns(env, list(self.visible))
+        return GymGame(env)

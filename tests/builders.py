@@ -156,7 +156,7 @@ def made_up(agent, spec: Spec, size: int = 3, seed: int = 0) -> Batch:
     """A batch of random rows; sequences of four if the agent needs them."""
     from deeprl.running.config.dry_run import made_up_batch
 
-    return made_up_batch(agent, spec, (4, size) if "sequences" in agent.needs else (size,), seed=seed)
+    return made_up_batch(agent, spec, (4, size) if agent.needs & {"sequences", "state"} else (size,), seed=seed)
 
 
 # ---- commands, in this process

@@ -192,7 +192,7 @@ def updated(config: dict, device: str) -> dict[str, torch.Tensor]:
     modes.apply(agent, "reference")
     learner = Learner(agent, given)
     for step in (1, 2):
-        learner.update(made_up_batch(agent, agent.spec, (4, 3) if "sequences" in agent.needs else (3,), device, seed=step))
+        learner.update(made_up_batch(agent, agent.spec, (4, 3) if agent.needs & {"sequences", "state"} else (3,), device, seed=step))
         agent.tick(step - 1, step)
     return {name: tensor.cpu() for name, tensor in agent.state_dict().items()}
 

@@ -29,8 +29,10 @@ def of_iterations(loss: Tensor, values: Tensor) -> dict[str, Tensor]:
     return {**numbered("train/chain_loss", loss.flatten(1).mean(1)), "train/chain_spread": values.std(0, correction=0)}
 
 
-Answer = Callable[[Tensor, NetworkNoise], Tensor]
-"""(M, *obs) and noise -> result of `Agent.answer`"""
+Answer = Callable[..., Any]
+"""(M, *obs), noise, with a core its state (M, S) -> result of `Agent.answer`"""
+CORE = "core"
+"""Name in the acting memory of the state of a core"""
 
 
 class Agent(nn.Module, Choice):
@@ -49,6 +51,8 @@ class Agent(nn.Module, Choice):
     rewards: Part
     """raw reward (...) -> learned reward (...) or (C, ...); the replay applies it before n-step sums"""
     needs: frozenset[str] = frozenset()
+    state_size = 0
+    """S, numbers of the core's state for one environment; 0: the agent has no core"""
     products: torch.dtype = torch.float32
     """Type in which convolutions and hidden layers multiply in a loss; `deeprl.running.accelerate.modes.set_products` sets it"""
 
@@ -86,9 +90,19 @@ class Agent(nn.Module, Choice):
         own = [m for m in self.modules() if any(id(parameter) in trained for parameter in m.parameters(recurse=False))]
         return [project_ for module in own if (project_ := getattr(module, "project_", None)) is not None]
 
-    def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
-        """Output of the networks for (M, *obs) when the agent acts: a pure function of parameters, buffers and its arguments."""
+    def answer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
+        """Output of the networks for (M, *obs) when the agent acts: a pure function of parameters, buffers and its arguments. With a core
+        it takes the state (M, S) too, and returns output and new state."""
         raise NotImplementedError
+
+    def recalled(self, memory: dict, first: Tensor) -> tuple[Tensor, ...]:
+        """State of the core before an observation, (M, S): that of the acting memory, zeros where an episode starts. Without a core ()."""
+        if not self.state_size:
+            return ()
+        state = memory.get(CORE)
+        if state is None:
+            return (torch.zeros(len(first), self.state_size, device=next(self.parameters()).device),)
+        return (torch.where(first.to(state.device)[:, None], 0.0, state),)
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, answer: Answer | None = None) -> Acted:
         """Actions for (M, *obs).
@@ -103,13 +117,14 @@ class Agent(nn.Module, Choice):
         """
         raise NotImplementedError
 
-    def greedy(self, obs: Tensor) -> Tensor:
+    def greedy(self, obs: Tensor, *state: Tensor) -> Any:
         """Actions of the policy that the agent has learned, for (M, *obs): (M,) int64, or (M, D) in [-1, 1]. A pure function of parameters,
-        buffers and observations. `act` in evaluation takes the same actions, except for what `simplified` lists."""
+        buffers and observations. `act` in evaluation takes the same actions, except for what `simplified` lists. With a core it takes the
+        state (M, S) too, and returns actions and new state."""
         raise NotImplementedError
 
-    def greedy_values(self, obs: Tensor) -> Tensor:
-        """Values of which `greedy` takes the largest, (M, A), if the actions are discrete."""
+    def greedy_values(self, obs: Tensor, *state: Tensor) -> Any:
+        """Values of which `greedy` takes the largest, (M, A), if the actions are discrete; with a core the new state too."""
         raise NotImplementedError
 
     def simplified(self) -> list[str]:

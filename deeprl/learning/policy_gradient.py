@@ -14,17 +14,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, Part, bounds_above_zero, in_range, one_of
-from deeprl.learning.agent import Agent, Answer, watching
+from deeprl.learning.agent import CORE, Agent, Answer, watching
 from deeprl.learning.networks.actors import OutputNetwork
 from deeprl.learning.networks.blocks import has_statistics, initialise
+from deeprl.learning.networks.cores import CoreChoice, Memoryless
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.policies import PolicyChoice
 from deeprl.learning.networks.torsos import TorsoChoice
+from deeprl.learning.networks.unrolled import Unrolled
 from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
@@ -106,6 +109,7 @@ class PolicyGradient(Agent):
         surrogate: the losses.
         rewards, normalize: as in `ValueAgent`.
         optimizer: of all weights, with one norm.
+        core: choice of what remembers between torso and last layers; policy and value have one each, unless they are `shared`.
 
     Raises:
         ValueError: a value is out of range, the environment has action masks, or the torso has running averages.
@@ -129,8 +133,10 @@ class PolicyGradient(Agent):
         rewards: Callable[..., Part],
         normalize: Callable[..., Part],
         optimizer: Optimizer,
+        core: CoreChoice = Memoryless(),
     ):
         super().__init__()
+        self.core, self.needs = core, type(self).needs | core.needs
         self.spec, self.lam, self.surrogate, self.shared = spec, lam, surrogate, shared
         in_range(self, lam=(0, 1))
         if spec.masked:
@@ -139,23 +145,57 @@ class PolicyGradient(Agent):
         if channel_scales(self.rewards) != (1.0,):
             raise ValueError("this agent takes rewards of one channel: agent/rewards=raw")
         torso = torso.resolve(spec)
-        self.policy = policy.build(spec, torso)
+        self.policy = policy.build(spec, torso, core)
         if has_statistics(self.policy.torso):
             raise ValueError(
                 f"{type(torso).__name__} has running averages, which only the losses of values and of an actor renew: "
                 "choose another agent/torso, such as mlp with agent.torso.layer_norm=true"
             )
         if shared:
-            sizes = (self.policy.torso.features, *torso.head_hidden, 1)
+            sizes = ((self.policy.core or self.policy.torso).features, *torso.head_hidden, 1)
             self.value: nn.Module = MLP(1, sizes, activate_last=False, init=torso.init, last_init="orthogonal")
         else:
-            self.value = OutputNetwork(spec, torso, 1, "orthogonal", unit=False)
+            self.value = OutputNetwork(spec, torso, 1, "orthogonal", unit=False, core=core)
+        self.state_size = sum(network.core.size for network in self.recurrent if network.core is not None)
         for place, module in {"policy": self.policy, "value": self.value}.items():
             initialise(module, seed, place)
             weight_normalise(module, torso.weight_norm)
         parameters = [*self.policy.parameters(), *self.value.parameters()]
         self.objectives = {"policy": Objective(self.loss, parameters, optimizer.build(parameters))}
         self.observers = watching(self.normalize, self.rewards)
+
+    @property
+    def recurrent(self) -> list[OutputNetwork]:
+        """The networks whose states follow one another in that of the agent, if there is a core: that of the policy, that of the value."""
+        return [self.policy] if self.shared else [self.policy, self.value]  # type: ignore[list-item]  # a value of its own is one
+
+    def states(self, state: Tensor) -> list[Tensor]:
+        """States (B, S) by network."""
+        return list(state.split([network.core.size for network in self.recurrent], -1))  # type: ignore[union-attr]
+
+    def of_features(self, features: list[Tensor], lead: torch.Size) -> tuple[Tensor, Tensor]:
+        """`outputs` from the features after each core, (1, B, F) each."""
+        value = self.value(features[-1])[0] if self.shared else self.value.of_features(features[-1], lead)  # type: ignore[operator]
+        return self.policy.of_features(features[0], lead), value.squeeze(-1).reshape(lead)
+
+    def both_ends(self, batch: Batch) -> tuple[Tensor, Tensor, Callable[[], Tensor]]:
+        """`outputs` of a batch of the replay, and what gives values (*B,) of `next_obs`."""
+        obs = self.normalize(batch.obs)
+        if not self.state_size:
+            return *self.outputs(obs), lambda: self.outputs(self.normalize(batch.next_obs))[1]
+        batch, lead = batch._replace(obs=obs, next_obs=self.normalize(batch.next_obs)), batch.discount.shape
+        states = self.states(batch.extra["state"])
+        ends = [Unrolled(network.torso, network.core, batch, state) for network, state in zip(self.recurrent, states)]  # type: ignore[arg-type]
+        return *self.of_features([each.now for each in ends], lead), lambda: self.of_features([each.next() for each in ends], lead)[1]
+
+    def advance(self, obs: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`outputs` of (M, *obs), and the new state (M, S)."""
+        found = []
+        for network, own in zip(self.recurrent, self.states(state)):
+            assert network.core is not None
+            found.append(network.core.step(network.core.prepare(network.torso(obs)), network.core.of_rows(own)))
+        outputs, value = self.of_features([features for features, _ in found], obs.shape[:1])
+        return outputs, value, torch.cat([after[0] for _, after in found], -1)
 
     def outputs(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Parameters of the policy (*B, outputs), and values (*B,), of normalised observations."""
@@ -167,9 +207,8 @@ class PolicyGradient(Agent):
 
     def prepare(self, rollout: Batch) -> dict[str, Tensor]:
         """Advantages, returns, log π(a|s) and V(s), (L, M) each, of the networks that collected the rollout."""
-        outputs, value = self.outputs(self.normalize(rollout.obs))
-        _, after = self.outputs(self.normalize(rollout.next_obs))
-        delta = rollout.reward + rollout.discount * after - value
+        outputs, value, after = self.both_ends(rollout)
+        delta = rollout.reward + rollout.discount * after() - value
         advantage = linear_recursion(delta, self.lam * rollout.discount * goes_on(rollout.ended))
         return {
             "advantage": advantage,
@@ -181,7 +220,7 @@ class PolicyGradient(Agent):
     def loss(self, batch: Batch) -> Term:
         """L; the error is |return − V(s)|."""
         old, surrogate = batch.extra, self.surrogate  # old: before the updates, see `prepare`
-        outputs, value = self.outputs(self.normalize(batch.obs))
+        outputs, value, _ = self.both_ends(batch)
         log_prob, entropy = self.policy.log_prob(outputs, batch.action), self.policy.entropy(outputs)
         policy_loss = surrogate.policy_loss(log_prob, old["log_prob"], surrogate.advantages(old["advantage"])).mean()  # L_π
         value_loss = surrogate.value_loss(value, old["value"], old["returns"]).mean()  # L_V
@@ -190,21 +229,36 @@ class PolicyGradient(Agent):
         with torch.no_grad():
             return Term(total, {**losses, **surrogate.metrics(log_prob - old["log_prob"])}, error=(old["returns"] - value).abs())
 
-    def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
+    def answer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
         """An action of the policy, (M,) int64 or (M, D)"""
-        return self.policy.sampled(self.policy.outputs(self.normalize(obs)), noise.layers["action"])
+        if not state:
+            return self.policy.sampled(self.policy.outputs(self.normalize(obs)), noise.layers["action"])
+        outputs, _, after = self.advance(self.normalize(obs), *state)
+        return self.policy.sampled(outputs, noise.layers["action"]), after
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, answer: Answer | None = None) -> Acted:
+        state, after, value = self.recalled(memory, first), [], None
         if explore:
-            return Acted((answer or self.answer)(obs, noise["network"]).cpu(), certain(obs.shape[0]), memory)
-        outputs, value = self.outputs(self.normalize(obs))
-        return Acted(self.policy.greedy(outputs).cpu(), certain(obs.shape[0]), memory, value.cpu())
+            action = (answer or self.answer)(obs, noise["network"], *state)
+            action, *after = action if state else (action,)
+        elif state:
+            outputs, value, *after = self.advance(self.normalize(obs), *state)
+            action = self.policy.greedy(outputs)
+        else:
+            outputs, value = self.outputs(self.normalize(obs))
+            action = self.policy.greedy(outputs)
+        memory = {**memory, CORE: after[0]} if after else memory
+        return Acted(action.cpu(), certain(obs.shape[0]), memory, None if value is None else value.cpu(), state=state[0] if state else None)
 
-    def greedy(self, obs: Tensor) -> Tensor:
-        return self.policy.greedy(self.policy.outputs(self.normalize(obs)))
+    def greedy(self, obs: Tensor, *state: Tensor) -> Any:
+        values = self.greedy_values(obs, *state)
+        return (self.policy.greedy(values[0]), values[1]) if state else self.policy.greedy(values)
 
-    def greedy_values(self, obs: Tensor) -> Tensor:
-        return self.policy.outputs(self.normalize(obs))
+    def greedy_values(self, obs: Tensor, *state: Tensor) -> Any:
+        if not state:
+            return self.policy.outputs(self.normalize(obs))
+        outputs, _, after = self.advance(self.normalize(obs), *state)
+        return outputs, after
 
     def noise(self, size: tuple[int, ...], generator) -> Noise:
         return {}

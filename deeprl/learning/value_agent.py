@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from deeprl.choice import Part
-from deeprl.learning.agent import Agent, Answer, numbered, of_iterations, watching
+from deeprl.learning.agent import CORE, Agent, Answer, numbered, of_iterations, watching
 from deeprl.learning.backups.bellman import Backup, report
 from deeprl.learning.backups.policies import action_gap
 from deeprl.learning.networks.blocks import has_dropout
@@ -29,7 +29,7 @@ from deeprl.learning.parts.exploration import Tick, ValueExploration
 from deeprl.learning.parts.resets import Resets, renew_
 from deeprl.learning.parts.weighting import target_copies
 from deeprl.learning.plan import Plan
-from deeprl.learning.transforms.masks import divided, divided_batch, divided_rows, without_mask
+from deeprl.learning.transforms.masks import OBSERVATIONS, divided, divided_batch, divided_rows, without_mask
 from deeprl.learning.values.losses import average
 from deeprl.learning.values.mapped import CHANNEL_VALUES
 from deeprl.learning.values.masked import masked
@@ -84,7 +84,7 @@ class ValueAgent(Agent):
         self.torso, self.rewards, self.normalize = network.torso.resolve(seen), rewards(), normalize(spec=seen)
         head, optimizer = network.head, network.optimizer
         head.check(self.rewards)
-        networks = Networks(seen, self.torso, seed)
+        self.core, networks = network.core, Networks(seen, self.torso, seed, network.core)
         plan = Plan(seen, self.torso, self.normalize, optimizer, backup, head, networks.scalars, networks.scalars)
         self.auxiliary = network.auxiliary(plan=plan)
         self.head = wrapped(head, network.mapping, self.rewards)
@@ -93,6 +93,12 @@ class ValueAgent(Agent):
             raise ValueError(
                 "optimizer.weight_decay must be 0 with agent/chain=iterated_shared, because it would shrink the head that is not trained"
             )
+        if self.chain.online.core is not None:
+            if self.chain.rule.rule == "uniform_with_target":
+                raise ValueError(
+                    "chain.acting must not be uniform_with_target beside agent/core: while acting the target network has no state"
+                )
+            self.state_size = self.chain.online.core.n * self.chain.online.core.size
         self.auxiliary.check(self.chain)
         self.weighting = network.weighting(plan=plan, chain=self.chain)
         groups = self.auxiliary.groups(self.chain.online.beside, optimizer)
@@ -100,7 +106,9 @@ class ValueAgent(Agent):
             **self.weighting.trained(self.views),
             "value": Objective.of(self.loss, [self.chain.online], optimizer, groups),
         }
-        self.needs = self.backup.needs | self.weighting.needs | self.auxiliary.needs
+        self.needs = self.backup.needs | self.weighting.needs | self.auxiliary.needs | self.core.needs
+        if self.core.needs and "restart" in self.needs:
+            raise ValueError("agent/core must be none beside a part that goes on after a termination, because a core starts anew there")
         if "behavior_probability" in self.needs and head.noisy:
             raise ValueError(
                 f"head.noisy must be false with agent/backup={type(backup).__name__}, because noisy weights hide with which probability an "
@@ -151,45 +159,60 @@ class ValueAgent(Agent):
         """The batch with observations normalized, and without action masks in them, see `divided_batch`."""
         if self.spec.masked:
             batch = divided_batch(batch, self.spec.num_actions)
-        extra = {name: self.normalize(value) if name == "successor" else value for name, value in batch.extra.items()}
+        extra = {name: self.normalize(value) if name in OBSERVATIONS else value for name, value in batch.extra.items()}
         return batch._replace(obs=self.normalize(batch.obs), next_obs=self.normalize(batch.next_obs), extra=extra)
 
-    def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
+    def answer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
         """Values to choose from, (K, M, A)"""
-        if not self.spec.masked:
-            return self.chain.acting_values(self.normalize(obs), noise)
-        obs, valid = divided(obs, self.spec.num_actions)
-        return masked(self.chain.acting_values(self.normalize(obs), noise), valid)
+        valid = None
+        if self.spec.masked:
+            obs, valid = divided(obs, self.spec.num_actions)
+        obs = self.normalize(obs)
+        if not state:
+            values = self.chain.acting_values(obs, noise)
+            return values if valid is None else masked(values, valid)
+        network = self.chain.online
+        features, after = network.advance(obs, *state)
+        values = self.chain.of_iterations(network.values(features, obs.shape[:1], noise).mean())
+        return values if valid is None else masked(values, valid), after
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, answer: Answer | None = None) -> Acted:
-        remembered, acting = memory, None
+        remembered, acting, state = memory, None, self.recalled(memory, first)
 
         def policy() -> Tensor:
             nonlocal remembered, acting
             network = noise["network"] if explore else quiet(noise["network"])
-            values = (answer or self.answer)(obs, network)
+            values = (answer or self.answer)(obs, network, *state)
+            if state:
+                values, after = values
             acting, remembered = self.chain.rule.choose(values, noise, first, memory)  # (M, A)
+            if state:
+                remembered = {**remembered, CORE: after}
             return acting
 
         valid = divided(obs, self.spec.num_actions)[1].cpu() if self.spec.masked else None
         tick = Tick(step, first, noise, self.spec.num_actions, valid, self.exact, explore)
         before = memory.get(EXPLORER, {})
         action, probability, after = self.explore(policy, tick, before)
+        if state and acting is None:  # exploration did not ask, but the core has to see every observation
+            policy()
         if before or after:  # the chain's rule has names of its own
             remembered = {**remembered, EXPLORER: after}
+        acted = Acted(action, probability, remembered, state=state[0] if state else None)
         if explore or acting is None:
-            return Acted(action, probability, remembered)
+            return acted
         acting = acting.cpu()
-        return Acted(action, probability, remembered, acting.gather(-1, action.unsqueeze(-1)).squeeze(-1), action_gap(acting))
+        return acted._replace(value=acting.gather(-1, action.unsqueeze(-1)).squeeze(-1), gap=action_gap(acting))
 
-    def greedy(self, obs: Tensor) -> Tensor:
-        return self.greedy_values(obs).argmax(-1)
+    def greedy(self, obs: Tensor, *state: Tensor) -> Any:
+        values = self.greedy_values(obs, *state)
+        return (values[0].argmax(-1), values[1]) if state else values.argmax(-1)
 
-    def greedy_values(self, obs: Tensor) -> Tensor:
-        values = self.answer(obs, QUIET)  # (K, M, A)
-        if self.chain.rule.draws:
-            return self.chain.rule.typical(values)
-        return self.chain.rule.choose(values, {}, torch.ones(obs.shape[0], dtype=torch.bool), {})[0]
+    def greedy_values(self, obs: Tensor, *state: Tensor) -> Any:
+        values, *after = self.answer(obs, QUIET, *state) if state else (self.answer(obs, QUIET),)  # (K, M, A)
+        rule = self.chain.rule
+        one = rule.typical(values) if rule.draws else rule.choose(values, {}, torch.ones(obs.shape[0], dtype=torch.bool), {})[0]
+        return (one, *after) if state else one
 
     def simplified(self) -> list[str]:
         found = []

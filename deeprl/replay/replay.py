@@ -81,7 +81,7 @@ class Replay(Source):
             raise ValueError(f"sampler must be that of replay=uniform, prioritized or lap, not {sampler!r}: set replay in place of it")
         self.spec = spec
         self.rule = TransitionRule(spec, n_step, discount, rewards, needs & self.offers, torch.device(batch_device))
-        self.layout = layout(spec, capacity, num, self.reach)
+        self.layout = layout(spec, capacity, num, self.reach, self.stored_state)
         self.bytes = self.layout.memory + sampler.memory(self.layout.ticks * num)
         """Memory of a full replay"""
         self._refuse_if_too_large()
@@ -91,6 +91,9 @@ class Replay(Source):
         self._gathers: dict[int, Any] = {}
         self._written = WeakIdKeyDictionary()
         """`batch.index` of each draw from the device's copy -> ticks that had been written by then"""
+
+    stored_state = 0
+    """S, numbers of a core's state that are stored with each row"""
 
     @property
     def reach(self) -> int:

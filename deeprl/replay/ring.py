@@ -60,6 +60,8 @@ class Layout:
     """Frames of the same episode before this one, at most `front`"""
     real: int
     """1 if the row is a transition; 0 on an extra row and on the one at the cursor"""
+    state: int
+    """First column of the core's state before the row; `width` if states are not stored"""
     width: int
 
     @property
@@ -68,13 +70,14 @@ class Layout:
         return self.num * (self.stride * (4 * self.width + (self.size if self.image else 0)) + 8 * self.ticks)
 
 
-def layout(spec: Spec, capacity: int, num: int, reach: int) -> Layout:
+def layout(spec: Spec, capacity: int, num: int, reach: int, state: int = 0) -> Layout:
     """Layout of a storage.
 
     Args:
         capacity: rows of all environments together.
         num: M environments.
         reach: rows that a window reaches ahead, n of n-step returns or more.
+        state: S, numbers of a core's state that are stored with each row.
 
     Raises:
         ValueError: the capacity is less than `reach` rows for each environment.
@@ -91,7 +94,8 @@ def layout(spec: Spec, capacity: int, num: int, reach: int) -> Layout:
     reward = action + max(spec.action_dim, 1)
     stride = front + period + reach
     sizes = num, ticks, stack, image, size, spec.num_actions, front, reach, period, stride
-    return Layout(*sizes, action, reward, *range(reward + 1, reward + 7))
+    columns = [*range(reward + 1, reward + 7), reward + 6 + state]
+    return Layout(*sizes, action, reward, *columns)
 
 
 def require_actions(found: Any, count: int) -> None:
@@ -182,6 +186,8 @@ class Ring:
             row[at.ended] = end
             row[at.probability] = probability[e]
             row[at.real] = 1.0
+            if at.state < at.width:
+                row[at.state :] = rows.state[e]
             after[at.action :] = 0.0
             if front:
                 row[at.age] = age = 0.0 if self._fresh[e] else row.item(at.age)  # the previous tick wrote it here

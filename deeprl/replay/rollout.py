@@ -1,7 +1,8 @@
 """Rollouts: L ticks of M environments, learned from in E passes, then dropped.
 
 The policy is constant while a rollout is collected. At its end the agent prepares what its losses need of the whole rollout, such as
-returns, once. Then each pass (*epoch*) draws every transition exactly once, in N batches of L · M / N.
+returns, once. Then each pass (*epoch*) draws every transition exactly once, in N batches of L · M / N. For an agent with a core a batch is
+M / N whole environments, because its state goes through the ticks of each.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ class Rollout(Source):
         epochs: E, passes over a rollout.
         minibatches: N, updates of a pass.
         spec, num, discount, rewards, needs, batch_device: as in `Replay`.
+        state_size: S, numbers of the core's state of an environment; 0 without a core.
 
     Raises:
-        ValueError: a value is out of range, or L · M is no multiple of N.
+        ValueError: a value is out of range, or L · M is no multiple of N; with a core, if M is none.
     """
 
-    offers = frozenset({"rollout", "successor", "behavior_probability", "terminated"})
+    offers = frozenset({"rollout", "successor", "behavior_probability", "terminated", "state"})
     paced_by = ("env.num", "replay.length")
 
     def __init__(
@@ -46,17 +48,28 @@ class Rollout(Source):
         rewards: Callable[[Tensor], Tensor] = lambda raw: raw,
         needs: frozenset[str] = frozenset(),
         batch_device: str | torch.device = "cpu",
+        state_size: int = 0,
     ):
         self.length, self.epochs, self.minibatches, self.num = length, epochs, minibatches, num
         counts(self, length=1, epochs=1, minibatches=1, num=1)
         self.spec, self.discount, self.rewards, self.extras, self.device = spec, discount, rewards, needs, torch.device(batch_device)
         in_range(self, discount=(0, 1))
         self.capacity = length * num
+        self.recurrent = "state" in needs
+        if self.recurrent and num % minibatches:
+            raise ValueError(
+                f"minibatches must divide the {num} environments, not be {minibatches}, because agent/core goes through the whole "
+                "rollout of each: change it or env.num"
+            )
         if self.capacity % minibatches:
             raise ValueError(
                 f"minibatches must divide the {length} · {num} transitions of a rollout, not be {minibatches}: change it, length or env.num"
             )
-        self.batch_size = self.capacity // minibatches
+        self.shuffled = num if self.recurrent else self.capacity
+        """What a pass shuffles: transitions, or environments"""
+        self.batch_size = self.shuffled // minibatches
+        self.start = torch.zeros(num, state_size)
+        """State of the core before the first tick"""
         shape, lead = tuple(spec.obs_shape), (length, num)
         self.stored = {
             "obs": torch.zeros((*lead, *shape), dtype=spec.obs_dtype),
@@ -92,6 +105,8 @@ class Rollout(Source):
     # Writing
 
     def append(self, rows: Rows) -> None:
+        if self.recurrent and not self.filled:
+            self.start.copy_(torch.from_numpy(rows.state))
         for name, array in self.arrays.items():
             array[self.filled] = getattr(rows, name)
         self.filled += 1
@@ -109,10 +124,10 @@ class Rollout(Source):
             return
         rollout, size = self.prepared(), self.batch_size
         for _ in range(self.epochs):
-            order = list(range(self.capacity))
-            for start in range(0, self.capacity, size):
+            order = list(range(self.shuffled))
+            for start in range(0, self.shuffled, size):
                 for place, u in enumerate(self.uniforms.next()["u"].tolist(), start):
-                    other = place + int(u * (self.capacity - place))
+                    other = place + int(u * (self.shuffled - place))
                     order[place], order[other] = order[other], order[place]
                 yield self.gathered(rollout, torch.tensor(order[start : start + size]))
         for tick in range(self.length):
@@ -120,10 +135,13 @@ class Rollout(Source):
         self.previous, self.filled = self.length, 0
 
     def prepared(self) -> Batch:
-        """The rollout as a batch with the axis (L · M), and with the columns that the agent prepares."""
+        """The rollout as a batch with the axis (L · M), of an agent with a core (L, M), and with the columns that the agent prepares."""
         with torch.no_grad():
             whole = self.whole()
-            columns = {name: column.flatten(-2) for name, column in self.prepare(whole).items()}
+            columns = self.prepare(whole)
+        if self.recurrent:
+            return whole._replace(extra={**whole.extra, **columns})
+        columns = {name: column.flatten(-2) for name, column in columns.items()}
         flat = {name: getattr(whole, name).flatten(0, 1) for name in Batch._fields if name not in ("reward", "noise", "extra")}
         extra = {name: column.flatten(0, 1) for name, column in whole.extra.items()}
         reward = whole.reward.flatten(-2)  # channels come first
@@ -134,7 +152,12 @@ class Rollout(Source):
         stored = {name: tensor.to(self.device) for name, tensor in self.stored.items()}
         ones = torch.ones((self.length, self.num), device=self.device)
         true = ones > 0
-        offered = {"successor": stored["next_obs"], "behavior_probability": stored["probability"], "terminated": stored["terminated"]}
+        offered = {
+            "successor": stored["next_obs"],
+            "behavior_probability": stored["probability"],
+            "terminated": stored["terminated"],
+            "state": self.start.to(self.device, copy=True),
+        }
         return Batch(
             stored["obs"], stored["action"], self.rewards(stored["reward"]), self.discount * ~stored["terminated"], stored["next_obs"],
             true.long(), stored["ended"], true, ones, torch.arange(self.capacity).view(self.length, self.num), {},
@@ -142,11 +165,22 @@ class Rollout(Source):
         )  # fmt: skip
 
     def gathered(self, whole: Batch, index: Tensor) -> Batch:
-        """Transitions (B,) of `prepared`. Its own fields have the rows first, (L · M, ...), prepared columns last, (..., L · M)."""
+        """Transitions (B,) of `prepared`; with a core, environments (B,). Its own fields have the rows first, (L · M, ...), prepared
+        columns last, (..., L · M)."""
         place = index.to(self.device)
+        if self.recurrent:
+            rows = {name: getattr(whole, name)[:, place] for name in Batch._fields if name not in ("reward", "index", "noise", "extra")}
+            extra = {name: column.index_select(-1, place) for name, column in whole.extra.items() if name not in self.offers}
+            extra |= {name: column[:, place] for name, column in whole.extra.items() if name in self.offers - {"state"}}
+            extra["state"] = whole.extra["state"][place]
+            return Batch(**rows, reward=whole.reward.index_select(-1, place), index=whole.index[:, index], noise={}, extra=extra)
         rows = {name: getattr(whole, name)[place] for name in Batch._fields if name not in ("reward", "index", "noise", "extra")}
         extra = {name: column[place] if name in self.offers else column.index_select(-1, place) for name, column in whole.extra.items()}
         return Batch(**rows, reward=whole.reward.index_select(-1, place), index=index, noise={}, extra=extra)
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        return (self.length, self.batch_size) if self.recurrent else (self.batch_size,)
 
     def seen(self) -> tuple[Tensor, Tensor | None]:
         """Raw rewards (R,) of the newest transitions, those of the last rollout among them, and their observations (R, *obs); None for
@@ -157,7 +191,8 @@ class Rollout(Source):
     # Checkpoints: between two ticks, where nothing is being learned
 
     def state_dict(self) -> dict[str, Any]:
-        return {"filled": self.filled, "rows": {name: tensor[: self.filled].clone() for name, tensor in self.stored.items()}}
+        found = {"filled": self.filled, "rows": {name: tensor[: self.filled].clone() for name, tensor in self.stored.items()}}
+        return {**found, "start": self.start.clone()} if self.recurrent else found
 
     def load(self, state: dict[str, Any], segments: Iterable[dict[str, Tensor]]) -> None:
         """
@@ -170,6 +205,13 @@ class Rollout(Source):
             if not 0 <= filled < self.length or found.shape != (filled, *tensor.shape[1:]) or found.dtype != tensor.dtype:
                 raise ValueError(f"the stored rollout has {name} of shape {tuple(found.shape)}, this one {tuple(tensor.shape)}")
             tensor[:filled] = found
+        if self.recurrent:
+            start = torch.as_tensor(state["start"])
+            if start.shape != self.start.shape or not torch.isfinite(start).all():
+                raise ValueError(
+                    f"the stored rollout has states {tuple(start.shape)}, this one {tuple(self.start.shape)}, or they are not finite"
+                )
+            self.start.copy_(start)
         require_actions(self.stored["action"][:filled], self.spec.num_actions)
         self.filled = filled
 

@@ -8,13 +8,16 @@ observation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
-from deeprl.choice import in_range
+from deeprl.choice import in_range, one_of
+from deeprl.replay.fold import fold, span
 from deeprl.replay.gather import Here, There, TransitionRule
 from deeprl.replay.mirror import Mirror
 from deeprl.replay.replay import Replay
@@ -34,21 +37,29 @@ class Sequences(Replay):
     written. The newest T − 1 transitions of each environment are no starts, but belong to earlier sequences. `len` is the number of starts.
     With the need "restart" these are the newest T.
 
-    A prioritised sampler draws starts, with the mean error of the valid rows as priority of a sequence.
+    A prioritised sampler draws starts. The priority of a sequence is η max |δ| + (1 − η) mean |δ| over its valid rows (Kapturowski et al.,
+    2019, with η = 0.9).
 
     `batch.index` (T, B) holds the number of each transition, −1 on other rows.
+
+    With the need "state" a sequence starts with a state of the agent's core, and T' rows of burn-in come before the others.
 
     Args:
         length: T.
         batch_size: B, sequences; an update learns from up to T · B transitions.
-        n_step: must be 1, because traces replace n-step sums.
+        n_step: n of sums within a sequence, where the backup has no trace. The last n − 1 rows of a sequence have shorter sums.
+        burn_in: T', rows before the others that only move the state of a core.
+        start: the core's state before the first row: "stored", as it was when the row was collected, or "zero".
+        mix: η.
+        state_size: S, numbers of a state.
         others: see `Replay`.
 
     Raises:
-        ValueError: as in `Replay`, or n_step is not 1, or the capacity is less than T rows for each environment.
+        ValueError: as in `Replay`, or n_step is not 1 beside a trace, or the capacity is less than T' + T rows for each environment, or
+            there is a burn-in without a core.
     """
 
-    offers = Replay.offers | {"sequences"}
+    offers = Replay.offers | {"sequences", "state"}
 
     def __init__(
         self,
@@ -57,22 +68,36 @@ class Sequences(Replay):
         batch_size: int,
         length: int = LENGTH,
         n_step: int = 1,
+        burn_in: int = 0,
+        start: str = "stored",
+        mix: float = 0.0,
         sampler: Sampler = Uniform(),
         device: str = "auto",
         num: int,
+        needs: frozenset[str] = frozenset(),
+        state_size: int = 0,
         **others,
     ):
-        self.length = length
-        in_range(self, length=(1, None))
-        if n_step != 1:
-            raise ValueError(f"n_step must be 1 with sequences, not {n_step}: the backup's trace takes the place of sums over n steps")
-        if capacity // num < length:
-            raise ValueError(f"capacity must be at least length rows for each environment ({length} * {num}), not {capacity}")
-        super().__init__(capacity=capacity, batch_size=batch_size, sampler=sampler, device=device, num=num, **others)
+        self.length, self.burn_in, self.start, self.mix, self.state_size = length, burn_in, start, mix, state_size
+        in_range(self, length=(1, None), burn_in=(0, None), mix=(0, 1))
+        one_of(self, start=("stored", "zero"))
+        if n_step != 1 and needs & {"sequences", "restart"}:
+            raise ValueError(f"n_step must be 1 here, not {n_step}: the backup's trace takes the place of sums over n steps")
+        if burn_in and "state" not in needs:
+            raise ValueError(f"burn_in must be 0 without agent/core, not {burn_in}: only a core has a state that it could move")
+        if capacity // num < burn_in + length:
+            rows = f"{'burn_in + ' * bool(burn_in)}length rows for each environment ({burn_in + length} * {num})"
+            raise ValueError(f"capacity must be at least {rows}, not {capacity}")
+        self.stored_state = state_size if start == "stored" else 0
+        super().__init__(
+            capacity=capacity, batch_size=batch_size, n_step=n_step, sampler=sampler, device=device, num=num, needs=needs, **others
+        )
+        self._starts = WeakIdKeyDictionary()
+        """`batch.index` of each draw -> the numbers of its first rows, which those of a burn-in are"""
 
     @property
     def reach(self) -> int:
-        return self.length + self.rule.restarts
+        return self.burn_in + self.length + self.rule.restarts
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -82,15 +107,28 @@ class Sequences(Replay):
     def unripe(self) -> int:
         return self.reach - 1
 
-    def make_gather(self, size: int) -> SequenceWindows:
-        return SequenceWindows(self.ring, self.mirror, self.rule, self.length, size)
+    def make_gather(self, size: int) -> Callable[..., Batch]:
+        gather = SequenceWindows(self.ring, self.mirror, self.rule, self.length, size, self.burn_in, self.state_size)
+
+        def drawn(slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Batch:
+            batch = gather(slot, index, weight)
+            self._starts[batch.index] = index
+            return batch
+
+        return drawn
 
     def priorities(self, drawn: Batch, error: Tensor) -> None:  # type: ignore[override]  # its samples are batches
-        """The priority of a sequence is the mean error of its valid rows."""
         if self.prioritized:
-            valid = drawn.index >= 0
-            mean = torch.where(valid, error.detach().cpu(), 0.0).sum(0) / valid.sum(0)
-            self.draws.update(drawn.index[0].numpy(), mean.numpy(), self.live)
+            starts = self._starts[drawn.index] if self.burn_in else drawn.index[0]
+            priority = mixed(error.detach().cpu(), drawn.index >= 0, self.mix)
+            self.draws.update(starts.numpy(), priority.numpy(), self.live)
+
+
+def mixed(error: Tensor, valid: Tensor, mix: float) -> Tensor:
+    """Priority of each sequence, (B,): mix · max |error| + (1 − mix) · mean |error| over its valid rows; error, valid (T, B)."""
+    size = torch.where(valid, error.abs(), 0.0)
+    mean = size.sum(0) / valid.sum(0).clamp(min=1)
+    return torch.lerp(mean, size.amax(0), mix)
 
 
 class SequenceWindows:
@@ -99,12 +137,16 @@ class SequenceWindows:
     Args:
         mirror: the copy on the device, from which rows are taken if there is one.
         length, size: T, B.
+        burn_in, state_size: T', and S, see `Sequences`.
     """
 
-    def __init__(self, ring: Ring, mirror: Mirror | None, rule: TransitionRule, length: int, size: int):
+    def __init__(
+        self, ring: Ring, mirror: Mirror | None, rule: TransitionRule, length: int, size: int, burn_in: int = 0, state_size: int = 0
+    ):
         at, device = ring.layout, rule.device
         self.rule, self.num, self.at, self.mirror, self.size, self.length = rule, at.num, at, mirror, size, length
-        self.offsets = torch.arange(length + 1 + rule.restarts)[:, None]
+        self.burn_in, self.state_size, self.powers = burn_in, state_size, rule.powers
+        self.offsets = torch.arange(burn_in + length + 1 + rule.restarts)[:, None]
         self.offsets_there = self.offsets if mirror is None else self.offsets.to(device)
         self.rows, frames = ring.tensors()
         self.ones = torch.ones((length, size), device=device)
@@ -134,27 +176,36 @@ class SequenceWindows:
             self.mirror.follow()
             start, *weights = self.stage([slot, *weights])
             rows, obs = self.gathered(start + self.offsets_there)
-            real = self.rows[slot + self.offsets[: self.length], self.at.real] > 0
+            real = self.rows[slot + self.offsets[: self.burn_in + self.length], self.at.real] > 0
         return self.batch(rows, obs, real, index, weights)
 
     def gathered(self, place: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows (T, B, width) and observations (T + 1, B, *obs), or a row more, from the places (T + 1, B)."""
+        """Rows (T' + T, B, width) and observations (T' + T + 1, B, *obs), or a row more, from the places (T' + T + 1, B)."""
         at, memory, place = self.at, self.memory, place.flatten()
         rows = memory.take("rows", place)
         obs = rows[:, : at.size]
         if at.image:
             obs = memory.blank(memory.take("frames", place - at.front), rows[:, at.age, None], at)
-        return rows.view(-1, self.size, at.width)[: self.length], obs.reshape(-1, self.size, *self.rule.spec.obs_shape)
+        return rows.view(-1, self.size, at.width)[: self.burn_in + self.length], obs.reshape(-1, self.size, *self.rule.spec.obs_shape)
 
     def batch(self, rows: Tensor, obs: Tensor, real: Tensor, index: Tensor, weights: list[Tensor]) -> Batch:
         """
         Args:
             rows, obs: of `gathered`, on the device.
-            real: (T, B) bool on the CPU, whether a row is a transition, because only the replay reads the numbers that depend on it.
+            real: (T' + T, B) bool on the CPU, whether a row is a transition, because only the replay reads the numbers that depend on it.
             index: (B,) the numbers of the first transitions.
             weights: importance weights (B,), if there are any.
         """
-        at, rule, length = self.at, self.rule, self.length
+        at, rule, length, extra = self.at, self.rule, self.length, {}
+        earlier = real.long().cumsum(0) - 1  # number of the sequence's transitions before this row
+        number = torch.where(real, index + self.num * earlier, -1)[self.burn_in :]
+        if "state" in rule.extras:
+            before, state = rows[: self.burn_in], rows[0, :, at.state :]
+            extra["state"] = state if at.state < at.width else state.new_zeros(self.size, self.state_size)
+            if self.burn_in:
+                ends = (before[..., at.real] == 0) | (before[..., at.ended] > 0)
+                extra |= {"burn_in": obs[: self.burn_in], "burn_in_ends": ends}
+            rows, obs = rows[self.burn_in :], obs[self.burn_in :]
         action = rows[..., at.action : at.reward] if rule.spec.action_dim else rows[..., at.action].long()
         valid, continues, ended = rows[..., at.real] > 0, rows[..., at.continues], rows[..., at.ended] > 0
         after, terminated = obs[1 : length + 1], continues == 0
@@ -162,13 +213,36 @@ class SequenceWindows:
         if rule.restarts:  # the episode's extra row lies between
             over = (restart & ended).view(*restart.shape, *[1] * (obs.dim() - 2))
             next_obs, continues = torch.where(over, obs[2:], after), rows[..., at.real]
-        earlier = real.long().cumsum(0) - 1  # number of the sequence's transitions before this row
-        number = torch.where(real, index + self.num * earlier, -1)
         importance = weights[0].expand_as(self.ones) if weights else self.ones
         offered = {"successor": after, "behavior_probability": rows[..., at.probability], "terminated": terminated, "restart": restart}
-        extra = {name: offered[name] for name in offered if name in rule.extras}
-        reward, discount = rule.rewards(rows[..., at.reward]), continues * rule.discount
-        return Batch(obs[:length], action, reward, discount, next_obs, valid.long(), ended, valid, importance, number, {}, extra)
+        extra |= {name: offered[name] for name in offered if name in rule.extras}
+        reward, discount, steps = rule.rewards(rows[..., at.reward]), continues * rule.discount, valid.long()
+        if rule.n > 1:
+            reward, discount, steps = folded(reward, continues, valid, self.powers)
+            place = (torch.arange(length, device=steps.device)[:, None] + steps) * self.size + torch.arange(self.size, device=steps.device)
+            next_obs = obs.flatten(0, 1).index_select(0, place.flatten()).view_as(next_obs)
+        return Batch(obs[:length], action, reward, discount, next_obs, steps, ended, valid, importance, number, {}, extra)
+
+
+def folded(reward: Tensor, continues: Tensor, valid: Tensor, powers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """n-step sums within sequences: `fold` of the windows of n rows that start at each row. Those behind the last row are none.
+
+    Args:
+        reward: (..., T, B), already transformed; continues: (T, B); valid: (T, B) bool.
+        powers: (n + 1,) γ^0 ... γ^n.
+
+    Returns:
+        reward (..., T, B), discount (T, B), steps (T, B) int64, both 0 where not valid.
+    """
+    n = len(powers) - 1
+
+    def windows(x: Tensor) -> Tensor:  # (..., T, B) -> (..., T · B, n)
+        padded = torch.cat([x, x.new_zeros(n - 1, x.shape[-1]).expand(*x.shape[:-2], -1, -1)], -2)
+        return padded.unfold(-2, n, 1).flatten(-3, -2)
+
+    goes_on = windows(continues)
+    sums, discount, steps = fold(windows(reward), goes_on, span(goes_on, windows(valid.to(continues.dtype))), powers)
+    return sums.view_as(reward), discount.view_as(valid), torch.where(valid, steps.view_as(valid), 0)
 
 
 class Auto(Replay):

@@ -10,7 +10,7 @@ from deeprl.cli import exits
 from deeprl.replay import replay as replay_module
 from deeprl.replay.replay import Replay
 from deeprl.replay.samplers import Prioritized, Uniform
-from deeprl.replay.sequences import Auto, Sequences
+from deeprl.replay.sequences import Auto, Sequences, folded, mixed
 from tests.builders import draw, front_door
 from tests.pairwise import crossed
 from tests.replay.test_replay import CHANNELS, CONTINUOUS, FLOATS, STACKED, VECTOR, Stream, everything, one
@@ -252,8 +252,8 @@ def test_random_numbers_of_an_update_are_one_for_each_row():
 
 
 def test_n_step_sums_are_refused():
-    with pytest.raises(ValueError, match=r"^n_step must be 1 with sequences, not 3: the backup's trace takes the place"):
-        make(VECTOR, n_step=3)
+    with pytest.raises(ValueError, match=r"^n_step must be 1 here, not 3: the backup's trace takes the place"):
+        make(VECTOR, n_step=3, needs=frozenset({"sequences"}))
 
 
 def test_wrong_values_are_refused():
@@ -306,3 +306,33 @@ def test_a_capacity_that_short_episodes_leave_without_a_draw_is_refused_at_start
     assert front_door(*words, "replay.capacity=30", f"hydra.run.dir={tmp_path / 'run'}") == exits.WRONG
     assert "replay.capacity must be at least 32, twice the 8 rows" in capsys.readouterr().err
     assert front_door(*words, "replay.capacity=32", f"hydra.run.dir={tmp_path / 'run'}") == exits.FINISHED
+
+
+def test_sums_over_three_steps_within_a_sequence():
+    """r = (1, 0, 2, 1, 0, 3), γ = 0.9, a termination after row 3, and values 1 … 6 of the rows' successors."""
+    reward = torch.tensor([1.0, 0.0, 2.0, 1.0, 0.0, 3.0])[:, None]
+    continues, valid = torch.tensor([1.0, 1.0, 1.0, 0.0, 1.0, 1.0])[:, None], torch.ones(6, 1, dtype=torch.bool)
+    powers = torch.tensor([0.9**m for m in range(4)])
+    sums, discount, steps = folded(reward, continues, valid, powers)
+    assert steps.flatten().tolist() == [3, 3, 2, 1, 2, 1]
+    y = sums + discount * (torch.arange(6)[:, None] + steps)
+    assert y.flatten().tolist() == pytest.approx([4.807, 2.61, 2.9, 1.0, 7.56, 8.4], abs=1e-6)
+    channels = folded(torch.stack([reward, 2 * reward]), continues, valid, powers)[0]
+    assert torch.equal(channels, torch.stack([sums, 2 * sums]))
+
+
+def test_sums_end_with_an_episode_whose_extra_row_follows():
+    """A time limit after row 1: its target bootstraps from the extra row, row 2."""
+    valid = torch.tensor([True, True, False, True, True])[:, None]
+    continues = torch.tensor([1.0, 1.0, 0.0, 1.0, 1.0])[:, None]
+    sums, discount, steps = folded(torch.ones(5, 1), continues, valid, torch.tensor([1.0, 0.5, 0.25]))
+    assert steps.flatten().tolist() == [2, 1, 0, 2, 1]
+    assert sums.flatten().tolist()[:2] == [1.5, 1.0]
+    assert discount.flatten().tolist() == [0.25, 0.5, 0.0, 0.25, 0.5]
+
+
+def test_a_priority_mixes_the_largest_error_and_the_mean():
+    error, valid = torch.tensor([[9.0, 9.0], [0.5, 1.0], [2.0, 1.0], [0.1, 1.0], [0.4, 1.0]]), torch.ones(5, 2, dtype=torch.bool)
+    valid[0] = False
+    assert mixed(error, valid, 0.9).tolist() == pytest.approx([0.9 * 2 + 0.1 * 0.75, 1.0])
+    assert torch.equal(mixed(error, valid, 0.0), error[1:].mean(0))

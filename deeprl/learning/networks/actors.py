@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, in_range, one_of
 from deeprl.learning.networks.blocks import has_dropout, learning
+from deeprl.learning.networks.cores import CoreChoice, Memoryless
 from deeprl.learning.networks.layers import SCHEMES
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.torsos import TorsoChoice
@@ -25,21 +27,27 @@ class OutputNetwork(nn.Module):
         outputs: numbers for each observation.
         last_init: initialiser of the last layer; None takes the torso's.
         unit: weights of length 1 for each unit after the torso, projected after each update; biases are free.
+        core: what remembers between torso and MLP.
     """
 
-    def __init__(self, spec: Spec, torso: TorsoChoice, outputs: int, last_init: str | None, unit: bool):
+    def __init__(self, spec: Spec, torso: TorsoChoice, outputs: int, last_init: str | None, unit: bool, core: CoreChoice = Memoryless()):
         super().__init__()
         self.obs_dims = len(spec.obs_shape)
         self.torso = torso.build(spec, 1)
+        self.core = core.build(self.torso.features, 1)
         if has_dropout(self.torso):
             raise ValueError("dropout must be 0 in the torso of a policy, because dropout is for value networks")
-        sizes = (self.torso.features, *torso.head_hidden, outputs)
+        sizes = ((self.core or self.torso).features, *torso.head_hidden, outputs)
         self.last = (UnitMLP if unit else MLP)(1, sizes, activate_last=False, init=torso.init, last_init=last_init)
 
     def outputs(self, obs: Tensor) -> Tensor:
         """(*B, *obs) -> (*B, outputs)"""
         lead = obs.shape[: obs.dim() - self.obs_dims]
         return self.last(self.torso(obs.flatten(0, len(lead) - 1)))[0].unflatten(0, lead)
+
+    def of_features(self, features: Tensor, lead: torch.Size) -> Tensor:
+        """Features after the core, (1, B, F), of observations with the leading axes `lead` -> (*B, outputs)."""
+        return self.last(features)[0].unflatten(0, lead)
 
 
 class Actor(OutputNetwork):

@@ -1,7 +1,7 @@
 """Recurrent cores: what remembers between torso and head. Choices whose `build(inputs, n)` gives a `Core` with the stack axis n first.
 
     x (n, B, inputs), state (n, B, size)  ->  y (n, B, features), new state        one step, `Core.step`
-    x (n, T, B, inputs), state, first (T, B)  ->  y (n, T, B, features), state     T steps, `unroll`
+    x (n, T, B, inputs), state, first (T, B)  ->  y (n, T, B, features), states    T steps, `unroll`
 
 A state is one tensor, so that it can be stored, sent and exported as an observation is; zeros start an episode. `first[t]` is True where
 the observation of row t is the first of an episode: the state is zeroed *before* that row is consumed.
@@ -38,6 +38,10 @@ class Core(Block):
         weights = next(self.parameters(), torch.empty(0))
         return torch.zeros(self.n, batch, self.size, dtype=weights.dtype, device=weights.device)
 
+    def of_rows(self, states: Tensor) -> Tensor:
+        """States as rows of a replay and of acting, (B, m · size), by entry of the stack: (n, B, size). A single one serves all entries."""
+        return states.unflatten(-1, (-1, self.size)).transpose(0, 1).expand(self.n, -1, -1)
+
     def prepare(self, x: Tensor) -> Tensor:
         """What `step` needs of the input, for rows of any number of steps at once: (n, R, inputs) -> (n, R, …)."""
         return x
@@ -56,14 +60,15 @@ def unroll(core: Core, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor,
         first: (T, B) bool.
 
     Returns:
-        y (n, T, B, features), and the state after the last row.
+        y (n, T, B, features), and the states after each row (n, T, B, size).
     """
     prepared = core.prepare(x.flatten(1, 2)).unflatten(1, x.shape[1:3])
-    going, ys = (~first)[None, :, :, None].to(state.dtype), []
+    going, ys, states = (~first)[None, :, :, None].to(state.dtype), [], []
     for t in range(x.shape[1]):
         y, state = core.step(prepared[:, t], state * going[:, t])
         ys.append(y)
-    return torch.stack(ys, 1), state
+        states.append(state)
+    return torch.stack(ys, 1), torch.stack(states, 1)
 
 
 class Gates(Core):
@@ -133,9 +138,29 @@ class KeepCore(Core):
         return x, state
 
 
+@dataclass(frozen=True)
 class CoreChoice(Choice):
-    def build(self, inputs: int, n: int) -> Core:
+    """What remembers between torso and head. Its replay gives sequences with the state before their first row."""
+
+    needs = frozenset({"state"})
+
+    def build(self, inputs: int, n: int) -> Core | None:
+        """
+        Args:
+            inputs: width of the features.
+            n: stack size.
+        """
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Memoryless(CoreChoice):
+    """Nothing remembers: heads read the features of one observation."""
+
+    needs = frozenset()
+
+    def build(self, inputs: int, n: int) -> None:
+        return None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 from deeprl.choice import Choice, in_range, one_of
 from deeprl.learning.networks.actors import OutputNetwork
 from deeprl.learning.networks.blocks import Block
+from deeprl.learning.networks.cores import CoreChoice, Memoryless
 from deeprl.learning.networks.layers import SCHEMES, Init
 from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.types import Spec
@@ -44,8 +45,8 @@ class Policy(OutputNetwork):
 class CategoricalPolicy(Policy):
     """π = softmax of the outputs. An action is the largest of the outputs plus Gumbel noise."""
 
-    def __init__(self, choice: PolicyChoice, spec: Spec, torso: TorsoChoice):
-        super().__init__(spec, torso, spec.num_actions, choice.last_init, unit=False)
+    def __init__(self, choice: PolicyChoice, spec: Spec, torso: TorsoChoice, core: CoreChoice = Memoryless()):
+        super().__init__(spec, torso, spec.num_actions, choice.last_init, unit=False, core=core)
 
     def greedy(self, outputs: Tensor) -> Tensor:
         return outputs.argmax(-1)
@@ -79,8 +80,8 @@ class Deviations(Block):
 class GaussianPolicy(Policy):
     """a = μ(s) + σ ξ, not squashed: the environment layer clips actions to [−1, 1], and log π is that of the action before it."""
 
-    def __init__(self, choice: PolicyChoice, spec: Spec, torso: TorsoChoice):
-        super().__init__(spec, torso, spec.action_dim, choice.last_init, unit=False)
+    def __init__(self, choice: PolicyChoice, spec: Spec, torso: TorsoChoice, core: CoreChoice = Memoryless()):
+        super().__init__(spec, torso, spec.action_dim, choice.last_init, unit=False, core=core)
         self.deviations = Deviations(spec.action_dim, choice.log_std)
 
     @property
@@ -121,9 +122,10 @@ class PolicyChoice(Choice):
         one_of(self, last_init=(None, *SCHEMES))
         in_range(self, log_std=(-10, 10))
 
-    def build(self, spec: Spec, torso: TorsoChoice) -> Policy:
+    def build(self, spec: Spec, torso: TorsoChoice, core: CoreChoice = Memoryless()) -> Policy:
         """
         Args:
             torso: choice of the features.
+            core: what remembers them.
         """
-        return (CategoricalPolicy if spec.num_actions else GaussianPolicy)(self, spec, torso)
+        return (CategoricalPolicy if spec.num_actions else GaussianPolicy)(self, spec, torso, core)

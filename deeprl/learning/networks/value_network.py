@@ -10,13 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.learning.networks.blocks import REMEDY, Torso, has_dropout, has_statistics, initialise, learning
+from deeprl.learning.networks.cores import Core, CoreChoice, Memoryless
 from deeprl.learning.networks.heads import HeadChoice, Scalar, under
 from deeprl.learning.networks.mapped import Mapped
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.torsos import TorsoChoice
+from deeprl.learning.networks.unrolled import Unrolled
 from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.values.returns import Values
-from deeprl.types import QUIET, NetworkNoise, Spec
+from deeprl.types import QUIET, Batch, NetworkNoise, Spec
+
+
+WITHOUT_STATE = "agent/core must be none beside a part that looks at single observations"
 
 
 class ValueNetwork(nn.Module):
@@ -31,6 +36,7 @@ class ValueNetwork(nn.Module):
             B·n, F).
         beside: modules of an auxiliary loss on the features, which a chain copies with the torso, see `Auxiliary.beside`.
         ensemble: E, entries of the stack that belong to one iteration.
+        core: what remembers between the torsos and their heads, with a stack entry for each torso; None: nothing.
     """
 
     index: Tensor | None
@@ -44,9 +50,10 @@ class ValueNetwork(nn.Module):
         fractions: nn.Module | None = None,
         beside: nn.Module | None = None,
         ensemble: int = 1,
+        core: Core | None = None,
     ):
         super().__init__()
-        self.ensemble = ensemble
+        self.ensemble, self.core = ensemble, core
         self.torso, self.head, self.obs_dims, self.fractions, self.beside = torso, head, obs_dims, fractions, beside
         # a buffer, because a list would be copied to the device at every evaluation; not saved, because it follows from the chain
         self.register_buffer("index", None if index is None else torch.tensor(index), persistent=False)
@@ -65,7 +72,13 @@ class ValueNetwork(nn.Module):
         return NetworkNoise(layers, fractions)
 
     def features(self, obs: Tensor) -> Tensor:
-        """Features of all torsos, (torsos, *B, F)."""
+        """Features of all torsos, (torsos, *B, F).
+
+        Raises:
+            ValueError: the network has a core, whose features depend on earlier observations.
+        """
+        if self.core is not None:
+            raise ValueError(WITHOUT_STATE)
         lead = obs.shape[: obs.dim() - self.obs_dims]
         return self.torso(obs.flatten(0, len(lead) - 1)).unflatten(1, lead)
 
@@ -82,6 +95,8 @@ class ValueNetwork(nn.Module):
         return [own] if own else []
 
     def forward(self, obs: Tensor, noise: NetworkNoise = QUIET) -> Values:
+        if self.core is not None:
+            raise ValueError(WITHOUT_STATE)
         lead = obs.shape[: obs.dim() - self.obs_dims]
         features = self.torso(obs.flatten(0, len(lead) - 1) if len(lead) > 1 else obs, *self.torso_noise(noise))
         return self.values(features, lead, noise)
@@ -95,6 +110,17 @@ class ValueNetwork(nn.Module):
             values = self.head(self.served(features), noise, lambda fractions: self.served(embedding(features, fractions)))
         values.features = features  # of the torsos, because a head has one entry for each network that it serves
         return values.unflatten(lead) if len(lead) > 1 else values
+
+    def advance(self, obs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of the core: (B, *obs), (B, S) -> features (torsos, B, F) for `values`, new state (B, S)."""
+        assert self.core is not None
+        features, state = self.core.step(self.core.prepare(self.torso(obs)), self.core.of_rows(state))
+        return features, state.transpose(0, 1).flatten(1)
+
+    def unrolled(self, batch: Batch) -> Unrolled:
+        """Features of both ends of a batch of sequences, if there is a core."""
+        assert self.core is not None
+        return Unrolled(self.torso, self.core, batch, batch.extra["state"])
 
     def served(self, features: Tensor) -> Tensor:
         """Features for the heads: of one torso for all heads, or one for each head."""
@@ -127,11 +153,13 @@ class Networks:
         spec: spaces of the environment.
         torso: choice that builds the features.
         seed: of the initial weights.
+        core: choice of what remembers.
     """
 
     spec: Spec
     torso: TorsoChoice
     seed: int
+    core: CoreChoice = Memoryless()  # noqa: RUF009 (a frozen choice)
 
     def chained(
         self,
@@ -159,11 +187,23 @@ class Networks:
         for name, parameter in body.named_parameters():
             if not parameter.shape[:1] == (torsos,):  # a chain copies entries of this axis
                 raise ValueError(f"torso.{name} has shape {tuple(parameter.shape)}: its first axis must be the stack of {torsos}: {REMEDY}")
-        top = head.build(body.features, hidden, self.spec.num_actions, stack, init)
-        return self._started(body, top, place, index, share(body.features, torsos, init), beside(body, torsos, stack), ensemble)
+        core = self.core.build(body.features, torsos)
+        if core is not None and (has_statistics(body) or has_dropout(body)):
+            raise ValueError(
+                f"agent/torso={type(self.torso).__name__} has batch statistics or dropout, which agent/core does not know: choose another"
+            )
+        below = body if core is None else core
+        top = head.build(below.features, hidden, self.spec.num_actions, stack, init)
+        return self._started(body, top, place, index, share(below.features, torsos, init), beside(below, torsos, stack), ensemble, core)
 
     def scalars(self, place: str, stack: int, torsos: int, outputs: int) -> ValueNetwork:
-        """The network of a part: `stack` heads, each with `outputs` scalars."""
+        """The network of a part: `stack` heads, each with `outputs` scalars.
+
+        Raises:
+            ValueError: the agent has a core, and this network would see single observations.
+        """
+        if "state" in self.core.needs:
+            raise ValueError(WITHOUT_STATE)
         body = self.torso.build(self.spec, torsos)
         top = Scalar().build(body.features, self.torso.head_hidden, outputs, stack, self.torso.init)
         return self._started(body, top, place)

@@ -152,7 +152,11 @@ class Chain(Part):
 
     def acting_values(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
         """Values from which `rule` selects, (K, M, A)."""
-        return self.online(obs, noise).mean()
+        return self.of_iterations(self.online(obs, noise).mean())
+
+    def of_iterations(self, values: Tensor) -> Tensor:
+        """What the online network says, (anchors + K, M, A), without the iterations that do not act."""
+        return values
 
     def noise(self, size: tuple[int, ...], generator) -> Noise:
         """Random numbers of the networks at both ends of a batch: independent for the four evaluations, the same for all k."""

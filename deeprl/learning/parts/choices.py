@@ -9,6 +9,7 @@ from typing import ClassVar
 from deeprl.choice import Group
 from deeprl.learning.backups.actor import PolicyBackup
 from deeprl.learning.networks.actors import ActorChoice
+from deeprl.learning.networks.cores import CoreChoice, Memoryless
 from deeprl.learning.networks.encoders import ImageEncoder
 from deeprl.learning.networks.heads import HeadChoice
 from deeprl.learning.networks.torsos import TorsoChoice
@@ -27,6 +28,7 @@ class ValueChoices(Group):
     Args:
         torso, head: its layers and outputs, `deeprl.learning.networks`.
         optimizer: a choice of `deeprl.learning.optim`.
+        core: what remembers between torso and head, `deeprl.learning.networks.cores`.
         mapping: units in which the head predicts, over one or more reward channels.
         weighting: partial of a `Weighting`: weight of each sample in the regression.
         auxiliary: partial of an `Auxiliary`: another loss on the shared features.
@@ -35,6 +37,7 @@ class ValueChoices(Group):
     torso: TorsoChoice
     head: HeadChoice
     optimizer: Optimizer
+    core: CoreChoice = field(default_factory=Memoryless)
     mapping: Mapping = field(default_factory=Identity)
     weighting: Callable[..., Weighting] = Weighting
     auxiliary: Callable[..., Auxiliary] = Auxiliary

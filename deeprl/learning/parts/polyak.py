@@ -44,5 +44,7 @@ class JointPolyak(Polyak):
     offers = frozenset({"joint"})
 
     def views(self, batch: Batch) -> tuple[View, View]:
+        if self.online.core is not None:
+            return super().views(batch)
         online, target = both_ends(self.online, batch, "online"), both_ends(self.target, batch, "target")
         return FeatureView(self.online, batch, "online", *online), FeatureView(self.target, batch, "target", *target)

@@ -70,5 +70,5 @@ class Window(Chain):
 
     def acting_values(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
         """Values of the networks that may act, (K or K + 1, M, A)."""
-        values = self.online(obs, noise).mean()
+        values = super().acting_values(obs, noise)
         return torch.cat([self.target(obs, noise).mean()[:1], values]) if self.acting == "uniform_with_target" else values

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from deeprl.types import Batch, Rows, Spec
 
+OBSERVATIONS = frozenset({"successor", "burn_in"})
+"""Fields of `Batch.extra` that hold observations"""
+
 
 def without_mask(spec: Spec) -> Spec:
     """Spaces as networks see them."""
@@ -25,7 +28,7 @@ def divided_batch(batch: Batch, actions: int) -> Batch:
     next_obs, next_valid = divided(batch.next_obs, actions)
     # rows that are no transitions hold action 0, whose bonus would be that of an invalid action
     valid = valid.scatter(-1, batch.action.unsqueeze(-1), True)
-    extra = {name: divided(value, actions)[0] if name == "successor" else value for name, value in batch.extra.items()}
+    extra = {name: divided(value, actions)[0] if name in OBSERVATIONS else value for name, value in batch.extra.items()}
     return batch._replace(obs=obs, next_obs=next_obs, extra={**extra, "valid": valid, "next_valid": next_valid})
 
 

@@ -16,10 +16,13 @@ class Network(Protocol):
     """`deeprl.learning.networks.value_network.ValueNetwork`, which this layer does not import."""
 
     beside: Any
+    core: Any
 
     def __call__(self, obs: Tensor, noise: NetworkNoise = ...) -> Values: ...
 
     def features(self, obs: Tensor) -> Tensor: ...
+
+    def unrolled(self, batch: Batch) -> Any: ...
 
     def values(self, features: Tensor, lead: torch.Size, noise: NetworkNoise) -> Values: ...
 
@@ -40,6 +43,7 @@ class View:
     def __init__(self, network: Network, batch: Batch, side: str):
         self.network, self.batch, self.noise = network, batch, batch.noise.get(side, ViewNoise())
         self.statistics: dict[str, Tensor] = {}
+        self.unrolled = None if getattr(network, "core", None) is None else network.unrolled(batch)
         self._now: Values | None = None
         self._next: Values | None = None
 
@@ -62,9 +66,13 @@ class View:
         return values if valid is None else MaskedValues(values, valid)
 
     def evaluate_now(self) -> Values:
+        if self.unrolled is not None:  # features of a core, which depend on earlier rows
+            return self.network.values(self.unrolled.now, self.batch.discount.shape, self.noise.now)
         return self.network(self.batch.obs, self.noise.now)
 
     def evaluate_next(self) -> Values:
+        if self.unrolled is not None:
+            return self.network.values(self.unrolled.next(), self.batch.discount.shape, self.noise.next)
         return self.network(self.batch.next_obs, self.noise.next)
 
 

@@ -14,6 +14,7 @@ tensors of the same shape, strides and type. Parameters that share memory must b
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -109,17 +110,19 @@ class CompiledStep:
 
 
 class CompiledAnswer:
-    """Compiled `Agent.answer`, for observations and noise of one layout. Arguments and errors are those of `CompiledStep`."""
+    """Compiled `Agent.answer`, for observations, noise and states of one layout. Arguments and errors are those of `CompiledStep`."""
 
-    def __init__(self, agent: Agent, obs: Tensor, noise: NetworkNoise, backend: str = "inductor"):
+    def __init__(self, agent: Agent, obs: Tensor, noise: NetworkNoise, *state: Tensor, backend: str = "inductor"):
         pure = PureAnswer(agent)
         flats, loose = pure.constants.flats(), pure.constants.loose()
-        graph, wanted = traced(pure, (flats, loose, obs, noise))
+        graph, wanted = traced(pure, (flats, loose, obs, noise, *state))
         kept = Kept(wanted)
         self.fixed, self.loose = kept(flats), kept(list(pure.constants.places.values()))
         assert kept([obs]), "an agent that acts without looking"
         self.paths = kept(paths(noise))
-        leaves = [obs, *reached(noise, self.paths)]
+        states = kept(list(state))
+        self.reads_state = bool(states)  # a core may ignore it
+        leaves = [obs, *reached(noise, self.paths), *states]
         self.layout = Layout(leaves)
         inputs = self.inputs(leaves)
         self.run = BACKENDS[backend](graph, inputs, [True] * (len(inputs) - len(leaves)) + [False] * len(leaves))
@@ -127,7 +130,10 @@ class CompiledAnswer:
     def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
         return [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves]
 
-    def __call__(self, obs: Tensor, noise: NetworkNoise) -> Tensor | None:
-        """The answer; None if observations or noise have another layout."""
-        leaves = [obs, *reached(noise, self.paths)]
-        return self.run(self.inputs(leaves))[0] if self.layout.of(leaves) else None
+    def __call__(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
+        """The answer; None if observations, noise or state have another layout."""
+        leaves = [obs, *reached(noise, self.paths), *(state if self.reads_state else ())]
+        if not self.layout.of(leaves):
+            return None
+        answer, *after = self.run(self.inputs(leaves))
+        return (answer, *(each.clone() for each in after)) if state else answer  # copies, because a graph on a device writes there again

@@ -183,7 +183,7 @@ class PureStep:
 
 
 class PureAnswer:
-    """`Agent.answer` as a pure function of observations and noise.
+    """`Agent.answer` as a pure function of observations, noise and the state of a core.
 
     Attributes:
         constants: all parameters and buffers.
@@ -193,5 +193,6 @@ class PureAnswer:
         self.module = Bound(agent, agent.answer)
         self.constants = Constants(self.module)
 
-    def __call__(self, flats: list[Tensor], loose: dict[str, Tensor], obs: Tensor, noise: NetworkNoise) -> list[Tensor]:
-        return [torch.func.functional_call(self.module, self.constants.named(flats, loose), (obs, noise))]
+    def __call__(self, flats: list[Tensor], loose: dict[str, Tensor], obs: Tensor, noise: NetworkNoise, *state: Tensor) -> list[Tensor]:
+        answer = torch.func.functional_call(self.module, self.constants.named(flats, loose), (obs, noise, *state))
+        return list(answer) if state else [answer]

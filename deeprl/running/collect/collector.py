@@ -257,7 +257,9 @@ class RemoteCollector:
                 raise ValueError("it holds weights of actors that are not those of this agent, or are not finite")
         self.envs.num_restarts = int(state["restarts"])
         if state["rows"] is not None:
-            rows = self._checked(Rows(**state["rows"]))
+            arrays = state["rows"]
+            stateless = np.zeros((*arrays["reward"].shape, 0), np.float32)  # older checkpoints have no state
+            rows = self._checked(Rows(**{"state": stateless, **arrays}))
             info = state.get("info") or [[{}] * self.envs.num] * len(rows.reward)  # older checkpoints lack it
             self.chunk, self.at = Chunk(rows, info, [], self.envs.num_restarts), 0
         self.envs.restore(actors)
@@ -268,7 +270,8 @@ class RemoteCollector:
     def _checked(self, rows: Rows) -> Rows:
         spec, lead = self.agent.spec, (len(rows.reward), self.envs.num)
         action = (spec.action_dim,) if spec.action_dim else ()
-        for part, shape in zip(rows, Rows(spec.obs_shape, action, (), spec.obs_shape, (), (), ())):  # type: ignore[arg-type]
+        shapes = Rows(spec.obs_shape, action, (), spec.obs_shape, (), (), (), (self.agent.state_size,))  # type: ignore[arg-type]
+        for part, shape in zip(rows, shapes):
             if part.shape != (*lead, *shape) or not np.isfinite(part).all():
                 raise ValueError(f"it holds rows of actors of shape {part.shape}, not {(*lead, *shape)}, or not finite")
         return rows

@@ -45,7 +45,7 @@ class Weights:
         obs = torch.zeros((1, *spec.obs_shape), dtype=spec.obs_dtype, device=device)
         noise = map_tensors(lambda tensor: tensor[0].to(device), agent.act_noise((1, 1), torch.Generator())["network"])
         with torch.no_grad(), Touched() as touched:
-            agent.answer(obs, noise)
+            agent.answer(obs, noise, *agent.recalled({}, torch.ones(1, dtype=torch.bool)))
         constants = Constants(agent)
         self._flats = [flat for flat in constants.flats() if flat.untyped_storage().data_ptr() in touched.memory]
         places = constants.places.values()  # not the tensors, because a buffer may be replaced

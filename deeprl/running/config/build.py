@@ -174,10 +174,12 @@ def check_replay(config: dict, agent: Agent, replay: Deferred) -> None:
     Raises:
         ConfigError: a part of the agent needs what the replay does not offer.
     """
-    consumers = {f"agent/{slot}": getattr(agent, slot, None) for slot in ("backup", "weighting", "auxiliary", "rate")} | {"agent": agent}
+    slots = ("backup", "weighting", "auxiliary", "rate", "core")
+    consumers = {**{f"agent/{slot}": getattr(agent, slot, None) for slot in slots}, "agent": agent}
     refused = refusals(consumers, f"replay={config['names']['replay']}", replay.cls.offers)  # type: ignore[attr-defined]
     if refused:
         remedy = "Choose replay=sequences, or leave replay out." if "sequences" in agent.needs else "Choose another replay."
+        remedy = "Choose replay=recurrent." if "state" in agent.needs else remedy
         remedy = "Choose replay=rollout." if "rollout" in agent.needs else remedy
         remedy = "Choose replay=none." if "stream" in agent.needs else remedy
         raise ConfigError(f"{refused[-1]} {remedy}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import is_dataclass
 from operator import itemgetter
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,6 +49,7 @@ def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str =
     ones, true = torch.ones(size), torch.ones(size, dtype=torch.bool)
     every_other = torch.arange(raw.numel()).reshape(size) % 2 == 0
     offered = {"successor": after, "behavior_probability": 0.3 * ones, "terminated": ~true, "restart": every_other}
+    offered["state"] = torch.zeros(size[-1], agent.state_size)
     extra = {name: value for name, value in offered.items() if name in agent.needs}
     reward = agent.rewards(raw.to(device))
     made = Batch(obs, action, raw, 0.99 * ones, after, ones.long(), ~true, true, ones, ones.long(), noise, extra)
@@ -56,27 +58,29 @@ def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str =
 
 
 def rolled_out(agent: Agent, spec: Spec, batch: Batch, raw: Tensor) -> Batch:
-    """The batch (B,) as updates on a rollout get it: B ticks of one environment, stored, prepared by the agent and drawn.
+    """The batch as updates on a rollout get it, stored, prepared by the agent and drawn: (B,) as B ticks of one environment, and (T, B) for
+    an agent with a core as T ticks of B environments.
 
     Args:
-        raw: (B,) rewards of the environment.
+        raw: (*B) rewards of the environment.
     """
-    ticks = len(raw)
+    ticks, num = raw.shape if raw.dim() > 1 else (len(raw), 1)
     rollout = Rollout(
         length=ticks,
         minibatches=1,
         spec=spec,
-        num=1,
+        num=num,
         discount=0.99,
         rewards=agent.rewards,
         needs=agent.needs,
         batch_device=batch.obs.device,
+        state_size=agent.state_size,
     )
-    probability = batch.extra.get("behavior_probability", torch.ones(ticks))
-    ends = torch.zeros(ticks, dtype=torch.bool)
+    probability, ends = batch.extra.get("behavior_probability", torch.ones_like(raw)), torch.zeros_like(raw, dtype=torch.bool)
     columns = (batch.obs, batch.action, raw, batch.next_obs, ends, ends, probability)
+    stored = [column.reshape(ticks, num, *column.shape[raw.dim() :]).cpu().numpy() for column in columns]
     for tick in range(ticks):
-        rollout.append(Rows(*(column[tick : tick + 1].cpu().numpy() for column in columns)))
+        rollout.append(Rows(*(column[tick] for column in stored), state=np.zeros((num, agent.state_size), np.float32)))
     rollout.connect(0, "dry run", agent.observe, agent.prepare)
     return next(rollout.updates(0, ticks))._replace(noise=batch.noise)
 
@@ -90,7 +94,7 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
     Raises:
         ConfigError: a loss fails or is not one finite number, or the agent cannot act.
     """
-    size = (2, 3) if sequences or "sequences" in agent.needs else (3,)
+    size = (2, 3) if sequences or agent.needs & {"sequences", "state"} else (3,)
     for name in agent.objectives:
         try:
             batch = made_up_batch(agent, spec, size, device)

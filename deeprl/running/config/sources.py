@@ -39,6 +39,8 @@ def build_source(config: dict[str, Any], spec: Spec, agent: Agent, make: Deferre
         make: the source, without its arguments.
         own: arguments in place of those that the configuration has.
     """
+    if "state" in agent.needs:
+        own["state_size"] = agent.state_size
     return make(
         spec=spec,
         num=config["env"]["num"],

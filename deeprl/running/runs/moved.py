@@ -17,6 +17,8 @@ MOVED = {
 ENTRY_POINTS = "deeprl.moved"
 """Group of entry points by which a distribution says that its own modules moved: the name is the old path, the value the new one. It
 renames only: whether a class may be called is asked of the new name."""
+NEUTRAL = {"core": {"_target_": "deeprl.learning.networks.cores.Memoryless"}}
+"""Slots of an agent that run folders of before them lack, with the option that changes nothing. By it neither hash nor comparison differ"""
 CHOSEN = ("uniform", "sequences", "rollout", "rollout_once", "none")
 """What `replay=auto` chose"""
 
@@ -32,9 +34,18 @@ def translated(config: Any) -> Any:
     return _renamed(config, moved())
 
 
-def former(config: Any) -> Any:
-    """A configuration whose `_target_`s are where their classes were first. Hashes are of these, so that a move changes none."""
-    return _renamed(config, {new: old for old, new in moved().items()})
+def former(config: dict[str, Any]) -> Any:
+    """A configuration whose `_target_`s are where their classes were first, without slots of later. Hashes are of these, so that a move
+    changes none."""
+    return _renamed(without_neutral(config), {new: old for old, new in moved().items()})
+
+
+def without_neutral(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without the options of `NEUTRAL`."""
+    agent = config.get("agent")
+    if not isinstance(agent, dict):
+        return config
+    return {**config, "agent": {slot: value for slot, value in agent.items() if slot not in NEUTRAL or value != NEUTRAL[slot]}}
 
 
 def _renamed(config: Any, table: dict[str, str]) -> Any:
@@ -45,6 +56,7 @@ def _renamed(config: Any, table: dict[str, str]) -> Any:
 
 def automatic(config: dict[str, Any]) -> dict[str, Any]:
     """A configuration as it was while `replay=auto` chose the replay, by which runs of that time are compared with those of today."""
+    config = without_neutral(config)
     replay, names = config.get("replay"), config.get("names")
     if not isinstance(replay, dict) or not isinstance(names, dict) or names.get("replay") not in CHOSEN:
         return config

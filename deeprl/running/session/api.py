@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,8 @@ class Run:
     step: int
     summary: dict[str, Any] | None
     env: Any
+    _state: torch.Tensor | None = field(default=None, init=False)
+    """(M, S): of the agent's core, after the last call of `act`"""
 
     def _shown(self) -> dict[str, str]:
         returned = ((self.summary or {}).get("final") or {}).get("mean")
@@ -81,8 +83,8 @@ class Run:
         return f"<table>{''.join(rows)}</table>"
 
     def act(self, obs: Any, mask: np.ndarray | None = None) -> np.ndarray:
-        """Greedy actions for raw observations, each a function of its own observation. `agent.simplified()` lists what evaluation draws at
-        random beside them, such as the fractions of implicit quantiles.
+        """Greedy actions for raw observations, each a function of its own observation, with a core also of those before it, since `reset`.
+        `agent.simplified()` lists what evaluation draws at random beside them, such as the fractions of implicit quantiles.
 
         Args:
             obs: one observation as the environment gives it, or a list or array of several. Rows of `make_evaluation` are taken too, where
@@ -94,7 +96,8 @@ class Run:
             One action, or M of them, in the form that the environment takes.
 
         Raises:
-            ValueError: `obs` or `mask` has another shape, a number of `obs` is not finite, or the environment has no masks.
+            ValueError: `obs` or `mask` has another shape, a number of `obs` is not finite, the environment has no masks, or an agent with
+                a core gets another number of observations than before.
         """
         if mask is not None and not self.agent.spec.masked:
             raise ValueError(f"mask must be None here, not of shape {np.shape(mask)}")
@@ -111,7 +114,31 @@ class Run:
         """As `act`, for observations as the network sees them, (M, *obs): those of `make_evaluation`."""
         batch = torch.as_tensor(rows, dtype=self.agent.spec.obs_dtype).to(self.config["device"])
         with torch.no_grad():
-            return self._closed.actions.to_env(self.agent.greedy(batch).cpu().numpy())
+            if self.agent.state_size:
+                action, self._state = self.agent.greedy(batch, self._remembered(batch))
+            else:
+                action = self.agent.greedy(batch)
+            return self._closed.actions.to_env(action.cpu().numpy())
+
+    def reset(self, ended: Any = None) -> None:
+        """Forget what an agent with a core remembers, because an episode starts with the next observation.
+
+        Args:
+            ended: (M,) bool, the rows of `act` of which this is true; None: all.
+        """
+        if ended is None or self._state is None:
+            self._state = None
+        else:
+            self._state = torch.where(torch.as_tensor(ended).to(self._state.device)[:, None], 0.0, self._state)
+
+    def _remembered(self, batch: torch.Tensor) -> torch.Tensor:
+        if self._state is None:
+            return torch.zeros(len(batch), self.agent.state_size, device=batch.device)
+        if len(self._state) != len(batch):
+            raise ValueError(
+                f"{len(batch)} observations after {len(self._state)}: this agent remembers those before, so call reset() first"
+            )
+        return self._state
 
     def _as_rows(self, obs: Any, mask: np.ndarray | None) -> tuple[np.ndarray, bool]:
         """(M, *obs) of rows as agents see them, and whether it was one."""

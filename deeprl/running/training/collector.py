@@ -56,6 +56,8 @@ class Collector:
         """Whether some environment is at an episode's start"""
         self._probability = torch.zeros(0), np.zeros(0, np.float32)
         """Probabilities of the last tick, as a tensor and as an array; if no part reads them, every tick has the same tensor"""
+        self._stateless = np.zeros((envs.num, 0), np.float32)
+        """`Rows.state` without a core"""
 
     def choose(self, step: int) -> Acted:
         """Actions of the tick at `step`, with the present weights. The tick takes them, even if the weights have changed since."""
@@ -85,7 +87,8 @@ class Collector:
             probability = acted.probability.numpy()
             probability.flags.writeable = False  # some agents return the same tensor every time
             self._probability = acted.probability, probability
-        rows = Rows(self.obs, action, after.reward, after.next_obs, after.terminated, after.ended, probability)
+        state = self._stateless if acted.state is None else acted.state.cpu().numpy()
+        rows = Rows(self.obs, action, after.reward, after.next_obs, after.terminated, after.ended, probability, state)
         self.append(rows)
         self.obs, self.first = after.obs, after.ended
         self.info = after.info
@@ -104,7 +107,7 @@ class Collector:
             "noise": self.noise.state_dict(),
             **self.episodes.state_dict(),
             "memory": dict(self.memory),
-            "chosen": None if self.chosen is None else {"action": self.chosen.action, "probability": self.chosen.probability},
+            "chosen": None if self.chosen is None else kept(self.chosen),
             "obs": None if self.obs is None else self.obs.copy(),
             "first": None if self.first is None else self.first.copy(),
             "envs": self.envs.state_dict(),
@@ -124,7 +127,7 @@ class Collector:
             action = chosen["action"]
             if action.shape != ((num, spec.action_dim) if spec.action_dim else (num,)) or not torch.isfinite(action).all():
                 raise ValueError(f"the collector's chosen actions have shape {tuple(action.shape)}, or are not finite")
-            self.chosen = Acted(action, chosen["probability"], self.memory)
+            self.chosen = Acted(action, chosen["probability"], self.memory, state=chosen.get("state"))
         self.obs, self.first = state["obs"], state["first"]
         if self.obs is None:
             return []
@@ -138,6 +141,12 @@ class Collector:
         if broken:
             self.chosen = None  # it was chosen for an observation that is gone
         return broken
+
+
+def kept(chosen: Acted) -> dict[str, torch.Tensor]:
+    """What a checkpoint holds of actions that are chosen already, beside the memory."""
+    found = {"action": chosen.action, "probability": chosen.probability, "state": chosen.state}
+    return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 def check_memory(memory: dict, num: int) -> None:

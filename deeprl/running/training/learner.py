@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -110,9 +111,9 @@ class Learner:
         """The agent's actions while data is collected, see `Agent.act`."""
         return self.agent.act(obs, first, memory, step, noise, explore=True, answer=self.answer)
 
-    def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
+    def answer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
         """See `Agent.answer`."""
-        return self.agent.answer(obs, noise)
+        return self.agent.answer(obs, noise, *state)
 
 
 class CompiledLearner(Learner):
@@ -173,14 +174,14 @@ class CompiledLearner(Learner):
         self.steps[name].append(compiled)
         return self.compiled_for(name, batch)
 
-    def answer(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
+    def answer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
         if self.answers is None and not self.broken:
             try:
-                self.answers = CompiledAnswer(self.agent, obs, noise, self.backend)
+                self.answers = CompiledAnswer(self.agent, obs, noise, *state, backend=self.backend)
             except Exception as error:
                 self.give_up(error)
-        answer = None if self.broken or self.answers is None else self.answers(obs, noise)
-        return super().answer(obs, noise) if answer is None else answer
+        answer = None if self.broken or self.answers is None else self.answers(obs, noise, *state)
+        return super().answer(obs, noise, *state) if answer is None else answer
 
     def give_up(self, error: Exception) -> None:
         """Compute as `Learner` from now on, because a run should not mix modes."""

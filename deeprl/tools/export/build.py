@@ -49,6 +49,11 @@ def export(run: Run, formats: Iterable[str] = tuple(FORMATS), out: Path | None =
         raise RunFolderError(
             f"agent={run.config['names']['agent']} has no network: its policy is `deeprl.load(RUN).agent.choose`, in NumPy."
         )
+    if run.agent.state_size:
+        core = type(run.agent.core).__name__
+        raise RunFolderError(
+            f"agent/core={core} has a state, which an exported program does not keep: take `deeprl.load(RUN).act`, which does."
+        )
     obs, game = played(run)
     obs = np.concatenate([obs, check.made_up(run.agent.spec)])
     policy, about = Policy(run.agent, game.actions), metadata(run, game)

@@ -32,12 +32,12 @@ NEVER = torch.zeros(T, B, dtype=torch.bool)
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: type(choice).__name__)
 def test_segments_joined_end_to_end_are_one_unroll(choice):
     core, x = made(choice), rows()
-    whole, last = unroll(core, x, core.start(B), NEVER)
-    before, state = unroll(core, x[:, :3], core.start(B), NEVER[:3])
-    after, end = unroll(core, x[:, 3:], state, NEVER[3:])
+    whole, states = unroll(core, x, core.start(B), NEVER)
+    before, half = unroll(core, x[:, :3], core.start(B), NEVER[:3])
+    after, end = unroll(core, x[:, 3:], half[:, -1], NEVER[3:])
     assert whole.shape == (N, T, B, core.features)
     torch.testing.assert_close(torch.cat([before, after], 1), whole, rtol=0, atol=1e-14)
-    torch.testing.assert_close(end, last, rtol=0, atol=1e-14)
+    torch.testing.assert_close(torch.cat([half, end], 1), states, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: type(choice).__name__)
@@ -82,9 +82,9 @@ def worked(core, columns):
         getattr(core, name).data[:] = torch.tensor(value, dtype=torch.float64)
     x = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64).reshape(1, 3, 1, 1)
     first = torch.zeros(3, 1, dtype=torch.bool)
-    y, state = unroll(core, x, core.start(1), first)
+    y, states = unroll(core, x, core.start(1), first)
     first[2] = True
-    return y.flatten().tolist(), state.flatten().tolist(), unroll(core, x, core.start(1), first)[0].flatten().tolist()
+    return y.flatten().tolist(), states[:, -1].flatten().tolist(), unroll(core, x, core.start(1), first)[0].flatten().tolist()
 
 
 def test_worked_numbers_of_an_lstm():

@@ -301,10 +301,11 @@ def test_weights_are_all_that_acting_reads(name):
     obs = torch.rand((3, *spec.obs_shape), generator=torch.Generator().manual_seed(0))
     noise = one.act_noise((1, 3), torch.Generator().manual_seed(0))["network"]
     noise = type(noise)(*({name: tensor[0] for name, tensor in part.items()} for part in noise))
+    state = one.recalled({}, torch.ones(3, dtype=torch.bool))
     with torch.no_grad():
-        assert not torch.equal(one.answer(obs, noise), other.answer(obs, noise))
+        assert not torch.equal(one.answer(obs, noise, *state), other.answer(obs, noise, *state))
         Weights(other).write(sent.read())
-        assert torch.equal(one.answer(obs, noise), other.answer(obs, noise))
+        assert torch.equal(one.answer(obs, noise, *state), other.answer(obs, noise, *state))
 
 
 def test_critics_and_targets_are_not_sent():

@@ -55,7 +55,7 @@ def survives(config: dict, spec: Spec) -> None:
         for step in (1, 2):
             learned = update(agent, made_up(agent, spec, seed=step))
             agent.tick(step - 1, step)
-            assert learned.error.shape == ((4, 3) if "sequences" in agent.needs else (3,))
+            assert learned.error.shape == ((4, 3) if agent.needs & {"sequences", "state"} else (3,))
             assert all(torch.isfinite(value).all() for value in learned.metrics.values())
         assert all(torch.isfinite(p).all() for p in agent.parameters())
         assert not all(map(torch.equal, online.parameters(), before))
