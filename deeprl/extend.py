@@ -14,6 +14,7 @@ from deeprl.learning.backups.bellman import Max
 from deeprl.learning.backups.policies import epsilon_greedy, greedy
 from deeprl.learning.backups.traces import Step, Trace
 from deeprl.learning.networks.copies import Copies
+from deeprl.learning.networks.cores import Core, CoreChoice
 from deeprl.learning.networks.heads import HeadChoice
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.torsos import TorsoChoice, widths
@@ -52,8 +53,8 @@ __all__ = [  # noqa: RUF022 (grouped by what they are for)
     "Plan", "Chain", "Window", "MakeNetwork", "follow_", "Weighting", "Auxiliary", "Rate", "Objective",
     # A rule of exploration: ticks in, actions with their probabilities out
     "ValueExploration", "ActorExploration", "Tick", "Policy", "Memory", "Explored", "Constant",
-    # Networks with a stack axis
-    "TorsoChoice", "Copies", "MLP", "HeadChoice",
+    # Networks with a stack axis; a core remembers between torso and head
+    "TorsoChoice", "Copies", "MLP", "HeadChoice", "Core", "CoreChoice",
     # A sampler chooses among live transitions
     "Sampler", "Draws", "Live",
     # A source says when, and from what, is learned

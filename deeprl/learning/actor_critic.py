@@ -253,7 +253,7 @@ class ActorCritic(Agent):
             found["target_actor"] = partial(self.target_actor.load_state_dict, self.actor.state_dict())
         return found
 
-    def answer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
+    def answer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Tensor:
         """The policy's actions, (M, D)"""
         seen = self.seen(obs)
         return self.actor.sample(seen, noise.layers["action"])[0] if self.explore.samples else self.actor(seen)
@@ -270,7 +270,7 @@ class ActorCritic(Agent):
         value = None if self.rate.learned else self.actor_value.typical(pair(seen, action)).cpu()  # differential values are no returns
         return Acted(action.cpu(), torch.ones(action.shape[0]), memory, value)
 
-    def greedy(self, obs: Tensor, *state: Tensor) -> Any:
+    def greedy(self, obs: Tensor, *state: Tensor) -> Tensor:
         return self.actor(self.seen(obs))
 
     def noise(self, size: tuple[int, ...], generator) -> Noise:

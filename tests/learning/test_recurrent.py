@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from deeprl import load
 from deeprl.agents.idqn import Iterated
 from deeprl.agents.is_dqn import IteratedShared
+from deeprl.errors import RunFolderError
 from deeprl.learning.backups.bellman import Double
 from deeprl.learning.networks.cores import GRU, LSTM, Keep, Memoryless
 from deeprl.learning.networks.distributional import ImplicitQuantile, Quantile
@@ -18,6 +20,7 @@ from deeprl.learning.parts.target_free import TargetFree
 from deeprl.noise import map_tensors
 from deeprl.replay.rollout import Rollout
 from deeprl.replay.sequences import Sequences
+from deeprl.tools.export.build import export
 from deeprl.types import Rows
 from tests.agents.test_ppo import agent_of as policy_agent
 from tests.builders import entry, same, snapshot, train, update, value_agent
@@ -88,6 +91,31 @@ def test_a_run_with_a_core_that_keeps_nothing_is_the_run_without_one(tmp_path):
     kept = train(tmp_path / "kept", *words, "agent/core=keep").agent
     assert plain.updates == kept.updates > 100
     assert same(snapshot(plain), snapshot(kept))
+
+
+def test_a_run_that_is_loaded_remembers_until_it_is_reset(tmp_path):
+    """And an exported policy, which would not, is refused."""
+    words = ("agent=dqn", "agent/core=gru", "agent.core.width=5", "env=memory/recall", "env.delay=2", "steps=20", "learning_starts=20",
+             "evaluation.final_episodes=1", "checkpoint.every=20")  # fmt: skip
+    agent = train(tmp_path / "run", *words).agent
+    run = load(tmp_path / "run")
+    rows = np.eye(6, dtype=np.float32)[[[1, 2], [4, 4], [5, 5]]]  # 3 steps of 2 episodes
+    memory, expected = {}, []
+    for step, obs in enumerate(rows):
+        noise = entry(agent.act_noise((1, 2), torch.Generator().manual_seed(0)))
+        acted = agent.act(torch.from_numpy(obs), torch.full((2,), step == 0), memory, 0, noise, False)
+        memory = acted.memory
+        expected.append(acted.action.tolist())
+    assert [run.act(obs).tolist() for obs in rows] == expected
+    assert torch.equal(run._state, memory["core"])
+    run.reset([True, False])
+    assert run._state.any(-1).tolist() == [False, True]
+    run.reset()
+    assert [run.act(obs).tolist() for obs in rows] == expected
+    with pytest.raises(ValueError, match="1 observations after 2"):
+        run.act(rows[0, 0])
+    with pytest.raises(RunFolderError, match="agent/core=GRU has a state"):
+        export(run)
 
 
 @pytest.mark.parametrize("core", [LSTM(6), GRU(6)], ids=["lstm", "gru"])

@@ -63,6 +63,14 @@ CRITICS = (
 )  # fmt: skip
 CONTINUOUS = pairwise(CRITICS, REPLAY[:3], OPTIMIZER, OPTIMIZER, NORMALIZE, REWARDS, LAG)
 
+CORES = {
+    "stored states": ("agent=r2d2", "env=classic/cartpole_positions", "agent.core.width=6", "agent.torso.hidden=[8]", "replay.length=4",
+                      "replay.burn_in=2", "replay.batch_size=3", "agent.chain.target_update_period=15", "runtime.lag=1", *SMALL),
+    "within a rollout": ("agent=ppo", "agent/core=gru", "env=classic/pendulum_positions", "env.num=4", "agent.core.width=6",
+                         "agent.torso.hidden=[8]", "replay.length=12", "replay.minibatches=2", "replay.epochs=2",
+                         *(word for word in SMALL if not word.startswith(("replay", "learning_starts", "env.num")))),
+}  # fmt: skip
+
 
 def rows(table: list) -> list:
     """As parameters; few rows have every option."""
@@ -95,3 +103,8 @@ def test_continuous_agents(row, tmp_path, monkeypatch):
     words = [f"agent/{slot}={option}" for slot, option in slots.items()] + [f"agent/optimizer@agent.actor_optimizer={actor_optimizer}"]
     words += [*agent, *PENDULUM, "agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]", *replay, *SMALL]
     interrupted((*words, f"runtime.lag={lag}"), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("words", CORES.values(), ids=CORES)
+def test_states_of_a_core(words, tmp_path, monkeypatch):
+    interrupted(words, tmp_path, monkeypatch)

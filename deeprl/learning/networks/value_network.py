@@ -20,7 +20,6 @@ from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.values.returns import Values
 from deeprl.types import QUIET, Batch, NetworkNoise, Spec
 
-
 WITHOUT_STATE = "agent/core must be none beside a part that looks at single observations"
 
 

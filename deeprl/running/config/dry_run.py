@@ -80,7 +80,7 @@ def rolled_out(agent: Agent, spec: Spec, batch: Batch, raw: Tensor) -> Batch:
     columns = (batch.obs, batch.action, raw, batch.next_obs, ends, ends, probability)
     stored = [column.reshape(ticks, num, *column.shape[raw.dim() :]).cpu().numpy() for column in columns]
     for tick in range(ticks):
-        rollout.append(Rows(*(column[tick] for column in stored), state=np.zeros((num, agent.state_size), np.float32)))
+        rollout.append(Rows(*(column[tick] for column in stored))._replace(state=np.zeros((num, agent.state_size), np.float32)))
     rollout.connect(0, "dry run", agent.observe, agent.prepare)
     return next(rollout.updates(0, ticks))._replace(noise=batch.noise)
 

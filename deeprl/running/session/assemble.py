@@ -261,7 +261,8 @@ def pin(config: dict[str, Any], agent: Agent, updates: int) -> bool:
     chosen = config["accelerate"]
     automatic = chosen["mode"] == "auto"
     if automatic:
-        chosen["mode"] = modes.choose(updates, str(config["device"]), has_compiler())
+        compiles = has_compiler() and not agent.state_size  # the rows of an unroll would be compiled one by one
+        chosen["mode"] = modes.choose(updates, str(config["device"]), compiles)
     if chosen.get("product", "auto") == "auto":
         stack = max((getattr(block, "n", 1) for block in blocks_of(agent)), default=1)
         chosen["product"] = modes.product(stack, widest(agent)) if str(config["device"]).startswith("cpu") else "highest"
