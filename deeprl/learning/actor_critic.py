@@ -100,6 +100,8 @@ class ActorCritic(Agent):
         observed = Networks(spec, (critic.torso if self.encoder is None else images.torso).resolve(spec), seed)
         if self.encoder is not None:
             spec = spec._replace(obs_shape=(self.encoder.features,), obs_dtype=torch.float32)  # what actor and critics see
+        if critic.core.needs:
+            raise ValueError("core must be none, because critics and actors of continuous actions remember nothing: ppo and a2c take one")
         space = pair_spec(spec)
         networks = Networks(space, critic.torso.resolve(space), seed)
         plan = Plan(space, networks.torso, self.normalize, critic.optimizer, self.targets, critic.head, networks.scalars, observed.scalars)
