@@ -109,10 +109,10 @@ class Batch(NamedTuple):
     extra: dict[str, Tensor]
     """Fields by declared needs: "successor" (the observation one step later), "terminated" (whether the first step terminated), "restart"
     (whether the last step terminated), "behavior_probability", "state" (B, S), that of the core before the first row of sequences or of a
-    rollout (T, B), and with it, if rows come before that serve the core alone, their observations "burn_in" (T', B, *obs) and whether a row
-    is the last of its episode, "burn_in_ends" (T', B) bool. An agent adds the masks (*B, A) bool that it divides from observations,
-    "valid" and "next_valid"; one with critics the log density of the next action, "next_log_prob", and beside a successor the normalized
-    observation without the action, "observed" """
+    rollout (T, B), and with it, if rows come before that serve the core alone, their observations "burn_in" (T', B, *obs), actions
+    "burn_in_action" and whether a row is the last of its episode, "burn_in_ends" (T', B) bool. An agent adds the masks (*B, A) bool that it
+    divides from observations, "valid" and "next_valid"; one with critics the log density of the next action, "next_log_prob", and beside a
+    successor the normalized observation without the action, "observed" """
 
 
 class Acted(NamedTuple):

@@ -14,14 +14,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from deeprl.choice import Part, counts
-from deeprl.learning.agent import Agent, Answer, of_iterations, watching
+from deeprl.learning.agent import CORE, Agent, Answer, of_iterations, watching
 from deeprl.learning.networks.blocks import initialise, learning
+from deeprl.learning.networks.cores import WITHOUT_END
 from deeprl.learning.networks.critics import ONLY, Critics, ensemble_loss, ensemble_returns, for_each, pair, pair_spec
 from deeprl.learning.networks.mapped import wrapped
 from deeprl.learning.networks.value_network import Networks
@@ -30,6 +31,7 @@ from deeprl.learning.objective import Objective, without_decay
 from deeprl.learning.parts.actor_value import ActorValue
 from deeprl.learning.parts.choices import CriticChoices, ImageChoices, PolicyChoices, TargetChoices
 from deeprl.learning.parts.exploration import ActorExploration, Tick
+from deeprl.learning.parts.pairs import followed, played
 from deeprl.learning.parts.rate import Rate
 from deeprl.learning.parts.resets import Resets, renew_
 from deeprl.learning.parts.target_actor import target_of
@@ -37,6 +39,7 @@ from deeprl.learning.parts.temperature import Temperature
 from deeprl.learning.parts.weighting import target_copies
 from deeprl.learning.plan import Plan
 from deeprl.learning.transforms.channels import channel_scales
+from deeprl.learning.transforms.observations import normalized
 from deeprl.learning.values.losses import average, over_valid
 from deeprl.learning.values.returns import Returns, regression_metrics
 from deeprl.learning.values.view import View, transitions
@@ -100,10 +103,10 @@ class ActorCritic(Agent):
         observed = Networks(spec, (critic.torso if self.encoder is None else images.torso).resolve(spec), seed)
         if self.encoder is not None:
             spec = spec._replace(obs_shape=(self.encoder.features,), obs_dtype=torch.float32)  # what actor and critics see
-        if critic.core.needs:
-            raise ValueError("core must be none, because critics and actors of continuous actions remember nothing: ppo and a2c take one")
-        space = pair_spec(spec)
-        networks = Networks(space, critic.torso.resolve(space), seed)
+        self.core, space = critic.core, pair_spec(spec)
+        if self.encoder is not None and self.core.needs:
+            raise ValueError("agent/core must be none with images, because actor and critics share the encoder: take vectors, or agent=ppo")
+        networks = Networks(space, critic.torso.resolve(space), seed, self.core)
         plan = Plan(space, networks.torso, self.normalize, critic.optimizer, self.targets, critic.head, networks.scalars, observed.scalars)
         self.auxiliary = critic.auxiliary(plan=plan)
         head = wrapped(critic.head, critic.mapping, self.rewards)
@@ -117,7 +120,8 @@ class ActorCritic(Agent):
         self.weighting = critic.weighting(plan=plan, chain=self.chain)
         self.actor_value = ActorValue(critics, self.chain, actor.reduce)
         torso = actor.torso.resolve(spec)
-        self.actor = actor.output.build(spec, torso)
+        self.actor = actor.output.build(spec, torso, self.core)
+        self.state_size = 0 if self.actor.core is None else self.actor.core.size
         self.renews_actor = getattr(self.actor.torso, "every_update", False)
         """The actor's running averages move at every update of the critics, see `renewed`"""
         initialise(self.actor, seed, "actor")
@@ -134,7 +138,9 @@ class ActorCritic(Agent):
             "critic": Objective.of(self.critic_loss, [self.chain.online, self.encoder], critic.optimizer, own),
             "actor": Objective.of(self.actor_loss, [self.actor], actor.optimizer, alpha),
         }
-        self.needs = self.rate.needs | self.weighting.needs | self.auxiliary.needs
+        self.needs = self.rate.needs | self.weighting.needs | self.auxiliary.needs | self.core.needs
+        if self.core.needs and "restart" in self.needs:
+            raise ValueError(WITHOUT_END)
         self.observers = watching(self.normalize, self.rewards, self.rate, self.auxiliary)
         self.clock = Clock(self.chain.periods)
 
@@ -146,6 +152,10 @@ class ActorCritic(Agent):
 
         a' and a_{t+1} are actions of the policy. They and their observations have no gradient.
         """
+        if self.state_size:
+            rows = normalized(batch, self.normalize)
+            batch = followed(rows, self.target_actor or self.actor, self.backup, self.chain.online.core)
+            return *self.chain.views(batch), batch
         shift = batch.noise.get("shift")  # of the pixels of images, see `deeprl.learning.networks.encoders`; not that of a chain
         shift_now, shift_next = (None, None) if shift is None else shift.split(2, -1)
 
@@ -216,10 +226,17 @@ class ActorCritic(Agent):
     def actor_loss(self, batch: Batch) -> Term:
         """L_π, for observations (*B, S) of the batch and actions that the policy takes now. The loss of a learned temperature is added,
         because it reads the same log π(a|s)."""
-        with torch.no_grad():
-            obs = self.seen(batch.obs)  # the critics alone train the encoder
-        action, log_prob, statistics = self.actor.sample_with_statistics(obs, batch.noise.get("action"), transitions(batch))
-        value = self.actor_value(pair(obs, action), batch.noise)  # (*B,)
+        noise = batch.noise.get("action")
+        if self.state_size:
+            rows, statistics = normalized(batch, self.normalize), {}
+            features = self.actor.unrolled(rows, rows.extra["state"]).now
+            action, log_prob = self.actor.at(features, batch.discount.shape).sample(rows.obs, noise)
+            value = self.actor_value(pair(rows.obs, action), batch.noise, played(rows, self.chain.online.core))
+        else:
+            with torch.no_grad():
+                obs = self.seen(batch.obs)  # the critics alone train the encoder
+            action, log_prob, statistics = self.actor.sample_with_statistics(obs, noise, transitions(batch))
+            value = self.actor_value(pair(obs, action), batch.noise)  # (*B,)
         loss = self.temperature.entropy_cost(log_prob) - value
         total = average((loss + self.temperature.loss(log_prob)).unsqueeze(0), batch.valid).sum()
         metrics = {"train/actor_loss": over_valid(loss.unsqueeze(0), batch.valid), **self.temperature.metrics(log_prob)}
@@ -255,25 +272,38 @@ class ActorCritic(Agent):
             found["target_actor"] = partial(self.target_actor.load_state_dict, self.actor.state_dict())
         return found
 
-    def answer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Tensor:
+    def answer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
         """The policy's actions, (M, D)"""
         seen = self.seen(obs)
-        return self.actor.sample(seen, noise.layers["action"])[0] if self.explore.samples else self.actor(seen)
+        if not state:
+            return self.actor.sample(seen, noise.layers["action"])[0] if self.explore.samples else self.actor(seen)
+        outputs, after = self.actor.advance(seen, *state)
+        return (self.actor.drawn(outputs, noise.layers["action"])[0] if self.explore.samples else self.actor.greedy(outputs)), after
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, answer: Answer | None = None) -> Acted:
+        state = self.recalled(memory, first)
         if explore:
-            network = noise["network"]
+            network, memory = noise["network"], {name: value for name, value in memory.items() if name != CORE}
             if self.explore.samples:
                 kept, memory = self.explore.held(network.layers["action"], noise, memory)
                 network = NetworkNoise({"action": kept}, {})
-            return Acted(*self.explore(lambda: (answer or self.answer)(obs, network), Tick(step, first, noise), memory))
+            found = (answer or self.answer)(obs, network, *state) if state else None  # a core has to see every observation
+            policy = (lambda: (answer or self.answer)(obs, network)) if found is None else (lambda: found[0])
+            action, probability, memory = self.explore(policy, Tick(step, first, noise), memory)
+            return Acted(action, probability, memory if found is None else {**memory, CORE: found[1]}, state=state[0] if state else None)
+        if state:
+            action, after = self.greedy(obs, *state)
+            return Acted(action.cpu(), torch.ones(action.shape[0]), {**memory, CORE: after}, state=state[0])
         seen = self.seen(obs)
         action = self.actor(seen)
         value = None if self.rate.learned else self.actor_value.typical(pair(seen, action)).cpu()  # differential values are no returns
         return Acted(action.cpu(), torch.ones(action.shape[0]), memory, value)
 
-    def greedy(self, obs: Tensor, *state: Tensor) -> Tensor:
-        return self.actor(self.seen(obs))
+    def greedy(self, obs: Tensor, *state: Tensor) -> Any:
+        if not state:
+            return self.actor(self.seen(obs))
+        outputs, after = self.actor.advance(self.seen(obs), *state)
+        return self.actor.greedy(outputs), after
 
     def noise(self, size: tuple[int, ...], generator) -> Noise:
         updates, shape = size[0], (*size, self.spec.action_dim)

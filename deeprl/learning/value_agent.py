@@ -20,6 +20,7 @@ from deeprl.learning.agent import CORE, Agent, Answer, numbered, of_iterations, 
 from deeprl.learning.backups.bellman import Backup, report
 from deeprl.learning.backups.policies import action_gap
 from deeprl.learning.networks.blocks import has_dropout
+from deeprl.learning.networks.cores import WITHOUT_END
 from deeprl.learning.networks.mapped import wrapped
 from deeprl.learning.networks.value_network import Networks, quiet
 from deeprl.learning.objective import Objective
@@ -29,7 +30,8 @@ from deeprl.learning.parts.exploration import Tick, ValueExploration
 from deeprl.learning.parts.resets import Resets, renew_
 from deeprl.learning.parts.weighting import target_copies
 from deeprl.learning.plan import Plan
-from deeprl.learning.transforms.masks import OBSERVATIONS, divided, divided_batch, divided_rows, without_mask
+from deeprl.learning.transforms.masks import divided, divided_batch, divided_rows, without_mask
+from deeprl.learning.transforms.observations import normalized
 from deeprl.learning.values.losses import average
 from deeprl.learning.values.mapped import CHANNEL_VALUES
 from deeprl.learning.values.masked import masked
@@ -108,7 +110,7 @@ class ValueAgent(Agent):
         }
         self.needs = self.backup.needs | self.weighting.needs | self.auxiliary.needs | self.core.needs
         if self.core.needs and "restart" in self.needs:
-            raise ValueError("agent/core must be none beside a part that goes on after a termination, because a core starts anew there")
+            raise ValueError(WITHOUT_END)
         if "behavior_probability" in self.needs and head.noisy:
             raise ValueError(
                 f"head.noisy must be false with agent/backup={type(backup).__name__}, because noisy weights hide with which probability an "
@@ -159,8 +161,7 @@ class ValueAgent(Agent):
         """The batch with observations normalized, and without action masks in them, see `divided_batch`."""
         if self.spec.masked:
             batch = divided_batch(batch, self.spec.num_actions)
-        extra = {name: self.normalize(value) if name in OBSERVATIONS else value for name, value in batch.extra.items()}
-        return batch._replace(obs=self.normalize(batch.obs), next_obs=self.normalize(batch.next_obs), extra=extra)
+        return normalized(batch, self.normalize)
 
     def answer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
         """Values to choose from, (K, M, A)"""

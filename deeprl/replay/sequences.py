@@ -199,14 +199,14 @@ class SequenceWindows:
         at, rule, length, extra = self.at, self.rule, self.length, {}
         earlier = real.long().cumsum(0) - 1  # number of the sequence's transitions before this row
         number = torch.where(real, index + self.num * earlier, -1)[self.burn_in :]
+        action = rows[..., at.action : at.reward] if rule.spec.action_dim else rows[..., at.action].long()
         if "state" in rule.extras:
             before, state = rows[: self.burn_in], rows[0, :, at.state :]
             extra["state"] = state if at.state < at.width else state.new_zeros(self.size, self.state_size)
             if self.burn_in:
                 ends = (before[..., at.real] == 0) | (before[..., at.ended] > 0)
-                extra |= {"burn_in": obs[: self.burn_in], "burn_in_ends": ends}
-            rows, obs = rows[self.burn_in :], obs[self.burn_in :]
-        action = rows[..., at.action : at.reward] if rule.spec.action_dim else rows[..., at.action].long()
+                extra |= {"burn_in": obs[: self.burn_in], "burn_in_action": action[: self.burn_in], "burn_in_ends": ends}
+            rows, obs, action = rows[self.burn_in :], obs[self.burn_in :], action[self.burn_in :]
         valid, continues, ended = rows[..., at.real] > 0, rows[..., at.continues], rows[..., at.ended] > 0
         after, terminated = obs[1 : length + 1], continues == 0
         next_obs, restart = after, valid & terminated

@@ -14,16 +14,20 @@ from deeprl.agents.is_dqn import IteratedShared
 from deeprl.errors import RunFolderError
 from deeprl.learning.backups.bellman import Double
 from deeprl.learning.networks.cores import GRU, LSTM, Keep, Memoryless
+from deeprl.learning.networks.critics import pair
 from deeprl.learning.networks.distributional import ImplicitQuantile, Quantile
 from deeprl.learning.parts.chains import Single
+from deeprl.learning.parts.pairs import played
 from deeprl.learning.parts.target_free import TargetFree
+from deeprl.learning.values.reduce import First, Minimum
 from deeprl.noise import map_tensors
 from deeprl.replay.rollout import Rollout
 from deeprl.replay.sequences import Sequences
+from deeprl.running.config.dry_run import made_up_batch
 from deeprl.tools.export.build import export
 from deeprl.types import Rows
 from tests.agents.test_ppo import agent_of as policy_agent
-from tests.builders import entry, same, snapshot, train, update, value_agent
+from tests.builders import actor_critic, entry, sac, same, snapshot, train, update, value_agent
 
 M, T, B = 2, 6, 4
 
@@ -261,3 +265,50 @@ def test_before_its_first_update_the_policy_is_the_one_that_acted(shared):
 def test_environments_that_minibatches_do_not_divide_are_refused():
     with pytest.raises(ValueError, match="minibatches must divide the 4 environments, not be 3, because agent/core"):
         rolled_out(policy_agent(core=GRU(6)), minibatches=3)
+
+
+# ---- actors and critics
+
+
+def pairs_batch(agent, seed: int):
+    """Random sequences with ends of episodes, the same for an agent with a core and for one without."""
+    batch = made_up_batch(agent, agent.spec, (T, B), seed=seed)
+    ended = torch.rand(T, B, generator=torch.Generator().manual_seed(seed)) < 0.3
+    return batch._replace(ended=ended)
+
+
+@pytest.mark.parametrize("make", [actor_critic, sac], ids=["td3", "sac"])
+@pytest.mark.parametrize("head", [None, Quantile(quantiles=5)], ids=["scalar", "quantile"])
+def test_actor_and_critics_whose_cores_keep_nothing_are_those_without(make, head):
+    slots = {"actor_reduce": Minimum(), **({} if head is None else {"head": head})}
+    plain, kept = (make(core=core, **slots) for core in (Memoryless(), Keep()))
+    for agent in (plain, kept):
+        for step in range(1, 6):
+            update(agent, pairs_batch(agent, step))
+            agent.tick(step - 1, step)
+    assert same(snapshot(plain), snapshot(kept))
+
+
+def test_the_actor_is_trained_where_the_critics_remember_what_was_played():
+    """The value of the actor's own action at the action that was played is the critics' value of the pair."""
+    agent = sac(core=LSTM(6), actor_reduce=First())
+    batch = pairs_batch(agent, 0)
+    pairs = played(batch, agent.chain.online.core)
+    value = agent.actor_value(pair(batch.obs, batch.action), batch.noise, pairs)
+    online = agent.views(batch)[0]
+    torch.testing.assert_close(value, online.now.mean()[0, ..., 0])
+    wrong = agent.actor_value(pair(batch.obs, batch.action), batch.noise, pairs._replace(obs=pairs.obs + 1))
+    assert (wrong != value)[1:].any()
+    assert torch.equal(wrong[0], value[0])  # zeros before the first row
+
+
+def test_an_actor_replays_as_it_acted():
+    agent = actor_critic(core=GRU(6))
+    obs, memory, acted = torch.randn(T, B, 5, generator=torch.Generator().manual_seed(0)), {}, []
+    for t in range(T):
+        acted.append(agent.act(obs[t], torch.full((B,), t == 0), memory, 0, {}, False))
+        memory = acted[-1].memory
+    batch = pairs_batch(agent, 0)._replace(obs=obs, ended=torch.zeros(T, B, dtype=torch.bool))
+    features = agent.actor.unrolled(batch, acted[0].state).now
+    torch.testing.assert_close(agent.actor.at(features, (T, B)).sample(obs, None)[0], torch.stack([each.action for each in acted]))
+    assert torch.equal(agent.recalled(memory, torch.ones(B, dtype=torch.bool))[0], torch.zeros(B, agent.state_size))

@@ -10,13 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, in_range, one_of
-from deeprl.learning.networks.blocks import has_dropout, learning
+from deeprl.learning.networks.blocks import has_dropout, has_statistics, learning
 from deeprl.learning.networks.cores import CoreChoice, Memoryless
 from deeprl.learning.networks.layers import SCHEMES
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.networks.unit_norm import UnitMLP
-from deeprl.types import Spec
+from deeprl.learning.networks.unrolled import Unrolled
+from deeprl.types import Batch, Spec
 
 
 class OutputNetwork(nn.Module):
@@ -37,6 +38,8 @@ class OutputNetwork(nn.Module):
         self.core = core.build(self.torso.features, 1)
         if has_dropout(self.torso):
             raise ValueError("dropout must be 0 in the torso of a policy, because dropout is for value networks")
+        if self.core is not None and has_statistics(self.torso):
+            raise ValueError(f"{type(torso).__name__} has batch statistics, which agent/core does not know: choose another torso")
         sizes = ((self.core or self.torso).features, *torso.head_hidden, outputs)
         self.last = (UnitMLP if unit else MLP)(1, sizes, activate_last=False, init=torso.init, last_init=last_init)
 
@@ -48,6 +51,17 @@ class OutputNetwork(nn.Module):
     def of_features(self, features: Tensor, lead: torch.Size) -> Tensor:
         """Features after the core, (1, B, F), of observations with the leading axes `lead` -> (*B, outputs)."""
         return self.last(features)[0].unflatten(0, lead)
+
+    def unrolled(self, batch: Batch, state: Tensor) -> Unrolled:
+        """Features after the core over a batch of sequences, from the state (B, S) before the first row."""
+        assert self.core is not None
+        return Unrolled(self.torso, self.core, batch, state)
+
+    def advance(self, obs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of the core: (M, *obs), (M, S) -> (M, outputs), new state (M, S)."""
+        assert self.core is not None
+        features, after = self.core.step(self.core.prepare(self.torso(obs)), self.core.of_rows(state))
+        return self.of_features(features, obs.shape[:1]), after[0]
 
 
 class Actor(OutputNetwork):
@@ -77,6 +91,10 @@ class Actor(OutputNetwork):
         features, statistics = learning(self.torso, obs.flatten(0, len(lead) - 1), counted=counted)
         return *self.drawn(self.last(features)[0].unflatten(0, lead), noise), statistics
 
+    def at(self, features: Tensor, lead: torch.Size) -> Actor:
+        """The actor where its core has given these features, (1, B, F), whatever the observation."""
+        return Recalled(self, self.of_features(features, lead))  # type: ignore[return-value]  # as far as targets read it
+
     def greedy(self, outputs: Tensor) -> Tensor:
         """Action without noise, (*B, outputs) -> (*B, D)."""
         raise NotImplementedError
@@ -84,6 +102,17 @@ class Actor(OutputNetwork):
     def drawn(self, outputs: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """See `sample`."""
         return self.greedy(outputs), None
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """An actor whose outputs (*B, outputs) are known."""
+
+    actor: Actor
+    outputs: Tensor
+
+    def sample(self, obs: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return self.actor.drawn(self.outputs, noise)
 
 
 class DeterministicActor(Actor):
@@ -98,8 +127,8 @@ class SquashedGaussianActor(Actor):
 
     stochastic = True
 
-    def __init__(self, choice: SquashedGaussian, spec: Spec, torso: TorsoChoice):
-        super().__init__(spec, torso, 2 * spec.action_dim, choice.last_init, choice.unit)
+    def __init__(self, choice: SquashedGaussian, spec: Spec, torso: TorsoChoice, core: CoreChoice = Memoryless()):
+        super().__init__(spec, torso, 2 * spec.action_dim, choice.last_init, choice.unit, core)
         self.choice = choice
 
     def parameters_of(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,10 +156,11 @@ def log_density(u: Tensor, noise: Tensor, log_std: Tensor) -> Tensor:
 
 
 class ActorChoice(Choice):
-    def build(self, spec: Spec, torso: TorsoChoice) -> Actor:
+    def build(self, spec: Spec, torso: TorsoChoice, core: CoreChoice = Memoryless()) -> Actor:
         """
         Args:
             torso: choice of the features, from observations.
+            core: what remembers them.
         """
         raise NotImplementedError
 
@@ -148,8 +178,8 @@ class Deterministic(ActorChoice):
     def __post_init__(self):
         one_of(self, last_init=(None, *SCHEMES))
 
-    def build(self, spec: Spec, torso: TorsoChoice) -> Actor:
-        return DeterministicActor(spec, torso, spec.action_dim, self.last_init, self.unit)
+    def build(self, spec: Spec, torso: TorsoChoice, core: CoreChoice = Memoryless()) -> Actor:
+        return DeterministicActor(spec, torso, spec.action_dim, self.last_init, self.unit, core)
 
 
 @dataclass(frozen=True)
@@ -178,5 +208,5 @@ class SquashedGaussian(ActorChoice):
         if not self.high > self.low:
             raise ValueError(f"high must be above low, not {self.high} and {self.low}")
 
-    def build(self, spec: Spec, torso: TorsoChoice) -> Actor:
-        return SquashedGaussianActor(self, spec, torso)
+    def build(self, spec: Spec, torso: TorsoChoice, core: CoreChoice = Memoryless()) -> Actor:
+        return SquashedGaussianActor(self, spec, torso, core)

@@ -20,6 +20,8 @@ from deeprl.choice import Choice, in_range, one_of
 from deeprl.learning.networks.blocks import Block
 from deeprl.learning.networks.layers import SCHEMES, Init
 
+WITHOUT_END = "agent/core must be none beside a part that goes on after a termination, because a core starts anew there"
+
 
 class Core(Block):
     """

@@ -44,7 +44,7 @@ class Unrolled:
         """`now`, and the states after each row (n, T, B, size), computed at the first use."""
         if self._found is None:
             batch = self.batch
-            y, states = unroll(self.core, self.features(batch.obs), self.start(), starts(batch.ended | ~batch.valid))
+            y, states = unroll(self.core, self.features(batch.obs), self.start(), starts(self.ends))
             self._found = y.flatten(1, 2), states
         return self._found
 
@@ -68,5 +68,18 @@ class Unrolled:
         steps, size = batch.steps, batch.steps.shape[1]
         row = torch.arange(len(steps), device=steps.device)[:, None] + (steps - 1).clamp(min=0)  # the last row before `next_obs`
         place = row * size + torch.arange(size, device=steps.device)
-        x = self.core.prepare(self.torso(batch.next_obs.flatten(0, 1)))
-        return self.core.step(x, states.index_select(1, place.flatten()))[0]
+        return self.other(batch.next_obs, states.index_select(1, place.flatten()))
+
+    def before(self) -> Tensor:
+        """States before each row, (n, T · B, size): with `other`, what a row would say of another input."""
+        states = torch.cat([self.start()[:, None], self.found[1][:, :-1]], 1)
+        return (states * ~starts(self.ends)[..., None]).flatten(1, 2)
+
+    def other(self, obs: Tensor, states: Tensor) -> Tensor:
+        """Features of other inputs (T, B, *obs) at given states (n, T · B, size), by one step for all rows at once, (n, T · B, F)."""
+        return self.core.step(self.core.prepare(self.torso(obs.flatten(0, 1))), states)[0]
+
+    @property
+    def ends(self) -> Tensor:
+        """(T, B) bool, rows after which an episode ends."""
+        return self.batch.ended | ~self.batch.valid

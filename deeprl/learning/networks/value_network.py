@@ -116,6 +116,10 @@ class ValueNetwork(nn.Module):
         features, state = self.core.step(self.core.prepare(self.torso(obs)), self.core.of_rows(state))
         return features, state.transpose(0, 1).flatten(1)
 
+    def other(self, unrolled: Unrolled, obs: Tensor, noise: NetworkNoise) -> Values:
+        """Values of other inputs (T, B, *obs) in the rows of an unroll of this network."""
+        return self.values(unrolled.other(obs, unrolled.before()), obs.shape[:2], noise)
+
     def unrolled(self, batch: Batch) -> Unrolled:
         """Features of both ends of a batch of sequences, if there is a core."""
         assert self.core is not None

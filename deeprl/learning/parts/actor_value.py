@@ -14,7 +14,7 @@ from deeprl.learning.networks.value_network import ValueNetwork
 from deeprl.learning.parts.chains import Chain
 from deeprl.learning.values.reduce import Reduction
 from deeprl.learning.values.returns import Returns
-from deeprl.types import NetworkNoise, Noise
+from deeprl.types import Batch, NetworkNoise, Noise
 
 
 class ActorValue:
@@ -38,17 +38,23 @@ class ActorValue:
         iterations = 1 if chain.rule.serves_one else chain.length
         each = 1 if self.reduce.first_only else self.ensemble
         everything = (iterations, each) == (chain.length, self.ensemble) or chain.torsos < chain.length
-        if everything or has_statistics(chain.online.torso):  # whose statistics are buffers of the whole stack
+        whole = has_statistics(chain.online.torso) or chain.online.core is not None  # statistics and states are of the whole stack
+        if everything or whole:
             return None
         single = replace(critics, ensemble=1, beside=lambda *_: None)  # one critic is one stack entry of the template
         return CriticSubset(single("actor", stack=iterations * each, torsos=iterations * each), each)
 
-    def __call__(self, x: Tensor, noise: Noise) -> Tensor:
-        """Values (*B,) of pairs (*B, S + D), with the random numbers of an update."""
+    def __call__(self, x: Tensor, noise: Noise, taken: Batch | None = None) -> Tensor:
+        """Values (*B,) of pairs (*B, S + D), with the random numbers of an update.
+
+        Args:
+            taken: with a core, the batch with the pairs that were played, which it remembers.
+        """
         chain, online = self.chain, self.chain.online
         k = chain.rule.iteration(noise["iteration"]) if chain.length > 1 else None
         if self.subset is None:
-            value = self.reduce(ensemble_returns(online(x, noise["critic"]), self.ensemble), noise["actor_reduce"]).mean()  # (K, *B)
+            values = online(x, noise["critic"]) if taken is None else online.other(online.unrolled(taken), x, noise["critic"])
+            value = self.reduce(ensemble_returns(values, self.ensemble), noise["actor_reduce"]).mean()  # (K, *B)
             return value.mean(0) if k is None else value.index_select(0, k)[0]
         entries = serving(k, chain.length, self.ensemble, self.reduce.first_only)
         return self.reduce(self.subset(online, entries, x, noise["critic"]), noise["actor_reduce"]).mean().mean(0)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import Part, in_range, numbers
+from deeprl.learning.transforms.masks import OBSERVATIONS
 from deeprl.learning.transforms.moments import merge
-from deeprl.types import Rows, Spec
+from deeprl.types import Batch, Rows, Spec
 
 
 class Plain(Part):
@@ -88,3 +89,9 @@ class Running(Part):
         self.m2.copy_(torch.from_numpy(m2))
         self.shift.copy_(self.mean)
         self.scale.copy_((self.m2 / self.count + self.epsilon).rsqrt() if count > 1 else torch.ones_like(self.scale))
+
+
+def normalized(batch: Batch, normalize: Part) -> Batch:
+    """A batch whose observations are normalized, those of `extra` too."""
+    extra = {name: normalize(value) if name in OBSERVATIONS else value for name, value in batch.extra.items()}
+    return batch._replace(obs=normalize(batch.obs), next_obs=normalize(batch.next_obs), extra=extra)
