@@ -26,7 +26,7 @@ from deeprl.running.session.assemble import go_on_without_compiler
 from deeprl.running.session.needs import require_compiler
 from deeprl.running.training import crash
 from deeprl.running.training.learner import CompiledLearner, Learner, gradient
-from deeprl.types import QUIET, NetworkNoise, Spec
+from deeprl.types import QUIET, Spec
 from tests.builders import (
     actor_critic,
     assert_close32,
@@ -466,10 +466,17 @@ def test_a_layout_is_of_shapes_strides_and_types():
 # ---- acting
 
 
-def asked(agent, size: int) -> tuple[torch.Tensor, NetworkNoise]:
-    """Observations and noise as a collector has them."""
+def asked(agent, size: int) -> tuple:
+    """Observations and noise as a collector has them; with a core its state too."""
     noise = agent.act_noise((1, size), torch.Generator().manual_seed(size))
-    return torch.rand((size, *agent.spec.obs_shape)), entry(noise).get("network", QUIET)
+    state = (torch.rand(size, agent.state_size),) if agent.state_size else ()
+    return torch.rand((size, *agent.spec.obs_shape)), entry(noise).get("network", QUIET), *state
+
+
+def answers_alike(learner, agent, size: int) -> None:
+    question = asked(agent, size)
+    for found, expected in zip(*(each if agent.state_size else (each,) for each in (learner.answer(*question), agent.answer(*question)))):
+        assert_close32(found, expected)
 
 
 @pytest.mark.parametrize("name", presets())
@@ -485,8 +492,7 @@ def test_every_agent_answers_alike_where_acting_is_compiled(name, monkeypatch):
     learner = CompiledLearner(agent, given, backend="eager")
     for size in (2, 2, 5):
         update(agent, made_up(agent, agent.spec, seed=size))
-        obs, noise = asked(agent, size)
-        assert_close32(learner.answer(obs, noise), agent.answer(obs, noise))
+        answers_alike(learner, agent, size)
     (graph,) = graphs
     assert not [node for node in graph.graph.nodes if node.op == "get_attr"]  # no weight is a constant
 
@@ -496,8 +502,7 @@ def test_every_agent_answers_alike_where_acting_is_compiled(name, monkeypatch):
 @pytest.mark.parametrize("name", ["idqn", "td3"])
 def test_compiled_answers(name):
     agent = build(name)
-    obs, noise = asked(agent, 1)
-    assert_close32(CompiledLearner(agent, given).answer(obs, noise), agent.answer(obs, noise))
+    answers_alike(CompiledLearner(agent, given), agent, 1)
 
 
 def test_an_answer_that_does_not_compile_is_given_without_a_compiler(monkeypatch):
