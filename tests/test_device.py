@@ -151,6 +151,16 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
         ("agent=rbis_dqn", *MINATAR, *SINGLE, "replay.length=4", "replay.sampler._target_=deeprl.replay.samplers.Prioritized"),
         ROWS | OFFSETS | {"learn replay/sequences.py to host": 1},  # errors
     ),
+    "core": (
+        ("agent=r2d2", *CARTPOLE, *SINGLE, "agent.core.width=6", "replay.length=4", "replay.burn_in=2"),
+        ROWS
+        | OFFSETS
+        | {
+            "learn replay/sequences.py to host": 1,  # errors
+            "tick learning/agent.py to device": 1,  # where episodes start
+            "tick training/collector.py to host": 1,  # states, which are stored
+        },
+    ),
     "self prediction": (("agent=dqn", *CARTPOLE, *SINGLE, "agent/auxiliary=self_prediction"), ROWS),
     "bidirectional": (("agent=dqn", *CARTPOLE, *SINGLE, "agent/auxiliary=bidirectional"), ROWS),
     "random rewards": (

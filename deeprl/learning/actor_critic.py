@@ -228,7 +228,8 @@ class ActorCritic(Agent):
         because it reads the same log π(a|s)."""
         noise = batch.noise.get("action")
         if self.state_size:
-            rows, statistics = normalized(batch, self.normalize), {}
+            statistics: dict[str, Tensor] = {}
+            rows = normalized(batch, self.normalize)
             features = self.actor.unrolled(rows, rows.extra["state"]).now
             action, log_prob = self.actor.at(features, batch.discount.shape).sample(rows.obs, noise)
             value = self.actor_value(pair(rows.obs, action), batch.noise, played(rows, self.chain.online.core))

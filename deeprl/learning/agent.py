@@ -99,10 +99,10 @@ class Agent(nn.Module, Choice):
         """State of the core before an observation, (M, S): that of the acting memory, zeros where an episode starts. Without a core ()."""
         if not self.state_size:
             return ()
-        state = memory.get(CORE)
+        state, device = memory.get(CORE), next(self.parameters()).device
         if state is None:
-            return (torch.zeros(len(first), self.state_size, device=next(self.parameters()).device),)
-        return (torch.where(first.to(state.device)[:, None], 0.0, state),)
+            return (torch.zeros(len(first), self.state_size, device=device),)
+        return (torch.where(first.to(device)[:, None], 0.0, state.to(device)),)  # on the CPU after a checkpoint was read
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, answer: Answer | None = None) -> Acted:
         """Actions for (M, *obs).
