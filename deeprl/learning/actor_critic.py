@@ -228,8 +228,7 @@ class ActorCritic(Agent):
         because it reads the same log π(a|s)."""
         noise = batch.noise.get("action")
         if self.state_size:
-            statistics: dict[str, Tensor] = {}
-            rows = normalized(batch, self.normalize)
+            rows, statistics = normalized(batch, self.normalize), dict[str, Tensor]()
             features = self.actor.unrolled(rows, rows.extra["state"]).now
             action, log_prob = self.actor.at(features, batch.discount.shape).sample(rows.obs, noise)
             value = self.actor_value(pair(rows.obs, action), batch.noise, played(rows, self.chain.online.core))
@@ -276,10 +275,9 @@ class ActorCritic(Agent):
     def answer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
         """The policy's actions, (M, D)"""
         seen = self.seen(obs)
-        if not state:
-            return self.actor.sample(seen, noise.layers["action"])[0] if self.explore.samples else self.actor(seen)
-        outputs, after = self.actor.advance(seen, *state)
-        return (self.actor.drawn(outputs, noise.layers["action"])[0] if self.explore.samples else self.actor.greedy(outputs)), after
+        outputs, *after = self.actor.advance(seen, *state) if state else (self.actor.outputs(seen),)
+        action = self.actor.drawn(outputs, noise.layers["action"])[0] if self.explore.samples else self.actor.greedy(outputs)
+        return (action, *after) if state else action
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, answer: Answer | None = None) -> Acted:
         state = self.recalled(memory, first)
