@@ -50,7 +50,7 @@ PHASES = {
     "metrics": (trainer, "metrics_of"),
     "evaluate": (Trainer, "evaluate"),
     "save": (Trainer, "save"),
-    "restore": (session, "restore"),
+    "restore": (Trainer, "restore"),
 }
 
 

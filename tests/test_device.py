@@ -157,7 +157,8 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
         | OFFSETS
         | {
             "learn replay/sequences.py to host": 1,  # errors
-            "tick learning/agent.py to device": 1,  # where episodes start
+            "draw replay/gather.py to device": 1,  # once the powers of γ
+            "tick agent.py to device": 2,  # where episodes start; the memory after resuming
             "tick training/collector.py to host": 1,  # states, which are stored
         },
     ),

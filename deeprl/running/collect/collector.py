@@ -257,9 +257,9 @@ class RemoteCollector:
                 raise ValueError("it holds weights of actors that are not those of this agent, or are not finite")
         self.envs.num_restarts = int(state["restarts"])
         if state["rows"] is not None:
-            arrays = state["rows"]
-            stateless = np.zeros((*arrays["reward"].shape, 0), np.float32)  # older checkpoints have no state
-            rows = self._checked(Rows(**{"state": stateless, **arrays}))
+            stored = state["rows"]
+            stateless = np.zeros((*stored["reward"].shape, 0), np.float32)  # older checkpoints have no state
+            rows = self._checked(Rows(**{"state": stateless, **stored}))
             info = state.get("info") or [[{}] * self.envs.num] * len(rows.reward)  # older checkpoints lack it
             self.chunk, self.at = Chunk(rows, info, [], self.envs.num_restarts), 0
         self.envs.restore(actors)
