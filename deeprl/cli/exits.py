@@ -55,6 +55,8 @@ def unexpected(error: BaseException) -> str:
         return "interrupted"
     if isinstance(error, (ValueError, FileNotFoundError)):
         return str(error)
+    if isinstance(error, IsADirectoryError) and error.filename:
+        return f"{error.filename2 or error.filename} is a folder where a file belongs: remove it to go on."
     return f"{described(error)}. DEEPRL_DEBUG=1 before the command prints the traceback."
 
 

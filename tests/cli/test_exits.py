@@ -10,6 +10,7 @@ from deeprl.cli.exits import FAILED, FINISHED, WRONG, guarded
 from deeprl.envs.vector.environments import EnvironmentFailed
 from deeprl.errors import CheckpointError, ConfigError, MachineError, RunFolderError
 from deeprl.running.runs.folder import RunFolder
+from deeprl.system.files import replace_file
 
 
 def raising(error: BaseException):
@@ -146,3 +147,10 @@ def test_a_run_folder_that_was_moved_in_mid_run_is_named(tmp_path, capsys):
     (tmp_path / "lock").touch()  # a file of the environment's was missing
     assert guarded(raising(FileNotFoundError(2, "No such file")), tmp_path) == FAILED
     assert "the run failed: FileNotFoundError" in capsys.readouterr().err
+
+
+def test_a_folder_in_place_of_a_file_is_named(tmp_path, capsys):
+    """As where something has put a folder at status.json of a sweep's job."""
+    (tmp_path / "status.json").mkdir()
+    assert guarded(lambda: replace_file(tmp_path / "status.json", "{}")) == FAILED
+    assert f"{tmp_path / 'status.json'} is a folder where a file belongs: remove it to go on." in capsys.readouterr().err
