@@ -1,4 +1,5 @@
-"""What the suite finds: one small fault at a time in a copy of the checkout, and the tests that could find it, the cheapest first.
+"""What the suite finds: one small fault at a time in a copy of the checkout, and the tests that could find it, the cheapest first, up to a
+minute of them.
 
 python -m benchmarks.seeded_faults FAULTS.json [--number 60] [--seed 0] [--also OTHER]     draws faults
 python -m benchmarks.seeded_faults FAULTS.json --reach REACH.jsonl [--tests tests/replay]          which tests pass through each of them

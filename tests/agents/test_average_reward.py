@@ -39,16 +39,16 @@ def transitions(scale: float = 1.0, shift: float = 0.0):
 @pytest.mark.parametrize(("update_", "scale", "shift"), [("paper", 1.0, 0.0), ("joint", 2.0, 0.5)])
 def test_the_gain_and_the_bias_of_two_states(update_, scale, shift):
     """A constant added to rewards is added to the gain, and a factor of them is one of gain and bias."""
-    adam = Adam(lr=0.04, schedule=Linear(start=1.0, end=0.0, duration=800))
+    adam = Adam(lr=0.06, schedule=Linear(start=1.0, end=0.0, duration=500))
     agent = actor_critic(
         TWO_STATES, torso=MLPTorso(hidden=()), actor_torso=MLPTorso(hidden=()), rate=average(update=update_), optimizer=adam,
-        backup=PolicyBackup(smoothing=0.0), chain=partial(Polyak, tau=0.1), actor_period=801, target_period=1,
+        backup=PolicyBackup(smoothing=0.0), chain=partial(Polyak, tau=0.1), actor_period=501, target_period=1,
     )  # fmt: skip
     for parameter in agent.actor.parameters():
         parameter.zero_()  # the action of the data
     agent.target_actor.load_state_dict(agent.actor.state_dict())
     batch = transitions(scale, shift)._replace(noise=entry(agent.noise((1, 20), torch.Generator()), 0))
-    for step in range(800):
+    for step in range(500):
         update(agent, batch)
         agent.tick(step, step + 1)
     assert agent.rate.average.item() == pytest.approx(scale * 8 / 13 + shift, abs=1e-3)

@@ -312,7 +312,7 @@ def test_a_restored_agent_goes_on_bit_for_bit(chain, loss):
 # ---- modes
 
 
-MODES = {("images", "random_rewards")}
+MODES = {("vectors", "random_rewards")}
 
 
 @pytest.mark.parametrize(

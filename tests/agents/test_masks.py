@@ -334,7 +334,7 @@ def test_no_rule_of_acting_takes_an_invalid_action(acting):
 # ---- runs
 
 CORRIDOR = (
-    "agent=dqn", "env=function", "env.function=tests.corridor:Corridor", "steps=1500", "learning_starts=100", "replay_ratio=0.5",
+    "agent=dqn", "env=function", "env.function=tests.corridor:Corridor", "steps=900", "learning_starts=100", "replay_ratio=0.5",
     "replay.capacity=1500", "replay.batch_size=16", "agent.torso.hidden=[32]", "agent.optimizer.lr=0.003", "discount=0.9",
     "agent.chain.target_update_period=50", "agent.explore.schedule.duration=500", "agent.explore.schedule.end=0.05",
     "evaluation.every=null", "evaluation.final_episodes=3", "checkpoint.every=null", "log.every=500", "runtime.threads=1",
@@ -348,7 +348,7 @@ def test_an_agent_learns_among_forty_actions_of_which_two_are_valid(tmp_path):
     assert lines(tmp_path / "masked", "evaluations.jsonl")[-1]["returns"] == [1.0] * 3
     assert lines(tmp_path / "masked", "evaluations.jsonl")[-1]["lengths"] == [5] * 3
     assert all(line["rollout/ep_rew_mean"] >= 0 for line in lines(tmp_path / "masked", "metrics.jsonl") if "rollout/ep_rew_mean" in line)
-    train(tmp_path / "plain", *CORRIDOR, "env.mask=false")
+    train(tmp_path / "plain", *CORRIDOR, "env.mask=false", "steps=300")
     assert max(lines(tmp_path / "plain", "evaluations.jsonl")[-1]["returns"]) <= 0.0
 
 

@@ -107,7 +107,7 @@ def test_rows_that_are_no_transitions_count_for_nothing():
 
 def learned_table(update_count: int, batch_of, chain, **more):
     """An agent with one weight for each state, after as many updates on one batch."""
-    adam = Adam(lr=0.05, schedule=Linear(start=1.0, end=0.0, duration=update_count))
+    adam = Adam(lr=0.07, schedule=Linear(start=1.0, end=0.0, duration=update_count))
     agent = actor_critic(
         TWO_STATES, torso=MLPTorso(hidden=()), actor_torso=MLPTorso(hidden=()), rate=relative(kappa=0.05, hidden=(), **more),
         optimizer=adam, backup=PolicyBackup(target_actor=False, smoothing=0.0), chain=chain, actor_period=update_count + 1, target_period=1,
@@ -130,7 +130,7 @@ def test_the_gain_and_the_bias_of_two_states(chain, scale, shift):
     """A constant added to rewards is added to f and leaves the differences of Q; nothing terminates, so that c stays 0."""
     batch = transitions(scale, shift)
     batch.extra["restart"] = torch.zeros(20, dtype=torch.bool)
-    agent, differences = learned_table(700, batch, chain)
+    agent, differences = learned_table(500, batch, chain)
     assert agent.rate.offset.item() == pytest.approx(scale * 8 / 13 + shift, abs=1e-3)
     assert differences == pytest.approx([scale / 1.3] * len(differences), abs=2e-3)
     assert agent.rate.frequency.item() == agent.rate.cost.item() == 0.0
@@ -142,7 +142,7 @@ def test_the_gain_of_two_states_whose_way_back_is_a_fall():
     and the reward of s1 is 1 − 0.75: h(s1) − h(s0) = 0.25 / 1.3."""
     batch = transitions()
     batch.extra["restart"] = batch.obs[:, 1].bool() & batch.next_obs[:, 0].bool()
-    agent, differences = learned_table(700, batch, CHAINS["polyak"], initial_cost=1.5, cost_lr=0.0)
+    agent, differences = learned_table(500, batch, CHAINS["polyak"], initial_cost=1.5, cost_lr=0.0)
     assert agent.rate.frequency.item() == pytest.approx(4 / 13, abs=1e-3)
     assert agent.rate.cost.item() == 1.5
     assert agent.rate.offset.item() == pytest.approx(2 / 13, abs=1e-3)

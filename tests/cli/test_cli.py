@@ -220,6 +220,12 @@ def test_a_sweep_has_a_folder_for_each_job(tmp_path, monkeypatch):
 # ---- eval, list, load
 
 
+def test_options_are_not_abbreviated():
+    """The --seed of one command would be the --seeds of another."""
+    with pytest.raises(ConfigError, match=r"unrecognized arguments: --episode=3.*--episodes"):
+        cli.parsed(["eval", "run", "--episode=3"])
+
+
 def test_eval_with_the_recorded_seed_repeats_the_final_evaluation(finished, capsys):
     final = RunFolder(finished).read_evaluations()[-1]
     assert console("eval", finished, "--seed", final["seed"], "--json") == 0

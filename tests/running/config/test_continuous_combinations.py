@@ -1,5 +1,5 @@
 """Combinations of parts of the continuous agent: built, updated and differentiated, or refused by a sentence with both names. Every two
-options of values, policies and chains meet; with `pytest -m exhaustive` every two of all slots."""
+kinds of values, policies and chains meet; with `pytest -m exhaustive` every two of all slots."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from deeprl.running.config.menu import options
 from deeprl.running.training.learner import Learner
 from tests.builders import CONTINUOUS, draw, entry, settled
 from tests.pairwise import Row, pairs, pairwise
-from tests.presets import covering, needs
+from tests.presets import covering, needs, stated
 from tests.replay.test_replay import Stream
 from tests.running.config.test_combinations import VARIANTS, goes_on, survives
 
@@ -180,8 +180,14 @@ def learns(agent: Agent, config: dict, terminates: bool) -> None:
         assert all(torch.isfinite(value).all() for value in learned.metrics.values())
 
 
-FEW = covering({row: frozenset([*pairs(row[: len(SLOTS)]), *enumerate(row)]) for row in FITTING})
-"""Rows that have every two options of `SLOTS` and every option of the further ones"""
+def kind(slot: str, option: Hashable) -> Hashable:
+    """What an option brings to the others: its needs and offers; every head and every chain is a kind of its own, as are booleans."""
+    group = f"agent/{SHARED.get(slot, slot)}"
+    return option if slot in ("head", "chain", "noisy") else (stated(group, option, "needs"), stated(group, option, "offers"))
+
+
+FEW = covering({row: frozenset([*pairs(list(map(kind, SLOTS, row))), *enumerate(row)]) for row in FITTING})
+"""Rows that have every two kinds of `SLOTS` and every option of all slots"""
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, marks=() if row in FEW else pytest.mark.exhaustive) for row in FITTING], ids=called)
