@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import counts, in_range
-from deeprl.learning.parts.exploration import Explored, Memory, Policy, Tick, ValueExploration, check_epsilon, epsilon_greedy, zipf
+from deeprl.learning.parts.exploration import Explored, Memory, Policy, Tick, ValueExploration, check_epsilon, epsilon_greedy_action, zipf
 from deeprl.schedules import Constant
 
 
@@ -52,14 +52,14 @@ class EZGreedy(ValueExploration):
     def explored(self, policy: Policy, tick: Tick, memory: Memory) -> Explored:
         epsilon = self.schedule(tick.step)
         if self.longest == 1:
-            return *epsilon_greedy(policy, tick, epsilon), memory
+            return *epsilon_greedy_action(policy, tick, epsilon), memory
         left = memory.get("left", torch.zeros_like(tick.noise["steps"]))  # (M,) steps for which the action is still to be held
         held = (left > 0) & ~tick.first
         kept = memory.get("action", torch.zeros_like(left))
         if tick.valid is not None:
             held &= tick.valid.gather(-1, kept.unsqueeze(-1)).squeeze(-1)
         draw = tick.noise["explore"].masked_fill(held, -1.0)  # who holds an action needs no greedy one
-        action, probability = epsilon_greedy(policy, tick._replace(noise={**tick.noise, "explore": draw}), epsilon)
+        action, probability = epsilon_greedy_action(policy, tick._replace(noise={**tick.noise, "explore": draw}), epsilon)
         action = torch.where(held, kept, action)
         left = torch.where(held, left, torch.where(draw < epsilon, tick.noise["steps"], 1)) - 1
         return action, probability.masked_fill(held, 1.0) if tick.exact else probability, {"action": action, "left": left}

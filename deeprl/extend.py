@@ -21,7 +21,16 @@ from deeprl.learning.networks.torsos import TorsoChoice, widths
 from deeprl.learning.objective import Objective
 from deeprl.learning.parts.auxiliary import Auxiliary
 from deeprl.learning.parts.chains import Chain, MakeNetwork, follow_
-from deeprl.learning.parts.exploration import ActorExploration, Explored, Memory, Policy, Tick, ValueExploration, certain
+from deeprl.learning.parts.exploration import (
+    ActorExploration,
+    Explored,
+    Memory,
+    Policy,
+    Tick,
+    ValueExploration,
+    certain,
+    epsilon_greedy_action,
+)
 from deeprl.learning.parts.rate import Rate
 from deeprl.learning.parts.weighting import Weighting
 from deeprl.learning.parts.window import Window
@@ -52,7 +61,7 @@ __all__ = [  # noqa: RUF022 (grouped by what they are for)
     # Parts that an agent owns, built from its plan
     "Plan", "Chain", "Window", "MakeNetwork", "follow_", "Weighting", "Auxiliary", "Rate", "Objective",
     # A rule of exploration: ticks in, actions with their probabilities out
-    "ValueExploration", "ActorExploration", "Tick", "Policy", "Memory", "Explored", "Constant",
+    "ValueExploration", "ActorExploration", "Tick", "Policy", "Memory", "Explored", "epsilon_greedy_action", "Constant",
     # Networks with a stack axis; a core remembers between torso and head
     "TorsoChoice", "Copies", "MLP", "HeadChoice", "Core", "CoreChoice",
     # A sampler chooses among live transitions

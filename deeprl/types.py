@@ -80,7 +80,7 @@ class ViewNoise(NamedTuple):
 
 class Batch(NamedTuple):
     """Transitions of an update, from the replay to an agent. Every target is `reward + discount * value`: discount factor, termination,
-    truncation and n-step sums are computed in the replay and nowhere else."""
+    truncation and n-step sums are computed in `deeprl/replay/` alone, by `gather` (n = 1) and `fold`, `sequences`, `rollout`."""
 
     obs: Tensor
     """(*B, *obs)"""

@@ -206,7 +206,8 @@ class PolicyGradient(Agent):
         return self.policy.last(features)[0].unflatten(0, lead), self.value(features)[0].squeeze(-1).unflatten(0, lead)
 
     def prepare(self, rollout: Batch) -> dict[str, Tensor]:
-        """Advantages, returns, log π(a|s) and V(s), (L, M) each, of the networks that collected the rollout."""
+        """Advantages by GAE (generalised advantage estimation, the recursion above), returns, log π(a|s) and V(s), (L, M) each, of the
+        networks that collected the rollout."""
         outputs, value, after = self.both_ends(rollout)
         delta = rollout.reward + rollout.discount * after() - value
         advantage = linear_recursion(delta, self.lam * rollout.discount * goes_on(rollout.ended))

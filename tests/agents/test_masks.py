@@ -22,8 +22,7 @@ from deeprl.learning.backups.policies import action_gap, boltzmann, epsilon_gree
 from deeprl.learning.networks.bounded import Bounded
 from deeprl.learning.networks.distributional import Categorical, ImplicitQuantile, Quantile
 from deeprl.learning.networks.heads import Scalar
-from deeprl.learning.parts.exploration import EpsilonGreedy, Tick, drawn
-from deeprl.learning.parts.exploration import epsilon_greedy as epsilon_greedy_action
+from deeprl.learning.parts.exploration import EpsilonGreedy, Tick, drawn, epsilon_greedy_action
 from deeprl.learning.parts.target_free import TargetFree
 from deeprl.learning.transforms.channels import Polar
 from deeprl.learning.transforms.masks import divided, divided_batch

@@ -48,7 +48,8 @@ class Tick(NamedTuple):
 
 
 class ValueExploration(Choice):
-    """Behaviour of an agent for discrete actions. A rule of one's own overrides `explored`, and `noise` if it draws more.
+    """Behaviour of an agent for discrete actions. A rule of one's own overrides `explored`, and `noise` if it draws more; a YAML in
+    configs/agent/explore names it. `epsilon_greedy_action` is what most rules end with.
 
     In evaluation every rule is ε-greedy with ε = `evaluation`, so that evaluations of two rules compare what was learned.
     """
@@ -65,7 +66,7 @@ class ValueExploration(Choice):
 
     def __call__(self, policy: Policy, tick: Tick, memory: Memory) -> Explored:
         if not tick.collects:
-            return *epsilon_greedy(policy, tick, self.evaluation), memory
+            return *epsilon_greedy_action(policy, tick, self.evaluation), memory
         return self.explored(policy, tick, memory)
 
     def explored(self, policy: Policy, tick: Tick, memory: Memory) -> Explored:
@@ -77,7 +78,7 @@ class ValueExploration(Choice):
         return {}
 
 
-def epsilon_greedy(policy: Policy, tick: Tick, epsilon: float) -> tuple[Tensor, Tensor]:
+def epsilon_greedy_action(policy: Policy, tick: Tick, epsilon: float) -> tuple[Tensor, Tensor]:
     """With probability ε a uniformly random action, else the greedy one: actions and their probabilities, both (M,).
 
     The policy is not asked with ε = 1, where every valid action has the same probability; nor, unless `tick.exact`, where every environment
@@ -113,7 +114,7 @@ class EpsilonGreedy(ValueExploration):
         check_epsilon(self)
 
     def explored(self, policy: Policy, tick: Tick, memory: Memory) -> Explored:
-        return *epsilon_greedy(policy, tick, self.schedule(tick.step)), memory
+        return *epsilon_greedy_action(policy, tick, self.schedule(tick.step)), memory
 
     def diagnostics(self, step: int) -> dict[str, float]:
         return {"rollout/exploration_rate": self.schedule(step)}

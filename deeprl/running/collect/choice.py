@@ -22,6 +22,9 @@ class OnRay(Choice):
 
     With n updates a step, actors act with weights that are at most (1 + ahead) * ticks * N * M * n updates older than those of a run
     that collects in its own process.
+
+    `deeprl.running.session.assemble` puts `RemoteCollector` in place of the collector, and `Actors` in place of its environments; nothing
+    else of the run differs. `env.num` becomes N·M.
     """
 
     actors: int = 2
