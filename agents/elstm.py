@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -88,17 +89,6 @@ class ELSTMCore(Core):
         """h (n, B, H) of u = `gated`."""
         return torch.baddbmm(u, c, self.weight_o[:, self.inputs :]).sigmoid() * c
 
-    def insensitive(self, batch: int) -> Sensitivity:
-        """The sensitivities at the start of an episode."""
-        zeros = partial(self.start(batch).new_zeros, dtype=self.weight_x.dtype)
-        rows = (self.n, batch, 2, self.features)
-        return Sensitivity(zeros((*rows[:3], self.inputs, self.features)), zeros(rows), zeros(rows))
-
-    def carried(self, s: Sensitivity) -> Tensor:
-        """(n, B, H): zeros whose gradient by the parameters of the memory is s."""
-        weight, memory, bias = (parameter - parameter.detach() for parameter in (self.weight_x, self.weight_c, self.bias_c))
-        return (s.weight * weight[:, None]).sum((2, 3)) + (s.memory * memory[:, None] + s.bias * bias[:, None]).sum(2)
-
 
 @torch.no_grad()
 def sensed(past: Sensitivity, x: Tensor, c: Tensor, f: Tensor, z: Tensor, memory: Tensor) -> Sensitivity:
@@ -109,29 +99,38 @@ def sensed(past: Sensitivity, x: Tensor, c: Tensor, f: Tensor, z: Tensor, memory
     return Sensitivity(weight, k * past.memory + by * c[:, :, None], k * past.bias + by)
 
 
-def unroll_exact(core: ELSTMCore, x: Tensor, state: Tensor, past: Sensitivity, first: Tensor) -> tuple[Tensor, Tensor, Sensitivity]:
-    """T steps whose losses have the gradient of the whole episode so far.
+class ExactELSTMCore(ELSTMCore):
+    """The same cell, trained by real-time recurrent learning: state (c, its sensitivities), and no gradient through the state."""
 
-    Args:
-        x: (n, T, B, inputs).
-        state, past: before row 0.
-        first: (T, B) bool, rows whose observation is the first of an episode.
+    def __init__(self, n: int, inputs: int, width: int, scale: float = 0.1):
+        super().__init__(n, inputs, width, scale)
+        self.shapes = (2, inputs, width), (2, width), (2, width)
+        self.size = sum(self.numbers)
 
-    Returns:
-        y (n, T, B, features), state and sensitivities after the last row.
-    """
-    weight, memory, bias = core.weight_x.detach(), core.weight_c.detach(), core.bias_c.detach()  # their gradient is that of `carried`
-    u = driven(x.flatten(1, 2), weight, bias).unflatten(1, x.shape[1:3])
-    gated = core.gated(x.flatten(1, 2)).unflatten(1, x.shape[1:3])
-    going, ys = (~first).to(state.dtype), []
-    for t in range(x.shape[1]):
-        c = state.detach() * going[t][:, None]
-        past = Sensitivity(*(s * going[t].reshape(-1, *[1] * (s.dim() - 2)) for s in past))
-        f, z = gates(u[:, t], memory, c)
-        past = sensed(past, x[:, t], c, f, z, memory)
-        state = f * c + (1 - f) * z
-        ys.append(core.output(gated[:, t], state + core.carried(past)))
-    return torch.stack(ys, 1), state.detach(), past
+    @property
+    def numbers(self) -> list[int]:
+        """Of c, and of each sensitivity."""
+        return [self.features, *(prod(shape) for shape in self.shapes)]
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """(n, R, inputs) -> (n, R, 3H + inputs): as in the base class, and the input. The memory has its gradient from `carried` alone."""
+        u = driven(x, self.weight_x.detach(), self.bias_c.detach())
+        return torch.cat([u.flatten(2), self.gated(x), x], -1)
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        u, gated, x = x.split([2 * self.features, self.features, self.inputs], -1)
+        c, *parts = state.detach().split(self.numbers, -1)
+        memory = self.weight_c.detach()
+        f, z = gates(u.unflatten(-1, (2, -1)), memory, c)
+        past = Sensitivity(*(part.unflatten(-1, shape) for part, shape in zip(parts, self.shapes)))
+        past = sensed(past, x, c, f, z, memory)
+        c = f * c + (1 - f) * z
+        return self.output(gated, c + self.carried(past)), torch.cat([c.detach(), *(part.flatten(2) for part in past)], -1)
+
+    def carried(self, s: Sensitivity) -> Tensor:
+        """(n, B, H): zeros whose gradient by the parameters of the memory is s."""
+        weight, memory, bias = (parameter - parameter.detach() for parameter in (self.weight_x, self.weight_c, self.bias_c))
+        return (s.weight * weight[:, None]).sum((2, 3)) + (s.memory * memory[:, None] + s.bias * bias[:, None]).sum(2)
 
 
 @dataclass(frozen=True)
@@ -150,3 +149,11 @@ class ELSTM(CoreChoice):
 
     def build(self, inputs: int, n: int) -> Core:
         return ELSTMCore(n, inputs, self.width, self.scale)
+
+
+@dataclass(frozen=True)
+class ExactELSTM(ELSTM):
+    """As `ELSTM`, trained by real-time recurrent learning. A state has (2 · inputs + 5) · width numbers."""
+
+    def build(self, inputs: int, n: int) -> Core:
+        return ExactELSTMCore(n, inputs, self.width, self.scale)

@@ -22,7 +22,6 @@ from torch import Tensor
 from deeprl.choice import Part, counts
 from deeprl.learning.agent import CORE, Agent, Answer, of_iterations, watching
 from deeprl.learning.networks.blocks import initialise, learning
-from deeprl.learning.networks.cores import WITHOUT_END
 from deeprl.learning.networks.critics import ONLY, Critics, ensemble_loss, ensemble_returns, for_each, pair, pair_spec
 from deeprl.learning.networks.mapped import wrapped
 from deeprl.learning.networks.value_network import Networks
@@ -139,8 +138,7 @@ class ActorCritic(Agent):
             "actor": Objective.of(self.actor_loss, [self.actor], actor.optimizer, alpha),
         }
         self.needs = self.rate.needs | self.weighting.needs | self.auxiliary.needs | self.core.needs
-        if self.core.needs and "restart" in self.needs:
-            raise ValueError(WITHOUT_END)
+        self.core.check(self.needs)
         self.observers = watching(self.normalize, self.rewards, self.rate, self.auxiliary)
         self.clock = Clock(self.chain.periods)
 

@@ -20,7 +20,6 @@ from deeprl.learning.agent import CORE, Agent, Answer, numbered, of_iterations, 
 from deeprl.learning.backups.bellman import Backup, report
 from deeprl.learning.backups.policies import action_gap
 from deeprl.learning.networks.blocks import has_dropout
-from deeprl.learning.networks.cores import WITHOUT_END
 from deeprl.learning.networks.mapped import wrapped
 from deeprl.learning.networks.value_network import Networks, quiet
 from deeprl.learning.objective import Objective
@@ -109,8 +108,7 @@ class ValueAgent(Agent):
             "value": Objective.of(self.loss, [self.chain.online], optimizer, groups),
         }
         self.needs = self.backup.needs | self.weighting.needs | self.auxiliary.needs | self.core.needs
-        if self.core.needs and "restart" in self.needs:
-            raise ValueError(WITHOUT_END)
+        self.core.check(self.needs)
         if "behavior_probability" in self.needs and head.noisy:
             raise ValueError(
                 f"head.noisy must be false with agent/backup={type(backup).__name__}, because noisy weights hide with which probability an "

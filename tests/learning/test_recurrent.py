@@ -201,10 +201,8 @@ def test_parts_that_see_single_observations_are_refused():
 
     with pytest.raises(ValueError, match="agent/core must be none beside a part that looks at single"):
         value_agent(core=LSTM(6), weighting=InverseVariance)
-    agent = value_agent(core=LSTM(6), auxiliary=partial(SelfPrediction, latent=3, hidden=(3,)))
-    batch = Played(agent).batch()
     with pytest.raises(ValueError, match="agent/core must be none beside a part that looks at single"):
-        update(agent, batch)
+        sac(core=LSTM(6), auxiliary=partial(SelfPrediction, latent=3, hidden=(3,)))
     with pytest.raises(ValueError, match="chain.acting must not be uniform_with_target"):
         value_agent(core=LSTM(6), chain=partial(Iterated, length=2, acting="uniform_with_target"))
 

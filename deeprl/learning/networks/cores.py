@@ -20,7 +20,7 @@ from deeprl.choice import Choice, in_range, one_of
 from deeprl.learning.networks.blocks import Block
 from deeprl.learning.networks.layers import SCHEMES, Init
 
-WITHOUT_END = "agent/core must be none beside a part that goes on after a termination, because a core starts anew there"
+WITHOUT_STATE = "agent/core must be none beside a part that looks at single observations"
 
 
 class Core(Block):
@@ -153,6 +153,19 @@ class CoreChoice(Choice):
             n: stack size.
         """
         raise NotImplementedError
+
+    def check(self, needs: frozenset[str]) -> None:
+        """
+        Args:
+            needs: of an agent.
+
+        Raises:
+            ValueError: a part of the agent needs what sequences with a state do not have.
+        """
+        if self.needs and "restart" in needs:
+            raise ValueError("agent/core must be none beside a part that goes on after a termination, because a core starts anew there")
+        if self.needs and "successor" in needs:
+            raise ValueError(WITHOUT_STATE)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.learning.networks.blocks import REMEDY, Torso, has_dropout, has_statistics, initialise, learning
-from deeprl.learning.networks.cores import Core, CoreChoice, Memoryless
+from deeprl.learning.networks.cores import WITHOUT_STATE, Core, CoreChoice, Memoryless
 from deeprl.learning.networks.heads import HeadChoice, Scalar, under
 from deeprl.learning.networks.mapped import Mapped
 from deeprl.learning.networks.mlp import MLP
@@ -19,8 +19,6 @@ from deeprl.learning.networks.unrolled import Unrolled
 from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.values.returns import Values
 from deeprl.types import QUIET, Batch, NetworkNoise, Spec
-
-WITHOUT_STATE = "agent/core must be none beside a part that looks at single observations"
 
 
 class ValueNetwork(nn.Module):

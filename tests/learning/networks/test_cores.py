@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deeprl.agents.elstm import ELSTM, ELSTMCore, unroll_exact
+from deeprl.agents.elstm import ELSTM, ELSTMCore, ExactELSTM, ExactELSTMCore
 from deeprl.agents.srwm import SRWM, rewritten
 from deeprl.agents.stable_ssm import RATES, StableSSM
 from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.cores import GRU, LSTM, GRUCore, Keep, LSTMCore, unroll
 
-CHOICES = [LSTM(6), GRU(6), LSTM(6, "orthogonal"), ELSTM(6), SRWM(8, 2, 2), StableSSM(6, 3, 2), Keep()]
+CHOICES = [LSTM(6), GRU(6), LSTM(6, "orthogonal"), ELSTM(6), ExactELSTM(6), SRWM(8, 2, 2), StableSSM(6, 3, 2), Keep()]
 T, B, N, INPUTS = 7, 3, 2, 4
 
 
@@ -102,6 +102,14 @@ def test_worked_numbers_of_a_gru():
     assert reset[2] == pytest.approx(0.348503, abs=1e-6)
 
 
+def exact(core: ELSTMCore) -> ExactELSTMCore:
+    """A core with the same parameters, trained by real-time recurrent learning."""
+    found = ExactELSTM(core.features).build(INPUTS, N).to(torch.float64)
+    for name, parameter in core.named_parameters():
+        setattr(found, name, parameter)
+    return found
+
+
 def gradients(core: ELSTMCore, y: torch.Tensor) -> list[torch.Tensor]:
     weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(N, B, -1, core.features).transpose(1, 2)
     return list(torch.autograd.grad((weights * (y + y.square())).sum(), list(core.parameters())))
@@ -116,9 +124,9 @@ def test_real_time_recurrent_learning_is_back_propagation_through_time(reset):
     first = NEVER.clone()
     first[3, 1] = reset
     through_time, _ = unroll(core, x, core.start(B), first)
-    exact, _, _ = unroll_exact(core, x, core.start(B), core.insensitive(B), first)
-    torch.testing.assert_close(exact, through_time, rtol=0, atol=1e-14)
-    for mine, theirs in zip(gradients(core, exact), gradients(core, through_time)):
+    real_time, _ = unroll(exact(core), x, exact(core).start(B), first)
+    torch.testing.assert_close(real_time, through_time, rtol=0, atol=1e-14)
+    for mine, theirs in zip(gradients(core, real_time), gradients(core, through_time)):
         torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-12)
 
 
@@ -128,9 +136,9 @@ def test_segments_with_carried_sensitivities_have_the_gradient_of_the_whole():
     for parameter in core.parameters():
         parameter.requires_grad_()
     whole, _ = unroll(core, x, core.start(B), NEVER)
-    before, state, past = unroll_exact(core, x[:, :3], core.start(B), core.insensitive(B), NEVER[:3])
-    after, _, _ = unroll_exact(core, x[:, 3:], state, past, NEVER[3:])
-    cut, _ = unroll(core, x[:, 3:], state, NEVER[3:])
+    before, states = unroll(exact(core), x[:, :3], exact(core).start(B), NEVER[:3])
+    after, _ = unroll(exact(core), x[:, 3:], states[:, -1], NEVER[3:])
+    cut, _ = unroll(core, x[:, 3:], states[:, -1, :, : core.size], NEVER[3:])
     expected = gradients(core, whole)
     for mine, theirs in zip(gradients(core, torch.cat([before, after], 1)), expected):
         torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-12)
@@ -140,7 +148,7 @@ def test_segments_with_carried_sensitivities_have_the_gradient_of_the_whole():
 
 def test_the_encoder_gets_the_gradient_within_a_step():
     core, x = made(ELSTM(6)), rows().requires_grad_()
-    y, _, _ = unroll_exact(core, x, core.start(B), core.insensitive(B), NEVER)
+    y, _ = unroll(exact(core), x, exact(core).start(B), NEVER)
     (gradient,) = torch.autograd.grad(y[:, 4].sum(), x)
     assert gradient.flatten(2).abs().sum(-1).gt(0).tolist() == [[t == 4 for t in range(T)]] * N
 
