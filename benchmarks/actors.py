@@ -48,9 +48,9 @@ from deeprl.running.session.settle import settle
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = ("evaluation.every=null", "evaluation.final_episodes=1", "checkpoint.every=null", "checkpoint.replay=false", "runtime.threads=1")
 CASES = {
-    "cartpole": ("agent=dqn", "env=classic/cartpole", "replay_ratio=0.25"),
-    "half_cheetah": ("agent=td3", "env=mujoco/half_cheetah", "replay_ratio=1", "agent.explore.random_steps=0"),
-    "atari": ("agent=dqn", "env=atari/breakout", "replay_ratio=0.25", "replay.capacity=20000"),
+    "cartpole": ("agent=dqn", "env=classic/cartpole", "replay.ratio=0.25"),
+    "half_cheetah": ("agent=td3", "env=mujoco/half_cheetah", "replay.ratio=1", "agent.explore.random_steps=0"),
+    "atari": ("agent=dqn", "env=atari/breakout", "replay.ratio=0.25", "replay.capacity=20000"),
 }
 ENVS, TICKS = 4, 64
 """M and L"""
@@ -132,7 +132,7 @@ def settled(*words: str) -> dict[str, Any]:
 
 def measured_costs(name: str, seconds: float) -> Costs:
     """The parts of a run, one after the other in this process, with Ray beside it for what goes through the object store."""
-    words = (*CASES[name], *QUICK, f"steps={NEVER}", "learning_starts=1000", "accelerate=compiled")
+    words = (*CASES[name], *QUICK, f"steps={NEVER}", "replay.learning_starts=1000", "accelerate=compiled")
     with tempfile.TemporaryDirectory() as folder:
         trainer = assemble(settled(*words, f"env.num={ENVS}"), RunFolder(Path(folder)))
         try:
@@ -184,7 +184,15 @@ def measured(name: str, actors: int, mode: str, seconds: float) -> float:
     starts = NEVER if mode == IDLE else 1000
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        words = [*CASES[name], *QUICK, *where, f"steps={NEVER}", f"learning_starts={starts}", "log.every=1024", "accelerate=compiled"]
+        words = [
+            *CASES[name],
+            *QUICK,
+            *where,
+            f"steps={NEVER}",
+            f"replay.learning_starts={starts}",
+            "log.every=1024",
+            "accelerate=compiled",
+        ]
         call = [sys.executable, str(ROOT / "train.py"), f"hydra.run.dir={run}", *words]
         process = subprocess.Popen(call, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
@@ -202,7 +210,7 @@ def measured(name: str, actors: int, mode: str, seconds: float) -> float:
 
 
 def ratio_of(name: str) -> float:
-    return float(next(word for word in CASES[name] if word.startswith("replay_ratio=")).partition("=")[2])
+    return float(next(word for word in CASES[name] if word.startswith("replay.ratio=")).partition("=")[2])
 
 
 def table(cases: dict[str, Any], cores: int) -> str:

@@ -48,7 +48,7 @@ FAMILIES = {"dqn": ("idqn", 5), "iqn": ("iiqn", 3)}
 SUCCESSORS = {"dqn": {"is_dqn K=5": ["agent=is_dqn", "agent.chain.length=5"], "target_free_dqn": ["agent=target_free_dqn"]}, "iqn": {}}
 """agent -> other chains, only in our form"""
 FILLED = 2000
-SETTINGS = ("env=minatar/breakout", "learning_starts=1000", "replay.capacity=5000", "accelerate=fast", "runtime.threads=1")
+SETTINGS = ("env=minatar/breakout", "replay.learning_starts=1000", "replay.capacity=5000", "accelerate=fast", "runtime.threads=1")
 
 
 class Once(nn.Module):

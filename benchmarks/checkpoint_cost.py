@@ -65,8 +65,8 @@ def main() -> None:
     rows, every = options.rows, options.every or options.rows // 10
     last = -(-rows // every) * every  # the first checkpoint of a full replay
     words = (
-        "agent=dqn", "env=atari/pong", "env.num=4", f"replay.capacity={rows}", f"steps={last + 10 * every}", "learning_starts=1000",
-        "replay_ratio=0.001", "evaluation.every=null", f"checkpoint.every={every}", f"log.every={max(every // 20, 1)}", "runtime.threads=1",
+        "agent=dqn", "env=atari/pong", "env.num=4", f"replay.capacity={rows}", f"steps={last + 10 * every}", "replay.learning_starts=1000",
+        "replay.ratio=0.001", "evaluation.every=null", f"checkpoint.every={every}", f"log.every={max(every // 20, 1)}", "runtime.threads=1",
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:
         folder, output = Path(temporary) / "run", Path(temporary) / "output"

@@ -9,18 +9,22 @@ from benchmarks.kill_and_resume import PROGRAM
 
 COMMON = ("log.every=0.02", "evaluation.every=0.25", "evaluation.episodes=2", "evaluation.final_episodes=6", "checkpoint.every=0.05")
 FAMILIES = {
-    "classic": ("env.num=2", "steps=6000", "learning_starts=500", "replay.capacity=3000", "replay_ratio=0.25"),
-    "minatar": ("env.num=2", "steps=5000", "learning_starts=500", "replay.capacity=3000", "replay_ratio=0.1"),
-    "mujoco": ("env.num=2", "steps=4000", "learning_starts=500", "replay.capacity=2500", "replay_ratio=0.25", "replay.batch_size=64"),
+    "classic": ("env.num=2", "steps=6000", "replay.learning_starts=500", "replay.capacity=3000", "replay.ratio=0.25"),
+    "minatar": ("env.num=2", "steps=5000", "replay.learning_starts=500", "replay.capacity=3000", "replay.ratio=0.1"),
+    "mujoco": ("env.num=2", "steps=4000", "replay.learning_starts=500", "replay.capacity=2500", "replay.ratio=0.25",
+        "replay.batch_size=64"),
     "atari": (
-        "env.num=2", "steps=1600", "learning_starts=400", "replay.capacity=1000", "replay_ratio=0.05",
+        "env.num=2", "steps=1600", "replay.learning_starts=400", "replay.capacity=1000", "replay.ratio=0.05",
         "env.protocol.max_episode_steps=300",
     ),
-    "box2d": ("env.num=2", "steps=5000", "learning_starts=500", "replay.capacity=3000", "replay_ratio=0.25", "evaluation.num=2"),
-    "minigrid": ("env.num=2", "steps=4000", "learning_starts=500", "replay.capacity=2500", "replay_ratio=0.25", "agent.torso.hidden=[64]"),
-    "highway": ("env.num=2", "steps=1200", "learning_starts=200", "replay.capacity=1000", "replay_ratio=0.25", "agent.torso.hidden=[64]"),
-    "own": ("env.num=2", "steps=4000", "learning_starts=500", "replay.capacity=2500", "replay_ratio=0.25", "replay.batch_size=32"),
-    "robotics": ("env.num=2", "steps=2000", "learning_starts=300", "replay.capacity=1500", "replay_ratio=0.25", "replay.batch_size=32"),
+    "box2d": ("env.num=2", "steps=5000", "replay.learning_starts=500", "replay.capacity=3000", "replay.ratio=0.25", "evaluation.num=2"),
+    "minigrid": ("env.num=2", "steps=4000", "replay.learning_starts=500", "replay.capacity=2500", "replay.ratio=0.25",
+        "agent.torso.hidden=[64]"),
+    "highway": ("env.num=2", "steps=1200", "replay.learning_starts=200", "replay.capacity=1000", "replay.ratio=0.25",
+        "agent.torso.hidden=[64]"),
+    "own": ("env.num=2", "steps=4000", "replay.learning_starts=500", "replay.capacity=2500", "replay.ratio=0.25", "replay.batch_size=32"),
+    "robotics": ("env.num=2", "steps=2000", "replay.learning_starts=300", "replay.capacity=1500", "replay.ratio=0.25",
+        "replay.batch_size=32"),
     "lab": ("steps=3000",),
 }  # fmt: skip
 ROLLOUTS = {
@@ -41,8 +45,8 @@ OPTIONS = {
     "crossq": (*SMALL, "agent.torso.settle=200"),
     "aro_ddpg": (*SMALL, "discount=1"),
     "rvi_sac": (*SMALL, "discount=1", "agent.rate.hidden=[64]", "runtime.lag=1"),
-    "droq": (*SMALL, "replay_ratio=0.25"),
-    "bro": (*BLOCKS, "replay_ratio=0.25"),
+    "droq": (*SMALL, "replay.ratio=0.25"),
+    "bro": (*BLOCKS, "replay.ratio=0.25"),
     "tqc": SMALL,
     "flash_sac": BLOCKS,
 }

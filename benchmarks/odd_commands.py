@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = ("env=toy/chain", "agent=dqn", "steps=40", "learning_starts=20", "replay.capacity=100", "evaluation.final_episodes=1")
+TINY = ("env=toy/chain", "agent=dqn", "steps=40", "replay.learning_starts=20", "replay.capacity=100", "evaluation.final_episodes=1")
 SHORT = (
-    "steps=40 learning_starts=20 replay.capacity=100 evaluation.final_episodes=1 evaluation.episodes=1 evaluation.num=1 runtime.threads=1"
+    "steps=40 replay.learning_starts=20 replay.capacity=100 evaluation.final_episodes=1 evaluation.episodes=1 evaluation.num=1 "
+    "runtime.threads=1"
 )
 """Ends after `TINY`'s steps in any environment"""
 FAULTS = {

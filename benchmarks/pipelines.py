@@ -29,7 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGXCPU)
 READERS = ("tee {log}", "head -1 > {log}", "cat > {log}")
 WORDS = (
-    "agent=dqn", "steps=12000", "learning_starts=500", "replay.capacity=3000", "evaluation.every=0.1", "evaluation.final_episodes=50",
+    "agent=dqn", "steps=12000", "replay.learning_starts=500", "replay.capacity=3000", "evaluation.every=0.1",
+    "evaluation.final_episodes=50",
     "checkpoint.every=0.3", "log.every=0.01", "runtime.threads=1",
 )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Where a training step's time goes.
 
-    python -m benchmarks.profile agent=td3 env=mujoco/half_cheetah learning_starts=1000 [overrides] [--steps 2000] [--operators 12]
+    python -m benchmarks.profile agent=td3 env=mujoco/half_cheetah replay.learning_starts=1000 [overrides] [--steps 2000] [--operators 12]
 
 Trains a while and measures from outside, by wrapping what the loop calls. "self" is a row's own time without that of the rows below it.
 Timers cost about half a microsecond a call. `--operators` adds the most expensive torch operators of the updates.
@@ -127,7 +127,7 @@ def main() -> None:
     clock = Clock()
     step, num = attach(clock, trainer), trainer.envs.num
     number = 0
-    while number < config["learning_starts"] + 200 * num:
+    while number < config["replay"]["learning_starts"] + 200 * num:
         step(number)
         number += num
     clock.clear()

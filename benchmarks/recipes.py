@@ -124,7 +124,7 @@ STRONG = {  # candidates for configs/experiment/strong_mujoco.yaml, all within t
     "strong_quantiles_three": f"{LAYER_NORM} {TRUNCATED} replay.n_step=3",
     "strong_simba": f"{RARER} agent/normalize=running agent/torso=simba agent.torso.width=112 agent.torso.blocks=1",
 }
-XQC = "agent=xqc agent.torso.hidden={} agent.actor_torso.hidden=[128,128,128,128] replay_ratio={}"
+XQC = "agent=xqc agent.torso.hidden={} agent.actor_torso.hidden=[128,128,128,128] replay.ratio={}"
 SMALL_XQC = {  # whose critics cost at most four times TD3's multiply-adds a step; the rule: docs/claims.md
     "xqc_192": XQC.format("[192,192,192,192]", 1),
     "xqc_128_two": XQC.format("[128,128,128,128]", 2),
@@ -133,11 +133,11 @@ SMALL_XQC = {  # whose critics cost at most four times TD3's multiply-adds a ste
 ORTHOGONAL = "agent.torso.init=orthogonal_relu agent.actor_torso.init=orthogonal_relu"
 SAC_CHANGED = {  # what published SACs have otherwise, one at a time; the rule: docs/claims.md
     "sac_critic_rate": "agent=sac agent.optimizer.lr=1e-3",
-    "sac_two_updates": "agent=sac replay_ratio=2",
+    "sac_two_updates": "agent=sac replay.ratio=2",
     "sac_discount": "agent=sac discount=0.995",
     "sac_orthogonal": f"agent=sac {ORTHOGONAL}",
     "sac_half_entropy": "agent=sac agent.temperature.target_entropy=-0.5",
-    "sac_5000_random": "agent=sac learning_starts=5000",
+    "sac_5000_random": "agent=sac replay.learning_starts=5000",
 }
 PONG = {
     "pong_dqn": "experiment=pong",

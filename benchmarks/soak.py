@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks.kill_and_resume import lines, start, step_of
 
 DEFAULT = (
-    "agent=dqn", "env=minatar/breakout", "replay=prioritized", "replay.capacity=20000", "steps=1000000000", "learning_starts=1000",
+    "agent=dqn", "env=minatar/breakout", "replay=prioritized", "replay.capacity=20000", "steps=1000000000", "replay.learning_starts=1000",
     "agent.explore.schedule.duration=20000", "log.every=2000", "evaluation.every=30000", "evaluation.video=true", "checkpoint.every=null",
     "checkpoint.minutes=0.75", "runtime.threads=1",
 )  # fmt: skip

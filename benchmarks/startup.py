@@ -52,7 +52,7 @@ def once(overrides: list[str]) -> tuple[float, float]:
 def main() -> None:
     words = sys.argv[1:]
     repetitions = int(words.pop(0)) if words and words[0].isdigit() else 5
-    overrides = words or ["learning_starts=100"]
+    overrides = words or ["replay.learning_starts=100"]
     once(overrides)  # files come from the disk once
     steps, updates = zip(*(once(overrides) for _ in range(repetitions)))
     print(f"first environment step after {statistics.median(steps):.2f} s ({min(steps):.2f} to {max(steps):.2f})")

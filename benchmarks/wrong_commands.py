@@ -35,8 +35,8 @@ COMMANDS = {
     "values": [
         "steps=abc", "steps=nan", "steps=''", "steps=-5", "steps=1e30", "steps=99999999999999999999", "seed=-1", "seed=1.5", "seed=null",
         "replay.batch_size=-32", "replay.batch_size=0", "replay.capacity=1000000000000", "replay.capacity=64 replay.batch_size=128",
-        "replay.batch_size=100000000 replay.capacity=100000000", "replay.n_step=0", "learning_starts=-1", "replay_ratio=0",
-        "replay_ratio=inf", "discount=1.5", "discount=true", "device=cuda:7", "device=gpu", "runtime.threads=1000000", "runtime.threads=0",
+        "replay.batch_size=100000000 replay.capacity=100000000", "replay.n_step=0", "replay.learning_starts=-1", "replay.ratio=0",
+        "replay.ratio=inf", "discount=1.5", "discount=true", "device=cuda:7", "device=gpu", "runtime.threads=1000000", "runtime.threads=0",
         "evaluation.every=2.5", "evaluation.video=yes", "evaluation.num=0", "evaluation.num=100000000", "checkpoint.keep=0",
         "checkpoint.every=0", "stop.return=high", "stop.hours=-1", "log.every=null", "resume=yes",
         "replay.length=8", "agent=ppo replay.length=0", "agent=pqn replay.epochs=0", "agent=ppo replay.minibatches=null",
@@ -46,7 +46,7 @@ COMMANDS = {
         "resume=true", "resume=runs/x", "'agent.torso.hidden=[64 64]'", "device=0", "device=mps", "init_from=/nowhere",
         "init_from={run}@7", "init_from={run} agent=td3 env=classic/pendulum", "replay.capacity=50 replay.batch_size=64",
         "checkpoint.every=1h", "stop.hours=0", "agent=c51 agent.head.low=0 agent.head.high=-10", "agent=ppo batch_size=32",
-        "agent=ppo learning_starts=10", "agent=ppo replay=prioritized", "agent=sac env=classic/cartpole",
+        "agent=ppo replay.learning_starts=10", "agent=ppo replay=prioritized", "agent=sac env=classic/cartpole",
     ],
     "parts": [
         "agent.optimizer.lr=-1", "agent.optimizer.lr=nan", "agent.optimizer.lr=fast", "agent=idqn agent.chain.length=0",

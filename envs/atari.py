@@ -255,7 +255,7 @@ class Atari(EnvChoice):
     protocol: Protocol = Protocol()
     reseed_every: int = 20
     """Episodes between fresh seeds. ALE reloads the ROM for each seed: with 1, random play is half as fast
-    (`benchmarks.speed atari_loop` with learning_starts beyond its end)"""
+    (`benchmarks.speed atari_loop` with replay.learning_starts beyond its end)"""
     reward_clip: float | None = 1.0
     """Bound at which agents clip rewards, None for no bound (`agent/rewards=auto` reads it); rewards stay raw here"""
 

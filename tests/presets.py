@@ -12,7 +12,7 @@ import pytest
 from deeprl.running.config.build import kinds, option_class
 from deeprl.running.config.tuned import content, lineage
 
-OF_TRANSITIONS = ("learning_starts", "replay_ratio", "runtime.lag", "replay.capacity", "replay.n_step", "replay.batch_size")
+OF_TRANSITIONS = ("replay.learning_starts", "replay.ratio", "runtime.lag", "replay.capacity", "replay.n_step", "replay.batch_size")
 """Keys that a run on rollouts has not, or refuses"""
 
 ALL = kinds()

@@ -46,7 +46,7 @@ STATISTICS = {f"tick agents/random_rewards.py {kind}": number for kind, number i
 OFFSETS = {"draw replay/sequences.py to device": 1}  # once in a run
 PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "dqn": (("agent=dqn", *CARTPOLE, *SINGLE), ROWS),
-    "images": (("agent=dqn", *MINATAR, *SINGLE, "replay_ratio=2"), ROWS),
+    "images": (("agent=dqn", *MINATAR, *SINGLE, "replay.ratio=2"), ROWS),
     "td3": (("agent=td3", *PENDULUM), NOISY_ROWS),
     "ddpg prioritized": (
         ("agent=ddpg", *PENDULUM, "replay=prioritized", "agent/normalize=running", "agent/rewards=scaled", "agent/optimizer=rmsprop"),
@@ -62,7 +62,7 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
         ("agent=isac", *PENDULUM, "agent/head=implicit_quantile", "agent.head.noisy=true"),
         NOISY_ROWS | SAMPLED,
     ),
-    "tqc": (("agent=tqc", *PENDULUM, "replay_ratio=2"), NOISY_ROWS | SAMPLED),
+    "tqc": (("agent=tqc", *PENDULUM, "replay.ratio=2"), NOISY_ROWS | SAMPLED),
     "redq": (("agent=redq", *PENDULUM, "agent/head=categorical"), NOISY_ROWS | SAMPLED),
     "crossq": (("agent=crossq", *PENDULUM, "agent.torso.settle=5"), NOISY_ROWS | SAMPLED),
     "flash_sac": (
@@ -75,7 +75,7 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
         },
     ),
     "xqc": (
-        ("agent=xqc", *PENDULUM[:1], "agent.torso.hidden=[8,8]", "agent.actor_torso.hidden=[8]", *PENDULUM[3:], "replay_ratio=1"),
+        ("agent=xqc", *PENDULUM[:1], "agent.torso.hidden=[8,8]", "agent.actor_torso.hidden=[8]", *PENDULUM[3:], "replay.ratio=1"),
         NOISY_ROWS | SAMPLED | {"check training/crash.py to device": 5},  # the flags of scaled rewards that stay on the host
     ),
     "aro_ddpg": (("agent=aro_ddpg", "env=classic/pendulum", *PENDULUM[1:], "discount=1"), ROWS),
@@ -235,7 +235,7 @@ def test_layers_of_torch_start_alike_on_every_device():
 
 GRAPHS = {  # c51 has the mechanisms of dqn, and rollouts those of ppo
     "dqn": (*CARTPOLE, *SINGLE, "agent=dqn"),
-    "images, two updates a step": (*MINATAR, *SINGLE, "agent=dqn", "replay_ratio=2"),
+    "images, two updates a step": (*MINATAR, *SINGLE, "agent=dqn", "replay.ratio=2"),
     "sac": ("agent=sac", *PENDULUM, "agent/normalize=running", "agent/rewards=scaled"),
     "crossq": ("agent=crossq", *PENDULUM, "agent.torso.settle=5"),
     "bfloat16": ("agent=sac", *PENDULUM, "agent/normalize=running", "agent/rewards=scaled", "accelerate.product=bfloat16"),

@@ -124,5 +124,5 @@ def test_the_check_of_a_run_measures_it(capsys):
 def test_the_second_gpu(tmp_path):
     """Streams, events and graphs are those of the run's device, and not of the current one."""
     for device in ("cuda:0", "cuda:1"):
-        run(tmp_path / device, device, *IMAGES, *COMPILED, *DETERMINISTIC, "replay.device=cpu", "replay_ratio=2")
+        run(tmp_path / device, device, *IMAGES, *COMPILED, *DETERMINISTIC, "replay.device=cpu", "replay.ratio=2")
     assert same(weights(tmp_path / "cuda:0"), weights(tmp_path / "cuda:1"))

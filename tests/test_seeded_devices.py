@@ -189,8 +189,8 @@ SEEDS: dict[str, tuple[tuple[str, ...], Seed, Any]] = {
     "actions given to NumPy": (TD3, instead(GaussianNoise, "__call__", actions_there), FAULT),
     "actions used before they arrive": (TD3, instead(GaussianNoise, "__call__", late_actions), BROKEN),
     "errors used before they arrive": (PRIORITIZED, priorities(lambda error: error.to("cpu", non_blocking=True)), BROKEN),
-    "pinned block written too early": ((*FROM_MAIN_MEMORY, "replay_ratio=2"), one_block(Tensor.pin_memory), FAULT),
-    "ordinary block, whose copy waits": ((*FROM_MAIN_MEMORY, "replay_ratio=2"), one_block(Tensor.clone), NOTHING),
+    "pinned block written too early": ((*FROM_MAIN_MEMORY, "replay.ratio=2"), one_block(Tensor.pin_memory), FAULT),
+    "ordinary block, whose copy waits": ((*FROM_MAIN_MEMORY, "replay.ratio=2"), one_block(Tensor.clone), NOTHING),
 }
 FEW = ("Adam's count on the host", "mask as an index in a loss", "pinned block written too early")
 

@@ -18,7 +18,7 @@ import torch
 from benchmarks.speed.ours import assembled, sample
 from deeprl.running.training.learner import CompiledLearner
 
-NATURE = ("agent/torso=nature", "agent.torso.padding=valid", "replay_ratio=0.25")
+NATURE = ("agent/torso=nature", "agent.torso.padding=valid", "replay.ratio=0.25")
 CASES = {
     "dqn": ("agent=dqn", "env=minatar/breakout"),
     "dqn, Nature network": ("experiment=dqn_atari", *NATURE),
@@ -27,7 +27,7 @@ CASES = {
     "td3": ("agent=td3", "env=mujoco/half_cheetah"),
     "sac": ("agent=sac", "env=mujoco/half_cheetah"),
 }
-SHORT = ("replay_ratio=1", "replay.capacity=20000", "learning_starts=0", "evaluation.every=null", "checkpoint.every=null")
+SHORT = ("replay.ratio=1", "replay.capacity=20000", "replay.learning_starts=0", "evaluation.every=null", "checkpoint.every=null")
 COMPILED = ("accelerate=compiled",)
 MODES = {
     "reference": ("accelerate=reference",),

@@ -24,7 +24,7 @@ from benchmarks.mutate.mutations import NASTY, TEXTS, walk
 from benchmarks.mutate.trial import surroundings
 
 TOY = (
-    "agent=dqn", "env=toy/chain", "steps=40", "learning_starts=20", "replay.capacity=100", "agent.torso.hidden=[16]",
+    "agent=dqn", "env=toy/chain", "steps=40", "replay.learning_starts=20", "replay.capacity=100", "agent.torso.hidden=[16]",
     "evaluation.every=20", "evaluation.final_episodes=1", "runtime.threads=1",
 )  # fmt: skip
 SWEEP = ("sweep.json", "seed=0", "seed=1", "seed=0.log", "seed=1.log", "seed=1.slurm", "seed=1/status.json", "seed=1/config.yaml", "lock")

@@ -41,7 +41,7 @@ from deeprl.running.training import crash, trainer
 from deeprl.system.signals import Signals
 
 WORDS = (
-    "agent=dqn", "env=classic/cartpole", "env.num=2", "steps=200", "learning_starts=60", "replay_ratio=0.5",
+    "agent=dqn", "env=classic/cartpole", "env.num=2", "steps=200", "replay.learning_starts=60", "replay.ratio=0.5",
     "replay=prioritized", "replay.capacity=150", "replay.batch_size=16", "agent.torso.hidden=[16]",
     "agent.explore.schedule.duration=100", "evaluation.every=null", "evaluation.episodes=1", "evaluation.final_episodes=1",
     "checkpoint.every=100", "log.every=50", "runtime.threads=1",

@@ -30,9 +30,9 @@ FILE = ROOT / "benchmarks/results/busy.json"
 TASKS = {  # overrides of ours, task of the peers, what they are
     "td3": ("agent=td3 env=classic/pendulum", "td3_pendulum", "TD3 on Pendulum, two layers of 256, batch 256, an update every step"),
     "sac": ("agent=sac env=mujoco/half_cheetah", "sac", "SAC on HalfCheetah-v5, two layers of 256, batch 256, an update every step"),
-    "dqn": (f"{CARTPOLE} replay_ratio=0.1", "cartpole", "DQN on CartPole, layers of 120 and 84, batch 128, an update every 10 steps"),
+    "dqn": (f"{CARTPOLE} replay.ratio=0.1", "cartpole", "DQN on CartPole, layers of 120 and 84, batch 128, an update every 10 steps"),
 }
-COMMON = "learning_starts=1000 steps=10000000 evaluation.every=null checkpoint.every=null accelerate=fast"
+COMMON = "replay.learning_starts=1000 steps=10000000 evaluation.every=null checkpoint.every=null accelerate=fast"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 SPINNING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 

@@ -63,7 +63,7 @@ def updates(name: str, what: str, slice: int, overrides: str, *more, kind: str =
 
 def loops(name: str, what: str, slice: int, base: str, overrides: str, task: str, *peers: str, threads: tuple[int, ...] = (1, 2)) -> None:
     """Whole runs, ours and the peers', and the least that any of them has to do. Nobody is measured before step 1,500."""
-    overrides += " learning_starts=1000 steps=10000000"
+    overrides += " replay.learning_starts=1000 steps=10000000"
     modes = [ours(f"deeprl, {mode}", "loop", 1500, f"{overrides} accelerate={mode}") for mode in MODES[1:]]
     others = [peer(library, 1500, task) for library in peers]
     case(name, what, "steps", slice, base, *modes, floor(overrides, "loop"), *others, threads=threads)
@@ -96,7 +96,7 @@ loops(
     "DQN on Breakout, Nature network, batch 32, an update every 4 steps",
     400,
     "SB3",
-    f"{ATARI} replay_ratio=0.25",
+    f"{ATARI} replay.ratio=0.25",
     "atari",
     "sb3",
 )
@@ -123,7 +123,7 @@ case(
     "actor_critic_cost", "updates of the continuous family beside TD3's, compiled, batch 256", "updates", 200, "TD3",
     *(ours(name, "update", 50, f"{words} accelerate=compiled") for name, words in COSTS.items()), threads=(1,),
 )  # fmt: skip
-ALWAYS = "replay_ratio=1 evaluation.every=null"
+ALWAYS = "replay.ratio=1 evaluation.every=null"
 loops(
     "minatar_loop", "DQN on MinAtar Breakout, convolution, batch 32, an update every step", 2000, "SB3",
     f"agent=dqn {MINATAR} {ALWAYS}", "minatar", "sb3", "sb3+flush", threads=(1,),
@@ -134,7 +134,7 @@ loops(
 )  # fmt: skip
 loops(
     "cartpole_loop", "DQN on CartPole, MLP 120-84, batch 128, an update every 10 steps", 10_000, "SB3",
-    f"{CARTPOLE} replay_ratio=0.1 evaluation.every=null", "cartpole", "sb3", "sbx", threads=(1,),
+    f"{CARTPOLE} replay.ratio=0.1 evaluation.every=null", "cartpole", "sb3", "sbx", threads=(1,),
 )  # fmt: skip
 
 
@@ -161,7 +161,7 @@ rollouts(
 
 for task, words in (("cartpole", CARTPOLE), ("minatar", f"agent=dqn {MINATAR}")):
     # a line every 500 steps, as a run of 100,000 has it by default
-    words += " replay_ratio=0.1 learning_starts=1000 steps=10000000 evaluation.every=null checkpoint.every=null accelerate=fast"
+    words += " replay.ratio=0.1 replay.learning_starts=1000 steps=10000000 evaluation.every=null checkpoint.every=null accelerate=fast"
     case(
         f"logging_{task}", "cost of progress, TensorBoard and metrics files, a line every 500 steps", "steps", 5000, "all off",
         ours("all off", "silent", 1500, words), ours("all on", "loop", 1500, f"{words} log.every=500"), threads=(1,),

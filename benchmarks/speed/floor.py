@@ -87,7 +87,7 @@ def main() -> None:
         gate = Gate(warm_up)
         for work in itertools.cycle(lists):
             if kind == "loop":
-                for _ in range(round(1 / trainer.config["replay_ratio"])):
+                for _ in range(round(1 / trainer.config["replay"]["ratio"])):
                     alone(trainer, random)
                     gate.passed()
             for product in work:

@@ -38,7 +38,7 @@ class Replay(Source):
         n_step: n.
         sampler: chooses the transitions.
         learning_starts: steps before the first update.
-        replay_ratio: updates a step.
+        ratio: updates a step.
         spec: of the environments.
         num: M.
         discount: γ.
@@ -54,7 +54,7 @@ class Replay(Source):
     """
 
     offers = frozenset({"successor", "behavior_probability", "terminated", "restart"})
-    paced_by = ("learning_starts", "replay_ratio")
+    paced_by = ("replay.learning_starts", "replay.ratio")
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Replay(Source):
         sampler: Sampler = Uniform(),
         device: str = "auto",
         learning_starts: int = 0,
-        replay_ratio: float = 1.0,
+        ratio: float = 1.0,
         spec: Spec,
         num: int,
         discount: float,
@@ -75,7 +75,7 @@ class Replay(Source):
     ):
         self.capacity, self.batch_size, self.n_step, self.discount, self.num = capacity, batch_size, n_step, discount, num
         in_range(self, capacity=(1, None), batch_size=(1, None), n_step=(1, None), discount=(0, 1), num=(1, None))
-        self.learning_starts, self.replay_ratio = learning_starts, replay_ratio
+        self.learning_starts, self.ratio = learning_starts, ratio
         self.device = device
         one_of(self, device=("auto", "cpu", "cuda"))
         if not isinstance(sampler, Sampler):
@@ -109,7 +109,7 @@ class Replay(Source):
     @classmethod
     def planned(cls, settings: Mapping[str, Any], steps: int, num: int) -> int:
         end = -(-steps // num) * num  # a run ends with a step of all environments
-        return steady(0, end, settings["learning_starts"], settings["replay_ratio"])
+        return steady(0, end, settings["learning_starts"], settings["ratio"])
 
     def room(self) -> str:
         """
@@ -161,7 +161,7 @@ class Replay(Source):
         return self.live.length
 
     def updates(self, before: int, after: int) -> Iterator[Drawn | Batch]:
-        due = steady(before, after, self.begun + self.learning_starts, self.replay_ratio)
+        due = steady(before, after, self.begun + self.learning_starts, self.ratio)
         if not due or not len(self):  # all ranks agree, because an empty replay depends on the number of steps alone
             return
         for _ in range(due):

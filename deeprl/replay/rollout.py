@@ -92,6 +92,10 @@ class Rollout(Source):
         return -(-steps // num) // settings["length"] * settings["epochs"] * settings["minibatches"]
 
     @classmethod
+    def ratio_of(cls, settings: Mapping[str, Any], num: int) -> float:
+        return settings["epochs"] * settings["minibatches"] / (settings["length"] * num)
+
+    @classmethod
     def chunk(cls, settings: Mapping[str, Any]) -> int:
         return settings["length"]
 

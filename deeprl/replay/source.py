@@ -50,7 +50,7 @@ class Source(Choice):
     """
 
     paced_by: ClassVar[tuple[str, ...]] = ()
-    """Keys that say when it is learned from; none, where it never is. Those without a dot are given to the constructor too"""
+    """Keys that say when it is learned from; none, where it never is"""
     collects: ClassVar[bool] = True
     """Whether it takes steps of environments. Otherwise a step is only counted, and no environment is made but those of evaluations"""
     num = 1
@@ -62,12 +62,17 @@ class Source(Choice):
     observe: Callable[[Rows], object] = staticmethod(lambda rows: None)
     prepare: Prepare = staticmethod(lambda batch: {})
 
-    # ---- before it is built. `settings` are its node of the configuration, with `learning_starts` and `replay_ratio`
+    # ---- before it is built. `settings` are its node of the configuration
 
     @classmethod
     def planned(cls, settings: Mapping[str, Any], steps: int, num: int) -> int:
         """Updates of a whole run of `steps` steps of `num` environments."""
         return 0
+
+    @classmethod
+    def ratio_of(cls, settings: Mapping[str, Any], num: int) -> float:
+        """Updates for each step of one of `num` environments, once learning has started."""
+        return 0.0
 
     @classmethod
     def chunk(cls, settings: Mapping[str, Any]) -> int | None:

@@ -464,7 +464,12 @@ def test_a_threshold_of_zero_is_refused():
 
 def test_the_experiments_say_what_the_paper_says():
     minatar = settled("experiment=dvw_minatar")
-    assert (minatar["steps"], minatar["learning_starts"], minatar["replay_ratio"], minatar["discount"]) == (10_000_000, 10_000, 0.25, 0.99)
+    assert (minatar["steps"], minatar["replay"]["learning_starts"], minatar["replay"]["ratio"], minatar["discount"]) == (
+        10_000_000,
+        10_000,
+        0.25,
+        0.99,
+    )
     assert (minatar["replay"]["capacity"], minatar["replay"]["batch_size"]) == (100_000, 32)
     agent = minatar["agent"]
     assert agent["chain"]["target_update_period"] == 1000

@@ -502,7 +502,8 @@ def test_rewards_of_either_sign_are_refused_with_the_way_out():
 # ---- end to end
 
 
-TOY = ("env=toy/chain", "env.num=2", "steps=800", "learning_starts=50", "replay_ratio=0.5", "replay.capacity=2000", "agent/torso=mlp",
+TOY = ("env=toy/chain", "env.num=2", "steps=800", "replay.learning_starts=50", "replay.ratio=0.5", "replay.capacity=2000",
+    "agent/torso=mlp",
        "agent.torso.hidden=[16]", "evaluation.final_episodes=2", "evaluation.every=null", "log.every=500", "checkpoint.every=null",
        "agent.optimizer.lr=0.02", "agent.optimizer.schedule.end=0", "discount=0.9", "agent.explore.schedule.end=0.5",
        "agent.explore.schedule.duration=300")  # fmt: skip

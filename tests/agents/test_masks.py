@@ -333,7 +333,7 @@ def test_no_rule_of_acting_takes_an_invalid_action(acting):
 # ---- runs
 
 CORRIDOR = (
-    "agent=dqn", "env=function", "env.function=tests.corridor:Corridor", "steps=900", "learning_starts=100", "replay_ratio=0.5",
+    "agent=dqn", "env=function", "env.function=tests.corridor:Corridor", "steps=900", "replay.learning_starts=100", "replay.ratio=0.5",
     "replay.capacity=1500", "replay.batch_size=16", "agent.torso.hidden=[32]", "agent.optimizer.lr=0.003", "discount=0.9",
     "agent.chain.target_update_period=50", "agent.explore.schedule.duration=500", "agent.explore.schedule.end=0.05",
     "evaluation.every=null", "evaluation.final_episodes=3", "checkpoint.every=null", "log.every=500", "runtime.threads=1",

@@ -578,7 +578,7 @@ def test_experiments_have_the_published_settings():
         assert [run["agent"]["backup"][key] for key in ("temperature", "scale", "floor")] == [0.03, 0.9, -1.0]
         assert (run["agent"]["optimizer"]["lr"], run["agent"]["optimizer"]["eps"]) == (5e-5, 3.125e-4)
         assert (run["replay"]["batch_size"], run["replay"]["capacity"], run["replay"]["n_step"]) == (32, 1_000_000, 1)
-        assert (run["learning_starts"], run["replay_ratio"], run["steps"], run["discount"]) == (20_000, 0.25, 50_000_000, 0.99)
+        assert (run["replay"]["learning_starts"], run["replay"]["ratio"], run["steps"], run["discount"]) == (20_000, 0.25, 50_000_000, 0.99)
         assert run["agent"]["chain"]["target_update_period"] == 8000
         assert run["agent"]["head"]["loss"] == "huber"
         explore = run["agent"]["explore"]

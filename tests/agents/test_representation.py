@@ -579,7 +579,7 @@ def test_a_whole_run_takes_successors_from_the_replay(tmp_path):
     """n-step returns, and pairs one step apart."""
     trainer = train(
         tmp_path / "run", "agent=dqn", "env=toy/chain", "agent/auxiliary=bidirectional", "agent/weighting=inverse_variance", "steps=150",
-        "learning_starts=50", "replay.n_step=3", "replay.batch_size=8", "replay.capacity=200", "agent.torso.hidden=[8]",
+        "replay.learning_starts=50", "replay.n_step=3", "replay.batch_size=8", "replay.capacity=200", "agent.torso.hidden=[8]",
         "agent.auxiliary.latent=5", "agent.chain.target_update_period=20", "evaluation.final_episodes=1", "runtime.threads=1",
         "log.every=50", "agent.explore.schedule.duration=100", "evaluation.every=100", "evaluation.episodes=1",
     )  # fmt: skip

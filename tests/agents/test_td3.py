@@ -247,7 +247,7 @@ def test_numbers_of_the_actor_are_logged_where_the_last_update_was_of_the_critic
     pendulum = "env=classic/pendulum", "env.max_episode_steps=20"
     short = ("steps=100", "log.every=50", "evaluation.every=null", "evaluation.final_episodes=1", "checkpoint.every=null")
     for name, starts in (("even", 20), ("odd", 21)):
-        train(tmp_path / name, "agent=td3", *pendulum, f"learning_starts={starts}", *small, *short)
+        train(tmp_path / name, "agent=td3", *pendulum, f"replay.learning_starts={starts}", *small, *short)
         logged = [line for line in lines(tmp_path / name, "metrics.jsonl") if "train/critic_loss" in line]
         assert len(logged) == 2
         assert all("train/actor_loss" in line for line in logged)

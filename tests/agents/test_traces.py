@@ -556,7 +556,7 @@ def test_a_dry_run_has_sequences_where_the_agent_or_the_replay_does():
 
 
 TOY = (
-    "env=toy/chain", "env.num=2", "env.slip=0.2", "steps=150", "learning_starts=50", "replay.capacity=80", "agent/torso=mlp",
+    "env=toy/chain", "env.num=2", "env.slip=0.2", "steps=150", "replay.learning_starts=50", "replay.capacity=80", "agent/torso=mlp",
     "agent.torso.hidden=[16]", "agent.chain.target_update_period=20", "evaluation.every=null", "evaluation.final_episodes=2",
     "checkpoint.every=null",
 )  # fmt: skip

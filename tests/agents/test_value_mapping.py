@@ -314,7 +314,12 @@ def test_experiments_say_what_the_papers_say():
     for name in ("log_dqn", "loglin_dqn"):
         config = settled(f"experiment={name}_atari")
         agent, optimizer = config["agent"], config["agent"]["optimizer"]
-        assert (config["discount"], config["steps"], config["learning_starts"], config["replay_ratio"]) == (0.96, 50_000_000, 20_000, 0.25)
+        assert (config["discount"], config["steps"], config["replay"]["learning_starts"], config["replay"]["ratio"]) == (
+            0.96,
+            50_000_000,
+            20_000,
+            0.25,
+        )
         assert agent["chain"]["target_update_period"] == 8000
         assert (agent["explore"]["schedule"]["end"], agent["explore"]["schedule"]["duration"]) == (0.01, 250_000)
         assert agent["explore"]["evaluation"] == 0.001

@@ -185,7 +185,7 @@ def test_a_command_without_a_word_ends_when_cartpole_is_solved(monkeypatch, caps
     assert gymnasium.spec("CartPole-v1").reward_threshold == 475
 
 
-TOY = ("agent=dqn", "env=toy/chain", "steps=40", "learning_starts=20", "replay.capacity=100", "evaluation.every=null",
+TOY = ("agent=dqn", "env=toy/chain", "steps=40", "replay.learning_starts=20", "replay.capacity=100", "evaluation.every=null",
        "evaluation.final_episodes=1")  # fmt: skip
 
 
@@ -365,7 +365,7 @@ def test_load_and_act(finished):
 def test_train_from_python_and_actions_as_the_environment_takes_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small = ["agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]", "replay.capacity=100", "replay.batch_size=8"]
-    short = ["steps=60", "learning_starts=40", "evaluation.every=null", "evaluation.final_episodes=1"]
+    short = ["steps=60", "replay.learning_starts=40", "evaluation.every=null", "evaluation.final_episodes=1"]
     run = deeprl.train(["agent=td3", "env=classic/pendulum", "env.max_episode_steps=20", *small, *short])
     assert run.folder.parent == Path("runs/classic_pendulum/td3").absolute()
     assert run.summary["updates"] == 20

@@ -438,7 +438,7 @@ def too_many(num_envs):
 
 
 SHORT = {
-    "agent": "dqn", "agent/torso": "mlp", "agent.torso.hidden": [8], "steps": 120, "learning_starts": 40, "replay.capacity": 100,
+    "agent": "dqn", "agent/torso": "mlp", "agent.torso.hidden": [8], "steps": 120, "replay.learning_starts": 40, "replay.capacity": 100,
     "replay.batch_size": 8, "env.num": 4, "evaluation.every": 60, "evaluation.episodes": 3, "evaluation.final_episodes": 5,
     "evaluation.num": 2, "checkpoint.every": 40, "accelerate": "fast", "runtime.threads": 1, "log.every": 20,
 }  # fmt: skip

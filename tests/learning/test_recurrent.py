@@ -88,7 +88,8 @@ def test_a_core_that_keeps_nothing_is_the_agent_without_one(chain, head):
 
 
 def test_a_run_with_a_core_that_keeps_nothing_is_the_run_without_one(tmp_path):
-    words = ("agent=dqn", "env=memory/recall", "env.delay=2", "env.num=2", "steps=160", "learning_starts=40", "agent.torso.hidden=[8]",
+    words = ("agent=dqn", "env=memory/recall", "env.delay=2", "env.num=2", "steps=160", "replay.learning_starts=40",
+        "agent.torso.hidden=[8]",
              "replay.batch_size=3", "replay.length=4", "replay.capacity=100", "agent.chain.target_update_period=20",
              "evaluation.final_episodes=2", "checkpoint.every=null")  # fmt: skip
     plain = train(tmp_path / "plain", *words, "replay=recurrent").agent
@@ -99,7 +100,8 @@ def test_a_run_with_a_core_that_keeps_nothing_is_the_run_without_one(tmp_path):
 
 def test_a_run_that_is_loaded_remembers_until_it_is_reset(tmp_path):
     """And an exported policy, which would not, is refused."""
-    words = ("agent=dqn", "agent/core=gru", "agent.core.width=5", "env=memory/recall", "env.delay=2", "steps=20", "learning_starts=20",
+    words = ("agent=dqn", "agent/core=gru", "agent.core.width=5", "env=memory/recall", "env.delay=2", "steps=20",
+        "replay.learning_starts=20",
              "evaluation.final_episodes=1", "checkpoint.every=20")  # fmt: skip
     agent = train(tmp_path / "run", *words).agent
     run = load(tmp_path / "run")

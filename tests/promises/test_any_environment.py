@@ -18,7 +18,7 @@ from deeprl.running.runs.checkpoints import Checkpoints
 from tests.builders import begin, console, front_door, same
 from tests.promises.test_resume import at_step
 
-SHORT = ("steps=60", "learning_starts=20", "replay.capacity=100", "replay.batch_size=4", "evaluation.every=null",
+SHORT = ("steps=60", "replay.learning_starts=20", "replay.capacity=100", "replay.batch_size=4", "evaluation.every=null",
          "evaluation.final_episodes=1", "checkpoint.every=null", "accelerate=fast", "runtime.threads=1")  # fmt: skip
 
 

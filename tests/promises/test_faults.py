@@ -308,7 +308,7 @@ def test_the_best_checkpoint_is_the_best_that_could_be_saved(tmp_path, monkeypat
         "evaluation.every=50",
         "evaluation.episodes=2",
         "evaluation.num=1",
-        "learning_starts=20",
+        "replay.learning_starts=20",
     )
     with monkeypatch.context() as patch:
         tick = Collector.tick

@@ -28,7 +28,7 @@ from tests.builders import console, front_door, lines, same, snapshot
 from tests.promises.test_any_environment import Pictures
 
 SHORT = {
-    "agent": "dqn", "steps": 120, "learning_starts": 40, "log.every": 30, "accelerate": "fast",
+    "agent": "dqn", "steps": 120, "replay.learning_starts": 40, "log.every": 30, "accelerate": "fast",
     "replay": {"capacity": 100, "batch_size": 8}, "agent.torso.hidden": [8], "runtime.threads": 1,
     "evaluation": {"every": 40, "episodes": 2, "final_episodes": 3}, "checkpoint.every": 50,
 }  # fmt: skip
@@ -406,10 +406,10 @@ def test_checkpoints_from_before_these_keys_could_change_still_load():
 
 def test_a_warm_start_takes_what_fits(capfd):
     old = deeprl.train(PLAIN, env=make, folder="old")
-    new = deeprl.train({**PLAIN, "init_from": "old", "learning_starts": 1000}, env=make)
+    new = deeprl.train({**PLAIN, "init_from": "old", "replay.learning_starts": 1000}, env=make)
     assert "8 of 8 tensors are those of old, step 120" in capfd.readouterr().err
     assert same(snapshot(old.agent), snapshot(new.agent))  # it has made no update
-    early = deeprl.train({**PLAIN, "init_from": "old@100", "learning_starts": 1000, "agent/chain": "none"}, env=make)
+    early = deeprl.train({**PLAIN, "init_from": "old@100", "replay.learning_starts": 1000, "agent/chain": "none"}, env=make)
     assert "step 100" in capfd.readouterr().err
     assert not torch.equal(early.agent.chain.online.torso.weight_0, old.agent.chain.online.torso.weight_0)
     deeprl.train({**PLAIN, "init_from": "old", "agent.torso.hidden": [9]}, env=make)
@@ -427,7 +427,7 @@ def test_a_warm_start_takes_what_fits(capfd):
 
 
 def test_a_warm_start_leaves_the_configured_scale_of_observations():
-    scaled = {**PLAIN, "learning_starts": 1000}
+    scaled = {**PLAIN, "replay.learning_starts": 1000}
     old = deeprl.train({**scaled, "agent.normalize.by": [10.0] * 4}, env=make, folder="old")
     new = deeprl.train({**scaled, "agent.normalize.by": [1.0] * 4, "init_from": "old"}, env=make)
     ones = torch.ones(1, 4)

@@ -52,7 +52,7 @@ def follow(line: str, monkeypatch) -> None:
     if command == "deeprl":
         short = [re.sub(r"^steps=(\d+)000$", lambda found: f"steps={20 * int(found[1])}", word) for word in words]
         short += (
-            ["learning_starts=60"]
+            ["replay.learning_starts=60"]
             if words[0] == "train" and short != words
             else ["--seconds", "0.2", "accelerate=fast"]
             if words[0] == "check"

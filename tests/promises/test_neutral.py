@@ -65,7 +65,7 @@ def test_a_chain_of_one_acts_like_dqn(acting):
     assert torch.equal(acted[0].probability, acted[1].probability)
 
 
-TOY = ("env=toy/chain", "env.num=2", "env.slip=0.2", "steps=220", "learning_starts=50", "replay.capacity=100", "agent/torso=mlp",
+TOY = ("env=toy/chain", "env.num=2", "env.slip=0.2", "steps=220", "replay.learning_starts=50", "replay.capacity=100", "agent/torso=mlp",
        "agent.torso.hidden=[16]", "evaluation.every=null", "evaluation.final_episodes=2", "log.every=100",
        "checkpoint.every=null")  # fmt: skip
 DQN = ("agent=dqn", "agent.chain.target_update_period=20")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SHORT = ("steps=300", "learning_starts=100", "replay.capacity=1000", "replay.batch_size=16", "evaluation.every=null",
+SHORT = ("steps=300", "replay.learning_starts=100", "replay.capacity=1000", "replay.batch_size=16", "evaluation.every=null",
          "evaluation.final_episodes=1", "checkpoint.every=null", "runtime.threads=1")  # fmt: skip
 COMMANDS = """
 import json, sys

@@ -311,7 +311,7 @@ def test_an_episode_that_cannot_be_repeated_is_cut_off_where_it_stood(tmp_path, 
 REFUSED = {
     "agent": "agent.optimizer.lr=0.1", "env": "env.num=3", "seed": "seed=1", "replay": "replay.batch_size=8", "discount": "discount=0.5",
     "device": "device=cuda", "accelerate": "accelerate.product=bfloat16", "runtime": "runtime.threads=2", "names": "names.agent=x",
-    "learning_starts": "learning_starts=1", "replay_ratio": "replay_ratio=1", "collect": "collect.actors=3",
+    "collect": "collect.actors=3",
 }  # fmt: skip
 
 
@@ -352,7 +352,8 @@ def test_resume_of_no_run_and_of_one_in_use(finished, tmp_path, capsys):
     assert f"in use by pid {os.getpid()}" in capsys.readouterr().err
 
 
-SHORT = ("agent=dqn", "env=toy/chain", "learning_starts=20", "replay.capacity=100", "evaluation.final_episodes=2", "runtime.threads=1",
+SHORT = ("agent=dqn", "env=toy/chain", "replay.learning_starts=20", "replay.capacity=100", "evaluation.final_episodes=2",
+    "runtime.threads=1",
          "checkpoint.every=null", "log.every=10", "accelerate=fast")  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from tests.presets import covering
 from tests.promises.test_resume import PENDULUM, assert_same_run, at_step
 
 SMALL = (
-    "env.num=2", "steps=120", "learning_starts=40", "replay_ratio=0.5", "replay.capacity=100", "evaluation.every=60",
+    "env.num=2", "steps=120", "replay.learning_starts=40", "replay.ratio=0.5", "replay.capacity=100", "evaluation.every=60",
     "evaluation.episodes=1", "evaluation.final_episodes=1", "evaluation.num=1", "checkpoint.every=50", "log.every=30", "runtime.threads=1",
 )  # fmt: skip
 AUXILIARY = ("none", "random_rewards", "self_prediction", "bidirectional", "gradient_correction")

@@ -210,7 +210,7 @@ def test_the_plain_policy_gradient_takes_one_update_of_a_rollout():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("agent=pqn", "replay_ratio=2"), "replay_ratio has no meaning here, because this agent learns from rollouts"),
+        (("agent=pqn", "replay.ratio=2"), "there is no key replay.ratio. replay=rollout has length, epochs, minibatches"),
         (("agent=pqn", "replay.capacity=2000"), "there is no key replay.capacity. replay=rollout has length, epochs, minibatches"),
         (("agent=dqn", "replay.epochs=2"), "there is no key replay.epochs.* replay=uniform has capacity"),
     ],
@@ -221,7 +221,7 @@ def test_keys_without_a_meaning_are_refused(words, message):
 
 
 def test_another_replay_is_refused(tmp_path, capfd):
-    assert begin(tmp_path / "run", "agent=pqn", "env=toy/chain", "replay=uniform", "steps=60", "learning_starts=20") == exits.WRONG
+    assert begin(tmp_path / "run", "agent=pqn", "env=toy/chain", "replay=uniform", "steps=60", "replay.learning_starts=20") == exits.WRONG
     assert "agent/backup=Peng needs whole rollouts of the present policy, and replay=uniform offers none" in capfd.readouterr().err
 
 

@@ -28,26 +28,26 @@ batch_size: 8
 class Offline(Source):
     """The transitions of a file `.npz`, whose arrays are the fields of `Rows`, with the rows first."""
 
-    paced_by = ("replay_ratio",)
+    paced_by = ("replay.ratio",)
     collects = False
 
-    def __init__(self, *, path: str, batch_size: int, replay_ratio: float, num: int, discount: float, rewards, batch_device, **others):
+    def __init__(self, *, path: str, batch_size: int, ratio: float, num: int, discount: float, rewards, batch_device, **others):
         with np.load(path, allow_pickle=False) as file:
             self.stored = Rows(**{name: file[name] for name in Rows._fields})
         self.raw = torch.from_numpy(self.stored.reward)
-        self.batch_size, self.replay_ratio, self.num = batch_size, replay_ratio, num
+        self.batch_size, self.ratio, self.num = batch_size, ratio, num
         self.discount, self.rewards, self.device = discount, rewards, torch.device(batch_device)
 
     @classmethod
     def planned(cls, settings, steps: int, num: int) -> int:
-        return steady(0, -(-steps // num) * num, 0, settings["replay_ratio"])
+        return steady(0, -(-steps // num) * num, 0, settings["ratio"])
 
     def connect(self, seed, part, observe, prepare) -> None:
         super().connect(seed, part, observe, prepare)
         observe(self.stored)  # as one step of many environments
 
     def updates(self, before: int, after: int) -> Iterator[Batch]:
-        for _ in range(steady(before, after, 0, self.replay_ratio)):
+        for _ in range(steady(before, after, 0, self.ratio)):
             place = (self.uniforms.next()["u"] * len(self.raw)).long()
             rows = Rows(*(torch.from_numpy(column)[place].to(self.device) for column in self.stored))
             ones = torch.ones(self.batch_size, device=self.device)
@@ -59,7 +59,7 @@ class Offline(Source):
 
 
 WORDS = (
-    "agent=dqn", "env=classic/cartpole", "replay=offline", "steps=120", "replay_ratio=1", "agent.torso.hidden=[8]",
+    "agent=dqn", "env=classic/cartpole", "replay=offline", "steps=120", "replay.ratio=1", "agent.torso.hidden=[8]",
     "agent.chain.target_update_period=30", "evaluation.every=60", "evaluation.episodes=2", "evaluation.final_episodes=2",
     "checkpoint.every=40", "log.every=40", "runtime.threads=1",
 )  # fmt: skip

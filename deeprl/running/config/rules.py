@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from deeprl.errors import ConfigError, UnknownNameError
 from deeprl.running.runs.config_file import CHANGEABLE, flatten
+from deeprl.running.runs.moved import answer
 
 MOST = 2**53
 """Largest number, because schedules and JSON use floats, which are not exact for larger whole numbers."""
@@ -33,8 +34,6 @@ class Rule(NamedTuple):
 RULES: dict[str, Rule] = {
     "seed": Rule(int, 0, 2**31 - 1),
     "steps": Rule(int, 1),
-    "learning_starts": Rule(int, 0),
-    "replay_ratio": Rule(float, 0, open_low=True),
     "discount": Rule(float, 0, 1),
     "evaluation.every": Rule(int, 1, share=True, optional=True),
     "evaluation.episodes": Rule(int, 1, EPISODES),
@@ -50,9 +49,14 @@ RULES: dict[str, Rule] = {
     "runtime.threads": Rule(int, 1, 256, optional=True),
     "runtime.lag": Rule(int, 0, 1),
     "runtime.watchdog": Rule(float, 0, 525_600, optional=True, open_low=True),
+    "replay.learning_starts": Rule(int, 0),
+    "replay.ratio": Rule(float, 0, open_low=True),
     "replay.capacity": Rule(int, 1),
     "replay.batch_size": Rule(int, 1, 2**20),
     "replay.n_step": Rule(int, 1),
+    "replay.length": Rule(int, 1),
+    "replay.epochs": Rule(int, 1),
+    "replay.minibatches": Rule(int, 1),
     "env.num": Rule(int, 1, 4096),
 }
 """Ranges of the common keys. Those of `replay` hold where its option has them. A choice checks its own keys when it is built."""
@@ -65,7 +69,7 @@ FIXED = (*RULES, *SWITCHES, "device", "resume", "init_from")
 
 
 IDENTITY = (
-    "agent", "env", "seed", "replay", "collect", "discount", "device", "accelerate", "runtime", "names", "learning_starts", "replay_ratio"
+    "agent", "env", "seed", "replay", "collect", "discount", "device", "accelerate", "runtime", "names"
 )  # fmt: skip
 """Keys that tell runs apart: `deeprl resume` refuses to change them."""
 RESUMABLE = ("steps", "evaluation", "checkpoint", "log", "stop", "logger", *CHANGEABLE)
@@ -113,11 +117,13 @@ def is_within(key: str, parent: str) -> bool:
 
 
 def nearest(word: str, candidates: Iterable[str], proposals: Mapping[str, str] | None = None) -> str:
-    """' Did you mean …?' with the nearest candidate, or '' if none is near. Capitals do not count.
+    """' Did you mean …?' with the nearest candidate, or '' if none is near; or its name of today. Capitals do not count.
 
     Args:
         proposals: what is proposed for a candidate; null: the candidate itself.
     """
+    if renamed := answer(word):
+        return renamed
     compared = {each.lower(): each for each in candidates}
     found = difflib.get_close_matches(word.lower(), compared, n=1, cutoff=0.5)
     if not found:

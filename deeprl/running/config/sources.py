@@ -27,11 +27,6 @@ def source_class(config: dict[str, Any], allowed: Allowed = None) -> type[Source
     return found
 
 
-def paces(config: dict[str, Any], cls: type[Source]) -> dict[str, Any]:
-    """What the top of the configuration says to a source: `learning_starts` and `replay_ratio`, if it is paced by them."""
-    return {key: config[key] for key in cls.paced_by if key in config}
-
-
 def build_source(config: dict[str, Any], spec: Spec, agent: Agent, make: Deferred, **own: Any) -> Source:
     """The source, without rows.
 
@@ -48,7 +43,6 @@ def build_source(config: dict[str, Any], spec: Spec, agent: Agent, make: Deferre
         rewards=agent.rewards,
         needs=agent.needs,
         batch_device=config["device"],
-        **paces(config, make.cls),
         **own,
     )
 
@@ -60,7 +54,12 @@ def planned_updates(config: dict[str, Any], cls: type[Source] | None = None) -> 
         cls: of the source; None: that of the configuration, which is the user's own.
     """
     cls = cls or source_class(config)
-    return cls.planned({**config["replay"], **paces(config, cls)}, config["steps"], config["env"]["num"])
+    return cls.planned(config["replay"], config["steps"], config["env"]["num"])
+
+
+def update_ratio(config: dict[str, Any]) -> float:
+    """Updates for each step, once learning has started."""
+    return source_class(config).ratio_of(config["replay"], config["env"]["num"])
 
 
 def chunk(config: dict[str, Any]) -> int | None:

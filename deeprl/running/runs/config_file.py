@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf._utils import get_omega_conf_dumper  # which text needs quotes
 
 from deeprl.errors import ConfigError, RunFolderError
-from deeprl.running.runs.moved import former, translated
+from deeprl.running.runs.moved import former, of_today
 from deeprl.system.files import plain, read_regular, replace_file
 
 CONFIG_LIMIT, DEPTH_LIMIT = 1 << 16, 50
@@ -81,7 +81,8 @@ def check_identity(config: dict[str, Any], keys: Iterable[str], stored: dict[str
         ValueError: the value of a key was edited after the checkpoint.
     """
     keys = [*keys]
-    hashes = [identity(config, keys, changeable) for changeable in (CHANGEABLE, CHANGEABLE_ONCE)]
+    forms = [(each, changeable) for each in (config, former(config)) for changeable in (CHANGEABLE, CHANGEABLE_ONCE)]
+    hashes = [identity(each, keys, changeable) for each, changeable in forms]
     changed = [key for key in keys if key in stored and stored[key] not in [each[key] for each in hashes]]
     if changed:
         raise ValueError(f"config.yaml was edited since, in {', '.join(changed)}; restore the earlier values, or start another run")
@@ -124,7 +125,7 @@ def read_config(path: Path) -> dict[str, Any]:
         RunFolderError: there is no such file, or it has content that no run writes.
     """
     try:
-        return translated(parse_config(read_regular(path, CONFIG_LIMIT).decode(), path))
+        return of_today(parse_config(read_regular(path, CONFIG_LIMIT).decode(), path))
     except FileNotFoundError:
         raise RunFolderError(f"{path.parent} is no run folder: it has no {path.name}") from None
     except NotADirectoryError:

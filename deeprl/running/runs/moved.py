@@ -1,5 +1,5 @@
-"""Paths of classes that moved. Run folders of before 29 November 2026 hold the old ones, which this table translates; it may go with the
-first release."""
+"""Classes that moved, and keys and options that changed their names. Run folders of before 29 November 2026 hold the old ones, which these
+tables translate; they may go with the first release."""
 
 from __future__ import annotations
 
@@ -19,8 +19,26 @@ ENTRY_POINTS = "deeprl.moved"
 renames only: whether a class may be called is asked of the new name."""
 NEUTRAL = {"core": {"_target_": "deeprl.learning.networks.cores.Memoryless"}}
 """Slots of an agent that run folders of before them lack, with the option that changes nothing. By it neither hash nor comparison differ"""
+PACES = ("learning_starts", "replay_ratio")
+"""Keys of the top that are below `replay` today, as learning_starts and ratio"""
+AUTO = "deeprl.replay.sequences.Auto"
 CHOSEN = ("uniform", "sequences", "rollout", "rollout_once", "none")
 """What `replay=auto` chose"""
+
+
+RENAMED = {"learning_starts": "replay.learning_starts", "replay_ratio": "replay.ratio"}
+"""Keys of command lines and files that have another name today"""
+
+
+def word_of_today(override: str) -> str:
+    """An override of a stored sweep with the names of today: replay_ratio=2 -> replay.ratio=2."""
+    key, equals, value = override.partition("=")
+    return f"{RENAMED.get(key, key)}{equals}{value}"
+
+
+def answer(name: str) -> str:
+    """What a message says of a name of before; "" of another."""
+    return f" Its name is {RENAMED[name]} now." if name in RENAMED else ""
 
 
 @cache
@@ -34,15 +52,42 @@ def translated(config: Any) -> Any:
     return _renamed(config, moved())
 
 
-def former(config: dict[str, Any]) -> Any:
-    """A configuration whose `_target_`s are where their classes were first, without slots of later. Hashes are of these, so that a move
-    changes none."""
-    return _renamed(without_neutral(config), {new: old for old, new in moved().items()})
+def of_today(config: dict[str, Any]) -> dict[str, Any]:
+    """A stored configuration with its classes and keys where they are today."""
+    config = translated(config)
+    starts, ratio = (config.pop(key, None) for key in PACES)
+    replay = config.get("replay")
+    if not isinstance(replay, dict):
+        return config
+    if "capacity" in replay and "ratio" not in replay and ratio is not None:
+        config["replay"] = replay = {**replay, "learning_starts": starts, "ratio": ratio}
+    if replay.get("_target_") == AUTO and replay.get("length", 0) is None:
+        config["replay"] = {key: value for key, value in replay.items() if key != "length"}
+    return config
 
 
-def without_neutral(config: dict[str, Any]) -> dict[str, Any]:
+def former(config: Any) -> Any:
+    """A configuration with its classes and keys where they were first, without slots of later. Hashes are of these, so that a move changes none."""
+    config = _renamed(without_neutral(config), {new: old for old, new in moved().items()})
+    replay = config.get("replay") if isinstance(config, dict) else None
+    if not isinstance(replay, dict):
+        return config
+    if replay.get("_target_") == AUTO and "length" not in replay:
+        replay = {**replay, "length": None}
+    starts: Any = 0  # as of agents that plan, which had the keys too
+    ratio: Any = 1.0
+    if "ratio" in replay:
+        starts, ratio = replay.get("learning_starts"), replay["ratio"]
+        replay = {key: value for key, value in replay.items() if key not in ("learning_starts", "ratio")}
+    elif "epochs" in replay and "env" in config:  # the updates for each step were recorded
+        ratio = replay["epochs"] * replay["minibatches"] / (replay["length"] * config["env"]["num"])
+    paces = {} if PACES[0] in config or "env" not in config else dict(zip(PACES, (starts, ratio)))
+    return {**config, "replay": replay, **paces}
+
+
+def without_neutral(config: Any) -> Any:
     """A configuration without the options of `NEUTRAL`."""
-    agent = config.get("agent")
+    agent = config.get("agent") if isinstance(config, dict) else None
     if not isinstance(agent, dict):
         return config
     return {**config, "agent": {slot: value for slot, value in agent.items() if slot not in NEUTRAL or value != NEUTRAL[slot]}}
@@ -63,7 +108,7 @@ def automatic(config: dict[str, Any]) -> dict[str, Any]:
     if names["replay"] in ("uniform", "sequences"):
         length = replay.get("length", 16)
         rollouts = {"length": None if length == 16 else length, "epochs": 4, "minibatches": 4}
-        replay = {**replay, "_target_": "deeprl.replay.sequences.Auto", **rollouts}
+        replay = {**replay, "_target_": AUTO, **rollouts}
     return {**config, "replay": replay, "names": {**names, "replay": "auto"}}
 
 

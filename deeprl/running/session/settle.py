@@ -6,7 +6,7 @@ from typing import Any
 
 from deeprl.running.collect.choice import settle_collect
 from deeprl.running.config import own_files, tuned
-from deeprl.running.config.rollouts import record_ratio, refuse_single_rows, settle_source
+from deeprl.running.config.rollouts import check_source
 from deeprl.running.config.rules import finalise, get, put, with_shares
 from deeprl.running.config.sources import planned_updates, source_class
 from deeprl.system.terminal import say, some
@@ -26,15 +26,13 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
     check_files(config, experiment)
     for slot, options in config["names"].pop("others", {}).items():
         say(f"{slot} has its own defaults, because the settings here are for {some(options, 3)}")
-    settle_source(config, user)
     settle_collect(config, user)
-    refuse_single_rows(config)
-    record_ratio(config)
     fit_periods(config, user)
     for key in sorted(user.intersection(with_shares(config))):
         if get(config, key) == 1 and not isinstance(get(config, key), float):
             say(f"{key}=1 is one step; the whole run is {key}=1.0")
     config = finalise(config)
+    check_source(config, user)
     tell_if_no_update(config)
     return config
 

@@ -1,10 +1,10 @@
 """The slot `learner`: one process learns, or several that torchrun starts learn together.
 
 W ranks with M environments each are one run with W · M environments. Steps count over all ranks, so that a tick adds W · M of them.
-Periods, schedules, `learning_starts` and `replay_ratio` are in these steps. An update has one batch of `replay.batch_size`: each rank draws
-its part from its own shard of the replay, and the mean of the ranks' gradients is the gradient of the whole batch (of sequences, whose
-parts may have different numbers of valid rows, it is the mean of the parts' means). The mean is taken before clipping. Every rank then
-makes the same update of the same weights, bit for bit.
+Periods, schedules, `replay.learning_starts` and `replay.ratio` are in these steps. An update has one batch of `replay.batch_size`: each
+rank draws its part from its own shard of the replay, and the mean of the ranks' gradients is the gradient of the whole batch (of
+sequences, whose parts may have different numbers of valid rows, it is the mean of the parts' means). The mean is taken before clipping.
+Every rank then makes the same update of the same weights, bit for bit.
 
 What a loss computes over its batch beside a mean (batch statistics, PPO's normalised advantages, the largest importance weight, the
 square of a mean in the loss of DVW's log η) is computed over the rank's part, as data parallelism commonly does.

@@ -106,7 +106,7 @@ def memory(trainer: Trainer, config: dict[str, Any], available: int | None, devi
 
 def targets(config: dict[str, Any], agent: Agent) -> tuple[Target, ...]:
     """How often target networks follow. A period of the chain is named `sync` or `shift`; its key is `sync_period`, or that of DQN."""
-    chain, steps = get(config, "agent.chain", {}), max(config["steps"] - config["learning_starts"], 0)
+    chain, steps = get(config, "agent.chain", {}), max(config["steps"] - get(config, "replay.learning_starts", 0), 0)
     found = []
     for name, period in agent.clock.periods.items():
         key = next((key for key in (f"{name}_period", "target_update_period") if key in chain), None)

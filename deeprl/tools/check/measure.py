@@ -163,7 +163,7 @@ def measure(trainer: Trainer, laps: Laps, seconds: float, folder: Path) -> tuple
     num = config["env"]["num"]
     trainer.standing.step = config["steps"] // 2 // num * num
     # earlier than it waits for learning_starts, once it holds a batch
-    source.restart(trainer.step + math.prod(source.batch_shape) + num * source.reach - config["learning_starts"])
+    source.restart(trainer.step + math.prod(source.batch_shape) + num * source.reach - config["replay"].get("learning_starts", 0))
     endless(config)
     window = Window(trainer, laps, first_updates(trainer.agent), seconds)
     loggers = Logging().open(folder)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from deeprl.replay.source import rows_and_memory
 from deeprl.running.config.rules import get
+from deeprl.running.config.sources import update_ratio
 from deeprl.system.files import plain
 from deeprl.system.progress import duration
 from deeprl.system.terminal import amount, columns
@@ -58,7 +59,7 @@ def run(record: Record, found: Forecast) -> Rows:
 
 def speed(record: Record) -> Rows:
     measured, evaluating = record.speed, record.evaluating
-    ratio = record.config["replay_ratio"]
+    ratio = update_ratio(record.config)
     step = measured.step + ratio * measured.each_update
     parts = {
         "environment": measured.environment / measured.steps,
@@ -74,7 +75,7 @@ def speed(record: Record) -> Rows:
     episodes = f"{record.seen.episodes:,} episodes ended" + ("" if length is None else f", {length:,.1f} steps on average")
     made = milliseconds(evaluating.setup)
     return [
-        ("training", f"{rate(1 / step)} steps/s, {rate(ratio / step)} updates/s after learning_starts{away}"),
+        ("training", f"{rate(1 / step)} steps/s, {rate(ratio / step)} updates/s once it learns{away}"),
         ("of it", split),
         ("an update", milliseconds(measured.each_update) + " with its batch"),
         ("before", f"{measured.startup:.1f} s until the first update of every loss, {measured.compiling:.1f} s of it compiling"),

@@ -57,7 +57,7 @@ def tuned(record: Record) -> Found:
         yield (
             "agent",
             f"There are no tuned settings for agent={names['agent']} on {family(names['env'])}, so the defaults of the agent apply: "
-            "set steps, learning_starts, replay and periods as a paper has them for such a task.",
+            "set steps, replay and periods as a paper has them for such a task.",
         )
 
 
@@ -65,16 +65,16 @@ def updates(record: Record) -> Found:
     config = record.config
     if record.updates:
         return
-    if config["learning_starts"] >= config["steps"]:
+    if get(config, "replay.learning_starts", 0) >= config["steps"]:
         yield (
-            "learning_starts",
-            f"{setting(record, 'learning_starts')} is not below {setting(record, 'steps')}, so the run makes no update: lower it, "
+            "replay.learning_starts",
+            f"{setting(record, 'replay.learning_starts')} is not below {setting(record, 'steps')}, so the run makes no update: lower it, "
             "or raise steps.",
         )
     else:
         yield (
-            "replay_ratio",
-            f"{setting(record, 'replay_ratio')} gives no update in {setting(record, 'steps')}: raise replay_ratio or steps.",
+            "replay.ratio",
+            f"{setting(record, 'replay.ratio')} gives no update in {setting(record, 'steps')}: raise replay.ratio or steps.",
         )
 
 
@@ -188,12 +188,12 @@ def horizon(record: Record) -> Found:
 
 
 def actor(record: Record) -> Found:
-    period, ratio = get(record.config, "agent.actor_period"), record.config["replay_ratio"]
-    if period is not None and period >= FAR and period > 2 * ratio:
+    period, ratio = get(record.config, "agent.actor_period"), get(record.config, "replay.ratio")
+    if None not in (period, ratio) and period >= FAR and period > 2 * ratio:
         yield (
-            "replay_ratio",
-            f"agent.actor_period={period} with {setting(record, 'replay_ratio')} updates the actor once in {period / ratio:,.0f} steps: "
-            f"set replay_ratio={period}, or agent.actor_period={max(round(ratio), 1)}.",
+            "replay.ratio",
+            f"agent.actor_period={period} with {setting(record, 'replay.ratio')} updates the actor once in {period / ratio:,.0f} steps: "
+            f"set replay.ratio={period}, or agent.actor_period={max(round(ratio), 1)}.",
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs.folder import JSON_LIMIT, RunFolder, holder
+from deeprl.running.runs.moved import word_of_today
 from deeprl.system.files import own_folder, read_regular, replace_file, strict_json
 from deeprl.system.machine import now
 from deeprl.tools.sweep.grid import Job, is_override
@@ -79,7 +80,8 @@ class SweepFolder:
             limited = place.jobs is None or (type(place.jobs) is int and place.jobs > 0)
             if place.on not in PLACES or not limited or not all(isinstance(word, str) for word in words):
                 raise ValueError("it names no place for its jobs")
-            return cls(path, [str(override) for override in found["overrides"]], jobs, found["config_dir"], cwd, place)
+            jobs = [job._replace(overrides=tuple(map(word_of_today, job.overrides))) for job in jobs]
+            return cls(path, [word_of_today(str(override)) for override in found["overrides"]], jobs, found["config_dir"], cwd, place)
 
         return read_record(path / "sweep.json", "sweep", parse)
 

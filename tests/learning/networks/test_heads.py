@@ -580,8 +580,12 @@ def test_experiments_say_what_the_papers_say():
     """The tables of docs/algorithms/c51.md, qrdqn.md, iqn.md and idqn.md."""
     c51, qrdqn, iqn, iiqn = (settled(f"experiment={name}_atari") for name in ("c51", "qrdqn", "iqn", "iiqn"))
     for config in (c51, qrdqn, iqn, iiqn):
-        assert (config["learning_starts"], config["replay"]["batch_size"], config["replay"]["capacity"]) == (20_000, 32, 1_000_000)
-        assert (config["replay_ratio"], config["discount"], config["steps"]) == (0.25, 0.99, 50_000_000)
+        assert (config["replay"]["learning_starts"], config["replay"]["batch_size"], config["replay"]["capacity"]) == (
+            20_000,
+            32,
+            1_000_000,
+        )
+        assert (config["replay"]["ratio"], config["discount"], config["steps"]) == (0.25, 0.99, 50_000_000)
         schedule = config["agent"]["explore"]["schedule"]
         assert (schedule["start"], schedule["end"], schedule["duration"], schedule["begin"]) == (1.0, 0.01, 250_000, 20_000)
         assert config["agent"]["torso"] == {

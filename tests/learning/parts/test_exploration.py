@@ -111,7 +111,7 @@ def test_epsilon_waits_for_learning_and_ends_exactly(end):
 
 
 def test_the_schedule_of_a_configuration_counts_from_learning_starts():
-    config, user, _ = compose(["agent=dqn", "env=atari/pong", "learning_starts=2000"])
+    config, user, _ = compose(["agent=dqn", "env=atari/pong", "replay.learning_starts=2000"])
     explore = instantiate(settle(config, user)["agent"]["explore"], "agent.explore")
     decay = explore.schedule.duration
     assert [explore.schedule(t) for t in (0, 2000, 2000 + decay)] == [1.0, 1.0, 0.01]
@@ -240,7 +240,7 @@ def rules() -> list[str]:
 @pytest.mark.parametrize("spec", [DISCRETE, MASKED])
 def test_every_rule_takes_valid_actions_and_knows_their_probability(rule, spec):
     """E[1(a = i) / P(a)] = 1 for every action i that may be taken, at the first step of 20,000 environments."""
-    config = settled("agent=dqn", "env=toy/chain", f"agent/explore={rule}", "steps=1000", "learning_starts=0")
+    config = settled("agent=dqn", "env=toy/chain", f"agent/explore={rule}", "steps=1000", "replay.learning_starts=0")
     agent = value_agent(spec, explore=instantiate(config["agent"]["explore"], "agent.explore"))
     agent.exact, m = True, 20_000
     obs, first = torch.ones(m, *spec.obs_shape), torch.ones(m, dtype=torch.bool)

@@ -339,7 +339,8 @@ RUNS = {
     "scaled rewards": ("agent=dqn", "agent/rewards=scaled"),
     "masks": ("agent=munchausen_dqn", *CORRIDOR),
 }
-SETTINGS = ("steps=220", "learning_starts=200", "replay_ratio=1", "replay.capacity=150", "replay.batch_size=7", "evaluation.every=null",
+SETTINGS = ("steps=220", "replay.learning_starts=200", "replay.ratio=1", "replay.capacity=150", "replay.batch_size=7",
+    "evaluation.every=null",
             "evaluation.final_episodes=1", "checkpoint.every=null", "runtime.threads=1")  # fmt: skip
 
 

@@ -93,7 +93,7 @@ def test_a_function_of_this_process_reaches_the_actors_which_close_their_environ
             super().close()
 
     run = deeprl.train(
-        ["agent=dqn", "steps=200", "learning_starts=100", "collect=ray", "collect.ticks=7", "evaluation.every=null"],
+        ["agent=dqn", "steps=200", "replay.learning_starts=100", "collect=ray", "collect.ticks=7", "evaluation.every=null"],
         env=lambda: Recorded(gymnasium.make("CartPole-v1")),
         folder=tmp_path / "run",
     )
@@ -156,6 +156,8 @@ def test_actors_import_nothing_of_the_current_folder_and_what_is_on_the_users_pa
         subprocess.run([command, *words], check=True, cwd=tmp_path, env={**os.environ, **path}, timeout=300)
 
     game = ("env=function", "env.function=my_games:make", "hydra.run.dir=run")
-    console("train", "agent=dqn", "collect=ray", *game, "steps=200", "learning_starts=100", "evaluation.every=null", "runtime.threads=1")
+    console(
+        "train", "agent=dqn", "collect=ray", *game, "steps=200", "replay.learning_starts=100", "evaluation.every=null", "runtime.threads=1"
+    )
     console("resume", "run", "steps=300", "--allow-package", "my_games")
     assert not (tmp_path / "imported").exists()

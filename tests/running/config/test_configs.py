@@ -140,7 +140,12 @@ def test_experiments_say_what_the_papers_say():
     chain = idqn["agent"]["chain"]
     assert (chain["length"], chain["shift_period"], chain["sync_period"], chain["torso"]) == (5, 6000, 30, "shared")
     assert (idqn["agent"]["optimizer"]["lr"], idqn["agent"]["optimizer"]["eps"]) == (6.25e-5, 1.5e-4)
-    assert (idqn["learning_starts"], idqn["replay_ratio"], idqn["replay"]["batch_size"], idqn["discount"]) == (20_000, 0.25, 32, 0.99)
+    assert (idqn["replay"]["learning_starts"], idqn["replay"]["ratio"], idqn["replay"]["batch_size"], idqn["discount"]) == (
+        20_000,
+        0.25,
+        32,
+        0.99,
+    )
     assert idqn["env"]["protocol"]["sticky"] == 0.25
     assert idqn["agent"]["rewards"]["bound"] == 1.0
     assert (idqn["agent"]["torso"]["init"], idqn["agent"]["head"]["init"]) == ("glorot_normal", None)
@@ -158,7 +163,7 @@ def test_experiments_say_what_the_papers_say():
     for name, n_step, end in (("dqn_nature", 1, 0.1), ("c51_paper", 1, 0.01), ("qrdqn_paper", 1, 0.01), ("iqn_paper", 1, 0.01)):
         paper = settled(f"experiment={name}")
         schedule, protocol, period = paper["agent"]["explore"]["schedule"], paper["env"]["protocol"], "target_update_period"
-        assert (paper["learning_starts"], paper["agent"]["chain"][period], paper["replay"]["n_step"]) == (50_000, 10_000, n_step)
+        assert (paper["replay"]["learning_starts"], paper["agent"]["chain"][period], paper["replay"]["n_step"]) == (50_000, 10_000, n_step)
         assert (schedule["begin"], schedule["duration"], schedule["end"]) == (50_000, 1_000_000, end)
         assert (protocol["sticky"], protocol["life_loss_terminal"], protocol["noop_max"]) == (0.0, True, 30)
         assert "Uniform" in paper["replay"]["sampler"]["_target_"]
@@ -180,7 +185,11 @@ def test_experiments_say_what_the_papers_say():
     head, adam = rainbow["agent"]["head"], rainbow["agent"]["optimizer"]
     assert [head[key] for key in ("atoms", "low", "high", "dueling", "noisy", "sigma")] == [51, -10.0, 10.0, True, True, 0.5]
     assert (adam["lr"], adam["eps"], adam["max_grad_norm"]) == (6.25e-5, 0.005 / 32, 10.0)
-    assert (rainbow["learning_starts"], rainbow["agent"]["chain"]["target_update_period"], rainbow["replay"]["n_step"]) == (20_000, 8000, 3)
+    assert (rainbow["replay"]["learning_starts"], rainbow["agent"]["chain"]["target_update_period"], rainbow["replay"]["n_step"]) == (
+        20_000,
+        8000,
+        3,
+    )
     assert rainbow["agent"]["explore"]["schedule"]["end"] == rainbow["agent"]["explore"]["evaluation"] == 0.0
     ppo = settled("experiment=ppo_atari")
     assert (ppo["env"]["num"], *(ppo["replay"][key] for key in ("length", "epochs", "minibatches"))) == (8, 128, 4, 4)
@@ -194,7 +203,7 @@ def test_experiments_say_what_the_papers_say():
     munchausen = settled("experiment=munchausen_iqn_atari")
     assert (munchausen["agent"]["torso"]["init"], munchausen["agent"]["head"]["init"]) == ("quantile", "quantile")
     td3 = settled("experiment=td3_mujoco")
-    assert (td3["learning_starts"], td3["replay"]["batch_size"], td3["agent"]["actor_period"]) == (25_000, 256, 2)
+    assert (td3["replay"]["learning_starts"], td3["replay"]["batch_size"], td3["agent"]["actor_period"]) == (25_000, 256, 2)
     assert td3["agent"]["actor_torso"]["hidden"] == td3["agent"]["torso"]["hidden"] == [256, 256]
     assert td3["agent"]["optimizer"]["lr"] == td3["agent"]["actor_optimizer"]["lr"] == 3e-4
 
@@ -267,10 +276,10 @@ def test_a_budget_has_the_last_word_and_passes_over_keys_that_the_parts_lack():
 def test_bounds_of_a_budget_lower_only_what_the_command_does_not_set():
     atari = settled("env=atari/pong", "agent=dqn", "budget=tiny", "replay.batch_size=48")
     assert atari["env"]["protocol"]["max_episode_steps"] == 100
-    assert (atari["replay"]["batch_size"], atari["replay_ratio"], atari["runtime"]["threads"]) == (48, 0.1, 1)
+    assert (atari["replay"]["batch_size"], atari["replay"]["ratio"], atari["runtime"]["threads"]) == (48, 0.1, 1)
     small = ("env=toy/chain", "agent=dqn", "agent.torso.hidden=[8]", "budget=tiny")
     assert settled(*small, "budget.at_most.replay.batch_size=500")["replay"]["batch_size"] == settled(*small[:-1])["replay"]["batch_size"]
-    assert settled(*small, "replay_ratio=2", "runtime.threads=2")["replay_ratio"] == 2
+    assert settled(*small, "replay.ratio=2", "runtime.threads=2")["replay"]["ratio"] == 2
 
 
 @pytest.mark.parametrize(
@@ -288,9 +297,11 @@ def test_evaluations_fit_a_short_run(words, every, capsys):
     assert ("replaces 10,000" in capsys.readouterr().err) == (every in (150, 1000))
 
 
-@pytest.mark.parametrize(("word", "warned"), [("learning_starts=300", True), ("replay_ratio=0.001", True), ("learning_starts=299", False)])
+@pytest.mark.parametrize(
+    ("word", "warned"), [("replay.learning_starts=300", True), ("replay.ratio=0.001", True), ("replay.learning_starts=299", False)]
+)
 def test_a_run_that_will_make_no_update_says_so(word, warned, capsys):
-    settled("env=toy/chain", "agent=dqn", "steps=300", "learning_starts=0", "replay_ratio=1", word)
+    settled("env=toy/chain", "agent=dqn", "steps=300", "replay.learning_starts=0", "replay.ratio=1", word)
     text = capsys.readouterr().err
     assert ("no update" in text) == warned
     if warned:
@@ -371,7 +382,7 @@ def test_tqc_and_redq_have_the_settings_of_their_authors_on_a_task():
     configs = {task: settled("agent=redq", f"env=mujoco/{task}") for task in sizes}
     entropies = {task: round(sizes[task] * config["agent"]["temperature"]["target_entropy"], 4) for task, config in configs.items()}
     assert entropies == {"hopper": -1, "half_cheetah": -3, "walker2d": -3, "ant": -4, "humanoid": -2, "pusher": -7}
-    assert {config["replay_ratio"] for config in configs.values()} == {20.0}
+    assert {config["replay"]["ratio"] for config in configs.values()} == {20.0}
     assert {task: config["steps"] for task, config in configs.items() if config["steps"] != 300_000} == {
         "hopper": 125_000,
         "half_cheetah": 400_000,
@@ -383,10 +394,10 @@ def test_droq_is_redq_with_the_dropout_of_its_authors_on_a_task():
     for task in ("hopper", "walker2d", "ant", "humanoid", "half_cheetah"):
         redq, droq = (settled(f"agent={agent}", f"env=mujoco/{task}") for agent in ("redq", "droq"))
         rates[task] = droq["agent"]["torso"]["dropout"]
-        assert (droq["steps"], droq["replay_ratio"], droq["learning_starts"]) == (
+        assert (droq["steps"], droq["replay"]["ratio"], droq["replay"]["learning_starts"]) == (
             redq["steps"],
-            redq["replay_ratio"],
-            redq["learning_starts"],
+            redq["replay"]["ratio"],
+            redq["replay"]["learning_starts"],
         )
     assert rates == {"hopper": 0.0001, "walker2d": 0.005, "ant": 0.01, "humanoid": 0.1, "half_cheetah": 0.01}
 

@@ -69,6 +69,12 @@ def test_a_slot_that_the_choice_lacks(word, says):
         compose(["agent=dqn", word])
 
 
+@pytest.mark.parametrize(("word", "now"), [("replay_ratio=2", "replay.ratio"), ("learning_starts=5", "replay.learning_starts")])
+def test_a_name_of_before_is_answered_with_the_name_of_today(word, now):
+    with pytest.raises(ConfigError, match=f"there is no key {word[:-2]}. Its name is {now} now"):
+        compose(["agent=dqn", word])
+
+
 @pytest.mark.parametrize(
     ("key", "says"),
     [
@@ -78,7 +84,7 @@ def test_a_slot_that_the_choice_lacks(word, says):
         ("evaluation.final_episodes=1000000000000000", "between 1 and 100000"),
         ("env.num=1000000000", "between 1 and 4096"),
         ("replay.batch_size=100000000", "between 1 and 1048576"),
-        ("replay_ratio=inf", "above 0 and at most"),
+        ("replay.ratio=inf", "above 0 and at most"),
         ("discount=1.5", "between 0 and 1[.]"),
     ],
 )
@@ -99,7 +105,7 @@ def test_ranges_have_two_ends(key, says):
     ],
 )
 def test_planned_updates(steps, starts, ratio, num, updates):
-    config = {"steps": steps, "learning_starts": starts, "replay_ratio": ratio, "env": {"num": num}, "replay": {}}
+    config = {"steps": steps, "env": {"num": num}, "replay": {"learning_starts": starts, "ratio": ratio}}
     assert planned_updates(config, Replay) == updates
 
 

@@ -75,6 +75,7 @@ LOOSE = r"line 2: agent\.chain\.tau stands under no option of agent/chain\. Writ
     ("settings", "told"),
     [
         ("agent:\n  optimzer: {lr: 1.0e-3}\n", TYPO),
+        ("learning_starts: 5\n", r"line 2: there is no key learning_starts\. Its name is replay\.learning_starts now\."),
         ("steps: 50\nstepss: 60\n", r"line 3: there is no key stepss\. Did you mean steps\?"),
         ("evaluation: {evry: 5}\n", r"line 2: there is no key evaluation\.evry\. Did you mean evaluation\.every\?"),
         ("replay=uniform: {batchsize: 5}\n", r"line 2: there is no key replay\.batchsize\. Did you mean replay\.batch_size\?"),

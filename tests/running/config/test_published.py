@@ -70,7 +70,7 @@ PUBLISHED = {
         "agent=crossq env=mujoco/hopper",
         {
             "agent.torso.hidden": [2048, 2048], "agent.actor_period": 3, "agent.optimizer.lr": 1e-3, "agent.optimizer.betas": [0.5, 0.999],
-            "agent.actor_optimizer.lr": 1e-3, "agent.actor_optimizer.betas": [0.5, 0.999], "learning_starts": 5000,
+            "agent.actor_optimizer.lr": 1e-3, "agent.actor_optimizer.betas": [0.5, 0.999], "replay.learning_starts": 5000,
         },
     ),
     "SimBa": (
@@ -79,15 +79,15 @@ PUBLISHED = {
             "agent.optimizer.lr": 1e-4, "agent.optimizer.weight_decay": 0.01, "agent.actor_optimizer.lr": 1e-4,
             "agent.actor_optimizer.weight_decay": 0.01, "agent.temperature.value": 0.01, "agent.temperature.target_entropy": -0.5,
             "agent.torso.width": 512, "agent.torso.blocks": 2, "agent.actor_torso.width": 128, "agent.actor_torso.blocks": 1,
-            "learning_starts": 5000, "replay_ratio": 2.0,
+            "replay.learning_starts": 5000, "replay.ratio": 2.0,
         },
     ),
     "BRO in its fast form": (
         "agent=bro env=mujoco/hopper",
         {
             "agent.optimizer.weight_decay": 1e-4, "agent.actor_optimizer.weight_decay": 1e-4, "agent.temperature.target_entropy": -0.5,
-            "agent.head.quantiles": 100, "agent.resets.at": [25_000], "replay_ratio": 2.0, "replay.batch_size": 128,
-            "learning_starts": 2500,
+            "agent.head.quantiles": 100, "agent.resets.at": [25_000], "replay.ratio": 2.0, "replay.batch_size": 128,
+            "replay.learning_starts": 2500,
         },
     ),
     "FlashSAC": (
@@ -103,19 +103,19 @@ PUBLISHED = {
         {
             "agent.chain.tau": 0.005, "agent.torso.hidden": [512] * 4, "agent.actor_torso.hidden": [256] * 4, "agent.head.atoms": 101,
             "agent.head.low": -5.0, "agent.head.high": 5.0, "agent.actor.low": -10.0, "agent.actor_period": 3, "discount": 0.995,
-            "agent.temperature.value": 0.01, "agent.temperature.target_entropy": -0.5, "agent.optimizer.lr": 3e-4, "replay_ratio": 2,
-            "agent.optimizer.schedule.end": 0.1, "agent.actor_optimizer.schedule.end": 0.7, "learning_starts": 5000,
+            "agent.temperature.value": 0.01, "agent.temperature.target_entropy": -0.5, "agent.optimizer.lr": 3e-4, "replay.ratio": 2,
+            "agent.optimizer.schedule.end": 0.1, "agent.actor_optimizer.schedule.end": 0.7, "replay.learning_starts": 5000,
         },
     ),
     "ARO-DDPG": (
         "agent=aro_ddpg env=mujoco/hopper",
-        {"agent.torso.hidden": [128, 128], "agent.actor_torso.hidden": [128, 128], "discount": 1.0, "learning_starts": 5000},
+        {"agent.torso.hidden": [128, 128], "agent.actor_torso.hidden": [128, 128], "discount": 1.0, "replay.learning_starts": 5000},
     ),
     "Munchausen IQN on Atari, google-research/munchausen_rl": (
         "experiment=munchausen_iqn_atari",
         {
             "agent.optimizer.lr": 5e-5, "agent.optimizer.eps": 3.125e-4, "agent.backup.temperature": 0.03, "agent.backup.scale": 0.9,
-            "agent.backup.floor": -1.0, "agent.chain.target_update_period": 8000, "learning_starts": 20_000, "replay_ratio": 0.25,
+            "agent.backup.floor": -1.0, "agent.chain.target_update_period": 8000, "replay.learning_starts": 20_000, "replay.ratio": 0.25,
             "discount": 0.99, "agent.explore.schedule.end": 0.01, "agent.explore.schedule.duration": 250_000, "replay.n_step": 1,
             "agent.head.samples": 64, "agent.head.target_samples": 64, "agent.head.policy_samples": 32,
         },

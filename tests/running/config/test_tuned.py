@@ -12,6 +12,7 @@ from deeprl.running.config.compose import compose
 from deeprl.running.config.menu import options
 from deeprl.running.config.rules import get
 from deeprl.running.config.settings import of_option
+from deeprl.running.config.sources import update_ratio
 from deeprl.running.session.settle import settle
 from tests.builders import composed, settled
 
@@ -47,8 +48,8 @@ def test_the_most_particular_file_is_taken(env, agent, option):
     ],
 )
 def test_what_one_task_needs_wins_over_its_family(task, agent, steps):
-    assert settled(f"agent={agent}", f"env=mujoco/{task}")["learning_starts"] == steps
-    assert settled(f"agent={agent}", f"env=mujoco/{task}", "learning_starts=7")["learning_starts"] == 7
+    assert settled(f"agent={agent}", f"env=mujoco/{task}")["replay"]["learning_starts"] == steps
+    assert settled(f"agent={agent}", f"env=mujoco/{task}", "replay.learning_starts=7")["replay"]["learning_starts"] == 7
 
 
 @pytest.mark.parametrize(("task", "discount"), [("hopper", 0.995), ("pusher", 0.95), ("reacher", 0.95)])
@@ -58,7 +59,7 @@ def test_the_discount_of_simba_follows_from_the_length_of_an_episode(task, disco
 
 
 def test_keys_are_those_of_a_file_and_of_the_files_it_starts_from():
-    assert tuned.keys("mujoco/ant/td3_paper") == tuned.keys("mujoco/td3") >= {"learning_starts", "replay=uniform.capacity"}
+    assert tuned.keys("mujoco/ant/td3_paper") == tuned.keys("mujoco/td3") >= {"steps", "replay=_memory.capacity"}
     assert tuned.keys("mujoco/simba") - tuned.keys("mujoco/td3") == {"discount"}
     assert "defaults" not in tuned.keys("atari/iiqn")
     assert tuned.keys("toy/idqn") == set()
@@ -76,7 +77,8 @@ def mine(tmp_path, monkeypatch) -> None:
     files = {
         "agent/plain.yaml": "defaults: [dqn, _self_]\n",
         "agent/own.yaml": "defaults: [dqn, _self_]\n",
-        "tuned/classic/own.yaml": "# @package _global_\nlearning_starts: 77\nagent/chain=single: {target_update_period: 99}\n",
+        "tuned/classic/own.yaml": "# @package _global_\nreplay=_memory: {learning_starts: 77}\n"
+        "agent/chain=single: {target_update_period: 99}\n",
     }
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +89,7 @@ def mine(tmp_path, monkeypatch) -> None:
 
 def test_tuned_settings_of_a_user_are_taken_and_no_line_denies_it(mine, capsys):
     config = settle(*compose(["agent=own", "env=classic/cartpole"])[:2])
-    assert (config["learning_starts"], config["agent"]["chain"]["target_update_period"]) == (77, 99)
+    assert (config["replay"]["learning_starts"], config["agent"]["chain"]["target_update_period"]) == (77, 99)
     assert "no tuned settings" not in capsys.readouterr().err
     settle(*compose(["agent=own", "env=classic/cartpole", "agent/chain=polyak"])[:2])
     assert "agent/chain=polyak has its own defaults, because the settings here are for single" in capsys.readouterr().err
@@ -143,7 +145,7 @@ def test_other_maps_have_one_step_whatever_the_replay_has(words):
 def test_rollouts_of_actors_are_those_of_all_of_them():
     """16 updates on 128 ticks of 6 environments, not of the 4 of the tuned file."""
     config = settled("agent=ppo", "env=classic/cartpole", "collect=ray", "collect.actors=2", "collect.envs=3")
-    assert (config["env"]["num"], config["replay_ratio"]) == (6, 16 / (128 * 6))
+    assert (config["env"]["num"], update_ratio(config)) == (6, 16 / (128 * 6))
 
 
 @pytest.mark.parametrize(
@@ -169,10 +171,10 @@ def test_a2c_makes_one_update_on_each_short_rollout(env):
     ],
 )
 def test_exploration_falls_from_where_learning_starts(words, begin):
-    """With rollouts that is the first step, whatever `learning_starts` a tuned file has."""
-    config = settled(*words.split(), "env=classic/cartpole", *(["learning_starts=1000"] if words == "agent=dqn" else []))
+    """With rollouts that is the first step, whatever `replay.learning_starts` a tuned file has."""
+    config = settled(*words.split(), "env=classic/cartpole", *(["replay.learning_starts=1000"] if words == "agent=dqn" else []))
     assert config["agent"]["explore"]["schedule"]["begin"] == begin
-    assert config["learning_starts"] == (0 if "peng" in words else begin)
+    assert config["replay"].get("learning_starts", 0) == (0 if "peng" in words else begin)
 
 
 def test_keys_of_a_recipe_give_way_to_another_option_of_their_slot(capsys):

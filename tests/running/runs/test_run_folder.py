@@ -18,9 +18,9 @@ from omegaconf import OmegaConf
 
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs import config_file, folder, places
-from deeprl.running.runs.config_file import config_hash, flatten
+from deeprl.running.runs.config_file import config_hash, flatten, identity
 from deeprl.running.runs.folder import LOCKS, RunFolder
-from deeprl.running.runs.moved import automatic
+from deeprl.running.runs.moved import automatic, former, of_today
 from deeprl.running.runs.places import auto_folder, claim, discard, find_runs, holds_run, new_folder
 from deeprl.system.machine import system_entry
 from tests.builders import settled
@@ -77,6 +77,22 @@ def test_a_run_in_an_auto_folder_with_the_colon_of_a_function_goes_on(tmp_path):
     assert auto_folder(config, tmp_path) == path
     (older / "config.yaml").touch()
     assert auto_folder(config, tmp_path) == older
+
+
+@pytest.mark.parametrize(
+    ("paces", "replay", "now"),
+    [
+        ((5, 0.5), {"capacity": 9}, {"capacity": 9, "learning_starts": 5, "ratio": 0.5}),
+        ((0, 16 / (128 * 6)), {"length": 128, "epochs": 4, "minibatches": 4}, None),
+        ((0, 1.0), {"_target_": "deeprl.replay.none.NoReplay"}, None),
+    ],
+)
+def test_keys_that_moved_below_the_replay_change_no_hash(paces, replay, now):
+    rest = {"env": {"num": 6}, "steps": 7}
+    stored = {**rest, "replay": replay, "learning_starts": paces[0], "replay_ratio": paces[1]}
+    assert of_today(stored) == {**rest, "replay": now or replay}
+    assert former(of_today(stored)) == stored
+    assert identity(of_today(stored), stored) == identity(stored, stored)
 
 
 def test_a_run_whose_replay_the_option_auto_chose_goes_on(tmp_path):

@@ -22,7 +22,8 @@ from tests.builders import CARTPOLE, front_door, same, settled, snapshot, spec_o
 SHORT = ("steps=90", "evaluation.every=90", "evaluation.episodes=1", "evaluation.final_episodes=1", "agent.chain.target_update_period=80")
 NEW = {"cartpole": ("env=classic/cartpole", "agent.torso.hidden=[16]"), "pendulum": ("env=classic/pendulum", "agent.torso.hidden=[16]")}
 PENDULUM = (
-    "env=classic/pendulum", "env.max_episode_steps=20", "steps=60", "learning_starts=40", "replay.batch_size=8", "replay.capacity=100",
+    "env=classic/pendulum", "env.max_episode_steps=20", "steps=60", "replay.learning_starts=40", "replay.batch_size=8",
+    "replay.capacity=100",
     "agent.torso.hidden=[16]", "agent.actor_torso.hidden=[16]", "evaluation.every=60", "evaluation.episodes=1",
     "evaluation.final_episodes=1", "runtime.threads=1",
 )  # fmt: skip

@@ -56,7 +56,7 @@ def test_the_same_lag_gives_the_same_weights_and_another_lag_others(tmp_path):
 
 def test_without_updates_there_is_no_lag(tmp_path):
     for lag in (0, 1):
-        config = settled(*WORDS, "learning_starts=72", f"runtime.lag={lag}")
+        config = settled(*WORDS, "replay.learning_starts=72", f"runtime.lag={lag}")
         session.train(config, tmp_path / str(lag))
     metrics = [(tmp_path / str(lag) / "evaluations.jsonl").read_text() for lag in (0, 1)]
     assert metrics[0] == metrics[1]

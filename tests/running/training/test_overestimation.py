@@ -139,7 +139,7 @@ def test_where_values_end_with_a_life_nothing_is_said_of_returns(tmp_path):
         "env=toy/chain",
         "steps=60",
         "discount=0.05",
-        "learning_starts=20",
+        "replay.learning_starts=20",
         "replay.capacity=100",
         "evaluation.every=null",
         "evaluation.final_episodes=1",

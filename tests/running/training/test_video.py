@@ -211,7 +211,7 @@ def test_record_wants_an_episode(finished, number):
 
 
 def test_no_pictures_is_refused_at_start(tmp_path, capsys):
-    toy = ("agent=dqn", "env=toy/chain", "steps=40", "learning_starts=20", "replay.capacity=100")
+    toy = ("agent=dqn", "env=toy/chain", "steps=40", "replay.learning_starts=20", "replay.capacity=100")
     assert front_door(*toy, "evaluation.video=true", f"hydra.run.dir={tmp_path / 'run'}") == exits.WRONG
     assert "evaluation.video=true: Chain cannot be rendered here (it draws no frames)" in capsys.readouterr().err
 

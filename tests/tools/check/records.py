@@ -10,16 +10,22 @@ from deeprl.running.config.rules import put
 from deeprl.tools.check.record import Environment, Evaluating, Memory, Network, Record, Seen, Speed, Target
 
 CONFIG: dict[str, Any] = {
-    "names": {"env": "toy/chain", "agent": "dqn", "replay": "auto"},
+    "names": {"env": "toy/chain", "agent": "dqn", "replay": "uniform"},
     "seed": 0,
     "steps": 10_000,
-    "learning_starts": 1_000,
-    "replay_ratio": 0.5,
     "discount": 0.99,
     "device": "cpu",
     "agent": {"actor_period": 1, "resets": {"at": []}, "head": {"loss": "squared"}},
     "env": {"num": 2, "vector": "sync"},
-    "replay": {"capacity": 5_000, "batch_size": 32, "n_step": 1, "sampler": {"least": 0.0}},
+    "replay": {
+        "_target_": "deeprl.replay.replay.Replay",
+        "learning_starts": 1_000,
+        "ratio": 0.5,
+        "capacity": 5_000,
+        "batch_size": 32,
+        "n_step": 1,
+        "sampler": {"least": 0.0},
+    },
     "evaluation": {"every": 1_000, "episodes": 10, "final_episodes": 20, "num": 5},
     "checkpoint": {"every": 2_000, "minutes": None, "keep": 2, "replay": True},
     "accelerate": {"mode": "fast", "product": "highest"},

@@ -18,7 +18,7 @@ def words(record, suspicions=()) -> str:
 def test_speed_and_its_parts():
     """A step of 2 ms and half an update of 3 ms: 1 / 3.5 ms; the environment's millisecond is 29 % of it."""
     text = words(SOUND)
-    assert "training 286 steps/s, 143 updates/s after learning_starts" in text
+    assert "training 286 steps/s, 143 updates/s once it learns" in text
     assert "environment 29%, acting 29%, storing 0%, batches 14%, updates 29%, the rest 0%" in text
     assert "an update 3 ms with its batch" in text
     assert "5.0 s until the first update of every loss, 4.0 s of it compiling" in text

@@ -67,7 +67,7 @@ def test_the_reason_of_a_mode_names_what_decided(updates, device, compiler):
 
 def test_periods_of_target_networks():
     """shift and sync of i-DQN in 8,000 steps with updates."""
-    config = settled("agent=idqn", "env=toy/chain", "steps=10000", "learning_starts=2000")
+    config = settled("agent=idqn", "env=toy/chain", "steps=10000", "replay.learning_starts=2000")
     agent = SimpleNamespace(clock=SimpleNamespace(periods={"shift": 400, "sync": 50}))
     assert [(t.key, t.value, t.updates) for t in facts.targets(config, agent)] == [
         ("agent.chain.shift_period", 400, 20), ("agent.chain.sync_period", 50, 160),

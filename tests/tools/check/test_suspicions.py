@@ -19,8 +19,8 @@ UNLIMITED = within("environment", limit=None)
 BOUNDED = replace(SOUND, support=(-10.0, 10.0))  # min(1 / (1 - 0.99), 200) = 100 steps
 WRONG = {
     "tuned": (replace(SOUND, tuned=None), "agent", "agent=dqn on toy"),
-    "never learns": (replace(with_keys(learning_starts=10_000), updates=0), "learning_starts", "learning_starts=10000"),
-    "no update": (replace(with_keys(replay_ratio=1e-5), updates=0), "replay_ratio", "replay_ratio=1e-05"),
+    "never learns": (replace(with_keys(replay__learning_starts=10_000), updates=0), "replay.learning_starts", "starts=10000"),
+    "no update": (replace(with_keys(replay__ratio=1e-5), updates=0), "replay.ratio", "replay.ratio=1e-05"),
     "evaluation": (with_keys(evaluation__every=100), "evaluation.every", "100 evaluations"),
     "memory": (within("memory", available=10**9), "replay.capacity", "to 4,000"),
     "disk": (within("memory", disk_available=10**8), "checkpoint.replay", "0.1 GB"),
@@ -34,7 +34,7 @@ WRONG = {
     "checkpoints": (with_keys(within("speed", startup=7_000.0), checkpoint__every=None), "checkpoint.every", "checkpoint.minutes=30"),
     "horizon": (with_keys(discount=0.9999), "discount", "discount=0.995 looks"),
     "no discount": (with_keys(discount=1.0), "discount", "inf"),
-    "actor": (with_keys(agent__actor_period=20, replay_ratio=1.0), "replay_ratio", "replay_ratio=20"),
+    "actor": (with_keys(agent__actor_period=20, replay__ratio=1.0), "replay.ratio", "replay.ratio=20"),
     "resets": (with_keys(agent__resets__at=[2_000, 4_500]), "agent.resets.at", "4,500, so"),
     "LAP": (with_keys(replay__sampler__least=1.0, agent__head__loss="squared"), "agent.head.loss", "set agent.head.loss=huber"),
     "narrow head": (BOUNDED, "agent.head.high", "give 50"),
@@ -61,7 +61,9 @@ RIGHT = {
     "memory": within("memory", available=1_250_000_000),  # 80 % of it is what the replay takes
     "replay never full": with_keys(within("memory", available=10**9), replay__capacity=50_000),  # the run fills a fifth
     "one episode": with_keys(replay__capacity=400),
-    "replay holds the run": with_keys(steps=300, replay__capacity=399, evaluation__every=None, checkpoint__every=None, learning_starts=0),
+    "replay holds the run": with_keys(
+        steps=300, replay__capacity=399, evaluation__every=None, checkpoint__every=None, replay__learning_starts=0
+    ),
     "ten targets": replace(SOUND, targets=(Target("agent.chain.shift_period", 900, 10),)),
     "n-step": with_keys(replay__n_step=200),
     "resets": with_keys(agent__resets__at=[2_000, 4_499]),
@@ -72,8 +74,8 @@ RIGHT = {
     "minutes": with_keys(within("speed", startup=7_000.0), checkpoint__every=None, checkpoint__minutes=30),
     "horizon": with_keys(discount=0.9995),
     "average reward": replace(with_keys(discount=1.0), average_reward=True),
-    "actor": with_keys(agent__actor_period=20, replay_ratio=20.0),
-    "td3": with_keys(agent__actor_period=2, replay_ratio=0.5),
+    "actor": with_keys(agent__actor_period=20, replay__ratio=20.0),
+    "td3": with_keys(agent__actor_period=2, replay__ratio=0.5),
     "narrow head": replace(SOUND, support=(0.0, 25.0)),
     "wide head": replace(SOUND, support=(0.0, 1_000.0)),
     "no reward seen": within("seen", replace(SOUND, support=(0.0, 1e6)), reward_size=0.0, reward_largest=0.0),

@@ -107,7 +107,7 @@ def test_bounds_of_continuous_actions_and_conversions_of_observations(tmp_path, 
         "replay.batch_size=8",
         "agent/normalize=running",
     )
-    short = ("steps=60", "learning_starts=40", "evaluation.every=null", "evaluation.final_episodes=1", "runtime.threads=1")
+    short = ("steps=60", "replay.learning_starts=40", "evaluation.every=null", "evaluation.final_episodes=1", "runtime.threads=1")
     wrapped = "env.wrappers=[{path: gymnasium.wrappers.DtypeObservation, kwargs: {dtype: float64}}]"
     train(tmp_path / "run", "agent=td3", "env=gym", "env.id=Pendulum-v1", wrapped, *small, *short)
     assert console("export", tmp_path / "run", "--allow-package", "gymnasium", "--out", tmp_path) == exits.FINISHED
@@ -120,7 +120,7 @@ def test_bounds_of_continuous_actions_and_conversions_of_observations(tmp_path, 
 
 
 TINY = {
-    "agent": "dqn", "agent.torso.hidden": [8], "steps": 60, "learning_starts": 40, "replay_ratio": 0.1, "replay.capacity": 100,
+    "agent": "dqn", "agent.torso.hidden": [8], "steps": 60, "replay.learning_starts": 40, "replay.ratio": 0.1, "replay.capacity": 100,
     "replay.batch_size": 4, "evaluation.every": None, "evaluation.final_episodes": 1, "runtime.threads": 1, "accelerate": "fast",
 }  # fmt: skip
 

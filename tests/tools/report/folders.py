@@ -53,7 +53,7 @@ def write_run(
             "evaluation": {"every": period, "episodes": 2, "final_episodes": 2},
             "device": "cpu",
             "runtime": {"threads": 1},
-            "names": {"env": env, "agent": agent, "replay": "auto"},
+            "names": {"env": env, "agent": agent, "replay": "uniform"},
             **(config or {}),
         }
     )

@@ -31,10 +31,11 @@ from tests.builders import console, front_door, lines
 
 ROOT = Path(__file__).resolve().parents[3]
 TOY = (
-    "agent=dqn", "env=toy/chain", "steps=40", "learning_starts=20", "replay.capacity=100", "log.every=20", "evaluation.final_episodes=1",
+    "agent=dqn", "env=toy/chain", "steps=40", "replay.learning_starts=20", "replay.capacity=100", "log.every=20",
+    "evaluation.final_episodes=1",
     "evaluation.every=null", "checkpoint.every=null",
 )  # fmt: skip
-LONG = (*TOY, "steps=1000000", "learning_starts=1000000", "log.every=50")
+LONG = (*TOY, "steps=1000000", "replay.learning_starts=1000000", "log.every=50")
 
 
 class Here:
@@ -431,7 +432,12 @@ def test_a_preempted_job_of_submitit_is_requeued_and_goes_on(tmp_path):
 
     executor = submitit.LocalExecutor(tmp_path / "submitit")
     executor.update_parameters(timeout_min=60)
-    words = ("steps=3000", "learning_starts=2900", "log.every=50", "checkpoint.every=200")  # long enough to be stopped on any machine
+    words = (
+        "steps=3000",
+        "replay.learning_starts=2900",
+        "log.every=50",
+        "checkpoint.every=200",
+    )  # long enough to be stopped on any machine
     task = toy_task(tmp_path, *words)
     running = Slurm(executor).start(task)
     while not lines(task.run, "metrics.jsonl"):

@@ -70,10 +70,12 @@ def test_an_older_sweep_runs_here_and_from_here(folder, tmp_path, monkeypatch):
     folder.settle()
     found = json.loads((tmp_path / "sweep.json").read_text())
     del found["cwd"], found["place"]
+    found["jobs"][0]["overrides"].append("replay_ratio=2")
     (tmp_path / "sweep.json").write_text(json.dumps(found))
     monkeypatch.chdir(tmp_path)
     read = SweepFolder.read(tmp_path)
     assert (read.cwd, read.place) == (str(tmp_path), Place())
+    assert read.jobs[0].overrides == (*folder.jobs[0].overrides, "replay.ratio=2")
 
 
 def test_a_home_that_is_gone_is_named(tmp_path):

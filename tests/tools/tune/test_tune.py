@@ -27,7 +27,7 @@ from tests.tools.sweep.test_sweep import TOY, Here
 
 ROOT = Path(__file__).resolve().parents[3]
 STUDY = ("tune", *TOY, "agent.optimizer.lr=tag(log,interval(1e-4,1e-2))", "evaluation.every=20")
-LONGER = ("steps=6000", "learning_starts=5900", "log.every=50", "evaluation.every=2000")  # long enough to be killed on any machine
+LONGER = ("steps=6000", "replay.learning_starts=5900", "log.every=50", "evaluation.every=2000")  # long enough to be killed on any machine
 LR = "agent.optimizer.lr"
 
 
