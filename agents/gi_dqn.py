@@ -6,9 +6,9 @@
     ∂L / ∂Q_k = −2 δ_k,     ∂L / ∂y_k = 2 h_k,     ∂L / ∂h_k = 2 (h_k − δ_k)
 
 The target y_k moves with Q_{k−1}, and the gradient goes through it. Its factor is an estimate of the expected error, because one sample
-squared would have a bias. Q̄_0 is frozen. Without an anchor (`agent/chain=none`) the only target moves with Q_1 itself: the regularised
-correction QRC (Ghiassian et al., 2020). With categories the sum has KL(m || q) in the place of the square, m and q are the target's and the
-predicted probabilities, and h is the dual variable of that divergence:
+squared would have a bias. Q̄_0 is frozen. Without an anchor (`agent/chain=online_target`) the only target moves with Q_1 itself: the
+regularised correction QRC (Ghiassian et al., 2020). With categories the sum has KL(m || q) in the place of the square, m and q are the
+target's and the predicted probabilities, and h is the dual variable of that divergence:
 
     Σ m sg(h) − [ Σ sg(m) h − ln Σ sg(q) exp h ]
 

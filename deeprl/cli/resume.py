@@ -19,6 +19,7 @@ from deeprl.running.config.connections import connections, require_asked
 from deeprl.running.config.rules import IDENTITY, RESUMABLE, finalise, get, nearest, put
 from deeprl.running.runs.config_file import CHANGEABLE, flatten
 from deeprl.running.runs.folder import RunFolder
+from deeprl.running.runs.moved import renamed
 from deeprl.system.terminal import answer
 
 
@@ -117,7 +118,7 @@ def changed(stored: dict, overrides: list[str]) -> dict:
         if key in leaves and not {key, key.split(".")[0]} & set(RESUMABLE):
             raise ConfigError(f"{override}: {key} counts only where a run starts. Leave it out, or start another run with it.")
         if key not in leaves:
-            raise ConfigError(f"{override}: there is no key {key}.{nearest(key, leaves)}")
+            raise ConfigError(f"{override}: there is no key {key}.{renamed(key) or nearest(key, leaves)}")
         try:
             value = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[index,call-overload]
         except (OmegaConfBaseException, YAMLError, ValueError) as error:

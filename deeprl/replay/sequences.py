@@ -73,6 +73,8 @@ class Sequences(Replay):
         mix: float = 0.0,
         sampler: Sampler = Uniform(),
         device: str = "auto",
+        learning_starts: int = 0,
+        ratio: float = 1.0,
         num: int,
         needs: frozenset[str] = frozenset(),
         state_size: int = 0,
@@ -89,6 +91,7 @@ class Sequences(Replay):
             rows = f"{'burn_in + ' * bool(burn_in)}length rows for each environment ({burn_in + length} * {num})"
             raise ValueError(f"capacity must be at least {rows}, not {capacity}")
         self.stored_state = state_size if start == "stored" else 0
+        others |= {"learning_starts": learning_starts, "ratio": ratio}
         super().__init__(
             capacity=capacity, batch_size=batch_size, n_step=n_step, sampler=sampler, device=device, num=num, needs=needs, **others
         )
@@ -262,9 +265,11 @@ class Auto(Replay):
         n_step: int = 1,
         sampler: Sampler = Uniform(),
         device: str = "auto",
+        learning_starts: int = 0,
+        ratio: float = 1.0,
         needs: frozenset[str] = frozenset(),
         **others,
     ) -> Replay:
         common: dict[str, Any] = {"capacity": capacity, "batch_size": batch_size, "n_step": n_step, "sampler": sampler}
-        common |= {"device": device, "needs": needs, **others}
+        common |= {"device": device, "learning_starts": learning_starts, "ratio": ratio, "needs": needs, **others}
         return Sequences(length=LENGTH if length is None else length, **common) if "sequences" in needs else Replay(**common)

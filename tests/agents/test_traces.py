@@ -524,7 +524,10 @@ def test_an_agent_with_traces_gets_sequences_and_others_transitions():
 
 def test_noisy_weights_are_refused_because_they_hide_the_probability_of_an_action():
     with pytest.raises(ConfigError, match="head.noisy must be false with agent/backup=Retrace"):
-        build_agent(settled("agent=retrace_dqn", "env=toy/chain", "agent.head.noisy=true", "agent/explore=none"), spec_of("toy/chain"))
+        build_agent(
+            settled("agent=retrace_dqn", "env=toy/chain", "agent.head.noisy=true", "agent/explore=greedy_after_warmup"),
+            spec_of("toy/chain"),
+        )
 
 
 @pytest.mark.parametrize("replay", ["uniform", "prioritized"])

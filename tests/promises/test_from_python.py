@@ -409,7 +409,7 @@ def test_a_warm_start_takes_what_fits(capfd):
     new = deeprl.train({**PLAIN, "init_from": "old", "replay.learning_starts": 1000}, env=make)
     assert "8 of 8 tensors are those of old, step 120" in capfd.readouterr().err
     assert same(snapshot(old.agent), snapshot(new.agent))  # it has made no update
-    early = deeprl.train({**PLAIN, "init_from": "old@100", "replay.learning_starts": 1000, "agent/chain": "none"}, env=make)
+    early = deeprl.train({**PLAIN, "init_from": "old@100", "replay.learning_starts": 1000, "agent/chain": "online_target"}, env=make)
     assert "step 100" in capfd.readouterr().err
     assert not torch.equal(early.agent.chain.online.torso.weight_0, old.agent.chain.online.torso.weight_0)
     deeprl.train({**PLAIN, "init_from": "old", "agent.torso.hidden": [9]}, env=make)

@@ -63,7 +63,7 @@ class BatchRenorms(BatchNorms):
 
 @dataclass(frozen=True)
 class BatchRenormMLP(TorsoChoice):
-    """An MLP with batch renormalisation, for critics that see both ends of a batch together (`agent/chain=none` or
+    """An MLP with batch renormalisation, for critics that see both ends of a batch together (`agent/chain=online_target` or
     `polyak_joint`) and for actors.
 
     Args:

@@ -23,6 +23,7 @@ from deeprl.running.config.overrides import check_words, fault_of_grammar, for_h
 from deeprl.running.config.resolvers import env_name, register_resolvers
 from deeprl.running.config.rules import nearest
 from deeprl.running.runs.config_file import container, flatten
+from deeprl.running.runs.moved import renamed
 
 FAULTS = (HydraException, OmegaConfBaseException, YAMLError)
 """Errors of a composition."""
@@ -192,7 +193,7 @@ def explain(overrides: list[str], error: Exception) -> str:
         if not offered or value in ("", "null", "~", *offered) or any(c in value for c in ",({["):
             continue
         short = {option.rpartition("/")[2]: option for option in offered}
-        near = nearest(value, offered) or nearest(value, short, short)
+        near = renamed(f"{key}={value}") or nearest(value, offered) or nearest(value, short, short)
         if key == "env" and re.search(r"-v\d+$", value):
             near += f" An id of Gymnasium is env=gym env.id={value}."
         if key == "agent" and (published := [name for name in options("experiment") if name.startswith(f"{value}_")]):
@@ -238,7 +239,8 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
     if override.partition("=")[2].startswith("{"):  # the first wrong entry
         key = next((entry for entry in sorted(keys_of([override])) if entry not in (*keys, *parents)), key)
     if key in keys or key in known or key.startswith("hydra"):
-        return f"{override}: {on_one_line(error)}"
+        slot, _, option = str(getattr(error, "missing_cfg_file", "")).rpartition("/")
+        return f"{override}: {on_one_line(error)}{renamed(f'{slot}={option}')}"
     if key in parents and not override.partition("=")[2].startswith("{"):
         within = [k for k in keys if k.startswith(f"{key}.") and not k.endswith("._target_")]
         return f"{override}: {key} is no single value, but has the keys {', '.join(within)}: set these."
@@ -251,8 +253,8 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
     if slot in chosen and not last:
         own = {k.removeprefix(f"{part}."): k for k in keys if k.startswith(f"{part}.") and not k.rpartition(".")[2].startswith("_")}
         offered = f"has {', '.join(own)}" if own else "has no keys"
-        return f"{override}: there is no key {key}.{nearest(name, own, own)} {slot}={chosen[slot]} {offered}."
+        return f"{override}: there is no key {key}.{renamed(key) or nearest(name, own, own)} {slot}={chosen[slot]} {offered}."
     meant = [slot for slot in slots_of(known) if slot.rpartition("/")[2] == key.rpartition("/")[2]]
     hint = f" Did you mean {meant[0]}={override.partition('=')[2]}?" if meant else nearest(key, last)
-    hint = hint or (f" Did you mean {last[0]}?" if last else nearest(key, [*keys, *parents, *known]))
+    hint = renamed(key) or hint or (f" Did you mean {last[0]}?" if last else nearest(key, [*keys, *parents, *known]))
     return f"{override}: there is no key {key}.{hint}"

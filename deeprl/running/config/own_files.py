@@ -16,6 +16,7 @@ from deeprl.running.config.menu import groups, option_files, options
 from deeprl.running.config.rules import FIXED, get, is_within, nearest
 from deeprl.running.config.settings import is_setting
 from deeprl.running.runs.config_file import flatten
+from deeprl.running.runs.moved import renamed
 
 Source = tuple[str, str, str]
 """Group and option of a file, and what stands in front of its keys in a configuration."""
@@ -128,7 +129,7 @@ def check_keys(sources: Iterable[Source], config: dict[str, Any]) -> None:
                 else:
                     right = below(_group_of(full, known())) if full.split(".")[0] in CLASSES else set(FIXED)
                 if not any(is_within(full, each) or is_within(each, full) for each in right) and not _is_taken(full, config):
-                    raise ConfigError(f"{path}, line {line_of(path, key)}: there is no key {full}.{nearest(full, right)}")
+                    raise ConfigError(f"{path}, line {line_of(path, key)}: there is no key {full}.{renamed(full) or nearest(full, right)}")
                 slot = "replay" if full.startswith("replay.") else "/".join(full.split(".")[:-1][:2])  # agent.rate may be a key, not a slot
                 if not wanted and slot.split("/")[0] in ("agent", "replay") and _group_of_slot(slot, known()) in known() - {"agent"}:
                     raise ConfigError(
@@ -144,7 +145,7 @@ def _check_option(path: Path, word: str, value: Any, option: str, group: str) ->
     """
     offered = [*options(group), *(name for name in option_files(group) if name.startswith("_"))]
     if option not in offered:
-        raise ConfigError(f"{path}, line {line_of(path, word)}: {group} has no option {option}.{nearest(option, offered)}")
+        raise ConfigError(f"{path}, line {line_of(path, word)}: {group} has no option {option}.{renamed(word) or nearest(option, offered)}")
     if not isinstance(value, dict):
         raise ConfigError(f"{path}, line {line_of(path, word)}: keys belong under {word}. Write {word}: {{key: value}}.")
 

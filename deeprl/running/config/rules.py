@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from deeprl.errors import ConfigError, UnknownNameError
 from deeprl.running.runs.config_file import CHANGEABLE, flatten
-from deeprl.running.runs.moved import answer
 
 MOST = 2**53
 """Largest number, because schedules and JSON use floats, which are not exact for larger whole numbers."""
@@ -117,13 +116,11 @@ def is_within(key: str, parent: str) -> bool:
 
 
 def nearest(word: str, candidates: Iterable[str], proposals: Mapping[str, str] | None = None) -> str:
-    """' Did you mean …?' with the nearest candidate, or '' if none is near; or its name of today. Capitals do not count.
+    """' Did you mean …?' with the nearest candidate, or '' if none is near. Capitals do not count.
 
     Args:
         proposals: what is proposed for a candidate; null: the candidate itself.
     """
-    if renamed := answer(word):
-        return renamed
     compared = {each.lower(): each for each in candidates}
     found = difflib.get_close_matches(word.lower(), compared, n=1, cutoff=0.5)
     if not found:

@@ -26,18 +26,23 @@ CHOSEN = ("uniform", "sequences", "rollout", "rollout_once", "none")
 """What `replay=auto` chose"""
 
 
-RENAMED = {"learning_starts": "replay.learning_starts", "replay_ratio": "replay.ratio"}
-"""Keys of command lines and files that have another name today"""
+RENAMED = {
+    "learning_starts": "replay.learning_starts",
+    "replay_ratio": "replay.ratio",
+    "agent/explore=none": "agent/explore=greedy_after_warmup",
+    "agent/chain=none": "agent/chain=online_target",
+}
+"""Keys and options of command lines and files that have another name today"""
 
 
 def word_of_today(override: str) -> str:
     """An override of a stored sweep with the names of today: replay_ratio=2 -> replay.ratio=2."""
     key, equals, value = override.partition("=")
-    return f"{RENAMED.get(key, key)}{equals}{value}"
+    return RENAMED.get(override) or f"{RENAMED.get(key, key)}{equals}{value}"
 
 
-def answer(name: str) -> str:
-    """What a message says of a name of before; "" of another."""
+def renamed(name: str) -> str:
+    """What a message says of a name of before, a key or SLOT=OPTION; "" of another."""
     return f" Its name is {RENAMED[name]} now." if name in RENAMED else ""
 
 

@@ -115,7 +115,7 @@ def test_fields_are_checked():
 
 
 def test_the_file_says_what_the_class_says():
-    node = settled("agent=dqn", "env=toy/chain", "agent/chain=none", "agent/torso=batch_renorm")["agent"]["torso"]
+    node = settled("agent=dqn", "env=toy/chain", "agent/chain=online_target", "agent/torso=batch_renorm")["agent"]["torso"]
     assert instantiate(node, "torso") == BatchRenormMLP()
     assert set(node) - {"_target_"} == {field.name for field in fields(BatchRenormMLP)}
 

@@ -29,7 +29,7 @@ HEADS = options("agent/head")
 BACKUPS = [option for option in options("agent/backup") if "actor" not in needs("agent/backup", option)]
 VARIANTS = {"loglinear_paper", "per_channel"}
 """Of mappings; the last holds several."""
-ELSEWHERE = {"polyak", "polyak_joint", "iterated_polyak", "none"}
+ELSEWHERE = {"polyak", "polyak_joint", "iterated_polyak", "online_target"}
 """Chains of the continuous agent, with which tests/running/config/test_continuous_combinations.py pairs everything."""
 MAPPINGS = ["identity", *(option for option in options("agent/mapping") if option not in {"identity", *VARIANTS})]
 WEIGHTINGS, AUXILIARIES, N_STEPS = options("agent/weighting"), options("agent/auxiliary"), (1, 3)

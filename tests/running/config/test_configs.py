@@ -238,7 +238,7 @@ def test_every_environment_composes(env):
 SLOTS = [
     *(("dqn", "toy/chain", override) for override in (
         "agent/backup=double", "agent/chain=iterated", "agent/rewards=scaled", "agent/rewards=clip", "agent/rewards=raw",
-        "agent/normalize=running", "agent/torso=mlp", "agent/explore=none", "agent.head.loss=huber", "replay=prioritized",
+        "agent/normalize=running", "agent/torso=mlp", "agent/explore=greedy_after_warmup", "agent.head.loss=huber", "replay=prioritized",
         "agent/head=bounded", "agent/head=categorical", "agent/head=quantile", "agent/head=implicit_quantile",
     )),
     *(("td3", "classic/pendulum", override) for override in (

@@ -112,7 +112,7 @@ def refused(
         return "ordinary units"
     if (reduce in QUANTILES or actor_reduce in QUANTILES) and head not in ("quantile", "implicit_quantile"):
         return "atoms of equal probability"
-    if torso in JOINT and chain not in ("none", "polyak_joint"):
+    if torso in JOINT and chain not in ("online_target", "polyak_joint"):
         return "both ends of a batch in one evaluation"
     if torso in JOINT and auxiliary == "bidirectional":
         return "a second encoder"

@@ -39,6 +39,7 @@ def mine(tmp_path, monkeypatch):
         ("agent/backup/mine", "# a\n- b\n", "agent=dqn agent/backup=mine", r"mine\.yaml, line 2: a list stands where keys belong"),
         ("agent/mine", "- b\n", "agent=mine", r"mine\.yaml, line 1: a list stands where keys belong"),
         ("experiment/mine", "- steps: 3\n", "experiment=mine", r"mine\.yaml, line 1: a list stands"),
+        ("agent/mine", "defaults: [dqn, override chain: none, _self_]\n", "agent=mine", "Its name is agent/chain=online_target now"),
         ("tuned/classic/dqn", "", "agent=dqn", None),  # ours is found first
         ("agent/backup/mine", b"# a\n# gr\xf6\xdfer\n", "agent=dqn agent/backup=mine", r"mine\.yaml, line 2: byte 0xf6 is no UTF-8"),
         ("env/mine", "defaults: [gym, _self_]\nid: CartPole-v1\n", "env=mine", None),  # the class stands in the file that it starts from
@@ -83,6 +84,7 @@ LOOSE = r"line 2: agent\.chain\.tau stands under no option of agent/chain\. Writ
         ("agent/chain=polyak: {tau: 0.1}\nagent/chain=iterated: {shift_period: 9}\n", None),  # of other chains
         ("agent/actor_torso=simba: {width: 9}\n", None),  # of other agents
         ("agent/chain=polyac: {tau: 0.1}\n", r"line 2: agent/chain has no option polyac\. Did you mean polyak\?"),
+        ("agent/chain=none: {x: 1}\n", r"agent/chain has no option none\. Its name is agent/chain=online_target now\."),
         ("agent: {chain: {tau: 0.1}}\n", LOOSE),
         ("replay: {batch_size: 5}\n", r"line 2: replay\.batch_size stands under no option of replay\."),
         ("env: {kwargs: {size: 5}}\n", None),

@@ -165,7 +165,7 @@ def test_a2c_makes_one_update_on_each_short_rollout(env):
     ("words", "begin"),
     [
         ("agent=dqn agent/backup=peng", 0),
-        ("agent=noisy_dqn agent/backup=peng agent/chain=none", 0),
+        ("agent=noisy_dqn agent/backup=peng agent/chain=online_target", 0),
         ("agent=dqn agent/backup=peng agent.explore.schedule.begin=300", 300),
         ("agent=dqn", 1000),
     ],
@@ -190,11 +190,11 @@ def test_keys_of_a_recipe_give_way_to_another_option_of_their_slot(capsys):
 @pytest.mark.parametrize(
     ("words", "key", "value"),
     [
-        ("agent=dqn agent/explore=none env=minatar/breakout", "explore.schedule.end", 0.0),
-        ("agent=dqn agent/explore=none env=minatar/breakout", "explore.schedule.duration", 1),
-        ("agent=dqn agent/explore=none env=minatar/breakout", "explore.schedule.begin", 10_000),  # learning_starts
-        ("agent=dqn agent/explore=none env=atari/pong", "explore.evaluation", 0.0),
-        ("agent=dqn agent/explore=none agent.explore.schedule.end=0.2 env=minatar/breakout", "explore.schedule.end", 0.2),
+        ("agent=dqn agent/explore=greedy_after_warmup env=minatar/breakout", "explore.schedule.end", 0.0),
+        ("agent=dqn agent/explore=greedy_after_warmup env=minatar/breakout", "explore.schedule.duration", 1),
+        ("agent=dqn agent/explore=greedy_after_warmup env=minatar/breakout", "explore.schedule.begin", 10_000),  # learning_starts
+        ("agent=dqn agent/explore=greedy_after_warmup env=atari/pong", "explore.evaluation", 0.0),
+        ("agent=dqn agent/explore=greedy_after_warmup agent.explore.schedule.end=0.2 env=minatar/breakout", "explore.schedule.end", 0.2),
         ("agent=dqn agent/explore=epsilon_greedy env=minatar/breakout", "explore.schedule.end", 0.1),
         ("agent=idqn agent/chain=iterated_polyak", "chain.sync_period", 1),
         ("agent=idqn agent/chain=iterated_live", "chain.shift_period", 500),

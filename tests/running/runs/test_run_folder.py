@@ -17,8 +17,9 @@ import yaml
 from omegaconf import OmegaConf
 
 from deeprl.errors import ConfigError, RunFolderError
+from deeprl.running.config.rules import IDENTITY
 from deeprl.running.runs import config_file, folder, places
-from deeprl.running.runs.config_file import config_hash, flatten, identity
+from deeprl.running.runs.config_file import check_identity, config_hash, flatten, identity
 from deeprl.running.runs.folder import LOCKS, RunFolder
 from deeprl.running.runs.moved import automatic, former, of_today
 from deeprl.running.runs.places import auto_folder, claim, discard, find_runs, holds_run, new_folder
@@ -92,7 +93,7 @@ def test_keys_that_moved_below_the_replay_change_no_hash(paces, replay, now):
     stored = {**rest, "replay": replay, "learning_starts": paces[0], "replay_ratio": paces[1]}
     assert of_today(stored) == {**rest, "replay": now or replay}
     assert former(of_today(stored)) == stored
-    assert identity(of_today(stored), stored) == identity(stored, stored)
+    check_identity(of_today(stored), IDENTITY, identity(stored, stored))
 
 
 def test_a_run_whose_replay_the_option_auto_chose_goes_on(tmp_path):

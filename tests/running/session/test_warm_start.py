@@ -51,7 +51,7 @@ def dqn(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def targetless(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("source") / "targetless"
-    train(path, *CARTPOLE[:8], *CARTPOLE[10:], *SHORT[:-1], "agent/chain=none", "agent.torso.hidden=[16]")
+    train(path, *CARTPOLE[:8], *CARTPOLE[10:], *SHORT[:-1], "agent/chain=online_target", "agent.torso.hidden=[16]")
     return path
 
 
@@ -75,7 +75,7 @@ def test_what_only_the_source_has_is_named(tmp_path, capfd):
 
 
 def test_copies_that_have_no_place_are_not_named(dqn, capfd):
-    started(dqn, "cartpole", "agent=dqn", "agent/chain=none")
+    started(dqn, "cartpole", "agent=dqn", "agent/chain=online_target")
     assert capfd.readouterr().err.endswith(f"init_from: 4 of 4 tensors are those of {dqn}, step 90\n")
 
 

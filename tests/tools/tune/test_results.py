@@ -48,7 +48,7 @@ def study_of(space: Space, *trials: tuple) -> optuna.Study:
         ["agent=dqn", "env=classic/cartpole", "agent.optimizer.lr=1e-5", "replay.n_step=3"],
         ["agent=idqn", "agent/head=quantile", "agent/backup=double", "replay=prioritized", "agent.torso.hidden=[64,64]", "+env.kwargs.x=5"],
         ["agent=sac", "env=classic/pendulum", "agent/torso@agent.actor_torso=simba", "stop.return=null", "env.kwargs.g='a b: c'"],
-        ["agent=dqn", "agent/explore=none", "env=minatar/breakout"],  # beside tuned settings of another option
+        ["agent=dqn", "agent/explore=greedy_after_warmup", "env=minatar/breakout"],  # beside tuned settings of another option
         ["experiment=log_dqn_atari", "agent/optimizer=adam"],  # beside the experiment's values of another option
         ["experiment=dvw_minatar", "agent/weighting=one"],
         ["agent=idqn", "agent/backup=retrace", "replay.batch_size=16"],
