@@ -137,9 +137,8 @@ def main() -> None:
         number += num
     names, chosen = config["names"], config["accelerate"]
     seconds = clock.total["step"][1]
-    print(
-        f"{names['agent']} on {names['env']}: {steps * num / seconds:,.0f} steps/s, {chosen['mode']}, product {chosen['product']}, ", end=""
-    )
+    mode = f"{chosen['mode']}, {chosen['matmul_precision']}"
+    print(f"{names['agent']} on {names['env']}: {steps * num / seconds:,.0f} steps/s, {mode}, ", end="")
     print(f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}")
     print(table(clock))
     if operators:

@@ -174,7 +174,7 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     ),
     "mvi": (("agent=mvi", *CARTPOLE, *SINGLE, "runtime.deterministic=true"), ROWS),
     "impala": (("agent=dqn", "env=minatar/breakout", "agent/torso=impala", *MINATAR[4:], *SINGLE), ROWS),
-    "bfloat16": (("agent=double_dqn", *MINATAR, *SINGLE, "accelerate.product=bfloat16"), ROWS),
+    "bfloat16": (("agent=double_dqn", *MINATAR, *SINGLE, "accelerate.matmul_precision=bfloat16"), ROWS),
     "hyperspherical": (
         ("agent=dqn", CARTPOLE[0], *CARTPOLE[2:], *SINGLE, "agent/torso=hyperspherical", "agent.torso.width=8", "agent.torso.blocks=1"),
         ROWS,
@@ -238,7 +238,7 @@ GRAPHS = {  # c51 has the mechanisms of dqn, and rollouts those of ppo
     "images, two updates a step": (*MINATAR, *SINGLE, "agent=dqn", "replay.ratio=2"),
     "sac": ("agent=sac", *PENDULUM, "agent/normalize=running", "agent/rewards=scaled"),
     "crossq": ("agent=crossq", *PENDULUM, "agent.torso.settle=5"),
-    "bfloat16": ("agent=sac", *PENDULUM, "agent/normalize=running", "agent/rewards=scaled", "accelerate.product=bfloat16"),
+    "bfloat16": ("agent=sac", *PENDULUM, "agent/normalize=running", "agent/rewards=scaled", "accelerate.matmul_precision=bfloat16"),
     "iiqn prioritized": ("agent=iiqn", *CARTPOLE, *ITERATED, "replay=prioritized", "replay.n_step=3"),
     "sequences": ("agent=retrace_dqn", *CARTPOLE, *SINGLE, "replay=sequences", "replay.length=4"),
     "rollouts": PATHS["pqn"][0],

@@ -88,7 +88,7 @@ def test_where_the_rows_lie_changes_no_bit(words, more, tmp_path):
 def test_tf32_is_off_by_default_and_a_word_allows_it(tmp_path):
     used = {}
     for product in ("auto", "high"):
-        run(tmp_path / product, "cuda", *IMAGES, f"accelerate.product={product}")
+        run(tmp_path / product, "cuda", *IMAGES, f"accelerate.matmul_precision={product}")
         used[product] = torch.backends.cudnn.allow_tf32
     assert used == {"auto": False, "high": True}
     assert torch.get_float32_matmul_precision() == "highest"  # of this process, after the run
@@ -97,7 +97,7 @@ def test_tf32_is_off_by_default_and_a_word_allows_it(tmp_path):
 
 def test_bfloat16_is_near_float32_and_its_weights_are_float32(tmp_path):
     for product in ("highest", "bfloat16"):
-        run(tmp_path / product, "cuda", *IMAGES, *COMPILED, f"accelerate.product={product}")
+        run(tmp_path / product, "cuda", *IMAGES, *COMPILED, f"accelerate.matmul_precision={product}")
     found = weights(tmp_path / "bfloat16")
     assert {tensor.dtype for tensor in found.values()} == {torch.float32}
     assert not same(found, weights(tmp_path / "highest"))

@@ -33,8 +33,8 @@ MODES = {
     "reference": ("accelerate=reference",),
     "compiled": COMPILED,
     "compiled, lag 1": (*COMPILED, "runtime.lag=1"),
-    "compiled, TF32": (*COMPILED, "accelerate.product=high"),
-    "compiled, bfloat16": (*COMPILED, "accelerate.product=bfloat16"),
+    "compiled, TF32": (*COMPILED, "accelerate.matmul_precision=high"),
+    "compiled, bfloat16": (*COMPILED, "accelerate.matmul_precision=bfloat16"),
 }
 
 

@@ -71,7 +71,7 @@ def test_status_summary_and_system(finished):
 def test_the_configuration_is_resolved_and_pinned(finished):
     config = RunFolder(finished).read_config()
     assert config["accelerate"]["mode"] == "fast"
-    assert config["accelerate"]["product"] in ("highest", "medium")
+    assert config["accelerate"]["matmul_precision"] in ("highest", "medium")
     assert config["runtime"]["threads"] == 1
     assert config["agent"]["explore"]["schedule"]["begin"] == 60
     assert "${" not in (finished / "config.yaml").read_text()
@@ -410,7 +410,7 @@ WRONG = [
     (["agent/torso=nature"], ("needs images", "agent/torso=mlp")),
     (["agent/normalize=running", "env=atari/pong"], ("agent/normalize=none",)),
     (["accelerate.mode=warp"], ("accelerate", "reference, fast, compiled", "'warp'")),
-    (["accelerate.product=half"], ("accelerate.product", "highest, high, medium, bfloat16", "'half'")),
+    (["accelerate.matmul_precision=half"], ("accelerate.matmul_precision", "highest, high, medium, bfloat16", "'half'")),
     (["replay.sampler.alpha=0.5"], ("replay.sampler.alpha",)),
     (["agent.backup._target_=os.system"], ("agent.backup._target_=os.system",)),
 ]

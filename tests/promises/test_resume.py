@@ -310,7 +310,7 @@ def test_an_episode_that_cannot_be_repeated_is_cut_off_where_it_stood(tmp_path, 
 
 REFUSED = {
     "agent": "agent.optimizer.lr=0.1", "env": "env.num=3", "seed": "seed=1", "replay": "replay.batch_size=8", "discount": "discount=0.5",
-    "device": "device=cuda", "accelerate": "accelerate.product=bfloat16", "runtime": "runtime.threads=2", "names": "names.agent=x",
+    "device": "device=cuda", "accelerate": "accelerate.matmul_precision=bfloat16", "runtime": "runtime.threads=2", "names": "names.agent=x",
     "collect": "collect.actors=3",
 }  # fmt: skip
 
@@ -436,7 +436,7 @@ def test_resume_auto_starts_goes_on_and_has_done(tmp_path, monkeypatch, capfd):
     assert front_door(*toy, "seed=2", f"hydra.run.dir={folder}") == exits.WRONG
     assert "(seed differ)" in capfd.readouterr().err
     assert front_door(*toy, "runtime.threads=2", f"hydra.run.dir={folder}") == exits.FINISHED  # how fast, not what
-    for word in ("runtime.lag=1", "accelerate.product=bfloat16"):
+    for word in ("runtime.lag=1", "accelerate.matmul_precision=bfloat16"):
         assert front_door(*toy, word, f"hydra.run.dir={folder}") == exits.WRONG
         assert f"({word.partition('=')[0]} differ)" in capfd.readouterr().err
 

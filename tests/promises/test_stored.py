@@ -50,8 +50,8 @@ LEAVES = (
     ("replay._target_", "deeprl.learning.optim.adam.Adam"), ("agent._target_", "deeprl.learning.optim.adam.Adam"),
     ("runtime.watchdog", 10**13),
     ("replay", None), ("names", None), ("names.agent", 1), ("device", 3), ("device", "meta"), ("accelerate", []),
-    ("accelerate.mode", {}), ("accelerate.product", "low"), ("runtime.threads", "x"), ("evaluation", None), ("evaluation.num", 10**30),
-    ("checkpoint.keep", True), ("seed", -1), ("discount", "x"), ("agent.reward_clip", 1),
+    ("accelerate.mode", {}), ("accelerate.matmul_precision", "low"), ("runtime.threads", "x"), ("evaluation", None),
+    ("evaluation.num", 10**30), ("checkpoint.keep", True), ("seed", -1), ("discount", "x"), ("agent.reward_clip", 1),
 )  # fmt: skip
 NOT_FOR_EVAL = ("env.obs_scale", "logger._target_", "replay._target_")
 """An evaluation builds neither logger nor replay, and CartPole's agent does not scale observations."""

@@ -19,8 +19,8 @@ from deeprl.system.machine import Cpu, this_cpu
 MODES = ("reference", "fast", "compiled")
 BFLOAT16 = "bfloat16"
 PRODUCTS = ("highest", "high", "medium", BFLOAT16)
-"""Words of `accelerate.product`, most exact first. The first three are those of `torch.set_float32_matmul_precision`: float32, TF32 (on
-CUDA), and on some processors bfloat16 inside of the product alone."""
+"""Words of `accelerate.matmul_precision`, most exact first. The first three are those of `torch.set_float32_matmul_precision`: float32,
+TF32 (on CUDA), and on some processors bfloat16 inside of the product alone."""
 
 WORTH_COMPILING = 50_000
 """Number of updates from which compiling pays: it takes seconds once and saves time at every update."""
@@ -80,7 +80,7 @@ def form(config: dict[str, Any]) -> str:
 
 def convolve_as(config: dict[str, Any]) -> None:
     """TF32 in convolutions only where the run asks for it: torch allows it by default."""
-    torch.backends.cudnn.allow_tf32 = config["accelerate"].get("product", "highest") in ("high", "medium")
+    torch.backends.cudnn.allow_tf32 = config["accelerate"].get("matmul_precision", "highest") in ("high", "medium")
 
 
 def set_products(agent: Agent, product: str) -> None:
@@ -90,7 +90,7 @@ def set_products(agent: Agent, product: str) -> None:
         ValueError: unknown product. ("auto" is resolved by the caller with `product`.)
     """
     if product not in PRODUCTS:
-        raise ValueError(f"accelerate.product must be one of auto, {', '.join(PRODUCTS)}, not {product!r}")
+        raise ValueError(f"accelerate.matmul_precision must be one of auto, {', '.join(PRODUCTS)}, not {product!r}")
     agent.products = torch.bfloat16 if product == BFLOAT16 else torch.float32
 
 

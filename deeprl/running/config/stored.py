@@ -36,11 +36,11 @@ WORDS = {
         ("names.env", "names.agent", "names.replay", "device", "agent._target_", "env._target_", "replay._target_", "logger._target_"), None
     ),
     "accelerate.mode": ("auto", "reference", "fast", "compiled"),
-    "accelerate.product": ("auto", "highest", "high", "medium", "bfloat16"),  # auto: of a run that failed before it was decided
+    "accelerate.matmul_precision": ("auto", "highest", "high", "medium", "bfloat16"),  # auto: of a run that failed before it was decided
 }
 """Keys that hold one word, and the words that they take; None is any word."""
 
-SAME = {"runtime.lag": (0, None), "accelerate.product": ("highest", "auto")}
+SAME = {"runtime.lag": (0, None), "accelerate.matmul_precision": ("highest", "auto")}
 """Keys among those of speed that change the numbers: their value in older runs, which lack them, and the word that leaves it to deeprl"""
 
 

@@ -29,6 +29,7 @@ CHOSEN = ("uniform", "sequences", "rollout", "rollout_once", "none")
 RENAMED = {
     "learning_starts": "replay.learning_starts",
     "replay_ratio": "replay.ratio",
+    "accelerate.product": "accelerate.matmul_precision",
     "agent/explore=none": "agent/explore=greedy_after_warmup",
     "agent/chain=none": "agent/chain=online_target",
 }
@@ -59,7 +60,7 @@ def translated(config: Any) -> Any:
 
 def of_today(config: dict[str, Any]) -> dict[str, Any]:
     """A stored configuration with its classes and keys where they are today."""
-    config = translated(config)
+    config = _with_key(translated(config), "accelerate", "product", "matmul_precision")
     starts, ratio = (config.pop(key, None) for key in PACES)
     replay = config.get("replay")
     if not isinstance(replay, dict):
@@ -72,22 +73,34 @@ def of_today(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def former(config: Any) -> Any:
-    """A configuration with its classes and keys where they were first, without slots of later. Hashes are of these, so that a move changes none."""
+    """A configuration with its classes and keys where they were first, without slots of later. Hashes are of these, so that a move changes
+    none."""
     config = _renamed(without_neutral(config), {new: old for old, new in moved().items()})
+    config = _with_key(config, "accelerate", "matmul_precision", "product")
     replay = config.get("replay") if isinstance(config, dict) else None
     if not isinstance(replay, dict):
         return config
     if replay.get("_target_") == AUTO and "length" not in replay:
         replay = {**replay, "length": None}
-    starts: Any = 0  # as of agents that plan, which had the keys too
-    ratio: Any = 1.0
+    if PACES[0] in config:
+        return {**config, "replay": replay}
     if "ratio" in replay:
-        starts, ratio = replay.get("learning_starts"), replay["ratio"]
+        paces = replay.get("learning_starts"), replay["ratio"]
         replay = {key: value for key, value in replay.items() if key not in ("learning_starts", "ratio")}
-    elif "epochs" in replay and "env" in config:  # the updates for each step were recorded
-        ratio = replay["epochs"] * replay["minibatches"] / (replay["length"] * config["env"]["num"])
-    paces = {} if PACES[0] in config or "env" not in config else dict(zip(PACES, (starts, ratio)))
-    return {**config, "replay": replay, **paces}
+    elif "env" not in config:  # a part of a configuration
+        return {**config, "replay": replay}
+    elif "epochs" in replay:  # the updates for each step were recorded
+        paces = 0, replay["epochs"] * replay["minibatches"] / (replay["length"] * config["env"]["num"])
+    else:  # agents that plan had the keys too
+        paces = 0, 1.0
+    return {**config, "replay": replay, **dict(zip(PACES, paces))}
+
+
+def _with_key(config: Any, section: str, old: str, new: str) -> Any:
+    """A configuration with another name for a key of a section."""
+    if not isinstance(config, dict) or not isinstance(config.get(section), dict):
+        return config
+    return {**config, section: {new if key == old else key: value for key, value in config[section].items()}}
 
 
 def without_neutral(config: Any) -> Any:

@@ -246,8 +246,8 @@ def go_on_without_compiler(config: dict[str, Any], resumed: bool) -> None:
 
 
 def pin(config: dict[str, Any], agent: Agent, updates: int) -> bool:
-    """Decide `accelerate.mode`, `accelerate.product` and the number of threads by fixed rules, and write them into the configuration. A
-    resumed run reads them there.
+    """Decide `accelerate.mode`, `accelerate.matmul_precision` and the number of threads by fixed rules, and write them into the
+    configuration. A resumed run reads them there.
 
     Args:
         updates: of the whole run.
@@ -263,12 +263,12 @@ def pin(config: dict[str, Any], agent: Agent, updates: int) -> bool:
     if automatic:
         compiles = has_compiler() and not agent.state_size  # the rows of an unroll would be compiled one by one
         chosen["mode"] = modes.choose(updates, str(config["device"]), compiles)
-    if chosen.get("product", "auto") == "auto":
+    if chosen.get("matmul_precision", "auto") == "auto":
         stack = max((getattr(block, "n", 1) for block in blocks_of(agent)), default=1)
-        chosen["product"] = modes.product(stack, widest(agent)) if str(config["device"]).startswith("cpu") else "highest"
+        chosen["matmul_precision"] = modes.product(stack, widest(agent)) if str(config["device"]).startswith("cpu") else "highest"
     try:
         modes.apply(agent, modes.form(config))
-        modes.set_products(agent, chosen["product"])
+        modes.set_products(agent, chosen["matmul_precision"])
     except ValueError as error:
         raise ConfigError(str(error)) from error
     require_compiler(config)

@@ -74,7 +74,7 @@ class Trainer:
         self.config, self.agent, self.collector, self.envs, self.source = config, learner.agent, collector, collector.envs, source
         self.folder, self.checkpoints = folder, checkpoints
         agent, seed, device = learner.agent, config["seed"], config["device"]
-        self.guard = Guard(learner, precision(config["accelerate"]["product"]), folder, config, lambda: self.step, source.intact)
+        self.guard = Guard(learner, precision(config["accelerate"]["matmul_precision"]), folder, config, lambda: self.step, source.intact)
         self.evaluator = Evaluator(config, agent, make_evaluation, folder)
         self.saver = Saver(config, checkpoints, source)
         self.stopwatch = Stopwatch()

@@ -165,7 +165,7 @@ def machine(record: Record) -> Rows:
         ("versions", ", ".join(f"{name} {version}" for name, version in packages.items())),
         ("processor", f"{system['cpu']}, {system['cores']} cores for this process, {threads} {'thread' if threads == 1 else 'threads'}"),
         ("device", f"{config['device']}{gpu}"),
-        ("computed", f"accelerate={config['accelerate']['mode']}, products {config['accelerate']['product']}"),
+        ("computed", f"accelerate={config['accelerate']['mode']}, products {config['accelerate']['matmul_precision']}"),
     ]
 
 

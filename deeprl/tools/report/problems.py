@@ -12,7 +12,7 @@ from deeprl.tools.report.groups import Setting
 from deeprl.tools.report.runs import DIRTY, Run, number, short
 
 MEASURING = ("evaluation.every", "evaluation.episodes", "evaluation.final_episodes")
-COMPUTING = ("device", "accelerate.mode", "accelerate.product", "runtime.threads")
+COMPUTING = ("device", "accelerate.mode", "accelerate.matmul_precision", "runtime.threads")
 
 
 def problems(groups: dict[str, list[Run]], settings: Iterable[Setting]) -> list[str]:

@@ -1,4 +1,4 @@
-"""`accelerate.product=bfloat16`: hidden layers of a loss multiply in bfloat16; everything else is float32."""
+"""`accelerate.matmul_precision=bfloat16`: hidden layers of a loss multiply in bfloat16; everything else is float32."""
 
 from __future__ import annotations
 
@@ -104,9 +104,9 @@ def test_an_output_is_float32():
 @pytest.mark.parametrize("mode", ["fast", pytest.param("compiled", marks=[needs_compiler, pytest.mark.exhaustive])])
 def test_a_run_is_resumed_exactly(mode, tmp_path, monkeypatch):
     words = ("agent=td3", *PENDULUM, "agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]", "replay.batch_size=8")
-    interrupted((*words, *SMALL, f"accelerate={mode}", "accelerate.product=bfloat16"), tmp_path, monkeypatch)
+    interrupted((*words, *SMALL, f"accelerate={mode}", "accelerate.matmul_precision=bfloat16"), tmp_path, monkeypatch)
 
 
 def test_the_word_stands_in_every_mode_and_auto_is_the_default():
     for mode in ("auto", "reference", "fast", "compiled"):
-        assert settled("agent=dqn", f"accelerate={mode}")["accelerate"]["product"] == "auto"
+        assert settled("agent=dqn", f"accelerate={mode}")["accelerate"]["matmul_precision"] == "auto"

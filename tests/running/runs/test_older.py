@@ -1,6 +1,6 @@
 """Run folders of earlier commits, as these commits wrote them: 60 steps of tiny networks, without logs.
 
-474d53c: the first run folders. They lack names.replay, runtime.lag, accelerate.product, the mapping, and every later slot.
+474d53c: the first run folders. They lack names.replay, runtime.lag, the precision of products, the mapping, and every later slot.
 2fd86e6: the last ones whose classes stand in `envs` and in modules that were divided since.
 d8bcb4d: the same classes as today, without runtime.lag, `collect`, `learner` and init_from; critics and actors had layers of their own.
 60db639: the last ones without runtime.lag, `collect` and `learner`, with today's critics and actors.

@@ -90,10 +90,14 @@ def test_a_run_in_an_auto_folder_with_the_colon_of_a_function_goes_on(tmp_path):
 )
 def test_keys_that_moved_below_the_replay_change_no_hash(paces, replay, now):
     rest = {"env": {"num": 6}, "steps": 7}
-    stored = {**rest, "replay": replay, "learning_starts": paces[0], "replay_ratio": paces[1]}
-    assert of_today(stored) == {**rest, "replay": now or replay}
+    stored = {**rest, "replay": replay, "learning_starts": paces[0], "replay_ratio": paces[1], "accelerate": {"product": "high"}}
+    assert of_today(stored) == {**rest, "replay": now or replay, "accelerate": {"matmul_precision": "high"}}
     assert former(of_today(stored)) == stored
     check_identity(of_today(stored), IDENTITY, identity(stored, stored))
+    if now:
+        edited = {**of_today(stored), "replay": {**now, "ratio": 0.25}}
+        with pytest.raises(ValueError, match="config.yaml was edited since, in replay"):
+            check_identity(edited, IDENTITY, identity(of_today(stored), IDENTITY))
 
 
 def test_a_run_whose_replay_the_option_auto_chose_goes_on(tmp_path):

@@ -28,7 +28,7 @@ CONFIG: dict[str, Any] = {
     },
     "evaluation": {"every": 1_000, "episodes": 10, "final_episodes": 20, "num": 5},
     "checkpoint": {"every": 2_000, "minutes": None, "keep": 2, "replay": True},
-    "accelerate": {"mode": "fast", "product": "highest"},
+    "accelerate": {"mode": "fast", "matmul_precision": "highest"},
     "runtime": {"threads": 1},
 }
 SOUND = Record(

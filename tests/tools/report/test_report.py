@@ -127,9 +127,13 @@ def test_seeds_and_unimportant_keys_make_no_group(tmp_path):
 
 def test_updates_that_lag_or_round_otherwise_are_another_group(tmp_path):
     """Older runs have neither key: they multiplied in float32, and acted with the newest weights."""
-    for name, config in {"older": {}, "now": {"accelerate": {"product": "highest"}}, "bf": {"accelerate": {"product": "bfloat16"}}}.items():
+    for name, config in {
+        "older": {},
+        "now": {"accelerate": {"matmul_precision": "highest"}},
+        "bf": {"accelerate": {"matmul_precision": "bfloat16"}},
+    }.items():
         write_run(tmp_path / name, config=config)
-    assert names(tmp_path) == {"accelerate.product=bfloat16": ["bf"], "accelerate.product=highest": ["now", "older"]}
+    assert names(tmp_path) == {"accelerate.matmul_precision=bfloat16": ["bf"], "accelerate.matmul_precision=highest": ["now", "older"]}
     write_run(tmp_path / "more" / "lag", config={"runtime": {"threads": 1, "lag": 1}})
     write_run(tmp_path / "more" / "none", config={})
     assert names(tmp_path / "more") == {"runtime.lag=0": ["none"], "runtime.lag=1": ["lag"]}
