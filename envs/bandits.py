@@ -1,5 +1,4 @@
-"""Bandits whose task is drawn anew in each episode, so that an agent with memory learns to explore within it; and the best total reward
-that any policy can expect, exactly.
+"""Bandits whose task is drawn anew in each episode, so that an agent with memory learns to explore within it.
 
     bandit            two arms, p ~ Beta(1, 1) each
     switching_bandit  arms .8 and .2, which swap after a step with a probability drawn per episode
@@ -14,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import torch
@@ -94,42 +92,3 @@ class SwitchingBandit(BanditChoice):
 class LatentBandit(BanditChoice):
     def draw(self, random):
         return ((0.9, 0.1), (0.1, 0.9))[int(random.integers(2))], 0.0
-
-
-def bayes_optimum(steps: int) -> float:
-    """Expected total reward of the best policy of `bandit`, by dynamic programming over wins and losses of both arms."""
-
-    @cache
-    def value(wins: tuple[int, int], losses: tuple[int, int]) -> float:
-        if sum(wins) + sum(losses) == steps:
-            return 0.0
-        totals = []
-        for arm in (0, 1):
-            p = (wins[arm] + 1) / (wins[arm] + losses[arm] + 2)
-            one = (1, 0) if arm == 0 else (0, 1)
-            won = value((wins[0] + one[0], wins[1] + one[1]), losses)
-            lost = value(wins, (losses[0] + one[0], losses[1] + one[1]))
-            totals.append(p * (1 + won) + (1 - p) * lost)
-        return max(totals)
-
-    return value((0, 0), (0, 0))
-
-
-def belief_optimum(steps: int, swap: float, good: float = 0.8, bad: float = 0.2) -> float:
-    """Expected total reward of the best policy that knows the two contexts and `swap`, by dynamic programming over the belief that the
-    first arm is the good one. `latent_bandit` has swap 0, good 0.9, bad 0.1.
-    """
-
-    @cache
-    def value(left: int, belief: float) -> float:
-        if left == 0:
-            return 0.0
-        totals = []
-        for first, second in ((good, bad), (bad, good)):  # of arm 0 and of arm 1 if the first arm is good, and if it is not
-            p = belief * first + (1 - belief) * second
-            after = [belief * first / p if p else belief, belief * (1 - first) / (1 - p) if p < 1 else belief]
-            won, lost = (value(left - 1, round(b * (1 - swap) + (1 - b) * swap, 12)) for b in after)
-            totals.append(p * (1 + won) + (1 - p) * lost)
-        return max(totals)
-
-    return value(steps, 0.5)

@@ -19,11 +19,12 @@ from deeprl.envs.classic import Classic
 from deeprl.envs.gym import GymGame
 from deeprl.envs.minatar import MinAtar
 from deeprl.envs.mujoco import MuJoCo
-from deeprl.envs.toy import Chain, Counting, CountingGame
+from deeprl.envs.toy import Chain
 from deeprl.envs.vector.backend import Serial
 from deeprl.envs.vector.environments import EnvironmentFailed, Environments
 from deeprl.noise import episode_seed
 from tests.conformance import BACKENDS, a_single_one_is_the_first_of_many, actions_for, backends_agree, resumes_exactly, same, stored
+from tests.toy_envs import Counting, CountingGame
 
 CHOICES = {
     "counting": Counting(),

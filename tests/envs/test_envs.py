@@ -18,12 +18,13 @@ from deeprl.envs.classic import Classic
 from deeprl.envs.gym import Gym, GymGame, atari, missing
 from deeprl.envs.minatar import GAMES, MinAtar, MinAtarGame
 from deeprl.envs.mujoco import MuJoCo
-from deeprl.envs.toy import Counting, Tabular, chain, policy_values, random_mdp, value_iteration
+from deeprl.envs.toy import chain, policy_values, random_mdp, value_iteration
 from deeprl.envs.vector.backend import Serial
 from deeprl.envs.vector.environments import EnvironmentFailed, Environments
 from deeprl.envs.vector.spaces import actions_of, channels_of, observations_of
 from deeprl.running.config import folders
 from deeprl.running.config.compose import prepare
+from tests.toy_envs import Counting, Tabular
 
 ROOT = Path(__file__).parents[2]
 

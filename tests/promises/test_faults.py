@@ -21,7 +21,6 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from deeprl.cli import exits
-from deeprl.envs.toy import Counting
 from deeprl.envs.vector.environments import Environments
 from deeprl.envs.vector.workers import Workers
 from deeprl.errors import ConfigError
@@ -39,6 +38,7 @@ from deeprl.system.watchdog import CHECKS, Watchdog
 from deeprl.types import Spec
 from tests.builders import CARTPOLE, begin, collecting, console, front_door, lines, same, value_agent
 from tests.promises.test_resume import assert_same_run, at_step
+from tests.toy_envs import Counting
 
 # ---- environments
 

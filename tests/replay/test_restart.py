@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from deeprl.envs.toy import Counting
 from deeprl.replay.replay import Replay
 from deeprl.replay.samplers import Prioritized
 from deeprl.replay.sequences import Sequences
@@ -15,6 +14,7 @@ from tests.builders import draw
 from tests.pairwise import crossed
 from tests.replay.test_replay import CHANNELS, CONTINUOUS, STACKED, VECTOR, Stream, everything, make, one
 from tests.replay.test_sequences import walk
+from tests.toy_envs import Counting
 
 RESTART = frozenset({"restart"})
 EVERY = (VECTOR, CONTINUOUS, STACKED, CHANNELS)

@@ -7,12 +7,13 @@ from itertools import count
 import pytest
 import torch
 
-from deeprl.envs.toy import Chain, Counting, CountingGame
+from deeprl.envs.toy import Chain
 from deeprl.envs.vector.backend import Serial
 from deeprl.envs.vector.environments import EnvironmentFailed
 from deeprl.envs.vector.workers import Workers
 from deeprl.running.training.evaluation import evaluate
 from deeprl.types import Acted
+from tests.toy_envs import Counting, CountingGame
 
 
 class Scripted:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from deeprl.agents.idqn import Iterated
-from deeprl.envs.toy import Tabular, TabularMDP, backup, chain, policy_values, random_mdp, value_iteration
+from deeprl.envs.toy import TabularMDP, backup, chain, policy_values, random_mdp, value_iteration
 from deeprl.learning.backups.bellman import Double, Max
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.networks.torsos import MLPTorso
@@ -23,6 +23,7 @@ from deeprl.running.training.collector import Collector
 from deeprl.schedules import Constant, Linear
 from deeprl.types import Batch, Spec
 from tests.builders import collecting, draw, make_batch, update, value_agent
+from tests.toy_envs import Tabular
 
 GAMMA = 0.9
 TABLE = MLPTorso(hidden=())

@@ -24,7 +24,7 @@ from deeprl.envs.classic import Classic
 from deeprl.envs.gym import GymGame
 from deeprl.envs.minatar import CELL, MinAtar
 from deeprl.envs.mujoco import MuJoCo
-from deeprl.envs.toy import Chain, Counting, CountingGame
+from deeprl.envs.toy import Chain
 from deeprl.errors import ConfigError
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
@@ -33,6 +33,7 @@ from deeprl.running.training.video import Film, animation, check_rendering, film
 from deeprl.types import Acted
 from tests.builders import CARTPOLE, begin, console, front_door, lines, same
 from tests.promises.test_faults import in_evaluation, send
+from tests.toy_envs import Counting, CountingGame
 
 VIDEOS = ["step_000000000100.mp4", "step_000000000200.mp4", "step_000000000300.mp4"]
 
