@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.speed.ours import sample
-from deeprl.running.collect.actor import Actor
+from deeprl.running.collect.actor import RemoteActor
 from deeprl.running.collect.choice import chosen
 from deeprl.running.collect.cluster import cluster_for
 from deeprl.running.config.compose import compose
@@ -151,7 +151,7 @@ def measured_costs(name: str, seconds: float) -> Costs:
             trainer.envs.close()
     config = settled(*words, "collect=ray", "collect.actors=1", f"collect.envs={ENVS}", f"collect.ticks={TICKS}")
     config["runtime"]["threads"] = 1
-    actor = Actor(lambda append: collector_of_actor(config, None, {}, ENVS, 0, append))
+    actor = RemoteActor(lambda append: collector_of_actor(config, None, {}, ENVS, 0, append))
     try:
         weights = actor.weights.read()
         chunk, _ = actor.collect(weights, 10_000, ENVS, TICKS)

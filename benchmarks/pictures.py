@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.learning import RESULTS, ROOT, stored
 from deeprl.tools.report.figures import curves
 from deeprl.tools.report.results import Results
-from deeprl.tools.report.runs import LAST, Curve, Final, Run
+from deeprl.tools.report.runs import LAST, Curve, Final, RunRecord
 
 FOLDER = ROOT / "docs" / "pictures"
 
@@ -65,13 +65,13 @@ PICTURES = {
 }  # fmt: skip
 
 
-def run(line: dict, most: float) -> Run:
+def run(line: dict, most: float) -> RunRecord:
     """A stored line as a run of a report, up to `most` steps. Updates and seconds of its evaluations are not stored."""
     task = line["env"]
     step, reward = np.array([point for point in line["curve"] if point[0] <= most], dtype=float).T
     unknown = np.full_like(step, np.nan)
     name = f"{line['name']}-{task}-{line['seed']}"
-    return Run(
+    return RunRecord(
         name=name,
         path=Path(name),
         config={},

@@ -12,7 +12,7 @@ from pathlib import Path
 from deeprl.cli.page import SLOTS
 from deeprl.running.config import folders
 from deeprl.running.config.build import option_class
-from deeprl.running.config.captions import Entry, caption, slots
+from deeprl.running.config.captions import Caption, caption, slots
 from deeprl.running.config.compose import prepare
 from deeprl.running.config.menu import options
 from deeprl.running.config.own_files import of_users
@@ -49,7 +49,7 @@ def table(head: str, rows: list[list[str]]) -> str:
 
 def slot_table() -> str:
     """A row for each slot, those of agents first: its options, and the comment behind its entry in `defaults`."""
-    found: dict[str, Entry] = {}
+    found: dict[str, Caption] = {}
     for file in SLOTS:
         for entry in slots(file):
             found.setdefault(entry.name, entry)

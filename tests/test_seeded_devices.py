@@ -26,7 +26,7 @@ from deeprl.learning.value_agent import ValueAgent
 from deeprl.learning.values.mapped import Units
 from deeprl.noise import map_tensors
 from deeprl.replay.gather import Transitions
-from deeprl.replay.mirror import Mirror
+from deeprl.replay.mirror import DeviceMirror
 from deeprl.replay.replay import Replay
 from deeprl.running.training.collector import Collector
 from deeprl.running.training.learner import Learner
@@ -171,7 +171,7 @@ SEEDS: dict[str, tuple[tuple[str, ...], Seed, Any]] = {
     "observations on the host": (DQN, after(Collector, "__init__", lambda collector: setattr(collector, "stage", None)), FAULT),
     "rows on the host": (FROM_MAIN_MEMORY, after(Transitions, "__init__", lambda gather: setattr(gather, "stage", None)), FAULT),
     "places of rows on the host": (DQN, after(Transitions, "__init__", lambda gather: setattr(gather, "stage", list)), FAULT),
-    "mirror on the host": (DQN, after(Mirror, "__init__", home("rows")), FAULT),
+    "mirror on the host": (DQN, after(DeviceMirror, "__init__", home("rows")), FAULT),
     "importance weights on the host": (DQN, after(Transitions, "__init__", home("weight")), FAULT),
     "mask on the host": (DQN, after(Transitions, "__init__", constant_home("valid")), FAULT),
     "powers of the discount on the host": ((*DQN, "replay.n_step=3"), after(Transitions, "__init__", constant_home("powers")), FAULT),

@@ -6,7 +6,7 @@ import platform
 from importlib import metadata
 
 import deeprl
-from deeprl.running.config.captions import Entry, keys, slots
+from deeprl.running.config.captions import Caption, keys, slots
 from deeprl.system.terminal import columns, front_door
 
 EXAMPLES = (
@@ -60,6 +60,6 @@ def version_page() -> str:
     return f"deeprl {deeprl.__version__}, torch {metadata.version('torch')}, Python {platform.python_version()}"
 
 
-def table(entries: list[Entry]) -> list[str]:
+def table(entries: list[Caption]) -> list[str]:
     rows = [(f"{entry.name}={entry.value}", entry.comment) for entry in entries]
     return columns(rows)

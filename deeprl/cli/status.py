@@ -18,7 +18,7 @@ UNHELD = "no process"
 HEADS = ("run", "state", "step", "of", "return", "steps/s", "left", "saved at")
 
 
-class Row(NamedTuple):
+class StatusRow(NamedTuple):
     cells: tuple[str, ...]
     """A text for each of `HEADS`"""
     state: str
@@ -52,13 +52,13 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def row_of(path: Path) -> Row:
+def row_of(path: Path) -> StatusRow:
     """A damaged run folder has a row too."""
     try:
         folder = RunFolder(path)
         steps, status, standing = folder.read_config().get("steps"), folder.read_status() or {}, look(path)
     except RunFolderError as error:
-        return Row((one_line(str(path)), "unreadable", *[""] * (len(HEADS) - 2)), "unreadable", str(error))
+        return StatusRow((one_line(str(path)), "unreadable", *[""] * (len(HEADS) - 2)), "unreadable", str(error))
     state = UNHELD if standing.state == "running" and holder(path) is None else standing.state
     left = ""
     if state == "running" and standing.speed and isinstance(steps, int):
@@ -73,7 +73,7 @@ def row_of(path: Path) -> Row:
         left,
         saved(path),
     )
-    return Row(cells, state, f"{path}: {status['error']}" if state == "failed" and status.get("error") else "")
+    return StatusRow(cells, state, f"{path}: {status['error']}" if state == "failed" and status.get("error") else "")
 
 
 def saved(path: Path) -> str:

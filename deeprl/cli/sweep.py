@@ -24,9 +24,9 @@ from deeprl.tools.sweep.folder import PLACES, Place, SweepFolder, require_empty
 from deeprl.tools.sweep.grid import Job, expand
 from deeprl.tools.sweep.job_status import look
 from deeprl.tools.sweep.launcher import Launcher, Local
-from deeprl.tools.sweep.plan import Plan, check, side_by_side
+from deeprl.tools.sweep.plan import SweepPlan, check, side_by_side
 from deeprl.tools.sweep.process import last_words
-from deeprl.tools.sweep.table import View
+from deeprl.tools.sweep.table import TableView
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
             require_none_queued(folder, todo)
         folder.settle()  # now, because a refused command leaves the place of the one before
         say(f"{folder.path}: {len(todo)} of {len(folder.jobs)} jobs to run")
-        view = View(folder, {job.name: config["steps"] for job, config in zip(todo, plan.configs)}, launcher.slots)
+        view = TableView(folder, {job.name: config["steps"] for job, config in zip(todo, plan.configs)}, launcher.slots)
         try:
             with Signals() as signals:
                 codes = conduct(folder, todo, launcher, signals, view)
@@ -122,7 +122,7 @@ def read_configs(config_dir: str | None, allowed: Allowed) -> None:
     folders.add(Path(config_dir))
 
 
-def words_to_resume(config_dir: str | None, plan: Plan) -> str:
+def words_to_resume(config_dir: str | None, plan: SweepPlan) -> str:
     """Words with which a command resumes what it has begun."""
     words = "".join(dict.fromkeys(trust.words_of_trust(config) for config in plan.configs))
     connects = dict.fromkeys(word for config in plan.configs for word in connections.connections(config))
@@ -214,7 +214,7 @@ def chosen(options: argparse.Namespace) -> SweepFolder:
     return folder
 
 
-def launcher_for(options: argparse.Namespace, folder: SweepFolder, plan: Plan) -> Launcher:
+def launcher_for(options: argparse.Namespace, folder: SweepFolder, plan: SweepPlan) -> Launcher:
     most = max(config["runtime"]["threads"] or usable_cores() for config in plan.configs)
     if folder.place.on == "slurm":
         from deeprl.tools.sweep import slurm

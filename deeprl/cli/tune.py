@@ -24,8 +24,8 @@ from deeprl.tools.sweep.conduct import conduct
 from deeprl.tools.sweep.folder import SweepFolder, require_empty
 from deeprl.tools.sweep.grid import Job
 from deeprl.tools.sweep.launcher import Local
-from deeprl.tools.sweep.plan import Plan, check, side_by_side
-from deeprl.tools.sweep.table import View
+from deeprl.tools.sweep.plan import SweepPlan, check, side_by_side
+from deeprl.tools.sweep.table import TableView
 from deeprl.tools.tune.scores import Grid
 from deeprl.tools.tune.settings import PRUNERS, Settings, exists, resume_command
 
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
     configs = plan.configs
     grid = comparable({job.name: config for job, config in zip(corners, configs)})
     usual = max(usable_cores() // max(config["runtime"]["threads"] or usable_cores() for config in configs), 1)
-    slots = side_by_side(Plan(configs, [max(plan.bytes)] * (options.jobs or usual)), options.jobs, usual)
+    slots = side_by_side(SweepPlan(configs, [max(plan.bytes)] * (options.jobs or usual)), options.jobs, usual)
     path = path or new_folder(Path("runs", f"tune_{time.strftime(STAMP)}"))
     if not exists(path):
         settings = replace(settings, together=min(slots, settings.seeds))
@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
         runs.require_own(runs.jobs)
         runs.require_free(runs.jobs)
         say(f"{runs.path}: {len(trials.open)} trials to go on with, {max(settings.trials - trials.asked, 0)} to sample")
-        view, launcher = View(runs, dict.fromkeys((job.name for job in runs.jobs), grid.steps), slots), Local(slots)
+        view, launcher = TableView(runs, dict.fromkeys((job.name for job in runs.jobs), grid.steps), slots), Local(slots)
         try:
             with Signals() as signals:
                 conduct(runs, looked_at(trials.jobs(), runs, allowed), launcher, signals, view, trials.watch)

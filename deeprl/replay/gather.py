@@ -1,7 +1,7 @@
 """Gathering: copies of windows of stored rows, and the views of these that form a batch.
 
-The rows lie in main memory (`Ring`), where a draw copies them into buffers that are used again; or on the device too (`Mirror`), where the
-arithmetic of a batch copies them, so that a captured update contains it. Which rows are copied is one function for both.
+The rows lie in main memory (`Ring`), where a draw copies them into buffers that are used again; or on the device too (`DeviceMirror`),
+where the arithmetic of a batch copies them, so that a captured update contains it. Which rows are copied is one function for both.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from deeprl.replay.fold import fold, span, within
-from deeprl.replay.mirror import Mirror, blanked
+from deeprl.replay.mirror import DeviceMirror, blanked
 from deeprl.replay.ring import Layout, Ring, windows
 from deeprl.staging import Staging
 from deeprl.types import Batch, Spec
@@ -54,7 +54,7 @@ class _Fields(NamedTuple):
     probability: Tensor
 
 
-class Here:
+class HostWindows:
     """Windows in main memory: copies go into buffers that are used again.
 
     Args:
@@ -78,8 +78,8 @@ class Here:
         return frames
 
 
-class There(NamedTuple):
-    """Windows on a device, as `Here`, without buffers, because a captured update has its own."""
+class DeviceWindows(NamedTuple):
+    """Windows on a device, as `HostWindows`, without buffers, because a captured update has its own."""
 
     windows: dict[str, Tensor]
 
@@ -125,7 +125,7 @@ class Transitions:
         size: B.
     """
 
-    def __init__(self, ring: Ring, mirror: Mirror | None, rule: TransitionRule, size: int):
+    def __init__(self, ring: Ring, mirror: DeviceMirror | None, rule: TransitionRule, size: int):
         n, device = rule.n, rule.device
         self.rule, self.at, self.mirror, self.n, self.size, self.shape = rule, ring.layout, mirror, n, size, rule.spec.obs_shape
         self.gathers_next = n > 1 or rule.restarts  # next_obs is gathered by itself, because it may lie further ahead than one row
@@ -140,7 +140,7 @@ class Transitions:
         self.known: tuple[Any, ...] = (None, None)
         """The buffer of rows in main memory, and its views"""
         if mirror is None:
-            self.here = Here(self.windows(*ring.tensors()), size)
+            self.here = HostWindows(self.windows(*ring.tensors()), size)
             self.known = self.here.buffers["rows"], self._fields(self.here.buffers["rows"])
         else:
             self.lasting |= self.windows(mirror.rows, mirror.frames)
@@ -177,7 +177,7 @@ class Transitions:
             stored = dict(zip(stored, self.stage(list(stored.values()))))
         return Drawn(stored.pop("weight", self.weight), index, stored, self.lasting, {})
 
-    def gathered(self, memory: Here | There, slot: Tensor) -> dict[str, Tensor]:
+    def gathered(self, memory: HostWindows | DeviceWindows, slot: Tensor) -> dict[str, Tensor]:
         """Copies of all that a batch is computed from: rows, and by themselves frames, observations m steps later, the mask of windows."""
         at, rows = self.at, memory.take("rows", slot)
         stored, row, in_window, age = {"rows": rows}, self.fields(rows), None, rows[:, at.age, None]
@@ -196,7 +196,7 @@ class Transitions:
         """The batch of a draw, a pure function of tensors."""
         stored, lasting, rule = drawn.stored, drawn.lasting, self.rule
         if self.mirror is not None:
-            stored = self.gathered(There(lasting), stored["slot"])
+            stored = self.gathered(DeviceWindows(lasting), stored["slot"])
         row, steps = self.fields(stored["rows"]), lasting["steps"]
         reward, in_window = rule.rewards(row.reward), stored.get("in_window")
         continues = torch.ones_like(row.continues) if rule.restarts else row.continues

@@ -44,7 +44,7 @@ def fits(storage: str, batches: torch.device, needed: int) -> bool:
     return needed <= free - SPARED
 
 
-class Mirror:
+class DeviceMirror:
     """Rows, and frames if there are any, at the places that they have in the ring.
 
     Args:

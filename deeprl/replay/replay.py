@@ -18,7 +18,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from deeprl.choice import in_range, one_of
 from deeprl.replay.gather import Drawn, TransitionRule, Transitions
-from deeprl.replay.mirror import Mirror, fits
+from deeprl.replay.mirror import DeviceMirror, fits
 from deeprl.replay.ring import Ring, layout
 from deeprl.replay.samplers import Live, Sampler, Uniform
 from deeprl.replay.source import Source, rows_and_memory, steady
@@ -87,7 +87,7 @@ class Replay(Source):
         """Memory of a full replay"""
         self._refuse_if_too_large()
         self.ring = Ring(self.layout)
-        self.mirror = Mirror(self.ring, self.rule.device) if fits(device, self.rule.device, self.layout.memory) else None
+        self.mirror = DeviceMirror(self.ring, self.rule.device) if fits(device, self.rule.device, self.layout.memory) else None
         self.draws = sampler.over(self.layout.ticks * num)
         self._gathers: dict[int, Any] = {}
         self._written = WeakIdKeyDictionary()

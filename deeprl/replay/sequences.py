@@ -18,8 +18,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from deeprl.choice import in_range, one_of
 from deeprl.replay.fold import fold, span
-from deeprl.replay.gather import Here, There, TransitionRule
-from deeprl.replay.mirror import Mirror
+from deeprl.replay.gather import DeviceWindows, HostWindows, TransitionRule
+from deeprl.replay.mirror import DeviceMirror
 from deeprl.replay.replay import Replay
 from deeprl.replay.ring import Ring, windows
 from deeprl.replay.samplers import Sampler, Uniform
@@ -144,7 +144,7 @@ class SequenceWindows:
     """
 
     def __init__(
-        self, ring: Ring, mirror: Mirror | None, rule: TransitionRule, length: int, size: int, burn_in: int = 0, state_size: int = 0
+        self, ring: Ring, mirror: DeviceMirror | None, rule: TransitionRule, length: int, size: int, burn_in: int = 0, state_size: int = 0
     ):
         at, device = ring.layout, rule.device
         self.rule, self.num, self.at, self.mirror, self.size, self.length = rule, at.num, at, mirror, size, length
@@ -155,7 +155,7 @@ class SequenceWindows:
         self.ones = torch.ones((length, size), device=device)
         self.stage = None if device.type == "cpu" and mirror is None else Staging(device)
         memory = self.windows(self.rows, frames) if mirror is None else self.windows(mirror.rows, mirror.frames)
-        self.memory = Here(memory, self.offsets.numel() * size) if mirror is None else There(memory)
+        self.memory = HostWindows(memory, self.offsets.numel() * size) if mirror is None else DeviceWindows(memory)
 
     def windows(self, rows: Tensor, frames: Tensor | None) -> dict[str, Tensor]:
         """Overlapping views of a memory, of which sequences are selected row by row."""

@@ -137,11 +137,11 @@ def console(stream: TextIO) -> Any:
     """A console of rich. If its terminal is gone it raises BrokenPipeError, where rich itself would end the process."""
     from rich.console import Console  # takes 0.1 s, and only a terminal needs it
 
-    class Plain(Console):
+    class PlainConsole(Console):
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
-    return Plain(file=stream, force_terminal=True)
+    return PlainConsole(file=stream, force_terminal=True)
 
 
 def mute(stream: TextIO) -> None:

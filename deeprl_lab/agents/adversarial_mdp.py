@@ -30,7 +30,7 @@ from deeprl_lab.planning_agent import PlanningAgent
 
 
 @dataclass(frozen=True)
-class Learner(Choice):
+class LogitUpdate(Choice):
     """How an episode changes the logits of the policy."""
 
     bonus_scale: float = 0.01
@@ -53,7 +53,7 @@ class Learner(Choice):
 
 
 @dataclass(frozen=True)
-class PolicyOptimisation(Learner):
+class PolicyOptimisation(LogitUpdate):
     """Args:
     eta, ridge: η and γ.
     """
@@ -87,7 +87,7 @@ class PolicyOptimisation(Learner):
 
 
 @dataclass(frozen=True)
-class Stationary(Learner):
+class Stationary(LogitUpdate):
     """LSVI-UCB on all episodes, β = d H, Λ = I + Σ φφᵀ."""
 
     def __call__(self, logits, kernel, extra, features, episode, data):
@@ -110,7 +110,7 @@ class AdversarialMDP(PlanningAgent):
 
     wanted = "rewards"
 
-    def __init__(self, *, spec: Spec, seed: int, world, learner: Learner, dynamics: Known):
+    def __init__(self, *, spec: Spec, seed: int, world, learner: LogitUpdate, dynamics: Known):
         super().__init__(spec=spec, seed=seed, world=world)
         self.learner, self.dynamics = learner, dynamics
         self.process, self.features = world.process, world.simplex.features

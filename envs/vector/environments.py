@@ -32,7 +32,7 @@ NEVER = 1 << 62
 """More episodes than any environment plays."""
 
 
-class Step(NamedTuple):
+class VectorStep(NamedTuple):
     """One tick of M environments. `obs` and `next_obs` are the same array where no episode ended: read them, do not write."""
 
     obs: np.ndarray
@@ -113,7 +113,7 @@ class Environments:
         assert self.obs is not None
         return self.obs
 
-    def step(self, action: np.ndarray) -> Step:
+    def step(self, action: np.ndarray) -> VectorStep:
         """`action`: (M,) int64 or (M, D) float32 in [-1, 1].
 
         Raises:
@@ -137,7 +137,7 @@ class Environments:
                 self._begin(i, answer[0])
                 if self._asked and i not in self.restarted:
                     self._tell_missing(answer[5])
-        return Step(self.obs, next_obs, np.array(reward, np.float32), np.array(terminated, bool), np.array(ended, bool), info)
+        return VectorStep(self.obs, next_obs, np.array(reward, np.float32), np.array(terminated, bool), np.array(ended, bool), info)
 
     def _tell_missing(self, info: Info) -> None:
         """Say once which numbers the first episode that ends does not tell. `is_success` is asked of every environment."""
@@ -145,7 +145,7 @@ class Environments:
         if missing:
             say(f"log.info: {', '.join(missing)} did not stand in info at the end of an episode of {self.name}")
 
-    def cut(self, after: Step, which: list[int]) -> Step:
+    def cut(self, after: VectorStep, which: list[int]) -> VectorStep:
         """End the running episodes of `which` as a time limit would have: the last tick, `after`, with fresh episodes in these.
 
         Raises:

@@ -80,7 +80,7 @@ def test_the_command_has_the_defaults_of_stable_baselines3(name):
     assert all(there == here for _, there, here in compared), compared
     assert len(compared) >= 8
     if name != "PPO":
-        assert ours["replay"]["ratio"] == theirs["gradient_steps"] / theirs["train_freq"]
+        assert ours["replay.ratio"] == theirs["gradient_steps"] / theirs["train_freq"]
     else:
         assert ours["replay.minibatches"] == theirs["n_steps"] / theirs["batch_size"]
         assert ours["agent.surrogate.value_weight"] == 2 * theirs["vf_coef"]

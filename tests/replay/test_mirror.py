@@ -76,7 +76,7 @@ def test_rows_of_a_checkpoint_and_a_cut_reach_the_device(spec, monkeypatch):
 def test_a_row_crosses_once(monkeypatch):
     """Of 30 ticks with two draws after each, every row is sent in its tick, and the rows at the cursors again in the next one."""
     sent: list[int] = []
-    monkeypatch.setattr(mirror.Mirror, "_send", lambda self, where: sent.append(len(where)))
+    monkeypatch.setattr(mirror.DeviceMirror, "_send", lambda self, where: sent.append(len(where)))
     stream = Stream(VECTOR, 2, seed=0, longest=1000)
     with Pretended():
         replay = test_replay.make(VECTOR, num=2, batch_device="cuda")

@@ -22,7 +22,7 @@ from torch import Tensor
 from deeprl.learning.agent import Agent
 from deeprl.learning.optim.finite import Watch
 from deeprl.replay.gather import Sample
-from deeprl.running.accelerate.graph import BACKENDS, Kept, Layout, paths, reached, traced
+from deeprl.running.accelerate.graph import BACKENDS, Kept, TensorLayout, paths, reached, traced
 from deeprl.running.accelerate.pure import PureAnswer, PureStep
 from deeprl.staging import Staging
 from deeprl.system.ranks import ALONE, Ranks
@@ -70,7 +70,7 @@ class CompiledStep:
         self.loose = kept(list(pure.constants.places.values()))
         self.kind, self.paths = type(batch), kept(paths(batch))
         leaves = reached(batch, self.paths)
-        self.layout = Layout(leaves)
+        self.layout = TensorLayout(leaves)
         stays = {id(tensor) for tensor in getattr(batch, "lasting", {}).values()}  # of `deeprl.replay.gather.Drawn`
         for (group, written), there, here in zip(self.written, numbers, host):
             written[:] = group.numbers(0)  # with sizes of 0 a backend that compares an update with its operators would compare no step
@@ -123,7 +123,7 @@ class CompiledAnswer:
         states = kept(list(state))
         self.reads_state = bool(states)  # a core may ignore it
         leaves = [obs, *reached(noise, self.paths), *states]
-        self.layout = Layout(leaves)
+        self.layout = TensorLayout(leaves)
         inputs = self.inputs(leaves)
         self.run = BACKENDS[backend](graph, inputs, [True] * (len(inputs) - len(leaves)) + [False] * len(leaves))
 

@@ -150,7 +150,7 @@ def reached(value: Any, paths: Sequence[Path]) -> list[Tensor]:
     return found
 
 
-class Layout:
+class TensorLayout:
     """Shapes, strides and types that a compiled function assumes of some tensors. It keeps the tensors alive."""
 
     def __init__(self, tensors: Sequence[Tensor]):

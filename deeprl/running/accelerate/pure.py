@@ -15,20 +15,20 @@ from deeprl.system.ranks import ALONE, Ranks
 from deeprl.types import Batch, NetworkNoise, Report
 
 
-class Place(NamedTuple):
+class TensorPlace(NamedTuple):
     """Place where a module stores a parameter or buffer, which it may replace."""
 
     owner: dict[str, Any]
     key: str
 
 
-def places(module: nn.Module) -> dict[str, Place]:
+def places(module: nn.Module) -> dict[str, TensorPlace]:
     """Places of all parameters and buffers, by their names for `functional_call`."""
-    found: dict[str, Place] = {}
+    found: dict[str, TensorPlace] = {}
     for name in [*(name for name, _ in module.named_parameters()), *(name for name, _ in module.named_buffers())]:
         path, _, key = name.rpartition(".")
         inner = module.get_submodule(path)
-        found[name] = Place(inner._parameters if key in inner._parameters else inner._buffers, key)
+        found[name] = TensorPlace(inner._parameters if key in inner._parameters else inner._buffers, key)
     return found
 
 
@@ -41,7 +41,7 @@ class Shared(NamedTuple):
     """Name, offset of the first number, shape"""
 
 
-def share(constants: dict[str, Place]) -> tuple[list[Shared], dict[str, Place]]:
+def share(constants: dict[str, TensorPlace]) -> tuple[list[Shared], dict[str, TensorPlace]]:
     """Group parameters that share a flat tensor, such as those of targets and of other optimizers. Returns the groups and the rest.
 
     Parameters must be written in place, never replaced. Buffers may be replaced.

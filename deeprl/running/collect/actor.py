@@ -37,7 +37,7 @@ def joined(chunks: Sequence[Chunk], envs: int) -> Chunk:
     return Chunk(rows, info, cut, sum(chunk.restarts for chunk in chunks))
 
 
-class Actor:
+class RemoteActor:
     """The part of a run that an actor has: a copy of the agent, M environments and their collector.
 
     Args:

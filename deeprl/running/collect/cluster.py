@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from deeprl.errors import ConfigError
-from deeprl.running.collect.actor import Actor
+from deeprl.running.collect.actor import RemoteActor
 from deeprl.running.collect.choice import Here, OnRay
 from deeprl.running.collect.connection import connect
 from deeprl.system.machine import usable_cores
@@ -35,7 +35,7 @@ class Cluster:
         if cores < choice.actors:
             self.ray.shutdown()
             raise ConfigError(f"collect.actors={choice.actors}: the Ray cluster has {cores:.0f} cores, and each actor takes one.")
-        self.kind = self.ray.remote(num_cpus=1)(Actor)
+        self.kind = self.ray.remote(num_cpus=1)(RemoteActor)
 
     def start(self, build: Callable) -> Handle:
         """An actor whose collector `build` gives."""
@@ -102,7 +102,7 @@ class Handle:
         self.ray, self.actor = ray, actor
 
     def collect(self, weights: Any, step: int, stride: int, ticks: int, state: Any) -> Any:
-        """Reference to what `Actor.collect` returns."""
+        """Reference to what `RemoteActor.collect` returns."""
         return self.actor.collect.remote(weights, step, stride, ticks, state)
 
     def close(self) -> Any:

@@ -54,7 +54,7 @@ class Round(NamedTuple):
     sent: Any
     """Reference to the weights in the object store"""
     answers: list[Any]
-    """Of each actor, a reference to the result of `Actor.collect`"""
+    """Of each actor, a reference to the result of `RemoteActor.collect`"""
 
 
 class Actors:
@@ -63,7 +63,7 @@ class Actors:
     Args:
         choice: how many, and how their chunks are made.
         cluster: where they run.
-        build: `build(index)` gives what an `Actor` is built from.
+        build: `build(index)` gives what a `RemoteActor` is built from.
         heed: called while a chunk is waited for; it raises `Stopped` if a signal was received.
 
     Attributes:

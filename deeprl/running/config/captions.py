@@ -15,7 +15,7 @@ from deeprl.running.config import folders
 LINE = re.compile(r"( *)(- )?([\w@]+): *(.*?)(?: +# (.*))?")
 
 
-class Entry(NamedTuple):
+class Caption(NamedTuple):
     """A slot or a key with its default and the comment behind it."""
 
     name: str
@@ -34,21 +34,21 @@ def caption(path: Path) -> str:
     return " ".join(words)
 
 
-def slots(file: str) -> list[Entry]:
+def slots(file: str) -> list[Caption]:
     """The slots in the `defaults` of a file, such as "train" or "agent/dqn", that have a comment."""
     owner = file.split("/")[0] if "/" in file else ""  # agent/FAMILY/mine: the group is agent
     found = [entry for entry, default in _entries(file) if default and entry.comment]
     return [entry._replace(name=f"{owner}/{entry.name}".replace("@", f"@{owner}.")) if owner else entry for entry in found]
 
 
-def keys(file: str, prefix: str = "") -> list[Entry]:
+def keys(file: str, prefix: str = "") -> list[Caption]:
     """The keys of a file that have a comment."""
     return [entry._replace(name=prefix + entry.name) for entry, default in _entries(file) if not default and entry.comment]
 
 
-def _entries(file: str) -> list[tuple[Entry, bool]]:
+def _entries(file: str) -> list[tuple[Caption, bool]]:
     """Every entry, and whether it belongs to `defaults`."""
-    found: list[tuple[Entry, bool]] = []
+    found: list[tuple[Caption, bool]] = []
     parents: list[tuple[int, str]] = []
     path = folders.file("", file)
     for line in path.read_text("utf-8", "replace").splitlines() if path else ():
@@ -57,8 +57,8 @@ def _entries(file: str) -> list[tuple[Entry, bool]]:
             parents = [parent for parent in parents if parent[0] < len(indent)]
             full = ".".join([*(parent for _, parent in parents), name])
             if dash:
-                found.append((Entry(name, value, comment or ""), True))
+                found.append((Caption(name, value, comment or ""), True))
             else:
-                found.append((Entry(full, value, comment or ""), False))
+                found.append((Caption(full, value, comment or ""), False))
                 parents.append((len(indent), name))
     return found

@@ -18,7 +18,7 @@ EPISODES = 100_000
 """Most episodes of an evaluation, because its line must be read back (`LINE_LIMIT`), and a stranger's run must end"""
 
 
-class Rule(NamedTuple):
+class Range(NamedTuple):
     kind: type
     """int or float; a float may be written as an integer."""
     low: float
@@ -30,33 +30,33 @@ class Rule(NamedTuple):
     open_low: bool = False
 
 
-RULES: dict[str, Rule] = {
-    "seed": Rule(int, 0, 2**31 - 1),
-    "steps": Rule(int, 1),
-    "discount": Rule(float, 0, 1),
-    "evaluation.every": Rule(int, 1, share=True, optional=True),
-    "evaluation.episodes": Rule(int, 1, EPISODES),
-    "evaluation.final_episodes": Rule(int, 1, EPISODES),
-    "evaluation.num": Rule(int, 1, 4096),
-    "checkpoint.every": Rule(int, 1, share=True, optional=True),
-    "checkpoint.minutes": Rule(float, 0, optional=True, open_low=True),
-    "checkpoint.keep": Rule(int, 1),
-    "checkpoint.replay_actions": Rule(int, 0),
-    "log.every": Rule(int, 1, share=True),
-    "stop.return": Rule(float, -float("inf"), optional=True),
-    "stop.hours": Rule(float, 0, optional=True, open_low=True),
-    "runtime.threads": Rule(int, 1, 256, optional=True),
-    "runtime.lag": Rule(int, 0, 1),
-    "runtime.watchdog": Rule(float, 0, 525_600, optional=True, open_low=True),
-    "replay.learning_starts": Rule(int, 0),
-    "replay.ratio": Rule(float, 0, open_low=True),
-    "replay.capacity": Rule(int, 1),
-    "replay.batch_size": Rule(int, 1, 2**20),
-    "replay.n_step": Rule(int, 1),
-    "replay.length": Rule(int, 1),
-    "replay.epochs": Rule(int, 1),
-    "replay.minibatches": Rule(int, 1),
-    "env.num": Rule(int, 1, 4096),
+RULES: dict[str, Range] = {
+    "seed": Range(int, 0, 2**31 - 1),
+    "steps": Range(int, 1),
+    "discount": Range(float, 0, 1),
+    "evaluation.every": Range(int, 1, share=True, optional=True),
+    "evaluation.episodes": Range(int, 1, EPISODES),
+    "evaluation.final_episodes": Range(int, 1, EPISODES),
+    "evaluation.num": Range(int, 1, 4096),
+    "checkpoint.every": Range(int, 1, share=True, optional=True),
+    "checkpoint.minutes": Range(float, 0, optional=True, open_low=True),
+    "checkpoint.keep": Range(int, 1),
+    "checkpoint.replay_actions": Range(int, 0),
+    "log.every": Range(int, 1, share=True),
+    "stop.return": Range(float, -float("inf"), optional=True),
+    "stop.hours": Range(float, 0, optional=True, open_low=True),
+    "runtime.threads": Range(int, 1, 256, optional=True),
+    "runtime.lag": Range(int, 0, 1),
+    "runtime.watchdog": Range(float, 0, 525_600, optional=True, open_low=True),
+    "replay.learning_starts": Range(int, 0),
+    "replay.ratio": Range(float, 0, open_low=True),
+    "replay.capacity": Range(int, 1),
+    "replay.batch_size": Range(int, 1, 2**20),
+    "replay.n_step": Range(int, 1),
+    "replay.length": Range(int, 1),
+    "replay.epochs": Range(int, 1),
+    "replay.minibatches": Range(int, 1),
+    "env.num": Range(int, 1, 4096),
 }
 """Ranges of the common keys. Those of `replay` hold where its option has them. A choice checks its own keys when it is built."""
 
@@ -203,7 +203,7 @@ def _meant(key: str, value: Any) -> str:
     return f" Write {key}={number:.15g}."
 
 
-def _words(rule: Rule) -> str:
+def _words(rule: Range) -> str:
     kind = "a whole number" if rule.kind is int else "a number"
     low = "" if rule.low == -float("inf") else f" {'above' if rule.open_low else 'of at least'} {rule.low}"
     words = f"{kind} between {rule.low} and {rule.high}" if rule.high is not None else f"{kind}{low}"

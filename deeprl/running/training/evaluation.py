@@ -68,7 +68,7 @@ def evaluate(
         step: environment step, for schedules.
         each_tick: called before each step with the number of episodes that are over and of steps so far; it may raise to end the
             evaluation.
-        listeners: called after each step with the actions, the environments' `Step`, whether each episode counts, (M,), and the
+        listeners: called after each step with the actions, the environments' `VectorStep`, whether each episode counts, (M,), and the
             environments whose episode a failure cut off.
 
     Returns:

@@ -72,7 +72,7 @@ class Overestimation:
     def __call__(self, acted: Acted, after: Any, counts: Sequence[bool], restarted: Sequence[int] = ()) -> None:
         """
         Args:
-            after: `deeprl.envs.vector.environments.Step`.
+            after: `deeprl.envs.vector.environments.VectorStep`.
             counts: (M,) whether each episode belongs to the evaluation.
             restarted: environments whose episode a failure cut off; it does not count.
         """

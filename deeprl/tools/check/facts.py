@@ -21,7 +21,7 @@ from deeprl.running.session.assemble import WORTH_THREADS, widest
 from deeprl.running.training.episodes import Episodes
 from deeprl.running.training.trainer import Trainer
 from deeprl.system.machine import gpu_driver, peak_memory, resident_memory, system_entry, usable_cores
-from deeprl.tools.check.record import Decision, Environment, Memory, Network, Seen, Target
+from deeprl.tools.check.record import Decision, Environment, Memory, NetworkSize, Seen, Target
 
 ENOUGH = 500
 """Rows from which an entry of observations that never changed counts as constant"""
@@ -32,16 +32,16 @@ def system(device: str) -> dict[str, Any]:
     return {**system_entry(device), "cores": usable_cores(), "driver": driver}
 
 
-def networks(agent: Agent) -> tuple[Network, ...]:
+def networks(agent: Agent) -> tuple[NetworkSize, ...]:
     """Parameters by network: parts of the agent, and within a chain or a weighting its networks."""
     trained = {id(parameter) for objective in agent.objectives.values() for parameter in objective.parameters}
-    found: dict[str, Network] = {}
+    found: dict[str, NetworkSize] = {}
     for path, parameter in agent.named_parameters():
         first, *rest = path.split(".")
         name = f"{first}.{rest[0]}" if first in ("chain", "weighting") else first
-        _, total, own = found.get(name, Network(name, 0, 0))
+        _, total, own = found.get(name, NetworkSize(name, 0, 0))
         size = parameter.numel()
-        found[name] = Network(name, total + size, own + size * (id(parameter) in trained))
+        found[name] = NetworkSize(name, total + size, own + size * (id(parameter) in trained))
     return tuple(found.values())
 
 

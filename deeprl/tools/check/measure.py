@@ -88,7 +88,7 @@ class Watched:
         return getattr(self._part, name)
 
 
-class Window(Signals):
+class MeasuredWindow(Signals):
     """The request to stop the training loop: `seconds` after the update at which every objective has been due once, which compiles it.
 
     Args:
@@ -165,7 +165,7 @@ def measure(trainer: Trainer, laps: Laps, seconds: float, folder: Path) -> tuple
     # earlier than it waits for learning_starts, once it holds a batch
     source.restart(trainer.step + math.prod(source.batch_shape) + num * source.reach - config["replay"].get("learning_starts", 0))
     endless(config)
-    window = Window(trainer, laps, first_updates(trainer.agent), seconds)
+    window = MeasuredWindow(trainer, laps, first_updates(trainer.agent), seconds)
     loggers = Logging().open(folder)
     try:
         trainer.run(loggers, Progress(MOST, trainer.step, live=False), window, Watchdog(folder, None, lambda text: None))
@@ -175,7 +175,7 @@ def measure(trainer: Trainer, laps: Laps, seconds: float, folder: Path) -> tuple
         loggers.close()
 
 
-def speed_of(window: Window, laps: Laps) -> Speed:
+def speed_of(window: MeasuredWindow, laps: Laps) -> Speed:
     assert window.began is not None
     seconds, steps, updates, busy = (after - before for before, after in zip(window.began, window.ended))
     early, calls = window.startup

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 
-class Network(NamedTuple):
+class NetworkSize(NamedTuple):
     name: str
     """Place in the agent, as `chain.online`"""
     parameters: int
@@ -151,7 +151,7 @@ class Record:
     """Versions and hardware, as in system.json, and `cores` and `driver`"""
     decisions: tuple[Decision, ...]
     environment: Environment
-    networks: tuple[Network, ...]
+    networks: tuple[NetworkSize, ...]
     memory: Memory
     updates: int
     """Gradient updates that the whole run makes"""

@@ -20,7 +20,7 @@ from deeprl.running.training.evaluation import evaluation_seed
 from deeprl.system.files import make_folder, plain, replace_file
 from deeprl.system.terminal import say
 from deeprl.tools.export import check, programs
-from deeprl.tools.export.policy import Policy
+from deeprl.tools.export.policy import ExportedPolicy
 
 FORMATS = {"onnx": "policy.onnx", "torch": "policy.pt2"}
 """Files by format"""
@@ -56,7 +56,7 @@ def export(run: Run, formats: Iterable[str] = tuple(FORMATS), out: Path | None =
         )
     obs, game = played(run)
     obs = np.concatenate([obs, check.made_up(run.agent.spec)])
-    policy, about = Policy(run.agent, game.actions), metadata(run, game)
+    policy, about = ExportedPolicy(run.agent, game.actions), metadata(run, game)
     program = programs.exported(policy)
     contents: dict[str, bytes] = {}
     # checked for either format, because the ONNX model is made from it
@@ -94,7 +94,7 @@ def played(run: Run, seed: int = 0) -> tuple[np.ndarray, Any]:
         return np.concatenate(rows), envs.backend.game(0)
 
 
-def compared(run: Run, policy: Policy, runner: programs.Runner, obs: np.ndarray, name: str) -> check.Agreement:
+def compared(run: Run, policy: ExportedPolicy, runner: programs.Runner, obs: np.ndarray, name: str) -> check.Agreement:
     """
     Raises:
         RunFolderError: the program takes other actions than the agent.
@@ -113,7 +113,7 @@ def compared(run: Run, policy: Policy, runner: programs.Runner, obs: np.ndarray,
         raise RunFolderError(f"{name} is not the policy of {run.folder}: {error}. Nothing was written.") from error
 
 
-def compared_onnx(run: Run, policy: Policy, model: bytes, obs: np.ndarray) -> check.Agreement | None:
+def compared_onnx(run: Run, policy: ExportedPolicy, model: bytes, obs: np.ndarray) -> check.Agreement | None:
     """`compared`, if an evaluator can run the model."""
     try:
         name, runner, most = programs.onnx_runner(model)

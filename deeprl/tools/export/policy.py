@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from deeprl.learning.agent import Agent
 
 
-class Policy(nn.Module):
+class ExportedPolicy(nn.Module):
     """(M, *obs) raw observations -> actions as the environment takes them: (M,) int64, or (M, *shape) int64 of several components, or
     (M, *shape) float32 within the bounds.
 

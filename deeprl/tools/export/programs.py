@@ -18,7 +18,7 @@ from torch.export import Dim, ExportedProgram
 
 from deeprl.running.accelerate.graph import apart
 from deeprl.running.accelerate.modes import apply
-from deeprl.tools.export.policy import Policy
+from deeprl.tools.export.policy import ExportedPolicy
 
 INPUT, OUTPUT = "obs", "action"
 """Names in the ONNX model"""
@@ -45,7 +45,7 @@ def silence() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def exported(policy: Policy) -> ExportedProgram:
+def exported(policy: ExportedPolicy) -> ExportedProgram:
     """The policy as a program on the CPU, with the parameters and buffers that it reads and no others. `policy` is not changed."""
     mine = copy.deepcopy(policy).cpu()
     apply(mine, "reference")  # plain convolutions, because layouts and patches serve this machine

@@ -15,7 +15,7 @@ from deeprl.errors import ConfigError
 from deeprl.running.config.rules import nearest
 from deeprl.running.config.stored import LATER, SAME
 from deeprl.running.runs.config_file import flatten
-from deeprl.tools.report.runs import Run, short
+from deeprl.tools.report.runs import RunRecord, short
 
 UNIMPORTANT = (
     "seed", "names", "steps", "stop", "evaluation", "checkpoint", "log", "logger", "resume", "device", "accelerate.mode",
@@ -32,7 +32,7 @@ NAMES = ("agent", "env", "replay")
 """Slots whose option is recorded under `names`, so that `--group agent` means its name."""
 
 
-def settings(run: Run) -> dict[str, str]:
+def settings(run: RunRecord) -> dict[str, str]:
     """Every key of the configuration as text. The class of a part is the value of the part's own key: agent.backup = deeprl....Double.
     For `NAMES`, whose own key is the option's name, it is agent._target_. `learner.ranks` is the number of processes, each with `env.num`
     environments; torchrun decides it, and no configuration."""
@@ -60,7 +60,7 @@ def important(leaves: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in leaves.items() if key not in (*UNIMPORTANT, *NAMES) and not key.startswith(inside)}
 
 
-def grouped(runs: Sequence[Run], keys: Sequence[str] | None = None) -> dict[str, list[Run]]:
+def grouped(runs: Sequence[RunRecord], keys: Sequence[str] | None = None) -> dict[str, list[RunRecord]]:
     """Group name -> runs of all tasks, ordered by name.
 
     Args:
@@ -76,7 +76,7 @@ def grouped(runs: Sequence[Run], keys: Sequence[str] | None = None) -> dict[str,
         if not any(key in leaves for leaves in known.values()):
             candidates = {key for leaves in known.values() for key in leaves}
             raise ConfigError(f"--group {key}: no run has this key.{nearest(key, candidates)}")
-    found: dict[tuple[str, ...], list[Run]] = {}
+    found: dict[tuple[str, ...], list[RunRecord]] = {}
     for run in runs:
         found.setdefault(tuple(known[run.name].get(key, ABSENT) for key in keys), []).append(run)
     labels: list[str] = []
@@ -98,7 +98,7 @@ def shown(value: str) -> str:
     return short(value.rpartition(".")[2] if value.startswith("deeprl.") else value, 60)
 
 
-def telling_apart(runs: Sequence[Run], known: dict[str, dict[str, str]]) -> list[str]:
+def telling_apart(runs: Sequence[RunRecord], known: dict[str, dict[str, str]]) -> list[str]:
     """The fewest keys (found greedily) whose values tell the inferred groups of each task apart; `agent` first, if agents differ at all."""
     clusters: dict[tuple, dict[str, str]] = {}
     for run in runs:
@@ -135,7 +135,7 @@ class Setting(NamedTuple):
     """Groups in which it differs between the runs of a task"""
 
 
-def differences(groups: dict[str, list[Run]]) -> list[Setting]:
+def differences(groups: dict[str, list[RunRecord]]) -> list[Setting]:
     """Keys that affect what is learned and differ between the runs of at least one task."""
     tasks = sorted({run.task for runs in groups.values() for run in runs})
     leaves = {run.name: important(settings(run)) for runs in groups.values() for run in runs}

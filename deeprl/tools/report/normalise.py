@@ -22,7 +22,7 @@ WORDS = {
 }
 
 
-class Scale(NamedTuple):
+class ScoreScale(NamedTuple):
     """Scores of a task that become 0 and 1."""
 
     zero: float
@@ -34,7 +34,7 @@ class Scale(NamedTuple):
         return (scores - self.zero) / (self.one - self.zero)
 
 
-def scales(environments: Mapping[str, Sequence[Any]], scores: Mapping[str, np.ndarray]) -> tuple[str, dict[str, Scale]]:
+def scales(environments: Mapping[str, Sequence[Any]], scores: Mapping[str, np.ndarray]) -> tuple[str, dict[str, ScoreScale]]:
     """The kind of normalisation, a key of `WORDS`, and the scale of each task.
 
     Args:
@@ -45,17 +45,17 @@ def scales(environments: Mapping[str, Sequence[Any]], scores: Mapping[str, np.nd
         found = {task: {constant(env) if isinstance(env, dict) else None for env in envs} for task, envs in environments.items()}
         if all(len(each) == 1 and None not in each for each in found.values()):
             return kind, {task: scale for task, each in found.items() for scale in each if scale}
-    return "range", {task: Scale(float(values.min()), float(values.max())) for task, values in scores.items()}
+    return "range", {task: ScoreScale(float(values.min()), float(values.max())) for task, values in scores.items()}
 
 
-def human(env: dict[str, Any]) -> Scale | None:
+def human(env: dict[str, Any]) -> ScoreScale | None:
     if not str(env.get("_target_")).startswith("deeprl.envs.atari."):
         return None
     constants = ATARI.get(str(env.get("game")))
-    return Scale(*constants) if constants else None
+    return ScoreScale(*constants) if constants else None
 
 
-def threshold(env: dict[str, Any]) -> Scale | None:
+def threshold(env: dict[str, Any]) -> ScoreScale | None:
     """None where the registry has no positive threshold, or where wrappers, arguments or another time limit may have changed the returns.
     The environment is only looked up, because a stranger's id may name a module to import."""
     import gymnasium
@@ -65,7 +65,7 @@ def threshold(env: dict[str, Any]) -> Scale | None:
         return None
     if env.get("max_episode_steps") not in (None, spec.max_episode_steps):
         return None
-    return Scale(0.0, float(spec.reward_threshold))
+    return ScoreScale(0.0, float(spec.reward_threshold))
 
 
 ATARI = {

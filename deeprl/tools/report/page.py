@@ -16,7 +16,7 @@ from deeprl.tools.report.figures import DPI
 from deeprl.tools.report.groups import Setting, shown
 from deeprl.tools.report.normalise import WORDS
 from deeprl.tools.report.results import Results
-from deeprl.tools.report.runs import LAST, Machine, Run
+from deeprl.tools.report.runs import LAST, Machine, RunRecord
 from deeprl.tools.report.statistics import DRAWS
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -71,7 +71,7 @@ def pixels(png: bytes) -> int:
     return int.from_bytes(png[16:20], "big")
 
 
-def machines(runs: Iterable[Run]) -> list[tuple[Machine, list[int]]]:
+def machines(runs: Iterable[RunRecord]) -> list[tuple[Machine, list[int]]]:
     """What runs were computed with, and the numbers of the runs in the page's list."""
     found: dict[Machine, list[int]] = {}
     for place, run in enumerate(runs, 1):

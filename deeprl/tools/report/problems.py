@@ -9,13 +9,13 @@ from itertools import chain
 from deeprl.running.config.rules import get
 from deeprl.system.terminal import some
 from deeprl.tools.report.groups import Setting
-from deeprl.tools.report.runs import DIRTY, Run, number, short
+from deeprl.tools.report.runs import DIRTY, RunRecord, number, short
 
 MEASURING = ("evaluation.every", "evaluation.episodes", "evaluation.final_episodes")
 COMPUTING = ("device", "accelerate.mode", "accelerate.matmul_precision", "runtime.threads")
 
 
-def problems(groups: dict[str, list[Run]], settings: Iterable[Setting]) -> list[str]:
+def problems(groups: dict[str, list[RunRecord]], settings: Iterable[Setting]) -> list[str]:
     """
     Args:
         settings: `differences` of the groups.
@@ -27,7 +27,7 @@ def problems(groups: dict[str, list[Run]], settings: Iterable[Setting]) -> list[
 ENDED = {"finished": "finished early", "running": "is still running, or was killed,", "failed": "failed", "stopped": "was stopped"}
 
 
-def unfinished(runs: Iterable[Run]) -> Iterator[str]:
+def unfinished(runs: Iterable[RunRecord]) -> Iterator[str]:
     for run in runs:
         remark = f": {run.remark}" if run.remark else ""
         if run.state != "finished" or run.remark:
@@ -38,14 +38,14 @@ def unfinished(runs: Iterable[Run]) -> Iterator[str]:
             yield f"{run.name} has no evaluation yet, and is in no figure"
 
 
-def inexact(runs: Iterable[Run]) -> Iterator[str]:
+def inexact(runs: Iterable[RunRecord]) -> Iterator[str]:
     resumed = (run for run in runs if run.resumed and get(run.config, "checkpoint.replay") is False)
     names = [run.name for run in resumed if run.updates]  # without updates there is nothing to pause
     if names:
         yield f"resumed without a replay (checkpoint.replay=false), so that updates paused until there were new rows: {listed(names)}"
 
 
-def nameless(runs: Iterable[Run]) -> Iterator[str]:
+def nameless(runs: Iterable[RunRecord]) -> Iterator[str]:
     tasks = sorted({run.task for run in runs if "#" in str(get(run.config, "env.function"))})
     if tasks:
         yield (
@@ -63,7 +63,7 @@ def mixed(settings: Iterable[Setting]) -> Iterator[str]:
         yield f"{group} joins runs of different configurations: on one task they differ in {some(keys, 5)}"
 
 
-def seeds(groups: dict[str, list[Run]]) -> Iterator[str]:
+def seeds(groups: dict[str, list[RunRecord]]) -> Iterator[str]:
     scored = {group: [run for run in runs if run.final] for group, runs in groups.items()}
     for task in sorted({run.task for runs in groups.values() for run in runs}):
         numbers = {group: Counter(run.seed for run in runs if run.task == task) for group, runs in scored.items()}
@@ -86,7 +86,7 @@ def seeds(groups: dict[str, list[Run]]) -> Iterator[str]:
             yield f"{group} has {each}: aggregates over tasks count every run alike, and so these tasks unequally"
 
 
-def unequal(runs: list[Run]) -> Iterator[str]:
+def unequal(runs: list[RunRecord]) -> Iterator[str]:
     """How long the runs of a task trained, and how their scores were measured."""
     for task in sorted({run.task for run in runs}):
         here = [run for run in runs if run.task == task and run.final]
@@ -95,7 +95,7 @@ def unequal(runs: list[Run]) -> Iterator[str]:
             yield from apart(here, [get(run.config, key) for run in here], f"on {task} {key} differs")
 
 
-def computed(runs: list[Run]) -> Iterator[str]:
+def computed(runs: list[RunRecord]) -> Iterator[str]:
     """Code, software and hardware."""
     for run in runs:
         parts = [name for name, *values in zip(("commit", "packages", "hardware"), *run.machines) if len(set(values)) > 1]
@@ -117,7 +117,7 @@ def computed(runs: list[Run]) -> Iterator[str]:
         yield from apart(runs, [get(run.config, key) for run in runs], f"{key} differs, so that wall clocks cannot be compared")
 
 
-def apart(runs: Iterable[Run], values: Iterable[object], sentence: str) -> Iterator[str]:
+def apart(runs: Iterable[RunRecord], values: Iterable[object], sentence: str) -> Iterator[str]:
     """The sentence with all values, if there are several."""
     found: dict[str, list[str]] = {}
     for run, value in zip(runs, values):

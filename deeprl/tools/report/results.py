@@ -13,8 +13,8 @@ import numpy as np
 
 from deeprl.running.config.rules import get
 from deeprl.tools.report import statistics
-from deeprl.tools.report.normalise import Scale, scales
-from deeprl.tools.report.runs import LAST, Run
+from deeprl.tools.report.normalise import ScoreScale, scales
+from deeprl.tools.report.runs import LAST, RunRecord
 from deeprl.tools.report.statistics import Interval, MeanCurve
 
 AXES = ("step", "updates", "seconds")
@@ -31,12 +31,12 @@ class Results:
         groups: name -> runs of all tasks, those without an evaluation too.
     """
 
-    groups: dict[str, list[Run]]
+    groups: dict[str, list[RunRecord]]
 
     @cached_property
-    def cells(self) -> dict[str, dict[str, list[Run]]]:
+    def cells(self) -> dict[str, dict[str, list[RunRecord]]]:
         """Task -> group -> its runs that were evaluated, if there are any."""
-        found: dict[str, dict[str, list[Run]]] = {}
+        found: dict[str, dict[str, list[RunRecord]]] = {}
         for group, runs in self.groups.items():
             for run in (run for run in runs if run.final):
                 found.setdefault(run.task, {}).setdefault(group, []).append(run)
@@ -104,13 +104,13 @@ class Results:
         return [group for group in self.groups if all(group in groups for groups in self.cells.values())]
 
     @cached_property
-    def normalisation(self) -> tuple[str, dict[str, Scale]]:
+    def normalisation(self) -> tuple[str, dict[str, ScoreScale]]:
         runs = {task: [run for each in groups.values() for run in each] for task, groups in self.cells.items()}
         final = {task: np.concatenate([self.final(task, group) for group in groups]) for task, groups in self.cells.items()}
         return scales({task: [get(run.config, "env") for run in each] for task, each in runs.items()}, final)
 
     @property
-    def scale(self) -> dict[str, Scale]:
+    def scale(self) -> dict[str, ScoreScale]:
         return self.normalisation[1]
 
     def comparable(self, group: str) -> list[np.ndarray]:
@@ -149,7 +149,7 @@ class Results:
                 reverse = Interval(1 - found.point, 1 - found.high, 1 - found.low)
                 yield {"x": y, "y": x, "tasks": len(tasks), **spread("probability", reverse)}
 
-    def each(self) -> Iterator[tuple[str, str, Run]]:
+    def each(self) -> Iterator[tuple[str, str, RunRecord]]:
         for task, groups in self.cells.items():
             for group, runs in groups.items():
                 for run in runs:

@@ -57,7 +57,7 @@ class Machine(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Run:
+class RunRecord:
     name: str
     """Its folder, without what the folders of all runs have in common"""
     path: Path
@@ -102,7 +102,7 @@ def find(folders: Iterable[Path], note: Note) -> list[Path]:
     return list(found.values())
 
 
-def read_all(paths: Iterable[Path], note: Note) -> list[Run]:
+def read_all(paths: Iterable[Path], note: Note) -> list[RunRecord]:
     """The runs in folders of runs. A folder that cannot be read is noted."""
     absolute = [Path(os.path.abspath(path)) for path in paths]
     above = Path(os.path.commonpath([path.parent for path in absolute])) if absolute else Path()
@@ -116,7 +116,7 @@ def read_all(paths: Iterable[Path], note: Note) -> list[Run]:
     return runs
 
 
-def read(path: Path, name: str, note: Note) -> Run:
+def read(path: Path, name: str, note: Note) -> RunRecord:
     """
     Raises:
         RunFolderError: the folder has no readable configuration.
@@ -128,7 +128,7 @@ def read(path: Path, name: str, note: Note) -> Run:
     starts = [start for start in attempt(folder.read_system, note) or [] if isinstance(start, dict)]
     step, updates = (status[key] if number(status.get(key)) else 0 for key in ("step", "updates"))
     curve = attempt(lambda: read_curve(path, step, updates, note), note) or Curve(*(np.empty(0) for _ in Curve._fields))
-    return Run(
+    return RunRecord(
         name=name,
         path=path,
         config=config,

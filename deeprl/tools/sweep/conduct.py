@@ -12,15 +12,15 @@ from deeprl.system.signals import HANDLED, Signals
 from deeprl.tools.sweep.folder import SweepFolder
 from deeprl.tools.sweep.grid import Job
 from deeprl.tools.sweep.job_status import look
-from deeprl.tools.sweep.launcher import Launcher, Running
+from deeprl.tools.sweep.launcher import LaunchedJob, Launcher
 from deeprl.tools.sweep.process import Task
-from deeprl.tools.sweep.table import View
+from deeprl.tools.sweep.table import TableView
 
 EARLY = {-number for number in HANDLED}
 """Codes of a process that a signal met before it could handle one: it had nothing to save."""
 
 
-Watch = Callable[[Mapping[str, Running], Mapping[str, int]], object]
+Watch = Callable[[Mapping[str, LaunchedJob], Mapping[str, int]], object]
 """Called with the jobs that run, which it may stop, and with the exit codes of those that have ended."""
 
 
@@ -42,7 +42,7 @@ def conduct(
     jobs: Iterable[Job],
     launcher: Launcher,
     signals: Signals,
-    view: View,
+    view: TableView,
     watch: Watch = lambda running, codes: None,
 ) -> dict[str, int]:
     """Run jobs until all have ended or a signal came. A job that fails does not stop the others.
@@ -58,7 +58,7 @@ def conduct(
         KeyboardInterrupt: a second Ctrl-C. The jobs have been killed.
         OSError: a job could not be started, because the disk is full, say. The others have been asked to stop, saved.
     """
-    waiting, running, codes = iter(jobs), dict[str, Running](), dict[str, int]()
+    waiting, running, codes = iter(jobs), dict[str, LaunchedJob](), dict[str, int]()
     more, stopping = True, False
     try:
         while more or running:

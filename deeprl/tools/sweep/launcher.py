@@ -8,7 +8,7 @@ from typing import Protocol
 from deeprl.tools.sweep.process import Task, stop
 
 
-class Running(Protocol):
+class LaunchedJob(Protocol):
     """A job that was handed to a launcher."""
 
     def poll(self) -> int | None:
@@ -34,7 +34,7 @@ class Launcher(Protocol):
     pause: float
     """Seconds between two looks at the jobs."""
 
-    def start(self, task: Task) -> Running: ...
+    def start(self, task: Task) -> LaunchedJob: ...
 
     def farewell(self) -> str:
         """What the user should know about this launcher when the sweep ends. It releases what the launcher holds."""
@@ -49,7 +49,7 @@ class Local:
     def __init__(self, slots: int):
         self.slots: int | None = slots
 
-    def start(self, task: Task) -> Running:
+    def start(self, task: Task) -> LaunchedJob:
         return Process(task.begin())
 
     def farewell(self) -> str:

@@ -21,14 +21,14 @@ if TYPE_CHECKING:  # torch is slow to import, and `--help` needs none of it
     from deeprl.types import Spec
 
 
-class Plan(NamedTuple):
+class SweepPlan(NamedTuple):
     configs: list[dict[str, Any]]
     """The settled configuration of each job."""
     bytes: list[int]
     """Memory of each job's replay, once it is full; 0 for jobs of other machines."""
 
 
-def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = (), allowed: Allowed = None) -> Plan:
+def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = (), allowed: Allowed = None) -> SweepPlan:
     """Compose every job as training does, and build its environment, its agent and its replay. What the jobs say is said once.
 
     Args:
@@ -73,7 +73,7 @@ def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = (), allowed:
         sizes.append(built[kind])
     for line in dict.fromkeys(said.getvalue().splitlines()):
         say(line)
-    return Plan(configs, sizes)
+    return SweepPlan(configs, sizes)
 
 
 def replay_bytes(config: dict[str, Any], spec: Spec, agent: Agent, memory: Deferred) -> int:
@@ -84,7 +84,7 @@ def replay_bytes(config: dict[str, Any], spec: Spec, agent: Agent, memory: Defer
     return build_source({**config, "device": "cpu"}, spec, agent, memory, **place).bytes
 
 
-def side_by_side(plan: Plan, wanted: int | None, usual: int) -> int:
+def side_by_side(plan: SweepPlan, wanted: int | None, usual: int) -> int:
     """Number of jobs that this machine runs at a time.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 from deeprl.errors import FAILED, STOPPED, ConfigError
 from deeprl.running.collect.connection import connect
 from deeprl.system.files import appending
-from deeprl.tools.sweep.launcher import Running
+from deeprl.tools.sweep.launcher import LaunchedJob
 from deeprl.tools.sweep.process import Task, stop, wait
 
 
@@ -49,7 +49,7 @@ class Ray:
             raise ConfigError(f"runtime.threads={threads}: no machine of the Ray cluster has so many cores.")
         self.worker = self.ray.remote(num_cpus=threads, max_concurrency=2)(Worker)
 
-    def start(self, task: Task) -> Running:
+    def start(self, task: Task) -> LaunchedJob:
         return Remote(self.ray, self.worker.remote(), task)
 
     def farewell(self) -> str:

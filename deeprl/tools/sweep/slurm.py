@@ -25,7 +25,7 @@ import yaml
 from deeprl.errors import FAILED, STOPPED, ConfigError, RunFolderError, on_one_line
 from deeprl.system.files import appending, make_folder, read_regular, replace_file
 from deeprl.system.machine import extra
-from deeprl.tools.sweep.launcher import Running
+from deeprl.tools.sweep.launcher import LaunchedJob
 from deeprl.tools.sweep.process import Task, stop, wait
 
 TIMEOUTS = 1000
@@ -127,7 +127,7 @@ class Slurm:
         self.executor, self.slots = executor, slots
         self._queued: list[Queued] = []
 
-    def start(self, task: Task) -> Running:
+    def start(self, task: Task) -> LaunchedJob:
         """Submit a job, unless an earlier sweep has submitted it and it has not ended.
 
         Raises:

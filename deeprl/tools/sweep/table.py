@@ -19,7 +19,7 @@ ORDER = ("running", "starting", "queued", "failed", "stopped", "waiting", "finis
 """States in the order of the table: what a reader looks for comes first."""
 
 
-class Row(NamedTuple):
+class JobRow(NamedTuple):
     job: str
     standing: JobStatus
     steps: int
@@ -31,7 +31,7 @@ class Row(NamedTuple):
         return (self.steps - self.standing.step) / self.standing.speed if self.standing.speed else None
 
 
-class View:
+class TableView:
     """
     Args:
         steps: of each job, by name, as far as they are known: a finished job has reached its own.
@@ -84,16 +84,16 @@ class View:
             self._next = now + 60.0
         self._shown = states
 
-    def rows(self, running: Collection[str] = (), codes: Mapping[str, int] | None = None) -> list[Row]:
+    def rows(self, running: Collection[str] = (), codes: Mapping[str, int] | None = None) -> list[JobRow]:
         found = {job.name: self._standing(job, job.name in running, (codes or {}).get(job.name)) for job in self.folder.jobs}
-        return [Row(name, standing, self.steps.get(name, standing.step)) for name, standing in found.items()]
+        return [JobRow(name, standing, self.steps.get(name, standing.step)) for name, standing in found.items()]
 
     def close(self) -> None:
         if self._live is not None:
             self._draw(self._live.stop)
             self._live = None
 
-    def summary(self, rows: list[Row]) -> str:
+    def summary(self, rows: list[JobRow]) -> str:
         """Jobs by state, and the time that all of them still need."""
         counts = Counter(row.standing.state for row in rows)
         words = [f"{counts[state]} {state}" for state in ORDER if counts[state]]
@@ -126,7 +126,7 @@ class View:
             self._live, self._next = None, float("inf")
 
 
-def remaining(rows: list[Row], slots: int | None) -> float | None:
+def remaining(rows: list[JobRow], slots: int | None) -> float | None:
     """Seconds until the last job ends, if jobs without a speed of their own get the mean speed; None if no job has a speed."""
     unfinished = [row for row in rows if row.standing.state in ("running", "starting", "queued", "waiting")]
     speeds = [row.standing.speed for row in rows if row.standing.speed]
@@ -137,12 +137,12 @@ def remaining(rows: list[Row], slots: int | None) -> float | None:
     return max(max(each), sum(each) / min(slots or len(each), len(each)))
 
 
-def sentence(row: Row) -> str:
+def sentence(row: JobRow) -> str:
     returned = "" if row.standing.returned is None else f", return {row.standing.returned:.4g}"
     return f"{row.job}: {row.standing.state} at step {row.standing.step:,}{returned}"
 
 
-def table(rows: list[Row], summary: str, most: int) -> Any:
+def table(rows: list[JobRow], summary: str, most: int) -> Any:
     """
     Args:
         most: rows that are shown, because a table that is higher than the terminal cannot be drawn again.

@@ -30,7 +30,7 @@ class Grid(NamedTuple):
         return self.steps if step >= self.steps or self.every is None else step // self.every * self.every
 
 
-class Curve(NamedTuple):
+class Evaluations(NamedTuple):
     """The evaluations of one run so far."""
 
     means: dict[int, float]
@@ -44,7 +44,7 @@ class Curve(NamedTuple):
         return next((self.means[each] for each in sorted(self.means, reverse=True) if each <= position), None)
 
 
-def read(run: Path, grid: Grid) -> Curve:
+def read(run: Path, grid: Grid) -> Evaluations:
     """The evaluations in a run folder, which need not exist.
 
     Raises:
@@ -59,10 +59,10 @@ def read(run: Path, grid: Grid) -> Curve:
         raise RunFolderError(f"{run / 'evaluations.jsonl'} is damaged: {error}") from error
     if finished and not means:
         raise RunFolderError(f"{run} is finished, but {run / 'evaluations.jsonl'} holds no evaluation")
-    return Curve(means, finished)
+    return Evaluations(means, finished)
 
 
-def reports(curves: Sequence[Curve], together: int, grid: Grid) -> Iterator[tuple[int, float]]:
+def reports(curves: Sequence[Evaluations], together: int, grid: Grid) -> Iterator[tuple[int, float]]:
     """What the pruner sees of a trial so far: position and value, in order.
 
     Args:
@@ -78,7 +78,7 @@ def reports(curves: Sequence[Curve], together: int, grid: Grid) -> Iterator[tupl
             yield wave * grid.steps + position, fmean(known)
 
 
-def score(curve: Curve, last: int, grid: Grid) -> float:
+def score(curve: Evaluations, last: int, grid: Grid) -> float:
     """Mean of the last evaluations of a finished run. One that met `stop.return` keeps its last evaluation for those that it saved."""
     found = [curve.at(position) for position in grid.positions()[-last:]]
     return fmean([value for value in found if value is not None])

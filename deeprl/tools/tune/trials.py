@@ -24,9 +24,9 @@ from deeprl.system.files import cut, read_regular
 from deeprl.system.terminal import say
 from deeprl.tools.sweep.folder import SweepFolder
 from deeprl.tools.sweep.grid import Job
-from deeprl.tools.sweep.launcher import Running
+from deeprl.tools.sweep.launcher import LaunchedJob
 from deeprl.tools.sweep.process import last_words
-from deeprl.tools.tune.scores import Curve, Grid, read, reports, score
+from deeprl.tools.tune.scores import Evaluations, Grid, read, reports, score
 from deeprl.tools.tune.settings import Settings
 from deeprl.tools.tune.space import Space
 
@@ -106,7 +106,7 @@ class Open:
     trial: FrozenTrial
     jobs: list[Job]
     """One a seed."""
-    finished: dict[str, Curve] = field(default_factory=dict)
+    finished: dict[str, Evaluations] = field(default_factory=dict)
     """Runs that need not be read again."""
     judged: set[int] = field(default_factory=set)
     """Positions at which the pruner has been asked by this process."""
@@ -138,7 +138,7 @@ class Trials:
         while self.asked < self.settings.trials:
             yield from self._unfinished(self._ask())
 
-    def watch(self, running: Mapping[str, Running], codes: Mapping[str, int]) -> None:
+    def watch(self, running: Mapping[str, LaunchedJob], codes: Mapping[str, int]) -> None:
         """Report evaluations, and end trials that are pruned, have failed or are complete. A run that was stopped or killed from outside,
         or that failed by the machine, leaves its trial open, because its settings are not the reason.
 
@@ -174,7 +174,7 @@ class Trials:
                 self.runs.jobs = [job for job in self.runs.jobs if job.name not in never]
                 say(f"trial {number}: {ended}")
 
-    def _pruned(self, each: Open, curves: list[Curve]) -> str:
+    def _pruned(self, each: Open, curves: list[Evaluations]) -> str:
         """Report what is new, in the order of positions, and ask the pruner after each value but the last one of the trial. An answer is
         stored at once, before the runs have stopped, so that a killed process need not ask again."""
         end = math.ceil(len(curves) / self.settings.together) * self.grid.steps
@@ -190,7 +190,7 @@ class Trials:
                 return f"pruned after {position:,} of {end:,} steps, return {value:.4g}"
         return ""
 
-    def _complete(self, each: Open, curves: list[Curve]) -> str:
+    def _complete(self, each: Open, curves: list[Evaluations]) -> str:
         if not all(curve.finished for curve in curves):
             return ""
         scores = [score(curve, self.settings.last, self.grid) for curve in curves]
@@ -259,7 +259,7 @@ class Trials:
             if each.trial.number in self.open and not self._curve(each, job).finished:
                 yield job
 
-    def _curve(self, each: Open, job: Job) -> Curve:
+    def _curve(self, each: Open, job: Job) -> Evaluations:
         curve = each.finished.get(job.name) or read(self.runs.run(job), self.grid)
         if curve.finished:
             each.finished[job.name] = curve

@@ -17,7 +17,7 @@ from deeprl.learning.networks.torsos import MinAtarTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.replay.replay import Replay
 from deeprl.running.accelerate import graph as compiling
-from deeprl.running.accelerate.graph import Layout, has_compiler, interpreted
+from deeprl.running.accelerate.graph import TensorLayout, has_compiler, interpreted
 from deeprl.running.accelerate.modes import WORTH_COMPILING, apply, choose
 from deeprl.running.accelerate.pure import Constants
 from deeprl.running.config.build import build_agent
@@ -458,7 +458,7 @@ def test_parameters_that_lie_together_are_one_argument():
 
 def test_a_layout_is_of_shapes_strides_and_types():
     x, n = torch.ones(2, 3), torch.arange(2)
-    layout = Layout([x, n])
+    layout = TensorLayout([x, n])
     assert layout.of([x, n])
     assert layout.of([x.clone(), n])
     assert not any(layout.of([other, n]) for other in (x.t().contiguous().t(), torch.ones(3, 2), x.double()))

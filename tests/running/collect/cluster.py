@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from deeprl.running.collect.actor import Actor
+from deeprl.running.collect.actor import RemoteActor
 from deeprl.running.session import session
 from tests.builders import CARTPOLE
 
@@ -54,7 +54,7 @@ def frozen(value: Any) -> Any:
 
 class Handle:
     def __init__(self, build: Callable, lives: int):
-        self.actor, self.lives, self.last = Actor(build), lives, Reference(lambda: None)
+        self.actor, self.lives, self.last = RemoteActor(build), lives, Reference(lambda: None)
 
     def _after(self, call: Callable[[], Any]) -> Reference:
         """The calls of one actor in their order, whichever is waited for first."""

@@ -35,7 +35,7 @@ def actors() -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if path.read_bytes().startswith(b"ray::Actor"):
+            if path.read_bytes().startswith(b"ray::RemoteActor"):
                 found.append(int(path.parent.name))
         except OSError:  # it has ended
             continue

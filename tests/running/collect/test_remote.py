@@ -16,7 +16,7 @@ from deeprl.cli import exits
 from deeprl.errors import ActorsFailed, ConfigError
 from deeprl.replay.replay import Replay
 from deeprl.running.collect import collector
-from deeprl.running.collect.actor import Actor, Chunk, joined
+from deeprl.running.collect.actor import Chunk, RemoteActor, joined
 from deeprl.running.collect.choice import chosen
 from deeprl.running.collect.collector import Actors, RemoteCollector
 from deeprl.running.collect.weights import Weights
@@ -216,7 +216,7 @@ def test_a_state_that_does_not_fit_is_an_error_of_the_chunk(cluster):
     """Not of an earlier call, whose error would be lost."""
     config = settled(*WORDS, *TWO)
     config["accelerate"]["mode"] = "fast"
-    actor = Actor(lambda append: collector_of_actor(config, None, {}, 1, 0, append))
+    actor = RemoteActor(lambda append: collector_of_actor(config, None, {}, 1, 0, append))
     weights = actor.weights.read()
     _, state = actor.collect(weights, 0, 2, 7)
     with pytest.raises(ValueError, match="the collector's lengths has shape"):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from deeprl.running.config.rules import put
-from deeprl.tools.check.record import Environment, Evaluating, Memory, Network, Record, Seen, Speed, Target
+from deeprl.tools.check.record import Environment, Evaluating, Memory, NetworkSize, Record, Seen, Speed, Target
 
 CONFIG: dict[str, Any] = {
     "names": {"env": "toy/chain", "agent": "dqn", "replay": "uniform"},
@@ -37,7 +37,7 @@ SOUND = Record(
     system={"cores": 4, "packages": {"torch": "2.6.0", "python": "3.11.7"}, "cpu": "CPU", "gpu": None, "cuda": None, "driver": None},
     decisions=(),
     environment=Environment("(3,) float32", "2 discrete", ("TimeLimit", "Chain"), limit=200, reward_range=None, num=2, vector="sync"),
-    networks=(Network("chain.online", 100, 100), Network("chain.target", 100, 0)),
+    networks=(NetworkSize("chain.online", 100, 100), NetworkSize("chain.target", 100, 0)),
     memory=Memory(800, 800, 10**9, 10**8, None, None, 2 * 10**9, None, 10**4, 10**9, 10**10),
     updates=4_500,
     targets=(Target("agent.chain.target_update_period", 500, 18),),

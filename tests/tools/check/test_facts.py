@@ -14,7 +14,7 @@ from deeprl.running.config.instantiate import instantiate
 from deeprl.running.session.assemble import fitted
 from deeprl.running.training.episodes import Episode
 from deeprl.tools.check import facts
-from deeprl.tools.check.record import Network
+from deeprl.tools.check.record import NetworkSize
 from deeprl.types import Rows
 from tests.builders import DISCRETE, actor_critic, settled, value_agent
 
@@ -48,7 +48,7 @@ def test_what_happens_to_an_atari_game():
 def test_parameters_by_network():
     """5 inputs, 7 units, 3 actions: 42 + 24."""
     online, target = facts.networks(value_agent())
-    assert (online, target) == (Network("chain.online", 66, 66), Network("chain.target", 66, 0))
+    assert (online, target) == (NetworkSize("chain.online", 66, 66), NetworkSize("chain.target", 66, 0))
 
 
 def test_an_actor_and_its_target():

@@ -20,7 +20,7 @@ from deeprl.cli import exits
 from deeprl.cli import export as command
 from deeprl.tools.export import programs
 from deeprl.tools.export.build import export
-from deeprl.tools.export.policy import Policy
+from deeprl.tools.export.policy import ExportedPolicy
 from tests.builders import console, train
 from tests.promises.test_readme import blocks
 
@@ -178,7 +178,7 @@ def test_what_evaluation_draws_is_said(copied, capsys):
 
 
 def test_a_program_that_acts_otherwise_is_not_written(finished, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(Policy, "forward", lambda self, obs: 1 - self.agent.greedy(obs))
+    monkeypatch.setattr(ExportedPolicy, "forward", lambda self, obs: 1 - self.agent.greedy(obs))
     assert console("export", finished, "--out", tmp_path / "out") == exits.FAILED
     told = capsys.readouterr().err
     assert "the torch.export program is not the policy of" in told

@@ -16,7 +16,7 @@ from deeprl.learning.networks.distributional import ImplicitQuantile
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.parts.acting import Acting
 from deeprl.learning.parts.exploration import EpsilonGreedy
-from deeprl.tools.export.policy import Policy, inside
+from deeprl.tools.export.policy import ExportedPolicy, inside
 from tests.builders import DISCRETE, actor_critic, entry, sac, value_agent
 
 OBS = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
@@ -76,13 +76,13 @@ def test_an_exploring_evaluation_is_named():
 
 def test_discrete_actions_start_where_the_environments_do():
     agent = value_agent()
-    assert torch.equal(Policy(agent, Actions(num=DISCRETE.num_actions, start=7))(OBS), agent.greedy(OBS) + 7)
+    assert torch.equal(ExportedPolicy(agent, Actions(num=DISCRETE.num_actions, start=7))(OBS), agent.greedy(OBS) + 7)
 
 
 def test_combinations_are_taken_apart_as_the_environment_layer_does_it():
     actions = actions_of(spaces.MultiDiscrete([[2], [3]], start=[[3], [-1]]))
     agent = value_agent(DISCRETE._replace(num_actions=6))
-    action = Policy(agent, actions)(OBS)
+    action = ExportedPolicy(agent, actions)(OBS)
     assert (action.shape, action.dtype) == ((40, 2, 1), torch.int64)
     np.testing.assert_array_equal(action.numpy(), actions.to_env(agent.greedy(OBS).numpy()))
 
@@ -90,7 +90,7 @@ def test_combinations_are_taken_apart_as_the_environment_layer_does_it():
 def test_continuous_actions_are_scaled_and_shaped_as_the_environment_layer_does_it():
     low, high = np.float32([[-3.0], [0.0]]).reshape(-1), np.float32([1.0, 0.5])
     actions, agent = Actions(num=0, low=low, high=high, shape=(2, 1)), actor_critic()
-    action = Policy(agent, actions)(OBS)
+    action = ExportedPolicy(agent, actions)(OBS)
     assert action.shape == (40, 2, 1)
     assert action.dtype == torch.float32
     np.testing.assert_array_equal(action.numpy(), actions.to_env(agent.greedy(OBS).numpy()))

@@ -21,7 +21,7 @@ from deeprl.learning.networks.torsos import Nature
 from deeprl.learning.transforms.observations import Running
 from deeprl.running.config.build import build_agent
 from deeprl.tools.export.check import Agreement, agreement, made_up, of_actions, of_values
-from deeprl.tools.export.policy import Policy
+from deeprl.tools.export.policy import ExportedPolicy
 from deeprl.tools.export.programs import Runner, exported, onnx_model, onnx_runner, runner, saved
 from deeprl.types import Rows, Spec
 from tests.builders import actor_critic, sac, settled, spec_of, value_agent
@@ -93,10 +93,10 @@ OTHERS: dict[str, tuple[Callable[[], Agent], Actions | None]] = {
 
 
 @cache
-def policy(kind: str) -> Policy:
+def policy(kind: str) -> ExportedPolicy:
     make, actions = {**KINDS, **OTHERS}[kind]
     agent = make()
-    return Policy(agent, actions or Actions(num=agent.spec.num_actions))
+    return ExportedPolicy(agent, actions or Actions(num=agent.spec.num_actions))
 
 
 @cache
@@ -110,7 +110,7 @@ def onnx_of(kind: str) -> bytes:
     return onnx_model(program_of(kind), {})
 
 
-def compared(policy: Policy, run: Runner) -> Agreement:
+def compared(policy: ExportedPolicy, run: Runner) -> Agreement:
     """The program against the agent's own action, converted by the environment layer."""
     obs, agent = made_up(policy.agent.spec), policy.agent
     action = agent.greedy(torch.from_numpy(obs)).numpy()

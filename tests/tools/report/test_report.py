@@ -24,7 +24,7 @@ from deeprl.system.files import replace_file
 from deeprl.tools.report import figures
 from deeprl.tools.report.build import UNFINISHED, WRITTEN, build, claim
 from deeprl.tools.report.groups import differences, grouped
-from deeprl.tools.report.normalise import ATARI, Scale, scales
+from deeprl.tools.report.normalise import ATARI, ScoreScale, scales
 from deeprl.tools.report.page import duration, number
 from deeprl.tools.report.problems import problems
 from deeprl.tools.report.results import Results
@@ -313,10 +313,10 @@ def test_atari_is_normalised_by_humans_where_every_game_has_one():
     atari = {"_target_": "deeprl.envs.atari.Atari", "game": "pong"}
     scores = {"a": np.array([1.0, 3.0]), "b": np.array([0.0, 10.0])}
     kind, found = scales({"a": [atari, atari], "b": [{**atari, "game": "breakout"}]}, scores)
-    assert (kind, found) == ("human", {"a": Scale(-20.7, 14.6), "b": Scale(1.7, 30.5)})
+    assert (kind, found) == ("human", {"a": ScoreScale(-20.7, 14.6), "b": ScoreScale(1.7, 30.5)})
     assert found["a"](np.array([-20.7, 14.6])).tolist() == [0, 1]
     kind, found = scales({"a": [atari], "b": [{**atari, "game": "tetris"}]}, scores)
-    assert (kind, found) == ("range", {"a": Scale(1, 3), "b": Scale(0, 10)})
+    assert (kind, found) == ("range", {"a": ScoreScale(1, 3), "b": ScoreScale(0, 10)})
     assert len(ATARI) == 57
     assert all(one > zero for zero, one in ATARI.values())
 
@@ -324,7 +324,7 @@ def test_atari_is_normalised_by_humans_where_every_game_has_one():
 def test_thresholds_of_the_registry_count_for_unchanged_environments():
     hopper, scores = {"id": "Hopper-v5"}, {"a": np.array([0.0, 1.0])}
     for same in (hopper, {**hopper, "max_episode_steps": None}, {**hopper, "max_episode_steps": 1000}):
-        assert scales({"a": [same]}, scores) == ("threshold", {"a": Scale(0.0, 3800.0)})
+        assert scales({"a": [same]}, scores) == ("threshold", {"a": ScoreScale(0.0, 3800.0)})
     for other in (
         {**hopper, "kwargs": {"x": 1}},
         {**hopper, "wrappers": ["w"]},
@@ -338,7 +338,7 @@ def test_thresholds_of_the_registry_count_for_unchanged_environments():
 
 
 def test_equal_scores_are_all_in_the_middle():
-    assert Scale(2, 2)(np.array([2.0, 2.0])).tolist() == [0.5, 0.5]
+    assert ScoreScale(2, 2)(np.array([2.0, 2.0])).tolist() == [0.5, 0.5]
 
 
 def test_only_groups_on_every_task_are_aggregated(tmp_path):

@@ -11,7 +11,7 @@ from deeprl.running.runs.folder import RunFolder
 from deeprl.tools.sweep.folder import SweepFolder
 from deeprl.tools.sweep.grid import expand
 from deeprl.tools.sweep.job_status import JobStatus, look
-from deeprl.tools.sweep.table import Row, View, remaining
+from deeprl.tools.sweep.table import JobRow, TableView, remaining
 from tests.running.runs.test_loggers import Clock
 
 
@@ -40,8 +40,8 @@ def test_a_line_that_is_no_line_of_a_run_is_skipped(tmp_path):
 
 
 def test_time_left():
-    done, half = Row("a", JobStatus("finished", 100, 10.0), 100), Row("b", JobStatus("running", 50, 10.0), 100)
-    fresh = Row("c", JobStatus("waiting"), 100)
+    done, half = JobRow("a", JobStatus("finished", 100, 10.0), 100), JobRow("b", JobStatus("running", 50, 10.0), 100)
+    fresh = JobRow("c", JobStatus("waiting"), 100)
     assert half.left == 5.0
     assert remaining([done], 2) is None
     assert remaining([half, fresh], 1) == 15.0
@@ -54,7 +54,7 @@ def test_time_left():
 def view(tmp_path):
     def make(live):
         folder = SweepFolder(tmp_path, ["seed=0,1,2"], expand(["seed=0,1,2"]))
-        return View(folder, dict.fromkeys(("seed=0", "seed=1", "seed=2"), 400), 1, io.StringIO(), live, Clock())
+        return TableView(folder, dict.fromkeys(("seed=0", "seed=1", "seed=2"), 400), 1, io.StringIO(), live, Clock())
 
     return make
 

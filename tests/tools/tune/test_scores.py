@@ -4,13 +4,13 @@ import pytest
 
 from deeprl.errors import RunFolderError
 from deeprl.running.runs.folder import RunFolder
-from deeprl.tools.tune.scores import Curve, Grid, read, reports, score
+from deeprl.tools.tune.scores import Evaluations, Grid, read, reports, score
 
 GRID = Grid(steps=30, every=10)
 
 
-def curve(*means: float, finished: bool = False) -> Curve:
-    return Curve(dict(zip(GRID.positions(), means)), finished)
+def curve(*means: float, finished: bool = False) -> Evaluations:
+    return Evaluations(dict(zip(GRID.positions(), means)), finished)
 
 
 def test_positions_are_multiples_of_the_period_and_the_end():
@@ -60,12 +60,12 @@ def test_a_run_that_met_its_goal_is_worth_more_than_one_that_never_did():
 
 
 def test_a_run_folder_is_read_with_the_last_line_of_a_position(tmp_path):
-    assert read(tmp_path / "none", GRID) == Curve({}, False)
+    assert read(tmp_path / "none", GRID) == Evaluations({}, False)
     folder = RunFolder(tmp_path)
     for step, returns in ((10, [1.0, 3.0]), (22, [0.0]), (22, [4.0, 8.0])):  # the last evaluation of a run stopped at 22 follows its own
         folder.append_evaluation({"step": step, "seed": 0, "returns": returns, "lengths": [1] * len(returns)})
     folder.write_status("finished", 22, 0)
-    assert read(tmp_path, GRID) == Curve({10: 2.0, 20: 6.0}, True)
+    assert read(tmp_path, GRID) == Evaluations({10: 2.0, 20: 6.0}, True)
 
 
 @pytest.mark.parametrize("state", ["running", "stopped", "failed"])
