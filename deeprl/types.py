@@ -14,6 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+State = dict[str, Any]
+"""What a checkpoint holds of a part: numbers, text, lists, dictionaries, arrays and tensors"""
+
 
 class Spec(NamedTuple):
     """Spaces of an environment: all that an agent knows of it."""

@@ -17,7 +17,7 @@ from deeprl.cli.exits import FINISHED, ended, guarded
 from deeprl.errors import ConfigError, on_one_line
 from deeprl.running.config.connections import connections, require_asked
 from deeprl.running.config.rules import IDENTITY, RESUMABLE, finalise, get, nearest, put
-from deeprl.running.runs.config_file import CHANGEABLE, flatten
+from deeprl.running.runs.config_file import CHANGEABLE, Config, flatten
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.moved import renamed
 from deeprl.system.terminal import answer
@@ -73,7 +73,7 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] | None = (),
     return guarded(trained, home)
 
 
-def nothing_to_train(path: Path, status: dict, stored: dict, config: dict, overrides: list[str]) -> str:
+def nothing_to_train(path: Path, status: dict, stored: Config, config: Config, overrides: list[str]) -> str:
     """Sentences about a finished run that the overrides make no longer; empty if there is something to train."""
     if status.get("state") != "finished":
         return ""
@@ -90,7 +90,7 @@ def nothing_to_train(path: Path, status: dict, stored: dict, config: dict, overr
     return f"{path} is finished at step {reached:,}{unused}. {longer}"
 
 
-def learned_out(config: dict, step: int) -> bool:
+def learned_out(config: Config, step: int) -> bool:
     """Whether the schedules of all learning rates have come to an end at 0."""
     schedules = [value.get("schedule") or {} for key, value in config["agent"].items() if key.endswith("optimizer")]
     ends = [
@@ -99,7 +99,7 @@ def learned_out(config: dict, step: int) -> bool:
     return max(ends, default=math.inf) <= step
 
 
-def changed(stored: dict, overrides: list[str]) -> dict:
+def changed(stored: Config, overrides: list[str]) -> Config:
     """The stored configuration with overrides applied.
 
     Raises:
@@ -127,7 +127,7 @@ def changed(stored: dict, overrides: list[str]) -> dict:
     return finalise(config)
 
 
-def require_connections(config: dict, overrides: list[str]) -> None:
+def require_connections(config: Config, overrides: list[str]) -> None:
     """
     Raises:
         ConfigError: the run connects to what the user has not named.

@@ -30,7 +30,7 @@ from deeprl.running.config.compose import FAULTS, compose, one_run, prepare, res
 from deeprl.running.config.menu import groups
 from deeprl.running.config.overrides import first_of, for_hydra, key_of, quoted, swept
 from deeprl.running.config.rules import check as check_keys
-from deeprl.running.runs.config_file import folder_of
+from deeprl.running.runs.config_file import Config, folder_of
 from deeprl.running.runs.folder import RunFolder, holder
 from deeprl.running.runs.places import auto_folder, discard, holds_run, require_new
 from deeprl.system import terminal
@@ -234,7 +234,7 @@ def require_source(source: str | None) -> None:
         raise ConfigError(f"init_from={source}: {error}") from error
 
 
-def continue_if_found(path: Path, config: dict) -> None:
+def continue_if_found(path: Path, config: Config) -> None:
     """With resume=auto: continue the run in `path` and end the process; or else, let `path` be the folder that Hydra makes."""
     sys.argv = [sys.argv[0], *[a for a in sys.argv[1:] if key_of(a) != "hydra.run.dir"], f"hydra.run.dir={quoted(str(path))}"]
     if holds_run(path):
@@ -242,7 +242,7 @@ def continue_if_found(path: Path, config: dict) -> None:
     require_new(path)  # before Hydra writes into it
 
 
-def go_on(path: Path, config: dict) -> int:
+def go_on(path: Path, config: Config) -> int:
     """Continue the run that resume=auto found in its folder."""
     from deeprl.cli.resume import resume
     from deeprl.running.config.connections import connections

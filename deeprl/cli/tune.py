@@ -15,6 +15,7 @@ from deeprl.cli.sweep import allowed_to, read_configs, words_to_resume
 from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
 from deeprl.running.config.rules import get
 from deeprl.running.config.trust import Allowed
+from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.places import STAMP, new_folder
 from deeprl.system.files import replace_file
 from deeprl.system.machine import extra, lacking, usable_cores
@@ -157,7 +158,7 @@ def chosen(options: argparse.Namespace) -> tuple[Path | None, Settings]:
     return options.dir, given
 
 
-def comparable(configs: dict[str, dict[str, Any]]) -> Grid:
+def comparable(configs: dict[str, Config]) -> Grid:
     """When all runs of a study are evaluated.
 
     Raises:

@@ -7,7 +7,7 @@ where the arithmetic of a batch copies them, so that a captured update contains 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -115,6 +115,20 @@ class TransitionRule(NamedTuple):
     def restarts(self) -> bool:
         """Whether the bootstrap goes on after a termination, from the first observation of the next episode"""
         return "restart" in self.extras
+
+
+class Gather(Protocol):
+    """Copies stored rows, for one batch size."""
+
+    def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Drawn | Batch:
+        """
+        Args:
+            slot: (B,) where the first rows lie.
+            index: (B,) the numbers of the first transitions.
+            weight: (B,) float64, None for ones.
+        """
+
+    def batch(self, drawn: Drawn) -> Batch: ...
 
 
 class Transitions:

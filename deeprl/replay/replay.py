@@ -9,21 +9,20 @@ value. `deeprl.replay.gather.Transitions.batch` computes the discount of n = 1, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from deeprl.choice import in_range, one_of
-from deeprl.replay.gather import Drawn, TransitionRule, Transitions
+from deeprl.replay.gather import Drawn, Gather, TransitionRule, Transitions
 from deeprl.replay.mirror import DeviceMirror, fits
 from deeprl.replay.ring import Ring, layout
 from deeprl.replay.samplers import Live, Sampler, Uniform
-from deeprl.replay.source import Source, rows_and_memory, steady
+from deeprl.replay.source import Settings, Source, rows_and_memory, steady
 from deeprl.system.machine import available_memory
-from deeprl.types import Batch, Rows, Spec
+from deeprl.types import Batch, Rows, Spec, State
 
 
 class Replay(Source):
@@ -89,7 +88,7 @@ class Replay(Source):
         self.ring = Ring(self.layout)
         self.mirror = DeviceMirror(self.ring, self.rule.device) if fits(device, self.rule.device, self.layout.memory) else None
         self.draws = sampler.over(self.layout.ticks * num)
-        self._gathers: dict[int, Any] = {}
+        self._gathers: dict[int, Gather] = {}
         self._written = WeakIdKeyDictionary()
         """`batch.index` of each draw from the device's copy -> ticks that had been written by then"""
 
@@ -107,7 +106,7 @@ class Replay(Source):
         return self.n_step if self.rule.restarts else 0
 
     @classmethod
-    def planned(cls, settings: Mapping[str, Any], steps: int, num: int) -> int:
+    def planned(cls, settings: Settings, steps: int, num: int) -> int:
         end = -(-steps // num) * num  # a run ends with a step of all environments
         return steady(0, end, settings["learning_starts"], settings["ratio"])
 
@@ -202,8 +201,8 @@ class Replay(Source):
         whole = int(drawn.index.max()) // self.num + self.n_step <= then
         return int(drawn.index.min()) >= self.live.first and (whole or then == self.ring.last)
 
-    def make_gather(self, size: int) -> Any:
-        """Function `gather(slot, index, weight)` -> `Drawn`, for `size` transitions; its method `batch` turns a `Drawn` into a `Batch`."""
+    def make_gather(self, size: int) -> Gather:
+        """What copies the rows of `size` transitions."""
         return Transitions(self.ring, self.mirror, self.rule, size)
 
     def seen(self) -> tuple[Tensor, Tensor | None]:
@@ -214,7 +213,7 @@ class Replay(Source):
 
     # Checkpoints: the state is small, because each row is written only once
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> State:
         """Cursors, incomplete rows and priorities (8 bytes per row). Everything else follows from the rows."""
         return {**self.ring.state_dict(), **self.draws.state_dict(self.live)}
 
@@ -236,7 +235,7 @@ class Replay(Source):
     def rows(self, since: list[int] | None = None) -> dict[str, Tensor] | None:
         return None if since == self.marks() else self.ring.written(since or [0] * self.num)
 
-    def load(self, state: dict, segments: Iterable[dict[str, Tensor]]) -> None:
+    def load(self, state: State, segments: Iterable[dict[str, Tensor]]) -> None:
         self.ring.load(state, segments)
         if self.mirror is not None:
             self.mirror.forget()

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deeprl.types import Rows, Spec
+from deeprl.types import Rows, Spec, State
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ class Ring:
         """(M,) number of the oldest stored row."""
         return np.maximum(self.count + 1 - self.layout.period, 0)
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> State:
         """Cursors, and the row at each cursor, which is not yet complete."""
         head, fresh = self._head(), np.array(self._fresh)
         unknown = fresh[:, None]  # the first observation of the next episode is not known yet
@@ -278,7 +278,7 @@ class Ring:
     def _where(self, environment: int, start: int, stop: int) -> np.ndarray:
         return self._base[environment] + np.arange(start, stop) % self.layout.period
 
-    def load(self, state: dict, segments: Iterable[dict[str, Tensor]]) -> None:
+    def load(self, state: State, segments: Iterable[dict[str, Tensor]]) -> None:
         """Restore a state and the rows of all segments, oldest first.
 
         Raises:

@@ -7,16 +7,15 @@ M / N whole environments, because its state goes through the ticks of each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 from deeprl.choice import counts, in_range
 from deeprl.replay.ring import require_actions
-from deeprl.replay.source import Source, rows_and_memory
-from deeprl.types import Batch, Rows, Spec
+from deeprl.replay.source import Settings, Source, rows_and_memory
+from deeprl.types import Batch, Rows, Spec, State
 
 
 class Rollout(Source):
@@ -88,15 +87,15 @@ class Rollout(Source):
         """Ticks of the last rollout"""
 
     @classmethod
-    def planned(cls, settings: Mapping[str, Any], steps: int, num: int) -> int:
+    def planned(cls, settings: Settings, steps: int, num: int) -> int:
         return -(-steps // num) // settings["length"] * settings["epochs"] * settings["minibatches"]
 
     @classmethod
-    def ratio_of(cls, settings: Mapping[str, Any], num: int) -> float:
+    def ratio_of(cls, settings: Settings, num: int) -> float:
         return settings["epochs"] * settings["minibatches"] / (settings["length"] * num)
 
     @classmethod
-    def chunk(cls, settings: Mapping[str, Any]) -> int:
+    def chunk(cls, settings: Settings) -> int:
         return settings["length"]
 
     def room(self) -> str:
@@ -194,11 +193,11 @@ class Rollout(Source):
 
     # Checkpoints: between two ticks, where nothing is being learned
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         found = {"filled": self.filled, "rows": {name: tensor[: self.filled].clone() for name, tensor in self.stored.items()}}
         return {**found, "start": self.start.clone()} if self.recurrent else found
 
-    def load(self, state: dict[str, Any], segments: Iterable[dict[str, Tensor]]) -> None:
+    def load(self, state: State, segments: Iterable[dict[str, Tensor]]) -> None:
         """
         Raises:
             ValueError: the state belongs to a rollout of another shape.

@@ -16,6 +16,7 @@ from deeprl.choice import Choice, in_range, one_of
 from deeprl.errors import NotFinite
 from deeprl.replay.sum_tree import SumTree
 from deeprl.schedules import Constant
+from deeprl.types import State
 
 
 class Live(NamedTuple):
@@ -65,11 +66,11 @@ class Draws:
     def update(self, number: np.ndarray, error: np.ndarray, live: Live) -> None:
         """Take the errors (B,) of transitions that were drawn earlier. Some may have been overwritten since."""
 
-    def state_dict(self, live: Live) -> dict:
+    def state_dict(self, live: Live) -> State:
         """What a checkpoint needs: numbers, and arrays with an entry for each live transition."""
         return {}
 
-    def load(self, state: dict, live: Live) -> None:
+    def load(self, state: State, live: Live) -> None:
         """
         Raises:
             ValueError: the state is not one of these transitions.
@@ -200,12 +201,12 @@ class PrioritizedDraws(Draws):
             self.largest = max(self.largest, float(priority.max()))
             self.tree.set(number % live.size, priority)
 
-    def state_dict(self, live: Live) -> dict:
+    def state_dict(self, live: Live) -> State:
         """Priorities of the live rows from old to new, 8 bytes per row, and the running maximum."""
         self.refresh(live)
         return {"priorities": self.tree.leaves[np.arange(live.first, live.last) % live.size], "largest_priority": self.largest}
 
-    def load(self, state: dict, live: Live) -> None:
+    def load(self, state: State, live: Live) -> None:
         self.tree = SumTree(self.tree.size, minimum=self.tree.lows is not None)
         priorities = np.asarray(state["priorities"], dtype=np.float64)
         if len(priorities) != live.length:

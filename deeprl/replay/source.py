@@ -18,10 +18,12 @@ from deeprl.choice import Choice
 from deeprl.noise import NoiseStream
 from deeprl.replay.gather import Drawn
 from deeprl.system.terminal import amount
-from deeprl.types import Batch, Rows
+from deeprl.types import Batch, Rows, State
 
 Prepare = Callable[[Batch], dict[str, Tensor]]
 """See `Agent.prepare`"""
+Settings = Mapping[str, Any]
+"""The keys of an option of `replay`"""
 
 
 def rows_and_memory(rows: int, memory: int) -> str:
@@ -65,17 +67,17 @@ class Source(Choice):
     # ---- before it is built. `settings` are its node of the configuration
 
     @classmethod
-    def planned(cls, settings: Mapping[str, Any], steps: int, num: int) -> int:
+    def planned(cls, settings: Settings, steps: int, num: int) -> int:
         """Updates of a whole run of `steps` steps of `num` environments."""
         return 0
 
     @classmethod
-    def ratio_of(cls, settings: Mapping[str, Any], num: int) -> float:
+    def ratio_of(cls, settings: Settings, num: int) -> float:
         """Updates for each step of one of `num` environments, once learning has started."""
         return 0.0
 
     @classmethod
-    def chunk(cls, settings: Mapping[str, Any]) -> int | None:
+    def chunk(cls, settings: Settings) -> int | None:
         """Steps of each environment that one policy must collect as a whole; None if the steps of several policies may be mixed."""
         return None
 
@@ -147,11 +149,11 @@ class Source(Choice):
 
     # ---- checkpoints
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """What is not in `rows`."""
         return {}
 
-    def load(self, state: dict[str, Any], segments: Iterable[dict[str, Tensor]]) -> None:
+    def load(self, state: State, segments: Iterable[dict[str, Tensor]]) -> None:
         """Restore `state`, with the rows in `segments`, oldest first.
 
         Raises:

@@ -18,6 +18,8 @@ from typing import Any, TextIO
 
 from deeprl.errors import RunFolderError
 
+JsonObject = dict[str, Any]
+"""An object of JSON"""
 LACKING = (errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 """Errors of a file system that lacks a call, as some network and FUSE mounts do"""
 NAMING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
@@ -309,7 +311,7 @@ def strict_json(text: str | bytes) -> Any:
         ValueError: the text is not such JSON.
     """
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def once(pairs: list[tuple[str, Any]]) -> JsonObject:
         found = dict(pairs)
         if len(found) != len(pairs):
             seen: set[str] = set()

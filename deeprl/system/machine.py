@@ -22,8 +22,9 @@ import warnings
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from deeprl.system.files import JsonObject
 from deeprl.system.terminal import brief
 
 PACKAGES = ("deeprl", "torch", "numpy", "gymnasium", "ale-py", "mujoco", "minatar", "hydra-core", "omegaconf", "safetensors", "tensorboard")
@@ -49,7 +50,7 @@ def lacking(packages: Iterable[str]) -> list[str]:
 # ---- what system.json records
 
 
-def system_entry(device: str = "cpu") -> dict[str, Any]:
+def system_entry(device: str = "cpu") -> JsonObject:
     """Command, software and hardware of this process. The GPU's name is read only if `device` is a GPU, because that takes GPU memory."""
     import torch
 
@@ -90,7 +91,7 @@ SOURCES = ("deeprl*", "agents", "envs", "configs", "train.py")
 """What a run executes or composes, as git's patterns; extensions that stand beside deeprl have its name in front of theirs"""
 
 
-def commit(folder: Path) -> dict[str, Any] | None:
+def commit(folder: Path) -> JsonObject | None:
     """Commit of the checkout in `folder`, and whether its `SOURCES` differ from it. None if `folder` itself is not a checkout, because
     git would then describe a repository around it, such as a user's own project in which deeprl is installed."""
 
@@ -106,7 +107,7 @@ def commit(folder: Path) -> dict[str, Any] | None:
 
 
 @cache
-def own_commit() -> dict[str, Any] | None:
+def own_commit() -> JsonObject | None:
     """`commit` of the checkout from which deeprl was imported. It is asked once a process, because later commits do not change its code."""
     return commit(Path(__file__).resolve().parents[2])
 

@@ -7,13 +7,12 @@ different products differ in their last bits.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
 from deeprl.learning.agent import Agent
 from deeprl.learning.networks.convolutions import ImageBlock
+from deeprl.running.runs.config_file import Config
 from deeprl.system.machine import Cpu, this_cpu
 
 MODES = ("reference", "fast", "compiled")
@@ -54,7 +53,7 @@ def apply(agent: nn.Module, mode: str) -> None:
             block.channels_last = mode != "reference" and not block.patches
 
 
-def compute_as(agent: nn.Module, config: dict[str, Any]) -> None:
+def compute_as(agent: nn.Module, config: Config) -> None:
     """Compute like the run of a configuration, whose mode and product are decided: forms of the image blocks, and on CUDA the precision of
     convolutions and whether kernels are deterministic. For commands that evaluate, export or repeat what the run did.
 
@@ -68,17 +67,17 @@ def compute_as(agent: nn.Module, config: dict[str, Any]) -> None:
             torch.use_deterministic_algorithms(config["runtime"]["deterministic"])
 
 
-def on_gpu(config: dict[str, Any]) -> bool:
+def on_gpu(config: Config) -> bool:
     return str(config["device"]).startswith("cuda")
 
 
-def form(config: dict[str, Any]) -> str:
+def form(config: Config) -> str:
     """The mode whose layouts are used: those of `compiled` suit the CPU's compiler."""
     mode = config["accelerate"]["mode"]
     return "reference" if mode == "compiled" and on_gpu(config) else mode
 
 
-def convolve_as(config: dict[str, Any]) -> None:
+def convolve_as(config: Config) -> None:
     """TF32 in convolutions only where the run asks for it: torch allows it by default."""
     torch.backends.cudnn.allow_tf32 = config["accelerate"].get("matmul_precision", "highest") in ("high", "medium")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ import torch
 from deeprl.running.collect.weights import Weights
 from deeprl.running.training.collector import Collector
 from deeprl.system.machine import flush_denormals, keep_memory
-from deeprl.types import Rows
+from deeprl.types import Rows, State
 
 
 class Chunk(NamedTuple):
@@ -60,9 +60,7 @@ class RemoteActor:
     def ready(self) -> None:
         """Called once, to learn of errors in the constructor."""
 
-    def collect(
-        self, weights: Sequence[np.ndarray], step: int, stride: int, ticks: int, state: dict[str, Any] | None = None
-    ) -> tuple[Chunk, dict[str, Any]]:
+    def collect(self, weights: Sequence[np.ndarray], step: int, stride: int, ticks: int, state: State | None = None) -> tuple[Chunk, State]:
         """A chunk, and the state after it.
 
         Args:

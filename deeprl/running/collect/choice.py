@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from deeprl.choice import Choice, counts, in_range
 from deeprl.errors import ConfigError
 from deeprl.running.config.instantiate import Allowed, instantiate
 from deeprl.running.config.sources import chunk, source_class
+from deeprl.running.runs.config_file import Config
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class OnRay(Choice):
         return self.actors * self.envs
 
 
-def chosen(config: dict[str, Any], allowed: Allowed = None) -> Here | OnRay:
+def chosen(config: Config, allowed: Allowed = None) -> Here | OnRay:
     """The choice of a configuration. Runs of before the key existed collect here.
 
     Raises:
@@ -64,7 +64,7 @@ def chosen(config: dict[str, Any], allowed: Allowed = None) -> Here | OnRay:
     return found
 
 
-def settle_collect(config: dict[str, Any], user: set[str]) -> None:
+def settle_collect(config: Config, user: set[str]) -> None:
     """Fill the automatic keys of `collect`, and set `env.num` to the environments of all actors.
 
     Raises:

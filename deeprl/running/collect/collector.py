@@ -30,7 +30,7 @@ from deeprl.running.collect.cluster import Cluster, Handle
 from deeprl.running.collect.weights import Weights
 from deeprl.running.training.episodes import Episodes
 from deeprl.system.terminal import say
-from deeprl.types import Rows
+from deeprl.types import Rows, State
 
 
 def reason(problem: Exception) -> str:
@@ -84,13 +84,13 @@ class Actors:
             if problem is not None:
                 raise ActorsFailed(f"actor {index} could not start: {reason(problem)}") from problem
         self.rounds: deque[Round] = deque()
-        self.states: list[dict[str, Any] | None] = [None] * choice.actors
+        self.states: list[State | None] = [None] * choice.actors
         self.num_restarts = self.num_replaced = 0
         self._in_a_row = [0] * choice.actors
         self._behind = [False] * choice.actors
         """Whether the next request to an actor must carry its state, because its process is new"""
 
-    def restore(self, states: Sequence[dict[str, Any] | None]) -> None:
+    def restore(self, states: Sequence[State | None]) -> None:
         """Let actors that have collected nothing go on from the states of others."""
         self.states, self._behind = list(states), [True] * len(states)
 
@@ -119,7 +119,7 @@ class Actors:
         self.rounds.popleft()
         return joined([chunk for chunk, _ in found], self.choice.envs)
 
-    def _receive(self, index: int) -> tuple[Chunk, dict[str, Any]]:
+    def _receive(self, index: int) -> tuple[Chunk, State]:
         began = time.monotonic()
         while True:
             self.heed()
@@ -228,7 +228,7 @@ class RemoteCollector:
             "time/waiting_for_actors": self.waited,
         }
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> State:
         """Nothing is waited for: of the rounds under way it has the weights, with which a resumed run orders them again."""
         rows = None if self.chunk is None else {name: part[self.at :] for name, part in self.chunk.rows._asdict().items()}
         return {
@@ -241,7 +241,7 @@ class RemoteCollector:
             "actors": self.envs.states,
         }
 
-    def load_state_dict(self, state: dict) -> list[int]:
+    def load_state_dict(self, state: State) -> list[int]:
         """Returns no environment, because an episode that cannot be repeated is cut when its actor sends the next chunk.
 
         Raises:

@@ -19,12 +19,13 @@ from deeprl.running.config.instantiate import PACKAGES, Allowed, Deferred, insta
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.rules import asked_info
 from deeprl.running.config.tuned import content, lineage
+from deeprl.running.runs.config_file import Config
 from deeprl.system.allowance import Allowance
 from deeprl.system.files import machine_fault
 from deeprl.types import Spec
 
 
-def agent_actions(config: dict, allowed: Allowed = None) -> str:
+def agent_actions(config: Config, allowed: Allowed = None) -> str:
     """ "discrete", "continuous" or "any": the kind of actions that the agent of a configuration takes."""
     found = resolve(config.get("_target_"), "agent", allowed)
     if not issubclass(found, Agent):
@@ -59,7 +60,7 @@ def option_class(slot: str, option: str) -> Any:
     return resolve(target, slot) if target else None
 
 
-def check_actions(config: dict, spec: Spec, allowed: Allowed = None) -> None:
+def check_actions(config: Config, spec: Spec, allowed: Allowed = None) -> None:
     """
     Raises:
         ConfigError: agent and environment differ in their kind of actions.
@@ -78,7 +79,7 @@ UNBUILDABLE = (MemoryError, RuntimeError, AttributeError, TypeError, NameError, 
 """Errors of a constructor: memory is missing, for which torch has no class of its own, or a value has the wrong type."""
 
 
-def environment(config: dict, allowed: Allowed = PACKAGES, trains: bool = False) -> tuple[Any, Spec]:
+def environment(config: Config, allowed: Allowed = PACKAGES, trains: bool = False) -> tuple[Any, Spec]:
     """The object that `env` describes, and the `Spec` of its environments.
 
     Args:
@@ -107,7 +108,7 @@ def environment(config: dict, allowed: Allowed = PACKAGES, trains: bool = False)
         raise kind(f"env: {env.name} cannot be made, because it raised {origin(error)}: {error}") from error
 
 
-def build_agent(config: dict, spec: Spec, allowed: Allowed = PACKAGES, saved: int | None = None) -> Agent:
+def build_agent(config: Config, spec: Spec, allowed: Allowed = PACKAGES, saved: int | None = None) -> Agent:
     """Build the agent, without environments and replay, because `eval` and `load` do not need them.
 
     Args:
@@ -169,7 +170,7 @@ def check_parts(part: Deferred) -> None:
         raise ConfigError(str(refused[0]))
 
 
-def check_replay(config: dict, agent: Agent, replay: Deferred) -> None:
+def check_replay(config: Config, agent: Agent, replay: Deferred) -> None:
     """
     Raises:
         ConfigError: a part of the agent needs what the replay does not offer.
@@ -185,7 +186,7 @@ def check_replay(config: dict, agent: Agent, replay: Deferred) -> None:
         raise ConfigError(f"{refused[-1]} {remedy}")
 
 
-def check_device(config: dict) -> None:
+def check_device(config: Config) -> None:
     """
     Raises:
         ConfigError: the device is not available.

@@ -22,7 +22,7 @@ from deeprl.running.config.menu import groups, options
 from deeprl.running.config.overrides import check_words, fault_of_grammar, for_hydra, key_of, keys_of
 from deeprl.running.config.resolvers import env_name, register_resolvers
 from deeprl.running.config.rules import nearest
-from deeprl.running.runs.config_file import container, flatten
+from deeprl.running.runs.config_file import Config, container, flatten
 from deeprl.running.runs.moved import renamed
 
 FAULTS = (HydraException, OmegaConfBaseException, YAMLError)
@@ -41,7 +41,7 @@ def prepare() -> None:
     source.register()
 
 
-def compose(overrides: Iterable[str]) -> tuple[dict[str, Any], set[str], dict[str, str]]:
+def compose(overrides: Iterable[str]) -> tuple[Config, set[str], dict[str, str]]:
     """Compose a configuration.
 
     Returns:
@@ -123,7 +123,7 @@ def choices(cfg: DictConfig) -> dict[str, str]:
     return {**chosen, "env": env_name(cfg)}
 
 
-def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
+def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:
     """The resolved configuration of a run, without Hydra's part and with `names`, of which `settle` takes those away that no run has; and
     the keys that the command line set.
 
@@ -154,7 +154,7 @@ def resolve(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
     return resolved, user  # type: ignore[return-value]
 
 
-def shorten(cfg: DictConfig, budget: dict[str, Any], user: set[str]) -> None:
+def shorten(cfg: DictConfig, budget: Config, user: set[str]) -> None:
     """Apply a budget (configs/budget/tiny.yaml). Its values replace all others, so that it comes last; those under `at_most` bound numbers
     that the command line does not set. Keys that the chosen parts do not have are passed over."""
     bounds, absent = dict(flatten(budget.pop("at_most", {}))), object()

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection
-from typing import Any
 
 from deeprl.errors import ConfigError
 from deeprl.running.config.rules import get
+from deeprl.running.runs.config_file import Config
 
 RAY = "a Ray cluster, which may send it any code"
 WANDB = "Weights & Biases, which gets the numbers of the run, or writes its files into this folder"
 
 
-def connections(config: dict[str, Any]) -> dict[str, str]:
+def connections(config: Config) -> dict[str, str]:
     """Overrides that repeat what a run connects to, and what each leads to. Every new way out of the machine gets its line here."""
     found = {}
     if (address := get(config, "collect.address")) not in (None, "auto"):
@@ -24,7 +24,7 @@ def connections(config: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def require_allowed(config: dict[str, Any], allowed: Collection[str]) -> None:
+def require_allowed(config: Config, allowed: Collection[str]) -> None:
     """
     Args:
         config: of a job of a stored sweep or study.

@@ -15,7 +15,7 @@ from deeprl.running.config import folders, tuned
 from deeprl.running.config.menu import groups, option_files, options
 from deeprl.running.config.rules import FIXED, get, is_within, nearest
 from deeprl.running.config.settings import is_setting
-from deeprl.running.runs.config_file import flatten
+from deeprl.running.runs.config_file import Config, flatten
 from deeprl.running.runs.moved import renamed
 
 Source = tuple[str, str, str]
@@ -44,7 +44,7 @@ def check_content(path: Path) -> None:
         raise ConfigError(f"{path}, line {root.start_mark.line + 1}: {kind} stands where keys belong. Write key: value.")
 
 
-def check_chosen(chosen: Mapping[str, str], config: dict[str, Any]) -> None:
+def check_chosen(chosen: Mapping[str, str], config: Config) -> None:
     """
     Args:
         chosen: {"agent/backup": "mine", ...}, and agent/torso@agent.actor_torso where a slot has the options of another.
@@ -102,7 +102,7 @@ def circle_of(group: str, name: str) -> list[str]:
     return []
 
 
-def check_keys(sources: Iterable[Source], config: dict[str, Any]) -> None:
+def check_keys(sources: Iterable[Source], config: Config) -> None:
     """
     Args:
         config: the run's, composed of these files.
@@ -150,7 +150,7 @@ def _check_option(path: Path, word: str, value: Any, option: str, group: str) ->
         raise ConfigError(f"{path}, line {line_of(path, word)}: keys belong under {word}. Write {word}: {{key: value}}.")
 
 
-def _is_taken(key: str, config: dict[str, Any]) -> bool:
+def _is_taken(key: str, config: Config) -> bool:
     """Whether the class that the run has there takes a key, although no file lists it."""
     from deeprl.running.config.instantiate import accepted, resolve  # torch, for which pages do not wait
 

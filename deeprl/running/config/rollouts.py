@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from deeprl.errors import ConfigError
 from deeprl.running.config.instantiate import resolve
 from deeprl.running.config.rules import get
 from deeprl.running.config.sources import chunk, source_class
+from deeprl.running.runs.config_file import Config
 
 
-def learns_from(config: dict[str, Any], what: str) -> bool:
+def learns_from(config: Config, what: str) -> bool:
     """Whether the agent of a configuration, or its backup, needs "sequences", "rollout" or "stream"."""
     targets = {path: get(config, f"{path}._target_") for path in ("agent", "agent.backup")}
     return any(what in getattr(resolve(target, path, None), "needs", ()) for path, target in targets.items() if target is not None)
 
 
-def check_source(config: dict[str, Any], user: set[str]) -> None:
+def check_source(config: Config, user: set[str]) -> None:
     """
     Args:
         config: with its final numbers.

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from deeprl.errors import ConfigError, UnknownNameError
-from deeprl.running.runs.config_file import CHANGEABLE, flatten
+from deeprl.running.runs.config_file import CHANGEABLE, Config, flatten
 
 MOST = 2**53
 """Largest number, because schedules and JSON use floats, which are not exact for larger whole numbers."""
@@ -81,7 +81,7 @@ HOW = ("last", "sum", "mean")
 """Ways to gather a number of `info` over an episode"""
 
 
-def asked_info(config: dict) -> dict[str, str]:
+def asked_info(config: Config) -> dict[str, str]:
     """`log.info` as name: how. A name alone is short for its last value.
 
     Raises:
@@ -95,7 +95,7 @@ def asked_info(config: dict) -> dict[str, str]:
     raise ConfigError(f"log.info={asked!r:.200} is out of range: it takes a list of names, [x, y:sum, z:mean] ({', '.join(HOW)}).")
 
 
-def get(config: dict, path: str, default: Any = None) -> Any:
+def get(config: Config, path: str, default: Any = None) -> Any:
     for key in path.split("."):
         if not isinstance(config, dict) or key not in config:
             return default
@@ -103,7 +103,7 @@ def get(config: dict, path: str, default: Any = None) -> Any:
     return config
 
 
-def put(config: dict, path: str, value: Any) -> None:
+def put(config: Config, path: str, value: Any) -> None:
     *parents, last = path.split(".")
     for key in parents:
         config = config[key]
@@ -129,7 +129,7 @@ def nearest(word: str, candidates: Iterable[str], proposals: Mapping[str, str] |
     return f" Did you mean {near if proposals is None else proposals[near]}?"
 
 
-def check(config: dict) -> None:
+def check(config: Config) -> None:
     """
     Raises:
         UnknownNameError: a key of `RULES` is missing.
@@ -178,7 +178,7 @@ def check(config: dict) -> None:
         )
 
 
-def _check_sections(config: dict) -> None:
+def _check_sections(config: Config) -> None:
     for section in dict.fromkeys(key.rpartition(".")[0] for key in (*RULES, *SWITCHES) if "." in key):
         if not isinstance(value := config.get(section, {}), dict):
             keys = ", ".join(key for key in (*RULES, *SWITCHES) if key.startswith(f"{section}."))
@@ -210,13 +210,13 @@ def _words(rule: Range) -> str:
     return words + (", or a share of steps, a fraction in (0, 1]" if rule.share else "") + (", or null" if rule.optional else "")
 
 
-def with_shares(config: dict) -> list[str]:
+def with_shares(config: Config) -> list[str]:
     """Keys that take steps or a share of `steps`."""
     durations = [key for key, _ in flatten(config) if key.startswith(("agent.", "replay.")) and key.endswith(".duration")]
     return [key for key, rule in RULES.items() if rule.share] + durations
 
 
-def finalise(config: dict) -> dict:
+def finalise(config: Config) -> Config:
     """Check the fixed part and turn shares of `steps` into steps, so that extending a run changes no schedule."""
     check(config)
     steps = config["steps"]

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from deeprl.running.config import tuned
 from deeprl.running.config.rules import is_within
-from deeprl.running.runs.config_file import flatten
+from deeprl.running.runs.config_file import Config, flatten
 
 Settings = dict[str, dict[str, Any]]
 """agent/chain=polyak -> its values, not resolved"""
@@ -75,7 +75,7 @@ def apply(cfg: DictConfig, chosen: Mapping[str, str], user: Iterable[str]) -> di
     return {words: options for words, options in written.items() if words.partition("=")[0] not in given}
 
 
-def of_option(settings: Settings, slot: str, group: str, option: str) -> dict[str, Any]:
+def of_option(settings: Settings, slot: str, group: str, option: str) -> Config:
     """Keys and values for an option: its own settings, and those of the options that it starts from, for keys that its own file lacks."""
     written = [key.partition("=")[2] for key in settings if key.partition("=")[0] == slot]
     if written in ([], [option]):  # without a look at files
@@ -88,7 +88,7 @@ def of_option(settings: Settings, slot: str, group: str, option: str) -> dict[st
     return found
 
 
-def spread(budget: dict[str, Any], chosen: Mapping[str, str]) -> dict[str, Any]:
+def spread(budget: Config, chosen: Mapping[str, str]) -> Config:
     """A budget with the settings of the chosen options below their slots, and no others."""
     found = {key: value for key, value in budget.items() if not is_setting(key)}
     for slot, (group, option) in places(chosen).items():

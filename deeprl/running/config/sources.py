@@ -8,10 +8,11 @@ from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
 from deeprl.replay.source import Source
 from deeprl.running.config.instantiate import Allowed, Deferred, resolve
+from deeprl.running.runs.config_file import Config
 from deeprl.types import Spec
 
 
-def source_class(config: dict[str, Any], allowed: Allowed = None) -> type[Source]:
+def source_class(config: Config, allowed: Allowed = None) -> type[Source]:
     """The class of the source.
 
     Args:
@@ -27,7 +28,7 @@ def source_class(config: dict[str, Any], allowed: Allowed = None) -> type[Source
     return found
 
 
-def build_source(config: dict[str, Any], spec: Spec, agent: Agent, make: Deferred, **own: Any) -> Source:
+def build_source(config: Config, spec: Spec, agent: Agent, make: Deferred, **own: Any) -> Source:
     """The source, without rows.
 
     Args:
@@ -47,7 +48,7 @@ def build_source(config: dict[str, Any], spec: Spec, agent: Agent, make: Deferre
     )
 
 
-def planned_updates(config: dict[str, Any], cls: type[Source] | None = None) -> int:
+def planned_updates(config: Config, cls: type[Source] | None = None) -> int:
     """Number of gradient updates of a run. It ends at `steps`, rounded up to a multiple of `env.num`.
 
     Args:
@@ -57,11 +58,11 @@ def planned_updates(config: dict[str, Any], cls: type[Source] | None = None) -> 
     return cls.planned(config["replay"], config["steps"], config["env"]["num"])
 
 
-def update_ratio(config: dict[str, Any]) -> float:
+def update_ratio(config: Config) -> float:
     """Updates for each step, once learning has started."""
     return source_class(config).ratio_of(config["replay"], config["env"]["num"])
 
 
-def chunk(config: dict[str, Any]) -> int | None:
+def chunk(config: Config) -> int | None:
     """Steps of each environment that one policy collects as a whole: the length of a rollout; None with other sources."""
     return source_class(config).chunk(config["replay"])

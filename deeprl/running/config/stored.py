@@ -18,7 +18,7 @@ from deeprl.running.config.instantiate import resolve
 from deeprl.running.config.rules import RESUMABLE, SWITCHES, finalise, get, put, with_shares
 from deeprl.running.config.trust import Allowed, require_environment
 from deeprl.running.runs.checkpoints import Checkpoints
-from deeprl.running.runs.config_file import CHANGEABLE, flatten, folder_of, step_of, without_changeable
+from deeprl.running.runs.config_file import CHANGEABLE, Config, flatten, folder_of, step_of, without_changeable
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.moved import automatic
 from deeprl.system.functions import GIVEN, found
@@ -44,7 +44,7 @@ SAME = {"runtime.lag": (0, None), "accelerate.matmul_precision": ("highest", "au
 """Keys among those of speed that change the numbers: their value in older runs, which lack them, and the word that leaves it to deeprl"""
 
 
-def with_later(config: dict[str, Any]) -> dict[str, Any]:
+def with_later(config: Config) -> Config:
     """The configuration with the slots and keys that it lacks if it was stored before there were any."""
     config = LATER | config
     for key, before in {**SWITCHES, **{key: before for key, (before, _) in SAME.items()}}.items():
@@ -54,7 +54,7 @@ def with_later(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def checked(config: dict[str, Any], allowed: Allowed) -> dict[str, Any]:
+def checked(config: Config, allowed: Allowed) -> Config:
     """The configuration, after a check that every key of a run exists, has the right type and is in range.
 
     Raises:
@@ -101,7 +101,7 @@ def is_gone(source: str) -> bool:
     return step_of(source).isdecimal() and int(step_of(source)) not in Checkpoints(Path(folder_of(source)).expanduser()).steps()
 
 
-def continued(path: Path, config: dict[str, Any]) -> dict[str, Any]:
+def continued(path: Path, config: Config) -> Config:
     """The stored configuration of the run in `path`, which a run of `config` is to go on with. Where and how fast it computes may differ,
     but not what it computes (`SAME`); `CHANGEABLE` is that of `config`.
 
@@ -135,7 +135,7 @@ def continued(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     return stored
 
 
-def words_of_resume(before: dict[str, Any], now: dict[str, Any]) -> str:
+def words_of_resume(before: Config, now: Config) -> str:
     """Overrides with which `deeprl resume` makes the configuration `before` to `now`; empty if it refuses some of them. Periods that were
     shares of `steps` stay as they are."""
     old, new = ({key: value for key, value in flatten(each) if key != "resume"} for each in (before, now))
@@ -147,7 +147,7 @@ def words_of_resume(before: dict[str, Any], now: dict[str, Any]) -> str:
     return " ".join(shlex.quote(f"{key}={new[key] if isinstance(new[key], str) else json.dumps(new[key])}") for key in words if key in new)
 
 
-def unnumbered(config: dict[str, Any]) -> dict[str, Any]:
+def unnumbered(config: Config) -> Config:
     """A configuration without the number of a lambda or a local function, see `name_of`, which has another one when a cell of a notebook
     runs again."""
     config = copy.deepcopy(config)

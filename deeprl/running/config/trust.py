@@ -22,7 +22,7 @@ from typing import Any
 
 from deeprl.errors import ConfigError
 from deeprl.running.config import folders
-from deeprl.running.runs.config_file import flatten
+from deeprl.running.runs.config_file import Config, flatten
 from deeprl.system.functions import GIVEN, found
 
 Allowed = tuple[str, ...] | None
@@ -35,7 +35,7 @@ def is_defined_in(value: object, packages: Collection[str]) -> bool:
     return isinstance(value, FunctionType | type) and str(value.__module__).split(".")[0] in packages
 
 
-def require_environment(env: dict[str, Any], path: str, allowed: tuple[str, ...]) -> None:
+def require_environment(env: Config, path: str, allowed: tuple[str, ...]) -> None:
     """
     Args:
         env: a node whose class `calls_names`.
@@ -118,7 +118,7 @@ def imported(path: str, module: str, name: str) -> Any:
         raise ConfigError(f"{path}: {module}:{name} cannot be imported ({error}).") from error
 
 
-def named(env: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+def named(env: Config) -> Iterator[tuple[str, str, str]]:
     """(key, value, top-level package) of everything that `env` imports by name, besides its `_target_`s."""
     if env.get("package"):
         yield "package", env["package"], str(env["package"]).split(".")[0]
@@ -130,7 +130,7 @@ def named(env: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "id", env["id"], str(env["id"]).split(":")[0].split(".")[0]
 
 
-def wrappers_of(env: dict[str, Any]) -> list[tuple[str, Any]]:
+def wrappers_of(env: Config) -> list[tuple[str, Any]]:
     """Path and keyword arguments of every wrapper, however it is written."""
     entries = env.get("wrappers") or []
     entries = entries if isinstance(entries, list) else [entries]
@@ -138,7 +138,7 @@ def wrappers_of(env: dict[str, Any]) -> list[tuple[str, Any]]:
     return [(str(path), kwargs) for path, kwargs in pairs if path]
 
 
-def files(env: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+def files(env: Config) -> Iterator[tuple[str, str, str]]:
     """(key, package that gets it, text) of every argument that may be read as a file, or as a module to import."""
     owners = [package for key, _, package in named(env) if key != "wrappers"]
     for text, _ in texts(env.get("kwargs")):
@@ -177,7 +177,7 @@ def allow_with(package: str) -> str:
     return f"allow it with --allow-package {shlex.quote(package)}, from Python with allow=({json.dumps(package)},)"
 
 
-def words_of_trust(config: dict[str, Any]) -> str:
+def words_of_trust(config: Config) -> str:
     """Words with which a command accepts what this run names: its environment, its files, and parts that are not deeprl's."""
     env, known = config["env"], folders.packages()
     targets = [str(value).split(".")[0] for key, value in flatten(config) if key.rpartition(".")[2] == "_target_"]

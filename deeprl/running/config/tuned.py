@@ -12,7 +12,7 @@ from typing import Any
 
 from deeprl.running.config.folders import file
 from deeprl.running.config.parsed import parsed
-from deeprl.running.runs.config_file import flatten
+from deeprl.running.runs.config_file import Config, flatten
 
 
 def family(env: str) -> str:
@@ -43,7 +43,7 @@ def keys(name: str) -> set[str]:
     return set(values("tuned", name))
 
 
-def values(group: str, name: str) -> dict[str, Any]:
+def values(group: str, name: str) -> Config:
     """Keys and values that an option sets, together with those of the options from which it starts."""
     own, found = content(group, name), dict[str, Any]()
     for start in starts(group, own):

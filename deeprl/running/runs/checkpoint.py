@@ -24,6 +24,7 @@ from torch import Tensor
 from deeprl.errors import CheckpointError, UnreadableError
 from deeprl.running.runs.state import pack, unpack
 from deeprl.system.files import (
+    JsonObject,
     create,
     machine_fault,
     opened,
@@ -36,6 +37,7 @@ from deeprl.system.files import (
     sync_folder,
 )
 from deeprl.system.machine import available_memory
+from deeprl.types import State
 
 FORMAT = 1
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
@@ -59,7 +61,7 @@ def step_folder(step: int) -> str:
 # ---- the folder
 
 
-def save(folder: Path, parts: dict[str, Any], **about: Any) -> int:
+def save(folder: Path, parts: State, **about: Any) -> int:
     """Write `parts` to `folder`, replacing its content, and return the number of bytes. `about` goes into the manifest.
 
     Raises:
@@ -105,7 +107,7 @@ def limited(text: bytes, limit: int, name: str) -> bytes:
     return text
 
 
-def load(folder: Path, only: set[str] | None = None, most: dict[str, int] | None = None) -> dict[str, Any]:
+def load(folder: Path, only: set[str] | None = None, most: dict[str, int] | None = None) -> State:
     """The parts saved in `folder`, or `only` some of them. Tensors of the other parts are neither checked nor read.
 
     Args:
@@ -167,7 +169,7 @@ def existing(folder: Path) -> Path:
 # ---- the manifest
 
 
-def read_manifest(folder: Path) -> dict:
+def read_manifest(folder: Path) -> JsonObject:
     """The manifest of a checkpoint folder. Every name in it is checked; `segments` is empty if the file lists none.
 
     Raises:
@@ -198,7 +200,7 @@ def read_manifest(folder: Path) -> dict:
     return manifest
 
 
-def _digest(manifest: dict) -> str:
+def _digest(manifest: JsonObject) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
@@ -252,7 +254,7 @@ def verify(path: Path, entry: Any, limit: int | None = None) -> None:
             raise ValueError("its hash differs from the manifest's")
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> JsonObject:
     """Write tensors to a new file, flush it to disk and return the manifest's entry.
 
     Names are sorted and metadata is left out, because equal tensors must give equal hashes.

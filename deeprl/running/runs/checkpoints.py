@@ -14,7 +14,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +32,8 @@ from deeprl.running.runs.checkpoint import (
     write_tensors,
 )
 from deeprl.running.runs.segments import follows, joined, size, still_needed
-from deeprl.system.files import full, partial, read_regular, regular_size, remove, replace_file
+from deeprl.system.files import JsonObject, full, partial, read_regular, regular_size, remove, replace_file
+from deeprl.types import State
 
 HEADER = 1 << 14
 """Bytes up to which a segment is always joined with new rows, because the header is most of such a file."""
@@ -57,9 +57,9 @@ class Checkpoints:
             raise ValueError(f"checkpoint.keep must be at least 1, not {keep}: a run without a checkpoint cannot be resumed")
         self.folder, self.replay, self.keep = Path(run) / "checkpoints", Path(run) / "replay", keep
         self.segment_bytes, self.clean_later = segment_bytes, clean_later
-        self._segments: list[dict[str, Any]] = []
+        self._segments: list[JsonObject] = []
         """Segments of the checkpoint that was saved or loaded last, as manifest entries, oldest first"""
-        self._ahead: list[dict[str, Any]] = []
+        self._ahead: list[JsonObject] = []
         """Segments written ahead for the next checkpoint, as manifest entries"""
         self._best_due: int | None = None
         """Step of a new best checkpoint that the file `best` does not name yet"""
@@ -70,7 +70,7 @@ class Checkpoints:
     def save(
         self,
         step: int,
-        parts: dict[str, Any],
+        parts: State,
         rows: dict[str, Tensor] | None = None,
         live_from: list[int] | None = None,
         best: bool = False,
@@ -162,7 +162,7 @@ class Checkpoints:
             if folder.exists() and not folder.is_dir():
                 raise CheckpointError(f"{folder} is no folder: remove it to go on")
 
-    def _with_tail(self, rows: dict[str, Tensor], listed: list[dict[str, Any]]) -> dict[str, Tensor]:
+    def _with_tail(self, rows: dict[str, Tensor], listed: list[JsonObject]) -> dict[str, Tensor]:
         """`rows`, joined with the newest segments of `listed`, which are removed from that list.
 
         Only segments up to twice the size of the rows (or up to `HEADER`) are joined. Thus segments double in size up to `segment_bytes`
@@ -180,7 +180,7 @@ class Checkpoints:
             listed.pop()
         return rows
 
-    def _write_segment(self, rows: dict[str, Tensor]) -> dict[str, Any]:
+    def _write_segment(self, rows: dict[str, Tensor]) -> JsonObject:
         """Write a segment under the next number. Returns its manifest entry."""
         self._make(self.replay)
         taken = [int(match[1]) for match in map(SEGMENT_NAME.fullmatch, os.listdir(self.replay)) if match]
@@ -189,7 +189,7 @@ class Checkpoints:
             written = write_tensors(new, {key: row.detach().cpu().contiguous() for key, row in rows.items()})
         return {"file": name, **written, "start": rows["start"].tolist(), "stop": rows["stop"].tolist()}
 
-    def _may_list(self, step: int, entry: dict[str, Any]) -> bool:
+    def _may_list(self, step: int, entry: JsonObject) -> bool:
         """Whether the checkpoint of a step may list a segment: a save that failed late has put it in its place."""
         folder = self.at(step)
         try:
@@ -197,7 +197,7 @@ class Checkpoints:
         except CheckpointError:
             return True  # unknown; `clean` removes it later
 
-    def _remove(self, entry: dict[str, Any]) -> None:
+    def _remove(self, entry: JsonObject) -> None:
         remove(self.replay / entry["file"])
 
     def clean(self, step: int) -> None:
@@ -246,9 +246,7 @@ class Checkpoints:
             return int(match[1]) if match else None
         return None
 
-    def load(
-        self, which: str | int = "last", only: set[str] | None = None, most: dict[str, int] | None = None
-    ) -> tuple[int, dict[str, Any]]:
+    def load(self, which: str | int = "last", only: set[str] | None = None, most: dict[str, int] | None = None) -> tuple[int, State]:
         """Step and parts of a checkpoint.
 
         If the last checkpoint is damaged, a `CheckpointWarning` names the file and another checkpoint is loaded: the one before it, if
@@ -313,7 +311,7 @@ class Checkpoints:
         """The folder of a checkpoint."""
         return existing(self.folder / step_folder(step))
 
-    def _load(self, step: int, only: set[str] | None, most: dict[str, int] | None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def _load(self, step: int, only: set[str] | None, most: dict[str, int] | None) -> tuple[list[JsonObject], State]:
         """Manifest entries of the segments (none if `only` is given), and the parts."""
         folder = self.at(step)
         if folder.is_symlink():
@@ -326,7 +324,7 @@ class Checkpoints:
             self._verify_segment(entry)
         return segments, checkpoint.load(folder, only, most)
 
-    def _verify_segment(self, entry: dict[str, Any]) -> None:
+    def _verify_segment(self, entry: JsonObject) -> None:
         path = self.replay / entry["file"]
         with checkpoint.blame(path):
             info = path.lstat()

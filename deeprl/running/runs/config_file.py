@@ -17,6 +17,8 @@ from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs.moved import former, of_today
 from deeprl.system.files import plain, read_regular, replace_file
 
+Config = dict[str, Any]
+"""A configuration, or a part of it: dictionaries, lists, text, numbers, true, false and null, as config.yaml holds them"""
 CONFIG_LIMIT, DEPTH_LIMIT = 1 << 16, 50
 """Largest bytes and nesting of config.yaml. A configuration has 3 to 5 KiB; without libyaml the parser takes a second for 64 KiB."""
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # with libyaml in a tenth of the time
@@ -28,12 +30,12 @@ CHANGEABLE = (*CHANGEABLE_ONCE, "env.on_error", "env.timeout", "runtime.watchdog
 checkpoints leave out only `CHANGEABLE_ONCE`. So does the name of a folder of resume=auto, which an update of deeprl should find again."""
 
 
-def container(config: Any) -> dict[str, Any]:
+def container(config: Any) -> Config:
     """Plain values of a configuration, OmegaConf's or a dict."""
     return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else dict(config)  # type: ignore[return-value]
 
 
-def flatten(config: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(config: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Full key and value of every leaf, such as ("agent.chain.length", 5). Lists and empty dicts are leaves."""
     for key, value in config.items():
         if isinstance(value, dict) and value:
@@ -52,7 +54,7 @@ def step_of(source: str) -> str:
     return "".join(re.findall(r"@(best|last|\d+)$", source))
 
 
-def without_changeable(config: dict[str, Any], changeable: tuple[str, ...] = CHANGEABLE) -> dict[str, Any]:
+def without_changeable(config: Config, changeable: tuple[str, ...] = CHANGEABLE) -> Config:
     """A configuration without the keys of `CHANGEABLE`."""
     return {
         key: {name: item for name, item in value.items() if f"{key}.{name}" not in changeable} if isinstance(value, dict) else value
@@ -66,13 +68,13 @@ def config_hash(config: Any, ignore: Iterable[str] = ("resume", "hydra")) -> str
     return hashlib.sha256(json.dumps(plain(former(resolved)), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def identity(config: dict[str, Any], keys: Iterable[str], changeable: tuple[str, ...] = CHANGEABLE) -> dict[str, str]:
+def identity(config: Config, keys: Iterable[str], changeable: tuple[str, ...] = CHANGEABLE) -> dict[str, str]:
     """For each top-level key, a hash of its value without `CHANGEABLE`. A checkpoint stores it."""
     config = without_changeable(config, changeable)
     return {key: config_hash({key: config.get(key)}) for key in keys}
 
 
-def check_identity(config: dict[str, Any], keys: Iterable[str], stored: dict[str, str]) -> None:
+def check_identity(config: Config, keys: Iterable[str], stored: dict[str, str]) -> None:
     """
     Args:
         stored: `identity` of the configuration that trained a checkpoint; older checkpoints lack some keys.
@@ -118,7 +120,7 @@ def write_config(path: Path, config: Any) -> None:
     replace_file(path, text)
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> Config:
     """Plain dicts, lists, strings and numbers.
 
     Raises:
@@ -134,7 +136,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise RunFolderError(f"{path} cannot be read: {error}") from None
 
 
-def parse_config(text: str, path: Path) -> dict[str, Any]:
+def parse_config(text: str, path: Path) -> Config:
     """A configuration as a run writes it. Aliases, tags and interpolations are refused, because they hide the values that they give.
 
     Raises:

@@ -21,6 +21,7 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Chart, Layout
 from tensorboard.plugins.hparams.api_pb2 import Status
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 
+from deeprl.running.runs.config_file import Config
 from deeprl.system.files import Appender
 
 HPARAMS = "hparams"
@@ -117,7 +118,7 @@ class TensorBoard:
             step, Summary.Value(tag=name, image=Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=gif))
         )
 
-    def hparams(self, config: dict[str, Any], final: dict[str, float] | None = None) -> None:
+    def hparams(self, config: Config, final: dict[str, float] | None = None) -> None:
         """Log the hyper-parameters and, with `final`, the final metrics and the end of the session; without, the layout of the charts.
 
         No experiment is declared, because a declaration lists the parameters and metrics of one run, and TensorBoard would use this list
@@ -159,7 +160,7 @@ class TensorBoard:
         self._records.write(record(event.SerializeToString()))
 
 
-def columns(config: dict[str, Any]) -> dict[str, Any]:
+def columns(config: Config) -> dict[str, Any]:
     """Hyper-parameters for the table HPARAMS, which shows those that differ first, in the order of their names: agent, env and seed stand
     before `settings`, and a part is told by its class, without the module.
 

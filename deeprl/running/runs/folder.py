@@ -15,8 +15,10 @@ from typing import Any
 
 from deeprl.errors import RunFolderError
 from deeprl.running.runs import config_file
+from deeprl.running.runs.config_file import Config
 from deeprl.system.files import (
     Appender,
+    JsonObject,
     cut,
     ends_line,
     full,
@@ -159,7 +161,7 @@ class RunFolder:
     def write_config(self, config: Any) -> None:
         config_file.write_config(self.path / "config.yaml", config)
 
-    def read_config(self) -> dict[str, Any]:
+    def read_config(self) -> Config:
         return config_file.read_config(self.path / "config.yaml")
 
     # -- status and records
@@ -183,14 +185,14 @@ class RunFolder:
         error = error and brief(error)  # a reader refuses a large file
         self._write("status.json", {"state": state, **counts, "error": error, "stopped_early": stopped_early, "time": now()})
 
-    def read_status(self) -> dict[str, Any] | None:
+    def read_status(self) -> JsonObject | None:
         """None before the first `write_status`."""
         found = self._read("status.json", dict)
         if found is not None and not (found.get("state") in STATES and all(type(found.get(n)) is int for n in ("step", "updates"))):
             raise RunFolderError(f"{self.path / 'status.json'} is damaged: it holds no state, step or updates; move it away to go on")
         return found
 
-    def append_system(self, entry: dict[str, Any]) -> None:
+    def append_system(self, entry: JsonObject) -> None:
         """Append the `system_entry` of one start to system.json. Of many starts, the first and the newest stay."""
         found = self.read_system()
         self._write("system.json", [*found[:1], *found[1:][2 - STARTS :], entry])
@@ -199,15 +201,15 @@ class RunFolder:
         """One entry for each start of the run."""
         return self._read("system.json", list) or []
 
-    def write_summary(self, summary: dict[str, Any]) -> None:
+    def write_summary(self, summary: JsonObject) -> None:
         self._write("summary.json", summary)
 
-    def read_summary(self) -> dict[str, Any] | None:
+    def read_summary(self) -> JsonObject | None:
         """None unless the run has finished: the file stays where a finished run goes on for more steps."""
         status = self.read_status()
         return self._read("summary.json", dict) if status is not None and status["state"] == "finished" else None
 
-    def append_evaluation(self, evaluation: dict[str, Any]) -> None:
+    def append_evaluation(self, evaluation: JsonObject) -> None:
         """Append a line to evaluations.jsonl. On a full disk it stays in memory until the next call or `flush`.
 
         Args:
@@ -228,7 +230,7 @@ class RunFolder:
         """
         self._evaluations.flush(durable=True)
 
-    def read_evaluations(self) -> list[dict[str, Any]]:
+    def read_evaluations(self) -> list[JsonObject]:
         return [found for _, found in read_lines(self.path / "evaluations.jsonl")]
 
     def sizes(self) -> dict[str, int]:
@@ -285,7 +287,7 @@ def plain_file(path: Path) -> bool:
         raise RunFolderError(f"{path} is refused: {error}") from None
 
 
-def read_lines(path: Path, skipped: Callable[[int], object] = lambda number: None) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_lines(path: Path, skipped: Callable[[int], object] = lambda number: None) -> Iterator[tuple[str, JsonObject]]:
     """The lines that have a step, each as text and parsed. Incomplete and overlong lines are skipped; a missing file has no lines.
 
     Args:

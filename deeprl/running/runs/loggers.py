@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol, get_args
 
 from deeprl.choice import Choice
 from deeprl.errors import RunFolderError
-from deeprl.running.runs.config_file import flatten
+from deeprl.running.runs.config_file import Config, flatten
 from deeprl.running.runs.event_file import TensorBoard
 from deeprl.system.files import Appender, full, own_folder, plain, read_regular, replace_file
 from deeprl.system.machine import extra
@@ -38,7 +38,7 @@ class Logger(Protocol):
     def animation(self, step: int, name: str, gif: bytes) -> None:
         return
 
-    def hparams(self, config: dict[str, Any], final: dict[str, float] | None) -> None:
+    def hparams(self, config: Config, final: dict[str, float] | None) -> None:
         return
 
     def flush(self, durable: bool) -> None:
@@ -88,7 +88,7 @@ class Loggers:
         for logger in self.loggers:
             logger.animation(step, name, gif)
 
-    def hparams(self, config: dict[str, Any], final: dict[str, float] | None = None) -> None:
+    def hparams(self, config: Config, final: dict[str, float] | None = None) -> None:
         """Called at the start with the configuration, and at the end with the final metrics too. Nested keys are joined by dots; without
         `_partial_`, which is true or false by the class of a part."""
         settings = {key: value for key, value in flatten(config) if not key.endswith("_partial_")}
@@ -169,7 +169,7 @@ class WandB(Logger):
     def text(self, step: int, name: str, text: str) -> None:
         self._run.config.update({name: text}, allow_val_change=True)
 
-    def hparams(self, config: dict[str, Any], final: dict[str, float] | None) -> None:
+    def hparams(self, config: Config, final: dict[str, float] | None) -> None:
         self._run.config.update(config, allow_val_change=True)
         self._run.summary.update(final or {})
 

@@ -7,13 +7,13 @@ and so on.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from deeprl.system.files import JsonObject
 
-def still_needed(entry: dict[str, Any], live_from: list[int]) -> bool:
+
+def still_needed(entry: JsonObject, live_from: list[int]) -> bool:
     """Whether the ring still holds a row of a segment.
 
     Args:
@@ -28,7 +28,7 @@ def size(segment: dict[str, Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in segment.values())
 
 
-def follows(new: dict[str, Tensor], old: dict[str, Any]) -> bool:
+def follows(new: dict[str, Tensor], old: JsonObject) -> bool:
     """Whether the rows of `new` begin where the rows of `old`, a segment or its entry in a manifest, end."""
     return new["start"].tolist() == torch.as_tensor(old["stop"]).tolist()
 

@@ -25,6 +25,7 @@ from deeprl.running.config.overrides import quoted
 from deeprl.running.config.stored import checked, continued, of_its_commit
 from deeprl.running.runs.checkpoint import DAMAGE
 from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.folder import RunFolder, read_lines
 from deeprl.running.runs.places import claim, discard, holds_run, require_new
 from deeprl.running.session import session
@@ -33,6 +34,7 @@ from deeprl.running.session.settle import settle
 from deeprl.running.training.crash import weights_fault
 from deeprl.running.training.distributed import join
 from deeprl.running.training.listeners import Listeners
+from deeprl.system.files import JsonObject
 from deeprl.system.functions import name_of, takes
 from deeprl.system.machine import flush_denormals
 from deeprl.system.terminal import from_here, say
@@ -53,10 +55,10 @@ class Run:
     """
 
     folder: Path
-    config: dict[str, Any]
+    config: Config
     agent: Agent
     step: int
-    summary: dict[str, Any] | None
+    summary: JsonObject | None
     env: Any
     _state: torch.Tensor | None = field(default=None, init=False)
     """(M, S): of the agent's core, after the last call of `act`"""
@@ -246,7 +248,7 @@ def train(
     resume: bool = False,
     config_dir: str | Path | None = None,
     on_log: Callable[[int, dict[str, float]], object] | None = None,
-    on_evaluation: Callable[[int, dict[str, Any]], object] | None = None,
+    on_evaluation: Callable[[int, JsonObject], object] | None = None,
     on_checkpoint: Callable[[int, Path], object] | None = None,
     **others: Any,
 ) -> Run:

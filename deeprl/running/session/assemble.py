@@ -27,6 +27,7 @@ from deeprl.running.config.rules import get
 from deeprl.running.config.sources import build_source, planned_updates, source_class
 from deeprl.running.config.stateless import require_stateless
 from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.needs import can_compile, require_compiler, require_packages
 from deeprl.running.session.warm_start import warm_start
@@ -48,7 +49,7 @@ WORTH_THREADS = 256
 
 
 def assemble(
-    config: dict[str, Any],
+    config: Config,
     folder: RunFolder,
     allowed: Allowed = None,
     watched: Callable[[Any], Any] = lambda part: part,
@@ -108,7 +109,7 @@ WIDE = 50
 """Networks side by side above which a run says what they cost. Papers have up to 20 critics, and iterations."""
 
 
-def tell_width(config: dict[str, Any], agent: Agent) -> None:
+def tell_width(config: Config, agent: Agent) -> None:
     """Say what very many networks cost, because a zero too many would only show as a slow run."""
     for key in ("agent.chain.length", "agent.ensemble"):
         number = get(config, key)
@@ -120,7 +121,7 @@ def tell_width(config: dict[str, Any], agent: Agent) -> None:
             )
 
 
-def set_up_process(config: dict[str, Any]) -> None:
+def set_up_process(config: Config) -> None:
     """Settings of torch and of the machine that hold for the whole process, and must stand before the first tensor.
 
     Raises:
@@ -136,7 +137,7 @@ def set_up_process(config: dict[str, Any]) -> None:
     flush_denormals()
 
 
-def empty_source(config: dict[str, Any], spec: Spec, agent: Agent, make_replay: Deferred, ranks: Ranks) -> Source:
+def empty_source(config: Config, spec: Spec, agent: Agent, make_replay: Deferred, ranks: Ranks) -> Source:
     """The source, without rows.
 
     Args:
@@ -155,7 +156,7 @@ def empty_source(config: dict[str, Any], spec: Spec, agent: Agent, make_replay: 
     return found
 
 
-def remote_collector(config: dict[str, Any], agent: Agent, source: Source, actors: Callable[[], Actors]) -> RemoteCollector:
+def remote_collector(config: Config, agent: Agent, source: Source, actors: Callable[[], Actors]) -> RemoteCollector:
     """The collector of a run whose actors collect.
 
     Args:
@@ -177,7 +178,7 @@ def remote_collector(config: dict[str, Any], agent: Agent, source: Source, actor
     return RemoteCollector(agent, actors(), source.append, cut)
 
 
-def actors_of(config: dict[str, Any], choice: OnRay, cluster: Cluster | None, allowed: Allowed, heed: Callable[[], None]) -> Actors:
+def actors_of(config: Config, choice: OnRay, cluster: Cluster | None, allowed: Allowed, heed: Callable[[], None]) -> Actors:
     """The actors of a run, once all of them are ready.
 
     Raises:
@@ -193,7 +194,7 @@ def actors_of(config: dict[str, Any], choice: OnRay, cluster: Cluster | None, al
 
 
 def collector_of_actor(
-    config: dict[str, Any], allowed: Allowed, functions: dict[str, Any], num: int, index: int, append: Callable[[Rows], None]
+    config: Config, allowed: Allowed, functions: dict[str, Any], num: int, index: int, append: Callable[[Rows], None]
 ) -> Collector:
     """The collector of one actor, in its own process. It computes on the CPU.
 
@@ -219,7 +220,7 @@ def batch_as_it_is(batch: Batch) -> Batch:
     return batch
 
 
-def fitted(config: dict[str, Any], allowed: Allowed = None, saved: int | None = None) -> tuple[Any, Spec, Agent, Deferred]:
+def fitted(config: Config, allowed: Allowed = None, saved: int | None = None) -> tuple[Any, Spec, Agent, Deferred]:
     """The parts of a run that must go together: the environment, its `Spec`, the agent, and the replay without its arguments.
 
     Args:
@@ -237,7 +238,7 @@ def fitted(config: dict[str, Any], allowed: Allowed = None, saved: int | None = 
     return env, spec, agent, make_replay
 
 
-def go_on_without_compiler(config: dict[str, Any], resumed: bool) -> None:
+def go_on_without_compiler(config: Config, resumed: bool) -> None:
     """Replace the compiled mode of a run that has a checkpoint, on a machine that has no compiler, because a job that is queued again
     cannot choose its machine. Ranks must have one mode, so that theirs stays."""
     if resumed and config["accelerate"]["mode"] == "compiled" and not can_compile(config):
@@ -245,7 +246,7 @@ def go_on_without_compiler(config: dict[str, Any], resumed: bool) -> None:
         config["accelerate"]["mode"] = "fast"
 
 
-def pin(config: dict[str, Any], agent: Agent, updates: int) -> bool:
+def pin(config: Config, agent: Agent, updates: int) -> bool:
     """Decide `accelerate.mode`, `accelerate.matmul_precision` and the number of threads by fixed rules, and write them into the
     configuration. A resumed run reads them there.
 
@@ -286,9 +287,7 @@ def widest(agent: Agent) -> int:
     return max((max(getattr(block, "sizes", (1,))) for block in blocks_of(agent)), default=1)
 
 
-def learner_for(
-    config: dict[str, Any], agent: Agent, batch: Callable[[Any], Batch], folder: RunFolder, automatic: bool, ranks: Ranks
-) -> Learner:
+def learner_for(config: Config, agent: Agent, batch: Callable[[Any], Batch], folder: RunFolder, automatic: bool, ranks: Ranks) -> Learner:
     """The learner for `accelerate.mode`, which `pin` has decided.
 
     Args:

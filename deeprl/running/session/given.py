@@ -7,10 +7,11 @@ from typing import Any
 
 from deeprl.errors import ConfigError
 from deeprl.running.config.rules import get, put
+from deeprl.running.runs.config_file import Config
 from deeprl.system.functions import GIVEN, name_of, takes
 
 
-def replace_function(stored: dict[str, Any], function: Callable[..., Any]) -> None:
+def replace_function(stored: Config, function: Callable[..., Any]) -> None:
     """Write a function that this process was given as an object into a stored configuration, under a name of this process.
 
     Raises:

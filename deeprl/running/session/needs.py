@@ -12,12 +12,13 @@ from deeprl.running.accelerate.graph import has_compiler
 from deeprl.running.config.dry_run import dry_run
 from deeprl.running.config.instantiate import Deferred
 from deeprl.running.config.rules import get
+from deeprl.running.runs.config_file import Config
 from deeprl.running.session.warm_start import warm_start
 from deeprl.system.machine import extra
 from deeprl.types import Spec
 
 
-def require(config: dict[str, Any], env: Any, agent: Agent, spec: Spec, memory: Deferred, machine: bool) -> None:
+def require(config: Config, env: Any, agent: Agent, spec: Spec, memory: Deferred, machine: bool) -> None:
     """All of these checks, for a job that starts later, in another process.
 
     Args:
@@ -36,7 +37,7 @@ def require(config: dict[str, Any], env: Any, agent: Agent, spec: Spec, memory: 
         warm_start(agent, config["init_from"])
 
 
-def require_packages(config: dict[str, Any], env: Any) -> None:
+def require_packages(config: Config, env: Any) -> None:
     """
     Raises:
         ConfigError: the run wants Weights & Biases or videos, and this machine cannot have them.
@@ -49,12 +50,12 @@ def require_packages(config: dict[str, Any], env: Any) -> None:
         check_rendering(env, "evaluation.video=true")
 
 
-def can_compile(config: dict[str, Any]) -> bool:
+def can_compile(config: Config) -> bool:
     """Whether this machine can make the mode `compiled` work, which records CUDA graphs on a GPU and needs a compiler elsewhere."""
     return str(config["device"]).startswith("cuda") or has_compiler()
 
 
-def require_compiler(config: dict[str, Any]) -> None:
+def require_compiler(config: Config) -> None:
     """
     Raises:
         ConfigError: the mode needs a compiler, and this machine has none.

@@ -14,7 +14,7 @@ from deeprl.running.collect.cluster import cluster_for
 from deeprl.running.config.instantiate import Allowed, instantiate
 from deeprl.running.config.rules import get
 from deeprl.running.runs.checkpoints import Checkpoints
-from deeprl.running.runs.config_file import written
+from deeprl.running.runs.config_file import Config, written
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.loggers import Loggers, Logging
 from deeprl.running.runs.places import holds_run, require_new
@@ -25,6 +25,7 @@ from deeprl.running.training.restoring import require_unchanged
 from deeprl.running.training.trainer import Trainer
 from deeprl.system import terminal
 from deeprl.system.contention import Contention
+from deeprl.system.files import JsonObject
 from deeprl.system.machine import system_entry
 from deeprl.system.progress import Progress
 from deeprl.system.ranks import Ranks
@@ -34,7 +35,7 @@ from deeprl.system.watchdog import Watchdog
 
 
 def train(
-    config: dict[str, Any],
+    config: Config,
     path: Path,
     resume: bool = False,
     allowed: Allowed = None,
@@ -105,7 +106,7 @@ def train(
     return outcome, trainer
 
 
-def record_failure(trainer: Trainer, error: BaseException, ready: bool, before: dict[str, Any] | None) -> None:
+def record_failure(trainer: Trainer, error: BaseException, ready: bool, before: JsonObject | None) -> None:
     """Write an error to status.json.
 
     Args:
@@ -122,7 +123,7 @@ def record_failure(trainer: Trainer, error: BaseException, ready: bool, before: 
             trainer.folder.write_status("failed", before["step"], before["updates"], said, saved=before.get("saved"))
 
 
-def require_checkpoints(folder: RunFolder, status: dict[str, Any]) -> None:
+def require_checkpoints(folder: RunFolder, status: JsonObject) -> None:
     """A run that has saved goes on from a checkpoint only, because it would else start at step 0 and empty its records.
 
     Raises:
@@ -153,7 +154,7 @@ COMPUTING = ("packages.python", "packages.torch", "cpu", "gpu")
 """Entries of system.json with which a resumed run is the same bit for bit"""
 
 
-def say_if_elsewhere(before: list[Any], now: dict[str, Any]) -> None:
+def say_if_elsewhere(before: list[Any], now: JsonObject) -> None:
     """Say where a run goes on with other versions or on another processor than those of its last start, if that is known."""
     known = [(key, get(start, key), get(now, key)) for start in before for key in COMPUTING]
     changed = [f"{key.split('.')[-1]} {was!s:.100} -> {is_!s:.100}" for key, was, is_ in known if was is not None and was != is_]
@@ -187,7 +188,7 @@ def started(trainer: Trainer, logging: Logging, resume: bool) -> Loggers:
     return loggers
 
 
-def logging_of(config: dict[str, Any], allowed: Allowed) -> Logging:
+def logging_of(config: Config, allowed: Allowed) -> Logging:
     """
     Raises:
         ConfigError: `logger` does not name a `Logging`.
@@ -198,7 +199,7 @@ def logging_of(config: dict[str, Any], allowed: Allowed) -> Logging:
     return found
 
 
-def built(config: dict[str, Any], folder: RunFolder, allowed: Allowed, ranks: Ranks, **where: Any) -> Trainer:
+def built(config: Config, folder: RunFolder, allowed: Allowed, ranks: Ranks, **where: Any) -> Trainer:
     """The trainer of a run. An error other than `ConfigError` is written to status.json, because the machine caused it, not the user."""
     try:
         return assemble(config, folder, allowed, ranks=ranks, **where)
@@ -212,6 +213,6 @@ def built(config: dict[str, Any], folder: RunFolder, allowed: Allowed, ranks: Ra
         raise
 
 
-def as_page(config: dict[str, Any]) -> str:
+def as_page(config: Config) -> str:
     """The configuration as text for TensorBoard."""
     return "```yaml\n" + written(config) + "```"

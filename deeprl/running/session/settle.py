@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from deeprl.running.collect.choice import settle_collect
 from deeprl.running.config import own_files, tuned
 from deeprl.running.config.rollouts import check_source
 from deeprl.running.config.rules import finalise, get, put, with_shares
 from deeprl.running.config.sources import planned_updates, source_class
+from deeprl.running.runs.config_file import Config
 from deeprl.system.terminal import say, some
 
 
-def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
+def settle(config: Config, user: set[str]) -> Config:
     """Check a configuration, and replace shares of `steps` by steps.
 
     Args:
@@ -37,7 +36,7 @@ def settle(config: dict[str, Any], user: set[str]) -> dict[str, Any]:
     return config
 
 
-def check_files(config: dict[str, Any], experiment: str) -> None:
+def check_files(config: Config, experiment: str) -> None:
     """
     Raises:
         ConfigError: a file of the user that the run starts from has a wrong key.
@@ -56,7 +55,7 @@ FITTING = {"evaluation.every": 0.1, "log.every": 0.01}
 """Periods, and the share of `steps` that replaces one that is as long as the run"""
 
 
-def fit_periods(config: dict[str, Any], user: set[str]) -> None:
+def fit_periods(config: Config, user: set[str]) -> None:
     """Shorten periods of tuned files and experiments that a run with few steps would never reach, so that it has curves. Those that the
     user set stay. No weight depends on them."""
     for key, share in FITTING.items():
@@ -66,7 +65,7 @@ def fit_periods(config: dict[str, Any], user: set[str]) -> None:
             say(f"{key}={max(1, round(share * steps))} replaces {period:,}, which the {steps:,} steps of this run do not reach")
 
 
-def tell_if_no_update(config: dict[str, Any]) -> None:
+def tell_if_no_update(config: Config) -> None:
     """Say that a run of an agent that learns ends before its first update."""
     named = source_class(config).paced_by
     if named and not planned_updates(config):

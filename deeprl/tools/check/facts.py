@@ -17,9 +17,11 @@ from deeprl.running.accelerate.modes import WORTH_COMPILING
 from deeprl.running.config.instantiate import instantiate
 from deeprl.running.config.rules import get
 from deeprl.running.config.sources import planned_updates
+from deeprl.running.runs.config_file import Config
 from deeprl.running.session.assemble import WORTH_THREADS, widest
 from deeprl.running.training.episodes import Episodes
 from deeprl.running.training.trainer import Trainer
+from deeprl.system.files import JsonObject
 from deeprl.system.machine import gpu_driver, peak_memory, resident_memory, system_entry, usable_cores
 from deeprl.tools.check.record import Decision, Environment, Memory, NetworkSize, Seen, Target
 
@@ -27,7 +29,7 @@ ENOUGH = 500
 """Rows from which an entry of observations that never changed counts as constant"""
 
 
-def system(device: str) -> dict[str, Any]:
+def system(device: str) -> JsonObject:
     driver = gpu_driver() if device.startswith("cuda") else None
     return {**system_entry(device), "cores": usable_cores(), "driver": driver}
 
@@ -45,7 +47,7 @@ def networks(agent: Agent) -> tuple[NetworkSize, ...]:
     return tuple(found.values())
 
 
-def environment(config: dict[str, Any], env: Any) -> Environment:
+def environment(config: Config, env: Any) -> Environment:
     """
     Args:
         env: the object that `env` describes. One game is made and closed.
@@ -72,7 +74,7 @@ def size(tensors: Any) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def memory(trainer: Trainer, config: dict[str, Any], available: int | None, device_available: int | None, root: Path) -> Memory:
+def memory(trainer: Trainer, config: Config, available: int | None, device_available: int | None, root: Path) -> Memory:
     """
     Args:
         trainer: after the measurement, which ended with a checkpoint.
@@ -104,7 +106,7 @@ def memory(trainer: Trainer, config: dict[str, Any], available: int | None, devi
     )
 
 
-def targets(config: dict[str, Any], agent: Agent) -> tuple[Target, ...]:
+def targets(config: Config, agent: Agent) -> tuple[Target, ...]:
     """How often target networks follow. A period of the chain is named `sync` or `shift`; its key is `sync_period`, or that of DQN."""
     chain, steps = get(config, "agent.chain", {}), max(config["steps"] - get(config, "replay.learning_starts", 0), 0)
     found = []
@@ -118,7 +120,7 @@ def targets(config: dict[str, Any], agent: Agent) -> tuple[Target, ...]:
     return tuple(found)
 
 
-def support(config: dict[str, Any]) -> tuple[float, float] | None:
+def support(config: Config) -> tuple[float, float] | None:
     """Range of returns of a bounded head. A mapping changes the units, so that the range says nothing then."""
     if not str(get(config, "agent.mapping._target_", "Identity")).endswith(".Identity"):
         return None
@@ -158,7 +160,7 @@ def seen(source: Source, played: Episodes, agent: Agent) -> Seen:
 # ---- automatic choices
 
 
-def decisions(asked: dict[str, Any], config: dict[str, Any], chosen: dict[str, str], agent: Agent) -> tuple[Decision, ...]:
+def decisions(asked: Config, config: Config, chosen: dict[str, str], agent: Agent) -> tuple[Decision, ...]:
     """What every automatic setting chose, and why.
 
     Args:
@@ -195,7 +197,7 @@ def sequences(agent: Agent) -> bool:
     return "sequences" in agent.needs
 
 
-def slot_decision(slot: str, config: dict[str, Any], agent: Agent) -> tuple[str, str]:
+def slot_decision(slot: str, config: Config, agent: Agent) -> tuple[str, str]:
     """Choice of a slot with the option `auto`, and its reason."""
     shape = agent.spec.obs_shape
     group, _, place = slot.partition("@")

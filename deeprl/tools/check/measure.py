@@ -17,6 +17,7 @@ from deeprl.errors import Stopped
 from deeprl.learning.agent import Agent
 from deeprl.replay.source import Source
 from deeprl.running.config.rules import MOST
+from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.loggers import Logging
 from deeprl.running.training.learner import Learner
 from deeprl.running.training.trainer import Trainer
@@ -144,7 +145,7 @@ def first_updates(agent: Agent) -> int:
     return LONGEST_WAIT
 
 
-def endless(config: dict[str, Any]) -> None:
+def endless(config: Config) -> None:
     """Change the configuration of a trainer in place, because its parts share it: no end, and no evaluations or checkpoints between."""
     config.update(steps=MOST)
     config["evaluation"].update(every=None, video=False)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from deeprl.running.runs.config_file import Config
+from deeprl.system.files import JsonObject
 
 
 class NetworkSize(NamedTuple):
@@ -143,11 +146,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class Record:
-    config: dict[str, Any]
+    config: Config
     """As config.yaml would hold it"""
     tuned: str | None
     """File of the tuned settings that apply"""
-    system: dict[str, Any]
+    system: JsonObject
     """Versions and hardware, as in system.json, and `cores` and `driver`"""
     decisions: tuple[Decision, ...]
     environment: Environment

@@ -17,7 +17,7 @@ import deeprl
 from deeprl.errors import RunFolderError
 from deeprl.running.session.api import Run
 from deeprl.running.training.evaluation import evaluation_seed
-from deeprl.system.files import make_folder, plain, replace_file
+from deeprl.system.files import JsonObject, make_folder, plain, replace_file
 from deeprl.system.terminal import say
 from deeprl.tools.export import check, programs
 from deeprl.tools.export.policy import ExportedPolicy
@@ -126,7 +126,7 @@ def compared_onnx(run: Run, policy: ExportedPolicy, model: bytes, obs: np.ndarra
     return compared(run, policy, runner, obs, f"the ONNX model ({name})")
 
 
-def converted(program: torch.export.ExportedProgram, about: dict[str, Any]) -> bytes:
+def converted(program: torch.export.ExportedProgram, about: JsonObject) -> bytes:
     """
     Raises:
         RunFolderError: torch does not convert the program to ONNX, mostly because onnx, onnxscript or onnx_ir is older than it expects.
@@ -139,11 +139,11 @@ def converted(program: torch.export.ExportedProgram, about: dict[str, Any]) -> b
         raise RunFolderError(f"torch {torch.__version__} could not convert the policy to ONNX ({reason}): {remedy}") from error
 
 
-def metadata(run: Run, game: Any) -> dict[str, Any]:
+def metadata(run: Run, game: Any) -> JsonObject:
     """What a user of the policy has to know."""
     spec, actions, config = run.agent.spec, game.actions, run.config
     obs = {"name": programs.INPUT, "shape": ["M", *spec.obs_shape], "dtype": str(spec.obs_dtype).removeprefix("torch.")}
-    action: dict[str, Any] = {"name": programs.OUTPUT, "shape": ["M", *actions.shape], "dtype": "int64" if actions.num else "float32"}
+    action: JsonObject = {"name": programs.OUTPUT, "shape": ["M", *actions.shape], "dtype": "int64" if actions.num else "float32"}
     if actions.num:
         first = np.broadcast_to(actions.start, actions.shape)
         action |= {"low": first, "high": first + np.reshape(actions.sizes or actions.num, actions.shape) - 1}
@@ -163,7 +163,7 @@ def metadata(run: Run, game: Any) -> dict[str, Any]:
     return plain(found)
 
 
-def write(folder: Path, contents: dict[str, bytes], about: dict[str, Any], follow: bool) -> None:
+def write(folder: Path, contents: dict[str, bytes], about: JsonObject, follow: bool) -> None:
     """
     Args:
         follow: whether the folder may be a link, as one that the user named.

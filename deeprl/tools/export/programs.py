@@ -18,6 +18,7 @@ from torch.export import Dim, ExportedProgram
 
 from deeprl.running.accelerate.graph import apart
 from deeprl.running.accelerate.modes import apply
+from deeprl.system.files import JsonObject
 from deeprl.tools.export.policy import ExportedPolicy
 
 INPUT, OUTPUT = "obs", "action"
@@ -80,7 +81,7 @@ def runner(program: ExportedProgram) -> Runner:
     return lambda obs: module(torch.from_numpy(obs)).numpy()
 
 
-def saved(program: ExportedProgram, metadata: dict[str, Any]) -> bytes:
+def saved(program: ExportedProgram, metadata: JsonObject) -> bytes:
     """A program as the content of a .pt2 file, with the metadata as its extra file `policy.json`."""
     file = io.BytesIO()
     with silence():
@@ -99,7 +100,7 @@ REPLACED = {torch.ops.aten.sinh.default: sinh, torch.ops.aten.baddbmm.default: a
 """ONNX Runtime has no sinh in float64, in which value mappings are; torch 2.6 cannot convert `baddbmm` with a free number of rows"""
 
 
-def onnx_model(program: ExportedProgram, metadata: dict[str, Any]) -> bytes:
+def onnx_model(program: ExportedProgram, metadata: JsonObject) -> bytes:
     """A program as the content of an .onnx file, weights included. Each key of the metadata is a property of the model; what is no text is
     there as JSON."""
     with torch.no_grad(), silence():

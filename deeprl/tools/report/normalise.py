@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from deeprl.running.runs.config_file import Config
+
 WORDS = {
     "human": "human-normalised: 0 is a random agent, 1 a professional human tester (constants as in Wang and others, 2016)",
     "threshold": "divided by the reward threshold at which Gymnasium's registry calls the task solved",
@@ -48,14 +50,14 @@ def scales(environments: Mapping[str, Sequence[Any]], scores: Mapping[str, np.nd
     return "range", {task: ScoreScale(float(values.min()), float(values.max())) for task, values in scores.items()}
 
 
-def human(env: dict[str, Any]) -> ScoreScale | None:
+def human(env: Config) -> ScoreScale | None:
     if not str(env.get("_target_")).startswith("deeprl.envs.atari."):
         return None
     constants = ATARI.get(str(env.get("game")))
     return ScoreScale(*constants) if constants else None
 
 
-def threshold(env: dict[str, Any]) -> ScoreScale | None:
+def threshold(env: Config) -> ScoreScale | None:
     """None where the registry has no positive threshold, or where wrappers, arguments or another time limit may have changed the returns.
     The environment is only looked up, because a stranger's id may name a module to import."""
     import gymnasium

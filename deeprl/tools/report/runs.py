@@ -13,8 +13,10 @@ import numpy as np
 
 from deeprl.errors import RunFolderError
 from deeprl.running.config.rules import MOST, get
+from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.folder import RunFolder, read_lines
 from deeprl.running.runs.places import find_runs
+from deeprl.system.files import JsonObject
 
 LAST = 4
 """Number of evaluations in the score that averages several."""
@@ -61,7 +63,7 @@ class RunRecord:
     name: str
     """Its folder, without what the folders of all runs have in common"""
     path: Path
-    config: dict[str, Any]
+    config: Config
     task: str
     agent: str
     seed: str
@@ -210,14 +212,14 @@ def final(curve: Curve, summary: Any) -> Final | None:
     return Final(float(curve.reward[-1]), int(last), "evaluations.jsonl") if last >= 0 else None
 
 
-def wall_time(curve: Curve, summary: dict[str, Any]) -> float:
+def wall_time(curve: Curve, summary: JsonObject) -> float:
     """`wall_seconds` of summary.json, unless the run went on after it; without it the time of the last evaluation."""
     seconds, steps = summary.get("wall_seconds"), summary.get("steps")
     known = number(seconds) and number(steps) and (not len(curve.step) or steps >= curve.step[-1])
     return float(seconds) if known else float(curve.seconds[-1]) if len(curve.seconds) else np.nan  # type: ignore[arg-type]
 
 
-def machine(start: dict[str, Any]) -> Machine:
+def machine(start: JsonObject) -> Machine:
     git, packages = start.get("git"), start.get("packages")
     commit = short(git.get("commit") or "", 40) + (DIRTY if git.get("dirty") else "") if isinstance(git, dict) else ""
     named = list(packages.items())[:PACKAGES] if isinstance(packages, dict) else []

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs.folder import JSON_LIMIT, RunFolder, holder
 from deeprl.running.runs.moved import word_of_today
-from deeprl.system.files import own_folder, read_regular, replace_file, strict_json
+from deeprl.system.files import JsonObject, own_folder, read_regular, replace_file, strict_json
 from deeprl.system.machine import now
 from deeprl.tools.sweep.grid import Job, is_override
 
@@ -100,7 +100,7 @@ class SweepFolder:
             if found.place == self.place:
                 return None
         jobs = [{"folder": job.name, "overrides": job.overrides} for job in self.jobs]
-        content: dict[str, Any] = {
+        content: JsonObject = {
             "overrides": self.overrides,
             "config_dir": self.config_dir,
             "cwd": self.cwd,

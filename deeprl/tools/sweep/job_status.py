@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deeprl.running.runs.folder import RunFolder
-from deeprl.system.files import strict_json, tail
+from deeprl.system.files import JsonObject, strict_json, tail
 
 TAIL = 1 << 16
 """Bytes at the end of metrics.jsonl that hold the newest value of each metric."""
@@ -47,9 +47,9 @@ def number(value: Any) -> float | None:
     return value if type(value) in (int, float) else None
 
 
-def latest(path: Path) -> dict[str, Any]:
+def latest(path: Path) -> JsonObject:
     """The newest value of each metric near the end of a file."""
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     with contextlib.suppress(OSError):
         for line in tail(path, TAIL).splitlines(keepends=True):
             with contextlib.suppress(ValueError):  # cut off at either end

@@ -6,10 +6,11 @@ import contextlib
 import io
 import json
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from deeprl.errors import ConfigError
 from deeprl.running.config.compose import compose
+from deeprl.running.runs.config_file import Config
 from deeprl.system.machine import available_memory
 from deeprl.system.terminal import amount, say
 from deeprl.tools.sweep.grid import Job
@@ -22,7 +23,7 @@ if TYPE_CHECKING:  # torch is slow to import, and `--help` needs none of it
 
 
 class SweepPlan(NamedTuple):
-    configs: list[dict[str, Any]]
+    configs: list[Config]
     """The settled configuration of each job."""
     bytes: list[int]
     """Memory of each job's replay, once it is full; 0 for jobs of other machines."""
@@ -76,7 +77,7 @@ def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = (), allowed:
     return SweepPlan(configs, sizes)
 
 
-def replay_bytes(config: dict[str, Any], spec: Spec, agent: Agent, memory: Deferred) -> int:
+def replay_bytes(config: Config, spec: Spec, agent: Agent, memory: Deferred) -> int:
     """Memory of a full replay. Making it takes none, because nobody writes into its pages."""
     from deeprl.running.config.sources import build_source
 
