@@ -193,13 +193,14 @@ def explain(overrides: list[str], error: Exception) -> str:
         if not offered or value in ("", "null", "~", *offered) or any(c in value for c in ",({["):
             continue
         short = {option.rpartition("/")[2]: option for option in offered}
-        near = renamed(f"{key}={value}") or nearest(value, offered) or nearest(value, short, short)
+        near = nearest(value, offered) or nearest(value, short, short)
         if key == "env" and re.search(r"-v\d+$", value):
             near += f" An id of Gymnasium is env=gym env.id={value}."
         if key == "agent" and (published := [name for name in options("experiment") if name.startswith(f"{value}_")]):
             near = f" There is {' and '.join(f'experiment={name}' for name in published)}."
         if owners := [slot for slot in slots_of(known) if value in options(slot)]:
             near = f" It is one of {owners[0]}: {owners[0]}={value}."
+        near = renamed(override) or near
         if override == "replay=auto":
             near = " Leave it out: the recipe of the agent, or its backup, chooses the replay."
         large = key in ("agent", "env")
