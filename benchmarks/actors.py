@@ -43,7 +43,7 @@ from deeprl.running.collect.cluster import cluster_for
 from deeprl.running.config.compose import compose
 from deeprl.running.runs.folder import RunFolder, read_lines
 from deeprl.running.session.assemble import assemble, collector_of_actor
-from deeprl.running.session.settle import settle
+from deeprl.running.session.complete import complete
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = ("evaluation.every=null", "evaluation.final_episodes=1", "checkpoint.every=null", "checkpoint.replay=false", "runtime.threads=1")
@@ -127,7 +127,7 @@ def timed(call, seconds: float = 0.5) -> list[float]:
 
 def settled(*words: str) -> dict[str, Any]:
     composed, user, _ = compose(words)
-    return settle(composed, user)
+    return complete(composed, user)
 
 
 def measured_costs(name: str, seconds: float) -> Costs:

@@ -19,7 +19,7 @@ from deeprl.running.config.build import agent_actions, option_target
 from deeprl.running.config.compose import compose
 from deeprl.running.config.menu import options
 from deeprl.running.runs.config_file import flatten
-from deeprl.running.session.settle import settle
+from deeprl.running.session.complete import complete
 
 STORED = Path(__file__).parent / "results" / "composed.json"
 ENVIRONMENTS = {
@@ -62,7 +62,7 @@ def commands() -> list[str]:
 def values(words: str) -> Values:
     """What config.yaml would hold, as flat keys."""
     with contextlib.redirect_stderr(io.StringIO()):
-        return dict(flatten(settle(*compose(words.split())[:2])))
+        return dict(flatten(complete(*compose(words.split())[:2])))
 
 
 def folded(found: dict[str, Values]) -> str:

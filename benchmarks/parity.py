@@ -17,7 +17,7 @@ from deeprl.running.config.compose import compose
 from deeprl.running.config.dry_run import made_up_batch
 from deeprl.running.config.instantiate import instantiate
 from deeprl.running.config.menu import options
-from deeprl.running.session.settle import settle
+from deeprl.running.session.complete import complete
 from deeprl.running.training.learner import CompiledLearner, Learner
 
 TOYS = {"discrete": "toy/chain", "continuous": "classic/pendulum"}
@@ -27,7 +27,7 @@ def twenty(name: str, mode: str) -> tuple[torch.Tensor, torch.Tensor]:
     """All parameters before and after, one vector each."""
     kind = agent_actions(compose([f"agent={name}"])[0]["agent"])
     config, user, _ = compose([f"agent={name}", f"env={TOYS[kind]}"])
-    config = settle(config, user)
+    config = complete(config, user)
     spec = instantiate(config["env"], "env").spec()
     agent = build_agent(config, spec)
     apply(agent, mode)

@@ -20,7 +20,7 @@ from benchmarks.speed.ours import sample
 from deeprl.running.config.compose import compose
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.assemble import assemble
-from deeprl.running.session.settle import settle
+from deeprl.running.session.complete import complete
 from deeprl.running.training.learner import Learner
 from deeprl.running.training.trainer import Trainer
 
@@ -122,7 +122,7 @@ def main() -> None:
     words = sys.argv[1:]
     steps, operators = option(words, "--steps", 2000), option(words, "--operators", 0)
     config, user, _ = compose(words)
-    config = settle(config, user)
+    config = complete(config, user)
     trainer = assemble(config, RunFolder(Path(tempfile.mkdtemp()) / "run"))
     clock = Clock()
     step, num = attach(clock, trainer), trainer.envs.num

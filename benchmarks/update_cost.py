@@ -21,7 +21,7 @@ from deeprl.running.config.build import build_agent
 from deeprl.running.config.compose import compose
 from deeprl.running.config.dry_run import made_up_batch
 from deeprl.running.config.instantiate import instantiate
-from deeprl.running.session.settle import settle
+from deeprl.running.session.complete import complete
 from deeprl.running.training.learner import Learner
 
 
@@ -37,7 +37,7 @@ def main() -> None:
     runs, found = {}, {}
     for name in given.agents:
         composed, user, _ = compose([*RECIPES.get(name, f"agent={name}").split(), f"env={given.env}"])
-        config = settle(composed, user)
+        config = complete(composed, user)
         spec, size = instantiate(config["env"], "env").spec(), config["replay"]["batch_size"]
         agent = build_agent(config, spec)
         apply(agent, "fast")

@@ -24,7 +24,7 @@ from .answers import flags, numbers
 from .conversion import Conversion
 from .gym import layers_of, refuse_statistics
 from .masks import KEY
-from .vector.backend import Answer, Backend, Failure, Game, close_quietly, own
+from .vector.backend import Backend, Failure, Game, StepResult, close_quietly, own
 from .vector.info import NOTHING, EpisodeInfo
 
 ALONE = (
@@ -183,7 +183,7 @@ class VectorGames(Backend):
         except BaseException as error:
             return [Failure(f"the vector raised {type(error).__name__}: {error}", own(error))] * self.num
 
-    def _step(self, actions: np.ndarray, seeds: list[int | None]) -> list[Answer | Failure | None]:
+    def _step(self, actions: np.ndarray, seeds: list[int | None]) -> list[StepResult | Failure | None]:
         obs, reward, terminated, truncated, info = self.vector.step(actions)
         rewards, terminated = numbers(reward), flags("terminated", terminated)
         ended = terminated | flags("truncated", truncated)

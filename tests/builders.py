@@ -97,9 +97,9 @@ def _composed(overrides: tuple[str, ...]) -> tuple[dict, set[str], dict[str, str
 
 @cache
 def _settled(overrides: tuple[str, ...]) -> dict:
-    from deeprl.running.session.settle import settle
+    from deeprl.running.session.complete import complete
 
-    return settle(*composed(*overrides)[:2])
+    return complete(*composed(*overrides)[:2])
 
 
 def composed(*overrides: str) -> tuple[dict, set[str], dict[str, str]]:
@@ -190,14 +190,14 @@ def begin(path: Path, *words: str) -> int:
     from deeprl.cli import train as door
     from deeprl.errors import ConfigError
     from deeprl.running.session import session
-    from deeprl.running.session.settle import settle
+    from deeprl.running.session.complete import complete
 
     config, user, _ = composed(*words)
     path.mkdir(parents=True)
 
     def trained() -> int:
         try:
-            return exits.ended(*session.train(settle(config, user), path), path)
+            return exits.ended(*session.train(complete(config, user), path), path)
         except ConfigError:
             door.discard(path)
             raise
@@ -353,11 +353,11 @@ def sac(spec: Spec = CONTINUOUS, seed: int = 0, **slots) -> ActorCritic:
 def train(path: Path, *overrides: str) -> Trainer:
     """A whole run in `path`, as `train.py` makes it, without its command line."""
     from deeprl.running.session import session
-    from deeprl.running.session.settle import settle
+    from deeprl.running.session.complete import complete
 
     config, user, _ = composed(*overrides)
     path.mkdir(parents=True)
-    return session.train(settle(config, user), path)[1]
+    return session.train(complete(config, user), path)[1]
 
 
 def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -35,7 +35,7 @@ from deeprl.running.config.compose import compose
 from deeprl.running.config.dry_run import made_up_batch
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.api import load
-from deeprl.running.session.settle import settle
+from deeprl.running.session.complete import complete
 from deeprl.running.session.warm_start import warm_start
 from deeprl.running.training import crash, trainer
 from deeprl.system.signals import Signals
@@ -128,7 +128,7 @@ def started_from(run: Path) -> int:
 
 @cache
 def new_agent() -> tuple[dict, Any]:
-    config = settle(*compose(WORDS)[:2])
+    config = complete(*compose(WORDS)[:2])
     return config, environment(config)[1]
 
 
@@ -160,19 +160,19 @@ def judged(code: object, text: str) -> str:
 @contextmanager
 def few(ticks: int) -> Iterator[None]:
     """A signal arrives at a resumed run after so many ticks. The collection of garbage, a third of a trial, is left out."""
-    plain, collect, left = Signals.heed, trainer.settle_memory, [ticks]
+    plain, collect, left = Signals.raise_if_stopped, trainer.freeze_objects, [ticks]
 
-    def heed(self: Signals) -> None:
+    def raise_if_stopped(self: Signals) -> None:
         left[0] -= 1
         if left[0] < 0:
             raise Stopped("the trial is over")
         plain(self)
 
-    Signals.heed, trainer.settle_memory = heed, lambda: None  # type: ignore[method-assign]
+    Signals.raise_if_stopped, trainer.freeze_objects = raise_if_stopped, lambda: None  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Signals.heed, trainer.settle_memory = plain, collect  # type: ignore[method-assign]
+        Signals.raise_if_stopped, trainer.freeze_objects = plain, collect  # type: ignore[method-assign]
 
 
 def surroundings(run: Path) -> dict[str, object]:

@@ -26,7 +26,7 @@ from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.loggers import Loggers
 from deeprl.running.session import session
 from deeprl.running.session.assemble import assemble
-from deeprl.running.session.settle import settle
+from deeprl.running.session.complete import complete
 from deeprl.running.training.collector import Collector
 from deeprl.running.training.trainer import Trainer
 from deeprl.system.progress import Progress
@@ -35,7 +35,7 @@ from deeprl.system.progress import Progress
 def assembled(overrides: list[str], rows: int) -> Trainer:
     """A trainer whose replay holds `rows` steps."""
     config, user, _ = compose(overrides)
-    trainer = assemble(settle(config, user), RunFolder(Path(tempfile.mkdtemp()) / "run"))
+    trainer = assemble(complete(config, user), RunFolder(Path(tempfile.mkdtemp()) / "run"))
     for step in range(0, rows, trainer.envs.num):
         trainer.collector.tick(step)
     return trainer
@@ -95,7 +95,7 @@ def loop(warm_up: int, overrides: list[str]) -> None:
     config, user, _ = compose(overrides)
     folder = Path(tempfile.mkdtemp()) / "run"
     folder.mkdir()
-    session.train(settle(config, user), folder)
+    session.train(complete(config, user), folder)
 
 
 if __name__ == "__main__":

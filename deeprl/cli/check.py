@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deeprl.cli.exits import FAILED, FINISHED
 from deeprl.running.config import folders
-from deeprl.system.terminal import answer
+from deeprl.system.terminal import print_result
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
         folders.add(options.config_dir)
     record = build(options.overrides, options.seconds)
     found = suspicions(record)
-    answer(as_json(record, found) if options.json else page(record, found))
+    print_result(as_json(record, found) if options.json else page(record, found))
     return FAILED if options.strict and found else FINISHED
 
 

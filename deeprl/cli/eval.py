@@ -10,7 +10,7 @@ from pathlib import Path
 from deeprl.cli.arguments import at_least_one, checkpoints
 from deeprl.cli.each import each_run
 from deeprl.running.runs.folder import read_lines
-from deeprl.system.terminal import answer
+from deeprl.system.terminal import print_result
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,16 +38,18 @@ def run(options: argparse.Namespace) -> int:
         result = evaluate(run.agent, run.env.make_evaluation, episodes, num, seed, run.step, run.config["device"], tick, (values,))
         diagnostics, numbers, around = values.metrics(), summarise(result["returns"]), interval(result["returns"])
         if options.json:
-            answer(json.dumps({"run": str(path), "step": run.step, **numbers, "interval": around, **result, "diagnostics": diagnostics}))
+            print_result(
+                json.dumps({"run": str(path), "step": run.step, **numbers, "interval": around, **result, "diagnostics": diagnostics})
+            )
             return
-        answer(f"{path}, step {run.step:,}, seed {seed}, {episodes} episodes")
-        told = "no interval of one episode" if around is None else "95 % interval [{:.2f}, {:.2f}]".format(*around)
-        answer("  " + "   ".join([f"mean {numbers['mean']:.2f}", told, f"IQM {numbers['iqm']:.2f}", f"std {numbers['std']:.2f}"]))
+        print_result(f"{path}, step {run.step:,}, seed {seed}, {episodes} episodes")
+        spread = "no interval of one episode" if around is None else "95 % interval [{:.2f}, {:.2f}]".format(*around)
+        print_result("  " + "   ".join([f"mean {numbers['mean']:.2f}", spread, f"IQM {numbers['iqm']:.2f}", f"std {numbers['std']:.2f}"]))
         for name, value in means_told(result).items():
-            answer(f"  {name} {value:.4g}")
+            print_result(f"  {name} {value:.4g}")
         if "value" in diagnostics:
             value, returned, over = (diagnostics[name] for name in ("value", "discounted_return", "overestimation"))
-            answer(f"  discounted, in learned rewards: value {value:.2f}, return {returned:.2f}, overestimation {over:+.2f}")
+            print_result(f"  discounted, in learned rewards: value {value:.2f}, return {returned:.2f}, overestimation {over:+.2f}")
 
     return each_run(options.run, one)
 

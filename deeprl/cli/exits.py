@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from deeprl.errors import FAILED, FINISHED, STOPPED, WRONG, CheckpointError, ConfigError, Failed, MachineError, RankError, RunFolderError
 from deeprl.system import terminal
 from deeprl.system.files import replace_file
-from deeprl.system.terminal import answer, brief, described, described_trace, from_here, plain_warnings, say
+from deeprl.system.terminal import brief, described, described_trace, from_here, plain_warnings, print_result, say
 
 if TYPE_CHECKING:
     from deeprl.running.training.trainer import Trainer
@@ -73,10 +73,10 @@ def failure(error: BaseException, path: Path) -> str:
         where = f"The traceback is in {shown / 'traceback.txt'}."
     except OSError:
         where = ""
-    told = (described(error), "", "")
+    parts = (described(error), "", "")
     if isinstance(error, Failed):
-        told = (f"{type(error).__name__}: {error.what}", brief(error.why), error.remedy)
-    what, why, remedy = (f"{text.rstrip('.')}. " if text else "" for text in told)
+        parts = (f"{type(error).__name__}: {error.what}", brief(error.why), error.remedy)
+    what, why, remedy = (f"{text.rstrip('.')}. " if text else "" for text in parts)
     return "\n  ".join(line.rstrip() for line in (f"the run failed: {what}", why + where, remedy + resumable) if line)
 
 
@@ -85,5 +85,5 @@ def ended(outcome: str, trainer: Trainer, path: Path) -> int:
     from deeprl.cli.farewell import farewell
 
     if trainer.ranks.first:  # it has written what is told here
-        answer(farewell(outcome, trainer, path))
+        print_result(farewell(outcome, trainer, path))
     return FINISHED if outcome == "finished" else STOPPED

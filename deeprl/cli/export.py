@@ -10,7 +10,7 @@ from deeprl.cli.each import each_run
 from deeprl.errors import ConfigError
 from deeprl.running.runs.places import find_runs
 from deeprl.system.machine import extra, lacking
-from deeprl.system.terminal import answer, say
+from deeprl.system.terminal import print_result, say
 
 NEEDS = ("onnx", "onnxscript")
 
@@ -41,6 +41,6 @@ def run(options: argparse.Namespace) -> int:
             if result is not None:
                 words = f"agrees with the agent on {result.observations:,} observations: largest difference {result.largest:.2g}"
                 words += f", where rounding explains {result.allowed:.2g}"
-            answer(f"{file}: step {loaded.step:,}, {file.stat().st_size:,} bytes; {words}")
+            print_result(f"{file}: step {loaded.step:,}, {file.stat().st_size:,} bytes; {words}")
 
     return each_run(options.run, one)

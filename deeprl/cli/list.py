@@ -15,7 +15,7 @@ from deeprl.running.config.menu import groups, options
 from deeprl.running.config.overrides import placed
 from deeprl.running.config.own_files import of_users
 from deeprl.running.config.rules import nearest
-from deeprl.system.terminal import answer, columns
+from deeprl.system.terminal import columns, print_result
 
 if TYPE_CHECKING:
     from deeprl.running.config.combinations import Refusal
@@ -38,13 +38,13 @@ def run(asked: argparse.Namespace) -> int:
     slot = NAMES.get(asked.slot, asked.slot)
     slot = placed(slot).partition("@")[0] if slot else slot  # agent/actor/torso has the options of agent/torso
     if slot is None:
-        answer("\n".join(menu((*SLOTS, *recipes_of_others()))))
+        print_result("\n".join(menu((*SLOTS, *recipes_of_others()))))
     elif slot == "combinations":
-        answer(combinations())
+        print_result(combinations())
     elif slot and options(slot):
-        answer("\n".join(columns(listed(slot))))
+        print_result("\n".join(columns(listed(slot))))
     elif slot and (rows := [row for row in listed(slot.partition("/")[0]) if row[0].startswith(f"{slot.removeprefix('env/')}/")]):
-        answer("\n".join(columns(rows)))  # a family: env/atari
+        print_result("\n".join(columns(rows)))  # a family: env/atari
     else:
         raise ConfigError(f"deeprl list {slot}: there is no such slot.{nearest(slot, [*groups(), 'combinations'])}")
     return 0

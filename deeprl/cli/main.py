@@ -68,9 +68,9 @@ class Version(argparse.Action):
 
     def __call__(self, parser, *ignored) -> NoReturn:
         from deeprl.cli.page import version_page
-        from deeprl.system.terminal import answer
+        from deeprl.system.terminal import print_result
 
-        answer(version_page())
+        print_result(version_page())
         sys.exit()
 
 

@@ -11,7 +11,7 @@ from deeprl.cli.arguments import at_least_one, checkpoints
 from deeprl.cli.each import each_run
 from deeprl.errors import RunFolderError
 from deeprl.running.runs.folder import RunFolder
-from deeprl.system.terminal import answer, say
+from deeprl.system.terminal import print_result, say
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
             line = f"{target}: return {returned:.2f}, {result['lengths'][0]:,} steps"
             if returned != tape.returned:
                 line += f"; without rendering it was {tape.returned:.2f}: rendering changes this environment"
-            answer(line)
+            print_result(line)
             animations[f"video/seed_{seed}"] = animation(target)
         show(path, run.step, animations)
 

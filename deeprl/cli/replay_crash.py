@@ -9,7 +9,7 @@ from pathlib import Path
 from deeprl.cli.arguments import allow_package
 from deeprl.errors import CheckpointError
 from deeprl.running.runs.places import holds_run
-from deeprl.system.terminal import answer
+from deeprl.system.terminal import print_result
 
 BUNDLE = re.compile(r"step_\d{12}(_rank\d+)?")
 
@@ -45,8 +45,8 @@ def run(options: argparse.Namespace) -> int:
     objective = failure["objective"]
     try:
         agent.load_state(state)
-        answer(f"{bundle}: update {failure['update']:,}, step {failure['step']:,}, {f'loss {objective}' if objective else 'weights'}")
-        answer(f"  then: {failure['tensor']}")
+        print_result(f"{bundle}: update {failure['update']:,}, step {failure['step']:,}, {f'loss {objective}' if objective else 'weights'}")
+        print_result(f"  then: {failure['tensor']}")
         if objective is None or batch is None:
             found = crash.weights_fault(agent)
         else:
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
                 found = crash.fault(agent, crash.to_device(batch, config["device"]), objective)
     except DAMAGE as error:
         raise CheckpointError(f"{bundle} does not fit its configuration: {type(error).__name__}: {error}") from error
-    answer(f"  now:  {found or 'every number is finite'}")
+    print_result(f"  now:  {found or 'every number is finite'}")
     return 0 if found else 1
 
 

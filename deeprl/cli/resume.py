@@ -20,7 +20,7 @@ from deeprl.running.config.rules import IDENTITY, RESUMABLE, finalise, get, near
 from deeprl.running.runs.config_file import CHANGEABLE, Config, flatten
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.moved import renamed
-from deeprl.system.terminal import answer
+from deeprl.system.terminal import print_result
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,12 +58,12 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] | None = (),
     config = changed(stored, overrides)
     prepare()
     if said := nothing_to_train(path, folder.read_status() or {}, stored, config, overrides):
-        answer(said)
+        print_result(said)
         return FINISHED
     require_connections(config, overrides)
     changes = [f"{key}: {value} -> {get(config, key)}" for key, value in flatten(stored) if get(config, key) != value]
     if changes:
-        answer("\n".join(changes))
+        print_result("\n".join(changes))
     home = path.absolute()  # because an environment may change the current folder
 
     def trained() -> int:
@@ -85,12 +85,12 @@ def nothing_to_train(path: Path, status: dict, stored: Config, config: Config, o
     if config["steps"] > reached:
         return ""
     longer = f"To train longer: deeprl resume {named} steps={2 * reached}"
-    if learned_out(config, reached):
+    if rates_are_zero(config, reached):
         longer = f"Its learning rate is 0 from here on: to train longer, start another run with more steps, or with init_from={named}"
     return f"{path} is finished at step {reached:,}{unused}. {longer}"
 
 
-def learned_out(config: Config, step: int) -> bool:
+def rates_are_zero(config: Config, step: int) -> bool:
     """Whether the schedules of all learning rates have come to an end at 0."""
     schedules = [value.get("schedule") or {} for key, value in config["agent"].items() if key.endswith("optimizer")]
     ends = [

@@ -11,7 +11,7 @@ from deeprl.errors import RunFolderError
 from deeprl.running.runs.folder import RunFolder, holder
 from deeprl.running.runs.places import find_runs
 from deeprl.system.progress import duration
-from deeprl.system.terminal import answer, one_line, say
+from deeprl.system.terminal import one_line, print_result, say
 from deeprl.tools.sweep.job_status import look
 
 UNHELD = "no process"
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     if not paths:
         raise RunFolderError(f"{', '.join(map(str, options.folders))}: no run folder is there")
     rows = [row_of(path) for path in paths.values()]
-    answer("\n".join(table([row.cells for row in rows])))
+    print_result("\n".join(table([row.cells for row in rows])))
     for row in rows:
         if row.remark:
             say(row.remark)

@@ -18,7 +18,7 @@ from deeprl.running.runs.folder import holder
 from deeprl.running.runs.places import STAMP, new_folder
 from deeprl.system.machine import usable_cores
 from deeprl.system.signals import Signals
-from deeprl.system.terminal import answer, say
+from deeprl.system.terminal import print_result, say
 from deeprl.tools.sweep.conduct import conduct
 from deeprl.tools.sweep.folder import PLACES, Place, SweepFolder, require_empty
 from deeprl.tools.sweep.grid import Job, expand
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     made = options.dir is None and options.overrides[:1] != ["resume"]
     todo = [job for job in folder.jobs if made or unfinished(folder, job)]
     if not todo:
-        answer(f"{folder.path}: all {len(folder.jobs)} jobs are finished; nothing to do")
+        print_result(f"{folder.path}: all {len(folder.jobs)} jobs are finished; nothing to do")
         return FINISHED
     with folder.at_home():
         begun = {job.name for job in todo if not made and (folder.run(job) / "checkpoints" / "last").exists()}
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
         else:
             folder.require_free(todo)
             require_none_queued(folder, todo)
-        folder.settle()  # now, because a refused command leaves the place of the one before
+        folder.store()  # now, because a refused command leaves the place of the one before
         say(f"{folder.path}: {len(todo)} of {len(folder.jobs)} jobs to run")
         view = TableView(folder, {job.name: config["steps"] for job, config in zip(todo, plan.configs)}, launcher.slots)
         try:
@@ -232,12 +232,12 @@ def ended(folder: SweepFolder, todo: Sequence[Job], codes: Mapping[str, int], fa
     failed = [job for job in todo if codes.get(job.name, FINISHED) not in (FINISHED, STOPPED)]
     open_jobs = [job for job in todo if codes.get(job.name, STOPPED) == STOPPED]
     for job in failed:
-        answer(f"{job.name} failed; the end of {folder.log(job)}:\n{textwrap.indent(last_words(folder.log(job)), '  ')}")
+        print_result(f"{job.name} failed; the end of {folder.log(job)}:\n{textwrap.indent(last_words(folder.log(job)), '  ')}")
     done = len(folder.jobs) - len(failed) - len(open_jobs)
     counts = [(done, "finished"), (len(failed), "failed"), (len(open_jobs), "unfinished")]
-    answer(f"{folder.path}: " + ", ".join(f"{count} {word}" for count, word in counts if count))
+    print_result(f"{folder.path}: " + ", ".join(f"{count} {word}" for count, word in counts if count))
     if farewell:
-        answer(farewell)
+        print_result(farewell)
     if failed or open_jobs:
-        answer(f"Run the jobs that are unfinished, failed ones too, with:  {folder.resume_command()}")
+        print_result(f"Run the jobs that are unfinished, failed ones too, with:  {folder.resume_command()}")
     return STOPPED if open_jobs else FAILED if failed else FINISHED

@@ -35,7 +35,7 @@ from deeprl.running.runs.folder import RunFolder, holder
 from deeprl.running.runs.places import auto_folder, discard, holds_run, require_new
 from deeprl.system import terminal
 from deeprl.system.files import full
-from deeprl.system.terminal import answer, say
+from deeprl.system.terminal import print_result, say
 from deeprl.system.torchrun import place
 
 FIRST = ("stop.return=475",)
@@ -58,26 +58,26 @@ def main() -> None:
 
     pages = [PAGES[word] for word in sys.argv[1:] if word in PAGES]
     if pages:
-        answer(pages[0]())
+        print_result(pages[0]())
         return
     terminal.rank, _ = place()
     try:
         code = guarded(read_command_line)
         if not code:
-            code = guarded(train_beside_first if terminal.rank else lambda: launch(job))
+            code = guarded(train_other_rank if terminal.rank else lambda: launch(job))
     except SystemExit as stop:  # raised by the job
         code = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
     leave(code)
 
 
-def train_beside_first() -> int:
+def train_other_rank() -> int:
     """The run as a rank beside the first one, which makes the run folder. Hydra is left out, because it would make another."""
+    from deeprl.running.session.complete import complete
     from deeprl.running.session.session import train
-    from deeprl.running.session.settle import settle
     from deeprl.running.training.distributed import join
 
     config, user, _ = compose(split(sys.argv[1:])[1])
-    config = settle(config, user)
+    config = complete(config, user)
     ranks = join(config, None)
     return guarded(lambda: ended(*train(config, ranks.home, ranks=ranks), ranks.home), ranks.home)
 
@@ -125,10 +125,10 @@ def read_command_line() -> int:
         folders.add(Path(flags.config_dir))
     sys.argv[1:] = [word for word in sys.argv[1:] if word not in flags.overrides] + overrides
     if flags.cfg == "job" and flags.resolve and not (flags.multirun or flags.package):
-        from deeprl.running.session.settle import settle
+        from deeprl.running.session.complete import complete
 
         config, user, _ = compose(overrides)
-        answer(OmegaConf.to_yaml(OmegaConf.create(settle(config, user))))  # as config.yaml has it, which Hydra does not know
+        print_result(OmegaConf.to_yaml(OmegaConf.create(complete(config, user))))  # as config.yaml has it, which Hydra does not know
         sys.exit(FINISHED)
     if flags.cfg:
         compose([first for o in overrides if (first := first_of(o))] if flags.multirun else overrides)
@@ -193,9 +193,9 @@ def check(overrides: list[str], sweep: bool) -> tuple[Path, dict] | None:
     if config["resume"] != "auto":
         require_source(config["init_from"])
         return None
-    from deeprl.running.session.settle import settle
+    from deeprl.running.session.complete import complete
 
-    settled = settle(config, user)
+    settled = complete(config, user)
     return Path(folder) if folder else auto_folder(settled, env=chosen["env"], agent=chosen["agent"]), settled
 
 
@@ -253,7 +253,7 @@ def go_on(path: Path, config: Config) -> int:
     stored = continued(path, config)
     status = RunFolder(path).read_status() or {}
     if status.get("state") == "finished":
-        answer(f"{path}: this run is finished at step {status['step']:,}; nothing to do")
+        print_result(f"{path}: this run is finished at step {status['step']:,}; nothing to do")
         return FINISHED
     places = {key: get(stored, key, stored) for key in CHANGEABLE}
     overrides = [f"{key}={'null' if place is None else place}" for key, place in places.items() if place is not stored]
@@ -269,12 +269,12 @@ def start(cfg: DictConfig, path: Path) -> int:
         full["hydra"] = HydraConfig.get()
 
     def trained() -> int:
+        from deeprl.running.session.complete import complete
         from deeprl.running.session.session import train
-        from deeprl.running.session.settle import settle
 
         try:
             config, user = resolve(full)
-            return ended(*train(settle(config, user), path), path)
+            return ended(*train(complete(config, user), path), path)
         except ConfigError:
             discard(path)
             raise

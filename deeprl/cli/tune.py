@@ -20,7 +20,7 @@ from deeprl.running.runs.places import STAMP, new_folder
 from deeprl.system.files import replace_file
 from deeprl.system.machine import extra, lacking, usable_cores
 from deeprl.system.signals import Signals
-from deeprl.system.terminal import answer, say
+from deeprl.system.terminal import print_result, say
 from deeprl.tools.sweep.conduct import conduct
 from deeprl.tools.sweep.folder import SweepFolder, require_empty
 from deeprl.tools.sweep.grid import Job
@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     runs.path = path.absolute()
     with runs.lock():
         results.require_own(path)
-        settings = settings.settle(path)
+        settings = settings.store(path)
         study = open_study(path, pruner(settings, grid))
         trials = Trials(study, space, settings, runs, grid)
         runs.require_own(runs.jobs)
@@ -205,15 +205,15 @@ def ended(path: Path, study: optuna.Study, space: Space, settings: Settings, tru
     counts = Counter(results.OPEN if trial.state.name == "RUNNING" else trial.state.name.lower() for trial in study.trials)
     counts["not sampled"] = max(settings.trials - len(study.trials), 0)
     words = [f"{counts[word]} {word}" for word in ("complete", "pruned", "fail", results.OPEN, "not sampled") if counts[word]]
-    answer(f"{path}: {', '.join(words)}; trials.csv and history.png list them")
+    print_result(f"{path}: {', '.join(words)}; trials.csv and history.png list them")
     if found:
-        answer("importance (importance.png): " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))
+        print_result("importance (importance.png): " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))
     elif counts["complete"]:
-        answer(f"no importance.png: it needs {figures.FEWEST} complete trials of unequal return")
+        print_result(f"no importance.png: it needs {figures.FEWEST} complete trials of unequal return")
     if trial := results.best(study):
-        answer(f"best: trial {trial.number}, return {trial.values[0]:.4g}, {' '.join(space.settings(trial.params))}")
-        answer(f"Train with it, on a seed that no trial has seen:\n  {results.command(path, settings, space)}")
+        print_result(f"best: trial {trial.number}, return {trial.values[0]:.4g}, {' '.join(space.settings(trial.params))}")
+        print_result(f"Train with it, on a seed that no trial has seen:\n  {results.command(path, settings, space)}")
     if counts[results.OPEN] or counts["not sampled"]:
-        answer(f"Go on with:  {resume_command(path)}{trusted}")
+        print_result(f"Go on with:  {resume_command(path)}{trusted}")
         return STOPPED
     return FINISHED if trial else FAILED

@@ -223,8 +223,8 @@ class Replay(Source):
     def live_from(self) -> list[int]:
         return self.ring.held().tolist()
 
-    def cut(self, environment: int) -> None:
-        self.ring.cut(environment)
+    def truncate(self, environment: int) -> None:
+        self.ring.truncate(environment)
         if self.mirror is not None:
             self.mirror.forget()
 

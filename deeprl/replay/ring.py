@@ -211,7 +211,7 @@ class Ring:
                 self._count[e] = self._oldest[e] = front
                 self._fresh[e] = False
 
-    def cut(self, environment: int) -> None:
+    def truncate(self, environment: int) -> None:
         """Truncate the running episode of an environment at its newest row. The next row starts a new episode."""
         if self._fresh[environment]:
             return
@@ -313,7 +313,7 @@ class Ring:
             where = self._where(e, oldest[e], count[e])
             real = self.rows[where, at.real] > 0
             self.slots[np.arange(self.first, self.last) % at.ticks, e] = where[real]
-            # the extra row marks an end, which is missing in rows that were `cut` after their segment was written
+            # the extra row marks an end, which is missing in rows that were truncated after their segment was written
             self.rows[where[:-1][real[:-1] & ~real[1:]], at.ended] = 1.0
         self._copy_ends()
 

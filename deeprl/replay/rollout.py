@@ -114,7 +114,7 @@ class Rollout(Source):
             array[self.filled] = getattr(rows, name)
         self.filled += 1
 
-    def cut(self, environment: int) -> None:
+    def truncate(self, environment: int) -> None:
         if self.filled:
             self.arrays["ended"][self.filled - 1, environment] = True
 

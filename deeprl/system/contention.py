@@ -25,18 +25,18 @@ class Contention:
         waited: Callable[[], float | None] = waited_for_cores,
     ):
         self.threads, self._clock, self._waited = threads, clock, waited
-        self._at, self._before, self._told = clock(), waited() or 0.0, False
+        self._at, self._before, self._reported = clock(), waited() or 0.0, False
 
     def notice(self) -> str | None:
         """A sentence, once, if threads have waited for half of the last 30 s or longer."""
         now = self._clock()
         passed = now - self._at
-        if passed < SPAN or self._told:
+        if passed < SPAN or self._reported:
             return None
         waited = self._waited() or 0.0
-        self._told = waited - self._before >= passed / 2
+        self._reported = waited - self._before >= passed / 2
         text = f"other programs use the cores: in {passed:.0f} s threads of this run waited {waited - self._before:.0f} s for one"
         self._at, self._before = now, waited
-        if not self._told:
+        if not self._reported:
             return None
         return f"{text}. runtime.threads=1 waits less than {self.threads} threads" if self.threads > 1 else text

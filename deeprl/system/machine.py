@@ -226,7 +226,7 @@ def keep_memory(limit: int = 256 << 20) -> bool:
     return all(taken)
 
 
-def settle_memory() -> None:
+def freeze_objects() -> None:
     """Exempt all objects that exist now from garbage collection, because they stay and every later collection would visit them."""
     gc.collect()
     gc.freeze()

@@ -39,12 +39,12 @@ def interrupting() -> Iterator[None]:
 
 
 class Signals:
-    """`with Signals() as signals:` … `signals.heed()` at every step. A second Ctrl-C raises KeyboardInterrupt at once.
+    """`with Signals() as signals:` … `signals.raise_if_stopped()` at every step. A second Ctrl-C raises KeyboardInterrupt at once.
 
     Outside of the main thread it does nothing, because Python delivers signals to that thread only.
 
     Args:
-        signalled: from the number of the signal that this process has received, or 0, that of the signal to heed: `Ranks.signalled`.
+        signalled: from the number of the signal that this process has received, or 0, that of the signal to stop at: `Ranks.signalled`.
     """
 
     def __init__(self, signalled: Callable[[int], int] | None = None) -> None:
@@ -54,7 +54,7 @@ class Signals:
         self._interrupted = False
         self._before: dict[int, object] = {}
 
-    def heed(self) -> None:
+    def raise_if_stopped(self) -> None:
         """
         Raises:
             Stopped: a signal was received.

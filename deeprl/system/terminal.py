@@ -72,7 +72,7 @@ def say(text: str, stream: TextIO | None = None, urgent: bool = False) -> None:
         pass
 
 
-def answer(text: str) -> None:
+def print_result(text: str) -> None:
     """Print the result of a command to stdout. Every command uses this function, because text from a run folder may hold escape
     sequences."""
     say(text, sys.stdout)

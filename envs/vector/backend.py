@@ -71,12 +71,12 @@ class Failure(NamedTuple):
     """next_obs, reward and terminated of a step that ended its episode, if only the reset after it failed"""
 
 
-Answer = tuple[np.ndarray, np.ndarray, float, bool, bool, Info]
+StepResult = tuple[np.ndarray, np.ndarray, float, bool, bool, Info]
 """obs, next_obs, reward, terminated, ended of one environment, and the numbers of its episode if it ended"""
 LARGEST = float(np.finfo(np.float32).max)
 
 
-def usable(answer: Answer | Failure | None, spec: Spec) -> Answer | Failure:
+def usable(answer: StepResult | Failure | None, spec: Spec) -> StepResult | Failure:
     """The answer itself, or a `Failure` that describes its fault."""
     if answer is None or isinstance(answer, Failure):
         return answer or Failure("no answer")
@@ -97,7 +97,7 @@ def own(error: BaseException) -> BaseException:
     return error
 
 
-def advance(game: Game, action: Any, seed: int | None) -> Answer | Failure:
+def advance(game: Game, action: Any, seed: int | None) -> StepResult | Failure:
     """One step, and a reset if it ended the episode: the same function in this process and in workers. An error of the step is raised."""
     next_obs, reward, terminated, ended = game.step(action)
     if not ended:
@@ -131,7 +131,7 @@ class Backend(ABC):
         """Reset each environment in `seeds` with its seed."""
 
     @abstractmethod
-    def step(self, actions: np.ndarray, seeds: list[int | None], only: Iterable[int] | None = None) -> list[Answer | Failure | None]:
+    def step(self, actions: np.ndarray, seeds: list[int | None], only: Iterable[int] | None = None) -> list[StepResult | Failure | None]:
         """`actions` (M, ...) in the environments' own form; `seeds` for resets where episodes end. With `only`, the answers of the other
         environments have no meaning, and these may or may not have been stepped."""
 

@@ -17,7 +17,7 @@ from deeprl.errors import Failed
 from deeprl.noise import episode_seed
 from deeprl.system.terminal import say
 
-from .backend import Answer, Backend, Failure, own, usable
+from .backend import Backend, Failure, StepResult, own, usable
 from .info import NOTHING, Info
 from .journal import Journal, possible
 from .repeat import repeat
@@ -145,7 +145,7 @@ class Environments:
         if missing:
             say(f"log.info: {', '.join(missing)} did not stand in info at the end of an episode of {self.name}")
 
-    def cut(self, after: VectorStep, which: list[int]) -> VectorStep:
+    def truncate(self, after: VectorStep, which: list[int]) -> VectorStep:
         """End the running episodes of `which` as a time limit would have: the last tick, `after`, with fresh episodes in these.
 
         Raises:
@@ -233,7 +233,7 @@ class Environments:
 
     # ----- failures
 
-    def _recover(self, index: int, action: np.ndarray, failure: Failure) -> Answer:
+    def _recover(self, index: int, action: np.ndarray, failure: Failure) -> StepResult:
         """Answer in place of `failure`."""
         if failure.lost:
             again = self._recreate(index, action)
@@ -268,7 +268,7 @@ class Environments:
                 return first
             failure = first
 
-    def _recreate(self, index: int, action: np.ndarray) -> Answer | Failure:
+    def _recreate(self, index: int, action: np.ndarray) -> StepResult | Failure:
         """Answer to `action`, (M, ...), of a new environment in the state of the old one."""
         try:
             self.backend.rebuild(index)

@@ -13,7 +13,7 @@ import numpy as np
 
 from deeprl.types import Spec
 
-from .backend import Answer
+from .backend import StepResult
 
 _FLAGS = struct.Struct("<f??")
 
@@ -40,7 +40,7 @@ class Journal:
             self.hash = hashlib.blake2b(digest_size=8)
         self.hash.update(obs.tobytes())
 
-    def note(self, action: np.ndarray, answer: Answer, limit: int) -> None:
+    def note(self, action: np.ndarray, answer: StepResult, limit: int) -> None:
         """Record one step. Of stacked frames only the newest is hashed, because the older ones were hashed before."""
         _, obs, reward, terminated, ended, _ = answer
         self.steps += 1

@@ -30,7 +30,7 @@ from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder, read_lines
 from deeprl.running.runs.loggers import JsonLines, Loggers, TensorBoard
 from deeprl.running.session import session
-from deeprl.running.session.settle import settle
+from deeprl.running.session.complete import complete
 from deeprl.running.training.collector import Collector
 from deeprl.running.training.evaluator import way_past
 from deeprl.system import files
@@ -478,7 +478,7 @@ def test_a_run_is_never_trained_over(finished, tmp_path, name, capsys):
     before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file() and file.name != "lock"}
     config, user, _ = compose(list(CARTPOLE))
     with pytest.raises(ConfigError, match="already holds a run"):
-        session.train(settle(config, user), Path(name.format(path=path)))
+        session.train(complete(config, user), Path(name.format(path=path)))
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file() and file.name != "lock"} == before
 
 

@@ -20,7 +20,7 @@ from deeprl.cli.replay_crash import newest
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session import session
-from deeprl.running.session.settle import settle
+from deeprl.running.session.complete import complete
 from deeprl.running.training.collector import Collector
 from deeprl.running.training.distributed import join
 from deeprl.running.training.evaluator import Evaluator
@@ -51,7 +51,7 @@ def typed(path: Path, *words: str) -> int:
 def begun(path: Path, *words: str) -> int:
     """As `typed`, from where Hydra has composed."""
     config, user, _ = composed(*words)
-    config = settle(config, user)
+    config = complete(config, user)
     ranks = join(config, path)
     if ranks.first:
         path.mkdir()

@@ -21,7 +21,7 @@ from deeprl.running.config.rules import RULES
 from deeprl.running.config.sources import chunk, planned_updates, source_class
 from deeprl.running.runs.config_file import flatten
 from deeprl.running.session.api import worded
-from deeprl.running.session.settle import settle
+from deeprl.running.session.complete import complete
 from deeprl.tools.sweep.grid import expand
 from tests.presets import covering
 from tests.promises.test_guides import GUIDES
@@ -46,7 +46,7 @@ def commands(start: str) -> list[str]:
 
 def compose_and_settle(overrides: list[str]) -> dict:
     config, user, _ = compose(overrides)
-    config = settle(config, user)
+    config = complete(config, user)
     for slot in ("agent", "replay"):  # constructs every stateless part, and checks that each key is one its class takes
         instantiate({**config[slot], "_partial_": True}, slot, None)
     instantiate(config["env"], "env", None)

@@ -159,7 +159,7 @@ def test_a_checkpoint_with_more_tensors_than_can_be_read_back_is_not_published(t
 def test_a_grid_that_could_not_be_read_back_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep_folder, "JSON_LIMIT", 300)
     with pytest.raises(ConfigError, match="4 jobs are too many"):
-        SweepFolder(tmp_path, ["agent=dqn,idqn", "seed=0,1"], expand(["agent=dqn,idqn", "seed=0,1"])).settle()
+        SweepFolder(tmp_path, ["agent=dqn,idqn", "seed=0,1"], expand(["agent=dqn,idqn", "seed=0,1"])).store()
     assert not list(tmp_path.iterdir())
 
 

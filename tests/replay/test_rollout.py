@@ -157,9 +157,9 @@ def test_statistics_see_the_rows_when_the_rollout_is_dropped():
 
 def test_a_lost_environment_ends_its_episode():
     rollout = Rollout(length=3, spec=ONE, num=2, discount=0.9, minibatches=1)
-    rollout.cut(0)  # nothing is stored yet
+    rollout.truncate(0)  # nothing is stored yet
     rollout.append(rows(0, 2))
-    rollout.cut(1)
+    rollout.truncate(1)
     assert rollout.stored["ended"][0].tolist() == [False, True]
 
 

@@ -64,7 +64,7 @@ def chosen(config: Config, allowed: Allowed = None) -> Here | OnRay:
     return found
 
 
-def settle_collect(config: Config, user: set[str]) -> None:
+def complete_collect(config: Config, user: set[str]) -> None:
     """Fill the automatic keys of `collect`, and set `env.num` to the environments of all actors.
 
     Raises:

@@ -64,7 +64,7 @@ class Actors:
         choice: how many, and how their chunks are made.
         cluster: where they run.
         build: `build(index)` gives what a `RemoteActor` is built from.
-        heed: called while a chunk is waited for; it raises `Stopped` if a signal was received.
+        check_stop: called while a chunk is waited for; it raises `Stopped` if a signal was received.
 
     Attributes:
         num: environments of all actors.
@@ -73,8 +73,8 @@ class Actors:
         num_replaced: actors that have died so far.
     """
 
-    def __init__(self, choice: OnRay, cluster: Cluster, build: Callable[[int], Callable], heed: Callable[[], None] = lambda: None):
-        self.choice, self.cluster, self.build, self.heed, self.num = choice, cluster, build, heed, choice.num
+    def __init__(self, choice: OnRay, cluster: Cluster, build: Callable[[int], Callable], check_stop: Callable[[], None] = lambda: None):
+        self.choice, self.cluster, self.build, self.check_stop, self.num = choice, cluster, build, check_stop, choice.num
         self.handles: list[Handle] = [cluster.start(build(index)) for index in range(choice.actors)]
         for index, handle in enumerate(self.handles):
             problem = cluster.ready(handle, choice.timeout)
@@ -122,7 +122,7 @@ class Actors:
     def _receive(self, index: int) -> tuple[Chunk, State]:
         began = time.monotonic()
         while True:
-            self.heed()
+            self.check_stop()
             answer, problem = self.rounds[0].answers[index], None
             if self.cluster.arrived(answer, WAIT):
                 found = self.cluster.fetch(answer)
@@ -170,11 +170,11 @@ class RemoteCollector:
         agent: the learner's.
         envs: the actors.
         append: where rows go, `Source.append`.
-        cut: marks the running episode of an environment as ended at its newest row, `Source.cut`.
+        truncate: marks the running episode of an environment as ended at its newest row, `Source.truncate`.
     """
 
-    def __init__(self, agent: Agent, envs: Actors, append: Callable, cut: Callable[[int], None]):
-        self.agent, self.envs, self.append, self.cut = agent, envs, append, cut
+    def __init__(self, agent: Agent, envs: Actors, append: Callable, truncate: Callable[[int], None]):
+        self.agent, self.envs, self.append, self.truncate = agent, envs, append, truncate
         self.weights = Weights(agent)
         self.episodes = Episodes(envs.num)
         self.ordered = 0
@@ -211,7 +211,7 @@ class RemoteCollector:
         self.envs.num_restarts = self.chunk.restarts
         for index in self.chunk.cut:
             say(f"environment {index} starts a new episode, because its actor could not restore the old one")
-            self.cut(index)
+            self.truncate(index)
             self.episodes.drop(index)
         self.waited += time.monotonic() - began
 

@@ -64,7 +64,7 @@ def connect(address: str | None, wanted: str, key: str, **own: Any) -> Any:
         require_tokens(ray, wanted)
     try:
         if address is None:
-            settle_token()
+            prepare_token()
         path = search_path()
         job = ray.job_config.JobConfig(_py_driver_sys_path=path[::-1])  # Ray puts one before the other, and the current folder before all
         with contextlib.chdir(next(entry for entry in path if os.path.isdir(entry))):
@@ -94,7 +94,7 @@ def require_tokens(ray: Any, wanted: str) -> None:
         raise ConfigError(f"{wanted} needs ray>={wants}, and {ray.__version__} is installed: {extra('ray')}.")
 
 
-def settle_token() -> None:
+def prepare_token() -> None:
     """Let the Ray that this process starts ask for the user's token, which is made if there is none.
 
     Raises:

@@ -124,7 +124,7 @@ def choices(cfg: DictConfig) -> dict[str, str]:
 
 
 def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:
-    """The resolved configuration of a run, without Hydra's part and with `names`, of which `settle` takes those away that no run has; and
+    """The resolved configuration of a run, without Hydra's part and with `names`, of which `complete` takes those away that no run has; and
     the keys that the command line set.
 
     Args:

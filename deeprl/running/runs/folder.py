@@ -19,7 +19,6 @@ from deeprl.running.runs.config_file import Config
 from deeprl.system.files import (
     Appender,
     JsonObject,
-    cut,
     ends_line,
     full,
     machine_fault,
@@ -32,6 +31,7 @@ from deeprl.system.files import (
     replace_file,
     sole,
     strict_json,
+    truncate,
 )
 from deeprl.system.machine import now
 from deeprl.system.terminal import brief
@@ -69,7 +69,7 @@ def _locked(handle: int) -> bool:
     return False
 
 
-def _told(handle: int) -> str:
+def _holder_of(handle: int) -> str:
     """What the holder of a lock has written into it."""
     return os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
 
@@ -84,7 +84,7 @@ def holder(path: Path) -> str | None:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return None
     except BlockingIOError:
-        return _told(handle)
+        return _holder_of(handle)
     except OSError:  # a file system without locks
         return None
     finally:
@@ -127,7 +127,7 @@ class RunFolder:
             os.close(handle)
             raise RunFolderError(f"{self.path / 'lock'} cannot be locked ({error}): put runs on a file system with locks") from error
         if not free:
-            holder = _told(handle)
+            holder = _holder_of(handle)
             os.close(handle)
             raise RunFolderError(
                 f"{self.path} is in use by {holder}: wait for it, stop it, or give this run another folder (hydra.run.dir=…)"
@@ -250,7 +250,7 @@ class RunFolder:
                 continue
             size = (sizes or {}).get(name, -1)
             if ends_line(path, size):
-                cut(path, size)
+                truncate(path, size)
             else:
                 replace_file(path, (line.encode() for line, entry in read_lines(path) if entry["step"] <= step))
 

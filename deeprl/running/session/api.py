@@ -29,8 +29,8 @@ from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.folder import RunFolder, read_lines
 from deeprl.running.runs.places import claim, discard, holds_run, require_new
 from deeprl.running.session import session
+from deeprl.running.session.complete import complete
 from deeprl.running.session.given import check_function, replace_function
-from deeprl.running.session.settle import settle
 from deeprl.running.training.crash import weights_fault
 from deeprl.running.training.distributed import join
 from deeprl.running.training.listeners import Listeners
@@ -291,7 +291,7 @@ def train(
         folders.add(Path(config_dir))
     prepare()
     config, user, chosen = compose(words)
-    config = settle(config, user)
+    config = complete(config, user)
     path = None if folder is None else Path(folder).expanduser()
     holds = path is not None and holds_run(path)
     if path is not None and not (holds and resume):

@@ -55,7 +55,7 @@ def assemble(
     watched: Callable[[Any], Any] = lambda part: part,
     cluster: Cluster | None = None,
     ranks: Ranks = ALONE,
-    heed: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> Trainer:
     """Build every part of a run. Writes the number of threads, the mode, the float32 product and the step of `init_from` into `config`.
 
@@ -64,7 +64,7 @@ def assemble(
         watched: called with the learner, the environments and the replay; the trainer gets its results. `deeprl check` measures the calls.
         cluster: where actors collect, if `collect` says so.
         ranks: the processes of the run.
-        heed: called while actors are waited for, see `Actors`.
+        check_stop: called while actors are waited for, see `Actors`.
 
     Raises:
         ConfigError: the parts do not fit together, or the machine lacks something that they need.
@@ -74,7 +74,7 @@ def assemble(
     env, spec, agent, make_replay = fitted(config, allowed, stored.largest("agent") if allowed is not None and stored.steps() else None)
     require_packages(config, env)
     go_on_without_compiler(config, bool(stored.steps()) and ranks.size == 1)
-    automatic = pin(config, agent, planned_updates(config, make_replay.cls))
+    automatic = decide_computation(config, agent, planned_updates(config, make_replay.cls))
     distributed.refuse(config, agent, ranks)
     torch.set_num_threads(config["runtime"]["threads"])
     if modes.on_gpu(config):
@@ -96,7 +96,7 @@ def assemble(
     if not source.collects:
         collector = Idle(config["env"]["num"])
     elif isinstance(choice, OnRay):
-        actors = partial(actors_of, config, choice, cluster, allowed, heed)
+        actors = partial(actors_of, config, choice, cluster, allowed, check_stop)
         collector = remote_collector(config, agent, source, actors)
     else:
         envs = env.make(config["seed"], first=ranks.rank * config["env"]["num"])
@@ -171,14 +171,14 @@ def remote_collector(config: Config, agent: Agent, source: Source, actors: Calla
             "leave it out."
         )
 
-    def cut(environment: int) -> None:
-        source.cut(environment)
-        agent.rewards.cut(environment)
+    def truncate(environment: int) -> None:
+        source.truncate(environment)
+        agent.rewards.truncate(environment)
 
-    return RemoteCollector(agent, actors(), source.append, cut)
+    return RemoteCollector(agent, actors(), source.append, truncate)
 
 
-def actors_of(config: Config, choice: OnRay, cluster: Cluster | None, allowed: Allowed, heed: Callable[[], None]) -> Actors:
+def actors_of(config: Config, choice: OnRay, cluster: Cluster | None, allowed: Allowed, check_stop: Callable[[], None]) -> Actors:
     """The actors of a run, once all of them are ready.
 
     Raises:
@@ -190,7 +190,7 @@ def actors_of(config: Config, choice: OnRay, cluster: Cluster | None, allowed: A
     say(f"collect: {choice.actors} actors with {choice.envs} environments each; their weights are up to {late:,} steps old")
     # a copy, because successors of actors must compute as they did, also if the learner changes its mode
     config, functions = copy.deepcopy(config), unimportable(str(config["env"].get("function")))
-    return Actors(choice, cluster, lambda index: partial(collector_of_actor, config, allowed, functions, choice.envs, index), heed)
+    return Actors(choice, cluster, lambda index: partial(collector_of_actor, config, allowed, functions, choice.envs, index), check_stop)
 
 
 def collector_of_actor(
@@ -199,7 +199,7 @@ def collector_of_actor(
     """The collector of one actor, in its own process. It computes on the CPU.
 
     Args:
-        config: after `pin`.
+        config: after `decide_computation`.
         functions: see `unimportable`.
         num: environments of the actor.
         index: of the actor, from 0.
@@ -246,7 +246,7 @@ def go_on_without_compiler(config: Config, resumed: bool) -> None:
         config["accelerate"]["mode"] = "fast"
 
 
-def pin(config: Config, agent: Agent, updates: int) -> bool:
+def decide_computation(config: Config, agent: Agent, updates: int) -> bool:
     """Decide `accelerate.mode`, `accelerate.matmul_precision` and the number of threads by fixed rules, and write them into the
     configuration. A resumed run reads them there.
 
@@ -288,12 +288,12 @@ def widest(agent: Agent) -> int:
 
 
 def learner_for(config: Config, agent: Agent, batch: Callable[[Any], Batch], folder: RunFolder, automatic: bool, ranks: Ranks) -> Learner:
-    """The learner for `accelerate.mode`, which `pin` has decided.
+    """The learner for `accelerate.mode`, which `decide_computation` has decided.
 
     Args:
         batch: function from a draw of the replay to a batch.
         folder: run folder. Its config.yaml is written again if an automatic mode does not work.
-        automatic: whether `pin` chose the mode.
+        automatic: whether `decide_computation` chose the mode.
     """
     chosen = config["accelerate"]
     if chosen["mode"] != "compiled":

@@ -54,7 +54,7 @@ def train(
     Raises:
         ConfigError: the folder holds a run or other files, and `resume` is false.
     """
-    ranks = ranks or join(config, path, allowed)  # before the signals, because a process that waits cannot heed them
+    ranks = ranks or join(config, path, allowed)  # before the signals, because a process that waits cannot stop at them
     collect = chosen(config, allowed)
     if ranks.size > 1 and not isinstance(collect, Here):
         raise ConfigError("collect=ray and learner=distributed do not go together: leave one of them out.")
@@ -70,7 +70,7 @@ def train(
         status = folder.read_status() if resume else None
         if status is not None and ranks.first:
             require_checkpoints(folder, status)
-        trainer = built(config, folder, allowed, ranks, cluster=cluster, heed=signals.heed)
+        trainer = built(config, folder, allowed, ranks, cluster=cluster, check_stop=signals.raise_if_stopped)
         logging = logging_of(config, allowed)
         ready = False  # whether the trainer has the state from which it goes on: that of step 0, or of a checkpoint
         try:
@@ -85,7 +85,7 @@ def train(
                 loggers, listeners = Loggers([]), Listeners()  # those of the first rank write and are called
             if restores:
                 say(f"resumed from step {trainer.step:,}" + (f" (the run had reached step {status['step']:,})" if status else ""))
-                say_if_learned_out(trainer)
+                say_if_rates_are_zero(trainer)
             contention = Contention(config["runtime"]["threads"])
             progress = Progress(config["steps"], trainer.step, live=None if ranks.first else False, notice=contention.notice)
             minutes = config["runtime"]["watchdog"] if ranks.first else None  # it hangs too if another rank does
@@ -138,7 +138,7 @@ def require_checkpoints(folder: RunFolder, status: JsonObject) -> None:
         )
 
 
-def say_if_learned_out(trainer: Trainer) -> None:
+def say_if_rates_are_zero(trainer: Trainer) -> None:
     """Say which learning rates are 0 in all steps that are left, because a schedule of the first command has come to its end."""
     now, last, agent = trainer.step, trainer.config["steps"], trainer.agent
     names = [name for name, rate in agent.learning_rates(now).items() if rate == 0.0 == agent.learning_rates(last)[name]]

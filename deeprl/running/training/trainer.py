@@ -34,7 +34,7 @@ from deeprl.running.training.snapshot import Restored, Snapshot
 from deeprl.running.training.standing import Standing
 from deeprl.running.training.stopwatch import Stopwatch
 from deeprl.schedules import crossed
-from deeprl.system.machine import settle_memory
+from deeprl.system.machine import freeze_objects
 from deeprl.system.progress import Progress
 from deeprl.system.ranks import ALONE, Ranks
 from deeprl.system.signals import Signals
@@ -109,7 +109,7 @@ class Trainer:
         self.loggers, self.progress, self.signals, self.watchdog, self.listeners = loggers, progress, signals, watchdog, listeners
         signals.arm()
         self.stopwatch.start()
-        settle_memory()
+        freeze_objects()
         try:
             if not self.standing.done:
                 self._train()
@@ -135,7 +135,7 @@ class Trainer:
             return
         due_next = self._next_due()
         while self.step < steps:
-            self.signals.heed()
+            self.signals.raise_if_stopped()
             self.watchdog.beat()
             before = self.step
             self.collector.tick(before)
@@ -168,7 +168,7 @@ class Trainer:
         shown = self.standing.learned or {}  # an objective may not be due, such as the actor's: its last numbers stay in the log
         self.standing.learned = {**shown, **report.metrics} if len(shown) > len(report.metrics) else report.metrics
         if not self.stopwatch.running:
-            settle_memory()  # again, because the first update loads a compiler
+            freeze_objects()  # again, because the first update loads a compiler
             self.stopwatch.measure(self.step, self.agent.updates)
 
     # ---- on their periods ---------------------------------------------------------------------------------------------
@@ -219,10 +219,10 @@ class Trainer:
         if not metrics:
             return
         assert self.loggers is not None
-        told = self.tell("on_log", metrics)
-        if twice := told.keys() & metrics.keys():
+        added = self.tell("on_log", metrics)
+        if twice := added.keys() & metrics.keys():
             raise ValueError(f"on_log and on_evaluation answered with the same name {', '.join(sorted(twice))} at step {after}")
-        self.loggers.scalars(after, metrics | told)
+        self.loggers.scalars(after, metrics | added)
         if crossed(self.config["log"]["every"], before, after):
             self.collector.episodes.finished.clear()
 
@@ -254,7 +254,7 @@ class Trainer:
 
     def _evaluation_tick(self) -> None:
         self.watchdog.beat()
-        self.signals.heed()
+        self.signals.raise_if_stopped()
 
     def _finish(self) -> None:
         """The last evaluation, checkpoint, and summary.json."""
@@ -266,8 +266,8 @@ class Trainer:
             # an evaluation that met `stop.return` was selected by its result, so the final one has episodes of its own
             part = "run" if self.standing.stopped_early is None else "final"
             self.standing.final, better = self.evaluate(self.config["evaluation"]["final_episodes"], part)
-            told = self.tell("on_evaluation", self.standing.final)
-            self.loggers.scalars(self.step, evaluation_metrics(self.standing.final) | told)
+            added = self.tell("on_evaluation", self.standing.final)
+            self.loggers.scalars(self.step, evaluation_metrics(self.standing.final) | added)
             self.save(better)
         if self.ranks.first:
             self.folder.write_summary(summary_of(self, speeds))

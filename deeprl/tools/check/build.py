@@ -18,7 +18,7 @@ from deeprl.running.config.sources import planned_updates, source_class
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.places import holds_run, require_new
 from deeprl.running.session.assemble import assemble
-from deeprl.running.session.settle import settle
+from deeprl.running.session.complete import complete
 from deeprl.system.machine import available_memory
 from deeprl.system.signals import interrupting
 from deeprl.system.terminal import front_door, say
@@ -42,7 +42,7 @@ def build(overrides: Sequence[str], seconds: float) -> Record:
     if folder and not (composed["resume"] == "auto" and holds_run(Path(folder))):
         require_new(Path(folder))
     root = Path(folder or "runs")
-    config = settle(composed, user)
+    config = complete(composed, user)
     if not source_class(config).paced_by:
         named = f"agent={config['names']['agent']}"
         raise ConfigError(f"{named} makes no updates, whose speed this command measures: train with steps=1000 and see how long it takes.")

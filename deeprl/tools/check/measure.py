@@ -105,7 +105,7 @@ class MeasuredWindow(Signals):
         self.ended = (0.0, 0, 0, 0.0)
         self.startup: tuple[dict[str, float], dict[str, int]] = {}, {}
 
-    def heed(self) -> None:
+    def raise_if_stopped(self) -> None:
         """Called before each tick.
 
         Raises:
@@ -129,7 +129,7 @@ class Trial(Signals):
         self.ticks: list[float] = []
         """Time before each step"""
 
-    def heed(self) -> None:
+    def raise_if_stopped(self) -> None:
         self.ticks.append(time.perf_counter())
         if len(self.ticks) > 1 and self.ticks[-1] - self.created >= self.seconds:
             raise Stopped("measured")

@@ -88,7 +88,7 @@ class SweepFolder:
     def exists(self) -> bool:
         return (self.path / "sweep.json").exists()
 
-    def settle(self) -> None:
+    def store(self) -> None:
         """Write sweep.json, under the lock. If it is there already, it must hold the same grid, and only the place may change.
 
         Raises:

@@ -44,8 +44,8 @@ def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = (), allowed:
     from deeprl.running.config.connections import require_allowed
     from deeprl.running.config.stored import require_trusted
     from deeprl.running.session.assemble import fitted
+    from deeprl.running.session.complete import complete
     from deeprl.running.session.needs import require
-    from deeprl.running.session.settle import settle
 
     if len(jobs) > 20:
         say(f"checking {len(jobs)} jobs")
@@ -55,9 +55,9 @@ def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = (), allowed:
             with contextlib.redirect_stderr(said):
                 config, user, _ = compose(job.overrides)
                 if allowed is not None:
-                    require_trusted(config, "", allowed)  # before `settle`, which imports classes
+                    require_trusted(config, "", allowed)  # before `complete`, which imports classes
                     require_allowed(config, allowed)
-                config = settle(config, user)
+                config = complete(config, user)
                 if here:
                     check_device(config)
                 needed = config

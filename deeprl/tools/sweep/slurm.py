@@ -37,7 +37,7 @@ TASKS = ("nodes", "tasks_per_node", "ntasks_per_node")
 """Names of the numbers of tasks of a job, each of which would start the same run."""
 STRUCTURED = ("setup", "teardown", "srun_args", "additional_parameters")
 """Parameters that are lists or dictionaries."""
-ANSWER_LIMIT, ANSWER_WAIT = 1 << 20, 15
+RESULT_LIMIT, RESULT_WAIT = 1 << 20, 15
 """Largest bytes of the answer of a job, and seconds until a slow file system shows it"""
 AGAIN = 60.0
 """Seconds until Slurm is asked again whether a job is in its queue."""
@@ -197,10 +197,10 @@ def lost(job: Any) -> bool:
     if job.state != "UNKNOWN":
         return False
     try:
-        answer = subprocess.run(["squeue", "-h", "-j", job.job_id, "-o", "%T"], capture_output=True, text=True, timeout=60, check=False)
+        result_of = subprocess.run(["squeue", "-h", "-j", job.job_id, "-o", "%T"], capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.SubprocessError):
         return False
-    return not answer.stdout.strip() and (answer.returncode == 0 or "Invalid job id" in answer.stderr)
+    return not result_of.stdout.strip() and (result_of.returncode == 0 or "Invalid job id" in result_of.stderr)
 
 
 class PlainValues(pickle.Unpickler):
@@ -210,14 +210,14 @@ class PlainValues(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it names {module}.{name}")
 
 
-def answer(job: Any) -> tuple[int, str]:
+def result_of(job: Any) -> tuple[int, str]:
     """Exit code of a job that has ended, and words for its log if it has none of its own. It is not asked of submitit, which unpickles
     whatever lies in the folder."""
     file, asked = Path(job.paths.result_pickle), time.monotonic()
-    while not file.exists() and time.monotonic() < asked + ANSWER_WAIT:
+    while not file.exists() and time.monotonic() < asked + RESULT_WAIT:
         time.sleep(1.0)
     try:
-        kind, value = PlainValues(io.BytesIO(read_regular(file, ANSWER_LIMIT))).load()
+        kind, value = PlainValues(io.BytesIO(read_regular(file, RESULT_LIMIT))).load()
     except FileNotFoundError:
         return FAILED, f"Slurm has ended job {job.job_id}, and it left no answer: it was cancelled, or its node failed."
     except Exception as error:  # a damaged pickle raises anything
@@ -233,7 +233,7 @@ class Queued:
     def poll(self) -> int | None:
         if not self.job.done():
             return self._lost()
-        code, words = answer(self.job)
+        code, words = result_of(self.job)
         if words:
             with appending(self.log) as file:
                 file.write(f"\n{words}\n")

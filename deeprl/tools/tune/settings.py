@@ -61,7 +61,7 @@ class Settings:
 
         return read_record(path / "tune.json", "study", parse)
 
-    def settle(self, path: Path) -> Settings:
+    def store(self, path: Path) -> Settings:
         """Write tune.json, under the lock. If the folder has one, it must hold the same study, whose `together` and `cwd` stay.
 
         Returns:

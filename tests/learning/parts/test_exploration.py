@@ -15,7 +15,7 @@ from deeprl.running.config.compose import compose
 from deeprl.running.config.instantiate import instantiate, resolve
 from deeprl.running.config.menu import options
 from deeprl.running.config.tuned import content
-from deeprl.running.session.settle import settle
+from deeprl.running.session.complete import complete
 from deeprl.running.training.collector import check_memory
 from deeprl.schedules import Constant, Linear
 from deeprl.types import Spec
@@ -112,7 +112,7 @@ def test_epsilon_waits_for_learning_and_ends_exactly(end):
 
 def test_the_schedule_of_a_configuration_counts_from_learning_starts():
     config, user, _ = compose(["agent=dqn", "env=atari/pong", "replay.learning_starts=2000"])
-    explore = instantiate(settle(config, user)["agent"]["explore"], "agent.explore")
+    explore = instantiate(complete(config, user)["agent"]["explore"], "agent.explore")
     decay = explore.schedule.duration
     assert [explore.schedule(t) for t in (0, 2000, 2000 + decay)] == [1.0, 1.0, 0.01]
     assert explore.schedule(2000 + decay // 2) == pytest.approx(0.505, abs=1e-5)

@@ -11,7 +11,7 @@ from deeprl.running.config.captions import caption
 from deeprl.running.config.compose import compose
 from deeprl.running.config.menu import option_files
 from deeprl.running.config.own_files import line_of
-from deeprl.running.session.settle import settle
+from deeprl.running.session.complete import complete
 
 
 @pytest.fixture
@@ -94,10 +94,10 @@ def test_a_key_that_no_option_has_is_a_typo(mine, capsys, settings, told):
     mine("agent/mine", "defaults: [dqn, _self_]\n")
     mine("tuned/classic/mine", f"# @package _global_\n{settings}")
     if told is None:
-        settle(*compose(["agent=mine"])[:2])
+        complete(*compose(["agent=mine"])[:2])
         return
     with pytest.raises(ConfigError, match=told):
-        settle(*compose(["agent=mine"])[:2])
+        complete(*compose(["agent=mine"])[:2])
 
 
 def test_every_key_of_our_own_files_exists(monkeypatch):

@@ -13,7 +13,7 @@ from deeprl.running.config.menu import options
 from deeprl.running.config.rules import get
 from deeprl.running.config.settings import of_option
 from deeprl.running.config.sources import update_ratio
-from deeprl.running.session.settle import settle
+from deeprl.running.session.complete import complete
 from tests.builders import composed, settled
 
 
@@ -66,7 +66,7 @@ def test_keys_are_those_of_a_file_and_of_the_files_it_starts_from():
 
 
 def test_without_a_file_of_the_agent_a_line_says_so(capsys):
-    config = settle(*composed("agent=td3", "env=atari/pong")[:2])  # not `settled`: a second call of it prints no line
+    config = complete(*composed("agent=td3", "env=atari/pong")[:2])  # not `settled`: a second call of it prints no line
     assert "no tuned settings for td3 on atari: the defaults of the agent are used" in capsys.readouterr().err
     assert config["steps"] == compose(["agent=td3", "env=toy/chain"])[0]["steps"] == 100_000
 
@@ -88,15 +88,15 @@ def mine(tmp_path, monkeypatch) -> None:
 
 
 def test_tuned_settings_of_a_user_are_taken_and_no_line_denies_it(mine, capsys):
-    config = settle(*compose(["agent=own", "env=classic/cartpole"])[:2])
+    config = complete(*compose(["agent=own", "env=classic/cartpole"])[:2])
     assert (config["replay"]["learning_starts"], config["agent"]["chain"]["target_update_period"]) == (77, 99)
     assert "no tuned settings" not in capsys.readouterr().err
-    settle(*compose(["agent=own", "env=classic/cartpole", "agent/chain=polyak"])[:2])
+    complete(*compose(["agent=own", "env=classic/cartpole", "agent/chain=polyak"])[:2])
     assert "agent/chain=polyak has its own defaults, because the settings here are for single" in capsys.readouterr().err
 
 
 def test_an_agent_of_a_user_takes_the_tuned_settings_of_the_recipe_that_its_own_starts_from(mine, capsys):
-    own, ours = (settle(*compose([f"agent={agent}", "env=classic/cartpole"])[:2]) for agent in ("plain", "dqn"))
+    own, ours = (complete(*compose([f"agent={agent}", "env=classic/cartpole"])[:2]) for agent in ("plain", "dqn"))
     assert {**own, "names": None} == {**ours, "names": None}
     assert "no tuned settings" not in capsys.readouterr().err
 
@@ -217,12 +217,12 @@ def test_a_key_that_means_something_else_in_the_chosen_option_has_its_value_ther
 
 
 def test_an_experiment_has_no_settings_for_another_option(capsys):
-    config = settle(*composed("experiment=dvw_minatar", "agent/weighting=one")[:2])
+    config = complete(*composed("experiment=dvw_minatar", "agent/weighting=one")[:2])
     assert set(config["agent"]["weighting"]) == {"_target_", "_partial_"}
     assert "agent/weighting=one has its own defaults, because the settings here are for inverse_variance" in capsys.readouterr().err
     assert set(config["names"]) == {"env", "agent", "replay"}
     with pytest.raises(ConfigError, match="there is no key agent.weighting.threshold"):
-        settle(*composed("experiment=dvw_minatar", "agent/weighting=one", "agent.weighting.threshold=2")[:2])
+        complete(*composed("experiment=dvw_minatar", "agent/weighting=one", "agent.weighting.threshold=2")[:2])
 
 
 def test_a_wrong_key_of_an_experiment_is_refused(tmp_path, monkeypatch):
@@ -231,17 +231,17 @@ def test_a_wrong_key_of_an_experiment_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(folders, "_added", [])
     folders.add(tmp_path)
     with pytest.raises(ConfigError, match=r"mine.yaml, line 2: there is no key agent.head.lost. Did you mean agent.head.loss\?"):
-        settle(*compose(["experiment=mine"])[:2])
+        complete(*compose(["experiment=mine"])[:2])
 
 
 def test_a_key_within_a_dictionary_is_a_key_of_the_user():
     with pytest.raises(ConfigError, match=r"there is no key agent\.chain\.length\. agent/chain=single has target_update_period"):
-        settle(*composed("agent=idqn", "agent/chain=single", "agent.chain={length: 3}")[:2])
+        complete(*composed("agent=idqn", "agent/chain=single", "agent.chain={length: 3}")[:2])
 
 
 @pytest.mark.parametrize(("value", "told"), [("1", True), ("1.0", False), ("2", False)])
 def test_one_step_is_told_from_the_whole_run(value, told, capsys):
-    settle(*composed("agent=dqn", f"agent.explore.schedule.duration={value}")[:2])
+    complete(*composed("agent=dqn", f"agent.explore.schedule.duration={value}")[:2])
     assert ("agent.explore.schedule.duration=1 is one step; the whole run is" in capsys.readouterr().err) == told
 
 

@@ -22,5 +22,5 @@ from tests.builders import settled, spec_of
 def test_layers_of_256_units_are_worth_all_threads_of_this_machine(words, threads, monkeypatch):
     monkeypatch.setattr(assemble, "MACHINE_THREADS", 7)
     config = settled("agent=dqn", "env=classic/cartpole", *words)
-    assemble.pin(config, build_agent(config, spec_of("classic/cartpole")), 1000)
+    assemble.decide_computation(config, build_agent(config, spec_of("classic/cartpole")), 1000)
     assert config["runtime"]["threads"] == threads

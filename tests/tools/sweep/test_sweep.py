@@ -165,7 +165,7 @@ def test_jobs_of_a_strangers_sweep_call_nothing_unasked(tmp_path, here, monkeypa
     (tmp_path / "theirs").mkdir()
     given = [word for word in TOY if not (words and word.startswith("env="))]
     (tmp_path / "sweep").mkdir()
-    SweepFolder(tmp_path / "sweep", given, expand([*given, *words]), config_dir).settle()
+    SweepFolder(tmp_path / "sweep", given, expand([*given, *words]), config_dir).store()
     assert console("sweep", "resume", "sweep") == exits.WRONG
     assert says in capsys.readouterr().err
     assert here.started == []

@@ -27,14 +27,14 @@ def folder(tmp_path):
 
 
 def test_what_is_written_is_read(folder, tmp_path):
-    folder.settle()
+    folder.store()
     found = SweepFolder.read(tmp_path)
     assert (found.overrides, found.jobs, found.config_dir) == (GRID, folder.jobs, None)
     assert found.run(found.jobs[0]) == tmp_path / "agent=dqn,seed=0"
     assert os.listdir(tmp_path) == ["sweep.json"]
     found.require_same(SweepFolder(tmp_path, [], expand(["seed=0,1", "agent=dqn,idqn"][::-1])))
     with pytest.raises(ConfigError, match="another sweep, agent=dqn,idqn seed=0,1"):
-        SweepFolder(tmp_path, GRID, expand(["seed=0,1"])).settle()
+        SweepFolder(tmp_path, GRID, expand(["seed=0,1"])).store()
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_what_is_written_is_read(folder, tmp_path):
     ],
 )
 def test_a_damaged_sweep_is_refused(folder, tmp_path, change):
-    folder.settle()
+    folder.store()
     found = json.loads((tmp_path / "sweep.json").read_text())
     change(found)
     (tmp_path / "sweep.json").write_text(json.dumps(found))
@@ -67,7 +67,7 @@ def test_a_damaged_sweep_is_refused(folder, tmp_path, change):
 
 
 def test_an_older_sweep_runs_here_and_from_here(folder, tmp_path, monkeypatch):
-    folder.settle()
+    folder.store()
     found = json.loads((tmp_path / "sweep.json").read_text())
     del found["cwd"], found["place"]
     found["jobs"][0]["overrides"].append("replay_ratio=2")

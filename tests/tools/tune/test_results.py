@@ -15,7 +15,7 @@ from deeprl.cli import tune
 from deeprl.errors import FINISHED, ConfigError, RunFolderError
 from deeprl.running.config import folders
 from deeprl.running.config.compose import compose
-from deeprl.running.session.settle import settle
+from deeprl.running.session.complete import complete
 from deeprl.tools.tune import figures, results
 from deeprl.tools.tune.settings import Settings
 from deeprl.tools.tune.space import Space, parse
@@ -64,7 +64,7 @@ def test_the_file_composes_to_the_same_configuration(tmp_path, monkeypatch, word
     folders.add(tmp_path / "best")
     wanted, user, chosen = compose([*tuned, "discount=0.96"])
     found, found_user, found_chosen = compose(["experiment=best"])
-    assert settle(found, found_user) == settle(wanted, user)
+    assert complete(found, found_user) == complete(wanted, user)
     assert {**found_chosen, "experiment": chosen.get("experiment")} == chosen | {"experiment": chosen.get("experiment")}
 
 

@@ -101,11 +101,11 @@ def test_every_job_of_a_stored_study_is_looked_at(tmp_path):
 def test_a_study_that_another_command_began_meanwhile_is_not_overwritten(tmp_path):
     """Both commands found the folder empty; the lock lets one after the other write its study."""
     ours = Settings(("replay.n_step=1,2",), None, seeds=2, last=3, pruner="median", sampler_seed=0, start=(), trials=9, together=1)
-    assert replace(ours, together=2).settle(tmp_path).together == 2
+    assert replace(ours, together=2).store(tmp_path).together == 2
     with pytest.raises(ConfigError, match="holds another study, replay.n_step=1,2"):
-        replace(ours, overrides=("replay.n_step=1,3",)).settle(tmp_path)
+        replace(ours, overrides=("replay.n_step=1,3",)).store(tmp_path)
     assert Settings.read(tmp_path) == replace(ours, together=2)
-    assert replace(ours, trials=12).settle(tmp_path) == Settings.read(tmp_path) == replace(ours, trials=12, together=2)
+    assert replace(ours, trials=12).store(tmp_path) == Settings.read(tmp_path) == replace(ours, trials=12, together=2)
 
 
 def test_studies_of_one_second_get_folders_of_their_own(tmp_path, monkeypatch, here):

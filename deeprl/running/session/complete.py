@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deeprl.running.collect.choice import settle_collect
+from deeprl.running.collect.choice import complete_collect
 from deeprl.running.config import own_files, tuned
 from deeprl.running.config.rollouts import check_source
 from deeprl.running.config.rules import finalise, get, put, with_shares
@@ -11,7 +11,7 @@ from deeprl.running.runs.config_file import Config
 from deeprl.system.terminal import say, some
 
 
-def settle(config: Config, user: set[str]) -> Config:
+def complete(config: Config, user: set[str]) -> Config:
     """Check a configuration, and replace shares of `steps` by steps.
 
     Args:
@@ -25,7 +25,7 @@ def settle(config: Config, user: set[str]) -> Config:
     check_files(config, experiment)
     for slot, options in config["names"].pop("others", {}).items():
         say(f"{slot} has its own defaults, because the settings here are for {some(options, 3)}")
-    settle_collect(config, user)
+    complete_collect(config, user)
     fit_periods(config, user)
     for key in sorted(user.intersection(with_shares(config))):
         if get(config, key) == 1 and not isinstance(get(config, key), float):
