@@ -8,8 +8,6 @@ The types that nearly every environment returns are asked first, because each st
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 

@@ -214,7 +214,6 @@ class Agent(nn.Module, Choice):
         self.clock.updates, self.clock.step = int(state["updates"]), int(state["step"])
         if min(self.updates, self.step) < 0:
             raise ValueError(f"an agent cannot have made {self.updates} updates in {self.step} steps")
-        periods = state.get("periods", {})  # older checkpoints lack them
-        self.clock.at_last_end = {name: int(periods.get(name, 0)) for name in self.clock.at_last_end}
+        self.clock.at_last_end = {name: int(state["periods"][name]) for name in self.clock.at_last_end}
         if not all(0 <= updates <= self.updates for updates in self.clock.at_last_end.values()):
             raise ValueError(f"no period can have ended after {self.clock.at_last_end} of {self.updates} updates")

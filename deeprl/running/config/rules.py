@@ -61,8 +61,8 @@ RULES: dict[str, Range] = {
 """Ranges of the common keys. Those of `replay` hold where its option has them. A choice checks its own keys when it is built."""
 
 
-SWITCHES: dict[str, bool | None] = {"checkpoint.replay": None, "runtime.deterministic": None, "evaluation.video": False}
-"""Keys that take true or false, and their values in older runs that lack them; None if every run has the key."""
+SWITCHES = ("checkpoint.replay", "runtime.deterministic", "evaluation.video")
+"""Keys that take true or false"""
 FIXED = (*RULES, *SWITCHES, "device", "resume", "init_from")
 """Every key of configs/train.yaml, and the keys of `env` and `replay` that `RULES` checks."""
 
@@ -153,8 +153,8 @@ def check(config: Config) -> None:
         if not (whole and low and value <= high):
             most = f" and at most {high:.0f}" if whole and low and rule.high is None else ""
             raise ConfigError(f"{key}={value!r} is out of range: it takes {_words(rule)}{most}.{_meant(key, value)}")
-    for key, otherwise in SWITCHES.items():
-        value = get(config, key, otherwise)
+    for key in SWITCHES:
+        value = get(config, key)
         if not isinstance(value, bool):
             raise ConfigError(f"{key}={value!r} is out of range: it takes true or false.")
     asked_info(config)

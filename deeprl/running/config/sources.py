@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
 from deeprl.replay.source import Source

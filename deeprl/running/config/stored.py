@@ -11,11 +11,10 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from deeprl.errors import ConfigError, RunFolderError, UnknownNameError
 from deeprl.running.config.instantiate import resolve
-from deeprl.running.config.rules import RESUMABLE, SWITCHES, finalise, get, put, with_shares
+from deeprl.running.config.rules import RESUMABLE, finalise, get, put, with_shares
 from deeprl.running.config.trust import Allowed, require_environment
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import CHANGEABLE, Config, flatten, folder_of, step_of, without_changeable
@@ -25,12 +24,21 @@ from deeprl.system.functions import GIVEN, found
 from deeprl.system.machine import own_commit
 from deeprl.system.terminal import say
 
-LATER = {
-    "collect": {"_target_": "deeprl.running.collect.choice.Here"},
-    "learner": {"_target_": "deeprl.running.training.distributed.Single"},
-}
-"""Slots that older runs lack, with what they are there"""
-SECTIONS = (*LATER, "agent", "env", "replay", "logger", "accelerate", "runtime", "evaluation", "checkpoint", "log", "stop", "names")
+SECTIONS = (
+    "collect",
+    "learner",
+    "agent",
+    "env",
+    "replay",
+    "logger",
+    "accelerate",
+    "runtime",
+    "evaluation",
+    "checkpoint",
+    "log",
+    "stop",
+    "names",
+)
 WORDS = {
     **dict.fromkeys(
         ("names.env", "names.agent", "names.replay", "device", "agent._target_", "env._target_", "replay._target_", "logger._target_"), None
@@ -40,18 +48,8 @@ WORDS = {
 }
 """Keys that hold one word, and the words that they take; None is any word."""
 
-SAME = {"runtime.lag": (0, None), "accelerate.matmul_precision": ("highest", "auto")}
-"""Keys among those of speed that change the numbers: their value in older runs, which lack them, and the word that leaves it to deeprl"""
-
-
-def with_later(config: Config) -> Config:
-    """The configuration with the slots and keys that it lacks if it was stored before there were any."""
-    config = LATER | config
-    for key, before in {**SWITCHES, **{key: before for key, (before, _) in SAME.items()}}.items():
-        section, _, name = key.partition(".")
-        if before is not None and isinstance(config.get(section), dict):
-            config[section] = {name: before, **config[section]}
-    return config
+SAME = {"runtime.lag": None, "accelerate.matmul_precision": "auto"}
+"""Keys among those of speed that change the numbers, and the word that leaves the value to deeprl"""
 
 
 def checked(config: Config, allowed: Allowed) -> Config:
@@ -60,7 +58,6 @@ def checked(config: Config, allowed: Allowed) -> Config:
     Raises:
         ConfigError: a key fails the check, or names what is not allowed.
     """
-    config.update(with_later(config))
     for key in SECTIONS:
         if not isinstance(config.get(key), dict):
             raise UnknownNameError(f"{key}={config.get(key)!r:.100} is out of range: it takes a mapping of keys.")
@@ -108,7 +105,7 @@ def continued(path: Path, config: Config) -> Config:
     Raises:
         ConfigError: it is a run of another configuration.
     """
-    stored = with_later(RunFolder(path).read_config())
+    stored = RunFolder(path).read_config()
     before, now = (unnumbered(without_changeable(automatic(each))) for each in (stored, config))
     if before.get("init_from") and now.get("init_from"):
         numbered = step_of(now["init_from"]).isdecimal()  # a started run holds the number of the checkpoint that it took
@@ -118,7 +115,7 @@ def continued(path: Path, config: Config) -> Config:
             folder, step = os.path.abspath(os.path.expanduser(folder_of(each["init_from"]))), step_of(each["init_from"])
             each["init_from"] = f"{folder}@{step}" if numbered else folder
     different = [key for key in now if key not in ("resume", "accelerate", "runtime") and before.get(key) != now[key]]
-    different += [key for key, (_, undecided) in SAME.items() if get(config, key) not in (get(stored, key), undecided)]
+    different += [key for key, undecided in SAME.items() if get(config, key) not in (get(stored, key), undecided)]
     if different:
         words = words_of_resume(before, now) if {*different} <= {*now} else ""
         if words:

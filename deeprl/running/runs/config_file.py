@@ -26,8 +26,8 @@ Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # with libyaml in a
 
 CHANGEABLE_ONCE = ("collect.address", "collect.timeout", "collect.restarts")
 CHANGEABLE = (*CHANGEABLE_ONCE, "env.on_error", "env.timeout", "runtime.watchdog")
-"""Keys that say where actors are, when a process counts as dead, and what happens then. A run may go on with other values. Older
-checkpoints leave out only `CHANGEABLE_ONCE`. So does the name of a folder of resume=auto, which an update of deeprl should find again."""
+"""Keys that say where actors are, when a process counts as dead, and what happens then. A run may go on with other values. The name of a
+folder of resume=auto leaves out only `CHANGEABLE_ONCE`, because an update of deeprl should find it again."""
 
 
 def container(config: Any) -> Config:
@@ -68,24 +68,23 @@ def config_hash(config: Any, ignore: Iterable[str] = ("resume", "hydra")) -> str
     return hashlib.sha256(json.dumps(plain(former(resolved)), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def identity(config: Config, keys: Iterable[str], changeable: tuple[str, ...] = CHANGEABLE) -> dict[str, str]:
+def identity(config: Config, keys: Iterable[str]) -> dict[str, str]:
     """For each top-level key, a hash of its value without `CHANGEABLE`. A checkpoint stores it."""
-    config = without_changeable(config, changeable)
+    config = without_changeable(config)
     return {key: config_hash({key: config.get(key)}) for key in keys}
 
 
 def check_identity(config: Config, keys: Iterable[str], stored: dict[str, str]) -> None:
     """
     Args:
-        stored: `identity` of the configuration that trained a checkpoint; older checkpoints lack some keys.
+        stored: `identity` of the configuration that trained a checkpoint.
 
     Raises:
         ValueError: the value of a key was edited after the checkpoint.
     """
     keys = [*keys]
-    forms = [(each, changeable) for each in (config, former(config)) for changeable in (CHANGEABLE, CHANGEABLE_ONCE)]
-    hashes = [identity(each, keys, changeable) for each, changeable in forms]
-    changed = [key for key in keys if key in stored and stored[key] not in [each[key] for each in hashes]]
+    hashes = [identity(each, keys) for each in (config, former(config))]
+    changed = [key for key in keys if stored.get(key) not in [each[key] for each in hashes]]
     if changed:
         raise ValueError(f"config.yaml was edited since, in {', '.join(changed)}; restore the earlier values, or start another run")
 

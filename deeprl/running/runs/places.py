@@ -9,7 +9,6 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs.config_file import CHANGEABLE_ONCE, config_hash, container, without_changeable

@@ -130,7 +130,6 @@ def require_checkpoints(folder: RunFolder, status: JsonObject) -> None:
         RunFolderError: its checkpoints are gone.
     """
     saved = status.get("saved") is not None or status["state"] in ("finished", "stopped")
-    saved = saved or (status["state"] == "running" and status["step"] > 0)  # older runs do not say what they have saved
     if saved and not Checkpoints(folder.path).steps():
         raise RunFolderError(
             f"{folder.path / 'checkpoints'} holds no checkpoint any more of a run of {status['step']:,} steps: put them back, or start "

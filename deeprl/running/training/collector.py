@@ -122,7 +122,7 @@ class Collector:
                 raise ValueError(f"the collector's {name} has shape {state[name].shape}, not {shape}, or is not finite")
         self.episodes.load_state_dict(state)
         check_memory(state["memory"], num)
-        self.memory, chosen = state["memory"], state.get("chosen")  # older checkpoints lack it
+        self.memory, chosen = state["memory"], state["chosen"]
         if chosen is not None:
             action = chosen["action"]
             if action.shape != ((num, spec.action_dim) if spec.action_dim else (num,)) or not torch.isfinite(action).all():

@@ -43,14 +43,13 @@ class Standing:
         Raises:
             Exception: one of `DAMAGE`; these are no facts of such a run.
         """
-        check_identity(config, LEARNING, state.get("identity", {}))
-        found = cls(**{field.name: state[field.name] for field in fields(cls) if field.name != "stopped_early"})
-        found.stopped_early = state.get("stopped_early")  # older checkpoints lack it, and `until`
+        check_identity(config, LEARNING, state["identity"])
+        found = cls(**{field.name: state[field.name] for field in fields(cls)})
         check_result(found.final, found.step)
         kinds = type(found.step) is int, type(found.pending) in (int, type(None)), type(found.done) is bool
         if not all((*kinds, isinstance(found.stopped_early, str | None))):
             raise ValueError("it holds a value of another kind")
-        if state.get("until", until(config)) != until(config) or ("until" not in state and found.step < config["steps"]):
+        if state["until"] != until(config):
             found.done, found.stopped_early = False, None
         if found.learned is not None:
             found.learned = {name: value.to(config["device"]) for name, value in found.learned.items()}  # beside numbers of later updates

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from deeprl.errors import ConfigError
 from deeprl.running.config.rules import nearest
-from deeprl.running.config.stored import LATER, SAME
 from deeprl.running.runs.config_file import flatten
 from deeprl.tools.report.runs import RunRecord, short
 
@@ -23,10 +22,6 @@ UNIMPORTANT = (
     "replay.device", "collect.address", "collect.timeout", "collect.restarts", "learner.backend", "learner.timeout",
 )  # fmt: skip
 """Keys that decide how long a run trains, what is recorded, and where it is computed, but not what is learned up to a step."""
-OLDER = {
-    **{key: before for key, (before, _) in SAME.items()}, **{slot: later["_target_"] for slot, later in LATER.items()}, "init_from": None
-}  # fmt: skip
-"""Keys that older runs lack, with what they did"""
 ABSENT = "absent"
 NAMES = ("agent", "env", "replay")
 """Slots whose option is recorded under `names`, so that `--group agent` means its name."""
@@ -40,7 +35,6 @@ def settings(run: RunRecord) -> dict[str, str]:
     classes = {f"{slot}._target_": leaves[slot] for slot in NAMES if slot in leaves}
     leaves["learner.ranks"] = str(run.ranks)
     return {
-        **{key: text(value) for key, value in OLDER.items()},
         **leaves,
         **classes,
         **{slot: leaves[f"names.{slot}"] for slot in NAMES if f"names.{slot}" in leaves},

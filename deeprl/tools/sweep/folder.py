@@ -74,7 +74,7 @@ class SweepFolder:
             sound = all(_is_name(job.name) and all(is_override(o) for o in job.overrides) for job in jobs)
             if not sound or len({job.name for job in jobs}) < len(jobs) or not isinstance(found["config_dir"], str | None):
                 raise ValueError("it names no folders or no overrides")
-            place, cwd = Place(**found.get("place", {})), found.get("cwd")  # older sweeps have neither
+            place, cwd = Place(**found["place"]), found["cwd"]
             place = place._replace(slurm=tuple(place.slurm))
             words = (*place.slurm, place.ray_address or "", cwd or "")
             limited = place.jobs is None or (type(place.jobs) is int and place.jobs > 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from deeprl.running.runs.folder import RunFolder
 from deeprl.system.files import JsonObject, strict_json, tail

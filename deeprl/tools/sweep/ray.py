@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from typing import Any
 
 from deeprl.errors import FAILED, STOPPED, ConfigError
 from deeprl.running.collect.connection import connect

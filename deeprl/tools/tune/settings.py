@@ -6,7 +6,6 @@ import json
 import shlex
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from deeprl.errors import ConfigError
 from deeprl.system.files import replace_file

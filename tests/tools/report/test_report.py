@@ -126,16 +126,11 @@ def test_seeds_and_unimportant_keys_make_no_group(tmp_path):
 
 
 def test_updates_that_lag_or_round_otherwise_are_another_group(tmp_path):
-    """Older runs have neither key: they multiplied in float32, and acted with the newest weights."""
-    for name, config in {
-        "older": {},
-        "now": {"accelerate": {"matmul_precision": "highest"}},
-        "bf": {"accelerate": {"matmul_precision": "bfloat16"}},
-    }.items():
-        write_run(tmp_path / name, config=config)
-    assert names(tmp_path) == {"accelerate.matmul_precision=bfloat16": ["bf"], "accelerate.matmul_precision=highest": ["now", "older"]}
-    write_run(tmp_path / "more" / "lag", config={"runtime": {"threads": 1, "lag": 1}})
-    write_run(tmp_path / "more" / "none", config={})
+    for name, precision in {"now": "highest", "bf": "bfloat16"}.items():
+        write_run(tmp_path / name, config={"accelerate": {"matmul_precision": precision}})
+    assert names(tmp_path) == {"accelerate.matmul_precision=bfloat16": ["bf"], "accelerate.matmul_precision=highest": ["now"]}
+    for name, lag in {"lag": 1, "none": 0}.items():
+        write_run(tmp_path / "more" / name, config={"runtime": {"threads": 1, "lag": lag}})
     assert names(tmp_path / "more") == {"runtime.lag=0": ["none"], "runtime.lag=1": ["lag"]}
 
 
