@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def number(reward: Any) -> float:
+def number(reward: object) -> float:
     """
     Raises:
         TypeError: it is text, or no number.
@@ -27,7 +27,7 @@ def number(reward: Any) -> float:
     raise TypeError(f"reward is {type(reward).__name__} {reward!r:.100}, not a number")
 
 
-def flag(name: str, value: Any) -> bool:
+def flag(name: str, value: object) -> bool:
     """
     Args:
         name: terminated or truncated.
@@ -46,7 +46,7 @@ def flag(name: str, value: Any) -> bool:
     raise TypeError(f"{name} is {type(value).__name__} {value!r:.100}, not true or false")
 
 
-def numbers(rewards: Any) -> list[float]:
+def numbers(rewards: object) -> list[float]:
     """The rewards of a vector environment, (M,).
 
     Raises:
@@ -55,7 +55,7 @@ def numbers(rewards: Any) -> list[float]:
     return [number(each) for each in (rewards.tolist() if isinstance(rewards, np.ndarray) and rewards.ndim == 1 else rewards)]
 
 
-def flags(name: str, values: Any) -> np.ndarray:
+def flags(name: str, values: object) -> np.ndarray:
     """(M,) bool.
 
     Raises:

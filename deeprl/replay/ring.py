@@ -97,7 +97,7 @@ def layout(spec: Spec, capacity: int, num: int, reach: int, state: int = 0) -> L
     return Layout(*sizes, action, reward, *columns)
 
 
-def require_actions(found: Any, count: int) -> None:
+def require_actions(found: object, count: int) -> None:
     """
     Args:
         found: stored actions, an array or a tensor.

@@ -49,7 +49,7 @@ class Game(ABC):
         """First observation of an episode. With seed None the generators continue from their present state."""
 
     @abstractmethod
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
+    def step(self, action: object) -> tuple[np.ndarray, float, bool, bool]:
         """`action` as the environment takes it -> observation, raw reward, terminated, ended."""
 
     def frame(self) -> np.ndarray:
@@ -97,7 +97,7 @@ def own(error: BaseException) -> BaseException:
     return error
 
 
-def advance(game: Game, action: Any, seed: int | None) -> StepResult | Failure:
+def advance(game: Game, action: object, seed: int | None) -> StepResult | Failure:
     """One step, and a reset if it ended the episode: the same function in this process and in workers. An error of the step is raised."""
     next_obs, reward, terminated, ended = game.step(action)
     if not ended:
@@ -186,7 +186,7 @@ class Serial(Backend):
             close_quietly(game)
 
 
-def close_quietly(game: Any) -> None:
+def close_quietly(game: object) -> None:
     """Close a game or a vector of games; an error becomes a warning."""
     try:
         game.close()

@@ -172,7 +172,7 @@ def first_of(override: str) -> str | None:
 class Menu:
     """What Hydra's parser asks for the options that glob(*) matches."""
 
-    def get_group_options(self, group: str, results_filter: Any = None) -> list[str]:
+    def get_group_options(self, group: str, results_filter: object = None) -> list[str]:
         return options(group)
 
 

@@ -26,7 +26,7 @@ def source_class(config: Config, allowed: Allowed = None) -> type[Source]:
     return found
 
 
-def build_source(config: Config, spec: Spec, agent: Agent, make: Deferred, **own: Any) -> Source:
+def build_source(config: Config, spec: Spec, agent: Agent, make: Deferred, **own: object) -> Source:
     """The source, without rows.
 
     Args:

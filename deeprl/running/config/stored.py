@@ -154,7 +154,7 @@ def unnumbered(config: Config) -> Config:
     return config
 
 
-def require_trusted(node: Any, path: str, allowed: tuple[str, ...]) -> None:
+def require_trusted(node: object, path: str, allowed: tuple[str, ...]) -> None:
     """Look at every name in a configuration before any part is built: those of classes, and those that the classes call.
 
     Raises:

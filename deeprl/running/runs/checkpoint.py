@@ -60,7 +60,7 @@ def step_folder(step: int) -> str:
 # ---- the folder
 
 
-def save(folder: Path, parts: State, **about: Any) -> int:
+def save(folder: Path, parts: State, **about: object) -> int:
     """Write `parts` to `folder`, replacing its content, and return the number of bytes. `about` goes into the manifest.
 
     Raises:
@@ -230,7 +230,7 @@ def system_error(error: BaseException, path: Path) -> OSError | None:
     return None if number is None else OSError(int(number[1]), os.strerror(int(number[1])), str(path))
 
 
-def verify(path: Path, entry: Any, limit: int | None = None) -> None:
+def verify(path: Path, entry: object, limit: int | None = None) -> None:
     """Compare a file with its entry in the manifest: first its size, then its hash, in constant memory.
 
     Raises:

@@ -59,7 +59,7 @@ def discard(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def auto_folder(config: Any, root: str | Path = "runs", env: str | None = None, agent: str | None = None) -> Path:
+def auto_folder(config: object, root: str | Path = "runs", env: str | None = None, agent: str | None = None) -> Path:
     """The folder of `resume=auto`: `root/<env>/<agent>/auto_<hash of the configuration>_seed<seed>`. It is not created.
 
     Args:

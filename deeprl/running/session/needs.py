@@ -17,7 +17,7 @@ from deeprl.system.machine import extra
 from deeprl.types import Spec
 
 
-def require(config: Config, env: Any, agent: Agent, spec: Spec, memory: Deferred, machine: bool) -> None:
+def require(config: Config, env: object, agent: Agent, spec: Spec, memory: Deferred, machine: bool) -> None:
     """All of these checks, for a job that starts later, in another process.
 
     Args:
@@ -36,7 +36,7 @@ def require(config: Config, env: Any, agent: Agent, spec: Spec, memory: Deferred
         warm_start(agent, config["init_from"])
 
 
-def require_packages(config: Config, env: Any) -> None:
+def require_packages(config: Config, env: object) -> None:
     """
     Raises:
         ConfigError: the run wants Weights & Biases or videos, and this machine cannot have them.

@@ -64,7 +64,7 @@ def warm_start(agent: Agent, source: str) -> str:
     return f"{os.path.abspath(path)}@{step}"
 
 
-def weights(state: Any) -> dict[str, Tensor]:
+def weights(state: object) -> dict[str, Tensor]:
     """The tensors of an agent, by name.
 
     Args:

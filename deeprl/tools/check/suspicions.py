@@ -39,7 +39,7 @@ def setting(record: Record, key: str) -> str:
     return f"{key}={shown(get(record.config, key))}"
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value as on a command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]

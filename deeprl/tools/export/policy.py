@@ -24,7 +24,7 @@ class ExportedPolicy(nn.Module):
     reach: Tensor
     """(D,) half-range of an action"""
 
-    def __init__(self, agent: Agent, actions: Any):
+    def __init__(self, agent: Agent, actions: object):
         super().__init__()
         self.agent, self.discrete, self.first, self.shape = agent, bool(actions.num), actions.start, tuple(actions.shape)
         self.sizes = tuple(actions.sizes) or (actions.num,)

@@ -42,7 +42,7 @@ def look(run: Path) -> JobStatus:
     return JobStatus(status["state"], step, number(newest.get("time/fps")), number(newest.get("rollout/ep_rew_mean")))
 
 
-def number(value: Any) -> float | None:
+def number(value: object) -> float | None:
     """A number from a file; None if it is none."""
     return value if type(value) in (int, float) else None
 

@@ -57,7 +57,7 @@ class Ray:
 
 
 class Remote:
-    def __init__(self, ray: Any, worker: Any, task: Task):
+    def __init__(self, ray: object, worker: object, task: Task):
         self.ray, self.worker, self.task = ray, worker, task
         self.code = worker.train.remote(task)
         self.alive = worker.__ray_ready__.remote()

@@ -49,7 +49,7 @@ class Settings:
             RunFolderError: the folder holds no study, or tune.json is damaged.
         """
 
-        def parse(found: Any) -> Settings:
+        def parse(found: object) -> Settings:
             read = cls(**{**found, "overrides": tuple(found["overrides"]), "start": tuple(found["start"])})
             words = all(is_override(word) for word in (*read.overrides, *read.start))
             seed = type(read.sampler_seed) is int and read.sampler_seed >= 0
