@@ -8,10 +8,12 @@ The types that nearly every environment returns are asked first, because each st
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
-def number(reward: object) -> float:
+def number(reward: Any) -> float:
     """
     Raises:
         TypeError: it is text, or no number.
@@ -46,7 +48,7 @@ def flag(name: str, value: object) -> bool:
     raise TypeError(f"{name} is {type(value).__name__} {value!r:.100}, not true or false")
 
 
-def numbers(rewards: object) -> list[float]:
+def numbers(rewards: Any) -> list[float]:
     """The rewards of a vector environment, (M,).
 
     Raises:

@@ -128,8 +128,6 @@ class Gather(Protocol):
             weight: (B,) float64, None for ones.
         """
 
-    def batch(self, drawn: Drawn) -> Batch: ...
-
 
 class Transitions:
     """Stored rows as batches of transitions, for one batch size.

@@ -190,7 +190,11 @@ class Replay(Source):
         return gather(torch.from_numpy(slot), index, weight)
 
     def batch(self, drawn: Drawn | Batch) -> Batch:
-        return drawn if isinstance(drawn, Batch) else self._gathers[drawn.index.shape[0]].batch(drawn)
+        if isinstance(drawn, Batch):
+            return drawn
+        gather = self._gathers[drawn.index.shape[0]]
+        assert isinstance(gather, Transitions)  # sequences are drawn as batches
+        return gather.batch(drawn)
 
     def intact(self, drawn: Drawn | Batch) -> bool:
         """Whether `batch` still gives what was drawn: a draw from the device's copy reads its rows there, until they are overwritten, or

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,7 +98,7 @@ def layout(spec: Spec, capacity: int, num: int, reach: int, state: int = 0) -> L
     return Layout(*sizes, action, reward, *columns)
 
 
-def require_actions(found: object, count: int) -> None:
+def require_actions(found: Any, count: int) -> None:
     """
     Args:
         found: stored actions, an array or a tensor.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -186,7 +186,7 @@ class Serial(Backend):
             close_quietly(game)
 
 
-def close_quietly(game: object) -> None:
+def close_quietly(game: Any) -> None:
     """Close a game or a vector of games; an error becomes a warning."""
     try:
         game.close()

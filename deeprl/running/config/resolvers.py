@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from deeprl.running.config import tuned
 from deeprl.running.runs.places import claim
@@ -23,17 +23,17 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("tuned", tuned.option, replace=True)
 
 
-def run_folder(root: str, *, _root_: object) -> str:
+def run_folder(root: str, *, _root_: DictConfig) -> str:
     """The folder of a run. The first call creates it; later calls return the same folder."""
     return str(_create(root, _root_))
 
 
-def run_subfolder(root: str, *, _root_: object) -> str:
+def run_subfolder(root: str, *, _root_: DictConfig) -> str:
     root = OmegaConf.select(_root_, "hydra.sweep.dir") or root
     return os.path.relpath(_create(root, _root_), root)
 
 
-def _create(root: str, config: object) -> Path:
+def _create(root: str, config: DictConfig) -> Path:
     # Hydra resolves a key more than once, and later in a copy of the configuration that has neither this cache nor the seed. A resolver
     # with _root_ cannot use OmegaConf's own cache (use_cache).
     chosen = OmegaConf.select(config, "hydra.runtime.output_dir", throw_on_missing=False)
@@ -45,7 +45,7 @@ def _create(root: str, config: object) -> Path:
     return cache[root]
 
 
-def env_name(config: object) -> str:
+def env_name(config: DictConfig) -> str:
     """Name of the environment: "classic/cartpole". With the options `gym`, `function` and `vector`, which are for all ids and functions, it
     contains that: "gym/Blackjack-v1", "function/my_module:make"."""
     name = str(config.hydra.runtime.choices["env"])

@@ -16,6 +16,7 @@ import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 from torch import Tensor
@@ -230,7 +231,7 @@ def system_error(error: BaseException, path: Path) -> OSError | None:
     return None if number is None else OSError(int(number[1]), os.strerror(int(number[1])), str(path))
 
 
-def verify(path: Path, entry: object, limit: int | None = None) -> None:
+def verify(path: Path, entry: Any, limit: int | None = None) -> None:
     """Compare a file with its entry in the manifest: first its size, then its hash, in constant memory.
 
     Raises:

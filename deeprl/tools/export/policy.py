@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -24,7 +26,7 @@ class ExportedPolicy(nn.Module):
     reach: Tensor
     """(D,) half-range of an action"""
 
-    def __init__(self, agent: Agent, actions: object):
+    def __init__(self, agent: Agent, actions: Any):
         super().__init__()
         self.agent, self.discrete, self.first, self.shape = agent, bool(actions.num), actions.start, tuple(actions.shape)
         self.sizes = tuple(actions.sizes) or (actions.num,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from deeprl.running.runs.folder import RunFolder
 from deeprl.system.files import JsonObject, strict_json, tail
@@ -42,7 +42,7 @@ def look(run: Path) -> JobStatus:
     return JobStatus(status["state"], step, number(newest.get("time/fps")), number(newest.get("rollout/ep_rew_mean")))
 
 
-def number(value: object) -> float | None:
+def number(value: Any) -> float | None:
     """A number from a file; None if it is none."""
     return value if type(value) in (int, float) else None
 

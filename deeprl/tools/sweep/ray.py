@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from typing import Any
 
 from deeprl.errors import FAILED, STOPPED, ConfigError
 from deeprl.running.collect.connection import connect
@@ -57,7 +58,7 @@ class Ray:
 
 
 class Remote:
-    def __init__(self, ray: object, worker: object, task: Task):
+    def __init__(self, ray: Any, worker: Any, task: Task):
         self.ray, self.worker, self.task = ray, worker, task
         self.code = worker.train.remote(task)
         self.alive = worker.__ray_ready__.remote()

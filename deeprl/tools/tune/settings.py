@@ -6,6 +6,7 @@ import json
 import shlex
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from deeprl.errors import ConfigError
 from deeprl.system.files import replace_file
@@ -49,7 +50,7 @@ class Settings:
             RunFolderError: the folder holds no study, or tune.json is damaged.
         """
 
-        def parse(found: object) -> Settings:
+        def parse(found: Any) -> Settings:
             read = cls(**{**found, "overrides": tuple(found["overrides"]), "start": tuple(found["start"])})
             words = all(is_override(word) for word in (*read.overrides, *read.start))
             seed = type(read.sampler_seed) is int and read.sampler_seed >= 0
