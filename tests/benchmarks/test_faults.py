@@ -13,7 +13,7 @@ from benchmarks import hostile_envs
 from benchmarks.fault_cells import CELLS, FOREIGN, NEEDS, Cell
 from deeprl.running.config.compose import compose
 from deeprl.running.session.assemble import fitted
-from deeprl.running.session.settle import settle
+from deeprl.running.session.complete import complete
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,4 +64,4 @@ def test_the_own_vector_resets_the_ended_ones_alone():
 def test_the_configuration_of_a_cell_is_accepted(cell):
     """One that is refused runs nothing, and its cell would count as a difference."""
     config, user, _ = compose(cell.overrides)
-    fitted(settle(config, user))
+    fitted(complete(config, user))
