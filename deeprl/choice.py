@@ -61,7 +61,7 @@ class Part(nn.Module, Choice):
     def observe(self, rows: Rows) -> None:
         """Accumulate statistics of collected data."""
 
-    def truncate(self, environment: int) -> None:
+    def truncate_episode(self, environment: int) -> None:
         """The running episode of an environment was truncated, because it could not be restored."""
 
 

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from deeprl.types import Spec
 
-from .masks import KEY, ToldMask, column, mask_of
+from .masks import KEY, GymInfo, ToldMask, column, mask_of
 from .vector.spaces import actions_of, brief, observations_of
 
 
@@ -45,7 +45,7 @@ class Conversion:
         self.spec = Spec(shape, dtype, num, 0 if num else math.prod(self.actions.shape), masked=self.mask.masked)
         self._dtype = None if isinstance(action_space, spaces.Discrete) else action_space.dtype
 
-    def row(self, obs: Any, info: dict[str, Any], terminated: bool) -> np.ndarray:
+    def row(self, obs: Any, info: GymInfo, terminated: bool) -> np.ndarray:
         """(*obs): the observation as agents see it.
 
         Raises:

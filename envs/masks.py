@@ -11,6 +11,10 @@ import numpy as np
 from gymnasium import spaces
 
 KEY = "action_mask"
+GymInfo = dict[str, Any]
+"""What an environment tells beside an observation"""
+Divided = tuple[Any, Any]
+"""An observation as its space has it, and its mask, None without one"""
 
 
 class NoMask:
@@ -18,8 +22,8 @@ class NoMask:
 
     masked: ClassVar[bool] = False
 
-    def divided(self, obs: Any, info: Any) -> tuple[Any, Any]:
-        """The observation of the environment's space, and its mask, None without one."""
+    def divided(self, obs: Any, info: GymInfo) -> Divided:
+        """An observation without its mask."""
         return obs, None
 
 
@@ -28,7 +32,7 @@ class ObservedMask(NoMask):
 
     masked = True
 
-    def divided(self, obs: Any, info: Any) -> tuple[Any, Any]:
+    def divided(self, obs: Any, info: GymInfo) -> Divided:
         try:
             return obs["observation"], obs[KEY]
         except (KeyError, IndexError, TypeError) as error:
@@ -40,7 +44,7 @@ class ToldMask(NoMask):
 
     masked = True
 
-    def divided(self, obs: Any, info: Any) -> tuple[Any, Any]:
+    def divided(self, obs: Any, info: GymInfo) -> Divided:
         if KEY not in info:
             raise ValueError(
                 f'env.mask=true, and info has no "{KEY}", only {sorted(map(str, info))}: reset and step must both give it. '

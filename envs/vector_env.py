@@ -13,7 +13,7 @@ cannot do that is refused where M > 1. With SAME_STEP the vector resets by itsel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from gymnasium.vector.utils import batch_space, iterate
 from .answers import flags, numbers
 from .conversion import Conversion
 from .gym import layers_of, refuse_statistics
-from .masks import KEY
+from .masks import KEY, GymInfo
 from .vector.backend import Backend, Failure, Game, StepResult, close_quietly, own
 from .vector.info import NOTHING, EpisodeInfo
 
@@ -31,6 +31,8 @@ ALONE = (
     'an ended environment must be reset alone, by options={"reset_mask": mask} of reset, as gymnasium.vector.SyncVectorEnv can (for an id: '
     "env.kwargs.vectorization_mode=sync). Or make it with AutoresetMode.SAME_STEP, or use env.num=1 with evaluation.num=1"
 )
+Seeds = list[int | None] | np.ndarray | int | None
+"""Seeds as some vector takes them"""
 Make = Callable[[int, list[int] | None], Any]
 """`make(num_envs, seeds)` -> vector environment; None where seeds are given to `reset`"""
 
@@ -55,17 +57,17 @@ def mode_of(vector: VectorEnv) -> AutoresetMode:
         ) from error
 
 
-def listed(seeds: list[int | None]) -> Any:
+def listed(seeds: list[int | None]) -> Seeds:
     """Seeds as Gymnasium's own vectors take them."""
     return list(seeds)
 
 
-def in_array(seeds: list[int | None]) -> Any:
+def in_array(seeds: list[int | None]) -> Seeds:
     """Seeds as ALE's vector takes them."""
     return np.array([-1 if seed is None else seed for seed in seeds], np.int64)
 
 
-def one_for_all(seeds: list[int | None]) -> Any:
+def one_for_all(seeds: list[int | None]) -> Seeds:
     """The seed that the base class `VectorEnv` takes."""
     return seeds[0]
 
@@ -109,7 +111,7 @@ class VectorGames(Backend):
         self.limit = getattr(self.vector.spec, "max_episode_steps", None)  # EnvPool's `spec` is another class
         self.one_by_one = self.mode != AutoresetMode.SAME_STEP and not seeded and (num == 1 or self.form is not one_for_all)
 
-    def _form_of_seeds(self) -> Callable[[list[int | None]], Any]:
+    def _form_of_seeds(self) -> Callable[[list[int | None]], Seeds]:
         """The first of three forms of seeds that `reset` takes. Resets all environments."""
         if self.seeded:
             self.vector.reset()
@@ -172,7 +174,7 @@ class VectorGames(Backend):
                 raise RuntimeError(f"a reset of the environments {chosen} alone changed environment {i} too: {ALONE}")
         return {i: rows[i] for i in chosen}
 
-    def _rows(self, obs: Any, info: dict[str, Any], terminated: Any) -> list[np.ndarray]:
+    def _rows(self, obs: object, info: GymInfo, terminated: Sequence[bool] | np.ndarray) -> list[np.ndarray]:
         """Observations as agents see them."""
         parts = list(iterate(batch_space(self.vector.single_observation_space, size(obs)), obs))
         return [self.conversion.row(part, info_of(info, i), terminated[i]) for i, part in enumerate(parts)]
@@ -205,7 +207,7 @@ class VectorGames(Backend):
                     firsts[i] = row
         return [(firsts[i], rows[i], rewards[i], bool(terminated[i]), bool(ended[i]), told.get(i, NOTHING)) for i in range(self.num)]
 
-    def _told(self, info: dict[str, Any], ended: list[int]) -> dict[int, Mapping[str, float]]:
+    def _told(self, info: GymInfo, ended: list[int]) -> dict[int, Mapping[str, float]]:
         """Numbers of the episodes that this step has ended."""
         for i, episode in enumerate(self.info):
             of_step = info.get("final_info", info) if i in ended and self.mode == AutoresetMode.SAME_STEP else info
@@ -215,7 +217,7 @@ class VectorGames(Backend):
             self.info[i].begin()
         return found
 
-    def _last(self, index: int, info: dict[str, Any], terminated: bool) -> np.ndarray:
+    def _last(self, index: int, info: GymInfo, terminated: bool) -> np.ndarray:
         """Last observation of an environment that the vector has reset."""
         final = info.get("final_obs")
         if final is None or not info.get("_final_obs", self.all)[index]:
@@ -250,7 +252,7 @@ def size(obs: Any) -> int:
     return len(obs)
 
 
-def info_of(info: dict[str, Any], index: int) -> dict[str, Any]:
+def info_of(info: GymInfo, index: int) -> GymInfo:
     """The part of one environment, as far as it is read here."""
     return {**dict.fromkeys(info), KEY: info[KEY][index]} if KEY in info else dict.fromkeys(info)
 

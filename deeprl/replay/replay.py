@@ -227,8 +227,8 @@ class Replay(Source):
     def live_from(self) -> list[int]:
         return self.ring.held().tolist()
 
-    def truncate(self, environment: int) -> None:
-        self.ring.truncate(environment)
+    def truncate_episode(self, environment: int) -> None:
+        self.ring.truncate_episode(environment)
         if self.mirror is not None:
             self.mirror.forget()
 

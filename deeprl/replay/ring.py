@@ -211,7 +211,7 @@ class Ring:
                 self._count[e] = self._oldest[e] = front
                 self._fresh[e] = False
 
-    def truncate(self, environment: int) -> None:
+    def truncate_episode(self, environment: int) -> None:
         """Truncate the running episode of an environment at its newest row. The next row starts a new episode."""
         if self._fresh[environment]:
             return

@@ -114,7 +114,7 @@ class Rollout(Source):
             array[self.filled] = getattr(rows, name)
         self.filled += 1
 
-    def truncate(self, environment: int) -> None:
+    def truncate_episode(self, environment: int) -> None:
         if self.filled:
             self.arrays["ended"][self.filled - 1, environment] = True
 

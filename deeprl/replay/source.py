@@ -110,7 +110,7 @@ class Source(Choice):
         """Take one step of M environments."""
         self.observe(rows)
 
-    def truncate(self, environment: int) -> None:
+    def truncate_episode(self, environment: int) -> None:
         """Mark the running episode of an environment as truncated at its newest row, because it cannot be continued."""
 
     def updates(self, before: int, after: int) -> Iterator[Drawn | Batch]:

@@ -276,7 +276,7 @@ def ends_line(path: Path, size: int) -> bool:
         return file.read(1) == b"\n"
 
 
-def truncate(path: Path, size: int) -> None:
+def truncate_file(path: Path, size: int) -> None:
     """Keep the first `size` bytes of a plain file, in constant memory. A file with a second name is copied, so that what is appended later
     changes nothing elsewhere.
 

@@ -145,7 +145,7 @@ class Environments:
         if missing:
             say(f"log.info: {', '.join(missing)} did not stand in info at the end of an episode of {self.name}")
 
-    def truncate(self, after: VectorStep, which: list[int]) -> VectorStep:
+    def truncate_episodes(self, after: VectorStep, which: list[int]) -> VectorStep:
         """End the running episodes of `which` as a time limit would have: the last tick, `after`, with fresh episodes in these.
 
         Raises:

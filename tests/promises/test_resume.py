@@ -300,8 +300,8 @@ def test_an_episode_that_cannot_be_repeated_is_cut_off_where_it_stood(tmp_path, 
         at_step(patch, 170, lambda: os.kill(os.getpid(), signal.SIGTERM))
         assert begin(path, *CARTPOLE, "checkpoint.replay_actions=0") == exits.STOPPED
     cuts = []
-    plain = Replay.truncate
-    monkeypatch.setattr(Replay, "truncate", lambda self, environment: (cuts.append(environment), plain(self, environment)))
+    plain = Replay.truncate_episode
+    monkeypatch.setattr(Replay, "truncate_episode", lambda self, environment: (cuts.append(environment), plain(self, environment)))
     with pytest.warns(RuntimeWarning, match="new episodes"):
         assert console("resume", path) == exits.FINISHED
     assert cuts == [0, 1]

@@ -67,7 +67,7 @@ def test_rows_of_a_checkpoint_and_a_cut_reach_the_device(spec, monkeypatch):
             source.append(next(stream))
         for replay in (here, there):
             replay.load(source.state_dict(), [source.rows()])
-            replay.truncate(0)
+            replay.truncate_episode(0)
         a, b = (test_replay.everything(replay) for replay in (here, there))
         assert all(torch.equal(x, y.cpu()) for x, y in zip(a[:10], b[:10]))
         assert not pretended.faults

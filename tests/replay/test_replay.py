@@ -86,7 +86,7 @@ class Stream:
             self.left[e] = random.integers(1, self.longest + 1)
         return rows
 
-    def truncate(self, e: int) -> None:
+    def truncate_episode(self, e: int) -> None:
         self.ticks[-1].ended[e], self.obs[e], self.left[e] = True, self.start(), 5
 
     def expected(self, number: int, n: int, gamma: float, transform=lambda reward: reward):
@@ -215,9 +215,9 @@ def test_a_single_environment_is_stored_as_the_first_of_many(spec):
         many.append(rows)
         one.append(Rows(*(array[:1] for array in rows)))
         if t == 80:
-            many.truncate(0)
-            one.truncate(0)
-            stream.truncate(0)
+            many.truncate_episode(0)
+            one.truncate_episode(0)
+            stream.truncate_episode(0)
     places = [(ring.last - 1 - np.arange(5)) % ring.layout.ticks for ring in (one, many)]
     np.testing.assert_array_equal(one.slots[places[0], 0], many.slots[places[1], 0])
     np.testing.assert_array_equal(one.rows, many.rows[: len(one.rows)])
@@ -419,9 +419,9 @@ def test_an_episode_cut_after_a_checkpoint_stays_cut(spec, capacity):
             replay.append(next(stream))
         segments.append(replay.rows(marks))
         marks = replay.marks()
-        replay.truncate(1)  # as after a resume whose environment did not come back as it was
-        replay.truncate(1)  # nothing more to cut
-        stream.truncate(1)
+        replay.truncate_episode(1)  # as after a resume whose environment did not come back as it was
+        replay.truncate_episode(1)  # nothing more to cut
+        stream.truncate_episode(1)
         check(replay, stream)
     for _ in range(3):
         replay.append(next(stream))

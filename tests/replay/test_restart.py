@@ -76,8 +76,8 @@ def test_equals_a_naive_replay_while_the_ring_wraps(spec, n, num):
         if len(replay) and (t < 7 or t % 11 == 0 or t > 100):
             check(replay, stream)
         if t % 17 == 0:
-            replay.truncate(0)
-            stream.truncate(0)
+            replay.truncate_episode(0)
+            stream.truncate_episode(0)
     assert replay.ring.first > 60
 
 

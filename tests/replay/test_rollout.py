@@ -157,9 +157,9 @@ def test_statistics_see_the_rows_when_the_rollout_is_dropped():
 
 def test_a_lost_environment_ends_its_episode():
     rollout = Rollout(length=3, spec=ONE, num=2, discount=0.9, minibatches=1)
-    rollout.truncate(0)  # nothing is stored yet
+    rollout.truncate_episode(0)  # nothing is stored yet
     rollout.append(rows(0, 2))
-    rollout.truncate(1)
+    rollout.truncate_episode(1)
     assert rollout.stored["ended"][0].tolist() == [False, True]
 
 
@@ -212,7 +212,7 @@ def test_the_plain_policy_gradient_takes_one_update_of_a_rollout():
     [
         (("agent=pqn", "replay.ratio=2"), "there is no key replay.ratio. replay=rollout has length, epochs, minibatches"),
         (("agent=pqn", "replay.capacity=2000"), "there is no key replay.capacity. replay=rollout has length, epochs, minibatches"),
-        (("agent=dqn", "replay.epochs=2"), "there is no key replay.epochs.* replay=uniform has capacity"),
+        (("agent=dqn", "replay.epochs=2"), "there is no key replay.epochs.* replay=uniform has learning_starts, ratio, capacity"),
     ],
 )
 def test_keys_without_a_meaning_are_refused(words, message):

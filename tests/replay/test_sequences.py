@@ -179,8 +179,8 @@ def test_an_episode_cut_where_it_stood_ends_there():
     for _ in range(4):
         for _ in range(6):
             replay.append(next(stream))
-        replay.truncate(1)
-        stream.truncate(1)
+        replay.truncate_episode(1)
+        stream.truncate_episode(1)
         if stream.ticks[-1].ended[1]:
             check(replay, stream)
     again = make(STACKED, capacity=60, num=2, length=4)

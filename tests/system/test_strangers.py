@@ -34,7 +34,7 @@ def test_only_plain_files_are_opened(tmp_path, kind):
         lambda: files.read_regular(path, 10),
         lambda: files.tail(path, 10),
         lambda: files.sha256(path),
-        lambda: files.truncate(path, 0),
+        lambda: files.truncate_file(path, 0),
     ):
         with pytest.raises(OSError, match="not a plain file"):
             read()

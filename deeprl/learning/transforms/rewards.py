@@ -79,7 +79,7 @@ class Scaled(Raw):
             self.scale.fill_(1.0 / (deviation if self.bound is None else max(deviation, float(self.largest) / self.bound)))
         self.sums = torch.from_numpy(np.where(rows.ended, 0.0, sums))
 
-    def truncate(self, environment: int) -> None:
+    def truncate_episode(self, environment: int) -> None:
         if self.sums.numel():
             self.sums[environment] = 0.0
 

@@ -57,15 +57,15 @@ class Cluster:
         own = self.ray.get_runtime_context().get_node_id()
         return any(node["Alive"] and node["NodeID"] == own for node in self.ray.nodes())
 
-    def put(self, value: Any) -> Any:
+    def put(self, value: object) -> Any:
         """Store an object. Returns its reference."""
         return self.ray.put(value)
 
-    def arrived(self, reference: Any, seconds: float) -> bool:
+    def arrived(self, reference: object, seconds: float) -> bool:
         """Whether an object is there, or known to be lost, after at most so many seconds."""
         return bool(self.ray.wait([reference], timeout=seconds)[0])
 
-    def fetch(self, reference: Any) -> Any:
+    def fetch(self, reference: object) -> Any:
         """The object; the error if its actor died, for whatever reason, or an object is lost.
 
         Raises:

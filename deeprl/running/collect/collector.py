@@ -170,11 +170,11 @@ class RemoteCollector:
         agent: the learner's.
         envs: the actors.
         append: where rows go, `Source.append`.
-        truncate: marks the running episode of an environment as ended at its newest row, `Source.truncate`.
+        truncate_episode: marks the running episode of an environment as ended at its newest row, `Source.truncate_episode`.
     """
 
-    def __init__(self, agent: Agent, envs: Actors, append: Callable, truncate: Callable[[int], None]):
-        self.agent, self.envs, self.append, self.truncate = agent, envs, append, truncate
+    def __init__(self, agent: Agent, envs: Actors, append: Callable, truncate_episode: Callable[[int], None]):
+        self.agent, self.envs, self.append, self.truncate_episode = agent, envs, append, truncate_episode
         self.weights = Weights(agent)
         self.episodes = Episodes(envs.num)
         self.ordered = 0
@@ -211,7 +211,7 @@ class RemoteCollector:
         self.envs.num_restarts = self.chunk.restarts
         for index in self.chunk.cut:
             say(f"environment {index} starts a new episode, because its actor could not restore the old one")
-            self.truncate(index)
+            self.truncate_episode(index)
             self.episodes.drop(index)
         self.waited += time.monotonic() - began
 

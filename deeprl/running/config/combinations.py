@@ -59,7 +59,7 @@ class Refusal(NamedTuple):
         return f"{self.consumer} needs {self.words}, and {self.provider} offers none."
 
 
-def class_of(part: Any) -> type:
+def class_of(part: object) -> type:
     """The class of a part, which may be a `Deferred`."""
     return getattr(part, "cls", type(part))
 
@@ -69,7 +69,7 @@ def words(part: type, need: str) -> str:
     return getattr(part, "need_words", {}).get(need) or WORDS.get(need, need)
 
 
-def refusals(consumers: Mapping[str, Any], provider: str, offered: frozenset[str], among: frozenset[str] | None = None) -> list[Refusal]:
+def refusals(consumers: Mapping[str, object], provider: str, offered: frozenset[str], among: frozenset[str] | None = None) -> list[Refusal]:
     """The needs of `consumers` that are not `offered`.
 
     Args:
@@ -91,14 +91,14 @@ CONSUMERS = ("backup", "chain", "weighting", "auxiliary", "temperature", "rate",
 """Slots of an agent with needs that its head or its actor must meet."""
 
 
-def against_actor(consumers: Mapping[str, Any], actor: Any = None) -> list[Refusal]:
+def against_actor(consumers: Mapping[str, object], actor: object = None) -> list[Refusal]:
     """Refusals of parts that need an actor, or the actions of an agent without one. Arguments are those of `among_parts`."""
     acting = f"agent/actor={class_of(actor).__name__}" if actor is not None else "an agent for discrete actions"
     offered: frozenset[str] = class_of(actor).offers if actor is not None else frozenset({"actions"})  # type: ignore[attr-defined]
     return refusals({f"agent/{slot}": part for slot, part in consumers.items()}, acting, offered, ACTOR)
 
 
-def among_parts(head: Any, mapping: Any, rewards: Any, consumers: Mapping[str, Any], actor: Any = None) -> list[Refusal]:
+def among_parts(head: Any, mapping: Any, rewards: Any, consumers: Mapping[str, object], actor: object = None) -> list[Refusal]:
     """Refusals within an agent.
 
     Args:

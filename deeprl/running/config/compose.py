@@ -96,7 +96,7 @@ class Composed:
     def __init__(self, loader: Any, config: DictConfig):
         self.loader, self.config = loader, config
 
-    def load_configuration(self, **ignored: Any) -> DictConfig:
+    def load_configuration(self, **ignored: object) -> DictConfig:
         return self.config
 
     def __getattr__(self, name: str) -> Any:

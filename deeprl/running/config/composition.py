@@ -21,6 +21,7 @@ from yaml import YAMLError
 
 from deeprl.running.config import folders
 from deeprl.running.config.defaults import Defaults, Unusual
+from deeprl.running.config.parsed import Content
 
 PLACES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.mode")
 """Keys of Hydra's own part that are values like all others. Its other keys may say how it composes."""
@@ -70,7 +71,7 @@ def is_value(override: Override) -> bool:
 
 
 def _merged(defaults: Defaults, by_hydra: ByHydra) -> DictConfig:
-    plain: dict[Any, Any] = {}
+    plain: Content = {}
     for place, content in defaults.files:
         for word in reversed(place.split(".") if place else []):
             content = {word: content}
@@ -87,7 +88,7 @@ def _merged(defaults: Defaults, by_hydra: ByHydra) -> DictConfig:
     return config
 
 
-def merge(into: dict[Any, Any], content: dict[Any, Any]) -> None:
+def merge(into: Content, content: Content) -> None:
     """As OmegaConf merges: keys of dictionaries one by one, lists as a whole; ??? replaces nothing.
 
     Raises:

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from deeprl.running.config import folders
 from deeprl.running.config.menu import GAMES, games
-from deeprl.running.config.parsed import parsed
+from deeprl.running.config.parsed import Content, parsed
 
 
 class Unusual(Exception):
@@ -28,7 +28,7 @@ class File:
     package: str | None
     """Of its first line, `# @package _global_`"""
     defaults: list[Any]
-    content: dict[Any, Any]
+    content: Content
 
 
 def load(group: str, name: str) -> File | None:
@@ -97,7 +97,7 @@ def entry(written: Any) -> Entry:
 
 
 SELF = Entry("", "_self_", chosen=False)
-Files = list[tuple[str, dict[Any, Any]]]
+Files = list[tuple[str, Content]]
 """Places and contents, the stronger ones last"""
 
 

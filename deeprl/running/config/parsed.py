@@ -14,6 +14,9 @@ from omegaconf._utils import get_yaml_loader  # what OmegaConf makes of numbers,
 
 from deeprl.running.config.folders import stamp
 
+Content = dict[Any, Any]
+"""What a file of keys holds, interpolations unresolved"""
+
 try:
     from yaml.cyaml import CParser
 except ImportError:  # PyYAML was built without libyaml

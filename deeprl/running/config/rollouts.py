@@ -22,8 +22,8 @@ def check_source(config: Config, user: set[str]) -> None:
         user: keys that the command line set.
 
     Raises:
-        ConfigError: nothing is kept for an agent that learns; a rollout has more updates than its loss allows, or batches of one row,
-            whose advantages have no deviation to be divided by.
+        ConfigError: nothing is kept for an agent that learns; a rollout has sizes that are none, more updates than its loss allows, or
+            batches of one row, whose advantages have no deviation to be divided by.
     """
     replay, paced, rollout = config["replay"], source_class(config).paced_by, chunk(config)
     if not paced and not learns_from(config, "stream"):
@@ -32,6 +32,9 @@ def check_source(config: Config, user: set[str]) -> None:
         raise ConfigError("runtime.lag has no meaning here, because this agent does not learn while it acts: leave it out.")
     if rollout is None:
         return
+    for key in ("length", "epochs", "minibatches"):  # here, because the number of updates is made of them
+        if not isinstance(value := replay[key], int) or isinstance(value, bool) or value < 1:
+            raise ConfigError(f"replay.{key}={value!r} is out of range: it takes a whole number of at least 1.")
     if get(config, "agent.surrogate.clip", 0.0) is None and replay["epochs"] * replay["minibatches"] > 1:
         raise ConfigError(
             f"replay.epochs={replay['epochs']} replay.minibatches={replay['minibatches']} do not go with agent.surrogate.clip=null "

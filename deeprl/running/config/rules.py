@@ -53,9 +53,6 @@ RULES: dict[str, Range] = {
     "replay.capacity": Range(int, 1),
     "replay.batch_size": Range(int, 1, 2**20),
     "replay.n_step": Range(int, 1),
-    "replay.length": Range(int, 1),
-    "replay.epochs": Range(int, 1),
-    "replay.minibatches": Range(int, 1),
     "env.num": Range(int, 1, 4096),
 }
 """Ranges of the common keys. Those of `replay` hold where its option has them. A choice checks its own keys when it is built."""
@@ -63,7 +60,7 @@ RULES: dict[str, Range] = {
 
 SWITCHES = ("checkpoint.replay", "runtime.deterministic", "evaluation.video")
 """Keys that take true or false"""
-FIXED = (*RULES, *SWITCHES, "device", "resume", "init_from")
+FIXED = (*RULES, *SWITCHES, "log.info", "device", "resume", "init_from")
 """Every key of configs/train.yaml, and the keys of `env` and `replay` that `RULES` checks."""
 
 

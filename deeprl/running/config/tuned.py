@@ -11,7 +11,7 @@ import copy
 from typing import Any
 
 from deeprl.running.config.folders import file
-from deeprl.running.config.parsed import parsed
+from deeprl.running.config.parsed import Content, parsed
 from deeprl.running.runs.config_file import Config, flatten
 
 
@@ -62,13 +62,13 @@ def slots(group: str, name: str) -> dict[str, str]:
     return found
 
 
-def content(group: str, name: str) -> dict[Any, Any]:
+def content(group: str, name: str) -> Content:
     """Content of one file without interpolations resolved; empty if there is no file."""
     path = file(group, name)
     found = parsed(path).content if path else {}
     return copy.deepcopy(found) if isinstance(found, dict) else {}
 
 
-def starts(group: str, found: dict[Any, Any]) -> list[str]:
+def starts(group: str, found: Content) -> list[str]:
     """The options of its own group that a file lists in `defaults`, as `dqn` or as `/tuned/classic/dqn`."""
     return [entry.removeprefix(f"/{group}/") for entry in found.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]

@@ -31,7 +31,7 @@ from deeprl.system.files import (
     replace_file,
     sole,
     strict_json,
-    truncate,
+    truncate_file,
 )
 from deeprl.system.machine import now
 from deeprl.system.terminal import brief
@@ -250,7 +250,7 @@ class RunFolder:
                 continue
             size = (sizes or {}).get(name, -1)
             if ends_line(path, size):
-                truncate(path, size)
+                truncate_file(path, size)
             else:
                 replace_file(path, (line.encode() for line, entry in read_lines(path) if entry["step"] <= step))
 

@@ -66,9 +66,7 @@ def of_today(config: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(replay, dict):
         return config
     if "capacity" in replay and "ratio" not in replay and ratio is not None:
-        config["replay"] = replay = {**replay, "learning_starts": starts, "ratio": ratio}
-    if replay.get("_target_") == AUTO and replay.get("length", 0) is None:
-        config["replay"] = {key: value for key, value in replay.items() if key != "length"}
+        config["replay"] = {**replay, "learning_starts": starts, "ratio": ratio}
     return config
 
 
@@ -80,8 +78,6 @@ def former(config: Any) -> Any:
     replay = config.get("replay") if isinstance(config, dict) else None
     if not isinstance(replay, dict):
         return config
-    if replay.get("_target_") == AUTO and "length" not in replay:
-        replay = {**replay, "length": None}
     if PACES[0] in config:
         return {**config, "replay": replay}
     if "ratio" in replay:

@@ -171,11 +171,11 @@ def remote_collector(config: Config, agent: Agent, source: Source, actors: Calla
             "leave it out."
         )
 
-    def truncate(environment: int) -> None:
-        source.truncate(environment)
-        agent.rewards.truncate(environment)
+    def truncate_episode(environment: int) -> None:
+        source.truncate_episode(environment)
+        agent.rewards.truncate_episode(environment)
 
-    return RemoteCollector(agent, actors(), source.append, truncate)
+    return RemoteCollector(agent, actors(), source.append, truncate_episode)
 
 
 def actors_of(config: Config, choice: OnRay, cluster: Cluster | None, allowed: Allowed, check_stop: Callable[[], None]) -> Actors:

@@ -101,7 +101,7 @@ def evaluate(
             length += 1
             late = np.flatnonzero((length >= longest) & ~after.ended).tolist()
             if late:
-                after = envs.truncate(after, late)
+                after = envs.truncate_episodes(after, late)
                 remedy = "set env.max_episode_steps, or let the function return gymnasium.wrappers.TimeLimit(env, STEPS)"
                 cause = f"an episode of an evaluation was cut off after {LONGEST:,} steps, because no time limit of {envs.name} is known"
                 warnings.warn(f"{cause}: {remedy}", RuntimeWarning, stacklevel=2)

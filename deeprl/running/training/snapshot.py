@@ -101,9 +101,9 @@ class Snapshot:
             self.agent.read(standing.learned)  # raises where the next log line would
         self.restore_source(step, begun, parts.get("replay"))
         for index in self.collector.load_state_dict(parts["collector"]):  # of episodes that could not be continued
-            self.agent.rewards.truncate(index)
+            self.agent.rewards.truncate_episode(index)
             if "replay" in parts:
-                self.source.truncate(index)
+                self.source.truncate_episode(index)
         return Restored(standing, parts["loggers"], state["lines"])
 
     def restore_source(self, step: int, begun: int, state: dict[str, Any] | None) -> None:

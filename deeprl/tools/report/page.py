@@ -15,7 +15,7 @@ from deeprl.system.terminal import printable
 from deeprl.tools.report.figures import DPI
 from deeprl.tools.report.groups import Setting, shown
 from deeprl.tools.report.normalise import WORDS
-from deeprl.tools.report.results import Results
+from deeprl.tools.report.results import Results, Row
 from deeprl.tools.report.runs import LAST, Machine, RunRecord
 from deeprl.tools.report.statistics import DRAWS
 
@@ -96,7 +96,7 @@ def number(value: float) -> str:
     return f"{value:,.{digits}f}"
 
 
-def interval(row: dict[str, Any], name: str) -> str:
+def interval(row: Row, name: str) -> str:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     return "no interval" if math.isnan(low) else f"[{number(low)}, {number(high)}]"
 

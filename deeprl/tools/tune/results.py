@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
 
 import optuna
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,6 +15,7 @@ from deeprl.running.config.compose import compose
 from deeprl.running.config.menu import groups
 from deeprl.running.config.overrides import key_of
 from deeprl.running.config.settings import places
+from deeprl.running.runs.config_file import Config
 from deeprl.system.files import make_folder, own_folder, replace_file
 from deeprl.system.tables import csv_bytes
 from deeprl.tools.tune.settings import Settings
@@ -75,11 +75,11 @@ def table(study: optuna.Study, space: Space, settings: Settings) -> bytes:
     return csv_bytes(["trial", "state", "value", *space.heads, *seeds, "last_step", "error"], map(row, study.get_trials(deepcopy=False)))
 
 
-def experiment(overrides: list[str]) -> dict[str, Any]:
+def experiment(overrides: list[str]) -> Config:
     """The content of a file of the group `experiment` that does what overrides do, but for budget=, which is for trying commands out."""
     known, below = groups(), options_below(overrides)
-    defaults: list[Any] = []
-    keys: dict[str, Any] = {}
+    defaults: list[object] = []
+    keys: Config = {}
     for override in overrides:
         head, value = override.split("=", 1)[0].lstrip("+"), OverridesParser.create().parse_override(override).value()
         if key_of(override) == "budget":

@@ -37,11 +37,11 @@ class Space:
     """Parameter -> what stands before = in its override, which may begin with +."""
     distributions: dict[str, BaseDistribution]
 
-    def settings(self, values: Mapping[str, Any]) -> list[str]:
+    def settings(self, values: Mapping[str, object]) -> list[str]:
         """The overrides of the parameters. Real numbers are rounded to six digits, which people can read, and trained with as written."""
         return [f"{self.heads[name]}={_text(values[name])}" for name in self.heads]
 
-    def holds(self, values: Mapping[str, Any]) -> bool:
+    def holds(self, values: Mapping[str, object]) -> bool:
         """Whether these are values of all parameters, each within its range."""
         if values.keys() != self.distributions.keys():
             return False
@@ -50,7 +50,7 @@ class Space:
         except (ValueError, TypeError):
             return False
 
-    def job(self, name: str, values: Mapping[str, Any], seed: int) -> Job:
+    def job(self, name: str, values: Mapping[str, object], seed: int) -> Job:
         """A run in one thread, unless an override sets `runtime.threads`."""
         threads = [] if any(key_of(override) == "runtime.threads" for override in self.fixed) else ["runtime.threads=1"]
         return Job(name, (*self.fixed, *self.settings(values), f"seed={seed}", *threads))
@@ -62,7 +62,7 @@ class Space:
         other = [{**first, name: value} for name, values in ends.items() for value in values[1:]]
         return [self.job(", ".join(self.settings(values)), values, self.seed) for values in (first, *other)]
 
-    def start(self, words: Sequence[str]) -> dict[str, Any]:
+    def start(self, words: Sequence[str]) -> dict[str, object]:
         """The values that --start gives to parameters.
 
         Raises:
@@ -128,7 +128,7 @@ def _seed(override: str, value: object) -> int:
     return value
 
 
-def _distribution(override: str, value: Any) -> BaseDistribution:
+def _distribution(override: str, value: object) -> BaseDistribution:
     low: Any
     high: Any
     try:
@@ -155,7 +155,7 @@ def _distribution(override: str, value: Any) -> BaseDistribution:
         raise ConfigError(f"{override} is no range to search: {error}; {SYNTAX}.") from error
 
 
-def _ends(distribution: BaseDistribution) -> list[Any]:
+def _ends(distribution: BaseDistribution) -> list[object]:
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)
     assert isinstance(distribution, FloatDistribution | IntDistribution)

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from deeprl.errors import FINISHED, STOPPED, WRONG, RunFolderError, on_one_line
 from deeprl.running.runs.folder import RunFolder
-from deeprl.system.files import read_regular, truncate
+from deeprl.system.files import read_regular, truncate_file
 from deeprl.system.terminal import say
 from deeprl.tools.sweep.folder import SweepFolder
 from deeprl.tools.sweep.grid import Job
@@ -68,7 +68,7 @@ def open_study(path: Path, by: BasePruner | None = None) -> optuna.Study:
     try:
         file.with_name("study.log.lock").unlink(missing_ok=True)
         if os.path.lexists(file):
-            truncate(file, read_regular(file, STUDY_LIMIT).rfind(b"\n") + 1)
+            truncate_file(file, read_regular(file, STUDY_LIMIT).rfind(b"\n") + 1)
         storage = JournalStorage(JournalFileBackend(str(file)))
         study = optuna.create_study(storage=storage, study_name=NAME, direction="maximize", pruner=by, load_if_exists=True)
         require_numbers(study.get_trials(deepcopy=False))

@@ -138,7 +138,7 @@ def test_an_episode_that_was_cut_off_leaves_no_sum():
     """Rewards 4 and 4, γ = 0.5; after the cut the sum of the first environment begins anew: 1 beside 1 + 0.5 · 4."""
     scaled = Scaled(discount=0.5)
     scaled.observe(rows(reward=[4.0, 4.0]))
-    scaled.truncate(0)
+    scaled.truncate_episode(0)
     scaled.observe(rows(reward=[1.0, 1.0]))
     assert scaled.sums.tolist() == [1.0, 3.0]
 

@@ -125,8 +125,8 @@ def test_an_episode_that_a_successor_cannot_repeat_is_cut(lives, words, tmp_path
     """It begins after so many chunks of seven ticks; the replay, full with 75 ticks, ends the old episode there."""
     cluster((lives,))
     cuts = []
-    plain = Replay.truncate
-    monkeypatch.setattr(Replay, "truncate", lambda self, index: cuts.append((index, self.ring.last)) or plain(self, index))
+    plain = Replay.truncate_episode
+    monkeypatch.setattr(Replay, "truncate_episode", lambda self, index: cuts.append((index, self.ring.last)) or plain(self, index))
     # one action is one too many to be repeated
     assert begin(tmp_path / "run", *WORDS, *TWO, "checkpoint.replay_actions=0", *words) == exits.FINISHED
     assert cuts == [(0, 7 * lives)]

@@ -134,14 +134,7 @@ def test_updates_that_lag_or_round_otherwise_are_another_group(tmp_path):
     assert names(tmp_path / "more") == {"runtime.lag=0": ["none"], "runtime.lag=1": ["lag"]}
 
 
-def test_keys_that_older_runs_lack_or_that_change_nothing_part_no_seeds(tmp_path):
-    slots = {
-        "collect": {"_target_": "deeprl.running.collect.choice.Here"},
-        "learner": {"_target_": "deeprl.running.training.distributed.Single"},
-    }
-    write_run(tmp_path / "older", seed=0)
-    write_run(tmp_path / "now", seed=1, config={**slots, "init_from": None})
-    assert names(tmp_path) == {"agent=dqn": ["now", "older"]}
+def test_keys_that_change_nothing_part_no_seeds(tmp_path):
     on_ray = {"_target_": "deeprl.running.collect.choice.OnRay", "actors": 2}
     write_run(tmp_path / "more" / "a", config={"collect": {**on_ray, "address": None, "timeout": 60}})
     write_run(tmp_path / "more" / "b", seed=1, config={"collect": {**on_ray, "address": "auto", "timeout": 90}})
