@@ -22,6 +22,7 @@ _target_: tests.replay.test_source.Offline
 _partial_: true
 path: ???
 batch_size: 8
+ratio: 1.0
 """
 
 
