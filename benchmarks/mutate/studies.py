@@ -61,7 +61,7 @@ class Over:
 
         run = RunFolder(Path(next(word for word in command if word.startswith("hydra.run.dir=")).partition("=")[2].strip("'")))
         run.path.mkdir(exist_ok=True)
-        run.cut_after(-1)
+        run.truncate_after(-1)
         for step in (20, 40):
             run.append_evaluation({"step": step, "seed": 0, "returns": [float(step)], "lengths": [1]})
         run.write_status("finished", 40, 10)

@@ -133,7 +133,7 @@ def require_connections(config: Config, overrides: list[str]) -> None:
         ConfigError: the run connects to what the user has not named.
     """
     named = [override.partition("=")[0] for override in overrides]
-    for word, leads_to in connections(config).items():
+    for word, destination in connections(config).items():
         key, _, value = word.partition("=")
         instead = f"{key}={'false' if value == 'true' else 'null'}"
-        require_asked(key in named, word, leads_to, f"repeat {shlex.quote(word)}, or say {instead}")
+        require_asked(key in named, word, destination, f"repeat {shlex.quote(word)}, or say {instead}")

@@ -195,8 +195,8 @@ def check(overrides: list[str], sweep: bool) -> tuple[Path, dict] | None:
         return None
     from deeprl.running.session.complete import complete
 
-    settled = complete(config, user)
-    return Path(folder) if folder else auto_folder(settled, env=chosen["env"], agent=chosen["agent"]), settled
+    final = complete(config, user)
+    return Path(folder) if folder else auto_folder(final, env=chosen["env"], agent=chosen["agent"]), final
 
 
 def check_folder(folder: str | None, resumes: bool) -> None:

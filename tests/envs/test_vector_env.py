@@ -475,7 +475,7 @@ def test_the_vector_of_evaluations_is_rehearsed_too(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("function", "mode"), [("in_process", "NextStep"), ("in_process", "SameStep"), ("made_with_seeds", "NextStep")])
 def test_a_run_resumes_exactly(function, mode, tmp_path, monkeypatch):
     settings = {**SHORT, "env": "vector", "env.function": PLACE + function, "env.kwargs": {"mode": mode}}
-    words = deeprl.running.session.api.worded(settings)
+    words = deeprl.running.session.given.worded(settings)
     assert begin(tmp_path / "whole", *words) == exits.FINISHED
     with monkeypatch.context() as patch:
         at_step(patch, 84, lambda: os.kill(os.getpid(), signal.SIGTERM))

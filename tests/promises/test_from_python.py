@@ -20,8 +20,8 @@ from deeprl.errors import CheckpointError, ConfigError
 from deeprl.running.config.compose import compose
 from deeprl.running.runs.config_file import check_identity, identity
 from deeprl.running.runs.folder import RunFolder
-from deeprl.running.session.api import Run, worded
-from deeprl.running.session.given import replace_function
+from deeprl.running.session.api import Run
+from deeprl.running.session.given import replace_function, worded
 from deeprl.running.training.listeners import Listeners
 from deeprl.system.functions import found, name_of
 from tests.builders import console, front_door, lines, same, snapshot

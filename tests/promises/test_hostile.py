@@ -251,7 +251,7 @@ def test_a_pipe_does_not_hang_a_reader(run):
     (run / "metrics.jsonl").unlink()
     os.mkfifo(run / "metrics.jsonl")
     with pytest.raises(RunFolderError, match="not a plain file"):
-        RunFolder(run).cut_after(100)
+        RunFolder(run).truncate_after(100)
     with pytest.raises(RunFolderError, match="not a plain file"):
         list(read_lines(run / "metrics.jsonl"))
 

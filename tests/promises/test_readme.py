@@ -20,8 +20,8 @@ from deeprl.running.config.overrides import check_words, first_of, for_hydra, ke
 from deeprl.running.config.rules import RULES
 from deeprl.running.config.sources import chunk, planned_updates, source_class
 from deeprl.running.runs.config_file import flatten
-from deeprl.running.session.api import worded
 from deeprl.running.session.complete import complete
+from deeprl.running.session.given import worded
 from deeprl.tools.sweep.grid import expand
 from tests.presets import covering
 from tests.promises.test_guides import GUIDES

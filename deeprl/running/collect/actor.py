@@ -23,18 +23,18 @@ class Chunk(NamedTuple):
     """Each array with the axes (L, M, ...)"""
     info: list[list[Mapping[str, float]]]
     """(L, M) numbers of the episodes that ended (`log.info`)"""
-    cut: list[int]
+    truncated: list[int]
     """Environments whose episode before the first tick could not be continued, so that it ended one tick earlier"""
     restarts: int
-    """Episodes that failures have cut off so far, see `Environments.num_restarts`"""
+    """Episodes that failures have truncated so far, see `Environments.num_restarts`"""
 
 
 def joined(chunks: Sequence[Chunk], envs: int) -> Chunk:
     """The chunks of all actors, M environments each, as one of all environments."""
     rows = Rows(*(np.concatenate(parts, 1) for parts in zip(*(chunk.rows for chunk in chunks))))
-    cut = [actor * envs + i for actor, chunk in enumerate(chunks) for i in chunk.cut]
+    truncated = [actor * envs + i for actor, chunk in enumerate(chunks) for i in chunk.truncated]
     info = [[each for tick in ticks for each in tick] for ticks in zip(*(chunk.info for chunk in chunks))]
-    return Chunk(rows, info, cut, sum(chunk.restarts for chunk in chunks))
+    return Chunk(rows, info, truncated, sum(chunk.restarts for chunk in chunks))
 
 
 class RemoteActor:
@@ -71,7 +71,7 @@ class RemoteActor:
             state: of a collector in another process, from which this one goes on; None: it goes on from its own.
         """
         # a copy, because what comes from the object store is read-only
-        cut = [] if state is None else self.collector.load_state_dict(copy.deepcopy(state))
+        truncated = [] if state is None else self.collector.load_state_dict(copy.deepcopy(state))
         self.weights.write(weights)
         self.ticks.clear()
         info = []
@@ -80,7 +80,7 @@ class RemoteActor:
             info.append(list(self.collector.info))
         self.collector.episodes.finished.clear()
         rows = Rows(*(np.stack(parts) for parts in zip(*self.ticks)))
-        return Chunk(rows, info, cut, self.collector.envs.num_restarts), self.collector.state_dict()
+        return Chunk(rows, info, truncated, self.collector.envs.num_restarts), self.collector.state_dict()
 
     def close(self) -> None:
         """End the environments and their processes."""

@@ -209,7 +209,7 @@ class RemoteCollector:
             self.ordered += 1
         self.chunk, self.at = self.envs.next(), 0
         self.envs.num_restarts = self.chunk.restarts
-        for index in self.chunk.cut:
+        for index in self.chunk.truncated:
             say(f"environment {index} starts a new episode, because its actor could not restore the old one")
             self.truncate_episode(index)
             self.episodes.drop(index)

@@ -33,8 +33,8 @@ def require_allowed(config: Config, allowed: Collection[str]) -> None:
     Raises:
         ConfigError: the job connects to what none of them names.
     """
-    for word, leads_to in connections(config).items():
-        require_asked(word in allowed, word, leads_to, f"allow it with {allow_with(word)}")
+    for word, destination in connections(config).items():
+        require_asked(word in allowed, word, destination, f"allow it with {allow_with(word)}")
 
 
 def allow_with(word: str) -> str:
@@ -42,16 +42,16 @@ def allow_with(word: str) -> str:
     return f"--allow-connection {shlex.quote(word)}"
 
 
-def require_asked(asked: bool, given: str, leads_to: str, remedy: str) -> None:
+def require_asked(asked: bool, given: str, destination: str, remedy: str) -> None:
     """
     Args:
         asked: the user's command names the connection itself.
         given: key and value of the stored file.
-        leads_to: what it connects to, such as `RAY`.
+        destination: what it connects to, such as `RAY`.
         remedy: what confirms or avoids it.
 
     Raises:
         ConfigError: it does not.
     """
     if not asked:
-        raise ConfigError(f"{given:.200}: this connects to {leads_to}: if you trust it, {remedy}.")
+        raise ConfigError(f"{given:.200}: this connects to {destination}: if you trust it, {remedy}.")

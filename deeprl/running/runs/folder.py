@@ -237,7 +237,7 @@ class RunFolder:
         """Bytes of the files that grow line by line. A checkpoint stores them."""
         return {name: (self.path / name).stat().st_size for name in GROWING if plain_file(self.path / name)}
 
-    def cut_after(self, step: int, sizes: dict[str, int] | None = None) -> None:
+    def truncate_after(self, step: int, sizes: dict[str, int] | None = None) -> None:
         """Remove lines that were logged after the checkpoint of `step`, and an incomplete line that a crash left.
 
         Args:

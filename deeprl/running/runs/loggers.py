@@ -191,7 +191,7 @@ class Logging(Choice):
             raise ValueError(f"logger.mode must be online, offline or disabled, not {self.mode!r}")
 
     def open(self, folder: Path, purge_step: int | None = None) -> Loggers:
-        """Open the loggers. `purge_step` is that of `TensorBoard`, or None for a new run. Call `RunFolder.cut_after` before."""
+        """Open the loggers. `purge_step` is that of `TensorBoard`, or None for a new run. Call `RunFolder.truncate_after` before."""
         loggers: list[Logger] = []
         if self.wandb:  # first, because it may fail, and files of the other loggers would then remain
             loggers.append(WandB(folder, self.project, self.entity, self.mode, resume=purge_step is not None))

@@ -30,7 +30,7 @@ from deeprl.running.runs.folder import RunFolder, read_lines
 from deeprl.running.runs.places import claim, discard, holds_run, require_new
 from deeprl.running.session import session
 from deeprl.running.session.complete import complete
-from deeprl.running.session.given import check_function, replace_function
+from deeprl.running.session.given import check_function, replace_function, worded
 from deeprl.running.training.crash import weights_fault
 from deeprl.running.training.distributed import join
 from deeprl.running.training.listeners import Listeners
@@ -315,37 +315,3 @@ def train(
         say(said, urgent=True)
         raise KeyboardInterrupt if trainer.stop == "stopped by SIGINT" else SystemExit(STOPPED)
     return Run(ranks.home, config, trainer.agent, trainer.step, trainer.folder.read_summary(), instantiate(config["env"], "env", None))
-
-
-def worded(overrides: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Overrides by key as those of a command line: {"agent": "dqn", "replay": {"n_step": 3}} -> ["agent=dqn", "replay.n_step=3"]."""
-    words: list[str] = []
-    for key, value in overrides.items():
-        if isinstance(value, Mapping) and value:
-            words += worded(value, f"{prefix}{key}.")
-        else:
-            words.append(f"{prefix}{key}={literal(value)}")
-    return words
-
-
-def literal(value: Any) -> str:
-    """A value in the grammar of overrides.
-
-    Raises:
-        ConfigError: a configuration cannot hold a value of this type.
-    """
-    if isinstance(value, (np.generic, np.ndarray)):
-        value = value.tolist()
-    if isinstance(value, (str, Path)):
-        return quoted(str(value))
-    if isinstance(value, (list, tuple)):
-        return f"[{','.join(map(literal, value))}]"
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{literal(item)}" for key, item in value.items()) + "}"
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    if not isinstance(value, (int, float)):
-        raise ConfigError(
-            f"{value!r:.100}, a {type(value).__name__}, is no value: a configuration takes texts, numbers, True, False, None and lists."
-        )
-    return repr(value)

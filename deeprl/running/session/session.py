@@ -169,7 +169,7 @@ def started(trainer: Trainer, logging: Logging, resume: bool) -> Loggers:
     """
     config, folder = trainer.config, trainer.folder
     known = trainer.restored
-    folder.cut_after(trainer.step if known else -1, known.lines if known else {})
+    folder.truncate_after(trainer.step if known else -1, known.lines if known else {})
     folder.write_config(config)
     start = {"resumed_from": trainer.step if known else None, "ranks": trainer.ranks.size}
     entry, before = system_entry(config["device"]), folder.read_system()[-1:]

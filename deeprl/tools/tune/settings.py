@@ -70,13 +70,13 @@ class Settings:
         Raises:
             ConfigError: it holds another one.
         """
-        settled = self
+        stored = self
         if exists(path):
             found = Settings.read(path)
             found.require_same(self, path)
-            settled = replace(self, together=found.together, cwd=found.cwd)
-        replace_file(path / "tune.json", json.dumps(asdict(settled), indent=1) + "\n")
-        return settled
+            stored = replace(self, together=found.together, cwd=found.cwd)
+        replace_file(path / "tune.json", json.dumps(asdict(stored), indent=1) + "\n")
+        return stored
 
     def require_same(self, other: Settings, path: Path) -> None:
         """

@@ -321,15 +321,15 @@ def test_critics_and_targets_are_not_sent():
 
 
 def test_chunks_are_joined_by_environment():
-    def chunk(first: int, cut: list[int]) -> Chunk:
+    def chunk(first: int, truncated: list[int]) -> Chunk:
         numbers = np.arange(first, first + 6).reshape(3, 2)  # 3 ticks of 2 environments
         info = [[{"x": first + tick}, {}] for tick in range(3)]
-        return Chunk(Rows(*([numbers] * 7)), info, cut, restarts=first)
+        return Chunk(Rows(*([numbers] * 7)), info, truncated, restarts=first)
 
     found = joined([chunk(0, []), chunk(10, [1])], envs=2)
     assert found.rows.reward.tolist() == [[0, 1, 10, 11], [2, 3, 12, 13], [4, 5, 14, 15]]
     assert found.info[1] == [{"x": 1}, {}, {"x": 11}, {}]
-    assert (found.cut, found.restarts) == ([3], 10)
+    assert (found.truncated, found.restarts) == ([3], 10)
 
 
 @pytest.mark.parametrize(

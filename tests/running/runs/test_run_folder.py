@@ -367,15 +367,15 @@ def test_lines_after_a_checkpoint_are_cut_and_the_others_keep_their_bytes(tmp_pa
     (tmp_path / "metrics.jsonl").write_text("".join(lines) + '{"step": 150, "to')
     for step in (100, 300):
         run.append_evaluation({"step": step, "seed": 1, "returns": np.array([1.0, 2.0]), "lengths": [3, 4]})
-    run.cut_after(200)
+    run.truncate_after(200)
     assert (tmp_path / "metrics.jsonl").read_text() == "".join(lines[:3])
     assert run.read_evaluations() == [{"step": 100, "seed": 1, "returns": [1.0, 2.0], "lengths": [3, 4]}]
-    run.cut_after(-1)
+    run.truncate_after(-1)
     assert run.read_evaluations() == []
     (tmp_path / "metrics.jsonl").write_text('{"step": 100}')  # whole, but perhaps the beginning of more
-    run.cut_after(200)
+    run.truncate_after(200)
     assert (tmp_path / "metrics.jsonl").read_text() == ""
-    RunFolder(tmp_path / "nothing here").cut_after(0)
+    RunFolder(tmp_path / "nothing here").truncate_after(0)
 
 
 def test_a_file_of_any_size_is_cut_at_its_checkpoint_in_constant_memory(tmp_path):
@@ -385,8 +385,8 @@ def test_a_file_of_any_size_is_cut_at_its_checkpoint_in_constant_memory(tmp_path
     path.write_text(kept + '{"step": 300}\n')
     os.truncate(path, 1 << 40)
     with pytest.raises(RunFolderError, match=r"metrics\.jsonl is refused: it has more than"):
-        run.cut_after(200)
-    run.cut_after(200, {"metrics.jsonl": len(kept)})
+        run.truncate_after(200)
+    run.truncate_after(200, {"metrics.jsonl": len(kept)})
     assert path.read_text() == kept
 
 
@@ -400,7 +400,7 @@ def test_what_is_appended_to_changes_no_file_of_another_name(tmp_path):
         os.link(mine, run.path / name)
     with pytest.raises(RunFolderError, match="lock is not a plain file"):
         run.acquire()
-    run.cut_after(100, run.sizes())
+    run.truncate_after(100, run.sizes())
     run.append_evaluation({"step": 200})
     assert mine.read_text() == '{"step": 100}\n'
     assert [line["step"] for line in run.read_evaluations()] == [100, 200]
