@@ -79,7 +79,7 @@ class Conversion:
             several, masks, single = list(obs), [None] * len(obs) if mask is None else list(mask), False
         else:
             return None
-        return np.stack([self.row(each, {KEY: told}, False) for each, told in zip(several, masks, strict=True)]), single
+        return np.stack([self.row(each, {KEY: own}, False) for each, own in zip(several, masks, strict=True)]), single
 
     def _raw(self, obs: Any) -> bool:
         """Whether it is one observation of the environment's space. Of a Box the type does not matter."""

@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from deeprl.running.session.api import load
-    from deeprl.running.training.evaluation import evaluate, interval, means_told, repeated_seed, summarise
+    from deeprl.running.training.evaluation import evaluate, interval, repeated_seed, summarise, task_means
     from deeprl.running.training.overestimation import Overestimation
     from deeprl.system.progress import Progress
 
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         print_result(f"{path}, step {run.step:,}, seed {seed}, {episodes} episodes")
         spread = "no interval of one episode" if around is None else "95 % interval [{:.2f}, {:.2f}]".format(*around)
         print_result("  " + "   ".join([f"mean {numbers['mean']:.2f}", spread, f"IQM {numbers['iqm']:.2f}", f"std {numbers['std']:.2f}"]))
-        for name, value in means_told(result).items():
+        for name, value in task_means(result).items():
             print_result(f"  {name} {value:.4g}")
         if "value" in diagnostics:
             value, returned, over = (diagnostics[name] for name in ("value", "discounted_return", "overestimation"))

@@ -11,7 +11,7 @@ from deeprl.envs.vectorized import Vectorized
 from deeprl.errors import ConfigError
 from deeprl.running.config.rules import asked_info
 from deeprl.running.training.episodes import Episodes, episode
-from deeprl.running.training.evaluation import means_told
+from deeprl.running.training.evaluation import task_means
 
 NAMES = {"place": "last", "cost": "sum", "speed": "mean", "is_success": "last"}
 
@@ -99,7 +99,7 @@ def test_means_are_taken_over_the_episodes_that_tell_a_number():
     again.load_state_dict(episodes.state_dict())
     assert again.metrics() == episodes.metrics()
     assert episode(1, 2.0, 3).info == {}  # of a checkpoint from before
-    assert means_told({"info": {"x": [1.0, None, 2.0]}}) == {"x": 1.5}
+    assert task_means({"info": {"x": [1.0, None, 2.0]}}) == {"x": 1.5}
 
 
 @pytest.mark.parametrize(

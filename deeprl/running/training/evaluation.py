@@ -81,7 +81,7 @@ def evaluate(
     num = max(1, min(num, episodes))
     envs = make(seed, num)
     ticks = 0
-    cut = 0  # episodes that a failure cut off: they are no results, and others are played for them
+    truncated = 0  # episodes that a failure cut off: they are no results, and others are played for them
     longest = LONGEST if envs.backend.limit is None else math.inf
     try:
         noise = NoiseStream(seed, "evaluation", "act", lambda ticks, g: agent.act_noise((ticks, num), g), block=64)
@@ -108,11 +108,11 @@ def evaluate(
             for listen in listeners:
                 listen(acted, after, counts, envs.restarted)
             running += after.reward
-            cut += len(envs.restarted)
-            if cut > max(episodes, 10):
+            truncated += len(envs.restarted)
+            if truncated > max(episodes, 10):
                 raise RuntimeError(
-                    f"{cut} episodes of an evaluation were cut off by failures of {envs.name}, which the warnings above name: the others "
-                    "may be too easy, so mend the environment. Resumed with another evaluation.every, a run leaves this evaluation out"
+                    f"{truncated} episodes of an evaluation were cut off by failures of {envs.name}, which the warnings above name: the "
+                    "others may be too easy, so mend the environment. Resumed with another evaluation.every, a run leaves this evaluation out"
                 )
             for i in np.flatnonzero(after.ended):
                 if len(returns[i]) < quota[i] and i not in envs.restarted:
@@ -123,9 +123,9 @@ def evaluate(
             obs, first = after.obs, after.ended
     finally:
         envs.close()
-    told = [info for r in infos for info in r]
-    names = sorted({name for info in told for name in info})
-    info = {"info": {name: [each.get(name) for each in told] for name in names}} if names else {}
+    given = [info for r in infos for info in r]
+    names = sorted({name for info in given for name in info})
+    info = {"info": {name: [each.get(name) for each in given] for name in names}} if names else {}
     return {"seed": seed, "returns": [x for r in returns for x in r], "lengths": [x for r in lengths for x in r], **info}
 
 
@@ -176,16 +176,16 @@ def interval(returns: Sequence[float]) -> list[float] | None:
 def summarise(returns: list[float]) -> dict[str, float]:
     """Mean, interquartile mean (the mean of the middle half), standard deviation, number of episodes."""
     values = np.sort(np.asarray(returns, dtype=np.float64))
-    cut = len(values) // 4
+    rest = len(values) // 4
     return {
         "mean": float(values.mean()),
-        "iqm": float(values[cut : len(values) - cut].mean()),
+        "iqm": float(values[rest : len(values) - rest].mean()),
         "std": float(values.std()),
         "episodes": len(values),
     }
 
 
-def means_told(result: dict) -> dict[str, float]:
+def task_means(result: dict) -> dict[str, float]:
     """The mean of each number of the task over the episodes of `evaluate` that told it."""
-    told = {name: [value for value in values if value is not None] for name, values in result.get("info", {}).items()}
-    return {name: float(np.mean(values)) for name, values in told.items()}
+    given = {name: [value for value in values if value is not None] for name, values in result.get("info", {}).items()}
+    return {name: float(np.mean(values)) for name, values in given.items()}

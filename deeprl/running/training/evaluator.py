@@ -10,7 +10,7 @@ from deeprl.errors import Stopped
 from deeprl.learning.agent import Agent
 from deeprl.running.config.rules import get
 from deeprl.running.runs.folder import RunFolder
-from deeprl.running.training.evaluation import Tape, evaluate, evaluation_seed, means_told, summarise
+from deeprl.running.training.evaluation import Tape, evaluate, evaluation_seed, summarise, task_means
 from deeprl.running.training.overestimation import Overestimation
 from deeprl.system import generators
 
@@ -52,7 +52,7 @@ class Evaluator:
                 self.film(seed, step, tape, lambda: each_tick(played, steps), say, "_final" if part == "final" else "")
         self.folder.append_evaluation({"step": step, **result})
         length = sum(result["lengths"]) / len(result["lengths"])
-        info = means_told(result)
+        info = task_means(result)
         summary = {**summarise(result["returns"]), "step": step, "length": length, "diagnostics": overestimation.metrics(), "info": info}
         better = self.best is None or summary["mean"] > self.best["mean"]
         if better:
