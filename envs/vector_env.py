@@ -168,11 +168,9 @@ class VectorGames(Backend):
             rows = self._rows(obs, info, [False] * len(chosen))
             return dict(zip(map(int, info.get("env_id", chosen)), rows))
         rows = self._rows(obs, info, ~mask)
-        compared = slice(
-            0, -self.actions.num if self.spec.masked else None
-        )  # the others' masks may stand in `info`, which has none of them
+        same = slice(0, -self.actions.num if self.spec.masked else None)  # the others' masks may stand in `info`, which has none of them
         for i in np.flatnonzero(~mask):
-            if before and not np.array_equal(rows[i][compared], before[i][compared]):
+            if before and not np.array_equal(rows[i][same], before[i][same]):
                 raise RuntimeError(f"a reset of the environments {chosen} alone changed environment {i} too: {ALONE}")
         return {i: rows[i] for i in chosen}
 
@@ -192,7 +190,7 @@ class VectorGames(Backend):
         rewards, terminated = numbers(reward), flags("terminated", terminated)
         ended = terminated | flags("truncated", truncated)
         which = np.flatnonzero(ended).tolist()
-        numbers = self._task_numbers(info, which) if self.names else {}
+        of_task = self._task_numbers(info, which) if self.names else {}
         if self.mode == AutoresetMode.SAME_STEP:
             firsts = self._rows(obs, info, [False] * self.num)
             lasts = {i: self._last(i, info, bool(terminated[i])) for i in which}
@@ -207,7 +205,7 @@ class VectorGames(Backend):
                 again = {i: seeds[i] for i in which}
                 for i, row in (self._reset_all(again) if len(which) == self.num else self._reset_some(again, rows)).items():
                     firsts[i] = row
-        return [(firsts[i], rows[i], rewards[i], bool(terminated[i]), bool(ended[i]), numbers.get(i, NOTHING)) for i in range(self.num)]
+        return [(firsts[i], rows[i], rewards[i], bool(terminated[i]), bool(ended[i]), of_task.get(i, NOTHING)) for i in range(self.num)]
 
     def _task_numbers(self, info: GymInfo, ended: list[int]) -> dict[int, Mapping[str, float]]:
         """Numbers of the episodes that this step has ended."""

@@ -111,8 +111,9 @@ def evaluate(
             truncated += len(envs.restarted)
             if truncated > max(episodes, 10):
                 raise RuntimeError(
-                    f"{truncated} episodes of an evaluation were cut off by failures of {envs.name}, which the warnings above name: the "
-                    "others may be too easy, so mend the environment. Resumed with another evaluation.every, a run leaves this evaluation out"
+                    f"{truncated} episodes of an evaluation were cut off by failures of {envs.name}, which the warnings above name: "
+                    "the others may be too easy, so mend the environment. Resumed with another evaluation.every, a run leaves this "
+                    "evaluation out"
                 )
             for i in np.flatnonzero(after.ended):
                 if len(returns[i]) < quota[i] and i not in envs.restarted:
