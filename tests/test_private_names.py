@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PRIVATE = {("hydra._internal.utils", "get_args_parser"): "hydra-core", ("omegaconf._utils", "get_yaml_loader"): "omegaconf"}
+PRIVATE = {
+    ("hydra._internal.utils", "get_args_parser"): "hydra-core",
+    ("omegaconf._utils", "get_yaml_loader"): "omegaconf",
+    ("omegaconf._utils", "get_omega_conf_dumper"): "omegaconf",
+}
 """(module, name) -> distribution"""
 
 
