@@ -16,6 +16,7 @@ from deeprl.errors import ConfigError
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.rules import FIXED, is_within, nearest
 from deeprl.running.runs.config_file import flatten
+from deeprl.running.runs.moved import renamed
 from deeprl.system.terminal import front_door
 
 REQUIRED = ("env", "agent", "replay", "accelerate", "logger")
@@ -101,7 +102,7 @@ def check_words(overrides: list[str]) -> None:
         if override.startswith("+") and slot:
             raise ConfigError(f"{override}: a slot is chosen without +: {override.lstrip('+')}")
         if override.startswith("+") and not slot and key not in FIXED and key.split(".")[0] not in (*REQUIRED, "hydra"):
-            raise ConfigError(f"{override}: there is no key {key}.{nearest(key, FIXED)}")
+            raise ConfigError(f"{override}: there is no key {key}.{renamed(key) or nearest(key, FIXED)}")
         if slot and value.startswith("["):
             raise ConfigError(f"{override}: {key} takes one option. For a run with each option, put -m first: -m {key}={value.strip('[]')}")
         if slot or "/" in key:

@@ -29,6 +29,7 @@ from deeprl.tools.sweep.grid import expand
         ("~agent._target_", "agent._target_"),
         ("+agent=dqn", r"\+agent=dqn: .*without \+: agent=dqn"),
         ("+evaluation.evry=3", "evaluation.evry.* evaluation.every?"),
+        ("+replay_ratio=3", "there is no key replay_ratio. Its name is replay.ratio now"),
         ("agent.backup=max", "agent/backup=max"),
         ("agent=[dqn,idqn]", "-m agent=dqn,idqn"),
         ("seed=40,41", r"-m seed=40,41.* seed=\[40,41\]"),
