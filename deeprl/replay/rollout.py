@@ -69,15 +69,15 @@ class Rollout(Source):
         self.batch_size = self.shuffled // minibatches
         self.start = torch.zeros(num, state_size)
         """State of the core before the first tick"""
-        shape, lead = tuple(spec.obs_shape), (length, num)
+        shape, axes = tuple(spec.obs_shape), (length, num)
         self.stored = {
-            "obs": torch.zeros((*lead, *shape), dtype=spec.obs_dtype),
-            "next_obs": torch.zeros((*lead, *shape), dtype=spec.obs_dtype),
-            "action": torch.zeros((*lead, spec.action_dim)) if spec.action_dim else torch.zeros(lead, dtype=torch.int64),
-            "reward": torch.zeros(lead),
-            "terminated": torch.zeros(lead, dtype=torch.bool),
-            "ended": torch.zeros(lead, dtype=torch.bool),
-            "probability": torch.zeros(lead),
+            "obs": torch.zeros((*axes, *shape), dtype=spec.obs_dtype),
+            "next_obs": torch.zeros((*axes, *shape), dtype=spec.obs_dtype),
+            "action": torch.zeros((*axes, spec.action_dim)) if spec.action_dim else torch.zeros(axes, dtype=torch.int64),
+            "reward": torch.zeros(axes),
+            "terminated": torch.zeros(axes, dtype=torch.bool),
+            "ended": torch.zeros(axes, dtype=torch.bool),
+            "probability": torch.zeros(axes),
         }
         self.arrays = {name: tensor.numpy() for name, tensor in self.stored.items()}
         self.bytes = sum(tensor.numel() * tensor.element_size() for tensor in self.stored.values())

@@ -1,7 +1,7 @@
 """The processes of one run that learn together, its *ranks*, and what they tell each other through `torch.distributed`.
 
 All ranks make the same calls in the same order, because each call waits for all of them. So whatever decides whether a call is made must be
-the same everywhere: a number of steps, or what the first rank found (`share`, `lead`), never a clock or the data of one rank.
+the same everywhere: a number of steps, or what the first rank found (`broadcast`, `run_on_first`), never a clock or the data of one rank.
 
 Other processes of the same run are no strangers: what they send is unpickled.
 """
@@ -84,7 +84,7 @@ class Ranks:
         """
         return number
 
-    def share(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """The value of the first rank."""
         return value
 
@@ -92,7 +92,7 @@ class Ranks:
         """The values of all ranks, in their order."""
         return [value]
 
-    def lead(self, function: Callable[[], T], step: Callable[[], object]) -> T:
+    def run_on_first(self, function: Callable[[], T], step: Callable[[], object]) -> T:
         """Result of a function that only the first rank calls.
 
         Args:
@@ -154,7 +154,7 @@ class TorchrunRanks(Ranks):
         everyone = dist.group.WORLD
         assert everyone is not None
         self._sum = lambda tensor: wait_tensor(all_reduce(tensor, "sum", everyone))
-        self.home = self.share(home) or Path()
+        self.home = self.broadcast(home) or Path()
 
     def mean(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         ours = [tensor for tensor in tensors if tensor.is_floating_point()]
@@ -193,20 +193,20 @@ class TorchrunRanks(Ranks):
             self.dist.all_reduce(found, self.dist.ReduceOp.MAX)
         return found.tolist()
 
-    def share(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         values = [value]
         with self.waiting("results"):
             self.dist.broadcast_object_list(values)
         return values[0]
 
-    def lead(self, function: Callable[[], T], step: Callable[[], object]) -> T:
+    def run_on_first(self, function: Callable[[], T], step: Callable[[], object]) -> T:
         self._calls, self._over, result = 0, False, None
         if self.first:
             result = function()
             self._exchange(0, over=True)
         while not self._over:
             step()
-        return self.share(result)  # type: ignore[return-value]
+        return self.broadcast(result)  # type: ignore[return-value]
 
     def in_order(self, write: Callable[[], object]) -> None:
         for mine in (not self.first, self.first):

@@ -268,10 +268,10 @@ class RemoteCollector:
         return []
 
     def _checked(self, rows: Rows) -> Rows:
-        spec, lead = self.agent.spec, (len(rows.reward), self.envs.num)
+        spec, axes = self.agent.spec, (len(rows.reward), self.envs.num)
         action = (spec.action_dim,) if spec.action_dim else ()
         shapes = Rows(spec.obs_shape, action, (), spec.obs_shape, (), (), (), (self.agent.state_size,))  # type: ignore[arg-type]
         for part, shape in zip(rows, shapes):
-            if part.shape != (*lead, *shape) or not np.isfinite(part).all():
-                raise ValueError(f"it holds rows of actors of shape {part.shape}, not {(*lead, *shape)}, or not finite")
+            if part.shape != (*axes, *shape) or not np.isfinite(part).all():
+                raise ValueError(f"it holds rows of actors of shape {part.shape}, not {(*axes, *shape)}, or not finite")
         return rows

@@ -25,8 +25,8 @@ class Range(NamedTuple):
     high: float | None = None
     """None: `MOST`"""
     optional: bool = False
-    share: bool = False
-    """A float in (0, 1] is a share of `steps`, turned into steps at start."""
+    fraction: bool = False
+    """A float in (0, 1] is a fraction of `steps`, turned into steps at start."""
     open_low: bool = False
 
 
@@ -34,15 +34,15 @@ RULES: dict[str, Range] = {
     "seed": Range(int, 0, 2**31 - 1),
     "steps": Range(int, 1),
     "discount": Range(float, 0, 1),
-    "evaluation.every": Range(int, 1, share=True, optional=True),
+    "evaluation.every": Range(int, 1, fraction=True, optional=True),
     "evaluation.episodes": Range(int, 1, EPISODES),
     "evaluation.final_episodes": Range(int, 1, EPISODES),
     "evaluation.num": Range(int, 1, 4096),
-    "checkpoint.every": Range(int, 1, share=True, optional=True),
+    "checkpoint.every": Range(int, 1, fraction=True, optional=True),
     "checkpoint.minutes": Range(float, 0, optional=True, open_low=True),
     "checkpoint.keep": Range(int, 1),
     "checkpoint.replay_actions": Range(int, 0),
-    "log.every": Range(int, 1, share=True),
+    "log.every": Range(int, 1, fraction=True),
     "stop.return": Range(float, -float("inf"), optional=True),
     "stop.hours": Range(float, 0, optional=True, open_low=True),
     "runtime.threads": Range(int, 1, 256, optional=True),
@@ -141,7 +141,7 @@ def check(config: Config) -> None:
             raise UnknownNameError(f"{key} is missing.")
         if value is None and rule.optional:
             continue
-        if rule.share and isinstance(value, float) and 0 < value <= 1:
+        if rule.fraction and isinstance(value, float) and 0 < value <= 1:
             continue
         numeric = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
         whole = numeric and (rule.kind is float or float(value).is_integer())
@@ -204,20 +204,20 @@ def _words(rule: Range) -> str:
     kind = "a whole number" if rule.kind is int else "a number"
     low = "" if rule.low == -float("inf") else f" {'above' if rule.open_low else 'of at least'} {rule.low}"
     words = f"{kind} between {rule.low} and {rule.high}" if rule.high is not None else f"{kind}{low}"
-    return words + (", or a share of steps, a fraction in (0, 1]" if rule.share else "") + (", or null" if rule.optional else "")
+    return words + (", or a share of steps, a fraction in (0, 1]" if rule.fraction else "") + (", or null" if rule.optional else "")
 
 
-def with_shares(config: Config) -> list[str]:
+def with_fractions(config: Config) -> list[str]:
     """Keys that take steps or a share of `steps`."""
     durations = [key for key, _ in flatten(config) if key.startswith(("agent.", "replay.")) and key.endswith(".duration")]
-    return [key for key, rule in RULES.items() if rule.share] + durations
+    return [key for key, rule in RULES.items() if rule.fraction] + durations
 
 
 def finalise(config: Config) -> Config:
     """Check the fixed part and turn shares of `steps` into steps, so that extending a run changes no schedule."""
     check(config)
     steps = config["steps"]
-    for key in with_shares(config):
+    for key in with_fractions(config):
         value = get(config, key)
         if isinstance(value, float) and 0 < value <= 1:
             put(config, key, max(1, round(value * steps)))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from deeprl.errors import ConfigError, RunFolderError, UnknownNameError
 from deeprl.running.config.instantiate import resolve
-from deeprl.running.config.rules import RESUMABLE, finalise, get, put, with_shares
+from deeprl.running.config.rules import RESUMABLE, finalise, get, put, with_fractions
 from deeprl.running.config.trust import Allowed, require_environment
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import CHANGEABLE, Config, flatten, folder_of, step_of, without_changeable
@@ -137,9 +137,9 @@ def words_of_resume(before: Config, now: Config) -> str:
     shares of `steps` stay as they are."""
     old, new = ({key: value for key, value in flatten(each) if key != "resume"} for each in (before, now))
     changed = [key for key in {**old, **new} if old.get(key, old) != new.get(key, new)]
-    shares = with_shares(now) if "steps" in changed else []
+    fractions = with_fractions(now) if "steps" in changed else []
     words = [key for key in changed if {key, key.split(".")[0]} & {*RESUMABLE}]
-    if any(key not in words and key not in shares and key.split(".")[0] not in ("accelerate", "runtime") for key in changed):
+    if any(key not in words and key not in fractions and key.split(".")[0] not in ("accelerate", "runtime") for key in changed):
         return ""
     return " ".join(shlex.quote(f"{key}={new[key] if isinstance(new[key], str) else json.dumps(new[key])}") for key in words if key in new)
 

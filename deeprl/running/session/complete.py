@@ -5,7 +5,7 @@ from __future__ import annotations
 from deeprl.running.collect.choice import complete_collect
 from deeprl.running.config import own_files, tuned
 from deeprl.running.config.rollouts import check_source
-from deeprl.running.config.rules import finalise, get, put, with_shares
+from deeprl.running.config.rules import finalise, get, put, with_fractions
 from deeprl.running.config.sources import planned_updates, source_class
 from deeprl.running.runs.config_file import Config
 from deeprl.system.terminal import say, some
@@ -27,7 +27,7 @@ def complete(config: Config, user: set[str]) -> Config:
         say(f"{slot} has its own defaults, because the settings here are for {some(options, 3)}")
     complete_collect(config, user)
     fit_periods(config, user)
-    for key in sorted(user.intersection(with_shares(config))):
+    for key in sorted(user.intersection(with_fractions(config))):
         if get(config, key) == 1 and not isinstance(get(config, key), float):
             say(f"{key}=1 is one step; the whole run is {key}=1.0")
     config = finalise(config)

@@ -74,7 +74,7 @@ def train(
         logging = logging_of(config, allowed)
         ready = False  # whether the trainer has the state from which it goes on: that of step 0, or of a checkpoint
         try:
-            restores = ranks.share(resume and bool(trainer.checkpoints.steps()))
+            restores = ranks.broadcast(resume and bool(trainer.checkpoints.steps()))
             if restores:
                 trainer.restore()
             ready = True

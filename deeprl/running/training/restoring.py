@@ -62,12 +62,12 @@ def newest(checkpoints: Checkpoints, ranks: Ranks, folder: Path, most: dict[str,
     """
     reasons = list[str]()
     steps, refused = offered(checkpoints) if ranks.first else ([], None)
-    steps, refused = ranks.share((steps, refused))
+    steps, refused = ranks.broadcast((steps, refused))
     if refused:
         raise refused
     for step, following in zip(steps, [*steps[1:], None]):
         parts, error = attempt(checkpoints, ranks, folder, most, step) if ranks.first else ({}, None)
-        error, size = ranks.share((error, ranks_of(parts)))
+        error, size = ranks.broadcast((error, ranks_of(parts)))
         if error is None:
             require_size(ranks, folder, size)
             if not ranks.first:

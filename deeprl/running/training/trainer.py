@@ -192,7 +192,7 @@ class Trainer:
         self._log(before, after, metrics)
         self.standing.pending = None
         self.progress.update(after, returned=metrics.get("rollout/ep_rew_mean"))
-        overdue, over = self.ranks.share(self.stopwatch.past(self.config["checkpoint"]["minutes"], self.config["stop"]["hours"]))
+        overdue, over = self.ranks.broadcast(self.stopwatch.past(self.config["checkpoint"]["minutes"], self.config["stop"]["hours"]))
         if after < self.config["steps"]:  # the last step has a checkpoint of its own
             due = overdue or better or crossed(self.config["checkpoint"]["every"], before, after)
             if due and not self.save(better, must=False) and better:
@@ -229,7 +229,7 @@ class Trainer:
     def tell(self, listener: str, what: Any) -> dict[str, float]:
         """Call a listener of the user, which may stop the run before its last step. Returns its numbers for the log."""
         reason, numbers = self.listeners.tell(listener, self.step, what)
-        reason = self.ranks.share(reason)
+        reason = self.ranks.broadcast(reason)
         if reason and self.step < self.config["steps"] and not self.standing.done:
             self.standing.stopped_early = reason
         return numbers
@@ -244,7 +244,7 @@ class Trainer:
         hang = f"the evaluation of step {self.step:,}", way_past(self.config, self.standing.done)
         with self.stopwatch.pause(), self.watchdog.during(*hang):
             evaluation = partial(self.evaluator, self.step, episodes, tick, self.progress.say, part)
-            summary, better = self.ranks.lead(evaluation, self._evaluation_tick)
+            summary, better = self.ranks.run_on_first(evaluation, self._evaluation_tick)
             self.signals.arm()  # because it has made environments
             if self.evaluator.filmed is not None:
                 assert self.loggers is not None
