@@ -32,7 +32,7 @@ class Second(Ranks):
     def __init__(self, *shared):
         self.shared = list(shared)
 
-    def share(self, value):
+    def broadcast(self, value):
         return self.shared.pop(0)
 
 
