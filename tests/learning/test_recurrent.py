@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,6 @@ import torch
 from deeprl import load
 from deeprl.agents.idqn import Iterated
 from deeprl.agents.is_dqn import IteratedShared
-from deeprl.errors import RunFolderError
 from deeprl.learning.backups.bellman import Double
 from deeprl.learning.networks.cores import GRU, LSTM, Keep, Memoryless
 from deeprl.learning.networks.critics import pair
@@ -99,9 +99,9 @@ def test_a_run_with_a_core_that_keeps_nothing_is_the_run_without_one(tmp_path):
 
 
 def test_a_run_that_is_loaded_remembers_until_it_is_reset(tmp_path):
-    """And an exported policy, which would not, is refused."""
+    """And its exported policy takes the state and gives the next."""
     words = ("agent=dqn", "agent/core=gru", "agent.core.width=5", "env=memory/recall", "env.delay=2", "steps=20",
-        "replay.learning_starts=20",
+             "replay.learning_starts=20",
              "evaluation.final_episodes=1", "checkpoint.every=20")  # fmt: skip
     agent = train(tmp_path / "run", *words).agent
     run = load(tmp_path / "run")
@@ -120,8 +120,11 @@ def test_a_run_that_is_loaded_remembers_until_it_is_reset(tmp_path):
     assert [run.act(obs).tolist() for obs in rows] == expected
     with pytest.raises(ValueError, match="1 observations after 2"):
         run.act(rows[0, 0])
-    with pytest.raises(RunFolderError, match="agent/core=GRU has a state"):
-        export(run)
+    written = export(run, ("torch",))
+    (checked,) = written.values()
+    assert checked.equal > 0.99
+    about = json.loads((tmp_path / "run" / "exports" / "policy.json").read_text())
+    assert about["state"]["shape"] == ["M", 5]
 
 
 @pytest.mark.parametrize("core", [LSTM(6), GRU(6)], ids=["lstm", "gru"])

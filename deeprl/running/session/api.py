@@ -120,7 +120,11 @@ class Run:
                 action, self._state = self.agent.greedy(batch, self._remembered(batch))
             else:
                 action = self.agent.greedy(batch)
-            return self._closed.actions.to_env(action.cpu().numpy())
+            return self.for_environment(action)
+
+    def for_environment(self, action: torch.Tensor) -> np.ndarray:
+        """The agent's actions, (M,) or (M, D), as the environment takes them."""
+        return self._closed.actions.to_env(action.cpu().numpy())
 
     def reset(self, ended: Any = None) -> None:
         """Forget what an agent with a core remembers, because an episode starts with the next observation.

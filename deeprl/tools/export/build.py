@@ -15,12 +15,13 @@ import torch
 
 import deeprl
 from deeprl.errors import RunFolderError
+from deeprl.learning.agent import Agent
 from deeprl.running.session.api import Run
 from deeprl.running.training.evaluation import evaluation_seed
 from deeprl.system.files import JsonObject, make_folder, plain, replace_file
 from deeprl.system.terminal import say
 from deeprl.tools.export import check, programs
-from deeprl.tools.export.policy import ExportedPolicy
+from deeprl.tools.export.policy import ExportedPolicy, policy_of
 
 FORMATS = {"onnx": "policy.onnx", "torch": "policy.pt2"}
 """Files by format"""
@@ -49,23 +50,21 @@ def export(run: Run, formats: Iterable[str] = tuple(FORMATS), out: Path | None =
         raise RunFolderError(
             f"agent={run.config['names']['agent']} has no network: its policy is `deeprl.load(RUN).agent.choose`, in NumPy."
         )
-    if run.agent.state_size:
-        core = type(run.agent.core).__name__
-        raise RunFolderError(
-            f"agent/core={core} has a state, which an exported program does not keep: take `deeprl.load(RUN).act`, which does."
-        )
-    obs, game = played(run)
+    obs, states, game = played(run)
     obs = np.concatenate([obs, check.made_up(run.agent.spec)])
-    policy, about = ExportedPolicy(run.agent, game.actions), metadata(run, game)
+    states = [np.resize(state, (len(obs), state.shape[1])) for state in states]  # those of play, again and again
+    policy, about = policy_of(run.agent, game.actions), metadata(run, game)
     program = programs.exported(policy)
     contents: dict[str, bytes] = {}
     # checked for either format, because the ONNX model is made from it
-    found: dict[str, check.Agreement | None] = {"torch": compared(run, policy, programs.runner(program), obs, "the torch.export program")}
+    found: dict[str, check.Agreement | None] = {
+        "torch": compared(run, policy, programs.runner(program), obs, states, "the torch.export program")
+    }
     if "torch" in formats:
         contents["torch"] = programs.saved(program, about)
     if "onnx" in formats:
         contents["onnx"] = converted(program, about)
-        found["onnx"] = compared_onnx(run, policy, contents["onnx"], obs)
+        found["onnx"] = compared_onnx(run, policy, contents["onnx"], obs, states)
     about["checked"] = {kind: result and asdict(result) for kind, result in found.items()}
     folder = out or run.folder / "exports"
     try:
@@ -75,55 +74,74 @@ def export(run: Run, formats: Iterable[str] = tuple(FORMATS), out: Path | None =
     return {folder / FORMATS[kind]: found[kind] for kind in contents}
 
 
-def played(run: Run, seed: int = 0) -> tuple[np.ndarray, Any]:
-    """Observations (PLAYED, *obs) of an evaluation environment, and its game. Every other action is random among the valid ones, because a
-    policy alone may see a few states only."""
+def played(run: Run, seed: int = 0) -> tuple[np.ndarray, list[np.ndarray], Any]:
+    """Observations (PLAYED, *obs) of an evaluation environment; with a core its states before them, (PLAYED, S), else none; and the game.
+    Every other action is random among the valid ones, because a policy alone may see a few states only."""
     spec, generator = run.agent.spec, np.random.default_rng(seed)
     with contextlib.closing(run.make_evaluation(evaluation_seed(run.config["seed"], run.step), 1)) as envs, torch.no_grad():
-        rows = [envs.reset()]
+        rows, device = [envs.reset()], run.config["device"]
+        states = [torch.zeros(1, run.agent.state_size, device=device)]
         while len(rows) < PLAYED:
+            obs = torch.from_numpy(rows[-1]).to(device)
+            greedy, *after = run.agent.greedy(obs, states[-1]) if run.agent.state_size else (run.agent.greedy(obs),)
             if len(rows) % 2:
-                action = run.agent.greedy(torch.from_numpy(rows[-1]).to(run.config["device"])).cpu().numpy()
+                action = greedy.cpu().numpy()
             elif spec.masked:
                 action = generator.choice(np.flatnonzero(rows[-1][0, -spec.num_actions :]), size=1)
             elif spec.num_actions:
                 action = generator.integers(spec.num_actions, size=1)
             else:
                 action = generator.uniform(-1.0, 1.0, (1, spec.action_dim)).astype(np.float32)
-            rows.append(envs.step(action).obs)
-        return np.concatenate(rows), envs.backend.game(0)
+            step = envs.step(action)
+            rows.append(step.obs)
+            states += [state * float(not step.ended[0]) for state in after]
+        kept = [torch.cat(states).cpu().numpy()] if run.agent.state_size else []
+        return np.concatenate(rows), kept, envs.backend.game(0)
 
 
-def compared(run: Run, policy: ExportedPolicy, runner: programs.Runner, obs: np.ndarray, name: str) -> check.Agreement:
+def compared(
+    run: Run, policy: ExportedPolicy, runner: programs.Runner, obs: np.ndarray, states: list[np.ndarray], name: str
+) -> check.Agreement:
     """
+    Args:
+        states: of `played`, for each observation.
+
     Raises:
         RunFolderError: the program takes other actions than the agent.
     """
-    expected = run.act_on_rows(obs)
-    if policy.discrete:
-        with torch.no_grad():
-            values = run.agent.greedy_values(torch.from_numpy(obs).to(run.config["device"])).cpu().numpy()
+    there = [torch.from_numpy(each).to(run.config["device"]) for each in (obs, *states)]
+    with torch.no_grad():
+        greedy = run.agent.greedy(*there)
+        values = run.agent.greedy_values(*there) if policy.discrete else None
+    if states:
+        greedy, after = greedy
+        values = values and values[0]
+        states = [*states, after.cpu().numpy()]
+    expected = run.for_environment(greedy)
+    if values is not None:
+        values = values.cpu().numpy()
         distance = check.of_values(values, policy.first, policy.sizes)
     else:
         expected = expected.astype(np.float32, copy=False)
         distance = check.of_actions(expected, policy.reach.numpy().reshape(policy.shape))
     try:
-        return check.agreement(runner, obs, expected, distance)
+        return check.agreement(runner, obs, expected, distance, states)
     except check.Differs as error:
         raise RunFolderError(f"{name} is not the policy of {run.folder}: {error}. Nothing was written.") from error
 
 
-def compared_onnx(run: Run, policy: ExportedPolicy, model: bytes, obs: np.ndarray) -> check.Agreement | None:
+def compared_onnx(run: Run, policy: ExportedPolicy, model: bytes, obs: np.ndarray, states: list[np.ndarray]) -> check.Agreement | None:
     """`compared`, if an evaluator can run the model."""
     try:
         name, runner, most = programs.onnx_runner(model)
-        runner(obs[:1])
+        runner(*(each[:1] for each in (obs, *states)))
     except Exception as error:  # each evaluator raises its own
         say(f"warning: the ONNX model has not been checked, because it could not be run: {type(error).__name__}: {error}")
         return None
     if most is not None and most < len(obs):
-        obs = obs[np.linspace(0, len(obs) - 1, most).astype(int)]  # of all kinds
-    return compared(run, policy, runner, obs, f"the ONNX model ({name})")
+        some = np.linspace(0, len(obs) - 1, most).astype(int)  # of all kinds
+        obs, states = obs[some], [state[some] for state in states]
+    return compared(run, policy, runner, obs, states, f"the ONNX model ({name})")
 
 
 def converted(program: torch.export.ExportedProgram, about: JsonObject) -> bytes:
@@ -155,12 +173,19 @@ def metadata(run: Run, game: Any) -> JsonObject:
         "step": run.step,
         "input": {**obs, "content": game.observation},
         "output": action,
+        **({"state": state_of(run.agent)} if run.agent.state_size else {}),
         "normalize": type(run.agent.normalize).__name__,
         "simplified": run.agent.simplified(),
         "env": {key: value for key, value in config["env"].items() if key not in OF_TRAINING},
         "versions": {"deeprl": deeprl.__version__, "torch": torch.__version__},
     }
     return plain(found)
+
+
+def state_of(agent: Agent) -> JsonObject:
+    """What a user of a policy with a core has to know of its state."""
+    names = {"name": programs.STATE, "next": programs.AFTER}
+    return {**names, "shape": ["M", agent.state_size], "dtype": "float32", "start": "zeros at the first observation of an episode"}
 
 
 def write(folder: Path, contents: dict[str, bytes], about: JsonObject, follow: bool) -> None:

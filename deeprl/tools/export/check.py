@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +51,9 @@ def made_up(spec: Spec, each: int = 64, seed: int = 0) -> np.ndarray:
     return np.concatenate([np.zeros((1, *spec.obs_shape), np.float32), *noise]).astype(np.float32)
 
 
-def agreement(run: Runner, obs: np.ndarray, expected: np.ndarray, distance: Callable[[np.ndarray], np.ndarray]) -> Agreement:
+def agreement(
+    run: Runner, obs: np.ndarray, expected: np.ndarray, distance: Callable[[np.ndarray], np.ndarray], states: Sequence[np.ndarray] = ()
+) -> Agreement:
     """Compare a program with the agent. The first observation goes through the program alone, because M = 1 is a special case of many
     operators.
 
@@ -62,11 +64,13 @@ def agreement(run: Runner, obs: np.ndarray, expected: np.ndarray, distance: Call
         obs: (M, *obs)
         expected: the agent's actions, (M, ...).
         distance: actions -> their differences from the agent's, (M,), in units in which 1 is large.
+        states: with a core its state before the observations and after them, (M, S) each.
 
     Raises:
-        Differs: an action has the wrong shape or type, or differs by more than the tolerance.
+        Differs: an action has the wrong shape or type, or differs by more than the tolerance; or a new state does.
     """
-    parts = [run(obs[:1]), run(obs[1:])]
+    answers = [run(obs[rows], *(state[rows] for state in states[:1])) for rows in (slice(1), slice(1, None))]
+    parts = [answer[0] for answer in answers]
     for actions, wanted in zip(parts, (expected[:1], expected[1:])):
         if (actions.shape, actions.dtype) != (wanted.shape, wanted.dtype):
             raise Differs(f"its actions are {actions.dtype} of shape {actions.shape}, not {wanted.dtype} of shape {wanted.shape}")
@@ -74,6 +78,8 @@ def agreement(run: Runner, obs: np.ndarray, expected: np.ndarray, distance: Call
     difference = distance(found)  # (M,)
     sizes = np.abs(obs.reshape(len(obs), -1)).max(1) if obs.dtype.kind == "f" else np.ones(len(obs))
     allowed = TOLERANCE * np.maximum(sizes.astype(np.float64), 1.0)
+    if states and not (np.abs(np.concatenate([answer[1] for answer in answers]) - states[1]).max(1) <= allowed).all():
+        raise Differs("its new states are not the agent's")
     wrong = ~(difference <= allowed)  # NaN is wrong
     if wrong.any():
         worst = np.where(wrong, np.nan_to_num(difference, nan=np.inf), -1.0).argmax()

@@ -1,4 +1,4 @@
-"""The greedy policy of an agent as one module: raw observations in, the environment's actions out."""
+"""The greedy policy of an agent as one module: raw observations in, the environment's actions out; with a core its state in and out too."""
 
 from __future__ import annotations
 
@@ -35,17 +35,33 @@ class ExportedPolicy(nn.Module):
             for name, value in {"low": low, "high": high, "centre": (high + low) / 2, "reach": (high - low) / 2}.items():
                 self.register_buffer(name, torch.from_numpy(value))
 
-    def forward(self, obs: Tensor) -> Tensor:
-        action = self.agent.greedy(obs)
+    def forward(self, obs: Tensor) -> Any:
+        return self.to_env(self.agent.greedy(obs))
+
+    def to_env(self, action: Tensor) -> Tensor:
+        """The agent's actions as the environment takes them."""
+        rows = action.shape[0]
         if self.discrete:
             firsts = np.broadcast_to(self.first, self.shape).reshape(-1).tolist()
             parts: list[Tensor] = []
             for size, first in zip(reversed(self.sizes), reversed(firsts)):  # the last component changes fastest
                 parts.insert(0, action % size + first)
                 action = action // size
-            return torch.stack(parts, -1).reshape(obs.shape[0], *self.shape)
+            return torch.stack(parts, -1).reshape(rows, *self.shape)
         scaled = self.centre + self.reach * action.clamp(-1.0, 1.0)  # (M, D)
-        return torch.minimum(torch.maximum(scaled, self.low), self.high).reshape(obs.shape[0], *self.shape)
+        return torch.minimum(torch.maximum(scaled, self.low), self.high).reshape(rows, *self.shape)
+
+
+class RecurrentPolicy(ExportedPolicy):
+    """The same of an agent with a core: observations and its state (M, S) -> actions, new state. Zeros start an episode."""
+
+    def forward(self, obs: Tensor, state: Tensor) -> Any:  # type: ignore[override]  # one argument more
+        action, after = self.agent.greedy(obs, state)
+        return self.to_env(action), after
+
+
+def policy_of(agent: Agent, actions: Any) -> ExportedPolicy:
+    return (RecurrentPolicy if agent.state_size else ExportedPolicy)(agent, actions)
 
 
 def inside(bound: np.ndarray, towards: float) -> np.ndarray:

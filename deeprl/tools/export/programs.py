@@ -8,7 +8,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,14 +22,15 @@ from deeprl.system.files import JsonObject
 from deeprl.tools.export.policy import ExportedPolicy
 
 INPUT, OUTPUT = "obs", "action"
-"""Names in the ONNX model"""
+STATE, AFTER = "state", "next_state"
+"""Names in the ONNX model; the last two with a core"""
 ROWS = 3
 """Observations with which a policy is traced. Not 1, because the tracer would take that for a fixed size."""
 REFERENCE_ROWS = 64
 """Observations for ONNX's reference evaluator, which is slow"""
 
-Runner = Callable[[np.ndarray], np.ndarray]
-"""(M, *obs) -> actions of a program"""
+Runner = Callable[..., list[np.ndarray]]
+"""(M, *obs) -> actions of a program; with a core also its state (M, S) -> new state"""
 
 
 @contextlib.contextmanager
@@ -51,11 +52,14 @@ def exported(policy: ExportedPolicy) -> ExportedProgram:
     mine = copy.deepcopy(policy).cpu()
     apply(mine, "reference")  # plain convolutions, because layouts and patches serve this machine
     spec = policy.agent.spec
-    obs = torch.zeros((ROWS, *spec.obs_shape), dtype=spec.obs_dtype)
+    inputs: tuple[Tensor, ...] = (torch.zeros((ROWS, *spec.obs_shape), dtype=spec.obs_dtype),)
+    if policy.agent.state_size:
+        inputs += (torch.zeros(ROWS, policy.agent.state_size),)
+    rows = Dim("M")
 
     def program() -> ExportedProgram:
         with torch.no_grad(), silence():
-            return torch.export.export(mine, (obs,), dynamic_shapes=({0: Dim("M")},), strict=False)
+            return torch.export.export(mine, inputs, dynamic_shapes=tuple({0: rows} for _ in inputs), strict=False)
 
     # twice, because a program stores every parameter of its module: critics, target networks, deviations of noisy layers
     for name in unread(program()):
@@ -78,7 +82,12 @@ def unread(program: ExportedProgram) -> list[str]:
 
 def runner(program: ExportedProgram) -> Runner:
     module = program.module()
-    return lambda obs: module(torch.from_numpy(obs)).numpy()
+
+    def run(*inputs: np.ndarray) -> list[np.ndarray]:
+        found = module(*map(torch.from_numpy, inputs))
+        return [each.numpy() for each in (found if isinstance(found, tuple) else (found,))]
+
+    return run
 
 
 def saved(program: ExportedProgram, metadata: JsonObject) -> bytes:
@@ -105,7 +114,9 @@ def onnx_model(program: ExportedProgram, metadata: JsonObject) -> bytes:
     there as JSON."""
     with torch.no_grad(), silence():
         program = program.run_decompositions(REPLACED)
-        model = torch.onnx.export(program, (), dynamo=True, external_data=False, verbose=False, input_names=[INPUT], output_names=[OUTPUT])
+        count = len(program.graph_signature.user_inputs)  # 2 with a state
+        inputs, outputs = [INPUT, STATE][:count], [OUTPUT, AFTER][:count]
+        model = torch.onnx.export(program, (), dynamo=True, external_data=False, verbose=False, input_names=inputs, output_names=outputs)
     assert model is not None
     proto = model.model_proto
     for value in (*proto.graph.input, *proto.graph.output):
@@ -131,8 +142,16 @@ def onnx_runner(model: bytes) -> tuple[str, Runner, int | None]:
         from onnx.reference import ReferenceEvaluator
 
         evaluator: Any = ReferenceEvaluator(onnx.load_from_string(model))
-        return f"onnx {onnx.__version__}", lambda obs: np.asarray(evaluator.run(None, {INPUT: obs})[0]), REFERENCE_ROWS
+        return f"onnx {onnx.__version__}", lambda *inputs: as_arrays(evaluator.run(None, named(inputs))), REFERENCE_ROWS
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return f"onnxruntime {onnxruntime.__version__}", lambda obs: np.asarray(session.run(None, {INPUT: obs})[0]), None
+    return f"onnxruntime {onnxruntime.__version__}", lambda *inputs: as_arrays(session.run(None, named(inputs))), None
+
+
+def named(inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    return dict(zip((INPUT, STATE), inputs))
+
+
+def as_arrays(outputs: Sequence[Any]) -> list[np.ndarray]:
+    return [np.asarray(each) for each in outputs]

@@ -72,8 +72,8 @@ def test_both_act_like_the_loaded_run(finished, exported):
     action = deeprl.load(finished).act(obs)
     assert set(action) == {0, 1}
     _, run, _ = programs.onnx_runner((exported / "policy.onnx").read_bytes())
-    np.testing.assert_array_equal(run(obs), action)
-    np.testing.assert_array_equal(programs.runner(torch.export.load(exported / "policy.pt2"))(obs), action)
+    np.testing.assert_array_equal(run(obs)[0], action)
+    np.testing.assert_array_equal(programs.runner(torch.export.load(exported / "policy.pt2"))(obs)[0], action)
 
 
 def test_the_example_in_the_documentation_needs_neither_torch_nor_deeprl(finished, exported):
@@ -188,7 +188,7 @@ def test_a_program_that_acts_otherwise_is_not_written(finished, tmp_path, monkey
 
 def test_a_model_that_acts_otherwise_is_not_written(finished, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(programs, "onnx_model", lambda program, metadata: b"")
-    monkeypatch.setattr(programs, "onnx_runner", lambda model: ("broken", lambda obs: np.ones(len(obs), np.int64), None))
+    monkeypatch.setattr(programs, "onnx_runner", lambda model: ("broken", lambda obs: [np.ones(len(obs), np.int64)], None))
     assert console("export", finished, "--out", tmp_path / "out") == exits.FAILED
     assert "the ONNX model (broken) is not the policy of" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

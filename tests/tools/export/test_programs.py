@@ -16,12 +16,13 @@ import torch
 from deeprl.agents.idqn import Iterated
 from deeprl.envs.vector.spaces import Actions
 from deeprl.learning.agent import Agent
+from deeprl.learning.networks.cores import GRU, LSTM
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.networks.torsos import Nature
 from deeprl.learning.transforms.observations import Running
 from deeprl.running.config.build import build_agent
 from deeprl.tools.export.check import Agreement, agreement, made_up, of_actions, of_values
-from deeprl.tools.export.policy import ExportedPolicy
+from deeprl.tools.export.policy import ExportedPolicy, policy_of
 from deeprl.tools.export.programs import Runner, exported, onnx_model, onnx_runner, runner, saved
 from deeprl.types import Rows, Spec
 from tests.builders import actor_critic, sac, settled, spec_of, value_agent
@@ -68,6 +69,8 @@ KINDS: dict[str, tuple[Callable[[], Agent], Actions | None]] = {
     "asinh": (lambda: preset("agent=dqn", CARTPOLE, "agent/mapping=asinh"), None),
     "nature": (lambda: value_agent(IMAGE, torso=Nature(head_hidden=(8,))), None),
     "td3, normalised": (lambda: observed(preset("agent=td3", PENDULUM, "agent/normalize=running")), TORQUE),
+    "core": (lambda: value_agent(core=LSTM(5)), None),
+    "core of an actor": (lambda: actor_critic(core=GRU(5)), UNEVEN),
     "crossq": (lambda: averaged(preset("agent=crossq", PENDULUM, "agent.torso.hidden=[8]")), TORQUE),
 }
 OTHERS: dict[str, tuple[Callable[[], Agent], Actions | None]] = {
@@ -96,7 +99,7 @@ OTHERS: dict[str, tuple[Callable[[], Agent], Actions | None]] = {
 def policy(kind: str) -> ExportedPolicy:
     make, actions = {**KINDS, **OTHERS}[kind]
     agent = make()
-    return ExportedPolicy(agent, actions or Actions(num=agent.spec.num_actions))
+    return policy_of(agent, actions or Actions(num=agent.spec.num_actions))
 
 
 @cache
@@ -113,13 +116,17 @@ def onnx_of(kind: str) -> bytes:
 def compared(policy: ExportedPolicy, run: Runner) -> Agreement:
     """The program against the agent's own action, converted by the environment layer."""
     obs, agent = made_up(policy.agent.spec), policy.agent
-    action = agent.greedy(torch.from_numpy(obs)).numpy()
+    state = [np.random.default_rng(0).uniform(-1, 1, (len(obs), agent.state_size)).astype(np.float32)] if agent.state_size else []
+    question = [torch.from_numpy(each) for each in (obs, *state)]
+    action, *after = agent.greedy(*question) if state else (agent.greedy(*question),)
+    action, states = action.numpy(), [*state, *(each.numpy() for each in after)]
     if policy.discrete:
-        values = agent.greedy_values(torch.from_numpy(obs)).numpy()
-        return agreement(run, obs, action + policy.first, of_values(values, policy.first))
+        values = agent.greedy_values(*question)
+        values = (values[0] if state else values).numpy()
+        return agreement(run, obs, action + policy.first, of_values(values, policy.first), states)
     actions = UNEVEN if action.shape[1] == 2 else TORQUE
     expected = actions.to_env(action)
-    return agreement(run, obs, expected, of_actions(expected, policy.reach.numpy()))
+    return agreement(run, obs, expected, of_actions(expected, policy.reach.numpy()), states)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *(pytest.param(kind, marks=pytest.mark.exhaustive) for kind in OTHERS)])
