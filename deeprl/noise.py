@@ -53,7 +53,7 @@ def map_tensors(function: Callable[[Tensor], Any], noise: Any) -> Any:
     return type(noise)(*(map_tensors(function, value) for value in noise))
 
 
-def entries(noise: Any, start: int, number: int) -> Sequence[Any]:
+def entries(noise: object, start: int, number: int) -> Sequence[Any]:
     """Entries `start` … `start + number − 1` of the first axis."""
     if isinstance(noise, Tensor):
         return noise[start : start + number].unbind(0)

@@ -45,7 +45,7 @@ class Conversion:
         self.spec = Spec(shape, dtype, num, 0 if num else math.prod(self.actions.shape), masked=self.mask.masked)
         self._dtype = None if isinstance(action_space, spaces.Discrete) else action_space.dtype
 
-    def row(self, obs: Any, info: GymInfo, terminated: bool) -> np.ndarray:
+    def row(self, obs: object, info: GymInfo, terminated: bool) -> np.ndarray:
         """(*obs): the observation as agents see it.
 
         Raises:
@@ -58,7 +58,7 @@ class Conversion:
             raise ValueError(f"{error}; its observation_space says {brief(self.space)}") from error
         return row if mask is None else np.concatenate([row, column(mask, self.actions.num, terminated)])
 
-    def rows(self, obs: Any, mask: np.ndarray | None) -> tuple[np.ndarray, bool] | None:
+    def rows(self, obs: object, mask: np.ndarray | None) -> tuple[np.ndarray, bool] | None:
         """Raw observations as agents see them.
 
         Args:

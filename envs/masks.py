@@ -22,7 +22,7 @@ class NoMask:
 
     masked: ClassVar[bool] = False
 
-    def divided(self, obs: Any, info: GymInfo) -> Divided:
+    def divided(self, obs: object, info: GymInfo) -> Divided:
         """An observation without its mask."""
         return obs, None
 
@@ -44,7 +44,7 @@ class ToldMask(NoMask):
 
     masked = True
 
-    def divided(self, obs: Any, info: GymInfo) -> Divided:
+    def divided(self, obs: object, info: GymInfo) -> Divided:
         if KEY not in info:
             raise ValueError(
                 f'env.mask=true, and info has no "{KEY}", only {sorted(map(str, info))}: reset and step must both give it. '
@@ -71,7 +71,7 @@ def mask_of(space: spaces.Space, actions: int, wanted: bool | None) -> tuple[NoM
     return (ObservedMask(), space["observation"]) if isinstance(space, spaces.Dict) and observed else (ToldMask(), space)
 
 
-def column(mask: Any, actions: int, terminated: bool) -> np.ndarray:
+def column(mask: object, actions: int, terminated: bool) -> np.ndarray:
     """A mask as float32 numbers (A,), 0 or 1.
 
     Raises:

@@ -295,7 +295,7 @@ class Alone(Game):
         self.games.close()
 
 
-def answered(answer: Any) -> Any:
+def answered(answer: object) -> Any:
     """The answer itself.
 
     Raises:

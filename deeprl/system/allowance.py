@@ -23,7 +23,7 @@ class Allowance(TorchFunctionMode):
         super().__init__()
         self.limit, self.left = limit, limit
 
-    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_function__(self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None) -> Any:
         self.left -= size(func, args, kwargs or {})
         if self.left < 0:
             raise MemoryError(f"it needs more than {self.limit:,} bytes")

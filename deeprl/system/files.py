@@ -332,7 +332,7 @@ def strict_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """`value` as JSON for people and other tools: numbers out of tensors and arrays, null for NaN and Inf, text for the rest."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}

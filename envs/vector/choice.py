@@ -19,7 +19,7 @@ LONGEST_TIMEOUT = 2_000_000
 """Seconds. The operating system takes no wait of 2^31 milliseconds"""
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Mappings and sequences of a configuration as plain dicts and lists, which pickle and compare."""
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}

@@ -48,7 +48,7 @@ class EpisodeInfo:
                 found[name] = self.sums[name] / (self.counts[name] if how == "mean" else 1)
         return {name: value for name, value in found.items() if math.isfinite(value)}
 
-    def _number(self, name: str, value: Any) -> float:
+    def _number(self, name: str, value: object) -> float:
         """
         Raises:
             TypeError: `value` is no number.

@@ -41,7 +41,7 @@ def package(wanted: str) -> Any:
     return ray
 
 
-def connect(address: str | None, wanted: str, key: str, **own: Any) -> Any:
+def connect(address: str | None, wanted: str, key: str, **own: object) -> Any:
     """Join a Ray, or start one that listens on this machine's loopback address only, and asks for a token. Returns the package.
 
     Args:

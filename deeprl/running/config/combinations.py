@@ -98,7 +98,7 @@ def against_actor(consumers: Mapping[str, object], actor: object = None) -> list
     return refusals({f"agent/{slot}": part for slot, part in consumers.items()}, acting, offered, ACTOR)
 
 
-def among_parts(head: Any, mapping: Any, rewards: Any, consumers: Mapping[str, object], actor: object = None) -> list[Refusal]:
+def among_parts(head: Any, mapping: Any, rewards: Any, consumers: Mapping[str, object], actor: Any = None) -> list[Refusal]:
     """Refusals within an agent.
 
     Args:

@@ -93,7 +93,7 @@ def run_once(job: Callable[[DictConfig], None], config: DictConfig) -> None:
 class Composed:
     """Hydra's loader of configurations, for a run that is composed already."""
 
-    def __init__(self, loader: Any, config: DictConfig):
+    def __init__(self, loader: object, config: DictConfig):
         self.loader, self.config = loader, config
 
     def load_configuration(self, **ignored: object) -> DictConfig:

@@ -90,7 +90,7 @@ def is_deferred(owner: type, annotation: object) -> bool | None:
     return True if "Callable[..., " in str(annotation) else False if owner.__module__.split(".")[0] == "deeprl" else None
 
 
-def instantiate(node: Any, path: str, allowed: Allowed = PACKAGES, deferred: bool | None = None) -> Any:
+def instantiate(node: object, path: str, allowed: Allowed = PACKAGES, deferred: bool | None = None) -> Any:
     """The object that a configuration node describes: `_target_` names the class; `_partial_: true` gives a `Deferred`.
 
     Args:

@@ -138,7 +138,7 @@ def check_keys(sources: Iterable[Source], config: Config) -> None:
                     )
 
 
-def _check_option(path: Path, word: str, value: Any, option: str, group: str) -> None:
+def _check_option(path: Path, word: str, value: object, option: str, group: str) -> None:
     """
     Raises:
         ConfigError: there is no such option, or no keys stand under it.

@@ -92,7 +92,7 @@ def asked_info(config: Config) -> dict[str, str]:
     raise ConfigError(f"log.info={asked!r:.200} is out of range: it takes a list of names, [x, y:sum, z:mean] ({', '.join(HOW)}).")
 
 
-def get(config: Config, path: str, default: Any = None) -> Any:
+def get(config: Config, path: str, default: object = None) -> Any:
     for key in path.split("."):
         if not isinstance(config, dict) or key not in config:
             return default
@@ -100,7 +100,7 @@ def get(config: Config, path: str, default: Any = None) -> Any:
     return config
 
 
-def put(config: Config, path: str, value: Any) -> None:
+def put(config: Config, path: str, value: object) -> None:
     *parents, last = path.split(".")
     for key in parents:
         config = config[key]
@@ -191,7 +191,7 @@ def _check_device(device: object) -> None:
         raise ConfigError(f"device={name} is not supported, because copies to a device are CUDA's: take cpu or cuda.")
 
 
-def _meant(key: str, value: Any) -> str:
+def _meant(key: str, value: object) -> str:
     """ " Write steps=10000." for 10k, 10 000 and their like."""
     found = re.fullmatch(r"(\d[\d ]*\.?\d*) ?([kKmM]?)", value) if isinstance(value, str) else None
     if found is None:

@@ -13,7 +13,7 @@ from deeprl.choice import Choice
 from deeprl.errors import ConfigError
 
 
-def require_stateless(**parts: Any) -> None:
+def require_stateless(**parts: object) -> None:
     """
     Args:
         parts: by slot, after they have been used once: what a choice notes, it notes then.
@@ -36,7 +36,7 @@ def known(kind: type) -> set[str]:
     return {field.name for field in fields(kind)} | cached | {*vars(Choice)}
 
 
-def choices_of(part: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+def choices_of(part: object, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
     """Every choice that is a frozen dataclass in a part, in its modules, fields and collections, with its place."""
     if id(part) in seen or isinstance(part, str):
         return

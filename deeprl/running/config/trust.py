@@ -154,7 +154,7 @@ PLACES = ("folder", "path", "file")
 """In the name of a wrapper's argument, they say that its value is a file, even if there is none yet"""
 
 
-def texts(value: Any, is_place: bool = False) -> Iterator[tuple[str, bool]]:
+def texts(value: object, is_place: bool = False) -> Iterator[tuple[str, bool]]:
     """Every text in nested mappings and lists, and whether the name of its argument says that it is a file."""
     if isinstance(value, str):
         yield value, is_place

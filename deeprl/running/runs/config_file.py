@@ -62,7 +62,7 @@ def without_changeable(config: Config, changeable: tuple[str, ...] = CHANGEABLE)
     }
 
 
-def config_hash(config: Any, ignore: Iterable[str] = ("resume", "hydra")) -> str:
+def config_hash(config: object, ignore: Iterable[str] = ("resume", "hydra")) -> str:
     """Hash of a resolved configuration: twelve hexadecimal digits. Neither the order of the keys nor a class that moved changes them."""
     resolved = {key: value for key, value in container(config).items() if key not in set(ignore)}
     return hashlib.sha256(json.dumps(plain(former(resolved)), sort_keys=True).encode()).hexdigest()[:12]
@@ -90,19 +90,19 @@ def check_identity(config: Config, keys: Iterable[str], stored: dict[str, str]) 
 
 
 class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: object) -> bool:
         return True
 
 
 Dumper.add_representer(str, get_omega_conf_dumper().str_representer)
 
 
-def written(config: Any) -> str:
+def written(config: object) -> str:
     """YAML of plain values, as OmegaConf writes it."""
     return yaml.dump(container(config), default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=Dumper)
 
 
-def write_config(path: Path, config: Any) -> None:
+def write_config(path: Path, config: object) -> None:
     """
     Raises:
         ConfigError: it has more than `CONFIG_LIMIT` bytes.
@@ -201,7 +201,7 @@ def only_keys(node: yaml.Node) -> None:
             only_keys(value)
 
 
-def only_plain(value: Any, key: str) -> None:
+def only_plain(value: object, key: str) -> None:
     """
     Raises:
         Refused: a value is a date or bytes.

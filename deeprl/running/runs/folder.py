@@ -158,7 +158,7 @@ class RunFolder:
 
     # -- configuration
 
-    def write_config(self, config: Any) -> None:
+    def write_config(self, config: object) -> None:
         config_file.write_config(self.path / "config.yaml", config)
 
     def read_config(self) -> Config:
@@ -254,7 +254,7 @@ class RunFolder:
             else:
                 replace_file(path, (line.encode() for line, entry in read_lines(path) if entry["step"] <= step))
 
-    def _write(self, name: str, content: Any) -> None:
+    def _write(self, name: str, content: object) -> None:
         replace_file(self.path / name, json.dumps(plain(content), indent=1, allow_nan=False) + "\n")
 
     def _read(self, name: str, kind: type) -> Any:

@@ -53,7 +53,7 @@ def moved() -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)} | MOVED
 
 
-def translated(config: Any) -> Any:
+def translated(config: object) -> Any:
     """A configuration whose `_target_`s are where their classes are today."""
     return _renamed(config, moved())
 
@@ -92,7 +92,7 @@ def former(config: Any) -> Any:
     return {**config, "replay": replay, **dict(zip(PACES, paces))}
 
 
-def _with_key(config: Any, section: str, old: str, new: str) -> Any:
+def _with_key(config: object, section: str, old: str, new: str) -> Any:
     """A configuration with another name for a key of a section."""
     if not isinstance(config, dict) or not isinstance(config.get(section), dict):
         return config
@@ -107,7 +107,7 @@ def without_neutral(config: Any) -> Any:
     return {**config, "agent": {slot: value for slot, value in agent.items() if slot not in NEUTRAL or value != NEUTRAL[slot]}}
 
 
-def _renamed(config: Any, table: dict[str, str]) -> Any:
+def _renamed(config: object, table: dict[str, str]) -> Any:
     if isinstance(config, dict):
         return {key: _path(value, table) if key == "_target_" else _renamed(value, table) for key, value in config.items()}
     return [_renamed(value, table) for value in config] if isinstance(config, list) else config
@@ -126,7 +126,7 @@ def automatic(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "replay": replay, "names": {**names, "replay": "auto"}}
 
 
-def _path(target: Any, table: dict[str, str]) -> Any:
+def _path(target: object, table: dict[str, str]) -> Any:
     if not isinstance(target, str):
         return target
     places = [place for place in table if target.startswith(f"{place}.")]

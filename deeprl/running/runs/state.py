@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 
-def pack(value: Any, where: str) -> tuple[Any, dict[str, Tensor]]:
+def pack(value: object, where: str) -> tuple[Any, dict[str, Tensor]]:
     """JSON and tensors of `value`. The name of a tensor is its path in `value`.
 
     Raises:
@@ -32,7 +32,7 @@ def pack(value: Any, where: str) -> tuple[Any, dict[str, Tensor]]:
         tensors[name] = (torch.view_as_real(tensor) if tensor.is_complex() else tensor).contiguous()
         return name
 
-    def walk(value: Any, path: tuple[str, ...]) -> Any:
+    def walk(value: object, path: tuple[str, ...]) -> Any:
         if isinstance(value, Tensor):
             if value.layout != torch.strided or value.is_quantized or value.device.type == "meta":
                 raise refusal(value, path)
@@ -58,7 +58,7 @@ def pack(value: Any, where: str) -> tuple[Any, dict[str, Tensor]]:
             return {"$dict": [[walk(key, (*path, "key")), walk(item, (*path, str(key)))] for key, item in value.items()]}
         raise refusal(value, path)
 
-    def refusal(value: Any, path: tuple[str, ...]) -> TypeError:
+    def refusal(value: object, path: tuple[str, ...]) -> TypeError:
         return TypeError(
             f"a checkpoint cannot hold {'/'.join((where, *path))}, which is {type(value).__module__}.{type(value).__qualname__}: "
             f"let its state_dict() return dicts, lists, tuples, numbers, strings, dense tensors and arrays"
@@ -67,7 +67,7 @@ def pack(value: Any, where: str) -> tuple[Any, dict[str, Tensor]]:
     return walk(value, ()), tensors
 
 
-def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
+def unpack(packed: object, tensors: dict[str, Tensor]) -> Any:
     """The value that `pack` was given. `packed` must name every tensor exactly once, so that no tensor is shared or left over.
 
     Raises:
@@ -75,7 +75,7 @@ def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
     """
     left = dict(tensors)
 
-    def take(name: Any) -> Tensor:
+    def take(name: object) -> Tensor:
         if not isinstance(name, str) or name not in left:
             raise ValueError(f"the tensor {name!r} is missing, or named twice")
         return left.pop(name)
@@ -89,7 +89,7 @@ def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
             raise ValueError(f"{name!r} should have the dtype {code!r}, but has {found.dtype}")
         return found.astype(dtype, copy=False)
 
-    def walk(value: Any) -> Any:
+    def walk(value: object) -> Any:
         if isinstance(value, list):
             return [walk(item) for item in value]
         if not isinstance(value, dict):

@@ -84,7 +84,7 @@ class Run:
         rows = (f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in self._shown().items())
         return f"<table>{''.join(rows)}</table>"
 
-    def act(self, obs: Any, mask: np.ndarray | None = None) -> np.ndarray:
+    def act(self, obs: object, mask: np.ndarray | None = None) -> np.ndarray:
         """Greedy actions for raw observations, each a function of its own observation, with a core also of those before it, since `reset`.
         `agent.simplified()` lists what evaluation draws at random beside them, such as the fractions of implicit quantiles.
 
@@ -126,7 +126,7 @@ class Run:
         """The agent's actions, (M,) or (M, D), as the environment takes them."""
         return self._closed.actions.to_env(action.cpu().numpy())
 
-    def reset(self, ended: Any = None) -> None:
+    def reset(self, ended: object = None) -> None:
         """Forget what an agent with a core remembers, because an episode starts with the next observation.
 
         Args:
@@ -146,7 +146,7 @@ class Run:
             )
         return self._state
 
-    def _as_rows(self, obs: Any, mask: np.ndarray | None) -> tuple[np.ndarray, bool]:
+    def _as_rows(self, obs: object, mask: np.ndarray | None) -> tuple[np.ndarray, bool]:
         """(M, *obs) of rows as agents see them, and whether it was one."""
         spec = self.agent.spec
         rows = np.asarray(obs)
@@ -254,7 +254,7 @@ def train(
     on_log: Callable[[int, dict[str, float]], object] | None = None,
     on_evaluation: Callable[[int, JsonObject], object] | None = None,
     on_checkpoint: Callable[[int, Path], object] | None = None,
-    **others: Any,
+    **others: object,
 ) -> Run:
     """Train with the same overrides, defaults and folders as the command line.
 

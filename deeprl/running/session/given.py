@@ -34,7 +34,7 @@ def replace_function(stored: Config, function: Callable[..., Any]) -> None:
     put(stored, "env.vector", "sync")
 
 
-def check_function(env: Any) -> None:
+def check_function(env: object) -> None:
     """
     Raises:
         ConfigError: `env` is no function.

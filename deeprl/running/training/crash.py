@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,7 +42,7 @@ def describe(name: str, tensor: Tensor) -> str:
     return f"{name}: {int(wrong.sum())} of {tensor.numel()} entries are not finite, the first is {tensor[tuple(at)].item()} at {at}"
 
 
-def leaves(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+def leaves(value: object, name: str) -> Iterator[tuple[str, Tensor]]:
     """The tensors in nested dicts, tuples and small objects such as `Values`, with their names."""
     if isinstance(value, Tensor):
         yield name, value

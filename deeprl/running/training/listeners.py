@@ -58,7 +58,7 @@ class Listeners:
             except ValueError:  # a builtin without a signature
                 continue
 
-    def tell(self, name: str, step: int, what: Any) -> tuple[str | None, dict[str, float]]:
+    def tell(self, name: str, step: int, what: object) -> tuple[str | None, dict[str, float]]:
         """Call one of them, if it is there. Returns the reason to stop, or None, and numbers for the log by name.
 
         Raises:

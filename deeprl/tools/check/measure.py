@@ -50,7 +50,7 @@ class Laps:
         return before
 
     def timed(self, name: str, call: Callable) -> Callable:
-        def measured(*args: Any, **kwargs: Any) -> Any:
+        def measured(*args: object, **kwargs: object) -> Any:
             began = time.perf_counter()
             result = call(*args, **kwargs)
             self.seconds[name] += time.perf_counter() - began
@@ -62,7 +62,7 @@ class Laps:
     def timed_each(self, name: str, call: Callable[..., Iterator]) -> Callable[..., Iterator]:
         """The same for what a call yields, without the time in which it is used."""
 
-        def measured(*args: Any) -> Iterator:
+        def measured(*args: object) -> Iterator:
             following = self.timed(name, partial(next, call(*args), None))
             return iter(following, None)
 
@@ -81,7 +81,7 @@ class Laps:
 class Watched:
     """A part, some of whose methods are replaced; everything else is the part's."""
 
-    def __init__(self, part: Any, **calls: Callable):
+    def __init__(self, part: object, **calls: Callable):
         self._part = part
         vars(self).update(calls)
 

@@ -61,7 +61,7 @@ def render(results: Results, settings: list[Setting], problems: list[str], image
     )
 
 
-def visible(value: Any) -> Any:
+def visible(value: object) -> Any:
     """Text with control characters made visible. Jinja calls it with everything that the template prints."""
     return printable(value) if type(value) is str else value
 

@@ -204,7 +204,7 @@ def interpolated(steps: np.ndarray, known: dict[float, float]) -> np.ndarray:
     return np.interp(steps, places, [known[place] for place in places])
 
 
-def final(curve: Curve, summary: Any) -> Final | None:
+def final(curve: Curve, summary: object) -> Final | None:
     """The last evaluation: `final` of summary.json, unless the run went on after it; without it the last line of evaluations.jsonl."""
     last = curve.step[-1] if len(curve.step) else -1
     if isinstance(summary, dict) and number(summary.get("mean")) and number(summary.get("step")) and summary["step"] >= last >= 0:
@@ -236,6 +236,6 @@ def number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) <= MOST
 
 
-def short(value: Any, most: int = LONGEST) -> str:
+def short(value: object, most: int = LONGEST) -> str:
     text = " ".join(str(value).split())
     return text if len(text) <= most else text[: most - 1] + "…"
