@@ -10,7 +10,7 @@ import torch
 
 from deeprl.errors import ConfigError
 from deeprl.learning.backups.bellman import Max
-from deeprl.learning.parts.exploration import ValueExploration, epsilon_greedy
+from deeprl.learning.parts.exploration import ValueExploration, epsilon_greedy_action
 from deeprl.running.config.dry_run import dry_run
 from deeprl.running.config.instantiate import construct
 from tests.builders import DISCRETE, value_agent
@@ -64,7 +64,7 @@ class Counting(ValueExploration):
 
     def explored(self, policy, tick, memory):
         object.__setattr__(self, "count", getattr(self, "count", 0) + 1)
-        return *epsilon_greedy(policy, tick, 0.5), memory
+        return *epsilon_greedy_action(policy, tick, 0.5), memory
 
 
 def test_a_rule_that_keeps_its_state_on_itself_is_refused():
@@ -81,7 +81,7 @@ class Tabulated(ValueExploration):
         return [0.5]
 
     def explored(self, policy, tick, memory):
-        return *epsilon_greedy(policy, tick, self.table[0]), memory
+        return *epsilon_greedy_action(policy, tick, self.table[0]), memory
 
 
 def test_a_table_that_follows_from_the_fields_of_a_rule_is_no_state():
