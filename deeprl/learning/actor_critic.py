@@ -90,7 +90,7 @@ class ActorCritic(Agent):
         if not spec.action_dim:
             raise ValueError("this agent takes continuous actions, and the environment's actions are discrete")
         self.spec, self.seed, self.backup, self.explore = spec, seed, target.backup, explore
-        self.reduce, self.actor_reduce = target.reduce, actor.reduce
+        self.reduce, self.actor_reduce, self.improvement = target.reduce, actor.reduce, actor.improvement
         self.rewards, self.normalize = rewards(), normalize(spec=spec)
         critic.head.check(self.rewards)
         if channel_scales(self.rewards) != (1.0,):
@@ -236,7 +236,7 @@ class ActorCritic(Agent):
                 obs = self.seen(batch.obs)  # the critics alone train the encoder
             action, log_prob, statistics = self.actor.sample_with_statistics(obs, noise, transitions(batch))
             value = self.actor_value(pair(obs, action), batch.noise)  # (*B,)
-        loss = self.temperature.entropy_cost(log_prob) - value
+        loss = self.temperature.entropy_cost(log_prob) + self.improvement.loss(value, action, batch)
         total = average((loss + self.temperature.loss(log_prob)).unsqueeze(0), batch.valid).sum()
         metrics = {"train/actor_loss": over_valid(loss.unsqueeze(0), batch.valid), **self.temperature.metrics(log_prob)}
         return Term(total, metrics, {} if self.renews_actor else of_torso(statistics), value)

@@ -10,6 +10,7 @@ value. `deeprl.replay.gather.Transitions.batch` computes the discount of n = 1, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ class Replay(Source):
     """
 
     offers = frozenset({"successor", "behavior_probability", "terminated", "restart"})
-    paced_by = ("replay.learning_starts", "replay.ratio")
+    paced_by: ClassVar[tuple[str, ...]] = ("replay.learning_starts", "replay.ratio")
 
     def __init__(
         self,

@@ -37,7 +37,10 @@ class TD3:
         step(self.critic_adam, loss)
         self.updates += 1
         if self.updates % self.delay == 0:
-            step(self.actor_adam, -values(self.critics, batch.obs, self.actor(batch.obs).tanh())[0].mean())
+            step(self.actor_adam, self.actor_loss(batch, self.actor(batch.obs).tanh()))
             follow(self.target_critics, self.critics, self.tau)
             follow(self.target_actor, self.actor, self.tau)
         return loss.detach()
+
+    def actor_loss(self, batch, action):
+        return -values(self.critics, batch.obs, action)[0].mean()

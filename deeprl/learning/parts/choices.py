@@ -16,6 +16,7 @@ from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.parts.auxiliary import Auxiliary
 from deeprl.learning.parts.chains import Chain
+from deeprl.learning.parts.improvement import Improvement
 from deeprl.learning.parts.weighting import Weighting
 from deeprl.learning.values.mapping import Identity, Mapping
 from deeprl.learning.values.reduce import Reduction
@@ -63,6 +64,7 @@ class PolicyChoices(Group):
         optimizer: a choice of `deeprl.learning.optim`.
         reduce: reduction of the critics to one value in its loss.
         period: updates of the critics per update of the actor (TD3's policy delay).
+        improvement: what it seeks beside its entropy.
     """
 
     keys: ClassVar = {"output": "actor", **{name: f"actor_{name}" for name in ("torso", "optimizer", "reduce", "period")}}
@@ -72,6 +74,7 @@ class PolicyChoices(Group):
     optimizer: Optimizer
     reduce: Reduction
     period: int
+    improvement: Improvement = field(default_factory=Improvement)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,10 @@ MOVED = {
 ENTRY_POINTS = "deeprl.moved"
 """Group of entry points by which a distribution says that its own modules moved: the name is the old path, the value the new one. It
 renames only: whether a class may be called is asked of the new name."""
-NEUTRAL = {"core": {"_target_": "deeprl.learning.networks.cores.Memoryless"}}
+NEUTRAL = {
+    "core": {"_target_": "deeprl.learning.networks.cores.Memoryless"},
+    "improvement": {"_target_": "deeprl.learning.parts.improvement.Improvement"},
+}
 """Slots of an agent that run folders of before them lack, with the option that changes nothing. By it neither hash nor comparison differ"""
 PACES = ("learning_starts", "replay_ratio")
 """Keys of the top that are below `replay` today, as learning_starts and ratio"""

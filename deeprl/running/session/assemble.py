@@ -44,9 +44,6 @@ from deeprl.types import Batch, Rows, Spec
 
 MACHINE_THREADS = torch.get_num_threads()
 """Number of threads that torch chose, before any run of this process changes it."""
-UNROLLED = 32
-"""Rows of a sequence up to which the unroll of a core is compiled, a second each, because each row is code of its own. With 16 rows and an
-LSTM of 64 an update then takes 1.4 ms in place of 6.8."""
 WORTH_THREADS = 256
 """Width of a layer from which several threads are used. They make smaller networks slower, and much slower when the cores are busy."""
 
@@ -265,8 +262,7 @@ def decide_computation(config: Config, agent: Agent, updates: int) -> bool:
     chosen = config["accelerate"]
     automatic = chosen["mode"] == "auto"
     if automatic:
-        rows = config["replay"].get("length", 1) + config["replay"].get("burn_in", 0)
-        compiles = has_compiler() and (not agent.state_size or rows <= UNROLLED)
+        compiles = has_compiler() and not agent.state_size  # the rows of an unroll would be compiled one by one
         chosen["mode"] = modes.choose(updates, str(config["device"]), compiles)
     if chosen.get("matmul_precision", "auto") == "auto":
         stack = max((getattr(block, "n", 1) for block in blocks_of(agent)), default=1)

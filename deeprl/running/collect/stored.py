@@ -1,0 +1,162 @@
+"""Offline learning: the transitions that another run of deeprl has stored are all the data that there is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deeprl.errors import CheckpointError, RunFolderError
+from deeprl.replay.replay import Replay
+from deeprl.replay.samplers import Sampler, Uniform
+from deeprl.replay.source import Prepare, Settings, steady
+from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.runs.config_file import folder_of, step_of
+from deeprl.running.runs.folder import RunFolder
+from deeprl.system.terminal import say
+from deeprl.types import Rows, Spec, State
+
+
+class Found(NamedTuple):
+    """The replay in a checkpoint of a run."""
+
+    step: int
+    num: int
+    """Environments that the run stepped"""
+    capacity: int
+    state: State
+    segments: Iterable[dict[str, Tensor]]
+    env: str
+    """Name of its environment"""
+
+
+def find(data: str) -> Found:
+    """
+    Args:
+        data: a run folder, with "@best", "@last" or "@STEP" at its end for a checkpoint; the default is the last.
+
+    Raises:
+        ValueError: it is none, or its checkpoint holds no transitions.
+    """
+    which = step_of(data) or "last"
+    path = Path(folder_of(data)).expanduser()
+    try:
+        config, checkpoints = RunFolder(path).read_config(), Checkpoints(path)
+        step, parts = checkpoints.load(int(which) if which.isdecimal() else which, only={"replay"})
+    except (RunFolderError, CheckpointError) as error:
+        raise ValueError(f"data={data}: {error}") from error
+    state, capacity, num = parts.get("replay") or {}, config["replay"].get("capacity"), config["env"]["num"]
+    if not isinstance(state, dict) or "ticks" not in state or not all(type(count) is int and count > 0 for count in (capacity, num)):
+        raise ValueError(f"data={data}: its checkpoint holds no transitions. Take a run with a memory, such as replay=uniform")
+    return Found(step, num, capacity, state, checkpoints.segments(step), str(config["names"]["env"]))
+
+
+class Stored(Replay):
+    """A replay that is filled before the first step, by another run, and never grows.
+
+    Args:
+        data: that run, see `find`. It is read, and nothing in it is called.
+        batch_size, n_step, sampler, device, ratio, spec, discount, rewards, needs, batch_device: as in `Replay`.
+        num: M, steps that are counted at once. No environment is stepped in training.
+
+    Raises:
+        ValueError: there are no such data, or they are of an environment with other spaces.
+    """
+
+    paced_by = ("replay.ratio",)
+    collects = False
+
+    def __init__(
+        self,
+        *,
+        data: str,
+        batch_size: int,
+        n_step: int = 1,
+        sampler: Sampler = Uniform(),
+        device: str = "auto",
+        ratio: float = 1.0,
+        spec: Spec,
+        num: int,
+        discount: float,
+        rewards: Callable[[Tensor], Tensor] = lambda raw: raw,
+        needs: frozenset[str] = frozenset(),
+        batch_device: str | torch.device = "cpu",
+    ):
+        found = find(data)
+        super().__init__(
+            capacity=found.capacity, batch_size=batch_size, n_step=n_step, sampler=sampler, device=device, ratio=ratio, spec=spec,
+            num=found.num, discount=discount, rewards=rewards, needs=needs, batch_device=batch_device,
+        )  # fmt: skip
+        self.data, self.begun = data, 0
+        try:
+            self.ring.load(found.state, found.segments)
+        except (ValueError, KeyError, CheckpointError) as error:
+            raise ValueError(f"data={data}: {error}") from error
+        if not len(self):
+            raise ValueError(f"data={data}: its replay is empty")
+        held = self.ring.written([0] * self.num)
+        if not torch.isfinite(held["rows"]).all():
+            raise ValueError(f"data={data}: it holds a number that is not finite")
+        self.digest = hashlib.blake2b(b"".join(held[name].numpy().tobytes() for name in sorted(held)), digest_size=16).hexdigest()
+        say(f"replay.data: {len(self):,} transitions of {found.env}, step {found.step:,}, digest {self.digest}")
+
+    @classmethod
+    def planned(cls, settings: Settings, steps: int, num: int) -> int:
+        return steady(0, -(-steps // num) * num, 0, settings["ratio"])
+
+    def connect(self, seed: int, part: str, observe: Callable[[Rows], object], prepare: Prepare) -> None:
+        """Running statistics of the agent are those of all transitions, from the start."""
+        super().connect(seed, part, observe, prepare)
+        live = np.arange(self.live.first, self.live.last)
+        for number in np.array_split(live, -(-len(live) // 4096)):
+            observe(self.transitions(number))
+
+    def transitions(self, number: np.ndarray) -> Rows:
+        """The transitions of these numbers, with raw rewards, as one step of as many environments; without images."""
+        at, (rows, frames) = self.layout, self.ring.tensors()
+        place = torch.from_numpy(self.ring.slots.reshape(-1).take(number % self.live.size))
+        here, there = rows[place], rows[place + 1]
+        if frames is None:
+            obs, after = (part[:, : at.size].unflatten(1, self.spec.obs_shape).numpy() for part in (here, there))
+        else:
+            obs = after = np.zeros((len(number), 0), np.uint8)  # images have no running statistics
+        action = here[:, at.action : at.reward].numpy() if self.spec.action_dim else here[:, at.action].long().numpy()
+        ended, terminated = here[:, at.ended].numpy() > 0, here[:, at.continues].numpy() == 0
+        return Rows(obs, action, here[:, at.reward].numpy(), after, terminated, ended, here[:, at.probability].numpy())
+
+    def room(self) -> str:
+        return ""
+
+    # Checkpoints: the rows are those of the other run, which must be as they were
+
+    def state_dict(self) -> State:
+        return {"data": self.digest, **self.draws.state_dict(self.live)}
+
+    def load(self, state: State, segments: Iterable[dict[str, Tensor]]) -> None:
+        """
+        Raises:
+            ValueError: the data have changed since.
+        """
+        if state.get("data") != self.digest:
+            raise ValueError(
+                f"the run learned from data with the digest {state.get('data')!s:.40}, and replay.data={self.data} has {self.digest}: name "
+                "the checkpoint that it began with, FOLDER@STEP"
+            )
+        self.draws.load(state, self.live)
+
+    def restart(self, step: int) -> str:
+        return ""
+
+    def marks(self) -> list[int]:
+        return []
+
+    def live_from(self) -> list[int]:
+        return []
+
+    def rows(self, since: list[int] | None = None) -> None:
+        return None

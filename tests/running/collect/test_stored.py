@@ -1,0 +1,106 @@
+"""`replay=stored`: the transitions of another run, and no others."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from deeprl.cli import exits
+from deeprl.errors import ConfigError
+from deeprl.running.collect.stored import Stored
+from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.training.idle import Idle
+from tests.builders import begin, console, same, train
+
+SHORT = ("runtime.threads=1", "agent.torso.hidden=[8]", "evaluation.every=null", "evaluation.final_episodes=1", "log.every=100")
+PLAYED = (
+    "agent=dqn",
+    "env=classic/cartpole",
+    "replay.batch_size=32",
+    "steps=200",
+    "env.num=2",
+    "replay.learning_starts=100",
+    "replay.capacity=160",
+    *SHORT,
+)
+OFFLINE = ("agent=dqn", "env=classic/cartpole", "replay=stored", "steps=60", "checkpoint.every=20", "replay.batch_size=8", *SHORT)
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    """A run of two environments, whose replay has overwritten some of its 200 transitions."""
+    folder = tmp_path_factory.mktemp("stored") / "played"
+    return folder, train(folder, *PLAYED)
+
+
+def offline(trainer, **given):
+    """The source over the data of a run, without a run of its own."""
+    settings = {"batch_size": 8, "spec": trainer.agent.spec, "num": 1, "discount": 0.99, **given}
+    return Stored(data=str(trainer.folder.path), **settings)
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_a_draw_is_that_of_the_replay_itself(played, n_step):
+    """The same transitions by the same numbers, n-step sums and ends of episodes included, without n of the run that played."""
+    _, trainer = played
+    u = torch.rand(8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found = offline(trainer, n_step=n_step)
+    mine = found.batch(found.draw(u))
+    assert len(found) == len(trainer.source) < 200
+    if n_step == 1:
+        theirs = trainer.source
+        theirs.batch_size, theirs.rule = 8, found.rule
+        other = theirs.batch(theirs.draw(u))
+        for name in ("obs", "action", "reward", "discount", "next_obs", "steps"):
+            assert torch.equal(getattr(mine, name), getattr(other, name))
+    assert set(mine.steps.tolist()) <= set(range(1, n_step + 1))
+
+
+def test_statistics_are_those_of_all_transitions_once(played):
+    _, trainer = played
+    found, seen = offline(trainer), []
+    found.connect(0, "x", seen.append, lambda batch: {})
+    rows = [np.concatenate(parts) for parts in zip(*seen)]
+    everything = found.batch(found.draw((torch.arange(len(found), dtype=torch.float64) + 0.5) / len(found)))
+    order = everything.index.argsort()
+    for mine, name in zip(rows, ("obs", "action", "reward", "next_obs")):
+        assert np.array_equal(mine, getattr(everything, name)[order].numpy())
+
+
+def test_a_run_learns_from_it_without_steps_and_goes_on_exactly(played, tmp_path, monkeypatch):
+    folder, _ = played
+    words = (*OFFLINE, f"replay.data={folder}")
+    whole = train(tmp_path / "whole", *words)
+    assert (whole.agent.updates, whole.collector.episodes.number) == (60, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Idle, "tick", lambda self, step: os.kill(os.getpid(), signal.SIGTERM) if step == 30 else None)
+        assert begin(tmp_path / "run", *words) == exits.STOPPED
+    assert console("resume", tmp_path / "run") == exits.FINISHED
+    assert same(Checkpoints(tmp_path / "run").load("last")[1]["agent"]["module"], whole.agent.state_dict())
+
+
+def test_data_that_have_changed_are_refused(played):
+    _, trainer = played
+    found = offline(trainer)
+    with pytest.raises(ValueError, match="name the checkpoint that it began with, FOLDER@STEP"):
+        found.load({**found.state_dict(), "data": "0" * 32}, ())
+
+
+def test_what_holds_no_transitions_is_refused(played, tmp_path):
+    folder, trainer = played
+    with pytest.raises(ValueError, match=r"data=.*nowhere"):
+        Stored(data=str(tmp_path / "nowhere"), batch_size=8, spec=trainer.agent.spec, num=1, discount=0.99)
+    with pytest.raises(ValueError, match="not the same environment"):
+        Stored(data=str(folder), batch_size=8, spec=trainer.agent.spec._replace(obs_shape=(5,)), num=1, discount=0.99)
+    bare = shutil.copytree(folder, tmp_path / "bare")
+    for segment in (bare / "replay").iterdir():
+        segment.write_bytes(segment.read_bytes()[:-8])
+    with pytest.raises(ValueError, match=r"data=.*bare"):
+        Stored(data=str(bare), batch_size=8, spec=trainer.agent.spec, num=1, discount=0.99)
+    with pytest.raises(ConfigError, match="replay"):
+        train(tmp_path / "run", *OFFLINE, f"replay.data={tmp_path / 'nowhere'}")
