@@ -133,6 +133,19 @@ def test_an_environment_that_is_not_deterministic_starts_again(make, vector):
     ]
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_journal_of_as_many_actions_as_are_kept_is_replayed(make):
+    choice = Counting(reseed_every=1000, max_length=10)
+    before, after = make(choice, 3, num=2), make(choice, 3, num=2)
+    before.replay_actions = after.replay_actions = 20
+    before.reset()
+    for action in actions_for(before, 20):
+        before.step(action)
+    after.load_state_dict(stored(before.state_dict()))
+    for action in actions_for(before, 5):
+        assert same(before.step(action), after.step(action))
+
+
 def test_a_journal_that_is_too_long_is_not_replayed(make):
     choice = Counting(reseed_every=1000, max_length=10)
     before, after = make(choice, 3, num=2), make(choice, 3, num=2)

@@ -86,7 +86,7 @@ def speed(record: Record) -> Rows:
 
 
 def milliseconds(seconds: float) -> str:
-    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+    return f"{1e3 * seconds:.3g} ms" if seconds < 0.9995 else f"{seconds:.3g} s"  # three digits of it would be 1e+03 ms
 
 
 def rate(number: float) -> str:

@@ -285,6 +285,7 @@ def test_bounds_of_a_budget_lower_only_what_the_command_does_not_set():
 @pytest.mark.parametrize(
     ("words", "every"),
     [
+        (("steps=4",), 1),  # a tenth would be none
         (("steps=1500",), 150),  # tuned: 10,000
         (("steps=10000",), 1000),  # only at the end, as 10,001
         (("steps=10001",), 10_000),
@@ -294,7 +295,7 @@ def test_bounds_of_a_budget_lower_only_what_the_command_does_not_set():
 )
 def test_evaluations_fit_a_short_run(words, every, capsys):
     assert settled("env=gym", "env.id=Pendulum-v1", "agent=td3", *words)["evaluation"]["every"] == every
-    assert ("replaces 10,000" in capsys.readouterr().err) == (every in (150, 1000))
+    assert (f"evaluation.every={every} replaces 10,000" in capsys.readouterr().err) == (every in (1, 150, 1000))
 
 
 @pytest.mark.parametrize(

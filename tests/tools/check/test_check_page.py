@@ -24,6 +24,10 @@ def test_speed_and_its_parts():
     assert "5.0 s until the first update of every loss, 4.0 s of it compiling" in text
 
 
+def test_durations_have_three_digits():
+    assert [milliseconds(seconds) for seconds in (0.0012, 0.9994, 0.9995, 1, 2.346)] == ["1.2 ms", "999 ms", "1 s", "1 s", "2.35 s"]
+
+
 def test_the_time_of_the_run():
     """38.5 s of training, 7.2 s of evaluations and 1.5 s of checkpoints."""
     assert "about 47 s; up to 48 s" not in words(SOUND)  # hardly longer with episodes at the limit

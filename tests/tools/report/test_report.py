@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import io
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from PIL import Image
 
 import deeprl.tools.report
 from deeprl.errors import ConfigError, RunFolderError
@@ -25,7 +27,7 @@ from deeprl.tools.report import figures
 from deeprl.tools.report.build import UNFINISHED, WRITTEN, build, claim
 from deeprl.tools.report.groups import differences, grouped
 from deeprl.tools.report.normalise import ATARI, ScoreScale, scales
-from deeprl.tools.report.page import duration, number
+from deeprl.tools.report.page import duration, number, pixels
 from deeprl.tools.report.problems import problems
 from deeprl.tools.report.results import Results
 from deeprl.tools.report.runs import PACKAGES, find, read_all
@@ -610,3 +612,8 @@ def test_numbers_have_the_digits_that_they_deserve(value, text):
 
 def test_wall_times():
     assert [duration(seconds) for seconds in (0, 59.6, 3661, float("nan"))] == ["0:00:00", "0:01:00", "1:01:01", "unknown"]
+
+
+def test_the_width_of_a_picture_is_read_from_its_head():
+    Image.new("RGB", (300, 7)).save(png := io.BytesIO(), "PNG")
+    assert pixels(png.getvalue()) == 300
