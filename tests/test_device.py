@@ -157,7 +157,6 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
         | OFFSETS
         | {
             "learn replay/sequences.py to host": 1,  # errors
-            "draw replay/gather.py to device": 1,  # once the powers of γ
             "tick agent.py to device": 2,  # where episodes start; the memory after resuming
             "tick training/collector.py to host": 1,  # states, which are stored
         },

@@ -84,7 +84,7 @@ class Sequences(Replay):
         in_range(self, length=(1, None), burn_in=(0, None), mix=(0, 1))
         one_of(self, start=("stored", "zero"))
         if n_step != 1 and needs & {"sequences", "restart"}:
-            raise ValueError(f"n_step must be 1 here, not {n_step}: the backup's trace takes the place of sums over n steps")
+            raise ValueError(f"n_step must be 1 with sequences, not {n_step}: the backup's trace takes the place of sums over n steps")
         if burn_in and "state" not in needs:
             raise ValueError(f"burn_in must be 0 without agent/core, not {burn_in}: only a core has a state that it could move")
         if capacity // num < burn_in + length:
@@ -148,7 +148,8 @@ class SequenceWindows:
     ):
         at, device = ring.layout, rule.device
         self.rule, self.num, self.at, self.mirror, self.size, self.length = rule, at.num, at, mirror, size, length
-        self.burn_in, self.state_size, self.powers = burn_in, state_size, rule.powers
+        self.burn_in, self.state_size = burn_in, state_size
+        self.powers = rule.powers if rule.n > 1 else None
         self.offsets = torch.arange(burn_in + length + 1 + rule.restarts)[:, None]
         self.offsets_there = self.offsets if mirror is None else self.offsets.to(device)
         self.rows, frames = ring.tensors()
@@ -220,7 +221,7 @@ class SequenceWindows:
         offered = {"successor": after, "behavior_probability": rows[..., at.probability], "terminated": terminated, "restart": restart}
         extra |= {name: offered[name] for name in offered if name in rule.extras}
         reward, discount, steps = rule.rewards(rows[..., at.reward]), continues * rule.discount, valid.long()
-        if rule.n > 1:
+        if self.powers is not None:
             reward, discount, steps = folded(reward, continues, valid, self.powers)
             place = (torch.arange(length, device=steps.device)[:, None] + steps) * self.size + torch.arange(self.size, device=steps.device)
             next_obs = obs.flatten(0, 1).index_select(0, place.flatten()).view_as(next_obs)

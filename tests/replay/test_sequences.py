@@ -252,7 +252,7 @@ def test_random_numbers_of_an_update_are_one_for_each_row():
 
 
 def test_n_step_sums_are_refused():
-    with pytest.raises(ValueError, match=r"^n_step must be 1 here, not 3: the backup's trace takes the place"):
+    with pytest.raises(ValueError, match=r"^n_step must be 1 with sequences, not 3: the backup's trace takes the place"):
         make(VECTOR, n_step=3, needs=frozenset({"sequences"}))
 
 
