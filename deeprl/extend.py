@@ -9,7 +9,7 @@ from deeprl.envs.vector.backend import Game
 from deeprl.envs.vector.choice import EnvChoice
 from deeprl.envs.vector.spaces import Actions
 from deeprl.errors import ConfigError
-from deeprl.learning.agent import Agent, Answer
+from deeprl.learning.agent import Agent, Infer
 from deeprl.learning.backups.bellman import Max
 from deeprl.learning.backups.policies import epsilon_greedy, greedy
 from deeprl.learning.backups.traces import Step, Trace
@@ -48,13 +48,13 @@ from deeprl.noise import seed_sequence
 from deeprl.replay.samplers import Draws, Live, Sampler
 from deeprl.replay.source import Source, steady
 from deeprl.schedules import Constant
-from deeprl.types import Acted, Batch, Rows, Spec, Term
+from deeprl.types import AgentStep, Batch, Rows, Spec, Term
 
 __all__ = [  # noqa: RUF022 (grouped by what they are for)
     # What a configuration names; checks of its fields, whose message names the field
     "Choice", "Part", "in_range", "one_of", "counts", "widths", "ConfigError",
     # Records that cross borders
-    "Spec", "Rows", "Batch", "Acted", "Term",
+    "Spec", "Rows", "Batch", "AgentStep", "Term",
     # A Bellman operator takes views of two networks and a batch, and gives returns; a trace takes steps of sequences
     "View", "Returns", "Trace", "Step", "Max", "greedy", "epsilon_greedy",
     # Values that a head predicts, the units of a prediction, distances
@@ -70,7 +70,7 @@ __all__ = [  # noqa: RUF022 (grouped by what they are for)
     # A source says when, and from what, is learned
     "Source", "steady",
     # An agent from scratch, without networks if it likes
-    "Agent", "Answer", "Raw", "certain", "seed_sequence",
+    "Agent", "Infer", "Raw", "certain", "seed_sequence",
     # An environment
     "EnvChoice", "Game", "Actions",
 ]  # fmt: skip

@@ -54,7 +54,7 @@ class Rows(NamedTuple):
     probability: np.ndarray
     """(M,) float32: probability with which the behaviour took the action; a constant where no part of the agent reads it"""
     state: np.ndarray = np.zeros((1, 0), np.float32)
-    """(M, S) float32: `Acted.state`; S is 0 without a core"""
+    """(M, S) float32: `AgentStep.state`; S is 0 without a core"""
 
 
 Noise = dict[str, Any]
@@ -118,7 +118,7 @@ class Batch(NamedTuple):
     successor the normalized observation without the action, "observed" """
 
 
-class Acted(NamedTuple):
+class AgentStep(NamedTuple):
     """Result of `Agent.act`."""
 
     action: Tensor

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deeprl.extend import Acted, Agent, Answer, Raw, Rows, Spec, certain, seed_sequence
+from deeprl.extend import Agent, AgentStep, Infer, Raw, Rows, Spec, certain, seed_sequence
 
 
 class PlanningAgent(Agent):
@@ -130,9 +130,9 @@ class PlanningAgent(Agent):
             self.meter[2] += 1
             self.known = None
 
-    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, answer: Answer | None = None) -> Acted:
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, infer: Infer | None = None) -> AgentStep:
         action = self.choose(obs.cpu().numpy(), noise["u"].cpu().numpy() if explore else None)
-        return Acted(torch.from_numpy(np.asarray(action, np.int64)), certain(len(action)), memory)
+        return AgentStep(torch.from_numpy(np.asarray(action, np.int64)), certain(len(action)), memory)
 
     def greedy(self, obs: Tensor, *state: Tensor) -> Tensor:
         return torch.from_numpy(np.asarray(self.choose(obs.cpu().numpy(), None), np.int64))

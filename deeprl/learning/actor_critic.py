@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import Part, counts
-from deeprl.learning.agent import CORE, Agent, Answer, of_iterations, watching
+from deeprl.learning.agent import CORE, Agent, Infer, of_iterations, watching
 from deeprl.learning.networks.blocks import initialise, learning
 from deeprl.learning.networks.critics import ONLY, Critics, ensemble_loss, ensemble_returns, for_each, pair, pair_spec
 from deeprl.learning.networks.mapped import wrapped
@@ -43,7 +43,7 @@ from deeprl.learning.values.losses import average, over_valid
 from deeprl.learning.values.returns import Returns, regression_metrics
 from deeprl.learning.values.view import View, transitions
 from deeprl.schedules import Clock
-from deeprl.types import NO_TERM, QUIET, Acted, Batch, NetworkNoise, Noise, Spec, Term
+from deeprl.types import NO_TERM, QUIET, AgentStep, Batch, NetworkNoise, Noise, Spec, Term
 
 
 class ActorCritic(Agent):
@@ -271,31 +271,35 @@ class ActorCritic(Agent):
             found["target_actor"] = partial(self.target_actor.load_state_dict, self.actor.state_dict())
         return found
 
-    def answer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
+    def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
         """The policy's actions, (M, D)"""
         seen = self.seen(obs)
         outputs, *after = self.actor.advance(seen, *state) if state else (self.actor.outputs(seen),)
         action = self.actor.drawn(outputs, noise.layers["action"])[0] if self.explore.samples else self.actor.greedy(outputs)
         return (action, *after) if state else action
 
-    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, answer: Answer | None = None) -> Acted:
+    def act(
+        self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer | None = None
+    ) -> AgentStep:
         state = self.recalled(memory, first)
         if explore:
             network, memory = noise["network"], {name: value for name, value in memory.items() if name != CORE}
             if self.explore.samples:
                 kept, memory = self.explore.held(network.layers["action"], noise, memory)
                 network = NetworkNoise({"action": kept}, {})
-            found = (answer or self.answer)(obs, network, *state) if state else None  # a core has to see every observation
-            policy = (lambda: (answer or self.answer)(obs, network)) if found is None else (lambda: found[0])
+            found = (infer or self.infer)(obs, network, *state) if state else None  # a core has to see every observation
+            policy = (lambda: (infer or self.infer)(obs, network)) if found is None else (lambda: found[0])
             action, probability, memory = self.explore(policy, Tick(step, first, noise), memory)
-            return Acted(action, probability, memory if found is None else {**memory, CORE: found[1]}, state=state[0] if state else None)
+            return AgentStep(
+                action, probability, memory if found is None else {**memory, CORE: found[1]}, state=state[0] if state else None
+            )
         if state:
             action, after = self.greedy(obs, *state)
-            return Acted(action.cpu(), torch.ones(action.shape[0]), {**memory, CORE: after}, state=state[0])
+            return AgentStep(action.cpu(), torch.ones(action.shape[0]), {**memory, CORE: after}, state=state[0])
         seen = self.seen(obs)
         action = self.actor(seen)
         value = None if self.rate.learned else self.actor_value.typical(pair(seen, action)).cpu()  # differential values are no returns
-        return Acted(action.cpu(), torch.ones(action.shape[0]), memory, value)
+        return AgentStep(action.cpu(), torch.ones(action.shape[0]), memory, value)
 
     def greedy(self, obs: Tensor, *state: Tensor) -> Any:
         if not state:

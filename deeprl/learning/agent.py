@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from deeprl.choice import Choice, Part
 from deeprl.learning.objective import Objective
 from deeprl.schedules import Clock
-from deeprl.types import Acted, Batch, NetworkNoise, Noise, Rows, Spec, Term
+from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Rows, Spec, Term
 
 
 def watching(*parts: Part) -> list[Callable[[Rows], None]]:
@@ -30,8 +30,8 @@ def of_iterations(loss: Tensor, values: Tensor) -> dict[str, Tensor]:
     return {**numbered("train/chain_loss", loss.flatten(1).mean(1)), "train/chain_spread": values.std(0, correction=0)}
 
 
-Answer = Callable[..., Any]
-"""(M, *obs), noise, with a core its state (M, S) -> result of `Agent.answer`"""
+Infer = Callable[..., Any]
+"""(M, *obs), noise, with a core its state (M, S) -> result of `Agent.infer`"""
 CORE = "core"
 """Name in the acting memory of the state of a core"""
 
@@ -39,7 +39,7 @@ CORE = "core"
 class Agent(nn.Module, Choice):
     """Networks, losses and target upkeep. An agent knows no environment, no replay, no generator and no budget.
 
-    Subclasses provide `objectives`, `act`, `noise`, `act_noise`, `answer`, `greedy` (for discrete actions `greedy_values`), and may
+    Subclasses provide `objectives`, `act`, `noise`, `act_noise`, `infer`, `greedy` (for discrete actions `greedy_values`), and may
     override the rest.
     """
 
@@ -91,7 +91,7 @@ class Agent(nn.Module, Choice):
         own = [m for m in self.modules() if any(id(parameter) in trained for parameter in m.parameters(recurse=False))]
         return [project_ for module in own if (project_ := getattr(module, "project_", None)) is not None]
 
-    def answer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
+    def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
         """Output of the networks for (M, *obs) when the agent acts: a pure function of parameters, buffers and its arguments. With a core
         it takes the state (M, S) too, and returns output and new state."""
         raise NotImplementedError
@@ -105,16 +105,18 @@ class Agent(nn.Module, Choice):
             return (torch.zeros(len(first), self.state_size, device=device),)
         return (torch.where(first.to(device)[:, None], 0.0, state.to(device)),)  # on the CPU after a checkpoint was read
 
-    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, answer: Answer | None = None) -> Acted:
+    def act(
+        self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer | None = None
+    ) -> AgentStep:
         """Actions for (M, *obs).
 
         Args:
             first: (M,) bool, whether an episode starts.
-            memory: that of the last `Acted`; {} at first.
+            memory: that of the last `AgentStep`; {} at first.
             step: environment step, for schedules.
             noise: of this tick, from `act_noise`.
             explore: true while data is collected, false in evaluation.
-            answer: used in place of `self.answer`; a learner passes a compiled one.
+            infer: used in place of `self.infer`; a learner passes a compiled one.
         """
         raise NotImplementedError
 

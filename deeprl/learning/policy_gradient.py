@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, Part, bounds_above_zero, in_range, one_of
-from deeprl.learning.agent import CORE, Agent, Answer, watching
+from deeprl.learning.agent import CORE, Agent, Infer, watching
 from deeprl.learning.networks.actors import OutputNetwork
 from deeprl.learning.networks.blocks import has_statistics, initialise
 from deeprl.learning.networks.cores import CoreChoice, Memoryless
@@ -34,7 +34,7 @@ from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.parts.exploration import certain
 from deeprl.learning.transforms.channels import channel_scales
 from deeprl.learning.values.recursion import goes_on, linear_recursion
-from deeprl.types import Acted, Batch, NetworkNoise, Noise, Spec, Term
+from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Spec, Term
 
 
 @dataclass(frozen=True)
@@ -230,17 +230,19 @@ class PolicyGradient(Agent):
         with torch.no_grad():
             return Term(total, {**losses, **surrogate.metrics(log_prob - old["log_prob"])}, error=(old["returns"] - value).abs())
 
-    def answer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
+    def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
         """An action of the policy, (M,) int64 or (M, D)"""
         if not state:
             return self.policy.sampled(self.policy.outputs(self.normalize(obs)), noise.layers["action"])
         outputs, _, after = self.advance(self.normalize(obs), *state)
         return self.policy.sampled(outputs, noise.layers["action"]), after
 
-    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, answer: Answer | None = None) -> Acted:
+    def act(
+        self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer | None = None
+    ) -> AgentStep:
         state, after, value = self.recalled(memory, first), [], None
         if explore:
-            action = (answer or self.answer)(obs, noise["network"], *state)
+            action = (infer or self.infer)(obs, noise["network"], *state)
             action, *after = action if state else (action,)
         elif state:
             outputs, value, *after = self.advance(self.normalize(obs), *state)
@@ -249,7 +251,9 @@ class PolicyGradient(Agent):
             outputs, value = self.outputs(self.normalize(obs))
             action = self.policy.greedy(outputs)
         memory = {**memory, CORE: after[0]} if after else memory
-        return Acted(action.cpu(), certain(obs.shape[0]), memory, None if value is None else value.cpu(), state=state[0] if state else None)
+        return AgentStep(
+            action.cpu(), certain(obs.shape[0]), memory, None if value is None else value.cpu(), state=state[0] if state else None
+        )
 
     def greedy(self, obs: Tensor, *state: Tensor) -> Any:
         values = self.greedy_values(obs, *state)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import Part
-from deeprl.learning.agent import CORE, Agent, Answer, numbered, of_iterations, watching
+from deeprl.learning.agent import CORE, Agent, Infer, numbered, of_iterations, watching
 from deeprl.learning.backups.bellman import Backup, report
 from deeprl.learning.backups.policies import action_gap
 from deeprl.learning.networks.blocks import has_dropout
@@ -38,7 +38,7 @@ from deeprl.learning.values.returns import Returns, regression_metrics
 from deeprl.learning.values.view import View
 from deeprl.noise import map_tensors
 from deeprl.schedules import Clock
-from deeprl.types import QUIET, Acted, Batch, NetworkNoise, Noise, Rows, Spec, Term
+from deeprl.types import QUIET, AgentStep, Batch, NetworkNoise, Noise, Rows, Spec, Term
 
 EXPLORER = "explore"
 """Name in the acting memory of what the exploration remembers"""
@@ -161,7 +161,7 @@ class ValueAgent(Agent):
             batch = divided_batch(batch, self.spec.num_actions)
         return normalized(batch, self.normalize)
 
-    def answer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
+    def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
         """Values to choose from, (K, M, A)"""
         valid = None
         if self.spec.masked:
@@ -175,13 +175,15 @@ class ValueAgent(Agent):
         values = self.chain.of_iterations(network.values(features, obs.shape[:1], noise).mean())
         return values if valid is None else masked(values, valid), after
 
-    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, answer: Answer | None = None) -> Acted:
+    def act(
+        self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer | None = None
+    ) -> AgentStep:
         remembered, acting, state = memory, None, self.recalled(memory, first)
 
         def policy() -> Tensor:
             nonlocal remembered, acting
             network = noise["network"] if explore else quiet(noise["network"])
-            values = (answer or self.answer)(obs, network, *state)
+            values = (infer or self.infer)(obs, network, *state)
             if state:
                 values, after = values
             acting, remembered = self.chain.rule.choose(values, noise, first, memory)  # (M, A)
@@ -197,7 +199,7 @@ class ValueAgent(Agent):
             policy()
         if before or after:  # the chain's rule has names of its own
             remembered = {**remembered, EXPLORER: after}
-        acted = Acted(action, probability, remembered, state=state[0] if state else None)
+        acted = AgentStep(action, probability, remembered, state=state[0] if state else None)
         if explore or acting is None:
             return acted
         acting = acting.cpu()
@@ -208,7 +210,7 @@ class ValueAgent(Agent):
         return (values[0].argmax(-1), values[1]) if state else values.argmax(-1)
 
     def greedy_values(self, obs: Tensor, *state: Tensor) -> Any:
-        values, *after = self.answer(obs, QUIET, *state) if state else (self.answer(obs, QUIET),)  # (K, M, A)
+        values, *after = self.infer(obs, QUIET, *state) if state else (self.infer(obs, QUIET),)  # (K, M, A)
         rule = self.chain.rule
         one = rule.typical(values) if rule.draws else rule.choose(values, {}, torch.ones(obs.shape[0], dtype=torch.bool), {})[0]
         return (one, *after) if state else one

@@ -103,7 +103,7 @@ def test_the_online_heads_act(acting, heads):
     agent = iterated(partial(SHARED, acting=acting))
     obs = torch.randn(5, 5)
     values = agent.chain.online(obs).mean()
-    assert torch.equal(agent.answer(obs, agent.chain.act_noise((1, 5), None)["network"]), values[4 - heads :])
+    assert torch.equal(agent.infer(obs, agent.chain.act_noise((1, 5), None)["network"]), values[4 - heads :])
 
 
 # ---- sizes

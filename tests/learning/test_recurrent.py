@@ -157,7 +157,7 @@ def test_what_follows_an_episode_is_its_last_observation_and_no_other():
     fresh = torch.nonzero(~batch.valid[:-1])
     assert len(fresh)
     for t, b in fresh.tolist():
-        alone = agent.answer(batch.obs[t + 1, b : b + 1], entry(batch.noise["online"]), torch.zeros(1, agent.state_size))[0]
+        alone = agent.infer(batch.obs[t + 1, b : b + 1], entry(batch.noise["online"]), torch.zeros(1, agent.state_size))[0]
         torch.testing.assert_close(now[t + 1, b], alone[0, 0])
 
 

@@ -23,7 +23,7 @@ from deeprl.learning.agent import Agent
 from deeprl.learning.optim.finite import Watch
 from deeprl.replay.gather import Sample
 from deeprl.running.accelerate.graph import BACKENDS, Kept, TensorLayout, paths, reached, traced
-from deeprl.running.accelerate.pure import PureAnswer, PureStep
+from deeprl.running.accelerate.pure import PureInference, PureStep
 from deeprl.staging import Staging
 from deeprl.system.ranks import ALONE, Ranks
 from deeprl.types import Batch, NetworkNoise, Report
@@ -109,11 +109,11 @@ class CompiledStep:
             group.taken += 1
 
 
-class CompiledAnswer:
-    """Compiled `Agent.answer`, for observations, noise and states of one layout. Arguments and errors are those of `CompiledStep`."""
+class CompiledInference:
+    """Compiled `Agent.infer`, for observations, noise and states of one layout. Arguments and errors are those of `CompiledStep`."""
 
     def __init__(self, agent: Agent, obs: Tensor, noise: NetworkNoise, *state: Tensor, backend: str = "inductor"):
-        pure = PureAnswer(agent)
+        pure = PureInference(agent)
         flats, loose = pure.constants.flats(), pure.constants.loose()
         graph, wanted = traced(pure, (flats, loose, obs, noise, *state))
         kept = Kept(wanted)
@@ -131,9 +131,9 @@ class CompiledAnswer:
         return [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves]
 
     def __call__(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
-        """The answer; None if observations, noise or state have another layout."""
+        """The output; None if observations, noise or state have another layout."""
         leaves = [obs, *reached(noise, self.paths), *(state if self.reads_state else ())]
         if not self.layout.of(leaves):
             return None
-        answer, *after = self.run(self.inputs(leaves))
-        return (answer, *(each.clone() for each in after)) if state else answer  # copies, because a graph on a device writes there again
+        output, *after = self.run(self.inputs(leaves))
+        return (output, *(each.clone() for each in after)) if state else output  # copies, because a graph on a device writes there again

@@ -1,4 +1,4 @@
-"""Update and answer of an agent as functions of tensors alone, which can be traced and compiled."""
+"""Update and inference of an agent as functions of tensors alone, which can be traced and compiled."""
 
 from __future__ import annotations
 
@@ -182,17 +182,17 @@ class PureStep:
         return [check, norms[0], report.error, *report.metrics.values()]
 
 
-class PureAnswer:
-    """`Agent.answer` as a pure function of observations, noise and the state of a core.
+class PureInference:
+    """`Agent.infer` as a pure function of observations, noise and the state of a core.
 
     Attributes:
         constants: all parameters and buffers.
     """
 
     def __init__(self, agent: Agent):
-        self.module = Bound(agent, agent.answer)
+        self.module = Bound(agent, agent.infer)
         self.constants = Constants(self.module)
 
     def __call__(self, flats: list[Tensor], loose: dict[str, Tensor], obs: Tensor, noise: NetworkNoise, *state: Tensor) -> list[Tensor]:
-        answer = torch.func.functional_call(self.module, self.constants.named(flats, loose), (obs, noise, *state))
-        return list(answer) if state else [answer]
+        output = torch.func.functional_call(self.module, self.constants.named(flats, loose), (obs, noise, *state))
+        return list(output) if state else [output]

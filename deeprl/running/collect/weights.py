@@ -1,6 +1,6 @@
 """The numbers that an agent acts with, as a list of arrays: what is sent to actors.
 
-Which numbers these are is seen in one call of `Agent.answer`. So the critics of an actor-critic agent and the target networks stay where
+Which numbers these are is seen in one call of `Agent.infer`. So the critics of an actor-critic agent and the target networks stay where
 they are, and the parameters of one optimizer are one array.
 """
 
@@ -34,7 +34,7 @@ class Touched(TorchDispatchMode):
 
 
 class Weights:
-    """Parameters and buffers that `Agent.answer` reads, in an order that depends on the agent's configuration alone.
+    """Parameters and buffers that `Agent.infer` reads, in an order that depends on the agent's configuration alone.
 
     Args:
         agent: in either process, built from the same configuration.
@@ -45,7 +45,7 @@ class Weights:
         obs = torch.zeros((1, *spec.obs_shape), dtype=spec.obs_dtype, device=device)
         noise = map_tensors(lambda tensor: tensor[0].to(device), agent.act_noise((1, 1), torch.Generator())["network"])
         with torch.no_grad(), Touched() as touched:
-            agent.answer(obs, noise, *agent.recalled({}, torch.ones(1, dtype=torch.bool)))
+            agent.infer(obs, noise, *agent.recalled({}, torch.ones(1, dtype=torch.bool)))
         constants = Constants(agent)
         self._flats = [flat for flat in constants.flats() if flat.untyped_storage().data_ptr() in touched.memory]
         places = constants.places.values()  # not the tensors, because a buffer may be replaced

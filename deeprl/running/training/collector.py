@@ -12,7 +12,7 @@ from deeprl.learning.agent import Agent
 from deeprl.noise import NoiseStream
 from deeprl.running.training.episodes import Episodes
 from deeprl.staging import Staging
-from deeprl.types import Acted, Rows
+from deeprl.types import AgentStep, Rows
 
 SMALL_OBSERVATIONS = 1000
 """Numbers in the observations of all environments, up to which one buffer is reused"""
@@ -43,7 +43,7 @@ class Collector:
         self.first: np.ndarray | None = None
         self.info: Sequence[Mapping[str, float]] = ()
         """(M,) numbers of the episodes that the last tick ended"""
-        self.chosen: Acted | None = None
+        self.chosen: AgentStep | None = None
         """Actions of the next tick, if they are chosen already"""
         self._seen: tuple[torch.Tensor, np.ndarray] | None = None
         """Reusable buffer for small observations, as a tensor and as an array, so that compiled code gets the same tensor at every tick"""
@@ -59,7 +59,7 @@ class Collector:
         self._stateless = np.zeros((envs.num, 0), np.float32)
         """`Rows.state` without a core"""
 
-    def choose(self, step: int) -> Acted:
+    def choose(self, step: int) -> AgentStep:
         """Actions of the tick at `step`, with the present weights. The tick takes them, even if the weights have changed since."""
         if self.obs is None:
             self.obs = self.envs.reset()
@@ -127,7 +127,7 @@ class Collector:
             action = chosen["action"]
             if action.shape != ((num, spec.action_dim) if spec.action_dim else (num,)) or not torch.isfinite(action).all():
                 raise ValueError(f"the collector's chosen actions have shape {tuple(action.shape)}, or are not finite")
-            self.chosen = Acted(action, chosen["probability"], self.memory, state=chosen.get("state"))
+            self.chosen = AgentStep(action, chosen["probability"], self.memory, state=chosen.get("state"))
         self.obs, self.first = state["obs"], state["first"]
         if self.obs is None:
             return []
@@ -143,7 +143,7 @@ class Collector:
         return broken
 
 
-def kept(chosen: Acted) -> dict[str, torch.Tensor]:
+def kept(chosen: AgentStep) -> dict[str, torch.Tensor]:
     """What a checkpoint holds of actions that are chosen already, beside the memory."""
     found = {"action": chosen.action, "probability": chosen.probability, "state": chosen.state}
     return {name: tensor for name, tensor in found.items() if tensor is not None}

@@ -14,7 +14,7 @@ import torch
 from deeprl.learning.agent import Agent
 from deeprl.noise import NoiseStream, seed_sequence
 from deeprl.running.runs.folder import read_lines
-from deeprl.types import Acted
+from deeprl.types import AgentStep
 
 LONGEST = 100_000
 """Steps after which an episode is cut off where no time limit is known, because a greedy policy may never end one."""
@@ -55,7 +55,7 @@ def evaluate(
     step: int,
     device: str = "cpu",
     each_tick: Callable[[int, int], None] = lambda played, steps: None,
-    listeners: Sequence[Callable[[Acted, Any, Sequence[bool], Sequence[int]], None]] = (),
+    listeners: Sequence[Callable[[AgentStep, Any, Sequence[bool], Sequence[int]], None]] = (),
 ) -> dict:
     """Run `episodes` episodes on at most `num` environments side by side.
 
@@ -141,7 +141,7 @@ class Tape:
         self.resets = 1
         """Number of seeded resets up to the start of this episode"""
 
-    def __call__(self, acted: Acted, after: Any, counts: Sequence[bool], restarted: Sequence[int]) -> None:
+    def __call__(self, acted: AgentStep, after: Any, counts: Sequence[bool], restarted: Sequence[int]) -> None:
         if self.ended:
             return
         if 0 in restarted:

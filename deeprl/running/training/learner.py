@@ -18,9 +18,9 @@ from deeprl.errors import NotFinite
 from deeprl.learning.agent import Agent
 from deeprl.learning.optim.finite import Watch
 from deeprl.replay.gather import Sample
-from deeprl.running.accelerate.compiled import CompiledAnswer, CompiledStep
+from deeprl.running.accelerate.compiled import CompiledInference, CompiledStep
 from deeprl.system.ranks import ALONE, Ranks
-from deeprl.types import Acted, Batch, NetworkNoise, Report
+from deeprl.types import AgentStep, Batch, NetworkNoise, Report
 
 
 def gradient(agent: Agent, name: str, batch: Batch) -> tuple[Sequence[Tensor], Report]:
@@ -107,17 +107,17 @@ class Learner:
             self.watch.store(self.agent.get_buffer(buffer), value)
         return report, norm
 
-    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict) -> Acted:
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict) -> AgentStep:
         """The agent's actions while data is collected, see `Agent.act`."""
-        return self.agent.act(obs, first, memory, step, noise, explore=True, answer=self.answer)
+        return self.agent.act(obs, first, memory, step, noise, explore=True, infer=self.infer)
 
-    def answer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
-        """See `Agent.answer`."""
-        return self.agent.answer(obs, noise, *state)
+    def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
+        """See `Agent.infer`."""
+        return self.agent.infer(obs, noise, *state)
 
 
 class CompiledLearner(Learner):
-    """A learner that compiles updates and answers at their first use, for the layout of their arguments.
+    """A learner that compiles updates and inference at their first use, for the layout of their arguments.
 
     A compiled update includes the arithmetic of `to_batch`, so that its argument is the draw. The float32 product must be the same at every
     call, because the compiled code contains it.
@@ -139,7 +139,7 @@ class CompiledLearner(Learner):
         usual = "inductor" if self.watch.failed.device.type == "cpu" else "cuda_graph"
         self.failed, self.backend, self.broken = failed, backend or usual, False
         self.steps: dict[str, list[CompiledStep]] = {name: [] for name in agent.objectives}
-        self.answers: CompiledAnswer | None = None
+        self.inference: CompiledInference | None = None
 
     def update_input(self, drawn: Sample) -> Sample:
         return self.to_batch(drawn) if self.broken else drawn
@@ -174,14 +174,14 @@ class CompiledLearner(Learner):
         self.steps[name].append(compiled)
         return self.compiled_for(name, batch)
 
-    def answer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
-        if self.answers is None and not self.broken:
+    def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
+        if self.inference is None and not self.broken:
             try:
-                self.answers = CompiledAnswer(self.agent, obs, noise, *state, backend=self.backend)
+                self.inference = CompiledInference(self.agent, obs, noise, *state, backend=self.backend)
             except Exception as error:
                 self.give_up(error)
-        answer = None if self.broken or self.answers is None else self.answers(obs, noise, *state)
-        return super().answer(obs, noise, *state) if answer is None else answer
+        output = None if self.broken or self.inference is None else self.inference(obs, noise, *state)
+        return super().infer(obs, noise, *state) if output is None else output
 
     def give_up(self, error: Exception) -> None:
         """Compute as `Learner` from now on, because a run should not mix modes."""

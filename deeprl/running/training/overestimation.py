@@ -28,7 +28,7 @@ from torch import Tensor
 
 from deeprl.learning.transforms.channels import channel_scales
 from deeprl.running.config.rules import get
-from deeprl.types import Acted
+from deeprl.types import AgentStep
 
 NEGLIGIBLE = 0.01
 """Largest discount of the rewards that are missing after the end of a truncated episode."""
@@ -69,7 +69,7 @@ class Overestimation:
     def of_run(cls, rewards: Callable[[Tensor], Tensor], config: dict[str, Any]) -> Overestimation:
         return cls(rewards, config["discount"], get(config, "env.protocol.life_loss_terminal", False))
 
-    def __call__(self, acted: Acted, after: Any, counts: Sequence[bool], restarted: Sequence[int] = ()) -> None:
+    def __call__(self, acted: AgentStep, after: Any, counts: Sequence[bool], restarted: Sequence[int] = ()) -> None:
         """
         Args:
             after: `deeprl.envs.vector.environments.VectorStep`.

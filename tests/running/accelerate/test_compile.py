@@ -476,7 +476,7 @@ def asked(agent, size: int) -> tuple:
 
 def answers_alike(learner, agent, size: int) -> None:
     question = asked(agent, size)
-    for found, expected in zip(*(each if agent.state_size else (each,) for each in (learner.answer(*question), agent.answer(*question)))):
+    for found, expected in zip(*(each if agent.state_size else (each,) for each in (learner.infer(*question), agent.infer(*question)))):
         assert_close32(found, expected)
 
 
@@ -512,11 +512,11 @@ def test_an_answer_that_does_not_compile_is_given_without_a_compiler(monkeypatch
     learner = CompiledLearner(agent, given, failed=told.append)
     for _ in range(2):
         obs, noise = asked(agent, 1)
-        assert torch.equal(learner.answer(obs, noise), agent.answer(obs, noise))
+        assert torch.equal(learner.infer(obs, noise), agent.infer(obs, noise))
     assert [str(error) for error in told] == ["no such header"]
 
 
-@pytest.mark.parametrize("which", ["CompiledStep", "CompiledAnswer"])
+@pytest.mark.parametrize("which", ["CompiledStep", "CompiledInference"])
 def test_a_run_of_which_one_part_does_not_compile_has_one_mode(which, tmp_path, monkeypatch):
     """The run that config.yaml describes is the one that goes on: nothing stays compiled."""
 

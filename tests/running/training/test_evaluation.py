@@ -12,7 +12,7 @@ from deeprl.envs.vector.backend import Serial
 from deeprl.envs.vector.environments import EnvironmentFailed
 from deeprl.envs.vector.workers import Workers
 from deeprl.running.training.evaluation import evaluate
-from deeprl.types import Acted
+from deeprl.types import AgentStep
 from tests.toy_envs import Counting, CountingGame
 
 
@@ -27,7 +27,7 @@ class Scripted:
 
     def act(self, obs, first, memory, step, noise, explore):
         action = 2 if next(self.ticks) in self.bad else 1
-        return Acted(torch.full((len(obs),), action), torch.ones(len(obs)), memory)
+        return AgentStep(torch.full((len(obs),), action), torch.ones(len(obs)), memory)
 
 
 def test_workers_give_the_results_of_one_process():

@@ -20,7 +20,7 @@ from deeprl.learning.transforms.rewards import Clip, Raw
 from deeprl.running.training.evaluation import evaluate
 from deeprl.running.training.overestimation import Overestimation, discounted, learned
 from deeprl.schedules import Constant
-from deeprl.types import Acted
+from deeprl.types import AgentStep
 from tests.builders import actor_critic, entry, train, value_agent
 
 PROMISED = torch.tensor([2.0, 1.5, 1.0, 0.0])
@@ -39,7 +39,7 @@ class Walker:
         action = torch.full((len(obs),), int(self.right))
         value = PROMISED[: obs.shape[1]][obs.argmax(-1)]
         said = (value, value / 2) if self.asked else ()
-        return Acted(action, torch.ones(len(obs)), memory, *said)
+        return AgentStep(action, torch.ones(len(obs)), memory, *said)
 
 
 def told(agent, discount: float, episodes: int = 1, num: int = 1, rewards=None, **chain) -> tuple[dict, dict[str, float]]:
@@ -94,7 +94,7 @@ def test_a_truncated_episode_counts_where_next_to_nothing_is_left_of_what_was_cu
     listener = Overestimation(Raw(), 0.05)
     for t, ended in enumerate([False, False, False, True]):
         after = SimpleNamespace(reward=np.ones(1), terminated=np.array([False]), ended=np.array([ended]))
-        listener(Acted(torch.zeros(1), torch.ones(1), {}, torch.tensor([float(t)])), after, [True])
+        listener(AgentStep(torch.zeros(1), torch.ones(1), {}, torch.tensor([float(t)])), after, [True])
     assert listener.metrics()["value"] == 1.0  # of 0, 1, 2; without the last step
     assert listener.metrics()["discounted_return"] == pytest.approx((1.052625 + 0.05**3 + 1.0525 + 1.05) / 3 - 0.05**3 / 3)
     _, found = told(Walker(right=False), 0.99, length=4, max_episode_steps=5)
@@ -111,7 +111,7 @@ def test_episodes_beyond_the_quota_do_not_count():
     listener = Overestimation(Raw(), 0.5)
     ended = np.array([True, True])
     after = SimpleNamespace(reward=np.array([1.0, 9.0]), terminated=ended, ended=ended)
-    listener(Acted(torch.zeros(2), torch.ones(2), {}, torch.tensor([3.0, 100.0])), after, [True, False])
+    listener(AgentStep(torch.zeros(2), torch.ones(2), {}, torch.tensor([3.0, 100.0])), after, [True, False])
     assert listener.metrics() == {"value": 3.0, "discounted_return": 1.0, "overestimation": 2.0}
 
 
@@ -120,7 +120,7 @@ def test_episodes_that_a_failure_cut_off_do_not_count():
     for value, reward, cut in ((100.0, 9.0, False), (100.0, 0.0, True), (3.0, 1.0, False)):
         ended = np.array([cut or value == 3.0])
         after = SimpleNamespace(reward=np.array([reward]), terminated=ended & (not cut), ended=ended)
-        acted = Acted(torch.zeros(1), torch.ones(1), {}, torch.tensor([value]), torch.tensor([value / 4]))
+        acted = AgentStep(torch.zeros(1), torch.ones(1), {}, torch.tensor([value]), torch.tensor([value / 4]))
         listener(acted, after, [True], [0] if cut else [])
     assert listener.metrics() == {"value": 3.0, "discounted_return": 1.0, "overestimation": 2.0, "action_gap": 0.75}
 
@@ -131,7 +131,7 @@ def test_where_values_end_with_a_life_nothing_is_said_of_returns(tmp_path):
         listener = Overestimation(Raw(), 0.5, lives)
         for reward, ended in ((1.0, False), (1.0, True)):
             after = SimpleNamespace(reward=np.array([reward]), terminated=np.array([ended]), ended=np.array([ended]))
-            listener(Acted(torch.zeros(1), torch.ones(1), {}, torch.ones(1), torch.tensor([0.25])), after, [True])
+            listener(AgentStep(torch.zeros(1), torch.ones(1), {}, torch.ones(1), torch.tensor([0.25])), after, [True])
         whole = {"value": 1.0, "discounted_return": 1.25, "overestimation": -0.25}
         assert listener.metrics() == {"action_gap": 0.25, **({} if lives else whole)}
     small = (
@@ -174,7 +174,7 @@ def test_listening_changes_nothing():
 # ---- what agents say
 
 
-def asked(agent, explore: bool = False, seed: int = 0, size: int = 6) -> tuple[torch.Tensor, dict, Acted]:
+def asked(agent, explore: bool = False, seed: int = 0, size: int = 6) -> tuple[torch.Tensor, dict, AgentStep]:
     obs = torch.randn(size, 5, generator=torch.Generator().manual_seed(seed))
     noise = entry(agent.act_noise((1, size), torch.Generator().manual_seed(seed)), 0)
     return obs, noise, agent.act(obs, torch.ones(size, dtype=torch.bool), {}, 0, noise, explore)

@@ -30,7 +30,7 @@ from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.training.evaluation import Tape, evaluate
 from deeprl.running.training.video import Film, animation, check_rendering, film
-from deeprl.types import Acted
+from deeprl.types import AgentStep
 from tests.builders import CARTPOLE, begin, console, front_door, lines, same
 from tests.promises.test_faults import in_evaluation, send
 from tests.toy_envs import Counting, CountingGame
@@ -309,7 +309,7 @@ def test_an_episode_that_a_failure_cut_off_is_not_filmed(tmp_path, monkeypatch):
             return {"unused": torch.zeros(size)}
 
         def act(self, *args, **kwargs):
-            return Acted(torch.tensor([next(actions)]), torch.ones(1), {})
+            return AgentStep(torch.tensor([next(actions)]), torch.ones(1), {})
 
     make = partial(choice.make, vector="sync", evaluation=True)
     result = evaluate(Scripted(), make, 1, 1, 0, 0, listeners=[tape])
