@@ -130,7 +130,7 @@ class PlanningAgent(Agent):
             self.meter[2] += 1
             self.known = None
 
-    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, infer: Infer | None = None) -> AgentStep:
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, infer: Infer = None) -> AgentStep:
         action = self.choose(obs.cpu().numpy(), noise["u"].cpu().numpy() if explore else None)
         return AgentStep(torch.from_numpy(np.asarray(action, np.int64)), certain(len(action)), memory)
 

@@ -278,9 +278,7 @@ class ActorCritic(Agent):
         action = self.actor.drawn(outputs, noise.layers["action"])[0] if self.explore.samples else self.actor.greedy(outputs)
         return (action, *after) if state else action
 
-    def act(
-        self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer | None = None
-    ) -> AgentStep:
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer = None) -> AgentStep:
         state = self.recalled(memory, first)
         if explore:
             network, memory = noise["network"], {name: value for name, value in memory.items() if name != CORE}
@@ -290,9 +288,8 @@ class ActorCritic(Agent):
             found = (infer or self.infer)(obs, network, *state) if state else None  # a core has to see every observation
             policy = (lambda: (infer or self.infer)(obs, network)) if found is None else (lambda: found[0])
             action, probability, memory = self.explore(policy, Tick(step, first, noise), memory)
-            return AgentStep(
-                action, probability, memory if found is None else {**memory, CORE: found[1]}, state=state[0] if state else None
-            )
+            memory = memory if found is None else {**memory, CORE: found[1]}
+            return AgentStep(action, probability, memory, state=state[0] if state else None)
         if state:
             action, after = self.greedy(obs, *state)
             return AgentStep(action.cpu(), torch.ones(action.shape[0]), {**memory, CORE: after}, state=state[0])

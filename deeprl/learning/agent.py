@@ -30,8 +30,8 @@ def of_iterations(loss: Tensor, values: Tensor) -> dict[str, Tensor]:
     return {**numbered("train/chain_loss", loss.flatten(1).mean(1)), "train/chain_spread": values.std(0, correction=0)}
 
 
-Infer = Callable[..., Any]
-"""(M, *obs), noise, with a core its state (M, S) -> result of `Agent.infer`"""
+Infer = Callable[..., Any] | None
+"""(M, *obs), noise, with a core its state (M, S) -> result of `Agent.infer`; None: that method itself"""
 CORE = "core"
 """Name in the acting memory of the state of a core"""
 
@@ -105,9 +105,7 @@ class Agent(nn.Module, Choice):
             return (torch.zeros(len(first), self.state_size, device=device),)
         return (torch.where(first.to(device)[:, None], 0.0, state.to(device)),)  # on the CPU after a checkpoint was read
 
-    def act(
-        self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer | None = None
-    ) -> AgentStep:
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer = None) -> AgentStep:
         """Actions for (M, *obs).
 
         Args:

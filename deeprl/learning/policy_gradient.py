@@ -237,9 +237,7 @@ class PolicyGradient(Agent):
         outputs, _, after = self.advance(self.normalize(obs), *state)
         return self.policy.sampled(outputs, noise.layers["action"]), after
 
-    def act(
-        self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer | None = None
-    ) -> AgentStep:
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer = None) -> AgentStep:
         state, after, value = self.recalled(memory, first), [], None
         if explore:
             action = (infer or self.infer)(obs, noise["network"], *state)

@@ -175,9 +175,7 @@ class ValueAgent(Agent):
         values = self.chain.of_iterations(network.values(features, obs.shape[:1], noise).mean())
         return values if valid is None else masked(values, valid), after
 
-    def act(
-        self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer | None = None
-    ) -> AgentStep:
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer = None) -> AgentStep:
         remembered, acting, state = memory, None, self.recalled(memory, first)
 
         def policy() -> Tensor:
