@@ -18,10 +18,11 @@ ENTRY_POINTS = "deeprl.moved"
 """Group of entry points by which a distribution says that its own modules moved: the name is the old path, the value the new one. It
 renames only: whether a class may be called is asked of the new name."""
 NEUTRAL = {
-    "core": {"_target_": "deeprl.learning.networks.cores.Memoryless"},
-    "improvement": {"_target_": "deeprl.learning.parts.improvement.Improvement"},
+    "agent.core": {"_target_": "deeprl.learning.networks.cores.Memoryless"},
+    "agent.improvement": {"_target_": "deeprl.learning.parts.improvement.Improvement"},
+    "log.info": ["is_success"],
 }
-"""Slots of an agent that run folders of before them lack, with the option that changes nothing. By it neither hash nor comparison differ"""
+"""Keys that run folders of before them lack, with the value that changes nothing. By it neither hash nor comparison differ"""
 PACES = ("learning_starts", "replay_ratio")
 """Keys of the top that are below `replay` today, as learning_starts and ratio"""
 AUTO = "deeprl.replay.sequences.Auto"
@@ -103,11 +104,13 @@ def _with_key(config: object, section: str, old: str, new: str) -> Any:
 
 
 def without_neutral(config: Any) -> Any:
-    """A configuration without the options of `NEUTRAL`."""
-    agent = config.get("agent") if isinstance(config, dict) else None
-    if not isinstance(agent, dict):
-        return config
-    return {**config, "agent": {slot: value for slot, value in agent.items() if slot not in NEUTRAL or value != NEUTRAL[slot]}}
+    """A configuration without the values of `NEUTRAL`."""
+    for place, value in NEUTRAL.items():
+        section, _, name = place.partition(".")
+        node = config.get(section) if isinstance(config, dict) else None
+        if isinstance(node, dict) and node.get(name) == value:
+            config = {**config, section: {key: each for key, each in node.items() if key != name}}
+    return config
 
 
 def _renamed(config: object, table: dict[str, str]) -> Any:
@@ -124,8 +127,7 @@ def automatic(config: dict[str, Any]) -> dict[str, Any]:
         return config
     if names["replay"] in ("uniform", "sequences"):
         length = replay.get("length", 16)
-        rollouts = {"length": None if length == 16 else length, "epochs": 4, "minibatches": 4}
-        replay = {**replay, "_target_": AUTO, **rollouts}
+        replay = {**replay, "_target_": AUTO, "length": None if length == 16 else length}
     return {**config, "replay": replay, "names": {**names, "replay": "auto"}}
 
 

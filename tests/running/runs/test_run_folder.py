@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs import config_file, folder, places
-from deeprl.running.runs.config_file import check_identity, config_hash, flatten, identity
+from deeprl.running.runs.config_file import CHANGEABLE_ONCE, check_identity, config_hash, flatten, identity, without_changeable
 from deeprl.running.runs.folder import LOCKS, RunFolder
 from deeprl.running.runs.moved import automatic, former, of_today
 from deeprl.running.runs.places import auto_folder, claim, discard, find_runs, holds_run, new_folder
@@ -103,7 +103,7 @@ def test_keys_that_moved_below_the_replay_change_no_hash(paces, replay, now):
 def test_a_run_whose_replay_the_option_auto_chose_goes_on(tmp_path):
     rows, names = {"capacity": 9, "n_step": 1}, {"env": "toy/chain", "agent": "dqn"}
     now = {"seed": 0, "replay": {"_target_": "deeprl.replay.replay.Replay", **rows}, "names": {**names, "replay": "uniform"}}
-    auto = {"_target_": "deeprl.replay.sequences.Auto", **rows, "length": None, "epochs": 4, "minibatches": 4}
+    auto = {"_target_": "deeprl.replay.sequences.Auto", **rows, "length": None}
     then = {"seed": 0, "replay": auto, "names": {**names, "replay": "auto"}}
     assert automatic(now) == automatic(then) == then
     started = auto_folder(then, tmp_path)
@@ -111,6 +111,13 @@ def test_a_run_whose_replay_the_option_auto_chose_goes_on(tmp_path):
     started.mkdir(parents=True)
     (started / "config.yaml").touch()
     assert auto_folder(now, tmp_path) == started
+
+
+def test_the_folder_of_an_automatic_run_is_that_of_commit_7734175():
+    """Keys and slots that are new, moved or renamed since then are no reason to start anew."""
+    words = ("steps=1600", "evaluation.every=800", "evaluation.episodes=2", "evaluation.final_episodes=2", "seed=3", "runtime.threads=1")
+    config = automatic(settled("agent=td3", "env=classic/pendulum", *words))
+    assert config_hash(without_changeable(config, CHANGEABLE_ONCE)) == "dcee644317b1"
 
 
 def test_auto_folders_tell_configurations_apart_but_not_the_order_of_keys():
