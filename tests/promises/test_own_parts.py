@@ -31,6 +31,6 @@ def test_a_rule_of_exploration_may_use_all_values():
     values = torch.tensor([[[0.0, 0.5 * np.log(3.0), -np.inf]]]).expand(1, 2, 3)  # softmax(Q / 0.5) = (1/4, 3/4, 0)
     noise = {"explore": torch.tensor([0.2, 0.3], dtype=torch.float64), "action": torch.zeros(2).long(), "network": None}
     obs, first = torch.zeros(2, *DISCRETE.obs_shape), torch.ones(2, dtype=torch.bool)
-    acted = agent.act(obs, first, {}, 0, noise, explore=True, answer=lambda obs, noise: values)
+    acted = agent.act(obs, first, {}, 0, noise, explore=True, infer=lambda obs, noise: values)
     assert acted.action.tolist() == [0, 1]
     assert acted.probability.tolist() == pytest.approx([0.25, 0.75])

@@ -305,7 +305,7 @@ def test_weights_are_all_that_acting_reads(name):
     state = one.recalled({}, torch.ones(3, dtype=torch.bool))
 
     def said(agent) -> torch.Tensor:
-        answer = agent.answer(obs, noise, *state)
+        answer = agent.infer(obs, noise, *state)
         return torch.cat([part.flatten() for part in answer]) if state else answer
 
     with torch.no_grad():
