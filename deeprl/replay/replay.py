@@ -111,10 +111,6 @@ class Replay(Source):
         end = -(-steps // num) * num  # a run ends with a step of all environments
         return steady(0, end, settings["learning_starts"], settings["ratio"])
 
-    @classmethod
-    def ratio_of(cls, settings: Settings, num: int) -> float:
-        return settings["ratio"]
-
     def room(self) -> str:
         """
         Raises:

@@ -91,10 +91,6 @@ class Rollout(Source):
         return -(-steps // num) // settings["length"] * settings["epochs"] * settings["minibatches"]
 
     @classmethod
-    def ratio_of(cls, settings: Settings, num: int) -> float:
-        return settings["epochs"] * settings["minibatches"] / (settings["length"] * num)
-
-    @classmethod
     def chunk(cls, settings: Settings) -> int:
         return settings["length"]
 

@@ -73,8 +73,9 @@ class Source(Choice):
 
     @classmethod
     def ratio_of(cls, settings: Settings, num: int) -> float:
-        """Updates for each step of one of `num` environments, once learning has started."""
-        return 0.0
+        """Updates for each step of one of `num` environments, once learning has started, by `planned`."""
+        far = 10**9 * num
+        return (cls.planned(settings, 2 * far, num) - cls.planned(settings, far, num)) / far
 
     @classmethod
     def chunk(cls, settings: Settings) -> int | None:

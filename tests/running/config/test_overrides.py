@@ -6,7 +6,9 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from deeprl.errors import ConfigError
+from deeprl.replay.none import NoReplay
 from deeprl.replay.replay import Replay
+from deeprl.replay.rollout import Rollout
 from deeprl.running.config.compose import compose
 from deeprl.running.config.overrides import check_words, for_hydra, keys_of, quoted
 from deeprl.running.config.rules import check
@@ -110,6 +112,18 @@ def test_ranges_have_two_ends(key, says):
 def test_planned_updates(steps, starts, ratio, num, updates):
     config = {"steps": steps, "env": {"num": num}, "replay": {"learning_starts": starts, "ratio": ratio}}
     assert planned_updates(config, Replay) == updates
+
+
+@pytest.mark.parametrize(
+    ("source", "settings", "ratio"),
+    [
+        (Replay, {"learning_starts": 1000, "ratio": 1 / 3}, 1 / 3),
+        (Rollout, {"length": 128, "epochs": 4, "minibatches": 4}, 16 / (128 * 6)),
+        (NoReplay, {}, 0.0),
+    ],
+)
+def test_updates_of_a_step_follow_from_those_of_a_run(source, settings, ratio):
+    assert source.ratio_of(settings, num=6) == pytest.approx(ratio, rel=1e-6)
 
 
 @pytest.mark.parametrize("text", ["", "plain", "it's", "a\\b", "\\", "\\d+ \\'", "ends with \\\\", "a\\'b", "${x}", "a\\\n"])
