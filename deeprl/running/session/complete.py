@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from deeprl.running.collect.choice import complete_collect
 from deeprl.running.config import own_files, tuned
-from deeprl.running.config.rollouts import check_source
 from deeprl.running.config.rules import finalise, get, put, with_fractions
-from deeprl.running.config.sources import planned_updates, source_class
+from deeprl.running.config.sources import check_source, planned_updates, source_class
 from deeprl.running.runs.config_file import Config
 from deeprl.system.terminal import say, some
 
