@@ -177,17 +177,6 @@ def test_a_checkpoint_that_cannot_be_read_changes_no_status(finished, tmp_path, 
     assert (status["state"], status["step"], status["updates"]) == ("finished", 300, 120)
 
 
-def test_a_run_from_before_a_switch_goes_on(tmp_path):
-    path = tmp_path / "run"
-    assert begin(path, *CARTPOLE) == exits.FINISHED
-    text = (path / "config.yaml").read_text()
-    assert "  video: false\n" in text
-    for again in (lambda: console("resume", path), lambda: front_door(*CARTPOLE, "resume=auto", f"hydra.run.dir={path}")):
-        (path / "config.yaml").write_text(text.replace("  video: false\n", ""))
-        RunFolder(path).write_status("stopped", 300, 120)
-        assert again() == exits.FINISHED
-
-
 def test_an_early_end_is_not_measured_anew(tmp_path, capsys):
     path = tmp_path / "run"
     assert begin(path, *CARTPOLE, "stop.return=1") == exits.FINISHED
