@@ -9,19 +9,19 @@ value. `deeprl.replay.gather.Transitions.batch` computes the discount of n = 1, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from deeprl.choice import in_range, one_of
+from deeprl.choice import Group, in_range, one_of
 from deeprl.replay.gather import Drawn, Gather, TransitionRule, Transitions
 from deeprl.replay.mirror import DeviceMirror, fits
 from deeprl.replay.ring import Ring, layout
 from deeprl.replay.samplers import Live, Sampler, Uniform
-from deeprl.replay.source import Settings, Source, rows_and_memory, steady
+from deeprl.replay.source import Pace, Settings, Source, rows_and_memory, steady
 from deeprl.system.machine import available_memory
 from deeprl.types import Batch, Rows, Spec, State
 
@@ -37,8 +37,7 @@ class Replay(Source):
         batch_size: B, transitions of an update.
         n_step: n.
         sampler: chooses the transitions.
-        learning_starts: steps before the first update.
-        ratio: updates a step.
+        pace: when it is learned from.
         spec: of the environments.
         num: M.
         discount: γ.
@@ -54,6 +53,7 @@ class Replay(Source):
     """
 
     offers = frozenset({"successor", "behavior_probability", "terminated", "restart"})
+    argument_groups: ClassVar[Mapping[str, type[Group]]] = {"pace": Pace}
     paced_by: ClassVar[tuple[str, ...]] = ("replay.learning_starts", "replay.ratio")
 
     def __init__(
@@ -64,8 +64,7 @@ class Replay(Source):
         n_step: int = 1,
         sampler: Sampler = Uniform(),
         device: str = "auto",
-        learning_starts: int = 0,
-        ratio: float = 1.0,
+        pace: Pace = Pace(),
         spec: Spec,
         num: int,
         discount: float,
@@ -75,8 +74,7 @@ class Replay(Source):
     ):
         self.capacity, self.batch_size, self.n_step, self.discount, self.num = capacity, batch_size, n_step, discount, num
         in_range(self, capacity=(1, None), batch_size=(1, None), n_step=(1, None), discount=(0, 1), num=(1, None))
-        self.learning_starts, self.ratio = learning_starts, ratio
-        self.device = device
+        self.pace, self.device = pace, device
         one_of(self, device=("auto", "cpu", "cuda"))
         if not isinstance(sampler, Sampler):
             raise ValueError(f"sampler must be that of replay=uniform, prioritized or lap, not {sampler!r}: set replay in place of it")
@@ -161,7 +159,7 @@ class Replay(Source):
         return self.live.length
 
     def updates(self, before: int, after: int) -> Iterator[Drawn | Batch]:
-        due = steady(before, after, self.begun + self.learning_starts, self.ratio)
+        due = self.pace.due(before, after, self.begun)
         if not due or not len(self):  # all ranks agree, because an empty replay depends on the number of steps alone
             return
         for _ in range(due):
@@ -235,7 +233,7 @@ class Replay(Source):
 
     def restart(self, step: int) -> str:
         self.begun = step
-        return f"{self.learning_starts:,} more steps"
+        return f"{self.pace.learning_starts:,} more steps"
 
     def rows(self, since: list[int] | None = None) -> dict[str, Tensor] | None:
         return None if since == self.marks() else self.ring.written(since or [0] * self.num)

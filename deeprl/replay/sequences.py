@@ -9,25 +9,46 @@ observation.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from deeprl.choice import in_range, one_of
+from deeprl.choice import Group, in_range, one_of
 from deeprl.replay.fold import fold, span
 from deeprl.replay.gather import DeviceWindows, HostWindows, TransitionRule
 from deeprl.replay.mirror import DeviceMirror
 from deeprl.replay.replay import Replay
 from deeprl.replay.ring import Ring, windows
 from deeprl.replay.samplers import Sampler, Uniform
+from deeprl.replay.source import Pace
 from deeprl.staging import Staging
 from deeprl.types import Batch
 
 LENGTH = 16
 """T where nothing says otherwise"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recurrence(Group):
+    """How the state of an agent's core starts in a sequence.
+
+    Args:
+        burn_in: T', rows before the others that only move the state.
+        start: the state before the first row: "stored", as it was when the row was collected, or "zero".
+        state_size: S, numbers of a state.
+    """
+
+    burn_in: int = 0
+    start: str = "stored"
+    state_size: int = 0
+
+    def __post_init__(self):
+        in_range(self, burn_in=(0, None))
+        one_of(self, start=("stored", "zero"))
 
 
 class Sequences(Replay):
@@ -48,10 +69,8 @@ class Sequences(Replay):
         length: T.
         batch_size: B, sequences; an update learns from up to T · B transitions.
         n_step: n of sums within a sequence, where the backup has no trace. The last n − 1 rows of a sequence have shorter sums.
-        burn_in: T', rows before the others that only move the state of a core.
-        start: the core's state before the first row: "stored", as it was when the row was collected, or "zero".
         mix: η.
-        state_size: S, numbers of a state.
+        recurrence: how the state of a core starts.
         others: see `Replay`.
 
     Raises:
@@ -59,6 +78,7 @@ class Sequences(Replay):
             there is a burn-in without a core.
     """
 
+    argument_groups: ClassVar = {**Replay.argument_groups, "recurrence": Recurrence}
     offers = Replay.offers | {"sequences", "state"}
 
     def __init__(
@@ -68,21 +88,18 @@ class Sequences(Replay):
         batch_size: int,
         length: int = LENGTH,
         n_step: int = 1,
-        burn_in: int = 0,
-        start: str = "stored",
         mix: float = 0.0,
+        recurrence: Recurrence = Recurrence(),
         sampler: Sampler = Uniform(),
         device: str = "auto",
-        learning_starts: int = 0,
-        ratio: float = 1.0,
+        pace: Pace = Pace(),
         num: int,
         needs: frozenset[str] = frozenset(),
-        state_size: int = 0,
         **others,
     ):
-        self.length, self.burn_in, self.start, self.mix, self.state_size = length, burn_in, start, mix, state_size
-        in_range(self, length=(1, None), burn_in=(0, None), mix=(0, 1))
-        one_of(self, start=("stored", "zero"))
+        self.length, self.mix, self.recurrence, self.burn_in = length, mix, recurrence, recurrence.burn_in
+        burn_in = self.burn_in
+        in_range(self, length=(1, None), mix=(0, 1))
         if n_step != 1 and needs & {"sequences", "restart"}:
             raise ValueError(f"n_step must be 1 with sequences, not {n_step}: the backup's trace takes the place of sums over n steps")
         if burn_in and "state" not in needs:
@@ -90,11 +107,11 @@ class Sequences(Replay):
         if capacity // num < burn_in + length:
             rows = f"{'burn_in + ' * bool(burn_in)}length rows for each environment ({burn_in + length} * {num})"
             raise ValueError(f"capacity must be at least {rows}, not {capacity}")
-        self.stored_state = state_size if start == "stored" else 0
-        others |= {"learning_starts": learning_starts, "ratio": ratio}
+        self.stored_state = recurrence.state_size if recurrence.start == "stored" else 0
         super().__init__(
-            capacity=capacity, batch_size=batch_size, n_step=n_step, sampler=sampler, device=device, num=num, needs=needs, **others
-        )
+            capacity=capacity, batch_size=batch_size, n_step=n_step, sampler=sampler, device=device, pace=pace, num=num, needs=needs,
+            **others,
+        )  # fmt: skip
         self._starts = WeakIdKeyDictionary()
         """`batch.index` of each draw -> the numbers of its first rows, which those of a burn-in are"""
 
@@ -111,7 +128,7 @@ class Sequences(Replay):
         return self.reach - 1
 
     def make_gather(self, size: int) -> Callable[..., Batch]:
-        gather = SequenceWindows(self.ring, self.mirror, self.rule, self.length, size, self.burn_in, self.state_size)
+        gather = SequenceWindows(self.ring, self.mirror, self.rule, self.length, size, self.burn_in, self.recurrence.state_size)
 
         def drawn(slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Batch:
             batch = gather(slot, index, weight)
@@ -266,11 +283,10 @@ class Auto(Replay):
         n_step: int = 1,
         sampler: Sampler = Uniform(),
         device: str = "auto",
-        learning_starts: int = 0,
-        ratio: float = 1.0,
+        pace: Pace = Pace(),
         needs: frozenset[str] = frozenset(),
         **others,
     ) -> Replay:
         common: dict[str, Any] = {"capacity": capacity, "batch_size": batch_size, "n_step": n_step, "sampler": sampler}
-        common |= {"device": device, "learning_starts": learning_starts, "ratio": ratio, "needs": needs, **others}
+        common |= {"device": device, "pace": pace, "needs": needs, **others}
         return Sequences(length=LENGTH if length is None else length, **common) if "sequences" in needs else Replay(**common)

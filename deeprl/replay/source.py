@@ -9,12 +9,13 @@ An option derives from `Source` and overrides what it has: rows that it keeps, t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from deeprl.choice import Choice
+from deeprl.choice import Choice, Group
 from deeprl.noise import NoiseStream
 from deeprl.replay.gather import Drawn
 from deeprl.system.terminal import amount
@@ -29,6 +30,23 @@ Settings = Mapping[str, Any]
 def rows_and_memory(rows: int, memory: int) -> str:
     """The size of a source for people: 50,000 rows, 2.8 MB when full."""
     return f"{rows:,} rows, {amount(memory)} when full"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace(Group):
+    """When a memory is learned from.
+
+    Args:
+        learning_starts: steps before the first update.
+        ratio: updates a step.
+    """
+
+    learning_starts: int = 0
+    ratio: float = 1.0
+
+    def due(self, before: int, after: int, begun: int) -> int:
+        """Updates after the steps (before, after] of a memory that is filled since the step `begun`."""
+        return steady(before, after, begun + self.learning_starts, self.ratio)
 
 
 def steady(before: int, after: int, starts: int, ratio: float) -> int:

@@ -12,6 +12,7 @@ import torch
 from deeprl import load
 from deeprl.agents.idqn import Iterated
 from deeprl.agents.is_dqn import IteratedShared
+from deeprl.choice import grouped
 from deeprl.learning.backups.bellman import Double
 from deeprl.learning.networks.cores import GRU, LSTM, Keep, Memoryless
 from deeprl.learning.networks.critics import pair
@@ -39,7 +40,7 @@ class Played:
         self.agent, generator = agent, np.random.default_rng(0)
         needs = {"needs": agent.needs, "state_size": agent.state_size} if agent.state_size else {}
         sizes = {"capacity": 100, "batch_size": B, "length": T, "num": M, "discount": 0.9, **needs, **replay}
-        self.replay = Sequences(spec=agent.spec, **sizes)
+        self.replay = Sequences(spec=agent.spec, **grouped(Sequences, sizes))
         obs, first, memory, lasted = generator.normal(size=(M, 5)).astype(np.float32), np.ones(M, bool), {}, np.zeros(M, int)
         self.values, self.states = [], []
         noise = agent.act_noise((steps, M), torch.Generator().manual_seed(1))

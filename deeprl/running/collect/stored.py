@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from deeprl.errors import CheckpointError, RunFolderError
 from deeprl.replay.replay import Replay
 from deeprl.replay.samplers import Sampler, Uniform
-from deeprl.replay.source import Prepare, Settings, steady
+from deeprl.replay.source import Pace, Prepare, Settings, steady
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import folder_of, step_of
 from deeprl.running.runs.folder import RunFolder
@@ -68,6 +68,7 @@ class Stored(Replay):
         ValueError: there are no such data, or they are of an environment with other spaces.
     """
 
+    argument_groups: ClassVar = {}
     paced_by = ("replay.ratio",)
     collects = False
 
@@ -89,8 +90,8 @@ class Stored(Replay):
     ):
         found = find(data)
         super().__init__(
-            capacity=found.capacity, batch_size=batch_size, n_step=n_step, sampler=sampler, device=device, ratio=ratio, spec=spec,
-            num=found.num, discount=discount, rewards=rewards, needs=needs, batch_device=batch_device,
+            capacity=found.capacity, batch_size=batch_size, n_step=n_step, sampler=sampler, device=device, pace=Pace(ratio=ratio),
+            spec=spec, num=found.num, discount=discount, rewards=rewards, needs=needs, batch_device=batch_device,
         )  # fmt: skip
         self.data, self.begun = data, 0
         try:

@@ -10,6 +10,7 @@ import pytest
 from deeprl import types
 from deeprl.agents.idqn import Iterated
 from deeprl.replay.replay import Replay
+from deeprl.replay.source import Pace
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.loggers import Loggers
 from deeprl.running.training import evaluator, saving
@@ -33,7 +34,7 @@ def test_the_mean_return_is_that_of_the_last_hundred_episodes():
 @pytest.mark.parametrize(("before", "after", "due"), [(8, 10, 0), (10, 12, 1), (9, 11, 0), (9, 12, 1), (0, 20, 5), (20, 30, 5)])
 def test_updates_follow_the_steps_after_the_warm_up(before, after, due):
     """One in two steps after the first ten: none for steps of the warm-up, even in a tick that ends after it."""
-    replay = Replay(capacity=40, batch_size=3, learning_starts=10, ratio=0.5, spec=DISCRETE, num=1, discount=0.9)
+    replay = Replay(capacity=40, batch_size=3, pace=Pace(learning_starts=10, ratio=0.5), spec=DISCRETE, num=1, discount=0.9)
     replay.connect(0, "index", lambda rows: None, lambda batch: {})
     assert list(replay.updates(before, after)) == []  # it holds no row
     obs, zero, no = np.zeros((1, 5), np.float32), np.zeros(1, np.float32), np.zeros(1, bool)
