@@ -311,9 +311,7 @@ def test_sweeps_of_one_second_get_folders_of_their_own(tmp_path, monkeypatch, he
 
 def test_a_run_that_another_process_holds_is_refused(tmp_path, here, capsys):
     with RunFolder(tmp_path / "sweep" / "seed=2").lock():
-        (tmp_path / "sweep" / "sweep.json").write_text(
-            json.dumps({"overrides": ["x"], "config_dir": None, "jobs": [{"folder": "seed=2", "overrides": [*TOY, "seed=2"]}]})
-        )
+        SweepFolder(tmp_path / "sweep", ["x"], [Job("seed=2", (*TOY, "seed=2"))]).store()
         assert console("sweep", "resume", tmp_path / "sweep") == exits.FAILED
     assert f"still run elsewhere: seed=2 (pid {os.getpid()}" in capsys.readouterr().err
     assert here.started == []
@@ -603,7 +601,7 @@ def test_the_answer_of_a_job_calls_nothing(answer, code, says, tmp_path, monkeyp
     from deeprl.tools.sweep import slurm
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(slurm, "ANSWER_WAIT", 0)
+    monkeypatch.setattr(slurm, "RESULT_WAIT", 0)
     if answer is not None:
         (tmp_path / "12_0_result.pkl").write_bytes(pickle.dumps(answer))
     paths = SimpleNamespace(result_pickle=tmp_path / "12_0_result.pkl")
