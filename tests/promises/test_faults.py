@@ -471,6 +471,15 @@ def test_a_clock_that_goes_backwards_changes_nothing(finished, tmp_path, monkeyp
     assert steps[-1] == 300
 
 
+def test_tensorboard_keeps_the_last_step_of_a_run_that_goes_on(finished, tmp_path):
+    """What is repeated is purged; step 300 is not."""
+    path = shutil.copytree(finished, tmp_path / "run", symlinks=True)
+    assert console("resume", path, "steps=320") == exits.FINISHED
+    events = EventAccumulator(str(path))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/n_updates")][-2:] == [300, 320]
+
+
 @pytest.mark.parametrize("name", ["{path}", "{path}/.", "{path}/../run"])
 def test_a_run_is_never_trained_over(finished, tmp_path, name, capsys):
     """However the folder is spelt, because the question is asked under the lock."""
