@@ -15,7 +15,7 @@ from deeprl.running.config.stored import continued
 from deeprl.running.runs import checkpoint
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
-from deeprl.running.session.warm_start import warm_start
+from deeprl.running.session.warm_start import alike, warm_start
 from deeprl.running.training import evaluator
 from tests.builders import CARTPOLE, front_door, same, settled, snapshot, spec_of, train
 
@@ -234,3 +234,15 @@ def test_a_target_has_the_running_averages_of_its_weights(tmp_path):
     agent = started(path, "pendulum", "agent=crossq", "agent/chain=polyak_joint", "agent.actor_torso.hidden=[16]")
     assert agent.chain.online.torso.running_mean_1.any()
     assert same(snapshot(agent.chain.target), snapshot(agent.chain.online))
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "fits"),
+    [
+        (torch.float32, torch.float64, True), (torch.int64, torch.int64, True), (torch.bool, torch.bool, True),
+        (torch.int64, torch.float32, False), (torch.uint8, torch.int64, False),
+    ],
+)  # fmt: skip
+def test_numbers_of_one_kind_are_taken(own, other, fits):
+    assert alike(torch.zeros(2, dtype=own), torch.zeros(2, dtype=other)) == fits
+    assert not alike(torch.zeros(2, dtype=own), torch.zeros(3, dtype=own))
