@@ -326,6 +326,9 @@ class Ring:
             if array is not None and segment[name].shape != (sum((stop - start).tolist()), array.shape[1]):
                 raise ValueError(f"a segment of the stored replay has {name} of shape {segment[name].shape}")
         require_actions(segment["rows"][:, self.layout.action], self.layout.actions)
+        flags = segment["rows"][:, [self.layout.continues, self.layout.ended, self.layout.real]]
+        if not ((flags == 0) | (flags == 1)).all():
+            raise ValueError("a segment of the stored replay holds a flag that is neither 0 nor 1")
         for e, (start, stop) in enumerate(zip(segment["start"].tolist(), segment["stop"].tolist())):
             skip = max(int(reached[e]) - start, 0)  # overwritten later, or in an earlier segment too
             if start > reached[e]:

@@ -469,6 +469,17 @@ def test_a_stored_action_that_the_environment_has_not_is_named(action):
         make(VECTOR, capacity=50).load(replay.state_dict(), [segment])
 
 
+def test_a_stored_flag_that_none_can_have_is_named():
+    """It was an IndexError of the first update that met it, in a segment of which bits were changed."""
+    stream, replay = Stream(VECTOR, 1, seed=0), make(VECTOR, capacity=50)
+    for _ in range(10):
+        replay.append(next(stream))
+    segment = replay.rows()
+    segment["rows"][4, replay.layout.real] = -3.0
+    with pytest.raises(ValueError, match="a flag that is neither 0 nor 1"):
+        make(VECTOR, capacity=50).load(replay.state_dict(), [segment])
+
+
 # Memory
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from typing import Any, get_args
+from typing import Any, Protocol, get_args
 
 import torch
 from omegaconf.errors import OmegaConfBaseException
@@ -147,8 +147,8 @@ def check_parts(part: Deferred) -> None:
         raise ConfigError(str(refused[0]))  # before the classes, because it says why
     for slot, parameter in parameters.items():
         *_, wanted = get_args(parameter.annotation) or [parameter.annotation]  # Callable[..., Chain] -> Chain
-        checked = inspect.isclass(wanted) and issubclass(wanted, Choice) and slot in slots  # issubclass refuses protocols
-        if checked and not issubclass(class_of(slots[slot]), wanted):
+        checked = inspect.isclass(wanted) and slot in slots and (Protocol in wanted.__bases__ or issubclass(wanted, Choice))
+        if checked and not fits(class_of(slots[slot]), wanted):
             if f"agent/{slot}" not in groups():
                 keys = ", ".join(f"agent.{slot}.{name}" for name in inspect.signature(wanted).parameters)
                 raise ConfigError(f"agent.{slot}={slots[slot]!r:.100} is out of range: it takes the keys {keys}.")
@@ -168,6 +168,14 @@ def check_parts(part: Deferred) -> None:
         raise ConfigError(f"agent.{error}.") from error
     if refused:
         raise ConfigError(str(refused[0]))
+
+
+def fits(found: type, wanted: type) -> bool:
+    """Whether a class is derived from another, or has the methods of a protocol."""
+    if Protocol not in wanted.__bases__:
+        return issubclass(found, wanted)
+    methods = [name for name, value in vars(wanted).items() if inspect.isfunction(value) and name != "__init__"]
+    return all(any(name in vars(base) for base in found.__mro__) for name in methods)
 
 
 def check_replay(config: Config, agent: Agent, replay: Deferred) -> None:

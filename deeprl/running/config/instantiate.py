@@ -66,7 +66,12 @@ class Deferred:
 
 def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str) -> Any:
     try:
-        return cls(*args, **grouped(cls, kwargs))
+        given = grouped(cls, kwargs)
+        inspect.signature(cls).bind(*args, **given)
+    except TypeError as error:  # a class that belongs to another slot
+        raise ConfigError(f"{path} ({cls.__name__}): {error}. Give it, or take another option of this slot.") from error
+    try:
+        return cls(*args, **given)
     except ConfigError:
         raise
     except ValueError as error:

@@ -65,3 +65,16 @@ def test_a_part_that_is_missing_or_built_by_the_wrong_one_is_named():
         agent = {**config["agent"], slot: {**config["agent"][slot], "_partial_": given}}
         with pytest.raises(ConfigError, match=f"^agent.{slot}._partial_={given!r} is out of range: it takes {takes}"):
             build_agent({**config, "agent": agent}, spec)
+
+
+def test_a_choice_of_another_slot_is_refused_by_the_slot():
+    """As in a mutated configuration: a class that wants what only its own owner gives, and one that cannot be called."""
+    config, spec = settled("agent=dqn", "env=toy/chain"), spec_of("toy/chain")
+    for target, says in (
+        ("deeprl_lab.agents.recursive_oce.RecursiveOCE", r"agent.backup \(RecursiveOCE\): missing a required argument: 'spec'"),
+        ("deeprl.learning.value_agent.ValueAgent", r"agent.backup \(ValueAgent\): .*missing .* 'torso'"),
+        ("deeprl.envs.atari.Protocol", "agent/backup=Protocol does not fit, because this agent takes Backup there"),
+    ):
+        agent = {**config["agent"], "backup": {"_target_": target}}
+        with pytest.raises(ConfigError, match=says):
+            build_agent({**config, "agent": agent}, spec)
