@@ -71,7 +71,7 @@ def test_a_choice_of_another_slot_is_refused_by_the_slot():
     """As in a mutated configuration: a class that wants what only its own owner gives, and one that cannot be called."""
     config, spec = settled("agent=dqn", "env=toy/chain"), spec_of("toy/chain")
     for target, says in (
-        ("deeprl_lab.agents.recursive_oce.RecursiveOCE", r"agent.backup \(RecursiveOCE\): missing a required argument: 'spec'"),
+        ("deeprl.agents.is_dqn.IteratedShared", r"agent.backup \(IteratedShared\): missing a required argument: "),
         ("deeprl.learning.value_agent.ValueAgent", r"agent.backup \(ValueAgent\): .*missing .* 'torso'"),
         ("deeprl.envs.atari.Protocol", "agent/backup=Protocol does not fit, because this agent takes Backup there"),
     ):
