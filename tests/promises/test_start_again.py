@@ -137,7 +137,7 @@ def test_episodes_that_wait_for_a_log_line_fill_no_checkpoint():
     """Ten million episodes of one step, between two log lines, are more than a checkpoint may hold."""
     episodes, one = Episodes(1), np.ones(1)
     for step in range(2 * WINDOW):
-        episodes.add(step, one * step, one > 0, {})
+        episodes.add(step, one * step, one > 0, [{}])
     state = episodes.state_dict()
     assert len(state["finished"]) == WINDOW
     again = Episodes(1)
