@@ -19,7 +19,7 @@ from deeprl.errors import ConfigError, on_one_line
 from deeprl.running.config import folders, own_files, settings, source, tuned
 from deeprl.running.config.composition import composed
 from deeprl.running.config.menu import groups, options
-from deeprl.running.config.overrides import check_words, fault_of_grammar, for_hydra, key_of, keys_of
+from deeprl.running.config.overrides import check_words, fault_of_grammar, for_hydra, key_of, keys_of, unplaced
 from deeprl.running.config.resolvers import env_name, register_resolvers
 from deeprl.running.config.rules import nearest
 from deeprl.running.runs.config_file import Config, container, flatten
@@ -232,7 +232,7 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
     chosen = choices(composed)
     target, owner = override.partition("=")[0], key.rpartition("/")[0]  # together with a package, agent/torso@agent.actor_torso
     if key in known and target not in chosen and (owner or target == key) and not override.startswith(("+", "~")):
-        return f"{override}: {owner}={chosen.get(owner)} has no slot {target}."
+        return f"{unplaced(override)}: {owner}={chosen.get(owner)} has no slot {unplaced(target)}."
     base: Any = OmegaConf.to_container(composed, resolve=False)  # as it is, because a required key may come later
     keys = [k for k, _ in flatten({name: part for name, part in base.items() if name not in ("hydra", "experiment", "budget")})]
     keys = [k for k in keys if not settings.is_setting(k)]
@@ -255,7 +255,8 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
         own = {k.removeprefix(f"{part}."): k for k in keys if k.startswith(f"{part}.") and not k.rpartition(".")[2].startswith("_")}
         offered = f"has {', '.join(own)}" if own else "has no keys"
         return f"{override}: there is no key {key}.{renamed(key) or nearest(name, own, own)} {slot}={chosen[slot]} {offered}."
-    meant = [slot for slot in slots_of(known) if slot.rpartition("/")[2] == key.rpartition("/")[2]]
+    meant = [unplaced(slot) for slot in chosen if slot.partition("@")[2].replace(".", "/") == key]  # agent/actor_torso
+    meant += [slot for slot in slots_of(known) if slot.rpartition("/")[2] == key.rpartition("/")[2]]
     hint = f" Did you mean {meant[0]}={override.partition('=')[2]}?" if meant else nearest(key, last)
     hint = renamed(key) or hint or (f" Did you mean {last[0]}?" if last else nearest(key, [*keys, *parents, *known]))
     return f"{override}: there is no key {key}.{hint}"

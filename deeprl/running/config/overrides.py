@@ -59,6 +59,14 @@ def placed(override: str) -> str:
     return f"{room}/{slot}@{room}.{network}_{slot}{equals}{value}"
 
 
+def unplaced(override: str) -> str:
+    """The way back of `placed`: `agent/actor/torso=mlp`."""
+    group, _, rest = override.partition("@")
+    (room, _, slot), (package, equals, value) = group.rpartition("/"), rest.partition("=")
+    network = package.removeprefix(f"{room}.").removesuffix(f"_{slot}")
+    return f"{room}/{network}/{slot}{equals}{value}" if package == f"{room}.{network}_{slot}" else override
+
+
 def for_hydra(override: str) -> str:
     """`override` as Hydra's grammar has it, see `placed`: `env.kwargs.size=5` -> `++env.kwargs.size=5`, because the entry is new, and
     `hydra.run.dir=it's` -> `hydra.run.dir='it\\'s'`. A value that is quoted already stays. Idempotent."""

@@ -10,7 +10,7 @@ from deeprl.replay.none import NoReplay
 from deeprl.replay.replay import Replay
 from deeprl.replay.rollout import Rollout
 from deeprl.running.config.compose import compose
-from deeprl.running.config.overrides import check_words, for_hydra, keys_of, quoted
+from deeprl.running.config.overrides import check_words, for_hydra, keys_of, quoted, unplaced
 from deeprl.running.config.rules import check
 from deeprl.running.config.sources import planned_updates
 from deeprl.running.runs.moved import RENAMED
@@ -65,7 +65,7 @@ def test_entries_of_an_open_dictionary_need_no_plus():
     [
         ("env/protocol=nature", "env=classic/cartpole has no slot env/protocol"),
         ("agent/actor=deterministic", "agent=dqn has no slot"),
-        ("agent/actor/torso=mlp", "agent=dqn has no slot agent/torso@agent.actor_torso"),
+        ("agent/actor/torso=mlp", "agent/actor/torso=mlp: agent=dqn has no slot agent/actor/torso"),
     ],
 )
 def test_a_slot_that_the_choice_lacks(word, says):
@@ -156,8 +156,11 @@ def test_a_slot_of_a_network_is_named_by_the_network():
     assert [job.overrides[0].rpartition("/")[2] for job in expand(["agent/actor/reduce=first,mean"])] == [
         "reduce@agent.actor_reduce=first", "reduce@agent.actor_reduce=mean",
     ]  # fmt: skip
+    assert unplaced("agent/torso@agent.actor_torso=simba") == "agent/actor/torso=simba"
     for word in ("agent/torso=simba", "agent=lab/dtr", "agent/torso@agent.actor_torso=simba", "env/atari/pong=1", "agent/actor/tors=mlp"):
         assert for_hydra(word) == word
+    with pytest.raises(ConfigError, match=r"there is no key agent/actor_torso\. Did you mean agent/actor/torso=simba\?"):
+        compose(["agent=td3", "env=classic/pendulum", "agent/actor_torso=simba"])
 
 
 def test_keys_that_overrides_set():
