@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from deeprl.learning.agent import Agent
 from deeprl.replay.source import Source
@@ -70,7 +72,7 @@ def ends(bounds: np.ndarray) -> str:
     return f"{low:g}" if low == high else f"{low:g} ... {high:g}"
 
 
-def size(tensors: Any) -> int:
+def size(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 

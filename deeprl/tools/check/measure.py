@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from deeprl.errors import Stopped
 from deeprl.learning.agent import Agent
@@ -26,6 +26,8 @@ from deeprl.system.signals import Signals
 from deeprl.system.watchdog import Watchdog
 from deeprl.tools.check.record import Evaluating, Speed
 
+P = ParamSpec("P")
+T = TypeVar("T")
 LONGEST_WAIT = 10_000
 """Updates after which the measurement starts even if an objective was never due"""
 
@@ -49,8 +51,8 @@ class Laps:
         self.seconds, self.calls = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
         return before
 
-    def timed(self, name: str, call: Callable) -> Callable:
-        def measured(*args: object, **kwargs: object) -> Any:
+    def timed(self, name: str, call: Callable[P, T]) -> Callable[P, T]:
+        def measured(*args: P.args, **kwargs: P.kwargs) -> T:
             began = time.perf_counter()
             result = call(*args, **kwargs)
             self.seconds[name] += time.perf_counter() - began
@@ -73,8 +75,8 @@ class Laps:
         if isinstance(part, Learner):
             return Watched(part, act=self.timed("acting", part.act), update=self.timed("update", part.update))
         if isinstance(part, Source):
-            drawing = {"updates": self.timed_each("drawing", part.updates), "priorities": self.timed("drawing", part.priorities)}
-            return Watched(part, append=self.timed("replay", part.append), **drawing)
+            updates, priorities = self.timed_each("drawing", part.updates), self.timed("drawing", part.priorities)
+            return Watched(part, append=self.timed("replay", part.append), updates=updates, priorities=priorities)
         return Watched(part, step=self.timed("environment", part.step))
 
 

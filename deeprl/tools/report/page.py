@@ -7,7 +7,6 @@ import base64
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
@@ -61,7 +60,7 @@ def render(results: Results, settings: list[Setting], problems: list[str], image
     )
 
 
-def visible(value: object) -> Any:
+def visible(value: object) -> object:
     """Text with control characters made visible. Jinja calls it with everything that the template prints."""
     return printable(value) if type(value) is str else value
 

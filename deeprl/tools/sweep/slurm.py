@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -41,6 +41,8 @@ RESULT_LIMIT, RESULT_WAIT = 1 << 20, 15
 """Largest bytes of the answer of a job, and seconds until a slow file system shows it"""
 AGAIN = 60.0
 """Seconds until Slurm is asked again whether a job is in its queue."""
+SlurmJob = Any
+"""A job of submitit, a package that need not be there"""
 
 
 def submitit() -> Any:
@@ -157,11 +159,11 @@ class Slurm:
             else ""
         )
 
-    def _earlier(self, note: Path) -> Any:
+    def _earlier(self, note: Path) -> SlurmJob | None:
         return found_again(self.executor.folder.parent, note) if note.exists() else None
 
 
-def found_again(folder: Path, note: Path) -> Any:
+def found_again(folder: Path, note: Path) -> SlurmJob | None:
     """The job that a note names, if it has not ended.
 
     Args:
@@ -192,7 +194,7 @@ def queued(folder: Path, note: Path) -> bool:
         return True
 
 
-def lost(job: Any) -> bool:
+def lost(job: SlurmJob) -> bool:
     """Whether a job without an answer is in no queue. Only that tells where the cluster keeps no accounts: `sacct` knows no state then."""
     if job.state != "UNKNOWN":
         return False
@@ -206,11 +208,11 @@ def lost(job: Any) -> bool:
 class PlainValues(pickle.Unpickler):
     """Reader of a pickle of numbers and texts. One that names a class or a function, which it would call, is refused."""
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> NoReturn:
         raise pickle.UnpicklingError(f"it names {module}.{name}")
 
 
-def result_of(job: Any) -> tuple[int, str]:
+def result_of(job: SlurmJob) -> tuple[int, str]:
     """Exit code of a job that has ended, and words for its log if it has none of its own. It is not asked of submitit, which unpickles
     whatever lies in the folder."""
     file, asked = Path(job.paths.result_pickle), time.monotonic()
@@ -226,7 +228,7 @@ def result_of(job: Any) -> tuple[int, str]:
 
 
 class Queued:
-    def __init__(self, job: Any, log: Path):
+    def __init__(self, job: SlurmJob, log: Path):
         self.job, self.log = job, log
         self._next, self._missed = time.monotonic() + AGAIN, 0
 
