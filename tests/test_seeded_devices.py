@@ -103,15 +103,17 @@ def as_list(network: ValueNetwork) -> None:
 
 def looked(look: Callable[[Tensor], object]) -> Seed:
     """A loss that looks at its errors."""
-    return result(ValueAgent, "loss", lambda found, batch: (look(found[1].error), found)[1])
+    return result(ValueAgent, "loss", lambda found, batch: (look(found.error), found)[1])
 
 
-def late_actions(self, policy, step, noise, memory):
-    return policy().to("cpu", non_blocking=True), memory
+def late_actions(self, policy, tick, memory):
+    action = policy().to("cpu", non_blocking=True)
+    return action, torch.ones(len(action)), memory
 
 
-def actions_there(self, policy, step, noise, memory):
-    return torch.from_numpy(policy().numpy()), memory
+def actions_there(self, policy, tick, memory):
+    action = torch.from_numpy(policy().numpy())
+    return action, torch.ones(len(action)), memory
 
 
 def priorities(fetch: Callable[[Tensor], Tensor]) -> Seed:
@@ -153,7 +155,7 @@ SEEDS: dict[str, tuple[tuple[str, ...], Seed, Any]] = {
     "noise of updates on the host": (TD3, after(Trainer, "__init__", lambda t: setattr(t.update_noise, "stage", None)), FAULT),
     "noise of noisy layers on the host": (other("noisy_dqn"), act_noise_home(), FAULT),
     "fractions for acting on the host": (other("iqn"), act_noise_home(), FAULT),
-    "acting head on the host": (IDQN, act_noise_home(), ("tick agents/idqn.py to device", 1)),
+    "acting head on the host": (IDQN, act_noise_home(), ("tick parts/acting.py to device", 1)),
     "support of C51 on the host": (other("c51"), after(CategoricalHead, "__init__", home("support")), FAULT),
     "midpoints of QR-DQN on the host": (other("qrdqn"), after(QuantileHead, "__init__", home("midpoints")), FAULT),
     "units of channels on the host": (other("log_dqn"), after(Units, "__init__", home("scales", "offsets")), FAULT),
