@@ -475,7 +475,7 @@ def test_a_stored_flag_that_none_can_have_is_named():
     for _ in range(10):
         replay.append(next(stream))
     segment = replay.rows()
-    segment["rows"][4, replay.layout.real] = -3.0
+    segment["rows"][4, replay.layout.real] = 300.0
     with pytest.raises(ValueError, match="a flag that is neither 0 nor 1"):
         make(VECTOR, capacity=50).load(replay.state_dict(), [segment])
 
