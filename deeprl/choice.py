@@ -81,7 +81,8 @@ def keys_of(owner: type[Choice], eval_str: bool = False) -> dict[str, inspect.Pa
 def grouped(owner: type[Choice], given: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of a constructor, from the values of the keys of `keys_of`."""
     found = dict(given)
-    for name, group in owner.argument_groups.items():
+    for name in inspect.signature(owner).parameters.keys() & owner.argument_groups.keys():  # a subclass may take other arguments
+        group = owner.argument_groups[name]
         found[name] = group(**{field: found.pop(group.key(field)) for field in group.fields() if group.key(field) in found})
     return found
 

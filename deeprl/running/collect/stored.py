@@ -5,21 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from deeprl.errors import CheckpointError, RunFolderError
+from deeprl.errors import CheckpointError, RunFolderError, UnreadableError
 from deeprl.replay.replay import Replay
 from deeprl.replay.samplers import Sampler, Uniform
-from deeprl.replay.source import Pace, Prepare, Settings, steady
+from deeprl.replay.source import Pace, Prepare, Settings
+from deeprl.running.config.rules import get
+from deeprl.running.runs.checkpoint import DAMAGE
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import folder_of, step_of
 from deeprl.running.runs.folder import RunFolder
 from deeprl.system.terminal import say
-from deeprl.types import Rows, Spec, State
+from deeprl.types import Rows, State
 
 
 class Found(NamedTuple):
@@ -48,12 +50,14 @@ def find(data: str) -> Found:
     try:
         config, checkpoints = RunFolder(path).read_config(), Checkpoints(path)
         step, parts = checkpoints.load(int(which) if which.isdecimal() else which, only={"replay"})
+    except UnreadableError:  # it may be whole
+        raise
     except (RunFolderError, CheckpointError) as error:
         raise ValueError(f"data={data}: {error}") from error
-    state, capacity, num = parts.get("replay") or {}, config["replay"].get("capacity"), config["env"]["num"]
+    state, capacity, num = parts.get("replay"), get(config, "replay.capacity"), get(config, "env.num")
     if not isinstance(state, dict) or "ticks" not in state or not all(type(count) is int and count > 0 for count in (capacity, num)):
         raise ValueError(f"data={data}: its checkpoint holds no transitions. Take a run with a memory, such as replay=uniform")
-    return Found(step, num, capacity, state, checkpoints.segments(step), str(config["names"]["env"]))
+    return Found(step, num, capacity, state, checkpoints.segments(step), str(get(config, "names.env")))
 
 
 class Stored(Replay):
@@ -61,14 +65,14 @@ class Stored(Replay):
 
     Args:
         data: that run, see `find`. It is read, and nothing in it is called.
-        batch_size, n_step, sampler, device, ratio, spec, discount, rewards, needs, batch_device: as in `Replay`.
+        ratio: updates for each counted step.
         num: M, steps that are counted at once. No environment is stepped in training.
+        others: as in `Replay`.
 
     Raises:
         ValueError: there are no such data, or they are of an environment with other spaces.
     """
 
-    argument_groups: ClassVar = {}
     paced_by = ("replay.ratio",)
     collects = False
 
@@ -81,22 +85,20 @@ class Stored(Replay):
         sampler: Sampler = Uniform(),
         device: str = "auto",
         ratio: float = 1.0,
-        spec: Spec,
         num: int,
-        discount: float,
-        rewards: Callable[[Tensor], Tensor] = lambda raw: raw,
-        needs: frozenset[str] = frozenset(),
-        batch_device: str | torch.device = "cpu",
+        **others,
     ):
         found = find(data)
         super().__init__(
-            capacity=found.capacity, batch_size=batch_size, n_step=n_step, sampler=sampler, device=device, pace=Pace(ratio=ratio),
-            spec=spec, num=found.num, discount=discount, rewards=rewards, needs=needs, batch_device=batch_device,
+            capacity=found.capacity, num=found.num, batch_size=batch_size, n_step=n_step, sampler=sampler, device=device,
+            pace=Pace(ratio=ratio), **others,
         )  # fmt: skip
-        self.data, self.begun = data, 0
+        self.data = data
         try:
             self.ring.load(found.state, found.segments)
-        except (ValueError, KeyError, CheckpointError) as error:
+        except UnreadableError:
+            raise
+        except DAMAGE as error:  # the folder may be a stranger's
             raise ValueError(f"data={data}: {error}") from error
         if not len(self):
             raise ValueError(f"data={data}: its replay is empty")
@@ -108,7 +110,7 @@ class Stored(Replay):
 
     @classmethod
     def planned(cls, settings: Settings, steps: int, num: int) -> int:
-        return steady(0, -(-steps // num) * num, 0, settings["ratio"])
+        return super().planned({**settings, "learning_starts": 0}, steps, num)
 
     def connect(self, seed: int, part: str, observe: Callable[[Rows], object], prepare: Prepare) -> None:
         """Running statistics of the agent are those of all transitions, from the start."""

@@ -12,6 +12,7 @@ import torch
 
 from deeprl.cli import exits
 from deeprl.errors import ConfigError
+from deeprl.replay.samplers import Prioritized, Uniform
 from deeprl.running.collect.stored import Stored
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.training.idle import Idle
@@ -28,7 +29,10 @@ PLAYED = (
     "replay.capacity=160",
     *SHORT,
 )
-OFFLINE = ("agent=dqn", "env=classic/cartpole", "replay=stored", "steps=60", "checkpoint.every=20", "replay.batch_size=8", *SHORT)
+OFFLINE = (
+    "agent=dqn", "env=classic/cartpole", "replay=stored", "agent/normalize=running", "steps=60", "checkpoint.every=20",
+    "replay.batch_size=8", *SHORT,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +48,12 @@ def offline(trainer, **given):
     return Stored(data=str(trainer.folder.path), **settings)
 
 
-@pytest.mark.parametrize("n_step", [1, 3])
-def test_a_draw_is_that_of_the_replay_itself(played, n_step):
+@pytest.mark.parametrize(("n_step", "sampler"), [(1, Uniform()), (3, Uniform()), (1, Prioritized(alpha=0.0))], ids=str)
+def test_a_draw_is_that_of_the_replay_itself(played, n_step, sampler):
     """The same transitions by the same numbers, n-step sums and ends of episodes included, without n of the run that played."""
     _, trainer = played
     u = torch.rand(8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    found = offline(trainer, n_step=n_step)
+    found = offline(trainer, n_step=n_step, sampler=sampler)
     mine = found.batch(found.draw(u))
     assert len(found) == len(trainer.source) < 200
     if n_step == 1:
@@ -97,6 +101,10 @@ def test_what_holds_no_transitions_is_refused(played, tmp_path):
         Stored(data=str(tmp_path / "nowhere"), batch_size=8, spec=trainer.agent.spec, num=1, discount=0.99)
     with pytest.raises(ValueError, match="not the same environment"):
         Stored(data=str(folder), batch_size=8, spec=trainer.agent.spec._replace(obs_shape=(5,)), num=1, discount=0.99)
+    strange = shutil.copytree(folder, tmp_path / "strange")
+    (strange / "config.yaml").write_text("replay: 5\nenv: [1]\nagent: {}\n")
+    with pytest.raises(ValueError, match=r"data=.*strange"):
+        Stored(data=str(strange), batch_size=8, spec=trainer.agent.spec, num=1, discount=0.99)
     bare = shutil.copytree(folder, tmp_path / "bare")
     for segment in (bare / "replay").iterdir():
         segment.write_bytes(segment.read_bytes()[:-8])

@@ -24,3 +24,12 @@ def test_layers_of_256_units_are_worth_all_threads_of_this_machine(words, thread
     config = settled("agent=dqn", "env=classic/cartpole", *words)
     assemble.decide_computation(config, build_agent(config, spec_of("classic/cartpole")), 1000)
     assert config["runtime"]["threads"] == threads
+
+
+@pytest.mark.parametrize(("length", "mode"), [(16, "compiled"), (80, "fast")])
+def test_short_unrolls_of_a_core_are_compiled_in_long_runs(length, mode, monkeypatch):
+    """A merge had lost it: then no core was compiled."""
+    monkeypatch.setattr(assemble, "has_compiler", lambda: True)
+    config = settled("agent=r2d2", "env=classic/cartpole", f"replay.length={length}", "replay.burn_in=0")
+    assemble.decide_computation(config, build_agent(config, spec_of("classic/cartpole")), 10_000_000)
+    assert config["accelerate"]["mode"] == mode
