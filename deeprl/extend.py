@@ -47,6 +47,7 @@ from deeprl.learning.values.view import View
 from deeprl.noise import seed_sequence
 from deeprl.replay.samplers import Draws, Live, Sampler
 from deeprl.replay.source import Source, steady
+from deeprl.running.runs.logger import Logger, LoggerChoice
 from deeprl.schedules import Constant
 from deeprl.types import AgentStep, Batch, Rows, Spec, Term
 
@@ -71,6 +72,8 @@ __all__ = [  # noqa: RUF022 (grouped by what they are for)
     "Source", "steady",
     # An agent from scratch, without networks if it likes
     "Agent", "Infer", "Raw", "certain", "seed_sequence",
+    # A destination of log lines
+    "Logger", "LoggerChoice",
     # An environment
     "EnvChoice", "Game", "Actions",
 ]  # fmt: skip

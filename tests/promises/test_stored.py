@@ -17,7 +17,8 @@ from deeprl.cli import train
 from deeprl.running.config.rules import put
 from deeprl.running.runs import checkpoint, folder
 from deeprl.running.runs.folder import RunFolder, read_lines
-from deeprl.running.runs.loggers import WandB
+from deeprl.running.runs.mlflow import MLflow
+from deeprl.running.runs.wandb import WandB
 from tests.builders import console, settled
 
 
@@ -155,6 +156,18 @@ def test_a_stored_configuration_does_not_switch_on_wandb(run, monkeypatch, capsy
     assert console("resume", run, "steps=320", "logger.wandb=true") == 0
     assert opened.called
     assert console("resume", run, "steps=340", "logger.wandb=false") == 0
+
+
+def test_a_stored_configuration_does_not_switch_on_another_logger(run, monkeypatch, capsys):
+    node = {"_target_": "deeprl.running.runs.mlflow.MLflow", "enabled": True, "uri": "http://127.0.0.1:9/"}
+    edited(run, "logger.also", {"mlflow": node})
+    monkeypatch.setattr(MLflow, "open", lambda *_: pytest.fail("MLflow was opened"))
+    assert "logger.also.mlflow.enabled=true: this connects to another logger" in sentence(capsys, "resume", run, "steps=400")
+    assert console("resume", run, "steps=320", "logger.also.mlflow.enabled=false") == 0
+    for wrong in (5, {"mlflow": 5}):
+        edited(run, "logger.also", wrong)
+        capsys.readouterr()
+        assert "logger.also" in sentence(capsys, "resume", run, "steps=400")
 
 
 def test_the_same_command_with_resume_auto_confirms_what_it_connects_to(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from deeprl.running.runs.config_file import Config
 
 RAY = "a Ray cluster, which may send it any code"
 WANDB = "Weights & Biases, which gets the numbers of the run, or writes its files into this folder"
+LOGGER = "another logger, which gets the numbers and the configuration of the run"
 
 
 def connections(config: Config) -> dict[str, str]:
@@ -21,6 +22,10 @@ def connections(config: Config) -> dict[str, str]:
         found[f"collect.address={address}"] = RAY
     if get(config, "logger.wandb", False) is not False:
         found["logger.wandb=true"] = WANDB
+    others = get(config, "logger.also")
+    for name, each in others.items() if isinstance(others, dict) else ():
+        if get(each, "enabled", True) is not False:
+            found[f"logger.also.{name}.enabled=true"] = LOGGER
     return found
 
 

@@ -28,16 +28,10 @@ def options(group: str) -> list[str]:
 
 
 def option_files(group: str) -> set[str]:
-    """The files of a group, bases of other files included."""
-    families = agent_families() if group == "agent" else set()
-
-    def nested(name: str) -> bool:
-        """Whether a file belongs to a subgroup: agent/head/scalar.yaml is no option of agent, but agent/FAMILY/mine.yaml is one, and
-        env/classic/cartpole.yaml is one of env."""
-        first, *below = name.split("/")
-        return bool(below) and first not in families and (group.startswith("agent") or first == "protocol")
-
-    return {name for name in names(group) if not nested(name)}
+    """The files of a group, bases of other files included. Those of a slot below it are none of its own: agent/head/scalar.yaml is no option
+    of agent, but agent/FAMILY/mine.yaml is one, and env/classic/cartpole.yaml is one of env."""
+    below = slots_of(group.partition("/")[0])
+    return {name for name in names(group) if not ("/" in name and name.partition("/")[0] in below)}
 
 
 def groups() -> list[str]:
@@ -46,10 +40,13 @@ def groups() -> list[str]:
 
 
 def agent_families() -> set[str]:
-    """Folders of `agent` that hold agents of a family. The others are slots, because a file lists them in its `defaults`; from a folder
-    that no file lists, composition chooses nothing."""
-    listed = {slot for folder in folders() for path, now in stamps(folder / "agent").items() for slot in _listed(path, now)}
-    return {first for first, _, below in (name.partition("/") for name in names("agent")) if below} - listed
+    """Folders of `agent` that hold agents of a family. The others are slots; from a folder that no file lists, composition chooses nothing."""
+    return {first for first, _, below in (name.partition("/") for name in names("agent")) if below} - slots_of("agent")
+
+
+def slots_of(group: str) -> set[str]:
+    """Names that files of a group list in their `defaults`, the slots below it among them."""
+    return {slot for folder in folders() for path, now in stamps(folder / group).items() for slot in _listed(path, now)}
 
 
 DEFAULTS = re.compile(r"^defaults:(.*(?:\n(?:[ -].*)?)*)", re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Loggers: `metrics.jsonl`, TensorBoard and, as an option, Weights & Biases.
+"""Loggers: `metrics.jsonl`, TensorBoard and, as options, Weights & Biases and what `logger/also` names.
 
 The trainer decides at which steps a line is logged. The clock only gives the time written in a line and the moment of a flush.
 """
@@ -7,44 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
-import secrets
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, get_args
 
 from deeprl.choice import Choice
-from deeprl.errors import RunFolderError
 from deeprl.running.runs.config_file import Config, flatten
 from deeprl.running.runs.event_file import TensorBoard
-from deeprl.system.files import Appender, full, own_folder, plain, read_regular, replace_file
-from deeprl.system.machine import extra
-
-Mode = Literal["online", "offline", "disabled"]
-"""Of Weights & Biases"""
-
-
-class Logger(Protocol):
-    """A destination of log lines. A subclass inherits the empty methods that it does not need."""
-
-    def scalars(self, step: int, values: dict[str, float], elapsed: float) -> None: ...
-
-    def text(self, step: int, name: str, text: str) -> None:
-        return
-
-    def animation(self, step: int, name: str, gif: bytes) -> None:
-        return
-
-    def hparams(self, config: Config, final: dict[str, float] | None) -> None:
-        return
-
-    def flush(self, durable: bool) -> None:
-        return
-
-    def close(self) -> None: ...
+from deeprl.running.runs.guarded import Guarded
+from deeprl.running.runs.logger import Logger, LoggerChoice
+from deeprl.running.runs.wandb import Mode, WandB
+from deeprl.system.files import Appender, full, plain
 
 
 class Loggers:
@@ -135,48 +112,6 @@ class JsonLines(Logger):
         self._file.close()
 
 
-class WandB(Logger):
-    """Weights & Biases, an optional package. The id of a run there is drawn when it starts and stays in its folder, in `wandb_id`, because
-    folders of different runs may have one name. A resumed run continues under it; older runs without the file have their folder's name."""
-
-    def __init__(self, folder: Path, project: str, entity: str | None = None, mode: Mode = "online", resume: bool = False):
-        try:
-            import wandb
-        except ImportError:
-            raise RuntimeError(f"logger=wandb needs the package wandb: {extra('wandb')}; or leave logger=wandb out") from None
-        name, file = Path(folder).resolve().name, Path(folder) / "wandb_id"
-        if not resume or not (file.exists() or (Path(folder) / "wandb").exists()):  # a run may switch it on when it goes on
-            replace_file(file, f"{re.sub(r'[^A-Za-z0-9_.=,-]', '_', name)[-80:]}-{secrets.token_hex(4)}\n")
-        own = read_regular(file, 200).decode().strip() if file.exists() else name
-        if "/" in own or not own.isprintable():
-            raise RunFolderError(f"{file} holds {own!r:.100}, which is no id of a run; remove it to go on")
-        try:
-            for place in ("wandb", ".wandb"):
-                own_folder(Path(folder) / place)
-        except OSError as error:
-            raise RunFolderError(f"{error.filename}: {error.strerror}; remove it to go on") from None
-        home = str(Path(folder).absolute())
-        # the current folder may be a stranger's: its wandb/settings name a server, and its .git/config programs that git starts
-        with contextlib.chdir(Path(__file__).parent):
-            wandb.setup()
-        git = {"disable_git": True}  # system.json has the commit of deeprl
-        again: Any = "allow" if resume else None
-        self._run = wandb.init(project=project, entity=entity, mode=mode, dir=home, id=own, name=name, resume=again, settings=git)
-
-    def scalars(self, step: int, values: dict[str, float], elapsed: float) -> None:
-        self._run.log(dict(values), step=step)
-
-    def text(self, step: int, name: str, text: str) -> None:
-        self._run.config.update({name: text}, allow_val_change=True)
-
-    def hparams(self, config: Config, final: dict[str, float] | None) -> None:
-        self._run.config.update(config, allow_val_change=True)
-        self._run.summary.update(final or {})
-
-    def close(self) -> None:
-        self._run.finish()
-
-
 @dataclass(frozen=True)
 class Logging(Choice):
     """`logger` in a configuration: the loggers of a run. JSON lines and TensorBoard are always on."""
@@ -185,14 +120,23 @@ class Logging(Choice):
     project: str = "deeprl"
     entity: str | None = None
     mode: Mode = "online"
+    also: Mapping[str, LoggerChoice] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
             raise ValueError(f"logger.mode must be online, offline or disabled, not {self.mode!r}")
+        if not isinstance(self.also, Mapping):
+            raise ValueError(f"also must be loggers by name, not {self.also!r:.100}")
+        for name, each in self.also.items():
+            if not isinstance(each, LoggerChoice):
+                raise ValueError(f"also.{name} must be a logger, with a `_target_` of one, not {each!r:.100}")
 
     def open(self, folder: Path, purge_step: int | None = None) -> Loggers:
         """Open the loggers. `purge_step` is that of `TensorBoard`, or None for a new run. Call `RunFolder.truncate_after` before."""
+        resumed = purge_step is not None
         loggers: list[Logger] = []
         if self.wandb:  # first, because it may fail, and files of the other loggers would then remain
-            loggers.append(WandB(folder, self.project, self.entity, self.mode, resume=purge_step is not None))
-        return Loggers([*loggers, JsonLines(folder), TensorBoard(folder, purge_step)])
+            run = WandB(folder, self.project, self.entity, self.mode, resumed)
+            loggers.append(Guarded("wandb", lambda: run))
+        others = [Guarded(name, partial(each.open, folder, resumed)) for name, each in self.also.items() if each.enabled]
+        return Loggers([*loggers, *others, JsonLines(folder), TensorBoard(folder, purge_step)])

@@ -9,11 +9,12 @@ from deeprl.learning.agent import Agent
 from deeprl.replay.sequences import Sequences
 from deeprl.running.accelerate.graph import has_compiler
 from deeprl.running.config.dry_run import dry_run
-from deeprl.running.config.instantiate import Deferred
+from deeprl.running.config.instantiate import Allowed, Deferred, instantiate
 from deeprl.running.config.rules import get
 from deeprl.running.runs.config_file import Config
+from deeprl.running.runs.loggers import Logging
 from deeprl.running.session.warm_start import warm_start
-from deeprl.system.machine import extra
+from deeprl.system.machine import extra, lacking
 from deeprl.types import Spec
 
 
@@ -43,6 +44,9 @@ def require_packages(config: Config, env: object) -> None:
     """
     if config["logger"].get("wandb") and importlib.util.find_spec("wandb") is None:
         raise ConfigError(f"logger=wandb needs the package wandb: {extra('wandb')}; or leave logger=wandb out.")
+    for name, each in logging_of(config, None).also.items():
+        if each.package and each.enabled and lacking([each.package]):
+            raise ConfigError(f"logger/also={name} needs the package {each.package}: {extra(each.package)}; or leave it out.")
     if get(config, "evaluation.video", False):
         from deeprl.running.training.video import check_rendering  # imports OpenCV, which only videos need
 
@@ -61,3 +65,14 @@ def require_compiler(config: Config) -> None:
     """
     if config["accelerate"]["mode"] == "compiled" and not can_compile(config):
         raise ConfigError("accelerate=compiled needs a C++ compiler and found none: install g++, or use accelerate=fast.")
+
+
+def logging_of(config: Config, allowed: Allowed) -> Logging:
+    """
+    Raises:
+        ConfigError: `logger` does not name a `Logging`.
+    """
+    found = instantiate(config["logger"], "logger", allowed)
+    if not isinstance(found, Logging):
+        raise ConfigError(f"logger._target_={config['logger'].get('_target_')!r:.100} is not a choice of loggers.")
+    return found

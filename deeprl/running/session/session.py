@@ -11,7 +11,7 @@ from typing import Any
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.collect.choice import Here, chosen
 from deeprl.running.collect.cluster import cluster_for
-from deeprl.running.config.instantiate import Allowed, instantiate
+from deeprl.running.config.instantiate import Allowed
 from deeprl.running.config.rules import get
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import Config, written
@@ -19,6 +19,7 @@ from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.loggers import Loggers, Logging
 from deeprl.running.runs.places import holds_run, require_new
 from deeprl.running.session.assemble import assemble
+from deeprl.running.session.needs import logging_of
 from deeprl.running.training.distributed import join, require_same_weights
 from deeprl.running.training.listeners import Listeners
 from deeprl.running.training.restoring import require_unchanged
@@ -185,17 +186,6 @@ def started(trainer: Trainer, logging: Logging, resume: bool) -> Loggers:
         loggers.text(0, "config", as_page(config))
         loggers.hparams(config)
     return loggers
-
-
-def logging_of(config: Config, allowed: Allowed) -> Logging:
-    """
-    Raises:
-        ConfigError: `logger` does not name a `Logging`.
-    """
-    found = instantiate(config["logger"], "logger", allowed)
-    if not isinstance(found, Logging):
-        raise ConfigError(f"logger._target_={config['logger'].get('_target_')!r:.100} is not a choice of loggers.")
-    return found
 
 
 def built(config: Config, folder: RunFolder, allowed: Allowed, ranks: Ranks, **where: Any) -> Trainer:

@@ -1,5 +1,6 @@
 """Loggers: what other programs read is what was logged."""
 
+import errno
 import io
 import json
 import math
@@ -7,6 +8,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +24,12 @@ from deeprl.errors import RunFolderError
 from deeprl.running.config.instantiate import resolve
 from deeprl.running.runs import event_file
 from deeprl.running.runs.event_file import CHARTS
-from deeprl.running.runs.loggers import JsonLines, Loggers, Logging, TensorBoard, WandB
+from deeprl.running.runs.guarded import Guarded
+from deeprl.running.runs.logger import Logger, LoggerChoice, own_id
+from deeprl.running.runs.loggers import JsonLines, Loggers, Logging, TensorBoard
+from deeprl.running.runs.mlflow import MLflow
+from deeprl.running.runs.trackio import Trackio
+from deeprl.running.runs.wandb import WandB
 from tests.builders import begin
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "logger"
@@ -270,6 +278,7 @@ def test_tensorboard_costs_no_heavy_import():
 
 def test_configurations_name_a_choice_that_opens_loggers(tmp_path):
     config = OmegaConf.to_container(OmegaConf.load(CONFIGS / "default.yaml"))
+    config.pop("defaults")
     choice = resolve(config.pop("_target_"), "logger")(**config)
     assert choice == Logging()
     loggers = choice.open(tmp_path)
@@ -376,3 +385,111 @@ def test_constants_are_those_of_tensorboard():
 def test_a_start_imports_no_stub_of_tensorflow():
     code = "import sys; import deeprl.running.runs.event_file; print({'tensorboard.compat.tensorflow_stub', 'fsspec'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+
+
+# ---- loggers of others
+
+
+class Kept(Logger):
+    """Notes what it gets."""
+
+    def __init__(self):
+        self.got = []
+
+    def scalars(self, step, values, elapsed):
+        self.got.append((step, values))
+
+    def close(self):
+        self.got.append("closed")
+
+
+class Broken(Kept):
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def scalars(self, step, values, elapsed):
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("no network"), SystemExit(1)])
+def test_a_logger_of_others_that_fails_costs_its_lines_and_not_the_run(tmp_path, capsys, error):
+    kept = Kept()
+    loggers = Loggers([Guarded("broken", lambda: Broken(error)), Guarded("kept", lambda: kept), JsonLines(tmp_path)])
+    for step in range(3):
+        loggers.scalars(step, {"a": 2.0})
+        loggers.flush()
+    loggers.close()
+    assert kept.got == [*((step, {"a": 2.0}) for step in range(3)), "closed"]
+    assert len(lines(tmp_path)) == 3
+    assert f"the logger broken has failed, and the run goes on without it: {type(error).__name__}" in capsys.readouterr().err
+
+
+def test_a_logger_that_does_not_answer_is_not_waited_for(tmp_path, capsys):
+    answer = threading.Event()
+
+    def blocked():
+        answer.wait()
+        return Kept()
+
+    loggers = Loggers([Guarded("slow", blocked, most=2, patience=0.05), JsonLines(tmp_path)])
+    for step in range(5):
+        loggers.scalars(step, {"a": 2.0})
+    loggers.close()
+    said = capsys.readouterr().err
+    assert "the logger slow does not answer" in said
+    assert "it may lack 6 lines" in said  # one is its end
+    assert len(lines(tmp_path)) == 5
+    answer.set()
+
+
+def test_the_logger_of_a_package_is_opened_by_its_choice(tmp_path):
+    @dataclass(frozen=True)
+    class Mine(LoggerChoice):
+        def open(self, folder, resumed):
+            return Broken(RuntimeError(f"{folder.name} {resumed}"))
+
+    with pytest.raises(ValueError, match="also.mine must be a logger"):
+        Logging(also={"mine": Logging()})
+    loggers = Logging(also={"mine": Mine(), "off": Mine(enabled=False)}).open(tmp_path)
+    assert [logger.name for logger in loggers.loggers if isinstance(logger, Guarded)] == ["mine"]
+    loggers.close()
+
+
+def test_mlflow_gets_the_same_numbers_and_goes_on_under_its_id(tmp_path):
+    mlflow = pytest.importorskip("mlflow")
+    uri = f"sqlite:///{tmp_path / 'runs.db'}"
+    for resumed in (False, True):
+        logger = MLflow(uri=uri).open(tmp_path, resumed)
+        if not resumed:
+            logger.hparams({"seed": 0, "agent.lr": 0.1}, None)
+        logger.scalars(5 + resumed, {"train/loss": 0.5, "rollout/nan": math.nan}, 1.0)
+        logger.close()
+    (run,) = mlflow.MlflowClient(uri).search_runs(["1"])
+    assert run.info.run_id == (tmp_path / "mlflow_id").read_text().strip()
+    assert run.data.params == {"seed": "0", "agent.lr": "0.1"}
+    history = mlflow.MlflowClient(uri).get_metric_history(run.info.run_id, "train/loss")
+    assert [(each.step, each.value) for each in history] == [(5, 0.5), (6, 0.5)]
+
+
+def test_trackio_gets_the_same_numbers_and_goes_on_under_its_name(tmp_path, monkeypatch):
+    calls = []
+    run = SimpleNamespace(log=lambda values, step=None: calls.append((step, values)), finish=lambda: calls.append("finish"))
+    fake = SimpleNamespace(init=lambda project, name, **options: calls.append((name, options["config"], options["resume"])) or run)
+    monkeypatch.setitem(sys.modules, "trackio", fake)
+    for resumed in (False, True):
+        logger = Trackio().open(tmp_path, resumed)
+        if not resumed:
+            logger.hparams({"seed": 0}, None)
+        logger.scalars(5 + resumed, {"train/loss": 0.5}, 1.0)
+        logger.close()
+    name = (tmp_path / "trackio_id").read_text().strip()
+    assert calls == [
+        (name, {"seed": 0}, "allow"), (5, {"train/loss": 0.5}), "finish", (name, None, "allow"), (6, {"train/loss": 0.5}), "finish",
+    ]  # fmt: skip
+
+
+def test_an_id_of_a_stranger_leads_nowhere(tmp_path):
+    (tmp_path / "mlflow_id").write_text("../../mine\n")
+    with pytest.raises(RunFolderError, match="no id of a run"):
+        own_id(tmp_path, "mlflow_id", resumed=True)

@@ -1,0 +1,77 @@
+"""A logger in a thread of its own, so that what goes wrong there costs its lines and not the run."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from deeprl.running.runs.config_file import Config
+from deeprl.running.runs.logger import Logger
+from deeprl.system.terminal import described, say
+
+MOST = 1000
+"""Lines that wait for a logger that is slow"""
+PATIENCE = 60.0
+"""Seconds that the end of a run waits for a logger"""
+
+
+class Guarded(Logger):
+    """
+    Args:
+        name: in what is said when it fails.
+        make: opens the logger, in the thread.
+    """
+
+    def __init__(self, name: str, make: Callable[[], Logger], most: int = MOST, patience: float = PATIENCE):
+        self.name, self.patience = name, patience
+        self._waiting: queue.Queue[tuple[str, tuple[Any, ...]]] = queue.Queue(most)
+        self._failed = False
+        self._lost = 0
+        self._thread = threading.Thread(target=self._work, args=(make,), name=f"logger {name}", daemon=True)
+        self._thread.start()
+
+    def _work(self, make: Callable[[], Logger]) -> None:
+        try:
+            logger = make()
+            while True:
+                method, given = self._waiting.get()
+                getattr(logger, method)(*given)
+                if method == "close":
+                    return
+        except BaseException as error:  # SystemExit too, which a package may raise where nobody is logged in
+            self._failed = True
+            say(f"the logger {self.name} has failed, and the run goes on without it: {described(error)}")
+
+    def _give(self, method: str, *given: Any) -> None:
+        if self._failed:
+            return
+        try:
+            self._waiting.put_nowait((method, given))
+        except queue.Full:
+            if not self._lost:
+                say(f"the logger {self.name} does not answer: lines for it are left out until it does. metrics.jsonl has them all")
+            self._lost += 1
+
+    def scalars(self, step: int, values: dict[str, float], elapsed: float) -> None:
+        self._give("scalars", step, values, elapsed)
+
+    def text(self, step: int, name: str, text: str) -> None:
+        self._give("text", step, name, text)
+
+    def animation(self, step: int, name: str, gif: bytes) -> None:
+        self._give("animation", step, name, gif)
+
+    def hparams(self, config: Config, final: dict[str, float] | None) -> None:
+        self._give("hparams", config, final)
+
+    def flush(self, durable: bool) -> None:
+        """Nothing: a checkpoint does not wait for it. What it has not got when a run is killed is in metrics.jsonl."""
+
+    def close(self) -> None:
+        self._give("close")
+        self._thread.join(self.patience)
+        if self._thread.is_alive():
+            left = self._waiting.qsize() + self._lost
+            say(f"the logger {self.name} has not finished within {self.patience:g} s; it may lack {left:,} lines (metrics.jsonl has all)")

@@ -1,0 +1,57 @@
+"""Weights & Biases, an optional package."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any, Literal
+
+from deeprl.errors import RunFolderError
+from deeprl.running.runs.config_file import Config
+from deeprl.running.runs.logger import Logger, keep_id, new_id, own_id
+from deeprl.system.files import own_folder
+from deeprl.system.machine import extra
+
+Mode = Literal["online", "offline", "disabled"]
+
+
+class WandB(Logger):
+    """Weights & Biases, an optional package. The id of a run there is drawn when it starts and stays in its folder, in `wandb_id`, because
+    folders of different runs may have one name. A resumed run continues under it; older runs without the file have their folder's name."""
+
+    def __init__(self, folder: Path, project: str, entity: str | None = None, mode: Mode = "online", resume: bool = False):
+        try:
+            import wandb
+        except ImportError:
+            raise RuntimeError(f"logger=wandb needs the package wandb: {extra('wandb')}; or leave logger=wandb out") from None
+        folder = Path(folder)
+        name = folder.resolve().name
+        own = own_id(folder, "wandb_id", resume) or (name if resume and (folder / "wandb").exists() else None)
+        if own is None:  # a run may switch it on when it goes on
+            own = new_id(folder)
+            keep_id(folder, "wandb_id", own)
+        try:
+            for place in ("wandb", ".wandb"):
+                own_folder(folder / place)
+        except OSError as error:
+            raise RunFolderError(f"{error.filename}: {error.strerror}; remove it to go on") from None
+        home = str(folder.absolute())
+        # the current folder may be a stranger's: its wandb/settings name a server, and its .git/config programs that git starts
+        with contextlib.chdir(Path(__file__).parent):
+            wandb.setup()
+        git = {"disable_git": True}  # system.json has the commit of deeprl
+        again: Any = "allow" if resume else None
+        self._run = wandb.init(project=project, entity=entity, mode=mode, dir=home, id=own, name=name, resume=again, settings=git)
+
+    def scalars(self, step: int, values: dict[str, float], elapsed: float) -> None:
+        self._run.log(dict(values), step=step)
+
+    def text(self, step: int, name: str, text: str) -> None:
+        self._run.config.update({name: text}, allow_val_change=True)
+
+    def hparams(self, config: Config, final: dict[str, float] | None) -> None:
+        self._run.config.update(config, allow_val_change=True)
+        self._run.summary.update(final or {})
+
+    def close(self) -> None:
+        self._run.finish()
