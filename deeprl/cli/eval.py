@@ -19,6 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from deeprl.running.runs.archive import as_folder
     from deeprl.running.session.api import load
     from deeprl.running.training.evaluation import evaluate, interval, repeated_seed, summarise, task_means
     from deeprl.running.training.overestimation import Overestimation
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
             value, returned, over = (diagnostics[name] for name in ("value", "discounted_return", "overestimation"))
             print_result(f"  discounted, in learned rewards: value {value:.2f}, return {returned:.2f}, overestimation {over:+.2f}")
 
-    return each_run(options.run, one)
+    return each_run(as_folder(options.run), one)
 
 
 def recorded(path: Path, step: int, seed: int, default: int) -> int:

@@ -20,6 +20,8 @@ COMMANDS = {
     "report": "learning curves and final scores of runs as a page, figures and tables",
     "record": "film episodes of the greedy policy: MP4 files under videos/",
     "export": "write the greedy policy as a torch.export program and as ONNX, checked against the agent",
+    "pack": "the policy of a run in one file, to hand on: configuration, scores and weights, without code",
+    "unpack": "a run folder of a packed policy",
     "replay-crash": "repeat the update that produced NaN or Inf",
     "list": "print the slots, or the options of one: deeprl list agent/backup",
 }

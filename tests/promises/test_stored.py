@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -19,6 +20,7 @@ from deeprl.running.runs import checkpoint, folder
 from deeprl.running.runs.folder import RunFolder, read_lines
 from deeprl.running.runs.mlflow import MLflow
 from deeprl.running.runs.wandb import WandB
+from deeprl.running.session.api import load
 from tests.builders import console, settled
 
 
@@ -175,6 +177,25 @@ def test_the_same_command_with_resume_auto_confirms_what_it_connects_to(tmp_path
     RunFolder(tmp_path).write_config(config)
     monkeypatch.setattr("deeprl.cli.resume.resume", lambda path, overrides, *_: overrides)
     assert "logger.wandb=true" in train.go_on(tmp_path, config)
+
+
+def test_a_packed_policy_acts_as_its_run_and_has_its_trust(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert console("pack", run) == 0
+    (file,) = tmp_path.glob("*.zip")
+    observations = [[0.1 * i, -0.2, 0.03, 0.4 * i] for i in range(5)]
+    assert load(file).act(observations).tolist() == load(run).act(observations).tolist()
+    assert console("unpack", file, tmp_path / "out") == 0
+    assert "| final evaluation | " in (tmp_path / "out" / "README.md").read_text()
+    assert console("resume", tmp_path / "out", "steps=400") == 1
+    assert f"start another run with init_from={tmp_path / 'out'}" in capsys.readouterr().err
+    edited(run, "agent._target_", "os.system")
+    unsafe = zipfile.ZipFile(tmp_path / "unsafe.zip", "w")
+    with unsafe, zipfile.ZipFile(file) as whole:
+        for name in whole.namelist():
+            unsafe.writestr(name, (run / name).read_bytes() if name == "config.yaml" else whole.read(name))
+    capsys.readouterr()
+    assert "agent._target_=os.system is outside" in sentence(capsys, "eval", tmp_path / "unsafe.zip")
 
 
 @pytest.mark.parametrize("text", ["./x", "~/x", "..", "a/b", "module:name", "conftest.py"])

@@ -28,8 +28,8 @@ def options(group: str) -> list[str]:
 
 
 def option_files(group: str) -> set[str]:
-    """The files of a group, bases of other files included. Those of a slot below it are none of its own: agent/head/scalar.yaml is no option
-    of agent, but agent/FAMILY/mine.yaml is one, and env/classic/cartpole.yaml is one of env."""
+    """The files of a group, bases of other files included. Those of a slot below it are none of its own: agent/head/scalar.yaml is no
+    option of agent, but agent/FAMILY/mine.yaml is one, and env/classic/cartpole.yaml is one of env."""
     below = slots_of(group.partition("/")[0])
     return {name for name in names(group) if not ("/" in name and name.partition("/")[0] in below)}
 
@@ -40,7 +40,7 @@ def groups() -> list[str]:
 
 
 def agent_families() -> set[str]:
-    """Folders of `agent` that hold agents of a family. The others are slots; from a folder that no file lists, composition chooses nothing."""
+    """Folders of `agent` that hold agents of a family. The others are slots: composition chooses from folders that a file lists."""
     return {first for first, _, below in (name.partition("/") for name in names("agent")) if below} - slots_of("agent")
 
 

@@ -123,6 +123,8 @@ def find_runs(path: Path, note: Callable[[str], object] = say) -> list[Path]:
             note(f"{error.filename} is left out: {error.strerror}")
 
     if path.is_file():
+        if path.suffix == ".zip":
+            raise RunFolderError(f"{path} is an archive: deeprl unpack {shlex.quote(str(path))} FOLDER makes a run folder of it")
         raise RunFolderError(f"{path} is a file: name the run folder that holds it, {path.parent}")
     found, strange = [], []
     for folder, names, _ in os.walk(path, onerror=unread):

@@ -23,6 +23,7 @@ from deeprl.running.config.dry_run import dry_run
 from deeprl.running.config.instantiate import Allowed, instantiate
 from deeprl.running.config.overrides import quoted
 from deeprl.running.config.stored import checked, continued, of_its_commit
+from deeprl.running.runs.archive import as_folder
 from deeprl.running.runs.checkpoint import DAMAGE
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import Config
@@ -195,10 +196,11 @@ class Run:
 
 
 def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...] = (), env: Callable[..., Any] | None = None) -> Run:
-    """Read a run folder, without training and without unpickling. Denormal numbers become zero in this process, as they did in the run.
+    """Read a run folder, or a policy of `deeprl pack`, without training and without unpickling. Denormal numbers become zero
+    in this process, as they did in the run.
 
     Args:
-        path: the run folder.
+        path: the run folder, or the archive.
         checkpoint: "last", "best" or a step.
         allow: packages besides deeprl that the run's configuration may name, and files that it may hand to its environment.
         env: the function that makes its environments, in place of the stored name of one, which may have stood in a notebook.
@@ -210,7 +212,7 @@ def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...
         MachineError: the environment cannot be made now.
     """
     given = () if env is None else ("__main__",)
-    return read(Path(path).expanduser(), checkpoint, folders.packages(*allow, *given), env)
+    return read(as_folder(Path(path).expanduser()), checkpoint, folders.packages(*allow, *given), env)
 
 
 def read(path: Path, checkpoint: str | int, allowed: Allowed, function: Callable[..., Any] | None = None) -> Run:

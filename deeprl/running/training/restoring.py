@@ -97,6 +97,9 @@ def attempt(
     """The parts of a checkpoint, or why this rank cannot read them."""
     try:
         parts = checkpoints.load(step, most=most)[1]
+        if "trainer" not in parts:
+            alone = f"the checkpoint of step {step:,} holds weights alone, as a packed policy does"
+            raise CheckpointError(f"{alone}: start another run with init_from={shlex.quote(str(checkpoints.folder.parent))}")
         if not ranks.first:
             parts |= Checkpoints(folder).load(step, {"agent", "loggers"}, most)[1]
     except CheckpointError as error:

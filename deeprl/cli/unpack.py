@@ -1,0 +1,22 @@
+"""`deeprl unpack FILE FOLDER`: a run folder of a packed policy."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from deeprl.errors import FINISHED
+from deeprl.system.terminal import print_result
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="of deeprl pack")
+    parser.add_argument("folder", type=Path, help="a new one")
+
+
+def run(options: argparse.Namespace) -> int:
+    from deeprl.running.runs.archive import unpack
+
+    unpack(options.file, options.folder)
+    print_result(f"{options.folder}: to train on with its weights, deeprl train init_from={options.folder}")
+    return FINISHED

@@ -1,0 +1,116 @@
+"""Archives of policies: what is packed is what comes out, and a stranger's archive writes nothing outside."""
+
+import struct
+import warnings
+import zipfile
+
+import pytest
+import torch
+
+from deeprl.errors import RunFolderError
+from deeprl.running.runs import archive, checkpoint
+from deeprl.running.runs.archive import pack, unpack
+
+AGENT = {"module": {"w": torch.arange(6.0)}, "optimizers": {"all": {"m": torch.ones(6)}}, "updates": 3, "step": 40, "periods": {}}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "run"
+    made.mkdir()
+    (made / "config.yaml").write_text("seed: 0\n")
+    (made / "metrics.jsonl").write_text('{"step": 1}\n')
+    (made / "system.json").write_text('[{"host": "mine"}]')
+    return made
+
+
+def test_what_is_packed_comes_out_without_optimizers_and_machine(folder, tmp_path):
+    for name in ("one.zip", "two.zip"):
+        pack(folder, 40, AGENT, "card", tmp_path / name)
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+    unpack(tmp_path / "one.zip", out := tmp_path / "out")
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()) == [
+        "README.md", "checkpoints/last", "checkpoints/step_000000000040/agent.safetensors", "checkpoints/step_000000000040/manifest.json",
+        "checkpoints/step_000000000040/state.json", "config.yaml", "metrics.jsonl",
+    ]  # fmt: skip
+    found = checkpoint.load(out / "checkpoints" / "step_000000000040")["agent"]
+    assert torch.equal(found["module"]["w"], torch.arange(6.0))
+    assert found.keys() == {"module", "updates", "step", "periods"}
+    with pytest.raises(RunFolderError, match="exists"):
+        pack(folder, 40, AGENT, "card", tmp_path / "one.zip")
+
+
+def zipped(tmp_path, entries, **options):
+    path = tmp_path / "given.zip"
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w", **options) as file:
+        warnings.simplefilter("ignore")
+        for name, data in entries:
+            file.writestr(name, data)
+    return path
+
+
+def link(name):
+    info = zipfile.ZipInfo(name)
+    info.external_attr = 0o120777 << 16
+    return info
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ([("config.yaml", "a"), ("../outside", "x")], "'../outside', which no policy has"),
+        ([("config.yaml", "a"), ("/tmp/outside", "x")], "which no policy has"),
+        ([("config.yaml", "a"), ("checkpoints/../../outside", "x")], "which no policy has"),
+        ([("config.yaml", "a"), ("replay/segment_00000000.safetensors", "x")], "which no policy has"),
+        ([("config.yaml", "a"), ("envs.py", "import os")], "which no policy has"),
+        ([("config.yaml", "a"), ("config.yaml", "b")], "a name twice"),
+        ([("README.md", "a")], "no config.yaml"),
+    ],
+)
+def test_names_that_no_policy_has_are_refused(tmp_path, entries, said):
+    with pytest.raises(RunFolderError, match=said):
+        unpack(zipped(tmp_path, entries), tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["given.zip"]
+
+
+def test_a_link_becomes_a_plain_file(tmp_path):
+    (secret := tmp_path / "secret").write_text("mine")
+    unpack(zipped(tmp_path, [("config.yaml", "a"), (link("README.md"), str(secret))]), tmp_path / "out")
+    assert not (tmp_path / "out" / "README.md").is_symlink()
+    assert (tmp_path / "out" / "README.md").read_text() == str(secret)
+
+
+def test_a_bomb_is_refused_by_what_it_says_and_by_what_it_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "LIMIT", 1 << 20)
+    bomb = zipped(tmp_path, [("config.yaml", "a"), ("metrics.jsonl", bytes(2 << 20))], compression=zipfile.ZIP_DEFLATED)
+    with pytest.raises(RunFolderError, match="more than 1,048,576 bytes"):
+        unpack(bomb, tmp_path / "out")
+    said = bomb.read_bytes().replace(struct.pack("<I", 2 << 20), struct.pack("<I", 100))  # it says less than it holds
+    bomb.write_bytes(said)
+    with pytest.raises(RunFolderError, match="no archive of a policy that is whole"):
+        unpack(bomb, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["given.zip"]
+
+
+@pytest.mark.parametrize("at", [0.02, 0.3, 0.6, 0.9])
+def test_a_damaged_archive_is_refused(folder, tmp_path, at):
+    whole = pack(folder, 40, AGENT, "card", tmp_path / "one.zip").read_bytes()
+    place = int(at * len(whole))
+    for data in (whole[:place], whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]):
+        (tmp_path / "one.zip").write_bytes(data)
+        try:
+            unpack(tmp_path / "one.zip", tmp_path / "out")
+        except RunFolderError:
+            assert not (tmp_path / "out").exists()
+        else:  # a byte that nothing reads, such as a date
+            checkpoint.load(tmp_path / "out" / "checkpoints" / "step_000000000040")
+            break
+
+
+def test_no_archive_at_all(tmp_path):
+    (tmp_path / "x.zip").write_bytes(b"GIF89a")
+    with pytest.raises(RunFolderError, match="no archive of a policy"):
+        unpack(tmp_path / "x.zip", tmp_path / "out")
+    (tmp_path / "y.zip").symlink_to(tmp_path / "x.zip")
+    with pytest.raises(RunFolderError, match="cannot be unpacked"):
+        unpack(tmp_path / "y.zip", tmp_path / "out")
