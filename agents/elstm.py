@@ -44,6 +44,11 @@ def normal(*shape: int, scale: float) -> Tensor:
     return torch.randn(shape) * scale
 
 
+def remembering(width: int, horizon: float) -> Tensor:
+    """Biases of f and z, (2, width): f = u / (1 + u) with u ~ U(1, horizon), so that a unit remembers for about 1 + u steps."""
+    return torch.stack([(1 + (horizon - 1) * torch.rand(width)).log(), torch.zeros(width)])
+
+
 def driven(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """What the input gives to f and z: x (n, R, inputs) -> (n, R, 2, H)."""
     return torch.einsum("nri,ngih->nrgh", x, weight) + bias[:, None]
@@ -56,7 +61,7 @@ def gates(u: Tensor, memory: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class ELSTMCore(Core):
-    """State c (n, B, H), output h. Weights start as N(0, scale²), biases as zeros."""
+    """State c (n, B, H), output h. Weights start as N(0, scale²), biases as zeros but for that of f, see `remembering`."""
 
     weight_x: Tensor
     weight_c: Tensor
@@ -64,12 +69,12 @@ class ELSTMCore(Core):
     weight_o: Tensor
     bias_o: Tensor
 
-    def __init__(self, n: int, inputs: int, width: int, scale: float = 0.1):
+    def __init__(self, n: int, inputs: int, width: int, scale: float = 0.1, horizon: float = 1.0):
         super().__init__(n, inputs, width, width)
         drawn = {"weight_x": (2, inputs, width), "weight_c": (2, width), "weight_o": (inputs + width, width)}
         for name, shape in drawn.items():
             self.add(name, (n, *shape), Init("made", make=partial(normal, *shape, scale=scale)))
-        self.add("bias_c", (n, 2, width), Init("constant", value=0.0))
+        self.add("bias_c", (n, 2, width), Init("made", make=partial(remembering, width, horizon)))
         self.add("bias_o", (n, 1, width), Init("constant", value=0.0))
 
     def prepare(self, x: Tensor) -> Tensor:
@@ -102,8 +107,8 @@ def sensed(past: Sensitivity, x: Tensor, c: Tensor, f: Tensor, z: Tensor, memory
 class ExactELSTMCore(ELSTMCore):
     """The same cell, trained by real-time recurrent learning: state (c, its sensitivities), and no gradient through the state."""
 
-    def __init__(self, n: int, inputs: int, width: int, scale: float = 0.1):
-        super().__init__(n, inputs, width, scale)
+    def __init__(self, n: int, inputs: int, width: int, scale: float = 0.1, horizon: float = 1.0):
+        super().__init__(n, inputs, width, scale, horizon)
         self.shapes = (2, inputs, width), (2, width), (2, width)
         self.size = sum(self.numbers)
 
@@ -139,16 +144,19 @@ class ELSTM(CoreChoice):
     Args:
         width: units H, also the width of the output.
         scale: standard deviation of the weights at the start; the authors' code has 0.1.
+        horizon: steps for which units remember at the start, at most (Tallec, Ollivier, 2018, "Can Recurrent Neural Networks Warp Time?").
+            1: f is ½ at first, as the authors have it, and forgets within a few steps.
     """
 
     width: int = 128
     scale: float = 0.1
+    horizon: float = 1.0
 
     def __post_init__(self) -> None:
-        in_range(self, width=(1, None), scale=(0, None))
+        in_range(self, width=(1, None), scale=(0, None), horizon=(1, None))
 
     def build(self, inputs: int, n: int) -> Core:
-        return ELSTMCore(n, inputs, self.width, self.scale)
+        return ELSTMCore(n, inputs, self.width, self.scale, self.horizon)
 
 
 @dataclass(frozen=True)
@@ -156,4 +164,4 @@ class ExactELSTM(ELSTM):
     """As `ELSTM`, trained by real-time recurrent learning. A state has (2 · inputs + 5) · width numbers."""
 
     def build(self, inputs: int, n: int) -> Core:
-        return ExactELSTMCore(n, inputs, self.width, self.scale)
+        return ExactELSTMCore(n, inputs, self.width, self.scale, self.horizon)

@@ -148,9 +148,18 @@ ACTORS = {
     "dqn_actors": "agent=dqn collect=ray collect.actors=2",
     "td3_actors": "agent=td3 collect=ray collect.actors=2",
 }
+WHOLE = "experiment=recall env.delay=8"  # an episode of 10 steps in a segment of 10
+MEMORY = {  # the rules: docs/claims.md. Cores of srwm and lstm have equally many numbers on a task, within 2 %
+    "recall_exact": "experiment=recall",
+    "recall_truncated": "experiment=recall agent/core=elstm",
+    "recall_srwm": f"{WHOLE} agent/core=srwm agent.core.width=32 agent.core.heads=4 agent.core.layers=1",
+    "recall_lstm": f"{WHOLE} agent/core=lstm agent.core.width=36",
+    "bandit_lstm": "experiment=meta_bandit",
+    "bandit_srwm": "experiment=meta_bandit agent/core=srwm agent.core.width=42 agent.core.heads=6 agent.core.layers=1",
+}
 RECIPES = {
     **AGENTS, **CONTINUOUS, **ROLLOUTS, **SCALES, **SUCCESSORS, **ROLLOUT_CHAINS, **ABLATIONS, **CANDIDATES, **CONTROL, **DISCOUNTS,
-    **LOG_VARIANTS, **COMPOSITIONS, **THREE, **STRONG, **SMALL_XQC, **SAC_CHANGED, **PONG, **ACTORS, **BOUNDS, **SEQUENCES,
+    **LOG_VARIANTS, **COMPOSITIONS, **THREE, **STRONG, **SMALL_XQC, **SAC_CHANGED, **PONG, **ACTORS, **BOUNDS, **SEQUENCES, **MEMORY,
 }  # fmt: skip
 PUBLISHED_VERSION = {
     "mujoco/half_cheetah": "env.id=HalfCheetah-v4",
@@ -226,6 +235,11 @@ SETS = {
     "ipqn": (("classic/cartpole",), "steps=300000 evaluation.every=15000", ("pqn", *ROLLOUT_CHAINS)),
     "successors": (
         ("minatar/breakout", "minatar/asterix"), "steps=200000 evaluation.every=20000", ("dqn", "idqn", "is_dqn", "target_free_dqn"),
+    ),
+    "recall_segments": (
+        ("memory/recall",),
+        "steps=400000 evaluation.every=40000 evaluation.episodes=100 evaluation.num=100 evaluation.final_episodes=400",
+        ("recall_exact", "recall_truncated"),
     ),
 }  # fmt: skip
 """Tasks, budget, and the agents that are trained unless --agents names others."""

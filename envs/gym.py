@@ -297,10 +297,14 @@ class Gym(Registered):
         one_of(self, channels=(None, "first", "last"), mask=(None, True, False))
         object.__setattr__(self, "wrappers", wrapper_entries(self.wrappers))
 
-    def build(self, evaluation: bool = False) -> GymGame:
+    def made(self) -> gymnasium.Env:
+        """The environment in its wrappers."""
         if self.package:
             import_package(self.package)
-        env = wrap(make(self.id, self.max_episode_steps, self.kwargs), self.wrappers)
+        return wrap(make(self.id, self.max_episode_steps, self.kwargs), self.wrappers)
+
+    def build(self, evaluation: bool = False) -> GymGame:
+        env = self.made()
         try:
             return GymGame(env, self.channels, self.mask)
         except ValueError as error:

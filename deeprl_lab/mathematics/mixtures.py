@@ -6,56 +6,68 @@
              (Veness et al., 2013); a single step is never cut
     lin      after step t a segment that began at t_c ends with probability ½ / (t − t_c + 1)         Willems (1996), linear prior
 
-Each segment has a fresh θ. All probabilities are natural logarithms. Predictors speak before the first bit.
+Each segment has a fresh θ. Predictors speak before the first bit. They take words (*N, T) side by side, and give natural logarithms of the
+probabilities of all beginnings of each, (*N, T + 1).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-
-def kt(bits: np.ndarray) -> float:
-    """ln KT(bits) = Σ ln (n_x + ½) / (t + 1), with the counts before each bit."""
-    ones = np.concatenate([[0], np.cumsum(bits)[:-1]]) if len(bits) else np.zeros(0)
-    before = np.arange(len(bits))
-    return float(np.log((np.where(bits, ones, before - ones) + 0.5) / (before + 1)).sum())
+HALF = np.log(0.5)
 
 
-def ptw(bits: np.ndarray, depth: int) -> float:
-    """ln PTW_d(bits) of at most 2^d bits: ½ KT(x) + ½ PTW_{d−1}(left half) PTW_{d−1}(right half).
+def kt(bits: np.ndarray) -> np.ndarray:
+    """ln KT = Σ ln (n_x + ½) / (t + 1), with the counts before each bit."""
+    ones = np.cumsum(bits, -1) - bits
+    before = np.arange(bits.shape[-1])
+    found = np.cumsum(np.log((np.where(bits, ones, before - ones) + 0.5) / (before + 1)), -1)
+    return np.concatenate([np.zeros((*bits.shape[:-1], 1)), found], -1)
+
+
+def ptw(bits: np.ndarray, depth: int | None = None) -> np.ndarray:
+    """ln PTW_d of at most 2^d bits: ½ KT(x) + ½ PTW_{d−1}(left half) PTW_{d−1}(right half); None: the smallest d that holds all bits.
 
     Raises:
         ValueError: more than 2^depth bits.
     """
-    if len(bits) > 1 << depth:
-        raise ValueError(f"{len(bits)} bits do not fit in an interval of {1 << depth}: a depth of {(len(bits) - 1).bit_length()} does")
-    if depth == 0 or not len(bits):
+    steps = bits.shape[-1]
+    least = max(steps - 1, 0).bit_length()
+    depth = least if depth is None else depth
+    if depth < least:
+        raise ValueError(f"{steps} bits do not fit in an interval of {1 << depth}: a depth of {least} does")
+    if depth == 0 or not steps:
         return kt(bits)
     half = 1 << (depth - 1)
-    return float(np.logaddexp(np.log(0.5) + kt(bits), np.log(0.5) + ptw(bits[:half], depth - 1) + ptw(bits[half:], depth - 1)))
+    left, right = ptw(bits[..., :half], depth - 1), ptw(bits[..., half:], depth - 1)
+    cut = np.concatenate([left, left[..., -1:] + right[..., 1:]], -1)
+    found = np.logaddexp(HALF + kt(bits), HALF + cut)
+    found[..., 0] = 0.0
+    return found
 
 
-def lin(bits: np.ndarray) -> float:
-    """ln of the mixture over all segmentations by the linear prior, in O(t²)."""
-    weights, counts = np.ones(1), np.zeros((1, 2))  # of each possible start of the present segment
-    total = 0.0
-    for bit in bits:
-        lengths = counts.sum(1)
-        weights = weights * (counts[:, int(bit)] + 0.5) / (lengths + 1)
-        counts[:, int(bit)] += 1
-        scale = weights.sum()
-        total += np.log(scale)
-        weights /= scale
-        ends = 0.5 / (lengths + 1)
-        weights, counts = np.append(weights * (1 - ends), (weights * ends).sum()), np.vstack([counts, np.zeros(2)])
-    return float(total)
+def lin(bits: np.ndarray) -> np.ndarray:
+    """ln of the mixture over all segmentations by the linear prior, in O(T²)."""
+    lead = bits.shape[:-1]
+    weights, counts, found = np.ones((*lead, 1)), np.zeros((2, *lead, 1)), [np.zeros(lead)]  # of each possible start of the segment
+    for bit in np.moveaxis(bits, -1, 0):
+        lengths, seen = counts.sum(0), np.stack([bit == 0, bit == 1])[..., None]
+        weights = weights * ((counts * seen).sum(0) + 0.5) / (lengths + 1)
+        counts = counts + seen
+        scale = weights.sum(-1, keepdims=True)
+        found.append(found[-1] + np.log(scale[..., 0]))
+        weights, ends = weights / scale, 0.5 / (lengths + 1)
+        weights = np.concatenate([weights * (1 - ends), (weights * ends).sum(-1, keepdims=True)], -1)
+        counts = np.concatenate([counts, np.zeros((2, *lead, 1))], -1)
+    return np.stack(found, -1)
+
+
+PREDICTORS = {"kt": kt, "ptw": ptw, "lin": lin}
 
 
 def losses(bits: np.ndarray, name: str) -> np.ndarray:
-    """−ln P(x_t | x_<t) of each bit by the predictor kt, ptw (of the smallest depth that holds all bits) or lin, (T,)."""
-    depth = max(len(bits) - 1, 0).bit_length()
-    predictor = {"kt": kt, "ptw": lambda x: ptw(x, depth), "lin": lin}[name]
-    return -np.diff([predictor(bits[:t]) for t in range(len(bits) + 1)])
+    """−ln P(x_t | x_<t) of each bit (*N, T) by a predictor: kt, ptw of the smallest depth, lin."""
+    return -np.diff(PREDICTORS[name](bits))
 
 
 def changes(name: str, steps: int, random: np.random.Generator) -> np.ndarray:

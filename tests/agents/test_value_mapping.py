@@ -91,6 +91,15 @@ def test_values_of_the_signed_root():
     torch.testing.assert_close(Asinh(scale=0.5).forward(x), torch.asinh(x / 0.5) * 0.5)
 
 
+def test_a_target_of_three_steps_in_units_of_the_root():
+    """R2D2's ε = 0.001: rewards 1, 0, 2, γ = 0.9, then a value of 2 in units of the map. Without the inverse it would be 1.257520."""
+    root = SignedRoot(epsilon=0.001)
+    assert root.forward(numbers(1.0, 3.0, -8.0, 99.0, 1e4)).tolist() == pytest.approx([0.415214, 1.003, -2.008, 9.099, 109.005], abs=1e-6)
+    assert root.inverse(numbers(1.0, 2.0, 10.0)).tolist() == pytest.approx([2.988057, 7.952349, 117.430323], abs=1e-6)
+    target = 1 + 0.9**2 * 2 + 0.9**3 * root.inverse(numbers(2.0))
+    assert root.forward(target).tolist() == pytest.approx([2.077173], abs=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", MAPS)
 def test_inverses_stay_finite(name, dtype):

@@ -1,53 +1,12 @@
-"""Worlds that need memory: returns of the best policy, of one without memory and at random, and the exact optima of bandits."""
+"""Worlds that need memory: returns of the best policy, of one without memory and at random. Exact optima of bandits: tests/lab."""
 
 from __future__ import annotations
-
-from functools import cache
 
 import numpy as np
 import pytest
 
 from deeprl.envs.bandits import Bandit, LatentBandit, SwitchingBandit
 from deeprl.envs.memory import DOWN, FORWARD, UP, Recall, RepeatK, TMaze
-
-
-def bayes_optimum(steps: int) -> float:
-    """Expected total reward of the best policy of `bandit`, by dynamic programming over wins and losses of both arms."""
-
-    @cache
-    def value(wins: tuple[int, int], losses: tuple[int, int]) -> float:
-        if sum(wins) + sum(losses) == steps:
-            return 0.0
-        totals = []
-        for arm in (0, 1):
-            p = (wins[arm] + 1) / (wins[arm] + losses[arm] + 2)
-            one = (1, 0) if arm == 0 else (0, 1)
-            won = value((wins[0] + one[0], wins[1] + one[1]), losses)
-            lost = value(wins, (losses[0] + one[0], losses[1] + one[1]))
-            totals.append(p * (1 + won) + (1 - p) * lost)
-        return max(totals)
-
-    return value((0, 0), (0, 0))
-
-
-def belief_optimum(steps: int, swap: float, good: float = 0.8, bad: float = 0.2) -> float:
-    """Expected total reward of the best policy that knows the two contexts and `swap`, by dynamic programming over the belief that the
-    first arm is the good one. `latent_bandit` has swap 0, good 0.9, bad 0.1.
-    """
-
-    @cache
-    def value(left: int, belief: float) -> float:
-        if left == 0:
-            return 0.0
-        totals = []
-        for first, second in ((good, bad), (bad, good)):  # of arm 0 and of arm 1 if the first arm is good, and if it is not
-            p = belief * first + (1 - belief) * second
-            after = [belief * first / p if p else belief, belief * (1 - first) / (1 - p) if p < 1 else belief]
-            won, lost = (value(left - 1, round(b * (1 - swap) + (1 - b) * swap, 12)) for b in after)
-            totals.append(p * (1 + won) + (1 - p) * lost)
-        return max(totals)
-
-    return value(steps, 0.5)
 
 
 def played(game, policy, episodes=200):
@@ -99,31 +58,6 @@ def test_repeat_k_is_worth_one_with_memory_and_minus_a_half_at_random():
     assert played(game, lambda seen: 1).mean() == pytest.approx(-0.5, abs=0.02)
     with pytest.raises(ValueError, match="steps must be above k=3, not 3"):
         RepeatK(k=3, steps=3)
-
-
-@pytest.mark.parametrize(("steps", "best"), [(5, 2.8889), (10, 6.0218), (20, 12.4313)])
-def test_the_best_of_two_arms_with_uniform_priors(steps, best):
-    assert bayes_optimum(steps) == pytest.approx(best, abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("steps", "swap", "best"),
-    [
-        (10, 0.0, 7.2139),
-        (10, 0.05, 6.7225),
-        (10, 0.1, 6.3952),
-        (10, 0.3, 5.6480),
-        (20, 0.0, 15.1707),
-        *(pytest.param(*row, marks=pytest.mark.exhaustive) for row in ((20, 0.1, 12.9857), (20, 0.3, 11.3680))),  # millions of beliefs
-    ],
-)
-def test_the_best_of_swapping_arms(steps, swap, best):
-    assert belief_optimum(steps, swap) == pytest.approx(best, abs=1e-4)
-
-
-@pytest.mark.parametrize(("steps", "best"), [(1, 0.5), (2, 1.32), (3, 2.14), (5, 3.8952), (10, 8.3764)])
-def test_the_best_of_two_contexts(steps, best):
-    assert belief_optimum(steps, 0.0, 0.9, 0.1) == pytest.approx(best, abs=1e-4)
 
 
 @pytest.mark.parametrize("choice", [Bandit(), SwitchingBandit(), LatentBandit()])

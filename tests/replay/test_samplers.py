@@ -76,6 +76,15 @@ def test_probabilities_of_the_table():
     assert draws.tree.leaves[:4] / draws.tree.total == pytest.approx([0.1482, 0.2247, 0.2866, 0.3405], abs=5e-5)
 
 
+def test_worked_priorities_of_r2d2():
+    """Priorities 4, 1, 1, 1/4, exponents 0.9, and 0.6 of the weights, which acme has."""
+    draws, live = Prioritized(alpha=0.9, beta=Constant(0.6), epsilon=0.0).over(4), Live(0, 4, 4)
+    draws.update(np.arange(4), np.array([4.0, 1.0, 1.0, 0.25]), live)
+    probability = draws.tree.leaves[:4] / draws.tree.total
+    assert probability.tolist() == pytest.approx([0.603566, 0.173329, 0.173329, 0.049776], abs=1e-6)
+    assert draws.draw(middles(probability), live, 0)[1] == pytest.approx([0.223756, 0.473029, 0.473029, 1.0], abs=1e-6)
+
+
 def test_normalization_decides_what_weight_a_batch_without_the_rarest_row_gets():
     for normalization, largest in (("batch", 1.0), ("global", 1 / 3)):
         draws, live = four(alpha=1.0, beta=Constant(1.0), normalization=normalization)

@@ -47,8 +47,8 @@ def _create(root: str, config: DictConfig) -> Path:
 
 def env_name(config: DictConfig) -> str:
     """Name of the environment: "classic/cartpole". With the options `gym`, `function` and `vector`, which are for all ids and functions, it
-    contains that: "gym/Blackjack-v1", "function/my_module:make"."""
+    contains that: "gym/Blackjack-v1", "gym/last_action/Blackjack-v1", "function/my_module:make"."""
     name = str(config.hydra.runtime.choices["env"])
-    keys = {"gym": ["env.id"], "function": ["env.function"], "vector": ["env.id", "env.function"]}.get(name, [])
+    keys = {"gym": ["env.id"], "function": ["env.function"], "vector": ["env.id", "env.function"]}.get(name.split("/")[0], [])
     inside = next(filter(None, (OmegaConf.select(config, key, throw_on_missing=False) for key in keys)), None)
     return f"{name}/{inside}" if inside else name

@@ -146,6 +146,41 @@ def test_segments_with_carried_sensitivities_have_the_gradient_of_the_whole():
     assert not torch.allclose(truncated[0], expected[0])
 
 
+@pytest.mark.parametrize(("choice", "times"), [(ExactELSTM(6), 1), (ELSTM(6), 4)])
+def test_what_an_update_keeps_does_not_grow_with_the_episode(choice, times):
+    """Numbers that autograd holds until the gradient of the last answer: by real-time learning those of the segment, after 2 segments and
+    after 8; through time those of every segment."""
+
+    def held(segments: int) -> int:
+        core, sizes = made(choice), []
+        for parameter in core.parameters():
+            parameter.requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: sizes.append(tensor.numel()) or tensor, lambda tensor: tensor):
+            state = core.start(B)
+            for _ in range(segments):
+                sizes = sizes if state.requires_grad else sizes[:0]  # what came before is let go
+                states = unroll(core, rows(), state, NEVER)[1]
+                state = states[:, -1]
+        return sum(sizes)
+
+    assert held(8) == pytest.approx(times * held(2), rel=0.05)
+
+
+def test_units_remember_as_long_as_the_horizon_says():
+    """f = u / (1 + u), u from 1 to the horizon: at most 1 + horizon steps. A horizon of 1 is ½, the bias 0 of the authors."""
+    core = ELSTM(1000, horizon=40).build(INPUTS, N)
+    initialise(core, 3, "core")
+    steps = 1 / (1 - core.bias_c[:, 0].sigmoid())
+    assert 2 <= steps.min() < 2.2
+    assert 40 < steps.max() <= 41
+    assert not core.bias_c[:, 1].any()
+    plain = made(ELSTM(6))
+    assert not plain.bias_c.any()
+    assert torch.equal(plain.weight_x, made(ELSTM(6, horizon=40)).weight_x)
+    with pytest.raises(ValueError, match="horizon must be at least 1"):
+        ELSTM(6, horizon=0.5)
+
+
 def test_the_encoder_gets_the_gradient_within_a_step():
     core, x = made(ELSTM(6)), rows().requires_grad_()
     y, _ = unroll(exact(core), x, exact(core).start(B), NEVER)

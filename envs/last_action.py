@@ -1,0 +1,49 @@
+"""The last action and the last reward as a part of each observation: `env=gym/last_action`, for agents that remember (agent/core).
+
+    o_t, a_{t-1}, r_{t-1}        a one-hot, or as it is; both are zeros in the first row of an episode (Kapturowski et al., 2019)
+
+It stands in the environment, not in the core, because everything behind the environment then has them without a word: stored rows and their
+successors, evaluation, an exported policy; and an environment that is restored repeats its actions, which restores these numbers too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from .gym import Gym
+
+
+class LastAction(gymnasium.Wrapper):
+    """Observations {action, observation, reward}, which agents see as one vector in this order; the raw reward, an action flattened."""
+
+    def __init__(self, env: gymnasium.Env):
+        super().__init__(env)
+        self.zeros = np.zeros(spaces.flatdim(env.action_space), np.float32)
+        action = spaces.Box(-np.inf, np.inf, self.zeros.shape)
+        reward = spaces.Box(-np.inf, np.inf, (1,))
+        self.observation_space = spaces.Dict({"action": action, "observation": env.observation_space, "reward": reward})
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        observation, info = self.env.reset(**kwargs)
+        return self.shown(observation, self.zeros, 0.0), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        observation, reward, *rest = self.env.step(action)
+        taken: Any = spaces.flatten(self.env.action_space, action)
+        return self.shown(observation, taken.astype(np.float32), float(reward)), reward, *rest  # type: ignore[return-value]
+
+    def shown(self, observation: Any, action: np.ndarray, reward: float) -> dict[str, Any]:
+        return {"action": action, "observation": observation, "reward": np.array([reward], np.float32)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GymLastAction(Gym):
+    """Wrappers of the user stand inside, so that the reward is the one which the agent gets."""
+
+    def made(self) -> gymnasium.Env:
+        return LastAction(super().made())
