@@ -2,7 +2,7 @@
 
     python -m benchmarks.memory SET --folder FOLDER    trains what is not stored, one run after the other, and prints the table
     python -m benchmarks.memory SET --table            prints what is stored
-    SET: recall_segments, recall_cores, memory_bandit, memory_switching: of benchmarks/recipes.py, whose rule is in docs/claims.md
+    SET: recall_segments, recall_cores, memory_bandit, memory_bandit_cores, memory_switching; the rule is in docs/claims.md
 
 Results are in benchmarks/results/memory.json. The greedy policies of bandits play 100,000 fresh tasks (switching arms: 20,000 of each
 probability). Their totals stand beside the exact optimum, that of an agent which knows the prior, and the probability of a swap. Decisions
@@ -24,7 +24,10 @@ from benchmarks.recipes import SETS
 from deeprl_lab.mathematics.bandits import Believed, Counted
 
 FILE = RESULTS / "memory.json"
-SEEDS = {"recall_segments": range(5), "recall_cores": range(3), "memory_bandit": range(3), "memory_switching": range(3)}
+SEEDS = {
+    "recall_segments": range(5), "recall_cores": range(3),
+    "memory_bandit": range(3), "memory_bandit_cores": range(3), "memory_switching": range(3),
+}  # fmt: skip
 SWAPS = (0.0, 0.05, 0.1, 0.3)
 STEPS, TIE = 20, 1e-6
 Policy = Callable[[np.ndarray], np.ndarray]
@@ -90,7 +93,7 @@ def tasks_of(name: str, policy: Callable[[], Policy], seed: int) -> dict[str, di
         policy: gives one that has seen nothing.
     """
     random = np.random.default_rng([seed, 3])
-    if name == "memory_bandit":
+    if "switching" not in name:
         return {"0": played(policy(), random.random((100_000, 2)), 0.0, Counts(100_000), random)}
     found = {}
     for swap in SWAPS:
@@ -124,7 +127,8 @@ def table(name: str, lines: list[dict]) -> str:
     rows = []
     for agent in SETS[name][2]:
         for env in SETS[name][0]:
-            runs = sorted([line for line in lines if (line["name"], line["env"]) == (agent, env)], key=lambda line: line["seed"])
+            own = [line for line in lines if (line["name"], line["env"]) == (agent, env) and f"steps={line['steps']} " in SETS[name][1]]
+            runs = sorted(own, key=lambda line: line["seed"])
             if runs:
                 finals = [final(run) for run in runs]
                 each = ", ".join(f"{value:.2f}" for value in finals)
@@ -151,12 +155,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=SEEDS, metavar="SET")
     parser.add_argument("--folder", type=Path, help="of the run folders")
+    parser.add_argument("--seeds", nargs="+", type=int, help="some of those of the set")
     parser.add_argument("--table", action="store_true", help="only print the table")
     options = parser.parse_args()
     if options.folder is None and not options.table:
         parser.error("--folder says where the run folders go; or print what there is with --table")
     if not options.table:
-        train_all(options.name, planned(options.name, None, SEEDS[options.name]), options.folder, FILE, "fast")
+        train_all(options.name, planned(options.name, None, options.seeds or SEEDS[options.name]), options.folder, FILE, "fast")
         lines = measured(options.name, options.folder.resolve(), stored(FILE))
         FILE.write_text("[\n" + ",\n".join(json.dumps(line) for line in lines) + "\n]\n")
     print(table(options.name, stored(FILE)))

@@ -172,6 +172,7 @@ PUBLISHED_VERSION = {
 FIVE = tuple(PUBLISHED_VERSION)
 LOG_MAPPED = ("log_dqn", "loglin_dqn")
 """Not for CartPole, because a reward in every step is not what a logarithm is for (docs/algorithms/log_dqn.md)."""
+TASKS = "evaluation.every=250000 evaluation.episodes=500 evaluation.num=500 evaluation.final_episodes=1000"
 SETS = {
     "cartpole": (("classic/cartpole",), "steps=150000", AGENTS),
     "holds": (("classic/cartpole",), "steps=150000", ("dqn", "iqn", "c51", "munchausen_dqn", "mvi", "dueling_dqn", "idqn")),
@@ -238,9 +239,17 @@ SETS = {
     ),
     "recall_segments": (
         ("memory/recall",),
-        "steps=400000 evaluation.every=40000 evaluation.episodes=100 evaluation.num=100 evaluation.final_episodes=400",
+        "steps=250000 evaluation.every=50000 evaluation.episodes=100 evaluation.num=100 evaluation.final_episodes=400",
         ("recall_exact", "recall_truncated"),
     ),
+    "recall_cores": (
+        ("memory/recall",),
+        "steps=100000 evaluation.every=20000 evaluation.episodes=100 evaluation.num=100 evaluation.final_episodes=400",
+        ("recall_lstm", "recall_srwm"),
+    ),
+    "memory_bandit": (("memory/bandit",), f"steps=1250000 {TASKS}", ("bandit_lstm",)),
+    "memory_bandit_cores": (("memory/bandit",), f"steps=500000 {TASKS}", ("bandit_lstm", "bandit_srwm")),
+    "memory_switching": (("memory/switching_bandit",), f"steps=1500000 {TASKS}", ("bandit_lstm",)),
 }  # fmt: skip
 """Tasks, budget, and the agents that are trained unless --agents names others."""
 AS_PUBLISHED = ("xqc_choice", "headline", "headline_xqc", "sac_hopper")

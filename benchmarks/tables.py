@@ -108,11 +108,11 @@ def experiment_table() -> str:
 def environment_table() -> str:
     """A row for each family, with the names of its environments, and for each environment of one's own with its first comment."""
     prepare()
-    families = dict[str, list[str]]()
+    families = dict[tuple[str, bool], list[str]]()  # a file may have the name of a folder
     for family, _, name in (env.partition("/") for env in ours("env") if not env.startswith("toy/")):  # for tests
-        families.setdefault(family, []).append(name)
+        families.setdefault((family, not name), []).append(name)
     rows = []
-    for family, names in families.items():
+    for (family, _), names in families.items():
         files = [path for name in names if (path := folders.file("env", f"{family}/{name}".rstrip("/")))]
         found = {extra for path in files for extra in re.findall(r"\[(\w+)\]", caption(path))}
         needs = f"extra `{found.pop()}`" if found else ""

@@ -20,12 +20,13 @@ def test_options_stand_in_groups_by_what_they_need(monkeypatch):
 
 
 def test_environments_have_rows_by_family(monkeypatch):
-    monkeypatch.setattr(tables, "options", lambda slot: ["atari/pong", "box2d/car_racing", "gym", "toy/chain"])
+    monkeypatch.setattr(tables, "options", lambda slot: ["atari/pong", "box2d/car_racing", "gym", "gym/last_action", "toy/chain"])
     rows = tables.environment_table().splitlines()[2:]
     assert rows[0] == "| `atari/…` | An Atari game of ale-py, as in `env=atari/pong` |  |"
     assert rows[1] == "| `box2d/…` | `car_racing` | extra `box2d` |"
     assert rows[2].startswith("| `gym` | Any other Gymnasium environment: `env=gym` ")
-    assert len(rows) == 3
+    assert rows[3] == "| `gym/…` | `last_action` |  |"
+    assert len(rows) == 4
 
 
 def test_what_stands_outside_of_the_markers_stays():
