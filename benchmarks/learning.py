@@ -19,7 +19,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,12 +47,22 @@ def stored(results: Path) -> list[dict]:
 
 
 def keep(line: dict, results: Path) -> None:
-    """Add one run to the results, under a lock, because several processes write."""
+    """Add one run to the results."""
+    written(results, lambda lines: [*lines, line])
+
+
+def change(line: dict, results: Path) -> None:
+    """Put what is now known of a run in place of what was stored of it."""
+    keys = ("name", "env", "seed", "steps")
+    written(results, lambda lines: [line if all(each[key] == line[key] for key in keys) else each for each in lines])
+
+
+def written(results: Path, changed: Callable[[list[dict]], list[dict]]) -> None:
+    """Under a lock, because several processes write."""
     with open(__file__) as lock:  # a file that is there anyway: nothing is left behind
         fcntl.flock(lock, fcntl.LOCK_EX)
-        lines = [*stored(results), line]
         part = results.with_suffix(".partial")
-        part.write_text("[\n" + ",\n".join(json.dumps(each) for each in lines) + "\n]\n")
+        part.write_text("[\n" + ",\n".join(json.dumps(each) for each in changed(stored(results))) + "\n]\n")
         part.replace(results)
 
 

@@ -12,14 +12,13 @@ are the pulls, in the policy's own histories, that have the larger value of both
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.evidence import final, with_interval
-from benchmarks.learning import RESULTS, interval, planned, stored, train_all
+from benchmarks.learning import RESULTS, change, interval, planned, stored, train_all
 from benchmarks.recipes import SETS
 from deeprl_lab.mathematics.bandits import Believed, Counted
 
@@ -103,23 +102,26 @@ def tasks_of(name: str, policy: Callable[[], Policy], seed: int) -> dict[str, di
     return found
 
 
-def measured(name: str, folder: Path, lines: list[dict]) -> list[dict]:
-    """Lines of the results, with the tasks of runs that lack them and whose folder is there."""
+def measured(name: str, folder: Path, line: dict) -> dict[str, dict[str, float]] | None:
+    """The tasks of a run of a set that lacks them and whose folder is there."""
     from deeprl import load
 
-    found = []
-    for line in lines:
-        path = folder / f"{line['name']}-{line['env'].replace('/', '_')}-{line['seed']}-{line['steps']}"
-        if "tasks" not in line and "bandit" in line["env"] and line["name"] in SETS[name][2] and path.exists():
-            run = load(path)
+    path = folder / f"{line['name']}-{line['env'].replace('/', '_')}-{line['seed']}-{line['steps']}"
+    if "tasks" in line or "bandit" not in line["env"] or not of(name, line) or not path.exists():
+        return None
+    run = load(path)
 
-            def policy(run=run) -> Policy:
-                run.reset()
-                return run.act_on_rows
+    def policy() -> Policy:
+        run.reset()
+        return run.act_on_rows
 
-            line = {**line, "tasks": tasks_of(name, policy, line["seed"])}
-        found.append(line)
-    return found
+    return tasks_of(name, policy, line["seed"])
+
+
+def of(name: str, line: dict) -> bool:
+    """Whether a run is one of a set."""
+    envs, words, agents = SETS[name]
+    return line["name"] in agents and line["env"] in envs and f"steps={line['steps']}" in words.split()
 
 
 def table(name: str, lines: list[dict]) -> str:
@@ -127,7 +129,7 @@ def table(name: str, lines: list[dict]) -> str:
     rows = []
     for agent in SETS[name][2]:
         for env in SETS[name][0]:
-            own = [line for line in lines if (line["name"], line["env"]) == (agent, env) and f"steps={line['steps']} " in SETS[name][1]]
+            own = [line for line in lines if (line["name"], line["env"]) == (agent, env) and of(name, line)]
             runs = sorted(own, key=lambda line: line["seed"])
             if runs:
                 finals = [final(run) for run in runs]
@@ -162,8 +164,9 @@ def main() -> None:
         parser.error("--folder says where the run folders go; or print what there is with --table")
     if not options.table:
         train_all(options.name, planned(options.name, None, options.seeds or SEEDS[options.name]), options.folder, FILE, "fast")
-        lines = measured(options.name, options.folder.resolve(), stored(FILE))
-        FILE.write_text("[\n" + ",\n".join(json.dumps(line) for line in lines) + "\n]\n")
+        for line in stored(FILE):
+            if tasks := measured(options.name, options.folder.resolve(), line):
+                change({**line, "tasks": tasks}, FILE)
     print(table(options.name, stored(FILE)))
 
 

@@ -244,7 +244,7 @@ SETS = {
     ),
     "recall_cores": (
         ("memory/recall",),
-        "steps=100000 evaluation.every=20000 evaluation.episodes=100 evaluation.num=100 evaluation.final_episodes=400",
+        "steps=200000 evaluation.every=40000 evaluation.episodes=100 evaluation.num=100 evaluation.final_episodes=400",
         ("recall_lstm", "recall_srwm"),
     ),
     "memory_bandit": (("memory/bandit",), f"steps=1250000 {TASKS}", ("bandit_lstm",)),

@@ -602,7 +602,7 @@ def test_every_configuration_builds(name):
             "function": ["env.function=gymnasium.envs.classic_control:CartPoleEnv"],
             "vector": ["env.id=CartPole-v1", "+env.kwargs.vectorization_mode=sync"],
         }
-        config = hydra.compose(overrides=[f"+env={name}", "env.num=2", *needed.get(name, [])])
+        config = hydra.compose(overrides=[f"+env={name}", "env.num=2", *needed.get(name.split("/")[0], [])])
     choice = hydra.utils.instantiate(config.env)
     assert choice.num == 2
     assert choice.spec() == choice.build().spec
