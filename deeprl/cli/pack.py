@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     from deeprl.running.runs.archive import pack
     from deeprl.running.runs.folder import RunFolder
     from deeprl.running.session.api import load
-    from deeprl.tools.pack.card import card
+    from deeprl.tools.export.card import card
 
     found = load(options.run, options.checkpoint, tuple(options.allow_package))
     names, seed = found.config["names"], found.config["seed"]
