@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from deeprl.extend import Batch, Improvement, average, in_range
+from deeprl.extend import ActorView, Batch, Improvement, average, in_range
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class NearTheData(Improvement):
     def __post_init__(self):
         in_range(self, alpha=(0, None))
 
-    def loss(self, value: Tensor, action: Tensor, batch: Batch) -> Tensor:
+    def loss(self, view: ActorView, batch: Batch) -> Tensor:
+        value = view.value
         size = average(value.detach().abs().unsqueeze(0), batch.valid)
-        return (action - batch.action).square().mean(-1) - self.alpha / size.clamp(min=1e-8) * value
+        return (view.action - batch.action).square().mean(-1) - self.alpha / size.clamp(min=1e-8) * value

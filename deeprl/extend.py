@@ -31,8 +31,9 @@ from deeprl.learning.parts.exploration import (
     certain,
     epsilon_greedy_action,
 )
-from deeprl.learning.parts.improvement import Improvement
+from deeprl.learning.parts.improvement import ActorView, Improvement
 from deeprl.learning.parts.rate import Rate
+from deeprl.learning.parts.state_value import StateValue
 from deeprl.learning.parts.weighting import Weighting
 from deeprl.learning.parts.window import Window
 from deeprl.learning.plan import Plan
@@ -61,7 +62,8 @@ __all__ = [  # noqa: RUF022 (grouped by what they are for)
     # Values that a head predicts, the units of a prediction, distances
     "ScalarValues", "MaskedValues", "Mapping", "Reduction", "squared", "average",
     # Parts that an agent owns, built from its plan
-    "Plan", "Chain", "Window", "MakeNetwork", "follow_", "Weighting", "Auxiliary", "Rate", "Objective", "Improvement",
+    "Plan", "Chain", "Window", "MakeNetwork", "follow_", "Weighting", "Auxiliary", "Rate", "Objective", "Improvement", "ActorView",
+    "StateValue",
     # A rule of exploration: ticks in, actions with their probabilities out
     "ValueExploration", "ActorExploration", "Tick", "Policy", "Memory", "Explored", "epsilon_greedy_action", "Constant",
     # Networks with a stack axis; a core remembers between torso and head

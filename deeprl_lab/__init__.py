@@ -1,6 +1,6 @@
 """The lab: tabular and linear agents with exact answers, in worlds whose optima are known. The first extension of deeprl.
 
-    mathematics/        functions on NumPy arrays: finite MDPs, planners, risk measures, uncertainty sets, least squares, bonuses
+    mathematics/        functions on arrays: finite MDPs, planners, risk measures, uncertainty sets, least squares, bonuses
     envs/               worlds, one `EnvChoice` each
     planning_agent.py   the agent that observes, acts and plans again
     agents/             one paper a file

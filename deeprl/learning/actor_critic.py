@@ -22,7 +22,7 @@ from torch import Tensor
 from deeprl.choice import Part, counts
 from deeprl.learning.agent import CORE, Agent, Infer, of_iterations, watching
 from deeprl.learning.networks.blocks import initialise, learning
-from deeprl.learning.networks.critics import ONLY, Critics, ensemble_loss, ensemble_returns, for_each, pair, pair_spec
+from deeprl.learning.networks.critics import Critics, ensemble_loss, ensemble_returns, for_each, pair, pair_spec
 from deeprl.learning.networks.mapped import wrapped
 from deeprl.learning.networks.value_network import Networks
 from deeprl.learning.networks.weight_norm import weight_normalise
@@ -30,7 +30,8 @@ from deeprl.learning.objective import Objective, without_decay
 from deeprl.learning.parts.actor_value import ActorValue
 from deeprl.learning.parts.choices import CriticChoices, ImageChoices, PolicyChoices, TargetChoices
 from deeprl.learning.parts.exploration import ActorExploration, Tick
-from deeprl.learning.parts.pairs import followed, played
+from deeprl.learning.parts.improvement import ActorView
+from deeprl.learning.parts.pairs import followed, paired, played
 from deeprl.learning.parts.rate import Rate
 from deeprl.learning.parts.resets import Resets, renew_
 from deeprl.learning.parts.target_actor import target_of
@@ -106,14 +107,15 @@ class ActorCritic(Agent):
         if self.encoder is not None and self.core.needs:
             raise ValueError("agent/core must be none with images, because actor and critics share the encoder: take vectors, or agent=ppo")
         networks = Networks(space, critic.torso.resolve(space), seed, self.core)
-        plan = Plan(space, networks.torso, self.normalize, critic.optimizer, self.targets, critic.head, networks.scalars, observed.scalars)
-        self.auxiliary = critic.auxiliary(plan=plan)
+        built = (critic.head, networks.scalars, observed.scalars, spec.action_dim)
+        plan = Plan(space, networks.torso, self.normalize, critic.optimizer, self.targets, *built)
+        self.auxiliary, self.state_value = critic.auxiliary(plan=plan), target.state_value(plan=plan)
         head = wrapped(critic.head, critic.mapping, self.rewards)
         critics = Critics(networks, head, critic.ensemble, critic.head.share, self.auxiliary.beside)
         self.chain = target.chain(critics)
         if self.chain.anchors:
             raise ValueError(
-                "chain=iterated_shared has no target network, which critics that serve an actor need: choose another agent/chain"
+                "chain=iterated_shared has no target network, which critics that serve an actor need: take another agent/chain"
             )
         self.auxiliary.check(self.chain)
         self.weighting = critic.weighting(plan=plan, chain=self.chain)
@@ -134,6 +136,7 @@ class ActorCritic(Agent):
         alpha = self.temperature.groups(without_decay(actor.optimizer))
         self.objectives = {
             **self.weighting.trained(self.views),
+            **self.state_value.objectives(self.taken_value),
             "critic": Objective.of(self.critic_loss, [self.chain.online, self.encoder], critic.optimizer, own),
             "actor": Objective.of(self.actor_loss, [self.actor], actor.optimizer, alpha),
         }
@@ -143,39 +146,20 @@ class ActorCritic(Agent):
         self.clock = Clock(self.chain.periods)
 
     def views(self, batch: Batch) -> tuple[View, View, Batch]:
-        """Online and target critics at both ends of a batch, and the batch as critics see it:
-
-            obs     (s, a)     next_obs                 (s', a')           extra["successor"]   (s_{t+1}, a_{t+1})
-            action  `ONLY`     extra["next_log_prob"]   log π(a'|s')       extra["observed"]    s alone, beside a successor
-
-        a' and a_{t+1} are actions of the policy. They and their observations have no gradient.
-        """
+        """Online and target critics at both ends of a batch, and the batch as critics see it, see `deeprl.learning.parts.pairs`."""
+        follower = self.target_actor or self.actor
         if self.state_size:
-            rows = normalized(batch, self.normalize)
-            batch = followed(rows, self.target_actor or self.actor, self.backup, self.chain.online.core)
-            return *self.chain.views(batch), batch
-        shift = batch.noise.get("shift")  # of the pixels of images, see `deeprl.learning.networks.encoders`; not that of a chain
-        shift_now, shift_next = (None, None) if shift is None else shift.split(2, -1)
-
-        def with_policy_action(obs: Tensor) -> tuple[Tensor, Tensor | None]:
-            """(s', a') with a' ~ π, (*B, S + D), and log π(a'|s'), (*B,)"""
-            obs = self.seen(obs, shift_next)
-            action, log_prob = self.backup.next_action(self.target_actor or self.actor, obs, batch.noise)
-            return pair(obs, action), log_prob
-
-        extra = dict(batch.extra)
-        with torch.no_grad():
-            next_obs, log_prob = with_policy_action(batch.next_obs)
-            if log_prob is not None:
-                extra["next_log_prob"] = log_prob
-            if "successor" in extra:
-                extra |= {"successor": with_policy_action(extra["successor"])[0], "observed": self.normalize(batch.obs)}
-        obs = pair(self.seen(batch.obs, shift_now), batch.action)  # with gradient, because the critics' loss trains the encoder
-        batch = batch._replace(obs=obs, action=ONLY, next_obs=next_obs, extra=extra)
-        return *self.chain.views(batch), batch
+            batch = followed(normalized(batch, self.normalize), follower, self.backup, self.chain.online.core)
+        else:
+            batch = paired(batch, follower, self.backup, self.seen, self.normalize, alone=self.state_value.learned)
+        online, target = self.chain.views(batch)
+        online.policy = self.actor
+        return online, target, batch
 
     def future(self, target: View, batch: Batch) -> Returns:
-        """Return of the next state with the entropy there, atoms (K, *B, N)."""
+        """Return of the next state with the entropy there, atoms (K, *B, N); V(s') where there is such a network."""
+        if self.state_value.learned:
+            return Returns(self.state_value(batch.extra["next_observed"]).expand(self.chain.length, *batch.discount.shape).unsqueeze(-1))
         reduced = self.reduce(ensemble_returns(target.next, self.ensemble), batch.noise["reduce"])
         return self.temperature.add_entropy(reduced, batch.extra.get("next_log_prob"))
 
@@ -225,21 +209,39 @@ class ActorCritic(Agent):
     def actor_loss(self, batch: Batch) -> Term:
         """L_π, for observations (*B, S) of the batch and actions that the policy takes now. The loss of a learned temperature is added,
         because it reads the same log π(a|s)."""
-        noise = batch.noise.get("action")
+        taken, statistics = None, dict[str, Tensor]()
         if self.state_size:
-            rows, statistics = normalized(batch, self.normalize), dict[str, Tensor]()
-            features = self.actor.unrolled(rows, rows.extra["state"]).now
-            action, log_prob = self.actor.at(features, batch.discount.shape).sample(rows.obs, noise)
-            value = self.actor_value(pair(rows.obs, action), batch.noise, played(rows, self.chain.online.core))
+            rows = normalized(batch, self.normalize)
+            obs, taken = rows.obs, played(rows, self.chain.online.core)
+            outputs = self.actor.of_features(self.actor.unrolled(rows, rows.extra["state"]).now, batch.discount.shape)
         else:
             with torch.no_grad():
                 obs = self.seen(batch.obs)  # the critics alone train the encoder
-            action, log_prob, statistics = self.actor.sample_with_statistics(obs, noise, transitions(batch))
-            value = self.actor_value(pair(obs, action), batch.noise)  # (*B,)
-        loss = self.temperature.entropy_cost(log_prob) + self.improvement.loss(value, action, batch)
+            outputs, statistics = self.actor.outputs_with_statistics(obs, transitions(batch))
+        action, log_prob = self.actor.drawn(outputs, batch.noise.get("action"))
+
+        def value_of(action: Tensor) -> Tensor:
+            return self.actor_value(pair(obs, action), batch.noise, taken)  # (*B,)
+
+        view = ActorView(action, value_of, partial(self.actor.log_prob, outputs), lambda: self.advantage(batch, value_of, action))
+        loss = self.temperature.entropy_cost(log_prob) + self.improvement.loss(view, batch)
         total = average((loss + self.temperature.loss(log_prob)).unsqueeze(0), batch.valid).sum()
         metrics = {"train/actor_loss": over_valid(loss.unsqueeze(0), batch.valid), **self.temperature.metrics(log_prob)}
-        return Term(total, metrics, {} if self.renews_actor else of_torso(statistics), value)
+        return Term(total, metrics, {} if self.renews_actor else of_torso(statistics), loss)
+
+    @torch.no_grad()
+    def taken_value(self, batch: Batch) -> tuple[Tensor, Batch]:
+        """Q̄(s, a) of the actions that were taken, (*B,), by the target critics, and the batch as critics see it."""
+        _, target, batch = self.views(batch)
+        return self.reduce(ensemble_returns(target.now, self.ensemble), batch.noise["reduce"]).mean().mean(0), batch
+
+    @torch.no_grad()
+    def advantage(self, batch: Batch, value_of: Callable[[Tensor], Tensor], action: Tensor) -> Tensor:
+        """See `ActorView.advantage`."""
+        if not self.state_value.learned:
+            return value_of(batch.action) - value_of(action)
+        value, batch = self.taken_value(batch)
+        return value - self.state_value(batch.extra["observed"])
 
     def due(self, update: int) -> tuple[str, ...]:
         periods = {**dict.fromkeys(self.objectives, 1), "actor": self.actor_period, "target": self.target_period}
@@ -254,7 +256,8 @@ class ActorCritic(Agent):
     @torch.no_grad()
     def reset(self, number: int) -> None:
         """Give all networks other initial weights, those of this reset, and forget the optimizers' averages. Replay and rate stay."""
-        for place, module in {"online": self.chain.online, "actor": self.actor, "encoder": self.encoder}.items():
+        networks = {"online": self.chain.online, "actor": self.actor, "encoder": self.encoder, **self.state_value.networks()}
+        for place, module in networks.items():
             if module is not None:
                 renew_(module, self.seed, number, place)
         self.chain.reset_target()

@@ -29,6 +29,7 @@ class Plan:
         network: `network(place, stack, torsos, outputs)` builds a network of a part, over the same choice of torso, with `outputs` scalars
             per head.
         observed: the same for a network of the environment's observations, where `network` takes pairs (observation, action).
+        action_dim: D of the actions in these pairs; 0 if the actions are discrete.
     """
 
     spec: Spec
@@ -39,3 +40,4 @@ class Plan:
     head: HeadChoice
     network: Callable[..., ValueNetwork]
     observed: Callable[..., ValueNetwork]
+    action_dim: int = 0

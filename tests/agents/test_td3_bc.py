@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from deeprl.agents.td3_bc import NearTheData
+from deeprl.extend import ActorView
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.polyak import Polyak
@@ -25,27 +26,32 @@ def rows(count: int):
     return batch, batch.action + 0.2
 
 
+def loss(improvement, value, action, batch):
+    """Of a policy that takes these actions, with these values."""
+    return improvement.loss(ActorView(action, lambda _: value, None, None), batch)
+
+
 def test_a_worked_number():
     """Q = (10, −2, 4): λ = 2.5 / (16/3) = 0.46875, mean Q = 4, imitation 0.04, so L = 0.04 − 1.875."""
     batch, action = rows(3)
-    assert NearTheData().loss(VALUE, action, batch).mean().item() == pytest.approx(-1.835, abs=1e-6)
+    assert loss(NearTheData(), VALUE, action, batch).mean().item() == pytest.approx(-1.835, abs=1e-6)
 
 
 def test_a_factor_on_the_values_changes_nothing():
     batch, action = rows(3)
-    torch.testing.assert_close(NearTheData().loss(7.0 * VALUE, action, batch), NearTheData().loss(VALUE, action, batch))
+    torch.testing.assert_close(loss(NearTheData(), 7.0 * VALUE, action, batch), loss(NearTheData(), VALUE, action, batch))
 
 
 def test_without_the_value_it_is_cloning():
     batch, action = rows(3)
-    assert torch.equal(NearTheData(alpha=0.0).loss(VALUE, action, batch), (action - batch.action).square().mean(-1))
+    assert torch.equal(loss(NearTheData(alpha=0.0), VALUE, action, batch), (action - batch.action).square().mean(-1))
 
 
 def test_rows_that_are_not_valid_do_not_count_in_the_size_of_values():
     batch, action = rows(3)
     batch = batch._replace(valid=torch.tensor([True, False, True]))
     expected = 0.04 - 2.5 / 7.0 * VALUE
-    torch.testing.assert_close(NearTheData().loss(VALUE, action, batch), expected)
+    torch.testing.assert_close(loss(NearTheData(), VALUE, action, batch), expected)
 
 
 class Reference(TD3):

@@ -31,10 +31,13 @@ class SAC:
         with torch.no_grad():
             action, log_prob = self.policy(batch.next_obs, next_noise)
             y = batch.reward + batch.discount * (values(self.target_critics, batch.next_obs, action).amin(0) - alpha * log_prob)
-        loss = sum(mse_loss(q, y) for q in values(self.critics, batch.obs, batch.action))
+        loss = self.critic_loss(batch, y)
         step(self.critic_adam, loss)
         action, log_prob = self.policy(batch.obs, noise)
         step(self.actor_adam, (alpha * log_prob - values(self.critics, batch.obs, action).amin(0)).mean())
         step(self.alpha_adam, (-self.log_alpha * (log_prob.detach() + self.target_entropy)).mean())
         follow(self.target_critics, self.critics, self.tau)
         return loss.detach()
+
+    def critic_loss(self, batch, y):
+        return sum(mse_loss(q, y) for q in values(self.critics, batch.obs, batch.action))

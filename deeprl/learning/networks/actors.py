@@ -82,14 +82,12 @@ class Actor(OutputNetwork):
         """
         return self.drawn(self.outputs(obs), noise)
 
-    def sample_with_statistics(
-        self, obs: Tensor, noise: Tensor | None, counted: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
-        """`sample` in the actor's own loss, and new running statistics of the torso, see `learning`; `counted` is (*B,) here."""
+    def outputs_with_statistics(self, obs: Tensor, counted: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """`outputs` in the actor's own loss, and new running statistics of the torso, see `learning`; `counted` is (*B,) here."""
         lead = obs.shape[: obs.dim() - self.obs_dims]
         counted = None if counted is None else counted.flatten()
         features, statistics = learning(self.torso, obs.flatten(0, len(lead) - 1), counted=counted)
-        return *self.drawn(self.last(features)[0].unflatten(0, lead), noise), statistics
+        return self.of_features(features, lead), statistics
 
     def at(self, features: Tensor, lead: torch.Size) -> Actor:
         """The actor where its core has given these features, (1, B, F), whatever the observation."""
@@ -102,6 +100,10 @@ class Actor(OutputNetwork):
     def drawn(self, outputs: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """See `sample`."""
         return self.greedy(outputs), None
+
+    def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
+        """log π(a|s), (*B,), of outputs (*B, outputs) and any actions (*B, D) in [-1, 1]; of a policy with a density."""
+        raise NotImplementedError(f"{type(self).__name__} has no density")
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,12 @@ class SquashedGaussianActor(Actor):
         mean, log_std = self.parameters_of(outputs)
         u = mean + log_std.exp() * noise
         return u.tanh(), log_density(u, noise, log_std)
+
+    def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
+        """An action at a bound, whose u is infinite, counts as one that is 1e-6 inside."""
+        mean, log_std = self.parameters_of(outputs)
+        u = action.clamp(-1.0 + 1e-6, 1.0 - 1e-6).atanh()
+        return log_density(u, (u - mean) * (-log_std).exp(), log_std)
 
 
 def log_density(u: Tensor, noise: Tensor, log_std: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.parts.auxiliary import Auxiliary
 from deeprl.learning.parts.chains import Chain
 from deeprl.learning.parts.improvement import Improvement
+from deeprl.learning.parts.state_value import StateValue
 from deeprl.learning.parts.weighting import Weighting
 from deeprl.learning.values.mapping import Identity, Mapping
 from deeprl.learning.values.reduce import Reduction
@@ -86,6 +87,7 @@ class TargetChoices(Group):
         chain: partial of a `deeprl.learning.parts.chains.Chain` over the critics.
         reduce: reduction of the critics to one value.
         period: updates of the critics per update of target networks that follow updates; None: that of the actor.
+        state_value: partial of a `StateValue`: what targets bootstrap from in place of the policy's next action.
     """
 
     keys: ClassVar = {"period": "target_period"}
@@ -94,6 +96,7 @@ class TargetChoices(Group):
     chain: Callable[..., Chain]
     reduce: Reduction
     period: int | None = None
+    state_value: Callable[..., StateValue] = StateValue
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,20 @@
-"""Sequences of pairs (observation, action), as critics with a core see them."""
+"""A batch of pairs (observation, action), as critics see it:
+
+    obs     (s, a)     next_obs                 (s', a')           extra["successor"]   (s_{t+1}, a_{t+1})
+    action  `ONLY`     extra["next_log_prob"]   log π(a'|s')       extra["observed"]    s alone, beside a successor or V
+                                                                   extra["next_observed"]    s' alone, beside V
+
+a' and a_{t+1} are actions of the policy. They and their observations have no gradient.
+"""
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Callable
 
+import torch
+from torch import Tensor
+
+from deeprl.choice import Part
 from deeprl.learning.backups.actor import PolicyBackup
 from deeprl.learning.networks.actors import Actor
 from deeprl.learning.networks.cores import Core
@@ -28,3 +39,32 @@ def followed(batch: Batch, actor: Actor, backup: PolicyBackup, core: Core | None
     action, log_prob = backup.next_action(actor.at(features, batch.discount.shape), batch.next_obs, batch.noise)
     pairs = played(batch, core)._replace(next_obs=pair(batch.next_obs, action), action=ONLY)
     return pairs if log_prob is None else pairs._replace(extra={**pairs.extra, "next_log_prob": log_prob})
+
+
+def paired(batch: Batch, actor: Actor, backup: PolicyBackup, seen: Callable[..., Tensor], normalize: Part, alone: bool) -> Batch:
+    """Transitions as critics without a core see them.
+
+    Args:
+        seen: observations, and the shift of their pixels, as actor and critics see them, see `ActorCritic.seen`.
+        alone: whether normalized observations without actions are read too.
+    """
+    shift = batch.noise.get("shift")  # of the pixels of images, see `deeprl.learning.networks.encoders`; not that of a chain
+    shift_now, shift_next = (None, None) if shift is None else shift.split(2, -1)
+
+    def with_policy_action(obs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(s', a') with a' ~ π, (*B, S + D), and log π(a'|s'), (*B,)"""
+        obs = seen(obs, shift_next)
+        action, log_prob = backup.next_action(actor, obs, batch.noise)
+        return pair(obs, action), log_prob
+
+    extra = dict(batch.extra)
+    with torch.no_grad():
+        next_obs, log_prob = with_policy_action(batch.next_obs)
+        if log_prob is not None:
+            extra["next_log_prob"] = log_prob
+        if "successor" in extra:
+            extra |= {"successor": with_policy_action(extra["successor"])[0], "observed": normalize(batch.obs)}
+        if alone:
+            extra |= {"observed": normalize(batch.obs), "next_observed": normalize(batch.next_obs)}
+    obs = pair(seen(batch.obs, shift_now), batch.action)  # with gradient, because the critics' loss trains the encoder
+    return batch._replace(obs=obs, action=ONLY, next_obs=next_obs, extra=extra)

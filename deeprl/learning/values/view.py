@@ -38,7 +38,10 @@ class View:
 
     Attributes:
         statistics: see `Term.statistics`.
+        policy: of critics the actor whose actions they value, a `deeprl.learning.networks.actors.Actor`.
     """
+
+    policy: Any = None
 
     def __init__(self, network: Network, batch: Batch, side: str):
         self.network, self.batch, self.noise = network, batch, batch.noise.get(side, ViewNoise())

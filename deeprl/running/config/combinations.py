@@ -87,7 +87,7 @@ def refusals(consumers: Mapping[str, object], provider: str, offered: frozenset[
     return found
 
 
-CONSUMERS = ("backup", "chain", "weighting", "auxiliary", "temperature", "rate", "reduce", "actor_reduce", "explore")
+CONSUMERS = ("backup", "chain", "weighting", "auxiliary", "temperature", "rate", "reduce", "actor_reduce", "explore", "improvement")
 """Slots of an agent with needs that its head or its actor must meet."""
 
 

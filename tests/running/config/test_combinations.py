@@ -32,7 +32,8 @@ VARIANTS = {"loglinear_paper", "per_channel"}
 ELSEWHERE = {"polyak", "polyak_joint", "iterated_polyak", "online_target"}
 """Chains of the continuous agent, with which tests/running/config/test_continuous_combinations.py pairs everything."""
 MAPPINGS = ["identity", *(option for option in options("agent/mapping") if option not in {"identity", *VARIANTS})]
-WEIGHTINGS, AUXILIARIES, N_STEPS = options("agent/weighting"), options("agent/auxiliary"), (1, 3)
+WEIGHTINGS, N_STEPS = options("agent/weighting"), (1, 3)
+AUXILIARIES = [option for option in options("agent/auxiliary") if not {"actor", "density"} & needs("agent/auxiliary", option)]
 CHAINS = [option for option in options("agent/chain") if option not in ELSEWHERE]
 BASE = ("agent=dqn", "env=toy/chain", "agent/torso=mlp", "agent.torso.hidden=[7]")
 

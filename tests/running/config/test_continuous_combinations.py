@@ -96,6 +96,7 @@ def asking(slot: str, what: str) -> set[str]:
 
 ACTIONS, ITERATIONS, RETURNS = asking("auxiliary", "actions"), asking("weighting", "iterations"), asking("weighting", "returns")
 DENSE, EXPLORING, QUANTILES = asking("temperature", "density"), asking("explore", "density"), asking("reduce", "quantiles")
+SAMPLED = asking("auxiliary", "density")
 
 
 def refused(
@@ -104,7 +105,7 @@ def refused(
     """The rules, written down a second time."""
     if auxiliary in ACTIONS:
         return "a finite number of actions"
-    if actor == "deterministic" and (temperature != "none" or temperature in DENSE or explore in EXPLORING):
+    if actor == "deterministic" and (temperature != "none" or temperature in DENSE or explore in EXPLORING or auxiliary in SAMPLED):
         return "a policy with a density"
     if mapping != "identity" and head != "scalar":
         return "agent/head=scalar"

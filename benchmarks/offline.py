@@ -1,0 +1,236 @@
+"""Learning offline from data sets of our own: random, medium, medium-replay and medium-expert.
+
+    python -m benchmarks.offline --folder FOLDER [--env classic/pendulum] [--sets medium] [--agents iql]    plays and learns what is missing
+    python -m benchmarks.offline --folder FOLDER --npz medium         a set as arrays, for `benchmarks.offline_peer`
+    python -m benchmarks.offline --table
+
+One run of SAC is the player. Its first checkpoint whose evaluation is a third of the way from random play to its own final is "medium":
+
+    random          uniform actions
+    medium          actions that the medium checkpoint draws, without learning
+    medium-replay   what the player had stored until then
+    medium-expert   medium, and as many transitions of the last checkpoint
+
+Each agent learns from each set with seeds 0, 1 and 2, and its last weights play 100 episodes. A score is (return - random) / (expert -
+random) · 100, where random is the mean of the set of that name, and expert the player's final evaluation. What is stored in
+benchmarks/results/offline.json is not made again; a run that was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import deeprl
+from benchmarks.learning import RESULTS, commits, interval, keep, stored
+from deeprl.running.collect.stored import Stored
+from deeprl.running.config.build import environment
+from deeprl.running.config.compose import compose
+from deeprl.running.runs.folder import RunFolder
+from deeprl.running.session.complete import complete
+from deeprl.types import Rows
+
+FILE = RESULTS / "offline.json"
+SETS = ("random", "medium", "medium-replay", "medium-expert")
+AGENTS = {"bc": "agent=bc", "td3_bc": "agent=td3_bc", "iql": "agent=iql", "cql": "agent=cql", "edac": "agent=edac"}
+SEEDS = (0, 1, 2)
+SMALL = ("agent.torso.hidden=[64,64]",)
+SMALL_ACTOR = (*SMALL, "agent.actor_torso.hidden=[64,64]")
+OWN: dict[str, dict[str, tuple[str, ...]]] = {
+    "classic/pendulum": {
+        "bc": SMALL,
+        "td3_bc": SMALL_ACTOR,
+        "iql": (*SMALL_ACTOR, "agent.improvement.beta=0.3"),  # one over an advantage, which is some units of this task's cost
+        "cql": (*SMALL_ACTOR, "agent.actor_optimizer.lr=3e-4"),  # 3e-5 is for a hundred times as many updates
+        "edac": SMALL_ACTOR,
+    }
+}
+"""Settings by task and agent that are not those of the recipe, fixed before the runs: small networks, and what follows from the units"""
+PLAYER = {"classic/pendulum": ("agent=sac", *SMALL_ACTOR)}
+SIZES = {"classic/pendulum": (20_000, 10_000, 250, 5_000)}
+"""Transitions of a set (medium-expert twice as many), steps of the player and between two of its checkpoints, updates of a learner"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, help="of the run folders")
+    parser.add_argument("--env", default="classic/pendulum", choices=SIZES)
+    parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
+    parser.add_argument("--agents", nargs="+", default=list(AGENTS), choices=AGENTS)
+    parser.add_argument("--npz", choices=SETS, help="write a set as FOLDER/NAME.npz")
+    parser.add_argument("--table", action="store_true", help="of what is stored")
+    options = parser.parse_args()
+    if options.table:
+        print(table(stored(FILE)))
+        return
+    if options.folder is None:
+        parser.error("--folder names where run folders are, or shall be")
+    task = Task(options.env, options.folder.resolve())
+    if options.npz:
+        task.export(options.npz)
+        return
+    for name in options.sets:
+        task.play(name)
+        for seed in SEEDS:
+            for agent in options.agents:
+                task.learn(name, agent, seed)
+    print(table(stored(FILE)))
+
+
+class Task:
+    """An environment, and the folders of its player, its data sets and its learners."""
+
+    def __init__(self, env: str, folder: Path):
+        self.env, self.folder = env, folder / env.replace("/", "-")
+        self.count, self.played, self.every, self.updates = SIZES[env]
+
+    def run(self, name: str, words: list[str]) -> Path:
+        """The folder of a run that has finished, now or before. A line beside it holds the processor time."""
+        path = self.folder / name
+        if not RunFolder(path).read_summary():
+            began = time.process_time()
+            common = [f"env={self.env}", "runtime.threads=1", "accelerate=fast", "evaluation.num=50"]
+            deeprl.train([*common, *words], folder=path, resume=True)
+            with open(f"{path}.seconds", "a") as seconds:
+                seconds.write(f"{time.process_time() - began:.1f}\n")
+        return path
+
+    def player(self) -> Path:
+        keeps = math.ceil(self.played / self.every)
+        words = [
+            *PLAYER[self.env], "seed=0", f"steps={self.played}", f"evaluation.every={self.every}", "evaluation.episodes=20",
+            "evaluation.final_episodes=100", f"checkpoint.every={self.every}", f"checkpoint.keep={keeps}",
+        ]  # fmt: skip
+        return self.run("player", words)
+
+    def medium(self) -> int:
+        """Step of the medium checkpoint."""
+        folder = RunFolder(self.folder / "player")
+        low, high = self.references()
+        bar = low + (high - low) / 3
+        return next(line["step"] for line in folder.read_evaluations() if float(np.mean(line["returns"])) >= bar)
+
+    def references(self) -> tuple[float, float]:
+        """Returns of random play and of the expert: scores 0 and 100."""
+        summary = RunFolder(self.folder / "player").read_summary()
+        assert summary is not None
+        return self.returns("random").mean(), float(summary["final"]["mean"])
+
+    def words_of(self, name: str) -> str:
+        """The value of `replay.data` for a data set."""
+        return f"{self.folder / 'player'}@{self.medium()}" if name == "medium-replay" else str(self.folder / name)
+
+    def play(self, name: str) -> None:
+        """Make a data set, and those that it is made from, and store what it holds."""
+        acting = [*PLAYER[self.env], "seed=1", f"steps={self.count}", "evaluation.every=null", "evaluation.final_episodes=1"]
+        acting += [f"replay.learning_starts={self.count}", "checkpoint.every=null"]
+        self.player()
+        self.run("random", acting)
+        drawn = [*acting, "agent.explore.random_steps=0", "replay.capacity=100000"]
+        if name in ("medium", "medium-expert"):
+            self.run("medium", [*drawn, f"init_from={self.folder / 'player'}@{self.medium()}"])
+        if name == "medium-expert":
+            both = [
+                f"init_from={self.folder / 'player'}@last",
+                "replay=mixed",
+                f"replay.data={self.folder / 'medium'}",
+                "replay.share=null",
+            ]
+            self.run(name, [*drawn, *both])
+        if not any(line["kind"] == "data" and (line["env"], line["set"]) == (self.env, name) for line in stored(FILE)):
+            keep(self.described(name), FILE)
+
+    def source(self, name: str) -> Stored:
+        config = complete(*compose([f"env={self.env}", *PLAYER[self.env]])[:2])
+        _, spec = environment(config)
+        return Stored(data=self.words_of(name), batch_size=1, spec=spec, num=1, discount=config["discount"])
+
+    def rows(self, name: str) -> Rows:
+        """All transitions, in order."""
+        source = self.source(name)
+        return source.transitions(np.arange(source.live.first, source.live.last))
+
+    def returns(self, name: str) -> np.ndarray:
+        """Of the episodes that are whole."""
+        return np.array([rows.sum() for rows in episodes(self.rows(name))])
+
+    def described(self, name: str) -> dict[str, Any]:
+        source, returns, low_high = self.source(name), self.returns(name), self.references()
+        place = self.folder / ("player" if name == "medium-replay" else name)
+        return {
+            "kind": "data", "env": self.env, "set": name, "transitions": len(source), "episodes": len(returns), "digest": source.digest,
+            "mean": round(float(returns.mean()), 1), "best": round(float(returns.max()), 1), "random": round(low_high[0], 1),
+            "expert": round(low_high[1], 1), "medium_step": self.medium(), "commit": commits(place),
+        }  # fmt: skip
+
+    def learn(self, name: str, agent: str, seed: int) -> None:
+        """Train, if it is not stored, and store the final evaluation."""
+        own = [
+            line for line in stored(FILE) if line["kind"] == "run" and (line["env"], line["set"], line["agent"]) == (self.env, name, agent)
+        ]
+        if any(line["seed"] == seed and line["updates"] == self.updates for line in own):
+            return
+        words = [
+            AGENTS[agent], "replay=stored", f"replay.data={self.words_of(name)}", f"seed={seed}", f"steps={self.updates}",
+            "evaluation.every=null", "evaluation.final_episodes=100", "checkpoint.every=null", *OWN[self.env][agent],
+        ]  # fmt: skip
+        path = self.run(f"{name}-{agent}-{seed}", words)
+        summary = RunFolder(path).read_summary()
+        assert summary is not None
+        final, seconds = summary["final"], sum(map(float, Path(f"{path}.seconds").read_text().split()))
+        line = {
+            "kind": "run", "env": self.env, "set": name, "agent": agent, "seed": seed, "updates": self.updates, "final": final["mean"],
+            "std": final["std"], "processor_seconds": seconds, "overrides": [AGENTS[agent], *OWN[self.env][agent]], "commit": commits(path),
+        }  # fmt: skip
+        keep(line, FILE)
+        print(f"{path.name}: {final['mean']:.1f}", flush=True)
+
+    def export(self, name: str) -> None:
+        """A file of arrays (T, …) for learners of others, with the references of the score."""
+        rows, (low, high) = self.rows(name), self.references()
+        columns = {key: np.asarray(getattr(rows, key)) for key in ("obs", "action", "reward", "next_obs", "terminated", "ended")}
+        np.savez(self.folder / f"{name}.npz", **columns, references=np.array([low, high]))
+        print(self.folder / f"{name}.npz")
+
+
+def episodes(rows: Rows) -> Iterator[np.ndarray]:
+    """Rewards of each whole episode of rows in order."""
+    ends = np.flatnonzero(rows.ended) + 1
+    for start, end in zip([0, *ends[:-1]], ends):
+        yield rows.reward[start:end]
+
+
+def table(lines: list[dict]) -> str:
+    """The data sets, and below them the scores of each learner: mean with Student's 95 % interval, and each seed."""
+    data = {(line["env"], line["set"]): line for line in lines if line["kind"] == "data"}
+    shown = ["| task | set | transitions | episodes | mean return | best | score |", "|---" * 7 + "|"]
+    for (env, name), line in data.items():
+        numbers = [f"{value:.0f}" for value in (line["episodes"], line["mean"], line["best"], score(line, line["mean"]))]
+        shown.append(f"| {env} | {name} | {line['transitions']:,} | {' | '.join(numbers)} |")
+    shown += ["", "| task | learner | " + " | ".join(SETS) + " |", "|---" * (len(SETS) + 2) + "|"]
+    runs = sorted((line for line in lines if line["kind"] == "run"), key=lambda line: (line["env"], line["agent"]))
+    for (env, agent), group in groupby(runs, key=lambda line: (line["env"], line["agent"])):
+        own, cells = list(group), []
+        for name in SETS:
+            found = sorted((line for line in own if line["set"] == name), key=lambda line: line["seed"])
+            values = [score(data[env, name], line["final"]) for line in found]
+            each = ", ".join(f"{value:.0f}" for value in values)
+            cells.append(f"{np.mean(values):.0f} ± {interval(values):.0f} ({each})" if values else "")
+        shown.append(f"| {env} | {agent} | {' | '.join(cells)} |")
+    return "\n".join(shown)
+
+
+def score(data: dict, value: float) -> float:
+    """0 is random play, 100 the expert."""
+    return 100.0 * (value - data["random"]) / (data["expert"] - data["random"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Episodes and scores of data sets, and what the tables say of stored lines."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks import offline
+from deeprl.types import Rows
+
+DATA = {
+    "kind": "data",
+    "env": "x",
+    "set": "medium",
+    "transitions": 5,
+    "episodes": 2,
+    "mean": -700.0,
+    "best": -600.0,
+    "random": -1200.0,
+    "expert": -200.0,
+}
+
+
+def test_an_episode_that_has_not_ended_is_left_out():
+    reward, ended = np.array([1.0, 2.0, 3.0, 4.0, 5.0], np.float32), np.array([False, True, False, True, False])
+    blank = np.zeros(5)
+    rows = Rows(blank, blank, reward, blank, ended, ended, blank)
+    assert [part.tolist() for part in offline.episodes(rows)] == [[1.0, 2.0], [3.0, 4.0]]
+
+
+def test_random_play_has_the_score_0_and_the_expert_100():
+    assert [offline.score(DATA, value) for value in (-1200.0, -700.0, -200.0)] == [0.0, 50.0, 100.0]
+
+
+def test_the_table_has_a_row_for_a_set_and_one_for_a_learner():
+    runs = [{"kind": "run", "env": "x", "set": "medium", "agent": "iql", "seed": seed, "final": -450.0 + 50.0 * seed} for seed in range(3)]
+    table = offline.table([DATA, *runs])
+    assert "| x | medium | 5 | 2 | -700 | -600 | 50 |" in table
+    assert "80 ± 12 (75, 80, 85)" in table

@@ -1,0 +1,114 @@
+"""The schedule's table, the solver beside the exact map of a Gaussian, the contrastive loss, and the masses of eight modes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from deeprl_lab.mathematics.diffusion import (
+    CENTRES,
+    LAST,
+    SPREAD,
+    alpha,
+    contrastive,
+    exact_masses,
+    first_order,
+    guided,
+    half_log_snr,
+    masses,
+    mixture_score,
+    nearest,
+    sample,
+    second_order,
+    sigma,
+    time_of,
+    total_variation,
+)
+
+TABLE = [
+    (0.001, 0.999945, 0.010485, 4.557715),
+    (0.1, 0.946722, 0.322053, 1.078291),
+    (0.25, 0.723657, 0.690160, 0.047395),
+    (0.5, 0.281183, 0.959654, -1.227568),
+    (0.75, 0.058664, 0.998278, -2.834214),
+    (1.0, 0.006572, 0.999978, -5.024978),
+]
+
+
+@pytest.mark.parametrize(("t", "a", "s", "half"), TABLE, ids=str)
+def test_the_schedule(t, a, s, half):
+    assert (alpha(t), sigma(t), half_log_snr(t)) == pytest.approx((a, s, half), abs=2e-6)
+    assert time_of(half_log_snr(t)) == pytest.approx(t, rel=1e-9)
+
+
+def gaussian(x, t):
+    """x̂ for data N(0, ¼)."""
+    return alpha(t) * 0.25 / (alpha(t) ** 2 * 0.25 + sigma(t) ** 2) * x
+
+
+def exact(s, t):
+    """Factor of the exact map."""
+    return math.sqrt((alpha(t) ** 2 / 4 + sigma(t) ** 2) / (alpha(s) ** 2 / 4 + sigma(s) ** 2))
+
+
+def test_one_step_beside_the_exact_map():
+    middle = time_of(0.5 * (half_log_snr(1.0) + half_log_snr(0.5)))
+    assert first_order(1.0, 1.0, 0.5, gaussian(1.0, 1.0)) == pytest.approx(0.960127, abs=2e-6)
+    assert second_order(1.0, 1.0, middle, 0.5, gaussian) == pytest.approx(0.962689, abs=2e-6)
+    assert exact(1.0, 0.5) == pytest.approx(0.969914, abs=2e-6)
+    assert exact(1.0, LAST) == pytest.approx(0.5000906, abs=1e-6)
+
+
+@pytest.mark.parametrize(("evaluations", "error"), [(15, -5.6e-2), (31, -1.8e-2), (63, -5.9e-3), (127, -1.9e-3)])
+def test_the_error_of_whole_trajectories(evaluations, error):
+    asked = []
+
+    def predict(x, t):
+        asked.append(t)
+        return gaussian(x, t)
+
+    assert sample(predict, 1.0, evaluations) - exact(1.0, LAST) == pytest.approx(error, rel=0.03)
+    assert len(asked) == evaluations
+
+
+def test_an_even_number_of_evaluations_ends_with_two_steps_of_order_one():
+    asked = []
+    sample(lambda x, t: asked.append(t) or 0.0, 1.0, 6)
+    times = np.linspace(1.0, LAST, 7)
+    assert asked == pytest.approx(times[:6])
+
+
+def test_the_loss_of_a_set():
+    energies = 3.0 * torch.tensor([1.0, 0.0, -1.0])
+    weights = energies.softmax(-1)
+    assert weights.tolist() == pytest.approx([0.950330, 0.047314, 0.002356], abs=1e-6)
+    assert (weights @ torch.tensor([1.0, 0.0, -1.0])).item() == pytest.approx(0.947975, abs=1e-6)
+    entropy = -(weights * weights.log()).sum()
+    torch.testing.assert_close(contrastive(energies, energies), entropy)  # the minimum
+    torch.testing.assert_close(contrastive(energies, energies + 5.0), entropy)  # a constant of a set and a time changes nothing
+    assert not torch.func.grad(lambda f: contrastive(energies[:1], f))(torch.ones(1)).any()  # of one point there is nothing to learn
+
+
+def test_masses_of_the_modes():
+    assert exact_masses(3.0) == pytest.approx([0.0179, 0.0275, 0.0423, 0.0649, 0.0996, 0.1529, 0.2347, 0.3602], abs=6e-5)
+    assert exact_masses(10.0) == pytest.approx([0.0, 0.0001, 0.0006, 0.0025, 0.0105, 0.0437, 0.1822, 0.7604], abs=6e-5)
+    assert nearest(CENTRES).tolist() == list(range(8))
+    assert total_variation(exact_masses(0.0), np.full(8, 0.125)) == pytest.approx(0.0)
+
+
+def test_guidance_with_the_exact_energy_gives_the_exact_masses():
+    """Without guidance all modes are equally likely; with the exact log E[e^{β e} | x_t] their masses are those of e^{β e}."""
+    x = torch.randn(4000, 2, generator=torch.Generator().manual_seed(0))
+    weights = torch.as_tensor(exact_masses(3.0), dtype=torch.float32)
+
+    def energy(x, t):
+        apart = alpha(t) * torch.as_tensor(CENTRES, dtype=x.dtype) - x[:, None]
+        logits = -0.5 * apart.square().sum(-1) / ((alpha(t) * SPREAD) ** 2 + sigma(t) ** 2)
+        return (logits + weights.log()).logsumexp(-1) - logits.logsumexp(-1)
+
+    plain = masses(sample(guided(mixture_score, energy, scale=0.0), x, 31).numpy())
+    assert total_variation(plain, np.full(8, 0.125)) < 0.04
+    assert total_variation(masses(sample(guided(mixture_score, energy), x, 31).numpy()), exact_masses(3.0)) < 0.04
