@@ -38,7 +38,9 @@ class Predictor(nn.Module):
 
     def __init__(self, core: CoreChoice, seed: int):
         super().__init__()
-        self.core = core.build(1, 1)
+        built = core.build(1, 1)
+        assert built is not None
+        self.core = built
         self.head = MLP(1, [self.core.features, 1], activate_last=False)
         initialise(self, seed, "predictor")
         self.requires_grad_()
