@@ -30,6 +30,7 @@ FILE = Path(__file__).resolve().parent / "results" / "mixtures.json"
 CORES: dict[str, CoreChoice] = {"lstm": LSTM(64), "gru": GRU(64)}
 SOURCES = ("static", "ptw", "lin")
 LENGTH, BATCH, TESTED = 32, 128, 2000
+SETTINGS = ("core", "reset", "seed", "steps", "rate")
 EXACT = {"static": "kt", "ptw": "ptw", "lin": "lin"}
 
 
@@ -57,12 +58,12 @@ def drawn(source: str, count: int, random: np.random.Generator) -> Tensor:
     return torch.from_numpy(np.stack([sequence(source, LENGTH, random)[0] for _ in range(count)])).float()
 
 
-def trained(source: str, core: str, steps: int, seed: int, reset: int) -> Predictor:
+def trained(source: str, core: str, steps: int, seed: int, reset: int, rate: float) -> Predictor:
     torch.set_num_threads(1)
     random = np.random.default_rng([seed, 1])
     predictor = Predictor(CORES[core], seed)
-    optimizer = torch.optim.Adam(predictor.parameters(), lr=1e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=1e-4)
+    optimizer = torch.optim.Adam(predictor.parameters(), lr=rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=rate / 10)
     for _ in range(steps):
         bits = drawn(source, BATCH, random)
         loss = F.binary_cross_entropy_with_logits(predictor(bits, reset), bits[:, 1:])
@@ -96,13 +97,12 @@ def since(words: np.ndarray, reset: int) -> float:
 
 def table(rows: list[dict]) -> str:
     exact = ("kt", "ptw", "lin", "since")
-    lines = [
-        f"{'source':8}{'core':6}{'reset':>6}{'seed':>5}{'updates':>9}{'network':>10}{''.join(f'{name:>9}' for name in exact)}  above exact"
-    ]
+    names = "".join(f"{name:>9}" for name in ("network", *exact))
+    lines = [f"{'source':8}{'core':6}{'reset':>6}{'seed':>5}{'updates':>9}{'rate':>7}{names}  above exact"]
     for row in rows:
         above = row["network"] / row["since" if row["reset"] < LENGTH else EXACT[row["source"]]] - 1
-        said = f"{row['source']:8}{row['core']:6}{row['reset']:>6}{row['seed']:>5}{row['steps']:>9,}{row['network']:10.3f}"
-        lines.append(said + "".join(f"{row[name]:9.3f}" for name in exact) + f"  {above:+.2%}")
+        said = f"{row['source']:8}{row['core']:6}{row['reset']:>6}{row['seed']:>5}{row['steps']:>9,}{row['rate']:>7g}"
+        lines.append(said + "".join(f"{row[name]:9.3f}" for name in ("network", *exact)) + f"  {above:+.2%}")
     return "\n".join(lines)
 
 
@@ -112,6 +112,7 @@ def main() -> None:
     parser.add_argument("--core", choices=CORES, default="lstm")
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=1e-3, help="of Adam, which falls to a tenth")
     parser.add_argument(
         "--reset", type=int, default=LENGTH, help="bits until the memory is emptied; of the static source, whose optimum is known"
     )
@@ -128,14 +129,13 @@ def main() -> None:
         parser.error(f"--reset must be 1 or more, and below {LENGTH} the source static, not {options.reset} with {' '.join(sources)}")
     for source in sources:
         began = time.monotonic()
-        predictor = trained(source, options.core, options.steps, options.seed, options.reset)
-        row = {"source": source, "core": options.core, "reset": options.reset, "seed": options.seed, "steps": options.steps}
+        predictor = trained(source, options.core, options.steps, options.seed, options.reset, options.rate)
+        row = {"source": source, **{name: getattr(options, name) for name in SETTINGS}}
         rows.append({**row, **compared(predictor, source, options.seed, options.reset), "seconds": round(time.monotonic() - began)})
         print(table(rows[-1:]), flush=True)
     if options.keep:
-        names = ("source", "core", "reset", "seed", "steps")
-        new = [tuple(row[name] for name in names) for row in rows]
-        kept = [row for row in stored if tuple(row[name] for name in names) not in new]
+        new = [[row[name] for name in ("source", *SETTINGS)] for row in rows]
+        kept = [row for row in stored if [row[name] for name in ("source", *SETTINGS)] not in new]
         FILE.write_text(json.dumps([*kept, *rows], indent=1) + "\n")
 
 
