@@ -30,7 +30,7 @@ def rewritten(w: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     y, q, k, beta = (w @ x.unsqueeze(-1)).squeeze(-1).split((d, d, d, 4), -1)
     q, k = q.softmax(-1), k.softmax(-1)
     difference = (w @ (q - k).unsqueeze(-1)).squeeze(-1)
-    rates = torch.repeat_interleave(beta.sigmoid(), torch.tensor([d, d, d, 4], device=w.device), -1, output_size=3 * d + 4)
+    rates = torch.cat([rate.expand(*rate.shape[:-1], rows) for rate, rows in zip(beta.sigmoid().split(1, -1), (d, d, d, 4))], -1)
     return y, w + (rates * difference).unsqueeze(-1) * k.unsqueeze(-2)
 
 

@@ -1,4 +1,5 @@
-"""Exported policies beside the agent that they were made of, on observations that its greedy policy and random actions meet in turn.
+"""Exported policies beside the agent that they were made of, observation by observation, in episodes in which its greedy policy and random
+actions take turns. An agent with a core and its programs remember on their own, from the first observation of each episode on.
 
     deeprl export RUN && python -m benchmarks.exported RUN [RUN ...] [--observations 1000]
 
@@ -15,43 +16,66 @@ import torch
 
 import deeprl
 from deeprl.running.session.api import Run
+from deeprl.tools.export import programs
 
 
-def met(run: Run, count: int) -> np.ndarray:
-    """(count, *obs)"""
+def met(run: Run, count: int) -> tuple[list[np.ndarray], list[bool], list[np.ndarray]]:
+    """Observations (1, *obs), which of them are the first of an episode, and the actions of the agent."""
     envs, spec, random = run.make_evaluation(12345, 1), run.agent.spec, np.random.default_rng(0)
-    rows = [envs.reset()]
-    while len(rows) < count:
-        if len(rows) % 2:
-            action = run.act(rows[-1])
+    rows, first, acted = [envs.reset()], [True], []
+    while True:
+        if first[-1]:
+            run.reset()
+        acted.append(run.act_on_rows(rows[-1]))
+        if len(acted) == count:
+            envs.close()
+            return rows, first, acted
+        if len(acted) % 2:
+            action = acted[-1]
         elif spec.num_actions:
             action = random.integers(spec.num_actions, size=1)
         else:
             action = random.uniform(-1.0, 1.0, (1, spec.action_dim)).astype(np.float32)
-        rows.append(envs.step(action).obs)
-    envs.close()
-    return np.concatenate(rows)
+        step = envs.step(action)
+        rows.append(step.obs)
+        first.append(bool(step.ended[0]))
+
+
+def answers(runner: programs.Runner, rows: list[np.ndarray], first: list[bool], size: int) -> list[np.ndarray]:
+    """Actions of a program with a state of `size` numbers; 0: without one."""
+    found, state = [], []
+    for obs, start in zip(rows, first):
+        if start and size:
+            state = [np.zeros((1, size), np.float32)]
+        action, *state = runner(obs, *state)
+        found.append(action)
+    return found
+
+
+def largest(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
+    return float(np.abs(np.concatenate(found).astype(np.float64) - np.concatenate(wanted)).max())
 
 
 def main() -> None:
-    import onnxruntime
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--observations", type=int, default=1000)
     options = parser.parse_args()
     for folder in options.runs:
         run = deeprl.load(folder)
-        obs = met(run, options.observations)
-        wanted, exports = run.act(obs), folder / "exports"
-        found = {
-            "onnx": onnxruntime.InferenceSession(str(exports / "policy.onnx")).run(["action"], {"obs": obs})[0],
-            "torch.export": torch.export.load(exports / "policy.pt2").module()(torch.from_numpy(obs)).numpy(),
+        rows, first, acted = met(run, options.observations)
+        exports = folder / "exports"
+        runners = {
+            "onnx": programs.onnx_runner((exports / "policy.onnx").read_bytes())[1],
+            "torch.export": programs.runner(torch.export.load(exports / "policy.pt2")),
         }
-        different = len(np.unique(obs.reshape(len(obs), -1), axis=0))
-        for form, actions in found.items():
-            apart = np.abs(actions.astype(np.float64) - wanted).max()
-            print(f"{folder} {form}: {len(obs)} observations, {different} different, largest difference of actions {apart:.3g}")
+        different = len({row.tobytes() for row in rows})
+        for form, runner in runners.items():
+            apart = largest(answers(runner, rows, first, run.agent.state_size), acted)
+            print(
+                f"{folder} {form}: {len(rows)} observations of {sum(first)} episodes, {different} different, "
+                f"largest difference of actions {apart:.3g}"
+            )
 
 
 if __name__ == "__main__":

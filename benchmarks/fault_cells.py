@@ -82,6 +82,9 @@ LAUNCHES = {
 """Arguments of Python that start the console script"""
 JOBS = ("seed=0", "seed=1")
 """Of a sweep: overrides, and run folders below that of the sweep"""
+WIDTH = ("agent.core.width=16",)
+STORED = ("replay.length=8", "replay.burn_in=4", "replay.batch_size=8")
+"""Of agents that remember: a short burn-in from the stored state"""
 NEEDS = {"own/connect_four": "pettingzoo"}
 
 
@@ -246,4 +249,19 @@ CELLS = [
     Cell("dqn", "own/masks", "prioritized", "sync", ("learner=distributed",), launch="ranks"),
     Cell("mvi", "highway/highway", "uniform", "sync"),
     Cell("dqn", "classic/cartpole", "uniform", "sync", launch="sweep"),
+    Cell("r2d2", "classic/cartpole_positions", "recurrent_prioritized", "sync", (*STORED, *WIDTH)),
+    Cell("ppo", "classic/cartpole_positions", "rollout", "async", ("agent/core=lstm", *WIDTH)),
+    Cell("a2c", "classic/cartpole_positions", "rollout", "sync", ("agent/core=elstm_exact", *WIDTH)),
+    Cell("pqn", "classic/cartpole_positions", "rollout", "sync", ("agent/core=gru", *WIDTH)),
+    Cell("sac", "classic/pendulum_positions", "recurrent", "async", ("agent/core=lstm", *WIDTH, *STORED)),
+    Cell("td3", "classic/pendulum_positions", "recurrent", "sync", ("agent/core=gru", *WIDTH, *STORED)),
+    Cell("dqn", "own/masks", "recurrent", "sync", ("agent/core=lstm", *WIDTH, *STORED, "agent/normalize=running")),
+    Cell(
+        "r2d2",
+        "classic/cartpole_positions",
+        "recurrent_prioritized",
+        "sync",
+        ("collect=ray", "collect.actors=2", "collect.ahead=1", *WIDTH, *STORED),
+        launch="ray",
+    ),
 ]

@@ -157,9 +157,19 @@ MEMORY = {  # the rules: docs/claims.md. Cores of srwm and lstm have equally man
     "bandit_lstm": "experiment=meta_bandit",
     "bandit_srwm": "experiment=meta_bandit agent/core=srwm agent.core.width=42 agent.core.heads=6 agent.core.layers=1",
 }
+SUMS = "replay.n_step=3 agent.optimizer.lr=1e-3"
+REMEMBERING = {  # each beside itself with agent/core=keep, which remembers nothing; the rule: docs/algorithms/r2d2.md
+    "ppo_lstm": "experiment=ppo_lstm_positions",
+    "ppo_keep": "experiment=ppo_lstm_positions agent/core=keep",
+    "r2d2": "agent=r2d2",
+    "r2d2_keep": "agent=r2d2 agent/core=keep",
+    "dqn_lstm": f"agent=dqn agent/core=lstm agent.core.width=64 replay.burn_in=8 replay.batch_size=32 {SUMS}",
+    "dqn_keep": f"agent=dqn agent/core=keep replay.batch_size=32 {SUMS}",
+}
 RECIPES = {
     **AGENTS, **CONTINUOUS, **ROLLOUTS, **SCALES, **SUCCESSORS, **ROLLOUT_CHAINS, **ABLATIONS, **CANDIDATES, **CONTROL, **DISCOUNTS,
     **LOG_VARIANTS, **COMPOSITIONS, **THREE, **STRONG, **SMALL_XQC, **SAC_CHANGED, **PONG, **ACTORS, **BOUNDS, **SEQUENCES, **MEMORY,
+    **REMEMBERING,
 }  # fmt: skip
 PUBLISHED_VERSION = {
     "mujoco/half_cheetah": "env.id=HalfCheetah-v4",
@@ -232,6 +242,16 @@ SETS = {
     "rollouts_minatar_short": (("minatar/breakout", "minatar/asterix"), "steps=500000 evaluation.every=25000", ("pqn",)),
     "rollouts_atari": (
         ("atari/pong",), "steps=2000000 evaluation.every=200000 agent/torso=nature agent.torso.padding=valid", ("pqn",),
+    ),
+    "remember_ppo": (
+        ("classic/cartpole_positions",),
+        "steps=60000 evaluation.every=10000 evaluation.final_episodes=50 checkpoint.every=10000",
+        ("ppo_lstm", "ppo_keep"),
+    ),
+    "remember_values": (
+        ("classic/cartpole_positions",),
+        "steps=50000 evaluation.every=10000 evaluation.final_episodes=50 checkpoint.every=10000",
+        ("r2d2", "r2d2_keep", "dqn_lstm", "dqn_keep"),
     ),
     "ipqn": (("classic/cartpole",), "steps=300000 evaluation.every=15000", ("pqn", *ROLLOUT_CHAINS)),
     "successors": (

@@ -10,14 +10,18 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import torch
 
 from deeprl.learning.agent import Agent
 from deeprl.replay.replay import Replay
 from deeprl.replay.rollout import Rollout
+from deeprl.running.accelerate import modes
+from deeprl.running.config.dry_run import made_up_batch
 from deeprl.running.session import api, session
 from deeprl.running.training import trainer
 from deeprl.running.training.collector import Collector
 from deeprl.running.training.guard import Guard
+from deeprl.running.training.learner import Learner
 from deeprl.running.training.trainer import Trainer
 from tests.builders import settled
 from tests.presets import OF_TRANSITIONS
@@ -40,6 +44,17 @@ PENDULUM = (
     "env=mujoco/inverted_pendulum", "agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]", "agent.explore.random_steps=40",
     "replay.batch_size=8",
 )  # fmt: skip
+
+
+def updated(agent: Agent, device: str) -> dict[str, torch.Tensor]:
+    """The state of an agent there after updates on made-up batches, one for each objective at least."""
+    modes.apply(agent, "reference")
+    learner = Learner(agent, lambda batch: batch)
+    for step in (1, 2):
+        learner.update(made_up_batch(agent, agent.spec, (4, 3) if agent.needs & {"sequences", "state"} else (3,), device, seed=step))
+        agent.tick(step - 1, step)
+    return {name: tensor.cpu() for name, tensor in agent.state_dict().items()}
+
 
 PHASES = {
     "tick": (Collector, "tick"),

@@ -13,11 +13,9 @@ from torch import nn
 from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.convolutions import ImageBlock
 from deeprl.learning.networks.copies import Copies
-from deeprl.running.accelerate import compiled, graph, modes
+from deeprl.running.accelerate import compiled, graph
 from deeprl.running.config.build import build_agent, environment
-from deeprl.running.config.dry_run import made_up_batch
 from deeprl.running.session import api
-from deeprl.running.training.learner import Learner
 from tests.builders import same, settled
 from tests.corridor import CORRIDOR
 from tests.device_runs import (
@@ -34,6 +32,7 @@ from tests.device_runs import (
     check_device,
     phases,
     run,
+    updated,
 )
 from tests.presets import covering
 from tests.pretended import Pretended, Recording
@@ -196,24 +195,17 @@ def given(batch):
     return batch
 
 
-def updated(config: dict, device: str) -> dict[str, torch.Tensor]:
-    """The state after updates on made-up batches, one for each objective at least."""
-    agent = build_agent({**config, "device": device}, environment(config)[1])
-    modes.apply(agent, "reference")
-    learner = Learner(agent, given)
-    for step in (1, 2):
-        learner.update(made_up_batch(agent, agent.spec, (4, 3) if agent.needs & {"sequences", "state"} else (3,), device, seed=step))
-        agent.tick(step - 1, step)
-    return {name: tensor.cpu() for name, tensor in agent.state_dict().items()}
-
-
 @pytest.mark.parametrize("name", [name for name, (words, _) in PATHS.items() if name not in FEW and "replay.device=cpu" not in words])
 def test_an_update_on_the_device_is_that_on_the_cpu(name):
     """Of the parts whose crossings others have too."""
     config = settled(*PATHS[name][0])
-    expected = updated(config, "cpu")
+
+    def built(device: str) -> dict[str, torch.Tensor]:
+        return updated(build_agent({**config, "device": device}, environment(config)[1]), device)
+
+    expected = built("cpu")
     with Pretended() as device, device.during("update"):
-        found = updated(config, "cuda")
+        found = built("cuda")
     assert not device.faults
     assert same(found, expected)
 

@@ -1,8 +1,9 @@
 """Contestants: whole training loops of Stable-Baselines3 (PyTorch) and SBX (JAX), with the duties that our loop has.
 
-python -m benchmarks.speed.peers sb3|sbx|sb3+flush TASK WARM_UP [bare]
+python -m benchmarks.speed.peers sb3|sbx|sb3-contrib|sb3+flush TASK WARM_UP [bare]
 
-TASK is td3, td3_pendulum, sac, tqc, tqc_two, atari, minatar, minatar_mlp, cartpole, ppo_cartpole or ppo_cheetah.
+TASK is td3, td3_pendulum, sac, tqc, tqc_two, atari, minatar, minatar_mlp, cartpole, ppo_cartpole, ppo_lstm_cartpole (sb3-contrib) or
+ppo_cheetah.
 
 `bare` makes neither evaluations nor checkpoints.
 
@@ -77,6 +78,8 @@ def convolution():
 
 
 def model(library: str, task: str, seed: int = 0):
+    if task == "ppo_lstm_cartpole":
+        return recurrent(seed)
     if library == "sb3":
         from stable_baselines3 import DQN, TD3
     else:
@@ -154,6 +157,18 @@ def proximal(library: str, task: str, seed: int):
         return PPO("MlpPolicy", make_vec_env("CartPole-v1", n_envs=4, seed=seed), **sizes, **common)
     sizes = {"n_steps": 2048, "batch_size": 64, "n_epochs": 10, "learning_rate": 3e-4}
     return PPO("MlpPolicy", make_vec_env("HalfCheetah-v5", n_envs=1, seed=seed), **sizes, **common)
+
+
+def recurrent(seed: int):
+    """RecurrentPPO with the sizes that ours has: an LSTM each for policy and value on the observation, then a layer of 64."""
+    from sb3_contrib import RecurrentPPO
+    from stable_baselines3.common.env_util import make_vec_env
+
+    policy = {"lstm_hidden_size": 64, "net_arch": {"pi": [64], "vf": [64]}, "activation_fn": torch.nn.ReLU, "enable_critic_lstm": True}
+    return RecurrentPPO(
+        "MlpLstmPolicy", make_vec_env("CartPole-v1", n_envs=8, seed=seed), n_steps=32, batch_size=256, n_epochs=20, learning_rate=2.5e-4,
+        ent_coef=0.01, seed=seed, policy_kwargs=policy,
+    )  # fmt: skip
 
 
 def tanh(library: str):

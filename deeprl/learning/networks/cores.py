@@ -66,8 +66,8 @@ def unroll(core: Core, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor,
     """
     prepared = core.prepare(x.flatten(1, 2)).unflatten(1, x.shape[1:3])
     going, ys, states = (~first)[None, :, :, None].to(state.dtype), [], []
-    for t in range(x.shape[1]):
-        y, state = core.step(prepared[:, t], state * going[:, t])
+    for row, on in zip(prepared.unbind(1), going.unbind(1)):  # the gradient of an index is as large as all T rows, for each of them
+        y, state = core.step(row, state * on)
         ys.append(y)
         states.append(state)
     return torch.stack(ys, 1), torch.stack(states, 1)
