@@ -173,10 +173,12 @@ def made(task: str, count: int, seed: int):
 
     if task == "ppo_lstm_repeat":
         import popgym  # noqa: F401  (registers)
-    wrapper = None
+    given: dict = {}
     if task == "ppo_lstm_memory":
-        from minigrid.wrappers import ImgObsWrapper as wrapper
-    return make_vec_env(RECURRENT[task], n_envs=count, seed=seed, wrapper_class=wrapper)
+        from minigrid.wrappers import ImgObsWrapper
+
+        given["wrapper_class"] = ImgObsWrapper
+    return make_vec_env(RECURRENT[task], n_envs=count, seed=seed, **given)
 
 
 def recurrent(task: str, seed: int):
