@@ -142,3 +142,30 @@ def test_files_that_are_named_exist():
     written = {name for name, _ in FILES}
     for name in re.findall(r"`((?:deeprl|agents|envs|configs|docs|tests|\.ci)/[\w./]+)`", TEXT):
         assert (ROOT / name).exists() or name in written, name
+
+
+def tiers() -> list[tuple[list[str], list[str]]]:
+    """Of each row of the table: what is touched, and the tests to run. The folder of that name comes in the place of its words."""
+    (table,) = re.findall(r"^\| touched \|.*\n\|---\|---\|\n((?:\|.*\n)+)", TEXT, flags=re.MULTILINE)
+    found = []
+    for row in table.splitlines():
+        touched, run = (re.findall(r"`([^`]+)`", cell) for cell in row.strip("|").split("|"))
+        named = re.search(r"the folder of that name in `([\w/]+)`", row)
+        words = [word for each in run for word in each.split() if not named or word != named[1]]
+        found.append((touched, words + [f"{named[1]}/{Path(place).name}" for place in touched if named]))
+    return found
+
+
+def test_every_room_and_every_test_stand_in_the_table_of_what_to_run():
+    rows = tiers()
+    assert [word for _, words in rows for word in words if not (ROOT / word).exists()] == []
+    tops = ("deeprl", "agents", "envs", "deeprl_lab", "benchmarks", "configs")
+    code = [path.relative_to(ROOT) for top in tops for kind in ("*.py", "*.yaml") for path in (ROOT / top).rglob(kind)]  # follows no links
+    places = [place for touched, _ in rows for place in touched]
+
+    def homes(file: Path) -> list[str]:
+        return [place for place in places if (file.match(place) if "*" in place else f"{file}".startswith(place))]
+
+    assert [str(file) for file in code if file.name != "__init__.py" and len(homes(file)) != 1] == []
+    told = [ROOT / word for _, words in rows for word in words]
+    assert [str(test) for test in (ROOT / "tests").rglob("test_*.py") if not {test, *test.parents} & {*told}] == []
