@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import tomllib
 import zipfile
@@ -67,13 +66,13 @@ def built(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(built) -> Path:
-    """The interpreter of an environment with both wheels. Dependencies come from this process's environment, an editable install does not,
-    because `.pth` files count in an environment's own folder alone."""
+    """The interpreter of an environment with both wheels. Dependencies come from the environments of this process (one may stand on another),
+    an editable install does not, because `.pth` files count in an environment's own folder alone."""
     venv = built / "venv"
     run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=built)
     found = venv / "bin" / "python"
     site = Path(run(found, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])", cwd=built).strip())
-    (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    (site / "dependencies.pth").write_text("".join(f"{path}\n" for path in sys.path if Path(path).name == site.name))
     wheels = sorted((built / "wheels").glob("*.whl"))
     run(sys.executable, "-m", "pip", "--python", found, "install", "-q", "--no-deps", "--ignore-installed", *wheels, cwd=built)
     return found
